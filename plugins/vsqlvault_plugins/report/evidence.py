@@ -1,0 +1,78 @@
+"""The members of the compliance report that were asked for, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from vsqlvault.config import Settings
+from vsqlvault.hookspecs import hookimpl
+from vsqlvault.interfaces.report_section import ReportContext, ReportSection
+from vsqlvault.model.times import format_time
+
+
+class Summary:
+    """How many entries there are, and how many were lately purged."""
+
+    name = "summary"
+
+    async def write(self, context: ReportContext) -> Mapping[str, Any]:
+        """Count; ``total_entries`` is the sum of the three other numbers, as in the report that was asked for."""
+        census = context.census
+        active = sum(of.active for of in census.by_purpose.values())
+        expired = sum(of.expired_pending_purge for of in census.by_purpose.values())
+        return {
+            "total_entries": active + expired + census.purged_last_30_days,
+            "active_entries": active,
+            "expired_pending_purge": expired,
+            "purged_last_30_days": census.purged_last_30_days,
+        }
+
+
+class ByPurpose:
+    """What each purpose holds, for how long, and under which keys."""
+
+    name = "by_purpose"
+
+    async def write(self, context: ReportContext) -> Mapping[str, Any]:
+        """One member for each purpose that has a retention policy."""
+        return {
+            purpose: {
+                "active": of.active,
+                "retention_policy": context.retention_policies[purpose].summary,
+                "entries_expiring_next_30_days": of.expiring_next_30_days,
+                "key_refs": dict(sorted(of.key_refs.items())),
+            }
+            for purpose, of in sorted(context.census.by_purpose.items())
+        }
+
+
+class PurgeCompliance:
+    """Whether what has expired is destroyed, with proof."""
+
+    name = "purge_compliance"
+
+    async def write(self, context: ReportContext) -> Mapping[str, Any]:
+        """The last sweep, and whether every row of the purge log has its proof."""
+        sweep = context.last_sweep
+        return {
+            "purge_sweep_last_run": format_time(sweep.finished_at) if sweep else None,
+            "entries_purged_last_sweep": sweep.purged if sweep else 0,
+            "purge_proof_available": context.census.purges_without_proof == 0,
+        }
+
+
+class UndefinedPolicies:
+    """Entries whose access policy is not defined, so that owner-only rules apply to them."""
+
+    name = "undefined_access_policies"
+
+    async def write(self, context: ReportContext) -> Mapping[str, Any]:
+        """Entries by the name they give."""
+        return dict(sorted(context.census.entries_by_undefined_policy.items()))
+
+
+@hookimpl
+def vault_report_sections(settings: Settings) -> list[ReportSection]:  # noqa: ARG001 - the hook's signature
+    """Offer the asked-for members, and the list the contract adds."""
+    return [Summary(), ByPurpose(), PurgeCompliance(), UndefinedPolicies()]

@@ -1,0 +1,201 @@
+"""Lists, logs and counts: what may take its time, on a connection of its own."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from vsqlvault.interfaces.storage import (
+    ACCESS_LOG_FILTERS,
+    PURGE_LOG_FILTERS,
+    Census,
+    EntryQuery,
+    ExpiredQuery,
+    LogQuery,
+    LogRow,
+    PurposeCensus,
+    Rulebook,
+)
+from vsqlvault.model.audit import AccessRecord
+from vsqlvault.model.entry import Entry
+from vsqlvault.model.purge import PurgeRecord, SweepRecord
+from vsqlvault.model.times import EPOCH, to_micros
+from vsqlvault_plugins.storage.sqlite import rows
+from vsqlvault_plugins.storage.sqlite.transactions import QUERIES, transaction
+
+THIRTY_DAYS = timedelta(days=30)
+UNSPECIFIED = "unspecified"
+
+
+def rulebook(connection: sqlite3.Connection) -> Rulebook:
+    """Return all policies in force, of one consistent state."""
+    with transaction(connection, "begin_read"):
+        (revision,) = connection.execute(QUERIES["revision"]).fetchone()
+        access = connection.execute(QUERIES["access_policies"]).fetchall()
+        retention = connection.execute(QUERIES["retention_policies"]).fetchall()
+    return Rulebook(
+        revision,
+        {row[0]: rows.access_policy_of(row) for row in access if not row[8]},
+        {row[0]: rows.retention_policy_of(row) for row in retention},
+        {row[0]: row[1] for row in access},
+    )
+
+
+def entries_page(connection: sqlite3.Connection, query: EntryQuery) -> list[Entry]:
+    """Return a page of one purpose's entries, without values."""
+    filters = [QUERIES[f"entries_where_{query.state.value}"]]
+    filters += [
+        QUERIES[f"entries_where_{name}"]
+        for name in ("key_ref", "owner_app", "access_policy", "expires_before")
+        if getattr(query, name) is not None
+    ]
+    created_before = query.created_before or EPOCH
+    expires_before = query.expires_before or EPOCH
+    parameters = {
+        "purpose": query.purpose,
+        "after": query.after or "",
+        "limit": query.limit,
+        "now": to_micros(query.now),
+        "created_before": to_micros(created_before),
+        "key_ref": query.key_ref,
+        "owner_app": query.owner_app,
+        "access_policy": query.access_policy,
+        "expires_before": to_micros(expires_before),
+        "expires_before_creation": to_micros(expires_before - (query.now - created_before))
+        if query.created_before
+        else 0,
+    }
+    sql = QUERIES["entries_page"].format(filters="\n".join(filters))
+    return [rows.entry_of(row) for row in connection.execute(sql, parameters)]
+
+
+def expired_page(connection: sqlite3.Connection, query: ExpiredQuery) -> list[tuple[Entry, bytes]]:
+    """Return expired entries with their values, up to the page's two limits."""
+    parameters = {
+        "purpose": query.purpose,
+        "now": to_micros(query.now),
+        "created_before": to_micros(query.created_before),
+        "skip": json.dumps(sorted(query.skip)),
+    }
+    page: list[tuple[Entry, bytes]] = []
+    size = 0
+    for name in ("expired_by_time", "expired_by_ceiling"):
+        cursor = connection.execute(QUERIES[name], {**parameters, "limit": query.limit - len(page)})
+        for row in cursor:
+            page.append((rows.entry_of(row), row[19]))
+            size += len(row[19])
+            if size >= query.byte_limit:
+                cursor.close()
+                return page
+    return page
+
+
+def access_log_page(connection: sqlite3.Connection, query: LogQuery) -> list[LogRow[AccessRecord]]:
+    """Return a page of the access log."""
+    found = _log_page(connection, "access_log_page", "at", ACCESS_LOG_FILTERS, query)
+    return [rows.access_row_of(row) for row in found]
+
+
+def purge_log_page(connection: sqlite3.Connection, query: LogQuery) -> list[LogRow[PurgeRecord]]:
+    """Return a page of the purge log."""
+    found = _log_page(connection, "purge_log_page", "purged_at", PURGE_LOG_FILTERS, query)
+    return [rows.purge_row_of(row) for row in found]
+
+
+def _log_page(
+    connection: sqlite3.Connection, name: str, time: str, columns: Sequence[str], query: LogQuery
+) -> list[Any]:
+    direction = "oldest_first" if query.oldest_first else "newest_first"
+    filters: list[str] = []
+    parameters: dict[str, Any] = {"limit": query.limit}
+    for bound in ("since", "until"):
+        if (at := getattr(query, bound)) is not None:
+            filters.append(QUERIES[f"log_where_{bound}"].format(time=time))
+            parameters[bound] = to_micros(at)
+    for column, wanted in query.equals.items():
+        if column not in columns:
+            raise ValueError(f"{name} has no filter {column}")
+        filters.append(QUERIES["log_where_equal"].format(column=column))
+        parameters[column] = wanted
+    if query.after is not None:
+        filters.append(QUERIES[f"log_after_{direction}"].format(time=time))
+        parameters |= {"after_time": to_micros(query.after[0]), "after_position": query.after[1]}
+    sql = QUERIES[name].format(filters="\n".join(filters), order=QUERIES[f"log_order_{direction}"].format(time=time))
+    return connection.execute(sql, parameters).fetchall()
+
+
+def census(
+    connection: sqlite3.Connection, as_of: datetime, ceilings: Mapping[str, datetime], known_policies: Sequence[str]
+) -> Census:
+    """Count the vault; the value of no entry is read."""
+    with transaction(connection, "begin_read"):
+        by_purpose = {
+            purpose: _purpose_census(connection, purpose, as_of, ceiling) for purpose, ceiling in ceilings.items()
+        }
+        span = {"since": to_micros(as_of - THIRTY_DAYS), "as_of": to_micros(as_of)}
+        (purged,) = connection.execute(QUERIES["census_purged"], span).fetchone()
+        (without_proof,) = connection.execute(QUERIES["census_without_proof"]).fetchone()
+        policies = connection.execute(QUERIES["census_policies"]).fetchall()
+    known = set(known_policies)
+    undefined = {name: count for name, count in policies if name not in known}
+    return Census(by_purpose, purged, without_proof, undefined)
+
+
+def _purpose_census(connection: sqlite3.Connection, purpose: str, as_of: datetime, ceiling: datetime) -> PurposeCensus:
+    found = connection.execute(
+        QUERIES["census_of_purpose"],
+        {
+            "purpose": purpose,
+            "as_of": to_micros(as_of),
+            "ceiling": to_micros(ceiling),
+            "soon": to_micros(as_of + THIRTY_DAYS),
+            "ceiling_soon": to_micros(ceiling + THIRTY_DAYS),
+        },
+    ).fetchall()
+    return PurposeCensus(
+        active=sum(row[1] for row in found),
+        expired_pending_purge=sum(row[2] for row in found),
+        expiring_next_30_days=sum(row[3] for row in found),
+        key_refs={row[0] or UNSPECIFIED: row[1] for row in found if row[1]},
+    )
+
+
+def last_sweep(connection: sqlite3.Connection) -> SweepRecord | None:
+    """Return the newest record of a sweep."""
+    row = connection.execute(QUERIES["last_sweep"]).fetchone()
+    return rows.sweep_of(row) if row else None
+
+
+def acquire_lease(
+    connection: sqlite3.Connection, name: str, holder: str, seconds: float, clock: Callable[[], datetime]
+) -> bool:
+    """Take or renew a lease, unless another holder's has not run out."""
+    with transaction(connection, "begin_write"):
+        now = clock()
+        cursor = connection.execute(
+            QUERIES["acquire_lease"],
+            {
+                "name": name,
+                "holder": holder,
+                "now": to_micros(now),
+                "expires_at": to_micros(now + timedelta(seconds=seconds)),
+            },
+        )
+        return cursor.rowcount == 1
+
+
+def release_lease(connection: sqlite3.Connection, name: str, holder: str) -> None:
+    """Give a lease back, if ``holder`` has it."""
+    with transaction(connection, "begin_write"):
+        connection.execute(QUERIES["release_lease"], {"name": name, "holder": holder})
+
+
+def secret(connection: sqlite3.Connection, name: str, made: bytes) -> bytes:
+    """Return the secret, which is ``made`` if there was none."""
+    with transaction(connection, "begin_write"):
+        connection.execute(QUERIES["make_secret"], (name, made))
+        (value,) = connection.execute(QUERIES["secret"], (name,)).fetchone()
+    return bytes(value)

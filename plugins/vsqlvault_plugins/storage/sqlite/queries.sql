@@ -1,0 +1,242 @@
+-- Every statement the SQLite storage runs. Times are microseconds since 1970-01-01T00:00:00Z.
+
+-- name: schema_table_exists
+SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'schema_version'
+
+-- name: schema_version
+SELECT version FROM schema_version
+
+-- name: pragma_journal_mode
+PRAGMA journal_mode = WAL
+
+-- name: pragma_synchronous
+PRAGMA synchronous = FULL
+
+-- name: pragma_secure_delete
+PRAGMA secure_delete = ON
+
+-- name: pragma_busy_timeout
+-- Milliseconds to wait for another process that writes.
+PRAGMA busy_timeout = 5000
+
+-- name: pragma_trusted_schema
+PRAGMA trusted_schema = OFF
+
+-- name: pragma_query_only
+PRAGMA query_only = ON
+
+-- name: read_synchronous
+PRAGMA synchronous
+
+-- name: read_secure_delete
+PRAGMA secure_delete
+
+-- name: begin_read
+BEGIN DEFERRED
+
+-- name: begin_write
+BEGIN IMMEDIATE
+
+-- name: begin_migration
+BEGIN EXCLUSIVE
+
+-- name: commit
+COMMIT
+
+-- name: rollback
+ROLLBACK
+
+-- name: revision
+SELECT revision FROM rulebook
+
+-- name: next_revision
+UPDATE rulebook SET revision = revision + 1
+
+-- name: entry
+SELECT purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref, metadata,
+       owner_app, owner_identity, access_policy, created_at, updated_at, expires_at, retrievals, purged_at, purge_method
+FROM entries WHERE purpose = ? AND external_id = ?
+
+-- name: entry_with_value
+SELECT purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref, metadata,
+       owner_app, owner_identity, access_policy, created_at, updated_at, expires_at, retrievals, purged_at, purge_method,
+       encrypted_value
+FROM entries WHERE purpose = ? AND external_id = ?
+
+-- name: entry_guard
+-- What expectations about an entry are checked against.
+SELECT entry_id, version, retrievals FROM entries WHERE purpose = ? AND external_id = ?
+
+-- name: put_entry
+INSERT OR REPLACE INTO entries (
+    purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref, metadata,
+    owner_app, owner_identity, access_policy, created_at, updated_at, expires_at, retrievals, purged_at, purge_method,
+    encrypted_value
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: remove_entry
+DELETE FROM entries WHERE purpose = ? AND external_id = ?
+
+-- name: overwrite_entry
+UPDATE entries SET encrypted_value = ?, purged_at = ?, purge_method = ? WHERE purpose = ? AND external_id = ?
+
+-- name: count_retrieval
+UPDATE entries SET retrievals = retrievals + 1 WHERE purpose = ? AND external_id = ?
+
+-- name: policy_in_use
+SELECT 1 FROM entries WHERE access_policy = ? AND purged_at IS NULL LIMIT 1
+
+-- name: put_access_policy
+INSERT INTO access_policies (
+    name, version, evaluator, rules, parameters, description, created_by, created_at, dropped
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: put_retention_policy
+INSERT INTO retention_policies (
+    purpose, version, max_retention_days, default_ttl_days, purge_method, description, justification, legal_basis,
+    data_class, created_by, created_at
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: put_sweep
+INSERT INTO sweeps (sweep_id, started_at, finished_at, started_by, purged, failed) VALUES (?, ?, ?, ?, ?, ?)
+
+-- name: put_access_row
+INSERT INTO access_log (
+    at, request_id, operation, outcome, status, purpose, external_id, entry_id, entry_version, app, identity, method,
+    credential_id, client_address, untrusted_forwarding, reason, policy, policy_version, count, detail, old_value, new_value
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: put_purge_row
+INSERT INTO purge_log (
+    purge_id, purpose, external_id, entry_id, entry_version, method, reason, policy_reference, proof_hash, value_size,
+    key_ref, owner_app, purged_at, expired_at, app, identity, request_id
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: access_policies
+-- The newest version of each name, dropped ones too.
+SELECT name, version, evaluator, rules, parameters, description, created_by, created_at, dropped
+FROM access_policies AS newest
+WHERE version = (SELECT max(version) FROM access_policies WHERE name = newest.name)
+
+-- name: retention_policies
+SELECT purpose, version, max_retention_days, default_ttl_days, purge_method, description, justification, legal_basis,
+       data_class, created_by, created_at
+FROM retention_policies AS newest
+WHERE version = (SELECT max(version) FROM retention_policies WHERE purpose = newest.purpose)
+
+-- name: entries_page
+SELECT purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref, metadata,
+       owner_app, owner_identity, access_policy, created_at, updated_at, expires_at, retrievals, purged_at, purge_method
+FROM entries
+WHERE purpose = :purpose AND external_id > :after {filters}
+ORDER BY external_id LIMIT :limit
+
+-- name: entries_where_active
+AND purged_at IS NULL AND expires_at > :now AND created_at > :created_before
+
+-- name: entries_where_expired
+AND purged_at IS NULL AND (expires_at <= :now OR created_at <= :created_before)
+
+-- name: entries_where_purged
+AND purged_at IS NOT NULL
+
+-- name: entries_where_key_ref
+AND key_ref = :key_ref
+
+-- name: entries_where_owner_app
+AND owner_app = :owner_app
+
+-- name: entries_where_access_policy
+AND access_policy = :access_policy
+
+-- name: entries_where_expires_before
+AND (expires_at < :expires_before OR created_at < :expires_before_creation)
+
+-- name: expired_by_time
+SELECT purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref, metadata,
+       owner_app, owner_identity, access_policy, created_at, updated_at, expires_at, retrievals, purged_at, purge_method,
+       encrypted_value
+FROM entries
+WHERE purpose = :purpose AND purged_at IS NULL AND expires_at <= :now
+  AND external_id NOT IN (SELECT value FROM json_each(:skip))
+ORDER BY expires_at LIMIT :limit
+
+-- name: expired_by_ceiling
+-- What the retention policy's maximum ends, though its own time has not come.
+SELECT purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref, metadata,
+       owner_app, owner_identity, access_policy, created_at, updated_at, expires_at, retrievals, purged_at, purge_method,
+       encrypted_value
+FROM entries
+WHERE purpose = :purpose AND purged_at IS NULL AND created_at <= :created_before AND expires_at > :now
+  AND external_id NOT IN (SELECT value FROM json_each(:skip))
+ORDER BY created_at LIMIT :limit
+
+-- name: access_log_page
+SELECT position, at, request_id, operation, outcome, status, purpose, external_id, entry_id, entry_version, app, identity,
+       method, credential_id, client_address, untrusted_forwarding, reason, policy, policy_version, count, detail,
+       old_value, new_value
+FROM access_log WHERE 1 {filters} ORDER BY {order} LIMIT :limit
+
+-- name: purge_log_page
+SELECT position, purge_id, purpose, external_id, entry_id, entry_version, method, reason, policy_reference, proof_hash,
+       value_size, key_ref, owner_app, purged_at, expired_at, app, identity, request_id
+FROM purge_log WHERE 1 {filters} ORDER BY {order} LIMIT :limit
+
+-- name: log_where_since
+AND {time} >= :since
+
+-- name: log_where_until
+AND {time} < :until
+
+-- name: log_where_equal
+-- The column is one of a fixed list, never a caller's word.
+AND {column} = :{column}
+
+-- name: log_after_newest_first
+AND ({time}, position) < (:after_time, :after_position)
+
+-- name: log_after_oldest_first
+AND ({time}, position) > (:after_time, :after_position)
+
+-- name: log_order_newest_first
+{time} DESC, position DESC
+
+-- name: log_order_oldest_first
+{time}, position
+
+-- name: census_of_purpose
+-- By key_ref: how many live, how many past their end, how many to end within thirty days. An index alone answers it.
+SELECT key_ref,
+       sum(expires_at > :as_of AND created_at > :ceiling),
+       sum(expires_at <= :as_of OR created_at <= :ceiling),
+       sum(expires_at > :as_of AND created_at > :ceiling
+           AND (expires_at <= :soon OR created_at <= :ceiling_soon))
+FROM entries
+WHERE purpose = :purpose AND purged_at IS NULL AND created_at <= :as_of
+GROUP BY key_ref
+
+-- name: census_purged
+SELECT count(*) FROM purge_log WHERE purged_at > :since AND purged_at <= :as_of AND reason <> 'replaced'
+
+-- name: census_without_proof
+SELECT count(*) FROM purge_log WHERE length(proof_hash) <> 64
+
+-- name: census_policies
+SELECT access_policy, count(*) FROM entries WHERE purged_at IS NULL GROUP BY access_policy
+
+-- name: last_sweep
+SELECT sweep_id, started_at, finished_at, started_by, purged, failed FROM sweeps ORDER BY finished_at DESC LIMIT 1
+
+-- name: acquire_lease
+INSERT INTO leases (name, holder, expires_at) VALUES (:name, :holder, :expires_at)
+ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at
+WHERE leases.holder = excluded.holder OR leases.expires_at <= :now
+
+-- name: release_lease
+DELETE FROM leases WHERE name = :name AND holder = :holder
+
+-- name: make_secret
+INSERT INTO secrets (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING
+
+-- name: secret
+SELECT value FROM secrets WHERE name = ?

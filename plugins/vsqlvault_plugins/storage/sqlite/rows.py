@@ -1,0 +1,162 @@
+"""Between rows of SQLite and the values of the model. Times are microseconds in the row and aware UTC in the value."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from vsqlvault.interfaces.storage import LogRow
+from vsqlvault.model.access import Action
+from vsqlvault.model.audit import AccessRecord, Operation, Outcome
+from vsqlvault.model.entry import Entry, EntryStamp, ValueEncoding
+from vsqlvault.model.policy import AccessPolicy, RetentionPolicy, Rule
+from vsqlvault.model.purge import PurgeReason, PurgeRecord, SweepRecord
+from vsqlvault.model.times import from_micros, to_micros
+
+Row = Sequence[Any]
+_ENCODINGS = {encoding.value: encoding for encoding in ValueEncoding}
+
+
+def _optional_time(micros: int | None) -> datetime | None:
+    return None if micros is None else from_micros(micros)
+
+
+def entry_of(row: Row) -> Entry:
+    """Return the entry of the first nineteen columns."""
+    return Entry(
+        *row[:4],
+        _ENCODINGS[row[4]],
+        *row[5:13],
+        from_micros(row[13]),
+        from_micros(row[14]),
+        from_micros(row[15]),
+        row[16],
+        _optional_time(row[17]),
+        row[18],
+    )
+
+
+def row_of_entry(entry: Entry, value: bytes) -> Row:
+    """Return the twenty columns of ``entries``."""
+    return (
+        entry.purpose, entry.external_id, entry.entry_id, entry.version, entry.encoding.value, entry.value_sha256,
+        entry.value_size, entry.algorithm_hint, entry.key_ref, entry.metadata, entry.owner_app, entry.owner_identity,
+        entry.access_policy, to_micros(entry.created_at), to_micros(entry.updated_at), to_micros(entry.expires_at),
+        entry.retrievals, None if entry.purged_at is None else to_micros(entry.purged_at), entry.purge_method, value,
+    )  # fmt: skip
+
+
+def row_of_access(record: AccessRecord) -> Row:
+    """Return the columns of ``access_log`` without its position."""
+    stamp = record.stamp
+    return (
+        to_micros(record.at), record.request_id, record.operation.value, record.outcome.value, record.status,
+        record.purpose, record.external_id, stamp.entry_id if stamp else None, stamp.version if stamp else None,
+        record.app, record.identity, record.method, record.credential_id, record.client_address,
+        int(record.untrusted_forwarding), record.reason, record.policy, record.policy_version, record.count,
+        record.detail, record.old_value, record.new_value,
+    )  # fmt: skip
+
+
+def access_row_of(row: Row) -> LogRow[AccessRecord]:
+    """Return the row of ``access_log`` that begins with its position."""
+    (position, at, request_id, operation, outcome, status, purpose, external_id, entry_id, entry_version, app, identity,
+     method, credential_id, client_address, untrusted, reason, policy, policy_version, count, detail, old_value,
+     new_value) = row  # fmt: skip
+    record = AccessRecord(
+        at=from_micros(at), request_id=request_id, operation=Operation(operation), outcome=Outcome(outcome),
+        status=status, purpose=purpose, external_id=external_id,
+        stamp=EntryStamp(entry_id, entry_version) if entry_id is not None else None, app=app, identity=identity,
+        method=method, credential_id=credential_id, client_address=client_address,
+        untrusted_forwarding=bool(untrusted), reason=reason, policy=policy, policy_version=policy_version, count=count,
+        detail=detail, old_value=old_value, new_value=new_value,
+    )  # fmt: skip
+    return LogRow(position, record)
+
+
+def row_of_purge(record: PurgeRecord) -> Row:
+    """Return the columns of ``purge_log`` without its position."""
+    return (
+        record.purge_id, record.purpose, record.external_id, record.entry_id, record.entry_version, record.method,
+        record.reason.value, record.policy_reference, record.proof_hash, record.value_size, record.key_ref,
+        record.owner_app, to_micros(record.purged_at), to_micros(record.expired_at), record.app, record.identity,
+        record.request_id,
+    )  # fmt: skip
+
+
+def purge_row_of(row: Row) -> LogRow[PurgeRecord]:
+    """Return the row of ``purge_log`` that begins with its position."""
+    record = PurgeRecord(
+        *row[1:7], PurgeReason(row[7]), *row[8:13], from_micros(row[13]), from_micros(row[14]), *row[15:18]
+    )
+    return LogRow(row[0], record)
+
+
+def row_of_access_policy(policy: AccessPolicy, created_at: datetime) -> Row:
+    """Return the columns of ``access_policies`` for a version in force."""
+    rules = {
+        action.value: {
+            "allowed_apps": None if rule.allowed_apps is None else sorted(rule.allowed_apps),
+            "require_identity": rule.require_identity,
+            "max_retrievals": rule.max_retrievals,
+            "any_purpose": rule.any_purpose,
+        }
+        for action, rule in policy.rules.items()
+    }
+    return (
+        policy.name, policy.version, policy.evaluator, json.dumps(rules, sort_keys=True), policy.parameters,
+        policy.description, policy.created_by, to_micros(created_at), 0,
+    )  # fmt: skip
+
+
+def access_policy_of(row: Row) -> AccessPolicy:
+    """Return the policy of a row of ``access_policies``."""
+    name, version, evaluator, rules, parameters, description, created_by, created_at, _ = row
+    return AccessPolicy(
+        name=name,
+        version=version,
+        evaluator=evaluator,
+        rules={Action(action): _rule(rule) for action, rule in json.loads(rules).items()},
+        parameters=parameters,
+        description=description,
+        created_by=created_by,
+        created_at=from_micros(created_at),
+    )
+
+
+def _rule(document: dict[str, Any]) -> Rule:
+    apps = document["allowed_apps"]
+    return Rule(
+        allowed_apps=None if apps is None else frozenset(apps),
+        require_identity=document["require_identity"],
+        max_retrievals=document["max_retrievals"],
+        any_purpose=document["any_purpose"],
+    )
+
+
+def row_of_retention_policy(policy: RetentionPolicy, created_at: datetime) -> Row:
+    """Return the columns of ``retention_policies``."""
+    return (
+        policy.purpose, policy.version, policy.max_retention_days, policy.default_ttl_days, policy.purge_method,
+        policy.description, policy.justification, policy.legal_basis, policy.data_class, policy.created_by,
+        to_micros(created_at),
+    )  # fmt: skip
+
+
+def retention_policy_of(row: Row) -> RetentionPolicy:
+    """Return the policy of a row of ``retention_policies``."""
+    return RetentionPolicy(*row[:10], from_micros(row[10]))
+
+
+def row_of_sweep(sweep: SweepRecord) -> Row:
+    """Return the columns of ``sweeps``."""
+    return (
+        sweep.sweep_id, to_micros(sweep.started_at), to_micros(sweep.finished_at), sweep.trigger, sweep.purged, sweep.failed,
+    )  # fmt: skip
+
+
+def sweep_of(row: Row) -> SweepRecord:
+    """Return the sweep of a row of ``sweeps``."""
+    return SweepRecord(row[0], from_micros(row[1]), from_micros(row[2]), *row[3:])

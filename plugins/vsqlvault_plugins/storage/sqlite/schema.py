@@ -1,0 +1,48 @@
+"""Bringing a file's schema up to date."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+
+from vsqlvault.errors import SchemaTooNew
+from vsqlvault.interfaces.storage import MigrationStatus
+from vsqlvault_plugins.storage.sql_files import load_migrations
+from vsqlvault_plugins.storage.sqlite.transactions import QUERIES, transaction
+
+MIGRATIONS = load_migrations("vsqlvault_plugins.storage.sqlite")
+VERSION = MIGRATIONS[-1].version
+
+
+def migrate(connection: sqlite3.Connection) -> MigrationStatus:
+    """Run what is missing, each migration in one exclusive transaction; a second process waits and finds nothing to do."""
+    before = schema_version(connection)
+    if before > VERSION:
+        raise SchemaTooNew(f"its schema has version {before}, this program knows up to {VERSION}")
+    for migration in MIGRATIONS[before:]:
+        with transaction(connection, "begin_migration"):
+            if schema_version(connection) >= migration.version:
+                continue
+            for statement in _statements(migration.script):
+                connection.execute(statement)
+            if schema_version(connection) != migration.version:
+                raise ValueError(f"{migration.name} does not set the version it is named after")
+    return MigrationStatus(before, VERSION)
+
+
+def schema_version(connection: sqlite3.Connection) -> int:
+    """Return the schema's version; 0 where there is no schema."""
+    if connection.execute(QUERIES["schema_table_exists"]).fetchone() is None:
+        return 0
+    (version,) = connection.execute(QUERIES["schema_version"]).fetchone()
+    return int(version)
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Split a script where a statement is complete; ``executescript`` would commit what is open."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""

@@ -1,0 +1,197 @@
+"""The storage: three connections to one file, each on its own thread."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiosqlite
+
+from vsqlvault.errors import AuditUnavailable, StorageFull, StorageUnavailable, UnsafeStorage, VaultError
+from vsqlvault.interfaces.storage import (
+    Census,
+    EntryQuery,
+    ExpiredQuery,
+    LogQuery,
+    LogRow,
+    MigrationStatus,
+    Read,
+    Rulebook,
+    Snapshot,
+    Write,
+    WriteOutcome,
+)
+from vsqlvault.model.audit import AccessRecord
+from vsqlvault.model.entry import Entry
+from vsqlvault.model.purge import PurgeRecord, SweepRecord
+from vsqlvault.model.times import utc_now
+from vsqlvault_plugins.storage.sqlite import pages, schema
+from vsqlvault_plugins.storage.sqlite.transactions import QUERIES, commit_batch, read_batch
+
+Answer = TypeVar("Answer")
+SYNCHRONOUS_FULL = 2
+_PRAGMAS = ("pragma_busy_timeout", "pragma_journal_mode", "pragma_synchronous", "pragma_secure_delete", "pragma_trusted_schema")  # fmt: skip
+
+
+class _Connection(aiosqlite.Connection):
+    """A connection that takes a function to its thread: a whole batch costs one hop instead of one a statement."""
+
+    async def run(self, function: Callable[..., Answer], *arguments: Any) -> Answer:
+        """Return ``function(connection, *arguments)``, called on the connection's thread.
+
+        Raises:
+            StorageFull, StorageUnavailable, AuditUnavailable: for what SQLite raises.
+        """
+        try:
+            answer: Answer = await self._execute(function, self._conn, *arguments)
+        except sqlite3.Error as error:
+            raise _translated(error) from error
+        except ValueError as error:
+            if self._connection is None or not self._running:
+                raise StorageUnavailable("the storage is closed") from error
+            raise
+        return answer
+
+
+class SqliteStorage:
+    """Entries, policies and logs in one file. ``clock`` is the one clock of everything on it."""
+
+    flights = 1
+
+    def __init__(
+        self, path: Path, writer: _Connection, reader: _Connection, pager: _Connection, clock: Callable[[], datetime]
+    ) -> None:
+        self._path = path
+        self._writer = writer
+        self._reader = reader
+        self._pager = pager
+        self._clock = clock
+
+    @classmethod
+    async def open(cls, path: Path, clock: Callable[[], datetime] = utc_now) -> SqliteStorage:
+        """Open the file, or make it, readable for its owner only; the schema is left as it is.
+
+        Raises:
+            StorageUnavailable: it cannot be opened. UnsafeStorage: it cannot be made durable.
+        """
+        _create_private(path)
+        opened: list[_Connection] = []
+        try:
+            for _ in range(3):
+                connection = _Connection(lambda: sqlite3.connect(path, isolation_level=None), iter_chunk_size=64)
+                connection._thread.daemon = True  # noqa: SLF001 - a process that was killed by an error must end
+                await connection
+                opened.append(connection)
+                await connection.run(_set_up, connection is not opened[0])
+        except (sqlite3.Error, VaultError) as error:
+            for connection in opened:
+                await connection.close()
+            raise error if isinstance(error, VaultError) else _translated(error) from error
+        return cls(path, *opened, clock)
+
+    async def read(self, reads: Sequence[Read]) -> Sequence[Snapshot]:
+        """See ``Storage.read``."""
+        return await self._reader.run(read_batch, reads, self._clock)
+
+    async def commit(self, writes: Sequence[Write]) -> Sequence[WriteOutcome]:
+        """See ``Storage.commit``."""
+        return await self._writer.run(commit_batch, writes)
+
+    async def rulebook(self) -> Rulebook:
+        """See ``Storage.rulebook``."""
+        return await self._reader.run(pages.rulebook)
+
+    async def entries(self, query: EntryQuery) -> Sequence[Entry]:
+        """See ``Storage.entries``."""
+        return await self._pager.run(pages.entries_page, query)
+
+    async def expired(self, query: ExpiredQuery) -> Sequence[tuple[Entry, bytes]]:
+        """See ``Storage.expired``."""
+        return await self._pager.run(pages.expired_page, query)
+
+    async def access_log(self, query: LogQuery) -> Sequence[LogRow[AccessRecord]]:
+        """See ``Storage.access_log``."""
+        return await self._pager.run(pages.access_log_page, query)
+
+    async def purge_log(self, query: LogQuery) -> Sequence[LogRow[PurgeRecord]]:
+        """See ``Storage.purge_log``."""
+        return await self._pager.run(pages.purge_log_page, query)
+
+    async def census(self, as_of: datetime, ceilings: Mapping[str, datetime], known_policies: Sequence[str]) -> Census:
+        """See ``Storage.census``."""
+        return await self._pager.run(pages.census, as_of, ceilings, known_policies)
+
+    async def last_sweep(self) -> SweepRecord | None:
+        """See ``Storage.last_sweep``."""
+        return await self._pager.run(pages.last_sweep)
+
+    async def acquire_lease(self, name: str, holder: str, seconds: float) -> bool:
+        """See ``Storage.acquire_lease``."""
+        return await self._writer.run(pages.acquire_lease, name, holder, seconds, self._clock)
+
+    async def release_lease(self, name: str, holder: str) -> None:
+        """See ``Storage.release_lease``."""
+        await self._writer.run(pages.release_lease, name, holder)
+
+    async def secret(self, name: str) -> bytes:
+        """See ``Storage.secret``."""
+        return await self._writer.run(pages.secret, name, secrets.token_bytes(32))
+
+    async def migrate(self) -> MigrationStatus:
+        """See ``Storage.migrate``."""
+        return await self._writer.run(schema.migrate)
+
+    def describe(self) -> Mapping[str, Any]:
+        """See ``Storage.describe``."""
+        return {
+            "product": "SQLite",
+            "version": sqlite3.sqlite_version,
+            "file": str(self._path),
+            "schema_version": schema.VERSION,
+            "journal_mode": "wal",
+            "synchronous": "full",
+            "secure_delete": True,
+        }
+
+    async def close(self) -> None:
+        """See ``Storage.close``."""
+        for connection in (self._pager, self._reader, self._writer):
+            await connection.close()
+
+
+def _create_private(path: Path) -> None:
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise StorageUnavailable(f"cannot open {path}: {error.strerror}") from error
+
+
+def _set_up(connection: sqlite3.Connection, read_only: bool) -> None:  # noqa: FBT001
+    """Set what durability and purging rest on, and read it back: builds and file systems may refuse silently."""
+    for name in _PRAGMAS:
+        connection.execute(QUERIES[name]).fetchall()
+    (mode,) = connection.execute(QUERIES["pragma_journal_mode"]).fetchone()
+    (synchronous,) = connection.execute(QUERIES["read_synchronous"]).fetchone()
+    (secure_delete,) = connection.execute(QUERIES["read_secure_delete"]).fetchone()
+    if mode != "wal" or synchronous < SYNCHRONOUS_FULL or secure_delete != 1:
+        found = f"journal_mode={mode}, synchronous={synchronous}, secure_delete={secure_delete}"
+        raise UnsafeStorage(f"SQLite must run with journal_mode=wal, synchronous=2, secure_delete=1, but has {found}")
+    if read_only:
+        connection.execute(QUERIES["pragma_query_only"])
+
+
+def _translated(error: sqlite3.Error) -> VaultError:
+    """Return what happened in the vault's words; SQLite's own stay in ``__cause__`` and out of every answer."""
+    name = getattr(error, "sqlite_errorname", "") or ""
+    if name == "SQLITE_FULL":
+        return StorageFull()
+    if isinstance(error, (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError)):
+        return AuditUnavailable()
+    if name == "SQLITE_NOTADB":
+        return StorageUnavailable("the file is not an SQLite database")
+    return StorageUnavailable()

@@ -1,0 +1,184 @@
+"""What happens on the connection's own thread: a whole batch in one call, one transaction, one flush to disk."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from vsqlvault.interfaces.storage import (
+    Change,
+    Committed,
+    Conflict,
+    CountRetrieval,
+    DropAccessPolicy,
+    EntryAbsent,
+    EntryIs,
+    Expectation,
+    OverwriteEntry,
+    PolicyUnused,
+    Read,
+    RemoveEntry,
+    RetrievalsBelow,
+    RevisionIs,
+    SaveAccessPolicy,
+    SaveRetentionPolicy,
+    SaveSweep,
+    Snapshot,
+    StoreEntry,
+    Write,
+    WriteOutcome,
+)
+from vsqlvault.model.entry import EntryKey, EntryStamp
+from vsqlvault.model.times import to_micros
+from vsqlvault_plugins.storage.sql_files import load_queries
+from vsqlvault_plugins.storage.sqlite import rows
+
+QUERIES = load_queries("vsqlvault_plugins.storage.sqlite")
+_COMMITTED = Committed()
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
+    """Run the block between ``begin`` and COMMIT; on any exception nothing of it remains."""
+    connection.execute(QUERIES[begin])
+    try:
+        yield
+        connection.execute(QUERIES["commit"])
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute(QUERIES["rollback"])
+        raise
+
+
+def read_batch(connection: sqlite3.Connection, reads: Sequence[Read], clock: Callable[[], datetime]) -> list[Snapshot]:
+    """Answer a batch of reads from one consistent state."""
+    with transaction(connection, "begin_read"):
+        (revision,) = connection.execute(QUERIES["revision"]).fetchone()
+        now = clock()
+        return [_snapshot(connection, read, now, revision) for read in reads]
+
+
+def _snapshot(connection: sqlite3.Connection, read: Read, now: datetime, revision: int) -> Snapshot:
+    if read.key is None:
+        return Snapshot(now, revision, None, None)
+    row = connection.execute(QUERIES["entry_with_value" if read.with_value else "entry"], read.key).fetchone()
+    if row is None:
+        return Snapshot(now, revision, None, None)
+    entry = rows.entry_of(row)
+    value = row[19] if read.with_value and entry.purged_at is None else None
+    return Snapshot(now, revision, entry, value)
+
+
+def commit_batch(connection: sqlite3.Connection, writes: Sequence[Write]) -> list[WriteOutcome]:
+    """Commit what holds together and say of each write whether it did."""
+    with transaction(connection, "begin_write"):
+        outcomes = [_apply(connection, write) for write in writes]
+        done = [write for write, outcome in zip(writes, outcomes, strict=True) if outcome is _COMMITTED]
+        connection.executemany(
+            QUERIES["put_access_row"], [rows.row_of_access(record) for write in done for record in write.access]
+        )
+        if purges := [rows.row_of_purge(record) for write in done for record in write.purges]:
+            connection.executemany(QUERIES["put_purge_row"], purges)
+    return outcomes
+
+
+def _apply(connection: sqlite3.Connection, write: Write) -> WriteOutcome:
+    for expectation in write.expects:
+        if not _EXPECTATIONS[type(expectation)](connection, expectation):
+            return Conflict(expectation)
+    for change in write.changes:
+        _CHANGES[type(change)](connection, change)
+    return _COMMITTED
+
+
+def _guard(connection: sqlite3.Connection, key: EntryKey) -> Any:
+    return connection.execute(QUERIES["entry_guard"], key).fetchone()
+
+
+def _entry_is(connection: sqlite3.Connection, expected: EntryIs) -> bool:
+    guard = _guard(connection, expected.key)
+    return guard is not None and EntryStamp(*guard[:2]) == expected.stamp
+
+
+def _entry_absent(connection: sqlite3.Connection, expected: EntryAbsent) -> bool:
+    return _guard(connection, expected.key) is None
+
+
+def _revision_is(connection: sqlite3.Connection, expected: RevisionIs) -> bool:
+    (revision,) = connection.execute(QUERIES["revision"]).fetchone()
+    return bool(revision == expected.revision)
+
+
+def _retrievals_below(connection: sqlite3.Connection, expected: RetrievalsBelow) -> bool:
+    guard = _guard(connection, expected.key)
+    return guard is not None and guard[2] < expected.limit
+
+
+def _policy_unused(connection: sqlite3.Connection, expected: PolicyUnused) -> bool:
+    return connection.execute(QUERIES["policy_in_use"], (expected.name,)).fetchone() is None
+
+
+def _store_entry(connection: sqlite3.Connection, change: StoreEntry) -> None:
+    connection.execute(QUERIES["put_entry"], rows.row_of_entry(change.entry, change.value))
+
+
+def _remove_entry(connection: sqlite3.Connection, change: RemoveEntry) -> None:
+    connection.execute(QUERIES["remove_entry"], change.key)
+
+
+def _overwrite_entry(connection: sqlite3.Connection, change: OverwriteEntry) -> None:
+    connection.execute(
+        QUERIES["overwrite_entry"], (change.filler, to_micros(change.purged_at), change.method, *change.key)
+    )
+
+
+def _count_retrieval(connection: sqlite3.Connection, change: CountRetrieval) -> None:
+    connection.execute(QUERIES["count_retrieval"], change.key)
+
+
+def _save_access_policy(connection: sqlite3.Connection, change: SaveAccessPolicy) -> None:
+    policy = change.policy
+    if policy.created_at is None:
+        raise ValueError("a stored policy has a time")
+    connection.execute(QUERIES["put_access_policy"], rows.row_of_access_policy(policy, policy.created_at))
+    connection.execute(QUERIES["next_revision"])
+
+
+def _drop_access_policy(connection: sqlite3.Connection, change: DropAccessPolicy) -> None:
+    row = (change.name, change.version, "", "{}", "{}", None, change.dropped_by, to_micros(change.dropped_at), 1)
+    connection.execute(QUERIES["put_access_policy"], row)
+    connection.execute(QUERIES["next_revision"])
+
+
+def _save_retention_policy(connection: sqlite3.Connection, change: SaveRetentionPolicy) -> None:
+    policy = change.policy
+    if policy.created_at is None:
+        raise ValueError("a stored policy has a time")
+    connection.execute(QUERIES["put_retention_policy"], rows.row_of_retention_policy(policy, policy.created_at))
+    connection.execute(QUERIES["next_revision"])
+
+
+def _save_sweep(connection: sqlite3.Connection, change: SaveSweep) -> None:
+    connection.execute(QUERIES["put_sweep"], rows.row_of_sweep(change.sweep))
+
+
+_EXPECTATIONS: dict[type[Expectation], Callable[[sqlite3.Connection, Any], bool]] = {
+    EntryIs: _entry_is,
+    EntryAbsent: _entry_absent,
+    RevisionIs: _revision_is,
+    RetrievalsBelow: _retrievals_below,
+    PolicyUnused: _policy_unused,
+}
+_CHANGES: dict[type[Change], Callable[[sqlite3.Connection, Any], None]] = {
+    StoreEntry: _store_entry,
+    RemoveEntry: _remove_entry,
+    OverwriteEntry: _overwrite_entry,
+    CountRetrieval: _count_retrieval,
+    SaveAccessPolicy: _save_access_policy,
+    DropAccessPolicy: _drop_access_policy,
+    SaveRetentionPolicy: _save_retention_policy,
+    SaveSweep: _save_sweep,
+}

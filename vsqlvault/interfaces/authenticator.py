@@ -1,0 +1,47 @@
+"""Turning what a request presents into a principal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from vsqlvault.config import Settings
+from vsqlvault.model.principal import Principal
+
+
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """What a request presents to be recognised by.
+
+    ``headers`` has lower-case names and the one value of each (a repeated credential header never gets this far).
+    ``client_address`` is the peer's address without a port.
+    """
+
+    headers: Mapping[str, str]
+    client_address: str | None = None
+
+
+class Authenticator(Protocol):
+    """Knows one kind of credential."""
+
+    name: str
+    """Stands on audit rows as the method, and must be unique among the plugins loaded."""
+
+    credential_headers: tuple[str, ...]
+    """The lower-case headers it reads. The server refuses a request in which one of them stands twice."""
+
+    async def authenticate(self, presented: Presented) -> Principal | None:
+        """Return the principal, or None when the request presents nothing of this kind.
+
+        A credential that is present and bad is refused, whatever else the request presents. This runs on each request:
+        it must not block, and it must take the same time for a wrong secret as for a wrong name.
+
+        Raises:
+            CredentialRefused: the credential is this authenticator's and not good; ``why`` goes to the audit row.
+        """
+        ...
+
+    async def reload(self, settings: Settings) -> None:
+        """Take new settings (SIGHUP): credentials that are gone from them are refused once this returns."""
+        ...

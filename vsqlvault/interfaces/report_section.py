@@ -1,0 +1,37 @@
+"""One member of the compliance report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from vsqlvault.interfaces.storage import Census
+from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
+from vsqlvault.model.purge import SweepRecord
+
+
+@dataclass(frozen=True, slots=True)
+class ReportContext:
+    """What a section is written from: one instant, one count of the vault, the last sweep, the policies in force."""
+
+    as_of: datetime
+    census: Census
+    last_sweep: SweepRecord | None
+    retention_policies: Mapping[str, RetentionPolicy]
+    access_policies: Mapping[str, AccessPolicy]
+
+
+class ReportSection(Protocol):
+    """Writes one top-level member of ``GET /compliance/report``."""
+
+    name: str
+    """The member's name; unique among the plugins loaded."""
+
+    async def write(self, context: ReportContext) -> Mapping[str, Any]:
+        """Return the member: JSON types only, the same for the same context.
+
+        A section that raises is shown as ``{"failed": true}``; the rest of the report is served.
+        """
+        ...

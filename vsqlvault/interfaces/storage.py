@@ -1,0 +1,399 @@
+"""Keeping entries, policies and logs. The one interface that everything else stands on.
+
+A storage is asked in batches, because a flush to disk costs the same for one write as for two hundred. The core gathers
+what arrives while the last flush runs (``vsqlvault.service.commit_queue``); a storage never waits for more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Generic, Protocol, TypeVar
+
+from vsqlvault.model.audit import AccessRecord
+from vsqlvault.model.entry import Entry, EntryKey, EntryStamp, EntryState
+from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
+from vsqlvault.model.purge import PurgeRecord, SweepRecord
+
+
+Record = TypeVar("Record", AccessRecord, PurgeRecord)
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A wish to read one entry; ``key`` None asks only for the clock and the revision."""
+
+    key: EntryKey | None = None
+    with_value: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What one read found.
+
+    ``now`` is the storage's clock, one instant for the whole batch. ``revision`` is the rulebook's. ``value`` is None
+    unless asked for, and where the entry was shredded.
+    """
+
+    now: datetime
+    revision: int
+    entry: Entry | None
+    value: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rulebook:
+    """All policies in force. ``revision`` grows by at least one with each change to any of them.
+
+    ``access_versions`` gives the newest version of every access policy there ever was, the dropped ones among them, so that
+    a name taken again goes on counting.
+    """
+
+    revision: int
+    access: Mapping[str, AccessPolicy]
+    retention: Mapping[str, RetentionPolicy]
+    access_versions: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class EntryIs:
+    """The entry exists in exactly this version."""
+
+    key: EntryKey
+    stamp: EntryStamp
+
+
+@dataclass(frozen=True, slots=True)
+class EntryAbsent:
+    """There is no row under this key."""
+
+    key: EntryKey
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionIs:
+    """No policy has changed."""
+
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalsBelow:
+    """The entry's counter is below ``limit``."""
+
+    key: EntryKey
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyUnused:
+    """No entry that still has its value names this access policy."""
+
+    name: str
+
+
+Expectation = EntryIs | EntryAbsent | RevisionIs | RetrievalsBelow | PolicyUnused
+
+
+@dataclass(frozen=True, slots=True)
+class StoreEntry:
+    """Put this entry and value under its key, in the place of whatever row is there."""
+
+    entry: Entry
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveEntry:
+    """Take the row away."""
+
+    key: EntryKey
+
+
+@dataclass(frozen=True, slots=True)
+class OverwriteEntry:
+    """Put ``filler`` in the place of the value, and mark the row as purged."""
+
+    key: EntryKey
+    filler: bytes
+    purged_at: datetime
+    method: str
+
+
+@dataclass(frozen=True, slots=True)
+class CountRetrieval:
+    """Add one to the entry's counter."""
+
+    key: EntryKey
+
+
+@dataclass(frozen=True, slots=True)
+class SaveAccessPolicy:
+    """Add this version; older ones stay."""
+
+    policy: AccessPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class DropAccessPolicy:
+    """Add a version that says the policy is gone; older ones stay."""
+
+    name: str
+    version: int
+    dropped_by: str
+    dropped_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SaveRetentionPolicy:
+    """Add this version; older ones stay."""
+
+    policy: RetentionPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class SaveSweep:
+    """Add the record of a sweep."""
+
+    sweep: SweepRecord
+
+
+Change = (
+    StoreEntry
+    | RemoveEntry
+    | OverwriteEntry
+    | CountRetrieval
+    | SaveAccessPolicy
+    | DropAccessPolicy
+    | SaveRetentionPolicy
+    | SaveSweep
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """What belongs together: if every expectation holds, all changes and rows are committed, else none.
+
+    The core never puts two writes into one batch of which one changes an entry that the other changes or expects
+    something of.
+    """
+
+    access: tuple[AccessRecord, ...]
+    expects: tuple[Expectation, ...] = ()
+    changes: tuple[Change, ...] = ()
+    purges: tuple[PurgeRecord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """The write is durable: it survives a kill and a power cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """The write was left out, because this expectation does not hold."""
+
+    broken: Expectation
+
+
+WriteOutcome = Committed | Conflict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryQuery:
+    """A page of one purpose's entries, by external_id, after ``after``.
+
+    ``created_before`` is the retention ceiling at ``now``: whatever was created at or before it is expired.
+    """
+
+    purpose: str
+    now: datetime
+    limit: int
+    created_before: datetime | None = None
+    after: str | None = None
+    key_ref: str | None = None
+    owner_app: str | None = None
+    access_policy: str | None = None
+    expires_before: datetime | None = None
+    state: EntryState = EntryState.ACTIVE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpiredQuery:
+    """Entries of one purpose that are expired at ``now`` and not purged, but for the external_ids in ``skip``.
+
+    A page ends at ``limit`` entries, or after the entry with which their values pass ``byte_limit``.
+    """
+
+    purpose: str
+    now: datetime
+    created_before: datetime
+    limit: int
+    byte_limit: int
+    skip: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogQuery:
+    """A page of a log, newest first unless ``oldest_first``, after the row at ``after``.
+
+    ``since`` is inclusive, ``until`` exclusive. ``equals`` maps column names of the log to the value asked for.
+    """
+
+    limit: int
+    since: datetime | None = None
+    until: datetime | None = None
+    after: tuple[datetime, int] | None = None
+    oldest_first: bool = False
+    equals: Mapping[str, str | int] = field(default_factory=dict)
+
+
+ACCESS_LOG_FILTERS: tuple[str, ...] = (
+    "operation", "outcome", "purpose", "external_id", "app", "identity", "method", "credential_id", "client_address",
+    "reason", "policy", "request_id", "status",
+)  # fmt: skip
+PURGE_LOG_FILTERS: tuple[str, ...] = (
+    "purpose", "external_id", "method", "reason", "owner_app", "app", "key_ref", "request_id", "purge_id",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class LogRow(Generic[Record]):
+    """One row of a log, and where it stands: a number that only a cursor uses."""
+
+    position: int
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class PurposeCensus:
+    """What one purpose holds at an instant: counts of entries."""
+
+    active: int
+    expired_pending_purge: int
+    expiring_next_30_days: int
+    key_refs: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """What the vault holds at an instant. ``purged_last_30_days`` counts entries, not replaced versions."""
+
+    by_purpose: Mapping[str, PurposeCensus]
+    purged_last_30_days: int
+    purges_without_proof: int
+    entries_by_undefined_policy: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationStatus:
+    """The schema's version before and after, and the version this program works with."""
+
+    before: int
+    after: int
+
+
+class Storage(Protocol):
+    """Where everything lies. All methods may run at once; all but ``read`` and ``commit`` may be slow.
+
+    Every method raises StorageUnavailable when the storage cannot be reached, StorageFull when it has no room, and
+    OutcomeUnknown when a commit was under way and nobody can say whether it happened. Nothing of a driver gets out.
+    """
+
+    flights: int
+    """How many batches of reads, and as many of commits, may be under way at once."""
+
+    async def read(self, reads: Sequence[Read]) -> Sequence[Snapshot]:
+        """Return a snapshot for each read, in order, all of one consistent state.
+
+        Sees everything that was committed before it was called.
+        """
+        ...
+
+    async def commit(self, writes: Sequence[Write]) -> Sequence[WriteOutcome]:
+        """Commit what holds together, and return an outcome for each write, in order.
+
+        When this returns, every write answered Committed is durable. A write whose expectation is broken is left out and
+        answered Conflict; the others are not hurt by it. When it raises, nothing was committed (but see OutcomeUnknown).
+        """
+        ...
+
+    async def rulebook(self) -> Rulebook:
+        """Return all policies in force, of one consistent state."""
+        ...
+
+    async def entries(self, query: EntryQuery) -> Sequence[Entry]:
+        """Return a page of entries without their values. Shorter than ``limit`` means there are no more."""
+        ...
+
+    async def expired(self, query: ExpiredQuery) -> Sequence[tuple[Entry, bytes]]:
+        """Return a page of expired entries with their values; empty means there are no more."""
+        ...
+
+    async def access_log(self, query: LogQuery) -> Sequence[LogRow[AccessRecord]]:
+        """Return a page of the access log. Shorter than ``limit`` means there are no more."""
+        ...
+
+    async def purge_log(self, query: LogQuery) -> Sequence[LogRow[PurgeRecord]]:
+        """Return a page of the purge log. Shorter than ``limit`` means there are no more."""
+        ...
+
+    async def census(self, as_of: datetime, ceilings: Mapping[str, datetime], known_policies: Sequence[str]) -> Census:
+        """Count what the vault holds at ``as_of``, without reading a value.
+
+        ``ceilings`` maps each purpose that has a retention policy to the instant at or before which an entry must have been
+        created to be expired by the maximum.
+        """
+        ...
+
+    async def last_sweep(self) -> SweepRecord | None:
+        """Return the newest record of a sweep."""
+        ...
+
+    async def acquire_lease(self, name: str, holder: str, seconds: float) -> bool:
+        """Take or renew the lease ``name`` for ``holder``; False where another holder's has not run out."""
+        ...
+
+    async def release_lease(self, name: str, holder: str) -> None:
+        """Give the lease back, if ``holder`` has it."""
+        ...
+
+    async def secret(self, name: str) -> bytes:
+        """Return 32 random bytes, the same for every process on this storage, made at the first call. Not a data key."""
+        ...
+
+    async def migrate(self) -> MigrationStatus:
+        """Bring the schema up to this program's version; two processes at once: one waits, and finds nothing to do.
+
+        Raises:
+            SchemaTooNew: a newer program has been here.
+        """
+        ...
+
+    def describe(self) -> Mapping[str, Any]:
+        """Return what an operator should know (product, version, durability), without secrets."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what is under way and let go of everything."""
+        ...
+
+
+class StorageFactory(Protocol):
+    """Opens storages of one kind."""
+
+    name: str
+    """Unique among the plugins loaded."""
+
+    schemes: tuple[str, ...]
+    """The URL schemes it claims, such as ``sqlite``; each unique among the plugins loaded."""
+
+    async def open(self, url: str) -> Storage:
+        """Connect, and check that the storage is safe to use; the schema may not be there yet.
+
+        Raises:
+            StorageUnavailable: with the one sentence that helps, naming no password.
+            UnsafeStorage: it is set so that it would lose what was acknowledged.
+        """
+        ...

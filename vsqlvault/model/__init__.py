@@ -1,0 +1,1 @@
+"""The words of the vault as values: frozen, slotted, without I/O, standard library only."""

@@ -1,0 +1,70 @@
+"""Rows of the access log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from vsqlvault.model.entry import EntryStamp
+
+
+class Operation(StrEnum):
+    """What was attempted. The first five are asked of entries, the rest of the vault."""
+
+    STORE = "store"
+    RETRIEVE = "retrieve"
+    INSPECT = "inspect"
+    LIST = "list"
+    PURGE = "purge"
+    SWEEP = "sweep"
+    AUTHENTICATE = "authenticate"
+    READ_ACCESS_POLICY = "read-access-policy"
+    CHANGE_ACCESS_POLICY = "change-access-policy"
+    DELETE_ACCESS_POLICY = "delete-access-policy"
+    READ_RETENTION_POLICY = "read-retention-policy"
+    CHANGE_RETENTION_POLICY = "change-retention-policy"
+    READ_ACCESS_LOG = "read-access-log"
+    READ_PURGE_LOG = "read-purge-log"
+    READ_REPORT = "read-report"
+    UNKNOWN = "unknown"
+
+
+class Outcome(StrEnum):
+    """How it ended."""
+
+    GRANTED = "granted"
+    DENIED = "denied"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessRecord:
+    """One operation, granted or denied.
+
+    ``app`` is None where the credential was refused. ``reason`` is set on denials. ``status`` is the HTTP status that
+    the caller was given. ``count`` is above 1 only on coalesced refusals of one source within a second. ``detail`` holds
+    a description of input that could not be taken literally. ``old_value`` and ``new_value`` are JSON text of what an
+    administrator changed.
+    """
+
+    at: datetime
+    request_id: str
+    operation: Operation
+    outcome: Outcome
+    status: int
+    purpose: str | None = None
+    external_id: str | None = None
+    stamp: EntryStamp | None = None
+    app: str | None = None
+    identity: str | None = None
+    method: str | None = None
+    credential_id: str | None = None
+    client_address: str | None = None
+    untrusted_forwarding: bool = False
+    reason: str | None = None
+    policy: str | None = None
+    policy_version: int | None = None
+    count: int = 1
+    detail: str | None = None
+    old_value: str | None = None
+    new_value: str | None = None

@@ -1,0 +1,94 @@
+"""A stored blob and what is known of it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import NamedTuple
+
+PURPOSE = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)
+EXTERNAL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@~-]{0,255}", re.ASCII)
+
+
+class EntryKey(NamedTuple):
+    """Where an entry lies: what it is for, and the id its app gave it."""
+
+    purpose: str
+    external_id: str
+
+
+class EntryStamp(NamedTuple):
+    """One version of one entry. A new entry under an old id has a new ``entry_id``, so no old stamp fits it."""
+
+    entry_id: str
+    version: int
+
+
+class ValueEncoding(StrEnum):
+    """How the value travels in JSON; stored it is always bytes."""
+
+    UTF_8 = "utf-8"
+    BASE64 = "base64"
+
+
+class EntryState(StrEnum):
+    """What a caller finds."""
+
+    ACTIVE = "active"
+    EXPIRED = "expired"
+    PURGED = "purged"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Everything about a blob but the blob.
+
+    Times are aware UTC to the microsecond. ``entry_id`` is 32 hex digits, new for each entry that is created;
+    ``version`` counts its replacements from 1. ``metadata`` is RFC 8785 canonical JSON text of an object.
+    ``value_sha256`` is 64 hex digits over the stored bytes, ``value_size`` their number. ``retrievals`` counts only
+    under a policy that limits them.
+    """
+
+    purpose: str
+    external_id: str
+    entry_id: str
+    version: int
+    encoding: ValueEncoding
+    value_sha256: str
+    value_size: int
+    algorithm_hint: str | None
+    key_ref: str | None
+    metadata: str
+    owner_app: str
+    owner_identity: str | None
+    access_policy: str
+    created_at: datetime
+    updated_at: datetime
+    expires_at: datetime
+    retrievals: int = 0
+    purged_at: datetime | None = None
+    purge_method: str | None = None
+
+    @property
+    def key(self) -> EntryKey:
+        """Where the entry lies."""
+        return EntryKey(self.purpose, self.external_id)
+
+    @property
+    def stamp(self) -> EntryStamp:
+        """Which version of which entry this is."""
+        return EntryStamp(self.entry_id, self.version)
+
+    def effective_expires_at(self, max_retention_days: int | None) -> datetime:
+        """Return the earlier of ``expires_at`` and the ceiling of the retention policy in force now (None: no ceiling)."""
+        if max_retention_days is None:
+            return self.expires_at
+        return min(self.expires_at, self.created_at + timedelta(days=max_retention_days))
+
+    def state(self, now: datetime, max_retention_days: int | None) -> EntryState:
+        """Return what a caller finds at ``now``; the instant of expiry itself is expired."""
+        if self.purged_at is not None:
+            return EntryState.PURGED
+        return EntryState.EXPIRED if now >= self.effective_expires_at(max_retention_days) else EntryState.ACTIVE

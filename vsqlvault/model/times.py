@@ -1,0 +1,49 @@
+"""Instants: aware, in UTC, to the microsecond."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from vsqlvault.errors import InvalidTime
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_RFC3339 = re.compile(
+    r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:[0-5]\d(?:\.\d{1,6})?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII
+)
+
+
+def utc_now() -> datetime:
+    """Return this machine's clock as an aware UTC instant."""
+    return datetime.now(UTC)
+
+
+def to_micros(at: datetime) -> int:
+    """Return whole microseconds since 1970-01-01T00:00:00Z."""
+    return (at - EPOCH) // _MICROSECOND
+
+
+def from_micros(micros: int) -> datetime:
+    """Return the instant ``micros`` microseconds after 1970-01-01T00:00:00Z."""
+    return EPOCH + timedelta(microseconds=micros)
+
+
+def format_time(at: datetime) -> str:
+    """Return RFC 3339 in UTC: ``2027-02-16T00:00:00Z``, with six fractional digits only where there are any."""
+    text = at.astimezone(UTC).isoformat()
+    return text[:-6] + "Z"
+
+
+def parse_time(text: str) -> datetime:
+    """Read RFC 3339 with ``T``, seconds and an explicit offset, at most six fractional digits.
+
+    Raises:
+        InvalidTime: for anything else, and for an instant that UTC cannot hold.
+    """
+    if not _RFC3339.fullmatch(text):
+        raise InvalidTime("expected RFC 3339 with T, seconds and an offset, such as 2027-02-16T00:00:00Z")
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise InvalidTime("expected a time that exists, between the years 1 and 9999 in UTC") from None

@@ -1,0 +1,164 @@
+"""Loading plugins, putting them in order, and refusing what clashes."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, TypeVar
+
+import pluggy
+
+from vsqlvault import hookspecs
+from vsqlvault.config import Settings, with_plugin_settings
+from vsqlvault.errors import PluginClash, PluginUnusable
+from vsqlvault.hookspecs import ENTRY_POINT_GROUP, PROJECT
+from vsqlvault.service.vault import PluginOrigin
+
+OWN_DISTRIBUTION = "vsqlvault"
+_LIFECYCLE = ("vault_startup", "vault_shutdown")
+Offer = TypeVar("Offer")
+
+
+class Plugins:
+    """The plugins of one vault. What they offer is asked for once, and named uniquely or refused."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Load what is installed and neither blocked nor left out of ``plugins.allow``.
+
+        Raises:
+            PluginUnusable: a plugin that is listed in ``plugins.allow`` is missing, or one cannot be loaded.
+            SettingsInvalid: a plugin's table in the settings does not fit it.
+        """
+        self._manager = pluggy.PluginManager(PROJECT)
+        self._manager.add_hookspecs(hookspecs)
+        self._origins: dict[str, PluginOrigin] = {}
+        for entry_point in _chosen(settings):
+            self._load(entry_point)
+        self._check_hooks()
+        self.settings = with_plugin_settings(settings, self._settings_models())
+
+    @property
+    def origins(self) -> Sequence[PluginOrigin]:
+        """Every plugin loaded, in order, with the distribution it came from."""
+        return tuple(self._origins.values())
+
+    def offers(self, hook: str, kind: str, names: Callable[[Any], Iterable[str]] | None = None) -> dict[str, Any]:
+        """Return what the plugins offer under ``hook``, by name, in the order of loading.
+
+        ``names`` gives the names an offer claims; by default its ``name``.
+
+        Raises:
+            PluginClash: two plugins claim one name.
+            PluginUnusable: the hook raised, or offered something without a name.
+        """
+        found: dict[str, tuple[Any, str]] = {}
+        for plugin_name, offer in self._offered(hook):
+            for name in names(offer) if names else (getattr(offer, "name", None),):
+                if not isinstance(name, str) or not name:
+                    raise PluginUnusable(f"{self._called(plugin_name)}: {hook} offered a {kind} without a name")
+                if name in found:
+                    first, second = self._called(found[name][1]), self._called(plugin_name)
+                    raise PluginClash(f"{kind} {name!r} is offered by {first} and by {second}: block one of them")
+                found[name] = (offer, plugin_name)
+        return {name: offer for name, (offer, _) in found.items()}
+
+    def observers(self, hook: str) -> list[Callable[[Any], None]]:
+        """Return the plugins' functions for an observing hook, each taking the one record."""
+        implementations = self._manager.subset_hook_caller(hook, []).get_hookimpls()
+        return [implementation.function for implementation in reversed(implementations)]
+
+    async def start(self, storage: Mapping[str, Any]) -> None:
+        """Run ``vault_startup`` in the order of loading."""
+        for name, function, arguments in self._lifecycle("vault_startup"):
+            try:
+                await function(**({"storage": storage} if "storage" in arguments else {}))
+            except Exception as error:
+                raise PluginUnusable(f"{self._called(name)}: vault_startup failed: {type(error).__name__}") from error
+
+    async def stop(self) -> list[str]:
+        """Run ``vault_shutdown`` in reverse order; return the plugins whose shutdown failed."""
+        failed = []
+        for name, function, _ in reversed(self._lifecycle("vault_shutdown")):
+            try:
+                await function()
+            except Exception:  # noqa: BLE001 - the others are to be stopped as well
+                failed.append(name)
+        return failed
+
+    def _load(self, entry_point: EntryPoint) -> None:
+        distribution = entry_point.dist
+        origin = PluginOrigin(
+            entry_point.name,
+            distribution.name if distribution else "unknown",
+            distribution.version if distribution else "unknown",
+        )
+        if clash := self._origins.get(entry_point.name):
+            raise PluginClash(
+                f"plugin {entry_point.name!r} comes from {clash.distribution} and from {origin.distribution}"
+            )
+        self._origins[entry_point.name] = origin
+        try:
+            self._manager.register(entry_point.load(), name=entry_point.name)
+        except (Exception, SystemExit) as error:
+            raise PluginUnusable(f"{self._called(entry_point.name)}: {type(error).__name__}: {error}") from error
+
+    def _check_hooks(self) -> None:
+        """Refuse hooks that do not exist, wrappers, and lifecycle hooks that are not ``async def``."""
+        try:
+            self._manager.check_pending()
+        except pluggy.PluginValidationError as error:
+            raise PluginUnusable(str(error)) from error
+        for hook in vars(self._manager.hook).values():
+            for implementation in hook.get_hookimpls():
+                called = self._called(implementation.plugin_name)
+                if implementation.hookwrapper or implementation.wrapper:
+                    raise PluginUnusable(f"{called}: {hook.name} must not be a hook wrapper")
+                is_async = inspect.iscoroutinefunction(implementation.function)
+                if is_async != (hook.name in _LIFECYCLE):
+                    expected = "async def" if hook.name in _LIFECYCLE else "a plain def"
+                    raise PluginUnusable(f"{called}: {hook.name} must be {expected}")
+
+    def _settings_models(self) -> list[tuple[str, Any]]:
+        offers = self.offers("vault_settings", "settings table")
+        return [(name, offer.model) for name, offer in offers.items()]
+
+    def _offered(self, hook: str) -> Iterable[tuple[str, Any]]:
+        """Call each implementation by itself, in the order of loading, so that what it offers can be told to be its."""
+        settings = getattr(self, "settings", None)
+        order = {name: place for place, name in enumerate(self._origins)}
+        implementations = getattr(self._manager.hook, hook).get_hookimpls()
+        for implementation in sorted(implementations, key=lambda found: order[found.plugin_name]):
+            arguments = {"settings": settings} if "settings" in implementation.argnames else {}
+            try:
+                offers = list(implementation.function(**arguments) or ())
+            except PluginUnusable:
+                raise
+            except (TypeError, AttributeError, LookupError, ImportError, OSError) as error:
+                raise PluginUnusable(f"{self._called(implementation.plugin_name)}: {hook} failed: {error}") from error
+            for offer in offers:
+                yield implementation.plugin_name, offer
+
+    def _lifecycle(self, hook: str) -> list[tuple[str, Callable[..., Any], Sequence[str]]]:
+        order = {name: place for place, name in enumerate(self._origins)}
+        found = getattr(self._manager.hook, hook).get_hookimpls()
+        return [
+            (implementation.plugin_name, implementation.function, implementation.argnames)
+            for implementation in sorted(found, key=lambda each: order[each.plugin_name])
+        ]
+
+    def _called(self, name: str) -> str:
+        origin = self._origins.get(name)
+        return f"{name} ({origin.distribution} {origin.version})" if origin else name
+
+
+def _chosen(settings: Settings) -> list[EntryPoint]:
+    """Return the entry points to load: our own first, then the others, each group in the order of their names."""
+    installed = {(point.name, point.value): point for point in entry_points(group=ENTRY_POINT_GROUP)}
+    points = sorted(installed.values(), key=lambda p: ((p.dist.name if p.dist else "") != OWN_DISTRIBUTION, p.name))
+    allowed = settings.allowed_plugins
+    if allowed is not None:
+        if missing := sorted(set(allowed) - {point.name for point in points}):
+            raise PluginUnusable(f"plugins.allow: expected {missing[0]} to be installed, found no such plugin")
+        points = [point for point in points if point.name in allowed]
+    return [point for point in points if point.name not in settings.blocked_plugins]

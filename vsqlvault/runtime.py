@@ -1,0 +1,170 @@
+"""The composition root: settings and plugins go in, a running vault comes out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, TypeVar
+
+from vsqlvault.config import Settings
+from vsqlvault.errors import SettingsInvalid
+from vsqlvault.interfaces.storage import Storage
+from vsqlvault.model.policy import AccessPolicy
+from vsqlvault.plugin_manager import Plugins
+from vsqlvault.service.audit import Auditor
+from vsqlvault.service.clock import StorageClock
+from vsqlvault.service.commit_queue import CommitQueue
+from vsqlvault.service.decisions import Decisions
+from vsqlvault.service.entries import Entries
+from vsqlvault.service.logs import Logs
+from vsqlvault.service.policies import Policies
+from vsqlvault.service.purges import Purges
+from vsqlvault.service.refusals import Refusals
+from vsqlvault.service.report import Report
+from vsqlvault.service.rulebooks import Rulebooks
+from vsqlvault.service.sweeper import Sweeper
+from vsqlvault.service.vault import Vault
+
+log = logging.getLogger(__name__)
+Record = TypeVar("Record")
+
+
+@asynccontextmanager
+async def open_vault(settings: Settings) -> AsyncIterator[Vault]:
+    """Run a vault for the length of the block: storage open, schema up to date, plugins started. Nothing sweeps by itself.
+
+    Raises:
+        StartUpRefused: settings, plugins or storage are not usable.
+        StorageUnavailable: the storage cannot be reached.
+    """
+    plugins = Plugins(settings)
+    async with AsyncExitStack() as stack:
+        storage = await open_storage(plugins)
+        stack.push_async_callback(storage.close)
+        status = await storage.migrate()
+        if status.before != status.after:
+            log.info("schema migrated", extra={"from": status.before, "to": status.after})
+        vault = _assemble(plugins, storage)
+        await plugins.start(storage.describe())
+        stack.push_async_callback(_stop_plugins, plugins)
+        stack.push_async_callback(_settle, vault)
+        yield vault
+
+
+@asynccontextmanager
+async def sweeping(vault: Vault, interval_hours: float) -> AsyncIterator[None]:
+    """Sweep on a timer for the length of the block; 0 hours: never."""
+    task = asyncio.create_task(vault.sweeper.run_on_timer(interval_hours)) if interval_hours else None
+    try:
+        yield
+    finally:
+        vault.sweeper.stop()
+        if task:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def open_storage(plugins: Plugins) -> Storage:
+    """Open the storage whose plugin claims the scheme of ``storage.database_url``; the schema is left as it is.
+
+    Raises:
+        SettingsInvalid: nobody claims it. StorageUnavailable, UnsafeStorage: as the plugin says.
+    """
+    url = plugins.settings.storage.database_url
+    scheme = url.partition(":")[0]
+    factories = plugins.offers("vault_storages", "URL scheme", lambda factory: factory.schemes)
+    if scheme not in factories:
+        known = ", ".join(f"{name}:" for name in sorted(factories)) or "none (is the plugin installed?)"
+        raise SettingsInvalid(f"storage.database_url: expected a URL with one of the schemes {known}, found {scheme}:")
+    storage: Storage = await factories[scheme].open(url)
+    return storage
+
+
+def _assemble(plugins: Plugins, storage: Storage) -> Vault:
+    settings = plugins.settings
+    clock = StorageClock()
+    queue = CommitQueue(
+        storage,
+        clock,
+        max_batch=settings.storage.max_batch,
+        max_waiting=settings.storage.max_waiting_requests,
+        observers=[_guarded(function) for function in plugins.observers("vault_access_decided")],
+        purge_observers=[_guarded(function) for function in plugins.observers("vault_entry_purged")],
+    )
+    evaluators = plugins.offers("vault_access_policies", "policy evaluator")
+    timeout = settings.access.plugin_timeout_seconds
+    decisions = Decisions(evaluators, timeout)
+    purges = Purges(plugins.offers("vault_purge_methods", "purge method"), timeout)
+    rulebooks = Rulebooks(storage, _built_in_policies(evaluators))
+    auditor = Auditor(queue, clock)
+    shared: dict[str, Any] = {"queue": queue, "auditor": auditor}
+    return Vault(
+        entries=Entries(
+            storage=storage,
+            rulebooks=rulebooks,
+            decisions=decisions,
+            purges=purges,
+            require_defined_policy=settings.access.require_defined_policy,
+            **shared,
+        ),
+        policies=Policies(rulebooks=rulebooks, decisions=decisions, purges=purges, **shared),
+        logs=Logs(storage=storage, **shared),
+        sweeper=Sweeper(
+            storage=storage,
+            rulebooks=rulebooks,
+            purges=purges,
+            batch=settings.purge.sweep_batch,
+            pause_seconds=settings.purge.sweep_pause_seconds,
+            **shared,
+        ),
+        report=Report(
+            storage=storage,
+            rulebooks=rulebooks,
+            sections=list(plugins.offers("vault_report_sections", "report section").values()),
+            **shared,
+        ),
+        refusals=Refusals(queue, clock),
+        auditor=auditor,
+        queue=queue,
+        clock=clock,
+        storage=storage,
+        authenticators=list(plugins.offers("vault_authenticators", "authenticator").values()),
+        plugins=plugins.origins,
+    )
+
+
+def _built_in_policies(evaluators: dict[str, Any]) -> dict[str, AccessPolicy]:
+    policies: dict[str, AccessPolicy] = {}
+    for evaluator in evaluators.values():
+        for policy in evaluator.built_in_policies():
+            if policy.name in policies:
+                raise SettingsInvalid(f"two plugins bring a built-in access policy called {policy.name}: block one")
+            policies[policy.name] = policy
+    return policies
+
+
+def _guarded(observer: Callable[[Record], None]) -> Callable[[Record], None]:
+    """Return the observer made harmless: what it raises is logged, and changes nothing."""
+
+    def watch(record: Record) -> None:
+        try:
+            observer(record)
+        except Exception as error:  # noqa: BLE001 - an observer cannot break an answer
+            log.error("observer failed", extra={"observer": observer.__module__, "error": type(error).__name__})  # noqa: TRY400
+
+    return watch
+
+
+async def _settle(vault: Vault) -> None:
+    """Let what is under way land before the storage goes."""
+    vault.sweeper.stop()
+    await vault.auditor.drain()
+    await vault.refusals.close()
+    await vault.queue.drain()
+
+
+async def _stop_plugins(plugins: Plugins) -> None:
+    for name in await plugins.stop():
+        log.error("plugin did not shut down cleanly", extra={"plugin": name})

@@ -1,0 +1,127 @@
+"""Gathering what arrives while the last flush runs into the next one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeAlias, TypeVar
+
+from vsqlvault.errors import OutcomeUnknown, Overloaded, StorageFull, StorageUnavailable, VaultError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Waiting: TypeAlias = tuple[Item, "asyncio.Future[Result]"]
+
+_MISFORTUNE_OF_ALL = (StorageUnavailable, StorageFull, OutcomeUnknown)
+
+
+@dataclass(slots=True)
+class BatchCounts:
+    """What has gone through, for metrics: ``items / batches`` is the mean batch."""
+
+    items: int = 0
+    batches: int = 0
+    rerun: int = 0
+    refused: int = 0
+
+
+class Batcher(Generic[Item, Result]):
+    """Hands items to ``flush`` in batches, at most ``flights`` at once, each at most ``limit`` items.
+
+    A lone item is flushed at once; nothing waits on a timer. ``choose`` takes the next batch, one item or more, out of
+    those that wait.
+    """
+
+    def __init__(
+        self,
+        flush: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
+        *,
+        flights: int,
+        limit: int,
+        max_waiting: int,
+        choose: Callable[[deque[Waiting[Item, Result]], int], list[Waiting[Item, Result]]] | None = None,
+    ) -> None:
+        self._flush = flush
+        self._flights = flights
+        self._limit = limit
+        self._max_waiting = max_waiting
+        self._choose = choose or take_first
+        self._waiting: deque[Waiting[Item, Result]] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._flying = 0
+        self.counts = BatchCounts()
+
+    @property
+    def waiting(self) -> int:
+        """How many items wait for a flight."""
+        return len(self._waiting)
+
+    async def submit(self, item: Item) -> Result:
+        """Return what ``flush`` answers for this item.
+
+        Raises:
+            Overloaded: too many are waiting.
+            VaultError: whatever became of this item's batch or, where the batch failed on one of many, of this item.
+        """
+        if len(self._waiting) >= self._max_waiting:
+            self.counts.refused += 1
+            raise Overloaded
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        if self._flying < self._flights:
+            self._take_off()
+        return await future
+
+    async def drain(self) -> None:
+        """Return when nothing waits and nothing is under way."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _take_off(self) -> None:
+        self._flying += 1
+        task = asyncio.get_running_loop().create_task(self._fly())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _fly(self) -> None:
+        try:
+            while self._waiting:
+                await self._deliver(self._choose(self._waiting, self._limit))
+        finally:  # in the same step as the last look at what waits: whoever comes next takes off anew
+            self._flying -= 1
+
+    async def _deliver(self, batch: list[Waiting[Item, Result]]) -> None:
+        self.counts.batches += 1
+        self.counts.items += len(batch)
+        try:
+            results = await self._flush([item for item, _ in batch])
+        except Exception as error:  # noqa: BLE001 - it is handed to whoever waits
+            await self._deliver_one_by_one(batch, error)
+            return
+        for (_, future), result in zip(batch, results, strict=True):
+            if not future.done():
+                future.set_result(result)
+
+    async def _deliver_one_by_one(self, batch: list[Waiting[Item, Result]], error: Exception) -> None:
+        """Give one caller's fault to that caller only; what would befall every item alike befalls them all at once."""
+        if len(batch) > 1 and not isinstance(error, _MISFORTUNE_OF_ALL):
+            self.counts.rerun += 1
+            for pair in batch:
+                await self._deliver([pair])
+            return
+        for _, future in batch:
+            if not future.done():
+                future.set_exception(error if isinstance(error, VaultError) else _unexpected(error))
+
+
+def take_first(waiting: deque[Waiting[Item, Result]], limit: int) -> list[Waiting[Item, Result]]:
+    """Take whatever came first."""
+    return [waiting.popleft() for _ in range(min(limit, len(waiting)))]
+
+
+def _unexpected(error: Exception) -> StorageUnavailable:
+    wrapped = StorageUnavailable()
+    wrapped.__cause__ = error
+    return wrapped

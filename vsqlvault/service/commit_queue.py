@@ -1,0 +1,143 @@
+"""The one way to the storage for everything that a request reads and writes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from vsqlvault.errors import AuditUnavailable, OutcomeUnknown, StorageFull, Unavailable
+from vsqlvault.interfaces.storage import (
+    Committed,
+    CountRetrieval,
+    EntryAbsent,
+    EntryIs,
+    OverwriteEntry,
+    Read,
+    RemoveEntry,
+    RetrievalsBelow,
+    Snapshot,
+    Storage,
+    StoreEntry,
+    Write,
+    WriteOutcome,
+)
+from vsqlvault.model.audit import AccessRecord
+from vsqlvault.model.entry import EntryKey
+from vsqlvault.model.purge import PurgeRecord
+from vsqlvault.service.batcher import Batcher, Waiting
+from vsqlvault.service.clock import StorageClock
+
+Observer = Callable[[AccessRecord], None]
+PurgeObserver = Callable[[PurgeRecord], None]
+_LOOK_AHEAD = 2
+_MUTATIONS = (StoreEntry, RemoveEntry, OverwriteEntry, CountRetrieval)
+_ENTRY_EXPECTATIONS = (EntryIs, EntryAbsent, RetrievalsBelow)
+
+
+class CommitQueue:
+    """Joins reads and writes of concurrent requests into batches (docs/decisions/0001-group-commit.md).
+
+    What is committed is told to the observers afterwards, before the caller goes on.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        clock: StorageClock,
+        *,
+        max_batch: int,
+        max_waiting: int,
+        observers: Sequence[Observer] = (),
+        purge_observers: Sequence[PurgeObserver] = (),
+    ) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._observers = tuple(observers)
+        self._purge_observers = tuple(purge_observers)
+        self.reads: Batcher[Read, Snapshot] = Batcher(
+            self._read_batch, flights=storage.flights, limit=max_batch, max_waiting=max_waiting
+        )
+        self.writes: Batcher[Write, WriteOutcome] = Batcher(
+            storage.commit, flights=storage.flights, limit=max_batch, max_waiting=max_waiting, choose=take_separable
+        )
+
+    async def read(self, key: EntryKey | None = None, *, with_value: bool = False) -> Snapshot:
+        """Return the storage's clock, the rulebook's revision and, where asked for, an entry.
+
+        Raises:
+            Unavailable: the storage cannot answer.
+        """
+        return await self.reads.submit(Read(key, with_value))
+
+    async def commit(self, write: Write) -> WriteOutcome:
+        """Return once the write is durable, or once it is known that it was left out.
+
+        Raises:
+            AuditUnavailable: it could not be committed, and nothing of it was.
+            OutcomeUnknown: nobody can say.
+            StorageFull: there is no room, and nothing of it was committed.
+        """
+        try:
+            outcome = await self.writes.submit(write)
+        except (OutcomeUnknown, StorageFull, AuditUnavailable):
+            raise
+        except Unavailable as error:
+            raise AuditUnavailable from error
+        if isinstance(outcome, Committed):
+            self._tell(write)
+        return outcome
+
+    async def record(self, *access: AccessRecord) -> None:
+        """Commit rows that stand alone: nothing changed, or nothing was allowed to."""
+        await self.commit(Write(access))
+
+    async def drain(self) -> None:
+        """Return when everything under way has landed."""
+        await asyncio.gather(self.reads.drain(), self.writes.drain())
+
+    async def _read_batch(self, reads: Sequence[Read]) -> Sequence[Snapshot]:
+        snapshots = await self._storage.read(reads)
+        self._clock.set(snapshots[0].now)
+        return snapshots
+
+    def _tell(self, write: Write) -> None:
+        for observer in self._observers:
+            for record in write.access:
+                observer(record)
+        for purge_observer in self._purge_observers:
+            for purge in write.purges:
+                purge_observer(purge)
+
+
+def take_separable(waiting: deque[Waiting[Write, WriteOutcome]], limit: int) -> list[Waiting[Write, WriteOutcome]]:
+    """Take the next writes of which none changes an entry that another one changes or expects something of.
+
+    One that does not fit is left at the front of what waits; only ``limit`` times two are looked at.
+    """
+    batch: list[Waiting[Write, WriteOutcome]] = []
+    left: list[Waiting[Write, WriteOutcome]] = []
+    changed: set[EntryKey] = set()
+    expected: set[EntryKey] = set()
+    looks = limit * _LOOK_AHEAD
+    while waiting and len(batch) < limit and looks > 0:
+        looks -= 1
+        pair = waiting.popleft()
+        changes, expects = _keys(pair[0])
+        if changed.isdisjoint(changes) and changed.isdisjoint(expects) and expected.isdisjoint(changes):
+            batch.append(pair)
+            changed.update(changes)
+            expected.update(expects)
+        else:
+            left.append(pair)
+    waiting.extendleft(reversed(left))
+    return batch
+
+
+def _keys(write: Write) -> tuple[list[EntryKey], list[EntryKey]]:
+    changes = [
+        change.entry.key if isinstance(change, StoreEntry) else change.key
+        for change in write.changes
+        if isinstance(change, _MUTATIONS)
+    ]
+    return changes, [expect.key for expect in write.expects if isinstance(expect, _ENTRY_EXPECTATIONS)]

@@ -1,0 +1,64 @@
+"""From a question to an answer: which policy decides, and what becomes of an evaluator that does not."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vsqlvault.errors import PluginFailed
+from vsqlvault.interfaces.access_policy import PolicyEvaluator
+from vsqlvault.interfaces.storage import Rulebook
+from vsqlvault.model.access import AccessRequest, Allow, Decision, Deny
+from vsqlvault.model.policy import DEFAULT_POLICY
+from vsqlvault.service.plugin_calls import call_plugin
+
+log = logging.getLogger(__name__)
+_REASON = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A decision and the policy it came from; ``failed`` where its evaluator gave none."""
+
+    decision: Decision
+    policy: str | None = None
+    version: int | None = None
+    failed: bool = False
+
+    @property
+    def reason(self) -> str | None:
+        """Why not, where not: the evaluator's word, if it is one."""
+        if not isinstance(self.decision, Deny):
+            return None
+        return self.decision.reason if _REASON.fullmatch(self.decision.reason) else "denied"
+
+
+class Decisions:
+    """Asks the evaluator that a policy names."""
+
+    def __init__(self, evaluators: Mapping[str, PolicyEvaluator], timeout_seconds: float) -> None:
+        self._evaluators = dict(evaluators)
+        self._timeout_seconds = timeout_seconds
+
+    def evaluator(self, name: str) -> PolicyEvaluator | None:
+        """Return the evaluator called ``name``, if a plugin offers one."""
+        return self._evaluators.get(name)
+
+    async def decide(self, request: AccessRequest, policy_name: str, book: Rulebook) -> Decided:
+        """Answer by the named policy; by ``owner-only`` where it is not defined. Whatever goes wrong denies."""
+        policy = book.access.get(policy_name) or book.access.get(DEFAULT_POLICY)
+        if policy is None:
+            return Decided(Deny("no-policy"))
+        evaluator = self._evaluators.get(policy.evaluator)
+        if evaluator is None:
+            log.error("no plugin offers the evaluator", extra={"policy": policy.name, "evaluator": policy.evaluator})
+            return Decided(Deny(PluginFailed.reason), policy.name, policy.version, failed=True)
+        try:
+            decision = await call_plugin(
+                evaluator, evaluator.evaluate(request, policy), (Allow, Deny), self._timeout_seconds
+            )
+        except PluginFailed:
+            return Decided(Deny(PluginFailed.reason), policy.name, policy.version, failed=True)
+        return Decided(decision, policy.name, policy.version)

@@ -1,0 +1,459 @@
+"""Storing, retrieving, inspecting, listing and purging entries."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from vsqlvault.errors import (
+    AccessDenied,
+    EntryExpired,
+    EntryNotFound,
+    EntryPurged,
+    ExpiresInPast,
+    IdRetired,
+    KeyRefWithoutValue,
+    NoRetentionPolicy,
+    PreconditionFailed,
+    RetentionExceeded,
+    UndefinedPolicy,
+)
+from vsqlvault.interfaces.storage import (
+    Change,
+    Committed,
+    CountRetrieval,
+    EntryAbsent,
+    EntryIs,
+    EntryQuery,
+    Expectation,
+    RetrievalsBelow,
+    RevisionIs,
+    Rulebook,
+    Snapshot,
+    Storage,
+    StoreEntry,
+    Write,
+)
+from vsqlvault.model.access import AccessRequest, Action, Allow, Deny
+from vsqlvault.model.audit import Operation
+from vsqlvault.model.entry import Entry, EntryKey, EntryStamp, EntryState, ValueEncoding
+from vsqlvault.model.policy import RetentionPolicy
+from vsqlvault.model.principal import Call
+from vsqlvault.model.purge import PurgeReason, PurgeRecord
+from vsqlvault.service.audit import CREATED, OK, Auditor, Trace
+from vsqlvault.service.commit_queue import CommitQueue
+from vsqlvault.service.decisions import Decided, Decisions
+from vsqlvault.service.key_locks import KeyLocks
+from vsqlvault.service.purges import Purges
+from vsqlvault.service.rulebooks import Rulebooks
+
+MAX_LIST_SCAN = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Preconditions:
+    """What ``If-Match`` and ``If-None-Match: *`` ask. An empty ``match`` fits nothing; ``any_match`` is ``If-Match: *``."""
+
+    none_exists: bool = False
+    any_match: bool = False
+    match: frozenset[EntryStamp] | None = None
+
+    def check(self, present: Entry | None) -> None:
+        """Raise PreconditionFailed unless the entry present (None: none, or an expired one) is as asked."""
+        if self.none_exists and present is not None:
+            raise PreconditionFailed("the entry exists")
+        if self.any_match and present is None:
+            raise PreconditionFailed("the entry does not exist")
+        if self.match is not None and (present is None or present.stamp not in self.match):
+            raise PreconditionFailed("the entry has changed, or does not exist")
+
+
+@dataclass(frozen=True, slots=True)
+class StoreWish:
+    """What a caller wants stored. ``metadata`` is RFC 8785 text; ``expires_at`` None means as the retention policy says."""
+
+    value: bytes
+    encoding: ValueEncoding
+    algorithm_hint: str | None
+    key_ref: str | None
+    metadata: str
+    expires_at: datetime | None
+    access_policy: str
+    preconditions: Preconditions = Preconditions()
+    value_sha256: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "value_sha256", hashlib.sha256(self.value).hexdigest())
+
+
+@dataclass(frozen=True, slots=True)
+class Viewed:
+    """An entry as its caller may see it: with the value only after a retrieval."""
+
+    entry: Entry
+    effective_expires_at: datetime
+    value: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What became of a wish. ``unchanged``: the entry was already exactly so."""
+
+    viewed: Viewed
+    created: bool
+    unchanged: bool
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListWish:
+    """Which entries of a purpose to list, after which external_id, and how many at most."""
+
+    limit: int
+    after: str | None = None
+    key_ref: str | None = None
+    owner_app: str | None = None
+    access_policy: str | None = None
+    expires_before: datetime | None = None
+    state: EntryState = EntryState.ACTIVE
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A page, and the external_id to go on after; None where there is no more."""
+
+    entries: tuple[Viewed, ...]
+    after: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """One look at one entry: what was read, the rules in force, and what they make of it."""
+
+    snapshot: Snapshot
+    book: Rulebook
+    retention: RetentionPolicy | None
+    entry: Entry | None
+    state: EntryState | None
+
+
+class Entries:
+    """What can be done with entries, each time under a policy and with an audit row."""
+
+    def __init__(
+        self,
+        *,
+        storage: Storage,
+        queue: CommitQueue,
+        rulebooks: Rulebooks,
+        decisions: Decisions,
+        purges: Purges,
+        auditor: Auditor,
+        require_defined_policy: bool,
+    ) -> None:
+        self._storage = storage
+        self._queue = queue
+        self._rulebooks = rulebooks
+        self._decisions = decisions
+        self._purges = purges
+        self._auditor = auditor
+        self._require_defined_policy = require_defined_policy
+        self._locks = KeyLocks()
+
+    async def require_purpose(self, call: Call, operation: Operation, key: EntryKey) -> None:
+        """Refuse, with its row, a caller that does not hold the purpose: before anything else of the request is looked at.
+
+        Raises:
+            AccessDenied: the caller does not hold ``key.purpose``.
+        """
+        if not call.principal.holds(key.purpose):
+            trace = Trace(call, operation, key)
+            trace.decided = Decided(Deny("purpose-not-held"))
+            denied = AccessDenied()
+            await self._auditor.refuse(trace, denied)
+            raise denied
+
+    async def retrieve(self, call: Call, key: EntryKey) -> Viewed:
+        """Return the entry with its value.
+
+        Raises:
+            AccessDenied, EntryNotFound, EntryExpired, EntryPurged, Unavailable.
+        """
+        trace = Trace(call, Operation.RETRIEVE, key)
+        return await self._auditor.carry_out(trace, lambda: self._retrieve_once(trace, key))
+
+    async def inspect(self, call: Call, key: EntryKey) -> Viewed:
+        """Return what is known of the entry; the value is not read and nothing is counted. Raises as ``retrieve``."""
+        trace = Trace(call, Operation.INSPECT, key)
+        return await self._auditor.carry_out(trace, lambda: self._inspect_once(trace, key))
+
+    async def store(self, call: Call, key: EntryKey, wish: StoreWish) -> Stored:
+        """Create the entry, or replace it. The version replaced gets a purge row with proof, in the same commit.
+
+        Raises:
+            AccessDenied, IdRetired, PreconditionFailed, RetentionRefused, UndefinedPolicy, KeyRefWithoutValue, Unavailable.
+        """
+        trace = Trace(call, Operation.STORE, key)
+        async with self._locks.hold(key):
+            return await self._auditor.carry_out(trace, lambda: self._store_once(trace, key, wish))
+
+    async def purge(self, call: Call, key: EntryKey, preconditions: Preconditions) -> PurgeRecord:
+        """Destroy the entry by its purpose's method and return the row that proves it.
+
+        Raises:
+            AccessDenied, EntryNotFound, EntryExpired, EntryPurged, PreconditionFailed, Unavailable.
+        """
+        trace = Trace(call, Operation.PURGE, key)
+        async with self._locks.hold(key):
+            return await self._auditor.carry_out(trace, lambda: self._purge_once(trace, key, preconditions))
+
+    async def list(self, call: Call, purpose: str, wish: ListWish) -> Listed:
+        """Return a page of what the caller may inspect; it may be short, or empty, and still say how to go on.
+
+        Raises:
+            AccessDenied: the caller neither holds the purpose nor is admin or auditor.
+        """
+        trace = Trace(call, Operation.LIST, purpose=purpose)
+        return await self._auditor.carry_out(trace, lambda: self._list_once(trace, purpose, wish))
+
+    async def _look(self, trace: Trace, key: EntryKey, *, with_value: bool) -> _Sight:
+        snapshot = await self._queue.read(key, with_value=with_value)
+        trace.see(snapshot)
+        book = await self._rulebooks.at(snapshot.revision)
+        retention = book.retention.get(key.purpose)
+        entry = snapshot.entry
+        ceiling = retention.max_retention_days if retention else None
+        return _Sight(snapshot, book, retention, entry, entry.state(snapshot.now, ceiling) if entry else None)
+
+    async def _decide(
+        self, trace: Trace, action: Action, sight: _Sight, entry: Entry | None, key: EntryKey, policy: str
+    ) -> Allow:
+        request = AccessRequest(trace.call.principal, action, key, entry, sight.snapshot.now)
+        return trace.require(await self._decisions.decide(request, policy, sight.book))
+
+    async def _require_entry(self, trace: Trace, key: EntryKey, action: Action, sight: _Sight) -> tuple[Entry, Allow]:
+        """Return the live entry and what allows the action; those who may not know of it learn nothing of its state."""
+        if sight.entry is None:
+            principal = trace.call.principal
+            if not principal.holds(key.purpose) and not (action is Action.INSPECT and principal.may_inspect_all):
+                trace.require(Decided(Deny("purpose-not-held")))
+            raise EntryNotFound
+        allowed = await self._decide(trace, action, sight, sight.entry, key, sight.entry.access_policy)
+        if sight.state is EntryState.PURGED:
+            raise EntryPurged
+        if sight.state is EntryState.EXPIRED:
+            raise EntryExpired
+        return sight.entry, allowed
+
+    async def _retrieve_once(self, trace: Trace, key: EntryKey) -> Viewed | None:
+        sight = await self._look(trace, key, with_value=True)
+        entry, allowed = await self._require_entry(trace, key, Action.RETRIEVE, sight)
+        expects: tuple[Expectation, ...] = (EntryIs(key, entry.stamp), RevisionIs(sight.book.revision))
+        changes: tuple[Change, ...] = ()
+        if allowed.max_retrievals is not None:
+            expects = (*expects, RetrievalsBelow(key, allowed.max_retrievals))
+            changes = (CountRetrieval(key),)
+            entry = replace(entry, retrievals=entry.retrievals + 1)
+        return await self._commit_view(Write((trace.granted(),), expects, changes), sight, entry)
+
+    async def _inspect_once(self, trace: Trace, key: EntryKey) -> Viewed | None:
+        sight = await self._look(trace, key, with_value=False)
+        entry, _ = await self._require_entry(trace, key, Action.INSPECT, sight)
+        expects = (EntryIs(key, entry.stamp), RevisionIs(sight.book.revision))
+        return await self._commit_view(Write((trace.granted(),), expects), sight, entry)
+
+    async def _commit_view(self, write: Write, sight: _Sight, entry: Entry) -> Viewed | None:
+        if not isinstance(await self._queue.commit(write), Committed):
+            return None
+        return _viewed(entry, sight.retention, sight.snapshot.value)
+
+    async def _purge_once(self, trace: Trace, key: EntryKey, preconditions: Preconditions) -> PurgeRecord | None:
+        sight = await self._look(trace, key, with_value=True)
+        entry, _ = await self._require_entry(trace, key, Action.PURGE, sight)
+        preconditions.check(entry)
+        if sight.retention is None or sight.snapshot.value is None:
+            raise NoRetentionPolicy
+        purge = await self._purges.prepare(
+            trace.call, entry, sight.snapshot.value, PurgeReason.REQUESTED, sight.retention, sight.snapshot.now
+        )
+        expects = (EntryIs(key, entry.stamp), RevisionIs(sight.book.revision))
+        outcome = await self._queue.commit(Write((trace.granted(),), expects, (purge.change,), (purge.record,)))
+        return purge.record if isinstance(outcome, Committed) else None
+
+    async def _store_once(self, trace: Trace, key: EntryKey, wish: StoreWish) -> Stored | None:
+        sight = await self._look(trace, key, with_value=True)
+        await self._decide_store(trace, key, wish, sight)
+        present = sight.entry if sight.state is EntryState.ACTIVE else None
+        retention = sight.retention
+        if retention is None:
+            raise NoRetentionPolicy(f"set one with PUT /admin/retention-policies/{key.purpose}")
+        if sight.entry and not present and (sight.state is EntryState.PURGED or self._purges.retires_id(retention)):
+            raise IdRetired
+        wish.preconditions.check(present)
+        warnings = self._policy_warnings(wish.access_policy, sight.book)
+        if present and _same(present, wish):
+            return await self._leave_as_is(trace, key, present, sight, warnings)
+        entry = _entry_to_be(trace.call, key, wish, present, retention, sight.snapshot.now)
+        trace.stamp = entry.stamp
+        record = await self._record_of_replaced(trace.call, sight, retention)
+        status = OK if present else CREATED
+        write = Write(
+            (trace.granted(status),),
+            (EntryIs(key, sight.entry.stamp) if sight.entry else EntryAbsent(key), RevisionIs(sight.book.revision)),
+            (StoreEntry(entry, wish.value),),
+            (record,) if record else (),
+        )
+        if not isinstance(await self._queue.commit(write), Committed):
+            return None
+        return Stored(_viewed(entry, retention), created=present is None, unchanged=False, warnings=warnings)
+
+    async def _decide_store(self, trace: Trace, key: EntryKey, wish: StoreWish, sight: _Sight) -> None:
+        """Replacing is decided by the policy the entry has; the policy it shall have must let its caller store, too."""
+        if sight.entry is not None:
+            await self._decide(trace, Action.STORE, sight, sight.entry, key, sight.entry.access_policy)
+        if sight.entry is None or sight.entry.access_policy != wish.access_policy:
+            decided = trace.decided
+            await self._decide(trace, Action.STORE, sight, None, key, wish.access_policy)
+            trace.decided = decided or trace.decided
+
+    async def _leave_as_is(
+        self, trace: Trace, key: EntryKey, present: Entry, sight: _Sight, warnings: tuple[str, ...]
+    ) -> Stored | None:
+        expects = (EntryIs(key, present.stamp), RevisionIs(sight.book.revision))
+        if not isinstance(await self._queue.commit(Write((trace.granted(),), expects)), Committed):
+            return None
+        return Stored(_viewed(present, sight.retention), created=False, unchanged=True, warnings=warnings)
+
+    async def _record_of_replaced(self, call: Call, sight: _Sight, retention: RetentionPolicy) -> PurgeRecord | None:
+        if sight.entry is None or sight.snapshot.value is None:
+            return None
+        reason = PurgeReason.REPLACED if sight.state is EntryState.ACTIVE else PurgeReason.EXPIRED
+        return await self._purges.replaced(
+            call, sight.entry, sight.snapshot.value, reason, retention, sight.snapshot.now
+        )
+
+    def _policy_warnings(self, name: str, book: Rulebook) -> tuple[str, ...]:
+        if name in book.access:
+            return ()
+        if self._require_defined_policy:
+            raise UndefinedPolicy(f"no access policy is called {name}")
+        return (f"access policy {name} is not defined: owner-only rules apply until it is",)
+
+    async def _list_once(self, trace: Trace, purpose: str, wish: ListWish) -> Listed | None:
+        sight = await self._look(trace, EntryKey(purpose, ""), with_value=False)
+        principal = trace.call.principal
+        if not principal.holds(purpose) and not principal.may_inspect_all:
+            trace.require(Decided(Deny("purpose-not-held")))
+        found, after = await self._scan(trace, purpose, wish, sight)
+        outcome = await self._queue.commit(Write((trace.granted(),), (RevisionIs(sight.book.revision),)))
+        return Listed(tuple(found), after) if isinstance(outcome, Committed) else None
+
+    async def _scan(self, trace: Trace, purpose: str, wish: ListWish, sight: _Sight) -> tuple[list[Viewed], str | None]:
+        """Page through the storage until ``limit`` entries may be seen, there are no more, or enough were looked at."""
+        found: list[Viewed] = []
+        after = wish.after
+        looked_at = 0
+        while True:
+            page = await self._storage.entries(_query(purpose, wish, sight, after))
+            for place, entry in enumerate(page, start=1):
+                after = entry.external_id
+                looked_at += 1
+                if await self._may_inspect(trace, entry, sight):
+                    found.append(_viewed(entry, sight.retention))
+                if len(found) == wish.limit or looked_at == MAX_LIST_SCAN:
+                    is_last = place == len(page) <= wish.limit
+                    return found, None if is_last else after
+            if len(page) <= wish.limit:
+                return found, None
+
+    async def _may_inspect(self, trace: Trace, entry: Entry, sight: _Sight) -> bool:
+        request = AccessRequest(trace.call.principal, Action.INSPECT, entry.key, entry, sight.snapshot.now)
+        decided = await self._decisions.decide(request, entry.access_policy, sight.book)
+        return isinstance(decided.decision, Allow)
+
+
+def _viewed(entry: Entry, retention: RetentionPolicy | None, value: bytes | None = None) -> Viewed:
+    return Viewed(entry, entry.effective_expires_at(retention.max_retention_days if retention else None), value)
+
+
+def _query(purpose: str, wish: ListWish, sight: _Sight, after: str | None) -> EntryQuery:
+    now = sight.snapshot.now
+    days = sight.retention.max_retention_days if sight.retention else None
+    return EntryQuery(
+        purpose=purpose,
+        now=now,
+        limit=wish.limit + 1,
+        created_before=now - timedelta(days=days) if days else None,
+        after=after,
+        key_ref=wish.key_ref,
+        owner_app=wish.owner_app,
+        access_policy=wish.access_policy,
+        expires_before=wish.expires_before,
+        state=wish.state,
+    )
+
+
+def _same(present: Entry, wish: StoreWish) -> bool:
+    """Whether the wish asks for what is there already. A wish without ``expires_at`` asks for no other one."""
+    return (
+        _same_value(present, wish)
+        and present.algorithm_hint == wish.algorithm_hint
+        and present.key_ref == wish.key_ref
+        and present.metadata == wish.metadata
+        and present.access_policy == wish.access_policy
+        and wish.expires_at in {None, present.expires_at}
+    )
+
+
+def _same_value(present: Entry, wish: StoreWish) -> bool:
+    return (
+        present.value_size == len(wish.value)
+        and present.encoding is wish.encoding
+        and present.value_sha256 == wish.value_sha256
+    )
+
+
+def _entry_to_be(
+    call: Call, key: EntryKey, wish: StoreWish, present: Entry | None, retention: RetentionPolicy, now: datetime
+) -> Entry:
+    """Return the entry that the wish asks for: a new one, or the next version of the one present.
+
+    A next version keeps owner, creation time and retrieval counter, so that replacing neither takes an entry over, nor
+    outlives its retention, nor resets its limit.
+    """
+    if present and _same_value(present, wish):
+        if (present.key_ref, present.algorithm_hint) != (wish.key_ref, wish.algorithm_hint):
+            raise KeyRefWithoutValue
+    created_at = present.created_at if present else now
+    return Entry(
+        purpose=key.purpose,
+        external_id=key.external_id,
+        entry_id=present.entry_id if present else secrets.token_hex(16),
+        version=present.version + 1 if present else 1,
+        encoding=wish.encoding,
+        value_sha256=wish.value_sha256,
+        value_size=len(wish.value),
+        algorithm_hint=wish.algorithm_hint,
+        key_ref=wish.key_ref,
+        metadata=wish.metadata,
+        owner_app=present.owner_app if present else call.principal.app,
+        owner_identity=present.owner_identity if present else call.principal.identity,
+        access_policy=wish.access_policy,
+        created_at=created_at,
+        updated_at=now,
+        expires_at=_expiry(wish.expires_at, created_at, retention, now),
+        retrievals=present.retrievals if present else 0,
+    )
+
+
+def _expiry(wished: datetime | None, created_at: datetime, retention: RetentionPolicy, now: datetime) -> datetime:
+    ceiling = created_at + timedelta(days=retention.max_retention_days)
+    if wished is None:
+        return min(now + timedelta(days=retention.default_ttl_days or retention.max_retention_days), ceiling)
+    if wished <= now:
+        raise ExpiresInPast
+    if wished > ceiling:
+        raise RetentionExceeded(f"at most {retention.max_retention_days} days after the entry was created")
+    return wished

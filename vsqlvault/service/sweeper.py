@@ -1,0 +1,226 @@
+"""Purging what has expired, in bounded batches, one sweep at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from vsqlvault.errors import PluginFailed, SweepRunning, VaultError
+from vsqlvault.interfaces.storage import (
+    Committed,
+    EntryIs,
+    ExpiredQuery,
+    RevisionIs,
+    Rulebook,
+    SaveSweep,
+    Storage,
+    Write,
+)
+from vsqlvault.model.audit import Operation
+from vsqlvault.model.entry import Entry, EntryState
+from vsqlvault.model.policy import RetentionPolicy
+from vsqlvault.model.principal import SYSTEM, Call
+from vsqlvault.model.purge import PurgeReason, SweepRecord
+from vsqlvault.service.audit import Auditor, Trace
+from vsqlvault.service.commit_queue import CommitQueue
+from vsqlvault.service.policies import require_admin
+from vsqlvault.service.purges import Purges
+from vsqlvault.service.rulebooks import Rulebooks
+
+log = logging.getLogger(__name__)
+LEASE = "sweep"
+LEASE_SECONDS = 60.0
+BATCH_BYTES = 16 * 1024 * 1024
+MAX_LEFT = 1_000
+
+
+@dataclass(slots=True)
+class SweepCount:
+    """What a sweep did, or a dry run would do. ``failed`` entries were kept; ``by_purpose`` counts the purged."""
+
+    sweep_id: str
+    dry_run: bool
+    started_at: datetime
+    finished_at: datetime | None = None
+    purged: int = 0
+    failed: int = 0
+    by_purpose: dict[str, int] = field(default_factory=dict)
+
+
+Progress = Callable[[SweepCount], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """Expired entries with their values, the policy that ends them, and when it was looked at."""
+
+    call: Call
+    found: Sequence[tuple[Entry, bytes]]
+    policy: RetentionPolicy
+    revision: int
+    now: datetime
+
+
+class Sweeper:
+    """Runs sweeps: on a timer, or when asked. Each entry goes through the same commit as any other purge."""
+
+    def __init__(
+        self,
+        *,
+        storage: Storage,
+        queue: CommitQueue,
+        rulebooks: Rulebooks,
+        purges: Purges,
+        auditor: Auditor,
+        batch: int,
+        pause_seconds: float,
+    ) -> None:
+        self._storage = storage
+        self._queue = queue
+        self._rulebooks = rulebooks
+        self._purges = purges
+        self._auditor = auditor
+        self._batch = batch
+        self._pause_seconds = pause_seconds
+        self._stopping = False
+
+    async def sweep(
+        self, call: Call, *, dry_run: bool = False, trigger: str = "request", progress: Progress | None = None
+    ) -> SweepCount:
+        """Purge every expired entry, or count them; a dry run writes nothing to the purge log.
+
+        Raises:
+            RoleRequired, SweepRunning, Unavailable. What was purged before an error stays purged, each with its row.
+        """
+        trace = Trace(call, Operation.SWEEP)
+
+        async def attempt() -> SweepCount:
+            require_admin(call)
+            snapshot = await self._queue.read()
+            trace.see(snapshot)
+            count = SweepCount(secrets.token_hex(16), dry_run, snapshot.now)
+            if dry_run:
+                await self._count_only(trace, count)
+            else:
+                await self._purge_all(trace, count, trigger, progress or (lambda _: None))
+            return count
+
+        return await self._auditor.carry_out(trace, attempt)
+
+    async def run_on_timer(self, interval_hours: float) -> None:
+        """Sweep whenever the last sweep, by whichever process, is ``interval_hours`` ago; for ever."""
+        interval = timedelta(hours=interval_hours)
+        while True:
+            try:
+                last = await self._storage.last_sweep()
+                now = (await self._queue.read()).now
+                if last is None or now - last.finished_at >= interval:
+                    await self.sweep(Call(SYSTEM, secrets.token_hex(16)), trigger="timer")
+                    wait = interval
+                else:
+                    wait = interval - (now - last.finished_at)
+                await asyncio.sleep(max(wait.total_seconds(), 1))
+            except SweepRunning:
+                await asyncio.sleep(LEASE_SECONDS)
+            except VaultError as error:
+                log.warning("sweep failed, and is tried again in a minute", extra={"error": error.slug})
+                await asyncio.sleep(LEASE_SECONDS)
+
+    def stop(self) -> None:
+        """Let a running sweep end after the batch it is at."""
+        self._stopping = True
+
+    async def _count_only(self, trace: Trace, count: SweepCount) -> None:
+        book = await self._rulebooks.at((await self._queue.read()).revision)
+        census = await self._storage.census(count.started_at, ceilings(book, count.started_at), [])
+        count.by_purpose = {
+            purpose: of.expired_pending_purge
+            for purpose, of in sorted(census.by_purpose.items())
+            if of.expired_pending_purge
+        }
+        count.purged = sum(count.by_purpose.values())
+        count.finished_at = count.started_at
+        await self._queue.record(trace.granted(detail=f"dry run: {count.purged} expired"))
+
+    async def _purge_all(self, trace: Trace, count: SweepCount, trigger: str, progress: Progress) -> None:
+        if not await self._storage.acquire_lease(LEASE, count.sweep_id, LEASE_SECONDS):
+            raise SweepRunning
+        try:
+            book = await self._rulebooks.at((await self._queue.read()).revision)
+            for purpose in sorted(book.retention):
+                await self._purge_purpose(trace.call, purpose, count, progress)
+            await self._conclude(trace, count, trigger)
+        finally:
+            await self._storage.release_lease(LEASE, count.sweep_id)
+
+    async def _conclude(self, trace: Trace, count: SweepCount, trigger: str) -> None:
+        count.finished_at = (await self._queue.read()).now
+        record = SweepRecord(count.sweep_id, count.started_at, count.finished_at, trigger, count.purged, count.failed)
+        detail = f"sweep {count.sweep_id}: {count.purged} purged, {count.failed} failed"
+        await self._queue.commit(Write((trace.granted(detail=detail),), changes=(SaveSweep(record),)))
+        log.info("sweep finished", extra={"purged": count.purged, "failed": count.failed, "trigger": trigger})
+
+    async def _purge_purpose(self, call: Call, purpose: str, count: SweepCount, progress: Progress) -> None:
+        """Purge page after page. What could not be purged, or changed while it was about to be, is left for the next run."""
+        left: set[str] = set()
+        while not self._stopping:
+            snapshot = await self._queue.read()
+            book = await self._rulebooks.at(snapshot.revision)
+            policy = book.retention[purpose]
+            page = await self._storage.expired(self._page_query(policy, snapshot.now, left))
+            if not page:
+                return
+            await self._purge_page(_Page(call, page, policy, book.revision, snapshot.now), count, left)
+            progress(count)
+            if len(left) > MAX_LEFT:
+                log.error("too many entries of a purpose cannot be purged", extra={"purpose": purpose})
+                return
+            if not await self._storage.acquire_lease(LEASE, count.sweep_id, LEASE_SECONDS):
+                raise SweepRunning
+            await asyncio.sleep(self._pause_seconds)
+
+    def _page_query(self, policy: RetentionPolicy, now: datetime, left: set[str]) -> ExpiredQuery:
+        return ExpiredQuery(
+            purpose=policy.purpose,
+            now=now,
+            created_before=now - timedelta(days=policy.max_retention_days),
+            limit=self._batch,
+            byte_limit=BATCH_BYTES,
+            skip=frozenset(left),
+        )
+
+    async def _purge_page(self, page: _Page, count: SweepCount, left: set[str]) -> None:
+        writes: dict[str, Write] = {}
+        for entry, value in page.found:
+            try:
+                writes[entry.external_id] = await self._write(page, entry, value, count.sweep_id)
+            except PluginFailed:
+                count.failed += 1
+                left.add(entry.external_id)
+        outcomes = await asyncio.gather(*(self._queue.commit(write) for write in writes.values()))
+        for external_id, outcome in zip(writes, outcomes, strict=True):
+            if isinstance(outcome, Committed):
+                count.purged += 1
+                count.by_purpose[page.policy.purpose] = count.by_purpose.get(page.policy.purpose, 0) + 1
+            elif not isinstance(outcome.broken, RevisionIs):  # a changed policy only asks for another look
+                left.add(external_id)
+
+    async def _write(self, page: _Page, entry: Entry, value: bytes, sweep_id: str) -> Write:
+        if entry.state(page.now, page.policy.max_retention_days) is not EntryState.EXPIRED:
+            log.error("the storage called an entry expired that is not", extra={"purpose": entry.purpose})
+            raise PluginFailed
+        purge = await self._purges.prepare(page.call, entry, value, PurgeReason.EXPIRED, page.policy, page.now)
+        trace = Trace(page.call, Operation.PURGE, entry.key)
+        trace.at, trace.stamp = page.now, entry.stamp
+        row = trace.granted(detail=f"sweep {sweep_id}")
+        expects = (EntryIs(entry.key, entry.stamp), RevisionIs(page.revision))
+        return Write((row,), expects, (purge.change,), (purge.record,))
+
+
+def ceilings(book: Rulebook, at: datetime) -> dict[str, datetime]:
+    """Map each purpose to the instant at or before which an entry was created that its maximum has expired at ``at``."""
+    return {purpose: at - timedelta(days=policy.max_retention_days) for purpose, policy in book.retention.items()}

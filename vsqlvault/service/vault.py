@@ -1,0 +1,50 @@
+"""A running vault: what the outside may ask of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vsqlvault.interfaces.authenticator import Authenticator
+from vsqlvault.interfaces.storage import Storage
+from vsqlvault.service.audit import Auditor
+from vsqlvault.service.clock import StorageClock
+from vsqlvault.service.commit_queue import CommitQueue
+from vsqlvault.service.entries import Entries
+from vsqlvault.service.logs import Logs
+from vsqlvault.service.policies import Policies
+from vsqlvault.service.refusals import Refusals
+from vsqlvault.service.report import Report
+from vsqlvault.service.sweeper import Sweeper
+
+
+@dataclass(frozen=True, slots=True)
+class PluginOrigin:
+    """Where a loaded plugin came from."""
+
+    name: str
+    distribution: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vault:
+    """Everything that runs, put together by ``vsqlvault.runtime``."""
+
+    entries: Entries
+    policies: Policies
+    logs: Logs
+    sweeper: Sweeper
+    report: Report
+    refusals: Refusals
+    auditor: Auditor
+    queue: CommitQueue
+    clock: StorageClock
+    storage: Storage
+    authenticators: Sequence[Authenticator]
+    plugins: Sequence[PluginOrigin]
+
+    def describe_storage(self) -> Mapping[str, Any]:
+        """Return what an operator should know of the storage, without secrets."""
+        return self.storage.describe()
