@@ -1,0 +1,89 @@
+"""Running coroutine tests without a plugin for them, each on a loop and a directory of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar, cast
+
+import pytest
+
+from vsqlvault.interfaces.storage import Committed, Read, Snapshot, Storage, Write
+from vsqlvault.model.entry import EntryKey
+
+TIME_LIMIT_SECONDS = 60.0
+P = ParamSpec("P")
+Kit = TypeVar("Kit", bound="StorageKit")
+
+
+def driven(test: Callable[Concatenate[Kit, P], Coroutine[Any, Any, None]]) -> Callable[Concatenate[Kit, P], None]:
+    """Make a coroutine test one that pytest can call by itself; it fails when it takes longer than a minute."""
+
+    @functools.wraps(test)
+    def drive(self: Kit, *arguments: P.args, **named: P.kwargs) -> None:
+        self.runner.run(asyncio.wait_for(test(self, *arguments, **named), TIME_LIMIT_SECONDS))
+
+    return cast("Callable[Concatenate[Kit, P], None]", drive)
+
+
+class StorageKit(ABC):
+    """What every part of the storage suite stands on: a loop, a directory, and storages opened in it."""
+
+    durable: ClassVar[bool] = True
+    """Whether what was committed is there again when the directory is opened again."""
+    shared: ClassVar[bool] = True
+    """Whether two storages opened on one directory are two doors to one place."""
+
+    runner: asyncio.Runner
+    directory: Path
+
+    @abstractmethod
+    async def open_storage(self, directory: Path) -> Storage:
+        """Return a storage that keeps what it keeps in ``directory``, migrated; the suite closes it."""
+
+    @pytest.fixture(autouse=True)
+    def _on_a_loop_of_its_own(self, tmp_path: Path) -> Iterator[None]:
+        self.directory = tmp_path
+        with asyncio.Runner() as runner:
+            self.runner = runner
+            yield
+
+    @pytest.fixture
+    def storage(self, _on_a_loop_of_its_own: None) -> Iterator[Storage]:
+        """A storage that is open, migrated and empty."""
+        storage = self.runner.run(self.open_storage(self.directory))
+        yield storage
+        self.runner.run(storage.close())
+
+    @asynccontextmanager
+    async def another(self) -> AsyncIterator[Storage]:
+        """Open one more storage on the place of the first."""
+        storage = await self.open_storage(self.directory)
+        try:
+            yield storage
+        finally:
+            await storage.close()
+
+
+async def committed(storage: Storage, *writes: Write) -> None:
+    """Commit the writes in one batch, and fail unless each of them was."""
+    outcomes = await storage.commit(writes)
+    assert list(outcomes) == [Committed()] * len(writes)
+
+
+async def look(
+    storage: Storage, external_id: str = "pay-1", *, purpose: str = "card", with_value: bool = True
+) -> Snapshot:
+    """Read one entry."""
+    (snapshot,) = await storage.read([Read(EntryKey(purpose, external_id), with_value)])
+    return snapshot
+
+
+async def revision_of(storage: Storage) -> int:
+    """Return the revision that a read brings."""
+    (snapshot,) = await storage.read([Read()])
+    return snapshot.revision

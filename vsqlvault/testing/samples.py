@@ -1,0 +1,157 @@
+"""Builders of values: each gives something complete and plausible, and takes what a test cares about."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from vsqlvault.interfaces.storage import Change, Expectation, StoreEntry, Write
+from vsqlvault.model.access import Action
+from vsqlvault.model.audit import AccessRecord, Operation, Outcome
+from vsqlvault.model.entry import Entry, EntryKey, ValueEncoding
+from vsqlvault.model.policy import AccessPolicy, RetentionPolicy, Rule
+from vsqlvault.model.principal import Call, Principal, Role
+from vsqlvault.model.purge import PurgeReason, PurgeRecord, SweepRecord
+
+T0 = datetime(2027, 1, 15, 12, 0, 0, 123456, tzinfo=UTC)
+"""The instant that samples are made at."""
+
+
+def an_id() -> str:
+    """Return 32 hex digits, new each time."""
+    return secrets.token_hex(16)
+
+
+def an_entry(external_id: str = "pay-1", value: bytes = b"cipher", **fields: Any) -> Entry:
+    """Return an entry of purpose ``card`` whose size and hash fit ``value``."""
+    made: dict[str, Any] = {
+        "purpose": "card",
+        "external_id": external_id,
+        "entry_id": an_id(),
+        "version": 1,
+        "encoding": ValueEncoding.UTF_8,
+        "value_sha256": hashlib.sha256(value).hexdigest(),
+        "value_size": len(value),
+        "algorithm_hint": "AES-256-GCM",
+        "key_ref": "akv:kv:card-key-v7",
+        "metadata": "{}",
+        "owner_app": "payments",
+        "owner_identity": None,
+        "access_policy": "owner-only",
+        "created_at": T0,
+        "updated_at": T0,
+        "expires_at": T0 + timedelta(days=90),
+    }
+    return Entry(**made | fields)
+
+
+def an_access_record(**fields: Any) -> AccessRecord:
+    """Return a row of the access log: a granted retrieval at ``T0``."""
+    made: dict[str, Any] = {
+        "at": T0,
+        "request_id": an_id(),
+        "operation": Operation.RETRIEVE,
+        "outcome": Outcome.GRANTED,
+        "status": 200,
+        "purpose": "card",
+        "external_id": "pay-1",
+        "app": "payments",
+        "method": "api-key",
+        "credential_id": "sha256:0123456789ab",
+        "client_address": "192.0.2.7",
+    }
+    return AccessRecord(**made | fields)
+
+
+def a_purge_record(entry: Entry | None = None, **fields: Any) -> PurgeRecord:
+    """Return a row of the purge log about ``entry``, purged when asked by its owner."""
+    about = entry or an_entry()
+    made: dict[str, Any] = {
+        "purge_id": an_id(),
+        "purpose": about.purpose,
+        "external_id": about.external_id,
+        "entry_id": about.entry_id,
+        "entry_version": about.version,
+        "method": "physical-delete",
+        "reason": PurgeReason.REQUESTED,
+        "policy_reference": None,
+        "proof_hash": hashlib.sha256(about.entry_id.encode("ascii")).hexdigest(),
+        "value_size": about.value_size,
+        "key_ref": about.key_ref,
+        "owner_app": about.owner_app,
+        "purged_at": T0,
+        "expired_at": about.expires_at,
+        "app": about.owner_app,
+        "identity": None,
+        "request_id": an_id(),
+    }
+    return PurgeRecord(**made | fields)
+
+
+def an_access_policy(name: str = "tellers", version: int = 1, **fields: Any) -> AccessPolicy:
+    """Return a policy by which ``tellers`` retrieve and the owner purges."""
+    made: dict[str, Any] = {
+        "evaluator": "rules",
+        "rules": {
+            Action.STORE: Rule(),
+            Action.RETRIEVE: Rule(allowed_apps=frozenset({"tellers"})),
+            Action.PURGE: Rule(allowed_apps=frozenset({"@owner"})),
+        },
+        "created_by": "vault-admin",
+        "created_at": T0,
+    }
+    return AccessPolicy(name, version, **made | fields)
+
+
+def a_retention_policy(purpose: str = "card", version: int = 1, **fields: Any) -> RetentionPolicy:
+    """Return a policy of at most a year, ninety days by default, that deletes rows."""
+    made: dict[str, Any] = {
+        "max_retention_days": 365,
+        "default_ttl_days": 90,
+        "purge_method": "physical-delete",
+        "created_by": "vault-admin",
+        "created_at": T0,
+    }
+    return RetentionPolicy(purpose, version, **made | fields)
+
+
+def a_sweep(**fields: Any) -> SweepRecord:
+    """Return the record of a sweep that took a minute and purged seven entries."""
+    made: dict[str, Any] = {
+        "sweep_id": an_id(),
+        "started_at": T0,
+        "finished_at": T0 + timedelta(minutes=1),
+        "trigger": "timer",
+        "purged": 7,
+        "failed": 0,
+    }
+    return SweepRecord(**made | fields)
+
+
+def a_write(*changes: Change, expects: tuple[Expectation, ...] = (), purges: tuple[PurgeRecord, ...] = ()) -> Write:
+    """Return a write of these changes, with a row of its own in the access log."""
+    return Write((an_access_record(operation=Operation.STORE),), expects, changes, purges)
+
+
+def storing(external_id: str = "pay-1", value: bytes = b"cipher", **fields: Any) -> Write:
+    """Return a write that stores an entry, whatever was there."""
+    return a_write(StoreEntry(an_entry(external_id, value, **fields), value))
+
+
+def a_principal(app: str = "payments", *roles: Role, **fields: Any) -> Principal:
+    """Return an app that holds every purpose, with these roles."""
+    principal = Principal(app=app, method="api-key", credential_id=f"key-of-{app}", roles=frozenset(roles))
+    return replace(principal, **fields)
+
+
+def a_call(app: str = "payments", *roles: Role, **fields: Any) -> Call:
+    """Return a call by ``a_principal`` under a new request id."""
+    return Call(a_principal(app, *roles, **fields), an_id(), "192.0.2.7")
+
+
+def keys_of(*external_ids: str, purpose: str = "card") -> list[EntryKey]:
+    """Return the keys of these ids."""
+    return [EntryKey(purpose, external_id) for external_id in external_ids]

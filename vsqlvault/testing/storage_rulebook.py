@@ -1,0 +1,136 @@
+"""Policies: every version is kept, the newest is in force, and each change is seen in the revision."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from vsqlvault.interfaces.storage import (
+    Change,
+    DropAccessPolicy,
+    SaveAccessPolicy,
+    SaveRetentionPolicy,
+    SaveSweep,
+    Storage,
+)
+from vsqlvault.model.access import Action
+from vsqlvault.model.policy import AccessPolicy, RetentionPolicy, Rule
+from vsqlvault.testing.driving import StorageKit, committed, driven, revision_of
+from vsqlvault.testing.samples import T0, a_retention_policy, a_sweep, a_write, an_access_policy, storing
+
+DROP = DropAccessPolicy("tellers", 2, "vault-admin", T0)
+RULES = {
+    Action.STORE: Rule(),
+    Action.RETRIEVE: Rule(frozenset({"@owner", "@admin", "a", "b"}), require_identity=True, max_retrievals=10),
+    Action.INSPECT: Rule(frozenset(), any_purpose=True),
+    Action.PURGE: Rule(frozenset({"one"}), max_retrievals=1),
+}
+ACCESS_POLICIES: dict[str, AccessPolicy] = {
+    "plain": an_access_policy(),
+    "every rule": an_access_policy(rules=RULES, description="who's \U0001f510"),
+    "no rule": an_access_policy(rules={}),
+    "an evaluator with parameters": an_access_policy(evaluator="hours", parameters='{"from":8,"zone":"Europe/Köln"}'),
+}
+RETENTION_POLICIES: dict[str, RetentionPolicy] = {
+    "plain": a_retention_policy(),
+    "every field": a_retention_policy(
+        max_retention_days=36_500,
+        default_ttl_days=None,
+        purge_method="crypto-shred",
+        description="d",
+        justification="j'",
+        legal_basis="§ 147 AO",
+        data_class="pan",
+        created_by="jane",
+    ),
+}
+
+
+class RulebookConformance(StorageKit):
+    """The rulebook and its revision."""
+
+    @driven
+    async def test_a_new_storage_has_no_policies(self, storage: Storage) -> None:
+        book = await storage.rulebook()
+        assert (dict(book.access), dict(book.retention), dict(book.access_versions)) == ({}, {}, {})
+
+    @driven
+    async def test_the_rulebook_and_a_read_tell_one_revision(self, storage: Storage) -> None:
+        assert (await storage.rulebook()).revision == await revision_of(storage)
+        await committed(storage, a_write(SaveAccessPolicy(an_access_policy())))
+        assert (await storage.rulebook()).revision == await revision_of(storage)
+
+    @pytest.mark.parametrize("policy", ACCESS_POLICIES.values(), ids=ACCESS_POLICIES)
+    @driven
+    async def test_an_access_policy_comes_back_as_it_was(self, storage: Storage, policy: AccessPolicy) -> None:
+        await committed(storage, a_write(SaveAccessPolicy(policy)))
+        book = await storage.rulebook()
+        assert dict(book.access) == {"tellers": policy}
+        assert dict(book.access_versions) == {"tellers": 1}
+
+    @pytest.mark.parametrize("policy", RETENTION_POLICIES.values(), ids=RETENTION_POLICIES)
+    @driven
+    async def test_a_retention_policy_comes_back_as_it_was(self, storage: Storage, policy: RetentionPolicy) -> None:
+        await committed(storage, a_write(SaveRetentionPolicy(policy)))
+        assert dict((await storage.rulebook()).retention) == {"card": policy}
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            SaveAccessPolicy(an_access_policy(version=2)),
+            SaveAccessPolicy(an_access_policy("others")),
+            SaveRetentionPolicy(a_retention_policy()),
+            DROP,
+        ],
+        ids=["a next version", "a new access policy", "a retention policy", "a policy dropped"],
+    )
+    @driven
+    async def test_the_revision_grows_with_each_change_of_a_policy(self, storage: Storage, change: Change) -> None:
+        await committed(storage, a_write(SaveAccessPolicy(an_access_policy())))
+        before = await revision_of(storage)
+        await committed(storage, a_write(change))
+        assert await revision_of(storage) > before
+
+    @driven
+    async def test_the_revision_stays_where_no_policy_changes(self, storage: Storage) -> None:
+        before = await revision_of(storage)
+        await committed(storage, storing(), a_write(SaveSweep(a_sweep())))
+        assert await revision_of(storage) == before
+
+    @driven
+    async def test_the_newest_version_is_in_force(self, storage: Storage) -> None:
+        access = [an_access_policy(version=version, description=f"v{version}") for version in range(1, 12)]
+        retention = [a_retention_policy(version=version, max_retention_days=version) for version in range(1, 12)]
+        for one, other in zip(access, retention, strict=True):
+            await committed(storage, a_write(SaveAccessPolicy(one)), a_write(SaveRetentionPolicy(other)))
+        book = await storage.rulebook()
+        assert book.access["tellers"] == access[-1]
+        assert book.retention["card"] == retention[-1]
+
+    @driven
+    async def test_a_dropped_policy_is_not_in_force_and_its_version_is_known(self, storage: Storage) -> None:
+        await committed(storage, a_write(SaveAccessPolicy(an_access_policy())))
+        await committed(storage, a_write(SaveAccessPolicy(an_access_policy("others"))))
+        await committed(storage, a_write(DROP))
+        book = await storage.rulebook()
+        assert list(book.access) == ["others"]
+        assert dict(book.access_versions) == {"tellers": 2, "others": 1}
+
+    @driven
+    async def test_a_name_that_is_taken_again_is_in_force_again(self, storage: Storage) -> None:
+        again = replace(an_access_policy(), version=3)
+        await committed(storage, a_write(SaveAccessPolicy(an_access_policy())))
+        await committed(storage, a_write(DROP))
+        await committed(storage, a_write(SaveAccessPolicy(again)))
+        book = await storage.rulebook()
+        assert (dict(book.access), dict(book.access_versions)) == ({"tellers": again}, {"tellers": 3})
+
+    @driven
+    async def test_policies_of_different_names_do_not_touch_each_other(self, storage: Storage) -> None:
+        policies = {name: an_access_policy(name) for name in ("a", "a.b", "a-b", "a_b", "ab")}
+        for policy in policies.values():
+            await committed(storage, a_write(SaveAccessPolicy(policy)))
+        await committed(storage, a_write(DropAccessPolicy("a.b", 2, "vault-admin", T0)))
+        del policies["a.b"]
+        assert dict((await storage.rulebook()).access) == policies
