@@ -2,11 +2,51 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from vsqlvault.interfaces.storage import Storage
-from vsqlvault.testing import StorageConformance
+import pytest
+
+from vsqlvault.errors import AuditUnavailable, SchemaTooNew, StorageFull, StorageUnavailable, UnsafeStorage, VaultError
+from vsqlvault.interfaces.storage import (
+    Committed,
+    LogQuery,
+    OverwriteEntry,
+    Read,
+    RemoveEntry,
+    Storage,
+    StoreEntry,
+)
+from vsqlvault.model.entry import EntryKey
+from vsqlvault.model.times import to_micros
+from vsqlvault.testing import (
+    T0,
+    StorageConformance,
+    a_purge_record,
+    a_write,
+    an_access_record,
+    an_entry,
+    storing,
+)
+from vsqlvault_plugins.storage.sqlite import storage as sqlite_storage
+from vsqlvault_plugins.storage.sqlite.plugin import SqliteFactory
+from vsqlvault_plugins.storage.sqlite.schema import VERSION
 from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage
+
+LOGS = ("access_log", "purge_log")
+KEY = EntryKey("card", "pay-1")
+BOUND_SECONDS = 20
 
 
 class TestSqliteConforms(StorageConformance):
@@ -14,3 +54,451 @@ class TestSqliteConforms(StorageConformance):
         storage = await SqliteStorage.open(directory / "vault.db")
         await storage.migrate()
         return storage
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "vault.db"
+
+
+@pytest.fixture
+def runner() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+@pytest.fixture
+def run(runner: asyncio.Runner) -> Callable[[Coroutine[Any, Any, Any]], Any]:
+    return lambda coroutine: runner.run(asyncio.wait_for(coroutine, 60))
+
+
+@pytest.fixture
+def storage(run, path: Path) -> Iterator[SqliteStorage]:
+    storage = run(SqliteStorage.open(path))
+    run(storage.migrate())
+    yield storage
+    run(storage.close())
+
+
+@pytest.fixture
+def filled(run, storage: SqliteStorage) -> SqliteStorage:
+    """A storage with one row in each log."""
+    run(storage.commit([a_write(purges=(a_purge_record(),))]))
+    return storage
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[sqlite3.Connection]:
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def connections(storage: SqliteStorage) -> dict[str, Any]:
+    return {"writer": storage._writer, "reader": storage._reader, "pager": storage._pager}
+
+
+def pragma(run, connection: Any, name: str) -> Any:
+    return run(connection.run(lambda c: c.execute(f"PRAGMA {name}").fetchone()[0]))
+
+
+class TestPragmas:
+    @pytest.mark.parametrize("name", ["writer", "reader", "pager"])
+    @pytest.mark.parametrize(
+        ("setting", "value"),
+        [
+            ("journal_mode", "wal"),
+            ("synchronous", 2),
+            ("secure_delete", 1),
+            ("trusted_schema", 0),
+            ("busy_timeout", 5000),
+        ],
+    )
+    def test_every_connection_is_set_for_durability_and_purging(self, run, storage, name, setting, value) -> None:
+        assert pragma(run, connections(storage)[name], setting) == value
+
+    @pytest.mark.parametrize("name", ["reader", "pager"])
+    def test_a_connection_that_only_reads_cannot_write(self, run, storage, name) -> None:
+        connection = connections(storage)[name]
+        with pytest.raises(StorageUnavailable):
+            run(connection.run(lambda c: c.execute("DELETE FROM entries")))
+
+    @pytest.mark.parametrize("setting", ["synchronous", "secure_delete"])
+    def test_a_build_that_refuses_a_setting_is_refused(self, run, path, monkeypatch, setting) -> None:
+        loose = dict(sqlite_storage.QUERIES) | {f"pragma_{setting}": f"PRAGMA {setting} = OFF"}
+        monkeypatch.setattr(sqlite_storage, "QUERIES", loose)
+        with pytest.raises(UnsafeStorage, match=setting):
+            run(SqliteStorage.open(path))
+
+
+class TestAppendOnlyLogs:
+    """The database itself refuses, whoever asks it."""
+
+    @pytest.mark.parametrize("table", LOGS)
+    @pytest.mark.parametrize("clause", ["", "OR IGNORE ", "OR REPLACE ", "OR FAIL ", "OR ROLLBACK "])
+    def test_an_update_is_refused(self, filled, path, table, clause) -> None:
+        self._refused(path, table, f"UPDATE {clause}{table} SET request_id = 'other'")
+
+    @pytest.mark.parametrize("table", LOGS)
+    @pytest.mark.parametrize("where", ["", " WHERE position = 1", " WHERE 1"])
+    def test_a_delete_is_refused(self, filled, path, table, where) -> None:
+        self._refused(path, table, f"DELETE FROM {table}{where}")
+
+    @pytest.mark.parametrize("table", LOGS)
+    @pytest.mark.parametrize("verb", ["INSERT OR REPLACE INTO", "REPLACE INTO", "INSERT OR IGNORE INTO", "INSERT INTO"])
+    def test_a_row_cannot_be_put_in_the_place_of_another(self, filled, path, table, verb) -> None:
+        self._refused(path, table, f"{verb} {table} SELECT * FROM {table}")
+
+    @pytest.mark.parametrize("table", LOGS)
+    def test_an_upsert_is_refused(self, filled, path, table) -> None:
+        sql = f"INSERT INTO {table} SELECT * FROM {table} WHERE 1 ON CONFLICT DO UPDATE SET request_id = 'other'"
+        self._refused(path, table, sql)
+
+    @pytest.mark.parametrize("column", ["purge_id", "entry_id"])
+    def test_a_purge_row_cannot_be_replaced_by_what_is_unique_in_it(self, filled, path, column) -> None:
+        """A new position, but the old ``purge_id``, or the old entry and version, with a proof of its own."""
+        keep = {"purge_id": "purge_id, 'e'", "entry_id": "'p', entry_id"}[column]
+        sql = f"""
+            INSERT OR REPLACE INTO purge_log (
+                purge_id, entry_id, purpose, external_id, entry_version, method, reason, proof_hash, value_size,
+                owner_app, purged_at, expired_at, app, request_id
+            ) SELECT {keep}, purpose, external_id, entry_version, method, reason, proof_hash, value_size, owner_app,
+                purged_at, expired_at, app, request_id
+            FROM purge_log
+        """
+        self._refused(path, "purge_log", sql)
+
+    def test_a_purge_row_without_a_whole_proof_is_refused(self, filled, path) -> None:
+        with opened(path) as connection, pytest.raises(sqlite3.IntegrityError):
+            connection.execute(
+                "INSERT INTO purge_log (purge_id, entry_id, purpose, external_id, entry_version, method, reason,"
+                " proof_hash, value_size, owner_app, purged_at, expired_at, app, request_id)"
+                " VALUES ('p', 'e', 'card', 'x', 1, 'm', 'r', 'short', 1, 'o', 1, 1, 'a', 'r')"
+            )
+
+    def _refused(self, path: Path, table: str, sql: str) -> None:
+        with opened(path) as connection:
+            before = connection.execute(f"SELECT * FROM {table}").fetchall()
+            assert len(before) == 1
+            with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+                connection.execute(sql)
+            assert connection.execute(f"SELECT * FROM {table}").fetchall() == before
+
+
+class TestFile:
+    @pytest.mark.parametrize("suffix", ["", "-wal", "-shm"])
+    def test_only_the_owner_may_read_the_files(self, filled, path, suffix) -> None:
+        file = path.with_name(path.name + suffix)
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+    def test_a_wide_umask_does_not_widen_the_file(self, run, path) -> None:
+        old = os.umask(0)
+        try:
+            run(run_and_close(path))
+        finally:
+            os.umask(old)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+    @pytest.mark.parametrize(
+        "content", [b"this is no database, and longer than a header" * 40, b"SQLite format 4\0" * 64]
+    )
+    def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(self, run, path, content) -> None:
+        path.write_bytes(content)
+        with pytest.raises(StorageUnavailable, match="not an SQLite database"):
+            run(SqliteStorage.open(path))
+        assert path.read_bytes() == content
+
+    def test_a_directory_that_is_missing_is_named(self, run, tmp_path) -> None:
+        with pytest.raises(StorageUnavailable, match=r"missing.vault\.db: No such file or directory"):
+            run(SqliteStorage.open(tmp_path / "missing" / "vault.db"))
+
+    def test_a_directory_is_not_a_file(self, run, tmp_path) -> None:
+        with pytest.raises(StorageUnavailable, match="Is a directory"):
+            run(SqliteStorage.open(tmp_path))
+
+    def test_an_empty_file_becomes_a_vault(self, run, path) -> None:
+        path.touch()
+        run(run_and_close(path))
+        with opened(path) as connection:
+            assert connection.execute("SELECT version FROM schema_version").fetchone() == (VERSION,)
+
+    @pytest.mark.parametrize(
+        "url", ["sqlite://vault.db", "sqlite:vault.db", "sqlite:///", "sqlite:///:memory:", "sqlite:///a?b"]
+    )
+    def test_a_url_without_a_file_is_refused(self, run, url, tmp_path, monkeypatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(StorageUnavailable, match="sqlite:///path"):
+            run(SqliteFactory().open(url))
+        assert not list(tmp_path.iterdir())
+
+    def test_three_slashes_are_relative_and_four_absolute(self, run, tmp_path, monkeypatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        for url, made in (("sqlite:///a.db", "a.db"), (f"sqlite:////{str(tmp_path).lstrip('/')}/b.db", "b.db")):
+            storage = run(SqliteFactory().open(url))
+            run(storage.close())
+            assert (tmp_path / made).exists()
+
+
+async def run_and_close(path: Path) -> None:
+    storage = await SqliteStorage.open(path)
+    await storage.migrate()
+    await storage.close()
+
+
+class TestSchema:
+    def test_a_newer_schema_is_refused_and_left_as_it_is(self, run, path) -> None:
+        run(run_and_close(path))
+        with opened(path) as connection:
+            connection.execute("UPDATE schema_version SET version = ?", (VERSION + 1,))
+        storage = run(SqliteStorage.open(path))
+        with pytest.raises(SchemaTooNew, match=str(VERSION + 1)):
+            run(storage.migrate())
+        run(storage.close())
+        with opened(path) as connection:
+            assert connection.execute("SELECT version FROM schema_version").fetchone() == (VERSION + 1,)
+
+    def test_a_new_file_goes_from_nothing_to_this_version(self, run, path) -> None:
+        storage = run(SqliteStorage.open(path))
+        status = run(storage.migrate())
+        run(storage.close())
+        assert (status.before, status.after) == (0, VERSION)
+
+    def test_a_migration_that_fails_leaves_nothing(self, run, path) -> None:
+        with opened(path) as connection:
+            connection.execute("CREATE TABLE leases (mine TEXT)")  # a later table of the first migration
+        storage = run(SqliteStorage.open(path))
+        with pytest.raises(VaultError):
+            run(storage.migrate())
+        run(storage.close())
+        with opened(path) as connection:
+            tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        assert tables == [("leases",)]
+
+    def test_eight_processes_can_open_and_migrate_one_new_file_at_once(self, path) -> None:
+        script = (
+            "import asyncio, sys, pathlib, time\n"
+            "from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage\n"
+            "async def main():\n"
+            "    storage = await SqliteStorage.open(pathlib.Path(sys.argv[1]))\n"
+            "    status = await storage.migrate()\n"
+            "    print(status.before, status.after)\n"
+            "    await storage.close()\n"
+            "time.sleep(max(0, float(sys.argv[2]) - time.time()))\n"
+            "asyncio.run(main())\n"
+        )
+        start = str(time.time() + 3)
+        started = [start_python(script, str(path), start) for _ in range(8)]
+        answers = [process.communicate(timeout=60) for process in started]
+        assert [process.returncode for process in started] == [0] * 8, answers
+        told = sorted(out.split() for out, _ in answers)
+        assert [["0", str(VERSION)]] <= told
+        assert {after for _, after in told} == {str(VERSION)}
+
+
+def start_python(script: str, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", script, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+class TestMisfortune:
+    @pytest.mark.parametrize("name", ["commit", "migrate", "acquire_lease", "secret"])
+    def test_a_file_that_another_process_locks_is_unavailable_in_bounded_time(self, run, storage, path, name) -> None:
+        run(storage._writer.run(lambda c: c.execute("PRAGMA busy_timeout = 200").fetchall()))
+        calls = {
+            "commit": lambda: storage.commit([storing()]),
+            "migrate": storage.migrate,
+            "acquire_lease": lambda: storage.acquire_lease("sweep", "a", 1),
+            "secret": lambda: storage.secret("cursor"),
+        }
+        with opened(path) as other:
+            if name == "migrate":
+                other.execute("UPDATE schema_version SET version = 0")
+            other.execute("BEGIN EXCLUSIVE")
+            with pytest.raises(StorageUnavailable) as refused:
+                run(calls[name]())
+            other.execute("ROLLBACK")
+        assert "locked" not in str(refused.value)
+
+    def test_the_wait_for_a_lock_ends_by_itself(self, run, storage, path) -> None:
+        began = time.monotonic()
+        with opened(path) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(StorageUnavailable):
+                run(storage.commit([storing()]))
+        assert time.monotonic() - began < BOUND_SECONDS
+        assert list(run(storage.commit([storing()]))) == [Committed()]
+
+    def test_a_short_lock_is_waited_for(self, run, storage, path) -> None:
+        async def scenario() -> Any:
+            other = await asyncio.to_thread(sqlite3.connect, path, isolation_level=None, check_same_thread=False)
+            other.execute("BEGIN IMMEDIATE")
+            commit = asyncio.create_task(storage.commit([storing()]))
+            await asyncio.sleep(0.2)
+            assert not commit.done()
+            other.execute("ROLLBACK")
+            other.close()
+            return await commit
+
+        assert list(run(scenario())) == [Committed()]
+
+    def test_a_reader_is_not_held_up_by_a_writer(self, run, storage, path) -> None:
+        run(storage.commit([storing()]))
+        with opened(path) as other:
+            other.execute("BEGIN IMMEDIATE")
+            (snapshot,) = run(storage.read([Read(KEY)]))
+        assert snapshot.entry is not None
+
+    def test_a_file_that_cannot_be_written_is_unavailable_and_still_read(self, run, storage) -> None:
+        run(storage.commit([storing(value=b"before")]))
+        run(storage._writer.run(lambda c: c.execute("PRAGMA query_only = ON").fetchall()))
+        with pytest.raises(StorageUnavailable):
+            run(storage.commit([storing(value=b"after")]))
+        assert run(storage.read([Read(KEY, with_value=True)]))[0].value == b"before"
+
+    def test_a_file_that_this_user_may_not_write_is_refused_with_the_reason(self, run, path) -> None:
+        run(run_and_close(path))
+        path.chmod(0o400)
+        if os.access(path, os.W_OK):
+            pytest.skip("this user writes whatever the mode says")
+        with pytest.raises(StorageUnavailable, match="Permission denied"):
+            run(SqliteStorage.open(path))
+
+    def test_a_full_disk_is_told_as_such_and_nothing_of_the_batch_is_there(self, run, storage) -> None:
+        pages = run(storage._writer.run(lambda c: c.execute("PRAGMA page_count").fetchone()[0]))
+        run(storage._writer.run(lambda c: c.execute(f"PRAGMA max_page_count = {pages + 4}").fetchone()))
+        with pytest.raises(StorageFull):
+            run(storage.commit([storing("small"), storing("large", bytes(200_000))]))
+        found = run(storage.read([Read(EntryKey("card", "small")), Read(EntryKey("card", "large"))]))
+        assert [snapshot.entry for snapshot in found] == [None, None]
+        assert not run(storage.access_log(LogQuery(limit=5)))
+
+    def test_the_storage_goes_on_when_there_is_room_again(self, run, storage) -> None:
+        run(storage._writer.run(lambda c: c.execute("PRAGMA max_page_count = 1").fetchone()))
+        with pytest.raises(StorageFull):
+            run(storage.commit([storing("large", bytes(2_000_000))]))
+        run(storage._writer.run(lambda c: c.execute("PRAGMA max_page_count = 1000000").fetchone()))
+        assert list(run(storage.commit([storing("large", bytes(200_000))]))) == [Committed()]
+
+    @pytest.mark.parametrize(
+        "write",
+        [
+            replace(storing(), access=(an_access_record(status=2**70),)),
+            storing(key_ref="\ud800"),
+        ],
+        ids=["a number beyond 64 bits", "a lone surrogate"],
+    )
+    def test_nothing_but_errors_of_the_vault_gets_out(self, run, storage, write) -> None:
+        with pytest.raises(VaultError):
+            run(storage.commit([write]))
+
+    @pytest.mark.parametrize(
+        "equals", [{"status": 2**70}, {"app": "\ud800"}], ids=["a number beyond 64 bits", "a lone surrogate"]
+    )
+    def test_a_filter_that_no_row_can_match_finds_nothing_or_is_refused(self, run, filled, equals) -> None:
+        with contextlib.suppress(VaultError):
+            assert not run(filled.access_log(LogQuery(limit=5, equals=equals)))
+
+    def test_a_row_that_the_database_refuses_is_an_audit_row_that_could_not_be_written(self, run, storage) -> None:
+        with pytest.raises(AuditUnavailable):
+            run(storage.commit([replace(storing(), access=(an_access_record(count=0),))]))
+
+    def test_no_word_of_the_driver_is_in_the_error(self, run, storage) -> None:
+        with pytest.raises(VaultError) as refused:
+            run(storage.commit([replace(storing(), access=(an_access_record(count=0),))]))
+        assert "CHECK" not in str(refused.value)
+        assert "access_log" not in str(refused.value)
+
+
+class TestBytesThatWerePurged:
+    MARKER = b"PURGED-MARKER-\x00\xff-" + bytes(range(64, 96))
+
+    @pytest.mark.parametrize("size", [100, 5_000, 300_000])
+    @pytest.mark.parametrize("how", ["removed", "overwritten", "replaced"])
+    def test_the_files_hold_no_byte_of_a_value_after_its_purge_and_a_checkpoint(
+        self, run, storage, path, how, size
+    ) -> None:
+        value = (self.MARKER * (size // len(self.MARKER) + 1))[:size]
+        changes = {
+            "removed": RemoveEntry(KEY),
+            "overwritten": OverwriteEntry(KEY, bytes(size), T0, "crypto-shred"),
+            "replaced": StoreEntry(an_entry(value=b"new"), b"new"),
+        }
+        run(storage.commit([storing(f"neighbour-{n}", bytes(700)) for n in range(20)] + [storing(value=value)]))
+        assert self.MARKER in everything(path)
+        run(storage.commit([a_write(changes[how])]))
+        run(storage._writer.run(lambda c: c.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()))
+        assert self.MARKER not in everything(path)
+        assert self.MARKER[-24:] not in everything(path)
+
+    def test_a_purged_key_ref_is_not_found_either(self, run, storage, path) -> None:
+        run(storage.commit([storing(f"n{n}") for n in range(50)] + [storing(key_ref="KEYREF-MARKER")]))
+        run(storage.commit([a_write(RemoveEntry(KEY))]))
+        run(storage._writer.run(lambda c: c.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()))
+        assert b"KEYREF-MARKER" not in everything(path)
+
+
+def everything(path: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in sorted(path.parent.glob(path.name + "*")))
+
+
+WRITER = """
+import asyncio, pathlib, sys
+from vsqlvault.interfaces.storage import Committed
+from vsqlvault.testing import storing
+from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage
+
+async def main():
+    storage = await SqliteStorage.open(pathlib.Path(sys.argv[1]))
+    await storage.migrate()
+    batch = 0
+    while True:
+        writes = [storing(f"b{batch}-{n}", b"%d" % batch * 200) for n in range(10)]
+        assert list(await storage.commit(writes)) == [Committed()] * 10
+        print(batch, flush=True)
+        batch += 1
+
+asyncio.run(main())
+"""
+
+
+class TestKill:
+    @pytest.mark.parametrize("acknowledged", [1, 20, 150])
+    def test_every_acknowledged_write_is_there_after_a_kill_and_batches_are_whole(
+        self, run, path, acknowledged
+    ) -> None:
+        process = start_python(WRITER, str(path))
+        assert process.stdout is not None
+        last = -1
+        while last < acknowledged:
+            last = int(process.stdout.readline())
+        process.send_signal(signal.SIGKILL)
+        rest, _ = process.communicate(timeout=30)
+        last = int((rest.split() or [str(last)])[-1])
+        assert process.returncode == -signal.SIGKILL
+
+        storage = run(SqliteStorage.open(path))
+        keys = [EntryKey("card", f"b{batch}-{n}") for batch in range(last + 3) for n in range(10)]
+        found = run(storage.read([Read(key, with_value=True) for key in keys]))
+        rows = len(run(storage.access_log(LogQuery(limit=100_000))))
+        run(storage.close())
+        whole = [sum(snapshot.entry is not None for snapshot in found[n : n + 10]) for n in range(0, len(found), 10)]
+        assert whole[: last + 1] == [10] * (last + 1)
+        assert set(whole) <= {0, 10}
+        assert rows == sum(whole)
+
+
+class TestClock:
+    def test_reads_tell_the_clock_that_was_given(self, run, path) -> None:
+        storage = run(SqliteStorage.open(path, lambda: T0))
+        run(storage.migrate())
+        (snapshot,) = run(storage.read([Read()]))
+        run(storage.close())
+        assert snapshot.now == T0
+
+    def test_times_lie_in_the_file_as_microseconds(self, run, storage, path) -> None:
+        run(storage.commit([storing()]))
+        with opened(path) as connection:
+            assert connection.execute("SELECT created_at FROM entries").fetchone() == (to_micros(T0),)
