@@ -118,7 +118,7 @@ class PurgeSettings(Section):
 
     @field_validator("purge_proof_hash")
     @classmethod
-    def _always(cls, value: bool) -> bool:  # noqa: FBT001
+    def _always(cls, value: bool) -> bool:
         if not value:
             raise ValueError("true: no proof, no purge")
         return value
@@ -137,6 +137,12 @@ class MetricsSettings(Section):
     require_auth: bool = False
 
 
+class DocsSettings(Section):
+    """``[docs]``: who may read ``/openapi.json`` and ``/docs``."""
+
+    require_auth: bool = True
+
+
 class Settings(Section):
     """Everything that can be set."""
 
@@ -147,6 +153,7 @@ class Settings(Section):
     purge: PurgeSettings = PurgeSettings()
     logging: LoggingSettings = LoggingSettings()
     metrics: MetricsSettings = MetricsSettings()
+    docs: DocsSettings = DocsSettings()
     plugins: dict[str, Any] = Field(default_factory=dict)
 
     @property

@@ -26,10 +26,13 @@ class VaultError(Exception):
     status: ClassVar[int] = 503
     reason: ClassVar[str] = "vault_error"
     retry_after_seconds: ClassVar[int | None] = None
+    recorded: bool
+    """Whether this error has its audit row."""
 
     def __init__(self, detail: str | None = None, *, errors: Sequence[FieldError] = ()) -> None:
         self.detail = detail
         self.errors = tuple(errors)
+        self.recorded = False
         super().__init__(detail or self.title())
 
     @classmethod
@@ -98,6 +101,14 @@ class ClientAborted(BadRequest):
 
     slug = "client-aborted"
     reason = "client_abort"
+
+
+class RequestTimeout(BadRequest):
+    """The request did not arrive in time."""
+
+    slug = "request-timeout"
+    status = 408
+    reason = "body_timeout"
 
 
 class UriTooLong(BadRequest):
@@ -443,3 +454,11 @@ class UnsafeStorage(StartUpRefused):
 
 class SchemaTooNew(StartUpRefused):
     """The storage was made by a newer version of vsqlvault."""
+
+
+class InternalFault(VaultError):
+    """The server failed on this request; the log says more under its id."""
+
+    slug = "internal-fault"
+    status = 500
+    reason = "internal_fault"

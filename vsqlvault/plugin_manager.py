@@ -63,10 +63,12 @@ class Plugins:
                 found[name] = (offer, plugin_name)
         return {name: offer for name, (offer, _) in found.items()}
 
-    def observers(self, hook: str) -> list[Callable[[Any], None]]:
+    def observers(self, hook: str) -> list[Callable[[Any], object]]:
         """Return the plugins' functions for an observing hook, each taking the one record."""
         implementations = self._manager.subset_hook_caller(hook, []).get_hookimpls()
-        return [implementation.function for implementation in reversed(implementations)]
+        order = {name: place for place, name in enumerate(self._origins)}
+        found = sorted(implementations, key=lambda each: order[each.plugin_name])
+        return [implementation.function for implementation in found]
 
     async def start(self, storage: Mapping[str, Any]) -> None:
         """Run ``vault_startup`` in the order of loading."""

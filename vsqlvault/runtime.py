@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
-from vsqlvault.config import Settings
+from vsqlvault.config import Settings, load_settings
 from vsqlvault.errors import SettingsInvalid
 from vsqlvault.interfaces.storage import Storage
 from vsqlvault.model.policy import AccessPolicy
@@ -145,7 +147,7 @@ def _built_in_policies(evaluators: dict[str, Any]) -> dict[str, AccessPolicy]:
     return policies
 
 
-def _guarded(observer: Callable[[Record], None]) -> Callable[[Record], None]:
+def _guarded(observer: Callable[[Record], object]) -> Callable[[Record], None]:
     """Return the observer made harmless: what it raises is logged, and changes nothing."""
 
     def watch(record: Record) -> None:
@@ -168,3 +170,23 @@ async def _settle(vault: Vault) -> None:
 async def _stop_plugins(plugins: Plugins) -> None:
     for name in await plugins.stop():
         log.error("plugin did not shut down cleanly", extra={"plugin": name})
+
+
+def create_app(settings: Settings | None = None) -> Any:
+    """Return the Quart application, for any ASGI server: ``hypercorn 'vsqlvault.runtime:create_app()'``.
+
+    Without ``settings`` it reads the file that ``VSQL_VAULT_CONFIG`` names, and the environment.
+    """
+    from vsqlvault.http.app import build_app  # noqa: PLC0415 - only serving needs Quart, and it takes long to import
+
+    if settings is None:
+        path = os.environ.get("VSQL_VAULT_CONFIG")
+        settings = load_settings(Path(path) if path else None)
+    chosen = settings
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Vault]:
+        async with open_vault(chosen) as vault, sweeping(vault, chosen.purge.sweep_interval_hours):
+            yield vault
+
+    return build_app(chosen, opened)

@@ -16,7 +16,6 @@ from vsqlvault.model.entry import Entry, EntryKey, EntryStamp, EntryState
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.purge import PurgeRecord, SweepRecord
 
-
 Record = TypeVar("Record", AccessRecord, PurgeRecord)
 
 

@@ -1,4 +1,4 @@
-"""Asking and deciding: may this principal do this to that entry?"""
+"""The question whether a principal may do something to an entry, and the answers to it."""
 
 from __future__ import annotations
 

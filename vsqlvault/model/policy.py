@@ -11,6 +11,7 @@ from vsqlvault.model.access import AccessRequest, Action, Allow, Decision, Deny
 
 POLICY_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}", re.ASCII)
 DEFAULT_POLICY = "owner-only"
+DEFAULT_EVALUATOR = "rules"
 OWNER = "@owner"
 ADMIN = "@admin"
 MAX_RETENTION_DAYS = 36_500

@@ -139,17 +139,19 @@ class Auditor:
                     return result
             raise Contended
         except VaultError as error:
-            if not isinstance(error, _LEAVES_NO_ROW):
-                await self.refuse(trace, error)
+            await self.refuse(trace, error)
             raise
 
     async def refuse(self, trace: Trace, error: VaultError, detail: str | None = None) -> None:
-        """Commit the row of a refusal.
+        """Commit the row of a refusal, unless it has one, or the error is that no row could be written.
 
         Raises:
             AuditUnavailable: it cannot be committed; this is then the answer, whatever it would have been.
         """
+        if error.recorded or isinstance(error, _LEAVES_NO_ROW):
+            return
         await self._queue.record(trace.denied(error, self._clock.now(), detail))
+        error.recorded = True
 
     async def shielded(self, work: Awaitable[Result]) -> Result:
         """Await ``work`` in a task of the vault's own: a caller that is cancelled does not cancel it."""

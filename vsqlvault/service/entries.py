@@ -209,7 +209,7 @@ class Entries:
         async with self._locks.hold(key):
             return await self._auditor.carry_out(trace, lambda: self._purge_once(trace, key, preconditions))
 
-    async def list(self, call: Call, purpose: str, wish: ListWish) -> Listed:
+    async def list_purpose(self, call: Call, purpose: str, wish: ListWish) -> Listed:
         """Return a page of what the caller may inspect; it may be short, or empty, and still say how to go on.
 
         Raises:
@@ -423,9 +423,9 @@ def _entry_to_be(
     A next version keeps owner, creation time and retrieval counter, so that replacing neither takes an entry over, nor
     outlives its retention, nor resets its limit.
     """
-    if present and _same_value(present, wish):
-        if (present.key_ref, present.algorithm_hint) != (wish.key_ref, wish.algorithm_hint):
-            raise KeyRefWithoutValue
+    described_anew = present and (present.key_ref, present.algorithm_hint) != (wish.key_ref, wish.algorithm_hint)
+    if present and described_anew and _same_value(present, wish):
+        raise KeyRefWithoutValue
     created_at = present.created_at if present else now
     return Entry(
         purpose=key.purpose,

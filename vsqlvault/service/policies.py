@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from vsqlvault.errors import (
     BuiltInPolicy,
@@ -36,6 +36,8 @@ from vsqlvault.service.commit_queue import CommitQueue
 from vsqlvault.service.decisions import Decisions
 from vsqlvault.service.purges import Purges
 from vsqlvault.service.rulebooks import Rulebooks
+
+Picked = TypeVar("Picked")
 
 
 def require_admin(call: Call) -> None:
@@ -161,16 +163,18 @@ class Policies:
     def _next_version(self, book: Rulebook, name: str) -> int:
         return book.access_versions.get(name, 0) + 1
 
-    async def _current(self, trace: Trace, pick: Any) -> tuple[Rulebook, Any]:
+    async def _current(self, trace: Trace, pick: Callable[[Rulebook], Picked | None]) -> tuple[Rulebook, Picked | None]:
         snapshot = await self._queue.read()
         trace.see(snapshot)
         book = await self._rulebooks.at(snapshot.revision)
         return book, pick(book)
 
-    async def _read(self, call: Call, operation: Operation, pick: Any, subject: str | None = None) -> Any:
+    async def _read(
+        self, call: Call, operation: Operation, pick: Callable[[Rulebook], Picked | None], subject: str | None = None
+    ) -> Picked:
         trace = Trace(call, operation, purpose=subject if operation is Operation.READ_RETENTION_POLICY else None)
 
-        async def attempt() -> Any:
+        async def attempt() -> Picked:
             require_reader(call)
             _, found = await self._current(trace, pick)
             if found is None:

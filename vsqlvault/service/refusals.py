@@ -37,14 +37,15 @@ class Refusals:
         self._held: dict[Source, _Held] = {}
         self._flusher: asyncio.Task[None] | None = None
 
-    async def record(self, error: CredentialRefused, request_id: str, client_address: str | None) -> None:
+    async def record(self, error: VaultError, request_id: str, client_address: str | None) -> None:
         """Put the refusal on record: committed on return if it is its source's first in a second, else counted.
 
         Raises:
             AuditUnavailable: the first row cannot be committed.
         """
         why = error.why if type(error) is CredentialRefused else error.reason
-        source: Source = (client_address, error.credential_id, why)
+        credential_id = error.credential_id if isinstance(error, CredentialRefused) else None
+        source: Source = (client_address, credential_id, why)
         if len(self._held) >= MAX_SOURCES and source not in self._held:
             source = (None, None, why)
         record = AccessRecord(

@@ -34,7 +34,7 @@ class ApiKeyAuthenticator:
     def __init__(self, settings: AuthSettings, environment: Mapping[str, str] | None = None) -> None:
         self._environment = os.environ if environment is None else environment
         self._header = settings.api_key_header.lower()
-        self.credential_headers = (self._header,)
+        self.credential_headers: tuple[str, ...] = (self._header,)
         self._keys = self._load(settings)
 
     async def authenticate(self, presented: Presented) -> Principal | None:

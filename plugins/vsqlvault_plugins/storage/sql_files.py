@@ -40,10 +40,9 @@ class Migration:
 @cache
 def load_migrations(package: str) -> tuple[Migration, ...]:
     """Return the migrations in ``<package>/migrations``, in order, numbered from 1 without a gap."""
-    found = []
-    for item in files(package).joinpath("migrations").iterdir():
-        if match := _MIGRATION.fullmatch(item.name):
-            found.append(Migration(int(match["version"]), item.name, item.read_text("utf-8")))
+    items = files(package).joinpath("migrations").iterdir()
+    scripts = [(match, item) for item in items if (match := _MIGRATION.fullmatch(item.name))]
+    found = [Migration(int(match["version"]), item.name, item.read_text("utf-8")) for match, item in scripts]
     found.sort(key=lambda migration: migration.version)
     if [migration.version for migration in found] != list(range(1, len(found) + 1)):
         raise ValueError(f"the migrations of {package} are not numbered 1, 2, 3 …")

@@ -15,7 +15,7 @@ class SqliteFactory:
     """Opens ``sqlite:///relative/path`` and ``sqlite:////absolute/path``."""
 
     name = "sqlite"
-    schemes = ("sqlite",)
+    schemes: tuple[str, ...] = ("sqlite",)
 
     async def open(self, url: str) -> Storage:
         """See ``StorageFactory.open``."""

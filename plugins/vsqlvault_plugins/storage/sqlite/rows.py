@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -15,7 +14,7 @@ from vsqlvault.model.policy import AccessPolicy, RetentionPolicy, Rule
 from vsqlvault.model.purge import PurgeReason, PurgeRecord, SweepRecord
 from vsqlvault.model.times import from_micros, to_micros
 
-Row = Sequence[Any]
+Row = Any  # what sqlite3 gives and takes: a tuple of columns
 _ENCODINGS = {encoding.value: encoding for encoding in ValueEncoding}
 
 

@@ -35,7 +35,9 @@ from vsqlvault_plugins.storage.sqlite.transactions import QUERIES, commit_batch,
 
 Answer = TypeVar("Answer")
 SYNCHRONOUS_FULL = 2
-_PRAGMAS = ("pragma_busy_timeout", "pragma_journal_mode", "pragma_synchronous", "pragma_secure_delete", "pragma_trusted_schema")  # fmt: skip
+_PRAGMAS = (
+    "pragma_busy_timeout", "pragma_journal_mode", "pragma_synchronous", "pragma_secure_delete", "pragma_trusted_schema",
+)  # fmt: skip
 
 
 class _Connection(aiosqlite.Connection):
@@ -48,7 +50,7 @@ class _Connection(aiosqlite.Connection):
             StorageFull, StorageUnavailable, AuditUnavailable: for what SQLite raises.
         """
         try:
-            answer: Answer = await self._execute(function, self._conn, *arguments)
+            answer: Answer = await self._execute(function, self._conn, *arguments)  # type: ignore[no-untyped-call]
         except sqlite3.Error as error:
             raise _translated(error) from error
         except ValueError as error:
@@ -92,7 +94,8 @@ class SqliteStorage:
             for connection in opened:
                 await connection.close()
             raise error if isinstance(error, VaultError) else _translated(error) from error
-        return cls(path, *opened, clock)
+        writer, reader, pager = opened
+        return cls(path, writer, reader, pager, clock)
 
     async def read(self, reads: Sequence[Read]) -> Sequence[Snapshot]:
         """See ``Storage.read``."""
@@ -171,7 +174,7 @@ def _create_private(path: Path) -> None:
         raise StorageUnavailable(f"cannot open {path}: {error.strerror}") from error
 
 
-def _set_up(connection: sqlite3.Connection, read_only: bool) -> None:  # noqa: FBT001
+def _set_up(connection: sqlite3.Connection, read_only: bool) -> None:
     """Set what durability and purging rest on, and read it back: builds and file systems may refuse silently."""
     for name in _PRAGMAS:
         connection.execute(QUERIES[name]).fetchall()

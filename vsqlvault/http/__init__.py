@@ -1,0 +1,1 @@
+"""The only room that knows a web framework: bytes come in, values go down, bytes go out."""

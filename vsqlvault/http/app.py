@@ -1,0 +1,258 @@
+"""The Quart application: a thin adapter between Quart's requests and the gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from quart import Quart, Response, request
+from quart.wrappers import Body
+from werkzeug.datastructures import Headers
+from werkzeug.exceptions import HTTPException
+
+from vsqlvault.config import Settings
+from vsqlvault.errors import (
+    BadRequest,
+    ClientAborted,
+    MethodNotAllowed,
+    NoSuchRoute,
+    PayloadTooLarge,
+    RequestTimeout,
+    VaultError,
+)
+from vsqlvault.http.cursors import Cursors
+from vsqlvault.http.docs_page import CONTENT_SECURITY_POLICY, docs_page
+from vsqlvault.http.exchange import BodyReader, Reply, Request, decode_headers
+from vsqlvault.http.gateway import Gateway
+from vsqlvault.http.metrics import Metrics
+from vsqlvault.http.openapi import build_openapi
+from vsqlvault.http.operation import Exchange, Operation
+from vsqlvault.http.operations import OPERATIONS
+from vsqlvault.http.wire import dump_json
+from vsqlvault.service.vault import Vault
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
+_PARAMETER = re.compile(r"\{(\w+)\}")
+Opener = Callable[[], AbstractAsyncContextManager[Vault]]
+
+
+def build_app(settings: Settings, open_vault: Opener) -> Quart:
+    """Return the application; it opens its vault when it begins to serve and closes it when it ends."""
+    app = Quart("vsqlvault", static_folder=None)
+    app.config.update(
+        MAX_CONTENT_LENGTH=settings.server.max_body_bytes,
+        BODY_TIMEOUT=None,  # the deadline is the adapter's own
+        RESPONSE_TIMEOUT=None,
+        PROVIDE_AUTOMATIC_OPTIONS=False,
+    )
+    app.url_map.merge_slashes = False
+    adapter = Adapter(settings)
+    for path, operations in adapter.routes().items():
+        rule = _PARAMETER.sub(r"<\1>", path)
+        app.add_url_rule(rule, path, adapter.view(operations), methods=list(METHODS), provide_automatic_options=False)
+    app.register_error_handler(HTTPException, adapter.refuse)
+    app.register_error_handler(Exception, adapter.refuse)
+    stack = AsyncExitStack()
+
+    @app.before_serving
+    async def begin() -> None:
+        adapter.begin(await stack.enter_async_context(open_vault()))
+        await adapter.prepare()
+
+    @app.after_serving
+    async def end() -> None:
+        await stack.aclose()
+
+    app.asgi_app = PathGuard(app.asgi_app)  # type: ignore[method-assign]
+    return app
+
+
+class PathGuard:
+    """Gives Quart a path that it can route without decoding: what is not plain goes to a path that no route has."""
+
+    def __init__(self, asgi_app: Any) -> None:
+        self._asgi_app = asgi_app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Pass an ASGI call on; a WebSocket is closed at once, for there is none here."""
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        if scope["type"] == "http":
+            raw_path = scope.get("raw_path") or scope["path"].encode("utf-8")
+            if b"%" in raw_path or b"//" in raw_path or not raw_path.startswith(b"/") or not raw_path.isascii():
+                scope = {**scope, "path": "/-"}
+        await self._asgi_app(scope, receive, send)
+
+
+class Adapter:
+    """Turns Quart's request into ours, and our reply into Quart's response."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._vault: Vault | None = None
+        self._gateway: Gateway | None = None
+        self._metrics: Metrics | None = None
+        self.operations = (*OPERATIONS, *self._descriptive())
+        self._openapi = build_openapi(self.operations, settings.auth.api_key_header)
+        self._docs_page = docs_page(self._openapi)
+
+    def begin(self, vault: Vault) -> None:
+        """Take the vault that is served."""
+        self._vault = vault
+        self._metrics = Metrics(vault)
+
+    async def prepare(self) -> None:
+        """Fetch what the gateway needs from the storage."""
+        if self._vault is None or self._metrics is None:
+            raise RuntimeError("begin() comes first")
+        cursors = Cursors(await self._vault.storage.secret("cursor"))
+        self._gateway = Gateway(self._settings, self._vault, cursors, self._metrics)
+
+    def routes(self) -> Mapping[str, Mapping[str, Operation]]:
+        """Return the operations by path and method."""
+        routes: dict[str, dict[str, Operation]] = {}
+        for operation in self.operations:
+            routes.setdefault(operation.path, {})[operation.method] = operation
+        return routes
+
+    def view(self, operations: Mapping[str, Operation]) -> Callable[..., Any]:
+        """Return the view of one path: it chooses by method itself, for Quart would answer HEAD with GET's."""
+        allowed = ", ".join(operations)
+
+        async def view(**params: str) -> Response:
+            operation = operations.get(request.method)
+            return await self._serve(operation, params, None if operation else MethodNotAllowed(allowed))
+
+        return view
+
+    async def refuse(self, error: Exception) -> Response:
+        """Answer what Quart would not route, or what failed in it."""
+        if isinstance(error, HTTPException):
+            refusal: VaultError = {404: NoSuchRoute(), 405: MethodNotAllowed()}.get(error.code or 0, BadRequest())
+            return await self._serve(None, {}, refusal)
+        raise error
+
+    async def _serve(self, operation: Operation | None, params: dict[str, str], refusal: VaultError | None) -> Response:
+        if self._gateway is None or self._vault is None:
+            raise RuntimeError("not serving yet")
+        gone = asyncio.get_running_loop().create_future()
+        exchange = self._request(params, gone)
+        work = asyncio.ensure_future(self._gateway.answer(exchange, operation, refusal))
+        try:
+            reply = await self._vault.auditor.shielded(work)
+        except asyncio.CancelledError:
+            if not gone.done():
+                gone.set_result(None)
+            raise
+        return _response(reply, is_head=exchange.method == "HEAD")
+
+    def _request(self, params: dict[str, str], gone: asyncio.Future[None]) -> Request:
+        scope: Any = request.scope
+        client = scope.get("client")
+        raw_path = scope.get("raw_path") or scope["path"].encode("utf-8")
+        return Request(
+            method=scope["method"],
+            raw_path=raw_path.partition(b"?")[0],
+            raw_query=scope["query_string"],
+            headers=decode_headers(scope["headers"]),
+            client_address=client[0] if client else None,
+            secure=scope["scheme"] == "https",
+            request_id=secrets.token_hex(16),
+            read_body=_body_reader(request.body, gone, self._settings.server.body_timeout_seconds),
+            params=params,
+        )
+
+    def _descriptive(self) -> tuple[Operation, ...]:
+        async def metrics(exchange: Exchange) -> Reply:
+            if self._metrics is None:
+                raise RuntimeError("not serving yet")
+            return self._metrics.exposition(exchange.request.header("accept"))
+
+        async def openapi(_: Exchange) -> Reply:
+            return Reply(200, dump_json(self._openapi))
+
+        async def docs(_: Exchange) -> Reply:
+            headers = [("Content-Security-Policy", CONTENT_SECURITY_POLICY)]
+            return Reply(200, self._docs_page, "text/html; charset=utf-8", headers)
+
+        return (
+            Operation(
+                method="GET",
+                path="/metrics",
+                name="metrics",
+                summary="Prometheus metrics",
+                handler=metrics,
+                media_types=("text/plain", "application/openmetrics-text"),
+                answers={200: "Metrics."},
+                tag="service",
+            ),
+            Operation(
+                method="GET",
+                path="/openapi.json",
+                name="openapi",
+                summary="This description",
+                handler=openapi,
+                answers={200: "OpenAPI 3.1."},
+                tag="service",
+            ),
+            Operation(
+                method="GET",
+                path="/docs",
+                name="docs",
+                summary="This description as a page",
+                handler=docs,
+                media_types=("text/html",),
+                answers={200: "A page."},
+                tag="service",
+            ),
+        )
+
+
+def _body_reader(body: Body, gone: asyncio.Future[None], timeout_seconds: float) -> BodyReader:
+    """Return the function that reads a body: counted as it comes, within a time, and only while somebody sends it."""
+
+    async def read(limit: int) -> bytes:
+        collecting = asyncio.ensure_future(_collect(body, limit))
+        either: set[asyncio.Future[Any]] = {collecting, gone}
+        try:
+            done, _ = await asyncio.wait(either, timeout=timeout_seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not collecting.done():
+                collecting.cancel()
+        if collecting in done:
+            return collecting.result()
+        raise ClientAborted if gone in done else RequestTimeout
+
+    return read
+
+
+async def _collect(body: Body, limit: int) -> bytes:
+    collected = bytearray()
+    async for chunk in body:
+        collected += chunk
+        if len(collected) > limit:
+            raise PayloadTooLarge(f"a body has at most {limit} bytes")
+    return bytes(collected)
+
+
+def _response(reply: Reply, *, is_head: bool) -> Response:
+    body: Any = reply.body if isinstance(reply.body, bytes) else _pieces(reply.body)
+    response = Response(b"" if is_head else body, reply.status, Headers(reply.headers), content_type=reply.content_type)
+    response.timeout = None
+    return response
+
+
+async def _pieces(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async for piece in stream:
+        yield piece
+
+
+@asynccontextmanager
+async def already_open(vault: Vault) -> AsyncIterator[Vault]:
+    """Serve a vault that somebody else opened and will close."""
+    yield vault

@@ -1,0 +1,125 @@
+"""A request and its reply, free of any framework."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from ipaddress import ip_address
+from urllib.parse import unquote_to_bytes
+
+from vsqlvault.errors import CredentialInUrl, DuplicateHeader, InvalidHeader, InvalidQuery
+from vsqlvault.model.principal import Call
+
+BodyReader = Callable[[int], Awaitable[bytes]]
+_CREDENTIAL_NAMES = frozenset(
+    {"access_token", "api-key", "api_key", "apikey", "authorization", "key", "token", "x-vault-key"}
+)
+_SINGLE_HEADERS = frozenset(
+    {"authorization", "content-type", "content-length", "content-encoding", "host", "if-match", "if-none-match"}
+)
+
+
+@dataclass(slots=True)
+class Request:
+    """What arrived. ``headers`` have lower-case names; ``read_body(limit)`` gives the whole body or raises.
+
+    ``client_address`` is the peer's, without a port; None on a Unix socket.
+    """
+
+    method: str
+    raw_path: bytes
+    raw_query: bytes
+    headers: list[tuple[str, str]]
+    client_address: str | None
+    secure: bool
+    request_id: str
+    read_body: BodyReader
+    params: Mapping[str, str] = field(default_factory=dict)
+
+    def header(self, name: str) -> str | None:
+        """Return the value of a header that may stand once."""
+        for found, value in self.headers:
+            if found == name:
+                return value
+        return None
+
+    def single_headers(self, credential_headers: frozenset[str]) -> dict[str, str]:
+        """Return the headers as a mapping.
+
+        Raises:
+            DuplicateHeader: one that may stand once stands twice.
+        """
+        single: dict[str, str] = {}
+        for name, value in self.headers:
+            if name in single and (name in _SINGLE_HEADERS or name in credential_headers):
+                raise DuplicateHeader(name)
+            single[name] = value
+        return single
+
+    def query(self) -> dict[str, str]:
+        """Return the query string's members; ``+`` stands for itself, as in RFC 3986, so that times need no escaping.
+
+        Raises:
+            CredentialInUrl: a member is named as a credential would be.
+            InvalidQuery: it is not UTF-8, or names a member twice.
+        """
+        members: dict[str, str] = {}
+        for part in self.raw_query.split(b"&") if self.raw_query else ():
+            try:
+                name, _, value = (unquote_to_bytes(piece).decode("utf-8") for piece in _halves(part))
+            except UnicodeDecodeError:
+                raise InvalidQuery("expected UTF-8") from None
+            if name.lower() in _CREDENTIAL_NAMES:
+                raise CredentialInUrl
+            if not name or name in members:
+                raise InvalidQuery("each member needs a name, once")
+            members[name] = value
+        return members
+
+
+def _halves(part: bytes) -> tuple[bytes, bytes, bytes]:
+    return part.partition(b"=")
+
+
+@dataclass(slots=True)
+class Reply:
+    """What is answered: a body in one piece, or a stream of pieces."""
+
+    status: int
+    body: bytes | AsyncIterator[bytes] = b""
+    content_type: str | None = "application/json"
+    headers: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticated:
+    """A request whose caller is known."""
+
+    request: Request
+    call: Call
+
+
+@lru_cache(maxsize=4096)
+def is_loopback(address: str | None) -> bool:
+    """Whether a peer's address is this machine's; a Unix socket's is."""
+    if address is None:
+        return True
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return False
+    mapped = getattr(found, "ipv4_mapped", None)
+    return (mapped or found).is_loopback
+
+
+def decode_headers(pairs: list[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
+    """Return header names in lower case and values as text, byte by byte.
+
+    Raises:
+        InvalidHeader: a name is not ASCII.
+    """
+    try:
+        return [(name.decode("ascii").lower(), value.decode("latin-1")) for name, value in pairs]
+    except UnicodeDecodeError:
+        raise InvalidHeader from None

@@ -1,0 +1,168 @@
+"""The way every request takes: is it fit, who asks, may they, what came of it; and the row of a refusal on the way."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import time
+from collections.abc import Mapping
+
+from vsqlvault.config import Settings
+from vsqlvault.errors import (
+    BadRequest,
+    CredentialInUrl,
+    CredentialRefused,
+    InternalFault,
+    InvalidPath,
+    TlsRequired,
+    UriTooLong,
+    VaultError,
+)
+from vsqlvault.http.authentication import authenticate
+from vsqlvault.http.cursors import Cursors
+from vsqlvault.http.exchange import Reply, Request, is_loopback
+from vsqlvault.http.metrics import Metrics
+from vsqlvault.http.operation import PARAMETERS, Exchange, Limits, Operation, check_params
+from vsqlvault.http.problems import problem
+from vsqlvault.http.wire import NoQuery, read_query
+from vsqlvault.model.audit import Operation as Audited
+from vsqlvault.model.entry import EntryKey
+from vsqlvault.model.principal import Call, Principal
+from vsqlvault.service.audit import Trace
+from vsqlvault.service.vault import Vault
+
+log = logging.getLogger(__name__)
+MAX_TARGET_BYTES = 8192
+ANONYMOUS = Principal(app="anonymous", method="none", credential_id="none", purposes=frozenset())
+_TARGET = re.compile(rb"/(?:[A-Za-z0-9._:@~-]+(?:/[A-Za-z0-9._:@~-]+)*)?")
+_SHOWN_BYTES = 64
+_LONG_NUMBER = re.compile(r"\d{9,}")
+_FORWARDING = frozenset(
+    {
+        "client-cert", "forwarded", "x-client-cert", "x-forwarded-client-cert", "x-forwarded-for", "x-forwarded-host",
+        "x-forwarded-proto", "x-real-ip",
+    }
+)  # fmt: skip
+
+
+class Gateway:
+    """Answers requests. Every adapter, whatever the framework, hands them to ``answer`` and sends what it returns."""
+
+    def __init__(self, settings: Settings, vault: Vault, cursors: Cursors, metrics: Metrics) -> None:
+        self._vault = vault
+        self._cursors = cursors
+        self._metrics = metrics
+        self._limits = Limits(settings.server.max_body_bytes, settings.server.max_value_bytes)
+        self._plaintext_anywhere = settings.server.plaintext == "any"
+        self._open = {"health"}
+        if not settings.metrics.require_auth:
+            self._open.add("metrics")
+        if not settings.docs.require_auth:
+            self._open |= {"openapi", "docs"}
+        self._credential_headers = frozenset(
+            header for authenticator in vault.authenticators for header in authenticator.credential_headers
+        )
+
+    async def answer(self, request: Request, operation: Operation | None, refusal: VaultError | None = None) -> Reply:
+        """Return the reply to a request for ``operation``, or to one that is refused before it gets to any.
+
+        Never raises what a request could cause; an error is a problem document, and its row is committed.
+        """
+        started = time.perf_counter()
+        try:
+            reply = await self._answer(request, operation, refusal)
+        except VaultError as error:
+            reply = problem(error, request.request_id)
+        except Exception:
+            log.exception("request failed", extra={"request_id": request.request_id})
+            reply = problem(InternalFault(), request.request_id)
+        reply.headers += (
+            ("X-Request-Id", request.request_id),
+            ("Cache-Control", "no-store"),
+            ("X-Content-Type-Options", "nosniff"),
+        )
+        route = operation.path if operation else "unmatched"
+        method = operation.method if operation else "other"
+        self._metrics.observe(method, route, reply.status, time.perf_counter() - started)
+        return reply
+
+    async def _answer(self, request: Request, operation: Operation | None, refusal: VaultError | None) -> Reply:
+        refusal = _unfit(request) or refusal
+        if not (request.secure or self._plaintext_anywhere or is_loopback(request.client_address)):
+            insecure = TlsRequired()
+            await self._vault.refusals.record(insecure, request.request_id, request.client_address)
+            raise insecure
+        if operation is not None and operation.name in self._open and refusal is None:
+            return await operation.handler(self._exchange(request, Call(ANONYMOUS, request.request_id)))
+        call = await self._recognise(request, refusal)
+        trace = _trace(call, operation, request.params)
+        try:
+            if refusal is not None:
+                raise refusal
+            if operation is None:
+                raise InvalidPath
+            request.single_headers(self._credential_headers)
+            check_params(request.params)
+            if operation.query is NoQuery:
+                read_query(NoQuery, request.query())
+            return await operation.handler(self._exchange(request, call))
+        except VaultError as error:
+            detail = _described(request) if isinstance(error, (InvalidPath, UriTooLong)) else None
+            await self._vault.auditor.refuse(trace, error, detail)
+            raise
+
+    async def abandoned(self, request: Request, operation: Operation | None, error: VaultError) -> None:
+        """Put on record that a known caller left before its request was complete."""
+        call = await self._recognise(request, error)
+        await self._vault.auditor.refuse(_trace(call, operation, request.params), error)
+
+    async def _recognise(self, request: Request, refusal: VaultError | None) -> Call:
+        """Return who asks. A request that is refused anyway is told so even if nobody is recognised."""
+        try:
+            duplicates = [name for name, _ in request.headers if name in self._credential_headers]
+            if len(duplicates) != len(set(duplicates)):
+                request.single_headers(self._credential_headers)
+            principal = await authenticate(self._vault.authenticators, dict(request.headers), request.client_address)
+        except CredentialRefused as error:
+            await self._vault.refusals.record(error, request.request_id, request.client_address)
+            if isinstance(refusal, BadRequest):
+                raise refusal from None
+            raise
+        untrusted = any(name in _FORWARDING for name, _ in request.headers)
+        return Call(principal, request.request_id, request.client_address, untrusted_forwarding=untrusted)
+
+    def _exchange(self, request: Request, call: Call) -> Exchange:
+        return Exchange(request, call, self._vault, self._cursors, self._limits)
+
+
+def _unfit(request: Request) -> VaultError | None:
+    """Return what is wrong with the request's target, before anything else of it is looked at."""
+    if len(request.raw_path) + len(request.raw_query) > MAX_TARGET_BYTES:
+        return UriTooLong(f"at most {MAX_TARGET_BYTES} bytes")
+    if not _TARGET.fullmatch(request.raw_path):
+        return InvalidPath("letters, digits and . _ : @ ~ - between single slashes; no percent-encoding")
+    try:
+        request.query()
+    except CredentialInUrl as error:
+        return error
+    except VaultError:
+        return None  # it has its turn once the caller is known
+    return None
+
+
+def _trace(call: Call, operation: Operation | None, params: Mapping[str, str]) -> Trace:
+    """Return the trace of a refusal; of the path only what fits its grammar goes into a row."""
+    fit = {name: value for name, value in params.items() if PARAMETERS[name].fullmatch(value)}
+    audited = (operation.audited if operation else None) or Audited.UNKNOWN
+    if "purpose" in fit and "external_id" in fit:
+        return Trace(call, audited, EntryKey(fit["purpose"], fit["external_id"]))
+    return Trace(call, audited, purpose=fit.get("purpose"))
+
+
+def _described(request: Request) -> str:
+    """Describe a target that is not taken literally: hash, length, and its beginning, with long numbers hidden."""
+    target = request.raw_path
+    shown = _LONG_NUMBER.sub("#", target.decode("latin-1")).encode("ascii", "backslashreplace")[:_SHOWN_BYTES]
+    text = "".join(chr(byte) if 0x20 <= byte < 0x7F else f"\\x{byte:02x}" for byte in shown)  # noqa: PLR2004
+    return f"path sha256:{hashlib.sha256(target).hexdigest()} length:{len(target)} begins:{text[:_SHOWN_BYTES]}"

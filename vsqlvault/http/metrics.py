@@ -1,0 +1,75 @@
+"""Prometheus metrics: no purpose, app or id in any label."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from vsqlvault.http.exchange import Reply
+from vsqlvault.service.vault import Vault
+
+BUCKETS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
+
+
+class Metrics:
+    """What is measured of requests, and what is read off the vault when somebody asks."""
+
+    def __init__(self, vault: Vault) -> None:
+        self._registry = CollectorRegistry()
+        labels = ("method", "route", "status")
+        self._requests = Counter(
+            "vsqlvault_http_requests", "Requests answered, by route and status.", labels, registry=self._registry
+        )
+        self._seconds = Histogram(
+            "vsqlvault_http_request_seconds",
+            "Seconds from a request's arrival to its answer.",
+            ("method", "route"),
+            buckets=BUCKETS,
+            registry=self._registry,
+        )
+        self._registry.register(QueueCollector(vault))
+
+    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count one request that was answered."""
+        self._requests.labels(method, route, str(status)).inc()
+        self._seconds.labels(method, route).observe(seconds)
+
+    def exposition(self, accept: str | None) -> Reply:
+        """Return all metrics, as Prometheus text or, where ``Accept`` asks for it, OpenMetrics."""
+        encode, content_type = choose_encoder(accept or "")
+        return Reply(200, encode(self._registry), content_type)
+
+
+class QueueCollector(Collector):
+    """Reads the commit queue's counts; they cost the requests nothing."""
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
+
+    def collect(self) -> Iterable[Metric]:
+        """Give the queue's metrics as they stand now."""
+        queue = self._vault.queue
+        sides = (("read", queue.reads), ("commit", queue.writes))
+        waiting = GaugeMetricFamily(
+            "vsqlvault_queue_waiting", "Reads and commits that wait for a batch.", labels=["kind"]
+        )
+        for kind, batcher in sides:
+            waiting.add_metric([kind], batcher.waiting)
+        yield waiting
+        for name, text in _COUNTERS.items():
+            family = CounterMetricFamily(f"vsqlvault_queue_{name}", text, labels=["kind"])
+            for kind, batcher in sides:
+                family.add_metric([kind], getattr(batcher.counts, name))
+            yield family
+
+
+_COUNTERS = {
+    "items": "Reads and commits that went into a batch.",
+    "batches": "Batches sent to the storage; items divided by batches is the mean batch.",
+    "rerun": "Batches run again one by one because one of them failed.",
+    "refused": "Reads and commits refused because too many waited.",
+}

@@ -1,0 +1,103 @@
+"""What a route is, said once: adapters, OpenAPI and metrics all read it from here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel
+
+from vsqlvault.errors import ContentEncodingRefused, InvalidPath, PayloadTooLarge, UnsupportedMediaType, VaultError
+from vsqlvault.http.cursors import Cursors
+from vsqlvault.http.exchange import Reply, Request
+from vsqlvault.http.strict_json import parse_json
+from vsqlvault.http.wire import Model, NoQuery, read_body, read_query
+from vsqlvault.model.audit import Operation as Audited
+from vsqlvault.model.entry import EXTERNAL_ID, PURPOSE, EntryKey
+from vsqlvault.model.policy import POLICY_NAME
+from vsqlvault.model.principal import Call
+from vsqlvault.service.vault import Vault
+
+PARAMETERS: Mapping[str, re.Pattern[str]] = {"purpose": PURPOSE, "external_id": EXTERNAL_ID, "name": POLICY_NAME}
+_CONTENT_TYPE = re.compile(r'application/json(?:\s*;\s*charset="?utf-8"?)?', re.IGNORECASE | re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Sizes in bytes."""
+
+    max_body_bytes: int
+    max_value_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One request on its way through one operation."""
+
+    request: Request
+    call: Call
+    vault: Vault
+    cursors: Cursors
+    limits: Limits
+
+    @property
+    def key(self) -> EntryKey:
+        """The entry the path names."""
+        return EntryKey(self.request.params["purpose"], self.request.params["external_id"])
+
+    async def body(self, model: type[Model]) -> Model:
+        """Return the request's body.
+
+        Raises:
+            UnsupportedMediaType, ContentEncodingRefused, PayloadTooLarge, InvalidJson, ValidationFailed, ClientAborted.
+        """
+        request = self.request
+        if not _CONTENT_TYPE.fullmatch((request.header("content-type") or "").strip()):
+            raise UnsupportedMediaType
+        if request.header("content-encoding") is not None:
+            raise ContentEncodingRefused
+        length = request.header("content-length")
+        limit = self.limits.max_body_bytes
+        if length is not None and length.isdecimal() and int(length[:20]) > limit:
+            raise PayloadTooLarge(f"a body has at most {limit} bytes")
+        return read_body(model, parse_json(await request.read_body(limit)))
+
+    def query(self, model: type[Model]) -> Model:
+        """Return the query string. Raises InvalidQuery, CredentialInUrl."""
+        return read_query(model, self.request.query())
+
+
+Handler = Callable[[Exchange], Awaitable[Reply]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One method on one route: what it takes, what it answers, how it is audited.
+
+    ``path`` is in the form of OpenAPI (``/vault/{purpose}``). ``problems`` are errors beyond those that any route may
+    give. ``audited`` is None for routes that touch no data and leave no row; those are open where ``is_open``.
+    """
+
+    method: str
+    path: str
+    name: str
+    summary: str
+    handler: Handler
+    audited: Audited | None = None
+    body: type[BaseModel] | None = None
+    query: type[BaseModel] = NoQuery
+    answers: Mapping[int, str] = field(default_factory=lambda: {200: "Done."})
+    problems: tuple[type[VaultError], ...] = ()
+    media_types: tuple[str, ...] = ("application/json",)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    description: str = ""
+    tag: str = "vault"
+
+
+def check_params(params: Mapping[str, Any]) -> None:
+    """Raise InvalidPath unless each path parameter fits its grammar."""
+    for name, value in params.items():
+        if not PARAMETERS[name].fullmatch(value):
+            raise InvalidPath(f"{name}: expected {PARAMETERS[name].pattern}")

@@ -1,0 +1,196 @@
+"""``/admin/access-log`` and ``/admin/purge-log``: a page as JSON, or everything as NDJSON or CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from vsqlvault.errors import InvalidQuery, NotAcceptable, RoleRequired
+from vsqlvault.http.exchange import Reply
+from vsqlvault.http.operation import Exchange, Operation
+from vsqlvault.http.views import ACCESS_COLUMNS, PURGE_COLUMNS, access_row, purge_row
+from vsqlvault.http.wire import DEFAULT_LIMIT, AccessLogQuery, LogQueryBase, PurgeLogQuery, dump_json, read_query
+from vsqlvault.interfaces.storage import ACCESS_LOG_FILTERS, PURGE_LOG_FILTERS, LogQuery, LogRow
+from vsqlvault.model.audit import Operation as Audited
+from vsqlvault.model.times import from_micros, to_micros
+from vsqlvault.service.logs import instant
+
+JSON, NDJSON, CSV = "application/json", "application/x-ndjson", "text/csv"
+_PIECE = 64
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+async def access_log(exchange: Exchange) -> Reply:
+    """Answer with rows of the access log."""
+    logs = exchange.vault.logs
+    media_type, query, members = _asked(exchange, AccessLogQuery, ACCESS_LOG_FILTERS)
+    if media_type == JSON:
+        return _page(exchange, query, members, await logs.access_log(exchange.call, query), access_row)
+    records = await logs.stream_access_log(exchange.call, query, _limit(members))
+    return _stream(media_type, records, access_row, ACCESS_COLUMNS)
+
+
+async def purge_log(exchange: Exchange) -> Reply:
+    """Answer with rows of the purge log."""
+    logs = exchange.vault.logs
+    media_type, query, members = _asked(exchange, PurgeLogQuery, PURGE_LOG_FILTERS)
+    if media_type == JSON:
+        return _page(exchange, query, members, await logs.purge_log(exchange.call, query), purge_row)
+    records = await logs.stream_purge_log(exchange.call, query, _limit(members))
+    return _stream(media_type, records, purge_row, PURGE_COLUMNS)
+
+
+def _asked(
+    exchange: Exchange, model: type[LogQueryBase], filters: Sequence[str]
+) -> tuple[str, LogQuery, dict[str, str]]:
+    media_type = preferred(exchange.request.header("accept"), (JSON, NDJSON, CSV))
+    members = exchange.request.query()
+    read_query(model, members)
+    members, after = exchange.cursors.open(exchange.call.principal.app, exchange.request.raw_path.decode(), members)
+    asked = read_query(model, members)
+    query = LogQuery(
+        limit=asked.limit or DEFAULT_LIMIT,
+        since=asked.since,
+        until=asked.until,
+        after=(from_micros(after[0]), after[1]) if after else None,
+        oldest_first=asked.order == "asc",
+        equals={name: value for name in filters if (value := getattr(asked, name)) is not None},
+    )
+    return media_type, query, members
+
+
+def _limit(members: dict[str, str]) -> int | None:
+    return int(members["limit"]) if "limit" in members else None
+
+
+def _page(
+    exchange: Exchange,
+    query: LogQuery,
+    members: dict[str, str],
+    rows: Sequence[LogRow[Any]],
+    shown: Callable[[Any], dict[str, Any]],
+) -> Reply:
+    cursor = None
+    if len(rows) == query.limit:
+        at: datetime = instant(rows[-1].record)
+        place = [to_micros(at), rows[-1].position]
+        cursor = exchange.cursors.seal(exchange.call.principal.app, exchange.request.raw_path.decode(), members, place)
+    return Reply(200, dump_json({"rows": [shown(row.record) for row in rows], "next_cursor": cursor}))
+
+
+def _stream(
+    media_type: str, records: AsyncIterator[Any], shown: Callable[[Any], dict[str, Any]], columns: Sequence[str]
+) -> Reply:
+    if media_type == NDJSON:
+        return Reply(
+            200, _pieces(records, lambda rows: b"".join(dump_json(shown(row)) + b"\n" for row in rows)), NDJSON
+        )
+    lines = _pieces(records, lambda rows: _csv(shown(row).values() for row in rows), _csv([columns]))
+    return Reply(200, lines, f"{CSV}; charset=utf-8; header=present")
+
+
+async def _pieces(
+    records: AsyncIterator[Any], encode: Callable[[list[Any]], bytes], first: bytes = b""
+) -> AsyncIterator[bytes]:
+    """Give rows a few dozen at a time: one by one would cost a write to the socket each."""
+    if first:
+        yield first
+    rows: list[Any] = []
+    async for record in records:
+        rows.append(record)
+        if len(rows) == _PIECE:
+            yield encode(rows)
+            rows = []
+    if rows:
+        yield encode(rows)
+
+
+def _csv(rows: Iterable[Iterable[Any]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text).writerows([_cell(value) for value in row] for row in rows)
+    return text.getvalue().encode("utf-8")
+
+
+def _cell(value: Any) -> Any:
+    """Return the value as a spreadsheet may see it: what it would take for a formula gets an apostrophe in front."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
+def preferred(accept: str | None, offered: Sequence[str]) -> str:
+    """Return the offered media type that ``Accept`` likes best; the first where it says nothing (RFC 9110, 12.5.1).
+
+    Raises:
+        NotAcceptable: it likes none.
+    """
+    if not accept or not accept.strip():
+        return offered[0]
+    quality = {media_type: _quality(accept, media_type) for media_type in offered}
+    best = max(offered, key=lambda media_type: quality[media_type])
+    if quality[best] <= 0:
+        raise NotAcceptable(", ".join(offered))
+    return best
+
+
+def _quality(accept: str, media_type: str) -> float:
+    """Return the quality of the most specific range that covers the media type; 0 where none does."""
+    found, precision = 0.0, -1
+    kind = media_type.partition("/")[0]
+    for part in accept.split(","):
+        name, *parameters = (piece.strip().lower() for piece in part.split(";"))
+        level = {media_type: 2, f"{kind}/*": 1, "*/*": 0}.get(name, -1)
+        if level > precision:
+            found, precision = _weight(parameters), level
+    return found
+
+
+def _weight(parameters: Sequence[str]) -> float:
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            try:
+                return min(max(float(value), 0.0), 1.0)
+            except ValueError:
+                return 0.0
+    return 1.0
+
+
+_DESCRIPTION = (
+    "Newest first unless `order=asc`. `Accept: application/json` gives a page and `next_cursor`; "
+    "`application/x-ndjson` and `text/csv` stream everything that the filters find. Reading a log is an operation with a row."
+)
+
+OPERATIONS = (
+    Operation(
+        method="GET",
+        path="/admin/access-log",
+        name="access_log",
+        summary="Query the access log",
+        description=_DESCRIPTION,
+        handler=access_log,
+        audited=Audited.READ_ACCESS_LOG,
+        query=AccessLogQuery,
+        answers={200: "Rows."},
+        media_types=(JSON, NDJSON, CSV),
+        problems=(RoleRequired, InvalidQuery, NotAcceptable),
+        tag="admin",
+    ),
+    Operation(
+        method="GET",
+        path="/admin/purge-log",
+        name="purge_log",
+        summary="Query the purge log",
+        description=_DESCRIPTION,
+        handler=purge_log,
+        audited=Audited.READ_PURGE_LOG,
+        query=PurgeLogQuery,
+        answers={200: "Rows."},
+        media_types=(JSON, NDJSON, CSV),
+        problems=(RoleRequired, InvalidQuery, NotAcceptable),
+        tag="admin",
+    ),
+)

@@ -1,0 +1,183 @@
+"""``/admin``: access policies, retention policies and the sweep."""
+
+from __future__ import annotations
+
+from vsqlvault.errors import (
+    BuiltInPolicy,
+    ContentEncodingRefused,
+    InvalidJson,
+    InvalidQuery,
+    PayloadTooLarge,
+    PolicyInUse,
+    PolicyNotFound,
+    RoleRequired,
+    SweepRunning,
+    UnsupportedMediaType,
+    ValidationFailed,
+)
+from vsqlvault.http.exchange import Reply
+from vsqlvault.http.operation import Exchange, Operation
+from vsqlvault.http.views import sweep_document
+from vsqlvault.http.wire import AccessPolicyBody, RetentionPolicyBody, SweepQuery, dump_json
+from vsqlvault.model.audit import Operation as Audited
+from vsqlvault.service.policies import access_policy_document, require_admin, retention_policy_document
+
+
+async def put_retention_policy(exchange: Exchange) -> Reply:
+    """Put a retention policy in force."""
+    require_admin(exchange.call)
+    body = await exchange.body(RetentionPolicyBody)
+    wish = body.policy(exchange.request.params["purpose"])
+    policy, is_new = await exchange.vault.policies.save_retention_policy(exchange.call, wish)
+    return Reply(201 if is_new else 200, dump_json(retention_policy_document(policy)))
+
+
+async def get_retention_policy(exchange: Exchange) -> Reply:
+    """Answer with the retention policy in force."""
+    purpose = exchange.request.params["purpose"]
+    policy = await exchange.vault.policies.retention_policy(exchange.call, purpose)
+    return Reply(200, dump_json(retention_policy_document(policy)))
+
+
+async def list_retention_policies(exchange: Exchange) -> Reply:
+    """Answer with all retention policies in force."""
+    policies = await exchange.vault.policies.retention_policies(exchange.call)
+    return Reply(200, dump_json({"retention_policies": [retention_policy_document(policy) for policy in policies]}))
+
+
+async def put_access_policy(exchange: Exchange) -> Reply:
+    """Put an access policy in force."""
+    require_admin(exchange.call)
+    body = await exchange.body(AccessPolicyBody)
+    wish = body.policy(exchange.request.params["name"])
+    policy, is_new = await exchange.vault.policies.save_access_policy(exchange.call, wish)
+    return Reply(201 if is_new else 200, dump_json(access_policy_document(policy)))
+
+
+async def get_access_policy(exchange: Exchange) -> Reply:
+    """Answer with the access policy in force."""
+    policy = await exchange.vault.policies.access_policy(exchange.call, exchange.request.params["name"])
+    return Reply(200, dump_json(access_policy_document(policy)))
+
+
+async def list_access_policies(exchange: Exchange) -> Reply:
+    """Answer with all access policies in force."""
+    policies = await exchange.vault.policies.access_policies(exchange.call)
+    return Reply(200, dump_json({"access_policies": [access_policy_document(policy) for policy in policies]}))
+
+
+async def delete_access_policy(exchange: Exchange) -> Reply:
+    """Take an access policy out of force and answer with what it was."""
+    policy = await exchange.vault.policies.delete_access_policy(exchange.call, exchange.request.params["name"])
+    return Reply(200, dump_json(access_policy_document(policy)))
+
+
+async def sweep(exchange: Exchange) -> Reply:
+    """Purge what has expired, or count it."""
+    query = exchange.query(SweepQuery)
+    count = await exchange.vault.sweeper.sweep(exchange.call, dry_run=query.dry_run)
+    return Reply(200, dump_json(sweep_document(count)))
+
+
+_BODY = (InvalidJson, PayloadTooLarge, UnsupportedMediaType, ContentEncodingRefused, ValidationFailed)
+_SAVED = {201: "In force, the first of its name.", 200: "In force, as a new version."}
+
+OPERATIONS = (
+    Operation(
+        method="PUT",
+        path="/admin/retention-policies/{purpose}",
+        name="put_retention_policy",
+        summary="Create or update a retention policy",
+        description="Every change is a new version with author and time; it binds entries already stored, too.",
+        handler=put_retention_policy,
+        audited=Audited.CHANGE_RETENTION_POLICY,
+        body=RetentionPolicyBody,
+        answers=_SAVED,
+        problems=(RoleRequired, *_BODY),
+        tag="admin",
+    ),
+    Operation(
+        method="GET",
+        path="/admin/retention-policies/{purpose}",
+        name="get_retention_policy",
+        summary="Read a retention policy",
+        handler=get_retention_policy,
+        audited=Audited.READ_RETENTION_POLICY,
+        answers={200: "The version in force."},
+        problems=(RoleRequired, PolicyNotFound),
+        tag="admin",
+    ),
+    Operation(
+        method="GET",
+        path="/admin/retention-policies",
+        name="list_retention_policies",
+        summary="List retention policies",
+        handler=list_retention_policies,
+        audited=Audited.READ_RETENTION_POLICY,
+        answers={200: "All that are in force."},
+        problems=(RoleRequired,),
+        tag="admin",
+    ),
+    Operation(
+        method="PUT",
+        path="/admin/access-policies/{name}",
+        name="put_access_policy",
+        summary="Create or update an access policy",
+        description=(
+            "`rules` has a rule for each operation: store, retrieve, inspect, purge. `allowed_apps` null means any app "
+            "that holds the purpose; in a list, `@owner` and `@admin` may stand."
+        ),
+        handler=put_access_policy,
+        audited=Audited.CHANGE_ACCESS_POLICY,
+        body=AccessPolicyBody,
+        answers=_SAVED,
+        problems=(RoleRequired, BuiltInPolicy, *_BODY),
+        tag="admin",
+    ),
+    Operation(
+        method="GET",
+        path="/admin/access-policies/{name}",
+        name="get_access_policy",
+        summary="Read an access policy",
+        handler=get_access_policy,
+        audited=Audited.READ_ACCESS_POLICY,
+        answers={200: "The version in force."},
+        problems=(RoleRequired, PolicyNotFound),
+        tag="admin",
+    ),
+    Operation(
+        method="GET",
+        path="/admin/access-policies",
+        name="list_access_policies",
+        summary="List access policies",
+        handler=list_access_policies,
+        audited=Audited.READ_ACCESS_POLICY,
+        answers={200: "All that are in force, the built-in ones among them."},
+        problems=(RoleRequired,),
+        tag="admin",
+    ),
+    Operation(
+        method="DELETE",
+        path="/admin/access-policies/{name}",
+        name="delete_access_policy",
+        summary="Delete an access policy that no entry names",
+        handler=delete_access_policy,
+        audited=Audited.DELETE_ACCESS_POLICY,
+        answers={200: "Out of force; this is what it was."},
+        problems=(RoleRequired, PolicyNotFound, BuiltInPolicy, PolicyInUse),
+        tag="admin",
+    ),
+    Operation(
+        method="POST",
+        path="/admin/purge/sweep",
+        name="sweep",
+        summary="Trigger a purge sweep",
+        description="Purges everything that has expired. `dry_run=true` only counts, and writes nothing to the purge log.",
+        handler=sweep,
+        audited=Audited.SWEEP,
+        query=SweepQuery,
+        answers={200: "What was purged, or would be."},
+        problems=(RoleRequired, SweepRunning, InvalidQuery),
+        tag="admin",
+    ),
+)

@@ -1,0 +1,54 @@
+"""The report, and what watches over the server: health, metrics, the description of this API."""
+
+from __future__ import annotations
+
+import asyncio
+
+from vsqlvault.errors import InvalidQuery, RoleRequired, VaultError
+from vsqlvault.http.exchange import Reply
+from vsqlvault.http.operation import Exchange, Operation
+from vsqlvault.http.wire import ReportQuery, dump_json
+from vsqlvault.model.audit import Operation as Audited
+
+HEALTH_SECONDS = 2.0
+
+
+async def report(exchange: Exchange) -> Reply:
+    """Answer with the compliance report."""
+    query = exchange.query(ReportQuery)
+    return Reply(200, dump_json(await exchange.vault.report.write(exchange.call, query.as_of)))
+
+
+async def health(exchange: Exchange) -> Reply:
+    """Answer whether the storage answers."""
+    try:
+        async with asyncio.timeout(HEALTH_SECONDS):
+            await exchange.vault.queue.read()
+    except (VaultError, TimeoutError):
+        return Reply(503, dump_json({"status": "unavailable"}), headers=[("Retry-After", "1")])
+    return Reply(200, dump_json({"status": "ok"}))
+
+
+OPERATIONS = (
+    Operation(
+        method="GET",
+        path="/compliance/report",
+        name="report",
+        summary="PCI DSS Requirement 3 evidence, as of one instant",
+        handler=report,
+        audited=Audited.READ_REPORT,
+        query=ReportQuery,
+        answers={200: "The report."},
+        problems=(RoleRequired, InvalidQuery),
+        tag="compliance",
+    ),
+    Operation(
+        method="GET",
+        path="/health",
+        name="health",
+        summary="Health check",
+        handler=health,
+        answers={200: "The vault answers.", 503: "Its storage does not."},
+        tag="service",
+    ),
+)

@@ -1,0 +1,30 @@
+"""Errors on the wire: RFC 9457 ``application/problem+json``."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from vsqlvault.errors import CredentialRefused, MethodNotAllowed, VaultError
+from vsqlvault.http.exchange import Reply
+
+CONTENT_TYPE = "application/problem+json"
+URN = "urn:vsqlvault:problem:"
+
+
+def problem(error: VaultError, request_id: str) -> Reply:
+    """Return the reply that an error becomes. Every field is fixed text, a grammar, or the request id."""
+    document: dict[str, Any] = {"type": URN + error.slug, "title": error.title(), "status": error.status}
+    if error.detail:
+        document["detail"] = error.detail
+    document["request_id"] = request_id
+    if error.errors:
+        document["errors"] = [{"field": each.field, "expected": each.expected} for each in error.errors]
+    reply = Reply(error.status, json.dumps(document, ensure_ascii=False).encode("utf-8"), CONTENT_TYPE)
+    if error.retry_after_seconds is not None:
+        reply.headers.append(("Retry-After", str(error.retry_after_seconds)))
+    if isinstance(error, CredentialRefused):
+        reply.headers.append(("WWW-Authenticate", 'ApiKey realm="vsqlvault"'))
+    if isinstance(error, MethodNotAllowed) and error.detail:
+        reply.headers.append(("Allow", error.detail))
+    return reply

@@ -1,0 +1,115 @@
+"""How entries, policies and log rows look on the wire."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from vsqlvault.model.audit import AccessRecord
+from vsqlvault.model.entry import Entry, EntryState, ValueEncoding
+from vsqlvault.model.purge import PurgeRecord
+from vsqlvault.model.times import format_time
+from vsqlvault.service.entries import Viewed
+from vsqlvault.service.sweeper import SweepCount
+
+ACCESS_COLUMNS = (
+    "at", "request_id", "operation", "outcome", "status", "purpose", "external_id", "entry_id", "entry_version", "app",
+    "identity", "method", "credential_id", "client_address", "untrusted_forwarding", "reason", "policy",
+    "policy_version", "count", "detail", "old_value", "new_value",
+)  # fmt: skip
+PURGE_COLUMNS = (
+    "id", "purged_at", "purpose", "external_id", "entry_id", "entry_version", "method", "reason", "policy_reference",
+    "proof_hash", "value_size", "key_ref", "owner_app", "expired_at", "app", "identity", "request_id",
+)  # fmt: skip
+
+
+def etag(entry: Entry) -> str:
+    """Return the entity tag of an entry: one version of one entry, never another entry's under the same id."""
+    return f'"{entry.entry_id}.{entry.version}"'
+
+
+def entry_json(viewed: Viewed, *, state: EntryState = EntryState.ACTIVE, warnings: Sequence[str] = ()) -> bytes:
+    """Return an entry as JSON; the stored metadata, canonical JSON already, is put in as it is."""
+    document = _entry(viewed, state)
+    if viewed.value is not None:
+        document["encrypted_value"] = _shown(viewed.entry.encoding, viewed.value)
+    if warnings:
+        document["warnings"] = list(warnings)
+    head = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    return f'{head[:-1]},"metadata":{viewed.entry.metadata}}}'.encode()
+
+
+def _entry(viewed: Viewed, state: EntryState) -> dict[str, Any]:
+    entry = viewed.entry
+    document: dict[str, Any] = {
+        "purpose": entry.purpose,
+        "external_id": entry.external_id,
+        "entry_id": entry.entry_id,
+        "version": entry.version,
+        "state": state.value,
+        "encoding": entry.encoding.value,
+        "value_sha256": entry.value_sha256,
+        "value_size": entry.value_size,
+        "algorithm_hint": entry.algorithm_hint,
+        "key_ref": entry.key_ref,
+        "owner_app": entry.owner_app,
+        "owner_identity": entry.owner_identity,
+        "access_policy": entry.access_policy,
+        "created_at": format_time(entry.created_at),
+        "updated_at": format_time(entry.updated_at),
+        "expires_at": format_time(entry.expires_at),
+        "effective_expires_at": format_time(viewed.effective_expires_at),
+        "retrievals": entry.retrievals,
+    }
+    if entry.purged_at is not None:
+        document["purged_at"] = format_time(entry.purged_at)
+        document["purge_method"] = entry.purge_method
+    return document
+
+
+def _shown(encoding: ValueEncoding, value: bytes) -> str:
+    return value.decode("utf-8") if encoding is ValueEncoding.UTF_8 else b64encode(value).decode("ascii")
+
+
+def list_json(entries: Iterable[Viewed], state: EntryState, next_cursor: str | None) -> bytes:
+    """Return a page of entries without values."""
+    shown = b",".join(entry_json(viewed, state=state) for viewed in entries)
+    cursor = json.dumps(next_cursor).encode("ascii")
+    return b'{"entries":[' + shown + b'],"next_cursor":' + cursor + b"}"
+
+
+def access_row(record: AccessRecord) -> dict[str, Any]:
+    """Return a row of the access log as JSON types, in the order of ``ACCESS_COLUMNS``."""
+    stamp = record.stamp
+    special = {
+        "at": format_time(record.at),
+        "entry_id": stamp.entry_id if stamp else None,
+        "entry_version": stamp.version if stamp else None,
+    }
+    return {name: special[name] if name in special else getattr(record, name) for name in ACCESS_COLUMNS}
+
+
+def purge_row(record: PurgeRecord) -> dict[str, Any]:
+    """Return a row of the purge log as JSON types, in the order of ``PURGE_COLUMNS``."""
+    special = {
+        "id": record.purge_id,
+        "purged_at": format_time(record.purged_at),
+        "expired_at": format_time(record.expired_at),
+        "reason": record.reason.value,
+    }
+    return {name: special[name] if name in special else getattr(record, name) for name in PURGE_COLUMNS}
+
+
+def sweep_document(count: SweepCount) -> dict[str, Any]:
+    """Return what a sweep did; ``purged`` of a dry run is what a sweep would purge."""
+    return {
+        "id": count.sweep_id,
+        "dry_run": count.dry_run,
+        "started_at": format_time(count.started_at),
+        "finished_at": format_time(count.finished_at) if count.finished_at else None,
+        "purged": count.purged,
+        "failed": count.failed,
+        "by_purpose": count.by_purpose,
+    }

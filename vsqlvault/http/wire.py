@@ -1,0 +1,370 @@
+"""The bodies and query strings that the routes take, as pydantic models; and how faults in them read."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode, b64encode
+from binascii import Error as NotBase64
+from datetime import datetime
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from vsqlvault.errors import (
+    FieldError,
+    InvalidBase64,
+    InvalidQuery,
+    InvalidTime,
+    MetadataTooLarge,
+    PayloadTooLarge,
+    ValidationFailed,
+)
+from vsqlvault.http.strict_json import check_text, check_value_text
+from vsqlvault.model.access import Action
+from vsqlvault.model.entry import EntryState, ValueEncoding
+from vsqlvault.model.policy import (
+    DEFAULT_EVALUATOR,
+    DEFAULT_POLICY,
+    MAX_RETENTION_DAYS,
+    AccessPolicy,
+    RetentionPolicy,
+    Rule,
+)
+from vsqlvault.model.times import parse_time
+from vsqlvault.proof.canonical import canonical_json
+from vsqlvault.service.entries import Preconditions, StoreWish
+
+MAX_METADATA_BYTES = 8192
+MAX_METADATA_KEYS = 64
+MAX_METADATA_KEY = 64
+MAX_METADATA_TEXT = 1024
+MAX_LIMIT = 1000
+DEFAULT_LIMIT = 100
+Model = TypeVar("Model", bound=BaseModel)
+
+PolicyName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,127}$")]
+AllowedApp = Annotated[str, Field(pattern=r"^(@owner|@admin|[A-Za-z0-9][A-Za-z0-9._:@/-]{0,127})$")]
+Prose = Annotated[str, Field(max_length=1024)]
+
+
+class Body(BaseModel):
+    """A JSON body: strict types, no unknown field."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class StoreBody(Body):
+    """What PUT /vault/{purpose}/{external_id} takes."""
+
+    encrypted_value: str = Field(min_length=1, description="The ciphertext; comes back byte for byte.")
+    encoding: Literal["utf-8", "base64"] = Field(
+        default="utf-8", description="How encrypted_value travels; base64 is RFC 4648 section 4 with padding."
+    )
+    algorithm_hint: str | None = Field(default=None, min_length=1, max_length=64)
+    key_ref: str | None = Field(
+        default=None, min_length=1, max_length=256, description="Which key encrypted it, in your own words."
+    )
+    metadata: dict[str, Any] = Field(default_factory=dict, description="An object of at most 8 KiB and 64 keys.")
+    expires_at: str | None = Field(
+        default=None,
+        description="RFC 3339 with offset. Left out: as the retention policy says.",
+        json_schema_extra={"format": "date-time"},
+    )
+    access_policy: PolicyName = DEFAULT_POLICY
+
+    def wish(self, preconditions: Preconditions, max_value_bytes: int) -> StoreWish:
+        """Return what is to be stored.
+
+        Raises:
+            PayloadTooLarge, InvalidBase64, InvalidText, MetadataTooLarge, InvalidTime.
+        """
+        check_value_text(self.encrypted_value, "encrypted_value")
+        value = self._value()
+        if len(value) > max_value_bytes:
+            raise PayloadTooLarge(f"a value has at most {max_value_bytes} bytes")
+        return StoreWish(
+            value=value,
+            encoding=ValueEncoding(self.encoding),
+            algorithm_hint=self.algorithm_hint,
+            key_ref=self.key_ref,
+            metadata=_metadata(self.metadata),
+            expires_at=_time("expires_at", self.expires_at) if self.expires_at is not None else None,
+            access_policy=self.access_policy,
+            preconditions=preconditions,
+        )
+
+    def _value(self) -> bytes:
+        if self.encoding == "utf-8":
+            return self.encrypted_value.encode("utf-8")
+        try:
+            value = b64decode(self.encrypted_value, validate=True)
+        except (NotBase64, ValueError):
+            value = b""
+        if not value or b64encode(value).decode("ascii") != self.encrypted_value:
+            raise InvalidBase64(errors=[FieldError("encrypted_value", "canonical base64 with padding")])
+        return value
+
+
+def _metadata(metadata: dict[str, Any]) -> str:
+    """Return the canonical text, if it is within every limit."""
+    fault = FieldError("metadata", f"at most {MAX_METADATA_BYTES} bytes, {MAX_METADATA_KEYS} keys, keys of 64 characters and texts of 1 KiB")  # fmt: skip # noqa: E501
+    if len(metadata) > MAX_METADATA_KEYS or not _small(metadata):
+        raise MetadataTooLarge(errors=[fault])
+    text = canonical_json(metadata)
+    if len(text) > MAX_METADATA_BYTES:
+        raise MetadataTooLarge(errors=[fault])
+    return text.decode("utf-8")
+
+
+def _small(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(len(key) <= MAX_METADATA_KEY and _small(member) for key, member in value.items())
+    if isinstance(value, list):
+        return all(_small(member) for member in value)
+    return not isinstance(value, str) or len(value) <= MAX_METADATA_TEXT
+
+
+class RetentionPolicyBody(Body):
+    """What PUT /admin/retention-policies/{purpose} takes."""
+
+    max_retention_days: int = Field(ge=1, le=MAX_RETENTION_DAYS)
+    default_ttl_days: int | None = Field(default=None, ge=1, le=MAX_RETENTION_DAYS)
+    purge_method: str = Field(min_length=1, max_length=64)
+    require_purge_proof: bool = Field(default=True, description="Can only be true: no proof, no purge.")
+    description: Prose | None = None
+    justification: Prose | None = None
+    legal_basis: Prose | None = None
+    data_class: Prose | None = None
+
+    @field_validator("require_purge_proof")
+    @classmethod
+    def _always(cls, value: bool) -> bool:
+        if not value:
+            raise ValueError("true: no proof, no purge")
+        return value
+
+    @model_validator(mode="after")
+    def _within(self) -> RetentionPolicyBody:
+        if self.default_ttl_days is not None and self.default_ttl_days > self.max_retention_days:
+            raise ValueError("default_ttl_days within max_retention_days")
+        return self
+
+    def policy(self, purpose: str) -> RetentionPolicy:
+        """Return the policy that is wished for; version, author and time are the vault's to give."""
+        fields = self.model_dump(exclude={"require_purge_proof"})
+        return RetentionPolicy(purpose=purpose, version=0, **fields)
+
+
+class RuleBody(Body):
+    """Who may do one thing. ``allowed_apps`` null: any app that holds the purpose."""
+
+    allowed_apps: list[AllowedApp] | None = Field(default=None, max_length=1000)
+    require_identity: bool = False
+    max_retrievals: int | None = Field(default=None, ge=1, le=2**31 - 1)
+    any_purpose: bool = False
+
+    def rule(self) -> Rule:
+        """Return the rule."""
+        apps = None if self.allowed_apps is None else frozenset(self.allowed_apps)
+        return Rule(apps, self.require_identity, self.max_retrievals, self.any_purpose)
+
+
+class RulesBody(Body):
+    """A rule for each operation; one that has none is denied, but inspecting then follows retrieving."""
+
+    store: RuleBody | None = None
+    retrieve: RuleBody | None = None
+    inspect: RuleBody | None = None
+    purge: RuleBody | None = None
+
+    @model_validator(mode="after")
+    def _only_retrievals_are_counted(self) -> RulesBody:
+        if any(rule and rule.max_retrievals is not None for rule in (self.store, self.inspect, self.purge)):
+            raise ValueError("max_retrievals in the rule for retrieve only")
+        return self
+
+
+class AccessPolicyBody(Body):
+    """What PUT /admin/access-policies/{name} takes."""
+
+    rules: RulesBody = RulesBody()
+    evaluator: PolicyName = DEFAULT_EVALUATOR
+    parameters: dict[str, Any] = Field(default_factory=dict, description="For an evaluator that a plugin offers.")
+    description: Prose | None = None
+
+    def policy(self, name: str) -> AccessPolicy:
+        """Return the policy that is wished for; version, author and time are the vault's to give."""
+        rules = {action: rule.rule() for action in Action if (rule := getattr(self.rules, action.value)) is not None}
+        parameters = canonical_json(self.parameters)
+        if len(parameters) > MAX_METADATA_BYTES:
+            raise ValidationFailed(errors=[FieldError("parameters", f"at most {MAX_METADATA_BYTES} bytes")])
+        return AccessPolicy(name, 0, self.evaluator, rules, parameters.decode("utf-8"), self.description)
+
+
+def _ascii_integer(text: Any) -> Any:
+    if isinstance(text, str) and text.isascii() and text.isdecimal() and len(text) <= 9:  # noqa: PLR2004
+        return int(text)
+    raise ValueError("a whole number in digits")
+
+
+def _query_time(text: Any) -> Any:
+    try:
+        return parse_time(text)
+    except InvalidTime as error:
+        raise ValueError(str(error).removeprefix("expected ")) from None
+
+
+def _query_boolean(text: Any) -> Any:
+    if text in {"true", "false"}:
+        return text == "true"
+    raise ValueError("true or false")
+
+
+WholeNumber = Annotated[int, BeforeValidator(_ascii_integer)]
+QueryTime = Annotated[datetime, BeforeValidator(_query_time)]
+QueryBoolean = Annotated[bool, BeforeValidator(_query_boolean)]
+QueryText = Annotated[str, Field(min_length=1, max_length=512)]
+Limit = Annotated[WholeNumber, Field(ge=1, le=MAX_LIMIT)]
+
+
+class Query(BaseModel):
+    """A query string: no unknown member."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class NoQuery(Query):
+    """No members."""
+
+
+class ListQuery(Query):
+    """What GET /vault/{purpose} takes."""
+
+    limit: Limit = DEFAULT_LIMIT
+    cursor: QueryText | None = None
+    state: EntryState = EntryState.ACTIVE
+    key_ref: QueryText | None = None
+    owner_app: QueryText | None = None
+    access_policy: QueryText | None = None
+    expires_before: QueryTime | None = None
+
+
+class LogQueryBase(Query):
+    """What both logs take."""
+
+    limit: Limit | None = None
+    cursor: QueryText | None = None
+    order: Literal["asc", "desc"] = "desc"
+    since: QueryTime | None = None
+    until: QueryTime | None = None
+    purpose: QueryText | None = None
+    external_id: QueryText | None = None
+    app: QueryText | None = None
+    method: QueryText | None = None
+    reason: QueryText | None = None
+    request_id: QueryText | None = None
+
+
+class AccessLogQuery(LogQueryBase):
+    """What GET /admin/access-log takes."""
+
+    operation: QueryText | None = None
+    outcome: Literal["granted", "denied"] | None = None
+    identity: QueryText | None = None
+    credential_id: QueryText | None = None
+    client_address: QueryText | None = None
+    policy: QueryText | None = None
+    status: WholeNumber | None = None
+
+
+class PurgeLogQuery(LogQueryBase):
+    """What GET /admin/purge-log takes."""
+
+    owner_app: QueryText | None = None
+    key_ref: QueryText | None = None
+    purge_id: QueryText | None = None
+
+
+class SweepQuery(Query):
+    """What POST /admin/purge/sweep takes."""
+
+    dry_run: QueryBoolean = False
+
+
+class ReportQuery(Query):
+    """What GET /compliance/report takes."""
+
+    as_of: QueryTime | None = None
+
+
+def read_body(model: type[Model], value: Any) -> Model:
+    """Return the model of a parsed JSON body.
+
+    Raises:
+        ValidationFailed: with field paths and what was expected, never what was found. InvalidText.
+    """
+    if not isinstance(value, dict):
+        raise ValidationFailed(errors=[FieldError("", "a JSON object")])
+    check_text({name: member for name, member in value.items() if name != "encrypted_value"})
+    try:
+        return model.model_validate(value)
+    except ValidationError as refused:
+        raise ValidationFailed(errors=_field_errors(refused)) from None
+
+
+def read_query(model: type[Model], members: dict[str, str]) -> Model:
+    """Return the model of a query string.
+
+    Raises:
+        InvalidQuery: with the members and what was expected, never what was found.
+    """
+    for name, text in members.items():
+        check_query_text(name, text)
+    try:
+        return model.model_validate(members)
+    except ValidationError as refused:
+        raise InvalidQuery(errors=_field_errors(refused)) from None
+
+
+def check_query_text(name: str, text: str) -> None:
+    """Raise InvalidQuery for a member with a control character or the like."""
+    if not (name.isprintable() and text.isprintable()):
+        raise InvalidQuery("expected printable text")
+
+
+def _field_errors(refused: ValidationError) -> list[FieldError]:
+    return [
+        FieldError(_path(error["loc"]), _expected(error["type"], error["msg"]))
+        for error in refused.errors(include_url=False, include_input=False)[:20]
+    ]
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    """Return the path of a field; an unknown name, which a caller chose, is shown only if it is harmless."""
+    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in location]
+    path = "".join(parts).removeprefix(".")
+    return path if path.isascii() and path.isprintable() and len(path) <= 128 else "(unprintable)"  # noqa: PLR2004
+
+
+def _expected(kind: str, message: str) -> str:
+    if kind == "extra_forbidden":
+        return "no such field"
+    if kind == "missing":
+        return "a value: it is required"
+    message = message.removeprefix("Value error, ")
+    for start in ("Input should be a valid ", "Input should be ", "String should ", "Input should "):
+        if message.startswith(start):
+            return message.removeprefix(start)
+    return message
+
+
+def _time(field: str, text: str) -> datetime:
+    try:
+        return parse_time(text)
+    except InvalidTime as error:
+        raise InvalidTime(errors=[FieldError(field, str(error).removeprefix("expected "))]) from None
+
+
+def dump_json(value: Any) -> bytes:
+    """Return compact JSON in UTF-8."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
