@@ -88,7 +88,7 @@ async def _reload(reload: Callable[[], Awaitable[None]]) -> None:
 
 def _config(settings: Settings, listener: socket.socket) -> Config:
     config = Config()
-    config.bind = [f"fd://{listener.fileno()}"]
+    config.bind = [f"fd://{listener.detach()}"]  # Hypercorn closes it
     config.accesslog = None
     config.errorlog = None
     config.include_server_header = False

@@ -25,16 +25,9 @@ def _optional_time(micros: int | None) -> datetime | None:
 def entry_of(row: Row) -> Entry:
     """Return the entry of the first nineteen columns."""
     return Entry(
-        *row[:4],
-        _ENCODINGS[row[4]],
-        *row[5:13],
-        from_micros(row[13]),
-        from_micros(row[14]),
-        from_micros(row[15]),
-        row[16],
-        _optional_time(row[17]),
-        row[18],
-    )
+        row[0], row[1], row[2], row[3], _ENCODINGS[row[4]], row[5], row[6], row[7], row[8], row[9], row[10], row[11], row[12],
+        from_micros(row[13]), from_micros(row[14]), from_micros(row[15]), row[16], _optional_time(row[17]), row[18],
+    )  # fmt: skip
 
 
 def row_of_entry(entry: Entry, value: bytes) -> Row:
@@ -88,8 +81,9 @@ def row_of_purge(record: PurgeRecord) -> Row:
 def purge_row_of(row: Row) -> LogRow[PurgeRecord]:
     """Return the row of ``purge_log`` that begins with its position."""
     record = PurgeRecord(
-        *row[1:7], PurgeReason(row[7]), *row[8:13], from_micros(row[13]), from_micros(row[14]), *row[15:18]
-    )
+        row[1], row[2], row[3], row[4], row[5], row[6], PurgeReason(row[7]), row[8], row[9], row[10], row[11], row[12],
+        from_micros(row[13]), from_micros(row[14]), row[15], row[16], row[17],
+    )  # fmt: skip
     return LogRow(row[0], record)
 
 
@@ -146,7 +140,9 @@ def row_of_retention_policy(policy: RetentionPolicy, created_at: datetime) -> Ro
 
 def retention_policy_of(row: Row) -> RetentionPolicy:
     """Return the policy of a row of ``retention_policies``."""
-    return RetentionPolicy(*row[:10], from_micros(row[10]))
+    return RetentionPolicy(
+        row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7], row[8], row[9], from_micros(row[10])
+    )
 
 
 def row_of_sweep(sweep: SweepRecord) -> Row:
