@@ -1,0 +1,1 @@
+"""What a user was promised, over a real socket."""

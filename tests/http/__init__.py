@@ -1,0 +1,1 @@
+"""The wire, over a real socket: exact answers to bad input."""

@@ -1,0 +1,1 @@
+"""What several suites need: a vault served for real, and a client that can also misbehave."""
