@@ -244,6 +244,8 @@ def _response(reply: Reply, *, is_head: bool) -> Response:
     body: Any = reply.body if isinstance(reply.body, bytes) else _pieces(reply.body)
     response = Response(b"" if is_head else body, reply.status, Headers(reply.headers), content_type=reply.content_type)
     response.timeout = None
+    if is_head:  # GET's length is not known here, and none is better than a wrong one (RFC 9110, section 9.3.2)
+        response.headers.pop("Content-Length", None)
     return response
 
 

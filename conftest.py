@@ -1,0 +1,161 @@
+"""Every code block of README and docs runs: shell and curl against a real server, settings through the real reader."""
+
+import ast
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+
+import pytest
+from sybil import Sybil
+from sybil.parsers.markdown import CodeBlockParser
+
+from vsqlvault.config import load_settings
+
+SCRIPTS = Path(sys.executable).parent
+PORT = "8443"
+SET_UP_OF_THE_PROJECT = "python3 -m venv"
+PRELUDE = """
+set -euo pipefail
+curl() { command curl --fail-with-body --silent --show-error --max-time 20 "$@"; echo; }
+"""
+DEFAULT_SETTINGS = """
+[server]
+listen_addr = "127.0.0.1:8443"
+[storage]
+database_url = "sqlite:///vault.db"
+"""
+CARD_POLICY = {"max_retention_days": 365, "purge_method": "physical-delete"}
+
+
+class Reader:
+    """What follows a page from top to bottom: a directory, its settings, and the server the page has started."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.port = free_port()
+        self.server: subprocess.Popen[str] | None = None
+        self.environment = {
+            "PATH": f"{SCRIPTS}{os.pathsep}{os.environ['PATH']}",
+            "HOME": str(directory),
+            "VSQL_VAULT_API_KEY": "your-secret-key",
+        }
+        self.write_settings(DEFAULT_SETTINGS)
+
+    def here(self, text: str) -> str:
+        """Return the text with the page's port replaced by one that is free on this machine."""
+        return text.replace(f":{PORT}", f":{self.port}")
+
+    def write_settings(self, text: str) -> None:
+        (self.directory / "vsql-vault.toml").write_text(self.here(text), "utf-8")
+
+    def run(self, script: str) -> None:
+        done = subprocess.run(
+            ["bash", "-c", PRELUDE + self.here(script)],
+            cwd=self.directory,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, f"exit {done.returncode}\n{script}\n{done.stdout}\n{done.stderr}"
+
+    def start(self, command: str) -> None:
+        self.stop()
+        self.server = subprocess.Popen(
+            ["bash", "-c", f"exec env {self.here(command)}"],
+            cwd=self.directory,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.server.stdout
+        for line in self.server.stdout:
+            if "Vault API is running" in line:
+                return
+        raise AssertionError(f"the server did not start: {command}")
+
+    def stop(self) -> None:
+        if self.server:
+            self.server.send_signal(signal.SIGTERM)
+            self.server.communicate(timeout=20)
+            assert self.server.returncode == 0
+            self.server = None
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def set_up(namespace):
+    namespace["reader"] = Reader(Path(tempfile.mkdtemp(prefix="vsqlvault-docs-")))
+
+
+def tear_down(namespace):
+    namespace["reader"].stop()
+    shutil.rmtree(namespace["reader"].directory)
+
+
+def bash(example):
+    if shutil.which("curl") is None or shutil.which("bash") is None:
+        pytest.skip("this machine has no curl or no bash")
+    reader = example.namespace["reader"]
+    script = example.parsed
+    command = "\n".join(line for line in script.splitlines() if line and not line.startswith("#"))
+    if re.search(r"vsql-vault (serve )?--config \S+$", command):
+        reader.start(command)
+        return
+    if "curl" in script and reader.server is None:
+        reader.start("vsql-vault --config vsql-vault.toml")
+        policy = json.dumps(CARD_POLICY)
+        reader.run(
+            f"curl -X PUT http://localhost:{PORT}/admin/retention-policies/card -H 'X-Vault-Key: your-secret-key' "
+            f"-H 'Content-Type: application/json' -d '{policy}'"
+        )
+    reader.run(script)
+
+
+def sh(example):
+    """The two commands that set the project up are run by tests/packaging; here they are only read."""
+    assert SET_UP_OF_THE_PROJECT in example.parsed
+
+
+def toml(example):
+    reader = example.namespace["reader"]
+    tomllib.loads(example.parsed)
+    if example.parsed.startswith("# vsql-vault.toml"):
+        reader.write_settings(example.parsed)
+        load_settings(reader.directory / "vsql-vault.toml", {})
+
+
+def python(example):
+    exec(compile(ast.parse(example.parsed), example.path, "exec"), {"__name__": "example"})
+
+
+def plain(example):
+    assert example.parsed.strip()
+
+
+pytest_collect_file = Sybil(
+    parsers=[
+        CodeBlockParser("bash", bash),
+        CodeBlockParser("sh", sh),
+        CodeBlockParser("toml", toml),
+        CodeBlockParser("json", lambda example: json.loads(example.parsed) and None),
+        CodeBlockParser("python", python),
+        CodeBlockParser("text", plain),
+    ],
+    patterns=["README.md", "docs/*.md"],
+    setup=set_up,
+    teardown=tear_down,
+).pytest()

@@ -1,0 +1,107 @@
+"""What can be set, said, measured, hooked or called stands in the docs; and what stands there exists."""
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from vsqlvault import cli, errors, hookspecs
+from vsqlvault.config import Settings
+from vsqlvault.http.metrics import Metrics
+from vsqlvault.http.operations import OPERATIONS
+from vsqlvault.proof.purge_proof import proof_document
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+
+
+def text_of(name):
+    return (DOCS / name).read_text("utf-8")
+
+
+def all_settings():
+    for section, field in Settings.model_fields.items():
+        model = field.annotation
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            yield from (f"{section}.{key}" for key in model.model_fields)
+
+
+def all_errors(root=errors.VaultError):
+    for error in root.__subclasses__():
+        if not issubclass(error, errors.StartUpRefused):
+            yield error
+            yield from all_errors(error)
+
+
+@pytest.mark.parametrize("setting", list(all_settings()))
+def test_every_setting_is_documented(setting):
+    assert f"| `{setting}` |" in text_of("configuration.md")
+
+
+def test_every_setting_that_is_documented_exists():
+    documented = set(re.findall(r"^\| `([a-z]+\.[a-z_]+)` \|", text_of("configuration.md"), re.MULTILINE))
+    assert documented - {"plugins.allow", "plugins.block"} == set(all_settings())
+
+
+@pytest.mark.parametrize("setting", [name for name in all_settings() if name not in {"purge.purge_proof_hash"}])
+def test_every_setting_has_a_reader(setting):
+    sources = [path.read_text("utf-8") for folder in ("vsqlvault", "plugins") for path in (ROOT / folder).rglob("*.py")]
+    name = setting.partition(".")[2]
+    assert any(re.search(rf"settings\.(\w+\.)?{name}\b", source) for source in sources)
+
+
+@pytest.mark.parametrize("error", sorted(set(all_errors()), key=lambda error: error.slug), ids=lambda error: error.slug)
+def test_every_error_is_documented_as_it_is(error):
+    assert f"| {error.status} | `{error.slug}` | {error.title()} | `{error.reason}` |" in text_of("errors.md")
+
+
+def test_no_two_errors_share_a_slug():
+    slugs = [error.slug for error in set(all_errors())]
+    assert len(slugs) == len(set(slugs))
+
+
+def test_every_metric_is_documented():
+    class NoVault:
+        class queue:  # noqa: N801
+            class reads:  # noqa: N801
+                waiting = 0
+
+                class counts:  # noqa: N801
+                    items = batches = rerun = refused = 0
+
+            writes = reads
+
+    exposed = Metrics(NoVault).exposition(None).body.decode()
+    for name, kind in re.findall(r"^# TYPE (\w+) (\w+)$", exposed, re.MULTILINE):
+        if not name.endswith("_created"):
+            assert f"| `{name}` |" in text_of("configuration.md"), (name, kind)
+
+
+@pytest.mark.parametrize("hook", [name for name in vars(hookspecs) if name.startswith("vault_")])
+def test_every_hook_is_documented_with_its_signature(hook):
+    function = getattr(hookspecs, hook)
+    arguments = ", ".join(function.__code__.co_varnames[: function.__code__.co_argcount])
+    assert f"### `{hook}({arguments})`" in text_of("plugins.md")
+
+
+def test_every_hook_that_is_documented_exists():
+    documented = set(re.findall(r"^### `(vault_\w+)\(", text_of("plugins.md"), re.MULTILINE))
+    assert documented == {name for name in vars(hookspecs) if name.startswith("vault_")}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+def test_every_route_is_documented(operation):
+    if operation.name != "health":
+        assert f"{operation.method} {operation.path}" in text_of("http-api.md")
+
+
+def test_every_command_is_documented():
+    actions = [action for action in cli._parser()._actions if getattr(action, "choices", None)]
+    for command in actions[0].choices:
+        assert f"`vsql-vault {command}" in text_of("command.md")
+
+
+def test_every_field_of_the_proof_is_documented(entry):
+    for field in proof_document(entry, "0" * 64):
+        assert f"`{field}`" in text_of("purge.md")

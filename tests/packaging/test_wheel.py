@@ -1,0 +1,170 @@
+"""What is installed is what was meant: from the wheel alone, in an empty folder, with third-party plugins beside it."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+import venv
+import zipfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+WEEK = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+CONTRIB = sorted(path.parent for path in (ROOT / "contrib").glob("*/pyproject.toml"))
+
+
+def run(*command, cwd, **options):
+    done = subprocess.run(
+        [str(part) for part in command], cwd=cwd, capture_output=True, text=True, timeout=300, check=False, **options
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, ROOT, cwd=folder)
+    return next(folder.glob("vsqlvault-*.whl"))
+
+
+@pytest.fixture(scope="session")
+def installed(wheel, tmp_path_factory):
+    """A virtual environment with the wheel, the contributed plugins and pytest, and with no way to the source tree."""
+    folder = tmp_path_factory.mktemp("installed")
+    venv.create(folder / "venv", with_pip=True)
+    python = folder / "venv" / "bin" / "python"
+    run(python, "-m", "pip", "install", "--quiet", wheel, *CONTRIB, "pytest", cwd=folder)
+    return python.parent
+
+
+def test_the_wheel_holds_the_two_packages_and_nothing_else(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.partition("/")[0] for name in names if ".dist-info" not in name} == {"vsqlvault", "vsqlvault_plugins"}
+    assert "vsqlvault_plugins/storage/sqlite/queries.sql" in names
+    assert "vsqlvault_plugins/storage/sqlite/migrations/0001_vault.sql" in names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+def test_the_command_starts_from_an_empty_folder_and_serves(installed, tmp_path):
+    with Server(installed, tmp_path, ["--dev"], {"VSQL_VAULT_SERVER__LISTEN_ADDR": "127.0.0.1:0"}) as server:
+        stored = server.call("PUT", "/vault/card/payment-1", {"encrypted_value": "vault:v1:ciphertext"})
+        assert stored[0] == 201
+        assert server.call("GET", "/vault/card/payment-1")[1]["encrypted_value"] == "vault:v1:ciphertext"
+    assert (tmp_path / "vault.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_both_contributed_plugins_are_loaded_with_their_distribution(installed, tmp_path):
+    (tmp_path / "vsql-vault.toml").write_text(SETTINGS.format(folder=tmp_path))
+    listed = run(installed / "vsql-vault", "plugins", "--config", "vsql-vault.toml", cwd=tmp_path)
+    assert re.search(r"^access-hours +vsqlvault-access-hours ", listed, re.MULTILINE)
+    assert re.search(r"^purge-journal +vsqlvault-purge-journal ", listed, re.MULTILINE)
+
+
+def test_a_third_party_purge_method_works_in_the_running_server(installed, tmp_path):
+    with configured(installed, tmp_path) as server:
+        server.put_policy("journalled-delete")
+        server.call("PUT", "/vault/card/payment-1", {"encrypted_value": "ciphertext"})
+        status, record = server.call("DELETE", "/vault/card/payment-1")
+        assert (status, record["method"]) == (200, "journalled-delete")
+        assert server.call("GET", "/vault/card/payment-1")[0] == 404
+        lines = (tmp_path / "journal.ndjson").read_text().splitlines()
+        assert [json.loads(line)["proof_hash"] for line in lines] == [record["proof_hash"]]
+
+
+@pytest.mark.parametrize(("offset_days", "status"), [(0, 200), (3, 403)])
+def test_a_third_party_access_policy_decides_in_the_running_server(installed, tmp_path, offset_days, status):
+    days = [WEEK[(datetime.now(UTC).weekday() + offset_days + more) % 7] for more in (0, 1)]
+    policy = {
+        "evaluator": "office-hours",
+        "rules": {"store": {}, "retrieve": {}},
+        "parameters": {"timezone": "UTC", "days": days, "opens": "00:00", "closes": "23:59"},
+    }
+    with configured(installed, tmp_path) as server:
+        server.put_policy("physical-delete")
+        assert server.call("PUT", "/admin/access-policies/by-day", policy)[0] == 201
+        entry = {"encrypted_value": "ciphertext", "access_policy": "by-day"}
+        assert server.call("PUT", "/vault/card/payment-1", entry)[0] == 201
+        assert server.call("GET", "/vault/card/payment-1")[0] == status
+
+
+@pytest.mark.parametrize("distribution", CONTRIB, ids=lambda path: path.name)
+def test_each_contributed_plugin_passes_its_own_tests(installed, distribution, tmp_path):
+    printed = run(
+        installed / "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", distribution / "tests",
+        "--rootdir", distribution, cwd=tmp_path,
+    )  # fmt: skip
+    assert re.search(r"^\d+ passed", printed, re.MULTILINE)
+
+
+SETTINGS = """
+[server]
+listen_addr = "127.0.0.1:0"
+[storage]
+database_url = "sqlite:///vault.db"
+[plugins.purge-journal]
+path = "{folder}/journal.ndjson"
+"""
+
+
+def configured(installed, tmp_path):
+    (tmp_path / "vsql-vault.toml").write_text(SETTINGS.format(folder=tmp_path))
+    key = "a-key-for-this-test-and-for-no-other"
+    server = Server(installed, tmp_path, ["--config", "vsql-vault.toml"], {"VSQL_VAULT_API_KEY": key})
+    server.key = key
+    return server
+
+
+class Server:
+    """A running ``vsql-vault`` of an installed wheel."""
+
+    def __init__(self, bin_folder, cwd, arguments, environment):
+        self.process = subprocess.Popen(
+            [str(bin_folder / "vsql-vault"), *arguments],
+            cwd=cwd,
+            env={"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1", **environment},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.key = None
+        self.address = None
+        for line in self.process.stdout:
+            if match := re.search(r'listen_addr["=: ]+([\d.]+:\d+)', line):
+                self.address = match[1]
+            if match := re.search(r"vsk_[\w-]+", line):
+                self.key = match[0]
+            if self.address and (self.key or "--dev" not in arguments):
+                break
+        assert self.address, "the server did not start"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.communicate(timeout=20)
+        assert self.process.returncode == 0
+
+    def call(self, method, path, body=None):
+        request = urllib.request.Request(
+            f"http://{self.address}{path}",
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"X-Vault-Key": self.key, "Content-Type": "application/json"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return answer.status, json.loads(answer.read())
+        except urllib.error.HTTPError as refused:
+            return refused.code, json.loads(refused.read())
+
+    def put_policy(self, method):
+        policy = {"max_retention_days": 30, "purge_method": method}
+        assert self.call("PUT", "/admin/retention-policies/card", policy)[0] == 201
