@@ -50,10 +50,12 @@ class Queued:
         self.queue = CommitQueue(storage, StorageClock(), max_batch=max_batch, max_waiting=4096)
 
     async def put(self, key):
+        """Store one entry."""
         write = Write((a_row(Operation.STORE, key),), (RevisionIs(1),), (StoreEntry(an_entry(key), VALUE),))
         await self.queue.commit(write)
 
     async def get(self, key):
+        """Retrieve one entry."""
         snapshot = await self.queue.read(key, with_value=True)
         expects = (EntryIs(key, snapshot.entry.stamp), RevisionIs(snapshot.revision))
         await self.queue.commit(Write((a_row(Operation.RETRIEVE, key),), expects))
@@ -67,6 +69,7 @@ class StatementByStatement:
         self.lock = asyncio.Lock()
 
     async def put(self, key):
+        """Store one entry."""
         async with self.lock:
             await self.connection.execute("BEGIN IMMEDIATE")
             await self.connection.execute(QUERIES["revision"])
@@ -74,6 +77,7 @@ class StatementByStatement:
             await self._row(Operation.STORE, key)
 
     async def get(self, key):
+        """Retrieve one entry."""
         async with self.lock:
             await self.connection.execute("BEGIN IMMEDIATE")
             await self.connection.execute(QUERIES["revision"])

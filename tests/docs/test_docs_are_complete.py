@@ -44,7 +44,7 @@ def test_every_setting_that_is_documented_exists():
     assert documented - {"plugins.allow", "plugins.block"} == set(all_settings())
 
 
-@pytest.mark.parametrize("setting", [name for name in all_settings() if name not in {"purge.purge_proof_hash"}])
+@pytest.mark.parametrize("setting", [name for name in all_settings() if name != "purge.purge_proof_hash"])
 def test_every_setting_has_a_reader(setting):
     sources = [path.read_text("utf-8") for folder in ("vsqlvault", "plugins") for path in (ROOT / folder).rglob("*.py")]
     name = setting.partition(".")[2]

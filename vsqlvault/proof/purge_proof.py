@@ -15,6 +15,12 @@ from vsqlvault.model.times import format_time
 from vsqlvault.proof.canonical import canonical_json
 
 FORMAT = "vsqlvault-entry-v1"
+_SAFE_DIGITS = 16
+
+
+def _number(text: str) -> int | float:
+    """Read a whole number as RFC 8785 does: every number is a double, and large ones have no fraction to show."""
+    return int(text) if len(text) < _SAFE_DIGITS else float(text)
 
 
 def proof_document(entry: Entry, value_sha256: str) -> dict[str, Any]:
@@ -30,7 +36,7 @@ def proof_document(entry: Entry, value_sha256: str) -> dict[str, Any]:
         "encoding": entry.encoding.value,
         "algorithm_hint": entry.algorithm_hint,
         "key_ref": entry.key_ref,
-        "metadata": json.loads(entry.metadata),
+        "metadata": json.loads(entry.metadata, parse_int=_number),
         "owner_app": entry.owner_app,
         "owner_identity": entry.owner_identity,
         "access_policy": entry.access_policy,
