@@ -23,6 +23,9 @@ class Answer:
     headers: tuple[tuple[str, str], ...]
     body: bytes
 
+    def __repr__(self) -> str:
+        return f"<{self.status} {self.body[:300]!r}>"
+
     def header(self, name: str) -> str | None:
         found = [value for key, value in self.headers if key.lower() == name.lower()]
         assert len(found) <= 1, f"{name} stands {len(found)} times"
