@@ -54,7 +54,11 @@ def test_the_wheel_holds_the_two_packages_and_nothing_else(wheel):
 
 
 def test_the_command_starts_from_an_empty_folder_and_serves(installed, tmp_path):
-    with Server(installed, tmp_path, ["--dev"], {"VSQL_VAULT_SERVER__LISTEN_ADDR": "127.0.0.1:0"}) as server:
+    environment = {
+        "VSQL_VAULT_SERVER__LISTEN_ADDR": "127.0.0.1:0",
+        "VSQL_VAULT_PLUGINS__BLOCK": '["purge-journal"]',  # it asks for a path, and here is none
+    }
+    with Server(installed, tmp_path, ["--dev"], environment) as server:
         stored = server.call("PUT", "/vault/card/payment-1", {"encrypted_value": "vault:v1:ciphertext"})
         assert stored[0] == 201
         assert server.call("GET", "/vault/card/payment-1")[1]["encrypted_value"] == "vault:v1:ciphertext"
