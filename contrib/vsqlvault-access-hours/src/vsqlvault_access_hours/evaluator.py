@@ -1,0 +1,74 @@
+"""Rules say who, hours say when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+from pydantic import ValidationError
+
+from vsqlvault.errors import FieldError, ValidationFailed
+from vsqlvault.model.access import AccessRequest, Action, Allow, Decision, Deny
+from vsqlvault.model.policy import AccessPolicy
+from vsqlvault_access_hours.hours import OfficeHours
+
+OUTSIDE = "outside-office-hours"
+_MAX_CACHED_DOCUMENTS = 256
+_EXPECTED = {
+    "timezone": "the name of a time zone, such as Europe/Berlin",
+    "days": "one or more of mon, tue, wed, thu, fri, sat and sun, each once",
+    "opens": "a time of day as HH:MM",
+    "closes": "a time of day as HH:MM, other than opens",
+}
+
+
+class OfficeHoursEvaluator:
+    """Decides by the rules of the document, and allows retrieving only in the hours that its parameters name."""
+
+    name = "office-hours"
+
+    def built_in_policies(self) -> Iterable[AccessPolicy]:
+        """Return none: hours are each site's own."""
+        return ()
+
+    def check(self, policy: AccessPolicy) -> None:
+        """Accept parameters that are an OfficeHours.
+
+        Raises:
+            ValidationFailed: naming each field at fault (``parameters.opens``), never what stands in it.
+        """
+        try:
+            read_hours(policy.parameters)
+        except ValidationError as refused:
+            faults = refused.errors(include_url=False, include_context=False, include_input=False)
+            raise ValidationFailed(errors=_field_errors([fault["loc"] for fault in faults])) from None
+
+    async def evaluate(self, request: AccessRequest, policy: AccessPolicy) -> Decision:
+        """Answer by the rules; a retrieval that they allow is denied outside the hours.
+
+        Raises:
+            pydantic.ValidationError: the stored parameters are no OfficeHours, so the vault denies.
+        """
+        hours = read_hours(policy.parameters)
+        decision = policy.decide_by_rules(request)
+        if isinstance(decision, Allow) and request.action is Action.RETRIEVE and not hours.include(request.at):
+            return Deny(OUTSIDE)
+        return decision
+
+
+@lru_cache(maxsize=_MAX_CACHED_DOCUMENTS)
+def read_hours(parameters: str) -> OfficeHours:
+    """Return the hours that a policy's JSON text describes.
+
+    Raises:
+        pydantic.ValidationError: it describes none.
+    """
+    return OfficeHours.model_validate_json(parameters)
+
+
+def _field_errors(locations: Iterable[tuple[int | str, ...]]) -> list[FieldError]:
+    """Return one fault a field, in order. A key that a caller made up is not repeated to him."""
+    whole = FieldError("parameters", f"an object with {', '.join(_EXPECTED)} and nothing else")
+    known = {name: FieldError(f"parameters.{name}", expected) for name, expected in _EXPECTED.items()}
+    faults = [known.get(str(location[0]), whole) if location else whole for location in locations]
+    return list(dict.fromkeys(faults))

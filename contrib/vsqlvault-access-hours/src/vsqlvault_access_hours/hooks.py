@@ -1,0 +1,28 @@
+"""The hooks."""
+
+from __future__ import annotations
+
+import logging
+
+from vsqlvault.hookspecs import hookimpl
+from vsqlvault.interfaces.access_policy import PolicyEvaluator
+from vsqlvault.model.audit import AccessRecord, Outcome
+from vsqlvault_access_hours.evaluator import OUTSIDE, OfficeHoursEvaluator
+
+log = logging.getLogger(__name__)
+
+
+@hookimpl
+def vault_access_policies() -> list[PolicyEvaluator]:
+    """Offer the evaluator ``office-hours``."""
+    return [OfficeHoursEvaluator()]
+
+
+@hookimpl
+def vault_access_decided(record: AccessRecord) -> None:
+    """Warn of each retrieval that the hours denied: who, what for, and under which request id; not of which entry."""
+    if record.outcome is Outcome.DENIED and record.reason == OUTSIDE:
+        log.warning(
+            "retrieval outside office hours denied",
+            extra={"app": record.app, "purpose": record.purpose, "request_id": record.request_id},
+        )
