@@ -72,7 +72,7 @@ def build_app(settings: Settings, open_vault: Opener) -> Quart:
 
 
 class PathGuard:
-    """Gives Quart a path that it can route without decoding: what is not plain goes to a path that no route has."""
+    """Gives Quart a path that it can route without decoding, and a method that it knows; what is not plain is refused later."""
 
     def __init__(self, asgi_app: Any) -> None:
         self._asgi_app = asgi_app
@@ -84,6 +84,8 @@ class PathGuard:
             return
         if scope["type"] == "http":
             raw_path = scope.get("raw_path") or scope["path"].encode("utf-8")
+            if scope["method"] not in METHODS:
+                scope = {**scope, "method": "TRACE"}  # no route has it either, and Quart knows it
             if b"%" in raw_path or b"//" in raw_path or not raw_path.startswith(b"/") or not raw_path.isascii():
                 scope = {**scope, "path": "/-"}
         await self._asgi_app(scope, receive, send)

@@ -8,13 +8,10 @@ from functools import lru_cache
 from ipaddress import ip_address
 from urllib.parse import unquote_to_bytes
 
-from vsqlvault.errors import CredentialInUrl, DuplicateHeader, InvalidHeader, InvalidQuery
+from vsqlvault.errors import DuplicateHeader, InvalidHeader, InvalidQuery
 from vsqlvault.model.principal import Call
 
 BodyReader = Callable[[int], Awaitable[bytes]]
-_CREDENTIAL_NAMES = frozenset(
-    {"access_token", "api-key", "api_key", "apikey", "authorization", "key", "token", "x-vault-key"}
-)
 _SINGLE_HEADERS = frozenset(
     {"authorization", "content-type", "content-length", "content-encoding", "host", "if-match", "if-none-match"}
 )
@@ -61,7 +58,6 @@ class Request:
         """Return the query string's members; ``+`` stands for itself, as in RFC 3986, so that times need no escaping.
 
         Raises:
-            CredentialInUrl: a member is named as a credential would be.
             InvalidQuery: it is not UTF-8, or names a member twice.
         """
         members: dict[str, str] = {}
@@ -70,8 +66,6 @@ class Request:
                 name, _, value = (unquote_to_bytes(piece).decode("utf-8") for piece in _halves(part))
             except UnicodeDecodeError:
                 raise InvalidQuery("expected UTF-8") from None
-            if name.lower() in _CREDENTIAL_NAMES:
-                raise CredentialInUrl
             if not name or name in members:
                 raise InvalidQuery("each member needs a name, once")
             members[name] = value

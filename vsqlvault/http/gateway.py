@@ -7,12 +7,14 @@ import logging
 import re
 import time
 from collections.abc import Mapping
+from urllib.parse import unquote
 
 from vsqlvault.config import Settings
 from vsqlvault.errors import (
     BadRequest,
     CredentialInUrl,
     CredentialRefused,
+    DuplicateHeader,
     InternalFault,
     InvalidPath,
     TlsRequired,
@@ -36,6 +38,8 @@ log = logging.getLogger(__name__)
 MAX_TARGET_BYTES = 8192
 ANONYMOUS = Principal(app="anonymous", method="none", credential_id="none", purposes=frozenset())
 _TARGET = re.compile(rb"/(?:[A-Za-z0-9._:@~-]+(?:/[A-Za-z0-9._:@~-]+)*)?")
+_DOTS = re.compile(rb"/\.\.?(?:/|$)")
+_CREDENTIAL_NAMES = frozenset({"access_token", "api-key", "api_key", "apikey", "authorization", "key", "token"})
 _SHOWN_BYTES = 64
 _LONG_NUMBER = re.compile(r"\d{9,}")
 _FORWARDING = frozenset(
@@ -63,6 +67,7 @@ class Gateway:
         self._credential_headers = frozenset(
             header for authenticator in vault.authenticators for header in authenticator.credential_headers
         )
+        self._credential_names = _CREDENTIAL_NAMES | self._credential_headers
 
     async def answer(self, request: Request, operation: Operation | None, refusal: VaultError | None = None) -> Reply:
         """Return the reply to a request for ``operation``, or to one that is refused before it gets to any.
@@ -88,12 +93,13 @@ class Gateway:
         return reply
 
     async def _answer(self, request: Request, operation: Operation | None, refusal: VaultError | None) -> Reply:
-        refusal = _unfit(request) or refusal
+        refusal = self._unfit(request) or refusal
         if not (request.secure or self._plaintext_anywhere or is_loopback(request.client_address)):
             insecure = TlsRequired()
             await self._vault.refusals.record(insecure, request.request_id, request.client_address)
             raise insecure
         if operation is not None and operation.name in self._open and refusal is None:
+            read_query(operation.query, request.query())
             return await operation.handler(self._exchange(request, Call(ANONYMOUS, request.request_id)))
         call = await self._recognise(request, refusal)
         trace = _trace(call, operation, request.params)
@@ -120,11 +126,11 @@ class Gateway:
     async def _recognise(self, request: Request, refusal: VaultError | None) -> Call:
         """Return who asks. A request that is refused anyway is told so even if nobody is recognised."""
         try:
-            duplicates = [name for name, _ in request.headers if name in self._credential_headers]
-            if len(duplicates) != len(set(duplicates)):
-                request.single_headers(self._credential_headers)
+            credentials = [name for name, _ in request.headers if name in self._credential_headers]
+            if len(credentials) != len(set(credentials)):
+                raise DuplicateHeader
             principal = await authenticate(self._vault.authenticators, dict(request.headers), request.client_address)
-        except CredentialRefused as error:
+        except (CredentialRefused, DuplicateHeader) as error:
             await self._vault.refusals.record(error, request.request_id, request.client_address)
             if isinstance(refusal, BadRequest):
                 raise refusal from None
@@ -132,23 +138,19 @@ class Gateway:
         untrusted = any(name in _FORWARDING for name, _ in request.headers)
         return Call(principal, request.request_id, request.client_address, untrusted_forwarding=untrusted)
 
+    def _unfit(self, request: Request) -> VaultError | None:
+        """Return what is wrong with the request's target, before anything else of it is looked at."""
+        if len(request.raw_path) + len(request.raw_query) > MAX_TARGET_BYTES:
+            return UriTooLong(f"at most {MAX_TARGET_BYTES} bytes")
+        if not _TARGET.fullmatch(request.raw_path) or _DOTS.search(request.raw_path):
+            return InvalidPath(
+                "letters, digits and . _ : @ ~ - between single slashes; no percent-encoding, no dot segments"
+            )
+        names = (unquote(part.partition(b"=")[0].decode("latin-1")).lower() for part in request.raw_query.split(b"&"))
+        return CredentialInUrl() if any(name in self._credential_names for name in names) else None
+
     def _exchange(self, request: Request, call: Call) -> Exchange:
         return Exchange(request, call, self._vault, self._cursors, self._limits)
-
-
-def _unfit(request: Request) -> VaultError | None:
-    """Return what is wrong with the request's target, before anything else of it is looked at."""
-    if len(request.raw_path) + len(request.raw_query) > MAX_TARGET_BYTES:
-        return UriTooLong(f"at most {MAX_TARGET_BYTES} bytes")
-    if not _TARGET.fullmatch(request.raw_path):
-        return InvalidPath("letters, digits and . _ : @ ~ - between single slashes; no percent-encoding")
-    try:
-        request.query()
-    except CredentialInUrl as error:
-        return error
-    except VaultError:
-        return None  # it has its turn once the caller is known
-    return None
 
 
 def _trace(call: Call, operation: Operation | None, params: Mapping[str, str]) -> Trace:

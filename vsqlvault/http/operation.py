@@ -65,7 +65,7 @@ class Exchange:
         return read_body(model, parse_json(await request.read_body(limit)))
 
     def query(self, model: type[Model]) -> Model:
-        """Return the query string. Raises InvalidQuery, CredentialInUrl."""
+        """Return the query string. Raises InvalidQuery."""
         return read_query(model, self.request.query())
 
 

@@ -11,7 +11,7 @@ from vsqlvault.errors import DuplicateKey, FieldError, InvalidJson, InvalidText,
 MAX_DEPTH = 32
 _MAX_INTEGER = 2**53
 _MAX_INTEGER_DIGITS = 17
-_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|([\[{])|([\]}])', re.DOTALL)
+_MARKS = re.compile(rb'\\.|["\[\]{}]', re.DOTALL)
 _NON_CHARACTERS = "".join(f"{chr(plane * 0x10000 + 0xFFFE)}{chr(plane * 0x10000 + 0xFFFF)}" for plane in range(17))
 _REFUSED = "\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufdd0-\ufdef" + _NON_CHARACTERS
 _REFUSED_TEXT = re.compile(f"[{_REFUSED}]")
@@ -66,13 +66,20 @@ def check_value_text(value: str, path: str) -> None:
 
 
 def _check_depth(body: bytes) -> None:
+    """Count brackets outside of texts, in one pass: what is no JSON at all is left for the parser to say."""
     depth = 0
-    for match in _BRACKETS.finditer(body):
-        if match[1]:
+    in_text = False
+    for match in _MARKS.finditer(body):
+        mark = match[0]
+        if mark == b'"':
+            in_text = not in_text
+        elif in_text:
+            continue
+        elif mark in b"[{":
             depth += 1
             if depth > MAX_DEPTH:
                 raise TooDeep(f"at most {MAX_DEPTH} levels")
-        elif match[2]:
+        elif mark in b"]}":
             depth -= 1
 
 

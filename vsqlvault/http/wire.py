@@ -30,7 +30,7 @@ from vsqlvault.model.policy import (
     RetentionPolicy,
     Rule,
 )
-from vsqlvault.model.times import parse_time
+from vsqlvault.model.times import EPOCH, parse_time
 from vsqlvault.proof.canonical import canonical_json
 from vsqlvault.service.entries import Preconditions, StoreWish
 
@@ -78,7 +78,6 @@ class StoreBody(Body):
         Raises:
             PayloadTooLarge, InvalidBase64, InvalidText, MetadataTooLarge, InvalidTime.
         """
-        check_value_text(self.encrypted_value, "encrypted_value")
         value = self._value()
         if len(value) > max_value_bytes:
             raise PayloadTooLarge(f"a value has at most {max_value_bytes} bytes")
@@ -208,8 +207,9 @@ def _ascii_integer(text: Any) -> Any:
 
 
 def _query_time(text: Any) -> Any:
+    """Read a time; whatever lies before 1970 lies before everything stored, and may as well be 1970."""
     try:
-        return parse_time(text)
+        return max(parse_time(text), EPOCH)
     except InvalidTime as error:
         raise ValueError(str(error).removeprefix("expected ")) from None
 
@@ -224,6 +224,7 @@ WholeNumber = Annotated[int, BeforeValidator(_ascii_integer)]
 QueryTime = Annotated[datetime, BeforeValidator(_query_time)]
 QueryBoolean = Annotated[bool, BeforeValidator(_query_boolean)]
 QueryText = Annotated[str, Field(min_length=1, max_length=512)]
+Cursor = Annotated[str, Field(min_length=1, max_length=8192)]
 Limit = Annotated[WholeNumber, Field(ge=1, le=MAX_LIMIT)]
 
 
@@ -241,7 +242,7 @@ class ListQuery(Query):
     """What GET /vault/{purpose} takes."""
 
     limit: Limit = DEFAULT_LIMIT
-    cursor: QueryText | None = None
+    cursor: Cursor | None = None
     state: EntryState = EntryState.ACTIVE
     key_ref: QueryText | None = None
     owner_app: QueryText | None = None
@@ -253,7 +254,7 @@ class LogQueryBase(Query):
     """What both logs take."""
 
     limit: Limit | None = None
-    cursor: QueryText | None = None
+    cursor: Cursor | None = None
     order: Literal["asc", "desc"] = "desc"
     since: QueryTime | None = None
     until: QueryTime | None = None
@@ -306,6 +307,8 @@ def read_body(model: type[Model], value: Any) -> Model:
     if not isinstance(value, dict):
         raise ValidationFailed(errors=[FieldError("", "a JSON object")])
     check_text({name: member for name, member in value.items() if name != "encrypted_value"})
+    if isinstance(ciphertext := value.get("encrypted_value"), str):
+        check_value_text(ciphertext, "encrypted_value")
     try:
         return model.model_validate(value)
     except ValidationError as refused:

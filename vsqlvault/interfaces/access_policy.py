@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from typing import Protocol
 
 from vsqlvault.model.access import AccessRequest, Decision
@@ -27,8 +27,8 @@ class PolicyEvaluator(Protocol):
         """
         ...
 
-    async def evaluate(self, request: AccessRequest, policy: AccessPolicy) -> Decision:
-        """Return Allow or Deny.
+    def evaluate(self, request: AccessRequest, policy: AccessPolicy) -> Decision | Awaitable[Decision]:
+        """Return Allow or Deny; a plain ``def`` where that needs no waiting (it must not block), else ``async def``.
 
         It may be asked again for one operation when the entry or the policies changed meanwhile, so it must not count or
         consume anything. It has two seconds. An exception, a timeout or any other value denies the request (503

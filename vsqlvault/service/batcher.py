@@ -97,6 +97,8 @@ class Batcher(Generic[Item, Result]):
         self.counts.items += len(batch)
         try:
             results = await self._flush([item for item, _ in batch])
+            if len(results) != len(batch):  # what it did with which item, only it knows
+                raise OutcomeUnknown
         except Exception as error:  # noqa: BLE001 - it is handed to whoever waits
             await self._deliver_one_by_one(batch, error)
             return

@@ -32,7 +32,8 @@ class Decided:
         """Why not, where not: the evaluator's word, if it is one."""
         if not isinstance(self.decision, Deny):
             return None
-        return self.decision.reason if _REASON.fullmatch(self.decision.reason) else "denied"
+        reason = self.decision.reason
+        return reason if isinstance(reason, str) and _REASON.fullmatch(reason) else "denied"
 
 
 class Decisions:
@@ -56,9 +57,18 @@ class Decisions:
             log.error("no plugin offers the evaluator", extra={"policy": policy.name, "evaluator": policy.evaluator})
             return Decided(Deny(PluginFailed.reason), policy.name, policy.version, failed=True)
         try:
-            decision = await call_plugin(
-                evaluator, evaluator.evaluate(request, policy), (Allow, Deny), self._timeout_seconds
+            decision: Decision = await call_plugin(
+                evaluator, lambda: evaluator.evaluate(request, policy), (Allow, Deny), self._timeout_seconds
             )
         except PluginFailed:
             return Decided(Deny(PluginFailed.reason), policy.name, policy.version, failed=True)
+        if not _is_sound(decision):
+            log.error("policy evaluator gave an unusable decision", extra={"policy": policy.name})
+            return Decided(Deny(PluginFailed.reason), policy.name, policy.version, failed=True)
         return Decided(decision, policy.name, policy.version)
+
+
+def _is_sound(decision: Decision) -> bool:
+    """Whether what the decision grants can be kept: a plugin can put anything into it."""
+    limit = decision.max_retrievals if isinstance(decision, Allow) else None
+    return limit is None or (type(limit) is int and limit >= 0)

@@ -13,6 +13,7 @@ from vsqlvault.errors import (
     EntryNotFound,
     EntryPurged,
     ExpiresInPast,
+    FieldError,
     IdRetired,
     KeyRefWithoutValue,
     NoRetentionPolicy,
@@ -399,6 +400,7 @@ def _same(present: Entry, wish: StoreWish) -> bool:
     """Whether the wish asks for what is there already. A wish without ``expires_at`` asks for no other one."""
     return (
         _same_value(present, wish)
+        and present.encoding is wish.encoding
         and present.algorithm_hint == wish.algorithm_hint
         and present.key_ref == wish.key_ref
         and present.metadata == wish.metadata
@@ -408,11 +410,7 @@ def _same(present: Entry, wish: StoreWish) -> bool:
 
 
 def _same_value(present: Entry, wish: StoreWish) -> bool:
-    return (
-        present.value_size == len(wish.value)
-        and present.encoding is wish.encoding
-        and present.value_sha256 == wish.value_sha256
-    )
+    return present.value_size == len(wish.value) and present.value_sha256 == wish.value_sha256
 
 
 def _entry_to_be(
@@ -453,7 +451,8 @@ def _expiry(wished: datetime | None, created_at: datetime, retention: RetentionP
     if wished is None:
         return min(now + timedelta(days=retention.default_ttl_days or retention.max_retention_days), ceiling)
     if wished <= now:
-        raise ExpiresInPast
+        raise ExpiresInPast(errors=[FieldError("expires_at", "a time in the future")])
     if wished > ceiling:
-        raise RetentionExceeded(f"at most {retention.max_retention_days} days after the entry was created")
+        expected = f"at most {retention.max_retention_days} days after the entry was created"
+        raise RetentionExceeded(errors=[FieldError("expires_at", expected)])
     return wished

@@ -3,36 +3,94 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from vsqlvault.errors import PluginFailed
+from vsqlvault.errors import PluginFailed, VaultError
 
 log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
+_running: set[asyncio.Task[Any]] = set()
+
+
+@dataclass(frozen=True, slots=True)
+class _Raised:
+    error: BaseException
 
 
 async def call_plugin(
-    plugin: object, coroutine: Coroutine[Any, Any, Answer], expected: type | tuple[type, ...], timeout_seconds: float
-) -> Answer:
-    """Return the plugin's answer, if it comes in time and is of an expected type.
+    plugin: object,
+    call: Callable[[], object],
+    expected: type | tuple[type, ...],
+    timeout_seconds: float,
+) -> Any:
+    """Return what ``call()`` returns or, where that is awaitable, what it comes to in time.
+
+    An awaitable runs in a task of its own, which is left behind when it does not heed its cancellation.
 
     Raises:
-        PluginFailed: it raised (``sys.exit`` and a cancellation of its own included), was late, or answered otherwise.
-            The log names the plugin object and the kind of error, never its text.
+        PluginFailed: it raised (``sys.exit`` and a cancellation of its own included), was late, or answered with another
+            type. The log names the plugin and the kind of error, never its text.
     """
     name = getattr(plugin, "name", type(plugin).__name__)
     try:
-        async with asyncio.timeout(timeout_seconds):
-            answer = await coroutine
-    except BaseException as error:
-        task = asyncio.current_task()
-        if isinstance(error, KeyboardInterrupt) or (task is not None and task.cancelling()):
-            raise
-        log.error("plugin failed", extra={"plugin": name, "error": type(error).__name__})  # noqa: TRY400
-        raise PluginFailed from error
+        given = call()
+        answer = await _within(given, timeout_seconds) if inspect.isawaitable(given) else given
+    except (KeyboardInterrupt, asyncio.CancelledError):  # ours: what a plugin raises in its task comes wrapped
+        raise
+    except BaseException as error:  # noqa: BLE001
+        cause = error.__cause__ if isinstance(error, _FailedInTask) and error.__cause__ else error
+        log.error("plugin failed", extra={"plugin": name, "error": type(cause).__name__})  # noqa: TRY400
+        raise PluginFailed from cause
     if not isinstance(answer, expected):
         log.error("plugin gave an unusable answer", extra={"plugin": name, "error": type(answer).__name__})
         raise PluginFailed
     return answer
+
+
+def check_with_plugin(plugin: object, check: Callable[[], object]) -> None:
+    """Let a plugin look at something: only a VaultError of its own passes through.
+
+    Raises:
+        PluginFailed: it raised anything else.
+    """
+    try:
+        check()
+    except (VaultError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        name = getattr(plugin, "name", type(plugin).__name__)
+        log.error("plugin failed", extra={"plugin": name, "error": type(error).__name__})  # noqa: TRY400
+        raise PluginFailed from error
+
+
+class _FailedInTask(Exception):
+    """A plugin's task raised its cause."""
+
+
+async def _within(awaitable: Awaitable[Answer], timeout_seconds: float) -> Answer:
+    task = asyncio.ensure_future(_contained(awaitable))
+    _running.add(task)
+    task.add_done_callback(_running.discard)
+    try:
+        done, _ = await asyncio.wait({task}, timeout=timeout_seconds)
+    finally:
+        if not task.done():
+            task.cancel()
+    if not done:
+        raise TimeoutError
+    outcome = task.result()
+    if isinstance(outcome, _Raised):
+        raise _FailedInTask from outcome.error
+    return outcome
+
+
+async def _contained(awaitable: Awaitable[Answer]) -> Answer | _Raised:
+    """Await, and give back whatever is raised as a value: SystemExit in a task would end the event loop."""
+    try:
+        return await awaitable
+    except BaseException as error:  # noqa: BLE001
+        return _Raised(error)

@@ -34,6 +34,7 @@ from vsqlvault.model.times import format_time
 from vsqlvault.service.audit import CREATED, OK, Auditor, Trace
 from vsqlvault.service.commit_queue import CommitQueue
 from vsqlvault.service.decisions import Decisions
+from vsqlvault.service.plugin_calls import check_with_plugin
 from vsqlvault.service.purges import Purges
 from vsqlvault.service.rulebooks import Rulebooks
 
@@ -158,7 +159,7 @@ class Policies:
         evaluator = self._decisions.evaluator(policy.evaluator)
         if evaluator is None:
             raise ValidationFailed(errors=[FieldError("evaluator", "an evaluator that a loaded plugin offers")])
-        evaluator.check(policy)
+        check_with_plugin(evaluator, lambda: evaluator.check(policy))
 
     def _next_version(self, book: Rulebook, name: str) -> int:
         return book.access_versions.get(name, 0) + 1

@@ -62,8 +62,11 @@ class Purges:
             log.error("no plugin offers the purge method", extra={"purge_method": policy.purge_method})
             raise PluginFailed
         plan = await call_plugin(
-            method, method.plan(PurgeRequest(entry, reason, policy)), PurgePlan, self._timeout_seconds
+            method, lambda: method.plan(PurgeRequest(entry, reason, policy)), PurgePlan, self._timeout_seconds
         )
+        if not isinstance(plan.reason, PurgeReason):
+            log.error("purge method gave no reason", extra={"purge_method": method.name})
+            raise PluginFailed
         change = _change(method, plan, entry, value, now)
         record = await self._record(call, entry, value, plan.reason, policy, now, method.name)
         return PreparedPurge(change, record)

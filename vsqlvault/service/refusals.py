@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from vsqlvault.errors import CredentialRefused, VaultError
@@ -36,6 +37,7 @@ class Refusals:
         self._clock = clock
         self._held: dict[Source, _Held] = {}
         self._flusher: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
 
     async def record(self, error: VaultError, request_id: str, client_address: str | None) -> None:
         """Put the refusal on record: committed on return if it is its source's first in a second, else counted.
@@ -67,7 +69,8 @@ class Refusals:
         try:
             await self._queue.record(record)
         except VaultError:
-            self._held.pop(source, None)
+            if not self._held[source].count:  # whoever was counted meanwhile was answered, and is still owed a row
+                del self._held[source]
             raise
 
     async def flush(self) -> None:
@@ -85,9 +88,9 @@ class Refusals:
 
     async def close(self) -> None:
         """Commit what is still counted, and stop."""
+        self._closing.set()
         if self._flusher:
-            self._flusher.cancel()
-            await asyncio.gather(self._flusher, return_exceptions=True)
+            await self._flusher
         await self.flush()
 
     def _start_flusher(self) -> None:
@@ -95,6 +98,7 @@ class Refusals:
             self._flusher = asyncio.get_running_loop().create_task(self._flush_while_held())
 
     async def _flush_while_held(self) -> None:
-        while self._held:
-            await asyncio.sleep(INTERVAL_SECONDS)
+        while self._held and not self._closing.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), INTERVAL_SECONDS)
             await self.flush()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -73,6 +74,8 @@ class Report:
 
 async def _written(section: ReportSection, context: ReportContext) -> Any:
     try:
-        return await call_plugin(section, section.write(context), dict, SECTION_SECONDS)
-    except PluginFailed:
+        written = dict(await call_plugin(section, lambda: section.write(context), Mapping, SECTION_SECONDS))
+        json.dumps(written, allow_nan=False)
+    except (PluginFailed, TypeError, ValueError, RecursionError):
         return {"failed": True}
+    return written

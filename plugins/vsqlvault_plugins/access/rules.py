@@ -51,7 +51,7 @@ class RulesEvaluator:
         if policy.parameters != "{}":
             raise ValidationFailed(errors=[FieldError("parameters", "nothing: the evaluator rules takes none")])
 
-    async def evaluate(self, request: AccessRequest, policy: AccessPolicy) -> Decision:
+    def evaluate(self, request: AccessRequest, policy: AccessPolicy) -> Decision:
         """Answer by the rule for the action asked."""
         return policy.decide_by_rules(request)
 

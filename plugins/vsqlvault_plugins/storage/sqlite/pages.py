@@ -155,11 +155,15 @@ def _purpose_census(connection: sqlite3.Connection, purpose: str, as_of: datetim
             "ceiling_soon": to_micros(ceiling + THIRTY_DAYS),
         },
     ).fetchall()
+    key_refs: dict[str, int] = {}
+    for row in found:
+        if row[1]:
+            key_refs[row[0] or UNSPECIFIED] = key_refs.get(row[0] or UNSPECIFIED, 0) + row[1]
     return PurposeCensus(
         active=sum(row[1] for row in found),
         expired_pending_purge=sum(row[2] for row in found),
         expiring_next_30_days=sum(row[3] for row in found),
-        key_refs={row[0] or UNSPECIFIED: row[1] for row in found if row[1]},
+        key_refs=key_refs,
     )
 
 

@@ -53,6 +53,8 @@ class _Connection(aiosqlite.Connection):
             answer: Answer = await self._execute(function, self._conn, *arguments)  # type: ignore[no-untyped-call]
         except sqlite3.Error as error:
             raise _translated(error) from error
+        except (OverflowError, UnicodeError) as error:  # a number or a text that no column can hold
+            raise AuditUnavailable from error
         except ValueError as error:
             if self._connection is None or not self._running:
                 raise StorageUnavailable("the storage is closed") from error
