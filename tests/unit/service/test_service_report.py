@@ -1,0 +1,180 @@
+"""The report: every section by itself, of one instant, with a row."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from vsqlvault.errors import InvalidQuery, RoleRequired
+from vsqlvault.model.audit import Operation
+from vsqlvault.model.principal import Role
+from vsqlvault.model.times import format_time
+from vsqlvault.service import report as report_module
+from vsqlvault.testing import a_call
+
+DAY = timedelta(days=1)
+
+
+class Section:
+    """A section that does as a test says."""
+
+    name = "extra"
+
+    def __init__(self, answer: Callable[[], Any]) -> None:
+        self.answer = answer
+
+    async def write(self, context: Any) -> Any:
+        self.context = context
+        return await self.answer()
+
+
+class Plain(Section):
+    def write(self, context: Any) -> Any:
+        return self.answer()
+
+
+def returning(value: Any) -> Callable[[], Any]:
+    async def answer() -> Any:
+        return value
+
+    return answer
+
+
+def failing(error: BaseException) -> Callable[[], Any]:
+    async def answer() -> Any:
+        raise error
+
+    return answer
+
+
+async def hanging() -> Any:
+    await asyncio.sleep(3600)
+
+
+def raising() -> Any:
+    raise RuntimeError
+
+
+BROKEN: dict[str, Section] = {
+    "raises": Section(failing(RuntimeError("secret words"))),
+    "exits": Section(failing(SystemExit(0))),
+    "is cancelled": Section(failing(asyncio.CancelledError())),
+    "hangs": Section(hanging),
+    "returns None": Section(returning(None)),
+    "returns a list": Section(returning([])),
+    "returns what is not JSON": Section(returning({"x": object()})),
+    "returns NaN": Section(returning({"x": float("nan")})),
+    "returns bytes": Section(returning({"x": b"y"})),
+    "is a plain function": Plain(lambda: {"x": 1}),
+    "is a plain function that raises": Plain(raising),
+}
+
+
+@pytest.mark.parametrize("section", BROKEN.values(), ids=BROKEN)
+async def test_a_section_that_fails_is_marked_and_the_rest_is_served(
+    install, offering, open_scene, monkeypatch, section
+) -> None:
+    monkeypatch.setattr(report_module, "SECTION_SECONDS", 0.05)
+    install(extra=offering("vault_report_sections", section))
+    scene = await open_scene()
+    report = await scene.vault.report.write(scene.admin)
+    assert report["extra"] == {"failed": True}
+    assert report["summary"]["active_entries"] == 0
+    assert json.loads(json.dumps(report)) == report
+    assert (await scene.last_row()).operation is Operation.READ_REPORT
+
+
+async def test_a_section_of_a_plugin_is_a_member(install, offering, open_scene) -> None:
+    section = Section(returning({"x": [1, None, "y"]}))
+    install(extra=offering("vault_report_sections", section))
+    scene = await open_scene()
+    report = await scene.vault.report.write(scene.admin)
+    assert report["extra"] == {"x": [1, None, "y"]}
+    assert next(iter(report)) == "as_of"
+    assert set(section.context.retention_policies) == {"card"}
+    assert "owner-only" in section.context.access_policies
+
+
+async def test_the_members_asked_for_are_there_with_their_numbers(scene) -> None:
+    await scene.store("live", key_ref="k1")
+    await scene.store("ends-soon", key_ref="k2", expires_at=scene.clock.at + DAY * 20)
+    await scene.store("expired", expires_at=scene.clock.at + DAY)
+    await scene.store("purged")
+    await scene.store("odd", access_policy="nowhere", key_ref="k1")
+    await scene.purge("purged")
+    scene.clock.advance(days=2)
+    report = await scene.vault.report.write(scene.admin)
+    assert report == {
+        "as_of": format_time(scene.clock.at),
+        "summary": {
+            "total_entries": 5,
+            "active_entries": 3,
+            "expired_pending_purge": 1,
+            "purged_last_30_days": 1,
+        },
+        "by_purpose": {
+            "card": {
+                "active": 3,
+                "retention_policy": "365 days max, 90 day default TTL",
+                "entries_expiring_next_30_days": 1,
+                "key_refs": {"k1": 2, "k2": 1},
+            }
+        },
+        "purge_compliance": {
+            "purge_sweep_last_run": None,
+            "entries_purged_last_sweep": 0,
+            "purge_proof_available": True,
+        },
+        "undefined_access_policies": {"nowhere": 1},
+    }
+
+
+async def test_the_last_sweep_is_told(scene) -> None:
+    await scene.store(expires_at=scene.clock.at + DAY)
+    scene.clock.advance(days=1)
+    await scene.vault.sweeper.sweep(scene.admin)
+    compliance = (await scene.vault.report.write(scene.admin))["purge_compliance"]
+    assert compliance["purge_sweep_last_run"] == format_time(scene.clock.at)
+    assert compliance["entries_purged_last_sweep"] == 1
+
+
+async def test_an_instant_of_the_past_decides_what_counts(scene) -> None:
+    start = scene.clock.at
+    await scene.store("first", expires_at=start + DAY * 2)
+    scene.clock.advance(days=1)
+    await scene.store("second")
+    scene.clock.advance(days=5)
+    report = await scene.vault.report.write(scene.admin, start + DAY / 2)
+    assert report["as_of"] == format_time(start + DAY / 2)
+    assert (report["summary"]["active_entries"], report["summary"]["expired_pending_purge"]) == (1, 0)
+
+
+async def test_an_instant_of_the_future_is_refused(scene) -> None:
+    with pytest.raises(InvalidQuery):
+        await scene.vault.report.write(scene.admin, scene.clock.at + timedelta(microseconds=1))
+    await scene.vault.report.write(scene.admin, scene.clock.at)
+
+
+@pytest.mark.parametrize("role", Role)
+async def test_admins_and_auditors_read_it(scene, role) -> None:
+    await scene.vault.report.write(a_call("reader", role))
+    row = await scene.last_row()
+    assert (row.operation, row.app, row.status) == (Operation.READ_REPORT, "reader", 200)
+
+
+async def test_nobody_else_reads_it(scene) -> None:
+    with pytest.raises(RoleRequired):
+        await scene.vault.report.write(scene.owner)
+    assert (await scene.last_row()).reason == "role"
+
+
+async def test_writing_the_report_reads_no_value(scene) -> None:
+    await scene.store()
+    scene.storage.arm()
+    await scene.vault.report.write(scene.admin)
+    assert set(scene.storage.calls) <= {"read", "census", "last_sweep", "commit", "rulebook"}
