@@ -55,20 +55,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--config", type=Path, default=argparse.SUPPRESS, metavar="FILE", help="settings in TOML")
     parser = argparse.ArgumentParser(
         prog="vsql-vault",
         description="Governed storage for data that was encrypted elsewhere.",
-        parents=[shared],
     )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="settings in TOML")
     parser.add_argument("--version", action="version", version=f"vsql-vault {__version__}")
     parser.add_argument("--dev", action="store_true", help="serve an SQLite file here, with a new key; loopback only")
-    parser.set_defaults(run=_serve, config=None, dev=False)
+    parser.set_defaults(run=_serve, dev=False)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
     def add(name: str, run: Callable[[argparse.Namespace], Any], text: str) -> argparse.ArgumentParser:
-        command = commands.add_parser(name, help=text, description=text, parents=[shared])
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("--config", type=Path, default=argparse.SUPPRESS, metavar="FILE", help="settings in TOML")
         command.set_defaults(run=run)
         return command
 

@@ -211,6 +211,8 @@ def with_plugin_settings(settings: Settings, models: Iterable[tuple[str, type[Ba
             checked[name] = model.model_validate(tables.pop(name, {}))
         except ValidationError as refused:
             raise SettingsInvalid(_sentence(refused, f"plugins.{name}", separator=".")) from None
+    for blocked in settings.blocked_plugins:
+        tables.pop(blocked, None)
     if tables:
         raise SettingsInvalid(f"plugins.{min(tables)}: expected a plugin that takes settings, found no such plugin")
     return settings.model_copy(update={"plugins": checked})
@@ -235,6 +237,9 @@ def _lay_over(tree: dict[str, Any], name: str, text: str) -> None:
     target = tree.setdefault(section, {})
     if not isinstance(target, dict):
         raise SettingsInvalid(f"{section}: expected a table, found {_kind(target)}")
+    if section == "plugins" and "__" in key:  # VSQL_VAULT_PLUGINS__PURGE_JOURNAL__PATH is [plugins.purge-journal] path
+        table, _, key = key.partition("__")
+        target = target.setdefault(table.replace("_", "-"), {})
     target[key] = _environment_value(model.annotation, key, text)
 
 

@@ -26,13 +26,13 @@ class VaultError(Exception):
     status: ClassVar[int] = 503
     reason: ClassVar[str] = "vault_error"
     retry_after_seconds: ClassVar[int | None] = None
-    recorded: bool
-    """Whether this error has its audit row."""
+    recorded_for: str | None
+    """The request whose audit row tells of this error; an error object may be raised for more than one."""
 
     def __init__(self, detail: str | None = None, *, errors: Sequence[FieldError] = ()) -> None:
         self.detail = detail
         self.errors = tuple(errors)
-        self.recorded = False
+        self.recorded_for = None
         super().__init__(detail or self.title())
 
     @classmethod

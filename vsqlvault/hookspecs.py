@@ -6,7 +6,7 @@ directly. A plugin is a module, or an object, under the entry-point group ``vsql
     [project.entry-points."vsqlvault.plugins"]
     my-plugin = "my_package.my_module"
 
-Implement a hook with the marker ``hookimpl``, and take only the arguments you need.
+Implement a hook with the marker ``hookimpl``. Of the arguments of an offering hook or a lifecycle hook take those you need.
 """
 
 from __future__ import annotations
@@ -160,14 +160,15 @@ def vault_report_sections(settings: Settings) -> Iterable[ReportSection]:  # typ
 
 
 @hookspec
-async def vault_startup(storage: Mapping[str, Any]) -> None:
+async def vault_startup(settings: Settings, storage: Mapping[str, Any]) -> None:
     """Begin: the storage is open and the schema is there, nothing is served yet. ``storage`` describes it.
 
-    Plugins start in the order in which they were loaded. An exception stops the start-up. Must be ``async def``.
+    Plugins start in the order in which they were loaded. An exception stops the start-up; the sentence of a
+    ``StartUpRefused`` is shown. Must be ``async def``.
 
     Example:
         @hookimpl
-        async def vault_startup(storage):
+        async def vault_startup(settings, storage):
             print("on", storage["product"])
     """
 
@@ -175,6 +176,8 @@ async def vault_startup(storage: Mapping[str, Any]) -> None:
 @hookspec
 async def vault_shutdown() -> None:
     """End: nothing is served any more, the storage is still open. Reverse order of start-up. Must be ``async def``.
+
+    It is not called for a plugin whose own ``vault_startup`` failed or was not reached.
 
     Example:
         @hookimpl

@@ -11,12 +11,13 @@ import pluggy
 
 from vsqlvault import hookspecs
 from vsqlvault.config import Settings, with_plugin_settings
-from vsqlvault.errors import PluginClash, PluginUnusable
+from vsqlvault.errors import PluginClash, PluginUnusable, StartUpRefused
 from vsqlvault.hookspecs import ENTRY_POINT_GROUP, PROJECT
 from vsqlvault.service.vault import PluginOrigin
 
 OWN_DISTRIBUTION = "vsqlvault"
 _LIFECYCLE = ("vault_startup", "vault_shutdown")
+_OBSERVERS = ("vault_access_decided", "vault_entry_purged")
 Offer = TypeVar("Offer")
 
 
@@ -33,6 +34,7 @@ class Plugins:
         self._manager = pluggy.PluginManager(PROJECT)
         self._manager.add_hookspecs(hookspecs)
         self._origins: dict[str, PluginOrigin] = {}
+        self._started: set[str] = set()
         for entry_point in _chosen(settings):
             self._load(entry_point)
         self._check_hooks()
@@ -72,16 +74,26 @@ class Plugins:
 
     async def start(self, storage: Mapping[str, Any]) -> None:
         """Run ``vault_startup`` in the order of loading."""
+        offered = {"settings": self.settings, "storage": storage}
         for name, function, arguments in self._lifecycle("vault_startup"):
             try:
-                await function(**({"storage": storage} if "storage" in arguments else {}))
+                await function(**{argument: offered[argument] for argument in arguments})
+            except StartUpRefused as error:
+                raise PluginUnusable(f"{self._called(name)}: {error}") from error
             except Exception as error:
                 raise PluginUnusable(f"{self._called(name)}: vault_startup failed: {type(error).__name__}") from error
+            self._started.add(name)
 
     async def stop(self) -> list[str]:
-        """Run ``vault_shutdown`` in reverse order; return the plugins whose shutdown failed."""
+        """Run ``vault_shutdown`` in reverse order; return the plugins whose shutdown failed.
+
+        A plugin with a ``vault_startup`` that was not reached, or failed, is not shut down.
+        """
         failed = []
+        starters = {name for name, _, _ in self._lifecycle("vault_startup")}
         for name, function, _ in reversed(self._lifecycle("vault_shutdown")):
+            if name in starters - self._started:
+                continue
             try:
                 await function()
             except Exception:  # noqa: BLE001 - the others are to be stopped as well
@@ -116,6 +128,8 @@ class Plugins:
                 called = self._called(implementation.plugin_name)
                 if implementation.hookwrapper or implementation.wrapper:
                     raise PluginUnusable(f"{called}: {hook.name} must not be a hook wrapper")
+                if hook.name in _OBSERVERS and implementation.argnames != ("record",):
+                    raise PluginUnusable(f"{called}: {hook.name} must take record")
                 is_async = inspect.iscoroutinefunction(implementation.function)
                 if is_async != (hook.name in _LIFECYCLE):
                     expected = "async def" if hook.name in _LIFECYCLE else "a plain def"
@@ -134,10 +148,11 @@ class Plugins:
             arguments = {"settings": settings} if "settings" in implementation.argnames else {}
             try:
                 offers = list(implementation.function(**arguments) or ())
-            except PluginUnusable:
+            except StartUpRefused:
                 raise
-            except (TypeError, AttributeError, LookupError, ImportError, OSError) as error:
-                raise PluginUnusable(f"{self._called(implementation.plugin_name)}: {hook} failed: {error}") from error
+            except Exception as error:
+                called = self._called(implementation.plugin_name)
+                raise PluginUnusable(f"{called}: {hook} failed: {type(error).__name__}: {error}") from error
             for offer in offers:
                 yield implementation.plugin_name, offer
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vsqlvault.config import Settings, load_settings
-from vsqlvault.errors import SettingsInvalid
+from vsqlvault.errors import PluginUnusable, SettingsInvalid
 from vsqlvault.interfaces.storage import Storage
 from vsqlvault.model.policy import AccessPolicy
 from vsqlvault.plugin_manager import Plugins
@@ -31,6 +31,7 @@ from vsqlvault.service.vault import Vault
 
 log = logging.getLogger(__name__)
 Record = TypeVar("Record")
+SWEEP_ENDS_SECONDS = 10.0
 
 
 @asynccontextmanager
@@ -49,8 +50,8 @@ async def open_vault(settings: Settings) -> AsyncIterator[Vault]:
         if status.before != status.after:
             log.info("schema migrated", extra={"from": status.before, "to": status.after})
         vault = _assemble(plugins, storage)
-        await plugins.start(storage.describe())
         stack.push_async_callback(_stop_plugins, plugins)
+        await plugins.start(storage.describe())
         stack.push_async_callback(_settle, vault)
         yield vault
 
@@ -64,6 +65,7 @@ async def sweeping(vault: Vault, interval_hours: float) -> AsyncIterator[None]:
     finally:
         vault.sweeper.stop()
         if task:
+            await asyncio.wait({task}, timeout=SWEEP_ENDS_SECONDS)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
@@ -140,7 +142,11 @@ def _assemble(plugins: Plugins, storage: Storage) -> Vault:
 def _built_in_policies(evaluators: dict[str, Any]) -> dict[str, AccessPolicy]:
     policies: dict[str, AccessPolicy] = {}
     for evaluator in evaluators.values():
-        for policy in evaluator.built_in_policies():
+        try:
+            brought = list(evaluator.built_in_policies())
+        except Exception as error:
+            raise PluginUnusable(f"policy evaluator {evaluator.name}: {type(error).__name__}: {error}") from error
+        for policy in brought:
             if policy.name in policies:
                 raise SettingsInvalid(f"two plugins bring a built-in access policy called {policy.name}: block one")
             policies[policy.name] = policy

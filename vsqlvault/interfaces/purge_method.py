@@ -20,7 +20,11 @@ class PurgeRequest:
 
 
 class PurgeMethod(Protocol):
-    """Says what happens to the bytes. The proof, the purge row and the commit are the core's; no method can skip them."""
+    """Says what happens to the bytes. The proof, the purge row and the commit are the core's; no method can skip them.
+
+    It is asked for DELETE and for the sweep. A version that a PUT takes the place of is overwritten without asking it; the
+    row of that has the method ``replace``.
+    """
 
     name: str
     """What retention policies write in ``purge_method``; unique among the plugins loaded."""

@@ -148,10 +148,10 @@ class Auditor:
         Raises:
             AuditUnavailable: it cannot be committed; this is then the answer, whatever it would have been.
         """
-        if error.recorded or isinstance(error, _LEAVES_NO_ROW):
+        if error.recorded_for == trace.call.request_id or isinstance(error, _LEAVES_NO_ROW):
             return
         await self._queue.record(trace.denied(error, self._clock.now(), detail))
-        error.recorded = True
+        error.recorded_for = trace.call.request_id
 
     async def shielded(self, work: Awaitable[Result]) -> Result:
         """Await ``work`` in a task of the vault's own: a caller that is cancelled does not cancel it."""

@@ -59,7 +59,7 @@ class CommitQueue:
             self._read_batch, flights=storage.flights, limit=max_batch, max_waiting=max_waiting
         )
         self.writes: Batcher[Write, WriteOutcome] = Batcher(
-            storage.commit, flights=storage.flights, limit=max_batch, max_waiting=max_waiting, choose=take_separable
+            self._commit_batch, flights=storage.flights, limit=max_batch, max_waiting=max_waiting, choose=take_separable
         )
 
     async def read(self, key: EntryKey | None = None, *, with_value: bool = False) -> Snapshot:
@@ -79,14 +79,11 @@ class CommitQueue:
             StorageFull: there is no room, and nothing of it was committed.
         """
         try:
-            outcome = await self.writes.submit(write)
+            return await self.writes.submit(write)
         except (OutcomeUnknown, StorageFull, AuditUnavailable):
             raise
         except Unavailable as error:
             raise AuditUnavailable from error
-        if isinstance(outcome, Committed):
-            self._tell(write)
-        return outcome
 
     async def record(self, *access: AccessRecord) -> None:
         """Commit rows that stand alone: nothing changed, or nothing was allowed to."""
@@ -100,6 +97,15 @@ class CommitQueue:
         snapshots = await self._storage.read(reads)
         self._clock.set(snapshots[0].now)
         return snapshots
+
+    async def _commit_batch(self, writes: Sequence[Write]) -> Sequence[WriteOutcome]:
+        """Commit, and tell the observers at once: whoever asked may be gone by now, what happened has happened."""
+        outcomes = await self._storage.commit(writes)
+        if self._observers or self._purge_observers:
+            for write, outcome in zip(writes, outcomes, strict=False):
+                if isinstance(outcome, Committed):
+                    self._tell(write)
+        return outcomes
 
     def _tell(self, write: Write) -> None:
         for observer in self._observers:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -86,7 +87,7 @@ class Sweeper:
         self._auditor = auditor
         self._batch = batch
         self._pause_seconds = pause_seconds
-        self._stopping = False
+        self._stopping = asyncio.Event()
 
     async def sweep(
         self, call: Call, *, dry_run: bool = False, trigger: str = "request", progress: Progress | None = None
@@ -112,9 +113,9 @@ class Sweeper:
         return await self._auditor.carry_out(trace, attempt)
 
     async def run_on_timer(self, interval_hours: float) -> None:
-        """Sweep whenever the last sweep, by whichever process, is ``interval_hours`` ago; for ever."""
+        """Sweep whenever the last sweep, by whichever process, is ``interval_hours`` ago, until ``stop``."""
         interval = timedelta(hours=interval_hours)
-        while True:
+        while not self._stopping.is_set():
             try:
                 last = await self._storage.last_sweep()
                 now = (await self._queue.read()).now
@@ -123,16 +124,20 @@ class Sweeper:
                     wait = interval
                 else:
                     wait = interval - (now - last.finished_at)
-                await asyncio.sleep(max(wait.total_seconds(), 1))
+                await self._rest(max(wait.total_seconds(), 1))
             except SweepRunning:
-                await asyncio.sleep(LEASE_SECONDS)
+                await self._rest(LEASE_SECONDS)
             except VaultError as error:
                 log.warning("sweep failed, and is tried again in a minute", extra={"error": error.slug})
-                await asyncio.sleep(LEASE_SECONDS)
+                await self._rest(LEASE_SECONDS)
+
+    async def _rest(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
 
     def stop(self) -> None:
-        """Let a running sweep end after the batch it is at."""
-        self._stopping = True
+        """Let a running sweep end after the batch it is at, and the timer with it."""
+        self._stopping.set()
 
     async def _count_only(self, trace: Trace, count: SweepCount) -> None:
         book = await self._rulebooks.at((await self._queue.read()).revision)
@@ -167,7 +172,7 @@ class Sweeper:
     async def _purge_purpose(self, call: Call, purpose: str, count: SweepCount, progress: Progress) -> None:
         """Purge page after page. What could not be purged, or changed while it was about to be, is left for the next run."""
         left: set[str] = set()
-        while not self._stopping:
+        while not self._stopping.is_set():
             snapshot = await self._queue.read()
             book = await self._rulebooks.at(snapshot.revision)
             policy = book.retention[purpose]

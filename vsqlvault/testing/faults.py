@@ -48,11 +48,13 @@ class FaultyStorage:
 
     def __getattr__(self, name: str) -> Any:
         """Return the inner storage's method, wrapped."""
-        method = getattr(self.inner, name)
-        return method if name in self._PASS or name.startswith("_") else self._wrapped(name, method)
+        if name in self._PASS or name.startswith("_"):
+            return getattr(self.inner, name)
+        return self._wrapped(name)
 
-    def _wrapped(self, name: str, method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    def _wrapped(self, name: str) -> Callable[..., Awaitable[Any]]:
         async def call(*arguments: Any) -> Any:
+            method = getattr(self.inner, name)
             if self._methods is not None and name not in self._methods:
                 return await method(*arguments)
             self.calls.append(name)
