@@ -27,7 +27,7 @@ from vsqlvault.service.vault import Vault
 from vsqlvault.testing import T0, FaultyStorage, a_call, a_retention_policy
 from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage
 
-TIME_LIMIT_SECONDS = 30
+TIME_LIMIT_SECONDS = 10
 
 
 @pytest.hookimpl(tryfirst=True)
