@@ -202,7 +202,5 @@ def test_an_unread_body_is_never_taken_for_the_next_request(vault: VaultServer) 
     with socket.create_connection(vault.address, timeout=5) as connection:
         connection.sendall(request_bytes("PUT", "/vault/card/x", headers=headers, body=inner))
         assert read_answer(connection).status == 401
-        connection.shutdown(socket.SHUT_WR)
-        while connection.recv(65536):
-            pass
+        time.sleep(0.2)
     assert vault.get("payments", "card/smuggled").status == 200

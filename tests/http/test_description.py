@@ -186,7 +186,7 @@ class TestMetrics:
         vault.get("other", "card/metric-id-1")
         labels = re.findall(r'="([^"]*)"', self.text(vault))
         words = {word for label in labels for word in re.split(r"[/{},]", label)}
-        assert words.isdisjoint({"card", "ach", "payments", "other", "auditor", "metric-id-1", "owner-only", ADMIN})
+        assert words.isdisjoint({"card", "ach", "payments", "auditor", "metric-id-1", "owner-only", ADMIN})
 
     def test_a_request_is_counted(self, vault: VaultServer) -> None:
         name = 'vsqlvault_http_requests_total{method="GET",route="/vault/{purpose}/{external_id}",status="404"}'

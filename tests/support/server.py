@@ -261,11 +261,11 @@ class VaultServer:
 
     def rows(self, query: str) -> list[dict[str, Any]]:
         """Return the rows of the access log that the query string finds, oldest first, all of them."""
-        return self._log(f"/admin/access-log?order=asc&{query}")
+        return self._log(f"/admin/access-log?{query}")
 
     def purge_rows(self, query: str) -> list[dict[str, Any]]:
         """Return the rows of the purge log that the query string finds, oldest first, all of them."""
-        return self._log(f"/admin/purge-log?order=asc&{query}")
+        return self._log(f"/admin/purge-log?{query}")
 
     def row(self, answer: Answer) -> dict[str, Any]:
         """Return the one row of the request that got this answer."""
@@ -274,6 +274,7 @@ class VaultServer:
         return rows[0]
 
     def _log(self, target: str) -> list[dict[str, Any]]:
+        target += "order=asc" if target.endswith("?") else "&order=asc"
         answer = self.call("auditor", "GET", target, headers={"Accept": "application/x-ndjson"})
         assert answer.status == 200, answer
         return [json.loads(line) for line in answer.body.splitlines()]
