@@ -12,7 +12,7 @@ from typing import Any
 from quart import Quart, Response, request
 from quart.wrappers import Body
 from werkzeug.datastructures import Headers
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from vsqlvault.config import Settings
 from vsqlvault.errors import (
@@ -234,11 +234,20 @@ def _body_reader(body: Body, gone: asyncio.Future[None], timeout_seconds: float)
 
 
 async def _collect(body: Body, limit: int) -> bytes:
+    """Read to the end, counting. Quart's versions differ in what they raise on the way, and in when."""
     collected = bytearray()
-    async for chunk in body:
-        collected += chunk
-        if len(collected) > limit:
-            raise PayloadTooLarge(f"a body has at most {limit} bytes")
+    too_large = PayloadTooLarge(f"a body has at most {limit} bytes")
+    try:
+        async for chunk in body:
+            collected += chunk
+            if len(collected) > limit:
+                raise too_large
+    except RequestEntityTooLarge:
+        raise too_large from None
+    except VaultError:
+        raise
+    except Exception as error:
+        raise ClientAborted from error
     return bytes(collected)
 
 
