@@ -128,6 +128,9 @@ class VaultServer:
                 found += line + "\n"
         return found
 
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "vsqlvault", "serve", "--config", str(self.directory / "vault.toml")]
+
     def start(self) -> VaultServer:
         """Serve, and return once the address is known."""
         assert self._process is None
@@ -136,7 +139,7 @@ class VaultServer:
         self._lines_seen = len(self.log_lines())
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "vsqlvault", "serve", "--config", str(self.directory / "vault.toml")],
+                self.command(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
