@@ -1,0 +1,137 @@
+"""The compliance report: the members that were asked for, and numbers that are true."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.support.checks import assert_problem
+from tests.support.fixtures import MARKER
+from tests.support.server import ADMIN, VaultServer
+
+SECONDS = 1.2
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VaultServer]:
+    """A vault with a history: 3 live entries, 2 expired, 1 purged, 1 swept, 1 version replaced."""
+    server = VaultServer(tmp_path_factory.mktemp("report"))
+    server.start()
+    try:
+        for purpose in ("card", "ach"):
+            server.retention(purpose)
+        at = (datetime.now(UTC) + timedelta(seconds=SECONDS)).isoformat()
+        days20 = (datetime.now(UTC) + timedelta(days=20)).isoformat()
+        server.stored("payments", "card/swept", MARKER, expires_at=at)
+        server.stored("payments", "card/live-1", MARKER, key_ref="card-key-v7")
+        server.stored("payments", "card/live-2", MARKER, key_ref="card-key-v7", expires_at=days20)
+        server.stored("payments", "card/live-3", MARKER, key_ref="card-key-v6", access_policy="not-yet")
+        server.put("payments", "card/live-3", "second", key_ref="card-key-v6", access_policy="not-yet")
+        server.stored("payments", "card/purged", MARKER)
+        server.delete("payments", "card/purged")
+        time.sleep(SECONDS)
+        assert server.call(ADMIN, "POST", "/admin/purge/sweep").json["purged"] == 1
+        at = (datetime.now(UTC) + timedelta(seconds=SECONDS)).isoformat()
+        for number in range(2):
+            server.stored("payments", f"card/pending-{number}", MARKER, expires_at=at)
+        time.sleep(SECONDS)
+        yield server
+    finally:
+        server.kill()
+
+
+@pytest.fixture(scope="module")
+def report(reported: VaultServer) -> Any:
+    return reported.call("auditor", "GET", "/compliance/report").json
+
+
+def test_the_summary_counts(report: Any) -> None:
+    summary = dict(report["summary"])
+    assert summary["active_entries"] == 3
+    assert summary["expired_pending_purge"] == 2
+
+
+def test_what_was_purged_lately_is_counted(reported: VaultServer, report: Any) -> None:
+    assert report["summary"]["purged_last_30_days"] in {2, len(reported.purge_rows(""))}
+
+
+def test_the_total_is_the_sum_as_in_the_report_that_was_asked_for(report: Any) -> None:
+    summary = report["summary"]
+    assert summary["total_entries"] == sum(
+        summary[name] for name in ("active_entries", "expired_pending_purge", "purged_last_30_days")
+    )
+
+
+def test_the_members_of_a_purpose_are_those_asked_for(report: Any) -> None:
+    assert report["by_purpose"]["card"] == {
+        "active": 3,
+        "retention_policy": "365 days max, 90 day default TTL",
+        "entries_expiring_next_30_days": 1,
+        "key_refs": {"card-key-v6": 1, "card-key-v7": 2},
+    }
+
+
+def test_a_purpose_without_entries_is_there(report: Any) -> None:
+    assert report["by_purpose"]["ach"]["active"] == 0
+
+
+def test_the_last_sweep_is_told(reported: VaultServer, report: Any) -> None:
+    compliance = report["purge_compliance"]
+    assert compliance["entries_purged_last_sweep"] == 1
+    assert compliance["purge_proof_available"] is True
+    swept = datetime.fromisoformat(compliance["purge_sweep_last_run"])
+    assert timedelta() < datetime.now(UTC) - swept < timedelta(minutes=2)
+
+
+def test_policies_that_are_not_defined_are_listed(report: Any) -> None:
+    assert report["undefined_access_policies"] == {"not-yet": 1}
+
+
+def test_a_dry_run_is_no_sweep(reported: VaultServer, report: Any) -> None:
+    reported.call(ADMIN, "POST", "/admin/purge/sweep?dry_run=true")
+    again = reported.call("auditor", "GET", "/compliance/report").json
+    assert again["purge_compliance"] == report["purge_compliance"]
+
+
+def test_as_of_fixes_the_instant(reported: VaultServer) -> None:
+    early = reported.rows("operation=store&external_id=live-1")[0]["at"]
+    report = reported.call("auditor", "GET", f"/compliance/report?as_of={early}").json
+    assert report["as_of"] == early
+    assert report["summary"]["expired_pending_purge"] == 0
+    assert report["by_purpose"]["card"]["active"] == 1
+
+
+def test_a_report_holds_no_blob_and_no_id(reported: VaultServer) -> None:
+    text = reported.call("auditor", "GET", "/compliance/report").body.decode()
+    assert MARKER not in text
+    assert "live-1" not in text
+
+
+def test_reading_it_is_on_record(reported: VaultServer) -> None:
+    row = reported.row(reported.call("auditor", "GET", "/compliance/report"))
+    assert (row["operation"], row["outcome"], row["app"]) == ("read-report", "granted", "auditor")
+
+
+def test_an_app_without_a_role_does_not_read_it(reported: VaultServer) -> None:
+    assert_problem(reported.call("payments", "GET", "/compliance/report"), 403, "role-required")
+
+
+@pytest.mark.parametrize("accept", ["text/html", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"])
+def test_a_browser_gets_the_page_that_is_printed(reported: VaultServer, accept: str) -> None:
+    answer = reported.call("auditor", "GET", "/compliance/report", headers={"Accept": accept})
+    assert (answer.header("content-type") or "").startswith("text/html")
+
+
+def test_the_command_writes_the_same_report(reported: VaultServer) -> None:
+    environment = {**os.environ, "VSQL_VAULT_API_KEY": reported.admin_key, "VSQL_VAULT_LOGGING__LEVEL": "error"}
+    command = [*reported.command()[:3], "report", "--config", str(reported.directory / "vault.toml")]
+    done = subprocess.run(command, capture_output=True, check=True, timeout=20, env=environment)
+    summary = json.loads(done.stdout)["summary"]
+    assert (summary["active_entries"], summary["expired_pending_purge"]) == (3, 2)
