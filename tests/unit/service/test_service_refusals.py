@@ -179,6 +179,38 @@ async def test_those_that_were_answered_while_the_first_row_failed_are_counted(r
     assert storage.counted == 10
 
 
+async def test_a_first_row_that_fails_after_the_next_flush_is_told_for_what_it_is(refusals, storage) -> None:
+    """A locked storage keeps a row waiting for longer than a source is remembered."""
+    storage.gate.clear()
+    first = asyncio.create_task(refuse(refusals))
+    await asyncio.sleep(0)
+    await refusals.flush()
+    storage.failing = True
+    storage.gate.set()
+    with pytest.raises(AuditUnavailable):
+        await first
+    storage.failing = False
+    await refusals.close()
+
+
+async def test_a_first_row_that_fails_late_takes_nothing_from_those_that_came_after(refusals, storage) -> None:
+    storage.gate.clear()
+    first = asyncio.create_task(refuse(refusals))
+    await asyncio.sleep(0)
+    await refusals.flush()
+    second = asyncio.create_task(refuse(refusals))
+    await asyncio.sleep(0)
+    answered = [asyncio.create_task(refuse(refusals)) for _ in range(5)]
+    await asyncio.gather(*answered)
+    storage.failing = True
+    storage.gate.set()
+    results = await asyncio.gather(first, second, return_exceptions=True)
+    storage.failing = False
+    await refusals.close()
+    assert [type(result) for result in results] == [AuditUnavailable] * 2
+    assert storage.counted == 5
+
+
 async def test_closing_in_the_middle_of_a_commit_that_fails_loses_nothing(storage, monkeypatch) -> None:
     monkeypatch.setattr(refusals_module, "INTERVAL_SECONDS", 0.01)
     clock = StorageClock()
