@@ -17,7 +17,7 @@ from vsqlvault.model.entry import PURPOSE
 
 ENVIRONMENT_PREFIX = "VSQL_VAULT_"
 _APP = r"^[A-Za-z0-9][A-Za-z0-9._:@/-]{0,127}$"
-_SECRET_FIELDS = re.compile(r"key_sha256|key_env|secret|password|database_url")
+_SECRET_FIELDS = re.compile(r"api_keys(?:\.\d+)?$|key_sha256|key_env|secret|password|database_url")
 _LISTEN = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:]+)\]|(?P<host>[^\s:\[\]]+)):(?P<port>\d{1,5})")
 
 App = Annotated[str, Field(pattern=_APP)]
@@ -262,7 +262,8 @@ def _sentence(refused: ValidationError, source: str, separator: str = ": ") -> s
     if first["type"] == "missing":
         return f"{source}{separator}{where}: expected a value, found none"
     expected = _expected(first["type"], first["msg"])
-    found = "a value that is not shown" if _SECRET_FIELDS.search(where) else _shown(first["input"])
+    is_hidden = _SECRET_FIELDS.search(where) and not isinstance(first["input"], (dict, list))
+    found = "a value that is not shown" if is_hidden else _shown(first["input"])
     return f"{source}{separator}{where}: expected {expected}, found {found}"
 
 

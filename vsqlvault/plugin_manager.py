@@ -56,7 +56,7 @@ class Plugins:
         """
         found: dict[str, tuple[Any, str]] = {}
         for plugin_name, offer in self._offered(hook):
-            for name in names(offer) if names else (getattr(offer, "name", None),):
+            for name in _names(offer, names):
                 if not isinstance(name, str) or not name:
                     raise PluginUnusable(f"{self._called(plugin_name)}: {hook} offered a {kind} without a name")
                 if name in found:
@@ -150,7 +150,7 @@ class Plugins:
                 offers = list(implementation.function(**arguments) or ())
             except StartUpRefused:
                 raise
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 called = self._called(implementation.plugin_name)
                 raise PluginUnusable(f"{called}: {hook} failed: {type(error).__name__}: {error}") from error
             for offer in offers:
@@ -167,6 +167,14 @@ class Plugins:
     def _called(self, name: str) -> str:
         origin = self._origins.get(name)
         return f"{name} ({origin.distribution} {origin.version})" if origin else name
+
+
+def _names(offer: Any, names: Callable[[Any], Iterable[str]] | None) -> Iterable[Any]:
+    """Return the names an offer claims; (None,) where it has nothing to claim by."""
+    try:
+        return tuple(names(offer)) if names else (offer.name,)
+    except (AttributeError, TypeError):
+        return (None,)
 
 
 def _chosen(settings: Settings) -> list[EntryPoint]:

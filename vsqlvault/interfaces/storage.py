@@ -235,15 +235,16 @@ class ExpiredQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogQuery:
-    """A page of a log, newest first unless ``oldest_first``, after the row at ``after``.
+    """A page of a log in the order of its commits, newest first unless ``oldest_first``, after the position ``after``.
 
-    ``since`` is inclusive, ``until`` exclusive. ``equals`` maps column names of the log to the value asked for.
+    Times do not order a log: a row's time is that of its decision, and of two requests the one decided first may be
+    committed last. ``since`` is inclusive, ``until`` exclusive. ``equals`` maps column names of the log to the value asked for.
     """
 
     limit: int
     since: datetime | None = None
     until: datetime | None = None
-    after: tuple[datetime, int] | None = None
+    after: int | None = None
     oldest_first: bool = False
     equals: Mapping[str, str | int] = field(default_factory=dict)
 
@@ -259,7 +260,7 @@ PURGE_LOG_FILTERS: tuple[str, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class LogRow(Generic[Record]):
-    """One row of a log, and where it stands: a number that only a cursor uses."""
+    """One row of a log, and where it stands: a number that grows with the order of commits, and that only a cursor uses."""
 
     position: int
     record: Record

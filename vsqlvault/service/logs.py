@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import TypeVar
 
 from vsqlvault.interfaces.storage import LogQuery, LogRow, Storage
@@ -84,13 +83,8 @@ async def _records(query: LogQuery, limit: int | None, pager: Pager[Record]) -> 
             yield row.record
         if len(rows) < size:
             return
-        query = replace(query, after=(instant(rows[-1].record), rows[-1].position))
+        query = replace(query, after=rows[-1].position)
         left = None if left is None else left - size
-
-
-def instant(record: AccessRecord | PurgeRecord) -> datetime:
-    """Return the time by which the record's log is ordered."""
-    return record.at if isinstance(record, AccessRecord) else record.purged_at
 
 
 def _described(query: LogQuery) -> str | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from datetime import datetime
 from typing import Any
 
 from vsqlvault.errors import InvalidQuery, NotAcceptable, RoleRequired
@@ -15,8 +14,6 @@ from vsqlvault.http.views import ACCESS_COLUMNS, PURGE_COLUMNS, access_row, purg
 from vsqlvault.http.wire import DEFAULT_LIMIT, AccessLogQuery, LogQueryBase, PurgeLogQuery, dump_json, read_query
 from vsqlvault.interfaces.storage import ACCESS_LOG_FILTERS, PURGE_LOG_FILTERS, LogQuery, LogRow
 from vsqlvault.model.audit import Operation as Audited
-from vsqlvault.model.times import from_micros, to_micros
-from vsqlvault.service.logs import instant
 
 JSON, NDJSON, CSV = "application/json", "application/x-ndjson", "text/csv"
 _PIECE = 64
@@ -55,7 +52,7 @@ def _asked(
         limit=asked.limit or DEFAULT_LIMIT,
         since=asked.since,
         until=asked.until,
-        after=(from_micros(after[0]), after[1]) if after else None,
+        after=after[0] if after else None,
         oldest_first=asked.order == "asc",
         equals={name: value for name in filters if (value := getattr(asked, name)) is not None},
     )
@@ -75,8 +72,7 @@ def _page(
 ) -> Reply:
     cursor = None
     if len(rows) == query.limit:
-        at: datetime = instant(rows[-1].record)
-        place = [to_micros(at), rows[-1].position]
+        place = [rows[-1].position]
         cursor = exchange.cursors.seal(exchange.call.principal.app, exchange.request.raw_path.decode(), members, place)
     return Reply(200, dump_json({"rows": [shown(row.record) for row in rows], "next_cursor": cursor}))
 

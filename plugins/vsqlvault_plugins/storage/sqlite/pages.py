@@ -121,9 +121,9 @@ def _log_page(
         filters.append(QUERIES["log_where_equal"].format(column=column))
         parameters[column] = wanted
     if query.after is not None:
-        filters.append(QUERIES[f"log_after_{direction}"].format(time=time))
-        parameters |= {"after_time": to_micros(query.after[0]), "after_position": query.after[1]}
-    sql = QUERIES[name].format(filters="\n".join(filters), order=QUERIES[f"log_order_{direction}"].format(time=time))
+        filters.append(QUERIES[f"log_after_{direction}"])
+        parameters["after"] = query.after
+    sql = QUERIES[name].format(filters="\n".join(filters), order=QUERIES[f"log_order_{direction}"])
     return connection.execute(sql, parameters).fetchall()
 
 

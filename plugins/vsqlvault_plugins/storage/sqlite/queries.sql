@@ -19,6 +19,9 @@ PRAGMA secure_delete = ON
 -- Milliseconds to wait for another process that writes.
 PRAGMA busy_timeout = 5000
 
+-- name: pragma_no_timeout
+PRAGMA busy_timeout = 0
+
 -- name: pragma_trusted_schema
 PRAGMA trusted_schema = OFF
 
@@ -45,6 +48,10 @@ COMMIT
 
 -- name: rollback
 ROLLBACK
+
+-- name: truncate_log
+-- Its first column says whether a reader was in the way.
+PRAGMA wal_checkpoint(TRUNCATE)
 
 -- name: revision
 SELECT revision FROM rulebook
@@ -193,16 +200,16 @@ AND {time} < :until
 AND {column} = :{column}
 
 -- name: log_after_newest_first
-AND ({time}, position) < (:after_time, :after_position)
+AND position < :after
 
 -- name: log_after_oldest_first
-AND ({time}, position) > (:after_time, :after_position)
+AND position > :after
 
 -- name: log_order_newest_first
-{time} DESC, position DESC
+position DESC
 
 -- name: log_order_oldest_first
-{time}, position
+position
 
 -- name: census_of_purpose
 -- By key_ref: how many live, how many past their end, how many to end within thirty days. An index alone answers it.

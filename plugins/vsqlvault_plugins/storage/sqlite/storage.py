@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import sqlite3
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -31,10 +33,12 @@ from vsqlvault.model.entry import Entry
 from vsqlvault.model.purge import PurgeRecord, SweepRecord
 from vsqlvault.model.times import utc_now
 from vsqlvault_plugins.storage.sqlite import pages, schema
-from vsqlvault_plugins.storage.sqlite.transactions import QUERIES, commit_batch, read_batch
+from vsqlvault_plugins.storage.sqlite.transactions import QUERIES, commit_batch, read_batch, truncate_log
 
 Answer = TypeVar("Answer")
 SYNCHRONOUS_FULL = 2
+BUSY_SECONDS = 5.0
+TRUNCATE_AFTER_SECONDS = 1.0
 _PRAGMAS = (
     "pragma_busy_timeout", "pragma_journal_mode", "pragma_synchronous", "pragma_secure_delete", "pragma_trusted_schema",
 )  # fmt: skip
@@ -75,6 +79,7 @@ class SqliteStorage:
         self._reader = reader
         self._pager = pager
         self._clock = clock
+        self._truncating: asyncio.Task[None] | None = None
 
     @classmethod
     async def open(cls, path: Path, clock: Callable[[], datetime] = utc_now) -> SqliteStorage:
@@ -105,7 +110,20 @@ class SqliteStorage:
 
     async def commit(self, writes: Sequence[Write]) -> Sequence[WriteOutcome]:
         """See ``Storage.commit``."""
-        return await self._writer.run(commit_batch, writes)
+        outcomes = await self._writer.run(commit_batch, writes)
+        if any(write.purges for write in writes) and (self._truncating is None or self._truncating.done()):
+            self._truncating = asyncio.create_task(self._truncate_log())
+        return outcomes
+
+    async def _truncate_log(self) -> None:
+        """Empty the write-ahead log, in which purged bytes still stand, within seconds of a purge; readers may delay it."""
+        emptied = False
+        while not emptied:
+            await asyncio.sleep(TRUNCATE_AFTER_SECONDS)
+            try:
+                emptied = await self._writer.run(truncate_log)
+            except VaultError:
+                return
 
     async def rulebook(self) -> Rulebook:
         """See ``Storage.rulebook``."""
@@ -164,7 +182,10 @@ class SqliteStorage:
         }
 
     async def close(self) -> None:
-        """See ``Storage.close``."""
+        """See ``Storage.close``. Closing the last connection empties the write-ahead log, too."""
+        if self._truncating:
+            self._truncating.cancel()
+            await asyncio.gather(self._truncating, return_exceptions=True)
         for connection in (self._pager, self._reader, self._writer):
             await connection.close()
 
@@ -179,7 +200,7 @@ def _create_private(path: Path) -> None:
 def _set_up(connection: sqlite3.Connection, read_only: bool) -> None:
     """Set what durability and purging rest on, and read it back: builds and file systems may refuse silently."""
     for name in _PRAGMAS:
-        connection.execute(QUERIES[name]).fetchall()
+        _insist(connection, QUERIES[name])
     (mode,) = connection.execute(QUERIES["pragma_journal_mode"]).fetchone()
     (synchronous,) = connection.execute(QUERIES["read_synchronous"]).fetchone()
     (secure_delete,) = connection.execute(QUERIES["read_secure_delete"]).fetchone()
@@ -188,6 +209,20 @@ def _set_up(connection: sqlite3.Connection, read_only: bool) -> None:
         raise UnsafeStorage(f"SQLite must run with journal_mode=wal, synchronous=2, secure_delete=1, but has {found}")
     if read_only:
         connection.execute(QUERIES["pragma_query_only"])
+
+
+def _insist(connection: sqlite3.Connection, pragma: str) -> None:
+    """Run a pragma; changing the journal does not heed busy_timeout, so another process that does the same is waited for."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute(pragma).fetchall()
+        except sqlite3.OperationalError as error:
+            if not error.sqlite_errorname.startswith("SQLITE_BUSY") or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return
 
 
 def _translated(error: sqlite3.Error) -> VaultError:

@@ -85,6 +85,19 @@ def commit_batch(connection: sqlite3.Connection, writes: Sequence[Write]) -> lis
     return outcomes
 
 
+def truncate_log(connection: sqlite3.Connection) -> bool:
+    """Bring the write-ahead log into the file and empty it; False where a reader of old pages is in the way.
+
+    It does not wait for that reader: commits wait behind it on this thread.
+    """
+    connection.execute(QUERIES["pragma_no_timeout"])
+    try:
+        busy, _, _ = connection.execute(QUERIES["truncate_log"]).fetchone()
+    finally:
+        connection.execute(QUERIES["pragma_busy_timeout"])
+    return not busy
+
+
 def _apply(connection: sqlite3.Connection, write: Write) -> WriteOutcome:
     for expectation in write.expects:
         if not _EXPECTATIONS[type(expectation)](connection, expectation):
