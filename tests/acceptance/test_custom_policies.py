@@ -242,34 +242,3 @@ class TestTheLifeOfAPolicy:
             vault.access_policy("tightened", store={}, retrieve=OWNER, purge=OWNER)
             assert vault.get("billing", target).status == 403
             vault.access_policy("tightened", store={}, retrieve={}, purge=OWNER)
-
-
-class TestExplain:
-    QUESTION = {"app": "billing", "identity": None, "purposes": ["card"], "roles": [], "operation": "retrieve"}
-
-    def ask(self, vault: VaultServer, **question: Any) -> dict[str, Any]:
-        body = {**self.QUESTION, "purpose": "card", **question}
-        answer = vault.call(ADMIN, "POST", "/admin/access-policies/explain", json_body=body)
-        assert answer.status == 200, answer
-        return dict(answer.json)
-
-    def test_it_says_why_not(self, vault: VaultServer) -> None:
-        policy_and_entry(vault, "explained-1", retrieve=OWNER)
-        explained = self.ask(vault, external_id="explained-1")
-        row = vault.row(vault.get("billing", "card/explained-1"))
-        assert {name: explained[name] for name in ("policy", "version", "reason")} == {
-            "policy": row["policy"],
-            "version": row["policy_version"],
-            "reason": row["reason"],
-        }
-
-    def test_it_tells_yes_from_no(self, vault: VaultServer) -> None:
-        policy_and_entry(vault, "explained-2", retrieve=OWNER)
-        no = self.ask(vault, external_id="explained-2")["decision"]
-        yes = self.ask(vault, app="payments", external_id="explained-2")["decision"]
-        assert no != yes
-
-    def test_it_does_nothing(self, vault: VaultServer) -> None:
-        target = policy_and_entry(vault, "explained-3", retrieve={"max_retrievals": 1})
-        self.ask(vault, external_id="explained-3")
-        assert vault.get("payments", target).status == 200
