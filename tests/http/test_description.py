@@ -72,7 +72,6 @@ ASKED_FOR = {
     ("get", "/admin/access-policies/{name}"),
     ("delete", "/admin/access-policies/{name}"),
     ("get", "/admin/access-policies"),
-    ("post", "/admin/access-policies/explain"),
     ("get", "/admin/access-log"),
     ("get", "/admin/purge-log"),
     ("post", "/admin/purge/sweep"),
