@@ -118,11 +118,6 @@ class Gateway:
             await self._vault.auditor.refuse(trace, error, detail)
             raise
 
-    async def abandoned(self, request: Request, operation: Operation | None, error: VaultError) -> None:
-        """Put on record that a known caller left before its request was complete."""
-        call = await self._recognise(request, error)
-        await self._vault.auditor.refuse(_trace(call, operation, request.params), error)
-
     async def _recognise(self, request: Request, refusal: VaultError | None) -> Call:
         """Return who asks. A request that is refused anyway is told so even if nobody is recognised."""
         try:
@@ -131,7 +126,8 @@ class Gateway:
                 raise DuplicateHeader
             principal = await authenticate(self._vault.authenticators, dict(request.headers), request.client_address)
         except (CredentialRefused, DuplicateHeader) as error:
-            await self._vault.refusals.record(error, request.request_id, request.client_address)
+            told = refusal if isinstance(refusal, CredentialInUrl) else error
+            await self._vault.refusals.record(told, request.request_id, request.client_address)
             if isinstance(refusal, BadRequest):
                 raise refusal from None
             raise

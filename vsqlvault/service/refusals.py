@@ -69,7 +69,8 @@ class Refusals:
         try:
             await self._queue.record(record)
         except VaultError:
-            if not self._held[source].count:  # whoever was counted meanwhile was answered, and is still owed a row
+            held = self._held.get(source)
+            if held and not held.count:  # whoever was counted meanwhile was answered, and is still owed a row
                 del self._held[source]
             raise
 
