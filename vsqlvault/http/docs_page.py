@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from html import escape
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+_CODE = re.compile(r"`([^`]+)`")
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8881; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
@@ -48,7 +50,7 @@ def docs_page(document: dict[str, Any]) -> bytes:
 
 
 def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
-    parts = [f"<p>{escape(operation['description'])}</p>" if "description" in operation else ""]
+    parts = [f"<p>{_prose(operation['description'])}</p>" if "description" in operation else ""]
     if operation["parameters"]:
         rows = [
             (f"<code>{escape(parameter['name'])}</code>", parameter["in"], _schema(parameter["schema"]))
@@ -58,12 +60,17 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
     if "requestBody" in operation:
         name = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
         parts.append(f"<p>Body: <code>{escape(name)}</code>, below under Schemas.</p>")
-    answers = [(escape(status), escape(answer["description"])) for status, answer in operation["responses"].items()]
+    answers = [(escape(status), _prose(answer["description"])) for status, answer in operation["responses"].items()]
     parts.append(_table(("Status", "Meaning"), answers))
     return (
         f'<details><summary><span class="method">{method.upper()}</span> <code>{escape(path)}</code> '
         f"{escape(operation['summary'])}</summary><div>{''.join(parts)}</div></details>"
     )
+
+
+def _prose(text: str) -> str:
+    """Return text as HTML; what stands between backticks is code."""
+    return _CODE.sub(r"<code>\1</code>", escape(text))
 
 
 def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
