@@ -117,6 +117,11 @@ class Gateway:
             detail = _described(request) if isinstance(error, (InvalidPath, UriTooLong)) else None
             await self._vault.auditor.refuse(trace, error, detail)
             raise
+        except Exception as error:
+            log.exception("request failed", extra={"request_id": request.request_id})
+            fault = InternalFault()
+            await self._vault.auditor.refuse(trace, fault)
+            raise fault from error
 
     async def _recognise(self, request: Request, refusal: VaultError | None) -> Call:
         """Return who asks. A request that is refused anyway is told so even if nobody is recognised."""
