@@ -433,6 +433,62 @@ class TestBytesThatWerePurged:
         assert self.MARKER not in everything(path)
         assert self.MARKER[-24:] not in everything(path)
 
+    def purge(self, run, storage: SqliteStorage, value: bytes) -> None:
+        run(storage.commit([storing(value=value)]))
+        run(storage.commit([a_write(RemoveEntry(KEY), purges=(a_purge_record(),))]))
+
+    async def gone(self, path: Path) -> None:
+        """Return when no file holds the marker; whoever waits for it sets the limit."""
+        while self.MARKER in everything(path):  # noqa: ASYNC110 - nobody says when
+            await asyncio.sleep(0.02)
+
+    def test_soon_after_a_purge_its_bytes_are_gone_without_anybody_asking(
+        self, run, storage, path, monkeypatch
+    ) -> None:
+        monkeypatch.setattr(sqlite_storage, "TRUNCATE_AFTER_SECONDS", 0.05)
+        self.purge(run, storage, self.MARKER * 10)
+        assert self.MARKER in everything(path)
+        run(asyncio.wait_for(self.gone(path), BOUND_SECONDS))
+
+    def test_the_second_purge_is_followed_up_like_the_first(self, run, storage, path, monkeypatch) -> None:
+        monkeypatch.setattr(sqlite_storage, "TRUNCATE_AFTER_SECONDS", 0.05)
+        for _ in range(3):
+            self.purge(run, storage, self.MARKER * 10)
+            run(asyncio.wait_for(self.gone(path), BOUND_SECONDS))
+
+    def test_a_reader_of_another_process_delays_it_and_does_not_prevent_it(
+        self, run, storage, path, monkeypatch
+    ) -> None:
+        monkeypatch.setattr(sqlite_storage, "TRUNCATE_AFTER_SECONDS", 0.05)
+        run(storage.commit([storing(value=self.MARKER * 10)]))
+        with opened(path) as other:
+            other.execute("BEGIN")
+            other.execute("SELECT count(*) FROM entries").fetchone()
+            run(storage.commit([a_write(RemoveEntry(KEY), purges=(a_purge_record(),))]))
+            run(asyncio.sleep(0.3))
+            assert self.MARKER in everything(path)
+            assert list(run(storage.commit([storing("meanwhile")]))) == [Committed()]
+            other.execute("COMMIT")
+        run(asyncio.wait_for(self.gone(path), BOUND_SECONDS))
+
+    def test_a_writer_of_another_process_delays_it_and_does_not_prevent_it(
+        self, run, storage, path, monkeypatch
+    ) -> None:
+        monkeypatch.setattr(sqlite_storage, "TRUNCATE_AFTER_SECONDS", 0.05)
+        self.purge(run, storage, self.MARKER * 10)
+        with opened(path) as other:
+            other.execute("BEGIN IMMEDIATE")
+            run(asyncio.sleep(0.3))
+            other.execute("COMMIT")
+        run(asyncio.wait_for(self.gone(path), BOUND_SECONDS))
+
+    def test_closing_leaves_nothing_of_a_purge(self, run, path) -> None:
+        storage = run(SqliteStorage.open(path))
+        run(storage.migrate())
+        self.purge(run, storage, self.MARKER * 10)
+        run(storage.close())
+        assert self.MARKER not in everything(path)
+
     def test_a_purged_key_ref_is_not_found_either(self, run, storage, path) -> None:
         run(storage.commit([storing(f"n{n}") for n in range(50)] + [storing(key_ref="KEYREF-MARKER")]))
         run(storage.commit([a_write(RemoveEntry(KEY))]))
@@ -488,6 +544,40 @@ class TestKill:
         assert whole[: last + 1] == [10] * (last + 1)
         assert set(whole) <= {0, 10}
         assert rows == sum(whole)
+
+
+PURGER = """
+import asyncio, os, pathlib, sys
+from vsqlvault.interfaces.storage import RemoveEntry
+from vsqlvault.model.entry import EntryKey
+from vsqlvault.testing import a_purge_record, a_write, storing
+from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage
+
+async def main():
+    storage = await SqliteStorage.open(pathlib.Path(sys.argv[1]))
+    await storage.migrate()
+    await storage.commit([storing(value=bytes.fromhex(sys.argv[2]) * 10)])
+    await storage.commit([a_write(RemoveEntry(EntryKey("card", "pay-1")), purges=(a_purge_record(),))])
+    os._exit(0)
+
+asyncio.run(main())
+"""
+
+
+class TestKillAfterAPurge:
+    def test_its_bytes_are_gone_soon_after_the_vault_is_opened_again(self, run, path, monkeypatch) -> None:
+        monkeypatch.setattr(sqlite_storage, "TRUNCATE_AFTER_SECONDS", 0.05)
+        marker = TestBytesThatWerePurged.MARKER
+        process = start_python(PURGER, str(path), marker.hex())
+        assert process.communicate(timeout=60) == ("", "")
+        assert marker in everything(path)
+        storage = run(SqliteStorage.open(path))
+        run(storage.migrate())
+        for _ in range(100):
+            run(asyncio.sleep(0.02))
+        found = marker in everything(path)
+        run(storage.close())
+        assert not found
 
 
 class TestClock:

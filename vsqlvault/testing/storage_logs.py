@@ -181,6 +181,25 @@ class LogConformance(StorageKit):
         assert list(newest) == list(reversed(oldest))
 
     @driven
+    async def test_a_log_is_in_the_order_of_its_commits_whatever_times_its_rows_have(self, storage: Storage) -> None:
+        seconds = [5, 1, 9, 1, 0, 7]
+        for number, second in enumerate(seconds):
+            record = an_access_record(at=T0 + SECOND * second, request_id=f"r{number}")
+            purge = a_purge_record(purged_at=T0 + SECOND * second, request_id=f"r{number}")
+            await committed(storage, Write((record,), purges=(purge,)))
+        for pager in (storage.access_log, storage.purge_log):
+            found = await _records(pager, LogQuery(limit=2, oldest_first=True))
+            assert [record.request_id for record in found] == [f"r{number}" for number in range(len(seconds))]
+
+    @driven
+    async def test_a_row_with_an_early_time_that_comes_late_is_found_after_a_cursor(self, storage: Storage) -> None:
+        await committed(storage, *(Write((an_access_record(at=T0 + SECOND * n),)) for n in range(3)))
+        seen = await storage.access_log(LogQuery(limit=10, oldest_first=True))
+        await committed(storage, Write((an_access_record(at=T0, request_id="late"),)))
+        (row,) = await storage.access_log(LogQuery(limit=10, oldest_first=True, after=seen[-1].position))
+        assert row.record.request_id == "late"
+
+    @driven
     async def test_since_is_inclusive_and_until_exclusive(self, storage: Storage) -> None:
         await committed(storage, *(Write((an_access_record(at=T0 + SECOND * n),)) for n in range(5)))
         await committed(storage, *(a_write(purges=(a_purge_record(purged_at=T0 + SECOND * n),)) for n in range(5)))
