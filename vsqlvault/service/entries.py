@@ -372,6 +372,8 @@ class Entries:
     async def _may_inspect(self, trace: Trace, entry: Entry, sight: _Sight) -> bool:
         request = AccessRequest(trace.call.principal, Action.INSPECT, entry.key, entry, sight.snapshot.now)
         decided = await self._decisions.decide(request, entry.access_policy, sight.book)
+        if decided.failed:  # leaving the entry out would say that there is none
+            trace.require(decided)
         return isinstance(decided.decision, Allow)
 
 

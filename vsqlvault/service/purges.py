@@ -117,8 +117,9 @@ def _change(method: PurgeMethod, plan: PurgePlan, entry: Entry, value: bytes, no
     if isinstance(disposal, Remove) and not method.retires_id:
         return RemoveEntry(entry.key)
     if isinstance(disposal, Overwrite) and method.retires_id:
-        if isinstance(disposal.filler, bytes) and len(disposal.filler) == len(value):
-            return OverwriteEntry(entry.key, disposal.filler, now, method.name)
+        filler = disposal.filler
+        if isinstance(filler, bytes) and len(filler) == len(value):
+            return OverwriteEntry(entry.key, filler, now, method.name)
         log.error("purge method gave a filler of the wrong length", extra={"purge_method": method.name})
         raise PluginFailed
     log.error("purge method's plan and its retires_id disagree", extra={"purge_method": method.name})

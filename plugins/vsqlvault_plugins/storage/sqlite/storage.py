@@ -111,9 +111,13 @@ class SqliteStorage:
     async def commit(self, writes: Sequence[Write]) -> Sequence[WriteOutcome]:
         """See ``Storage.commit``."""
         outcomes = await self._writer.run(commit_batch, writes)
-        if any(write.purges for write in writes) and (self._truncating is None or self._truncating.done()):
-            self._truncating = asyncio.create_task(self._truncate_log())
+        if any(write.purges for write in writes):
+            self._empty_log_soon()
         return outcomes
+
+    def _empty_log_soon(self) -> None:
+        if self._truncating is None or self._truncating.done():
+            self._truncating = asyncio.create_task(self._truncate_log())
 
     async def _truncate_log(self) -> None:
         """Empty the write-ahead log, in which purged bytes still stand, within seconds of a purge; readers may delay it."""
@@ -166,8 +170,10 @@ class SqliteStorage:
         return await self._writer.run(pages.secret, name, secrets.token_bytes(32))
 
     async def migrate(self) -> MigrationStatus:
-        """See ``Storage.migrate``."""
-        return await self._writer.run(schema.migrate)
+        """See ``Storage.migrate``. It also empties what a killed process may have left in the write-ahead log."""
+        status = await self._writer.run(schema.migrate)
+        self._empty_log_soon()
+        return status
 
     def describe(self) -> Mapping[str, Any]:
         """See ``Storage.describe``."""
