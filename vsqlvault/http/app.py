@@ -37,6 +37,7 @@ from vsqlvault.service.vault import Vault
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
 _PARAMETER = re.compile(r"\{(\w+)\}")
+_ENTRY = re.compile(rb"/vault/(?P<purpose>[a-z0-9_-]+)/(?P<external_id>[A-Za-z0-9._:@~-]+)")
 Opener = Callable[[], AbstractAsyncContextManager[Vault]]
 
 
@@ -67,15 +68,16 @@ def build_app(settings: Settings, open_vault: Opener) -> Quart:
     async def end() -> None:
         await stack.aclose()
 
-    app.asgi_app = PathGuard(app.asgi_app)  # type: ignore[method-assign]
+    app.asgi_app = PathGuard(app.asgi_app, adapter)  # type: ignore[method-assign]
     return app
 
 
 class PathGuard:
     """Gives Quart a path that it can route without decoding, and a method that it knows; what is not plain is refused later."""
 
-    def __init__(self, asgi_app: Any) -> None:
+    def __init__(self, asgi_app: Any, adapter: Adapter) -> None:
         self._asgi_app = asgi_app
+        self._adapter = adapter
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Pass an ASGI call on; a WebSocket is closed at once, for there is none here."""
@@ -84,6 +86,9 @@ class PathGuard:
             return
         if scope["type"] == "http":
             raw_path = scope.get("raw_path") or scope["path"].encode("utf-8")
+            if scope["method"] == "HEAD" and (entry := _ENTRY.fullmatch(raw_path)):
+                await self._adapter.serve_head(scope, send, entry.groupdict())
+                return
             if scope["method"] not in METHODS:
                 scope = {**scope, "method": "TRACE"}  # no route has it either, and Quart knows it
             if b"%" in raw_path or b"//" in raw_path or not raw_path.startswith(b"/") or not raw_path.isascii():
@@ -102,6 +107,7 @@ class Adapter:
         self.operations = (*OPERATIONS, *self._descriptive())
         self._openapi = build_openapi(self.operations, settings.auth.api_key_header)
         self._docs_page = docs_page(self._openapi)
+        self._inspect = next(operation for operation in self.operations if operation.name == "inspect")
 
     def begin(self, vault: Vault) -> None:
         """Take the vault that is served."""
@@ -139,6 +145,18 @@ class Adapter:
             return await self._serve(None, {}, refusal)
         raise error
 
+    async def serve_head(self, scope: Any, send: Any, found: dict[str, bytes]) -> None:
+        """Answer HEAD of an entry without Quart's contexts: it has no body either way, and is asked most often."""
+        if self._gateway is None or self._vault is None:
+            raise RuntimeError("not serving yet")
+        params = {name: value.decode("ascii") for name, value in found.items()}
+        asked = _request(scope, params, _no_body)
+        reply = await self._vault.auditor.shielded(self._gateway.answer(asked, self._inspect, None))
+        headers = [("content-type", reply.content_type or ""), *reply.headers]
+        encoded = [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in headers]
+        await send({"type": "http.response.start", "status": reply.status, "headers": encoded})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
     async def _serve(self, operation: Operation | None, params: dict[str, str], refusal: VaultError | None) -> Response:
         if self._gateway is None or self._vault is None:
             raise RuntimeError("not serving yet")
@@ -154,20 +172,8 @@ class Adapter:
         return _response(reply, is_head=exchange.method == "HEAD")
 
     def _request(self, params: dict[str, str], gone: asyncio.Future[None]) -> Request:
-        scope: Any = request.scope
-        client = scope.get("client")
-        raw_path = scope.get("raw_path") or scope["path"].encode("utf-8")
-        return Request(
-            method=scope["method"],
-            raw_path=raw_path.partition(b"?")[0],
-            raw_query=scope["query_string"],
-            headers=decode_headers(scope["headers"]),
-            client_address=client[0] if client else None,
-            secure=scope["scheme"] == "https",
-            request_id=secrets.token_hex(16),
-            read_body=_body_reader(request.body, gone, self._settings.server.body_timeout_seconds),
-            params=params,
-        )
+        reader = _body_reader(request.body, gone, self._settings.server.body_timeout_seconds)
+        return _request(request.scope, params, reader)
 
     def _descriptive(self) -> tuple[Operation, ...]:
         async def metrics(exchange: Exchange) -> Reply:
@@ -213,6 +219,26 @@ class Adapter:
                 tag="service",
             ),
         )
+
+
+def _request(scope: Any, params: dict[str, str], read_body: BodyReader) -> Request:
+    client = scope.get("client")
+    raw_path = scope.get("raw_path") or scope["path"].encode("utf-8")
+    return Request(
+        method=scope["method"],
+        raw_path=raw_path.partition(b"?")[0],
+        raw_query=scope["query_string"],
+        headers=decode_headers(scope["headers"]),
+        client_address=client[0] if client else None,
+        secure=scope["scheme"] == "https",
+        request_id=secrets.token_hex(16),
+        read_body=read_body,
+        params=params,
+    )
+
+
+async def _no_body(_: int) -> bytes:
+    return b""
 
 
 def _body_reader(body: Body, gone: asyncio.Future[None], timeout_seconds: float) -> BodyReader:
