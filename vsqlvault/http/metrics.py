@@ -40,7 +40,8 @@ class Metrics:
 
     def exposition(self, accept: str | None) -> Reply:
         """Return all metrics, as Prometheus text or, where ``Accept`` asks for it, OpenMetrics."""
-        encode, content_type = choose_encoder(accept or "")
+        wanted = "application/openmetrics-text" if "application/openmetrics-text" in (accept or "") else ""
+        encode, content_type = choose_encoder(wanted)  # never with what a caller wrote: it trips over odd parameters
         return Reply(200, encode(self._registry), content_type)
 
 

@@ -57,7 +57,7 @@ class Rulebook:
 
 @dataclass(frozen=True, slots=True)
 class EntryIs:
-    """The entry exists in exactly this version."""
+    """The entry exists in exactly this version, and its value was not overwritten."""
 
     key: EntryKey
     stamp: EntryStamp
@@ -97,7 +97,10 @@ Expectation = EntryIs | EntryAbsent | RevisionIs | RetrievalsBelow | PolicyUnuse
 
 @dataclass(frozen=True, slots=True)
 class StoreEntry:
-    """Put this entry and value under its key, in the place of whatever row is there."""
+    """Put this entry and value under its key, in the place of whatever row is there.
+
+    Where that is the same entry (``entry_id``), a higher counter of retrievals than ``entry`` says is kept.
+    """
 
     entry: Entry
     value: bytes

@@ -54,6 +54,7 @@ class Trace:
     def see(self, snapshot: Snapshot) -> None:
         """Take the time of the operation, and the entry it is about, from what was read."""
         self.at = snapshot.now
+        self.decided = None  # what an earlier attempt decided is not what this one does
         self.stamp = snapshot.entry.stamp if snapshot.entry else None
 
     def require(self, decided: Decided) -> Allow:

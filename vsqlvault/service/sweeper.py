@@ -130,6 +130,9 @@ class Sweeper:
             except VaultError as error:
                 log.warning("sweep failed, and is tried again in a minute", extra={"error": error.slug})
                 await self._rest(LEASE_SECONDS)
+            except Exception:
+                log.exception("sweep failed, and is tried again in a minute")
+                await self._rest(LEASE_SECONDS)
 
     async def _rest(self, seconds: float) -> None:
         with suppress(TimeoutError):

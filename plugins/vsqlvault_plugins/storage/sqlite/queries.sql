@@ -72,7 +72,7 @@ FROM entries WHERE purpose = ? AND external_id = ?
 
 -- name: entry_guard
 -- What expectations about an entry are checked against.
-SELECT entry_id, version, retrievals FROM entries WHERE purpose = ? AND external_id = ?
+SELECT entry_id, version, retrievals, purged_at FROM entries WHERE purpose = ? AND external_id = ?
 
 -- name: put_entry
 INSERT OR REPLACE INTO entries (

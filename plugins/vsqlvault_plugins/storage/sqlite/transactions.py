@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -113,7 +114,7 @@ def _guard(connection: sqlite3.Connection, key: EntryKey) -> Any:
 
 def _entry_is(connection: sqlite3.Connection, expected: EntryIs) -> bool:
     guard = _guard(connection, expected.key)
-    return guard is not None and EntryStamp(*guard[:2]) == expected.stamp
+    return guard is not None and guard[3] is None and EntryStamp(*guard[:2]) == expected.stamp
 
 
 def _entry_absent(connection: sqlite3.Connection, expected: EntryAbsent) -> bool:
@@ -127,7 +128,7 @@ def _revision_is(connection: sqlite3.Connection, expected: RevisionIs) -> bool:
 
 def _retrievals_below(connection: sqlite3.Connection, expected: RetrievalsBelow) -> bool:
     guard = _guard(connection, expected.key)
-    return guard is not None and guard[2] < expected.limit
+    return guard is not None and guard[3] is None and guard[2] < expected.limit
 
 
 def _policy_unused(connection: sqlite3.Connection, expected: PolicyUnused) -> bool:
@@ -135,7 +136,11 @@ def _policy_unused(connection: sqlite3.Connection, expected: PolicyUnused) -> bo
 
 
 def _store_entry(connection: sqlite3.Connection, change: StoreEntry) -> None:
-    connection.execute(QUERIES["put_entry"], rows.row_of_entry(change.entry, change.value))
+    entry = change.entry
+    guard = _guard(connection, entry.key)
+    if guard is not None and guard[0] == entry.entry_id and guard[2] > entry.retrievals:
+        entry = replace(entry, retrievals=guard[2])  # retrievals counted since it was read stay counted
+    connection.execute(QUERIES["put_entry"], rows.row_of_entry(entry, change.value))
 
 
 def _remove_entry(connection: sqlite3.Connection, change: RemoveEntry) -> None:
