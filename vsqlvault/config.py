@@ -53,6 +53,7 @@ class StorageSettings(Section):
     """``[storage]``: where everything is kept."""
 
     database_url: str = Field(default="sqlite:///vault.db", pattern=r"^[a-z][a-z0-9+.-]*:")
+    pool_size: int = Field(default=4, ge=1, le=64)
     max_waiting_requests: int = Field(default=4096, ge=16, le=65536)
     max_batch: int = Field(default=256, ge=1, le=1024)
 

@@ -1,0 +1,130 @@
+"""A few connections, each trusted only while nothing has gone wrong on it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any, TypeAlias
+
+import asyncpg
+
+from vsqlvault.errors import Overloaded, StorageUnavailable
+from vsqlvault_plugins.storage.postgres.failures import answered
+
+Connection: TypeAlias = "asyncpg.Connection[Any]"
+WAIT_SECONDS = 2.0
+CLOSE_SECONDS = 2.0
+
+
+class Connections:
+    """At most ``limit`` connections, made when they are needed and kept.
+
+    A connection on which a statement was late, was cancelled or was cut off is thrown away: nobody knows what it would
+    answer next. Where the server has no connection to spare, those that are there are shared.
+    """
+
+    def __init__(self, connect: Callable[[], Awaitable[Connection]], limit: int) -> None:
+        self._connect = connect
+        self._limit = limit
+        self._idle: list[Connection] = []
+        self._used: set[Connection] = set()
+        self._making = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._is_closed = False
+        self._all_back: asyncio.Future[None] | None = None
+
+    @asynccontextmanager
+    async def borrow(self, seconds: float) -> AsyncIterator[Connection]:
+        """Give a connection for the length of the block, which may last ``seconds``.
+
+        Raises:
+            StorageUnavailable: none can be had. Overloaded: all are in use for too long.
+            TimeoutError: the block was late. Whatever the block raises.
+        """
+        connection = await self._take()
+        self._used.add(connection)
+        is_sound = False
+        try:
+            async with asyncio.timeout(seconds):
+                yield connection
+            is_sound = True
+        except Exception as error:
+            is_sound = answered(error) or isinstance(error, (ValueError, OverflowError))
+            raise
+        finally:
+            self._give_back(connection, is_sound and not connection.is_in_transaction())
+
+    async def close(self) -> None:
+        """Give no more, let what is under way finish, and close all connections."""
+        self._is_closed = True
+        for waiter in self._waiting:
+            if not waiter.done():
+                waiter.set_result(None)
+        if self.in_use:
+            self._all_back = asyncio.get_running_loop().create_future()
+            await self._all_back
+        while self._idle:
+            with suppress(Exception):
+                await self._idle.pop().close(timeout=CLOSE_SECONDS)
+
+    @property
+    def in_use(self) -> int:
+        """How many are lent out or being made."""
+        return len(self._used) + self._making
+
+    async def _take(self) -> Connection:
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                while not self._is_closed:
+                    while self._idle:
+                        connection = self._idle.pop()
+                        if not connection.is_closed():
+                            return connection
+                    if self.in_use < self._limit and (made := await self._make()):
+                        return made
+                    await self._wait()
+        except TimeoutError as error:
+            raise (Overloaded if self.in_use else StorageUnavailable) from error
+        raise StorageUnavailable("the storage is closed")
+
+    async def _make(self) -> Connection | None:
+        """Return a new connection; None where the server has none to spare but others of ours will come back."""
+        self._making += 1
+        try:
+            return await self._connect()
+        except asyncpg.TooManyConnectionsError as error:
+            if self.in_use > 1:
+                return None
+            raise StorageUnavailable("the server has no connection to spare") from error
+        finally:
+            self._making -= 1
+            self._wake()
+
+    async def _wait(self) -> None:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                self._wake()
+            raise
+
+    def _wake(self) -> None:
+        if self._all_back and not self._all_back.done() and not self.in_use:
+            self._all_back.set_result(None)
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+    def _give_back(self, connection: Connection, is_sound: bool) -> None:
+        self._used.discard(connection)
+        if is_sound and not connection.is_closed():
+            self._idle.append(connection)
+        else:
+            connection.terminate()
+        self._wake()

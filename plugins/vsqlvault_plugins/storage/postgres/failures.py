@@ -1,0 +1,68 @@
+"""What PostgreSQL and its driver raise, in the vault's words. Theirs stay in ``__cause__`` and out of every answer."""
+
+from __future__ import annotations
+
+import asyncpg
+
+from vsqlvault.errors import (
+    AuditUnavailable,
+    OutcomeUnknown,
+    StartUpRefused,
+    StorageFull,
+    StorageUnavailable,
+    VaultError,
+)
+
+DISK_FULL = "53100"
+_AGAIN = frozenset({"40001", "40P01"})
+_UNIQUE_VIOLATION = "23505"
+_SHUTTING_DOWN = "57P"
+_BAD_ROW_CLASSES = frozenset({"21", "22", "23"})
+_OUT_OF_OUR_HANDS = frozenset({"08", "53", "55", "57", "58", "XX"})
+
+
+def is_worth_repeating(error: BaseException) -> bool:
+    """Whether the batch would probably go through the next time: another transaction was in its way.
+
+    A second creator of an entry finds it there only when it inserts; the next look at it breaks its expectation instead.
+    """
+    if not isinstance(error, asyncpg.PostgresError):
+        return False
+    code = error.sqlstate
+    return code in _AGAIN or (code == _UNIQUE_VIOLATION and (error.table_name or "").startswith("entries"))
+
+
+def answered(error: BaseException) -> bool:
+    """Whether the server itself refused, so that it is known that nothing was committed and the connection is sound.
+
+    A server that is told to stop may say so after it has committed, but before it has said that.
+    """
+    return isinstance(error, asyncpg.PostgresError) and not _sqlstate(error).startswith((_SHUTTING_DOWN, "08"))
+
+
+def translated(error: BaseException, *, committing: bool) -> VaultError:
+    """Return the error for whoever asked.
+
+    ``committing``: the batch had been sent, so that a connection that was lost leaves open what became of it.
+    """
+    if isinstance(error, StartUpRefused):  # a server that was fit once came back unfit
+        return StorageUnavailable()
+    if isinstance(error, VaultError):
+        return error
+    if answered(error):
+        return _refused(_sqlstate(error), committing=committing)
+    if isinstance(error, (ValueError, OverflowError)):  # a value that no column can hold never left this machine
+        return AuditUnavailable()
+    return OutcomeUnknown() if committing else StorageUnavailable()
+
+
+def _refused(code: str, *, committing: bool) -> VaultError:
+    if code == DISK_FULL:
+        return StorageFull()
+    if code[:2] in _BAD_ROW_CLASSES or (committing and code[:2] not in _OUT_OF_OUR_HANDS):
+        return AuditUnavailable()
+    return StorageUnavailable()
+
+
+def _sqlstate(error: BaseException) -> str:
+    return getattr(error, "sqlstate", None) or ""

@@ -1,0 +1,167 @@
+"""Lists, logs and counts: what may take its time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from vsqlvault.interfaces.storage import (
+    Census,
+    EntryQuery,
+    ExpiredQuery,
+    LogQuery,
+    LogRow,
+    PurposeCensus,
+    Rulebook,
+)
+from vsqlvault.model.audit import AccessRecord
+from vsqlvault.model.entry import Entry
+from vsqlvault.model.purge import PurgeRecord, SweepRecord
+from vsqlvault.model.times import EPOCH
+from vsqlvault_plugins.storage.postgres import rows
+from vsqlvault_plugins.storage.postgres.batches import QUERIES
+from vsqlvault_plugins.storage.postgres.connections import Connection
+
+THIRTY_DAYS = timedelta(days=30)
+UNSPECIFIED = "unspecified"
+
+
+async def rulebook(connection: Connection) -> Rulebook:
+    """Return all policies in force, of one consistent state."""
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        revision = await connection.fetchval(QUERIES["revision"])
+        access = await connection.fetch(QUERIES["access_policies"])
+        retention = await connection.fetch(QUERIES["retention_policies"])
+    return Rulebook(
+        revision,
+        {row[0]: rows.access_policy_of(row) for row in access if not row[8]},
+        {row[0]: rows.retention_policy_of(row) for row in retention},
+        {row[0]: row[1] for row in access},
+    )
+
+
+async def entries_page(connection: Connection, query: EntryQuery) -> list[Entry]:
+    """Return a page of one purpose's entries, without values."""
+    created_before = query.created_before or EPOCH
+    parameters: list[Any] = [query.purpose, query.after or "", query.limit, query.now, created_before]
+    filters = [QUERIES[f"entries_where_{query.state.value}"]]
+    for column in ("key_ref", "owner_app", "access_policy"):
+        if (wanted := getattr(query, column)) is not None:
+            parameters.append(wanted)
+            filters.append(QUERIES["entries_where_equal"].format(column=column, place=len(parameters)))
+    if query.expires_before is not None:
+        age = query.now - created_before
+        by_creation = query.expires_before - age if query.created_before else EPOCH
+        parameters += [query.expires_before, by_creation]
+        place = len(parameters)
+        filters.append(QUERIES["entries_where_expires_before"].format(place=place - 1, next=place))
+    sql = QUERIES["entries_page"].format(filters="\n".join(filters))
+    return [rows.entry_of(row) for row in await connection.fetch(sql, *parameters)]
+
+
+async def expired_page(connection: Connection, query: ExpiredQuery) -> list[tuple[Entry, bytes]]:
+    """Return expired entries with their values, up to the page's two limits."""
+    found = await connection.fetch(
+        QUERIES["expired_page"],
+        query.purpose,
+        query.now,
+        query.created_before,
+        query.limit,
+        sorted(query.skip),
+        query.byte_limit,
+    )
+    return [(rows.entry_of(row), row[19]) for row in found]
+
+
+async def access_log_page(connection: Connection, query: LogQuery) -> list[LogRow[AccessRecord]]:
+    """Return a page of the access log."""
+    found = await _log_page(connection, "access_log_page", "at", query)
+    return [rows.access_row_of(row) for row in found]
+
+
+async def purge_log_page(connection: Connection, query: LogQuery) -> list[LogRow[PurgeRecord]]:
+    """Return a page of the purge log."""
+    found = await _log_page(connection, "purge_log_page", "purged_at", query)
+    return [rows.purge_row_of(row) for row in found]
+
+
+def check_filters(query: LogQuery, known: Sequence[str]) -> None:
+    """Raise ValueError for a filter that is no column of the log: it is about to be written into a statement."""
+    if unknown := query.equals.keys() - set(known):
+        raise ValueError(f"there is no filter {min(unknown)}")
+
+
+async def _log_page(connection: Connection, name: str, time: str, query: LogQuery) -> Sequence[Any]:
+    direction = "oldest_first" if query.oldest_first else "newest_first"
+    parameters: list[Any] = [query.limit]
+    filters = [QUERIES["log_where_settled"]] if query.oldest_first else []
+
+    def add(clause: str, value: Any, **names: str) -> None:
+        parameters.append(value)
+        filters.append(QUERIES[clause].format(place=len(parameters), **names))
+
+    for bound in ("since", "until"):
+        if (at := getattr(query, bound)) is not None:
+            add(f"log_where_{bound}", at, time=time)
+    for column, wanted in query.equals.items():
+        add("log_where_equal", wanted, column=column)
+    if query.after is not None:
+        add(f"log_after_{direction}", query.after)
+    sql = QUERIES[name].format(filters="\n".join(filters), order=QUERIES[f"log_order_{direction}"])
+    found: Sequence[Any] = await connection.fetch(sql, *parameters)
+    return found
+
+
+async def census(
+    connection: Connection, as_of: datetime, ceilings: Mapping[str, datetime], known_policies: Sequence[str]
+) -> Census:
+    """Count the vault; the value of no entry is read."""
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        by_purpose = {
+            purpose: await _purpose_census(connection, purpose, as_of, ceiling) for purpose, ceiling in ceilings.items()
+        }
+        purged = await connection.fetchval(QUERIES["census_purged"], as_of - THIRTY_DAYS, as_of)
+        without_proof = await connection.fetchval(QUERIES["census_without_proof"])
+        policies = await connection.fetch(QUERIES["census_policies"])
+    known = set(known_policies)
+    undefined = {name: count for name, count in policies if name not in known}
+    return Census(by_purpose, purged, without_proof, undefined)
+
+
+async def _purpose_census(connection: Connection, purpose: str, as_of: datetime, ceiling: datetime) -> PurposeCensus:
+    found = await connection.fetch(
+        QUERIES["census_of_purpose"], purpose, as_of, ceiling, as_of + THIRTY_DAYS, ceiling + THIRTY_DAYS
+    )
+    key_refs: dict[str, int] = {}
+    for row in found:
+        if row[1]:
+            key_refs[row[0] or UNSPECIFIED] = key_refs.get(row[0] or UNSPECIFIED, 0) + row[1]
+    return PurposeCensus(
+        active=sum(row[1] for row in found),
+        expired_pending_purge=sum(row[2] for row in found),
+        expiring_next_30_days=sum(row[3] for row in found),
+        key_refs=key_refs,
+    )
+
+
+async def last_sweep(connection: Connection) -> SweepRecord | None:
+    """Return the newest record of a sweep."""
+    row = await connection.fetchrow(QUERIES["last_sweep"])
+    return rows.sweep_of(row) if row else None
+
+
+async def acquire_lease(connection: Connection, name: str, holder: str, seconds: float) -> bool:
+    """Take or renew a lease, unless another holder's has not run out."""
+    return bool(await connection.fetchval(QUERIES["acquire_lease"], name, holder, seconds))
+
+
+async def release_lease(connection: Connection, name: str, holder: str) -> None:
+    """Give a lease back, if ``holder`` has it."""
+    await connection.execute(QUERIES["release_lease"], name, holder)
+
+
+async def secret(connection: Connection, name: str, made: bytes) -> bytes:
+    """Return the secret, which is ``made`` if there was none."""
+    await connection.execute(QUERIES["make_secret"], name, made)
+    return bytes(await connection.fetchval(QUERIES["secret"], name))

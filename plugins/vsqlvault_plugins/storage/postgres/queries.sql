@@ -1,0 +1,207 @@
+-- Every statement the PostgreSQL storage runs, beside the function vault.commit_batch of the schema.
+
+-- name: schema_exists
+SELECT to_regclass('vault.schema_version') IS NOT NULL
+
+-- name: schema_version
+SELECT version FROM vault.schema_version
+
+-- name: lock_migration
+-- The first number stands for this program, the second for what is locked.
+SELECT pg_advisory_xact_lock(1987277164, 2)
+
+-- name: lock_rules
+SELECT pg_advisory_xact_lock(1987277164, 1)
+
+-- name: read
+SELECT now() AS now, (SELECT revision FROM vault.rulebook) AS revision,
+       e.purpose, e.external_id, e.entry_id, e.version, e.encoding, e.value_sha256, e.value_size, e.algorithm_hint,
+       e.key_ref, e.metadata, e.owner_app, e.owner_identity, e.access_policy, e.created_at, e.updated_at, e.expires_at,
+       e.retrievals, e.purged_at, e.purge_method,
+       CASE WHEN k.with_value AND e.purged_at IS NULL THEN e.encrypted_value END AS encrypted_value
+FROM unnest($1::text[], $2::text[], $3::boolean[]) WITH ORDINALITY AS k (purpose, external_id, with_value, ordinal)
+LEFT JOIN vault.entries AS e ON e.purpose = k.purpose AND e.external_id = k.external_id
+ORDER BY k.ordinal
+
+-- name: commit_batch
+SELECT vault.commit_batch($1, $2, $3, $4, $5, $6, $7, $8)
+
+-- name: next_revision
+UPDATE vault.rulebook SET revision = revision + 1
+
+-- name: put_access_policy
+INSERT INTO vault.access_policies (
+    name, version, evaluator, rules, parameters, description, created_by, created_at, dropped
+) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+
+-- name: put_retention_policy
+INSERT INTO vault.retention_policies (
+    purpose, version, max_retention_days, default_ttl_days, purge_method, description, justification, legal_basis,
+    data_class, created_by, created_at
+) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+
+-- name: put_sweep
+INSERT INTO vault.sweeps (sweep_id, started_at, finished_at, started_by, purged, failed) VALUES ($1, $2, $3, $4, $5, $6)
+
+-- name: revision
+SELECT revision FROM vault.rulebook
+
+-- name: access_policies
+-- The newest version of each name, dropped ones too.
+SELECT DISTINCT ON (name) name, version, evaluator, rules, parameters, description, created_by, created_at, dropped
+FROM vault.access_policies ORDER BY name, version DESC
+
+-- name: retention_policies
+SELECT DISTINCT ON (purpose) purpose, version, max_retention_days, default_ttl_days, purge_method, description,
+       justification, legal_basis, data_class, created_by, created_at
+FROM vault.retention_policies ORDER BY purpose, version DESC
+
+-- name: entries_page
+SELECT purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref, metadata,
+       owner_app, owner_identity, access_policy, created_at, updated_at, expires_at, retrievals, purged_at, purge_method
+FROM vault.entries
+WHERE purpose = $1 AND external_id > $2 {filters}
+ORDER BY external_id LIMIT $3
+
+-- name: entries_where_active
+AND purged_at IS NULL AND expires_at > $4 AND created_at > $5
+
+-- name: entries_where_expired
+AND purged_at IS NULL AND (expires_at <= $4 OR created_at <= $5)
+
+-- name: entries_where_purged
+AND purged_at IS NOT NULL AND $4::timestamptz IS NOT NULL AND $5::timestamptz IS NOT NULL
+
+-- name: entries_where_equal
+-- The column is one of a fixed list, never a caller's word.
+AND {column} = ${place}
+
+-- name: entries_where_expires_before
+AND (expires_at < ${place} OR created_at < ${next})
+
+-- name: expired_page
+-- First what its own time has ended, then what only the retention policy's maximum ends; "before" is the size of the values
+-- that stand before in the page.
+WITH candidates AS (
+    (SELECT purpose, external_id, value_size, 1 AS part, expires_at AS rank
+     FROM vault.entries
+     WHERE purpose = $1 AND purged_at IS NULL AND expires_at <= $2 AND external_id <> ALL ($5::text[])
+     ORDER BY expires_at LIMIT $4)
+    UNION ALL
+    (SELECT purpose, external_id, value_size, 2 AS part, created_at AS rank
+     FROM vault.entries
+     WHERE purpose = $1 AND purged_at IS NULL AND created_at <= $3 AND expires_at > $2
+       AND external_id <> ALL ($5::text[])
+     ORDER BY created_at LIMIT $4)
+    ORDER BY part, rank LIMIT $4
+), page AS (
+    SELECT purpose, external_id, part, rank,
+           sum(value_size) OVER (ORDER BY part, rank, external_id) - value_size AS before
+    FROM candidates
+)
+SELECT e.purpose, e.external_id, e.entry_id, e.version, e.encoding, e.value_sha256, e.value_size, e.algorithm_hint,
+       e.key_ref, e.metadata, e.owner_app, e.owner_identity, e.access_policy, e.created_at, e.updated_at, e.expires_at,
+       e.retrievals, e.purged_at, e.purge_method, e.encrypted_value
+FROM page JOIN vault.entries AS e ON e.purpose = page.purpose AND e.external_id = page.external_id
+WHERE page.before < $6
+ORDER BY page.part, page.rank, page.external_id
+
+-- name: access_log_page
+SELECT position, at, request_id, operation, outcome, status, purpose, external_id, entry_id, entry_version, app, identity,
+       method, credential_id, client_address, untrusted_forwarding, reason, policy, policy_version, count, detail,
+       old_value, new_value
+FROM vault.access_log WHERE true {filters} ORDER BY {order} LIMIT $1
+
+-- name: purge_log_page
+SELECT position, purge_id, purpose, external_id, entry_id, entry_version, method, reason, policy_reference, proof_hash,
+       value_size, key_ref, owner_app, purged_at, expired_at, app, identity, request_id
+FROM vault.purge_log WHERE true {filters} ORDER BY {order} LIMIT $1
+
+-- name: log_where_since
+AND {time} >= ${place}
+
+-- name: log_where_until
+AND {time} < ${place}
+
+-- name: log_where_equal
+-- The column is one of a fixed list, never a caller's word.
+AND {column} = ${place}
+
+-- name: log_where_settled
+-- Only rows behind which no open transaction can put one: who follows the log by its cursor misses none.
+AND xid < pg_snapshot_xmin(pg_current_snapshot())
+
+-- name: log_after_newest_first
+AND position < ${place}
+
+-- name: log_after_oldest_first
+AND position > ${place}
+
+-- name: log_order_newest_first
+position DESC
+
+-- name: log_order_oldest_first
+position
+
+-- name: census_of_purpose
+-- By key_ref: how many live, how many past their end, how many to end within thirty days. An index alone answers it.
+SELECT key_ref,
+       count(*) FILTER (WHERE expires_at > $2 AND created_at > $3),
+       count(*) FILTER (WHERE expires_at <= $2 OR created_at <= $3),
+       count(*) FILTER (WHERE expires_at > $2 AND created_at > $3 AND (expires_at <= $4 OR created_at <= $5))
+FROM vault.entries
+WHERE purpose = $1 AND purged_at IS NULL AND created_at <= $2
+GROUP BY key_ref
+
+-- name: census_purged
+SELECT count(*) FROM vault.purge_log WHERE purged_at > $1 AND purged_at <= $2 AND reason <> 'replaced'
+
+-- name: census_without_proof
+SELECT count(*) FROM vault.purge_log WHERE length(proof_hash) <> 64
+
+-- name: census_policies
+SELECT access_policy, count(*) FROM vault.entries WHERE purged_at IS NULL GROUP BY access_policy
+
+-- name: last_sweep
+SELECT sweep_id, started_at, finished_at, started_by, purged, failed FROM vault.sweeps ORDER BY finished_at DESC LIMIT 1
+
+-- name: acquire_lease
+INSERT INTO vault.leases AS held (name, holder, expires_at)
+VALUES ($1, $2, clock_timestamp() + make_interval(secs => $3))
+ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at
+WHERE held.holder = excluded.holder OR held.expires_at <= clock_timestamp()
+RETURNING true
+
+-- name: release_lease
+DELETE FROM vault.leases WHERE name = $1 AND holder = $2
+
+-- name: make_secret
+INSERT INTO vault.secrets (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING
+
+-- name: secret
+SELECT value FROM vault.secrets WHERE name = $1
+
+-- name: server
+-- What durability rests on, and who this is.
+SELECT current_setting('server_version') AS version, current_setting('server_encoding') AS encoding,
+       current_setting('fsync') AS fsync, current_setting('full_page_writes') AS full_page_writes,
+       current_setting('synchronous_commit') AS synchronous_commit, pg_is_in_recovery() AS is_standby,
+       current_database() AS database, current_user AS role,
+       (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS is_superuser
+
+-- name: owner
+-- Whether this role could take the triggers off the logs.
+SELECT pg_has_role(current_user, relowner, 'MEMBER') FROM pg_class WHERE oid = to_regclass('vault.access_log')
+
+-- name: become
+SET LOCAL ROLE {role}
+
+-- name: grant
+-- The runtime role stores and purges entries and adds to the logs; it owns nothing, so no trigger is its to take off.
+GRANT USAGE ON SCHEMA vault TO {role};
+GRANT SELECT ON ALL TABLES IN SCHEMA vault TO {role};
+GRANT INSERT, UPDATE, DELETE ON vault.entries, vault.leases TO {role};
+GRANT INSERT ON vault.access_log, vault.purge_log, vault.access_policies, vault.retention_policies, vault.sweeps,
+    vault.secrets TO {role};
+GRANT UPDATE ON vault.rulebook TO {role};
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA vault TO {role}

@@ -1,0 +1,151 @@
+"""Between rows of PostgreSQL and the values of the model. asyncpg gives and takes aware times as they are."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+from vsqlvault.interfaces.storage import LogRow
+from vsqlvault.model.access import Action
+from vsqlvault.model.audit import AccessRecord, Operation, Outcome
+from vsqlvault.model.entry import Entry, EntryStamp, ValueEncoding
+from vsqlvault.model.policy import AccessPolicy, RetentionPolicy, Rule
+from vsqlvault.model.purge import PurgeReason, PurgeRecord, SweepRecord
+
+Row = Any  # what asyncpg gives and takes: a record or a tuple of columns
+_ENCODINGS = {encoding.value: encoding for encoding in ValueEncoding}
+
+
+def entry_of(row: Row, first: int = 0) -> Entry:
+    """Return the entry of the nineteen columns that begin at ``first``."""
+    (purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref, metadata,
+     owner_app, owner_identity, access_policy, created_at, updated_at, expires_at, retrievals, purged_at,
+     purge_method) = row[first : first + 19]  # fmt: skip
+    return Entry(
+        purpose, external_id, entry_id, version, _ENCODINGS[encoding], value_sha256, value_size, algorithm_hint, key_ref,
+        metadata, owner_app, owner_identity, access_policy, created_at, updated_at, expires_at, retrievals, purged_at,
+        purge_method,
+    )  # fmt: skip
+
+
+def put_of(write: int, fresh: bool, entry: Entry, value: bytes) -> Row:
+    """Return a ``vault.entry_put``; ``fresh``: no row may be there."""
+    return (
+        write, fresh, entry.purpose, entry.external_id, entry.entry_id, entry.version, entry.encoding.value,
+        entry.value_sha256, entry.value_size, entry.algorithm_hint, entry.key_ref, entry.metadata, entry.owner_app,
+        entry.owner_identity, entry.access_policy, entry.created_at, entry.updated_at, entry.expires_at,
+        entry.retrievals, entry.purged_at, entry.purge_method, value,
+    )  # fmt: skip
+
+
+def access_row(write: int, record: AccessRecord) -> Row:
+    """Return a ``vault.access_row``."""
+    entry_id, entry_version = record.stamp or (None, None)
+    return (
+        write, record.at, record.request_id, record.operation.value, record.outcome.value, record.status, record.purpose,
+        record.external_id, entry_id, entry_version, record.app, record.identity, record.method, record.credential_id,
+        record.client_address, record.untrusted_forwarding, record.reason, record.policy, record.policy_version,
+        record.count, record.detail, record.old_value, record.new_value,
+    )  # fmt: skip
+
+
+def access_row_of(row: Row) -> LogRow[AccessRecord]:
+    """Return the row of ``access_log`` that begins with its position."""
+    (position, at, request_id, operation, outcome, status, purpose, external_id, entry_id, entry_version, app, identity,
+     method, credential_id, client_address, untrusted, reason, policy, policy_version, count, detail, old_value,
+     new_value) = row  # fmt: skip
+    record = AccessRecord(
+        at=at, request_id=request_id, operation=Operation(operation), outcome=Outcome(outcome), status=status,
+        purpose=purpose, external_id=external_id,
+        stamp=EntryStamp(entry_id, entry_version) if entry_id is not None else None, app=app, identity=identity,
+        method=method, credential_id=credential_id, client_address=client_address, untrusted_forwarding=untrusted,
+        reason=reason, policy=policy, policy_version=policy_version, count=count, detail=detail, old_value=old_value,
+        new_value=new_value,
+    )  # fmt: skip
+    return LogRow(position, record)
+
+
+def purge_row(write: int, record: PurgeRecord) -> Row:
+    """Return a ``vault.purge_row``."""
+    return (
+        write, record.purge_id, record.purpose, record.external_id, record.entry_id, record.entry_version, record.method,
+        record.reason.value, record.policy_reference, record.proof_hash, record.value_size, record.key_ref,
+        record.owner_app, record.purged_at, record.expired_at, record.app, record.identity, record.request_id,
+    )  # fmt: skip
+
+
+def purge_row_of(row: Row) -> LogRow[PurgeRecord]:
+    """Return the row of ``purge_log`` that begins with its position."""
+    (position, purge_id, purpose, external_id, entry_id, entry_version, method, reason, policy_reference, proof_hash,
+     value_size, key_ref, owner_app, purged_at, expired_at, app, identity, request_id) = row  # fmt: skip
+    record = PurgeRecord(
+        purge_id, purpose, external_id, entry_id, entry_version, method, PurgeReason(reason), policy_reference, proof_hash,
+        value_size, key_ref, owner_app, purged_at, expired_at, app, identity, request_id,
+    )  # fmt: skip
+    return LogRow(position, record)
+
+
+def access_policy_row(policy: AccessPolicy, created_at: datetime) -> Row:
+    """Return the columns of ``access_policies`` for a version in force."""
+    rules = {
+        action.value: {
+            "allowed_apps": None if rule.allowed_apps is None else sorted(rule.allowed_apps),
+            "require_identity": rule.require_identity,
+            "max_retrievals": rule.max_retrievals,
+            "any_purpose": rule.any_purpose,
+        }
+        for action, rule in policy.rules.items()
+    }
+    return (
+        policy.name, policy.version, policy.evaluator, json.dumps(rules, sort_keys=True), policy.parameters,
+        policy.description, policy.created_by, created_at, False,
+    )  # fmt: skip
+
+
+def access_policy_of(row: Row) -> AccessPolicy:
+    """Return the policy of a row of ``access_policies``."""
+    name, version, evaluator, rules, parameters, description, created_by, created_at, _ = row
+    return AccessPolicy(
+        name=name,
+        version=version,
+        evaluator=evaluator,
+        rules={Action(action): _rule(rule) for action, rule in json.loads(rules).items()},
+        parameters=parameters,
+        description=description,
+        created_by=created_by,
+        created_at=created_at,
+    )
+
+
+def _rule(document: dict[str, Any]) -> Rule:
+    apps = document["allowed_apps"]
+    return Rule(
+        allowed_apps=None if apps is None else frozenset(apps),
+        require_identity=document["require_identity"],
+        max_retrievals=document["max_retrievals"],
+        any_purpose=document["any_purpose"],
+    )
+
+
+def retention_policy_row(policy: RetentionPolicy, created_at: datetime) -> Row:
+    """Return the columns of ``retention_policies``."""
+    return (
+        policy.purpose, policy.version, policy.max_retention_days, policy.default_ttl_days, policy.purge_method,
+        policy.description, policy.justification, policy.legal_basis, policy.data_class, policy.created_by, created_at,
+    )  # fmt: skip
+
+
+def retention_policy_of(row: Row) -> RetentionPolicy:
+    """Return the policy of a row of ``retention_policies``."""
+    return RetentionPolicy(*row)
+
+
+def sweep_row(sweep: SweepRecord) -> Row:
+    """Return the columns of ``sweeps``."""
+    return (sweep.sweep_id, sweep.started_at, sweep.finished_at, sweep.trigger, sweep.purged, sweep.failed)
+
+
+def sweep_of(row: Row) -> SweepRecord:
+    """Return the sweep of a row of ``sweeps``."""
+    return SweepRecord(*row)

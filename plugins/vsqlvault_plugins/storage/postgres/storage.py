@@ -1,0 +1,162 @@
+"""The storage: a few connections to one database, which others may use as well."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from vsqlvault.errors import VaultError
+from vsqlvault.interfaces.storage import (
+    ACCESS_LOG_FILTERS,
+    PURGE_LOG_FILTERS,
+    Census,
+    EntryQuery,
+    ExpiredQuery,
+    LogQuery,
+    LogRow,
+    MigrationStatus,
+    Read,
+    Rulebook,
+    Snapshot,
+    Write,
+    WriteOutcome,
+)
+from vsqlvault.model.audit import AccessRecord
+from vsqlvault.model.entry import Entry
+from vsqlvault.model.purge import PurgeRecord, SweepRecord
+from vsqlvault_plugins.storage.postgres import pages, schema
+from vsqlvault_plugins.storage.postgres.batches import commit_batch, read_batch
+from vsqlvault_plugins.storage.postgres.connections import Connection, Connections
+from vsqlvault_plugins.storage.postgres.failures import is_worth_repeating, translated
+from vsqlvault_plugins.storage.postgres.roles import Roles
+from vsqlvault_plugins.storage.postgres.server import Server, connect
+
+P = ParamSpec("P")
+Answer = TypeVar("Answer")
+READ_SECONDS = 2.0
+COMMIT_SECONDS = 5.0
+PAGE_SECONDS = 30.0
+MIGRATION_SECONDS = 600.0
+MAX_TRIES = 8
+
+
+class PostgresStorage:
+    """Entries, policies and logs in the schema ``vault`` of one database, whose clock decides."""
+
+    flights = 2
+
+    def __init__(self, connections: Connections, server: Server, roles: Roles) -> None:
+        self._connections = connections
+        self._server = server
+        self._roles = roles
+
+    @classmethod
+    async def open(cls, url: str, *, pool_size: int = 4, roles: Roles | None = None) -> PostgresStorage:
+        """Connect, and look at how the server is set; the schema is left as it is.
+
+        Raises:
+            StorageUnavailable: with the sentence that helps. UnsafeStorage: it would lose what was acknowledged.
+        """
+        server = Server(url)
+        connections = Connections(lambda: connect(server), pool_size)
+        async with connections.borrow(READ_SECONDS):
+            pass
+        return cls(connections, server, roles or Roles())
+
+    async def read(self, reads: Sequence[Read]) -> Sequence[Snapshot]:
+        """See ``Storage.read``."""
+        return await self._run(READ_SECONDS, read_batch, reads)
+
+    async def commit(self, writes: Sequence[Write]) -> Sequence[WriteOutcome]:
+        """See ``Storage.commit``."""
+        for _ in range(MAX_TRIES - 1):
+            try:
+                return await self._commit_once(writes)
+            except VaultError as error:
+                if error.__cause__ is None or not is_worth_repeating(error.__cause__):
+                    raise
+        return await self._commit_once(writes)
+
+    async def _commit_once(self, writes: Sequence[Write]) -> Sequence[WriteOutcome]:
+        sent = False
+        try:
+            async with self._connections.borrow(COMMIT_SECONDS) as connection:
+                sent = True
+                return await commit_batch(connection, writes)
+        except Exception as error:
+            raise translated(error, committing=sent) from error
+
+    async def rulebook(self) -> Rulebook:
+        """See ``Storage.rulebook``."""
+        return await self._run(READ_SECONDS, pages.rulebook)
+
+    async def entries(self, query: EntryQuery) -> Sequence[Entry]:
+        """See ``Storage.entries``."""
+        return await self._run(PAGE_SECONDS, pages.entries_page, query)
+
+    async def expired(self, query: ExpiredQuery) -> Sequence[tuple[Entry, bytes]]:
+        """See ``Storage.expired``."""
+        return await self._run(PAGE_SECONDS, pages.expired_page, query)
+
+    async def access_log(self, query: LogQuery) -> Sequence[LogRow[AccessRecord]]:
+        """See ``Storage.access_log``."""
+        pages.check_filters(query, ACCESS_LOG_FILTERS)
+        return await self._run(PAGE_SECONDS, pages.access_log_page, query)
+
+    async def purge_log(self, query: LogQuery) -> Sequence[LogRow[PurgeRecord]]:
+        """See ``Storage.purge_log``."""
+        pages.check_filters(query, PURGE_LOG_FILTERS)
+        return await self._run(PAGE_SECONDS, pages.purge_log_page, query)
+
+    async def census(self, as_of: datetime, ceilings: Mapping[str, datetime], known_policies: Sequence[str]) -> Census:
+        """See ``Storage.census``."""
+        return await self._run(PAGE_SECONDS, pages.census, as_of, ceilings, known_policies)
+
+    async def last_sweep(self) -> SweepRecord | None:
+        """See ``Storage.last_sweep``."""
+        return await self._run(READ_SECONDS, pages.last_sweep)
+
+    async def acquire_lease(self, name: str, holder: str, seconds: float) -> bool:
+        """See ``Storage.acquire_lease``."""
+        return await self._run(READ_SECONDS, pages.acquire_lease, name, holder, seconds)
+
+    async def release_lease(self, name: str, holder: str) -> None:
+        """See ``Storage.release_lease``."""
+        await self._run(READ_SECONDS, pages.release_lease, name, holder)
+
+    async def secret(self, name: str) -> bytes:
+        """See ``Storage.secret``."""
+        return await self._run(READ_SECONDS, pages.secret, name, secrets.token_bytes(32))
+
+    async def migrate(self) -> MigrationStatus:
+        """See ``Storage.migrate``. It also gives the runtime role its rights, where one is set."""
+        try:
+            async with self._connections.borrow(MIGRATION_SECONDS) as connection:
+                status = await schema.migrate(connection, self._roles.owner, self._roles.runtime)
+                await self._server.look_at_owner(connection)
+        except Exception as error:
+            raise self._server.explained(error) from error
+        return status
+
+    def describe(self) -> Mapping[str, Any]:
+        """See ``Storage.describe``."""
+        return {**self._server.describe(), "schema_version": schema.VERSION}
+
+    async def close(self) -> None:
+        """See ``Storage.close``."""
+        await self._connections.close()
+
+    async def _run(
+        self,
+        seconds: float,
+        function: Callable[Concatenate[Connection, P], Awaitable[Answer]],
+        *arguments: P.args,
+        **named: P.kwargs,
+    ) -> Answer:
+        try:
+            async with self._connections.borrow(seconds) as connection:
+                return await function(connection, *arguments, **named)
+        except Exception as error:
+            raise translated(error, committing=False) from error
