@@ -165,9 +165,7 @@ async def _run_server(
         await stack.enter_async_context(sweeping(vault, settings.purge.sweep_interval_hours))
 
         async def reload() -> None:
-            fresh = await load()
-            for authenticator in vault.authenticators:
-                await authenticator.reload(fresh)
+            await vault.reloading.reload(await load())
 
         _announce(settings, vault, address)
         if ready:

@@ -38,7 +38,16 @@ class Plugins:
         for entry_point in _chosen(settings):
             self._load(entry_point)
         self._check_hooks()
-        self.settings = with_plugin_settings(settings, self._settings_models())
+        self._models = [(name, offer.model) for name, offer in self.offers("vault_settings", "settings table").items()]
+        self.settings = self.check(settings)
+
+    def check(self, settings: Settings) -> Settings:
+        """Return the settings with the tables of these plugins checked.
+
+        Raises:
+            SettingsInvalid: a table does not fit its plugin, or belongs to none that is loaded.
+        """
+        return with_plugin_settings(settings, self._models)
 
     @property
     def origins(self) -> Sequence[PluginOrigin]:
@@ -134,10 +143,6 @@ class Plugins:
                 if is_async != (hook.name in _LIFECYCLE):
                     expected = "async def" if hook.name in _LIFECYCLE else "a plain def"
                     raise PluginUnusable(f"{called}: {hook.name} must be {expected}")
-
-    def _settings_models(self) -> list[tuple[str, Any]]:
-        offers = self.offers("vault_settings", "settings table")
-        return [(name, offer.model) for name, offer in offers.items()]
 
     def _offered(self, hook: str) -> Iterable[tuple[str, Any]]:
         """Call each implementation by itself, in the order of loading, so that what it offers can be told to be its."""

@@ -24,6 +24,7 @@ from vsqlvault.service.logs import Logs
 from vsqlvault.service.policies import Policies
 from vsqlvault.service.purges import Purges
 from vsqlvault.service.refusals import Refusals
+from vsqlvault.service.reloading import Reloading
 from vsqlvault.service.report import Report
 from vsqlvault.service.rulebooks import Rulebooks
 from vsqlvault.service.sweeper import Sweeper
@@ -103,6 +104,7 @@ def _assemble(plugins: Plugins, storage: Storage) -> Vault:
     purges = Purges(plugins.offers("vault_purge_methods", "purge method"), timeout)
     rulebooks = Rulebooks(storage, _built_in_policies(evaluators))
     auditor = Auditor(queue, clock)
+    authenticators = list(plugins.offers("vault_authenticators", "authenticator").values())
     shared: dict[str, Any] = {"queue": queue, "auditor": auditor}
     return Vault(
         entries=Entries(
@@ -134,7 +136,8 @@ def _assemble(plugins: Plugins, storage: Storage) -> Vault:
         queue=queue,
         clock=clock,
         storage=storage,
-        authenticators=list(plugins.offers("vault_authenticators", "authenticator").values()),
+        authenticators=authenticators,
+        reloading=Reloading(authenticators, settings, plugins.check),
         plugins=plugins.origins,
     )
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from types import NoneType
+from typing import Any
 
-from vsqlvault.errors import AmbiguousCredentials, CredentialRefused, PluginFailed, VaultError
+from vsqlvault.errors import AmbiguousCredentials, CredentialRefused, PluginFailed
 from vsqlvault.interfaces.authenticator import Authenticator, Presented
-from vsqlvault.model.principal import Principal
+from vsqlvault.model.entry import PURPOSE
+from vsqlvault.model.principal import Principal, Role
+from vsqlvault.service.plugin_calls import call_plugin
 
 log = logging.getLogger(__name__)
 AUTHENTICATOR_SECONDS = 2.0
+MAX_TEXT = 256
 
 
 async def authenticate(
@@ -22,7 +26,7 @@ async def authenticate(
     Raises:
         CredentialRefused: no credential, a bad one, or an ``Authorization`` that nobody knows.
         AmbiguousCredentials: two good ones that name different apps.
-        PluginFailed: an authenticator failed, or was late.
+        PluginFailed: an authenticator failed, was late, or gave a principal that cannot be.
     """
     presented = Presented(headers, client_address)
     principal: Principal | None = None
@@ -44,13 +48,44 @@ async def authenticate(
 
 async def _asked(authenticator: Authenticator, presented: Presented) -> Principal | None:
     try:
-        async with asyncio.timeout(AUTHENTICATOR_SECONDS):
-            found = await authenticator.authenticate(presented)
-    except VaultError:
+        found: Principal | None = await call_plugin(
+            authenticator,
+            lambda: authenticator.authenticate(presented),
+            (Principal, NoneType),
+            AUTHENTICATOR_SECONDS,
+            passes=(CredentialRefused,),
+        )
+    except CredentialRefused as refused:
+        why, credential_id = getattr(refused, "why", None), getattr(refused, "credential_id", None)
+        if not (_is_text(why) and (credential_id is None or _is_text(credential_id))):
+            raise _unsound(authenticator, "a refusal") from refused
         raise
-    except Exception as error:
-        log.error("authenticator failed", extra={"plugin": authenticator.name, "error": type(error).__name__})  # noqa: TRY400
-        raise PluginFailed from error
-    if found is not None and not isinstance(found, Principal):
-        raise PluginFailed
+    if found is not None and not _is_sound(found):
+        raise _unsound(authenticator, "a principal")
     return found
+
+
+def _is_sound(principal: Principal) -> bool:
+    """Whether every field is of its type, every text one that an audit row can show, and the app none of a rule's words."""
+    purposes, roles = principal.purposes, principal.roles
+    return (
+        all(_is_text(text) for text in (principal.app, principal.method, principal.credential_id))
+        and not principal.app.startswith("@")
+        and (principal.identity is None or _is_text(principal.identity))
+        and (purposes is None or (isinstance(purposes, frozenset) and all(_is_purpose(each) for each in purposes)))
+        and isinstance(roles, frozenset)
+        and all(isinstance(role, Role) for role in roles)
+    )
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= MAX_TEXT and value.isprintable()
+
+
+def _is_purpose(value: Any) -> bool:
+    return isinstance(value, str) and PURPOSE.fullmatch(value) is not None
+
+
+def _unsound(authenticator: Authenticator, what: str) -> PluginFailed:
+    log.error("plugin gave an unusable answer", extra={"plugin": authenticator.name, "error": f"{what} that cannot be"})
+    return PluginFailed()

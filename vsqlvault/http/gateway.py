@@ -13,7 +13,6 @@ from vsqlvault.config import Settings
 from vsqlvault.errors import (
     BadRequest,
     CredentialInUrl,
-    CredentialRefused,
     DuplicateHeader,
     InternalFault,
     InvalidPath,
@@ -130,7 +129,7 @@ class Gateway:
             if len(credentials) != len(set(credentials)):
                 raise DuplicateHeader
             principal = await authenticate(self._vault.authenticators, dict(request.headers), request.client_address)
-        except (CredentialRefused, DuplicateHeader) as error:
+        except VaultError as error:
             told = refusal if isinstance(refusal, CredentialInUrl) else error
             await self._vault.refusals.record(told, request.request_id, request.client_address)
             if isinstance(refusal, BadRequest):

@@ -13,7 +13,7 @@ from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
 
 from vsqlvault.config import Settings
-from vsqlvault.errors import SettingsInvalid
+from vsqlvault.errors import SettingsInvalid, VaultError
 from vsqlvault.http.app import already_open, build_app
 from vsqlvault.service.vault import Vault
 
@@ -83,7 +83,8 @@ async def _reload(reload: Callable[[], Awaitable[None]]) -> None:
         await reload()
         log.info("settings reloaded")
     except Exception as error:  # noqa: BLE001 - a bad file must not stop a good server
-        log.error("reload refused: the settings stay as they were", extra={"error": str(error)})  # noqa: TRY400
+        told = str(error) if isinstance(error, VaultError) else type(error).__name__
+        log.error("reload refused: the settings stay as they were", extra={"error": told})  # noqa: TRY400
 
 
 def _config(settings: Settings, listener: socket.socket) -> Config:

@@ -6,12 +6,13 @@ import json
 import re
 from typing import Any, NoReturn
 
-from vsqlvault.errors import DuplicateKey, FieldError, InvalidJson, InvalidText, TooDeep
+from vsqlvault.errors import DuplicateKey, FieldError, InvalidJson, InvalidText, PayloadTooLarge, TooDeep
 
 MAX_DEPTH = 32
+MAX_TOKENS = 32_768
 _MAX_INTEGER = 2**53
 _MAX_INTEGER_DIGITS = 17
-_MARKS = re.compile(rb'\\.|["\[\]{}]', re.DOTALL)
+_TOKENS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[][{},]', re.DOTALL)
 _NON_CHARACTERS = "".join(f"{chr(plane * 0x10000 + 0xFFFE)}{chr(plane * 0x10000 + 0xFFFF)}" for plane in range(17))
 _REFUSED = "\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufdd0-\ufdef" + _NON_CHARACTERS
 _REFUSED_TEXT = re.compile(f"[{_REFUSED}]")
@@ -21,11 +22,14 @@ _LINE_BREAKS = str.maketrans("", "", "\t\n\r")
 def parse_json(body: bytes) -> Any:
     """Return the value of a JSON text: UTF-8 without a mark, no key twice, no NaN, integers within 2**53, depth 32.
 
+    What has more than ``MAX_TOKENS`` texts, brackets and commas is not parsed: parsing a few megabytes of the smallest
+    values there are would hold up everybody else.
+
     Raises:
-        InvalidJson, DuplicateKey, TooDeep.
+        InvalidJson, DuplicateKey, TooDeep, PayloadTooLarge.
     """
-    if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
-        _check_depth(body)
+    if body.count(b"[") + body.count(b"{") + body.count(b",") > MAX_DEPTH:
+        _check_tokens(body)
     try:
         return json.loads(
             body.decode("utf-8"),
@@ -65,21 +69,18 @@ def check_value_text(value: str, path: str) -> None:
     check_text(value if value.isprintable() else value.translate(_LINE_BREAKS), path)
 
 
-def _check_depth(body: bytes) -> None:
-    """Count brackets outside of texts, in one pass: what is no JSON at all is left for the parser to say."""
+def _check_tokens(body: bytes) -> None:
+    """Count tokens and depth in one pass, a text at a time: what is no JSON at all is left for the parser to say."""
     depth = 0
-    in_text = False
-    for match in _MARKS.finditer(body):
-        mark = match[0]
-        if mark == b'"':
-            in_text = not in_text
-        elif in_text:
-            continue
-        elif mark in b"[{":
+    for count, match in enumerate(_TOKENS.finditer(body), 1):
+        if count > MAX_TOKENS:
+            raise PayloadTooLarge(f"a body has at most {MAX_TOKENS} texts, brackets and commas")
+        token = match[0]
+        if token in b"[{":
             depth += 1
             if depth > MAX_DEPTH:
                 raise TooDeep(f"at most {MAX_DEPTH} levels")
-        elif mark in b"]}":
+        elif token in b"]}":
             depth -= 1
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from base64 import b64decode, b64encode
 from binascii import Error as NotBase64
+from collections.abc import Iterator
 from datetime import datetime
+from itertools import islice
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -38,8 +40,10 @@ MAX_METADATA_BYTES = 8192
 MAX_METADATA_KEYS = 64
 MAX_METADATA_KEY = 64
 MAX_METADATA_TEXT = 1024
+MAX_FAULTS = 20
 MAX_LIMIT = 1000
 DEFAULT_LIMIT = 100
+_NO_SUCH_FIELD = "no such field"
 Model = TypeVar("Model", bound=BaseModel)
 
 PolicyName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,127}$")]
@@ -107,12 +111,41 @@ class StoreBody(Body):
 def _metadata(metadata: dict[str, Any]) -> str:
     """Return the canonical text, if it is within every limit."""
     fault = FieldError("metadata", f"at most {MAX_METADATA_BYTES} bytes, {MAX_METADATA_KEYS} keys, keys of 64 characters and texts of 1 KiB")  # fmt: skip # noqa: E501
-    if len(metadata) > MAX_METADATA_KEYS or not _small(metadata):
+    if len(metadata) > MAX_METADATA_KEYS:
         raise MetadataTooLarge(errors=[fault])
-    text = canonical_json(metadata)
-    if len(text) > MAX_METADATA_BYTES:
+    text = _canonical(metadata)
+    if text is None or not _small(metadata):
         raise MetadataTooLarge(errors=[fault])
-    return text.decode("utf-8")
+    return text
+
+
+def _canonical(value: dict[str, Any]) -> str | None:
+    """Return the canonical text, or None where it has more than ``MAX_METADATA_BYTES``.
+
+    Of a value that is far larger no more is looked at than shows it.
+    """
+    least = 0
+    for length in _least_lengths(value):
+        least += length
+        if least > MAX_METADATA_BYTES:
+            return None
+    text = canonical_json(value)
+    return text.decode("utf-8") if len(text) <= MAX_METADATA_BYTES else None
+
+
+def _least_lengths(value: Any) -> Iterator[int]:
+    """Give, node by node, the bytes that its canonical form takes at the least."""
+    if isinstance(value, dict):
+        yield len("{}")
+        for key, member in value.items():
+            yield len(key) + len('"":')
+            yield from _least_lengths(member)
+    elif isinstance(value, list):
+        yield len("[]")
+        for member in value:
+            yield from _least_lengths(member)
+    else:
+        yield len(value) + len('""') if isinstance(value, str) else 1
 
 
 def _small(value: Any) -> bool:
@@ -194,10 +227,10 @@ class AccessPolicyBody(Body):
     def policy(self, name: str) -> AccessPolicy:
         """Return the policy that is wished for; version, author and time are the vault's to give."""
         rules = {action: rule.rule() for action in Action if (rule := getattr(self.rules, action.value)) is not None}
-        parameters = canonical_json(self.parameters)
-        if len(parameters) > MAX_METADATA_BYTES:
+        parameters = _canonical(self.parameters)
+        if parameters is None:
             raise ValidationFailed(errors=[FieldError("parameters", f"at most {MAX_METADATA_BYTES} bytes")])
-        return AccessPolicy(name, 0, self.evaluator, rules, parameters.decode("utf-8"), self.description)
+        return AccessPolicy(name, 0, self.evaluator, rules, parameters, self.description)
 
 
 def _ascii_integer(text: Any) -> Any:
@@ -306,6 +339,9 @@ def read_body(model: type[Model], value: Any) -> Model:
     """
     if not isinstance(value, dict):
         raise ValidationFailed(errors=[FieldError("", "a JSON object")])
+    unknown = list(islice((name for name in value if name not in model.model_fields), MAX_FAULTS + 1))
+    if len(unknown) > MAX_FAULTS:
+        raise ValidationFailed(errors=[FieldError(_path((name,)), _NO_SUCH_FIELD) for name in unknown[:MAX_FAULTS]])
     check_text({name: member for name, member in value.items() if name != "encrypted_value"})
     if isinstance(ciphertext := value.get("encrypted_value"), str):
         check_value_text(ciphertext, "encrypted_value")
@@ -338,7 +374,7 @@ def check_query_text(name: str, text: str) -> None:
 def _field_errors(refused: ValidationError) -> list[FieldError]:
     return [
         FieldError(_path(error["loc"]), _expected(error["type"], error["msg"]))
-        for error in refused.errors(include_url=False, include_input=False)[:20]
+        for error in refused.errors(include_url=False, include_input=False)[:MAX_FAULTS]
     ]
 
 
@@ -351,7 +387,7 @@ def _path(location: tuple[int | str, ...]) -> str:
 
 def _expected(kind: str, message: str) -> str:
     if kind == "extra_forbidden":
-        return "no such field"
+        return _NO_SUCH_FIELD
     if kind == "missing":
         return "a value: it is required"
     message = message.removeprefix("Value error, ")

@@ -43,5 +43,11 @@ class Authenticator(Protocol):
         ...
 
     async def reload(self, settings: Settings) -> None:
-        """Take new settings (SIGHUP): credentials that are gone from them are refused once this returns."""
+        """Take new settings (SIGHUP): credentials that are gone from them are refused once this returns.
+
+        Where another authenticator refuses the new settings, this one is given its old ones back.
+
+        Raises:
+            SettingsInvalid: they cannot be used; then everything stays as it was.
+        """
         ...

@@ -26,14 +26,17 @@ async def call_plugin(
     call: Callable[[], object],
     expected: type | tuple[type, ...],
     timeout_seconds: float,
+    *,
+    passes: tuple[type[VaultError], ...] = (),
 ) -> Any:
     """Return what ``call()`` returns or, where that is awaitable, what it comes to in time.
 
     An awaitable runs in a task of its own, which is left behind when it does not heed its cancellation.
+    An error of a kind that ``passes`` is the plugin's answer, too, and is raised as it is.
 
     Raises:
-        PluginFailed: it raised (``sys.exit`` and a cancellation of its own included), was late, or answered with another
-            type. The log names the plugin and the kind of error, never its text.
+        PluginFailed: it raised anything else (``sys.exit`` and a cancellation of its own included), was late, or answered
+            with another type. The log names the plugin and the kind of error, never its text.
     """
     name = getattr(plugin, "name", type(plugin).__name__)
     try:
@@ -43,6 +46,8 @@ async def call_plugin(
         raise
     except BaseException as error:  # noqa: BLE001
         cause = error.__cause__ if isinstance(error, _FailedInTask) and error.__cause__ else error
+        if isinstance(cause, passes):
+            raise cause from None
         log.error("plugin failed", extra={"plugin": name, "error": type(cause).__name__})  # noqa: TRY400
         raise PluginFailed from cause
     if not isinstance(answer, expected):

@@ -15,6 +15,7 @@ from vsqlvault.service.entries import Entries
 from vsqlvault.service.logs import Logs
 from vsqlvault.service.policies import Policies
 from vsqlvault.service.refusals import Refusals
+from vsqlvault.service.reloading import Reloading
 from vsqlvault.service.report import Report
 from vsqlvault.service.sweeper import Sweeper
 
@@ -43,6 +44,7 @@ class Vault:
     clock: StorageClock
     storage: Storage
     authenticators: Sequence[Authenticator]
+    reloading: Reloading
     plugins: Sequence[PluginOrigin]
 
     def describe_storage(self) -> Mapping[str, Any]:
