@@ -52,6 +52,7 @@ class CommitQueue:
         purge_observers: Sequence[PurgeObserver] = (),
     ) -> None:
         self._storage = storage
+        self._max_waiting = max_waiting
         self._clock = clock
         self._observers = tuple(observers)
         self._purge_observers = tuple(purge_observers)
@@ -61,6 +62,11 @@ class CommitQueue:
         self.writes: Batcher[Write, WriteOutcome] = Batcher(
             self._commit_batch, flights=storage.flights, limit=max_batch, max_waiting=max_waiting, choose=take_separable
         )
+
+    @property
+    def slice(self) -> int:
+        """How many commits one user may have under way at once, so that requests find room beside it."""
+        return max(1, self._max_waiting // 2)
 
     async def read(self, key: EntryKey | None = None, *, with_value: bool = False) -> Snapshot:
         """Return the storage's clock, the rulebook's revision and, where asked for, an entry.

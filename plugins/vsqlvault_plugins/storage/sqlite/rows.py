@@ -148,10 +148,11 @@ def retention_policy_of(row: Row) -> RetentionPolicy:
 def row_of_sweep(sweep: SweepRecord) -> Row:
     """Return the columns of ``sweeps``."""
     return (
-        sweep.sweep_id, to_micros(sweep.started_at), to_micros(sweep.finished_at), sweep.trigger, sweep.purged, sweep.failed,
+        sweep.sweep_id, to_micros(sweep.started_at), to_micros(sweep.finished_at), sweep.trigger, sweep.purged,
+        sweep.failed, int(sweep.completed),
     )  # fmt: skip
 
 
 def sweep_of(row: Row) -> SweepRecord:
     """Return the sweep of a row of ``sweeps``."""
-    return SweepRecord(row[0], from_micros(row[1]), from_micros(row[2]), *row[3:])
+    return SweepRecord(row[0], from_micros(row[1]), from_micros(row[2]), row[3], row[4], row[5], bool(row[6]))
