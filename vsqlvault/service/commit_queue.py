@@ -57,10 +57,15 @@ class CommitQueue:
         self._observers = tuple(observers)
         self._purge_observers = tuple(purge_observers)
         self.reads: Batcher[Read, Snapshot] = Batcher(
-            self._read_batch, flights=storage.flights, limit=max_batch, max_waiting=max_waiting
+            self._read_batch, flights=storage.flights, limit=max_batch, max_waiting=max_waiting, name="reads"
         )
         self.writes: Batcher[Write, WriteOutcome] = Batcher(
-            self._commit_batch, flights=storage.flights, limit=max_batch, max_waiting=max_waiting, choose=take_separable
+            self._commit_batch,
+            flights=storage.flights,
+            limit=max_batch,
+            max_waiting=max_waiting,
+            choose=take_separable,
+            name="commits",
         )
 
     @property
