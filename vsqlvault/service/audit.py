@@ -139,6 +139,10 @@ class Auditor:
                 if result is not None:
                     return result
             raise Contended
+        except StorageFull as error:
+            if trace.operation is Operation.STORE:
+                raise
+            raise AuditUnavailable from error  # whoever stores nothing is not told that it is too much
         except VaultError as error:
             await self.refuse(trace, error)
             raise

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from vsqlvault.errors import AuditUnavailable, OutcomeUnknown, StorageFull, Unavailable
+from vsqlvault.errors import AuditUnavailable, OutcomeUnknown, StorageFull, StorageUnavailable, Unavailable
 from vsqlvault.interfaces.storage import (
     Committed,
     CountRetrieval,
@@ -79,7 +79,10 @@ class CommitQueue:
         Raises:
             Unavailable: the storage cannot answer.
         """
-        return await self.reads.submit(Read(key, with_value))
+        try:
+            return await self.reads.submit(Read(key, with_value))
+        except StorageFull as error:  # even a read may need room, for a file beside the database
+            raise StorageUnavailable from error
 
     async def commit(self, write: Write) -> WriteOutcome:
         """Return once the write is durable, or once it is known that it was left out.
@@ -87,12 +90,16 @@ class CommitQueue:
         Raises:
             AuditUnavailable: it could not be committed, and nothing of it was.
             OutcomeUnknown: nobody can say.
-            StorageFull: there is no room, and nothing of it was committed.
+            StorageFull: there is no room for the entry it stores, and nothing of it was committed.
         """
         try:
             return await self.writes.submit(write)
-        except (OutcomeUnknown, StorageFull, AuditUnavailable):
+        except (OutcomeUnknown, AuditUnavailable):
             raise
+        except StorageFull as error:
+            if any(isinstance(change, StoreEntry) for change in write.changes):
+                raise
+            raise AuditUnavailable from error
         except Unavailable as error:
             raise AuditUnavailable from error
 
