@@ -44,6 +44,16 @@ class TestRules:
         target = policy_and_entry(vault, "any-purpose", retrieve={"allowed_apps": ["other"], "any_purpose": True})
         assert vault.get("other", target).status == 200
 
+    def test_any_purpose_for_retrieving_holds_for_inspecting_without_a_rule(self, vault: VaultServer) -> None:
+        target = policy_and_entry(vault, "any-purpose-3", retrieve={"allowed_apps": ["other"], "any_purpose": True})
+        assert vault.call("other", "HEAD", f"/vault/{target}").status == 200
+
+    def test_any_purpose_for_inspecting_lifts_the_purpose_for_that_alone(self, vault: VaultServer) -> None:
+        name = "any-purpose-4"
+        target = policy_and_entry(vault, name, retrieve={}, inspect={"allowed_apps": ["other"], "any_purpose": True})
+        assert vault.call("other", "HEAD", f"/vault/{target}").status == 200
+        assert_refused(vault, vault.get("other", target), 403, "access-denied", "purpose-not-held")
+
     def test_any_purpose_lifts_nothing_else(self, vault: VaultServer) -> None:
         target = policy_and_entry(vault, "any-purpose-2", retrieve={"allowed_apps": ["other"], "any_purpose": True})
         assert_problem(vault.get("billing", target), 403, "access-denied")
