@@ -245,6 +245,40 @@ class TestTheLifeOfAPolicy:
         assert json.loads(row["old_value"])["rules"]["retrieve"]["allowed_apps"] == ["@owner"]
         assert json.loads(row["new_value"])["rules"]["retrieve"]["allowed_apps"] is None
 
+    @pytest.mark.parametrize(
+        ("who", "method", "name", "body", "status"),
+        [
+            ("payments", "PUT", "named-1", {"rules": {}}, 403),
+            ("auditor", "DELETE", "named-1", None, 403),
+            (ADMIN, "PUT", "named-1", {"rules": {"read": {}}}, 422),
+            (ADMIN, "PUT", "named-1", {"rules": {}, "evaluator": "none-such"}, 422),
+            (ADMIN, "PUT", "owner-only", {"rules": {}}, 409),
+            (ADMIN, "DELETE", "owner-only", None, 409),
+            (ADMIN, "DELETE", "none-such", None, 404),
+            (ADMIN, "GET", "none-such", None, 404),
+        ],
+    )
+    def test_the_row_of_a_refusal_names_the_policy(
+        self, vault: VaultServer, who: str, method: str, name: str, body: Any, status: int
+    ) -> None:
+        answer = vault.call(who, method, f"/admin/access-policies/{name}", json_body=body)
+        assert answer.status == status
+        rows = vault.rows(f"request_id={answer.request_id}")
+        assert [(row["outcome"], row["detail"]) for row in rows] == [("denied", name)]
+
+    def test_the_row_of_a_policy_in_use_that_is_not_deleted_names_it(self, vault: VaultServer) -> None:
+        policy_and_entry(vault, "named-2", retrieve=OWNER)
+        answer = vault.call(ADMIN, "DELETE", "/admin/access-policies/named-2")
+        assert assert_refused(vault, answer, 409, "policy-in-use", "policy_in_use")["detail"] == "named-2"
+
+    @pytest.mark.parametrize(("who", "status"), [("payments", 403), (ADMIN, 422)])
+    def test_the_row_of_a_refused_retention_policy_names_its_purpose(
+        self, vault: VaultServer, who: str, status: int
+    ) -> None:
+        answer = vault.call(who, "PUT", "/admin/retention-policies/named", json_body={})
+        (row,) = vault.rows(f"request_id={answer.request_id}")
+        assert (row["status"], row["purpose"], row["detail"]) == (status, "named", "named")
+
     def test_after_a_policy_is_tightened_nobody_reads_by_the_old_one(self, vault: VaultServer) -> None:
         target = policy_and_entry(vault, "tightened", retrieve={})
         for _ in range(25):
