@@ -44,6 +44,16 @@ class TestRules:
         target = policy_and_entry(vault, "any-purpose", retrieve={"allowed_apps": ["other"], "any_purpose": True})
         assert vault.get("other", target).status == 200
 
+    def test_any_purpose_for_retrieving_holds_for_inspecting_without_a_rule(self, vault: VaultServer) -> None:
+        target = policy_and_entry(vault, "any-purpose-3", retrieve={"allowed_apps": ["other"], "any_purpose": True})
+        assert vault.call("other", "HEAD", f"/vault/{target}").status == 200
+
+    def test_any_purpose_for_inspecting_lifts_the_purpose_for_that_alone(self, vault: VaultServer) -> None:
+        name = "any-purpose-4"
+        target = policy_and_entry(vault, name, retrieve={}, inspect={"allowed_apps": ["other"], "any_purpose": True})
+        assert vault.call("other", "HEAD", f"/vault/{target}").status == 200
+        assert_refused(vault, vault.get("other", target), 403, "access-denied", "purpose-not-held")
+
     def test_any_purpose_lifts_nothing_else(self, vault: VaultServer) -> None:
         target = policy_and_entry(vault, "any-purpose-2", retrieve={"allowed_apps": ["other"], "any_purpose": True})
         assert_problem(vault.get("billing", target), 403, "access-denied")
@@ -234,6 +244,40 @@ class TestTheLifeOfAPolicy:
         row = vault.row(answer)
         assert json.loads(row["old_value"])["rules"]["retrieve"]["allowed_apps"] == ["@owner"]
         assert json.loads(row["new_value"])["rules"]["retrieve"]["allowed_apps"] is None
+
+    @pytest.mark.parametrize(
+        ("who", "method", "name", "body", "status"),
+        [
+            ("payments", "PUT", "named-1", {"rules": {}}, 403),
+            ("auditor", "DELETE", "named-1", None, 403),
+            (ADMIN, "PUT", "named-1", {"rules": {"read": {}}}, 422),
+            (ADMIN, "PUT", "named-1", {"rules": {}, "evaluator": "none-such"}, 422),
+            (ADMIN, "PUT", "owner-only", {"rules": {}}, 409),
+            (ADMIN, "DELETE", "owner-only", None, 409),
+            (ADMIN, "DELETE", "none-such", None, 404),
+            (ADMIN, "GET", "none-such", None, 404),
+        ],
+    )
+    def test_the_row_of_a_refusal_names_the_policy(
+        self, vault: VaultServer, who: str, method: str, name: str, body: Any, status: int
+    ) -> None:
+        answer = vault.call(who, method, f"/admin/access-policies/{name}", json_body=body)
+        assert answer.status == status
+        rows = vault.rows(f"request_id={answer.request_id}")
+        assert [(row["outcome"], row["detail"]) for row in rows] == [("denied", name)]
+
+    def test_the_row_of_a_policy_in_use_that_is_not_deleted_names_it(self, vault: VaultServer) -> None:
+        policy_and_entry(vault, "named-2", retrieve=OWNER)
+        answer = vault.call(ADMIN, "DELETE", "/admin/access-policies/named-2")
+        assert assert_refused(vault, answer, 409, "policy-in-use", "policy_in_use")["detail"] == "named-2"
+
+    @pytest.mark.parametrize(("who", "status"), [("payments", 403), (ADMIN, 422)])
+    def test_the_row_of_a_refused_retention_policy_names_its_purpose(
+        self, vault: VaultServer, who: str, status: int
+    ) -> None:
+        answer = vault.call(who, "PUT", "/admin/retention-policies/named", json_body={})
+        (row,) = vault.rows(f"request_id={answer.request_id}")
+        assert (row["status"], row["purpose"], row["detail"]) == (status, "named", "named")
 
     def test_after_a_policy_is_tightened_nobody_reads_by_the_old_one(self, vault: VaultServer) -> None:
         target = policy_and_entry(vault, "tightened", retrieve={})

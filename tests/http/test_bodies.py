@@ -445,6 +445,8 @@ REFUSED_RULES: dict[str, Any] = {
     "apps that are a text": {"rules": {"retrieve": {"allowed_apps": "billing"}}},
     "0 retrievals": {"rules": {"retrieve": {"max_retrievals": 0}}},
     "retrievals as boolean": {"rules": {"retrieve": {"max_retrievals": True}}},
+    "any purpose for storing": {"rules": {"store": {"any_purpose": True}}},
+    "any purpose for purging": {"rules": {"purge": {"any_purpose": True}}},
     "retrievals of storing": {"rules": {"store": {"max_retrievals": 1}}},
     "identity as number": {"rules": {"retrieve": {"require_identity": 1}}},
     "an evaluator there is not": {"evaluator": "astrology"},

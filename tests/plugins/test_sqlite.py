@@ -18,23 +18,40 @@ from typing import Any
 
 import pytest
 
-from vsqlvault.errors import AuditUnavailable, SchemaTooNew, StorageFull, StorageUnavailable, UnsafeStorage, VaultError
+from vsqlvault.errors import (
+    AuditUnavailable,
+    SchemaTooNew,
+    StorageFull,
+    StorageUnavailable,
+    Unavailable,
+    UnsafeStorage,
+    VaultError,
+)
 from vsqlvault.interfaces.storage import (
     Committed,
+    EntryQuery,
     LogQuery,
     OverwriteEntry,
     Read,
     RemoveEntry,
+    SaveAccessPolicy,
+    SaveRetentionPolicy,
+    SaveSweep,
     Storage,
     StoreEntry,
 )
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.times import to_micros
+from vsqlvault.service.clock import StorageClock
+from vsqlvault.service.commit_queue import CommitQueue
 from vsqlvault.testing import (
     T0,
     StorageConformance,
     a_purge_record,
+    a_retention_policy,
+    a_sweep,
     a_write,
+    an_access_policy,
     an_access_record,
     an_entry,
     storing,
@@ -592,3 +609,64 @@ class TestClock:
         run(storage.commit([storing()]))
         with opened(path) as connection:
             assert connection.execute("SELECT created_at FROM entries").fetchone() == (to_micros(T0),)
+
+
+class TestRowsPutThereByHand:
+    """What no program of the vault writes is told as unavailable, with a log line, and hurts nobody else."""
+
+    COLUMNS = {
+        "access_log": ("operation", "'teleport'"),
+        "purge_log": ("reason", "'whim'"),
+        "entries": ("encoding", "'rot13'"),
+        "access_policies": ("rules", "'[]'"),
+        "retention_policies": ("created_at", "'yesterday'"),
+        "sweeps": ("finished_at", "9223372036854775807"),
+    }
+    LOOKS: dict[str, Callable[[Storage], Coroutine[Any, Any, Any]]] = {
+        "access_log": lambda storage: storage.access_log(LogQuery(limit=5)),
+        "purge_log": lambda storage: storage.purge_log(LogQuery(limit=5)),
+        "entries": lambda storage: storage.entries(EntryQuery(purpose="card", now=T0, limit=5)),
+        "access_policies": lambda storage: storage.rulebook(),
+        "retention_policies": lambda storage: storage.rulebook(),
+        "sweeps": lambda storage: storage.last_sweep(),
+    }
+
+    @pytest.fixture
+    def spoilt(self, run, storage, path) -> Callable[[str], None]:
+        changes = (
+            SaveAccessPolicy(an_access_policy()),
+            SaveRetentionPolicy(a_retention_policy()),
+            SaveSweep(a_sweep()),
+        )
+        run(storage.commit([storing(), a_write(*changes, purges=(a_purge_record(),))]))
+
+        def spoil(table: str) -> None:
+            column, value = self.COLUMNS[table]
+            with opened(path) as connection:
+                for name in LOGS:
+                    connection.execute(f"DROP TRIGGER {name}_no_update")
+                connection.execute(f"UPDATE {table} SET {column} = {value}")
+
+        return spoil
+
+    @pytest.mark.parametrize("table", COLUMNS)
+    def test_a_row_that_no_program_wrote_is_unavailable(self, run, storage, spoilt, caplog, table) -> None:
+        run(self.LOOKS[table](storage))
+        spoilt(table)
+        with pytest.raises(Unavailable) as refused:
+            run(self.LOOKS[table](storage))
+        assert "a stored row cannot be read" in caplog.messages
+        assert self.COLUMNS[table][1].strip("'") not in f"{refused.value} {refused.value.detail} {caplog.text}"
+
+    def test_reads_that_share_its_batch_are_answered(self, run, storage, spoilt) -> None:
+        spoilt("entries")
+        run(storage.commit([storing("sound")]))
+
+        async def both() -> list[Any]:
+            queue = CommitQueue(storage, StorageClock(), max_batch=10, max_waiting=10)
+            keys = [EntryKey("card", name) for name in ("pay-1", "sound")]
+            return await asyncio.gather(*(queue.read(key) for key in keys), return_exceptions=True)
+
+        bad, sound = run(both())
+        assert isinstance(bad, Unavailable)
+        assert sound.entry.external_id == "sound"

@@ -103,7 +103,7 @@ def purge_row(record: PurgeRecord) -> dict[str, Any]:
 
 
 def sweep_document(count: SweepCount) -> dict[str, Any]:
-    """Return what a sweep did; ``purged`` of a dry run is what a sweep would purge."""
+    """Return what a sweep did; ``purged`` of a dry run is what a sweep would purge, and it is always completed."""
     return {
         "id": count.sweep_id,
         "dry_run": count.dry_run,
@@ -111,5 +111,6 @@ def sweep_document(count: SweepCount) -> dict[str, Any]:
         "finished_at": format_time(count.finished_at) if count.finished_at else None,
         "purged": count.purged,
         "failed": count.failed,
+        "completed": count.completed,
         "by_purpose": count.by_purpose,
     }

@@ -215,6 +215,12 @@ class RulesBody(Body):
             raise ValueError("max_retrievals in the rule for retrieve only")
         return self
 
+    @model_validator(mode="after")
+    def _only_reading_crosses_purposes(self) -> RulesBody:
+        if any(rule and rule.any_purpose for rule in (self.store, self.purge)):
+            raise ValueError("any_purpose in the rules for retrieve and inspect only")
+        return self
+
 
 class AccessPolicyBody(Body):
     """What PUT /admin/access-policies/{name} takes."""

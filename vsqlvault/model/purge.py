@@ -75,7 +75,11 @@ class PurgeRecord:
 
 @dataclass(frozen=True, slots=True)
 class SweepRecord:
-    """One run of the sweep. ``failed`` counts entries that could not be purged and were kept."""
+    """One run of the sweep.
+
+    ``failed`` counts entries that could not be purged and were kept. ``completed`` is False where it was stopped, or ended
+    with an error, before it had been through every purpose.
+    """
 
     sweep_id: str
     started_at: datetime
@@ -83,3 +87,4 @@ class SweepRecord:
     trigger: str
     purged: int
     failed: int
+    completed: bool

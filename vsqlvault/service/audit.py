@@ -38,15 +38,25 @@ _LEAVES_NO_ROW = (StorageUnavailable, AuditUnavailable, OutcomeUnknown, StorageF
 
 
 class Trace:
-    """What is learnt about one operation on its way, and the audit row it amounts to."""
+    """What is learnt about one operation on its way, and the audit row it amounts to.
+
+    ``subject`` names what it is about where that is no entry; it is the row's detail where no other is given.
+    """
 
     def __init__(
-        self, call: Call, operation: Operation, key: EntryKey | None = None, *, purpose: str | None = None
+        self,
+        call: Call,
+        operation: Operation,
+        key: EntryKey | None = None,
+        *,
+        purpose: str | None = None,
+        subject: str | None = None,
     ) -> None:
         self.call = call
         self.operation = operation
         self.purpose = key.purpose if key else purpose
         self.external_id = key.external_id if key else None
+        self.subject = subject
         self.at: datetime | None = None
         self.stamp: EntryStamp | None = None
         self.decided: Decided | None = None
@@ -113,7 +123,7 @@ class Trace:
             reason=reason,
             policy=self.decided.policy if self.decided else None,
             policy_version=self.decided.version if self.decided else None,
-            detail=detail,
+            detail=detail or self.subject,
             old_value=old_value,
             new_value=new_value,
         )
@@ -139,6 +149,10 @@ class Auditor:
                 if result is not None:
                     return result
             raise Contended
+        except StorageFull as error:
+            if trace.operation is Operation.STORE:
+                raise
+            raise AuditUnavailable from error  # whoever stores nothing is not told that it is too much
         except VaultError as error:
             await self.refuse(trace, error)
             raise

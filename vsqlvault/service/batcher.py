@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeAlias, TypeVar
 
 from vsqlvault.errors import OutcomeUnknown, Overloaded, StorageFull, StorageUnavailable, VaultError
+from vsqlvault.service.failure_log import FailureLog
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -31,7 +32,7 @@ class Batcher(Generic[Item, Result]):
     """Hands items to ``flush`` in batches, at most ``flights`` at once, each at most ``limit`` items.
 
     A lone item is flushed at once; nothing waits on a timer. ``choose`` takes the next batch, one item or more, out of
-    those that wait.
+    those that wait. Log lines about batches that failed call them ``name``.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Batcher(Generic[Item, Result]):
         limit: int,
         max_waiting: int,
         choose: Callable[[deque[Waiting[Item, Result]], int], list[Waiting[Item, Result]]] | None = None,
+        name: str = "batch",
     ) -> None:
         self._flush = flush
         self._flights = flights
@@ -51,6 +53,7 @@ class Batcher(Generic[Item, Result]):
         self._waiting: deque[Waiting[Item, Result]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._flying = 0
+        self._failures = FailureLog(name)
         self.counts = BatchCounts()
 
     @property
@@ -100,6 +103,7 @@ class Batcher(Generic[Item, Result]):
             if len(results) != len(batch):  # what it did with which item, only it knows
                 raise OutcomeUnknown
         except Exception as error:  # noqa: BLE001 - it is handed to whoever waits
+            self._failures.tell(error)
             await self._deliver_one_by_one(batch, error)
             return
         for (_, future), result in zip(batch, results, strict=True):

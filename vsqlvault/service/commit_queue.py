@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from vsqlvault.errors import AuditUnavailable, OutcomeUnknown, StorageFull, Unavailable
+from vsqlvault.errors import AuditUnavailable, OutcomeUnknown, StorageFull, StorageUnavailable, Unavailable
 from vsqlvault.interfaces.storage import (
     Committed,
     CountRetrieval,
@@ -52,15 +52,26 @@ class CommitQueue:
         purge_observers: Sequence[PurgeObserver] = (),
     ) -> None:
         self._storage = storage
+        self._max_waiting = max_waiting
         self._clock = clock
         self._observers = tuple(observers)
         self._purge_observers = tuple(purge_observers)
         self.reads: Batcher[Read, Snapshot] = Batcher(
-            self._read_batch, flights=storage.flights, limit=max_batch, max_waiting=max_waiting
+            self._read_batch, flights=storage.flights, limit=max_batch, max_waiting=max_waiting, name="reads"
         )
         self.writes: Batcher[Write, WriteOutcome] = Batcher(
-            self._commit_batch, flights=storage.flights, limit=max_batch, max_waiting=max_waiting, choose=take_separable
+            self._commit_batch,
+            flights=storage.flights,
+            limit=max_batch,
+            max_waiting=max_waiting,
+            choose=take_separable,
+            name="commits",
         )
+
+    @property
+    def slice(self) -> int:
+        """How many commits one user may have under way at once, so that requests find room beside it."""
+        return max(1, self._max_waiting // 2)
 
     async def read(self, key: EntryKey | None = None, *, with_value: bool = False) -> Snapshot:
         """Return the storage's clock, the rulebook's revision and, where asked for, an entry.
@@ -68,7 +79,10 @@ class CommitQueue:
         Raises:
             Unavailable: the storage cannot answer.
         """
-        return await self.reads.submit(Read(key, with_value))
+        try:
+            return await self.reads.submit(Read(key, with_value))
+        except StorageFull as error:  # even a read may need room, for a file beside the database
+            raise StorageUnavailable from error
 
     async def commit(self, write: Write) -> WriteOutcome:
         """Return once the write is durable, or once it is known that it was left out.
@@ -76,12 +90,16 @@ class CommitQueue:
         Raises:
             AuditUnavailable: it could not be committed, and nothing of it was.
             OutcomeUnknown: nobody can say.
-            StorageFull: there is no room, and nothing of it was committed.
+            StorageFull: there is no room for the entry it stores, and nothing of it was committed.
         """
         try:
             return await self.writes.submit(write)
-        except (OutcomeUnknown, StorageFull, AuditUnavailable):
+        except (OutcomeUnknown, AuditUnavailable):
             raise
+        except StorageFull as error:
+            if any(isinstance(change, StoreEntry) for change in write.changes):
+                raise
+            raise AuditUnavailable from error
         except Unavailable as error:
             raise AuditUnavailable from error
 

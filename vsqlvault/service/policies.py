@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ from vsqlvault.errors import (
     PolicyNotFound,
     RoleRequired,
     ValidationFailed,
+    VaultError,
 )
 from vsqlvault.interfaces.storage import (
     Change,
@@ -39,6 +41,7 @@ from vsqlvault.service.purges import Purges
 from vsqlvault.service.rulebooks import Rulebooks
 
 Picked = TypeVar("Picked")
+_OF_RETENTION = (Operation.READ_RETENTION_POLICY, Operation.CHANGE_RETENTION_POLICY)
 
 
 def require_admin(call: Call) -> None:
@@ -97,7 +100,7 @@ class Policies:
         Raises:
             RoleRequired, BuiltInPolicy, ValidationFailed, Unavailable.
         """
-        trace = Trace(call, Operation.CHANGE_ACCESS_POLICY)
+        trace = _trace(call, Operation.CHANGE_ACCESS_POLICY, wish.name)
 
         async def attempt() -> tuple[AccessPolicy, bool] | None:
             require_admin(call)
@@ -108,7 +111,7 @@ class Policies:
             new = replace(
                 wish, version=self._next_version(book, wish.name), created_by=call.principal.app, created_at=trace.at
             )
-            saved = await self._change(trace, book, SaveAccessPolicy(new), old, new, wish.name)
+            saved = await self._change(trace, book, SaveAccessPolicy(new), old, new)
             return (new, old is None) if saved else None
 
         return await self._auditor.carry_out(trace, attempt)
@@ -119,7 +122,7 @@ class Policies:
         Raises:
             RoleRequired, PolicyNotFound, BuiltInPolicy, PolicyInUse, Unavailable.
         """
-        trace = Trace(call, Operation.DELETE_ACCESS_POLICY)
+        trace = _trace(call, Operation.DELETE_ACCESS_POLICY, name)
 
         async def attempt() -> AccessPolicy | None:
             require_admin(call)
@@ -129,7 +132,7 @@ class Policies:
             if old is None or trace.at is None:
                 raise PolicyNotFound
             drop = DropAccessPolicy(name, self._next_version(book, name), call.principal.app, trace.at)
-            return old if await self._change(trace, book, drop, old, None, name) else None
+            return old if await self._change(trace, book, drop, old, None) else None
 
         return await self._auditor.carry_out(trace, attempt)
 
@@ -139,7 +142,7 @@ class Policies:
         Raises:
             RoleRequired, ValidationFailed, Unavailable.
         """
-        trace = Trace(call, Operation.CHANGE_RETENTION_POLICY, purpose=wish.purpose)
+        trace = _trace(call, Operation.CHANGE_RETENTION_POLICY, wish.purpose)
 
         async def attempt() -> tuple[RetentionPolicy, bool] | None:
             require_admin(call)
@@ -150,10 +153,19 @@ class Policies:
             new = replace(
                 wish, version=old.version + 1 if old else 1, created_by=call.principal.app, created_at=trace.at
             )
-            saved = await self._change(trace, book, SaveRetentionPolicy(new), old, new, wish.purpose)
+            saved = await self._change(trace, book, SaveRetentionPolicy(new), old, new)
             return (new, old is None) if saved else None
 
         return await self._auditor.carry_out(trace, attempt)
+
+    @asynccontextmanager
+    async def naming(self, call: Call, operation: Operation, subject: str) -> AsyncIterator[None]:
+        """Give a refusal inside the block its row, with ``subject``, the policy's name, on it."""
+        try:
+            yield
+        except VaultError as error:
+            await self._auditor.refuse(_trace(call, operation, subject), error)
+            raise
 
     def _check(self, policy: AccessPolicy) -> None:
         evaluator = self._decisions.evaluator(policy.evaluator)
@@ -173,19 +185,19 @@ class Policies:
     async def _read(
         self, call: Call, operation: Operation, pick: Callable[[Rulebook], Picked | None], subject: str | None = None
     ) -> Picked:
-        trace = Trace(call, operation, purpose=subject if operation is Operation.READ_RETENTION_POLICY else None)
+        trace = _trace(call, operation, subject)
 
         async def attempt() -> Picked:
             require_reader(call)
             _, found = await self._current(trace, pick)
             if found is None:
                 raise PolicyNotFound
-            await self._queue.record(trace.granted(detail=subject))
+            await self._queue.record(trace.granted())
             return found
 
         return await self._auditor.carry_out(trace, attempt)
 
-    async def _change(self, trace: Trace, book: Rulebook, change: Change, old: Any, new: Any, subject: str) -> bool:
+    async def _change(self, trace: Trace, book: Rulebook, change: Change, old: Any, new: Any) -> bool:
         expects: tuple[RevisionIs | PolicyUnused, ...] = (RevisionIs(book.revision),)
         if isinstance(change, DropAccessPolicy):
             expects = (*expects, PolicyUnused(change.name))
@@ -193,12 +205,15 @@ class Policies:
             CREATED if old is None else OK,
             old_value=_as_json(old) if old else None,
             new_value=_as_json(new) if new else None,
-            detail=subject,
         )
         outcome = await self._queue.commit(Write((record,), expects, (change,)))
         if isinstance(outcome, Conflict) and isinstance(outcome.broken, PolicyUnused):
             raise PolicyInUse
         return isinstance(outcome, Committed)
+
+
+def _trace(call: Call, operation: Operation, subject: str | None) -> Trace:
+    return Trace(call, operation, purpose=subject if operation in _OF_RETENTION else None, subject=subject)
 
 
 def _as_json(policy: AccessPolicy | RetentionPolicy) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from vsqlvault.errors import PluginFailed, SweepRunning, VaultError
 from vsqlvault.interfaces.storage import (
     Committed,
+    Conflict,
     EntryIs,
     ExpiredQuery,
     RevisionIs,
@@ -21,7 +22,7 @@ from vsqlvault.interfaces.storage import (
     Storage,
     Write,
 )
-from vsqlvault.model.audit import Operation
+from vsqlvault.model.audit import AccessRecord, Operation
 from vsqlvault.model.entry import Entry, EntryState
 from vsqlvault.model.policy import RetentionPolicy
 from vsqlvault.model.principal import SYSTEM, Call
@@ -41,7 +42,10 @@ MAX_LEFT = 1_000
 
 @dataclass(slots=True)
 class SweepCount:
-    """What a sweep did, or a dry run would do. ``failed`` entries were kept; ``by_purpose`` counts the purged."""
+    """What a sweep did, or a dry run would do. ``failed`` entries were kept; ``by_purpose`` counts the purged.
+
+    ``completed`` once every purpose has been gone through: not where ``stop`` or an error came first.
+    """
 
     sweep_id: str
     dry_run: bool
@@ -49,6 +53,7 @@ class SweepCount:
     finished_at: datetime | None = None
     purged: int = 0
     failed: int = 0
+    completed: bool = False
     by_purpose: dict[str, int] = field(default_factory=dict)
 
 
@@ -95,7 +100,8 @@ class Sweeper:
         """Purge every expired entry, or count them; a dry run writes nothing to the purge log.
 
         Raises:
-            RoleRequired, SweepRunning, Unavailable. What was purged before an error stays purged, each with its row.
+            RoleRequired, SweepRunning, Unavailable. What was purged before an error stays purged, each with its row, and
+                the sweep is on record as not completed, if the storage allows.
         """
         trace = Trace(call, Operation.SWEEP)
 
@@ -113,13 +119,13 @@ class Sweeper:
         return await self._auditor.carry_out(trace, attempt)
 
     async def run_on_timer(self, interval_hours: float) -> None:
-        """Sweep whenever the last sweep, by whichever process, is ``interval_hours`` ago, until ``stop``."""
+        """Sweep whenever the last sweep, by whichever process, is ``interval_hours`` ago or broke off, until ``stop``."""
         interval = timedelta(hours=interval_hours)
         while not self._stopping.is_set():
             try:
                 last = await self._storage.last_sweep()
                 now = (await self._queue.read()).now
-                if last is None or now - last.finished_at >= interval:
+                if last is None or not last.completed or now - last.finished_at >= interval:
                     await self.sweep(Call(SYSTEM, secrets.token_hex(16)), trigger="timer")
                     wait = interval
                 else:
@@ -152,6 +158,7 @@ class Sweeper:
         }
         count.purged = sum(count.by_purpose.values())
         count.finished_at = count.started_at
+        count.completed = True
         await self._queue.record(trace.granted(detail=f"dry run: {count.purged} expired"))
 
     async def _purge_all(self, trace: Trace, count: SweepCount, trigger: str, progress: Progress) -> None:
@@ -159,9 +166,14 @@ class Sweeper:
             raise SweepRunning
         try:
             book = await self._rulebooks.at((await self._queue.read()).revision)
-            for purpose in sorted(book.retention):
-                await self._purge_purpose(trace.call, purpose, count, progress)
+            purposes = sorted(book.retention)
+            count.completed = all(
+                [await self._purge_purpose(trace.call, purpose, count, progress) for purpose in purposes]
+            )
             await self._conclude(trace, count, trigger)
+        except Exception as error:
+            await self._break_off(trace, count, trigger, error)
+            raise
         finally:
             await self._release(count.sweep_id)
 
@@ -173,14 +185,51 @@ class Sweeper:
             log.warning("the sweep's lease runs out by itself", extra={"error": error.slug})
 
     async def _conclude(self, trace: Trace, count: SweepCount, trigger: str) -> None:
-        count.finished_at = (await self._queue.read()).now
-        record = SweepRecord(count.sweep_id, count.started_at, count.finished_at, trigger, count.purged, count.failed)
-        detail = f"sweep {count.sweep_id}: {count.purged} purged, {count.failed} failed"
-        await self._queue.commit(Write((trace.granted(detail=detail),), changes=(SaveSweep(record),)))
-        log.info("sweep finished", extra={"purged": count.purged, "failed": count.failed, "trigger": trigger})
+        record = await self._record(count, trigger)
+        row = trace.granted(detail=_described(record))
+        await self._queue.commit(Write((row,), changes=(SaveSweep(record),)))
+        log.info(
+            "sweep finished",
+            extra={
+                "purged": count.purged,
+                "failed": count.failed,
+                "completed": count.completed,
+                "trigger": trigger,
+            },
+        )
 
-    async def _purge_purpose(self, call: Call, purpose: str, count: SweepCount, progress: Progress) -> None:
-        """Purge page after page. What could not be purged, or changed while it was about to be, is left for the next run."""
+    async def _break_off(self, trace: Trace, count: SweepCount, trigger: str, error: Exception) -> None:
+        """Put on record what a sweep did until the error, in one commit with the row of its refusal."""
+        count.completed = False
+        try:
+            record = await self._record(count, trigger)
+            rows: tuple[AccessRecord, ...] = ()  # of a fault of the server's own, whoever asked for the sweep leaves it
+            if isinstance(error, VaultError):
+                rows = (trace.denied(error, record.finished_at, _described(record)),)
+            await self._queue.commit(Write(rows, changes=(SaveSweep(record),)))
+        except VaultError as second:
+            log.warning("a sweep that broke off has no summary", extra={"error": second.slug})
+            return
+        if isinstance(error, VaultError):
+            error.recorded_for = trace.call.request_id
+
+    async def _record(self, count: SweepCount, trigger: str) -> SweepRecord:
+        count.finished_at = (await self._queue.read()).now
+        return SweepRecord(
+            sweep_id=count.sweep_id,
+            started_at=count.started_at,
+            finished_at=count.finished_at,
+            trigger=trigger,
+            purged=count.purged,
+            failed=count.failed,
+            completed=count.completed,
+        )
+
+    async def _purge_purpose(self, call: Call, purpose: str, count: SweepCount, progress: Progress) -> bool:
+        """Purge page after page, and return whether it came to the end of them before ``stop``.
+
+        What could not be purged, or changed while it was about to be, is left for the next run.
+        """
         left: set[str] = set()
         while not self._stopping.is_set():
             snapshot = await self._queue.read()
@@ -188,15 +237,16 @@ class Sweeper:
             policy = book.retention[purpose]
             page = await self._storage.expired(self._page_query(policy, snapshot.now, left))
             if not page:
-                return
+                return True
             await self._purge_page(_Page(call, page, policy, book.revision, snapshot.now), count, left)
             progress(count)
             if len(left) > MAX_LEFT:
                 log.error("too many entries of a purpose cannot be purged", extra={"purpose": purpose})
-                return
+                return True
             if not await self._storage.acquire_lease(LEASE, count.sweep_id, LEASE_SECONDS):
                 raise SweepRunning
             await asyncio.sleep(self._pause_seconds)
+        return False
 
     def _page_query(self, policy: RetentionPolicy, now: datetime, left: set[str]) -> ExpiredQuery:
         return ExpiredQuery(
@@ -216,13 +266,18 @@ class Sweeper:
             except PluginFailed:
                 count.failed += 1
                 left.add(entry.external_id)
-        outcomes = await asyncio.gather(*(self._queue.commit(write) for write in writes.values()))
-        for external_id, outcome in zip(writes, outcomes, strict=True):
-            if isinstance(outcome, Committed):
-                count.purged += 1
-                count.by_purpose[page.policy.purpose] = count.by_purpose.get(page.policy.purpose, 0) + 1
-            elif not isinstance(outcome.broken, RevisionIs):  # a changed policy only asks for another look
-                left.add(external_id)
+        for names in _slices(list(writes), self._queue.slice):
+            commits = (self._queue.commit(writes[name]) for name in names)
+            outcomes = await asyncio.gather(*commits, return_exceptions=True)
+            for name, outcome in zip(names, outcomes, strict=True):
+                if isinstance(outcome, Committed):
+                    count.purged += 1
+                    count.by_purpose[page.policy.purpose] = count.by_purpose.get(page.policy.purpose, 0) + 1
+                elif isinstance(outcome, Conflict) and not isinstance(outcome.broken, RevisionIs):
+                    left.add(name)  # of a changed policy only another look is asked
+            for outcome in outcomes:  # once all are counted
+                if isinstance(outcome, BaseException):
+                    raise outcome
 
     async def _write(self, page: _Page, entry: Entry, value: bytes, sweep_id: str) -> Write:
         if entry.state(page.now, page.policy.max_retention_days) is not EntryState.EXPIRED:
@@ -234,6 +289,15 @@ class Sweeper:
         row = trace.granted(detail=f"sweep {sweep_id}")
         expects = (EntryIs(entry.key, entry.stamp), RevisionIs(page.revision))
         return Write((row,), expects, (purge.change,), (purge.record,))
+
+
+def _slices(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    return (names[start : start + size] for start in range(0, len(names), size))
+
+
+def _described(sweep: SweepRecord) -> str:
+    end = "" if sweep.completed else ", not completed"
+    return f"sweep {sweep.sweep_id}: {sweep.purged} purged, {sweep.failed} failed{end}"
 
 
 def ceilings(book: Rulebook, at: datetime) -> dict[str, datetime]:

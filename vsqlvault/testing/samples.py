@@ -127,6 +127,7 @@ def a_sweep(**fields: Any) -> SweepRecord:
         "trigger": "timer",
         "purged": 7,
         "failed": 0,
+        "completed": True,
     }
     return SweepRecord(**made | fields)
 

@@ -53,10 +53,11 @@ class PurgeCompliance:
     name = "purge_compliance"
 
     async def write(self, context: ReportContext) -> Mapping[str, Any]:
-        """The last sweep, and whether every row of the purge log has its proof."""
+        """The last sweep, whether it went through every purpose, and whether every row of the purge log has its proof."""
         sweep = context.last_sweep
         return {
             "purge_sweep_last_run": format_time(sweep.finished_at) if sweep else None,
+            "purge_sweep_completed": sweep.completed if sweep else None,
             "entries_purged_last_sweep": sweep.purged if sweep else 0,
             "purge_proof_available": context.census.purges_without_proof == 0,
         }

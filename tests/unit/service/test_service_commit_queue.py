@@ -23,6 +23,7 @@ from vsqlvault.interfaces.storage import (
     RemoveEntry,
     RetrievalsBelow,
     RevisionIs,
+    SaveRetentionPolicy,
     Snapshot,
     StoreEntry,
     Write,
@@ -30,7 +31,7 @@ from vsqlvault.interfaces.storage import (
 from vsqlvault.model.entry import EntryKey, EntryStamp
 from vsqlvault.service.clock import StorageClock
 from vsqlvault.service.commit_queue import CommitQueue, take_separable
-from vsqlvault.testing import T0, a_purge_record, a_write, an_access_record, an_entry
+from vsqlvault.testing import T0, a_purge_record, a_retention_policy, a_write, an_access_record, an_entry, storing
 
 KEYS = [EntryKey("card", name) for name in "abcd"]
 STAMP = EntryStamp("0" * 32, 1)
@@ -155,7 +156,7 @@ def queue_on(storage: FakeStorage, **more: Any) -> CommitQueue:
         (AuditUnavailable(), AuditUnavailable),
         (ValueError("driver"), AuditUnavailable),
         (OutcomeUnknown(), OutcomeUnknown),
-        (StorageFull(), StorageFull),
+        (StorageFull(), AuditUnavailable),
     ],
     ids=lambda value: getattr(value, "__name__", type(value).__name__),
 )
@@ -164,6 +165,20 @@ async def test_a_commit_that_failed_is_told_for_what_it_is(storage, error, told)
     with pytest.raises(told) as refused:
         await queue_on(storage).commit(a_write())
     assert type(refused.value) is told
+
+
+async def test_only_who_stores_an_entry_is_told_that_the_storage_is_full(storage) -> None:
+    storage.error = StorageFull()
+    queue = queue_on(storage)
+    stores = [storing(), a_write(CountRetrieval(KEYS[0])), a_write(SaveRetentionPolicy(a_retention_policy()))]
+    results = await asyncio.gather(*(queue.commit(write) for write in stores), return_exceptions=True)
+    assert [type(result) for result in results] == [StorageFull, AuditUnavailable, AuditUnavailable]
+
+
+async def test_a_read_is_not_told_that_the_storage_is_full(storage) -> None:
+    storage.error = StorageFull()
+    with pytest.raises(StorageUnavailable):
+        await queue_on(storage).read()
 
 
 async def test_a_commit_for_which_there_is_no_place_was_not_audited(storage) -> None:

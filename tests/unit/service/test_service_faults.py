@@ -9,7 +9,14 @@ from typing import Any
 
 import pytest
 
-from vsqlvault.errors import AuditUnavailable, OutcomeUnknown, StorageUnavailable, Unavailable, VaultError
+from vsqlvault.errors import (
+    AuditUnavailable,
+    OutcomeUnknown,
+    StorageFull,
+    StorageUnavailable,
+    Unavailable,
+    VaultError,
+)
 from vsqlvault.interfaces.storage import LogQuery, Read
 from vsqlvault.model.access import Action
 from vsqlvault.model.audit import Outcome
@@ -17,7 +24,7 @@ from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.policy import Rule
 from vsqlvault.proof.purge_proof import purge_proof
 from vsqlvault.service.entries import ListWish
-from vsqlvault.testing import Fault, a_retention_policy, an_access_policy
+from vsqlvault.testing import Fault, a_call, a_retention_policy, an_access_policy
 
 KEY = EntryKey("card", "pay-1")
 POLICY = an_access_policy(rules={Action.STORE: Rule(), Action.RETRIEVE: Rule(max_retrievals=5), Action.PURGE: Rule()})
@@ -165,6 +172,31 @@ async def test_while_every_commit_fails_nothing_is_done_and_nothing_is_told(open
     scene.storage.disarm()
     assert await state_of(scene) == before
     assert await scene.access_rows() == rows
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+async def test_while_the_storage_is_full_only_who_stores_is_told_so(open_scene, name) -> None:
+    operation = OPERATIONS[name]
+    scene = await open_scene()
+    if operation.prepare:
+        await operation.prepare(scene)
+
+    async def full(*_: Any) -> Any:
+        raise StorageFull
+
+    scene.storage.inner.commit = scene.storage.inner.acquire_lease = scene.storage.inner.release_lease = full
+    stores = name in {"create", "replace"}
+    with pytest.raises(StorageFull if stores else AuditUnavailable):
+        await operation.act(scene)
+
+
+async def test_the_row_of_a_refused_store_that_finds_no_room_is_no_storage_full(scene) -> None:
+    async def full(_: Any) -> Any:
+        raise StorageFull
+
+    scene.storage.inner.commit = full
+    with pytest.raises(AuditUnavailable):
+        await scene.store(call=a_call(purposes=frozenset({"ach"})))
 
 
 @pytest.mark.parametrize("name", OPERATIONS)

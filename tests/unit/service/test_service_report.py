@@ -126,6 +126,7 @@ async def test_the_members_asked_for_are_there_with_their_numbers(scene) -> None
         },
         "purge_compliance": {
             "purge_sweep_last_run": None,
+            "purge_sweep_completed": None,
             "entries_purged_last_sweep": 0,
             "purge_proof_available": True,
         },
@@ -139,7 +140,15 @@ async def test_the_last_sweep_is_told(scene) -> None:
     await scene.vault.sweeper.sweep(scene.admin)
     compliance = (await scene.vault.report.write(scene.admin))["purge_compliance"]
     assert compliance["purge_sweep_last_run"] == format_time(scene.clock.at)
+    assert compliance["purge_sweep_completed"] is True
     assert compliance["entries_purged_last_sweep"] == 1
+
+
+async def test_a_last_sweep_that_was_stopped_is_told_as_such(scene) -> None:
+    scene.vault.sweeper.stop()
+    await scene.vault.sweeper.sweep(scene.admin)
+    compliance = (await scene.vault.report.write(scene.admin))["purge_compliance"]
+    assert compliance["purge_sweep_completed"] is False
 
 
 async def test_an_instant_of_the_past_decides_what_counts(scene) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from vsqlvault.errors import AuditUnavailable, RoleRequired, SweepRunning, Unavailable
+from vsqlvault.errors import AuditUnavailable, RoleRequired, StorageUnavailable, SweepRunning, Unavailable
 from vsqlvault.interfaces.storage import Read
-from vsqlvault.model.audit import Operation
+from vsqlvault.model.audit import Operation, Outcome
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.principal import Role
 from vsqlvault.model.purge import PurgePlan, PurgeReason, Remove
@@ -311,6 +311,9 @@ async def test_a_sweep_that_loses_its_lease_stops(open_scene) -> None:
     with pytest.raises(SweepRunning):
         await sweep(scene)
     assert len(await there(scene, *ending)) == 40
+    (row,) = await scene.access_rows(operation="sweep")
+    assert (row.reason, row.status) == ("sweep_running", 409)
+    assert not (await scene.storage.inner.last_sweep()).completed
 
 
 async def test_the_lease_is_given_back_whatever_happens(scene) -> None:
@@ -351,6 +354,86 @@ async def test_stopping_ends_a_sweep_after_the_batch_it_is_at(open_scene) -> Non
     await fill(scene, 50)
     count = await sweep(scene, progress=lambda _: scene.vault.sweeper.stop())
     assert count.purged == 10
+
+
+async def test_a_sweep_that_was_stopped_is_on_record_as_not_completed(open_scene) -> None:
+    scene = await open_scene(purge__sweep_batch="10", purge__sweep_pause_seconds="0")
+    await fill(scene, 50)
+    count = await sweep(scene, progress=lambda _: scene.vault.sweeper.stop())
+    last = await scene.storage.inner.last_sweep()
+    assert (count.completed, last.completed, last.purged) == (False, False, 10)
+    assert (await scene.last_row()).detail == f"sweep {count.sweep_id}: 10 purged, 0 failed, not completed"
+
+
+async def test_a_sweep_that_was_not_stopped_is_on_record_as_completed(scene) -> None:
+    await fill(scene, 5)
+    count = await sweep(scene)
+    assert (count.completed, (await scene.storage.inner.last_sweep()).completed) == (True, True)
+    assert (await sweep(scene, dry_run=True)).completed
+
+
+async def test_the_timer_of_the_next_start_takes_up_a_sweep_that_was_stopped(open_scene) -> None:
+    scene = await open_scene(purge__sweep_batch="10", purge__sweep_pause_seconds="0")
+    ending = await fill(scene, 50)
+    await sweep(scene, progress=lambda _: scene.vault.sweeper.stop())
+    next_start = await open_scene()
+    async with sweeping(next_start.vault, 24):
+        async with asyncio.timeout(5):
+            while await there(scene, *ending):  # noqa: ASYNC110 - there is nothing to be woken by
+                await asyncio.sleep(0.01)
+
+
+async def test_a_sweep_that_ends_with_an_error_has_a_summary_and_one_row(open_scene) -> None:
+    scene = await open_scene(purge__sweep_batch="10", purge__sweep_pause_seconds="0")
+    await fill(scene, 50)
+    scene.storage.arm(3, methods={"expired"})
+    with pytest.raises(StorageUnavailable):
+        await sweep(scene)
+    last = await scene.storage.inner.last_sweep()
+    assert (last.completed, last.purged, last.trigger) == (False, 20, "request")
+    (row,) = await scene.access_rows(operation="sweep")
+    assert (row.outcome, row.reason, row.status) == (Outcome.DENIED, "storage_unavailable", 503)
+    assert row.detail == f"sweep {last.sweep_id}: 20 purged, 0 failed, not completed"
+
+
+async def test_a_sweep_that_ends_with_a_fault_has_a_summary_and_the_fault_is_raised(open_scene) -> None:
+    scene = await open_scene(purge__sweep_batch="10", purge__sweep_pause_seconds="0")
+    await fill(scene, 50)
+
+    def progress(_: Any) -> None:
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        await sweep(scene, progress=progress)
+    last = await scene.storage.inner.last_sweep()
+    assert (last.completed, last.purged) == (False, 10)
+
+
+async def test_where_no_summary_can_be_written_the_first_error_is_told(scene) -> None:
+    await fill(scene, 3)
+    scene.storage.arm(methods={"commit", "expired"}, always=True)
+    with pytest.raises(StorageUnavailable):
+        await sweep(scene)
+    assert await scene.storage.inner.last_sweep() is None
+
+
+async def test_a_batch_larger_than_the_room_for_what_waits_does_not_end_the_sweep(open_scene) -> None:
+    scene = await open_scene(
+        purge__sweep_batch="250", purge__sweep_pause_seconds="0", storage__max_waiting_requests="16"
+    )
+    await fill(scene, 250)
+    count = await sweep(scene)
+    assert (count.purged, count.completed) == (250, True)
+
+
+async def test_one_commit_that_fails_leaves_none_uncounted(open_scene) -> None:
+    scene = await open_scene(storage__max_batch="1", purge__sweep_pause_seconds="0")
+    await fill(scene, 10)
+    scene.storage.arm(3, methods={"commit"})
+    with pytest.raises(AuditUnavailable):
+        await sweep(scene)
+    last = await scene.storage.inner.last_sweep()
+    assert last.purged == len(await scene.purge_rows()) == 9
 
 
 async def test_the_timer_sweeps_at_once_where_there_was_no_sweep(scene) -> None:

@@ -25,9 +25,10 @@ from vsqlvault.service.policies import access_policy_document, require_admin, re
 
 async def put_retention_policy(exchange: Exchange) -> Reply:
     """Put a retention policy in force."""
-    require_admin(exchange.call)
-    body = await exchange.body(RetentionPolicyBody)
-    wish = body.policy(exchange.request.params["purpose"])
+    purpose = exchange.request.params["purpose"]
+    async with exchange.vault.policies.naming(exchange.call, Audited.CHANGE_RETENTION_POLICY, purpose):
+        require_admin(exchange.call)
+        wish = (await exchange.body(RetentionPolicyBody)).policy(purpose)
     policy, is_new = await exchange.vault.policies.save_retention_policy(exchange.call, wish)
     return Reply(201 if is_new else 200, dump_json(retention_policy_document(policy)))
 
@@ -47,9 +48,10 @@ async def list_retention_policies(exchange: Exchange) -> Reply:
 
 async def put_access_policy(exchange: Exchange) -> Reply:
     """Put an access policy in force."""
-    require_admin(exchange.call)
-    body = await exchange.body(AccessPolicyBody)
-    wish = body.policy(exchange.request.params["name"])
+    name = exchange.request.params["name"]
+    async with exchange.vault.policies.naming(exchange.call, Audited.CHANGE_ACCESS_POLICY, name):
+        require_admin(exchange.call)
+        wish = (await exchange.body(AccessPolicyBody)).policy(name)
     policy, is_new = await exchange.vault.policies.save_access_policy(exchange.call, wish)
     return Reply(201 if is_new else 200, dump_json(access_policy_document(policy)))
 

@@ -41,7 +41,8 @@ INSERT INTO vault.retention_policies (
 ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 
 -- name: put_sweep
-INSERT INTO vault.sweeps (sweep_id, started_at, finished_at, started_by, purged, failed) VALUES ($1, $2, $3, $4, $5, $6)
+INSERT INTO vault.sweeps (sweep_id, started_at, finished_at, started_by, purged, failed, completed)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
 
 -- name: revision
 SELECT revision FROM vault.rulebook
@@ -163,7 +164,8 @@ SELECT count(*) FROM vault.purge_log WHERE length(proof_hash) <> 64
 SELECT access_policy, count(*) FROM vault.entries WHERE purged_at IS NULL GROUP BY access_policy
 
 -- name: last_sweep
-SELECT sweep_id, started_at, finished_at, started_by, purged, failed FROM vault.sweeps ORDER BY finished_at DESC LIMIT 1
+SELECT sweep_id, started_at, finished_at, started_by, purged, failed, completed
+FROM vault.sweeps ORDER BY finished_at DESC LIMIT 1
 
 -- name: acquire_lease
 INSERT INTO vault.leases AS held (name, holder, expires_at)

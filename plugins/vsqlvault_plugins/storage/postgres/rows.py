@@ -143,7 +143,7 @@ def retention_policy_of(row: Row) -> RetentionPolicy:
 
 def sweep_row(sweep: SweepRecord) -> Row:
     """Return the columns of ``sweeps``."""
-    return (sweep.sweep_id, sweep.started_at, sweep.finished_at, sweep.trigger, sweep.purged, sweep.failed)
+    return (sweep.sweep_id, sweep.started_at, sweep.finished_at, sweep.trigger, sweep.purged, sweep.failed, sweep.completed)
 
 
 def sweep_of(row: Row) -> SweepRecord:

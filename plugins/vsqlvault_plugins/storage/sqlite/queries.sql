@@ -105,7 +105,7 @@ INSERT INTO retention_policies (
 ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: put_sweep
-INSERT INTO sweeps (sweep_id, started_at, finished_at, started_by, purged, failed) VALUES (?, ?, ?, ?, ?, ?)
+INSERT INTO sweeps (sweep_id, started_at, finished_at, started_by, purged, failed, completed) VALUES (?, ?, ?, ?, ?, ?, ?)
 
 -- name: put_access_row
 INSERT INTO access_log (
@@ -232,7 +232,8 @@ SELECT count(*) FROM purge_log WHERE length(proof_hash) <> 64
 SELECT access_policy, count(*) FROM entries WHERE purged_at IS NULL GROUP BY access_policy
 
 -- name: last_sweep
-SELECT sweep_id, started_at, finished_at, started_by, purged, failed FROM sweeps ORDER BY finished_at DESC LIMIT 1
+SELECT sweep_id, started_at, finished_at, started_by, purged, failed, completed
+FROM sweeps ORDER BY finished_at DESC LIMIT 1
 
 -- name: acquire_lease
 INSERT INTO leases (name, holder, expires_at) VALUES (:name, :holder, :expires_at)

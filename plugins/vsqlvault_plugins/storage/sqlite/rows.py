@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from functools import wraps
+from typing import Any, TypeVar
 
+from vsqlvault.errors import Unavailable
 from vsqlvault.interfaces.storage import LogRow
 from vsqlvault.model.access import Action
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
@@ -15,13 +19,33 @@ from vsqlvault.model.purge import PurgeReason, PurgeRecord, SweepRecord
 from vsqlvault.model.times import from_micros, to_micros
 
 Row = Any  # what sqlite3 gives and takes: a tuple of columns
+Value = TypeVar("Value")
+log = logging.getLogger(__name__)
 _ENCODINGS = {encoding.value: encoding for encoding in ValueEncoding}
+
+
+def _readable(decode: Callable[[Row], Value]) -> Callable[[Row], Value]:
+    """Return ``decode``, telling of a row that it cannot make sense of, put there by another hand, as Unavailable.
+
+    Not StorageUnavailable, for that befalls whoever shares the batch.
+    """
+
+    @wraps(decode)
+    def checked(row: Row) -> Value:
+        try:
+            return decode(row)
+        except Exception as error:
+            log.error("a stored row cannot be read", extra={"reader": decode.__name__, "error": type(error).__name__})  # noqa: TRY400
+            raise Unavailable("a stored row cannot be read") from error
+
+    return checked
 
 
 def _optional_time(micros: int | None) -> datetime | None:
     return None if micros is None else from_micros(micros)
 
 
+@_readable
 def entry_of(row: Row) -> Entry:
     """Return the entry of the first nineteen columns."""
     return Entry(
@@ -52,6 +76,7 @@ def row_of_access(record: AccessRecord) -> Row:
     )  # fmt: skip
 
 
+@_readable
 def access_row_of(row: Row) -> LogRow[AccessRecord]:
     """Return the row of ``access_log`` that begins with its position."""
     (position, at, request_id, operation, outcome, status, purpose, external_id, entry_id, entry_version, app, identity,
@@ -78,6 +103,7 @@ def row_of_purge(record: PurgeRecord) -> Row:
     )  # fmt: skip
 
 
+@_readable
 def purge_row_of(row: Row) -> LogRow[PurgeRecord]:
     """Return the row of ``purge_log`` that begins with its position."""
     record = PurgeRecord(
@@ -104,6 +130,7 @@ def row_of_access_policy(policy: AccessPolicy, created_at: datetime) -> Row:
     )  # fmt: skip
 
 
+@_readable
 def access_policy_of(row: Row) -> AccessPolicy:
     """Return the policy of a row of ``access_policies``."""
     name, version, evaluator, rules, parameters, description, created_by, created_at, _ = row
@@ -138,6 +165,7 @@ def row_of_retention_policy(policy: RetentionPolicy, created_at: datetime) -> Ro
     )  # fmt: skip
 
 
+@_readable
 def retention_policy_of(row: Row) -> RetentionPolicy:
     """Return the policy of a row of ``retention_policies``."""
     return RetentionPolicy(
@@ -148,10 +176,12 @@ def retention_policy_of(row: Row) -> RetentionPolicy:
 def row_of_sweep(sweep: SweepRecord) -> Row:
     """Return the columns of ``sweeps``."""
     return (
-        sweep.sweep_id, to_micros(sweep.started_at), to_micros(sweep.finished_at), sweep.trigger, sweep.purged, sweep.failed,
+        sweep.sweep_id, to_micros(sweep.started_at), to_micros(sweep.finished_at), sweep.trigger, sweep.purged,
+        sweep.failed, int(sweep.completed),
     )  # fmt: skip
 
 
+@_readable
 def sweep_of(row: Row) -> SweepRecord:
     """Return the sweep of a row of ``sweeps``."""
-    return SweepRecord(row[0], from_micros(row[1]), from_micros(row[2]), *row[3:])
+    return SweepRecord(row[0], from_micros(row[1]), from_micros(row[2]), row[3], row[4], row[5], bool(row[6]))

@@ -147,7 +147,8 @@ CREATE TABLE vault.sweeps (
     finished_at timestamptz NOT NULL,
     started_by  text        NOT NULL,
     purged      bigint      NOT NULL,
-    failed      bigint      NOT NULL
+    failed      bigint      NOT NULL,
+    completed   boolean     NOT NULL
 );
 CREATE INDEX sweeps_by_time ON vault.sweeps (finished_at);
 

@@ -128,7 +128,8 @@ CREATE TABLE sweeps (
     finished_at   INTEGER NOT NULL,
     started_by    TEXT    NOT NULL,
     purged        INTEGER NOT NULL,
-    failed        INTEGER NOT NULL
+    failed        INTEGER NOT NULL,
+    completed     INTEGER NOT NULL CHECK (completed IN (0, 1))
 );
 CREATE INDEX sweeps_by_time ON sweeps (finished_at);
 
