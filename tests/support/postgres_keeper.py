@@ -1,0 +1,39 @@
+"""Ends a PostgreSQL and removes its directory as soon as whoever started it is gone: ``python postgres_keeper.py DIRECTORY``.
+
+It waits for the end of its standard input, which comes even when the other side is killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+
+def processes_in(directory: Path) -> list[psutil.Process]:
+    """Return the processes whose working directory is this one, as that of all processes of a PostgreSQL server is."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.name() == "postgres" and process.cwd() == str(directory):
+                found.append(process)
+    return found
+
+
+def main() -> None:
+    sys.stdin.buffer.read()
+    directory = Path(sys.argv[1])
+    while alive := [each for each in processes_in(directory / "data") if each.status() != psutil.STATUS_ZOMBIE]:
+        for process in alive:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        time.sleep(0.01)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
