@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         an_id,
         storing,
     )
+    from vsqlvault.testing.storage_capabilities import StorageCapabilities
     from vsqlvault.testing.storage_conformance import StorageConformance
     from vsqlvault.testing.vaults import a_vault, offering
 
@@ -43,6 +44,7 @@ __all__ = [
     "PolicyEvaluatorConformance",
     "PurgeMethodConformance",
     "ReportSectionConformance",
+    "StorageCapabilities",
     "StorageConformance",
     "a_call",
     "a_principal",
@@ -68,6 +70,7 @@ _HOMES = {
     "PolicyEvaluatorConformance": "policy_evaluator_conformance",
     "PurgeMethodConformance": "purge_method_conformance",
     "ReportSectionConformance": "report_section_conformance",
+    "StorageCapabilities": "storage_capabilities",
     "StorageConformance": "storage_conformance",
     "a_vault": "vaults",
     "offering": "vaults",
@@ -79,8 +82,10 @@ _ASSERTING = (
     "purge_method_conformance",
     "report_section_conformance",
     "storage_census",
+    "storage_clock",
     "storage_commits",
     "storage_entries",
+    "storage_kills",
     "storage_logs",
     "storage_places",
     "storage_reads",

@@ -7,6 +7,7 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar, cast
 
@@ -14,6 +15,7 @@ import pytest
 
 from vsqlvault.interfaces.storage import Committed, Read, Snapshot, Storage, Write
 from vsqlvault.model.entry import EntryKey
+from vsqlvault.testing.storage_capabilities import StorageCapabilities
 
 TIME_LIMIT_SECONDS = 60.0
 LONGEST_PAUSE_SECONDS = 0.15
@@ -48,14 +50,21 @@ class LoopKit:
 class StorageKit(LoopKit, ABC):
     """What every part of the storage suite stands on: a loop, a directory, and storages opened in it."""
 
-    durable: ClassVar[bool] = True
-    """Whether what was committed is there again when the directory is opened again."""
-    shared: ClassVar[bool] = True
-    """Whether two storages opened on one directory are two doors to one place."""
+    capabilities: ClassVar[StorageCapabilities] = StorageCapabilities()
 
     @abstractmethod
     async def open_storage(self, directory: Path) -> Storage:
         """Return a storage that keeps what it keeps in ``directory``, migrated; the suite closes it."""
+
+    async def open_storage_at(self, directory: Path, clock: Callable[[], datetime]) -> Storage:
+        """Return a storage as ``open_storage`` does, whose clock is ``clock``, for ``settable_clock`` storages."""
+        raise NotImplementedError(f"a settable clock, in {directory}, at {clock()}")
+
+    def needs(self, *capabilities: str) -> None:
+        """Skip the test unless the storage has these capabilities."""
+        for name in capabilities:
+            if not getattr(self.capabilities, name):
+                pytest.skip(f"this storage cannot show it: its StorageCapabilities say {name}=False")
 
     @pytest.fixture
     def storage(self, _on_a_loop_of_its_own: None) -> Iterator[Storage]:
