@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     )
     from vsqlvault.testing.storage_capabilities import StorageCapabilities
     from vsqlvault.testing.storage_conformance import StorageConformance
+    from vsqlvault.testing.storage_faults import FaultConformance
     from vsqlvault.testing.vaults import a_vault, offering
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "AuthenticatorConformance",
     "EvaluatorCase",
     "Fault",
+    "FaultConformance",
     "FaultyStorage",
     "PolicyEvaluatorConformance",
     "PurgeMethodConformance",
@@ -66,6 +68,7 @@ _HOMES = {
     "AuthenticatorConformance": "authenticator_conformance",
     "EvaluatorCase": "policy_evaluator_conformance",
     "Fault": "faults",
+    "FaultConformance": "storage_faults",
     "FaultyStorage": "faults",
     "PolicyEvaluatorConformance": "policy_evaluator_conformance",
     "PurgeMethodConformance": "purge_method_conformance",
@@ -85,6 +88,7 @@ _ASSERTING = (
     "storage_clock",
     "storage_commits",
     "storage_entries",
+    "storage_faults",
     "storage_kills",
     "storage_logs",
     "storage_places",
