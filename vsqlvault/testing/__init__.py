@@ -1,68 +1,107 @@
-"""What plugin authors test with: samples of every value, a storage that fails on command, and conformance classes.
+"""What plugin authors test with: samples of every value, a vault, a storage that fails on command, conformance classes.
 
-``StorageConformance`` needs pytest; the rest needs nothing that the vault does not.
+The conformance classes need pytest, and ``StorageStateMachine`` needs Hypothesis; the rest needs nothing that the vault
+does not. Each name is loaded when it is first asked for, so that importing this package costs nothing.
 """
 
 from __future__ import annotations
 
+import sys
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from vsqlvault.testing.faults import Fault, FaultyStorage
-from vsqlvault.testing.samples import (
-    T0,
-    a_call,
-    a_principal,
-    a_purge_record,
-    a_retention_policy,
-    a_sweep,
-    a_write,
-    an_access_policy,
-    an_access_record,
-    an_entry,
-    an_id,
-    storing,
-)
-
 if TYPE_CHECKING:
+    from vsqlvault.testing.authenticator_conformance import AuthenticatorCase, AuthenticatorConformance
+    from vsqlvault.testing.faults import Fault, FaultyStorage
+    from vsqlvault.testing.policy_evaluator_conformance import EvaluatorCase, PolicyEvaluatorConformance
+    from vsqlvault.testing.purge_method_conformance import PurgeMethodConformance
+    from vsqlvault.testing.report_section_conformance import ReportSectionConformance
+    from vsqlvault.testing.samples import (
+        T0,
+        a_call,
+        a_principal,
+        a_purge_record,
+        a_retention_policy,
+        a_sweep,
+        a_write,
+        an_access_policy,
+        an_access_record,
+        an_entry,
+        an_id,
+        storing,
+    )
+    from vsqlvault.testing.storage_capabilities import StorageCapabilities
     from vsqlvault.testing.storage_conformance import StorageConformance
+    from vsqlvault.testing.storage_faults import FaultConformance
+    from vsqlvault.testing.vaults import a_vault, offering
 
 __all__ = [
     "T0",
+    "AuthenticatorCase",
+    "AuthenticatorConformance",
+    "EvaluatorCase",
     "Fault",
+    "FaultConformance",
     "FaultyStorage",
+    "PolicyEvaluatorConformance",
+    "PurgeMethodConformance",
+    "ReportSectionConformance",
+    "StorageCapabilities",
     "StorageConformance",
     "a_call",
     "a_principal",
     "a_purge_record",
     "a_retention_policy",
     "a_sweep",
+    "a_vault",
     "a_write",
     "an_access_policy",
     "an_access_record",
     "an_entry",
     "an_id",
+    "offering",
     "storing",
 ]
 
+_HOMES = {
+    "AuthenticatorCase": "authenticator_conformance",
+    "AuthenticatorConformance": "authenticator_conformance",
+    "EvaluatorCase": "policy_evaluator_conformance",
+    "Fault": "faults",
+    "FaultConformance": "storage_faults",
+    "FaultyStorage": "faults",
+    "PolicyEvaluatorConformance": "policy_evaluator_conformance",
+    "PurgeMethodConformance": "purge_method_conformance",
+    "ReportSectionConformance": "report_section_conformance",
+    "StorageCapabilities": "storage_capabilities",
+    "StorageConformance": "storage_conformance",
+    "a_vault": "vaults",
+    "offering": "vaults",
+}
 _ASSERTING = (
-    "vsqlvault.testing.driving",
-    "vsqlvault.testing.storage_census",
-    "vsqlvault.testing.storage_commits",
-    "vsqlvault.testing.storage_entries",
-    "vsqlvault.testing.storage_logs",
-    "vsqlvault.testing.storage_places",
-    "vsqlvault.testing.storage_reads",
-    "vsqlvault.testing.storage_rulebook",
+    "authenticator_conformance",
+    "driving",
+    "policy_evaluator_conformance",
+    "purge_method_conformance",
+    "report_section_conformance",
+    "storage_census",
+    "storage_clock",
+    "storage_commits",
+    "storage_entries",
+    "storage_faults",
+    "storage_kills",
+    "storage_logs",
+    "storage_places",
+    "storage_reads",
+    "storage_rulebook",
 )
 
 
 def __getattr__(name: str) -> Any:
-    """Load the conformance classes, and pytest with them, only for whoever asks."""
-    if name != "StorageConformance":
+    """Load what is asked for; with pytest running, the parts that assert get its explanations."""
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import pytest  # noqa: PLC0415
-
-    pytest.register_assert_rewrite(*_ASSERTING)
-    from vsqlvault.testing.storage_conformance import StorageConformance  # noqa: PLC0415
-
-    return StorageConformance
+    modules = {f"{__name__}.{module}" for module in _ASSERTING}
+    if "pytest" in sys.modules and (waiting := modules - set(sys.modules)):
+        sys.modules["pytest"].register_assert_rewrite(*waiting)
+    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'samples')}"), name)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar, cast
 
@@ -14,10 +15,12 @@ import pytest
 
 from vsqlvault.interfaces.storage import Committed, Read, Snapshot, Storage, Write
 from vsqlvault.model.entry import EntryKey
+from vsqlvault.testing.storage_capabilities import StorageCapabilities
 
 TIME_LIMIT_SECONDS = 60.0
+LONGEST_PAUSE_SECONDS = 0.15
 P = ParamSpec("P")
-Kit = TypeVar("Kit", bound="StorageKit")
+Kit = TypeVar("Kit", bound="LoopKit")
 
 
 def driven(test: Callable[Concatenate[Kit, P], Coroutine[Any, Any, None]]) -> Callable[Concatenate[Kit, P], None]:
@@ -30,20 +33,11 @@ def driven(test: Callable[Concatenate[Kit, P], Coroutine[Any, Any, None]]) -> Ca
     return cast("Callable[Concatenate[Kit, P], None]", drive)
 
 
-class StorageKit(ABC):
-    """What every part of the storage suite stands on: a loop, a directory, and storages opened in it."""
-
-    durable: ClassVar[bool] = True
-    """Whether what was committed is there again when the directory is opened again."""
-    shared: ClassVar[bool] = True
-    """Whether two storages opened on one directory are two doors to one place."""
+class LoopKit:
+    """What every suite stands on: a loop and a directory for each test."""
 
     runner: asyncio.Runner
     directory: Path
-
-    @abstractmethod
-    async def open_storage(self, directory: Path) -> Storage:
-        """Return a storage that keeps what it keeps in ``directory``, migrated; the suite closes it."""
 
     @pytest.fixture(autouse=True)
     def _on_a_loop_of_its_own(self, tmp_path: Path) -> Iterator[None]:
@@ -51,6 +45,26 @@ class StorageKit(ABC):
         with asyncio.Runner() as runner:
             self.runner = runner
             yield
+
+
+class StorageKit(LoopKit, ABC):
+    """What every part of the storage suite stands on: a loop, a directory, and storages opened in it."""
+
+    capabilities: ClassVar[StorageCapabilities] = StorageCapabilities()
+
+    @abstractmethod
+    async def open_storage(self, directory: Path) -> Storage:
+        """Return a storage that keeps what it keeps in ``directory``, migrated; the suite closes it."""
+
+    async def open_storage_at(self, directory: Path, clock: Callable[[], datetime]) -> Storage:
+        """Return a storage as ``open_storage`` does, whose clock is ``clock``, for ``settable_clock`` storages."""
+        raise NotImplementedError(f"a settable clock, in {directory}, at {clock()}")
+
+    def needs(self, *capabilities: str) -> None:
+        """Skip the test unless the storage has these capabilities."""
+        for name in capabilities:
+            if not getattr(self.capabilities, name):
+                pytest.skip(f"this storage cannot show it: its StorageCapabilities say {name}=False")
 
     @pytest.fixture
     def storage(self, _on_a_loop_of_its_own: None) -> Iterator[Storage]:
@@ -67,6 +81,42 @@ class StorageKit(ABC):
             yield storage
         finally:
             await storage.close()
+
+
+async def never_blocks(work: Callable[[], Awaitable[object]], times: int = 20) -> None:
+    """Fail if ``work``, run ``times`` over, keeps the loop from other tasks for long, and does so three times running."""
+    pauses: list[float] = []
+    while not pauses or (pauses[-1] >= LONGEST_PAUSE_SECONDS and len(pauses) < 3):
+        pauses.append(await _longest_pause(work, times))
+    assert pauses[-1] < LONGEST_PAUSE_SECONDS, f"the event loop stood still for {min(pauses):.2f} seconds"
+
+
+async def _longest_pause(work: Callable[[], Awaitable[object]], times: int) -> float:
+    loop = asyncio.get_running_loop()
+    longest = 0.0
+
+    async def beat() -> None:
+        nonlocal longest
+        before = loop.time()
+        while True:
+            await asyncio.sleep(0)
+            now = loop.time()
+            longest = max(longest, now - before)
+            before = now
+
+    heart = asyncio.create_task(beat())
+    try:
+        for _ in range(times):
+            await asyncio.sleep(0)
+            await work()
+            await asyncio.sleep(0)
+            if longest >= LONGEST_PAUSE_SECONDS:
+                break
+    finally:
+        heart.cancel()
+        with suppress(asyncio.CancelledError):
+            await heart
+    return longest
 
 
 async def committed(storage: Storage, *writes: Write) -> None:

@@ -32,15 +32,31 @@ class FaultyStorage:
         self._failing: Collection[int] = ()
         self._methods: Collection[str] | None = None
         self._fault = Fault.BEFORE
+        self._chosen_error: type[VaultError] | None = None
 
     def arm(
-        self, *numbers: int, methods: Collection[str] | None = None, fault: Fault = Fault.BEFORE, always: bool = False
+        self,
+        *numbers: int,
+        methods: Collection[str] | None = None,
+        fault: Fault = Fault.BEFORE,
+        always: bool = False,
+        error: type[VaultError] | None = None,
     ) -> None:
-        """Fail the calls of these numbers, counted from now and from 1, or all; of ``methods`` only, where given."""
+        """Fail the calls of these numbers, counted from now and from 1, or all; of ``methods`` only, where given.
+
+        They raise ``error``, or else what a storage would: OutcomeUnknown where a commit has happened, and
+        StorageUnavailable. As no other method may raise OutcomeUnknown, in the place of that they raise StorageUnavailable.
+        """
         self.calls = []
         self._failing = range(1, 1_000_000) if always else numbers
         self._methods = methods
         self._fault = fault
+        self._chosen_error = error
+
+    @property
+    def struck(self) -> bool:
+        """Whether a call has failed since ``arm``."""
+        return any(number in self._failing for number in range(1, len(self.calls) + 1))
 
     def disarm(self) -> None:
         """Let everything pass."""
@@ -67,4 +83,5 @@ class FaultyStorage:
         return call
 
     def _error(self, name: str) -> VaultError:
-        return OutcomeUnknown() if self._fault is Fault.AFTER and name == "commit" else StorageUnavailable()
+        error = self._chosen_error or (OutcomeUnknown if self._fault is Fault.AFTER else StorageUnavailable)
+        return StorageUnavailable() if error is OutcomeUnknown and name != "commit" else error()

@@ -7,15 +7,18 @@ Example:
             await storage.migrate()
             return storage
 
-A storage that keeps nothing past ``close`` sets ``durable = False``; one that cannot be opened twice on one place sets
-``shared = False``. The tests of what it lacks are then skipped.
+What a storage cannot show it says in ``capabilities``, such as ``StorageCapabilities(shared=False)`` for one that cannot be
+opened twice on one place; the tests of that are then skipped, with the reason. One whose clock can be set says so, and
+implements ``open_storage_at``.
 """
 
 from __future__ import annotations
 
 from vsqlvault.testing.storage_census import CensusConformance
+from vsqlvault.testing.storage_clock import ClockConformance
 from vsqlvault.testing.storage_commits import CommitConformance
 from vsqlvault.testing.storage_entries import EntryPagesConformance
+from vsqlvault.testing.storage_kills import KillConformance
 from vsqlvault.testing.storage_logs import LogConformance
 from vsqlvault.testing.storage_places import PlaceConformance
 from vsqlvault.testing.storage_reads import ReadConformance
@@ -30,5 +33,7 @@ class StorageConformance(
     LogConformance,
     CensusConformance,
     PlaceConformance,
+    ClockConformance,
+    KillConformance,
 ):
     """Subclass it, and implement ``open_storage``."""

@@ -126,8 +126,7 @@ class PlaceConformance(StorageKit):
 
     @driven
     async def test_closing_lets_what_is_under_way_finish(self, storage: Storage) -> None:
-        if not self.durable:
-            pytest.skip("this storage keeps nothing past close")
+        self.needs("durable", "shared")
         other = await self.open_storage(self.directory)
         commit = asyncio.create_task(other.commit([storing(f"e{n}") for n in range(50)]))
         await asyncio.sleep(0)
@@ -150,8 +149,7 @@ class PlaceConformance(StorageKit):
 
     @driven
     async def test_what_was_committed_is_there_when_the_place_is_opened_again(self) -> None:
-        if not self.durable:
-            pytest.skip("this storage keeps nothing past close")
+        self.needs("durable")
         entry, purge, sweep = an_entry(), a_purge_record(), a_sweep()
         access, retention = an_access_policy(), a_retention_policy()
         async with self.another() as storage:
@@ -175,7 +173,7 @@ class PlaceConformance(StorageKit):
 
     @driven
     async def test_two_storages_see_what_the_other_has_committed(self, storage: Storage) -> None:
-        self._needs_sharing()
+        self.needs("shared")
         async with self.another() as other:
             for number in range(20):
                 await committed(storage, storing(value=b"%d" % number))
@@ -185,7 +183,7 @@ class PlaceConformance(StorageKit):
 
     @driven
     async def test_two_storages_see_one_rulebook(self, storage: Storage) -> None:
-        self._needs_sharing()
+        self.needs("shared")
         async with self.another() as other:
             old = RevisionIs(await revision_of(other))
             await committed(storage, a_write(SaveAccessPolicy(an_access_policy())))
@@ -195,7 +193,7 @@ class PlaceConformance(StorageKit):
 
     @driven
     async def test_two_storages_share_secrets_and_leases(self, storage: Storage) -> None:
-        self._needs_sharing()
+        self.needs("shared")
         async with self.another() as other:
             one, same = await asyncio.gather(storage.secret("cursor"), other.secret("cursor"))
             assert one == same
@@ -204,7 +202,7 @@ class PlaceConformance(StorageKit):
 
     @driven
     async def test_of_many_who_create_through_two_storages_one_is_committed(self, storage: Storage) -> None:
-        self._needs_sharing()
+        self.needs("shared")
         async with self.another() as other:
             write = replace(storing(), expects=(EntryAbsent(KEY),))
             outcomes = await asyncio.gather(*(s.commit([write]) for s in (storage, other) * 10))
@@ -212,7 +210,7 @@ class PlaceConformance(StorageKit):
 
     @driven
     async def test_a_limit_is_kept_exactly_by_two_storages(self, storage: Storage) -> None:
-        self._needs_sharing()
+        self.needs("shared")
         await committed(storage, storing())
         async with self.another() as other:
             write = replace(a_write(CountRetrieval(KEY)), expects=(RetrievalsBelow(KEY, 10),))
@@ -224,7 +222,7 @@ class PlaceConformance(StorageKit):
 
     @driven
     async def test_a_batch_of_reads_never_sees_half_a_write(self, storage: Storage) -> None:
-        self._needs_sharing()
+        self.needs("shared")
         await committed(storage, _pair(0))
         async with self.another() as other:
             writing = asyncio.create_task(_write_pairs(other, 50))
@@ -232,10 +230,6 @@ class PlaceConformance(StorageKit):
                 left, right = await storage.read([Read(EntryKey("card", name), with_value=True) for name in "ab"])
                 assert left.value == right.value
             await writing
-
-    def _needs_sharing(self) -> None:
-        if not self.shared:
-            pytest.skip("this storage is not shared")
 
 
 def _pair(number: int) -> Write:

@@ -1,0 +1,181 @@
+"""What a report section promises, as tests that see nothing but the ``ReportSection`` protocol, and a vault that uses it.
+
+Example:
+    class TestPurposes(ReportSectionConformance):
+        @pytest.fixture
+        def report_section(self):
+            return Purposes()
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from vsqlvault.interfaces.report_section import ReportContext, ReportSection
+from vsqlvault.interfaces.storage import Census, PurposeCensus
+from vsqlvault.model.principal import Role
+from vsqlvault.testing.driving import LoopKit, driven, never_blocks
+from vsqlvault.testing.samples import T0, a_call, a_retention_policy, a_sweep, an_access_policy
+from vsqlvault.testing.vaults import a_vault, offering
+
+AWKWARD = (
+    "", " ", "0", "a" * 4000, "null", "__proto__", "'; --", "{0} %s $1", "quote\"back\\slash", "line\nline\x00\x1f",
+    "\u00e9 e\u0301 \u05d0\u200f", "\U0001f510\U0010fffd",
+)  # fmt: skip
+PURPOSES = ("card", "ach", "0", "a" * 64, "a_-", "null")
+COUNTER_OF_A_LARGE_VAULT = 10**12
+BETWEEN_TWO_WRITINGS_SECONDS = 0.05
+
+
+def _empty() -> ReportContext:
+    return ReportContext(T0, Census({}, 0, 0, {}), None, {}, {})
+
+
+def _usual() -> ReportContext:
+    census = Census({"card": PurposeCensus(3, 1, 2, {"k1": 2, "unspecified": 1})}, 7, 0, {})
+    return ReportContext(T0, census, a_sweep(), {"card": a_retention_policy()}, {"tellers": an_access_policy()})
+
+
+def _awkward() -> ReportContext:
+    counts = {name: number + 1 for number, name in enumerate(AWKWARD)}
+    of = PurposeCensus(sum(counts.values()), 5, 1, counts)
+    retention = {
+        purpose: a_retention_policy(
+            purpose,
+            default_ttl_days=None,
+            purge_method=AWKWARD[number],
+            description=AWKWARD[-1 - number],
+            justification=AWKWARD[number],
+            created_by=AWKWARD[number],
+        )
+        for number, purpose in enumerate(PURPOSES)
+    }
+    access = {"tellers": an_access_policy(evaluator="gone", parameters='{"a":{"b":[null]}}', description=AWKWARD[-1])}
+    return ReportContext(
+        datetime(9999, 12, 31, 23, 59, 59, 999999, UTC),
+        Census(dict.fromkeys(PURPOSES, of), 0, 3, counts),
+        a_sweep(finished_at=datetime(1970, 1, 1, tzinfo=UTC), failed=9, trigger=AWKWARD[6]),
+        retention,
+        access,
+    )
+
+
+def _large() -> ReportContext:
+    of = PurposeCensus(
+        *(COUNTER_OF_A_LARGE_VAULT,) * 3, {f"k{number}": COUNTER_OF_A_LARGE_VAULT for number in range(500)}
+    )
+    purposes = [f"p{number}" for number in range(200)]
+    return ReportContext(
+        T0,
+        Census(dict.fromkeys(purposes, of), COUNTER_OF_A_LARGE_VAULT, 0, {}),
+        a_sweep(purged=COUNTER_OF_A_LARGE_VAULT),
+        {purpose: a_retention_policy(purpose) for purpose in purposes},
+        {},
+    )
+
+
+CONTEXTS = {
+    "an empty vault": _empty(),
+    "a usual vault": _usual(),
+    "never swept": replace(_usual(), last_sweep=None),
+    "a policy for what holds nothing": replace(_usual(), census=_empty().census),
+    "unknown policies": replace(_usual(), census=replace(_usual().census, entries_by_undefined_policy={"nowhere": 4})),
+    "awkward names": _awkward(),
+    "a large vault": _large(),
+}
+
+
+def _is_json(found: object) -> bool:
+    """Whether something is JSON types through and through, so that nothing is turned into another type on its way."""
+    if type(found) is dict:
+        return all(type(name) is str and _is_json(member) for name, member in found.items())
+    if type(found) is list:
+        return all(_is_json(item) for item in found)
+    return found is None or type(found) in {str, int, float, bool}
+
+
+class ReportSectionConformance(LoopKit):
+    """Subclass it, and define the fixture ``report_section``."""
+
+    @pytest.fixture
+    def report_section(self) -> ReportSection:
+        """Return the section."""
+        raise NotImplementedError("define the fixture report_section")
+
+    def test_it_says_what_its_member_is_called(self, report_section: ReportSection) -> None:
+        assert isinstance(report_section.name, str)
+        assert report_section.name.strip()
+        assert report_section.name != "as_of"
+
+    @pytest.mark.parametrize("context", CONTEXTS.values(), ids=CONTEXTS)
+    @driven
+    async def test_it_writes_json_types_and_nothing_else(
+        self, report_section: ReportSection, context: ReportContext
+    ) -> None:
+        written = await report_section.write(context)
+        assert isinstance(written, Mapping)
+        member = dict(written)
+        assert _is_json(member), member
+        assert json.loads(json.dumps(member, allow_nan=False, ensure_ascii=False).encode("utf-8")) == member
+
+    @pytest.mark.parametrize("context", CONTEXTS.values(), ids=CONTEXTS)
+    @driven
+    async def test_it_writes_the_same_for_the_same_and_leaves_it_as_it_is(
+        self, report_section: ReportSection, context: ReportContext
+    ) -> None:
+        before = copy.deepcopy(context)
+        first = copy.deepcopy(dict(await report_section.write(context)))
+        await asyncio.sleep(BETWEEN_TWO_WRITINGS_SECONDS)
+        assert dict(await report_section.write(context)) == first
+        assert dict(await report_section.write(_turned_round(context))) == first
+        assert context == before
+
+    @driven
+    async def test_it_never_blocks_the_loop(self, report_section: ReportSection) -> None:
+        await never_blocks(lambda: report_section.write(_usual()))
+
+    @driven
+    async def test_a_hundred_at_once_each_get_their_own_member(self, report_section: ReportSection) -> None:
+        contexts = [list(CONTEXTS.values())[number % 6] for number in range(100)]
+        alone = [dict(await report_section.write(context)) for context in contexts]
+        together = await asyncio.gather(*(report_section.write(context) for context in contexts))
+        assert [dict(written) for written in together] == alone
+
+    @driven
+    async def test_in_a_vault_its_member_is_in_the_report(self, report_section: ReportSection) -> None:
+        admin = a_call("vault-admin", Role.ADMIN)
+        plugin = offering("vault_report_sections", report_section)
+        async with a_vault(self.directory, plugins=[plugin], block=["report-evidence"]) as vault:
+            empty = await vault.report.write(admin)
+            await vault.policies.save_retention_policy(admin, a_retention_policy())
+            filled = await vault.report.write(admin)
+        for report in (empty, filled):
+            assert list(report) == ["as_of", report_section.name]
+            assert report[report_section.name] != {"failed": True}
+
+
+def _turned_round(context: ReportContext) -> ReportContext:
+    """Return an equal context whose mappings come in the other order."""
+    census = context.census
+    by_purpose = {
+        purpose: replace(of, key_refs=_backwards(of.key_refs)) for purpose, of in _backwards(census.by_purpose).items()
+    }
+    undefined = _backwards(census.entries_by_undefined_policy)
+    return replace(
+        context,
+        census=replace(census, by_purpose=by_purpose, entries_by_undefined_policy=undefined),
+        retention_policies=_backwards(context.retention_policies),
+        access_policies=_backwards(context.access_policies),
+    )
+
+
+def _backwards(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(reversed(list(mapping.items())))

@@ -1,0 +1,28 @@
+"""What a storage can be shown to do: its author says what it cannot, and the tests of that are skipped with the reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageCapabilities:
+    """What the tests may ask of a storage. All but ``settable_clock`` is what a vault in earnest needs.
+
+    Example:
+        class TestDrawers(StorageConformance):
+            capabilities = StorageCapabilities(shared=False, settable_clock=True)
+    """
+
+    durable: bool = True
+    """What was committed is there again when the directory is opened again."""
+
+    survives_kill: bool = True
+    """What was acknowledged is there after SIGKILL. ``open_storage`` is then called in a process of its own, too, on an
+    instance for which no fixture ran; the class must stand in a module that can be imported."""
+
+    shared: bool = True
+    """Two storages opened on one directory are two doors to one place."""
+
+    settable_clock: bool = False
+    """``open_storage_at`` opens a storage whose clock the test sets."""
