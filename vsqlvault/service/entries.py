@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import time
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -51,6 +52,7 @@ from vsqlvault.service.purges import Purges
 from vsqlvault.service.rulebooks import Rulebooks
 
 MAX_LIST_SCAN = 5_000
+LIST_SCAN_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,6 +358,7 @@ class Entries:
         found: list[Viewed] = []
         after = wish.after
         looked_at = 0
+        deadline = time.monotonic() + LIST_SCAN_SECONDS
         while True:
             page = await self._storage.entries(_query(purpose, wish, sight, after))
             for place, entry in enumerate(page, start=1):
@@ -363,7 +366,7 @@ class Entries:
                 looked_at += 1
                 if await self._may_inspect(trace, entry, sight):
                     found.append(_viewed(entry, sight.retention))
-                if len(found) == wish.limit or looked_at == MAX_LIST_SCAN:
+                if len(found) == wish.limit or looked_at == MAX_LIST_SCAN or time.monotonic() > deadline:
                     is_last = place == len(page) <= wish.limit
                     return found, None if is_last else after
             if len(page) <= wish.limit:

@@ -14,8 +14,10 @@ from vsqlvault.interfaces.storage import Rulebook
 from vsqlvault.model.access import AccessRequest, Action, Allow, Deny
 from vsqlvault.model.audit import Outcome
 from vsqlvault.model.entry import EntryKey
+from vsqlvault.model.principal import Role
 from vsqlvault.service.decisions import Decided, Decisions
-from vsqlvault.testing import T0, a_principal, an_access_policy, an_entry
+from vsqlvault.service.entries import ListWish
+from vsqlvault.testing import T0, a_call, a_principal, an_access_policy, an_entry
 from vsqlvault_plugins.access.rules import RulesEvaluator
 
 KEY = EntryKey("card", "pay-1")
@@ -216,6 +218,22 @@ class TestInTheVault:
         assert (row.outcome, row.status, row.reason) == (Outcome.DENIED, 503, "plugin_failure")
         assert (row.policy, row.policy_version) == ("caprice", 1)
         assert "secret" not in repr(row)
+
+    @pytest.mark.parametrize("role", Role)
+    async def test_an_evaluator_that_fails_hides_nothing_from_admins_and_auditors(
+        self, install, offering, open_scene, role
+    ) -> None:
+        scene = await scene_with(Caprice(FAILING["raises"]), install, offering, open_scene)
+        reader = a_call("reader", role, purposes=frozenset())
+        assert (await scene.vault.entries.inspect(reader, KEY)).entry.key == KEY
+        row = await scene.last_row()
+        assert (row.outcome, row.policy, row.policy_version) == (Outcome.GRANTED, "caprice", 1)
+        listed = await scene.vault.entries.list_purpose(reader, "card", ListWish(limit=10))
+        assert [viewed.entry.key for viewed in listed.entries] == [KEY]
+        with pytest.raises(PluginFailed):
+            await scene.vault.entries.retrieve(reader, KEY)
+        with pytest.raises(PluginFailed):
+            await scene.vault.entries.inspect(scene.owner, KEY)
 
     async def test_a_plain_function_that_raises_is_a_plugin_failure_with_its_row(
         self, install, offering, open_scene

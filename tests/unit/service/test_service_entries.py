@@ -33,6 +33,7 @@ from vsqlvault.model.purge import PurgeReason
 from vsqlvault.proof.purge_proof import purge_proof
 from vsqlvault.service.entries import ListWish, Preconditions
 from vsqlvault.testing import a_call, a_write, an_access_policy
+from vsqlvault_plugins.access.rules import RulesEvaluator
 
 KEY = EntryKey("card", "pay-1")
 DAY = timedelta(days=1)
@@ -609,3 +610,28 @@ class TestListing:
         page = await scene.vault.entries.list_purpose(scene.owner, "card", ListWish(limit=3))
         assert (page.entries, page.after) == ((), "e3")
         assert await self.names(scene) == ["mine"]
+
+    async def test_a_scan_that_takes_long_ends_with_a_short_page_and_goes_on_after_it(
+        self, install, offering, open_scene, monkeypatch
+    ) -> None:
+        class Slow(RulesEvaluator):
+            name = "slow"
+
+            def built_in_policies(self) -> list[Any]:
+                return []
+
+            async def evaluate(self, request: Any, policy: Any) -> Any:
+                await asyncio.sleep(0.02)
+                return policy.decide_by_rules(request)
+
+        install(slow=offering("vault_access_policies", Slow()))
+        scene = await open_scene()
+        await scene.vault.policies.save_access_policy(scene.admin, an_access_policy(evaluator="slow"))
+        for n in range(10):
+            await scene.store(f"e{n}", access_policy="tellers")
+        monkeypatch.setattr("vsqlvault.service.entries.LIST_SCAN_SECONDS", 0.05)
+        teller = a_call("tellers")
+        page = await scene.vault.entries.list_purpose(teller, "card", ListWish(limit=100))
+        assert 1 <= len(page.entries) < 10
+        assert page.after == page.entries[-1].entry.external_id
+        assert await self.names(scene, teller) == [f"e{n}" for n in range(10)]
