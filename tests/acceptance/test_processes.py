@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.support.checks import assert_problem
-from tests.support.fixtures import MARKER
+from tests.support.fixtures import MARKER, NewDatabase
 from tests.support.server import ADMIN, App, VaultServer, eventually
 from tests.support.wire import read_answer, request_bytes
 
@@ -224,9 +224,12 @@ class Client:
 class TestKill:
     @pytest.fixture(scope="class")
     @classmethod
-    def after(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[VaultServer, list[Client]]]:
+    def after(
+        cls, tmp_path_factory: pytest.TempPathFactory, new_database: NewDatabase
+    ) -> Iterator[tuple[VaultServer, list[Client]]]:
         """Several rounds of load, each ended by a kill at a random moment; then the server as it starts again."""
-        server = VaultServer(tmp_path_factory.mktemp("kill"))
+        directory = tmp_path_factory.mktemp("kill")
+        server = VaultServer(directory, database_url=new_database(directory))
         server.start()
         clients: list[Client] = []
         try:
@@ -288,15 +291,12 @@ class TestKill:
         server.assert_log_is_clean([MARKER])
 
 
-def test_a_second_server_on_the_same_file_sees_the_same(
+def test_a_second_server_on_the_same_storage_sees_the_same(
     another_vault: Start, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     first = another_vault()
-    second = VaultServer(tmp_path_factory.mktemp("second"), apps=first.apps)
+    second = VaultServer(tmp_path_factory.mktemp("second"), apps=first.apps, database_url=first.database_url)
     second.admin_key = first.admin_key
-    config = second.directory / "vault.toml"
-    text = config.read_text(encoding="utf-8").replace(str(second.database), str(first.database))
-    config.write_text(text, encoding="utf-8")
     try:
         second.start()
         first.stored("payments", "card/shared", MARKER)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import sqlite3
 import time
 from collections.abc import Callable
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -131,9 +129,11 @@ class TestAfterAShredding:
     def test_the_value_is_zeros_of_the_same_length_where_it_stood(self, vault: VaultServer) -> None:
         vault.stored("archive", "cold/zeroed", MARKER)
         vault.delete("archive", "cold/zeroed")
-        with closing(sqlite3.connect(f"file:{vault.database}?mode=ro", uri=True)) as file:
-            found = file.execute("SELECT encrypted_value FROM entries WHERE external_id = 'zeroed'").fetchone()
-        assert bytes(found[0]) == bytes(len(MARKER))
+        ((found,),) = vault.query(
+            sqlite="SELECT encrypted_value FROM entries WHERE external_id = 'zeroed'",
+            postgresql="SELECT encrypted_value FROM vault.entries WHERE external_id = 'zeroed'",
+        )
+        assert bytes(found) == bytes(len(MARKER))
 
     def test_it_is_listed_as_purged(self, vault: VaultServer) -> None:
         vault.stored("archive", "cold/listed", MARKER, key_ref="listed-purged")
@@ -303,8 +303,10 @@ class TestExpiry:
 def age(server: VaultServer, days: int) -> None:
     """Make every entry as old as if it had been stored some days ago; the server is down while that is done."""
     assert server.stop() == 0
-    with closing(sqlite3.connect(server.database)) as file, file:
-        file.execute("UPDATE entries SET created_at = created_at - ?", (days * 86_400_000_000,))
+    server.query(
+        sqlite=f"UPDATE entries SET created_at = created_at - {days * 86_400_000_000}",
+        postgresql=f"UPDATE vault.entries SET created_at = created_at - interval '{days} days'",
+    )
     server.start()
 
 

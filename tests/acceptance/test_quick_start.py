@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.fixtures import NewDatabase
 from tests.support.server import VaultServer
 
 SETTINGS = """
@@ -68,13 +69,13 @@ STATUS = re.compile(r"\n(\d{3})$")
 class QuickStart(VaultServer):
     """The asked-for settings and command; only port, storage and secret differ."""
 
-    def __init__(self, directory: Path) -> None:
-        super().__init__(directory)
+    def __init__(self, directory: Path, database_url: str) -> None:
+        super().__init__(directory, database_url=database_url)
         self.admin_key = "your-secret-key"
 
     def write_config(self) -> Path:
         text = SETTINGS.replace("0.0.0.0:8443", "0.0.0.0:0").replace(
-            "postgresql://vsql_vault@localhost:5432/vault", f"sqlite:///{self.database}"
+            "postgresql://vsql_vault@localhost:5432/vault", self.database_url
         )
         path = self.directory / "vsql-vault.toml"
         path.write_text(text, encoding="utf-8")
@@ -99,8 +100,9 @@ class QuickStart(VaultServer):
 
 
 @pytest.fixture(scope="module")
-def quick_start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QuickStart]:
-    server = QuickStart(tmp_path_factory.mktemp("quick-start"))
+def quick_start(tmp_path_factory: pytest.TempPathFactory, new_database: NewDatabase) -> Iterator[QuickStart]:
+    directory = tmp_path_factory.mktemp("quick-start")
+    server = QuickStart(directory, new_database(directory))
     server.start()
     try:
         yield server

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.support.fixtures import MARKER
+from tests.support.fixtures import MARKER, NewDatabase
 from tests.support.server import ADMIN, VaultServer
 from tests.support.together import in_parallel, together
 from tests.support.wire import Answer
@@ -19,8 +19,10 @@ ROUNDS = 200
 
 
 @pytest.fixture(scope="module")
-def arena(tmp_path_factory: pytest.TempPathFactory) -> object:
-    server = VaultServer(tmp_path_factory.mktemp("races"), settings="[purge]\nsweep_batch = 20\n")
+def arena(tmp_path_factory: pytest.TempPathFactory, new_database: NewDatabase) -> object:
+    directory = tmp_path_factory.mktemp("races")
+    settings = "[purge]\nsweep_batch = 20\n"
+    server = VaultServer(directory, settings=settings, database_url=new_database(directory))
     server.start()
     try:
         server.retention("card")

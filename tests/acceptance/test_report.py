@@ -13,16 +13,17 @@ from typing import Any
 import pytest
 
 from tests.support.checks import assert_problem
-from tests.support.fixtures import MARKER
+from tests.support.fixtures import MARKER, NewDatabase
 from tests.support.server import ADMIN, VaultServer
 
 SECONDS = 1.2
 
 
 @pytest.fixture(scope="module")
-def reported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VaultServer]:
+def reported(tmp_path_factory: pytest.TempPathFactory, new_database: NewDatabase) -> Iterator[VaultServer]:
     """A vault with a history: 3 live entries, 2 expired, 1 purged, 1 swept, 1 version replaced."""
-    server = VaultServer(tmp_path_factory.mktemp("report"))
+    directory = tmp_path_factory.mktemp("report")
+    server = VaultServer(directory, database_url=new_database(directory))
     server.start()
     try:
         for purpose in ("card", "ach"):

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
 import secrets
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
+
+import asyncpg
 
 from tests.support.wire import SECONDS, Answer, Headers, exchange, request_bytes
 
@@ -73,8 +78,10 @@ class VaultServer:
         apps: dict[str, App] | None = None,
         settings: str = "",
         api_key_header: str = "X-Vault-Key",
+        database_url: str | None = None,
     ) -> None:
         self.directory = directory
+        self.database_url = database_url or f"sqlite:///{directory / 'vault.db'}"
         self.apps = usual_apps() if apps is None else apps
         self.admin_key = f"vsk_{secrets.token_urlsafe(32)}"
         self.api_key_header = api_key_header
@@ -84,9 +91,19 @@ class VaultServer:
         self._lines_seen = 0
         self.write_config()
 
-    @property
-    def database(self) -> Path:
-        return self.directory / "vault.db"
+    def query(self, *, sqlite: str, postgresql: str) -> list[Any]:
+        """Run a statement in the storage itself, past the vault, and return its rows."""
+        if self.database_url.startswith("sqlite"):
+            with closing(sqlite3.connect(self.directory / "vault.db")) as file, file:
+                return file.execute(sqlite).fetchall()
+        return asyncio.run(self._query_postgres(postgresql))
+
+    async def _query_postgres(self, statement: str) -> list[Any]:
+        connection = await asyncpg.connect(self.database_url)
+        try:
+            return list(await connection.fetch(statement))
+        finally:
+            await connection.close()
 
     @property
     def log_file(self) -> Path:
@@ -106,7 +123,7 @@ class VaultServer:
         text = (
             '[server]\nlisten_addr = "127.0.0.1:0"\n'
             f"{self._settings_of('server')}"
-            f'[storage]\ndatabase_url = "sqlite:///{self.database}"\n{self._settings_of("storage")}'
+            f'[storage]\ndatabase_url = "{self.database_url}"\n{self._settings_of("storage")}'
             f'[auth]\napi_key_header = "{self.api_key_header}"\napi_key_env = "VSQL_VAULT_API_KEY"\n'
             f"[purge]\nsweep_interval_hours = 0\npurge_proof_hash = true\n{self._settings_of('purge')}"
             f"{self._settings_of('')}" + "".join(app.toml() for app in self.apps.values())

@@ -95,7 +95,7 @@ class Connections:
         try:
             return await self._connect()
         except asyncpg.TooManyConnectionsError as error:
-            if self.in_use > 1:
+            if self._idle or self.in_use > 1:
                 return None
             raise StorageUnavailable("the server has no connection to spare") from error
         finally:

@@ -14,11 +14,11 @@ SELECT pg_advisory_xact_lock(1987277164, 2)
 SELECT pg_advisory_xact_lock(1987277164, 1)
 
 -- name: read
-SELECT now() AS now, (SELECT revision FROM vault.rulebook) AS revision,
-       e.purpose, e.external_id, e.entry_id, e.version, e.encoding, e.value_sha256, e.value_size, e.algorithm_hint,
+SELECT e.purpose, e.external_id, e.entry_id, e.version, e.encoding, e.value_sha256, e.value_size, e.algorithm_hint,
        e.key_ref, e.metadata, e.owner_app, e.owner_identity, e.access_policy, e.created_at, e.updated_at, e.expires_at,
        e.retrievals, e.purged_at, e.purge_method,
-       CASE WHEN k.with_value AND e.purged_at IS NULL THEN e.encrypted_value END AS encrypted_value
+       CASE WHEN k.with_value AND e.purged_at IS NULL THEN e.encrypted_value END AS encrypted_value,
+       now() AS now, (SELECT revision FROM vault.rulebook) AS revision
 FROM unnest($1::text[], $2::text[], $3::boolean[]) WITH ORDINALITY AS k (purpose, external_id, with_value, ordinal)
 LEFT JOIN vault.entries AS e ON e.purpose = k.purpose AND e.external_id = k.external_id
 ORDER BY k.ordinal

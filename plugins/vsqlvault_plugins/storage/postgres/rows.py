@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
-from typing import Any
 
 from vsqlvault.interfaces.storage import LogRow
-from vsqlvault.model.access import Action
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
 from vsqlvault.model.entry import Entry, EntryStamp, ValueEncoding
-from vsqlvault.model.policy import AccessPolicy, RetentionPolicy, Rule
+from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.purge import PurgeReason, PurgeRecord, SweepRecord
+from vsqlvault_plugins.storage.decoding import Row, readable, rules_of, rules_text
 
-Row = Any  # what asyncpg gives and takes: a record or a tuple of columns
 _ENCODINGS = {encoding.value: encoding for encoding in ValueEncoding}
 
 
-def entry_of(row: Row, first: int = 0) -> Entry:
-    """Return the entry of the nineteen columns that begin at ``first``."""
+@readable
+def entry_of(row: Row) -> Entry:
+    """Return the entry of the first nineteen columns."""
     (purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref, metadata,
      owner_app, owner_identity, access_policy, created_at, updated_at, expires_at, retrievals, purged_at,
-     purge_method) = row[first : first + 19]  # fmt: skip
+     purge_method) = row[:19]  # fmt: skip
     return Entry(
         purpose, external_id, entry_id, version, _ENCODINGS[encoding], value_sha256, value_size, algorithm_hint, key_ref,
         metadata, owner_app, owner_identity, access_policy, created_at, updated_at, expires_at, retrievals, purged_at,
@@ -50,6 +48,7 @@ def access_row(write: int, record: AccessRecord) -> Row:
     )  # fmt: skip
 
 
+@readable
 def access_row_of(row: Row) -> LogRow[AccessRecord]:
     """Return the row of ``access_log`` that begins with its position."""
     (position, at, request_id, operation, outcome, status, purpose, external_id, entry_id, entry_version, app, identity,
@@ -75,6 +74,7 @@ def purge_row(write: int, record: PurgeRecord) -> Row:
     )  # fmt: skip
 
 
+@readable
 def purge_row_of(row: Row) -> LogRow[PurgeRecord]:
     """Return the row of ``purge_log`` that begins with its position."""
     (position, purge_id, purpose, external_id, entry_id, entry_version, method, reason, policy_reference, proof_hash,
@@ -88,21 +88,13 @@ def purge_row_of(row: Row) -> LogRow[PurgeRecord]:
 
 def access_policy_row(policy: AccessPolicy, created_at: datetime) -> Row:
     """Return the columns of ``access_policies`` for a version in force."""
-    rules = {
-        action.value: {
-            "allowed_apps": None if rule.allowed_apps is None else sorted(rule.allowed_apps),
-            "require_identity": rule.require_identity,
-            "max_retrievals": rule.max_retrievals,
-            "any_purpose": rule.any_purpose,
-        }
-        for action, rule in policy.rules.items()
-    }
     return (
-        policy.name, policy.version, policy.evaluator, json.dumps(rules, sort_keys=True), policy.parameters,
+        policy.name, policy.version, policy.evaluator, rules_text(policy), policy.parameters,
         policy.description, policy.created_by, created_at, False,
     )  # fmt: skip
 
 
+@readable
 def access_policy_of(row: Row) -> AccessPolicy:
     """Return the policy of a row of ``access_policies``."""
     name, version, evaluator, rules, parameters, description, created_by, created_at, _ = row
@@ -110,21 +102,11 @@ def access_policy_of(row: Row) -> AccessPolicy:
         name=name,
         version=version,
         evaluator=evaluator,
-        rules={Action(action): _rule(rule) for action, rule in json.loads(rules).items()},
+        rules=rules_of(rules),
         parameters=parameters,
         description=description,
         created_by=created_by,
         created_at=created_at,
-    )
-
-
-def _rule(document: dict[str, Any]) -> Rule:
-    apps = document["allowed_apps"]
-    return Rule(
-        allowed_apps=None if apps is None else frozenset(apps),
-        require_identity=document["require_identity"],
-        max_retrievals=document["max_retrievals"],
-        any_purpose=document["any_purpose"],
     )
 
 
@@ -136,6 +118,7 @@ def retention_policy_row(policy: RetentionPolicy, created_at: datetime) -> Row:
     )  # fmt: skip
 
 
+@readable
 def retention_policy_of(row: Row) -> RetentionPolicy:
     """Return the policy of a row of ``retention_policies``."""
     return RetentionPolicy(*row)
@@ -143,9 +126,18 @@ def retention_policy_of(row: Row) -> RetentionPolicy:
 
 def sweep_row(sweep: SweepRecord) -> Row:
     """Return the columns of ``sweeps``."""
-    return (sweep.sweep_id, sweep.started_at, sweep.finished_at, sweep.trigger, sweep.purged, sweep.failed, sweep.completed)
+    return (
+        sweep.sweep_id,
+        sweep.started_at,
+        sweep.finished_at,
+        sweep.trigger,
+        sweep.purged,
+        sweep.failed,
+        sweep.completed,
+    )
 
 
+@readable
 def sweep_of(row: Row) -> SweepRecord:
     """Return the sweep of a row of ``sweeps``."""
     return SweepRecord(*row)

@@ -53,6 +53,7 @@ class Server:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self._parts = _split(url)
         self._facts: dict[str, Any] = {}
 
     def learn(self, facts: Mapping[str, Any]) -> None:
@@ -94,8 +95,7 @@ class Server:
     @property
     def address(self) -> str:
         """Return host and port as the URL gives them, without user or password."""
-        parts = urlsplit(self.url)
-        return parts.netloc.rpartition("@")[2] or "the default server"
+        return self._parts.netloc.rpartition("@")[2] or "the default server"
 
     def explained(self, error: BaseException) -> VaultError:
         """Return the error as one sentence for whoever starts the server, with the command that helps where there is one."""
@@ -111,7 +111,7 @@ class Server:
         return None
 
     def _words(self) -> dict[str, str]:
-        parts = urlsplit(self.url)
+        parts = self._parts
         role = unquote(parts.username or "") or "(the system user)"
         host, port = parts.hostname, _port(parts)
         options = (f" -h {host}" if host else "") + (f" -p {port}" if port else "")
@@ -121,6 +121,13 @@ class Server:
             "options": f"{options} -U postgres",
             "address": self.address,
         }
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return SplitResult("", "", "", "", "")
 
 
 def _port(parts: SplitResult) -> int | None:

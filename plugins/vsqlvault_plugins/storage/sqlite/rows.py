@@ -2,50 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import logging
-from collections.abc import Callable
 from datetime import datetime
-from functools import wraps
-from typing import Any, TypeVar
 
-from vsqlvault.errors import Unavailable
 from vsqlvault.interfaces.storage import LogRow
-from vsqlvault.model.access import Action
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
 from vsqlvault.model.entry import Entry, EntryStamp, ValueEncoding
-from vsqlvault.model.policy import AccessPolicy, RetentionPolicy, Rule
+from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.purge import PurgeReason, PurgeRecord, SweepRecord
 from vsqlvault.model.times import from_micros, to_micros
+from vsqlvault_plugins.storage.decoding import Row, readable, rules_of, rules_text
 
-Row = Any  # what sqlite3 gives and takes: a tuple of columns
-Value = TypeVar("Value")
-log = logging.getLogger(__name__)
 _ENCODINGS = {encoding.value: encoding for encoding in ValueEncoding}
-
-
-def _readable(decode: Callable[[Row], Value]) -> Callable[[Row], Value]:
-    """Return ``decode``, telling of a row that it cannot make sense of, put there by another hand, as Unavailable.
-
-    Not StorageUnavailable, for that befalls whoever shares the batch.
-    """
-
-    @wraps(decode)
-    def checked(row: Row) -> Value:
-        try:
-            return decode(row)
-        except Exception as error:
-            log.error("a stored row cannot be read", extra={"reader": decode.__name__, "error": type(error).__name__})  # noqa: TRY400
-            raise Unavailable("a stored row cannot be read") from error
-
-    return checked
 
 
 def _optional_time(micros: int | None) -> datetime | None:
     return None if micros is None else from_micros(micros)
 
 
-@_readable
+@readable
 def entry_of(row: Row) -> Entry:
     """Return the entry of the first nineteen columns."""
     return Entry(
@@ -76,7 +50,7 @@ def row_of_access(record: AccessRecord) -> Row:
     )  # fmt: skip
 
 
-@_readable
+@readable
 def access_row_of(row: Row) -> LogRow[AccessRecord]:
     """Return the row of ``access_log`` that begins with its position."""
     (position, at, request_id, operation, outcome, status, purpose, external_id, entry_id, entry_version, app, identity,
@@ -103,7 +77,7 @@ def row_of_purge(record: PurgeRecord) -> Row:
     )  # fmt: skip
 
 
-@_readable
+@readable
 def purge_row_of(row: Row) -> LogRow[PurgeRecord]:
     """Return the row of ``purge_log`` that begins with its position."""
     record = PurgeRecord(
@@ -115,22 +89,13 @@ def purge_row_of(row: Row) -> LogRow[PurgeRecord]:
 
 def row_of_access_policy(policy: AccessPolicy, created_at: datetime) -> Row:
     """Return the columns of ``access_policies`` for a version in force."""
-    rules = {
-        action.value: {
-            "allowed_apps": None if rule.allowed_apps is None else sorted(rule.allowed_apps),
-            "require_identity": rule.require_identity,
-            "max_retrievals": rule.max_retrievals,
-            "any_purpose": rule.any_purpose,
-        }
-        for action, rule in policy.rules.items()
-    }
     return (
-        policy.name, policy.version, policy.evaluator, json.dumps(rules, sort_keys=True), policy.parameters,
+        policy.name, policy.version, policy.evaluator, rules_text(policy), policy.parameters,
         policy.description, policy.created_by, to_micros(created_at), 0,
     )  # fmt: skip
 
 
-@_readable
+@readable
 def access_policy_of(row: Row) -> AccessPolicy:
     """Return the policy of a row of ``access_policies``."""
     name, version, evaluator, rules, parameters, description, created_by, created_at, _ = row
@@ -138,21 +103,11 @@ def access_policy_of(row: Row) -> AccessPolicy:
         name=name,
         version=version,
         evaluator=evaluator,
-        rules={Action(action): _rule(rule) for action, rule in json.loads(rules).items()},
+        rules=rules_of(rules),
         parameters=parameters,
         description=description,
         created_by=created_by,
         created_at=from_micros(created_at),
-    )
-
-
-def _rule(document: dict[str, Any]) -> Rule:
-    apps = document["allowed_apps"]
-    return Rule(
-        allowed_apps=None if apps is None else frozenset(apps),
-        require_identity=document["require_identity"],
-        max_retrievals=document["max_retrievals"],
-        any_purpose=document["any_purpose"],
     )
 
 
@@ -165,7 +120,7 @@ def row_of_retention_policy(policy: RetentionPolicy, created_at: datetime) -> Ro
     )  # fmt: skip
 
 
-@_readable
+@readable
 def retention_policy_of(row: Row) -> RetentionPolicy:
     """Return the policy of a row of ``retention_policies``."""
     return RetentionPolicy(
@@ -181,7 +136,7 @@ def row_of_sweep(sweep: SweepRecord) -> Row:
     )  # fmt: skip
 
 
-@_readable
+@readable
 def sweep_of(row: Row) -> SweepRecord:
     """Return the sweep of a row of ``sweeps``."""
     return SweepRecord(row[0], from_micros(row[1]), from_micros(row[2]), row[3], row[4], row[5], bool(row[6]))

@@ -1,0 +1,63 @@
+"""What every SQL storage needs to make values of rows, whoever wrote them."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+from vsqlvault.errors import Unavailable
+from vsqlvault.model.access import Action
+from vsqlvault.model.policy import AccessPolicy, Rule
+
+Row = Any  # what a driver gives and takes: a tuple of columns, or what can be indexed like one
+Value = TypeVar("Value")
+log = logging.getLogger(__name__)
+
+
+def readable(decode: Callable[[Row], Value]) -> Callable[[Row], Value]:
+    """Return ``decode``, telling of a row that it cannot make sense of, put there by another hand, as Unavailable.
+
+    Not StorageUnavailable, for that befalls whoever shares the batch.
+    """
+
+    @wraps(decode)
+    def checked(row: Row) -> Value:
+        try:
+            return decode(row)
+        except Exception as error:
+            log.error("a stored row cannot be read", extra={"reader": decode.__name__, "error": type(error).__name__})  # noqa: TRY400
+            raise Unavailable("a stored row cannot be read") from error
+
+    return checked
+
+
+def rules_text(policy: AccessPolicy) -> str:
+    """Return the rules of a policy as JSON text."""
+    rules = {
+        action.value: {
+            "allowed_apps": None if rule.allowed_apps is None else sorted(rule.allowed_apps),
+            "require_identity": rule.require_identity,
+            "max_retrievals": rule.max_retrievals,
+            "any_purpose": rule.any_purpose,
+        }
+        for action, rule in policy.rules.items()
+    }
+    return json.dumps(rules, sort_keys=True)
+
+
+def rules_of(text: str) -> dict[Action, Rule]:
+    """Return the rules that ``rules_text`` wrote."""
+    return {Action(action): _rule(document) for action, document in json.loads(text).items()}
+
+
+def _rule(document: dict[str, Any]) -> Rule:
+    apps = document["allowed_apps"]
+    return Rule(
+        allowed_apps=None if apps is None else frozenset(apps),
+        require_identity=document["require_identity"],
+        max_retrievals=document["max_retrievals"],
+        any_purpose=document["any_purpose"],
+    )

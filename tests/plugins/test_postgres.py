@@ -1,0 +1,463 @@
+"""The PostgreSQL storage: what every storage promises, and what is PostgreSQL's own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import secrets
+import subprocess
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+
+from tests.support.postgres import Databases, PostgresServer
+from vsqlvault.errors import AuditUnavailable, SchemaTooNew, StorageUnavailable, Unavailable, UnsafeStorage
+from vsqlvault.interfaces.storage import (
+    Committed,
+    Conflict,
+    CountRetrieval,
+    EntryAbsent,
+    EntryIs,
+    LogQuery,
+    Read,
+    RemoveEntry,
+    RetrievalsBelow,
+    RevisionIs,
+    SaveRetentionPolicy,
+    Storage,
+    StoreEntry,
+)
+from vsqlvault.model.entry import EntryKey
+from vsqlvault.testing import (
+    StorageConformance,
+    a_purge_record,
+    a_retention_policy,
+    a_write,
+    an_entry,
+    storing,
+)
+from vsqlvault.testing.storage_faults import FaultConformance
+from vsqlvault_plugins.storage.postgres.roles import Roles
+from vsqlvault_plugins.storage.postgres.schema import VERSION
+from vsqlvault_plugins.storage.postgres.storage import PostgresStorage
+
+KEY = EntryKey("card", "pay-1")
+LOGS = ("access_log", "purge_log")
+PLACE_FILE = "postgresql-place"
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+async def opened(url: str, **options: Any) -> PostgresStorage:
+    storage = await PostgresStorage.open(url, **options)
+    await storage.migrate()
+    return storage
+
+
+class OnItsOwnDatabase:
+    """The directory of a test tells its server; each directory in it has a database of its own there."""
+
+    @pytest.fixture(autouse=True)
+    def _databases(self, tmp_path: Path, postgres: Databases) -> Iterator[None]:
+        prefix = f"kit_{secrets.token_hex(4)}"
+        (tmp_path / PLACE_FILE).write_text(f"{postgres.url('postgres')} {prefix}", "utf-8")
+        yield
+        made = postgres.sql(f"SELECT datname FROM pg_database WHERE datname LIKE '{prefix}%'")
+        for name in made.split():
+            postgres.drop_database(name)
+
+    async def open_storage(self, directory: Path) -> Storage:
+        base = next(each for each in (directory, *directory.parents) if (each / PLACE_FILE).exists())
+        url, prefix = (base / PLACE_FILE).read_text("utf-8").split()
+        name = f"{prefix}_{hashlib.sha256(str(directory).encode()).hexdigest()[:8]}"
+        connection = await asyncpg.connect(url)
+        with contextlib.suppress(asyncpg.DuplicateDatabaseError):
+            await connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+        await connection.close()
+        return await opened(urlsplit(url)._replace(path=f"/{name}").geturl(), pool_size=3)
+
+
+class TestPostgresConforms(OnItsOwnDatabase, StorageConformance):
+    pass
+
+
+class TestPostgresFails(OnItsOwnDatabase, FaultConformance):
+    pass
+
+
+@pytest.fixture
+def run() -> Iterator[Run]:
+    with asyncio.Runner() as runner:
+        yield lambda coroutine: runner.run(asyncio.wait_for(coroutine, 60))
+
+
+@pytest.fixture
+def storage(run: Run, postgres_url: str) -> Iterator[PostgresStorage]:
+    storage = run(opened(postgres_url))
+    yield storage
+    run(storage.close())
+
+
+@pytest.fixture
+def other(run: Run, storage: PostgresStorage, postgres_url: str) -> Iterator[PostgresStorage]:
+    """Another process' storage on the same database, as far as PostgreSQL can tell."""
+    other = run(opened(postgres_url, pool_size=2))
+    yield other
+    run(other.close())
+
+
+@pytest.fixture
+def beside(run: Run, postgres_url: str) -> Iterator[asyncpg.Connection]:
+    """A connection of somebody else's."""
+    connection = run(asyncpg.connect(postgres_url))
+    yield connection
+    run(connection.close())
+
+
+async def committed(storage: Storage, *writes: Any) -> None:
+    assert list(await storage.commit(writes)) == [Committed()] * len(writes)
+
+
+async def look(storage: Storage, key: EntryKey = KEY) -> Any:
+    (snapshot,) = await storage.read([Read(key, with_value=True)])
+    return snapshot
+
+
+async def still_waits(task: asyncio.Future[Any]) -> bool:
+    await asyncio.sleep(0.2)
+    return not task.done()
+
+
+class TestUnsafeServers:
+    @pytest.mark.parametrize("setting", ["fsync", "full_page_writes"])
+    def test_a_server_that_loses_what_it_acknowledged_is_refused(
+        self, run: Run, stoppable_postgres: PostgresServer, postgres_url: str, setting: str
+    ) -> None:
+        stoppable_postgres.settings[setting] = "off"
+        stoppable_postgres.restart()
+        with pytest.raises(UnsafeStorage, match=setting):
+            run(PostgresStorage.open(postgres_url))
+
+    def test_asynchronous_commit_is_refused(self, run: Run, postgres: Databases, postgres_url: str) -> None:
+        database = urlsplit(postgres_url).path[1:]
+        postgres.sql(f"ALTER DATABASE {database} SET synchronous_commit = off")
+        with pytest.raises(UnsafeStorage, match="synchronous_commit"):
+            run(PostgresStorage.open(postgres_url))
+
+    def test_a_server_that_turns_unsafe_gets_no_new_connection(
+        self, run: Run, postgres: Databases, postgres_url: str, storage: PostgresStorage
+    ) -> None:
+        database = urlsplit(postgres_url).path[1:]
+        postgres.sql(f"ALTER DATABASE {database} SET synchronous_commit = off")
+        backends = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        postgres.sql(f"SELECT pg_terminate_backend(pid) FROM ({backends}) AS found", database)
+        run(asyncio.sleep(0.1))
+        with pytest.raises(StorageUnavailable):
+            run(storage.read([Read()]))
+        postgres.sql(f"ALTER DATABASE {database} RESET synchronous_commit")
+        assert run(look(storage)).entry is None
+
+    def test_a_database_that_cannot_hold_every_text_is_refused(self, run: Run, postgres: Databases) -> None:
+        postgres.sql("CREATE DATABASE plain_ascii TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'")
+        try:
+            with pytest.raises(UnsafeStorage, match="UTF8"):
+                run(PostgresStorage.open(postgres.url("plain_ascii")))
+        finally:
+            postgres.drop_database("plain_ascii")
+
+
+def address(url: str, **parts: str) -> str:
+    """Return the URL with other parts."""
+    found = urlsplit(url)
+    user, password = parts.get("user", found.username), parts.get("password", found.password)
+    place = f"{found.hostname}:{parts.get('port', found.port)}"
+    return f"postgresql://{user}:{password}@{place}/{parts.get('database', found.path[1:])}"
+
+
+class TestExplanations:
+    """What stands in the way is one sentence, with the command that helps; never the password."""
+
+    @pytest.mark.parametrize(
+        ("wrong", "words"),
+        [
+            ({"database": "nowhere"}, "there is no database nowhere: createdb -h"),
+            ({"password": "guessed"}, "refuses the password of the role"),
+            ({"user": "nobody-known"}, "nobody-known"),
+            ({"port": "1"}, "nobody answers at 127.0.0.1:1"),
+        ],
+    )
+    def test_at_start(self, run: Run, postgres_url: str, wrong: dict[str, str], words: str) -> None:
+        with pytest.raises(StorageUnavailable) as refused:
+            run(PostgresStorage.open(address(postgres_url, **wrong)))
+        assert words in str(refused.value)
+        assert str(urlsplit(postgres_url).password) not in str(refused.value)
+
+    @pytest.mark.parametrize(
+        "url", ["postgresql://host:port/database", "postgresql://a:b@[::1/x", "postgresql://%zz/x?sslmode=no"]
+    )
+    def test_of_a_url_that_is_none(self, run: Run, url: str) -> None:
+        with pytest.raises(StorageUnavailable):
+            run(PostgresStorage.open(url))
+
+    def test_of_a_role_that_may_not_make_the_schema(self, run: Run, postgres: Databases, postgres_url: str) -> None:
+        postgres.sql("CREATE ROLE modest LOGIN PASSWORD 'modest'")
+        try:
+            storage = run(PostgresStorage.open(address(postgres_url, user="modest", password="modest")))
+            with pytest.raises(StorageUnavailable, match="GRANT CREATE ON DATABASE"):
+                run(storage.migrate())
+            run(storage.close())
+        finally:
+            postgres.sql("DROP ROLE modest")
+
+    def test_the_command_ends_with_it(self, tmp_path: Path, postgres_url: str) -> None:
+        settings = tmp_path / "vault.toml"
+        settings.write_text(f'[storage]\ndatabase_url = "{address(postgres_url, database="nowhere")}"\n', "utf-8")
+        done = subprocess.run(
+            [sys.executable, "-m", "vsqlvault", "--config", settings],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert done.returncode == 2
+        assert "storage.database_url: there is no database nowhere" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+class TestAppendOnlyLogs:
+    """The database itself refuses, even a superuser."""
+
+    @pytest.mark.parametrize("table", LOGS)
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            "UPDATE {} SET request_id = 'x'",
+            "DELETE FROM {}",
+            "DELETE FROM {} WHERE false",
+            "TRUNCATE {}",
+            "TRUNCATE {} CASCADE",
+        ],
+    )
+    def test_a_change_is_refused(self, run: Run, storage, beside, table: str, statement: str) -> None:
+        run(committed(storage, a_write(purges=(a_purge_record(),))))
+        with pytest.raises(asyncpg.RaiseError, match="append-only"):
+            run(beside.execute(statement.format(f"vault.{table}")))
+        assert run(beside.fetchval(f"SELECT count(*) FROM vault.{table}")) == 1
+
+    def test_a_position_cannot_be_chosen(self, run: Run, storage, beside) -> None:
+        with pytest.raises(asyncpg.PostgresError):
+            run(beside.execute("INSERT INTO vault.access_log (position) VALUES (1)"))
+
+
+class TestRoles:
+    @pytest.fixture
+    def roles(self, postgres: Databases, postgres_url: str) -> Iterator[str]:
+        """An owner and a runtime role; the URL is the runtime role's."""
+        database = urlsplit(postgres_url).path[1:]
+        postgres.sql("CREATE ROLE keeper")
+        postgres.sql("CREATE ROLE server LOGIN PASSWORD 'server'")
+        postgres.sql(f"GRANT CREATE ON DATABASE {database} TO keeper")
+        yield address(postgres_url, user="server", password="server")
+        postgres.drop_database(database)
+        postgres.sql("DROP ROLE keeper, server")
+
+    def test_the_runtime_role_serves_and_cannot_touch_what_is_logged(
+        self, run: Run, postgres_url: str, roles: str
+    ) -> None:
+        made = run(opened(postgres_url, roles=Roles(owner="keeper", runtime="server")))
+        assert made.describe()["role_owns_logs"] is True
+        run(made.close())
+        storage = run(opened(roles))
+        assert storage.describe()["role_owns_logs"] is False
+        run(committed(storage, storing(), a_write(SaveRetentionPolicy(a_retention_policy()))))
+        run(committed(storage, a_write(RemoveEntry(KEY), purges=(a_purge_record(),))))
+        assert run(storage.acquire_lease("sweep", "a", 60))
+        assert len(run(storage.secret("cursor"))) == 32
+        assert len(run(storage.access_log(LogQuery(limit=9)))) == 3
+        run(storage.close())
+        connection = run(asyncpg.connect(roles))
+        for statement in (
+            "ALTER TABLE vault.access_log DISABLE TRIGGER ALL",
+            "DROP TRIGGER access_log_append_only ON vault.access_log",
+            "DELETE FROM vault.purge_log",
+            "DROP SCHEMA vault CASCADE",
+            "UPDATE vault.access_policies SET version = 9",
+            "DELETE FROM vault.retention_policies",
+        ):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                run(connection.execute(statement))
+        run(connection.close())
+
+
+class TestMigrations:
+    def test_of_two_at_once_one_waits_and_finds_nothing_to_do(self, run: Run, postgres_url: str) -> None:
+        async def both() -> list[Any]:
+            storages = [await PostgresStorage.open(postgres_url, pool_size=1) for _ in range(4)]
+            done = await asyncio.gather(*(storage.migrate() for storage in storages))
+            for storage in storages:
+                await storage.close()
+            return sorted(status.before for status in done)
+
+        assert run(both()) == [0, VERSION, VERSION, VERSION]
+
+    def test_a_newer_schema_is_refused(self, run: Run, storage, beside) -> None:
+        run(beside.execute(f"UPDATE vault.schema_version SET version = {VERSION + 1}"))
+        with pytest.raises(SchemaTooNew):
+            run(storage.migrate())
+
+    def test_one_that_breaks_off_leaves_nothing(self, run: Run, postgres_url: str, beside) -> None:
+        run(beside.execute("CREATE TABLE public.x (); CREATE SCHEMA vault"))
+        storage = run(PostgresStorage.open(postgres_url))
+        with pytest.raises(Unavailable):
+            run(storage.migrate())
+        run(storage.close())
+        assert run(beside.fetchval("SELECT count(*) FROM pg_tables WHERE schemaname = 'vault'")) == 0
+
+
+class TestLocks:
+    def test_a_batch_waits_for_a_change_of_policies_and_is_then_decided_anew(self, run: Run, storage, beside) -> None:
+        async def race() -> None:
+            await committed(storage, storing())
+            seen = await look(storage)
+            transaction = beside.transaction()
+            await transaction.start()
+            await beside.execute("SELECT pg_advisory_xact_lock(1987277164, 1)")
+            await beside.execute("UPDATE vault.rulebook SET revision = revision + 1")
+            reading = asyncio.ensure_future(storage.commit([a_write(expects=(RevisionIs(seen.revision),))]))
+            assert await still_waits(reading)
+            await transaction.commit()
+            assert await reading == [Conflict(RevisionIs(seen.revision))]
+
+        run(race())
+
+    @pytest.mark.parametrize("end", ["commit", "rollback"])
+    def test_a_retrieval_waits_for_the_purge_of_its_entry(self, run: Run, storage, beside, end: str) -> None:
+        async def race() -> Any:
+            await committed(storage, storing())
+            guard = EntryIs(KEY, (await look(storage)).entry.stamp)
+            transaction = beside.transaction()
+            await transaction.start()
+            await beside.execute("DELETE FROM vault.entries")
+            reading = asyncio.ensure_future(storage.commit([a_write(expects=(guard,))]))
+            assert await still_waits(reading)
+            await getattr(transaction, end)()
+            return (await reading)[0]
+
+        assert isinstance(run(race()), Conflict if end == "commit" else Committed)
+
+    def test_a_purge_waits_for_the_retrieval_that_is_being_committed(self, run: Run, storage, beside) -> None:
+        async def race() -> None:
+            await committed(storage, storing())
+            entry = (await look(storage)).entry
+            transaction = beside.transaction()
+            await transaction.start()
+            await beside.execute("SELECT FROM vault.entries FOR KEY SHARE")
+            purge = a_write(RemoveEntry(KEY), expects=(EntryIs(KEY, entry.stamp),))
+            purging = asyncio.ensure_future(storage.commit([purge]))
+            assert await still_waits(purging)
+            await transaction.commit()
+            assert await purging == [Committed()]
+
+        run(race())
+
+    def test_of_two_processes_that_create_one_entry_one_does(self, run: Run, storage, other) -> None:
+        async def race(number: int) -> None:
+            key = EntryKey("card", f"new-{number}")
+            write = storing(f"new-{number}", b"cipher")
+            guarded = replace(write, expects=(EntryAbsent(key),))
+            rest = [storing(f"{number}-{n}", b"cipher") for n in range(3)]
+            both = await asyncio.gather(storage.commit([guarded, *rest]), other.commit([guarded]))
+            assert sorted(type(outcomes[0]).__name__ for outcomes in both) == ["Committed", "Conflict"]
+            assert both[0][1:] == [Committed()] * 3
+
+        async def races() -> None:
+            for number in range(100):
+                await race(number)
+
+        run(races())
+
+    def test_batches_over_the_same_entries_neither_deadlock_nor_fail(self, run: Run, storage, other) -> None:
+        names = [f"e{number}" for number in range(20)]
+
+        async def shuffle(door: Storage, order: int) -> None:
+            for turn in range(60):
+                keys = [EntryKey("card", name) for name in (names if (order + turn) % 2 else reversed(names))]
+                seen = await door.read([Read(key) for key in keys])
+                writes = [
+                    a_write(
+                        StoreEntry(replace(snapshot.entry, version=snapshot.entry.version + 1), b"cipher"),
+                        expects=(EntryIs(key, snapshot.entry.stamp),),
+                    )
+                    if (turn + place) % 3
+                    else a_write(expects=(EntryIs(key, snapshot.entry.stamp),))
+                    for place, (key, snapshot) in enumerate(zip(keys, seen, strict=True))
+                ]
+                await door.commit(writes)
+
+        async def race() -> None:
+            await committed(storage, *(storing(name) for name in names))
+            await asyncio.gather(*(shuffle(door, order) for door in (storage, other) for order in range(2)))
+
+        run(race())
+
+    def test_a_counter_is_exact_over_two_processes(self, run: Run, storage, other) -> None:
+        async def retrieve(door: Storage) -> bool:
+            write = a_write(CountRetrieval(KEY), expects=(RetrievalsBelow(KEY, 10),))
+            return await door.commit([write]) == [Committed()]
+
+        async def race() -> int:
+            await committed(storage, storing())
+            return sum(await asyncio.gather(*(retrieve(door) for door in (storage, other) * 25)))
+
+        assert run(race()) == 10
+        assert run(look(storage)).entry.retrievals == 10
+
+
+class TestOrderOfTheLogs:
+    def test_who_follows_a_log_misses_no_row_that_is_committed_late(self, run: Run, storage, beside) -> None:
+        async def follow() -> None:
+            await committed(storage, a_write())
+            transaction = beside.transaction()
+            await transaction.start()
+            await beside.execute(
+                "INSERT INTO vault.access_log (at, request_id, operation, outcome, status) "
+                "VALUES (now(), 'late', 'retrieve', 'granted', 200)"
+            )
+            await committed(storage, a_write())
+            first = await storage.access_log(LogQuery(limit=9, oldest_first=True))
+            assert len(first) == 1
+            assert len(await storage.access_log(LogQuery(limit=9))) == 2
+            await transaction.commit()
+            rest = await storage.access_log(LogQuery(limit=9, oldest_first=True, after=first[-1].position))
+            assert [row.record.request_id == "late" for row in rest] == [True, False]
+
+        run(follow())
+
+
+class TestRowsOfOtherHands:
+    def test_a_row_that_cannot_be_read_is_unavailable(self, run: Run, storage, beside) -> None:
+        run(committed(storage, storing()))
+        run(beside.execute("UPDATE vault.entries SET encoding = 'rot13'"))
+        with pytest.raises(Unavailable):
+            run(look(storage))
+
+    def test_a_row_that_the_database_refuses_fails_alone(self, run: Run, storage) -> None:
+        twice = a_purge_record()
+        run(committed(storage, a_write(purges=(twice,))))
+        with pytest.raises(AuditUnavailable):
+            run(storage.commit([a_write(purges=(twice,))]))
+        run(committed(storage, a_write()))
+
+
+def test_values_are_kept_as_they_are_and_not_compressed(run: Run, storage, beside) -> None:
+    value = b"a" * 100_000
+    entry = an_entry(value=value)
+    run(committed(storage, a_write(StoreEntry(entry, value))))
+    assert run(look(storage)).value == value
+    assert run(beside.fetchval("SELECT pg_column_size(encrypted_value) FROM vault.entries")) >= len(value)
