@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import secrets
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
@@ -18,6 +19,7 @@ from typing import Any
 from vsqlvault import __version__
 from vsqlvault.config import ApiKeySettings, Settings, load_settings
 from vsqlvault.errors import SettingsInvalid, StartUpRefused, StorageUnavailable, VaultError
+from vsqlvault.interfaces.storage import MigrationStatus
 from vsqlvault.log_format import set_up_logging
 from vsqlvault.model.policy import RetentionPolicy
 from vsqlvault.model.principal import SYSTEM, Call
@@ -31,13 +33,18 @@ DEV_HOSTS = ("127.0.0.1", "[::1]", "localhost")
 DEV_POLICY = RetentionPolicy("card", 0, 365, 90, "physical-delete", "Card tokens: at most 1 year, by default 90 days")
 BAD_SETTINGS = 2
 SHORT_KEY = 22
+WORKERS_END_SECONDS = 15.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code: 0 done, 1 failed, 2 settings or plugins that cannot be used."""
     options = _parser().parse_args(arguments)
+    return _exit_code(lambda: options.run(options))
+
+
+def _exit_code(run: Callable[[], object]) -> int:
     try:
-        return int(options.run(options) or 0)
+        run()
     except StartUpRefused as error:
         print(f"vsql-vault: {error}", file=sys.stderr)
         return BAD_SETTINGS
@@ -52,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 1
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -100,7 +108,25 @@ def _serve(options: argparse.Namespace) -> None:
     async def reload_from_file() -> Settings:
         return load_settings(options.config)
 
-    asyncio.run(_run_server(settings, reload_from_file))
+    if settings.server.workers == 1:
+        asyncio.run(_run_server(settings, reload_from_file))
+    else:
+        _serve_with_workers(settings, reload_from_file)
+
+
+def _serve_with_workers(settings: Settings, load: Callable[[], Awaitable[Settings]]) -> None:
+    """Look at storage and plugins once, take the port, and have it served by several processes."""
+    from vsqlvault.http.server import listen  # noqa: PLC0415 - only serving needs Quart, and it takes long to import
+    from vsqlvault.http.workers import Workers  # noqa: PLC0415
+
+    asyncio.run(_migrated(Plugins(settings)))
+    with listen(settings.server.listen_addr) as listener:
+        workers = Workers(
+            settings.server.workers,
+            lambda: _exit_code(lambda: asyncio.run(_run_server(settings, load, listener=listener))),
+            settings.server.graceful_timeout_seconds + WORKERS_END_SECONDS,
+        )
+        workers.run()
 
 
 async def _serve_dev() -> None:
@@ -155,12 +181,13 @@ async def _run_server(
     settings: Settings,
     load: Callable[[], Awaitable[Settings]],
     ready: Callable[[Vault, str], Awaitable[None]] | None = None,
+    listener: socket.socket | None = None,
 ) -> None:
     from vsqlvault.http.server import listen, serve  # noqa: PLC0415 - only serving needs Quart, and it takes long to import
 
     async with AsyncExitStack() as stack:
         vault = await stack.enter_async_context(open_vault(settings))
-        listener = stack.enter_context(listen(settings.server.listen_addr))
+        listener = listener or stack.enter_context(listen(settings.server.listen_addr))
         address = _address(settings, listener.getsockname()[1])
         await stack.enter_async_context(sweeping(vault, settings.purge.sweep_interval_hours))
 
@@ -202,16 +229,17 @@ def _announce(settings: Settings, vault: Vault, address: str) -> None:
 
 
 def _migrate(options: argparse.Namespace) -> None:
-    async def run() -> None:
-        storage = await open_storage(Plugins(_settings(options)))
-        try:
-            status = await storage.migrate()
-        finally:
-            await storage.close()
-        done = "nothing to do" if status.before == status.after else f"from version {status.before}"
-        print(f"schema version {status.after}: {done}")
+    status = asyncio.run(_migrated(Plugins(_settings(options))))
+    done = "nothing to do" if status.before == status.after else f"from version {status.before}"
+    print(f"schema version {status.after}: {done}")
 
-    asyncio.run(run())
+
+async def _migrated(plugins: Plugins) -> MigrationStatus:
+    storage = await open_storage(plugins)
+    try:
+        return await storage.migrate()
+    finally:
+        await storage.close()
 
 
 def _sweep(options: argparse.Namespace) -> None:

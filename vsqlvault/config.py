@@ -33,6 +33,7 @@ class ServerSettings(Section):
     """``[server]``: where it listens and what it bears."""
 
     listen_addr: str = "127.0.0.1:8443"
+    workers: int = Field(default=1, ge=1, le=64)
     plaintext: Literal["loopback", "any"] = "loopback"
     max_body_bytes: int = Field(default=2 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024)
     max_value_bytes: int = Field(default=1024 * 1024, ge=1, le=32 * 1024 * 1024)

@@ -1,0 +1,72 @@
+"""Several processes on one port: they share the storage, are replaced when they die, and end together."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+
+import psutil
+import pytest
+
+from tests.support.fixtures import MARKER
+from tests.support.server import VaultServer, eventually
+
+Start = Callable[..., VaultServer]
+
+
+@pytest.fixture
+def server(another_vault: Start) -> Iterator[VaultServer]:
+    return another_vault(settings="[server]\nworkers = 2\n")
+
+
+def workers(server: VaultServer) -> list[psutil.Process]:
+    return psutil.Process(server.pid).children()
+
+
+def both_run(server: VaultServer) -> bool:
+    lines = [line for line in server.log_lines() if "Vault API is running" in line]
+    return len(lines) == 2 == len(workers(server))
+
+
+def test_each_sees_at_once_what_the_other_has_committed(server: VaultServer) -> None:
+    eventually(lambda: both_run(server))
+    for number in range(40):
+        server.stored("payments", f"card/shared-{number}", MARKER)
+        assert server.get("payments", f"card/shared-{number}").json["encrypted_value"] == MARKER
+    assert len(server.rows("operation=retrieve&outcome=granted")) == 40
+    assert server.stop() == 0
+
+
+def test_one_that_is_killed_is_replaced_and_the_other_serves_meanwhile(server: VaultServer) -> None:
+    eventually(lambda: both_run(server))
+    first, second = (process.pid for process in workers(server))
+    os.kill(first, signal.SIGKILL)
+    eventually(lambda: first not in {process.pid for process in workers(server)} and len(workers(server)) == 2)
+    assert second in {process.pid for process in workers(server)}
+    assert [line for line in server.log_lines() if "a worker ended and is replaced" in line]
+    for number in range(20):
+        server.stored("payments", f"card/after-{number}", MARKER)
+    assert server.stop() == 0
+
+
+def test_both_read_the_settings_again(server: VaultServer) -> None:
+    eventually(lambda: both_run(server))
+    del server.apps["billing"]
+    server.write_config()
+    server.signal(signal.SIGHUP)
+    eventually(lambda: sum("settings reloaded" in line for line in server.log_lines()) == 2)
+    assert server.stop() == 0
+
+
+def test_they_end_with_their_supervisor_however_it_ends(server: VaultServer) -> None:
+    eventually(lambda: both_run(server))
+    orphans = workers(server)
+    server.kill()
+    assert psutil.wait_procs(orphans, timeout=20)[1] == []
+
+
+def test_settings_that_no_worker_can_use_end_it_with_the_sentence(another_vault: Start) -> None:
+    with pytest.raises(AssertionError, match="the server ended") as ended:
+        another_vault(settings="[server]\nworkers = 2\n[plugins]\nallow = ['nobody']\n")
+    assert "Traceback" not in str(ended.value)
