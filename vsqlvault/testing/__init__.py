@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vsqlvault.testing.policy_evaluator_conformance import EvaluatorCase, PolicyEvaluatorConformance
     from vsqlvault.testing.purge_method_conformance import PurgeMethodConformance
     from vsqlvault.testing.report_section_conformance import ReportSectionConformance
+    from vsqlvault.testing.running import RunningVault, VaultClient, running_vault
     from vsqlvault.testing.samples import (
         T0,
         a_call,
@@ -46,8 +47,10 @@ __all__ = [
     "PolicyEvaluatorConformance",
     "PurgeMethodConformance",
     "ReportSectionConformance",
+    "RunningVault",
     "StorageCapabilities",
     "StorageConformance",
+    "VaultClient",
     "a_call",
     "a_principal",
     "a_purge_record",
@@ -60,6 +63,7 @@ __all__ = [
     "an_entry",
     "an_id",
     "offering",
+    "running_vault",
     "storing",
 ]
 
@@ -73,10 +77,13 @@ _HOMES = {
     "PolicyEvaluatorConformance": "policy_evaluator_conformance",
     "PurgeMethodConformance": "purge_method_conformance",
     "ReportSectionConformance": "report_section_conformance",
+    "RunningVault": "running",
     "StorageCapabilities": "storage_capabilities",
     "StorageConformance": "storage_conformance",
+    "VaultClient": "running",
     "a_vault": "vaults",
     "offering": "vaults",
+    "running_vault": "running",
 }
 _ASSERTING = (
     "authenticator_conformance",
