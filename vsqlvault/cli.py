@@ -104,6 +104,7 @@ def _serve(options: argparse.Namespace) -> None:
         asyncio.run(_serve_dev())
         return
     settings = _settings(options)
+    _require_bootstrap_key(settings)
 
     async def reload_from_file() -> Settings:
         return load_settings(options.config)
@@ -112,6 +113,13 @@ def _serve(options: argparse.Namespace) -> None:
         asyncio.run(_run_server(settings, reload_from_file))
     else:
         _serve_with_workers(settings, reload_from_file)
+
+
+def _require_bootstrap_key(settings: Settings) -> None:
+    """Refuse to serve without the key that the settings speak of; where they do not, a warning says that nobody can call."""
+    variable = settings.auth.api_key_env
+    if variable and "api_key_env" in settings.auth.model_fields_set and not os.environ.get(variable):
+        raise SettingsInvalid(f"auth.api_key_env: expected a key in the variable {variable}, found none")
 
 
 def _serve_with_workers(settings: Settings, load: Callable[[], Awaitable[Settings]]) -> None:
@@ -151,7 +159,7 @@ def _dev_settings(key: str) -> Settings:
     if settings.server.listen_addr.rpartition(":")[0] not in DEV_HOSTS:
         raise SettingsInvalid(f"--dev: expected a loopback address, found {settings.server.listen_addr!r}")
     admin = ApiKeySettings(
-        app=settings.auth.api_key_app, key_sha256=hashlib.sha256(key.encode("ascii")).hexdigest(), roles=("admin",)
+        app=settings.auth.api_key_app, key_sha256=hashlib.sha256(key.encode("ascii")).hexdigest(), purposes=("*",), roles=("admin",)
     )
     auth = settings.auth.model_copy(update={"api_key_env": None, "api_keys": (*settings.auth.api_keys, admin)})
     text = settings.logging.model_copy(update={"format": "text"})
@@ -293,7 +301,9 @@ purposes = ["card"]  # the purposes this app holds; ["*"] for all""")
 
 
 def _check_config(options: argparse.Namespace) -> None:
-    plugins = Plugins(_settings(options))
+    settings = _settings(options)
+    _require_bootstrap_key(settings)
+    plugins = Plugins(settings)
     for hook, kind in (
         ("vault_authenticators", "authenticator"),
         ("vault_access_policies", "policy evaluator"),

@@ -65,7 +65,7 @@ class ApiKeySettings(Section):
     app: App
     key_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     key_env: str | None = None
-    purposes: tuple[str, ...] | None = Field(default=None, strict=False)
+    purposes: tuple[str, ...] | None = Field(default=(), strict=False)
     roles: tuple[Literal["admin", "auditor"], ...] = Field(default=(), strict=False)
     identity: Annotated[str, Field(min_length=1, max_length=256)] | None = None
     expires_at: datetime | None = None
@@ -229,6 +229,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise SettingsInvalid(f"{path}: expected TOML in UTF-8, found other bytes") from None
     except tomllib.TOMLDecodeError as error:
         raise SettingsInvalid(f"{path}: expected TOML, found: {error}") from None
+    except RecursionError:
+        raise SettingsInvalid(f"{path}: expected TOML of a few levels, found many") from None
 
 
 def _lay_over(tree: dict[str, Any], name: str, text: str) -> None:
@@ -242,6 +244,8 @@ def _lay_over(tree: dict[str, Any], name: str, text: str) -> None:
     if section == "plugins" and "__" in key:  # VSQL_VAULT_PLUGINS__PURGE_JOURNAL__PATH is [plugins.purge-journal] path
         table, _, key = key.partition("__")
         target = target.setdefault(table.replace("_", "-"), {})
+        if not isinstance(target, dict):
+            raise SettingsInvalid(f"{name}: expected plugins.{table.replace('_', '-')} as a table, found {_kind(target)}")
     target[key] = _environment_value(model.annotation, key, text)
 
 
@@ -254,6 +258,8 @@ def _environment_value(section: Any, key: str, text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+    except RecursionError:
+        raise SettingsInvalid(f"{key}: expected TOML of a few levels, found many") from None
 
 
 def _sentence(refused: ValidationError, source: str, separator: str = ": ") -> str:

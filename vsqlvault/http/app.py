@@ -190,6 +190,16 @@ class Adapter:
 
         return (
             Operation(
+                method="HEAD",
+                path="/metrics",
+                name="metrics_head",
+                summary="Whether there are metrics",
+                handler=metrics,
+                media_types=("text/plain", "application/openmetrics-text"),
+                answers={200: "There are."},
+                tag="service",
+            ),
+            Operation(
                 method="GET",
                 path="/metrics",
                 name="metrics",
@@ -234,6 +244,7 @@ def _request(scope: Any, params: dict[str, str], read_body: BodyReader) -> Reque
         request_id=secrets.token_hex(16),
         read_body=read_body,
         params=params,
+        streams=scope.get("http_version") != "1.0",
     )
 
 

@@ -21,7 +21,8 @@ _SINGLE_HEADERS = frozenset(
 class Request:
     """What arrived. ``headers`` have lower-case names; ``read_body(limit)`` gives the whole body or raises.
 
-    ``client_address`` is the peer's, without a port; None on a Unix socket.
+    ``client_address`` is the peer's, without a port; None on a Unix socket. ``streams``: the connection can show that a
+    body of unknown length broke off, which HTTP/1.0 cannot.
     """
 
     method: str
@@ -33,6 +34,7 @@ class Request:
     request_id: str
     read_body: BodyReader
     params: Mapping[str, str] = field(default_factory=dict)
+    streams: bool = True
 
     def header(self, name: str) -> str | None:
         """Return the value of a header that may stand once."""

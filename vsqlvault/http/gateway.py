@@ -58,9 +58,9 @@ class Gateway:
         self._metrics = metrics
         self._limits = Limits(settings.server.max_body_bytes, settings.server.max_value_bytes)
         self._plaintext_anywhere = settings.server.plaintext == "any"
-        self._open = {"health"}
+        self._open = {"health", "health_head"}
         if not settings.metrics.require_auth:
-            self._open.add("metrics")
+            self._open |= {"metrics", "metrics_head"}
         if not settings.docs.require_auth:
             self._open |= {"openapi", "docs"}
         self._credential_headers = frozenset(

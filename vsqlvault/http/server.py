@@ -37,6 +37,8 @@ def listen(listen_addr: str) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
     except OSError as error:
         raise SettingsInvalid(f"server.listen_addr: cannot listen on {listen_addr}: {error.strerror}") from error
+    except ValueError as error:  # a label of a host name that is empty or too long
+        raise SettingsInvalid(f"server.listen_addr: expected host:port, found {listen_addr}") from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)

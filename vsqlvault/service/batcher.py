@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ from vsqlvault.service.failure_log import FailureLog
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Waiting: TypeAlias = tuple[Item, "asyncio.Future[Result]"]
+Choose: TypeAlias = Callable[
+    [deque[Waiting[Item, Result]], int, Callable[[Item], int], int], list[Waiting[Item, Result]]
+]
 
 _MISFORTUNE_OF_ALL = (StorageUnavailable, StorageFull, OutcomeUnknown)
 
@@ -32,7 +36,8 @@ class Batcher(Generic[Item, Result]):
     """Hands items to ``flush`` in batches, at most ``flights`` at once, each at most ``limit`` items.
 
     A lone item is flushed at once; nothing waits on a timer. ``choose`` takes the next batch, one item or more, out of
-    those that wait. Log lines about batches that failed call them ``name``.
+    those that wait. By ``weigh``, a batch of more than one item is no heavier than ``max_batch_weight``, and what waits no
+    heavier than ``max_waiting_weight``, unless it is one item. Log lines about batches that failed call them ``name``.
     """
 
     def __init__(
@@ -42,7 +47,10 @@ class Batcher(Generic[Item, Result]):
         flights: int,
         limit: int,
         max_waiting: int,
-        choose: Callable[[deque[Waiting[Item, Result]], int], list[Waiting[Item, Result]]] | None = None,
+        choose: Choose[Item, Result] | None = None,
+        weigh: Callable[[Item], int] | None = None,
+        max_batch_weight: int = sys.maxsize,
+        max_waiting_weight: int = sys.maxsize,
         name: str = "batch",
     ) -> None:
         self._flush = flush
@@ -50,6 +58,10 @@ class Batcher(Generic[Item, Result]):
         self._limit = limit
         self._max_waiting = max_waiting
         self._choose = choose or take_first
+        self._weigh = weigh or weightless
+        self._max_batch_weight = max_batch_weight
+        self._max_waiting_weight = max_waiting_weight
+        self._waiting_weight = 0
         self._waiting: deque[Waiting[Item, Result]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._flying = 0
@@ -65,14 +77,17 @@ class Batcher(Generic[Item, Result]):
         """Return what ``flush`` answers for this item.
 
         Raises:
-            Overloaded: too many are waiting.
+            Overloaded: too many are waiting, or too heavy ones.
             VaultError: whatever became of this item's batch or, where the batch failed on one of many, of this item.
         """
-        if len(self._waiting) >= self._max_waiting:
+        weight = self._weigh(item)
+        too_heavy = self._waiting and self._waiting_weight + weight > self._max_waiting_weight
+        if len(self._waiting) >= self._max_waiting or too_heavy:
             self.counts.refused += 1
             raise Overloaded
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
+        self._waiting_weight += weight
         if self._flying < self._flights:
             self._take_off()
         return await future
@@ -91,9 +106,14 @@ class Batcher(Generic[Item, Result]):
     async def _fly(self) -> None:
         try:
             while self._waiting:
-                await self._deliver(self._choose(self._waiting, self._limit))
+                await self._deliver(self._next())
         finally:  # in the same step as the last look at what waits: whoever comes next takes off anew
             self._flying -= 1
+
+    def _next(self) -> list[Waiting[Item, Result]]:
+        batch = self._choose(self._waiting, self._limit, self._weigh, self._max_batch_weight)
+        self._waiting_weight -= sum(self._weigh(item) for item, _ in batch)
+        return batch
 
     async def _deliver(self, batch: list[Waiting[Item, Result]]) -> None:
         self.counts.batches += 1
@@ -122,9 +142,23 @@ class Batcher(Generic[Item, Result]):
                 future.set_exception(error if isinstance(error, VaultError) else _unexpected(error))
 
 
-def take_first(waiting: deque[Waiting[Item, Result]], limit: int) -> list[Waiting[Item, Result]]:
+def weightless(_: object) -> int:
+    """Weigh nothing, whatever it is."""
+    return 0
+
+
+def take_first(
+    waiting: deque[Waiting[Item, Result]], limit: int, weigh: Callable[[Item], int], max_weight: int
+) -> list[Waiting[Item, Result]]:
     """Take whatever came first."""
-    return [waiting.popleft() for _ in range(min(limit, len(waiting)))]
+    batch: list[Waiting[Item, Result]] = []
+    weight = 0
+    while waiting and len(batch) < limit:
+        weight += weigh(waiting[0][0])
+        if batch and weight > max_weight:
+            break
+        batch.append(waiting.popleft())
+    return batch
 
 
 def _unexpected(error: Exception) -> StorageUnavailable:

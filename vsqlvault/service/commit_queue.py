@@ -25,12 +25,17 @@ from vsqlvault.interfaces.storage import (
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.purge import PurgeRecord
-from vsqlvault.service.batcher import Batcher, Waiting
+from vsqlvault.service.batcher import Batcher, Waiting, weightless
 from vsqlvault.service.clock import StorageClock
 
 Observer = Callable[[AccessRecord], None]
 PurgeObserver = Callable[[PurgeRecord], None]
 _LOOK_AHEAD = 2
+BATCH_BYTES = 8 * 1024 * 1024
+WAITING_BYTES = 64 * 1024 * 1024
+BATCH_VALUES = 64
+"""How many values one batch of reads asks for: their sizes are known only once they are there, and then they are in memory."""
+
 _MUTATIONS = (StoreEntry, RemoveEntry, OverwriteEntry, CountRetrieval)
 _ENTRY_EXPECTATIONS = (EntryIs, EntryAbsent, RetrievalsBelow)
 
@@ -57,7 +62,13 @@ class CommitQueue:
         self._observers = tuple(observers)
         self._purge_observers = tuple(purge_observers)
         self.reads: Batcher[Read, Snapshot] = Batcher(
-            self._read_batch, flights=storage.flights, limit=max_batch, max_waiting=max_waiting, name="reads"
+            self._read_batch,
+            flights=storage.flights,
+            limit=max_batch,
+            max_waiting=max_waiting,
+            weigh=_values_of,
+            max_batch_weight=BATCH_VALUES,
+            name="reads",
         )
         self.writes: Batcher[Write, WriteOutcome] = Batcher(
             self._commit_batch,
@@ -65,6 +76,9 @@ class CommitQueue:
             limit=max_batch,
             max_waiting=max_waiting,
             choose=take_separable,
+            weigh=_bytes_of,
+            max_batch_weight=BATCH_BYTES,
+            max_waiting_weight=WAITING_BYTES,
             name="commits",
         )
 
@@ -134,21 +148,32 @@ class CommitQueue:
                 purge_observer(purge)
 
 
-def take_separable(waiting: deque[Waiting[Write, WriteOutcome]], limit: int) -> list[Waiting[Write, WriteOutcome]]:
+def take_separable(
+    waiting: deque[Waiting[Write, WriteOutcome]],
+    limit: int,
+    weigh: Callable[[Write], int] = weightless,
+    max_weight: int = 0,
+) -> list[Waiting[Write, WriteOutcome]]:
     """Take the next writes of which none changes an entry that another one changes or expects something of.
 
-    One that does not fit is left at the front of what waits; only ``limit`` times two are looked at.
+    One that gets in another's way is left at the front of what waits; only ``limit`` times two are looked at, and none beyond
+    the first that is too heavy.
     """
     batch: list[Waiting[Write, WriteOutcome]] = []
     left: list[Waiting[Write, WriteOutcome]] = []
     changed: set[EntryKey] = set()
     expected: set[EntryKey] = set()
     looks = limit * _LOOK_AHEAD
+    weight = 0
     while waiting and len(batch) < limit and looks > 0:
         looks -= 1
         pair = waiting.popleft()
         changes, expects = _keys(pair[0])
         if changed.isdisjoint(changes) and changed.isdisjoint(expects) and expected.isdisjoint(changes):
+            weight += weigh(pair[0])
+            if batch and weight > max_weight:
+                left.append(pair)
+                break
             batch.append(pair)
             changed.update(changes)
             expected.update(expects)
@@ -156,6 +181,19 @@ def take_separable(waiting: deque[Waiting[Write, WriteOutcome]], limit: int) -> 
             left.append(pair)
     waiting.extendleft(reversed(left))
     return batch
+
+
+def _bytes_of(write: Write) -> int:
+    """Return the bytes of the values that the write carries; what else it has is small, and bounded by its number."""
+    return sum(
+        len(change.value) if isinstance(change, StoreEntry) else len(change.filler)
+        for change in write.changes
+        if isinstance(change, (StoreEntry, OverwriteEntry))
+    )
+
+
+def _values_of(read: Read) -> int:
+    return int(read.with_value)
 
 
 def _keys(write: Write) -> tuple[list[EntryKey], list[EntryKey]]:

@@ -75,7 +75,7 @@ class Report:
 async def _written(section: ReportSection, context: ReportContext) -> Any:
     try:
         written = dict(await call_plugin(section, lambda: section.write(context), Mapping, SECTION_SECONDS))
-        json.dumps(written, allow_nan=False)
+        json.dumps(written, allow_nan=False, ensure_ascii=False).encode("utf-8")
     except (PluginFailed, TypeError, ValueError, RecursionError):
         return {"failed": True}
     return written

@@ -157,6 +157,41 @@ async def test_beyond_the_limit_of_waiting_an_item_is_refused_at_once() -> None:
     assert await one.submit(4) == 8
 
 
+@pytest.mark.parametrize(
+    ("max_batch_weight", "batches"),
+    [(9, [[1, 2, 3], [4, 5], [6], [7]]), (1, [[1], [2], [3], [4], [5], [6], [7]]), (100, [[1, 2, 3, 4, 5, 6, 7]])],
+)
+async def test_a_batch_is_no_heavier_than_the_limit_unless_it_is_one_item(max_batch_weight, batches) -> None:
+    flushes = Flushes(gated=True)
+    one = batcher(flushes, weigh=lambda item: item, max_batch_weight=max_batch_weight)
+    await submit_behind_a_flight(one, flushes, 8)
+    assert flushes.batches == [[0], *batches]
+
+
+async def test_beyond_the_weight_of_waiting_an_item_is_refused_at_once() -> None:
+    flushes = Flushes(gated=True)
+    one = batcher(flushes, weigh=lambda item: item, max_waiting_weight=10)
+    tasks = [asyncio.create_task(one.submit(0))]
+    await settle()
+    tasks += [asyncio.create_task(one.submit(n)) for n in (4, 6)]
+    await settle()
+    with pytest.raises(Overloaded):
+        await one.submit(1)
+    assert one.counts.refused == 1
+    flushes.gate.set()
+    assert await asyncio.gather(*tasks) == [0, 8, 12]
+    assert await asyncio.gather(*(one.submit(n) for n in (1, 4, 5))) == [2, 8, 10]
+
+
+async def test_an_item_heavier_than_all_that_may_wait_goes_where_nothing_waits() -> None:
+    flushes = Flushes(gated=True)
+    one = batcher(flushes, weigh=lambda item: item, max_waiting_weight=10, max_batch_weight=5)
+    tasks = [asyncio.create_task(one.submit(n)) for n in (1, 50)]
+    await settle()
+    flushes.gate.set()
+    assert await asyncio.gather(*tasks) == [2, 100]
+
+
 async def test_a_caller_that_is_cancelled_does_not_lose_the_others() -> None:
     flushes = Flushes(gated=True)
     one = batcher(flushes)

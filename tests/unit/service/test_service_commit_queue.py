@@ -20,6 +20,7 @@ from vsqlvault.interfaces.storage import (
     EntryAbsent,
     EntryIs,
     OverwriteEntry,
+    Read,
     RemoveEntry,
     RetrievalsBelow,
     RevisionIs,
@@ -29,6 +30,7 @@ from vsqlvault.interfaces.storage import (
     Write,
 )
 from vsqlvault.model.entry import EntryKey, EntryStamp
+from vsqlvault.service.batcher import Batcher
 from vsqlvault.service.clock import StorageClock
 from vsqlvault.service.commit_queue import CommitQueue, take_separable
 from vsqlvault.testing import T0, a_purge_record, a_retention_policy, a_write, an_access_record, an_entry, storing
@@ -98,6 +100,17 @@ def test_a_batch_is_no_longer_than_its_limit(writes, limit) -> None:
     assert len(take_separable(waiting(writes), limit)) <= limit
 
 
+@given(WRITES.filter(bool), st.integers(1, 25), st.integers(0, 20))
+def test_a_batch_is_no_heavier_than_its_limit_unless_it_is_one_write(writes, limit, max_weight) -> None:
+    queue = waiting(writes)
+    batch = take_separable(queue, limit, lambda write: len(write.changes) * 5, max_weight)
+    assert len(batch) == 1 or sum(len(write.changes) * 5 for write, _ in batch) <= max_weight
+    assert batch[0][1] == 0
+    rest = [number for _, number in queue]
+    assert rest == sorted(rest)
+    assert sorted([number for _, number in batch] + rest) == list(range(len(writes)))
+
+
 @given(WRITES)
 def test_what_gets_in_each_others_way_not_at_all_goes_as_one_batch(writes) -> None:
     alone = [a_write(RemoveEntry(EntryKey("card", str(number)))) for number, _ in enumerate(writes)]
@@ -125,9 +138,14 @@ class FakeStorage:
 
     def __init__(self) -> None:
         self.batches: list[list[Write]] = []
+        self.reads: list[int] = []
         self.error: BaseException | None = None
+        self.busy: asyncio.Event | None = None
 
     async def read(self, reads: Any) -> list[Snapshot]:
+        self.reads.append(len(reads))
+        if self.busy:
+            await self.busy.wait()
         if self.error:
             raise self.error
         return [Snapshot(T0 + timedelta(days=5), 7, None, None) for _ in reads]
@@ -136,7 +154,7 @@ class FakeStorage:
         if self.error:
             raise self.error
         self.batches.append(list(writes))
-        await asyncio.sleep(0)
+        await (self.busy.wait() if self.busy else asyncio.sleep(0))
         return [Conflict(write.expects[0]) if write.expects else Committed() for write in writes]
 
 
@@ -223,6 +241,50 @@ async def test_writes_of_one_entry_go_one_after_another_and_others_together(stor
     writes = [a_write(RemoveEntry(KEYS[0])) for _ in range(4)] + [a_write(RemoveEntry(key)) for key in KEYS[1:]]
     await asyncio.gather(*(queue.commit(write) for write in writes))
     assert [len(batch) for batch in storage.batches] == [4, 1, 1, 1]
+
+
+async def outcomes_behind_a_flight(storage: FakeStorage, one: Batcher[Any, Any], items: list[Any]) -> list[Any]:
+    """Submit the items while the storage is busy with one batch, and return what became of them."""
+    storage.busy = asyncio.Event()
+    first = asyncio.create_task(one.submit(items[0]))
+    await asyncio.sleep(0.01)
+    rest = [asyncio.create_task(one.submit(item)) for item in items[1:]]
+    await asyncio.sleep(0.01)
+    storage.busy.set()
+    return await asyncio.gather(first, *rest, return_exceptions=True)
+
+
+MIB = 1024 * 1024
+
+
+@pytest.mark.parametrize("size", [MIB, 3 * MIB, 20 * MIB])
+@pytest.mark.parametrize("change", [storing, "shred"], ids=["stores", "shreds"])
+async def test_large_values_go_in_bounded_batches_and_no_more_wait_than_fit(storage, size, change) -> None:
+    value = bytes(size)
+
+    def write(name: str) -> Write:
+        overwrite = OverwriteEntry(EntryKey("card", name), value, T0, "crypto-shred")
+        return a_write(overwrite) if change == "shred" else a_write(StoreEntry(an_entry(name), value))
+
+    queue = queue_on(storage)
+    outcomes = await outcomes_behind_a_flight(storage, queue.writes, [write(f"e{n}") for n in range(100)])
+    waited = 64 * MIB // size
+    assert outcomes[: waited + 1] == [Committed()] * (waited + 1)
+    assert {type(outcome) for outcome in outcomes[waited + 1 :]} == {Overloaded}
+    assert max(len(batch) for batch in storage.batches) == max(1, 8 * MIB // size)
+
+
+async def test_a_batch_of_reads_asks_for_a_bounded_number_of_values(storage) -> None:
+    queue = queue_on(storage)
+    reads = [Read(EntryKey("card", f"e{n}"), with_value=True) for n in range(200)]
+    await outcomes_behind_a_flight(storage, queue.reads, reads)
+    assert storage.reads == [1, 64, 64, 64, 7]
+
+
+async def test_reads_without_values_share_a_batch_with_no_such_bound(storage) -> None:
+    queue = queue_on(storage)
+    await outcomes_behind_a_flight(storage, queue.reads, [Read(EntryKey("card", f"e{n}")) for n in range(200)])
+    assert storage.reads == [1, 199]
 
 
 def test_the_clock_goes_on_by_itself_after_a_reading() -> None:

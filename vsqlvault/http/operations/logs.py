@@ -43,7 +43,8 @@ async def purge_log(exchange: Exchange) -> Reply:
 def _asked(
     exchange: Exchange, model: type[LogQueryBase], filters: Sequence[str]
 ) -> tuple[str, LogQuery, dict[str, str]]:
-    media_type = preferred(exchange.request.header("accept"), (JSON, NDJSON, CSV))
+    offered = (JSON, NDJSON, CSV) if exchange.request.streams else (JSON,)
+    media_type = preferred(exchange.request.header("accept"), offered)
     members = exchange.request.query()
     read_query(model, members)
     members, after = exchange.cursors.open(exchange.call.principal.app, exchange.request.raw_path.decode(), members)
@@ -157,7 +158,7 @@ def _weight(parameters: Sequence[str]) -> float:
 
 _DESCRIPTION = (
     "Newest first unless `order=asc`. `Accept: application/json` gives a page and `next_cursor`; "
-    "`application/x-ndjson` and `text/csv` stream everything that the filters find. Reading a log is an operation with a row."
+    "`application/x-ndjson` and `text/csv` stream everything that the filters find, over HTTP/1.1 or later. Reading a log is an operation with a row."
 )
 
 OPERATIONS = (

@@ -43,6 +43,15 @@ OPERATIONS = (
         tag="compliance",
     ),
     Operation(
+        method="HEAD",
+        path="/health",
+        name="health_head",
+        summary="Health check, for those who only want the status",
+        handler=health,
+        answers={200: "The vault answers.", 503: "Its storage does not."},
+        tag="service",
+    ),
+    Operation(
         method="GET",
         path="/health",
         name="health",

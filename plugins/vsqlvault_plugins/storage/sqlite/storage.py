@@ -201,6 +201,8 @@ def _create_private(path: Path) -> None:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     except OSError as error:
         raise StorageUnavailable(f"cannot open {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise StorageUnavailable("expected a path without NUL") from error
 
 
 def _set_up(connection: sqlite3.Connection, read_only: bool) -> None:
