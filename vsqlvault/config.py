@@ -245,7 +245,9 @@ def _lay_over(tree: dict[str, Any], name: str, text: str) -> None:
         table, _, key = key.partition("__")
         target = target.setdefault(table.replace("_", "-"), {})
         if not isinstance(target, dict):
-            raise SettingsInvalid(f"{name}: expected plugins.{table.replace('_', '-')} as a table, found {_kind(target)}")
+            raise SettingsInvalid(
+                f"{name}: expected plugins.{table.replace('_', '-')} as a table, found {_kind(target)}"
+            )
     target[key] = _environment_value(model.annotation, key, text)
 
 

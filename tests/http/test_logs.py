@@ -11,6 +11,7 @@ import pytest
 from tests.support.checks import assert_refused
 from tests.support.fixtures import MARKER
 from tests.support.server import ADMIN, VaultServer
+from tests.support.wire import exchange
 
 ACCESS = "/admin/access-log"
 PURGE = "/admin/purge-log"
@@ -157,3 +158,19 @@ def test_a_change_of_policy_is_on_record_with_the_old_and_the_new(vault: VaultSe
 
 def test_a_filter_by_text_that_looks_like_sql_finds_nothing(vault: VaultServer) -> None:
     assert vault.rows("app=x'%20OR%20'1'='1") == []
+
+
+@pytest.mark.parametrize("accept", ["text/csv", "application/x-ndjson"])
+def test_a_client_that_could_not_tell_a_broken_export_from_a_whole_one_is_given_none(
+    vault: VaultServer, accept: str
+) -> None:
+    head = f"GET {ACCESS} HTTP/1.0\r\nHost: localhost\r\nAccept: {accept}\r\n"
+    sent = f"{head}{vault.api_key_header}: {vault.key('auditor')}\r\n\r\n".encode()
+    assert_refused(vault, exchange(vault.address, sent), 406, "not-acceptable", "not_acceptable")
+    assert exchange(vault.address, sent.replace(accept.encode(), b"application/json")).status == 200
+
+
+@pytest.mark.parametrize("target", ["/health", "/metrics"])
+def test_whoever_watches_over_the_server_may_ask_for_the_head_only(vault: VaultServer, target: str) -> None:
+    answer = vault.call(None, "HEAD", target)
+    assert (answer.status, answer.body) == (200, b"")

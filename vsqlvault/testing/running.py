@@ -94,7 +94,12 @@ def running_vault(
 ) -> Iterator[tuple[RunningVault, VaultClient]]:
     """Run a vault on SQLite in ``directory`` for the length of the block, with a retention policy for ``card``."""
     keys = [
-        {"app": app, "key_sha256": hashlib.sha256(key_of(app).encode("ascii")).hexdigest(), "roles": roles}
+        {
+            "app": app,
+            "key_sha256": hashlib.sha256(key_of(app).encode("ascii")).hexdigest(),
+            "purposes": ["*"],
+            "roles": roles,
+        }
         for app, roles in ROLES.items()
     ]
     tree = dict(settings or {})

@@ -15,12 +15,14 @@ from vsqlvault.errors import (
     PreconditionFailed,
     StorageUnavailable,
 )
-from vsqlvault.interfaces.storage import Conflict, RevisionIs
+from vsqlvault.interfaces.storage import Conflict, RevisionIs, Snapshot
+from vsqlvault.model.access import Deny
 from vsqlvault.model.audit import Operation, Outcome
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.service.audit import Trace
+from vsqlvault.service.decisions import Decided
 from vsqlvault.service.entries import Preconditions
-from vsqlvault.testing import a_call
+from vsqlvault.testing import T0, a_call
 
 KEY = EntryKey("card", "pay-1")
 
@@ -206,3 +208,12 @@ def hold(scene: Any, method: str) -> Held:
 
     setattr(scene.storage.inner, method, wait)
     return held
+
+
+def test_what_an_earlier_attempt_decided_is_not_what_a_later_one_did() -> None:
+    trace = Trace(a_call(), Operation.RETRIEVE, EntryKey("card", "pay-1"))
+    trace.see(Snapshot(T0, 1, None, None))
+    trace.decided = Decided(Deny("app-not-allowed"), "old", 1)
+    trace.see(Snapshot(T0, 2, None, None))
+    row = trace.granted()
+    assert (row.policy, row.policy_version) == (None, None)

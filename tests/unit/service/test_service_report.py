@@ -69,6 +69,7 @@ BROKEN: dict[str, Section] = {
     "returns a list": Section(returning([])),
     "returns what is not JSON": Section(returning({"x": object()})),
     "returns NaN": Section(returning({"x": float("nan")})),
+    "returns a lone surrogate": Section(returning({"x": "\ud800"})),
     "returns bytes": Section(returning({"x": b"y"})),
     "is a plain function that raises": Plain(raising),
 }

@@ -158,7 +158,8 @@ def _weight(parameters: Sequence[str]) -> float:
 
 _DESCRIPTION = (
     "Newest first unless `order=asc`. `Accept: application/json` gives a page and `next_cursor`; "
-    "`application/x-ndjson` and `text/csv` stream everything that the filters find, over HTTP/1.1 or later. Reading a log is an operation with a row."
+    "`application/x-ndjson` and `text/csv` stream everything that the filters find, over HTTP/1.1 or later. "
+    "Reading a log is an operation with a row."
 )
 
 OPERATIONS = (
