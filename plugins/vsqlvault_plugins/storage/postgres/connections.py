@@ -84,20 +84,24 @@ class Connections:
                             return connection
                     if self.in_use < self._limit and (made := await self._make()):
                         return made
-                    await self._wait()
+                    if not self._idle:
+                        await self._wait()
         except TimeoutError as error:
             raise (Overloaded if self.in_use else StorageUnavailable) from error
         raise StorageUnavailable("the storage is closed")
 
     async def _make(self) -> Connection | None:
-        """Return a new connection; None where the server has none to spare but others of ours will come back."""
+        """Return a new connection; None where there is none to be had but others of ours are there or will come back.
+
+        A server that is full may say so, or hang up before it has said anything.
+        """
         self._making += 1
         try:
             return await self._connect()
-        except asyncpg.TooManyConnectionsError as error:
+        except StorageUnavailable:
             if self._idle or self.in_use > 1:
                 return None
-            raise StorageUnavailable("the server has no connection to spare") from error
+            raise
         finally:
             self._making -= 1
             self._wake()

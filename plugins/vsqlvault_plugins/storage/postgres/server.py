@@ -141,12 +141,10 @@ async def connect(server: Server) -> Connection:
     """Return a new connection to a server that is fit.
 
     Raises:
-        StorageUnavailable, UnsafeStorage: with one sentence. TooManyConnectionsError: it has none to spare.
+        StorageUnavailable, UnsafeStorage: with one sentence.
     """
     try:
         connection: Connection = await asyncpg.connect(server.url, timeout=CONNECT_SECONDS, server_settings=_SETTINGS)
-    except asyncpg.TooManyConnectionsError:
-        raise
     except Exception as error:
         raise server.explained(error) from error
     try:
