@@ -6,6 +6,7 @@ import json
 import struct
 
 import pytest
+import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -90,3 +91,21 @@ def test_it_is_its_own_canonical_form(value) -> None:
 @given(st.dictionaries(st.text(), st.integers(0, 9)))
 def test_the_order_of_keys_does_not_matter(value) -> None:
     assert canonical_json(value) == canonical_json(dict(reversed(value.items())))
+
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(PLAIN)
+def test_the_short_way_leads_to_the_same_bytes_as_the_long_one(value) -> None:
+    try:
+        expected = rfc8785.dumps(value)
+    except ValueError:
+        with pytest.raises(ValueError):
+            canonical_json(value)
+    else:
+        assert canonical_json(value) == expected
