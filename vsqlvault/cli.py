@@ -125,7 +125,10 @@ def _dev_settings(key: str) -> Settings:
     if settings.server.listen_addr.rpartition(":")[0] not in DEV_HOSTS:
         raise SettingsInvalid(f"--dev: expected a loopback address, found {settings.server.listen_addr!r}")
     admin = ApiKeySettings(
-        app=settings.auth.api_key_app, key_sha256=hashlib.sha256(key.encode("ascii")).hexdigest(), roles=("admin",)
+        app=settings.auth.api_key_app,
+        key_sha256=hashlib.sha256(key.encode("ascii")).hexdigest(),
+        purposes=("*",),
+        roles=("admin",),
     )
     auth = settings.auth.model_copy(update={"api_key_env": None, "api_keys": (*settings.auth.api_keys, admin)})
     text = settings.logging.model_copy(update={"format": "text"})

@@ -66,12 +66,15 @@ class StorageSettings(Section):
 
 
 class ApiKeySettings(Section):
-    """``[[auth.api_keys]]``: one key of one app. ``key_sha256`` is 64 hex digits, ``key_env`` names a variable."""
+    """``[[auth.api_keys]]``: one key of one app. ``key_sha256`` is 64 hex digits, ``key_env`` names a variable.
+
+    ``purposes`` is None for all of them, which the file says as ``["*"]``; an app of which it says nothing holds none.
+    """
 
     app: App
     key_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     key_env: str | None = None
-    purposes: tuple[str, ...] | None = Field(default=None, strict=False)
+    purposes: tuple[str, ...] | None = Field(default=(), strict=False)
     roles: tuple[Literal["admin", "auditor"], ...] = Field(default=(), strict=False)
     identity: Annotated[str, Field(min_length=1, max_length=256)] | None = None
     expires_at: datetime | None = None
