@@ -234,6 +234,7 @@ def _request(scope: Any, params: dict[str, str], read_body: BodyReader) -> Reque
         request_id=secrets.token_hex(16),
         read_body=read_body,
         params=params,
+        http_version=scope.get("http_version", "1.1"),
     )
 
 
