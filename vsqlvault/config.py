@@ -285,18 +285,18 @@ def _sentence(refused: ValidationError, source: str, separator: str = ": ") -> s
         return f"{source}{separator}{where}: expected a known key, found an unknown one"
     if first["type"] == "missing":
         return f"{source}{separator}{where}: expected a value, found none"
-    expected = _expected(first["type"], first["msg"])
+    expected = _expected(first["msg"])
     is_hidden = _SECRET_FIELDS.search(where) and not isinstance(first["input"], (dict, list))
     found = "a value that is not shown" if is_hidden else _shown(first["input"])
     return f"{source}{separator}{where}: expected {expected}, found {found}"
 
 
-def _expected(kind: str, message: str) -> str:
+def _expected(message: str) -> str:
     message = message.removeprefix("Value error, ")
     for start in ("Input should be ", "String should ", "Input should "):
         if message.startswith(start):
             return message.removeprefix(start).removeprefix("a valid ")
-    return message if kind != "string_type" else "text"
+    return message
 
 
 def _shown(value: Any) -> str:
