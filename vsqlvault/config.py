@@ -18,7 +18,8 @@ from vsqlvault.model.entry import PURPOSE
 ENVIRONMENT_PREFIX = "VSQL_VAULT_"
 _APP = r"^[A-Za-z0-9][A-Za-z0-9._:@/-]{0,127}$"
 _SECRET_FIELDS = re.compile(r"api_keys(?:\.\d+)?$|key_sha256|key_env|secret|password|database_url")
-_LISTEN = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:]+)\]|(?P<host>[^\s:\[\]]+)):(?P<port>\d{1,5})")
+_LISTEN = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:]+)\]|(?P<host>[^\s:\[\]]+)):(?P<port>[0-9]{1,5})")
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 
 App = Annotated[str, Field(pattern=_APP)]
 
@@ -45,7 +46,7 @@ class ServerSettings(Section):
     @classmethod
     def _host_and_port(cls, value: str) -> str:
         match = _LISTEN.fullmatch(value)
-        if not match or not 0 <= int(match["port"]) <= 65535:  # noqa: PLR2004
+        if not match or not 0 <= int(match["port"]) <= 65535 or not _is_host(match["v6"] or match["host"]):  # noqa: PLR2004
             raise ValueError("host:port, such as 127.0.0.1:8443 or [::1]:8443")
         return value
 
@@ -58,9 +59,19 @@ class StorageSettings(Section):
     max_waiting_requests: int = Field(default=4096, ge=16, le=65536)
     max_batch: int = Field(default=256, ge=1, le=1024)
 
+    @field_validator("database_url")
+    @classmethod
+    def _without_controls(cls, value: str) -> str:
+        if _CONTROLS.search(value):
+            raise ValueError("a URL without control characters")
+        return value
+
 
 class ApiKeySettings(Section):
-    """``[[auth.api_keys]]``: one key of one app. ``key_sha256`` is 64 hex digits, ``key_env`` names a variable."""
+    """``[[auth.api_keys]]``: one key of one app. ``key_sha256`` is 64 hex digits, ``key_env`` names a variable.
+
+    ``purposes`` is None for all of them, which the file says as ``["*"]``; an app of which it says nothing holds none.
+    """
 
     app: App
     key_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
@@ -94,12 +105,17 @@ class ApiKeySettings(Section):
 
 
 class AuthSettings(Section):
-    """``[auth]``: who may call."""
+    """``[auth]``: who may call. ``api_key_env`` may name a variable that is not set only where nobody wrote it down."""
 
     api_key_header: str = Field(default="X-Vault-Key", pattern=r"^[A-Za-z0-9-]{1,64}$")
     api_key_env: str | None = "VSQL_VAULT_API_KEY"
     api_key_app: App = "vault-admin"
     api_keys: tuple[ApiKeySettings, ...] = Field(default=(), strict=False)
+
+    @property
+    def requires_bootstrap_key(self) -> bool:
+        """Whether the settings themselves name the variable of the bootstrap key, so that it has to be there."""
+        return bool(self.api_key_env) and "api_key_env" in self.model_fields_set
 
 
 class AccessSettings(Section):
@@ -227,10 +243,10 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise SettingsInvalid(f"{path}: expected a readable file, found: {error.strerror or error}") from None
     except UnicodeDecodeError:
         raise SettingsInvalid(f"{path}: expected TOML in UTF-8, found other bytes") from None
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # TOMLDecodeError, or a number of thousands of digits
         raise SettingsInvalid(f"{path}: expected TOML, found: {error}") from None
     except RecursionError:
-        raise SettingsInvalid(f"{path}: expected TOML of a few levels, found many") from None
+        raise SettingsInvalid(f"{path}: expected TOML, found it nested too deeply") from None
 
 
 def _lay_over(tree: dict[str, Any], name: str, text: str) -> None:
@@ -243,12 +259,14 @@ def _lay_over(tree: dict[str, Any], name: str, text: str) -> None:
         raise SettingsInvalid(f"{section}: expected a table, found {_kind(target)}")
     if section == "plugins" and "__" in key:  # VSQL_VAULT_PLUGINS__PURGE_JOURNAL__PATH is [plugins.purge-journal] path
         table, _, key = key.partition("__")
-        target = target.setdefault(table.replace("_", "-"), {})
+        table = table.replace("_", "-")
+        target = target.setdefault(table, {})
         if not isinstance(target, dict):
-            raise SettingsInvalid(
-                f"{name}: expected plugins.{table.replace('_', '-')} as a table, found {_kind(target)}"
-            )
-    target[key] = _environment_value(model.annotation, key, text)
+            raise SettingsInvalid(f"{name}: expected plugins.{table} to be a table, found {_kind(target)}")
+    try:
+        target[key] = _environment_value(model.annotation, key, text)
+    except RecursionError:
+        raise SettingsInvalid(f"{name}: expected TOML, found it nested too deeply") from None
 
 
 def _environment_value(section: Any, key: str, text: str) -> Any:
@@ -258,7 +276,7 @@ def _environment_value(section: Any, key: str, text: str) -> Any:
         return text
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except ValueError:
         return text
     except RecursionError:
         raise SettingsInvalid(f"{key}: expected TOML of a few levels, found many") from None
@@ -271,24 +289,37 @@ def _sentence(refused: ValidationError, source: str, separator: str = ": ") -> s
         return f"{source}{separator}{where}: expected a known key, found an unknown one"
     if first["type"] == "missing":
         return f"{source}{separator}{where}: expected a value, found none"
-    expected = _expected(first["type"], first["msg"])
+    expected = _expected(first["msg"])
     is_hidden = _SECRET_FIELDS.search(where) and not isinstance(first["input"], (dict, list))
     found = "a value that is not shown" if is_hidden else _shown(first["input"])
     return f"{source}{separator}{where}: expected {expected}, found {found}"
 
 
-def _expected(kind: str, message: str) -> str:
+def _expected(message: str) -> str:
     message = message.removeprefix("Value error, ")
     for start in ("Input should be ", "String should ", "Input should "):
         if message.startswith(start):
             return message.removeprefix(start).removeprefix("a valid ")
-    return message if kind != "string_type" else "text"
+    return message
 
 
 def _shown(value: Any) -> str:
     if isinstance(value, (dict, list)):
         return _kind(value)
-    return repr(value) if len(repr(value)) <= 80 else f"{_kind(value)} of {len(str(value))} characters"  # noqa: PLR2004
+    try:
+        shown = repr(value)
+    except ValueError:  # an integer of more digits than Python writes
+        return _kind(value)
+    return shown if len(shown) <= 80 else f"{_kind(value)} of {len(str(value))} characters"  # noqa: PLR2004
+
+
+def _is_host(host: str) -> bool:
+    """Whether a resolver can be asked for it: no empty label, none of more than 63 characters, no control character."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return not _CONTROLS.search(host)
 
 
 def _kind(value: Any) -> str:

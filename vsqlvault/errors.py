@@ -75,6 +75,8 @@ class CredentialInUrl(BadRequest):
 
     slug = "credential-in-url"
     reason = "credential_in_url"
+    credential_id: str | None = None
+    """That of the credential, where it is one that is known; for the audit row only."""
 
 
 class InvalidJson(BadRequest):

@@ -109,6 +109,19 @@ def test_metrics_are_open(vault: VaultServer) -> None:
     assert vault.call(None, "GET", "/metrics").status == 200
 
 
+@pytest.mark.parametrize("target", ["/health", "/metrics"])
+def test_head_is_as_open_as_get_and_has_no_body(vault: VaultServer, target: str) -> None:
+    got, head = (vault.call(None, method, target) for method in ("GET", "HEAD"))
+    assert (head.status, head.body) == (200, b"")
+    assert head.header("content-type") == got.header("content-type")
+
+
+def test_metrics_that_are_closed_are_closed_to_head(another_vault: Start) -> None:
+    server = another_vault(settings="[metrics]\nrequire_auth = true\n")
+    assert server.call(None, "HEAD", "/metrics").status == 401
+    assert server.call("payments", "HEAD", "/metrics").status == 200
+
+
 def test_metrics_can_be_closed(another_vault: Start) -> None:
     server = another_vault(settings="[metrics]\nrequire_auth = true\n")
     assert server.call(None, "GET", "/metrics").status == 401

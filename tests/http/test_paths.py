@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.checks import assert_problem, assert_refused
 from tests.support.fixtures import MARKER
-from tests.support.server import VaultServer
+from tests.support.server import ADMIN, VaultServer
 
 REFUSED_TARGETS = {
     "dot-dot as id": b"/vault/card/..",
@@ -172,6 +172,16 @@ def test_a_method_that_a_route_lacks_is_refused_with_a_row(vault: VaultServer, m
 def test_a_refused_method_is_answered_with_those_that_there_are(vault: VaultServer, method: str) -> None:
     answer = vault.call("payments", method, "/vault/card/method-1")
     assert {name.strip() for name in (answer.header("allow") or "").split(",")} == {"PUT", "GET", "HEAD", "DELETE"}
+
+
+@pytest.mark.parametrize("method", ["PATCH", "OPTIONS", "TRACE", "BREW"])
+def test_every_route_tells_the_methods_that_it_takes(vault: VaultServer, method: str) -> None:
+    paths = vault.call(ADMIN, "GET", "/openapi.json").json["paths"]
+    for path, operations in paths.items():
+        answer = vault.call("payments", method, path.replace("{", "").replace("}", ""))
+        assert_problem(answer, 405, "method-not-allowed")
+        told = [name.strip() for name in (answer.header("allow") or "").split(",")]
+        assert sorted(told) == sorted(name.upper() for name in operations)
 
 
 def test_a_websocket_upgrade_gets_no_websocket(vault: VaultServer) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
+from collections.abc import Callable
 
 import pytest
 
@@ -130,6 +132,37 @@ def test_a_credential_in_the_query_with_an_encoded_name_is_refused(vault: VaultS
 def test_a_credential_in_the_query_is_in_no_row(vault: VaultServer) -> None:
     answer = vault.call("payments", "GET", f"/vault/card/q-1?api_key={vault.key('payments')}")
     assert vault.key("payments") not in json.dumps(vault.row(answer))
+
+
+def digest_id(server: VaultServer, who: str) -> str:
+    return f"sha256:{hashlib.sha256(server.key(who).encode()).hexdigest()[:12]}"
+
+
+@pytest.mark.parametrize("who", ["payments", "expired"])
+@pytest.mark.parametrize("member", ["api_key", "key", "X-Vault-Key", "api%5Fkey"])
+def test_a_known_key_in_the_query_is_on_record_by_its_id(
+    another_vault: Callable[..., VaultServer], who: str, member: str
+) -> None:
+    server = another_vault()
+    assert_problem(server.call(None, "GET", f"/vault/card/a?{member}={server.key(who)}"), 400, "credential-in-url")
+    (row,) = server.rows("reason=credential_in_url")
+    assert (row["credential_id"], row["app"]) == (digest_id(server, who), None)
+    assert server.key(who) not in json.dumps(row)
+
+
+def test_a_known_key_in_the_query_is_told_beside_the_one_in_the_header(vault: VaultServer) -> None:
+    answer = vault.call("payments", "GET", f"/vault/card/q-1?a=1&token=x&api_key={vault.key('billing')}")
+    row = assert_refused(vault, answer, 400, "credential-in-url", "credential_in_url")
+    assert row["credential_id"] == digest_id(vault, "payments")
+    assert row["detail"] == f"in the URL: {digest_id(vault, 'billing')}"
+    assert vault.key("billing") not in json.dumps(row)
+
+
+def test_what_is_no_key_has_no_id(another_vault: Callable[..., VaultServer]) -> None:
+    server = another_vault()
+    for text in ("guess", "", "%C3%A9", "a%00b", "%ff"):
+        assert_problem(server.call(None, "GET", f"/vault/card/a?api_key={text}"), 400, "credential-in-url")
+    assert {row["credential_id"] for row in server.rows("reason=credential_in_url")} == {None}
 
 
 def test_the_configured_key_header_is_refused_in_the_query_too(another_vault: type[VaultServer]) -> None:

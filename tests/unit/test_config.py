@@ -122,6 +122,14 @@ class TestReading:
         settings = load_settings(None, environment(auth__api_keys=f"[{{app = 'payments', key_sha256 = '{DIGEST}'}}]"))
         assert settings.auth.api_keys[0].app == "payments"
 
+    @pytest.mark.parametrize(
+        ("line", "purposes"),
+        [("", ()), ("purposes = []", ()), ("purposes = ['*']", None), ("purposes = ['card']", ("card",))],
+    )
+    def test_an_app_holds_the_purposes_that_are_written_down_and_no_other(self, file, line, purposes) -> None:
+        settings = load_settings(file(f"[[auth.api_keys]]\napp = 'shop'\nkey_env = 'K'\n{line}\n"), {})
+        assert settings.auth.api_keys[0].purposes == purposes
+
     def test_settings_cannot_be_changed(self) -> None:
         with pytest.raises(ValidationError):
             Settings().server.listen_addr = "x"

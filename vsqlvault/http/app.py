@@ -30,7 +30,7 @@ from vsqlvault.http.exchange import BodyReader, Reply, Request, decode_headers
 from vsqlvault.http.gateway import Gateway
 from vsqlvault.http.metrics import Metrics
 from vsqlvault.http.openapi import build_openapi
-from vsqlvault.http.operation import Exchange, Operation
+from vsqlvault.http.operation import Exchange, Operation, also_head
 from vsqlvault.http.operations import OPERATIONS
 from vsqlvault.http.wire import dump_json
 from vsqlvault.service.vault import Vault
@@ -189,25 +189,17 @@ class Adapter:
             return Reply(200, self._docs_page, "text/html; charset=utf-8", headers)
 
         return (
-            Operation(
-                method="HEAD",
-                path="/metrics",
-                name="metrics_head",
-                summary="Whether there are metrics",
-                handler=metrics,
-                media_types=("text/plain", "application/openmetrics-text"),
-                answers={200: "There are."},
-                tag="service",
-            ),
-            Operation(
-                method="GET",
-                path="/metrics",
-                name="metrics",
-                summary="Prometheus metrics",
-                handler=metrics,
-                media_types=("text/plain", "application/openmetrics-text"),
-                answers={200: "Metrics."},
-                tag="service",
+            *also_head(
+                Operation(
+                    method="GET",
+                    path="/metrics",
+                    name="metrics",
+                    summary="Prometheus metrics",
+                    handler=metrics,
+                    media_types=("text/plain", "application/openmetrics-text"),
+                    answers={200: "Metrics."},
+                    tag="service",
+                )
             ),
             Operation(
                 method="GET",
@@ -244,7 +236,7 @@ def _request(scope: Any, params: dict[str, str], read_body: BodyReader) -> Reque
         request_id=secrets.token_hex(16),
         read_body=read_body,
         params=params,
-        streams=scope.get("http_version") != "1.0",
+        http_version=scope.get("http_version", "1.1"),
     )
 
 

@@ -46,6 +46,23 @@ async def authenticate(
     return principal
 
 
+async def credential_id(authenticators: Sequence[Authenticator], text: str) -> str | None:
+    """Return the id of the credential that a text is, whatever header it belongs into; None where it is nobody's."""
+    for authenticator in authenticators:
+        for header in authenticator.credential_headers:
+            try:
+                principal = await _asked(authenticator, Presented({header: text}))
+            except CredentialRefused as refused:
+                found = refused.credential_id
+            except PluginFailed:
+                continue
+            else:
+                found = principal.credential_id if principal else None
+            if found:
+                return found
+    return None
+
+
 async def _asked(authenticator: Authenticator, presented: Presented) -> Principal | None:
     try:
         found: Principal | None = await call_plugin(

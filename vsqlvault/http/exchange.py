@@ -34,7 +34,7 @@ class Request:
     request_id: str
     read_body: BodyReader
     params: Mapping[str, str] = field(default_factory=dict)
-    streams: bool = True
+    http_version: str = "1.1"
 
     def header(self, name: str) -> str | None:
         """Return the value of a header that may stand once."""

@@ -20,7 +20,7 @@ from vsqlvault.errors import (
     UriTooLong,
     VaultError,
 )
-from vsqlvault.http.authentication import authenticate
+from vsqlvault.http.authentication import authenticate, credential_id
 from vsqlvault.http.cursors import Cursors
 from vsqlvault.http.exchange import Reply, Request, is_loopback
 from vsqlvault.http.metrics import Metrics
@@ -35,6 +35,7 @@ from vsqlvault.service.vault import Vault
 
 log = logging.getLogger(__name__)
 MAX_TARGET_BYTES = 8192
+MAX_LEAKED = 4
 ANONYMOUS = Principal(app="anonymous", method="none", credential_id="none", purposes=frozenset())
 _TARGET = re.compile(rb"/(?:[A-Za-z0-9._:@~-]+(?:/[A-Za-z0-9._:@~-]+)*)?")
 _DOTS = re.compile(rb"/\.\.?(?:/|$)")
@@ -58,11 +59,11 @@ class Gateway:
         self._metrics = metrics
         self._limits = Limits(settings.server.max_body_bytes, settings.server.max_value_bytes)
         self._plaintext_anywhere = settings.server.plaintext == "any"
-        self._open = {"health", "health_head"}
+        self._open = {"/health"}
         if not settings.metrics.require_auth:
-            self._open |= {"metrics", "metrics_head"}
+            self._open.add("/metrics")
         if not settings.docs.require_auth:
-            self._open |= {"openapi", "docs"}
+            self._open |= {"/openapi.json", "/docs"}
         self._credential_headers = frozenset(
             header for authenticator in vault.authenticators for header in authenticator.credential_headers
         )
@@ -93,11 +94,13 @@ class Gateway:
 
     async def _answer(self, request: Request, operation: Operation | None, refusal: VaultError | None) -> Reply:
         refusal = self._unfit(request) or refusal
+        if isinstance(refusal, CredentialInUrl):
+            refusal.credential_id = await self._leaked(request)
         if not (request.secure or self._plaintext_anywhere or is_loopback(request.client_address)):
             insecure = TlsRequired()
             await self._vault.refusals.record(insecure, request.request_id, request.client_address)
             raise insecure
-        if operation is not None and operation.name in self._open and refusal is None:
+        if operation is not None and operation.path in self._open and refusal is None:
             read_query(operation.query, request.query())
             return await operation.handler(self._exchange(request, Call(ANONYMOUS, request.request_id)))
         call = await self._recognise(request, refusal)
@@ -113,8 +116,7 @@ class Gateway:
                 read_query(NoQuery, request.query())
             return await operation.handler(self._exchange(request, call))
         except VaultError as error:
-            detail = _described(request) if isinstance(error, (InvalidPath, UriTooLong)) else None
-            await self._vault.auditor.refuse(trace, error, detail)
+            await self._vault.auditor.refuse(trace, error, _detail(error, request))
             raise
         except Exception as error:
             log.exception("request failed", extra={"request_id": request.request_id})
@@ -146,8 +148,19 @@ class Gateway:
             return InvalidPath(
                 "letters, digits and . _ : @ ~ - between single slashes; no percent-encoding, no dot segments"
             )
-        names = (unquote(part.partition(b"=")[0].decode("latin-1")).lower() for part in request.raw_query.split(b"&"))
-        return CredentialInUrl() if any(name in self._credential_names for name in names) else None
+        return CredentialInUrl() if self._in_url(request) else None
+
+    def _in_url(self, request: Request) -> list[str]:
+        """Return the texts that the query string gives as credentials."""
+        members = (part.decode("latin-1").partition("=") for part in request.raw_query.split(b"&"))
+        return [unquote(text) for name, _, text in members if unquote(name).lower() in self._credential_names]
+
+    async def _leaked(self, request: Request) -> str | None:
+        """Return the id of the first credential in the URL that is one, so that an operator knows which to replace."""
+        for text in self._in_url(request)[:MAX_LEAKED]:
+            if found := await credential_id(self._vault.authenticators, text):
+                return found
+        return None
 
     def _exchange(self, request: Request, call: Call) -> Exchange:
         return Exchange(request, call, self._vault, self._cursors, self._limits)
@@ -160,6 +173,12 @@ def _trace(call: Call, operation: Operation | None, params: Mapping[str, str]) -
     if "purpose" in fit and "external_id" in fit:
         return Trace(call, audited, EntryKey(fit["purpose"], fit["external_id"]))
     return Trace(call, audited, purpose=fit.get("purpose"))
+
+
+def _detail(error: VaultError, request: Request) -> str | None:
+    if isinstance(error, CredentialInUrl):
+        return f"in the URL: {error.credential_id}" if error.credential_id else None
+    return _described(request) if isinstance(error, (InvalidPath, UriTooLong)) else None
 
 
 def _described(request: Request) -> str:

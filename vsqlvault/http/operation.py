@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import BaseModel
@@ -77,7 +77,7 @@ class Operation:
     """One method on one route: what it takes, what it answers, how it is audited.
 
     ``path`` is in the form of OpenAPI (``/vault/{purpose}``). ``problems`` are errors beyond those that any route may
-    give. ``audited`` is None for routes that touch no data and leave no row; those are open where ``is_open``.
+    give. ``audited`` is None for routes that touch no data and leave no row; the settings say which of them are open.
     """
 
     method: str
@@ -94,6 +94,14 @@ class Operation:
     headers: Mapping[str, str] = field(default_factory=dict)
     description: str = ""
     tag: str = "vault"
+
+
+def also_head(operation: Operation) -> tuple[Operation, Operation]:
+    """Return the operation and the one that answers HEAD on its route: the same answer without its body."""
+    head = replace(
+        operation, method="HEAD", name=f"{operation.name}_head", summary=f"{operation.summary}, without a body"
+    )
+    return operation, head
 
 
 def check_params(params: Mapping[str, Any]) -> None:

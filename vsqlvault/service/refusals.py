@@ -7,7 +7,7 @@ import logging
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from vsqlvault.errors import CredentialRefused, VaultError
+from vsqlvault.errors import CredentialInUrl, CredentialRefused, VaultError
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
 from vsqlvault.service.clock import StorageClock
 from vsqlvault.service.commit_queue import CommitQueue
@@ -46,7 +46,7 @@ class Refusals:
             AuditUnavailable: the first row cannot be committed.
         """
         why = error.why if type(error) is CredentialRefused else error.reason
-        credential_id = error.credential_id if isinstance(error, CredentialRefused) else None
+        credential_id = error.credential_id if isinstance(error, (CredentialRefused, CredentialInUrl)) else None
         source: Source = (client_address, credential_id, why)
         if len(self._held) >= MAX_SOURCES and source not in self._held:
             source = (None, None, why)

@@ -75,7 +75,8 @@ class Report:
 async def _written(section: ReportSection, context: ReportContext) -> Any:
     try:
         written = dict(await call_plugin(section, lambda: section.write(context), Mapping, SECTION_SECONDS))
-        json.dumps(written, allow_nan=False, ensure_ascii=False).encode("utf-8")
+        text = json.dumps({section.name: written}, allow_nan=False, ensure_ascii=False)
+        text.encode("utf-8")  # as it is answered: a lone surrogate is no text
     except (PluginFailed, TypeError, ValueError, RecursionError):
         return {"failed": True}
-    return written
+    return json.loads(text)[section.name]

@@ -63,6 +63,10 @@ class ApiKeyAuthenticator:
                 settings.api_key_app, self.name, f"env:{settings.api_key_env}", roles=frozenset({Role.ADMIN})
             )
             _add(keys, _Key(_digest(secret, settings.api_key_env), principal, None))
+        elif settings.requires_bootstrap_key:
+            raise SettingsInvalid(
+                f"auth.api_key_env: expected a key in the variable {settings.api_key_env}, found none"
+            )
         for listed in settings.api_keys:
             _add(keys, self._listed(listed))
         return keys

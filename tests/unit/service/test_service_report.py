@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from vsqlvault.errors import InvalidQuery, RoleRequired
+from vsqlvault.http.wire import dump_json
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.principal import Role
 from vsqlvault.model.times import format_time
@@ -69,7 +70,8 @@ BROKEN: dict[str, Section] = {
     "returns a list": Section(returning([])),
     "returns what is not JSON": Section(returning({"x": object()})),
     "returns NaN": Section(returning({"x": float("nan")})),
-    "returns a lone surrogate": Section(returning({"x": "\ud800"})),
+    "returns a lone surrogate": Section(returning({"x": ["y", "a\ud800b"]})),
+    "returns a lone surrogate for a name": Section(returning({"x": {"a\udfffb": 1}})),
     "returns bytes": Section(returning({"x": b"y"})),
     "is a plain function that raises": Plain(raising),
 }
@@ -84,6 +86,16 @@ async def test_a_section_that_fails_is_marked_and_the_rest_is_served(
     scene = await open_scene()
     report = await scene.vault.report.write(scene.admin)
     assert report["extra"] == {"failed": True}
+    dump_json(report)
+
+
+async def test_what_a_section_changes_later_is_not_in_the_report(install, offering, open_scene) -> None:
+    written: dict[str, Any] = {"x": ["\u20ac", 1.5, None]}
+    install(extra=offering("vault_report_sections", Section(returning(written))))
+    scene = await open_scene()
+    report = await scene.vault.report.write(scene.admin)
+    written["x"].append("a\ud800b")
+    assert report["extra"] == {"x": ["\u20ac", 1.5, None]}
     assert report["summary"]["active_entries"] == 0
     assert json.loads(json.dumps(report)) == report
     assert (await scene.last_row()).operation is Operation.READ_REPORT

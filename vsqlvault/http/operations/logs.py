@@ -43,8 +43,9 @@ async def purge_log(exchange: Exchange) -> Reply:
 def _asked(
     exchange: Exchange, model: type[LogQueryBase], filters: Sequence[str]
 ) -> tuple[str, LogQuery, dict[str, str]]:
-    offered = (JSON, NDJSON, CSV) if exchange.request.streams else (JSON,)
-    media_type = preferred(exchange.request.header("accept"), offered)
+    media_type = preferred(exchange.request.header("accept"), (JSON, NDJSON, CSV))
+    if media_type != JSON and exchange.request.http_version == "1.0":
+        raise NotAcceptable(f"{JSON}, or HTTP/1.1: in HTTP/1.0 a stream that broke off looks like one that is complete")
     members = exchange.request.query()
     read_query(model, members)
     members, after = exchange.cursors.open(exchange.call.principal.app, exchange.request.raw_path.decode(), members)

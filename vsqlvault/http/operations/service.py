@@ -6,7 +6,7 @@ import asyncio
 
 from vsqlvault.errors import InvalidQuery, RoleRequired, VaultError
 from vsqlvault.http.exchange import Reply
-from vsqlvault.http.operation import Exchange, Operation
+from vsqlvault.http.operation import Exchange, Operation, also_head
 from vsqlvault.http.wire import ReportQuery, dump_json
 from vsqlvault.model.audit import Operation as Audited
 
@@ -42,22 +42,15 @@ OPERATIONS = (
         problems=(RoleRequired, InvalidQuery),
         tag="compliance",
     ),
-    Operation(
-        method="HEAD",
-        path="/health",
-        name="health_head",
-        summary="Health check, for those who only want the status",
-        handler=health,
-        answers={200: "The vault answers.", 503: "Its storage does not."},
-        tag="service",
-    ),
-    Operation(
-        method="GET",
-        path="/health",
-        name="health",
-        summary="Health check",
-        handler=health,
-        answers={200: "The vault answers.", 503: "Its storage does not."},
-        tag="service",
+    *also_head(
+        Operation(
+            method="GET",
+            path="/health",
+            name="health",
+            summary="Health check",
+            handler=health,
+            answers={200: "The vault answers.", 503: "Its storage does not."},
+            tag="service",
+        )
     ),
 )

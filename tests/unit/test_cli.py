@@ -1,0 +1,104 @@
+"""The command: settings that cannot be used end it with exit code 2 and one sentence, never a traceback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vsqlvault.cli import main
+
+DEEP = "[" * 5000 + "]" * 5000
+ADDRESS = "server.listen_addr: expected host:port, such as 127.0.0.1:8443 or [::1]:8443, found "
+UNUSABLE = {
+    "a host with an empty label": ('[server]\nlisten_addr = "a..b:1"', {}, ADDRESS + "'a..b:1'"),
+    "a host with a label of 70": (f'[server]\nlisten_addr = "{"a" * 70}:1"', {}, ADDRESS),
+    "a host with NUL": ('[server]\nlisten_addr = "a\\u0000b:1"', {}, ADDRESS),
+    "a path with NUL": (
+        '[storage]\ndatabase_url = "sqlite:///a\\u0000b"',
+        {},
+        "storage.database_url: expected a URL without control characters, found a value that is not shown",
+    ),
+    "a plugin's table that is a number": (
+        "",
+        {"PLUGINS__A": "1", "PLUGINS__A__B": "2"},
+        "VSQL_VAULT_PLUGINS__A__B: expected plugins.a to be a table, found an integer",
+    ),
+    "a plugin's table that is a number in the file": (
+        "[plugins]\na-b = 5",
+        {"PLUGINS__A_B__C": "2"},
+        "VSQL_VAULT_PLUGINS__A_B__C: expected plugins.a-b to be a table, found an integer",
+    ),
+    "a deep file": (f"a = {DEEP}", {}, "expected TOML, found it nested too deeply"),
+    "a deep variable": (
+        "",
+        {"AUTH__API_KEYS": DEEP},
+        "VSQL_VAULT_AUTH__API_KEYS: expected TOML, found it nested too deeply",
+    ),
+    "a deep variable of a plugin": (
+        "",
+        {"PLUGINS__A__B": DEEP},
+        "VSQL_VAULT_PLUGINS__A__B: expected TOML, found it nested too deeply",
+    ),
+    "a deep table": (f"{'.'.join('a' * 20_000)} = 1", {}, "a: expected a known key, found an unknown one"),
+    "a number of 5000 digits": (f"[server]\nmax_body_bytes = {'9' * 5000}", {}, "expected TOML, found: "),
+    "a variable of 5000 digits": ("", {"SERVER__MAX_BODY_BYTES": "9" * 5000}, "server.max_body_bytes: expected integer"),
+    "a number that cannot be written": (
+        f"[server]\nmax_body_bytes = 0x{'f' * 9000}",
+        {},
+        "server.max_body_bytes: expected less than or equal to 67108864, found an integer",
+    ),
+    "a bootstrap key that is not there": (
+        '[auth]\napi_key_env = "NO_SUCH_VARIABLE"',
+        {},
+        "auth.api_key_env: expected a key in the variable NO_SUCH_VARIABLE, found none",
+    ),
+    "the usual bootstrap key, written down and not there": (
+        '[auth]\napi_key_env = "VSQL_VAULT_API_KEY"',
+        {},
+        "auth.api_key_env: expected a key in the variable VSQL_VAULT_API_KEY, found none",
+    ),
+    "an empty bootstrap key": (
+        '[auth]\napi_key_env = "VSQL_VAULT_API_KEY"',
+        {"API_KEY": ""},
+        "auth.api_key_env: expected a key in the variable VSQL_VAULT_API_KEY, found none",
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture
+def check(tmp_path, monkeypatch):
+    """Check settings, and return the exit code."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("VSQL_VAULT_API_KEY", raising=False)
+
+    def run(text: str, variables: dict[str, str]) -> int:
+        for name, value in variables.items():
+            monkeypatch.setenv(f"VSQL_VAULT_{name}", value)
+        Path("vsql-vault.toml").write_text(text, "utf-8")
+        return main(["check-config", "--config", "vsql-vault.toml"])
+
+    return run
+
+
+@pytest.mark.parametrize(("text", "variables", "sentence"), UNUSABLE.values(), ids=UNUSABLE.keys())
+def test_settings_that_cannot_be_used_are_one_sentence(check, capsys, text, variables, sentence) -> None:
+    assert check(text, variables) == 2
+    told = capsys.readouterr().err
+    assert sentence in told
+    assert told.startswith("vsql-vault: ")
+    assert told.count("\n") == 1
+    assert len(told) < 400
+
+
+@pytest.mark.parametrize(
+    ("text", "variables"),
+    [
+        ("", {}),
+        ('[auth]\napi_key_env = ""', {}),
+        ('[auth]\napi_key_env = "VSQL_VAULT_API_KEY"', {"API_KEY": "a-key-for-this-test-alone"}),
+    ],
+    ids=["left out and not set", "none wished for", "written down and set"],
+)
+def test_a_bootstrap_key_need_not_be_there_unless_it_is_written_down(check, text, variables) -> None:
+    assert check(text, variables) == 0
