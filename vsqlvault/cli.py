@@ -104,7 +104,6 @@ def _serve(options: argparse.Namespace) -> None:
         asyncio.run(_serve_dev())
         return
     settings = _settings(options)
-    _require_bootstrap_key(settings)
 
     async def reload_from_file() -> Settings:
         return load_settings(options.config)
@@ -113,13 +112,6 @@ def _serve(options: argparse.Namespace) -> None:
         asyncio.run(_run_server(settings, reload_from_file))
     else:
         _serve_with_workers(settings, reload_from_file)
-
-
-def _require_bootstrap_key(settings: Settings) -> None:
-    """Refuse to serve without the key that the settings speak of; where they do not, a warning says that nobody can call."""
-    variable = settings.auth.api_key_env
-    if variable and "api_key_env" in settings.auth.model_fields_set and not os.environ.get(variable):
-        raise SettingsInvalid(f"auth.api_key_env: expected a key in the variable {variable}, found none")
 
 
 def _serve_with_workers(settings: Settings, load: Callable[[], Awaitable[Settings]]) -> None:
@@ -304,9 +296,7 @@ purposes = ["card"]  # the purposes this app holds; ["*"] for all""")
 
 
 def _check_config(options: argparse.Namespace) -> None:
-    settings = _settings(options)
-    _require_bootstrap_key(settings)
-    plugins = Plugins(settings)
+    plugins = Plugins(_settings(options))
     for hook, kind in (
         ("vault_authenticators", "authenticator"),
         ("vault_access_policies", "policy evaluator"),

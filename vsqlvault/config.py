@@ -278,8 +278,6 @@ def _environment_value(section: Any, key: str, text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except ValueError:
         return text
-    except RecursionError:
-        raise SettingsInvalid(f"{key}: expected TOML of a few levels, found many") from None
 
 
 def _sentence(refused: ValidationError, source: str, separator: str = ": ") -> str:

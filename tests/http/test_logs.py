@@ -168,9 +168,3 @@ def test_a_client_that_could_not_tell_a_broken_export_from_a_whole_one_is_given_
     sent = f"{head}{vault.api_key_header}: {vault.key('auditor')}\r\n\r\n".encode()
     assert_refused(vault, exchange(vault.address, sent), 406, "not-acceptable", "not_acceptable")
     assert exchange(vault.address, sent.replace(accept.encode(), b"application/json")).status == 200
-
-
-@pytest.mark.parametrize("target", ["/health", "/metrics"])
-def test_whoever_watches_over_the_server_may_ask_for_the_head_only(vault: VaultServer, target: str) -> None:
-    answer = vault.call(None, "HEAD", target)
-    assert (answer.status, answer.body) == (200, b"")

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from vsqlvault.cli import main
 from vsqlvault.config import ApiKeySettings, Settings, load_settings
 from vsqlvault.errors import SettingsInvalid, VaultError
 
@@ -304,36 +303,3 @@ class TestSecrets:
     def test_a_digest_in_a_table_that_is_not_closed_is_not_shown(self) -> None:
         digest = "ab" * 20
         assert digest not in refused(auth__api_keys=f"[{{app='a',key_sha256='{digest}'}}")
-
-
-class TestStarting:
-    """What is wrong with the settings is one sentence, whichever way it is found."""
-
-    @pytest.mark.parametrize(
-        ("settings", "environment", "sentence"),
-        [
-            ('[server]\nlisten_addr = "a..b:1"\n', {}, "server.listen_addr: expected host:port"),
-            (f'[server]\nlisten_addr = "{"a" * 70}:1"\n', {}, "server.listen_addr: "),
-            ('[storage]\ndatabase_url = "sqlite:///a\\u0000b"\n', {}, "expected a path without NUL"),
-            ("", {"VSQL_VAULT_PLUGINS__A": "1", "VSQL_VAULT_PLUGINS__A__B": "2"}, "plugins.a as a table"),
-            ("", {"VSQL_VAULT_PLUGINS__A__B": "[" * 5000}, "a few levels"),
-            (f"x = {'[' * 5000}", {}, "a few levels"),
-            ('[auth]\napi_key_env = "NO_SUCH_KEY"\n', {}, "expected a key in the variable NO_SUCH_KEY, found none"),
-        ],
-    )
-    def test_a_server_that_cannot_start_says_why_and_ends_with_2(
-        self, tmp_path, monkeypatch, capsys, settings, environment, sentence
-    ) -> None:
-        monkeypatch.chdir(tmp_path)
-        for name, text in environment.items():
-            monkeypatch.setenv(name, text)
-        path = tmp_path / "vault.toml"
-        path.write_text(settings, "utf-8")
-        assert main(["--config", str(path)]) == 2
-        told = capsys.readouterr().err
-        assert sentence in told
-        assert told.count("\n") == 1
-
-    def test_a_key_without_purposes_holds_none(self) -> None:
-        assert ApiKeySettings(app="a", key_env="K").purposes == ()
-        assert ApiKeySettings(app="a", key_env="K", purposes=("*",)).purposes is None

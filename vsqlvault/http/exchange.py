@@ -21,8 +21,7 @@ _SINGLE_HEADERS = frozenset(
 class Request:
     """What arrived. ``headers`` have lower-case names; ``read_body(limit)`` gives the whole body or raises.
 
-    ``client_address`` is the peer's, without a port; None on a Unix socket. ``streams``: the connection can show that a
-    body of unknown length broke off, which HTTP/1.0 cannot.
+    ``client_address`` is the peer's, without a port; None on a Unix socket.
     """
 
     method: str
