@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from vsqlvault.testing.storage_capabilities import StorageCapabilities
     from vsqlvault.testing.storage_conformance import StorageConformance
     from vsqlvault.testing.storage_faults import FaultConformance
+    from vsqlvault.testing.storage_state_machine import StorageStateMachine
     from vsqlvault.testing.vaults import a_vault, offering
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "RunningVault",
     "StorageCapabilities",
     "StorageConformance",
+    "StorageStateMachine",
     "VaultClient",
     "a_call",
     "a_principal",
@@ -80,6 +82,7 @@ _HOMES = {
     "RunningVault": "running",
     "StorageCapabilities": "storage_capabilities",
     "StorageConformance": "storage_conformance",
+    "StorageStateMachine": "storage_state_machine",
     "VaultClient": "running",
     "a_vault": "vaults",
     "offering": "vaults",
@@ -101,6 +104,7 @@ _ASSERTING = (
     "storage_places",
     "storage_reads",
     "storage_rulebook",
+    "storage_state_machine",
 )
 
 
