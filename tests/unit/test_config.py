@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from vsqlvault.config import ApiKeySettings, Settings, load_settings
+from vsqlvault.config import Settings, load_settings
 from vsqlvault.errors import SettingsInvalid, VaultError
 
 DIGEST = "ab" * 32
