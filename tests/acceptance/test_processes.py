@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import random
 import signal
 import socket
@@ -176,7 +177,11 @@ class TestGracefulEnd:
         text = text.replace("127.0.0.1:0", f"127.0.0.1:{vault.address[1]}").replace("vault.db", "other.db")
         config.write_text(text, encoding="utf-8")
         done = subprocess.run(
-            [*vault.command()[:4], "--config", str(config)], capture_output=True, timeout=20, check=False
+            [*vault.command()[:4], "--config", str(config)],
+            capture_output=True,
+            timeout=20,
+            check=False,
+            env={**os.environ, "VSQL_VAULT_API_KEY": vault.admin_key},
         )
         assert done.returncode == 2
         assert b"server.listen_addr" in done.stderr
