@@ -162,6 +162,6 @@ def test_a_storage_with_a_fault_is_found(fault: type[Faulty]) -> None:
         async def open_storage(self, directory: Path) -> Any:
             return fault(await opened(directory))
 
-    searching = settings(BOUNDED, max_examples=100, phases=[Phase.generate], print_blob=False)
+    searching = settings(BOUNDED, max_examples=300, phases=[Phase.generate], print_blob=False)
     with pytest.raises((AssertionError, ExceptionGroup)):
         run_state_machine_as_test(Machine, settings=searching)
