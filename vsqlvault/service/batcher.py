@@ -14,7 +14,7 @@ from vsqlvault.service.failure_log import FailureLog
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Waiting: TypeAlias = tuple[Item, "asyncio.Future[Result]"]
+Waiting: TypeAlias = tuple[Item, asyncio.Future[Result]]
 Choose: TypeAlias = Callable[
     [deque[Waiting[Item, Result]], int, Callable[[Item], int], int], list[Waiting[Item, Result]]
 ]

@@ -186,8 +186,10 @@ async def test_beyond_the_weight_of_waiting_an_item_is_refused_at_once() -> None
 async def test_an_item_heavier_than_all_that_may_wait_goes_where_nothing_waits() -> None:
     flushes = Flushes(gated=True)
     one = batcher(flushes, weigh=lambda item: item, max_waiting_weight=10, max_batch_weight=5)
-    tasks = [asyncio.create_task(one.submit(n)) for n in (1, 50)]
-    await settle()
+    tasks = []
+    for item in (1, 50):
+        tasks.append(asyncio.create_task(one.submit(item)))
+        await settle()
     flushes.gate.set()
     assert await asyncio.gather(*tasks) == [2, 100]
 

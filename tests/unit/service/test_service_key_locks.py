@@ -11,9 +11,8 @@ from vsqlvault.errors import Overloaded
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.service import key_locks
 from vsqlvault.service.key_locks import KeyLocks
-from vsqlvault.testing import keys_of
 
-KEY, OTHER = keys_of("pay-1", "pay-2")
+KEY, OTHER = EntryKey("card", "pay-1"), EntryKey("card", "pay-2")
 
 
 async def hold(locks: KeyLocks, go: asyncio.Event, key: EntryKey = KEY) -> None:
