@@ -508,6 +508,16 @@ class TestRaces:
         (row,) = await scene.access_rows(operation="retrieve")
         assert (row.outcome, row.reason, row.stamp) == (Outcome.DENIED, "not_found", None)
 
+    @pytest.mark.parametrize("operation", ["retrieve", "inspect"])
+    async def test_a_row_never_carries_what_an_earlier_attempt_decided(self, scene, operation) -> None:
+        """The first attempt is allowed by a policy and comes too late; the second finds nothing to decide about."""
+        await scene.store()
+        meanwhile(scene, scene.purge)
+        with pytest.raises(EntryNotFound):
+            await ask(scene, operation)
+        (row,) = await scene.access_rows(operation=operation, outcome="denied")
+        assert (row.reason, row.policy, row.policy_version) == ("not_found", None, None)
+
     async def test_a_retention_policy_shortened_between_look_and_commit_is_honoured(self, scene) -> None:
         await scene.store()
         scene.clock.advance(days=20)

@@ -467,6 +467,27 @@ async def test_the_timer_outlives_a_storage_that_fails(scene, monkeypatch) -> No
     assert last.purged == 1
 
 
+@pytest.mark.parametrize("error", [RuntimeError, KeyError, OSError, TimeoutError, ExceptionGroup])
+@pytest.mark.parametrize("method", ["last_sweep", "expired"])
+async def test_the_timer_outlives_whatever_is_raised(scene, monkeypatch, caplog, method, error) -> None:
+    monkeypatch.setattr("vsqlvault.service.sweeper.LEASE_SECONDS", 0.05)
+    await fill(scene, 3)
+    plain = getattr(scene.storage.inner, method)
+    raised = asyncio.Event()
+
+    async def once(*arguments: Any) -> Any:
+        setattr(scene.storage.inner, method, plain)
+        raised.set()
+        raise error("x", [ValueError()]) if error is ExceptionGroup else error("x")
+
+    setattr(scene.storage.inner, method, once)
+    async with sweeping(scene.vault, 24), asyncio.timeout(5):
+        await raised.wait()
+        while await there(scene, "e0", "e1", "e2"):  # noqa: ASYNC110 - there is nothing to be woken by
+            await asyncio.sleep(0.01)
+    assert "sweep failed, and is tried again in a minute" in caplog.messages
+
+
 async def test_the_timer_outlives_a_method_that_is_no_coroutine_function(install, offering, open_scene, caplog) -> None:
     class Plain(Caprice):
         def plan(self, request: Any) -> PurgePlan:
