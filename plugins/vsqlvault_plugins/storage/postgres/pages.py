@@ -92,15 +92,27 @@ def check_filters(query: LogQuery, known: Sequence[str]) -> None:
         raise ValueError(f"there is no filter {min(unknown)}")
 
 
+async def _settled(connection: Connection, log: str) -> int:
+    """Return the position before which no row can come in any more: who follows the log by its cursor misses none.
+
+    Positions are taken before they are committed. So this waits, for the length of a flush, until no batch is under way.
+    """
+    async with connection.transaction():
+        await connection.execute(QUERIES["lock_rules"])
+        return int(await connection.fetchval(QUERIES["newest_position"].format(log=log)))
+
+
 async def _log_page(connection: Connection, name: str, time: str, query: LogQuery) -> Sequence[Any]:
     direction = "oldest_first" if query.oldest_first else "newest_first"
     parameters: list[Any] = [query.limit]
-    filters = [QUERIES["log_where_settled"]] if query.oldest_first else []
+    filters: list[str] = []
 
     def add(clause: str, value: Any, **names: str) -> None:
         parameters.append(value)
         filters.append(QUERIES[clause].format(place=len(parameters), **names))
 
+    if query.oldest_first:
+        add("log_where_settled", await _settled(connection, name.removesuffix("_page")))
     for bound in ("since", "until"):
         if (at := getattr(query, bound)) is not None:
             add(f"log_where_{bound}", at, time=time)

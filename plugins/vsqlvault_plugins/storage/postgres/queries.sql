@@ -128,9 +128,11 @@ AND {time} < ${place}
 -- The column is one of a fixed list, never a caller's word.
 AND {column} = ${place}
 
+-- name: newest_position
+SELECT coalesce(max(position), 0) FROM vault.{log}
+
 -- name: log_where_settled
--- Only rows behind which no open transaction can put one: who follows the log by its cursor misses none.
-AND xid < pg_snapshot_xmin(pg_current_snapshot())
+AND position <= ${place}
 
 -- name: log_after_newest_first
 AND position < ${place}

@@ -85,10 +85,8 @@ CREATE TABLE vault.retention_policies (
     PRIMARY KEY (purpose, version)
 );
 
--- xid says which transaction brought a row: behind the oldest one that is still open, nothing can come in any more.
 CREATE TABLE vault.access_log (
     position             bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    xid                  xid8        NOT NULL DEFAULT pg_current_xact_id(),
     at                   timestamptz NOT NULL,
     request_id           text        NOT NULL,
     operation            text        NOT NULL,
@@ -117,7 +115,6 @@ CREATE INDEX access_log_by_entry ON vault.access_log (external_id, purpose);
 
 CREATE TABLE vault.purge_log (
     position         bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    xid              xid8        NOT NULL DEFAULT pg_current_xact_id(),
     purge_id         text        COLLATE "C" NOT NULL,
     purpose          text        COLLATE "C" NOT NULL,
     external_id      text        COLLATE "C" NOT NULL,
