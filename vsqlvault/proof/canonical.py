@@ -8,6 +8,7 @@ from typing import Any
 import rfc8785
 
 _SAFE_INTEGER = 2**53
+_PLAIN = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 
 
 def canonical_json(value: Any) -> bytes:
@@ -18,7 +19,7 @@ def canonical_json(value: Any) -> bytes:
     """
     if not _is_plain(value):
         return rfc8785.dumps(value)
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode("utf-8")
+    return _PLAIN.encode(value).encode("utf-8")
 
 
 def _is_plain(value: Any) -> bool:

@@ -23,6 +23,9 @@ def _number(text: str) -> int | float:
     return int(text) if len(text) < _SAFE_DIGITS else float(text)
 
 
+_METADATA = json.JSONDecoder(parse_int=_number)
+
+
 def proof_document(entry: Entry, value_sha256: str) -> dict[str, Any]:
     """Return what the proof is computed over. ``value_sha256`` is 64 hex digits, over the bytes as they were stored."""
     return {
@@ -36,7 +39,7 @@ def proof_document(entry: Entry, value_sha256: str) -> dict[str, Any]:
         "encoding": entry.encoding.value,
         "algorithm_hint": entry.algorithm_hint,
         "key_ref": entry.key_ref,
-        "metadata": json.loads(entry.metadata, parse_int=_number),
+        "metadata": _METADATA.decode(entry.metadata),
         "owner_app": entry.owner_app,
         "owner_identity": entry.owner_identity,
         "access_policy": entry.access_policy,

@@ -19,6 +19,9 @@ Choose: TypeAlias = Callable[
     [deque[Waiting[Item, Result]], int, Callable[[Item], int], int], list[Waiting[Item, Result]]
 ]
 
+_WORTH_A_FLIGHT = 16
+"""A batch this small is not split: each flight costs as much as several items."""
+
 _MISFORTUNE_OF_ALL = (StorageUnavailable, StorageFull, OutcomeUnknown)
 
 
@@ -35,7 +38,9 @@ class BatchCounts:
 class Batcher(Generic[Item, Result]):
     """Hands items to ``flush`` in batches, at most ``flights`` at once, each at most ``limit`` items.
 
-    A lone item is flushed at once; nothing waits on a timer. ``choose`` takes the next batch, one item or more, out of
+    A lone item is flushed at once; nothing waits on a timer. Where several flights are allowed, many items that wait are
+    spread over them: callers who all wait for the same flight would leave this process and the storage idle in turn.
+    ``choose`` takes the next batch, one item or more, out of
     those that wait. By ``weigh``, a batch of more than one item is no heavier than ``max_batch_weight``, and what waits no
     heavier than ``max_waiting_weight``, unless it is one item. Log lines about batches that failed call them ``name``.
     """
@@ -111,9 +116,16 @@ class Batcher(Generic[Item, Result]):
             self._flying -= 1
 
     def _next(self) -> list[Waiting[Item, Result]]:
-        batch = self._choose(self._waiting, self._limit, self._weigh, self._max_batch_weight)
+        batch = self._choose(self._waiting, self._share(), self._weigh, self._max_batch_weight)
         self._waiting_weight -= sum(self._weigh(item) for item, _ in batch)
+        if self._waiting and self._flying < self._flights:
+            self._take_off()
         return batch
+
+    def _share(self) -> int:
+        """Return how many items the next batch may have at most."""
+        share = -(-len(self._waiting) // self._flights)
+        return min(self._limit, max(share, _WORTH_A_FLIGHT))
 
     async def _deliver(self, batch: list[Waiting[Item, Result]]) -> None:
         self.counts.batches += 1

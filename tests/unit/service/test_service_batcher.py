@@ -94,6 +94,17 @@ async def test_no_more_flights_than_allowed_are_under_way(flights) -> None:
     assert flushes.most_under_way == flights
 
 
+@pytest.mark.parametrize(("count", "lengths"), [(100, [50, 25]), (16, [16]), (17, [16, 1]), (700, [256, 222])])
+async def test_many_items_that_come_together_are_spread_over_the_flights(count, lengths) -> None:
+    flushes = Flushes(gated=True)
+    one = batcher(flushes, flights=2)
+    submitted = [asyncio.create_task(one.submit(number)) for number in range(count)]
+    await settle()
+    assert [len(batch) for batch in flushes.batches] == lengths[:2]
+    flushes.gate.set()
+    assert await asyncio.wait_for(asyncio.gather(*submitted), SOON) == [number * 2 for number in range(count)]
+
+
 async def test_the_counts_tell_what_went_through() -> None:
     flushes = Flushes(gated=True)
     one = batcher(flushes)
