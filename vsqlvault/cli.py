@@ -194,8 +194,10 @@ async def _run_server(
         address = _address(settings, listener.getsockname()[1])
         await stack.enter_async_context(sweeping(vault, settings.purge.sweep_interval_hours))
 
-        async def reload() -> None:
-            await vault.reloading.reload(await load())
+        async def reload() -> Settings:
+            settings = await load()
+            await vault.reloading.reload(settings)
+            return settings
 
         _announce(settings, vault, address)
         if ready:

@@ -7,6 +7,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -30,17 +31,52 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+class TlsSettings(Section):
+    """``[server.tls]``: files in PEM. ``client_cert`` says whether clients are asked for a certificate."""
+
+    cert_file: str = Field(min_length=1)
+    key_file: str = Field(min_length=1)
+    client_ca_file: str | None = None
+    client_cert: Literal["none", "optional", "required"] = "none"
+    crl_file: str | None = None
+
+    @model_validator(mode="after")
+    def _with_authority(self) -> TlsSettings:
+        if (self.client_cert == "none") != (self.client_ca_file is None):
+            raise ValueError('client_ca_file, and client_cert = "optional" or "required", together')
+        if self.crl_file is not None and self.client_ca_file is None:
+            raise ValueError("crl_file only together with client_ca_file")
+        return self
+
+
 class ServerSettings(Section):
     """``[server]``: where it listens and what it bears."""
 
     listen_addr: str = "127.0.0.1:8443"
     workers: int = Field(default=1, ge=1, le=64)
+    tls: TlsSettings | None = None
+    http2: bool = False
+    max_connections: int = Field(default=512, ge=1, le=65536)
+    trusted_proxies: tuple[str, ...] = Field(default=(), strict=False)
     plaintext: Literal["loopback", "any"] = "loopback"
     max_body_bytes: int = Field(default=2 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024)
     max_value_bytes: int = Field(default=1024 * 1024, ge=1, le=32 * 1024 * 1024)
     body_timeout_seconds: float = Field(default=10, gt=0, le=600)
     keep_alive_timeout_seconds: float = Field(default=60, gt=0, le=3600)
     graceful_timeout_seconds: float = Field(default=10, gt=0, le=600)
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            ip_network(text)
+        return value
+
+    @model_validator(mode="after")
+    def _http2_needs_tls(self) -> ServerSettings:
+        if self.http2 and self.tls is None:
+            raise ValueError("http2 only together with [server.tls]")
+        return self
 
     @field_validator("listen_addr")
     @classmethod

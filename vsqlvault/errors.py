@@ -121,6 +121,52 @@ class UriTooLong(BadRequest):
     reason = "invalid_path"
 
 
+class BadFraming(BadRequest):
+    """The bytes are no HTTP/1.1 request, or say two things about where it ends."""
+
+    slug = "bad-framing"
+    reason = "bad_framing"
+
+
+class BadForwarding(BadRequest):
+    """A listed proxy says something of its client that cannot be understood."""
+
+    slug = "bad-forwarding"
+    reason = "bad_forwarding"
+
+
+class HeadTooLarge(BadRequest):
+    """The request has too many header fields, or too large ones."""
+
+    slug = "headers-too-large"
+    status = 431
+    reason = "headers_too_large"
+
+
+class ExpectationFailed(BadRequest):
+    """The request expects what this server does not do."""
+
+    slug = "expectation-failed"
+    status = 417
+    reason = "expectation_failed"
+
+
+class UpgradeRefused(BadRequest):
+    """There are no WebSockets here."""
+
+    slug = "upgrade-refused"
+    status = 403
+    reason = "upgrade_refused"
+
+
+class TransferCodingUnknown(BadRequest):
+    """The body has a transfer coding other than chunked."""
+
+    slug = "transfer-coding-unknown"
+    status = 501
+    reason = "transfer_coding_unknown"
+
+
 class NoSuchRoute(VaultError):
     """There is no such route."""
 
@@ -408,6 +454,13 @@ class Overloaded(Unavailable):
 
     slug = "overloaded"
     reason = "overloaded"
+
+
+class ShuttingDown(Unavailable):
+    """The server is about to end."""
+
+    slug = "shutting-down"
+    reason = "shutting_down"
 
 
 class Contended(Unavailable):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -26,9 +25,10 @@ from vsqlvault.errors import (
 )
 from vsqlvault.http.cursors import Cursors
 from vsqlvault.http.docs_page import CONTENT_SECURITY_POLICY, docs_page
-from vsqlvault.http.exchange import BodyReader, Reply, Request, decode_headers
+from vsqlvault.http.exchange import BodyReader, Reply, Request
 from vsqlvault.http.gateway import Gateway
-from vsqlvault.http.metrics import Metrics
+from vsqlvault.http.lane import Lane, request_of
+from vsqlvault.http.metrics import Counts, Metrics
 from vsqlvault.http.openapi import build_openapi
 from vsqlvault.http.operation import Exchange, Operation, also_head
 from vsqlvault.http.operations import OPERATIONS
@@ -37,12 +37,17 @@ from vsqlvault.service.vault import Vault
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
 _PARAMETER = re.compile(r"\{(\w+)\}")
-_ENTRY = re.compile(rb"/vault/(?P<purpose>[a-z0-9_-]+)/(?P<external_id>[A-Za-z0-9._:@~-]+)")
+OWN = "vsqlvault"
+"""The ASGI extension by which this server's own connections are known."""
+
 Opener = Callable[[], AbstractAsyncContextManager[Vault]]
 
 
-def build_app(settings: Settings, open_vault: Opener) -> Quart:
-    """Return the application; it opens its vault when it begins to serve and closes it when it ends."""
+def build_app(settings: Settings, open_vault: Opener, counts: Counts | None = None) -> Quart:
+    """Return the application; it opens its vault when it begins to serve and closes it when it ends.
+
+    ``counts`` are those of the server that calls it, for metrics.
+    """
     app = Quart("vsqlvault", static_folder=None)
     app.config.update(
         MAX_CONTENT_LENGTH=settings.server.max_body_bytes,
@@ -51,7 +56,7 @@ def build_app(settings: Settings, open_vault: Opener) -> Quart:
         PROVIDE_AUTOMATIC_OPTIONS=False,
     )
     app.url_map.merge_slashes = False
-    adapter = Adapter(settings)
+    adapter = Adapter(settings, counts or Counts())
     for path, operations in adapter.routes().items():
         rule = _PARAMETER.sub(r"<\1>", path)
         app.add_url_rule(rule, path, adapter.view(operations), methods=list(METHODS), provide_automatic_options=False)
@@ -68,16 +73,17 @@ def build_app(settings: Settings, open_vault: Opener) -> Quart:
     async def end() -> None:
         await stack.aclose()
 
-    app.asgi_app = PathGuard(app.asgi_app, adapter)  # type: ignore[method-assign]
+    app.asgi_app = Lane(  # type: ignore[method-assign]
+        PathGuard(app.asgi_app), adapter, settings.server.body_timeout_seconds
+    )
     return app
 
 
 class PathGuard:
     """Gives Quart a path that it can route without decoding, and a method that it knows; what is not plain is refused later."""
 
-    def __init__(self, asgi_app: Any, adapter: Adapter) -> None:
+    def __init__(self, asgi_app: Any) -> None:
         self._asgi_app = asgi_app
-        self._adapter = adapter
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Pass an ASGI call on; a WebSocket is closed at once, for there is none here."""
@@ -86,9 +92,6 @@ class PathGuard:
             return
         if scope["type"] == "http":
             raw_path = scope.get("raw_path") or scope["path"].encode("utf-8")
-            if scope["method"] == "HEAD" and (entry := _ENTRY.fullmatch(raw_path)):
-                await self._adapter.serve_head(scope, send, entry.groupdict())
-                return
             if scope["method"] not in METHODS:
                 scope = {**scope, "method": "TRACE"}  # no route has it either, and Quart knows it
             if b"%" in raw_path or b"//" in raw_path or not raw_path.startswith(b"/") or not raw_path.isascii():
@@ -99,20 +102,20 @@ class PathGuard:
 class Adapter:
     """Turns Quart's request into ours, and our reply into Quart's response."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, counts: Counts) -> None:
         self._settings = settings
+        self._counts = counts
         self._vault: Vault | None = None
         self._gateway: Gateway | None = None
         self._metrics: Metrics | None = None
         self.operations = (*OPERATIONS, *self._descriptive())
         self._openapi = build_openapi(self.operations, settings.auth.api_key_header)
         self._docs_page = docs_page(self._openapi)
-        self._inspect = next(operation for operation in self.operations if operation.name == "inspect")
 
     def begin(self, vault: Vault) -> None:
         """Take the vault that is served."""
         self._vault = vault
-        self._metrics = Metrics(vault)
+        self._metrics = Metrics(vault, self._counts)
 
     async def prepare(self) -> None:
         """Fetch what the gateway needs from the storage."""
@@ -145,17 +148,14 @@ class Adapter:
             return await self._serve(None, {}, refusal)
         raise error
 
-    async def serve_head(self, scope: Any, send: Any, found: dict[str, bytes]) -> None:
-        """Answer HEAD of an entry without Quart's contexts: it has no body either way, and is asked most often."""
+    async def answer(self, request: Request, operation: Operation, scope: Any) -> Reply:
+        """Answer a request, whoever goes away meanwhile: this server's own connections cancel nothing, others may."""
         if self._gateway is None or self._vault is None:
             raise RuntimeError("not serving yet")
-        params = {name: value.decode("ascii") for name, value in found.items()}
-        asked = _request(scope, params, _no_body)
-        reply = await self._vault.auditor.shielded(self._gateway.answer(asked, self._inspect, None))
-        headers = [("content-type", reply.content_type or ""), *reply.headers]
-        encoded = [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in headers]
-        await send({"type": "http.response.start", "status": reply.status, "headers": encoded})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        work = self._gateway.answer(request, operation, None)
+        if OWN in (scope.get("extensions") or {}):
+            return await work
+        return await self._vault.auditor.shielded(work)
 
     async def _serve(self, operation: Operation | None, params: dict[str, str], refusal: VaultError | None) -> Response:
         if self._gateway is None or self._vault is None:
@@ -173,7 +173,7 @@ class Adapter:
 
     def _request(self, params: dict[str, str], gone: asyncio.Future[None]) -> Request:
         reader = _body_reader(request.body, gone, self._settings.server.body_timeout_seconds)
-        return _request(request.scope, params, reader)
+        return request_of(request.scope, params, reader)
 
     def _descriptive(self) -> tuple[Operation, ...]:
         async def metrics(exchange: Exchange) -> Reply:
@@ -221,27 +221,6 @@ class Adapter:
                 tag="service",
             ),
         )
-
-
-def _request(scope: Any, params: dict[str, str], read_body: BodyReader) -> Request:
-    client = scope.get("client")
-    raw_path = scope.get("raw_path") or scope["path"].encode("utf-8")
-    return Request(
-        method=scope["method"],
-        raw_path=raw_path.partition(b"?")[0],
-        raw_query=scope["query_string"],
-        headers=decode_headers(scope["headers"]),
-        client_address=client[0] if client else None,
-        secure=scope["scheme"] == "https",
-        request_id=secrets.token_hex(16),
-        read_body=read_body,
-        params=params,
-        http_version=scope.get("http_version", "1.1"),
-    )
-
-
-async def _no_body(_: int) -> bytes:
-    return b""
 
 
 def _body_reader(body: Body, gone: asyncio.Future[None], timeout_seconds: float) -> BodyReader:

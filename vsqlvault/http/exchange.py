@@ -21,19 +21,27 @@ _SINGLE_HEADERS = frozenset(
 class Request:
     """What arrived. ``headers`` have lower-case names; ``read_body(limit)`` gives the whole body or raises.
 
-    ``client_address`` is the peer's, without a port; None on a Unix socket.
+    ``peer`` is the address at the other end, without a port; None on a Unix socket. ``client_address`` is whom the request
+    is put down to: the peer, or whom a listed proxy names. ``client_certificate`` is what the peer has proved to have in the
+    TLS handshake, in DER; ``certificate_fault`` says why it is good no longer.
     """
 
     method: str
     raw_path: bytes
     raw_query: bytes
     headers: list[tuple[str, str]]
-    client_address: str | None
+    peer: str | None
     secure: bool
     request_id: str
     read_body: BodyReader
     params: Mapping[str, str] = field(default_factory=dict)
     http_version: str = "1.1"
+    client_certificate: bytes | None = None
+    certificate_fault: str | None = None
+    client_address: str | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.client_address = self.peer
 
     def header(self, name: str) -> str | None:
         """Return the value of a header that may stand once."""

@@ -11,8 +11,10 @@ from urllib.parse import unquote
 
 from vsqlvault.config import Settings
 from vsqlvault.errors import (
+    BadForwarding,
     BadRequest,
     CredentialInUrl,
+    CredentialRefused,
     DuplicateHeader,
     InternalFault,
     InvalidPath,
@@ -23,6 +25,7 @@ from vsqlvault.errors import (
 from vsqlvault.http.authentication import authenticate, credential_id
 from vsqlvault.http.cursors import Cursors
 from vsqlvault.http.exchange import Reply, Request, is_loopback
+from vsqlvault.http.forwarding import NAMES, Forwarding
 from vsqlvault.http.metrics import Metrics
 from vsqlvault.http.operation import PARAMETERS, Exchange, Limits, Operation, check_params
 from vsqlvault.http.problems import problem
@@ -42,12 +45,6 @@ _DOTS = re.compile(rb"/\.\.?(?:/|$)")
 _CREDENTIAL_NAMES = frozenset({"access_token", "api-key", "api_key", "apikey", "authorization", "key", "token"})
 _SHOWN_BYTES = 64
 _LONG_NUMBER = re.compile(r"\d{9,}")
-_FORWARDING = frozenset(
-    {
-        "client-cert", "forwarded", "x-client-cert", "x-forwarded-client-cert", "x-forwarded-for", "x-forwarded-host",
-        "x-forwarded-proto", "x-real-ip",
-    }
-)  # fmt: skip
 
 
 class Gateway:
@@ -57,6 +54,7 @@ class Gateway:
         self._vault = vault
         self._cursors = cursors
         self._metrics = metrics
+        self._forwarding = Forwarding(settings.server.trusted_proxies)
         self._limits = Limits(settings.server.max_body_bytes, settings.server.max_value_bytes)
         self._plaintext_anywhere = settings.server.plaintext == "any"
         self._open = {"/health"}
@@ -94,9 +92,13 @@ class Gateway:
 
     async def _answer(self, request: Request, operation: Operation | None, refusal: VaultError | None) -> Reply:
         refusal = self._unfit(request) or refusal
+        try:
+            request.client_address = self._forwarding.client(request.peer, request.headers)
+        except BadForwarding as error:
+            refusal = error
         if isinstance(refusal, CredentialInUrl):
             refusal.credential_id = await self._leaked(request)
-        if not (request.secure or self._plaintext_anywhere or is_loopback(request.client_address)):
+        if not (request.secure or self._plaintext_anywhere or is_loopback(request.peer)):
             insecure = TlsRequired()
             await self._vault.refusals.record(insecure, request.request_id, request.client_address)
             raise insecure
@@ -130,6 +132,8 @@ class Gateway:
             credentials = [name for name, _ in request.headers if name in self._credential_headers]
             if len(credentials) != len(set(credentials)):
                 raise DuplicateHeader
+            if request.certificate_fault:
+                raise CredentialRefused(request.certificate_fault)
             principal = await authenticate(self._vault.authenticators, dict(request.headers), request.client_address)
         except VaultError as error:
             told = refusal if isinstance(refusal, CredentialInUrl) else error
@@ -137,7 +141,7 @@ class Gateway:
             if isinstance(refusal, BadRequest):
                 raise refusal from None
             raise
-        untrusted = any(name in _FORWARDING for name, _ in request.headers)
+        untrusted = not self._forwarding.trusts(request.peer) and any(name in NAMES for name, _ in request.headers)
         return Call(principal, request.request_id, request.client_address, untrusted_forwarding=untrusted)
 
     def _unfit(self, request: Request) -> VaultError | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter as Tally
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -15,10 +17,20 @@ from vsqlvault.service.vault import Vault
 BUCKETS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 
 
+@dataclass(slots=True)
+class Counts:
+    """What became of connections, for metrics. ``refused`` counts requests that never got to be one, by reason."""
+
+    open: int = 0
+    accepted: int = 0
+    turned_away: int = 0
+    refused: Tally[str] = field(default_factory=Tally)
+
+
 class Metrics:
     """What is measured of requests, and what is read off the vault when somebody asks."""
 
-    def __init__(self, vault: Vault) -> None:
+    def __init__(self, vault: Vault, counts: Counts) -> None:
         self._registry = CollectorRegistry()
         labels = ("method", "route", "status")
         self._requests = Counter(
@@ -32,17 +44,44 @@ class Metrics:
             registry=self._registry,
         )
         self._registry.register(QueueCollector(vault))
+        self._registry.register(ConnectionCollector(counts))
+        self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one request that was answered."""
-        self._requests.labels(method, route, str(status)).inc()
-        self._seconds.labels(method, route).observe(seconds)
+        children = self._children.get((method, route, status))
+        if children is None:
+            children = self._requests.labels(method, route, str(status)), self._seconds.labels(method, route)
+            self._children[method, route, status] = children
+        children[0].inc()
+        children[1].observe(seconds)
 
     def exposition(self, accept: str | None) -> Reply:
         """Return all metrics, as Prometheus text or, where ``Accept`` asks for it, OpenMetrics."""
         wanted = "application/openmetrics-text" if "application/openmetrics-text" in (accept or "") else ""
         encode, content_type = choose_encoder(wanted)  # never with what a caller wrote: it trips over odd parameters
         return Reply(200, encode(self._registry), content_type)
+
+
+class ConnectionCollector(Collector):
+    """Reads the server's counts."""
+
+    def __init__(self, counts: Counts) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterable[Metric]:
+        """Give the connections' metrics as they stand now."""
+        yield GaugeMetricFamily("vsqlvault_connections", "Connections that are open.", self._counts.open)
+        yield CounterMetricFamily("vsqlvault_connections_accepted", "Connections accepted.", self._counts.accepted)
+        yield CounterMetricFamily(
+            "vsqlvault_connections_turned_away", "Connections closed at once: too many.", self._counts.turned_away
+        )
+        refused = CounterMetricFamily(
+            "vsqlvault_http_refused", "Bytes and handshakes that became no request, by reason.", labels=["reason"]
+        )
+        for reason, count in self._counts.refused.items():
+            refused.add_metric([reason], count)
+        yield refused
 
 
 class QueueCollector(Collector):

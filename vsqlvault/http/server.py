@@ -1,25 +1,212 @@
-"""Serving the application with Hypercorn."""
+"""Serving: one listening socket, the connections on it, their limits, and an end that comes in time."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import re
+import secrets
 import signal
 import socket
-from collections.abc import Awaitable, Callable
+import ssl
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from dataclasses import dataclass
+from email.utils import formatdate
+from functools import partial
+from typing import Any, cast
 
-from hypercorn.asyncio import serve as hypercorn_serve
-from hypercorn.config import Config
-
-from vsqlvault.config import Settings
-from vsqlvault.errors import SettingsInvalid, VaultError
+from vsqlvault.config import ServerSettings, Settings
+from vsqlvault.errors import CredentialRefused, SettingsInvalid, ShuttingDown, VaultError
 from vsqlvault.http.app import already_open, build_app
+from vsqlvault.http.connection import Connection
+from vsqlvault.http.http2 import Http2
+from vsqlvault.http.metrics import Counts
+from vsqlvault.http.tls import Tls
 from vsqlvault.service.vault import Vault
 
 log = logging.getLogger(__name__)
-MAX_HEAD_BYTES = 16 * 1024
-NEVER = 10**9
+TICK_SECONDS = 1.0
+RESERVED_CONNECTIONS = 32
+"""Beyond the connections that may ask for anything, so many more may ask how the server is."""
+
+HANDSHAKE_SECONDS = 5.0
+FLUSH_SECONDS = 0.5
+_NO_DESCRIPTORS_SECONDS = 0.1
+_NOT_A_WORD = re.compile(r"[^a-z0-9]+")
+App = Callable[[Any, Any, Any], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a connection may take, in seconds; ``connections`` is a number."""
+
+    head_seconds: float = 5.0
+    keep_alive_seconds: float = 60.0
+    write_seconds: float = 10.0
+    linger_seconds: float = 2.0
+    connections: int = 512
+
+    @classmethod
+    def of(cls, settings: ServerSettings) -> Limits:
+        """Return the limits that the settings ask for."""
+        return cls(keep_alive_seconds=settings.keep_alive_timeout_seconds, connections=settings.max_connections)
+
+
+class Server:
+    """Accepts connections and watches over them. ``app`` is an ASGI application; it is called once per request."""
+
+    def __init__(
+        self,
+        app: App,
+        limits: Limits,
+        *,
+        counts: Counts | None = None,
+        tls: Tls | None = None,
+        tls_refused: Callable[[VaultError, str | None], Awaitable[None]] | None = None,
+    ) -> None:
+        self.app = app
+        self.limits = limits
+        self.loop = asyncio.get_running_loop()
+        self.connections: set[Connection] = set()
+        self.counts = counts or Counts()
+        self.tls = tls
+        self._tls_refused = tls_refused
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._requests: set[asyncio.Task[Any]] = set()
+        self._http2 = Http2(app, limits.keep_alive_seconds) if tls and tls.offers_http2 else None
+        self._shaking = 0
+        self.now = 0.0
+        self.date = b""
+        self._tick()
+
+    async def accept(self, listener: socket.socket) -> None:
+        """Take connections until cancelled."""
+        while True:
+            try:
+                accepted, _ = await self.loop.sock_accept(listener)
+            except OSError as error:
+                log.error("cannot accept a connection", extra={"error": error.strerror})  # noqa: TRY400
+                await asyncio.sleep(_NO_DESCRIPTORS_SECONDS)
+                continue
+            taken = len(self.connections) + self._shaking
+            if taken >= self.limits.connections + RESERVED_CONNECTIONS:
+                self.counts.turned_away += 1
+                accepted.close()
+                continue
+            self.counts.accepted += 1
+            connection = Connection(self, may_ask=taken < self.limits.connections)
+            if self.tls is None:
+                await self.loop.connect_accepted_socket(partial(_same, connection), accepted)
+            else:
+                self._keep(self._tasks, self._shake_hands(accepted, connection, self.tls))
+
+    def run(self, request: Coroutine[Any, Any, None]) -> None:
+        """Carry out a request; nothing cancels it."""
+        self._keep(self._requests, request)
+
+    def refused(self, error: VaultError) -> None:
+        """Count what never became a request."""
+        self.counts.refused[error.reason] += 1
+
+    async def finish(self, seconds: float) -> None:
+        """Let what is under way end, for so long; answer the rest that the server is ending."""
+        for connection in list(self.connections):
+            connection.stop()
+        if self._http2:
+            await self._http2.stop()
+        if self._requests:
+            await asyncio.wait(self._requests, timeout=seconds)
+        for connection in list(self.connections):
+            connection.give_up(ShuttingDown())
+        if self.connections:
+            await asyncio.sleep(FLUSH_SECONDS)
+        for connection in list(self.connections):
+            connection.abort()
+        for task in self._tasks:
+            task.cancel()
+        self._timer.cancel()
+
+    def _keep(self, tasks: set[asyncio.Task[Any]], work: Coroutine[Any, Any, None]) -> None:
+        task = self.loop.create_task(work)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    async def _shake_hands(self, accepted: socket.socket, connection: Connection, tls: Tls) -> None:
+        self._shaking += 1
+        transport: asyncio.Transport | None = None
+        address = _peer(accepted)
+        try:
+            waiting = _Waiting()
+            transport, _ = await self.loop.connect_accepted_socket(lambda: waiting, accepted)
+            secured = await self.loop.start_tls(
+                transport,
+                connection,
+                tls.context,
+                server_side=True,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS,
+                ssl_shutdown_timeout=self.limits.linger_seconds,
+            )
+        except (OSError, TimeoutError) as error:  # ssl.SSLError is an OSError
+            if transport is not None:
+                transport.abort()
+            await self._tell_refused(error, address)
+            return
+        finally:
+            self._shaking -= 1
+        if secured is None:
+            return
+        chosen = cast("ssl.SSLObject", secured.get_extra_info("ssl_object"))
+        if self._http2 and chosen.selected_alpn_protocol() == "h2":
+            certificate = chosen.getpeercert(binary_form=True)
+            await self._http2.serve(secured, connection.taken(), lambda: tls.describe(certificate))
+            return
+        connection.connection_made(secured)
+
+    async def _tell_refused(self, error: Exception, address: str | None) -> None:
+        reason = _reason(error)
+        self.counts.refused[f"tls.{reason}"] += 1
+        if self._tls_refused is not None and isinstance(error, ssl.SSLError):
+            with suppress(VaultError):  # nobody is there to be told
+                await self._tls_refused(CredentialRefused(f"tls.reject:{reason}"), address)
+
+    def _tick(self) -> None:
+        self.now = self.loop.time()
+        self.date = b"date: %b\r\n" % formatdate(usegmt=True).encode("ascii")
+        for connection in list(self.connections):
+            connection.check(self.now)
+        self.counts.open = len(self.connections)
+        self._timer = self.loop.call_later(TICK_SECONDS, self._tick)
+
+
+def _same(connection: Connection) -> Connection:
+    return connection
+
+
+class _Waiting(asyncio.Protocol):
+    """Holds a socket still until TLS takes it over."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        cast("asyncio.Transport", transport).pause_reading()
+
+
+def _peer(accepted: socket.socket) -> str | None:
+    try:
+        found = accepted.getpeername()
+    except OSError:
+        return None
+    return str(found[0]) if isinstance(found, tuple) else None
+
+
+def _reason(error: Exception) -> str:
+    """Return OpenSSL's reason for a handshake that failed, as one word."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        text = error.verify_message
+    elif isinstance(error, ssl.SSLError):
+        text = error.reason or "unknown"
+    else:
+        text = "timeout" if isinstance(error, TimeoutError) else "closed"
+    return _NOT_A_WORD.sub("-", text.lower()).strip("-")[:64]
 
 
 def listen(listen_addr: str) -> socket.socket:
@@ -51,53 +238,48 @@ def listen(listen_addr: str) -> socket.socket:
 
 
 async def serve(
-    settings: Settings, vault: Vault, listener: socket.socket, reload: Callable[[], Awaitable[None]]
+    settings: Settings, vault: Vault, listener: socket.socket, reload: Callable[[], Awaitable[Settings]]
 ) -> None:
-    """Serve the vault until SIGTERM or SIGINT, then finish what is in flight, but not for ever. SIGHUP reloads."""
+    """Serve the vault until SIGTERM or SIGINT, then finish what is in flight, but not for ever. SIGHUP reloads.
+
+    Raises:
+        SettingsInvalid: certificate, key or revocation list cannot be used.
+    """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     reloads: set[asyncio.Task[None]] = set()
+    tls = Tls(settings.server) if settings.server.tls else None
+    counts = Counts()
+    app = build_app(settings, lambda: already_open(vault), counts)
+
+    async def record(error: VaultError, address: str | None) -> None:
+        await vault.refusals.record(error, secrets.token_hex(16), address)
 
     def hang_up() -> None:
-        task = loop.create_task(_reload(reload))
+        task = loop.create_task(_reload(reload, tls))
         reloads.add(task)
         task.add_done_callback(reloads.discard)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     loop.add_signal_handler(signal.SIGHUP, hang_up)
-    app = build_app(settings, lambda: already_open(vault))
-    serving = asyncio.ensure_future(hypercorn_serve(app, _config(settings, listener), shutdown_trigger=stopping.wait))
-    stopped = asyncio.ensure_future(stopping.wait())
-    await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
-    if not serving.done():
-        log.info("stopping", extra={"within_seconds": settings.server.graceful_timeout_seconds})
-        await asyncio.wait({serving}, timeout=settings.server.graceful_timeout_seconds + 1)
-    if not serving.done():
-        serving.cancel()
-    with suppress(asyncio.CancelledError):
-        await serving
+    await app.startup()
+    server = Server(app, Limits.of(settings.server), counts=counts, tls=tls, tls_refused=record)
+    accepting = loop.create_task(server.accept(listener))
+    await stopping.wait()
+    log.info("stopping", extra={"within_seconds": settings.server.graceful_timeout_seconds})
+    accepting.cancel()
+    listener.close()
+    await server.finish(settings.server.graceful_timeout_seconds)
+    await app.shutdown()
 
 
-async def _reload(reload: Callable[[], Awaitable[None]]) -> None:
+async def _reload(reload: Callable[[], Awaitable[Settings]], tls: Tls | None) -> None:
     try:
-        await reload()
+        settings = await reload()
+        if tls and settings.server.tls:
+            tls.reload(settings.server)
         log.info("settings reloaded")
     except Exception as error:  # noqa: BLE001 - a bad file must not stop a good server
         told = str(error) if isinstance(error, VaultError) else type(error).__name__
         log.error("reload refused: the settings stay as they were", extra={"error": told})  # noqa: TRY400
-
-
-def _config(settings: Settings, listener: socket.socket) -> Config:
-    config = Config()
-    config.bind = [f"fd://{listener.detach()}"]  # Hypercorn closes it
-    config.accesslog = None
-    config.errorlog = None
-    config.include_server_header = False
-    config.h11_max_incomplete_size = MAX_HEAD_BYTES
-    config.keep_alive_timeout = settings.server.keep_alive_timeout_seconds
-    config.keep_alive_max_requests = NEVER
-    config.graceful_timeout = settings.server.graceful_timeout_seconds
-    config.backlog = 1024
-    return config

@@ -1,0 +1,440 @@
+"""One connection of HTTP/1.1: bytes in, requests to an ASGI application, bytes out.
+
+Nothing is cancelled because a client went away: a request that has begun is carried out to its end, and its answer is
+dropped. One request is under way at a time; what is pipelined behind it waits. All time limits hang on one clock of the
+server's, which ticks once a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, cast
+
+from vsqlvault.errors import BadFraming, HeadTooLarge, InternalFault, Overloaded, RequestTimeout, VaultError
+from vsqlvault.http.framing import MAX_HEAD_BYTES, ChunkedBody, Head, has_stray_line_end, parse_head
+from vsqlvault.http.problems import problem
+
+if TYPE_CHECKING:
+    from vsqlvault.http.server import Server
+
+log = logging.getLogger(__name__)
+MAX_AHEAD_BYTES = 64 * 1024
+"""What may lie in memory unread, of a body or of requests to come, before the socket is left alone."""
+
+_BODY_OF_NONE = frozenset({204, 304})
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode("ascii") for status in HTTPStatus}
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_LAST_CHUNK = b"0\r\n\r\n"
+_DISCONNECT = {"type": "http.disconnect"}
+Message = Any  # of ASGI: a mapping whose members depend on its type
+
+
+class Connection(asyncio.Protocol):
+    """The server's end of one connection."""
+
+    def __init__(self, server: Server, *, may_ask: bool = True) -> None:
+        """Begin; ``may_ask`` is False beyond the number of connections that the server bears."""
+        self._server = server
+        self._may_ask = may_ask
+        self._transport: asyncio.Transport | None = None
+        self._buffer = bytearray()
+        self._cycle: Cycle | None = None
+        self._is_lingering = False
+        self._is_paused = False
+        self._write_waiter: asyncio.Future[None] | None = None
+        self._unsent = 0
+        self._unsent_since = 0.0
+        self._client: tuple[str, int] | None = None
+        self._address: tuple[str, int] | None = None
+        self._is_secure = False
+        self._certificate: bytes | None = None
+        self.deadline = server.now + server.limits.head_seconds
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport: of the socket, or of TLS after its handshake."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._client = _address(transport.get_extra_info("peername"))
+        self._address = _address(transport.get_extra_info("sockname"))
+        tls = transport.get_extra_info("ssl_object")
+        if tls is not None:
+            self._is_secure = True
+            self._certificate = tls.getpeercert(binary_form=True)
+        self._server.connections.add(self)
+        if self._buffer:
+            self._read_head()
+
+    def taken(self) -> bytes:
+        """Return what was read before the connection was made, for whoever takes it over."""
+        return bytes(self._buffer)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """Forget the socket; a request under way goes on."""
+        self._server.connections.discard(self)
+        self._transport = None
+        self.resume_writing()
+        if self._cycle is not None:
+            self._cycle.disconnect()
+
+    def eof_received(self) -> bool:
+        """Take a client that will send no more: one that still waits for an answer gets it."""
+        if self._cycle is None or not self._cycle.has_whole_body:
+            if self._cycle is None:
+                return False
+            self._cycle.disconnect()
+        self._cycle.persists = False
+        return True
+
+    def data_received(self, data: bytes) -> None:
+        """Take what arrived, as far as it can be taken now."""
+        if self._is_lingering:
+            return
+        self._buffer += data
+        if self._transport is None:  # the handshake's last bytes may bring the first request along
+            return
+        if self._cycle is None:
+            self._read_head()
+        elif not self._cycle.has_whole_body:
+            self._feed(self._cycle)
+        if self._cycle is not None and (len(self._buffer) > MAX_AHEAD_BYTES or self._cycle.unread > MAX_AHEAD_BYTES):
+            self._pause()
+
+    def pause_writing(self) -> None:
+        """Let whoever sends wait: the client reads slower than it is sent to."""
+        self._write_waiter = self._server.loop.create_future()
+        self._unsent_since = self._server.now
+        self._unsent = self._transport.get_write_buffer_size() if self._transport else 0
+
+    def resume_writing(self) -> None:
+        """Let whoever sends go on."""
+        waiter, self._write_waiter = self._write_waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def check(self, now: float) -> None:
+        """End what has lasted too long."""
+        if self._write_waiter is not None:
+            self._check_reader(now)
+        elif self._cycle is None and now >= self.deadline:
+            if self._buffer and not self._is_lingering:
+                self._refuse(RequestTimeout())
+            else:
+                self.abort()
+
+    def _check_reader(self, now: float) -> None:
+        unsent = self._transport.get_write_buffer_size() if self._transport else 0
+        if unsent < self._unsent:
+            self._unsent, self._unsent_since = unsent, now
+        elif now - self._unsent_since >= self._server.limits.write_seconds:
+            self.abort()
+
+    def stop(self) -> None:
+        """Take no further request; with none under way, close."""
+        if self._cycle is None:
+            if self._transport is not None and not self._is_lingering:
+                self._transport.close()
+        else:
+            self._cycle.persists = False
+
+    def give_up(self, error: VaultError) -> None:
+        """Answer the request under way with ``error``, where it has no answer yet, and end the connection."""
+        cycle = self._cycle
+        if cycle is not None and not cycle.has_begun_answer:
+            cycle.has_begun_answer = cycle.is_complete = True
+            self._answer_problem(error)
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _read_head(self) -> None:
+        buffer = self._buffer
+        if buffer.startswith(b"\r\n"):  # RFC 9112, section 2.2: some clients end a body with an empty line
+            del buffer[:2]
+        end = buffer.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES)
+        if end < 0:
+            self._await_head()
+            return
+        block = bytes(buffer[: end + 4])
+        del buffer[: end + 4]
+        try:
+            head = parse_head(block)
+        except VaultError as error:
+            self._refuse(error)
+            return
+        if not self._may_ask and head.target != b"/health":
+            self._refuse(Overloaded())
+            return
+        self._begin(head)
+
+    def _await_head(self) -> None:
+        buffer = self._buffer
+        if len(buffer) >= MAX_HEAD_BYTES:
+            self._refuse(HeadTooLarge(f"at most {MAX_HEAD_BYTES} bytes"))
+        elif has_stray_line_end(buffer):
+            self._refuse(BadFraming())
+        elif buffer and len(buffer) < MAX_HEAD_BYTES:
+            self.deadline = min(self.deadline, self._server.now + self._server.limits.head_seconds)
+
+    def _begin(self, head: Head) -> None:
+        cycle = Cycle(self, head)
+        self._cycle = cycle
+        if not cycle.has_whole_body and self._buffer:
+            self._feed(cycle)
+            if self._cycle is not cycle:
+                return
+        self._server.run(self._carry_out(cycle, self._scope(head)))
+
+    def _scope(self, head: Head) -> Message:
+        path, _, query = head.target.partition(b"?")
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "http_version": "1.1" if head.minor_version else "1.0",
+            "method": head.method,
+            "scheme": "https" if self._is_secure else "http",
+            "path": path.decode("latin-1"),
+            "raw_path": path,
+            "query_string": query,
+            "root_path": "",
+            "headers": head.headers,
+            "client": self._client,
+            "server": self._address,
+            "extensions": {
+                "vsqlvault": {},
+                "tls": self._server.tls.describe(self._certificate) if self._server.tls else None,
+            },
+        }
+
+    async def _carry_out(self, cycle: Cycle, scope: Message) -> None:
+        try:
+            await self._server.app(scope, cycle.receive, cycle.send)
+        except Exception as error:
+            log.exception("request failed", extra={"error": type(error).__name__})
+        if not cycle.is_complete:
+            self._break_off(cycle)
+
+    def _break_off(self, cycle: Cycle) -> None:
+        if cycle.has_begun_answer:
+            self.abort()
+        else:
+            self.give_up(InternalFault())
+
+    def _feed(self, cycle: Cycle) -> None:
+        try:
+            cycle.feed(self._buffer)
+        except VaultError as error:
+            cycle.disconnect()
+            self._refuse(error)
+
+    def _refuse(self, error: VaultError) -> None:
+        """Answer bytes that are no request of anybody, and end the connection."""
+        self._server.refused(error)
+        if self._cycle is not None:
+            if self._cycle.has_begun_answer:
+                self.abort()
+                return
+            self._cycle.has_begun_answer = self._cycle.is_complete = True
+            self._cycle = None
+        self._answer_problem(error)
+        self._linger()
+
+    def _answer_problem(self, error: VaultError) -> None:
+        request_id = secrets.token_hex(16)
+        reply = problem(error, request_id)
+        body = reply.body if isinstance(reply.body, bytes) else b""
+        headers = [
+            (b"content-type", (reply.content_type or "").encode("ascii")),
+            *((name.lower().encode("ascii"), value.encode("latin-1")) for name, value in reply.headers),
+            (b"x-request-id", request_id.encode("ascii")),
+            (b"cache-control", b"no-store"),
+            (b"x-content-type-options", b"nosniff"),
+            (b"content-length", b"%d" % len(body)),
+        ]
+        self.write(self.head_of(reply.status, headers, persists=False) + body)
+
+    def head_of(self, status: int, headers: list[tuple[bytes, bytes]], *, persists: bool) -> bytes:
+        """Return the bytes of an answer's head."""
+        parts = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d -\r\n" % status]
+        for name, value in headers:
+            parts += (name, b": ", value, b"\r\n")
+        parts += (self._server.date, b"\r\n" if persists else b"connection: close\r\n\r\n")
+        return b"".join(parts)
+
+    def write(self, data: bytes) -> None:
+        """Send, if somebody is there."""
+        if self._transport is not None:
+            self._transport.write(data)
+
+    async def drained(self) -> None:
+        """Return once the client has read enough of what it was sent, or is gone."""
+        if self._write_waiter is not None:
+            await self._write_waiter
+
+    def finished(self, cycle: Cycle) -> None:
+        """Go on with the next request after an answer, or end."""
+        if self._cycle is not cycle:
+            return
+        self._cycle = None
+        if not cycle.persists:
+            self._linger()
+            return
+        self.deadline = self._server.now + self._server.limits.keep_alive_seconds
+        self.resume()
+        if self._buffer:
+            self._read_head()
+
+    def _linger(self) -> None:
+        """Close, but let the client read the answer first: closing on bytes not yet read would destroy it on its way."""
+        self._is_lingering = True
+        self._buffer.clear()
+        self.deadline = self._server.now + self._server.limits.linger_seconds
+        if self._transport is None:
+            return
+        try:
+            if self._transport.can_write_eof():
+                self._transport.write_eof()
+                self.resume()
+            else:
+                self._transport.close()
+        except OSError:  # the client has hung up already
+            self._transport.abort()
+
+    def _pause(self) -> None:
+        if not self._is_paused and self._transport is not None:
+            self._is_paused = True
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read on, after what lay in memory was taken."""
+        if self._is_paused and self._transport is not None:
+            self._is_paused = False
+            self._transport.resume_reading()
+
+
+class Cycle:
+    """One request and its answer, as the two functions that ASGI asks for."""
+
+    def __init__(self, connection: Connection, head: Head) -> None:
+        self._connection = connection
+        self._is_head = head.method == "HEAD"
+        self._is_http_1_0 = head.minor_version == 0
+        self._awaits_continue = head.awaits_continue and head.length != 0
+        self._chunks = ChunkedBody() if head.length is None else None
+        self._left = head.length or 0
+        self._pending = bytearray()
+        self._is_told_of_end = False
+        self._is_disconnected = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._start: Message = None
+        self._is_chunked = False
+        self.persists = head.persists
+        self.has_whole_body = head.length == 0
+        self.has_begun_answer = False
+        self.is_complete = False
+
+    @property
+    def unread(self) -> int:
+        """How many bytes of the body have come and were not asked for yet."""
+        return len(self._pending)
+
+    def feed(self, buffer: bytearray) -> None:
+        """Take the body's next part from the front of ``buffer``.
+
+        Raises:
+            BadFraming: it is no chunk.
+        """
+        if self._chunks is not None:
+            self._pending += self._chunks.take(buffer)
+            self.has_whole_body = self._chunks.is_complete
+        else:
+            part = buffer[: self._left]
+            del buffer[: self._left]
+            self._left -= len(part)
+            self._pending += part
+            self.has_whole_body = self._left == 0
+        self._wake()
+
+    def disconnect(self) -> None:
+        """Say that nothing more will come."""
+        self._is_disconnected = True
+        self._wake()
+
+    async def receive(self) -> Message:
+        """Return the next ASGI message: a part of the body, or the news that nobody listens any more."""
+        while True:
+            if self._pending or (self.has_whole_body and not self._is_told_of_end):
+                body = bytes(self._pending)
+                self._pending.clear()
+                self._is_told_of_end = self.has_whole_body
+                if not self.has_whole_body:
+                    self._connection.resume()
+                return {"type": "http.request", "body": body, "more_body": not self.has_whole_body}
+            if self._is_disconnected or self.is_complete:
+                return _DISCONNECT
+            if self._awaits_continue and not self.has_whole_body:
+                self._awaits_continue = False
+                self._connection.write(_CONTINUE)
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+
+    async def send(self, message: Message) -> None:
+        """Send an answer's head, or a part of its body; to a client that is gone, nothing."""
+        if self.is_complete:
+            return
+        if message["type"] == "http.response.start":
+            self._start = message
+            return
+        body, more = message.get("body", b""), message.get("more_body", False)
+        if not self.has_begun_answer:
+            body = self._head(len(body), is_whole=not more) + (b"" if self._is_head else self._framed(body))
+        else:
+            body = self._framed(body)
+        if not more and self._is_chunked:
+            body += _LAST_CHUNK
+        self._connection.write(body)
+        if more:
+            await self._connection.drained()
+            return
+        self.is_complete = True
+        self._wake()
+        self._connection.finished(self)
+
+    def _head(self, size: int, *, is_whole: bool) -> bytes:
+        self.has_begun_answer = True
+        status, headers = self._start["status"], list(self._start["headers"])
+        if not self.has_whole_body:
+            self.persists = False
+        if not self._is_head and status not in _BODY_OF_NONE and all(name != b"content-length" for name, _ in headers):
+            if is_whole:
+                headers.append((b"content-length", b"%d" % size))
+            elif self._is_http_1_0:
+                self.persists = False
+            else:
+                self._is_chunked = True
+                headers.append((b"transfer-encoding", b"chunked"))
+        return self._connection.head_of(status, headers, persists=self._keeps(headers))
+
+    def _keeps(self, headers: list[tuple[bytes, bytes]]) -> bool:
+        if self.persists and self._is_http_1_0:
+            headers.append((b"connection", b"keep-alive"))
+        return self.persists
+
+    def _framed(self, body: bytes) -> bytes:
+        if self._is_head:
+            return b""
+        return b"%x\r\n%b\r\n" % (len(body), body) if self._is_chunked and body else body
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+
+def _address(found: Any) -> tuple[str, int] | None:
+    return (found[0], found[1]) if isinstance(found, tuple) else None
