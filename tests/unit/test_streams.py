@@ -6,13 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
-from hypercorn.asyncio import serve as hypercorn_serve
 
 from vsqlvault.config import Settings
 from vsqlvault.errors import StorageUnavailable
 from vsqlvault.http.app import already_open, build_app
 from vsqlvault.http.operations import logs as log_operations
-from vsqlvault.http.server import _config, listen
+from vsqlvault.http.server import Limits, Server, listen
 from vsqlvault.service import logs
 
 KEY = "a-key-for-this-test-alone"
@@ -44,18 +43,19 @@ def exported(open_scene, clock, monkeypatch) -> Callable[..., Awaitable[bytes]]:
         listener = listen("127.0.0.1:0")
         port = listener.getsockname()[1]
         app = build_app(Settings(), lambda: already_open(scene.vault))
-        stop = asyncio.Event()
-        serving = asyncio.create_task(
-            hypercorn_serve(app, _config(Settings(), listener), shutdown_trigger=stop.wait)  # type: ignore[arg-type]
-        )
+        await app.startup()
+        server = Server(app, Limits())
+        accepting = asyncio.create_task(server.accept(listener))
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         head = f"GET {target} HTTP/{version}\r\nHost: localhost\r\nX-Vault-Key: {KEY}\r\nAccept: {accept}\r\n"
         writer.write(f"{head}Connection: close\r\n\r\n".encode())
         answer = await reader.read(-1)
         writer.close()
         await writer.wait_closed()
-        stop.set()
-        await serving
+        accepting.cancel()
+        listener.close()
+        await server.finish(1)
+        await app.shutdown()
         return answer
 
     return export

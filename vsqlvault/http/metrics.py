@@ -30,7 +30,7 @@ class Counts:
 class Metrics:
     """What is measured of requests, and what is read off the vault when somebody asks."""
 
-    def __init__(self, vault: Vault, counts: Counts) -> None:
+    def __init__(self, vault: Vault, counts: Counts | None = None) -> None:
         self._registry = CollectorRegistry()
         labels = ("method", "route", "status")
         self._requests = Counter(
@@ -44,7 +44,7 @@ class Metrics:
             registry=self._registry,
         )
         self._registry.register(QueueCollector(vault))
-        self._registry.register(ConnectionCollector(counts))
+        self._registry.register(ConnectionCollector(counts or Counts()))
         self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
