@@ -151,6 +151,8 @@ class ChunkedBody:
         if end < 0:
             if len(buffer) >= MAX_CHUNK_LINE_BYTES:
                 raise BadFraming("a line of a chunk is short")
+            if b"\r" in buffer[:-1]:
+                raise BadFraming("a line of a chunk ends with CR LF")
             return False
         match = _CHUNK.fullmatch(buffer, 0, end + 1)
         if match is None:

@@ -23,6 +23,7 @@ class Connections:
 
     A connection on which a statement was late, was cancelled or was cut off is thrown away: nobody knows what it would
     answer next. Where the server has no connection to spare, those that are there are shared.
+    Who comes first is served first: whoever gives a connection back and wants one again queues behind those who wait.
     """
 
     def __init__(self, connect: Callable[[], Awaitable[Connection]], limit: int) -> None:
@@ -32,6 +33,7 @@ class Connections:
         self._used: set[Connection] = set()
         self._making = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._called = 0
         self._is_closed = False
         self._all_back: asyncio.Future[None] | None = None
 
@@ -62,6 +64,7 @@ class Connections:
         for waiter in self._waiting:
             if not waiter.done():
                 waiter.set_result(None)
+                self._called += 1
         if self.in_use:
             self._all_back = asyncio.get_running_loop().create_future()
             await self._all_back
@@ -77,6 +80,8 @@ class Connections:
     async def _take(self) -> Connection:
         try:
             async with asyncio.timeout(WAIT_SECONDS):
+                if self._waiting or self._called >= self._limit - self.in_use > 0:
+                    await self._wait()
                 while not self._is_closed:
                     while self._idle:
                         connection = self._idle.pop()
@@ -113,8 +118,10 @@ class Connections:
             await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled():
+                self._called -= 1
                 self._wake()
             raise
+        self._called -= 1
 
     def _wake(self) -> None:
         if self._all_back and not self._all_back.done() and not self.in_use:
@@ -123,6 +130,7 @@ class Connections:
             waiter = self._waiting.popleft()
             if not waiter.done():
                 waiter.set_result(None)
+                self._called += 1
                 return
 
     def _give_back(self, connection: Connection, is_sound: bool) -> None:

@@ -1,0 +1,70 @@
+"""Connections are lent in the order in which they were asked for."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from vsqlvault_plugins.storage.postgres.connections import Connections
+
+
+class Line:
+    """As much of a connection as lending needs."""
+
+    def is_closed(self) -> bool:
+        return False
+
+    def is_in_transaction(self) -> bool:
+        return False
+
+    def terminate(self) -> None: ...
+
+    async def close(self, timeout: float) -> None: ...  # noqa: ASYNC109
+
+
+async def connect() -> Any:
+    await asyncio.sleep(0)
+    return Line()
+
+
+@pytest.mark.parametrize(("limit", "callers"), [(1, 2), (1, 5), (2, 3), (3, 9)])
+async def test_whoever_gives_back_and_asks_again_queues_behind_those_who_wait(limit: int, callers: int) -> None:
+    connections = Connections(connect, limit)
+    order: list[int] = []
+
+    async def borrow(who: int) -> None:
+        for _ in range(20):
+            async with connections.borrow(1):
+                order.append(who)
+                await asyncio.sleep(0)
+
+    await asyncio.gather(*(borrow(who) for who in range(callers)))
+    first_rounds = order[: callers * 10]
+    counts = [first_rounds.count(who) for who in range(callers)]
+    assert max(counts) - min(counts) <= 2, order
+
+
+async def test_a_newcomer_takes_what_nobody_was_called_for() -> None:
+    connections = Connections(connect, 2)
+    async with connections.borrow(1), connections.borrow(1):
+        waiting = asyncio.create_task(hold(connections))
+        await asyncio.sleep(0.01)
+    await asyncio.wait_for(hold(connections), 0.5)
+    await asyncio.wait_for(waiting, 0.5)
+
+
+async def test_one_who_is_called_and_gives_up_passes_the_call_on() -> None:
+    connections = Connections(connect, 1)
+    async with connections.borrow(1):
+        leaving, staying = (asyncio.create_task(hold(connections)) for _ in range(2))
+        await asyncio.sleep(0.01)
+    leaving.cancel()  # it was called a moment ago
+    await asyncio.wait_for(staying, 0.5)
+    await asyncio.wait_for(hold(connections), 0.5)
+
+
+async def hold(connections: Connections) -> None:
+    async with connections.borrow(1):
+        await asyncio.sleep(0)
