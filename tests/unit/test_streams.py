@@ -45,15 +45,14 @@ def exported(open_scene, clock, monkeypatch) -> Callable[..., Awaitable[bytes]]:
         app = build_app(Settings(), lambda: already_open(scene.vault))
         await app.startup()
         server = Server(app, Limits())
-        accepting = asyncio.create_task(server.accept(listener))
+        server.accept_from(listener)
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         head = f"GET {target} HTTP/{version}\r\nHost: localhost\r\nX-Vault-Key: {KEY}\r\nAccept: {accept}\r\n"
         writer.write(f"{head}Connection: close\r\n\r\n".encode())
         answer = await reader.read(-1)
         writer.close()
         await writer.wait_closed()
-        accepting.cancel()
-        listener.close()
+        server.stop_accepting()
         await server.finish(1)
         await app.shutdown()
         return answer

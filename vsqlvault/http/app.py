@@ -27,7 +27,7 @@ from vsqlvault.http.cursors import Cursors
 from vsqlvault.http.docs_page import CONTENT_SECURITY_POLICY, docs_page
 from vsqlvault.http.exchange import BodyReader, Reply, Request
 from vsqlvault.http.gateway import Gateway
-from vsqlvault.http.lane import Lane, request_of
+from vsqlvault.http.lane import Lane, raw_path_of, request_of
 from vsqlvault.http.metrics import Counts, Metrics
 from vsqlvault.http.openapi import build_openapi
 from vsqlvault.http.operation import Exchange, Operation, also_head
@@ -91,7 +91,7 @@ class PathGuard:
             await send({"type": "websocket.close", "code": 1008})
             return
         if scope["type"] == "http":
-            raw_path = scope.get("raw_path") or scope["path"].encode("utf-8")
+            raw_path = raw_path_of(scope)
             if scope["method"] not in METHODS:
                 scope = {**scope, "method": "TRACE"}  # no route has it either, and Quart knows it
             if b"%" in raw_path or b"//" in raw_path or not raw_path.startswith(b"/") or not raw_path.isascii():

@@ -38,7 +38,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, server: Server, *, may_ask: bool = True) -> None:
         """Begin; ``may_ask`` is False beyond the number of connections that the server bears."""
         self._server = server
-        self._may_ask = may_ask
+        self.may_ask = may_ask
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray()
         self._cycle: Cycle | None = None
@@ -167,7 +167,7 @@ class Connection(asyncio.Protocol):
         except VaultError as error:
             self._refuse(error)
             return
-        if not self._may_ask and head.target != b"/health":
+        if not self.may_ask and head.target != b"/health":
             self._refuse(Overloaded())
             return
         self._begin(head)

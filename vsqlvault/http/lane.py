@@ -66,7 +66,9 @@ class Lane:
 
 def raw_path_of(scope: Any) -> bytes:
     """Return the path as it was sent, without the query string that some servers leave on it."""
-    raw_path: bytes = scope.get("raw_path") or scope["path"].encode("utf-8")
+    raw_path: bytes | None = scope.get("raw_path")
+    if raw_path is None:
+        raw_path = scope["path"].encode("utf-8")
     return raw_path.partition(b"?")[0]
 
 

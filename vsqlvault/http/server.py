@@ -30,6 +30,9 @@ TICK_SECONDS = 1.0
 RESERVED_CONNECTIONS = 32
 """Beyond the connections that may ask for anything, so many more may ask how the server is."""
 
+ACCEPTED_AT_ONCE = 64
+"""So many connections are taken before those that are open get their turn."""
+
 HANDSHAKE_SECONDS = 5.0
 FLUSH_SECONDS = 0.5
 _NO_DESCRIPTORS_SECONDS = 0.1
@@ -75,31 +78,63 @@ class Server:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._requests: set[asyncio.Task[Any]] = set()
         self._http2 = Http2(app, limits.keep_alive_seconds) if tls and tls.offers_http2 else None
-        self._shaking = 0
+        self._arriving = 0
+        self._listener: socket.socket | None = None
         self.now = 0.0
         self.date = b""
         self._tick()
 
-    async def accept(self, listener: socket.socket) -> None:
-        """Take connections until cancelled."""
-        while True:
+    def accept_from(self, listener: socket.socket) -> None:
+        """Take connections from a listening socket, until ``stop_accepting``."""
+        self._listener = listener
+        self.loop.add_reader(listener, self._accept)
+
+    def stop_accepting(self) -> None:
+        """Close the listening socket; who waits there is told so by the system."""
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            self.loop.remove_reader(listener)
+            listener.close()
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPTED_AT_ONCE):
+            if self._listener is None:
+                return
             try:
-                accepted, _ = await self.loop.sock_accept(listener)
+                accepted, _ = self._listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
             except OSError as error:
                 log.error("cannot accept a connection", extra={"error": error.strerror})  # noqa: TRY400
-                await asyncio.sleep(_NO_DESCRIPTORS_SECONDS)
-                continue
-            taken = len(self.connections) + self._shaking
-            if taken >= self.limits.connections + RESERVED_CONNECTIONS:
-                self.counts.turned_away += 1
-                accepted.close()
-                continue
-            self.counts.accepted += 1
-            connection = Connection(self, may_ask=taken < self.limits.connections)
+                self.loop.remove_reader(self._listener)
+                self.loop.call_later(_NO_DESCRIPTORS_SECONDS, self._accept_again)
+                return
+            accepted.setblocking(False)
+            self._welcome(accepted)
+
+    def _accept_again(self) -> None:
+        if self._listener is not None:
+            self.loop.add_reader(self._listener, self._accept)
+
+    def _welcome(self, accepted: socket.socket) -> None:
+        taken = len(self.connections) + self._arriving
+        if taken >= self.limits.connections + RESERVED_CONNECTIONS:
+            self.counts.turned_away += 1
+            accepted.close()
+            return
+        self.counts.accepted += 1
+        self._arriving += 1
+        connection = Connection(self, may_ask=taken < self.limits.connections)
+        self._keep(self._tasks, self._receive(accepted, connection))
+
+    async def _receive(self, accepted: socket.socket, connection: Connection) -> None:
+        try:
             if self.tls is None:
                 await self.loop.connect_accepted_socket(partial(_same, connection), accepted)
             else:
-                self._keep(self._tasks, self._shake_hands(accepted, connection, self.tls))
+                await self._shake_hands(accepted, connection, self.tls)
+        finally:
+            self._arriving -= 1
 
     def run(self, request: Coroutine[Any, Any, None]) -> None:
         """Carry out a request; nothing cancels it."""
@@ -133,7 +168,6 @@ class Server:
         task.add_done_callback(tasks.discard)
 
     async def _shake_hands(self, accepted: socket.socket, connection: Connection, tls: Tls) -> None:
-        self._shaking += 1
         transport: asyncio.Transport | None = None
         address = _peer(accepted)
         try:
@@ -152,12 +186,13 @@ class Server:
                 transport.abort()
             await self._tell_refused(error, address)
             return
-        finally:
-            self._shaking -= 1
         if secured is None:
             return
         chosen = cast("ssl.SSLObject", secured.get_extra_info("ssl_object"))
         if self._http2 and chosen.selected_alpn_protocol() == "h2":
+            if not connection.may_ask:
+                secured.abort()
+                return
             certificate = chosen.getpeercert(binary_form=True)
             await self._http2.serve(secured, connection.taken(), lambda: tls.describe(certificate))
             return
@@ -175,7 +210,7 @@ class Server:
         self.date = b"date: %b\r\n" % formatdate(usegmt=True).encode("ascii")
         for connection in list(self.connections):
             connection.check(self.now)
-        self.counts.open = len(self.connections)
+        self.counts.open = len(self.connections) + self._arriving
         self._timer = self.loop.call_later(TICK_SECONDS, self._tick)
 
 
@@ -265,11 +300,10 @@ async def serve(
     loop.add_signal_handler(signal.SIGHUP, hang_up)
     await app.startup()
     server = Server(app, Limits.of(settings.server), counts=counts, tls=tls, tls_refused=record)
-    accepting = loop.create_task(server.accept(listener))
+    server.accept_from(listener)
     await stopping.wait()
     log.info("stopping", extra={"within_seconds": settings.server.graceful_timeout_seconds})
-    accepting.cancel()
-    listener.close()
+    server.stop_accepting()
     await server.finish(settings.server.graceful_timeout_seconds)
     await app.shutdown()
 

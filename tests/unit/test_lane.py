@@ -1,0 +1,264 @@
+"""The lane and Quart's way lead to the same operations: whatever is asked, the answers are the same bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import random
+import re
+import secrets
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vsqlvault import runtime
+from vsqlvault.config import load_settings
+from vsqlvault.http.app import already_open, build_app
+from vsqlvault.testing import T0, FaultyStorage
+from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage
+
+REQUESTS, SEEDS = 500, 4
+KEYS = {"payments": "vsk_payments", "shop": "vsk_shop", "auditor": "vsk_auditor"}
+MAX_BODY_BYTES = 2048
+_RANDOM = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+def environment() -> dict[str, str]:
+    def key(app: str, purposes: str, roles: str = "[]") -> str:
+        digest = hashlib.sha256(KEYS[app].encode()).hexdigest()
+        return f"{{app = '{app}', key_sha256 = '{digest}', purposes = {purposes}, roles = {roles}}}"
+
+    keys = [key("payments", "['card']"), key("shop", "['card', 'none']"), key("auditor", "[]", "['auditor']")]
+    return {
+        "auth__api_keys": f"[{', '.join(keys)}]",
+        "server__max_body_bytes": str(MAX_BODY_BYTES),
+        "server__max_value_bytes": "1024",
+    }
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request; ``ETAG`` in a header stands for the tag that was last answered for its target."""
+
+    method: str
+    target: bytes
+    headers: list[tuple[bytes, bytes]]
+    pieces: tuple[bytes, ...] = ()
+    is_broken_off: bool = False
+    later_by: float = 0.0
+
+
+class Generator:
+    """Makes requests: most are valid or nearly so."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+
+    def request(self) -> Asked:
+        pick = self.random.choice
+        if self.random.random() < 0.05:
+            return self.conditional()
+        method = pick(["GET"] * 5 + ["PUT"] * 6 + ["HEAD"] * 2 + ["DELETE"] * 2 + ["POST", "OPTIONS", "PATCH", "BREW"])
+        body = self.body() if method == "PUT" or self.random.random() < 0.05 else b""
+        headers = [(b"host", b"localhost"), *self.credential(), *self.odd_headers()]
+        if body:
+            headers += pick([[(b"content-type", b"application/json")]] * 12 + [*self.ODD_TYPES])
+            headers.append(pick([(b"content-length", b"%d" % len(body))] * 3 + [(b"transfer-encoding", b"chunked")]))
+        cut = self.random.randrange(len(body) + 1)
+        return Asked(
+            method,
+            self.target(),
+            headers,
+            pick([(body,), (body[:cut], body[cut:]), (body[:cut], b"", body[cut:])]) if body else (),
+            is_broken_off=bool(body) and self.random.random() < 0.03,
+            later_by=pick([0, 0, 0, 0.001, 1, 600]),
+        )
+
+    def conditional(self) -> Asked:
+        """Return a request that is sound but for what it rests on, perhaps."""
+        field = self.random.choice([(b"if-match", b'"none-such"'), (b"if-match", b"ETAG"), (b"if-none-match", b"*")])
+        body = b'{"encrypted_value": "vault:v1:c"}'
+        key = (b"x-vault-key", KEYS["payments"].encode())
+        fields = [
+            (b"host", b"localhost"),
+            key,
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+        ]
+        return Asked("PUT", b"/vault/card/a", [*fields, field], (body,))
+
+    ODD_TYPES = (
+        [],
+        [(b"content-type", b"text/plain")],
+        [(b"content-type", b"application/json; charset=utf-8")],
+        [(b"content-type", b"application/json;charset=latin-1")],
+        [(b"content-type", b"application/json"), (b"content-type", b"application/json")],
+        [(b"content-type", b"application/json"), (b"content-encoding", b"gzip")],
+        [(b"content-type", b"\xff")],
+    )
+
+    def target(self) -> bytes:
+        pick = self.random.choice
+        if self.random.random() < 0.06:
+            return pick(
+                [b"/vault/card/", b"/vault/card", b"/vault/CARD/a", b"/vault/card/a/b", b"/vault/card/a%62", b"/vault/card/..",
+                 b"/vault/card/-a", b"/vault/card/" + b"a" * 257, b"/vault/card/" + b"a" * 9000, b"/vault//card/a", b"*", b"",
+                 b"/vault/-card/a", b"/vault/card/\xc3\xa9", b"/vault/card/a;b", b"/vault/" + b"c" * 65 + b"/a",
+                 b"/Vault/card/a"]
+            )  # fmt: skip
+        purpose = pick([b"card"] * 12 + [b"none", b"unknown"])
+        query = pick(
+            [b""] * 20 + [b"?", b"?a=b", b"?x-vault-key=vsk_payments", b"?api_key=a", b"?%ff", b"?purpose=card"]
+        )
+        return b"/vault/%b/%b%b" % (purpose, pick([b"a", b"b", b"c", b"tok_1", b"A.b:c@d~e-f", b"null"]), query)
+
+    def credential(self) -> list[tuple[bytes, bytes]]:
+        known = [
+            [(b"x-vault-key", KEYS[app].encode())] for app in ("payments", "payments", "payments", "shop", "auditor")
+        ]
+        odd = [
+            [],
+            [(b"x-vault-key", b"wrong")],
+            [(b"x-vault-key", b"")],
+            [(b"x-vault-key", b"\xff\xfe")],
+            [(b"x-vault-key", KEYS["payments"].encode())] * 2,
+            [(b"authorization", b"Bearer x")],
+            [(b"authorization", b"Basic x"), (b"x-vault-key", KEYS["payments"].encode())],
+        ]
+        return self.random.choice(known * 5 + odd)
+
+    def odd_headers(self) -> list[tuple[bytes, bytes]]:
+        odd = [
+            (b"if-match", b"ETAG"), (b"if-match", b"ETAG"), (b"if-match", b"*"), (b"if-match", b'"none-such"'),
+            (b"if-match", b"?"), (b"if-match", b'W/"1"'), (b"if-none-match", b"*"), (b"if-none-match", b"ETAG"),
+            (b"if-none-match", b'"a"'),
+            (b"x-forwarded-for", b"10.0.0.1"), (b"forwarded", b"for=1.2.3.4"), (b"accept", b"text/csv"), (b"accept", b"*/*"),
+            (b"x-request-id", b"mine"), (b"cookie", b"a=b"), (b"x-http-method-override", b"DELETE"), (b"range", b"bytes=0-1"),
+            (b"expect", b"100-continue"), (b"x-a", b"\xff"), (b"origin", b"https://a.example"),
+        ]  # fmt: skip
+        return self.random.sample(odd, self.random.choice([0, 0, 0, 1, 1, 2, 4]))
+
+    def body(self) -> bytes:
+        pick = self.random.choice
+        fields: dict[str, Any] = {
+            "encrypted_value": pick(["vault:v1:a", "vault:v1:b", "", "a" * 1025, "a" * 3000, 5, None])
+        }
+        if self.random.random() < 0.5:
+            fields["encrypted_value"] = f"vault:v1:{self.random.randrange(10)}"
+        more = [
+            ("metadata", {"last4": "4242"}), ("metadata", {}), ("metadata", []), ("metadata", {"a": {"b": [1, 2.5, None]}}),
+            ("metadata", {"a": "\x00"}), ("access_policy", "owner-only"), ("access_policy", "none-such"), ("access_policy", 7),
+            ("expires_at", "2031-01-01T00:00:00Z"), ("expires_at", "1999-01-01T00:00:00Z"), ("expires_at", "soon"),
+            ("expires_at", None), ("encoding", "base64"), ("encoding", "rot13"), ("algorithm_hint", "AES-256-GCM"),
+            ("key_ref", "k" * 300), ("key_ref", "k1"), ("owner_app", "shop"), ("unknown", 1), ("metadata", {"\ud800": 1}),
+        ]  # fmt: skip
+        fields.update(self.random.sample(more, pick([0, 0, 1, 1, 2, 3])))
+        text = json.dumps(fields)
+        return pick(
+            [text.encode("utf-8")] * 20
+            + [b"{", b"[]", b"null", b"\xff\xfe", b'{"encrypted_value": "a", "encrypted_value": "b"}', b"[" * 200, b"NaN",
+               text.encode("utf-16"), text.encode() + b"x", b" " * (MAX_BODY_BYTES + 1), b'{"encrypted_value": 1e999}']
+        )  # fmt: skip
+
+
+class Way:
+    """One of the two ways into one vault, and what it answers."""
+
+    def __init__(self, asgi_app: Any) -> None:
+        self._asgi_app = asgi_app
+        self._tags: dict[bytes, bytes] = {}
+
+    async def ask(self, asked: Asked) -> list[Any]:
+        """Return the messages that were sent, with what is random by nature made equal."""
+        path, _, query = asked.target.partition(b"?")
+        tag = self._tags.get(path, b'"1"')
+        sent: list[Any] = []
+        messages = [{"type": "http.request", "body": piece, "more_body": True} for piece in asked.pieces or (b"",)]
+        if asked.is_broken_off:
+            messages[-1] = {"type": "http.disconnect"}
+        else:
+            messages[-1]["more_body"] = False
+        messages.reverse()
+
+        async def receive() -> Any:
+            if not messages:
+                await asyncio.Event().wait()
+            return messages.pop()
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "http_version": "1.1",
+            "method": asked.method,
+            "scheme": "http",
+            "path": path.decode("latin-1"),
+            "raw_path": path,
+            "query_string": query,
+            "root_path": "",
+            "headers": [(name, value.replace(b"ETAG", tag)) for name, value in asked.headers],
+            "client": ("127.0.0.1", 50000),
+            "server": ("127.0.0.1", 8200),
+            "extensions": {"vsqlvault": {}, "tls": None},
+        }
+        await self._asgi_app(scope, receive, send)
+        for name, value in sent[0]["headers"] if sent else ():
+            if name == b"etag":
+                self._tags[path] = value
+        return [] if asked.is_broken_off else [self._even(message) for message in sent if message.get("body") != b""]
+
+    @staticmethod
+    def _even(message: Any) -> Any:
+        if message["type"] == "http.response.start":
+            headers = [(bytes(name), _RANDOM.sub(b"ID", bytes(value))) for name, value in message["headers"]]
+            return message["status"], headers
+        return _RANDOM.sub(b"ID", bytes(message["body"]))
+
+
+@pytest.fixture
+def take(open_scene, clock, monkeypatch, tmp_path: Path):
+    """Return a function that asks all of a new vault, in the lane or past it, and returns answers and rows."""
+
+    async def take(requests: list[Asked], *, in_lane: bool) -> tuple[list[Any], list[Any]]:
+        async def open_storage(_: Any) -> FaultyStorage:
+            return FaultyStorage(await SqliteStorage.open(tmp_path / f"{in_lane}.db", clock))
+
+        clock.at = T0
+        monkeypatch.setattr(runtime, "open_storage", open_storage)
+        scene = await open_scene(**environment())
+        settings = load_settings(None, {f"VSQL_VAULT_{name.upper()}": text for name, text in environment().items()})
+        app = build_app(settings, lambda: already_open(scene.vault))
+        await app.startup()
+        way = Way(app.asgi_app if in_lane else app.asgi_app._asgi_app)  # type: ignore[attr-defined]
+        answers = []
+        with monkeypatch.context() as patch:
+            for number, asked in enumerate(requests):
+                clock.advance(seconds=asked.later_by)
+                patch.setattr(secrets, "token_hex", lambda _, number=number: f"{number:032x}")
+                answers.append(await asyncio.wait_for(way.ask(asked), 2))
+        await app.shutdown()
+        rows = [row for row in await scene.access_rows() if row.status != 401 and row.app != scene.admin.principal.app]
+        rows.sort(key=lambda row: row.request_id)  # where a client hung up, its row may come after the next request's
+        return answers, [replace(row, stamp=None, at=T0) for row in rows]
+
+    return take
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+async def test_both_ways_answer_alike(take, seed: int) -> None:
+    generator = Generator(seed)
+    requests = [generator.request() for _ in range(REQUESTS)]
+    in_lane, rows_in_lane = await take(requests, in_lane=True)
+    past_it, rows_past_it = await take(requests, in_lane=False)
+    for asked, one, other in zip(requests, in_lane, past_it, strict=True):
+        assert one == other, asked
+    for one, other in zip(rows_in_lane, rows_past_it, strict=True):
+        assert one == other
+    statuses = {answer[0][0] for answer in in_lane if answer}
+    assert {200, 201, 400, 401, 403, 404, 405, 412, 413, 415, 422} <= statuses, statuses
+    assert max(statuses) < 500
