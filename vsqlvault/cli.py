@@ -14,7 +14,7 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vsqlvault import __version__
 from vsqlvault.config import ApiKeySettings, Settings, load_settings
@@ -27,6 +27,9 @@ from vsqlvault.plugin_manager import Plugins
 from vsqlvault.runtime import open_storage, open_vault, sweeping
 from vsqlvault.service.sweeper import SweepCount
 from vsqlvault.service.vault import Vault
+
+if TYPE_CHECKING:
+    from vsqlvault.http.shared_metrics import Share
 
 log = logging.getLogger("vsqlvault")
 DEV_HOSTS = ("127.0.0.1", "[::1]", "localhost")
@@ -117,16 +120,20 @@ def _serve(options: argparse.Namespace) -> None:
 def _serve_with_workers(settings: Settings, load: Callable[[], Awaitable[Settings]]) -> None:
     """Look at storage and plugins once, take the port, and have it served by several processes."""
     from vsqlvault.http.server import listen  # noqa: PLC0415 - only serving needs Quart, and it takes long to import
+    from vsqlvault.http.shared_metrics import Share, SharedSamples  # noqa: PLC0415
     from vsqlvault.http.workers import Workers  # noqa: PLC0415
 
     asyncio.run(_migrated(Plugins(settings)))
+    shared = SharedSamples(settings.server.workers)
     with listen(settings.server.listen_addr) as listener:
-        workers = Workers(
-            settings.server.workers,
-            lambda: _exit_code(lambda: asyncio.run(_run_server(settings, load, listener=listener))),
-            settings.server.graceful_timeout_seconds + WORKERS_END_SECONDS,
-        )
-        workers.run()
+
+        def work(slot: int) -> int:
+            return _exit_code(
+                lambda: asyncio.run(_run_server(settings, load, listener=listener, share=Share(shared, slot)))
+            )
+
+        ends_within = settings.server.graceful_timeout_seconds + WORKERS_END_SECONDS
+        Workers(settings.server.workers, work, ends_within, shared.retire).run()
 
 
 async def _serve_dev() -> None:
@@ -185,9 +192,12 @@ async def _run_server(
     load: Callable[[], Awaitable[Settings]],
     ready: Callable[[Vault, str], Awaitable[None]] | None = None,
     listener: socket.socket | None = None,
+    share: Share | None = None,
 ) -> None:
     from vsqlvault.http.server import listen, serve  # noqa: PLC0415 - only serving needs Quart, and it takes long to import
+    from vsqlvault.http.tls import Tls  # noqa: PLC0415
 
+    tls = Tls(settings.server) if settings.server.tls else None
     async with AsyncExitStack() as stack:
         vault = await stack.enter_async_context(open_vault(settings))
         listener = listener or stack.enter_context(listen(settings.server.listen_addr))
@@ -202,7 +212,7 @@ async def _run_server(
         _announce(settings, vault, address)
         if ready:
             await ready(vault, address)
-        await serve(settings, vault, listener, reload)
+        await serve(settings, vault, listener, reload, tls=tls, share=share)
         log.info("stopped")
 
 
@@ -298,7 +308,12 @@ purposes = ["card"]  # the purposes this app holds; ["*"] for all""")
 
 
 def _check_config(options: argparse.Namespace) -> None:
-    plugins = Plugins(_settings(options))
+    from vsqlvault.http.tls import Tls  # noqa: PLC0415 - only serving needs it
+
+    settings = _settings(options)
+    plugins = Plugins(settings)
+    if settings.server.tls:
+        Tls(settings.server)
     for hook, kind in (
         ("vault_authenticators", "authenticator"),
         ("vault_access_policies", "policy evaluator"),

@@ -20,6 +20,7 @@ from vsqlvault.service.clock import StorageClock
 from vsqlvault.service.commit_queue import CommitQueue
 from vsqlvault.service.decisions import Decisions
 from vsqlvault.service.entries import Entries
+from vsqlvault.service.gaps import Gaps
 from vsqlvault.service.logs import Logs
 from vsqlvault.service.policies import Policies
 from vsqlvault.service.purges import Purges
@@ -133,6 +134,7 @@ def _assemble(plugins: Plugins, storage: Storage) -> Vault:
         ),
         refusals=Refusals(queue, clock),
         auditor=auditor,
+        gaps=Gaps(queue, clock),
         queue=queue,
         clock=clock,
         storage=storage,
@@ -173,6 +175,7 @@ async def _settle(vault: Vault) -> None:
     vault.sweeper.stop()
     await vault.auditor.drain()
     await vault.refusals.close()
+    await vault.gaps.close()
     await vault.queue.drain()
 
 

@@ -70,3 +70,23 @@ def test_settings_that_no_worker_can_use_end_it_with_the_sentence(another_vault:
     with pytest.raises(AssertionError, match="the server ended") as ended:
         another_vault(settings="[server]\nworkers = 2\n[plugins]\nallow = ['nobody']\n")
     assert "Traceback" not in str(ended.value)
+
+
+def total(server: VaultServer, name: str) -> float:
+    """Return the sum of a metric's samples, as one worker or the other tells them."""
+    lines = server.call(None, "GET", "/metrics").body.decode().splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith((f"{name} ", f"{name}{{")))
+
+
+def test_whichever_is_asked_for_metrics_answers_for_both_and_for_those_that_ended(server: VaultServer) -> None:
+    eventually(lambda: both_run(server))
+    for number in range(50):
+        server.stored("payments", f"card/counted-{number}", MARKER)
+    counted = 'vsqlvault_http_requests_total{method="PUT",route="/vault/{purpose}/{external_id}",status="201"}'
+    assert eventually(lambda: total(server, counted) == 50)
+    assert [total(server, counted) for _ in range(20)] == [50] * 20
+    os.kill(workers(server)[0].pid, signal.SIGKILL)
+    assert eventually(lambda: total(server, "vsqlvault_workers_replaced_total") == 1)
+    eventually(lambda: len(workers(server)) == 2)
+    assert [total(server, counted) for _ in range(20)] == [50] * 20
+    assert server.stop() == 0

@@ -23,10 +23,16 @@ def refused_so_far(vault: VaultServer, reason: str) -> int:
 
 
 def answers(vault: VaultServer, raw: bytes, count: int) -> list[Answer]:
-    """Send all at once on one connection and read so many answers."""
-    with socket.create_connection(vault.address, timeout=10) as connection:
+    """Send all at once on one connection and read so many answers, each as long as it says."""
+    found = []
+    with socket.create_connection(vault.address, timeout=20) as connection, connection.makefile("rb") as stream:
         connection.sendall(raw)
-        return [read_answer(connection) for _ in range(count)]
+        for _ in range(count):
+            status = int(stream.readline().split()[1])
+            lines = iter(lambda: stream.readline().decode("ascii").rstrip("\r\n"), "")
+            headers = tuple((name, value) for name, _, value in (line.partition(": ") for line in lines))
+            found.append(Answer(status, headers, stream.read(int(dict(headers)["content-length"]))))
+    return found
 
 
 def key_line(vault: VaultServer, who: str = "payments") -> bytes:

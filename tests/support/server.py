@@ -9,6 +9,7 @@ import os
 import secrets
 import signal
 import sqlite3
+import ssl
 import subprocess
 import sys
 import time
@@ -86,6 +87,7 @@ class VaultServer:
         self.admin_key = f"vsk_{secrets.token_urlsafe(32)}"
         self.api_key_header = api_key_header
         self.address = ("127.0.0.1", 0)
+        self.tls: ssl.SSLContext | None = None
         self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
         self._lines_seen = 0
@@ -244,9 +246,8 @@ class VaultServer:
             body = json.dumps(json_body).encode("utf-8")
         if body is not None and not any(name.lower() == "content-type" for name, _ in pairs):
             pairs.append(("Content-Type", "application/json"))
-        return exchange(
-            self.address, request_bytes(method, target, headers=pairs, body=body), method=method, seconds=seconds
-        )
+        raw = request_bytes(method, target, headers=pairs, body=body)
+        return exchange(self.address, raw, method=method, seconds=seconds, tls=self.tls)
 
     def put(self, who: str, target: str, value: str = "vault:v1:c2VjcmV0", **fields: Any) -> Answer:
         """Store an entry at ``purpose/id``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import ssl
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -80,9 +81,28 @@ def read_answer(connection: socket.socket, method: str = "GET") -> Answer:
         response.close()
 
 
-def exchange(address: tuple[str, int], raw: bytes, *, method: str = "GET", seconds: float = SECONDS) -> Answer:
+def connected(address: tuple[str, int], seconds: float = SECONDS, tls: ssl.SSLContext | None = None) -> socket.socket:
+    """Return a new connection, after its handshake where there is TLS."""
+    connection = socket.create_connection(address, timeout=seconds)
+    if tls is None:
+        return connection
+    try:
+        return tls.wrap_socket(connection, server_hostname="localhost")
+    except BaseException:
+        connection.close()
+        raise
+
+
+def exchange(
+    address: tuple[str, int],
+    raw: bytes,
+    *,
+    method: str = "GET",
+    seconds: float = SECONDS,
+    tls: ssl.SSLContext | None = None,
+) -> Answer:
     """Send bytes on a new connection and read the answer, also where the server answers before it has read them all."""
-    with socket.create_connection(address, timeout=seconds) as connection:
+    with connected(address, seconds, tls) as connection:
         with suppress(BrokenPipeError, ConnectionResetError):
             connection.sendall(raw)
         return read_answer(connection, method)

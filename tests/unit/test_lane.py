@@ -176,6 +176,7 @@ class Way:
         path, _, query = asked.target.partition(b"?")
         tag = self._tags.get(path, b'"1"')
         sent: list[Any] = []
+        answered = asyncio.Event()
         messages = [{"type": "http.request", "body": piece, "more_body": True} for piece in asked.pieces or (b"",)]
         if asked.is_broken_off:
             messages[-1] = {"type": "http.disconnect"}
@@ -185,11 +186,14 @@ class Way:
 
         async def receive() -> Any:
             if not messages:
-                await asyncio.Event().wait()
+                await answered.wait()
+                return {"type": "http.disconnect"}
             return messages.pop()
 
         async def send(message: Any) -> None:
             sent.append(message)
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                answered.set()
 
         scope = {
             "type": "http",

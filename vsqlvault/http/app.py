@@ -32,21 +32,25 @@ from vsqlvault.http.metrics import Counts, Metrics
 from vsqlvault.http.openapi import build_openapi
 from vsqlvault.http.operation import Exchange, Operation, also_head
 from vsqlvault.http.operations import OPERATIONS
+from vsqlvault.http.shared_metrics import Share
 from vsqlvault.http.wire import dump_json
 from vsqlvault.service.vault import Vault
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
 _PARAMETER = re.compile(r"\{(\w+)\}")
+PUBLISH_SECONDS = 1.0
 OWN = "vsqlvault"
 """The ASGI extension by which this server's own connections are known."""
 
 Opener = Callable[[], AbstractAsyncContextManager[Vault]]
 
 
-def build_app(settings: Settings, open_vault: Opener, counts: Counts | None = None) -> Quart:
+def build_app(
+    settings: Settings, open_vault: Opener, counts: Counts | None = None, share: Share | None = None
+) -> Quart:
     """Return the application; it opens its vault when it begins to serve and closes it when it ends.
 
-    ``counts`` are those of the server that calls it, for metrics.
+    ``counts`` are those of the server that calls it, for metrics; ``share``, where that has workers, is what they share.
     """
     app = Quart("vsqlvault", static_folder=None)
     app.config.update(
@@ -56,7 +60,7 @@ def build_app(settings: Settings, open_vault: Opener, counts: Counts | None = No
         PROVIDE_AUTOMATIC_OPTIONS=False,
     )
     app.url_map.merge_slashes = False
-    adapter = Adapter(settings, counts or Counts())
+    adapter = Adapter(settings, counts or Counts(), share)
     for path, operations in adapter.routes().items():
         rule = _PARAMETER.sub(r"<\1>", path)
         app.add_url_rule(rule, path, adapter.view(operations), methods=list(METHODS), provide_automatic_options=False)
@@ -71,6 +75,7 @@ def build_app(settings: Settings, open_vault: Opener, counts: Counts | None = No
 
     @app.after_serving
     async def end() -> None:
+        await adapter.end()
         await stack.aclose()
 
     app.asgi_app = Lane(  # type: ignore[method-assign]
@@ -102,12 +107,14 @@ class PathGuard:
 class Adapter:
     """Turns Quart's request into ours, and our reply into Quart's response."""
 
-    def __init__(self, settings: Settings, counts: Counts) -> None:
+    def __init__(self, settings: Settings, counts: Counts, share: Share | None = None) -> None:
         self._settings = settings
+        self._share = share
         self._counts = counts
         self._vault: Vault | None = None
         self._gateway: Gateway | None = None
         self._metrics: Metrics | None = None
+        self._publisher: asyncio.Task[None] | None = None
         self.operations = (*OPERATIONS, *self._descriptive())
         self._openapi = build_openapi(self.operations, settings.auth.api_key_header)
         self._docs_page = docs_page(self._openapi)
@@ -115,7 +122,7 @@ class Adapter:
     def begin(self, vault: Vault) -> None:
         """Take the vault that is served."""
         self._vault = vault
-        self._metrics = Metrics(vault, self._counts)
+        self._metrics = Metrics(vault, self._counts, self._share)
 
     async def prepare(self) -> None:
         """Fetch what the gateway needs from the storage."""
@@ -123,6 +130,20 @@ class Adapter:
             raise RuntimeError("begin() comes first")
         cursors = Cursors(await self._vault.storage.secret("cursor"))
         self._gateway = Gateway(self._settings, self._vault, cursors, self._metrics)
+        if self._share:
+            self._publisher = asyncio.get_running_loop().create_task(self._publish(self._metrics))
+
+    async def end(self) -> None:
+        """Stop what runs beside the requests."""
+        if self._publisher and self._metrics:
+            self._publisher.cancel()
+            self._metrics.publish()
+
+    @staticmethod
+    async def _publish(metrics: Metrics) -> None:
+        while True:
+            metrics.publish()
+            await asyncio.sleep(PUBLISH_SECONDS)
 
     def routes(self) -> Mapping[str, Mapping[str, Operation]]:
         """Return the operations by path and method."""

@@ -76,6 +76,7 @@ class Gateway:
         try:
             reply = await self._answer(request, operation, refusal)
         except VaultError as error:
+            self._vault.gaps.count(error)
             reply = problem(error, request.request_id)
         except Exception:
             log.exception("request failed", extra={"request_id": request.request_id})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter as Tally
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -12,6 +13,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from vsqlvault.http.exchange import Reply
+from vsqlvault.http.shared_metrics import Share
 from vsqlvault.service.vault import Vault
 
 BUCKETS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
@@ -30,7 +32,8 @@ class Counts:
 class Metrics:
     """What is measured of requests, and what is read off the vault when somebody asks."""
 
-    def __init__(self, vault: Vault, counts: Counts | None = None) -> None:
+    def __init__(self, vault: Vault, counts: Counts | None = None, share: Share | None = None) -> None:
+        self._share = share
         self._registry = CollectorRegistry()
         labels = ("method", "route", "status")
         self._requests = Counter(
@@ -60,7 +63,13 @@ class Metrics:
         """Return all metrics, as Prometheus text or, where ``Accept`` asks for it, OpenMetrics."""
         wanted = "application/openmetrics-text" if "application/openmetrics-text" in (accept or "") else ""
         encode, content_type = choose_encoder(wanted)  # never with what a caller wrote: it trips over odd parameters
-        return Reply(200, encode(self._registry), content_type)
+        registry: Any = self._share.total(self._registry) if self._share else self._registry
+        return Reply(200, encode(registry), content_type)
+
+    def publish(self) -> None:
+        """Leave this worker's samples for the others, where there are any."""
+        if self._share:
+            self._share.publish(self._registry)
 
 
 class ConnectionCollector(Collector):

@@ -22,6 +22,7 @@ from vsqlvault.http.app import already_open, build_app
 from vsqlvault.http.connection import Connection
 from vsqlvault.http.http2 import Http2
 from vsqlvault.http.metrics import Counts
+from vsqlvault.http.shared_metrics import Share
 from vsqlvault.http.tls import Tls
 from vsqlvault.service.vault import Vault
 
@@ -273,19 +274,23 @@ def listen(listen_addr: str) -> socket.socket:
 
 
 async def serve(
-    settings: Settings, vault: Vault, listener: socket.socket, reload: Callable[[], Awaitable[Settings]]
+    settings: Settings,
+    vault: Vault,
+    listener: socket.socket,
+    reload: Callable[[], Awaitable[Settings]],
+    *,
+    tls: Tls | None = None,
+    share: Share | None = None,
 ) -> None:
     """Serve the vault until SIGTERM or SIGINT, then finish what is in flight, but not for ever. SIGHUP reloads.
 
-    Raises:
-        SettingsInvalid: certificate, key or revocation list cannot be used.
+    ``share`` is what this worker shares with the others, where there are others.
     """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     reloads: set[asyncio.Task[None]] = set()
-    tls = Tls(settings.server) if settings.server.tls else None
     counts = Counts()
-    app = build_app(settings, lambda: already_open(vault), counts)
+    app = build_app(settings, lambda: already_open(vault), counts, share)
 
     async def record(error: VaultError, address: str | None) -> None:
         await vault.refusals.record(error, secrets.token_hex(16), address)

@@ -85,7 +85,7 @@ def _load(settings: ServerSettings) -> _Loaded:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
     context.set_ciphers(_CIPHERS)
-    context.set_alpn_protocols(["http/1.1", "h2"] if settings.http2 else ["http/1.1"])
+    context.set_alpn_protocols(["h2", "http/1.1"] if settings.http2 else ["http/1.1"])
     _check_secret(files.key_file)
     try:
         context.load_cert_chain(files.cert_file, files.key_file, password=_no_password)

@@ -24,19 +24,24 @@ UNUSABLE = 2
 
 @dataclass(slots=True)
 class _Worker:
+    slot: int
     started_at: float
 
 
 class Workers:
     """Keeps ``count`` processes running ``work`` until this one is told to stop.
 
-    ``work`` returns the exit code; ``UNUSABLE`` ends all, for the next one would find the settings just as unusable. A worker
-    that ends in any other way is replaced, sooner the longer it had lived. Workers end with this process, however it ends.
+    ``work`` takes the worker's slot, below ``count``, and returns the exit code; ``UNUSABLE`` ends all, for the next one would
+    find the settings just as unusable. A worker that ends in any other way is replaced, sooner the longer it had lived, after
+    ``retire`` was told its slot. Workers end with this process, however it ends.
     """
 
-    def __init__(self, count: int, work: Callable[[], int], ends_within_seconds: float) -> None:
+    def __init__(
+        self, count: int, work: Callable[[int], int], ends_within_seconds: float, retire: Callable[[int], None]
+    ) -> None:
         self._count = count
         self._work = work
+        self._retire = retire
         self._ends_within_seconds = ends_within_seconds
         self._running: dict[int, _Worker] = {}
         self._delay = 0.0
@@ -72,19 +77,20 @@ class Workers:
     def _start(self) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
+        slot = min(set(range(self._count)) - {worker.slot for worker in self._running.values()})
         pid = os.fork()
         if pid == 0:
-            os._exit(self._live())
-        self._running[pid] = _Worker(time.monotonic())
+            os._exit(self._live(slot))
+        self._running[pid] = _Worker(slot, time.monotonic())
 
-    def _live(self) -> int:
+    def _live(self, slot: int) -> int:
         """Be a worker: return its exit code."""
         code = 1
         try:
             os.close(self._write_end)
             threading.Thread(target=self._end_with_parent, daemon=True).start()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _HEARD)
-            code = self._work()
+            code = self._work(slot)
         except BaseException:
             log.exception("worker failed")
         finally:
@@ -107,6 +113,7 @@ class Workers:
             code = os.waitstatus_to_exitcode(status)
             if code == UNUSABLE:
                 raise StartUpRefused("a worker could not start")
+            self._retire(worker.slot)
             self._put_off(time.monotonic() - worker.started_at)
             log.error("a worker ended and is replaced", extra={"pid": pid, "exit_code": code})
 

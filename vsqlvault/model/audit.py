@@ -27,6 +27,7 @@ class Operation(StrEnum):
     READ_ACCESS_LOG = "read-access-log"
     READ_PURGE_LOG = "read-purge-log"
     READ_REPORT = "read-report"
+    AUDIT_GAP = "audit-gap"
     UNKNOWN = "unknown"
 
 
@@ -42,7 +43,8 @@ class AccessRecord:
     """One operation, granted or denied.
 
     ``app`` is None where the credential was refused. ``reason`` is set on denials. ``status`` is the HTTP status that
-    the caller was given. ``count`` is above 1 only on coalesced refusals of one source within a second. ``detail`` holds
+    the caller was given. ``count`` is above 1 only on coalesced refusals of one source within a second, and on
+    the row of an audit gap: so many requests were answered 503 or 507 while no row could be committed. ``detail`` holds
     a description of input that could not be taken literally. ``old_value`` and ``new_value`` are JSON text of what an
     administrator changed.
     """

@@ -34,7 +34,8 @@ Result = TypeVar("Result")
 OK = 200
 CREATED = 201
 _MAX_ATTEMPTS = 32
-_LEAVES_NO_ROW = (StorageUnavailable, AuditUnavailable, OutcomeUnknown, StorageFull, Overloaded)
+LEAVES_NO_ROW = (StorageUnavailable, AuditUnavailable, OutcomeUnknown, StorageFull, Overloaded)
+"""Errors that say that no row could be committed, or that nobody knows."""
 
 
 class Trace:
@@ -163,7 +164,7 @@ class Auditor:
         Raises:
             AuditUnavailable: it cannot be committed; this is then the answer, whatever it would have been.
         """
-        if error.recorded_for == trace.call.request_id or isinstance(error, _LEAVES_NO_ROW):
+        if error.recorded_for == trace.call.request_id or isinstance(error, LEAVES_NO_ROW):
             return
         await self._queue.record(trace.denied(error, self._clock.now(), detail))
         error.recorded_for = trace.call.request_id

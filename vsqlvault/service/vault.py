@@ -12,6 +12,7 @@ from vsqlvault.service.audit import Auditor
 from vsqlvault.service.clock import StorageClock
 from vsqlvault.service.commit_queue import CommitQueue
 from vsqlvault.service.entries import Entries
+from vsqlvault.service.gaps import Gaps
 from vsqlvault.service.logs import Logs
 from vsqlvault.service.policies import Policies
 from vsqlvault.service.refusals import Refusals
@@ -40,6 +41,7 @@ class Vault:
     report: Report
     refusals: Refusals
     auditor: Auditor
+    gaps: Gaps
     queue: CommitQueue
     clock: StorageClock
     storage: Storage

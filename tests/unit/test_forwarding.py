@@ -1,0 +1,52 @@
+"""Whose address a request is put down to."""
+
+from __future__ import annotations
+
+import pytest
+
+from vsqlvault.errors import BadForwarding
+from vsqlvault.http.forwarding import MAX_HOPS, Forwarding
+
+PROXIES = Forwarding(["127.0.0.1", "10.0.0.0/8", "2001:db8::/32"])
+
+
+@pytest.mark.parametrize(
+    ("peer", "told", "client"),
+    [
+        ("203.0.113.1", "198.51.100.7", "203.0.113.1"),
+        ("127.0.0.1", "198.51.100.7", "198.51.100.7"),
+        ("127.0.0.1", "198.51.100.7, 10.1.2.3", "198.51.100.7"),
+        ("127.0.0.1", "6.6.6.6, 198.51.100.7, 10.1.2.3", "198.51.100.7"),
+        ("127.0.0.1", "10.1.2.3", "10.1.2.3"),
+        ("::ffff:127.0.0.1", "198.51.100.7", "198.51.100.7"),
+        ("2001:db8::1", "2001:DB9::1", "2001:db9::1"),
+        ("127.0.0.1", "::ffff:198.51.100.7", "198.51.100.7"),
+        ("127.0.0.1", " 198.51.100.7 ,\t10.0.0.1", "198.51.100.7"),
+        (None, "198.51.100.7", None),
+    ],
+)
+def test_it_is_the_first_that_is_no_proxy_of_ours(peer: str | None, told: str, client: str | None) -> None:
+    assert PROXIES.client(peer, [("x-forwarded-for", told)]) == client
+
+
+def test_without_the_header_it_is_the_peer() -> None:
+    assert PROXIES.client("127.0.0.1", []) == "127.0.0.1"
+
+
+def test_with_no_proxies_nobody_is_believed() -> None:
+    assert Forwarding([]).client("127.0.0.1", [("x-forwarded-for", "junk")]) == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    "told",
+    ["", "junk", "198.51.100.7:80", "[2001:db9::1]:80", "fe80::1%eth0", "198.51.100.7,", "unknown", "198.51.100.256",
+     ",".join(["198.51.100.7"] * (MAX_HOPS + 1))],
+)  # fmt: skip
+def test_what_a_proxy_of_ours_may_not_send(told: str) -> None:
+    with pytest.raises(BadForwarding):
+        PROXIES.client("127.0.0.1", [("x-forwarded-for", told)])
+
+
+def test_nor_two_lists() -> None:
+    with pytest.raises(BadForwarding):
+        PROXIES.client("127.0.0.1", [("x-forwarded-for", "198.51.100.7")] * 2)
