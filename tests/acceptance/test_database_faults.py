@@ -119,8 +119,8 @@ class Crowd:
         for history in self.histories:
             assert history.wrong == []
             assert history.stored
-            for name, value in history.stored.items():
-                assert name in stores
+            assert history.stored.keys() <= stores
+            for name, value in list(history.stored.items())[-200:]:
                 assert server.get("payments", f"card/{name}").json["encrypted_value"] == value
             for name in history.refused:
                 assert name not in stores
