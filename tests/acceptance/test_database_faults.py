@@ -133,6 +133,7 @@ class Crowd:
 @pytest.fixture
 def start(tmp_path: Path, stoppable_postgres: PostgresServer, postgres_url: str) -> Iterator[Start]:
     servers: list[VaultServer] = []
+    stoppable_postgres.sql("CHECKPOINT")  # what other tests left would make a crash's recovery long
 
     def start(url: str = postgres_url, settings: str = "", like: VaultServer | None = None) -> VaultServer:
         directory = tmp_path / f"server-{len(servers)}"

@@ -157,6 +157,8 @@ class Gateway:
 
     def _in_url(self, request: Request) -> list[str]:
         """Return the texts that the query string gives as credentials."""
+        if not request.raw_query:
+            return []
         members = (part.decode("latin-1").partition("=") for part in request.raw_query.split(b"&"))
         return [unquote(text) for name, _, text in members if unquote(name).lower() in self._credential_names]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -77,7 +78,9 @@ class _FailedInTask(Exception):
 
 
 async def _within(awaitable: Awaitable[Answer], timeout_seconds: float) -> Answer:
-    task = asyncio.ensure_future(_contained(awaitable))
+    task = _started(_contained(awaitable))
+    if task.done():
+        return _opened(task.result())
     _running.add(task)
     task.add_done_callback(_running.discard)
     try:
@@ -87,7 +90,18 @@ async def _within(awaitable: Awaitable[Answer], timeout_seconds: float) -> Answe
             task.cancel()
     if not done:
         raise TimeoutError
-    outcome = task.result()
+    return _opened(task.result())
+
+
+def _started(work: Coroutine[Any, Any, Answer]) -> asyncio.Task[Answer]:
+    """Return a task that has run already as far as it could without waiting, where this Python has such tasks."""
+    loop = asyncio.get_running_loop()
+    if sys.version_info >= (3, 12):
+        return asyncio.Task(work, loop=loop, eager_start=True)
+    return loop.create_task(work)
+
+
+def _opened(outcome: Answer | _Raised) -> Answer:
     if isinstance(outcome, _Raised):
         raise _FailedInTask from outcome.error
     return outcome
