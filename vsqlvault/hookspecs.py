@@ -66,7 +66,7 @@ def vault_authenticators(settings: Settings) -> Iterable[Authenticator]:  # type
             name = "badge"
             credential_headers = ("x-badge",)
 
-            async def authenticate(self, presented):
+            def authenticate(self, presented):
                 badge = presented.headers.get("x-badge")
                 if badge is None:
                     return None

@@ -20,7 +20,7 @@ async def recognised(listed: str, *, bootstrap: str | None = None) -> Principal:
     """Return who presents the key, where the settings list it so."""
     settings = load_settings(None, {"VSQL_VAULT_AUTH__API_KEYS": listed})
     environment = {"VSQL_VAULT_API_KEY": bootstrap} if bootstrap else {}
-    principal = await ApiKeyAuthenticator(settings.auth, environment).authenticate(Presented({"x-vault-key": KEY}))
+    principal = ApiKeyAuthenticator(settings.auth, environment).authenticate(Presented({"x-vault-key": KEY}))
     assert principal is not None
     return principal
 
@@ -48,7 +48,7 @@ async def test_the_bootstrap_key_holds_every_purpose() -> None:
 async def test_the_key_made_for_development_holds_every_purpose(monkeypatch) -> None:
     monkeypatch.delenv("VSQL_VAULT_API_KEY", raising=False)
     authenticator = ApiKeyAuthenticator(cli._dev_settings(KEY).auth, {})
-    principal = await authenticator.authenticate(Presented({"x-vault-key": KEY}))
+    principal = authenticator.authenticate(Presented({"x-vault-key": KEY}))
     assert principal is not None
     assert principal.holds("card")
     assert principal.is_admin

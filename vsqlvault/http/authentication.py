@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from types import NoneType
 from typing import Any
 
@@ -16,11 +16,11 @@ from vsqlvault.service.plugin_calls import call_plugin
 log = logging.getLogger(__name__)
 AUTHENTICATOR_SECONDS = 2.0
 MAX_TEXT = 256
+MAX_REMEMBERED = 4096
+_sound: dict[int, Principal] = {}
 
 
-async def authenticate(
-    authenticators: Sequence[Authenticator], headers: Mapping[str, str], client_address: str | None
-) -> Principal:
+async def authenticate(authenticators: Sequence[Authenticator], presented: Presented) -> Principal:
     """Ask every authenticator: each sees its own credential, and one that is bad ends it, whatever else is there.
 
     Raises:
@@ -28,7 +28,6 @@ async def authenticate(
         AmbiguousCredentials: two good ones that name different apps.
         PluginFailed: an authenticator failed, was late, or gave a principal that cannot be.
     """
-    presented = Presented(headers, client_address)
     principal: Principal | None = None
     claimed_authorization = False
     for authenticator in authenticators:
@@ -39,7 +38,7 @@ async def authenticate(
         if principal is not None and principal.app != found.app:
             raise AmbiguousCredentials
         principal = principal or found
-    if "authorization" in headers and not claimed_authorization:
+    if "authorization" in presented.headers and not claimed_authorization:
         raise CredentialRefused("unknown_scheme")
     if principal is None:
         raise CredentialRefused("no_credential")
@@ -77,9 +76,21 @@ async def _asked(authenticator: Authenticator, presented: Presented) -> Principa
         if not (_is_text(why) and (credential_id is None or _is_text(credential_id))):
             raise _unsound(authenticator, "a refusal") from refused
         raise
-    if found is not None and not _is_sound(found):
+    if found is not None and not _known_sound(found):
         raise _unsound(authenticator, "a principal")
     return found
+
+
+def _known_sound(principal: Principal) -> bool:
+    """As ``_is_sound``, remembering those that were: a principal does not change, and most are given again and again."""
+    if _sound.get(id(principal)) is principal:
+        return True
+    if not _is_sound(principal):
+        return False
+    if len(_sound) >= MAX_REMEMBERED:
+        _sound.clear()
+    _sound[id(principal)] = principal
+    return True
 
 
 def _is_sound(principal: Principal) -> bool:

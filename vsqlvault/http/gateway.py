@@ -30,6 +30,7 @@ from vsqlvault.http.metrics import Metrics
 from vsqlvault.http.operation import PARAMETERS, Exchange, Limits, Operation, check_params
 from vsqlvault.http.problems import problem
 from vsqlvault.http.wire import NoQuery, read_query
+from vsqlvault.interfaces.authenticator import Presented
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.principal import Call, Principal
@@ -135,7 +136,8 @@ class Gateway:
                 raise DuplicateHeader
             if request.certificate_fault:
                 raise CredentialRefused(request.certificate_fault)
-            principal = await authenticate(self._vault.authenticators, dict(request.headers), request.client_address)
+            presented = Presented(dict(request.headers), request.client_address, request.client_certificate)
+            principal = await authenticate(self._vault.authenticators, presented)
         except VaultError as error:
             told = refusal if isinstance(refusal, CredentialInUrl) else error
             await self._vault.refusals.record(told, request.request_id, request.client_address)

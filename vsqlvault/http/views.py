@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
+from json.encoder import encode_basestring
 from typing import Any
 
 from vsqlvault.model.audit import AccessRecord
@@ -32,45 +33,38 @@ def etag(entry: Entry) -> str:
 
 def entry_json(viewed: Viewed, *, state: EntryState = EntryState.ACTIVE, warnings: Sequence[str] = ()) -> bytes:
     """Return an entry as JSON; the stored metadata, canonical JSON already, is put in as it is."""
-    document = _entry(viewed, state)
-    if viewed.value is not None:
-        document["encrypted_value"] = _shown(viewed.entry.encoding, viewed.value)
-    if warnings:
-        document["warnings"] = list(warnings)
-    head = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
-    return f'{head[:-1]},"metadata":{viewed.entry.metadata}}}'.encode()
-
-
-def _entry(viewed: Viewed, state: EntryState) -> dict[str, Any]:
     entry = viewed.entry
-    document: dict[str, Any] = {
-        "purpose": entry.purpose,
-        "external_id": entry.external_id,
-        "entry_id": entry.entry_id,
-        "version": entry.version,
-        "state": state.value,
-        "encoding": entry.encoding.value,
-        "value_sha256": entry.value_sha256,
-        "value_size": entry.value_size,
-        "algorithm_hint": entry.algorithm_hint,
-        "key_ref": entry.key_ref,
-        "owner_app": entry.owner_app,
-        "owner_identity": entry.owner_identity,
-        "access_policy": entry.access_policy,
-        "created_at": format_time(entry.created_at),
-        "updated_at": format_time(entry.updated_at),
-        "expires_at": format_time(entry.expires_at),
-        "effective_expires_at": format_time(viewed.effective_expires_at),
-        "retrievals": entry.retrievals,
-    }
+    parts = [
+        (
+            f'{{"purpose":"{entry.purpose}","external_id":"{entry.external_id}","entry_id":"{entry.entry_id}"'
+            f',"version":{entry.version},"state":"{state.value}","encoding":"{entry.encoding.value}"'
+            f',"value_sha256":"{entry.value_sha256}","value_size":{entry.value_size}'
+            f',"algorithm_hint":{_text(entry.algorithm_hint)},"key_ref":{_text(entry.key_ref)}'
+            f',"owner_app":{_text(entry.owner_app)},"owner_identity":{_text(entry.owner_identity)}'
+            f',"access_policy":"{entry.access_policy}","created_at":"{format_time(entry.created_at)}"'
+            f',"updated_at":"{format_time(entry.updated_at)}","expires_at":"{format_time(entry.expires_at)}"'
+            f',"effective_expires_at":"{format_time(viewed.effective_expires_at)}","retrievals":{entry.retrievals}'
+        )
+    ]
     if entry.purged_at is not None:
-        document["purged_at"] = format_time(entry.purged_at)
-        document["purge_method"] = entry.purge_method
-    return document
+        parts.append(f',"purged_at":"{format_time(entry.purged_at)}","purge_method":{_text(entry.purge_method)}')
+    if viewed.value is not None:
+        parts.append(f',"encrypted_value":{_shown(entry.encoding, viewed.value)}')
+    if warnings:
+        parts.append(f',"warnings":{json.dumps(list(warnings), ensure_ascii=False, separators=(",", ":"))}')
+    parts.append(f',"metadata":{entry.metadata}}}')
+    return "".join(parts).encode()
+
+
+def _text(text: str | None) -> str:
+    return "null" if text is None else encode_basestring(text)
 
 
 def _shown(encoding: ValueEncoding, value: bytes) -> str:
-    return value.decode("utf-8") if encoding is ValueEncoding.UTF_8 else b64encode(value).decode("ascii")
+    """Return the value as a JSON text; base64 has nothing to escape."""
+    if encoding is ValueEncoding.UTF_8:
+        return encode_basestring(value.decode("utf-8"))
+    return f'"{b64encode(value).decode("ascii")}"'
 
 
 def list_json(entries: Iterable[Viewed], state: EntryState, next_cursor: str | None) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,11 +15,13 @@ class Presented:
     """What a request presents to be recognised by.
 
     ``headers`` has lower-case names and the one value of each (a repeated credential header never gets this far).
-    ``client_address`` is the peer's address without a port.
+    ``client_address`` is the peer's address without a port. ``client_certificate`` is the certificate, in DER, whose key the
+    client has proved to have in the TLS handshake; it was good then, and is not revoked or expired now.
     """
 
     headers: Mapping[str, str]
     client_address: str | None = None
+    client_certificate: bytes | None = None
 
 
 class Authenticator(Protocol):
@@ -31,11 +33,12 @@ class Authenticator(Protocol):
     credential_headers: tuple[str, ...]
     """The lower-case headers it reads. The server refuses a request in which one of them stands twice."""
 
-    async def authenticate(self, presented: Presented) -> Principal | None:
+    def authenticate(self, presented: Presented) -> Principal | Awaitable[Principal | None] | None:
         """Return the principal, or None when the request presents nothing of this kind.
 
-        A credential that is present and bad is refused, whatever else the request presents. This runs on each request:
-        it must not block, and it must take the same time for a wrong secret as for a wrong name.
+        A credential that is present and bad is refused, whatever else the request presents. A plain ``def`` where that needs
+        no waiting, else ``async def``. This runs on each request: it must not block, and it must take the same time for a
+        wrong secret as for a wrong name.
 
         Raises:
             CredentialRefused: the credential is this authenticator's and not good; ``why`` goes to the audit row.

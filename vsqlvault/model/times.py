@@ -31,8 +31,7 @@ def from_micros(micros: int) -> datetime:
 
 def format_time(at: datetime) -> str:
     """Return RFC 3339 in UTC: ``2027-02-16T00:00:00Z``, with six fractional digits only where there are any."""
-    text = at.astimezone(UTC).isoformat()
-    return text[:-6] + "Z"
+    return (at if at.tzinfo is UTC else at.astimezone(UTC)).isoformat()[:-6] + "Z"
 
 
 def parse_time(text: str) -> datetime:

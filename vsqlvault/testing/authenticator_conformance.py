@@ -13,6 +13,7 @@ Example:
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -71,7 +72,12 @@ class AuthenticatorCase:
             name: value if secret is None else value.replace(self.secret, secret)
             for name, value in self.headers.items()
         }
-        return await self.authenticator.authenticate(Presented({**usual, **headers}, "192.0.2.7"))
+        return await self.answer(Presented({**usual, **headers}, "192.0.2.7"))
+
+    async def answer(self, presented: Presented) -> Principal | None:
+        """Ask the authenticator, be it plain or a coroutine."""
+        found = self.authenticator.authenticate(presented)
+        return await found if inspect.isawaitable(found) else found
 
 
 class AuthenticatorConformance(LoopKit):
@@ -105,7 +111,7 @@ class AuthenticatorConformance(LoopKit):
     async def test_where_nothing_of_its_kind_is_presented_it_says_nothing(
         self, authenticator_case: AuthenticatorCase, headers: dict[str, str], address: str | None
     ) -> None:
-        assert await authenticator_case.authenticator.authenticate(Presented(headers, address)) is None
+        assert await authenticator_case.answer(Presented(headers, address)) is None
 
     @driven
     async def test_a_scheme_that_is_not_its_own_is_nothing_of_its_kind(
@@ -115,7 +121,7 @@ class AuthenticatorConformance(LoopKit):
         if not token:
             pytest.skip("its credential is not an Authorization with a scheme")
         presented = Presented({"authorization": f"x-not-{scheme} {authenticator_case.secret}"})
-        assert await authenticator_case.authenticator.authenticate(presented) is None
+        assert await authenticator_case.answer(presented) is None
 
     @driven
     async def test_a_good_credential_gives_a_sound_principal(self, authenticator_case: AuthenticatorCase) -> None:

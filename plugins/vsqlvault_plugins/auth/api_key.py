@@ -37,7 +37,7 @@ class ApiKeyAuthenticator:
         self.credential_headers: tuple[str, ...] = (self._header,)
         self._keys = self._load(settings)
 
-    async def authenticate(self, presented: Presented) -> Principal | None:
+    def authenticate(self, presented: Presented) -> Principal | None:
         """See ``Authenticator.authenticate``. A wrong key costs the same work as a right one."""
         secret = presented.headers.get(self._header)
         if secret is None:
