@@ -101,6 +101,9 @@ def _settings(options: argparse.Namespace) -> Settings:
 
 
 def _serve(options: argparse.Namespace) -> None:
+    from vsqlvault.http.signals import hold_hang_ups  # noqa: PLC0415
+
+    hold_hang_ups()
     if options.dev:
         if options.config is not None:
             raise SettingsInvalid("--dev: expected no --config, for it brings its own settings")
@@ -108,16 +111,16 @@ def _serve(options: argparse.Namespace) -> None:
         return
     settings = _settings(options)
 
-    async def reload_from_file() -> Settings:
+    def load_again() -> Settings:
         return load_settings(options.config)
 
     if settings.server.workers == 1:
-        asyncio.run(_run_server(settings, reload_from_file))
+        asyncio.run(_run_server(settings, load_again))
     else:
-        _serve_with_workers(settings, reload_from_file)
+        _serve_with_workers(settings, load_again)
 
 
-def _serve_with_workers(settings: Settings, load: Callable[[], Awaitable[Settings]]) -> None:
+def _serve_with_workers(settings: Settings, load: Callable[[], Settings]) -> None:
     """Look at storage and plugins once, take the port, and have it served by several processes."""
     from vsqlvault.http.server import listen  # noqa: PLC0415 - only serving needs Quart, and it takes long to import
     from vsqlvault.http.shared_metrics import Share, SharedSamples  # noqa: PLC0415
@@ -125,15 +128,26 @@ def _serve_with_workers(settings: Settings, load: Callable[[], Awaitable[Setting
 
     asyncio.run(_migrated(Plugins(settings)))
     shared = SharedSamples(settings.server.workers)
+    in_force = settings
     with listen(settings.server.listen_addr) as listener:
 
         def work(slot: int) -> int:
             return _exit_code(
-                lambda: asyncio.run(_run_server(settings, load, listener=listener, share=Share(shared, slot)))
+                lambda: asyncio.run(_run_server(in_force, load, listener=listener, share=Share(shared, slot)))
             )
 
+        def look_again() -> None:
+            """Have workers that start from now on begin with what the others are reading, where that can be used."""
+            nonlocal in_force
+            try:
+                fresh = load()
+                _check(fresh)
+            except StartUpRefused:
+                return  # each worker says so
+            in_force = fresh
+
         ends_within = settings.server.graceful_timeout_seconds + WORKERS_END_SECONDS
-        Workers(settings.server.workers, work, ends_within, shared.retire).run()
+        Workers(settings.server.workers, work, ends_within, shared.retire, look_again).run()
 
 
 async def _serve_dev() -> None:
@@ -147,10 +161,7 @@ async def _serve_dev() -> None:
             await vault.policies.save_retention_policy(Call(SYSTEM, secrets.token_hex(16)), DEV_POLICY)
         print(_dev_welcome(key, address), flush=True)
 
-    async def keep() -> Settings:
-        return settings
-
-    await _run_server(settings, keep, set_policy)
+    await _run_server(settings, lambda: settings, set_policy)
 
 
 def _dev_settings(key: str) -> Settings:
@@ -189,14 +200,16 @@ def _dev_welcome(key: str, address: str) -> str:
 
 async def _run_server(
     settings: Settings,
-    load: Callable[[], Awaitable[Settings]],
+    load: Callable[[], Settings],
     ready: Callable[[Vault, str], Awaitable[None]] | None = None,
     listener: socket.socket | None = None,
     share: Share | None = None,
 ) -> None:
     from vsqlvault.http.server import listen, serve  # noqa: PLC0415 - only serving needs Quart, and it takes long to import
+    from vsqlvault.http.signals import Signals  # noqa: PLC0415
     from vsqlvault.http.tls import Tls  # noqa: PLC0415
 
+    signals = Signals()
     tls = Tls(settings.server) if settings.server.tls else None
     async with AsyncExitStack() as stack:
         vault = await stack.enter_async_context(open_vault(settings))
@@ -205,14 +218,16 @@ async def _run_server(
         await stack.enter_async_context(sweeping(vault, settings.purge.sweep_interval_hours))
 
         async def reload() -> Settings:
-            settings = await load()
+            settings = load()
             await vault.reloading.reload(settings)
             return settings
 
-        _announce(settings, vault, address)
-        if ready:
-            await ready(vault, address)
-        await serve(settings, vault, listener, reload, tls=tls, share=share)
+        async def announce() -> None:
+            _announce(settings, vault, address)
+            if ready:
+                await ready(vault, address)
+
+        await serve(settings, vault, listener, reload, signals, ready=announce, tls=tls, share=share)
         log.info("stopped")
 
 
@@ -308,9 +323,14 @@ purposes = ["card"]  # the purposes this app holds; ["*"] for all""")
 
 
 def _check_config(options: argparse.Namespace) -> None:
+    plugins = _check(_settings(options))
+    print(f"{options.config or 'the defaults'}: all is well, with {len(plugins.origins)} plugins")
+
+
+def _check(settings: Settings) -> Plugins:
+    """Build all that settings ask for, short of the storage, and return the plugins. Raises StartUpRefused."""
     from vsqlvault.http.tls import Tls  # noqa: PLC0415 - only serving needs it
 
-    settings = _settings(options)
     plugins = Plugins(settings)
     if settings.server.tls:
         Tls(settings.server)
@@ -321,4 +341,4 @@ def _check_config(options: argparse.Namespace) -> None:
         ("vault_report_sections", "report section"),
     ):
         plugins.offers(hook, kind)
-    print(f"{options.config or 'the defaults'}: all is well, with {len(plugins.origins)} plugins")
+    return plugins

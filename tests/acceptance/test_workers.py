@@ -59,6 +59,34 @@ def test_both_read_the_settings_again(server: VaultServer) -> None:
     assert server.stop() == 0
 
 
+def test_one_that_is_replaced_starts_with_the_settings_that_the_others_have_read(server: VaultServer) -> None:
+    eventually(lambda: both_run(server))
+    key = server.apps["billing"].key
+    del server.apps["billing"]
+    server.write_config()
+    server.signal(signal.SIGHUP)
+    eventually(lambda: sum("settings reloaded" in line for line in server.log_lines()) == 2)
+    replaced = {process.pid for process in workers(server)}
+    for pid in replaced:
+        os.kill(pid, signal.SIGKILL)
+    eventually(lambda: len(workers(server)) == 2 and replaced.isdisjoint(each.pid for each in workers(server)))
+    answer = server.call(None, "GET", "/vault/payments", headers={server.api_key_header: key}, seconds=20)
+    assert (answer.status, answer.json["type"]) == (401, "urn:vsqlvault:problem:unauthenticated")
+    assert server.stop() == 0
+
+
+def test_settings_that_cannot_be_used_are_not_those_of_a_worker_that_is_replaced(server: VaultServer) -> None:
+    eventually(lambda: both_run(server))
+    (server.directory / "vault.toml").write_text("[server]\nworkers = 'many'\n", "utf-8")
+    server.signal(signal.SIGHUP)
+    eventually(lambda: sum("reload refused" in line for line in server.log_lines()) == 2)
+    first = workers(server)[0].pid
+    os.kill(first, signal.SIGKILL)
+    eventually(lambda: len([line for line in server.log_lines() if "Vault API is running" in line]) == 3)
+    assert server.put("payments", "card/still").status == 201
+    assert server.stop() == 0
+
+
 def test_they_end_with_their_supervisor_however_it_ends(server: VaultServer) -> None:
     eventually(lambda: both_run(server))
     orphans = workers(server)

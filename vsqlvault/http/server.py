@@ -6,7 +6,6 @@ import asyncio
 import logging
 import re
 import secrets
-import signal
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Coroutine
@@ -23,6 +22,7 @@ from vsqlvault.http.connection import Connection
 from vsqlvault.http.http2 import Http2
 from vsqlvault.http.metrics import Counts
 from vsqlvault.http.shared_metrics import Share
+from vsqlvault.http.signals import Signals
 from vsqlvault.http.tls import Tls
 from vsqlvault.service.vault import Vault
 
@@ -278,38 +278,33 @@ async def serve(
     vault: Vault,
     listener: socket.socket,
     reload: Callable[[], Awaitable[Settings]],
+    signals: Signals,
     *,
+    ready: Callable[[], Awaitable[None]],
     tls: Tls | None = None,
     share: Share | None = None,
 ) -> None:
     """Serve the vault until SIGTERM or SIGINT, then finish what is in flight, but not for ever. SIGHUP reloads.
 
-    ``share`` is what this worker shares with the others, where there are others.
+    ``ready`` is awaited once everything is in place and connections are taken. ``share`` is what this worker shares with the
+    others, where there are others.
     """
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    reloads: set[asyncio.Task[None]] = set()
     counts = Counts()
     app = build_app(settings, lambda: already_open(vault), counts, share)
 
     async def record(error: VaultError, address: str | None) -> None:
         await vault.refusals.record(error, secrets.token_hex(16), address)
 
-    def hang_up() -> None:
-        task = loop.create_task(_reload(reload, tls))
-        reloads.add(task)
-        task.add_done_callback(reloads.discard)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
-    loop.add_signal_handler(signal.SIGHUP, hang_up)
     await app.startup()
     server = Server(app, Limits.of(settings.server), counts=counts, tls=tls, tls_refused=record)
     server.accept_from(listener)
-    await stopping.wait()
+    await ready()
+    reloading = asyncio.create_task(signals.on_hang_up(lambda: _reload(reload, tls)))
+    await signals.stopping.wait()
     log.info("stopping", extra={"within_seconds": settings.server.graceful_timeout_seconds})
     server.stop_accepting()
     await server.finish(settings.server.graceful_timeout_seconds)
+    reloading.cancel()
     await app.shutdown()
 
 

@@ -13,9 +13,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from vsqlvault.errors import StartUpRefused
+from vsqlvault.http.signals import HEARD
 
 log = logging.getLogger(__name__)
-_HEARD = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD})
+_HEARD = HEARD | {signal.SIGCHLD}
 _FIRST_DELAY_SECONDS = 0.1
 _LONGEST_DELAY_SECONDS = 5.0
 _SETTLED_SECONDS = 5.0
@@ -33,15 +34,22 @@ class Workers:
 
     ``work`` takes the worker's slot, below ``count``, and returns the exit code; ``UNUSABLE`` ends all, for the next one would
     find the settings just as unusable. A worker that ends in any other way is replaced, sooner the longer it had lived, after
-    ``retire`` was told its slot. Workers end with this process, however it ends.
+    ``retire`` was told its slot. Workers end with this process, however it ends. ``work`` begins with the signals of ``HEARD``
+    held, so that none is lost on it before it hears them.
     """
 
     def __init__(
-        self, count: int, work: Callable[[int], int], ends_within_seconds: float, retire: Callable[[int], None]
+        self,
+        count: int,
+        work: Callable[[int], int],
+        ends_within_seconds: float,
+        retire: Callable[[int], None],
+        hung_up: Callable[[], None],
     ) -> None:
         self._count = count
         self._work = work
         self._retire = retire
+        self._hung_up = hung_up
         self._ends_within_seconds = ends_within_seconds
         self._running: dict[int, _Worker] = {}
         self._delay = 0.0
@@ -49,7 +57,7 @@ class Workers:
         self._read_end, self._write_end = os.pipe()
 
     def run(self) -> None:
-        """Run until SIGTERM or SIGINT, and return when all workers have ended. SIGHUP is passed on to them.
+        """Run until SIGTERM or SIGINT, and return when all workers have ended. SIGHUP: ``hung_up``, then they are told.
 
         Raises:
             StartUpRefused: a worker found the settings unusable, and has said why.
@@ -71,6 +79,7 @@ class Workers:
             if heard.si_signo in {signal.SIGTERM, signal.SIGINT}:
                 return
             if heard.si_signo == signal.SIGHUP:
+                self._hung_up()
                 self._tell(signal.SIGHUP)
             self._bury()
 
@@ -89,7 +98,7 @@ class Workers:
         try:
             os.close(self._write_end)
             threading.Thread(target=self._end_with_parent, daemon=True).start()
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _HEARD)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
             code = self._work(slot)
         except BaseException:
             log.exception("worker failed")
