@@ -39,9 +39,6 @@ from vsqlvault.service.vault import Vault
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
 _PARAMETER = re.compile(r"\{(\w+)\}")
 PUBLISH_SECONDS = 1.0
-OWN = "vsqlvault"
-"""The ASGI extension by which this server's own connections are known."""
-
 Opener = Callable[[], AbstractAsyncContextManager[Vault]]
 
 
@@ -169,21 +166,25 @@ class Adapter:
             return await self._serve(None, {}, refusal)
         raise error
 
-    async def answer(self, request: Request, operation: Operation, scope: Any) -> Reply:
-        """Answer a request, whoever goes away meanwhile: this server's own connections cancel nothing, others may."""
-        if self._gateway is None or self._vault is None:
+    @property
+    def gateway(self) -> Gateway:
+        """What answers, once ``prepare`` is done."""
+        if self._gateway is None:
             raise RuntimeError("not serving yet")
-        work = self._gateway.answer(request, operation, None)
-        if OWN in (scope.get("extensions") or {}):
-            return await work
-        return await self._vault.auditor.shielded(work)
+        return self._gateway
+
+    async def answer(self, request: Request, operation: Operation) -> Reply:
+        """Answer a request, whoever goes away meanwhile: some servers cancel it then."""
+        if self._vault is None:
+            raise RuntimeError("not serving yet")
+        return await self._vault.auditor.shielded(self.gateway.answer(request, operation))
 
     async def _serve(self, operation: Operation | None, params: dict[str, str], refusal: VaultError | None) -> Response:
-        if self._gateway is None or self._vault is None:
+        if self._vault is None:
             raise RuntimeError("not serving yet")
         gone = asyncio.get_running_loop().create_future()
         exchange = self._request(params, gone)
-        work = asyncio.ensure_future(self._gateway.answer(exchange, operation, refusal))
+        work = asyncio.ensure_future(self.gateway.answer(exchange, operation, refusal))
         try:
             reply = await self._vault.auditor.shielded(work)
         except asyncio.CancelledError:

@@ -10,11 +10,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from collections.abc import Awaitable, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
-from vsqlvault.errors import BadFraming, HeadTooLarge, InternalFault, Overloaded, RequestTimeout, VaultError
+from vsqlvault.errors import (
+    BadFraming,
+    HeadTooLarge,
+    InternalFault,
+    Overloaded,
+    PayloadTooLarge,
+    RequestTimeout,
+    VaultError,
+)
+from vsqlvault.http.exchange import BodyReader, Request
 from vsqlvault.http.framing import MAX_HEAD_BYTES, ChunkedBody, Head, has_stray_line_end, parse_head
+from vsqlvault.http.lane import Lane, wire_body, wire_headers
+from vsqlvault.http.operation import Operation
 from vsqlvault.http.problems import problem
 
 if TYPE_CHECKING:
@@ -188,7 +200,39 @@ class Connection(asyncio.Protocol):
             self._feed(cycle)
             if self._cycle is not cycle:
                 return
-        self._server.run(self._carry_out(cycle, self._scope(head)))
+        path, _, query = head.target.partition(b"?")
+        lane = self._server.lane
+        found = lane.find(head.method, path) if lane else None
+        if lane is None or found is None:
+            self._server.run(self._carry_out(cycle, self._server.app(self._scope(head), cycle.receive, cycle.send)))
+        else:
+            operation, params = found
+            read_body = cycle.reader(lane.reader(cycle.receive))
+            request = self._request(head, path, query, params, read_body)
+            self._server.run(self._carry_out(cycle, self._answer_entry(cycle, lane, request, operation)))
+
+    async def _answer_entry(self, cycle: Cycle, lane: Lane, request: Request, operation: Operation) -> None:
+        reply = await lane.answer(request, operation)
+        cycle.answer(reply.status, wire_headers(reply, request), wire_body(reply, request))
+
+    def _request(
+        self, head: Head, path: bytes, query: bytes, params: Mapping[str, str], read_body: BodyReader
+    ) -> Request:
+        certificate, tls = self._certificate, self._server.tls
+        return Request(
+            method=head.method,
+            raw_path=path,
+            raw_query=query,
+            headers=[(name.decode("ascii"), value.decode("latin-1")) for name, value in head.headers],
+            peer=self._client[0] if self._client else None,
+            secure=self._is_secure,
+            request_id=secrets.token_hex(16),
+            read_body=read_body,
+            params=params,
+            http_version="1.1" if head.minor_version else "1.0",
+            client_certificate=certificate,
+            certificate_fault=tls.fault(certificate) if tls and certificate else None,
+        )
 
     def _scope(self, head: Head) -> Message:
         path, _, query = head.target.partition(b"?")
@@ -206,18 +250,18 @@ class Connection(asyncio.Protocol):
             "client": self._client,
             "server": self._address,
             "extensions": {
-                "vsqlvault": {},
                 "tls": self._server.tls.describe(self._certificate) if self._server.tls else None,
             },
         }
 
-    async def _carry_out(self, cycle: Cycle, scope: Message) -> None:
+    async def _carry_out(self, cycle: Cycle, work: Awaitable[None]) -> None:
         try:
-            await self._server.app(scope, cycle.receive, cycle.send)
+            await work
         except Exception as error:
             log.exception("request failed", extra={"error": type(error).__name__})
         if not cycle.is_complete:
             self._break_off(cycle)
+        self._server.ended()
 
     def _break_off(self, cycle: Cycle) -> None:
         if cycle.has_begun_answer:
@@ -392,7 +436,9 @@ class Cycle:
             return
         body, more = message.get("body", b""), message.get("more_body", False)
         if not self.has_begun_answer:
-            body = self._head(len(body), is_whole=not more) + (b"" if self._is_head else self._framed(body))
+            headers = list(self._start["headers"])
+            head = self._head(self._start["status"], headers, len(body), is_whole=not more)
+            body = head + (b"" if self._is_head else self._framed(body))
         else:
             body = self._framed(body)
         if not more and self._is_chunked:
@@ -401,13 +447,36 @@ class Cycle:
         if more:
             await self._connection.drained()
             return
+        self._complete()
+
+    def answer(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        """Send an answer that is whole; to a client that is gone, nothing."""
+        if not self.is_complete:
+            self._connection.write(self._head(status, headers, len(body), is_whole=True) + body)
+            self._complete()
+
+    def reader(self, wait: BodyReader) -> BodyReader:
+        """Return the function that reads the body: what is here in one piece, or what ``wait`` gathers."""
+
+        async def read(limit: int) -> bytes:
+            if not self.has_whole_body or self._is_told_of_end:
+                return await wait(limit)
+            if len(self._pending) > limit:
+                raise PayloadTooLarge(f"a body has at most {limit} bytes")
+            self._is_told_of_end = True
+            body = bytes(self._pending)
+            self._pending.clear()
+            return body
+
+        return read
+
+    def _complete(self) -> None:
         self.is_complete = True
         self._wake()
         self._connection.finished(self)
 
-    def _head(self, size: int, *, is_whole: bool) -> bytes:
+    def _head(self, status: int, headers: list[tuple[bytes, bytes]], size: int, *, is_whole: bool) -> bytes:
         self.has_begun_answer = True
-        status, headers = self._start["status"], list(self._start["headers"])
         if not self.has_whole_body:
             self.persists = False
         if not self._is_head and status not in _BODY_OF_NONE and all(name != b"content-length" for name, _ in headers):

@@ -50,17 +50,20 @@ class Request:
                 return value
         return None
 
-    def single_headers(self, credential_headers: frozenset[str]) -> dict[str, str]:
-        """Return the headers as a mapping.
+    def single_headers(self, credential_headers: frozenset[str], *, others: bool = True) -> dict[str, str]:
+        """Return the headers as a mapping, the last value of each. ``others``: look at those too that are no credentials.
 
         Raises:
             DuplicateHeader: one that may stand once stands twice.
         """
-        single: dict[str, str] = {}
-        for name, value in self.headers:
-            if name in single and (name in _SINGLE_HEADERS or name in credential_headers):
-                raise DuplicateHeader(name)
-            single[name] = value
+        single = dict(self.headers)
+        if len(single) != len(self.headers):
+            once = credential_headers | _SINGLE_HEADERS if others else credential_headers
+            seen: set[str] = set()
+            for name, _ in self.headers:
+                if name in seen and name in once:
+                    raise DuplicateHeader(name)
+                seen.add(name)
         return single
 
     def query(self) -> dict[str, str]:

@@ -7,6 +7,7 @@ two. What is accepted here, every other parser reads alike.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vsqlvault.errors import BadFraming, ExpectationFailed, HeadTooLarge, TransferCodingUnknown, UpgradeRefused
@@ -29,6 +30,7 @@ _LENGTH = re.compile(rb"[0-9]+")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t\x20-\x7e]*)?\r\n")
 _TRAILERS = re.compile(rb"(?:" + _TOKEN + rb":[\t\x20-\x7e\x80-\xff]*\r\n)*\r\n")
 _LONGEST_LENGTH = 18
+_FRAMING = frozenset({b"connection", b"content-length", b"expect", b"host", b"transfer-encoding", b"upgrade"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +70,20 @@ def parse_head(head: bytes) -> Head:
     if match is None:
         raise BadFraming
     method, target, minor, fields = match.groups()
-    headers = [(name.lower(), value.strip(b" \t")) for name, value in _FIELD.findall(fields)]
+    headers: list[tuple[bytes, bytes]] = []
+    framing: dict[bytes, list[bytes]] = {}
+    for raw_name, raw_value in _FIELD.findall(fields):
+        name, value = raw_name.lower(), raw_value.strip(b" \t")
+        headers.append((name, value))
+        if name in _FRAMING:
+            framing.setdefault(name, []).append(value)
     if len(headers) > MAX_FIELDS:
         raise HeadTooLarge(f"at most {MAX_FIELDS} fields")
     minor_version = int(minor)
-    connection = _only(headers, b"connection").lower()
-    expectation = _only(headers, b"expect").lower()
-    _check_host([value for name, value in headers if name == b"host"], minor_version)
-    if b"websocket" in _only(headers, b"upgrade").lower():
+    connection = _listed(framing, b"connection")
+    expectation = _listed(framing, b"expect")
+    _check_host(framing.get(b"host", []), minor_version)
+    if b"websocket" in _listed(framing, b"upgrade"):
         raise UpgradeRefused
     if expectation not in {b"", b"100-continue"}:
         raise ExpectationFailed
@@ -86,15 +94,15 @@ def parse_head(head: bytes) -> Head:
         target=target,
         minor_version=minor_version,
         headers=headers,
-        length=_body_length(headers, minor_version),
+        length=_body_length(framing, minor_version),
         persists=persists,
         awaits_continue=expectation == b"100-continue" and minor_version == 1,
     )
 
 
-def _only(headers: list[tuple[bytes, bytes]], wanted: bytes) -> bytes:
-    """Return the values of a header as the one list that RFC 9110 takes them for."""
-    return b",".join([value for name, value in headers if name == wanted])
+def _listed(framing: Mapping[bytes, list[bytes]], name: bytes) -> bytes:
+    """Return the values of a header as the one list that RFC 9110 takes them for, in lower case."""
+    return b",".join(framing[name]).lower() if name in framing else b""
 
 
 def _check_host(hosts: list[bytes], minor_version: int) -> None:
@@ -102,9 +110,9 @@ def _check_host(hosts: list[bytes], minor_version: int) -> None:
         raise BadFraming("one Host")
 
 
-def _body_length(headers: list[tuple[bytes, bytes]], minor_version: int) -> int | None:
-    codings = [value for name, value in headers if name == b"transfer-encoding"]
-    lengths = [value for name, value in headers if name == b"content-length"]
+def _body_length(framing: Mapping[bytes, list[bytes]], minor_version: int) -> int | None:
+    codings = framing.get(b"transfer-encoding")
+    lengths = framing.get(b"content-length")
     if codings:
         if lengths or minor_version == 0:
             raise BadFraming("a body has a length or comes in chunks")

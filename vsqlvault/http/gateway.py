@@ -15,7 +15,6 @@ from vsqlvault.errors import (
     BadRequest,
     CredentialInUrl,
     CredentialRefused,
-    DuplicateHeader,
     InternalFault,
     InvalidPath,
     TlsRequired,
@@ -108,7 +107,6 @@ class Gateway:
             read_query(operation.query, request.query())
             return await operation.handler(self._exchange(request, Call(ANONYMOUS, request.request_id)))
         call = await self._recognise(request, refusal)
-        trace = _trace(call, operation, request.params)
         try:
             if refusal is not None:
                 raise refusal
@@ -116,27 +114,25 @@ class Gateway:
                 raise InvalidPath
             request.single_headers(self._credential_headers)
             check_params(request.params)
-            if operation.query is NoQuery:
+            if operation.query is NoQuery and request.raw_query:
                 read_query(NoQuery, request.query())
             return await operation.handler(self._exchange(request, call))
         except VaultError as error:
-            await self._vault.auditor.refuse(trace, error, _detail(error, request))
+            await self._vault.auditor.refuse(_trace(call, operation, request.params), error, _detail(error, request))
             raise
         except Exception as error:
             log.exception("request failed", extra={"request_id": request.request_id})
             fault = InternalFault()
-            await self._vault.auditor.refuse(trace, fault)
+            await self._vault.auditor.refuse(_trace(call, operation, request.params), fault)
             raise fault from error
 
     async def _recognise(self, request: Request, refusal: VaultError | None) -> Call:
         """Return who asks. A request that is refused anyway is told so even if nobody is recognised."""
         try:
-            credentials = [name for name, _ in request.headers if name in self._credential_headers]
-            if len(credentials) != len(set(credentials)):
-                raise DuplicateHeader
+            headers = request.single_headers(self._credential_headers, others=False)
             if request.certificate_fault:
                 raise CredentialRefused(request.certificate_fault)
-            presented = Presented(dict(request.headers), request.client_address, request.client_certificate)
+            presented = Presented(headers, request.client_address, request.client_certificate)
             principal = await authenticate(self._vault.authenticators, presented)
         except VaultError as error:
             told = refusal if isinstance(refusal, CredentialInUrl) else error
@@ -144,23 +140,22 @@ class Gateway:
             if isinstance(refusal, BadRequest):
                 raise refusal from None
             raise
-        untrusted = not self._forwarding.trusts(request.peer) and any(name in NAMES for name, _ in request.headers)
+        untrusted = not NAMES.isdisjoint(headers) and not self._forwarding.trusts(request.peer)
         return Call(principal, request.request_id, request.client_address, untrusted_forwarding=untrusted)
 
     def _unfit(self, request: Request) -> VaultError | None:
         """Return what is wrong with the request's target, before anything else of it is looked at."""
         if len(request.raw_path) + len(request.raw_query) > MAX_TARGET_BYTES:
             return UriTooLong(f"at most {MAX_TARGET_BYTES} bytes")
-        if not _TARGET.fullmatch(request.raw_path) or _DOTS.search(request.raw_path):
+        path = request.raw_path
+        if not _TARGET.fullmatch(path) or (b"/." in path and _DOTS.search(path)):
             return InvalidPath(
                 "letters, digits and . _ : @ ~ - between single slashes; no percent-encoding, no dot segments"
             )
-        return CredentialInUrl() if self._in_url(request) else None
+        return CredentialInUrl() if request.raw_query and self._in_url(request) else None
 
     def _in_url(self, request: Request) -> list[str]:
         """Return the texts that the query string gives as credentials."""
-        if not request.raw_query:
-            return []
         members = (part.decode("latin-1").partition("=") for part in request.raw_query.split(b"&"))
         return [unquote(text) for name, _, text in members if unquote(name).lower() in self._credential_names]
 

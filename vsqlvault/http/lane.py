@@ -16,13 +16,17 @@ from vsqlvault.http.operation import Operation
 if TYPE_CHECKING:
     from vsqlvault.http.app import Adapter
 
-_ENTRY = re.compile(rb"/vault/(?P<purpose>[a-z0-9_-]+)/(?P<external_id>[A-Za-z0-9._:@~-]+)")
+_ENTRY = re.compile(rb"/vault/([a-z0-9_-]+)/([A-Za-z0-9._:@~-]+)")
 PATH = "/vault/{purpose}/{external_id}"
 Asgi = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 class Lane:
-    """Serves what is plainly a request for an entry, and passes on everything else."""
+    """Serves what is plainly a request for an entry, and passes on everything else.
+
+    It is an ASGI application, for any server; the vault's own connections come in by ``find`` and ``answer``, which are the
+    same way without the messages.
+    """
 
     def __init__(self, asgi_app: Asgi, adapter: Adapter, body_timeout_seconds: float) -> None:
         self._asgi_app = asgi_app
@@ -32,17 +36,29 @@ class Lane:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve an ASGI call, here or further on."""
-        if scope["type"] == "http" and (operation := self._operations.get(scope["method"])):
-            entry = _ENTRY.fullmatch(raw_path_of(scope))
-            if entry is not None:
-                params = {name: value.decode("ascii") for name, value in entry.groupdict().items()}
-                request = request_of(scope, params, self._reader(receive))
-                reply = await self._adapter.answer(request, operation, scope)
-                await send_reply(reply, send, is_head=request.method == "HEAD")
-                return
+        if scope["type"] == "http" and (found := self.find(scope["method"], raw_path_of(scope))):
+            operation, params = found
+            request = request_of(scope, params, self.reader(receive))
+            reply = await self._adapter.answer(request, operation)
+            await send({"type": "http.response.start", "status": reply.status, "headers": wire_headers(reply, request)})
+            await send({"type": "http.response.body", "body": wire_body(reply, request), "more_body": False})
+            return
         await self._asgi_app(scope, receive, send)
 
-    def _reader(self, receive: Any) -> BodyReader:
+    def find(self, method: str, raw_path: bytes) -> tuple[Operation, Mapping[str, str]] | None:
+        """Return the operation on an entry that this plainly is, with its parameters."""
+        operation = self._operations.get(method)
+        match = _ENTRY.fullmatch(raw_path) if operation else None
+        if operation is None or match is None:
+            return None
+        purpose, external_id = match.groups()
+        return operation, {"purpose": purpose.decode("ascii"), "external_id": external_id.decode("ascii")}
+
+    async def answer(self, request: Request, operation: Operation) -> Reply:
+        """Answer a request of one of the vault's own connections, which cancel nothing."""
+        return await self._adapter.gateway.answer(request, operation)
+
+    def reader(self, receive: Any) -> BodyReader:
         """Return the function that reads a body: counted as it comes, within a time, and only while somebody sends it."""
 
         async def read(limit: int) -> bytes:
@@ -96,16 +112,21 @@ def request_of(scope: Any, params: Mapping[str, str], read_body: BodyReader) -> 
     )
 
 
-async def send_reply(reply: Reply, send: Any, *, is_head: bool) -> None:
-    """Send a reply that is in one piece."""
-    body = reply.body if isinstance(reply.body, bytes) else b""
+def wire_headers(reply: Reply, request: Request) -> list[tuple[bytes, bytes]]:
+    """Return the header fields of a reply that is in one piece."""
     headers = [(_field_name(name), value.encode("latin-1")) for name, value in reply.headers]
     if reply.content_type is not None:
         headers.append((b"content-type", reply.content_type.encode("latin-1")))
-    if not is_head:  # GET's length is not known here, and none is better than a wrong one (RFC 9110, section 9.3.2)
-        headers.append((b"content-length", b"%d" % len(body)))
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if is_head else body, "more_body": False})
+    if (
+        request.method != "HEAD"
+    ):  # GET's length is not known here, and none is better than a wrong one (RFC 9110, 9.3.2)
+        headers.append((b"content-length", b"%d" % len(wire_body(reply, request))))
+    return headers
+
+
+def wire_body(reply: Reply, request: Request) -> bytes:
+    """Return the body that is sent with a reply that is in one piece."""
+    return b"" if request.method == "HEAD" or not isinstance(reply.body, bytes) else reply.body
 
 
 @lru_cache(maxsize=64)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter as Tally
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
@@ -35,29 +37,11 @@ class Metrics:
     def __init__(self, vault: Vault, counts: Counts | None = None, share: Share | None = None) -> None:
         self._share = share
         self._registry = CollectorRegistry()
-        labels = ("method", "route", "status")
-        self._requests = Counter(
-            "vsqlvault_http_requests", "Requests answered, by route and status.", labels, registry=self._registry
-        )
-        self._seconds = Histogram(
-            "vsqlvault_http_request_seconds",
-            "Seconds from a request's arrival to its answer.",
-            ("method", "route"),
-            buckets=BUCKETS,
-            registry=self._registry,
-        )
+        self._requests = RequestCollector()
+        self.observe = self._requests.observe
+        self._registry.register(self._requests)
         self._registry.register(QueueCollector(vault))
         self._registry.register(ConnectionCollector(counts or Counts()))
-        self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
-
-    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count one request that was answered."""
-        children = self._children.get((method, route, status))
-        if children is None:
-            children = self._requests.labels(method, route, str(status)), self._seconds.labels(method, route)
-            self._children[method, route, status] = children
-        children[0].inc()
-        children[1].observe(seconds)
 
     def exposition(self, accept: str | None) -> Reply:
         """Return all metrics, as Prometheus text or, where ``Accept`` asks for it, OpenMetrics."""
@@ -70,6 +54,51 @@ class Metrics:
         """Leave this worker's samples for the others, where there are any."""
         if self._share:
             self._share.publish(self._registry)
+
+
+@dataclass(slots=True)
+class _Timings:
+    """Of one method on one route: how many requests fell into each bucket, the last one without a bound, and their seconds."""
+
+    buckets: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
+    seconds: float = 0.0
+
+
+class RequestCollector(Collector):
+    """Counts requests in plain numbers, for that happens with each of them; they become metrics when somebody asks."""
+
+    def __init__(self) -> None:
+        self._answered: dict[tuple[str, str, int], int] = {}
+        self._timings: dict[tuple[str, str], _Timings] = {}
+
+    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count one request that was answered."""
+        answered = (method, route, status)
+        self._answered[answered] = self._answered.get(answered, 0) + 1
+        timings = self._timings.get((method, route))
+        if timings is None:
+            timings = self._timings[method, route] = _Timings()
+        timings.buckets[bisect_left(BUCKETS, seconds)] += 1
+        timings.seconds += seconds
+
+    def collect(self) -> Iterable[Metric]:
+        """Give the requests' metrics as they stand now."""
+        requests = CounterMetricFamily(
+            "vsqlvault_http_requests", "Requests answered, by route and status.", labels=["method", "route", "status"]
+        )
+        for (method, route, status), count in self._answered.items():
+            requests.add_metric([method, route, str(status)], count)
+        yield requests
+        spans = HistogramMetricFamily(
+            "vsqlvault_http_request_seconds",
+            "Seconds from a request's arrival to its answer.",
+            labels=["method", "route"],
+        )
+        bounds = [*map(str, BUCKETS), "+Inf"]
+        for labels, timings in self._timings.items():
+            totals = accumulate(timings.buckets)
+            spans.add_metric(list(labels), list(zip(bounds, totals, strict=True)), timings.seconds)
+        yield spans
 
 
 class ConnectionCollector(Collector):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import re
 import secrets
@@ -20,6 +21,7 @@ from vsqlvault.errors import CredentialRefused, SettingsInvalid, ShuttingDown, V
 from vsqlvault.http.app import already_open, build_app
 from vsqlvault.http.connection import Connection
 from vsqlvault.http.http2 import Http2
+from vsqlvault.http.lane import Lane
 from vsqlvault.http.metrics import Counts
 from vsqlvault.http.shared_metrics import Share
 from vsqlvault.http.signals import Signals
@@ -36,6 +38,9 @@ ACCEPTED_AT_ONCE = 64
 
 HANDSHAKE_SECONDS = 5.0
 FLUSH_SECONDS = 0.5
+COLLECT_AFTER = 50_000
+"""So many objects more than before, and the collector of cycles looks at the young ones; Python's own number is 700."""
+
 _NO_DESCRIPTORS_SECONDS = 0.1
 _NOT_A_WORD = re.compile(r"[^a-z0-9]+")
 App = Callable[[Any, Any, Any], Awaitable[None]]
@@ -58,18 +63,23 @@ class Limits:
 
 
 class Server:
-    """Accepts connections and watches over them. ``app`` is an ASGI application; it is called once per request."""
+    """Accepts connections and watches over them.
+
+    ``app`` is an ASGI application; it is called once for each request that ``lane``, where there is one, does not answer.
+    """
 
     def __init__(
         self,
         app: App,
         limits: Limits,
         *,
+        lane: Lane | None = None,
         counts: Counts | None = None,
         tls: Tls | None = None,
         tls_refused: Callable[[VaultError, str | None], Awaitable[None]] | None = None,
     ) -> None:
         self.app = app
+        self.lane = lane
         self.limits = limits
         self.loop = asyncio.get_running_loop()
         self.connections: set[Connection] = set()
@@ -138,8 +148,14 @@ class Server:
             self._arriving -= 1
 
     def run(self, request: Coroutine[Any, Any, None]) -> None:
-        """Carry out a request; nothing cancels it."""
-        self._keep(self._requests, request)
+        """Carry out a request; nothing cancels it. It says when it has ended."""
+        self._requests.add(self.loop.create_task(request))
+
+    def ended(self) -> None:
+        """Let go of the request whose task this is."""
+        task = asyncio.current_task(self.loop)
+        if task is not None:
+            self._requests.discard(task)
 
     def refused(self, error: VaultError) -> None:
         """Count what never became a request."""
@@ -296,7 +312,9 @@ async def serve(
         await vault.refusals.record(error, secrets.token_hex(16), address)
 
     await app.startup()
-    server = Server(app, Limits.of(settings.server), counts=counts, tls=tls, tls_refused=record)
+    _settle_memory()
+    lane = app.asgi_app if isinstance(app.asgi_app, Lane) else None
+    server = Server(app, Limits.of(settings.server), lane=lane, counts=counts, tls=tls, tls_refused=record)
     server.accept_from(listener)
     await ready()
     reloading = asyncio.create_task(signals.on_hang_up(lambda: _reload(reload, tls)))
@@ -306,6 +324,13 @@ async def serve(
     await server.finish(settings.server.graceful_timeout_seconds)
     reloading.cancel()
     await app.shutdown()
+
+
+def _settle_memory() -> None:
+    """Have the collector of cycles leave alone what was made to stay, and look for cycles less often: requests make few."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER)
 
 
 async def _reload(reload: Callable[[], Awaitable[Settings]], tls: Tls | None) -> None:

@@ -42,6 +42,8 @@ async def call_plugin(
     name = getattr(plugin, "name", type(plugin).__name__)
     try:
         given = call()
+        if expected is not object and isinstance(given, expected):
+            return given
         answer = await _within(given, timeout_seconds) if inspect.isawaitable(given) else given
     except (KeyboardInterrupt, asyncio.CancelledError):  # ours: what a plugin raises in its task comes wrapped
         raise
