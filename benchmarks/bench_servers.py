@@ -228,8 +228,10 @@ async def _serve_lane(listener: Any) -> None:
     from vsqlvault.http.metrics import Counts  # noqa: PLC0415
     from vsqlvault.http.server import Limits, Server  # noqa: PLC0415
 
-    class Constant(Adapter):
-        async def answer(self, request: Any, operation: Any, scope: Any) -> Reply:
+    class Constant:
+        """Stands in the gateway's place."""
+
+        async def answer(self, request: Any, operation: Any) -> Reply:
             if request.method == "PUT":
                 await request.read_body(65536)
             headers = (("X-Request-Id", request.request_id), ("Cache-Control", "no-store"))
@@ -238,7 +240,9 @@ async def _serve_lane(listener: Any) -> None:
     async def nowhere(*_: Any) -> None:
         raise RuntimeError("only the lane is served")
 
-    server = Server(Lane(nowhere, Constant(Settings(), Counts()), 10.0), Limits())
+    adapter = Adapter(Settings(), Counts())
+    adapter._gateway = Constant()  # type: ignore[assignment]
+    server = Server(nowhere, Limits(), lane=Lane(nowhere, adapter, 10.0))
     server.accept_from(listener)
     await asyncio.Event().wait()
 

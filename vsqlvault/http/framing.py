@@ -30,10 +30,11 @@ _LENGTH = re.compile(rb"[0-9]+")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t\x20-\x7e]*)?\r\n")
 _TRAILERS = re.compile(rb"(?:" + _TOKEN + rb":[\t\x20-\x7e\x80-\xff]*\r\n)*\r\n")
 _LONGEST_LENGTH = 18
-_FRAMING = frozenset({b"connection", b"content-length", b"expect", b"host", b"transfer-encoding", b"upgrade"})
+_PLAIN = frozenset({b"content-length", b"host", b"transfer-encoding"})
+_FRAMING = _PLAIN | {b"connection", b"expect", b"upgrade"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Head:
     """What stands before a body. ``headers`` have lower-case names and values without blanks around them.
 
@@ -80,24 +81,20 @@ def parse_head(head: bytes) -> Head:
     if len(headers) > MAX_FIELDS:
         raise HeadTooLarge(f"at most {MAX_FIELDS} fields")
     minor_version = int(minor)
-    connection = _listed(framing, b"connection")
-    expectation = _listed(framing, b"expect")
-    _check_host(framing.get(b"host", []), minor_version)
+    _check_host(framing.get(b"host"), minor_version)
+    length = _body_length(framing, minor_version)
+    text_method = method.decode("ascii")
+    if framing.keys() <= _PLAIN:
+        return Head(text_method, target, minor_version, headers, length, minor_version == 1, False)
     if b"websocket" in _listed(framing, b"upgrade"):
         raise UpgradeRefused
+    expectation = _listed(framing, b"expect")
     if expectation not in {b"", b"100-continue"}:
         raise ExpectationFailed
-    options = {option.strip(b" \t") for option in connection.split(b",")} if connection else set()
+    options = {option.strip(b" \t") for option in _listed(framing, b"connection").split(b",")}
     persists = b"close" not in options and (minor_version == 1 or b"keep-alive" in options)
-    return Head(
-        method=method.decode("ascii"),
-        target=target,
-        minor_version=minor_version,
-        headers=headers,
-        length=_body_length(framing, minor_version),
-        persists=persists,
-        awaits_continue=expectation == b"100-continue" and minor_version == 1,
-    )
+    awaits_continue = expectation == b"100-continue" and minor_version == 1
+    return Head(text_method, target, minor_version, headers, length, persists, awaits_continue)
 
 
 def _listed(framing: Mapping[bytes, list[bytes]], name: bytes) -> bytes:
@@ -105,8 +102,11 @@ def _listed(framing: Mapping[bytes, list[bytes]], name: bytes) -> bytes:
     return b",".join(framing[name]).lower() if name in framing else b""
 
 
-def _check_host(hosts: list[bytes], minor_version: int) -> None:
-    if len(hosts) > 1 or len(hosts) < minor_version or any(host and not _HOST.fullmatch(host) for host in hosts):
+def _check_host(hosts: list[bytes] | None, minor_version: int) -> None:
+    if hosts is None:
+        if minor_version:
+            raise BadFraming("one Host")
+    elif len(hosts) > 1 or (hosts[0] and not _HOST.fullmatch(hosts[0])):
         raise BadFraming("one Host")
 
 
