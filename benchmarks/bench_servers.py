@@ -2,14 +2,15 @@
 
     python -m benchmarks.bench_servers [--rounds 3] [--seconds 1] [--connections 1 16 64 256] [--plot servers.svg]
 
-- vault: the stock command, on SQLite and on PostgreSQL, each audit row on disk before its answer.
+- vault: the stock command, on SQLite and on PostgreSQL, each audit row on disk before its answer; on PostgreSQL also with a
+  worker for each of two processors.
 - stock: the same operations and storage through Quart's routes on Hypercorn: ``create_app()`` without the lane.
 - lane: this server's connections and the lane alone, with a constant for an answer: what HTTP costs.
 - bare: a protocol of asyncio's that looks for the end of a head and answers a constant: what any server on asyncio costs.
 - pgbench: PostgreSQL doing the same work, one statement a request, 32 clients, each statement parsed anew or prepared.
 
-Processor time is the server process's own, without the database. The client takes its share of the same machine: compare
-ratios, not figures. Medians of the rounds.
+Processor time is that of the server's processes, without the database. The client takes its share of the same machine: it is
+wrk where that is installed, which takes little, else one of ours. Compare ratios, not figures. Medians of the rounds.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import math
 import os
 import random
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -43,7 +45,17 @@ VALUE = "x" * 1024
 BODY = json.dumps({"encrypted_value": VALUE, "key_ref": "key-v1"}).encode()
 ANSWER = json.dumps({"purpose": "card", "external_id": "e1", "encrypted_value": VALUE, "key_ref": "key-v1"}).encode()
 METHODS = ("PUT", "GET", "HEAD")
+WRK = shutil.which("wrk")
 _LENGTH = re.compile(rb"\r\ncontent-length: (\d+)", re.IGNORECASE)
+
+
+class Asked(NamedTuple):
+    """What a client saw: how many requests in how many seconds; and the median and the 99th percentile, in seconds."""
+
+    requests: float
+    passed: float
+    median: float
+    p99: float
 
 
 class Figures(NamedTuple):
@@ -108,14 +120,46 @@ class Caller(asyncio.Protocol):
             self.ended.set_exception(error or ConnectionResetError("the server hung up"))
 
 
-async def ask(server: VaultServer, method: str, connections: int, seconds: float) -> Figures:
+def ask(server: VaultServer, method: str, connections: int, seconds: float) -> Figures:
     """Ask on so many connections for so long."""
+    before = _cpu(server.pid)
+    if WRK is None or method == "HEAD":  # wrk waits for the body that HEAD does not have
+        requests, passed, median, p99 = asyncio.run(_ask_ourselves(server, method, connections, seconds))
+    else:
+        requests, passed, median, p99 = _ask_by_wrk(WRK, server, method, connections, seconds)
+    return Figures(requests / passed, median * 1000, p99 * 1000, (_cpu(server.pid) - before) / requests * 1e6)
+
+
+def _ask_by_wrk(wrk: str, server: VaultServer, method: str, connections: int, seconds: float) -> Asked:
+    body = f"wrk.body = {json.dumps(BODY.decode())}" if method == "PUT" else ""
+    script = f"""
+wrk.method = "{method}"
+wrk.headers["X-Vault-Key"] = "{server.key("payments")}"
+wrk.headers["Content-Type"] = "application/json"
+{body}
+request = function() return wrk.format(nil, "/vault/card/e" .. math.random(0, {ENTRIES - 1})) end
+done = function(summary, latency)
+  local faults = summary.errors.status + summary.errors.read + summary.errors.write + summary.errors.timeout
+  io.stderr:write(string.format("%d %d %d %f %f", summary.requests, summary.duration, faults, latency:percentile(50),
+    latency:percentile(99)))
+end
+"""
+    path = server.directory / "ask.lua"
+    path.write_text(script, "utf-8")
+    command = [wrk, "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "-s", str(path), server.url]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stderr
+    requests, microseconds, faults, median, p99 = (float(word) for word in said.split())
+    if faults:
+        raise RuntimeError(f"{faults:.0f} of {requests:.0f} were no success")
+    return Asked(requests, microseconds / 1e6, median / 1e6, p99 / 1e6)
+
+
+async def _ask_ourselves(server: VaultServer, method: str, connections: int, seconds: float) -> Asked:
     taken: list[float] = []
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     key = server.key("payments")
-    process = psutil.Process(server.pid)
-    before, began = _cpu(process), time.perf_counter()
+    began = time.perf_counter()
     callers = [
         (await loop.create_connection(lambda: Caller(method, key, taken, stopping), *server.address))[1]
         for _ in range(connections)
@@ -124,16 +168,14 @@ async def ask(server: VaultServer, method: str, connections: int, seconds: float
     stopping.set()
     await asyncio.gather(*(caller.ended for caller in callers))
     passed = time.perf_counter() - began
-    cpu = _cpu(process) - before
     taken.sort()
-    return Figures(
-        len(taken) / passed, taken[len(taken) // 2] * 1000, taken[int(len(taken) * 0.99)] * 1000, cpu / len(taken) * 1e6
-    )
+    return Asked(len(taken), passed, taken[len(taken) // 2], taken[int(len(taken) * 0.99)])
 
 
-def _cpu(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
+def _cpu(pid: int) -> float:
+    process = psutil.Process(pid)
+    times = [each.cpu_times() for each in (process, *process.children(recursive=True))]
+    return float(sum(each.user + each.system for each in times))
 
 
 async def fill(server: VaultServer) -> None:
@@ -160,7 +202,7 @@ class Contestant(VaultServer):
 
     def command(self) -> list[str]:
         """Return how it is started."""
-        if self.kind == "vault":
+        if self.kind in {"vault", "workers"}:
             return super().command()
         return [
             sys.executable,
@@ -176,11 +218,12 @@ class Contestant(VaultServer):
 def contestant(kind: str, url: str | None = None) -> Iterator[VaultServer]:
     """Start a server, with its entries in place where it has a storage."""
     with tempfile.TemporaryDirectory() as directory:
-        server = Contestant(Path(directory), database_url=url)
+        settings = "[server]\nworkers = 2\n" if kind == "workers" else ""
+        server = Contestant(Path(directory), database_url=url, settings=settings)
         server.kind = kind
         server.start()
         try:
-            if kind in {"vault", "stock"}:
+            if kind in {"vault", "workers", "stock"}:
                 server.retention("card")
                 asyncio.run(fill(server))
             yield server
@@ -285,6 +328,7 @@ def run(options: argparse.Namespace) -> tuple[Found, dict[tuple[str, str], list[
             )
             for name, kind, on in (
                 ("vault, PostgreSQL", "vault", "PG"),
+                ("vault, PostgreSQL, 2 workers", "workers", "PG"),
                 ("stock, PostgreSQL", "stock", "PG"),
                 ("vault, SQLite", "vault", "SQLite"),
                 ("stock, SQLite", "stock", "SQLite"),
@@ -302,9 +346,7 @@ def run(options: argparse.Namespace) -> tuple[Found, dict[tuple[str, str], list[
             for connections in options.connections:
                 for method in METHODS:
                     for name, server in servers.items():
-                        found[name, method, connections].append(
-                            asyncio.run(ask(server, method, connections, options.seconds))
-                        )
+                        found[name, method, connections].append(ask(server, method, connections, options.seconds))
             for mode in ("simple", "prepared"):
                 for method in ("GET", "PUT"):
                     rate, _ = pgbench(postgres, postgres.url(bare), mode, method.lower(), max(1.0, options.seconds))
@@ -321,21 +363,21 @@ def medians(turns: list[Figures]) -> Figures:
 
 def show(found: Found, by_pgbench: dict[tuple[str, str], list[float]]) -> None:
     """Print all medians, then the ratios."""
-    print(f"{'':<20} {'':<5} {'conns':>5} {'req/s':>9} {'median ms':>10} {'p99 ms':>8} {'cpu us':>7}")
+    print(f"{'':<28} {'':<5} {'conns':>5} {'req/s':>9} {'median ms':>10} {'p99 ms':>8} {'cpu us':>7}")
     for (name, method, connections), turns in sorted(
         found.items(), key=lambda item: (item[0][1], item[0][2], item[0][0])
     ):
         rate, median, p99, cpu = medians(turns)
-        print(f"{name:<20} {method:<5} {connections:>5} {rate:>9,.0f} {median:>10.2f} {p99:>8.2f} {cpu:>7.0f}")
+        print(f"{name:<28} {method:<5} {connections:>5} {rate:>9,.0f} {median:>10.2f} {p99:>8.2f} {cpu:>7.0f}")
     for (name, method), rates in by_pgbench.items():
-        print(f"{name:<20} {method:<5} {PGBENCH_CLIENTS:>5} {statistics.median(rates):>9,.0f}")
+        print(f"{name:<28} {method:<5} {PGBENCH_CLIENTS:>5} {statistics.median(rates):>9,.0f}")
     crowd = min({connections for _, _, connections in found}, key=lambda number: abs(number - 64))
     for method in METHODS:
-        for storage in ("PostgreSQL", "SQLite"):
+        for storage in ("PostgreSQL", "PostgreSQL, 2 workers", "SQLite"):
             own = medians(found[f"vault, {storage}", method, crowd]).rate
-            stock = medians(found[f"stock, {storage}", method, crowd]).rate
+            stock = medians(found[f"stock, {storage.split(',')[0]}", method, crowd]).rate
             line = f"{method} on {storage}, {crowd} connections: {own / stock:.1f} times stock"
-            if storage == "PostgreSQL":
+            if storage.startswith("PostgreSQL"):
                 for (name, of), rates in by_pgbench.items():
                     if of == method:
                         line += f", {own / statistics.median(rates):.2f} times {name}"
