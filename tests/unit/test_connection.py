@@ -174,11 +174,34 @@ async def test_beyond_the_limit_only_health_is_answered(serve) -> None:
         assert serving.server.counts.refused["overloaded"] == 1
 
 
-async def test_beyond_the_reserve_a_connection_is_closed_at_once(serve) -> None:
+async def test_beyond_the_reserve_who_came_first_and_asks_nothing_gives_way(serve) -> None:
     async with serve(hello, connections=2) as serving:
-        for _ in range(2 + RESERVED_CONNECTIONS):
-            assert (await (await serving.client()).ask(head("/health")))[0] == 200
+        kept = [await serving.client() for _ in range(2)]
+        silent = [await serving.client() for _ in range(RESERVED_CONNECTIONS)]
+        assert (await (await serving.client()).ask(head("/health")))[0] == 200
+        assert await silent[0].rest(1) == b""
+        assert (await silent[1].ask(head("/health")))[0] == 200
+        assert [(await client.ask(head()))[0] for client in kept] == [200, 200]
+        assert serving.server.counts.turned_away == 1
+
+
+async def test_beyond_a_reserve_that_asks_a_connection_is_closed_at_once(serve) -> None:
+    go_on = asyncio.Event()
+    all_asked = asyncio.Barrier(2 + RESERVED_CONNECTIONS)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await all_asked.wait()
+        await go_on.wait()
+        await answer(send, b"")
+
+    async with serve(app, connections=1) as serving:
+        clients = [await serving.client() for _ in range(1 + RESERVED_CONNECTIONS)]
+        for client in clients:
+            client.writer.write(head("/health"))
+        await all_asked.wait()
         assert await (await serving.client()).rest(1) == b""
+        go_on.set()
+        assert [(await client.answer())[0] for client in clients] == [200] * len(clients)
         assert serving.server.counts.turned_away == 1
 
 

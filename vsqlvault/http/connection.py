@@ -52,6 +52,7 @@ class Connection(asyncio.Protocol):
         self._server = server
         self.may_ask = may_ask
         self._transport: asyncio.Transport | None = None
+        self._handshake: asyncio.Transport | None = None
         self._buffer = bytearray()
         self._cycle: Cycle | None = None
         self._is_lingering = False
@@ -78,13 +79,22 @@ class Connection(asyncio.Protocol):
         if self._buffer:
             self._read_head()
 
+    def shake_hands_on(self, transport: asyncio.Transport) -> None:
+        """Learn what ``abort`` has to end until the connection is made."""
+        self._handshake = transport
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it asks nothing, or has not come to the end of it."""
+        return self._cycle is None
+
     def taken(self) -> bytes:
         """Return what was read before the connection was made, for whoever takes it over."""
         return bytes(self._buffer)
 
     def connection_lost(self, _: Exception | None) -> None:
         """Forget the socket; a request under way goes on."""
-        self._server.connections.discard(self)
+        self._server.forget(self)
         self._transport = None
         self.resume_writing()
         if self._cycle is not None:
@@ -161,8 +171,9 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """End the connection at once."""
-        if self._transport is not None:
-            self._transport.abort()
+        transport = self._transport or self._handshake
+        if transport is not None:
+            transport.abort()
 
     def _read_head(self) -> None:
         buffer = self._buffer

@@ -30,11 +30,14 @@ from vsqlvault.service.vault import Vault
 
 log = logging.getLogger(__name__)
 TICK_SECONDS = 1.0
-RESERVED_CONNECTIONS = 32
-"""Beyond the connections that may ask for anything, so many more may ask how the server is."""
+RESERVED_CONNECTIONS = 128
+"""Beyond the connections that may ask for anything, so many more may ask how the server is.
 
-ACCEPTED_AT_ONCE = 64
-"""So many connections are taken before those that are open get their turn."""
+Who asks nothing there has to give way to who comes next.
+"""
+
+ACCEPTED_AT_ONCE = 16
+"""So many connections are taken before those that are open get their turn: to be heard before they have to give way."""
 
 HANDSHAKE_SECONDS = 5.0
 FLUSH_SECONDS = 0.5
@@ -83,6 +86,7 @@ class Server:
         self.limits = limits
         self.loop = asyncio.get_running_loop()
         self.connections: set[Connection] = set()
+        self.reserve: dict[Connection, None] = {}
         self.counts = counts or Counts()
         self.tls = tls
         self._tls_refused = tls_refused
@@ -131,12 +135,29 @@ class Server:
         taken = len(self.connections) + self._arriving
         if taken >= self.limits.connections + RESERVED_CONNECTIONS:
             self.counts.turned_away += 1
-            accepted.close()
-            return
+            if not self._make_room():
+                accepted.close()
+                return
         self.counts.accepted += 1
         self._arriving += 1
         connection = Connection(self, may_ask=taken < self.limits.connections)
+        if not connection.may_ask:
+            self.reserve[connection] = None
         self._keep(self._tasks, self._receive(accepted, connection))
+
+    def _make_room(self) -> bool:
+        """End the connection of the reserve that has been there longest and asks nothing, if there is one."""
+        for connection in self.reserve:
+            if connection.is_idle:
+                self.forget(connection)
+                connection.abort()
+                return True
+        return False
+
+    def forget(self, connection: Connection) -> None:
+        """Let go of a connection that is no more."""
+        self.connections.discard(connection)
+        self.reserve.pop(connection, None)
 
     async def _receive(self, accepted: socket.socket, connection: Connection) -> None:
         try:
@@ -190,6 +211,7 @@ class Server:
         try:
             waiting = _Waiting()
             transport, _ = await self.loop.connect_accepted_socket(lambda: waiting, accepted)
+            connection.shake_hands_on(transport)
             secured = await self.loop.start_tls(
                 transport,
                 connection,
@@ -201,12 +223,14 @@ class Server:
         except (OSError, TimeoutError) as error:  # ssl.SSLError is an OSError
             if transport is not None:
                 transport.abort()
+            self.forget(connection)
             await self._tell_refused(error, address)
             return
         if secured is None:
             return
         chosen = cast("ssl.SSLObject", secured.get_extra_info("ssl_object"))
         if self._http2 and chosen.selected_alpn_protocol() == "h2":
+            self.forget(connection)
             if not connection.may_ask:
                 secured.abort()
                 return
