@@ -110,6 +110,8 @@ class StoreBody(Body):
 
 def _metadata(metadata: dict[str, Any]) -> str:
     """Return the canonical text, if it is within every limit."""
+    if not metadata:
+        return "{}"
     fault = FieldError("metadata", f"at most {MAX_METADATA_BYTES} bytes, {MAX_METADATA_KEYS} keys, keys of 64 characters and texts of 1 KiB")  # fmt: skip # noqa: E501
     if len(metadata) > MAX_METADATA_KEYS:
         raise MetadataTooLarge(errors=[fault])
