@@ -120,6 +120,15 @@ class Site:
         assert {status for status, _ in answers} <= {200}
         return [entry for _, entry in answers]
 
+    def listed(self, key_ref: str) -> list[dict[str, Any]]:
+        """Return what the vault lists under a key."""
+        found, more = [], f"key_ref={key_ref}&limit=1000"
+        while more:
+            page = self.call("GET", f"/vault/{self.purpose}?{more}")[1]
+            found += page["entries"]
+            more = page["next_cursor"] and f"cursor={page['next_cursor']}"
+        return found
+
     def under(self, key_ref: str) -> int:
         """Return how many entries lie under a key, as the vault counts them."""
         uses = self.call("GET", f"/admin/key-refs?purpose={self.purpose}&key_ref={key_ref}")[1]["key_refs"]

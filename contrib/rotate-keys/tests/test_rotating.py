@@ -19,7 +19,7 @@ def wait_until_moved(site: Site, at_least: int, processes: list[subprocess.Popen
 
 def test_two_workers_and_a_kill_move_every_entry_from_one_key_to_the_next(site: Site, entries_to_move: int) -> None:
     site.fill(entries_to_move)
-    before = {entry["external_id"]: entry for entry in site.entries(entries_to_move)}
+    before = {entry["external_id"]: entry for entry in site.listed(OLD)}
     first, second = (site.start("--part", f"{part}/2") for part in (1, 2))
     wait_until_moved(site, entries_to_move // 4, [first, second])
     first.send_signal(signal.SIGKILL)
