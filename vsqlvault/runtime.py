@@ -21,6 +21,7 @@ from vsqlvault.service.commit_queue import CommitQueue
 from vsqlvault.service.decisions import Decisions
 from vsqlvault.service.entries import Entries
 from vsqlvault.service.gaps import Gaps
+from vsqlvault.service.key_refs import KeyRefs
 from vsqlvault.service.logs import Logs
 from vsqlvault.service.policies import Policies
 from vsqlvault.service.purges import Purges
@@ -118,6 +119,7 @@ def _assemble(plugins: Plugins, storage: Storage) -> Vault:
         ),
         policies=Policies(rulebooks=rulebooks, decisions=decisions, purges=purges, **shared),
         logs=Logs(storage=storage, **shared),
+        key_refs=KeyRefs(storage=storage, rulebooks=rulebooks, **shared),
         sweeper=Sweeper(
             storage=storage,
             rulebooks=rulebooks,

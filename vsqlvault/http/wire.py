@@ -327,6 +327,15 @@ class PurgeLogQuery(LogQueryBase):
     purge_id: QueryText | None = None
 
 
+class KeyRefsQuery(Query):
+    """What GET /admin/key-refs takes."""
+
+    limit: Limit = DEFAULT_LIMIT
+    cursor: Cursor | None = None
+    purpose: QueryText | None = None
+    key_ref: QueryText | None = None
+
+
 class SweepQuery(Query):
     """What POST /admin/purge/sweep takes."""
 

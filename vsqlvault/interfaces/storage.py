@@ -289,6 +289,36 @@ class Census:
     entries_by_undefined_policy: Mapping[str, int]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRefQuery:
+    """A page of the key_refs of one purpose, as ``KeyRefUse`` says.
+
+    ``created_before`` is the retention ceiling at ``now``. After ``after`` come the key_refs greater than it, byte by byte;
+    without it first the entries that have none. ``key_ref`` asks for that one alone.
+    """
+
+    purpose: str
+    now: datetime
+    created_before: datetime
+    limit: int
+    after: str | None = None
+    key_ref: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRefUse:
+    """What still lies under one key_ref (None: under none): counts of entries, and when their values were stored.
+
+    The values are those in place: ``first_used_at`` and ``last_used_at`` are the oldest and the newest ``updated_at``.
+    """
+
+    key_ref: str | None
+    active: int
+    expired_pending_purge: int
+    first_used_at: datetime
+    last_used_at: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class MigrationStatus:
     """The schema's version before and after, and the version this program works with."""
@@ -347,6 +377,13 @@ class Storage(Protocol):
 
         ``ceilings`` maps each purpose that has a retention policy to the instant at or before which an entry must have been
         created to be expired by the maximum.
+        """
+        ...
+
+    async def key_refs(self, query: KeyRefQuery) -> Sequence[KeyRefUse]:
+        """Return a page of what still lies under each key_ref, by key_ref, without reading a value.
+
+        Shorter than ``limit`` means there are no more. An entry whose value was overwritten is under no key.
         """
         ...
 

@@ -26,6 +26,7 @@ class Operation(StrEnum):
     CHANGE_RETENTION_POLICY = "change-retention-policy"
     READ_ACCESS_LOG = "read-access-log"
     READ_PURGE_LOG = "read-purge-log"
+    READ_KEY_REFS = "read-key-refs"
     READ_REPORT = "read-report"
     AUDIT_GAP = "audit-gap"
     UNKNOWN = "unknown"

@@ -13,6 +13,7 @@ from vsqlvault.service.clock import StorageClock
 from vsqlvault.service.commit_queue import CommitQueue
 from vsqlvault.service.entries import Entries
 from vsqlvault.service.gaps import Gaps
+from vsqlvault.service.key_refs import KeyRefs
 from vsqlvault.service.logs import Logs
 from vsqlvault.service.policies import Policies
 from vsqlvault.service.refusals import Refusals
@@ -37,6 +38,7 @@ class Vault:
     entries: Entries
     policies: Policies
     logs: Logs
+    key_refs: KeyRefs
     sweeper: Sweeper
     report: Report
     refusals: Refusals

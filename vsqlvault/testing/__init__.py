@@ -99,6 +99,7 @@ _ASSERTING = (
     "storage_commits",
     "storage_entries",
     "storage_faults",
+    "storage_key_refs",
     "storage_kills",
     "storage_logs",
     "storage_places",

@@ -18,6 +18,7 @@ from vsqlvault.testing.storage_census import CensusConformance
 from vsqlvault.testing.storage_clock import ClockConformance
 from vsqlvault.testing.storage_commits import CommitConformance
 from vsqlvault.testing.storage_entries import EntryPagesConformance
+from vsqlvault.testing.storage_key_refs import KeyRefConformance
 from vsqlvault.testing.storage_kills import KillConformance
 from vsqlvault.testing.storage_logs import LogConformance
 from vsqlvault.testing.storage_places import PlaceConformance
@@ -32,6 +33,7 @@ class StorageConformance(
     EntryPagesConformance,
     LogConformance,
     CensusConformance,
+    KeyRefConformance,
     PlaceConformance,
     ClockConformance,
     KillConformance,

@@ -24,6 +24,7 @@ from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.policy import Rule
 from vsqlvault.proof.purge_proof import purge_proof
 from vsqlvault.service.entries import ListWish
+from vsqlvault.service.key_refs import KeyRefWish
 from vsqlvault.testing import Fault, a_call, a_retention_policy, an_access_policy
 
 KEY = EntryKey("card", "pay-1")
@@ -90,6 +91,7 @@ OPERATIONS: dict[str, Operation] = {
     "read the access log": Operation(lambda s: s.vault.logs.access_log(s.admin, LogQuery(limit=5)), "read-access-log"),
     "read the purge log": Operation(lambda s: s.vault.logs.purge_log(s.admin, LogQuery(limit=5)), "read-purge-log"),
     "stream the access log": Operation(streamed, "read-access-log"),
+    "key_refs": Operation(lambda s: s.vault.key_refs.list(s.admin, KeyRefWish(limit=5)), "read-key-refs"),
     "report": Operation(lambda s: s.vault.report.write(s.admin), "read-report"),
     "sweep": Operation(lambda s: s.vault.sweeper.sweep(s.admin), "sweep", 3, with_expired),
     "dry run": Operation(lambda s: s.vault.sweeper.sweep(s.admin, dry_run=True), "sweep", 0, with_expired),

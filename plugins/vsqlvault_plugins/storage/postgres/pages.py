@@ -10,6 +10,8 @@ from vsqlvault.interfaces.storage import (
     Census,
     EntryQuery,
     ExpiredQuery,
+    KeyRefQuery,
+    KeyRefUse,
     LogQuery,
     LogRow,
     PurposeCensus,
@@ -155,6 +157,24 @@ async def _purpose_census(connection: Connection, purpose: str, as_of: datetime,
         expiring_next_30_days=sum(row[3] for row in found),
         key_refs=key_refs,
     )
+
+
+async def key_refs_page(connection: Connection, query: KeyRefQuery) -> list[KeyRefUse]:
+    """Return a page of what lies under each key_ref; those entries that have none come first."""
+    found: list[Any] = []
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        for name in _key_ref_filters(query):
+            sql = QUERIES["key_refs"].format(filter=QUERIES[f"key_refs_where_{name}"])
+            which = query.key_ref if query.key_ref is not None else query.after
+            left = query.limit - len(found)
+            found += await connection.fetch(sql, query.purpose, query.now, query.created_before, left, which)
+    return [KeyRefUse(*row) for row in found]
+
+
+def _key_ref_filters(query: KeyRefQuery) -> tuple[str, ...]:
+    if query.key_ref is not None:
+        return ("equal",)
+    return ("none", "any") if query.after is None else ("after",)
 
 
 async def last_sweep(connection: Connection) -> SweepRecord | None:

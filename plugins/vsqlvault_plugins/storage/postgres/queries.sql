@@ -165,6 +165,28 @@ SELECT count(*) FROM vault.purge_log WHERE length(proof_hash) <> 64
 -- name: census_policies
 SELECT access_policy, count(*) FROM vault.entries WHERE purged_at IS NULL GROUP BY access_policy
 
+-- name: key_refs
+-- An index alone answers it, as far as vacuum has been; the fifth parameter is of whichever filter there is.
+SELECT key_ref,
+       count(*) FILTER (WHERE expires_at > $2 AND created_at > $3),
+       count(*) FILTER (WHERE expires_at <= $2 OR created_at <= $3),
+       min(updated_at), max(updated_at)
+FROM vault.entries
+WHERE purpose = $1 AND purged_at IS NULL {filter}
+GROUP BY key_ref ORDER BY key_ref LIMIT $4
+
+-- name: key_refs_where_none
+AND key_ref IS NULL AND $5::text IS NULL
+
+-- name: key_refs_where_any
+AND key_ref IS NOT NULL AND $5::text IS NULL
+
+-- name: key_refs_where_after
+AND key_ref > $5
+
+-- name: key_refs_where_equal
+AND key_ref = $5
+
 -- name: last_sweep
 SELECT sweep_id, started_at, finished_at, started_by, purged, failed, completed
 FROM vault.sweeps ORDER BY finished_at DESC LIMIT 1

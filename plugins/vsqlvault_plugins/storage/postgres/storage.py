@@ -14,6 +14,8 @@ from vsqlvault.interfaces.storage import (
     Census,
     EntryQuery,
     ExpiredQuery,
+    KeyRefQuery,
+    KeyRefUse,
     LogQuery,
     LogRow,
     MigrationStatus,
@@ -113,6 +115,10 @@ class PostgresStorage:
     async def census(self, as_of: datetime, ceilings: Mapping[str, datetime], known_policies: Sequence[str]) -> Census:
         """See ``Storage.census``."""
         return await self._run(PAGE_SECONDS, pages.census, as_of, ceilings, known_policies)
+
+    async def key_refs(self, query: KeyRefQuery) -> Sequence[KeyRefUse]:
+        """See ``Storage.key_refs``."""
+        return await self._run(PAGE_SECONDS, pages.key_refs_page, query)
 
     async def last_sweep(self) -> SweepRecord | None:
         """See ``Storage.last_sweep``."""

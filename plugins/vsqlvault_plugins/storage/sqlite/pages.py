@@ -14,6 +14,8 @@ from vsqlvault.interfaces.storage import (
     Census,
     EntryQuery,
     ExpiredQuery,
+    KeyRefQuery,
+    KeyRefUse,
     LogQuery,
     LogRow,
     PurposeCensus,
@@ -22,7 +24,7 @@ from vsqlvault.interfaces.storage import (
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.entry import Entry
 from vsqlvault.model.purge import PurgeRecord, SweepRecord
-from vsqlvault.model.times import EPOCH, to_micros
+from vsqlvault.model.times import EPOCH, from_micros, to_micros
 from vsqlvault_plugins.storage.sqlite import rows
 from vsqlvault_plugins.storage.sqlite.transactions import QUERIES, transaction
 
@@ -165,6 +167,29 @@ def _purpose_census(connection: sqlite3.Connection, purpose: str, as_of: datetim
         expiring_next_30_days=sum(row[3] for row in found),
         key_refs=key_refs,
     )
+
+
+def key_refs_page(connection: sqlite3.Connection, query: KeyRefQuery) -> list[KeyRefUse]:
+    """Return a page of what lies under each key_ref; those entries that have none come first."""
+    parameters = {
+        "purpose": query.purpose,
+        "now": to_micros(query.now),
+        "created_before": to_micros(query.created_before),
+        "after": query.after,
+        "key_ref": query.key_ref,
+    }
+    found: list[Any] = []
+    with transaction(connection, "begin_read"):
+        for name in _key_ref_filters(query):
+            sql = QUERIES["key_refs"].format(filter=QUERIES[f"key_refs_where_{name}"])
+            found += connection.execute(sql, {**parameters, "limit": query.limit - len(found)}).fetchall()
+    return [KeyRefUse(row[0], row[1], row[2], from_micros(row[3]), from_micros(row[4])) for row in found]
+
+
+def _key_ref_filters(query: KeyRefQuery) -> tuple[str, ...]:
+    if query.key_ref is not None:
+        return ("equal",)
+    return ("none", "any") if query.after is None else ("after",)
 
 
 def last_sweep(connection: sqlite3.Connection) -> SweepRecord | None:

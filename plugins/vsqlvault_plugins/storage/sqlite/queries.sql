@@ -231,6 +231,28 @@ SELECT count(*) FROM purge_log WHERE length(proof_hash) <> 64
 -- name: census_policies
 SELECT access_policy, count(*) FROM entries WHERE purged_at IS NULL GROUP BY access_policy
 
+-- name: key_refs
+-- An index alone answers it.
+SELECT key_ref,
+       sum(expires_at > :now AND created_at > :created_before),
+       sum(expires_at <= :now OR created_at <= :created_before),
+       min(updated_at), max(updated_at)
+FROM entries
+WHERE purpose = :purpose AND purged_at IS NULL {filter}
+GROUP BY key_ref ORDER BY key_ref LIMIT :limit
+
+-- name: key_refs_where_none
+AND key_ref IS NULL
+
+-- name: key_refs_where_any
+AND key_ref IS NOT NULL
+
+-- name: key_refs_where_after
+AND key_ref > :after
+
+-- name: key_refs_where_equal
+AND key_ref = :key_ref
+
 -- name: last_sweep
 SELECT sweep_id, started_at, finished_at, started_by, purged, failed, completed
 FROM sweeps ORDER BY finished_at DESC LIMIT 1

@@ -1,0 +1,13 @@
+"""The hook."""
+
+from __future__ import annotations
+
+from vsqlvault.hookspecs import hookimpl
+from vsqlvault.interfaces.access_policy import PolicyEvaluator
+from vsqlvault_access_cedar.evaluator import CedarEvaluator
+
+
+@hookimpl
+def vault_access_policies() -> list[PolicyEvaluator]:
+    """Offer the evaluator ``cedar``."""
+    return [CedarEvaluator()]
