@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import platform
+import resource
 import threading
 from pathlib import Path
 
@@ -29,7 +31,7 @@ class Kernel:
         self._libc.syscall.restype = ctypes.c_long
 
     def prctl(self, option: int, argument: int = 0) -> int:
-        """Do one of the operations on this process that prctl(2) describes."""
+        """Get or set an attribute of this process."""
         zero = ctypes.c_ulong(0)
         return self._checked(self._libc.prctl(ctypes.c_int(option), ctypes.c_ulong(argument), zero, zero, zero))
 
@@ -40,6 +42,21 @@ class Kernel:
     def lock_memory(self, flags: int) -> None:
         """Lock memory as mlockall(2) does."""
         self._checked(self._libc.mlockall(ctypes.c_int(flags)))
+
+    def restrict_files(self, mask: int) -> None:
+        """Set which permissions new files never have."""
+        os.umask(mask)
+
+    def limit(self, of: int) -> tuple[int, int]:
+        """Return a resource's soft and hard limit."""
+        return resource.getrlimit(of)
+
+    def set_limit(self, of: int, soft: int, hard: int) -> None:
+        """Set a resource's limits."""
+        try:
+            resource.setrlimit(of, (soft, hard))
+        except ValueError as error:  # what Python makes of EPERM
+            raise OSError(errno.EPERM, str(error)) from error
 
     def threads(self) -> int:
         """Return how many threads this process has, those that Python knows nothing of included."""

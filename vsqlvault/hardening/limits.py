@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 
 from vsqlvault.hardening.kernel import PR_GET_DUMPABLE, PR_SET_DUMPABLE, Kernel, StepUnavailable
@@ -19,13 +18,13 @@ def apply(kernel: Kernel) -> str:
     Raises:
         StepUnavailable: the kernel refuses.
     """
-    os.umask(_OWNER_ONLY)
     try:
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        kernel.restrict_files(_OWNER_ONLY)
+        kernel.set_limit(resource.RLIMIT_CORE, 0, 0)
         kernel.prctl(PR_SET_DUMPABLE, 0)
         dumpable = kernel.prctl(PR_GET_DUMPABLE)
-    except (OSError, ValueError) as error:
-        raise StepUnavailable(f"the kernel refuses: {error}") from error
-    if dumpable or resource.getrlimit(resource.RLIMIT_CORE) != (0, 0):
+    except OSError as error:
+        raise StepUnavailable(f"the kernel refuses: {error.strerror}") from error
+    if dumpable or kernel.limit(resource.RLIMIT_CORE) != (0, 0):
         raise StepUnavailable("the kernel took it without effect")
     return "no core dumps, not dumpable, umask 077"

@@ -22,10 +22,10 @@ def apply(kernel: Kernel) -> str:
     Raises:
         StepUnavailable: there is such a limit, or the kernel refuses.
     """
-    _, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    _, hard = kernel.limit(resource.RLIMIT_MEMLOCK)
     try:
         if hard == resource.RLIM_INFINITY:
-            resource.setrlimit(resource.RLIMIT_MEMLOCK, (hard, hard))
+            kernel.set_limit(resource.RLIMIT_MEMLOCK, hard, hard)
             kernel.lock_memory(_ALL)
         else:
             _lock_without_limit(kernel, hard)
@@ -40,8 +40,8 @@ def apply(kernel: Kernel) -> str:
 
 def _lock_without_limit(kernel: Kernel, hard: int) -> None:
     """Lock with a limit of nothing: that works for those alone whom no limit binds, whatever else they seem to be."""
-    resource.setrlimit(resource.RLIMIT_MEMLOCK, (0, hard))
+    kernel.set_limit(resource.RLIMIT_MEMLOCK, 0, hard)
     try:
         kernel.lock_memory(_ALL)
     finally:
-        resource.setrlimit(resource.RLIMIT_MEMLOCK, (hard, hard))
+        kernel.set_limit(resource.RLIMIT_MEMLOCK, hard, hard)

@@ -109,7 +109,8 @@ def _listed(name: str, paths: Iterable[str]) -> Iterator[Path]:
 def _python() -> Iterator[Path]:
     """Give where modules are: those that are loaded, and those that may still be."""
     here = Path.cwd()
-    for path in (*sys.path, *sysconfig.get_paths().values()):
+    installed = (sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+    for path in (*sys.path, *installed, str(Path(sys.base_prefix, "lib"))):
         found = Path(path).resolve()
         if path and found != here and not _is_shared(found):
             yield found
@@ -143,5 +144,6 @@ def _is_shared(directory: Path) -> bool:
         return False
 
 
-def _existing(paths: Iterable[Path]) -> frozenset[Path]:
-    return frozenset(path for path in paths if path.exists())
+def _existing(paths: set[Path]) -> frozenset[Path]:
+    """Return those that exist, without those below another of them."""
+    return frozenset(path for path in paths if path.exists() and paths.isdisjoint(path.parents))
