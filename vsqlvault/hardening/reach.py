@@ -48,16 +48,15 @@ def reach_of(settings: Settings, needs: Iterable[ProcessNeeds], config: Path | N
     files += _files_of(settings)
     if config is not None:
         files.append(str(config))
-    listed = settings.hardening
-    readable = {*_python(), *_system(), *_listed("readable_paths", listed.readable_paths)}
+    readable = {*_python(), *_system(), *_listed("readable_paths", settings.hardening.readable_paths)}
     for file in files:
         readable |= set(replaceable(file))
     writable = {Path(path).resolve() for need in needs for path in need.writable}
-    writable |= {Path("/dev/null"), *_listed("writable_paths", listed.writable_paths)}
+    writable |= {Path("/dev/null"), *_listed("writable_paths", settings.hardening.writable_paths)}
     return Reach(
         readable=_existing(readable),
         writable=_existing(writable),
-        connect_ports=_connect_ports(needs, listed),
+        connect_ports=_connect_ports(needs, settings.hardening),
         bind_ports=frozenset({int(settings.server.listen_addr.rpartition(":")[2])}),
     )
 
@@ -87,8 +86,8 @@ def _files_of(settings: Settings) -> list[str]:
     return [path for path in (tls.cert_file, tls.key_file, tls.client_ca_file, tls.crl_file) if path]
 
 
-def _connect_ports(needs: Iterable[ProcessNeeds], listed: HardeningSettings) -> frozenset[int] | None:
-    ports = {DNS_PORT, *listed.connect_ports}
+def _connect_ports(needs: Iterable[ProcessNeeds], settings: HardeningSettings) -> frozenset[int] | None:
+    ports = {DNS_PORT, *settings.connect_ports}
     for need in needs:
         if need.connect_ports is None:
             return None
