@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import re
@@ -21,10 +22,22 @@ from tests.support.fixtures import MARKER, NewDatabase
 from tests.support.plugins import installed
 from tests.support.server import ADMIN, STEPS, VaultServer, eventually
 from vsqlvault.hardening.kernel import Kernel, StepUnavailable
-from vsqlvault.hardening.landlock import NET_ABI, SCOPE_ABI, abi
+from vsqlvault.hardening.landlock import NET_ABI, SCOPE_ABI, THREADS_ABI, abi
+from vsqlvault.hardening.seccomp import KILL_PROCESS
+from vsqlvault.hardening.system_calls import ARCHITECTURES
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="process hardening is Linux's")
 AS_FAR_AS_IT_GOES = "[hardening]\n" + "".join(f'{step} = "auto"\n' for step in STEPS)
+BUSY = """
+import threading
+from vsqlvault.hookspecs import hookimpl
+
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+
+@hookimpl
+def vault_process_needs():
+    return []
+"""
 Start = Callable[..., VaultServer]
 Loot = dict[str, Any]
 
@@ -79,9 +92,23 @@ def loot(raided: tuple[VaultServer, Loot]) -> Loot:
     return raided[1]
 
 
+def filter_is_possible() -> bool:
+    """Whether the kernel has a filter's actions to offer, and no container forbids to ask for them."""
+    action = ctypes.c_uint32(KILL_PROCESS)
+    try:
+        Kernel().syscall(ARCHITECTURES[Kernel.machine].seccomp, 2, 0, ctypes.addressof(action))
+    except (OSError, KeyError):
+        return False
+    return True
+
+
+POSSIBLE = {"limits": True, "no_new_privileges": True, "landlock": LANDLOCK > 0, "seccomp": filter_is_possible()}
+
+
 def need(loot: Loot, step: str) -> None:
-    if loot["hardening"][step] != "on":
+    if not POSSIBLE[step]:
         pytest.skip(f"this machine does not let a process take the step {step}")
+    assert loot["hardening"][step] == "on"
 
 
 def test_every_system_call_of_the_list_is_refused(loot: Loot) -> None:
@@ -276,18 +303,40 @@ def test_a_plugin_that_does_not_say_what_it_needs_leaves_landlock_off(tmp_path: 
             server.kill()
 
 
-@with_landlock
-def test_files_that_are_replaced_by_name_are_read_again(tmp_path: Path) -> None:
-    """As editors, certbot and Kubernetes replace them: a new file, renamed over the old one."""
-    server = VaultServer(tmp_path, settings='[hardening]\nlandlock = "required"\n').start()
+def test_a_thread_that_runs_already_is_filtered_and_landlock_does_not_pretend(tmp_path: Path) -> None:
+    busy = tmp_path / "busy_plugin.py"
+    busy.write_text(BUSY)
+    (tmp_path / "plugins").mkdir()
+    variables = installed(tmp_path / "plugins", "busy", busy)
+    server = VaultServer(tmp_path, settings=AS_FAR_AS_IT_GOES, environment=variables).start()
     try:
-        del server.apps["billing"]
-        new = tmp_path / "new"
-        text = server.write_config().read_text()
-        new.write_text(text)
-        new.replace(tmp_path / "vault.toml")
+        states = server.call(ADMIN, "GET", "/health").json["hardening"]
+        if POSSIBLE["seccomp"]:
+            assert states["seccomp"]["state"] == "on"
+            threads = [status_of(task) for task in Path(f"/proc/{server.pid}/task").iterdir()]
+            assert {thread["Seccomp"] for thread in threads} == {"2"}
+        if LANDLOCK and LANDLOCK < THREADS_ABI:
+            assert states["landlock"]["state"] == "unavailable"
+            assert states["landlock"]["detail"].startswith("2 threads run already")
+    finally:
+        server.kill()
+
+
+@with_landlock
+def test_settings_that_are_replaced_by_name_are_read_again(tmp_path: Path) -> None:
+    """As editors and certbot replace a file: a new one, renamed over the old one."""
+    settings, data = tmp_path / "settings", tmp_path / "data"
+    settings.mkdir()
+    data.mkdir()
+    required = '[hardening]\nlandlock = "required"\n'
+    server = VaultServer(settings, settings=required, database_url=f"sqlite:///{data / 'vault.db'}").start()
+    try:
+        new = settings / "new"
+        new.write_text(server.write_config().read_text())
+        new.replace(settings / "vault.toml")
         server.signal(signal.SIGHUP)
-        server.wait_for_line(lambda line: line["message"] == "settings reloaded")
+        told = server.wait_for_line(lambda line: "reload" in line["message"])
+        assert told["message"] == "settings reloaded"
         assert server.stop() == 0
     finally:
         server.kill()
@@ -297,7 +346,7 @@ def test_once_it_serves_nothing_is_imported_any_more(another_vault: Start) -> No
     server = another_vault(environment={"PYTHONPROFILEIMPORTTIME": "1"})
     for method in ("physical-delete", "crypto-shred", "retention-expire"):
         server.retention("cold", method=method)
-        server.stored("archive", f"cold/{method}", MARKER, metadata={"merchant": "café"}, key_ref="k")
+        server.stored("archive", f"cold/{method}", MARKER, metadata={"café": "é", "\U0001f600": 1}, key_ref="k")
         assert server.get("archive", f"cold/{method}").status == 200
         assert server.delete("archive", f"cold/{method}").status == 200
     server.access_policy("named", store={}, retrieve={"allowed_apps": ["payments"]})
