@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING, Any
 from vsqlvault import __version__
 from vsqlvault.config import ApiKeySettings, Settings, load_settings
 from vsqlvault.errors import SettingsInvalid, StartUpRefused, StorageUnavailable, VaultError
+from vsqlvault.hardening.lockdown import lock_down_again
 from vsqlvault.interfaces.storage import MigrationStatus
 from vsqlvault.log_format import set_up_logging
+from vsqlvault.model.hardening import StepState
 from vsqlvault.model.policy import RetentionPolicy
 from vsqlvault.model.principal import SYSTEM, Call
 from vsqlvault.plugin_manager import Plugins
-from vsqlvault.runtime import open_storage, open_vault, sweeping
+from vsqlvault.runtime import harden, open_storage, open_vault, sweeping
 from vsqlvault.service.sweeper import SweepCount
 from vsqlvault.service.vault import Vault
 
@@ -115,26 +117,30 @@ def _serve(options: argparse.Namespace) -> None:
         return load_settings(options.config)
 
     if settings.server.workers == 1:
-        asyncio.run(_run_server(settings, load_again))
+        asyncio.run(_run_server(settings, load_again, config=options.config))
     else:
-        _serve_with_workers(settings, load_again)
+        _serve_with_workers(settings, load_again, options.config)
 
 
-def _serve_with_workers(settings: Settings, load: Callable[[], Settings]) -> None:
+def _serve_with_workers(settings: Settings, load: Callable[[], Settings], config: Path | None) -> None:
     """Look at storage and plugins once, take the port, and have it served by several processes."""
     from vsqlvault.http.server import listen  # noqa: PLC0415 - only serving needs Quart, and it takes long to import
     from vsqlvault.http.shared_metrics import Share, SharedSamples  # noqa: PLC0415
     from vsqlvault.http.workers import Workers  # noqa: PLC0415
 
-    asyncio.run(_migrated(Plugins(settings)))
+    plugins = Plugins(settings)
+    hardening = harden(plugins, config)
+    asyncio.run(_migrated(plugins))
     shared = SharedSamples(settings.server.workers)
     in_force = settings
     with listen(settings.server.listen_addr) as listener:
 
         def work(slot: int) -> int:
-            return _exit_code(
-                lambda: asyncio.run(_run_server(in_force, load, listener=listener, share=Share(shared, slot)))
-            )
+            return _exit_code(lambda: asyncio.run(run(slot)))
+
+        async def run(slot: int) -> None:
+            own = lock_down_again(settings.hardening, hardening)
+            await _run_server(in_force, load, listener=listener, share=Share(shared, slot), hardening=own)
 
         def look_again() -> None:
             """Have workers that start from now on begin with what the others are reading, where that can be used."""
@@ -204,15 +210,20 @@ async def _run_server(
     ready: Callable[[Vault, str], Awaitable[None]] | None = None,
     listener: socket.socket | None = None,
     share: Share | None = None,
+    config: Path | None = None,
+    hardening: Sequence[StepState] = (),
 ) -> None:
+    """Serve until told to end. A process that has no ``hardening`` yet locks itself in, once all is read and imported."""
     from vsqlvault.http.server import listen, serve  # noqa: PLC0415 - only serving needs Quart, and it takes long to import
     from vsqlvault.http.signals import Signals  # noqa: PLC0415
     from vsqlvault.http.tls import Tls  # noqa: PLC0415
 
     signals = Signals()
     tls = Tls(settings.server) if settings.server.tls else None
+    plugins = Plugins(settings)
+    hardening = hardening or harden(plugins, config)
     async with AsyncExitStack() as stack:
-        vault = await stack.enter_async_context(open_vault(settings))
+        vault = await stack.enter_async_context(open_vault(settings, plugins=plugins, hardening=hardening))
         listener = listener or stack.enter_context(listen(settings.server.listen_addr))
         address = _address(settings, listener.getsockname()[1])
         await stack.enter_async_context(sweeping(vault, settings.purge.sweep_interval_hours))
@@ -246,6 +257,9 @@ def _announce(settings: Settings, vault: Vault, address: str) -> None:
             "plugins": [f"{each.name} ({each.distribution} {each.version})" for each in vault.plugins],
         },
     )
+    log.info("process hardening", extra={step.name: str(step) for step in vault.hardening})
+    if given_up := [name for name, switch in settings.hardening if switch == "off"]:
+        log.warning("hardening is switched off by the settings", extra={"steps": given_up})
     if settings.server.plaintext == "any":
         log.warning("server.plaintext is any: credentials and ciphertext cross the network unencrypted")
     variable = settings.auth.api_key_env

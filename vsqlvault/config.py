@@ -23,6 +23,7 @@ _LISTEN = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:]+)\]|(?P<host>[^\s:\[\]]+)):(?P<p
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 
 App = Annotated[str, Field(pattern=_APP)]
+HardeningStep = Literal["auto", "required", "off"]
 
 
 class Section(BaseModel):
@@ -190,6 +191,19 @@ class MetricsSettings(Section):
     require_auth: bool = False
 
 
+class HardeningSettings(Section):
+    """``[hardening]``: how far a serving process locks itself in. ``auto``: as far as the system lets it."""
+
+    limits: HardeningStep = "auto"
+    memory_lock: HardeningStep = "auto"
+    no_new_privileges: HardeningStep = "auto"
+    landlock: HardeningStep = "auto"
+    seccomp: HardeningStep = "auto"
+    readable_paths: tuple[str, ...] = Field(default=(), strict=False)
+    writable_paths: tuple[str, ...] = Field(default=(), strict=False)
+    connect_ports: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = Field(default=(), strict=False)
+
+
 class DocsSettings(Section):
     """``[docs]``: who may read ``/openapi.json`` and ``/docs``."""
 
@@ -207,6 +221,7 @@ class Settings(Section):
     logging: LoggingSettings = LoggingSettings()
     metrics: MetricsSettings = MetricsSettings()
     docs: DocsSettings = DocsSettings()
+    hardening: HardeningSettings = HardeningSettings()
     plugins: dict[str, Any] = Field(default_factory=dict)
 
     @property

@@ -507,6 +507,10 @@ class UnsafeStorage(StartUpRefused):
     """The storage is set so that it would lose what was acknowledged."""
 
 
+class HardeningUnavailable(StartUpRefused):
+    """The system does not let the process lock itself in as far as the settings require."""
+
+
 class SchemaTooNew(StartUpRefused):
     """The storage was made by a newer version of vsqlvault."""
 

@@ -25,6 +25,7 @@ from vsqlvault.interfaces.purge_method import PurgeMethod
 from vsqlvault.interfaces.report_section import ReportSection
 from vsqlvault.interfaces.storage import StorageFactory
 from vsqlvault.model.audit import AccessRecord
+from vsqlvault.model.hardening import ProcessNeeds
 from vsqlvault.model.purge import PurgeRecord
 
 PROJECT = "vsqlvault"
@@ -156,6 +157,20 @@ def vault_report_sections(settings: Settings) -> Iterable[ReportSection]:  # typ
         @hookimpl
         def vault_report_sections(settings):
             return [Purposes()]
+    """
+
+
+@hookspec
+def vault_process_needs(settings: Settings) -> Iterable[ProcessNeeds]:  # type: ignore[empty-body]
+    """Say what you reach outside of the process while the vault serves; an empty list says: nothing.
+
+    Everything else is closed before the storage is opened (``hardening.landlock``), unless a plugin is loaded that does not
+    implement this hook, for nobody knows what that one would miss.
+
+    Example:
+        @hookimpl
+        def vault_process_needs(settings):
+            return [ProcessNeeds(writable=("/var/spool/purged",), connect_ports=(6514,))]
     """
 
 

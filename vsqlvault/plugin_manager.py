@@ -13,6 +13,7 @@ from vsqlvault import hookspecs
 from vsqlvault.config import Settings, with_plugin_settings
 from vsqlvault.errors import PluginClash, PluginUnusable, StartUpRefused
 from vsqlvault.hookspecs import ENTRY_POINT_GROUP, PROJECT
+from vsqlvault.model.hardening import ProcessNeeds
 from vsqlvault.service.vault import PluginOrigin
 
 OWN_DISTRIBUTION = "vsqlvault"
@@ -73,6 +74,21 @@ class Plugins:
                     raise PluginClash(f"{kind} {name!r} is offered by {first} and by {second}: block one of them")
                 found[name] = (offer, plugin_name)
         return {name: offer for name, (offer, _) in found.items()}
+
+    def process_needs(self) -> tuple[list[ProcessNeeds], list[str]]:
+        """Return what the plugins reach outside of the process, and the names of those that do not say it.
+
+        Raises:
+            PluginUnusable: the hook raised, or gave something else.
+        """
+        needs: list[ProcessNeeds] = []
+        for plugin_name, need in self._offered("vault_process_needs"):
+            if not isinstance(need, ProcessNeeds):
+                found = type(need).__name__
+                raise PluginUnusable(f"{self._called(plugin_name)}: vault_process_needs gave {found}, not ProcessNeeds")
+            needs.append(need)
+        told = {each.plugin_name for each in self._manager.hook.vault_process_needs.get_hookimpls()}
+        return needs, [name for name in self._origins if name not in told]
 
     def observers(self, hook: str) -> list[Callable[[Any], object]]:
         """Return the plugins' functions for an observing hook, each taking the one record."""

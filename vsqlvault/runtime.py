@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from vsqlvault.config import Settings, load_settings
 from vsqlvault.errors import PluginUnusable, SettingsInvalid
+from vsqlvault.hardening.lockdown import NOT_APPLIED, import_early, lock_down
+from vsqlvault.hardening.reach import reach_of
 from vsqlvault.interfaces.storage import Storage
+from vsqlvault.model.hardening import StepState
 from vsqlvault.model.policy import AccessPolicy
 from vsqlvault.plugin_manager import Plugins
 from vsqlvault.service.audit import Auditor
@@ -38,25 +41,45 @@ SWEEP_ENDS_SECONDS = 10.0
 
 
 @asynccontextmanager
-async def open_vault(settings: Settings) -> AsyncIterator[Vault]:
+async def open_vault(
+    settings: Settings, *, plugins: Plugins | None = None, hardening: Sequence[StepState] = NOT_APPLIED
+) -> AsyncIterator[Vault]:
     """Run a vault for the length of the block: storage open, schema up to date, plugins started. Nothing sweeps by itself.
+
+    ``plugins`` are those of the settings, where somebody has loaded them already; ``hardening`` is what ``harden`` has done.
 
     Raises:
         StartUpRefused: settings, plugins or storage are not usable.
         StorageUnavailable: the storage cannot be reached.
     """
-    plugins = Plugins(settings)
+    plugins = plugins or Plugins(settings)
     async with AsyncExitStack() as stack:
         storage = await open_storage(plugins)
         stack.push_async_callback(storage.close)
         status = await storage.migrate()
         if status.before != status.after:
             log.info("schema migrated", extra={"from": status.before, "to": status.after})
-        vault = _assemble(plugins, storage)
+        vault = _assemble(plugins, storage, hardening)
         stack.push_async_callback(_stop_plugins, plugins)
         await plugins.start(storage.describe())
         stack.push_async_callback(_settle, vault)
         yield vault
+
+
+def harden(plugins: Plugins, config: Path | None) -> tuple[StepState, ...]:
+    """Lock this process in, for good, as far as the settings ask and the system allows; return what became of each step.
+
+    It comes after everything is imported and before the storage is opened or a thread is started. ``config`` is the file
+    that the settings are read from again.
+
+    Raises:
+        HardeningUnavailable: a step that the settings require is not to be had.
+        SettingsInvalid, PluginUnusable: what is to stay reachable cannot be told.
+    """
+    settings = plugins.settings
+    needs, undeclared = plugins.process_needs()
+    import_early()
+    return lock_down(settings.hardening, reach_of(settings, needs, config), undeclared=undeclared)
 
 
 @asynccontextmanager
@@ -89,7 +112,7 @@ async def open_storage(plugins: Plugins) -> Storage:
     return storage
 
 
-def _assemble(plugins: Plugins, storage: Storage) -> Vault:
+def _assemble(plugins: Plugins, storage: Storage, hardening: Sequence[StepState]) -> Vault:
     settings = plugins.settings
     clock = StorageClock()
     queue = CommitQueue(
@@ -132,6 +155,7 @@ def _assemble(plugins: Plugins, storage: Storage) -> Vault:
             storage=storage,
             rulebooks=rulebooks,
             sections=list(plugins.offers("vault_report_sections", "report section").values()),
+            hardening=hardening,
             **shared,
         ),
         refusals=Refusals(queue, clock),
@@ -143,6 +167,7 @@ def _assemble(plugins: Plugins, storage: Storage) -> Vault:
         authenticators=authenticators,
         reloading=Reloading(authenticators, settings, plugins.check),
         plugins=plugins.origins,
+        hardening=hardening,
     )
 
 

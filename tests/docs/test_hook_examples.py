@@ -12,6 +12,7 @@ from vsqlvault import hookspecs
 from vsqlvault.errors import CredentialRefused, StorageUnavailable
 from vsqlvault.hookspecs import PluginSettings, hookimpl
 from vsqlvault.model.access import Deny
+from vsqlvault.model.hardening import ProcessNeeds
 from vsqlvault.model.principal import Principal
 from vsqlvault.model.purge import Overwrite, PurgePlan
 
@@ -28,7 +29,7 @@ def example_of(hook):
 def test_the_example_of_each_hook_implements_it(hook):
     namespace = {
         "BaseModel": BaseModel, "CredentialRefused": CredentialRefused, "Deny": Deny, "Overwrite": Overwrite,
-        "PluginSettings": PluginSettings, "Principal": Principal, "PurgePlan": PurgePlan,
+        "PluginSettings": PluginSettings, "Principal": Principal, "ProcessNeeds": ProcessNeeds, "PurgePlan": PurgePlan,
         "StorageUnavailable": StorageUnavailable, "hookimpl": hookimpl, "print": lambda *_: None,
     }  # fmt: skip
     exec(example_of(hook), namespace)

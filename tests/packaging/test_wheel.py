@@ -79,8 +79,9 @@ def test_a_third_party_purge_method_works_in_the_running_server(installed, tmp_p
         status, record = server.call("DELETE", "/vault/card/payment-1")
         assert (status, record["method"]) == (200, "journalled-delete")
         assert server.call("GET", "/vault/card/payment-1")[0] == 404
-        lines = (tmp_path / "journal.ndjson").read_text().splitlines()
+        lines = (tmp_path / "journals" / "purges.ndjson").read_text().splitlines()
         assert [json.loads(line)["proof_hash"] for line in lines] == [record["proof_hash"]]
+        assert server.call("GET", "/health")[1]["hardening"]["landlock"]["state"] != "off"
 
 
 @pytest.mark.parametrize(("offset_days", "status"), [(0, 200), (3, 403)])
@@ -112,13 +113,15 @@ SETTINGS = """
 [server]
 listen_addr = "127.0.0.1:0"
 [storage]
-database_url = "sqlite:///vault.db"
+database_url = "sqlite:///data/vault.db"
 [plugins.purge-journal]
-path = "{folder}/journal.ndjson"
+path = "{folder}/journals/purges.ndjson"
 """
 
 
 def configured(installed, tmp_path):
+    for folder in ("data", "journals"):
+        (tmp_path / folder).mkdir()
     (tmp_path / "vsql-vault.toml").write_text(SETTINGS.format(folder=tmp_path))
     key = "a-key-for-this-test-and-for-no-other"
     server = Server(installed, tmp_path, ["--config", "vsql-vault.toml"], {"VSQL_VAULT_API_KEY": key})

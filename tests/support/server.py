@@ -13,7 +13,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,10 @@ from tests.support.wire import SECONDS, Answer, Headers, exchange, request_bytes
 START_SECONDS = 20.0
 STOP_SECONDS = 20.0
 ADMIN = "vault-admin"
+HARDENING_VARIABLE = "VSQLVAULT_TEST_HARDENING"
+"""``required`` or ``off``: what every served vault is told of every step, where a test says nothing; else it is ``auto``."""
+
+STEPS = ("limits", "memory_lock", "no_new_privileges", "landlock", "seccomp")
 Found = TypeVar("Found")
 
 
@@ -69,6 +73,12 @@ def usual_apps() -> dict[str, App]:
     }
 
 
+def hardening_of_this_run() -> str:
+    """Return the table ``[hardening]`` that the variable asks for; none where it is not set."""
+    switch = os.environ.get(HARDENING_VARIABLE)
+    return "[hardening]\n" + "".join(f'{step} = "{switch}"\n' for step in STEPS) if switch else ""
+
+
 class VaultServer:
     """One directory with settings, SQLite file and logs; and the process that serves it, while it runs."""
 
@@ -80,6 +90,7 @@ class VaultServer:
         settings: str = "",
         api_key_header: str = "X-Vault-Key",
         database_url: str | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.directory = directory
         self.database_url = database_url or f"sqlite:///{directory / 'vault.db'}"
@@ -88,7 +99,8 @@ class VaultServer:
         self.api_key_header = api_key_header
         self.address = ("127.0.0.1", 0)
         self.tls: ssl.SSLContext | None = None
-        self._settings = settings
+        self._settings = settings if "[hardening]" in settings else settings + hardening_of_this_run()
+        self._environment = dict(environment or {})
         self._process: subprocess.Popen[bytes] | None = None
         self._lines_seen = 0
         self.write_config()
@@ -155,6 +167,7 @@ class VaultServer:
         assert self._process is None
         environment = {name: value for name, value in os.environ.items() if not name.startswith("VSQL_VAULT_")}
         environment["VSQL_VAULT_API_KEY"] = self.admin_key
+        environment |= self._environment
         self._lines_seen = len(self.log_lines())
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pluggy
 import pytest
 from pydantic import BaseModel
 
-from vsqlvault.config import load_settings
+from vsqlvault.config import Settings, load_settings
 from vsqlvault.errors import PluginClash, PluginUnusable, SettingsInvalid, StartUpRefused, VaultError
 from vsqlvault.hookspecs import PluginSettings, hookimpl
 from vsqlvault.interfaces.storage import LogQuery
+from vsqlvault.model.hardening import ProcessNeeds
 from vsqlvault.plugin_manager import Plugins
 from vsqlvault.runtime import open_storage
 
@@ -283,6 +285,38 @@ class TestOffers:
         plugin.vault_purge_methods = hookimpl(specname="vault_purge_methods")(lambda: None)
         install(alpha=plugin)
         assert len(load().offers("vault_purge_methods", "purge method")) == 3
+
+
+class TestProcessNeeds:
+    def test_every_built_in_says_what_it_needs(self) -> None:
+        needs, undeclared = load().process_needs()
+        assert undeclared == []
+        assert [need.writable for need in needs] == [(str(Path.cwd()),)]
+
+    def test_a_plugin_that_says_nothing_is_named(self, install) -> None:
+        class Frugal:
+            @hookimpl
+            def vault_process_needs(self) -> list[ProcessNeeds]:
+                return []
+
+        class Online:
+            @hookimpl
+            def vault_process_needs(self, settings: Settings) -> list[ProcessNeeds]:
+                return [ProcessNeeds(connect_ports=(settings.storage.pool_size,))]
+
+        install(frugal=Frugal(), online=Online(), silent=Nothing())
+        needs, undeclared = load(plugins__allow='["frugal", "online", "silent"]').process_needs()
+        assert (needs, undeclared) == ([ProcessNeeds(connect_ports=(4,))], ["silent"])
+
+    def test_needs_of_another_type_stop_the_start(self, install) -> None:
+        class Vague:
+            @hookimpl
+            def vault_process_needs(self) -> list[str]:
+                return ["everything"]
+
+        install(Point("vague", Vague()))
+        with pytest.raises(PluginUnusable, match=r"vague \(acme-plugins 1.0\): vault_process_needs gave str"):
+            load(plugins__allow='["vague"]').process_needs()
 
 
 class Hours(BaseModel, extra="forbid", strict=True):

@@ -104,8 +104,9 @@ class Gateway:
             await self._vault.refusals.record(insecure, request.request_id, request.client_address)
             raise insecure
         if operation is not None and operation.path in self._open and refusal is None:
+            call = await self._recognise_or_not(request)
             read_query(operation.query, request.query())
-            return await operation.handler(self._exchange(request, Call(ANONYMOUS, request.request_id)))
+            return await operation.handler(self._exchange(request, call))
         call = await self._recognise(request, refusal)
         try:
             if refusal is not None:
@@ -126,8 +127,18 @@ class Gateway:
             await self._vault.auditor.refuse(_trace(call, operation, request.params), fault)
             raise fault from error
 
-    async def _recognise(self, request: Request, refusal: VaultError | None) -> Call:
-        """Return who asks. A request that is refused anyway is told so even if nobody is recognised."""
+    async def _recognise_or_not(self, request: Request) -> Call:
+        """Return who asks on an open route, which is anybody; but a credential that is there has to be a good one."""
+        presents = any(name == "authorization" or name in self._credential_headers for name, _ in request.headers)
+        if not presents and request.client_certificate is None:
+            return Call(ANONYMOUS, request.request_id)
+        return await self._recognise(request, None, or_nobody=not presents)
+
+    async def _recognise(self, request: Request, refusal: VaultError | None, *, or_nobody: bool = False) -> Call:
+        """Return who asks. A request that is refused anyway is told so even if nobody is recognised.
+
+        ``or_nobody``: where nobody knows what the client presents, such as a certificate that names no app, it is anonymous.
+        """
         try:
             headers = request.single_headers(self._credential_headers, others=False)
             if request.certificate_fault:
@@ -135,6 +146,8 @@ class Gateway:
             presented = Presented(headers, request.client_address, request.client_certificate)
             principal = await authenticate(self._vault.authenticators, presented)
         except VaultError as error:
+            if or_nobody and isinstance(error, CredentialRefused) and error.why == "no_credential":
+                return Call(ANONYMOUS, request.request_id)
             told = refusal if isinstance(refusal, CredentialInUrl) else error
             await self._vault.refusals.record(told, request.request_id, request.client_address)
             if isinstance(refusal, BadRequest):

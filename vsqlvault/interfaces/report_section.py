@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
 from vsqlvault.interfaces.storage import Census
+from vsqlvault.model.hardening import StepState
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.purge import SweepRecord
 
@@ -21,6 +22,8 @@ class ReportContext:
     last_sweep: SweepRecord | None
     retention_policies: Mapping[str, RetentionPolicy]
     access_policies: Mapping[str, AccessPolicy]
+    hardening: Sequence[StepState] = field(default=(), kw_only=True)
+    """How far the process that writes the report is locked in: not of that instant, but of now."""
 
 
 class ReportSection(Protocol):

@@ -11,6 +11,7 @@ from vsqlvault.errors import FieldError, InvalidQuery, PluginFailed
 from vsqlvault.interfaces.report_section import ReportContext, ReportSection
 from vsqlvault.interfaces.storage import Storage
 from vsqlvault.model.audit import Operation
+from vsqlvault.model.hardening import StepState
 from vsqlvault.model.principal import Call
 from vsqlvault.model.times import format_time
 from vsqlvault.service.audit import Auditor, Trace
@@ -34,12 +35,14 @@ class Report:
         rulebooks: Rulebooks,
         auditor: Auditor,
         sections: Sequence[ReportSection],
+        hardening: Sequence[StepState] = (),
     ) -> None:
         self._storage = storage
         self._queue = queue
         self._rulebooks = rulebooks
         self._auditor = auditor
         self._sections = tuple(sections)
+        self._hardening = tuple(hardening)
 
     async def write(self, call: Call, as_of: datetime | None = None) -> dict[str, Any]:
         """Return the report as JSON types: ``as_of``, then a member for each section.
@@ -69,7 +72,8 @@ class Report:
     async def _context(self, as_of: datetime, revision: int) -> ReportContext:
         book = await self._rulebooks.at(revision)
         census = await self._storage.census(as_of, ceilings(book, as_of), sorted(book.access))
-        return ReportContext(as_of, census, await self._storage.last_sweep(), book.retention, book.access)
+        last_sweep = await self._storage.last_sweep()
+        return ReportContext(as_of, census, last_sweep, book.retention, book.access, hardening=self._hardening)
 
 
 async def _written(section: ReportSection, context: ReportContext) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 from vsqlvault.interfaces.authenticator import Authenticator
 from vsqlvault.interfaces.storage import Storage
+from vsqlvault.model.hardening import StepState
 from vsqlvault.service.audit import Auditor
 from vsqlvault.service.clock import StorageClock
 from vsqlvault.service.commit_queue import CommitQueue
@@ -50,6 +51,7 @@ class Vault:
     authenticators: Sequence[Authenticator]
     reloading: Reloading
     plugins: Sequence[PluginOrigin]
+    hardening: Sequence[StepState]
 
     def describe_storage(self) -> Mapping[str, Any]:
         """Return what an operator should know of the storage, without secrets."""

@@ -13,6 +13,7 @@ from vsqlvault.config import ApiKeySettings, AuthSettings, Settings
 from vsqlvault.errors import CredentialRefused, SettingsInvalid
 from vsqlvault.hookspecs import hookimpl
 from vsqlvault.interfaces.authenticator import Authenticator, Presented
+from vsqlvault.model.hardening import ProcessNeeds
 from vsqlvault.model.principal import Principal, Role
 
 MAX_KEY_LENGTH = 8192
@@ -106,6 +107,12 @@ def _add(keys: dict[bytes, _Key], key: _Key) -> None:
         apps = f"{keys[key.digest].principal.app} and {key.principal.app}"
         raise SettingsInvalid(f"auth.api_keys: expected a key of its own for each, found one key for {apps}")
     keys[key.digest] = key
+
+
+@hookimpl
+def vault_process_needs() -> list[ProcessNeeds]:
+    """Say that keys need nothing of their own."""
+    return []
 
 
 @hookimpl

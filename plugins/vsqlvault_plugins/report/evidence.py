@@ -8,6 +8,7 @@ from typing import Any
 from vsqlvault.config import Settings
 from vsqlvault.hookspecs import hookimpl
 from vsqlvault.interfaces.report_section import ReportContext, ReportSection
+from vsqlvault.model.hardening import ProcessNeeds
 from vsqlvault.model.times import format_time
 
 
@@ -73,7 +74,23 @@ class UndefinedPolicies:
         return dict(sorted(context.census.entries_by_undefined_policy.items()))
 
 
+class Hardening:
+    """How far the process that answers is locked in."""
+
+    name = "hardening"
+
+    async def write(self, context: ReportContext) -> Mapping[str, Any]:
+        """By step, its state and what exactly is in force, or why nothing is."""
+        return {step.name: {"state": step.state, "detail": step.detail} for step in context.hardening}
+
+
+@hookimpl
+def vault_process_needs() -> list[ProcessNeeds]:
+    """Say that a report needs nothing of its own."""
+    return []
+
+
 @hookimpl
 def vault_report_sections(settings: Settings) -> list[ReportSection]:  # noqa: ARG001 - the hook's signature
     """Offer the asked-for members, and the list the contract adds."""
-    return [Summary(), ByPurpose(), PurgeCompliance(), UndefinedPolicies()]
+    return [Summary(), ByPurpose(), PurgeCompliance(), UndefinedPolicies(), Hardening()]

@@ -28,6 +28,10 @@ PRAGMA trusted_schema = OFF
 -- name: pragma_query_only
 PRAGMA query_only = ON
 
+-- name: pragma_temp_store
+-- A statement's own journal holds pages as they were, of entries that are being purged, too: it is not to lie in /var/tmp.
+PRAGMA temp_store = MEMORY
+
 -- name: read_synchronous
 PRAGMA synchronous
 

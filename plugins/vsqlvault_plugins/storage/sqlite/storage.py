@@ -43,6 +43,7 @@ BUSY_SECONDS = 5.0
 TRUNCATE_AFTER_SECONDS = 1.0
 _PRAGMAS = (
     "pragma_busy_timeout", "pragma_journal_mode", "pragma_synchronous", "pragma_secure_delete", "pragma_trusted_schema",
+    "pragma_temp_store",
 )  # fmt: skip
 
 
