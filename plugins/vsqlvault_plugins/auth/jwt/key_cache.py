@@ -74,7 +74,7 @@ class KeyCache:
         if age < self._times.ttl_seconds + self._times.last_good_seconds:
             self._start_if_due(since_tried)
             return self._keys
-        if self._loading is None and since_tried < RETRY_SECONDS:
+        if not self._is_loading and since_tried < RETRY_SECONDS:
             raise AuthUnavailable
         return None
 
@@ -83,7 +83,7 @@ class KeyCache:
         now = self._clock()
         if kid is None or self._unknown.get(kid, now) > now:
             return False
-        return self._loading is not None or now - self._tried_at >= self._times.unknown_kid_cooldown_seconds
+        return self._is_loading or now - self._tried_at >= self._times.unknown_kid_cooldown_seconds
 
     async def load(self, kid: str | None = None) -> None:
         """Fetch the keys, or join who does, and return when that is done or has taken ``WAIT_SECONDS``.
@@ -103,12 +103,16 @@ class KeyCache:
             self._loading.cancel()
             await asyncio.gather(self._loading, return_exceptions=True)
 
+    @property
+    def _is_loading(self) -> bool:
+        return self._loading is not None and not self._loading.done()
+
     def _start_if_due(self, since_tried: float) -> None:
-        if self._loading is None and (not self._is_failing or since_tried >= RETRY_SECONDS):
+        if not self._is_loading and (not self._is_failing or since_tried >= RETRY_SECONDS):
             self._start()
 
     def _start(self) -> asyncio.Task[None]:
-        if self._loading is None:
+        if self._loading is None or self._loading.done():
             self._tried_at = self._clock()
             self._loading = asyncio.get_running_loop().create_task(self._fetch())
         return self._loading
@@ -129,8 +133,6 @@ class KeyCache:
         else:
             self._is_failing = False
             self._loaded_at = self._tried_at  # the document was as it is then or later
-        finally:
-            self._loading = None
 
     def _failed(self, why: str) -> None:
         self._is_failing = True

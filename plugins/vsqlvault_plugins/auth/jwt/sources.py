@@ -144,7 +144,7 @@ async def get(url: str, context: ssl.SSLContext | None, max_bytes: int) -> bytes
         writer.write(connection.send(h11.EndOfMessage()) or b"")
         return await _body(connection, reader, max_bytes)
     except (h11.RemoteProtocolError, h11.LocalProtocolError):
-        raise NotFetched("the answer is not HTTP/1.1") from None
+        raise NotFetched("the answer is not HTTP/1.1, or was cut short") from None
     finally:
         writer.transport.abort()
 
