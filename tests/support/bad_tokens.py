@@ -52,7 +52,7 @@ ROWS: dict[str, tuple[Callable[[float], str], str]] = {
     "JSON serialisation": (lambda now: json.dumps({"payload": "x", "signatures": []}), "token_form"),
     "a token of 8193 characters": (lambda now: signed(now, pad="x" * 5900)[:8000].ljust(8193, "A"), "oversize"),
     "a header of 513 bytes": (lambda now: signed(now, {"x": "y" * 470}), "oversize"),
-    "a signature of 1025 bytes": (lambda now: spoilt(signed(now), 2, lambda _: b64(bytes(1027))), "oversize"),
+    "a signature of 1025 bytes": (lambda now: spoilt(signed(now), 2, lambda _: b64(bytes(1025))), "oversize"),
     "alg none": (lambda now: forged(now, {"alg": "none"}), "alg"),
     "alg nOnE": (lambda now: forged(now, {"alg": "nOnE"}), "alg"),
     "alg none with a signature": (lambda now: forged(now, {"alg": "none"}, "AAAA"), "alg"),

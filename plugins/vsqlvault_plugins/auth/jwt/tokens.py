@@ -10,10 +10,10 @@ from vsqlvault_plugins.auth.jwt.keys import VERIFIERS
 from vsqlvault_plugins.auth.jwt.strict import base64url, json_object
 
 MAX_TOKEN_CHARACTERS = 8192
-MAX_HEADER_CHARACTERS = 684
+MAX_HEADER_CHARACTERS = 683
 """In base64url; 512 bytes."""
 
-MAX_SIGNATURE_CHARACTERS = 1368
+MAX_SIGNATURE_CHARACTERS = 1366
 """In base64url; a signature of 1024 bytes, as an RSA key of 8192 bits makes it."""
 
 _SEGMENTS = 3
