@@ -268,7 +268,7 @@ def _announce(settings: Settings, vault: Vault, address: str) -> None:
             "the bootstrap key is short enough to be guessed: make one with vsql-vault keygen",
             extra={"variable": variable},
         )
-    if not settings.auth.api_keys and not (variable and os.environ.get(variable)):
+    if not settings.auth.api_keys and not settings.auth.jwt and not (variable and os.environ.get(variable)):
         log.warning("no API key is set: nobody can call", extra={"variable": variable})
 
 

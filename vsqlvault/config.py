@@ -7,11 +7,12 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from vsqlvault.errors import SettingsInvalid
 from vsqlvault.model.entry import PURPOSE
@@ -20,10 +21,20 @@ ENVIRONMENT_PREFIX = "VSQL_VAULT_"
 _APP = r"^[A-Za-z0-9][A-Za-z0-9._:@/-]{0,127}$"
 _SECRET_FIELDS = re.compile(r"api_keys(?:\.\d+)?$|key_sha256|key_env|secret|password|database_url")
 _LISTEN = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:]+)\]|(?P<host>[^\s:\[\]]+)):(?P<port>[0-9]{1,5})")
+_WITH_USER = re.compile(r"//[^/?#]*@")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 
 App = Annotated[str, Field(pattern=_APP)]
 HardeningStep = Literal["auto", "required", "off"]
+APP_NAME = re.compile(_APP.removeprefix("^").removesuffix("$"))
+"""What an app may be called, to match in full."""
+
+ClaimPath = Annotated[
+    tuple[Annotated[str, Field(min_length=1, max_length=256)], ...],
+    BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
+    Field(strict=False, min_length=1, max_length=8),
+]
+"""Where a claim stands: its name, or the names to go through from the outermost to it."""
 
 
 class Section(BaseModel):
@@ -141,6 +152,93 @@ class ApiKeySettings(Section):
         return value
 
 
+JwtAlgorithm = Literal[
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"
+]
+"""Signatures by a private key alone: none of them can be made by who only verifies."""
+
+
+class JwtSettings(Section):
+    """``[[auth.jwt]]``: one issuer of tokens, where its keys are, and what its claims mean here.
+
+    With neither ``jwks_url`` nor ``jwks_file``, the issuer is asked (OpenID Connect Discovery 1.0). ``app_claim`` left out is
+    ``client_id``, then ``azp``, then ``sub``. Of ``purposes_claim`` and ``roles_claim``, one that is left out grants nothing.
+    """
+
+    issuer: str = Field(min_length=1, max_length=512, pattern=r"^[\x21-\x7e]+$")
+    audience: str = Field(min_length=1, max_length=512)
+    other_audiences: tuple[str, ...] = Field(default=(), strict=False)
+    jwks_url: str | None = None
+    jwks_file: str | None = None
+    ca_file: str | None = None
+    algorithms: tuple[JwtAlgorithm, ...] = Field(
+        default=("RS256", "PS256", "ES256", "EdDSA", "Ed25519"), strict=False, min_length=1
+    )
+    typ: Literal["JWT", "at+jwt"] | None = None
+    app_claim: ClaimPath | None = None
+    app_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@/-]{0,63}$")] | None = None
+    apps: tuple[App, ...] | None = Field(default=None, strict=False)
+    identity_claim: ClaimPath = ("sub",)
+    purposes_claim: ClaimPath | None = None
+    purposes_prefix: str = Field(default="", max_length=256)
+    allow_all_purposes: bool = False
+    roles_claim: ClaimPath | None = None
+    roles_prefix: str = Field(default="", max_length=256)
+    require_cnf: bool = False
+    leeway_seconds: int = Field(default=30, ge=0, le=120)
+    max_lifetime_seconds: int = Field(default=24 * 3600, ge=60, le=7 * 24 * 3600)
+    jwks_ttl_seconds: int = Field(default=300, ge=10, le=600)
+    last_good_seconds: int = Field(default=3600, ge=0, le=24 * 3600)
+    unknown_kid_cooldown_seconds: int = Field(default=60, ge=1, le=600)
+
+    @field_validator("jwks_url")
+    @classmethod
+    def _fetchable(cls, value: str | None) -> str | None:
+        return None if value is None else https_url(value)
+
+    @model_validator(mode="after")
+    def _one_place_of_keys(self) -> JwtSettings:
+        if self.jwks_url is not None and self.jwks_file is not None:
+            raise ValueError("at most one of jwks_url and jwks_file")
+        if self.jwks_url is None and self.jwks_file is None:
+            try:
+                https_url(self.issuer)
+            except ValueError as error:
+                raise ValueError(f"jwks_url or jwks_file, or as issuer {error}") from None
+            if "?" in self.issuer:
+                raise ValueError("jwks_url or jwks_file, or an issuer without a query")
+        return self
+
+    @property
+    def places_apps(self) -> bool:
+        """Whether it is written down which apps this issuer can name."""
+        return self.apps is not None or self.app_prefix is not None
+
+
+def https_url(value: str) -> str:
+    """Return the URL if keys may be fetched from it: TLS, or this machine itself; nothing but host, port, path and query.
+
+    Raises:
+        ValueError: it is another kind of URL, or none.
+    """
+    expected = "an https URL without user and fragment (http to the loopback alone)"
+    if not value.isascii() or not value.isprintable() or " " in value or "\\" in value or len(value) > 2048:  # noqa: PLR2004
+        raise ValueError(expected)
+    split = urlsplit(value)
+    host, port = split.hostname, split.port  # a port that is none raises ValueError
+    is_plain = split.scheme == "http" and host is not None and _is_loopback(host)
+    if not host or port == 0 or "@" in split.netloc or "#" in value or not (split.scheme == "https" or is_plain):
+        raise ValueError(expected)
+    return value
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 class AuthSettings(Section):
     """``[auth]``: who may call. ``api_key_env`` may name a variable that is not set only where nobody wrote it down."""
 
@@ -148,6 +246,26 @@ class AuthSettings(Section):
     api_key_env: str | None = "VSQL_VAULT_API_KEY"
     api_key_app: App = "vault-admin"
     api_keys: tuple[ApiKeySettings, ...] = Field(default=(), strict=False)
+    jwt: tuple[JwtSettings, ...] = Field(default=(), strict=False)
+
+    @field_validator("jwt")
+    @classmethod
+    def _issuers_apart(cls, value: tuple[JwtSettings, ...]) -> tuple[JwtSettings, ...]:
+        """No issuer may speak for an app of another's, unless both say so."""
+        if len({each.issuer for each in value}) != len(value):
+            raise ValueError("each issuer once")
+        if len(value) > 1 and not all(each.places_apps for each in value):
+            raise ValueError(
+                "app_prefix or apps for each issuer, where there are several: else one could name another's app"
+            )
+        open_prefixes = [each.app_prefix for each in value if each.apps is None and each.app_prefix is not None]
+        for place, prefix in enumerate(open_prefixes):
+            others = open_prefixes[:place] + open_prefixes[place + 1 :]
+            if len(value) > 1 and any(other.startswith(prefix) for other in others):
+                raise ValueError(
+                    f"app_prefix of each issuer apart from the others', not {prefix!r} and one that begins so"
+                )
+        return value
 
     @property
     def requires_bootstrap_key(self) -> bool:
@@ -353,6 +471,8 @@ def _expected(message: str) -> str:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, str) and _WITH_USER.search(value):
+        return "a URL with a user in it"
     if isinstance(value, (dict, list)):
         return _kind(value)
     try:

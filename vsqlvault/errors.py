@@ -470,6 +470,14 @@ class Contended(Unavailable):
     reason = "contended"
 
 
+class AuthUnavailable(Unavailable):
+    """The keys that would tell whether the credential is good cannot be had now."""
+
+    slug = "auth-unavailable"
+    reason = "auth_unavailable"
+    retry_after_seconds = 5
+
+
 class StorageFull(VaultError):
     """The storage is full."""
 

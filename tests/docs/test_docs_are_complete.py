@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from tests.support.bad_tokens import ROWS
 from vsqlvault import cli, errors, hookspecs
-from vsqlvault.config import Settings
+from vsqlvault.config import JwtSettings, Settings
 from vsqlvault.http.metrics import Metrics
 from vsqlvault.http.operations import OPERATIONS
 from vsqlvault.proof.purge_proof import proof_document
@@ -49,6 +50,16 @@ def test_every_setting_has_a_reader(setting):
     sources = [path.read_text("utf-8") for folder in ("vsqlvault", "plugins") for path in (ROOT / folder).rglob("*.py")]
     name = setting.partition(".")[2]
     assert any(re.search(rf"settings\.(\w+\.)?{name}\b", source) for source in sources)
+
+
+def test_every_setting_of_an_issuer_is_documented_and_no_other():
+    settings = text_of("jwt.md").partition("\n## Settings\n")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", settings, re.MULTILINE)) == set(JwtSettings.model_fields)
+
+
+def test_every_reason_for_refusing_a_token_is_documented_and_no_other():
+    reasons = set(re.findall(r"^\| `(\w+)` \|", text_of("jwt.md").partition("\n## What each")[2], re.MULTILINE))
+    assert reasons == {why for _, why in ROWS.values()} | {"purposes", "roles", "unknown_scheme"}
 
 
 @pytest.mark.parametrize("error", sorted(set(all_errors()), key=lambda error: error.slug), ids=lambda error: error.slug)

@@ -17,7 +17,15 @@ from vsqlvault.model.hardening import ProcessNeeds
 from vsqlvault.plugin_manager import Plugins
 from vsqlvault.runtime import open_storage
 
-BUILT_IN = ["access-rules", "auth-api-key", "purge-methods", "report-evidence", "storage-postgresql", "storage-sqlite"]
+BUILT_IN = [
+    "access-rules",
+    "auth-api-key",
+    "auth-jwt",
+    "purge-methods",
+    "report-evidence",
+    "storage-postgresql",
+    "storage-sqlite",
+]
 
 
 class Distribution:

@@ -42,6 +42,7 @@ class Authenticator(Protocol):
 
         Raises:
             CredentialRefused: the credential is this authenticator's and not good; ``why`` goes to the audit row.
+            AuthUnavailable: it is this authenticator's, and what would tell whether it is good cannot be had now.
         """
         ...
 
