@@ -204,8 +204,8 @@ def test_workers_and_their_supervisor_are_locked_in(another_vault: Start) -> Non
     processes = [parent, *(status_of(Path(f"/proc/{pid}")) for pid in children)]
     assert len(processes) == 3
     for process in processes:
-        assert (process["Seccomp"] == "2") == (states["seccomp"]["state"] == "on")
-        assert (process["NoNewPrivs"] == "1") == (states["no_new_privileges"]["state"] == "on")
+        assert process["NoNewPrivs"] == "1"
+        assert process["Seccomp"] == "2" or states["seccomp"]["state"] != "on"
         assert (process["VmLck"] != "0 kB") == (states["memory_lock"]["state"] == "on")
     assert server.stop() == 0
 
@@ -230,6 +230,10 @@ def lacking(request: pytest.FixtureRequest) -> str:
 
 
 def elsewhere(tmp_path: Path, lacking: str, switch: str) -> Elsewhere:
+    if not POSSIBLE["seccomp"]:
+        pytest.skip(
+            "this machine does not let a process be put under a filter, so nothing can be taken from its kernel"
+        )
     server = Elsewhere(tmp_path, settings=f'[hardening]\n{lacking} = "{switch}"\n')
     server.lacking = lacking
     return server
