@@ -216,6 +216,8 @@ class TestKeys:
         server = another_vault(settings=issuer_settings(own_keys))
         old, new = EC.token(claims()), SigningKey("RS256", "next")
         assert ask(server, old).status == 404
+        loaded = server.wait_for_line(lambda line: line["message"] == "JWKS loaded")
+        assert (loaded["issuer"], loaded["keys"]) == (ISSUER, 1)
         own_keys.document = jwks(EC, new)
         eventually(lambda: ask(server, new.token(claims())).status == 404, 5)
         assert ask(server, old).status == 404

@@ -400,6 +400,14 @@ async def test_a_token_that_was_good_is_not_verified_again(desk, monkeypatch) ->
     assert isinstance(found, Principal)
 
 
+@pytest.mark.parametrize("members", [{"exp": NOW - 31}, {"nbf": NOW + 31}, {"aud": "x"}, {"client_id": 5}, {"cnf": {}}])
+async def test_a_token_that_was_bad_is_not_remembered(desk, members) -> None:
+    authenticator = desk.authenticator()
+    with pytest.raises(CredentialRefused):
+        await ask(authenticator, signed(**members))
+    assert not authenticator._remembered
+
+
 async def test_only_so_many_tokens_are_remembered(desk, monkeypatch) -> None:
     monkeypatch.setattr("vsqlvault_plugins.auth.jwt.plugin.MAX_REMEMBERED", 3)
     authenticator = desk.authenticator()

@@ -18,7 +18,7 @@ from vsqlvault_plugins.auth.jwt.claims import METHOD, Claims, Recognised
 from vsqlvault_plugins.auth.jwt.key_cache import KeyCache, Times
 from vsqlvault_plugins.auth.jwt.keys import JwksRefused, KeySet, read_key_set
 from vsqlvault_plugins.auth.jwt.sources import FileSource, source_of
-from vsqlvault_plugins.auth.jwt.tokens import MAX_TOKEN_CHARACTERS, Token, bearer_token, take_apart
+from vsqlvault_plugins.auth.jwt.tokens import Token, bearer_token, take_apart
 
 MAX_REMEMBERED = 4096
 _open: WeakSet[JwtAuthenticator] = WeakSet()
@@ -80,8 +80,6 @@ class JwtAuthenticator:
         text = bearer_token(authorization)
         if text is None:
             return None
-        if len(text) > MAX_TOKEN_CHARACTERS:
-            raise CredentialRefused("oversize")
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
         found = self._recalled(digest) or self._recognised(text, digest)
         if isinstance(found, _Missing):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from typing import Any, NoReturn
 
@@ -12,14 +11,9 @@ def base64url(text: str) -> bytes:
     """Return the bytes that a base64url text without padding stands for (RFC 7515, section 2).
 
     Raises:
-        ValueError: it has other characters, padding, or bits that are not used and not zero.
+        ValueError: it is not what its bytes encode to: other characters, padding, bits that are not used and not zero.
     """
-    if "=" in text or "+" in text or "/" in text:
-        raise ValueError("another alphabet")
-    try:
-        found = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    except binascii.Error as error:
-        raise ValueError("no base64url") from error
+    found = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))  # passes over what it does not know
     if base64.urlsafe_b64encode(found).rstrip(b"=").decode("ascii") != text:
         raise ValueError("more than one text for the same bytes")
     return found
