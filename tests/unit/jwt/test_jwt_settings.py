@@ -10,6 +10,8 @@ import pytest
 from vsqlvault import cli
 from vsqlvault.config import JwtSettings, load_settings
 from vsqlvault.errors import SettingsInvalid
+from vsqlvault.model.hardening import ProcessNeeds
+from vsqlvault_plugins.auth.jwt.plugin import vault_process_needs
 
 ISSUER = "issuer = 'https://login.example/'\naudience = 'vault'\n"
 
@@ -176,3 +178,18 @@ def test_check_config_asks_no_provider(tmp_path, capsys) -> None:
     file = written(tmp_path, ISSUER + "jwks_url = 'https://192.0.2.1/keys'")
     assert cli.main(["--config", str(file), "check-config"]) == 0
     assert "all is well" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("lines", "needs"),
+    [
+        ("jwks_url = 'https://login.example/keys'", ProcessNeeds(connect_ports=(443,))),
+        ("jwks_url = 'https://login.example:8443/keys'", ProcessNeeds(connect_ports=(8443,))),
+        ("jwks_url = 'http://127.0.0.1/keys'", ProcessNeeds(connect_ports=(80,))),
+        ("ca_file = '/etc/own/ca.pem'", ProcessNeeds(readable=("/etc/own/ca.pem",), connect_ports=None)),
+        ("jwks_file = '/etc/own/keys.json'", ProcessNeeds(readable=("/etc/own/keys.json",))),
+    ],
+)
+def test_what_it_reaches_is_known_to_who_locks_the_process_in(tmp_path, lines, needs) -> None:
+    settings = load_settings(written(tmp_path, ISSUER + lines), {})
+    assert vault_process_needs(settings) == [needs]

@@ -7,12 +7,14 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 from weakref import WeakSet
 
 from vsqlvault.config import AuthSettings, JwtSettings, Settings
 from vsqlvault.errors import AuthUnavailable, CredentialRefused, SettingsInvalid
 from vsqlvault.hookspecs import hookimpl
 from vsqlvault.interfaces.authenticator import Authenticator, Presented
+from vsqlvault.model.hardening import ProcessNeeds
 from vsqlvault.model.principal import Principal
 from vsqlvault_plugins.auth.jwt.claims import METHOD, Claims, Recognised
 from vsqlvault_plugins.auth.jwt.key_cache import KeyCache, Times
@@ -21,6 +23,7 @@ from vsqlvault_plugins.auth.jwt.sources import FileSource, source_of
 from vsqlvault_plugins.auth.jwt.tokens import Token, bearer_token, take_apart
 
 MAX_REMEMBERED = 4096
+DEFAULT_PORTS = {"http": 80, "https": 443}
 _open: WeakSet[JwtAuthenticator] = WeakSet()
 
 
@@ -185,6 +188,22 @@ def _check_file(source: FileSource, settings: JwtSettings) -> None:
 def vault_authenticators(settings: Settings) -> list[Authenticator]:
     """Offer tokens."""
     return [JwtAuthenticator(settings.auth)]
+
+
+@hookimpl
+def vault_process_needs(settings: Settings) -> list[ProcessNeeds]:
+    """Name the files of keys and authorities, and the ports that keys come from: any, where an issuer says where they are."""
+    return [_needs_of(issuer) for issuer in settings.auth.jwt]
+
+
+def _needs_of(issuer: JwtSettings) -> ProcessNeeds:
+    files = tuple(path for path in (issuer.jwks_file, issuer.ca_file) if path is not None)
+    if issuer.jwks_file is not None:
+        return ProcessNeeds(readable=files)
+    if issuer.jwks_url is None:
+        return ProcessNeeds(readable=files, connect_ports=None)
+    split = urlsplit(issuer.jwks_url)
+    return ProcessNeeds(readable=files, connect_ports=(split.port or DEFAULT_PORTS[split.scheme],))
 
 
 @hookimpl
