@@ -205,29 +205,28 @@ async def _run_server(
     listener: socket.socket | None = None,
     share: Share | None = None,
 ) -> None:
+    from vsqlvault.http.forwarding import Forwarding  # noqa: PLC0415
     from vsqlvault.http.server import listen, serve  # noqa: PLC0415 - only serving needs Quart, and it takes long to import
     from vsqlvault.http.signals import Signals  # noqa: PLC0415
     from vsqlvault.http.tls import Tls  # noqa: PLC0415
 
     signals = Signals()
     tls = Tls(settings.server) if settings.server.tls else None
+    forwarding = Forwarding(settings.server)
     async with AsyncExitStack() as stack:
         vault = await stack.enter_async_context(open_vault(settings))
         listener = listener or stack.enter_context(listen(settings.server.listen_addr))
         address = _address(settings, listener.getsockname()[1])
         await stack.enter_async_context(sweeping(vault, settings.purge.sweep_interval_hours))
 
-        async def reload() -> Settings:
-            settings = load()
-            await vault.reloading.reload(settings)
-            return settings
-
         async def announce() -> None:
             _announce(settings, vault, address)
             if ready:
                 await ready(vault, address)
 
-        await serve(settings, vault, listener, reload, signals, ready=announce, tls=tls, share=share)
+        await serve(
+            settings, vault, listener, load, signals, ready=announce, forwarding=forwarding, tls=tls, share=share
+        )
         log.info("stopped")
 
 
@@ -254,7 +253,7 @@ def _announce(settings: Settings, vault: Vault, address: str) -> None:
             "the bootstrap key is short enough to be guessed: make one with vsql-vault keygen",
             extra={"variable": variable},
         )
-    if not settings.auth.api_keys and not (variable and os.environ.get(variable)):
+    if not settings.auth.api_keys and not settings.auth.mtls and not (variable and os.environ.get(variable)):
         log.warning("no API key is set: nobody can call", extra={"variable": variable})
 
 
@@ -329,11 +328,13 @@ def _check_config(options: argparse.Namespace) -> None:
 
 def _check(settings: Settings) -> Plugins:
     """Build all that settings ask for, short of the storage, and return the plugins. Raises StartUpRefused."""
-    from vsqlvault.http.tls import Tls  # noqa: PLC0415 - only serving needs it
+    from vsqlvault.http.forwarding import Forwarding  # noqa: PLC0415 - only serving needs it
+    from vsqlvault.http.tls import Tls  # noqa: PLC0415
 
     plugins = Plugins(settings)
     if settings.server.tls:
         Tls(settings.server)
+    Forwarding(settings.server)
     for hook, kind in (
         ("vault_authenticators", "authenticator"),
         ("vault_access_policies", "policy evaluator"),

@@ -26,6 +26,9 @@ from tests.support.wire import SECONDS, Answer, Headers, exchange, request_bytes
 START_SECONDS = 20.0
 STOP_SECONDS = 20.0
 ADMIN = "vault-admin"
+NOT_SLOWED = "max_failures_per_minute = 0\n"
+"""Tests present bad credentials by the hundred, all from one address; those of slowing give settings of their own."""
+
 Found = TypeVar("Found")
 
 
@@ -88,7 +91,7 @@ class VaultServer:
         self.api_key_header = api_key_header
         self.address = ("127.0.0.1", 0)
         self.tls: ssl.SSLContext | None = None
-        self._settings = settings
+        self.settings = settings
         self._process: subprocess.Popen[bytes] | None = None
         self._lines_seen = 0
         self.write_config()
@@ -127,6 +130,7 @@ class VaultServer:
             f"{self._settings_of('server')}"
             f'[storage]\ndatabase_url = "{self.database_url}"\n{self._settings_of("storage")}'
             f'[auth]\napi_key_header = "{self.api_key_header}"\napi_key_env = "VSQL_VAULT_API_KEY"\n'
+            f"{self._settings_of('auth') or NOT_SLOWED}"
             f"[purge]\nsweep_interval_hours = 0\npurge_proof_hash = true\n{self._settings_of('purge')}"
             f"{self._settings_of('')}" + "".join(app.toml() for app in self.apps.values())
         )
@@ -136,9 +140,9 @@ class VaultServer:
 
     def _settings_of(self, section: str) -> str:
         """Return the lines of ``settings`` that stand under one of the sections written anyway; ``""``: all others."""
-        written = {"server", "storage", "purge"}
+        written = {"server", "storage", "auth", "purge"}
         found, current = "", ""
-        for line in self._settings.splitlines():
+        for line in self.settings.splitlines():
             if line.startswith("["):
                 current = line.strip("[]")
                 if current in written:

@@ -12,6 +12,7 @@ from vsqlvault.service.audit import Auditor
 from vsqlvault.service.clock import StorageClock
 from vsqlvault.service.commit_queue import CommitQueue
 from vsqlvault.service.entries import Entries
+from vsqlvault.service.failing_sources import FailingSources
 from vsqlvault.service.gaps import Gaps
 from vsqlvault.service.logs import Logs
 from vsqlvault.service.policies import Policies
@@ -40,6 +41,7 @@ class Vault:
     sweeper: Sweeper
     report: Report
     refusals: Refusals
+    failing_sources: FailingSources
     auditor: Auditor
     gaps: Gaps
     queue: CommitQueue
