@@ -214,12 +214,14 @@ async def _run_server(
     hardening: Sequence[StepState] = (),
 ) -> None:
     """Serve until told to end. A process that has no ``hardening`` yet locks itself in, once all is read and imported."""
+    from vsqlvault.http.forwarding import Forwarding  # noqa: PLC0415
     from vsqlvault.http.server import listen, serve  # noqa: PLC0415 - only serving needs Quart, and it takes long to import
     from vsqlvault.http.signals import Signals  # noqa: PLC0415
     from vsqlvault.http.tls import Tls  # noqa: PLC0415
 
     signals = Signals()
     tls = Tls(settings.server) if settings.server.tls else None
+    forwarding = Forwarding(settings.server)
     plugins = Plugins(settings)
     hardening = hardening or harden(plugins, config)
     async with AsyncExitStack() as stack:
@@ -228,17 +230,14 @@ async def _run_server(
         address = _address(settings, listener.getsockname()[1])
         await stack.enter_async_context(sweeping(vault, settings.purge.sweep_interval_hours))
 
-        async def reload() -> Settings:
-            settings = load()
-            await vault.reloading.reload(settings)
-            return settings
-
         async def announce() -> None:
             _announce(settings, vault, address)
             if ready:
                 await ready(vault, address)
 
-        await serve(settings, vault, listener, reload, signals, ready=announce, tls=tls, share=share)
+        await serve(
+            settings, vault, listener, load, signals, ready=announce, forwarding=forwarding, tls=tls, share=share
+        )
         log.info("stopped")
 
 
@@ -268,7 +267,8 @@ def _announce(settings: Settings, vault: Vault, address: str) -> None:
             "the bootstrap key is short enough to be guessed: make one with vsql-vault keygen",
             extra={"variable": variable},
         )
-    if not settings.auth.api_keys and not settings.auth.jwt and not (variable and os.environ.get(variable)):
+    auth = settings.auth
+    if not auth.api_keys and not auth.jwt and not auth.mtls and not (variable and os.environ.get(variable)):
         log.warning("no API key is set: nobody can call", extra={"variable": variable})
 
 
@@ -343,11 +343,13 @@ def _check_config(options: argparse.Namespace) -> None:
 
 def _check(settings: Settings) -> Plugins:
     """Build all that settings ask for, short of the storage, and return the plugins. Raises StartUpRefused."""
-    from vsqlvault.http.tls import Tls  # noqa: PLC0415 - only serving needs it
+    from vsqlvault.http.forwarding import Forwarding  # noqa: PLC0415 - only serving needs it
+    from vsqlvault.http.tls import Tls  # noqa: PLC0415
 
     plugins = Plugins(settings)
     if settings.server.tls:
         Tls(settings.server)
+    Forwarding(settings.server)
     for hook, kind in (
         ("vault_authenticators", "authenticator"),
         ("vault_access_policies", "policy evaluator"),

@@ -23,6 +23,11 @@ _SECRET_FIELDS = re.compile(r"api_keys(?:\.\d+)?$|key_sha256|key_env|secret|pass
 _LISTEN = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:]+)\]|(?P<host>[^\s:\[\]]+)):(?P<port>[0-9]{1,5})")
 _WITH_USER = re.compile(r"//[^/?#]*@")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
+_DNS_NAME = re.compile(
+    r"(?=.{1,253}$)[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*"
+)
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[\x21-\x7e]+")
+_SPIFFE_ID = re.compile(r"spiffe://[a-z0-9._-]{1,255}(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._-]+)+")
 
 App = Annotated[str, Field(pattern=_APP)]
 HardeningStep = Literal["auto", "required", "off"]
@@ -61,6 +66,24 @@ class TlsSettings(Section):
         return self
 
 
+class ForwardedCertificateSettings(Section):
+    """``[server.forwarded_certificates]``: takes ``Client-Cert`` (RFC 9440) from listed proxies, and says whose are good.
+
+    ``ca_file`` and ``crl_file`` left out are those of ``[server.tls]``. ``proxy_names`` are DNS names and URIs: a proxy
+    that is not on the loopback has to show one of them in a certificate of its own.
+    """
+
+    ca_file: str | None = None
+    crl_file: str | None = None
+    proxy_names: tuple[Annotated[str, Field(min_length=1, max_length=256)], ...] = Field(default=(), strict=False)
+
+    @model_validator(mode="after")
+    def _with_authority(self) -> ForwardedCertificateSettings:
+        if self.crl_file is not None and self.ca_file is None:
+            raise ValueError("crl_file only together with ca_file")
+        return self
+
+
 class ServerSettings(Section):
     """``[server]``: where it listens and what it bears."""
 
@@ -70,6 +93,7 @@ class ServerSettings(Section):
     http2: bool = False
     max_connections: int = Field(default=512, ge=1, le=65536)
     trusted_proxies: tuple[str, ...] = Field(default=(), strict=False)
+    forwarded_certificates: ForwardedCertificateSettings | None = None
     plaintext: Literal["loopback", "any"] = "loopback"
     max_body_bytes: int = Field(default=2 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024)
     max_value_bytes: int = Field(default=1024 * 1024, ge=1, le=32 * 1024 * 1024)
@@ -89,6 +113,26 @@ class ServerSettings(Section):
         if self.http2 and self.tls is None:
             raise ValueError("http2 only together with [server.tls]")
         return self
+
+    @model_validator(mode="after")
+    def _forwarded_by_somebody(self) -> ServerSettings:
+        forwarded = self.forwarded_certificates
+        if forwarded is None:
+            return self
+        if not self.asks_for_certificates and forwarded.proxy_names:
+            raise ValueError("forwarded_certificates.proxy_names only where [server.tls] asks for certificates")
+        if forwarded.ca_file is None and not self.asks_for_certificates:
+            raise ValueError("forwarded_certificates.ca_file, for there is no client_ca_file in [server.tls]")
+        if not forwarded.proxy_names and not any(ip_network(text).is_loopback for text in self.trusted_proxies):
+            raise ValueError(
+                "forwarded_certificates only together with trusted_proxies: on the loopback, or with proxy_names"
+            )
+        return self
+
+    @property
+    def asks_for_certificates(self) -> bool:
+        """Whether clients are asked for a certificate when they connect."""
+        return self.tls is not None and self.tls.client_cert != "none"
 
     @field_validator("listen_addr")
     @classmethod
@@ -115,25 +159,23 @@ class StorageSettings(Section):
         return value
 
 
-class ApiKeySettings(Section):
-    """``[[auth.api_keys]]``: one key of one app. ``key_sha256`` is 64 hex digits, ``key_env`` names a variable.
+class Grant(Section):
+    """What a credential in the file is good for.
 
     ``purposes`` is None for all of them, which the file says as ``["*"]``; an app of which it says nothing holds none.
     """
 
     app: App
-    key_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
-    key_env: str | None = None
     purposes: tuple[str, ...] | None = Field(default=(), strict=False)
     roles: tuple[Literal["admin", "auditor"], ...] = Field(default=(), strict=False)
     identity: Annotated[str, Field(min_length=1, max_length=256)] | None = None
-    expires_at: datetime | None = None
 
-    @model_validator(mode="after")
-    def _one_source(self) -> ApiKeySettings:
-        if (self.key_sha256 is None) == (self.key_env is None):
-            raise ValueError("exactly one of key_sha256 and key_env")
-        return self
+    @field_validator("identity")
+    @classmethod
+    def _printable(cls, value: str | None) -> str | None:
+        if value is not None and not value.isprintable():
+            raise ValueError("printable text")
+        return value
 
     @field_validator("purposes")
     @classmethod
@@ -143,6 +185,20 @@ class ApiKeySettings(Section):
         if any(not PURPOSE.fullmatch(purpose) for purpose in value or ()):
             raise ValueError('purposes of lower-case letters, digits, _ and -, or ["*"] for all')
         return value
+
+
+class ApiKeySettings(Grant):
+    """``[[auth.api_keys]]``: one key of one app. ``key_sha256`` is 64 hex digits, ``key_env`` names a variable."""
+
+    key_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    key_env: str | None = None
+    expires_at: datetime | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ApiKeySettings:
+        if (self.key_sha256 is None) == (self.key_env is None):
+            raise ValueError("exactly one of key_sha256 and key_env")
+        return self
 
     @field_validator("expires_at")
     @classmethod
@@ -239,6 +295,59 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+class MtlsSettings(Grant):
+    """``[[auth.mtls]]``: what a client's certificate has in it to be an app's, and whose authority it has to come from.
+
+    ``thumbprint`` is the SHA-256 of the certificate, ``issuer_spki_sha256`` that of an authority's public key
+    (SubjectPublicKeyInfo in DER), both in hex; ``ca_file`` has such authorities in PEM. Left out, ``identity`` is the
+    name that the certificate was recognised by.
+    """
+
+    san_uri: str | None = Field(default=None, max_length=256)
+    san_dns: str | None = None
+    thumbprint: str | None = None
+    common_name: str | None = Field(default=None, min_length=1, max_length=64)
+    ca_file: Annotated[str, Field(min_length=1)] | None = None
+    issuer_spki_sha256: str | None = None
+    require_eku: bool = True
+
+    @field_validator("common_name")
+    @classmethod
+    def _printable_name(cls, value: str | None) -> str | None:
+        return cls._printable(value)
+
+    @field_validator("san_uri")
+    @classmethod
+    def _uri(cls, value: str | None) -> str | None:
+        wanted = _SPIFFE_ID if value is not None and value[:7].lower() == "spiffe:" else _URI
+        if value is not None and not wanted.fullmatch(value):
+            raise ValueError("a URI in ASCII, such as spiffe://example.org/payments")
+        return value
+
+    @field_validator("san_dns")
+    @classmethod
+    def _dns_name(cls, value: str | None) -> str | None:
+        if value is not None and not _DNS_NAME.fullmatch(value):
+            raise ValueError("one DNS name in lower case, without a wildcard")
+        return value
+
+    @field_validator("thumbprint", "issuer_spki_sha256")
+    @classmethod
+    def _sha256(cls, value: str | None) -> str | None:
+        digest = value.replace(":", "").lower() if value is not None else None  # as openssl writes it, too
+        if digest is not None and not re.fullmatch(r"[0-9a-f]{64}", digest, re.ASCII):
+            raise ValueError("a SHA-256 of 64 hex digits")
+        return digest
+
+    @model_validator(mode="after")
+    def _one_name(self) -> MtlsSettings:
+        if sum(name is not None for name in (self.san_uri, self.san_dns, self.thumbprint, self.common_name)) != 1:
+            raise ValueError("exactly one of san_uri, san_dns, thumbprint and common_name")
+        if self.ca_file is not None and self.issuer_spki_sha256 is not None:
+            raise ValueError("at most one of ca_file and issuer_spki_sha256")
+        return self
+
+
 class AuthSettings(Section):
     """``[auth]``: who may call. ``api_key_env`` may name a variable that is not set only where nobody wrote it down."""
 
@@ -266,6 +375,9 @@ class AuthSettings(Section):
                     f"app_prefix of each issuer apart from the others', not {prefix!r} and one that begins so"
                 )
         return value
+
+    mtls: tuple[MtlsSettings, ...] = Field(default=(), strict=False)
+    max_failures_per_minute: int = Field(default=10, ge=0, le=100_000)
 
     @property
     def requires_bootstrap_key(self) -> bool:
@@ -341,6 +453,16 @@ class Settings(Section):
     docs: DocsSettings = DocsSettings()
     hardening: HardeningSettings = HardeningSettings()
     plugins: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _certificates_come_from_somewhere(self) -> Settings:
+        server = self.server
+        if self.auth.mtls and not server.asks_for_certificates and server.forwarded_certificates is None:
+            raise ValueError(
+                'auth.mtls only where certificates arrive: client_cert = "optional" or "required" in [server.tls], '
+                "or [server.forwarded_certificates]"
+            )
+        return self
 
     @property
     def allowed_plugins(self) -> tuple[str, ...] | None:

@@ -25,7 +25,7 @@ class VaultError(Exception):
     slug: ClassVar[str] = "vault-error"
     status: ClassVar[int] = 503
     reason: ClassVar[str] = "vault_error"
-    retry_after_seconds: ClassVar[int | None] = None
+    retry_after_seconds: int | None = None
     recorded_for: str | None
     """The request whose audit row tells of this error; an error object may be raised for more than one."""
 
@@ -274,6 +274,20 @@ class AmbiguousCredentials(CredentialRefused):
 
     slug = "ambiguous-credentials"
     reason = "ambiguous"
+
+
+class RateLimited(VaultError):
+    """Too many credentials from this source were refused: wait before you try another."""
+
+    slug = "rate-limited"
+    status = 429
+    reason = "rate_limited"
+
+    def __init__(self, retry_after_seconds: int, *, credential_id: str | None = None) -> None:
+        """``credential_id`` is that of the credential that was refused, for the audit row only."""
+        super().__init__()
+        self.retry_after_seconds = retry_after_seconds
+        self.credential_id = credential_id
 
 
 class TlsRequired(VaultError):

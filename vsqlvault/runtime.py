@@ -23,6 +23,7 @@ from vsqlvault.service.clock import StorageClock
 from vsqlvault.service.commit_queue import CommitQueue
 from vsqlvault.service.decisions import Decisions
 from vsqlvault.service.entries import Entries
+from vsqlvault.service.failing_sources import FailingSources
 from vsqlvault.service.gaps import Gaps
 from vsqlvault.service.key_refs import KeyRefs
 from vsqlvault.service.logs import Logs
@@ -159,6 +160,7 @@ def _assemble(plugins: Plugins, storage: Storage, hardening: Sequence[StepState]
             **shared,
         ),
         refusals=Refusals(queue, clock),
+        failing_sources=FailingSources(settings.auth.max_failures_per_minute),
         auditor=auditor,
         gaps=Gaps(queue, clock),
         queue=queue,

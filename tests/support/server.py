@@ -30,6 +30,9 @@ HARDENING_VARIABLE = "VSQLVAULT_TEST_HARDENING"
 """``required`` or ``off``: what every served vault is told of every step, where a test says nothing; else it is ``auto``."""
 
 STEPS = ("limits", "memory_lock", "no_new_privileges", "landlock", "seccomp")
+NOT_SLOWED = "max_failures_per_minute = 0\n"
+"""Tests present bad credentials by the hundred, all from one address; those of slowing give settings of their own."""
+
 Found = TypeVar("Found")
 
 
@@ -99,7 +102,7 @@ class VaultServer:
         self.api_key_header = api_key_header
         self.address = ("127.0.0.1", 0)
         self.tls: ssl.SSLContext | None = None
-        self._settings = settings if "[hardening]" in settings else settings + hardening_of_this_run()
+        self.settings = settings if "[hardening]" in settings else settings + hardening_of_this_run()
         self._environment = dict(environment or {})
         self._process: subprocess.Popen[bytes] | None = None
         self._lines_seen = 0
@@ -139,6 +142,7 @@ class VaultServer:
             f"{self._settings_of('server')}"
             f'[storage]\ndatabase_url = "{self.database_url}"\n{self._settings_of("storage")}'
             f'[auth]\napi_key_header = "{self.api_key_header}"\napi_key_env = "VSQL_VAULT_API_KEY"\n'
+            f"{self._settings_of('auth') or NOT_SLOWED}"
             f"[purge]\nsweep_interval_hours = 0\npurge_proof_hash = true\n{self._settings_of('purge')}"
             f"{self._settings_of('')}" + "".join(app.toml() for app in self.apps.values())
         )
@@ -148,9 +152,9 @@ class VaultServer:
 
     def _settings_of(self, section: str) -> str:
         """Return the lines of ``settings`` that stand under one of the sections written anyway; ``""``: all others."""
-        written = {"server", "storage", "purge"}
+        written = {"server", "storage", "auth", "purge"}
         found, current = "", ""
-        for line in self._settings.splitlines():
+        for line in self.settings.splitlines():
             if line.startswith("["):
                 current = line.strip("[]")
                 if current in written:

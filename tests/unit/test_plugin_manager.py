@@ -21,6 +21,7 @@ BUILT_IN = [
     "access-rules",
     "auth-api-key",
     "auth-jwt",
+    "auth-mtls",
     "purge-methods",
     "report-evidence",
     "storage-postgresql",

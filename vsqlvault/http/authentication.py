@@ -23,6 +23,8 @@ _sound: dict[int, Principal] = {}
 async def authenticate(authenticators: Sequence[Authenticator], presented: Presented) -> Principal:
     """Ask every authenticator: each sees its own credential, and one that is bad ends it, whatever else is there.
 
+    Several that are good and name one app grant what all of them grant; the row names the first.
+
     Raises:
         CredentialRefused: no credential, a bad one, or an ``Authorization`` that nobody knows.
         AmbiguousCredentials: two good ones that name different apps.
@@ -36,9 +38,12 @@ async def authenticate(authenticators: Sequence[Authenticator], presented: Prese
         if found is None:
             continue
         claimed_authorization |= "authorization" in authenticator.credential_headers
-        if principal is not None and principal.app != found.app:
+        if principal is None:
+            principal = found
+        elif principal.app == found.app:
+            principal = principal.narrowed(found)
+        else:
             raise AmbiguousCredentials
-        principal = principal or found
     if "authorization" in presented.headers and not claimed_authorization:
         raise CredentialRefused("unknown_scheme")
     if principal is None:

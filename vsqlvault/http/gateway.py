@@ -24,7 +24,7 @@ from vsqlvault.errors import (
 from vsqlvault.http.authentication import authenticate, credential_id
 from vsqlvault.http.cursors import Cursors
 from vsqlvault.http.exchange import Reply, Request, is_loopback
-from vsqlvault.http.forwarding import NAMES, Forwarding
+from vsqlvault.http.forwarding import Forwarding
 from vsqlvault.http.metrics import Metrics
 from vsqlvault.http.operation import PARAMETERS, Exchange, Limits, Operation, check_params
 from vsqlvault.http.problems import problem
@@ -39,6 +39,7 @@ from vsqlvault.service.vault import Vault
 log = logging.getLogger(__name__)
 MAX_TARGET_BYTES = 8192
 MAX_LEAKED = 4
+NAMES_NOBODY = frozenset({"no_credential", "unmapped_cert"})
 ANONYMOUS = Principal(app="anonymous", method="none", credential_id="none", purposes=frozenset())
 _TARGET = re.compile(rb"/(?:[A-Za-z0-9._:@~-]+(?:/[A-Za-z0-9._:@~-]+)*)?")
 _DOTS = re.compile(rb"/\.\.?(?:/|$)")
@@ -50,11 +51,18 @@ _LONG_NUMBER = re.compile(r"\d{9,}")
 class Gateway:
     """Answers requests. Every adapter, whatever the framework, hands them to ``answer`` and sends what it returns."""
 
-    def __init__(self, settings: Settings, vault: Vault, cursors: Cursors, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        vault: Vault,
+        cursors: Cursors,
+        metrics: Metrics,
+        forwarding: Forwarding | None = None,
+    ) -> None:
         self._vault = vault
         self._cursors = cursors
         self._metrics = metrics
-        self._forwarding = Forwarding(settings.server.trusted_proxies)
+        self._forwarding = forwarding or Forwarding(settings.server)
         self._limits = Limits(settings.server.max_body_bytes, settings.server.max_value_bytes)
         self._plaintext_anywhere = settings.server.plaintext == "any"
         self._open = {"/health"}
@@ -139,22 +147,32 @@ class Gateway:
 
         ``or_nobody``: where nobody knows what the client presents, such as a certificate that names no app, it is anonymous.
         """
+        address, untrusted = request.client_address, False
         try:
             headers = request.single_headers(self._credential_headers, others=False)
+            believed = self._forwarding.believed(request, headers)
+            untrusted = believed is not headers
             if request.certificate_fault:
-                raise CredentialRefused(request.certificate_fault)
-            presented = Presented(headers, request.client_address, request.client_certificate)
+                raise _refused_certificate(request)
+            certificate = self._forwarding.certificate(request)
+            presented = (
+                Presented(believed, address, certificate.der, certificate.issuers)
+                if certificate
+                else Presented(believed, address)
+            )
             principal = await authenticate(self._vault.authenticators, presented)
         except VaultError as error:
-            if or_nobody and isinstance(error, CredentialRefused) and error.why == "no_credential":
+            if or_nobody and isinstance(error, CredentialRefused) and error.why in NAMES_NOBODY:
                 return Call(ANONYMOUS, request.request_id)
-            told = refusal if isinstance(refusal, CredentialInUrl) else error
-            await self._vault.refusals.record(told, request.request_id, request.client_address)
+            answered = self._vault.failing_sources.weigh(error, address)
+            told = refusal if isinstance(refusal, CredentialInUrl) else answered
+            await self._vault.refusals.record(told, request.request_id, address, untrusted_forwarding=untrusted)
             if isinstance(refusal, BadRequest):
                 raise refusal from None
-            raise
-        untrusted = not NAMES.isdisjoint(headers) and not self._forwarding.trusts(request.peer)
-        return Call(principal, request.request_id, request.client_address, untrusted_forwarding=untrusted)
+            if answered is error:
+                raise
+            raise answered from None
+        return Call(principal, request.request_id, address, untrusted_forwarding=untrusted)
 
     def _unfit(self, request: Request) -> VaultError | None:
         """Return what is wrong with the request's target, before anything else of it is looked at."""
@@ -181,6 +199,13 @@ class Gateway:
 
     def _exchange(self, request: Request, call: Call) -> Exchange:
         return Exchange(request, call, self._vault, self._cursors, self._limits)
+
+
+def _refused_certificate(request: Request) -> CredentialRefused:
+    certificate = request.client_certificate
+    return CredentialRefused(
+        request.certificate_fault or "malformed", credential_id=certificate.credential_id if certificate else None
+    )
 
 
 def _trace(call: Call, operation: Operation | None, params: Mapping[str, str]) -> Trace:

@@ -41,6 +41,7 @@ class Metrics:
         self.observe = self._requests.observe
         self._registry.register(self._requests)
         self._registry.register(QueueCollector(vault))
+        self._registry.register(CredentialCollector(vault))
         self._registry.register(ConnectionCollector(counts or Counts()))
 
     def exposition(self, accept: str | None) -> Reply:
@@ -120,6 +121,24 @@ class ConnectionCollector(Collector):
         for reason, count in self._counts.refused.items():
             refused.add_metric([reason], count)
         yield refused
+
+
+class CredentialCollector(Collector):
+    """Reads how many credentials were refused."""
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
+
+    def collect(self) -> Iterable[Metric]:
+        """Give the metrics of refused credentials as they stand now."""
+        failing = self._vault.failing_sources
+        yield CounterMetricFamily(
+            "vsqlvault_credentials_refused", "Requests whose credentials were refused, or had none.", failing.refused
+        )
+        yield CounterMetricFamily(
+            "vsqlvault_credentials_limited", "Those of them that were answered 429.", failing.limited
+        )
+        yield GaugeMetricFamily("vsqlvault_sources_slowed", "Sources that have to slow down now.", failing.slowed)
 
 
 class QueueCollector(Collector):

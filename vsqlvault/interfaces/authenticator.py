@@ -15,13 +15,16 @@ class Presented:
     """What a request presents to be recognised by.
 
     ``headers`` has lower-case names and the one value of each (a repeated credential header never gets this far).
-    ``client_address`` is the peer's address without a port. ``client_certificate`` is the certificate, in DER, whose key the
-    client has proved to have in the TLS handshake; it was good then, and is not revoked or expired now.
+    ``client_address`` is the client's address without a port. ``client_certificate`` is the certificate, in DER, whose key
+    the client has proved to have in a TLS handshake, with this server or with a proxy that may tell; its chain was verified,
+    and it is not revoked or expired now. ``client_issuers`` are the authorities' certificates in that chain, in DER, from
+    the one that issued it to the one that is trusted. The certificate of a proxy never stands here.
     """
 
     headers: Mapping[str, str]
     client_address: str | None = None
     client_certificate: bytes | None = None
+    client_issuers: tuple[bytes, ...] = ()
 
 
 class Authenticator(Protocol):
@@ -31,7 +34,8 @@ class Authenticator(Protocol):
     """Stands on audit rows as the method, and must be unique among the plugins loaded."""
 
     credential_headers: tuple[str, ...]
-    """The lower-case headers it reads. The server refuses a request in which one of them stands twice."""
+    """The lower-case headers it reads; none where it looks at the certificate alone. The server refuses a request in which
+    one of them stands twice."""
 
     def authenticate(self, presented: Presented) -> Principal | Awaitable[Principal | None] | None:
         """Return the principal, or None when the request presents nothing of this kind.

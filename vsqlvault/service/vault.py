@@ -13,6 +13,7 @@ from vsqlvault.service.audit import Auditor
 from vsqlvault.service.clock import StorageClock
 from vsqlvault.service.commit_queue import CommitQueue
 from vsqlvault.service.entries import Entries
+from vsqlvault.service.failing_sources import FailingSources
 from vsqlvault.service.gaps import Gaps
 from vsqlvault.service.key_refs import KeyRefs
 from vsqlvault.service.logs import Logs
@@ -43,6 +44,7 @@ class Vault:
     sweeper: Sweeper
     report: Report
     refusals: Refusals
+    failing_sources: FailingSources
     auditor: Auditor
     gaps: Gaps
     queue: CommitQueue
