@@ -10,8 +10,9 @@ import urllib.error
 import urllib.request
 import venv
 import zipfile
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -96,6 +97,23 @@ def test_a_third_party_access_policy_decides_in_the_running_server(installed, tm
         server.put_policy("physical-delete")
         assert server.call("PUT", "/admin/access-policies/by-day", policy)[0] == 201
         entry = {"encrypted_value": "ciphertext", "access_policy": "by-day"}
+        assert server.call("PUT", "/vault/card/payment-1", entry)[0] == 201
+        assert server.call("GET", "/vault/card/payment-1")[0] == status
+
+
+@pytest.mark.parametrize(("offset_days", "status"), [(0, 200), (3, 403)])
+def test_a_policy_in_cedar_decides_in_the_running_server(installed, tmp_path, offset_days, status):
+    """Its time zone is read when the policy first names it: a process that has locked itself in still can."""
+    today = datetime.now(ZoneInfo("Pacific/Kiritimati")).date()
+    days = [str(today + timedelta(days=offset_days + more)) for more in (0, 1)]
+    on_these = f"permit (principal, action, resource) when {{ {json.dumps(days)}.contains(context.local.date) }};"
+    storing = 'permit (principal, action == Action::"store", resource);'
+    parameters = {"policies": [on_these, storing], "timezone": "Pacific/Kiritimati"}
+    policy = {"evaluator": "cedar", "parameters": parameters}
+    with configured(installed, tmp_path) as server:
+        server.put_policy("physical-delete")
+        assert server.call("PUT", "/admin/access-policies/dated", policy)[0] == 201
+        entry = {"encrypted_value": "ciphertext", "access_policy": "dated"}
         assert server.call("PUT", "/vault/card/payment-1", entry)[0] == 201
         assert server.call("GET", "/vault/card/payment-1")[0] == status
 

@@ -181,3 +181,7 @@ def test_a_stored_document_that_cannot_be_read_denies_everything(
     for method in ("GET", "HEAD", "DELETE"):
         assert vsqlvault_client.request(method, ENTRY).status == 503
     assert store(vsqlvault_client) == 503
+
+
+def test_a_process_that_locks_itself_in_has_nothing_to_leave_open_for_it() -> None:
+    assert hooks.vault_process_needs() == []
