@@ -157,6 +157,24 @@ class TestSeveral:
 
 
 @pytest.mark.parametrize(
+    ("lines", "needs"),
+    [
+        ("jwks_file = 'keys.json'", ProcessNeeds(readable=("keys.json",))),
+        ("jwks_url = 'https://keys.example:9443/k'", ProcessNeeds(connect_ports=(9443,))),
+        ("jwks_url = 'https://keys.example/k'", ProcessNeeds(connect_ports=(443,))),
+        ("jwks_url = 'http://127.0.0.1/k'\nca_file = 'a.pem'", ProcessNeeds(readable=("a.pem",), connect_ports=(80,))),
+        ("ca_file = 'a.pem'", ProcessNeeds(readable=("a.pem",), connect_ports=(443, 443))),
+    ],
+)
+def test_a_process_that_is_locked_in_reaches_its_keys(tmp_path, lines, needs) -> None:
+    assert vault_process_needs(load_settings(written(tmp_path, ISSUER + lines), {})) == [needs]
+
+
+def test_without_an_issuer_it_reaches_nothing() -> None:
+    assert vault_process_needs(load_settings(None, {})) == []
+
+
+@pytest.mark.parametrize(
     ("lines", "told"),
     [
         ("jwks_file = 'none-such.json'", "jwks_file: expected a JWK Set in none-such.json, found: No such file"),

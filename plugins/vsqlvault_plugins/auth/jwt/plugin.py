@@ -19,7 +19,7 @@ from vsqlvault.model.principal import Principal
 from vsqlvault_plugins.auth.jwt.claims import METHOD, Claims, Recognised
 from vsqlvault_plugins.auth.jwt.key_cache import KeyCache, Times
 from vsqlvault_plugins.auth.jwt.keys import JwksRefused, KeySet, read_key_set
-from vsqlvault_plugins.auth.jwt.sources import FileSource, source_of
+from vsqlvault_plugins.auth.jwt.sources import FileSource, needs_of, source_of
 from vsqlvault_plugins.auth.jwt.tokens import Token, bearer_token, take_apart
 
 MAX_REMEMBERED = 4096
@@ -182,6 +182,12 @@ def _check_file(source: FileSource, settings: JwtSettings) -> None:
         raise SettingsInvalid(
             f"auth.jwt: {settings.issuer}: jwks_file: expected a JWK Set in {settings.jwks_file}, found: {reason}"
         ) from None
+
+
+@hookimpl
+def vault_process_needs(settings: Settings) -> list[ProcessNeeds]:
+    """Need the ports and files of the keys."""
+    return [needs_of(issuer) for issuer in settings.auth.jwt]
 
 
 @hookimpl
