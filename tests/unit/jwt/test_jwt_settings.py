@@ -156,20 +156,6 @@ class TestSeveral:
             load_settings(written(tmp_path, twice, twice), {})
 
 
-@pytest.mark.parametrize(
-    ("lines", "needs"),
-    [
-        ("jwks_file = 'keys.json'", ProcessNeeds(readable=("keys.json",))),
-        ("jwks_url = 'https://keys.example:9443/k'", ProcessNeeds(connect_ports=(9443,))),
-        ("jwks_url = 'https://keys.example/k'", ProcessNeeds(connect_ports=(443,))),
-        ("jwks_url = 'http://127.0.0.1/k'\nca_file = 'a.pem'", ProcessNeeds(readable=("a.pem",), connect_ports=(80,))),
-        ("ca_file = 'a.pem'", ProcessNeeds(readable=("a.pem",), connect_ports=(443, 443))),
-    ],
-)
-def test_a_process_that_is_locked_in_reaches_its_keys(tmp_path, lines, needs) -> None:
-    assert vault_process_needs(load_settings(written(tmp_path, ISSUER + lines), {})) == [needs]
-
-
 def test_without_an_issuer_it_reaches_nothing() -> None:
     assert vault_process_needs(load_settings(None, {})) == []
 

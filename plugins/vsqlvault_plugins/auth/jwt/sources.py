@@ -12,13 +12,12 @@ import h11
 
 from vsqlvault.config import JwtSettings, https_url
 from vsqlvault.errors import SettingsInvalid
-from vsqlvault.model.hardening import ProcessNeeds
 from vsqlvault_plugins.auth.jwt.keys import MAX_JWKS_BYTES
 from vsqlvault_plugins.auth.jwt.strict import json_object
 
 MAX_DISCOVERY_BYTES = 64 * 1024
 DISCOVERY = "/.well-known/openid-configuration"
-HTTP_PORT, HTTPS_PORT = 80, 443
+DEFAULT_PORTS = {"http": 80, "https": 443}
 _READ_BYTES = 65536
 _OK = 200
 
@@ -115,14 +114,10 @@ def source_of(settings: JwtSettings) -> KeySource:
     return DiscoverySource(settings.issuer, context)
 
 
-def needs_of(settings: JwtSettings) -> ProcessNeeds:
-    """Return what the source reaches. An issuer that is asked is taken to have its keys on its own port or that of https."""
-    if settings.jwks_file is not None:
-        return ProcessNeeds(readable=(settings.jwks_file,))
-    readable = () if settings.ca_file is None else (settings.ca_file,)
-    if settings.jwks_url is not None:
-        return ProcessNeeds(readable=readable, connect_ports=(_port(settings.jwks_url),))
-    return ProcessNeeds(readable=readable, connect_ports=(_port(settings.issuer), HTTPS_PORT))
+def port_of(url: str) -> int:
+    """Return the port that a URL is fetched from."""
+    split = urlsplit(url)
+    return split.port or DEFAULT_PORTS[split.scheme]
 
 
 async def get(url: str, context: ssl.SSLContext | None, max_bytes: int) -> bytes:
@@ -137,7 +132,7 @@ async def get(url: str, context: ssl.SSLContext | None, max_bytes: int) -> bytes
     split = urlsplit(url)
     is_tls = split.scheme == "https"
     try:
-        reader, writer = await asyncio.open_connection(split.hostname, _port(url), ssl=context if is_tls else None)
+        reader, writer = await asyncio.open_connection(split.hostname, port_of(url), ssl=context if is_tls else None)
     except UnicodeError:
         raise NotFetched("the host's name is none") from None
     try:
@@ -157,11 +152,6 @@ async def get(url: str, context: ssl.SSLContext | None, max_bytes: int) -> bytes
         raise NotFetched("the answer is not HTTP/1.1, or was cut short") from None
     finally:
         writer.transport.abort()
-
-
-def _port(url: str) -> int:
-    split = urlsplit(url)
-    return split.port or (HTTPS_PORT if split.scheme == "https" else HTTP_PORT)
 
 
 async def _body(connection: h11.Connection, reader: asyncio.StreamReader, max_bytes: int) -> bytes:
