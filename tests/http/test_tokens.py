@@ -237,9 +237,17 @@ class TestKeys:
         eventually(lambda: sum(row["count"] for row in server.rows("reason=kid")) == 100, 4)
 
 
+def test_a_process_that_is_locked_in_reaches_its_provider(another_vault: Start, own_keys: Provider) -> None:
+    """Where the kernel has Landlock; elsewhere this shows no more than that it starts."""
+    own_keys.discovery = {"issuer": own_keys.origin, "jwks_uri": own_keys.url}
+    lines = issuer_settings(own_keys, issuer=f'"{own_keys.origin}"').replace(f'jwks_url = "{own_keys.url}"\n', "")
+    server = another_vault(settings=lines + '[hardening]\nlandlock = "auto"\n')
+    assert ask(server, iss=own_keys.origin).status == 404
+
+
 class TestReload:
     def test_an_issuer_comes_and_goes_without_a_restart(self, another_vault: Start, own_keys: Provider) -> None:
-        server = another_vault()
+        server = another_vault(settings='[hardening]\nlandlock = "off"\n')  # it would keep the new port closed
         assert_problem(ask(server), 401, "unauthenticated")
         server._settings = issuer_settings(own_keys)
         server.hang_up()

@@ -87,7 +87,7 @@ def test_a_key_is_used_for_what_it_is_fit_for(jwk, names) -> None:
 @pytest.mark.parametrize("jwk", REFUSED.values(), ids=REFUSED.keys())
 def test_a_key_that_is_not_fit_is_known_by_its_name_and_verifies_nothing(jwk, caplog) -> None:
     keys = read(jwks(jwk, EC.jwk(kid="beside")))
-    assert len(keys) == 2
+    assert (len(keys), keys.usable) == (2, 1)
     assert keys.has(jwk.get("kid"))
     for name in EVERY:
         with pytest.raises(CredentialRefused) as refused:

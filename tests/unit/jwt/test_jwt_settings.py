@@ -156,6 +156,10 @@ class TestSeveral:
             load_settings(written(tmp_path, twice, twice), {})
 
 
+def test_without_an_issuer_it_reaches_nothing() -> None:
+    assert vault_process_needs(load_settings(None, {})) == []
+
+
 @pytest.mark.parametrize(
     ("lines", "told"),
     [

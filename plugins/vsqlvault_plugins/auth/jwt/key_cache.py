@@ -123,7 +123,7 @@ class KeyCache:
                 data = await self._source.load()
                 if self._keys is None or self._keys.digest != digest_of(data):
                     self._keys = await asyncio.to_thread(read_key_set, data, self._algorithms, self._issuer)
-                    log.info("JWKS loaded", extra={"issuer": self._issuer, "keys": len(self._keys)})
+                    log.info("JWKS loaded", extra={"issuer": self._issuer, "keys": self._keys.usable})
         except (NotFetched, JwksRefused) as error:
             self._failed(str(error))
         except TimeoutError:

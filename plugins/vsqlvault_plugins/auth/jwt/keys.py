@@ -74,6 +74,11 @@ class KeySet:
     def __len__(self) -> int:
         return len(self._every)
 
+    @property
+    def usable(self) -> int:
+        """How many of them verify anything."""
+        return sum(bool(key.algorithms) for key in self._every)
+
     def has(self, kid: str | None) -> bool:
         """Whether a token with this ``kid`` says which key it means; without one, the only key there is is meant."""
         return len(self._every) == 1 if kid is None else kid in self._keys

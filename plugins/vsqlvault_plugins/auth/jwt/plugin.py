@@ -7,7 +7,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 from weakref import WeakSet
 
 from vsqlvault.config import AuthSettings, JwtSettings, Settings
@@ -19,11 +18,10 @@ from vsqlvault.model.principal import Principal
 from vsqlvault_plugins.auth.jwt.claims import METHOD, Claims, Recognised
 from vsqlvault_plugins.auth.jwt.key_cache import KeyCache, Times
 from vsqlvault_plugins.auth.jwt.keys import JwksRefused, KeySet, read_key_set
-from vsqlvault_plugins.auth.jwt.sources import FileSource, source_of
+from vsqlvault_plugins.auth.jwt.sources import FileSource, port_of, source_of
 from vsqlvault_plugins.auth.jwt.tokens import Token, bearer_token, take_apart
 
 MAX_REMEMBERED = 4096
-DEFAULT_PORTS = {"http": 80, "https": 443}
 _open: WeakSet[JwtAuthenticator] = WeakSet()
 
 
@@ -202,8 +200,7 @@ def _needs_of(issuer: JwtSettings) -> ProcessNeeds:
         return ProcessNeeds(readable=files)
     if issuer.jwks_url is None:
         return ProcessNeeds(readable=files, connect_ports=None)
-    split = urlsplit(issuer.jwks_url)
-    return ProcessNeeds(readable=files, connect_ports=(split.port or DEFAULT_PORTS[split.scheme],))
+    return ProcessNeeds(readable=files, connect_ports=(port_of(issuer.jwks_url),))
 
 
 @hookimpl

@@ -17,6 +17,7 @@ from vsqlvault_plugins.auth.jwt.strict import json_object
 
 MAX_DISCOVERY_BYTES = 64 * 1024
 DISCOVERY = "/.well-known/openid-configuration"
+DEFAULT_PORTS = {"http": 80, "https": 443}
 _READ_BYTES = 65536
 _OK = 200
 
@@ -113,6 +114,12 @@ def source_of(settings: JwtSettings) -> KeySource:
     return DiscoverySource(settings.issuer, context)
 
 
+def port_of(url: str) -> int:
+    """Return the port that a URL is fetched from."""
+    split = urlsplit(url)
+    return split.port or DEFAULT_PORTS[split.scheme]
+
+
 async def get(url: str, context: ssl.SSLContext | None, max_bytes: int) -> bytes:
     """Return the body that is at a URL, which ``https_url`` must have passed. No redirect is followed, no proxy asked.
 
@@ -125,9 +132,7 @@ async def get(url: str, context: ssl.SSLContext | None, max_bytes: int) -> bytes
     split = urlsplit(url)
     is_tls = split.scheme == "https"
     try:
-        reader, writer = await asyncio.open_connection(
-            split.hostname, split.port or (443 if is_tls else 80), ssl=context if is_tls else None
-        )
+        reader, writer = await asyncio.open_connection(split.hostname, port_of(url), ssl=context if is_tls else None)
     except UnicodeError:
         raise NotFetched("the host's name is none") from None
     try:
