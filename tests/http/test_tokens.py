@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -239,9 +240,10 @@ class TestKeys:
 
 class TestReload:
     def test_an_issuer_comes_and_goes_without_a_restart(self, another_vault: Start, own_keys: Provider) -> None:
-        server = another_vault()
+        opened = f"[hardening]\nconnect_ports = [{urlsplit(own_keys.url).port}]\n"
+        server = another_vault(settings=opened)
         assert_problem(ask(server), 401, "unauthenticated")
-        server._settings = issuer_settings(own_keys)
+        server._settings = issuer_settings(own_keys) + opened
         server.hang_up()
         assert ask(server).status == 404
         server._settings = ""

@@ -1,9 +1,10 @@
-"""The hook."""
+"""The hooks."""
 
 from __future__ import annotations
 
 from vsqlvault.hookspecs import hookimpl
 from vsqlvault.interfaces.access_policy import PolicyEvaluator
+from vsqlvault.model.hardening import ProcessNeeds
 from vsqlvault_access_cedar.evaluator import CedarEvaluator
 
 
@@ -11,3 +12,9 @@ from vsqlvault_access_cedar.evaluator import CedarEvaluator
 def vault_access_policies() -> list[PolicyEvaluator]:
     """Offer the evaluator ``cedar``."""
     return [CedarEvaluator()]
+
+
+@hookimpl
+def vault_process_needs() -> list[ProcessNeeds]:
+    """Say that deciding needs nothing outside of the process."""
+    return []
