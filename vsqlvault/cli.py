@@ -19,14 +19,13 @@ from typing import TYPE_CHECKING, Any
 from vsqlvault import __version__
 from vsqlvault.config import ApiKeySettings, Settings, load_settings
 from vsqlvault.errors import SettingsInvalid, StartUpRefused, StorageUnavailable, VaultError
-from vsqlvault.hardening.lockdown import lock_down_again
+from vsqlvault.hardening.lockdown import Lockdown
 from vsqlvault.interfaces.storage import MigrationStatus
 from vsqlvault.log_format import set_up_logging
-from vsqlvault.model.hardening import StepState
 from vsqlvault.model.policy import RetentionPolicy
 from vsqlvault.model.principal import SYSTEM, Call
 from vsqlvault.plugin_manager import Plugins
-from vsqlvault.runtime import harden, open_storage, open_vault, sweeping
+from vsqlvault.runtime import check_reach, harden, open_storage, open_vault, sweeping
 from vsqlvault.service.sweeper import SweepCount
 from vsqlvault.service.vault import Vault
 
@@ -129,7 +128,7 @@ def _serve_with_workers(settings: Settings, load: Callable[[], Settings], config
     from vsqlvault.http.workers import Workers  # noqa: PLC0415
 
     plugins = Plugins(settings)
-    hardening = harden(plugins, config)
+    lockdown = harden(plugins, config)
     asyncio.run(_migrated(plugins))
     shared = SharedSamples(settings.server.workers)
     in_force = settings
@@ -139,14 +138,15 @@ def _serve_with_workers(settings: Settings, load: Callable[[], Settings], config
             return _exit_code(lambda: asyncio.run(run(slot)))
 
         async def run(slot: int) -> None:
-            own = lock_down_again(settings.hardening, hardening)
-            await _run_server(in_force, load, listener=listener, share=Share(shared, slot), hardening=own)
+            own = lockdown.in_child(settings.hardening)
+            await _run_server(in_force, load, listener=listener, share=Share(shared, slot), lockdown=own)
 
         def look_again() -> None:
             """Have workers that start from now on begin with what the others are reading, where that can be used."""
             nonlocal in_force
             try:
                 fresh = load()
+                check_reach(plugins, lockdown, fresh)
                 _check(fresh)
             except StartUpRefused:
                 return  # each worker says so
@@ -211,9 +211,9 @@ async def _run_server(
     listener: socket.socket | None = None,
     share: Share | None = None,
     config: Path | None = None,
-    hardening: Sequence[StepState] = (),
+    lockdown: Lockdown | None = None,
 ) -> None:
-    """Serve until told to end. A process that has no ``hardening`` yet locks itself in, once all is read and imported."""
+    """Serve until told to end. A process without a ``lockdown`` locks itself in, once all is read and imported."""
     from vsqlvault.http.forwarding import Forwarding  # noqa: PLC0415
     from vsqlvault.http.server import listen, serve  # noqa: PLC0415 - only serving needs Quart, and it takes long to import
     from vsqlvault.http.signals import Signals  # noqa: PLC0415
@@ -223,12 +223,17 @@ async def _run_server(
     tls = Tls(settings.server) if settings.server.tls else None
     forwarding = Forwarding(settings.server)
     plugins = Plugins(settings)
-    hardening = hardening or harden(plugins, config)
+    locked = lockdown or harden(plugins, config)
     async with AsyncExitStack() as stack:
-        vault = await stack.enter_async_context(open_vault(settings, plugins=plugins, hardening=hardening))
+        vault = await stack.enter_async_context(open_vault(settings, plugins=plugins, hardening=locked.states))
         listener = listener or stack.enter_context(listen(settings.server.listen_addr))
         address = _address(settings, listener.getsockname()[1])
         await stack.enter_async_context(sweeping(vault, settings.purge.sweep_interval_hours))
+
+        def load_within_reach() -> Settings:
+            settings = load()
+            check_reach(plugins, locked, settings)
+            return settings
 
         async def announce() -> None:
             _announce(settings, vault, address)
@@ -236,7 +241,15 @@ async def _run_server(
                 await ready(vault, address)
 
         await serve(
-            settings, vault, listener, load, signals, ready=announce, forwarding=forwarding, tls=tls, share=share
+            settings,
+            vault,
+            listener,
+            load_within_reach,
+            signals,
+            ready=announce,
+            forwarding=forwarding,
+            tls=tls,
+            share=share,
         )
         log.info("stopped")
 

@@ -75,14 +75,16 @@ class Plugins:
                 found[name] = (offer, plugin_name)
         return {name: offer for name, (offer, _) in found.items()}
 
-    def process_needs(self) -> tuple[list[ProcessNeeds], list[str]]:
+    def process_needs(self, settings: Settings) -> tuple[list[ProcessNeeds], list[str]]:
         """Return what the plugins reach outside of the process, and the names of those that do not say it.
+
+        ``settings`` are those of ``check``.
 
         Raises:
             PluginUnusable: the hook raised, or gave something else.
         """
         needs: list[ProcessNeeds] = []
-        for plugin_name, need in self._offered("vault_process_needs"):
+        for plugin_name, need in self._offered("vault_process_needs", settings):
             if not isinstance(need, ProcessNeeds):
                 found = type(need).__name__
                 raise PluginUnusable(f"{self._called(plugin_name)}: vault_process_needs gave {found}, not ProcessNeeds")
@@ -160,9 +162,9 @@ class Plugins:
                     expected = "async def" if hook.name in _LIFECYCLE else "a plain def"
                     raise PluginUnusable(f"{called}: {hook.name} must be {expected}")
 
-    def _offered(self, hook: str) -> Iterable[tuple[str, Any]]:
+    def _offered(self, hook: str, settings: Settings | None = None) -> Iterable[tuple[str, Any]]:
         """Call each implementation by itself, in the order of loading, so that what it offers can be told to be its."""
-        settings = getattr(self, "settings", None)
+        settings = settings or getattr(self, "settings", None)
         order = {name: place for place, name in enumerate(self._origins)}
         implementations = getattr(self._manager.hook, hook).get_hookimpls()
         for implementation in sorted(implementations, key=lambda found: order[found.plugin_name]):

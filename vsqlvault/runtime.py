@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 from vsqlvault.config import Settings, load_settings
 from vsqlvault.errors import PluginUnusable, SettingsInvalid
-from vsqlvault.hardening.lockdown import NOT_APPLIED, import_early, lock_down
-from vsqlvault.hardening.reach import reach_of
+from vsqlvault.hardening.lockdown import NOT_APPLIED, Lockdown, import_early, lock_down
+from vsqlvault.hardening.reach import asked_of
 from vsqlvault.interfaces.storage import Storage
 from vsqlvault.model.hardening import StepState
 from vsqlvault.model.policy import AccessPolicy
@@ -47,7 +47,7 @@ async def open_vault(
 ) -> AsyncIterator[Vault]:
     """Run a vault for the length of the block: storage open, schema up to date, plugins started. Nothing sweeps by itself.
 
-    ``plugins`` are those of the settings, where somebody has loaded them already; ``hardening`` is what ``harden`` has done.
+    ``plugins`` are those of the settings, where somebody has loaded them already; ``hardening`` is how far ``harden`` has come.
 
     Raises:
         StartUpRefused: settings, plugins or storage are not usable.
@@ -67,7 +67,7 @@ async def open_vault(
         yield vault
 
 
-def harden(plugins: Plugins, config: Path | None) -> tuple[StepState, ...]:
+def harden(plugins: Plugins, config: Path | None) -> Lockdown:
     """Lock this process in, for good, as far as the settings ask and the system allows; return what became of each step.
 
     It comes after everything is imported and before the storage is opened or a thread is started. ``config`` is the file
@@ -77,10 +77,19 @@ def harden(plugins: Plugins, config: Path | None) -> tuple[StepState, ...]:
         HardeningUnavailable: a step that the settings require is not to be had.
         SettingsInvalid, PluginUnusable: what is to stay reachable cannot be told.
     """
-    settings = plugins.settings
-    needs, undeclared = plugins.process_needs()
+    needs, undeclared = plugins.process_needs(plugins.settings)
     import_early()
-    return lock_down(settings.hardening, reach_of(settings, needs, config), undeclared=undeclared)
+    return lock_down(plugins.settings, asked_of(plugins.settings, needs, config), undeclared=undeclared)
+
+
+def check_reach(plugins: Plugins, lockdown: Lockdown, settings: Settings) -> None:
+    """Refuse new settings that need what this process has closed to itself.
+
+    Raises:
+        SettingsInvalid, PluginUnusable.
+    """
+    checked = plugins.check(settings)
+    lockdown.check(asked_of(checked, plugins.process_needs(checked)[0]))
 
 
 @asynccontextmanager

@@ -346,6 +346,25 @@ def test_settings_that_are_replaced_by_name_are_read_again(tmp_path: Path) -> No
         server.kill()
 
 
+@with_landlock
+def test_settings_that_need_what_is_closed_are_refused_at_once(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / "here").mkdir()
+    server = VaultServer(tmp_path / "here", settings='[hardening]\nlandlock = "required"\n').start()
+    file = elsewhere / "keys.json"
+    try:
+        server._settings += f'[[auth.jwt]]\nissuer = "login"\naudience = "vault"\njwks_file = "{file}"\n'
+        server.write_config()
+        server.signal(signal.SIGHUP)
+        told = server.wait_for_line(lambda line: "reload" in line["message"])
+        assert told["message"] == "reload refused: the settings stay as they were"
+        assert told["error"] == f"hardening.landlock: {file} is closed since the start; a restart opens it"
+        assert server.call(ADMIN, "GET", "/health").status == 200
+    finally:
+        server.kill()
+
+
 def test_once_it_serves_nothing_is_imported_any_more(another_vault: Start) -> None:
     server = another_vault(environment={"PYTHONPROFILEIMPORTTIME": "1"})
     for method in ("physical-delete", "crypto-shred", "retention-expire"):

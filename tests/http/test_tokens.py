@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -247,12 +248,13 @@ def test_a_process_that_is_locked_in_reaches_its_provider(another_vault: Start, 
 
 class TestReload:
     def test_an_issuer_comes_and_goes_without_a_restart(self, another_vault: Start, own_keys: Provider) -> None:
-        server = another_vault(settings='[hardening]\nlandlock = "off"\n')  # it would keep the new port closed
+        opened = f"[hardening]\nconnect_ports = [{urlsplit(own_keys.url).port}]\n"
+        server = another_vault(settings=opened)
         assert_problem(ask(server), 401, "unauthenticated")
-        server._settings = issuer_settings(own_keys)
+        server.settings = issuer_settings(own_keys) + opened
         server.hang_up()
         assert ask(server).status == 404
-        server._settings = ""
+        server.settings = ""
         server.hang_up()
         assert_problem(ask(server), 401, "unauthenticated")
         eventually(lambda: sum(row["count"] for row in server.rows("reason=unknown_scheme")) == 2, 4)
@@ -264,7 +266,7 @@ class TestReload:
             issuer_settings(own_keys, leeway_seconds="9999"),
             issuer_settings(own_keys).replace("jwks_url", "jwks_file"),
         ):
-            server._settings = bad
+            server.settings = bad
             server.write_config()
             seen = len(server.log_lines())
             server.signal(signal.SIGHUP)

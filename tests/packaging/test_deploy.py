@@ -3,10 +3,10 @@
 import re
 import shutil
 import subprocess
-import textwrap
 from pathlib import Path
 
 import pytest
+import yaml
 
 from vsqlvault import cli
 from vsqlvault.config import load_settings
@@ -16,20 +16,39 @@ UNIT = DEPLOY / "vsql-vault.service"
 MANIFEST = DEPLOY / "kubernetes.yaml"
 
 
-def test_the_settings_in_the_manifest_load(tmp_path):
-    block = re.search(r"^  vsql-vault\.toml: \|\n((?:    .*\n|\n)+)", MANIFEST.read_text("utf-8"), re.MULTILINE)
-    (tmp_path / "vsql-vault.toml").write_text(textwrap.dedent(block[1]))
+def manifest():
+    return list(yaml.safe_load_all(MANIFEST.read_text("utf-8")))
+
+
+def vault_container():
+    return manifest()[1]["spec"]["template"]["spec"]["containers"][0]
+
+
+def test_the_settings_in_the_manifest_load_and_name_what_is_mounted(tmp_path):
+    (tmp_path / "vsql-vault.toml").write_text(manifest()[0]["data"]["vsql-vault.toml"])
     settings = load_settings(tmp_path / "vsql-vault.toml", {})
     assert settings.hardening.seccomp == "required"
-    for file in (settings.server.tls.cert_file, settings.server.tls.key_file):
-        assert f"mountPath: {Path(file).parent}" in MANIFEST.read_text("utf-8")
+    mounted = {Path(mount["mountPath"]) for mount in vault_container()["volumeMounts"]}
+    assert {Path(file).parent for file in (settings.server.tls.cert_file, settings.server.tls.key_file)} <= mounted
+
+
+def test_every_container_of_the_manifest_is_locked_in():
+    pod = manifest()[1]["spec"]["template"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    for container in pod["containers"]:
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
         re.search(r"^ExecStart=\S+/vsql-vault (.+)$", UNIT.read_text("utf-8"), re.MULTILINE)[1].split(),
-        re.findall(r'"([^"]+)"', re.search(r"args: \[(.+)\]", MANIFEST.read_text("utf-8"))[1]),
+        vault_container()["args"],
     ],
     ids=["systemd", "kubernetes"],
 )

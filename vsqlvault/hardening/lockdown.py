@@ -6,12 +6,14 @@ import importlib
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, replace
 
-from vsqlvault.config import HardeningSettings
-from vsqlvault.errors import HardeningUnavailable
+from vsqlvault.config import HardeningSettings, Settings
+from vsqlvault.errors import HardeningUnavailable, SettingsInvalid
 from vsqlvault.hardening import landlock, limits, memory_lock, privileges, seccomp
 from vsqlvault.hardening.kernel import Kernel, StepUnavailable
 from vsqlvault.hardening.landlock import Reach
+from vsqlvault.hardening.reach import Asked, beyond, reach_of
 from vsqlvault.model.hardening import StepState
 
 MEMORY_LOCK = "memory_lock"
@@ -29,9 +31,37 @@ def import_early() -> None:
             importlib.import_module(name)
 
 
+@dataclass(frozen=True, slots=True)
+class Lockdown:
+    """What became of each step, and what stays reachable because it was asked for."""
+
+    states: tuple[StepState, ...]
+    asked: Asked
+    reach: Reach
+
+    def in_child(self, settings: HardeningSettings, kernel: Kernel | None = None) -> Lockdown:
+        """Take the one step that a forked child does not inherit, and return what holds in it.
+
+        Raises:
+            HardeningUnavailable: it is required and unavailable.
+        """
+        again = _taken(MEMORY_LOCK, settings.memory_lock, kernel or _kernel(), memory_lock.apply)
+        return replace(self, states=tuple(again if state.name == MEMORY_LOCK else state for state in self.states))
+
+    def check(self, asked: Asked) -> None:
+        """Refuse what can no longer be reached, so that new settings don't fail at some later moment.
+
+        Raises:
+            SettingsInvalid: something is asked for that was closed at start.
+        """
+        closed = any(state.name == "landlock" and state.state == "on" for state in self.states)
+        if closed and (found := beyond(self.reach, self.asked, asked)):
+            raise SettingsInvalid(f"hardening.landlock: {found} is closed since the start; a restart opens it")
+
+
 def lock_down(
-    settings: HardeningSettings, reach: Reach, *, undeclared: Sequence[str] = (), kernel: Kernel | None = None
-) -> tuple[StepState, ...]:
+    settings: Settings, asked: Asked, *, undeclared: Sequence[str] = (), kernel: Kernel | None = None
+) -> Lockdown:
     """Take every step that the settings ask for, and return what became of each. There is no way back.
 
     It comes after settings, plugins and secrets are read, and before a thread is started: Landlock would leave it out.
@@ -39,29 +69,20 @@ def lock_down(
 
     Raises:
         HardeningUnavailable: a step that is required is unavailable.
+        SettingsInvalid: a path listed under ``[hardening]`` does not exist.
     """
     kernel = kernel or _kernel()
-    return (
-        _taken("limits", settings.limits, kernel, limits.apply),
-        _taken(MEMORY_LOCK, settings.memory_lock, kernel, memory_lock.apply),
-        _taken("no_new_privileges", settings.no_new_privileges, kernel, privileges.apply),
+    reach = reach_of(settings, asked)
+    states = (
+        _taken("limits", settings.hardening.limits, kernel, limits.apply),
+        _taken(MEMORY_LOCK, settings.hardening.memory_lock, kernel, memory_lock.apply),
+        _taken("no_new_privileges", settings.hardening.no_new_privileges, kernel, privileges.apply),
         _off_for_plugins(undeclared)
-        if undeclared and settings.landlock == "auto"
-        else _taken("landlock", settings.landlock, kernel, lambda kernel: landlock.apply(kernel, reach)),
-        _taken("seccomp", settings.seccomp, kernel, seccomp.apply),
+        if undeclared and settings.hardening.landlock == "auto"
+        else _taken("landlock", settings.hardening.landlock, kernel, lambda kernel: landlock.apply(kernel, reach)),
+        _taken("seccomp", settings.hardening.seccomp, kernel, seccomp.apply),
     )
-
-
-def lock_down_again(
-    settings: HardeningSettings, states: Sequence[StepState], kernel: Kernel | None = None
-) -> tuple[StepState, ...]:
-    """Take the one step that a forked child does not inherit, and return the states that hold in it.
-
-    Raises:
-        HardeningUnavailable: it is required and unavailable.
-    """
-    again = _taken(MEMORY_LOCK, settings.memory_lock, kernel or _kernel(), memory_lock.apply)
-    return tuple(again if state.name == MEMORY_LOCK else state for state in states)
+    return Lockdown(states, asked, reach)
 
 
 def _taken(name: str, switch: str, kernel: Kernel | None, step: Callable[[Kernel], str]) -> StepState:

@@ -8,6 +8,7 @@ import sys
 import sysconfig
 import zoneinfo
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from vsqlvault.config import HardeningSettings, Settings
@@ -37,28 +38,66 @@ _SHARED = frozenset(
 """Directories that hold more than one program's files: none of them is opened for the sake of one file in it."""
 
 
-def reach_of(settings: Settings, needs: Iterable[ProcessNeeds], config: Path | None = None) -> Reach:
-    """Return what a vault with these settings, from the file ``config``, and plugins with these needs has to reach.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What settings and plugins name: paths as they are written, and TCP ports; None: any port."""
+
+    readable: frozenset[str]
+    writable: frozenset[str]
+    connect_ports: frozenset[int] | None
+
+
+def asked_of(settings: Settings, needs: Iterable[ProcessNeeds], config: Path | None = None) -> Asked:
+    """Return what a vault with these settings, from the file ``config``, and plugins with these needs asks to reach."""
+    needs = list(needs)
+    readable = [path for need in needs for path in need.readable]
+    readable += _files_of(settings)
+    if config is not None:
+        readable.append(str(config))
+    return Asked(
+        readable=frozenset(readable),
+        writable=frozenset(path for need in needs for path in need.writable),
+        connect_ports=_connect_ports(needs, settings.hardening),
+    )
+
+
+def reach_of(settings: Settings, asked: Asked) -> Reach:
+    """Return what stays reachable: what is asked for, what the settings list, and what Python and the system's libraries need.
 
     Raises:
         SettingsInvalid: a path listed under ``[hardening]`` does not exist.
     """
-    needs = list(needs)
-    files = [path for need in needs for path in need.readable]
-    files += _files_of(settings)
-    if config is not None:
-        files.append(str(config))
     readable = {*_python(), *_system(), *_listed("readable_paths", settings.hardening.readable_paths)}
-    for file in files:
+    for file in asked.readable:
         readable |= set(replaceable(file))
-    writable = {Path(path).resolve() for need in needs for path in need.writable}
+    writable = {Path(path).resolve() for path in asked.writable}
     writable |= {Path("/dev/null"), *_listed("writable_paths", settings.hardening.writable_paths)}
     return Reach(
         readable=_existing(readable),
         writable=_existing(writable),
-        connect_ports=_connect_ports(needs, settings.hardening),
+        connect_ports=asked.connect_ports,
         bind_ports=frozenset({int(settings.server.listen_addr.rpartition(":")[2])}),
     )
+
+
+def beyond(reach: Reach, before: Asked, now: Asked) -> str | None:
+    """Return the first thing asked for now, and not asked for before, that is out of reach; None where there is none."""
+    for path in sorted(now.readable - before.readable):
+        if not all(_covers(reach.readable | reach.writable, place) for place in replaceable(path)):
+            return path
+    for path in sorted(now.writable - before.writable):
+        if not _covers(reach.writable, Path(path).resolve()):
+            return path
+    if reach.connect_ports is None:
+        return None
+    if now.connect_ports is None:
+        return "any port"
+    closed = now.connect_ports - reach.connect_ports
+    return f"port {min(closed)}" if closed else None
+
+
+def _covers(paths: frozenset[Path], path: Path) -> bool:
+    return not path.exists() or not paths.isdisjoint((path, *path.parents))
 
 
 def replaceable(path: str) -> Iterator[Path]:

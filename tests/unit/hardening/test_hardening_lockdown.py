@@ -7,15 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from vsqlvault.config import HardeningSettings
-from vsqlvault.errors import HardeningUnavailable
+from vsqlvault.config import HardeningSettings, Settings
+from vsqlvault.errors import HardeningUnavailable, SettingsInvalid
 from vsqlvault.hardening import lockdown
 from vsqlvault.hardening.kernel import PR_GET_SECCOMP, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, Kernel
 from vsqlvault.hardening.landlock import ADD_RULE, CREATE_RULESET, RESTRICT_SELF, Reach
-from vsqlvault.hardening.lockdown import STEPS, lock_down, lock_down_again
+from vsqlvault.hardening.lockdown import STEPS, lock_down
+from vsqlvault.hardening.reach import Asked
 from vsqlvault.hardening.system_calls import ARCHITECTURES
 
 REACH = Reach(frozenset({Path("/")}), frozenset(), frozenset({53}), frozenset({8443}))
+ASKED = Asked(frozenset(), frozenset(), frozenset({53}))
 EIGHT_MIB = 8 * 1024 * 1024
 OPTIONS = {3: 4, 39: 38}
 """Which prctl reads what another has set."""
@@ -79,8 +81,18 @@ class Pretended(Kernel):
         return self._threads
 
 
+@pytest.fixture(autouse=True)
+def everything(monkeypatch):
+    """Reach the whole system, for no test here is about what is left of it."""
+    monkeypatch.setattr(lockdown, "reach_of", lambda settings, asked: REACH)
+
+
+def locked(kernel, undeclared=(), **switches):
+    return lock_down(Settings(hardening=HardeningSettings(**switches)), ASKED, undeclared=undeclared, kernel=kernel)
+
+
 def states(kernel, undeclared=(), **switches):
-    found = lock_down(HardeningSettings(**switches), REACH, undeclared=undeclared, kernel=kernel)
+    found = locked(kernel, undeclared, **switches).states
     assert [step.name for step in found] == list(STEPS)
     return {step.name: step for step in found}
 
@@ -192,10 +204,20 @@ def test_a_plugin_that_says_nothing_of_its_needs_leaves_landlock_to_the_settings
 
 
 def test_a_forked_child_locks_its_memory_and_inherits_the_rest():
-    before = tuple(states(Pretended()).values())
+    before = locked(Pretended())
     kernel = Pretended(refused={"mlockall": errno.EPERM})
-    after = lock_down_again(HardeningSettings(), before, kernel)
-    assert [step.state for step in after] == ["on", "unavailable", "on", "on", "on"]
+    after = before.in_child(HardeningSettings(), kernel)
+    assert [step.state for step in after.states] == ["on", "unavailable", "on", "on", "on"]
     assert {call[0] for call in kernel.asked} == {"setrlimit", "mlockall"}
     with pytest.raises(HardeningUnavailable, match="memory_lock"):
-        lock_down_again(HardeningSettings(memory_lock="required"), before, kernel)
+        before.in_child(HardeningSettings(memory_lock="required"), kernel)
+
+
+def test_new_settings_that_ask_for_what_is_closed_are_refused_where_it_is():
+    more = Asked(frozenset(), frozenset(), frozenset({53, 443}))
+    with pytest.raises(
+        SettingsInvalid, match=r"hardening\.landlock: port 443 is closed since the start; a restart opens it"
+    ):
+        locked(Pretended()).check(more)
+    locked(Pretended()).check(ASKED)
+    locked(Pretended(), landlock="off").check(more)

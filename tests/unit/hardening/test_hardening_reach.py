@@ -8,12 +8,13 @@ import pytest
 
 from vsqlvault.config import Settings
 from vsqlvault.errors import SettingsInvalid
-from vsqlvault.hardening.reach import reach_of, replaceable
+from vsqlvault.hardening.reach import asked_of, beyond, reach_of, replaceable
 from vsqlvault.model.hardening import ProcessNeeds
 
 
 def reach(*needs, config=None, **settings):
-    return reach_of(Settings.model_validate(settings), needs, config)
+    checked = Settings.model_validate(settings)
+    return reach_of(checked, asked_of(checked, needs, config))
 
 
 def covers(paths, path):
@@ -116,3 +117,48 @@ def test_etc_is_closed_to_root_whom_no_permission_stops(monkeypatch):
     assert Path("/etc") not in reach().readable
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert Path("/etc") in reach().readable
+
+
+class TestBeyond:
+    """What new settings ask for, against what was left open for the old ones."""
+
+    @pytest.fixture
+    def before(self, tmp_path):
+        for name in ("old", "new"):
+            (tmp_path / name).mkdir()
+        return asked(readable=(f"{tmp_path}/old/ca.pem", f"{tmp_path}/none-yet/pgpass"), writable=(f"{tmp_path}/old",))
+
+    @pytest.fixture
+    def found(self, before):
+        reach_then = reach_of(Settings(), before)
+
+        def found(**needs):
+            return beyond(reach_then, before, asked(**needs))
+
+        return found
+
+    def test_nothing_is_beyond_where_nothing_is_asked_for(self, found):
+        assert found() is None
+
+    def test_files_and_directories(self, found, tmp_path):
+        assert found(readable=(f"{tmp_path}/old/other.pem",)) is None
+        assert found(readable=(f"{tmp_path}/new/ca.pem",)) == f"{tmp_path}/new/ca.pem"
+        assert found(writable=(f"{tmp_path}/old/below",)) is None
+        assert found(writable=(f"{tmp_path}/new",)) == f"{tmp_path}/new"
+
+    def test_what_was_asked_for_before_it_existed_is_no_news(self, found, tmp_path):
+        (tmp_path / "none-yet").mkdir()
+        assert found(readable=(f"{tmp_path}/none-yet/pgpass",)) is None
+
+    def test_ports(self, found):
+        assert found(connect_ports=(5432,)) is None
+        assert found(connect_ports=(443, 636)) == "port 443"
+        assert found(connect_ports=None) == "any port"
+
+    def test_no_port_is_beyond_any_port(self, tmp_path):
+        before = asked(connect_ports=None)
+        assert beyond(reach_of(Settings(), before), before, asked(connect_ports=(443,))) is None
+
+
+def asked(connect_ports=(5432,), **paths):
+    return asked_of(Settings(), [ProcessNeeds(connect_ports=connect_ports, **paths)])
