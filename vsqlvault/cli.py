@@ -20,11 +20,12 @@ from vsqlvault import __version__
 from vsqlvault.config import ApiKeySettings, Settings, load_settings
 from vsqlvault.errors import SettingsInvalid, StartUpRefused, StorageUnavailable, VaultError
 from vsqlvault.interfaces.storage import MigrationStatus
+from vsqlvault.interfaces.stored_keys import NoStoredKeys
 from vsqlvault.log_format import set_up_logging
 from vsqlvault.model.policy import RetentionPolicy
 from vsqlvault.model.principal import SYSTEM, Call
 from vsqlvault.plugin_manager import Plugins
-from vsqlvault.runtime import open_storage, open_vault, sweeping
+from vsqlvault.runtime import following, open_storage, open_vault, sweeping
 from vsqlvault.service.sweeper import SweepCount
 from vsqlvault.service.vault import Vault
 
@@ -215,6 +216,7 @@ async def _run_server(
         vault = await stack.enter_async_context(open_vault(settings))
         listener = listener or stack.enter_context(listen(settings.server.listen_addr))
         address = _address(settings, listener.getsockname()[1])
+        await stack.enter_async_context(following(vault))
         await stack.enter_async_context(sweeping(vault, settings.purge.sweep_interval_hours))
 
         async def reload() -> Settings:
@@ -334,8 +336,8 @@ def _check(settings: Settings) -> Plugins:
     plugins = Plugins(settings)
     if settings.server.tls:
         Tls(settings.server)
+    plugins.offers("vault_authenticators", "authenticator", stored_keys=NoStoredKeys())
     for hook, kind in (
-        ("vault_authenticators", "authenticator"),
         ("vault_access_policies", "policy evaluator"),
         ("vault_purge_methods", "purge method"),
         ("vault_report_sections", "report section"),

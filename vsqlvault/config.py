@@ -147,6 +147,8 @@ class AuthSettings(Section):
     api_key_env: str | None = "VSQL_VAULT_API_KEY"
     api_key_app: App = "vault-admin"
     api_keys: tuple[ApiKeySettings, ...] = Field(default=(), strict=False)
+    stored_keys: bool = True
+    api_key_max_age_days: int = Field(default=365, ge=1, le=36_500)
 
     @property
     def requires_bootstrap_key(self) -> bool:

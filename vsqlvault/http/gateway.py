@@ -134,6 +134,7 @@ class Gateway:
                 raise CredentialRefused(request.certificate_fault)
             presented = Presented(headers, request.client_address, request.client_certificate)
             principal = await authenticate(self._vault.authenticators, presented)
+            self._vault.credentials.note_use(principal)
         except VaultError as error:
             told = refusal if isinstance(refusal, CredentialInUrl) else error
             await self._vault.refusals.record(told, request.request_id, request.client_address)

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
 from vsqlvault.interfaces.storage import Census
+from vsqlvault.model.credential import KnownCredential
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.purge import SweepRecord
 
 
 @dataclass(frozen=True, slots=True)
 class ReportContext:
-    """What a section is written from: one instant, one count of the vault, the last sweep, the policies in force."""
+    """What a section is written from: one instant, one count of the vault, the last sweep, the policies in force.
+
+    ``credentials`` are those that are known beforehand, as they are now, with the last use of each.
+    """
 
     as_of: datetime
     census: Census
     last_sweep: SweepRecord | None
     retention_policies: Mapping[str, RetentionPolicy]
     access_policies: Mapping[str, AccessPolicy]
+    credentials: Sequence[KnownCredential] = ()
 
 
 class ReportSection(Protocol):

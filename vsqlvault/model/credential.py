@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
+from vsqlvault.model.principal import Role
+
 
 class CredentialName(NamedTuple):
     """What stands on audit rows: the authenticator's name, and what it calls the credential."""
@@ -26,7 +28,8 @@ class KnownCredential:
     app: str
     source: str
     identity: str | None = None
-    roles: tuple[str, ...] = ()
+    purposes: frozenset[str] | None = frozenset()
+    roles: frozenset[Role] = frozenset()
     created_at: datetime | None = None
     expires_at: datetime | None = None
     revoked_at: datetime | None = None

@@ -8,9 +8,11 @@ from typing import Any
 
 from vsqlvault.interfaces.authenticator import Authenticator
 from vsqlvault.interfaces.storage import Storage
+from vsqlvault.service.api_keys import ApiKeys
 from vsqlvault.service.audit import Auditor
 from vsqlvault.service.clock import StorageClock
 from vsqlvault.service.commit_queue import CommitQueue
+from vsqlvault.service.credentials import Credentials
 from vsqlvault.service.entries import Entries
 from vsqlvault.service.gaps import Gaps
 from vsqlvault.service.logs import Logs
@@ -36,6 +38,8 @@ class Vault:
 
     entries: Entries
     policies: Policies
+    api_keys: ApiKeys
+    credentials: Credentials
     logs: Logs
     sweeper: Sweeper
     report: Report

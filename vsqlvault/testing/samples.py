@@ -119,9 +119,9 @@ def a_retention_policy(purpose: str = "card", version: int = 1, **fields: Any) -
     return RetentionPolicy(purpose, version, **made | fields)
 
 
-def an_api_key(secret: str = "vsk_sample", version: int = 1, **fields: Any) -> ApiKeyRecord:
-    """Return the record of the key ``secret`` of ``payments``, which holds ``card`` and does not expire."""
-    digest = hashlib.sha256(secret.encode("ascii")).hexdigest()
+def an_api_key(text: str = "vsk_sample", version: int = 1, **fields: Any) -> ApiKeyRecord:
+    """Return the record of the key ``text`` of ``payments``, which holds ``card`` and does not expire."""
+    digest = hashlib.sha256(text.encode("ascii")).hexdigest()
     made: dict[str, Any] = {
         "key_id": key_id_of(digest),
         "digest": digest,

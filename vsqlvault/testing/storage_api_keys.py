@@ -22,7 +22,7 @@ API_KEYS: dict[str, ApiKeyRecord] = {
         identity="Jöran \U0001f510",
         purposes=frozenset({"card", "ach", "a-_0"}),
         roles=frozenset(Role),
-        description="who's \"that\"",
+        description='who\'s "that"',
         expires_at=T0 + timedelta(days=90, microseconds=1),
     ),
     "every purpose": an_api_key(purposes=None),
@@ -92,7 +92,7 @@ class ApiKeyConformance(StorageKit):
     @driven
     async def test_uses_noted_at_once_do_not_get_in_each_others_way(self, storage: Storage) -> None:
         names = [CredentialName("api-key", f"key-{number}") for number in range(20)]
-        forth = {name: T0 for name in names}
-        back = {name: T0 + SECOND for name in reversed(names)}
+        forth = dict.fromkeys(names, T0)
+        back = dict.fromkeys(reversed(names), T0 + SECOND)
         await asyncio.gather(*(storage.note_uses(uses) for uses in (forth, back) * 5))
         assert set((await storage.credential_uses()).values()) == {CredentialUse(T0, T0 + SECOND)}
