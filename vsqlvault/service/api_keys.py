@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -14,7 +14,8 @@ from typing import Any
 from vsqlvault.errors import ApiKeyNotFound, FieldError, StoredKeysOff, TooManyApiKeys, ValidationFailed, VaultError
 from vsqlvault.interfaces.storage import Committed, RevisionIs, Rulebook, SaveApiKey, Write
 from vsqlvault.model.api_key import ApiKeyRecord, ApiKeyState, key_id_of
-from vsqlvault.model.audit import Operation
+from vsqlvault.model.audit import AccessRecord, Operation
+from vsqlvault.model.credential import KnownCredential
 from vsqlvault.model.principal import Call, Role
 from vsqlvault.model.times import format_time
 from vsqlvault.service.audit import CREATED, OK, Auditor, Trace
@@ -122,8 +123,7 @@ class ApiKeys:
                 return None
             trace.subject = key.key_id
             row = trace.granted(CREATED, new_value=_as_json(key))
-            saved = await self._queue.commit(Write((row,), (RevisionIs(book.revision),), (SaveApiKey(key),)))
-            return CreatedKey(SeenKey(key, key.state(now)), secret) if isinstance(saved, Committed) else None
+            return CreatedKey(SeenKey(key, key.state(now)), secret) if await self._saved(row, book, key) else None
 
         return await self._auditor.carry_out(trace, attempt)
 
@@ -145,13 +145,15 @@ class ApiKeys:
                 raise ApiKeyNotFound
             if old.revoked_at is not None:
                 await self._queue.record(trace.granted())
-                return RevokedKey(SeenKey(old, ApiKeyState.REVOKED))
+                used = last_uses(self._credentials.known())
+                return RevokedKey(SeenKey(old, ApiKeyState.REVOKED, used.get(key_id)))
             new = replace(old, version=old.version + 1, revoked_by=call.principal.app, revoked_at=now)
             row = trace.granted(OK, old_value=_as_json(old), new_value=_as_json(new))
-            saved = await self._queue.commit(Write((row,), (RevisionIs(book.revision),), (SaveApiKey(new),)))
-            if not isinstance(saved, Committed):
+            if not await self._saved(row, book, new):
                 return None
-            return RevokedKey(SeenKey(new, ApiKeyState.REVOKED), self._warnings(call, new, now))
+            known = self._credentials.known()
+            seen = SeenKey(new, ApiKeyState.REVOKED, last_uses(known).get(key_id))
+            return RevokedKey(seen, _warnings(call, new, now, known))
 
         return await self._auditor.carry_out(trace, attempt)
 
@@ -208,14 +210,22 @@ class ApiKeys:
         trace.see(snapshot)
         return await self._rulebooks.at(snapshot.revision), snapshot.now
 
-    def _warnings(self, call: Call, revoked: ApiKeyRecord, now: datetime) -> tuple[str, ...]:
-        warnings = [OWN_KEY] if call.principal.credential_id == revoked.key_id else []
-        if Role.ADMIN in revoked.roles and not any(
-            Role.ADMIN in each.roles and each.credential_id != revoked.key_id and each.state(now) == "active"
-            for each in self._credentials.known()
-        ):
-            warnings.append(LAST_ADMIN)
-        return tuple(warnings)
+    async def _saved(self, row: AccessRecord, book: Rulebook, key: ApiKeyRecord) -> bool:
+        """Commit a version of a key, and have this process know of it before anybody is told."""
+        outcome = await self._queue.commit(Write((row,), (RevisionIs(book.revision),), (SaveApiKey(key),)))
+        if not isinstance(outcome, Committed):
+            return False
+        with suppress(VaultError):  # the next read of the storage will do
+            await self._rulebooks.at(book.revision + 1)
+        return True
+
+
+def _warnings(call: Call, revoked: ApiKeyRecord, now: datetime, known: Sequence[KnownCredential]) -> tuple[str, ...]:
+    warnings = [OWN_KEY] if call.principal.credential_id == revoked.key_id else []
+    others = (each for each in known if each.credential_id != revoked.key_id and each.state(now) == "active")
+    if Role.ADMIN in revoked.roles and not any(Role.ADMIN in each.roles for each in others):
+        warnings.append(LAST_ADMIN)
+    return tuple(warnings)
 
 
 def new_secret() -> str:

@@ -9,6 +9,7 @@ from vsqlvault.config import Settings
 from vsqlvault.hookspecs import hookimpl
 from vsqlvault.interfaces.report_section import ReportContext, ReportSection
 from vsqlvault.model.times import format_time
+from vsqlvault_plugins.report.credentials import Credentials
 
 
 class Summary:
@@ -74,6 +75,7 @@ class UndefinedPolicies:
 
 
 @hookimpl
-def vault_report_sections(settings: Settings) -> list[ReportSection]:  # noqa: ARG001 - the hook's signature
-    """Offer the asked-for members, and the list the contract adds."""
-    return [Summary(), ByPurpose(), PurgeCompliance(), UndefinedPolicies()]
+def vault_report_sections(settings: Settings) -> list[ReportSection]:
+    """Offer the asked-for members, the list the contract adds, and what is known of credentials."""
+    credentials = Credentials(settings.auth.api_key_max_age_days)
+    return [Summary(), ByPurpose(), PurgeCompliance(), UndefinedPolicies(), credentials]
