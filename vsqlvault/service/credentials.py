@@ -112,7 +112,7 @@ class Credentials:
         found: list[tuple[CredentialName, KnownCredential]] = []
         for name, authenticator in self._listing.items():
             try:
-                listed = [each for each in authenticator.credentials() if isinstance(each, KnownCredential)]
+                listed = [_sound(each) for each in authenticator.credentials()]
             except Exception as error:  # noqa: BLE001 - the others' are to be listed all the same
                 log.error("plugin failed", extra={"plugin": name, "error": type(error).__name__})  # noqa: TRY400
                 continue
@@ -126,6 +126,22 @@ class Credentials:
         if not times:
             return credential
         return replace(credential, first_used_at=min(times), last_used_at=max(times))
+
+
+def _sound(credential: Any) -> KnownCredential:
+    """Return what a plugin has listed, if metrics and report can be made of it. Raises TypeError."""
+    if not isinstance(credential, KnownCredential):
+        raise TypeError("not a credential")
+    texts = (credential.credential_id, credential.app, credential.source, credential.identity or "")
+    times = (credential.created_at, credential.expires_at, credential.revoked_at)
+    sets = (credential.purposes or frozenset(), credential.roles)
+    if not (
+        all(isinstance(text, str) for text in texts)
+        and all(at is None or (isinstance(at, datetime) and at.tzinfo is not None) for at in times)
+        and all(isinstance(each, frozenset) for each in sets)
+    ):
+        raise TypeError("a credential that cannot be")
+    return credential
 
 
 def last_uses(credentials: Sequence[KnownCredential]) -> Mapping[str, datetime | None]:
