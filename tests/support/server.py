@@ -126,7 +126,7 @@ class VaultServer:
             '[server]\nlisten_addr = "127.0.0.1:0"\n'
             f"{self._settings_of('server')}"
             f'[storage]\ndatabase_url = "{self.database_url}"\n{self._settings_of("storage")}'
-            f'[auth]\napi_key_header = "{self.api_key_header}"\napi_key_env = "VSQL_VAULT_API_KEY"\n'
+            f'[auth]\napi_key_header = "{self.api_key_header}"\napi_key_env = "VSQL_VAULT_API_KEY"\n{self._settings_of("auth")}'
             f"[purge]\nsweep_interval_hours = 0\npurge_proof_hash = true\n{self._settings_of('purge')}"
             f"{self._settings_of('')}" + "".join(app.toml() for app in self.apps.values())
         )
@@ -136,7 +136,7 @@ class VaultServer:
 
     def _settings_of(self, section: str) -> str:
         """Return the lines of ``settings`` that stand under one of the sections written anyway; ``""``: all others."""
-        written = {"server", "storage", "purge"}
+        written = {"server", "storage", "auth", "purge"}
         found, current = "", ""
         for line in self._settings.splitlines():
             if line.startswith("["):

@@ -26,7 +26,8 @@ class Credentials:
         """Counts for each method, and the active credentials, those first that have been there the longest."""
         at = context.as_of
         there = [each for each in context.credentials if each.created_at is None or each.created_at <= at]
-        active = sorted((each for each in there if each.state(at) == "active"), key=_age_first)
+        active = [each for each in there if each.state(at) == "active"]
+        active.sort(key=lambda each: _place(each, at))
         return {
             "max_age_days": self._max_age_days,
             "by_method": {
@@ -82,9 +83,9 @@ def _since(credential: KnownCredential, at: datetime) -> datetime | None:
     return credential.since if credential.since and credential.since <= at else None
 
 
-def _age_first(credential: KnownCredential) -> tuple[bool, float, str, str]:
+def _place(credential: KnownCredential, at: datetime) -> tuple[bool, float, str, str]:
     """Sort by how long it has been there; those of which nobody knows come first."""
-    since = credential.since
+    since = _since(credential, at)
     return since is not None, since.timestamp() if since else 0.0, credential.method, credential.credential_id
 
 
