@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 TICK_SECONDS = 1.0
 FLUSH_SECONDS = 60.0
 MAX_USED = 100_000
+MAX_REMEMBERED = 32_768
 
 
 class Credentials:
@@ -44,6 +45,7 @@ class Credentials:
             each.name: each for each in authenticators if callable(getattr(each, "credentials", None))
         }
         self._used: set[tuple[str, str]] = set()
+        self._looked_at: dict[int, KnownCredential] = {}
         self._pending: dict[CredentialName, datetime] = {}
         self._uses: dict[CredentialName, CredentialUse] = {}
         self._stopping = asyncio.Event()
@@ -112,12 +114,22 @@ class Credentials:
         found: list[tuple[CredentialName, KnownCredential]] = []
         for name, authenticator in self._listing.items():
             try:
-                listed = [_sound(each) for each in authenticator.credentials()]
+                listed = [self._sound(name, each) for each in authenticator.credentials()]
             except Exception as error:  # noqa: BLE001 - the others' are to be listed all the same
                 log.error("plugin failed", extra={"plugin": name, "error": type(error).__name__})  # noqa: TRY400
                 continue
-            found += [(CredentialName(name, each.credential_id), replace(each, method=name)) for each in listed]
+            found += [(CredentialName(name, each.credential_id), each) for each in listed]
         return found
+
+    def _sound(self, method: str, listed: Any) -> KnownCredential:
+        """Return what a plugin has listed, looked at once as long as it is the same object. Raises TypeError."""
+        if self._looked_at.get(id(listed)) is not listed:
+            _check(listed)
+            if len(self._looked_at) >= MAX_REMEMBERED:
+                self._looked_at.clear()
+            self._looked_at[id(listed)] = listed
+        sound: KnownCredential = listed if listed.method == method else replace(listed, method=method)
+        return sound
 
     def _with_uses(self, name: CredentialName, credential: KnownCredential) -> KnownCredential:
         stored, pending = self._uses.get(name), self._pending.get(name)
@@ -128,8 +140,8 @@ class Credentials:
         return replace(credential, first_used_at=min(times), last_used_at=max(times))
 
 
-def _sound(credential: Any) -> KnownCredential:
-    """Return what a plugin has listed, if metrics and report can be made of it. Raises TypeError."""
+def _check(credential: Any) -> None:
+    """Raise TypeError unless metrics and report can be made of what a plugin has listed."""
     if not isinstance(credential, KnownCredential):
         raise TypeError("not a credential")
     texts = (credential.credential_id, credential.app, credential.source, credential.identity or "")
@@ -141,7 +153,6 @@ def _sound(credential: Any) -> KnownCredential:
         and all(isinstance(each, frozenset) for each in sets)
     ):
         raise TypeError("a credential that cannot be")
-    return credential
 
 
 def last_uses(credentials: Sequence[KnownCredential]) -> Mapping[str, datetime | None]:

@@ -29,6 +29,13 @@ class _Key:
     expires_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Made:
+    key: ApiKeyRecord
+    principal: Principal
+    known: KnownCredential
+
+
 class ApiKeyAuthenticator:
     """Recognises apps by the header ``auth.api_key_header``."""
 
@@ -41,7 +48,7 @@ class ApiKeyAuthenticator:
         stored_keys: StoredKeys | None = None,
     ) -> None:
         self._stored_keys = stored_keys or NoStoredKeys()
-        self._stored_principals: dict[str, tuple[ApiKeyRecord, Principal]] = {}
+        self._made: dict[str, _Made] = {}
         self._environment = os.environ if environment is None else environment
         self._header = settings.api_key_header.lower()
         self.credential_headers: tuple[str, ...] = (self._header,)
@@ -85,15 +92,13 @@ class ApiKeyAuthenticator:
             state = key.state(self._stored_keys.now())
             if state is not ApiKeyState.ACTIVE:
                 raise CredentialRefused(state.value, credential_id=key.key_id)
-        made = self._stored_principals.get(key.key_id)
-        if made is None or made[0] is not key:
-            made = self._stored_principals[key.key_id] = (key, key.principal(self.name))
-        return made[1]
+        return self._made_of(key).principal
 
     def credentials(self) -> list[KnownCredential]:
-        """Return every key that is known: of the file it is not written down when they were made."""
+        """Return every key that is known; when a key of the settings was made, nobody wrote down."""
         listed = [
             KnownCredential(
+                method=self.name,
                 credential_id=key.principal.credential_id,
                 app=key.principal.app,
                 source="settings",
@@ -104,21 +109,14 @@ class ApiKeyAuthenticator:
             )
             for key in self._keys.values()
         ]
-        stored = [
-            KnownCredential(
-                credential_id=key.key_id,
-                app=key.app,
-                source="storage",
-                identity=key.identity,
-                purposes=key.purposes,
-                roles=key.roles,
-                created_at=key.created_at,
-                expires_at=key.expires_at,
-                revoked_at=key.revoked_at,
-            )
-            for key in self._stored_keys.all()
-        ]
-        return listed + stored
+        return listed + [self._made_of(key).known for key in self._stored_keys.all()]
+
+    def _made_of(self, key: ApiKeyRecord) -> _Made:
+        """Return what is made of a record, the same as long as it is the same record."""
+        made = self._made.get(key.key_id)
+        if made is None or made.key is not key:
+            made = self._made[key.key_id] = _Made(key, key.principal(self.name), _known(key, self.name))
+        return made
 
     async def reload(self, settings: Settings) -> None:
         """See ``Authenticator.reload``. The header's name stays what it was at start."""
@@ -159,6 +157,21 @@ class ApiKeyAuthenticator:
             roles=frozenset(Role(role) for role in listed.roles),
         )
         return _Key(digest, principal, listed.expires_at)
+
+
+def _known(key: ApiKeyRecord, method: str) -> KnownCredential:
+    return KnownCredential(
+        method=method,
+        credential_id=key.key_id,
+        app=key.app,
+        source="storage",
+        identity=key.identity,
+        purposes=key.purposes,
+        roles=key.roles,
+        created_at=key.created_at,
+        expires_at=key.expires_at,
+        revoked_at=key.revoked_at,
+    )
 
 
 def _digest(secret: str, variable: str) -> str:

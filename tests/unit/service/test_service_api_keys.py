@@ -57,6 +57,16 @@ async def test_a_new_key_opens_what_was_wished_for_and_is_known_by_its_digest(sc
     assert dict((await scene.storage.inner.rulebook()).api_keys) == {key.key_id: key}
 
 
+async def test_a_key_works_at_once_where_it_was_made_also_amid_bad_ones(scene) -> None:
+    """Bad keys have used up this second's look at the storage."""
+    with pytest.raises(CredentialRefused):
+        await recognised(scene.vault, "vsk_bad")
+    created = await create(scene)
+    scene.storage.arm()
+    assert (await recognised(scene.vault, created.secret)).app == "payments"
+    assert scene.storage.calls == []
+
+
 async def test_a_key_has_256_random_bits(scene) -> None:
     secrets = {(await create(scene)).secret for _ in range(20)}
     assert len(secrets) == 20
