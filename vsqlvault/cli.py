@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import hashlib
 import json
 import logging
 import os
@@ -21,11 +20,15 @@ from vsqlvault.config import ApiKeySettings, Settings, load_settings
 from vsqlvault.errors import SettingsInvalid, StartUpRefused, StorageUnavailable, VaultError
 from vsqlvault.hardening.lockdown import Lockdown
 from vsqlvault.interfaces.storage import MigrationStatus
+from vsqlvault.interfaces.stored_keys import NoStoredKeys
+from vsqlvault.key_commands import HELP as KEYS_HELP
+from vsqlvault.key_commands import add_keys_commands
 from vsqlvault.log_format import set_up_logging
 from vsqlvault.model.policy import RetentionPolicy
 from vsqlvault.model.principal import SYSTEM, Call
 from vsqlvault.plugin_manager import Plugins
-from vsqlvault.runtime import check_reach, harden, open_storage, open_vault, sweeping
+from vsqlvault.runtime import check_reach, following, harden, open_storage, open_vault, sweeping
+from vsqlvault.service.api_keys import digest_of, new_secret
 from vsqlvault.service.sweeper import SweepCount
 from vsqlvault.service.vault import Vault
 
@@ -91,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     add("plugins", _plugins, "list the plugins that would be loaded, and where they come from")
     keygen = add("keygen", _keygen, "make an API key and the settings for it")
     keygen.add_argument("--app", required=True, metavar="NAME", help="the app that the key is for")
+    add_keys_commands(commands.add_parser("keys", help=KEYS_HELP, description=KEYS_HELP), _settings)
     add("check-config", _check_config, "read the settings and load the plugins, then say whether all is well")
     return parser
 
@@ -158,7 +162,7 @@ def _serve_with_workers(settings: Settings, load: Callable[[], Settings], config
 
 async def _serve_dev() -> None:
     """Serve ``vault.db`` in this directory with a key made for this run; the key is shown once, to whoever started it."""
-    key = f"vsk_{secrets.token_urlsafe(32)}"
+    key = new_secret()
     settings = _dev_settings(key)
     set_up_logging(settings.logging.format, settings.logging.level)
 
@@ -176,7 +180,7 @@ def _dev_settings(key: str) -> Settings:
         raise SettingsInvalid(f"--dev: expected a loopback address, found {settings.server.listen_addr!r}")
     admin = ApiKeySettings(
         app=settings.auth.api_key_app,
-        key_sha256=hashlib.sha256(key.encode("ascii")).hexdigest(),
+        key_sha256=digest_of(key),
         purposes=("*",),
         roles=("admin",),
     )
@@ -228,6 +232,7 @@ async def _run_server(
         vault = await stack.enter_async_context(open_vault(settings, plugins=plugins, hardening=locked.states))
         listener = listener or stack.enter_context(listen(settings.server.listen_addr))
         address = _address(settings, listener.getsockname()[1])
+        await stack.enter_async_context(following(vault))
         await stack.enter_async_context(sweeping(vault, settings.purge.sweep_interval_hours))
 
         def load_within_reach() -> Settings:
@@ -281,7 +286,8 @@ def _announce(settings: Settings, vault: Vault, address: str) -> None:
             extra={"variable": variable},
         )
     auth = settings.auth
-    if not auth.api_keys and not auth.jwt and not auth.mtls and not (variable and os.environ.get(variable)):
+    others = auth.jwt or auth.mtls or vault.credentials.known()
+    if not auth.api_keys and not others and not (variable and os.environ.get(variable)):
         log.warning("no API key is set: nobody can call", extra={"variable": variable})
 
 
@@ -331,8 +337,8 @@ def _plugins(options: argparse.Namespace) -> None:
 
 
 def _keygen(options: argparse.Namespace) -> None:
-    key = f"vsk_{secrets.token_urlsafe(32)}"
-    digest = hashlib.sha256(key.encode("ascii")).hexdigest()
+    key = new_secret()
+    digest = digest_of(key)
     try:
         ApiKeySettings(app=options.app, key_sha256=digest)
     except ValueError:
@@ -363,8 +369,8 @@ def _check(settings: Settings) -> Plugins:
     if settings.server.tls:
         Tls(settings.server)
     Forwarding(settings.server)
+    plugins.offers("vault_authenticators", "authenticator", stored_keys=NoStoredKeys())
     for hook, kind in (
-        ("vault_authenticators", "authenticator"),
         ("vault_access_policies", "policy evaluator"),
         ("vault_purge_methods", "purge method"),
         ("vault_report_sections", "report section"),

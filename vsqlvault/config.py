@@ -355,7 +355,11 @@ class AuthSettings(Section):
     api_key_env: str | None = "VSQL_VAULT_API_KEY"
     api_key_app: App = "vault-admin"
     api_keys: tuple[ApiKeySettings, ...] = Field(default=(), strict=False)
+    stored_keys: bool = True
+    api_key_max_age_days: int = Field(default=365, ge=1, le=36_500)
     jwt: tuple[JwtSettings, ...] = Field(default=(), strict=False)
+    mtls: tuple[MtlsSettings, ...] = Field(default=(), strict=False)
+    max_failures_per_minute: int = Field(default=10, ge=0, le=100_000)
 
     @field_validator("jwt")
     @classmethod
@@ -375,9 +379,6 @@ class AuthSettings(Section):
                     f"app_prefix of each issuer apart from the others', not {prefix!r} and one that begins so"
                 )
         return value
-
-    mtls: tuple[MtlsSettings, ...] = Field(default=(), strict=False)
-    max_failures_per_minute: int = Field(default=10, ge=0, le=100_000)
 
     @property
     def requires_bootstrap_key(self) -> bool:

@@ -425,6 +425,30 @@ class PolicyInUse(PolicyConflict):
     reason = "policy_in_use"
 
 
+class ApiKeyNotFound(VaultError):
+    """There is no such API key in the storage."""
+
+    slug = "api-key-not-found"
+    status = 404
+    reason = "api_key_not_found"
+
+
+class TooManyApiKeys(VaultError):
+    """There are too many API keys: revoke those that nobody needs."""
+
+    slug = "too-many-api-keys"
+    status = 409
+    reason = "too_many_api_keys"
+
+
+class StoredKeysOff(VaultError):
+    """This vault takes no API keys from its storage."""
+
+    slug = "stored-keys-off"
+    status = 409
+    reason = "stored_keys_off"
+
+
 class SweepRunning(VaultError):
     """Another sweep is running."""
 

@@ -24,6 +24,7 @@ from vsqlvault.interfaces.authenticator import Authenticator
 from vsqlvault.interfaces.purge_method import PurgeMethod
 from vsqlvault.interfaces.report_section import ReportSection
 from vsqlvault.interfaces.storage import StorageFactory
+from vsqlvault.interfaces.stored_keys import StoredKeys
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.hardening import ProcessNeeds
 from vsqlvault.model.purge import PurgeRecord
@@ -59,8 +60,10 @@ def vault_settings() -> Iterable[PluginSettings]:  # type: ignore[empty-body]
 
 
 @hookspec
-def vault_authenticators(settings: Settings) -> Iterable[Authenticator]:  # type: ignore[empty-body]
-    """Offer ways to recognise a caller.
+def vault_authenticators(  # type: ignore[empty-body]
+    settings: Settings, stored_keys: StoredKeys
+) -> Iterable[Authenticator]:
+    """Offer ways to recognise a caller. ``stored_keys`` are the API keys that the storage keeps.
 
     Example:
         class StaffBadge:
@@ -79,7 +82,7 @@ def vault_authenticators(settings: Settings) -> Iterable[Authenticator]:  # type
                 pass
 
         @hookimpl
-        def vault_authenticators(settings):
+        def vault_authenticators(settings, stored_keys):
             return [StaffBadge()]
     """
 

@@ -55,17 +55,20 @@ class Plugins:
         """Every plugin loaded, in order, with the distribution it came from."""
         return tuple(self._origins.values())
 
-    def offers(self, hook: str, kind: str, names: Callable[[Any], Iterable[str]] | None = None) -> dict[str, Any]:
+    def offers(
+        self, hook: str, kind: str, names: Callable[[Any], Iterable[str]] | None = None, **offered: Any
+    ) -> dict[str, Any]:
         """Return what the plugins offer under ``hook``, by name, in the order of loading.
 
-        ``names`` gives the names an offer claims; by default its ``name``.
+        ``names`` gives the names an offer claims; by default its ``name``. ``offered`` is what the hook may take beside the
+        settings.
 
         Raises:
             PluginClash: two plugins claim one name.
             PluginUnusable: the hook raised, or offered something without a name.
         """
         found: dict[str, tuple[Any, str]] = {}
-        for plugin_name, offer in self._offered(hook):
+        for plugin_name, offer in self._offered(hook, offered):
             for name in _names(offer, names):
                 if not isinstance(name, str) or not name:
                     raise PluginUnusable(f"{self._called(plugin_name)}: {hook} offered a {kind} without a name")
@@ -84,7 +87,7 @@ class Plugins:
             PluginUnusable: the hook raised, or gave something else.
         """
         needs: list[ProcessNeeds] = []
-        for plugin_name, need in self._offered("vault_process_needs", settings):
+        for plugin_name, need in self._offered("vault_process_needs", {"settings": settings}):
             if not isinstance(need, ProcessNeeds):
                 found = type(need).__name__
                 raise PluginUnusable(f"{self._called(plugin_name)}: vault_process_needs gave {found}, not ProcessNeeds")
@@ -162,13 +165,13 @@ class Plugins:
                     expected = "async def" if hook.name in _LIFECYCLE else "a plain def"
                     raise PluginUnusable(f"{called}: {hook.name} must be {expected}")
 
-    def _offered(self, hook: str, settings: Settings | None = None) -> Iterable[tuple[str, Any]]:
+    def _offered(self, hook: str, more: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
         """Call each implementation by itself, in the order of loading, so that what it offers can be told to be its."""
-        settings = settings or getattr(self, "settings", None)
+        offered = {"settings": getattr(self, "settings", None), **more}
         order = {name: place for place, name in enumerate(self._origins)}
         implementations = getattr(self._manager.hook, hook).get_hookimpls()
         for implementation in sorted(implementations, key=lambda found: order[found.plugin_name]):
-            arguments = {"settings": settings} if "settings" in implementation.argnames else {}
+            arguments = {name: offered[name] for name in implementation.argnames}
             try:
                 offers = list(implementation.function(**arguments) or ())
             except StartUpRefused:

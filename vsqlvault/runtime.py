@@ -15,17 +15,21 @@ from vsqlvault.errors import PluginUnusable, SettingsInvalid
 from vsqlvault.hardening.lockdown import NOT_APPLIED, Lockdown, import_early, lock_down
 from vsqlvault.hardening.reach import asked_of
 from vsqlvault.interfaces.storage import Storage
+from vsqlvault.interfaces.stored_keys import NoStoredKeys
 from vsqlvault.model.hardening import StepState
 from vsqlvault.model.policy import AccessPolicy
 from vsqlvault.plugin_manager import Plugins
+from vsqlvault.service.api_keys import ApiKeys
 from vsqlvault.service.audit import Auditor
 from vsqlvault.service.clock import StorageClock
 from vsqlvault.service.commit_queue import CommitQueue
+from vsqlvault.service.credentials import Credentials
 from vsqlvault.service.decisions import Decisions
 from vsqlvault.service.entries import Entries
 from vsqlvault.service.failing_sources import FailingSources
 from vsqlvault.service.gaps import Gaps
 from vsqlvault.service.key_refs import KeyRefs
+from vsqlvault.service.key_ring import KeyRing
 from vsqlvault.service.logs import Logs
 from vsqlvault.service.policies import Policies
 from vsqlvault.service.purges import Purges
@@ -106,6 +110,18 @@ async def sweeping(vault: Vault, interval_hours: float) -> AsyncIterator[None]:
             await asyncio.gather(task, return_exceptions=True)
 
 
+@asynccontextmanager
+async def following(vault: Vault) -> AsyncIterator[None]:
+    """Keep rules and keys in step with the storage for the length of the block, also while nobody asks for anything."""
+    await vault.credentials.follow()
+    task = asyncio.create_task(vault.credentials.run())
+    try:
+        yield
+    finally:
+        vault.credentials.stop()
+        await task
+
+
 async def open_storage(plugins: Plugins) -> Storage:
     """Open the storage whose plugin claims the scheme of ``storage.database_url``; the schema is left as it is.
 
@@ -125,6 +141,8 @@ async def open_storage(plugins: Plugins) -> Storage:
 def _assemble(plugins: Plugins, storage: Storage, hardening: Sequence[StepState]) -> Vault:
     settings = plugins.settings
     clock = StorageClock()
+    evaluators = plugins.offers("vault_access_policies", "policy evaluator")
+    rulebooks = Rulebooks(storage, _built_in_policies(evaluators))
     queue = CommitQueue(
         storage,
         clock,
@@ -132,14 +150,17 @@ def _assemble(plugins: Plugins, storage: Storage, hardening: Sequence[StepState]
         max_waiting=settings.storage.max_waiting_requests,
         observers=[_guarded(function) for function in plugins.observers("vault_access_decided")],
         purge_observers=[_guarded(function) for function in plugins.observers("vault_entry_purged")],
+        follow=rulebooks.at,
     )
-    evaluators = plugins.offers("vault_access_policies", "policy evaluator")
     timeout = settings.access.plugin_timeout_seconds
     decisions = Decisions(evaluators, timeout)
     purges = Purges(plugins.offers("vault_purge_methods", "purge method"), timeout)
-    rulebooks = Rulebooks(storage, _built_in_policies(evaluators))
-    auditor = Auditor(queue, clock)
-    authenticators = list(plugins.offers("vault_authenticators", "authenticator").values())
+    ring = KeyRing(rulebooks, queue.read, clock)
+    auditor = Auditor(queue, clock, ring.vouch)
+    stored_keys = ring if settings.auth.stored_keys else NoStoredKeys()
+    offered = plugins.offers("vault_authenticators", "authenticator", stored_keys=stored_keys)
+    authenticators = list(offered.values())
+    credentials = Credentials(storage, clock, authenticators, queue.read)
     shared: dict[str, Any] = {"queue": queue, "auditor": auditor}
     return Vault(
         entries=Entries(
@@ -151,6 +172,8 @@ def _assemble(plugins: Plugins, storage: Storage, hardening: Sequence[StepState]
             **shared,
         ),
         policies=Policies(rulebooks=rulebooks, decisions=decisions, purges=purges, **shared),
+        api_keys=ApiKeys(rulebooks=rulebooks, credentials=credentials, are_taken=settings.auth.stored_keys, **shared),
+        credentials=credentials,
         logs=Logs(storage=storage, **shared),
         key_refs=KeyRefs(storage=storage, rulebooks=rulebooks, **shared),
         sweeper=Sweeper(
@@ -166,6 +189,7 @@ def _assemble(plugins: Plugins, storage: Storage, hardening: Sequence[StepState]
             rulebooks=rulebooks,
             sections=list(plugins.offers("vault_report_sections", "report section").values()),
             hardening=hardening,
+            credentials=credentials,
             **shared,
         ),
         refusals=Refusals(queue, clock),
@@ -214,6 +238,7 @@ async def _settle(vault: Vault) -> None:
     await vault.auditor.drain()
     await vault.refusals.close()
     await vault.gaps.close()
+    await vault.credentials.flush()
     await vault.queue.drain()
 
 
@@ -236,7 +261,7 @@ def create_app(settings: Settings | None = None) -> Any:
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[Vault]:
-        async with open_vault(chosen) as vault, sweeping(vault, chosen.purge.sweep_interval_hours):
+        async with open_vault(chosen) as vault, following(vault), sweeping(vault, chosen.purge.sweep_interval_hours):
             yield vault
 
     return build_app(chosen, opened)

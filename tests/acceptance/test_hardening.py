@@ -354,7 +354,7 @@ def test_settings_that_need_what_is_closed_are_refused_at_once(tmp_path: Path) -
     server = VaultServer(tmp_path / "here", settings='[hardening]\nlandlock = "required"\n').start()
     file = elsewhere / "keys.json"
     try:
-        server._settings += f'[[auth.jwt]]\nissuer = "login"\naudience = "vault"\njwks_file = "{file}"\n'
+        server.settings += f'[[auth.jwt]]\nissuer = "login"\naudience = "vault"\njwks_file = "{file}"\n'
         server.write_config()
         server.signal(signal.SIGHUP)
         told = server.wait_for_line(lambda line: "reload" in line["message"])

@@ -28,6 +28,7 @@ from vsqlvault_plugins.access.rules import RulesEvaluator
 from vsqlvault_plugins.auth.api_key import ApiKeyAuthenticator
 from vsqlvault_plugins.auth.jwt.plugin import JwtAuthenticator
 from vsqlvault_plugins.purge.methods import CryptoShred, PhysicalDelete, RetentionExpire
+from vsqlvault_plugins.report.credentials import Credentials
 from vsqlvault_plugins.report.evidence import ByPurpose, PurgeCompliance, Summary, UndefinedPolicies
 
 SECRET = "vsk_S0me-Secret-Of-The-Tests-Only"
@@ -105,6 +106,9 @@ class TestPurgeMethodsConform(PurgeMethodConformance):
 
 
 class TestReportSectionsConform(ReportSectionConformance):
-    @pytest.fixture(params=[Summary, ByPurpose, PurgeCompliance, UndefinedPolicies], ids=lambda kind: kind.name)
+    @pytest.fixture(
+        params=[Summary(), ByPurpose(), PurgeCompliance(), UndefinedPolicies(), Credentials(365)],
+        ids=lambda section: section.name,
+    )
     def report_section(self, request: pytest.FixtureRequest) -> ReportSection:
-        return request.param()
+        return request.param

@@ -161,6 +161,7 @@ class Gateway:
                 else Presented(believed, address)
             )
             principal = await authenticate(self._vault.authenticators, presented)
+            self._vault.credentials.note_use(principal)
         except VaultError as error:
             if or_nobody and isinstance(error, CredentialRefused) and error.why in NAMES_NOBODY:
                 return Call(ANONYMOUS, request.request_id)

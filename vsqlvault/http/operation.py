@@ -14,13 +14,19 @@ from vsqlvault.http.cursors import Cursors
 from vsqlvault.http.exchange import Reply, Request
 from vsqlvault.http.strict_json import parse_json
 from vsqlvault.http.wire import Model, NoQuery, read_body, read_query
+from vsqlvault.model.api_key import KEY_ID
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.entry import EXTERNAL_ID, PURPOSE, EntryKey
 from vsqlvault.model.policy import POLICY_NAME
 from vsqlvault.model.principal import Call
 from vsqlvault.service.vault import Vault
 
-PARAMETERS: Mapping[str, re.Pattern[str]] = {"purpose": PURPOSE, "external_id": EXTERNAL_ID, "name": POLICY_NAME}
+PARAMETERS: Mapping[str, re.Pattern[str]] = {
+    "purpose": PURPOSE,
+    "external_id": EXTERNAL_ID,
+    "name": POLICY_NAME,
+    "key_id": KEY_ID,
+}
 _CONTENT_TYPE = re.compile(r'application/json(?:\s*;\s*charset="?utf-8"?)?', re.IGNORECASE | re.ASCII)
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from vsqlvault.config import App
 from vsqlvault.errors import (
     FieldError,
     InvalidBase64,
@@ -23,7 +24,8 @@ from vsqlvault.errors import (
 )
 from vsqlvault.http.strict_json import check_text, check_value_text
 from vsqlvault.model.access import Action
-from vsqlvault.model.entry import EntryState, ValueEncoding
+from vsqlvault.model.api_key import ApiKeyState
+from vsqlvault.model.entry import PURPOSE, EntryState, ValueEncoding
 from vsqlvault.model.policy import (
     DEFAULT_EVALUATOR,
     DEFAULT_POLICY,
@@ -32,8 +34,10 @@ from vsqlvault.model.policy import (
     RetentionPolicy,
     Rule,
 )
+from vsqlvault.model.principal import Role
 from vsqlvault.model.times import EPOCH, parse_time
 from vsqlvault.proof.canonical import canonical_json
+from vsqlvault.service.api_keys import ApiKeyWish
 from vsqlvault.service.entries import Preconditions, StoreWish
 
 MAX_METADATA_BYTES = 8192
@@ -241,6 +245,50 @@ class AccessPolicyBody(Body):
         return AccessPolicy(name, 0, self.evaluator, rules, parameters, self.description)
 
 
+class ApiKeyBody(Body):
+    """What POST /admin/api-keys takes. The key itself is the vault's to make."""
+
+    app: App
+    purposes: list[str] = Field(
+        default_factory=list, max_length=1000, description='The purposes the app holds by this key; ["*"] for all.'
+    )
+    roles: list[Literal["admin", "auditor"]] = Field(default_factory=list, max_length=2)
+    identity: str | None = Field(
+        default=None, min_length=1, max_length=256, description="The workload or person behind the app."
+    )
+    expires_at: str | None = Field(
+        default=None,
+        description="RFC 3339 with offset, in the future. Left out: until it is revoked.",
+        json_schema_extra={"format": "date-time"},
+    )
+    description: Prose | None = None
+
+    @field_validator("purposes")
+    @classmethod
+    def _purposes(cls, value: list[str]) -> list[str]:
+        if value != ["*"] and any(not PURPOSE.fullmatch(purpose) for purpose in value):
+            raise ValueError('purposes of lower-case letters, digits, _ and -, or ["*"] for all')
+        return value
+
+    @field_validator("identity")
+    @classmethod
+    def _printable(cls, value: str | None) -> str | None:
+        if value is not None and not value.isprintable():
+            raise ValueError("printable text")
+        return value
+
+    def wish(self) -> ApiKeyWish:
+        """Return what the key is to grant. Raises InvalidTime."""
+        return ApiKeyWish(
+            app=self.app,
+            identity=self.identity,
+            purposes=None if self.purposes == ["*"] else frozenset(self.purposes),
+            roles=frozenset(Role(role) for role in self.roles),
+            description=self.description,
+            expires_at=_time("expires_at", self.expires_at) if self.expires_at is not None else None,
+        )
+
+
 def _ascii_integer(text: Any) -> Any:
     if isinstance(text, str) and text.isascii() and text.isdecimal() and len(text) <= 9:  # noqa: PLR2004
         return int(text)
@@ -334,6 +382,15 @@ class KeyRefsQuery(Query):
     cursor: Cursor | None = None
     purpose: QueryText | None = None
     key_ref: QueryText | None = None
+
+
+class ApiKeysQuery(Query):
+    """What GET /admin/api-keys takes."""
+
+    limit: Limit = DEFAULT_LIMIT
+    cursor: Cursor | None = None
+    app: QueryText | None = None
+    state: ApiKeyState | None = None
 
 
 class SweepQuery(Query):

@@ -28,7 +28,11 @@ class Presented:
 
 
 class Authenticator(Protocol):
-    """Knows one kind of credential."""
+    """Knows one kind of credential.
+
+    One that knows its credentials before anybody presents them may also have a plain method ``credentials()`` that returns a
+    ``vsqlvault.model.credential.KnownCredential`` for each: they stand in the metrics and the report, with their last use.
+    """
 
     name: str
     """Stands on audit rows as the method, and must be unique among the plugins loaded."""

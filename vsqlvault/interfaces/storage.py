@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
+from vsqlvault.model.api_key import ApiKeyRecord
 from vsqlvault.model.audit import AccessRecord
+from vsqlvault.model.credential import CredentialName, CredentialUse
 from vsqlvault.model.entry import Entry, EntryKey, EntryStamp, EntryState
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.purge import PurgeRecord, SweepRecord
@@ -43,16 +45,18 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Rulebook:
-    """All policies in force. ``revision`` grows by at least one with each change to any of them.
+    """All policies in force, and all API keys. ``revision`` grows by at least one with each change to any of them.
 
     ``access_versions`` gives the newest version of every access policy there ever was, the dropped ones among them, so that
-    a name taken again goes on counting.
+    a name taken again goes on counting. ``api_keys`` has the newest version of every key, by its id, expired and revoked
+    ones among them.
     """
 
     revision: int
     access: Mapping[str, AccessPolicy]
     retention: Mapping[str, RetentionPolicy]
     access_versions: Mapping[str, int] = field(default_factory=dict)
+    api_keys: Mapping[str, ApiKeyRecord] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,7 @@ class EntryAbsent:
 
 @dataclass(frozen=True, slots=True)
 class RevisionIs:
-    """No policy has changed."""
+    """No policy and no API key has changed."""
 
     revision: int
 
@@ -155,6 +159,13 @@ class SaveRetentionPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class SaveApiKey:
+    """Add this version; older ones stay."""
+
+    key: ApiKeyRecord
+
+
+@dataclass(frozen=True, slots=True)
 class SaveSweep:
     """Add the record of a sweep."""
 
@@ -169,6 +180,7 @@ Change = (
     | SaveAccessPolicy
     | DropAccessPolicy
     | SaveRetentionPolicy
+    | SaveApiKey
     | SaveSweep
 )
 
@@ -353,7 +365,7 @@ class Storage(Protocol):
         ...
 
     async def rulebook(self) -> Rulebook:
-        """Return all policies in force, of one consistent state."""
+        """Return all policies in force and all API keys, of one consistent state."""
         ...
 
     async def entries(self, query: EntryQuery) -> Sequence[Entry]:
@@ -401,6 +413,17 @@ class Storage(Protocol):
 
     async def secret(self, name: str) -> bytes:
         """Return 32 random bytes, the same for every process on this storage, made at the first call. Not a data key."""
+        ...
+
+    async def note_uses(self, uses: Mapping[CredentialName, datetime]) -> None:
+        """Remember when credentials were used; of what is known already, the earliest and the latest instant stay.
+
+        It is no rule and has no row: the revision stays as it is.
+        """
+        ...
+
+    async def credential_uses(self) -> Mapping[CredentialName, CredentialUse]:
+        """Return what ``note_uses`` remembers of every credential."""
         ...
 
     async def migrate(self) -> MigrationStatus:

@@ -16,6 +16,7 @@ from vsqlvault.model.principal import Call
 from vsqlvault.model.times import format_time
 from vsqlvault.service.audit import Auditor, Trace
 from vsqlvault.service.commit_queue import CommitQueue
+from vsqlvault.service.credentials import Credentials
 from vsqlvault.service.plugin_calls import call_plugin
 from vsqlvault.service.policies import require_reader
 from vsqlvault.service.rulebooks import Rulebooks
@@ -35,6 +36,7 @@ class Report:
         rulebooks: Rulebooks,
         auditor: Auditor,
         sections: Sequence[ReportSection],
+        credentials: Credentials,
         hardening: Sequence[StepState] = (),
     ) -> None:
         self._storage = storage
@@ -43,6 +45,7 @@ class Report:
         self._auditor = auditor
         self._sections = tuple(sections)
         self._hardening = tuple(hardening)
+        self._credentials = credentials
 
     async def write(self, call: Call, as_of: datetime | None = None) -> dict[str, Any]:
         """Return the report as JSON types: ``as_of``, then a member for each section.
@@ -72,8 +75,8 @@ class Report:
     async def _context(self, as_of: datetime, revision: int) -> ReportContext:
         book = await self._rulebooks.at(revision)
         census = await self._storage.census(as_of, ceilings(book, as_of), sorted(book.access))
-        last_sweep = await self._storage.last_sweep()
-        return ReportContext(as_of, census, last_sweep, book.retention, book.access, hardening=self._hardening)
+        sweep, credentials = await self._storage.last_sweep(), await self._credentials.inventory()
+        return ReportContext(as_of, census, sweep, book.retention, book.access, credentials, hardening=self._hardening)
 
 
 async def _written(section: ReportSection, context: ReportContext) -> Any:

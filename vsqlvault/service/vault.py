@@ -9,9 +9,11 @@ from typing import Any
 from vsqlvault.interfaces.authenticator import Authenticator
 from vsqlvault.interfaces.storage import Storage
 from vsqlvault.model.hardening import StepState
+from vsqlvault.service.api_keys import ApiKeys
 from vsqlvault.service.audit import Auditor
 from vsqlvault.service.clock import StorageClock
 from vsqlvault.service.commit_queue import CommitQueue
+from vsqlvault.service.credentials import Credentials
 from vsqlvault.service.entries import Entries
 from vsqlvault.service.failing_sources import FailingSources
 from vsqlvault.service.gaps import Gaps
@@ -39,6 +41,8 @@ class Vault:
 
     entries: Entries
     policies: Policies
+    api_keys: ApiKeys
+    credentials: Credentials
     logs: Logs
     key_refs: KeyRefs
     sweeper: Sweeper

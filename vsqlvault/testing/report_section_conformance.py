@@ -14,13 +14,14 @@ import copy
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from vsqlvault.interfaces.report_section import ReportContext, ReportSection
 from vsqlvault.interfaces.storage import Census, PurposeCensus
+from vsqlvault.model.credential import KnownCredential
 from vsqlvault.model.principal import Role
 from vsqlvault.testing.driving import LoopKit, driven, never_blocks
 from vsqlvault.testing.samples import T0, a_call, a_retention_policy, a_sweep, an_access_policy
@@ -41,7 +42,24 @@ def _empty() -> ReportContext:
 
 def _usual() -> ReportContext:
     census = Census({"card": PurposeCensus(3, 1, 2, {"k1": 2, "unspecified": 1})}, 7, 0, {})
-    return ReportContext(T0, census, a_sweep(), {"card": a_retention_policy()}, {"tellers": an_access_policy()})
+    policies = {"card": a_retention_policy()}, {"tellers": an_access_policy()}
+    return ReportContext(T0, census, a_sweep(), *policies, _credentials())
+
+
+def _credentials() -> list[KnownCredential]:
+    """Return credentials of two methods: unused, used, expired, revoked, made later, and of unknown age."""
+    an_hour, a_year = timedelta(hours=1), timedelta(days=366)
+    facts: list[dict[str, Any]] = [
+        {"created_at": T0 - an_hour},
+        {"created_at": T0 - a_year, "first_used_at": T0 - a_year, "last_used_at": T0, "purposes": None},
+        {"created_at": T0 - a_year, "expires_at": T0, "roles": frozenset(Role)},
+        {"created_at": T0 - a_year, "revoked_at": T0 - an_hour, "expires_at": T0 + a_year},
+        {"created_at": T0 + an_hour},
+        {"expires_at": T0 + an_hour, "identity": "jane"},
+        {"first_used_at": T0 - an_hour, "last_used_at": T0 + an_hour, "method": "badge", "source": "settings"},
+    ]
+    usual: dict[str, Any] = {"app": "payments", "source": "storage", "method": "api-key"}
+    return [KnownCredential(**usual | {"credential_id": f"c{number}"} | each) for number, each in enumerate(facts)]
 
 
 def _awkward() -> ReportContext:
@@ -65,6 +83,10 @@ def _awkward() -> ReportContext:
         a_sweep(finished_at=datetime(1970, 1, 1, tzinfo=UTC), failed=9, trigger=AWKWARD[6]),
         retention,
         access,
+        [
+            KnownCredential(credential_id=name, app=name, source=name, identity=name, method=name, created_at=T0)
+            for name in AWKWARD
+        ],
     )
 
 
@@ -79,6 +101,10 @@ def _large() -> ReportContext:
         a_sweep(purged=COUNTER_OF_A_LARGE_VAULT),
         {purpose: a_retention_policy(purpose) for purpose in purposes},
         {},
+        [
+            KnownCredential(credential_id=f"c{number}", app="a", source="storage", method="api-key", created_at=T0)
+            for number in range(2000)
+        ],
     )
 
 
@@ -163,7 +189,7 @@ class ReportSectionConformance(LoopKit):
 
 
 def _turned_round(context: ReportContext) -> ReportContext:
-    """Return an equal context whose mappings come in the other order."""
+    """Return a context that says the same in another order."""
     census = context.census
     by_purpose = {
         purpose: replace(of, key_refs=_backwards(of.key_refs)) for purpose, of in _backwards(census.by_purpose).items()
@@ -174,6 +200,7 @@ def _turned_round(context: ReportContext) -> ReportContext:
         census=replace(census, by_purpose=by_purpose, entries_by_undefined_policy=undefined),
         retention_policies=_backwards(context.retention_policies),
         access_policies=_backwards(context.access_policies),
+        credentials=list(reversed(context.credentials)),
     )
 
 

@@ -14,6 +14,7 @@ implements ``open_storage_at``.
 
 from __future__ import annotations
 
+from vsqlvault.testing.storage_api_keys import ApiKeyConformance
 from vsqlvault.testing.storage_census import CensusConformance
 from vsqlvault.testing.storage_clock import ClockConformance
 from vsqlvault.testing.storage_commits import CommitConformance
@@ -30,6 +31,7 @@ class StorageConformance(
     ReadConformance,
     CommitConformance,
     RulebookConformance,
+    ApiKeyConformance,
     EntryPagesConformance,
     LogConformance,
     CensusConformance,

@@ -45,6 +45,7 @@ from vsqlvault.interfaces.storage import (
     RetrievalsBelow,
     RevisionIs,
     SaveAccessPolicy,
+    SaveApiKey,
     SaveRetentionPolicy,
     SaveSweep,
     Storage,
@@ -52,6 +53,7 @@ from vsqlvault.interfaces.storage import (
     Write,
     WriteOutcome,
 )
+from vsqlvault.model.api_key import ApiKeyRecord
 from vsqlvault.model.audit import AccessRecord, Operation
 from vsqlvault.model.entry import Entry, EntryKey, EntryStamp, EntryState
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
@@ -63,6 +65,7 @@ from vsqlvault.testing.samples import (
     a_sweep,
     an_access_policy,
     an_access_record,
+    an_api_key,
     an_entry,
     an_id,
 )
@@ -94,6 +97,7 @@ LIVES = (
 OF_LIVE_ENTRIES = ("replace", "remove", "overwrite", "count")
 KINDS = ("store", *OF_LIVE_ENTRIES, "nothing")
 GUARDS = ("as it is", "an older version", "another entry", "absent", "below", "not below", "revision", "old revision")
+API_KEYS = ("vsk_one", "vsk_two", "vsk_three")
 LEASE = "sweep"
 HOLDERS = ("one", "other")
 Result = TypeVar("Result")
@@ -143,6 +147,7 @@ class _Model:
     access: dict[str, AccessPolicy] = field(default_factory=dict)
     access_versions: dict[str, int] = field(default_factory=dict)
     retention: dict[str, RetentionPolicy] = field(default_factory=dict)
+    api_keys: dict[str, ApiKeyRecord] = field(default_factory=dict)
     sweeps: list[SweepRecord] = field(default_factory=list)
     access_log: list[list[AccessRecord]] = field(default_factory=list)
     purge_log: list[list[PurgeRecord]] = field(default_factory=list)
@@ -207,6 +212,8 @@ class _Model:
                 self.access_versions[name] = version
             case SaveRetentionPolicy(retention):
                 self.retention[retention.purpose] = retention
+            case SaveApiKey(key):
+                self.api_keys[key.key_id] = key
             case SaveSweep(sweep):
                 self.sweeps.append(sweep)
 
@@ -288,6 +295,14 @@ class StorageStateMachine(RuleBasedStateMachine):
         policy = a_retention_policy(purpose, old.version + 1 if old else 1, max_retention_days=days)
         self._change_a_policy(SaveRetentionPolicy(policy), stale=stale)
 
+    @rule(secret=st.sampled_from(API_KEYS), stale=_SELDOM)
+    def save_or_revoke_an_api_key(self, secret: str, stale: bool) -> None:
+        """Add a key, or a version of it that says it is revoked, or try to, on an old revision."""
+        new = an_api_key(secret)
+        if old := self._model.api_keys.get(new.key_id):
+            new = replace(old, version=old.version + 1, revoked_by="vault-admin", revoked_at=T0 + DAY)
+        self._change_a_policy(SaveApiKey(new), stale=stale)
+
     @rule(minutes=st.integers(min_value=-1000, max_value=1000))
     def save_a_sweep(self, minutes: int) -> None:
         """Save the record of a sweep, also of one that finished before others that are saved."""
@@ -342,7 +357,7 @@ class StorageStateMachine(RuleBasedStateMachine):
 
     @invariant()
     def policies_are_as_the_model_has_them(self) -> None:
-        """The rulebook, its revision, and the newest sweep."""
+        """The rulebook, keys among it, its revision, and the newest sweep."""
         if self._storage is None:
             return
         book = self._run(self.storage.rulebook())
@@ -350,6 +365,7 @@ class StorageStateMachine(RuleBasedStateMachine):
         assert dict(book.access) == self._model.access
         assert dict(book.access_versions) == self._model.access_versions
         assert dict(book.retention) == self._model.retention
+        assert dict(book.api_keys) == self._model.api_keys
         newest = max(self._model.sweeps, key=lambda sweep: sweep.finished_at, default=None)
         assert self._run(self.storage.last_sweep()) == newest
 

@@ -10,6 +10,7 @@ from vsqlvault.hookspecs import hookimpl
 from vsqlvault.interfaces.report_section import ReportContext, ReportSection
 from vsqlvault.model.hardening import ProcessNeeds
 from vsqlvault.model.times import format_time
+from vsqlvault_plugins.report.credentials import Credentials
 
 
 class Summary:
@@ -91,6 +92,7 @@ def vault_process_needs() -> list[ProcessNeeds]:
 
 
 @hookimpl
-def vault_report_sections(settings: Settings) -> list[ReportSection]:  # noqa: ARG001 - the hook's signature
-    """Offer the asked-for members, and the list the contract adds."""
-    return [Summary(), ByPurpose(), PurgeCompliance(), UndefinedPolicies(), Hardening()]
+def vault_report_sections(settings: Settings) -> list[ReportSection]:
+    """Offer the asked-for members, the list the contract adds, and what is known of credentials and of the process."""
+    credentials = Credentials(settings.auth.api_key_max_age_days)
+    return [Summary(), ByPurpose(), PurgeCompliance(), UndefinedPolicies(), credentials, Hardening()]

@@ -202,4 +202,4 @@ async def test_writing_the_report_reads_no_value(scene) -> None:
     await scene.store()
     scene.storage.arm()
     await scene.vault.report.write(scene.admin)
-    assert set(scene.storage.calls) <= {"read", "census", "last_sweep", "commit", "rulebook"}
+    assert set(scene.storage.calls) <= {"read", "census", "credential_uses", "last_sweep", "commit", "rulebook"}

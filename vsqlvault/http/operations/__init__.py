@@ -1,11 +1,19 @@
 """Every operation there is, route by route."""
 
+from vsqlvault.http.operations.api_keys import OPERATIONS as API_KEY_OPERATIONS
 from vsqlvault.http.operations.entries import OPERATIONS as ENTRY_OPERATIONS
 from vsqlvault.http.operations.key_refs import OPERATIONS as KEY_REF_OPERATIONS
 from vsqlvault.http.operations.logs import OPERATIONS as LOG_OPERATIONS
 from vsqlvault.http.operations.policies import OPERATIONS as POLICY_OPERATIONS
 from vsqlvault.http.operations.service import OPERATIONS as SERVICE_OPERATIONS
 
-OPERATIONS = (*ENTRY_OPERATIONS, *POLICY_OPERATIONS, *KEY_REF_OPERATIONS, *LOG_OPERATIONS, *SERVICE_OPERATIONS)
+OPERATIONS = (
+    *ENTRY_OPERATIONS,
+    *POLICY_OPERATIONS,
+    *API_KEY_OPERATIONS,
+    *KEY_REF_OPERATIONS,
+    *LOG_OPERATIONS,
+    *SERVICE_OPERATIONS,
+)
 
 __all__ = ["OPERATIONS"]

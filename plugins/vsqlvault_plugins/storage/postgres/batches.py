@@ -23,6 +23,7 @@ from vsqlvault.interfaces.storage import (
     RetrievalsBelow,
     RevisionIs,
     SaveAccessPolicy,
+    SaveApiKey,
     SaveRetentionPolicy,
     SaveSweep,
     Snapshot,
@@ -166,6 +167,11 @@ async def _save_retention_policy(connection: Connection, change: SaveRetentionPo
     await connection.execute(QUERIES["next_revision"])
 
 
+async def _save_api_key(connection: Connection, change: SaveApiKey) -> None:
+    await connection.execute(QUERIES["put_api_key"], *rows.api_key_row(change.key))
+    await connection.execute(QUERIES["next_revision"])
+
+
 async def _save_sweep(connection: Connection, change: SaveSweep) -> None:
     await connection.execute(QUERIES["put_sweep"], *rows.sweep_row(change.sweep))
 
@@ -174,5 +180,6 @@ _RULE_CHANGES: dict[type[Change], Callable[[Connection, Any], Awaitable[None]]] 
     SaveAccessPolicy: _save_access_policy,
     DropAccessPolicy: _drop_access_policy,
     SaveRetentionPolicy: _save_retention_policy,
+    SaveApiKey: _save_api_key,
     SaveSweep: _save_sweep,
 }

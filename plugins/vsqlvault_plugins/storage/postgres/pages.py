@@ -18,6 +18,7 @@ from vsqlvault.interfaces.storage import (
     Rulebook,
 )
 from vsqlvault.model.audit import AccessRecord
+from vsqlvault.model.credential import CredentialName, CredentialUse
 from vsqlvault.model.entry import Entry
 from vsqlvault.model.purge import PurgeRecord, SweepRecord
 from vsqlvault.model.times import EPOCH
@@ -30,16 +31,18 @@ UNSPECIFIED = "unspecified"
 
 
 async def rulebook(connection: Connection) -> Rulebook:
-    """Return all policies in force, of one consistent state."""
+    """Return all policies in force and all API keys, of one consistent state."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         revision = await connection.fetchval(QUERIES["revision"])
         access = await connection.fetch(QUERIES["access_policies"])
         retention = await connection.fetch(QUERIES["retention_policies"])
+        api_keys = await connection.fetch(QUERIES["api_keys"])
     return Rulebook(
         revision,
         {row[0]: rows.access_policy_of(row) for row in access if not row[8]},
         {row[0]: rows.retention_policy_of(row) for row in retention},
         {row[0]: row[1] for row in access},
+        {row[0]: rows.api_key_of(row) for row in api_keys},
     )
 
 
@@ -191,6 +194,19 @@ async def acquire_lease(connection: Connection, name: str, holder: str, seconds:
 async def release_lease(connection: Connection, name: str, holder: str) -> None:
     """Give a lease back, if ``holder`` has it."""
     await connection.execute(QUERIES["release_lease"], name, holder)
+
+
+async def note_uses(connection: Connection, uses: Mapping[CredentialName, datetime]) -> None:
+    """Remember when credentials were used."""
+    await connection.execute(
+        QUERIES["note_uses"], [name[0] for name in uses], [name[1] for name in uses], list(uses.values())
+    )
+
+
+async def credential_uses(connection: Connection) -> dict[CredentialName, CredentialUse]:
+    """Return when each credential was used."""
+    found = await connection.fetch(QUERIES["credential_uses"])
+    return {CredentialName(row[0], row[1]): CredentialUse(row[2], row[3]) for row in found}
 
 
 async def secret(connection: Connection, name: str, made: bytes) -> bytes:

@@ -40,6 +40,12 @@ INSERT INTO vault.retention_policies (
     data_class, created_by, created_at
 ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 
+-- name: put_api_key
+INSERT INTO vault.api_keys (
+    key_id, version, digest, app, identity, purposes, roles, description, expires_at, created_by, created_at, revoked_by,
+    revoked_at
+) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+
 -- name: put_sweep
 INSERT INTO vault.sweeps (sweep_id, started_at, finished_at, started_by, purged, failed, completed)
 VALUES ($1, $2, $3, $4, $5, $6, $7)
@@ -56,6 +62,12 @@ FROM vault.access_policies ORDER BY name, version DESC
 SELECT DISTINCT ON (purpose) purpose, version, max_retention_days, default_ttl_days, purge_method, description,
        justification, legal_basis, data_class, created_by, created_at
 FROM vault.retention_policies ORDER BY purpose, version DESC
+
+-- name: api_keys
+-- The newest version of each, revoked ones too.
+SELECT DISTINCT ON (key_id) key_id, version, digest, app, identity, purposes, roles, description, expires_at, created_by,
+       created_at, revoked_by, revoked_at
+FROM vault.api_keys ORDER BY key_id, version DESC
 
 -- name: entries_page
 SELECT purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref, metadata,
@@ -201,6 +213,18 @@ RETURNING true
 -- name: release_lease
 DELETE FROM vault.leases WHERE name = $1 AND holder = $2
 
+-- name: note_uses
+-- In the order of their names, so that two processes that do this at once wait for each other in one order.
+INSERT INTO vault.credential_uses AS known (method, credential_id, first_used_at, last_used_at)
+SELECT method, credential_id, at, at FROM unnest($1::text[], $2::text[], $3::timestamptz[]) AS u (method, credential_id, at)
+ORDER BY method COLLATE "C", credential_id COLLATE "C"
+ON CONFLICT (method, credential_id) DO UPDATE SET
+    first_used_at = least(known.first_used_at, excluded.first_used_at),
+    last_used_at = greatest(known.last_used_at, excluded.last_used_at)
+
+-- name: credential_uses
+SELECT method, credential_id, first_used_at, last_used_at FROM vault.credential_uses
+
 -- name: make_secret
 INSERT INTO vault.secrets (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING
 
@@ -227,7 +251,8 @@ SET LOCAL ROLE {role}
 GRANT USAGE ON SCHEMA vault TO {role};
 GRANT SELECT ON ALL TABLES IN SCHEMA vault TO {role};
 GRANT INSERT, UPDATE, DELETE ON vault.entries, vault.leases TO {role};
-GRANT INSERT ON vault.access_log, vault.purge_log, vault.access_policies, vault.retention_policies, vault.sweeps,
-    vault.secrets TO {role};
+GRANT INSERT, UPDATE ON vault.credential_uses TO {role};
+GRANT INSERT ON vault.access_log, vault.purge_log, vault.access_policies, vault.retention_policies, vault.api_keys,
+    vault.sweeps, vault.secrets TO {role};
 GRANT UPDATE ON vault.rulebook TO {role};
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA vault TO {role}

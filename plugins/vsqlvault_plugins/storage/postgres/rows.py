@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 
 from vsqlvault.interfaces.storage import LogRow
+from vsqlvault.model.api_key import ApiKeyRecord
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
 from vsqlvault.model.entry import Entry, EntryStamp, ValueEncoding
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
+from vsqlvault.model.principal import Role
 from vsqlvault.model.purge import PurgeReason, PurgeRecord, SweepRecord
-from vsqlvault_plugins.storage.decoding import Row, readable, rules_of, rules_text
+from vsqlvault_plugins.storage.decoding import Row, names_of, names_text, readable, rules_of, rules_text
 
 _ENCODINGS = {encoding.value: encoding for encoding in ValueEncoding}
 
@@ -122,6 +124,26 @@ def retention_policy_row(policy: RetentionPolicy, created_at: datetime) -> Row:
 def retention_policy_of(row: Row) -> RetentionPolicy:
     """Return the policy of a row of ``retention_policies``."""
     return RetentionPolicy(*row)
+
+
+def api_key_row(key: ApiKeyRecord) -> Row:
+    """Return the columns of ``api_keys``."""
+    return (
+        key.key_id, key.version, key.digest, key.app, key.identity, names_text(key.purposes), names_text(key.roles),
+        key.description, key.expires_at, key.created_by, key.created_at, key.revoked_by, key.revoked_at,
+    )  # fmt: skip
+
+
+@readable
+def api_key_of(row: Row) -> ApiKeyRecord:
+    """Return the key of a row of ``api_keys``."""
+    (key_id, version, digest, app, identity, purposes, roles, description, expires_at, created_by, created_at, revoked_by,
+     revoked_at) = row  # fmt: skip
+    return ApiKeyRecord(
+        key_id=key_id, version=version, digest=digest, app=app, identity=identity, purposes=names_of(purposes),
+        roles=frozenset(Role(role) for role in names_of(roles) or ()), description=description, expires_at=expires_at,
+        created_by=created_by, created_at=created_at, revoked_by=revoked_by, revoked_at=revoked_at,
+    )  # fmt: skip
 
 
 def sweep_row(sweep: SweepRecord) -> Row:

@@ -26,6 +26,7 @@ from vsqlvault.interfaces.storage import (
     WriteOutcome,
 )
 from vsqlvault.model.audit import AccessRecord
+from vsqlvault.model.credential import CredentialName, CredentialUse
 from vsqlvault.model.entry import Entry
 from vsqlvault.model.purge import PurgeRecord, SweepRecord
 from vsqlvault_plugins.storage.postgres import pages, schema
@@ -135,6 +136,14 @@ class PostgresStorage:
     async def secret(self, name: str) -> bytes:
         """See ``Storage.secret``."""
         return await self._run(READ_SECONDS, pages.secret, name, secrets.token_bytes(32))
+
+    async def note_uses(self, uses: Mapping[CredentialName, datetime]) -> None:
+        """See ``Storage.note_uses``."""
+        await self._run(READ_SECONDS, pages.note_uses, uses)
+
+    async def credential_uses(self) -> Mapping[CredentialName, CredentialUse]:
+        """See ``Storage.credential_uses``."""
+        return await self._run(READ_SECONDS, pages.credential_uses)
 
     async def migrate(self) -> MigrationStatus:
         """See ``Storage.migrate``. It also gives the runtime role its rights, where one is set."""

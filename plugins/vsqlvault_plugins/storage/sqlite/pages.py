@@ -22,6 +22,7 @@ from vsqlvault.interfaces.storage import (
     Rulebook,
 )
 from vsqlvault.model.audit import AccessRecord
+from vsqlvault.model.credential import CredentialName, CredentialUse
 from vsqlvault.model.entry import Entry
 from vsqlvault.model.purge import PurgeRecord, SweepRecord
 from vsqlvault.model.times import EPOCH, from_micros, to_micros
@@ -33,16 +34,18 @@ UNSPECIFIED = "unspecified"
 
 
 def rulebook(connection: sqlite3.Connection) -> Rulebook:
-    """Return all policies in force, of one consistent state."""
+    """Return all policies in force and all API keys, of one consistent state."""
     with transaction(connection, "begin_read"):
         (revision,) = connection.execute(QUERIES["revision"]).fetchone()
         access = connection.execute(QUERIES["access_policies"]).fetchall()
         retention = connection.execute(QUERIES["retention_policies"]).fetchall()
+        api_keys = connection.execute(QUERIES["api_keys"]).fetchall()
     return Rulebook(
         revision,
         {row[0]: rows.access_policy_of(row) for row in access if not row[8]},
         {row[0]: rows.retention_policy_of(row) for row in retention},
         {row[0]: row[1] for row in access},
+        {row[0]: rows.api_key_of(row) for row in api_keys},
     )
 
 
@@ -220,6 +223,21 @@ def release_lease(connection: sqlite3.Connection, name: str, holder: str) -> Non
     """Give a lease back, if ``holder`` has it."""
     with transaction(connection, "begin_write"):
         connection.execute(QUERIES["release_lease"], {"name": name, "holder": holder})
+
+
+def note_uses(connection: sqlite3.Connection, uses: Mapping[CredentialName, datetime]) -> None:
+    """Remember when credentials were used."""
+    with transaction(connection, "begin_write"):
+        connection.executemany(
+            QUERIES["note_use"],
+            [{"method": name[0], "credential_id": name[1], "at": to_micros(at)} for name, at in uses.items()],
+        )
+
+
+def credential_uses(connection: sqlite3.Connection) -> dict[CredentialName, CredentialUse]:
+    """Return when each credential was used."""
+    found = connection.execute(QUERIES["credential_uses"]).fetchall()
+    return {CredentialName(row[0], row[1]): CredentialUse(from_micros(row[2]), from_micros(row[3])) for row in found}
 
 
 def secret(connection: sqlite3.Connection, name: str, made: bytes) -> bytes:

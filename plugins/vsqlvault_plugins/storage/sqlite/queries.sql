@@ -108,6 +108,12 @@ INSERT INTO retention_policies (
     data_class, created_by, created_at
 ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
+-- name: put_api_key
+INSERT INTO api_keys (
+    key_id, version, digest, app, identity, purposes, roles, description, expires_at, created_by, created_at, revoked_by,
+    revoked_at
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
 -- name: put_sweep
 INSERT INTO sweeps (sweep_id, started_at, finished_at, started_by, purged, failed, completed) VALUES (?, ?, ?, ?, ?, ?, ?)
 
@@ -134,6 +140,13 @@ SELECT purpose, version, max_retention_days, default_ttl_days, purge_method, des
        data_class, created_by, created_at
 FROM retention_policies AS newest
 WHERE version = (SELECT max(version) FROM retention_policies WHERE purpose = newest.purpose)
+
+-- name: api_keys
+-- The newest version of each, revoked ones too.
+SELECT key_id, version, digest, app, identity, purposes, roles, description, expires_at, created_by, created_at, revoked_by,
+       revoked_at
+FROM api_keys AS newest
+WHERE version = (SELECT max(version) FROM api_keys WHERE key_id = newest.key_id)
 
 -- name: entries_page
 SELECT purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref, metadata,
@@ -268,6 +281,14 @@ WHERE leases.holder = excluded.holder OR leases.expires_at <= :now
 
 -- name: release_lease
 DELETE FROM leases WHERE name = :name AND holder = :holder
+
+-- name: note_use
+INSERT INTO credential_uses (method, credential_id, first_used_at, last_used_at) VALUES (:method, :credential_id, :at, :at)
+ON CONFLICT (method, credential_id) DO UPDATE SET
+    first_used_at = min(first_used_at, excluded.first_used_at), last_used_at = max(last_used_at, excluded.last_used_at)
+
+-- name: credential_uses
+SELECT method, credential_id, first_used_at, last_used_at FROM credential_uses
 
 -- name: make_secret
 INSERT INTO secrets (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING

@@ -5,18 +5,24 @@ from __future__ import annotations
 from datetime import datetime
 
 from vsqlvault.interfaces.storage import LogRow
+from vsqlvault.model.api_key import ApiKeyRecord
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
 from vsqlvault.model.entry import Entry, EntryStamp, ValueEncoding
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
+from vsqlvault.model.principal import Role
 from vsqlvault.model.purge import PurgeReason, PurgeRecord, SweepRecord
 from vsqlvault.model.times import from_micros, to_micros
-from vsqlvault_plugins.storage.decoding import Row, readable, rules_of, rules_text
+from vsqlvault_plugins.storage.decoding import Row, names_of, names_text, readable, rules_of, rules_text
 
 _ENCODINGS = {encoding.value: encoding for encoding in ValueEncoding}
 
 
 def _optional_time(micros: int | None) -> datetime | None:
     return None if micros is None else from_micros(micros)
+
+
+def _optional_micros(at: datetime | None) -> int | None:
+    return None if at is None else to_micros(at)
 
 
 @readable
@@ -126,6 +132,28 @@ def retention_policy_of(row: Row) -> RetentionPolicy:
     return RetentionPolicy(
         row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7], row[8], row[9], from_micros(row[10])
     )
+
+
+def row_of_api_key(key: ApiKeyRecord) -> Row:
+    """Return the columns of ``api_keys``."""
+    return (
+        key.key_id, key.version, key.digest, key.app, key.identity, names_text(key.purposes), names_text(key.roles),
+        key.description, _optional_micros(key.expires_at), key.created_by, to_micros(key.created_at), key.revoked_by,
+        _optional_micros(key.revoked_at),
+    )  # fmt: skip
+
+
+@readable
+def api_key_of(row: Row) -> ApiKeyRecord:
+    """Return the key of a row of ``api_keys``."""
+    (key_id, version, digest, app, identity, purposes, roles, description, expires_at, created_by, created_at, revoked_by,
+     revoked_at) = row  # fmt: skip
+    return ApiKeyRecord(
+        key_id=key_id, version=version, digest=digest, app=app, identity=identity, purposes=names_of(purposes),
+        roles=frozenset(Role(role) for role in names_of(roles) or ()), description=description,
+        expires_at=_optional_time(expires_at), created_by=created_by, created_at=from_micros(created_at),
+        revoked_by=revoked_by, revoked_at=_optional_time(revoked_at),
+    )  # fmt: skip
 
 
 def row_of_sweep(sweep: SweepRecord) -> Row:

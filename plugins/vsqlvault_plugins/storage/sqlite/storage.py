@@ -31,6 +31,7 @@ from vsqlvault.interfaces.storage import (
     WriteOutcome,
 )
 from vsqlvault.model.audit import AccessRecord
+from vsqlvault.model.credential import CredentialName, CredentialUse
 from vsqlvault.model.entry import Entry
 from vsqlvault.model.purge import PurgeRecord, SweepRecord
 from vsqlvault.model.times import utc_now
@@ -175,6 +176,14 @@ class SqliteStorage:
     async def secret(self, name: str) -> bytes:
         """See ``Storage.secret``."""
         return await self._writer.run(pages.secret, name, secrets.token_bytes(32))
+
+    async def note_uses(self, uses: Mapping[CredentialName, datetime]) -> None:
+        """See ``Storage.note_uses``."""
+        await self._writer.run(pages.note_uses, uses)
+
+    async def credential_uses(self) -> Mapping[CredentialName, CredentialUse]:
+        """See ``Storage.credential_uses``."""
+        return await self._pager.run(pages.credential_uses)
 
     async def migrate(self) -> MigrationStatus:
         """See ``Storage.migrate``. It also empties what a killed process may have left in the write-ahead log."""

@@ -25,6 +25,7 @@ from vsqlvault.interfaces.storage import (
     RetrievalsBelow,
     RevisionIs,
     SaveAccessPolicy,
+    SaveApiKey,
     SaveRetentionPolicy,
     SaveSweep,
     Snapshot,
@@ -179,6 +180,11 @@ def _save_retention_policy(connection: sqlite3.Connection, change: SaveRetention
     connection.execute(QUERIES["next_revision"])
 
 
+def _save_api_key(connection: sqlite3.Connection, change: SaveApiKey) -> None:
+    connection.execute(QUERIES["put_api_key"], rows.row_of_api_key(change.key))
+    connection.execute(QUERIES["next_revision"])
+
+
 def _save_sweep(connection: sqlite3.Connection, change: SaveSweep) -> None:
     connection.execute(QUERIES["put_sweep"], rows.row_of_sweep(change.sweep))
 
@@ -198,5 +204,6 @@ _CHANGES: dict[type[Change], Callable[[sqlite3.Connection, Any], None]] = {
     SaveAccessPolicy: _save_access_policy,
     DropAccessPolicy: _drop_access_policy,
     SaveRetentionPolicy: _save_retention_policy,
+    SaveApiKey: _save_api_key,
     SaveSweep: _save_sweep,
 }
