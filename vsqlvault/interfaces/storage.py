@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
+from vsqlvault.interfaces.evidence import Evidence, EvidenceQuery
 from vsqlvault.model.api_key import ApiKeyRecord
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.credential import CredentialName, CredentialUse
@@ -305,8 +306,8 @@ class Census:
 class KeyRefQuery:
     """A page of the key_refs of one purpose, as ``KeyRefUse`` says.
 
-    ``created_before`` is the retention ceiling at ``now``. After ``after`` come the key_refs greater than it, byte by byte;
-    without it first the entries that have none. ``key_ref`` asks for that one alone.
+    ``created_before`` is the retention ceiling at ``now``; an entry created after ``now`` does not count. After ``after`` come
+    the key_refs greater than it, byte by byte; without it first the entries that have none. ``key_ref`` asks for that one alone.
     """
 
     purpose: str
@@ -390,6 +391,10 @@ class Storage(Protocol):
         ``ceilings`` maps each purpose that has a retention policy to the instant at or before which an entry must have been
         created to be expired by the maximum.
         """
+        ...
+
+    async def evidence(self, query: EvidenceQuery) -> Evidence:
+        """Count what the compliance report tells of entries and logs, of one consistent state, without reading a value."""
         ...
 
     async def key_refs(self, query: KeyRefQuery) -> Sequence[KeyRefUse]:

@@ -19,6 +19,7 @@ from vsqlvault.testing.storage_census import CensusConformance
 from vsqlvault.testing.storage_clock import ClockConformance
 from vsqlvault.testing.storage_commits import CommitConformance
 from vsqlvault.testing.storage_entries import EntryPagesConformance
+from vsqlvault.testing.storage_evidence import EvidenceConformance
 from vsqlvault.testing.storage_key_refs import KeyRefConformance
 from vsqlvault.testing.storage_kills import KillConformance
 from vsqlvault.testing.storage_logs import LogConformance
@@ -35,6 +36,7 @@ class StorageConformance(
     EntryPagesConformance,
     LogConformance,
     CensusConformance,
+    EvidenceConformance,
     KeyRefConformance,
     PlaceConformance,
     ClockConformance,
