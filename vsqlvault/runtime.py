@@ -185,8 +185,11 @@ def _assemble(plugins: Plugins, storage: Storage, hardening: Sequence[StepState]
             **shared,
         ),
         report=Report(
+            settings=settings,
             storage=storage,
             rulebooks=rulebooks,
+            decisions=decisions,
+            plugins=plugins.origins,
             sections=list(plugins.offers("vault_report_sections", "report section").values()),
             hardening=hardening,
             credentials=credentials,

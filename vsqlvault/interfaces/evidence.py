@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 ENDING_WITHIN_DAYS = (30, 90, 365)
@@ -118,16 +118,16 @@ class Evidence:
 
     ``oldest_expired_at`` has the earliest effective expiry of those expired and not purged, for each purpose with any.
     ``lags`` has one for each purpose, and under None the one of all; ``lag_histogram`` counts the same rows by
-    ``LAG_BOUNDS_SECONDS``: up to the first bound, up to the second, and so on; the last number is of those beyond. ``retired_keys``
-    has at most ``MAX_LISTED_KEYS``, by purpose and key_ref. ``policy_changes`` has the oldest ``MAX_LISTED_CHANGES`` of
-    ``policy_changes_count``. ``oldest_access_at`` and ``oldest_purge_at`` are of the whole logs.
+    ``LAG_BOUNDS_SECONDS``: up to the first bound, up to the second, and so on; the last number is of those beyond.
+    ``retired_keys`` has at most ``MAX_LISTED_KEYS``, by purpose and key_ref. ``policy_changes`` has the oldest
+    ``MAX_LISTED_CHANGES`` of ``policy_changes_count``. ``oldest_access_at`` and ``oldest_purge_at`` are of the whole logs.
     """
 
     holdings: Sequence[Holding] = ()
-    oldest_expired_at: Mapping[str, datetime]
+    oldest_expired_at: Mapping[str, datetime] = field(default_factory=dict)
     purges: Sequence[PurgeCount] = ()
-    lags: Mapping[str | None, PurgeLag]
-    lag_histogram: Sequence[int]
+    lags: Mapping[str | None, PurgeLag] = field(default_factory=dict)
+    lag_histogram: Sequence[int] = (0,) * (len(LAG_BOUNDS_SECONDS) + 1)
     retired_keys: Sequence[RetiredKey] = ()
     access: Sequence[AccessCount] = ()
     policy_changes: Sequence[PolicyChange] = ()

@@ -306,8 +306,9 @@ class Census:
 class KeyRefQuery:
     """A page of the key_refs of one purpose, as ``KeyRefUse`` says.
 
-    ``created_before`` is the retention ceiling at ``now``; an entry created after ``now`` does not count. After ``after`` come
-    the key_refs greater than it, byte by byte; without it first the entries that have none. ``key_ref`` asks for that one alone.
+    ``created_before`` is the retention ceiling at ``now``; an entry created after ``now`` does not count. After ``after``
+    come the key_refs greater than it, byte by byte; without it first the entries that have none. ``key_ref`` asks for that
+    one alone.
     """
 
     purpose: str

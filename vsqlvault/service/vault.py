@@ -9,6 +9,7 @@ from typing import Any
 from vsqlvault.interfaces.authenticator import Authenticator
 from vsqlvault.interfaces.storage import Storage
 from vsqlvault.model.hardening import StepState
+from vsqlvault.model.plugins import PluginOrigin
 from vsqlvault.service.api_keys import ApiKeys
 from vsqlvault.service.audit import Auditor
 from vsqlvault.service.clock import StorageClock
@@ -24,15 +25,6 @@ from vsqlvault.service.refusals import Refusals
 from vsqlvault.service.reloading import Reloading
 from vsqlvault.service.report import Report
 from vsqlvault.service.sweeper import Sweeper
-
-
-@dataclass(frozen=True, slots=True)
-class PluginOrigin:
-    """Where a loaded plugin came from."""
-
-    name: str
-    distribution: str
-    version: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

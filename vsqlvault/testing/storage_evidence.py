@@ -262,7 +262,7 @@ class EvidenceConformance(StorageKit):
             ("access", "tellers", 2, True, inside + DAY),
         ]
         assert found.policy_changes[-1].changed_by == "carol"
-        assert found.policy_changes_count == 3  # noqa: PLR2004
+        assert found.policy_changes_count == 3
 
     @driven
     async def test_of_many_changes_the_oldest_are_listed_and_all_are_counted(self, storage: Storage) -> None:

@@ -38,12 +38,15 @@ def evidence(connection: sqlite3.Connection, query: EvidenceQuery) -> Evidence:
     with transaction(connection, "begin_read"):
         purposes = json.dumps(sorted(query.ceilings))
         bounds = json.dumps([bound * MICROS for bound in LAG_BOUNDS_SECONDS])
-        changes = [PolicyChange(*row[:3], bool(row[3]), row[4], from_micros(row[5])) for row in rows("evidence_policy_changes")]
+        changes = [_change(row) for row in rows("evidence_policy_changes")]
         return Evidence(
             holdings=_holdings(connection, query),
             oldest_expired_at=_oldest_expired(connection, query),
             purges=[PurgeCount(*row) for row in rows("evidence_purges")],
-            lags={row[0]: PurgeLag(row[1], *(timedelta(microseconds=lag) for lag in row[2:])) for row in rows("evidence_lags")},
+            lags={
+                row[0]: PurgeLag(row[1], *(timedelta(microseconds=lag) for lag in row[2:]))
+                for row in rows("evidence_lags")
+            },
             lag_histogram=_histogram(dict(rows("evidence_lag_histogram", bounds=bounds))),
             retired_keys=[
                 RetiredKey(row[0], row[1], from_micros(row[2]))
@@ -60,7 +63,12 @@ def evidence(connection: sqlite3.Connection, query: EvidenceQuery) -> Evidence:
 def _holdings(connection: sqlite3.Connection, query: EvidenceQuery) -> list[Holding]:
     found: list[Any] = []
     for purpose, ceiling in query.ceilings.items():
-        times = {"as_of": query.as_of, "ceiling": ceiling, "due": query.as_of - query.grace, "ceiling_due": ceiling - query.grace}
+        times = {
+            "as_of": query.as_of,
+            "ceiling": ceiling,
+            "due": query.as_of - query.grace,
+            "ceiling_due": ceiling - query.grace,
+        }
         for place, days in enumerate(ENDING_WITHIN_DAYS, 1):
             times[f"end_{place}"] = query.as_of + timedelta(days=days)
             times[f"ceiling_{place}"] = ceiling + timedelta(days=days)
@@ -90,6 +98,11 @@ def _oldest_expired(connection: sqlite3.Connection, query: EvidenceQuery) -> dic
 
 def _histogram(counts: Mapping[int | None, int]) -> list[int]:
     return [*(counts.get(place, 0) for place in range(len(LAG_BOUNDS_SECONDS))), counts.get(None, 0)]
+
+
+def _change(row: Any) -> PolicyChange:
+    kind, name, version, dropped, changed_by, changed_at = row
+    return PolicyChange(kind, name, version, bool(dropped), changed_by, from_micros(changed_at))
 
 
 def _access_count(row: Any) -> AccessCount:
