@@ -138,9 +138,9 @@ def test_it_is_a_page_too(reported: VaultServer, asked: str) -> None:
     query = "?format=html" if asked == "format" else ""
     answer = reported.call("auditor", "GET", f"/compliance/report{query}", headers=headers)
     assert answer.status == 200
-    assert answer.headers["content-type"] == "text/html; charset=utf-8"
-    assert "default-src 'none'" in answer.headers["content-security-policy"]
-    assert answer.headers["vary"] == "Accept"
+    assert answer.header("content-type") == "text/html; charset=utf-8"
+    assert "default-src 'none'" in (answer.header("content-security-policy") or "")
+    assert answer.header("vary") == "Accept"
     text = answer.body.decode()
     assert "Retention and timely purge" in text
     assert MARKER not in text

@@ -6,6 +6,7 @@ import hashlib
 import re
 from base64 import b64encode
 from html.parser import HTMLParser
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -67,7 +68,9 @@ def a_section(**members: Any) -> dict[str, Any]:
 SHAPES: dict[str, Any] = {
     "nothing": {},
     "failed": {"failed": True},
-    "a section of a plugin": a_section(figures={"wait_seconds": 93784.2, "by_kind": {"a_b": 1}, "deep": {"x": {"y": {"z": [1]}}}}),
+    "a section of a plugin": a_section(
+        figures={"wait_seconds": 93784.2, "by_kind": {"a_b": 1}, "deep": {"x": {"y": {"z": [1]}}}}
+    ),
     "hostile words": a_section(
         title=HOSTILE, requirements=[HOSTILE], supports=HOSTILE, method=HOSTILE, owner=HOSTILE, result=HOSTILE,
         measured=HOSTILE, exceptions={"count": 1, "listed": [{HOSTILE: HOSTILE}]}, figures={HOSTILE: {HOSTILE: [HOSTILE]}},
@@ -113,7 +116,7 @@ def test_headings_begin_with_one_and_leave_no_level_out() -> None:
     levels = [int(tag[1]) for tag, _ in reader.tags if re.fullmatch(r"h[1-6]", tag)]
     assert levels[0] == 1
     assert levels.count(1) == 1
-    assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after - before <= 1 for before, after in pairwise(levels))
 
 
 def test_a_failed_section_says_so_and_the_others_are_there() -> None:
