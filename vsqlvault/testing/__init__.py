@@ -105,6 +105,7 @@ _ASSERTING = (
     "storage_reads",
     "storage_rulebook",
     "storage_state_machine",
+    "storage_tree",
 )
 
 

@@ -23,6 +23,7 @@ from vsqlvault.testing.storage_logs import LogConformance
 from vsqlvault.testing.storage_places import PlaceConformance
 from vsqlvault.testing.storage_reads import ReadConformance
 from vsqlvault.testing.storage_rulebook import RulebookConformance
+from vsqlvault.testing.storage_tree import TreeConformance
 
 
 class StorageConformance(
@@ -31,6 +32,7 @@ class StorageConformance(
     RulebookConformance,
     EntryPagesConformance,
     LogConformance,
+    TreeConformance,
     CensusConformance,
     PlaceConformance,
     ClockConformance,
