@@ -411,6 +411,30 @@ class PolicyInUse(PolicyConflict):
     reason = "policy_in_use"
 
 
+class NotInTree(VaultError):
+    """The transparency log has no such leaf, tile or size."""
+
+    slug = "not-in-tree"
+    status = 404
+    reason = "not_in_tree"
+
+
+class NothingSigned(VaultError):
+    """The transparency log has no checkpoint: no signing key is set, or nothing has happened yet."""
+
+    slug = "nothing-signed"
+    status = 404
+    reason = "nothing_signed"
+
+
+class PurgeNotFound(VaultError):
+    """There is no such purge."""
+
+    slug = "purge-not-found"
+    status = 404
+    reason = "purge_not_found"
+
+
 class SweepRunning(VaultError):
     """Another sweep is running."""
 
@@ -468,6 +492,20 @@ class Contended(Unavailable):
 
     slug = "contended"
     reason = "contended"
+
+
+class ReceiptPending(Unavailable):
+    """The purge is on record, but not yet under a signed checkpoint: ask again in a second."""
+
+    slug = "receipt-pending"
+    reason = "receipt_pending"
+
+
+class TreeDamaged(Unavailable):
+    """The stored tree of the transparency log is not the one that was signed."""
+
+    slug = "tree-damaged"
+    reason = "tree_damaged"
 
 
 class StorageFull(VaultError):

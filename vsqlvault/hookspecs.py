@@ -26,6 +26,7 @@ from vsqlvault.interfaces.report_section import ReportSection
 from vsqlvault.interfaces.storage import StorageFactory
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.purge import PurgeRecord
+from vsqlvault.model.transparency import Checkpoint
 
 PROJECT = "vsqlvault"
 ENTRY_POINT_GROUP = "vsqlvault.plugins"
@@ -208,4 +209,17 @@ def vault_entry_purged(record: PurgeRecord) -> None:
         @hookimpl
         def vault_entry_purged(record):
             print("gone:", record.proof_hash)
+    """
+
+
+@hookspec
+def vault_checkpoint_signed(record: Checkpoint) -> None:
+    """Watch: this checkpoint of the transparency log is signed and committed. As for ``vault_access_decided``.
+
+    Only the process that sequences is told. It is the way to take a checkpoint to where nobody of the vault can change it.
+
+    Example:
+        @hookimpl
+        def vault_checkpoint_signed(record):
+            print(record.size, record.note)
     """

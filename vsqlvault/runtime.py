@@ -28,12 +28,16 @@ from vsqlvault.service.refusals import Refusals
 from vsqlvault.service.reloading import Reloading
 from vsqlvault.service.report import Report
 from vsqlvault.service.rulebooks import Rulebooks
+from vsqlvault.service.sequencer import Sequencer, Signing
+from vsqlvault.service.signing_keys import load_signing
 from vsqlvault.service.sweeper import Sweeper
+from vsqlvault.service.transparency import Transparency
 from vsqlvault.service.vault import Vault
 
 log = logging.getLogger(__name__)
 Record = TypeVar("Record")
 SWEEP_ENDS_SECONDS = 10.0
+SEQUENCER_ENDS_SECONDS = 5.0
 
 
 @asynccontextmanager
@@ -45,13 +49,15 @@ async def open_vault(settings: Settings) -> AsyncIterator[Vault]:
         StorageUnavailable: the storage cannot be reached.
     """
     plugins = Plugins(settings)
+    signing = load_signing(settings.audit)
     async with AsyncExitStack() as stack:
         storage = await open_storage(plugins)
         stack.push_async_callback(storage.close)
         status = await storage.migrate()
         if status.before != status.after:
             log.info("schema migrated", extra={"from": status.before, "to": status.after})
-        vault = _assemble(plugins, storage)
+        vault = _assemble(plugins, storage, signing)
+        await vault.sequencer.check_key()
         stack.push_async_callback(_stop_plugins, plugins)
         await plugins.start(storage.describe())
         stack.push_async_callback(_settle, vault)
@@ -72,6 +78,19 @@ async def sweeping(vault: Vault, interval_hours: float) -> AsyncIterator[None]:
             await asyncio.gather(task, return_exceptions=True)
 
 
+@asynccontextmanager
+async def sequencing(vault: Vault) -> AsyncIterator[None]:
+    """Let the transparency log grow for the length of the block, by this process or by another one on the same storage."""
+    task = asyncio.create_task(vault.sequencer.run())
+    try:
+        yield
+    finally:
+        vault.sequencer.stop()
+        await asyncio.wait({task}, timeout=SEQUENCER_ENDS_SECONDS)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 async def open_storage(plugins: Plugins) -> Storage:
     """Open the storage whose plugin claims the scheme of ``storage.database_url``; the schema is left as it is.
 
@@ -88,7 +107,7 @@ async def open_storage(plugins: Plugins) -> Storage:
     return storage
 
 
-def _assemble(plugins: Plugins, storage: Storage) -> Vault:
+def _assemble(plugins: Plugins, storage: Storage, signing: Signing) -> Vault:
     settings = plugins.settings
     clock = StorageClock()
     queue = CommitQueue(
@@ -107,6 +126,14 @@ def _assemble(plugins: Plugins, storage: Storage) -> Vault:
     auditor = Auditor(queue, clock)
     authenticators = list(plugins.offers("vault_authenticators", "authenticator").values())
     shared: dict[str, Any] = {"queue": queue, "auditor": auditor}
+    sequencer = Sequencer(
+        storage=storage,
+        queue=queue,
+        clock=clock,
+        signing=signing,
+        interval_seconds=settings.audit.checkpoint_interval_seconds,
+        observers=[_guarded(function) for function in plugins.observers("vault_checkpoint_signed")],
+    )
     return Vault(
         entries=Entries(
             storage=storage,
@@ -126,6 +153,8 @@ def _assemble(plugins: Plugins, storage: Storage) -> Vault:
             pause_seconds=settings.purge.sweep_pause_seconds,
             **shared,
         ),
+        sequencer=sequencer,
+        transparency=Transparency(storage=storage, verifier=sequencer.verifier, **shared),
         report=Report(
             storage=storage,
             rulebooks=rulebooks,
@@ -198,7 +227,11 @@ def create_app(settings: Settings | None = None) -> Any:
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[Vault]:
-        async with open_vault(chosen) as vault, sweeping(vault, chosen.purge.sweep_interval_hours):
+        async with (
+            open_vault(chosen) as vault,
+            sequencing(vault),
+            sweeping(vault, chosen.purge.sweep_interval_hours),
+        ):
             yield vault
 
     return build_app(chosen, opened)

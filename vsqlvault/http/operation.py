@@ -18,9 +18,21 @@ from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.entry import EXTERNAL_ID, PURPOSE, EntryKey
 from vsqlvault.model.policy import POLICY_NAME
 from vsqlvault.model.principal import Call
+from vsqlvault.proof.tiles import PATH as TILE_PATH
 from vsqlvault.service.vault import Vault
 
-PARAMETERS: Mapping[str, re.Pattern[str]] = {"purpose": PURPOSE, "external_id": EXTERNAL_ID, "name": POLICY_NAME}
+PARAMETERS: Mapping[str, re.Pattern[str]] = {
+    "purpose": PURPOSE,
+    "external_id": EXTERNAL_ID,
+    "name": POLICY_NAME,
+    "level": re.compile(r"[0-9]|[1-5][0-9]|6[0-3]", re.ASCII),
+    "tile": TILE_PATH,
+    "index": re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII),
+    "purge_id": re.compile(r"[0-9a-f]{32}"),
+}
+SEVERAL_SEGMENTS = frozenset({"tile"})
+"""Parameters that stand for what is left of a path, slashes and all."""
+
 _CONTENT_TYPE = re.compile(r'application/json(?:\s*;\s*charset="?utf-8"?)?', re.IGNORECASE | re.ASCII)
 
 

@@ -27,6 +27,9 @@ class Operation(StrEnum):
     READ_ACCESS_LOG = "read-access-log"
     READ_PURGE_LOG = "read-purge-log"
     READ_REPORT = "read-report"
+    READ_TRANSPARENCY_LOG = "read-transparency-log"
+    READ_RECEIPT = "read-receipt"
+    ROLL_SIGNING_KEY = "roll-signing-key"
     AUDIT_GAP = "audit-gap"
     UNKNOWN = "unknown"
 

@@ -19,7 +19,7 @@ MAX_LEVEL = 7
 """A tree of 2**64 leaves has no tile above this level."""
 
 MAX_ENTRY_BYTES = 0xFFFF
-PATH = re.compile(r"(?:x[0-9]{3}/){0,6}[0-9]{3}(?:\.p/(?:[1-9][0-9]{0,2}))?", re.ASCII)
+PATH = re.compile(r"(?:x[0-9]{3}/){0,5}[0-9]{3}(?:\.p/(?:[1-9][0-9]{0,2}))?", re.ASCII)
 _LENGTH = struct.Struct(">H")
 
 

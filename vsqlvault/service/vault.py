@@ -18,7 +18,9 @@ from vsqlvault.service.policies import Policies
 from vsqlvault.service.refusals import Refusals
 from vsqlvault.service.reloading import Reloading
 from vsqlvault.service.report import Report
+from vsqlvault.service.sequencer import Sequencer
 from vsqlvault.service.sweeper import Sweeper
+from vsqlvault.service.transparency import Transparency
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,8 @@ class Vault:
     policies: Policies
     logs: Logs
     sweeper: Sweeper
+    sequencer: Sequencer
+    transparency: Transparency
     report: Report
     refusals: Refusals
     auditor: Auditor

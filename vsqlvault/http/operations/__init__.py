@@ -4,7 +4,14 @@ from vsqlvault.http.operations.entries import OPERATIONS as ENTRY_OPERATIONS
 from vsqlvault.http.operations.logs import OPERATIONS as LOG_OPERATIONS
 from vsqlvault.http.operations.policies import OPERATIONS as POLICY_OPERATIONS
 from vsqlvault.http.operations.service import OPERATIONS as SERVICE_OPERATIONS
+from vsqlvault.http.operations.transparency import OPERATIONS as TRANSPARENCY_OPERATIONS
 
-OPERATIONS = (*ENTRY_OPERATIONS, *POLICY_OPERATIONS, *LOG_OPERATIONS, *SERVICE_OPERATIONS)
+OPERATIONS = (
+    *ENTRY_OPERATIONS,
+    *POLICY_OPERATIONS,
+    *LOG_OPERATIONS,
+    *TRANSPARENCY_OPERATIONS,
+    *SERVICE_OPERATIONS,
+)
 
 __all__ = ["OPERATIONS"]
