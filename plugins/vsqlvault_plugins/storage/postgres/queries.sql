@@ -201,11 +201,16 @@ SELECT coalesce(array_agg(virtualtransaction), '{}') FROM pg_locks
 WHERE locktype = 'advisory' AND classid = 1987277164 AND objid = 1 AND objsubid = 2 AND granted
   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 
+-- name: sequenced_access
+-- The last leaf has the highest position.
+SELECT coalesce((SELECT position FROM vault.leaves WHERE log = 'access' ORDER BY leaf_index DESC LIMIT 1), 0)
+
+-- name: sequenced_purge
+SELECT coalesce(max(position), 0) FROM vault.leaves WHERE log = 'purge'
+
 -- name: unsequenced
 -- The log is one of two names, never a caller's word.
-SELECT position, leaf_hash FROM vault.{log}_log
-WHERE position > (SELECT coalesce(max(position), 0) FROM vault.leaves WHERE log = '{log}') AND position <= $1
-ORDER BY position LIMIT $2
+SELECT position, leaf_hash FROM vault.{log}_log WHERE position > $1 AND position <= $2 ORDER BY position LIMIT $3
 
 -- name: lock_tree
 SELECT pg_advisory_xact_lock(1987277164, 3)

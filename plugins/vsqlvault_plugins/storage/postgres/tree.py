@@ -56,7 +56,8 @@ async def unsequenced(connection: Connection, until: Mapping[LogName, int], limi
 
 
 async def _unsequenced(connection: Connection, log: LogName, until: int, limit: int) -> list[PendingLeaf]:
-    found = await connection.fetch(QUERIES["unsequenced"].format(log=log.value), until, limit)
+    after = await connection.fetchval(QUERIES[f"sequenced_{log.value}"])
+    found = await connection.fetch(QUERIES["unsequenced"].format(log=log.value), after, until, limit)
     made: dict[int, bytes] = {}
     if any(row[1] is None for row in found):
         between = QUERIES["log_between"].format(first=2, last=3)

@@ -253,11 +253,16 @@ SELECT value FROM secrets WHERE name = ?
 -- name: tree_size
 SELECT coalesce(max(leaf_index) + 1, 0) FROM leaves
 
+-- name: sequenced_access
+-- The last leaf has the highest position.
+SELECT coalesce((SELECT position FROM leaves WHERE log = 'access' ORDER BY leaf_index DESC LIMIT 1), 0)
+
+-- name: sequenced_purge
+SELECT coalesce(max(position), 0) FROM leaves WHERE log = 'purge'
+
 -- name: unsequenced
 -- The log is one of two names, never a caller's word.
-SELECT position, leaf_hash FROM {log}_log
-WHERE position > (SELECT coalesce(max(position), 0) FROM leaves WHERE log = '{log}')
-ORDER BY position LIMIT :limit
+SELECT position, leaf_hash FROM {log}_log WHERE position > :after ORDER BY position LIMIT :limit
 
 -- name: put_leaf
 INSERT INTO leaves (leaf_index, log, position) VALUES (?, ?, ?)

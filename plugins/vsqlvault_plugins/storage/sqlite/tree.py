@@ -36,7 +36,9 @@ def unsequenced(connection: sqlite3.Connection, limit: int) -> list[PendingLeaf]
 
 
 def _unsequenced(connection: sqlite3.Connection, log: LogName, limit: int) -> list[PendingLeaf]:
-    found = connection.execute(QUERIES["unsequenced"].format(log=log.value), {"limit": limit}).fetchall()
+    (after,) = connection.execute(QUERIES[f"sequenced_{log.value}"]).fetchone()
+    sql = QUERIES["unsequenced"].format(log=log.value)
+    found = connection.execute(sql, {"after": after, "limit": limit}).fetchall()
     missing = [position for position, kept in found if kept is None]
     made: dict[int, bytes] = {}
     if missing:
@@ -50,8 +52,8 @@ def grow_tree(connection: sqlite3.Connection, growth: TreeGrowth) -> bool:
     with transaction(connection, "begin_write"):
         if tree_size(connection) != growth.size:
             return False
-        places = [(index, *place) for index, place in enumerate(growth.places, start=growth.size)]
-        connection.executemany(QUERIES["put_leaf"], [(index, log.value, position) for index, log, position in places])
+        places = enumerate(growth.places, start=growth.size)
+        connection.executemany(QUERIES["put_leaf"], [(index, log.value, position) for index, (log, position) in places])
         changed = [(key.level, key.index, hashes) for key, hashes in growth.tiles.items()]
         connection.executemany(QUERIES["put_tile"], changed)
         if growth.checkpoint:

@@ -9,9 +9,10 @@ ALTER TYPE vault.purge_row ADD ATTRIBUTE leaf_hash bytea;
 CREATE TABLE vault.leaves (
     leaf_index bigint PRIMARY KEY,
     log        text   COLLATE "C" NOT NULL CHECK (log IN ('access', 'purge')),
-    position   bigint NOT NULL,
-    UNIQUE (log, position)
+    position   bigint NOT NULL
 );
+-- By purge, for its receipt. Of a log's leaves the last one has its highest position, so nothing else has to be looked up.
+CREATE UNIQUE INDEX leaves_of_purges ON vault.leaves (position) WHERE log = 'purge';
 
 -- A tile grows until it is full; room is left in each page for its next length.
 CREATE TABLE vault.tiles (

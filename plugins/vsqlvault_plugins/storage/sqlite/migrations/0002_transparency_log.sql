@@ -7,9 +7,10 @@ ALTER TABLE purge_log ADD COLUMN leaf_hash BLOB CHECK (leaf_hash IS NULL OR leng
 CREATE TABLE leaves (
     leaf_index INTEGER PRIMARY KEY,
     log        TEXT    NOT NULL CHECK (log IN ('access', 'purge')),
-    position   INTEGER NOT NULL,
-    UNIQUE (log, position)
+    position   INTEGER NOT NULL
 );
+-- By purge, for its receipt. Of a log's leaves the last one has its highest position, so nothing else has to be looked up.
+CREATE UNIQUE INDEX leaves_of_purges ON leaves (position) WHERE log = 'purge';
 
 CREATE TABLE tiles (
     level      INTEGER NOT NULL,
@@ -34,7 +35,7 @@ BEGIN SELECT RAISE(ABORT, 'leaves is append-only'); END;
 
 CREATE TRIGGER leaves_no_replace BEFORE INSERT ON leaves
 WHEN EXISTS (
-    SELECT 1 FROM leaves WHERE leaf_index = NEW.leaf_index OR (log = NEW.log AND position = NEW.position)
+    SELECT 1 FROM leaves WHERE leaf_index = NEW.leaf_index OR (NEW.log = 'purge' AND log = 'purge' AND position = NEW.position)
 )
 BEGIN SELECT RAISE(ABORT, 'leaves is append-only'); END;
 
