@@ -16,7 +16,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vsqlvault import __version__
+from vsqlvault import __version__, audit_command
 from vsqlvault.config import ApiKeySettings, Settings, load_settings
 from vsqlvault.errors import SettingsInvalid, StartUpRefused, StorageUnavailable, VaultError
 from vsqlvault.interfaces.storage import MigrationStatus
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _exit_code(run: Callable[[], object]) -> int:
     try:
-        run()
+        code = run()
     except StartUpRefused as error:
         print(f"vsql-vault: {error}", file=sys.stderr)
         return BAD_SETTINGS
@@ -66,7 +66,7 @@ def _exit_code(run: Callable[[], object]) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 1
-    return 0
+    return code if isinstance(code, int) else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -100,6 +100,10 @@ def _parser() -> argparse.ArgumentParser:
     kind.add_argument("--signing", action="store_true", help="make a signing key")
     keygen.add_argument("--origin", metavar="NAME", help="what the log is called, such as vault.example.com/audit")
     keygen.add_argument("--out", type=Path, metavar="FILE", default=SIGNING_KEY_FILE, help="where the signing key goes")
+    audit_command.add_arguments(
+        add("verify", _verify, "check the transparency log of this vault, an export of one, or a receipt"),
+        add("export-audit", _export_audit, "write the transparency log to one file, to be checked without the vault"),
+    )
     add("check-config", _check_config, "read the settings and load the plugins, then say whether all is well")
     return parser
 
@@ -308,6 +312,14 @@ def _report(options: argparse.Namespace) -> None:
 def _plugins(options: argparse.Namespace) -> None:
     for origin in Plugins(_settings(options)).origins:
         print(f"{origin.name:<24} {origin.distribution} {origin.version}")
+
+
+def _verify(options: argparse.Namespace) -> int:
+    return audit_command.verify(options, _settings)
+
+
+def _export_audit(options: argparse.Namespace) -> None:
+    audit_command.export(options, _settings)
 
 
 def _keygen(options: argparse.Namespace) -> None:

@@ -141,6 +141,14 @@ class Edge:
                 changed[TileKey(level, grown.size >> (HEIGHT * (level + 1)))] = bytes(tile)
         return grown, changed
 
+    def tiles(self) -> dict[TileKey, bytes]:
+        """Return the tiles that the edge consists of: the partial ones."""
+        return {
+            TileKey(level, self.size >> (HEIGHT * (level + 1))): bytes(tile)
+            for level, tile in enumerate(self._tiles)
+            if tile
+        }
+
     def root(self) -> bytes:
         """Return the root hash."""
         peaks: list[bytes] = []

@@ -45,6 +45,12 @@ class GrowingTree:
         self._peaks.append(leaf)
         self.size += 1
 
+    def copy(self) -> GrowingTree:
+        """Return a tree like this one, which grows by itself."""
+        copied = GrowingTree()
+        copied.size, copied._peaks = self.size, list(self._peaks)
+        return copied
+
     def root(self) -> bytes:
         """Return the root hash of the tree as it is now."""
         return fold(self._peaks)
