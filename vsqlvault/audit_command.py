@@ -1,10 +1,11 @@
-"""``vsql-vault verify`` and ``vsql-vault export-audit``: what whoever checks the transparency log asks for."""
+"""``vsql-vault verify``, ``export-audit`` and ``confirm-restore``: what is done with the transparency log from outside."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import json
+import secrets
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,12 +15,15 @@ from typing import Any, TypeVar
 from vsqlvault.config import Settings
 from vsqlvault.errors import StartUpRefused
 from vsqlvault.interfaces.storage import Storage
+from vsqlvault.model.principal import SYSTEM, Call
 from vsqlvault.plugin_manager import Plugins
-from vsqlvault.proof.note import KeyInvalid, NoteRefused, VerifierKey
+from vsqlvault.proof.log_check import SignedHead
+from vsqlvault.proof.note import KeyInvalid, NoteRefused, Signer, VerifierKey
 from vsqlvault.proof.receipt import FORMAT as RECEIPT
 from vsqlvault.proof.receipt import ReceiptInvalid, check_receipt
-from vsqlvault.runtime import open_storage
-from vsqlvault.service.audit_export import open_export, write_export
+from vsqlvault.runtime import open_storage, open_vault
+from vsqlvault.service.audit_export import ExportSource, open_export, write_export
+from vsqlvault.service.restore import RestoreCount, tombstones_in
 from vsqlvault.service.signing_keys import load_signing
 from vsqlvault.service.verification import StorageSource, Verdict, verify_log
 
@@ -59,13 +63,26 @@ def add_arguments(verify: argparse.ArgumentParser, export: argparse.ArgumentPars
     export.add_argument("--out", required=True, type=Path, metavar="FILE", help="where the export goes")
 
 
+def add_restore_arguments(confirm: argparse.ArgumentParser) -> None:
+    """Give ``confirm-restore`` its arguments."""
+    confirm.add_argument(
+        "--export", type=Path, metavar="FILE", help="an export: what it says was purged is purged again"
+    )
+    confirm.add_argument(
+        "--vkey", action="append", default=[], metavar="KEY", help="the key that the export is checked with"
+    )
+    confirm.add_argument(
+        "--without-export", action="store_true", help="there is none: what had been purged may be back"
+    )
+
+
 def verify(options: argparse.Namespace, read_settings: ReadSettings) -> int:
     """Check an export, a receipt, or the log of the vault itself; return 0 where all is as it was signed, else 1.
 
     Raises:
         CannotVerify: there is nothing to check, or nothing to check it with. StartUpRefused, Unavailable.
     """
-    keys, kept = _keys(options.vkey), [f"{_read_text(path).rstrip()}\n" for path in options.checkpoint]
+    keys, kept = _keys(options.vkey), [note for path in options.checkpoint for note in _kept(path)]
     try:
         if options.file is None:
             return _verify_vault(read_settings(options), keys, kept)
@@ -92,9 +109,59 @@ def export(options: argparse.Namespace, read_settings: ReadSettings) -> None:
     print(f"{options.out}: {size} leaves, to be checked with vsql-vault verify {options.out} --vkey KEY")
 
 
-def _verify_vault(settings: Settings, keys: Sequence[VerifierKey], kept: Sequence[str]) -> int:
+def confirm_restore(options: argparse.Namespace, read_settings: ReadSettings) -> int:
+    """Purge again what had been purged before a database was put back, and put on record that it is accepted as it is.
+
+    Raises:
+        CannotVerify: neither an export nor the word that there is none. StartUpRefused, Unavailable.
+    """
+    if (options.export is None) != options.without_export:
+        raise CannotVerify("expected one of --export FILE and --without-export")
+    settings = read_settings(options)
+    keys = _keys(options.vkey) or [signer.verifier for signer in _signers(settings)]
+    if options.export is not None and (code := _check_export(options.export, _required(keys))):
+        return code
+
+    async def run() -> tuple[RestoreCount, bool]:
+        call = Call(SYSTEM, secrets.token_hex(16))
+        async with open_vault(settings) as vault:
+            count = RestoreCount()
+            if options.export is not None:
+                with open_export(options.export) as source:
+                    _warn_of_what_is_missing(source, vault.quarantine.note)
+                    count = await vault.restore.purge_again(call, tombstones_in(source.leaves()))
+            if vault.quarantine.note is None:
+                return count, False
+            await vault.restore.confirm(call, count)
+            return count, True
+
+    count, confirmed = asyncio.run(run())
+    print(f"{count.purged} purged again, {count.kept} could not be")
+    print("The database is accepted as it is; serving goes on." if confirmed else "There is no quarantine to end.")
+    return 0
+
+
+def _warn_of_what_is_missing(source: ExportSource, note: str | None) -> None:
+    outside = SignedHead.parse(note).head.size if note else 0
+    if source.size < outside:
+        print(
+            f"The export ends at leaf {source.size}, what is known outside at {outside}: purges between are not known"
+        )
+
+
+def _check_export(path: Path, keys: Sequence[VerifierKey]) -> int:
+    with open_export(path) as source:
+        bar = _Bar("leaves checked")
+        return _told(asyncio.run(verify_log(source, keys, (), bar)), bar)
+
+
+def _signers(settings: Settings) -> list[Signer]:
     signing = load_signing(settings.audit)
-    trusted = list(keys) or [signer.verifier for signer in (signing.current, signing.previous) if signer]
+    return [signer for signer in (signing.current, signing.previous) if signer]
+
+
+def _verify_vault(settings: Settings, keys: Sequence[VerifierKey], kept: Sequence[str]) -> int:
+    trusted = list(keys) or [signer.verifier for signer in _signers(settings)]
     bar = _Bar("leaves checked")
 
     async def check(storage: Storage) -> tuple[Verdict, int]:
@@ -215,6 +282,17 @@ def _receipt_in(path: Path) -> dict[str, Any] | None:
     if not isinstance(receipt, dict) or receipt.get("format") != RECEIPT:
         raise CannotVerify(f"{path}: expected a receipt with the format {RECEIPT}")
     return receipt
+
+
+def _kept(path: Path) -> list[str]:
+    """Return the checkpoints in a file: one as it was served, or many as the file anchor keeps them."""
+    text = _read_text(path)
+    if not text.startswith("{"):
+        return [f"{text.rstrip()}\n"]
+    try:
+        return [str(json.loads(line)["note"]) for line in text.split("\n") if line.strip()]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise CannotVerify(f"{path}: expected a checkpoint, or a line of JSON with a note for each") from None
 
 
 def _read_text(path: Path) -> str:

@@ -104,6 +104,10 @@ def _parser() -> argparse.ArgumentParser:
         add("verify", _verify, "check the transparency log of this vault, an export of one, or a receipt"),
         add("export-audit", _export_audit, "write the transparency log to one file, to be checked without the vault"),
     )
+    confirm = add(
+        "confirm-restore", _confirm_restore, "purge again what an export says was purged, and end the quarantine"
+    )
+    audit_command.add_restore_arguments(confirm)
     add("check-config", _check_config, "read the settings and load the plugins, then say whether all is well")
     return parser
 
@@ -320,6 +324,10 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _export_audit(options: argparse.Namespace) -> None:
     audit_command.export(options, _settings)
+
+
+def _confirm_restore(options: argparse.Namespace) -> int:
+    return audit_command.confirm_restore(options, _settings)
 
 
 def _keygen(options: argparse.Namespace) -> None:

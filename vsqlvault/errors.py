@@ -501,6 +501,14 @@ class ReceiptPending(Unavailable):
     reason = "receipt_pending"
 
 
+class Quarantined(Unavailable):
+    """The database is older than what is known outside, or another one: nothing is given away until an operator confirms it."""
+
+    slug = "quarantined"
+    reason = "quarantined"
+    retry_after_seconds = 60
+
+
 class TreeDamaged(Unavailable):
     """The stored tree of the transparency log is not the one that was signed."""
 

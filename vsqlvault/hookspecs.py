@@ -20,6 +20,7 @@ from pydantic import BaseModel
 
 from vsqlvault.config import Settings
 from vsqlvault.interfaces.access_policy import PolicyEvaluator
+from vsqlvault.interfaces.anchor import Anchor
 from vsqlvault.interfaces.authenticator import Authenticator
 from vsqlvault.interfaces.purge_method import PurgeMethod
 from vsqlvault.interfaces.report_section import ReportSection
@@ -157,6 +158,23 @@ def vault_report_sections(settings: Settings) -> Iterable[ReportSection]:  # typ
         @hookimpl
         def vault_report_sections(settings):
             return [Purposes()]
+    """
+
+
+@hookspec
+def vault_anchors(settings: Settings) -> Iterable[Anchor]:  # type: ignore[empty-body]
+    """Offer places outside the vault that know the newest checkpoint, against which the database is held at start.
+
+    Example:
+        class Noticeboard:
+            name = "noticeboard"
+
+            async def newest(self):
+                return None
+
+        @hookimpl
+        def vault_anchors(settings):
+            return [Noticeboard()]
     """
 
 

@@ -24,9 +24,11 @@ from vsqlvault.service.gaps import Gaps
 from vsqlvault.service.logs import Logs
 from vsqlvault.service.policies import Policies
 from vsqlvault.service.purges import Purges
+from vsqlvault.service.quarantine import Quarantine
 from vsqlvault.service.refusals import Refusals
 from vsqlvault.service.reloading import Reloading
 from vsqlvault.service.report import Report
+from vsqlvault.service.restore import Restore
 from vsqlvault.service.rulebooks import Rulebooks
 from vsqlvault.service.sequencer import Sequencer, Signing
 from vsqlvault.service.signing_keys import load_signing
@@ -60,6 +62,7 @@ async def open_vault(settings: Settings) -> AsyncIterator[Vault]:
         await vault.sequencer.check_key()
         stack.push_async_callback(_stop_plugins, plugins)
         await plugins.start(storage.describe())
+        await vault.quarantine.begin()
         stack.push_async_callback(_settle, vault)
         yield vault
 
@@ -126,6 +129,11 @@ def _assemble(plugins: Plugins, storage: Storage, signing: Signing) -> Vault:
     auditor = Auditor(queue, clock)
     authenticators = list(plugins.offers("vault_authenticators", "authenticator").values())
     shared: dict[str, Any] = {"queue": queue, "auditor": auditor}
+    quarantine = Quarantine(
+        storage,
+        list(plugins.offers("vault_anchors", "anchor").values()),
+        signing.current.verifier.name if signing.current else None,
+    )
     sequencer = Sequencer(
         storage=storage,
         queue=queue,
@@ -133,6 +141,7 @@ def _assemble(plugins: Plugins, storage: Storage, signing: Signing) -> Vault:
         signing=signing,
         interval_seconds=settings.audit.checkpoint_interval_seconds,
         observers=[_guarded(function) for function in plugins.observers("vault_checkpoint_signed")],
+        may_grow=quarantine.is_lifted,
     )
     return Vault(
         entries=Entries(
@@ -154,6 +163,8 @@ def _assemble(plugins: Plugins, storage: Storage, signing: Signing) -> Vault:
             **shared,
         ),
         sequencer=sequencer,
+        quarantine=quarantine,
+        restore=Restore(rulebooks=rulebooks, purges=purges, quarantine=quarantine, **shared),
         transparency=Transparency(storage=storage, verifier=sequencer.verifier, **shared),
         report=Report(
             storage=storage,

@@ -514,10 +514,21 @@ def read_keys(texts):
         raise Unusable(f"--vkey: {refused}") from None
 
 
+def read_kept(path):
+    """Return the checkpoints in a file: one as it was served, or many as the file anchor keeps them."""
+    text = read_file(path).decode("utf-8", "replace")
+    if not text.startswith("{"):
+        return [text.rstrip() + "\n"]
+    try:
+        return [str(json.loads(line)["note"]) for line in text.split("\n") if line.strip()]
+    except (ValueError, KeyError, TypeError):
+        raise Unusable(f"{path}: expected a checkpoint, or a line of JSON with a note for each") from None
+
+
 def run(arguments):
     """Check, say so, and return the exit code."""
     keys = read_keys(arguments.vkey)
-    kept = [read_file(path).decode("utf-8", "replace").rstrip() + "\n" for path in arguments.checkpoint]
+    kept = [note for path in arguments.checkpoint for note in read_kept(path)]
     data = read_file(arguments.file)
     if data.lstrip()[:1] == b"{":
         return run_receipt(data, keys)

@@ -27,7 +27,7 @@ from vsqlvault.http.cursors import Cursors
 from vsqlvault.http.exchange import Reply, Request, is_loopback
 from vsqlvault.http.forwarding import NAMES, Forwarding
 from vsqlvault.http.metrics import Metrics
-from vsqlvault.http.operation import PARAMETERS, Exchange, Limits, Operation, check_params
+from vsqlvault.http.operation import ENTRIES, PARAMETERS, Exchange, Limits, Operation, check_params
 from vsqlvault.http.problems import problem
 from vsqlvault.http.wire import NoQuery, read_query
 from vsqlvault.interfaces.authenticator import Presented
@@ -114,10 +114,9 @@ class Gateway:
                 raise refusal
             if operation is None:
                 raise InvalidPath
-            request.single_headers(self._credential_headers)
-            check_params(request.params)
-            if operation.query is NoQuery:
-                read_query(NoQuery, request.query())
+            self._check(request, operation)
+            if self._vault.quarantine.note is not None and operation.tag == ENTRIES:
+                await self._vault.quarantine.check()
             return await operation.handler(self._exchange(request, call))
         except VaultError as error:
             await self._vault.auditor.refuse(trace, error, _detail(error, request))
@@ -127,6 +126,13 @@ class Gateway:
             fault = InternalFault()
             await self._vault.auditor.refuse(trace, fault)
             raise fault from error
+
+    def _check(self, request: Request, operation: Operation) -> None:
+        """Raise what is wrong with the request, whoever makes it."""
+        request.single_headers(self._credential_headers)
+        check_params(request.params)
+        if operation.query is NoQuery:
+            read_query(NoQuery, request.query())
 
     async def _recognise(self, request: Request, refusal: VaultError | None) -> Call:
         """Return who asks. A request that is refused anyway is told so even if nobody is recognised."""

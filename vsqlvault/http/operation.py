@@ -30,6 +30,9 @@ PARAMETERS: Mapping[str, re.Pattern[str]] = {
     "index": re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII),
     "purge_id": re.compile(r"[0-9a-f]{32}"),
 }
+ENTRIES = "vault"
+"""The tag of operations on entries."""
+
 SEVERAL_SEGMENTS = frozenset({"tile"})
 """Parameters that stand for what is left of a path, slashes and all."""
 
@@ -105,7 +108,7 @@ class Operation:
     media_types: tuple[str, ...] = ("application/json",)
     headers: Mapping[str, str] = field(default_factory=dict)
     description: str = ""
-    tag: str = "vault"
+    tag: str = ENTRIES
 
 
 def also_head(operation: Operation) -> tuple[Operation, Operation]:

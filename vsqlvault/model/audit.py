@@ -30,6 +30,7 @@ class Operation(StrEnum):
     READ_TRANSPARENCY_LOG = "read-transparency-log"
     READ_RECEIPT = "read-receipt"
     ROLL_SIGNING_KEY = "roll-signing-key"
+    CONFIRM_RESTORE = "confirm-restore"
     AUDIT_GAP = "audit-gap"
     UNKNOWN = "unknown"
 

@@ -110,7 +110,7 @@ class ExportSource:
         self._manifest = _document(self._read(MANIFEST, MAX_TEXT_BYTES))
         note = self._text(CHECKPOINT)
         try:
-            self._size = SignedHead.parse(note).head.size
+            self.size = SignedHead.parse(note).head.size
         except NoteRefused as refused:
             raise ExportUnreadable(f"{CHECKPOINT}: {refused}") from None
         self._note = note
@@ -122,6 +122,9 @@ class ExportSource:
 
     async def bundle(self, index: int, width: int) -> Sequence[bytes]:
         """See ``LogSource.bundle``. One that is malformed is one that is gone."""
+        return self._bundle(index, width)
+
+    def _bundle(self, index: int, width: int) -> Sequence[bytes]:
         try:
             return read_bundle(self._read(f"tile/entries/{format_path(index, width)}", MAX_BUNDLE_BYTES))[:width]
         except ValueError:
@@ -129,8 +132,16 @@ class ExportSource:
 
     async def tile(self, key: TileKey) -> bytes:
         """See ``LogSource.tile``."""
-        width = width_of(key, self._size)
+        width = width_of(key, self.size)
         return self._read(f"tile/{key.level}/{format_path(key.index, width)}", WIDTH * HASH_BYTES) if width else b""
+
+    def leaves(self) -> Iterator[bytes]:
+        """Return all leaves, a bundle in memory at a time."""
+        return (
+            leaf
+            for index in range(-(-self.size // WIDTH))
+            for leaf in self._bundle(index, width_of(TileKey(0, index), self.size))
+        )
 
     async def oddities(self) -> Sequence[Finding]:
         """See ``LogSource.oddities``: what whoever exported the log found beside it."""

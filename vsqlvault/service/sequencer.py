@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -78,13 +78,16 @@ class Sequencer:
         signing: Signing,
         interval_seconds: float,
         observers: Sequence[CheckpointObserver] = (),
+        may_grow: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
+        """``may_grow`` is asked before each turn; while it says no, nothing gets an index and nothing is signed."""
         self._storage = storage
         self._queue = queue
         self._clock = clock
         self._signing = signing
         self._interval_seconds = interval_seconds
         self._observers = tuple(observers)
+        self._may_grow = may_grow
         self._holder = secrets.token_hex(16)
         self._lease_until = 0.0
         self._known: _Known | None = None
@@ -113,7 +116,7 @@ class Sequencer:
             await self._rest(await self._turn())
         if self.state.is_leader:
             with suppress(VaultError):
-                await self.sequence()
+                await self._turn()
                 await self._storage.release_lease(LEASE, self._holder)
 
     def stop(self) -> None:
@@ -140,7 +143,7 @@ class Sequencer:
     async def _turn(self) -> float:
         """Sequence once, if it is this process's turn, and return for how long to rest."""
         try:
-            if await self._leads():
+            if (self._may_grow is None or await self._may_grow()) and await self._leads():
                 await self.sequence()
                 self.state.is_damaged = False
         except TreeDamaged as error:

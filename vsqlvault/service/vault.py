@@ -15,9 +15,11 @@ from vsqlvault.service.entries import Entries
 from vsqlvault.service.gaps import Gaps
 from vsqlvault.service.logs import Logs
 from vsqlvault.service.policies import Policies
+from vsqlvault.service.quarantine import Quarantine
 from vsqlvault.service.refusals import Refusals
 from vsqlvault.service.reloading import Reloading
 from vsqlvault.service.report import Report
+from vsqlvault.service.restore import Restore
 from vsqlvault.service.sequencer import Sequencer
 from vsqlvault.service.sweeper import Sweeper
 from vsqlvault.service.transparency import Transparency
@@ -42,6 +44,8 @@ class Vault:
     sweeper: Sweeper
     sequencer: Sequencer
     transparency: Transparency
+    quarantine: Quarantine
+    restore: Restore
     report: Report
     refusals: Refusals
     auditor: Auditor
