@@ -409,6 +409,28 @@ class PurgeSettings(Section):
         return value
 
 
+class AuditSettings(Section):
+    """``[audit]``: who signs the transparency log, and how often.
+
+    The key that signed before is needed once, for the start with a new one.
+    """
+
+    signing_key_file: str | None = Field(default=None, min_length=1)
+    signing_key_env: str | None = Field(default=None, min_length=1)
+    previous_signing_key_file: str | None = Field(default=None, min_length=1)
+    previous_signing_key_env: str | None = Field(default=None, min_length=1)
+    unsafe_previous_key_lost: bool = False
+    checkpoint_interval_seconds: float = Field(default=1, ge=0.01, le=3600)
+
+    @model_validator(mode="after")
+    def _one_source_each(self) -> AuditSettings:
+        if self.signing_key_file and self.signing_key_env:
+            raise ValueError("at most one of signing_key_file and signing_key_env")
+        if self.previous_signing_key_file and self.previous_signing_key_env:
+            raise ValueError("at most one of previous_signing_key_file and previous_signing_key_env")
+        return self
+
+
 class LoggingSettings(Section):
     """``[logging]``: what goes to stdout."""
 
@@ -449,6 +471,7 @@ class Settings(Section):
     auth: AuthSettings = AuthSettings()
     access: AccessSettings = AccessSettings()
     purge: PurgeSettings = PurgeSettings()
+    audit: AuditSettings = AuditSettings()
     logging: LoggingSettings = LoggingSettings()
     metrics: MetricsSettings = MetricsSettings()
     docs: DocsSettings = DocsSettings()

@@ -449,6 +449,30 @@ class StoredKeysOff(VaultError):
     reason = "stored_keys_off"
 
 
+class NotInTree(VaultError):
+    """The transparency log has no such leaf, tile or size."""
+
+    slug = "not-in-tree"
+    status = 404
+    reason = "not_in_tree"
+
+
+class NothingSigned(VaultError):
+    """The transparency log has no checkpoint: no signing key is set, or nothing has happened yet."""
+
+    slug = "nothing-signed"
+    status = 404
+    reason = "nothing_signed"
+
+
+class PurgeNotFound(VaultError):
+    """There is no such purge."""
+
+    slug = "purge-not-found"
+    status = 404
+    reason = "purge_not_found"
+
+
 class SweepRunning(VaultError):
     """Another sweep is running."""
 
@@ -514,6 +538,28 @@ class AuthUnavailable(Unavailable):
     slug = "auth-unavailable"
     reason = "auth_unavailable"
     retry_after_seconds = 5
+
+
+class ReceiptPending(Unavailable):
+    """The purge is on record, but not yet under a signed checkpoint: ask again in a second."""
+
+    slug = "receipt-pending"
+    reason = "receipt_pending"
+
+
+class Quarantined(Unavailable):
+    """The database is older than what is known outside, or another one: nothing is given away until an operator confirms it."""
+
+    slug = "quarantined"
+    reason = "quarantined"
+    retry_after_seconds = 60
+
+
+class TreeDamaged(Unavailable):
+    """The stored tree of the transparency log is not the one that was signed."""
+
+    slug = "tree-damaged"
+    reason = "tree_damaged"
 
 
 class StorageFull(VaultError):

@@ -18,7 +18,7 @@ from vsqlvault.service.vault import PluginOrigin
 
 OWN_DISTRIBUTION = "vsqlvault"
 _LIFECYCLE = ("vault_startup", "vault_shutdown")
-_OBSERVERS = ("vault_access_decided", "vault_entry_purged")
+_OBSERVERS = ("vault_access_decided", "vault_entry_purged", "vault_checkpoint_signed")
 Offer = TypeVar("Offer")
 
 

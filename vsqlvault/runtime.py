@@ -33,16 +33,22 @@ from vsqlvault.service.key_ring import KeyRing
 from vsqlvault.service.logs import Logs
 from vsqlvault.service.policies import Policies
 from vsqlvault.service.purges import Purges
+from vsqlvault.service.quarantine import Quarantine
 from vsqlvault.service.refusals import Refusals
 from vsqlvault.service.reloading import Reloading
 from vsqlvault.service.report import Report
+from vsqlvault.service.restore import Restore
 from vsqlvault.service.rulebooks import Rulebooks
+from vsqlvault.service.sequencer import Sequencer, Signing
+from vsqlvault.service.signing_keys import load_signing
 from vsqlvault.service.sweeper import Sweeper
+from vsqlvault.service.transparency import Transparency
 from vsqlvault.service.vault import Vault
 
 log = logging.getLogger(__name__)
 Record = TypeVar("Record")
 SWEEP_ENDS_SECONDS = 10.0
+SEQUENCER_ENDS_SECONDS = 5.0
 
 
 @asynccontextmanager
@@ -58,15 +64,18 @@ async def open_vault(
         StorageUnavailable: the storage cannot be reached.
     """
     plugins = plugins or Plugins(settings)
+    signing = load_signing(settings.audit)
     async with AsyncExitStack() as stack:
         storage = await open_storage(plugins)
         stack.push_async_callback(storage.close)
         status = await storage.migrate()
         if status.before != status.after:
             log.info("schema migrated", extra={"from": status.before, "to": status.after})
-        vault = _assemble(plugins, storage, hardening)
+        vault = _assemble(plugins, storage, hardening, signing)
+        await vault.sequencer.check_key()
         stack.push_async_callback(_stop_plugins, plugins)
         await plugins.start(storage.describe())
+        await vault.quarantine.begin()
         stack.push_async_callback(_settle, vault)
         yield vault
 
@@ -122,6 +131,19 @@ async def following(vault: Vault) -> AsyncIterator[None]:
         await task
 
 
+@asynccontextmanager
+async def sequencing(vault: Vault) -> AsyncIterator[None]:
+    """Let the transparency log grow for the length of the block, by this process or by another one on the same storage."""
+    task = asyncio.create_task(vault.sequencer.run())
+    try:
+        yield
+    finally:
+        vault.sequencer.stop()
+        await asyncio.wait({task}, timeout=SEQUENCER_ENDS_SECONDS)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 async def open_storage(plugins: Plugins) -> Storage:
     """Open the storage whose plugin claims the scheme of ``storage.database_url``; the schema is left as it is.
 
@@ -138,7 +160,7 @@ async def open_storage(plugins: Plugins) -> Storage:
     return storage
 
 
-def _assemble(plugins: Plugins, storage: Storage, hardening: Sequence[StepState]) -> Vault:
+def _assemble(plugins: Plugins, storage: Storage, hardening: Sequence[StepState], signing: Signing) -> Vault:
     settings = plugins.settings
     clock = StorageClock()
     evaluators = plugins.offers("vault_access_policies", "policy evaluator")
@@ -162,6 +184,20 @@ def _assemble(plugins: Plugins, storage: Storage, hardening: Sequence[StepState]
     authenticators = list(offered.values())
     credentials = Credentials(storage, clock, authenticators, queue.read)
     shared: dict[str, Any] = {"queue": queue, "auditor": auditor}
+    quarantine = Quarantine(
+        storage,
+        list(plugins.offers("vault_anchors", "anchor").values()),
+        signing.current.verifier.name if signing.current else None,
+    )
+    sequencer = Sequencer(
+        storage=storage,
+        queue=queue,
+        clock=clock,
+        signing=signing,
+        interval_seconds=settings.audit.checkpoint_interval_seconds,
+        observers=[_guarded(function) for function in plugins.observers("vault_checkpoint_signed")],
+        may_grow=quarantine.is_lifted,
+    )
     return Vault(
         entries=Entries(
             storage=storage,
@@ -184,6 +220,10 @@ def _assemble(plugins: Plugins, storage: Storage, hardening: Sequence[StepState]
             pause_seconds=settings.purge.sweep_pause_seconds,
             **shared,
         ),
+        sequencer=sequencer,
+        quarantine=quarantine,
+        restore=Restore(rulebooks=rulebooks, purges=purges, quarantine=quarantine, **shared),
+        transparency=Transparency(storage=storage, verifier=sequencer.verifier, **shared),
         report=Report(
             storage=storage,
             rulebooks=rulebooks,
@@ -261,7 +301,12 @@ def create_app(settings: Settings | None = None) -> Any:
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[Vault]:
-        async with open_vault(chosen) as vault, following(vault), sweeping(vault, chosen.purge.sweep_interval_hours):
+        async with (
+            open_vault(chosen) as vault,
+            following(vault),
+            sequencing(vault),
+            sweeping(vault, chosen.purge.sweep_interval_hours),
+        ):
             yield vault
 
     return build_app(chosen, opened)

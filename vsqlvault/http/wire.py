@@ -295,6 +295,12 @@ def _ascii_integer(text: Any) -> Any:
     raise ValueError("a whole number in digits")
 
 
+def _tree_size(text: Any) -> Any:
+    if isinstance(text, str) and text.isascii() and text.isdecimal() and len(text) <= 18:  # noqa: PLR2004
+        return int(text)
+    raise ValueError("a number of leaves in digits")
+
+
 def _query_time(text: Any) -> Any:
     """Read a time; whatever lies before 1970 lies before everything stored, and may as well be 1970."""
     try:
@@ -310,6 +316,7 @@ def _query_boolean(text: Any) -> Any:
 
 
 WholeNumber = Annotated[int, BeforeValidator(_ascii_integer)]
+TreeSize = Annotated[int, BeforeValidator(_tree_size)]
 QueryTime = Annotated[datetime, BeforeValidator(_query_time)]
 QueryBoolean = Annotated[bool, BeforeValidator(_query_boolean)]
 QueryText = Annotated[str, Field(min_length=1, max_length=512)]
@@ -397,6 +404,13 @@ class SweepQuery(Query):
     """What POST /admin/purge/sweep takes."""
 
     dry_run: QueryBoolean = False
+
+
+class ConsistencyQuery(Query):
+    """What GET /audit/consistency takes: two sizes of the tree."""
+
+    first: TreeSize = Field(alias="from")
+    second: TreeSize = Field(alias="to")
 
 
 class ReportQuery(Query):

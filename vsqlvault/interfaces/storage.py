@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
+from vsqlvault.interfaces.tree_storage import TreeStorage
 from vsqlvault.model.api_key import ApiKeyRecord
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.credential import CredentialName, CredentialUse
@@ -189,6 +190,8 @@ Change = (
 class Write:
     """What belongs together: if every expectation holds, all changes and rows are committed, else none.
 
+    Each row is committed together with the hash of its leaf (``vsqlvault.proof.leaf.row_hash``).
+
     The core never puts two writes into one batch of which one changes an entry that the other changes or expects
     something of.
     """
@@ -339,7 +342,7 @@ class MigrationStatus:
     after: int
 
 
-class Storage(Protocol):
+class Storage(TreeStorage, Protocol):
     """Where everything lies. All methods may run at once; all but ``read`` and ``commit`` may be slow.
 
     Every method raises StorageUnavailable when the storage cannot be reached, StorageFull when it has no room, and

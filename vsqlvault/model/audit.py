@@ -31,6 +31,10 @@ class Operation(StrEnum):
     READ_PURGE_LOG = "read-purge-log"
     READ_KEY_REFS = "read-key-refs"
     READ_REPORT = "read-report"
+    READ_TRANSPARENCY_LOG = "read-transparency-log"
+    READ_RECEIPT = "read-receipt"
+    ROLL_SIGNING_KEY = "roll-signing-key"
+    CONFIRM_RESTORE = "confirm-restore"
     AUDIT_GAP = "audit-gap"
     UNKNOWN = "unknown"
 

@@ -20,10 +20,14 @@ from vsqlvault.service.gaps import Gaps
 from vsqlvault.service.key_refs import KeyRefs
 from vsqlvault.service.logs import Logs
 from vsqlvault.service.policies import Policies
+from vsqlvault.service.quarantine import Quarantine
 from vsqlvault.service.refusals import Refusals
 from vsqlvault.service.reloading import Reloading
 from vsqlvault.service.report import Report
+from vsqlvault.service.restore import Restore
+from vsqlvault.service.sequencer import Sequencer
 from vsqlvault.service.sweeper import Sweeper
+from vsqlvault.service.transparency import Transparency
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,10 @@ class Vault:
     logs: Logs
     key_refs: KeyRefs
     sweeper: Sweeper
+    sequencer: Sequencer
+    transparency: Transparency
+    quarantine: Quarantine
+    restore: Restore
     report: Report
     refusals: Refusals
     failing_sources: FailingSources

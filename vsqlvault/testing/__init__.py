@@ -109,6 +109,7 @@ _ASSERTING = (
     "storage_reads",
     "storage_rulebook",
     "storage_state_machine",
+    "storage_tree",
 )
 
 

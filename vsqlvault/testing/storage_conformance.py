@@ -25,6 +25,7 @@ from vsqlvault.testing.storage_logs import LogConformance
 from vsqlvault.testing.storage_places import PlaceConformance
 from vsqlvault.testing.storage_reads import ReadConformance
 from vsqlvault.testing.storage_rulebook import RulebookConformance
+from vsqlvault.testing.storage_tree import TreeConformance
 
 
 class StorageConformance(
@@ -34,6 +35,7 @@ class StorageConformance(
     ApiKeyConformance,
     EntryPagesConformance,
     LogConformance,
+    TreeConformance,
     CensusConformance,
     KeyRefConformance,
     PlaceConformance,

@@ -6,6 +6,7 @@ from vsqlvault.http.operations.key_refs import OPERATIONS as KEY_REF_OPERATIONS
 from vsqlvault.http.operations.logs import OPERATIONS as LOG_OPERATIONS
 from vsqlvault.http.operations.policies import OPERATIONS as POLICY_OPERATIONS
 from vsqlvault.http.operations.service import OPERATIONS as SERVICE_OPERATIONS
+from vsqlvault.http.operations.transparency import OPERATIONS as TRANSPARENCY_OPERATIONS
 
 OPERATIONS = (
     *ENTRY_OPERATIONS,
@@ -13,6 +14,7 @@ OPERATIONS = (
     *API_KEY_OPERATIONS,
     *KEY_REF_OPERATIONS,
     *LOG_OPERATIONS,
+    *TRANSPARENCY_OPERATIONS,
     *SERVICE_OPERATIONS,
 )
 

@@ -35,6 +35,9 @@ from vsqlvault.service.entries import ListWish, Preconditions
 _ETAG = re.compile(r'"([0-9a-f]{32})\.([1-9][0-9]{0,17})"')
 _ANY_ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e]*"')
 _MAX_ETAGS = 64
+_WAIT = re.compile(r'wait(?:\s*=\s*"?([0-9]{1,9})"?)?', re.IGNORECASE | re.ASCII)
+DEFAULT_WAIT_SECONDS = 5
+MAX_WAIT_SECONDS = 10
 
 
 async def store(exchange: Exchange) -> Reply:
@@ -72,8 +75,14 @@ async def inspect(exchange: Exchange) -> Reply:
 async def purge(exchange: Exchange) -> Reply:
     """Destroy an entry and answer with the purge record."""
     preconditions = read_preconditions(exchange.request)
+    seconds = read_wait(exchange.request)
     record = await exchange.vault.entries.purge(exchange.call, exchange.key, preconditions)
-    return Reply(200, dump_json(purge_row(record)))
+    shown = purge_row(record)
+    if seconds is None:
+        return Reply(200, dump_json(shown))
+    receipt = await exchange.vault.transparency.receipt_within(record, seconds)
+    applied = [("Preference-Applied", f"wait={seconds}")] if receipt else []
+    return Reply(200, dump_json({**shown, "receipt": receipt}), headers=applied)
 
 
 async def list_entries(exchange: Exchange) -> Reply:
@@ -111,6 +120,16 @@ def read_preconditions(request: Request) -> Preconditions:
     if match.strip() == "*":
         return Preconditions(none_exists=none_match is not None, any_match=True)
     return Preconditions(none_exists=none_match is not None, match=_stamps(match))
+
+
+def read_wait(request: Request) -> int | None:
+    """Return for how many seconds ``Prefer: wait`` asks (RFC 7240, section 4.3), within the limit; None where it does not."""
+    for name, value in request.headers:
+        if name == "prefer":
+            for preference in value.split(","):
+                if asked := _WAIT.fullmatch(preference.strip()):
+                    return min(int(asked[1] or DEFAULT_WAIT_SECONDS), MAX_WAIT_SECONDS)
+    return None
 
 
 def _stamps(header: str) -> frozenset[EntryStamp]:
@@ -185,7 +204,10 @@ OPERATIONS = (
         path="/vault/{purpose}/{external_id}",
         name="purge",
         summary="Purge an entry, with proof",
-        description="Destroys it by the method of its purpose's retention policy and answers with the purge record.",
+        description=(
+            "Destroys it by the method of its purpose's retention policy and answers with the purge record. `Prefer: wait`, or "
+            "`wait=` up to 10 seconds, asks for its `receipt`, which is null where there is none by then."
+        ),
         handler=purge,
         audited=Audited.PURGE,
         answers={200: "Purged; the record proves it."},

@@ -146,6 +146,9 @@ SELECT coalesce(max(position), 0) FROM vault.{log}
 -- name: log_where_settled
 AND position <= ${place}
 
+-- name: log_between
+AND position >= ${first} AND position <= ${last}
+
 -- name: log_after_newest_first
 AND position < ${place}
 
@@ -231,6 +234,80 @@ INSERT INTO vault.secrets (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NO
 -- name: secret
 SELECT value FROM vault.secrets WHERE name = $1
 
+-- name: tree_size
+SELECT coalesce(max(leaf_index) + 1, 0) FROM vault.leaves
+
+-- name: newest_positions
+SELECT (SELECT coalesce(max(position), 0) FROM vault.access_log) AS access,
+       (SELECT coalesce(max(position), 0) FROM vault.purge_log) AS purge
+
+-- name: committing
+-- The transactions that hold the lock that every commit of rows takes before it takes positions.
+SELECT coalesce(array_agg(virtualtransaction), '{}') FROM pg_locks
+WHERE locktype = 'advisory' AND classid = 1987277164 AND objid = 1 AND objsubid = 2 AND granted
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+
+-- name: sequenced_access
+-- The last leaf has the highest position.
+SELECT coalesce((SELECT position FROM vault.leaves WHERE log = 'access' ORDER BY leaf_index DESC LIMIT 1), 0)
+
+-- name: sequenced_purge
+SELECT coalesce(max(position), 0) FROM vault.leaves WHERE log = 'purge'
+
+-- name: unsequenced
+-- The log is one of two names, never a caller's word.
+SELECT position, leaf_hash FROM vault.{log}_log WHERE position > $1 AND position <= $2 ORDER BY position LIMIT $3
+
+-- name: lock_tree
+SELECT pg_advisory_xact_lock(1987277164, 3)
+
+-- name: put_leaves
+INSERT INTO vault.leaves (leaf_index, log, position)
+SELECT $1 + place.ordinal - 1, place.log, place.position
+FROM unnest($2::text[], $3::bigint[]) WITH ORDINALITY AS place (log, position, ordinal)
+
+-- name: put_tiles
+INSERT INTO vault.tiles (level, tile_index, hashes)
+SELECT * FROM unnest($1::integer[], $2::bigint[], $3::bytea[])
+ON CONFLICT (level, tile_index) DO UPDATE SET hashes = excluded.hashes
+
+-- name: put_checkpoint
+INSERT INTO vault.checkpoints (size, origin, root_hash, note, signed_at) VALUES ($1, $2, $3, $4, $5)
+
+-- name: tiles
+SELECT t.level, t.tile_index, t.hashes
+FROM unnest($1::integer[], $2::bigint[]) AS k (level, tile_index)
+JOIN vault.tiles AS t ON t.level = k.level AND t.tile_index = k.tile_index
+
+-- name: newest_checkpoint
+SELECT origin, size, root_hash, note, signed_at FROM vault.checkpoints ORDER BY size DESC LIMIT 1
+
+-- name: checkpoints
+SELECT origin, size, root_hash, note, signed_at FROM vault.checkpoints WHERE size > $1 ORDER BY size LIMIT $2
+
+-- name: access_leaves
+SELECT l.leaf_index, l.position, r.leaf_hash, r.position, r.at, r.request_id, r.operation, r.outcome, r.status, r.purpose,
+       r.external_id, r.entry_id, r.entry_version, r.app, r.identity, r.method, r.credential_id, r.client_address,
+       r.untrusted_forwarding, r.reason, r.policy, r.policy_version, r.count, r.detail, r.old_value, r.new_value
+FROM vault.leaves AS l LEFT JOIN vault.access_log AS r ON r.position = l.position
+WHERE l.log = 'access' AND l.leaf_index >= $1 AND l.leaf_index < $2
+
+-- name: purge_leaves
+SELECT l.leaf_index, l.position, r.leaf_hash, r.position, r.purge_id, r.purpose, r.external_id, r.entry_id, r.entry_version,
+       r.method, r.reason, r.policy_reference, r.proof_hash, r.value_size, r.key_ref, r.owner_app, r.purged_at,
+       r.expired_at, r.app, r.identity, r.request_id
+FROM vault.leaves AS l LEFT JOIN vault.purge_log AS r ON r.position = l.position
+WHERE l.log = 'purge' AND l.leaf_index >= $1 AND l.leaf_index < $2
+
+-- name: purge_index
+SELECT l.leaf_index FROM vault.purge_log AS r JOIN vault.leaves AS l ON l.log = 'purge' AND l.position = r.position
+WHERE r.purge_id = $1
+
+-- name: row_positions
+SELECT position FROM vault.{log}_log
+WHERE position > coalesce($1, -9223372036854775808) AND position <= coalesce($2, 9223372036854775807)
+ORDER BY position LIMIT $3
+
 -- name: server
 -- What durability rests on, and who this is.
 SELECT current_setting('server_version') AS version, current_setting('server_encoding') AS encoding,
@@ -251,8 +328,8 @@ SET LOCAL ROLE {role}
 GRANT USAGE ON SCHEMA vault TO {role};
 GRANT SELECT ON ALL TABLES IN SCHEMA vault TO {role};
 GRANT INSERT, UPDATE, DELETE ON vault.entries, vault.leases TO {role};
-GRANT INSERT, UPDATE ON vault.credential_uses TO {role};
+GRANT INSERT, UPDATE ON vault.credential_uses, vault.tiles TO {role};
 GRANT INSERT ON vault.access_log, vault.purge_log, vault.access_policies, vault.retention_policies, vault.api_keys,
-    vault.sweeps, vault.secrets TO {role};
+    vault.sweeps, vault.secrets, vault.leaves, vault.checkpoints TO {role};
 GRANT UPDATE ON vault.rulebook TO {role};
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA vault TO {role}

@@ -11,6 +11,8 @@ from vsqlvault.model.entry import Entry, EntryStamp, ValueEncoding
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.principal import Role
 from vsqlvault.model.purge import PurgeReason, PurgeRecord, SweepRecord
+from vsqlvault.model.transparency import Checkpoint
+from vsqlvault.proof.leaf import row_hash
 from vsqlvault_plugins.storage.decoding import Row, names_of, names_text, readable, rules_of, rules_text
 
 _ENCODINGS = {encoding.value: encoding for encoding in ValueEncoding}
@@ -46,7 +48,7 @@ def access_row(write: int, record: AccessRecord) -> Row:
         write, record.at, record.request_id, record.operation.value, record.outcome.value, record.status, record.purpose,
         record.external_id, entry_id, entry_version, record.app, record.identity, record.method, record.credential_id,
         record.client_address, record.untrusted_forwarding, record.reason, record.policy, record.policy_version,
-        record.count, record.detail, record.old_value, record.new_value,
+        record.count, record.detail, record.old_value, record.new_value, row_hash(record),
     )  # fmt: skip
 
 
@@ -73,6 +75,7 @@ def purge_row(write: int, record: PurgeRecord) -> Row:
         write, record.purge_id, record.purpose, record.external_id, record.entry_id, record.entry_version, record.method,
         record.reason.value, record.policy_reference, record.proof_hash, record.value_size, record.key_ref,
         record.owner_app, record.purged_at, record.expired_at, record.app, record.identity, record.request_id,
+        row_hash(record),
     )  # fmt: skip
 
 
@@ -163,3 +166,14 @@ def sweep_row(sweep: SweepRecord) -> Row:
 def sweep_of(row: Row) -> SweepRecord:
     """Return the sweep of a row of ``sweeps``."""
     return SweepRecord(*row)
+
+
+def checkpoint_row(checkpoint: Checkpoint) -> Row:
+    """Return the columns of ``checkpoints``."""
+    return (checkpoint.size, checkpoint.origin, checkpoint.root, checkpoint.note, checkpoint.signed_at)
+
+
+@readable
+def checkpoint_of(row: Row) -> Checkpoint:
+    """Return the checkpoint of a row that begins with its origin."""
+    return Checkpoint(*row)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -25,11 +27,13 @@ from vsqlvault.interfaces.storage import (
     Write,
     WriteOutcome,
 )
+from vsqlvault.interfaces.tree_storage import LeafRow, PendingLeaf, TreeGrowth
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.credential import CredentialName, CredentialUse
 from vsqlvault.model.entry import Entry
 from vsqlvault.model.purge import PurgeRecord, SweepRecord
-from vsqlvault_plugins.storage.postgres import pages, schema
+from vsqlvault.model.transparency import Checkpoint, LogName, TileKey
+from vsqlvault_plugins.storage.postgres import pages, schema, tree
 from vsqlvault_plugins.storage.postgres.batches import commit_batch, read_batch
 from vsqlvault_plugins.storage.postgres.connections import Connection, Connections
 from vsqlvault_plugins.storage.postgres.failures import is_worth_repeating, translated
@@ -43,6 +47,8 @@ COMMIT_SECONDS = 5.0
 PAGE_SECONDS = 30.0
 MIGRATION_SECONDS = 600.0
 MAX_TRIES = 8
+SETTLE_SECONDS = 1.0
+SETTLE_PAUSE_SECONDS = 0.01
 
 
 class PostgresStorage:
@@ -132,6 +138,50 @@ class PostgresStorage:
     async def release_lease(self, name: str, holder: str) -> None:
         """See ``Storage.release_lease``."""
         await self._run(READ_SECONDS, pages.release_lease, name, holder)
+
+    async def tree_size(self) -> int:
+        """See ``TreeStorage.tree_size``."""
+        return await self._run(READ_SECONDS, tree.tree_size)
+
+    async def unsequenced(self, limit: int) -> Sequence[PendingLeaf]:
+        """See ``TreeStorage.unsequenced``. No connection is kept while it waits."""
+        horizon = await self._run(READ_SECONDS, tree.horizon)
+        deadline = time.monotonic() + SETTLE_SECONDS
+        left = horizon.committing
+        while left:
+            if time.monotonic() > deadline:
+                return []
+            await asyncio.sleep(SETTLE_PAUSE_SECONDS)
+            left &= await self._run(READ_SECONDS, tree.committing)
+        return await self._run(PAGE_SECONDS, tree.unsequenced, horizon.positions, limit)
+
+    async def grow_tree(self, growth: TreeGrowth) -> bool:
+        """See ``TreeStorage.grow_tree``."""
+        return await self._run(PAGE_SECONDS, tree.grow_tree, growth)
+
+    async def tiles(self, keys: Collection[TileKey]) -> Mapping[TileKey, bytes]:
+        """See ``TreeStorage.tiles``."""
+        return await self._run(PAGE_SECONDS, tree.tiles, keys)
+
+    async def newest_checkpoint(self) -> Checkpoint | None:
+        """See ``TreeStorage.newest_checkpoint``."""
+        return await self._run(READ_SECONDS, tree.newest_checkpoint)
+
+    async def checkpoints(self, after: int, limit: int) -> Sequence[Checkpoint]:
+        """See ``TreeStorage.checkpoints``."""
+        return await self._run(PAGE_SECONDS, tree.checkpoints, after, limit)
+
+    async def leaf_rows(self, first: int, count: int) -> Sequence[LeafRow]:
+        """See ``TreeStorage.leaf_rows``."""
+        return await self._run(PAGE_SECONDS, tree.leaf_rows, first, count)
+
+    async def purge_index(self, purge_id: str) -> int | None:
+        """See ``TreeStorage.purge_index``."""
+        return await self._run(PAGE_SECONDS, tree.purge_index, purge_id)
+
+    async def row_positions(self, log: LogName, after: int | None, until: int | None, limit: int) -> Sequence[int]:
+        """See ``TreeStorage.row_positions``."""
+        return await self._run(PAGE_SECONDS, tree.row_positions, log, after, until, limit)
 
     async def secret(self, name: str) -> bytes:
         """See ``Storage.secret``."""

@@ -12,6 +12,8 @@ from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.principal import Role
 from vsqlvault.model.purge import PurgeReason, PurgeRecord, SweepRecord
 from vsqlvault.model.times import from_micros, to_micros
+from vsqlvault.model.transparency import Checkpoint
+from vsqlvault.proof.leaf import row_hash
 from vsqlvault_plugins.storage.decoding import Row, names_of, names_text, readable, rules_of, rules_text
 
 _ENCODINGS = {encoding.value: encoding for encoding in ValueEncoding}
@@ -45,14 +47,14 @@ def row_of_entry(entry: Entry, value: bytes) -> Row:
 
 
 def row_of_access(record: AccessRecord) -> Row:
-    """Return the columns of ``access_log`` without its position."""
+    """Return the columns of ``access_log`` without its position, the hash of its leaf last."""
     stamp = record.stamp
     return (
         to_micros(record.at), record.request_id, record.operation.value, record.outcome.value, record.status,
         record.purpose, record.external_id, stamp.entry_id if stamp else None, stamp.version if stamp else None,
         record.app, record.identity, record.method, record.credential_id, record.client_address,
         int(record.untrusted_forwarding), record.reason, record.policy, record.policy_version, record.count,
-        record.detail, record.old_value, record.new_value,
+        record.detail, record.old_value, record.new_value, row_hash(record),
     )  # fmt: skip
 
 
@@ -74,12 +76,12 @@ def access_row_of(row: Row) -> LogRow[AccessRecord]:
 
 
 def row_of_purge(record: PurgeRecord) -> Row:
-    """Return the columns of ``purge_log`` without its position."""
+    """Return the columns of ``purge_log`` without its position, the hash of its leaf last."""
     return (
         record.purge_id, record.purpose, record.external_id, record.entry_id, record.entry_version, record.method,
         record.reason.value, record.policy_reference, record.proof_hash, record.value_size, record.key_ref,
         record.owner_app, to_micros(record.purged_at), to_micros(record.expired_at), record.app, record.identity,
-        record.request_id,
+        record.request_id, row_hash(record),
     )  # fmt: skip
 
 
@@ -168,3 +170,16 @@ def row_of_sweep(sweep: SweepRecord) -> Row:
 def sweep_of(row: Row) -> SweepRecord:
     """Return the sweep of a row of ``sweeps``."""
     return SweepRecord(row[0], from_micros(row[1]), from_micros(row[2]), row[3], row[4], row[5], bool(row[6]))
+
+
+def row_of_checkpoint(checkpoint: Checkpoint) -> Row:
+    """Return the columns of ``checkpoints``."""
+    return (
+        checkpoint.size, checkpoint.origin, checkpoint.root, checkpoint.note, to_micros(checkpoint.signed_at),
+    )  # fmt: skip
+
+
+@readable
+def checkpoint_of(row: Row) -> Checkpoint:
+    """Return the checkpoint of a row that begins with its origin."""
+    return Checkpoint(row[0], row[1], row[2], row[3], from_micros(row[4]))
