@@ -15,6 +15,7 @@ from vsqlvault.config import Settings
 from vsqlvault.errors import SettingsInvalid
 from vsqlvault.hookspecs import PluginSettings, hookimpl
 from vsqlvault.interfaces.anchor import Anchor
+from vsqlvault.model.hardening import ProcessNeeds
 from vsqlvault.model.times import format_time
 from vsqlvault.model.transparency import Checkpoint
 
@@ -104,6 +105,12 @@ class FileAnchorPlugin:
     def vault_settings(self) -> list[PluginSettings]:
         """Offer ``[plugins.file-anchor]``."""
         return [PluginSettings(NAME, FileAnchorSettings)]
+
+    @hookimpl
+    def vault_process_needs(self, settings: Settings) -> list[ProcessNeeds]:
+        """Name the directory of the file, where one is set."""
+        chosen: FileAnchorSettings = settings.plugin(NAME)
+        return [ProcessNeeds(writable=(str(Path(chosen.path).parent),))] if chosen.path else []
 
     @hookimpl
     def vault_anchors(self, settings: Settings) -> list[Anchor]:
