@@ -20,7 +20,6 @@ from vsqlvault.config import ApiKeySettings, Settings, load_settings
 from vsqlvault.errors import SettingsInvalid, StartUpRefused, StorageUnavailable, VaultError
 from vsqlvault.hardening.lockdown import Lockdown
 from vsqlvault.interfaces.storage import MigrationStatus
-from vsqlvault.interfaces.stored_keys import NoStoredKeys
 from vsqlvault.key_commands import HELP as KEYS_HELP
 from vsqlvault.key_commands import add_keys_commands
 from vsqlvault.log_format import set_up_logging
@@ -435,8 +434,8 @@ def _check(settings: Settings) -> Plugins:
         Tls(settings.server)
     Forwarding(settings.server)
     load_signing(settings.audit)
-    plugins.offers("vault_authenticators", "authenticator", stored_keys=NoStoredKeys())
     for hook, kind in (
+        ("vault_authenticators", "authenticator"),
         ("vault_access_policies", "policy evaluator"),
         ("vault_purge_methods", "purge method"),
         ("vault_report_sections", "report section"),
