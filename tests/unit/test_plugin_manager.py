@@ -15,7 +15,15 @@ from vsqlvault.interfaces.storage import LogQuery
 from vsqlvault.plugin_manager import Plugins
 from vsqlvault.runtime import open_storage
 
-BUILT_IN = ["access-rules", "auth-api-key", "purge-methods", "report-evidence", "storage-postgresql", "storage-sqlite"]
+BUILT_IN = [
+    "access-rules",
+    "anchor-file",
+    "auth-api-key",
+    "purge-methods",
+    "report-evidence",
+    "storage-postgresql",
+    "storage-sqlite",
+]
 
 
 class Distribution:
