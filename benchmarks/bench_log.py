@@ -1,7 +1,8 @@
 """What the transparency log costs, in one run each: the requests, the sequencer, and whoever checks it.
 
     python -m benchmarks.bench_log requests [--storage sqlite] [--callers 64] [--rounds 7] [--seconds 2]
-    python -m benchmarks.bench_log sequencer [--storage sqlite] [--rows 50000]
+    python -m benchmarks.bench_log sequencer [--storage sqlite] [--rows 50000] [--rate 2000]
+    python -m benchmarks.bench_log verify [--storage sqlite] [--rows 1000000]
 
 ``requests``: GET and PUT through the whole service, HTTP left out, with leaves and without them, by turns; and with leaves
 while the sequencer runs. "Without" is the same build that keeps no hash with its rows. Processor time is this process's own,
@@ -9,6 +10,9 @@ SQLite's threads in it; medians of the rounds.
 
 ``sequencer``: how many rows a second get their index, on one core, when they wait already; and how long it takes from a commit
 to the signed checkpoint that covers it while rows come in at ``--rate`` a second.
+
+``verify``: how long it takes, and how much memory, to check so many rows: in the storage, in an export, and there with the
+second verifier, each in a process of its own.
 """
 
 from __future__ import annotations
@@ -19,6 +23,8 @@ import os
 import random
 import secrets
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -44,6 +50,7 @@ from vsqlvault_plugins.storage.sqlite import rows as sqlite_rows
 ENTRIES = 2_000
 VALUE_BYTES = 1024
 OWNER = Principal("payments", "api-key", "benchmark", purposes=None, roles=frozenset({Role.ADMIN}))
+SECOND_VERIFIER = Path(__file__).parents[1] / "contrib" / "verify-audit" / "verify_audit.py"
 MODULES = {"sqlite": sqlite_rows, "postgresql": postgres_rows}
 
 
@@ -75,14 +82,14 @@ def place(storage: str) -> Iterator[str]:
         server.close()
 
 
+def place_settings(url: str) -> dict[str, str]:
+    return {"VSQL_VAULT_STORAGE__DATABASE_URL": url, "VSQL_VAULT_AUDIT__SIGNING_KEY_ENV": "BENCHMARK_SIGNING_KEY"}
+
+
 @asynccontextmanager
 async def vault_at(url: str) -> AsyncIterator[Vault]:
     os.environ["BENCHMARK_SIGNING_KEY"] = SigningKey.generate("benchmark.example/audit").reveal()
-    settings = {
-        "VSQL_VAULT_STORAGE__DATABASE_URL": url,
-        "VSQL_VAULT_AUDIT__SIGNING_KEY_ENV": "BENCHMARK_SIGNING_KEY",
-    }
-    async with open_vault(load_settings(None, settings)) as vault:
+    async with open_vault(load_settings(None, place_settings(url))) as vault:
         yield vault
 
 
@@ -153,6 +160,38 @@ async def sequencer(options: argparse.Namespace, url: str) -> None:
         print(f"from commit to signed checkpoint, {share:>3} %: {found:.2f} s at {options.rate:,} rows/s")
 
 
+async def verify(options: argparse.Namespace, url: str) -> None:
+    async with vault_at(url) as vault:
+        for _ in range(options.rows // 1000):
+            await vault.storage.commit(
+                [Write((an_access_record(request_id=secrets.token_hex(16)),)) for _ in range(1000)]
+            )
+        await vault.sequencer.sequence()
+        key = str(vault.sequencer.verifier)
+    with tempfile.TemporaryDirectory() as directory:
+        export = str(Path(directory, "audit.zip"))
+        command = [sys.executable, "-m", "vsqlvault"]
+        for name, run in {
+            "in the storage": [*command, "verify", "--vkey", key],
+            "writing the export": [*command, "export-audit", "--out", export],
+            "in the export": [*command, "verify", export, "--vkey", key],
+            "in the export, second verifier": [sys.executable, str(SECOND_VERIFIER), export, "--vkey", key],
+        }.items():
+            print(f"{name:<32} {await asyncio.to_thread(_run, run, {**os.environ, **place_settings(url)})}")
+            if name.startswith("writing"):
+                print(f"{'the export':<32} {await asyncio.to_thread(os.path.getsize, export) / 1e6:,.0f} MB")
+
+
+def _run(command: list[str], environment: dict[str, str]) -> str:
+    """Run a command to its end, and return what it took."""
+    started = time.perf_counter()
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    seconds, busy = time.perf_counter() - started, usage.ru_utime + usage.ru_stime
+    return f"{seconds:>7.1f} s, {busy:>7.1f} s of processor time, {usage.ru_maxrss / 1024:>5.0f} MB, exit {process.returncode}"
+
+
 async def _delays(options: argparse.Namespace, vault: Vault) -> list[float]:
     """Return, sorted, how long each batch of rows waited for a checkpoint that covers it."""
     committed: list[tuple[int, float]] = []
@@ -186,15 +225,16 @@ async def _delays(options: argparse.Namespace, vault: Vault) -> list[float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("what", choices=["requests", "sequencer"])
+    parser.add_argument("what", choices=["requests", "sequencer", "verify"])
     parser.add_argument("--storage", choices=list(MODULES), default="sqlite")
     parser.add_argument("--callers", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=2)
-    parser.add_argument("--rows", type=int, default=50_000)
+    parser.add_argument("--rows", type=int)
     parser.add_argument("--rate", type=int, default=2_000)
     options = parser.parse_args()
-    work = {"requests": requests, "sequencer": sequencer}[options.what]
+    options.rows = options.rows or (1_000_000 if options.what == "verify" else 50_000)
+    work = {"requests": requests, "sequencer": sequencer, "verify": verify}[options.what]
     with place(options.storage) as url:
         asyncio.run(work(options, url))
 

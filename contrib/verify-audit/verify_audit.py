@@ -295,7 +295,7 @@ class Export:
         """Return the manifest."""
         try:
             found = json.loads(self.read("manifest.json", MAX_TEXT))
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict) or found.get("format") != EXPORT:
             raise Unusable(f"expected an export with the format {EXPORT}")
@@ -356,7 +356,7 @@ class Check:
             row = json.loads(leaf)["access"]
             if row["operation"] == "roll-signing-key":
                 self.keys.append(open_roll(row["new_value"], self.keys))
-        except (Refused, ValueError, KeyError, TypeError):
+        except (Refused, ValueError, KeyError, TypeError, RecursionError):
             print(f"note: leaf {self.size - 1} changes the key without the word of a trusted one")
 
     def compare(self, head):
@@ -478,7 +478,7 @@ def check_receipt(receipt, keys):
         raise Refused("the proof leads to another root than the checkpoint's")
     try:
         row = json.loads(leaf)["purge"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise Refused("the leaf is no row of the purge log") from None
     if receipt.get("purge") != row or receipt.get("entry_hash") != row.get("proof_hash"):
         raise Refused("purge or entry_hash says something else than the leaf")
@@ -521,7 +521,7 @@ def read_kept(path):
         return [text.rstrip() + "\n"]
     try:
         return [str(json.loads(line)["note"]) for line in text.split("\n") if line.strip()]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise Unusable(f"{path}: expected a checkpoint, or a line of JSON with a note for each") from None
 
 
@@ -551,7 +551,7 @@ def run_receipt(data, keys):
     """Check a receipt, by itself or in the answer to DELETE."""
     try:
         document = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Unusable("expected JSON") from None
     receipt = document.get("receipt", document)
     if not isinstance(receipt, dict) or receipt.get("format") != RECEIPT:
