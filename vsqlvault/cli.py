@@ -182,6 +182,8 @@ async def _serve_dev() -> None:
     key = new_secret()
     settings = _dev_settings(key)
     set_up_logging(settings.logging.format, settings.logging.level)
+    if settings.audit.signing_key_file == str(SIGNING_KEY_FILE) and not SIGNING_KEY_FILE.exists():
+        write_key(SIGNING_KEY_FILE, SigningKey.generate(DEV_ORIGIN))
 
     async def set_policy(vault: Vault, address: str) -> None:
         if "card" not in (await vault.policies.rulebook()).retention:
@@ -206,8 +208,6 @@ def _dev_settings(key: str) -> Settings:
     docs = settings.docs.model_copy(update={"require_auth": False})
     audit = settings.audit
     if audit.signing_key_file is None and audit.signing_key_env is None:
-        if not SIGNING_KEY_FILE.exists():
-            write_key(SIGNING_KEY_FILE, SigningKey.generate(DEV_ORIGIN))
         audit = audit.model_copy(update={"signing_key_file": str(SIGNING_KEY_FILE)})
     return settings.model_copy(update={"auth": auth, "logging": text, "docs": docs, "audit": audit})
 
