@@ -182,8 +182,7 @@ async def _serve_dev() -> None:
     key = new_secret()
     settings = _dev_settings(key)
     set_up_logging(settings.logging.format, settings.logging.level)
-    if settings.audit.signing_key_file == str(SIGNING_KEY_FILE) and not SIGNING_KEY_FILE.exists():
-        write_key(SIGNING_KEY_FILE, SigningKey.generate(DEV_ORIGIN))
+    _make_signing_key_once(settings)
 
     async def set_policy(vault: Vault, address: str) -> None:
         if "card" not in (await vault.policies.rulebook()).retention:
@@ -191,6 +190,12 @@ async def _serve_dev() -> None:
         print(_dev_welcome(key, address), flush=True)
 
     await _run_server(settings, lambda: settings, set_policy)
+
+
+def _make_signing_key_once(settings: Settings) -> None:
+    """Make the key that signs for development, where the settings use it and it is not there."""
+    if settings.audit.signing_key_file == str(SIGNING_KEY_FILE) and not SIGNING_KEY_FILE.exists():
+        write_key(SIGNING_KEY_FILE, SigningKey.generate(DEV_ORIGIN))
 
 
 def _dev_settings(key: str) -> Settings:
