@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
+from tests.support.certificates import Authority, Issued
 from vsqlvault.config import AuthSettings, Settings
 from vsqlvault.interfaces.purge_method import PurgeMethod
 from vsqlvault.interfaces.report_section import ReportSection
@@ -23,6 +26,7 @@ from vsqlvault.testing import (
 )
 from vsqlvault_plugins.access.rules import RulesEvaluator
 from vsqlvault_plugins.auth.api_key import ApiKeyAuthenticator
+from vsqlvault_plugins.auth.mtls import CertificateAuthenticator
 from vsqlvault_plugins.purge.methods import CryptoShred, PhysicalDelete, RetentionExpire
 from vsqlvault_plugins.report.evidence import ByPurpose, PurgeCompliance, Summary, UndefinedPolicies
 
@@ -53,6 +57,39 @@ class TestApiKeyConforms(AuthenticatorConformance):
             settings,
             without,
             unusable=settings_with(other, other),
+        )
+
+
+class TestCertificatesConform(AuthenticatorConformance):
+    @pytest.fixture
+    def authenticator_case(self, tmp_path: Path) -> AuthenticatorCase:
+        authority = Authority(tmp_path)
+        server, good, unmapped = authority.server(), authority.client("good"), authority.client("unmapped")
+        no_use = authority.client("good", uses=[])
+
+        def settings(*names: str) -> Settings:
+            tls = {"cert_file": str(server.cert_file), "key_file": str(server.key_file), "client_cert": "optional"}
+            tls["client_ca_file"] = str(authority.cert_file)
+            mapped = [{"common_name": name, "app": f"app-{place}"} for place, name in enumerate(names)]
+            return Settings.model_validate({"server": {"tls": tls}, "auth": {"mtls": mapped}})
+
+        def der(issued: Issued) -> bytes:
+            return issued.certificate.public_bytes(Encoding.DER)
+
+        return AuthenticatorCase(
+            CertificateAuthenticator(settings("good", "other")),
+            {},
+            "",
+            settings("good", "other"),
+            settings("other"),
+            unusable=settings("good", "good"),
+            certificate=der(good),
+            bad_certificates={
+                "unmapped": der(unmapped),
+                "no use": der(no_use),
+                "cut short": der(good)[:-1],
+                "empty": b"",
+            },
         )
 
 
