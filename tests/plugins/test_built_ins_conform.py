@@ -24,7 +24,7 @@ from vsqlvault.testing import (
 from vsqlvault_plugins.access.rules import RulesEvaluator
 from vsqlvault_plugins.auth.api_key import ApiKeyAuthenticator
 from vsqlvault_plugins.purge.methods import CryptoShred, PhysicalDelete, RetentionExpire
-from vsqlvault_plugins.report.evidence import ByPurpose, PurgeCompliance, Summary, UndefinedPolicies
+from vsqlvault_plugins.report.evidence import ByPurpose, LegalHolds, PurgeCompliance, Summary, UndefinedPolicies
 
 SECRET = "vsk_S0me-Secret-Of-The-Tests-Only"
 
@@ -72,6 +72,8 @@ class TestPurgeMethodsConform(PurgeMethodConformance):
 
 
 class TestReportSectionsConform(ReportSectionConformance):
-    @pytest.fixture(params=[Summary, ByPurpose, PurgeCompliance, UndefinedPolicies], ids=lambda kind: kind.name)
+    @pytest.fixture(
+        params=[Summary, ByPurpose, PurgeCompliance, UndefinedPolicies, LegalHolds], ids=lambda kind: kind.name
+    )
     def report_section(self, request: pytest.FixtureRequest) -> ReportSection:
         return request.param()

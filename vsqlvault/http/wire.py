@@ -23,7 +23,7 @@ from vsqlvault.errors import (
 )
 from vsqlvault.http.strict_json import check_text, check_value_text
 from vsqlvault.model.access import Action
-from vsqlvault.model.entry import EntryState, ValueEncoding
+from vsqlvault.model.entry import EXTERNAL_ID, PURPOSE, EntryState, ValueEncoding
 from vsqlvault.model.policy import (
     DEFAULT_EVALUATOR,
     DEFAULT_POLICY,
@@ -46,6 +46,9 @@ DEFAULT_LIMIT = 100
 _NO_SUCH_FIELD = "no such field"
 Model = TypeVar("Model", bound=BaseModel)
 
+Purpose = Annotated[str, Field(pattern=rf"^{PURPOSE.pattern}$")]
+ExternalId = Annotated[str, Field(pattern=rf"^{EXTERNAL_ID.pattern}$")]
+App = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@/-]{0,127}$")]
 PolicyName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,127}$")]
 AllowedApp = Annotated[str, Field(pattern=r"^(@owner|@admin|[A-Za-z0-9][A-Za-z0-9._:@/-]{0,127})$")]
 Prose = Annotated[str, Field(max_length=1024)]
@@ -90,7 +93,7 @@ class StoreBody(Body):
             encoding=ValueEncoding(self.encoding),
             algorithm_hint=self.algorithm_hint,
             key_ref=self.key_ref,
-            metadata=_metadata(self.metadata),
+            metadata=metadata_text(self.metadata),
             expires_at=_time("expires_at", self.expires_at) if self.expires_at is not None else None,
             access_policy=self.access_policy,
             preconditions=preconditions,
@@ -108,8 +111,8 @@ class StoreBody(Body):
         return value
 
 
-def _metadata(metadata: dict[str, Any]) -> str:
-    """Return the canonical text, if it is within every limit."""
+def metadata_text(metadata: dict[str, Any]) -> str:
+    """Return the canonical text. Raises MetadataTooLarge where it is beyond a limit."""
     fault = FieldError("metadata", f"at most {MAX_METADATA_BYTES} bytes, {MAX_METADATA_KEYS} keys, keys of 64 characters and texts of 1 KiB")  # fmt: skip # noqa: E501
     if len(metadata) > MAX_METADATA_KEYS:
         raise MetadataTooLarge(errors=[fault])

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
 from vsqlvault.interfaces.storage import Census
+from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.purge import SweepRecord
 
 
 @dataclass(frozen=True, slots=True)
 class ReportContext:
-    """What a section is written from: one instant, one count of the vault, the last sweep, the policies in force."""
+    """What a section is written from: one instant, one count of the vault, the last sweep, the rules in force."""
 
     as_of: datetime
     census: Census
     last_sweep: SweepRecord | None
     retention_policies: Mapping[str, RetentionPolicy]
     access_policies: Mapping[str, AccessPolicy]
+    legal_holds: Mapping[str, LegalHold] = field(default_factory=dict)
 
 
 class ReportSection(Protocol):

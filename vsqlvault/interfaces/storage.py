@@ -13,6 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.entry import Entry, EntryKey, EntryStamp, EntryState
+from vsqlvault.model.hold import HoldIndex, LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.purge import PurgeRecord, SweepRecord
 
@@ -43,16 +44,26 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Rulebook:
-    """All policies in force. ``revision`` grows by at least one with each change to any of them.
+    """All rules: policies in force and legal holds. ``revision`` grows by at least one with each change to any of them.
 
     ``access_versions`` gives the newest version of every access policy there ever was, the dropped ones among them, so that
-    a name taken again goes on counting.
+    a name taken again goes on counting. ``holds`` gives the newest version of every legal hold, the released ones among
+    them, for the same reason.
     """
 
     revision: int
     access: Mapping[str, AccessPolicy]
     retention: Mapping[str, RetentionPolicy]
     access_versions: Mapping[str, int] = field(default_factory=dict)
+    holds: Mapping[str, LegalHold] = field(default_factory=dict)
+    _in_force: HoldIndex = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_in_force", HoldIndex(self.holds.values()))
+
+    def holds_on(self, entry: Entry) -> tuple[LegalHold, ...]:
+        """Return the holds in force that keep the entry from being destroyed."""
+        return self._in_force.on(entry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +83,7 @@ class EntryAbsent:
 
 @dataclass(frozen=True, slots=True)
 class RevisionIs:
-    """No policy has changed."""
+    """No rule has changed: no policy, and no legal hold."""
 
     revision: int
 
@@ -155,6 +166,13 @@ class SaveRetentionPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class SaveLegalHold:
+    """Add this version, which may be the one that says the hold is released; older ones stay."""
+
+    hold: LegalHold
+
+
+@dataclass(frozen=True, slots=True)
 class SaveSweep:
     """Add the record of a sweep."""
 
@@ -169,6 +187,7 @@ Change = (
     | SaveAccessPolicy
     | DropAccessPolicy
     | SaveRetentionPolicy
+    | SaveLegalHold
     | SaveSweep
 )
 
@@ -323,7 +342,7 @@ class Storage(Protocol):
         ...
 
     async def rulebook(self) -> Rulebook:
-        """Return all policies in force, of one consistent state."""
+        """Return all policies in force and the newest version of every legal hold, of one consistent state."""
         ...
 
     async def entries(self, query: EntryQuery) -> Sequence[Entry]:

@@ -48,7 +48,7 @@ from vsqlvault.service.audit import CREATED, OK, Auditor, Trace
 from vsqlvault.service.commit_queue import CommitQueue
 from vsqlvault.service.decisions import Decided, Decisions
 from vsqlvault.service.key_locks import KeyLocks
-from vsqlvault.service.purges import Purges
+from vsqlvault.service.purges import Purges, ReplacedVersion
 from vsqlvault.service.rulebooks import Rulebooks
 
 MAX_LIST_SCAN = 5_000
@@ -196,7 +196,8 @@ class Entries:
         """Create the entry, or replace it. The version replaced gets a purge row with proof, in the same commit.
 
         Raises:
-            AccessDenied, IdRetired, PreconditionFailed, RetentionRefused, UndefinedPolicy, KeyRefWithoutValue, Unavailable.
+            AccessDenied, IdRetired, EntryHeld, PreconditionFailed, RetentionRefused, UndefinedPolicy, KeyRefWithoutValue,
+                Unavailable.
         """
         trace = Trace(call, Operation.STORE, key)
         async with self._locks.hold(key):
@@ -206,7 +207,7 @@ class Entries:
         """Destroy the entry by its purpose's method and return the row that proves it.
 
         Raises:
-            AccessDenied, EntryNotFound, EntryExpired, EntryPurged, PreconditionFailed, Unavailable.
+            AccessDenied, EntryNotFound, EntryExpired, EntryPurged, EntryHeld, PreconditionFailed, Unavailable.
         """
         trace = Trace(call, Operation.PURGE, key)
         async with self._locks.hold(key):
@@ -276,13 +277,12 @@ class Entries:
         sight = await self._look(trace, key, with_value=True)
         entry, _ = await self._require_entry(trace, key, Action.PURGE, sight)
         preconditions.check(entry)
-        if sight.retention is None or sight.snapshot.value is None:
-            raise NoRetentionPolicy
+        if sight.snapshot.value is None:
+            raise EntryPurged
         purge = await self._purges.prepare(
-            trace.call, entry, sight.snapshot.value, PurgeReason.REQUESTED, sight.retention, sight.snapshot.now
+            trace.call, entry, sight.snapshot.value, PurgeReason.REQUESTED, sight.book, sight.snapshot.now
         )
-        expects = (EntryIs(key, entry.stamp), RevisionIs(sight.book.revision))
-        outcome = await self._queue.commit(Write((trace.granted(),), expects, (purge.change,), (purge.record,)))
+        outcome = await self._queue.commit(Write((trace.granted(),), purge.guards, (purge.change,), (purge.record,)))
         return purge.record if isinstance(outcome, Committed) else None
 
     async def _store_once(self, trace: Trace, key: EntryKey, wish: StoreWish) -> Stored | None:
@@ -300,13 +300,12 @@ class Entries:
             return await self._leave_as_is(trace, key, present, sight, warnings)
         entry = _entry_to_be(trace.call, key, wish, present, retention, sight.snapshot.now)
         trace.stamp = entry.stamp
-        record = await self._record_of_replaced(trace.call, sight, retention)
-        status = OK if present else CREATED
+        replaced = await self._replaced(trace.call, sight)
         write = Write(
-            (trace.granted(status),),
-            (EntryIs(key, sight.entry.stamp) if sight.entry else EntryAbsent(key), RevisionIs(sight.book.revision)),
+            (trace.granted(OK if present else CREATED),),
+            replaced.guards if replaced else (EntryAbsent(key), RevisionIs(sight.book.revision)),
             (StoreEntry(entry, wish.value),),
-            (record,) if record else (),
+            (replaced.record,) if replaced else (),
         )
         if not isinstance(await self._queue.commit(write), Committed):
             return None
@@ -329,12 +328,12 @@ class Entries:
             return None
         return Stored(_viewed(present, sight.retention), created=False, unchanged=True, warnings=warnings)
 
-    async def _record_of_replaced(self, call: Call, sight: _Sight, retention: RetentionPolicy) -> PurgeRecord | None:
+    async def _replaced(self, call: Call, sight: _Sight) -> ReplacedVersion | None:
         if sight.entry is None or sight.snapshot.value is None:
             return None
         reason = PurgeReason.REPLACED if sight.state is EntryState.ACTIVE else PurgeReason.EXPIRED
         return await self._purges.replaced(
-            call, sight.entry, sight.snapshot.value, reason, retention, sight.snapshot.now
+            call, sight.entry, sight.snapshot.value, reason, sight.book, sight.snapshot.now
         )
 
     def _policy_warnings(self, name: str, book: Rulebook) -> tuple[str, ...]:

@@ -16,8 +16,8 @@ from vsqlvault.model.times import format_time
 from vsqlvault.service.audit import Auditor, Trace
 from vsqlvault.service.commit_queue import CommitQueue
 from vsqlvault.service.plugin_calls import call_plugin
-from vsqlvault.service.policies import require_reader
 from vsqlvault.service.rulebooks import Rulebooks
+from vsqlvault.service.rules import require_reader
 from vsqlvault.service.sweeper import ceilings
 
 SECTION_SECONDS = 5.0
@@ -69,7 +69,12 @@ class Report:
     async def _context(self, as_of: datetime, revision: int) -> ReportContext:
         book = await self._rulebooks.at(revision)
         census = await self._storage.census(as_of, ceilings(book, as_of), sorted(book.access))
-        return ReportContext(as_of, census, await self._storage.last_sweep(), book.retention, book.access)
+        holds = {
+            name: hold
+            for name, hold in book.holds.items()
+            if not hold.is_released and hold.held_since and hold.held_since <= as_of
+        }
+        return ReportContext(as_of, census, await self._storage.last_sweep(), book.retention, book.access, holds)
 
 
 async def _written(section: ReportSection, context: ReportContext) -> Any:

@@ -21,9 +21,10 @@ import pytest
 
 from vsqlvault.interfaces.report_section import ReportContext, ReportSection
 from vsqlvault.interfaces.storage import Census, PurposeCensus
+from vsqlvault.model.hold import HoldSelector
 from vsqlvault.model.principal import Role
 from vsqlvault.testing.driving import LoopKit, driven, never_blocks
-from vsqlvault.testing.samples import T0, a_call, a_retention_policy, a_sweep, an_access_policy
+from vsqlvault.testing.samples import T0, a_call, a_legal_hold, a_retention_policy, a_sweep, an_access_policy
 from vsqlvault.testing.vaults import a_vault, offering
 
 AWKWARD = (
@@ -41,7 +42,8 @@ def _empty() -> ReportContext:
 
 def _usual() -> ReportContext:
     census = Census({"card": PurposeCensus(3, 1, 2, {"k1": 2, "unspecified": 1})}, 7, 0, {})
-    return ReportContext(T0, census, a_sweep(), {"card": a_retention_policy()}, {"tellers": an_access_policy()})
+    policies = {"card": a_retention_policy()}, {"tellers": an_access_policy()}
+    return ReportContext(T0, census, a_sweep(held=1), *policies, {"case-17": a_legal_hold()})
 
 
 def _awkward() -> ReportContext:
@@ -65,6 +67,12 @@ def _awkward() -> ReportContext:
         a_sweep(finished_at=datetime(1970, 1, 1, tzinfo=UTC), failed=9, trigger=AWKWARD[6]),
         retention,
         access,
+        {
+            f"h{number}": a_legal_hold(
+                f"h{number}", case_reference=text, reason=text, selector=HoldSelector(owner_app=text, metadata="{}")
+            )
+            for number, text in enumerate(AWKWARD)
+        },
     )
 
 

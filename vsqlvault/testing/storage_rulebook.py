@@ -1,8 +1,9 @@
-"""Policies: every version is kept, the newest is in force, and each change is seen in the revision."""
+"""Policies and holds: every version is kept, the newest counts, and each change is seen in the revision."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -10,14 +11,16 @@ from vsqlvault.interfaces.storage import (
     Change,
     DropAccessPolicy,
     SaveAccessPolicy,
+    SaveLegalHold,
     SaveRetentionPolicy,
     SaveSweep,
     Storage,
 )
 from vsqlvault.model.access import Action
+from vsqlvault.model.hold import HoldSelector, LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy, Rule
 from vsqlvault.testing.driving import StorageKit, committed, driven, revision_of
-from vsqlvault.testing.samples import T0, a_retention_policy, a_sweep, a_write, an_access_policy, storing
+from vsqlvault.testing.samples import T0, a_legal_hold, a_retention_policy, a_sweep, a_write, an_access_policy, storing
 
 DROP = DropAccessPolicy("tellers", 2, "vault-admin", T0)
 RULES = {
@@ -45,6 +48,14 @@ RETENTION_POLICIES: dict[str, RetentionPolicy] = {
         created_by="jane",
     ),
 }
+LEGAL_HOLDS: dict[str, LegalHold] = {
+    "on a purpose": a_legal_hold(),
+    "on an id": a_legal_hold(selector=HoldSelector(external_id="A.b_c:d@e~f-g")),
+    "on an owner": a_legal_hold(selector=HoldSelector(owner_app="spiffe://x/y'")),
+    "on metadata": a_legal_hold(selector=HoldSelector(metadata='{"a":[1,null,true],"\u00fc":{"b":"\U0001f510"}}')),
+    "on all four": a_legal_hold(selector=HoldSelector("card", "pay-1", "payments", '{"a":1}'), reason="'; --"),
+    "released": a_legal_hold(version=2, released_by="jane", released_at=T0 + timedelta(microseconds=1)),
+}
 
 
 class RulebookConformance(StorageKit):
@@ -54,6 +65,7 @@ class RulebookConformance(StorageKit):
     async def test_a_new_storage_has_no_policies(self, storage: Storage) -> None:
         book = await storage.rulebook()
         assert (dict(book.access), dict(book.retention), dict(book.access_versions)) == ({}, {}, {})
+        assert dict(book.holds) == {}
 
     @driven
     async def test_the_rulebook_and_a_read_tell_one_revision(self, storage: Storage) -> None:
@@ -75,6 +87,22 @@ class RulebookConformance(StorageKit):
         await committed(storage, a_write(SaveRetentionPolicy(policy)))
         assert dict((await storage.rulebook()).retention) == {"card": policy}
 
+    @pytest.mark.parametrize("hold", LEGAL_HOLDS.values(), ids=LEGAL_HOLDS)
+    @driven
+    async def test_a_legal_hold_comes_back_as_it_was(self, storage: Storage, hold: LegalHold) -> None:
+        await committed(storage, a_write(SaveLegalHold(hold)))
+        assert dict((await storage.rulebook()).holds) == {"case-17": hold}
+
+    @driven
+    async def test_the_newest_version_of_a_hold_counts(self, storage: Storage) -> None:
+        holds = [a_legal_hold(version=version, reason=f"v{version}") for version in range(1, 12)]
+        for hold in holds:
+            await committed(storage, a_write(SaveLegalHold(hold)))
+        released = replace(holds[-1], version=12, released_by="jane", released_at=T0)
+        assert dict((await storage.rulebook()).holds) == {"case-17": holds[-1]}
+        await committed(storage, a_write(SaveLegalHold(released)), a_write(SaveLegalHold(a_legal_hold("other"))))
+        assert dict((await storage.rulebook()).holds) == {"case-17": released, "other": a_legal_hold("other")}
+
     @pytest.mark.parametrize(
         "change",
         [
@@ -82,8 +110,17 @@ class RulebookConformance(StorageKit):
             SaveAccessPolicy(an_access_policy("others")),
             SaveRetentionPolicy(a_retention_policy()),
             DROP,
+            SaveLegalHold(a_legal_hold()),
+            SaveLegalHold(a_legal_hold(released_by="jane", released_at=T0)),
         ],
-        ids=["a next version", "a new access policy", "a retention policy", "a policy dropped"],
+        ids=[
+            "a next version",
+            "a new access policy",
+            "a retention policy",
+            "a policy dropped",
+            "a hold placed",
+            "a hold released",
+        ],
     )
     @driven
     async def test_the_revision_grows_with_each_change_of_a_policy(self, storage: Storage, change: Change) -> None:

@@ -144,6 +144,7 @@ async def test_the_members_asked_for_are_there_with_their_numbers(scene) -> None
             "purge_proof_available": True,
         },
         "undefined_access_policies": {"nowhere": 1},
+        "legal_holds": {"active": 0, "held_at_last_sweep": None, "holds": []},
     }
 
 

@@ -20,7 +20,8 @@ from vsqlvault.http.operation import Exchange, Operation
 from vsqlvault.http.views import sweep_document
 from vsqlvault.http.wire import AccessPolicyBody, RetentionPolicyBody, SweepQuery, dump_json
 from vsqlvault.model.audit import Operation as Audited
-from vsqlvault.service.policies import access_policy_document, require_admin, retention_policy_document
+from vsqlvault.service.documents import access_policy_document, retention_policy_document
+from vsqlvault.service.rules import require_admin
 
 
 async def put_retention_policy(exchange: Exchange) -> Reply:

@@ -23,6 +23,7 @@ from vsqlvault.interfaces.storage import (
     RetrievalsBelow,
     RevisionIs,
     SaveAccessPolicy,
+    SaveLegalHold,
     SaveRetentionPolicy,
     SaveSweep,
     Snapshot,
@@ -166,6 +167,15 @@ async def _save_retention_policy(connection: Connection, change: SaveRetentionPo
     await connection.execute(QUERIES["next_revision"])
 
 
+async def _save_legal_hold(connection: Connection, change: SaveLegalHold) -> None:
+    hold = change.hold
+    if hold.created_at is None or hold.held_since is None:
+        raise ValueError("a stored hold has its times")
+    row = rows.legal_hold_row(hold, hold.held_since, hold.created_at)
+    await connection.execute(QUERIES["put_legal_hold"], *row)
+    await connection.execute(QUERIES["next_revision"])
+
+
 async def _save_sweep(connection: Connection, change: SaveSweep) -> None:
     await connection.execute(QUERIES["put_sweep"], *rows.sweep_row(change.sweep))
 
@@ -174,5 +184,6 @@ _RULE_CHANGES: dict[type[Change], Callable[[Connection, Any], Awaitable[None]]] 
     SaveAccessPolicy: _save_access_policy,
     DropAccessPolicy: _drop_access_policy,
     SaveRetentionPolicy: _save_retention_policy,
+    SaveLegalHold: _save_legal_hold,
     SaveSweep: _save_sweep,
 }

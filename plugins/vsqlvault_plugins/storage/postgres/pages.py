@@ -28,16 +28,18 @@ UNSPECIFIED = "unspecified"
 
 
 async def rulebook(connection: Connection) -> Rulebook:
-    """Return all policies in force, of one consistent state."""
+    """Return all policies in force and every hold's newest version, of one consistent state."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         revision = await connection.fetchval(QUERIES["revision"])
         access = await connection.fetch(QUERIES["access_policies"])
         retention = await connection.fetch(QUERIES["retention_policies"])
+        holds = await connection.fetch(QUERIES["legal_holds"])
     return Rulebook(
         revision,
         {row[0]: rows.access_policy_of(row) for row in access if not row[8]},
         {row[0]: rows.retention_policy_of(row) for row in retention},
         {row[0]: row[1] for row in access},
+        {row[0]: rows.legal_hold_of(row) for row in holds},
     )
 
 

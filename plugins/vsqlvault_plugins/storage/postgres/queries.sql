@@ -40,9 +40,15 @@ INSERT INTO vault.retention_policies (
     data_class, created_by, created_at
 ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 
+-- name: put_legal_hold
+INSERT INTO vault.legal_holds (
+    name, version, case_reference, reason, purpose, external_id, owner_app, metadata, held_since, created_by, created_at,
+    released_by, released_at
+) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+
 -- name: put_sweep
-INSERT INTO vault.sweeps (sweep_id, started_at, finished_at, started_by, purged, failed, completed)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
+INSERT INTO vault.sweeps (sweep_id, started_at, finished_at, started_by, purged, failed, completed, held)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 
 -- name: revision
 SELECT revision FROM vault.rulebook
@@ -56,6 +62,12 @@ FROM vault.access_policies ORDER BY name, version DESC
 SELECT DISTINCT ON (purpose) purpose, version, max_retention_days, default_ttl_days, purge_method, description,
        justification, legal_basis, data_class, created_by, created_at
 FROM vault.retention_policies ORDER BY purpose, version DESC
+
+-- name: legal_holds
+-- The newest version of each name, released ones too.
+SELECT DISTINCT ON (name) name, version, case_reference, reason, purpose, external_id, owner_app, metadata, held_since,
+       created_by, created_at, released_by, released_at
+FROM vault.legal_holds ORDER BY name, version DESC
 
 -- name: entries_page
 SELECT purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref, metadata,
@@ -166,7 +178,7 @@ SELECT count(*) FROM vault.purge_log WHERE length(proof_hash) <> 64
 SELECT access_policy, count(*) FROM vault.entries WHERE purged_at IS NULL GROUP BY access_policy
 
 -- name: last_sweep
-SELECT sweep_id, started_at, finished_at, started_by, purged, failed, completed
+SELECT sweep_id, started_at, finished_at, started_by, purged, failed, completed, held
 FROM vault.sweeps ORDER BY finished_at DESC LIMIT 1
 
 -- name: acquire_lease
@@ -205,7 +217,7 @@ SET LOCAL ROLE {role}
 GRANT USAGE ON SCHEMA vault TO {role};
 GRANT SELECT ON ALL TABLES IN SCHEMA vault TO {role};
 GRANT INSERT, UPDATE, DELETE ON vault.entries, vault.leases TO {role};
-GRANT INSERT ON vault.access_log, vault.purge_log, vault.access_policies, vault.retention_policies, vault.sweeps,
-    vault.secrets TO {role};
+GRANT INSERT ON vault.access_log, vault.purge_log, vault.access_policies, vault.retention_policies, vault.legal_holds,
+    vault.sweeps, vault.secrets TO {role};
 GRANT UPDATE ON vault.rulebook TO {role};
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA vault TO {role}

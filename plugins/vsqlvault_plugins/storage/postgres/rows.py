@@ -7,6 +7,7 @@ from datetime import datetime
 from vsqlvault.interfaces.storage import LogRow
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
 from vsqlvault.model.entry import Entry, EntryStamp, ValueEncoding
+from vsqlvault.model.hold import HoldSelector, LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.purge import PurgeReason, PurgeRecord, SweepRecord
 from vsqlvault_plugins.storage.decoding import Row, readable, rules_of, rules_text
@@ -124,6 +125,25 @@ def retention_policy_of(row: Row) -> RetentionPolicy:
     return RetentionPolicy(*row)
 
 
+def legal_hold_row(hold: LegalHold, held_since: datetime, created_at: datetime) -> Row:
+    """Return the columns of ``legal_holds``."""
+    selector = hold.selector
+    return (
+        hold.name, hold.version, hold.case_reference, hold.reason, selector.purpose, selector.external_id,
+        selector.owner_app, selector.metadata, held_since, hold.created_by, created_at, hold.released_by,
+        hold.released_at,
+    )  # fmt: skip
+
+
+@readable
+def legal_hold_of(row: Row) -> LegalHold:
+    """Return the hold of a row of ``legal_holds``."""
+    name, version, case_reference, reason, purpose, external_id, owner_app, metadata, *rest = row
+    return LegalHold(
+        name, version, case_reference, reason, HoldSelector(purpose, external_id, owner_app, metadata), *rest
+    )
+
+
 def sweep_row(sweep: SweepRecord) -> Row:
     """Return the columns of ``sweeps``."""
     return (
@@ -134,6 +154,7 @@ def sweep_row(sweep: SweepRecord) -> Row:
         sweep.purged,
         sweep.failed,
         sweep.completed,
+        sweep.held,
     )
 
 

@@ -31,16 +31,18 @@ UNSPECIFIED = "unspecified"
 
 
 def rulebook(connection: sqlite3.Connection) -> Rulebook:
-    """Return all policies in force, of one consistent state."""
+    """Return all policies in force and every hold's newest version, of one consistent state."""
     with transaction(connection, "begin_read"):
         (revision,) = connection.execute(QUERIES["revision"]).fetchone()
         access = connection.execute(QUERIES["access_policies"]).fetchall()
         retention = connection.execute(QUERIES["retention_policies"]).fetchall()
+        holds = connection.execute(QUERIES["legal_holds"]).fetchall()
     return Rulebook(
         revision,
         {row[0]: rows.access_policy_of(row) for row in access if not row[8]},
         {row[0]: rows.retention_policy_of(row) for row in retention},
         {row[0]: row[1] for row in access},
+        {row[0]: rows.legal_hold_of(row) for row in holds},
     )
 
 

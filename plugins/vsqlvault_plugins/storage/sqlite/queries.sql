@@ -104,8 +104,16 @@ INSERT INTO retention_policies (
     data_class, created_by, created_at
 ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
+-- name: put_legal_hold
+INSERT INTO legal_holds (
+    name, version, case_reference, reason, purpose, external_id, owner_app, metadata, held_since, created_by, created_at,
+    released_by, released_at
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
 -- name: put_sweep
-INSERT INTO sweeps (sweep_id, started_at, finished_at, started_by, purged, failed, completed) VALUES (?, ?, ?, ?, ?, ?, ?)
+INSERT INTO sweeps (
+    sweep_id, started_at, finished_at, started_by, purged, failed, completed, held
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: put_access_row
 INSERT INTO access_log (
@@ -130,6 +138,13 @@ SELECT purpose, version, max_retention_days, default_ttl_days, purge_method, des
        data_class, created_by, created_at
 FROM retention_policies AS newest
 WHERE version = (SELECT max(version) FROM retention_policies WHERE purpose = newest.purpose)
+
+-- name: legal_holds
+-- The newest version of each name, released ones too.
+SELECT name, version, case_reference, reason, purpose, external_id, owner_app, metadata, held_since, created_by,
+       created_at, released_by, released_at
+FROM legal_holds AS newest
+WHERE version = (SELECT max(version) FROM legal_holds WHERE name = newest.name)
 
 -- name: entries_page
 SELECT purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref, metadata,
@@ -232,7 +247,7 @@ SELECT count(*) FROM purge_log WHERE length(proof_hash) <> 64
 SELECT access_policy, count(*) FROM entries WHERE purged_at IS NULL GROUP BY access_policy
 
 -- name: last_sweep
-SELECT sweep_id, started_at, finished_at, started_by, purged, failed, completed
+SELECT sweep_id, started_at, finished_at, started_by, purged, failed, completed, held
 FROM sweeps ORDER BY finished_at DESC LIMIT 1
 
 -- name: acquire_lease

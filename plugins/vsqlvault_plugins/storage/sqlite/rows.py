@@ -7,6 +7,7 @@ from datetime import datetime
 from vsqlvault.interfaces.storage import LogRow
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
 from vsqlvault.model.entry import Entry, EntryStamp, ValueEncoding
+from vsqlvault.model.hold import HoldSelector, LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.purge import PurgeReason, PurgeRecord, SweepRecord
 from vsqlvault.model.times import from_micros, to_micros
@@ -128,15 +129,34 @@ def retention_policy_of(row: Row) -> RetentionPolicy:
     )
 
 
+def row_of_legal_hold(hold: LegalHold, held_since: datetime, created_at: datetime) -> Row:
+    """Return the columns of ``legal_holds``."""
+    selector = hold.selector
+    return (
+        hold.name, hold.version, hold.case_reference, hold.reason, selector.purpose, selector.external_id,
+        selector.owner_app, selector.metadata, to_micros(held_since), hold.created_by, to_micros(created_at),
+        hold.released_by, None if hold.released_at is None else to_micros(hold.released_at),
+    )  # fmt: skip
+
+
+@readable
+def legal_hold_of(row: Row) -> LegalHold:
+    """Return the hold of a row of ``legal_holds``."""
+    return LegalHold(
+        row[0], row[1], row[2], row[3], HoldSelector(*row[4:8]), from_micros(row[8]), row[9], from_micros(row[10]), row[11],
+        _optional_time(row[12]),
+    )  # fmt: skip
+
+
 def row_of_sweep(sweep: SweepRecord) -> Row:
     """Return the columns of ``sweeps``."""
     return (
         sweep.sweep_id, to_micros(sweep.started_at), to_micros(sweep.finished_at), sweep.trigger, sweep.purged,
-        sweep.failed, int(sweep.completed),
+        sweep.failed, int(sweep.completed), sweep.held,
     )  # fmt: skip
 
 
 @readable
 def sweep_of(row: Row) -> SweepRecord:
     """Return the sweep of a row of ``sweeps``."""
-    return SweepRecord(row[0], from_micros(row[1]), from_micros(row[2]), row[3], row[4], row[5], bool(row[6]))
+    return SweepRecord(row[0], from_micros(row[1]), from_micros(row[2]), row[3], row[4], row[5], bool(row[6]), row[7])
