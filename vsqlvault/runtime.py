@@ -21,6 +21,7 @@ from vsqlvault.service.commit_queue import CommitQueue
 from vsqlvault.service.decisions import Decisions
 from vsqlvault.service.entries import Entries
 from vsqlvault.service.gaps import Gaps
+from vsqlvault.service.history import History
 from vsqlvault.service.holds import Holds
 from vsqlvault.service.logs import Logs
 from vsqlvault.service.policies import Policies
@@ -119,6 +120,7 @@ def _assemble(plugins: Plugins, storage: Storage) -> Vault:
         ),
         policies=Policies(rulebooks=rulebooks, decisions=decisions, purges=purges, **shared),
         holds=Holds(rulebooks=rulebooks, **shared),
+        history=History(storage=storage, rulebooks=rulebooks, **shared),
         logs=Logs(storage=storage, **shared),
         sweeper=Sweeper(
             storage=storage,

@@ -6,7 +6,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from vsqlvault.http.wire import App, Body, ExternalId, Prose, Purpose, Query, metadata_text
+from vsqlvault.http.wire import (
+    DEFAULT_LIMIT,
+    App,
+    Body,
+    ExternalId,
+    Limit,
+    Prose,
+    Purpose,
+    Query,
+    WholeNumber,
+    metadata_text,
+)
 from vsqlvault.model.hold import HoldSelector, LegalHold
 
 
@@ -55,3 +66,19 @@ class HoldsQuery(Query):
     """What GET /admin/legal-holds takes."""
 
     state: Literal["active", "released"] = "active"
+
+
+Version = Annotated[WholeNumber, Field(ge=1)]
+
+
+class VersionsQuery(Query):
+    """What the routes that list versions take."""
+
+    limit: Limit = DEFAULT_LIMIT
+    before: Version | None = None
+
+
+class DiffQuery(Query):
+    """What the routes that compare two versions take."""
+
+    from_version: Version | None = Field(default=None, alias="from")

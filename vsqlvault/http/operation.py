@@ -20,7 +20,12 @@ from vsqlvault.model.policy import POLICY_NAME
 from vsqlvault.model.principal import Call
 from vsqlvault.service.vault import Vault
 
-PARAMETERS: Mapping[str, re.Pattern[str]] = {"purpose": PURPOSE, "external_id": EXTERNAL_ID, "name": POLICY_NAME}
+PARAMETERS: Mapping[str, re.Pattern[str]] = {
+    "purpose": PURPOSE,
+    "external_id": EXTERNAL_ID,
+    "name": POLICY_NAME,
+    "version": re.compile(r"[1-9][0-9]{0,17}", re.ASCII),
+}
 _CONTENT_TYPE = re.compile(r'application/json(?:\s*;\s*charset="?utf-8"?)?', re.IGNORECASE | re.ASCII)
 
 

@@ -256,6 +256,15 @@ class ExpiredQuery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VersionQuery:
+    """Versions of the rule called ``name``, newest first: those below ``before``, where it is given, and at most ``limit``."""
+
+    name: str
+    limit: int
+    before: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogQuery:
     """A page of a log in the order of its commits, newest first unless ``oldest_first``, after the position ``after``.
 
@@ -343,6 +352,18 @@ class Storage(Protocol):
 
     async def rulebook(self) -> Rulebook:
         """Return all policies in force and the newest version of every legal hold, of one consistent state."""
+        ...
+
+    async def access_policy_versions(self, query: VersionQuery) -> Sequence[AccessPolicy]:
+        """Return a page of what an access policy was, dropped versions too; empty where there never was one."""
+        ...
+
+    async def retention_policy_versions(self, query: VersionQuery) -> Sequence[RetentionPolicy]:
+        """Return a page of what the retention policy of the purpose ``query.name`` was; empty where there never was one."""
+        ...
+
+    async def legal_hold_versions(self, query: VersionQuery) -> Sequence[LegalHold]:
+        """Return a page of what a legal hold was, released versions too; empty where there never was one."""
         ...
 
     async def entries(self, query: EntryQuery) -> Sequence[Entry]:

@@ -25,6 +25,12 @@ def rule_document(rule: StoredRule) -> dict[str, Any]:
             return legal_hold_document(rule)
 
 
+def version_document(rule: StoredRule) -> dict[str, Any]:
+    """Return the document of one version; of an access policy it says, too, whether this is the one that dropped it."""
+    document = rule_document(rule)
+    return {**document, "dropped": rule.dropped} if isinstance(rule, AccessPolicy) else document
+
+
 def as_json(document: Mapping[str, Any]) -> str:
     """Return the text that an audit row keeps of a document."""
     return json.dumps(document, ensure_ascii=False, separators=(",", ":"), sort_keys=True)

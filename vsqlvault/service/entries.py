@@ -21,6 +21,7 @@ from vsqlvault.errors import (
     PreconditionFailed,
     RetentionExceeded,
     UndefinedPolicy,
+    VaultError,
 )
 from vsqlvault.interfaces.storage import (
     Change,
@@ -248,7 +249,7 @@ class Entries:
         if sight.state is EntryState.PURGED:
             raise EntryPurged
         if sight.state is EntryState.EXPIRED:
-            raise EntryExpired
+            raise _by_policy(EntryExpired(), sight.retention)
         return sight.entry, allowed
 
     async def _retrieve_once(self, trace: Trace, key: EntryKey) -> Viewed | None:
@@ -292,8 +293,10 @@ class Entries:
         retention = sight.retention
         if retention is None:
             raise NoRetentionPolicy(f"set one with PUT /admin/retention-policies/{key.purpose}")
-        if sight.entry and not present and (sight.state is EntryState.PURGED or self._purges.retires_id(retention)):
+        if sight.state is EntryState.PURGED:
             raise IdRetired
+        if sight.entry and not present and self._purges.retires_id(retention):
+            raise _by_policy(IdRetired(), retention)
         wish.preconditions.check(present)
         warnings = self._policy_warnings(wish.access_policy, sight.book)
         if present and _same(present, wish):
@@ -302,7 +305,7 @@ class Entries:
         trace.stamp = entry.stamp
         replaced = await self._replaced(trace.call, sight)
         write = Write(
-            (trace.granted(OK if present else CREATED),),
+            (trace.granted(OK if present else CREATED, detail=f"retention {retention.reference}"),),
             replaced.guards if replaced else (EntryAbsent(key), RevisionIs(sight.book.revision)),
             (StoreEntry(entry, wish.value),),
             (replaced.record,) if replaced else (),
@@ -377,6 +380,13 @@ class Entries:
         if decided.failed:  # leaving the entry out would say that there is none
             trace.require(decided)
         return isinstance(decided.decision, Allow)
+
+
+def _by_policy(error: VaultError, retention: RetentionPolicy | None) -> VaultError:
+    """Return the error with the version of the retention policy that decided it, for the audit row."""
+    if retention is not None:
+        error.recorded_detail = f"retention {retention.reference}"
+    return error
 
 
 def _viewed(entry: Entry, retention: RetentionPolicy | None, value: bytes | None = None) -> Viewed:
@@ -458,5 +468,5 @@ def _expiry(wished: datetime | None, created_at: datetime, retention: RetentionP
         raise ExpiresInPast(errors=[FieldError("expires_at", "a time in the future")])
     if wished > ceiling:
         expected = f"at most {retention.max_retention_days} days after the entry was created"
-        raise RetentionExceeded(errors=[FieldError("expires_at", expected)])
+        raise _by_policy(RetentionExceeded(errors=[FieldError("expires_at", expected)]), retention)
     return wished

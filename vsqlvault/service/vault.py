@@ -13,6 +13,7 @@ from vsqlvault.service.clock import StorageClock
 from vsqlvault.service.commit_queue import CommitQueue
 from vsqlvault.service.entries import Entries
 from vsqlvault.service.gaps import Gaps
+from vsqlvault.service.history import History
 from vsqlvault.service.holds import Holds
 from vsqlvault.service.logs import Logs
 from vsqlvault.service.policies import Policies
@@ -38,6 +39,7 @@ class Vault:
     entries: Entries
     policies: Policies
     holds: Holds
+    history: History
     logs: Logs
     sweeper: Sweeper
     report: Report

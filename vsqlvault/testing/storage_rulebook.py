@@ -15,6 +15,7 @@ from vsqlvault.interfaces.storage import (
     SaveRetentionPolicy,
     SaveSweep,
     Storage,
+    VersionQuery,
 )
 from vsqlvault.model.access import Action
 from vsqlvault.model.hold import HoldSelector, LegalHold
@@ -171,3 +172,51 @@ class RulebookConformance(StorageKit):
         await committed(storage, a_write(DropAccessPolicy("a.b", 2, "vault-admin", T0)))
         del policies["a.b"]
         assert dict((await storage.rulebook()).access) == policies
+
+    @driven
+    async def test_every_version_of_an_access_policy_is_kept_newest_first(self, storage: Storage) -> None:
+        versions = [an_access_policy(description="1"), an_access_policy(version=3, rules={}, description="3")]
+        await committed(storage, a_write(SaveAccessPolicy(versions[0])))
+        await committed(storage, a_write(DROP))
+        await committed(storage, a_write(SaveAccessPolicy(versions[1])))
+        await committed(storage, a_write(SaveAccessPolicy(an_access_policy("others"))))
+        found = await storage.access_policy_versions(VersionQuery(name="tellers", limit=10))
+        assert [found[2], found[0]] == versions
+        dropped = found[1]
+        assert (dropped.version, dropped.dropped, dict(dropped.rules)) == (2, True, {})
+        assert (dropped.created_by, dropped.created_at) == (DROP.dropped_by, DROP.dropped_at)
+        assert not found[0].dropped
+
+    @driven
+    async def test_every_version_of_a_retention_policy_is_kept_newest_first(self, storage: Storage) -> None:
+        versions = [a_retention_policy(version=number, max_retention_days=number) for number in range(1, 4)]
+        for policy in (*versions, a_retention_policy("ach")):
+            await committed(storage, a_write(SaveRetentionPolicy(policy)))
+        assert await storage.retention_policy_versions(VersionQuery(name="card", limit=10)) == versions[::-1]
+
+    @driven
+    async def test_every_version_of_a_hold_is_kept_newest_first(self, storage: Storage) -> None:
+        versions = [a_legal_hold(), a_legal_hold(version=2, reason="2", released_by="jane", released_at=T0)]
+        for hold in (*versions, a_legal_hold("other")):
+            await committed(storage, a_write(SaveLegalHold(hold)))
+        assert await storage.legal_hold_versions(VersionQuery(name="case-17", limit=10)) == versions[::-1]
+
+    @driven
+    async def test_versions_come_in_pages_and_one_alone(self, storage: Storage) -> None:
+        for number in range(1, 12):
+            policy = SaveAccessPolicy(an_access_policy(version=number))
+            retention = SaveRetentionPolicy(a_retention_policy("tellers", number))
+            hold = SaveLegalHold(a_legal_hold("tellers", number))
+            await committed(storage, a_write(policy), a_write(retention), a_write(hold))
+        for versions in (
+            storage.access_policy_versions,
+            storage.retention_policy_versions,
+            storage.legal_hold_versions,
+        ):
+            first = await versions(VersionQuery(name="tellers", limit=5))
+            assert [found.version for found in first] == [11, 10, 9, 8, 7]
+            rest = await versions(VersionQuery(name="tellers", limit=10, before=7))
+            assert [found.version for found in rest] == [6, 5, 4, 3, 2, 1]
+            assert [found.version for found in await versions(VersionQuery(name="tellers", limit=1, before=4))] == [3]
+            assert list(await versions(VersionQuery(name="tellers", limit=1, before=1))) == []
+            assert list(await versions(VersionQuery(name="nobody", limit=1))) == []

@@ -1,11 +1,19 @@
 """Every operation there is, route by route."""
 
 from vsqlvault.http.operations.entries import OPERATIONS as ENTRY_OPERATIONS
+from vsqlvault.http.operations.history import OPERATIONS as HISTORY_OPERATIONS
 from vsqlvault.http.operations.holds import OPERATIONS as HOLD_OPERATIONS
 from vsqlvault.http.operations.logs import OPERATIONS as LOG_OPERATIONS
 from vsqlvault.http.operations.policies import OPERATIONS as POLICY_OPERATIONS
 from vsqlvault.http.operations.service import OPERATIONS as SERVICE_OPERATIONS
 
-OPERATIONS = (*ENTRY_OPERATIONS, *POLICY_OPERATIONS, *HOLD_OPERATIONS, *LOG_OPERATIONS, *SERVICE_OPERATIONS)
+OPERATIONS = (
+    *ENTRY_OPERATIONS,
+    *POLICY_OPERATIONS,
+    *HOLD_OPERATIONS,
+    *HISTORY_OPERATIONS,
+    *LOG_OPERATIONS,
+    *SERVICE_OPERATIONS,
+)
 
 __all__ = ["OPERATIONS"]

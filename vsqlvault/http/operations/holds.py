@@ -51,6 +51,7 @@ async def release_legal_hold(exchange: Exchange) -> Reply:
     """Release a hold and answer with its last version."""
     name = exchange.request.params["name"]
     async with exchange.vault.holds.naming(exchange.call, Audited.RELEASE_LEGAL_HOLD, name):
+        require_admin(exchange.call)
         preconditions = read_version_preconditions(exchange.request)
     return _shown(await exchange.vault.holds.release(exchange.call, name, preconditions))
 

@@ -69,6 +69,20 @@ SELECT DISTINCT ON (name) name, version, case_reference, reason, purpose, extern
        created_by, created_at, released_by, released_at
 FROM vault.legal_holds ORDER BY name, version DESC
 
+-- name: access_policy_versions
+SELECT name, version, evaluator, rules, parameters, description, created_by, created_at, dropped
+FROM vault.access_policies WHERE name = $1 AND version < $2 ORDER BY version DESC LIMIT $3
+
+-- name: retention_policy_versions
+SELECT purpose, version, max_retention_days, default_ttl_days, purge_method, description, justification, legal_basis,
+       data_class, created_by, created_at
+FROM vault.retention_policies WHERE purpose = $1 AND version < $2 ORDER BY version DESC LIMIT $3
+
+-- name: legal_hold_versions
+SELECT name, version, case_reference, reason, purpose, external_id, owner_app, metadata, held_since, created_by,
+       created_at, released_by, released_at
+FROM vault.legal_holds WHERE name = $1 AND version < $2 ORDER BY version DESC LIMIT $3
+
 -- name: entries_page
 SELECT purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref, metadata,
        owner_app, owner_identity, access_policy, created_at, updated_at, expires_at, retrievals, purged_at, purge_method

@@ -98,7 +98,7 @@ def access_policy_row(policy: AccessPolicy, created_at: datetime) -> Row:
 @readable
 def access_policy_of(row: Row) -> AccessPolicy:
     """Return the policy of a row of ``access_policies``."""
-    name, version, evaluator, rules, parameters, description, created_by, created_at, _ = row
+    name, version, evaluator, rules, parameters, description, created_by, created_at, dropped = row
     return AccessPolicy(
         name=name,
         version=version,
@@ -108,6 +108,7 @@ def access_policy_of(row: Row) -> AccessPolicy:
         description=description,
         created_by=created_by,
         created_at=created_at,
+        dropped=bool(dropped),
     )
 
 

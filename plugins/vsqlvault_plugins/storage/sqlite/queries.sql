@@ -146,6 +146,20 @@ SELECT name, version, case_reference, reason, purpose, external_id, owner_app, m
 FROM legal_holds AS newest
 WHERE version = (SELECT max(version) FROM legal_holds WHERE name = newest.name)
 
+-- name: access_policy_versions
+SELECT name, version, evaluator, rules, parameters, description, created_by, created_at, dropped
+FROM access_policies WHERE name = :name AND version < :before ORDER BY version DESC LIMIT :limit
+
+-- name: retention_policy_versions
+SELECT purpose, version, max_retention_days, default_ttl_days, purge_method, description, justification, legal_basis,
+       data_class, created_by, created_at
+FROM retention_policies WHERE purpose = :name AND version < :before ORDER BY version DESC LIMIT :limit
+
+-- name: legal_hold_versions
+SELECT name, version, case_reference, reason, purpose, external_id, owner_app, metadata, held_since, created_by,
+       created_at, released_by, released_at
+FROM legal_holds WHERE name = :name AND version < :before ORDER BY version DESC LIMIT :limit
+
 -- name: entries_page
 SELECT purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref, metadata,
        owner_app, owner_identity, access_policy, created_at, updated_at, expires_at, retrievals, purged_at, purge_method
