@@ -444,6 +444,14 @@ class SweepRunning(VaultError):
     reason = "sweep_running"
 
 
+class ReplayRunning(VaultError):
+    """Another policy is being replayed."""
+
+    slug = "replay-running"
+    status = 409
+    reason = "replay_running"
+
+
 class Unavailable(VaultError):
     """The vault cannot answer now."""
 

@@ -20,6 +20,7 @@ from vsqlvault.service.clock import StorageClock
 from vsqlvault.service.commit_queue import CommitQueue
 from vsqlvault.service.decisions import Decisions
 from vsqlvault.service.entries import Entries
+from vsqlvault.service.explain import Explain
 from vsqlvault.service.gaps import Gaps
 from vsqlvault.service.history import History
 from vsqlvault.service.holds import Holds
@@ -28,6 +29,7 @@ from vsqlvault.service.policies import Policies
 from vsqlvault.service.purges import Purges
 from vsqlvault.service.refusals import Refusals
 from vsqlvault.service.reloading import Reloading
+from vsqlvault.service.replay import Replay
 from vsqlvault.service.report import Report
 from vsqlvault.service.rulebooks import Rulebooks
 from vsqlvault.service.sweeper import Sweeper
@@ -121,6 +123,8 @@ def _assemble(plugins: Plugins, storage: Storage) -> Vault:
         policies=Policies(rulebooks=rulebooks, decisions=decisions, purges=purges, **shared),
         holds=Holds(rulebooks=rulebooks, **shared),
         history=History(storage=storage, rulebooks=rulebooks, **shared),
+        replay=Replay(storage=storage, rulebooks=rulebooks, decisions=decisions, **shared),
+        explain=Explain(storage=storage, rulebooks=rulebooks, decisions=decisions, purges=purges, **shared),
         logs=Logs(storage=storage, **shared),
         sweeper=Sweeper(
             storage=storage,

@@ -12,13 +12,24 @@ from vsqlvault.http.wire import (
     Body,
     ExternalId,
     Limit,
+    PolicyName,
     Prose,
     Purpose,
     Query,
+    QueryTime,
     WholeNumber,
     metadata_text,
 )
+from vsqlvault.model.access import Action
+from vsqlvault.model.entry import PURPOSE, EntryKey
 from vsqlvault.model.hold import HoldSelector, LegalHold
+from vsqlvault.model.policy import DEFAULT_POLICY
+from vsqlvault.model.principal import Principal, Role
+from vsqlvault.service.explain import Question
+from vsqlvault.service.replay import Window
+
+DEFAULT_REPLAY = 10_000
+MAX_REPLAY = 100_000
 
 
 class SelectorBody(Body):
@@ -67,6 +78,39 @@ class HoldsQuery(Query):
 
     state: Literal["active", "released"] = "active"
 
+    @property
+    def released(self) -> bool:
+        """Whether those are asked for that are out of force."""
+        return self.state == "released"
+
+
+HeldPurpose = Annotated[str, Field(pattern=rf"^(\*|{PURPOSE.pattern})$")]
+
+
+class ExplainBody(Body):
+    """What POST /admin/access-policies/explain takes: a principal, and what it might want of which entry."""
+
+    app: App
+    identity: Annotated[str, Field(min_length=1, max_length=256)] | None = None
+    purposes: list[HeldPurpose] = Field(default=[], max_length=1000, description="What the app holds; `*` for all.")
+    roles: list[Literal["admin", "auditor"]] = Field(default=[], max_length=2)
+    operation: Literal["store", "retrieve", "inspect", "purge"]
+    purpose: Purpose
+    external_id: ExternalId
+    access_policy: PolicyName = Field(default=DEFAULT_POLICY, description="For `store`: what the entry would name.")
+
+    def question(self) -> Question:
+        """Return what is asked. The principal has no credential, so none can act as it."""
+        principal = Principal(
+            app=self.app,
+            method="explain",
+            credential_id="none",
+            identity=self.identity,
+            purposes=None if "*" in self.purposes else frozenset(self.purposes),
+            roles=frozenset(Role(role) for role in self.roles),
+        )
+        return Question(principal, Action(self.operation), EntryKey(self.purpose, self.external_id), self.access_policy)
+
 
 Version = Annotated[WholeNumber, Field(ge=1)]
 
@@ -82,3 +126,15 @@ class DiffQuery(Query):
     """What the routes that compare two versions take."""
 
     from_version: Version | None = Field(default=None, alias="from")
+
+
+class ReplayQuery(Query):
+    """What POST /admin/access-policies/{name}/replay takes."""
+
+    since: QueryTime
+    until: QueryTime | None = None
+    limit: Annotated[WholeNumber, Field(ge=1, le=MAX_REPLAY)] = DEFAULT_REPLAY
+
+    def window(self) -> Window:
+        """Return which rows to decide anew."""
+        return Window(self.since, self.until, self.limit)

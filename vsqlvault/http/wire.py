@@ -48,7 +48,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 Purpose = Annotated[str, Field(pattern=rf"^{PURPOSE.pattern}$")]
 ExternalId = Annotated[str, Field(pattern=rf"^{EXTERNAL_ID.pattern}$")]
-App = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@/-]{0,127}$")]
+App = Annotated[str, Field(min_length=1, max_length=256, pattern="^[^@]")]
 PolicyName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,127}$")]
 AllowedApp = Annotated[str, Field(pattern=r"^(@owner|@admin|[A-Za-z0-9][A-Za-z0-9._:@/-]{0,127})$")]
 Prose = Annotated[str, Field(max_length=1024)]

@@ -24,6 +24,8 @@ class Operation(StrEnum):
     DELETE_ACCESS_POLICY = "delete-access-policy"
     READ_RETENTION_POLICY = "read-retention-policy"
     CHANGE_RETENTION_POLICY = "change-retention-policy"
+    EXPLAIN_ACCESS = "explain-access"
+    REPLAY_ACCESS_POLICY = "replay-access-policy"
     READ_LEGAL_HOLD = "read-legal-hold"
     CHANGE_LEGAL_HOLD = "change-legal-hold"
     RELEASE_LEGAL_HOLD = "release-legal-hold"

@@ -21,7 +21,6 @@ from vsqlvault.model.principal import Call
 from vsqlvault.service.audit import Auditor, Trace
 from vsqlvault.service.commit_queue import CommitQueue
 from vsqlvault.service.decisions import Decisions
-from vsqlvault.service.plugin_calls import check_with_plugin
 from vsqlvault.service.preconditions import ANY_STATE, VersionPreconditions
 from vsqlvault.service.purges import Purges
 from vsqlvault.service.rulebooks import Rulebooks
@@ -85,7 +84,7 @@ class Policies:
             require_admin(call)
             if self._rulebooks.is_built_in(wish.name):
                 raise BuiltInPolicy(f"{wish.name} is built in: choose another name")
-            self._check(wish)
+            self._decisions.check(wish)
             book = await self._rules.current(trace)
             old = book.access.get(wish.name)
             preconditions.check(old.version if old else None)
@@ -153,12 +152,6 @@ class Policies:
     def naming(self, call: Call, operation: Operation, subject: str) -> AbstractAsyncContextManager[None]:
         """Give a refusal inside the block its row, with ``subject``, the policy's name, on it."""
         return self._rules.naming(_trace(call, operation, subject))
-
-    def _check(self, policy: AccessPolicy) -> None:
-        evaluator = self._decisions.evaluator(policy.evaluator)
-        if evaluator is None:
-            raise ValidationFailed(errors=[FieldError("evaluator", "an evaluator that a loaded plugin offers")])
-        check_with_plugin(evaluator, lambda: evaluator.check(policy))
 
 
 def _next_version(book: Rulebook, name: str) -> int:

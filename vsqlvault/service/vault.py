@@ -12,6 +12,7 @@ from vsqlvault.service.audit import Auditor
 from vsqlvault.service.clock import StorageClock
 from vsqlvault.service.commit_queue import CommitQueue
 from vsqlvault.service.entries import Entries
+from vsqlvault.service.explain import Explain
 from vsqlvault.service.gaps import Gaps
 from vsqlvault.service.history import History
 from vsqlvault.service.holds import Holds
@@ -19,6 +20,7 @@ from vsqlvault.service.logs import Logs
 from vsqlvault.service.policies import Policies
 from vsqlvault.service.refusals import Refusals
 from vsqlvault.service.reloading import Reloading
+from vsqlvault.service.replay import Replay
 from vsqlvault.service.report import Report
 from vsqlvault.service.sweeper import Sweeper
 
@@ -40,6 +42,8 @@ class Vault:
     policies: Policies
     holds: Holds
     history: History
+    explain: Explain
+    replay: Replay
     logs: Logs
     sweeper: Sweeper
     report: Report

@@ -1,6 +1,7 @@
 """Every operation there is, route by route."""
 
 from vsqlvault.http.operations.entries import OPERATIONS as ENTRY_OPERATIONS
+from vsqlvault.http.operations.explain import OPERATIONS as EXPLAIN_OPERATIONS
 from vsqlvault.http.operations.history import OPERATIONS as HISTORY_OPERATIONS
 from vsqlvault.http.operations.holds import OPERATIONS as HOLD_OPERATIONS
 from vsqlvault.http.operations.logs import OPERATIONS as LOG_OPERATIONS
@@ -10,6 +11,7 @@ from vsqlvault.http.operations.service import OPERATIONS as SERVICE_OPERATIONS
 OPERATIONS = (
     *ENTRY_OPERATIONS,
     *POLICY_OPERATIONS,
+    *EXPLAIN_OPERATIONS,
     *HOLD_OPERATIONS,
     *HISTORY_OPERATIONS,
     *LOG_OPERATIONS,

@@ -43,7 +43,7 @@ async def get_legal_hold(exchange: Exchange) -> Reply:
 async def list_legal_holds(exchange: Exchange) -> Reply:
     """Answer with the holds in force, or with those released."""
     query = exchange.query(HoldsQuery)
-    holds = await exchange.vault.holds.holds(exchange.call, released=query.state == "released")
+    holds = await exchange.vault.holds.holds(exchange.call, released=query.released)
     return Reply(200, dump_json({"legal_holds": [legal_hold_document(hold) for hold in holds]}))
 
 
