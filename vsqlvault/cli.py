@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import hashlib
 import json
 import logging
 import os
@@ -16,15 +15,21 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vsqlvault import __version__
+from vsqlvault import __version__, audit_command
 from vsqlvault.config import ApiKeySettings, Settings, load_settings
 from vsqlvault.errors import SettingsInvalid, StartUpRefused, StorageUnavailable, VaultError
+from vsqlvault.hardening.lockdown import Lockdown
 from vsqlvault.interfaces.storage import MigrationStatus
+from vsqlvault.key_commands import HELP as KEYS_HELP
+from vsqlvault.key_commands import add_keys_commands
 from vsqlvault.log_format import set_up_logging
 from vsqlvault.model.policy import RetentionPolicy
 from vsqlvault.model.principal import SYSTEM, Call
 from vsqlvault.plugin_manager import Plugins
-from vsqlvault.runtime import open_storage, open_vault, sweeping
+from vsqlvault.proof.note import KeyInvalid, SigningKey
+from vsqlvault.runtime import check_reach, following, harden, open_storage, open_vault, sequencing, sweeping
+from vsqlvault.service.api_keys import digest_of, new_secret
+from vsqlvault.service.signing_keys import load_signing, write_key
 from vsqlvault.service.sweeper import SweepCount
 from vsqlvault.service.vault import Vault
 
@@ -37,6 +42,8 @@ DEV_POLICY = RetentionPolicy("card", 0, 365, 90, "physical-delete", "Card tokens
 BAD_SETTINGS = 2
 SHORT_KEY = 22
 WORKERS_END_SECONDS = 15.0
+SIGNING_KEY_FILE = Path("vault-signing.key")
+DEV_ORIGIN = "localhost/vsqlvault-dev"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _exit_code(run: Callable[[], object]) -> int:
     try:
-        run()
+        code = run()
     except StartUpRefused as error:
         print(f"vsql-vault: {error}", file=sys.stderr)
         return BAD_SETTINGS
@@ -62,7 +69,7 @@ def _exit_code(run: Callable[[], object]) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 1
-    return 0
+    return code if isinstance(code, int) else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -88,8 +95,23 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument("--dry-run", action="store_true", help="only count; nothing is purged")
     add("report", _report, "print the compliance report as JSON")
     add("plugins", _plugins, "list the plugins that would be loaded, and where they come from")
-    keygen = add("keygen", _keygen, "make an API key and the settings for it")
-    keygen.add_argument("--app", required=True, metavar="NAME", help="the app that the key is for")
+    keygen = add(
+        "keygen", _keygen, "make an API key and the settings for it, or a signing key for the transparency log"
+    )
+    kind = keygen.add_mutually_exclusive_group(required=True)
+    kind.add_argument("--app", metavar="NAME", help="the app that the API key is for")
+    kind.add_argument("--signing", action="store_true", help="make a signing key")
+    keygen.add_argument("--origin", metavar="NAME", help="what the log is called, such as vault.example.com/audit")
+    keygen.add_argument("--out", type=Path, metavar="FILE", default=SIGNING_KEY_FILE, help="where the signing key goes")
+    add_keys_commands(commands.add_parser("keys", help=KEYS_HELP, description=KEYS_HELP), _settings)
+    audit_command.add_arguments(
+        add("verify", _verify, "check the transparency log of this vault, an export of one, or a receipt"),
+        add("export-audit", _export_audit, "write the transparency log to one file, to be checked without the vault"),
+    )
+    confirm = add(
+        "confirm-restore", _confirm_restore, "purge again what an export says was purged, and end the quarantine"
+    )
+    audit_command.add_restore_arguments(confirm)
     add("check-config", _check_config, "read the settings and load the plugins, then say whether all is well")
     return parser
 
@@ -115,32 +137,37 @@ def _serve(options: argparse.Namespace) -> None:
         return load_settings(options.config)
 
     if settings.server.workers == 1:
-        asyncio.run(_run_server(settings, load_again))
+        asyncio.run(_run_server(settings, load_again, config=options.config))
     else:
-        _serve_with_workers(settings, load_again)
+        _serve_with_workers(settings, load_again, options.config)
 
 
-def _serve_with_workers(settings: Settings, load: Callable[[], Settings]) -> None:
+def _serve_with_workers(settings: Settings, load: Callable[[], Settings], config: Path | None) -> None:
     """Look at storage and plugins once, take the port, and have it served by several processes."""
     from vsqlvault.http.server import listen  # noqa: PLC0415 - only serving needs Quart, and it takes long to import
     from vsqlvault.http.shared_metrics import Share, SharedSamples  # noqa: PLC0415
     from vsqlvault.http.workers import Workers  # noqa: PLC0415
 
-    asyncio.run(_migrated(Plugins(settings)))
+    plugins = Plugins(settings)
+    lockdown = harden(plugins, config)
+    asyncio.run(_migrated(plugins))
     shared = SharedSamples(settings.server.workers)
     in_force = settings
     with listen(settings.server.listen_addr) as listener:
 
         def work(slot: int) -> int:
-            return _exit_code(
-                lambda: asyncio.run(_run_server(in_force, load, listener=listener, share=Share(shared, slot)))
-            )
+            return _exit_code(lambda: asyncio.run(run(slot)))
+
+        async def run(slot: int) -> None:
+            own = lockdown.in_child(settings.hardening)
+            await _run_server(in_force, load, listener=listener, share=Share(shared, slot), lockdown=own)
 
         def look_again() -> None:
             """Have workers that start from now on begin with what the others are reading, where that can be used."""
             nonlocal in_force
             try:
                 fresh = load()
+                check_reach(plugins, lockdown, fresh)
                 _check(fresh)
             except StartUpRefused:
                 return  # each worker says so
@@ -152,9 +179,10 @@ def _serve_with_workers(settings: Settings, load: Callable[[], Settings]) -> Non
 
 async def _serve_dev() -> None:
     """Serve ``vault.db`` in this directory with a key made for this run; the key is shown once, to whoever started it."""
-    key = f"vsk_{secrets.token_urlsafe(32)}"
+    key = new_secret()
     settings = _dev_settings(key)
     set_up_logging(settings.logging.format, settings.logging.level)
+    _make_signing_key_once(settings)
 
     async def set_policy(vault: Vault, address: str) -> None:
         if "card" not in (await vault.policies.rulebook()).retention:
@@ -164,20 +192,29 @@ async def _serve_dev() -> None:
     await _run_server(settings, lambda: settings, set_policy)
 
 
+def _make_signing_key_once(settings: Settings) -> None:
+    """Make the key that signs for development, where the settings use it and it is not there."""
+    if settings.audit.signing_key_file == str(SIGNING_KEY_FILE) and not SIGNING_KEY_FILE.exists():
+        write_key(SIGNING_KEY_FILE, SigningKey.generate(DEV_ORIGIN))
+
+
 def _dev_settings(key: str) -> Settings:
     settings = load_settings(None)
     if settings.server.listen_addr.rpartition(":")[0] not in DEV_HOSTS:
         raise SettingsInvalid(f"--dev: expected a loopback address, found {settings.server.listen_addr!r}")
     admin = ApiKeySettings(
         app=settings.auth.api_key_app,
-        key_sha256=hashlib.sha256(key.encode("ascii")).hexdigest(),
+        key_sha256=digest_of(key),
         purposes=("*",),
         roles=("admin",),
     )
     auth = settings.auth.model_copy(update={"api_key_env": None, "api_keys": (*settings.auth.api_keys, admin)})
     text = settings.logging.model_copy(update={"format": "text"})
     docs = settings.docs.model_copy(update={"require_auth": False})
-    return settings.model_copy(update={"auth": auth, "logging": text, "docs": docs})
+    audit = settings.audit
+    if audit.signing_key_file is None and audit.signing_key_env is None:
+        audit = audit.model_copy(update={"signing_key_file": str(SIGNING_KEY_FILE)})
+    return settings.model_copy(update={"auth": auth, "logging": text, "docs": docs, "audit": audit})
 
 
 def _dev_welcome(key: str, address: str) -> str:
@@ -204,22 +241,31 @@ async def _run_server(
     ready: Callable[[Vault, str], Awaitable[None]] | None = None,
     listener: socket.socket | None = None,
     share: Share | None = None,
+    config: Path | None = None,
+    lockdown: Lockdown | None = None,
 ) -> None:
+    """Serve until told to end. A process without a ``lockdown`` locks itself in, once all is read and imported."""
+    from vsqlvault.http.forwarding import Forwarding  # noqa: PLC0415
     from vsqlvault.http.server import listen, serve  # noqa: PLC0415 - only serving needs Quart, and it takes long to import
     from vsqlvault.http.signals import Signals  # noqa: PLC0415
     from vsqlvault.http.tls import Tls  # noqa: PLC0415
 
     signals = Signals()
     tls = Tls(settings.server) if settings.server.tls else None
+    forwarding = Forwarding(settings.server)
+    plugins = Plugins(settings)
+    locked = lockdown or harden(plugins, config)
     async with AsyncExitStack() as stack:
-        vault = await stack.enter_async_context(open_vault(settings))
+        vault = await stack.enter_async_context(open_vault(settings, plugins=plugins, hardening=locked.states))
         listener = listener or stack.enter_context(listen(settings.server.listen_addr))
         address = _address(settings, listener.getsockname()[1])
+        await stack.enter_async_context(following(vault))
+        await stack.enter_async_context(sequencing(vault))
         await stack.enter_async_context(sweeping(vault, settings.purge.sweep_interval_hours))
 
-        async def reload() -> Settings:
+        def load_within_reach() -> Settings:
             settings = load()
-            await vault.reloading.reload(settings)
+            check_reach(plugins, locked, settings)
             return settings
 
         async def announce() -> None:
@@ -227,7 +273,17 @@ async def _run_server(
             if ready:
                 await ready(vault, address)
 
-        await serve(settings, vault, listener, reload, signals, ready=announce, tls=tls, share=share)
+        await serve(
+            settings,
+            vault,
+            listener,
+            load_within_reach,
+            signals,
+            ready=announce,
+            forwarding=forwarding,
+            tls=tls,
+            share=share,
+        )
         log.info("stopped")
 
 
@@ -246,6 +302,15 @@ def _announce(settings: Settings, vault: Vault, address: str) -> None:
             "plugins": [f"{each.name} ({each.distribution} {each.version})" for each in vault.plugins],
         },
     )
+    log.info("process hardening", extra={step.name: str(step) for step in vault.hardening})
+    if given_up := [name for name, switch in settings.hardening if switch == "off"]:
+        log.warning("hardening is switched off by the settings", extra={"steps": given_up})
+    if vault.sequencer.verifier is None:
+        log.warning("no signing key is set: the transparency log has no checkpoints (vsql-vault keygen --signing)")
+    else:
+        log.info("the transparency log is signed", extra={"verifier_key": str(vault.sequencer.verifier)})
+    if settings.audit.unsafe_previous_key_lost:
+        log.warning("audit.unsafe_previous_key_lost: nobody can tell a lost key from one that was put aside")
     if settings.server.plaintext == "any":
         log.warning("server.plaintext is any: credentials and ciphertext cross the network unencrypted")
     variable = settings.auth.api_key_env
@@ -254,7 +319,9 @@ def _announce(settings: Settings, vault: Vault, address: str) -> None:
             "the bootstrap key is short enough to be guessed: make one with vsql-vault keygen",
             extra={"variable": variable},
         )
-    if not settings.auth.api_keys and not (variable and os.environ.get(variable)):
+    auth = settings.auth
+    others = auth.jwt or auth.mtls or vault.credentials.known()
+    if not auth.api_keys and not others and not (variable and os.environ.get(variable)):
         log.warning("no API key is set: nobody can call", extra={"variable": variable})
 
 
@@ -305,9 +372,24 @@ def _plugins(options: argparse.Namespace) -> None:
         print(f"{origin.name:<24} {origin.distribution} {origin.version}")
 
 
+def _verify(options: argparse.Namespace) -> int:
+    return audit_command.verify(options, _settings)
+
+
+def _export_audit(options: argparse.Namespace) -> None:
+    audit_command.export(options, _settings)
+
+
+def _confirm_restore(options: argparse.Namespace) -> int:
+    return audit_command.confirm_restore(options, _settings)
+
+
 def _keygen(options: argparse.Namespace) -> None:
-    key = f"vsk_{secrets.token_urlsafe(32)}"
-    digest = hashlib.sha256(key.encode("ascii")).hexdigest()
+    if options.signing:
+        print(_new_signing_key(options.out, options.origin))
+        return
+    key = new_secret()
+    digest = digest_of(key)
     try:
         ApiKeySettings(app=options.app, key_sha256=digest)
     except ValueError:
@@ -324,6 +406,26 @@ key_sha256 = "{digest}"
 purposes = ["card"]  # the purposes this app holds; ["*"] for all""")
 
 
+def _new_signing_key(path: Path, origin: str | None) -> str:
+    """Make a signing key, and return what there is to say of it."""
+    try:
+        key = SigningKey.generate(origin or f"{socket.gethostname()}/vsqlvault-{secrets.token_hex(4)}")
+    except KeyInvalid:
+        raise SettingsInvalid(f"--origin: expected a name without spaces and plus signs, found {origin!r}") from None
+    write_key(path, key)
+    return f"""The signing key is in {path}, readable for you only. Keep a copy where the vault is not: the log needs it to
+change to another key.
+
+Its verifier key, for whoever checks the log; give it to them by a way that is not the vault:
+
+  {key.verifier}
+
+For vsql-vault.toml:
+
+[audit]
+signing_key_file = {json.dumps(str(path))}"""
+
+
 def _check_config(options: argparse.Namespace) -> None:
     plugins = _check(_settings(options))
     print(f"{options.config or 'the defaults'}: all is well, with {len(plugins.origins)} plugins")
@@ -331,11 +433,14 @@ def _check_config(options: argparse.Namespace) -> None:
 
 def _check(settings: Settings) -> Plugins:
     """Build all that settings ask for, short of the storage, and return the plugins. Raises StartUpRefused."""
-    from vsqlvault.http.tls import Tls  # noqa: PLC0415 - only serving needs it
+    from vsqlvault.http.forwarding import Forwarding  # noqa: PLC0415 - only serving needs it
+    from vsqlvault.http.tls import Tls  # noqa: PLC0415
 
     plugins = Plugins(settings)
     if settings.server.tls:
         Tls(settings.server)
+    Forwarding(settings.server)
+    load_signing(settings.audit)
     for hook, kind in (
         ("vault_authenticators", "authenticator"),
         ("vault_access_policies", "policy evaluator"),

@@ -25,7 +25,7 @@ class VaultError(Exception):
     slug: ClassVar[str] = "vault-error"
     status: ClassVar[int] = 503
     reason: ClassVar[str] = "vault_error"
-    retry_after_seconds: ClassVar[int | None] = None
+    retry_after_seconds: int | None = None
     recorded_for: str | None
     """The request whose audit row tells of this error; an error object may be raised for more than one."""
 
@@ -279,6 +279,20 @@ class AmbiguousCredentials(CredentialRefused):
     reason = "ambiguous"
 
 
+class RateLimited(VaultError):
+    """Too many credentials from this source were refused: wait before you try another."""
+
+    slug = "rate-limited"
+    status = 429
+    reason = "rate_limited"
+
+    def __init__(self, retry_after_seconds: int, *, credential_id: str | None = None) -> None:
+        """``credential_id`` is that of the credential that was refused, for the audit row only."""
+        super().__init__()
+        self.retry_after_seconds = retry_after_seconds
+        self.credential_id = credential_id
+
+
 class TlsRequired(VaultError):
     """Plain HTTP is answered on the loopback only."""
 
@@ -436,6 +450,54 @@ class PolicyInUse(PolicyConflict):
     reason = "policy_in_use"
 
 
+class ApiKeyNotFound(VaultError):
+    """There is no such API key in the storage."""
+
+    slug = "api-key-not-found"
+    status = 404
+    reason = "api_key_not_found"
+
+
+class TooManyApiKeys(VaultError):
+    """There are too many API keys: revoke those that nobody needs."""
+
+    slug = "too-many-api-keys"
+    status = 409
+    reason = "too_many_api_keys"
+
+
+class StoredKeysOff(VaultError):
+    """This vault takes no API keys from its storage."""
+
+    slug = "stored-keys-off"
+    status = 409
+    reason = "stored_keys_off"
+
+
+class NotInTree(VaultError):
+    """The transparency log has no such leaf, tile or size."""
+
+    slug = "not-in-tree"
+    status = 404
+    reason = "not_in_tree"
+
+
+class NothingSigned(VaultError):
+    """The transparency log has no checkpoint: no signing key is set, or nothing has happened yet."""
+
+    slug = "nothing-signed"
+    status = 404
+    reason = "nothing_signed"
+
+
+class PurgeNotFound(VaultError):
+    """There is no such purge."""
+
+    slug = "purge-not-found"
+    status = 404
+    reason = "purge_not_found"
+
+
 class SweepRunning(VaultError):
     """Another sweep is running."""
 
@@ -503,6 +565,36 @@ class Contended(Unavailable):
     reason = "contended"
 
 
+class AuthUnavailable(Unavailable):
+    """The keys that would tell whether the credential is good cannot be had now."""
+
+    slug = "auth-unavailable"
+    reason = "auth_unavailable"
+    retry_after_seconds = 5
+
+
+class ReceiptPending(Unavailable):
+    """The purge is on record, but not yet under a signed checkpoint: ask again in a second."""
+
+    slug = "receipt-pending"
+    reason = "receipt_pending"
+
+
+class Quarantined(Unavailable):
+    """The database is older than what is known outside, or another one: nothing is given away until an operator confirms it."""
+
+    slug = "quarantined"
+    reason = "quarantined"
+    retry_after_seconds = 60
+
+
+class TreeDamaged(Unavailable):
+    """The stored tree of the transparency log is not the one that was signed."""
+
+    slug = "tree-damaged"
+    reason = "tree_damaged"
+
+
 class StorageFull(VaultError):
     """The storage is full."""
 
@@ -538,6 +630,10 @@ class PluginUnusable(StartUpRefused):
 
 class UnsafeStorage(StartUpRefused):
     """The storage is set so that it would lose what was acknowledged."""
+
+
+class HardeningUnavailable(StartUpRefused):
+    """The system does not let the process lock itself in as far as the settings require."""
 
 
 class SchemaTooNew(StartUpRefused):

@@ -20,12 +20,16 @@ from pydantic import BaseModel
 
 from vsqlvault.config import Settings
 from vsqlvault.interfaces.access_policy import PolicyEvaluator
+from vsqlvault.interfaces.anchor import Anchor
 from vsqlvault.interfaces.authenticator import Authenticator
 from vsqlvault.interfaces.purge_method import PurgeMethod
 from vsqlvault.interfaces.report_section import ReportSection
 from vsqlvault.interfaces.storage import StorageFactory
+from vsqlvault.interfaces.stored_keys import StoredKeys
 from vsqlvault.model.audit import AccessRecord
+from vsqlvault.model.hardening import ProcessNeeds
 from vsqlvault.model.purge import PurgeRecord
+from vsqlvault.model.transparency import Checkpoint
 
 PROJECT = "vsqlvault"
 ENTRY_POINT_GROUP = "vsqlvault.plugins"
@@ -58,8 +62,10 @@ def vault_settings() -> Iterable[PluginSettings]:  # type: ignore[empty-body]
 
 
 @hookspec
-def vault_authenticators(settings: Settings) -> Iterable[Authenticator]:  # type: ignore[empty-body]
-    """Offer ways to recognise a caller.
+def vault_authenticators(  # type: ignore[empty-body]
+    settings: Settings, stored_keys: StoredKeys
+) -> Iterable[Authenticator]:
+    """Offer ways to recognise a caller. ``stored_keys`` are the API keys that the storage keeps.
 
     Example:
         class StaffBadge:
@@ -78,7 +84,7 @@ def vault_authenticators(settings: Settings) -> Iterable[Authenticator]:  # type
                 pass
 
         @hookimpl
-        def vault_authenticators(settings):
+        def vault_authenticators(settings, stored_keys):
             return [StaffBadge()]
     """
 
@@ -160,6 +166,37 @@ def vault_report_sections(settings: Settings) -> Iterable[ReportSection]:  # typ
 
 
 @hookspec
+def vault_process_needs(settings: Settings) -> Iterable[ProcessNeeds]:  # type: ignore[empty-body]
+    """Say what you reach outside of the process while the vault serves; an empty list says: nothing.
+
+    Everything else is closed before the storage is opened (``hardening.landlock``), unless a plugin is loaded that does not
+    implement this hook, for nobody knows what that one would miss.
+
+    Example:
+        @hookimpl
+        def vault_process_needs(settings):
+            return [ProcessNeeds(writable=("/var/spool/purged",), connect_ports=(6514,))]
+    """
+
+
+@hookspec
+def vault_anchors(settings: Settings) -> Iterable[Anchor]:  # type: ignore[empty-body]
+    """Offer places outside the vault that know the newest checkpoint, against which the database is held at start.
+
+    Example:
+        class Noticeboard:
+            name = "noticeboard"
+
+            async def newest(self):
+                return None
+
+        @hookimpl
+        def vault_anchors(settings):
+            return [Noticeboard()]
+    """
+
+
+@hookspec
 async def vault_startup(settings: Settings, storage: Mapping[str, Any]) -> None:
     """Begin: the storage is open and the schema is there, nothing is served yet. ``storage`` describes it.
 
@@ -208,4 +245,17 @@ def vault_entry_purged(record: PurgeRecord) -> None:
         @hookimpl
         def vault_entry_purged(record):
             print("gone:", record.proof_hash)
+    """
+
+
+@hookspec
+def vault_checkpoint_signed(record: Checkpoint) -> None:
+    """Watch: this checkpoint of the transparency log is signed and committed. As for ``vault_access_decided``.
+
+    Only the process that sequences is told. It is the way to take a checkpoint to where nobody of the vault can change it.
+
+    Example:
+        @hookimpl
+        def vault_checkpoint_signed(record):
+            print(record.size, record.note)
     """

@@ -18,7 +18,8 @@ def set_up_logging(form: Literal["json", "text"], level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
-    logging.getLogger("vsqlvault").setLevel(level.upper())
+    for name in ("vsqlvault", "vsqlvault_plugins"):
+        logging.getLogger(name).setLevel(level.upper())
 
 
 class JsonLines(logging.Formatter):

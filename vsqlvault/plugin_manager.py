@@ -13,11 +13,13 @@ from vsqlvault import hookspecs
 from vsqlvault.config import Settings, with_plugin_settings
 from vsqlvault.errors import PluginClash, PluginUnusable, StartUpRefused
 from vsqlvault.hookspecs import ENTRY_POINT_GROUP, PROJECT
+from vsqlvault.interfaces.stored_keys import NoStoredKeys
+from vsqlvault.model.hardening import ProcessNeeds
 from vsqlvault.service.vault import PluginOrigin
 
 OWN_DISTRIBUTION = "vsqlvault"
 _LIFECYCLE = ("vault_startup", "vault_shutdown")
-_OBSERVERS = ("vault_access_decided", "vault_entry_purged")
+_OBSERVERS = ("vault_access_decided", "vault_entry_purged", "vault_checkpoint_signed")
 Offer = TypeVar("Offer")
 
 
@@ -54,17 +56,20 @@ class Plugins:
         """Every plugin loaded, in order, with the distribution it came from."""
         return tuple(self._origins.values())
 
-    def offers(self, hook: str, kind: str, names: Callable[[Any], Iterable[str]] | None = None) -> dict[str, Any]:
+    def offers(
+        self, hook: str, kind: str, names: Callable[[Any], Iterable[str]] | None = None, **offered: Any
+    ) -> dict[str, Any]:
         """Return what the plugins offer under ``hook``, by name, in the order of loading.
 
-        ``names`` gives the names an offer claims; by default its ``name``.
+        ``names`` gives the names an offer claims; by default its ``name``. ``offered`` is what the hook may take beside the
+        settings; without it there are no stored keys.
 
         Raises:
             PluginClash: two plugins claim one name.
             PluginUnusable: the hook raised, or offered something without a name.
         """
         found: dict[str, tuple[Any, str]] = {}
-        for plugin_name, offer in self._offered(hook):
+        for plugin_name, offer in self._offered(hook, offered):
             for name in _names(offer, names):
                 if not isinstance(name, str) or not name:
                     raise PluginUnusable(f"{self._called(plugin_name)}: {hook} offered a {kind} without a name")
@@ -73,6 +78,23 @@ class Plugins:
                     raise PluginClash(f"{kind} {name!r} is offered by {first} and by {second}: block one of them")
                 found[name] = (offer, plugin_name)
         return {name: offer for name, (offer, _) in found.items()}
+
+    def process_needs(self, settings: Settings) -> tuple[list[ProcessNeeds], list[str]]:
+        """Return what the plugins reach outside of the process, and the names of those that do not say it.
+
+        ``settings`` are those of ``check``.
+
+        Raises:
+            PluginUnusable: the hook raised, or gave something else.
+        """
+        needs: list[ProcessNeeds] = []
+        for plugin_name, need in self._offered("vault_process_needs", {"settings": settings}):
+            if not isinstance(need, ProcessNeeds):
+                found = type(need).__name__
+                raise PluginUnusable(f"{self._called(plugin_name)}: vault_process_needs gave {found}, not ProcessNeeds")
+            needs.append(need)
+        told = {each.plugin_name for each in self._manager.hook.vault_process_needs.get_hookimpls()}
+        return needs, [name for name in self._origins if name not in told]
 
     def observers(self, hook: str) -> list[Callable[[Any], object]]:
         """Return the plugins' functions for an observing hook, each taking the one record."""
@@ -144,13 +166,13 @@ class Plugins:
                     expected = "async def" if hook.name in _LIFECYCLE else "a plain def"
                     raise PluginUnusable(f"{called}: {hook.name} must be {expected}")
 
-    def _offered(self, hook: str) -> Iterable[tuple[str, Any]]:
+    def _offered(self, hook: str, more: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
         """Call each implementation by itself, in the order of loading, so that what it offers can be told to be its."""
-        settings = getattr(self, "settings", None)
+        offered = {"settings": getattr(self, "settings", None), "stored_keys": NoStoredKeys(), **more}
         order = {name: place for place, name in enumerate(self._origins)}
         implementations = getattr(self._manager.hook, hook).get_hookimpls()
         for implementation in sorted(implementations, key=lambda found: order[found.plugin_name]):
-            arguments = {"settings": settings} if "settings" in implementation.argnames else {}
+            arguments = {name: offered[name] for name in implementation.argnames}
             try:
                 offers = list(implementation.function(**arguments) or ())
             except StartUpRefused:

@@ -5,61 +5,108 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from vsqlvault.config import Settings, load_settings
 from vsqlvault.errors import PluginUnusable, SettingsInvalid
+from vsqlvault.hardening.lockdown import NOT_APPLIED, Lockdown, import_early, lock_down
+from vsqlvault.hardening.reach import asked_of
 from vsqlvault.interfaces.storage import Storage
+from vsqlvault.interfaces.stored_keys import NoStoredKeys
+from vsqlvault.model.hardening import StepState
 from vsqlvault.model.policy import AccessPolicy
 from vsqlvault.plugin_manager import Plugins
+from vsqlvault.service.api_keys import ApiKeys
 from vsqlvault.service.audit import Auditor
 from vsqlvault.service.clock import StorageClock
 from vsqlvault.service.commit_queue import CommitQueue
+from vsqlvault.service.credentials import Credentials
 from vsqlvault.service.decisions import Decisions
 from vsqlvault.service.entries import Entries
 from vsqlvault.service.explain import Explain
+from vsqlvault.service.failing_sources import FailingSources
 from vsqlvault.service.gaps import Gaps
 from vsqlvault.service.history import History
 from vsqlvault.service.holds import Holds
+from vsqlvault.service.key_refs import KeyRefs
+from vsqlvault.service.key_ring import KeyRing
 from vsqlvault.service.logs import Logs
 from vsqlvault.service.policies import Policies
 from vsqlvault.service.purges import Purges
+from vsqlvault.service.quarantine import Quarantine
 from vsqlvault.service.refusals import Refusals
 from vsqlvault.service.reloading import Reloading
 from vsqlvault.service.replay import Replay
 from vsqlvault.service.report import Report
+from vsqlvault.service.restore import Restore
 from vsqlvault.service.rulebooks import Rulebooks
+from vsqlvault.service.sequencer import Sequencer, Signing
+from vsqlvault.service.signing_keys import load_signing
 from vsqlvault.service.sweeper import Sweeper
+from vsqlvault.service.transparency import Transparency
 from vsqlvault.service.vault import Vault
 
 log = logging.getLogger(__name__)
 Record = TypeVar("Record")
 SWEEP_ENDS_SECONDS = 10.0
+SEQUENCER_ENDS_SECONDS = 5.0
 
 
 @asynccontextmanager
-async def open_vault(settings: Settings) -> AsyncIterator[Vault]:
+async def open_vault(
+    settings: Settings, *, plugins: Plugins | None = None, hardening: Sequence[StepState] = NOT_APPLIED
+) -> AsyncIterator[Vault]:
     """Run a vault for the length of the block: storage open, schema up to date, plugins started. Nothing sweeps by itself.
+
+    ``plugins`` are those of the settings, where somebody has loaded them already; ``hardening`` is how far ``harden`` has come.
 
     Raises:
         StartUpRefused: settings, plugins or storage are not usable.
         StorageUnavailable: the storage cannot be reached.
     """
-    plugins = Plugins(settings)
+    plugins = plugins or Plugins(settings)
+    signing = load_signing(settings.audit)
     async with AsyncExitStack() as stack:
         storage = await open_storage(plugins)
         stack.push_async_callback(storage.close)
         status = await storage.migrate()
         if status.before != status.after:
             log.info("schema migrated", extra={"from": status.before, "to": status.after})
-        vault = _assemble(plugins, storage)
+        vault = _assemble(plugins, storage, hardening, signing)
+        await vault.sequencer.check_key()
         stack.push_async_callback(_stop_plugins, plugins)
         await plugins.start(storage.describe())
+        await vault.quarantine.begin()
         stack.push_async_callback(_settle, vault)
         yield vault
+
+
+def harden(plugins: Plugins, config: Path | None) -> Lockdown:
+    """Lock this process in, for good, as far as the settings ask and the system allows; return what became of each step.
+
+    It comes after everything is imported and before the storage is opened or a thread is started. ``config`` is the file
+    that the settings are read from again.
+
+    Raises:
+        HardeningUnavailable: a step that the settings require is not to be had.
+        SettingsInvalid, PluginUnusable: what is to stay reachable cannot be told.
+    """
+    needs, undeclared = plugins.process_needs(plugins.settings)
+    import_early()
+    return lock_down(plugins.settings, asked_of(plugins.settings, needs, config), undeclared=undeclared)
+
+
+def check_reach(plugins: Plugins, lockdown: Lockdown, settings: Settings) -> None:
+    """Refuse new settings that need what this process has closed to itself.
+
+    Raises:
+        SettingsInvalid, PluginUnusable.
+    """
+    checked = plugins.check(settings)
+    lockdown.check(asked_of(checked, plugins.process_needs(checked)[0]))
 
 
 @asynccontextmanager
@@ -74,6 +121,31 @@ async def sweeping(vault: Vault, interval_hours: float) -> AsyncIterator[None]:
             await asyncio.wait({task}, timeout=SWEEP_ENDS_SECONDS)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+
+@asynccontextmanager
+async def following(vault: Vault) -> AsyncIterator[None]:
+    """Keep rules and keys in step with the storage for the length of the block, also while nobody asks for anything."""
+    await vault.credentials.follow()
+    task = asyncio.create_task(vault.credentials.run())
+    try:
+        yield
+    finally:
+        vault.credentials.stop()
+        await task
+
+
+@asynccontextmanager
+async def sequencing(vault: Vault) -> AsyncIterator[None]:
+    """Let the transparency log grow for the length of the block, by this process or by another one on the same storage."""
+    task = asyncio.create_task(vault.sequencer.run())
+    try:
+        yield
+    finally:
+        vault.sequencer.stop()
+        await asyncio.wait({task}, timeout=SEQUENCER_ENDS_SECONDS)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def open_storage(plugins: Plugins) -> Storage:
@@ -92,9 +164,11 @@ async def open_storage(plugins: Plugins) -> Storage:
     return storage
 
 
-def _assemble(plugins: Plugins, storage: Storage) -> Vault:
+def _assemble(plugins: Plugins, storage: Storage, hardening: Sequence[StepState], signing: Signing) -> Vault:
     settings = plugins.settings
     clock = StorageClock()
+    evaluators = plugins.offers("vault_access_policies", "policy evaluator")
+    rulebooks = Rulebooks(storage, _built_in_policies(evaluators))
     queue = CommitQueue(
         storage,
         clock,
@@ -102,15 +176,32 @@ def _assemble(plugins: Plugins, storage: Storage) -> Vault:
         max_waiting=settings.storage.max_waiting_requests,
         observers=[_guarded(function) for function in plugins.observers("vault_access_decided")],
         purge_observers=[_guarded(function) for function in plugins.observers("vault_entry_purged")],
+        follow=rulebooks.at,
     )
-    evaluators = plugins.offers("vault_access_policies", "policy evaluator")
     timeout = settings.access.plugin_timeout_seconds
     decisions = Decisions(evaluators, timeout)
     purges = Purges(plugins.offers("vault_purge_methods", "purge method"), timeout)
-    rulebooks = Rulebooks(storage, _built_in_policies(evaluators))
-    auditor = Auditor(queue, clock)
-    authenticators = list(plugins.offers("vault_authenticators", "authenticator").values())
+    ring = KeyRing(rulebooks, queue.read, clock)
+    auditor = Auditor(queue, clock, ring.vouch)
+    stored_keys = ring if settings.auth.stored_keys else NoStoredKeys()
+    offered = plugins.offers("vault_authenticators", "authenticator", stored_keys=stored_keys)
+    authenticators = list(offered.values())
+    credentials = Credentials(storage, clock, authenticators, queue.read)
     shared: dict[str, Any] = {"queue": queue, "auditor": auditor}
+    quarantine = Quarantine(
+        storage,
+        list(plugins.offers("vault_anchors", "anchor").values()),
+        signing.current.verifier.name if signing.current else None,
+    )
+    sequencer = Sequencer(
+        storage=storage,
+        queue=queue,
+        clock=clock,
+        signing=signing,
+        interval_seconds=settings.audit.checkpoint_interval_seconds,
+        observers=[_guarded(function) for function in plugins.observers("vault_checkpoint_signed")],
+        may_grow=quarantine.is_lifted,
+    )
     return Vault(
         entries=Entries(
             storage=storage,
@@ -121,11 +212,14 @@ def _assemble(plugins: Plugins, storage: Storage) -> Vault:
             **shared,
         ),
         policies=Policies(rulebooks=rulebooks, decisions=decisions, purges=purges, **shared),
+        api_keys=ApiKeys(rulebooks=rulebooks, credentials=credentials, are_taken=settings.auth.stored_keys, **shared),
+        credentials=credentials,
         holds=Holds(rulebooks=rulebooks, **shared),
         history=History(storage=storage, rulebooks=rulebooks, **shared),
         replay=Replay(storage=storage, rulebooks=rulebooks, decisions=decisions, **shared),
         explain=Explain(storage=storage, rulebooks=rulebooks, decisions=decisions, purges=purges, **shared),
         logs=Logs(storage=storage, **shared),
+        key_refs=KeyRefs(storage=storage, rulebooks=rulebooks, **shared),
         sweeper=Sweeper(
             storage=storage,
             rulebooks=rulebooks,
@@ -134,13 +228,20 @@ def _assemble(plugins: Plugins, storage: Storage) -> Vault:
             pause_seconds=settings.purge.sweep_pause_seconds,
             **shared,
         ),
+        sequencer=sequencer,
+        quarantine=quarantine,
+        restore=Restore(rulebooks=rulebooks, purges=purges, quarantine=quarantine, **shared),
+        transparency=Transparency(storage=storage, verifier=sequencer.verifier, **shared),
         report=Report(
             storage=storage,
             rulebooks=rulebooks,
             sections=list(plugins.offers("vault_report_sections", "report section").values()),
+            hardening=hardening,
+            credentials=credentials,
             **shared,
         ),
         refusals=Refusals(queue, clock),
+        failing_sources=FailingSources(settings.auth.max_failures_per_minute),
         auditor=auditor,
         gaps=Gaps(queue, clock),
         queue=queue,
@@ -149,6 +250,7 @@ def _assemble(plugins: Plugins, storage: Storage) -> Vault:
         authenticators=authenticators,
         reloading=Reloading(authenticators, settings, plugins.check),
         plugins=plugins.origins,
+        hardening=hardening,
     )
 
 
@@ -184,6 +286,7 @@ async def _settle(vault: Vault) -> None:
     await vault.auditor.drain()
     await vault.refusals.close()
     await vault.gaps.close()
+    await vault.credentials.flush()
     await vault.queue.drain()
 
 
@@ -206,7 +309,12 @@ def create_app(settings: Settings | None = None) -> Any:
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[Vault]:
-        async with open_vault(chosen) as vault, sweeping(vault, chosen.purge.sweep_interval_hours):
+        async with (
+            open_vault(chosen) as vault,
+            following(vault),
+            sequencing(vault),
+            sweeping(vault, chosen.purge.sweep_interval_hours),
+        ):
             yield vault
 
     return build_app(chosen, opened)

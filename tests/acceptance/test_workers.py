@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from tests.support.fixtures import MARKER
-from tests.support.server import VaultServer, eventually
+from tests.support.server import ADMIN, VaultServer, eventually
 
 Start = Callable[..., VaultServer]
 
@@ -84,6 +84,15 @@ def test_settings_that_cannot_be_used_are_not_those_of_a_worker_that_is_replaced
     os.kill(first, signal.SIGKILL)
     eventually(lambda: len([line for line in server.log_lines() if "Vault API is running" in line]) == 3)
     assert server.put("payments", "card/still").status == 201
+    assert server.stop() == 0
+
+
+def test_credentials_are_counted_once_however_many_processes_know_them(server: VaultServer) -> None:
+    eventually(lambda: both_run(server))
+    server.call(ADMIN, "POST", "/admin/api-keys", json_body={"app": "minted"})
+    wanted = f'vsqlvault_credentials{{method="api-key",state="active"}} {len(server.apps) + 1}.0'
+    for _ in range(10):  # whichever of them answers, once it has heard of the key
+        eventually(lambda: wanted in server.call(None, "GET", "/metrics").body.decode())
     assert server.stop() == 0
 
 

@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from tests.support.bad_tokens import ROWS
 from vsqlvault import cli, errors, hookspecs
-from vsqlvault.config import Settings
+from vsqlvault.config import JwtSettings, Settings
 from vsqlvault.http.metrics import Metrics
 from vsqlvault.http.operations import OPERATIONS
+from vsqlvault.model.times import utc_now
 from vsqlvault.proof.purge_proof import proof_document
 
 ROOT = Path(__file__).parents[2]
@@ -51,6 +53,16 @@ def test_every_setting_has_a_reader(setting):
     assert any(re.search(rf"settings\.(\w+\.)?{name}\b", source) for source in sources)
 
 
+def test_every_setting_of_an_issuer_is_documented_and_no_other():
+    settings = text_of("jwt.md").partition("\n## Settings\n")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", settings, re.MULTILINE)) == set(JwtSettings.model_fields)
+
+
+def test_every_reason_for_refusing_a_token_is_documented_and_no_other():
+    reasons = set(re.findall(r"^\| `(\w+)` \|", text_of("jwt.md").partition("\n## What each")[2], re.MULTILINE))
+    assert reasons == {why for _, why in ROWS.values()} | {"purposes", "roles", "unknown_scheme"}
+
+
 @pytest.mark.parametrize("error", sorted(set(all_errors()), key=lambda error: error.slug), ids=lambda error: error.slug)
 def test_every_error_is_documented_as_it_is(error):
     assert f"| {error.status} | `{error.slug}` | {error.title()} | `{error.reason}` |" in text_of("errors.md")
@@ -71,6 +83,12 @@ def test_every_metric_is_documented():
                     items = batches = rerun = refused = 0
 
             writes = reads
+
+        class credentials:  # noqa: N801
+            known = staticmethod(list)
+
+        class clock:  # noqa: N801
+            now = staticmethod(utc_now)
 
     exposed = Metrics(NoVault).exposition(None).body.decode()
     for name, kind in re.findall(r"^# TYPE (\w+) (\w+)$", exposed, re.MULTILINE):

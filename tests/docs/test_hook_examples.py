@@ -11,12 +11,14 @@ from pydantic import BaseModel
 from vsqlvault import hookspecs
 from vsqlvault.errors import CredentialRefused, StorageUnavailable
 from vsqlvault.hookspecs import PluginSettings, hookimpl
+from vsqlvault.interfaces.stored_keys import NoStoredKeys
 from vsqlvault.model.access import Deny
+from vsqlvault.model.hardening import ProcessNeeds
 from vsqlvault.model.principal import Principal
 from vsqlvault.model.purge import Overwrite, PurgePlan
 
 HOOKS = [name for name in vars(hookspecs) if name.startswith("vault_")]
-ARGUMENTS = {"settings": None, "storage": {"product": "SQLite"}, "record": None}
+ARGUMENTS = {"settings": None, "stored_keys": NoStoredKeys(), "storage": {"product": "SQLite"}, "record": None}
 
 
 def example_of(hook):
@@ -28,7 +30,7 @@ def example_of(hook):
 def test_the_example_of_each_hook_implements_it(hook):
     namespace = {
         "BaseModel": BaseModel, "CredentialRefused": CredentialRefused, "Deny": Deny, "Overwrite": Overwrite,
-        "PluginSettings": PluginSettings, "Principal": Principal, "PurgePlan": PurgePlan,
+        "PluginSettings": PluginSettings, "Principal": Principal, "ProcessNeeds": ProcessNeeds, "PurgePlan": PurgePlan,
         "StorageUnavailable": StorageUnavailable, "hookimpl": hookimpl, "print": lambda *_: None,
     }  # fmt: skip
     exec(example_of(hook), namespace)

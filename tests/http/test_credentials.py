@@ -87,6 +87,10 @@ def test_whatever_is_wrong_with_a_credential_the_answer_is_the_same(vault: Vault
         ("GET", "/admin/access-policies/x"),
         ("GET", "/admin/access-policies"),
         ("DELETE", "/admin/access-policies/x"),
+        ("POST", "/admin/api-keys"),
+        ("GET", "/admin/api-keys"),
+        ("GET", "/admin/api-keys/sha256:000000000000"),
+        ("DELETE", "/admin/api-keys/sha256:000000000000"),
         ("GET", "/admin/access-log"),
         ("GET", "/admin/purge-log"),
         ("POST", "/admin/purge/sweep"),
@@ -168,6 +172,11 @@ ROLES = [
     ("GET", "/admin/access-policies/owner-only", {"payments"}),
     ("GET", "/admin/retention-policies", {"payments"}),
     ("GET", "/admin/retention-policies/card", {"payments"}),
+    ("GET", "/admin/api-keys", {"payments"}),
+    ("GET", "/admin/api-keys?limit=no-number", {"payments"}),
+    ("GET", "/admin/api-keys/sha256:000000000000", {"payments"}),
+    ("POST", "/admin/api-keys", {"payments", "auditor"}),
+    ("DELETE", "/admin/api-keys/sha256:000000000000", {"payments", "auditor"}),
     ("DELETE", "/admin/access-policies/none-such", {"payments", "auditor"}),
     ("POST", "/admin/purge/sweep", {"payments", "auditor"}),
     ("POST", "/admin/purge/sweep?dry_run=true", {"payments", "auditor"}),
@@ -186,7 +195,10 @@ def test_a_route_that_needs_a_role_is_refused_without_it_with_a_row(
 
 
 @pytest.mark.parametrize(
-    ("target", "status"), [(t, 200) for m, t, _ in ROLES if m == "GET"] + [("/admin/access-policies/none-such", 404)]
+    ("target", "status"),
+    [(t, 200) for m, t, _ in ROLES if m == "GET" and not t.startswith("/admin/api-keys")]
+    + [("/admin/access-policies/none-such", 404), ("/admin/api-keys", 200)]
+    + [("/admin/api-keys/sha256:000000000000", 404)],
 )
 @pytest.mark.parametrize("who", ["auditor", "operator", ADMIN])
 def test_an_admin_and_an_auditor_may_read_what_is_for_them(

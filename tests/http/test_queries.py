@@ -52,6 +52,9 @@ REFUSED_ADMIN_QUERIES = {
     "a filter of the other log": ("GET", "/admin/access-log?key_ref=k"),
     "as_of in the future": ("GET", "/compliance/report?as_of=2999-01-01T00:00:00Z"),
     "as_of without zone": ("GET", "/compliance/report?as_of=2026-01-01T00:00:00"),
+    "key_refs beyond a page": ("GET", "/admin/key-refs?limit=1001"),
+    "a filter that key_refs have not": ("GET", "/admin/key-refs?state=active"),
+    "a cursor for key_refs that is none": ("GET", "/admin/key-refs?cursor=abc"),
     "a query for a policy": ("GET", "/admin/access-policies?name=x"),
 }
 

@@ -10,8 +10,9 @@ import urllib.error
 import urllib.request
 import venv
 import zipfile
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -65,11 +66,11 @@ def test_the_command_starts_from_an_empty_folder_and_serves(installed, tmp_path)
     assert (tmp_path / "vault.db").stat().st_mode & 0o777 == 0o600
 
 
-def test_both_contributed_plugins_are_loaded_with_their_distribution(installed, tmp_path):
+def test_the_contributed_plugins_are_loaded_with_their_distribution(installed, tmp_path):
     (tmp_path / "vsql-vault.toml").write_text(SETTINGS.format(folder=tmp_path))
     listed = run(installed / "vsql-vault", "plugins", "--config", "vsql-vault.toml", cwd=tmp_path)
-    assert re.search(r"^access-hours +vsqlvault-access-hours ", listed, re.MULTILINE)
-    assert re.search(r"^purge-journal +vsqlvault-purge-journal ", listed, re.MULTILINE)
+    for name in ("access-cedar", "access-hours", "purge-journal"):
+        assert re.search(rf"^{name} +vsqlvault-{name} ", listed, re.MULTILINE)
 
 
 def test_a_third_party_purge_method_works_in_the_running_server(installed, tmp_path):
@@ -79,8 +80,9 @@ def test_a_third_party_purge_method_works_in_the_running_server(installed, tmp_p
         status, record = server.call("DELETE", "/vault/card/payment-1")
         assert (status, record["method"]) == (200, "journalled-delete")
         assert server.call("GET", "/vault/card/payment-1")[0] == 404
-        lines = (tmp_path / "journal.ndjson").read_text().splitlines()
+        lines = (tmp_path / "journals" / "purges.ndjson").read_text().splitlines()
         assert [json.loads(line)["proof_hash"] for line in lines] == [record["proof_hash"]]
+        assert server.call("GET", "/health")[1]["hardening"]["landlock"]["state"] != "off"
 
 
 @pytest.mark.parametrize(("offset_days", "status"), [(0, 200), (3, 403)])
@@ -99,6 +101,23 @@ def test_a_third_party_access_policy_decides_in_the_running_server(installed, tm
         assert server.call("GET", "/vault/card/payment-1")[0] == status
 
 
+@pytest.mark.parametrize(("offset_days", "status"), [(0, 200), (3, 403)])
+def test_a_policy_in_cedar_decides_in_the_running_server(installed, tmp_path, offset_days, status):
+    """Its time zone is read when the policy first names it: a process that has locked itself in still can."""
+    today = datetime.now(ZoneInfo("Pacific/Kiritimati")).date()
+    days = [str(today + timedelta(days=offset_days + more)) for more in (0, 1)]
+    on_these = f"permit (principal, action, resource) when {{ {json.dumps(days)}.contains(context.local.date) }};"
+    storing = 'permit (principal, action == Action::"store", resource);'
+    parameters = {"policies": [on_these, storing], "timezone": "Pacific/Kiritimati"}
+    policy = {"evaluator": "cedar", "parameters": parameters}
+    with configured(installed, tmp_path) as server:
+        server.put_policy("physical-delete")
+        assert server.call("PUT", "/admin/access-policies/dated", policy)[0] == 201
+        entry = {"encrypted_value": "ciphertext", "access_policy": "dated"}
+        assert server.call("PUT", "/vault/card/payment-1", entry)[0] == 201
+        assert server.call("GET", "/vault/card/payment-1")[0] == status
+
+
 @pytest.mark.parametrize("distribution", CONTRIB, ids=lambda path: path.name)
 def test_each_contributed_plugin_passes_its_own_tests(installed, distribution, tmp_path):
     printed = run(
@@ -112,13 +131,15 @@ SETTINGS = """
 [server]
 listen_addr = "127.0.0.1:0"
 [storage]
-database_url = "sqlite:///vault.db"
+database_url = "sqlite:///data/vault.db"
 [plugins.purge-journal]
-path = "{folder}/journal.ndjson"
+path = "{folder}/journals/purges.ndjson"
 """
 
 
 def configured(installed, tmp_path):
+    for folder in ("data", "journals"):
+        (tmp_path / folder).mkdir()
     (tmp_path / "vsql-vault.toml").write_text(SETTINGS.format(folder=tmp_path))
     key = "a-key-for-this-test-and-for-no-other"
     server = Server(installed, tmp_path, ["--config", "vsql-vault.toml"], {"VSQL_VAULT_API_KEY": key})

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from tests.support.tokens import ISSUER, SigningKey, claims, jwks, provider
 from vsqlvault.config import AuthSettings, Settings
 from vsqlvault.interfaces.purge_method import PurgeMethod
 from vsqlvault.interfaces.report_section import ReportSection
@@ -23,7 +26,9 @@ from vsqlvault.testing import (
 )
 from vsqlvault_plugins.access.rules import RulesEvaluator
 from vsqlvault_plugins.auth.api_key import ApiKeyAuthenticator
+from vsqlvault_plugins.auth.jwt.plugin import JwtAuthenticator
 from vsqlvault_plugins.purge.methods import CryptoShred, PhysicalDelete, RetentionExpire
+from vsqlvault_plugins.report.credentials import Credentials
 from vsqlvault_plugins.report.evidence import ByPurpose, LegalHolds, PurgeCompliance, Summary, UndefinedPolicies
 
 SECRET = "vsk_S0me-Secret-Of-The-Tests-Only"
@@ -56,6 +61,35 @@ class TestApiKeyConforms(AuthenticatorConformance):
         )
 
 
+def jwt_settings(**issuer: str) -> Settings:
+    table = {"issuer": ISSUER, "audience": "vault", "purposes_claim": "purposes", **issuer}
+    return Settings(auth=AuthSettings.model_validate({"jwt": [table]}))
+
+
+class TestJwtConforms(AuthenticatorConformance):
+    @pytest.fixture(params=["jwks_url", "jwks_file", "discovery"])
+    def authenticator_case(self, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AuthenticatorCase]:
+        with provider() as keys:
+            key, issuer = SigningKey(), ISSUER
+            keys.document = jwks(key)
+            file = tmp_path / "keys.json"
+            file.write_bytes(keys.document)
+            place = {"jwks_url": keys.url} if request.param == "jwks_url" else {"jwks_file": str(file)}
+            if request.param == "discovery":
+                issuer, place = keys.origin, {}
+                keys.discovery = {"issuer": issuer, "jwks_uri": keys.url}
+            settings = jwt_settings(issuer=issuer, **place)
+            token = key.token(claims(iss=issuer))
+            yield AuthenticatorCase(
+                JwtAuthenticator(settings.auth),
+                {"authorization": f"Bearer {token}"},
+                token,
+                settings,
+                without=jwt_settings(issuer="https://another.example", jwks_file=str(file)),
+                unusable=jwt_settings(issuer=issuer, jwks_file=str(tmp_path / "none-such.json")),
+            )
+
+
 class TestRulesConform(PolicyEvaluatorConformance):
     @pytest.fixture
     def evaluator_case(self) -> EvaluatorCase:
@@ -73,7 +107,8 @@ class TestPurgeMethodsConform(PurgeMethodConformance):
 
 class TestReportSectionsConform(ReportSectionConformance):
     @pytest.fixture(
-        params=[Summary, ByPurpose, PurgeCompliance, UndefinedPolicies, LegalHolds], ids=lambda kind: kind.name
+        params=[Summary(), ByPurpose(), PurgeCompliance(), UndefinedPolicies(), LegalHolds(), Credentials(365)],
+        ids=lambda section: section.name,
     )
     def report_section(self, request: pytest.FixtureRequest) -> ReportSection:
-        return request.param()
+        return request.param

@@ -30,16 +30,20 @@ from vsqlvault.interfaces.storage import (
     RemoveEntry,
     RetrievalsBelow,
     RevisionIs,
+    SaveApiKey,
     SaveRetentionPolicy,
     Storage,
     StoreEntry,
 )
+from vsqlvault.model.credential import CredentialName
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.testing import (
+    T0,
     StorageConformance,
     a_purge_record,
     a_retention_policy,
     a_write,
+    an_api_key,
     an_entry,
     storing,
 )
@@ -277,9 +281,12 @@ class TestRoles:
         assert storage.describe()["role_owns_logs"] is False
         run(committed(storage, storing(), a_write(SaveRetentionPolicy(a_retention_policy()))))
         run(committed(storage, a_write(RemoveEntry(KEY), purges=(a_purge_record(),))))
+        run(committed(storage, a_write(SaveApiKey(an_api_key()))))
+        for _ in range(2):
+            run(storage.note_uses({CredentialName("api-key", an_api_key().key_id): T0}))
         assert run(storage.acquire_lease("sweep", "a", 60))
         assert len(run(storage.secret("cursor"))) == 32
-        assert len(run(storage.access_log(LogQuery(limit=9)))) == 3
+        assert len(run(storage.access_log(LogQuery(limit=9)))) == 4
         run(storage.close())
         connection = run(asyncpg.connect(roles))
         for statement in (
@@ -289,6 +296,8 @@ class TestRoles:
             "DROP SCHEMA vault CASCADE",
             "UPDATE vault.access_policies SET version = 9",
             "DELETE FROM vault.retention_policies",
+            "UPDATE vault.api_keys SET app = 'other'",
+            "DELETE FROM vault.api_keys",
         ):
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 run(connection.execute(statement))

@@ -131,6 +131,7 @@ class TestPragmas:
             ("secure_delete", 1),
             ("trusted_schema", 0),
             ("busy_timeout", 5000),
+            ("temp_store", 2),
         ],
     )
     def test_every_connection_is_set_for_durability_and_purging(self, run, storage, name, setting, value) -> None:

@@ -26,6 +26,19 @@ class Issued:
     cert_file: Path
     key_file: Path
 
+    @property
+    def thumbprint(self) -> str:
+        """The SHA-256 of the certificate, in hex."""
+        return self.certificate.fingerprint(hashes.SHA256()).hex()
+
+
+def uri(text: str) -> x509.GeneralName:
+    return x509.UniformResourceIdentifier(text)
+
+
+def dns(text: str) -> x509.GeneralName:
+    return x509.DNSName(text)
+
 
 class Authority:
     """Issues certificates and a list of those it has revoked, into a directory."""
@@ -42,6 +55,10 @@ class Authority:
     def server(self, name: str = "server") -> Issued:
         return self._sign(name, self.issued, [SERVER])
 
+    def below(self, name: str) -> Issued:
+        """Return an authority that this one has issued."""
+        return self._sign(name, self.issued, [], is_authority=True)
+
     def client(
         self,
         name: str,
@@ -50,8 +67,12 @@ class Authority:
         since: timedelta = -DAY,
         until: timedelta = 30 * DAY,
         issuer: Issued | None = None,
+        names: Sequence[x509.GeneralName] | None = None,
+        file: str | None = None,
     ) -> Issued:
-        return self._sign(name, issuer or self.issued, uses, since=since, until=until)
+        """Return a certificate with ``name`` as its common name, which lies in files of that name, or called ``file``."""
+        issuer = issuer or self.issued
+        return self._sign(name, issuer, uses, since=since, until=until, names=names, file=file)
 
     def revoke(self, *issued: Issued) -> Path:
         """Write the list with these on it, too, and return its file."""
@@ -81,6 +102,8 @@ class Authority:
         is_authority: bool = False,
         since: timedelta = -DAY,
         until: timedelta = 30 * DAY,
+        names: Sequence[x509.GeneralName] | None = None,
+        file: str | None = None,
     ) -> Issued:
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -99,12 +122,14 @@ class Authority:
         )
         if issuer:
             builder = builder.add_extension(self._identifier(issuer), critical=False)
-            names = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
-            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+            usual = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
+            found = usual if names is None else names
+            if found:
+                builder = builder.add_extension(x509.SubjectAlternativeName(found), critical=False)
         if uses:
             builder = builder.add_extension(x509.ExtendedKeyUsage(uses), critical=False)
         certificate = builder.sign(issuer.key if issuer else key, hashes.SHA256())
-        return self._written(name, certificate, key)
+        return self._written(file or name, certificate, key)
 
     @staticmethod
     def _usage(*, is_authority: bool) -> x509.KeyUsage:

@@ -13,7 +13,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,13 @@ from tests.support.wire import SECONDS, Answer, Headers, exchange, request_bytes
 START_SECONDS = 20.0
 STOP_SECONDS = 20.0
 ADMIN = "vault-admin"
+HARDENING_VARIABLE = "VSQLVAULT_TEST_HARDENING"
+"""``required`` or ``off``: what every served vault is told of every step, where a test says nothing; else it is ``auto``."""
+
+STEPS = ("limits", "memory_lock", "no_new_privileges", "landlock", "seccomp")
+NOT_SLOWED = "max_failures_per_minute = 0\n"
+"""Tests present bad credentials by the hundred, all from one address; those of slowing give settings of their own."""
+
 Found = TypeVar("Found")
 
 
@@ -69,6 +76,12 @@ def usual_apps() -> dict[str, App]:
     }
 
 
+def hardening_of_this_run() -> str:
+    """Return the table ``[hardening]`` that the variable asks for; none where it is not set."""
+    switch = os.environ.get(HARDENING_VARIABLE)
+    return "[hardening]\n" + "".join(f'{step} = "{switch}"\n' for step in STEPS) if switch else ""
+
+
 class VaultServer:
     """One directory with settings, SQLite file and logs; and the process that serves it, while it runs."""
 
@@ -80,6 +93,7 @@ class VaultServer:
         settings: str = "",
         api_key_header: str = "X-Vault-Key",
         database_url: str | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.directory = directory
         self.database_url = database_url or f"sqlite:///{directory / 'vault.db'}"
@@ -88,7 +102,8 @@ class VaultServer:
         self.api_key_header = api_key_header
         self.address = ("127.0.0.1", 0)
         self.tls: ssl.SSLContext | None = None
-        self._settings = settings
+        self.settings = settings if "[hardening]" in settings else settings + hardening_of_this_run()
+        self._environment = dict(environment or {})
         self._process: subprocess.Popen[bytes] | None = None
         self._lines_seen = 0
         self.write_config()
@@ -127,6 +142,7 @@ class VaultServer:
             f"{self._settings_of('server')}"
             f'[storage]\ndatabase_url = "{self.database_url}"\n{self._settings_of("storage")}'
             f'[auth]\napi_key_header = "{self.api_key_header}"\napi_key_env = "VSQL_VAULT_API_KEY"\n'
+            f"{self._settings_of('auth') or NOT_SLOWED}"
             f"[purge]\nsweep_interval_hours = 0\npurge_proof_hash = true\n{self._settings_of('purge')}"
             f"{self._settings_of('')}" + "".join(app.toml() for app in self.apps.values())
         )
@@ -136,9 +152,9 @@ class VaultServer:
 
     def _settings_of(self, section: str) -> str:
         """Return the lines of ``settings`` that stand under one of the sections written anyway; ``""``: all others."""
-        written = {"server", "storage", "purge"}
+        written = {"server", "storage", "auth", "purge"}
         found, current = "", ""
-        for line in self._settings.splitlines():
+        for line in self.settings.splitlines():
             if line.startswith("["):
                 current = line.strip("[]")
                 if current in written:
@@ -155,6 +171,7 @@ class VaultServer:
         assert self._process is None
         environment = {name: value for name, value in os.environ.items() if not name.startswith("VSQL_VAULT_")}
         environment["VSQL_VAULT_API_KEY"] = self.admin_key
+        environment |= self._environment
         self._lines_seen = len(self.log_lines())
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(

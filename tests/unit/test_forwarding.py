@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from vsqlvault.config import ServerSettings
 from vsqlvault.errors import BadForwarding
 from vsqlvault.http.forwarding import MAX_HOPS, Forwarding
 
-PROXIES = Forwarding(["127.0.0.1", "10.0.0.0/8", "2001:db8::/32"])
+PROXIES = Forwarding(ServerSettings(trusted_proxies=("127.0.0.1", "10.0.0.0/8", "2001:db8::/32")))
 
 
 @pytest.mark.parametrize(
@@ -34,7 +35,7 @@ def test_without_the_header_it_is_the_peer() -> None:
 
 
 def test_with_no_proxies_nobody_is_believed() -> None:
-    assert Forwarding([]).client("127.0.0.1", [("x-forwarded-for", "junk")]) == "127.0.0.1"
+    assert Forwarding(ServerSettings()).client("127.0.0.1", [("x-forwarded-for", "junk")]) == "127.0.0.1"
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,24 @@
 """A fault of the server's own has its row, too."""
 
 import asyncio
+from datetime import UTC, datetime
+
+import pytest
 
 from vsqlvault.config import load_settings
+from vsqlvault.errors import CredentialRefused
+from vsqlvault.http.client_certificates import ClientCertificate
 from vsqlvault.http.cursors import Cursors
 from vsqlvault.http.exchange import Request
 from vsqlvault.http.gateway import Gateway
 from vsqlvault.http.metrics import Metrics
 from vsqlvault.http.operation import Operation
+from vsqlvault.http.operations import OPERATIONS
 from vsqlvault.interfaces.storage import LogQuery
 from vsqlvault.model.audit import Operation as Audited
+from vsqlvault.model.principal import Principal, Role
 from vsqlvault.runtime import open_vault
+from vsqlvault.testing.vaults import a_vault, offering, settings_for
 
 
 async def answered_by_a_broken_handler(tmp_path, monkeypatch):
@@ -44,3 +52,55 @@ def test_a_fault_of_the_server_is_answered_without_its_text_and_has_its_row(tmp_
         (500, "internal_fault", "vault-admin")
     ]
     assert "marker-of-the-fault" in caplog.text
+
+
+async def asked_for_health(tmp_path, *authenticators, headers=(), certificate=None):
+    extra = {"auth": {"api_key_env": None}}
+    plugins = [offering("vault_authenticators", *authenticators)]
+    async with a_vault(tmp_path, plugins=plugins, settings=extra) as vault:
+        settings = settings_for(tmp_path, plugins=plugins, extra=extra)
+        gateway = Gateway(settings, vault, Cursors(bytes(32)), Metrics(vault))
+        health = next(each for each in OPERATIONS if (each.method, each.path) == ("GET", "/health"))
+        request = Request("GET", b"/health", b"", [*headers], "127.0.0.1", False, "0" * 32, None)
+        if certificate is not None:
+            request.client_certificate = ClientCertificate(
+                certificate, (), frozenset(), datetime.max.replace(tzinfo=UTC)
+            )
+        return await gateway.answer(request, health)
+
+
+class Certificates:
+    """Knows one certificate, has never heard of most, and refuses one."""
+
+    name = "certificates"
+    credential_headers = ()
+
+    def authenticate(self, presented):
+        if presented.client_certificate == b"refused":
+            raise CredentialRefused("unknown_certificate")
+        if presented.client_certificate == b"known":
+            return Principal("ops", self.name, "certificate-1", roles=frozenset({Role.AUDITOR}))
+        return None
+
+    async def reload(self, settings):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("certificate", "status", "has_detail"),
+    [(b"known", 200, True), (b"never heard of", 200, False), (None, 200, False), (b"refused", 401, False)],
+)
+def test_a_certificate_counts_on_an_open_route_where_somebody_knows_it(tmp_path, certificate, status, has_detail):
+    reply = asyncio.run(asked_for_health(tmp_path, Certificates(), certificate=certificate))
+    assert (reply.status, b"hardening" in reply.body) == (status, has_detail)
+
+
+def test_an_authenticator_that_fails_does_not_fail_a_probe_without_a_credential(tmp_path):
+    class Broken(Certificates):
+        credential_headers = ("x-badge",)
+
+        def authenticate(self, presented):
+            raise RuntimeError
+
+    assert asyncio.run(asked_for_health(tmp_path, Broken())).status == 200
+    assert asyncio.run(asked_for_health(tmp_path, Broken(), headers=[("x-badge", "b")])).status == 503

@@ -46,6 +46,7 @@ def environment() -> dict[str, str]:
         "auth__api_keys": f"[{', '.join(keys)}]",
         "server__max_body_bytes": str(MAX_BODY_BYTES),
         "server__max_value_bytes": "1024",
+        "auth__max_failures_per_minute": "0",
     }
 
 

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pluggy
 import pytest
 from pydantic import BaseModel
 
-from vsqlvault.config import load_settings
+from vsqlvault.config import Settings, load_settings
 from vsqlvault.errors import PluginClash, PluginUnusable, SettingsInvalid, StartUpRefused, VaultError
 from vsqlvault.hookspecs import PluginSettings, hookimpl
 from vsqlvault.interfaces.storage import LogQuery
+from vsqlvault.interfaces.stored_keys import NoStoredKeys
+from vsqlvault.model.hardening import ProcessNeeds
 from vsqlvault.plugin_manager import Plugins
 from vsqlvault.runtime import open_storage
 
-BUILT_IN = ["access-rules", "auth-api-key", "purge-methods", "report-evidence", "storage-postgresql", "storage-sqlite"]
+BUILT_IN = [
+    "access-rules",
+    "anchor-file",
+    "auth-api-key",
+    "auth-jwt",
+    "auth-mtls",
+    "purge-methods",
+    "report-evidence",
+    "storage-postgresql",
+    "storage-sqlite",
+]
 
 
 class Distribution:
@@ -276,13 +289,48 @@ class TestOffers:
         plugin.vault_authenticators = hookimpl(specname="vault_authenticators")(implementation)
         install(alpha=plugin)
         with pytest.raises(SettingsInvalid, match=r"auth\.x"):
-            load().offers("vault_authenticators", "authenticator")
+            load().offers("vault_authenticators", "authenticator", stored_keys=NoStoredKeys())
 
     def test_a_hook_that_offers_nothing_offers_nothing(self, install) -> None:
         plugin = Nothing()
         plugin.vault_purge_methods = hookimpl(specname="vault_purge_methods")(lambda: None)
         install(alpha=plugin)
         assert len(load().offers("vault_purge_methods", "purge method")) == 3
+
+
+class TestProcessNeeds:
+    def test_every_built_in_says_what_it_needs(self) -> None:
+        plugins = load()
+        needs, undeclared = plugins.process_needs(plugins.settings)
+        assert undeclared == []
+        assert {path for need in needs for path in need.writable} == {str(Path.cwd())}
+
+    def test_a_plugin_that_says_nothing_is_named(self, install) -> None:
+        class Frugal:
+            @hookimpl
+            def vault_process_needs(self) -> list[ProcessNeeds]:
+                return []
+
+        class Online:
+            @hookimpl
+            def vault_process_needs(self, settings: Settings) -> list[ProcessNeeds]:
+                return [ProcessNeeds(connect_ports=(settings.storage.pool_size,))]
+
+        install(frugal=Frugal(), online=Online(), silent=Nothing())
+        plugins = load(plugins__allow='["frugal", "online", "silent"]')
+        needs, undeclared = plugins.process_needs(plugins.settings)
+        assert (needs, undeclared) == ([ProcessNeeds(connect_ports=(4,))], ["silent"])
+
+    def test_needs_of_another_type_stop_the_start(self, install) -> None:
+        class Vague:
+            @hookimpl
+            def vault_process_needs(self) -> list[str]:
+                return ["everything"]
+
+        install(Point("vague", Vague()))
+        plugins = load(plugins__allow='["vague"]')
+        with pytest.raises(PluginUnusable, match=r"vague \(acme-plugins 1.0\): vault_process_needs gave str"):
+            plugins.process_needs(plugins.settings)
 
 
 class Hours(BaseModel, extra="forbid", strict=True):

@@ -8,7 +8,6 @@ from pydantic import Field, field_validator, model_validator
 
 from vsqlvault.http.wire import (
     DEFAULT_LIMIT,
-    App,
     Body,
     ExternalId,
     Limit,
@@ -30,6 +29,8 @@ from vsqlvault.service.replay import Window
 
 DEFAULT_REPLAY = 10_000
 MAX_REPLAY = 100_000
+AnyApp = Annotated[str, Field(min_length=1, max_length=256, pattern="^[^@]")]
+"""Whatever an authenticator may call an app."""
 
 
 class SelectorBody(Body):
@@ -37,7 +38,7 @@ class SelectorBody(Body):
 
     purpose: Purpose | None = None
     external_id: ExternalId | None = None
-    owner_app: App | None = None
+    owner_app: AnyApp | None = None
     metadata: dict[str, Any] | None = Field(
         default=None, min_length=1, description="Members that an entry's metadata has, each with exactly this value."
     )
@@ -90,7 +91,7 @@ HeldPurpose = Annotated[str, Field(pattern=rf"^(\*|{PURPOSE.pattern})$")]
 class ExplainBody(Body):
     """What POST /admin/access-policies/explain takes: a principal, and what it might want of which entry."""
 
-    app: App
+    app: AnyApp
     identity: Annotated[str, Field(min_length=1, max_length=256)] | None = None
     purposes: list[HeldPurpose] = Field(default=[], max_length=1000, description="What the app holds; `*` for all.")
     roles: list[Literal["admin", "auditor"]] = Field(default=[], max_length=2)

@@ -26,11 +26,12 @@ from vsqlvault.errors import (
 from vsqlvault.http.cursors import Cursors
 from vsqlvault.http.docs_page import CONTENT_SECURITY_POLICY, docs_page
 from vsqlvault.http.exchange import BodyReader, Reply, Request
+from vsqlvault.http.forwarding import Forwarding
 from vsqlvault.http.gateway import Gateway
 from vsqlvault.http.lane import Lane, raw_path_of, request_of
 from vsqlvault.http.metrics import Counts, Metrics
 from vsqlvault.http.openapi import build_openapi
-from vsqlvault.http.operation import Exchange, Operation, also_head
+from vsqlvault.http.operation import SEVERAL_SEGMENTS, Exchange, Operation, also_head
 from vsqlvault.http.operations import OPERATIONS
 from vsqlvault.http.shared_metrics import Share
 from vsqlvault.http.wire import dump_json
@@ -43,11 +44,16 @@ Opener = Callable[[], AbstractAsyncContextManager[Vault]]
 
 
 def build_app(
-    settings: Settings, open_vault: Opener, counts: Counts | None = None, share: Share | None = None
+    settings: Settings,
+    open_vault: Opener,
+    counts: Counts | None = None,
+    share: Share | None = None,
+    forwarding: Forwarding | None = None,
 ) -> Quart:
     """Return the application; it opens its vault when it begins to serve and closes it when it ends.
 
-    ``counts`` are those of the server that calls it, for metrics; ``share``, where that has workers, is what they share.
+    ``counts`` are those of the server that calls it, for metrics; ``share``, where that has workers, is what they share;
+    ``forwarding`` is what it reads again on SIGHUP.
     """
     app = Quart("vsqlvault", static_folder=None)
     app.config.update(
@@ -57,9 +63,9 @@ def build_app(
         PROVIDE_AUTOMATIC_OPTIONS=False,
     )
     app.url_map.merge_slashes = False
-    adapter = Adapter(settings, counts or Counts(), share)
+    adapter = Adapter(settings, counts or Counts(), share, forwarding)
     for path, operations in adapter.routes().items():
-        rule = _PARAMETER.sub(r"<\1>", path)
+        rule = _PARAMETER.sub(lambda found: f"<{'path:' * (found[1] in SEVERAL_SEGMENTS)}{found[1]}>", path)
         app.add_url_rule(rule, path, adapter.view(operations), methods=list(METHODS), provide_automatic_options=False)
     app.register_error_handler(HTTPException, adapter.refuse)
     app.register_error_handler(Exception, adapter.refuse)
@@ -104,8 +110,11 @@ class PathGuard:
 class Adapter:
     """Turns Quart's request into ours, and our reply into Quart's response."""
 
-    def __init__(self, settings: Settings, counts: Counts, share: Share | None = None) -> None:
+    def __init__(
+        self, settings: Settings, counts: Counts, share: Share | None = None, forwarding: Forwarding | None = None
+    ) -> None:
         self._settings = settings
+        self._forwarding = forwarding
         self._share = share
         self._counts = counts
         self._vault: Vault | None = None
@@ -126,7 +135,7 @@ class Adapter:
         if self._vault is None or self._metrics is None:
             raise RuntimeError("begin() comes first")
         cursors = Cursors(await self._vault.storage.secret("cursor"))
-        self._gateway = Gateway(self._settings, self._vault, cursors, self._metrics)
+        self._gateway = Gateway(self._settings, self._vault, cursors, self._metrics, self._forwarding)
         if self._share:
             self._publisher = asyncio.get_running_loop().create_task(self._publish(self._metrics))
 

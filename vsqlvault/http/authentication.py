@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from types import NoneType
 from typing import Any
 
-from vsqlvault.errors import AmbiguousCredentials, CredentialRefused, PluginFailed
+from vsqlvault.errors import AmbiguousCredentials, AuthUnavailable, CredentialRefused, PluginFailed
 from vsqlvault.interfaces.authenticator import Authenticator, Presented
 from vsqlvault.model.entry import PURPOSE
 from vsqlvault.model.principal import Principal, Role
@@ -23,9 +23,12 @@ _sound: dict[int, Principal] = {}
 async def authenticate(authenticators: Sequence[Authenticator], presented: Presented) -> Principal:
     """Ask every authenticator: each sees its own credential, and one that is bad ends it, whatever else is there.
 
+    Several that are good and name one app grant what all of them grant; the row names the first.
+
     Raises:
         CredentialRefused: no credential, a bad one, or an ``Authorization`` that nobody knows.
         AmbiguousCredentials: two good ones that name different apps.
+        AuthUnavailable: an authenticator lacks what it would know the credential by.
         PluginFailed: an authenticator failed, was late, or gave a principal that cannot be.
     """
     principal: Principal | None = None
@@ -35,9 +38,12 @@ async def authenticate(authenticators: Sequence[Authenticator], presented: Prese
         if found is None:
             continue
         claimed_authorization |= "authorization" in authenticator.credential_headers
-        if principal is not None and principal.app != found.app:
+        if principal is None:
+            principal = found
+        elif principal.app == found.app:
+            principal = principal.narrowed(found)
+        else:
             raise AmbiguousCredentials
-        principal = principal or found
     if "authorization" in presented.headers and not claimed_authorization:
         raise CredentialRefused("unknown_scheme")
     if principal is None:
@@ -49,17 +55,20 @@ async def credential_id(authenticators: Sequence[Authenticator], text: str) -> s
     """Return the id of the credential that a text is, whatever header it belongs into; None where it is nobody's."""
     for authenticator in authenticators:
         for header in authenticator.credential_headers:
-            try:
-                principal = await _asked(authenticator, Presented({header: text}))
-            except CredentialRefused as refused:
-                found = refused.credential_id
-            except PluginFailed:
-                continue
-            else:
-                found = principal.credential_id if principal else None
-            if found:
-                return found
+            for value in (text, f"Bearer {text}") if header == "authorization" else (text,):
+                if found := await _known_as(authenticator, Presented({header: value})):
+                    return found
     return None
+
+
+async def _known_as(authenticator: Authenticator, presented: Presented) -> str | None:
+    try:
+        principal = await _asked(authenticator, presented)
+    except CredentialRefused as refused:
+        return refused.credential_id
+    except (AuthUnavailable, PluginFailed):
+        return None
+    return principal.credential_id if principal else None
 
 
 async def _asked(authenticator: Authenticator, presented: Presented) -> Principal | None:
@@ -69,7 +78,7 @@ async def _asked(authenticator: Authenticator, presented: Presented) -> Principa
             lambda: authenticator.authenticate(presented),
             (Principal, NoneType),
             AUTHENTICATOR_SECONDS,
-            passes=(CredentialRefused,),
+            passes=(CredentialRefused, AuthUnavailable),
         )
     except CredentialRefused as refused:
         why, credential_id = getattr(refused, "why", None), getattr(refused, "credential_id", None)

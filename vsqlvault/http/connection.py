@@ -23,6 +23,7 @@ from vsqlvault.errors import (
     RequestTimeout,
     VaultError,
 )
+from vsqlvault.http.client_certificates import ClientCertificate, client_certificate
 from vsqlvault.http.exchange import BodyReader, Request
 from vsqlvault.http.framing import MAX_HEAD_BYTES, ChunkedBody, Head, has_stray_line_end, parse_head
 from vsqlvault.http.lane import Lane, wire_body, wire_headers
@@ -63,7 +64,7 @@ class Connection(asyncio.Protocol):
         self._client: tuple[str, int] | None = None
         self._address: tuple[str, int] | None = None
         self._is_secure = False
-        self._certificate: bytes | None = None
+        self._certificate: ClientCertificate | None = None
         self.deadline = server.now + server.limits.head_seconds
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -74,7 +75,7 @@ class Connection(asyncio.Protocol):
         tls = transport.get_extra_info("ssl_object")
         if tls is not None:
             self._is_secure = True
-            self._certificate = tls.getpeercert(binary_form=True)
+            self._certificate = client_certificate(tls)
         self._server.connections.add(self)
         if self._buffer:
             self._read_head()

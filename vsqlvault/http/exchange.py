@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from urllib.parse import unquote_to_bytes
 
 from vsqlvault.errors import DuplicateHeader, InvalidHeader, InvalidQuery
+from vsqlvault.http.client_certificates import ClientCertificate
 from vsqlvault.model.principal import Call
 
 BodyReader = Callable[[int], Awaitable[bytes]]
@@ -22,8 +23,8 @@ class Request:
     """What arrived. ``headers`` have lower-case names; ``read_body(limit)`` gives the whole body or raises.
 
     ``peer`` is the address at the other end, without a port; None on a Unix socket. ``client_address`` is whom the request
-    is put down to: the peer, or whom a listed proxy names. ``client_certificate`` is what the peer has proved to have in the
-    TLS handshake, in DER; ``certificate_fault`` says why it is good no longer.
+    is put down to: the peer, or whom a listed proxy names. ``client_certificate`` is what the peer, be it a proxy, has proved
+    to have in the TLS handshake; ``certificate_fault`` says why it is good no longer.
     """
 
     method: str
@@ -36,7 +37,7 @@ class Request:
     read_body: BodyReader
     params: Mapping[str, str] = field(default_factory=dict)
     http_version: str = "1.1"
-    client_certificate: bytes | None = None
+    client_certificate: ClientCertificate | None = None
     certificate_fault: str | None = None
     client_address: str | None = field(init=False)
 

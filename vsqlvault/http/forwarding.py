@@ -1,12 +1,18 @@
-"""Whose address a request is put down to: the peer's, or the one that a proxy of ours tells."""
+"""Whom a request is put down to: the peer, or the client that a proxy of ours tells of; the address and the certificate."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
+from vsqlvault.config import ServerSettings
 from vsqlvault.errors import BadForwarding
+from vsqlvault.http.client_certificates import ClientCertificate
+from vsqlvault.http.exchange import Request, is_loopback
+from vsqlvault.http.forwarded_certificates import ForwardedCertificates
+from vsqlvault.interfaces.certificates import CertificateNames
 
 MAX_HOPS = 16
 NAMES = frozenset(
@@ -17,19 +23,52 @@ NAMES = frozenset(
 )  # fmt: skip
 """Headers that speak for somebody else. From whoever is no listed proxy they are ignored, and noted on the row."""
 
+_TAKEN = ("client-cert", "client-cert-chain")
+_OF_CERTIFICATES = frozenset({*_TAKEN, "x-client-cert", "x-forwarded-client-cert"})
 Address = IPv4Address | IPv6Address
 
 
-class Forwarding:
-    """Believes ``X-Forwarded-For`` of the proxies in ``networks``, and of nobody else."""
+@dataclass(frozen=True, slots=True)
+class Proxies:
+    """Who they are, and what of theirs is taken."""
 
-    def __init__(self, networks: Sequence[str]) -> None:
-        self._networks: tuple[IPv4Network | IPv6Network, ...] = tuple(ip_network(text) for text in networks)
-        self._trusts = lru_cache(maxsize=1024)(self._is_listed)
+    networks: tuple[IPv4Network | IPv6Network, ...]
+    names: frozenset[str]
+    certificates: ForwardedCertificates | None
+
+    @classmethod
+    def of(cls, server: ServerSettings) -> Proxies:
+        """Read what the settings say.
+
+        Raises:
+            SettingsInvalid: a file that they name cannot be used.
+        """
+        networks = tuple(ip_network(text) for text in server.trusted_proxies)
+        if server.forwarded_certificates is None:
+            return cls(networks, frozenset(), None)
+        return cls(networks, frozenset(server.forwarded_certificates.proxy_names), ForwardedCertificates(server))
+
+    def has(self, text: str) -> bool:
+        """Whether an address is one of theirs."""
+        address = _address(text)
+        return any(address in network for network in self.networks)
+
+
+class Forwarding:
+    """Believes ``X-Forwarded-For`` and, where that is set up, ``Client-Cert`` of the listed proxies, and of nobody else."""
+
+    def __init__(self, server: ServerSettings) -> None:
+        """Read what the settings say. Raises SettingsInvalid, as ``Proxies.of`` does."""
+        self.use(Proxies.of(server))
+
+    def use(self, proxies: Proxies) -> None:
+        """Believe these proxies from now on."""
+        self._proxies = proxies
+        self._trusts = lru_cache(maxsize=1024)(proxies.has)
 
     def trusts(self, peer: str | None) -> bool:
         """Whether the peer is a listed proxy."""
-        return bool(self._networks) and peer is not None and self._trusts(peer)
+        return bool(self._proxies.networks) and peer is not None and self._trusts(peer)
 
     def client(self, peer: str | None, headers: Sequence[tuple[str, str]]) -> str | None:
         """Return the address of the client: walking back through listed proxies, the first that is none of them.
@@ -53,9 +92,41 @@ class Forwarding:
                 return str(address)
         return str(addresses[0])
 
-    def _is_listed(self, text: str) -> bool:
-        address = _address(text)
-        return any(address in network for network in self._networks)
+    def certificate(self, request: Request) -> ClientCertificate | None:
+        """Return the certificate that may say who asks: the client's own, never that of a proxy that asks for somebody.
+
+        Raises:
+            BadForwarding: a proxy that may tell of certificates says what is no certificate, or more than one.
+            CredentialRefused: the certificate that it tells of is not good.
+        """
+        if not self.trusts(request.peer):
+            return request.client_certificate
+        if self._proxies.certificates is not None and self._vouches(request):
+            values, chains = ([value for name, value in request.headers if name == wanted] for wanted in _TAKEN)
+            return self._proxies.certificates.read(values, chains)
+        asks_for_somebody = any(name in NAMES for name, _ in request.headers)
+        return None if asks_for_somebody else request.client_certificate
+
+    def believed(self, request: Request, headers: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the headers without those that speak for somebody else and are not believed; the same if there are none."""
+        if NAMES.isdisjoint(headers):
+            return headers
+        if not self.trusts(request.peer):
+            unbelieved = NAMES
+        elif self._proxies.certificates is not None and self._vouches(request):
+            unbelieved = _OF_CERTIFICATES.difference(_TAKEN)
+        else:
+            unbelieved = _OF_CERTIFICATES
+        if unbelieved.isdisjoint(headers):
+            return headers
+        return {name: value for name, value in headers.items() if name not in unbelieved}
+
+    def _vouches(self, request: Request) -> bool:
+        """Whether a listed proxy is known well enough to tell of certificates: it is on this host, or has shown its own."""
+        if is_loopback(request.peer):
+            return True
+        own = request.client_certificate
+        return own is not None and not self._proxies.names.isdisjoint(_names(own.der))
 
 
 def _address(text: str) -> Address:
@@ -68,3 +139,12 @@ def _address(text: str) -> Address:
             raise BadForwarding("addresses without zones")
         return address.ipv4_mapped or address
     return address
+
+
+@lru_cache(maxsize=256)
+def _names(certificate: bytes) -> frozenset[str]:
+    try:
+        found = CertificateNames.of(certificate)
+    except ValueError:
+        return frozenset()
+    return frozenset((*found.uris, *found.dns_names))

@@ -24,9 +24,9 @@ from vsqlvault.errors import (
 from vsqlvault.http.authentication import authenticate, credential_id
 from vsqlvault.http.cursors import Cursors
 from vsqlvault.http.exchange import Reply, Request, is_loopback
-from vsqlvault.http.forwarding import NAMES, Forwarding
+from vsqlvault.http.forwarding import Forwarding
 from vsqlvault.http.metrics import Metrics
-from vsqlvault.http.operation import PARAMETERS, Exchange, Limits, Operation, check_params
+from vsqlvault.http.operation import ENTRIES, PARAMETERS, Exchange, Limits, Operation, check_params
 from vsqlvault.http.problems import problem
 from vsqlvault.http.wire import NoQuery, read_query
 from vsqlvault.interfaces.authenticator import Presented
@@ -39,6 +39,7 @@ from vsqlvault.service.vault import Vault
 log = logging.getLogger(__name__)
 MAX_TARGET_BYTES = 8192
 MAX_LEAKED = 4
+NAMES_NOBODY = frozenset({"no_credential", "unmapped_cert"})
 ANONYMOUS = Principal(app="anonymous", method="none", credential_id="none", purposes=frozenset())
 _TARGET = re.compile(rb"/(?:[A-Za-z0-9._:@~-]+(?:/[A-Za-z0-9._:@~-]+)*)?")
 _DOTS = re.compile(rb"/\.\.?(?:/|$)")
@@ -50,11 +51,18 @@ _LONG_NUMBER = re.compile(r"\d{9,}")
 class Gateway:
     """Answers requests. Every adapter, whatever the framework, hands them to ``answer`` and sends what it returns."""
 
-    def __init__(self, settings: Settings, vault: Vault, cursors: Cursors, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        vault: Vault,
+        cursors: Cursors,
+        metrics: Metrics,
+        forwarding: Forwarding | None = None,
+    ) -> None:
         self._vault = vault
         self._cursors = cursors
         self._metrics = metrics
-        self._forwarding = Forwarding(settings.server.trusted_proxies)
+        self._forwarding = forwarding or Forwarding(settings.server)
         self._limits = Limits(settings.server.max_body_bytes, settings.server.max_value_bytes)
         self._plaintext_anywhere = settings.server.plaintext == "any"
         self._open = {"/health"}
@@ -104,18 +112,18 @@ class Gateway:
             await self._vault.refusals.record(insecure, request.request_id, request.client_address)
             raise insecure
         if operation is not None and operation.path in self._open and refusal is None:
+            call = await self._recognise_or_not(request)
             read_query(operation.query, request.query())
-            return await operation.handler(self._exchange(request, Call(ANONYMOUS, request.request_id)))
+            return await operation.handler(self._exchange(request, call))
         call = await self._recognise(request, refusal)
         try:
             if refusal is not None:
                 raise refusal
             if operation is None:
                 raise InvalidPath
-            request.single_headers(self._credential_headers)
-            check_params(request.params)
-            if operation.query is NoQuery and request.raw_query:
-                read_query(NoQuery, request.query())
+            self._check(request, operation)
+            if self._vault.quarantine.note is not None and operation.tag == ENTRIES:
+                await self._vault.quarantine.check()
             return await operation.handler(self._exchange(request, call))
         except VaultError as error:
             await self._vault.auditor.refuse(_trace(call, operation, request.params), error, _detail(error, request))
@@ -126,22 +134,52 @@ class Gateway:
             await self._vault.auditor.refuse(_trace(call, operation, request.params), fault)
             raise fault from error
 
-    async def _recognise(self, request: Request, refusal: VaultError | None) -> Call:
-        """Return who asks. A request that is refused anyway is told so even if nobody is recognised."""
+    def _check(self, request: Request, operation: Operation) -> None:
+        """Raise what is wrong with the request, whoever makes it."""
+        request.single_headers(self._credential_headers)
+        check_params(request.params)
+        if operation.query is NoQuery and request.raw_query:
+            read_query(NoQuery, request.query())
+
+    async def _recognise_or_not(self, request: Request) -> Call:
+        """Return who asks on an open route, which is anybody; but a credential that is there has to be a good one."""
+        presents = any(name == "authorization" or name in self._credential_headers for name, _ in request.headers)
+        if not presents and request.client_certificate is None:
+            return Call(ANONYMOUS, request.request_id)
+        return await self._recognise(request, None, or_nobody=not presents)
+
+    async def _recognise(self, request: Request, refusal: VaultError | None, *, or_nobody: bool = False) -> Call:
+        """Return who asks. A request that is refused anyway is told so even if nobody is recognised.
+
+        ``or_nobody``: where nobody knows what the client presents, such as a certificate that names no app, it is anonymous.
+        """
+        address, untrusted = request.client_address, False
         try:
             headers = request.single_headers(self._credential_headers, others=False)
+            believed = self._forwarding.believed(request, headers)
+            untrusted = believed is not headers
             if request.certificate_fault:
-                raise CredentialRefused(request.certificate_fault)
-            presented = Presented(headers, request.client_address, request.client_certificate)
+                raise _refused_certificate(request)
+            certificate = self._forwarding.certificate(request)
+            presented = (
+                Presented(believed, address, certificate.der, certificate.issuers)
+                if certificate
+                else Presented(believed, address)
+            )
             principal = await authenticate(self._vault.authenticators, presented)
+            self._vault.credentials.note_use(principal)
         except VaultError as error:
-            told = refusal if isinstance(refusal, CredentialInUrl) else error
-            await self._vault.refusals.record(told, request.request_id, request.client_address)
+            if or_nobody and isinstance(error, CredentialRefused) and error.why in NAMES_NOBODY:
+                return Call(ANONYMOUS, request.request_id)
+            answered = self._vault.failing_sources.weigh(error, address)
+            told = refusal if isinstance(refusal, CredentialInUrl) else answered
+            await self._vault.refusals.record(told, request.request_id, address, untrusted_forwarding=untrusted)
             if isinstance(refusal, BadRequest):
                 raise refusal from None
-            raise
-        untrusted = not NAMES.isdisjoint(headers) and not self._forwarding.trusts(request.peer)
-        return Call(principal, request.request_id, request.client_address, untrusted_forwarding=untrusted)
+            if answered is error:
+                raise
+            raise answered from None
+        return Call(principal, request.request_id, address, untrusted_forwarding=untrusted)
 
     def _unfit(self, request: Request) -> VaultError | None:
         """Return what is wrong with the request's target, before anything else of it is looked at."""
@@ -168,6 +206,13 @@ class Gateway:
 
     def _exchange(self, request: Request, call: Call) -> Exchange:
         return Exchange(request, call, self._vault, self._cursors, self._limits)
+
+
+def _refused_certificate(request: Request) -> CredentialRefused:
+    certificate = request.client_certificate
+    return CredentialRefused(
+        request.certificate_fault or "malformed", credential_id=certificate.credential_id if certificate else None
+    )
 
 
 def _trace(call: Call, operation: Operation | None, params: Mapping[str, str]) -> Trace:

@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from vsqlvault.http.credential_metrics import CredentialCollector, Together
 from vsqlvault.http.exchange import Reply
 from vsqlvault.http.shared_metrics import Share
 from vsqlvault.service.vault import Vault
@@ -41,14 +42,16 @@ class Metrics:
         self.observe = self._requests.observe
         self._registry.register(self._requests)
         self._registry.register(QueueCollector(vault))
+        self._registry.register(RefusedCredentialCollector(vault))
         self._registry.register(ConnectionCollector(counts or Counts()))
+        self._of_credentials = CredentialCollector(vault)
 
     def exposition(self, accept: str | None) -> Reply:
         """Return all metrics, as Prometheus text or, where ``Accept`` asks for it, OpenMetrics."""
         wanted = "application/openmetrics-text" if "application/openmetrics-text" in (accept or "") else ""
         encode, content_type = choose_encoder(wanted)  # never with what a caller wrote: it trips over odd parameters
         registry: Any = self._share.total(self._registry) if self._share else self._registry
-        return Reply(200, encode(registry), content_type)
+        return Reply(200, encode(Together(registry, self._of_credentials)), content_type)
 
     def publish(self) -> None:
         """Leave this worker's samples for the others, where there are any."""
@@ -120,6 +123,24 @@ class ConnectionCollector(Collector):
         for reason, count in self._counts.refused.items():
             refused.add_metric([reason], count)
         yield refused
+
+
+class RefusedCredentialCollector(Collector):
+    """Reads how many credentials were refused."""
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
+
+    def collect(self) -> Iterable[Metric]:
+        """Give the metrics of refused credentials as they stand now."""
+        failing = self._vault.failing_sources
+        yield CounterMetricFamily(
+            "vsqlvault_credentials_refused", "Requests whose credentials were refused, or had none.", failing.refused
+        )
+        yield CounterMetricFamily(
+            "vsqlvault_credentials_limited", "Those of them that were answered 429.", failing.limited
+        )
+        yield GaugeMetricFamily("vsqlvault_sources_slowed", "Sources that have to slow down now.", failing.slowed)
 
 
 class QueueCollector(Collector):

@@ -14,10 +14,12 @@ from vsqlvault.http.cursors import Cursors
 from vsqlvault.http.exchange import Reply, Request
 from vsqlvault.http.strict_json import parse_json
 from vsqlvault.http.wire import Model, NoQuery, read_body, read_query
+from vsqlvault.model.api_key import KEY_ID
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.entry import EXTERNAL_ID, PURPOSE, EntryKey
 from vsqlvault.model.policy import POLICY_NAME
 from vsqlvault.model.principal import Call
+from vsqlvault.proof.tiles import PATH as TILE_PATH
 from vsqlvault.service.vault import Vault
 
 PARAMETERS: Mapping[str, re.Pattern[str]] = {
@@ -25,7 +27,18 @@ PARAMETERS: Mapping[str, re.Pattern[str]] = {
     "external_id": EXTERNAL_ID,
     "name": POLICY_NAME,
     "version": re.compile(r"[1-9][0-9]{0,17}", re.ASCII),
+    "key_id": KEY_ID,
+    "level": re.compile(r"[0-9]|[1-5][0-9]|6[0-3]", re.ASCII),
+    "tile": TILE_PATH,
+    "index": re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII),
+    "purge_id": re.compile(r"[0-9a-f]{32}"),
 }
+ENTRIES = "vault"
+"""The tag of operations on entries."""
+
+SEVERAL_SEGMENTS = frozenset({"tile"})
+"""Parameters that stand for what is left of a path, slashes and all."""
+
 _CONTENT_TYPE = re.compile(r'application/json(?:\s*;\s*charset="?utf-8"?)?', re.IGNORECASE | re.ASCII)
 
 
@@ -98,7 +111,7 @@ class Operation:
     media_types: tuple[str, ...] = ("application/json",)
     headers: Mapping[str, str] = field(default_factory=dict)
     description: str = ""
-    tag: str = "vault"
+    tag: str = ENTRIES
 
 
 def also_head(operation: Operation) -> tuple[Operation, Operation]:

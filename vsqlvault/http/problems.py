@@ -10,6 +10,8 @@ from vsqlvault.http.exchange import Reply
 
 CONTENT_TYPE = "application/problem+json"
 URN = "urn:vsqlvault:problem:"
+CHALLENGES = 'ApiKey realm="vsqlvault", Bearer realm="vsqlvault"'
+"""Whoever is refused reads the same: it says nothing of what was wrong (RFC 9110, section 11.6.1; RFC 6750, section 3)."""
 
 
 def problem(error: VaultError, request_id: str) -> Reply:
@@ -24,7 +26,7 @@ def problem(error: VaultError, request_id: str) -> Reply:
     if error.retry_after_seconds is not None:
         reply.headers.append(("Retry-After", str(error.retry_after_seconds)))
     if isinstance(error, CredentialRefused):
-        reply.headers.append(("WWW-Authenticate", 'ApiKey realm="vsqlvault"'))
+        reply.headers.append(("WWW-Authenticate", CHALLENGES))
     if isinstance(error, MethodNotAllowed) and error.detail:
         reply.headers.append(("Allow", error.detail))
     return reply

@@ -19,13 +19,15 @@ from typing import Any, cast
 from vsqlvault.config import ServerSettings, Settings
 from vsqlvault.errors import CredentialRefused, SettingsInvalid, ShuttingDown, VaultError
 from vsqlvault.http.app import already_open, build_app
+from vsqlvault.http.client_certificates import client_certificate
 from vsqlvault.http.connection import Connection
+from vsqlvault.http.forwarding import Forwarding, Proxies
 from vsqlvault.http.http2 import Http2
 from vsqlvault.http.lane import Lane
 from vsqlvault.http.metrics import Counts
 from vsqlvault.http.shared_metrics import Share
 from vsqlvault.http.signals import Signals
-from vsqlvault.http.tls import Tls
+from vsqlvault.http.tls import Loaded, Tls
 from vsqlvault.service.vault import Vault
 
 log = logging.getLogger(__name__)
@@ -234,7 +236,7 @@ class Server:
             if not connection.may_ask:
                 secured.abort()
                 return
-            certificate = chosen.getpeercert(binary_form=True)
+            certificate = client_certificate(chosen)
             await self._http2.serve(secured, connection.taken(), lambda: tls.describe(certificate))
             return
         connection.connection_made(secured)
@@ -317,20 +319,21 @@ async def serve(
     settings: Settings,
     vault: Vault,
     listener: socket.socket,
-    reload: Callable[[], Awaitable[Settings]],
+    load: Callable[[], Settings],
     signals: Signals,
     *,
     ready: Callable[[], Awaitable[None]],
+    forwarding: Forwarding,
     tls: Tls | None = None,
     share: Share | None = None,
 ) -> None:
     """Serve the vault until SIGTERM or SIGINT, then finish what is in flight, but not for ever. SIGHUP reloads.
 
-    ``ready`` is awaited once everything is in place and connections are taken. ``share`` is what this worker shares with the
-    others, where there are others.
+    ``load`` reads the settings again. ``ready`` is awaited once everything is in place and connections are taken. ``share``
+    is what this worker shares with the others, where there are others.
     """
     counts = Counts()
-    app = build_app(settings, lambda: already_open(vault), counts, share)
+    app = build_app(settings, lambda: already_open(vault), counts, share, forwarding)
 
     async def record(error: VaultError, address: str | None) -> None:
         await vault.refusals.record(error, secrets.token_hex(16), address)
@@ -341,7 +344,7 @@ async def serve(
     server = Server(app, Limits.of(settings.server), lane=lane, counts=counts, tls=tls, tls_refused=record)
     server.accept_from(listener)
     await ready()
-    reloading = asyncio.create_task(signals.on_hang_up(lambda: _reload(reload, tls)))
+    reloading = asyncio.create_task(signals.on_hang_up(lambda: _reload(load, vault, tls, forwarding)))
     await signals.stopping.wait()
     log.info("stopping", extra={"within_seconds": settings.server.graceful_timeout_seconds})
     server.stop_accepting()
@@ -357,11 +360,16 @@ def _settle_memory() -> None:
     gc.set_threshold(COLLECT_AFTER)
 
 
-async def _reload(reload: Callable[[], Awaitable[Settings]], tls: Tls | None) -> None:
+async def _reload(load: Callable[[], Settings], vault: Vault, tls: Tls | None, forwarding: Forwarding) -> None:
+    """Put new settings in force, all of them or none: whatever can be refused is read before anything changes."""
     try:
-        settings = await reload()
-        if tls and settings.server.tls:
-            tls.reload(settings.server)
+        settings = load()
+        loaded = Loaded.of(settings.server) if tls and settings.server.tls else None
+        proxies = Proxies.of(settings.server)
+        await vault.reloading.reload(settings)
+        if tls and loaded:
+            tls.use(loaded)
+        forwarding.use(proxies)
         log.info("settings reloaded")
     except Exception as error:  # noqa: BLE001 - a bad file must not stop a good server
         told = str(error) if isinstance(error, VaultError) else type(error).__name__

@@ -31,13 +31,7 @@ def parse_json(body: bytes) -> Any:
     if body.count(b"[") + body.count(b"{") + body.count(b",") > MAX_DEPTH:
         _check_tokens(body)
     try:
-        return json.loads(
-            body.decode("utf-8"),
-            object_pairs_hook=_object,
-            parse_constant=_no_constant,
-            parse_int=_integer,
-            parse_float=_float,
-        )
+        return _DECODER.decode(body.decode("utf-8"))
     except UnicodeDecodeError:
         raise InvalidJson("expected UTF-8") from None
     except json.JSONDecodeError as error:
@@ -106,3 +100,8 @@ def _float(text: str) -> float:
     if value in {float("inf"), float("-inf")}:
         raise InvalidJson("expected a number that a double can hold")
     return value
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_constant=_no_constant, parse_int=_integer, parse_float=_float
+)

@@ -5,24 +5,32 @@ from __future__ import annotations
 import ssl
 import stat
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from cryptography import x509
-
 from vsqlvault.config import ServerSettings, TlsSettings
 from vsqlvault.errors import SettingsInvalid
+from vsqlvault.http.client_certificates import ClientCertificate, RevocationLists
 
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"  # of TLS 1.2; those of 1.3 are all good
 _READABLE_BY_ALL = stat.S_IROTH | stat.S_IWOTH
 
 
 @dataclass(frozen=True, slots=True)
-class _Loaded:
+class Loaded:
+    """What the files of ``[server.tls]`` have come to."""
+
     context: ssl.SSLContext
-    revoked: frozenset[tuple[bytes, int]]
+    lists: RevocationLists
+
+    @classmethod
+    def of(cls, settings: ServerSettings) -> Loaded:
+        """Read all files.
+
+        Raises:
+            SettingsInvalid: one cannot be used, or there are none.
+        """
+        return _load(settings)
 
 
 class Tls:
@@ -38,7 +46,7 @@ class Tls:
         Raises:
             SettingsInvalid: one cannot be used.
         """
-        self._loaded = _load(settings)
+        self.use(Loaded.of(settings))
         self.offers_http2 = settings.http2
 
     @property
@@ -46,38 +54,22 @@ class Tls:
         """The context that the next connection shakes hands with."""
         return self._loaded.context
 
-    def reload(self, settings: ServerSettings) -> None:
-        """Read all files again. Raises SettingsInvalid; then everything stays as it was."""
-        self._loaded = _load(settings)
+    def use(self, loaded: Loaded) -> None:
+        """Shake hands by what these files say from now on."""
+        self._loaded = loaded
 
-    def describe(self, certificate: bytes | None) -> dict[str, Any] | None:
+    def describe(self, certificate: ClientCertificate | None) -> dict[str, Any] | None:
         """Return the ASGI extension ``tls`` of one request: what was good at the handshake may have been revoked since."""
         if certificate is None:
             return None
         return {"client_certificate": certificate, "certificate_fault": self.fault(certificate)}
 
-    def fault(self, certificate: bytes) -> str | None:
+    def fault(self, certificate: ClientCertificate) -> str | None:
         """Return why a client's certificate, which was good when the connection was made, is good no longer."""
-        parsed = _parsed(certificate)
-        if (parsed.issuer, parsed.serial) in self._loaded.revoked:
-            return "revoked"
-        return "expired" if datetime.now(UTC) >= parsed.not_after else None
+        return certificate.fault(self._loaded.lists.revoked)
 
 
-@dataclass(frozen=True, slots=True)
-class _Parsed:
-    issuer: bytes
-    serial: int
-    not_after: datetime
-
-
-@lru_cache(maxsize=1024)
-def _parsed(certificate: bytes) -> _Parsed:
-    found = x509.load_der_x509_certificate(certificate)
-    return _Parsed(found.issuer.public_bytes(), found.serial_number, found.not_valid_after_utc)
-
-
-def _load(settings: ServerSettings) -> _Loaded:
+def _load(settings: ServerSettings) -> Loaded:
     files = settings.tls
     if files is None:
         raise SettingsInvalid("server.tls: expected a table, found none")
@@ -95,7 +87,8 @@ def _load(settings: ServerSettings) -> _Loaded:
         ) from error
     if files.client_cert != "none":
         _ask_for_certificates(context, files)
-    return _Loaded(context, _revoked(files.crl_file) if files.crl_file else frozenset())
+    lists = RevocationLists.read(files.crl_file, "server.tls.crl_file") if files.crl_file else RevocationLists()
+    return Loaded(context, lists)
 
 
 def _ask_for_certificates(context: ssl.SSLContext, files: TlsSettings) -> None:
@@ -110,15 +103,6 @@ def _ask_for_certificates(context: ssl.SSLContext, files: TlsSettings) -> None:
             context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
     except OSError as error:
         raise SettingsInvalid(f"server.tls: cannot use client_ca_file or crl_file: {_why(error)}") from error
-
-
-def _revoked(path: str) -> frozenset[tuple[bytes, int]]:
-    try:
-        text = Path(path).read_bytes()
-        lists = [x509.load_pem_x509_crl(b"-----BEGIN" + part) for part in text.split(b"-----BEGIN")[1:]]
-    except (OSError, ValueError) as error:
-        raise SettingsInvalid(f"server.tls.crl_file: cannot use {path}: {_why(error)}") from error
-    return frozenset((each.issuer.public_bytes(), entry.serial_number) for each in lists for entry in each)
 
 
 def _check_secret(path: str) -> None:

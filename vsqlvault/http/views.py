@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from json.encoder import encode_basestring
 from typing import Any
 
+from vsqlvault.interfaces.storage import KeyRefUse
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.entry import Entry, EntryState, ValueEncoding
 from vsqlvault.model.purge import PurgeRecord
@@ -94,6 +95,19 @@ def purge_row(record: PurgeRecord) -> dict[str, Any]:
         "reason": record.reason.value,
     }
     return {name: special[name] if name in special else getattr(record, name) for name in PURGE_COLUMNS}
+
+
+def key_ref_document(purpose: str, use: KeyRefUse) -> dict[str, Any]:
+    """Return what lies under one key_ref of one purpose; ``key_ref`` null is none."""
+    return {
+        "purpose": purpose,
+        "key_ref": use.key_ref,
+        "entries": use.active + use.expired_pending_purge,
+        "active": use.active,
+        "expired_pending_purge": use.expired_pending_purge,
+        "first_used_at": format_time(use.first_used_at),
+        "last_used_at": format_time(use.last_used_at),
+    }
 
 
 def sweep_document(count: SweepCount) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from vsqlvault.config import App
 from vsqlvault.errors import (
     FieldError,
     InvalidBase64,
@@ -23,6 +24,7 @@ from vsqlvault.errors import (
 )
 from vsqlvault.http.strict_json import check_text, check_value_text
 from vsqlvault.model.access import Action
+from vsqlvault.model.api_key import ApiKeyState
 from vsqlvault.model.entry import EXTERNAL_ID, PURPOSE, EntryState, ValueEncoding
 from vsqlvault.model.policy import (
     DEFAULT_EVALUATOR,
@@ -32,8 +34,10 @@ from vsqlvault.model.policy import (
     RetentionPolicy,
     Rule,
 )
+from vsqlvault.model.principal import Role
 from vsqlvault.model.times import EPOCH, parse_time
 from vsqlvault.proof.canonical import canonical_json
+from vsqlvault.service.api_keys import ApiKeyWish
 from vsqlvault.service.entries import Preconditions, StoreWish
 
 MAX_METADATA_BYTES = 8192
@@ -48,7 +52,6 @@ Model = TypeVar("Model", bound=BaseModel)
 
 Purpose = Annotated[str, Field(pattern=rf"^{PURPOSE.pattern}$")]
 ExternalId = Annotated[str, Field(pattern=rf"^{EXTERNAL_ID.pattern}$")]
-App = Annotated[str, Field(min_length=1, max_length=256, pattern="^[^@]")]
 PolicyName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,127}$")]
 AllowedApp = Annotated[str, Field(pattern=r"^(@owner|@admin|[A-Za-z0-9][A-Za-z0-9._:@/-]{0,127})$")]
 Prose = Annotated[str, Field(max_length=1024)]
@@ -113,6 +116,8 @@ class StoreBody(Body):
 
 def metadata_text(metadata: dict[str, Any]) -> str:
     """Return the canonical text. Raises MetadataTooLarge where it is beyond a limit."""
+    if not metadata:
+        return "{}"
     fault = FieldError("metadata", f"at most {MAX_METADATA_BYTES} bytes, {MAX_METADATA_KEYS} keys, keys of 64 characters and texts of 1 KiB")  # fmt: skip # noqa: E501
     if len(metadata) > MAX_METADATA_KEYS:
         raise MetadataTooLarge(errors=[fault])
@@ -242,10 +247,60 @@ class AccessPolicyBody(Body):
         return AccessPolicy(name, 0, self.evaluator, rules, parameters, self.description)
 
 
+class ApiKeyBody(Body):
+    """What POST /admin/api-keys takes. The key itself is the vault's to make."""
+
+    app: App
+    purposes: list[str] = Field(
+        default_factory=list, max_length=1000, description='The purposes the app holds by this key; ["*"] for all.'
+    )
+    roles: list[Literal["admin", "auditor"]] = Field(default_factory=list, max_length=2)
+    identity: str | None = Field(
+        default=None, min_length=1, max_length=256, description="The workload or person behind the app."
+    )
+    expires_at: str | None = Field(
+        default=None,
+        description="RFC 3339 with offset, in the future. Left out: until it is revoked.",
+        json_schema_extra={"format": "date-time"},
+    )
+    description: Prose | None = None
+
+    @field_validator("purposes")
+    @classmethod
+    def _purposes(cls, value: list[str]) -> list[str]:
+        if value != ["*"] and any(not PURPOSE.fullmatch(purpose) for purpose in value):
+            raise ValueError('purposes of lower-case letters, digits, _ and -, or ["*"] for all')
+        return value
+
+    @field_validator("identity")
+    @classmethod
+    def _printable(cls, value: str | None) -> str | None:
+        if value is not None and not value.isprintable():
+            raise ValueError("printable text")
+        return value
+
+    def wish(self) -> ApiKeyWish:
+        """Return what the key is to grant. Raises InvalidTime."""
+        return ApiKeyWish(
+            app=self.app,
+            identity=self.identity,
+            purposes=None if self.purposes == ["*"] else frozenset(self.purposes),
+            roles=frozenset(Role(role) for role in self.roles),
+            description=self.description,
+            expires_at=_time("expires_at", self.expires_at) if self.expires_at is not None else None,
+        )
+
+
 def _ascii_integer(text: Any) -> Any:
     if isinstance(text, str) and text.isascii() and text.isdecimal() and len(text) <= 9:  # noqa: PLR2004
         return int(text)
     raise ValueError("a whole number in digits")
+
+
+def _tree_size(text: Any) -> Any:
+    if isinstance(text, str) and text.isascii() and text.isdecimal() and len(text) <= 18:  # noqa: PLR2004
+        return int(text)
+    raise ValueError("a number of leaves in digits")
 
 
 def _query_time(text: Any) -> Any:
@@ -263,6 +318,7 @@ def _query_boolean(text: Any) -> Any:
 
 
 WholeNumber = Annotated[int, BeforeValidator(_ascii_integer)]
+TreeSize = Annotated[int, BeforeValidator(_tree_size)]
 QueryTime = Annotated[datetime, BeforeValidator(_query_time)]
 QueryBoolean = Annotated[bool, BeforeValidator(_query_boolean)]
 QueryText = Annotated[str, Field(min_length=1, max_length=512)]
@@ -328,10 +384,35 @@ class PurgeLogQuery(LogQueryBase):
     purge_id: QueryText | None = None
 
 
+class KeyRefsQuery(Query):
+    """What GET /admin/key-refs takes."""
+
+    limit: Limit = DEFAULT_LIMIT
+    cursor: Cursor | None = None
+    purpose: QueryText | None = None
+    key_ref: QueryText | None = None
+
+
+class ApiKeysQuery(Query):
+    """What GET /admin/api-keys takes."""
+
+    limit: Limit = DEFAULT_LIMIT
+    cursor: Cursor | None = None
+    app: QueryText | None = None
+    state: ApiKeyState | None = None
+
+
 class SweepQuery(Query):
     """What POST /admin/purge/sweep takes."""
 
     dry_run: QueryBoolean = False
+
+
+class ConsistencyQuery(Query):
+    """What GET /audit/consistency takes: two sizes of the tree."""
+
+    first: TreeSize = Field(alias="from")
+    second: TreeSize = Field(alias="to")
 
 
 class ReportQuery(Query):

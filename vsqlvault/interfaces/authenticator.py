@@ -15,23 +15,31 @@ class Presented:
     """What a request presents to be recognised by.
 
     ``headers`` has lower-case names and the one value of each (a repeated credential header never gets this far).
-    ``client_address`` is the peer's address without a port. ``client_certificate`` is the certificate, in DER, whose key the
-    client has proved to have in the TLS handshake; it was good then, and is not revoked or expired now.
+    ``client_address`` is the client's address without a port. ``client_certificate`` is the certificate, in DER, whose key
+    the client has proved to have in a TLS handshake, with this server or with a proxy that may tell; its chain was verified,
+    and it is not revoked or expired now. ``client_issuers`` are the authorities' certificates in that chain, in DER, from
+    the one that issued it to the one that is trusted. The certificate of a proxy never stands here.
     """
 
     headers: Mapping[str, str]
     client_address: str | None = None
     client_certificate: bytes | None = None
+    client_issuers: tuple[bytes, ...] = ()
 
 
 class Authenticator(Protocol):
-    """Knows one kind of credential."""
+    """Knows one kind of credential.
+
+    One that knows its credentials before anybody presents them may also have a plain method ``credentials()`` that returns a
+    ``vsqlvault.model.credential.KnownCredential`` for each: they stand in the metrics and the report, with their last use.
+    """
 
     name: str
     """Stands on audit rows as the method, and must be unique among the plugins loaded."""
 
     credential_headers: tuple[str, ...]
-    """The lower-case headers it reads. The server refuses a request in which one of them stands twice."""
+    """The lower-case headers it reads; none where it looks at the certificate alone. The server refuses a request in which
+    one of them stands twice."""
 
     def authenticate(self, presented: Presented) -> Principal | Awaitable[Principal | None] | None:
         """Return the principal, or None when the request presents nothing of this kind.
@@ -42,6 +50,7 @@ class Authenticator(Protocol):
 
         Raises:
             CredentialRefused: the credential is this authenticator's and not good; ``why`` goes to the audit row.
+            AuthUnavailable: it is this authenticator's, and what would tell whether it is good cannot be had now.
         """
         ...
 

@@ -11,7 +11,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
+from vsqlvault.interfaces.tree_storage import TreeStorage
+from vsqlvault.model.api_key import ApiKeyRecord
 from vsqlvault.model.audit import AccessRecord
+from vsqlvault.model.credential import CredentialName, CredentialUse
 from vsqlvault.model.entry import Entry, EntryKey, EntryStamp, EntryState
 from vsqlvault.model.hold import HoldIndex, LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
@@ -44,17 +47,18 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Rulebook:
-    """All rules: policies in force and legal holds. ``revision`` grows by at least one with each change to any of them.
+    """All rules: policies, API keys and legal holds. ``revision`` grows by at least one with each change to any of them.
 
     ``access_versions`` gives the newest version of every access policy there ever was, the dropped ones among them, so that
-    a name taken again goes on counting. ``holds`` gives the newest version of every legal hold, the released ones among
-    them, for the same reason.
+    a name taken again goes on counting. ``api_keys`` has the newest version of every key, by its id, expired and revoked
+    ones among them; ``holds`` that of every legal hold, released ones among them.
     """
 
     revision: int
     access: Mapping[str, AccessPolicy]
     retention: Mapping[str, RetentionPolicy]
     access_versions: Mapping[str, int] = field(default_factory=dict)
+    api_keys: Mapping[str, ApiKeyRecord] = field(default_factory=dict)
     holds: Mapping[str, LegalHold] = field(default_factory=dict)
     _in_force: HoldIndex = field(init=False, repr=False, compare=False)
 
@@ -83,7 +87,7 @@ class EntryAbsent:
 
 @dataclass(frozen=True, slots=True)
 class RevisionIs:
-    """No rule has changed: no policy, and no legal hold."""
+    """No rule has changed: no policy, no API key, no legal hold."""
 
     revision: int
 
@@ -166,6 +170,13 @@ class SaveRetentionPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class SaveApiKey:
+    """Add this version; older ones stay."""
+
+    key: ApiKeyRecord
+
+
+@dataclass(frozen=True, slots=True)
 class SaveLegalHold:
     """Add this version, which may be the one that says the hold is released; older ones stay."""
 
@@ -187,6 +198,7 @@ Change = (
     | SaveAccessPolicy
     | DropAccessPolicy
     | SaveRetentionPolicy
+    | SaveApiKey
     | SaveLegalHold
     | SaveSweep
 )
@@ -195,6 +207,8 @@ Change = (
 @dataclass(frozen=True, slots=True)
 class Write:
     """What belongs together: if every expectation holds, all changes and rows are committed, else none.
+
+    Each row is committed together with the hash of its leaf (``vsqlvault.proof.leaf.row_hash``).
 
     The core never puts two writes into one batch of which one changes an entry that the other changes or expects
     something of.
@@ -317,6 +331,36 @@ class Census:
     entries_by_undefined_policy: Mapping[str, int]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRefQuery:
+    """A page of the key_refs of one purpose, as ``KeyRefUse`` says.
+
+    ``created_before`` is the retention ceiling at ``now``. After ``after`` come the key_refs greater than it, byte by byte;
+    without it first the entries that have none. ``key_ref`` asks for that one alone.
+    """
+
+    purpose: str
+    now: datetime
+    created_before: datetime
+    limit: int
+    after: str | None = None
+    key_ref: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRefUse:
+    """What still lies under one key_ref (None: under none): counts of entries, and when their values were stored.
+
+    The values are those in place: ``first_used_at`` and ``last_used_at`` are the oldest and the newest ``updated_at``.
+    """
+
+    key_ref: str | None
+    active: int
+    expired_pending_purge: int
+    first_used_at: datetime
+    last_used_at: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class MigrationStatus:
     """The schema's version before and after, and the version this program works with."""
@@ -325,7 +369,7 @@ class MigrationStatus:
     after: int
 
 
-class Storage(Protocol):
+class Storage(TreeStorage, Protocol):
     """Where everything lies. All methods may run at once; all but ``read`` and ``commit`` may be slow.
 
     Every method raises StorageUnavailable when the storage cannot be reached, StorageFull when it has no room, and
@@ -351,7 +395,7 @@ class Storage(Protocol):
         ...
 
     async def rulebook(self) -> Rulebook:
-        """Return all policies in force and the newest version of every legal hold, of one consistent state."""
+        """Return all policies in force, all API keys and every legal hold, of one consistent state."""
         ...
 
     async def access_policy_versions(self, query: VersionQuery) -> Sequence[AccessPolicy]:
@@ -390,6 +434,13 @@ class Storage(Protocol):
         """
         ...
 
+    async def key_refs(self, query: KeyRefQuery) -> Sequence[KeyRefUse]:
+        """Return a page of what still lies under each key_ref, by key_ref, without reading a value.
+
+        Shorter than ``limit`` means there are no more. An entry whose value was overwritten is under no key.
+        """
+        ...
+
     async def last_sweep(self) -> SweepRecord | None:
         """Return the newest record of a sweep."""
         ...
@@ -404,6 +455,17 @@ class Storage(Protocol):
 
     async def secret(self, name: str) -> bytes:
         """Return 32 random bytes, the same for every process on this storage, made at the first call. Not a data key."""
+        ...
+
+    async def note_uses(self, uses: Mapping[CredentialName, datetime]) -> None:
+        """Remember when credentials were used; of what is known already, the earliest and the latest instant stay.
+
+        It is no rule and has no row: the revision stays as it is.
+        """
+        ...
+
+    async def credential_uses(self) -> Mapping[CredentialName, CredentialUse]:
+        """Return what ``note_uses`` remembers of every credential."""
         ...
 
     async def migrate(self) -> MigrationStatus:

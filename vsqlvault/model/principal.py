@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 
@@ -27,6 +27,16 @@ class Principal:
     identity: str | None = None
     purposes: frozenset[str] | None = None
     roles: frozenset[Role] = frozenset()
+
+    def narrowed(self, other: Principal) -> Principal:
+        """Return this principal with what ``other``, another credential of the same app, grants as well, and no more."""
+        if self.purposes is None or other.purposes is None:
+            purposes = other.purposes if self.purposes is None else self.purposes
+        else:
+            purposes = self.purposes & other.purposes
+        return replace(
+            self, identity=self.identity or other.identity, purposes=purposes, roles=self.roles & other.roles
+        )
 
     def holds(self, purpose: str) -> bool:
         """Whether this principal was granted ``purpose``."""

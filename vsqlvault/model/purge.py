@@ -16,6 +16,7 @@ class PurgeReason(StrEnum):
     EXPIRED = "expired"
     RETENTION_POLICY = "retention-policy"
     REPLACED = "replaced"
+    PURGED_BEFORE = "purged-before"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from vsqlvault.errors import (
     AccessDenied,
     AuditUnavailable,
     Contended,
+    CredentialRefused,
     OutcomeUnknown,
     Overloaded,
     PluginFailed,
@@ -23,13 +24,16 @@ from vsqlvault.interfaces.storage import Snapshot
 from vsqlvault.model.access import Allow
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
 from vsqlvault.model.entry import EntryKey, EntryStamp
-from vsqlvault.model.principal import Call
+from vsqlvault.model.principal import Call, Principal
 from vsqlvault.service.clock import StorageClock
 from vsqlvault.service.commit_queue import CommitQueue
 from vsqlvault.service.decisions import Decided
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
+
+Vouch = Callable[[Principal, Snapshot], None]
+"""Raises CredentialRefused where a read shows that a principal's credential is not good any more."""
 
 OK = 200
 CREATED = 201
@@ -61,12 +65,19 @@ class Trace:
         self.at: datetime | None = None
         self.stamp: EntryStamp | None = None
         self.decided: Decided | None = None
+        self.vouch: Vouch | None = None
 
     def see(self, snapshot: Snapshot) -> None:
-        """Take the time of the operation, and the entry it is about, from what was read."""
+        """Take the time of the operation, and the entry it is about, from what was read.
+
+        Raises:
+            CredentialRefused: as what was read shows, the caller's credential is not good any more.
+        """
         self.at = snapshot.now
         self.decided = None  # what an earlier attempt decided is not what this one does
         self.stamp = snapshot.entry.stamp if snapshot.entry else None
+        if self.vouch is not None:
+            self.vouch(self.call.principal, snapshot)
 
     def require(self, decided: Decided) -> Allow:
         """Remember the decision, and go on only where it allows.
@@ -91,7 +102,8 @@ class Trace:
     def denied(self, error: VaultError, at: datetime, detail: str | None = None) -> AccessRecord:
         """Return the row of an operation that ended in ``error``; ``at`` stands in where nothing was read."""
         reason = self.decided.reason if self.decided else None
-        return self._row(Outcome.DENIED, error.status, reason or error.reason, self.at or at, None, None, detail)
+        reason = reason or (error.why if type(error) is CredentialRefused else error.reason)
+        return self._row(Outcome.DENIED, error.status, reason, self.at or at, None, None, detail)
 
     def _row(
         self,
@@ -133,8 +145,10 @@ class Trace:
 class Auditor:
     """Runs operations so that each leaves its row, whatever becomes of it and of whoever asked."""
 
-    def __init__(self, queue: CommitQueue, clock: StorageClock) -> None:
+    def __init__(self, queue: CommitQueue, clock: StorageClock, vouch: Vouch | None = None) -> None:
+        """``vouch`` looks at every caller again when their operation has read the storage."""
         self._queue = queue
+        self._vouch = vouch
         self._clock = clock
         self._running: set[asyncio.Task[object]] = set()
 
@@ -144,6 +158,7 @@ class Auditor:
         ``attempt`` commits the row of its success itself, with what it changes. An error gets its row here, before the
         caller sees it.
         """
+        trace.vouch = self._vouch
         try:
             for _ in range(_MAX_ATTEMPTS):
                 result = await attempt()

@@ -20,6 +20,10 @@ class StorageClock:
         """Remember what the storage has just said."""
         self._told = (now, self._monotonic())
 
+    def age_seconds(self) -> float:
+        """Return how long ago the storage has said anything; infinity before its first word."""
+        return float("inf") if self._told is None else self._monotonic() - self._told[1]
+
     def now(self) -> datetime:
         """Return the storage's last word plus the time since, or this machine's clock before the first word."""
         if self._told is None:

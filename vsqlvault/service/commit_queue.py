@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
-from vsqlvault.errors import AuditUnavailable, OutcomeUnknown, StorageFull, StorageUnavailable, Unavailable
+from vsqlvault.errors import AuditUnavailable, OutcomeUnknown, StorageFull, StorageUnavailable, Unavailable, VaultError
 from vsqlvault.interfaces.storage import (
     Committed,
     CountRetrieval,
@@ -55,8 +55,11 @@ class CommitQueue:
         max_waiting: int,
         observers: Sequence[Observer] = (),
         purge_observers: Sequence[PurgeObserver] = (),
+        follow: Callable[[int], Awaitable[object]] | None = None,
     ) -> None:
+        """``follow`` is told the revision that a read has brought, and awaited before the read is answered."""
         self._storage = storage
+        self._follow = follow
         self._max_waiting = max_waiting
         self._clock = clock
         self._observers = tuple(observers)
@@ -128,6 +131,13 @@ class CommitQueue:
     async def _read_batch(self, reads: Sequence[Read]) -> Sequence[Snapshot]:
         snapshots = await self._storage.read(reads)
         self._clock.set(snapshots[0].now)
+        if self._follow is not None:
+            try:
+                await self._follow(snapshots[0].revision)
+            except StorageUnavailable:
+                raise
+            except VaultError:  # a rule that cannot be read is told to what rests on the rules, and to nothing else
+                pass
         return snapshots
 
     async def _commit_batch(self, writes: Sequence[Write]) -> Sequence[WriteOutcome]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import secrets
 import time
@@ -49,6 +50,7 @@ from vsqlvault.service.verdicts import Sight, Verdicts, by_policy
 
 MAX_LIST_SCAN = 5_000
 LIST_SCAN_SECONDS = 2.0
+LIST_TURN_SECONDS = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,11 +296,15 @@ class Entries:
         return Listed(tuple(found), after) if isinstance(outcome, Committed) else None
 
     async def _scan(self, trace: Trace, purpose: str, wish: ListWish, sight: Sight) -> tuple[list[Viewed], str | None]:
-        """Page through the storage until ``limit`` entries may be seen, there are no more, or enough were looked at."""
+        """Page through the storage until ``limit`` entries may be seen, there are no more, or enough were looked at.
+
+        An evaluator that need not wait never lets anybody else have the loop, so the scan does.
+        """
         found: list[Viewed] = []
         after = wish.after
         looked_at = 0
-        deadline = time.monotonic() + LIST_SCAN_SECONDS
+        now = time.monotonic()
+        deadline, turn_ends = now + LIST_SCAN_SECONDS, now + LIST_TURN_SECONDS
         while True:
             page = await self._storage.entries(_query(purpose, wish, sight, after))
             for place, entry in enumerate(page, start=1):
@@ -306,9 +312,13 @@ class Entries:
                 looked_at += 1
                 if await self._verdicts.may_inspect(trace, entry, sight):
                     found.append(_viewed(entry, sight.retention))
-                if len(found) == wish.limit or looked_at == MAX_LIST_SCAN or time.monotonic() > deadline:
+                now = time.monotonic()
+                if len(found) == wish.limit or looked_at == MAX_LIST_SCAN or now > deadline:
                     is_last = place == len(page) <= wish.limit
                     return found, None if is_last else after
+                if now > turn_ends:
+                    await asyncio.sleep(0)
+                    turn_ends = time.monotonic() + LIST_TURN_SECONDS
             if len(page) <= wish.limit:
                 return found, None
 

@@ -7,7 +7,7 @@ import logging
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from vsqlvault.errors import CredentialInUrl, CredentialRefused, VaultError
+from vsqlvault.errors import CredentialInUrl, CredentialRefused, RateLimited, VaultError
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
 from vsqlvault.service.clock import StorageClock
 from vsqlvault.service.commit_queue import CommitQueue
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 INTERVAL_SECONDS = 1.0
 MAX_SOURCES = 1_024
 
-Source = tuple[str | None, str | None, str]
+Source = tuple[str | None, str | None, str, bool]
 
 
 @dataclass(slots=True)
@@ -28,8 +28,8 @@ class _Held:
 class Refusals:
     """Keeps a flood of bad credentials from becoming a flood of rows, without losing a single one from the count.
 
-    A source is an address, a credential id and a reason. Beyond ``MAX_SOURCES`` in one second, sources are counted together
-    under their reason alone.
+    A source is an address, a credential id, a reason, and whether it spoke for somebody else. Beyond ``MAX_SOURCES`` in one
+    second, sources are counted together under their reason alone.
     """
 
     def __init__(self, queue: CommitQueue, clock: StorageClock) -> None:
@@ -39,17 +39,20 @@ class Refusals:
         self._flusher: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
 
-    async def record(self, error: VaultError, request_id: str, client_address: str | None) -> None:
+    async def record(
+        self, error: VaultError, request_id: str, client_address: str | None, *, untrusted_forwarding: bool = False
+    ) -> None:
         """Put the refusal on record: committed on return if it is its source's first in a second, else counted.
 
         Raises:
             AuditUnavailable: the first row cannot be committed.
         """
         why = error.why if type(error) is CredentialRefused else error.reason
-        credential_id = error.credential_id if isinstance(error, (CredentialRefused, CredentialInUrl)) else None
-        source: Source = (client_address, credential_id, why)
+        has_id = (CredentialRefused, CredentialInUrl, RateLimited)
+        credential_id = error.credential_id if isinstance(error, has_id) else None
+        source: Source = (client_address, credential_id, why, untrusted_forwarding)
         if len(self._held) >= MAX_SOURCES and source not in self._held:
-            source = (None, None, why)
+            source = (None, None, why, False)
         record = AccessRecord(
             at=self._clock.now(),
             request_id=request_id,
@@ -58,6 +61,7 @@ class Refusals:
             status=error.status,
             credential_id=source[1],
             client_address=source[0],
+            untrusted_forwarding=source[3],
             reason=why,
         )
         if held := self._held.get(source):

@@ -11,10 +11,12 @@ from vsqlvault.errors import FieldError, InvalidQuery, PluginFailed
 from vsqlvault.interfaces.report_section import ReportContext, ReportSection
 from vsqlvault.interfaces.storage import Storage
 from vsqlvault.model.audit import Operation
+from vsqlvault.model.hardening import StepState
 from vsqlvault.model.principal import Call
 from vsqlvault.model.times import format_time
 from vsqlvault.service.audit import Auditor, Trace
 from vsqlvault.service.commit_queue import CommitQueue
+from vsqlvault.service.credentials import Credentials
 from vsqlvault.service.plugin_calls import call_plugin
 from vsqlvault.service.rulebooks import Rulebooks
 from vsqlvault.service.rules import require_reader
@@ -34,12 +36,16 @@ class Report:
         rulebooks: Rulebooks,
         auditor: Auditor,
         sections: Sequence[ReportSection],
+        credentials: Credentials,
+        hardening: Sequence[StepState] = (),
     ) -> None:
         self._storage = storage
         self._queue = queue
         self._rulebooks = rulebooks
         self._auditor = auditor
         self._sections = tuple(sections)
+        self._hardening = tuple(hardening)
+        self._credentials = credentials
 
     async def write(self, call: Call, as_of: datetime | None = None) -> dict[str, Any]:
         """Return the report as JSON types: ``as_of``, then a member for each section.
@@ -74,7 +80,10 @@ class Report:
             for name, hold in book.holds.items()
             if not hold.is_released and hold.held_since and hold.held_since <= as_of
         }
-        return ReportContext(as_of, census, await self._storage.last_sweep(), book.retention, book.access, holds)
+        sweep, credentials = await self._storage.last_sweep(), await self._credentials.inventory()
+        return ReportContext(
+            as_of, census, sweep, book.retention, book.access, credentials, hardening=self._hardening, legal_holds=holds
+        )
 
 
 async def _written(section: ReportSection, context: ReportContext) -> Any:

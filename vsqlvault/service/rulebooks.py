@@ -1,4 +1,4 @@
-"""The policies in force, kept in memory and never trusted longer than one read."""
+"""The policies in force and the API keys, kept in memory and never trusted longer than one read."""
 
 from __future__ import annotations
 
@@ -30,6 +30,11 @@ class Rulebooks:
             async with self._loading:
                 if self._known is None or self._known.revision < revision:
                     self._known = self._with_built_in(await self._storage.rulebook())
+        return self._known
+
+    @property
+    def known(self) -> Rulebook | None:
+        """The newest rulebook that was read, if any was."""
         return self._known
 
     def is_built_in(self, name: str) -> bool:

@@ -14,13 +14,14 @@ import copy
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from vsqlvault.interfaces.report_section import ReportContext, ReportSection
 from vsqlvault.interfaces.storage import Census, PurposeCensus
+from vsqlvault.model.credential import KnownCredential
 from vsqlvault.model.hold import HoldSelector
 from vsqlvault.model.principal import Role
 from vsqlvault.testing.driving import LoopKit, driven, never_blocks
@@ -43,7 +44,25 @@ def _empty() -> ReportContext:
 def _usual() -> ReportContext:
     census = Census({"card": PurposeCensus(3, 1, 2, {"k1": 2, "unspecified": 1})}, 7, 0, {})
     policies = {"card": a_retention_policy()}, {"tellers": an_access_policy()}
-    return ReportContext(T0, census, a_sweep(held=1), *policies, {"case-17": a_legal_hold()})
+    return ReportContext(
+        T0, census, a_sweep(held=1), *policies, _credentials(), legal_holds={"case-17": a_legal_hold()}
+    )
+
+
+def _credentials() -> list[KnownCredential]:
+    """Return credentials of two methods: unused, used, expired, revoked, made later, and of unknown age."""
+    an_hour, a_year = timedelta(hours=1), timedelta(days=366)
+    facts: list[dict[str, Any]] = [
+        {"created_at": T0 - an_hour},
+        {"created_at": T0 - a_year, "first_used_at": T0 - a_year, "last_used_at": T0, "purposes": None},
+        {"created_at": T0 - a_year, "expires_at": T0, "roles": frozenset(Role)},
+        {"created_at": T0 - a_year, "revoked_at": T0 - an_hour, "expires_at": T0 + a_year},
+        {"created_at": T0 + an_hour},
+        {"expires_at": T0 + an_hour, "identity": "jane"},
+        {"first_used_at": T0 - an_hour, "last_used_at": T0 + an_hour, "method": "badge", "source": "settings"},
+    ]
+    usual: dict[str, Any] = {"app": "payments", "source": "storage", "method": "api-key"}
+    return [KnownCredential(**usual | {"credential_id": f"c{number}"} | each) for number, each in enumerate(facts)]
 
 
 def _awkward() -> ReportContext:
@@ -67,7 +86,11 @@ def _awkward() -> ReportContext:
         a_sweep(finished_at=datetime(1970, 1, 1, tzinfo=UTC), failed=9, trigger=AWKWARD[6]),
         retention,
         access,
-        {
+        [
+            KnownCredential(credential_id=name, app=name, source=name, identity=name, method=name, created_at=T0)
+            for name in AWKWARD
+        ],
+        legal_holds={
             f"h{number}": a_legal_hold(
                 f"h{number}", case_reference=text, reason=text, selector=HoldSelector(owner_app=text, metadata="{}")
             )
@@ -87,6 +110,10 @@ def _large() -> ReportContext:
         a_sweep(purged=COUNTER_OF_A_LARGE_VAULT),
         {purpose: a_retention_policy(purpose) for purpose in purposes},
         {},
+        [
+            KnownCredential(credential_id=f"c{number}", app="a", source="storage", method="api-key", created_at=T0)
+            for number in range(2000)
+        ],
     )
 
 
@@ -171,7 +198,7 @@ class ReportSectionConformance(LoopKit):
 
 
 def _turned_round(context: ReportContext) -> ReportContext:
-    """Return an equal context whose mappings come in the other order."""
+    """Return a context that says the same in another order."""
     census = context.census
     by_purpose = {
         purpose: replace(of, key_refs=_backwards(of.key_refs)) for purpose, of in _backwards(census.by_purpose).items()
@@ -182,6 +209,7 @@ def _turned_round(context: ReportContext) -> ReportContext:
         census=replace(census, by_purpose=by_purpose, entries_by_undefined_policy=undefined),
         retention_policies=_backwards(context.retention_policies),
         access_policies=_backwards(context.access_policies),
+        credentials=list(reversed(context.credentials)),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from vsqlvault.interfaces.storage import Change, Expectation, StoreEntry, Write
 from vsqlvault.model.access import Action
+from vsqlvault.model.api_key import ApiKeyRecord, key_id_of
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
 from vsqlvault.model.entry import Entry, EntryKey, ValueEncoding
 from vsqlvault.model.hold import HoldSelector, LegalHold
@@ -117,6 +118,24 @@ def a_retention_policy(purpose: str = "card", version: int = 1, **fields: Any) -
         "created_at": T0,
     }
     return RetentionPolicy(purpose, version, **made | fields)
+
+
+def an_api_key(text: str = "vsk_sample", version: int = 1, **fields: Any) -> ApiKeyRecord:
+    """Return the record of the key ``text`` of ``payments``, which holds ``card`` and does not expire."""
+    digest = hashlib.sha256(text.encode("ascii")).hexdigest()
+    made: dict[str, Any] = {
+        "key_id": key_id_of(digest),
+        "digest": digest,
+        "app": "payments",
+        "identity": None,
+        "purposes": frozenset({"card"}),
+        "roles": frozenset(),
+        "description": None,
+        "expires_at": None,
+        "created_by": "vault-admin",
+        "created_at": T0,
+    }
+    return ApiKeyRecord(version=version, **made | fields)
 
 
 def a_legal_hold(name: str = "case-17", version: int = 1, **fields: Any) -> LegalHold:

@@ -14,24 +14,30 @@ implements ``open_storage_at``.
 
 from __future__ import annotations
 
+from vsqlvault.testing.storage_api_keys import ApiKeyConformance
 from vsqlvault.testing.storage_census import CensusConformance
 from vsqlvault.testing.storage_clock import ClockConformance
 from vsqlvault.testing.storage_commits import CommitConformance
 from vsqlvault.testing.storage_entries import EntryPagesConformance
+from vsqlvault.testing.storage_key_refs import KeyRefConformance
 from vsqlvault.testing.storage_kills import KillConformance
 from vsqlvault.testing.storage_logs import LogConformance
 from vsqlvault.testing.storage_places import PlaceConformance
 from vsqlvault.testing.storage_reads import ReadConformance
 from vsqlvault.testing.storage_rulebook import RulebookConformance
+from vsqlvault.testing.storage_tree import TreeConformance
 
 
 class StorageConformance(
     ReadConformance,
     CommitConformance,
     RulebookConformance,
+    ApiKeyConformance,
     EntryPagesConformance,
     LogConformance,
+    TreeConformance,
     CensusConformance,
+    KeyRefConformance,
     PlaceConformance,
     ClockConformance,
     KillConformance,

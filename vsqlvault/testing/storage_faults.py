@@ -29,6 +29,7 @@ from vsqlvault.model.principal import Call, Principal, Role
 from vsqlvault.model.purge import PurgeRecord
 from vsqlvault.proof.purge_proof import purge_proof
 from vsqlvault.service.entries import ListWish, Preconditions, StoreWish, Viewed
+from vsqlvault.service.key_refs import KeyRefWish
 from vsqlvault.service.vault import Vault
 from vsqlvault.testing.driving import StorageKit, driven
 from vsqlvault.testing.faults import Fault, FaultyStorage
@@ -97,6 +98,7 @@ class _Scenario:
         await self.do(Operation.DELETE_ACCESS_POLICY, ADMIN, policies.delete_access_policy, "limited")
         await self.do(Operation.SWEEP, ADMIN, self.vault.sweeper.sweep)
         await self.do(Operation.READ_REPORT, ADMIN, self.vault.report.write)
+        await self.do(Operation.READ_KEY_REFS, ADMIN, self.vault.key_refs.list, KeyRefWish(limit=10))
         await self.do(Operation.READ_ACCESS_LOG, ADMIN, logs.access_log, LogQuery(limit=100))
         await self.do(Operation.READ_PURGE_LOG, ADMIN, logs.purge_log, LogQuery(limit=100))
 

@@ -45,6 +45,7 @@ from vsqlvault.interfaces.storage import (
     RetrievalsBelow,
     RevisionIs,
     SaveAccessPolicy,
+    SaveApiKey,
     SaveLegalHold,
     SaveRetentionPolicy,
     SaveSweep,
@@ -53,6 +54,7 @@ from vsqlvault.interfaces.storage import (
     Write,
     WriteOutcome,
 )
+from vsqlvault.model.api_key import ApiKeyRecord
 from vsqlvault.model.audit import AccessRecord, Operation
 from vsqlvault.model.entry import Entry, EntryKey, EntryStamp, EntryState
 from vsqlvault.model.hold import HoldSelector, LegalHold
@@ -66,6 +68,7 @@ from vsqlvault.testing.samples import (
     a_sweep,
     an_access_policy,
     an_access_record,
+    an_api_key,
     an_entry,
     an_id,
 )
@@ -99,6 +102,7 @@ LIVES = (
 OF_LIVE_ENTRIES = ("replace", "remove", "overwrite", "count")
 KINDS = ("store", *OF_LIVE_ENTRIES, "nothing")
 GUARDS = ("as it is", "an older version", "another entry", "absent", "below", "not below", "revision", "old revision")
+API_KEYS = ("vsk_one", "vsk_two", "vsk_three")
 LEASE = "sweep"
 HOLDERS = ("one", "other")
 Result = TypeVar("Result")
@@ -148,6 +152,7 @@ class _Model:
     access: dict[str, AccessPolicy] = field(default_factory=dict)
     access_versions: dict[str, int] = field(default_factory=dict)
     retention: dict[str, RetentionPolicy] = field(default_factory=dict)
+    api_keys: dict[str, ApiKeyRecord] = field(default_factory=dict)
     holds: dict[str, LegalHold] = field(default_factory=dict)
     sweeps: list[SweepRecord] = field(default_factory=list)
     access_log: list[list[AccessRecord]] = field(default_factory=list)
@@ -205,6 +210,13 @@ class _Model:
             case CountRetrieval(key):
                 entry, value = self.entries[key]
                 self.entries[key] = (replace(entry, retrievals=entry.retrievals + 1), value)
+            case SaveSweep(sweep):
+                self.sweeps.append(sweep)
+            case _:
+                self._apply_rule(change)
+
+    def _apply_rule(self, change: Change) -> None:
+        match change:
             case SaveAccessPolicy(policy):
                 self.access[policy.name] = policy
                 self.access_versions[policy.name] = policy.version
@@ -213,10 +225,10 @@ class _Model:
                 self.access_versions[name] = version
             case SaveRetentionPolicy(retention):
                 self.retention[retention.purpose] = retention
+            case SaveApiKey(key):
+                self.api_keys[key.key_id] = key
             case SaveLegalHold(hold):
                 self.holds[hold.name] = hold
-            case SaveSweep(sweep):
-                self.sweeps.append(sweep)
 
 
 class StorageStateMachine(RuleBasedStateMachine):
@@ -305,6 +317,14 @@ class StorageStateMachine(RuleBasedStateMachine):
             hold = replace(hold, released_by="vault-admin", released_at=T0 + DAY)
         self._change_a_rule(SaveLegalHold(hold), stale=stale)
 
+    @rule(secret=st.sampled_from(API_KEYS), stale=_SELDOM)
+    def save_or_revoke_an_api_key(self, secret: str, stale: bool) -> None:
+        """Add a key, or a version of it that says it is revoked, or try to, on an old revision."""
+        new = an_api_key(secret)
+        if old := self._model.api_keys.get(new.key_id):
+            new = replace(old, version=old.version + 1, revoked_by="vault-admin", revoked_at=T0 + DAY)
+        self._change_a_rule(SaveApiKey(new), stale=stale)
+
     @rule(minutes=st.integers(min_value=-1000, max_value=1000))
     def save_a_sweep(self, minutes: int) -> None:
         """Save the record of a sweep, also of one that finished before others that are saved."""
@@ -359,7 +379,7 @@ class StorageStateMachine(RuleBasedStateMachine):
 
     @invariant()
     def rules_are_as_the_model_has_them(self) -> None:
-        """The rulebook, its revision, and the newest sweep."""
+        """The rulebook, keys and holds among it, its revision, and the newest sweep."""
         if self._storage is None:
             return
         book = self._run(self.storage.rulebook())
@@ -367,6 +387,7 @@ class StorageStateMachine(RuleBasedStateMachine):
         assert dict(book.access) == self._model.access
         assert dict(book.access_versions) == self._model.access_versions
         assert dict(book.retention) == self._model.retention
+        assert dict(book.api_keys) == self._model.api_keys
         assert dict(book.holds) == self._model.holds
         newest = max(self._model.sweeps, key=lambda sweep: sweep.finished_at, default=None)
         assert self._run(self.storage.last_sweep()) == newest

@@ -9,6 +9,7 @@ from vsqlvault.errors import FieldError, ValidationFailed
 from vsqlvault.hookspecs import hookimpl
 from vsqlvault.interfaces.access_policy import PolicyEvaluator
 from vsqlvault.model.access import AccessRequest, Action, Decision
+from vsqlvault.model.hardening import ProcessNeeds
 from vsqlvault.model.policy import ADMIN, OWNER, AccessPolicy, Rule
 
 _ANYONE = Rule()
@@ -54,6 +55,12 @@ class RulesEvaluator:
     def evaluate(self, request: AccessRequest, policy: AccessPolicy) -> Decision:
         """Answer by the rule for the action asked."""
         return policy.decide_by_rules(request)
+
+
+@hookimpl
+def vault_process_needs() -> list[ProcessNeeds]:
+    """Say that rules need nothing of their own."""
+    return []
 
 
 @hookimpl

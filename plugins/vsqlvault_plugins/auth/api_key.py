@@ -1,29 +1,40 @@
-"""API keys: random secrets of at least 128 bits, known to the vault by their SHA-256."""
+"""API keys: random secrets of at least 128 bits, known to the vault by their SHA-256; in the settings, and in the storage."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from vsqlvault.config import ApiKeySettings, AuthSettings, Settings
 from vsqlvault.errors import CredentialRefused, SettingsInvalid
 from vsqlvault.hookspecs import hookimpl
 from vsqlvault.interfaces.authenticator import Authenticator, Presented
+from vsqlvault.interfaces.stored_keys import NoStoredKeys, StoredKeys
+from vsqlvault.model.api_key import ApiKeyRecord, ApiKeyState, key_id_of
+from vsqlvault.model.credential import KnownCredential
+from vsqlvault.model.hardening import ProcessNeeds
 from vsqlvault.model.principal import Principal, Role
 
 MAX_KEY_LENGTH = 8192
-_NO_DIGEST = bytes(32)
+_NO_DIGEST = "0" * 64
 
 
 @dataclass(frozen=True, slots=True)
 class _Key:
-    digest: bytes
+    digest: str
     principal: Principal
     expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    key: ApiKeyRecord
+    principal: Principal
+    known: KnownCredential
 
 
 class ApiKeyAuthenticator:
@@ -31,33 +42,89 @@ class ApiKeyAuthenticator:
 
     name = "api-key"
 
-    def __init__(self, settings: AuthSettings, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        settings: AuthSettings,
+        environment: Mapping[str, str] | None = None,
+        stored_keys: StoredKeys | None = None,
+    ) -> None:
+        self._stored_keys = stored_keys or NoStoredKeys()
+        self._made: dict[str, _Made] = {}
         self._environment = os.environ if environment is None else environment
         self._header = settings.api_key_header.lower()
         self.credential_headers: tuple[str, ...] = (self._header,)
         self._keys = self._load(settings)
 
-    def authenticate(self, presented: Presented) -> Principal | None:
-        """See ``Authenticator.authenticate``. A wrong key costs the same work as a right one."""
+    def authenticate(self, presented: Presented) -> Principal | Awaitable[Principal | None] | None:
+        """See ``Authenticator.authenticate``. A wrong key costs the same work as a right one.
+
+        A key that nobody knows may have been made by another process just now: then it is looked for once more, in the
+        storage, but not for every key that is wrong.
+        """
         secret = presented.headers.get(self._header)
         if secret is None:
             return None
         if not secret or len(secret) > MAX_KEY_LENGTH or not secret.isascii():
             raise CredentialRefused("malformed")
-        digest = hashlib.sha256(secret.encode("ascii")).digest()
-        key = self._keys.get(digest)
-        if not hmac.compare_digest(digest, key.digest if key else _NO_DIGEST) or key is None:
+        digest = hashlib.sha256(secret.encode("ascii")).hexdigest()
+        listed = self._keys.get(digest)
+        stored = self._stored_keys.find(digest) if listed is None else None
+        known = listed or stored
+        if not hmac.compare_digest(digest, known.digest if known else _NO_DIGEST) or known is None:
+            if self._stored_keys.may_look:
+                return self._looked_for(digest)
             raise CredentialRefused("bad_key")
-        if key.expires_at is not None and datetime.now(UTC) >= key.expires_at:
+        return self._listed_principal(listed) if listed else self._stored_principal(stored)
+
+    async def _looked_for(self, digest: str) -> Principal:
+        await self._stored_keys.look()
+        return self._stored_principal(self._stored_keys.find(digest))
+
+    def _listed_principal(self, key: _Key) -> Principal:
+        if key.expires_at is not None and self._stored_keys.now() >= key.expires_at:
             raise CredentialRefused("expired", credential_id=key.principal.credential_id)
         return key.principal
+
+    def _stored_principal(self, key: ApiKeyRecord | None) -> Principal:
+        """Return the principal, the same object each time, so that nobody has to look at it twice."""
+        if key is None:
+            raise CredentialRefused("bad_key")
+        if key.revoked_at is not None or key.expires_at is not None:
+            state = key.state(self._stored_keys.now())
+            if state is not ApiKeyState.ACTIVE:
+                raise CredentialRefused(state.value, credential_id=key.key_id)
+        return self._made_of(key).principal
+
+    def credentials(self) -> list[KnownCredential]:
+        """Return every key that is known; when a key of the settings was made, nobody wrote down."""
+        listed = [
+            KnownCredential(
+                method=self.name,
+                credential_id=key.principal.credential_id,
+                app=key.principal.app,
+                source="settings",
+                identity=key.principal.identity,
+                purposes=key.principal.purposes,
+                roles=key.principal.roles,
+                expires_at=key.expires_at,
+            )
+            for key in self._keys.values()
+        ]
+        return listed + [self._made_of(key).known for key in self._stored_keys.all()]
+
+    def _made_of(self, key: ApiKeyRecord) -> _Made:
+        """Return what is made of a record, the same as long as it is the same record."""
+        made = self._made.get(key.key_id)
+        if made is None or made.key is not key:
+            made = self._made[key.key_id] = _Made(key, key.principal(self.name), _known(key, self.name))
+        return made
 
     async def reload(self, settings: Settings) -> None:
         """See ``Authenticator.reload``. The header's name stays what it was at start."""
         self._keys = self._load(settings.auth)
 
-    def _load(self, settings: AuthSettings) -> dict[bytes, _Key]:
-        keys: dict[bytes, _Key] = {}
+    def _load(self, settings: AuthSettings) -> dict[str, _Key]:
+        keys: dict[str, _Key] = {}
         if settings.api_key_env and (secret := self._environment.get(settings.api_key_env)):
             principal = Principal(
                 settings.api_key_app, self.name, f"env:{settings.api_key_env}", roles=frozenset({Role.ADMIN})
@@ -80,8 +147,8 @@ class ApiKeyAuthenticator:
                 )
             digest, credential_id = _digest(secret, listed.key_env), f"env:{listed.key_env}"
         else:
-            digest = bytes.fromhex(listed.key_sha256 or "")
-            credential_id = f"sha256:{digest.hex()[:12]}"
+            digest = listed.key_sha256 or ""
+            credential_id = key_id_of(digest)
         principal = Principal(
             app=listed.app,
             method=self.name,
@@ -93,15 +160,30 @@ class ApiKeyAuthenticator:
         return _Key(digest, principal, listed.expires_at)
 
 
-def _digest(secret: str, variable: str) -> bytes:
+def _known(key: ApiKeyRecord, method: str) -> KnownCredential:
+    return KnownCredential(
+        method=method,
+        credential_id=key.key_id,
+        app=key.app,
+        source="storage",
+        identity=key.identity,
+        purposes=key.purposes,
+        roles=key.roles,
+        created_at=key.created_at,
+        expires_at=key.expires_at,
+        revoked_at=key.revoked_at,
+    )
+
+
+def _digest(secret: str, variable: str) -> str:
     if not secret.isascii() or not secret.isprintable() or secret != secret.strip() or len(secret) > MAX_KEY_LENGTH:
         raise SettingsInvalid(
             f"{variable}: expected a key of printable ASCII without blanks at its ends, found something that is not shown"
         )
-    return hashlib.sha256(secret.encode("ascii")).digest()
+    return hashlib.sha256(secret.encode("ascii")).hexdigest()
 
 
-def _add(keys: dict[bytes, _Key], key: _Key) -> None:
+def _add(keys: dict[str, _Key], key: _Key) -> None:
     if key.digest in keys:
         apps = f"{keys[key.digest].principal.app} and {key.principal.app}"
         raise SettingsInvalid(f"auth.api_keys: expected a key of its own for each, found one key for {apps}")
@@ -109,6 +191,12 @@ def _add(keys: dict[bytes, _Key], key: _Key) -> None:
 
 
 @hookimpl
-def vault_authenticators(settings: Settings) -> list[Authenticator]:
+def vault_process_needs() -> list[ProcessNeeds]:
+    """Say that keys need nothing of their own."""
+    return []
+
+
+@hookimpl
+def vault_authenticators(settings: Settings, stored_keys: StoredKeys) -> list[Authenticator]:
     """Offer API keys."""
-    return [ApiKeyAuthenticator(settings.auth)]
+    return [ApiKeyAuthenticator(settings.auth, stored_keys=stored_keys)]

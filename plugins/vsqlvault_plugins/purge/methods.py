@@ -5,6 +5,7 @@ from __future__ import annotations
 from vsqlvault.config import Settings
 from vsqlvault.hookspecs import hookimpl
 from vsqlvault.interfaces.purge_method import PurgeMethod, PurgeRequest
+from vsqlvault.model.hardening import ProcessNeeds
 from vsqlvault.model.purge import Overwrite, PurgePlan, PurgeReason, Remove
 
 
@@ -40,6 +41,12 @@ class RetentionExpire:
         """Remove the row, and name the retention policy where it is the reason."""
         expired = request.reason is PurgeReason.EXPIRED
         return PurgePlan(Remove(), PurgeReason.RETENTION_POLICY if expired else request.reason)
+
+
+@hookimpl
+def vault_process_needs() -> list[ProcessNeeds]:
+    """Say that the three need nothing of their own."""
+    return []
 
 
 @hookimpl

@@ -9,8 +9,10 @@ from typing import Any
 from vsqlvault.config import Settings
 from vsqlvault.hookspecs import hookimpl
 from vsqlvault.interfaces.report_section import ReportContext, ReportSection
+from vsqlvault.model.hardening import ProcessNeeds
 from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.times import format_time
+from vsqlvault_plugins.report.credentials import Credentials
 
 
 class Summary:
@@ -75,6 +77,16 @@ class UndefinedPolicies:
         return dict(sorted(context.census.entries_by_undefined_policy.items()))
 
 
+class Hardening:
+    """How far the process that answers is locked in."""
+
+    name = "hardening"
+
+    async def write(self, context: ReportContext) -> Mapping[str, Any]:
+        """By step, its state and what exactly is in force, or why nothing is."""
+        return {step.name: {"state": step.state, "detail": step.detail} for step in context.hardening}
+
+
 class LegalHolds:
     """What is kept though it may have expired, by which holds, since when and why."""
 
@@ -110,6 +122,13 @@ def _hold(hold: LegalHold, as_of: datetime) -> dict[str, Any]:
 
 
 @hookimpl
-def vault_report_sections(settings: Settings) -> list[ReportSection]:  # noqa: ARG001 - the hook's signature
-    """Offer the asked-for members, and what shows where the rules leave something open or keep something back."""
-    return [Summary(), ByPurpose(), PurgeCompliance(), UndefinedPolicies(), LegalHolds()]
+def vault_process_needs() -> list[ProcessNeeds]:
+    """Say that a report needs nothing of its own."""
+    return []
+
+
+@hookimpl
+def vault_report_sections(settings: Settings) -> list[ReportSection]:
+    """Offer the asked-for members, the list the contract adds, and what is known of credentials and of the process."""
+    credentials = Credentials(settings.auth.api_key_max_age_days)
+    return [Summary(), ByPurpose(), PurgeCompliance(), UndefinedPolicies(), LegalHolds(), credentials, Hardening()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -61,3 +61,13 @@ def _rule(document: dict[str, Any]) -> Rule:
         max_retrievals=document["max_retrievals"],
         any_purpose=document["any_purpose"],
     )
+
+
+def names_text(names: Iterable[str] | None) -> str | None:
+    """Return a set of names as JSON text; None for None, which stands for all there are."""
+    return None if names is None else json.dumps(sorted(names))
+
+
+def names_of(text: str | None) -> frozenset[str] | None:
+    """Return the names that ``names_text`` wrote."""
+    return None if text is None else frozenset(json.loads(text))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -645,3 +646,38 @@ class TestListing:
         assert 1 <= len(page.entries) < 10
         assert page.after == page.entries[-1].entry.external_id
         assert await self.names(scene, teller) == [f"e{n}" for n in range(10)]
+
+    async def test_a_long_scan_lets_others_have_their_turn(self, install, offering, open_scene) -> None:
+        class Busy(RulesEvaluator):
+            name = "busy"
+
+            def built_in_policies(self) -> list[Any]:
+                return []
+
+            def evaluate(self, request: Any, policy: Any) -> Any:
+                ends = time.monotonic() + 0.003
+                while time.monotonic() < ends:
+                    pass
+                turns_seen.append(turns)
+                return policy.decide_by_rules(request)
+
+        turns, turns_seen = 0, []
+
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        install(busy=offering("vault_access_policies", Busy()))
+        scene = await open_scene()
+        await scene.vault.policies.save_access_policy(scene.admin, an_access_policy(evaluator="busy"))
+        for n in range(20):
+            await scene.store(f"e{n}", access_policy="tellers")
+        turns_seen.clear()
+        task = asyncio.create_task(others())
+        try:
+            assert len(await self.names(scene, a_call("tellers"), limit=100)) == 20
+        finally:
+            task.cancel()
+        assert len(set(turns_seen)) >= 5

@@ -17,17 +17,21 @@ from vsqlvault.errors import (
     Unavailable,
     VaultError,
 )
-from vsqlvault.interfaces.storage import LogQuery, Read
+from vsqlvault.interfaces.storage import LogQuery, Read, SaveApiKey
 from vsqlvault.model.access import Action
 from vsqlvault.model.audit import Outcome
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.policy import Rule
 from vsqlvault.proof.purge_proof import purge_proof
+from vsqlvault.service.api_keys import ApiKeyWish, KeyListWish
 from vsqlvault.service.entries import ListWish
-from vsqlvault.testing import Fault, a_call, a_retention_policy, an_access_policy
+from vsqlvault.service.key_refs import KeyRefWish
+from vsqlvault.testing import Fault, a_call, a_retention_policy, a_write, an_access_policy, an_api_key
 
 KEY = EntryKey("card", "pay-1")
 POLICY = an_access_policy(rules={Action.STORE: Rule(), Action.RETRIEVE: Rule(max_retrievals=5), Action.PURGE: Rule()})
+WISH = ApiKeyWish(app="payments", purposes=frozenset({"card"}))
+KEPT = an_api_key()
 Act = Callable[[Any], Awaitable[Any]]
 
 
@@ -86,10 +90,18 @@ OPERATIONS: dict[str, Operation] = {
         "change-retention-policy",
         status=(201,),
     ),
+    "make a key": Operation(lambda s: s.vault.api_keys.create(s.admin, WISH), "create-api-key", status=(201,)),
+    "revoke a key": Operation(
+        lambda s: s.vault.api_keys.revoke(s.admin, KEPT.key_id),
+        "revoke-api-key",
+        prepare=lambda s: s.storage.inner.commit([a_write(SaveApiKey(KEPT))]),
+    ),
+    "read keys": Operation(lambda s: s.vault.api_keys.keys(s.admin, KeyListWish(limit=5)), "read-api-key"),
     "read a policy": Operation(lambda s: s.vault.policies.access_policy(s.admin, "owner-only"), "read-access-policy"),
     "read the access log": Operation(lambda s: s.vault.logs.access_log(s.admin, LogQuery(limit=5)), "read-access-log"),
     "read the purge log": Operation(lambda s: s.vault.logs.purge_log(s.admin, LogQuery(limit=5)), "read-purge-log"),
     "stream the access log": Operation(streamed, "read-access-log"),
+    "key_refs": Operation(lambda s: s.vault.key_refs.list(s.admin, KeyRefWish(limit=5)), "read-key-refs"),
     "report": Operation(lambda s: s.vault.report.write(s.admin), "read-report"),
     "sweep": Operation(lambda s: s.vault.sweeper.sweep(s.admin), "sweep", 3, with_expired),
     "dry run": Operation(lambda s: s.vault.sweeper.sweep(s.admin, dry_run=True), "sweep", 0, with_expired),

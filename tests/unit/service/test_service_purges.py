@@ -103,7 +103,7 @@ def purges(*methods: Any) -> Purges:
 
 
 def book(retention: Any, *holds: Any) -> Rulebook:
-    return Rulebook(7, {}, {retention.purpose: retention}, {}, {hold.name: hold for hold in holds})
+    return Rulebook(7, {}, {retention.purpose: retention}, holds={hold.name: hold for hold in holds})
 
 
 async def prepare(method: Any, reason: PurgeReason = PurgeReason.REQUESTED, **policy: Any) -> Any:

@@ -112,6 +112,9 @@ async def test_a_section_of_a_plugin_is_a_member(install, offering, open_scene) 
     assert "owner-only" in section.context.access_policies
 
 
+OFF = {"state": "off", "detail": "only a server that vsql-vault starts locks itself in"}
+
+
 async def test_the_members_asked_for_are_there_with_their_numbers(scene) -> None:
     await scene.store("live", key_ref="k1")
     await scene.store("ends-soon", key_ref="k2", expires_at=scene.clock.at + DAY * 20)
@@ -144,6 +147,8 @@ async def test_the_members_asked_for_are_there_with_their_numbers(scene) -> None
             "purge_proof_available": True,
         },
         "undefined_access_policies": {"nowhere": 1},
+        "credentials": {"max_age_days": 365, "by_method": {}, "active": [], "active_not_listed": 0},
+        "hardening": dict.fromkeys(("limits", "memory_lock", "no_new_privileges", "landlock", "seccomp"), OFF),
         "legal_holds": {"active": 0, "held_at_last_sweep": None, "holds": []},
     }
 
@@ -199,4 +204,4 @@ async def test_writing_the_report_reads_no_value(scene) -> None:
     await scene.store()
     scene.storage.arm()
     await scene.vault.report.write(scene.admin)
-    assert set(scene.storage.calls) <= {"read", "census", "last_sweep", "commit", "rulebook"}
+    assert set(scene.storage.calls) <= {"read", "census", "credential_uses", "last_sweep", "commit", "rulebook"}

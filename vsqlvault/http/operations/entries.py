@@ -34,6 +34,9 @@ from vsqlvault.model.times import format_time
 from vsqlvault.service.entries import ListWish, Preconditions
 
 _ETAG = re.compile(r'"([0-9a-f]{32})\.([1-9][0-9]{0,17})"')
+_WAIT = re.compile(r'wait(?:\s*=\s*"?([0-9]{1,9})"?)?', re.IGNORECASE | re.ASCII)
+DEFAULT_WAIT_SECONDS = 5
+MAX_WAIT_SECONDS = 10
 
 
 async def store(exchange: Exchange) -> Reply:
@@ -71,8 +74,14 @@ async def inspect(exchange: Exchange) -> Reply:
 async def purge(exchange: Exchange) -> Reply:
     """Destroy an entry and answer with the purge record."""
     preconditions = read_preconditions(exchange.request)
+    seconds = read_wait(exchange.request)
     record = await exchange.vault.entries.purge(exchange.call, exchange.key, preconditions)
-    return Reply(200, dump_json(purge_row(record)))
+    shown = purge_row(record)
+    if seconds is None:
+        return Reply(200, dump_json(shown))
+    receipt = await exchange.vault.transparency.receipt_within(record, seconds)
+    applied = [("Preference-Applied", f"wait={seconds}")] if receipt else []
+    return Reply(200, dump_json({**shown, "receipt": receipt}), headers=applied)
 
 
 async def list_entries(exchange: Exchange) -> Reply:
@@ -108,6 +117,16 @@ def read_preconditions(request: Request) -> Preconditions:
         found = (_ETAG.fullmatch(tag) for tag in asked.tags)
         match = frozenset(EntryStamp(tag[1], int(tag[2])) for tag in found if tag)
     return Preconditions(asked.none_exists, asked.any_match, match)
+
+
+def read_wait(request: Request) -> int | None:
+    """Return for how many seconds ``Prefer: wait`` asks (RFC 7240, section 4.3), within the limit; None where it does not."""
+    for name, value in request.headers:
+        if name == "prefer":
+            for preference in value.split(","):
+                if asked := _WAIT.fullmatch(preference.strip()):
+                    return min(int(asked[1] or DEFAULT_WAIT_SECONDS), MAX_WAIT_SECONDS)
+    return None
 
 
 _READING = (AccessDenied, EntryNotFound, EntryExpired, EntryPurged)
@@ -174,7 +193,10 @@ OPERATIONS = (
         path="/vault/{purpose}/{external_id}",
         name="purge",
         summary="Purge an entry, with proof",
-        description="Destroys it by the method of its purpose's retention policy and answers with the purge record.",
+        description=(
+            "Destroys it by the method of its purpose's retention policy and answers with the purge record. `Prefer: wait`, or "
+            "`wait=` up to 10 seconds, asks for its `receipt`, which is null where there is none by then."
+        ),
         handler=purge,
         audited=Audited.PURGE,
         answers={200: "Purged; the record proves it."},

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import asdict
+from typing import Any
 
+from vsqlvault import __version__
 from vsqlvault.errors import InvalidQuery, RoleRequired, VaultError
 from vsqlvault.http.exchange import Reply
 from vsqlvault.http.operation import Exchange, Operation, also_head
 from vsqlvault.http.wire import ReportQuery, dump_json
 from vsqlvault.model.audit import Operation as Audited
+from vsqlvault.service.vault import Vault
 
 HEALTH_SECONDS = 2.0
 
@@ -20,13 +24,23 @@ async def report(exchange: Exchange) -> Reply:
 
 
 async def health(exchange: Exchange) -> Reply:
-    """Answer whether the storage answers."""
+    """Answer whether the storage answers; to admins and auditors, also what runs here, on what, and how far it is locked in."""
+    detail = _detail(exchange.vault) if exchange.call.principal.roles else {}
     try:
         async with asyncio.timeout(HEALTH_SECONDS):
             await exchange.vault.queue.read()
     except (VaultError, TimeoutError):
-        return Reply(503, dump_json({"status": "unavailable"}), headers=[("Retry-After", "1")])
-    return Reply(200, dump_json({"status": "ok"}))
+        return Reply(503, dump_json({"status": "unavailable", **detail}), headers=[("Retry-After", "1")])
+    return Reply(200, dump_json({"status": "ok", **detail}))
+
+
+def _detail(vault: Vault) -> dict[str, Any]:
+    return {
+        "version": __version__,
+        "storage": dict(vault.describe_storage()),
+        "hardening": {step.name: {"state": step.state, "detail": step.detail} for step in vault.hardening},
+        "plugins": [asdict(origin) for origin in vault.plugins],
+    }
 
 
 OPERATIONS = (
@@ -49,6 +63,7 @@ OPERATIONS = (
             name="health",
             summary="Health check",
             handler=health,
+            description="With a credential of an admin or an auditor, also version, storage, hardening and plugins.",
             answers={200: "The vault answers.", 503: "Its storage does not."},
             tag="service",
         )

@@ -7,6 +7,7 @@ import logging
 from vsqlvault.hookspecs import hookimpl
 from vsqlvault.interfaces.access_policy import PolicyEvaluator
 from vsqlvault.model.audit import AccessRecord, Outcome
+from vsqlvault.model.hardening import ProcessNeeds
 from vsqlvault_access_hours.evaluator import OUTSIDE, OfficeHoursEvaluator
 
 log = logging.getLogger(__name__)
@@ -16,6 +17,12 @@ log = logging.getLogger(__name__)
 def vault_access_policies() -> list[PolicyEvaluator]:
     """Offer the evaluator ``office-hours``."""
     return [OfficeHoursEvaluator()]
+
+
+@hookimpl
+def vault_process_needs() -> list[ProcessNeeds]:
+    """Say that hours need nothing but time zones, which every vault can read."""
+    return []
 
 
 @hookimpl

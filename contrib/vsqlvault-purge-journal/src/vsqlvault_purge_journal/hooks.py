@@ -11,6 +11,7 @@ from vsqlvault.config import Settings
 from vsqlvault.errors import SettingsInvalid
 from vsqlvault.hookspecs import PluginSettings, hookimpl
 from vsqlvault.interfaces.purge_method import PurgeMethod
+from vsqlvault.model.hardening import ProcessNeeds
 from vsqlvault.model.purge import PurgeRecord
 from vsqlvault_purge_journal.journal import Journal, JournalUnavailable
 from vsqlvault_purge_journal.method import JournalledDelete
@@ -51,6 +52,11 @@ class PurgeJournalPlugin:
         """Offer ``journalled-delete``, and remember the path: this is the only hook here that is shown the settings."""
         self._path = Path(settings.plugin(NAME).path)
         return [JournalledDelete(self.journal)]
+
+    @hookimpl
+    def vault_process_needs(self, settings: Settings) -> list[ProcessNeeds]:
+        """Need the journal's directory: the file is made there, and made again when it was moved away."""
+        return [ProcessNeeds(writable=(str(Path(settings.plugin(NAME).path).parent),))]
 
     @hookimpl
     async def vault_startup(self) -> None:

@@ -23,6 +23,7 @@ from vsqlvault.interfaces.storage import (
     RetrievalsBelow,
     RevisionIs,
     SaveAccessPolicy,
+    SaveApiKey,
     SaveLegalHold,
     SaveRetentionPolicy,
     SaveSweep,
@@ -167,6 +168,11 @@ async def _save_retention_policy(connection: Connection, change: SaveRetentionPo
     await connection.execute(QUERIES["next_revision"])
 
 
+async def _save_api_key(connection: Connection, change: SaveApiKey) -> None:
+    await connection.execute(QUERIES["put_api_key"], *rows.api_key_row(change.key))
+    await connection.execute(QUERIES["next_revision"])
+
+
 async def _save_legal_hold(connection: Connection, change: SaveLegalHold) -> None:
     hold = change.hold
     if hold.created_at is None or hold.held_since is None:
@@ -184,6 +190,7 @@ _RULE_CHANGES: dict[type[Change], Callable[[Connection, Any], Awaitable[None]]] 
     SaveAccessPolicy: _save_access_policy,
     DropAccessPolicy: _drop_access_policy,
     SaveRetentionPolicy: _save_retention_policy,
+    SaveApiKey: _save_api_key,
     SaveLegalHold: _save_legal_hold,
     SaveSweep: _save_sweep,
 }

@@ -10,6 +10,8 @@ from vsqlvault.interfaces.storage import (
     Census,
     EntryQuery,
     ExpiredQuery,
+    KeyRefQuery,
+    KeyRefUse,
     LogQuery,
     LogRow,
     PurposeCensus,
@@ -17,6 +19,7 @@ from vsqlvault.interfaces.storage import (
     VersionQuery,
 )
 from vsqlvault.model.audit import AccessRecord
+from vsqlvault.model.credential import CredentialName, CredentialUse
 from vsqlvault.model.entry import Entry
 from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
@@ -33,17 +36,19 @@ NO_VERSION = 2**63 - 1
 
 
 async def rulebook(connection: Connection) -> Rulebook:
-    """Return all policies in force and every hold's newest version, of one consistent state."""
+    """Return all policies in force, all API keys and every legal hold, of one consistent state."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         revision = await connection.fetchval(QUERIES["revision"])
         access = await connection.fetch(QUERIES["access_policies"])
         retention = await connection.fetch(QUERIES["retention_policies"])
+        api_keys = await connection.fetch(QUERIES["api_keys"])
         holds = await connection.fetch(QUERIES["legal_holds"])
     return Rulebook(
         revision,
         {row[0]: rows.access_policy_of(row) for row in access if not row[8]},
         {row[0]: rows.retention_policy_of(row) for row in retention},
         {row[0]: row[1] for row in access},
+        {row[0]: rows.api_key_of(row) for row in api_keys},
         {row[0]: rows.legal_hold_of(row) for row in holds},
     )
 
@@ -185,6 +190,24 @@ async def _purpose_census(connection: Connection, purpose: str, as_of: datetime,
     )
 
 
+async def key_refs_page(connection: Connection, query: KeyRefQuery) -> list[KeyRefUse]:
+    """Return a page of what lies under each key_ref; those entries that have none come first."""
+    found: list[Any] = []
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        for name in _key_ref_filters(query):
+            sql = QUERIES["key_refs"].format(filter=QUERIES[f"key_refs_where_{name}"])
+            which = query.key_ref if query.key_ref is not None else query.after
+            left = query.limit - len(found)
+            found += await connection.fetch(sql, query.purpose, query.now, query.created_before, left, which)
+    return [KeyRefUse(*row) for row in found]
+
+
+def _key_ref_filters(query: KeyRefQuery) -> tuple[str, ...]:
+    if query.key_ref is not None:
+        return ("equal",)
+    return ("none", "any") if query.after is None else ("after",)
+
+
 async def last_sweep(connection: Connection) -> SweepRecord | None:
     """Return the newest record of a sweep."""
     row = await connection.fetchrow(QUERIES["last_sweep"])
@@ -199,6 +222,19 @@ async def acquire_lease(connection: Connection, name: str, holder: str, seconds:
 async def release_lease(connection: Connection, name: str, holder: str) -> None:
     """Give a lease back, if ``holder`` has it."""
     await connection.execute(QUERIES["release_lease"], name, holder)
+
+
+async def note_uses(connection: Connection, uses: Mapping[CredentialName, datetime]) -> None:
+    """Remember when credentials were used."""
+    await connection.execute(
+        QUERIES["note_uses"], [name[0] for name in uses], [name[1] for name in uses], list(uses.values())
+    )
+
+
+async def credential_uses(connection: Connection) -> dict[CredentialName, CredentialUse]:
+    """Return when each credential was used."""
+    found = await connection.fetch(QUERIES["credential_uses"])
+    return {CredentialName(row[0], row[1]): CredentialUse(row[2], row[3]) for row in found}
 
 
 async def secret(connection: Connection, name: str, made: bytes) -> bytes:

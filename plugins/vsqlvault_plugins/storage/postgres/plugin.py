@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from vsqlvault.config import Settings
 from vsqlvault.hookspecs import PluginSettings, hookimpl
 from vsqlvault.interfaces.storage import Storage, StorageFactory
+from vsqlvault.model.hardening import ProcessNeeds
+from vsqlvault_plugins.storage.postgres.needs import needs_of
 from vsqlvault_plugins.storage.postgres.roles import Roles
 
 Role = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[^\x00]+$")]
@@ -44,6 +46,13 @@ class PostgresFactory:
 def vault_settings() -> list[PluginSettings]:
     """Offer ``[plugins.postgresql]``."""
     return [PluginSettings("postgresql", PostgresSettings)]
+
+
+@hookimpl
+def vault_process_needs(settings: Settings) -> list[ProcessNeeds]:
+    """Need the server's port, and the files with its authority and passwords."""
+    url = settings.storage.database_url
+    return [needs_of(url)] if url.partition(":")[0] in PostgresFactory.schemes else []
 
 
 @hookimpl

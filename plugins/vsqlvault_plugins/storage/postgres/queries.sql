@@ -40,6 +40,12 @@ INSERT INTO vault.retention_policies (
     data_class, created_by, created_at
 ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 
+-- name: put_api_key
+INSERT INTO vault.api_keys (
+    key_id, version, digest, app, identity, purposes, roles, description, expires_at, created_by, created_at, revoked_by,
+    revoked_at
+) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+
 -- name: put_legal_hold
 INSERT INTO vault.legal_holds (
     name, version, case_reference, reason, purpose, external_id, owner_app, metadata, held_since, created_by, created_at,
@@ -62,6 +68,12 @@ FROM vault.access_policies ORDER BY name, version DESC
 SELECT DISTINCT ON (purpose) purpose, version, max_retention_days, default_ttl_days, purge_method, description,
        justification, legal_basis, data_class, created_by, created_at
 FROM vault.retention_policies ORDER BY purpose, version DESC
+
+-- name: api_keys
+-- The newest version of each, revoked ones too.
+SELECT DISTINCT ON (key_id) key_id, version, digest, app, identity, purposes, roles, description, expires_at, created_by,
+       created_at, revoked_by, revoked_at
+FROM vault.api_keys ORDER BY key_id, version DESC
 
 -- name: legal_holds
 -- The newest version of each name, released ones too.
@@ -160,6 +172,9 @@ SELECT coalesce(max(position), 0) FROM vault.{log}
 -- name: log_where_settled
 AND position <= ${place}
 
+-- name: log_between
+AND position >= ${first} AND position <= ${last}
+
 -- name: log_after_newest_first
 AND position < ${place}
 
@@ -191,6 +206,28 @@ SELECT count(*) FROM vault.purge_log WHERE length(proof_hash) <> 64
 -- name: census_policies
 SELECT access_policy, count(*) FROM vault.entries WHERE purged_at IS NULL GROUP BY access_policy
 
+-- name: key_refs
+-- An index alone answers it, as far as vacuum has been; the fifth parameter is of whichever filter there is.
+SELECT key_ref,
+       count(*) FILTER (WHERE expires_at > $2 AND created_at > $3),
+       count(*) FILTER (WHERE expires_at <= $2 OR created_at <= $3),
+       min(updated_at), max(updated_at)
+FROM vault.entries
+WHERE purpose = $1 AND purged_at IS NULL {filter}
+GROUP BY key_ref ORDER BY key_ref LIMIT $4
+
+-- name: key_refs_where_none
+AND key_ref IS NULL AND $5::text IS NULL
+
+-- name: key_refs_where_any
+AND key_ref IS NOT NULL AND $5::text IS NULL
+
+-- name: key_refs_where_after
+AND key_ref > $5
+
+-- name: key_refs_where_equal
+AND key_ref = $5
+
 -- name: last_sweep
 SELECT sweep_id, started_at, finished_at, started_by, purged, failed, completed, held
 FROM vault.sweeps ORDER BY finished_at DESC LIMIT 1
@@ -205,11 +242,97 @@ RETURNING true
 -- name: release_lease
 DELETE FROM vault.leases WHERE name = $1 AND holder = $2
 
+-- name: note_uses
+-- In the order of their names, so that two processes that do this at once wait for each other in one order.
+INSERT INTO vault.credential_uses AS known (method, credential_id, first_used_at, last_used_at)
+SELECT method, credential_id, at, at FROM unnest($1::text[], $2::text[], $3::timestamptz[]) AS u (method, credential_id, at)
+ORDER BY method COLLATE "C", credential_id COLLATE "C"
+ON CONFLICT (method, credential_id) DO UPDATE SET
+    first_used_at = least(known.first_used_at, excluded.first_used_at),
+    last_used_at = greatest(known.last_used_at, excluded.last_used_at)
+
+-- name: credential_uses
+SELECT method, credential_id, first_used_at, last_used_at FROM vault.credential_uses
+
 -- name: make_secret
 INSERT INTO vault.secrets (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING
 
 -- name: secret
 SELECT value FROM vault.secrets WHERE name = $1
+
+-- name: tree_size
+SELECT coalesce(max(leaf_index) + 1, 0) FROM vault.leaves
+
+-- name: newest_positions
+SELECT (SELECT coalesce(max(position), 0) FROM vault.access_log) AS access,
+       (SELECT coalesce(max(position), 0) FROM vault.purge_log) AS purge
+
+-- name: committing
+-- The transactions that hold the lock that every commit of rows takes before it takes positions.
+SELECT coalesce(array_agg(virtualtransaction), '{}') FROM pg_locks
+WHERE locktype = 'advisory' AND classid = 1987277164 AND objid = 1 AND objsubid = 2 AND granted
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+
+-- name: sequenced_access
+-- The last leaf has the highest position.
+SELECT coalesce((SELECT position FROM vault.leaves WHERE log = 'access' ORDER BY leaf_index DESC LIMIT 1), 0)
+
+-- name: sequenced_purge
+SELECT coalesce(max(position), 0) FROM vault.leaves WHERE log = 'purge'
+
+-- name: unsequenced
+-- The log is one of two names, never a caller's word.
+SELECT position, leaf_hash FROM vault.{log}_log WHERE position > $1 AND position <= $2 ORDER BY position LIMIT $3
+
+-- name: lock_tree
+SELECT pg_advisory_xact_lock(1987277164, 3)
+
+-- name: put_leaves
+INSERT INTO vault.leaves (leaf_index, log, position)
+SELECT $1 + place.ordinal - 1, place.log, place.position
+FROM unnest($2::text[], $3::bigint[]) WITH ORDINALITY AS place (log, position, ordinal)
+
+-- name: put_tiles
+INSERT INTO vault.tiles (level, tile_index, hashes)
+SELECT * FROM unnest($1::integer[], $2::bigint[], $3::bytea[])
+ON CONFLICT (level, tile_index) DO UPDATE SET hashes = excluded.hashes
+
+-- name: put_checkpoint
+INSERT INTO vault.checkpoints (size, origin, root_hash, note, signed_at) VALUES ($1, $2, $3, $4, $5)
+
+-- name: tiles
+SELECT t.level, t.tile_index, t.hashes
+FROM unnest($1::integer[], $2::bigint[]) AS k (level, tile_index)
+JOIN vault.tiles AS t ON t.level = k.level AND t.tile_index = k.tile_index
+
+-- name: newest_checkpoint
+SELECT origin, size, root_hash, note, signed_at FROM vault.checkpoints ORDER BY size DESC LIMIT 1
+
+-- name: checkpoints
+SELECT origin, size, root_hash, note, signed_at FROM vault.checkpoints WHERE size > $1 ORDER BY size LIMIT $2
+
+-- name: access_leaves
+SELECT l.leaf_index, l.position, r.leaf_hash, r.position, r.at, r.request_id, r.operation, r.outcome, r.status, r.purpose,
+       r.external_id, r.entry_id, r.entry_version, r.app, r.identity, r.method, r.credential_id, r.client_address,
+       r.untrusted_forwarding, r.reason, r.policy, r.policy_version, r.count, r.detail, r.old_value, r.new_value
+FROM vault.leaves AS l LEFT JOIN vault.access_log AS r ON r.position = l.position
+WHERE l.log = 'access' AND l.leaf_index >= $1 AND l.leaf_index < $2
+
+-- name: purge_leaves
+SELECT l.leaf_index, l.position, r.leaf_hash, r.position, r.purge_id, r.purpose, r.external_id, r.entry_id, r.entry_version,
+       r.method, r.reason, r.policy_reference, r.proof_hash, r.value_size, r.key_ref, r.owner_app, r.purged_at,
+       r.expired_at, r.app, r.identity, r.request_id
+FROM vault.leaves AS l LEFT JOIN vault.purge_log AS r ON r.position = l.position
+WHERE l.log = 'purge' AND l.leaf_index >= $1 AND l.leaf_index < $2
+
+-- name: purge_index
+SELECT l.leaf_index FROM vault.purge_log AS r JOIN vault.leaves AS l ON l.log = 'purge' AND l.position = r.position
+WHERE r.purge_id = $1
+
+-- name: row_positions
+SELECT position FROM vault.{log}_log
+WHERE position > coalesce($1, -9223372036854775808) AND position <= coalesce($2, 9223372036854775807)
+ORDER BY position LIMIT $3
 
 -- name: server
 -- What durability rests on, and who this is.
@@ -231,7 +354,8 @@ SET LOCAL ROLE {role}
 GRANT USAGE ON SCHEMA vault TO {role};
 GRANT SELECT ON ALL TABLES IN SCHEMA vault TO {role};
 GRANT INSERT, UPDATE, DELETE ON vault.entries, vault.leases TO {role};
-GRANT INSERT ON vault.access_log, vault.purge_log, vault.access_policies, vault.retention_policies, vault.legal_holds,
-    vault.sweeps, vault.secrets TO {role};
+GRANT INSERT, UPDATE ON vault.credential_uses, vault.tiles TO {role};
+GRANT INSERT ON vault.access_log, vault.purge_log, vault.access_policies, vault.retention_policies, vault.api_keys,
+    vault.legal_holds, vault.sweeps, vault.secrets, vault.leaves, vault.checkpoints TO {role};
 GRANT UPDATE ON vault.rulebook TO {role};
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA vault TO {role}

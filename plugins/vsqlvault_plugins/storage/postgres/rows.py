@@ -5,12 +5,16 @@ from __future__ import annotations
 from datetime import datetime
 
 from vsqlvault.interfaces.storage import LogRow
+from vsqlvault.model.api_key import ApiKeyRecord
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
 from vsqlvault.model.entry import Entry, EntryStamp, ValueEncoding
 from vsqlvault.model.hold import HoldSelector, LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
+from vsqlvault.model.principal import Role
 from vsqlvault.model.purge import PurgeReason, PurgeRecord, SweepRecord
-from vsqlvault_plugins.storage.decoding import Row, readable, rules_of, rules_text
+from vsqlvault.model.transparency import Checkpoint
+from vsqlvault.proof.leaf import row_hash
+from vsqlvault_plugins.storage.decoding import Row, names_of, names_text, readable, rules_of, rules_text
 
 _ENCODINGS = {encoding.value: encoding for encoding in ValueEncoding}
 
@@ -45,7 +49,7 @@ def access_row(write: int, record: AccessRecord) -> Row:
         write, record.at, record.request_id, record.operation.value, record.outcome.value, record.status, record.purpose,
         record.external_id, entry_id, entry_version, record.app, record.identity, record.method, record.credential_id,
         record.client_address, record.untrusted_forwarding, record.reason, record.policy, record.policy_version,
-        record.count, record.detail, record.old_value, record.new_value,
+        record.count, record.detail, record.old_value, record.new_value, row_hash(record),
     )  # fmt: skip
 
 
@@ -72,6 +76,7 @@ def purge_row(write: int, record: PurgeRecord) -> Row:
         write, record.purge_id, record.purpose, record.external_id, record.entry_id, record.entry_version, record.method,
         record.reason.value, record.policy_reference, record.proof_hash, record.value_size, record.key_ref,
         record.owner_app, record.purged_at, record.expired_at, record.app, record.identity, record.request_id,
+        row_hash(record),
     )  # fmt: skip
 
 
@@ -126,6 +131,14 @@ def retention_policy_of(row: Row) -> RetentionPolicy:
     return RetentionPolicy(*row)
 
 
+def api_key_row(key: ApiKeyRecord) -> Row:
+    """Return the columns of ``api_keys``."""
+    return (
+        key.key_id, key.version, key.digest, key.app, key.identity, names_text(key.purposes), names_text(key.roles),
+        key.description, key.expires_at, key.created_by, key.created_at, key.revoked_by, key.revoked_at,
+    )  # fmt: skip
+
+
 def legal_hold_row(hold: LegalHold, held_since: datetime, created_at: datetime) -> Row:
     """Return the columns of ``legal_holds``."""
     selector = hold.selector
@@ -143,6 +156,18 @@ def legal_hold_of(row: Row) -> LegalHold:
     return LegalHold(
         name, version, case_reference, reason, HoldSelector(purpose, external_id, owner_app, metadata), *rest
     )
+
+
+@readable
+def api_key_of(row: Row) -> ApiKeyRecord:
+    """Return the key of a row of ``api_keys``."""
+    (key_id, version, digest, app, identity, purposes, roles, description, expires_at, created_by, created_at, revoked_by,
+     revoked_at) = row  # fmt: skip
+    return ApiKeyRecord(
+        key_id=key_id, version=version, digest=digest, app=app, identity=identity, purposes=names_of(purposes),
+        roles=frozenset(Role(role) for role in names_of(roles) or ()), description=description, expires_at=expires_at,
+        created_by=created_by, created_at=created_at, revoked_by=revoked_by, revoked_at=revoked_at,
+    )  # fmt: skip
 
 
 def sweep_row(sweep: SweepRecord) -> Row:
@@ -163,3 +188,14 @@ def sweep_row(sweep: SweepRecord) -> Row:
 def sweep_of(row: Row) -> SweepRecord:
     """Return the sweep of a row of ``sweeps``."""
     return SweepRecord(*row)
+
+
+def checkpoint_row(checkpoint: Checkpoint) -> Row:
+    """Return the columns of ``checkpoints``."""
+    return (checkpoint.size, checkpoint.origin, checkpoint.root, checkpoint.note, checkpoint.signed_at)
+
+
+@readable
+def checkpoint_of(row: Row) -> Checkpoint:
+    """Return the checkpoint of a row that begins with its origin."""
+    return Checkpoint(*row)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -14,6 +16,8 @@ from vsqlvault.interfaces.storage import (
     Census,
     EntryQuery,
     ExpiredQuery,
+    KeyRefQuery,
+    KeyRefUse,
     LogQuery,
     LogRow,
     MigrationStatus,
@@ -24,12 +28,15 @@ from vsqlvault.interfaces.storage import (
     Write,
     WriteOutcome,
 )
+from vsqlvault.interfaces.tree_storage import LeafRow, PendingLeaf, TreeGrowth
 from vsqlvault.model.audit import AccessRecord
+from vsqlvault.model.credential import CredentialName, CredentialUse
 from vsqlvault.model.entry import Entry
 from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.purge import PurgeRecord, SweepRecord
-from vsqlvault_plugins.storage.postgres import pages, schema
+from vsqlvault.model.transparency import Checkpoint, LogName, TileKey
+from vsqlvault_plugins.storage.postgres import pages, schema, tree
 from vsqlvault_plugins.storage.postgres.batches import commit_batch, read_batch
 from vsqlvault_plugins.storage.postgres.connections import Connection, Connections
 from vsqlvault_plugins.storage.postgres.failures import is_worth_repeating, translated
@@ -43,6 +50,8 @@ COMMIT_SECONDS = 5.0
 PAGE_SECONDS = 30.0
 MIGRATION_SECONDS = 600.0
 MAX_TRIES = 8
+SETTLE_SECONDS = 1.0
+SETTLE_PAUSE_SECONDS = 0.01
 
 
 class PostgresStorage:
@@ -129,6 +138,10 @@ class PostgresStorage:
         """See ``Storage.census``."""
         return await self._run(PAGE_SECONDS, pages.census, as_of, ceilings, known_policies)
 
+    async def key_refs(self, query: KeyRefQuery) -> Sequence[KeyRefUse]:
+        """See ``Storage.key_refs``."""
+        return await self._run(PAGE_SECONDS, pages.key_refs_page, query)
+
     async def last_sweep(self) -> SweepRecord | None:
         """See ``Storage.last_sweep``."""
         return await self._run(READ_SECONDS, pages.last_sweep)
@@ -141,9 +154,61 @@ class PostgresStorage:
         """See ``Storage.release_lease``."""
         await self._run(READ_SECONDS, pages.release_lease, name, holder)
 
+    async def tree_size(self) -> int:
+        """See ``TreeStorage.tree_size``."""
+        return await self._run(READ_SECONDS, tree.tree_size)
+
+    async def unsequenced(self, limit: int) -> Sequence[PendingLeaf]:
+        """See ``TreeStorage.unsequenced``. No connection is kept while it waits."""
+        horizon = await self._run(READ_SECONDS, tree.horizon)
+        deadline = time.monotonic() + SETTLE_SECONDS
+        left = horizon.committing
+        while left:
+            if time.monotonic() > deadline:
+                return []
+            await asyncio.sleep(SETTLE_PAUSE_SECONDS)
+            left &= await self._run(READ_SECONDS, tree.committing)
+        return await self._run(PAGE_SECONDS, tree.unsequenced, horizon.positions, limit)
+
+    async def grow_tree(self, growth: TreeGrowth) -> bool:
+        """See ``TreeStorage.grow_tree``."""
+        return await self._run(PAGE_SECONDS, tree.grow_tree, growth)
+
+    async def tiles(self, keys: Collection[TileKey]) -> Mapping[TileKey, bytes]:
+        """See ``TreeStorage.tiles``."""
+        return await self._run(PAGE_SECONDS, tree.tiles, keys)
+
+    async def newest_checkpoint(self) -> Checkpoint | None:
+        """See ``TreeStorage.newest_checkpoint``."""
+        return await self._run(READ_SECONDS, tree.newest_checkpoint)
+
+    async def checkpoints(self, after: int, limit: int) -> Sequence[Checkpoint]:
+        """See ``TreeStorage.checkpoints``."""
+        return await self._run(PAGE_SECONDS, tree.checkpoints, after, limit)
+
+    async def leaf_rows(self, first: int, count: int) -> Sequence[LeafRow]:
+        """See ``TreeStorage.leaf_rows``."""
+        return await self._run(PAGE_SECONDS, tree.leaf_rows, first, count)
+
+    async def purge_index(self, purge_id: str) -> int | None:
+        """See ``TreeStorage.purge_index``."""
+        return await self._run(PAGE_SECONDS, tree.purge_index, purge_id)
+
+    async def row_positions(self, log: LogName, after: int | None, until: int | None, limit: int) -> Sequence[int]:
+        """See ``TreeStorage.row_positions``."""
+        return await self._run(PAGE_SECONDS, tree.row_positions, log, after, until, limit)
+
     async def secret(self, name: str) -> bytes:
         """See ``Storage.secret``."""
         return await self._run(READ_SECONDS, pages.secret, name, secrets.token_bytes(32))
+
+    async def note_uses(self, uses: Mapping[CredentialName, datetime]) -> None:
+        """See ``Storage.note_uses``."""
+        await self._run(READ_SECONDS, pages.note_uses, uses)
+
+    async def credential_uses(self) -> Mapping[CredentialName, CredentialUse]:
+        """See ``Storage.credential_uses``."""
+        return await self._run(READ_SECONDS, pages.credential_uses)
 
     async def migrate(self) -> MigrationStatus:
         """See ``Storage.migrate``. It also gives the runtime role its rights, where one is set."""

@@ -14,6 +14,8 @@ from vsqlvault.interfaces.storage import (
     Census,
     EntryQuery,
     ExpiredQuery,
+    KeyRefQuery,
+    KeyRefUse,
     LogQuery,
     LogRow,
     PurposeCensus,
@@ -21,11 +23,12 @@ from vsqlvault.interfaces.storage import (
     VersionQuery,
 )
 from vsqlvault.model.audit import AccessRecord
+from vsqlvault.model.credential import CredentialName, CredentialUse
 from vsqlvault.model.entry import Entry
 from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.purge import PurgeRecord, SweepRecord
-from vsqlvault.model.times import EPOCH, to_micros
+from vsqlvault.model.times import EPOCH, from_micros, to_micros
 from vsqlvault_plugins.storage.sqlite import rows
 from vsqlvault_plugins.storage.sqlite.transactions import QUERIES, transaction
 
@@ -36,17 +39,19 @@ NO_VERSION = 2**63 - 1
 
 
 def rulebook(connection: sqlite3.Connection) -> Rulebook:
-    """Return all policies in force and every hold's newest version, of one consistent state."""
+    """Return all policies in force, all API keys and every legal hold, of one consistent state."""
     with transaction(connection, "begin_read"):
         (revision,) = connection.execute(QUERIES["revision"]).fetchone()
         access = connection.execute(QUERIES["access_policies"]).fetchall()
         retention = connection.execute(QUERIES["retention_policies"]).fetchall()
+        api_keys = connection.execute(QUERIES["api_keys"]).fetchall()
         holds = connection.execute(QUERIES["legal_holds"]).fetchall()
     return Rulebook(
         revision,
         {row[0]: rows.access_policy_of(row) for row in access if not row[8]},
         {row[0]: rows.retention_policy_of(row) for row in retention},
         {row[0]: row[1] for row in access},
+        {row[0]: rows.api_key_of(row) for row in api_keys},
         {row[0]: rows.legal_hold_of(row) for row in holds},
     )
 
@@ -195,6 +200,29 @@ def _purpose_census(connection: sqlite3.Connection, purpose: str, as_of: datetim
     )
 
 
+def key_refs_page(connection: sqlite3.Connection, query: KeyRefQuery) -> list[KeyRefUse]:
+    """Return a page of what lies under each key_ref; those entries that have none come first."""
+    parameters = {
+        "purpose": query.purpose,
+        "now": to_micros(query.now),
+        "created_before": to_micros(query.created_before),
+        "after": query.after,
+        "key_ref": query.key_ref,
+    }
+    found: list[Any] = []
+    with transaction(connection, "begin_read"):
+        for name in _key_ref_filters(query):
+            sql = QUERIES["key_refs"].format(filter=QUERIES[f"key_refs_where_{name}"])
+            found += connection.execute(sql, {**parameters, "limit": query.limit - len(found)}).fetchall()
+    return [KeyRefUse(row[0], row[1], row[2], from_micros(row[3]), from_micros(row[4])) for row in found]
+
+
+def _key_ref_filters(query: KeyRefQuery) -> tuple[str, ...]:
+    if query.key_ref is not None:
+        return ("equal",)
+    return ("none", "any") if query.after is None else ("after",)
+
+
 def last_sweep(connection: sqlite3.Connection) -> SweepRecord | None:
     """Return the newest record of a sweep."""
     row = connection.execute(QUERIES["last_sweep"]).fetchone()
@@ -223,6 +251,21 @@ def release_lease(connection: sqlite3.Connection, name: str, holder: str) -> Non
     """Give a lease back, if ``holder`` has it."""
     with transaction(connection, "begin_write"):
         connection.execute(QUERIES["release_lease"], {"name": name, "holder": holder})
+
+
+def note_uses(connection: sqlite3.Connection, uses: Mapping[CredentialName, datetime]) -> None:
+    """Remember when credentials were used."""
+    with transaction(connection, "begin_write"):
+        connection.executemany(
+            QUERIES["note_use"],
+            [{"method": name[0], "credential_id": name[1], "at": to_micros(at)} for name, at in uses.items()],
+        )
+
+
+def credential_uses(connection: sqlite3.Connection) -> dict[CredentialName, CredentialUse]:
+    """Return when each credential was used."""
+    found = connection.execute(QUERIES["credential_uses"]).fetchall()
+    return {CredentialName(row[0], row[1]): CredentialUse(from_micros(row[2]), from_micros(row[3])) for row in found}
 
 
 def secret(connection: sqlite3.Connection, name: str, made: bytes) -> bytes:

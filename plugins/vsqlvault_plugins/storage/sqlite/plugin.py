@@ -8,6 +8,7 @@ from vsqlvault.config import Settings
 from vsqlvault.errors import StorageUnavailable
 from vsqlvault.hookspecs import hookimpl
 from vsqlvault.interfaces.storage import Storage, StorageFactory
+from vsqlvault.model.hardening import ProcessNeeds
 from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage
 
 
@@ -19,10 +20,22 @@ class SqliteFactory:
 
     async def open(self, url: str) -> Storage:
         """See ``StorageFactory.open``."""
-        prefix, _, path = url.partition("sqlite:///")
-        if prefix or not path or path == ":memory:" or "?" in path:
+        path = _path(url)
+        if path is None:
             raise StorageUnavailable("expected sqlite:///path to a file, such as sqlite:///vault.db")
-        return await SqliteStorage.open(Path(path))
+        return await SqliteStorage.open(path)
+
+
+def _path(url: str) -> Path | None:
+    prefix, _, path = url.partition("sqlite:///")
+    return None if prefix or not path or path == ":memory:" or "?" in path else Path(path)
+
+
+@hookimpl
+def vault_process_needs(settings: Settings) -> list[ProcessNeeds]:
+    """Need the directory of the file, for SQLite keeps its logs beside it."""
+    path = _path(settings.storage.database_url)
+    return [] if path is None else [ProcessNeeds(writable=(str(path.resolve().parent),))]
 
 
 @hookimpl

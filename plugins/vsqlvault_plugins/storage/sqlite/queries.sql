@@ -28,6 +28,10 @@ PRAGMA trusted_schema = OFF
 -- name: pragma_query_only
 PRAGMA query_only = ON
 
+-- name: pragma_temp_store
+-- A statement's own journal holds pages as they were, of entries that are being purged, too: it is not to lie in /var/tmp.
+PRAGMA temp_store = MEMORY
+
 -- name: read_synchronous
 PRAGMA synchronous
 
@@ -104,6 +108,12 @@ INSERT INTO retention_policies (
     data_class, created_by, created_at
 ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
+-- name: put_api_key
+INSERT INTO api_keys (
+    key_id, version, digest, app, identity, purposes, roles, description, expires_at, created_by, created_at, revoked_by,
+    revoked_at
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
 -- name: put_legal_hold
 INSERT INTO legal_holds (
     name, version, case_reference, reason, purpose, external_id, owner_app, metadata, held_since, created_by, created_at,
@@ -118,14 +128,15 @@ INSERT INTO sweeps (
 -- name: put_access_row
 INSERT INTO access_log (
     at, request_id, operation, outcome, status, purpose, external_id, entry_id, entry_version, app, identity, method,
-    credential_id, client_address, untrusted_forwarding, reason, policy, policy_version, count, detail, old_value, new_value
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    credential_id, client_address, untrusted_forwarding, reason, policy, policy_version, count, detail, old_value, new_value,
+    leaf_hash
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: put_purge_row
 INSERT INTO purge_log (
     purge_id, purpose, external_id, entry_id, entry_version, method, reason, policy_reference, proof_hash, value_size,
-    key_ref, owner_app, purged_at, expired_at, app, identity, request_id
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    key_ref, owner_app, purged_at, expired_at, app, identity, request_id, leaf_hash
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: access_policies
 -- The newest version of each name, dropped ones too.
@@ -138,6 +149,13 @@ SELECT purpose, version, max_retention_days, default_ttl_days, purge_method, des
        data_class, created_by, created_at
 FROM retention_policies AS newest
 WHERE version = (SELECT max(version) FROM retention_policies WHERE purpose = newest.purpose)
+
+-- name: api_keys
+-- The newest version of each, revoked ones too.
+SELECT key_id, version, digest, app, identity, purposes, roles, description, expires_at, created_by, created_at, revoked_by,
+       revoked_at
+FROM api_keys AS newest
+WHERE version = (SELECT max(version) FROM api_keys WHERE key_id = newest.key_id)
 
 -- name: legal_holds
 -- The newest version of each name, released ones too.
@@ -260,6 +278,28 @@ SELECT count(*) FROM purge_log WHERE length(proof_hash) <> 64
 -- name: census_policies
 SELECT access_policy, count(*) FROM entries WHERE purged_at IS NULL GROUP BY access_policy
 
+-- name: key_refs
+-- An index alone answers it.
+SELECT key_ref,
+       sum(expires_at > :now AND created_at > :created_before),
+       sum(expires_at <= :now OR created_at <= :created_before),
+       min(updated_at), max(updated_at)
+FROM entries
+WHERE purpose = :purpose AND purged_at IS NULL {filter}
+GROUP BY key_ref ORDER BY key_ref LIMIT :limit
+
+-- name: key_refs_where_none
+AND key_ref IS NULL
+
+-- name: key_refs_where_any
+AND key_ref IS NOT NULL
+
+-- name: key_refs_where_after
+AND key_ref > :after
+
+-- name: key_refs_where_equal
+AND key_ref = :key_ref
+
 -- name: last_sweep
 SELECT sweep_id, started_at, finished_at, started_by, purged, failed, completed, held
 FROM sweeps ORDER BY finished_at DESC LIMIT 1
@@ -272,8 +312,72 @@ WHERE leases.holder = excluded.holder OR leases.expires_at <= :now
 -- name: release_lease
 DELETE FROM leases WHERE name = :name AND holder = :holder
 
+-- name: note_use
+INSERT INTO credential_uses (method, credential_id, first_used_at, last_used_at) VALUES (:method, :credential_id, :at, :at)
+ON CONFLICT (method, credential_id) DO UPDATE SET
+    first_used_at = min(first_used_at, excluded.first_used_at), last_used_at = max(last_used_at, excluded.last_used_at)
+
+-- name: credential_uses
+SELECT method, credential_id, first_used_at, last_used_at FROM credential_uses
+
 -- name: make_secret
 INSERT INTO secrets (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING
 
 -- name: secret
 SELECT value FROM secrets WHERE name = ?
+
+-- name: tree_size
+SELECT coalesce(max(leaf_index) + 1, 0) FROM leaves
+
+-- name: sequenced_access
+-- The last leaf has the highest position.
+SELECT coalesce((SELECT position FROM leaves WHERE log = 'access' ORDER BY leaf_index DESC LIMIT 1), 0)
+
+-- name: sequenced_purge
+SELECT coalesce(max(position), 0) FROM leaves WHERE log = 'purge'
+
+-- name: unsequenced
+-- The log is one of two names, never a caller's word.
+SELECT position, leaf_hash FROM {log}_log WHERE position > :after ORDER BY position LIMIT :limit
+
+-- name: put_leaf
+INSERT INTO leaves (leaf_index, log, position) VALUES (?, ?, ?)
+
+-- name: put_tile
+INSERT INTO tiles (level, tile_index, hashes) VALUES (?, ?, ?)
+ON CONFLICT (level, tile_index) DO UPDATE SET hashes = excluded.hashes
+
+-- name: put_checkpoint
+INSERT INTO checkpoints (size, origin, root_hash, note, signed_at) VALUES (?, ?, ?, ?, ?)
+
+-- name: tile
+SELECT hashes FROM tiles WHERE level = ? AND tile_index = ?
+
+-- name: newest_checkpoint
+SELECT origin, size, root_hash, note, signed_at FROM checkpoints ORDER BY size DESC LIMIT 1
+
+-- name: checkpoints
+SELECT origin, size, root_hash, note, signed_at FROM checkpoints WHERE size > ? ORDER BY size LIMIT ?
+
+-- name: access_leaves
+SELECT l.leaf_index, l.position, r.leaf_hash, r.position, r.at, r.request_id, r.operation, r.outcome, r.status, r.purpose,
+       r.external_id, r.entry_id, r.entry_version, r.app, r.identity, r.method, r.credential_id, r.client_address,
+       r.untrusted_forwarding, r.reason, r.policy, r.policy_version, r.count, r.detail, r.old_value, r.new_value
+FROM leaves AS l LEFT JOIN access_log AS r ON r.position = l.position
+WHERE l.log = 'access' AND l.leaf_index >= :first AND l.leaf_index < :end
+
+-- name: purge_leaves
+SELECT l.leaf_index, l.position, r.leaf_hash, r.position, r.purge_id, r.purpose, r.external_id, r.entry_id, r.entry_version,
+       r.method, r.reason, r.policy_reference, r.proof_hash, r.value_size, r.key_ref, r.owner_app, r.purged_at,
+       r.expired_at, r.app, r.identity, r.request_id
+FROM leaves AS l LEFT JOIN purge_log AS r ON r.position = l.position
+WHERE l.log = 'purge' AND l.leaf_index >= :first AND l.leaf_index < :end
+
+-- name: purge_index
+SELECT l.leaf_index FROM purge_log AS r JOIN leaves AS l ON l.log = 'purge' AND l.position = r.position
+WHERE r.purge_id = ?
+
+-- name: row_positions
+SELECT position FROM {log}_log
+WHERE position > coalesce(:after, -9223372036854775808) AND position <= coalesce(:until, 9223372036854775807)
+ORDER BY position LIMIT :limit

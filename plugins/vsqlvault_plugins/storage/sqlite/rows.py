@@ -5,19 +5,27 @@ from __future__ import annotations
 from datetime import datetime
 
 from vsqlvault.interfaces.storage import LogRow
+from vsqlvault.model.api_key import ApiKeyRecord
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
 from vsqlvault.model.entry import Entry, EntryStamp, ValueEncoding
 from vsqlvault.model.hold import HoldSelector, LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
+from vsqlvault.model.principal import Role
 from vsqlvault.model.purge import PurgeReason, PurgeRecord, SweepRecord
 from vsqlvault.model.times import from_micros, to_micros
-from vsqlvault_plugins.storage.decoding import Row, readable, rules_of, rules_text
+from vsqlvault.model.transparency import Checkpoint
+from vsqlvault.proof.leaf import row_hash
+from vsqlvault_plugins.storage.decoding import Row, names_of, names_text, readable, rules_of, rules_text
 
 _ENCODINGS = {encoding.value: encoding for encoding in ValueEncoding}
 
 
 def _optional_time(micros: int | None) -> datetime | None:
     return None if micros is None else from_micros(micros)
+
+
+def _optional_micros(at: datetime | None) -> int | None:
+    return None if at is None else to_micros(at)
 
 
 @readable
@@ -40,14 +48,14 @@ def row_of_entry(entry: Entry, value: bytes) -> Row:
 
 
 def row_of_access(record: AccessRecord) -> Row:
-    """Return the columns of ``access_log`` without its position."""
+    """Return the columns of ``access_log`` without its position, the hash of its leaf last."""
     stamp = record.stamp
     return (
         to_micros(record.at), record.request_id, record.operation.value, record.outcome.value, record.status,
         record.purpose, record.external_id, stamp.entry_id if stamp else None, stamp.version if stamp else None,
         record.app, record.identity, record.method, record.credential_id, record.client_address,
         int(record.untrusted_forwarding), record.reason, record.policy, record.policy_version, record.count,
-        record.detail, record.old_value, record.new_value,
+        record.detail, record.old_value, record.new_value, row_hash(record),
     )  # fmt: skip
 
 
@@ -69,12 +77,12 @@ def access_row_of(row: Row) -> LogRow[AccessRecord]:
 
 
 def row_of_purge(record: PurgeRecord) -> Row:
-    """Return the columns of ``purge_log`` without its position."""
+    """Return the columns of ``purge_log`` without its position, the hash of its leaf last."""
     return (
         record.purge_id, record.purpose, record.external_id, record.entry_id, record.entry_version, record.method,
         record.reason.value, record.policy_reference, record.proof_hash, record.value_size, record.key_ref,
         record.owner_app, to_micros(record.purged_at), to_micros(record.expired_at), record.app, record.identity,
-        record.request_id,
+        record.request_id, row_hash(record),
     )  # fmt: skip
 
 
@@ -130,6 +138,15 @@ def retention_policy_of(row: Row) -> RetentionPolicy:
     )
 
 
+def row_of_api_key(key: ApiKeyRecord) -> Row:
+    """Return the columns of ``api_keys``."""
+    return (
+        key.key_id, key.version, key.digest, key.app, key.identity, names_text(key.purposes), names_text(key.roles),
+        key.description, _optional_micros(key.expires_at), key.created_by, to_micros(key.created_at), key.revoked_by,
+        _optional_micros(key.revoked_at),
+    )  # fmt: skip
+
+
 def row_of_legal_hold(hold: LegalHold, held_since: datetime, created_at: datetime) -> Row:
     """Return the columns of ``legal_holds``."""
     selector = hold.selector
@@ -149,6 +166,19 @@ def legal_hold_of(row: Row) -> LegalHold:
     )  # fmt: skip
 
 
+@readable
+def api_key_of(row: Row) -> ApiKeyRecord:
+    """Return the key of a row of ``api_keys``."""
+    (key_id, version, digest, app, identity, purposes, roles, description, expires_at, created_by, created_at, revoked_by,
+     revoked_at) = row  # fmt: skip
+    return ApiKeyRecord(
+        key_id=key_id, version=version, digest=digest, app=app, identity=identity, purposes=names_of(purposes),
+        roles=frozenset(Role(role) for role in names_of(roles) or ()), description=description,
+        expires_at=_optional_time(expires_at), created_by=created_by, created_at=from_micros(created_at),
+        revoked_by=revoked_by, revoked_at=_optional_time(revoked_at),
+    )  # fmt: skip
+
+
 def row_of_sweep(sweep: SweepRecord) -> Row:
     """Return the columns of ``sweeps``."""
     return (
@@ -161,3 +191,16 @@ def row_of_sweep(sweep: SweepRecord) -> Row:
 def sweep_of(row: Row) -> SweepRecord:
     """Return the sweep of a row of ``sweeps``."""
     return SweepRecord(row[0], from_micros(row[1]), from_micros(row[2]), row[3], row[4], row[5], bool(row[6]), row[7])
+
+
+def row_of_checkpoint(checkpoint: Checkpoint) -> Row:
+    """Return the columns of ``checkpoints``."""
+    return (
+        checkpoint.size, checkpoint.origin, checkpoint.root, checkpoint.note, to_micros(checkpoint.signed_at),
+    )  # fmt: skip
+
+
+@readable
+def checkpoint_of(row: Row) -> Checkpoint:
+    """Return the checkpoint of a row that begins with its origin."""
+    return Checkpoint(row[0], row[1], row[2], row[3], from_micros(row[4]))

@@ -7,7 +7,7 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +19,8 @@ from vsqlvault.interfaces.storage import (
     Census,
     EntryQuery,
     ExpiredQuery,
+    KeyRefQuery,
+    KeyRefUse,
     LogQuery,
     LogRow,
     MigrationStatus,
@@ -29,13 +31,16 @@ from vsqlvault.interfaces.storage import (
     Write,
     WriteOutcome,
 )
+from vsqlvault.interfaces.tree_storage import LeafRow, PendingLeaf, TreeGrowth
 from vsqlvault.model.audit import AccessRecord
+from vsqlvault.model.credential import CredentialName, CredentialUse
 from vsqlvault.model.entry import Entry
 from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.purge import PurgeRecord, SweepRecord
 from vsqlvault.model.times import utc_now
-from vsqlvault_plugins.storage.sqlite import pages, schema
+from vsqlvault.model.transparency import Checkpoint, LogName, TileKey
+from vsqlvault_plugins.storage.sqlite import pages, schema, tree
 from vsqlvault_plugins.storage.sqlite.transactions import QUERIES, commit_batch, read_batch, truncate_log
 
 Answer = TypeVar("Answer")
@@ -44,6 +49,7 @@ BUSY_SECONDS = 5.0
 TRUNCATE_AFTER_SECONDS = 1.0
 _PRAGMAS = (
     "pragma_busy_timeout", "pragma_journal_mode", "pragma_synchronous", "pragma_secure_delete", "pragma_trusted_schema",
+    "pragma_temp_store",
 )  # fmt: skip
 
 
@@ -168,6 +174,10 @@ class SqliteStorage:
         """See ``Storage.census``."""
         return await self._pager.run(pages.census, as_of, ceilings, known_policies)
 
+    async def key_refs(self, query: KeyRefQuery) -> Sequence[KeyRefUse]:
+        """See ``Storage.key_refs``."""
+        return await self._pager.run(pages.key_refs_page, query)
+
     async def last_sweep(self) -> SweepRecord | None:
         """See ``Storage.last_sweep``."""
         return await self._pager.run(pages.last_sweep)
@@ -180,9 +190,53 @@ class SqliteStorage:
         """See ``Storage.release_lease``."""
         await self._writer.run(pages.release_lease, name, holder)
 
+    async def tree_size(self) -> int:
+        """See ``TreeStorage.tree_size``."""
+        return await self._pager.run(tree.tree_size)
+
+    async def unsequenced(self, limit: int) -> Sequence[PendingLeaf]:
+        """See ``TreeStorage.unsequenced``."""
+        return await self._pager.run(tree.unsequenced, limit)
+
+    async def grow_tree(self, growth: TreeGrowth) -> bool:
+        """See ``TreeStorage.grow_tree``."""
+        return await self._writer.run(tree.grow_tree, growth)
+
+    async def tiles(self, keys: Collection[TileKey]) -> Mapping[TileKey, bytes]:
+        """See ``TreeStorage.tiles``."""
+        return await self._pager.run(tree.tiles, keys)
+
+    async def newest_checkpoint(self) -> Checkpoint | None:
+        """See ``TreeStorage.newest_checkpoint``."""
+        return await self._pager.run(tree.newest_checkpoint)
+
+    async def checkpoints(self, after: int, limit: int) -> Sequence[Checkpoint]:
+        """See ``TreeStorage.checkpoints``."""
+        return await self._pager.run(tree.checkpoints, after, limit)
+
+    async def leaf_rows(self, first: int, count: int) -> Sequence[LeafRow]:
+        """See ``TreeStorage.leaf_rows``."""
+        return await self._pager.run(tree.leaf_rows, first, count)
+
+    async def purge_index(self, purge_id: str) -> int | None:
+        """See ``TreeStorage.purge_index``."""
+        return await self._pager.run(tree.purge_index, purge_id)
+
+    async def row_positions(self, log: LogName, after: int | None, until: int | None, limit: int) -> Sequence[int]:
+        """See ``TreeStorage.row_positions``."""
+        return await self._pager.run(tree.row_positions, log, after, until, limit)
+
     async def secret(self, name: str) -> bytes:
         """See ``Storage.secret``."""
         return await self._writer.run(pages.secret, name, secrets.token_bytes(32))
+
+    async def note_uses(self, uses: Mapping[CredentialName, datetime]) -> None:
+        """See ``Storage.note_uses``."""
+        await self._writer.run(pages.note_uses, uses)
+
+    async def credential_uses(self) -> Mapping[CredentialName, CredentialUse]:
+        """See ``Storage.credential_uses``."""
+        return await self._pager.run(pages.credential_uses)
 
     async def migrate(self) -> MigrationStatus:
         """See ``Storage.migrate``. It also empties what a killed process may have left in the write-ahead log."""

@@ -25,6 +25,7 @@ from vsqlvault.interfaces.storage import (
     RetrievalsBelow,
     RevisionIs,
     SaveAccessPolicy,
+    SaveApiKey,
     SaveLegalHold,
     SaveRetentionPolicy,
     SaveSweep,
@@ -180,6 +181,11 @@ def _save_retention_policy(connection: sqlite3.Connection, change: SaveRetention
     connection.execute(QUERIES["next_revision"])
 
 
+def _save_api_key(connection: sqlite3.Connection, change: SaveApiKey) -> None:
+    connection.execute(QUERIES["put_api_key"], rows.row_of_api_key(change.key))
+    connection.execute(QUERIES["next_revision"])
+
+
 def _save_legal_hold(connection: sqlite3.Connection, change: SaveLegalHold) -> None:
     hold = change.hold
     if hold.created_at is None or hold.held_since is None:
@@ -207,6 +213,7 @@ _CHANGES: dict[type[Change], Callable[[sqlite3.Connection, Any], None]] = {
     SaveAccessPolicy: _save_access_policy,
     DropAccessPolicy: _drop_access_policy,
     SaveRetentionPolicy: _save_retention_policy,
+    SaveApiKey: _save_api_key,
     SaveLegalHold: _save_legal_hold,
     SaveSweep: _save_sweep,
 }

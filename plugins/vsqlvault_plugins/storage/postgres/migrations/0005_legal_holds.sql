@@ -23,4 +23,4 @@ CREATE TABLE vault.legal_holds (
 -- What a sweep found expired and a hold kept.
 ALTER TABLE vault.sweeps ADD COLUMN held bigint NOT NULL DEFAULT 0;
 
-UPDATE vault.schema_version SET version = 2;
+UPDATE vault.schema_version SET version = 5;

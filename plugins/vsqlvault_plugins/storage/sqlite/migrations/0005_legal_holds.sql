@@ -23,4 +23,4 @@ CREATE TABLE legal_holds (
 -- What a sweep found expired and a hold kept.
 ALTER TABLE sweeps ADD COLUMN held INTEGER NOT NULL DEFAULT 0;
 
-UPDATE schema_version SET version = 2;
+UPDATE schema_version SET version = 5;

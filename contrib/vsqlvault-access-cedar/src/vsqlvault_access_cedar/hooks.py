@@ -1,0 +1,20 @@
+"""The hooks."""
+
+from __future__ import annotations
+
+from vsqlvault.hookspecs import hookimpl
+from vsqlvault.interfaces.access_policy import PolicyEvaluator
+from vsqlvault.model.hardening import ProcessNeeds
+from vsqlvault_access_cedar.evaluator import CedarEvaluator
+
+
+@hookimpl
+def vault_access_policies() -> list[PolicyEvaluator]:
+    """Offer the evaluator ``cedar``."""
+    return [CedarEvaluator()]
+
+
+@hookimpl
+def vault_process_needs() -> list[ProcessNeeds]:
+    """Say that policies need nothing but time zones, which every vault can read."""
+    return []

@@ -1,0 +1,145 @@
+"""An issuer's keys over time: fetched when needed, renewed before they are old, and not used longer than allowed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from vsqlvault.errors import AuthUnavailable
+from vsqlvault_plugins.auth.jwt.keys import JwksRefused, KeySet, digest_of, read_key_set
+from vsqlvault_plugins.auth.jwt.sources import KeySource, NotFetched
+
+log = logging.getLogger(__name__)
+FETCH_SECONDS = 3.0
+WAIT_SECONDS = 1.5
+"""A request waits no longer for a fetch; the fetch goes on for those that come after."""
+
+RETRY_SECONDS = 5.0
+"""After a fetch that failed."""
+
+RENEW_AT = 0.8
+"""Of their time to live, keys that are asked for are fetched anew, while they are still used."""
+
+MAX_UNKNOWN = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """How long keys are used. ``last_good_seconds`` is beyond ``ttl_seconds``, and only while fetching fails."""
+
+    ttl_seconds: float
+    last_good_seconds: float
+    unknown_kid_cooldown_seconds: float
+
+
+class KeyCache:
+    """The keys of one issuer. One fetch at a time, and for names that nobody knows not more than one in a while."""
+
+    def __init__(
+        self, issuer: str, source: KeySource, algorithms: Collection[str], times: Times, clock: Callable[[], float]
+    ) -> None:
+        self._issuer = issuer
+        self._source = source
+        self._algorithms = algorithms
+        self._times = times
+        self._clock = clock
+        self._keys: KeySet | None = None
+        self._loaded_at = float("-inf")
+        self._tried_at = float("-inf")
+        self._is_failing = False
+        self._unknown: dict[str, float] = {}
+        self._loading: asyncio.Task[None] | None = None
+
+    def inherit(self, former: KeyCache) -> None:
+        """Take over the keys of a cache of the same issuer and source, as if their time to live were just over."""
+        self._keys = former._keys
+        self._loaded_at = min(former._loaded_at, self._clock() - self._times.ttl_seconds)
+
+    def in_force(self) -> KeySet | None:
+        """Return the keys to verify by; None where ``load`` has to come first.
+
+        Raises:
+            AuthUnavailable: there are none, and fetching them has just failed.
+        """
+        now = self._clock()
+        age, since_tried = now - self._loaded_at, now - self._tried_at
+        if age < self._times.ttl_seconds:
+            if age >= self._times.ttl_seconds * RENEW_AT:
+                self._start_if_due(since_tried)
+            return self._keys
+        if not self._is_failing or since_tried >= 2 * RETRY_SECONDS:
+            return None
+        if age < self._times.ttl_seconds + self._times.last_good_seconds:
+            self._start_if_due(since_tried)
+            return self._keys
+        if not self._is_loading and since_tried < RETRY_SECONDS:
+            raise AuthUnavailable
+        return None
+
+    def may_look_for(self, kid: str | None) -> bool:
+        """Whether ``load`` may be called because a token names a key that is not among those in force."""
+        now = self._clock()
+        if kid is None or self._unknown.get(kid, now) > now:
+            return False
+        return self._is_loading or now - self._tried_at >= self._times.unknown_kid_cooldown_seconds
+
+    async def load(self, kid: str | None = None) -> None:
+        """Fetch the keys, or join who does, and return when that is done or has taken ``WAIT_SECONDS``.
+
+        ``kid`` is remembered for as long as the keys live if it is not among them.
+        """
+        done, _ = await asyncio.wait({self._start()}, timeout=WAIT_SECONDS)
+        if kid is not None and done and not self._is_failing and self._keys is not None and not self._keys.has(kid):
+            self._unknown.pop(kid, None)
+            while len(self._unknown) >= MAX_UNKNOWN:
+                del self._unknown[next(iter(self._unknown))]
+            self._unknown[kid] = self._loaded_at + self._times.ttl_seconds
+
+    async def close(self) -> None:
+        """End what is under way."""
+        if self._loading is not None and self._loading.get_loop() is asyncio.get_running_loop():
+            self._loading.cancel()
+            await asyncio.gather(self._loading, return_exceptions=True)
+
+    @property
+    def _is_loading(self) -> bool:
+        return self._loading is not None and not self._loading.done()
+
+    def _start_if_due(self, since_tried: float) -> None:
+        if not self._is_loading and (not self._is_failing or since_tried >= RETRY_SECONDS):
+            self._start()
+
+    def _start(self) -> asyncio.Task[None]:
+        if self._loading is None or self._loading.done():
+            self._tried_at = self._clock()
+            self._loading = asyncio.get_running_loop().create_task(self._fetch())
+        return self._loading
+
+    async def _fetch(self) -> None:
+        try:
+            async with asyncio.timeout(FETCH_SECONDS):
+                data = await self._source.load()
+                if self._keys is None or self._keys.digest != digest_of(data):
+                    self._keys = await asyncio.to_thread(read_key_set, data, self._algorithms, self._issuer)
+                    log.info("JWKS loaded", extra={"issuer": self._issuer, "keys": self._keys.usable})
+        except (NotFetched, JwksRefused) as error:
+            self._failed(str(error))
+        except TimeoutError:
+            self._failed(f"no answer within {FETCH_SECONDS:g} seconds")
+        except Exception as error:  # noqa: BLE001 - whatever happens there, it must not end what is in force here
+            self._failed(getattr(error, "strerror", None) or type(error).__name__)
+        else:
+            self._is_failing = False
+            self._loaded_at = self._tried_at  # the document was as it is then or later
+
+    def _failed(self, why: str) -> None:
+        self._is_failing = True
+        limit = self._times.ttl_seconds + self._times.last_good_seconds
+        left = max(0.0, self._loaded_at + limit - self._clock())
+        told = {"issuer": self._issuer, "error": why, "last_good_keys_for_seconds": round(left)}
+        if left:
+            log.warning("JWKS cannot be loaded: the last good keys stay in force", extra=told)
+        else:
+            log.error("JWKS cannot be loaded: no token of this issuer can be verified", extra=told)

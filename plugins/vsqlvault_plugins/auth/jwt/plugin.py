@@ -1,0 +1,210 @@
+"""Recognising callers by a JSON Web Token in ``Authorization: Bearer``."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from weakref import WeakSet
+
+from vsqlvault.config import AuthSettings, JwtSettings, Settings
+from vsqlvault.errors import AuthUnavailable, CredentialRefused, SettingsInvalid
+from vsqlvault.hookspecs import hookimpl
+from vsqlvault.interfaces.authenticator import Authenticator, Presented
+from vsqlvault.model.hardening import ProcessNeeds
+from vsqlvault.model.principal import Principal
+from vsqlvault_plugins.auth.jwt.claims import METHOD, Claims, Recognised
+from vsqlvault_plugins.auth.jwt.key_cache import KeyCache, Times
+from vsqlvault_plugins.auth.jwt.keys import JwksRefused, KeySet, read_key_set
+from vsqlvault_plugins.auth.jwt.sources import FileSource, port_of, source_of
+from vsqlvault_plugins.auth.jwt.tokens import Token, bearer_token, take_apart
+
+MAX_REMEMBERED = 4096
+_open: WeakSet[JwtAuthenticator] = WeakSet()
+
+
+@dataclass(frozen=True, slots=True)
+class _Issuer:
+    settings: JwtSettings
+    claims: Claims
+    keys: KeyCache
+
+
+@dataclass(frozen=True, slots=True)
+class _Missing:
+    """Keys that have to be fetched before anybody can tell; ``kid`` where it is one that those in force lack."""
+
+    issuer: _Issuer
+    kid: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    """A token that was good under these keys; it is good as long as they are in force, and as ``check`` says."""
+
+    recognised: Recognised
+    issuer: _Issuer
+    verified_by: KeySet
+
+
+class JwtAuthenticator:
+    """Recognises apps by tokens of the issuers under ``[[auth.jwt]]``; without any, no bearer token is its own."""
+
+    name = METHOD
+    credential_headers: tuple[str, ...] = ("authorization",)
+
+    def __init__(
+        self,
+        settings: AuthSettings,
+        *,
+        now: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``now`` is Unix time, for claims; ``clock`` never goes back, and is for the age of keys.
+
+        Raises:
+            SettingsInvalid: a file that an issuer names cannot be used.
+        """
+        self._now = now
+        self._clock = clock
+        self._issuers = self._made(settings)
+        self._remembered: OrderedDict[bytes, _Remembered] = OrderedDict()
+        _open.add(self)
+
+    def authenticate(self, presented: Presented) -> Principal | Awaitable[Principal | None] | None:
+        """See ``Authenticator.authenticate``. It waits only where keys have to be fetched first."""
+        authorization = presented.headers.get("authorization")
+        if authorization is None or not self._issuers:
+            return None
+        text = bearer_token(authorization)
+        if text is None:
+            return None
+        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+        found = self._recalled(digest) or self._recognised(text, digest)
+        if isinstance(found, _Missing):
+            return self._after_loading(found, presented, text, digest)
+        found.check(self._now(), presented.client_certificate)
+        return found.principal
+
+    async def reload(self, settings: Settings) -> None:
+        """See ``Authenticator.reload``. Keys are fetched anew before they are used again, where that is possible."""
+        issuers = self._made(settings.auth)
+        for name, issuer in issuers.items():
+            former = self._issuers.get(name)
+            if former is not None and former.settings == issuer.settings:
+                issuer.keys.inherit(former.keys)
+        former_issuers, self._issuers = self._issuers, issuers
+        self._remembered.clear()
+        for former in former_issuers.values():
+            await former.keys.close()
+
+    async def close(self) -> None:
+        """End what is under way."""
+        for issuer in self._issuers.values():
+            await issuer.keys.close()
+
+    def _recalled(self, digest: bytes) -> Recognised | None:
+        remembered = self._remembered.get(digest)
+        if remembered is None:
+            return None
+        if remembered.verified_by is not remembered.issuer.keys.in_force():
+            del self._remembered[digest]
+            return None
+        self._remembered.move_to_end(digest)
+        return remembered.recognised
+
+    def _recognised(self, text: str, digest: bytes) -> Recognised | _Missing:
+        """Return what a token says, or what is missing to tell whether it is good."""
+        token = take_apart(text)
+        issuer = self._issuer_of(token)
+        keys = issuer.keys.in_force()
+        if keys is None:
+            return _Missing(issuer)
+        if not keys.has(token.kid):
+            if issuer.keys.may_look_for(token.kid):
+                return _Missing(issuer, token.kid)
+            raise CredentialRefused("kid")
+        if not keys.find(token.kid, token.algorithm).verifies(token.algorithm, token.signing_input, token.signature):
+            raise CredentialRefused("signature")
+        recognised = issuer.claims.recognise(token, digest, self._now())
+        self._remember(digest, _Remembered(recognised, issuer, keys))
+        return recognised
+
+    def _issuer_of(self, token: Token) -> _Issuer:
+        """Return the issuer that the token claims, once its header is one that this issuer's tokens may have."""
+        name = token.claims.get("iss")
+        issuer = self._issuers.get(name) if isinstance(name, str) else None
+        if issuer is None:
+            raise CredentialRefused("iss")
+        if token.algorithm not in issuer.settings.algorithms:
+            raise CredentialRefused("alg")
+        issuer.claims.check_type(token.typ)
+        return issuer
+
+    async def _after_loading(self, missing: _Missing, presented: Presented, text: str, digest: bytes) -> Principal:
+        """Fetch, and look again from the beginning; once more where new settings were taken in the meantime."""
+        while True:
+            await missing.issuer.keys.load(missing.kid)
+            found = self._recognised(text, digest)
+            if isinstance(found, Recognised):
+                found.check(self._now(), presented.client_certificate)
+                return found.principal
+            if found.issuer is missing.issuer:
+                raise CredentialRefused("kid") if found.kid is not None else AuthUnavailable
+            missing = found
+
+    def _remember(self, digest: bytes, remembered: _Remembered) -> None:
+        if len(self._remembered) >= MAX_REMEMBERED:
+            self._remembered.popitem(last=False)
+        self._remembered[digest] = remembered
+
+    def _made(self, settings: AuthSettings) -> Mapping[str, _Issuer]:
+        return {each.issuer: self._issuer(each) for each in settings.jwt}
+
+    def _issuer(self, settings: JwtSettings) -> _Issuer:
+        source = source_of(settings)
+        if isinstance(source, FileSource):
+            _check_file(source, settings)
+        times = Times(settings.jwks_ttl_seconds, settings.last_good_seconds, settings.unknown_kid_cooldown_seconds)
+        keys = KeyCache(settings.issuer, source, settings.algorithms, times, self._clock)
+        return _Issuer(settings, Claims(settings), keys)
+
+
+def _check_file(source: FileSource, settings: JwtSettings) -> None:
+    try:
+        read_key_set(source.read(), settings.algorithms, settings.issuer)
+    except (OSError, JwksRefused) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise SettingsInvalid(
+            f"auth.jwt: {settings.issuer}: jwks_file: expected a JWK Set in {settings.jwks_file}, found: {reason}"
+        ) from None
+
+
+@hookimpl
+def vault_authenticators(settings: Settings) -> list[Authenticator]:
+    """Offer tokens."""
+    return [JwtAuthenticator(settings.auth)]
+
+
+@hookimpl
+def vault_process_needs(settings: Settings) -> list[ProcessNeeds]:
+    """Name the files of keys and authorities, and the ports that keys come from: any, where an issuer says where they are."""
+    return [_needs_of(issuer) for issuer in settings.auth.jwt]
+
+
+def _needs_of(issuer: JwtSettings) -> ProcessNeeds:
+    files = tuple(path for path in (issuer.jwks_file, issuer.ca_file) if path is not None)
+    if issuer.jwks_file is not None:
+        return ProcessNeeds(readable=files)
+    if issuer.jwks_url is None:
+        return ProcessNeeds(readable=files, connect_ports=None)
+    return ProcessNeeds(readable=files, connect_ports=(port_of(issuer.jwks_url),))
+
+
+@hookimpl
+async def vault_shutdown() -> None:
+    """End what fetches keys on this loop."""
+    for authenticator in list(_open):
+        await authenticator.close()

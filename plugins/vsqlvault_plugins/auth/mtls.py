@@ -1,0 +1,196 @@
+"""Client certificates: the name that an authority wrote into one says whose it is."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+
+from cryptography import x509
+
+from vsqlvault.config import MtlsSettings, ServerSettings, Settings
+from vsqlvault.errors import AmbiguousCredentials, CredentialRefused, SettingsInvalid
+from vsqlvault.hookspecs import hookimpl
+from vsqlvault.interfaces.authenticator import Authenticator, Presented
+from vsqlvault.interfaces.certificates import CertificateNames, spki_sha256
+from vsqlvault.model.hardening import ProcessNeeds
+from vsqlvault.model.principal import Principal, Role
+
+MAX_REMEMBERED = 4096
+_KINDS = ("thumbprint", "san_uri", "san_dns", "common_name")
+"""From the one that says most to the one that says least."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """What one ``[[auth.mtls]]`` says. ``authorities`` are hashes of public keys; None: any that the server trusts."""
+
+    kind: str
+    value: str
+    settings: MtlsSettings
+    authorities: frozenset[str] | None
+
+    def is_pinned_away(self, chain: frozenset[str]) -> bool:
+        return self.authorities is not None and self.authorities.isdisjoint(chain)
+
+    def overlaps(self, other: _Rule) -> bool:
+        if (self.kind, self.value) != (other.kind, other.value):
+            return False
+        return self.authorities is None or other.authorities is None or not other.is_pinned_away(self.authorities)
+
+    def principal(self, credential_id: str) -> Principal:
+        granted = self.settings
+        return Principal(
+            app=granted.app,
+            method=CertificateAuthenticator.name,
+            credential_id=credential_id,
+            identity=granted.identity or (None if self.kind == "thumbprint" else self.value),
+            purposes=None if granted.purposes is None else frozenset(granted.purposes),
+            roles=frozenset(Role(role) for role in granted.roles),
+        )
+
+
+class CertificateAuthenticator:
+    """Recognises apps by the certificate of their connection, or by one that a proxy may tell of.
+
+    Where nothing is mapped a certificate is no credential: it makes a connection, and says nothing of who asks.
+    """
+
+    name = "mtls"
+    credential_headers: tuple[str, ...] = ()
+
+    def __init__(self, settings: Settings) -> None:
+        """Read what is mapped.
+
+        Raises:
+            SettingsInvalid: an authority's file cannot be used, or one certificate could be two apps'.
+        """
+        self._mapping = _Mapping(_rules(settings))
+
+    def authenticate(self, presented: Presented) -> Principal | None:
+        """See ``Authenticator.authenticate``. A certificate is looked at once; what came of it is remembered."""
+        if presented.client_certificate is None or not self._mapping.rules:
+            return None
+        return self._mapping.find(presented.client_certificate, presented.client_issuers)
+
+    async def reload(self, settings: Settings) -> None:
+        """See ``Authenticator.reload``."""
+        self._mapping = _Mapping(_rules(settings))
+
+
+class _Mapping:
+    """The rules, and what they made of the certificates that were looked at."""
+
+    def __init__(self, rules: Sequence[_Rule]) -> None:
+        self.rules = rules
+        self._found: dict[tuple[bytes, tuple[bytes, ...]], Principal | CredentialRefused] = {}
+
+    def find(self, certificate: bytes, issuers: tuple[bytes, ...]) -> Principal:
+        """Return whose certificate it is. Raises CredentialRefused."""
+        found = self._found.get((certificate, issuers))
+        if found is None:
+            found = self._look(certificate, issuers)
+            if len(self._found) >= MAX_REMEMBERED:
+                self._found.clear()
+            self._found[certificate, issuers] = found
+        if isinstance(found, CredentialRefused):
+            raise type(found)(found.why, credential_id=found.credential_id)
+        return found
+
+    def _look(self, certificate: bytes, issuers: tuple[bytes, ...]) -> Principal | CredentialRefused:
+        thumbprint = hashlib.sha256(certificate).hexdigest()
+        credential_id = f"x509:{thumbprint}"
+        try:
+            names = CertificateNames.of(certificate)
+            chain = frozenset(spki_sha256(x509.load_der_x509_certificate(each)) for each in issuers)
+        except ValueError:
+            return CredentialRefused("malformed", credential_id=credential_id)
+        rules = self._rules_for(names, thumbprint, chain)
+        if not rules:
+            return CredentialRefused("unmapped_cert", credential_id=credential_id)
+        if not names.for_clients and (names.for_clients is False or any(each.settings.require_eku for each in rules)):
+            return CredentialRefused("eku", credential_id=credential_id)
+        if len({rule.settings.app for rule in rules}) > 1:
+            return AmbiguousCredentials(credential_id=credential_id)
+        return reduce(Principal.narrowed, (rule.principal(credential_id) for rule in rules))
+
+    def _rules_for(self, names: CertificateNames, thumbprint: str, chain: frozenset[str]) -> list[_Rule]:
+        """Return the rules of the first kind of name by which the certificate is known."""
+        values = {
+            "thumbprint": (thumbprint,),
+            "san_uri": names.uris
+            if len(names.uris) == 1
+            else (),  # more than one is no SPIFFE id (X509-SVID, section 2)
+            "san_dns": names.dns_names,
+            "common_name": names.common_names if len(names.common_names) == 1 else (),
+        }
+        for kind in _KINDS:
+            rules = [
+                rule
+                for rule in self.rules
+                if rule.kind == kind and rule.value in values[kind] and not rule.is_pinned_away(chain)
+            ]
+            if rules:
+                return rules
+        return []
+
+
+def _rules(settings: Settings) -> list[_Rule]:
+    several = bool(settings.auth.mtls) and len({spki_sha256(root) for root in _roots(settings.server)}) > 1
+    rules: list[_Rule] = []
+    for listed in settings.auth.mtls:
+        kind, value = next((kind, value) for kind in _KINDS if (value := getattr(listed, kind)) is not None)
+        rule = _Rule(kind, value, listed, _authorities(listed))
+        if several and rule.authorities is None and kind != "thumbprint":
+            raise SettingsInvalid(
+                f"auth.mtls: {listed.app}: expected ca_file or issuer_spki_sha256, for several authorities are trusted "
+                f"and each could issue a certificate with this {kind}; found neither"
+            )
+        if clash := next((each for each in rules if rule.overlaps(each)), None):
+            apps = f"{clash.settings.app} and {listed.app}"
+            raise SettingsInvalid(f"auth.mtls: expected each certificate to be one app's, found one {kind} for {apps}")
+        rules.append(rule)
+    return rules
+
+
+def _authorities(listed: MtlsSettings) -> frozenset[str] | None:
+    if listed.issuer_spki_sha256 is not None:
+        return frozenset({listed.issuer_spki_sha256})
+    if listed.ca_file is None:
+        return None
+    return frozenset(spki_sha256(each) for each in _read(listed.ca_file, f"auth.mtls: {listed.app}: ca_file"))
+
+
+def _roots(server: ServerSettings) -> Iterator[x509.Certificate]:
+    """Give the authorities that chains of clients' certificates may end at: in OpenSSL those that have issued themselves."""
+    files = {}
+    if server.tls and server.tls.client_ca_file:
+        files["server.tls.client_ca_file"] = server.tls.client_ca_file
+    if server.forwarded_certificates and server.forwarded_certificates.ca_file:
+        files["server.forwarded_certificates.ca_file"] = server.forwarded_certificates.ca_file
+    for setting, path in files.items():
+        yield from (each for each in _read(path, setting) if each.subject == each.issuer)
+
+
+def _read(path: str, setting: str) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(Path(path).read_bytes())
+    except OSError as error:
+        raise SettingsInvalid(f"{setting}: expected a readable file, found: {error.strerror}") from error
+    except ValueError:
+        raise SettingsInvalid(f"{setting}: expected certificates in PEM, found something else in {path}") from None
+
+
+@hookimpl
+def vault_authenticators(settings: Settings) -> list[Authenticator]:
+    """Offer client certificates."""
+    return [CertificateAuthenticator(settings)]
+
+
+@hookimpl
+def vault_process_needs(settings: Settings) -> list[ProcessNeeds]:
+    """Name the files of authorities that are not the server's own."""
+    files = tuple(each.ca_file for each in settings.auth.mtls if each.ca_file is not None)
+    return [ProcessNeeds(readable=files)] if files else []

@@ -1,0 +1,93 @@
+"""The member of the compliance report that tells of credentials: how many, how old, when last used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from vsqlvault.interfaces.report_section import ReportContext
+from vsqlvault.model.credential import KnownCredential
+from vsqlvault.model.times import format_time
+
+MAX_LISTED = 1_000
+_THIRTY_DAYS = timedelta(days=30)
+
+
+class Credentials:
+    """Credentials that are known before they are presented, method by method (PCI DSS 4.0.1, 8.3.2 and 8.6)."""
+
+    name = "credentials"
+
+    def __init__(self, max_age_days: int) -> None:
+        self._max_age_days = max_age_days
+
+    async def write(self, context: ReportContext) -> Mapping[str, Any]:
+        """Counts for each method, and the active credentials, those first that have been there the longest."""
+        at = context.as_of
+        there = [each for each in context.credentials if each.created_at is None or each.created_at <= at]
+        active = [each for each in there if each.state(at) == "active"]
+        active.sort(key=lambda each: _place(each, at))
+        return {
+            "max_age_days": self._max_age_days,
+            "by_method": {
+                method: self._summary([each for each in there if each.method == method], at)
+                for method in sorted({each.method for each in there})
+            },
+            "active": [self._listed(each, at) for each in active[:MAX_LISTED]],
+            "active_not_listed": max(0, len(active) - MAX_LISTED),
+        }
+
+    def _summary(self, there: Sequence[KnownCredential], at: datetime) -> dict[str, Any]:
+        active = [each for each in there if each.state(at) == "active"]
+        since = [found for each in active if (found := _since(each, at))]
+        used = [each.last_used_at for each in active if each.last_used_at]
+        return {
+            "active": len(active),
+            "expired": sum(each.state(at) == "expired" for each in there),
+            "revoked": sum(each.state(at) == "revoked" for each in there),
+            "never_used": sum(each.last_used_at is None for each in active),
+            "without_expiry": sum(each.expires_at is None for each in active),
+            "expiring_next_30_days": sum(
+                each.expires_at is not None and each.expires_at - at <= _THIRTY_DAYS for each in active
+            ),
+            "older_than_max_age": sum(self._is_old(each, at) for each in active),
+            "age_unknown": len(active) - len(since),
+            "oldest_since": format_time(min(since)) if since else None,
+            "last_used_at": format_time(max(used)) if used else None,
+        }
+
+    def _listed(self, credential: KnownCredential, at: datetime) -> dict[str, Any]:
+        since = _since(credential, at)
+        return {
+            "credential_id": credential.credential_id,
+            "method": credential.method,
+            "source": credential.source,
+            "app": credential.app,
+            "identity": credential.identity,
+            "roles": sorted(credential.roles),
+            "purposes": ["*"] if credential.purposes is None else sorted(credential.purposes),
+            "since": _shown(since),
+            "age_days": (at - since).days if since else None,
+            "older_than_max_age": self._is_old(credential, at),
+            "expires_at": _shown(credential.expires_at),
+            "last_used_at": _shown(credential.last_used_at),
+        }
+
+    def _is_old(self, credential: KnownCredential, at: datetime) -> bool:
+        since = _since(credential, at)
+        return since is not None and (at - since).days > self._max_age_days
+
+
+def _since(credential: KnownCredential, at: datetime) -> datetime | None:
+    return credential.since if credential.since and credential.since <= at else None
+
+
+def _place(credential: KnownCredential, at: datetime) -> tuple[bool, float, str, str]:
+    """Sort by how long it has been there; those of which nobody knows come first."""
+    since = _since(credential, at)
+    return since is not None, since.timestamp() if since else 0.0, credential.method, credential.credential_id
+
+
+def _shown(at: datetime | None) -> str | None:
+    return format_time(at) if at else None

@@ -1,0 +1,105 @@
+"""How a database gets at what it is asked for: an index, where a table would take its time."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import asyncpg
+import pytest
+
+from tests.support.postgres import Databases
+from vsqlvault.testing import T0, storing
+from vsqlvault_plugins.storage.postgres.batches import QUERIES as POSTGRES
+from vsqlvault_plugins.storage.postgres.server import Server, connect
+from vsqlvault_plugins.storage.postgres.storage import PostgresStorage
+from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage
+from vsqlvault_plugins.storage.sqlite.transactions import QUERIES as SQLITE
+
+WRITES = [storing(f"e{number}", key_ref=f"k{number % 7}") for number in range(200)]
+FILTERS = ("none", "any", "after", "equal")
+
+
+@pytest.fixture(scope="module")
+def plan_of_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
+    """Tell how SQLite would go about a statement, on a file with some entries."""
+    file = tmp_path_factory.mktemp("plans") / "vault.db"
+
+    async def fill() -> None:
+        storage = await SqliteStorage.open(file)
+        await storage.migrate()
+        await storage.commit(WRITES)
+        await storage.close()
+
+    asyncio.run(fill())
+    connection = sqlite3.connect(file)
+    yield lambda sql, **named: "\n".join(row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", named))
+    connection.close()
+
+
+@pytest.fixture(scope="module")
+def plan_of_postgres(postgres: Databases) -> Iterator[Callable[..., str]]:
+    """Tell how PostgreSQL would go about a statement, on a connection that is set up as the storage's own."""
+    name = postgres.create_database()
+    url = postgres.url(name)
+
+    async def fill() -> None:
+        storage = await PostgresStorage.open(url)
+        await storage.migrate()
+        await storage.commit(WRITES)
+        await storage.close()
+
+    async def explain(sql: str, parameters: Sequence[Any]) -> str:
+        connection: asyncpg.Connection[Any] = await connect(Server(url))
+        try:
+            return "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {sql}", *parameters))
+        finally:
+            await connection.close()
+
+    asyncio.run(fill())
+    yield lambda sql, *parameters: asyncio.run(explain(sql, parameters))
+    postgres.drop_database(name)
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_sqlite_counts_by_key_from_the_index_alone(plan_of_sqlite: Callable[..., str], name: str) -> None:
+    sql = SQLITE["key_refs"].format(filter=SQLITE[f"key_refs_where_{name}"])
+    plan = plan_of_sqlite(sql, purpose="card", now=0, created_before=0, after="a", key_ref="k1", limit=10)
+    assert "USING COVERING INDEX entries_by_key_ref" in plan
+    assert "TEMP B-TREE" not in plan
+
+
+def test_sqlite_takes_the_census_of_a_purpose_from_the_index_alone(plan_of_sqlite: Callable[..., str]) -> None:
+    sql = SQLITE["census_of_purpose"]
+    plan = plan_of_sqlite(sql, purpose="card", as_of=0, ceiling=0, soon=0, ceiling_soon=0)
+    assert plan == "SEARCH entries USING COVERING INDEX entries_by_key_ref (purpose=?)"
+
+
+def test_sqlite_finds_what_is_left_under_a_key_by_the_index(plan_of_sqlite: Callable[..., str]) -> None:
+    filters = f"{SQLITE['entries_where_active']} {SQLITE['entries_where_key_ref']}"
+    plan = plan_of_sqlite(
+        SQLITE["entries_page"].format(filters=filters),
+        purpose="card", after="", now=0, created_before=0, key_ref="k1", limit=10,
+    )  # fmt: skip
+    assert "INDEX entries_by_key_ref (purpose=? AND key_ref=? AND external_id>?" in plan
+    assert "TEMP B-TREE" not in plan
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_postgresql_counts_by_key_from_the_index_alone(plan_of_postgres: Callable[..., str], name: str) -> None:
+    sql = POSTGRES["key_refs"].format(filter=POSTGRES[f"key_refs_where_{name}"])
+    plan = plan_of_postgres(sql, "card", T0, T0, 10, None if name in {"none", "any"} else "k1")
+    scans = [line for line in plan.splitlines() if " Scan" in line]
+    assert len(scans) == 16
+    assert all("Index Only Scan using entries_" in line for line in scans)
+
+
+def test_postgresql_finds_what_is_left_under_a_key_by_the_index(plan_of_postgres: Callable[..., str]) -> None:
+    filters = f"{POSTGRES['entries_where_active']} {POSTGRES['entries_where_equal'].format(column='key_ref', place=6)}"
+    sql = POSTGRES["entries_page"].format(filters=filters)
+    plan = plan_of_postgres(sql, "card", "", 10, T0, T0, "k1")
+    assert plan.count("Index Scan using entries_") == 16
+    assert plan.count("_purpose_key_ref_external_id") == 16
+    assert "Sort  " not in plan

@@ -1,0 +1,149 @@
+"""``/admin/api-keys``: keys that the storage keeps."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from vsqlvault.errors import (
+    ApiKeyNotFound,
+    ContentEncodingRefused,
+    InvalidJson,
+    InvalidQuery,
+    InvalidTime,
+    PayloadTooLarge,
+    RoleRequired,
+    StoredKeysOff,
+    TooManyApiKeys,
+    UnsupportedMediaType,
+    ValidationFailed,
+)
+from vsqlvault.http.exchange import Reply
+from vsqlvault.http.operation import Exchange, Operation
+from vsqlvault.http.wire import ApiKeyBody, ApiKeysQuery, dump_json, read_query
+from vsqlvault.model.audit import Operation as Audited
+from vsqlvault.model.times import format_time
+from vsqlvault.service.api_keys import KeyListWish, SeenKey, api_key_document
+from vsqlvault.service.rules import require_admin, require_reader
+
+PATH = "/admin/api-keys"
+
+
+def seen_key_document(seen: SeenKey) -> dict[str, Any]:
+    """Return a key as its reader sees it, as JSON types."""
+    last = seen.last_used_at
+    return {
+        **api_key_document(seen.key),
+        "state": seen.state.value,
+        "last_used_at": format_time(last.replace(microsecond=0)) if last else None,
+    }
+
+
+async def create_api_key(exchange: Exchange) -> Reply:
+    """Make a key and show it, this once."""
+    keys = exchange.vault.api_keys
+    async with keys.naming(exchange.call, Audited.CREATE_API_KEY):
+        require_admin(exchange.call)
+        wish = (await exchange.body(ApiKeyBody)).wish()
+    created = await keys.create(exchange.call, wish)
+    document = {"key": created.secret, **seen_key_document(created.seen)}
+    return Reply(201, dump_json(document), headers=[("Location", f"{PATH}/{created.seen.key.key_id}")])
+
+
+async def get_api_key(exchange: Exchange) -> Reply:
+    """Answer with what one key grants."""
+    seen = await exchange.vault.api_keys.key(exchange.call, exchange.request.params["key_id"])
+    return Reply(200, dump_json(seen_key_document(seen)))
+
+
+async def list_api_keys(exchange: Exchange) -> Reply:
+    """Answer with a page of keys."""
+    app, members = exchange.call.principal.app, exchange.request.query()
+    async with exchange.vault.api_keys.naming(exchange.call, Audited.READ_API_KEY):
+        require_reader(exchange.call)
+        read_query(ApiKeysQuery, members)
+        members, after = exchange.cursors.open(app, PATH, members)
+        query = read_query(ApiKeysQuery, members)
+    wish = KeyListWish(
+        limit=query.limit,
+        after=(datetime.fromisoformat(after[0]), after[1]) if after else None,
+        app=query.app,
+        state=query.state,
+    )
+    seen = await exchange.vault.api_keys.keys(exchange.call, wish)
+    cursor = None
+    if len(seen) == query.limit:
+        last = seen[-1].key
+        cursor = exchange.cursors.seal(app, PATH, members, [last.created_at.isoformat(), last.key_id])
+    return Reply(200, dump_json({"api_keys": [seen_key_document(each) for each in seen], "next_cursor": cursor}))
+
+
+async def revoke_api_key(exchange: Exchange) -> Reply:
+    """Refuse a key from now on, and answer with what it granted."""
+    revoked = await exchange.vault.api_keys.revoke(exchange.call, exchange.request.params["key_id"])
+    document = seen_key_document(revoked.seen)
+    if revoked.warnings:
+        document["warnings"] = list(revoked.warnings)
+    return Reply(200, dump_json(document))
+
+
+_BODY = (InvalidJson, PayloadTooLarge, UnsupportedMediaType, ContentEncodingRefused, ValidationFailed, InvalidTime)
+
+OPERATIONS = (
+    Operation(
+        method="POST",
+        path=PATH,
+        name="create_api_key",
+        summary="Create an API key",
+        description=(
+            "The answer's `key` is the only copy there ever is: the vault keeps its SHA-256. It works at once; no restart, "
+            "no reload. What a key grants is never changed: make another one, and revoke this one."
+        ),
+        handler=create_api_key,
+        audited=Audited.CREATE_API_KEY,
+        body=ApiKeyBody,
+        answers={201: "The key, and what it grants."},
+        problems=(RoleRequired, StoredKeysOff, TooManyApiKeys, *_BODY),
+        headers={"Location": "Where what it grants can be read."},
+        tag="admin",
+    ),
+    Operation(
+        method="GET",
+        path=PATH,
+        name="list_api_keys",
+        summary="List API keys of the storage",
+        description="The oldest first, revoked and expired ones among them. Keys in the settings file are not listed.",
+        handler=list_api_keys,
+        audited=Audited.READ_API_KEY,
+        query=ApiKeysQuery,
+        answers={200: "A page of them."},
+        problems=(RoleRequired, InvalidQuery),
+        tag="admin",
+    ),
+    Operation(
+        method="GET",
+        path=PATH + "/{key_id}",
+        name="get_api_key",
+        summary="Read what an API key grants",
+        handler=get_api_key,
+        audited=Audited.READ_API_KEY,
+        answers={200: "What it grants, its state and its last use."},
+        problems=(RoleRequired, ApiKeyNotFound),
+        tag="admin",
+    ),
+    Operation(
+        method="DELETE",
+        path=PATH + "/{key_id}",
+        name="revoke_api_key",
+        summary="Revoke an API key",
+        description=(
+            "Once this is answered, no request that rests on the key is carried out on any node. What it granted stays on "
+            "record. Repeating it changes nothing."
+        ),
+        handler=revoke_api_key,
+        audited=Audited.REVOKE_API_KEY,
+        answers={200: "Revoked; this is what it granted."},
+        problems=(RoleRequired, ApiKeyNotFound),
+        tag="admin",
+    ),
+)
