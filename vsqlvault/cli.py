@@ -355,6 +355,8 @@ def _sweep(options: argparse.Namespace) -> None:
     for purpose, number in sorted(count.by_purpose.items()):
         print(f"{purpose}: {number} {verb}")
     print(f"{count.purged} {verb}, {count.failed} could not be purged and were kept")
+    if count.held:
+        print(f"{count.held} are kept by legal holds")
 
 
 def _report(options: argparse.Namespace) -> None:

@@ -29,6 +29,9 @@ class VaultError(Exception):
     recorded_for: str | None
     """The request whose audit row tells of this error; an error object may be raised for more than one."""
 
+    recorded_detail: str | None = None
+    """What its audit row says in ``detail``, beside what the caller reads."""
+
     def __init__(self, detail: str | None = None, *, errors: Sequence[FieldError] = ()) -> None:
         self.detail = detail
         self.errors = tuple(errors)
@@ -345,8 +348,22 @@ class IdRetired(VaultError):
     reason = "id_retired"
 
 
+class EntryHeld(VaultError):
+    """The entry is under a legal hold, and is not destroyed while it is."""
+
+    slug = "legal-hold"
+    status = 423
+    reason = "legal_hold"
+
+    def __init__(self, holds: Sequence[str], *, named: bool) -> None:
+        """``holds`` are references (``case-17 v2``): the audit row has them, a caller reads them only if ``named``."""
+        told = ", ".join(holds)
+        super().__init__(told if named else None)
+        self.recorded_detail = f"held by {told}"
+
+
 class PreconditionFailed(VaultError):
-    """The entry is not in the state the request asks for."""
+    """What the request is about is not in the state it asks for."""
 
     slug = "precondition-failed"
     status = 412
@@ -401,6 +418,14 @@ class PolicyNotFound(VaultError):
     slug = "policy-not-found"
     status = 404
     reason = "policy_not_found"
+
+
+class HoldNotFound(VaultError):
+    """There is no such legal hold."""
+
+    slug = "hold-not-found"
+    status = 404
+    reason = "hold_not_found"
 
 
 class PolicyConflict(VaultError):
@@ -479,6 +504,14 @@ class SweepRunning(VaultError):
     slug = "sweep-running"
     status = 409
     reason = "sweep_running"
+
+
+class ReplayRunning(VaultError):
+    """Another policy is being replayed."""
+
+    slug = "replay-running"
+    status = 409
+    reason = "replay_running"
 
 
 class Unavailable(VaultError):

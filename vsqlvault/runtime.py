@@ -26,8 +26,11 @@ from vsqlvault.service.commit_queue import CommitQueue
 from vsqlvault.service.credentials import Credentials
 from vsqlvault.service.decisions import Decisions
 from vsqlvault.service.entries import Entries
+from vsqlvault.service.explain import Explain
 from vsqlvault.service.failing_sources import FailingSources
 from vsqlvault.service.gaps import Gaps
+from vsqlvault.service.history import History
+from vsqlvault.service.holds import Holds
 from vsqlvault.service.key_refs import KeyRefs
 from vsqlvault.service.key_ring import KeyRing
 from vsqlvault.service.logs import Logs
@@ -36,6 +39,7 @@ from vsqlvault.service.purges import Purges
 from vsqlvault.service.quarantine import Quarantine
 from vsqlvault.service.refusals import Refusals
 from vsqlvault.service.reloading import Reloading
+from vsqlvault.service.replay import Replay
 from vsqlvault.service.report import Report
 from vsqlvault.service.restore import Restore
 from vsqlvault.service.rulebooks import Rulebooks
@@ -210,6 +214,10 @@ def _assemble(plugins: Plugins, storage: Storage, hardening: Sequence[StepState]
         policies=Policies(rulebooks=rulebooks, decisions=decisions, purges=purges, **shared),
         api_keys=ApiKeys(rulebooks=rulebooks, credentials=credentials, are_taken=settings.auth.stored_keys, **shared),
         credentials=credentials,
+        holds=Holds(rulebooks=rulebooks, **shared),
+        history=History(storage=storage, rulebooks=rulebooks, **shared),
+        replay=Replay(storage=storage, rulebooks=rulebooks, decisions=decisions, **shared),
+        explain=Explain(storage=storage, rulebooks=rulebooks, decisions=decisions, purges=purges, **shared),
         logs=Logs(storage=storage, **shared),
         key_refs=KeyRefs(storage=storage, rulebooks=rulebooks, **shared),
         sweeper=Sweeper(

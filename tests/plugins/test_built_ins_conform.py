@@ -32,7 +32,7 @@ from vsqlvault_plugins.auth.jwt.plugin import JwtAuthenticator
 from vsqlvault_plugins.auth.mtls import CertificateAuthenticator
 from vsqlvault_plugins.purge.methods import CryptoShred, PhysicalDelete, RetentionExpire
 from vsqlvault_plugins.report.credentials import Credentials
-from vsqlvault_plugins.report.evidence import ByPurpose, PurgeCompliance, Summary, UndefinedPolicies
+from vsqlvault_plugins.report.evidence import ByPurpose, LegalHolds, PurgeCompliance, Summary, UndefinedPolicies
 
 SECRET = "vsk_S0me-Secret-Of-The-Tests-Only"
 
@@ -143,7 +143,7 @@ class TestPurgeMethodsConform(PurgeMethodConformance):
 
 class TestReportSectionsConform(ReportSectionConformance):
     @pytest.fixture(
-        params=[Summary(), ByPurpose(), PurgeCompliance(), UndefinedPolicies(), Credentials(365)],
+        params=[Summary(), ByPurpose(), PurgeCompliance(), UndefinedPolicies(), LegalHolds(), Credentials(365)],
         ids=lambda section: section.name,
     )
     def report_section(self, request: pytest.FixtureRequest) -> ReportSection:

@@ -25,7 +25,7 @@ from vsqlvault.errors import (
 from vsqlvault.http.strict_json import check_text, check_value_text
 from vsqlvault.model.access import Action
 from vsqlvault.model.api_key import ApiKeyState
-from vsqlvault.model.entry import PURPOSE, EntryState, ValueEncoding
+from vsqlvault.model.entry import EXTERNAL_ID, PURPOSE, EntryState, ValueEncoding
 from vsqlvault.model.policy import (
     DEFAULT_EVALUATOR,
     DEFAULT_POLICY,
@@ -50,6 +50,8 @@ DEFAULT_LIMIT = 100
 _NO_SUCH_FIELD = "no such field"
 Model = TypeVar("Model", bound=BaseModel)
 
+Purpose = Annotated[str, Field(pattern=rf"^{PURPOSE.pattern}$")]
+ExternalId = Annotated[str, Field(pattern=rf"^{EXTERNAL_ID.pattern}$")]
 PolicyName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,127}$")]
 AllowedApp = Annotated[str, Field(pattern=r"^(@owner|@admin|[A-Za-z0-9][A-Za-z0-9._:@/-]{0,127})$")]
 Prose = Annotated[str, Field(max_length=1024)]
@@ -94,7 +96,7 @@ class StoreBody(Body):
             encoding=ValueEncoding(self.encoding),
             algorithm_hint=self.algorithm_hint,
             key_ref=self.key_ref,
-            metadata=_metadata(self.metadata),
+            metadata=metadata_text(self.metadata),
             expires_at=_time("expires_at", self.expires_at) if self.expires_at is not None else None,
             access_policy=self.access_policy,
             preconditions=preconditions,
@@ -112,8 +114,8 @@ class StoreBody(Body):
         return value
 
 
-def _metadata(metadata: dict[str, Any]) -> str:
-    """Return the canonical text, if it is within every limit."""
+def metadata_text(metadata: dict[str, Any]) -> str:
+    """Return the canonical text. Raises MetadataTooLarge where it is beyond a limit."""
     if not metadata:
         return "{}"
     fault = FieldError("metadata", f"at most {MAX_METADATA_BYTES} bytes, {MAX_METADATA_KEYS} keys, keys of 64 characters and texts of 1 KiB")  # fmt: skip # noqa: E501

@@ -10,13 +10,14 @@ from typing import Any, Protocol
 from vsqlvault.interfaces.storage import Census
 from vsqlvault.model.credential import KnownCredential
 from vsqlvault.model.hardening import StepState
+from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.purge import SweepRecord
 
 
 @dataclass(frozen=True, slots=True)
 class ReportContext:
-    """What a section is written from: one instant, one count of the vault, the last sweep, the policies in force.
+    """What a section is written from: one instant, one count of the vault, the last sweep, the rules in force.
 
     ``credentials`` are those that are known beforehand, as they are now, with the last use of each.
     """
@@ -29,6 +30,8 @@ class ReportContext:
     credentials: Sequence[KnownCredential] = ()
     hardening: Sequence[StepState] = field(default=(), kw_only=True)
     """How far the process that writes the report is locked in: not of that instant, but of now."""
+    legal_holds: Mapping[str, LegalHold] = field(default_factory=dict, kw_only=True)
+    """Those in force now, by name, but for those placed after ``as_of``."""
 
 
 class ReportSection(Protocol):

@@ -16,6 +16,7 @@ from vsqlvault.model.api_key import ApiKeyRecord
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.credential import CredentialName, CredentialUse
 from vsqlvault.model.entry import Entry, EntryKey, EntryStamp, EntryState
+from vsqlvault.model.hold import HoldIndex, LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.purge import PurgeRecord, SweepRecord
 
@@ -46,11 +47,11 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Rulebook:
-    """All policies in force, and all API keys. ``revision`` grows by at least one with each change to any of them.
+    """All rules: policies, API keys and legal holds. ``revision`` grows by at least one with each change to any of them.
 
     ``access_versions`` gives the newest version of every access policy there ever was, the dropped ones among them, so that
     a name taken again goes on counting. ``api_keys`` has the newest version of every key, by its id, expired and revoked
-    ones among them.
+    ones among them; ``holds`` that of every legal hold, released ones among them.
     """
 
     revision: int
@@ -58,6 +59,15 @@ class Rulebook:
     retention: Mapping[str, RetentionPolicy]
     access_versions: Mapping[str, int] = field(default_factory=dict)
     api_keys: Mapping[str, ApiKeyRecord] = field(default_factory=dict)
+    holds: Mapping[str, LegalHold] = field(default_factory=dict)
+    _in_force: HoldIndex = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_in_force", HoldIndex(self.holds.values()))
+
+    def holds_on(self, entry: Entry) -> tuple[LegalHold, ...]:
+        """Return the holds in force that keep the entry from being destroyed."""
+        return self._in_force.on(entry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +87,7 @@ class EntryAbsent:
 
 @dataclass(frozen=True, slots=True)
 class RevisionIs:
-    """No policy and no API key has changed."""
+    """No rule has changed: no policy, no API key, no legal hold."""
 
     revision: int
 
@@ -167,6 +177,13 @@ class SaveApiKey:
 
 
 @dataclass(frozen=True, slots=True)
+class SaveLegalHold:
+    """Add this version, which may be the one that says the hold is released; older ones stay."""
+
+    hold: LegalHold
+
+
+@dataclass(frozen=True, slots=True)
 class SaveSweep:
     """Add the record of a sweep."""
 
@@ -182,6 +199,7 @@ Change = (
     | DropAccessPolicy
     | SaveRetentionPolicy
     | SaveApiKey
+    | SaveLegalHold
     | SaveSweep
 )
 
@@ -249,6 +267,15 @@ class ExpiredQuery:
     limit: int
     byte_limit: int
     skip: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionQuery:
+    """Versions of the rule called ``name``, newest first: those below ``before``, where it is given, and at most ``limit``."""
+
+    name: str
+    limit: int
+    before: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -368,7 +395,19 @@ class Storage(TreeStorage, Protocol):
         ...
 
     async def rulebook(self) -> Rulebook:
-        """Return all policies in force and all API keys, of one consistent state."""
+        """Return all policies in force, all API keys and every legal hold, of one consistent state."""
+        ...
+
+    async def access_policy_versions(self, query: VersionQuery) -> Sequence[AccessPolicy]:
+        """Return a page of what an access policy was, dropped versions too; empty where there never was one."""
+        ...
+
+    async def retention_policy_versions(self, query: VersionQuery) -> Sequence[RetentionPolicy]:
+        """Return a page of what the retention policy of the purpose ``query.name`` was; empty where there never was one."""
+        ...
+
+    async def legal_hold_versions(self, query: VersionQuery) -> Sequence[LegalHold]:
+        """Return a page of what a legal hold was, released versions too; empty where there never was one."""
         ...
 
     async def entries(self, query: EntryQuery) -> Sequence[Entry]:

@@ -78,8 +78,8 @@ class PurgeRecord:
 class SweepRecord:
     """One run of the sweep.
 
-    ``failed`` counts entries that could not be purged and were kept. ``completed`` is False where it was stopped, or ended
-    with an error, before it had been through every purpose.
+    ``failed`` counts entries that could not be purged and were kept, ``held`` those that a legal hold kept. ``completed`` is
+    False where it was stopped, or ended with an error, before it had been through every purpose.
     """
 
     sweep_id: str
@@ -89,3 +89,4 @@ class SweepRecord:
     purged: int
     failed: int
     completed: bool
+    held: int = 0

@@ -9,9 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from vsqlvault.errors import PluginFailed
+from vsqlvault.errors import EntryHeld, NoRetentionPolicy, PluginFailed
 from vsqlvault.interfaces.purge_method import PurgeMethod, PurgeRequest
-from vsqlvault.interfaces.storage import Change, OverwriteEntry, RemoveEntry
+from vsqlvault.interfaces.storage import (
+    Change,
+    EntryIs,
+    Expectation,
+    OverwriteEntry,
+    RemoveEntry,
+    RevisionIs,
+    Rulebook,
+)
 from vsqlvault.model.entry import Entry
 from vsqlvault.model.policy import RetentionPolicy
 from vsqlvault.model.principal import Call
@@ -26,14 +34,30 @@ _LARGE = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class PreparedPurge:
-    """What belongs into one commit: the end of the entry and the row that proves it."""
+    """What belongs into one commit: the end of the entry, the row that proves it, and what both rest on.
+
+    ``guards``: the entry is still that version, and no rule has changed, so no legal hold has come to keep it.
+    """
 
     change: Change
     record: PurgeRecord
+    guards: tuple[Expectation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplacedVersion:
+    """What the commit of the value that takes a version's place needs beside it; ``guards`` as of a prepared purge."""
+
+    record: PurgeRecord
+    guards: tuple[Expectation, ...]
 
 
 class Purges:
-    """Knows the purge methods. The proof and the row are made here, so no method can skip them."""
+    """Knows the purge methods, and the one way to the end of an entry, whoever asks for it.
+
+    The proof and the row are made here, so no method can skip them. Legal holds are heeded here, and each commit is given the
+    guard that no rule has changed, so no path can miss them.
+    """
 
     def __init__(self, methods: Mapping[str, PurgeMethod], timeout_seconds: float) -> None:
         self._methods = dict(methods)
@@ -50,13 +74,16 @@ class Purges:
         return method is None or method.retires_id
 
     async def prepare(
-        self, call: Call, entry: Entry, value: bytes, reason: PurgeReason, policy: RetentionPolicy, now: datetime
+        self, call: Call, entry: Entry, value: bytes, reason: PurgeReason, book: Rulebook, now: datetime
     ) -> PreparedPurge:
-        """Return the change and the row for purging ``entry`` by the policy's method.
+        """Return the change and the row for purging ``entry`` by the method of its purpose's policy.
 
         Raises:
+            EntryHeld: a legal hold keeps the entry. The method is not asked.
+            NoRetentionPolicy: its purpose has none.
             PluginFailed: the method is not there, failed, was late, or planned what cannot be done. The entry stays.
         """
+        policy = _policy_if_free(call, entry, book)
         method = self._methods.get(policy.purge_method)
         if method is None:
             log.error("no plugin offers the purge method", extra={"purge_method": policy.purge_method})
@@ -69,13 +96,19 @@ class Purges:
             raise PluginFailed
         change = _change(method, plan, entry, value, now)
         record = await self._record(call, entry, value, plan.reason, policy, now, method.name)
-        return PreparedPurge(change, record)
+        return PreparedPurge(change, record, _guards(entry, book))
 
     async def replaced(
-        self, call: Call, entry: Entry, value: bytes, reason: PurgeReason, policy: RetentionPolicy, now: datetime
-    ) -> PurgeRecord:
-        """Return the row for a version whose bytes a new value takes the place of."""
-        return await self._record(call, entry, value, reason, policy, now, REPLACE)
+        self, call: Call, entry: Entry, value: bytes, reason: PurgeReason, book: Rulebook, now: datetime
+    ) -> ReplacedVersion:
+        """Return the row for a version whose bytes a new value takes the place of.
+
+        Raises:
+            EntryHeld: a legal hold keeps the version. NoRetentionPolicy: its purpose has none.
+        """
+        policy = _policy_if_free(call, entry, book)
+        record = await self._record(call, entry, value, reason, policy, now, REPLACE)
+        return ReplacedVersion(record, _guards(entry, book))
 
     async def _record(
         self,
@@ -109,6 +142,20 @@ class Purges:
             identity=call.principal.identity,
             request_id=call.request_id,
         )
+
+
+def _policy_if_free(call: Call, entry: Entry, book: Rulebook) -> RetentionPolicy:
+    """Return the policy under which the entry may be destroyed; which holds keep it only admins and auditors are told."""
+    if holds := book.holds_on(entry):
+        raise EntryHeld([hold.reference for hold in holds], named=call.principal.may_inspect_all)
+    policy = book.retention.get(entry.purpose)
+    if policy is None:
+        raise NoRetentionPolicy
+    return policy
+
+
+def _guards(entry: Entry, book: Rulebook) -> tuple[Expectation, ...]:
+    return (EntryIs(entry.key, entry.stamp), RevisionIs(book.revision))
 
 
 def _change(method: PurgeMethod, plan: PurgePlan, entry: Entry, value: bytes, now: datetime) -> Change:

@@ -18,8 +18,8 @@ from vsqlvault.service.audit import Auditor, Trace
 from vsqlvault.service.commit_queue import CommitQueue
 from vsqlvault.service.credentials import Credentials
 from vsqlvault.service.plugin_calls import call_plugin
-from vsqlvault.service.policies import require_reader
 from vsqlvault.service.rulebooks import Rulebooks
+from vsqlvault.service.rules import require_reader
 from vsqlvault.service.sweeper import ceilings
 
 SECTION_SECONDS = 5.0
@@ -75,8 +75,15 @@ class Report:
     async def _context(self, as_of: datetime, revision: int) -> ReportContext:
         book = await self._rulebooks.at(revision)
         census = await self._storage.census(as_of, ceilings(book, as_of), sorted(book.access))
+        holds = {
+            name: hold
+            for name, hold in book.holds.items()
+            if not hold.is_released and hold.held_since and hold.held_since <= as_of
+        }
         sweep, credentials = await self._storage.last_sweep(), await self._credentials.inventory()
-        return ReportContext(as_of, census, sweep, book.retention, book.access, credentials, hardening=self._hardening)
+        return ReportContext(
+            as_of, census, sweep, book.retention, book.access, credentials, hardening=self._hardening, legal_holds=holds
+        )
 
 
 async def _written(section: ReportSection, context: ReportContext) -> Any:

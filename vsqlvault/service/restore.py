@@ -6,18 +6,18 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from vsqlvault.errors import PluginFailed
-from vsqlvault.interfaces.storage import Committed, EntryIs, RevisionIs, Write
+from vsqlvault.errors import EntryHeld, NoRetentionPolicy, PluginFailed
+from vsqlvault.interfaces.storage import Committed, Write
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.entry import EntryKey, EntryState
 from vsqlvault.model.principal import Call
 from vsqlvault.model.purge import PurgeReason
 from vsqlvault.service.audit import Auditor, Trace
 from vsqlvault.service.commit_queue import CommitQueue
-from vsqlvault.service.policies import require_admin
 from vsqlvault.service.purges import REPLACE, Purges
 from vsqlvault.service.quarantine import Quarantine
 from vsqlvault.service.rulebooks import Rulebooks
+from vsqlvault.service.rules import require_admin
 
 MAX_ATTEMPTS = 8
 
@@ -33,7 +33,7 @@ class Tombstone:
 
 @dataclass(slots=True)
 class RestoreCount:
-    """What was purged again. ``kept`` could not be: their purpose has no retention policy, or its method failed."""
+    """What was purged again. ``kept`` could not be: a hold is on it, or it has no retention policy, or its method failed."""
 
     purged: int = 0
     kept: int = 0
@@ -97,21 +97,18 @@ class Restore:
         """Return whether the entry was there and is purged; None where it could not be, this time."""
         snapshot = await self._queue.read(tombstone.key, with_value=True)
         book = await self._rulebooks.at(snapshot.revision)
-        entry, policy = snapshot.entry, book.retention.get(tombstone.key.purpose)
+        entry = snapshot.entry
         if entry is None or entry.entry_id != tombstone.entry_id or entry.version > tombstone.version:
             return False
         if snapshot.value is None or entry.state(snapshot.now, None) is EntryState.PURGED:
             return False
-        if policy is None:
-            return None
         try:
             purge = await self._purges.prepare(
-                call, entry, snapshot.value, PurgeReason.PURGED_BEFORE, policy, snapshot.now
+                call, entry, snapshot.value, PurgeReason.PURGED_BEFORE, book, snapshot.now
             )
-        except PluginFailed:
+        except (EntryHeld, NoRetentionPolicy, PluginFailed):
             return None
         trace = Trace(call, Operation.PURGE, tombstone.key, subject="purged before the database was put back")
         trace.see(snapshot)
-        expects = (EntryIs(tombstone.key, entry.stamp), RevisionIs(book.revision))
-        outcome = await self._queue.commit(Write((trace.granted(),), expects, (purge.change,), (purge.record,)))
+        outcome = await self._queue.commit(Write((trace.granted(),), purge.guards, (purge.change,), (purge.record,)))
         return True if isinstance(outcome, Committed) else None

@@ -10,11 +10,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from vsqlvault.errors import PluginFailed, SweepRunning, VaultError
+from vsqlvault.errors import EntryHeld, PluginFailed, SweepRunning, VaultError
 from vsqlvault.interfaces.storage import (
     Committed,
     Conflict,
-    EntryIs,
     ExpiredQuery,
     RevisionIs,
     Rulebook,
@@ -29,9 +28,10 @@ from vsqlvault.model.principal import SYSTEM, Call
 from vsqlvault.model.purge import PurgeReason, SweepRecord
 from vsqlvault.service.audit import Auditor, Trace
 from vsqlvault.service.commit_queue import CommitQueue
-from vsqlvault.service.policies import require_admin
+from vsqlvault.service.held_entries import count_held_expired
 from vsqlvault.service.purges import Purges
 from vsqlvault.service.rulebooks import Rulebooks
+from vsqlvault.service.rules import require_admin
 
 log = logging.getLogger(__name__)
 LEASE = "sweep"
@@ -42,7 +42,9 @@ MAX_LEFT = 1_000
 
 @dataclass(slots=True)
 class SweepCount:
-    """What a sweep did, or a dry run would do. ``failed`` entries were kept; ``by_purpose`` counts the purged.
+    """What a sweep did, or a dry run would do. ``by_purpose`` counts the purged.
+
+    ``failed`` entries could not be purged and were kept; ``held`` ones are expired, too, and a legal hold keeps them.
 
     ``completed`` once every purpose has been gone through: not where ``stop`` or an error came first.
     """
@@ -53,6 +55,7 @@ class SweepCount:
     finished_at: datetime | None = None
     purged: int = 0
     failed: int = 0
+    held: int = 0
     completed: bool = False
     by_purpose: dict[str, int] = field(default_factory=dict)
 
@@ -62,13 +65,21 @@ Progress = Callable[[SweepCount], None]
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """Expired entries with their values, the policy that ends them, and when it was looked at."""
+    """Expired entries with their values, the policy that ends them, all rules, and when it was looked at."""
 
     call: Call
     found: Sequence[tuple[Entry, bytes]]
     policy: RetentionPolicy
-    revision: int
+    book: Rulebook
     now: datetime
+
+
+@dataclass(slots=True)
+class _Left:
+    """The external_ids of one purpose that this sweep looks at no more: ``failed`` ones are few, or the sweep gives up."""
+
+    failed: set[str] = field(default_factory=set)
+    held: set[str] = field(default_factory=set)
 
 
 class Sweeper:
@@ -151,15 +162,15 @@ class Sweeper:
     async def _count_only(self, trace: Trace, count: SweepCount) -> None:
         book = await self._rulebooks.at((await self._queue.read()).revision)
         census = await self._storage.census(count.started_at, ceilings(book, count.started_at), [])
-        count.by_purpose = {
-            purpose: of.expired_pending_purge
-            for purpose, of in sorted(census.by_purpose.items())
-            if of.expired_pending_purge
-        }
+        for purpose, of in sorted(census.by_purpose.items()):
+            if of.expired_pending_purge:
+                held = await count_held_expired(self._storage, book, purpose, count.started_at)
+                count.held += held
+                count.by_purpose[purpose] = of.expired_pending_purge - held
         count.purged = sum(count.by_purpose.values())
         count.finished_at = count.started_at
         count.completed = True
-        await self._queue.record(trace.granted(detail=f"dry run: {count.purged} expired"))
+        await self._queue.record(trace.granted(detail=f"dry run: {count.purged} expired{_held(count.held)}"))
 
     async def _purge_all(self, trace: Trace, count: SweepCount, trigger: str, progress: Progress) -> None:
         if not await self._storage.acquire_lease(LEASE, count.sweep_id, LEASE_SECONDS):
@@ -193,6 +204,7 @@ class Sweeper:
             extra={
                 "purged": count.purged,
                 "failed": count.failed,
+                "held": count.held,
                 "completed": count.completed,
                 "trigger": trigger,
             },
@@ -223,14 +235,15 @@ class Sweeper:
             purged=count.purged,
             failed=count.failed,
             completed=count.completed,
+            held=count.held,
         )
 
     async def _purge_purpose(self, call: Call, purpose: str, count: SweepCount, progress: Progress) -> bool:
         """Purge page after page, and return whether it came to the end of them before ``stop``.
 
-        What could not be purged, or changed while it was about to be, is left for the next run.
+        What could not be purged, is held, or changed while it was about to be purged, is left for the next run.
         """
-        left: set[str] = set()
+        left = _Left()
         while not self._stopping.is_set():
             snapshot = await self._queue.read()
             book = await self._rulebooks.at(snapshot.revision)
@@ -238,9 +251,9 @@ class Sweeper:
             page = await self._storage.expired(self._page_query(policy, snapshot.now, left))
             if not page:
                 return True
-            await self._purge_page(_Page(call, page, policy, book.revision, snapshot.now), count, left)
+            await self._purge_page(_Page(call, page, policy, book, snapshot.now), count, left)
             progress(count)
-            if len(left) > MAX_LEFT:
+            if len(left.failed) > MAX_LEFT:
                 log.error("too many entries of a purpose cannot be purged", extra={"purpose": purpose})
                 return True
             if not await self._storage.acquire_lease(LEASE, count.sweep_id, LEASE_SECONDS):
@@ -248,24 +261,27 @@ class Sweeper:
             await asyncio.sleep(self._pause_seconds)
         return False
 
-    def _page_query(self, policy: RetentionPolicy, now: datetime, left: set[str]) -> ExpiredQuery:
+    def _page_query(self, policy: RetentionPolicy, now: datetime, left: _Left) -> ExpiredQuery:
         return ExpiredQuery(
             purpose=policy.purpose,
             now=now,
             created_before=now - timedelta(days=policy.max_retention_days),
             limit=self._batch,
             byte_limit=BATCH_BYTES,
-            skip=frozenset(left),
+            skip=frozenset(left.failed | left.held),
         )
 
-    async def _purge_page(self, page: _Page, count: SweepCount, left: set[str]) -> None:
+    async def _purge_page(self, page: _Page, count: SweepCount, left: _Left) -> None:
         writes: dict[str, Write] = {}
         for entry, value in page.found:
             try:
                 writes[entry.external_id] = await self._write(page, entry, value, count.sweep_id)
+            except EntryHeld:
+                count.held += 1
+                left.held.add(entry.external_id)
             except PluginFailed:
                 count.failed += 1
-                left.add(entry.external_id)
+                left.failed.add(entry.external_id)
         for names in _slices(list(writes), self._queue.slice):
             commits = (self._queue.commit(writes[name]) for name in names)
             outcomes = await asyncio.gather(*commits, return_exceptions=True)
@@ -274,7 +290,7 @@ class Sweeper:
                     count.purged += 1
                     count.by_purpose[page.policy.purpose] = count.by_purpose.get(page.policy.purpose, 0) + 1
                 elif isinstance(outcome, Conflict) and not isinstance(outcome.broken, RevisionIs):
-                    left.add(name)  # of a changed policy only another look is asked
+                    left.failed.add(name)  # of a changed policy only another look is asked
             for outcome in outcomes:  # once all are counted
                 if isinstance(outcome, BaseException):
                     raise outcome
@@ -283,12 +299,11 @@ class Sweeper:
         if entry.state(page.now, page.policy.max_retention_days) is not EntryState.EXPIRED:
             log.error("the storage called an entry expired that is not", extra={"purpose": entry.purpose})
             raise PluginFailed
-        purge = await self._purges.prepare(page.call, entry, value, PurgeReason.EXPIRED, page.policy, page.now)
+        purge = await self._purges.prepare(page.call, entry, value, PurgeReason.EXPIRED, page.book, page.now)
         trace = Trace(page.call, Operation.PURGE, entry.key)
         trace.at, trace.stamp = page.now, entry.stamp
         row = trace.granted(detail=f"sweep {sweep_id}")
-        expects = (EntryIs(entry.key, entry.stamp), RevisionIs(page.revision))
-        return Write((row,), expects, (purge.change,), (purge.record,))
+        return Write((row,), purge.guards, (purge.change,), (purge.record,))
 
 
 def _slices(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:
@@ -297,7 +312,11 @@ def _slices(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:
 
 def _described(sweep: SweepRecord) -> str:
     end = "" if sweep.completed else ", not completed"
-    return f"sweep {sweep.sweep_id}: {sweep.purged} purged, {sweep.failed} failed{end}"
+    return f"sweep {sweep.sweep_id}: {sweep.purged} purged, {sweep.failed} failed{_held(sweep.held)}{end}"
+
+
+def _held(number: int) -> str:
+    return f", {number} held" if number else ""
 
 
 def ceilings(book: Rulebook, at: datetime) -> dict[str, datetime]:

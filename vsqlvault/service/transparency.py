@@ -21,7 +21,7 @@ from vsqlvault.proof.tiles import WIDTH, write_bundle
 from vsqlvault.proof.tree import HASH_BYTES, consistency_proof, inclusion_proof
 from vsqlvault.service.audit import Auditor, Trace
 from vsqlvault.service.commit_queue import CommitQueue
-from vsqlvault.service.policies import require_reader
+from vsqlvault.service.rules import require_reader
 from vsqlvault.service.stored_tree import from_tiles
 
 Result = TypeVar("Result")

@@ -15,14 +15,18 @@ from vsqlvault.service.clock import StorageClock
 from vsqlvault.service.commit_queue import CommitQueue
 from vsqlvault.service.credentials import Credentials
 from vsqlvault.service.entries import Entries
+from vsqlvault.service.explain import Explain
 from vsqlvault.service.failing_sources import FailingSources
 from vsqlvault.service.gaps import Gaps
+from vsqlvault.service.history import History
+from vsqlvault.service.holds import Holds
 from vsqlvault.service.key_refs import KeyRefs
 from vsqlvault.service.logs import Logs
 from vsqlvault.service.policies import Policies
 from vsqlvault.service.quarantine import Quarantine
 from vsqlvault.service.refusals import Refusals
 from vsqlvault.service.reloading import Reloading
+from vsqlvault.service.replay import Replay
 from vsqlvault.service.report import Report
 from vsqlvault.service.restore import Restore
 from vsqlvault.service.sequencer import Sequencer
@@ -47,6 +51,10 @@ class Vault:
     policies: Policies
     api_keys: ApiKeys
     credentials: Credentials
+    holds: Holds
+    history: History
+    explain: Explain
+    replay: Replay
     logs: Logs
     key_refs: KeyRefs
     sweeper: Sweeper

@@ -22,9 +22,10 @@ import pytest
 from vsqlvault.interfaces.report_section import ReportContext, ReportSection
 from vsqlvault.interfaces.storage import Census, PurposeCensus
 from vsqlvault.model.credential import KnownCredential
+from vsqlvault.model.hold import HoldSelector
 from vsqlvault.model.principal import Role
 from vsqlvault.testing.driving import LoopKit, driven, never_blocks
-from vsqlvault.testing.samples import T0, a_call, a_retention_policy, a_sweep, an_access_policy
+from vsqlvault.testing.samples import T0, a_call, a_legal_hold, a_retention_policy, a_sweep, an_access_policy
 from vsqlvault.testing.vaults import a_vault, offering
 
 AWKWARD = (
@@ -43,7 +44,9 @@ def _empty() -> ReportContext:
 def _usual() -> ReportContext:
     census = Census({"card": PurposeCensus(3, 1, 2, {"k1": 2, "unspecified": 1})}, 7, 0, {})
     policies = {"card": a_retention_policy()}, {"tellers": an_access_policy()}
-    return ReportContext(T0, census, a_sweep(), *policies, _credentials())
+    return ReportContext(
+        T0, census, a_sweep(held=1), *policies, _credentials(), legal_holds={"case-17": a_legal_hold()}
+    )
 
 
 def _credentials() -> list[KnownCredential]:
@@ -87,6 +90,12 @@ def _awkward() -> ReportContext:
             KnownCredential(credential_id=name, app=name, source=name, identity=name, method=name, created_at=T0)
             for name in AWKWARD
         ],
+        legal_holds={
+            f"h{number}": a_legal_hold(
+                f"h{number}", case_reference=text, reason=text, selector=HoldSelector(owner_app=text, metadata="{}")
+            )
+            for number, text in enumerate(AWKWARD)
+        },
     )
 
 

@@ -20,7 +20,7 @@ from vsqlvault.proof.leaf import row_leaf
 from vsqlvault.proof.note import SigningKey
 from vsqlvault.service import quarantine
 from vsqlvault.service.restore import RestoreCount, Tombstone, tombstones_in
-from vsqlvault.testing import T0, a_purge_record, an_access_record, an_entry
+from vsqlvault.testing import T0, a_legal_hold, a_purge_record, an_access_record, an_entry
 from vsqlvault_plugins.anchor.file import FileAnchor
 
 KEY = SigningKey("vault.example/audit", b"\x01" * 32)
@@ -168,6 +168,15 @@ class TestPurgingAgain:
         monkeypatch.setattr(scene.vault.restore._purges, "_methods", {})
         count = await scene.vault.restore.purge_again(scene.admin, [Tombstone(viewed.key, viewed.entry_id, 1)])
         assert (count.purged, count.kept) == (0, 1)
+
+    async def test_what_a_legal_hold_keeps_is_kept_and_counted(self, scene) -> None:
+        viewed = (await scene.store("a")).viewed.entry
+        await scene.vault.holds.save(scene.admin, a_legal_hold())
+        tombstones = [Tombstone(viewed.key, viewed.entry_id, 1)]
+        count = await scene.vault.restore.purge_again(scene.admin, tombstones)
+        assert (count.purged, count.kept) == (0, 1)
+        await scene.vault.holds.release(scene.admin, "case-17")
+        assert (await scene.vault.restore.purge_again(scene.admin, tombstones)).purged == 1
 
     def test_tombstones_are_the_purges_that_ended_an_entry(self) -> None:
         gone = a_purge_record(an_entry("gone", version=3))

@@ -10,17 +10,21 @@ from vsqlvault.errors import (
     PayloadTooLarge,
     PolicyInUse,
     PolicyNotFound,
+    PreconditionFailed,
     RoleRequired,
     SweepRunning,
     UnsupportedMediaType,
     ValidationFailed,
 )
+from vsqlvault.http.conditions import read_version_preconditions, version_etag
 from vsqlvault.http.exchange import Reply
 from vsqlvault.http.operation import Exchange, Operation
 from vsqlvault.http.views import sweep_document
 from vsqlvault.http.wire import AccessPolicyBody, RetentionPolicyBody, SweepQuery, dump_json
 from vsqlvault.model.audit import Operation as Audited
-from vsqlvault.service.policies import access_policy_document, require_admin, retention_policy_document
+from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
+from vsqlvault.service.documents import access_policy_document, retention_policy_document, rule_document
+from vsqlvault.service.rules import require_admin
 
 
 async def put_retention_policy(exchange: Exchange) -> Reply:
@@ -28,16 +32,16 @@ async def put_retention_policy(exchange: Exchange) -> Reply:
     purpose = exchange.request.params["purpose"]
     async with exchange.vault.policies.naming(exchange.call, Audited.CHANGE_RETENTION_POLICY, purpose):
         require_admin(exchange.call)
+        preconditions = read_version_preconditions(exchange.request)
         wish = (await exchange.body(RetentionPolicyBody)).policy(purpose)
-    policy, is_new = await exchange.vault.policies.save_retention_policy(exchange.call, wish)
-    return Reply(201 if is_new else 200, dump_json(retention_policy_document(policy)))
+    policy, is_new = await exchange.vault.policies.save_retention_policy(exchange.call, wish, preconditions)
+    return _shown(policy, 201 if is_new else 200)
 
 
 async def get_retention_policy(exchange: Exchange) -> Reply:
     """Answer with the retention policy in force."""
     purpose = exchange.request.params["purpose"]
-    policy = await exchange.vault.policies.retention_policy(exchange.call, purpose)
-    return Reply(200, dump_json(retention_policy_document(policy)))
+    return _shown(await exchange.vault.policies.retention_policy(exchange.call, purpose))
 
 
 async def list_retention_policies(exchange: Exchange) -> Reply:
@@ -51,15 +55,15 @@ async def put_access_policy(exchange: Exchange) -> Reply:
     name = exchange.request.params["name"]
     async with exchange.vault.policies.naming(exchange.call, Audited.CHANGE_ACCESS_POLICY, name):
         require_admin(exchange.call)
+        preconditions = read_version_preconditions(exchange.request)
         wish = (await exchange.body(AccessPolicyBody)).policy(name)
-    policy, is_new = await exchange.vault.policies.save_access_policy(exchange.call, wish)
-    return Reply(201 if is_new else 200, dump_json(access_policy_document(policy)))
+    policy, is_new = await exchange.vault.policies.save_access_policy(exchange.call, wish, preconditions)
+    return _shown(policy, 201 if is_new else 200)
 
 
 async def get_access_policy(exchange: Exchange) -> Reply:
     """Answer with the access policy in force."""
-    policy = await exchange.vault.policies.access_policy(exchange.call, exchange.request.params["name"])
-    return Reply(200, dump_json(access_policy_document(policy)))
+    return _shown(await exchange.vault.policies.access_policy(exchange.call, exchange.request.params["name"]))
 
 
 async def list_access_policies(exchange: Exchange) -> Reply:
@@ -70,7 +74,11 @@ async def list_access_policies(exchange: Exchange) -> Reply:
 
 async def delete_access_policy(exchange: Exchange) -> Reply:
     """Take an access policy out of force and answer with what it was."""
-    policy = await exchange.vault.policies.delete_access_policy(exchange.call, exchange.request.params["name"])
+    name = exchange.request.params["name"]
+    async with exchange.vault.policies.naming(exchange.call, Audited.DELETE_ACCESS_POLICY, name):
+        require_admin(exchange.call)
+        preconditions = read_version_preconditions(exchange.request)
+    policy = await exchange.vault.policies.delete_access_policy(exchange.call, name, preconditions)
     return Reply(200, dump_json(access_policy_document(policy)))
 
 
@@ -81,7 +89,12 @@ async def sweep(exchange: Exchange) -> Reply:
     return Reply(200, dump_json(sweep_document(count)))
 
 
+def _shown(policy: AccessPolicy | RetentionPolicy, status: int = 200) -> Reply:
+    return Reply(status, dump_json(rule_document(policy)), headers=[("ETag", version_etag(policy.version))])
+
+
 _BODY = (InvalidJson, PayloadTooLarge, UnsupportedMediaType, ContentEncodingRefused, ValidationFailed)
+_ETAG_HEADER = {"ETag": "The version in force, for If-Match."}
 _SAVED = {201: "In force, the first of its name.", 200: "In force, as a new version."}
 
 OPERATIONS = (
@@ -95,7 +108,8 @@ OPERATIONS = (
         audited=Audited.CHANGE_RETENTION_POLICY,
         body=RetentionPolicyBody,
         answers=_SAVED,
-        problems=(RoleRequired, *_BODY),
+        headers=_ETAG_HEADER,
+        problems=(RoleRequired, PreconditionFailed, *_BODY),
         tag="admin",
     ),
     Operation(
@@ -106,6 +120,7 @@ OPERATIONS = (
         handler=get_retention_policy,
         audited=Audited.READ_RETENTION_POLICY,
         answers={200: "The version in force."},
+        headers=_ETAG_HEADER,
         problems=(RoleRequired, PolicyNotFound),
         tag="admin",
     ),
@@ -133,7 +148,8 @@ OPERATIONS = (
         audited=Audited.CHANGE_ACCESS_POLICY,
         body=AccessPolicyBody,
         answers=_SAVED,
-        problems=(RoleRequired, BuiltInPolicy, *_BODY),
+        headers=_ETAG_HEADER,
+        problems=(RoleRequired, BuiltInPolicy, PreconditionFailed, *_BODY),
         tag="admin",
     ),
     Operation(
@@ -144,6 +160,7 @@ OPERATIONS = (
         handler=get_access_policy,
         audited=Audited.READ_ACCESS_POLICY,
         answers={200: "The version in force."},
+        headers=_ETAG_HEADER,
         problems=(RoleRequired, PolicyNotFound),
         tag="admin",
     ),
@@ -166,7 +183,7 @@ OPERATIONS = (
         handler=delete_access_policy,
         audited=Audited.DELETE_ACCESS_POLICY,
         answers={200: "Out of force; this is what it was."},
-        problems=(RoleRequired, PolicyNotFound, BuiltInPolicy, PolicyInUse),
+        problems=(RoleRequired, PolicyNotFound, BuiltInPolicy, PolicyInUse, PreconditionFailed),
         tag="admin",
     ),
     Operation(

@@ -24,6 +24,7 @@ from vsqlvault.interfaces.storage import (
     RevisionIs,
     SaveAccessPolicy,
     SaveApiKey,
+    SaveLegalHold,
     SaveRetentionPolicy,
     SaveSweep,
     Snapshot,
@@ -172,6 +173,15 @@ async def _save_api_key(connection: Connection, change: SaveApiKey) -> None:
     await connection.execute(QUERIES["next_revision"])
 
 
+async def _save_legal_hold(connection: Connection, change: SaveLegalHold) -> None:
+    hold = change.hold
+    if hold.created_at is None or hold.held_since is None:
+        raise ValueError("a stored hold has its times")
+    row = rows.legal_hold_row(hold, hold.held_since, hold.created_at)
+    await connection.execute(QUERIES["put_legal_hold"], *row)
+    await connection.execute(QUERIES["next_revision"])
+
+
 async def _save_sweep(connection: Connection, change: SaveSweep) -> None:
     await connection.execute(QUERIES["put_sweep"], *rows.sweep_row(change.sweep))
 
@@ -181,5 +191,6 @@ _RULE_CHANGES: dict[type[Change], Callable[[Connection, Any], Awaitable[None]]] 
     DropAccessPolicy: _drop_access_policy,
     SaveRetentionPolicy: _save_retention_policy,
     SaveApiKey: _save_api_key,
+    SaveLegalHold: _save_legal_hold,
     SaveSweep: _save_sweep,
 }

@@ -16,10 +16,13 @@ from vsqlvault.interfaces.storage import (
     LogRow,
     PurposeCensus,
     Rulebook,
+    VersionQuery,
 )
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.credential import CredentialName, CredentialUse
 from vsqlvault.model.entry import Entry
+from vsqlvault.model.hold import LegalHold
+from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.purge import PurgeRecord, SweepRecord
 from vsqlvault.model.times import EPOCH
 from vsqlvault_plugins.storage.postgres import rows
@@ -28,22 +31,47 @@ from vsqlvault_plugins.storage.postgres.connections import Connection
 
 THIRTY_DAYS = timedelta(days=30)
 UNSPECIFIED = "unspecified"
+NO_VERSION = 2**63 - 1
+"""Greater than every version."""
 
 
 async def rulebook(connection: Connection) -> Rulebook:
-    """Return all policies in force and all API keys, of one consistent state."""
+    """Return all policies in force, all API keys and every legal hold, of one consistent state."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         revision = await connection.fetchval(QUERIES["revision"])
         access = await connection.fetch(QUERIES["access_policies"])
         retention = await connection.fetch(QUERIES["retention_policies"])
         api_keys = await connection.fetch(QUERIES["api_keys"])
+        holds = await connection.fetch(QUERIES["legal_holds"])
     return Rulebook(
         revision,
         {row[0]: rows.access_policy_of(row) for row in access if not row[8]},
         {row[0]: rows.retention_policy_of(row) for row in retention},
         {row[0]: row[1] for row in access},
         {row[0]: rows.api_key_of(row) for row in api_keys},
+        {row[0]: rows.legal_hold_of(row) for row in holds},
     )
+
+
+async def access_policy_versions(connection: Connection, query: VersionQuery) -> list[AccessPolicy]:
+    """Return a page of an access policy's versions."""
+    return [rows.access_policy_of(row) for row in await _versions(connection, "access_policy_versions", query)]
+
+
+async def retention_policy_versions(connection: Connection, query: VersionQuery) -> list[RetentionPolicy]:
+    """Return a page of a retention policy's versions."""
+    return [rows.retention_policy_of(row) for row in await _versions(connection, "retention_policy_versions", query)]
+
+
+async def legal_hold_versions(connection: Connection, query: VersionQuery) -> list[LegalHold]:
+    """Return a page of a legal hold's versions."""
+    return [rows.legal_hold_of(row) for row in await _versions(connection, "legal_hold_versions", query)]
+
+
+async def _versions(connection: Connection, name: str, query: VersionQuery) -> Sequence[Any]:
+    before = NO_VERSION if query.before is None else query.before
+    found: Sequence[Any] = await connection.fetch(QUERIES[name], query.name, before, query.limit)
+    return found
 
 
 async def entries_page(connection: Connection, query: EntryQuery) -> list[Entry]:

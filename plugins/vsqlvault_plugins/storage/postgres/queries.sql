@@ -46,9 +46,15 @@ INSERT INTO vault.api_keys (
     revoked_at
 ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
 
+-- name: put_legal_hold
+INSERT INTO vault.legal_holds (
+    name, version, case_reference, reason, purpose, external_id, owner_app, metadata, held_since, created_by, created_at,
+    released_by, released_at
+) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+
 -- name: put_sweep
-INSERT INTO vault.sweeps (sweep_id, started_at, finished_at, started_by, purged, failed, completed)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
+INSERT INTO vault.sweeps (sweep_id, started_at, finished_at, started_by, purged, failed, completed, held)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 
 -- name: revision
 SELECT revision FROM vault.rulebook
@@ -68,6 +74,26 @@ FROM vault.retention_policies ORDER BY purpose, version DESC
 SELECT DISTINCT ON (key_id) key_id, version, digest, app, identity, purposes, roles, description, expires_at, created_by,
        created_at, revoked_by, revoked_at
 FROM vault.api_keys ORDER BY key_id, version DESC
+
+-- name: legal_holds
+-- The newest version of each name, released ones too.
+SELECT DISTINCT ON (name) name, version, case_reference, reason, purpose, external_id, owner_app, metadata, held_since,
+       created_by, created_at, released_by, released_at
+FROM vault.legal_holds ORDER BY name, version DESC
+
+-- name: access_policy_versions
+SELECT name, version, evaluator, rules, parameters, description, created_by, created_at, dropped
+FROM vault.access_policies WHERE name = $1 AND version < $2 ORDER BY version DESC LIMIT $3
+
+-- name: retention_policy_versions
+SELECT purpose, version, max_retention_days, default_ttl_days, purge_method, description, justification, legal_basis,
+       data_class, created_by, created_at
+FROM vault.retention_policies WHERE purpose = $1 AND version < $2 ORDER BY version DESC LIMIT $3
+
+-- name: legal_hold_versions
+SELECT name, version, case_reference, reason, purpose, external_id, owner_app, metadata, held_since, created_by,
+       created_at, released_by, released_at
+FROM vault.legal_holds WHERE name = $1 AND version < $2 ORDER BY version DESC LIMIT $3
 
 -- name: entries_page
 SELECT purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref, metadata,
@@ -203,7 +229,7 @@ AND key_ref > $5
 AND key_ref = $5
 
 -- name: last_sweep
-SELECT sweep_id, started_at, finished_at, started_by, purged, failed, completed
+SELECT sweep_id, started_at, finished_at, started_by, purged, failed, completed, held
 FROM vault.sweeps ORDER BY finished_at DESC LIMIT 1
 
 -- name: acquire_lease
@@ -330,6 +356,6 @@ GRANT SELECT ON ALL TABLES IN SCHEMA vault TO {role};
 GRANT INSERT, UPDATE, DELETE ON vault.entries, vault.leases TO {role};
 GRANT INSERT, UPDATE ON vault.credential_uses, vault.tiles TO {role};
 GRANT INSERT ON vault.access_log, vault.purge_log, vault.access_policies, vault.retention_policies, vault.api_keys,
-    vault.sweeps, vault.secrets, vault.leaves, vault.checkpoints TO {role};
+    vault.legal_holds, vault.sweeps, vault.secrets, vault.leaves, vault.checkpoints TO {role};
 GRANT UPDATE ON vault.rulebook TO {role};
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA vault TO {role}

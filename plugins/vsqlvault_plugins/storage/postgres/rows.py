@@ -8,6 +8,7 @@ from vsqlvault.interfaces.storage import LogRow
 from vsqlvault.model.api_key import ApiKeyRecord
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
 from vsqlvault.model.entry import Entry, EntryStamp, ValueEncoding
+from vsqlvault.model.hold import HoldSelector, LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.principal import Role
 from vsqlvault.model.purge import PurgeReason, PurgeRecord, SweepRecord
@@ -102,7 +103,7 @@ def access_policy_row(policy: AccessPolicy, created_at: datetime) -> Row:
 @readable
 def access_policy_of(row: Row) -> AccessPolicy:
     """Return the policy of a row of ``access_policies``."""
-    name, version, evaluator, rules, parameters, description, created_by, created_at, _ = row
+    name, version, evaluator, rules, parameters, description, created_by, created_at, dropped = row
     return AccessPolicy(
         name=name,
         version=version,
@@ -112,6 +113,7 @@ def access_policy_of(row: Row) -> AccessPolicy:
         description=description,
         created_by=created_by,
         created_at=created_at,
+        dropped=bool(dropped),
     )
 
 
@@ -137,6 +139,25 @@ def api_key_row(key: ApiKeyRecord) -> Row:
     )  # fmt: skip
 
 
+def legal_hold_row(hold: LegalHold, held_since: datetime, created_at: datetime) -> Row:
+    """Return the columns of ``legal_holds``."""
+    selector = hold.selector
+    return (
+        hold.name, hold.version, hold.case_reference, hold.reason, selector.purpose, selector.external_id,
+        selector.owner_app, selector.metadata, held_since, hold.created_by, created_at, hold.released_by,
+        hold.released_at,
+    )  # fmt: skip
+
+
+@readable
+def legal_hold_of(row: Row) -> LegalHold:
+    """Return the hold of a row of ``legal_holds``."""
+    name, version, case_reference, reason, purpose, external_id, owner_app, metadata, *rest = row
+    return LegalHold(
+        name, version, case_reference, reason, HoldSelector(purpose, external_id, owner_app, metadata), *rest
+    )
+
+
 @readable
 def api_key_of(row: Row) -> ApiKeyRecord:
     """Return the key of a row of ``api_keys``."""
@@ -159,6 +180,7 @@ def sweep_row(sweep: SweepRecord) -> Row:
         sweep.purged,
         sweep.failed,
         sweep.completed,
+        sweep.held,
     )
 
 

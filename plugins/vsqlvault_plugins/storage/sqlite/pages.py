@@ -20,10 +20,13 @@ from vsqlvault.interfaces.storage import (
     LogRow,
     PurposeCensus,
     Rulebook,
+    VersionQuery,
 )
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.credential import CredentialName, CredentialUse
 from vsqlvault.model.entry import Entry
+from vsqlvault.model.hold import LegalHold
+from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.purge import PurgeRecord, SweepRecord
 from vsqlvault.model.times import EPOCH, from_micros, to_micros
 from vsqlvault_plugins.storage.sqlite import rows
@@ -31,22 +34,47 @@ from vsqlvault_plugins.storage.sqlite.transactions import QUERIES, transaction
 
 THIRTY_DAYS = timedelta(days=30)
 UNSPECIFIED = "unspecified"
+NO_VERSION = 2**63 - 1
+"""Greater than every version."""
 
 
 def rulebook(connection: sqlite3.Connection) -> Rulebook:
-    """Return all policies in force and all API keys, of one consistent state."""
+    """Return all policies in force, all API keys and every legal hold, of one consistent state."""
     with transaction(connection, "begin_read"):
         (revision,) = connection.execute(QUERIES["revision"]).fetchone()
         access = connection.execute(QUERIES["access_policies"]).fetchall()
         retention = connection.execute(QUERIES["retention_policies"]).fetchall()
         api_keys = connection.execute(QUERIES["api_keys"]).fetchall()
+        holds = connection.execute(QUERIES["legal_holds"]).fetchall()
     return Rulebook(
         revision,
         {row[0]: rows.access_policy_of(row) for row in access if not row[8]},
         {row[0]: rows.retention_policy_of(row) for row in retention},
         {row[0]: row[1] for row in access},
         {row[0]: rows.api_key_of(row) for row in api_keys},
+        {row[0]: rows.legal_hold_of(row) for row in holds},
     )
+
+
+def access_policy_versions(connection: sqlite3.Connection, query: VersionQuery) -> list[AccessPolicy]:
+    """Return a page of an access policy's versions."""
+    return [rows.access_policy_of(row) for row in _versions(connection, "access_policy_versions", query)]
+
+
+def retention_policy_versions(connection: sqlite3.Connection, query: VersionQuery) -> list[RetentionPolicy]:
+    """Return a page of a retention policy's versions."""
+    return [rows.retention_policy_of(row) for row in _versions(connection, "retention_policy_versions", query)]
+
+
+def legal_hold_versions(connection: sqlite3.Connection, query: VersionQuery) -> list[LegalHold]:
+    """Return a page of a legal hold's versions."""
+    return [rows.legal_hold_of(row) for row in _versions(connection, "legal_hold_versions", query)]
+
+
+def _versions(connection: sqlite3.Connection, name: str, query: VersionQuery) -> list[Any]:
+    before = NO_VERSION if query.before is None else query.before
+    parameters = {"name": query.name, "before": before, "limit": query.limit}
+    return connection.execute(QUERIES[name], parameters).fetchall()
 
 
 def entries_page(connection: sqlite3.Connection, query: EntryQuery) -> list[Entry]:

@@ -114,8 +114,16 @@ INSERT INTO api_keys (
     revoked_at
 ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
+-- name: put_legal_hold
+INSERT INTO legal_holds (
+    name, version, case_reference, reason, purpose, external_id, owner_app, metadata, held_since, created_by, created_at,
+    released_by, released_at
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
 -- name: put_sweep
-INSERT INTO sweeps (sweep_id, started_at, finished_at, started_by, purged, failed, completed) VALUES (?, ?, ?, ?, ?, ?, ?)
+INSERT INTO sweeps (
+    sweep_id, started_at, finished_at, started_by, purged, failed, completed, held
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: put_access_row
 INSERT INTO access_log (
@@ -148,6 +156,27 @@ SELECT key_id, version, digest, app, identity, purposes, roles, description, exp
        revoked_at
 FROM api_keys AS newest
 WHERE version = (SELECT max(version) FROM api_keys WHERE key_id = newest.key_id)
+
+-- name: legal_holds
+-- The newest version of each name, released ones too.
+SELECT name, version, case_reference, reason, purpose, external_id, owner_app, metadata, held_since, created_by,
+       created_at, released_by, released_at
+FROM legal_holds AS newest
+WHERE version = (SELECT max(version) FROM legal_holds WHERE name = newest.name)
+
+-- name: access_policy_versions
+SELECT name, version, evaluator, rules, parameters, description, created_by, created_at, dropped
+FROM access_policies WHERE name = :name AND version < :before ORDER BY version DESC LIMIT :limit
+
+-- name: retention_policy_versions
+SELECT purpose, version, max_retention_days, default_ttl_days, purge_method, description, justification, legal_basis,
+       data_class, created_by, created_at
+FROM retention_policies WHERE purpose = :name AND version < :before ORDER BY version DESC LIMIT :limit
+
+-- name: legal_hold_versions
+SELECT name, version, case_reference, reason, purpose, external_id, owner_app, metadata, held_since, created_by,
+       created_at, released_by, released_at
+FROM legal_holds WHERE name = :name AND version < :before ORDER BY version DESC LIMIT :limit
 
 -- name: entries_page
 SELECT purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref, metadata,
@@ -272,7 +301,7 @@ AND key_ref > :after
 AND key_ref = :key_ref
 
 -- name: last_sweep
-SELECT sweep_id, started_at, finished_at, started_by, purged, failed, completed
+SELECT sweep_id, started_at, finished_at, started_by, purged, failed, completed, held
 FROM sweeps ORDER BY finished_at DESC LIMIT 1
 
 -- name: acquire_lease

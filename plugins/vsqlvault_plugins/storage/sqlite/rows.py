@@ -8,6 +8,7 @@ from vsqlvault.interfaces.storage import LogRow
 from vsqlvault.model.api_key import ApiKeyRecord
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
 from vsqlvault.model.entry import Entry, EntryStamp, ValueEncoding
+from vsqlvault.model.hold import HoldSelector, LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.principal import Role
 from vsqlvault.model.purge import PurgeReason, PurgeRecord, SweepRecord
@@ -106,7 +107,7 @@ def row_of_access_policy(policy: AccessPolicy, created_at: datetime) -> Row:
 @readable
 def access_policy_of(row: Row) -> AccessPolicy:
     """Return the policy of a row of ``access_policies``."""
-    name, version, evaluator, rules, parameters, description, created_by, created_at, _ = row
+    name, version, evaluator, rules, parameters, description, created_by, created_at, dropped = row
     return AccessPolicy(
         name=name,
         version=version,
@@ -116,6 +117,7 @@ def access_policy_of(row: Row) -> AccessPolicy:
         description=description,
         created_by=created_by,
         created_at=from_micros(created_at),
+        dropped=bool(dropped),
     )
 
 
@@ -145,6 +147,25 @@ def row_of_api_key(key: ApiKeyRecord) -> Row:
     )  # fmt: skip
 
 
+def row_of_legal_hold(hold: LegalHold, held_since: datetime, created_at: datetime) -> Row:
+    """Return the columns of ``legal_holds``."""
+    selector = hold.selector
+    return (
+        hold.name, hold.version, hold.case_reference, hold.reason, selector.purpose, selector.external_id,
+        selector.owner_app, selector.metadata, to_micros(held_since), hold.created_by, to_micros(created_at),
+        hold.released_by, None if hold.released_at is None else to_micros(hold.released_at),
+    )  # fmt: skip
+
+
+@readable
+def legal_hold_of(row: Row) -> LegalHold:
+    """Return the hold of a row of ``legal_holds``."""
+    return LegalHold(
+        row[0], row[1], row[2], row[3], HoldSelector(*row[4:8]), from_micros(row[8]), row[9], from_micros(row[10]), row[11],
+        _optional_time(row[12]),
+    )  # fmt: skip
+
+
 @readable
 def api_key_of(row: Row) -> ApiKeyRecord:
     """Return the key of a row of ``api_keys``."""
@@ -162,14 +183,14 @@ def row_of_sweep(sweep: SweepRecord) -> Row:
     """Return the columns of ``sweeps``."""
     return (
         sweep.sweep_id, to_micros(sweep.started_at), to_micros(sweep.finished_at), sweep.trigger, sweep.purged,
-        sweep.failed, int(sweep.completed),
+        sweep.failed, int(sweep.completed), sweep.held,
     )  # fmt: skip
 
 
 @readable
 def sweep_of(row: Row) -> SweepRecord:
     """Return the sweep of a row of ``sweeps``."""
-    return SweepRecord(row[0], from_micros(row[1]), from_micros(row[2]), row[3], row[4], row[5], bool(row[6]))
+    return SweepRecord(row[0], from_micros(row[1]), from_micros(row[2]), row[3], row[4], row[5], bool(row[6]), row[7])
 
 
 def row_of_checkpoint(checkpoint: Checkpoint) -> Row:

@@ -27,6 +27,7 @@ from vsqlvault.interfaces.storage import (
     Read,
     Rulebook,
     Snapshot,
+    VersionQuery,
     Write,
     WriteOutcome,
 )
@@ -34,6 +35,8 @@ from vsqlvault.interfaces.tree_storage import LeafRow, PendingLeaf, TreeGrowth
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.credential import CredentialName, CredentialUse
 from vsqlvault.model.entry import Entry
+from vsqlvault.model.hold import LegalHold
+from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.purge import PurgeRecord, SweepRecord
 from vsqlvault.model.times import utc_now
 from vsqlvault.model.transparency import Checkpoint, LogName, TileKey
@@ -138,6 +141,18 @@ class SqliteStorage:
     async def rulebook(self) -> Rulebook:
         """See ``Storage.rulebook``."""
         return await self._reader.run(pages.rulebook)
+
+    async def access_policy_versions(self, query: VersionQuery) -> Sequence[AccessPolicy]:
+        """See ``Storage.access_policy_versions``."""
+        return await self._pager.run(pages.access_policy_versions, query)
+
+    async def retention_policy_versions(self, query: VersionQuery) -> Sequence[RetentionPolicy]:
+        """See ``Storage.retention_policy_versions``."""
+        return await self._pager.run(pages.retention_policy_versions, query)
+
+    async def legal_hold_versions(self, query: VersionQuery) -> Sequence[LegalHold]:
+        """See ``Storage.legal_hold_versions``."""
+        return await self._pager.run(pages.legal_hold_versions, query)
 
     async def entries(self, query: EntryQuery) -> Sequence[Entry]:
         """See ``Storage.entries``."""

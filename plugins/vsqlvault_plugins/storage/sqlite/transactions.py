@@ -26,6 +26,7 @@ from vsqlvault.interfaces.storage import (
     RevisionIs,
     SaveAccessPolicy,
     SaveApiKey,
+    SaveLegalHold,
     SaveRetentionPolicy,
     SaveSweep,
     Snapshot,
@@ -185,6 +186,14 @@ def _save_api_key(connection: sqlite3.Connection, change: SaveApiKey) -> None:
     connection.execute(QUERIES["next_revision"])
 
 
+def _save_legal_hold(connection: sqlite3.Connection, change: SaveLegalHold) -> None:
+    hold = change.hold
+    if hold.created_at is None or hold.held_since is None:
+        raise ValueError("a stored hold has its times")
+    connection.execute(QUERIES["put_legal_hold"], rows.row_of_legal_hold(hold, hold.held_since, hold.created_at))
+    connection.execute(QUERIES["next_revision"])
+
+
 def _save_sweep(connection: sqlite3.Connection, change: SaveSweep) -> None:
     connection.execute(QUERIES["put_sweep"], rows.row_of_sweep(change.sweep))
 
@@ -205,5 +214,6 @@ _CHANGES: dict[type[Change], Callable[[sqlite3.Connection, Any], None]] = {
     DropAccessPolicy: _drop_access_policy,
     SaveRetentionPolicy: _save_retention_policy,
     SaveApiKey: _save_api_key,
+    SaveLegalHold: _save_legal_hold,
     SaveSweep: _save_sweep,
 }
