@@ -124,7 +124,7 @@ class TestOpenApi:
         for method, path, operation in operations(document):
             target = path.format(
                 purpose="card", external_id="described", name="described", version="1", level="0", tile="000.p/1", index="0",
-                purge_id="0" * 32,
+                purge_id="0" * 32, key_id="sha256:" + "0" * 12,
             )  # fmt: skip
             for who in ("payments", ADMIN, "other"):
                 body = b"{}" if "requestBody" in operation else None

@@ -45,10 +45,10 @@ class Signing:
 
 @dataclass(slots=True)
 class SequencerState:
-    """What is known of the tree, for metrics. ``signed_at`` is by this process's monotonic clock, where it has signed."""
+    """What this process has done for the tree, for metrics. ``signed_at`` is by its monotonic clock, where it has signed."""
 
-    size: int = 0
-    signed_size: int = 0
+    leaves: int = 0
+    checkpoints: int = 0
     signed_at: float | None = None
     is_leader: bool = False
     is_damaged: bool = False
@@ -224,10 +224,11 @@ class Sequencer:
         growth = TreeGrowth(known.edge.size, [leaf.place for leaf in pending], tiles, checkpoint)
         if not await self._storage.grow_tree(growth):
             return None
-        self.state.size = edge.size
+        self.state.leaves += len(pending)
         if checkpoint is None:
             return _Known(edge, known.signed_size)
-        self.state.signed_size, self.state.signed_at = checkpoint.size, time.monotonic()
+        self.state.checkpoints += 1
+        self.state.signed_at = time.monotonic()
         for observer in self._observers:
             observer(checkpoint)
         return _Known(edge, checkpoint.size)
