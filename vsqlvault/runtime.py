@@ -211,7 +211,7 @@ def _assemble(plugins: Plugins, storage: Storage, hardening: Sequence[StepState]
             require_defined_policy=settings.access.require_defined_policy,
             **shared,
         ),
-        policies=Policies(rulebooks=rulebooks, decisions=decisions, purges=purges, **shared),
+        policies=Policies(storage=storage, rulebooks=rulebooks, decisions=decisions, purges=purges, **shared),
         api_keys=ApiKeys(rulebooks=rulebooks, credentials=credentials, are_taken=settings.auth.stored_keys, **shared),
         credentials=credentials,
         holds=Holds(rulebooks=rulebooks, **shared),

@@ -402,6 +402,12 @@ class ApiKeysQuery(Query):
     state: ApiKeyState | None = None
 
 
+class RetentionPolicyQuery(Query):
+    """What PUT /admin/retention-policies/{purpose} takes."""
+
+    dry_run: QueryBoolean = False
+
+
 class SweepQuery(Query):
     """What POST /admin/purge/sweep takes."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Generic, Protocol, TypeVar
 
 from vsqlvault.interfaces.tree_storage import TreeStorage
@@ -311,6 +311,31 @@ class LogRow(Generic[Record]):
     record: Record
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CeilingChange:
+    """Another maximum for one purpose, as of ``now``: entries lived for ``before`` at most, and are to live for ``after``."""
+
+    purpose: str
+    now: datetime
+    before: timedelta
+    after: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class CeilingEffect:
+    """What a change of the maximum does to entries that are not purged.
+
+    ``expired_at_once`` counts those that live and would have expired by the new maximum; ``oldest_created_at`` is the creation
+    of the oldest of them. ``revived`` counts those that the old maximum has expired and the new one has not. ``changed`` counts
+    those that live before or after, and expire at another time.
+    """
+
+    expired_at_once: int = 0
+    revived: int = 0
+    changed: int = 0
+    oldest_created_at: datetime | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class PurposeCensus:
     """What one purpose holds at an instant: counts of entries."""
@@ -439,6 +464,10 @@ class Storage(TreeStorage, Protocol):
 
         Shorter than ``limit`` means there are no more. An entry whose value was overwritten is under no key.
         """
+        ...
+
+    async def ceiling_effect(self, change: CeilingChange) -> CeilingEffect:
+        """Count what a change of a maximum would do, without reading a value, and without doing it."""
         ...
 
     async def last_sweep(self) -> SweepRecord | None:

@@ -24,6 +24,7 @@ class Operation(StrEnum):
     DELETE_ACCESS_POLICY = "delete-access-policy"
     READ_RETENTION_POLICY = "read-retention-policy"
     CHANGE_RETENTION_POLICY = "change-retention-policy"
+    PREVIEW_RETENTION_POLICY = "preview-retention-policy"
     READ_API_KEY = "read-api-key"
     CREATE_API_KEY = "create-api-key"
     REVOKE_API_KEY = "revoke-api-key"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import timedelta
 
-from vsqlvault.errors import BuiltInPolicy, FieldError, PolicyInUse, PolicyNotFound, ValidationFailed
+from vsqlvault.errors import BuiltInPolicy, FieldError, PolicyInUse, PolicyNotFound, Unavailable, ValidationFailed
 from vsqlvault.interfaces.storage import (
+    CeilingChange,
+    CeilingEffect,
     Committed,
     Conflict,
     DropAccessPolicy,
@@ -14,6 +18,7 @@ from vsqlvault.interfaces.storage import (
     Rulebook,
     SaveAccessPolicy,
     SaveRetentionPolicy,
+    Storage,
 )
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
@@ -26,15 +31,37 @@ from vsqlvault.service.purges import Purges
 from vsqlvault.service.rulebooks import Rulebooks
 from vsqlvault.service.rules import Rules, require_admin
 
-_OF_RETENTION = (Operation.READ_RETENTION_POLICY, Operation.CHANGE_RETENTION_POLICY)
+log = logging.getLogger(__name__)
+_OF_RETENTION = (
+    Operation.READ_RETENTION_POLICY,
+    Operation.CHANGE_RETENTION_POLICY,
+    Operation.PREVIEW_RETENTION_POLICY,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SavedRetention:
+    """A retention policy that is in force, or would be; ``is_new``: its purpose had none. ``effect`` None: not counted."""
+
+    policy: RetentionPolicy
+    is_new: bool
+    effect: CeilingEffect | None
 
 
 class Policies:
     """What can be done with policies. Each change is a new version, with author and time, and its audit row."""
 
     def __init__(
-        self, *, queue: CommitQueue, rulebooks: Rulebooks, decisions: Decisions, purges: Purges, auditor: Auditor
+        self,
+        *,
+        storage: Storage,
+        queue: CommitQueue,
+        rulebooks: Rulebooks,
+        decisions: Decisions,
+        purges: Purges,
+        auditor: Auditor,
     ) -> None:
+        self._storage = storage
         self._queue = queue
         self._rulebooks = rulebooks
         self._decisions = decisions
@@ -125,29 +152,71 @@ class Policies:
 
     async def save_retention_policy(
         self, call: Call, wish: RetentionPolicy, preconditions: VersionPreconditions = ANY_STATE
-    ) -> tuple[RetentionPolicy, bool]:
-        """Put ``wish`` in force as the next version, and return it, and whether the purpose is new.
+    ) -> SavedRetention:
+        """Put ``wish`` in force as the next version, and return it with what it does to what is stored.
+
+        That is counted just before; what is stored or expires in between is not in it. Where the storage cannot count it now,
+        the policy is put in force all the same.
 
         Raises:
             RoleRequired, ValidationFailed, PreconditionFailed, Unavailable.
         """
         trace = _trace(call, Operation.CHANGE_RETENTION_POLICY, wish.purpose)
 
-        async def attempt() -> tuple[RetentionPolicy, bool] | None:
-            require_admin(call)
-            if wish.purge_method not in self._purges.method_names:
-                known = ", ".join(self._purges.method_names)
-                raise ValidationFailed(errors=[FieldError("purge_method", f"one of {known}")])
-            book = await self._rules.current(trace)
-            old = book.retention.get(wish.purpose)
-            preconditions.check(old.version if old else None)
-            new = replace(
-                wish, version=old.version + 1 if old else 1, created_by=call.principal.app, created_at=trace.at
+        async def attempt() -> SavedRetention | None:
+            new, old, book = await self._next_retention(trace, wish, preconditions)
+            try:
+                effect: CeilingEffect | None = await self._effect(trace, new, old)
+            except Unavailable:
+                log.warning("what a retention policy changes could not be counted", extra={"purpose": wish.purpose})
+                effect = None
+            outcome = await self._rules.change(
+                trace, book, SaveRetentionPolicy(new), old, new, detail=_described(effect)
             )
-            outcome = await self._rules.change(trace, book, SaveRetentionPolicy(new), old, new)
-            return (new, old is None) if isinstance(outcome, Committed) else None
+            return SavedRetention(new, old is None, effect) if isinstance(outcome, Committed) else None
 
         return await self._auditor.carry_out(trace, attempt)
+
+    async def preview_retention_policy(
+        self, call: Call, wish: RetentionPolicy, preconditions: VersionPreconditions = ANY_STATE
+    ) -> SavedRetention:
+        """Return what ``save_retention_policy`` would, and put nothing in force. Raises as that does."""
+        trace = _trace(call, Operation.PREVIEW_RETENTION_POLICY, wish.purpose)
+
+        async def attempt() -> SavedRetention:
+            new, old, _ = await self._next_retention(trace, wish, preconditions)
+            effect = await self._effect(trace, new, old)
+            await self._queue.record(trace.granted(detail=_described(effect)))
+            return SavedRetention(new, old is None, effect)
+
+        return await self._auditor.carry_out(trace, attempt)
+
+    async def _next_retention(
+        self, trace: Trace, wish: RetentionPolicy, preconditions: VersionPreconditions
+    ) -> tuple[RetentionPolicy, RetentionPolicy | None, Rulebook]:
+        """Return the version that the wish would be, and the one in force."""
+        require_admin(trace.call)
+        if wish.purge_method not in self._purges.method_names:
+            known = ", ".join(self._purges.method_names)
+            raise ValidationFailed(errors=[FieldError("purge_method", f"one of {known}")])
+        book = await self._rules.current(trace)
+        old = book.retention.get(wish.purpose)
+        preconditions.check(old.version if old else None)
+        author = trace.call.principal.app
+        new = replace(wish, version=old.version + 1 if old else 1, created_by=author, created_at=trace.at)
+        return new, old, book
+
+    async def _effect(self, trace: Trace, new: RetentionPolicy, old: RetentionPolicy | None) -> CeilingEffect:
+        """Return what the new maximum does; where there was no policy, nothing is stored that it could do anything to."""
+        if old is None or trace.at is None or old.max_retention_days == new.max_retention_days:
+            return CeilingEffect()
+        change = CeilingChange(
+            purpose=new.purpose,
+            now=trace.at,
+            before=timedelta(days=old.max_retention_days),
+            after=timedelta(days=new.max_retention_days),
+        )
+        return await self._storage.ceiling_effect(change)
 
     def naming(self, call: Call, operation: Operation, subject: str) -> AbstractAsyncContextManager[None]:
         """Give a refusal inside the block its row, with ``subject``, the policy's name, on it."""
@@ -160,3 +229,11 @@ def _next_version(book: Rulebook, name: str) -> int:
 
 def _trace(call: Call, operation: Operation, subject: str | None) -> Trace:
     return Trace(call, operation, purpose=subject if operation in _OF_RETENTION else None, subject=subject)
+
+
+def _described(effect: CeilingEffect | None) -> str:
+    if effect is None:
+        return "effect not counted"
+    return (
+        f"effective_expiry_changed {effect.changed}, expired_at_once {effect.expired_at_once}, revived {effect.revived}"
+    )

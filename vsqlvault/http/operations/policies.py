@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from vsqlvault.errors import (
     BuiltInPolicy,
     ContentEncodingRefused,
@@ -20,22 +22,44 @@ from vsqlvault.http.conditions import read_version_preconditions, version_etag
 from vsqlvault.http.exchange import Reply
 from vsqlvault.http.operation import Exchange, Operation
 from vsqlvault.http.views import sweep_document
-from vsqlvault.http.wire import AccessPolicyBody, RetentionPolicyBody, SweepQuery, dump_json
+from vsqlvault.http.wire import AccessPolicyBody, RetentionPolicyBody, RetentionPolicyQuery, SweepQuery, dump_json
+from vsqlvault.interfaces.storage import CeilingEffect
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
+from vsqlvault.model.times import format_time
 from vsqlvault.service.documents import access_policy_document, retention_policy_document, rule_document
+from vsqlvault.service.policies import SavedRetention
 from vsqlvault.service.rules import require_admin
 
 
 async def put_retention_policy(exchange: Exchange) -> Reply:
-    """Put a retention policy in force."""
-    purpose = exchange.request.params["purpose"]
-    async with exchange.vault.policies.naming(exchange.call, Audited.CHANGE_RETENTION_POLICY, purpose):
-        require_admin(exchange.call)
+    """Put a retention policy in force, or say what it would do."""
+    purpose, policies, call = exchange.request.params["purpose"], exchange.vault.policies, exchange.call
+    async with policies.naming(call, Audited.CHANGE_RETENTION_POLICY, purpose):
+        require_admin(call)
+        dry_run = exchange.query(RetentionPolicyQuery).dry_run
         preconditions = read_version_preconditions(exchange.request)
         wish = (await exchange.body(RetentionPolicyBody)).policy(purpose)
-    policy, is_new = await exchange.vault.policies.save_retention_policy(exchange.call, wish, preconditions)
-    return _shown(policy, 201 if is_new else 200)
+    if dry_run:
+        would_be = await policies.preview_retention_policy(call, wish, preconditions)
+        return Reply(200, dump_json({**_saved(would_be), "dry_run": True}))
+    saved = await policies.save_retention_policy(call, wish, preconditions)
+    etag = ("ETag", version_etag(saved.policy.version))
+    return Reply(201 if saved.is_new else 200, dump_json(_saved(saved)), headers=[etag])
+
+
+def _saved(saved: SavedRetention) -> dict[str, Any]:
+    return {**retention_policy_document(saved.policy), "effect": _effect(saved.effect) if saved.effect else None}
+
+
+def _effect(effect: CeilingEffect) -> dict[str, Any]:
+    oldest = effect.oldest_created_at
+    return {
+        "expired_at_once": effect.expired_at_once,
+        "oldest_created_at": format_time(oldest) if oldest else None,
+        "revived": effect.revived,
+        "effective_expiry_changed": effect.changed,
+    }
 
 
 async def get_retention_policy(exchange: Exchange) -> Reply:
@@ -103,13 +127,17 @@ OPERATIONS = (
         path="/admin/retention-policies/{purpose}",
         name="put_retention_policy",
         summary="Create or update a retention policy",
-        description="Every change is a new version with author and time; it binds entries already stored, too.",
+        description=(
+            "Every change is a new version with author and time; it binds entries already stored, too. `effect` says how many "
+            "expire at once by a shorter maximum. `dry_run=true` says it and puts nothing in force."
+        ),
         handler=put_retention_policy,
         audited=Audited.CHANGE_RETENTION_POLICY,
         body=RetentionPolicyBody,
+        query=RetentionPolicyQuery,
         answers=_SAVED,
         headers=_ETAG_HEADER,
-        problems=(RoleRequired, PreconditionFailed, *_BODY),
+        problems=(RoleRequired, PreconditionFailed, InvalidQuery, *_BODY),
         tag="admin",
     ),
     Operation(

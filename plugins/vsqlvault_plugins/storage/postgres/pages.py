@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from vsqlvault.interfaces.storage import (
+    CeilingChange,
+    CeilingEffect,
     Census,
     EntryQuery,
     ExpiredQuery,
@@ -206,6 +208,19 @@ def _key_ref_filters(query: KeyRefQuery) -> tuple[str, ...]:
     if query.key_ref is not None:
         return ("equal",)
     return ("none", "any") if query.after is None else ("after",)
+
+
+async def ceiling_effect(connection: Connection, change: CeilingChange) -> CeilingEffect:
+    """Count what another maximum would do; the value of no entry is read."""
+    row = await connection.fetchrow(
+        QUERIES["ceiling_effect"],
+        change.purpose,
+        change.now,
+        change.now - change.before,
+        change.now - change.after,
+        min(change.before, change.after),
+    )
+    return CeilingEffect(*row) if row else CeilingEffect()
 
 
 async def last_sweep(connection: Connection) -> SweepRecord | None:

@@ -197,6 +197,17 @@ FROM vault.entries
 WHERE purpose = $1 AND purged_at IS NULL AND created_at <= $2
 GROUP BY key_ref
 
+-- name: ceiling_effect
+-- The conditions stand in the counts, so that an index that has all of it is gone through, and no row.
+SELECT count(*) FILTER (WHERE lives AND NOT will_live), count(*) FILTER (WHERE NOT lives AND will_live),
+       count(*) FILTER (WHERE (lives OR will_live) AND expires_at - created_at > $5),
+       min(created_at) FILTER (WHERE lives AND NOT will_live)
+FROM (
+    SELECT created_at, expires_at, expires_at > $2 AND created_at > $3 AS lives,
+           expires_at > $2 AND created_at > $4 AS will_live
+    FROM vault.entries WHERE purpose = $1 AND purged_at IS NULL
+) AS judged
+
 -- name: census_purged
 SELECT count(*) FROM vault.purge_log WHERE purged_at > $1 AND purged_at <= $2 AND reason <> 'replaced'
 

@@ -13,6 +13,8 @@ from vsqlvault.errors import VaultError
 from vsqlvault.interfaces.storage import (
     ACCESS_LOG_FILTERS,
     PURGE_LOG_FILTERS,
+    CeilingChange,
+    CeilingEffect,
     Census,
     EntryQuery,
     ExpiredQuery,
@@ -141,6 +143,10 @@ class PostgresStorage:
     async def key_refs(self, query: KeyRefQuery) -> Sequence[KeyRefUse]:
         """See ``Storage.key_refs``."""
         return await self._run(PAGE_SECONDS, pages.key_refs_page, query)
+
+    async def ceiling_effect(self, change: CeilingChange) -> CeilingEffect:
+        """See ``Storage.ceiling_effect``."""
+        return await self._run(PAGE_SECONDS, pages.ceiling_effect, change)
 
     async def last_sweep(self) -> SweepRecord | None:
         """See ``Storage.last_sweep``."""

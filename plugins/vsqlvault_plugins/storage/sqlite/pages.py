@@ -11,6 +11,8 @@ from typing import Any
 from vsqlvault.interfaces.storage import (
     ACCESS_LOG_FILTERS,
     PURGE_LOG_FILTERS,
+    CeilingChange,
+    CeilingEffect,
     Census,
     EntryQuery,
     ExpiredQuery,
@@ -221,6 +223,21 @@ def _key_ref_filters(query: KeyRefQuery) -> tuple[str, ...]:
     if query.key_ref is not None:
         return ("equal",)
     return ("none", "any") if query.after is None else ("after",)
+
+
+def ceiling_effect(connection: sqlite3.Connection, change: CeilingChange) -> CeilingEffect:
+    """Count what another maximum would do; the value of no entry is read."""
+    expired, revived, changed, oldest = connection.execute(
+        QUERIES["ceiling_effect"],
+        {
+            "purpose": change.purpose,
+            "now": to_micros(change.now),
+            "ceiling": to_micros(change.now - change.before),
+            "next_ceiling": to_micros(change.now - change.after),
+            "shorter": min(change.before, change.after) // timedelta(microseconds=1),
+        },
+    ).fetchone()
+    return CeilingEffect(expired or 0, revived or 0, changed or 0, None if oldest is None else from_micros(oldest))
 
 
 def last_sweep(connection: sqlite3.Connection) -> SweepRecord | None:

@@ -269,6 +269,16 @@ FROM entries
 WHERE purpose = :purpose AND purged_at IS NULL AND created_at <= :as_of
 GROUP BY key_ref
 
+-- name: ceiling_effect
+-- The conditions stand in the sums, so that an index that has all of it is gone through, and no row.
+SELECT sum(lives AND NOT will_live), sum(NOT lives AND will_live), sum((lives OR will_live) AND life > :shorter),
+       min(CASE WHEN lives AND NOT will_live THEN created_at END)
+FROM (
+    SELECT created_at, expires_at - created_at AS life, expires_at > :now AND created_at > :ceiling AS lives,
+           expires_at > :now AND created_at > :next_ceiling AS will_live
+    FROM entries WHERE purpose = :purpose AND purged_at IS NULL
+)
+
 -- name: census_purged
 SELECT count(*) FROM purge_log WHERE purged_at > :since AND purged_at <= :as_of AND reason <> 'replaced'
 

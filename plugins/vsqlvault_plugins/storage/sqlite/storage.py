@@ -16,6 +16,8 @@ import aiosqlite
 
 from vsqlvault.errors import AuditUnavailable, StorageFull, StorageUnavailable, UnsafeStorage, VaultError
 from vsqlvault.interfaces.storage import (
+    CeilingChange,
+    CeilingEffect,
     Census,
     EntryQuery,
     ExpiredQuery,
@@ -177,6 +179,10 @@ class SqliteStorage:
     async def key_refs(self, query: KeyRefQuery) -> Sequence[KeyRefUse]:
         """See ``Storage.key_refs``."""
         return await self._pager.run(pages.key_refs_page, query)
+
+    async def ceiling_effect(self, change: CeilingChange) -> CeilingEffect:
+        """See ``Storage.ceiling_effect``."""
+        return await self._pager.run(pages.ceiling_effect, change)
 
     async def last_sweep(self) -> SweepRecord | None:
         """See ``Storage.last_sweep``."""
