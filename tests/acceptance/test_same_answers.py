@@ -21,6 +21,7 @@ _MASKS = (
     (re.compile(rb'"next_cursor":"[^"]+"'), b'"next_cursor":"cursor"'),
     (re.compile(rb"sha256:[0-9a-f]+"), b"key"),
     (re.compile(rb"sweep [0-9a-f]{32}"), b"sweep"),
+    (re.compile(rb'"detail":"ABI [^"]*"'), b'"detail":"files and ports"'),
 )
 RULES = {"store": {}, "retrieve": {"allowed_apps": ["@owner", "billing"], "max_retrievals": 2}, "purge": {}}
 
