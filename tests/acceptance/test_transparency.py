@@ -232,7 +232,7 @@ class TestKeys:
         vault.stored("payments", "card/old", MARKER)
         old = vault.call("payments", "DELETE", "/vault/card/old", headers={"Prefer": "wait"}).json
         assert vault.stop() == 0
-        vault._settings = f"[audit]\nsigning_key_file = {second}\nprevious_signing_key_file = {first}\n"
+        vault.settings = f"[audit]\nsigning_key_file = {second}\nprevious_signing_key_file = {first}\n"
         vault.write_config()
         vault.start()
         vault.stored("payments", "card/new", MARKER)

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 LEASE = "sequencer"
 LEASE_SECONDS = 5.0
 BATCH = 1_024
+LEAST_REST_SECONDS = 0.01
 DAMAGED_SECONDS = 60.0
 """How long a tree that is not the one that was signed is left alone before it is looked at again."""
 
@@ -141,11 +142,13 @@ class Sequencer:
         return added
 
     async def _turn(self) -> float:
-        """Sequence once, if it is this process's turn, and return for how long to rest."""
+        """Sequence once, if it is this process's turn, and return for how long to rest: turns begin an interval apart."""
+        began = time.monotonic()
         try:
             if (self._may_grow is None or await self._may_grow()) and await self._leads():
                 await self.sequence()
                 self.state.is_damaged = False
+            return max(self._interval_seconds - (time.monotonic() - began), LEAST_REST_SECONDS)
         except TreeDamaged as error:
             self.state.is_damaged = True
             log.error("the transparency log does not grow: run vsql-vault verify", extra={"error": str(error)})  # noqa: TRY400

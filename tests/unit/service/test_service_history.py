@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -109,7 +110,7 @@ async def test_a_release_shows_as_what_it_changed(scene) -> None:
         ({"a": {"b": [1, 2]}}, {"a": {"b": [2, 1]}}, [("/a/b", [1, 2], [2, 1])]),
         ({"a": {}}, {"a": {"b": 1}}, [("/a/b", ABSENT, 1)]),
     ],
-    ids=repr,
+    ids=itertools.count(),
 )
 def test_differences_are_told_by_their_place(old, new, found) -> None:
     assert list(differences(old, new)) == [Difference(*parts) for parts in found]
