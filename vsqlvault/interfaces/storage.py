@@ -313,7 +313,10 @@ class LogRow(Generic[Record]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CeilingChange:
-    """Another maximum for one purpose, as of ``now``: entries lived for ``before`` at most, and are to live for ``after``."""
+    """Another maximum for one purpose, as of ``now``: entries lived for ``before`` at most, and are to live for ``after``.
+
+    The two differ.
+    """
 
     purpose: str
     now: datetime
