@@ -13,7 +13,9 @@ from tests.support.certificates import DAY, SERVER, Authority, Issued, dns, uri
 from tests.support.checks import assert_problem, assert_refused
 from tests.support.server import VaultServer, eventually
 from tests.support.tls import Ground, Start, ground, start
+from tests.support.tokens import ISSUER, SigningKey, claims, jwks
 from tests.support.wire import Answer, exchange, request_bytes
+from vsqlvault_plugins.auth.jwt.claims import thumbprint_of
 
 __all__ = ["ground", "start"]
 
@@ -104,6 +106,18 @@ class TestTaken:
         assert ask(server, told(header(entitled(ground))), "payments").status == 404
         answer = ask(server, told(header(entitled(ground))), "billing")
         assert_problem(answer, 401, "ambiguous-credentials")
+
+    def test_and_a_bound_token_is_held_against_it(self, start: Start, ground: Ground, tmp_path: Path) -> None:
+        keys, key = tmp_path / "keys.json", SigningKey()
+        keys.write_bytes(jwks(key))
+        issuer = f'[[auth.jwt]]\nissuer = "{ISSUER}"\naudience = "vault"\njwks_file = "{keys}"\npurposes_claim = "purposes"\n'
+        server = start(settings(ground) + issuer)
+        client, thief = entitled(ground), entitled(ground, "thief")
+        bound = {"x5t#S256": thumbprint_of(client.certificate.public_bytes(Encoding.DER))}
+        token = [("Authorization", f"Bearer {key.token(claims(cnf=bound))}")]
+        assert ask(server, [*token, *told(header(client))]).status == 404
+        assert_problem(ask(server, [*token, *told(header(thief))]), 401, "unauthenticated")
+        assert_problem(ask(server, token), 401, "unauthenticated")
 
     def test_in_place_of_the_proxys_own(self, start: Start, ground: Ground) -> None:
         """A client without a certificate is nobody, though the proxy has one, and even if that one is some app's."""

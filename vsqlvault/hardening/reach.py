@@ -125,6 +125,8 @@ def _files_of(settings: Settings) -> list[str]:
         files += [forwarded.ca_file, forwarded.crl_file]
     if tls is not None:
         files += [tls.cert_file, tls.key_file, tls.client_ca_file, tls.crl_file]
+    if (forwarded := settings.server.forwarded_certificates) is not None:
+        files += [forwarded.ca_file, forwarded.crl_file]
     return [path for path in files if path]
 
 

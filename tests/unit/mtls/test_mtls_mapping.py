@@ -370,3 +370,8 @@ def test_a_public_key_of_an_unknown_kind_cannot_be_read() -> None:
 
     with pytest.raises(ValueError, match="unknown kind"):
         spki_sha256(Odd())  # type: ignore[arg-type]
+
+
+def test_a_process_that_is_locked_in_can_still_read_the_authorities(settings: Callable[..., Settings]) -> None:
+    made = settings({"common_name": "c", "app": "a", "ca_file": "/ca/a.pem"}, {"thumbprint": "0" * 64, "app": "b"})
+    assert [need.readable for need in mtls.vault_process_needs(made)] == [("/ca/a.pem",)]
