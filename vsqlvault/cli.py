@@ -12,12 +12,13 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vsqlvault import __version__, audit_command
 from vsqlvault.config import ApiKeySettings, Settings, load_settings
-from vsqlvault.errors import SettingsInvalid, StartUpRefused, StorageUnavailable, VaultError
+from vsqlvault.errors import InvalidTime, SettingsInvalid, StartUpRefused, StorageUnavailable, VaultError
 from vsqlvault.hardening.lockdown import Lockdown
 from vsqlvault.interfaces.storage import MigrationStatus
 from vsqlvault.key_commands import HELP as KEYS_HELP
@@ -25,10 +26,12 @@ from vsqlvault.key_commands import add_keys_commands
 from vsqlvault.log_format import set_up_logging
 from vsqlvault.model.policy import RetentionPolicy
 from vsqlvault.model.principal import SYSTEM, Call
+from vsqlvault.model.times import parse_time
 from vsqlvault.plugin_manager import Plugins
 from vsqlvault.proof.note import KeyInvalid, SigningKey
 from vsqlvault.runtime import check_reach, following, harden, open_storage, open_vault, sequencing, sweeping
 from vsqlvault.service.api_keys import digest_of, new_secret
+from vsqlvault.service.report_schema import JSON_SCHEMA, report_schema
 from vsqlvault.service.signing_keys import load_signing, write_key
 from vsqlvault.service.sweeper import SweepCount
 from vsqlvault.service.vault import Vault
@@ -93,7 +96,17 @@ def _parser() -> argparse.ArgumentParser:
     add("migrate", _migrate, "bring the storage's schema up to date")
     sweep = add("sweep", _sweep, "purge what has expired, with proof")
     sweep.add_argument("--dry-run", action="store_true", help="only count; nothing is purged")
-    add("report", _report, "print the compliance report as JSON")
+    report = add("report", _report, "print the compliance report as JSON, or write it to files")
+    report.add_argument("--json", type=Path, metavar="FILE", help="write it there as JSON")
+    report.add_argument("--html", type=Path, metavar="FILE", help="write it there as a page")
+    for name, text in (
+        ("--as-of", "count entries as of this instant"),
+        ("--since", "count the logs from here"),
+        ("--until", "count the logs to here"),
+    ):
+        report.add_argument(name, type=_time, metavar="TIME", help=f"{text} (2027-02-16T00:00:00Z)")
+    schema = add("schema", _schema, "print a JSON Schema: of the settings, of the HTTP API (OpenAPI), or of the report")
+    schema.add_argument("of", nargs="?", choices=("settings", "api", "report"), default="settings", help="of what")
     add("plugins", _plugins, "list the plugins that would be loaded, and where they come from")
     keygen = add(
         "keygen", _keygen, "make an API key and the settings for it, or a signing key for the transparency log"
@@ -360,11 +373,50 @@ def _sweep(options: argparse.Namespace) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
+    from vsqlvault.http.report_page import report_page  # noqa: PLC0415 - with it comes what serving needs
+
     async def run() -> dict[str, Any]:
         async with open_vault(_settings(options)) as vault:
-            return await vault.report.write(Call(SYSTEM, secrets.token_hex(16)))
+            call = Call(SYSTEM, secrets.token_hex(16))
+            return await vault.report.write(call, options.as_of, since=options.since, until=options.until)
 
-    print(json.dumps(asyncio.run(run()), indent=2, ensure_ascii=False))
+    report = asyncio.run(run())
+    text = json.dumps(report, indent=2, ensure_ascii=False)
+    if options.json:
+        _write_file("--json", options.json, f"{text}\n".encode())
+    if options.html:
+        _write_file("--html", options.html, report_page(report))
+    if not options.json and not options.html:
+        print(text)
+
+
+def _write_file(option: str, path: Path, content: bytes) -> None:
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise SettingsInvalid(f"{option}: expected a file that can be written, found {error.strerror}") from None
+
+
+def _time(text: str) -> datetime:
+    try:
+        return parse_time(text)
+    except InvalidTime as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _schema(options: argparse.Namespace) -> None:
+    print(json.dumps(_schema_of(options), indent=2, ensure_ascii=False))
+
+
+def _schema_of(options: argparse.Namespace) -> dict[str, Any]:
+    if options.of == "report":
+        return report_schema()
+    if options.of == "settings":
+        return {"$schema": JSON_SCHEMA, **Settings.model_json_schema()}
+    from vsqlvault.http.openapi import build_openapi  # noqa: PLC0415 - only this and serving need Quart
+    from vsqlvault.http.operations import OPERATIONS  # noqa: PLC0415
+
+    return build_openapi(OPERATIONS, _settings(options).auth.api_key_header)
 
 
 def _plugins(options: argparse.Namespace) -> None:

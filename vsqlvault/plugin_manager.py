@@ -15,7 +15,7 @@ from vsqlvault.errors import PluginClash, PluginUnusable, StartUpRefused
 from vsqlvault.hookspecs import ENTRY_POINT_GROUP, PROJECT
 from vsqlvault.interfaces.stored_keys import NoStoredKeys
 from vsqlvault.model.hardening import ProcessNeeds
-from vsqlvault.service.vault import PluginOrigin
+from vsqlvault.model.plugins import PluginOrigin
 
 OWN_DISTRIBUTION = "vsqlvault"
 _LIFECYCLE = ("vault_startup", "vault_shutdown")

@@ -233,8 +233,11 @@ def _assemble(plugins: Plugins, storage: Storage, hardening: Sequence[StepState]
         restore=Restore(rulebooks=rulebooks, purges=purges, quarantine=quarantine, **shared),
         transparency=Transparency(storage=storage, verifier=sequencer.verifier, **shared),
         report=Report(
+            settings=settings,
             storage=storage,
             rulebooks=rulebooks,
+            decisions=decisions,
+            plugins=plugins.origins,
             sections=list(plugins.offers("vault_report_sections", "report section").values()),
             hardening=hardening,
             credentials=credentials,

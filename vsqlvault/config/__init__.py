@@ -5,6 +5,7 @@ from vsqlvault.config.loading import load_settings, with_plugin_settings
 from vsqlvault.config.sections import APP_NAME, App, Section
 from vsqlvault.config.settings import (
     AuditSettings,
+    ComplianceSettings,
     HardeningSettings,
     ServerSettings,
     Settings,
@@ -17,6 +18,7 @@ __all__ = [
     "App",
     "AuditSettings",
     "AuthSettings",
+    "ComplianceSettings",
     "Grant",
     "HardeningSettings",
     "JwtSettings",

@@ -204,6 +204,23 @@ class DocsSettings(Section):
     require_auth: bool = True
 
 
+class ComplianceSettings(Section):
+    """``[compliance]``: what the report measures by. ``cryptoperiods`` maps the beginning of a ``key_ref`` to days.
+
+    Of several beginnings that fit, the longest counts.
+    """
+
+    period_days: int = Field(default=90, ge=1, le=3660)
+    cryptoperiods: dict[Annotated[str, Field(max_length=256)], Annotated[int, Field(ge=1, le=36_500)]] = Field(
+        default_factory=dict
+    )
+
+    def cryptoperiod_days(self, key_ref: str) -> int | None:
+        """Return for how many days a key may be used; None where nothing is set for it."""
+        fitting = [prefix for prefix in self.cryptoperiods if key_ref.startswith(prefix)]
+        return self.cryptoperiods[max(fitting, key=len)] if fitting else None
+
+
 class Settings(Section):
     """Everything that can be set."""
 
@@ -216,6 +233,7 @@ class Settings(Section):
     logging: LoggingSettings = LoggingSettings()
     metrics: MetricsSettings = MetricsSettings()
     docs: DocsSettings = DocsSettings()
+    compliance: ComplianceSettings = ComplianceSettings()
     hardening: HardeningSettings = HardeningSettings()
     plugins: dict[str, Any] = Field(default_factory=dict)
 

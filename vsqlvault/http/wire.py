@@ -425,6 +425,9 @@ class ReportQuery(Query):
     """What GET /compliance/report takes."""
 
     as_of: QueryTime | None = None
+    since: QueryTime | None = None
+    until: QueryTime | None = None
+    format: Literal["json", "html"] | None = None
 
 
 def read_body(model: type[Model], value: Any) -> Model:

@@ -7,19 +7,60 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from vsqlvault.interfaces.storage import Census
+from vsqlvault.interfaces.evidence import Evidence
+from vsqlvault.interfaces.storage import Census, KeyRefUse
+from vsqlvault.model.access import Action
 from vsqlvault.model.credential import KnownCredential
 from vsqlvault.model.hardening import StepState
 from vsqlvault.model.hold import LegalHold
+from vsqlvault.model.plugins import PluginOrigin
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.purge import SweepRecord
+
+RESERVED_MEMBERS = ("as_of", "period", "requirements")
+"""Members that are the core's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """From ``since``, inclusive, to ``until``, exclusive."""
+
+    since: datetime
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What the policy evaluator answers a kind of app that asks to do something under an access policy, of a purpose.
+
+    ``asks`` is ``owner``, ``purpose-holder`` (another app that holds the purpose), ``outsider`` (an app that holds no purpose)
+    or ``admin`` (an app with that role and no purpose). ``reason`` is set where it is denied. ``new`` says that storing was
+    asked of an id that has no entry.
+    """
+
+    purpose: str
+    policy: str
+    asks: str
+    action: Action
+    new: bool
+    is_allowed: bool
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SelfTest:
+    """One thing that must be denied, and whether it was."""
+
+    name: str
+    passed: bool
 
 
 @dataclass(frozen=True, slots=True)
 class ReportContext:
     """What a section is written from: one instant, one count of the vault, the last sweep, the rules in force.
 
-    ``credentials`` are those that are known beforehand, as they are now, with the last use of each.
+    ``credentials`` are those that are known beforehand, as they are now, with the last use of each. ``period`` is that of the
+    figures from the logs; it is None only where a section is written by itself.
     """
 
     as_of: datetime
@@ -33,16 +74,33 @@ class ReportContext:
     legal_holds: Mapping[str, LegalHold] = field(default_factory=dict, kw_only=True)
     """Those in force now, by name, but for those placed after ``as_of``."""
 
+    period: Period | None = field(default=None, kw_only=True)
+    evidence: Evidence = field(default_factory=Evidence, kw_only=True)
+    key_uses: Sequence[tuple[str, KeyRefUse]] = field(default=(), kw_only=True)
+    """What lies under each key_ref, with its purpose; ``key_uses_complete`` is False where there are more."""
+
+    key_uses_complete: bool = field(default=True, kw_only=True)
+    probes: Sequence[Probe] = field(default=(), kw_only=True)
+    """``probes_complete`` is False where not every policy could be asked in time."""
+
+    probes_complete: bool = field(default=True, kw_only=True)
+    self_tests: Sequence[SelfTest] = field(default=(), kw_only=True)
+    plugins: Sequence[PluginOrigin] = field(default=(), kw_only=True)
+    storage: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+    """What ``Storage.describe`` says: of now, without secrets."""
+
 
 class ReportSection(Protocol):
     """Writes one top-level member of ``GET /compliance/report``."""
 
     name: str
-    """The member's name; unique among the plugins loaded."""
+    """The member's name; unique among the plugins loaded, and none of ``RESERVED_MEMBERS``."""
 
     async def write(self, context: ReportContext) -> Mapping[str, Any]:
         """Return the member: JSON types only, the same for the same context.
 
-        A section that raises is shown as ``{"failed": true}``; the rest of the report is served.
+        A member may have the shape of ``docs/compliance-report.md``. Where it has ``requirements``, that is a list of ids of
+        ``vsqlvault.model.pci_dss``. A section that raises, or claims an id that is not there, is shown as
+        ``{"failed": true}``; the rest of the report is served.
         """
         ...

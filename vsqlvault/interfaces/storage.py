@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Generic, Protocol, TypeVar
 
+from vsqlvault.interfaces.evidence import Evidence, EvidenceQuery
 from vsqlvault.interfaces.tree_storage import TreeStorage
 from vsqlvault.model.api_key import ApiKeyRecord
 from vsqlvault.model.audit import AccessRecord
@@ -363,8 +364,9 @@ class Census:
 class KeyRefQuery:
     """A page of the key_refs of one purpose, as ``KeyRefUse`` says.
 
-    ``created_before`` is the retention ceiling at ``now``. After ``after`` come the key_refs greater than it, byte by byte;
-    without it first the entries that have none. ``key_ref`` asks for that one alone.
+    ``created_before`` is the retention ceiling at ``now``; an entry created after ``now`` does not count. After ``after``
+    come the key_refs greater than it, byte by byte; without it first the entries that have none. ``key_ref`` asks for that
+    one alone.
     """
 
     purpose: str
@@ -460,6 +462,10 @@ class Storage(TreeStorage, Protocol):
         ``ceilings`` maps each purpose that has a retention policy to the instant at or before which an entry must have been
         created to be expired by the maximum.
         """
+        ...
+
+    async def evidence(self, query: EvidenceQuery) -> Evidence:
+        """Count what the compliance report tells of entries and logs, of one consistent state, without reading a value."""
         ...
 
     async def key_refs(self, query: KeyRefQuery) -> Sequence[KeyRefUse]:

@@ -9,6 +9,7 @@ from typing import Any
 from vsqlvault.interfaces.authenticator import Authenticator
 from vsqlvault.interfaces.storage import Storage
 from vsqlvault.model.hardening import StepState
+from vsqlvault.model.plugins import PluginOrigin
 from vsqlvault.service.api_keys import ApiKeys
 from vsqlvault.service.audit import Auditor
 from vsqlvault.service.clock import StorageClock
@@ -32,15 +33,6 @@ from vsqlvault.service.restore import Restore
 from vsqlvault.service.sequencer import Sequencer
 from vsqlvault.service.sweeper import Sweeper
 from vsqlvault.service.transparency import Transparency
-
-
-@dataclass(frozen=True, slots=True)
-class PluginOrigin:
-    """Where a loaded plugin came from."""
-
-    name: str
-    distribution: str
-    version: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

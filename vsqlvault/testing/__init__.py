@@ -103,6 +103,7 @@ _ASSERTING = (
     "storage_clock",
     "storage_commits",
     "storage_entries",
+    "storage_evidence",
     "storage_faults",
     "storage_key_refs",
     "storage_kills",

@@ -19,6 +19,7 @@ from vsqlvault.testing.storage_census import CensusConformance
 from vsqlvault.testing.storage_clock import ClockConformance
 from vsqlvault.testing.storage_commits import CommitConformance
 from vsqlvault.testing.storage_entries import EntryPagesConformance
+from vsqlvault.testing.storage_evidence import EvidenceConformance
 from vsqlvault.testing.storage_key_refs import KeyRefConformance
 from vsqlvault.testing.storage_kills import KillConformance
 from vsqlvault.testing.storage_logs import LogConformance
@@ -37,6 +38,7 @@ class StorageConformance(
     LogConformance,
     TreeConformance,
     CensusConformance,
+    EvidenceConformance,
     KeyRefConformance,
     PlaceConformance,
     ClockConformance,

@@ -16,11 +16,12 @@ from vsqlvault.interfaces.storage import LogQuery, SaveAccessPolicy, Write
 from vsqlvault.model.access import Action
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.entry import EntryKey, ValueEncoding
+from vsqlvault.model.plugins import PluginOrigin
 from vsqlvault.model.policy import ADMIN, OWNER, AccessPolicy, RetentionPolicy, Rule
 from vsqlvault.model.principal import Call, Principal, Role
 from vsqlvault.runtime import open_vault
 from vsqlvault.service.entries import ListWish, Preconditions, StoreWish
-from vsqlvault.service.vault import PluginOrigin, Vault
+from vsqlvault.service.vault import Vault
 
 # What a vault on SQLite needs, and the plugin under test: whatever else is installed stays out.
 ALLOWED = ["access-rules", "auth-api-key", "purge-methods", "storage-sqlite", "access-hours"]

@@ -13,10 +13,11 @@ from vsqlvault_purge_journal import plugin
 from vsqlvault.errors import EntryNotFound, PluginFailed, SettingsInvalid, StartUpRefused
 from vsqlvault.interfaces.storage import LogQuery
 from vsqlvault.model.entry import EntryKey
+from vsqlvault.model.plugins import PluginOrigin
 from vsqlvault.model.purge import PurgeRecord
 from vsqlvault.runtime import open_vault
 from vsqlvault.service.entries import Preconditions
-from vsqlvault.service.vault import PluginOrigin, Vault
+from vsqlvault.service.vault import Vault
 
 METHOD = "journalled-delete"
 P1 = EntryKey("card", "p1")

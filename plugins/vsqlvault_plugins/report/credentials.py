@@ -9,6 +9,8 @@ from typing import Any
 from vsqlvault.interfaces.report_section import ReportContext
 from vsqlvault.model.credential import KnownCredential
 from vsqlvault.model.times import format_time
+from vsqlvault_plugins.report.shape import MAX_LISTED as LISTED_OLD
+from vsqlvault_plugins.report.shape import Finding
 
 MAX_LISTED = 1_000
 _THIRTY_DAYS = timedelta(days=30)
@@ -28,7 +30,28 @@ class Credentials:
         there = [each for each in context.credentials if each.created_at is None or each.created_at <= at]
         active = [each for each in there if each.state(at) == "active"]
         active.sort(key=lambda each: _place(each, at))
-        return {
+        old = [each for each in active if self._is_old(each, at)]
+        finding = Finding(
+            title="Credentials",
+            requirements=("8.3.2", "8.6.3"),
+            supports=(
+                "Secrets are kept as digests alone, and their age, end and last use are known, so that they can be "
+                "changed in time."
+            ),
+            method=(
+                "Credentials that are known before they are presented, as they were at the instant; last uses are those "
+                "known when the report is written. Tokens are not among them."
+            ),
+            measured="as_of",
+            population=len(there),
+            exceptions=[
+                {"what": f"older than {self._max_age_days} days", "app": each.app, "credential_id": each.credential_id}
+                for each in old[:LISTED_OLD]
+            ],
+            exceptions_count=len(old),
+            figures={},
+        )
+        return finding.member(context.period) | {
             "max_age_days": self._max_age_days,
             "by_method": {
                 method: self._summary([each for each in there if each.method == method], at)

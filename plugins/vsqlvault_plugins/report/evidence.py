@@ -12,7 +12,13 @@ from vsqlvault.interfaces.report_section import ReportContext, ReportSection
 from vsqlvault.model.hardening import ProcessNeeds
 from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.times import format_time
+from vsqlvault_plugins.report.access_review import AccessReview, DefaultDeny
+from vsqlvault_plugins.report.audit import AuditCoverage, DeniedAccess, PolicyChanges
 from vsqlvault_plugins.report.credentials import Credentials
+from vsqlvault_plugins.report.keys import KeyInventory
+from vsqlvault_plugins.report.retention import Retention
+from vsqlvault_plugins.report.stored_data import StoredData
+from vsqlvault_plugins.report.system import NotAssessed, Software, SystemState
 
 
 class Summary:
@@ -129,6 +135,24 @@ def vault_process_needs() -> list[ProcessNeeds]:
 
 @hookimpl
 def vault_report_sections(settings: Settings) -> list[ReportSection]:
-    """Offer the asked-for members, the list the contract adds, and what is known of credentials and of the process."""
-    credentials = Credentials(settings.auth.api_key_max_age_days)
-    return [Summary(), ByPurpose(), PurgeCompliance(), UndefinedPolicies(), LegalHolds(), credentials, Hardening()]
+    """Offer the asked-for members first, and then the sections."""
+    return [
+        Summary(),
+        ByPurpose(),
+        PurgeCompliance(),
+        Retention(settings.purge.sweep_interval_hours),
+        StoredData(),
+        KeyInventory(settings.compliance),
+        AccessReview(),
+        DefaultDeny(),
+        Credentials(settings.auth.api_key_max_age_days),
+        AuditCoverage(),
+        DeniedAccess(),
+        PolicyChanges(),
+        UndefinedPolicies(),
+        LegalHolds(),
+        SystemState(settings.server),
+        Hardening(),
+        Software(),
+        NotAssessed(),
+    ]

@@ -7,20 +7,30 @@ from dataclasses import asdict
 from typing import Any
 
 from vsqlvault import __version__
-from vsqlvault.errors import InvalidQuery, RoleRequired, VaultError
+from vsqlvault.errors import InvalidQuery, NotAcceptable, RoleRequired, VaultError
 from vsqlvault.http.exchange import Reply
 from vsqlvault.http.operation import Exchange, Operation, also_head
+from vsqlvault.http.operations.logs import preferred
+from vsqlvault.http.report_page import CONTENT_SECURITY_POLICY, report_page
 from vsqlvault.http.wire import ReportQuery, dump_json
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.service.vault import Vault
 
 HEALTH_SECONDS = 2.0
+JSON, HTML = "application/json", "text/html"
 
 
 async def report(exchange: Exchange) -> Reply:
-    """Answer with the compliance report."""
+    """Answer with the compliance report, as JSON or as a page; ``format`` goes before ``Accept``."""
     query = exchange.query(ReportQuery)
-    return Reply(200, dump_json(await exchange.vault.report.write(exchange.call, query.as_of)))
+    named = {"json": JSON, "html": HTML}.get(query.format or "")
+    media_type = named or preferred(exchange.request.header("accept"), (JSON, HTML))
+    written = await exchange.vault.report.write(exchange.call, query.as_of, since=query.since, until=query.until)
+    vary = ("Vary", "Accept")
+    if media_type == JSON:
+        return Reply(200, dump_json(written), headers=[vary])
+    headers = [vary, ("Content-Security-Policy", CONTENT_SECURITY_POLICY), ("Referrer-Policy", "no-referrer")]
+    return Reply(200, report_page(written), f"{HTML}; charset=utf-8", headers)
 
 
 async def health(exchange: Exchange) -> Reply:
@@ -53,7 +63,12 @@ OPERATIONS = (
         audited=Audited.READ_REPORT,
         query=ReportQuery,
         answers={200: "The report."},
-        problems=(RoleRequired, InvalidQuery),
+        description=(
+            "`Accept: text/html` or `format=html` gives a page to read and print. Entries count as of `as_of`; rows of "
+            "the logs from `since` to `until`. `vsql-vault schema report` prints the JSON Schema."
+        ),
+        media_types=(JSON, HTML),
+        problems=(RoleRequired, InvalidQuery, NotAcceptable),
         tag="compliance",
     ),
     *also_head(

@@ -224,7 +224,7 @@ SELECT key_ref,
        count(*) FILTER (WHERE expires_at <= $2 OR created_at <= $3),
        min(updated_at), max(updated_at)
 FROM vault.entries
-WHERE purpose = $1 AND purged_at IS NULL {filter}
+WHERE purpose = $1 AND purged_at IS NULL AND created_at <= $2 {filter}
 GROUP BY key_ref ORDER BY key_ref LIMIT $4
 
 -- name: key_refs_where_none
@@ -238,6 +238,88 @@ AND key_ref > $5
 
 -- name: key_refs_where_equal
 AND key_ref = $5
+
+-- name: evidence_holdings
+-- An index alone answers it, as far as vacuum has been. $1 purpose, $2 the instant, $3 its ceiling; then, in pairs, times of
+-- expiry and of creation: what is overdue, and what ends within thirty, ninety and 365 days.
+SELECT purpose, algorithm_hint, access_policy, owner_app,
+       count(*) FILTER (WHERE expires_at > $2 AND created_at > $3),
+       count(*) FILTER (WHERE expires_at <= $2 OR created_at <= $3),
+       count(*) FILTER (WHERE expires_at <= $4 OR created_at <= $5),
+       count(*) FILTER (WHERE expires_at > $2 AND created_at > $3 AND (expires_at <= $6 OR created_at <= $7)),
+       count(*) FILTER (WHERE expires_at > $2 AND created_at > $3 AND (expires_at <= $8 OR created_at <= $9)),
+       count(*) FILTER (WHERE expires_at > $2 AND created_at > $3 AND (expires_at <= $10 OR created_at <= $11))
+FROM vault.entries
+WHERE purpose = $1 AND purged_at IS NULL AND created_at <= $2
+GROUP BY purpose, algorithm_hint, access_policy, owner_app
+
+-- name: evidence_oldest_expiry
+SELECT expires_at FROM vault.entries
+WHERE purpose = $1 AND purged_at IS NULL AND expires_at <= $2 AND created_at <= $2
+ORDER BY expires_at LIMIT 1
+
+-- name: evidence_oldest_creation
+SELECT created_at FROM vault.entries
+WHERE purpose = $1 AND purged_at IS NULL AND created_at <= $2
+ORDER BY created_at LIMIT 1
+
+-- name: evidence_purges
+SELECT purpose, reason, method, count(*) FROM vault.purge_log
+WHERE purged_at >= $1 AND purged_at < $2
+GROUP BY purpose, reason, method
+
+-- name: evidence_lags
+-- By nearest rank, for each purpose and for all (null).
+SELECT purpose, count(*), percentile_disc(0.50) WITHIN GROUP (ORDER BY purged_at - expired_at),
+       percentile_disc(0.99) WITHIN GROUP (ORDER BY purged_at - expired_at), max(purged_at - expired_at)
+FROM vault.purge_log
+WHERE purged_at >= $1 AND purged_at < $2 AND purged_at >= expired_at
+GROUP BY GROUPING SETS ((purpose), ())
+HAVING count(*) > 0
+
+-- name: evidence_lag_histogram
+-- By the first bound that the lag does not exceed; the bounds are in ascending order.
+SELECT (
+    SELECT min(b.place) - 1 FROM unnest($3::interval[]) WITH ORDINALITY AS b (bound, place)
+    WHERE p.purged_at - p.expired_at <= b.bound
+) AS place, count(*)
+FROM vault.purge_log AS p
+WHERE p.purged_at >= $1 AND p.purged_at < $2 AND p.purged_at >= p.expired_at
+GROUP BY 1
+
+-- name: evidence_retired_keys
+SELECT purpose, key_ref, max(purged_at) FROM vault.purge_log AS p
+WHERE purged_at >= $1 AND purged_at < $2 AND key_ref IS NOT NULL
+  AND NOT EXISTS (
+      SELECT FROM vault.entries AS e
+      WHERE e.purpose = p.purpose AND e.key_ref = p.key_ref AND e.purged_at IS NULL AND e.created_at <= $3
+  )
+GROUP BY purpose, key_ref ORDER BY purpose, key_ref COLLATE "C" LIMIT $4
+
+-- name: evidence_access
+-- A purpose that no policy knows is a caller's word, and there may be as many of those as there are rows.
+SELECT operation, outcome, reason, CASE WHEN purpose = ANY ($3::text[]) THEN purpose END AS known_purpose,
+       app, count(*), sum(count)::bigint, min(at), max(at), count(*) FILTER (WHERE app IS NULL),
+       count(*) FILTER (WHERE client_address IS NULL AND method IS DISTINCT FROM 'system'),
+       count(*) FILTER (
+           WHERE operation IN ('store', 'retrieve', 'inspect', 'purge') AND external_id IS NULL AND detail IS NULL
+       )
+FROM vault.access_log WHERE at >= $1 AND at < $2
+GROUP BY operation, outcome, reason, known_purpose, app
+
+-- name: evidence_policy_changes
+SELECT 'access' AS kind, name, version, dropped, created_by, created_at FROM vault.access_policies
+WHERE created_at >= $1 AND created_at < $2
+UNION ALL
+SELECT 'retention', purpose, version, false, created_by, created_at FROM vault.retention_policies
+WHERE created_at >= $1 AND created_at < $2
+ORDER BY created_at, kind, name, version
+
+-- name: evidence_oldest_access
+SELECT at FROM vault.access_log ORDER BY position LIMIT 1
+
+-- name: evidence_oldest_purge
+SELECT purged_at FROM vault.purge_log ORDER BY position LIMIT 1
 
 -- name: last_sweep
 SELECT sweep_id, started_at, finished_at, started_by, purged, failed, completed, held

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from vsqlvault.errors import VaultError
+from vsqlvault.interfaces.evidence import Evidence, EvidenceQuery
 from vsqlvault.interfaces.storage import (
     ACCESS_LOG_FILTERS,
     PURGE_LOG_FILTERS,
@@ -38,7 +39,7 @@ from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.purge import PurgeRecord, SweepRecord
 from vsqlvault.model.transparency import Checkpoint, LogName, TileKey
-from vsqlvault_plugins.storage.postgres import pages, schema, tree
+from vsqlvault_plugins.storage.postgres import evidence, pages, schema, tree
 from vsqlvault_plugins.storage.postgres.batches import commit_batch, read_batch
 from vsqlvault_plugins.storage.postgres.connections import Connection, Connections
 from vsqlvault_plugins.storage.postgres.failures import is_worth_repeating, translated
@@ -139,6 +140,10 @@ class PostgresStorage:
     async def census(self, as_of: datetime, ceilings: Mapping[str, datetime], known_policies: Sequence[str]) -> Census:
         """See ``Storage.census``."""
         return await self._run(PAGE_SECONDS, pages.census, as_of, ceilings, known_policies)
+
+    async def evidence(self, query: EvidenceQuery) -> Evidence:
+        """See ``Storage.evidence``."""
+        return await self._run(PAGE_SECONDS, evidence.evidence, query)
 
     async def key_refs(self, query: KeyRefQuery) -> Sequence[KeyRefUse]:
         """See ``Storage.key_refs``."""

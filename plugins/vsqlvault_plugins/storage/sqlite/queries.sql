@@ -289,13 +289,13 @@ SELECT count(*) FROM purge_log WHERE length(proof_hash) <> 64
 SELECT access_policy, count(*) FROM entries WHERE purged_at IS NULL GROUP BY access_policy
 
 -- name: key_refs
--- An index alone answers it.
+-- An index alone answers it: the plus keeps SQLite from the index by creation.
 SELECT key_ref,
        sum(expires_at > :now AND created_at > :created_before),
        sum(expires_at <= :now OR created_at <= :created_before),
        min(updated_at), max(updated_at)
 FROM entries
-WHERE purpose = :purpose AND purged_at IS NULL {filter}
+WHERE purpose = :purpose AND purged_at IS NULL AND +created_at <= :now {filter}
 GROUP BY key_ref ORDER BY key_ref LIMIT :limit
 
 -- name: key_refs_where_none
@@ -309,6 +309,90 @@ AND key_ref > :after
 
 -- name: key_refs_where_equal
 AND key_ref = :key_ref
+
+-- name: evidence_holdings
+-- An index alone answers it.
+SELECT purpose, algorithm_hint, access_policy, owner_app,
+       sum(expires_at > :as_of AND created_at > :ceiling),
+       sum(expires_at <= :as_of OR created_at <= :ceiling),
+       sum(expires_at <= :due OR created_at <= :ceiling_due),
+       sum(expires_at > :as_of AND created_at > :ceiling AND (expires_at <= :end_1 OR created_at <= :ceiling_1)),
+       sum(expires_at > :as_of AND created_at > :ceiling AND (expires_at <= :end_2 OR created_at <= :ceiling_2)),
+       sum(expires_at > :as_of AND created_at > :ceiling AND (expires_at <= :end_3 OR created_at <= :ceiling_3))
+FROM entries INDEXED BY entries_by_key_ref
+WHERE purpose = :purpose AND purged_at IS NULL AND created_at <= :as_of
+GROUP BY algorithm_hint, access_policy, owner_app
+
+-- name: evidence_oldest_expiry
+SELECT expires_at FROM entries
+WHERE purpose = :purpose AND purged_at IS NULL AND expires_at <= :as_of AND created_at <= :as_of
+ORDER BY expires_at LIMIT 1
+
+-- name: evidence_oldest_creation
+SELECT created_at FROM entries
+WHERE purpose = :purpose AND purged_at IS NULL AND created_at <= :ceiling
+ORDER BY created_at LIMIT 1
+
+-- name: evidence_purges
+SELECT purpose, reason, method, count(*) FROM purge_log
+WHERE purged_at >= :since AND purged_at < :until
+GROUP BY purpose, reason, method
+
+-- name: evidence_lags
+-- By nearest rank, for each purpose and for all (null).
+WITH lags AS MATERIALIZED (
+    SELECT purpose, purged_at - expired_at AS lag FROM purge_log
+    WHERE purged_at >= :since AND purged_at < :until AND purged_at >= expired_at
+), ranked AS (
+    SELECT purpose, lag, row_number() OVER (PARTITION BY purpose ORDER BY lag) AS rank,
+           count(*) OVER (PARTITION BY purpose) AS total
+    FROM lags
+    UNION ALL
+    SELECT NULL, lag, row_number() OVER (ORDER BY lag), count(*) OVER () FROM lags
+)
+SELECT purpose, total, max(CASE WHEN rank = (total * 50 + 99) / 100 THEN lag END),
+       max(CASE WHEN rank = (total * 99 + 99) / 100 THEN lag END), max(lag)
+FROM ranked GROUP BY purpose, total
+
+-- name: evidence_lag_histogram
+-- By the first bound that the lag does not exceed.
+SELECT (SELECT min(key) FROM json_each(:bounds) WHERE purged_at - expired_at <= value) AS place, count(*)
+FROM purge_log WHERE purged_at >= :since AND purged_at < :until AND purged_at >= expired_at
+GROUP BY place
+
+-- name: evidence_retired_keys
+SELECT purpose, key_ref, max(purged_at) FROM purge_log
+WHERE purged_at >= :since AND purged_at < :until AND key_ref IS NOT NULL
+  AND NOT EXISTS (
+      SELECT 1 FROM entries AS left
+      WHERE left.purpose = purge_log.purpose AND left.key_ref = purge_log.key_ref
+        AND left.purged_at IS NULL AND left.created_at <= :as_of
+  )
+GROUP BY purpose, key_ref ORDER BY purpose, key_ref LIMIT :limit
+
+-- name: evidence_access
+-- A purpose that no policy knows is a caller's word, and there may be as many of those as there are rows.
+SELECT operation, outcome, reason,
+       CASE WHEN purpose IN (SELECT value FROM json_each(:purposes)) THEN purpose END AS known_purpose,
+       app, count(*), sum(count), min(at), max(at), sum(app IS NULL),
+       sum(client_address IS NULL AND method IS NOT 'system'),
+       sum(operation IN ('store', 'retrieve', 'inspect', 'purge') AND external_id IS NULL AND detail IS NULL)
+FROM access_log WHERE at >= :since AND at < :until
+GROUP BY operation, outcome, reason, known_purpose, app
+
+-- name: evidence_policy_changes
+SELECT 'access' AS kind, name, version, dropped, created_by, created_at FROM access_policies
+WHERE created_at >= :since AND created_at < :until
+UNION ALL
+SELECT 'retention', purpose, version, 0, created_by, created_at FROM retention_policies
+WHERE created_at >= :since AND created_at < :until
+ORDER BY created_at, kind, name, version
+
+-- name: evidence_oldest_access
+SELECT at FROM access_log ORDER BY position LIMIT 1
+
+-- name: evidence_oldest_purge
+SELECT purged_at FROM purge_log ORDER BY position LIMIT 1
 
 -- name: last_sweep
 SELECT sweep_id, started_at, finished_at, started_by, purged, failed, completed, held

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import aiosqlite
 
 from vsqlvault.errors import AuditUnavailable, StorageFull, StorageUnavailable, UnsafeStorage, VaultError
+from vsqlvault.interfaces.evidence import Evidence, EvidenceQuery
 from vsqlvault.interfaces.storage import (
     CeilingChange,
     CeilingEffect,
@@ -42,7 +43,7 @@ from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.purge import PurgeRecord, SweepRecord
 from vsqlvault.model.times import utc_now
 from vsqlvault.model.transparency import Checkpoint, LogName, TileKey
-from vsqlvault_plugins.storage.sqlite import pages, schema, tree
+from vsqlvault_plugins.storage.sqlite import evidence, pages, schema, tree
 from vsqlvault_plugins.storage.sqlite.transactions import QUERIES, commit_batch, read_batch, truncate_log
 
 Answer = TypeVar("Answer")
@@ -175,6 +176,10 @@ class SqliteStorage:
     async def census(self, as_of: datetime, ceilings: Mapping[str, datetime], known_policies: Sequence[str]) -> Census:
         """See ``Storage.census``."""
         return await self._pager.run(pages.census, as_of, ceilings, known_policies)
+
+    async def evidence(self, query: EvidenceQuery) -> Evidence:
+        """See ``Storage.evidence``."""
+        return await self._pager.run(evidence.evidence, query)
 
     async def key_refs(self, query: KeyRefQuery) -> Sequence[KeyRefUse]:
         """See ``Storage.key_refs``."""

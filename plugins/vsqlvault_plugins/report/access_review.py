@@ -1,0 +1,163 @@
+"""Who may do what, and who did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from vsqlvault.interfaces.report_section import Probe, ReportContext
+from vsqlvault.model.policy import ADMIN, OWNER, AccessPolicy
+from vsqlvault.model.times import format_time
+from vsqlvault_plugins.report.shape import MAX_LISTED, Finding
+
+ON_ENTRIES = frozenset({"store", "retrieve", "inspect", "list", "purge"})
+
+
+class AccessReview:
+    """Grants by purpose against their use (PCI DSS 4.0.1, 7.2.1, 7.2.5, 7.2.5.1)."""
+
+    name = "access_review"
+
+    async def write(self, context: ReportContext) -> Mapping[str, Any]:
+        """For each purpose its policies, what each kind of app may do under them, who holds it, and who used it."""
+        purposes = {purpose: _of_purpose(context, purpose) for purpose in sorted(context.retention_policies)}
+        unused = [
+            {"purpose": purpose, "what": "holds the purpose and did not use it in the period", "who": app}
+            for purpose, of in purposes.items()
+            for app in of["never_used"]
+        ]
+        count = sum(of["never_used_count"] for of in purposes.values())
+        other = [*_open_to_outsiders(context), *_undefined(context)]
+        return Finding(
+            title="Access review",
+            requirements=("7.2.1", "7.2.5", "7.2.5.1"),
+            supports="Access is granted by named, versioned policies and by purposes, and can be held against its use.",
+            method=(
+                "What each kind of app may do is what the policy evaluators answer, asked of made-up entries under "
+                "every policy in use. Who holds a purpose comes from credentials known beforehand (tokens and their "
+                "apps are not); who used it from the rows of the period that were granted."
+            ),
+            measured="period",
+            population=sum(of["holders"] for of in purposes.values()),
+            exceptions=[*other, *unused],
+            exceptions_count=count + len(other),
+            figures={"all_policies_asked": context.probes_complete, "by_purpose": purposes},
+        ).member(context.period)
+
+
+class DefaultDeny:
+    """What must be denied is (PCI DSS 4.0.1, 7.3.3)."""
+
+    name = "default_deny"
+
+    async def write(self, context: ReportContext) -> Mapping[str, Any]:
+        """Each self test and whether it was passed; exceptions are those that were not."""
+        failed = [test for test in context.self_tests if not test.passed]
+        return Finding(
+            title="Default deny",
+            requirements=("7.3.3",),
+            supports="Whatever no rule allows is denied, and so is what is under a policy that nobody has defined.",
+            method=(
+                "The same decisions that every request goes through, asked while this report was written: an app that "
+                "is not the owner asks for each action under a policy that is not defined, and under one without rules."
+            ),
+            measured="now",
+            population=len(context.self_tests),
+            exceptions=[{"what": "allowed what must be denied", "test": test.name} for test in failed],
+            owner=None if context.self_tests else "whoever writes the report: no test was run",
+            figures={"tests": {test.name: "denied" if test.passed else "ALLOWED" for test in context.self_tests}},
+        ).member(context.period)
+
+
+def _of_purpose(context: ReportContext, purpose: str) -> dict[str, Any]:
+    used = _used(context, purpose)
+    holders = {
+        each.app
+        for each in context.credentials
+        if each.state(context.as_of) == "active" and (each.purposes is None or purpose in each.purposes)
+    }
+    never = sorted(holders - used.keys())
+    ranked = sorted(used.items(), key=lambda item: (-item[1]["rows"], item[0]))
+    return {
+        "policies": _policies(context, purpose),
+        "holders": len(holders),
+        "used_by": dict(ranked[:MAX_LISTED]),
+        "used_by_count": len(used),
+        "never_used": never[:MAX_LISTED],
+        "never_used_count": len(never),
+    }
+
+
+def _used(context: ReportContext, purpose: str) -> dict[str, dict[str, Any]]:
+    """Return, by app, its granted rows in the period: how many of each operation, and the last."""
+    found: dict[str, dict[str, Any]] = {}
+    last: dict[str, datetime] = {}
+    for each in sorted(context.evidence.access, key=lambda each: each.operation):
+        if each.purpose != purpose or each.app is None or each.outcome != "granted" or each.operation not in ON_ENTRIES:
+            continue
+        row = found.setdefault(each.app, {"rows": 0})
+        row["rows"] += each.rows
+        row[each.operation] = row.get(each.operation, 0) + each.rows
+        last[each.app] = max(each.last_at, last.get(each.app, each.last_at))
+    return {app: row | {"last_at": format_time(last[app])} for app, row in found.items()}
+
+
+def _policies(context: ReportContext, purpose: str) -> dict[str, Any]:
+    entries: dict[str, int] = {}
+    for each in context.evidence.holdings:
+        if each.purpose == purpose:
+            entries[each.access_policy] = entries.get(each.access_policy, 0) + each.active + each.expired
+    found: dict[str, Any] = {}
+    for name, count in sorted(entries.items(), key=lambda item: (-item[1], item[0]))[:MAX_LISTED]:
+        policy = context.access_policies.get(name)
+        probes = [each for each in context.probes if each.purpose == purpose and each.policy == name]
+        found[name] = {
+            "entries": count,
+            "version": policy.version if policy else None,
+            "evaluator": policy.evaluator if policy else None,
+            "apps_named": _apps_named(policy) if policy else [],
+            "may": _may(probes) if policy else {},
+        }
+    return found
+
+
+def _apps_named(policy: AccessPolicy) -> list[str]:
+    named = {app for rule in policy.rules.values() for app in rule.allowed_apps or ()}
+    return sorted(named - {OWNER, ADMIN})[:MAX_LISTED]
+
+
+def _may(probes: Sequence[Probe]) -> dict[str, list[str]]:
+    """Return, for each kind of app, what it may do."""
+    found: dict[str, list[str]] = {}
+    for probe in sorted(probes, key=lambda probe: (probe.asks, probe.action.value, not probe.new)):
+        may = found.setdefault(probe.asks, [])
+        if probe.is_allowed:
+            may.append(_word(probe))
+    return found
+
+
+def _word(probe: Probe) -> str:
+    if probe.action.value != "store":
+        return probe.action.value
+    return "create" if probe.new else "replace"
+
+
+def _open_to_outsiders(context: ReportContext) -> list[dict[str, Any]]:
+    return [
+        {"purpose": each.purpose, "what": f"an app without the purpose may {each.action.value}", "who": each.policy}
+        for each in sorted(context.probes, key=lambda each: (each.purpose, each.policy, each.action.value))
+        if each.asks == "outsider" and each.is_allowed
+    ]
+
+
+def _undefined(context: ReportContext) -> list[dict[str, Any]]:
+    undefined = {
+        (each.purpose, each.access_policy)
+        for each in context.evidence.holdings
+        if each.access_policy not in context.access_policies
+    }
+    return [
+        {"purpose": purpose, "what": "entries under a policy that is not defined: owner-only applies", "who": policy}
+        for purpose, policy in sorted(undefined)
+    ]

@@ -1,0 +1,207 @@
+"""What the logs have, what was denied, and what was changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from vsqlvault.interfaces.evidence import AccessCount
+from vsqlvault.interfaces.report_section import ReportContext
+from vsqlvault.model.times import format_time
+from vsqlvault_plugins.report.shape import MAX_LISTED, Finding, bars, shown
+
+CLASSES: Mapping[str, tuple[str, frozenset[str]]] = {
+    "10.2.1.1": ("access to entries", frozenset({"store", "retrieve", "inspect", "list", "purge"})),
+    "10.2.1.2": (
+        "actions of administrators",
+        frozenset({
+            "sweep", "change-access-policy", "delete-access-policy", "change-retention-policy", "create-api-key",
+            "revoke-api-key",
+        }),
+    ),
+    "10.2.1.3": ("access to the logs", frozenset({"read-access-log", "read-purge-log", "read-report"})),
+    "10.2.1.5": ("changes of credentials", frozenset({"create-api-key", "revoke-api-key"})),
+    "10.2.1.6": ("interruptions of logging", frozenset({"audit-gap"})),
+    "10.2.1.7": (
+        "changes of policies",
+        frozenset({"change-access-policy", "delete-access-policy", "change-retention-policy"}),
+    ),
+}  # fmt: skip
+DENIED = "10.2.1.4"
+
+
+class AuditCoverage:
+    """Rows by class of event, and whether they say what they must (PCI DSS 4.0.1, 10.2 and 10.5.1)."""
+
+    name = "audit_coverage"
+
+    async def write(self, context: ReportContext) -> Mapping[str, Any]:
+        """Counts by class and operation; exceptions are granted rows that lack something, and gaps in the log."""
+        access = context.evidence.access
+        oldest = context.evidence.oldest_access_at
+        return Finding(
+            title="Audit coverage and completeness",
+            requirements=(
+                "10.2.1.1",
+                "10.2.1.2",
+                "10.2.1.3",
+                "10.2.1.4",
+                "10.2.1.5",
+                "10.2.1.6",
+                "10.2.1.7",
+                "10.2.2",
+                "10.5.1",
+            ),
+            supports="Every operation leaves a row, granted or denied, that is committed before its answer.",
+            method=(
+                "Rows of the access log of the period by operation and outcome. Time, request id, operation, outcome "
+                "and status cannot be missing; counted is what can: the app, the client's address, and which entry an "
+                "operation on one entry was of. Denied rows of refused credentials have no app, for nobody is known "
+                "then."
+            ),
+            measured="period",
+            population=sum(each.rows for each in access),
+            exceptions=[*_incomplete(access), *_gaps(access)],
+            figures={
+                "rows": sum(each.rows for each in access),
+                "events": sum(each.events for each in access),
+                "by_class": _by_class(access),
+                "by_operation": _by_operation(access),
+                "oldest_access_row_at": shown(oldest),
+                "oldest_purge_row_at": shown(context.evidence.oldest_purge_at),
+                "days_at_hand": max(0, (context.as_of - oldest).days) if oldest else None,
+                "rows_ever_deleted_by_the_vault": 0,
+            },
+        ).member(context.period)
+
+
+class DeniedAccess:
+    """Denied operations and refused credentials, by reason (PCI DSS 4.0.1, 10.2.1.4)."""
+
+    name = "denied_access"
+
+    async def write(self, context: ReportContext) -> Mapping[str, Any]:
+        """Counts by reason, operation, app and purpose."""
+        denied = [each for each in context.evidence.access if each.outcome == "denied"]
+        events = sum(each.events for each in denied)
+        reasons = _ranked(denied, lambda each: each.reason or "(no reason)")
+        return Finding(
+            title="Denied access",
+            requirements=("10.2.1.4", "7.2.1"),
+            supports="Invalid attempts are on record with their reasons, and can be looked through.",
+            method=(
+                "Denied rows of the access log of the period. Refused credentials of one source within a second share a "
+                "row with a count; events counts each of them. A purpose that no retention policy knows counts as none."
+            ),
+            measured="period",
+            population=sum(each.events for each in context.evidence.access),
+            figures={
+                "denied_rows": sum(each.rows for each in denied),
+                "denied_events": events,
+                "by_reason": reasons,
+                "by_operation": _ranked(denied, lambda each: each.operation),
+                "by_app": _ranked(denied, lambda each: each.app or "(nobody known)"),
+                "by_purpose": _ranked(denied, lambda each: each.purpose or "(none)"),
+                "last_at": shown(max((each.last_at for each in denied), default=None)),
+            },
+            charts=[
+                bars(
+                    "Denials by reason",
+                    "events",
+                    ["events"],
+                    [(name, [count]) for name, count in list(reasons.items())[:12]],
+                )
+            ],
+        ).member(context.period)
+
+
+class PolicyChanges:
+    """Versions of policies that came into force (PCI DSS 4.0.1, 3.1.1, 10.2.1.7)."""
+
+    name = "policy_changes"
+
+    async def write(self, context: ReportContext) -> Mapping[str, Any]:
+        """The changes of the period, oldest first, and how many policies are in force."""
+        evidence = context.evidence
+        changes = sorted(
+            evidence.policy_changes, key=lambda each: (each.changed_at, each.kind, each.name, each.version)
+        )
+        return Finding(
+            title="Policy changes",
+            requirements=("3.1.1", "10.2.1.2", "10.2.1.7"),
+            supports="Policies are versioned; each change has an author and a time, and a row with the old and the new value.",
+            method="Versions of access and retention policies that were written in the period.",
+            measured="period",
+            population=evidence.policy_changes_count,
+            figures={
+                "changes": evidence.policy_changes_count,
+                "retention_policies_in_force": len(context.retention_policies),
+                "access_policies_in_force": len(context.access_policies),
+                "built_in_access_policies": sum(policy.built_in for policy in context.access_policies.values()),
+                "listed": [
+                    {
+                        "at": format_time(each.changed_at),
+                        "kind": each.kind,
+                        "name": each.name,
+                        "version": each.version,
+                        "change": "taken out of force"
+                        if each.dropped
+                        else "created"
+                        if each.version == 1
+                        else "changed",
+                        "by": each.changed_by,
+                    }
+                    for each in changes[:MAX_LISTED]
+                ],
+                "not_listed": max(0, evidence.policy_changes_count - MAX_LISTED),
+            },
+        ).member(context.period)
+
+
+def _by_class(access: Sequence[AccessCount]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for number, (label, operations) in CLASSES.items():
+        rows = [each for each in access if each.operation in operations]
+        found[number] = {"events": label, "rows": sum(each.rows for each in rows)}
+    denied = sum(each.rows for each in access if each.outcome == "denied")
+    found[DENIED] = {"events": "denied operations and refused credentials", "rows": denied}
+    return dict(sorted(found.items()))
+
+
+def _by_operation(access: Sequence[AccessCount]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for each in access:
+        row = found.setdefault(
+            each.operation,
+            {"granted": 0, "denied": 0, "without_app": 0, "without_origin": 0, "without_subject": 0},
+        )
+        row[each.outcome] += each.rows
+        for name in ("without_app", "without_origin", "without_subject"):
+            row[name] += getattr(each, name)
+    return dict(sorted(found.items()))
+
+
+def _incomplete(access: Sequence[AccessCount]) -> list[dict[str, Any]]:
+    found: dict[tuple[str, str], int] = {}
+    for each in access:
+        if each.outcome == "granted":
+            for name in ("without_app", "without_origin", "without_subject"):
+                if count := getattr(each, name):
+                    key = each.operation, f"granted row {name.replace('_', ' ')}"
+                    found[key] = found.get(key, 0) + count
+    return [
+        {"operation": operation, "what": what, "count": count} for (operation, what), count in sorted(found.items())
+    ]
+
+
+def _gaps(access: Sequence[AccessCount]) -> list[dict[str, Any]]:
+    missed = sum(each.events for each in access if each.operation == "audit-gap")
+    what = "requests answered 503 or 507 while no row could be committed"
+    return [{"operation": "audit-gap", "what": what, "count": missed}] if missed else []
+
+
+def _ranked(denied: Sequence[AccessCount], name: Callable[[AccessCount], str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for each in denied:
+        found[name(each)] = found.get(name(each), 0) + each.events
+    return dict(sorted(found.items(), key=lambda item: (-item[1], item[0]))[:MAX_LISTED])

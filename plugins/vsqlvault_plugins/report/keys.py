@@ -1,0 +1,125 @@
+"""Which keys encrypted what lies in the vault, and whether their time is up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from vsqlvault.config import ComplianceSettings
+from vsqlvault.interfaces.report_section import ReportContext
+from vsqlvault.interfaces.storage import KeyRefUse
+from vsqlvault.model.times import format_time
+from vsqlvault_plugins.report.shape import MAX_LISTED, Finding, bars
+
+AGES = ((30, "up to 30 days"), (90, "31 to 90 days"), (365, "91 to 365 days"), (730, "1 to 2 years"))
+OLDER = "over 2 years"
+
+
+class KeyInventory:
+    """Keys by ``key_ref``, with age and cryptoperiod (PCI DSS 4.0.1, 3.6.1, 3.7.4, 3.7.5)."""
+
+    name = "key_inventory"
+
+    def __init__(self, settings: ComplianceSettings) -> None:
+        self._settings = settings
+
+    async def write(self, context: ReportContext) -> Mapping[str, Any]:
+        """The keys in use, oldest first, and those that nothing is left under; exceptions are stale keys and none at all."""
+        at = context.as_of
+        keys = [
+            self._key(purpose, use, use.key_ref, at) for purpose, use in context.key_uses if use.key_ref is not None
+        ]
+        keys.sort(key=lambda key: (key["first_used_at"], key["purpose"], key["key_ref"]))
+        stale = [key for key in keys if key["stale"]]
+        unnamed = {purpose: _entries(use) for purpose, use in context.key_uses if use.key_ref is None}
+        retired = sorted(context.evidence.retired_keys, key=lambda key: (key.purpose, key.key_ref))
+        return Finding(
+            title="Key inventory and cryptoperiods",
+            requirements=("3.6.1", "3.6.1.3", "3.7.4", "3.7.5"),
+            supports=(
+                "No data key is kept here. Each entry names the key that encrypted it, so that keys past their "
+                "cryptoperiod, and keys that nothing needs any more, can be told."
+            ),
+            method=(
+                "Entries not purged, by purpose and key_ref. A key is at least as old as the oldest value in place "
+                "under it; it is stale when that is longer than its cryptoperiod in [compliance.cryptoperiods]. "
+                "Retirable: values under it were destroyed or replaced in the period, and none is left."
+            ),
+            measured="as_of",
+            population=len(keys),
+            exceptions=[
+                *(
+                    {
+                        "purpose": key["purpose"],
+                        "what": "stale key",
+                        "key_ref": key["key_ref"],
+                        "entries": key["entries"],
+                    }
+                    for key in stale
+                ),
+                *(
+                    {"purpose": purpose, "what": "entries without a key_ref", "key_ref": None, "entries": count}
+                    for purpose, count in sorted(unnamed.items())
+                ),
+            ],
+            owner=self._owner(keys),
+            figures={
+                "keys": len(keys),
+                "all_keys_counted": context.key_uses_complete,
+                "stale": len(stale),
+                "without_cryptoperiod": sum(key["cryptoperiod_days"] is None for key in keys),
+                "entries_without_key_ref": sum(unnamed.values()),
+                "entries_by_provider": _by_provider(keys),
+                "retirable": [
+                    {"purpose": key.purpose, "key_ref": key.key_ref, "last_purged_at": format_time(key.last_purged_at)}
+                    for key in retired[:MAX_LISTED]
+                ],
+                "retirable_count": len(retired),
+                "in_use": keys[:MAX_LISTED],
+                "in_use_not_listed": max(0, len(keys) - MAX_LISTED),
+            },
+            charts=[_ages(keys)],
+        ).member(context.period)
+
+    def _key(self, purpose: str, use: KeyRefUse, key_ref: str, at: datetime) -> dict[str, Any]:
+        days = self._settings.cryptoperiod_days(key_ref)
+        age = max(0, (at - use.first_used_at).days)
+        return {
+            "purpose": purpose,
+            "key_ref": key_ref,
+            "entries": _entries(use),
+            "first_used_at": format_time(use.first_used_at),
+            "last_used_at": format_time(use.last_used_at),
+            "age_days": age,
+            "cryptoperiod_days": days,
+            "stale": days is not None and age >= days,
+        }
+
+    def _owner(self, keys: list[dict[str, Any]]) -> str | None:
+        if keys and not self._settings.cryptoperiods:
+            return "whoever operates the vault: no cryptoperiod is set in [compliance.cryptoperiods]"
+        return None
+
+
+def _entries(use: KeyRefUse) -> int:
+    return use.active + use.expired_pending_purge
+
+
+def _by_provider(keys: list[dict[str, Any]]) -> dict[str, int]:
+    """Count entries by what stands before the first colon of their key_ref, which by custom names the provider."""
+    found: dict[str, int] = {}
+    for key in keys:
+        provider, colon, _ = key["key_ref"].partition(":")
+        name = provider if colon else "(no provider named)"
+        found[name] = found.get(name, 0) + key["entries"]
+    return dict(sorted(found.items(), key=lambda item: (-item[1], item[0]))[:MAX_LISTED])
+
+
+def _ages(keys: list[dict[str, Any]]) -> dict[str, Any]:
+    counts = {label: [0, 0] for _, label in AGES} | {OLDER: [0, 0]}
+    for key in keys:
+        label = next((label for days, label in AGES if key["age_days"] <= days), OLDER)
+        counts[label][key["stale"]] += 1
+    rows = [(label, numbers) for label, numbers in counts.items()] if keys else []
+    return bars("Keys by age", "keys", ["within cryptoperiod or none set", "stale"], rows)

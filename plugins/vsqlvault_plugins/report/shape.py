@@ -1,0 +1,83 @@
+"""The shape that sections share: what is shown, how it was counted, and what stands against it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from vsqlvault.interfaces.report_section import Period
+from vsqlvault.model.times import format_time
+
+MAX_LISTED = 100
+Result = Literal["supports", "exceptions", "not_assessed"]
+Measured = Literal["as_of", "period", "now"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What a section comes to.
+
+    ``requirements`` are ids of ``vsqlvault.model.pci_dss``. ``measured`` says of when the figures are: of the report's
+    instant, of its period, or of the moment in which it is written. ``population`` counts what was looked at. ``exceptions``
+    are rows of the same members; without any, and without an ``owner`` who would have to look, the figures support what
+    ``supports`` says.
+    """
+
+    title: str
+    requirements: Sequence[str]
+    supports: str
+    method: str
+    measured: Measured
+    population: int
+    figures: Mapping[str, Any]
+    exceptions: Sequence[Mapping[str, Any]] = ()
+    exceptions_count: int | None = None
+    owner: str | None = None
+    charts: Sequence[Mapping[str, Any]] = field(default=())
+
+    @property
+    def result(self) -> Result:
+        """Exceptions, where there are any; else not assessed, where somebody else has to; else that it supports."""
+        if self.exceptions or self.exceptions_count:
+            return "exceptions"
+        return "not_assessed" if self.owner else "supports"
+
+    def member(self, period: Period | None) -> dict[str, Any]:
+        """Return the member of the report."""
+        count = len(self.exceptions) if self.exceptions_count is None else self.exceptions_count
+        return {
+            "title": self.title,
+            "requirements": list(self.requirements),
+            "result": self.result,
+            "supports": self.supports,
+            "measured": self.measured,
+            "period": shown_period(period) if self.measured == "period" else None,
+            "method": self.method,
+            "population": self.population,
+            "exceptions": {"count": count, "listed": [dict(each) for each in self.exceptions[:MAX_LISTED]]},
+            "owner": self.owner,
+            "figures": dict(self.figures),
+            "charts": [dict(chart) for chart in self.charts],
+        }
+
+
+def bars(title: str, unit: str, series: Sequence[str], rows: Sequence[tuple[str, Sequence[int]]]) -> dict[str, Any]:
+    """Return a chart of horizontal bars: for each row its label and a number for each of ``series``, one after the other."""
+    return {
+        "title": title,
+        "unit": unit,
+        "series": list(series),
+        "bars": [{"label": label, "values": list(values)} for label, values in rows],
+    }
+
+
+def shown_period(period: Period | None) -> dict[str, str] | None:
+    """Return a period as JSON."""
+    return {"since": format_time(period.since), "until": format_time(period.until)} if period else None
+
+
+def shown(at: datetime | None) -> str | None:
+    """Return a time as JSON."""
+    return format_time(at) if at else None

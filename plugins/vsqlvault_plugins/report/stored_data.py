@@ -1,0 +1,58 @@
+"""What lies in the vault is ciphertext, as far as those say who stored it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from vsqlvault.interfaces.report_section import ReportContext
+from vsqlvault_plugins.report.shape import MAX_LISTED, Finding, bars
+
+WITHOUT = "(none given)"
+
+
+class StoredData:
+    """Entries by the algorithm that their owners name (PCI DSS 4.0.1, 3.5.1)."""
+
+    name = "stored_data"
+
+    async def write(self, context: ReportContext) -> Mapping[str, Any]:
+        """Counts by algorithm_hint; exceptions are purposes with entries that have none."""
+        counts: dict[str, int] = {}
+        missing: dict[str, int] = {}
+        for each in context.evidence.holdings:
+            number = each.active + each.expired
+            counts[each.algorithm_hint or WITHOUT] = counts.get(each.algorithm_hint or WITHOUT, 0) + number
+            if each.algorithm_hint is None:
+                missing[each.purpose] = missing.get(each.purpose, 0) + number
+        ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        return Finding(
+            title="Storage without plaintext",
+            requirements=("3.5.1", "3.6.1"),
+            supports=(
+                "The vault takes values that were encrypted elsewhere, never parses them, and has no key to decrypt "
+                "them with. That they are encrypted, and how strongly, is in the hands of who stores them."
+            ),
+            method="Entries not purged, by their algorithm_hint as it was given with the value; the value is not looked at.",
+            measured="as_of",
+            population=sum(counts.values()),
+            exceptions=[
+                {"purpose": purpose, "what": "entries without an algorithm_hint", "count": count}
+                for purpose, count in sorted(missing.items())
+                if count
+            ],
+            figures={
+                "by_algorithm_hint": dict(ranked[:MAX_LISTED]),
+                "algorithm_hints": len(counts),
+                "without_algorithm_hint": sum(missing.values()),
+                "decryption_keys_held": 0,
+            },
+            charts=[
+                bars(
+                    "Entries by algorithm_hint",
+                    "entries",
+                    ["entries"],
+                    [(name, [count]) for name, count in ranked[:10]],
+                )
+            ],
+        ).member(context.period)

@@ -1,0 +1,90 @@
+"""What the compliance report counts, from one consistent state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from vsqlvault.interfaces.evidence import (
+    ENDING_WITHIN_DAYS,
+    LAG_BOUNDS_SECONDS,
+    MAX_LISTED_CHANGES,
+    MAX_LISTED_KEYS,
+    AccessCount,
+    Evidence,
+    EvidenceQuery,
+    Holding,
+    PolicyChange,
+    PurgeCount,
+    PurgeLag,
+    RetiredKey,
+)
+from vsqlvault_plugins.storage.postgres.batches import QUERIES
+from vsqlvault_plugins.storage.postgres.connections import Connection
+
+
+async def evidence(connection: Connection, query: EvidenceQuery) -> Evidence:
+    """Count; the value of no entry is read."""
+    span = (query.since, query.until)
+    bounds = [timedelta(seconds=bound) for bound in LAG_BOUNDS_SECONDS]
+
+    async def rows(name: str, *more: Any) -> list[Any]:
+        return list(await connection.fetch(QUERIES[name], *span, *more))
+
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        changes = [PolicyChange(*row) for row in await rows("evidence_policy_changes")]
+        return Evidence(
+            holdings=await _holdings(connection, query),
+            oldest_expired_at=await _oldest_expired(connection, query),
+            purges=[PurgeCount(*row) for row in await rows("evidence_purges")],
+            lags={row[0]: PurgeLag(*row[1:]) for row in map(tuple, await rows("evidence_lags"))},
+            lag_histogram=_histogram(dict(map(tuple, await rows("evidence_lag_histogram", bounds)))),
+            retired_keys=[
+                RetiredKey(*row) for row in await rows("evidence_retired_keys", query.as_of, MAX_LISTED_KEYS)
+            ],
+            access=[_access_count(row) for row in await rows("evidence_access", sorted(query.ceilings))],
+            policy_changes=changes[:MAX_LISTED_CHANGES],
+            policy_changes_count=len(changes),
+            oldest_access_at=await connection.fetchval(QUERIES["evidence_oldest_access"]),
+            oldest_purge_at=await connection.fetchval(QUERIES["evidence_oldest_purge"]),
+        )
+
+
+async def _holdings(connection: Connection, query: EvidenceQuery) -> list[Holding]:
+    found: list[Any] = []
+    for purpose, ceiling in query.ceilings.items():
+        times = [query.as_of, ceiling, query.as_of - query.grace, ceiling - query.grace]
+        for days in ENDING_WITHIN_DAYS:
+            times += [query.as_of + timedelta(days=days), ceiling + timedelta(days=days)]
+        found += await connection.fetch(QUERIES["evidence_holdings"], purpose, *times)
+    return [
+        Holding(
+            purpose=row[0], algorithm_hint=row[1], access_policy=row[2], owner_app=row[3],
+            active=row[4], expired=row[5], overdue=row[6], ending=(row[7], row[8], row[9]),
+        )
+        for row in found
+    ]  # fmt: skip
+
+
+async def _oldest_expired(connection: Connection, query: EvidenceQuery) -> dict[str, datetime]:
+    found: dict[str, datetime] = {}
+    for purpose, ceiling in query.ceilings.items():
+        by_expiry = await connection.fetchval(QUERIES["evidence_oldest_expiry"], purpose, query.as_of)
+        by_creation = await connection.fetchval(QUERIES["evidence_oldest_creation"], purpose, ceiling)
+        ends = [by_expiry] if by_expiry else []
+        ends += [by_creation + (query.as_of - ceiling)] if by_creation else []
+        if ends:
+            found[purpose] = min(ends)
+    return found
+
+
+def _histogram(counts: Mapping[int | None, int]) -> list[int]:
+    return [*(counts.get(place, 0) for place in range(len(LAG_BOUNDS_SECONDS))), counts.get(None, 0)]
+
+
+def _access_count(row: Any) -> AccessCount:
+    return AccessCount(
+        operation=row[0], outcome=row[1], reason=row[2], purpose=row[3], app=row[4], rows=row[5], events=row[6],
+        first_at=row[7], last_at=row[8], without_app=row[9], without_origin=row[10], without_subject=row[11],
+    )  # fmt: skip

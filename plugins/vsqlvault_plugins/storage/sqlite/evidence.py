@@ -1,0 +1,118 @@
+"""What the compliance report counts, from one consistent state."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from vsqlvault.interfaces.evidence import (
+    ENDING_WITHIN_DAYS,
+    LAG_BOUNDS_SECONDS,
+    MAX_LISTED_CHANGES,
+    MAX_LISTED_KEYS,
+    AccessCount,
+    Evidence,
+    EvidenceQuery,
+    Holding,
+    PolicyChange,
+    PurgeCount,
+    PurgeLag,
+    RetiredKey,
+)
+from vsqlvault.model.times import from_micros, to_micros
+from vsqlvault_plugins.storage.sqlite.transactions import QUERIES, transaction
+
+MICROS = 1_000_000
+
+
+def evidence(connection: sqlite3.Connection, query: EvidenceQuery) -> Evidence:
+    """Count; the value of no entry is read."""
+    span = {"since": to_micros(query.since), "until": to_micros(query.until), "as_of": to_micros(query.as_of)}
+
+    def rows(name: str, **more: Any) -> list[Any]:
+        return connection.execute(QUERIES[name], {**span, **more}).fetchall()
+
+    with transaction(connection, "begin_read"):
+        purposes = json.dumps(sorted(query.ceilings))
+        bounds = json.dumps([bound * MICROS for bound in LAG_BOUNDS_SECONDS])
+        changes = [_change(row) for row in rows("evidence_policy_changes")]
+        return Evidence(
+            holdings=_holdings(connection, query),
+            oldest_expired_at=_oldest_expired(connection, query),
+            purges=[PurgeCount(*row) for row in rows("evidence_purges")],
+            lags={
+                row[0]: PurgeLag(row[1], *(timedelta(microseconds=lag) for lag in row[2:]))
+                for row in rows("evidence_lags")
+            },
+            lag_histogram=_histogram(dict(rows("evidence_lag_histogram", bounds=bounds))),
+            retired_keys=[
+                RetiredKey(row[0], row[1], from_micros(row[2]))
+                for row in rows("evidence_retired_keys", limit=MAX_LISTED_KEYS)
+            ],
+            access=[_access_count(row) for row in rows("evidence_access", purposes=purposes)],
+            policy_changes=changes[:MAX_LISTED_CHANGES],
+            policy_changes_count=len(changes),
+            oldest_access_at=_oldest(connection, "evidence_oldest_access"),
+            oldest_purge_at=_oldest(connection, "evidence_oldest_purge"),
+        )
+
+
+def _holdings(connection: sqlite3.Connection, query: EvidenceQuery) -> list[Holding]:
+    found: list[Any] = []
+    for purpose, ceiling in query.ceilings.items():
+        times = {
+            "as_of": query.as_of,
+            "ceiling": ceiling,
+            "due": query.as_of - query.grace,
+            "ceiling_due": ceiling - query.grace,
+        }
+        for place, days in enumerate(ENDING_WITHIN_DAYS, 1):
+            times[f"end_{place}"] = query.as_of + timedelta(days=days)
+            times[f"ceiling_{place}"] = ceiling + timedelta(days=days)
+        parameters = {"purpose": purpose, **{name: to_micros(at) for name, at in times.items()}}
+        found += connection.execute(QUERIES["evidence_holdings"], parameters).fetchall()
+    return [
+        Holding(
+            purpose=row[0], algorithm_hint=row[1], access_policy=row[2], owner_app=row[3],
+            active=row[4], expired=row[5], overdue=row[6], ending=(row[7], row[8], row[9]),
+        )
+        for row in found
+    ]  # fmt: skip
+
+
+def _oldest_expired(connection: sqlite3.Connection, query: EvidenceQuery) -> dict[str, datetime]:
+    found: dict[str, datetime] = {}
+    for purpose, ceiling in query.ceilings.items():
+        parameters = {"purpose": purpose, "as_of": to_micros(query.as_of), "ceiling": to_micros(ceiling)}
+        by_expiry = connection.execute(QUERIES["evidence_oldest_expiry"], parameters).fetchone()
+        by_creation = connection.execute(QUERIES["evidence_oldest_creation"], parameters).fetchone()
+        ends = [from_micros(by_expiry[0])] if by_expiry else []
+        ends += [from_micros(by_creation[0]) + (query.as_of - ceiling)] if by_creation else []
+        if ends:
+            found[purpose] = min(ends)
+    return found
+
+
+def _histogram(counts: Mapping[int | None, int]) -> list[int]:
+    return [*(counts.get(place, 0) for place in range(len(LAG_BOUNDS_SECONDS))), counts.get(None, 0)]
+
+
+def _change(row: Any) -> PolicyChange:
+    kind, name, version, dropped, changed_by, changed_at = row
+    return PolicyChange(kind, name, version, bool(dropped), changed_by, from_micros(changed_at))
+
+
+def _access_count(row: Any) -> AccessCount:
+    return AccessCount(
+        operation=row[0], outcome=row[1], reason=row[2], purpose=row[3], app=row[4], rows=row[5], events=row[6],
+        first_at=from_micros(row[7]), last_at=from_micros(row[8]),
+        without_app=row[9], without_origin=row[10], without_subject=row[11],
+    )  # fmt: skip
+
+
+def _oldest(connection: sqlite3.Connection, name: str) -> datetime | None:
+    row = connection.execute(QUERIES[name]).fetchone()
+    return from_micros(row[0]) if row else None

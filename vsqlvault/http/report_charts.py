@@ -1,0 +1,70 @@
+"""Horizontal bars as SVG, with their numbers in words for those who do not see them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+WIDTH, LABELS, NUMBERS = 720, 210, 70
+ROW, BAR, TOP = 26, 16, 4
+COLOURS = 6
+
+
+def chart(found: Mapping[str, Any]) -> str:
+    """Return a figure of a section's chart (``title``, ``unit``, ``series``, ``bars``); nothing where all is zero."""
+    bars = [(str(each["label"]), [int(number) for number in each["values"]]) for each in found.get("bars", ())]
+    series = [str(name) for name in found.get("series", ())]
+    largest = max((sum(values) for _, values in bars), default=0)
+    if largest <= 0:
+        return ""
+    title, unit = str(found.get("title", "")), str(found.get("unit", ""))
+    height = TOP * 2 + ROW * len(bars)
+    rows = "".join(_row(place, text, values, largest) for place, (text, values) in enumerate(bars))
+    return (
+        f"<figure><figcaption>{escape(title)}</figcaption>{_legend(series)}"
+        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(_in_words(title, unit, series, bars))}">'
+        f"{rows}</svg></figure>"
+    )
+
+
+def _row(place: int, text: str, values: Sequence[int], largest: int) -> str:
+    top = TOP + place * ROW
+    middle = top + ROW / 2
+    shown = text if len(text) <= 30 else f"{text[:28]}\u2026"  # noqa: PLR2004
+    room = WIDTH - LABELS - NUMBERS
+    pieces, left = [], float(LABELS)
+    for number, value in enumerate(values):
+        width = room * value / largest
+        if value:
+            pieces.append(
+                f'<rect class="c{number % COLOURS}" x="{left:.1f}" y="{top + (ROW - BAR) / 2:.1f}" '
+                f'width="{max(width, 1):.1f}" height="{BAR}"></rect>'
+            )
+        left += width
+    return (
+        f'<text class="label" x="{LABELS - 8}" y="{middle:.1f}">{escape(shown)}</text>{"".join(pieces)}'
+        f'<text x="{left + 6:.1f}" y="{middle:.1f}">{sum(values):,}</text>'
+    )
+
+
+def _legend(series: Sequence[str]) -> str:
+    if len(series) < 2:  # noqa: PLR2004
+        return ""
+    items = "".join(
+        f'<li><svg viewBox="0 0 10 10" aria-hidden="true"><rect class="c{place % COLOURS}" width="10" height="10"></rect>'
+        f"</svg>{escape(name)}</li>"
+        for place, name in enumerate(series)
+    )
+    return f'<ul class="legend">{items}</ul>'
+
+
+def _in_words(title: str, unit: str, series: Sequence[str], bars: Sequence[tuple[str, Sequence[int]]]) -> str:
+    if len(series) < 2:  # noqa: PLR2004
+        told = [f"{text}: {sum(values):,}" for text, values in bars]
+    else:
+        told = [
+            f"{text}: {', '.join(f'{value:,} {name}' for name, value in zip(series, values, strict=False) if value)}"
+            for text, values in bars
+        ]
+    return f"{title}, in {unit}. {'; '.join(told)}."

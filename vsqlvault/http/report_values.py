@@ -1,0 +1,130 @@
+"""JSON values as HTML: numbers, times and spans to read, mappings and lists as lists and tables."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from html import escape
+from typing import Any
+
+WIDEST_TABLE = 8
+_NONE = '<span class="nothing">\u2013</span>'
+_TIME = re.compile(r"(\d{4}-\d{2}-\d{2})T(\d{2}:\d{2}:\d{2})(?:\.\d+)?Z", re.ASCII)
+_NAME = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
+_NAMES_ARE_DATA = ("by_", "used_by", "key_refs", "entries_by_", "purged_by_", "policies", "tests")
+_SCALES = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+
+
+def label(name: str) -> str:
+    """Return a member's name as words."""
+    words = name.removesuffix("_seconds").replace("_", " ")
+    return words[:1].upper() + words[1:]
+
+
+def value(name: str, found: Any) -> str:
+    """Return the value of the member ``name`` as HTML."""
+    if isinstance(found, Mapping):
+        return _mapping(name, found)
+    if isinstance(found, list):
+        return _list(name, found)
+    return _scalar(name, found)
+
+
+def _scalar(name: str, found: Any) -> str:
+    if found is None or found == "":
+        return _NONE
+    if isinstance(found, bool):
+        return "yes" if found else "no"
+    if isinstance(found, (int, float)):
+        return _span(found) if name.endswith("_seconds") else f"{found:,}"
+    text = str(found)
+    if match := _TIME.fullmatch(text):
+        return f'<time datetime="{escape(text)}">{match[1]} {match[2]} UTC</time>'
+    return escape(text)
+
+
+def _span(seconds: float) -> str:
+    """Return a span in its two largest units: ``1 d 4 h``."""
+    whole = round(timedelta(seconds=seconds).total_seconds())
+    parts: list[str] = []
+    for size, unit in _SCALES:
+        number, whole = divmod(whole, size)
+        if number or (parts and len(parts) < 2):  # noqa: PLR2004
+            parts.append(f"{number} {unit}")
+    return " ".join(parts[:2]) or "0 s"
+
+
+def _mapping(name: str, found: Mapping[str, Any]) -> str:
+    if not found:
+        return _NONE
+    are_data = name.startswith(_NAMES_ARE_DATA)
+    rows = [member for member in found.values() if isinstance(member, Mapping)]
+    if len(rows) == len(found):
+        return _table_of_mappings(found, are_data)
+    short = {key: member for key, member in found.items() if _is_short(member)}
+    long = {key: member for key, member in found.items() if key not in short}
+    return _facts(short, are_data) + "".join(
+        f"<h3>{_named(key, are_data)}</h3>{value(key, member)}" for key, member in long.items()
+    )
+
+
+def _is_short(found: Any) -> bool:
+    """Whether it can stand on one line: a scalar, a list of a few, nothing at all."""
+    if isinstance(found, list):
+        return all(not isinstance(each, (Mapping, list)) for each in found)
+    return not isinstance(found, Mapping) or not found
+
+
+def _facts(found: Mapping[str, Any], are_data: bool) -> str:
+    """Return a table of names and values."""
+    if not found:
+        return ""
+    rows = "".join(
+        f'<tr><th scope="row">{_named(key, are_data)}</th><td{_numeric(member)}>{value(key, member)}</td></tr>'
+        for key, member in found.items()
+    )
+    return f'<table class="pairs"><tbody>{rows}</tbody></table>'
+
+
+def _table_of_mappings(found: Mapping[str, Mapping[str, Any]], are_data: bool) -> str:
+    columns = list(dict.fromkeys(key for member in found.values() for key in member))
+    if len(columns) > WIDEST_TABLE or any(not _is_flat(member) for member in found.values()):
+        return "".join(
+            f'<h4>{_named(key, are_data)}</h4><div class="nested">{_mapping(key, member)}</div>'
+            for key, member in found.items()
+        )
+    heads = "".join(f'<th scope="col">{escape(label(column))}</th>' for column in columns)
+    rows = "".join(
+        f'<tr><th scope="row">{_named(key, are_data)}</th>{_cells(member, columns)}</tr>'
+        for key, member in found.items()
+    )
+    return f"<table><thead><tr><td></td>{heads}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+def _is_flat(member: Mapping[str, Any]) -> bool:
+    return all(_is_short(each) for each in member.values())
+
+
+def _list(name: str, found: Sequence[Any]) -> str:
+    if not found:
+        return _NONE
+    if all(isinstance(each, Mapping) for each in found):
+        columns = list(dict.fromkeys(key for member in found for key in member))
+        heads = "".join(f'<th scope="col">{escape(label(column))}</th>' for column in columns)
+        rows = "".join(f"<tr>{_cells(member, columns)}</tr>" for member in found)
+        return f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
+    return ", ".join(value(name, each) for each in found)
+
+
+def _cells(member: Mapping[str, Any], columns: Sequence[str]) -> str:
+    return "".join(f"<td{_numeric(member.get(column))}>{value(column, member.get(column))}</td>" for column in columns)
+
+
+def _numeric(found: Any) -> str:
+    return ' class="number"' if isinstance(found, (int, float)) and not isinstance(found, bool) else ""
+
+
+def _named(key: str, are_data: bool) -> str:
+    """Return a name as words where it is one of ours, and as it is where it is data."""
+    return f"<code>{escape(key)}</code>" if are_data or not _NAME.fullmatch(key) else escape(label(key))
