@@ -96,6 +96,11 @@ def _parser() -> argparse.ArgumentParser:
     add("migrate", _migrate, "bring the storage's schema up to date")
     sweep = add("sweep", _sweep, "purge what has expired, with proof")
     sweep.add_argument("--dry-run", action="store_true", help="only count; nothing is purged")
+    sweep.add_argument(
+        "--confirm-clock",
+        action="store_true",
+        help="the storage's clock is right, though more than a day past the last time it was seen",
+    )
     report = add("report", _report, "print the compliance report as JSON, or write it to files")
     report.add_argument("--json", type=Path, metavar="FILE", help="write it there as JSON")
     report.add_argument("--html", type=Path, metavar="FILE", help="write it there as a page")
@@ -360,7 +365,11 @@ def _sweep(options: argparse.Namespace) -> None:
     async def run() -> SweepCount:
         async with open_vault(_settings(options)) as vault:
             return await vault.sweeper.sweep(
-                Call(SYSTEM, secrets.token_hex(16)), dry_run=options.dry_run, trigger="command", progress=progress
+                Call(SYSTEM, secrets.token_hex(16)),
+                dry_run=options.dry_run,
+                confirm_clock=options.confirm_clock,
+                trigger="command",
+                progress=progress,
             )
 
     count = asyncio.run(run())

@@ -514,6 +514,14 @@ class ReplayRunning(VaultError):
     reason = "replay_running"
 
 
+class ClockJumped(VaultError):
+    """The storage's clock is more than a day past the last time it was seen: nothing is swept until that is confirmed."""
+
+    slug = "clock-jump"
+    status = 409
+    reason = "clock_jump"
+
+
 class Unavailable(VaultError):
     """The vault cannot answer now."""
 

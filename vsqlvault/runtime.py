@@ -22,6 +22,7 @@ from vsqlvault.plugin_manager import Plugins
 from vsqlvault.service.api_keys import ApiKeys
 from vsqlvault.service.audit import Auditor
 from vsqlvault.service.clock import StorageClock
+from vsqlvault.service.clock_watch import ClockWatch
 from vsqlvault.service.commit_queue import CommitQueue
 from vsqlvault.service.credentials import Credentials
 from vsqlvault.service.decisions import Decisions
@@ -111,16 +112,19 @@ def check_reach(plugins: Plugins, lockdown: Lockdown, settings: Settings) -> Non
 
 @asynccontextmanager
 async def sweeping(vault: Vault, interval_hours: float) -> AsyncIterator[None]:
-    """Sweep on a timer for the length of the block; 0 hours: never."""
-    task = asyncio.create_task(vault.sweeper.run_on_timer(interval_hours)) if interval_hours else None
+    """Sweep on a timer for the length of the block (0 hours: never), and watch the clock."""
+    tasks = {asyncio.create_task(vault.clock_watch.run())}
+    if interval_hours:
+        tasks.add(asyncio.create_task(vault.sweeper.run_on_timer(interval_hours)))
     try:
         yield
     finally:
+        vault.clock_watch.stop()
         vault.sweeper.stop()
-        if task:
-            await asyncio.wait({task}, timeout=SWEEP_ENDS_SECONDS)
+        await asyncio.wait(tasks, timeout=SWEEP_ENDS_SECONDS)
+        for task in tasks:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @asynccontextmanager
@@ -187,6 +191,7 @@ def _assemble(plugins: Plugins, storage: Storage, hardening: Sequence[StepState]
     offered = plugins.offers("vault_authenticators", "authenticator", stored_keys=stored_keys)
     authenticators = list(offered.values())
     credentials = Credentials(storage, clock, authenticators, queue.read)
+    watch = ClockWatch(storage, queue)
     shared: dict[str, Any] = {"queue": queue, "auditor": auditor}
     quarantine = Quarantine(
         storage,
@@ -208,6 +213,7 @@ def _assemble(plugins: Plugins, storage: Storage, hardening: Sequence[StepState]
             rulebooks=rulebooks,
             decisions=decisions,
             purges=purges,
+            watch=watch,
             require_defined_policy=settings.access.require_defined_policy,
             **shared,
         ),
@@ -224,6 +230,7 @@ def _assemble(plugins: Plugins, storage: Storage, hardening: Sequence[StepState]
             storage=storage,
             rulebooks=rulebooks,
             purges=purges,
+            watch=watch,
             batch=settings.purge.sweep_batch,
             pause_seconds=settings.purge.sweep_pause_seconds,
             **shared,
@@ -249,6 +256,7 @@ def _assemble(plugins: Plugins, storage: Storage, hardening: Sequence[StepState]
         gaps=Gaps(queue, clock),
         queue=queue,
         clock=clock,
+        clock_watch=watch,
         storage=storage,
         authenticators=authenticators,
         reloading=Reloading(authenticators, settings, plugins.check),

@@ -412,6 +412,7 @@ class SweepQuery(Query):
     """What POST /admin/purge/sweep takes."""
 
     dry_run: QueryBoolean = False
+    confirm_clock: QueryBoolean = False
 
 
 class ConsistencyQuery(Query):

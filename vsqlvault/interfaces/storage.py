@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from vsqlvault.interfaces.evidence import Evidence, EvidenceQuery
 from vsqlvault.interfaces.tree_storage import TreeStorage
@@ -36,14 +36,23 @@ class Read:
 class Snapshot:
     """What one read found.
 
-    ``now`` is the storage's clock, one instant for the whole batch. ``revision`` is the rulebook's. ``value`` is None
-    unless asked for, and where the entry was shredded.
+    ``now`` is the storage's clock, one instant for the whole batch, but never before ``mark``, the high-water mark (None:
+    there is none yet). ``revision`` is the rulebook's. ``value`` is None unless asked for, and where the entry was shredded.
     """
 
     now: datetime
     revision: int
     entry: Entry | None
     value: bytes | None
+    mark: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClockReading:
+    """What the storage's clock says, and the high-water mark, which no read is told a time before; None: there is none yet."""
+
+    clock: datetime
+    mark: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,10 +264,22 @@ class EntryQuery:
     state: EntryState = EntryState.ACTIVE
 
 
+class ExpiredPlace(NamedTuple):
+    """Where an expired entry stands in the order of a sweep, which is the order of these tuples.
+
+    ``at`` is ``expires_at`` of what has ended by its own time, and ``created_at`` of what only the ceiling ends.
+    """
+
+    by_ceiling: bool
+    at: datetime
+    external_id: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpiredQuery:
-    """Entries of one purpose that are expired at ``now`` and not purged, but for the external_ids in ``skip``.
+    """Entries of one purpose that are expired at ``now`` and not purged, in the order of their places, after ``after``.
 
+    What was created at or before ``created_before`` is expired by the ceiling.
     A page ends at ``limit`` entries, or after the entry with which their values pass ``byte_limit``.
     """
 
@@ -267,7 +288,12 @@ class ExpiredQuery:
     created_before: datetime
     limit: int
     byte_limit: int
-    skip: frozenset[str] = frozenset()
+    after: ExpiredPlace | None = None
+
+    def place_of(self, entry: Entry) -> ExpiredPlace:
+        """Return where an entry that this query finds stands."""
+        by_ceiling = entry.expires_at > self.now
+        return ExpiredPlace(by_ceiling, entry.created_at if by_ceiling else entry.expires_at, entry.external_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -445,7 +471,7 @@ class Storage(TreeStorage, Protocol):
         ...
 
     async def expired(self, query: ExpiredQuery) -> Sequence[tuple[Entry, bytes]]:
-        """Return a page of expired entries with their values; empty means there are no more."""
+        """Return a page of expired entries with their values, in order; empty means there are no more."""
         ...
 
     async def access_log(self, query: LogQuery) -> Sequence[LogRow[AccessRecord]]:
@@ -489,6 +515,14 @@ class Storage(TreeStorage, Protocol):
 
     async def release_lease(self, name: str, holder: str) -> None:
         """Give the lease back, if ``holder`` has it."""
+        ...
+
+    async def clock(self) -> ClockReading:
+        """Read the clock. Leases run by it; reads and all that rests on them never go behind the mark."""
+        ...
+
+    async def raise_mark(self, at: datetime) -> None:
+        """Make ``at`` the high-water mark, unless that is later already. When this returns, it is durable."""
         ...
 
     async def secret(self, name: str) -> bytes:

@@ -42,6 +42,9 @@ class Operation(StrEnum):
     ROLL_SIGNING_KEY = "roll-signing-key"
     CONFIRM_RESTORE = "confirm-restore"
     AUDIT_GAP = "audit-gap"
+    CLOCK_JUMP = "clock-jump"
+    CLOCK_BACKWARDS = "clock-backwards"
+    CONFIRM_CLOCK = "confirm-clock"
     UNKNOWN = "unknown"
 
 

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from vsqlvault.errors import (
     AccessDenied,
+    EntryExpired,
     EntryPurged,
     ExpiresInPast,
     FieldError,
@@ -34,13 +35,14 @@ from vsqlvault.interfaces.storage import (
     StoreEntry,
     Write,
 )
-from vsqlvault.model.access import Action, Deny
+from vsqlvault.model.access import Action, Allow, Deny
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.entry import Entry, EntryKey, EntryStamp, EntryState, ValueEncoding
 from vsqlvault.model.policy import RetentionPolicy
 from vsqlvault.model.principal import Call
 from vsqlvault.model.purge import PurgeReason, PurgeRecord
 from vsqlvault.service.audit import CREATED, OK, Auditor, Trace
+from vsqlvault.service.clock_watch import ClockWatch
 from vsqlvault.service.commit_queue import CommitQueue
 from vsqlvault.service.decisions import Decided, Decisions
 from vsqlvault.service.key_locks import KeyLocks
@@ -51,6 +53,8 @@ from vsqlvault.service.verdicts import Sight, Verdicts, by_policy
 MAX_LIST_SCAN = 5_000
 LIST_SCAN_SECONDS = 2.0
 LIST_TURN_SECONDS = 0.005
+LIST_MARK_LAG = timedelta(seconds=1)
+"""A list may leave the high-water mark so far behind: it is raised once a second for lists, not once for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +145,7 @@ class Entries:
         decisions: Decisions,
         purges: Purges,
         auditor: Auditor,
+        watch: ClockWatch,
         require_defined_policy: bool,
     ) -> None:
         self._storage = storage
@@ -148,6 +153,7 @@ class Entries:
         self._verdicts = Verdicts(queue, rulebooks, decisions, purges)
         self._purges = purges
         self._auditor = auditor
+        self._watch = watch
         self._require_defined_policy = require_defined_policy
         self._locks = KeyLocks()
 
@@ -208,9 +214,18 @@ class Entries:
         trace = Trace(call, Operation.LIST, purpose=purpose)
         return await self._auditor.carry_out(trace, lambda: self._list_once(trace, purpose, wish))
 
+    async def _require_entry(self, trace: Trace, key: EntryKey, action: Action, sight: Sight) -> tuple[Entry, Allow]:
+        """As ``Verdicts.require_entry``; an entry that is called expired stays so, whatever the clock does."""
+        try:
+            return await self._verdicts.require_entry(trace, key, action, sight)
+        except EntryExpired:
+            if sight.entry is not None:
+                await self._watch.reach(sight.snapshot, _expiry_of(sight.entry, sight.retention))
+            raise
+
     async def _retrieve_once(self, trace: Trace, key: EntryKey) -> Viewed | None:
         sight = await self._verdicts.look(trace, key, with_value=True)
-        entry, allowed = await self._verdicts.require_entry(trace, key, Action.RETRIEVE, sight)
+        entry, allowed = await self._require_entry(trace, key, Action.RETRIEVE, sight)
         expects: tuple[Expectation, ...] = (EntryIs(key, entry.stamp), RevisionIs(sight.book.revision))
         changes: tuple[Change, ...] = ()
         if allowed.max_retrievals is not None:
@@ -221,7 +236,7 @@ class Entries:
 
     async def _inspect_once(self, trace: Trace, key: EntryKey) -> Viewed | None:
         sight = await self._verdicts.look(trace, key, with_value=False)
-        entry, _ = await self._verdicts.require_entry(trace, key, Action.INSPECT, sight)
+        entry, _ = await self._require_entry(trace, key, Action.INSPECT, sight)
         expects = (EntryIs(key, entry.stamp), RevisionIs(sight.book.revision))
         return await self._commit_view(Write((trace.granted(),), expects), sight, entry)
 
@@ -232,7 +247,7 @@ class Entries:
 
     async def _purge_once(self, trace: Trace, key: EntryKey, preconditions: Preconditions) -> PurgeRecord | None:
         sight = await self._verdicts.look(trace, key, with_value=True)
-        entry, _ = await self._verdicts.require_entry(trace, key, Action.PURGE, sight)
+        entry, _ = await self._require_entry(trace, key, Action.PURGE, sight)
         preconditions.check(entry)
         if sight.snapshot.value is None:
             raise EntryPurged
@@ -292,6 +307,7 @@ class Entries:
         if not principal.holds(purpose) and not principal.may_inspect_all:
             trace.require(Decided(Deny("purpose-not-held")))
         found, after = await self._scan(trace, purpose, wish, sight)
+        await self._watch.reach(sight.snapshot, sight.snapshot.now - LIST_MARK_LAG)
         outcome = await self._queue.commit(Write((trace.granted(),), (RevisionIs(sight.book.revision),)))
         return Listed(tuple(found), after) if isinstance(outcome, Committed) else None
 
@@ -324,7 +340,11 @@ class Entries:
 
 
 def _viewed(entry: Entry, retention: RetentionPolicy | None, value: bytes | None = None) -> Viewed:
-    return Viewed(entry, entry.effective_expires_at(retention.max_retention_days if retention else None), value)
+    return Viewed(entry, _expiry_of(entry, retention), value)
+
+
+def _expiry_of(entry: Entry, retention: RetentionPolicy | None) -> datetime:
+    return entry.effective_expires_at(retention.max_retention_days if retention else None)
 
 
 def _query(purpose: str, wish: ListWish, sight: Sight, after: str | None) -> EntryQuery:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from typing import Any, TypeAlias
 
 from vsqlvault.errors import EntryHeld, NoRetentionPolicy, PluginFailed
 from vsqlvault.interfaces.purge_method import PurgeMethod, PurgeRequest
@@ -25,11 +27,13 @@ from vsqlvault.model.policy import RetentionPolicy
 from vsqlvault.model.principal import Call
 from vsqlvault.model.purge import Overwrite, PurgePlan, PurgeReason, PurgeRecord, Remove
 from vsqlvault.proof.purge_proof import purge_proof
-from vsqlvault.service.plugin_calls import call_plugin
+from vsqlvault.service.plugin_calls import call_plugin, call_plugin_in_turn
 
 log = logging.getLogger(__name__)
 REPLACE = "replace"
 _LARGE = 64 * 1024
+_BREATH = 16
+"""So many proofs are computed before others have their turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,10 @@ class ReplacedVersion:
 
     record: PurgeRecord
     guards: tuple[Expectation, ...]
+
+
+Kept: TypeAlias = EntryHeld | NoRetentionPolicy | PluginFailed
+"""Why an entry that was to be purged is kept."""
 
 
 class Purges:
@@ -84,19 +92,83 @@ class Purges:
             PluginFailed: the method is not there, failed, was late, or planned what cannot be done. The entry stays.
         """
         policy = _policy_if_free(call, entry, book)
+        method = self._method(policy)
+        plan = await call_plugin(
+            method, lambda: method.plan(PurgeRequest(entry, reason, policy)), PurgePlan, self._timeout_seconds
+        )
+        change, record = await self._planned(method, plan, call, entry, value, policy, now)
+        return PreparedPurge(change, record, _guards(entry, book))
+
+    async def prepare_all(
+        self, call: Call, found: Sequence[tuple[Entry, bytes]], reason: PurgeReason, book: Rulebook, now: datetime
+    ) -> list[PreparedPurge | Kept]:
+        """Return what ``prepare`` would of each of one purpose's entries, in order; errors are returned, not raised."""
+        prepared: list[PreparedPurge | Kept | None] = [None] * len(found)
+        free: list[int] = []
+        policy: RetentionPolicy | None = None
+        for place, (entry, _) in enumerate(found):
+            try:
+                policy = _policy_if_free(call, entry, book)
+                free.append(place)
+            except (EntryHeld, NoRetentionPolicy) as kept:
+                prepared[place] = kept
+        if policy is not None:
+            plans = await self._plans([found[place][0] for place in free], reason, policy)
+            for done, (place, plan) in enumerate(zip(free, plans, strict=True), start=1):
+                prepared[place] = await self._prepared(plan, call, *found[place], policy, book, now)
+                if done % _BREATH == 0:
+                    await asyncio.sleep(0)
+        return [outcome or PluginFailed() for outcome in prepared]
+
+    async def _plans(self, entries: Sequence[Entry], reason: PurgeReason, policy: RetentionPolicy) -> Sequence[Any]:
+        """Return the method's plan for each entry; PluginFailed where there is none."""
+        try:
+            method = self._method(policy)
+        except PluginFailed as missing:
+            return [missing] * len(entries)
+        calls = [partial(method.plan, PurgeRequest(entry, reason, policy)) for entry in entries]
+        return await call_plugin_in_turn(method, calls, PurgePlan, self._timeout_seconds)
+
+    async def _prepared(
+        self,
+        plan: Any,
+        call: Call,
+        entry: Entry,
+        value: bytes,
+        policy: RetentionPolicy,
+        book: Rulebook,
+        now: datetime,
+    ) -> PreparedPurge | Kept:
+        if isinstance(plan, PluginFailed):
+            return plan
+        try:
+            change, record = await self._planned(self._method(policy), plan, call, entry, value, policy, now)
+        except PluginFailed as failed:
+            return failed
+        return PreparedPurge(change, record, _guards(entry, book))
+
+    def _method(self, policy: RetentionPolicy) -> PurgeMethod:
         method = self._methods.get(policy.purge_method)
         if method is None:
             log.error("no plugin offers the purge method", extra={"purge_method": policy.purge_method})
             raise PluginFailed
-        plan = await call_plugin(
-            method, lambda: method.plan(PurgeRequest(entry, reason, policy)), PurgePlan, self._timeout_seconds
-        )
+        return method
+
+    async def _planned(
+        self,
+        method: PurgeMethod,
+        plan: Any,
+        call: Call,
+        entry: Entry,
+        value: bytes,
+        policy: RetentionPolicy,
+        now: datetime,
+    ) -> tuple[Change, PurgeRecord]:
         if not isinstance(plan.reason, PurgeReason):
             log.error("purge method gave no reason", extra={"purge_method": method.name})
             raise PluginFailed
         change = _change(method, plan, entry, value, now)
-        record = await self._record(call, entry, value, plan.reason, policy, now, method.name)
-        return PreparedPurge(change, record, _guards(entry, book))
+        return change, await self._record(call, entry, value, plan.reason, policy, now, method.name)
 
     async def replaced(
         self, call: Call, entry: Entry, value: bytes, reason: PurgeReason, book: Rulebook, now: datetime

@@ -5,21 +5,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from vsqlvault.errors import EntryHeld, PluginFailed, SweepRunning, VaultError
+from vsqlvault.errors import AuditUnavailable, EntryHeld, PluginFailed, SweepRunning, VaultError
 from vsqlvault.interfaces.storage import (
     Committed,
     Conflict,
+    ExpiredPlace,
     ExpiredQuery,
     RevisionIs,
     Rulebook,
     SaveSweep,
     Storage,
     Write,
+    WriteOutcome,
 )
 from vsqlvault.model.audit import AccessRecord, Operation
 from vsqlvault.model.entry import Entry, EntryState
@@ -27,9 +29,10 @@ from vsqlvault.model.policy import RetentionPolicy
 from vsqlvault.model.principal import SYSTEM, Call
 from vsqlvault.model.purge import PurgeReason, SweepRecord
 from vsqlvault.service.audit import Auditor, Trace
+from vsqlvault.service.clock_watch import ClockWatch
 from vsqlvault.service.commit_queue import CommitQueue
 from vsqlvault.service.held_entries import count_held_expired
-from vsqlvault.service.purges import Purges
+from vsqlvault.service.purges import Kept, PreparedPurge, Purges
 from vsqlvault.service.rulebooks import Rulebooks
 from vsqlvault.service.rules import require_admin
 
@@ -37,7 +40,8 @@ log = logging.getLogger(__name__)
 LEASE = "sweep"
 LEASE_SECONDS = 60.0
 BATCH_BYTES = 16 * 1024 * 1024
-MAX_LEFT = 1_000
+PART = 64
+"""So many purges go into one commit: the reads beside them, which share it, wait no longer for it than this."""
 
 
 @dataclass(slots=True)
@@ -74,14 +78,6 @@ class _Page:
     now: datetime
 
 
-@dataclass(slots=True)
-class _Left:
-    """The external_ids of one purpose that this sweep looks at no more: ``failed`` ones are few, or the sweep gives up."""
-
-    failed: set[str] = field(default_factory=set)
-    held: set[str] = field(default_factory=set)
-
-
 class Sweeper:
     """Runs sweeps: on a timer, or when asked. Each entry goes through the same commit as any other purge."""
 
@@ -93,6 +89,7 @@ class Sweeper:
         rulebooks: Rulebooks,
         purges: Purges,
         auditor: Auditor,
+        watch: ClockWatch,
         batch: int,
         pause_seconds: float,
     ) -> None:
@@ -101,26 +98,34 @@ class Sweeper:
         self._rulebooks = rulebooks
         self._purges = purges
         self._auditor = auditor
+        self._watch = watch
         self._batch = batch
         self._pause_seconds = pause_seconds
         self._stopping = asyncio.Event()
 
     async def sweep(
-        self, call: Call, *, dry_run: bool = False, trigger: str = "request", progress: Progress | None = None
+        self,
+        call: Call,
+        *,
+        dry_run: bool = False,
+        confirm_clock: bool = False,
+        trigger: str = "request",
+        progress: Progress | None = None,
     ) -> SweepCount:
-        """Purge every expired entry, or count them; a dry run writes nothing to the purge log.
+        """Purge every expired entry, or count them; a dry run writes nothing to the purge log, and confirms no clock.
 
         Raises:
-            RoleRequired, SweepRunning, Unavailable. What was purged before an error stays purged, each with its row, and
-                the sweep is on record as not completed, if the storage allows.
+            RoleRequired, SweepRunning, ClockJumped, Unavailable. What was purged before an error stays purged, each with
+                its row, and the sweep is on record as not completed, if the storage allows.
         """
         trace = Trace(call, Operation.SWEEP)
 
         async def attempt() -> SweepCount:
             require_admin(call)
+            due = None if dry_run else await self._watch.sound_time(call, confirmed=confirm_clock)
             snapshot = await self._queue.read()
             trace.see(snapshot)
-            count = SweepCount(secrets.token_hex(16), dry_run, snapshot.now)
+            count = SweepCount(secrets.token_hex(16), dry_run, due or snapshot.now)
             if dry_run:
                 await self._count_only(trace, count)
             else:
@@ -134,6 +139,9 @@ class Sweeper:
         interval = timedelta(hours=interval_hours)
         while not self._stopping.is_set():
             try:
+                if (await self._watch.look()).leap:
+                    await self._rest(LEASE_SECONDS)
+                    continue
                 last = await self._storage.last_sweep()
                 now = (await self._queue.read()).now
                 if last is None or not last.completed or now - last.finished_at >= interval:
@@ -241,73 +249,112 @@ class Sweeper:
     async def _purge_purpose(self, call: Call, purpose: str, count: SweepCount, progress: Progress) -> bool:
         """Purge page after page, and return whether it came to the end of them before ``stop``.
 
-        What could not be purged, is held, or changed while it was about to be purged, is left for the next run.
+        What had expired when the sweep began is gone through once. What could not be purged, or changed while it was about
+        to be, is left for the next run, as what a legal hold keeps is.
         """
-        left = _Left()
+        after: ExpiredPlace | None = None
         while not self._stopping.is_set():
             snapshot = await self._queue.read()
             book = await self._rulebooks.at(snapshot.revision)
             policy = book.retention[purpose]
-            page = await self._storage.expired(self._page_query(policy, snapshot.now, left))
-            if not page:
+            query = self._page_query(policy, count.started_at, after)
+            found = await self._storage.expired(query)
+            if not found:
                 return True
-            await self._purge_page(_Page(call, page, policy, book, snapshot.now), count, left)
+            settled = await self._purge_page(_Page(call, found, policy, book, snapshot.now), count)
+            if settled:
+                after = query.place_of(found[settled - 1][0])
             progress(count)
-            if len(left.failed) > MAX_LEFT:
-                log.error("too many entries of a purpose cannot be purged", extra={"purpose": purpose})
-                return True
             if not await self._storage.acquire_lease(LEASE, count.sweep_id, LEASE_SECONDS):
                 raise SweepRunning
             await asyncio.sleep(self._pause_seconds)
         return False
 
-    def _page_query(self, policy: RetentionPolicy, now: datetime, left: _Left) -> ExpiredQuery:
+    def _page_query(self, policy: RetentionPolicy, due: datetime, after: ExpiredPlace | None) -> ExpiredQuery:
         return ExpiredQuery(
             purpose=policy.purpose,
-            now=now,
-            created_before=now - timedelta(days=policy.max_retention_days),
+            now=due,
+            created_before=due - timedelta(days=policy.max_retention_days),
             limit=self._batch,
             byte_limit=BATCH_BYTES,
-            skip=frozenset(left.failed | left.held),
+            after=after,
         )
 
-    async def _purge_page(self, page: _Page, count: SweepCount, left: _Left) -> None:
-        writes: dict[str, Write] = {}
-        for entry, value in page.found:
-            try:
-                writes[entry.external_id] = await self._write(page, entry, value, count.sweep_id)
-            except EntryHeld:
-                count.held += 1
-                left.held.add(entry.external_id)
-            except PluginFailed:
-                count.failed += 1
-                left.failed.add(entry.external_id)
-        for names in _slices(list(writes), self._queue.slice):
-            commits = (self._queue.commit(writes[name]) for name in names)
-            outcomes = await asyncio.gather(*commits, return_exceptions=True)
-            for name, outcome in zip(names, outcomes, strict=True):
+    async def _purge_page(self, page: _Page, count: SweepCount) -> int:
+        """Purge what can be, and return how many of the page's first entries need no other look.
+
+        One does whose policy changed since the page was read. While one part is committed, the next is prepared.
+        """
+        settled = 0
+        is_current = True
+        size = PART * self._storage.flights
+        writes = await self._writes(page, page.found[:size], count.sweep_id)
+        for start in range(size, len(page.found) + size, size):
+            done, following = await asyncio.gather(
+                self._committed(writes), self._writes(page, page.found[start : start + size], count.sweep_id)
+            )
+            for outcome in done:
                 if isinstance(outcome, Committed):
                     count.purged += 1
                     count.by_purpose[page.policy.purpose] = count.by_purpose.get(page.policy.purpose, 0) + 1
-                elif isinstance(outcome, Conflict) and not isinstance(outcome.broken, RevisionIs):
-                    left.failed.add(name)  # of a changed policy only another look is asked
-            for outcome in outcomes:  # once all are counted
-                if isinstance(outcome, BaseException):
+                elif isinstance(outcome, Conflict) and isinstance(outcome.broken, RevisionIs):
+                    is_current = False
+                elif is_current and isinstance(outcome, EntryHeld):
+                    count.held += 1
+                elif is_current and isinstance(outcome, Kept):
+                    count.failed += 1
+                settled += is_current
+            for outcome in done:  # once all are counted
+                if isinstance(outcome, VaultError) and not isinstance(outcome, Kept):
                     raise outcome
+            writes = following
+        return settled
 
-    async def _write(self, page: _Page, entry: Entry, value: bytes, sweep_id: str) -> Write:
-        if entry.state(page.now, page.policy.max_retention_days) is not EntryState.EXPIRED:
-            log.error("the storage called an entry expired that is not", extra={"purpose": entry.purpose})
-            raise PluginFailed
-        purge = await self._purges.prepare(page.call, entry, value, PurgeReason.EXPIRED, page.book, page.now)
+    async def _committed(self, writes: Sequence[Write | Kept]) -> Sequence[WriteOutcome | VaultError]:
+        """Commit the writes as one; where something is in the way of that, each by itself."""
+        wanted = [write for write in writes if isinstance(write, Write)]
+        outcomes = iter(await self._committed_together(wanted) or await self._queue.commit_all(wanted))
+        return [next(outcomes) if isinstance(write, Write) else write for write in writes]
+
+    async def _committed_together(self, writes: Sequence[Write]) -> Sequence[WriteOutcome]:
+        """Commit the writes as one, and return the outcome of each; none where one of them was in the way."""
+        if not writes:
+            return []
+        try:
+            outcome = await self._queue.commit(_joined(writes))
+        except AuditUnavailable:
+            return []
+        if isinstance(outcome, Conflict) and not isinstance(outcome.broken, RevisionIs):
+            return []
+        return [outcome] * len(writes)
+
+    async def _writes(self, page: _Page, found: Sequence[tuple[Entry, bytes]], sweep_id: str) -> Sequence[Write | Kept]:
+        """Return the commit that purges each entry; the error for one that is kept."""
+        days = page.policy.max_retention_days
+        due = [(entry, value) for entry, value in found if entry.state(page.now, days) is EntryState.EXPIRED]
+        if len(due) < len(found):
+            log.error("the storage called entries expired that are not", extra={"purpose": page.policy.purpose})
+        prepared = await self._purges.prepare_all(page.call, due, PurgeReason.EXPIRED, page.book, page.now)
+        purges = {entry.external_id: purge for (entry, _), purge in zip(due, prepared, strict=True)}
+        return [self._write(page, entry, purges.get(entry.external_id), sweep_id) for entry, _ in found]
+
+    def _write(self, page: _Page, entry: Entry, purge: PreparedPurge | Kept | None, sweep_id: str) -> Write | Kept:
+        if not isinstance(purge, PreparedPurge):
+            return purge or PluginFailed()
         trace = Trace(page.call, Operation.PURGE, entry.key)
         trace.at, trace.stamp = page.now, entry.stamp
         row = trace.granted(detail=f"sweep {sweep_id}")
         return Write((row,), purge.guards, (purge.change,), (purge.record,))
 
 
-def _slices(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    return (names[start : start + size] for start in range(0, len(names), size))
+def _joined(writes: Sequence[Write]) -> Write:
+    """Return one write that is all of them, or nothing."""
+    return Write(
+        tuple(row for write in writes for row in write.access),
+        tuple(dict.fromkeys(expect for write in writes for expect in write.expects)),
+        tuple(change for write in writes for change in write.changes),
+        tuple(record for write in writes for record in write.purges),
+    )
 
 
 def _described(sweep: SweepRecord) -> str:

@@ -13,6 +13,7 @@ from vsqlvault.model.plugins import PluginOrigin
 from vsqlvault.service.api_keys import ApiKeys
 from vsqlvault.service.audit import Auditor
 from vsqlvault.service.clock import StorageClock
+from vsqlvault.service.clock_watch import ClockWatch
 from vsqlvault.service.commit_queue import CommitQueue
 from vsqlvault.service.credentials import Credentials
 from vsqlvault.service.entries import Entries
@@ -61,6 +62,7 @@ class Vault:
     gaps: Gaps
     queue: CommitQueue
     clock: StorageClock
+    clock_watch: ClockWatch
     storage: Storage
     authenticators: Sequence[Authenticator]
     reloading: Reloading

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from vsqlvault.testing.storage_api_keys import ApiKeyConformance
 from vsqlvault.testing.storage_census import CensusConformance
-from vsqlvault.testing.storage_clock import ClockConformance
+from vsqlvault.testing.storage_clock import ClockConformance, MarkConformance
 from vsqlvault.testing.storage_commits import CommitConformance
 from vsqlvault.testing.storage_entries import EntryPagesConformance
 from vsqlvault.testing.storage_evidence import EvidenceConformance
@@ -41,6 +41,7 @@ class StorageConformance(
     EvidenceConformance,
     KeyRefConformance,
     PlaceConformance,
+    MarkConformance,
     ClockConformance,
     KillConformance,
 ):

@@ -484,7 +484,7 @@ class StorageStateMachine(RuleBasedStateMachine):
         while page := await self.storage.expired(query):
             found += page
             assert len(found) <= len(KEYS), "a page repeats what came before"
-            query = replace(query, skip=frozenset(entry.external_id for entry, _ in found))
+            query = replace(query, after=query.place_of(page[-1][0]))
         return found
 
     def _run(self, work: Coroutine[Any, Any, Result]) -> Result:

@@ -6,6 +6,7 @@ from typing import Any
 
 from vsqlvault.errors import (
     BuiltInPolicy,
+    ClockJumped,
     ContentEncodingRefused,
     InvalidJson,
     InvalidQuery,
@@ -109,7 +110,7 @@ async def delete_access_policy(exchange: Exchange) -> Reply:
 async def sweep(exchange: Exchange) -> Reply:
     """Purge what has expired, or count it."""
     query = exchange.query(SweepQuery)
-    count = await exchange.vault.sweeper.sweep(exchange.call, dry_run=query.dry_run)
+    count = await exchange.vault.sweeper.sweep(exchange.call, dry_run=query.dry_run, confirm_clock=query.confirm_clock)
     return Reply(200, dump_json(sweep_document(count)))
 
 
@@ -219,12 +220,16 @@ OPERATIONS = (
         path="/admin/purge/sweep",
         name="sweep",
         summary="Trigger a purge sweep",
-        description="Purges everything that has expired. `dry_run=true` only counts, and writes nothing to the purge log.",
+        description=(
+            "Purges everything that has expired. `dry_run=true` only counts, and writes nothing to the purge log. "
+            "`confirm_clock=true` says that the storage's clock is right, though it is more than a day past the last time "
+            "it was seen."
+        ),
         handler=sweep,
         audited=Audited.SWEEP,
         query=SweepQuery,
         answers={200: "What was purged, or would be."},
-        problems=(RoleRequired, SweepRunning, InvalidQuery),
+        problems=(RoleRequired, SweepRunning, ClockJumped, InvalidQuery),
         tag="admin",
     ),
 )

@@ -47,7 +47,10 @@ async def read_batch(connection: Connection, reads: Sequence[Read]) -> list[Snap
     found = await connection.fetch(
         QUERIES["read"], [key[0] for key in keys], [key[1] for key in keys], [read.with_value for read in reads]
     )
-    return [Snapshot(row[20], row[21], rows.entry_of(row) if row[0] is not None else None, row[19]) for row in found]
+    return [
+        Snapshot(row[20], row[21], rows.entry_of(row) if row[0] is not None else None, row[19], row[22])
+        for row in found
+    ]
 
 
 async def commit_batch(connection: Connection, writes: Sequence[Write]) -> list[WriteOutcome]:

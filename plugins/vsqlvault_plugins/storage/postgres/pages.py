@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from vsqlvault.interfaces.storage import (
     CeilingChange,
     CeilingEffect,
     Census,
+    ClockReading,
     EntryQuery,
+    ExpiredPlace,
     ExpiredQuery,
     KeyRefQuery,
     KeyRefUse,
@@ -35,6 +37,7 @@ THIRTY_DAYS = timedelta(days=30)
 UNSPECIFIED = "unspecified"
 NO_VERSION = 2**63 - 1
 """Greater than every version."""
+_FIRST = ExpiredPlace(False, datetime.min.replace(tzinfo=UTC), "")
 
 
 async def rulebook(connection: Connection) -> Rulebook:
@@ -97,16 +100,28 @@ async def entries_page(connection: Connection, query: EntryQuery) -> list[Entry]
 
 async def expired_page(connection: Connection, query: ExpiredQuery) -> list[tuple[Entry, bytes]]:
     """Return expired entries with their values, up to the page's two limits."""
-    found = await connection.fetch(
-        QUERIES["expired_page"],
-        query.purpose,
-        query.now,
-        query.created_before,
-        query.limit,
-        sorted(query.skip),
-        query.byte_limit,
-    )
-    return [(rows.entry_of(row), row[19]) for row in found]
+    page: list[tuple[Entry, bytes]] = []
+    left = query.byte_limit
+    for by_ceiling, name in enumerate(("expired_by_time", "expired_by_ceiling")):
+        after = query.after
+        if (after and after.by_ceiling > by_ceiling) or len(page) == query.limit or left <= 0:
+            continue
+        from_here = after if after and after.by_ceiling == by_ceiling else _FIRST
+        found = await connection.fetch(
+            QUERIES[name],
+            query.purpose,
+            query.now,
+            query.created_before,
+            from_here.at,
+            from_here.external_id,
+            query.limit - len(page),
+            left,
+        )
+        part = [(rows.entry_of(row), row[19]) for row in found]
+        part.sort(key=lambda pair: query.place_of(pair[0]))
+        left -= sum(len(value) for _, value in part)
+        page += part
+    return page
 
 
 async def access_log_page(connection: Connection, query: LogQuery) -> list[LogRow[AccessRecord]]:
@@ -250,6 +265,17 @@ async def credential_uses(connection: Connection) -> dict[CredentialName, Creden
     """Return when each credential was used."""
     found = await connection.fetch(QUERIES["credential_uses"])
     return {CredentialName(row[0], row[1]): CredentialUse(row[2], row[3]) for row in found}
+
+
+async def clock_reading(connection: Connection) -> ClockReading:
+    """Return what the clock says, and the mark."""
+    row = await connection.fetchrow(QUERIES["clock"])
+    return ClockReading(*row)
+
+
+async def raise_mark(connection: Connection, at: datetime) -> None:
+    """Raise the mark, unless it is later already."""
+    await connection.execute(QUERIES["raise_mark"], at)
 
 
 async def secret(connection: Connection, name: str, made: bytes) -> bytes:

@@ -18,7 +18,8 @@ SELECT e.purpose, e.external_id, e.entry_id, e.version, e.encoding, e.value_sha2
        e.key_ref, e.metadata, e.owner_app, e.owner_identity, e.access_policy, e.created_at, e.updated_at, e.expires_at,
        e.retrievals, e.purged_at, e.purge_method,
        CASE WHEN k.with_value AND e.purged_at IS NULL THEN e.encrypted_value END AS encrypted_value,
-       now() AS now, (SELECT revision FROM vault.rulebook) AS revision
+       greatest(now(), (SELECT mark FROM vault.clock)) AS now, (SELECT revision FROM vault.rulebook) AS revision,
+       (SELECT mark FROM vault.clock) AS mark
 FROM unnest($1::text[], $2::text[], $3::boolean[]) WITH ORDINALITY AS k (purpose, external_id, with_value, ordinal)
 LEFT JOIN vault.entries AS e ON e.purpose = k.purpose AND e.external_id = k.external_id
 ORDER BY k.ordinal
@@ -118,32 +119,43 @@ AND {column} = ${place}
 -- name: entries_where_expires_before
 AND (expires_at < ${place} OR created_at < ${next})
 
--- name: expired_page
--- First what its own time has ended, then what only the retention policy's maximum ends; "before" is the size of the values
--- that stand before in the page.
+-- name: expired_by_time
+-- "before" is the size of the values that stand before in
+-- the page. The values are fetched last, and in no order, so that none is written to a sort's file.
 WITH candidates AS (
-    (SELECT purpose, external_id, value_size, 1 AS part, expires_at AS rank
-     FROM vault.entries
-     WHERE purpose = $1 AND purged_at IS NULL AND expires_at <= $2 AND external_id <> ALL ($5::text[])
-     ORDER BY expires_at LIMIT $4)
-    UNION ALL
-    (SELECT purpose, external_id, value_size, 2 AS part, created_at AS rank
-     FROM vault.entries
-     WHERE purpose = $1 AND purged_at IS NULL AND created_at <= $3 AND expires_at > $2
-       AND external_id <> ALL ($5::text[])
-     ORDER BY created_at LIMIT $4)
-    ORDER BY part, rank LIMIT $4
+    SELECT purpose, external_id, value_size, expires_at AS rank
+    FROM vault.entries
+    WHERE purpose = $1 AND purged_at IS NULL AND expires_at <= $2 AND $3::timestamptz IS NOT NULL
+      AND (expires_at, external_id) > ($4, $5)
+    ORDER BY expires_at, external_id LIMIT $6
 ), page AS (
-    SELECT purpose, external_id, part, rank,
-           sum(value_size) OVER (ORDER BY part, rank, external_id) - value_size AS before
+    SELECT purpose, external_id, sum(value_size) OVER (ORDER BY rank, external_id) - value_size AS before
     FROM candidates
 )
 SELECT e.purpose, e.external_id, e.entry_id, e.version, e.encoding, e.value_sha256, e.value_size, e.algorithm_hint,
        e.key_ref, e.metadata, e.owner_app, e.owner_identity, e.access_policy, e.created_at, e.updated_at, e.expires_at,
        e.retrievals, e.purged_at, e.purge_method, e.encrypted_value
 FROM page JOIN vault.entries AS e ON e.purpose = page.purpose AND e.external_id = page.external_id
-WHERE page.before < $6
-ORDER BY page.part, page.rank, page.external_id
+WHERE page.before < $7
+
+-- name: expired_by_ceiling
+-- What the retention policy's maximum ends, though its own time has not come; "before" is the size of the values that stand before in
+-- the page. The values are fetched last, and in no order, so that none is written to a sort's file.
+WITH candidates AS (
+    SELECT purpose, external_id, value_size, created_at AS rank
+    FROM vault.entries
+    WHERE purpose = $1 AND purged_at IS NULL AND created_at <= $3 AND expires_at > $2
+      AND (created_at, external_id) > ($4, $5)
+    ORDER BY created_at, external_id LIMIT $6
+), page AS (
+    SELECT purpose, external_id, sum(value_size) OVER (ORDER BY rank, external_id) - value_size AS before
+    FROM candidates
+)
+SELECT e.purpose, e.external_id, e.entry_id, e.version, e.encoding, e.value_sha256, e.value_size, e.algorithm_hint,
+       e.key_ref, e.metadata, e.owner_app, e.owner_identity, e.access_policy, e.created_at, e.updated_at, e.expires_at,
+       e.retrievals, e.purged_at, e.purge_method, e.encrypted_value
+FROM page JOIN vault.entries AS e ON e.purpose = page.purpose AND e.external_id = page.external_id
+WHERE page.before < $7
 
 -- name: access_log_page
 SELECT position, at, request_id, operation, outcome, status, purpose, external_id, entry_id, entry_version, app, identity,
@@ -347,6 +359,12 @@ ON CONFLICT (method, credential_id) DO UPDATE SET
 -- name: credential_uses
 SELECT method, credential_id, first_used_at, last_used_at FROM vault.credential_uses
 
+-- name: clock
+SELECT clock_timestamp(), mark FROM vault.clock
+
+-- name: raise_mark
+UPDATE vault.clock SET mark = $1 WHERE mark IS NULL OR mark < $1
+
 -- name: make_secret
 INSERT INTO vault.secrets (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING
 
@@ -450,5 +468,5 @@ GRANT INSERT, UPDATE, DELETE ON vault.entries, vault.leases TO {role};
 GRANT INSERT, UPDATE ON vault.credential_uses, vault.tiles TO {role};
 GRANT INSERT ON vault.access_log, vault.purge_log, vault.access_policies, vault.retention_policies, vault.api_keys,
     vault.legal_holds, vault.sweeps, vault.secrets, vault.leaves, vault.checkpoints TO {role};
-GRANT UPDATE ON vault.rulebook TO {role};
+GRANT UPDATE ON vault.rulebook, vault.clock TO {role};
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA vault TO {role}

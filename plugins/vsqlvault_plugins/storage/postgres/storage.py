@@ -17,6 +17,7 @@ from vsqlvault.interfaces.storage import (
     CeilingChange,
     CeilingEffect,
     Census,
+    ClockReading,
     EntryQuery,
     ExpiredQuery,
     KeyRefQuery,
@@ -208,6 +209,14 @@ class PostgresStorage:
     async def row_positions(self, log: LogName, after: int | None, until: int | None, limit: int) -> Sequence[int]:
         """See ``TreeStorage.row_positions``."""
         return await self._run(PAGE_SECONDS, tree.row_positions, log, after, until, limit)
+
+    async def clock(self) -> ClockReading:
+        """See ``Storage.clock``."""
+        return await self._run(READ_SECONDS, pages.clock_reading)
+
+    async def raise_mark(self, at: datetime) -> None:
+        """See ``Storage.raise_mark``."""
+        await self._run(READ_SECONDS, pages.raise_mark, at)
 
     async def secret(self, name: str) -> bytes:
         """See ``Storage.secret``."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -14,6 +13,7 @@ from vsqlvault.interfaces.storage import (
     CeilingChange,
     CeilingEffect,
     Census,
+    ClockReading,
     EntryQuery,
     ExpiredQuery,
     KeyRefQuery,
@@ -38,6 +38,7 @@ THIRTY_DAYS = timedelta(days=30)
 UNSPECIFIED = "unspecified"
 NO_VERSION = 2**63 - 1
 """Greater than every version."""
+_FIRST = {"after_at": -(2**63), "after_id": ""}
 
 
 def rulebook(connection: sqlite3.Connection) -> Rulebook:
@@ -113,12 +114,16 @@ def expired_page(connection: sqlite3.Connection, query: ExpiredQuery) -> list[tu
         "purpose": query.purpose,
         "now": to_micros(query.now),
         "created_before": to_micros(query.created_before),
-        "skip": json.dumps(sorted(query.skip)),
     }
     page: list[tuple[Entry, bytes]] = []
     size = 0
-    for name in ("expired_by_time", "expired_by_ceiling"):
-        cursor = connection.execute(QUERIES[name], {**parameters, "limit": query.limit - len(page)})
+    for by_ceiling, name in enumerate(("expired_by_time", "expired_by_ceiling")):
+        after = query.after
+        if after and after.by_ceiling > by_ceiling:
+            continue
+        from_here = after if after and after.by_ceiling == by_ceiling else None
+        place = {"after_at": to_micros(from_here.at), "after_id": from_here.external_id} if from_here else _FIRST
+        cursor = connection.execute(QUERIES[name], {**parameters, **place, "limit": query.limit - len(page)})
         for row in cursor:
             page.append((rows.entry_of(row), row[19]))
             size += len(row[19])
@@ -283,6 +288,18 @@ def credential_uses(connection: sqlite3.Connection) -> dict[CredentialName, Cred
     """Return when each credential was used."""
     found = connection.execute(QUERIES["credential_uses"]).fetchall()
     return {CredentialName(row[0], row[1]): CredentialUse(from_micros(row[2]), from_micros(row[3])) for row in found}
+
+
+def clock_reading(connection: sqlite3.Connection, clock: Callable[[], datetime]) -> ClockReading:
+    """Return what the clock says, and the mark."""
+    (mark,) = connection.execute(QUERIES["mark"]).fetchone()
+    return ClockReading(clock(), None if mark is None else from_micros(mark))
+
+
+def raise_mark(connection: sqlite3.Connection, at: datetime) -> None:
+    """Raise the mark, unless it is later already."""
+    with transaction(connection, "begin_write"):
+        connection.execute(QUERIES["raise_mark"], {"at": to_micros(at)})
 
 
 def secret(connection: sqlite3.Connection, name: str, made: bytes) -> bytes:

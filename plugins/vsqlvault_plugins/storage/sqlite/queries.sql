@@ -60,6 +60,15 @@ PRAGMA wal_checkpoint(TRUNCATE)
 -- name: revision
 SELECT revision FROM rulebook
 
+-- name: revision_and_mark
+SELECT revision, mark FROM rulebook CROSS JOIN clock
+
+-- name: mark
+SELECT mark FROM clock
+
+-- name: raise_mark
+UPDATE clock SET mark = :at WHERE mark IS NULL OR mark < :at
+
 -- name: next_revision
 UPDATE rulebook SET revision = revision + 1
 
@@ -212,8 +221,8 @@ SELECT purpose, external_id, entry_id, version, encoding, value_sha256, value_si
        encrypted_value
 FROM entries
 WHERE purpose = :purpose AND purged_at IS NULL AND expires_at <= :now
-  AND external_id NOT IN (SELECT value FROM json_each(:skip))
-ORDER BY expires_at LIMIT :limit
+  AND (expires_at, external_id) > (:after_at, :after_id)
+ORDER BY expires_at, external_id LIMIT :limit
 
 -- name: expired_by_ceiling
 -- What the retention policy's maximum ends, though its own time has not come.
@@ -222,8 +231,8 @@ SELECT purpose, external_id, entry_id, version, encoding, value_sha256, value_si
        encrypted_value
 FROM entries
 WHERE purpose = :purpose AND purged_at IS NULL AND created_at <= :created_before AND expires_at > :now
-  AND external_id NOT IN (SELECT value FROM json_each(:skip))
-ORDER BY created_at LIMIT :limit
+  AND (created_at, external_id) > (:after_at, :after_id)
+ORDER BY created_at, external_id LIMIT :limit
 
 -- name: access_log_page
 SELECT position, at, request_id, operation, outcome, status, purpose, external_id, entry_id, entry_version, app, identity,

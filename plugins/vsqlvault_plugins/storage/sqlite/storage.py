@@ -20,6 +20,7 @@ from vsqlvault.interfaces.storage import (
     CeilingChange,
     CeilingEffect,
     Census,
+    ClockReading,
     EntryQuery,
     ExpiredQuery,
     KeyRefQuery,
@@ -236,6 +237,14 @@ class SqliteStorage:
     async def row_positions(self, log: LogName, after: int | None, until: int | None, limit: int) -> Sequence[int]:
         """See ``TreeStorage.row_positions``."""
         return await self._pager.run(tree.row_positions, log, after, until, limit)
+
+    async def clock(self) -> ClockReading:
+        """See ``Storage.clock``."""
+        return await self._pager.run(pages.clock_reading, self._clock)
+
+    async def raise_mark(self, at: datetime) -> None:
+        """See ``Storage.raise_mark``."""
+        await self._writer.run(pages.raise_mark, at)
 
     async def secret(self, name: str) -> bytes:
         """See ``Storage.secret``."""
