@@ -111,6 +111,8 @@ def bash(example):
         pytest.skip("this machine has no curl or no bash")
     reader = example.namespace["reader"]
     script = example.parsed
+    if "openssl" in Path(example.path).read_text("utf-8") and shutil.which("openssl") is None:
+        pytest.skip("this machine has no openssl")
     command = "\n".join(line for line in script.splitlines() if line and not line.startswith("#"))
     if re.search(r"vsql-vault (serve )?--config \S+$", command):
         reader.start(command)

@@ -8,18 +8,14 @@ The memory is the growth of this process's peak over all rounds.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import random
 import resource
-import statistics
-import tempfile
 import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from tests.support.postgres import running_postgres
 from vsqlvault.interfaces.storage import StoreEntry, Write
 from vsqlvault.model.audit import Operation, Outcome
 from vsqlvault.model.principal import Role
@@ -45,7 +41,7 @@ def writes(count: int, now: Any) -> Iterator[Write]:
             algorithm_hint=chance.choice([None, "AES-256-GCM", "AES-256-GCM-SIV"]),
             owner_app=f"app-{chance.randrange(8)}",
         )  # fmt: skip
-        denied = chance.random() < 0.05  # noqa: PLR2004
+        denied = chance.random() < 0.05
         row = an_access_record(
             at=now - timedelta(seconds=chance.randrange(89 * 86_400)),
             operation=chance.choice([Operation.RETRIEVE, Operation.STORE, Operation.INSPECT]),
@@ -89,7 +85,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     print(f"{options.entries:,} entries, as many access rows, {options.entries // 10:,} purge rows")
-    print(f"{'storage':<12} {'median ms':>10} {'worst ms':>10} {'peak + KiB':>11}   target {TARGET_MS}, asked for {ASKED_FOR_MS}")
+    print(
+        f"{'storage':<12} {'median ms':>10} {'worst ms':>10} {'peak + KiB':>11}   target {TARGET_MS}, asked for {ASKED_FOR_MS}"
+    )
 
 
 if __name__ == "__main__":

@@ -16,12 +16,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vsqlvault import __version__
+from vsqlvault import __version__, audit_command
 from vsqlvault.config import ApiKeySettings, Settings, load_settings
 from vsqlvault.errors import InvalidTime, SettingsInvalid, StartUpRefused, StorageUnavailable, VaultError
 from vsqlvault.hardening.lockdown import Lockdown
 from vsqlvault.interfaces.storage import MigrationStatus
-from vsqlvault.interfaces.stored_keys import NoStoredKeys
 from vsqlvault.key_commands import HELP as KEYS_HELP
 from vsqlvault.key_commands import add_keys_commands
 from vsqlvault.log_format import set_up_logging
@@ -29,9 +28,11 @@ from vsqlvault.model.policy import RetentionPolicy
 from vsqlvault.model.principal import SYSTEM, Call
 from vsqlvault.model.times import parse_time
 from vsqlvault.plugin_manager import Plugins
-from vsqlvault.runtime import check_reach, following, harden, open_storage, open_vault, sweeping
+from vsqlvault.proof.note import KeyInvalid, SigningKey
+from vsqlvault.runtime import check_reach, following, harden, open_storage, open_vault, sequencing, sweeping
 from vsqlvault.service.api_keys import digest_of, new_secret
 from vsqlvault.service.report_schema import JSON_SCHEMA, report_schema
+from vsqlvault.service.signing_keys import load_signing, write_key
 from vsqlvault.service.sweeper import SweepCount
 from vsqlvault.service.vault import Vault
 
@@ -44,6 +45,8 @@ DEV_POLICY = RetentionPolicy("card", 0, 365, 90, "physical-delete", "Card tokens
 BAD_SETTINGS = 2
 SHORT_KEY = 22
 WORKERS_END_SECONDS = 15.0
+SIGNING_KEY_FILE = Path("vault-signing.key")
+DEV_ORIGIN = "localhost/vsqlvault-dev"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _exit_code(run: Callable[[], object]) -> int:
     try:
-        run()
+        code = run()
     except StartUpRefused as error:
         print(f"vsql-vault: {error}", file=sys.stderr)
         return BAD_SETTINGS
@@ -69,7 +72,7 @@ def _exit_code(run: Callable[[], object]) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 1
-    return 0
+    return code if isinstance(code, int) else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -93,6 +96,11 @@ def _parser() -> argparse.ArgumentParser:
     add("migrate", _migrate, "bring the storage's schema up to date")
     sweep = add("sweep", _sweep, "purge what has expired, with proof")
     sweep.add_argument("--dry-run", action="store_true", help="only count; nothing is purged")
+    sweep.add_argument(
+        "--confirm-clock",
+        action="store_true",
+        help="the storage's clock is right, though more than a day past the last time it was seen",
+    )
     report = add("report", _report, "print the compliance report as JSON, or write it to files")
     report.add_argument("--json", type=Path, metavar="FILE", help="write it there as JSON")
     report.add_argument("--html", type=Path, metavar="FILE", help="write it there as a page")
@@ -105,9 +113,23 @@ def _parser() -> argparse.ArgumentParser:
     schema = add("schema", _schema, "print a JSON Schema: of the settings, of the HTTP API (OpenAPI), or of the report")
     schema.add_argument("of", nargs="?", choices=("settings", "api", "report"), default="settings", help="of what")
     add("plugins", _plugins, "list the plugins that would be loaded, and where they come from")
-    keygen = add("keygen", _keygen, "make an API key and the settings for it")
-    keygen.add_argument("--app", required=True, metavar="NAME", help="the app that the key is for")
+    keygen = add(
+        "keygen", _keygen, "make an API key and the settings for it, or a signing key for the transparency log"
+    )
+    kind = keygen.add_mutually_exclusive_group(required=True)
+    kind.add_argument("--app", metavar="NAME", help="the app that the API key is for")
+    kind.add_argument("--signing", action="store_true", help="make a signing key")
+    keygen.add_argument("--origin", metavar="NAME", help="what the log is called, such as vault.example.com/audit")
+    keygen.add_argument("--out", type=Path, metavar="FILE", default=SIGNING_KEY_FILE, help="where the signing key goes")
     add_keys_commands(commands.add_parser("keys", help=KEYS_HELP, description=KEYS_HELP), _settings)
+    audit_command.add_arguments(
+        add("verify", _verify, "check the transparency log of this vault, an export of one, or a receipt"),
+        add("export-audit", _export_audit, "write the transparency log to one file, to be checked without the vault"),
+    )
+    confirm = add(
+        "confirm-restore", _confirm_restore, "purge again what an export says was purged, and end the quarantine"
+    )
+    audit_command.add_restore_arguments(confirm)
     add("check-config", _check_config, "read the settings and load the plugins, then say whether all is well")
     return parser
 
@@ -178,6 +200,7 @@ async def _serve_dev() -> None:
     key = new_secret()
     settings = _dev_settings(key)
     set_up_logging(settings.logging.format, settings.logging.level)
+    _make_signing_key_once(settings)
 
     async def set_policy(vault: Vault, address: str) -> None:
         if "card" not in (await vault.policies.rulebook()).retention:
@@ -185,6 +208,12 @@ async def _serve_dev() -> None:
         print(_dev_welcome(key, address), flush=True)
 
     await _run_server(settings, lambda: settings, set_policy)
+
+
+def _make_signing_key_once(settings: Settings) -> None:
+    """Make the key that signs for development, where the settings use it and it is not there."""
+    if settings.audit.signing_key_file == str(SIGNING_KEY_FILE) and not SIGNING_KEY_FILE.exists():
+        write_key(SIGNING_KEY_FILE, SigningKey.generate(DEV_ORIGIN))
 
 
 def _dev_settings(key: str) -> Settings:
@@ -200,7 +229,10 @@ def _dev_settings(key: str) -> Settings:
     auth = settings.auth.model_copy(update={"api_key_env": None, "api_keys": (*settings.auth.api_keys, admin)})
     text = settings.logging.model_copy(update={"format": "text"})
     docs = settings.docs.model_copy(update={"require_auth": False})
-    return settings.model_copy(update={"auth": auth, "logging": text, "docs": docs})
+    audit = settings.audit
+    if audit.signing_key_file is None and audit.signing_key_env is None:
+        audit = audit.model_copy(update={"signing_key_file": str(SIGNING_KEY_FILE)})
+    return settings.model_copy(update={"auth": auth, "logging": text, "docs": docs, "audit": audit})
 
 
 def _dev_welcome(key: str, address: str) -> str:
@@ -246,6 +278,7 @@ async def _run_server(
         listener = listener or stack.enter_context(listen(settings.server.listen_addr))
         address = _address(settings, listener.getsockname()[1])
         await stack.enter_async_context(following(vault))
+        await stack.enter_async_context(sequencing(vault))
         await stack.enter_async_context(sweeping(vault, settings.purge.sweep_interval_hours))
 
         def load_within_reach() -> Settings:
@@ -290,6 +323,12 @@ def _announce(settings: Settings, vault: Vault, address: str) -> None:
     log.info("process hardening", extra={step.name: str(step) for step in vault.hardening})
     if given_up := [name for name, switch in settings.hardening if switch == "off"]:
         log.warning("hardening is switched off by the settings", extra={"steps": given_up})
+    if vault.sequencer.verifier is None:
+        log.warning("no signing key is set: the transparency log has no checkpoints (vsql-vault keygen --signing)")
+    else:
+        log.info("the transparency log is signed", extra={"verifier_key": str(vault.sequencer.verifier)})
+    if settings.audit.unsafe_previous_key_lost:
+        log.warning("audit.unsafe_previous_key_lost: nobody can tell a lost key from one that was put aside")
     if settings.server.plaintext == "any":
         log.warning("server.plaintext is any: credentials and ciphertext cross the network unencrypted")
     variable = settings.auth.api_key_env
@@ -326,7 +365,11 @@ def _sweep(options: argparse.Namespace) -> None:
     async def run() -> SweepCount:
         async with open_vault(_settings(options)) as vault:
             return await vault.sweeper.sweep(
-                Call(SYSTEM, secrets.token_hex(16)), dry_run=options.dry_run, trigger="command", progress=progress
+                Call(SYSTEM, secrets.token_hex(16)),
+                dry_run=options.dry_run,
+                confirm_clock=options.confirm_clock,
+                trigger="command",
+                progress=progress,
             )
 
     count = asyncio.run(run())
@@ -334,6 +377,8 @@ def _sweep(options: argparse.Namespace) -> None:
     for purpose, number in sorted(count.by_purpose.items()):
         print(f"{purpose}: {number} {verb}")
     print(f"{count.purged} {verb}, {count.failed} could not be purged and were kept")
+    if count.held:
+        print(f"{count.held} are kept by legal holds")
 
 
 def _report(options: argparse.Namespace) -> None:
@@ -388,7 +433,22 @@ def _plugins(options: argparse.Namespace) -> None:
         print(f"{origin.name:<24} {origin.distribution} {origin.version}")
 
 
+def _verify(options: argparse.Namespace) -> int:
+    return audit_command.verify(options, _settings)
+
+
+def _export_audit(options: argparse.Namespace) -> None:
+    audit_command.export(options, _settings)
+
+
+def _confirm_restore(options: argparse.Namespace) -> int:
+    return audit_command.confirm_restore(options, _settings)
+
+
 def _keygen(options: argparse.Namespace) -> None:
+    if options.signing:
+        print(_new_signing_key(options.out, options.origin))
+        return
     key = new_secret()
     digest = digest_of(key)
     try:
@@ -407,6 +467,26 @@ key_sha256 = "{digest}"
 purposes = ["card"]  # the purposes this app holds; ["*"] for all""")
 
 
+def _new_signing_key(path: Path, origin: str | None) -> str:
+    """Make a signing key, and return what there is to say of it."""
+    try:
+        key = SigningKey.generate(origin or f"{socket.gethostname()}/vsqlvault-{secrets.token_hex(4)}")
+    except KeyInvalid:
+        raise SettingsInvalid(f"--origin: expected a name without spaces and plus signs, found {origin!r}") from None
+    write_key(path, key)
+    return f"""The signing key is in {path}, readable for you only. Keep a copy where the vault is not: the log needs it to
+change to another key.
+
+Its verifier key, for whoever checks the log; give it to them by a way that is not the vault:
+
+  {key.verifier}
+
+For vsql-vault.toml:
+
+[audit]
+signing_key_file = {json.dumps(str(path))}"""
+
+
 def _check_config(options: argparse.Namespace) -> None:
     plugins = _check(_settings(options))
     print(f"{options.config or 'the defaults'}: all is well, with {len(plugins.origins)} plugins")
@@ -421,8 +501,9 @@ def _check(settings: Settings) -> Plugins:
     if settings.server.tls:
         Tls(settings.server)
     Forwarding(settings.server)
-    plugins.offers("vault_authenticators", "authenticator", stored_keys=NoStoredKeys())
+    load_signing(settings.audit)
     for hook, kind in (
+        ("vault_authenticators", "authenticator"),
         ("vault_access_policies", "policy evaluator"),
         ("vault_purge_methods", "purge method"),
         ("vault_report_sections", "report section"),

@@ -29,6 +29,9 @@ class VaultError(Exception):
     recorded_for: str | None
     """The request whose audit row tells of this error; an error object may be raised for more than one."""
 
+    recorded_detail: str | None = None
+    """What its audit row says in ``detail``, beside what the caller reads."""
+
     def __init__(self, detail: str | None = None, *, errors: Sequence[FieldError] = ()) -> None:
         self.detail = detail
         self.errors = tuple(errors)
@@ -345,8 +348,22 @@ class IdRetired(VaultError):
     reason = "id_retired"
 
 
+class EntryHeld(VaultError):
+    """The entry is under a legal hold, and is not destroyed while it is."""
+
+    slug = "legal-hold"
+    status = 423
+    reason = "legal_hold"
+
+    def __init__(self, holds: Sequence[str], *, named: bool) -> None:
+        """``holds`` are references (``case-17 v2``): the audit row has them, a caller reads them only if ``named``."""
+        told = ", ".join(holds)
+        super().__init__(told if named else None)
+        self.recorded_detail = f"held by {told}"
+
+
 class PreconditionFailed(VaultError):
-    """The entry is not in the state the request asks for."""
+    """What the request is about is not in the state it asks for."""
 
     slug = "precondition-failed"
     status = 412
@@ -403,6 +420,14 @@ class PolicyNotFound(VaultError):
     reason = "policy_not_found"
 
 
+class HoldNotFound(VaultError):
+    """There is no such legal hold."""
+
+    slug = "hold-not-found"
+    status = 404
+    reason = "hold_not_found"
+
+
 class PolicyConflict(VaultError):
     """The policy cannot be changed so."""
 
@@ -449,12 +474,52 @@ class StoredKeysOff(VaultError):
     reason = "stored_keys_off"
 
 
+class NotInTree(VaultError):
+    """The transparency log has no such leaf, tile or size."""
+
+    slug = "not-in-tree"
+    status = 404
+    reason = "not_in_tree"
+
+
+class NothingSigned(VaultError):
+    """The transparency log has no checkpoint: no signing key is set, or nothing has happened yet."""
+
+    slug = "nothing-signed"
+    status = 404
+    reason = "nothing_signed"
+
+
+class PurgeNotFound(VaultError):
+    """There is no such purge."""
+
+    slug = "purge-not-found"
+    status = 404
+    reason = "purge_not_found"
+
+
 class SweepRunning(VaultError):
     """Another sweep is running."""
 
     slug = "sweep-running"
     status = 409
     reason = "sweep_running"
+
+
+class ReplayRunning(VaultError):
+    """Another policy is being replayed."""
+
+    slug = "replay-running"
+    status = 409
+    reason = "replay_running"
+
+
+class ClockJumped(VaultError):
+    """The storage's clock is more than a day past the last time it was seen: nothing is swept until that is confirmed."""
+
+    slug = "clock-jump"
+    status = 409
+    reason = "clock_jump"
 
 
 class Unavailable(VaultError):
@@ -514,6 +579,28 @@ class AuthUnavailable(Unavailable):
     slug = "auth-unavailable"
     reason = "auth_unavailable"
     retry_after_seconds = 5
+
+
+class ReceiptPending(Unavailable):
+    """The purge is on record, but not yet under a signed checkpoint: ask again in a second."""
+
+    slug = "receipt-pending"
+    reason = "receipt_pending"
+
+
+class Quarantined(Unavailable):
+    """The database is older than what is known outside, or another one: nothing is given away until an operator confirms it."""
+
+    slug = "quarantined"
+    reason = "quarantined"
+    retry_after_seconds = 60
+
+
+class TreeDamaged(Unavailable):
+    """The stored tree of the transparency log is not the one that was signed."""
+
+    slug = "tree-damaged"
+    reason = "tree_damaged"
 
 
 class StorageFull(VaultError):

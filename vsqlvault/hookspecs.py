@@ -20,6 +20,7 @@ from pydantic import BaseModel
 
 from vsqlvault.config import Settings
 from vsqlvault.interfaces.access_policy import PolicyEvaluator
+from vsqlvault.interfaces.anchor import Anchor
 from vsqlvault.interfaces.authenticator import Authenticator
 from vsqlvault.interfaces.purge_method import PurgeMethod
 from vsqlvault.interfaces.report_section import ReportSection
@@ -28,6 +29,7 @@ from vsqlvault.interfaces.stored_keys import StoredKeys
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.hardening import ProcessNeeds
 from vsqlvault.model.purge import PurgeRecord
+from vsqlvault.model.transparency import Checkpoint
 
 PROJECT = "vsqlvault"
 ENTRY_POINT_GROUP = "vsqlvault.plugins"
@@ -178,6 +180,23 @@ def vault_process_needs(settings: Settings) -> Iterable[ProcessNeeds]:  # type: 
 
 
 @hookspec
+def vault_anchors(settings: Settings) -> Iterable[Anchor]:  # type: ignore[empty-body]
+    """Offer places outside the vault that know the newest checkpoint, against which the database is held at start.
+
+    Example:
+        class Noticeboard:
+            name = "noticeboard"
+
+            async def newest(self):
+                return None
+
+        @hookimpl
+        def vault_anchors(settings):
+            return [Noticeboard()]
+    """
+
+
+@hookspec
 async def vault_startup(settings: Settings, storage: Mapping[str, Any]) -> None:
     """Begin: the storage is open and the schema is there, nothing is served yet. ``storage`` describes it.
 
@@ -226,4 +245,17 @@ def vault_entry_purged(record: PurgeRecord) -> None:
         @hookimpl
         def vault_entry_purged(record):
             print("gone:", record.proof_hash)
+    """
+
+
+@hookspec
+def vault_checkpoint_signed(record: Checkpoint) -> None:
+    """Watch: this checkpoint of the transparency log is signed and committed. As for ``vault_access_decided``.
+
+    Only the process that sequences is told. It is the way to take a checkpoint to where nobody of the vault can change it.
+
+    Example:
+        @hookimpl
+        def vault_checkpoint_signed(record):
+            print(record.size, record.note)
     """

@@ -13,12 +13,13 @@ from vsqlvault import hookspecs
 from vsqlvault.config import Settings, with_plugin_settings
 from vsqlvault.errors import PluginClash, PluginUnusable, StartUpRefused
 from vsqlvault.hookspecs import ENTRY_POINT_GROUP, PROJECT
+from vsqlvault.interfaces.stored_keys import NoStoredKeys
 from vsqlvault.model.hardening import ProcessNeeds
 from vsqlvault.model.plugins import PluginOrigin
 
 OWN_DISTRIBUTION = "vsqlvault"
 _LIFECYCLE = ("vault_startup", "vault_shutdown")
-_OBSERVERS = ("vault_access_decided", "vault_entry_purged")
+_OBSERVERS = ("vault_access_decided", "vault_entry_purged", "vault_checkpoint_signed")
 Offer = TypeVar("Offer")
 
 
@@ -61,7 +62,7 @@ class Plugins:
         """Return what the plugins offer under ``hook``, by name, in the order of loading.
 
         ``names`` gives the names an offer claims; by default its ``name``. ``offered`` is what the hook may take beside the
-        settings.
+        settings; without it there are no stored keys.
 
         Raises:
             PluginClash: two plugins claim one name.
@@ -167,7 +168,7 @@ class Plugins:
 
     def _offered(self, hook: str, more: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
         """Call each implementation by itself, in the order of loading, so that what it offers can be told to be its."""
-        offered = {"settings": getattr(self, "settings", None), **more}
+        offered = {"settings": getattr(self, "settings", None), "stored_keys": NoStoredKeys(), **more}
         order = {name: place for place, name in enumerate(self._origins)}
         implementations = getattr(self._manager.hook, hook).get_hookimpls()
         for implementation in sorted(implementations, key=lambda found: order[found.plugin_name]):

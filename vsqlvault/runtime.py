@@ -22,27 +22,38 @@ from vsqlvault.plugin_manager import Plugins
 from vsqlvault.service.api_keys import ApiKeys
 from vsqlvault.service.audit import Auditor
 from vsqlvault.service.clock import StorageClock
+from vsqlvault.service.clock_watch import ClockWatch
 from vsqlvault.service.commit_queue import CommitQueue
 from vsqlvault.service.credentials import Credentials
 from vsqlvault.service.decisions import Decisions
 from vsqlvault.service.entries import Entries
+from vsqlvault.service.explain import Explain
 from vsqlvault.service.failing_sources import FailingSources
 from vsqlvault.service.gaps import Gaps
+from vsqlvault.service.history import History
+from vsqlvault.service.holds import Holds
 from vsqlvault.service.key_refs import KeyRefs
 from vsqlvault.service.key_ring import KeyRing
 from vsqlvault.service.logs import Logs
 from vsqlvault.service.policies import Policies
 from vsqlvault.service.purges import Purges
+from vsqlvault.service.quarantine import Quarantine
 from vsqlvault.service.refusals import Refusals
 from vsqlvault.service.reloading import Reloading
+from vsqlvault.service.replay import Replay
 from vsqlvault.service.report import Report
+from vsqlvault.service.restore import Restore
 from vsqlvault.service.rulebooks import Rulebooks
+from vsqlvault.service.sequencer import Sequencer, Signing
+from vsqlvault.service.signing_keys import load_signing
 from vsqlvault.service.sweeper import Sweeper
+from vsqlvault.service.transparency import Transparency
 from vsqlvault.service.vault import Vault
 
 log = logging.getLogger(__name__)
 Record = TypeVar("Record")
 SWEEP_ENDS_SECONDS = 10.0
+SEQUENCER_ENDS_SECONDS = 5.0
 
 
 @asynccontextmanager
@@ -58,15 +69,18 @@ async def open_vault(
         StorageUnavailable: the storage cannot be reached.
     """
     plugins = plugins or Plugins(settings)
+    signing = load_signing(settings.audit)
     async with AsyncExitStack() as stack:
         storage = await open_storage(plugins)
         stack.push_async_callback(storage.close)
         status = await storage.migrate()
         if status.before != status.after:
             log.info("schema migrated", extra={"from": status.before, "to": status.after})
-        vault = _assemble(plugins, storage, hardening)
+        vault = _assemble(plugins, storage, hardening, signing)
+        await vault.sequencer.check_key()
         stack.push_async_callback(_stop_plugins, plugins)
         await plugins.start(storage.describe())
+        await vault.quarantine.begin()
         stack.push_async_callback(_settle, vault)
         yield vault
 
@@ -98,16 +112,19 @@ def check_reach(plugins: Plugins, lockdown: Lockdown, settings: Settings) -> Non
 
 @asynccontextmanager
 async def sweeping(vault: Vault, interval_hours: float) -> AsyncIterator[None]:
-    """Sweep on a timer for the length of the block; 0 hours: never."""
-    task = asyncio.create_task(vault.sweeper.run_on_timer(interval_hours)) if interval_hours else None
+    """Sweep on a timer for the length of the block (0 hours: never), and watch the clock."""
+    tasks = {asyncio.create_task(vault.clock_watch.run())}
+    if interval_hours:
+        tasks.add(asyncio.create_task(vault.sweeper.run_on_timer(interval_hours)))
     try:
         yield
     finally:
+        vault.clock_watch.stop()
         vault.sweeper.stop()
-        if task:
-            await asyncio.wait({task}, timeout=SWEEP_ENDS_SECONDS)
+        await asyncio.wait(tasks, timeout=SWEEP_ENDS_SECONDS)
+        for task in tasks:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @asynccontextmanager
@@ -120,6 +137,19 @@ async def following(vault: Vault) -> AsyncIterator[None]:
     finally:
         vault.credentials.stop()
         await task
+
+
+@asynccontextmanager
+async def sequencing(vault: Vault) -> AsyncIterator[None]:
+    """Let the transparency log grow for the length of the block, by this process or by another one on the same storage."""
+    task = asyncio.create_task(vault.sequencer.run())
+    try:
+        yield
+    finally:
+        vault.sequencer.stop()
+        await asyncio.wait({task}, timeout=SEQUENCER_ENDS_SECONDS)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def open_storage(plugins: Plugins) -> Storage:
@@ -138,7 +168,7 @@ async def open_storage(plugins: Plugins) -> Storage:
     return storage
 
 
-def _assemble(plugins: Plugins, storage: Storage, hardening: Sequence[StepState]) -> Vault:
+def _assemble(plugins: Plugins, storage: Storage, hardening: Sequence[StepState], signing: Signing) -> Vault:
     settings = plugins.settings
     clock = StorageClock()
     evaluators = plugins.offers("vault_access_policies", "policy evaluator")
@@ -161,29 +191,54 @@ def _assemble(plugins: Plugins, storage: Storage, hardening: Sequence[StepState]
     offered = plugins.offers("vault_authenticators", "authenticator", stored_keys=stored_keys)
     authenticators = list(offered.values())
     credentials = Credentials(storage, clock, authenticators, queue.read)
+    watch = ClockWatch(storage, queue)
     shared: dict[str, Any] = {"queue": queue, "auditor": auditor}
+    quarantine = Quarantine(
+        storage,
+        list(plugins.offers("vault_anchors", "anchor").values()),
+        signing.current.verifier.name if signing.current else None,
+    )
+    sequencer = Sequencer(
+        storage=storage,
+        queue=queue,
+        clock=clock,
+        signing=signing,
+        interval_seconds=settings.audit.checkpoint_interval_seconds,
+        observers=[_guarded(function) for function in plugins.observers("vault_checkpoint_signed")],
+        may_grow=quarantine.is_lifted,
+    )
     return Vault(
         entries=Entries(
             storage=storage,
             rulebooks=rulebooks,
             decisions=decisions,
             purges=purges,
+            watch=watch,
             require_defined_policy=settings.access.require_defined_policy,
             **shared,
         ),
-        policies=Policies(rulebooks=rulebooks, decisions=decisions, purges=purges, **shared),
+        policies=Policies(storage=storage, rulebooks=rulebooks, decisions=decisions, purges=purges, **shared),
         api_keys=ApiKeys(rulebooks=rulebooks, credentials=credentials, are_taken=settings.auth.stored_keys, **shared),
         credentials=credentials,
+        holds=Holds(rulebooks=rulebooks, **shared),
+        history=History(storage=storage, rulebooks=rulebooks, **shared),
+        replay=Replay(storage=storage, rulebooks=rulebooks, decisions=decisions, **shared),
+        explain=Explain(storage=storage, rulebooks=rulebooks, decisions=decisions, purges=purges, **shared),
         logs=Logs(storage=storage, **shared),
         key_refs=KeyRefs(storage=storage, rulebooks=rulebooks, **shared),
         sweeper=Sweeper(
             storage=storage,
             rulebooks=rulebooks,
             purges=purges,
+            watch=watch,
             batch=settings.purge.sweep_batch,
             pause_seconds=settings.purge.sweep_pause_seconds,
             **shared,
         ),
+        sequencer=sequencer,
+        quarantine=quarantine,
+        restore=Restore(rulebooks=rulebooks, purges=purges, quarantine=quarantine, **shared),
+        transparency=Transparency(storage=storage, verifier=sequencer.verifier, **shared),
         report=Report(
             settings=settings,
             storage=storage,
@@ -201,6 +256,7 @@ def _assemble(plugins: Plugins, storage: Storage, hardening: Sequence[StepState]
         gaps=Gaps(queue, clock),
         queue=queue,
         clock=clock,
+        clock_watch=watch,
         storage=storage,
         authenticators=authenticators,
         reloading=Reloading(authenticators, settings, plugins.check),
@@ -264,7 +320,12 @@ def create_app(settings: Settings | None = None) -> Any:
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[Vault]:
-        async with open_vault(chosen) as vault, following(vault), sweeping(vault, chosen.purge.sweep_interval_hours):
+        async with (
+            open_vault(chosen) as vault,
+            following(vault),
+            sequencing(vault),
+            sweeping(vault, chosen.purge.sweep_interval_hours),
+        ):
             yield vault
 
     return build_app(chosen, opened)

@@ -23,8 +23,9 @@ def test_a_hang_up_while_it_starts_is_neither_its_end_nor_lost(tmp_path: Path) -
         with settings.open("w", encoding="utf-8") as first_reading:  # opens once it reads them: it is starting
             process.send_signal(signal.SIGHUP)
             first_reading.write(text)
-        settings.write_text(text, "utf-8")  # waits for the second reading
         assert process.stdout
+        assert any("Vault API is running" in line for line in process.stdout)  # the first reading has come to its end
+        settings.write_text(text, "utf-8")  # waits for the second reading
         assert any("settings reloaded" in line for line in process.stdout)
         process.terminate()
         assert process.wait(SECONDS) == 0

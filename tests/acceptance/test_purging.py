@@ -336,6 +336,31 @@ class TestAShorterPolicy:
         (row,) = server.purge_rows("")
         assert row["policy_reference"] == "card v2"
 
+    def test_what_it_would_end_is_said_before_and_when_it_is_put_in_force(self, another_vault: Start) -> None:
+        server = another_vault()
+        old = server.stored("payments", "card/a", MARKER)
+        server.stored("payments", "card/b", MARKER, expires_at=soon(3600))
+        age(server, 10)
+        young = server.stored("payments", "card/c", MARKER)
+        path, policy = "/admin/retention-policies/card", {"max_retention_days": 9, "purge_method": "physical-delete"}
+        seen = server.call(ADMIN, "PUT", f"{path}?dry_run=true", json_body=policy)
+        assert (seen.status, seen.json["version"], seen.json["dry_run"], seen.header("etag")) == (200, 2, True, None)
+        effect = seen.json["effect"]
+        created_at = datetime.fromisoformat(effect.pop("oldest_created_at"))
+        assert created_at == datetime.fromisoformat(old["created_at"]) - timedelta(days=10)
+        assert effect == {"expired_at_once": 2, "revived": 0, "effective_expiry_changed": 3}
+        assert server.row(seen)["operation"] == "preview-retention-policy"
+        assert server.call(ADMIN, "GET", path).json["version"] == 1
+        assert server.get("payments", "card/a").status == 200
+        done = server.call(ADMIN, "PUT", path, json_body=policy)
+        assert (done.json["effect"]["expired_at_once"], done.header("etag")) == (2, '"2"')
+        row = server.row(done)
+        assert (row["operation"], row["detail"]) == (
+            "change-retention-policy", "effective_expiry_changed 3, expired_at_once 2, revived 0",
+        )  # fmt: skip
+        assert_problem(server.get("payments", "card/a"), 410, "expired")
+        assert server.get("payments", "card/c").json["entry_id"] == young["entry_id"]
+
     def test_what_is_younger_lives_on(self, another_vault: Start) -> None:
         server = another_vault()
         server.stored("payments", "card/a", MARKER)

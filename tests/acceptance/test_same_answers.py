@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,9 @@ _MASKS = (
     (re.compile(rb"sha256:[0-9a-f]+"), b"key"),
     (re.compile(rb"sweep [0-9a-f]{32}"), b"sweep"),
 )
+_OF_THE_PROCESS = {"credentials", "hardening"}
+"""Members of the report that tell when the server's process met what, and what it can reach."""
+
 RULES = {"store": {}, "retrieve": {"allowed_apps": ["@owner", "billing"], "max_retrievals": 2}, "purge": {}}
 
 
@@ -124,6 +128,9 @@ def requests() -> list[tuple[str | None, str, str, Any]]:
 def shown(answer: Answer) -> tuple[int, list[str], bytes]:
     """Return the answer without what no two answers share."""
     body = answer.body
+    if body.startswith(b'{"as_of"'):
+        members = json.loads(body).items()
+        body = json.dumps({name: member for name, member in members if name not in _OF_THE_PROCESS}).encode()
     for pattern, mask in _MASKS:
         body = pattern.sub(mask, body)
     return answer.status, sorted(name.lower() for name, _ in answer.headers), body

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import ssl
@@ -133,6 +134,50 @@ class TestClientCertificates:
         assert session is None or not session.has_ticket
         assert server.get("payments", "card/none-such").status == 404
 
+    def test_on_a_session_that_is_resumed_it_is_out_as_well(self, start: Start, ground: Ground) -> None:
+        """There are no sessions to resume: TLS 1.2, which would have them, is not spoken, and 1.3 gives no tickets."""
+        leaving = ground.authority.client("leaving")
+        server = start(ground.settings(client_cert="optional"), ground.authority.client("staying"))
+        context = ground.context(leaving)
+        raw = request_bytes("GET", "/vault/card/none-such", headers=keeping(server))
+        with connected(server.address, 10, context) as connection:
+            connection.sendall(raw)
+            assert read_answer(connection).status == 404
+            session = connection.session  # type: ignore[attr-defined]
+        with (
+            socket.create_connection(server.address, timeout=10) as plain,
+            context.wrap_socket(plain, server_hostname="localhost", session=session) as again,
+        ):
+            again.sendall(raw)
+            assert read_answer(again).status == 404
+            assert not again.session_reused
+        ground.authority.revoke(leaving)
+        server.hang_up()
+        refused_handshake(server, context)
+        older = ground.context(ground.authority.client("older"))
+        older.maximum_version = ssl.TLSVersion.TLSv1_2
+        refused_handshake(server, older)
+        eventually(lambda: "tls.reject:unsupported-protocol" in rejected(server))
+
+    def test_a_list_that_has_ended_keeps_all_of_them_out_and_the_metrics_say_when(
+        self, start: Start, ground: Ground
+    ) -> None:
+        client = ground.authority.client("payments")
+        server = start(ground.settings(client_cert="optional"))
+        shown = server.call(None, "GET", "/metrics").body.decode()
+        found = dict(re.findall(r'vsqlvault_tls_until_timestamp_seconds\{file="(\w+)"\} (\S+)', shown))
+        assert set(found) == {"cert_file", "client_ca_file", "crl_file"}
+        assert all(time.time() + 20 * 86400 < float(at) < time.time() + 40 * 86400 for at in found.values())
+        ground.authority.revoke(until=-timedelta(hours=1))
+        server.hang_up()
+        refused_handshake(server, ground.context(client))
+        eventually(lambda: "tls.reject:crl-has-expired" in rejected(server))
+        assert server.get("payments", "card/none-such").status == 404
+        shown = server.call(None, "GET", "/metrics").body.decode()
+        ended = re.search(r'vsqlvault_tls_until_timestamp_seconds\{file="crl_file"\} (\S+)', shown)
+        assert ended
+        assert float(ended[1]) < time.time()
+
 
 class TestReload:
     def test_a_new_certificate_is_used_from_then_on_and_no_request_fails(self, start: Start, ground: Ground) -> None:
@@ -161,6 +206,17 @@ class TestReload:
         server.signal(signal.SIGHUP)
         eventually(lambda: any("reload refused" in line for line in server.log_lines()))
         assert server.call(None, "GET", "/health").status == 200
+
+    def test_nor_do_the_keys_beside_it(self, start: Start, ground: Ground) -> None:
+        """All that is written down comes into force, or nothing of it."""
+        server = start(ground.settings())
+        leaving = server.apps.pop("payments")
+        ground.key_file.write_text("nothing", encoding="ascii")
+        server.write_config()
+        server.signal(signal.SIGHUP)
+        eventually(lambda: any("reload refused" in line for line in server.log_lines()))
+        answer = server.call(None, "GET", "/vault/card/none-such", headers={"X-Vault-Key": leaving.key})
+        assert answer.status == 404
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from vsqlvault.http.metrics import Metrics
 from vsqlvault.http.operations import OPERATIONS
 from vsqlvault.model.times import utc_now
 from vsqlvault.proof.purge_proof import proof_document
+from vsqlvault.service.sequencer import SequencerState
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -87,8 +88,17 @@ def test_every_metric_is_documented():
         class credentials:  # noqa: N801
             known = staticmethod(list)
 
+        class sequencer:  # noqa: N801
+            state = SequencerState()
+
+        class quarantine:  # noqa: N801
+            note = None
+
         class clock:  # noqa: N801
             now = staticmethod(utc_now)
+
+        class failing_sources:  # noqa: N801
+            refused = limited = slowed = 0
 
     exposed = Metrics(NoVault).exposition(None).body.decode()
     for name, kind in re.findall(r"^# TYPE (\w+) (\w+)$", exposed, re.MULTILINE):

@@ -9,7 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
+from tests.support.certificates import Authority, Issued
 from tests.support.tokens import ISSUER, SigningKey, claims, jwks, provider
 from vsqlvault.config import AuthSettings, ComplianceSettings, ServerSettings, Settings
 from vsqlvault.interfaces.purge_method import PurgeMethod
@@ -27,11 +29,19 @@ from vsqlvault.testing import (
 from vsqlvault_plugins.access.rules import RulesEvaluator
 from vsqlvault_plugins.auth.api_key import ApiKeyAuthenticator
 from vsqlvault_plugins.auth.jwt.plugin import JwtAuthenticator
+from vsqlvault_plugins.auth.mtls import CertificateAuthenticator
 from vsqlvault_plugins.purge.methods import CryptoShred, PhysicalDelete, RetentionExpire
 from vsqlvault_plugins.report.access_review import AccessReview, DefaultDeny
 from vsqlvault_plugins.report.audit import AuditCoverage, DeniedAccess, PolicyChanges
 from vsqlvault_plugins.report.credentials import Credentials
-from vsqlvault_plugins.report.evidence import ByPurpose, Hardening, PurgeCompliance, Summary, UndefinedPolicies
+from vsqlvault_plugins.report.evidence import (
+    ByPurpose,
+    Hardening,
+    LegalHolds,
+    PurgeCompliance,
+    Summary,
+    UndefinedPolicies,
+)
 from vsqlvault_plugins.report.keys import KeyInventory
 from vsqlvault_plugins.report.retention import Retention
 from vsqlvault_plugins.report.stored_data import StoredData
@@ -96,6 +106,39 @@ class TestJwtConforms(AuthenticatorConformance):
             )
 
 
+class TestCertificatesConform(AuthenticatorConformance):
+    @pytest.fixture
+    def authenticator_case(self, tmp_path: Path) -> AuthenticatorCase:
+        authority = Authority(tmp_path)
+        server, good, unmapped = authority.server(), authority.client("good"), authority.client("unmapped")
+        no_use = authority.client("good", uses=[])
+
+        def settings(*names: str) -> Settings:
+            tls = {"cert_file": str(server.cert_file), "key_file": str(server.key_file), "client_cert": "optional"}
+            tls["client_ca_file"] = str(authority.cert_file)
+            mapped = [{"common_name": name, "app": f"app-{place}"} for place, name in enumerate(names)]
+            return Settings.model_validate({"server": {"tls": tls}, "auth": {"mtls": mapped}})
+
+        def der(issued: Issued) -> bytes:
+            return issued.certificate.public_bytes(Encoding.DER)
+
+        return AuthenticatorCase(
+            CertificateAuthenticator(settings("good", "other")),
+            {},
+            "",
+            settings("good", "other"),
+            settings("other"),
+            unusable=settings("good", "good"),
+            certificate=der(good),
+            bad_certificates={
+                "unmapped": der(unmapped),
+                "no use": der(no_use),
+                "cut short": der(good)[:-1],
+                "empty": b"",
+            },
+        )
+
+
 class TestRulesConform(PolicyEvaluatorConformance):
     @pytest.fixture
     def evaluator_case(self) -> EvaluatorCase:
@@ -118,6 +161,7 @@ class TestReportSectionsConform(ReportSectionConformance):
             ByPurpose(),
             PurgeCompliance(),
             UndefinedPolicies(),
+            LegalHolds(),
             Credentials(365),
             Retention(24),
             StoredData(),

@@ -9,11 +9,12 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import asyncpg
 import pytest
 
 from vsqlvault.config import load_settings
 from vsqlvault.errors import SweepRunning
-from vsqlvault.interfaces.storage import Committed, LogQuery, Read
+from vsqlvault.interfaces.storage import Committed, EntryIs, LogQuery, Read
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.principal import Role
 from vsqlvault.proof.purge_proof import purge_proof
@@ -113,3 +114,25 @@ def test_a_policy_that_one_changes_binds_the_other_at_once(run: Run, postgres_ur
             assert await second.storage.commit([a_write()]) == [Committed()]
 
     run(change())
+
+
+def test_a_commit_planned_while_the_vault_was_empty_reads_only_what_it_expects(run: Run, postgres_url: str) -> None:
+    async def read_by_commits() -> int:
+        storage = await PostgresStorage.open(postgres_url, pool_size=1)
+        await storage.migrate()
+        await storage.commit([storing("first")])
+        writes = [storing(f"e{n}") for n in range(2_000)]
+        await storage.commit(writes)
+        entries = [write.changes[0].entry for write in writes[:20]]
+        for entry in entries:
+            assert await storage.commit([a_write(expects=(EntryIs(entry.key, entry.stamp),))]) == [Committed()]
+        await storage.close()
+        beside = await asyncpg.connect(postgres_url)
+        await beside.execute("SELECT pg_stat_clear_snapshot()")
+        read = await beside.fetchval(
+            "SELECT sum(idx_tup_fetch + seq_tup_read) FROM pg_stat_user_tables WHERE relname LIKE 'entries_%'"
+        )
+        await beside.close()
+        return int(read)
+
+    assert run(read_by_commits()) < 1_000

@@ -134,6 +134,13 @@ class ForgetsVersions(Faulty):
         return replace(book, access_versions={name: policy.version for name, policy in book.access.items()})
 
 
+class ForgetsReleases(Faulty):
+    async def rulebook(self) -> Rulebook:
+        book = await self.inner.rulebook()
+        kept = {name: replace(hold, released_by=None, released_at=None) for name, hold in book.holds.items()}
+        return replace(book, holds=kept)
+
+
 class LastSavedIsNewest(Faulty):
     saved: Any = None
 

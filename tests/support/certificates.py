@@ -68,18 +68,19 @@ class Authority:
         until: timedelta = 30 * DAY,
         issuer: Issued | None = None,
         names: Sequence[x509.GeneralName] | None = None,
+        also_called: Sequence[str] = (),
         file: str | None = None,
     ) -> Issued:
         """Return a certificate with ``name`` as its common name, which lies in files of that name, or called ``file``."""
         issuer = issuer or self.issued
-        return self._sign(name, issuer, uses, since=since, until=until, names=names, file=file)
+        return self._sign(name, issuer, uses, since=since, until=until, names=names, also_called=also_called, file=file)
 
-    def revoke(self, *issued: Issued) -> Path:
+    def revoke(self, *issued: Issued, until: timedelta = 30 * DAY) -> Path:
         """Write the list with these on it, too, and return its file."""
         self._revoked += [each.certificate.serial_number for each in issued]
         now = datetime.now(UTC)
         builder = x509.CertificateRevocationListBuilder().issuer_name(self.issued.certificate.subject)
-        builder = builder.last_update(now - DAY).next_update(now + 30 * DAY)
+        builder = builder.last_update(now - 2 * DAY).next_update(now + until)
         for serial in self._revoked:
             entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now - DAY).build()
             builder = builder.add_revoked_certificate(entry)
@@ -103,10 +104,11 @@ class Authority:
         since: timedelta = -DAY,
         until: timedelta = 30 * DAY,
         names: Sequence[x509.GeneralName] | None = None,
+        also_called: Sequence[str] = (),
         file: str | None = None,
     ) -> Issued:
         key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, each) for each in (name, *also_called)])
         now = datetime.now(UTC)
         builder = (
             x509.CertificateBuilder()

@@ -60,12 +60,12 @@ def ground(tmp_path: Path) -> Ground:
 def start(tmp_path: Path, new_database: NewDatabase, ground: Ground) -> Iterator[Start]:
     servers: list[VaultServer] = []
 
-    def start(settings: str, client: Issued | None = None) -> VaultServer:
+    def start(settings: str, client: Issued | None = None, *, plain: bool = False) -> VaultServer:
         directory = tmp_path / f"server-{len(servers)}"
         directory.mkdir()
         server = VaultServer(directory, settings=settings, database_url=new_database(directory))
         servers.append(server)
-        server.tls = ground.context(client)
+        server.tls = None if plain else ground.context(client)
         server.start()
         server.retention("card")
         return server

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import inspect
+from contextlib import nullcontext
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -15,6 +18,7 @@ from vsqlvault.interfaces.authenticator import Presented
 from vsqlvault.model.api_key import ApiKeyRecord
 from vsqlvault.model.principal import Principal, Role
 from vsqlvault.testing import T0, an_api_key
+from vsqlvault_plugins.auth import api_key
 from vsqlvault_plugins.auth.api_key import ApiKeyAuthenticator
 
 KEY = "vsk_a-key-for-this-test-alone"
@@ -183,3 +187,36 @@ async def test_two_keys_of_one_app_are_good_at_once_so_that_one_can_replace_the_
         principal = await presented(Keys(an_api_key(other)), secret, listed)
         assert principal is not None
         assert principal.app == "payments"
+
+
+@pytest.mark.parametrize(
+    "presented",
+    [KEY, KEY[:-1] + "x", KEY[:-1], KEY + "x", "x" + KEY[1:], "another", "vsk_" + "x" * 200],
+    ids=["right", "last wrong", "one fewer", "one more", "first wrong", "unknown", "long"],
+)
+async def test_whatever_is_presented_the_same_is_computed_and_compared(presented: str, monkeypatch) -> None:
+    """A digest of what came, and one comparison in constant time: neither stops where two keys begin to differ."""
+    done: list[Any] = []
+    settings = load_settings(None, {"VSQL_VAULT_AUTH__API_KEYS": f"[{{app = 'shop', key_sha256 = '{DIGEST}'}}]"})
+    authenticator = ApiKeyAuthenticator(settings.auth, {})
+
+    class Hashlib:
+        @staticmethod
+        def sha256(data: bytes) -> Any:
+            done.append("digest")
+            return hashlib.sha256(data)
+
+    class Hmac:
+        @staticmethod
+        def compare_digest(one: Any, other: Any) -> bool:
+            done.append(("compared", len(one), len(other)))
+            return hmac.compare_digest(one, other)
+
+    monkeypatch.setattr(api_key, "hashlib", Hashlib)
+    monkeypatch.setattr(api_key, "hmac", Hmac)
+    with nullcontext() if presented == KEY else pytest.raises(CredentialRefused):
+        found = authenticator.authenticate(Presented({"x-vault-key": presented}))
+        assert await found if inspect.isawaitable(found) else found
+    digest, (compared, one, other) = done
+    assert (digest, compared) == ("digest", "compared")
+    assert one == other

@@ -1,11 +1,13 @@
 """A fault of the server's own has its row, too."""
 
 import asyncio
+from datetime import UTC, datetime
 
 import pytest
 
 from vsqlvault.config import load_settings
 from vsqlvault.errors import CredentialRefused
+from vsqlvault.http.client_certificates import ClientCertificate
 from vsqlvault.http.cursors import Cursors
 from vsqlvault.http.exchange import Request
 from vsqlvault.http.gateway import Gateway
@@ -60,7 +62,10 @@ async def asked_for_health(tmp_path, *authenticators, headers=(), certificate=No
         gateway = Gateway(settings, vault, Cursors(bytes(32)), Metrics(vault))
         health = next(each for each in OPERATIONS if (each.method, each.path) == ("GET", "/health"))
         request = Request("GET", b"/health", b"", [*headers], "127.0.0.1", False, "0" * 32, None)
-        request.client_certificate = certificate
+        if certificate is not None:
+            request.client_certificate = ClientCertificate(
+                certificate, (), frozenset(), datetime.max.replace(tzinfo=UTC)
+            )
         return await gateway.answer(request, health)
 
 

@@ -13,12 +13,14 @@ from vsqlvault.config import Settings, load_settings
 from vsqlvault.errors import PluginClash, PluginUnusable, SettingsInvalid, StartUpRefused, VaultError
 from vsqlvault.hookspecs import PluginSettings, hookimpl
 from vsqlvault.interfaces.storage import LogQuery
+from vsqlvault.interfaces.stored_keys import NoStoredKeys
 from vsqlvault.model.hardening import ProcessNeeds
 from vsqlvault.plugin_manager import Plugins
 from vsqlvault.runtime import open_storage
 
 BUILT_IN = [
     "access-rules",
+    "anchor-file",
     "auth-api-key",
     "auth-jwt",
     "auth-mtls",
@@ -287,7 +289,7 @@ class TestOffers:
         plugin.vault_authenticators = hookimpl(specname="vault_authenticators")(implementation)
         install(alpha=plugin)
         with pytest.raises(SettingsInvalid, match=r"auth\.x"):
-            load().offers("vault_authenticators", "authenticator")
+            load().offers("vault_authenticators", "authenticator", stored_keys=NoStoredKeys())
 
     def test_a_hook_that_offers_nothing_offers_nothing(self, install) -> None:
         plugin = Nothing()

@@ -54,6 +54,15 @@ def test_whoever_is_asked_answers_for_all(shared: SharedSamples) -> None:
         assert found["vsqlvault_workers_replaced_total", ()] == 0
 
 
+def test_instants_are_not_added_the_first_of_them_counts(shared: SharedSamples) -> None:
+    first, second = Worker(shared, 0), Worker(shared, 1)
+    for worker, at in ((first, 1_800_000_000.0), (second, 1_700_000_000.0)):
+        Gauge("ends_timestamp_seconds", "An end.", registry=worker.registry).set(at)
+        worker.share.publish(worker.registry)
+    for worker in (first, second):
+        assert worker.totals()["ends_timestamp_seconds", ()] == 1_700_000_000.0
+
+
 def test_no_total_goes_back_whoever_is_asked_next(shared: SharedSamples) -> None:
     workers = [Worker(shared, slot) for slot in range(3)]
     seen = 0.0

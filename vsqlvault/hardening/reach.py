@@ -119,10 +119,15 @@ def replaceable(path: str) -> Iterator[Path]:
 
 
 def _files_of(settings: Settings) -> list[str]:
-    tls = settings.server.tls
-    if tls is None:
-        return []
-    return [path for path in (tls.cert_file, tls.key_file, tls.client_ca_file, tls.crl_file) if path]
+    tls, forwarded, audit = settings.server.tls, settings.server.forwarded_certificates, settings.audit
+    files = [audit.signing_key_file, audit.previous_signing_key_file]
+    if forwarded is not None:
+        files += [forwarded.ca_file, forwarded.crl_file]
+    if tls is not None:
+        files += [tls.cert_file, tls.key_file, tls.client_ca_file, tls.crl_file]
+    if (forwarded := settings.server.forwarded_certificates) is not None:
+        files += [forwarded.ca_file, forwarded.crl_file]
+    return [path for path in files if path]
 
 
 def _connect_ports(needs: Iterable[ProcessNeeds], settings: HardeningSettings) -> frozenset[int] | None:

@@ -31,7 +31,7 @@ from vsqlvault.http.gateway import Gateway
 from vsqlvault.http.lane import Lane, raw_path_of, request_of
 from vsqlvault.http.metrics import Counts, Metrics
 from vsqlvault.http.openapi import build_openapi
-from vsqlvault.http.operation import Exchange, Operation, also_head
+from vsqlvault.http.operation import SEVERAL_SEGMENTS, Exchange, Operation, also_head
 from vsqlvault.http.operations import OPERATIONS
 from vsqlvault.http.shared_metrics import Share
 from vsqlvault.http.wire import dump_json
@@ -65,7 +65,7 @@ def build_app(
     app.url_map.merge_slashes = False
     adapter = Adapter(settings, counts or Counts(), share, forwarding)
     for path, operations in adapter.routes().items():
-        rule = _PARAMETER.sub(r"<\1>", path)
+        rule = _PARAMETER.sub(lambda found: f"<{'path:' * (found[1] in SEVERAL_SEGMENTS)}{found[1]}>", path)
         app.add_url_rule(rule, path, adapter.view(operations), methods=list(METHODS), provide_automatic_options=False)
     app.register_error_handler(HTTPException, adapter.refuse)
     app.register_error_handler(Exception, adapter.refuse)

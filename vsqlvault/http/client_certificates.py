@@ -87,6 +87,12 @@ class RevocationLists:
             raise SettingsInvalid(f"{setting}: cannot use {path}: expected a revocation list, found none")
         return cls(revoked, by_issuer)
 
+    @property
+    def first_end(self) -> datetime | None:
+        """When the first of them ends; None where none does."""
+        lists = [each for some in (self.by_issuer or {}).values() for each in some]
+        return min((each.next_update_utc for each in lists if each.next_update_utc), default=None)
+
     def until(self, issuer: x509.Certificate) -> datetime | None:
         """Return how long the list that this authority has signed is good; None where there is none of it.
 

@@ -37,16 +37,16 @@ class Proxies:
     certificates: ForwardedCertificates | None
 
     @classmethod
-    def of(cls, server: ServerSettings) -> Proxies:
+    def of(cls, settings: ServerSettings) -> Proxies:
         """Read what the settings say.
 
         Raises:
             SettingsInvalid: a file that they name cannot be used.
         """
-        networks = tuple(ip_network(text) for text in server.trusted_proxies)
-        if server.forwarded_certificates is None:
+        networks = tuple(ip_network(text) for text in settings.trusted_proxies)
+        if settings.forwarded_certificates is None:
             return cls(networks, frozenset(), None)
-        return cls(networks, frozenset(server.forwarded_certificates.proxy_names), ForwardedCertificates(server))
+        return cls(networks, frozenset(settings.forwarded_certificates.proxy_names), ForwardedCertificates(settings))
 
     def has(self, text: str) -> bool:
         """Whether an address is one of theirs."""
@@ -57,9 +57,9 @@ class Proxies:
 class Forwarding:
     """Believes ``X-Forwarded-For`` and, where that is set up, ``Client-Cert`` of the listed proxies, and of nobody else."""
 
-    def __init__(self, server: ServerSettings) -> None:
+    def __init__(self, settings: ServerSettings) -> None:
         """Read what the settings say. Raises SettingsInvalid, as ``Proxies.of`` does."""
-        self.use(Proxies.of(server))
+        self.use(Proxies.of(settings))
 
     def use(self, proxies: Proxies) -> None:
         """Believe these proxies from now on."""

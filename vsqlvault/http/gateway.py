@@ -26,7 +26,7 @@ from vsqlvault.http.cursors import Cursors
 from vsqlvault.http.exchange import Reply, Request, is_loopback
 from vsqlvault.http.forwarding import Forwarding
 from vsqlvault.http.metrics import Metrics
-from vsqlvault.http.operation import PARAMETERS, Exchange, Limits, Operation, check_params
+from vsqlvault.http.operation import ENTRIES, PARAMETERS, Exchange, Limits, Operation, check_params
 from vsqlvault.http.problems import problem
 from vsqlvault.http.wire import NoQuery, read_query
 from vsqlvault.interfaces.authenticator import Presented
@@ -121,10 +121,9 @@ class Gateway:
                 raise refusal
             if operation is None:
                 raise InvalidPath
-            request.single_headers(self._credential_headers)
-            check_params(request.params)
-            if operation.query is NoQuery and request.raw_query:
-                read_query(NoQuery, request.query())
+            self._check(request, operation)
+            if self._vault.quarantine.note is not None and operation.tag == ENTRIES:
+                await self._vault.quarantine.check()
             return await operation.handler(self._exchange(request, call))
         except VaultError as error:
             await self._vault.auditor.refuse(_trace(call, operation, request.params), error, _detail(error, request))
@@ -134,6 +133,13 @@ class Gateway:
             fault = InternalFault()
             await self._vault.auditor.refuse(_trace(call, operation, request.params), fault)
             raise fault from error
+
+    def _check(self, request: Request, operation: Operation) -> None:
+        """Raise what is wrong with the request, whoever makes it."""
+        request.single_headers(self._credential_headers)
+        check_params(request.params)
+        if operation.query is NoQuery and request.raw_query:
+            read_query(NoQuery, request.query())
 
     async def _recognise_or_not(self, request: Request) -> Call:
         """Return who asks on an open route, which is anybody; but a credential that is there has to be a good one."""

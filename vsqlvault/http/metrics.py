@@ -16,7 +16,9 @@ from prometheus_client.registry import Collector
 
 from vsqlvault.http.credential_metrics import CredentialCollector, Together
 from vsqlvault.http.exchange import Reply
+from vsqlvault.http.log_metrics import LogCollector
 from vsqlvault.http.shared_metrics import Share
+from vsqlvault.http.tls import Tls
 from vsqlvault.service.vault import Vault
 
 BUCKETS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
@@ -30,6 +32,7 @@ class Counts:
     accepted: int = 0
     turned_away: int = 0
     refused: Tally[str] = field(default_factory=Tally)
+    tls: Tls | None = None
 
 
 class Metrics:
@@ -42,7 +45,8 @@ class Metrics:
         self.observe = self._requests.observe
         self._registry.register(self._requests)
         self._registry.register(QueueCollector(vault))
-        self._registry.register(RefusedCredentialCollector(vault))
+        self._registry.register(RefusalCollector(vault))
+        self._registry.register(LogCollector(vault))
         self._registry.register(ConnectionCollector(counts or Counts()))
         self._of_credentials = CredentialCollector(vault)
 
@@ -123,9 +127,17 @@ class ConnectionCollector(Collector):
         for reason, count in self._counts.refused.items():
             refused.add_metric([reason], count)
         yield refused
+        until = GaugeMetricFamily(
+            "vsqlvault_tls_until_timestamp_seconds",
+            "When the first of the certificates or revocation lists in a file ends, in Unix time.",
+            labels=["file"],
+        )
+        for name, at in (self._counts.tls.until if self._counts.tls else {}).items():
+            until.add_metric([name], at.timestamp())
+        yield until
 
 
-class RefusedCredentialCollector(Collector):
+class RefusalCollector(Collector):
     """Reads how many credentials were refused."""
 
     def __init__(self, vault: Vault) -> None:

@@ -104,10 +104,11 @@ def _path_parameters(path: str) -> list[dict[str, Any]]:
 
 
 def _query_parameters(query: type[BaseModel]) -> list[dict[str, Any]]:
-    properties = query.model_json_schema(ref_template=_REFERENCE).get("properties", {})
+    described = query.model_json_schema(ref_template=_REFERENCE)
+    properties, required = described.get("properties", {}), described.get("required", ())
     definitions = query.model_json_schema().get("$defs", {})
     return [
-        {"name": name, "in": "query", "required": False, "schema": _plain(schema, definitions)}
+        {"name": name, "in": "query", "required": name in required, "schema": _plain(schema, definitions)}
         for name, schema in properties.items()
     ]
 

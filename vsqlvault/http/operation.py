@@ -19,14 +19,26 @@ from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.entry import EXTERNAL_ID, PURPOSE, EntryKey
 from vsqlvault.model.policy import POLICY_NAME
 from vsqlvault.model.principal import Call
+from vsqlvault.proof.tiles import PATH as TILE_PATH
 from vsqlvault.service.vault import Vault
 
 PARAMETERS: Mapping[str, re.Pattern[str]] = {
     "purpose": PURPOSE,
     "external_id": EXTERNAL_ID,
     "name": POLICY_NAME,
+    "version": re.compile(r"[1-9][0-9]{0,17}", re.ASCII),
     "key_id": KEY_ID,
+    "level": re.compile(r"[0-9]|[1-5][0-9]|6[0-3]", re.ASCII),
+    "tile": TILE_PATH,
+    "index": re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII),
+    "purge_id": re.compile(r"[0-9a-f]{32}"),
 }
+ENTRIES = "vault"
+"""The tag of operations on entries."""
+
+SEVERAL_SEGMENTS = frozenset({"tile"})
+"""Parameters that stand for what is left of a path, slashes and all."""
+
 _CONTENT_TYPE = re.compile(r'application/json(?:\s*;\s*charset="?utf-8"?)?', re.IGNORECASE | re.ASCII)
 
 
@@ -99,7 +111,7 @@ class Operation:
     media_types: tuple[str, ...] = ("application/json",)
     headers: Mapping[str, str] = field(default_factory=dict)
     description: str = ""
-    tag: str = "vault"
+    tag: str = ENTRIES
 
 
 def also_head(operation: Operation) -> tuple[Operation, Operation]:

@@ -332,7 +332,7 @@ async def serve(
     ``load`` reads the settings again. ``ready`` is awaited once everything is in place and connections are taken. ``share``
     is what this worker shares with the others, where there are others.
     """
-    counts = Counts()
+    counts = Counts(tls=tls)
     app = build_app(settings, lambda: already_open(vault), counts, share, forwarding)
 
     async def record(error: VaultError, address: str | None) -> None:

@@ -23,6 +23,7 @@ _SEQUENCE = struct.Struct("<Q")
 _WAIT_SECONDS = 0.0005
 _MAX_WAITS = 200
 _CREATED = "_created"
+_INSTANT = "_timestamp_seconds gauge"
 REPLACED = "vsqlvault_workers_replaced"
 _TEXTS = {REPLACED: "Workers that ended and were replaced."}
 
@@ -120,7 +121,9 @@ class _Total(Collector):
             for sample in metric.samples:
                 if not sample.name.endswith(_CREATED):
                     key = (family, sample.name, _labels(sample.labels.items()))
-                    total.add_sample(sample.name, sample.labels, sample.value + left.pop(key, 0.0))
+                    others = left.pop(key, None)
+                    value = sample.value if others is None else _together(family, sample.value, others)
+                    total.add_sample(sample.name, sample.labels, value)
             for key in [key for key in left if key[0] == family]:
                 total.add_sample(key[1], dict(key[2]), left.pop(key))
             yield total
@@ -146,8 +149,13 @@ def added(*all_samples: Mapping[tuple[str, str, Labels], float]) -> Samples:
     total: Samples = {}
     for samples in all_samples:
         for key, value in samples.items():
-            total[key] = total.get(key, 0.0) + value
+            total[key] = _together(key[0], total[key], value) if key in total else value
     return total
+
+
+def _together(family: str, one: float, other: float) -> float:
+    """Return two workers' values as one: added, but of instants the earlier."""
+    return min(one, other) if family.endswith(_INSTANT) else one + other
 
 
 def _labels(pairs: Iterable[Iterable[str]]) -> Labels:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import ssl
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+from cryptography import x509
 
 from vsqlvault.config import ServerSettings, TlsSettings
 from vsqlvault.errors import SettingsInvalid
@@ -22,6 +26,7 @@ class Loaded:
 
     context: ssl.SSLContext
     lists: RevocationLists
+    until: Mapping[str, datetime]
 
     @classmethod
     def of(cls, settings: ServerSettings) -> Loaded:
@@ -53,6 +58,11 @@ class Tls:
     def context(self) -> ssl.SSLContext:
         """The context that the next connection shakes hands with."""
         return self._loaded.context
+
+    @property
+    def until(self) -> Mapping[str, datetime]:
+        """When the first certificate, or list, in each file ends: then nobody who needs it gets in any more."""
+        return self._loaded.until
 
     def use(self, loaded: Loaded) -> None:
         """Shake hands by what these files say from now on."""
@@ -88,7 +98,7 @@ def _load(settings: ServerSettings) -> Loaded:
     if files.client_cert != "none":
         _ask_for_certificates(context, files)
     lists = RevocationLists.read(files.crl_file, "server.tls.crl_file") if files.crl_file else RevocationLists()
-    return Loaded(context, lists)
+    return Loaded(context, lists, _until(files, lists))
 
 
 def _ask_for_certificates(context: ssl.SSLContext, files: TlsSettings) -> None:
@@ -103,6 +113,20 @@ def _ask_for_certificates(context: ssl.SSLContext, files: TlsSettings) -> None:
             context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
     except OSError as error:
         raise SettingsInvalid(f"server.tls: cannot use client_ca_file or crl_file: {_why(error)}") from error
+
+
+def _until(files: TlsSettings, lists: RevocationLists) -> dict[str, datetime]:
+    paths = {"cert_file": files.cert_file, "client_ca_file": files.client_ca_file}
+    found = {name: _first_end(path) for name, path in paths.items() if path} | {"crl_file": lists.first_end}
+    return {name: at for name, at in found.items() if at is not None}
+
+
+def _first_end(path: str) -> datetime | None:
+    try:
+        certificates = x509.load_pem_x509_certificates(Path(path).read_bytes())
+    except (OSError, ValueError):  # OpenSSL has read it, and reads more than cryptography does
+        return None
+    return min(each.not_valid_after_utc for each in certificates)
 
 
 def _check_secret(path: str) -> None:

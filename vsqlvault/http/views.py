@@ -119,6 +119,7 @@ def sweep_document(count: SweepCount) -> dict[str, Any]:
         "finished_at": format_time(count.finished_at) if count.finished_at else None,
         "purged": count.purged,
         "failed": count.failed,
+        "held": count.held,
         "completed": count.completed,
         "by_purpose": count.by_purpose,
     }

@@ -25,7 +25,7 @@ from vsqlvault.errors import (
 from vsqlvault.http.strict_json import check_text, check_value_text
 from vsqlvault.model.access import Action
 from vsqlvault.model.api_key import ApiKeyState
-from vsqlvault.model.entry import PURPOSE, EntryState, ValueEncoding
+from vsqlvault.model.entry import EXTERNAL_ID, PURPOSE, EntryState, ValueEncoding
 from vsqlvault.model.policy import (
     DEFAULT_EVALUATOR,
     DEFAULT_POLICY,
@@ -50,6 +50,8 @@ DEFAULT_LIMIT = 100
 _NO_SUCH_FIELD = "no such field"
 Model = TypeVar("Model", bound=BaseModel)
 
+Purpose = Annotated[str, Field(pattern=rf"^{PURPOSE.pattern}$")]
+ExternalId = Annotated[str, Field(pattern=rf"^{EXTERNAL_ID.pattern}$")]
 PolicyName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,127}$")]
 AllowedApp = Annotated[str, Field(pattern=r"^(@owner|@admin|[A-Za-z0-9][A-Za-z0-9._:@/-]{0,127})$")]
 Prose = Annotated[str, Field(max_length=1024)]
@@ -94,7 +96,7 @@ class StoreBody(Body):
             encoding=ValueEncoding(self.encoding),
             algorithm_hint=self.algorithm_hint,
             key_ref=self.key_ref,
-            metadata=_metadata(self.metadata),
+            metadata=metadata_text(self.metadata),
             expires_at=_time("expires_at", self.expires_at) if self.expires_at is not None else None,
             access_policy=self.access_policy,
             preconditions=preconditions,
@@ -112,8 +114,8 @@ class StoreBody(Body):
         return value
 
 
-def _metadata(metadata: dict[str, Any]) -> str:
-    """Return the canonical text, if it is within every limit."""
+def metadata_text(metadata: dict[str, Any]) -> str:
+    """Return the canonical text. Raises MetadataTooLarge where it is beyond a limit."""
     if not metadata:
         return "{}"
     fault = FieldError("metadata", f"at most {MAX_METADATA_BYTES} bytes, {MAX_METADATA_KEYS} keys, keys of 64 characters and texts of 1 KiB")  # fmt: skip # noqa: E501
@@ -295,6 +297,12 @@ def _ascii_integer(text: Any) -> Any:
     raise ValueError("a whole number in digits")
 
 
+def _tree_size(text: Any) -> Any:
+    if isinstance(text, str) and text.isascii() and text.isdecimal() and len(text) <= 18:  # noqa: PLR2004
+        return int(text)
+    raise ValueError("a number of leaves in digits")
+
+
 def _query_time(text: Any) -> Any:
     """Read a time; whatever lies before 1970 lies before everything stored, and may as well be 1970."""
     try:
@@ -310,6 +318,7 @@ def _query_boolean(text: Any) -> Any:
 
 
 WholeNumber = Annotated[int, BeforeValidator(_ascii_integer)]
+TreeSize = Annotated[int, BeforeValidator(_tree_size)]
 QueryTime = Annotated[datetime, BeforeValidator(_query_time)]
 QueryBoolean = Annotated[bool, BeforeValidator(_query_boolean)]
 QueryText = Annotated[str, Field(min_length=1, max_length=512)]
@@ -393,10 +402,24 @@ class ApiKeysQuery(Query):
     state: ApiKeyState | None = None
 
 
+class RetentionPolicyQuery(Query):
+    """What PUT /admin/retention-policies/{purpose} takes."""
+
+    dry_run: QueryBoolean = False
+
+
 class SweepQuery(Query):
     """What POST /admin/purge/sweep takes."""
 
     dry_run: QueryBoolean = False
+    confirm_clock: QueryBoolean = False
+
+
+class ConsistencyQuery(Query):
+    """What GET /audit/consistency takes: two sizes of the tree."""
+
+    first: TreeSize = Field(alias="from")
+    second: TreeSize = Field(alias="to")
 
 
 class ReportQuery(Query):

@@ -12,6 +12,7 @@ from vsqlvault.interfaces.storage import Census, KeyRefUse
 from vsqlvault.model.access import Action
 from vsqlvault.model.credential import KnownCredential
 from vsqlvault.model.hardening import StepState
+from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.plugins import PluginOrigin
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.purge import SweepRecord
@@ -56,7 +57,7 @@ class SelfTest:
 
 @dataclass(frozen=True, slots=True)
 class ReportContext:
-    """What a section is written from: one instant, one count of the vault, the last sweep, the policies in force.
+    """What a section is written from: one instant, one count of the vault, the last sweep, the rules in force.
 
     ``credentials`` are those that are known beforehand, as they are now, with the last use of each. ``period`` is that of the
     figures from the logs; it is None only where a section is written by itself.
@@ -70,6 +71,8 @@ class ReportContext:
     credentials: Sequence[KnownCredential] = ()
     hardening: Sequence[StepState] = field(default=(), kw_only=True)
     """How far the process that writes the report is locked in: not of that instant, but of now."""
+    legal_holds: Mapping[str, LegalHold] = field(default_factory=dict, kw_only=True)
+    """Those in force now, by name, but for those placed after ``as_of``."""
 
     period: Period | None = field(default=None, kw_only=True)
     evidence: Evidence = field(default_factory=Evidence, kw_only=True)

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Generic, Protocol, TypeVar
+from datetime import datetime, timedelta
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from vsqlvault.interfaces.evidence import Evidence, EvidenceQuery
+from vsqlvault.interfaces.tree_storage import TreeStorage
 from vsqlvault.model.api_key import ApiKeyRecord
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.credential import CredentialName, CredentialUse
 from vsqlvault.model.entry import Entry, EntryKey, EntryStamp, EntryState
+from vsqlvault.model.hold import HoldIndex, LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.purge import PurgeRecord, SweepRecord
 
@@ -34,23 +36,32 @@ class Read:
 class Snapshot:
     """What one read found.
 
-    ``now`` is the storage's clock, one instant for the whole batch. ``revision`` is the rulebook's. ``value`` is None
-    unless asked for, and where the entry was shredded.
+    ``now`` is the storage's clock, one instant for the whole batch, but never before ``mark``, the high-water mark (None:
+    there is none yet). ``revision`` is the rulebook's. ``value`` is None unless asked for, and where the entry was shredded.
     """
 
     now: datetime
     revision: int
     entry: Entry | None
     value: bytes | None
+    mark: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClockReading:
+    """What the storage's clock says, and the high-water mark, which no read is told a time before; None: there is none yet."""
+
+    clock: datetime
+    mark: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
 class Rulebook:
-    """All policies in force, and all API keys. ``revision`` grows by at least one with each change to any of them.
+    """All rules: policies, API keys and legal holds. ``revision`` grows by at least one with each change to any of them.
 
     ``access_versions`` gives the newest version of every access policy there ever was, the dropped ones among them, so that
     a name taken again goes on counting. ``api_keys`` has the newest version of every key, by its id, expired and revoked
-    ones among them.
+    ones among them; ``holds`` that of every legal hold, released ones among them.
     """
 
     revision: int
@@ -58,6 +69,15 @@ class Rulebook:
     retention: Mapping[str, RetentionPolicy]
     access_versions: Mapping[str, int] = field(default_factory=dict)
     api_keys: Mapping[str, ApiKeyRecord] = field(default_factory=dict)
+    holds: Mapping[str, LegalHold] = field(default_factory=dict)
+    _in_force: HoldIndex = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_in_force", HoldIndex(self.holds.values()))
+
+    def holds_on(self, entry: Entry) -> tuple[LegalHold, ...]:
+        """Return the holds in force that keep the entry from being destroyed."""
+        return self._in_force.on(entry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +97,7 @@ class EntryAbsent:
 
 @dataclass(frozen=True, slots=True)
 class RevisionIs:
-    """No policy and no API key has changed."""
+    """No rule has changed: no policy, no API key, no legal hold."""
 
     revision: int
 
@@ -167,6 +187,13 @@ class SaveApiKey:
 
 
 @dataclass(frozen=True, slots=True)
+class SaveLegalHold:
+    """Add this version, which may be the one that says the hold is released; older ones stay."""
+
+    hold: LegalHold
+
+
+@dataclass(frozen=True, slots=True)
 class SaveSweep:
     """Add the record of a sweep."""
 
@@ -182,6 +209,7 @@ Change = (
     | DropAccessPolicy
     | SaveRetentionPolicy
     | SaveApiKey
+    | SaveLegalHold
     | SaveSweep
 )
 
@@ -189,6 +217,8 @@ Change = (
 @dataclass(frozen=True, slots=True)
 class Write:
     """What belongs together: if every expectation holds, all changes and rows are committed, else none.
+
+    Each row is committed together with the hash of its leaf (``vsqlvault.proof.leaf.row_hash``).
 
     The core never puts two writes into one batch of which one changes an entry that the other changes or expects
     something of.
@@ -234,10 +264,22 @@ class EntryQuery:
     state: EntryState = EntryState.ACTIVE
 
 
+class ExpiredPlace(NamedTuple):
+    """Where an expired entry stands in the order of a sweep, which is the order of these tuples.
+
+    ``at`` is ``expires_at`` of what has ended by its own time, and ``created_at`` of what only the ceiling ends.
+    """
+
+    by_ceiling: bool
+    at: datetime
+    external_id: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpiredQuery:
-    """Entries of one purpose that are expired at ``now`` and not purged, but for the external_ids in ``skip``.
+    """Entries of one purpose that are expired at ``now`` and not purged, in the order of their places, after ``after``.
 
+    What was created at or before ``created_before`` is expired by the ceiling.
     A page ends at ``limit`` entries, or after the entry with which their values pass ``byte_limit``.
     """
 
@@ -246,7 +288,21 @@ class ExpiredQuery:
     created_before: datetime
     limit: int
     byte_limit: int
-    skip: frozenset[str] = frozenset()
+    after: ExpiredPlace | None = None
+
+    def place_of(self, entry: Entry) -> ExpiredPlace:
+        """Return where an entry that this query finds stands."""
+        by_ceiling = entry.expires_at > self.now
+        return ExpiredPlace(by_ceiling, entry.created_at if by_ceiling else entry.expires_at, entry.external_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionQuery:
+    """Versions of the rule called ``name``, newest first: those below ``before``, where it is given, and at most ``limit``."""
+
+    name: str
+    limit: int
+    before: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -280,6 +336,34 @@ class LogRow(Generic[Record]):
 
     position: int
     record: Record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CeilingChange:
+    """Another maximum for one purpose, as of ``now``: entries lived for ``before`` at most, and are to live for ``after``.
+
+    The two differ.
+    """
+
+    purpose: str
+    now: datetime
+    before: timedelta
+    after: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class CeilingEffect:
+    """What a change of the maximum does to entries that are not purged.
+
+    ``expired_at_once`` counts those that live and would have expired by the new maximum; ``oldest_created_at`` is the creation
+    of the oldest of them. ``revived`` counts those that the old maximum has expired and the new one has not. ``changed`` counts
+    those that live before or after, and expire at another time.
+    """
+
+    expired_at_once: int = 0
+    revived: int = 0
+    changed: int = 0
+    oldest_created_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,7 +425,7 @@ class MigrationStatus:
     after: int
 
 
-class Storage(Protocol):
+class Storage(TreeStorage, Protocol):
     """Where everything lies. All methods may run at once; all but ``read`` and ``commit`` may be slow.
 
     Every method raises StorageUnavailable when the storage cannot be reached, StorageFull when it has no room, and
@@ -367,7 +451,19 @@ class Storage(Protocol):
         ...
 
     async def rulebook(self) -> Rulebook:
-        """Return all policies in force and all API keys, of one consistent state."""
+        """Return all policies in force, all API keys and every legal hold, of one consistent state."""
+        ...
+
+    async def access_policy_versions(self, query: VersionQuery) -> Sequence[AccessPolicy]:
+        """Return a page of what an access policy was, dropped versions too; empty where there never was one."""
+        ...
+
+    async def retention_policy_versions(self, query: VersionQuery) -> Sequence[RetentionPolicy]:
+        """Return a page of what the retention policy of the purpose ``query.name`` was; empty where there never was one."""
+        ...
+
+    async def legal_hold_versions(self, query: VersionQuery) -> Sequence[LegalHold]:
+        """Return a page of what a legal hold was, released versions too; empty where there never was one."""
         ...
 
     async def entries(self, query: EntryQuery) -> Sequence[Entry]:
@@ -375,7 +471,7 @@ class Storage(Protocol):
         ...
 
     async def expired(self, query: ExpiredQuery) -> Sequence[tuple[Entry, bytes]]:
-        """Return a page of expired entries with their values; empty means there are no more."""
+        """Return a page of expired entries with their values, in order; empty means there are no more."""
         ...
 
     async def access_log(self, query: LogQuery) -> Sequence[LogRow[AccessRecord]]:
@@ -405,6 +501,10 @@ class Storage(Protocol):
         """
         ...
 
+    async def ceiling_effect(self, change: CeilingChange) -> CeilingEffect:
+        """Count what a change of a maximum would do, without reading a value, and without doing it."""
+        ...
+
     async def last_sweep(self) -> SweepRecord | None:
         """Return the newest record of a sweep."""
         ...
@@ -415,6 +515,14 @@ class Storage(Protocol):
 
     async def release_lease(self, name: str, holder: str) -> None:
         """Give the lease back, if ``holder`` has it."""
+        ...
+
+    async def clock(self) -> ClockReading:
+        """Read the clock. Leases run by it; reads and all that rests on them never go behind the mark."""
+        ...
+
+    async def raise_mark(self, at: datetime) -> None:
+        """Make ``at`` the high-water mark, unless that is later already. When this returns, it is durable."""
         ...
 
     async def secret(self, name: str) -> bytes:

@@ -66,7 +66,8 @@ class AccessPolicy:
     """One version of one policy.
 
     ``parameters`` is for the evaluator named, as RFC 8785 canonical JSON text of an object. A built-in comes from a
-    plugin, cannot be changed, and has no author.
+    plugin, cannot be changed, and has no author. ``dropped``: the version that says that the policy is out of force; it has
+    neither evaluator nor rules.
     """
 
     name: str
@@ -78,6 +79,7 @@ class AccessPolicy:
     created_by: str | None = None
     created_at: datetime | None = None
     built_in: bool = False
+    dropped: bool = False
 
     def decide_by_rules(self, request: AccessRequest) -> Decision:
         """Answer by the rule for the action asked: none means no; inspecting without a rule follows retrieving.

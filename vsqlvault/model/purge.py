@@ -16,6 +16,7 @@ class PurgeReason(StrEnum):
     EXPIRED = "expired"
     RETENTION_POLICY = "retention-policy"
     REPLACED = "replaced"
+    PURGED_BEFORE = "purged-before"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +78,8 @@ class PurgeRecord:
 class SweepRecord:
     """One run of the sweep.
 
-    ``failed`` counts entries that could not be purged and were kept. ``completed`` is False where it was stopped, or ended
-    with an error, before it had been through every purpose.
+    ``failed`` counts entries that could not be purged and were kept, ``held`` those that a legal hold kept. ``completed`` is
+    False where it was stopped, or ended with an error, before it had been through every purpose.
     """
 
     sweep_id: str
@@ -88,3 +89,4 @@ class SweepRecord:
     purged: int
     failed: int
     completed: bool
+    held: int = 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from json.encoder import encode_basestring
 from typing import Any
 
 from vsqlvault.model.entry import Entry
@@ -16,6 +17,7 @@ from vsqlvault.proof.canonical import canonical_json
 
 FORMAT = "vsqlvault-entry-v1"
 _SAFE_DIGITS = 16
+_SAFE_INTEGER = 2**53
 
 
 def _number(text: str) -> int | float:
@@ -54,5 +56,26 @@ def purge_proof(entry: Entry, value: bytes) -> str:
 
     The value is hashed from the bytes given, not taken from ``entry.value_sha256``: the proof speaks of what was there.
     """
-    document = proof_document(entry, hashlib.sha256(value).hexdigest())
-    return hashlib.sha256(canonical_json(document)).hexdigest()
+    value_sha256 = hashlib.sha256(value).hexdigest()
+    return hashlib.sha256(_written(entry, value_sha256)).hexdigest()
+
+
+def _written(entry: Entry, value_sha256: str) -> bytes:
+    """Return the RFC 8785 form of the proof document: written down at once, keys in order, for a sweep makes many."""
+    if entry.version >= _SAFE_INTEGER or entry.value_size >= _SAFE_INTEGER:
+        return canonical_json(proof_document(entry, value_sha256))
+    metadata = "{}" if entry.metadata == "{}" else canonical_json(_METADATA.decode(entry.metadata)).decode()
+    return (
+        f'{{"access_policy":{_text(entry.access_policy)},"algorithm_hint":{_text(entry.algorithm_hint)}'
+        f',"created_at":"{format_time(entry.created_at)}","encoding":"{entry.encoding.value}"'
+        f',"entry_id":{_text(entry.entry_id)},"expires_at":"{format_time(entry.expires_at)}"'
+        f',"external_id":{_text(entry.external_id)},"format":"{FORMAT}","key_ref":{_text(entry.key_ref)}'
+        f',"metadata":{metadata},"owner_app":{_text(entry.owner_app)}'
+        f',"owner_identity":{_text(entry.owner_identity)},"purpose":{_text(entry.purpose)}'
+        f',"updated_at":"{format_time(entry.updated_at)}","value_sha256":"{value_sha256}"'
+        f',"value_size":{entry.value_size},"version":{entry.version}}}'
+    ).encode()
+
+
+def _text(text: str | None) -> str:
+    return "null" if text is None else encode_basestring(text)

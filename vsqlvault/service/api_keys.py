@@ -21,8 +21,8 @@ from vsqlvault.model.times import format_time
 from vsqlvault.service.audit import CREATED, OK, Auditor, Trace
 from vsqlvault.service.commit_queue import CommitQueue
 from vsqlvault.service.credentials import Credentials, last_uses
-from vsqlvault.service.policies import require_admin, require_reader
 from vsqlvault.service.rulebooks import Rulebooks
+from vsqlvault.service.rules import require_admin, require_reader
 
 MAX_API_KEYS = 10_000
 """So many that are not revoked: all of them are in memory."""

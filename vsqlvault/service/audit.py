@@ -181,7 +181,7 @@ class Auditor:
         """
         if error.recorded_for == trace.call.request_id or isinstance(error, LEAVES_NO_ROW):
             return
-        await self._queue.record(trace.denied(error, self._clock.now(), detail))
+        await self._queue.record(trace.denied(error, self._clock.now(), detail or error.recorded_detail))
         error.recorded_for = trace.call.request_id
 
     async def shielded(self, work: Awaitable[Result]) -> Result:

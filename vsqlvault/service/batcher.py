@@ -85,6 +85,36 @@ class Batcher(Generic[Item, Result]):
             Overloaded: too many are waiting, or too heavy ones.
             VaultError: whatever became of this item's batch or, where the batch failed on one of many, of this item.
         """
+        future = self._enqueued(item)
+        if self._flying < self._flights:
+            self._take_off()
+        return await future
+
+    async def submit_all(self, items: Sequence[Item]) -> list[Result | VaultError]:
+        """Return what ``submit`` would of each item, in order; an error is returned, not raised."""
+        futures: list[asyncio.Future[Result]] = []
+        refused: VaultError | None = None
+        for item in items:
+            try:
+                futures.append(self._enqueued(item))
+            except Overloaded as error:
+                refused = error
+                break
+        if futures and self._flying < self._flights:
+            self._take_off()
+        if futures:
+            await asyncio.wait(futures)
+        outcomes: list[Result | VaultError] = []
+        for future in futures:
+            try:
+                outcomes.append(future.result())
+            except VaultError as error:
+                outcomes.append(error)
+        if refused:
+            outcomes += [refused] * (len(items) - len(futures))
+        return outcomes
+
+    def _enqueued(self, item: Item) -> asyncio.Future[Result]:
         weight = self._weigh(item)
         too_heavy = self._waiting and self._waiting_weight + weight > self._max_waiting_weight
         if len(self._waiting) >= self._max_waiting or too_heavy:
@@ -93,9 +123,7 @@ class Batcher(Generic[Item, Result]):
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
         self._waiting_weight += weight
-        if self._flying < self._flights:
-            self._take_off()
-        return await future
+        return future
 
     async def drain(self) -> None:
         """Return when nothing waits and nothing is under way."""

@@ -111,14 +111,17 @@ class CommitQueue:
         """
         try:
             return await self.writes.submit(write)
-        except (OutcomeUnknown, AuditUnavailable):
-            raise
-        except StorageFull as error:
-            if any(isinstance(change, StoreEntry) for change in write.changes):
-                raise
-            raise AuditUnavailable from error
-        except Unavailable as error:
-            raise AuditUnavailable from error
+        except (StorageFull, Unavailable) as error:
+            told = _uncommitted(error, write)
+            raise told from told.__cause__
+
+    async def commit_all(self, writes: Sequence[Write]) -> list[WriteOutcome | VaultError]:
+        """Return what ``commit`` would of each write, in order; an error is returned, not raised."""
+        outcomes = await self.writes.submit_all(writes)
+        return [
+            _uncommitted(outcome, write) if isinstance(outcome, VaultError) else outcome
+            for outcome, write in zip(outcomes, writes, strict=True)
+        ]
 
     async def record(self, *access: AccessRecord) -> None:
         """Commit rows that stand alone: nothing changed, or nothing was allowed to."""
@@ -191,6 +194,17 @@ def take_separable(
             left.append(pair)
     waiting.extendleft(reversed(left))
     return batch
+
+
+def _uncommitted(error: VaultError, write: Write) -> VaultError:
+    """Return what a storage's error means to whoever wanted the write committed."""
+    if isinstance(error, (OutcomeUnknown, AuditUnavailable)) or not isinstance(error, (StorageFull, Unavailable)):
+        return error
+    if isinstance(error, StorageFull) and any(isinstance(change, StoreEntry) for change in write.changes):
+        return error
+    wrapped = AuditUnavailable()
+    wrapped.__cause__ = error
+    return wrapped
 
 
 def _bytes_of(write: Write) -> int:

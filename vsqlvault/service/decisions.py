@@ -7,12 +7,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vsqlvault.errors import PluginFailed
+from vsqlvault.errors import FieldError, PluginFailed, ValidationFailed
 from vsqlvault.interfaces.access_policy import PolicyEvaluator
 from vsqlvault.interfaces.storage import Rulebook
 from vsqlvault.model.access import AccessRequest, Action, Allow, Decision, Deny
-from vsqlvault.model.policy import DEFAULT_POLICY
-from vsqlvault.service.plugin_calls import call_plugin
+from vsqlvault.model.policy import DEFAULT_POLICY, AccessPolicy
+from vsqlvault.service.plugin_calls import call_plugin, check_with_plugin
 
 log = logging.getLogger(__name__)
 _REASON = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
@@ -43,9 +43,16 @@ class Decisions:
         self._evaluators = dict(evaluators)
         self._timeout_seconds = timeout_seconds
 
-    def evaluator(self, name: str) -> PolicyEvaluator | None:
-        """Return the evaluator called ``name``, if a plugin offers one."""
-        return self._evaluators.get(name)
+    def check(self, policy: AccessPolicy) -> None:
+        """Have the evaluator that the policy names look at it.
+
+        Raises:
+            ValidationFailed: there is no such evaluator, or it refuses the policy. PluginFailed: it fails.
+        """
+        evaluator = self._evaluators.get(policy.evaluator)
+        if evaluator is None:
+            raise ValidationFailed(errors=[FieldError("evaluator", "an evaluator that a loaded plugin offers")])
+        check_with_plugin(evaluator, lambda: evaluator.check(policy))
 
     async def decide(self, request: AccessRequest, policy_name: str, book: Rulebook) -> Decided:
         """Answer by the named policy; by ``owner-only`` where it is not defined. Whatever goes wrong denies.

@@ -12,13 +12,10 @@ from datetime import datetime, timedelta
 from vsqlvault.errors import (
     AccessDenied,
     EntryExpired,
-    EntryNotFound,
     EntryPurged,
     ExpiresInPast,
     FieldError,
-    IdRetired,
     KeyRefWithoutValue,
-    NoRetentionPolicy,
     PreconditionFailed,
     RetentionExceeded,
     UndefinedPolicy,
@@ -34,27 +31,30 @@ from vsqlvault.interfaces.storage import (
     RetrievalsBelow,
     RevisionIs,
     Rulebook,
-    Snapshot,
     Storage,
     StoreEntry,
     Write,
 )
-from vsqlvault.model.access import AccessRequest, Action, Allow, Deny
+from vsqlvault.model.access import Action, Allow, Deny
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.entry import Entry, EntryKey, EntryStamp, EntryState, ValueEncoding
 from vsqlvault.model.policy import RetentionPolicy
 from vsqlvault.model.principal import Call
 from vsqlvault.model.purge import PurgeReason, PurgeRecord
 from vsqlvault.service.audit import CREATED, OK, Auditor, Trace
+from vsqlvault.service.clock_watch import ClockWatch
 from vsqlvault.service.commit_queue import CommitQueue
 from vsqlvault.service.decisions import Decided, Decisions
 from vsqlvault.service.key_locks import KeyLocks
-from vsqlvault.service.purges import Purges
+from vsqlvault.service.purges import Purges, ReplacedVersion
 from vsqlvault.service.rulebooks import Rulebooks
+from vsqlvault.service.verdicts import Sight, Verdicts, by_policy
 
 MAX_LIST_SCAN = 5_000
 LIST_SCAN_SECONDS = 2.0
 LIST_TURN_SECONDS = 0.005
+LIST_MARK_LAG = timedelta(seconds=1)
+"""A list may leave the high-water mark so far behind: it is raised once a second for lists, not once for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,17 +133,6 @@ class Listed:
     after: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Sight:
-    """One look at one entry: what was read, the rules in force, and what they make of it."""
-
-    snapshot: Snapshot
-    book: Rulebook
-    retention: RetentionPolicy | None
-    entry: Entry | None
-    state: EntryState | None
-
-
 class Entries:
     """What can be done with entries, each time under a policy and with an audit row."""
 
@@ -156,14 +145,15 @@ class Entries:
         decisions: Decisions,
         purges: Purges,
         auditor: Auditor,
+        watch: ClockWatch,
         require_defined_policy: bool,
     ) -> None:
         self._storage = storage
         self._queue = queue
-        self._rulebooks = rulebooks
-        self._decisions = decisions
+        self._verdicts = Verdicts(queue, rulebooks, decisions, purges)
         self._purges = purges
         self._auditor = auditor
+        self._watch = watch
         self._require_defined_policy = require_defined_policy
         self._locks = KeyLocks()
 
@@ -173,12 +163,12 @@ class Entries:
         Raises:
             AccessDenied: the caller does not hold ``key.purpose``.
         """
-        if not call.principal.holds(key.purpose):
-            trace = Trace(call, operation, key)
-            trace.decided = Decided(Deny("purpose-not-held"))
-            denied = AccessDenied()
+        trace = Trace(call, operation, key)
+        try:
+            self._verdicts.require_purpose(trace, key)
+        except AccessDenied as denied:
             await self._auditor.refuse(trace, denied)
-            raise denied
+            raise
 
     async def retrieve(self, call: Call, key: EntryKey) -> Viewed:
         """Return the entry with its value.
@@ -198,7 +188,8 @@ class Entries:
         """Create the entry, or replace it. The version replaced gets a purge row with proof, in the same commit.
 
         Raises:
-            AccessDenied, IdRetired, PreconditionFailed, RetentionRefused, UndefinedPolicy, KeyRefWithoutValue, Unavailable.
+            AccessDenied, IdRetired, EntryHeld, PreconditionFailed, RetentionRefused, UndefinedPolicy, KeyRefWithoutValue,
+                Unavailable.
         """
         trace = Trace(call, Operation.STORE, key)
         async with self._locks.hold(key):
@@ -208,7 +199,7 @@ class Entries:
         """Destroy the entry by its purpose's method and return the row that proves it.
 
         Raises:
-            AccessDenied, EntryNotFound, EntryExpired, EntryPurged, PreconditionFailed, Unavailable.
+            AccessDenied, EntryNotFound, EntryExpired, EntryPurged, EntryHeld, PreconditionFailed, Unavailable.
         """
         trace = Trace(call, Operation.PURGE, key)
         async with self._locks.hold(key):
@@ -223,37 +214,17 @@ class Entries:
         trace = Trace(call, Operation.LIST, purpose=purpose)
         return await self._auditor.carry_out(trace, lambda: self._list_once(trace, purpose, wish))
 
-    async def _look(self, trace: Trace, key: EntryKey, *, with_value: bool) -> _Sight:
-        snapshot = await self._queue.read(key, with_value=with_value)
-        trace.see(snapshot)
-        book = await self._rulebooks.at(snapshot.revision)
-        retention = book.retention.get(key.purpose)
-        entry = snapshot.entry
-        ceiling = retention.max_retention_days if retention else None
-        return _Sight(snapshot, book, retention, entry, entry.state(snapshot.now, ceiling) if entry else None)
-
-    async def _decide(
-        self, trace: Trace, action: Action, sight: _Sight, entry: Entry | None, key: EntryKey, policy: str
-    ) -> Allow:
-        request = AccessRequest(trace.call.principal, action, key, entry, sight.snapshot.now)
-        return trace.require(await self._decisions.decide(request, policy, sight.book))
-
-    async def _require_entry(self, trace: Trace, key: EntryKey, action: Action, sight: _Sight) -> tuple[Entry, Allow]:
-        """Return the live entry and what allows the action; those who may not know of it learn nothing of its state."""
-        if sight.entry is None:
-            principal = trace.call.principal
-            if not principal.holds(key.purpose) and not (action is Action.INSPECT and principal.may_inspect_all):
-                trace.require(Decided(Deny("purpose-not-held")))
-            raise EntryNotFound
-        allowed = await self._decide(trace, action, sight, sight.entry, key, sight.entry.access_policy)
-        if sight.state is EntryState.PURGED:
-            raise EntryPurged
-        if sight.state is EntryState.EXPIRED:
-            raise EntryExpired
-        return sight.entry, allowed
+    async def _require_entry(self, trace: Trace, key: EntryKey, action: Action, sight: Sight) -> tuple[Entry, Allow]:
+        """As ``Verdicts.require_entry``; an entry that is called expired stays so, whatever the clock does."""
+        try:
+            return await self._verdicts.require_entry(trace, key, action, sight)
+        except EntryExpired:
+            if sight.entry is not None:
+                await self._watch.reach(sight.snapshot, _expiry_of(sight.entry, sight.retention))
+            raise
 
     async def _retrieve_once(self, trace: Trace, key: EntryKey) -> Viewed | None:
-        sight = await self._look(trace, key, with_value=True)
+        sight = await self._verdicts.look(trace, key, with_value=True)
         entry, allowed = await self._require_entry(trace, key, Action.RETRIEVE, sight)
         expects: tuple[Expectation, ...] = (EntryIs(key, entry.stamp), RevisionIs(sight.book.revision))
         changes: tuple[Change, ...] = ()
@@ -264,79 +235,63 @@ class Entries:
         return await self._commit_view(Write((trace.granted(),), expects, changes), sight, entry)
 
     async def _inspect_once(self, trace: Trace, key: EntryKey) -> Viewed | None:
-        sight = await self._look(trace, key, with_value=False)
+        sight = await self._verdicts.look(trace, key, with_value=False)
         entry, _ = await self._require_entry(trace, key, Action.INSPECT, sight)
         expects = (EntryIs(key, entry.stamp), RevisionIs(sight.book.revision))
         return await self._commit_view(Write((trace.granted(),), expects), sight, entry)
 
-    async def _commit_view(self, write: Write, sight: _Sight, entry: Entry) -> Viewed | None:
+    async def _commit_view(self, write: Write, sight: Sight, entry: Entry) -> Viewed | None:
         if not isinstance(await self._queue.commit(write), Committed):
             return None
         return _viewed(entry, sight.retention, sight.snapshot.value)
 
     async def _purge_once(self, trace: Trace, key: EntryKey, preconditions: Preconditions) -> PurgeRecord | None:
-        sight = await self._look(trace, key, with_value=True)
+        sight = await self._verdicts.look(trace, key, with_value=True)
         entry, _ = await self._require_entry(trace, key, Action.PURGE, sight)
         preconditions.check(entry)
-        if sight.retention is None or sight.snapshot.value is None:
-            raise NoRetentionPolicy
+        if sight.snapshot.value is None:
+            raise EntryPurged
         purge = await self._purges.prepare(
-            trace.call, entry, sight.snapshot.value, PurgeReason.REQUESTED, sight.retention, sight.snapshot.now
+            trace.call, entry, sight.snapshot.value, PurgeReason.REQUESTED, sight.book, sight.snapshot.now
         )
-        expects = (EntryIs(key, entry.stamp), RevisionIs(sight.book.revision))
-        outcome = await self._queue.commit(Write((trace.granted(),), expects, (purge.change,), (purge.record,)))
+        outcome = await self._queue.commit(Write((trace.granted(),), purge.guards, (purge.change,), (purge.record,)))
         return purge.record if isinstance(outcome, Committed) else None
 
     async def _store_once(self, trace: Trace, key: EntryKey, wish: StoreWish) -> Stored | None:
-        sight = await self._look(trace, key, with_value=True)
-        await self._decide_store(trace, key, wish, sight)
+        sight = await self._verdicts.look(trace, key, with_value=True)
+        retention = await self._verdicts.require_storable(trace, key, wish.access_policy, sight)
         present = sight.entry if sight.state is EntryState.ACTIVE else None
-        retention = sight.retention
-        if retention is None:
-            raise NoRetentionPolicy(f"set one with PUT /admin/retention-policies/{key.purpose}")
-        if sight.entry and not present and (sight.state is EntryState.PURGED or self._purges.retires_id(retention)):
-            raise IdRetired
         wish.preconditions.check(present)
         warnings = self._policy_warnings(wish.access_policy, sight.book)
         if present and _same(present, wish):
             return await self._leave_as_is(trace, key, present, sight, warnings)
         entry = _entry_to_be(trace.call, key, wish, present, retention, sight.snapshot.now)
         trace.stamp = entry.stamp
-        record = await self._record_of_replaced(trace.call, sight, retention)
-        status = OK if present else CREATED
+        replaced = await self._replaced(trace.call, sight)
         write = Write(
-            (trace.granted(status),),
-            (EntryIs(key, sight.entry.stamp) if sight.entry else EntryAbsent(key), RevisionIs(sight.book.revision)),
+            (trace.granted(OK if present else CREATED, detail=f"retention {retention.reference}"),),
+            replaced.guards if replaced else (EntryAbsent(key), RevisionIs(sight.book.revision)),
             (StoreEntry(entry, wish.value),),
-            (record,) if record else (),
+            (replaced.record,) if replaced else (),
         )
         if not isinstance(await self._queue.commit(write), Committed):
             return None
         return Stored(_viewed(entry, retention), created=present is None, unchanged=False, warnings=warnings)
 
-    async def _decide_store(self, trace: Trace, key: EntryKey, wish: StoreWish, sight: _Sight) -> None:
-        """Replacing is decided by the policy the entry has; the policy it shall have must let its caller store, too."""
-        if sight.entry is not None:
-            await self._decide(trace, Action.STORE, sight, sight.entry, key, sight.entry.access_policy)
-        if sight.entry is None or sight.entry.access_policy != wish.access_policy:
-            decided = trace.decided
-            await self._decide(trace, Action.STORE, sight, None, key, wish.access_policy)
-            trace.decided = decided or trace.decided
-
     async def _leave_as_is(
-        self, trace: Trace, key: EntryKey, present: Entry, sight: _Sight, warnings: tuple[str, ...]
+        self, trace: Trace, key: EntryKey, present: Entry, sight: Sight, warnings: tuple[str, ...]
     ) -> Stored | None:
         expects = (EntryIs(key, present.stamp), RevisionIs(sight.book.revision))
         if not isinstance(await self._queue.commit(Write((trace.granted(),), expects)), Committed):
             return None
         return Stored(_viewed(present, sight.retention), created=False, unchanged=True, warnings=warnings)
 
-    async def _record_of_replaced(self, call: Call, sight: _Sight, retention: RetentionPolicy) -> PurgeRecord | None:
+    async def _replaced(self, call: Call, sight: Sight) -> ReplacedVersion | None:
         if sight.entry is None or sight.snapshot.value is None:
             return None
         reason = PurgeReason.REPLACED if sight.state is EntryState.ACTIVE else PurgeReason.EXPIRED
         return await self._purges.replaced(
-            call, sight.entry, sight.snapshot.value, reason, retention, sight.snapshot.now
+            call, sight.entry, sight.snapshot.value, reason, sight.book, sight.snapshot.now
         )
 
     def _policy_warnings(self, name: str, book: Rulebook) -> tuple[str, ...]:
@@ -347,15 +302,16 @@ class Entries:
         return (f"access policy {name} is not defined: owner-only rules apply until it is",)
 
     async def _list_once(self, trace: Trace, purpose: str, wish: ListWish) -> Listed | None:
-        sight = await self._look(trace, EntryKey(purpose, ""), with_value=False)
+        sight = await self._verdicts.look(trace, EntryKey(purpose, ""), with_value=False)
         principal = trace.call.principal
         if not principal.holds(purpose) and not principal.may_inspect_all:
             trace.require(Decided(Deny("purpose-not-held")))
         found, after = await self._scan(trace, purpose, wish, sight)
+        await self._watch.reach(sight.snapshot, sight.snapshot.now - LIST_MARK_LAG)
         outcome = await self._queue.commit(Write((trace.granted(),), (RevisionIs(sight.book.revision),)))
         return Listed(tuple(found), after) if isinstance(outcome, Committed) else None
 
-    async def _scan(self, trace: Trace, purpose: str, wish: ListWish, sight: _Sight) -> tuple[list[Viewed], str | None]:
+    async def _scan(self, trace: Trace, purpose: str, wish: ListWish, sight: Sight) -> tuple[list[Viewed], str | None]:
         """Page through the storage until ``limit`` entries may be seen, there are no more, or enough were looked at.
 
         An evaluator that need not wait never lets anybody else have the loop, so the scan does.
@@ -370,7 +326,7 @@ class Entries:
             for place, entry in enumerate(page, start=1):
                 after = entry.external_id
                 looked_at += 1
-                if await self._may_inspect(trace, entry, sight):
+                if await self._verdicts.may_inspect(trace, entry, sight):
                     found.append(_viewed(entry, sight.retention))
                 now = time.monotonic()
                 if len(found) == wish.limit or looked_at == MAX_LIST_SCAN or now > deadline:
@@ -382,19 +338,16 @@ class Entries:
             if len(page) <= wish.limit:
                 return found, None
 
-    async def _may_inspect(self, trace: Trace, entry: Entry, sight: _Sight) -> bool:
-        request = AccessRequest(trace.call.principal, Action.INSPECT, entry.key, entry, sight.snapshot.now)
-        decided = await self._decisions.decide(request, entry.access_policy, sight.book)
-        if decided.failed:  # leaving the entry out would say that there is none
-            trace.require(decided)
-        return isinstance(decided.decision, Allow)
-
 
 def _viewed(entry: Entry, retention: RetentionPolicy | None, value: bytes | None = None) -> Viewed:
-    return Viewed(entry, entry.effective_expires_at(retention.max_retention_days if retention else None), value)
+    return Viewed(entry, _expiry_of(entry, retention), value)
 
 
-def _query(purpose: str, wish: ListWish, sight: _Sight, after: str | None) -> EntryQuery:
+def _expiry_of(entry: Entry, retention: RetentionPolicy | None) -> datetime:
+    return entry.effective_expires_at(retention.max_retention_days if retention else None)
+
+
+def _query(purpose: str, wish: ListWish, sight: Sight, after: str | None) -> EntryQuery:
     now = sight.snapshot.now
     days = sight.retention.max_retention_days if sight.retention else None
     return EntryQuery(
@@ -469,5 +422,5 @@ def _expiry(wished: datetime | None, created_at: datetime, retention: RetentionP
         raise ExpiresInPast(errors=[FieldError("expires_at", "a time in the future")])
     if wished > ceiling:
         expected = f"at most {retention.max_retention_days} days after the entry was created"
-        raise RetentionExceeded(errors=[FieldError("expires_at", expected)])
+        raise by_policy(RetentionExceeded(errors=[FieldError("expires_at", expected)]), retention)
     return wished

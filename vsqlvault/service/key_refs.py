@@ -11,8 +11,8 @@ from vsqlvault.model.audit import Operation
 from vsqlvault.model.principal import Call
 from vsqlvault.service.audit import Auditor, Trace
 from vsqlvault.service.commit_queue import CommitQueue
-from vsqlvault.service.policies import require_reader
 from vsqlvault.service.rulebooks import Rulebooks
+from vsqlvault.service.rules import require_reader
 from vsqlvault.service.sweeper import ceilings
 
 

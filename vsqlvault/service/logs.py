@@ -12,7 +12,7 @@ from vsqlvault.model.principal import Call
 from vsqlvault.model.purge import PurgeRecord
 from vsqlvault.service.audit import Auditor, Trace
 from vsqlvault.service.commit_queue import CommitQueue
-from vsqlvault.service.policies import require_reader
+from vsqlvault.service.rules import require_reader
 
 Record = TypeVar("Record", AccessRecord, PurgeRecord)
 Pager = Callable[[LogQuery], Awaitable[Sequence[LogRow[Record]]]]

@@ -6,13 +6,14 @@ import asyncio
 import inspect
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from vsqlvault.errors import PluginFailed, VaultError
 
 log = logging.getLogger(__name__)
+_BREATH_SECONDS = 0.002
 Answer = TypeVar("Answer")
 _running: set[asyncio.Task[Any]] = set()
 
@@ -59,6 +60,33 @@ async def call_plugin(
     return answer
 
 
+async def call_plugin_in_turn(
+    plugin: object, calls: Sequence[Callable[[], object]], expected: type, timeout_seconds: float
+) -> list[Any]:
+    """Return what each of ``calls`` comes to, made one after the other; in the place of one that failed, PluginFailed.
+
+    As ``call_plugin``, but with one task for all of them, until one is late: the rest then go on in another. Each has
+    ``timeout_seconds``. The log names each kind of error once, with how many there were.
+    """
+    answers: list[Any] = []
+    failures: dict[str, int] = {}
+    while len(answers) < len(calls):
+        for outcome in await _take_turns(calls[len(answers) :], timeout_seconds):
+            if isinstance(outcome, expected):
+                answers.append(outcome)
+                continue
+            cause = outcome.error if isinstance(outcome, _Raised) else None
+            kind = type(cause or outcome).__name__
+            failures[kind] = failures.get(kind, 0) + 1
+            failed = PluginFailed()
+            failed.__cause__ = cause
+            answers.append(failed)
+    name = getattr(plugin, "name", type(plugin).__name__)
+    for kind, count in failures.items():
+        log.error("plugin failed", extra={"plugin": name, "error": kind, "count": count})
+    return answers
+
+
 def check_with_plugin(plugin: object, check: Callable[[], object]) -> None:
     """Let a plugin look at something: only a VaultError of its own passes through.
 
@@ -93,6 +121,52 @@ async def _within(awaitable: Awaitable[Answer], timeout_seconds: float) -> Answe
     if not done:
         raise TimeoutError
     return _opened(task.result())
+
+
+@dataclass(slots=True)
+class _Turns:
+    """What one task has come to, call by call, and since when it has been at the next one."""
+
+    since: float
+    outcomes: list[Any] = field(default_factory=list)
+    is_over: bool = False
+
+    async def take(self, calls: Sequence[Callable[[], object]]) -> None:
+        clock = asyncio.get_running_loop().time
+        breath = self.since
+        for call in calls:
+            self.since = clock()
+            if self.since - breath > _BREATH_SECONDS:
+                await asyncio.sleep(0)
+                breath = self.since = clock()
+            outcome = await _contained(_called(call))
+            if self.is_over:  # its answer was given for it
+                return
+            self.outcomes.append(outcome)
+
+
+async def _take_turns(calls: Sequence[Callable[[], object]], timeout_seconds: float) -> list[Any]:
+    """Return the outcomes of the first calls: of all of them, or up to one that was late."""
+    loop = asyncio.get_running_loop()
+    turns = _Turns(loop.time())
+    task = _started(turns.take(calls))
+    _running.add(task)
+    task.add_done_callback(_running.discard)
+    try:
+        while not task.done() and (left := turns.since + timeout_seconds - loop.time()) > 0:
+            await asyncio.wait({task}, timeout=left)
+    finally:
+        turns.is_over = True
+        if not task.done():
+            task.cancel()
+    if len(turns.outcomes) < len(calls):
+        turns.outcomes.append(_Raised(TimeoutError()))
+    return turns.outcomes
+
+
+async def _called(call: Callable[[], object]) -> object:
+    given = call()
+    return await given if inspect.isawaitable(given) else given
 
 
 def _started(work: Coroutine[Any, Any, Answer]) -> asyncio.Task[Answer]:

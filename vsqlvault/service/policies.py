@@ -2,71 +2,72 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import replace
-from typing import Any, TypeVar
+import logging
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+from datetime import timedelta
 
-from vsqlvault.errors import (
-    BuiltInPolicy,
-    FieldError,
-    PolicyInUse,
-    PolicyNotFound,
-    RoleRequired,
-    ValidationFailed,
-    VaultError,
-)
+from vsqlvault.errors import BuiltInPolicy, FieldError, PolicyInUse, PolicyNotFound, Unavailable, ValidationFailed
 from vsqlvault.interfaces.storage import (
-    Change,
+    CeilingChange,
+    CeilingEffect,
     Committed,
     Conflict,
     DropAccessPolicy,
     PolicyUnused,
-    RevisionIs,
     Rulebook,
     SaveAccessPolicy,
     SaveRetentionPolicy,
-    Write,
+    Storage,
 )
 from vsqlvault.model.audit import Operation
-from vsqlvault.model.policy import AccessPolicy, RetentionPolicy, Rule
+from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.principal import Call
-from vsqlvault.model.times import format_time
-from vsqlvault.service.audit import CREATED, OK, Auditor, Trace
+from vsqlvault.service.audit import Auditor, Trace
 from vsqlvault.service.commit_queue import CommitQueue
 from vsqlvault.service.decisions import Decisions
-from vsqlvault.service.plugin_calls import check_with_plugin
+from vsqlvault.service.preconditions import ANY_STATE, VersionPreconditions
 from vsqlvault.service.purges import Purges
 from vsqlvault.service.rulebooks import Rulebooks
+from vsqlvault.service.rules import Rules, require_admin
 
-Picked = TypeVar("Picked")
-_OF_RETENTION = (Operation.READ_RETENTION_POLICY, Operation.CHANGE_RETENTION_POLICY)
+log = logging.getLogger(__name__)
+_OF_RETENTION = (
+    Operation.READ_RETENTION_POLICY,
+    Operation.CHANGE_RETENTION_POLICY,
+    Operation.PREVIEW_RETENTION_POLICY,
+)
 
 
-def require_admin(call: Call) -> None:
-    """Raise RoleRequired unless the caller is an admin."""
-    if not call.principal.is_admin:
-        raise RoleRequired("admin")
+@dataclass(frozen=True, slots=True)
+class SavedRetention:
+    """A retention policy that is in force, or would be; ``is_new``: its purpose had none. ``effect`` None: not counted."""
 
-
-def require_reader(call: Call) -> None:
-    """Raise RoleRequired unless the caller is an admin or an auditor."""
-    if not call.principal.roles:
-        raise RoleRequired("admin or auditor")
+    policy: RetentionPolicy
+    is_new: bool
+    effect: CeilingEffect | None
 
 
 class Policies:
     """What can be done with policies. Each change is a new version, with author and time, and its audit row."""
 
     def __init__(
-        self, *, queue: CommitQueue, rulebooks: Rulebooks, decisions: Decisions, purges: Purges, auditor: Auditor
+        self,
+        *,
+        storage: Storage,
+        queue: CommitQueue,
+        rulebooks: Rulebooks,
+        decisions: Decisions,
+        purges: Purges,
+        auditor: Auditor,
     ) -> None:
+        self._storage = storage
         self._queue = queue
         self._rulebooks = rulebooks
         self._decisions = decisions
         self._purges = purges
         self._auditor = auditor
+        self._rules = Rules(queue, rulebooks, auditor)
 
     async def rulebook(self) -> Rulebook:
         """Return all policies in force now, the built-in ones among them. Leaves no audit row: for the vault's own use."""
@@ -74,31 +75,35 @@ class Policies:
 
     async def access_policy(self, call: Call, name: str) -> AccessPolicy:
         """Return the version in force. Raises PolicyNotFound, RoleRequired."""
-        return await self._read(call, Operation.READ_ACCESS_POLICY, lambda book: book.access.get(name), name)
+        trace = _trace(call, Operation.READ_ACCESS_POLICY, name)
+        return await self._rules.read(trace, lambda book: book.access.get(name), PolicyNotFound)
 
     async def access_policies(self, call: Call) -> list[AccessPolicy]:
         """Return all that are in force, by name. Raises RoleRequired."""
-        return await self._read(
-            call, Operation.READ_ACCESS_POLICY, lambda book: sorted(book.access.values(), key=lambda p: p.name)
+        trace = _trace(call, Operation.READ_ACCESS_POLICY, None)
+        return await self._rules.read(
+            trace, lambda book: sorted(book.access.values(), key=lambda policy: policy.name), PolicyNotFound
         )
 
     async def retention_policy(self, call: Call, purpose: str) -> RetentionPolicy:
         """Return the version in force. Raises PolicyNotFound, RoleRequired."""
-        return await self._read(
-            call, Operation.READ_RETENTION_POLICY, lambda book: book.retention.get(purpose), purpose
-        )
+        trace = _trace(call, Operation.READ_RETENTION_POLICY, purpose)
+        return await self._rules.read(trace, lambda book: book.retention.get(purpose), PolicyNotFound)
 
     async def retention_policies(self, call: Call) -> list[RetentionPolicy]:
         """Return all that are in force, by purpose. Raises RoleRequired."""
-        return await self._read(
-            call, Operation.READ_RETENTION_POLICY, lambda book: sorted(book.retention.values(), key=lambda p: p.purpose)
+        trace = _trace(call, Operation.READ_RETENTION_POLICY, None)
+        return await self._rules.read(
+            trace, lambda book: sorted(book.retention.values(), key=lambda policy: policy.purpose), PolicyNotFound
         )
 
-    async def save_access_policy(self, call: Call, wish: AccessPolicy) -> tuple[AccessPolicy, bool]:
+    async def save_access_policy(
+        self, call: Call, wish: AccessPolicy, preconditions: VersionPreconditions = ANY_STATE
+    ) -> tuple[AccessPolicy, bool]:
         """Put ``wish`` in force as the next version, and return it, and whether the name is new.
 
         Raises:
-            RoleRequired, BuiltInPolicy, ValidationFailed, Unavailable.
+            RoleRequired, BuiltInPolicy, ValidationFailed, PreconditionFailed, Unavailable.
         """
         trace = _trace(call, Operation.CHANGE_ACCESS_POLICY, wish.name)
 
@@ -106,21 +111,25 @@ class Policies:
             require_admin(call)
             if self._rulebooks.is_built_in(wish.name):
                 raise BuiltInPolicy(f"{wish.name} is built in: choose another name")
-            self._check(wish)
-            book, old = await self._current(trace, lambda book: book.access.get(wish.name))
+            self._decisions.check(wish)
+            book = await self._rules.current(trace)
+            old = book.access.get(wish.name)
+            preconditions.check(old.version if old else None)
             new = replace(
-                wish, version=self._next_version(book, wish.name), created_by=call.principal.app, created_at=trace.at
+                wish, version=_next_version(book, wish.name), created_by=call.principal.app, created_at=trace.at
             )
-            saved = await self._change(trace, book, SaveAccessPolicy(new), old, new)
-            return (new, old is None) if saved else None
+            outcome = await self._rules.change(trace, book, SaveAccessPolicy(new), old, new)
+            return (new, old is None) if isinstance(outcome, Committed) else None
 
         return await self._auditor.carry_out(trace, attempt)
 
-    async def delete_access_policy(self, call: Call, name: str) -> AccessPolicy:
+    async def delete_access_policy(
+        self, call: Call, name: str, preconditions: VersionPreconditions = ANY_STATE
+    ) -> AccessPolicy:
         """Take the policy out of force, and return what it was; its versions are kept.
 
         Raises:
-            RoleRequired, PolicyNotFound, BuiltInPolicy, PolicyInUse, Unavailable.
+            RoleRequired, PolicyNotFound, BuiltInPolicy, PolicyInUse, PreconditionFailed, Unavailable.
         """
         trace = _trace(call, Operation.DELETE_ACCESS_POLICY, name)
 
@@ -128,137 +137,103 @@ class Policies:
             require_admin(call)
             if self._rulebooks.is_built_in(name):
                 raise BuiltInPolicy
-            book, old = await self._current(trace, lambda book: book.access.get(name))
+            book = await self._rules.current(trace)
+            old = book.access.get(name)
+            preconditions.check(old.version if old else None)
             if old is None or trace.at is None:
                 raise PolicyNotFound
-            drop = DropAccessPolicy(name, self._next_version(book, name), call.principal.app, trace.at)
-            return old if await self._change(trace, book, drop, old, None) else None
+            drop = DropAccessPolicy(name, _next_version(book, name), call.principal.app, trace.at)
+            outcome = await self._rules.change(trace, book, drop, old, None, expects=(PolicyUnused(name),))
+            if isinstance(outcome, Conflict) and isinstance(outcome.broken, PolicyUnused):
+                raise PolicyInUse
+            return old if isinstance(outcome, Committed) else None
 
         return await self._auditor.carry_out(trace, attempt)
 
-    async def save_retention_policy(self, call: Call, wish: RetentionPolicy) -> tuple[RetentionPolicy, bool]:
-        """Put ``wish`` in force as the next version, and return it, and whether the purpose is new.
+    async def save_retention_policy(
+        self, call: Call, wish: RetentionPolicy, preconditions: VersionPreconditions = ANY_STATE
+    ) -> SavedRetention:
+        """Put ``wish`` in force as the next version, and return it with what it does to what is stored.
+
+        That is counted just before; what is stored or expires in between is not in it. Where the storage cannot count it now,
+        the policy is put in force all the same.
 
         Raises:
-            RoleRequired, ValidationFailed, Unavailable.
+            RoleRequired, ValidationFailed, PreconditionFailed, Unavailable.
         """
         trace = _trace(call, Operation.CHANGE_RETENTION_POLICY, wish.purpose)
 
-        async def attempt() -> tuple[RetentionPolicy, bool] | None:
-            require_admin(call)
-            if wish.purge_method not in self._purges.method_names:
-                known = ", ".join(self._purges.method_names)
-                raise ValidationFailed(errors=[FieldError("purge_method", f"one of {known}")])
-            book, old = await self._current(trace, lambda book: book.retention.get(wish.purpose))
-            new = replace(
-                wish, version=old.version + 1 if old else 1, created_by=call.principal.app, created_at=trace.at
+        async def attempt() -> SavedRetention | None:
+            new, old, book = await self._next_retention(trace, wish, preconditions)
+            try:
+                effect: CeilingEffect | None = await self._effect(trace, new, old)
+            except Unavailable:
+                log.warning("what a retention policy changes could not be counted", extra={"purpose": wish.purpose})
+                effect = None
+            outcome = await self._rules.change(
+                trace, book, SaveRetentionPolicy(new), old, new, detail=_described(effect)
             )
-            saved = await self._change(trace, book, SaveRetentionPolicy(new), old, new)
-            return (new, old is None) if saved else None
+            return SavedRetention(new, old is None, effect) if isinstance(outcome, Committed) else None
 
         return await self._auditor.carry_out(trace, attempt)
 
-    @asynccontextmanager
-    async def naming(self, call: Call, operation: Operation, subject: str) -> AsyncIterator[None]:
-        """Give a refusal inside the block its row, with ``subject``, the policy's name, on it."""
-        try:
-            yield
-        except VaultError as error:
-            await self._auditor.refuse(_trace(call, operation, subject), error)
-            raise
+    async def preview_retention_policy(
+        self, call: Call, wish: RetentionPolicy, preconditions: VersionPreconditions = ANY_STATE
+    ) -> SavedRetention:
+        """Return what ``save_retention_policy`` would, and put nothing in force. Raises as that does."""
+        trace = _trace(call, Operation.PREVIEW_RETENTION_POLICY, wish.purpose)
 
-    def _check(self, policy: AccessPolicy) -> None:
-        evaluator = self._decisions.evaluator(policy.evaluator)
-        if evaluator is None:
-            raise ValidationFailed(errors=[FieldError("evaluator", "an evaluator that a loaded plugin offers")])
-        check_with_plugin(evaluator, lambda: evaluator.check(policy))
-
-    def _next_version(self, book: Rulebook, name: str) -> int:
-        return book.access_versions.get(name, 0) + 1
-
-    async def _current(self, trace: Trace, pick: Callable[[Rulebook], Picked | None]) -> tuple[Rulebook, Picked | None]:
-        snapshot = await self._queue.read()
-        trace.see(snapshot)
-        book = await self._rulebooks.at(snapshot.revision)
-        return book, pick(book)
-
-    async def _read(
-        self, call: Call, operation: Operation, pick: Callable[[Rulebook], Picked | None], subject: str | None = None
-    ) -> Picked:
-        trace = _trace(call, operation, subject)
-
-        async def attempt() -> Picked:
-            require_reader(call)
-            _, found = await self._current(trace, pick)
-            if found is None:
-                raise PolicyNotFound
-            await self._queue.record(trace.granted())
-            return found
+        async def attempt() -> SavedRetention:
+            new, old, _ = await self._next_retention(trace, wish, preconditions)
+            effect = await self._effect(trace, new, old)
+            await self._queue.record(trace.granted(detail=_described(effect)))
+            return SavedRetention(new, old is None, effect)
 
         return await self._auditor.carry_out(trace, attempt)
 
-    async def _change(self, trace: Trace, book: Rulebook, change: Change, old: Any, new: Any) -> bool:
-        expects: tuple[RevisionIs | PolicyUnused, ...] = (RevisionIs(book.revision),)
-        if isinstance(change, DropAccessPolicy):
-            expects = (*expects, PolicyUnused(change.name))
-        record = trace.granted(
-            CREATED if old is None else OK,
-            old_value=_as_json(old) if old else None,
-            new_value=_as_json(new) if new else None,
+    async def _next_retention(
+        self, trace: Trace, wish: RetentionPolicy, preconditions: VersionPreconditions
+    ) -> tuple[RetentionPolicy, RetentionPolicy | None, Rulebook]:
+        """Return the version that the wish would be, and the one in force."""
+        require_admin(trace.call)
+        if wish.purge_method not in self._purges.method_names:
+            known = ", ".join(self._purges.method_names)
+            raise ValidationFailed(errors=[FieldError("purge_method", f"one of {known}")])
+        book = await self._rules.current(trace)
+        old = book.retention.get(wish.purpose)
+        preconditions.check(old.version if old else None)
+        author = trace.call.principal.app
+        new = replace(wish, version=old.version + 1 if old else 1, created_by=author, created_at=trace.at)
+        return new, old, book
+
+    async def _effect(self, trace: Trace, new: RetentionPolicy, old: RetentionPolicy | None) -> CeilingEffect:
+        """Return what the new maximum does; where there was no policy, nothing is stored that it could do anything to."""
+        if old is None or trace.at is None or old.max_retention_days == new.max_retention_days:
+            return CeilingEffect()
+        change = CeilingChange(
+            purpose=new.purpose,
+            now=trace.at,
+            before=timedelta(days=old.max_retention_days),
+            after=timedelta(days=new.max_retention_days),
         )
-        outcome = await self._queue.commit(Write((record,), expects, (change,)))
-        if isinstance(outcome, Conflict) and isinstance(outcome.broken, PolicyUnused):
-            raise PolicyInUse
-        return isinstance(outcome, Committed)
+        return await self._storage.ceiling_effect(change)
+
+    def naming(self, call: Call, operation: Operation, subject: str) -> AbstractAsyncContextManager[None]:
+        """Give a refusal inside the block its row, with ``subject``, the policy's name, on it."""
+        return self._rules.naming(_trace(call, operation, subject))
+
+
+def _next_version(book: Rulebook, name: str) -> int:
+    return book.access_versions.get(name, 0) + 1
 
 
 def _trace(call: Call, operation: Operation, subject: str | None) -> Trace:
     return Trace(call, operation, purpose=subject if operation in _OF_RETENTION else None, subject=subject)
 
 
-def _as_json(policy: AccessPolicy | RetentionPolicy) -> str:
-    document = access_policy_document(policy) if isinstance(policy, AccessPolicy) else retention_policy_document(policy)
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
-
-
-def access_policy_document(policy: AccessPolicy) -> dict[str, Any]:
-    """Return the policy as JSON types, in the words of the wire."""
-    return {
-        "name": policy.name,
-        "version": policy.version,
-        "description": policy.description,
-        "evaluator": policy.evaluator,
-        "rules": {action.value: rule_document(rule) for action, rule in sorted(policy.rules.items())},
-        "parameters": json.loads(policy.parameters),
-        "built_in": policy.built_in,
-        "created_by": policy.created_by,
-        "created_at": format_time(policy.created_at) if policy.created_at else None,
-    }
-
-
-def rule_document(rule: Rule) -> dict[str, Any]:
-    """Return the rule as JSON types."""
-    return {
-        "allowed_apps": None if rule.allowed_apps is None else sorted(rule.allowed_apps),
-        "require_identity": rule.require_identity,
-        "max_retrievals": rule.max_retrievals,
-        "any_purpose": rule.any_purpose,
-    }
-
-
-def retention_policy_document(policy: RetentionPolicy) -> Mapping[str, Any]:
-    """Return the policy as JSON types, in the words of the wire."""
-    return {
-        "purpose": policy.purpose,
-        "version": policy.version,
-        "max_retention_days": policy.max_retention_days,
-        "default_ttl_days": policy.default_ttl_days,
-        "purge_method": policy.purge_method,
-        "require_purge_proof": True,
-        "description": policy.description,
-        "justification": policy.justification,
-        "legal_basis": policy.legal_basis,
-        "data_class": policy.data_class,
-        "created_by": policy.created_by,
-        "created_at": format_time(policy.created_at) if policy.created_at else None,
-    }
+def _described(effect: CeilingEffect | None) -> str:
+    if effect is None:
+        return "effect not counted"
+    return (
+        f"effective_expiry_changed {effect.changed}, expired_at_once {effect.expired_at_once}, revived {effect.revived}"
+    )

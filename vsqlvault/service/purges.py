@@ -5,35 +5,67 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from typing import Any, TypeAlias
 
-from vsqlvault.errors import PluginFailed
+from vsqlvault.errors import EntryHeld, NoRetentionPolicy, PluginFailed
 from vsqlvault.interfaces.purge_method import PurgeMethod, PurgeRequest
-from vsqlvault.interfaces.storage import Change, OverwriteEntry, RemoveEntry
+from vsqlvault.interfaces.storage import (
+    Change,
+    EntryIs,
+    Expectation,
+    OverwriteEntry,
+    RemoveEntry,
+    RevisionIs,
+    Rulebook,
+)
 from vsqlvault.model.entry import Entry
 from vsqlvault.model.policy import RetentionPolicy
 from vsqlvault.model.principal import Call
 from vsqlvault.model.purge import Overwrite, PurgePlan, PurgeReason, PurgeRecord, Remove
 from vsqlvault.proof.purge_proof import purge_proof
-from vsqlvault.service.plugin_calls import call_plugin
+from vsqlvault.service.plugin_calls import call_plugin, call_plugin_in_turn
 
 log = logging.getLogger(__name__)
 REPLACE = "replace"
 _LARGE = 64 * 1024
+_BREATH = 16
+"""So many proofs are computed before others have their turn."""
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedPurge:
-    """What belongs into one commit: the end of the entry and the row that proves it."""
+    """What belongs into one commit: the end of the entry, the row that proves it, and what both rest on.
+
+    ``guards``: the entry is still that version, and no rule has changed, so no legal hold has come to keep it.
+    """
 
     change: Change
     record: PurgeRecord
+    guards: tuple[Expectation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplacedVersion:
+    """What the commit of the value that takes a version's place needs beside it; ``guards`` as of a prepared purge."""
+
+    record: PurgeRecord
+    guards: tuple[Expectation, ...]
+
+
+Kept: TypeAlias = EntryHeld | NoRetentionPolicy | PluginFailed
+"""Why an entry that was to be purged is kept."""
 
 
 class Purges:
-    """Knows the purge methods. The proof and the row are made here, so no method can skip them."""
+    """Knows the purge methods, and the one way to the end of an entry, whoever asks for it.
+
+    The proof and the row are made here, so no method can skip them. Legal holds are heeded here, and each commit is given the
+    guard that no rule has changed, so no path can miss them.
+    """
 
     def __init__(self, methods: Mapping[str, PurgeMethod], timeout_seconds: float) -> None:
         self._methods = dict(methods)
@@ -50,32 +82,105 @@ class Purges:
         return method is None or method.retires_id
 
     async def prepare(
-        self, call: Call, entry: Entry, value: bytes, reason: PurgeReason, policy: RetentionPolicy, now: datetime
+        self, call: Call, entry: Entry, value: bytes, reason: PurgeReason, book: Rulebook, now: datetime
     ) -> PreparedPurge:
-        """Return the change and the row for purging ``entry`` by the policy's method.
+        """Return the change and the row for purging ``entry`` by the method of its purpose's policy.
 
         Raises:
+            EntryHeld: a legal hold keeps the entry. The method is not asked.
+            NoRetentionPolicy: its purpose has none.
             PluginFailed: the method is not there, failed, was late, or planned what cannot be done. The entry stays.
         """
+        policy = _policy_if_free(call, entry, book)
+        method = self._method(policy)
+        plan = await call_plugin(
+            method, lambda: method.plan(PurgeRequest(entry, reason, policy)), PurgePlan, self._timeout_seconds
+        )
+        change, record = await self._planned(method, plan, call, entry, value, policy, now)
+        return PreparedPurge(change, record, _guards(entry, book))
+
+    async def prepare_all(
+        self, call: Call, found: Sequence[tuple[Entry, bytes]], reason: PurgeReason, book: Rulebook, now: datetime
+    ) -> list[PreparedPurge | Kept]:
+        """Return what ``prepare`` would of each of one purpose's entries, in order; errors are returned, not raised."""
+        prepared: list[PreparedPurge | Kept | None] = [None] * len(found)
+        free: list[int] = []
+        policy: RetentionPolicy | None = None
+        for place, (entry, _) in enumerate(found):
+            try:
+                policy = _policy_if_free(call, entry, book)
+                free.append(place)
+            except (EntryHeld, NoRetentionPolicy) as kept:
+                prepared[place] = kept
+        if policy is not None:
+            plans = await self._plans([found[place][0] for place in free], reason, policy)
+            for done, (place, plan) in enumerate(zip(free, plans, strict=True), start=1):
+                prepared[place] = await self._prepared(plan, call, *found[place], policy, book, now)
+                if done % _BREATH == 0:
+                    await asyncio.sleep(0)
+        return [outcome or PluginFailed() for outcome in prepared]
+
+    async def _plans(self, entries: Sequence[Entry], reason: PurgeReason, policy: RetentionPolicy) -> Sequence[Any]:
+        """Return the method's plan for each entry; PluginFailed where there is none."""
+        try:
+            method = self._method(policy)
+        except PluginFailed as missing:
+            return [missing] * len(entries)
+        calls = [partial(method.plan, PurgeRequest(entry, reason, policy)) for entry in entries]
+        return await call_plugin_in_turn(method, calls, PurgePlan, self._timeout_seconds)
+
+    async def _prepared(
+        self,
+        plan: Any,
+        call: Call,
+        entry: Entry,
+        value: bytes,
+        policy: RetentionPolicy,
+        book: Rulebook,
+        now: datetime,
+    ) -> PreparedPurge | Kept:
+        if isinstance(plan, PluginFailed):
+            return plan
+        try:
+            change, record = await self._planned(self._method(policy), plan, call, entry, value, policy, now)
+        except PluginFailed as failed:
+            return failed
+        return PreparedPurge(change, record, _guards(entry, book))
+
+    def _method(self, policy: RetentionPolicy) -> PurgeMethod:
         method = self._methods.get(policy.purge_method)
         if method is None:
             log.error("no plugin offers the purge method", extra={"purge_method": policy.purge_method})
             raise PluginFailed
-        plan = await call_plugin(
-            method, lambda: method.plan(PurgeRequest(entry, reason, policy)), PurgePlan, self._timeout_seconds
-        )
+        return method
+
+    async def _planned(
+        self,
+        method: PurgeMethod,
+        plan: Any,
+        call: Call,
+        entry: Entry,
+        value: bytes,
+        policy: RetentionPolicy,
+        now: datetime,
+    ) -> tuple[Change, PurgeRecord]:
         if not isinstance(plan.reason, PurgeReason):
             log.error("purge method gave no reason", extra={"purge_method": method.name})
             raise PluginFailed
         change = _change(method, plan, entry, value, now)
-        record = await self._record(call, entry, value, plan.reason, policy, now, method.name)
-        return PreparedPurge(change, record)
+        return change, await self._record(call, entry, value, plan.reason, policy, now, method.name)
 
     async def replaced(
-        self, call: Call, entry: Entry, value: bytes, reason: PurgeReason, policy: RetentionPolicy, now: datetime
-    ) -> PurgeRecord:
-        """Return the row for a version whose bytes a new value takes the place of."""
-        return await self._record(call, entry, value, reason, policy, now, REPLACE)
+        self, call: Call, entry: Entry, value: bytes, reason: PurgeReason, book: Rulebook, now: datetime
+    ) -> ReplacedVersion:
+        """Return the row for a version whose bytes a new value takes the place of.
+
+        Raises:
+            EntryHeld: a legal hold keeps the version. NoRetentionPolicy: its purpose has none.
+        """
+        policy = _policy_if_free(call, entry, book)
+        record = await self._record(call, entry, value, reason, policy, now, REPLACE)
+        return ReplacedVersion(record, _guards(entry, book))
 
     async def _record(
         self,
@@ -109,6 +214,20 @@ class Purges:
             identity=call.principal.identity,
             request_id=call.request_id,
         )
+
+
+def _policy_if_free(call: Call, entry: Entry, book: Rulebook) -> RetentionPolicy:
+    """Return the policy under which the entry may be destroyed; which holds keep it only admins and auditors are told."""
+    if holds := book.holds_on(entry):
+        raise EntryHeld([hold.reference for hold in holds], named=call.principal.may_inspect_all)
+    policy = book.retention.get(entry.purpose)
+    if policy is None:
+        raise NoRetentionPolicy
+    return policy
+
+
+def _guards(entry: Entry, book: Rulebook) -> tuple[Expectation, ...]:
+    return (EntryIs(entry.key, entry.stamp), RevisionIs(book.revision))
 
 
 def _change(method: PurgeMethod, plan: PurgePlan, entry: Entry, value: bytes, now: datetime) -> Change:

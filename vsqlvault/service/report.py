@@ -26,8 +26,8 @@ from vsqlvault.service.commit_queue import CommitQueue
 from vsqlvault.service.credentials import Credentials
 from vsqlvault.service.decisions import Decisions
 from vsqlvault.service.plugin_calls import call_plugin
-from vsqlvault.service.policies import require_reader
 from vsqlvault.service.rulebooks import Rulebooks
+from vsqlvault.service.rules import require_reader
 from vsqlvault.service.sweeper import ceilings
 
 log = logging.getLogger(__name__)
@@ -139,6 +139,11 @@ class Report:
                 grace=timedelta(hours=self._settings.purge.sweep_interval_hours),
             )
         )
+        holds = {
+            name: hold
+            for name, hold in book.holds.items()
+            if not hold.is_released and hold.held_since and hold.held_since <= as_of
+        }
         uses, uses_complete = await self._key_uses(as_of, ends)
         probed = await probe_policies(self._decisions, book, _used_policies(book, evidence), as_of)
         return ReportContext(
@@ -149,6 +154,7 @@ class Report:
             book.access,
             await self._credentials.inventory(),
             hardening=self._hardening,
+            legal_holds=holds,
             period=period,
             evidence=evidence,
             key_uses=uses,

@@ -5,22 +5,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from vsqlvault.errors import PluginFailed, SweepRunning, VaultError
+from vsqlvault.errors import AuditUnavailable, EntryHeld, PluginFailed, SweepRunning, VaultError
 from vsqlvault.interfaces.storage import (
     Committed,
     Conflict,
-    EntryIs,
+    ExpiredPlace,
     ExpiredQuery,
     RevisionIs,
     Rulebook,
     SaveSweep,
     Storage,
     Write,
+    WriteOutcome,
 )
 from vsqlvault.model.audit import AccessRecord, Operation
 from vsqlvault.model.entry import Entry, EntryState
@@ -28,21 +29,26 @@ from vsqlvault.model.policy import RetentionPolicy
 from vsqlvault.model.principal import SYSTEM, Call
 from vsqlvault.model.purge import PurgeReason, SweepRecord
 from vsqlvault.service.audit import Auditor, Trace
+from vsqlvault.service.clock_watch import ClockWatch
 from vsqlvault.service.commit_queue import CommitQueue
-from vsqlvault.service.policies import require_admin
-from vsqlvault.service.purges import Purges
+from vsqlvault.service.held_entries import count_held_expired
+from vsqlvault.service.purges import Kept, PreparedPurge, Purges
 from vsqlvault.service.rulebooks import Rulebooks
+from vsqlvault.service.rules import require_admin
 
 log = logging.getLogger(__name__)
 LEASE = "sweep"
 LEASE_SECONDS = 60.0
 BATCH_BYTES = 16 * 1024 * 1024
-MAX_LEFT = 1_000
+PART = 64
+"""So many purges go into one commit: the reads beside them, which share it, wait no longer for it than this."""
 
 
 @dataclass(slots=True)
 class SweepCount:
-    """What a sweep did, or a dry run would do. ``failed`` entries were kept; ``by_purpose`` counts the purged.
+    """What a sweep did, or a dry run would do. ``by_purpose`` counts the purged.
+
+    ``failed`` entries could not be purged and were kept; ``held`` ones are expired, too, and a legal hold keeps them.
 
     ``completed`` once every purpose has been gone through: not where ``stop`` or an error came first.
     """
@@ -53,6 +59,7 @@ class SweepCount:
     finished_at: datetime | None = None
     purged: int = 0
     failed: int = 0
+    held: int = 0
     completed: bool = False
     by_purpose: dict[str, int] = field(default_factory=dict)
 
@@ -62,12 +69,12 @@ Progress = Callable[[SweepCount], None]
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """Expired entries with their values, the policy that ends them, and when it was looked at."""
+    """Expired entries with their values, the policy that ends them, all rules, and when it was looked at."""
 
     call: Call
     found: Sequence[tuple[Entry, bytes]]
     policy: RetentionPolicy
-    revision: int
+    book: Rulebook
     now: datetime
 
 
@@ -82,6 +89,7 @@ class Sweeper:
         rulebooks: Rulebooks,
         purges: Purges,
         auditor: Auditor,
+        watch: ClockWatch,
         batch: int,
         pause_seconds: float,
     ) -> None:
@@ -90,26 +98,34 @@ class Sweeper:
         self._rulebooks = rulebooks
         self._purges = purges
         self._auditor = auditor
+        self._watch = watch
         self._batch = batch
         self._pause_seconds = pause_seconds
         self._stopping = asyncio.Event()
 
     async def sweep(
-        self, call: Call, *, dry_run: bool = False, trigger: str = "request", progress: Progress | None = None
+        self,
+        call: Call,
+        *,
+        dry_run: bool = False,
+        confirm_clock: bool = False,
+        trigger: str = "request",
+        progress: Progress | None = None,
     ) -> SweepCount:
-        """Purge every expired entry, or count them; a dry run writes nothing to the purge log.
+        """Purge every expired entry, or count them; a dry run writes nothing to the purge log, and confirms no clock.
 
         Raises:
-            RoleRequired, SweepRunning, Unavailable. What was purged before an error stays purged, each with its row, and
-                the sweep is on record as not completed, if the storage allows.
+            RoleRequired, SweepRunning, ClockJumped, Unavailable. What was purged before an error stays purged, each with
+                its row, and the sweep is on record as not completed, if the storage allows.
         """
         trace = Trace(call, Operation.SWEEP)
 
         async def attempt() -> SweepCount:
             require_admin(call)
+            due = None if dry_run else await self._watch.sound_time(call, confirmed=confirm_clock)
             snapshot = await self._queue.read()
             trace.see(snapshot)
-            count = SweepCount(secrets.token_hex(16), dry_run, snapshot.now)
+            count = SweepCount(secrets.token_hex(16), dry_run, due or snapshot.now)
             if dry_run:
                 await self._count_only(trace, count)
             else:
@@ -123,6 +139,9 @@ class Sweeper:
         interval = timedelta(hours=interval_hours)
         while not self._stopping.is_set():
             try:
+                if (await self._watch.look()).leap:
+                    await self._rest(LEASE_SECONDS)
+                    continue
                 last = await self._storage.last_sweep()
                 now = (await self._queue.read()).now
                 if last is None or not last.completed or now - last.finished_at >= interval:
@@ -151,15 +170,15 @@ class Sweeper:
     async def _count_only(self, trace: Trace, count: SweepCount) -> None:
         book = await self._rulebooks.at((await self._queue.read()).revision)
         census = await self._storage.census(count.started_at, ceilings(book, count.started_at), [])
-        count.by_purpose = {
-            purpose: of.expired_pending_purge
-            for purpose, of in sorted(census.by_purpose.items())
-            if of.expired_pending_purge
-        }
+        for purpose, of in sorted(census.by_purpose.items()):
+            if of.expired_pending_purge:
+                held = await count_held_expired(self._storage, book, purpose, count.started_at)
+                count.held += held
+                count.by_purpose[purpose] = of.expired_pending_purge - held
         count.purged = sum(count.by_purpose.values())
         count.finished_at = count.started_at
         count.completed = True
-        await self._queue.record(trace.granted(detail=f"dry run: {count.purged} expired"))
+        await self._queue.record(trace.granted(detail=f"dry run: {count.purged} expired{_held(count.held)}"))
 
     async def _purge_all(self, trace: Trace, count: SweepCount, trigger: str, progress: Progress) -> None:
         if not await self._storage.acquire_lease(LEASE, count.sweep_id, LEASE_SECONDS):
@@ -193,6 +212,7 @@ class Sweeper:
             extra={
                 "purged": count.purged,
                 "failed": count.failed,
+                "held": count.held,
                 "completed": count.completed,
                 "trigger": trigger,
             },
@@ -223,81 +243,127 @@ class Sweeper:
             purged=count.purged,
             failed=count.failed,
             completed=count.completed,
+            held=count.held,
         )
 
     async def _purge_purpose(self, call: Call, purpose: str, count: SweepCount, progress: Progress) -> bool:
         """Purge page after page, and return whether it came to the end of them before ``stop``.
 
-        What could not be purged, or changed while it was about to be, is left for the next run.
+        What had expired when the sweep began is gone through once. What could not be purged, or changed while it was about
+        to be, is left for the next run, as what a legal hold keeps is.
         """
-        left: set[str] = set()
+        after: ExpiredPlace | None = None
         while not self._stopping.is_set():
             snapshot = await self._queue.read()
             book = await self._rulebooks.at(snapshot.revision)
             policy = book.retention[purpose]
-            page = await self._storage.expired(self._page_query(policy, snapshot.now, left))
-            if not page:
+            query = self._page_query(policy, count.started_at, after)
+            found = await self._storage.expired(query)
+            if not found:
                 return True
-            await self._purge_page(_Page(call, page, policy, book.revision, snapshot.now), count, left)
+            settled = await self._purge_page(_Page(call, found, policy, book, snapshot.now), count)
+            if settled:
+                after = query.place_of(found[settled - 1][0])
             progress(count)
-            if len(left) > MAX_LEFT:
-                log.error("too many entries of a purpose cannot be purged", extra={"purpose": purpose})
-                return True
             if not await self._storage.acquire_lease(LEASE, count.sweep_id, LEASE_SECONDS):
                 raise SweepRunning
             await asyncio.sleep(self._pause_seconds)
         return False
 
-    def _page_query(self, policy: RetentionPolicy, now: datetime, left: set[str]) -> ExpiredQuery:
+    def _page_query(self, policy: RetentionPolicy, due: datetime, after: ExpiredPlace | None) -> ExpiredQuery:
         return ExpiredQuery(
             purpose=policy.purpose,
-            now=now,
-            created_before=now - timedelta(days=policy.max_retention_days),
+            now=due,
+            created_before=due - timedelta(days=policy.max_retention_days),
             limit=self._batch,
             byte_limit=BATCH_BYTES,
-            skip=frozenset(left),
+            after=after,
         )
 
-    async def _purge_page(self, page: _Page, count: SweepCount, left: set[str]) -> None:
-        writes: dict[str, Write] = {}
-        for entry, value in page.found:
-            try:
-                writes[entry.external_id] = await self._write(page, entry, value, count.sweep_id)
-            except PluginFailed:
-                count.failed += 1
-                left.add(entry.external_id)
-        for names in _slices(list(writes), self._queue.slice):
-            commits = (self._queue.commit(writes[name]) for name in names)
-            outcomes = await asyncio.gather(*commits, return_exceptions=True)
-            for name, outcome in zip(names, outcomes, strict=True):
+    async def _purge_page(self, page: _Page, count: SweepCount) -> int:
+        """Purge what can be, and return how many of the page's first entries need no other look.
+
+        One does whose policy changed since the page was read. While one part is committed, the next is prepared.
+        """
+        settled = 0
+        is_current = True
+        size = PART * self._storage.flights
+        writes = await self._writes(page, page.found[:size], count.sweep_id)
+        for start in range(size, len(page.found) + size, size):
+            done, following = await asyncio.gather(
+                self._committed(writes), self._writes(page, page.found[start : start + size], count.sweep_id)
+            )
+            for outcome in done:
                 if isinstance(outcome, Committed):
                     count.purged += 1
                     count.by_purpose[page.policy.purpose] = count.by_purpose.get(page.policy.purpose, 0) + 1
-                elif isinstance(outcome, Conflict) and not isinstance(outcome.broken, RevisionIs):
-                    left.add(name)  # of a changed policy only another look is asked
-            for outcome in outcomes:  # once all are counted
-                if isinstance(outcome, BaseException):
+                elif isinstance(outcome, Conflict) and isinstance(outcome.broken, RevisionIs):
+                    is_current = False
+                elif is_current and isinstance(outcome, EntryHeld):
+                    count.held += 1
+                elif is_current and isinstance(outcome, Kept):
+                    count.failed += 1
+                settled += is_current
+            for outcome in done:  # once all are counted
+                if isinstance(outcome, VaultError) and not isinstance(outcome, Kept):
                     raise outcome
+            writes = following
+        return settled
 
-    async def _write(self, page: _Page, entry: Entry, value: bytes, sweep_id: str) -> Write:
-        if entry.state(page.now, page.policy.max_retention_days) is not EntryState.EXPIRED:
-            log.error("the storage called an entry expired that is not", extra={"purpose": entry.purpose})
-            raise PluginFailed
-        purge = await self._purges.prepare(page.call, entry, value, PurgeReason.EXPIRED, page.policy, page.now)
+    async def _committed(self, writes: Sequence[Write | Kept]) -> Sequence[WriteOutcome | VaultError]:
+        """Commit the writes as one; where something is in the way of that, each by itself."""
+        wanted = [write for write in writes if isinstance(write, Write)]
+        outcomes = iter(await self._committed_together(wanted) or await self._queue.commit_all(wanted))
+        return [next(outcomes) if isinstance(write, Write) else write for write in writes]
+
+    async def _committed_together(self, writes: Sequence[Write]) -> Sequence[WriteOutcome]:
+        """Commit the writes as one, and return the outcome of each; none where one of them was in the way."""
+        if not writes:
+            return []
+        try:
+            outcome = await self._queue.commit(_joined(writes))
+        except AuditUnavailable:
+            return []
+        if isinstance(outcome, Conflict) and not isinstance(outcome.broken, RevisionIs):
+            return []
+        return [outcome] * len(writes)
+
+    async def _writes(self, page: _Page, found: Sequence[tuple[Entry, bytes]], sweep_id: str) -> Sequence[Write | Kept]:
+        """Return the commit that purges each entry; the error for one that is kept."""
+        days = page.policy.max_retention_days
+        due = [(entry, value) for entry, value in found if entry.state(page.now, days) is EntryState.EXPIRED]
+        if len(due) < len(found):
+            log.error("the storage called entries expired that are not", extra={"purpose": page.policy.purpose})
+        prepared = await self._purges.prepare_all(page.call, due, PurgeReason.EXPIRED, page.book, page.now)
+        purges = {entry.external_id: purge for (entry, _), purge in zip(due, prepared, strict=True)}
+        return [self._write(page, entry, purges.get(entry.external_id), sweep_id) for entry, _ in found]
+
+    def _write(self, page: _Page, entry: Entry, purge: PreparedPurge | Kept | None, sweep_id: str) -> Write | Kept:
+        if not isinstance(purge, PreparedPurge):
+            return purge or PluginFailed()
         trace = Trace(page.call, Operation.PURGE, entry.key)
         trace.at, trace.stamp = page.now, entry.stamp
         row = trace.granted(detail=f"sweep {sweep_id}")
-        expects = (EntryIs(entry.key, entry.stamp), RevisionIs(page.revision))
-        return Write((row,), expects, (purge.change,), (purge.record,))
+        return Write((row,), purge.guards, (purge.change,), (purge.record,))
 
 
-def _slices(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    return (names[start : start + size] for start in range(0, len(names), size))
+def _joined(writes: Sequence[Write]) -> Write:
+    """Return one write that is all of them, or nothing."""
+    return Write(
+        tuple(row for write in writes for row in write.access),
+        tuple(dict.fromkeys(expect for write in writes for expect in write.expects)),
+        tuple(change for write in writes for change in write.changes),
+        tuple(record for write in writes for record in write.purges),
+    )
 
 
 def _described(sweep: SweepRecord) -> str:
     end = "" if sweep.completed else ", not completed"
-    return f"sweep {sweep.sweep_id}: {sweep.purged} purged, {sweep.failed} failed{end}"
+    return f"sweep {sweep.sweep_id}: {sweep.purged} purged, {sweep.failed} failed{_held(sweep.held)}{end}"
+
+
+def _held(number: int) -> str:
+    return f", {number} held" if number else ""
 
 
 def ceilings(book: Rulebook, at: datetime) -> dict[str, datetime]:

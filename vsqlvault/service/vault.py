@@ -13,18 +13,27 @@ from vsqlvault.model.plugins import PluginOrigin
 from vsqlvault.service.api_keys import ApiKeys
 from vsqlvault.service.audit import Auditor
 from vsqlvault.service.clock import StorageClock
+from vsqlvault.service.clock_watch import ClockWatch
 from vsqlvault.service.commit_queue import CommitQueue
 from vsqlvault.service.credentials import Credentials
 from vsqlvault.service.entries import Entries
+from vsqlvault.service.explain import Explain
 from vsqlvault.service.failing_sources import FailingSources
 from vsqlvault.service.gaps import Gaps
+from vsqlvault.service.history import History
+from vsqlvault.service.holds import Holds
 from vsqlvault.service.key_refs import KeyRefs
 from vsqlvault.service.logs import Logs
 from vsqlvault.service.policies import Policies
+from vsqlvault.service.quarantine import Quarantine
 from vsqlvault.service.refusals import Refusals
 from vsqlvault.service.reloading import Reloading
+from vsqlvault.service.replay import Replay
 from vsqlvault.service.report import Report
+from vsqlvault.service.restore import Restore
+from vsqlvault.service.sequencer import Sequencer
 from vsqlvault.service.sweeper import Sweeper
+from vsqlvault.service.transparency import Transparency
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,9 +44,17 @@ class Vault:
     policies: Policies
     api_keys: ApiKeys
     credentials: Credentials
+    holds: Holds
+    history: History
+    explain: Explain
+    replay: Replay
     logs: Logs
     key_refs: KeyRefs
     sweeper: Sweeper
+    sequencer: Sequencer
+    transparency: Transparency
+    quarantine: Quarantine
+    restore: Restore
     report: Report
     refusals: Refusals
     failing_sources: FailingSources
@@ -45,6 +62,7 @@ class Vault:
     gaps: Gaps
     queue: CommitQueue
     clock: StorageClock
+    clock_watch: ClockWatch
     storage: Storage
     authenticators: Sequence[Authenticator]
     reloading: Reloading

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vsqlvault.testing.samples import (
         T0,
         a_call,
+        a_legal_hold,
         a_principal,
         a_purge_record,
         a_retention_policy,
@@ -55,6 +56,7 @@ __all__ = [
     "StorageStateMachine",
     "VaultClient",
     "a_call",
+    "a_legal_hold",
     "a_principal",
     "a_purge_record",
     "a_retention_policy",
@@ -110,6 +112,7 @@ _ASSERTING = (
     "storage_reads",
     "storage_rulebook",
     "storage_state_machine",
+    "storage_tree",
 )
 
 

@@ -16,7 +16,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import pytest
 
@@ -29,6 +29,7 @@ from vsqlvault.testing.driving import LoopKit, driven, never_blocks
 
 SHORTEST_SECRET = 8
 MAX_WHY_CHARACTERS = 64
+USUAL = {"host": "localhost", "accept": "*/*", "user-agent": "kit"}
 SPOILT = (
     "empty", "one more", "one fewer", "another first", "other case", "twice", "overlong", "not ASCII", "control characters",
 )  # fmt: skip
@@ -41,6 +42,9 @@ class AuthenticatorCase:
     ``headers`` present a good credential, with lower-case names; ``secret``, of eight characters or more, is the part of
     them that must never be shown. ``settings`` are those that it was made with, ``without`` lack the credential, and
     ``unusable`` are refused by ``reload`` (None: it refuses none).
+
+    An authenticator that looks at the client's certificate alone has no ``headers`` and ``""`` as ``secret``, for a
+    certificate is none. ``certificate`` is a good one, in DER; ``bad_certificates`` are others, by what is wrong with them.
     """
 
     authenticator: Authenticator
@@ -49,6 +53,13 @@ class AuthenticatorCase:
     settings: Settings
     without: Settings
     unusable: Settings | None = None
+    certificate: bytes | None = None
+    bad_certificates: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def bad(self) -> list[str]:
+        """What can be wrong with a credential of this kind."""
+        return list(SPOILT if self.headers else self.bad_certificates)
 
     def spoilt(self, how: str) -> str:
         """Return a bad secret."""
@@ -67,12 +78,17 @@ class AuthenticatorCase:
 
     async def present(self, secret: str | None = None) -> Principal | None:
         """Present the good credential, or one with ``secret`` in its place, beside headers that every request has."""
-        usual = {"host": "localhost", "accept": "*/*", "user-agent": "kit"}
         headers = {
             name: value if secret is None else value.replace(self.secret, secret)
             for name, value in self.headers.items()
         }
-        return await self.answer(Presented({**usual, **headers}, "192.0.2.7"))
+        return await self.answer(Presented({**USUAL, **headers}, "192.0.2.7", self.certificate))
+
+    async def present_bad(self, how: str) -> Principal | None:
+        """Present a credential that is bad in one of the ways of ``bad``."""
+        if self.headers:
+            return await self.present(self.spoilt(how))
+        return await self.answer(Presented(USUAL, "192.0.2.7", self.bad_certificates[how]))
 
     async def answer(self, presented: Presented) -> Principal | None:
         """Ask the authenticator, be it plain or a coroutine."""
@@ -94,13 +110,17 @@ class AuthenticatorConformance(LoopKit):
         assert authenticator.name.strip()
         names = authenticator.credential_headers
         assert isinstance(names, tuple)
-        assert names
+        assert names or authenticator_case.certificate
         assert len(set(names)) == len(names)
         assert all(name and name == name.lower() and name.isascii() for name in names)
 
     def test_the_case_is_fit_to_show_something(self, authenticator_case: AuthenticatorCase) -> None:
         """A credential that stands in no header that is read, or is too short to be looked for, would prove nothing."""
         case = authenticator_case
+        if case.certificate and not case.headers:
+            assert case.bad_certificates
+            assert case.certificate not in case.bad_certificates.values()
+            return
         assert len(case.secret) >= SHORTEST_SECRET
         assert any(case.secret in value for value in case.headers.values())
         assert set(case.headers) & set(case.authenticator.credential_headers)
@@ -142,10 +162,11 @@ class AuthenticatorConformance(LoopKit):
 
     @driven
     async def test_the_principal_does_not_contain_the_secret(self, authenticator_case: AuthenticatorCase) -> None:
-        principal = await authenticator_case.present()
+        case = authenticator_case
+        principal = await case.present()
         assert principal is not None
-        for field in fields(principal):
-            assert authenticator_case.secret not in str(getattr(principal, field.name)), field.name
+        for each in fields(principal):
+            assert not case.secret or case.secret not in str(getattr(principal, each.name)), each.name
 
     @driven
     async def test_one_credential_is_one_principal_each_time(self, authenticator_case: AuthenticatorCase) -> None:
@@ -156,6 +177,8 @@ class AuthenticatorConformance(LoopKit):
     async def test_a_bad_credential_is_refused_and_not_shown(
         self, authenticator_case: AuthenticatorCase, how: str, caplog: pytest.LogCaptureFixture
     ) -> None:
+        if not authenticator_case.headers:
+            pytest.skip("its credential is a certificate")
         presented = authenticator_case.spoilt(how)
         with caplog.at_level(logging.DEBUG), pytest.raises(CredentialRefused) as refused:
             await authenticator_case.present(presented)
@@ -168,13 +191,25 @@ class AuthenticatorConformance(LoopKit):
             assert not [text for text in told if secret and secret in text], "the credential is shown"
 
     @driven
+    async def test_a_bad_certificate_is_refused_whatever_is_bad_about_it(
+        self, authenticator_case: AuthenticatorCase
+    ) -> None:
+        if not authenticator_case.bad_certificates:
+            pytest.skip("its credential is no certificate")
+        for how in authenticator_case.bad_certificates:
+            with pytest.raises(CredentialRefused) as refused:
+                await authenticator_case.present_bad(how)
+            assert refused.value.why.isprintable()
+            assert 0 < len(refused.value.why) <= MAX_WHY_CHARACTERS
+
+    @driven
     async def test_after_a_bad_credential_the_good_one_is_still_good(
         self, authenticator_case: AuthenticatorCase
     ) -> None:
         principal = await authenticator_case.present()
-        for how in SPOILT:
+        for how in authenticator_case.bad:
             with pytest.raises(CredentialRefused):
-                await authenticator_case.present(authenticator_case.spoilt(how))
+                await authenticator_case.present_bad(how)
         assert await authenticator_case.present() == principal
 
     @driven
@@ -197,20 +232,20 @@ class AuthenticatorConformance(LoopKit):
         principal = await authenticator_case.present()
         with pytest.raises(StartUpRefused) as refused:
             await authenticator_case.authenticator.reload(authenticator_case.unusable)
-        assert authenticator_case.secret not in str(refused.value)
+        assert not authenticator_case.secret or authenticator_case.secret not in str(refused.value)
         assert await authenticator_case.present() == principal
 
     @driven
     async def test_it_never_blocks_the_loop(self, authenticator_case: AuthenticatorCase) -> None:
         await never_blocks(authenticator_case.present)
-        await never_blocks(lambda: self._refused(authenticator_case, "other case"))
+        await never_blocks(lambda: self._refused(authenticator_case, authenticator_case.bad[-1]))
 
     @driven
     async def test_a_hundred_at_once_each_get_their_own_answer(self, authenticator_case: AuthenticatorCase) -> None:
-        good = await authenticator_case.present()
+        good, bad = await authenticator_case.present(), authenticator_case.bad
         answers = await asyncio.gather(
             *(
-                self._refused(authenticator_case, SPOILT[number % len(SPOILT)])
+                self._refused(authenticator_case, bad[number % len(bad)])
                 if number % 2
                 else authenticator_case.present()
                 for number in range(100)
@@ -240,4 +275,4 @@ class AuthenticatorConformance(LoopKit):
 
     async def _refused(self, case: AuthenticatorCase, how: str) -> None:
         with pytest.raises(CredentialRefused):
-            await case.present(case.spoilt(how))
+            await case.present_bad(how)

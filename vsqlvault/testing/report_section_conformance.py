@@ -40,10 +40,11 @@ from vsqlvault.interfaces.storage import Census, KeyRefUse, PurposeCensus
 from vsqlvault.model import pci_dss
 from vsqlvault.model.access import Action
 from vsqlvault.model.credential import KnownCredential
+from vsqlvault.model.hold import HoldSelector
 from vsqlvault.model.plugins import PluginOrigin
 from vsqlvault.model.principal import Role
 from vsqlvault.testing.driving import LoopKit, driven, never_blocks
-from vsqlvault.testing.samples import T0, a_call, a_retention_policy, a_sweep, an_access_policy
+from vsqlvault.testing.samples import T0, a_call, a_legal_hold, a_retention_policy, a_sweep, an_access_policy
 from vsqlvault.testing.vaults import a_vault, offering
 
 AWKWARD = (
@@ -62,7 +63,9 @@ def _empty() -> ReportContext:
 def _usual() -> ReportContext:
     census = Census({"card": PurposeCensus(3, 1, 2, {"k1": 2, "unspecified": 1})}, 7, 0, {})
     policies = {"card": a_retention_policy()}, {"tellers": an_access_policy()}
-    return ReportContext(T0, census, a_sweep(), *policies, _credentials())
+    return ReportContext(
+        T0, census, a_sweep(held=1), *policies, _credentials(), legal_holds={"case-17": a_legal_hold()}
+    )
 
 
 def _credentials() -> list[KnownCredential]:
@@ -157,6 +160,12 @@ def _awkward() -> ReportContext:
             KnownCredential(credential_id=name, app=name, source=name, identity=name, method=name, created_at=T0)
             for name in AWKWARD
         ],
+        legal_holds={
+            f"h{number}": a_legal_hold(
+                f"h{number}", case_reference=text, reason=text, selector=HoldSelector(owner_app=text, metadata="{}")
+            )
+            for number, text in enumerate(AWKWARD)
+        },
     )
 
 

@@ -13,6 +13,7 @@ from vsqlvault.model.access import Action
 from vsqlvault.model.api_key import ApiKeyRecord, key_id_of
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
 from vsqlvault.model.entry import Entry, EntryKey, ValueEncoding
+from vsqlvault.model.hold import HoldSelector, LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy, Rule
 from vsqlvault.model.principal import Call, Principal, Role
 from vsqlvault.model.purge import PurgeReason, PurgeRecord, SweepRecord
@@ -135,6 +136,19 @@ def an_api_key(text: str = "vsk_sample", version: int = 1, **fields: Any) -> Api
         "created_at": T0,
     }
     return ApiKeyRecord(version=version, **made | fields)
+
+
+def a_legal_hold(name: str = "case-17", version: int = 1, **fields: Any) -> LegalHold:
+    """Return a hold in force on everything of purpose ``card``; ``selector`` takes another ``HoldSelector``."""
+    made: dict[str, Any] = {
+        "case_reference": "17 O 4/27",
+        "reason": "Litigation over chargebacks",
+        "selector": HoldSelector(purpose="card"),
+        "held_since": T0,
+        "created_by": "vault-admin",
+        "created_at": T0,
+    }
+    return LegalHold(name, version, **made | fields)
 
 
 def a_sweep(**fields: Any) -> SweepRecord:

@@ -9,7 +9,15 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from vsqlvault.interfaces.storage import OverwriteEntry, PurposeCensus, Storage, StoreEntry, Write
+from vsqlvault.interfaces.storage import (
+    CeilingChange,
+    CeilingEffect,
+    OverwriteEntry,
+    PurposeCensus,
+    Storage,
+    StoreEntry,
+    Write,
+)
 from vsqlvault.model.entry import Entry, EntryKey, EntryState
 from vsqlvault.model.purge import PurgeReason, PurgeRecord
 from vsqlvault.testing.driving import StorageKit, committed, driven
@@ -133,3 +141,23 @@ class CensusConformance(StorageKit):
     async def test_a_vault_without_policies_has_no_purposes(self, storage: Storage) -> None:
         await committed(storage, Write((), changes=(StoreEntry(an_entry(), b"cipher"),)))
         assert dict((await storage.census(T0, {}, ())).by_purpose) == {}
+
+    @pytest.mark.parametrize(("before", "after"), [(40, 10), (10, 40), (40, 39), (36_500, 1), (1, 36_500)])
+    @driven
+    async def test_the_effect_of_another_maximum_is_what_a_loop_counts(
+        self, storage: Storage, before: int, after: int
+    ) -> None:
+        entries = _population()
+        await committed(storage, *(a_write(StoreEntry(entry, b"cipher")) for entry in entries))
+        for purpose in ("card", "ach", "empty"):
+            change = CeilingChange(purpose=purpose, now=T0, before=DAY * before, after=DAY * after)
+            assert await storage.ceiling_effect(change) == _effect(entries, purpose, before, after)
+
+
+def _effect(entries: Sequence[Entry], purpose: str, before: int, after: int) -> CeilingEffect:
+    mine = [entry for entry in entries if entry.purpose == purpose and entry.purged_at is None]
+    lives = {entry for entry in mine if entry.state(T0, before) is EntryState.ACTIVE}
+    will_live = {entry for entry in mine if entry.state(T0, after) is EntryState.ACTIVE}
+    changed = [e for e in lives | will_live if e.effective_expires_at(before) != e.effective_expires_at(after)]
+    oldest = min((entry.created_at for entry in lives - will_live), default=None)
+    return CeilingEffect(len(lives - will_live), len(will_live - lives), len(changed), oldest)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 
-from vsqlvault.interfaces.storage import Read, Storage
+from vsqlvault.interfaces.storage import ClockReading, Read, Storage
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.testing.driving import StorageKit, driven
 from vsqlvault.testing.samples import T0
 
 SECOND = timedelta(seconds=1)
+HOUR = timedelta(hours=1)
 
 
 class _Clock:
@@ -22,6 +24,72 @@ class _Clock:
 
     def __call__(self) -> datetime:
         return self.at
+
+
+class MarkConformance(StorageKit):
+    """The high-water mark, which the vault's time never goes behind."""
+
+    @driven
+    async def test_a_new_place_has_no_mark(self, storage: Storage) -> None:
+        assert (await storage.clock()).mark is None
+        (snapshot,) = await storage.read([Read()])
+        assert snapshot.mark is None
+
+    @driven
+    async def test_a_read_tells_the_mark_and_no_time_before_it(self, storage: Storage) -> None:
+        ahead = (await storage.clock()).clock + HOUR
+        await storage.raise_mark(ahead)
+        found = await storage.read([Read(), Read(EntryKey("card", "pay-1"))])
+        assert [(snapshot.now, snapshot.mark) for snapshot in found] == [(ahead, ahead)] * 2
+
+    @driven
+    async def test_a_mark_that_the_clock_has_passed_changes_no_time(self, storage: Storage) -> None:
+        passed = (await storage.clock()).clock - HOUR
+        await storage.raise_mark(passed)
+        before = (await storage.clock()).clock
+        (snapshot,) = await storage.read([Read()])
+        after = (await storage.clock()).clock
+        assert before <= snapshot.now <= after
+        assert snapshot.mark == passed
+
+    @driven
+    async def test_the_mark_is_never_lowered(self, storage: Storage) -> None:
+        await storage.raise_mark(T0)
+        await storage.raise_mark(T0 - SECOND)
+        assert (await storage.clock()).mark == T0
+        await storage.raise_mark(T0 + SECOND)
+        assert (await storage.clock()).mark == T0 + SECOND
+
+    @driven
+    async def test_the_clock_is_told_as_it_is_and_leases_run_by_it(self, storage: Storage) -> None:
+        await storage.raise_mark((await storage.clock()).clock + HOUR)
+        reading = await storage.clock()
+        assert reading.mark is not None
+        assert reading.clock < reading.mark
+        assert await storage.acquire_lease("sweep", "a", 60)
+        assert not await storage.acquire_lease("sweep", "b", 60)
+
+    @driven
+    async def test_of_many_marks_at_once_the_latest_stays(self, storage: Storage) -> None:
+        await asyncio.gather(*(storage.raise_mark(T0 + SECOND * (n * 7 % 20)) for n in range(20)))
+        assert (await storage.clock()).mark == T0 + SECOND * 19
+
+    @driven
+    async def test_the_mark_is_there_when_the_place_is_opened_again(self) -> None:
+        self.needs("durable")
+        async with self.another() as storage:
+            await storage.raise_mark(T0)
+        async with self.another() as storage:
+            assert (await storage.clock()).mark == T0
+
+    @driven
+    async def test_two_storages_share_the_mark(self, storage: Storage) -> None:
+        self.needs("shared")
+        async with self.another() as other:
+            ahead = (await storage.clock()).clock + HOUR
+            await other.raise_mark(ahead)
+            (snapshot,) = await storage.read([Read()])
+            assert snapshot.now == ahead
 
 
 class ClockConformance(StorageKit):
@@ -53,6 +121,14 @@ class ClockConformance(StorageKit):
             assert not await storage.acquire_lease("sweep", "b", 60)
             clock.at = T0 + SECOND * 119
             assert await storage.acquire_lease("sweep", "b", 60)
+
+    @driven
+    async def test_a_clock_that_goes_back_does_not_take_the_time_back(self) -> None:
+        async with self._on_a_clock() as (storage, clock):
+            await storage.raise_mark(T0)
+            for clock.at, now in ((T0 - HOUR, T0), (T0 - SECOND, T0), (T0 + SECOND, T0 + SECOND)):
+                (snapshot,) = await storage.read([Read()])
+                assert (snapshot.now, await storage.clock()) == (now, ClockReading(clock.at, T0))
 
     @asynccontextmanager
     async def _on_a_clock(self) -> AsyncIterator[tuple[Storage, _Clock]]:

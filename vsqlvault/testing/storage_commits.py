@@ -289,7 +289,9 @@ class CommitConformance(StorageKit):
     @driven
     async def test_the_newest_sweep_is_the_one_that_finished_last(self, storage: Storage) -> None:
         assert await storage.last_sweep() is None
-        sweeps: list[Any] = [a_sweep(finished_at=T0 + timedelta(hours=hours), failed=hours) for hours in (2, 3, 1)]
+        sweeps: list[Any] = [
+            a_sweep(finished_at=T0 + timedelta(hours=hours), failed=hours, held=hours) for hours in (2, 3, 1)
+        ]
         for sweep in sweeps:
             await committed(storage, a_write(SaveSweep(sweep)))
         assert await storage.last_sweep() == sweeps[1]

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from vsqlvault.testing.storage_api_keys import ApiKeyConformance
 from vsqlvault.testing.storage_census import CensusConformance
-from vsqlvault.testing.storage_clock import ClockConformance
+from vsqlvault.testing.storage_clock import ClockConformance, MarkConformance
 from vsqlvault.testing.storage_commits import CommitConformance
 from vsqlvault.testing.storage_entries import EntryPagesConformance
 from vsqlvault.testing.storage_evidence import EvidenceConformance
@@ -26,6 +26,7 @@ from vsqlvault.testing.storage_logs import LogConformance
 from vsqlvault.testing.storage_places import PlaceConformance
 from vsqlvault.testing.storage_reads import ReadConformance
 from vsqlvault.testing.storage_rulebook import RulebookConformance
+from vsqlvault.testing.storage_tree import TreeConformance
 
 
 class StorageConformance(
@@ -35,10 +36,12 @@ class StorageConformance(
     ApiKeyConformance,
     EntryPagesConformance,
     LogConformance,
+    TreeConformance,
     CensusConformance,
     EvidenceConformance,
     KeyRefConformance,
     PlaceConformance,
+    MarkConformance,
     ClockConformance,
     KillConformance,
 ):

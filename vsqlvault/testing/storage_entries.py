@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
-from vsqlvault.interfaces.storage import EntryQuery, ExpiredQuery, Storage, StoreEntry
+from vsqlvault.interfaces.storage import EntryQuery, ExpiredPlace, ExpiredQuery, Storage, StoreEntry
 from vsqlvault.model.entry import Entry, EntryState
 from vsqlvault.testing.driving import StorageKit, committed, driven
 from vsqlvault.testing.samples import T0, a_write, an_entry, storing
@@ -139,8 +140,11 @@ class EntryPagesConformance(StorageKit):
         await committed(storage, *(a_write(StoreEntry(entry, b"other")) for entry in _population("ach")))
         wanted = {entry for entry in entries if entry.state(NOW, MAXIMUM.days) is EntryState.EXPIRED}
         found: list[Entry] = []
-        while page := await storage.expired(_expired(skip=frozenset(entry.external_id for entry in found), limit=7)):
+        query = _expired(limit=7)
+        while page := await storage.expired(query):
             assert len(page) <= 7
+            assert [query.place_of(entry) for entry, _ in page] == sorted(query.place_of(entry) for entry, _ in page)
+            query = replace(query, after=query.place_of(page[-1][0]))
             assert all(value == entry.external_id.encode() for entry, value in page)
             found += [entry for entry, _ in page]
         assert len(found) == len(wanted)
@@ -162,11 +166,11 @@ class EntryPagesConformance(StorageKit):
         await committed(
             storage, *(storing(f"e{n}", b"ten bytes!", created_at=ended, expires_at=ended) for n in range(5))
         )
-        seen: set[str] = set()
+        query = _expired(byte_limit=byte_limit)
         lengths = []
-        while page := await storage.expired(_expired(byte_limit=byte_limit, skip=frozenset(seen))):
+        while page := await storage.expired(query):
             lengths.append(len(page))
-            seen |= {entry.external_id for entry, _ in page}
+            query = replace(query, after=query.place_of(page[-1][0]))
         assert lengths == pages
 
     @driven
@@ -187,17 +191,33 @@ class EntryPagesConformance(StorageKit):
         old = CEILING - timedelta(days=1)
         await committed(storage, storing("a", created_at=old, expires_at=NOW + TICK))
         await committed(storage, storing("b", created_at=NOW - TICK, expires_at=NOW))
-        first = await storage.expired(_expired(limit=1))
-        second = await storage.expired(_expired(limit=1, skip=frozenset({first[0][0].external_id})))
-        assert {first[0][0].external_id, second[0][0].external_id} == {"a", "b"}
+        query = _expired(limit=1)
+        first = await storage.expired(query)
+        second = await storage.expired(replace(query, after=query.place_of(first[0][0])))
+        assert [first[0][0].external_id, second[0][0].external_id] == ["b", "a"]
+        assert not await storage.expired(replace(query, after=query.place_of(second[0][0])))
 
     @driven
-    async def test_a_thousand_ids_can_be_skipped(self, storage: Storage) -> None:
+    async def test_what_ends_at_one_instant_is_told_apart_by_its_id(self, storage: Storage) -> None:
         ended = NOW - timedelta(days=1)
-        await committed(storage, *(storing(f"e{n}", created_at=ended, expires_at=ended) for n in range(1001)))
-        page = await storage.expired(_expired(limit=5, skip=frozenset(f"e{n}" for n in range(1000))))
-        assert [entry.external_id for entry, _ in page] == ["e1000"]
+        ids = [f"{first}{second}" for first in "aB-_.~:@9" for second in "zZ0-"]
+        await committed(storage, *(storing(name, created_at=ended, expires_at=ended) for name in ids))
+        query = _expired(limit=5)
+        found: list[str] = []
+        while page := await storage.expired(query):
+            found += [entry.external_id for entry, _ in page]
+            query = replace(query, after=query.place_of(page[-1][0]))
+        assert found == sorted(ids)
+
+    @driven
+    async def test_a_place_stands_though_its_entry_is_gone(self, storage: Storage) -> None:
+        ended = NOW - timedelta(days=1)
+        await committed(storage, *(storing(name, created_at=ended, expires_at=ended) for name in ("a", "c")))
+        page = await storage.expired(_expired(after=ExpiredPlace(False, ended, "b")))
+        assert [entry.external_id for entry, _ in page] == ["c"]
 
 
-def _expired(*, limit: int = 100, byte_limit: int = 1_000_000, skip: frozenset[str] = frozenset()) -> ExpiredQuery:
-    return ExpiredQuery(purpose="card", now=NOW, created_before=CEILING, limit=limit, byte_limit=byte_limit, skip=skip)
+def _expired(*, limit: int = 100, byte_limit: int = 1_000_000, after: ExpiredPlace | None = None) -> ExpiredQuery:
+    return ExpiredQuery(
+        purpose="card", now=NOW, created_before=CEILING, limit=limit, byte_limit=byte_limit, after=after
+    )

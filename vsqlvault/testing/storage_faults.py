@@ -24,6 +24,7 @@ from vsqlvault.interfaces.storage import Committed, LogQuery, Read, StoreEntry, 
 from vsqlvault.model.access import Action
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
 from vsqlvault.model.entry import Entry, EntryKey, EntryStamp, ValueEncoding
+from vsqlvault.model.hold import HoldSelector
 from vsqlvault.model.policy import DEFAULT_POLICY, Rule
 from vsqlvault.model.principal import Call, Principal, Role
 from vsqlvault.model.purge import PurgeRecord
@@ -33,7 +34,15 @@ from vsqlvault.service.key_refs import KeyRefWish
 from vsqlvault.service.vault import Vault
 from vsqlvault.testing.driving import StorageKit, driven
 from vsqlvault.testing.faults import Fault, FaultyStorage
-from vsqlvault.testing.samples import a_call, a_retention_policy, an_access_policy, an_access_record, an_entry, an_id
+from vsqlvault.testing.samples import (
+    a_call,
+    a_legal_hold,
+    a_retention_policy,
+    an_access_policy,
+    an_access_record,
+    an_entry,
+    an_id,
+)
 from vsqlvault.testing.vaults import a_vault
 
 MISFORTUNES: dict[str, tuple[type[VaultError], Fault]] = {
@@ -46,6 +55,7 @@ MAX_CALLS = 200
 ALL_ROWS = 100_000
 ADMIN = a_call("vault-admin", Role.ADMIN).principal
 OWNER = a_call("payments", identity="jane").principal
+HOLD = a_legal_hold(selector=HoldSelector(external_id="nobody"))
 LIMITED = an_access_policy(
     "limited", 0, rules={Action.STORE: Rule(), Action.RETRIEVE: Rule(max_retrievals=50), Action.PURGE: Rule()}
 )
@@ -93,6 +103,8 @@ class _Scenario:
         await self.do(Operation.CHANGE_ACCESS_POLICY, ADMIN, policies.save_access_policy, changed)
         retention = a_retention_policy("card", max_retention_days=300)
         await self.do(Operation.CHANGE_RETENTION_POLICY, ADMIN, policies.save_retention_policy, retention)
+        await self.do(Operation.CHANGE_LEGAL_HOLD, ADMIN, self.vault.holds.save, HOLD)
+        await self.do(Operation.RELEASE_LEGAL_HOLD, ADMIN, self.vault.holds.release, HOLD.name)
         await self.do(Operation.PURGE, OWNER, entries.purge, card, Preconditions())
         await self.do(Operation.PURGE, OWNER, entries.purge, cold, Preconditions())
         await self.do(Operation.DELETE_ACCESS_POLICY, ADMIN, policies.delete_access_policy, "limited")
@@ -260,6 +272,8 @@ async def _policies_have_their_rows(scenario: _Scenario, granted: list[AccessRec
         elif row.operation in {Operation.CHANGE_ACCESS_POLICY, Operation.DELETE_ACCESS_POLICY}:
             access[str(row.detail)] += 1
             newest[str(row.detail)] = json.loads(row.new_value) if row.new_value else None
+    holds = [row for row in granted if row.operation in {Operation.CHANGE_LEGAL_HOLD, Operation.RELEASE_LEGAL_HOLD}]
+    assert [hold.version for hold in book.holds.values()] == ([len(holds)] if holds else []), f"{where}: holds differ"
     assert dict(book.access_versions) == dict(access), f"{where}: access policies and their rows differ"
     assert {name: policy.version for name, policy in book.retention.items()} == dict(retention), where
     assert set(book.access) == {name for name, document in newest.items() if document}, where

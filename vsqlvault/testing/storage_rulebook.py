@@ -1,8 +1,9 @@
-"""Policies: every version is kept, the newest is in force, and each change is seen in the revision."""
+"""Policies and holds: every version is kept, the newest counts, and each change is seen in the revision."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -10,14 +11,17 @@ from vsqlvault.interfaces.storage import (
     Change,
     DropAccessPolicy,
     SaveAccessPolicy,
+    SaveLegalHold,
     SaveRetentionPolicy,
     SaveSweep,
     Storage,
+    VersionQuery,
 )
 from vsqlvault.model.access import Action
+from vsqlvault.model.hold import HoldSelector, LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy, Rule
 from vsqlvault.testing.driving import StorageKit, committed, driven, revision_of
-from vsqlvault.testing.samples import T0, a_retention_policy, a_sweep, a_write, an_access_policy, storing
+from vsqlvault.testing.samples import T0, a_legal_hold, a_retention_policy, a_sweep, a_write, an_access_policy, storing
 
 DROP = DropAccessPolicy("tellers", 2, "vault-admin", T0)
 RULES = {
@@ -45,6 +49,14 @@ RETENTION_POLICIES: dict[str, RetentionPolicy] = {
         created_by="jane",
     ),
 }
+LEGAL_HOLDS: dict[str, LegalHold] = {
+    "on a purpose": a_legal_hold(),
+    "on an id": a_legal_hold(selector=HoldSelector(external_id="A.b_c:d@e~f-g")),
+    "on an owner": a_legal_hold(selector=HoldSelector(owner_app="spiffe://x/y'")),
+    "on metadata": a_legal_hold(selector=HoldSelector(metadata='{"a":[1,null,true],"\u00fc":{"b":"\U0001f510"}}')),
+    "on all four": a_legal_hold(selector=HoldSelector("card", "pay-1", "payments", '{"a":1}'), reason="'; --"),
+    "released": a_legal_hold(version=2, released_by="jane", released_at=T0 + timedelta(microseconds=1)),
+}
 
 
 class RulebookConformance(StorageKit):
@@ -54,6 +66,7 @@ class RulebookConformance(StorageKit):
     async def test_a_new_storage_has_no_policies(self, storage: Storage) -> None:
         book = await storage.rulebook()
         assert (dict(book.access), dict(book.retention), dict(book.access_versions)) == ({}, {}, {})
+        assert dict(book.holds) == {}
 
     @driven
     async def test_the_rulebook_and_a_read_tell_one_revision(self, storage: Storage) -> None:
@@ -75,6 +88,22 @@ class RulebookConformance(StorageKit):
         await committed(storage, a_write(SaveRetentionPolicy(policy)))
         assert dict((await storage.rulebook()).retention) == {"card": policy}
 
+    @pytest.mark.parametrize("hold", LEGAL_HOLDS.values(), ids=LEGAL_HOLDS)
+    @driven
+    async def test_a_legal_hold_comes_back_as_it_was(self, storage: Storage, hold: LegalHold) -> None:
+        await committed(storage, a_write(SaveLegalHold(hold)))
+        assert dict((await storage.rulebook()).holds) == {"case-17": hold}
+
+    @driven
+    async def test_the_newest_version_of_a_hold_counts(self, storage: Storage) -> None:
+        holds = [a_legal_hold(version=version, reason=f"v{version}") for version in range(1, 12)]
+        for hold in holds:
+            await committed(storage, a_write(SaveLegalHold(hold)))
+        released = replace(holds[-1], version=12, released_by="jane", released_at=T0)
+        assert dict((await storage.rulebook()).holds) == {"case-17": holds[-1]}
+        await committed(storage, a_write(SaveLegalHold(released)), a_write(SaveLegalHold(a_legal_hold("other"))))
+        assert dict((await storage.rulebook()).holds) == {"case-17": released, "other": a_legal_hold("other")}
+
     @pytest.mark.parametrize(
         "change",
         [
@@ -82,8 +111,17 @@ class RulebookConformance(StorageKit):
             SaveAccessPolicy(an_access_policy("others")),
             SaveRetentionPolicy(a_retention_policy()),
             DROP,
+            SaveLegalHold(a_legal_hold()),
+            SaveLegalHold(a_legal_hold(released_by="jane", released_at=T0)),
         ],
-        ids=["a next version", "a new access policy", "a retention policy", "a policy dropped"],
+        ids=[
+            "a next version",
+            "a new access policy",
+            "a retention policy",
+            "a policy dropped",
+            "a hold placed",
+            "a hold released",
+        ],
     )
     @driven
     async def test_the_revision_grows_with_each_change_of_a_policy(self, storage: Storage, change: Change) -> None:
@@ -134,3 +172,51 @@ class RulebookConformance(StorageKit):
         await committed(storage, a_write(DropAccessPolicy("a.b", 2, "vault-admin", T0)))
         del policies["a.b"]
         assert dict((await storage.rulebook()).access) == policies
+
+    @driven
+    async def test_every_version_of_an_access_policy_is_kept_newest_first(self, storage: Storage) -> None:
+        versions = [an_access_policy(description="1"), an_access_policy(version=3, rules={}, description="3")]
+        await committed(storage, a_write(SaveAccessPolicy(versions[0])))
+        await committed(storage, a_write(DROP))
+        await committed(storage, a_write(SaveAccessPolicy(versions[1])))
+        await committed(storage, a_write(SaveAccessPolicy(an_access_policy("others"))))
+        found = await storage.access_policy_versions(VersionQuery(name="tellers", limit=10))
+        assert [found[2], found[0]] == versions
+        dropped = found[1]
+        assert (dropped.version, dropped.dropped, dict(dropped.rules)) == (2, True, {})
+        assert (dropped.created_by, dropped.created_at) == (DROP.dropped_by, DROP.dropped_at)
+        assert not found[0].dropped
+
+    @driven
+    async def test_every_version_of_a_retention_policy_is_kept_newest_first(self, storage: Storage) -> None:
+        versions = [a_retention_policy(version=number, max_retention_days=number) for number in range(1, 4)]
+        for policy in (*versions, a_retention_policy("ach")):
+            await committed(storage, a_write(SaveRetentionPolicy(policy)))
+        assert await storage.retention_policy_versions(VersionQuery(name="card", limit=10)) == versions[::-1]
+
+    @driven
+    async def test_every_version_of_a_hold_is_kept_newest_first(self, storage: Storage) -> None:
+        versions = [a_legal_hold(), a_legal_hold(version=2, reason="2", released_by="jane", released_at=T0)]
+        for hold in (*versions, a_legal_hold("other")):
+            await committed(storage, a_write(SaveLegalHold(hold)))
+        assert await storage.legal_hold_versions(VersionQuery(name="case-17", limit=10)) == versions[::-1]
+
+    @driven
+    async def test_versions_come_in_pages_and_one_alone(self, storage: Storage) -> None:
+        for number in range(1, 12):
+            policy = SaveAccessPolicy(an_access_policy(version=number))
+            retention = SaveRetentionPolicy(a_retention_policy("tellers", number))
+            hold = SaveLegalHold(a_legal_hold("tellers", number))
+            await committed(storage, a_write(policy), a_write(retention), a_write(hold))
+        for versions in (
+            storage.access_policy_versions,
+            storage.retention_policy_versions,
+            storage.legal_hold_versions,
+        ):
+            first = await versions(VersionQuery(name="tellers", limit=5))
+            assert [found.version for found in first] == [11, 10, 9, 8, 7]
+            rest = await versions(VersionQuery(name="tellers", limit=10, before=7))
+            assert [found.version for found in rest] == [6, 5, 4, 3, 2, 1]
+            assert [found.version for found in await versions(VersionQuery(name="tellers", limit=1, before=4))] == [3]
+            assert list(await versions(VersionQuery(name="tellers", limit=1, before=1))) == []
+            assert list(await versions(VersionQuery(name="nobody", limit=1))) == []

@@ -46,6 +46,7 @@ from vsqlvault.interfaces.storage import (
     RevisionIs,
     SaveAccessPolicy,
     SaveApiKey,
+    SaveLegalHold,
     SaveRetentionPolicy,
     SaveSweep,
     Storage,
@@ -56,10 +57,12 @@ from vsqlvault.interfaces.storage import (
 from vsqlvault.model.api_key import ApiKeyRecord
 from vsqlvault.model.audit import AccessRecord, Operation
 from vsqlvault.model.entry import Entry, EntryKey, EntryStamp, EntryState
+from vsqlvault.model.hold import HoldSelector, LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.purge import PurgeRecord, SweepRecord
 from vsqlvault.testing.samples import (
     T0,
+    a_legal_hold,
     a_purge_record,
     a_retention_policy,
     a_sweep,
@@ -87,6 +90,8 @@ PAGE = 3
 KEYS = (EntryKey("card", "a"), EntryKey("card", "a.b"), EntryKey("card", "B"), EntryKey("ach", "a"))
 PURPOSES = ("card", "ach")
 POLICIES = ("tellers", "tellers.2", "unused")
+HOLDS = ("case-17", "case-17.b")
+SELECTORS = (HoldSelector(purpose="card"), HoldSelector("ach", "a", "payments", '{"a":true}'))
 NAMED_BY_ENTRIES = ("tellers", "owner-only")
 LIVES = (
     (T0, T0 + DAY * 90),
@@ -148,6 +153,7 @@ class _Model:
     access_versions: dict[str, int] = field(default_factory=dict)
     retention: dict[str, RetentionPolicy] = field(default_factory=dict)
     api_keys: dict[str, ApiKeyRecord] = field(default_factory=dict)
+    holds: dict[str, LegalHold] = field(default_factory=dict)
     sweeps: list[SweepRecord] = field(default_factory=list)
     access_log: list[list[AccessRecord]] = field(default_factory=list)
     purge_log: list[list[PurgeRecord]] = field(default_factory=list)
@@ -204,6 +210,13 @@ class _Model:
             case CountRetrieval(key):
                 entry, value = self.entries[key]
                 self.entries[key] = (replace(entry, retrievals=entry.retrievals + 1), value)
+            case SaveSweep(sweep):
+                self.sweeps.append(sweep)
+            case _:
+                self._apply_rule(change)
+
+    def _apply_rule(self, change: Change) -> None:
+        match change:
             case SaveAccessPolicy(policy):
                 self.access[policy.name] = policy
                 self.access_versions[policy.name] = policy.version
@@ -214,8 +227,8 @@ class _Model:
                 self.retention[retention.purpose] = retention
             case SaveApiKey(key):
                 self.api_keys[key.key_id] = key
-            case SaveSweep(sweep):
-                self.sweeps.append(sweep)
+            case SaveLegalHold(hold):
+                self.holds[hold.name] = hold
 
 
 class StorageStateMachine(RuleBasedStateMachine):
@@ -278,7 +291,7 @@ class StorageStateMachine(RuleBasedStateMachine):
         """Put a next version in force, or try to, on an old revision."""
         version = self._model.access_versions.get(name, 0) + 1
         policy = an_access_policy(name, version, description=description.encode("ascii", "ignore").decode() or None)
-        self._change_a_policy(SaveAccessPolicy(policy), stale=stale)
+        self._change_a_rule(SaveAccessPolicy(policy), stale=stale)
 
     @precondition(lambda self: bool(self._model.access))
     @rule(data=st.data(), stale=_SELDOM)
@@ -286,14 +299,23 @@ class StorageStateMachine(RuleBasedStateMachine):
         """Take a policy out of force, unless an entry names it."""
         name = data.draw(st.sampled_from(sorted(self._model.access)))
         drop = DropAccessPolicy(name, self._model.access_versions[name] + 1, "vault-admin", T0)
-        self._change_a_policy(drop, PolicyUnused(name), stale=stale)
+        self._change_a_rule(drop, PolicyUnused(name), stale=stale)
 
     @rule(purpose=st.sampled_from(PURPOSES), stale=_SELDOM, days=st.integers(min_value=1, max_value=36_500))
     def save_a_retention_policy(self, purpose: str, stale: bool, days: int) -> None:
         """Put a next version in force, or try to, on an old revision."""
         old = self._model.retention.get(purpose)
         policy = a_retention_policy(purpose, old.version + 1 if old else 1, max_retention_days=days)
-        self._change_a_policy(SaveRetentionPolicy(policy), stale=stale)
+        self._change_a_rule(SaveRetentionPolicy(policy), stale=stale)
+
+    @rule(name=st.sampled_from(HOLDS), selector=st.sampled_from(SELECTORS), released=st.booleans(), stale=_SELDOM)
+    def save_a_legal_hold(self, name: str, selector: HoldSelector, released: bool, stale: bool) -> None:
+        """Place, change or release a hold, or try to, on an old revision."""
+        old = self._model.holds.get(name)
+        hold = a_legal_hold(name, old.version + 1 if old else 1, selector=selector)
+        if released:
+            hold = replace(hold, released_by="vault-admin", released_at=T0 + DAY)
+        self._change_a_rule(SaveLegalHold(hold), stale=stale)
 
     @rule(secret=st.sampled_from(API_KEYS), stale=_SELDOM)
     def save_or_revoke_an_api_key(self, secret: str, stale: bool) -> None:
@@ -301,7 +323,7 @@ class StorageStateMachine(RuleBasedStateMachine):
         new = an_api_key(secret)
         if old := self._model.api_keys.get(new.key_id):
             new = replace(old, version=old.version + 1, revoked_by="vault-admin", revoked_at=T0 + DAY)
-        self._change_a_policy(SaveApiKey(new), stale=stale)
+        self._change_a_rule(SaveApiKey(new), stale=stale)
 
     @rule(minutes=st.integers(min_value=-1000, max_value=1000))
     def save_a_sweep(self, minutes: int) -> None:
@@ -356,8 +378,8 @@ class StorageStateMachine(RuleBasedStateMachine):
             assert sorted(expired, key=lambda pair: pair[0].external_id) == self._in_state(purpose, EntryState.EXPIRED)
 
     @invariant()
-    def policies_are_as_the_model_has_them(self) -> None:
-        """The rulebook, keys among it, its revision, and the newest sweep."""
+    def rules_are_as_the_model_has_them(self) -> None:
+        """The rulebook, keys and holds among it, its revision, and the newest sweep."""
         if self._storage is None:
             return
         book = self._run(self.storage.rulebook())
@@ -366,6 +388,7 @@ class StorageStateMachine(RuleBasedStateMachine):
         assert dict(book.access_versions) == self._model.access_versions
         assert dict(book.retention) == self._model.retention
         assert dict(book.api_keys) == self._model.api_keys
+        assert dict(book.holds) == self._model.holds
         newest = max(self._model.sweeps, key=lambda sweep: sweep.finished_at, default=None)
         assert self._run(self.storage.last_sweep()) == newest
 
@@ -387,7 +410,7 @@ class StorageStateMachine(RuleBasedStateMachine):
         outcomes = self._run(self.storage.commit(writes))
         assert list(outcomes) == self._model.commit(writes)
 
-    def _change_a_policy(self, change: Change, *expects: Expectation, stale: bool) -> None:
+    def _change_a_rule(self, change: Change, *expects: Expectation, stale: bool) -> None:
         revision = self._model.revision
         row = an_access_record(operation=Operation.CHANGE_ACCESS_POLICY)
         write = Write((row,), (RevisionIs(revision - stale), *expects), (change,))
@@ -461,7 +484,7 @@ class StorageStateMachine(RuleBasedStateMachine):
         while page := await self.storage.expired(query):
             found += page
             assert len(found) <= len(KEYS), "a page repeats what came before"
-            query = replace(query, skip=frozenset(entry.external_id for entry, _ in found))
+            query = replace(query, after=query.place_of(page[-1][0]))
         return found
 
     def _run(self, work: Coroutine[Any, Any, Result]) -> Result:

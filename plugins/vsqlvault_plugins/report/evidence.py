@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from vsqlvault.config import Settings
 from vsqlvault.hookspecs import hookimpl
 from vsqlvault.interfaces.report_section import ReportContext, ReportSection
 from vsqlvault.model.hardening import ProcessNeeds
+from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.times import format_time
 from vsqlvault_plugins.report.access_review import AccessReview, DefaultDeny
 from vsqlvault_plugins.report.audit import AuditCoverage, DeniedAccess, PolicyChanges
@@ -91,6 +93,40 @@ class Hardening:
         return {step.name: {"state": step.state, "detail": step.detail} for step in context.hardening}
 
 
+class LegalHolds:
+    """What is kept though it may have expired, by which holds, since when and why."""
+
+    name = "legal_holds"
+
+    async def write(self, context: ReportContext) -> Mapping[str, Any]:
+        """The holds in force; ``held_at_last_sweep`` counts the expired entries that the last sweep kept for them."""
+        sweep = context.last_sweep
+        return {
+            "active": len(context.legal_holds),
+            "held_at_last_sweep": sweep.held if sweep else None,
+            "holds": [_hold(hold, context.as_of) for _, hold in sorted(context.legal_holds.items())],
+        }
+
+
+def _hold(hold: LegalHold, as_of: datetime) -> dict[str, Any]:
+    selector = hold.selector
+    return {
+        "name": hold.name,
+        "version": hold.version,
+        "case_reference": hold.case_reference,
+        "reason": hold.reason,
+        "selects_by": [
+            name for name in ("purpose", "external_id", "owner_app", "metadata") if getattr(selector, name) is not None
+        ],
+        "purpose": selector.purpose,
+        "owner_app": selector.owner_app,
+        "held_since": format_time(hold.held_since) if hold.held_since else None,
+        "age_days": max((as_of - hold.held_since).days, 0) if hold.held_since else None,
+        "last_changed_by": hold.created_by,
+        "last_changed_at": format_time(hold.created_at) if hold.created_at else None,
+    }
+
+
 @hookimpl
 def vault_process_needs() -> list[ProcessNeeds]:
     """Say that a report needs nothing of its own."""
@@ -114,6 +150,7 @@ def vault_report_sections(settings: Settings) -> list[ReportSection]:
         DeniedAccess(),
         PolicyChanges(),
         UndefinedPolicies(),
+        LegalHolds(),
         SystemState(settings.server),
         Hardening(),
         Software(),

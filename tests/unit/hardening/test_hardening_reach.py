@@ -61,14 +61,19 @@ def test_a_loop_of_links_has_an_end(tmp_path):
 
 
 def test_the_files_of_the_settings_are_readable(tmp_path):
-    for name in ("tls", "ca", "config"):
+    for name in ("tls", "ca", "config", "forwarded"):
         (tmp_path / name).mkdir()
     files = {name: str(tmp_path / "tls" / f"{name}.pem") for name in ("cert_file", "key_file")}
     authority = {"client_ca_file": str(tmp_path / "ca" / "ca.pem"), "crl_file": str(tmp_path / "ca" / "crl.pem")}
     found = reach(
-        config=tmp_path / "config" / "v.toml", server={"tls": files | authority | {"client_cert": "required"}}
+        config=tmp_path / "config" / "v.toml",
+        server={
+            "tls": files | authority | {"client_cert": "required"},
+            "trusted_proxies": ["127.0.0.1"],
+            "forwarded_certificates": {"ca_file": str(tmp_path / "forwarded" / "ca.pem")},
+        },
     )
-    assert {tmp_path / "tls", tmp_path / "ca", tmp_path / "config"} <= found.readable
+    assert {tmp_path / name for name in ("tls", "ca", "config", "forwarded")} <= found.readable
     assert tmp_path not in found.readable
 
 

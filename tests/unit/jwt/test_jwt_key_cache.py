@@ -366,6 +366,17 @@ class TestReload:
         assert await waiting == "payments"
 
 
+async def test_a_fetch_for_settings_that_are_gone_ends_with_them(bench) -> None:
+    before = asyncio.all_tasks()
+    bench.source.held = asyncio.Event()
+    waiting = asyncio.create_task(bench.outcome(token()))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    await bench.authenticator.reload(Settings())
+    assert await waiting == "iss"
+    assert asyncio.all_tasks() == before
+
+
 async def test_the_end_ends_a_fetch_that_is_under_way(bench) -> None:
     before = asyncio.all_tasks()
     bench.source.held = asyncio.Event()

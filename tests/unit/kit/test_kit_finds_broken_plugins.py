@@ -147,11 +147,42 @@ class KeepsTheLast(Badge):
         return await super().authenticate(self.last)
 
 
+class Seal(Badge):
+    """A sound authenticator of certificates, as far as it knows any."""
+
+    name = "seal"
+    credential_headers = ()
+
+    async def authenticate(self, presented: Any) -> Any:
+        if presented.client_certificate is None:
+            return None
+        if not self.known or presented.client_certificate != b"good":
+            raise CredentialRefused("bad_seal")
+        return Principal("front-desk", self.name, "seal-7", "jane", frozenset({"card"}))
+
+
+class TakesAnySeal(Seal):
+    async def authenticate(self, presented: Any) -> Any:
+        return await super().authenticate(
+            replace(presented, client_certificate=presented.client_certificate and b"good")
+        )
+
+
+class OverlooksBadSeals(Seal):
+    async def authenticate(self, presented: Any) -> Any:
+        return await super().authenticate(presented) if presented.client_certificate == b"good" else None
+
+
 def settings(app: str) -> Settings:
     return Settings(auth=AuthSettings(api_key_app=app))
 
 
 def badge_case(kind: type[Badge]) -> AuthenticatorCase:
+    if issubclass(kind, Seal):
+        bad = {"another": b"bad", "empty": b""}
+        return AuthenticatorCase(
+            kind(), {}, "", settings("usual"), settings("without"), settings("unusable"), b"good", bad
+        )
     headers = {"x-badge": Badge.good}
     return AuthenticatorCase(kind(), headers, Badge.good, settings("usual"), settings("without"), settings("unusable"))
 
@@ -353,6 +384,7 @@ class Dawdles(Section):
 
 SOUND: dict[str, tuple[type[Any], Callable[[], dict[str, Any]]]] = {
     "authenticator": (AuthenticatorConformance, lambda: {"authenticator_case": badge_case(Badge)}),
+    "authenticator of certificates": (AuthenticatorConformance, lambda: {"authenticator_case": badge_case(Seal)}),
     "evaluator": (PolicyEvaluatorConformance, lambda: {"evaluator_case": rules_case(Rules)}),
     "purge method": (PurgeMethodConformance, lambda: {"purge_method": Noughts()}),
     "report section": (ReportSectionConformance, lambda: {"report_section": Section()}),
@@ -365,6 +397,8 @@ BROKEN: list[tuple[Any, str, dict[str, Any]]] = [
     (ShowsInWhy, "test_a_bad_credential_is_refused_and_not_shown", {"how": "one fewer"}),
     (Logs, "test_a_bad_credential_is_refused_and_not_shown", {"how": "one more"}),
     (TakesPrefixes, "test_a_bad_credential_is_refused_and_not_shown", {"how": "one more"}),
+    (TakesAnySeal, "test_a_bad_certificate_is_refused_whatever_is_bad_about_it", {}),
+    (OverlooksBadSeals, "test_a_bad_certificate_is_refused_whatever_is_bad_about_it", {}),
     (IgnoresCase, "test_a_bad_credential_is_refused_and_not_shown", {"how": "other case"}),
     (IgnoresEmpty, "test_a_bad_credential_is_refused_and_not_shown", {"how": "empty"}),
     (FailsOnOthers, "test_a_bad_credential_is_refused_and_not_shown", {"how": "not ASCII"}),

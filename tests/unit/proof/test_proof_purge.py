@@ -8,6 +8,8 @@ from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vsqlvault.model.entry import Entry, ValueEncoding
 from vsqlvault.proof.canonical import canonical_json
@@ -111,3 +113,16 @@ def test_what_moves_between_fields_does_not_keep_the_proof() -> None:
 def test_every_number_that_metadata_can_hold_can_be_proven(number) -> None:
     metadata = canonical_json({"number": number}).decode()
     assert len(purge_proof(replace(ENTRY, metadata=metadata), VALUE)) == 64
+
+
+@given(
+    words=st.lists(st.none() | st.text(st.characters(exclude_categories=["Cs"])), min_size=7, max_size=7),
+    numbers=st.tuples(st.integers(0, 2**53 - 1), st.integers(1, 2**53 - 1)),
+    metadata=st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), st.integers() | st.floats(-1e9, 1e9)),
+)
+def test_the_proof_is_over_the_canonical_form_of_the_document(words, numbers, metadata) -> None:
+    names = ("algorithm_hint", "key_ref", "owner_identity", "external_id", "entry_id", "owner_app", "access_policy")
+    texts = {name: word if name in names[:3] else word or "x" for name, word in zip(names, words, strict=True)}
+    entry = replace(ENTRY, **texts, value_size=numbers[0], version=numbers[1], metadata=json.dumps(metadata))
+    document = proof_document(entry, hashlib.sha256(VALUE).hexdigest())
+    assert purge_proof(entry, VALUE) == hashlib.sha256(canonical_json(document)).hexdigest()

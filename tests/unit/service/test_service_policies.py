@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,14 +15,17 @@ from vsqlvault.errors import (
     BuiltInPolicy,
     PolicyInUse,
     PolicyNotFound,
+    PreconditionFailed,
     RoleRequired,
+    StorageUnavailable,
     ValidationFailed,
 )
-from vsqlvault.interfaces.storage import RevisionIs, SaveAccessPolicy
+from vsqlvault.interfaces.storage import CeilingEffect, RevisionIs, SaveAccessPolicy
 from vsqlvault.model.audit import Operation, Outcome
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.principal import Role
-from vsqlvault.testing import a_call, a_retention_policy, a_write, an_access_policy
+from vsqlvault.service.preconditions import VersionPreconditions
+from vsqlvault.testing import T0, a_call, a_retention_policy, a_write, an_access_policy
 
 TELLERS = an_access_policy()
 
@@ -40,9 +44,9 @@ async def test_each_change_is_the_next_version_with_author_and_time(scene) -> No
 
 
 async def test_a_retention_policy_counts_its_versions_too(scene) -> None:
-    saved, is_new = await scene.vault.policies.save_retention_policy(scene.admin, a_retention_policy(version=7))
-    assert (saved.version, is_new) == (2, False)
-    assert await scene.vault.policies.retention_policy(scene.admin, "card") == saved
+    saved = await scene.vault.policies.save_retention_policy(scene.admin, a_retention_policy(version=7))
+    assert (saved.policy.version, saved.is_new) == (2, False)
+    assert await scene.vault.policies.retention_policy(scene.admin, "card") == saved.policy
 
 
 async def test_a_name_that_was_dropped_goes_on_counting(scene) -> None:
@@ -188,3 +192,74 @@ async def test_a_policy_changed_by_another_process_holds_for_the_next_request(sc
     await scene.storage.inner.commit([replace(a_write(SaveAccessPolicy(closed)), expects=(RevisionIs(revision),))])
     with pytest.raises(AccessDenied):
         await scene.vault.entries.retrieve(teller, EntryKey("card", "pay-1"))
+
+
+class TestPreview:
+    """What another maximum does to what is stored."""
+
+    async def fill(self, scene: Any) -> None:
+        await scene.store("old", expires_at=T0 + timedelta(days=300))
+        scene.clock.advance(days=10)
+        await scene.store("young", expires_at=T0 + timedelta(days=300))
+        await scene.store("short", expires_at=T0 + timedelta(days=11))
+
+    async def test_it_says_what_would_expire_at_once_and_changes_nothing(self, scene) -> None:
+        await self.fill(scene)
+        wish = a_retention_policy(max_retention_days=5, default_ttl_days=1)
+        before = await scene.storage.inner.rulebook()
+        seen = await scene.vault.policies.preview_retention_policy(scene.admin, wish)
+        assert seen.effect == CeilingEffect(expired_at_once=1, changed=2, oldest_created_at=T0)
+        assert (seen.policy.version, seen.policy.created_by, seen.is_new) == (2, "vault-admin", False)
+        assert await scene.storage.inner.rulebook() == before
+        row = await scene.last_row()
+        assert (row.operation, row.purpose, row.old_value, row.new_value) == (
+            Operation.PREVIEW_RETENTION_POLICY, "card", None, None,
+        )  # fmt: skip
+        assert row.detail == "effective_expiry_changed 2, expired_at_once 1, revived 0"
+
+    async def test_the_change_itself_says_it_too_and_so_does_its_row(self, scene) -> None:
+        await self.fill(scene)
+        wish = a_retention_policy(max_retention_days=5, default_ttl_days=1)
+        seen = await scene.vault.policies.preview_retention_policy(scene.admin, wish)
+        saved = await scene.vault.policies.save_retention_policy(scene.admin, wish)
+        assert saved == seen
+        row = await scene.last_row()
+        assert (row.operation, row.detail) == (
+            Operation.CHANGE_RETENTION_POLICY, "effective_expiry_changed 2, expired_at_once 1, revived 0",
+        )  # fmt: skip
+        assert (await scene.vault.sweeper.sweep(scene.admin, dry_run=True)).purged == 1
+
+    async def test_a_longer_one_shows_what_lives_again(self, scene) -> None:
+        await self.fill(scene)
+        await scene.retain(max_retention_days=5, default_ttl_days=1)
+        longer = await scene.vault.policies.save_retention_policy(scene.admin, a_retention_policy())
+        assert longer.effect == CeilingEffect(revived=1, changed=2)
+        await scene.vault.entries.retrieve(scene.owner, EntryKey("card", "old"))
+
+    async def test_what_leaves_the_maximum_as_it_is_counts_nothing(self, scene) -> None:
+        scene.storage.arm(methods={"ceiling_effect"}, always=True)
+        saved = await scene.vault.policies.save_retention_policy(scene.admin, a_retention_policy(description="other"))
+        assert saved.effect == CeilingEffect()
+        fresh = await scene.vault.policies.save_retention_policy(scene.admin, a_retention_policy("ach"))
+        assert (fresh.effect, fresh.is_new) == (CeilingEffect(), True)
+        assert scene.storage.calls == []
+
+    async def test_a_policy_is_put_in_force_though_its_effect_cannot_be_counted(self, scene) -> None:
+        wish = a_retention_policy(max_retention_days=5, default_ttl_days=1)
+        scene.storage.arm(methods={"ceiling_effect"}, always=True)
+        saved = await scene.vault.policies.save_retention_policy(scene.admin, wish)
+        assert (saved.effect, saved.policy.version) == (None, 2)
+        assert (await scene.last_row()).detail == "effect not counted"
+        longer = a_retention_policy(max_retention_days=9, default_ttl_days=1)
+        with pytest.raises(StorageUnavailable):
+            await scene.vault.policies.preview_retention_policy(scene.admin, longer)
+
+    async def test_it_is_refused_where_the_change_would_be(self, scene) -> None:
+        with pytest.raises(RoleRequired):
+            await scene.vault.policies.preview_retention_policy(scene.owner, a_retention_policy())
+        with pytest.raises(ValidationFailed):
+            await scene.vault.policies.preview_retention_policy(scene.admin, a_retention_policy(purge_method="burn"))
+        with pytest.raises(PreconditionFailed):
+            await scene.vault.policies.preview_retention_policy(
+                scene.admin, a_retention_policy(), VersionPreconditions(match=frozenset({7}))
+            )

@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 
-from vsqlvault.errors import EntryNotFound, EntryPurged, PluginFailed
-from vsqlvault.interfaces.storage import OverwriteEntry, RemoveEntry
+from vsqlvault.errors import EntryHeld, EntryNotFound, EntryPurged, PluginFailed
+from vsqlvault.interfaces.storage import EntryIs, OverwriteEntry, RemoveEntry, RevisionIs, Rulebook
 from vsqlvault.model.audit import Outcome
 from vsqlvault.model.entry import EntryKey
+from vsqlvault.model.principal import Role
 from vsqlvault.model.purge import Overwrite, PurgePlan, PurgeReason, Remove
 from vsqlvault.proof.purge_proof import purge_proof
 from vsqlvault.service.purges import Purges
-from vsqlvault.testing import T0, a_call, a_retention_policy, an_entry
+from vsqlvault.testing import T0, a_call, a_legal_hold, a_retention_policy, an_entry
 from vsqlvault_plugins.purge.methods import CryptoShred, PhysicalDelete, RetentionExpire
 
 KEY = EntryKey("card", "pay-1")
@@ -101,9 +102,13 @@ def purges(*methods: Any) -> Purges:
     return Purges({method.name: method for method in methods}, 0.05)
 
 
+def book(retention: Any, *holds: Any) -> Rulebook:
+    return Rulebook(7, {}, {retention.purpose: retention}, holds={hold.name: hold for hold in holds})
+
+
 async def prepare(method: Any, reason: PurgeReason = PurgeReason.REQUESTED, **policy: Any) -> Any:
     retention = a_retention_policy(version=3, max_retention_days=30, **{"purge_method": method.name} | policy)
-    return await purges(method).prepare(a_call(identity="jane"), ENTRY, VALUE, reason, retention, T0)
+    return await purges(method).prepare(a_call(identity="jane"), ENTRY, VALUE, reason, book(retention), T0)
 
 
 @pytest.mark.parametrize("method", LYING.values(), ids=LYING)
@@ -123,17 +128,40 @@ async def test_a_method_that_raises_before_there_is_anything_to_await_prepares_n
 
 async def test_a_method_that_nobody_offers_prepares_nothing() -> None:
     with pytest.raises(PluginFailed):
-        await purges().prepare(a_call(), ENTRY, VALUE, PurgeReason.REQUESTED, POLICY, T0)
+        await purges().prepare(a_call(), ENTRY, VALUE, PurgeReason.REQUESTED, book(POLICY), T0)
 
 
 def test_a_method_that_nobody_offers_is_taken_to_retire_the_id() -> None:
     assert purges().retires_id(POLICY)
 
 
+async def test_a_held_entry_is_not_prepared_and_the_method_is_not_asked() -> None:
+    asked: list[bool] = []
+
+    async def answer() -> Any:
+        asked.append(True)
+
+    rules = book(POLICY, a_legal_hold("a", 3), a_legal_hold("b"))
+    for caller, told in ((a_call(), None), (a_call("admin", Role.ADMIN), "a v3, b v1")):
+        with pytest.raises(EntryHeld) as held:
+            await purges(Caprice(answer)).prepare(caller, ENTRY, VALUE, PurgeReason.REQUESTED, rules, T0)
+        assert (held.value.detail, held.value.recorded_detail) == (told, "held by a v3, b v1")
+        with pytest.raises(EntryHeld):
+            await purges().replaced(caller, ENTRY, VALUE, PurgeReason.REPLACED, rules, T0)
+    assert asked == []
+
+
+async def test_what_is_prepared_comes_with_the_guards_of_its_commit() -> None:
+    wanted = (EntryIs(KEY, ENTRY.stamp), RevisionIs(7))
+    assert (await prepare(PhysicalDelete())).guards == wanted
+    replaced = await purges().replaced(a_call(), ENTRY, VALUE, PurgeReason.REPLACED, book(POLICY), T0)
+    assert replaced.guards == wanted
+
+
 async def test_the_record_is_the_cores_and_complete() -> None:
     call = a_call("vault-admin", identity="jane")
     policy = a_retention_policy(version=3, max_retention_days=30)
-    prepared = await purges(PhysicalDelete()).prepare(call, ENTRY, VALUE, PurgeReason.EXPIRED, policy, T0)
+    prepared = await purges(PhysicalDelete()).prepare(call, ENTRY, VALUE, PurgeReason.EXPIRED, book(policy), T0)
     record = prepared.record
     assert prepared.change == RemoveEntry(KEY)
     assert record.proof_hash == purge_proof(ENTRY, VALUE)
@@ -158,7 +186,7 @@ async def test_a_large_value_is_proven_as_a_small_one_is() -> None:
     value = bytes(range(256)) * 1024
     entry = an_entry(value=value)
     prepared = await purges(PhysicalDelete()).prepare(
-        a_call(), entry, value, PurgeReason.REQUESTED, a_retention_policy(), T0
+        a_call(), entry, value, PurgeReason.REQUESTED, book(a_retention_policy()), T0
     )
     assert prepared.record.proof_hash == purge_proof(entry, value)
 

@@ -2,17 +2,25 @@
 
 from vsqlvault.http.operations.api_keys import OPERATIONS as API_KEY_OPERATIONS
 from vsqlvault.http.operations.entries import OPERATIONS as ENTRY_OPERATIONS
+from vsqlvault.http.operations.explain import OPERATIONS as EXPLAIN_OPERATIONS
+from vsqlvault.http.operations.history import OPERATIONS as HISTORY_OPERATIONS
+from vsqlvault.http.operations.holds import OPERATIONS as HOLD_OPERATIONS
 from vsqlvault.http.operations.key_refs import OPERATIONS as KEY_REF_OPERATIONS
 from vsqlvault.http.operations.logs import OPERATIONS as LOG_OPERATIONS
 from vsqlvault.http.operations.policies import OPERATIONS as POLICY_OPERATIONS
 from vsqlvault.http.operations.service import OPERATIONS as SERVICE_OPERATIONS
+from vsqlvault.http.operations.transparency import OPERATIONS as TRANSPARENCY_OPERATIONS
 
 OPERATIONS = (
     *ENTRY_OPERATIONS,
     *POLICY_OPERATIONS,
+    *EXPLAIN_OPERATIONS,
+    *HOLD_OPERATIONS,
+    *HISTORY_OPERATIONS,
     *API_KEY_OPERATIONS,
     *KEY_REF_OPERATIONS,
     *LOG_OPERATIONS,
+    *TRANSPARENCY_OPERATIONS,
     *SERVICE_OPERATIONS,
 )
 

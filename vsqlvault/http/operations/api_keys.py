@@ -24,7 +24,7 @@ from vsqlvault.http.wire import ApiKeyBody, ApiKeysQuery, dump_json, read_query
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.times import format_time
 from vsqlvault.service.api_keys import KeyListWish, SeenKey, api_key_document
-from vsqlvault.service.policies import require_admin, require_reader
+from vsqlvault.service.rules import require_admin, require_reader
 
 PATH = "/admin/api-keys"
 

@@ -8,10 +8,10 @@ from vsqlvault.errors import (
     AccessDenied,
     ContentEncodingRefused,
     EntryExpired,
+    EntryHeld,
     EntryNotFound,
     EntryPurged,
     IdRetired,
-    InvalidHeader,
     InvalidJson,
     InvalidQuery,
     KeyRefWithoutValue,
@@ -23,6 +23,7 @@ from vsqlvault.errors import (
     UnsupportedMediaType,
     ValidationFailed,
 )
+from vsqlvault.http.conditions import read_conditions
 from vsqlvault.http.exchange import Reply, Request
 from vsqlvault.http.operation import Exchange, Operation
 from vsqlvault.http.views import entry_json, etag, list_json, purge_row
@@ -33,8 +34,9 @@ from vsqlvault.model.times import format_time
 from vsqlvault.service.entries import ListWish, Preconditions
 
 _ETAG = re.compile(r'"([0-9a-f]{32})\.([1-9][0-9]{0,17})"')
-_ANY_ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e]*"')
-_MAX_ETAGS = 64
+_WAIT = re.compile(r'wait(?:\s*=\s*"?([0-9]{1,9})"?)?', re.IGNORECASE | re.ASCII)
+DEFAULT_WAIT_SECONDS = 5
+MAX_WAIT_SECONDS = 10
 
 
 async def store(exchange: Exchange) -> Reply:
@@ -72,8 +74,14 @@ async def inspect(exchange: Exchange) -> Reply:
 async def purge(exchange: Exchange) -> Reply:
     """Destroy an entry and answer with the purge record."""
     preconditions = read_preconditions(exchange.request)
+    seconds = read_wait(exchange.request)
     record = await exchange.vault.entries.purge(exchange.call, exchange.key, preconditions)
-    return Reply(200, dump_json(purge_row(record)))
+    shown = purge_row(record)
+    if seconds is None:
+        return Reply(200, dump_json(shown))
+    receipt = await exchange.vault.transparency.receipt_within(record, seconds)
+    applied = [("Preference-Applied", f"wait={seconds}")] if receipt else []
+    return Reply(200, dump_json({**shown, "receipt": receipt}), headers=applied)
 
 
 async def list_entries(exchange: Exchange) -> Reply:
@@ -98,28 +106,27 @@ async def list_entries(exchange: Exchange) -> Reply:
 
 
 def read_preconditions(request: Request) -> Preconditions:
-    """Return what ``If-Match`` and ``If-None-Match`` ask.
+    """Return what ``If-Match`` and ``If-None-Match`` ask; a weak tag never matches (RFC 9110, section 13.1.1).
 
     Raises:
         InvalidHeader: not a list of entity tags, or an ``If-None-Match`` other than ``*``.
     """
-    none_match, match = request.header("if-none-match"), request.header("if-match")
-    if none_match is not None and none_match.strip() != "*":
-        raise InvalidHeader("If-None-Match: expected *")
-    if match is None:
-        return Preconditions(none_exists=none_match is not None)
-    if match.strip() == "*":
-        return Preconditions(none_exists=none_match is not None, any_match=True)
-    return Preconditions(none_exists=none_match is not None, match=_stamps(match))
+    asked = read_conditions(request)
+    match = None
+    if asked.tags is not None:
+        found = (_ETAG.fullmatch(tag) for tag in asked.tags)
+        match = frozenset(EntryStamp(tag[1], int(tag[2])) for tag in found if tag)
+    return Preconditions(asked.none_exists, asked.any_match, match)
 
 
-def _stamps(header: str) -> frozenset[EntryStamp]:
-    """Return the tags that could be ours; a weak tag never matches (RFC 9110, section 13.1.1)."""
-    tags = [tag.strip() for tag in header.split(",")]
-    if len(tags) > _MAX_ETAGS or not all(_ANY_ETAG.fullmatch(tag) for tag in tags):
-        raise InvalidHeader("If-Match: expected * or entity tags in quotes")
-    found = (_ETAG.fullmatch(tag) for tag in tags)
-    return frozenset(EntryStamp(match[1], int(match[2])) for match in found if match)
+def read_wait(request: Request) -> int | None:
+    """Return for how many seconds ``Prefer: wait`` asks (RFC 7240, section 4.3), within the limit; None where it does not."""
+    for name, value in request.headers:
+        if name == "prefer":
+            for preference in value.split(","):
+                if asked := _WAIT.fullmatch(preference.strip()):
+                    return min(int(asked[1] or DEFAULT_WAIT_SECONDS), MAX_WAIT_SECONDS)
+    return None
 
 
 _READING = (AccessDenied, EntryNotFound, EntryExpired, EntryPurged)
@@ -146,6 +153,7 @@ OPERATIONS = (
             AccessDenied,
             IdRetired,
             PreconditionFailed,
+            EntryHeld,
             *_BODY,
             NoRetentionPolicy,
             RetentionExceeded,
@@ -185,11 +193,14 @@ OPERATIONS = (
         path="/vault/{purpose}/{external_id}",
         name="purge",
         summary="Purge an entry, with proof",
-        description="Destroys it by the method of its purpose's retention policy and answers with the purge record.",
+        description=(
+            "Destroys it by the method of its purpose's retention policy and answers with the purge record. `Prefer: wait`, or "
+            "`wait=` up to 10 seconds, asks for its `receipt`, which is null where there is none by then."
+        ),
         handler=purge,
         audited=Audited.PURGE,
         answers={200: "Purged; the record proves it."},
-        problems=(*_READING, PreconditionFailed),
+        problems=(*_READING, PreconditionFailed, EntryHeld),
     ),
     Operation(
         method="GET",

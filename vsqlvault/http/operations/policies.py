@@ -2,42 +2,71 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from vsqlvault.errors import (
     BuiltInPolicy,
+    ClockJumped,
     ContentEncodingRefused,
     InvalidJson,
     InvalidQuery,
     PayloadTooLarge,
     PolicyInUse,
     PolicyNotFound,
+    PreconditionFailed,
     RoleRequired,
     SweepRunning,
     UnsupportedMediaType,
     ValidationFailed,
 )
+from vsqlvault.http.conditions import read_version_preconditions, version_etag
 from vsqlvault.http.exchange import Reply
 from vsqlvault.http.operation import Exchange, Operation
 from vsqlvault.http.views import sweep_document
-from vsqlvault.http.wire import AccessPolicyBody, RetentionPolicyBody, SweepQuery, dump_json
+from vsqlvault.http.wire import AccessPolicyBody, RetentionPolicyBody, RetentionPolicyQuery, SweepQuery, dump_json
+from vsqlvault.interfaces.storage import CeilingEffect
 from vsqlvault.model.audit import Operation as Audited
-from vsqlvault.service.policies import access_policy_document, require_admin, retention_policy_document
+from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
+from vsqlvault.model.times import format_time
+from vsqlvault.service.documents import access_policy_document, retention_policy_document, rule_document
+from vsqlvault.service.policies import SavedRetention
+from vsqlvault.service.rules import require_admin
 
 
 async def put_retention_policy(exchange: Exchange) -> Reply:
-    """Put a retention policy in force."""
-    purpose = exchange.request.params["purpose"]
-    async with exchange.vault.policies.naming(exchange.call, Audited.CHANGE_RETENTION_POLICY, purpose):
-        require_admin(exchange.call)
+    """Put a retention policy in force, or say what it would do."""
+    purpose, policies, call = exchange.request.params["purpose"], exchange.vault.policies, exchange.call
+    async with policies.naming(call, Audited.CHANGE_RETENTION_POLICY, purpose):
+        require_admin(call)
+        dry_run = exchange.query(RetentionPolicyQuery).dry_run
+        preconditions = read_version_preconditions(exchange.request)
         wish = (await exchange.body(RetentionPolicyBody)).policy(purpose)
-    policy, is_new = await exchange.vault.policies.save_retention_policy(exchange.call, wish)
-    return Reply(201 if is_new else 200, dump_json(retention_policy_document(policy)))
+    if dry_run:
+        would_be = await policies.preview_retention_policy(call, wish, preconditions)
+        return Reply(200, dump_json({**_saved(would_be), "dry_run": True}))
+    saved = await policies.save_retention_policy(call, wish, preconditions)
+    etag = ("ETag", version_etag(saved.policy.version))
+    return Reply(201 if saved.is_new else 200, dump_json(_saved(saved)), headers=[etag])
+
+
+def _saved(saved: SavedRetention) -> dict[str, Any]:
+    return {**retention_policy_document(saved.policy), "effect": _effect(saved.effect) if saved.effect else None}
+
+
+def _effect(effect: CeilingEffect) -> dict[str, Any]:
+    oldest = effect.oldest_created_at
+    return {
+        "expired_at_once": effect.expired_at_once,
+        "oldest_created_at": format_time(oldest) if oldest else None,
+        "revived": effect.revived,
+        "effective_expiry_changed": effect.changed,
+    }
 
 
 async def get_retention_policy(exchange: Exchange) -> Reply:
     """Answer with the retention policy in force."""
     purpose = exchange.request.params["purpose"]
-    policy = await exchange.vault.policies.retention_policy(exchange.call, purpose)
-    return Reply(200, dump_json(retention_policy_document(policy)))
+    return _shown(await exchange.vault.policies.retention_policy(exchange.call, purpose))
 
 
 async def list_retention_policies(exchange: Exchange) -> Reply:
@@ -51,15 +80,15 @@ async def put_access_policy(exchange: Exchange) -> Reply:
     name = exchange.request.params["name"]
     async with exchange.vault.policies.naming(exchange.call, Audited.CHANGE_ACCESS_POLICY, name):
         require_admin(exchange.call)
+        preconditions = read_version_preconditions(exchange.request)
         wish = (await exchange.body(AccessPolicyBody)).policy(name)
-    policy, is_new = await exchange.vault.policies.save_access_policy(exchange.call, wish)
-    return Reply(201 if is_new else 200, dump_json(access_policy_document(policy)))
+    policy, is_new = await exchange.vault.policies.save_access_policy(exchange.call, wish, preconditions)
+    return _shown(policy, 201 if is_new else 200)
 
 
 async def get_access_policy(exchange: Exchange) -> Reply:
     """Answer with the access policy in force."""
-    policy = await exchange.vault.policies.access_policy(exchange.call, exchange.request.params["name"])
-    return Reply(200, dump_json(access_policy_document(policy)))
+    return _shown(await exchange.vault.policies.access_policy(exchange.call, exchange.request.params["name"]))
 
 
 async def list_access_policies(exchange: Exchange) -> Reply:
@@ -70,18 +99,27 @@ async def list_access_policies(exchange: Exchange) -> Reply:
 
 async def delete_access_policy(exchange: Exchange) -> Reply:
     """Take an access policy out of force and answer with what it was."""
-    policy = await exchange.vault.policies.delete_access_policy(exchange.call, exchange.request.params["name"])
+    name = exchange.request.params["name"]
+    async with exchange.vault.policies.naming(exchange.call, Audited.DELETE_ACCESS_POLICY, name):
+        require_admin(exchange.call)
+        preconditions = read_version_preconditions(exchange.request)
+    policy = await exchange.vault.policies.delete_access_policy(exchange.call, name, preconditions)
     return Reply(200, dump_json(access_policy_document(policy)))
 
 
 async def sweep(exchange: Exchange) -> Reply:
     """Purge what has expired, or count it."""
     query = exchange.query(SweepQuery)
-    count = await exchange.vault.sweeper.sweep(exchange.call, dry_run=query.dry_run)
+    count = await exchange.vault.sweeper.sweep(exchange.call, dry_run=query.dry_run, confirm_clock=query.confirm_clock)
     return Reply(200, dump_json(sweep_document(count)))
 
 
+def _shown(policy: AccessPolicy | RetentionPolicy, status: int = 200) -> Reply:
+    return Reply(status, dump_json(rule_document(policy)), headers=[("ETag", version_etag(policy.version))])
+
+
 _BODY = (InvalidJson, PayloadTooLarge, UnsupportedMediaType, ContentEncodingRefused, ValidationFailed)
+_ETAG_HEADER = {"ETag": "The version in force, for If-Match."}
 _SAVED = {201: "In force, the first of its name.", 200: "In force, as a new version."}
 
 OPERATIONS = (
@@ -90,12 +128,17 @@ OPERATIONS = (
         path="/admin/retention-policies/{purpose}",
         name="put_retention_policy",
         summary="Create or update a retention policy",
-        description="Every change is a new version with author and time; it binds entries already stored, too.",
+        description=(
+            "Every change is a new version with author and time; it binds entries already stored, too. `effect` says how many "
+            "expire at once by a shorter maximum. `dry_run=true` says it and puts nothing in force."
+        ),
         handler=put_retention_policy,
         audited=Audited.CHANGE_RETENTION_POLICY,
         body=RetentionPolicyBody,
+        query=RetentionPolicyQuery,
         answers=_SAVED,
-        problems=(RoleRequired, *_BODY),
+        headers=_ETAG_HEADER,
+        problems=(RoleRequired, PreconditionFailed, InvalidQuery, *_BODY),
         tag="admin",
     ),
     Operation(
@@ -106,6 +149,7 @@ OPERATIONS = (
         handler=get_retention_policy,
         audited=Audited.READ_RETENTION_POLICY,
         answers={200: "The version in force."},
+        headers=_ETAG_HEADER,
         problems=(RoleRequired, PolicyNotFound),
         tag="admin",
     ),
@@ -133,7 +177,8 @@ OPERATIONS = (
         audited=Audited.CHANGE_ACCESS_POLICY,
         body=AccessPolicyBody,
         answers=_SAVED,
-        problems=(RoleRequired, BuiltInPolicy, *_BODY),
+        headers=_ETAG_HEADER,
+        problems=(RoleRequired, BuiltInPolicy, PreconditionFailed, *_BODY),
         tag="admin",
     ),
     Operation(
@@ -144,6 +189,7 @@ OPERATIONS = (
         handler=get_access_policy,
         audited=Audited.READ_ACCESS_POLICY,
         answers={200: "The version in force."},
+        headers=_ETAG_HEADER,
         problems=(RoleRequired, PolicyNotFound),
         tag="admin",
     ),
@@ -166,7 +212,7 @@ OPERATIONS = (
         handler=delete_access_policy,
         audited=Audited.DELETE_ACCESS_POLICY,
         answers={200: "Out of force; this is what it was."},
-        problems=(RoleRequired, PolicyNotFound, BuiltInPolicy, PolicyInUse),
+        problems=(RoleRequired, PolicyNotFound, BuiltInPolicy, PolicyInUse, PreconditionFailed),
         tag="admin",
     ),
     Operation(
@@ -174,12 +220,16 @@ OPERATIONS = (
         path="/admin/purge/sweep",
         name="sweep",
         summary="Trigger a purge sweep",
-        description="Purges everything that has expired. `dry_run=true` only counts, and writes nothing to the purge log.",
+        description=(
+            "Purges everything that has expired. `dry_run=true` only counts, and writes nothing to the purge log. "
+            "`confirm_clock=true` says that the storage's clock is right, though it is more than a day past the last time "
+            "it was seen."
+        ),
         handler=sweep,
         audited=Audited.SWEEP,
         query=SweepQuery,
         answers={200: "What was purged, or would be."},
-        problems=(RoleRequired, SweepRunning, InvalidQuery),
+        problems=(RoleRequired, SweepRunning, ClockJumped, InvalidQuery),
         tag="admin",
     ),
 )

@@ -24,6 +24,7 @@ from vsqlvault.interfaces.storage import (
     RevisionIs,
     SaveAccessPolicy,
     SaveApiKey,
+    SaveLegalHold,
     SaveRetentionPolicy,
     SaveSweep,
     Snapshot,
@@ -46,7 +47,10 @@ async def read_batch(connection: Connection, reads: Sequence[Read]) -> list[Snap
     found = await connection.fetch(
         QUERIES["read"], [key[0] for key in keys], [key[1] for key in keys], [read.with_value for read in reads]
     )
-    return [Snapshot(row[20], row[21], rows.entry_of(row) if row[0] is not None else None, row[19]) for row in found]
+    return [
+        Snapshot(row[20], row[21], rows.entry_of(row) if row[0] is not None else None, row[19], row[22])
+        for row in found
+    ]
 
 
 async def commit_batch(connection: Connection, writes: Sequence[Write]) -> list[WriteOutcome]:
@@ -172,6 +176,15 @@ async def _save_api_key(connection: Connection, change: SaveApiKey) -> None:
     await connection.execute(QUERIES["next_revision"])
 
 
+async def _save_legal_hold(connection: Connection, change: SaveLegalHold) -> None:
+    hold = change.hold
+    if hold.created_at is None or hold.held_since is None:
+        raise ValueError("a stored hold has its times")
+    row = rows.legal_hold_row(hold, hold.held_since, hold.created_at)
+    await connection.execute(QUERIES["put_legal_hold"], *row)
+    await connection.execute(QUERIES["next_revision"])
+
+
 async def _save_sweep(connection: Connection, change: SaveSweep) -> None:
     await connection.execute(QUERIES["put_sweep"], *rows.sweep_row(change.sweep))
 
@@ -181,5 +194,6 @@ _RULE_CHANGES: dict[type[Change], Callable[[Connection, Any], Awaitable[None]]] 
     DropAccessPolicy: _drop_access_policy,
     SaveRetentionPolicy: _save_retention_policy,
     SaveApiKey: _save_api_key,
+    SaveLegalHold: _save_legal_hold,
     SaveSweep: _save_sweep,
 }

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from vsqlvault.interfaces.storage import (
+    CeilingChange,
+    CeilingEffect,
     Census,
+    ClockReading,
     EntryQuery,
+    ExpiredPlace,
     ExpiredQuery,
     KeyRefQuery,
     KeyRefUse,
@@ -16,10 +20,13 @@ from vsqlvault.interfaces.storage import (
     LogRow,
     PurposeCensus,
     Rulebook,
+    VersionQuery,
 )
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.credential import CredentialName, CredentialUse
 from vsqlvault.model.entry import Entry
+from vsqlvault.model.hold import LegalHold
+from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.purge import PurgeRecord, SweepRecord
 from vsqlvault.model.times import EPOCH
 from vsqlvault_plugins.storage.postgres import rows
@@ -28,22 +35,48 @@ from vsqlvault_plugins.storage.postgres.connections import Connection
 
 THIRTY_DAYS = timedelta(days=30)
 UNSPECIFIED = "unspecified"
+NO_VERSION = 2**63 - 1
+"""Greater than every version."""
+_FIRST = ExpiredPlace(False, datetime.min.replace(tzinfo=UTC), "")
 
 
 async def rulebook(connection: Connection) -> Rulebook:
-    """Return all policies in force and all API keys, of one consistent state."""
+    """Return all policies in force, all API keys and every legal hold, of one consistent state."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         revision = await connection.fetchval(QUERIES["revision"])
         access = await connection.fetch(QUERIES["access_policies"])
         retention = await connection.fetch(QUERIES["retention_policies"])
         api_keys = await connection.fetch(QUERIES["api_keys"])
+        holds = await connection.fetch(QUERIES["legal_holds"])
     return Rulebook(
         revision,
         {row[0]: rows.access_policy_of(row) for row in access if not row[8]},
         {row[0]: rows.retention_policy_of(row) for row in retention},
         {row[0]: row[1] for row in access},
         {row[0]: rows.api_key_of(row) for row in api_keys},
+        {row[0]: rows.legal_hold_of(row) for row in holds},
     )
+
+
+async def access_policy_versions(connection: Connection, query: VersionQuery) -> list[AccessPolicy]:
+    """Return a page of an access policy's versions."""
+    return [rows.access_policy_of(row) for row in await _versions(connection, "access_policy_versions", query)]
+
+
+async def retention_policy_versions(connection: Connection, query: VersionQuery) -> list[RetentionPolicy]:
+    """Return a page of a retention policy's versions."""
+    return [rows.retention_policy_of(row) for row in await _versions(connection, "retention_policy_versions", query)]
+
+
+async def legal_hold_versions(connection: Connection, query: VersionQuery) -> list[LegalHold]:
+    """Return a page of a legal hold's versions."""
+    return [rows.legal_hold_of(row) for row in await _versions(connection, "legal_hold_versions", query)]
+
+
+async def _versions(connection: Connection, name: str, query: VersionQuery) -> Sequence[Any]:
+    before = NO_VERSION if query.before is None else query.before
+    found: Sequence[Any] = await connection.fetch(QUERIES[name], query.name, before, query.limit)
+    return found
 
 
 async def entries_page(connection: Connection, query: EntryQuery) -> list[Entry]:
@@ -67,16 +100,28 @@ async def entries_page(connection: Connection, query: EntryQuery) -> list[Entry]
 
 async def expired_page(connection: Connection, query: ExpiredQuery) -> list[tuple[Entry, bytes]]:
     """Return expired entries with their values, up to the page's two limits."""
-    found = await connection.fetch(
-        QUERIES["expired_page"],
-        query.purpose,
-        query.now,
-        query.created_before,
-        query.limit,
-        sorted(query.skip),
-        query.byte_limit,
-    )
-    return [(rows.entry_of(row), row[19]) for row in found]
+    page: list[tuple[Entry, bytes]] = []
+    left = query.byte_limit
+    for by_ceiling, name in enumerate(("expired_by_time", "expired_by_ceiling")):
+        after = query.after
+        if (after and after.by_ceiling > by_ceiling) or len(page) == query.limit or left <= 0:
+            continue
+        from_here = after if after and after.by_ceiling == by_ceiling else _FIRST
+        found = await connection.fetch(
+            QUERIES[name],
+            query.purpose,
+            query.now,
+            query.created_before,
+            from_here.at,
+            from_here.external_id,
+            query.limit - len(page),
+            left,
+        )
+        part = [(rows.entry_of(row), row[19]) for row in found]
+        part.sort(key=lambda pair: query.place_of(pair[0]))
+        left -= sum(len(value) for _, value in part)
+        page += part
+    return page
 
 
 async def access_log_page(connection: Connection, query: LogQuery) -> list[LogRow[AccessRecord]]:
@@ -180,6 +225,19 @@ def _key_ref_filters(query: KeyRefQuery) -> tuple[str, ...]:
     return ("none", "any") if query.after is None else ("after",)
 
 
+async def ceiling_effect(connection: Connection, change: CeilingChange) -> CeilingEffect:
+    """Count what another maximum would do; the value of no entry is read."""
+    row = await connection.fetchrow(
+        QUERIES["ceiling_effect"],
+        change.purpose,
+        change.now,
+        change.now - change.before,
+        change.now - change.after,
+        min(change.before, change.after),
+    )
+    return CeilingEffect(*row) if row else CeilingEffect()
+
+
 async def last_sweep(connection: Connection) -> SweepRecord | None:
     """Return the newest record of a sweep."""
     row = await connection.fetchrow(QUERIES["last_sweep"])
@@ -207,6 +265,17 @@ async def credential_uses(connection: Connection) -> dict[CredentialName, Creden
     """Return when each credential was used."""
     found = await connection.fetch(QUERIES["credential_uses"])
     return {CredentialName(row[0], row[1]): CredentialUse(row[2], row[3]) for row in found}
+
+
+async def clock_reading(connection: Connection) -> ClockReading:
+    """Return what the clock says, and the mark."""
+    row = await connection.fetchrow(QUERIES["clock"])
+    return ClockReading(*row)
+
+
+async def raise_mark(connection: Connection, at: datetime) -> None:
+    """Raise the mark, unless it is later already."""
+    await connection.execute(QUERIES["raise_mark"], at)
 
 
 async def secret(connection: Connection, name: str, made: bytes) -> bytes:

@@ -18,7 +18,8 @@ SELECT e.purpose, e.external_id, e.entry_id, e.version, e.encoding, e.value_sha2
        e.key_ref, e.metadata, e.owner_app, e.owner_identity, e.access_policy, e.created_at, e.updated_at, e.expires_at,
        e.retrievals, e.purged_at, e.purge_method,
        CASE WHEN k.with_value AND e.purged_at IS NULL THEN e.encrypted_value END AS encrypted_value,
-       now() AS now, (SELECT revision FROM vault.rulebook) AS revision
+       greatest(now(), (SELECT mark FROM vault.clock)) AS now, (SELECT revision FROM vault.rulebook) AS revision,
+       (SELECT mark FROM vault.clock) AS mark
 FROM unnest($1::text[], $2::text[], $3::boolean[]) WITH ORDINALITY AS k (purpose, external_id, with_value, ordinal)
 LEFT JOIN vault.entries AS e ON e.purpose = k.purpose AND e.external_id = k.external_id
 ORDER BY k.ordinal
@@ -46,9 +47,15 @@ INSERT INTO vault.api_keys (
     revoked_at
 ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
 
+-- name: put_legal_hold
+INSERT INTO vault.legal_holds (
+    name, version, case_reference, reason, purpose, external_id, owner_app, metadata, held_since, created_by, created_at,
+    released_by, released_at
+) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+
 -- name: put_sweep
-INSERT INTO vault.sweeps (sweep_id, started_at, finished_at, started_by, purged, failed, completed)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
+INSERT INTO vault.sweeps (sweep_id, started_at, finished_at, started_by, purged, failed, completed, held)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 
 -- name: revision
 SELECT revision FROM vault.rulebook
@@ -68,6 +75,26 @@ FROM vault.retention_policies ORDER BY purpose, version DESC
 SELECT DISTINCT ON (key_id) key_id, version, digest, app, identity, purposes, roles, description, expires_at, created_by,
        created_at, revoked_by, revoked_at
 FROM vault.api_keys ORDER BY key_id, version DESC
+
+-- name: legal_holds
+-- The newest version of each name, released ones too.
+SELECT DISTINCT ON (name) name, version, case_reference, reason, purpose, external_id, owner_app, metadata, held_since,
+       created_by, created_at, released_by, released_at
+FROM vault.legal_holds ORDER BY name, version DESC
+
+-- name: access_policy_versions
+SELECT name, version, evaluator, rules, parameters, description, created_by, created_at, dropped
+FROM vault.access_policies WHERE name = $1 AND version < $2 ORDER BY version DESC LIMIT $3
+
+-- name: retention_policy_versions
+SELECT purpose, version, max_retention_days, default_ttl_days, purge_method, description, justification, legal_basis,
+       data_class, created_by, created_at
+FROM vault.retention_policies WHERE purpose = $1 AND version < $2 ORDER BY version DESC LIMIT $3
+
+-- name: legal_hold_versions
+SELECT name, version, case_reference, reason, purpose, external_id, owner_app, metadata, held_since, created_by,
+       created_at, released_by, released_at
+FROM vault.legal_holds WHERE name = $1 AND version < $2 ORDER BY version DESC LIMIT $3
 
 -- name: entries_page
 SELECT purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref, metadata,
@@ -92,32 +119,43 @@ AND {column} = ${place}
 -- name: entries_where_expires_before
 AND (expires_at < ${place} OR created_at < ${next})
 
--- name: expired_page
--- First what its own time has ended, then what only the retention policy's maximum ends; "before" is the size of the values
--- that stand before in the page.
+-- name: expired_by_time
+-- "before" is the size of the values that stand before in
+-- the page. The values are fetched last, and in no order, so that none is written to a sort's file.
 WITH candidates AS (
-    (SELECT purpose, external_id, value_size, 1 AS part, expires_at AS rank
-     FROM vault.entries
-     WHERE purpose = $1 AND purged_at IS NULL AND expires_at <= $2 AND external_id <> ALL ($5::text[])
-     ORDER BY expires_at LIMIT $4)
-    UNION ALL
-    (SELECT purpose, external_id, value_size, 2 AS part, created_at AS rank
-     FROM vault.entries
-     WHERE purpose = $1 AND purged_at IS NULL AND created_at <= $3 AND expires_at > $2
-       AND external_id <> ALL ($5::text[])
-     ORDER BY created_at LIMIT $4)
-    ORDER BY part, rank LIMIT $4
+    SELECT purpose, external_id, value_size, expires_at AS rank
+    FROM vault.entries
+    WHERE purpose = $1 AND purged_at IS NULL AND expires_at <= $2 AND $3::timestamptz IS NOT NULL
+      AND (expires_at, external_id) > ($4, $5)
+    ORDER BY expires_at, external_id LIMIT $6
 ), page AS (
-    SELECT purpose, external_id, part, rank,
-           sum(value_size) OVER (ORDER BY part, rank, external_id) - value_size AS before
+    SELECT purpose, external_id, sum(value_size) OVER (ORDER BY rank, external_id) - value_size AS before
     FROM candidates
 )
 SELECT e.purpose, e.external_id, e.entry_id, e.version, e.encoding, e.value_sha256, e.value_size, e.algorithm_hint,
        e.key_ref, e.metadata, e.owner_app, e.owner_identity, e.access_policy, e.created_at, e.updated_at, e.expires_at,
        e.retrievals, e.purged_at, e.purge_method, e.encrypted_value
 FROM page JOIN vault.entries AS e ON e.purpose = page.purpose AND e.external_id = page.external_id
-WHERE page.before < $6
-ORDER BY page.part, page.rank, page.external_id
+WHERE page.before < $7
+
+-- name: expired_by_ceiling
+-- What the retention policy's maximum ends, though its own time has not come; "before" is the size of the values that stand before in
+-- the page. The values are fetched last, and in no order, so that none is written to a sort's file.
+WITH candidates AS (
+    SELECT purpose, external_id, value_size, created_at AS rank
+    FROM vault.entries
+    WHERE purpose = $1 AND purged_at IS NULL AND created_at <= $3 AND expires_at > $2
+      AND (created_at, external_id) > ($4, $5)
+    ORDER BY created_at, external_id LIMIT $6
+), page AS (
+    SELECT purpose, external_id, sum(value_size) OVER (ORDER BY rank, external_id) - value_size AS before
+    FROM candidates
+)
+SELECT e.purpose, e.external_id, e.entry_id, e.version, e.encoding, e.value_sha256, e.value_size, e.algorithm_hint,
+       e.key_ref, e.metadata, e.owner_app, e.owner_identity, e.access_policy, e.created_at, e.updated_at, e.expires_at,
+       e.retrievals, e.purged_at, e.purge_method, e.encrypted_value
+FROM page JOIN vault.entries AS e ON e.purpose = page.purpose AND e.external_id = page.external_id
+WHERE page.before < $7
 
 -- name: access_log_page
 SELECT position, at, request_id, operation, outcome, status, purpose, external_id, entry_id, entry_version, app, identity,
@@ -146,6 +184,9 @@ SELECT coalesce(max(position), 0) FROM vault.{log}
 -- name: log_where_settled
 AND position <= ${place}
 
+-- name: log_between
+AND position >= ${first} AND position <= ${last}
+
 -- name: log_after_newest_first
 AND position < ${place}
 
@@ -167,6 +208,17 @@ SELECT key_ref,
 FROM vault.entries
 WHERE purpose = $1 AND purged_at IS NULL AND created_at <= $2
 GROUP BY key_ref
+
+-- name: ceiling_effect
+-- The conditions stand in the counts, so that an index that has all of it is gone through, and no row.
+SELECT count(*) FILTER (WHERE lives AND NOT will_live), count(*) FILTER (WHERE NOT lives AND will_live),
+       count(*) FILTER (WHERE (lives OR will_live) AND expires_at - created_at > $5),
+       min(created_at) FILTER (WHERE lives AND NOT will_live)
+FROM (
+    SELECT created_at, expires_at, expires_at > $2 AND created_at > $3 AS lives,
+           expires_at > $2 AND created_at > $4 AS will_live
+    FROM vault.entries WHERE purpose = $1 AND purged_at IS NULL
+) AS judged
 
 -- name: census_purged
 SELECT count(*) FROM vault.purge_log WHERE purged_at > $1 AND purged_at <= $2 AND reason <> 'replaced'
@@ -282,7 +334,7 @@ SELECT at FROM vault.access_log ORDER BY position LIMIT 1
 SELECT purged_at FROM vault.purge_log ORDER BY position LIMIT 1
 
 -- name: last_sweep
-SELECT sweep_id, started_at, finished_at, started_by, purged, failed, completed
+SELECT sweep_id, started_at, finished_at, started_by, purged, failed, completed, held
 FROM vault.sweeps ORDER BY finished_at DESC LIMIT 1
 
 -- name: acquire_lease
@@ -307,11 +359,91 @@ ON CONFLICT (method, credential_id) DO UPDATE SET
 -- name: credential_uses
 SELECT method, credential_id, first_used_at, last_used_at FROM vault.credential_uses
 
+-- name: clock
+SELECT clock_timestamp(), mark FROM vault.clock
+
+-- name: raise_mark
+UPDATE vault.clock SET mark = $1 WHERE mark IS NULL OR mark < $1
+
 -- name: make_secret
 INSERT INTO vault.secrets (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING
 
 -- name: secret
 SELECT value FROM vault.secrets WHERE name = $1
+
+-- name: tree_size
+SELECT coalesce(max(leaf_index) + 1, 0) FROM vault.leaves
+
+-- name: newest_positions
+SELECT (SELECT coalesce(max(position), 0) FROM vault.access_log) AS access,
+       (SELECT coalesce(max(position), 0) FROM vault.purge_log) AS purge
+
+-- name: committing
+-- The transactions that hold the lock that every commit of rows takes before it takes positions.
+SELECT coalesce(array_agg(virtualtransaction), '{}') FROM pg_locks
+WHERE locktype = 'advisory' AND classid = 1987277164 AND objid = 1 AND objsubid = 2 AND granted
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+
+-- name: sequenced_access
+-- The last leaf has the highest position.
+SELECT coalesce((SELECT position FROM vault.leaves WHERE log = 'access' ORDER BY leaf_index DESC LIMIT 1), 0)
+
+-- name: sequenced_purge
+SELECT coalesce(max(position), 0) FROM vault.leaves WHERE log = 'purge'
+
+-- name: unsequenced
+-- The log is one of two names, never a caller's word.
+SELECT position, leaf_hash FROM vault.{log}_log WHERE position > $1 AND position <= $2 ORDER BY position LIMIT $3
+
+-- name: lock_tree
+SELECT pg_advisory_xact_lock(1987277164, 3)
+
+-- name: put_leaves
+INSERT INTO vault.leaves (leaf_index, log, position)
+SELECT $1 + place.ordinal - 1, place.log, place.position
+FROM unnest($2::text[], $3::bigint[]) WITH ORDINALITY AS place (log, position, ordinal)
+
+-- name: put_tiles
+INSERT INTO vault.tiles (level, tile_index, hashes)
+SELECT * FROM unnest($1::integer[], $2::bigint[], $3::bytea[])
+ON CONFLICT (level, tile_index) DO UPDATE SET hashes = excluded.hashes
+
+-- name: put_checkpoint
+INSERT INTO vault.checkpoints (size, origin, root_hash, note, signed_at) VALUES ($1, $2, $3, $4, $5)
+
+-- name: tiles
+SELECT t.level, t.tile_index, t.hashes
+FROM unnest($1::integer[], $2::bigint[]) AS k (level, tile_index)
+JOIN vault.tiles AS t ON t.level = k.level AND t.tile_index = k.tile_index
+
+-- name: newest_checkpoint
+SELECT origin, size, root_hash, note, signed_at FROM vault.checkpoints ORDER BY size DESC LIMIT 1
+
+-- name: checkpoints
+SELECT origin, size, root_hash, note, signed_at FROM vault.checkpoints WHERE size > $1 ORDER BY size LIMIT $2
+
+-- name: access_leaves
+SELECT l.leaf_index, l.position, r.leaf_hash, r.position, r.at, r.request_id, r.operation, r.outcome, r.status, r.purpose,
+       r.external_id, r.entry_id, r.entry_version, r.app, r.identity, r.method, r.credential_id, r.client_address,
+       r.untrusted_forwarding, r.reason, r.policy, r.policy_version, r.count, r.detail, r.old_value, r.new_value
+FROM vault.leaves AS l LEFT JOIN vault.access_log AS r ON r.position = l.position
+WHERE l.log = 'access' AND l.leaf_index >= $1 AND l.leaf_index < $2
+
+-- name: purge_leaves
+SELECT l.leaf_index, l.position, r.leaf_hash, r.position, r.purge_id, r.purpose, r.external_id, r.entry_id, r.entry_version,
+       r.method, r.reason, r.policy_reference, r.proof_hash, r.value_size, r.key_ref, r.owner_app, r.purged_at,
+       r.expired_at, r.app, r.identity, r.request_id
+FROM vault.leaves AS l LEFT JOIN vault.purge_log AS r ON r.position = l.position
+WHERE l.log = 'purge' AND l.leaf_index >= $1 AND l.leaf_index < $2
+
+-- name: purge_index
+SELECT l.leaf_index FROM vault.purge_log AS r JOIN vault.leaves AS l ON l.log = 'purge' AND l.position = r.position
+WHERE r.purge_id = $1
+
+-- name: row_positions
+SELECT position FROM vault.{log}_log
+WHERE position > coalesce($1, -9223372036854775808) AND position <= coalesce($2, 9223372036854775807)
+ORDER BY position LIMIT $3
 
 -- name: server
 -- What durability rests on, and who this is.
@@ -333,8 +465,8 @@ SET LOCAL ROLE {role}
 GRANT USAGE ON SCHEMA vault TO {role};
 GRANT SELECT ON ALL TABLES IN SCHEMA vault TO {role};
 GRANT INSERT, UPDATE, DELETE ON vault.entries, vault.leases TO {role};
-GRANT INSERT, UPDATE ON vault.credential_uses TO {role};
+GRANT INSERT, UPDATE ON vault.credential_uses, vault.tiles TO {role};
 GRANT INSERT ON vault.access_log, vault.purge_log, vault.access_policies, vault.retention_policies, vault.api_keys,
-    vault.sweeps, vault.secrets TO {role};
-GRANT UPDATE ON vault.rulebook TO {role};
+    vault.legal_holds, vault.sweeps, vault.secrets, vault.leaves, vault.checkpoints TO {role};
+GRANT UPDATE ON vault.rulebook, vault.clock TO {role};
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA vault TO {role}

@@ -8,9 +8,12 @@ from vsqlvault.interfaces.storage import LogRow
 from vsqlvault.model.api_key import ApiKeyRecord
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
 from vsqlvault.model.entry import Entry, EntryStamp, ValueEncoding
+from vsqlvault.model.hold import HoldSelector, LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.principal import Role
 from vsqlvault.model.purge import PurgeReason, PurgeRecord, SweepRecord
+from vsqlvault.model.transparency import Checkpoint
+from vsqlvault.proof.leaf import row_hash
 from vsqlvault_plugins.storage.decoding import Row, names_of, names_text, readable, rules_of, rules_text
 
 _ENCODINGS = {encoding.value: encoding for encoding in ValueEncoding}
@@ -46,7 +49,7 @@ def access_row(write: int, record: AccessRecord) -> Row:
         write, record.at, record.request_id, record.operation.value, record.outcome.value, record.status, record.purpose,
         record.external_id, entry_id, entry_version, record.app, record.identity, record.method, record.credential_id,
         record.client_address, record.untrusted_forwarding, record.reason, record.policy, record.policy_version,
-        record.count, record.detail, record.old_value, record.new_value,
+        record.count, record.detail, record.old_value, record.new_value, row_hash(record),
     )  # fmt: skip
 
 
@@ -73,6 +76,7 @@ def purge_row(write: int, record: PurgeRecord) -> Row:
         write, record.purge_id, record.purpose, record.external_id, record.entry_id, record.entry_version, record.method,
         record.reason.value, record.policy_reference, record.proof_hash, record.value_size, record.key_ref,
         record.owner_app, record.purged_at, record.expired_at, record.app, record.identity, record.request_id,
+        row_hash(record),
     )  # fmt: skip
 
 
@@ -99,7 +103,7 @@ def access_policy_row(policy: AccessPolicy, created_at: datetime) -> Row:
 @readable
 def access_policy_of(row: Row) -> AccessPolicy:
     """Return the policy of a row of ``access_policies``."""
-    name, version, evaluator, rules, parameters, description, created_by, created_at, _ = row
+    name, version, evaluator, rules, parameters, description, created_by, created_at, dropped = row
     return AccessPolicy(
         name=name,
         version=version,
@@ -109,6 +113,7 @@ def access_policy_of(row: Row) -> AccessPolicy:
         description=description,
         created_by=created_by,
         created_at=created_at,
+        dropped=bool(dropped),
     )
 
 
@@ -134,6 +139,25 @@ def api_key_row(key: ApiKeyRecord) -> Row:
     )  # fmt: skip
 
 
+def legal_hold_row(hold: LegalHold, held_since: datetime, created_at: datetime) -> Row:
+    """Return the columns of ``legal_holds``."""
+    selector = hold.selector
+    return (
+        hold.name, hold.version, hold.case_reference, hold.reason, selector.purpose, selector.external_id,
+        selector.owner_app, selector.metadata, held_since, hold.created_by, created_at, hold.released_by,
+        hold.released_at,
+    )  # fmt: skip
+
+
+@readable
+def legal_hold_of(row: Row) -> LegalHold:
+    """Return the hold of a row of ``legal_holds``."""
+    name, version, case_reference, reason, purpose, external_id, owner_app, metadata, *rest = row
+    return LegalHold(
+        name, version, case_reference, reason, HoldSelector(purpose, external_id, owner_app, metadata), *rest
+    )
+
+
 @readable
 def api_key_of(row: Row) -> ApiKeyRecord:
     """Return the key of a row of ``api_keys``."""
@@ -156,6 +180,7 @@ def sweep_row(sweep: SweepRecord) -> Row:
         sweep.purged,
         sweep.failed,
         sweep.completed,
+        sweep.held,
     )
 
 
@@ -163,3 +188,14 @@ def sweep_row(sweep: SweepRecord) -> Row:
 def sweep_of(row: Row) -> SweepRecord:
     """Return the sweep of a row of ``sweeps``."""
     return SweepRecord(*row)
+
+
+def checkpoint_row(checkpoint: Checkpoint) -> Row:
+    """Return the columns of ``checkpoints``."""
+    return (checkpoint.size, checkpoint.origin, checkpoint.root, checkpoint.note, checkpoint.signed_at)
+
+
+@readable
+def checkpoint_of(row: Row) -> Checkpoint:
+    """Return the checkpoint of a row that begins with its origin."""
+    return Checkpoint(*row)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -12,7 +14,10 @@ from vsqlvault.interfaces.evidence import Evidence, EvidenceQuery
 from vsqlvault.interfaces.storage import (
     ACCESS_LOG_FILTERS,
     PURGE_LOG_FILTERS,
+    CeilingChange,
+    CeilingEffect,
     Census,
+    ClockReading,
     EntryQuery,
     ExpiredQuery,
     KeyRefQuery,
@@ -23,14 +28,19 @@ from vsqlvault.interfaces.storage import (
     Read,
     Rulebook,
     Snapshot,
+    VersionQuery,
     Write,
     WriteOutcome,
 )
+from vsqlvault.interfaces.tree_storage import LeafRow, PendingLeaf, TreeGrowth
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.credential import CredentialName, CredentialUse
 from vsqlvault.model.entry import Entry
+from vsqlvault.model.hold import LegalHold
+from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.purge import PurgeRecord, SweepRecord
-from vsqlvault_plugins.storage.postgres import evidence, pages, schema
+from vsqlvault.model.transparency import Checkpoint, LogName, TileKey
+from vsqlvault_plugins.storage.postgres import evidence, pages, schema, tree
 from vsqlvault_plugins.storage.postgres.batches import commit_batch, read_batch
 from vsqlvault_plugins.storage.postgres.connections import Connection, Connections
 from vsqlvault_plugins.storage.postgres.failures import is_worth_repeating, translated
@@ -44,6 +54,8 @@ COMMIT_SECONDS = 5.0
 PAGE_SECONDS = 30.0
 MIGRATION_SECONDS = 600.0
 MAX_TRIES = 8
+SETTLE_SECONDS = 1.0
+SETTLE_PAUSE_SECONDS = 0.01
 
 
 class PostgresStorage:
@@ -96,6 +108,18 @@ class PostgresStorage:
         """See ``Storage.rulebook``."""
         return await self._run(READ_SECONDS, pages.rulebook)
 
+    async def access_policy_versions(self, query: VersionQuery) -> Sequence[AccessPolicy]:
+        """See ``Storage.access_policy_versions``."""
+        return await self._run(READ_SECONDS, pages.access_policy_versions, query)
+
+    async def retention_policy_versions(self, query: VersionQuery) -> Sequence[RetentionPolicy]:
+        """See ``Storage.retention_policy_versions``."""
+        return await self._run(READ_SECONDS, pages.retention_policy_versions, query)
+
+    async def legal_hold_versions(self, query: VersionQuery) -> Sequence[LegalHold]:
+        """See ``Storage.legal_hold_versions``."""
+        return await self._run(READ_SECONDS, pages.legal_hold_versions, query)
+
     async def entries(self, query: EntryQuery) -> Sequence[Entry]:
         """See ``Storage.entries``."""
         return await self._run(PAGE_SECONDS, pages.entries_page, query)
@@ -126,6 +150,10 @@ class PostgresStorage:
         """See ``Storage.key_refs``."""
         return await self._run(PAGE_SECONDS, pages.key_refs_page, query)
 
+    async def ceiling_effect(self, change: CeilingChange) -> CeilingEffect:
+        """See ``Storage.ceiling_effect``."""
+        return await self._run(PAGE_SECONDS, pages.ceiling_effect, change)
+
     async def last_sweep(self) -> SweepRecord | None:
         """See ``Storage.last_sweep``."""
         return await self._run(READ_SECONDS, pages.last_sweep)
@@ -137,6 +165,58 @@ class PostgresStorage:
     async def release_lease(self, name: str, holder: str) -> None:
         """See ``Storage.release_lease``."""
         await self._run(READ_SECONDS, pages.release_lease, name, holder)
+
+    async def tree_size(self) -> int:
+        """See ``TreeStorage.tree_size``."""
+        return await self._run(READ_SECONDS, tree.tree_size)
+
+    async def unsequenced(self, limit: int) -> Sequence[PendingLeaf]:
+        """See ``TreeStorage.unsequenced``. No connection is kept while it waits."""
+        horizon = await self._run(READ_SECONDS, tree.horizon)
+        deadline = time.monotonic() + SETTLE_SECONDS
+        left = horizon.committing
+        while left:
+            if time.monotonic() > deadline:
+                return []
+            await asyncio.sleep(SETTLE_PAUSE_SECONDS)
+            left &= await self._run(READ_SECONDS, tree.committing)
+        return await self._run(PAGE_SECONDS, tree.unsequenced, horizon.positions, limit)
+
+    async def grow_tree(self, growth: TreeGrowth) -> bool:
+        """See ``TreeStorage.grow_tree``."""
+        return await self._run(PAGE_SECONDS, tree.grow_tree, growth)
+
+    async def tiles(self, keys: Collection[TileKey]) -> Mapping[TileKey, bytes]:
+        """See ``TreeStorage.tiles``."""
+        return await self._run(PAGE_SECONDS, tree.tiles, keys)
+
+    async def newest_checkpoint(self) -> Checkpoint | None:
+        """See ``TreeStorage.newest_checkpoint``."""
+        return await self._run(READ_SECONDS, tree.newest_checkpoint)
+
+    async def checkpoints(self, after: int, limit: int) -> Sequence[Checkpoint]:
+        """See ``TreeStorage.checkpoints``."""
+        return await self._run(PAGE_SECONDS, tree.checkpoints, after, limit)
+
+    async def leaf_rows(self, first: int, count: int) -> Sequence[LeafRow]:
+        """See ``TreeStorage.leaf_rows``."""
+        return await self._run(PAGE_SECONDS, tree.leaf_rows, first, count)
+
+    async def purge_index(self, purge_id: str) -> int | None:
+        """See ``TreeStorage.purge_index``."""
+        return await self._run(PAGE_SECONDS, tree.purge_index, purge_id)
+
+    async def row_positions(self, log: LogName, after: int | None, until: int | None, limit: int) -> Sequence[int]:
+        """See ``TreeStorage.row_positions``."""
+        return await self._run(PAGE_SECONDS, tree.row_positions, log, after, until, limit)
+
+    async def clock(self) -> ClockReading:
+        """See ``Storage.clock``."""
+        return await self._run(READ_SECONDS, pages.clock_reading)
+
+    async def raise_mark(self, at: datetime) -> None:
+        """See ``Storage.raise_mark``."""
+        await self._run(READ_SECONDS, pages.raise_mark, at)
 
     async def secret(self, name: str) -> bytes:
         """See ``Storage.secret``."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -11,7 +10,10 @@ from typing import Any
 from vsqlvault.interfaces.storage import (
     ACCESS_LOG_FILTERS,
     PURGE_LOG_FILTERS,
+    CeilingChange,
+    CeilingEffect,
     Census,
+    ClockReading,
     EntryQuery,
     ExpiredQuery,
     KeyRefQuery,
@@ -20,10 +22,13 @@ from vsqlvault.interfaces.storage import (
     LogRow,
     PurposeCensus,
     Rulebook,
+    VersionQuery,
 )
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.credential import CredentialName, CredentialUse
 from vsqlvault.model.entry import Entry
+from vsqlvault.model.hold import LegalHold
+from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.purge import PurgeRecord, SweepRecord
 from vsqlvault.model.times import EPOCH, from_micros, to_micros
 from vsqlvault_plugins.storage.sqlite import rows
@@ -31,22 +36,48 @@ from vsqlvault_plugins.storage.sqlite.transactions import QUERIES, transaction
 
 THIRTY_DAYS = timedelta(days=30)
 UNSPECIFIED = "unspecified"
+NO_VERSION = 2**63 - 1
+"""Greater than every version."""
+_FIRST = {"after_at": -(2**63), "after_id": ""}
 
 
 def rulebook(connection: sqlite3.Connection) -> Rulebook:
-    """Return all policies in force and all API keys, of one consistent state."""
+    """Return all policies in force, all API keys and every legal hold, of one consistent state."""
     with transaction(connection, "begin_read"):
         (revision,) = connection.execute(QUERIES["revision"]).fetchone()
         access = connection.execute(QUERIES["access_policies"]).fetchall()
         retention = connection.execute(QUERIES["retention_policies"]).fetchall()
         api_keys = connection.execute(QUERIES["api_keys"]).fetchall()
+        holds = connection.execute(QUERIES["legal_holds"]).fetchall()
     return Rulebook(
         revision,
         {row[0]: rows.access_policy_of(row) for row in access if not row[8]},
         {row[0]: rows.retention_policy_of(row) for row in retention},
         {row[0]: row[1] for row in access},
         {row[0]: rows.api_key_of(row) for row in api_keys},
+        {row[0]: rows.legal_hold_of(row) for row in holds},
     )
+
+
+def access_policy_versions(connection: sqlite3.Connection, query: VersionQuery) -> list[AccessPolicy]:
+    """Return a page of an access policy's versions."""
+    return [rows.access_policy_of(row) for row in _versions(connection, "access_policy_versions", query)]
+
+
+def retention_policy_versions(connection: sqlite3.Connection, query: VersionQuery) -> list[RetentionPolicy]:
+    """Return a page of a retention policy's versions."""
+    return [rows.retention_policy_of(row) for row in _versions(connection, "retention_policy_versions", query)]
+
+
+def legal_hold_versions(connection: sqlite3.Connection, query: VersionQuery) -> list[LegalHold]:
+    """Return a page of a legal hold's versions."""
+    return [rows.legal_hold_of(row) for row in _versions(connection, "legal_hold_versions", query)]
+
+
+def _versions(connection: sqlite3.Connection, name: str, query: VersionQuery) -> list[Any]:
+    before = NO_VERSION if query.before is None else query.before
+    parameters = {"name": query.name, "before": before, "limit": query.limit}
+    return connection.execute(QUERIES[name], parameters).fetchall()
 
 
 def entries_page(connection: sqlite3.Connection, query: EntryQuery) -> list[Entry]:
@@ -83,12 +114,16 @@ def expired_page(connection: sqlite3.Connection, query: ExpiredQuery) -> list[tu
         "purpose": query.purpose,
         "now": to_micros(query.now),
         "created_before": to_micros(query.created_before),
-        "skip": json.dumps(sorted(query.skip)),
     }
     page: list[tuple[Entry, bytes]] = []
     size = 0
-    for name in ("expired_by_time", "expired_by_ceiling"):
-        cursor = connection.execute(QUERIES[name], {**parameters, "limit": query.limit - len(page)})
+    for by_ceiling, name in enumerate(("expired_by_time", "expired_by_ceiling")):
+        after = query.after
+        if after and after.by_ceiling > by_ceiling:
+            continue
+        from_here = after if after and after.by_ceiling == by_ceiling else None
+        place = {"after_at": to_micros(from_here.at), "after_id": from_here.external_id} if from_here else _FIRST
+        cursor = connection.execute(QUERIES[name], {**parameters, **place, "limit": query.limit - len(page)})
         for row in cursor:
             page.append((rows.entry_of(row), row[19]))
             size += len(row[19])
@@ -195,6 +230,21 @@ def _key_ref_filters(query: KeyRefQuery) -> tuple[str, ...]:
     return ("none", "any") if query.after is None else ("after",)
 
 
+def ceiling_effect(connection: sqlite3.Connection, change: CeilingChange) -> CeilingEffect:
+    """Count what another maximum would do; the value of no entry is read."""
+    expired, revived, changed, oldest = connection.execute(
+        QUERIES["ceiling_effect"],
+        {
+            "purpose": change.purpose,
+            "now": to_micros(change.now),
+            "ceiling": to_micros(change.now - change.before),
+            "next_ceiling": to_micros(change.now - change.after),
+            "shorter": min(change.before, change.after) // timedelta(microseconds=1),
+        },
+    ).fetchone()
+    return CeilingEffect(expired or 0, revived or 0, changed or 0, None if oldest is None else from_micros(oldest))
+
+
 def last_sweep(connection: sqlite3.Connection) -> SweepRecord | None:
     """Return the newest record of a sweep."""
     row = connection.execute(QUERIES["last_sweep"]).fetchone()
@@ -238,6 +288,18 @@ def credential_uses(connection: sqlite3.Connection) -> dict[CredentialName, Cred
     """Return when each credential was used."""
     found = connection.execute(QUERIES["credential_uses"]).fetchall()
     return {CredentialName(row[0], row[1]): CredentialUse(from_micros(row[2]), from_micros(row[3])) for row in found}
+
+
+def clock_reading(connection: sqlite3.Connection, clock: Callable[[], datetime]) -> ClockReading:
+    """Return what the clock says, and the mark."""
+    (mark,) = connection.execute(QUERIES["mark"]).fetchone()
+    return ClockReading(clock(), None if mark is None else from_micros(mark))
+
+
+def raise_mark(connection: sqlite3.Connection, at: datetime) -> None:
+    """Raise the mark, unless it is later already."""
+    with transaction(connection, "begin_write"):
+        connection.execute(QUERIES["raise_mark"], {"at": to_micros(at)})
 
 
 def secret(connection: sqlite3.Connection, name: str, made: bytes) -> bytes:

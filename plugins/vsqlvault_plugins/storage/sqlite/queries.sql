@@ -60,6 +60,15 @@ PRAGMA wal_checkpoint(TRUNCATE)
 -- name: revision
 SELECT revision FROM rulebook
 
+-- name: revision_and_mark
+SELECT revision, mark FROM rulebook CROSS JOIN clock
+
+-- name: mark
+SELECT mark FROM clock
+
+-- name: raise_mark
+UPDATE clock SET mark = :at WHERE mark IS NULL OR mark < :at
+
 -- name: next_revision
 UPDATE rulebook SET revision = revision + 1
 
@@ -114,20 +123,29 @@ INSERT INTO api_keys (
     revoked_at
 ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
+-- name: put_legal_hold
+INSERT INTO legal_holds (
+    name, version, case_reference, reason, purpose, external_id, owner_app, metadata, held_since, created_by, created_at,
+    released_by, released_at
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
 -- name: put_sweep
-INSERT INTO sweeps (sweep_id, started_at, finished_at, started_by, purged, failed, completed) VALUES (?, ?, ?, ?, ?, ?, ?)
+INSERT INTO sweeps (
+    sweep_id, started_at, finished_at, started_by, purged, failed, completed, held
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: put_access_row
 INSERT INTO access_log (
     at, request_id, operation, outcome, status, purpose, external_id, entry_id, entry_version, app, identity, method,
-    credential_id, client_address, untrusted_forwarding, reason, policy, policy_version, count, detail, old_value, new_value
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    credential_id, client_address, untrusted_forwarding, reason, policy, policy_version, count, detail, old_value, new_value,
+    leaf_hash
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: put_purge_row
 INSERT INTO purge_log (
     purge_id, purpose, external_id, entry_id, entry_version, method, reason, policy_reference, proof_hash, value_size,
-    key_ref, owner_app, purged_at, expired_at, app, identity, request_id
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    key_ref, owner_app, purged_at, expired_at, app, identity, request_id, leaf_hash
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: access_policies
 -- The newest version of each name, dropped ones too.
@@ -147,6 +165,27 @@ SELECT key_id, version, digest, app, identity, purposes, roles, description, exp
        revoked_at
 FROM api_keys AS newest
 WHERE version = (SELECT max(version) FROM api_keys WHERE key_id = newest.key_id)
+
+-- name: legal_holds
+-- The newest version of each name, released ones too.
+SELECT name, version, case_reference, reason, purpose, external_id, owner_app, metadata, held_since, created_by,
+       created_at, released_by, released_at
+FROM legal_holds AS newest
+WHERE version = (SELECT max(version) FROM legal_holds WHERE name = newest.name)
+
+-- name: access_policy_versions
+SELECT name, version, evaluator, rules, parameters, description, created_by, created_at, dropped
+FROM access_policies WHERE name = :name AND version < :before ORDER BY version DESC LIMIT :limit
+
+-- name: retention_policy_versions
+SELECT purpose, version, max_retention_days, default_ttl_days, purge_method, description, justification, legal_basis,
+       data_class, created_by, created_at
+FROM retention_policies WHERE purpose = :name AND version < :before ORDER BY version DESC LIMIT :limit
+
+-- name: legal_hold_versions
+SELECT name, version, case_reference, reason, purpose, external_id, owner_app, metadata, held_since, created_by,
+       created_at, released_by, released_at
+FROM legal_holds WHERE name = :name AND version < :before ORDER BY version DESC LIMIT :limit
 
 -- name: entries_page
 SELECT purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref, metadata,
@@ -182,8 +221,8 @@ SELECT purpose, external_id, entry_id, version, encoding, value_sha256, value_si
        encrypted_value
 FROM entries
 WHERE purpose = :purpose AND purged_at IS NULL AND expires_at <= :now
-  AND external_id NOT IN (SELECT value FROM json_each(:skip))
-ORDER BY expires_at LIMIT :limit
+  AND (expires_at, external_id) > (:after_at, :after_id)
+ORDER BY expires_at, external_id LIMIT :limit
 
 -- name: expired_by_ceiling
 -- What the retention policy's maximum ends, though its own time has not come.
@@ -192,8 +231,8 @@ SELECT purpose, external_id, entry_id, version, encoding, value_sha256, value_si
        encrypted_value
 FROM entries
 WHERE purpose = :purpose AND purged_at IS NULL AND created_at <= :created_before AND expires_at > :now
-  AND external_id NOT IN (SELECT value FROM json_each(:skip))
-ORDER BY created_at LIMIT :limit
+  AND (created_at, external_id) > (:after_at, :after_id)
+ORDER BY created_at, external_id LIMIT :limit
 
 -- name: access_log_page
 SELECT position, at, request_id, operation, outcome, status, purpose, external_id, entry_id, entry_version, app, identity,
@@ -238,6 +277,16 @@ SELECT key_ref,
 FROM entries
 WHERE purpose = :purpose AND purged_at IS NULL AND created_at <= :as_of
 GROUP BY key_ref
+
+-- name: ceiling_effect
+-- The conditions stand in the sums, so that an index that has all of it is gone through, and no row.
+SELECT sum(lives AND NOT will_live), sum(NOT lives AND will_live), sum((lives OR will_live) AND life > :shorter),
+       min(CASE WHEN lives AND NOT will_live THEN created_at END)
+FROM (
+    SELECT created_at, expires_at - created_at AS life, expires_at > :now AND created_at > :ceiling AS lives,
+           expires_at > :now AND created_at > :next_ceiling AS will_live
+    FROM entries WHERE purpose = :purpose AND purged_at IS NULL
+)
 
 -- name: census_purged
 SELECT count(*) FROM purge_log WHERE purged_at > :since AND purged_at <= :as_of AND reason <> 'replaced'
@@ -355,7 +404,7 @@ SELECT at FROM access_log ORDER BY position LIMIT 1
 SELECT purged_at FROM purge_log ORDER BY position LIMIT 1
 
 -- name: last_sweep
-SELECT sweep_id, started_at, finished_at, started_by, purged, failed, completed
+SELECT sweep_id, started_at, finished_at, started_by, purged, failed, completed, held
 FROM sweeps ORDER BY finished_at DESC LIMIT 1
 
 -- name: acquire_lease
@@ -379,3 +428,59 @@ INSERT INTO secrets (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING
 
 -- name: secret
 SELECT value FROM secrets WHERE name = ?
+
+-- name: tree_size
+SELECT coalesce(max(leaf_index) + 1, 0) FROM leaves
+
+-- name: sequenced_access
+-- The last leaf has the highest position.
+SELECT coalesce((SELECT position FROM leaves WHERE log = 'access' ORDER BY leaf_index DESC LIMIT 1), 0)
+
+-- name: sequenced_purge
+SELECT coalesce(max(position), 0) FROM leaves WHERE log = 'purge'
+
+-- name: unsequenced
+-- The log is one of two names, never a caller's word.
+SELECT position, leaf_hash FROM {log}_log WHERE position > :after ORDER BY position LIMIT :limit
+
+-- name: put_leaf
+INSERT INTO leaves (leaf_index, log, position) VALUES (?, ?, ?)
+
+-- name: put_tile
+INSERT INTO tiles (level, tile_index, hashes) VALUES (?, ?, ?)
+ON CONFLICT (level, tile_index) DO UPDATE SET hashes = excluded.hashes
+
+-- name: put_checkpoint
+INSERT INTO checkpoints (size, origin, root_hash, note, signed_at) VALUES (?, ?, ?, ?, ?)
+
+-- name: tile
+SELECT hashes FROM tiles WHERE level = ? AND tile_index = ?
+
+-- name: newest_checkpoint
+SELECT origin, size, root_hash, note, signed_at FROM checkpoints ORDER BY size DESC LIMIT 1
+
+-- name: checkpoints
+SELECT origin, size, root_hash, note, signed_at FROM checkpoints WHERE size > ? ORDER BY size LIMIT ?
+
+-- name: access_leaves
+SELECT l.leaf_index, l.position, r.leaf_hash, r.position, r.at, r.request_id, r.operation, r.outcome, r.status, r.purpose,
+       r.external_id, r.entry_id, r.entry_version, r.app, r.identity, r.method, r.credential_id, r.client_address,
+       r.untrusted_forwarding, r.reason, r.policy, r.policy_version, r.count, r.detail, r.old_value, r.new_value
+FROM leaves AS l LEFT JOIN access_log AS r ON r.position = l.position
+WHERE l.log = 'access' AND l.leaf_index >= :first AND l.leaf_index < :end
+
+-- name: purge_leaves
+SELECT l.leaf_index, l.position, r.leaf_hash, r.position, r.purge_id, r.purpose, r.external_id, r.entry_id, r.entry_version,
+       r.method, r.reason, r.policy_reference, r.proof_hash, r.value_size, r.key_ref, r.owner_app, r.purged_at,
+       r.expired_at, r.app, r.identity, r.request_id
+FROM leaves AS l LEFT JOIN purge_log AS r ON r.position = l.position
+WHERE l.log = 'purge' AND l.leaf_index >= :first AND l.leaf_index < :end
+
+-- name: purge_index
+SELECT l.leaf_index FROM purge_log AS r JOIN leaves AS l ON l.log = 'purge' AND l.position = r.position
+WHERE r.purge_id = ?
+
+-- name: row_positions
+SELECT position FROM {log}_log
+WHERE position > coalesce(:after, -9223372036854775808) AND position <= coalesce(:until, 9223372036854775807)
+ORDER BY position LIMIT :limit

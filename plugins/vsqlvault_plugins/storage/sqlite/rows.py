@@ -8,10 +8,13 @@ from vsqlvault.interfaces.storage import LogRow
 from vsqlvault.model.api_key import ApiKeyRecord
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
 from vsqlvault.model.entry import Entry, EntryStamp, ValueEncoding
+from vsqlvault.model.hold import HoldSelector, LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.principal import Role
 from vsqlvault.model.purge import PurgeReason, PurgeRecord, SweepRecord
 from vsqlvault.model.times import from_micros, to_micros
+from vsqlvault.model.transparency import Checkpoint
+from vsqlvault.proof.leaf import row_hash
 from vsqlvault_plugins.storage.decoding import Row, names_of, names_text, readable, rules_of, rules_text
 
 _ENCODINGS = {encoding.value: encoding for encoding in ValueEncoding}
@@ -45,14 +48,14 @@ def row_of_entry(entry: Entry, value: bytes) -> Row:
 
 
 def row_of_access(record: AccessRecord) -> Row:
-    """Return the columns of ``access_log`` without its position."""
+    """Return the columns of ``access_log`` without its position, the hash of its leaf last."""
     stamp = record.stamp
     return (
         to_micros(record.at), record.request_id, record.operation.value, record.outcome.value, record.status,
         record.purpose, record.external_id, stamp.entry_id if stamp else None, stamp.version if stamp else None,
         record.app, record.identity, record.method, record.credential_id, record.client_address,
         int(record.untrusted_forwarding), record.reason, record.policy, record.policy_version, record.count,
-        record.detail, record.old_value, record.new_value,
+        record.detail, record.old_value, record.new_value, row_hash(record),
     )  # fmt: skip
 
 
@@ -74,12 +77,12 @@ def access_row_of(row: Row) -> LogRow[AccessRecord]:
 
 
 def row_of_purge(record: PurgeRecord) -> Row:
-    """Return the columns of ``purge_log`` without its position."""
+    """Return the columns of ``purge_log`` without its position, the hash of its leaf last."""
     return (
         record.purge_id, record.purpose, record.external_id, record.entry_id, record.entry_version, record.method,
         record.reason.value, record.policy_reference, record.proof_hash, record.value_size, record.key_ref,
         record.owner_app, to_micros(record.purged_at), to_micros(record.expired_at), record.app, record.identity,
-        record.request_id,
+        record.request_id, row_hash(record),
     )  # fmt: skip
 
 
@@ -104,7 +107,7 @@ def row_of_access_policy(policy: AccessPolicy, created_at: datetime) -> Row:
 @readable
 def access_policy_of(row: Row) -> AccessPolicy:
     """Return the policy of a row of ``access_policies``."""
-    name, version, evaluator, rules, parameters, description, created_by, created_at, _ = row
+    name, version, evaluator, rules, parameters, description, created_by, created_at, dropped = row
     return AccessPolicy(
         name=name,
         version=version,
@@ -114,6 +117,7 @@ def access_policy_of(row: Row) -> AccessPolicy:
         description=description,
         created_by=created_by,
         created_at=from_micros(created_at),
+        dropped=bool(dropped),
     )
 
 
@@ -143,6 +147,25 @@ def row_of_api_key(key: ApiKeyRecord) -> Row:
     )  # fmt: skip
 
 
+def row_of_legal_hold(hold: LegalHold, held_since: datetime, created_at: datetime) -> Row:
+    """Return the columns of ``legal_holds``."""
+    selector = hold.selector
+    return (
+        hold.name, hold.version, hold.case_reference, hold.reason, selector.purpose, selector.external_id,
+        selector.owner_app, selector.metadata, to_micros(held_since), hold.created_by, to_micros(created_at),
+        hold.released_by, None if hold.released_at is None else to_micros(hold.released_at),
+    )  # fmt: skip
+
+
+@readable
+def legal_hold_of(row: Row) -> LegalHold:
+    """Return the hold of a row of ``legal_holds``."""
+    return LegalHold(
+        row[0], row[1], row[2], row[3], HoldSelector(*row[4:8]), from_micros(row[8]), row[9], from_micros(row[10]), row[11],
+        _optional_time(row[12]),
+    )  # fmt: skip
+
+
 @readable
 def api_key_of(row: Row) -> ApiKeyRecord:
     """Return the key of a row of ``api_keys``."""
@@ -160,11 +183,24 @@ def row_of_sweep(sweep: SweepRecord) -> Row:
     """Return the columns of ``sweeps``."""
     return (
         sweep.sweep_id, to_micros(sweep.started_at), to_micros(sweep.finished_at), sweep.trigger, sweep.purged,
-        sweep.failed, int(sweep.completed),
+        sweep.failed, int(sweep.completed), sweep.held,
     )  # fmt: skip
 
 
 @readable
 def sweep_of(row: Row) -> SweepRecord:
     """Return the sweep of a row of ``sweeps``."""
-    return SweepRecord(row[0], from_micros(row[1]), from_micros(row[2]), row[3], row[4], row[5], bool(row[6]))
+    return SweepRecord(row[0], from_micros(row[1]), from_micros(row[2]), row[3], row[4], row[5], bool(row[6]), row[7])
+
+
+def row_of_checkpoint(checkpoint: Checkpoint) -> Row:
+    """Return the columns of ``checkpoints``."""
+    return (
+        checkpoint.size, checkpoint.origin, checkpoint.root, checkpoint.note, to_micros(checkpoint.signed_at),
+    )  # fmt: skip
+
+
+@readable
+def checkpoint_of(row: Row) -> Checkpoint:
+    """Return the checkpoint of a row that begins with its origin."""
+    return Checkpoint(row[0], row[1], row[2], row[3], from_micros(row[4]))

@@ -7,7 +7,7 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +17,10 @@ import aiosqlite
 from vsqlvault.errors import AuditUnavailable, StorageFull, StorageUnavailable, UnsafeStorage, VaultError
 from vsqlvault.interfaces.evidence import Evidence, EvidenceQuery
 from vsqlvault.interfaces.storage import (
+    CeilingChange,
+    CeilingEffect,
     Census,
+    ClockReading,
     EntryQuery,
     ExpiredQuery,
     KeyRefQuery,
@@ -28,15 +31,20 @@ from vsqlvault.interfaces.storage import (
     Read,
     Rulebook,
     Snapshot,
+    VersionQuery,
     Write,
     WriteOutcome,
 )
+from vsqlvault.interfaces.tree_storage import LeafRow, PendingLeaf, TreeGrowth
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.credential import CredentialName, CredentialUse
 from vsqlvault.model.entry import Entry
+from vsqlvault.model.hold import LegalHold
+from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.purge import PurgeRecord, SweepRecord
 from vsqlvault.model.times import utc_now
-from vsqlvault_plugins.storage.sqlite import evidence, pages, schema
+from vsqlvault.model.transparency import Checkpoint, LogName, TileKey
+from vsqlvault_plugins.storage.sqlite import evidence, pages, schema, tree
 from vsqlvault_plugins.storage.sqlite.transactions import QUERIES, commit_batch, read_batch, truncate_log
 
 Answer = TypeVar("Answer")
@@ -138,6 +146,18 @@ class SqliteStorage:
         """See ``Storage.rulebook``."""
         return await self._reader.run(pages.rulebook)
 
+    async def access_policy_versions(self, query: VersionQuery) -> Sequence[AccessPolicy]:
+        """See ``Storage.access_policy_versions``."""
+        return await self._pager.run(pages.access_policy_versions, query)
+
+    async def retention_policy_versions(self, query: VersionQuery) -> Sequence[RetentionPolicy]:
+        """See ``Storage.retention_policy_versions``."""
+        return await self._pager.run(pages.retention_policy_versions, query)
+
+    async def legal_hold_versions(self, query: VersionQuery) -> Sequence[LegalHold]:
+        """See ``Storage.legal_hold_versions``."""
+        return await self._pager.run(pages.legal_hold_versions, query)
+
     async def entries(self, query: EntryQuery) -> Sequence[Entry]:
         """See ``Storage.entries``."""
         return await self._pager.run(pages.entries_page, query)
@@ -166,6 +186,10 @@ class SqliteStorage:
         """See ``Storage.key_refs``."""
         return await self._pager.run(pages.key_refs_page, query)
 
+    async def ceiling_effect(self, change: CeilingChange) -> CeilingEffect:
+        """See ``Storage.ceiling_effect``."""
+        return await self._pager.run(pages.ceiling_effect, change)
+
     async def last_sweep(self) -> SweepRecord | None:
         """See ``Storage.last_sweep``."""
         return await self._pager.run(pages.last_sweep)
@@ -177,6 +201,50 @@ class SqliteStorage:
     async def release_lease(self, name: str, holder: str) -> None:
         """See ``Storage.release_lease``."""
         await self._writer.run(pages.release_lease, name, holder)
+
+    async def tree_size(self) -> int:
+        """See ``TreeStorage.tree_size``."""
+        return await self._pager.run(tree.tree_size)
+
+    async def unsequenced(self, limit: int) -> Sequence[PendingLeaf]:
+        """See ``TreeStorage.unsequenced``."""
+        return await self._pager.run(tree.unsequenced, limit)
+
+    async def grow_tree(self, growth: TreeGrowth) -> bool:
+        """See ``TreeStorage.grow_tree``."""
+        return await self._writer.run(tree.grow_tree, growth)
+
+    async def tiles(self, keys: Collection[TileKey]) -> Mapping[TileKey, bytes]:
+        """See ``TreeStorage.tiles``."""
+        return await self._pager.run(tree.tiles, keys)
+
+    async def newest_checkpoint(self) -> Checkpoint | None:
+        """See ``TreeStorage.newest_checkpoint``."""
+        return await self._pager.run(tree.newest_checkpoint)
+
+    async def checkpoints(self, after: int, limit: int) -> Sequence[Checkpoint]:
+        """See ``TreeStorage.checkpoints``."""
+        return await self._pager.run(tree.checkpoints, after, limit)
+
+    async def leaf_rows(self, first: int, count: int) -> Sequence[LeafRow]:
+        """See ``TreeStorage.leaf_rows``."""
+        return await self._pager.run(tree.leaf_rows, first, count)
+
+    async def purge_index(self, purge_id: str) -> int | None:
+        """See ``TreeStorage.purge_index``."""
+        return await self._pager.run(tree.purge_index, purge_id)
+
+    async def row_positions(self, log: LogName, after: int | None, until: int | None, limit: int) -> Sequence[int]:
+        """See ``TreeStorage.row_positions``."""
+        return await self._pager.run(tree.row_positions, log, after, until, limit)
+
+    async def clock(self) -> ClockReading:
+        """See ``Storage.clock``."""
+        return await self._pager.run(pages.clock_reading, self._clock)
+
+    async def raise_mark(self, at: datetime) -> None:
+        """See ``Storage.raise_mark``."""
+        await self._writer.run(pages.raise_mark, at)
 
     async def secret(self, name: str) -> bytes:
         """See ``Storage.secret``."""

@@ -26,6 +26,7 @@ from vsqlvault.interfaces.storage import (
     RevisionIs,
     SaveAccessPolicy,
     SaveApiKey,
+    SaveLegalHold,
     SaveRetentionPolicy,
     SaveSweep,
     Snapshot,
@@ -34,7 +35,7 @@ from vsqlvault.interfaces.storage import (
     WriteOutcome,
 )
 from vsqlvault.model.entry import EntryKey, EntryStamp
-from vsqlvault.model.times import to_micros
+from vsqlvault.model.times import from_micros, to_micros
 from vsqlvault_plugins.storage.sql_files import load_queries
 from vsqlvault_plugins.storage.sqlite import rows
 
@@ -58,20 +59,23 @@ def transaction(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
 def read_batch(connection: sqlite3.Connection, reads: Sequence[Read], clock: Callable[[], datetime]) -> list[Snapshot]:
     """Answer a batch of reads from one consistent state."""
     with transaction(connection, "begin_read"):
-        (revision,) = connection.execute(QUERIES["revision"]).fetchone()
-        now = clock()
-        return [_snapshot(connection, read, now, revision) for read in reads]
+        revision, micros = connection.execute(QUERIES["revision_and_mark"]).fetchone()
+        mark = None if micros is None else from_micros(micros)
+        now = clock() if mark is None else max(clock(), mark)
+        return [_snapshot(connection, read, now, revision, mark) for read in reads]
 
 
-def _snapshot(connection: sqlite3.Connection, read: Read, now: datetime, revision: int) -> Snapshot:
+def _snapshot(
+    connection: sqlite3.Connection, read: Read, now: datetime, revision: int, mark: datetime | None
+) -> Snapshot:
     if read.key is None:
-        return Snapshot(now, revision, None, None)
+        return Snapshot(now, revision, None, None, mark)
     row = connection.execute(QUERIES["entry_with_value" if read.with_value else "entry"], read.key).fetchone()
     if row is None:
-        return Snapshot(now, revision, None, None)
+        return Snapshot(now, revision, None, None, mark)
     entry = rows.entry_of(row)
     value = row[19] if read.with_value and entry.purged_at is None else None
-    return Snapshot(now, revision, entry, value)
+    return Snapshot(now, revision, entry, value, mark)
 
 
 def commit_batch(connection: sqlite3.Connection, writes: Sequence[Write]) -> list[WriteOutcome]:
@@ -185,6 +189,14 @@ def _save_api_key(connection: sqlite3.Connection, change: SaveApiKey) -> None:
     connection.execute(QUERIES["next_revision"])
 
 
+def _save_legal_hold(connection: sqlite3.Connection, change: SaveLegalHold) -> None:
+    hold = change.hold
+    if hold.created_at is None or hold.held_since is None:
+        raise ValueError("a stored hold has its times")
+    connection.execute(QUERIES["put_legal_hold"], rows.row_of_legal_hold(hold, hold.held_since, hold.created_at))
+    connection.execute(QUERIES["next_revision"])
+
+
 def _save_sweep(connection: sqlite3.Connection, change: SaveSweep) -> None:
     connection.execute(QUERIES["put_sweep"], rows.row_of_sweep(change.sweep))
 
@@ -205,5 +217,6 @@ _CHANGES: dict[type[Change], Callable[[sqlite3.Connection, Any], None]] = {
     DropAccessPolicy: _drop_access_policy,
     SaveRetentionPolicy: _save_retention_policy,
     SaveApiKey: _save_api_key,
+    SaveLegalHold: _save_legal_hold,
     SaveSweep: _save_sweep,
 }

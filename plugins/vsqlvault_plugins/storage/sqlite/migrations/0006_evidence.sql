@@ -9,4 +9,4 @@ CREATE INDEX entries_by_key_ref ON entries (
 DROP INDEX purge_log_by_time;
 CREATE INDEX purge_log_by_time ON purge_log (purged_at, purpose, reason, method, expired_at, key_ref);
 
-UPDATE schema_version SET version = 4;
+UPDATE schema_version SET version = 6;

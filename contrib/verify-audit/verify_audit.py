@@ -1,0 +1,584 @@
+#!/usr/bin/env python3
+"""Check a transparency log of vsqlvault, or a receipt of a purge, with nothing but Python's standard library.
+
+    python3 verify_audit.py audit.zip --vkey KEY [--checkpoint KEPT]
+    python3 verify_audit.py receipt.json --vkey KEY
+
+Written by docs/audit-log.md alone, and by the standards that it names: it shares no line with the vault. Exit code 0: all is as
+it was signed. 1: it is not, and the first bad index is named. 2: there is nothing to check, or nothing to check it with.
+"""
+
+import argparse
+import base64
+import hashlib
+import json
+import os
+import re
+import sys
+import zipfile
+import zlib
+
+EXPORT = "vsqlvault-audit-export-v1"
+RECEIPT = "vsqlvault-receipt-v1"
+ROLL = "vsqlvault-key-roll-v1"
+PROOF = "c2sp.org/tlog-proof@v1"
+MAX_BUNDLE = 256 * (2 + 65535)
+MAX_TEXT = 4 * 1024 * 1024
+
+
+class Unusable(Exception):
+    """There is nothing to check, or nothing to check it with."""
+
+
+class Refused(Exception):
+    """A note, a key or a proof is not to be believed."""
+
+
+# Ed25519 (RFC 8032, section 5.1), verification only. It need not be fast, nor keep a secret.
+
+P = 2**255 - 19
+L = 2**252 + 27742317777372353535851937790883648493
+D = -121665 * pow(121666, P - 2, P) % P
+SQRT_M1 = pow(2, (P - 1) // 4, P)
+
+
+def point_add(a, b):
+    """Add two points in extended coordinates."""
+    e = (a[1] - a[0]) * (b[1] - b[0]) % P
+    f = (a[1] + a[0]) * (b[1] + b[0]) % P
+    g = 2 * a[3] * b[3] * D % P
+    h = 2 * a[2] * b[2] % P
+    i, j, k, m = f - e, h - g, h + g, f + e
+    return i * j % P, k * m % P, j * k % P, i * m % P
+
+
+def point_times(scalar, point):
+    """Multiply a point."""
+    found = (0, 1, 1, 0)
+    while scalar:
+        if scalar & 1:
+            found = point_add(found, point)
+        point = point_add(point, point)
+        scalar >>= 1
+    return found
+
+
+def point_equal(a, b):
+    """Whether two points are the same."""
+    return (a[0] * b[2] - b[0] * a[2]) % P == 0 and (a[1] * b[2] - b[1] * a[2]) % P == 0
+
+
+def point_decode(data):
+    """Return the point that 32 bytes stand for, or None."""
+    y = int.from_bytes(data, "little")
+    sign, y = y >> 255, y & (1 << 255) - 1
+    if y >= P:
+        return None
+    x2 = (y * y - 1) * pow(D * y * y + 1, P - 2, P) % P
+    x = pow(x2, (P + 3) // 8, P)
+    if (x * x - x2) % P:
+        x = x * SQRT_M1 % P
+    if (x * x - x2) % P or (x == 0 and sign):
+        return None
+    if x & 1 != sign:
+        x = P - x
+    return x, y, 1, x * y % P
+
+
+BASE = point_decode((4 * pow(5, P - 2, P) % P).to_bytes(32, "little"))
+
+
+def signature_holds(public, message, signature):
+    """Whether the holder of the public key has signed the message."""
+    if len(public) != 32 or len(signature) != 64:
+        return False
+    a, r = point_decode(public), point_decode(signature[:32])
+    s = int.from_bytes(signature[32:], "little")
+    if a is None or r is None or s >= L:
+        return False
+    digest = hashlib.sha512(signature[:32] + public + message).digest()
+    return point_equal(point_times(s, BASE), point_add(r, point_times(int.from_bytes(digest, "little") % L, a)))
+
+
+# Keys, notes, checkpoints.
+
+
+def decode64(text):
+    """Return what canonical base64 stands for."""
+    try:
+        found = base64.b64decode(text, validate=True)
+    except ValueError:
+        raise Refused("expected base64") from None
+    if base64.b64encode(found).decode() != text:
+        raise Refused("expected canonical base64")
+    return found
+
+
+def parse_key(text):
+    """Return (name, id, public key) of a verifier key."""
+    parts = text.strip().split("+", 2)
+    if len(parts) != 3 or not parts[0] or re.search(r"\s", parts[0]):
+        raise Refused("expected a verifier key: name+id+base64")
+    material = decode64(parts[2])
+    key_id = hashlib.sha256(parts[0].encode() + b"\n" + material).digest()[:4]
+    if len(material) != 33 or material[0] != 1 or key_id.hex() != parts[1]:
+        raise Refused("expected a verifier key for Ed25519, with the id of its name and key")
+    return parts[0], key_id, material[1:]
+
+
+def open_note(note, keys):
+    """Return the text of a note and which of the keys have signed it."""
+    if re.search(r"[\x00-\x09\x0b-\x1f]", note) or not note.endswith("\n"):
+        raise Refused("expected a signed note")
+    text, blank, signatures = note[:-1].rpartition("\n\n")
+    if not blank:
+        raise Refused("expected a signed note: text, empty line, signatures")
+    signed = []
+    for line in signatures.split("\n"):
+        parts = line.split(" ")
+        if len(parts) != 3 or parts[0] != "\u2014" or not parts[1]:
+            raise Refused("expected a line of a signature")
+        material = decode64(parts[2])
+        if len(material) < 5:
+            raise Refused("expected a line of a signature")
+        for key in keys:
+            if key[0] == parts[1] and key[1] == material[:4]:
+                if not signature_holds(key[2], (text + "\n").encode(), material[4:]):
+                    raise Refused(f"the signature of {key[0]} does not hold")
+                signed.append(key)
+    return text + "\n", signed
+
+
+def read_head(text):
+    """Return (origin, size, root) of a checkpoint's text."""
+    lines = text.split("\n")
+    if len(lines) < 4 or not lines[0] or not re.fullmatch("0|[1-9][0-9]{0,18}", lines[1]):
+        raise Refused("expected a checkpoint: origin, size, root")
+    root = decode64(lines[2])
+    if len(root) != 32:
+        raise Refused("expected a root hash of 32 bytes")
+    return lines[0], int(lines[1]), root
+
+
+def head_unchecked(note):
+    """Return what a checkpoint says, without asking who signed it."""
+    return read_head(open_note(note, [])[0])
+
+
+def head_checked(note, keys):
+    """Return what a checkpoint says that a trusted key of its origin has signed."""
+    text, signed = open_note(note, keys)
+    head = read_head(text)
+    if not any(key[0] == head[0] for key in signed):
+        raise Refused("no trusted key has signed it")
+    return head
+
+
+def open_roll(note, keys):
+    """Return the key that a trusted key vouches for, in a note that both have signed."""
+    lines = note.partition("\n\n")[0].split("\n")
+    if len(lines) != 3 or lines[0] != ROLL:
+        raise Refused("expected a change of the key")
+    old, new = parse_key(lines[1]), parse_key(lines[2])
+    if old not in keys or old[0] != new[0]:
+        raise Refused("the old key is not trusted")
+    signed = open_note(note, [old, new])[1]
+    if old not in signed or new not in signed:
+        raise Refused("expected the signatures of both keys")
+    return new
+
+
+# Trees (RFC 9162, section 2.1).
+
+
+def hash_leaf(data):
+    """Hash a leaf."""
+    return hashlib.sha256(b"\x00" + data).digest()
+
+
+def hash_pair(left, right):
+    """Hash an inner node."""
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+class Tree:
+    """The roots of the complete subtrees of a tree that grows, the largest first: (height, hash)."""
+
+    def __init__(self, peaks=()):
+        self.peaks = list(peaks)
+
+    def add(self, leaf):
+        """Add the hash of a leaf."""
+        height = 0
+        while self.peaks and self.peaks[-1][0] == height:
+            leaf = hash_pair(self.peaks.pop()[1], leaf)
+            height += 1
+        self.peaks.append((height, leaf))
+
+    def root(self):
+        """Return the root hash."""
+        if not self.peaks:
+            return hashlib.sha256(b"").digest()
+        found = self.peaks[-1][1]
+        for _, peak in reversed(self.peaks[:-1]):
+            found = hash_pair(peak, found)
+        return found
+
+
+def root_by_path(index, size, leaf, path):
+    """Return the root that an inclusion proof leads to, by splitting the tree as its definition does."""
+
+    def up(index, size, path):
+        if size == 1:
+            if path:
+                raise Refused("the proof has too many hashes")
+            return leaf
+        if not path:
+            raise Refused("the proof has too few hashes")
+        half = 1 << ((size - 1).bit_length() - 1)
+        if index < half:
+            return hash_pair(up(index, half, path[:-1]), path[-1])
+        return hash_pair(path[-1], up(index - half, size - half, path[:-1]))
+
+    if not 0 <= index < size:
+        raise Refused("the index is beyond the tree")
+    return up(index, size, path)
+
+
+def full_tile_root(hashes):
+    """Return the root over 256 hashes."""
+    while len(hashes) > 1:
+        hashes = [hash_pair(hashes[i], hashes[i + 1]) for i in range(0, len(hashes), 2)]
+    return hashes[0]
+
+
+def tile_name(index, width):
+    """Return how a tile is called within its level."""
+    parts = [f"{index % 1000:03}"]
+    while index >= 1000:
+        index //= 1000
+        parts.insert(0, f"x{index % 1000:03}")
+    return "/".join(parts) + ("" if width == 256 else f".p/{width}")
+
+
+# The export.
+
+
+class Export:
+    """The members of the file, each read within a limit."""
+
+    def __init__(self, archive):
+        self.archive = archive
+        self.names = set(archive.namelist())
+
+    def read(self, name, limit):
+        """Return a member, or nothing where there is none."""
+        if name not in self.names:
+            return b""
+        try:
+            with self.archive.open(name) as member:
+                data = member.read(limit + 1)
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
+            raise Unusable(f"{name}: {error}") from None
+        if len(data) > limit:
+            raise Unusable(f"{name} is larger than it may be")
+        return data
+
+    def text(self, name):
+        """Return a member that is a text."""
+        try:
+            return self.read(name, MAX_TEXT).decode("utf-8")
+        except UnicodeDecodeError:
+            raise Unusable(f"{name}: expected a text") from None
+
+    def manifest(self):
+        """Return the manifest."""
+        try:
+            found = json.loads(self.read("manifest.json", MAX_TEXT))
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict) or found.get("format") != EXPORT:
+            raise Unusable(f"expected an export with the format {EXPORT}")
+        return found
+
+    def bundle(self, index, width):
+        """Return the leaves of a tile, missing ones as no bytes, and whether there is anything at all."""
+        data = self.read("tile/entries/" + tile_name(index, width), MAX_BUNDLE)
+        leaves, place = [], 0
+        while place + 2 <= len(data) and len(leaves) < width:
+            length = int.from_bytes(data[place : place + 2], "big")
+            leaves.append(data[place + 2 : place + 2 + length])
+            place += 2 + length
+        if place != len(data):
+            leaves = []
+        return leaves + [b""] * (width - len(leaves))
+
+    def tile(self, level, index, width):
+        """Return the hashes of a tile, as many as there are."""
+        data = self.read(f"tile/{level}/{tile_name(index, width)}", 8192)
+        return [data[place : place + 32] for place in range(0, len(data), 32)]
+
+
+class Check:
+    """What is found out about a log, leaf by leaf. ``findings`` are pairs of an index and a sentence."""
+
+    def __init__(self, keys, heads):
+        self.keys = list(keys)
+        self.heads = sorted(heads, key=lambda each: each["size"])
+        self.findings = []
+        self.tree = Tree()
+        self.stored = None
+        self.size = 0
+        self.unlike = []
+        self.levels = [[]]
+
+    def take(self, leaf, stored):
+        """Take the next leaf, and its hash as the tile has it."""
+        found = hash_leaf(leaf)
+        if found != stored:
+            if self.stored is None:
+                self.stored = Tree(self.tree.peaks)
+            self.unlike.append(self.size)
+        if self.stored is not None:
+            self.stored.add(stored.ljust(32, b"\0"))
+        self.tree.add(found)
+        self.size += 1
+        if b'"roll-signing-key"' in leaf:
+            self.roll(leaf)
+        for head in self.heads:
+            if head["size"] == self.size:
+                self.compare(head)
+        return found
+
+    def roll(self, leaf):
+        """Trust the key that a trusted one vouches for."""
+        try:
+            row = json.loads(leaf)["access"]
+            if row["operation"] == "roll-signing-key":
+                self.keys.append(open_roll(row["new_value"], self.keys))
+        except (Refused, ValueError, KeyError, TypeError, RecursionError):
+            print(f"note: leaf {self.size - 1} changes the key without the word of a trusted one")
+
+    def compare(self, head):
+        """Compare the root at the size of a checkpoint."""
+        if self.tree.root() == head["root"]:
+            head["good"] = True
+        elif self.stored is None or self.stored.root() != head["root"]:
+            before = [
+                other["size"]
+                for other in self.heads
+                if other["good"] and other["size"] < head["size"] and (other["kept"] or not head["kept"])
+            ]
+            self.findings.append(
+                (max(before, default=0), f"the leaves are not those of the checkpoint of {head['size']}")
+            )
+
+    def grow(self, level, hashes, export, size):
+        """Add the hashes of one level, and compare each tile above level 0 as soon as it is full, or at the end."""
+        while len(self.levels) <= level:
+            self.levels.append([])
+        tile = self.levels[level]
+        for one in hashes:
+            tile.append(one)
+            if len(tile) == 256:
+                self.levels[level] = []
+                self.compare_tile(level, tile, export, size, full=True)
+                self.grow(level + 1, [full_tile_root(tile)], export, size)
+                tile = self.levels[level]
+
+    def compare_tile(self, level, expected, export, size, full):
+        """Compare a tile above level 0 with what the leaves make of it."""
+        if level == 0 or not expected:
+            return
+        index = (self.size >> (8 * (level + 1))) - (1 if full else 0)
+        found = export.tile(level, index, min(256, (size >> (8 * level)) - index * 256))
+        for place, one in enumerate(expected):
+            if place >= len(found) or found[place] != one:
+                first = (index * 256 + place) << (8 * level)
+                end = first + (1 << (8 * level))
+                if not any(first <= leaf < end for leaf in self.unlike):
+                    self.findings.append((first, f"the tile of level {level} is not that of those below it"))
+                    return
+
+    def finish(self, oddities):
+        """Find what is left to find."""
+        if not self.heads:
+            self.findings.append((0, "nothing is signed"))
+        vouched = 0
+        for head in self.heads:
+            if head["size"] > self.size:
+                self.findings.append((self.size, f"the log ends here, but the checkpoint has {head['size']} leaves"))
+            try:
+                head_checked(head["note"], self.keys)
+                if head["good"]:
+                    vouched = head["size"]
+            except Refused as refused:
+                self.findings.append((vouched, f"the checkpoint of {head['size']} leaves: {refused}"))
+        if self.unlike:
+            self.findings.append((self.unlike[0], "the row and its hash in the tree differ"))
+        for oddity in oddities:
+            self.findings.append((int(oddity["index"]), str(oddity["what"])))
+        self.findings.sort()
+
+
+def check_export(export, keys, kept):
+    """Return the findings about an export, the number of leaves, and the origin."""
+    manifest = export.manifest()
+    heads, findings = [], []
+    names = sorted(name for name in export.names if name.startswith("checkpoints/"))
+    for note, is_kept in [(export.text(name), False) for name in [*names, "checkpoint"]] + [
+        (note, True) for note in kept
+    ]:
+        try:
+            origin, size, root = head_unchecked(note)
+        except Refused as refused:
+            if is_kept:
+                raise Unusable(f"--checkpoint: {refused}") from None
+            findings.append((max((head["size"] for head in heads), default=0), f"a checkpoint: {refused}"))
+            continue
+        heads.append({"origin": origin, "size": size, "root": root, "note": note, "kept": is_kept, "good": False})
+    heads.sort(key=lambda head: not head["kept"])  # at one size, a checkpoint that was kept comes first
+    own = [head for head in heads if not head["kept"]]
+    size = max((head["size"] for head in own), default=0)
+    check = Check(keys, heads)
+    check.findings += findings
+    for index in range((size + 255) // 256):
+        width = min(256, size - index * 256)
+        leaves, tile = export.bundle(index, width), export.tile(0, index, width)
+        if not any(leaves) and not tile:
+            break
+        hashes = [check.take(leaf, tile[place] if place < len(tile) else b"") for place, leaf in enumerate(leaves)]
+        check.grow(0, hashes, export, size)
+        show(check.size, size)
+    for level, tile in enumerate(check.levels):
+        check.compare_tile(level, tile, export, size, full=False)
+    try:
+        check.finish(manifest["oddities"])
+    except (KeyError, TypeError, ValueError):
+        raise Unusable("manifest.json: expected oddities, each with an index and what it is") from None
+    return check, own[-1]["origin"] if own else "a log"
+
+
+def check_receipt(receipt, keys):
+    """Return the row that a receipt proves, its index, and the checkpoint's origin and size."""
+    leaf, proof = receipt.get("leaf"), receipt.get("proof")
+    if not isinstance(leaf, str) or not isinstance(proof, str):
+        raise Refused("expected a leaf and a proof")
+    before, blank, checkpoint = proof.partition("\n\n")
+    lines = before.split("\n")
+    if len(lines) > 1 and lines[1].startswith("extra "):
+        del lines[1]
+    if not blank or lines[0] != PROOF or len(lines) < 2 or not re.fullmatch("index (0|[1-9][0-9]{0,18})", lines[1]):
+        raise Refused(f"expected a proof that begins with {PROOF}")
+    index, path = int(lines[1][6:]), [decode64(line) for line in lines[2:]]
+    if any(len(one) != 32 for one in path) or len(path) > 64:
+        raise Refused("expected hashes of 32 bytes")
+    origin, size, root = head_checked(checkpoint, keys)
+    if root_by_path(index, size, hash_leaf(leaf.encode("utf-8")), path) != root:
+        raise Refused("the proof leads to another root than the checkpoint's")
+    try:
+        row = json.loads(leaf)["purge"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise Refused("the leaf is no row of the purge log") from None
+    if receipt.get("purge") != row or receipt.get("entry_hash") != row.get("proof_hash"):
+        raise Refused("purge or entry_hash says something else than the leaf")
+    return row, index, origin, size
+
+
+# The command.
+
+
+def show(done, of):
+    """Show how far it has come, to whoever watches."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r{done} of {of} leaves checked" + ("\n" if done == of else ""))
+
+
+def read_file(path):
+    """Return the beginning of a file, which is all of it that a text needs."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(MAX_TEXT)
+    except OSError as error:
+        raise Unusable(f"{path}: {error.strerror}") from None
+
+
+def read_keys(texts):
+    """Return the keys given, each by itself or as a file of them."""
+    lines = []
+    for text in texts:
+        lines += read_file(text).decode("utf-8", "replace").split("\n") if os.path.isfile(text) else [text]
+    try:
+        return [parse_key(line) for line in lines if line.strip()]
+    except Refused as refused:
+        raise Unusable(f"--vkey: {refused}") from None
+
+
+def read_kept(path):
+    """Return the checkpoints in a file: one as it was served, or many as the file anchor keeps them."""
+    text = read_file(path).decode("utf-8", "replace")
+    if not text.startswith("{"):
+        return [text.rstrip() + "\n"]
+    try:
+        return [str(json.loads(line)["note"]) for line in text.split("\n") if line.strip()]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise Unusable(f"{path}: expected a checkpoint, or a line of JSON with a note for each") from None
+
+
+def run(arguments):
+    """Check, say so, and return the exit code."""
+    keys = read_keys(arguments.vkey)
+    kept = [note for path in arguments.checkpoint for note in read_kept(path)]
+    data = read_file(arguments.file)
+    if data.lstrip()[:1] == b"{":
+        return run_receipt(data, keys)
+    try:
+        archive = zipfile.ZipFile(arguments.file)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise Unusable(f"{arguments.file}: {error}") from None
+    with archive:
+        check, origin = check_export(Export(archive), keys, kept)
+    if check.findings:
+        print(f"NOT AS IT WAS SIGNED. The first bad index is {check.findings[0][0]}.")
+        for index, what in check.findings[:10]:
+            print(f"  {index}: {what}")
+        return 1
+    print(f"All is as it was signed: {check.size} leaves of {origin}, under {len(check.heads)} checkpoints.")
+    return 0
+
+
+def run_receipt(data, keys):
+    """Check a receipt, by itself or in the answer to DELETE."""
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        raise Unusable("expected JSON") from None
+    receipt = document.get("receipt", document)
+    if not isinstance(receipt, dict) or receipt.get("format") != RECEIPT:
+        raise Unusable(f"expected a receipt with the format {RECEIPT}")
+    try:
+        row, index, origin, size = check_receipt(receipt, keys)
+    except Refused as refused:
+        print(f"THIS RECEIPT DOES NOT HOLD: {refused}")
+        return 1
+    print(f"The receipt holds: leaf {index} of {size} of {origin}.")
+    for name in sorted(row):
+        print(f"  {name:<18} {row[name]}")
+    return 0
+
+
+def main(arguments=None):
+    """Return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("file", help="an export of the log, or a receipt")
+    parser.add_argument("--vkey", action="append", required=True, help="a verifier key, or a file of them")
+    parser.add_argument("--checkpoint", action="append", default=[], help="a file with a checkpoint that you kept")
+    try:
+        return run(parser.parse_args(arguments))
+    except Unusable as unusable:
+        print(f"verify_audit: {unusable}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

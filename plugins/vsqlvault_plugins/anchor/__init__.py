@@ -1,0 +1,1 @@
+"""Places outside the database where checkpoints of the transparency log are kept."""

@@ -1,0 +1,135 @@
+"""Keeps checkpoints in a file: on another disk, a share, or wherever whoever can change the database cannot."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from vsqlvault.config import Settings
+from vsqlvault.errors import SettingsInvalid
+from vsqlvault.hookspecs import PluginSettings, hookimpl
+from vsqlvault.interfaces.anchor import Anchor
+from vsqlvault.model.hardening import ProcessNeeds
+from vsqlvault.model.times import format_time
+from vsqlvault.model.transparency import Checkpoint
+
+NAME = "file-anchor"
+TAIL_BYTES = 256 * 1024
+
+
+class FileAnchorSettings(BaseModel):
+    """``[plugins.file-anchor]``: where checkpoints go, and how often at most."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    path: Annotated[str, Field(min_length=1, pattern=r"^[^\x00]+$")] | None = None
+    interval_seconds: float = Field(default=60, ge=0, le=86_400)
+
+
+class FileAnchor:
+    """A line of JSON for each checkpoint: ``signed_at``, ``size``, ``note``. Nothing is ever taken out."""
+
+    name = "file"
+
+    def __init__(self, path: Path, interval_seconds: float) -> None:
+        self._path = path
+        self._interval_seconds = interval_seconds
+        self._written_at = float("-inf")
+        self._waiting: Checkpoint | None = None
+
+    async def newest(self) -> str | None:
+        """See ``Anchor.newest``. A line that broke off in the middle counts for nothing.
+
+        Raises:
+            SettingsInvalid: the file cannot be read, or holds something else.
+        """
+        return await asyncio.to_thread(self._newest)
+
+    def add(self, checkpoint: Checkpoint) -> None:
+        """Append the checkpoint, or keep it for later if the last one is not long ago."""
+        self._waiting = checkpoint
+        if time.monotonic() - self._written_at >= self._interval_seconds:
+            self.flush()
+
+    def flush(self) -> None:
+        """Append what was kept for later. Raises OSError."""
+        checkpoint, self._waiting = self._waiting, None
+        if checkpoint is None:
+            return
+        line = {"signed_at": format_time(checkpoint.signed_at), "size": checkpoint.size, "note": checkpoint.note}
+        data = f"{json.dumps(line, ensure_ascii=False)}\n".encode()
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(descriptor, data)
+        finally:
+            os.close(descriptor)
+        self._written_at = time.monotonic()
+
+    def _newest(self) -> str | None:
+        try:
+            with self._path.open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
+                lines = file.read().split(b"\n")[:-1]
+        except FileNotFoundError:
+            self._check_directory()
+            return None
+        except OSError as error:
+            raise SettingsInvalid(f"plugins.{NAME}.path: expected a readable file, found: {error.strerror}") from None
+        for line in reversed(lines):
+            try:
+                return str(json.loads(line)["note"])
+            except (ValueError, KeyError, TypeError, RecursionError):
+                continue
+        if lines:
+            raise SettingsInvalid(f"plugins.{NAME}.path: expected checkpoints, a line of JSON each, found other lines")
+        return None
+
+    def _check_directory(self) -> None:
+        if not os.access(self._path.parent, os.W_OK):
+            raise SettingsInvalid(f"plugins.{NAME}.path: expected a directory that can be written to")
+
+
+class FileAnchorPlugin:
+    """Keeps one file for the one vault of a process."""
+
+    def __init__(self) -> None:
+        self._anchor: FileAnchor | None = None
+
+    @hookimpl
+    def vault_settings(self) -> list[PluginSettings]:
+        """Offer ``[plugins.file-anchor]``."""
+        return [PluginSettings(NAME, FileAnchorSettings)]
+
+    @hookimpl
+    def vault_process_needs(self, settings: Settings) -> list[ProcessNeeds]:
+        """Name the directory of the file, where one is set."""
+        chosen: FileAnchorSettings = settings.plugin(NAME)
+        return [ProcessNeeds(writable=(str(Path(chosen.path).parent),))] if chosen.path else []
+
+    @hookimpl
+    def vault_anchors(self, settings: Settings) -> list[Anchor]:
+        """Offer the file, where one is set."""
+        chosen: FileAnchorSettings = settings.plugin(NAME)
+        self._anchor = FileAnchor(Path(chosen.path), chosen.interval_seconds) if chosen.path else None
+        return [self._anchor] if self._anchor else []
+
+    @hookimpl
+    def vault_checkpoint_signed(self, record: Checkpoint) -> None:
+        """Append it. It is one small write, which does not wait for the disk."""
+        if self._anchor:
+            self._anchor.add(record)
+
+    @hookimpl
+    async def vault_shutdown(self) -> None:
+        """Append the last one."""
+        if self._anchor:
+            self._anchor.flush()
+
+
+plugin = FileAnchorPlugin()

@@ -1,0 +1,112 @@
+"""The transparency log's tables: which row is which leaf, the tiles, the checkpoints."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Collection
+from typing import Any
+
+from vsqlvault.errors import Unavailable
+from vsqlvault.interfaces.storage import LogQuery, LogRow
+from vsqlvault.interfaces.tree_storage import LeafRow, PendingLeaf, TreeGrowth
+from vsqlvault.model.transparency import Checkpoint, LogName, RowPlace, TileKey
+from vsqlvault.proof.leaf import row_hash
+from vsqlvault_plugins.storage.sqlite import pages, rows
+from vsqlvault_plugins.storage.sqlite.transactions import QUERIES, transaction
+
+_PAGES: dict[LogName, Callable[[sqlite3.Connection, LogQuery], list[LogRow[Any]]]] = {
+    LogName.ACCESS: pages.access_log_page,
+    LogName.PURGE: pages.purge_log_page,
+}
+_READERS: dict[LogName, Callable[[Any], LogRow[Any]]] = {
+    LogName.ACCESS: rows.access_row_of,
+    LogName.PURGE: rows.purge_row_of,
+}
+
+
+def tree_size(connection: sqlite3.Connection) -> int:
+    """Return how many leaves have an index."""
+    return int(connection.execute(QUERIES["tree_size"]).fetchone()[0])
+
+
+def unsequenced(connection: sqlite3.Connection, limit: int) -> list[PendingLeaf]:
+    """Return rows without an index: one writer at a time commits, so their positions are the order of their commits."""
+    with transaction(connection, "begin_read"):
+        return [leaf for log in LogName for leaf in _unsequenced(connection, log, limit)]
+
+
+def _unsequenced(connection: sqlite3.Connection, log: LogName, limit: int) -> list[PendingLeaf]:
+    (after,) = connection.execute(QUERIES[f"sequenced_{log.value}"]).fetchone()
+    sql = QUERIES["unsequenced"].format(log=log.value)
+    found = connection.execute(sql, {"after": after, "limit": limit}).fetchall()
+    missing = [position for position, kept in found if kept is None]
+    made: dict[int, bytes] = {}
+    if missing:
+        query = LogQuery(limit=len(found), oldest_first=True, after=found[0][0] - 1)
+        made = {row.position: row_hash(row.record) for row in _PAGES[log](connection, query)}
+    return [PendingLeaf(RowPlace(log, position), kept or made[position]) for position, kept in found]
+
+
+def grow_tree(connection: sqlite3.Connection, growth: TreeGrowth) -> bool:
+    """Commit a growth, if the tree is as large as that supposes."""
+    with transaction(connection, "begin_write"):
+        if tree_size(connection) != growth.size:
+            return False
+        places = enumerate(growth.places, start=growth.size)
+        connection.executemany(QUERIES["put_leaf"], [(index, log.value, position) for index, (log, position) in places])
+        changed = [(key.level, key.index, hashes) for key, hashes in growth.tiles.items()]
+        connection.executemany(QUERIES["put_tile"], changed)
+        if growth.checkpoint:
+            connection.execute(QUERIES["put_checkpoint"], rows.row_of_checkpoint(growth.checkpoint))
+    return True
+
+
+def tiles(connection: sqlite3.Connection, keys: Collection[TileKey]) -> dict[TileKey, bytes]:
+    """Return those of the tiles that are there."""
+    found = {key: connection.execute(QUERIES["tile"], (key.level, key.index)).fetchone() for key in keys}
+    return {key: bytes(row[0]) for key, row in found.items() if row is not None}
+
+
+def newest_checkpoint(connection: sqlite3.Connection) -> Checkpoint | None:
+    """Return the checkpoint of the largest tree."""
+    row = connection.execute(QUERIES["newest_checkpoint"]).fetchone()
+    return rows.checkpoint_of(row) if row else None
+
+
+def checkpoints(connection: sqlite3.Connection, after: int, limit: int) -> list[Checkpoint]:
+    """Return a page of checkpoints."""
+    return [rows.checkpoint_of(row) for row in connection.execute(QUERIES["checkpoints"], (after, limit))]
+
+
+def leaf_rows(connection: sqlite3.Connection, first: int, count: int) -> list[LeafRow]:
+    """Return leaves with their rows."""
+    span = {"first": first, "end": first + count}
+    with transaction(connection, "begin_read"):
+        found = [
+            _leaf_row(log, row) for log in LogName for row in connection.execute(QUERIES[f"{log.value}_leaves"], span)
+        ]
+    return sorted(found, key=lambda leaf: leaf.index)
+
+
+def _leaf_row(log: LogName, row: Any) -> LeafRow:
+    record = None
+    if row[3] is not None:
+        try:
+            record = _READERS[log](row[3:]).record
+        except Unavailable:  # it says so itself; to whoever checks the log, it is a leaf without its row
+            record = None
+    return LeafRow(row[0], RowPlace(log, row[1]), record, row[2])
+
+
+def purge_index(connection: sqlite3.Connection, purge_id: str) -> int | None:
+    """Return the index of the leaf of a purge."""
+    row = connection.execute(QUERIES["purge_index"], (purge_id,)).fetchone()
+    return row[0] if row else None
+
+
+def row_positions(
+    connection: sqlite3.Connection, log: LogName, after: int | None, until: int | None, limit: int
+) -> list[int]:
+    """Return positions of a log's rows."""
+    sql = QUERIES["row_positions"].format(log=log.value)
+    return [row[0] for row in connection.execute(sql, {"after": after, "until": until, "limit": limit})]

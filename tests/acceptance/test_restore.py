@@ -1,0 +1,128 @@
+"""An old copy of the database in the place of the new one: noticed at start, confirmed by an operator, and purged again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.checks import assert_problem
+from tests.support.fixtures import MARKER, NewDatabase
+from tests.support.postgres import Databases
+from tests.support.server import VaultServer, eventually
+from vsqlvault.proof.note import SigningKey
+
+KEY = SigningKey("vault.example/audit", b"\x01" * 32)
+PLACES = ("/vault/card/kept", "/vault/card/gone", "/vault/card")
+
+
+def run(vault: VaultServer, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "vsqlvault", *arguments, "--config", str(vault.directory / "vault.toml")],
+        cwd=vault.directory,
+        env={"VSQL_VAULT_API_KEY": vault.admin_key, "PATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+def vault(tmp_path: Path, new_database: NewDatabase) -> Iterator[VaultServer]:
+    (tmp_path / "signing.key").write_text(KEY.reveal(), "utf-8")
+    (tmp_path / "signing.key").chmod(0o600)
+    settings = (
+        '[audit]\nsigning_key_file = "signing.key"\ncheckpoint_interval_seconds = 0.1\n'
+        '[plugins.file-anchor]\npath = "checkpoints.jsonl"\ninterval_seconds = 0\n'
+    )
+    server = VaultServer(tmp_path, settings=settings, database_url=new_database(tmp_path))
+    server.start()
+    server.retention("card")
+    yield server
+    server.kill()
+
+
+class Copies:
+    """Keeps a copy of a stopped vault's database, and puts it back."""
+
+    def __init__(self, vault: VaultServer, request: pytest.FixtureRequest) -> None:
+        self._vault = vault
+        self._file = vault.directory / "vault.db"
+        self._request = request
+        self._name = vault.database_url.rpartition("/")[2]
+
+    def keep(self) -> None:
+        if self._vault.database_url.startswith("sqlite"):
+            shutil.copyfile(self._file, self._file.with_suffix(".copy"))
+            return
+        self._databases.sql(f"CREATE DATABASE {self._name}_copy TEMPLATE {self._name}")
+
+    def put_back(self) -> None:
+        if self._vault.database_url.startswith("sqlite"):
+            for left in self._vault.directory.glob("vault.db-*"):
+                left.unlink()
+            shutil.copyfile(self._file.with_suffix(".copy"), self._file)
+            return
+        self._databases.drop_database(self._name)
+        self._databases.sql(f"ALTER DATABASE {self._name}_copy RENAME TO {self._name}")
+
+    @property
+    def _databases(self) -> Databases:
+        found: Databases = self._request.getfixturevalue("postgres")
+        return found
+
+
+def test_a_database_that_was_put_back_is_in_quarantine_until_what_was_purged_is_purged_again(
+    vault: VaultServer, request: pytest.FixtureRequest
+) -> None:
+    copies = Copies(vault, request)
+    vault.stored("payments", "card/kept", MARKER)
+    vault.stored("payments", "card/gone", MARKER)
+    assert vault.stop() == 0
+    copies.keep()
+
+    vault.start()
+    purged = vault.call("payments", "DELETE", "/vault/card/gone", headers={"Prefer": "wait"}).json
+    assert purged["receipt"]
+    assert vault.stop() == 0
+    exported = run(vault, "export-audit", "--out", "audit.zip")
+    assert exported.returncode == 0, exported.stderr
+    known = [json.loads(line) for line in (vault.directory / "checkpoints.jsonl").read_text("utf-8").splitlines()]
+    assert known[-1]["size"] > known[0]["size"]
+    good = run(vault, "verify", "audit.zip", "--vkey", str(KEY.verifier), "--checkpoint", "checkpoints.jsonl")
+    assert good.returncode == 0, good.stdout
+
+    copies.put_back()
+    vault.start()
+    for place in PLACES:
+        answer = vault.call("payments", "GET", place)
+        assert_problem(answer, 503, "quarantined")
+        row = vault.row(answer)
+        assert (row["outcome"], row["reason"]) == ("denied", "quarantined")
+    assert_problem(vault.put("payments", "card/new", MARKER), 503, "quarantined")
+    assert_problem(vault.delete("payments", "card/kept"), 503, "quarantined")
+    assert vault.call("auditor", "GET", "/admin/retention-policies").status == 200
+
+    assert run(vault, "confirm-restore").returncode == 2
+    confirmed = run(vault, "confirm-restore", "--export", "audit.zip", "--vkey", str(KEY.verifier))
+    assert confirmed.returncode == 0, confirmed.stderr
+    assert "1 purged again" in confirmed.stdout
+    assert eventually(lambda: vault.get("payments", "card/kept").status == 200)
+    assert_problem(vault.get("payments", "card/gone"), 404, "not-found")
+    (again,) = vault.purge_rows("external_id=gone")
+    assert (again["reason"], again["entry_id"]) == ("purged-before", purged["entry_id"])
+
+    assert vault.stop() == 0
+    vault.start()
+    assert vault.get("payments", "card/kept").status == 200
+    assert vault.stop() == 0
+    bad = run(vault, "verify", "--vkey", str(KEY.verifier), "--checkpoint", "checkpoints.jsonl")
+    assert bad.returncode == 1
+    assert "NOT AS IT WAS SIGNED" in bad.stdout
+    assert run(vault, "verify", "--vkey", str(KEY.verifier)).returncode == 0

@@ -1,0 +1,62 @@
+"""A process that writes rows, and sequences and signs them if it is its turn, until it is killed: ``python -m … URL``.
+
+It says ``R`` and a request id for each row that is acknowledged, and ``C`` and a note, as JSON, for each checkpoint it has
+signed. Whoever sequences does not keep the other one from it for long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import sys
+from contextlib import suppress
+
+from vsqlvault.config import load_settings
+from vsqlvault.errors import VaultError
+from vsqlvault.interfaces.storage import Write
+from vsqlvault.model.transparency import Checkpoint
+from vsqlvault.runtime import open_vault, sequencing
+from vsqlvault.service import sequencer
+from vsqlvault.service.vault import Vault
+from vsqlvault.testing import a_purge_record, an_access_record
+
+WRITERS = 4
+
+
+def say(kind: str, what: str) -> None:
+    sys.stdout.write(f"{kind} {what}\n")
+    sys.stdout.flush()
+
+
+def tell(checkpoint: Checkpoint) -> None:
+    say("C", json.dumps(checkpoint.note))
+
+
+async def write(vault: Vault) -> None:
+    while True:
+        record = an_access_record(request_id=secrets.token_hex(16))
+        purges = (a_purge_record(),) if secrets.randbelow(5) == 0 else ()
+        with suppress(VaultError):
+            await vault.queue.commit(Write((record,), purges=purges))
+            say("R", record.request_id)
+        await asyncio.sleep(0.002)
+
+
+async def main(url: str) -> None:
+    sequencer.LEASE_SECONDS = 0.3
+    settings = load_settings(
+        None,
+        {
+            "VSQL_VAULT_STORAGE__DATABASE_URL": url,
+            "VSQL_VAULT_AUDIT__SIGNING_KEY_ENV": "SIGNING_KEY",
+            "VSQL_VAULT_AUDIT__CHECKPOINT_INTERVAL_SECONDS": "0.02",
+        },
+    )
+    async with open_vault(settings) as vault, sequencing(vault):
+        vault.sequencer._observers = (tell,)
+        await asyncio.gather(*(write(vault) for _ in range(WRITERS)))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1]))

@@ -1,0 +1,283 @@
+"""Everything that can be set, table by table."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_network
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from vsqlvault.config.auth import AuthSettings
+from vsqlvault.config.sections import Section
+
+_LISTEN = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:]+)\]|(?P<host>[^\s:\[\]]+)):(?P<port>[0-9]{1,5})")
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
+HardeningStep = Literal["auto", "required", "off"]
+
+
+class TlsSettings(Section):
+    """``[server.tls]``: files in PEM. ``client_cert`` says whether clients are asked for a certificate."""
+
+    cert_file: str = Field(min_length=1)
+    key_file: str = Field(min_length=1)
+    client_ca_file: str | None = None
+    client_cert: Literal["none", "optional", "required"] = "none"
+    crl_file: str | None = None
+
+    @model_validator(mode="after")
+    def _with_authority(self) -> TlsSettings:
+        if (self.client_cert == "none") != (self.client_ca_file is None):
+            raise ValueError('client_ca_file, and client_cert = "optional" or "required", together')
+        if self.crl_file is not None and self.client_ca_file is None:
+            raise ValueError("crl_file only together with client_ca_file")
+        return self
+
+
+class ForwardedCertificateSettings(Section):
+    """``[server.forwarded_certificates]``: takes ``Client-Cert`` (RFC 9440) from listed proxies, and says whose are good.
+
+    ``ca_file`` and ``crl_file`` left out are those of ``[server.tls]``. ``proxy_names`` are DNS names and URIs: a proxy
+    that is not on the loopback has to show one of them in a certificate of its own.
+    """
+
+    ca_file: str | None = None
+    crl_file: str | None = None
+    proxy_names: tuple[Annotated[str, Field(min_length=1, max_length=256)], ...] = Field(default=(), strict=False)
+
+    @model_validator(mode="after")
+    def _with_authority(self) -> ForwardedCertificateSettings:
+        if self.crl_file is not None and self.ca_file is None:
+            raise ValueError("crl_file only together with ca_file")
+        return self
+
+
+class ServerSettings(Section):
+    """``[server]``: where it listens and what it bears."""
+
+    listen_addr: str = "127.0.0.1:8443"
+    workers: int = Field(default=1, ge=1, le=64)
+    tls: TlsSettings | None = None
+    http2: bool = False
+    max_connections: int = Field(default=512, ge=1, le=65536)
+    trusted_proxies: tuple[str, ...] = Field(default=(), strict=False)
+    forwarded_certificates: ForwardedCertificateSettings | None = None
+    plaintext: Literal["loopback", "any"] = "loopback"
+    max_body_bytes: int = Field(default=2 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024)
+    max_value_bytes: int = Field(default=1024 * 1024, ge=1, le=32 * 1024 * 1024)
+    body_timeout_seconds: float = Field(default=10, gt=0, le=600)
+    keep_alive_timeout_seconds: float = Field(default=60, gt=0, le=3600)
+    graceful_timeout_seconds: float = Field(default=10, gt=0, le=600)
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            ip_network(text)
+        return value
+
+    @model_validator(mode="after")
+    def _http2_needs_tls(self) -> ServerSettings:
+        if self.http2 and self.tls is None:
+            raise ValueError("http2 only together with [server.tls]")
+        return self
+
+    @model_validator(mode="after")
+    def _forwarded_by_somebody(self) -> ServerSettings:
+        forwarded = self.forwarded_certificates
+        if forwarded is None:
+            return self
+        if not self.asks_for_certificates and forwarded.proxy_names:
+            raise ValueError("forwarded_certificates.proxy_names only where [server.tls] asks for certificates")
+        if forwarded.ca_file is None and not self.asks_for_certificates:
+            raise ValueError("forwarded_certificates.ca_file, for there is no client_ca_file in [server.tls]")
+        if not forwarded.proxy_names and not any(ip_network(text).is_loopback for text in self.trusted_proxies):
+            raise ValueError(
+                "forwarded_certificates only together with trusted_proxies: on the loopback, or with proxy_names"
+            )
+        return self
+
+    @property
+    def asks_for_certificates(self) -> bool:
+        """Whether clients are asked for a certificate when they connect."""
+        return self.tls is not None and self.tls.client_cert != "none"
+
+    @field_validator("listen_addr")
+    @classmethod
+    def _host_and_port(cls, value: str) -> str:
+        match = _LISTEN.fullmatch(value)
+        if not match or not 0 <= int(match["port"]) <= 65535 or not _is_host(match["v6"] or match["host"]):  # noqa: PLR2004
+            raise ValueError("host:port, such as 127.0.0.1:8443 or [::1]:8443")
+        return value
+
+
+class StorageSettings(Section):
+    """``[storage]``: where everything is kept."""
+
+    database_url: str = Field(default="sqlite:///vault.db", pattern=r"^[a-z][a-z0-9+.-]*:")
+    pool_size: int = Field(default=4, ge=1, le=64)
+    max_waiting_requests: int = Field(default=4096, ge=16, le=65536)
+    max_batch: int = Field(default=256, ge=1, le=1024)
+
+    @field_validator("database_url")
+    @classmethod
+    def _without_controls(cls, value: str) -> str:
+        if _CONTROLS.search(value):
+            raise ValueError("a URL without control characters")
+        return value
+
+
+class AccessSettings(Section):
+    """``[access]``: how strict policies are taken."""
+
+    require_defined_policy: bool = False
+    plugin_timeout_seconds: float = Field(default=2, gt=0, le=60)
+
+
+class PurgeSettings(Section):
+    """``[purge]``: the sweep. ``purge_proof_hash`` can only be true: nothing is destroyed without proof."""
+
+    sweep_interval_hours: float = Field(default=24, ge=0, le=24 * 90)
+    purge_proof_hash: bool = True
+    sweep_batch: int = Field(default=250, ge=1, le=1000)
+    sweep_pause_seconds: float = Field(default=0.01, ge=0, le=60)
+
+    @field_validator("purge_proof_hash")
+    @classmethod
+    def _always(cls, value: bool) -> bool:
+        if not value:
+            raise ValueError("true: no proof, no purge")
+        return value
+
+
+class AuditSettings(Section):
+    """``[audit]``: who signs the transparency log, and how often.
+
+    The key that signed before is needed once, for the start with a new one.
+    """
+
+    signing_key_file: str | None = Field(default=None, min_length=1)
+    signing_key_env: str | None = Field(default=None, min_length=1)
+    previous_signing_key_file: str | None = Field(default=None, min_length=1)
+    previous_signing_key_env: str | None = Field(default=None, min_length=1)
+    unsafe_previous_key_lost: bool = False
+    checkpoint_interval_seconds: float = Field(default=1, ge=0.01, le=3600)
+
+    @model_validator(mode="after")
+    def _one_source_each(self) -> AuditSettings:
+        if self.signing_key_file and self.signing_key_env:
+            raise ValueError("at most one of signing_key_file and signing_key_env")
+        if self.previous_signing_key_file and self.previous_signing_key_env:
+            raise ValueError("at most one of previous_signing_key_file and previous_signing_key_env")
+        return self
+
+
+class LoggingSettings(Section):
+    """``[logging]``: what goes to stdout."""
+
+    format: Literal["json", "text"] = "json"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class MetricsSettings(Section):
+    """``[metrics]``: who may read them."""
+
+    require_auth: bool = False
+
+
+class HardeningSettings(Section):
+    """``[hardening]``: how far a serving process locks itself in. ``auto``: as far as the system lets it."""
+
+    limits: HardeningStep = "auto"
+    memory_lock: HardeningStep = "auto"
+    no_new_privileges: HardeningStep = "auto"
+    landlock: HardeningStep = "auto"
+    seccomp: HardeningStep = "auto"
+    readable_paths: tuple[str, ...] = Field(default=(), strict=False)
+    writable_paths: tuple[str, ...] = Field(default=(), strict=False)
+    connect_ports: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = Field(default=(), strict=False)
+
+
+class DocsSettings(Section):
+    """``[docs]``: who may read ``/openapi.json`` and ``/docs``."""
+
+    require_auth: bool = True
+
+
+class ComplianceSettings(Section):
+    """``[compliance]``: what the report measures by. ``cryptoperiods`` maps the beginning of a ``key_ref`` to days.
+
+    Of several beginnings that fit, the longest counts.
+    """
+
+    period_days: int = Field(default=90, ge=1, le=3660)
+    cryptoperiods: dict[Annotated[str, Field(max_length=256)], Annotated[int, Field(ge=1, le=36_500)]] = Field(
+        default_factory=dict
+    )
+
+    def cryptoperiod_days(self, key_ref: str) -> int | None:
+        """Return for how many days a key may be used; None where nothing is set for it."""
+        fitting = [prefix for prefix in self.cryptoperiods if key_ref.startswith(prefix)]
+        return self.cryptoperiods[max(fitting, key=len)] if fitting else None
+
+
+class Settings(Section):
+    """Everything that can be set."""
+
+    server: ServerSettings = ServerSettings()
+    storage: StorageSettings = StorageSettings()
+    auth: AuthSettings = AuthSettings()
+    access: AccessSettings = AccessSettings()
+    purge: PurgeSettings = PurgeSettings()
+    audit: AuditSettings = AuditSettings()
+    logging: LoggingSettings = LoggingSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    docs: DocsSettings = DocsSettings()
+    compliance: ComplianceSettings = ComplianceSettings()
+    hardening: HardeningSettings = HardeningSettings()
+    plugins: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _certificates_come_from_somewhere(self) -> Settings:
+        server = self.server
+        if self.auth.mtls and not server.asks_for_certificates and server.forwarded_certificates is None:
+            raise ValueError(
+                'auth.mtls only where certificates arrive: client_cert = "optional" or "required" in [server.tls], '
+                "or [server.forwarded_certificates]"
+            )
+        return self
+
+    @property
+    def allowed_plugins(self) -> tuple[str, ...] | None:
+        """``plugins.allow``: the only plugins that are loaded, all of which must be there; None: any that is installed."""
+        allow = self.plugins.get("allow")
+        return None if allow is None else tuple(allow)
+
+    @property
+    def blocked_plugins(self) -> tuple[str, ...]:
+        """``plugins.block``: plugins that are not loaded though installed."""
+        return tuple(self.plugins.get("block", ()))
+
+    def plugin(self, name: str) -> Any:
+        """Return the checked model of ``[plugins.<name>]``, for the plugin that offered it."""
+        return self.plugins[name]
+
+    @field_validator("plugins")
+    @classmethod
+    def _lists_and_tables(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for name, table in value.items():
+            if name in {"allow", "block"}:
+                if not isinstance(table, list) or any(not isinstance(item, str) for item in table):
+                    raise ValueError(f"{name} as a list of plugin names")
+            elif not isinstance(table, dict):
+                raise ValueError(f"{name} as a table")
+        return value
+
+
+def _is_host(host: str) -> bool:
+    """Whether a resolver can be asked for it: no empty label, none of more than 63 characters, no control character."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return not _CONTROLS.search(host)

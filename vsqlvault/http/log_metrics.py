@@ -1,0 +1,31 @@
+"""What is measured of the transparency log: by the process that sequences, and summed over workers like everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from vsqlvault.service.vault import Vault
+
+
+class LogCollector(Collector):
+    """Reads the sequencer's counts, and whether something is wrong with what is stored."""
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
+
+    def collect(self) -> Iterable[Metric]:
+        """Give the log's metrics as they stand now."""
+        state = self._vault.sequencer.state
+        yield CounterMetricFamily("vsqlvault_log_leaves", "Rows that got their index in the tree.", state.leaves)
+        yield CounterMetricFamily("vsqlvault_log_checkpoints", "Checkpoints signed.", state.checkpoints)
+        yield GaugeMetricFamily(
+            "vsqlvault_log_damaged", "1 while the stored tree is not the one that was signed.", state.is_damaged
+        )
+        yield GaugeMetricFamily(
+            "vsqlvault_quarantine",
+            "1 while entries are refused because the database is not the one known outside.",
+            self._vault.quarantine.note is not None,
+        )

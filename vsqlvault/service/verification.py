@@ -1,0 +1,212 @@
+"""Checking a log from wherever it is: the vault's own storage, or an export. What is checked is in ``proof.log_check``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from vsqlvault.interfaces.storage import Storage
+from vsqlvault.interfaces.tree_storage import LeafRow
+from vsqlvault.model.transparency import Checkpoint, LogName, TileKey
+from vsqlvault.proof.leaf import row_leaf
+from vsqlvault.proof.log_check import Finding, LogCheck, SignedHead
+from vsqlvault.proof.note import NoteRefused, VerifierKey
+from vsqlvault.proof.tiles import WIDTH, width_of
+from vsqlvault.proof.tree import leaf_hash
+
+PAGE_TILES = 16
+MAX_HEADS = 4_096
+"""So many of the log's own checkpoints are compared with: the newest, and others evenly over the log."""
+
+CHECKPOINT_PAGE = 1_000
+MAX_ODDITIES = 1_000
+Progress = Callable[[int, int], None]
+
+
+class LogSource(Protocol):
+    """Where a log to check comes from."""
+
+    async def checkpoints(self) -> Sequence[str]:
+        """Return the notes of the log's checkpoints, the one of the largest tree last."""
+        ...
+
+    async def bundle(self, index: int, width: int) -> Sequence[bytes]:
+        """Return the leaves of a tile of level 0; one that is gone has no bytes."""
+        ...
+
+    async def tile(self, key: TileKey) -> bytes:
+        """Return a tile's hashes; none, or fewer than there should be, where it is not whole."""
+        ...
+
+    async def oddities(self) -> Sequence[Finding]:
+        """Return what was found beside the tree, once all bundles were asked for."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of a check. ``findings`` is empty where all is well; the first one names the first bad index."""
+
+    origin: str | None
+    size: int
+    checkpoints: int
+    findings: Sequence[Finding]
+    remarks: Sequence[str]
+
+    @property
+    def is_good(self) -> bool:
+        """Whether everything is as it was signed."""
+        return not self.findings
+
+
+async def verify_log(
+    source: LogSource,
+    keys: Collection[VerifierKey],
+    kept: Collection[str] = (),
+    progress: Progress = lambda _done, _of: None,
+) -> Verdict:
+    """Check a log against its checkpoints and those that were kept, ``keys`` being trusted.
+
+    Raises:
+        NoteRefused: what was kept is no checkpoint. Unavailable: the source cannot be read.
+    """
+    own, malformed = _parsed(await source.checkpoints())
+    check = LogCheck([*own, *(SignedHead.parse(note, is_kept=True) for note in kept)], keys)
+    check.findings += malformed
+    size = own[-1].head.size if own else 0
+    for index in range(-(-size // WIDTH)):
+        width = width_of(TileKey(0, index), size)
+        leaves, hashes = list(await source.bundle(index, width)), await source.tile(TileKey(0, index))
+        if not any(leaves) and not hashes:  # whatever a checkpoint says, this is the end
+            break
+        leaves += [b""] * (width - len(leaves))
+        for key, tile in check.add_bundle(leaves, hashes).items():
+            check.check_tile(key, tile, await source.tile(key))
+        progress(check.size, size)
+    for key, tile in check.last_tiles().items():
+        check.check_tile(key, tile, await source.tile(key))
+    check.findings += await source.oddities()
+    check.finish()
+    origin = own[-1].head.origin if own else None
+    return Verdict(origin, check.size, len(check.heads), check.findings, check.remarks)
+
+
+def _parsed(notes: Sequence[str]) -> tuple[list[SignedHead], list[Finding]]:
+    heads: list[SignedHead] = []
+    findings: list[Finding] = []
+    for note in notes:
+        try:
+            heads.append(SignedHead.parse(note))
+        except NoteRefused as refused:
+            findings.append(Finding(heads[-1].head.size if heads else 0, f"a checkpoint after this: {refused}"))
+    heads.sort(key=lambda signed: signed.head.size)
+    return heads, findings
+
+
+class StorageSource:
+    """A log in the storage that it is kept in: every leaf is made anew of its row."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._first = 0
+        self._page: dict[int, LeafRow] = {}
+        self._tiles: dict[TileKey, bytes] = {}
+        self._last: dict[LogName, int | None] = dict.fromkeys(LogName)
+        self._oddities: list[Finding] = []
+        self.waiting = 0
+        """Rows that are committed and not yet in the tree, once ``oddities`` was asked for."""
+
+    async def checkpoints(self) -> Sequence[str]:
+        """See ``LogSource.checkpoints``. What stands beside a note must say the same as it."""
+        newest = await self._storage.newest_checkpoint()
+        if newest is None:
+            return []
+        found = await _thinned(self._storage, newest)
+        for before, checkpoint in zip([0, *(one.size for one in found)], found, strict=False):
+            self._check_columns(before, checkpoint)
+        return [checkpoint.note for checkpoint in found]
+
+    async def bundle(self, index: int, width: int) -> Sequence[bytes]:
+        """See ``LogSource.bundle``."""
+        first = index * WIDTH
+        if not self._first <= first < self._first + PAGE_TILES * WIDTH or not self._page:
+            await self._turn(first)
+        rows = (self._page.get(number) for number in range(first, first + width))
+        return [self._leaf(row) for row in rows]
+
+    async def tile(self, key: TileKey) -> bytes:
+        """See ``LogSource.tile``."""
+        if key.level == 0 and key in self._tiles:
+            return self._tiles[key]
+        return (await self._storage.tiles([key])).get(key, b"")
+
+    async def oddities(self) -> Sequence[Finding]:
+        """See ``LogSource.oddities``: rows that the tree passes over, and hashes that are not those of their rows."""
+        for log in LogName:
+            self.waiting += len(await self._storage.row_positions(log, self._last[log], None, MAX_ODDITIES))
+        return self._oddities
+
+    async def _turn(self, first: int) -> None:
+        rows = await self._storage.leaf_rows(first, PAGE_TILES * WIDTH)
+        self._first, self._page = first, {row.index: row for row in rows}
+        keys = [TileKey(0, first // WIDTH + place) for place in range(PAGE_TILES)]
+        self._tiles = dict(await self._storage.tiles(keys))
+        for log in LogName:
+            await self._look_between(log, [row for row in rows if row.place.log is log])
+
+    async def _look_between(self, log: LogName, rows: Sequence[LeafRow]) -> None:
+        """Find rows of a log that have no index though later ones have; and leaves out of the order of their rows."""
+        if not rows:
+            return
+        index_of = {row.place.position: row.index for row in rows}
+        until, after = max(index_of), self._last[log]
+        found = await self._storage.row_positions(log, after, until, len(rows) + MAX_ODDITIES)
+        for position in found:
+            if position not in index_of:
+                later = min(index for place, index in index_of.items() if place > position)
+                self._oddity(
+                    later, f"before it, the {log} log has a row, at position {position}, that is not in the tree"
+                )
+        order = [row.place.position for row in rows]
+        for earlier, row in zip([after if after is not None else order[0] - 1, *order], rows, strict=False):
+            if row.place.position <= earlier:
+                self._oddity(row.index, f"its row, at position {row.place.position} of the {log} log, is out of order")
+        self._last[log] = until
+
+    def _leaf(self, row: LeafRow | None) -> bytes:
+        if row is None or row.record is None:
+            return b""
+        try:
+            leaf = row_leaf(row.record)
+        except ValueError:
+            return b""
+        if row.leaf_hash is not None and row.leaf_hash != leaf_hash(leaf):
+            self._oddity(row.index, "the hash that is kept with its row is not that of the row")
+        return leaf
+
+    def _check_columns(self, before: int, checkpoint: Checkpoint) -> None:
+        try:
+            head = SignedHead.parse(checkpoint.note).head
+        except NoteRefused:
+            return  # which is found by whoever reads the note
+        if (head.origin, head.size, head.root) != (checkpoint.origin, checkpoint.size, checkpoint.root):
+            self._oddity(before, f"what stands beside the checkpoint of {checkpoint.size} leaves is not what it says")
+
+    def _oddity(self, index: int, what: str) -> None:
+        if len(self._oddities) < MAX_ODDITIES:
+            self._oddities.append(Finding(index, what))
+
+
+async def _thinned(storage: Storage, newest: Checkpoint) -> list[Checkpoint]:
+    """Return at most ``MAX_HEADS`` checkpoints, the newest among them, spread evenly over the leaves."""
+    found: list[Checkpoint] = []
+    step = max(1, newest.size // (MAX_HEADS - 1))
+    after, due = 0, 0
+    while page := await storage.checkpoints(after, CHECKPOINT_PAGE):
+        for checkpoint in page:
+            if checkpoint.size >= due and checkpoint.size < newest.size:
+                found.append(checkpoint)
+                due = checkpoint.size + step
+        after = page[-1].size
+    return [*found, newest]
