@@ -8,14 +8,18 @@ The memory is the growth of this process's peak over all rounds.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import random
 import resource
+import statistics
+import tempfile
 import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from tests.support.postgres import PostgresServer
 from vsqlvault.interfaces.storage import StoreEntry, Write
 from vsqlvault.model.audit import Operation, Outcome
 from vsqlvault.model.principal import Role
@@ -55,8 +59,8 @@ def writes(count: int, now: Any) -> Iterator[Write]:
         yield Write((row,), changes=(StoreEntry(entry, VALUE),), purges=(purge,) if number % 10 == 0 else ())
 
 
-async def measure(url: str, directory: Path, count: int, rounds: int) -> tuple[list[float], int, dict[str, float]]:
-    """Return the milliseconds of each round, the growth of the peak in KiB, and the milliseconds of the storage's parts."""
+async def measure(url: str, directory: Path, count: int, rounds: int) -> tuple[list[float], int]:
+    """Return the milliseconds of each round, and by how many KiB the peak grew in all of them."""
     async with a_vault(directory, settings={"storage": {"database_url": url}}) as vault:
         admin = a_call("vault-admin", Role.ADMIN)
         for purpose in ("card", "ach"):
@@ -85,9 +89,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     print(f"{options.entries:,} entries, as many access rows, {options.entries // 10:,} purge rows")
-    print(
-        f"{'storage':<12} {'median ms':>10} {'worst ms':>10} {'peak + KiB':>11}   target {TARGET_MS}, asked for {ASKED_FOR_MS}"
-    )
+    print(f"target {TARGET_MS} ms; asked for: at most {ASKED_FOR_MS} ms")
+    print(f"{'storage':<12} {'median ms':>10} {'worst ms':>10} {'peak + KiB':>11}")
+    with tempfile.TemporaryDirectory() as directory:
+        show("sqlite", f"sqlite:///{directory}/vault.db", Path(directory), options)
+        with PostgresServer() as server:
+            show("postgresql", server.url(server.create_database()), Path(directory), options)
+
+
+def show(name: str, url: str, directory: Path, options: argparse.Namespace) -> None:
+    """Measure one storage, and print its row."""
+    spent, grown = asyncio.run(measure(url, directory, options.entries, options.rounds))
+    print(f"{name:<12} {statistics.median(spent):>10.0f} {max(spent):>10.0f} {grown:>11}", flush=True)
 
 
 if __name__ == "__main__":
