@@ -89,6 +89,16 @@ def test_sqlite_counts_purges_from_the_index_alone(plan_of_sqlite: Callable[...,
     assert "USING COVERING INDEX purge_log_by_time (purged_at>? AND purged_at<?)" in plan
 
 
+def test_sqlite_looks_up_a_retired_key_by_the_index_of_keys(plan_of_sqlite: Callable[..., str]) -> None:
+    plan = plan_of_sqlite(SQLITE["evidence_retired_keys"], since=0, until=1, as_of=0, limit=10)
+    assert "SEARCH e USING COVERING INDEX entries_by_key_ref (purpose=? AND key_ref=?)" in plan
+
+
+def test_postgresql_looks_up_a_retired_key_by_the_index_of_keys(plan_of_postgres: Callable[..., str]) -> None:
+    plan = plan_of_postgres(POSTGRES["evidence_retired_keys"], T0, T0, T0, 10)
+    assert plan.count("_purpose_key_ref_external_id") == 16
+
+
 @pytest.mark.parametrize("name", ["evidence_oldest_expiry", "evidence_oldest_creation"])
 def test_sqlite_finds_what_is_overdue_the_longest_at_once(plan_of_sqlite: Callable[..., str], name: str) -> None:
     plan = plan_of_sqlite(SQLITE[name], purpose="card", as_of=0, ceiling=0)
