@@ -178,7 +178,7 @@ def test_what_has_expired_and_what_is_overdue(lived: Lived, purpose: str | None)
 
 
 def test_the_history_has_something_of_everything(lived: Lived) -> None:
-    assert {row.reason.value for row in lived.purges} == {"requested", "replaced", "expired", "retention-policy"}
+    assert {row.reason.value for row in lived.purges} == {"requested", "replaced", "expired"}
     assert lived.report["retention_and_purge"]["figures"]["overdue"] == 2
     assert lived.report["retention_and_purge"]["figures"]["lag"]["purges"] == 2
     assert lived.report["denied_access"]["figures"]["denied_rows"] > 0

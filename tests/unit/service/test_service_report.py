@@ -147,7 +147,6 @@ async def test_the_members_asked_for_are_there_with_their_numbers(scene) -> None
             "purge_proof_available": True,
         },
         "undefined_access_policies": {"nowhere": 1},
-        "credentials": {"max_age_days": 365, "by_method": {}, "active": [], "active_not_listed": 0},
         "hardening": dict.fromkeys(("limits", "memory_lock", "no_new_privileges", "landlock", "seccomp"), OFF),
         "legal_holds": {"active": 0, "held_at_last_sweep": None, "holds": []},
     }
