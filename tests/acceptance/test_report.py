@@ -130,3 +130,50 @@ def test_the_command_writes_the_same_report(reported: VaultServer) -> None:
     done = subprocess.run(command, capture_output=True, check=True, timeout=20, env=environment)
     summary = json.loads(done.stdout)["summary"]
     assert (summary["active_entries"], summary["expired_pending_purge"]) == (3, 2)
+
+
+@pytest.mark.parametrize("asked", ["accept", "format"])
+def test_it_is_a_page_too(reported: VaultServer, asked: str) -> None:
+    headers = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"} if asked == "accept" else {}
+    query = "?format=html" if asked == "format" else ""
+    answer = reported.call("auditor", "GET", f"/compliance/report{query}", headers=headers)
+    assert answer.status == 200
+    assert answer.header("content-type") == "text/html; charset=utf-8"
+    assert "default-src 'none'" in (answer.header("content-security-policy") or "")
+    assert answer.header("vary") == "Accept"
+    text = answer.body.decode()
+    assert "Retention and timely purge" in text
+    assert MARKER not in text
+    assert "live-1" not in text
+
+
+def test_json_is_what_is_given_to_who_says_nothing(reported: VaultServer) -> None:
+    headers = {"Accept": "text/html"}
+    assert reported.call("auditor", "GET", "/compliance/report?format=json", headers=headers).json["as_of"]
+    assert reported.call("auditor", "GET", "/compliance/report", headers={"Accept": "*/*"}).json["as_of"]
+
+
+def test_what_is_neither_page_nor_json_is_not_to_be_had(reported: VaultServer) -> None:
+    answer = reported.call("auditor", "GET", "/compliance/report", headers={"Accept": "application/pdf"})
+    assert_problem(answer, 406, "not-acceptable")
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["format=pdf", "since=2999-01-01T00:00:00Z", "until=2999-01-01T00:00:00Z", "since=yesterday", "as_of=0001-01-01T00:00:00Z",
+     "as_of=1960-01-01T00:00:00Z", "until=1960-01-01T00:00:00Z"],
+)  # fmt: skip
+def test_times_that_cannot_be_are_refused(reported: VaultServer, query: str) -> None:
+    answer = reported.call("auditor", "GET", f"/compliance/report?{query}")
+    assert 400 <= answer.status < 500, answer.body
+
+
+def test_the_command_writes_files(reported: VaultServer) -> None:
+    environment = {**os.environ, "VSQL_VAULT_API_KEY": reported.admin_key, "VSQL_VAULT_LOGGING__LEVEL": "error"}
+    page, data = reported.directory / "report.html", reported.directory / "report.json"
+    options = ["--html", str(page), "--json", str(data), "--since", "2020-01-01T00:00:00Z"]
+    command = [*reported.command()[:3], "report", "--config", str(reported.directory / "vault.toml"), *options]
+    done = subprocess.run(command, capture_output=True, check=True, timeout=20, env=environment)
+    assert done.stdout == b""
+    assert json.loads(data.read_bytes())["period"]["since"] == "2020-01-01T00:00:00Z"
+    assert page.read_bytes().startswith(b"<!doctype html>")

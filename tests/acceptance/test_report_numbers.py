@@ -273,6 +273,13 @@ def test_changes_of_policies(lived: Lived) -> None:
     ]
 
 
+def test_a_log_without_a_signature_is_an_exception(lived: Lived) -> None:
+    member = lived.report["log_integrity"]
+    leaves = member["figures"]["leaves"]
+    assert member["figures"]["checkpoint_size"] is None
+    assert (member["result"], member["exceptions"]["count"]) == (("exceptions", 1) if leaves else ("not_assessed", 0))
+
+
 def test_what_must_be_denied_was(lived: Lived) -> None:
     assert set(lived.report["default_deny"]["figures"]["tests"].values()) == {"denied"}
 

@@ -43,6 +43,7 @@ from vsqlvault_plugins.report.evidence import (
     UndefinedPolicies,
 )
 from vsqlvault_plugins.report.keys import KeyInventory
+from vsqlvault_plugins.report.log_integrity import LogIntegrity
 from vsqlvault_plugins.report.retention import Retention
 from vsqlvault_plugins.report.stored_data import StoredData
 from vsqlvault_plugins.report.system import NotAssessed, Software, SystemState
@@ -169,6 +170,7 @@ class TestReportSectionsConform(ReportSectionConformance):
             AccessReview(),
             DefaultDeny(),
             AuditCoverage(),
+            LogIntegrity(),
             DeniedAccess(),
             PolicyChanges(),
             SystemState(ServerSettings()),

@@ -16,6 +16,7 @@ from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.plugins import PluginOrigin
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.purge import SweepRecord
+from vsqlvault.model.transparency import Checkpoint
 
 RESERVED_MEMBERS = ("as_of", "period", "requirements")
 """Members that are the core's."""
@@ -56,6 +57,14 @@ class SelfTest:
 
 
 @dataclass(frozen=True, slots=True)
+class LogTree:
+    """How many rows of the logs are leaves of the transparency log, and its newest signed checkpoint, as they are now."""
+
+    size: int
+    checkpoint: Checkpoint | None
+
+
+@dataclass(frozen=True, slots=True)
 class ReportContext:
     """What a section is written from: one instant, one count of the vault, the last sweep, the rules in force.
 
@@ -85,6 +94,7 @@ class ReportContext:
 
     probes_complete: bool = field(default=True, kw_only=True)
     self_tests: Sequence[SelfTest] = field(default=(), kw_only=True)
+    log_tree: LogTree | None = field(default=None, kw_only=True)
     plugins: Sequence[PluginOrigin] = field(default=(), kw_only=True)
     storage: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
     """What ``Storage.describe`` says: of now, without secrets."""

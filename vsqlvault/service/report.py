@@ -12,7 +12,7 @@ from typing import Any
 from vsqlvault.config import Settings
 from vsqlvault.errors import FieldError, InvalidQuery, PluginFailed, PluginUnusable
 from vsqlvault.interfaces.evidence import MAX_LISTED_KEYS, Evidence, EvidenceQuery
-from vsqlvault.interfaces.report_section import RESERVED_MEMBERS, Period, ReportContext, ReportSection
+from vsqlvault.interfaces.report_section import RESERVED_MEMBERS, LogTree, Period, ReportContext, ReportSection
 from vsqlvault.interfaces.storage import KeyRefQuery, KeyRefUse, Rulebook, Storage
 from vsqlvault.model import pci_dss
 from vsqlvault.model.audit import Operation
@@ -161,6 +161,7 @@ class Report:
             key_uses_complete=uses_complete,
             probes=probed.probes,
             probes_complete=probed.complete,
+            log_tree=LogTree(await self._storage.tree_size(), await self._storage.newest_checkpoint()),
             self_tests=await run_self_tests(self._decisions, book, as_of),
             plugins=self._plugins,
             storage=dict(self._storage.describe()),

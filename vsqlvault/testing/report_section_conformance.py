@@ -30,6 +30,7 @@ from vsqlvault.interfaces.evidence import (
 )
 from vsqlvault.interfaces.report_section import (
     RESERVED_MEMBERS,
+    LogTree,
     Period,
     Probe,
     ReportContext,
@@ -43,6 +44,7 @@ from vsqlvault.model.credential import KnownCredential
 from vsqlvault.model.hold import HoldSelector
 from vsqlvault.model.plugins import PluginOrigin
 from vsqlvault.model.principal import Role
+from vsqlvault.model.transparency import Checkpoint
 from vsqlvault.testing.driving import LoopKit, driven, never_blocks
 from vsqlvault.testing.samples import T0, a_call, a_legal_hold, a_retention_policy, a_sweep, an_access_policy
 from vsqlvault.testing.vaults import a_vault, offering
@@ -121,6 +123,7 @@ def _with_a_history() -> ReportContext:
             for action in Action
         ],
         probes_complete=False,
+        log_tree=LogTree(9, Checkpoint("vault.example", 7, b"\0" * 32, "a note", T0)),
         self_tests=[SelfTest("a", passed=True), SelfTest("b", passed=False)],
         plugins=[PluginOrigin(name, "acme", "1.0") for name in ("b", "a")],
         storage={"product": "Drawers", "schema_version": 1, "odd": T0},

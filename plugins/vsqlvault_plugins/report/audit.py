@@ -10,23 +10,24 @@ from vsqlvault.interfaces.report_section import ReportContext
 from vsqlvault.model.times import format_time
 from vsqlvault_plugins.report.shape import MAX_LISTED, Finding, bars, shown
 
+_CHANGES_OF_RULES = frozenset({
+    "change-access-policy", "delete-access-policy", "change-retention-policy", "change-legal-hold", "release-legal-hold",
+})  # fmt: skip
+_CHANGES_OF_CREDENTIALS = frozenset({"create-api-key", "revoke-api-key", "roll-signing-key"})
 CLASSES: Mapping[str, tuple[str, frozenset[str]]] = {
     "10.2.1.1": ("access to entries", frozenset({"store", "retrieve", "inspect", "list", "purge"})),
     "10.2.1.2": (
         "actions of administrators",
-        frozenset({
-            "sweep", "change-access-policy", "delete-access-policy", "change-retention-policy", "create-api-key",
-            "revoke-api-key",
-        }),
+        _CHANGES_OF_RULES | _CHANGES_OF_CREDENTIALS | {"sweep", "confirm-restore", "confirm-clock"},
     ),
-    "10.2.1.3": ("access to the logs", frozenset({"read-access-log", "read-purge-log", "read-report"})),
-    "10.2.1.5": ("changes of credentials", frozenset({"create-api-key", "revoke-api-key"})),
+    "10.2.1.3": (
+        "access to the logs",
+        frozenset({"read-access-log", "read-purge-log", "read-report", "read-transparency-log", "read-receipt"}),
+    ),
+    "10.2.1.5": ("changes of credentials", _CHANGES_OF_CREDENTIALS),
     "10.2.1.6": ("interruptions of logging", frozenset({"audit-gap"})),
-    "10.2.1.7": (
-        "changes of policies",
-        frozenset({"change-access-policy", "delete-access-policy", "change-retention-policy"}),
-    ),
-}  # fmt: skip
+    "10.2.1.7": ("changes of policies and holds", _CHANGES_OF_RULES),
+}
 DENIED = "10.2.1.4"
 
 

@@ -16,6 +16,7 @@ from vsqlvault_plugins.report.access_review import AccessReview, DefaultDeny
 from vsqlvault_plugins.report.audit import AuditCoverage, DeniedAccess, PolicyChanges
 from vsqlvault_plugins.report.credentials import Credentials
 from vsqlvault_plugins.report.keys import KeyInventory
+from vsqlvault_plugins.report.log_integrity import LogIntegrity
 from vsqlvault_plugins.report.retention import Retention
 from vsqlvault_plugins.report.stored_data import StoredData
 from vsqlvault_plugins.report.system import NotAssessed, Software, SystemState
@@ -147,6 +148,7 @@ def vault_report_sections(settings: Settings) -> list[ReportSection]:
         DefaultDeny(),
         Credentials(settings.auth.api_key_max_age_days),
         AuditCoverage(),
+        LogIntegrity(),
         DeniedAccess(),
         PolicyChanges(),
         UndefinedPolicies(),

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from vsqlvault.errors import InvalidQuery, RoleRequired
+from vsqlvault.errors import InvalidQuery, PluginUnusable, RoleRequired
 from vsqlvault.http.wire import dump_json
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.principal import Role
 from vsqlvault.model.times import format_time
+from vsqlvault.service import access_probes
 from vsqlvault.service import report as report_module
-from vsqlvault.testing import a_call
+from vsqlvault.testing import a_call, an_access_policy, storing
 
 DAY = timedelta(days=1)
 
@@ -124,6 +125,7 @@ async def test_the_members_asked_for_are_there_with_their_numbers(scene) -> None
     await scene.purge("purged")
     scene.clock.advance(days=2)
     report = await scene.vault.report.write(scene.admin)
+    no_credentials = {"max_age_days": 365, "by_method": {}, "active": [], "active_not_listed": 0}
     asked_for = {
         "as_of": format_time(scene.clock.at),
         "summary": {
@@ -151,6 +153,7 @@ async def test_the_members_asked_for_are_there_with_their_numbers(scene) -> None
         "legal_holds": {"active": 0, "held_at_last_sweep": None, "holds": []},
     }
     assert {name: report[name] for name in asked_for} == asked_for
+    assert report["credentials"].items() >= no_credentials.items()
     assert list(report)[:5] == ["as_of", "period", "summary", "by_purpose", "purge_compliance"]
     assert [name for name, member in report.items() if member == {"failed": True}] == []
 
@@ -207,5 +210,72 @@ async def test_writing_the_report_reads_no_value(scene) -> None:
     scene.storage.arm()
     await scene.vault.report.write(scene.admin)
     assert set(scene.storage.calls) <= {
-        "read", "census", "evidence", "key_refs", "credential_uses", "last_sweep", "describe", "commit", "rulebook",
+        "read", "census", "evidence", "key_refs", "credential_uses", "last_sweep", "describe", "tree_size",
+        "newest_checkpoint", "commit", "rulebook",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("claimed", [["3.2.1", "3.3.2"], "3.2.1", [1], {"3.2.1": 1}], ids=str)
+async def test_a_section_that_claims_what_is_no_requirement_is_marked(install, offering, open_scene, claimed) -> None:
+    install(extra=offering("vault_report_sections", Section(returning({"requirements": claimed}))))
+    scene = await open_scene()
+    report = await scene.vault.report.write(scene.admin)
+    assert report["extra"] == {"failed": True}
+    assert "3.3.2" not in report["requirements"]["by_id"]
+
+
+async def test_requirements_that_a_section_claims_lead_to_it(install, offering, open_scene) -> None:
+    install(extra=offering("vault_report_sections", Section(returning({"requirements": ["10.6.1"]}))))
+    scene = await open_scene()
+    by_id = (await scene.vault.report.write(scene.admin))["requirements"]["by_id"]
+    assert set(by_id["10.6.1"]["sections"]) == {"extra", "not_assessed"}
+
+
+@pytest.mark.parametrize("name", ["as_of", "period", "requirements"])
+async def test_a_member_of_the_cores_is_nobodys_section(install, offering, make_vault, name) -> None:
+    section = Section(returning({}))
+    section.name = name
+    install(extra=offering("vault_report_sections", section))
+    with pytest.raises(PluginUnusable, match=name):
+        await make_vault()
+
+
+async def test_the_period_is_ninety_days_up_to_the_instant_unless_somebody_says_otherwise(scene) -> None:
+    now = scene.clock.at
+    usual = await scene.vault.report.write(scene.admin)
+    assert usual["period"] == {"since": format_time(now - DAY * 90), "until": format_time(now)}
+    told = await scene.vault.report.write(scene.admin, since=now - DAY * 2, until=now - DAY)
+    assert told["denied_access"]["period"] == {"since": format_time(now - DAY * 2), "until": format_time(now - DAY)}
+    assert told["audit_coverage"]["figures"]["rows"] == 0
+
+
+@pytest.mark.parametrize(("since", "until"), [(0, 0), (-1, -2), (None, 1), (1, None)])
+async def test_a_period_that_cannot_be_is_refused(scene, since, until) -> None:
+    at = [None if days is None else scene.clock.at + DAY * days for days in (since, until)]
+    with pytest.raises(InvalidQuery):
+        await scene.vault.report.write(scene.admin, since=at[0], until=at[1])
+
+
+async def test_the_sections_that_cannot_be_hang_no_report(install, offering, open_scene, monkeypatch) -> None:
+    """Evaluators that hang are asked for no longer than their deadline, all together."""
+    monkeypatch.setattr(access_probes, "DEADLINE_SECONDS", 0.05)
+
+    class Hanging:
+        name = "hanging"
+
+        def built_in_policies(self) -> list[Any]:
+            return []
+
+        def check(self, policy: Any) -> None:
+            pass
+
+        async def evaluate(self, request: Any, policy: Any) -> Any:
+            await asyncio.sleep(3600)
+
+    install(extra=offering("vault_access_policies", Hanging()))
+    scene = await open_scene()
+    policy = an_access_policy("slow", evaluator="hanging")
+    await scene.vault.policies.save_access_policy(scene.admin, policy)
+    await scene.vault.storage.commit([storing(access_policy="slow")])
+    figures = (await scene.vault.report.write(scene.admin))["access_review"]["figures"]
+    assert figures["all_policies_asked"] is False
