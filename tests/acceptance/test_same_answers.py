@@ -23,7 +23,7 @@ _MASKS = (
     (re.compile(rb"sha256:[0-9a-f]+"), b"key"),
     (re.compile(rb"sweep [0-9a-f]{32}"), b"sweep"),
 )
-_OF_THE_PROCESS = {"credentials", "hardening"}
+_OF_THE_PROCESS = {"credentials", "hardening", "system_state"}
 """Members of the report that tell when the server's process met what, and what it can reach."""
 
 RULES = {"store": {}, "retrieve": {"allowed_apps": ["@owner", "billing"], "max_retrievals": 2}, "purge": {}}

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from tests.support.certificates import Authority, Issued
 from tests.support.tokens import ISSUER, SigningKey, claims, jwks, provider
-from vsqlvault.config import AuthSettings, Settings
+from vsqlvault.config import AuthSettings, ComplianceSettings, ServerSettings, Settings
 from vsqlvault.interfaces.purge_method import PurgeMethod
 from vsqlvault.interfaces.report_section import ReportSection
 from vsqlvault.model.access import Action
@@ -31,8 +31,21 @@ from vsqlvault_plugins.auth.api_key import ApiKeyAuthenticator
 from vsqlvault_plugins.auth.jwt.plugin import JwtAuthenticator
 from vsqlvault_plugins.auth.mtls import CertificateAuthenticator
 from vsqlvault_plugins.purge.methods import CryptoShred, PhysicalDelete, RetentionExpire
+from vsqlvault_plugins.report.access_review import AccessReview, DefaultDeny
+from vsqlvault_plugins.report.audit import AuditCoverage, DeniedAccess, PolicyChanges
 from vsqlvault_plugins.report.credentials import Credentials
-from vsqlvault_plugins.report.evidence import ByPurpose, LegalHolds, PurgeCompliance, Summary, UndefinedPolicies
+from vsqlvault_plugins.report.evidence import (
+    ByPurpose,
+    Hardening,
+    LegalHolds,
+    PurgeCompliance,
+    Summary,
+    UndefinedPolicies,
+)
+from vsqlvault_plugins.report.keys import KeyInventory
+from vsqlvault_plugins.report.retention import Retention
+from vsqlvault_plugins.report.stored_data import StoredData
+from vsqlvault_plugins.report.system import NotAssessed, Software, SystemState
 
 SECRET = "vsk_S0me-Secret-Of-The-Tests-Only"
 
@@ -143,7 +156,26 @@ class TestPurgeMethodsConform(PurgeMethodConformance):
 
 class TestReportSectionsConform(ReportSectionConformance):
     @pytest.fixture(
-        params=[Summary(), ByPurpose(), PurgeCompliance(), UndefinedPolicies(), LegalHolds(), Credentials(365)],
+        params=[
+            Summary(),
+            ByPurpose(),
+            PurgeCompliance(),
+            UndefinedPolicies(),
+            LegalHolds(),
+            Credentials(365),
+            Retention(24),
+            StoredData(),
+            KeyInventory(ComplianceSettings(cryptoperiods={"akv:": 90})),
+            AccessReview(),
+            DefaultDeny(),
+            AuditCoverage(),
+            DeniedAccess(),
+            PolicyChanges(),
+            SystemState(ServerSettings()),
+            Hardening(),
+            Software(),
+            NotAssessed(),
+        ],
         ids=lambda section: section.name,
     )
     def report_section(self, request: pytest.FixtureRequest) -> ReportSection:

@@ -9,6 +9,7 @@ from typing import Any
 WIDTH, LABELS, NUMBERS = 720, 210, 70
 ROW, BAR, TOP = 26, 16, 4
 COLOURS = 6
+PROMINENT = 4
 
 
 def chart(found: Mapping[str, Any]) -> str:
@@ -38,7 +39,7 @@ def _row(place: int, text: str, values: Sequence[int], largest: int) -> str:
         width = room * value / largest
         if value:
             pieces.append(
-                f'<rect class="c{number % COLOURS}" x="{left:.1f}" y="{top + (ROW - BAR) / 2:.1f}" '
+                f'<rect class="c{_colour(number, len(values))}" x="{left:.1f}" y="{top + (ROW - BAR) / 2:.1f}" '
                 f'width="{max(width, 1):.1f}" height="{BAR}"></rect>'
             )
         left += width
@@ -48,12 +49,17 @@ def _row(place: int, text: str, values: Sequence[int], largest: int) -> str:
     )
 
 
+def _colour(place: int, of: int) -> int:
+    """Return which colour a series has; of two, the second stands out."""
+    return PROMINENT if of == 2 and place else place % COLOURS  # noqa: PLR2004
+
+
 def _legend(series: Sequence[str]) -> str:
     if len(series) < 2:  # noqa: PLR2004
         return ""
     items = "".join(
-        f'<li><svg viewBox="0 0 10 10" aria-hidden="true"><rect class="c{place % COLOURS}" width="10" height="10"></rect>'
-        f"</svg>{escape(name)}</li>"
+        f'<li><svg viewBox="0 0 10 10" aria-hidden="true"><rect class="c{_colour(place, len(series))}" width="10" '
+        f'height="10"></rect></svg>{escape(name)}</li>'
         for place, name in enumerate(series)
     )
     return f'<ul class="legend">{items}</ul>'

@@ -9,6 +9,9 @@ from html import escape
 from typing import Any
 
 WIDEST_TABLE = 8
+MOST_COLUMNS = 5
+SMALL = 4
+FIGURES = "figures"
 _NONE = '<span class="nothing">\u2013</span>'
 _TIME = re.compile(r"(\d{4}-\d{2}-\d{2})T(\d{2}:\d{2}:\d{2})(?:\.\d+)?Z", re.ASCII)
 _NAME = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
@@ -60,7 +63,7 @@ def _mapping(name: str, found: Mapping[str, Any]) -> str:
         return _NONE
     are_data = name.startswith(_NAMES_ARE_DATA)
     rows = [member for member in found.values() if isinstance(member, Mapping)]
-    if len(rows) == len(found):
+    if len(rows) == len(found) and name != FIGURES:
         return _table_of_mappings(found, are_data)
     short = {key: member for key, member in found.items() if _is_short(member)}
     long = {key: member for key, member in found.items() if key not in short}
@@ -88,22 +91,54 @@ def _facts(found: Mapping[str, Any], are_data: bool) -> str:
 
 
 def _table_of_mappings(found: Mapping[str, Mapping[str, Any]], are_data: bool) -> str:
-    columns = list(dict.fromkeys(key for member in found.values() for key in member))
-    if len(columns) > WIDEST_TABLE or any(not _is_flat(member) for member in found.values()):
+    flat = {key: _flattened(member) for key, member in found.items()}
+    columns = list(dict.fromkeys(key for member in flat.values() for key in member))
+    columns = [column for column in columns if not any(other.startswith(f"{column}: ") for other in columns)]
+    is_flat = all(_is_short(each) for member in flat.values() for each in member.values())
+    if is_flat and len(columns) > WIDEST_TABLE and len(found) <= MOST_COLUMNS:
+        return _turned_table(flat, columns, are_data)
+    if not is_flat or len(columns) > WIDEST_TABLE:
         return "".join(
             f'<h4>{_named(key, are_data)}</h4><div class="nested">{_mapping(key, member)}</div>'
             for key, member in found.items()
         )
-    heads = "".join(f'<th scope="col">{escape(label(column))}</th>' for column in columns)
     rows = "".join(
         f'<tr><th scope="row">{_named(key, are_data)}</th>{_cells(member, columns)}</tr>'
-        for key, member in found.items()
+        for key, member in flat.items()
     )
+    heads = _heads(columns, list(flat.values()))
     return f"<table><thead><tr><td></td>{heads}</tr></thead><tbody>{rows}</tbody></table>"
 
 
-def _is_flat(member: Mapping[str, Any]) -> bool:
-    return all(_is_short(each) for each in member.values())
+def _turned_table(flat: Mapping[str, Mapping[str, Any]], members: Sequence[str], are_data: bool) -> str:
+    """Return a table with a column for each of few mappings of many members."""
+    heads = "".join(f'<th scope="col">{_named(key, are_data)}</th>' for key in flat)
+    rows = "".join(
+        f'<tr><th scope="row">{escape(label(name))}</th>'
+        f"{''.join(f'<td>{value(name, mapping.get(name))}</td>' for mapping in flat.values())}</tr>"
+        for name in members
+    )
+    return f'<table class="turned"><thead><tr><td></td>{heads}</tr></thead><tbody>{rows}</tbody></table>'
+
+
+def _flattened(member: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the mapping with the members of a small one inside it in its own place: ``lag: purges``."""
+    flat: dict[str, Any] = {}
+    for key, each in member.items():
+        if isinstance(each, Mapping) and each and len(each) <= SMALL and all(map(_is_short, each.values())):
+            flat.update({f"{key}: {inner}": found for inner, found in each.items()})
+        else:
+            flat[key] = each
+    return flat
+
+
+def _heads(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the heads of columns; one over numbers stands to the right, as they do."""
+    heads = []
+    for column in columns:
+        place = next((found for row in rows if (found := _numeric(row.get(column)))), "")
+        heads.append(f'<th scope="col"{place}>{escape(label(column))}</th>')
+    return "".join(heads)
 
 
 def _list(name: str, found: Sequence[Any]) -> str:
@@ -111,9 +146,8 @@ def _list(name: str, found: Sequence[Any]) -> str:
         return _NONE
     if all(isinstance(each, Mapping) for each in found):
         columns = list(dict.fromkeys(key for member in found for key in member))
-        heads = "".join(f'<th scope="col">{escape(label(column))}</th>' for column in columns)
         rows = "".join(f"<tr>{_cells(member, columns)}</tr>" for member in found)
-        return f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
+        return f"<table><thead><tr>{_heads(columns, found)}</tr></thead><tbody>{rows}</tbody></table>"
     return ", ".join(value(name, each) for each in found)
 
 

@@ -34,8 +34,8 @@ class Probe:
     """What the policy evaluator answers a kind of app that asks to do something under an access policy, of a purpose.
 
     ``asks`` is ``owner``, ``purpose-holder`` (another app that holds the purpose), ``outsider`` (an app that holds no purpose)
-    or ``admin`` (an app with that role and no purpose). ``reason`` is set where it is denied. ``new`` says that storing was
-    asked of an id that has no entry.
+    or ``admin`` (another app with that role that holds the purpose). ``reason`` is set where it is denied. ``new`` says that
+    storing was asked of an id that has no entry.
     """
 
     purpose: str

@@ -81,7 +81,7 @@ def _questions(purpose: str, at: datetime) -> Sequence[_Question]:
         "owner": _principal(OWNER_APP, purposes=frozenset({purpose})),
         "purpose-holder": _principal(OTHER_APP, purposes=frozenset({purpose})),
         "outsider": _principal(OTHER_APP),
-        "admin": _principal(OTHER_APP, roles=frozenset({Role.ADMIN})),
+        "admin": _principal(OTHER_APP, purposes=frozenset({purpose}), roles=frozenset({Role.ADMIN})),
     }
     return [
         _Question(asks, AccessRequest(principal, action, entry.key, there, at))
