@@ -23,7 +23,7 @@ _MASKS = (
     (re.compile(rb"sha256:[0-9a-f]+"), b"key"),
     (re.compile(rb"sweep [0-9a-f]{32}"), b"sweep"),
 )
-_OF_THE_PROCESS = {"credentials", "hardening"}
+_OF_THE_PROCESS = {"credentials", "hardening", "system_state"}
 """Members of the report that tell when the server's process met what, and what it can reach."""
 
 RULES = {"store": {}, "retrieve": {"allowed_apps": ["@owner", "billing"], "max_retrievals": 2}, "purge": {}}
@@ -79,6 +79,30 @@ def requests() -> list[tuple[str | None, str, str, Any]]:
             "x=1",
         )
     ]
+    hold = {"case_reference": "17", "reason": "r", "selector": {"external_id": "a", "metadata": {"ü": ["€", 1, None]}}}
+    asked = {"app": "billing", "purposes": ["card"], "purpose": "card", "external_id": "a"}
+    shared, short = "/admin/access-policies/shared", {**card, "max_retention_days": 9, "default_ttl_days": 1}
+    rules = [
+        (ADMIN, "PUT", shared, {"rules": {**RULES, "purge": None}}),
+        *[
+            ("auditor", "GET", f"{shared}/{rest}", None)
+            for rest in ("versions?limit=1", "versions/1", "versions/2/diff")
+        ],
+        (ADMIN, "PUT", "/admin/legal-holds/case-17", hold),
+        ("payments", "DELETE", "/vault/card/a", None),
+        (ADMIN, "DELETE", "/vault/card/a", None),
+        ("payments", "PUT", "/vault/card/a", blob),
+        *[
+            (ADMIN, "POST", "/admin/access-policies/explain", {**asked, "operation": each})
+            for each in ("purge", "retrieve")
+        ],
+        (ADMIN, "POST", "/admin/access-policies/explain", {**asked, "operation": "retrieve", "external_id": "none"}),
+        ("auditor", "POST", f"{shared}/replay?since=2020-01-01T00:00:00Z", {"rules": {}}),
+        (ADMIN, "PUT", "/admin/retention-policies/card?dry_run=true", short),
+        (ADMIN, "DELETE", "/admin/legal-holds/case-17", None),
+        *[("auditor", "GET", f"/admin/legal-holds{rest}", None) for rest in ("?state=released", "/case-17/versions")],
+        ("auditor", "GET", "/admin/retention-policies/card/versions/2/diff?from=1", None),
+    ]
     return [
         ("payments", "PUT", "/vault/card/early", blob),
         (ADMIN, "PUT", "/admin/retention-policies/card", card),
@@ -113,6 +137,7 @@ def requests() -> list[tuple[str | None, str, str, Any]]:
         ("payments", "DELETE", "/vault/card/B", None),
         ("payments", "GET", "/vault/card/%41", None),
         (None, "GET", "/vault/card/a", None),
+        *rules,
         *listed,
         (ADMIN, "GET", "/admin/retention-policies", None),
         (ADMIN, "GET", "/admin/access-policies", None),
