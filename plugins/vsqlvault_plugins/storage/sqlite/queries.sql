@@ -384,13 +384,17 @@ WHERE NOT EXISTS (
 ORDER BY purpose, key_ref LIMIT :limit
 
 -- name: evidence_access
--- A purpose that no policy knows is a caller's word, and there may be as many of those as there are rows.
+-- A purpose that no policy knows is a caller's word, and there may be as many of those as there are rows. Rows are walked
+-- through as they lie in the table, from the first to the last that may be of the period: the index by time gives their ends.
 SELECT operation, outcome, reason,
        CASE WHEN purpose IN (SELECT value FROM json_each(:purposes)) THEN purpose END AS known_purpose,
        app, count(*), sum(count), min(at), max(at), sum(app IS NULL),
        sum(client_address IS NULL AND method IS NOT 'system'),
        sum(operation IN ('store', 'retrieve', 'inspect', 'purge') AND external_id IS NULL AND detail IS NULL)
-FROM access_log WHERE at >= :since AND at < :until
+FROM access_log
+WHERE position >= (SELECT min(position) FROM access_log WHERE at >= :since)
+  AND position <= (SELECT max(position) FROM access_log WHERE at < :until)
+  AND +at >= :since AND +at < :until
 GROUP BY operation, outcome, reason, known_purpose, app
 
 -- name: evidence_policy_changes
