@@ -77,6 +77,43 @@ def test_sqlite_takes_the_census_of_a_purpose_from_the_index_alone(plan_of_sqlit
     assert plan == "SEARCH entries USING COVERING INDEX entries_by_key_ref (purpose=?)"
 
 
+def test_sqlite_counts_holdings_from_the_index_alone(plan_of_sqlite: Callable[..., str]) -> None:
+    names = ("as_of", "ceiling", "due", "ceiling_due", *(f"{n}_{k}" for n in ("end", "ceiling") for k in (1, 2, 3)))
+    plan = plan_of_sqlite(SQLITE["evidence_holdings"], purpose="card", **dict.fromkeys(names, 0))
+    assert "USING COVERING INDEX entries_by_key_ref" in plan
+
+
+@pytest.mark.parametrize("name", ["evidence_purges", "evidence_lag_histogram"])
+def test_sqlite_counts_purges_from_the_index_alone(plan_of_sqlite: Callable[..., str], name: str) -> None:
+    plan = plan_of_sqlite(SQLITE[name], since=0, until=1, bounds="[]")
+    assert "USING COVERING INDEX purge_log_by_time (purged_at>? AND purged_at<?)" in plan
+
+
+def test_sqlite_looks_up_a_retired_key_by_the_index_of_keys(plan_of_sqlite: Callable[..., str]) -> None:
+    plan = plan_of_sqlite(SQLITE["evidence_retired_keys"], since=0, until=1, as_of=0, limit=10)
+    assert "SEARCH e USING COVERING INDEX entries_by_key_ref (purpose=? AND key_ref=?)" in plan
+
+
+def test_postgresql_looks_up_a_retired_key_by_the_index_of_keys(plan_of_postgres: Callable[..., str]) -> None:
+    plan = plan_of_postgres(POSTGRES["evidence_retired_keys"], T0, T0, T0, 10)
+    assert plan.count("_purpose_key_ref_external_id") == 16
+
+
+@pytest.mark.parametrize("name", ["evidence_oldest_expiry", "evidence_oldest_creation"])
+def test_sqlite_finds_what_is_overdue_the_longest_at_once(plan_of_sqlite: Callable[..., str], name: str) -> None:
+    plan = plan_of_sqlite(SQLITE[name], purpose="card", as_of=0, ceiling=0)
+    assert "USING" in plan
+    assert "INDEX entries_by_" in plan
+    assert "TEMP B-TREE" not in plan
+
+
+def test_postgresql_counts_holdings_from_the_index_alone(plan_of_postgres: Callable[..., str]) -> None:
+    plan = plan_of_postgres(POSTGRES["evidence_holdings"], "card", *[T0] * 10)
+    scans = [line for line in plan.splitlines() if " Scan" in line]
+    assert len(scans) == 16
+    assert all("Index Only Scan using entries_" in line for line in scans)
+
+
 def test_sqlite_finds_what_is_left_under_a_key_by_the_index(plan_of_sqlite: Callable[..., str]) -> None:
     filters = f"{SQLITE['entries_where_active']} {SQLITE['entries_where_key_ref']}"
     plan = plan_of_sqlite(

@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from vsqlvault.config import Settings
@@ -19,7 +19,7 @@ from vsqlvault.model.audit import Operation
 from vsqlvault.model.hardening import StepState
 from vsqlvault.model.plugins import PluginOrigin
 from vsqlvault.model.principal import Call
-from vsqlvault.model.times import EPOCH, format_time
+from vsqlvault.model.times import format_time
 from vsqlvault.service.access_probes import probe_policies, run_self_tests
 from vsqlvault.service.audit import Auditor, Trace
 from vsqlvault.service.commit_queue import CommitQueue
@@ -32,6 +32,7 @@ from vsqlvault.service.sweeper import ceilings
 
 log = logging.getLogger(__name__)
 SECTION_SECONDS = 5.0
+FIRST_INSTANT = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +122,8 @@ class Report:
         until = wish.until or as_of
         if until > as_of:
             raise InvalidQuery(errors=[FieldError("until", "a time that is not after as_of")])
-        since = wish.since or max(EPOCH, until - timedelta(days=self._settings.compliance.period_days))
-        if since >= until:
+        since = wish.since or _earlier(until, timedelta(days=self._settings.compliance.period_days))
+        if since >= until and wish.since is not None:
             raise InvalidQuery(errors=[FieldError("since", "a time before until")])
         return Period(since, until)
 
@@ -136,7 +137,7 @@ class Report:
                 since=period.since,
                 until=period.until,
                 ceilings=ends,
-                grace=timedelta(hours=self._settings.purge.sweep_interval_hours),
+                grace=self._grace(as_of, ends),
             )
         )
         holds = {
@@ -167,6 +168,11 @@ class Report:
             storage=dict(self._storage.describe()),
         )
 
+    def _grace(self, as_of: datetime, ends: Mapping[str, datetime]) -> timedelta:
+        """Return how long an entry may wait for the sweep; no longer than there has been time before what it is taken from."""
+        earliest = min([as_of, *ends.values()])
+        return min(timedelta(hours=self._settings.purge.sweep_interval_hours), earliest - FIRST_INSTANT)
+
     async def _key_uses(
         self, as_of: datetime, ends: Mapping[str, datetime]
     ) -> tuple[list[tuple[str, KeyRefUse]], bool]:
@@ -178,6 +184,11 @@ class Report:
             query = KeyRefQuery(purpose=purpose, now=as_of, created_before=ceiling, limit=left)
             uses += [(purpose, use) for use in await self._storage.key_refs(query)]
         return uses[:MAX_LISTED_KEYS], len(uses) <= MAX_LISTED_KEYS
+
+
+def _earlier(at: datetime, span: timedelta) -> datetime:
+    """Return the instant ``span`` before, or the first there is."""
+    return at - min(span, at - FIRST_INSTANT)
 
 
 def _used_policies(book: Rulebook, evidence: Evidence) -> list[tuple[str, str]]:

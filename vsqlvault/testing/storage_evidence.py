@@ -115,7 +115,10 @@ def _purges() -> list[PurgeRecord]:
         a_purge_record(
             purpose=chance.choice(["card", "ach"]),
             purged_at=(at := T0 - timedelta(hours=chance.randrange(60 * 24))),
-            expired_at=at - timedelta(seconds=chance.choice([-86400, 0, 1, 3600, 3601, 86400, 10**6, 10**7])),
+            expired_at=at
+            - timedelta(
+                seconds=chance.choice([-86400, 0, 1, 3600, 3601, 86400, *(chance.randrange(10**7) for _ in range(4))])
+            ),
             reason=chance.choice(list(PurgeReason)),
             method=chance.choice(["physical-delete", "crypto-shred"]),
             key_ref=chance.choice([None, "k1", "gone-1", "gone-2"]),

@@ -94,6 +94,14 @@ class KeyRefConformance(StorageKit):
         assert list(await storage.key_refs(_query(key_ref=ref))) == wanted
 
     @driven
+    async def test_what_was_stored_after_the_instant_does_not_count(self, storage: Storage) -> None:
+        later = T0 + timedelta(microseconds=1)
+        await committed(
+            storage, storing("a", key_ref="k1"), storing("b", key_ref="k2", created_at=later, updated_at=later)
+        )
+        assert [use.key_ref for use in await storage.key_refs(_query())] == ["k1"]
+
+    @driven
     async def test_a_key_is_in_use_until_its_last_entry_is_gone_replaced_or_overwritten(self, storage: Storage) -> None:
         await committed(storage, *(storing(external_id, key_ref="old") for external_id in ("a", "b", "c")))
         await committed(

@@ -300,13 +300,19 @@ WHERE p.purged_at >= $1 AND p.purged_at < $2 AND p.purged_at >= p.expired_at
 GROUP BY 1
 
 -- name: evidence_retired_keys
-SELECT purpose, key_ref, max(purged_at) FROM vault.purge_log AS p
-WHERE purged_at >= $1 AND purged_at < $2 AND key_ref IS NOT NULL
-  AND NOT EXISTS (
-      SELECT FROM vault.entries AS e
-      WHERE e.purpose = p.purpose AND e.key_ref = p.key_ref AND e.purged_at IS NULL AND e.created_at <= $3
-  )
-GROUP BY purpose, key_ref ORDER BY purpose, key_ref COLLATE "C" LIMIT $4
+-- Each key is looked up once, by the index of keys, and no further than its first entry.
+WITH candidates AS MATERIALIZED (
+    SELECT purpose, key_ref, max(purged_at) AS last_purged_at FROM vault.purge_log
+    WHERE purged_at >= $1 AND purged_at < $2 AND key_ref IS NOT NULL
+    GROUP BY purpose, key_ref
+)
+SELECT purpose, key_ref, last_purged_at FROM candidates AS c
+WHERE (
+    SELECT true FROM vault.entries AS e
+    WHERE e.purpose = c.purpose AND e.key_ref = c.key_ref COLLATE "C" AND e.purged_at IS NULL AND e.created_at <= $3
+    LIMIT 1
+) IS NULL
+ORDER BY purpose, key_ref COLLATE "C" LIMIT $4
 
 -- name: evidence_access
 -- A purpose that no policy knows is a caller's word, and there may be as many of those as there are rows.

@@ -370,23 +370,31 @@ FROM purge_log WHERE purged_at >= :since AND purged_at < :until AND purged_at >=
 GROUP BY place
 
 -- name: evidence_retired_keys
-SELECT purpose, key_ref, max(purged_at) FROM purge_log
-WHERE purged_at >= :since AND purged_at < :until AND key_ref IS NOT NULL
-  AND NOT EXISTS (
-      SELECT 1 FROM entries AS left
-      WHERE left.purpose = purge_log.purpose AND left.key_ref = purge_log.key_ref
-        AND left.purged_at IS NULL AND left.created_at <= :as_of
-  )
-GROUP BY purpose, key_ref ORDER BY purpose, key_ref LIMIT :limit
+-- Each key is looked up once, by the index of keys: the plus keeps SQLite from the one by creation.
+WITH candidates AS MATERIALIZED (
+    SELECT purpose, key_ref, max(purged_at) AS last_purged_at FROM purge_log
+    WHERE purged_at >= :since AND purged_at < :until AND key_ref IS NOT NULL
+    GROUP BY purpose, key_ref
+)
+SELECT purpose, key_ref, last_purged_at FROM candidates AS c
+WHERE NOT EXISTS (
+    SELECT 1 FROM entries AS e
+    WHERE e.purpose = c.purpose AND e.key_ref = c.key_ref AND e.purged_at IS NULL AND +e.created_at <= :as_of
+)
+ORDER BY purpose, key_ref LIMIT :limit
 
 -- name: evidence_access
--- A purpose that no policy knows is a caller's word, and there may be as many of those as there are rows.
+-- A purpose that no policy knows is a caller's word, and there may be as many of those as there are rows. Rows are walked
+-- through as they lie in the table, from the first to the last that may be of the period: the index by time gives their ends.
 SELECT operation, outcome, reason,
        CASE WHEN purpose IN (SELECT value FROM json_each(:purposes)) THEN purpose END AS known_purpose,
        app, count(*), sum(count), min(at), max(at), sum(app IS NULL),
        sum(client_address IS NULL AND method IS NOT 'system'),
        sum(operation IN ('store', 'retrieve', 'inspect', 'purge') AND external_id IS NULL AND detail IS NULL)
-FROM access_log WHERE at >= :since AND at < :until
+FROM access_log
+WHERE position >= (SELECT min(position) FROM access_log WHERE at >= :since)
+  AND position <= (SELECT max(position) FROM access_log WHERE at < :until)
+  AND +at >= :since AND +at < :until
 GROUP BY operation, outcome, reason, known_purpose, app
 
 -- name: evidence_policy_changes
