@@ -336,7 +336,7 @@ def take(open_scene, clock, monkeypatch, tmp_path: Path):
             for number, asked in enumerate(requests):
                 clock.advance(seconds=asked.later_by)
                 patch.setattr(secrets, "token_hex", lambda _, number=number: f"{number:032x}")
-                answers.append(await asyncio.wait_for(way.ask(asked), 2))
+                answers.append(await asyncio.wait_for(way.ask(asked), 30))
         await scene.vault.auditor.drain()  # who hung up did not wait for what it had asked for
         await app.shutdown()
         operator = scene.admin.principal.app
