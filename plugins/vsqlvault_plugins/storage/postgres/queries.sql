@@ -275,56 +275,6 @@ SELECT created_at FROM vault.entries
 WHERE purpose = $1 AND purged_at IS NULL AND created_at <= $2
 ORDER BY created_at LIMIT 1
 
--- name: evidence_purges
-SELECT purpose, reason, method, count(*) FROM vault.purge_log
-WHERE purged_at >= $1 AND purged_at < $2
-GROUP BY purpose, reason, method
-
--- name: evidence_lags
--- By nearest rank, for each purpose and for all (null).
-SELECT purpose, count(*), percentile_disc(0.50) WITHIN GROUP (ORDER BY purged_at - expired_at),
-       percentile_disc(0.99) WITHIN GROUP (ORDER BY purged_at - expired_at), max(purged_at - expired_at)
-FROM vault.purge_log
-WHERE purged_at >= $1 AND purged_at < $2 AND purged_at >= expired_at
-GROUP BY GROUPING SETS ((purpose), ())
-HAVING count(*) > 0
-
--- name: evidence_lag_histogram
--- By the first bound that the lag does not exceed; the bounds are in ascending order.
-SELECT (
-    SELECT min(b.place) - 1 FROM unnest($3::interval[]) WITH ORDINALITY AS b (bound, place)
-    WHERE p.purged_at - p.expired_at <= b.bound
-) AS place, count(*)
-FROM vault.purge_log AS p
-WHERE p.purged_at >= $1 AND p.purged_at < $2 AND p.purged_at >= p.expired_at
-GROUP BY 1
-
--- name: evidence_retired_keys
--- Each key is looked up once, by the index of keys, and no further than its first entry.
-WITH candidates AS MATERIALIZED (
-    SELECT purpose, key_ref, max(purged_at) AS last_purged_at FROM vault.purge_log
-    WHERE purged_at >= $1 AND purged_at < $2 AND key_ref IS NOT NULL
-    GROUP BY purpose, key_ref
-)
-SELECT purpose, key_ref, last_purged_at FROM candidates AS c
-WHERE (
-    SELECT true FROM vault.entries AS e
-    WHERE e.purpose = c.purpose AND e.key_ref = c.key_ref COLLATE "C" AND e.purged_at IS NULL AND e.created_at <= $3
-    LIMIT 1
-) IS NULL
-ORDER BY purpose, key_ref COLLATE "C" LIMIT $4
-
--- name: evidence_access
--- A purpose that no policy knows is a caller's word, and there may be as many of those as there are rows.
-SELECT operation, outcome, reason, CASE WHEN purpose = ANY ($3::text[]) THEN purpose END AS known_purpose,
-       app, count(*), sum(count)::bigint, min(at), max(at), count(*) FILTER (WHERE app IS NULL),
-       count(*) FILTER (WHERE client_address IS NULL AND method IS DISTINCT FROM 'system'),
-       count(*) FILTER (
-           WHERE operation IN ('store', 'retrieve', 'inspect', 'purge') AND external_id IS NULL AND detail IS NULL
-       )
-FROM vault.access_log WHERE at >= $1 AND at < $2
-GROUP BY operation, outcome, reason, known_purpose, app
-
 -- name: evidence_policy_changes
 SELECT 'access' AS kind, name, version, dropped, created_by, created_at FROM vault.access_policies
 WHERE created_at >= $1 AND created_at < $2
@@ -473,6 +423,7 @@ GRANT SELECT ON ALL TABLES IN SCHEMA vault TO {role};
 GRANT INSERT, UPDATE, DELETE ON vault.entries, vault.leases TO {role};
 GRANT INSERT, UPDATE ON vault.credential_uses, vault.tiles TO {role};
 GRANT INSERT ON vault.access_log, vault.purge_log, vault.access_policies, vault.retention_policies, vault.api_keys,
-    vault.legal_holds, vault.sweeps, vault.secrets, vault.leaves, vault.checkpoints TO {role};
+    vault.legal_holds, vault.sweeps, vault.secrets, vault.leaves, vault.checkpoints, vault.log_blocks,
+    vault.access_tallies, vault.purge_tallies, vault.purged_key_tallies, vault.lag_tallies TO {role};
 GRANT UPDATE ON vault.rulebook, vault.clock TO {role};
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA vault TO {role}

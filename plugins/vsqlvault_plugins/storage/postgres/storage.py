@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -40,7 +41,7 @@ from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.purge import PurgeRecord, SweepRecord
 from vsqlvault.model.transparency import Checkpoint, LogName, TileKey
-from vsqlvault_plugins.storage.postgres import evidence, pages, schema, tree
+from vsqlvault_plugins.storage.postgres import evidence, pages, schema, tallies, tree
 from vsqlvault_plugins.storage.postgres.batches import commit_batch, read_batch
 from vsqlvault_plugins.storage.postgres.connections import Connection, Connections
 from vsqlvault_plugins.storage.postgres.failures import is_worth_repeating, translated
@@ -56,6 +57,7 @@ MIGRATION_SECONDS = 600.0
 MAX_TRIES = 8
 SETTLE_SECONDS = 1.0
 SETTLE_PAUSE_SECONDS = 0.01
+MAX_BLOCKS_AT_ONCE = 16
 
 
 class PostgresStorage:
@@ -183,8 +185,19 @@ class PostgresStorage:
         return await self._run(PAGE_SECONDS, tree.unsequenced, horizon.positions, limit)
 
     async def grow_tree(self, growth: TreeGrowth) -> bool:
-        """See ``TreeStorage.grow_tree``."""
-        return await self._run(PAGE_SECONDS, tree.grow_tree, growth)
+        """See ``TreeStorage.grow_tree``. Once rows are leaves, they are tallied for the report."""
+        has_grown = await self._run(PAGE_SECONDS, tree.grow_tree, growth)
+        if has_grown:
+            with suppress(VaultError):  # the next growth makes up for it
+                await self._tally()
+        return has_grown
+
+    async def _tally(self) -> None:
+        """Tally the blocks of the logs that are complete, a bounded number of them."""
+        for log in LogName:
+            for _ in range(MAX_BLOCKS_AT_ONCE):
+                if not await self._run(PAGE_SECONDS, tallies.tally_next_block, log):
+                    break
 
     async def tiles(self, keys: Collection[TileKey]) -> Mapping[TileKey, bytes]:
         """See ``TreeStorage.tiles``."""

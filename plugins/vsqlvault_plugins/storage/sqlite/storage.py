@@ -8,6 +8,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -44,13 +45,14 @@ from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.purge import PurgeRecord, SweepRecord
 from vsqlvault.model.times import utc_now
 from vsqlvault.model.transparency import Checkpoint, LogName, TileKey
-from vsqlvault_plugins.storage.sqlite import evidence, pages, schema, tree
+from vsqlvault_plugins.storage.sqlite import evidence, pages, schema, tallies, tree
 from vsqlvault_plugins.storage.sqlite.transactions import QUERIES, commit_batch, read_batch, truncate_log
 
 Answer = TypeVar("Answer")
 SYNCHRONOUS_FULL = 2
 BUSY_SECONDS = 5.0
 TRUNCATE_AFTER_SECONDS = 1.0
+MAX_BLOCKS_AT_ONCE = 16
 _PRAGMAS = (
     "pragma_busy_timeout", "pragma_journal_mode", "pragma_synchronous", "pragma_secure_delete", "pragma_trusted_schema",
     "pragma_temp_store",
@@ -211,8 +213,21 @@ class SqliteStorage:
         return await self._pager.run(tree.unsequenced, limit)
 
     async def grow_tree(self, growth: TreeGrowth) -> bool:
-        """See ``TreeStorage.grow_tree``."""
-        return await self._writer.run(tree.grow_tree, growth)
+        """See ``TreeStorage.grow_tree``. Once rows are leaves, they are tallied for the report."""
+        has_grown = await self._writer.run(tree.grow_tree, growth)
+        if has_grown:
+            with suppress(VaultError):  # the next growth makes up for it
+                await self._tally()
+        return has_grown
+
+    async def _tally(self) -> None:
+        """Tally the blocks of the logs that are complete, a bounded number of them; commits wait only while they are kept."""
+        for log in LogName:
+            for _ in range(MAX_BLOCKS_AT_ONCE):
+                block = await self._pager.run(tallies.next_block, log)
+                if block is None:
+                    break
+                await self._writer.run(tallies.keep_block, block)
 
     async def tiles(self, keys: Collection[TileKey]) -> Mapping[TileKey, bytes]:
         """See ``TreeStorage.tiles``."""
