@@ -695,6 +695,14 @@ class TestWithACheckpointThatWasKept:
 
         asyncio.run(scene())
 
+    def test_checkpoints_that_were_thinned_out_are_not_missed_and_can_be_checked(self, log: Log, facts: Facts) -> None:
+        async def scene() -> None:
+            for gone in facts.checkpoints[:-1:2]:
+                await log.sql("DELETE FROM checkpoints WHERE size = ?", gone.size)
+            assert await first_bad(log, [each.note for each in facts.checkpoints]) is None
+
+        asyncio.run(scene())
+
     def test_a_checkpoint_that_was_taken_away(self, log: Log, facts: Facts) -> None:
         async def scene() -> None:
             last = facts.checkpoints[-1]

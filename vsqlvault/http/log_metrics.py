@@ -21,6 +21,11 @@ class LogCollector(Collector):
         state = self._vault.sequencer.state
         yield CounterMetricFamily("vsqlvault_log_leaves", "Rows that got their index in the tree.", state.leaves)
         yield CounterMetricFamily("vsqlvault_log_checkpoints", "Checkpoints signed.", state.checkpoints)
+        yield CounterMetricFamily(
+            "vsqlvault_log_checkpoints_thinned",
+            "Old checkpoints taken out because the next one stands for them.",
+            state.thinned,
+        )
         yield GaugeMetricFamily(
             "vsqlvault_log_damaged", "1 while the stored tree is not the one that was signed.", state.is_damaged
         )

@@ -226,6 +226,10 @@ class SqliteStorage:
         """See ``TreeStorage.checkpoints``."""
         return await self._pager.run(tree.checkpoints, after, limit)
 
+    async def thin_checkpoints(self, sizes: Collection[int]) -> None:
+        """See ``TreeStorage.thin_checkpoints``."""
+        await self._writer.run(tree.thin_checkpoints, sizes)
+
     async def leaf_rows(self, first: int, count: int) -> Sequence[LeafRow]:
         """See ``TreeStorage.leaf_rows``."""
         return await self._pager.run(tree.leaf_rows, first, count)
