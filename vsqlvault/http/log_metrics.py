@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from vsqlvault.interfaces.anchor import Anchor
 from vsqlvault.service.vault import Vault
 
 
@@ -34,3 +35,17 @@ class LogCollector(Collector):
             "1 while entries are refused because the database is not the one known outside.",
             self._vault.quarantine.note is not None,
         )
+        failing = GaugeMetricFamily(
+            "vsqlvault_anchor_failing", "1 while an anchor cannot keep what was signed.", labels=["anchor"]
+        )
+        for anchor in self._vault.quarantine.anchors:
+            failing.add_metric([anchor.name], _is_failing(anchor))
+        yield failing
+
+
+def _is_failing(anchor: Anchor) -> bool:
+    """Whether an anchor says so, or cannot even say."""
+    try:
+        return anchor.failure() is not None
+    except Exception:  # noqa: BLE001 - a plugin's fault spoils no scrape
+        return True

@@ -85,8 +85,8 @@ class TreeStorage(Protocol):
     async def thin_checkpoints(self, sizes: Collection[int]) -> None:
         """Take out the checkpoints of these sizes; one that is not there is none to take out.
 
-        Whatever asks for it, the database itself lets none go that is younger than a day, by its own clock, or that the next one
-        does not stand for: one signed in the same hour, or on the same day (UTC) where it is older than 90 days.
+        Whoever asks, the database lets none go that is younger than a day, by its own clock, or that the next one does not
+        stand for: one signed in the same hour, or on the same day (UTC) where it is older than 90 days.
 
         Raises:
             Unavailable: also where one of them is not to go; then all of them stay.

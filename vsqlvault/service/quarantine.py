@@ -37,6 +37,11 @@ class Quarantine:
         """The checkpoint that the stored tree does not continue; None: there is no quarantine."""
         self.why = ""
 
+    @property
+    def anchors(self) -> Sequence[Anchor]:
+        """The anchors of this vault."""
+        return self._anchors
+
     async def begin(self) -> None:
         """Ask the anchors, and go into quarantine where the stored tree is not one that continues what they know.
 

@@ -111,7 +111,7 @@ class TestInAVault:
         assert await scene.storage.inner.checkpoints(0, 100) == before[-2:]
 
     async def test_it_comes_back_to_it_after_a_rest(self, aged) -> None:
-        scene, before = await aged()
+        scene, _ = await aged()
         step = scene.vault.sequencer._thinning.step
         await step()
         scene.storage.arm(always=True, methods={"checkpoints"})
