@@ -280,6 +280,7 @@ PURGE = [
     "purge_id", "purpose", "external_id", "entry_id", "entry_version", "method", "reason", "policy_reference", "proof_hash",
     "value_size", "key_ref", "owner_app", "purged_at", "expired_at", "app", "identity", "request_id", "leaf_hash",
 ]  # fmt: skip
+NOT_IN_A_LEAF = {"position"}
 OTHER_WORD = {"granted": "denied", "requested": "expired", "retrieve": "store"}
 
 
@@ -335,6 +336,16 @@ class TestValues:
                 await shared.sql(statement, value, position)
 
         asyncio.run(tamper())
+
+    @pytest.mark.parametrize(("name", "columns"), [(LogName.ACCESS, ACCESS), (LogName.PURGE, PURGE)], ids=str)
+    def test_these_are_all_the_columns_there_are(self, shared: Log, name: LogName, columns: list[str]) -> None:
+        names = (
+            f"SELECT name FROM pragma_table_info('{name.value}_log')"
+            if shared.is_sqlite
+            else "SELECT column_name FROM information_schema.columns"
+            f" WHERE table_schema = 'vault' AND table_name = '{name.value}_log'"
+        )
+        assert {row[0] for row in asyncio.run(shared.sql(names))} == {*columns, *NOT_IN_A_LEAF}
 
     @pytest.mark.parametrize(
         ("column", "value"),

@@ -33,7 +33,7 @@ class LogCollector(Collector):
         yield GaugeMetricFamily(
             "vsqlvault_quarantine",
             "1 while entries are refused because the database is not the one known outside.",
-            self._vault.quarantine.note is not None,
+            bool(self._vault.quarantine.notes),
         )
         failing = GaugeMetricFamily(
             "vsqlvault_anchor_failing", "1 while an anchor cannot keep what was signed.", labels=["anchor"]

@@ -68,7 +68,7 @@ def test_what_was_signed_is_in_the_repository_when_the_vault_has_ended(site: Sit
 
     async def same(vault: Vault) -> None:
         assert await newest_of(vault) == note
-        assert vault.quarantine.note is None
+        assert vault.quarantine.notes == ()
 
     in_a_vault(site.settings(), same)
 

@@ -74,7 +74,7 @@ async def test_who_continues_what_is_known_outside_is_in_no_quarantine(open_scen
     scene = await sequenced(open_scene)
     outside.answer = (await scene.storage.inner.newest_checkpoint()).note
     again = await sequenced(open_scene)
-    assert again.vault.quarantine.note is None
+    assert again.vault.quarantine.notes == ()
     await again.vault.quarantine.check()
 
 
@@ -115,6 +115,19 @@ async def test_a_word_of_an_operator_ends_it_for_all_and_for_ever(open_scene, ou
     later = await open_scene(audit__signing_key_env="KEY")
     with pytest.raises(Quarantined):
         await later.vault.quarantine.check()
+
+
+async def test_one_word_ends_it_for_all_that_anchors_know(open_scene, install, outside: Outside) -> None:
+    await sequenced(open_scene)
+    elsewhere = Outside(note_of(900))
+    elsewhere.name = "elsewhere"
+    install(outside=outside, elsewhere=elsewhere)
+    outside.answer = note_of(1000)
+    one = await open_scene(audit__signing_key_env="KEY")
+    assert set(one.vault.quarantine.notes) == {outside.answer, elsewhere.answer}
+    await one.vault.restore.confirm(one.admin, RestoreCount())
+    for scene in (one, await open_scene(audit__signing_key_env="KEY")):
+        await scene.vault.quarantine.check()
 
 
 async def test_only_an_admin_confirms(open_scene, outside: Outside) -> None:

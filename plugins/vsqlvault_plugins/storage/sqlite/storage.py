@@ -51,6 +51,10 @@ Answer = TypeVar("Answer")
 SYNCHRONOUS_FULL = 2
 BUSY_SECONDS = 5.0
 TRUNCATE_AFTER_SECONDS = 1.0
+NOT_REACHED = (
+    "the write-ahead log, until it is emptied: within seconds, unless a reader of old pages is in the way; "
+    "backups and snapshots; copies that a client kept; the disk's own blocks"
+)
 _PRAGMAS = (
     "pragma_busy_timeout", "pragma_journal_mode", "pragma_synchronous", "pragma_secure_delete", "pragma_trusted_schema",
     "pragma_temp_store",
@@ -278,6 +282,7 @@ class SqliteStorage:
             "journal_mode": "wal",
             "synchronous": "full",
             "secure_delete": True,
+            "purge_does_not_reach": NOT_REACHED,
         }
 
     async def close(self) -> None:
