@@ -18,3 +18,10 @@ class Anchor(Protocol):
         database that was put back must not be served because nobody could say so.
         """
         ...
+
+    def failure(self) -> str | None:
+        """Return why the last checkpoint it tried to keep is not kept, in a few words, no secrets; None where nothing is amiss.
+
+        Asked for each scrape of the metrics.
+        """
+        ...

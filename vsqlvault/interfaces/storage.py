@@ -549,7 +549,11 @@ class Storage(TreeStorage, Protocol):
         ...
 
     def describe(self) -> Mapping[str, Any]:
-        """Return what an operator should know (product, version, durability), without secrets."""
+        """Return what an operator should know (product, version, durability), without secrets.
+
+        ``purge_does_not_reach`` says where a purged value's bytes may still be, in words with "; " between the places; receipts
+        repeat it.
+        """
         ...
 
     async def close(self) -> None:

@@ -7,18 +7,18 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from vsqlvault.errors import NothingSigned, NotInTree, PurgeNotFound, ReceiptPending, Unavailable
+from vsqlvault.errors import NothingSigned, NotInTree, PurgeNotFound, ReceiptPending, TreeDamaged, Unavailable
 from vsqlvault.interfaces.storage import LogQuery, Storage
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.principal import Call
 from vsqlvault.model.purge import PurgeRecord
 from vsqlvault.model.transparency import Checkpoint, TileKey
 from vsqlvault.proof.checkpoint import write_proof
-from vsqlvault.proof.leaf import row_leaf
+from vsqlvault.proof.leaf import row_hash, row_leaf
 from vsqlvault.proof.note import VerifierKey
 from vsqlvault.proof.receipt import write_receipt
 from vsqlvault.proof.tiles import WIDTH, write_bundle
-from vsqlvault.proof.tree import HASH_BYTES, consistency_proof, inclusion_proof
+from vsqlvault.proof.tree import HASH_BYTES, ProofInvalid, check_inclusion, consistency_proof, inclusion_proof
 from vsqlvault.service.audit import Auditor, Trace
 from vsqlvault.service.commit_queue import CommitQueue
 from vsqlvault.service.rules import require_reader
@@ -26,8 +26,8 @@ from vsqlvault.service.stored_tree import from_tiles
 
 Result = TypeVar("Result")
 LOOK_AGAIN_SECONDS = 0.1
-NOT_REACHED = ("backups", "replicas", "write-ahead logs and their archives", "copies that a client kept")
-"""Where the bytes of a purged value may still be, whatever the storage; a storage's description may say more closely."""
+NOT_REACHED = "write-ahead logs and their archives; replicas; backups and snapshots; copies that a client kept"
+"""Where the bytes of a purged value may still be, where the storage's description does not say it itself."""
 
 
 class Transparency:
@@ -111,7 +111,12 @@ class Transparency:
         return await self._audited(call, f"consistency {first} to {second}", read)
 
     async def receipt(self, call: Call, purge_id: str) -> dict[str, Any]:
-        """Return the receipt of a purge as JSON types. Raises RoleRequired, PurgeNotFound, ReceiptPending, NothingSigned."""
+        """Return the receipt of a purge as JSON types.
+
+        Raises:
+            RoleRequired, PurgeNotFound, ReceiptPending, NothingSigned.
+            TreeDamaged: the row is not the one that was signed, and no receipt of it would hold. Unavailable.
+        """
 
         async def read() -> dict[str, Any]:
             require_reader(call)
@@ -143,8 +148,13 @@ class Transparency:
             raise ReceiptPending
         if self._verifier is None:
             raise NothingSigned
-        not_reached = self._storage.describe().get("purge_does_not_reach", NOT_REACHED)
-        return write_receipt(record, index, await self._path(index, newest), newest.note, self._verifier, not_reached)
+        path = await self._path(index, newest)
+        try:
+            check_inclusion(index, newest.size, row_hash(record), path, newest.root)
+        except ProofInvalid:
+            raise TreeDamaged(f"leaf {index} is not that of the purge {record.purge_id}") from None
+        not_reached = str(self._storage.describe().get("purge_does_not_reach", NOT_REACHED)).split("; ")
+        return write_receipt(record, index, path, newest.note, self._verifier, not_reached)
 
     async def _newest(self) -> Checkpoint:
         newest = await self._storage.newest_checkpoint()

@@ -378,6 +378,9 @@ SELECT origin, size, root_hash, note, signed_at FROM vault.checkpoints ORDER BY 
 -- name: checkpoints
 SELECT origin, size, root_hash, note, signed_at FROM vault.checkpoints WHERE size > $1 ORDER BY size LIMIT $2
 
+-- name: thin_checkpoints
+DELETE FROM vault.checkpoints WHERE size = ANY ($1::bigint[])
+
 -- name: access_leaves
 SELECT l.leaf_index, l.position, r.leaf_hash, r.position, r.at, r.request_id, r.operation, r.outcome, r.status, r.purpose,
        r.external_id, r.entry_id, r.entry_version, r.app, r.identity, r.method, r.credential_id, r.client_address,
@@ -422,6 +425,7 @@ GRANT USAGE ON SCHEMA vault TO {role};
 GRANT SELECT ON ALL TABLES IN SCHEMA vault TO {role};
 GRANT INSERT, UPDATE, DELETE ON vault.entries, vault.leases TO {role};
 GRANT INSERT, UPDATE ON vault.credential_uses, vault.tiles TO {role};
+GRANT DELETE ON vault.checkpoints TO {role};
 GRANT INSERT ON vault.access_log, vault.purge_log, vault.access_policies, vault.retention_policies, vault.api_keys,
     vault.legal_holds, vault.sweeps, vault.secrets, vault.leaves, vault.checkpoints, vault.log_blocks,
     vault.access_tallies, vault.purge_tallies, vault.purged_key_tallies, vault.lag_tallies TO {role};

@@ -211,6 +211,10 @@ class PostgresStorage:
         """See ``TreeStorage.checkpoints``."""
         return await self._run(PAGE_SECONDS, tree.checkpoints, after, limit)
 
+    async def thin_checkpoints(self, sizes: Collection[int]) -> None:
+        """See ``TreeStorage.thin_checkpoints``."""
+        await self._run(PAGE_SECONDS, tree.thin_checkpoints, sizes)
+
     async def leaf_rows(self, first: int, count: int) -> Sequence[LeafRow]:
         """See ``TreeStorage.leaf_rows``."""
         return await self._run(PAGE_SECONDS, tree.leaf_rows, first, count)

@@ -415,6 +415,9 @@ SELECT origin, size, root_hash, note, signed_at FROM checkpoints ORDER BY size D
 -- name: checkpoints
 SELECT origin, size, root_hash, note, signed_at FROM checkpoints WHERE size > ? ORDER BY size LIMIT ?
 
+-- name: thin_checkpoints
+DELETE FROM checkpoints WHERE size = ?
+
 -- name: access_leaves
 SELECT l.leaf_index, l.position, r.leaf_hash, r.position, r.at, r.request_id, r.operation, r.outcome, r.status, r.purpose,
        r.external_id, r.entry_id, r.entry_version, r.app, r.identity, r.method, r.credential_id, r.client_address,

@@ -53,6 +53,10 @@ SYNCHRONOUS_FULL = 2
 BUSY_SECONDS = 5.0
 TRUNCATE_AFTER_SECONDS = 1.0
 MAX_BLOCKS_AT_ONCE = 16
+NOT_REACHED = (
+    "the write-ahead log, until it is emptied: within seconds, unless a reader of old pages is in the way; "
+    "backups and snapshots; copies that a client kept; the disk's own blocks"
+)
 _PRAGMAS = (
     "pragma_busy_timeout", "pragma_journal_mode", "pragma_synchronous", "pragma_secure_delete", "pragma_trusted_schema",
     "pragma_temp_store",
@@ -241,6 +245,10 @@ class SqliteStorage:
         """See ``TreeStorage.checkpoints``."""
         return await self._pager.run(tree.checkpoints, after, limit)
 
+    async def thin_checkpoints(self, sizes: Collection[int]) -> None:
+        """See ``TreeStorage.thin_checkpoints``."""
+        await self._writer.run(tree.thin_checkpoints, sizes)
+
     async def leaf_rows(self, first: int, count: int) -> Sequence[LeafRow]:
         """See ``TreeStorage.leaf_rows``."""
         return await self._pager.run(tree.leaf_rows, first, count)
@@ -289,6 +297,7 @@ class SqliteStorage:
             "journal_mode": "wal",
             "synchronous": "full",
             "secure_delete": True,
+            "purge_does_not_reach": NOT_REACHED,
         }
 
     async def close(self) -> None:
