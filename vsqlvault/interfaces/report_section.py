@@ -15,7 +15,7 @@ from vsqlvault.model.hardening import StepState
 from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.plugins import PluginOrigin
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
-from vsqlvault.model.purge import SweepRecord
+from vsqlvault.model.purge import ScrubRecord, SweepRecord
 from vsqlvault.model.transparency import Checkpoint
 
 RESERVED_MEMBERS = ("as_of", "period", "requirements")
@@ -82,6 +82,7 @@ class ReportContext:
     """How far the process that writes the report is locked in: not of that instant, but of now."""
     legal_holds: Mapping[str, LegalHold] = field(default_factory=dict, kw_only=True)
     """Those in force now, by name, but for those placed after ``as_of``."""
+    last_scrub: ScrubRecord | None = field(default=None, kw_only=True)
 
     period: Period | None = field(default=None, kw_only=True)
     evidence: Evidence = field(default_factory=Evidence, kw_only=True)

@@ -19,7 +19,7 @@ from vsqlvault.model.credential import CredentialName, CredentialUse
 from vsqlvault.model.entry import Entry, EntryKey, EntryStamp, EntryState
 from vsqlvault.model.hold import HoldIndex, LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
-from vsqlvault.model.purge import PurgeRecord, SweepRecord
+from vsqlvault.model.purge import PurgeRecord, ScrubRecord, SweepRecord
 
 Record = TypeVar("Record", AccessRecord, PurgeRecord)
 
@@ -200,6 +200,13 @@ class SaveSweep:
     sweep: SweepRecord
 
 
+@dataclass(frozen=True, slots=True)
+class SaveScrub:
+    """Add the record of a scrub."""
+
+    scrub: ScrubRecord
+
+
 Change = (
     StoreEntry
     | RemoveEntry
@@ -211,6 +218,7 @@ Change = (
     | SaveApiKey
     | SaveLegalHold
     | SaveSweep
+    | SaveScrub
 )
 
 
@@ -332,10 +340,14 @@ PURGE_LOG_FILTERS: tuple[str, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class LogRow(Generic[Record]):
-    """One row of a log, and where it stands: a number that grows with the order of commits, and that only a cursor uses."""
+    """One row of a log, and where it stands: a number that grows with the order of commits, and that only a cursor uses.
+
+    ``scrubbed_at``, of a row of the purge log: when a scrub had driven the bytes out of the data files; None: none has yet.
+    """
 
     position: int
     record: Record
+    scrubbed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -364,6 +376,15 @@ class CeilingEffect:
     revived: int = 0
     changed: int = 0
     oldest_created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScrubOutcome:
+    """What a scrub came to, as ``ScrubRecord`` has it. ``left`` has a sentence for each thing that could not be done."""
+
+    through: int
+    rewritten: int
+    left: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -505,8 +526,28 @@ class Storage(TreeStorage, Protocol):
         """Count what a change of a maximum would do, without reading a value, and without doing it."""
         ...
 
+    async def count_expired(self, at: datetime, ceilings: Mapping[str, datetime]) -> int:
+        """Count the entries that are expired at ``at`` and not purged, of the purposes in ``ceilings``, as in ``census``.
+
+        It takes time only for what it counts.
+        """
+        ...
+
     async def last_sweep(self) -> SweepRecord | None:
         """Return the newest record of a sweep."""
+        ...
+
+    async def scrub(self, lock_seconds: float) -> ScrubOutcome | None:
+        """Drive the bytes of what was purged out of the data files, and verify that; None where there is nothing to do.
+
+        Requests may be kept waiting by it, but by no step of it longer than ``lock_seconds``: a step that would take longer
+        is left, and so is one for which the storage's own bookkeeping, or this program's rights, stand in the way. What it
+        says is done was seen to be. Write-ahead logs, replicas and backups are not reached.
+        """
+        ...
+
+    async def last_scrub(self) -> ScrubRecord | None:
+        """Return the newest record of a scrub."""
         ...
 
     async def acquire_lease(self, name: str, holder: str, seconds: float) -> bool:

@@ -35,11 +35,15 @@ class Logs:
         """Return a page. Raises RoleRequired, Unavailable."""
         return await self._page(call, Operation.READ_PURGE_LOG, query, self._storage.purge_log)
 
-    async def stream_access_log(self, call: Call, query: LogQuery, limit: int | None) -> AsyncIterator[AccessRecord]:
+    async def stream_access_log(
+        self, call: Call, query: LogQuery, limit: int | None
+    ) -> AsyncIterator[LogRow[AccessRecord]]:
         """Return every row that the query finds, up to ``limit``, a page in memory at a time. Raises as ``access_log``."""
         return await self._stream(call, Operation.READ_ACCESS_LOG, query, limit, self._storage.access_log)
 
-    async def stream_purge_log(self, call: Call, query: LogQuery, limit: int | None) -> AsyncIterator[PurgeRecord]:
+    async def stream_purge_log(
+        self, call: Call, query: LogQuery, limit: int | None
+    ) -> AsyncIterator[LogRow[PurgeRecord]]:
         """Return every row that the query finds, up to ``limit``, a page in memory at a time. Raises as ``purge_log``."""
         return await self._stream(call, Operation.READ_PURGE_LOG, query, limit, self._storage.purge_log)
 
@@ -59,11 +63,11 @@ class Logs:
 
     async def _stream(
         self, call: Call, operation: Operation, query: LogQuery, limit: int | None, pager: Pager[Record]
-    ) -> AsyncIterator[Record]:
+    ) -> AsyncIterator[LogRow[Record]]:
         """The row is committed before the first record leaves; rows that come later are left out."""
         trace = Trace(call, operation)
 
-        async def attempt() -> AsyncIterator[Record]:
+        async def attempt() -> AsyncIterator[LogRow[Record]]:
             require_reader(call)
             snapshot = await self._queue.read()
             trace.see(snapshot)
@@ -74,13 +78,13 @@ class Logs:
         return await self._auditor.carry_out(trace, attempt)
 
 
-async def _records(query: LogQuery, limit: int | None, pager: Pager[Record]) -> AsyncIterator[Record]:
+async def _records(query: LogQuery, limit: int | None, pager: Pager[Record]) -> AsyncIterator[LogRow[Record]]:
     left = limit
     while left is None or left > 0:
         size = STREAM_PAGE if left is None else min(left, STREAM_PAGE)
         rows = await pager(replace(query, limit=size))
         for row in rows:
-            yield row.record
+            yield row
         if len(rows) < size:
             return
         query = replace(query, after=rows[-1].position)

@@ -166,6 +166,7 @@ class Report:
             self_tests=await run_self_tests(self._decisions, book, as_of),
             plugins=self._plugins,
             storage=dict(self._storage.describe()),
+            last_scrub=await self._storage.last_scrub(),
         )
 
     def _grace(self, as_of: datetime, ends: Mapping[str, datetime]) -> timedelta:

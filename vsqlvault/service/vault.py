@@ -25,12 +25,14 @@ from vsqlvault.service.holds import Holds
 from vsqlvault.service.key_refs import KeyRefs
 from vsqlvault.service.logs import Logs
 from vsqlvault.service.policies import Policies
+from vsqlvault.service.purge_gauges import PurgeGauges
 from vsqlvault.service.quarantine import Quarantine
 from vsqlvault.service.refusals import Refusals
 from vsqlvault.service.reloading import Reloading
 from vsqlvault.service.replay import Replay
 from vsqlvault.service.report import Report
 from vsqlvault.service.restore import Restore
+from vsqlvault.service.scrubber import Scrubber
 from vsqlvault.service.sequencer import Sequencer
 from vsqlvault.service.sweeper import Sweeper
 from vsqlvault.service.transparency import Transparency
@@ -63,6 +65,8 @@ class Vault:
     queue: CommitQueue
     clock: StorageClock
     clock_watch: ClockWatch
+    scrubber: Scrubber
+    purge_gauges: PurgeGauges
     storage: Storage
     authenticators: Sequence[Authenticator]
     reloading: Reloading

@@ -64,13 +64,18 @@ class PurgeCompliance:
     name = "purge_compliance"
 
     async def write(self, context: ReportContext) -> Mapping[str, Any]:
-        """The last sweep, whether it went through every purpose, and whether every row of the purge log has its proof."""
-        sweep = context.last_sweep
+        """The last sweep, whether it went through every purpose, whether every row of the purge log has its proof; the last
+        scrub, and what of the purged bytes it left in the data files.
+        """
+        sweep, scrub = context.last_sweep, context.last_scrub
         return {
             "purge_sweep_last_run": format_time(sweep.finished_at) if sweep else None,
             "purge_sweep_completed": sweep.completed if sweep else None,
             "entries_purged_last_sweep": sweep.purged if sweep else 0,
             "purge_proof_available": context.census.purges_without_proof == 0,
+            "scrub_last_run": format_time(scrub.finished_at) if scrub else None,
+            "scrub_completed": scrub.completed if scrub else None,
+            "scrub_left": scrub.left if scrub else None,
         }
 
 

@@ -50,7 +50,7 @@ async def test_a_stream_is_complete_up_to_its_limit_without_repeating(scene, mon
     ids = await fill(scene, 25)
     query = LogQuery(limit=5, oldest_first=True, equals={"app": "filler"})
     stream = await getattr(scene.vault.logs, f"stream_{log}")(scene.admin, query, limit)
-    assert [record.request_id async for record in stream] == ids[:limit]
+    assert [row.record.request_id async for row in stream] == ids[:limit]
 
 
 async def test_the_row_is_committed_before_the_first_record_leaves(scene) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -27,7 +28,7 @@ from vsqlvault.model.credential import CredentialName, CredentialUse
 from vsqlvault.model.entry import Entry
 from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
-from vsqlvault.model.purge import PurgeRecord, SweepRecord
+from vsqlvault.model.purge import PurgeRecord, ScrubRecord, SweepRecord
 from vsqlvault.model.times import EPOCH
 from vsqlvault_plugins.storage.postgres import rows
 from vsqlvault_plugins.storage.postgres.batches import QUERIES
@@ -133,7 +134,7 @@ async def access_log_page(connection: Connection, query: LogQuery) -> list[LogRo
 async def purge_log_page(connection: Connection, query: LogQuery) -> list[LogRow[PurgeRecord]]:
     """Return a page of the purge log."""
     found = await _log_page(connection, "purge_log_page", "purged_at", query)
-    return [rows.purge_row_of(row) for row in found]
+    return [replace(rows.purge_row_of(row[:18]), scrubbed_at=row[18]) for row in found]
 
 
 def check_filters(query: LogQuery, known: Sequence[str]) -> None:
@@ -142,7 +143,7 @@ def check_filters(query: LogQuery, known: Sequence[str]) -> None:
         raise ValueError(f"there is no filter {min(unknown)}")
 
 
-async def _settled(connection: Connection, log: str) -> int:
+async def settled_position(connection: Connection, log: str) -> int:
     """Return the position before which no row can come in any more: who follows the log by its cursor misses none.
 
     Positions are taken before they are committed. So this waits, for the length of a flush, until no batch is under way.
@@ -162,7 +163,7 @@ async def _log_page(connection: Connection, name: str, time: str, query: LogQuer
         filters.append(QUERIES[clause].format(place=len(parameters), **names))
 
     if query.oldest_first:
-        add("log_where_settled", await _settled(connection, name.removesuffix("_page")))
+        add("log_where_settled", await settled_position(connection, name.removesuffix("_page")))
     for bound in ("since", "until"):
         if (at := getattr(query, bound)) is not None:
             add(f"log_where_{bound}", at, time=time)
@@ -236,6 +237,21 @@ async def ceiling_effect(connection: Connection, change: CeilingChange) -> Ceili
         min(change.before, change.after),
     )
     return CeilingEffect(*row) if row else CeilingEffect()
+
+
+async def count_expired(connection: Connection, at: datetime, ceilings: Mapping[str, datetime]) -> int:
+    """Count what is expired."""
+    counts = [
+        await connection.fetchval(QUERIES["count_expired"], purpose, at, ceiling)
+        for purpose, ceiling in ceilings.items()
+    ]
+    return sum(counts)
+
+
+async def last_scrub(connection: Connection) -> ScrubRecord | None:
+    """Return the newest record of a scrub."""
+    row = await connection.fetchrow(QUERIES["last_scrub"])
+    return rows.scrub_of(row) if row else None
 
 
 async def last_sweep(connection: Connection) -> SweepRecord | None:

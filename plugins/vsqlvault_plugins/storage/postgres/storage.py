@@ -27,6 +27,7 @@ from vsqlvault.interfaces.storage import (
     MigrationStatus,
     Read,
     Rulebook,
+    ScrubOutcome,
     Snapshot,
     VersionQuery,
     Write,
@@ -38,9 +39,9 @@ from vsqlvault.model.credential import CredentialName, CredentialUse
 from vsqlvault.model.entry import Entry
 from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
-from vsqlvault.model.purge import PurgeRecord, SweepRecord
+from vsqlvault.model.purge import PurgeRecord, ScrubRecord, SweepRecord
 from vsqlvault.model.transparency import Checkpoint, LogName, TileKey
-from vsqlvault_plugins.storage.postgres import evidence, pages, schema, tree
+from vsqlvault_plugins.storage.postgres import evidence, pages, schema, scrub, tree
 from vsqlvault_plugins.storage.postgres.batches import commit_batch, read_batch
 from vsqlvault_plugins.storage.postgres.connections import Connection, Connections
 from vsqlvault_plugins.storage.postgres.failures import is_worth_repeating, translated
@@ -153,6 +154,18 @@ class PostgresStorage:
     async def ceiling_effect(self, change: CeilingChange) -> CeilingEffect:
         """See ``Storage.ceiling_effect``."""
         return await self._run(PAGE_SECONDS, pages.ceiling_effect, change)
+
+    async def scrub(self, lock_seconds: float) -> ScrubOutcome | None:
+        """See ``Storage.scrub``."""
+        return await self._run(scrub.longest_seconds(lock_seconds), scrub.scrub, lock_seconds)
+
+    async def last_scrub(self) -> ScrubRecord | None:
+        """See ``Storage.last_scrub``."""
+        return await self._run(READ_SECONDS, pages.last_scrub)
+
+    async def count_expired(self, at: datetime, ceilings: Mapping[str, datetime]) -> int:
+        """See ``Storage.count_expired``."""
+        return await self._run(PAGE_SECONDS, pages.count_expired, at, ceilings)
 
     async def last_sweep(self) -> SweepRecord | None:
         """See ``Storage.last_sweep``."""

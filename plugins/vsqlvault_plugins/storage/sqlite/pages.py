@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -29,7 +30,7 @@ from vsqlvault.model.credential import CredentialName, CredentialUse
 from vsqlvault.model.entry import Entry
 from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
-from vsqlvault.model.purge import PurgeRecord, SweepRecord
+from vsqlvault.model.purge import PurgeRecord, ScrubRecord, SweepRecord
 from vsqlvault.model.times import EPOCH, from_micros, to_micros
 from vsqlvault_plugins.storage.sqlite import rows
 from vsqlvault_plugins.storage.sqlite.transactions import QUERIES, transaction
@@ -142,7 +143,11 @@ def access_log_page(connection: sqlite3.Connection, query: LogQuery) -> list[Log
 def purge_log_page(connection: sqlite3.Connection, query: LogQuery) -> list[LogRow[PurgeRecord]]:
     """Return a page of the purge log."""
     found = _log_page(connection, "purge_log_page", "purged_at", PURGE_LOG_FILTERS, query)
-    return [rows.purge_row_of(row) for row in found]
+    return [replace(rows.purge_row_of(row), scrubbed_at=_time_or_none(row[18])) for row in found]
+
+
+def _time_or_none(micros: int | None) -> datetime | None:
+    return None if micros is None else from_micros(micros)
 
 
 def _log_page(
@@ -245,6 +250,28 @@ def ceiling_effect(connection: sqlite3.Connection, change: CeilingChange) -> Cei
     return CeilingEffect(expired or 0, revived or 0, changed or 0, None if oldest is None else from_micros(oldest))
 
 
+def count_expired(connection: sqlite3.Connection, at: datetime, ceilings: Mapping[str, datetime]) -> int:
+    """Count what is expired."""
+    total = 0
+    for purpose, ceiling in ceilings.items():
+        parameters = {"purpose": purpose, "at": to_micros(at), "ceiling": to_micros(ceiling)}
+        (count,) = connection.execute(QUERIES["count_expired"], parameters).fetchone()
+        total += count
+    return total
+
+
+def last_scrub(connection: sqlite3.Connection) -> ScrubRecord | None:
+    """Return the newest record of a scrub."""
+    row = connection.execute(QUERIES["last_scrub"]).fetchone()
+    return rows.scrub_of(row) if row else None
+
+
+def scrub_reach(connection: sqlite3.Connection) -> tuple[int, int]:
+    """Return the position of the newest row of the purge log, and up to which one a scrub has reached."""
+    newest, through = connection.execute(QUERIES["scrub_reach"]).fetchone()
+    return newest, through
+
+
 def last_sweep(connection: sqlite3.Connection) -> SweepRecord | None:
     """Return the newest record of a sweep."""
     row = connection.execute(QUERIES["last_sweep"]).fetchone()
@@ -293,7 +320,7 @@ def credential_uses(connection: sqlite3.Connection) -> dict[CredentialName, Cred
 def clock_reading(connection: sqlite3.Connection, clock: Callable[[], datetime]) -> ClockReading:
     """Return what the clock says, and the mark."""
     (mark,) = connection.execute(QUERIES["mark"]).fetchone()
-    return ClockReading(clock(), None if mark is None else from_micros(mark))
+    return ClockReading(clock(), _time_or_none(mark))
 
 
 def raise_mark(connection: sqlite3.Connection, at: datetime) -> None:

@@ -242,7 +242,8 @@ FROM access_log WHERE 1 {filters} ORDER BY {order} LIMIT :limit
 
 -- name: purge_log_page
 SELECT position, purge_id, purpose, external_id, entry_id, entry_version, method, reason, policy_reference, proof_hash,
-       value_size, key_ref, owner_app, purged_at, expired_at, app, identity, request_id
+       value_size, key_ref, owner_app, purged_at, expired_at, app, identity, request_id,
+       (SELECT finished_at FROM scrubs WHERE through >= position ORDER BY through, finished_at LIMIT 1)
 FROM purge_log WHERE 1 {filters} ORDER BY {order} LIMIT :limit
 
 -- name: log_where_since
@@ -410,6 +411,23 @@ SELECT at FROM access_log ORDER BY position LIMIT 1
 
 -- name: evidence_oldest_purge
 SELECT purged_at FROM purge_log ORDER BY position LIMIT 1
+
+-- name: count_expired
+SELECT (SELECT count(*) FROM entries WHERE purpose = :purpose AND purged_at IS NULL AND expires_at <= :at)
+     + (SELECT count(*) FROM entries
+        WHERE purpose = :purpose AND purged_at IS NULL AND created_at <= :ceiling AND expires_at > :at)
+
+-- name: put_scrub
+INSERT INTO scrubs (scrub_id, started_at, finished_at, started_by, through, rewritten, completed, undone)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: last_scrub
+SELECT scrub_id, started_at, finished_at, started_by, through, rewritten, completed, undone
+FROM scrubs ORDER BY finished_at DESC, through DESC LIMIT 1
+
+-- name: scrub_reach
+-- The newest row of the purge log, and the newest that a scrub has reached.
+SELECT coalesce((SELECT max(position) FROM purge_log), 0), coalesce((SELECT max(through) FROM scrubs), 0)
 
 -- name: last_sweep
 SELECT sweep_id, started_at, finished_at, started_by, purged, failed, completed, held

@@ -6,6 +6,7 @@ import asyncio
 import os
 import secrets
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
@@ -30,6 +31,7 @@ from vsqlvault.interfaces.storage import (
     MigrationStatus,
     Read,
     Rulebook,
+    ScrubOutcome,
     Snapshot,
     VersionQuery,
     Write,
@@ -41,7 +43,7 @@ from vsqlvault.model.credential import CredentialName, CredentialUse
 from vsqlvault.model.entry import Entry
 from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
-from vsqlvault.model.purge import PurgeRecord, SweepRecord
+from vsqlvault.model.purge import PurgeRecord, ScrubRecord, SweepRecord
 from vsqlvault.model.times import utc_now
 from vsqlvault.model.transparency import Checkpoint, LogName, TileKey
 from vsqlvault_plugins.storage.sqlite import evidence, pages, schema, tree
@@ -51,6 +53,10 @@ Answer = TypeVar("Answer")
 SYNCHRONOUS_FULL = 2
 BUSY_SECONDS = 5.0
 TRUNCATE_AFTER_SECONDS = 1.0
+MAX_TRUNCATE_PAUSE_SECONDS = 60.0
+HOLD_SECONDS = 5.0
+SCRUB_SECONDS = 5.0
+SCRUB_PAUSE_SECONDS = 0.1
 _PRAGMAS = (
     "pragma_busy_timeout", "pragma_journal_mode", "pragma_synchronous", "pragma_secure_delete", "pragma_trusted_schema",
     "pragma_temp_store",
@@ -134,13 +140,47 @@ class SqliteStorage:
 
     async def _truncate_log(self) -> None:
         """Empty the write-ahead log, in which purged bytes still stand, within seconds of a purge; readers may delay it."""
+        pause = TRUNCATE_AFTER_SECONDS
         emptied = False
         while not emptied:
-            await asyncio.sleep(TRUNCATE_AFTER_SECONDS)
+            await asyncio.sleep(pause)
             try:
-                emptied = await self._writer.run(truncate_log)
+                emptied = await self._emptied_log()
             except VaultError:
-                return
+                pause = min(pause * 2, MAX_TRUNCATE_PAUSE_SECONDS)
+
+    async def _emptied_log(self) -> bool:
+        """Empty the write-ahead log now; False where a reader of old pages is in the way.
+
+        The reader of this process is held still for it if need be: under load it would be in the way most of the time.
+        """
+        if await self._writer.run(truncate_log):
+            return True
+        holding, still = threading.Event(), asyncio.Event()
+        call_soon = asyncio.get_running_loop().call_soon_threadsafe
+        held = asyncio.create_task(self._reader.run(_hold, lambda: call_soon(still.set), holding))
+        try:
+            await asyncio.wait({held, asyncio.create_task(still.wait())}, return_when=asyncio.FIRST_COMPLETED)
+            return await self._writer.run(truncate_log)
+        finally:
+            holding.set()
+            await held
+
+    async def scrub(self, lock_seconds: float) -> ScrubOutcome | None:
+        """See ``Storage.scrub``. The database file has zeros where values were: what is left is to empty the log beside it."""
+        newest, through = await self._writer.run(pages.scrub_reach)
+        if newest == through:
+            return None
+        deadline = time.monotonic() + max(lock_seconds, SCRUB_SECONDS)
+        while not await self._emptied_log():
+            if time.monotonic() > deadline:
+                return ScrubOutcome(through, 0, ("the write-ahead log: a reader of older pages is in the way",))
+            await asyncio.sleep(SCRUB_PAUSE_SECONDS)
+        return ScrubOutcome(newest, 1)
+
+    async def last_scrub(self) -> ScrubRecord | None:
+        """See ``Storage.last_scrub``."""
+        return await self._pager.run(pages.last_scrub)
 
     async def rulebook(self) -> Rulebook:
         """See ``Storage.rulebook``."""
@@ -189,6 +229,10 @@ class SqliteStorage:
     async def ceiling_effect(self, change: CeilingChange) -> CeilingEffect:
         """See ``Storage.ceiling_effect``."""
         return await self._pager.run(pages.ceiling_effect, change)
+
+    async def count_expired(self, at: datetime, ceilings: Mapping[str, datetime]) -> int:
+        """See ``Storage.count_expired``."""
+        return await self._pager.run(pages.count_expired, at, ceilings)
 
     async def last_sweep(self) -> SweepRecord | None:
         """See ``Storage.last_sweep``."""
@@ -283,6 +327,12 @@ class SqliteStorage:
             await asyncio.gather(self._truncating, return_exceptions=True)
         for connection in (self._pager, self._reader, self._writer):
             await connection.close()
+
+
+def _hold(_: sqlite3.Connection, holding: Callable[[], object], release: threading.Event) -> None:
+    """Keep the connection's thread from reading until ``release``; ``holding`` is called once it does."""
+    holding()
+    release.wait(HOLD_SECONDS)
 
 
 def _create_private(path: Path) -> None:
