@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import TypeVar
 
 from vsqlvault.interfaces.storage import LogQuery, LogRow, Storage
@@ -17,6 +18,7 @@ from vsqlvault.service.rules import require_reader
 Record = TypeVar("Record", AccessRecord, PurgeRecord)
 Pager = Callable[[LogQuery], Awaitable[Sequence[LogRow[Record]]]]
 STREAM_PAGE = 1_000
+_TICK = timedelta(microseconds=1)
 
 
 class Logs:
@@ -71,7 +73,8 @@ class Logs:
             require_reader(call)
             snapshot = await self._queue.read()
             trace.see(snapshot)
-            until = min(query.until, snapshot.now) if query.until else snapshot.now
+            end = snapshot.now + _TICK if snapshot.now == snapshot.mark else snapshot.now  # then time stands still
+            until = min(query.until, end) if query.until else end
             await self._queue.record(trace.granted(detail=_described(query)))
             return _records(replace(query, until=until, limit=STREAM_PAGE), limit, pager)
 

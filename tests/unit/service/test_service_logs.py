@@ -67,6 +67,14 @@ async def test_without_its_row_nothing_is_streamed(scene) -> None:
         await scene.vault.logs.stream_access_log(scene.admin, LogQuery(limit=5), None)
 
 
+async def test_while_time_stands_still_what_is_on_record_is_streamed(scene) -> None:
+    await scene.vault.clock_watch.look()
+    scene.clock.advance(hours=-1)
+    await scene.store()
+    stream = await scene.vault.logs.stream_access_log(scene.admin, LogQuery(limit=5), None)
+    assert Operation.STORE in {row.record.operation async for row in stream}
+
+
 async def test_rows_that_come_while_it_streams_are_left_out(scene, monkeypatch) -> None:
     monkeypatch.setattr(logs_module, "STREAM_PAGE", 2)
     await fill(scene, 6)

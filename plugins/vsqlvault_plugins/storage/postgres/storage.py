@@ -255,7 +255,18 @@ class PostgresStorage:
 
     def describe(self) -> Mapping[str, Any]:
         """See ``Storage.describe``."""
-        return {**self._server.describe(), "schema_version": schema.VERSION}
+        return {
+            **self._server.describe(),
+            "schema_version": schema.VERSION,
+            "purge_reaches_with_scrub": ["the database's data files, until the next scrub"],
+            "purge_does_not_reach": [
+                "the write-ahead log until its segments are recycled, and its archive",
+                "replicas until they have replayed the scrub",
+                "backups",
+                "copies that a client kept",
+                "the disk's own blocks",
+            ],
+        }
 
     async def close(self) -> None:
         """See ``Storage.close``."""

@@ -318,6 +318,12 @@ class SqliteStorage:
             "journal_mode": "wal",
             "synchronous": "full",
             "secure_delete": True,
+            "purge_reaches_with_scrub": ["the write-ahead log, for some seconds, or until the next scrub"],
+            "purge_does_not_reach": [
+                "backups and copies of the file",
+                "copies that a client kept",
+                "the disk's own blocks",
+            ],
         }
 
     async def close(self) -> None:
