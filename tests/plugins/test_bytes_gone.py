@@ -16,7 +16,8 @@ import pytest
 
 from tests.support.postgres import PostgresServer
 from vsqlvault.config import load_settings
-from vsqlvault.interfaces.storage import RemoveEntry, ScrubOutcome, Storage
+from vsqlvault.errors import StorageUnavailable
+from vsqlvault.interfaces.storage import Read, RemoveEntry, ScrubOutcome, Storage
 from vsqlvault.model.entry import EntryKey, ValueEncoding
 from vsqlvault.model.principal import Role
 from vsqlvault.runtime import open_vault
@@ -367,21 +368,18 @@ class TestPostgres:
         assert (second.rewritten, second.left) == (1, ())
 
     def test_only_the_parts_from_which_something_was_purged_are_rewritten(self, run: Run, postgres_url: str) -> None:
-        async def purge() -> tuple[ScrubOutcome, ScrubOutcome]:
+        async def purge() -> list[ScrubOutcome]:
             storage = await migrated(postgres_url)
             await purge_some(storage)
-            all_of_them = await storage.scrub(SECONDS)
+            outcomes = [await storage.scrub(SECONDS)]
             await purge_some(storage, 1)
-            one = await storage.scrub(SECONDS)
-            assert await storage.scrub(SECONDS) is None
+            outcomes += [await storage.scrub(SECONDS), await storage.scrub(SECONDS)]
             await storage.close()
-            assert all_of_them is not None
-            assert one is not None
-            return all_of_them, one
+            return [outcome for outcome in outcomes if outcome]
 
-        all_of_them, one = run(purge())
-        assert (all_of_them.rewritten, one.rewritten) == (16, 1)
-        assert one.through > all_of_them.through
+        all_of_them, one, none = run(purge())
+        assert (all_of_them.rewritten, one.rewritten, none.rewritten) == (16, 1, 0)
+        assert all_of_them.through < one.through == none.through
 
     def test_of_two_that_scrub_at_once_one_does(self, run: Run, postgres_url: str) -> None:
         async def purge() -> list[ScrubOutcome | None]:
@@ -396,22 +394,94 @@ class TestPostgres:
         assert ScrubOutcome(0, 0, ("another process is scrubbing",)) in outcomes or None in outcomes
         assert sum(outcome.rewritten for outcome in outcomes if outcome) == 16
 
-    def test_a_connection_that_scrubbed_waits_as_long_as_the_others_again(self, run: Run, postgres_url: str) -> None:
-        async def purge() -> list[str]:
-            storage = await PostgresStorage.open(postgres_url, pool_size=1)
-            await storage.migrate()
-            await purge_some(storage)
-            await storage.scrub(SECONDS)
-            async with storage._connections.borrow(5) as connection:
-                shown = [await connection.fetchval(f"SHOW {name}") for name in ("lock_timeout", "statement_timeout")]
+    def test_with_one_connection_requests_have_it_while_a_scrub_runs(
+        self, run: Run, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def purge() -> ScrubOutcome | None:
+            scrubbing, read = asyncio.Event(), asyncio.Event()
+
+            async def obstacles(*_: Any) -> list[str]:
+                scrubbing.set()
+                await read.wait()
+                return []
+
+            monkeypatch.setattr(postgres_scrub, "_obstacles", obstacles)
+            storage = await migrated(postgres_url, pool_size=1)
+            await purge_some(storage, 1)
+            scrub = asyncio.create_task(storage.scrub(SECONDS))
+            await scrubbing.wait()
+            await storage.read([Read()])
+            read.set()
+            outcome = await scrub
             await storage.close()
-            return shown
+            return outcome
 
-        assert run(purge()) == ["2s", "30s"]
+        outcome = run(purge())
+        assert outcome is not None
+        assert outcome.left == ()
+
+    def test_where_the_server_has_no_connection_to_spare_one_of_the_pool_scrubs_and_waits_as_the_others_again(
+        self, run: Run, postgres_url: str
+    ) -> None:
+        async def purge() -> tuple[ScrubOutcome | None, list[str]]:
+            storage = await migrated(postgres_url, pool_size=1)
+            await purge_some(storage)
+            async with contextlib.AsyncExitStack() as stack:
+                with contextlib.suppress(asyncpg.TooManyConnectionsError):
+                    while True:
+                        stack.push_async_callback((await asyncpg.connect(postgres_url)).close)
+                outcome = await storage.scrub(SECONDS)
+                async with storage._connections.borrow(5) as connection:
+                    shown = [
+                        await connection.fetchval(f"SHOW {name}") for name in ("lock_timeout", "statement_timeout")
+                    ]
+            await storage.close()
+            return outcome, shown
+
+        outcome, shown = run(purge())
+        assert outcome is not None
+        assert outcome.left == ()
+        assert shown == ["2s", "30s"]
+
+    def test_what_the_server_refuses_is_left_and_said(
+        self, run: Run, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(postgres_scrub.QUERIES, "rewrite_part", "SELECT 1 / 0 /* {name} */")
+
+        async def purge() -> ScrubOutcome | None:
+            storage = await migrated(postgres_url)
+            await purge_some(storage)
+            outcome = await storage.scrub(SECONDS)
+            await storage.close()
+            return outcome
+
+        outcome = run(purge())
+        assert outcome is not None
+        assert (outcome.through, outcome.rewritten, len(outcome.left)) == (0, 0, 16)
+        assert outcome.left[0] == "vault.entries_00: the server could not rewrite it (SQLSTATE 22012)"
+
+    def test_one_whose_connection_is_cut_is_finished_by_the_next(
+        self, run: Run, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def purge() -> ScrubOutcome | None:
+            storage = await migrated(postgres_url)
+            await purge_some(storage)
+            with monkeypatch.context() as patch:
+                cut = "SELECT pg_terminate_backend(pg_backend_pid()) /* {name} */"
+                patch.setitem(postgres_scrub.QUERIES, "rewrite_part", cut)
+                with pytest.raises(StorageUnavailable):
+                    await storage.scrub(SECONDS)
+            outcome = await storage.scrub(SECONDS)
+            await storage.close()
+            return outcome
+
+        outcome = run(purge())
+        assert outcome is not None
+        assert (outcome.rewritten, outcome.left) == (16, ())
 
 
-async def migrated(url: str) -> PostgresStorage:
-    storage = await PostgresStorage.open(url)
+async def migrated(url: str, pool_size: int = 4) -> PostgresStorage:
+    storage = await PostgresStorage.open(url, pool_size=pool_size)
     await storage.migrate()
     return storage
 

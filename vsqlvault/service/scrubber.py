@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+from datetime import datetime
 from typing import Literal
 
 from vsqlvault.errors import VaultError
@@ -48,7 +49,9 @@ class Scrubber:
             return await self.scrub(call, trigger=trigger)
         except VaultError as error:
             log.warning("scrub failed; the next sweep's scrub covers it", extra={"error": error.slug})
-            return None
+        except Exception:
+            log.exception("scrub failed; the next sweep's scrub covers it")
+        return None
 
     async def scrub(
         self, call: Call, *, trigger: str = "request", lock_seconds: float | None = None
@@ -56,7 +59,7 @@ class Scrubber:
         """Scrub, and return the record; None where there was nothing to do, which leaves only a row of the access log.
 
         Raises:
-            RoleRequired, Unavailable.
+            RoleRequired, Unavailable. One that broke off is on record, too, if the storage allows.
         """
         trace = Trace(call, Operation.SCRUB)
 
@@ -64,26 +67,46 @@ class Scrubber:
             require_admin(call)
             snapshot = await self._queue.read()
             trace.see(snapshot)
-            outcome = await self._storage.scrub(self._lock_seconds if lock_seconds is None else lock_seconds)
+            try:
+                outcome = await self._storage.scrub(self._lock_seconds if lock_seconds is None else lock_seconds)
+            except VaultError as error:
+                await self._break_off(trace, snapshot.now, trigger, error)
+                raise
             if outcome is None:
                 await self._queue.record(trace.granted(detail="nothing to do"))
                 return (None,)
-            record = ScrubRecord(
-                scrub_id=secrets.token_hex(16),
-                started_at=snapshot.now,
-                finished_at=(await self._queue.read()).now,
-                trigger=trigger,
-                through=outcome.through,
-                rewritten=outcome.rewritten,
-                completed=not outcome.left,
-                left=_left(outcome),
-            )
+            record = await self._record(outcome, snapshot.now, trigger)
             row = trace.granted(detail=_described(record))
             await self._queue.commit(Write((row,), changes=(SaveScrub(record),)))
             _tell(record)
             return (record,)
 
         return (await self._auditor.carry_out(trace, attempt))[0]
+
+    async def _record(self, outcome: ScrubOutcome, started_at: datetime, trigger: str) -> ScrubRecord:
+        return ScrubRecord(
+            scrub_id=secrets.token_hex(16),
+            started_at=started_at,
+            finished_at=(await self._queue.read()).now,
+            trigger=trigger,
+            through=outcome.through,
+            rewritten=outcome.rewritten,
+            completed=not outcome.left,
+            left=_left(outcome),
+        )
+
+    async def _break_off(self, trace: Trace, started_at: datetime, trigger: str, error: VaultError) -> None:
+        """Put on record that purged bytes may be left, in one commit with the row of the refusal."""
+        try:
+            last = await self._storage.last_scrub()
+            outcome = ScrubOutcome(last.through if last else 0, 0, (f"it broke off: {error.slug}",))
+            record = await self._record(outcome, started_at, trigger)
+            row = trace.denied(error, record.finished_at, _described(record))
+            await self._queue.commit(Write((row,), changes=(SaveScrub(record),)))
+        except VaultError as second:
+            log.warning("a scrub that broke off has no record", extra={"error": second.slug})
+            return
+        error.recorded_for = trace.call.request_id
 
 
 def _left(outcome: ScrubOutcome) -> str | None:

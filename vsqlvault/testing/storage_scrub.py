@@ -74,6 +74,15 @@ class ScrubConformance(StorageKit):
         assert await _reached(storage) == {"first": T0, "second": T0 + DAY}
 
     @driven
+    async def test_one_that_was_killed_before_its_record_was_written_is_not_forgotten(self, storage: Storage) -> None:
+        await committed(storage, _purging("gone"))
+        unrecorded = await storage.scrub(SECONDS)
+        assert unrecorded is not None
+        outcome = await _scrubbed(storage)
+        assert (outcome.through, outcome.left) == (unrecorded.through, ())
+        assert await _reached(storage) == {"gone": T0}
+
+    @driven
     async def test_the_newest_scrub_is_the_last(self, storage: Storage) -> None:
         scrubs = [a_scrub(finished_at=T0 + DAY * days, left=left) for days, left in ((2, "a: b"), (3, None), (1, None))]
         await committed(storage, *(Write((), changes=(SaveScrub(scrub),)) for scrub in scrubs))

@@ -123,6 +123,32 @@ async def test_a_scrub_that_fails_is_no_fault_of_the_sweep(scene, caplog) -> Non
     assert "scrub failed; the next sweep's scrub covers it" in caplog.messages
 
 
+async def test_one_that_broke_off_is_on_record_as_not_completed(scene) -> None:
+    await scene.store()
+    await scene.purge()
+    first = (await sweep(scene)).scrub
+    await scene.store("later")
+    await scene.purge("later")
+    scene.clock.advance(hours=1)
+    scene.storage.arm(methods={"scrub"}, always=True)
+    await sweep(scene)
+    last = await scene.storage.inner.last_scrub()
+    assert (last.completed, last.through, last.left) == (False, first.through, "it broke off: storage-unavailable")
+    (row,) = await scene.access_rows(operation="scrub", outcome="denied")
+    assert row.detail == f"scrub {last.scrub_id}: 0 rewritten, left: it broke off: storage-unavailable"
+    assert await scrubbed(scene) == {"pay-1": True, "later": False}
+
+
+async def test_a_fault_of_the_storages_own_in_a_scrub_is_no_fault_of_the_sweep_either(scene, caplog) -> None:
+    async def scrub(_: float) -> ScrubOutcome | None:
+        raise RuntimeError("a fault")
+
+    scene.storage.inner.scrub = scrub
+    count = await sweep(scene)
+    assert (count.completed, count.scrub) == (True, None)
+    assert "scrub failed; the next sweep's scrub covers it" in caplog.messages
+
+
 async def test_whoever_asks_for_one_is_told_if_it_fails(scene) -> None:
     scene.storage.arm(methods={"scrub"}, always=True)
     with pytest.raises(StorageUnavailable):

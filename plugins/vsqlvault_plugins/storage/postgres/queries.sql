@@ -377,6 +377,13 @@ FROM vault.scrubbed AS s
 JOIN pg_class AS c ON c.oid = to_regclass('vault.entries_' || lpad(s.part::text, 2, '0'))
 ORDER BY s.part
 
+-- name: is_off_record
+-- Whether rows of the purge log up to $1 are not reached by any scrub that is on record.
+SELECT EXISTS (
+    SELECT FROM vault.purge_log
+    WHERE position <= $1 AND position > (SELECT coalesce(max(through), 0) FROM vault.scrubs)
+)
+
 -- name: maintains
 -- The right to rewrite a table without owning it, from PostgreSQL 17 on.
 has_table_privilege(c.oid, 'MAINTAIN')

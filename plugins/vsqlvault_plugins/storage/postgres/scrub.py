@@ -16,6 +16,7 @@ import asyncpg
 from vsqlvault.interfaces.storage import ScrubOutcome
 from vsqlvault_plugins.storage.postgres.batches import QUERIES
 from vsqlvault_plugins.storage.postgres.connections import Connection
+from vsqlvault_plugins.storage.postgres.failures import answered
 from vsqlvault_plugins.storage.postgres.pages import settled_position
 from vsqlvault_plugins.storage.postgres.schema import MAINTAIN_SINCE
 
@@ -24,6 +25,8 @@ LOCK_WAIT_SECONDS = 0.2
 """Requests that come while the lock is waited for queue up behind it."""
 TRIES = 5
 PAUSE_SECONDS = 0.1
+REST_SECONDS = 1.0
+"""Requests have the parts to themselves for as long as the last one was locked, but no longer than this."""
 HORIZON_SECONDS = 3.0
 
 
@@ -38,11 +41,15 @@ class _Part:
 
 def longest_seconds(lock_seconds: float) -> float:
     """Return how long a scrub may take that leaves each part after ``lock_seconds``."""
-    return PARTS * (lock_seconds + TRIES * (LOCK_WAIT_SECONDS + PAUSE_SECONDS)) + HORIZON_SECONDS + 30
+    each = lock_seconds + TRIES * (LOCK_WAIT_SECONDS + PAUSE_SECONDS) + REST_SECONDS
+    return PARTS * each + HORIZON_SECONDS + 30
 
 
 async def scrub(connection: Connection, lock_seconds: float) -> ScrubOutcome | None:
-    """Rewrite the parts from which entries were purged since they were last rewritten; None where there is none."""
+    """Rewrite the parts from which entries were purged since they were last rewritten.
+
+    None where there is none, and the record says so: a scrub may have been killed before its record was written.
+    """
     if not await connection.fetchval(QUERIES["try_lock_scrub"]):
         through = await connection.fetchval(QUERIES["scrubbed_through"])
         return ScrubOutcome(through, 0, ("another process is scrubbing",))
@@ -61,16 +68,20 @@ async def _scrub(connection: Connection, lock_seconds: float) -> ScrubOutcome | 
     idle = [part.number for part in parts if not part.is_due]
     await connection.execute(QUERIES["scrubbed_part"], idle, newest)
     if not due:
-        return None
+        if not await connection.fetchval(QUERIES["is_off_record"], newest):
+            return None
+        return ScrubOutcome(await connection.fetchval(QUERIES["scrubbed_through"]), 0)
     left = await _obstacles(connection, due, horizon)
     rewritten = 0
-    if not left:
-        for part in due:
-            if trouble := await _rewrite(connection, part, horizon, lock_seconds):
-                left.append(f"{part.name}: {trouble}")
-            else:
-                rewritten += 1
-                await connection.execute(QUERIES["scrubbed_part"], [part.number], newest)
+    now = asyncio.get_running_loop().time
+    for part in due if not left else ():
+        began = now()
+        if trouble := await _rewrite(connection, part, horizon, lock_seconds):
+            left.append(f"{part.name}: {trouble}")
+        else:
+            rewritten += 1
+            await connection.execute(QUERIES["scrubbed_part"], [part.number], newest)
+        await asyncio.sleep(min(now() - began, REST_SECONDS))
     return ScrubOutcome(await connection.fetchval(QUERIES["scrubbed_through"]), rewritten, tuple(left))
 
 
@@ -107,6 +118,10 @@ async def _rewrite(connection: Connection, part: _Part, horizon: str, lock_secon
             await asyncio.sleep(PAUSE_SECONDS)
         except asyncpg.QueryCanceledError:
             return f"rewriting it takes longer than {lock_seconds:g} seconds"
+        except asyncpg.PostgresError as error:
+            if not answered(error):
+                raise
+            return f"the server could not rewrite it (SQLSTATE {error.sqlstate})"
         else:
             if await connection.fetchval(QUERIES["is_rewritten"], part.name, horizon):
                 return None

@@ -157,7 +157,11 @@ class PostgresStorage:
 
     async def scrub(self, lock_seconds: float) -> ScrubOutcome | None:
         """See ``Storage.scrub``."""
-        return await self._run(scrub.longest_seconds(lock_seconds), scrub.scrub, lock_seconds)
+        try:
+            async with self._connections.borrow_beside(scrub.longest_seconds(lock_seconds)) as connection:
+                return await scrub.scrub(connection, lock_seconds)
+        except Exception as error:
+            raise translated(error, committing=False) from error
 
     async def last_scrub(self) -> ScrubRecord | None:
         """See ``Storage.last_scrub``."""

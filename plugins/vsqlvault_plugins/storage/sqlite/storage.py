@@ -159,10 +159,12 @@ class SqliteStorage:
         holding, still = threading.Event(), asyncio.Event()
         call_soon = asyncio.get_running_loop().call_soon_threadsafe
         held = asyncio.create_task(self._reader.run(_hold, lambda: call_soon(still.set), holding))
+        stilled = asyncio.create_task(still.wait())
         try:
-            await asyncio.wait({held, asyncio.create_task(still.wait())}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({held, stilled}, return_when=asyncio.FIRST_COMPLETED)
             return await self._writer.run(truncate_log)
         finally:
+            stilled.cancel()
             holding.set()
             await held
 
