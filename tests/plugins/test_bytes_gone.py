@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import os
 import secrets
+import sqlite3
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -134,17 +136,22 @@ class TestSqlite:
 
         run(purge())
 
-    def test_under_readers_that_never_rest_the_log_is_emptied_all_the_same(self, run: Run, tmp_path: Path) -> None:
+    def test_under_readers_that_never_rest_the_log_is_emptied_at_the_first_try(
+        self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("vsqlvault_plugins.storage.sqlite.storage.SCRUB_SECONDS", 0.0)
+
         async def purge() -> None:
             async with sqlite_vault(tmp_path) as vault:
                 await vault.policies.save_retention_policy(ADMIN, a_retention_policy("card"))
                 await vault.entries.store(OWNER, EntryKey("card", "lives"), wish(b"x" * 1000))
                 readers = [asyncio.create_task(read_for_ever(vault)) for _ in range(16)]
+                readers.append(asyncio.create_task(read_slowly_for_ever(vault.storage)))
                 for number in range(3):
                     key = EntryKey("card", f"e{number}")
                     await vault.entries.store(OWNER, key, wish(b"y" * 1000))
                     await vault.entries.purge(OWNER, key, Preconditions())
-                    record = await vault.scrubber.scrub(ADMIN)
+                    record = await vault.scrubber.scrub(ADMIN, lock_seconds=0)
                     assert record is not None
                     assert record.completed
                 for reader in readers:
@@ -181,6 +188,17 @@ class TestSqlite:
 async def read_for_ever(vault: Vault) -> None:
     while True:
         await vault.entries.retrieve(OWNER, EntryKey("card", "lives"))
+
+
+async def read_slowly_for_ever(storage: Storage) -> None:
+    def read(connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN").execute("SELECT count(*) FROM entries").fetchone()
+        time.sleep(0.02)
+        connection.execute("COMMIT")
+
+    assert isinstance(storage, SqliteStorage)
+    while True:
+        await storage._reader.run(read)
 
 
 def sqlite_vault(directory: Path) -> Any:
