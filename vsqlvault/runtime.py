@@ -30,6 +30,7 @@ from vsqlvault.service.entries import Entries
 from vsqlvault.service.explain import Explain
 from vsqlvault.service.failing_sources import FailingSources
 from vsqlvault.service.gaps import Gaps
+from vsqlvault.service.held_entries import HeldEntries
 from vsqlvault.service.history import History
 from vsqlvault.service.holds import Holds
 from vsqlvault.service.key_refs import KeyRefs
@@ -231,6 +232,7 @@ def _assemble(plugins: Plugins, storage: Storage, hardening: Sequence[StepState]
         api_keys=ApiKeys(rulebooks=rulebooks, credentials=credentials, are_taken=settings.auth.stored_keys, **shared),
         credentials=credentials,
         holds=Holds(rulebooks=rulebooks, **shared),
+        held_entries=HeldEntries(storage=storage, rulebooks=rulebooks, watch=watch, **shared),
         history=History(storage=storage, rulebooks=rulebooks, **shared),
         replay=Replay(storage=storage, rulebooks=rulebooks, decisions=decisions, **shared),
         explain=Explain(storage=storage, rulebooks=rulebooks, decisions=decisions, purges=purges, **shared),

@@ -69,9 +69,9 @@ def _shown(encoding: ValueEncoding, value: bytes) -> str:
     return f'"{b64encode(value).decode("ascii")}"'
 
 
-def list_json(entries: Iterable[Viewed], state: EntryState, next_cursor: str | None) -> bytes:
-    """Return a page of entries without values."""
-    shown = b",".join(entry_json(viewed, state=state) for viewed in entries)
+def list_json(entries: Iterable[tuple[Viewed, EntryState]], next_cursor: str | None) -> bytes:
+    """Return a page of entries without values, each with its state."""
+    shown = b",".join(entry_json(viewed, state=state) for viewed, state in entries)
     cursor = json.dumps(next_cursor).encode("ascii")
     return b'{"entries":[' + shown + b'],"next_cursor":' + cursor + b"}"
 

@@ -257,6 +257,7 @@ WriteOutcome = Committed | Conflict
 class EntryQuery:
     """A page of one purpose's entries, by external_id, after ``after``.
 
+    ``state`` None is every state: then, and with no other filter, no more rows are looked at than are returned.
     ``created_before`` is the retention ceiling at ``now``: whatever was created at or before it is expired.
     """
 
@@ -269,7 +270,7 @@ class EntryQuery:
     owner_app: str | None = None
     access_policy: str | None = None
     expires_before: datetime | None = None
-    state: EntryState = EntryState.ACTIVE
+    state: EntryState | None = EntryState.ACTIVE
 
 
 class ExpiredPlace(NamedTuple):

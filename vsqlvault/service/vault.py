@@ -20,6 +20,7 @@ from vsqlvault.service.entries import Entries
 from vsqlvault.service.explain import Explain
 from vsqlvault.service.failing_sources import FailingSources
 from vsqlvault.service.gaps import Gaps
+from vsqlvault.service.held_entries import HeldEntries
 from vsqlvault.service.history import History
 from vsqlvault.service.holds import Holds
 from vsqlvault.service.key_refs import KeyRefs
@@ -47,6 +48,7 @@ class Vault:
     api_keys: ApiKeys
     credentials: Credentials
     holds: Holds
+    held_entries: HeldEntries
     history: History
     explain: Explain
     replay: Replay

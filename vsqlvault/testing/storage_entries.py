@@ -115,6 +115,13 @@ class EntryPagesConformance(StorageKit):
             query = EntryQuery(purpose="card", now=NOW, limit=7, created_before=ceiling, state=state, **filters)
             assert await _all_pages(storage, query) == list(_wanted(entries, query)), name
 
+    @driven
+    async def test_without_a_state_every_row_is_found(self, storage: Storage) -> None:
+        entries = _population()
+        await committed(storage, *(a_write(StoreEntry(entry, b"cipher")) for entry in entries + _population("ach")))
+        query = EntryQuery(purpose="card", now=NOW, limit=7, created_before=CEILING, state=None)
+        assert await _all_pages(storage, query) == sorted(entries, key=lambda entry: entry.external_id)
+
     @pytest.mark.parametrize("limit", [1, 2, 5, 9, 10, 11])
     @driven
     async def test_pages_of_any_length_are_complete_without_repeating(self, storage: Storage, limit: int) -> None:

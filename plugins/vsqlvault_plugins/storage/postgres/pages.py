@@ -84,7 +84,7 @@ async def entries_page(connection: Connection, query: EntryQuery) -> list[Entry]
     """Return a page of one purpose's entries, without values."""
     created_before = query.created_before or EPOCH
     parameters: list[Any] = [query.purpose, query.after or "", query.limit, query.now, created_before]
-    filters = [QUERIES[f"entries_where_{query.state.value}"]]
+    filters = [QUERIES[f"entries_where_{query.state.value if query.state else 'any'}"]]
     for column in ("key_ref", "owner_app", "access_policy"):
         if (wanted := getattr(query, column)) is not None:
             parameters.append(wanted)

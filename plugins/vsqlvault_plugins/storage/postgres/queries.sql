@@ -112,6 +112,9 @@ AND purged_at IS NULL AND (expires_at <= $4 OR created_at <= $5)
 -- name: entries_where_purged
 AND purged_at IS NOT NULL AND $4::timestamptz IS NOT NULL AND $5::timestamptz IS NOT NULL
 
+-- name: entries_where_any
+AND $4::timestamptz IS NOT NULL AND $5::timestamptz IS NOT NULL
+
 -- name: entries_where_equal
 -- The column is one of a fixed list, never a caller's word.
 AND {column} = ${place}

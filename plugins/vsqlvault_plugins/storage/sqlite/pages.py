@@ -83,7 +83,7 @@ def _versions(connection: sqlite3.Connection, name: str, query: VersionQuery) ->
 
 def entries_page(connection: sqlite3.Connection, query: EntryQuery) -> list[Entry]:
     """Return a page of one purpose's entries, without values."""
-    filters = [QUERIES[f"entries_where_{query.state.value}"]]
+    filters = [QUERIES[f"entries_where_{query.state.value if query.state else 'any'}"]]
     filters += [
         QUERIES[f"entries_where_{name}"]
         for name in ("key_ref", "owner_app", "access_policy", "expires_before")

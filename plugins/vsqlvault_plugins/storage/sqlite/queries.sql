@@ -203,6 +203,9 @@ AND purged_at IS NULL AND (expires_at <= :now OR created_at <= :created_before)
 -- name: entries_where_purged
 AND purged_at IS NOT NULL
 
+-- name: entries_where_any
+AND 1
+
 -- name: entries_where_key_ref
 AND key_ref = :key_ref
 
