@@ -225,7 +225,14 @@ class TestKeeping:
         assert_problem(server.get("billing", "card/0"), 410, "expired")
         assert_problem(server.put("billing", "card/0", "over it"), 423, "legal-hold")
         report = server.call("auditor", "GET", "/compliance/report").json
-        assert report["legal_holds"]["held_at_last_sweep"] == 5
+        assert (report["legal_holds"]["held_at_last_sweep"], report["legal_holds"]["expired_held"]) == (5, 5)
+        assert [(hold["name"], hold["expired_held"]) for hold in report["legal_holds"]["holds"]] == [("billing", 5)]
+        figures = report["retention_and_purge"]["figures"]
+        assert (figures["expired_not_purged"], figures["held"], figures["overdue"]) == (5, 5, 0)
+        (listed,) = report["sweeps"]["figures"]["listed"]
+        assert (listed["purged"], listed["held"], listed["failed"], listed["scrub"]) == (5, 5, 0, "scrubbed")
+        expired = server.call("auditor", "GET", "/admin/legal-holds/billing/entries?state=expired").json["entries"]
+        assert [entry["external_id"] for entry in expired] == ["0", "2", "4", "6", "8"]
         assert report["summary"]["expired_pending_purge"] == 5
         release(server, "billing")
         run = server.call(ADMIN, "POST", "/admin/purge/sweep").json

@@ -19,7 +19,8 @@ import pytest
 from tests.support.postgres import PostgresServer
 from vsqlvault.config import load_settings
 from vsqlvault.errors import StorageUnavailable
-from vsqlvault.interfaces.storage import Read, RemoveEntry, ScrubOutcome, Storage
+from vsqlvault.interfaces.purge_storage import ScrubOutcome
+from vsqlvault.interfaces.storage import Read, RemoveEntry, Storage
 from vsqlvault.model.entry import EntryKey, ValueEncoding
 from vsqlvault.model.principal import Role
 from vsqlvault.runtime import open_vault

@@ -47,6 +47,7 @@ class PurgeCollector(Collector):
 
 _TEXTS = {
     "entries_overdue": "Entries that have expired and wait for a sweep.",
+    "entries_held": "Entries that have expired and that legal holds keep.",
     "entries_expiring": "Entries that expire within a day.",
     "sweep_finished_timestamp_seconds": "When the last sweep of any process ended, in Unix time.",
     "scrub_finished_timestamp_seconds": "When the last scrub of any process ended, in Unix time.",
@@ -61,6 +62,7 @@ def _values(gauge: PurgeGauge | None) -> Mapping[str, float | None]:
         return {}
     return {
         "entries_overdue": gauge.overdue,
+        "entries_held": gauge.held,
         "entries_expiring": gauge.expiring,
         "sweep_finished_timestamp_seconds": gauge.swept_at.timestamp() if gauge.swept_at else None,
         "scrub_finished_timestamp_seconds": gauge.scrubbed_at.timestamp() if gauge.scrubbed_at else None,

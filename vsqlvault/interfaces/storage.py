@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from vsqlvault.interfaces.evidence import Evidence, EvidenceQuery
+from vsqlvault.interfaces.purge_storage import PurgeStorage
 from vsqlvault.interfaces.tree_storage import TreeStorage
 from vsqlvault.model.api_key import ApiKeyRecord
 from vsqlvault.model.audit import AccessRecord
@@ -273,38 +274,6 @@ class EntryQuery:
     state: EntryState | None = EntryState.ACTIVE
 
 
-class ExpiredPlace(NamedTuple):
-    """Where an expired entry stands in the order of a sweep, which is the order of these tuples.
-
-    ``at`` is ``expires_at`` of what has ended by its own time, and ``created_at`` of what only the ceiling ends.
-    """
-
-    by_ceiling: bool
-    at: datetime
-    external_id: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExpiredQuery:
-    """Entries of one purpose that are expired at ``now`` and not purged, in the order of their places, after ``after``.
-
-    What was created at or before ``created_before`` is expired by the ceiling.
-    A page ends at ``limit`` entries, or after the entry with which their values pass ``byte_limit``.
-    """
-
-    purpose: str
-    now: datetime
-    created_before: datetime
-    limit: int
-    byte_limit: int
-    after: ExpiredPlace | None = None
-
-    def place_of(self, entry: Entry) -> ExpiredPlace:
-        """Return where an entry that this query finds stands."""
-        by_ceiling = entry.expires_at > self.now
-        return ExpiredPlace(by_ceiling, entry.created_at if by_ceiling else entry.expires_at, entry.external_id)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionQuery:
     """Versions of the rule called ``name``, newest first: those below ``before``, where it is given, and at most ``limit``."""
@@ -380,15 +349,6 @@ class CeilingEffect:
 
 
 @dataclass(frozen=True, slots=True)
-class ScrubOutcome:
-    """What a scrub came to, as ``ScrubRecord`` has it. ``left`` has a sentence for each thing that could not be done."""
-
-    through: int
-    rewritten: int
-    left: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class PurposeCensus:
     """What one purpose holds at an instant: counts of entries."""
 
@@ -447,7 +407,7 @@ class MigrationStatus:
     after: int
 
 
-class Storage(TreeStorage, Protocol):
+class Storage(TreeStorage, PurgeStorage, Protocol):
     """Where everything lies. All methods may run at once; all but ``read`` and ``commit`` may be slow.
 
     Every method raises StorageUnavailable when the storage cannot be reached, StorageFull when it has no room, and
@@ -492,10 +452,6 @@ class Storage(TreeStorage, Protocol):
         """Return a page of entries without their values. Shorter than ``limit`` means there are no more."""
         ...
 
-    async def expired(self, query: ExpiredQuery) -> Sequence[tuple[Entry, bytes]]:
-        """Return a page of expired entries with their values, in order; empty means there are no more."""
-        ...
-
     async def access_log(self, query: LogQuery) -> Sequence[LogRow[AccessRecord]]:
         """Return a page of the access log. Shorter than ``limit`` means there are no more."""
         ...
@@ -525,30 +481,6 @@ class Storage(TreeStorage, Protocol):
 
     async def ceiling_effect(self, change: CeilingChange) -> CeilingEffect:
         """Count what a change of a maximum would do, without reading a value, and without doing it."""
-        ...
-
-    async def count_expired(self, at: datetime, ceilings: Mapping[str, datetime]) -> int:
-        """Count the entries that are expired at ``at`` and not purged, of the purposes in ``ceilings``, as in ``census``.
-
-        It takes time only for what it counts.
-        """
-        ...
-
-    async def last_sweep(self) -> SweepRecord | None:
-        """Return the newest record of a sweep."""
-        ...
-
-    async def scrub(self, lock_seconds: float) -> ScrubOutcome | None:
-        """Drive the bytes of what was purged out of the data files, and verify that; None where there is nothing to do.
-
-        Requests may be kept waiting by it, but by no step of it longer than ``lock_seconds``: a step that would take longer
-        is left, and so is one for which the storage's own bookkeeping, or this program's rights, stand in the way. What it
-        says is done was seen to be. Write-ahead logs, replicas and backups are not reached.
-        """
-        ...
-
-    async def last_scrub(self) -> ScrubRecord | None:
-        """Return the newest record of a scrub."""
         ...
 
     async def acquire_lease(self, name: str, holder: str, seconds: float) -> bool:

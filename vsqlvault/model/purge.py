@@ -92,6 +92,20 @@ class SweepRecord:
     held: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepRuns:
+    """What the sweeps of a period came to. ``newest`` has the newest of its ``count`` runs, the newest first.
+
+    ``purged`` and ``failed`` are sums; an entry that could not be purged counts in each run. ``not_completed`` counts runs.
+    """
+
+    count: int = 0
+    purged: int = 0
+    failed: int = 0
+    not_completed: int = 0
+    newest: tuple[SweepRecord, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class ScrubRecord:
     """One run of the scrub, which drives the bytes of what was purged out of the storage's data files.

@@ -1,13 +1,12 @@
-"""Which entries legal holds keep. A storage knows nothing of selectors, so entries are looked at, without their values."""
+"""Which entries a legal hold keeps. A storage knows nothing of selectors, so entries are looked at, without their values."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from vsqlvault.errors import HoldNotFound
@@ -23,7 +22,6 @@ from vsqlvault.service.entries import LIST_MARK_LAG, LIST_SCAN_SECONDS, LIST_TUR
 from vsqlvault.service.rulebooks import Rulebooks
 from vsqlvault.service.rules import require_reader
 
-PAGE = 1_000
 SCAN_PAGE = 250
 _LAST = "\x7f"
 """After every external_id."""
@@ -152,27 +150,3 @@ def _held(scan: _Scan, entry: Entry) -> tuple[Viewed, EntryState] | None:
     if state is EntryState.PURGED or scan.wish.state not in {None, state} or not scan.selector.fits(entry):
         return None
     return Viewed(entry, entry.effective_expires_at(days)), state
-
-
-async def count_held_expired(storage: Storage, book: Rulebook, purpose: str, now: datetime) -> int:
-    """Return how many entries of the purpose are expired at ``now`` and kept by a hold."""
-    if not any(hold.selector.purpose in {None, purpose} for hold in book.holds.values() if not hold.is_released):
-        return 0
-    query = EntryQuery(
-        purpose=purpose,
-        now=now,
-        limit=PAGE,
-        created_before=now - timedelta(days=book.retention[purpose].max_retention_days),
-        state=EntryState.EXPIRED,
-    )
-    return sum([1 async for entry in _entries(storage, query) if book.holds_on(entry)])
-
-
-async def _entries(storage: Storage, query: EntryQuery) -> AsyncIterator[Entry]:
-    while True:
-        page = await storage.entries(query)
-        for entry in page:
-            yield entry
-        if len(page) < query.limit:
-            return
-        query = replace(query, after=page[-1].external_id)

@@ -13,6 +13,7 @@ from vsqlvault.errors import VaultError
 from vsqlvault.interfaces.storage import Storage
 from vsqlvault.service.clock_watch import ClockState, ClockWatch
 from vsqlvault.service.commit_queue import CommitQueue
+from vsqlvault.service.held_counts import count_held
 from vsqlvault.service.rulebooks import Rulebooks
 from vsqlvault.service.sweeper import ceilings
 
@@ -25,12 +26,14 @@ SOON = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class PurgeGauge:
-    """What was measured: entries that wait for a sweep, those that end within a day, and when purges were last seen to.
+    """What was measured: expired entries that wait for a sweep, and those that only a legal hold keeps; entries that end
+    within a day; and when purges were last seen to.
 
     ``is_scrubbed`` is None where there was no scrub, and False where the last one left purged bytes in the data files.
     """
 
     overdue: int
+    held: int
     expiring: int
     swept_at: datetime | None
     scrubbed_at: datetime | None
@@ -79,12 +82,14 @@ class PurgeGauges:
         snapshot = await self._queue.read()
         book = await self._rulebooks.at(snapshot.revision)
         soon = snapshot.now + SOON
-        overdue = await self._storage.count_expired(snapshot.now, ceilings(book, snapshot.now))
+        expired = await self._storage.count_expired(snapshot.now, ceilings(book, snapshot.now))
+        held = (await count_held(self._storage, book.retention, book.holds.values(), snapshot.now)).held
         expired_soon = await self._storage.count_expired(soon, ceilings(book, soon))
         sweep, scrub = await self._storage.last_sweep(), await self._storage.last_scrub()
         return PurgeGauge(
-            overdue=overdue,
-            expiring=max(expired_soon - overdue, 0),
+            overdue=max(expired - held, 0),
+            held=held,
+            expiring=max(expired_soon - expired, 0),
             swept_at=sweep.finished_at if sweep else None,
             scrubbed_at=scrub.finished_at if scrub else None,
             is_scrubbed=scrub.completed if scrub else None,

@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Literal
 
 from vsqlvault.errors import VaultError
-from vsqlvault.interfaces.storage import SaveScrub, ScrubOutcome, Storage, Write
+from vsqlvault.interfaces.purge_storage import ScrubOutcome
+from vsqlvault.interfaces.storage import SaveScrub, Storage, Write
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.principal import Call
 from vsqlvault.model.purge import ScrubRecord

@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from vsqlvault.errors import AuditUnavailable, EntryHeld, PluginFailed, SweepRunning, VaultError
+from vsqlvault.interfaces.purge_storage import ExpiredPlace, ExpiredQuery
 from vsqlvault.interfaces.storage import (
     Committed,
     Conflict,
-    ExpiredPlace,
-    ExpiredQuery,
     RevisionIs,
     Rulebook,
     SaveSweep,
@@ -31,7 +30,7 @@ from vsqlvault.model.purge import PurgeReason, ScrubRecord, SweepRecord
 from vsqlvault.service.audit import Auditor, Trace
 from vsqlvault.service.clock_watch import ClockWatch
 from vsqlvault.service.commit_queue import CommitQueue
-from vsqlvault.service.held_entries import count_held_expired
+from vsqlvault.service.held_counts import count_held
 from vsqlvault.service.purges import Kept, PreparedPurge, Purges
 from vsqlvault.service.rulebooks import Rulebooks
 from vsqlvault.service.rules import require_admin
@@ -189,11 +188,12 @@ class Sweeper:
     async def _count_only(self, trace: Trace, count: SweepCount) -> None:
         book = await self._rulebooks.at((await self._queue.read()).revision)
         census = await self._storage.census(count.started_at, ceilings(book, count.started_at), [])
+        found = await count_held(self._storage, book.retention, book.holds.values(), count.started_at, most=None)
         for purpose, of in sorted(census.by_purpose.items()):
             if of.expired_pending_purge:
-                held = await count_held_expired(self._storage, book, purpose, count.started_at)
+                held = found.by_purpose[purpose].held if purpose in found.by_purpose else 0
                 count.held += held
-                count.by_purpose[purpose] = of.expired_pending_purge - held
+                count.by_purpose[purpose] = max(of.expired_pending_purge - held, 0)
         count.purged = sum(count.by_purpose.values())
         count.finished_at = count.started_at
         count.completed = True

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from vsqlvault.interfaces.storage import EntryQuery, ExpiredPlace, ExpiredQuery, Storage, StoreEntry
+from vsqlvault.interfaces.purge_storage import ExpiredPlace, ExpiredQuery
+from vsqlvault.interfaces.storage import EntryQuery, Storage, StoreEntry
 from vsqlvault.model.entry import Entry, EntryState
 from vsqlvault.testing.driving import StorageKit, committed, driven
 from vsqlvault.testing.samples import T0, a_write, an_entry, storing
@@ -156,6 +157,22 @@ class EntryPagesConformance(StorageKit):
             found += [entry for entry, _ in page]
         assert len(found) == len(wanted)
         assert set(found) == wanted
+
+    @pytest.mark.parametrize("limit", [1, 7, 1000])
+    @driven
+    async def test_everything_that_has_expired_is_found_in_the_same_order_without_its_value(
+        self, storage: Storage, limit: int
+    ) -> None:
+        await committed(
+            storage, *(a_write(StoreEntry(entry, b"cipher")) for entry in _population() + _population("ach"))
+        )
+        found: list[Entry] = []
+        query = _expired(limit=limit, byte_limit=0)
+        while page := await storage.expired_entries(query):
+            assert len(page) <= limit
+            found += page
+            query = replace(query, after=query.place_of(page[-1]))
+        assert found == [entry for entry, _ in await storage.expired(_expired(limit=1000))]
 
     @driven
     async def test_an_entry_expired_on_both_counts_is_found_once(self, storage: Storage) -> None:

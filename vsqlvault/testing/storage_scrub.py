@@ -8,20 +8,22 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
+from vsqlvault.interfaces.purge_storage import ScrubOutcome
 from vsqlvault.interfaces.storage import (
     EntryIs,
     LogQuery,
     OverwriteEntry,
     RemoveEntry,
     SaveScrub,
-    ScrubOutcome,
+    SaveSweep,
     Storage,
     StoreEntry,
     Write,
 )
 from vsqlvault.model.entry import EntryKey
+from vsqlvault.model.purge import SweepRuns
 from vsqlvault.testing.driving import StorageKit, committed, driven, look
-from vsqlvault.testing.samples import T0, a_purge_record, a_scrub, a_write, an_entry, storing
+from vsqlvault.testing.samples import T0, a_purge_record, a_scrub, a_sweep, a_write, an_entry, storing
 
 SECONDS = 5.0
 DAY = timedelta(days=1)
@@ -87,6 +89,29 @@ class ScrubConformance(StorageKit):
         scrubs = [a_scrub(finished_at=T0 + DAY * days, left=left) for days, left in ((2, "a: b"), (3, None), (1, None))]
         await committed(storage, *(Write((), changes=(SaveScrub(scrub),)) for scrub in scrubs))
         assert await storage.last_scrub() == scrubs[1]
+
+    @driven
+    async def test_the_runs_of_a_period_are_summed_and_the_newest_told(self, storage: Storage) -> None:
+        sweeps = [
+            a_sweep(finished_at=T0 + DAY * days, purged=days, failed=days % 2, completed=days != 3, held=days)
+            for days in (3, 1, 5, 2, 4)
+        ]
+        scrubs = [a_scrub(finished_at=T0 + DAY * days, left="a: b" if days == 2 else None) for days in (2, 4, 1, 3)]
+        await committed(
+            storage,
+            *(Write((), changes=(SaveSweep(sweep),)) for sweep in sweeps),
+            *(Write((), changes=(SaveScrub(scrub),)) for scrub in scrubs),
+        )
+        newest = tuple(sorted(sweeps, key=lambda sweep: sweep.finished_at, reverse=True))
+        assert await storage.sweeps(T0, T0 + DAY * 9, 2) == SweepRuns(
+            count=5, purged=15, failed=3, not_completed=1, newest=newest[:2]
+        )
+        assert await storage.sweeps(T0 + DAY * 2, T0 + DAY * 4, 9) == SweepRuns(
+            count=2, purged=5, failed=1, not_completed=1, newest=newest[2:4]
+        )
+        assert await storage.sweeps(T0 - DAY, T0, 9) == SweepRuns()
+        assert list(await storage.scrubs(T0 + DAY * 2, T0 + DAY * 4, 9)) == [scrubs[3], scrubs[0]]
+        assert list(await storage.scrubs(T0, T0 + DAY * 9, 1)) == [scrubs[1]]
 
     @driven
     async def test_requests_go_on_beside_a_scrub(self, storage: Storage) -> None:

@@ -7,7 +7,9 @@ from datetime import timedelta
 from typing import Any
 
 from vsqlvault.http.purge_metrics import PurgeCollector
+from vsqlvault.model.hold import HoldSelector
 from vsqlvault.runtime import sweeping
+from vsqlvault.testing import a_legal_hold
 
 DAY = timedelta(days=1)
 
@@ -26,6 +28,16 @@ async def test_what_is_overdue_and_what_expires_within_a_day_is_counted(scene) -
     await scene.vault.purge_gauges.measure()
     gauge = scene.vault.purge_gauges.gauge
     assert (gauge.overdue, gauge.expiring) == (2, 2)
+
+
+async def test_what_a_hold_keeps_does_not_wait_for_a_sweep(scene) -> None:
+    for name in ("a", "b", "c"):
+        await scene.store(name, expires_at=scene.clock.at + DAY)
+    await scene.vault.holds.save(scene.admin, a_legal_hold(selector=HoldSelector(external_id="b")))
+    scene.clock.advance(days=1)
+    await scene.vault.purge_gauges.measure()
+    found = shown(scene.vault)
+    assert (found["vsqlvault_entries_overdue"], found["vsqlvault_entries_held"]) == (2, 1)
 
 
 async def test_the_last_sweep_and_scrub_and_the_clock_are_told(scene) -> None:

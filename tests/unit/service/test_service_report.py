@@ -153,7 +153,13 @@ async def test_the_members_asked_for_are_there_with_their_numbers(scene) -> None
         },
         "undefined_access_policies": {"nowhere": 1},
         "hardening": dict.fromkeys(("limits", "memory_lock", "no_new_privileges", "landlock", "seccomp"), OFF),
-        "legal_holds": {"active": 0, "held_at_last_sweep": None, "holds": []},
+        "legal_holds": {
+            "active": 0,
+            "expired_held": 0,
+            "expired_held_is_complete": True,
+            "held_at_last_sweep": None,
+            "holds": [],
+        },
     }
     assert {name: report[name] for name in asked_for} == asked_for
     assert report["credentials"].items() >= no_credentials.items()
@@ -223,7 +229,7 @@ async def test_writing_the_report_reads_no_value(scene) -> None:
     await scene.vault.report.write(scene.admin)
     assert set(scene.storage.calls) <= {
         "read", "census", "evidence", "key_refs", "credential_uses", "last_sweep", "describe", "tree_size",
-        "newest_checkpoint", "commit", "rulebook", "last_scrub",
+        "newest_checkpoint", "commit", "rulebook", "last_scrub", "sweeps", "scrubs",
     }  # fmt: skip
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from vsqlvault.errors import RoleRequired, StorageUnavailable
-from vsqlvault.interfaces.storage import LogQuery, ScrubOutcome
+from vsqlvault.interfaces.purge_storage import ScrubOutcome
+from vsqlvault.interfaces.storage import LogQuery
 from vsqlvault.model.audit import Outcome
 from vsqlvault.model.principal import Role
 from vsqlvault.testing import a_call

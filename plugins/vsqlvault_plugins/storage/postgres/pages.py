@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from vsqlvault.interfaces.storage import (
@@ -13,8 +13,6 @@ from vsqlvault.interfaces.storage import (
     Census,
     ClockReading,
     EntryQuery,
-    ExpiredPlace,
-    ExpiredQuery,
     KeyRefQuery,
     KeyRefUse,
     LogQuery,
@@ -28,7 +26,7 @@ from vsqlvault.model.credential import CredentialName, CredentialUse
 from vsqlvault.model.entry import Entry
 from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
-from vsqlvault.model.purge import PurgeRecord, ScrubRecord, SweepRecord
+from vsqlvault.model.purge import PurgeRecord
 from vsqlvault.model.times import EPOCH
 from vsqlvault_plugins.storage.postgres import rows
 from vsqlvault_plugins.storage.postgres.batches import QUERIES
@@ -38,7 +36,6 @@ THIRTY_DAYS = timedelta(days=30)
 UNSPECIFIED = "unspecified"
 NO_VERSION = 2**63 - 1
 """Greater than every version."""
-_FIRST = ExpiredPlace(False, datetime.min.replace(tzinfo=UTC), "")
 
 
 async def rulebook(connection: Connection) -> Rulebook:
@@ -97,32 +94,6 @@ async def entries_page(connection: Connection, query: EntryQuery) -> list[Entry]
         filters.append(QUERIES["entries_where_expires_before"].format(place=place - 1, next=place))
     sql = QUERIES["entries_page"].format(filters="\n".join(filters))
     return [rows.entry_of(row) for row in await connection.fetch(sql, *parameters)]
-
-
-async def expired_page(connection: Connection, query: ExpiredQuery) -> list[tuple[Entry, bytes]]:
-    """Return expired entries with their values, up to the page's two limits."""
-    page: list[tuple[Entry, bytes]] = []
-    left = query.byte_limit
-    for by_ceiling, name in enumerate(("expired_by_time", "expired_by_ceiling")):
-        after = query.after
-        if (after and after.by_ceiling > by_ceiling) or len(page) == query.limit or left <= 0:
-            continue
-        from_here = after if after and after.by_ceiling == by_ceiling else _FIRST
-        found = await connection.fetch(
-            QUERIES[name],
-            query.purpose,
-            query.now,
-            query.created_before,
-            from_here.at,
-            from_here.external_id,
-            query.limit - len(page),
-            left,
-        )
-        part = [(rows.entry_of(row), row[19]) for row in found]
-        part.sort(key=lambda pair: query.place_of(pair[0]))
-        left -= sum(len(value) for _, value in part)
-        page += part
-    return page
 
 
 async def access_log_page(connection: Connection, query: LogQuery) -> list[LogRow[AccessRecord]]:
@@ -237,27 +208,6 @@ async def ceiling_effect(connection: Connection, change: CeilingChange) -> Ceili
         min(change.before, change.after),
     )
     return CeilingEffect(*row) if row else CeilingEffect()
-
-
-async def count_expired(connection: Connection, at: datetime, ceilings: Mapping[str, datetime]) -> int:
-    """Count what is expired."""
-    counts = [
-        await connection.fetchval(QUERIES["count_expired"], purpose, at, ceiling)
-        for purpose, ceiling in ceilings.items()
-    ]
-    return sum(counts)
-
-
-async def last_scrub(connection: Connection) -> ScrubRecord | None:
-    """Return the newest record of a scrub."""
-    row = await connection.fetchrow(QUERIES["last_scrub"])
-    return rows.scrub_of(row) if row else None
-
-
-async def last_sweep(connection: Connection) -> SweepRecord | None:
-    """Return the newest record of a sweep."""
-    row = await connection.fetchrow(QUERIES["last_sweep"])
-    return rows.sweep_of(row) if row else None
 
 
 async def acquire_lease(connection: Connection, name: str, holder: str, seconds: float) -> bool:

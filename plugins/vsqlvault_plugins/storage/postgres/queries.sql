@@ -53,6 +53,18 @@ INSERT INTO vault.legal_holds (
     released_by, released_at
 ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
 
+-- name: sum_of_sweeps
+SELECT count(*), coalesce(sum(purged), 0)::bigint, coalesce(sum(failed), 0)::bigint, count(*) FILTER (WHERE NOT completed)
+FROM vault.sweeps WHERE finished_at >= $1 AND finished_at < $2
+
+-- name: sweeps_between
+SELECT sweep_id, started_at, finished_at, started_by, purged, failed, completed, held
+FROM vault.sweeps WHERE finished_at >= $1 AND finished_at < $2 ORDER BY finished_at DESC LIMIT $3
+
+-- name: scrubs_between
+SELECT scrub_id, started_at, finished_at, started_by, through, rewritten, completed, undone
+FROM vault.scrubs WHERE finished_at >= $1 AND finished_at < $2 ORDER BY finished_at DESC LIMIT $3
+
 -- name: put_sweep
 INSERT INTO vault.sweeps (sweep_id, started_at, finished_at, started_by, purged, failed, completed, held)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
@@ -159,6 +171,22 @@ SELECT e.purpose, e.external_id, e.entry_id, e.version, e.encoding, e.value_sha2
        e.retrievals, e.purged_at, e.purge_method, e.encrypted_value
 FROM page JOIN vault.entries AS e ON e.purpose = page.purpose AND e.external_id = page.external_id
 WHERE page.before < $7
+
+-- name: expired_entries_by_time
+SELECT purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref, metadata,
+       owner_app, owner_identity, access_policy, created_at, updated_at, expires_at, retrievals, purged_at, purge_method
+FROM vault.entries
+WHERE purpose = $1 AND purged_at IS NULL AND expires_at <= $2 AND $3::timestamptz IS NOT NULL
+  AND (expires_at, external_id) > ($4, $5)
+ORDER BY expires_at, external_id LIMIT $6
+
+-- name: expired_entries_by_ceiling
+SELECT purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref, metadata,
+       owner_app, owner_identity, access_policy, created_at, updated_at, expires_at, retrievals, purged_at, purge_method
+FROM vault.entries
+WHERE purpose = $1 AND purged_at IS NULL AND created_at <= $3 AND expires_at > $2
+  AND (created_at, external_id) > ($4, $5)
+ORDER BY created_at, external_id LIMIT $6
 
 -- name: access_log_page
 SELECT position, at, request_id, operation, outcome, status, purpose, external_id, entry_id, entry_version, app, identity,

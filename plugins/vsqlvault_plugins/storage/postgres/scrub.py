@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from vsqlvault.interfaces.storage import ScrubOutcome
+from vsqlvault.interfaces.purge_storage import ScrubOutcome
 from vsqlvault_plugins.storage.postgres.batches import QUERIES
 from vsqlvault_plugins.storage.postgres.connections import Connection
 from vsqlvault_plugins.storage.postgres.failures import answered

@@ -11,6 +11,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from vsqlvault.errors import VaultError
 from vsqlvault.interfaces.evidence import Evidence, EvidenceQuery
+from vsqlvault.interfaces.purge_storage import ExpiredQuery, ScrubOutcome
 from vsqlvault.interfaces.storage import (
     ACCESS_LOG_FILTERS,
     PURGE_LOG_FILTERS,
@@ -19,7 +20,6 @@ from vsqlvault.interfaces.storage import (
     Census,
     ClockReading,
     EntryQuery,
-    ExpiredQuery,
     KeyRefQuery,
     KeyRefUse,
     LogQuery,
@@ -27,7 +27,6 @@ from vsqlvault.interfaces.storage import (
     MigrationStatus,
     Read,
     Rulebook,
-    ScrubOutcome,
     Snapshot,
     VersionQuery,
     Write,
@@ -39,9 +38,9 @@ from vsqlvault.model.credential import CredentialName, CredentialUse
 from vsqlvault.model.entry import Entry
 from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
-from vsqlvault.model.purge import PurgeRecord, ScrubRecord, SweepRecord
+from vsqlvault.model.purge import PurgeRecord, ScrubRecord, SweepRecord, SweepRuns
 from vsqlvault.model.transparency import Checkpoint, LogName, TileKey
-from vsqlvault_plugins.storage.postgres import evidence, pages, schema, scrub, tree
+from vsqlvault_plugins.storage.postgres import evidence, pages, purging, schema, scrub, tree
 from vsqlvault_plugins.storage.postgres.batches import commit_batch, read_batch
 from vsqlvault_plugins.storage.postgres.connections import Connection, Connections
 from vsqlvault_plugins.storage.postgres.failures import is_worth_repeating, translated
@@ -126,8 +125,12 @@ class PostgresStorage:
         return await self._run(PAGE_SECONDS, pages.entries_page, query)
 
     async def expired(self, query: ExpiredQuery) -> Sequence[tuple[Entry, bytes]]:
-        """See ``Storage.expired``."""
-        return await self._run(PAGE_SECONDS, pages.expired_page, query)
+        """See ``PurgeStorage.expired``."""
+        return await self._run(PAGE_SECONDS, purging.expired_page, query)
+
+    async def expired_entries(self, query: ExpiredQuery) -> Sequence[Entry]:
+        """See ``PurgeStorage.expired_entries``."""
+        return await self._run(PAGE_SECONDS, purging.expired_entries, query)
 
     async def access_log(self, query: LogQuery) -> Sequence[LogRow[AccessRecord]]:
         """See ``Storage.access_log``."""
@@ -156,24 +159,32 @@ class PostgresStorage:
         return await self._run(PAGE_SECONDS, pages.ceiling_effect, change)
 
     async def scrub(self, lock_seconds: float) -> ScrubOutcome | None:
-        """See ``Storage.scrub``."""
+        """See ``PurgeStorage.scrub``."""
         try:
             async with self._connections.borrow_beside(scrub.longest_seconds(lock_seconds)) as connection:
                 return await scrub.scrub(connection, lock_seconds)
         except Exception as error:
             raise translated(error, committing=False) from error
 
+    async def scrubs(self, since: datetime, until: datetime, limit: int) -> Sequence[ScrubRecord]:
+        """See ``PurgeStorage.scrubs``."""
+        return await self._run(PAGE_SECONDS, purging.scrubs, since, until, limit)
+
     async def last_scrub(self) -> ScrubRecord | None:
-        """See ``Storage.last_scrub``."""
-        return await self._run(READ_SECONDS, pages.last_scrub)
+        """See ``PurgeStorage.last_scrub``."""
+        return await self._run(READ_SECONDS, purging.last_scrub)
 
     async def count_expired(self, at: datetime, ceilings: Mapping[str, datetime]) -> int:
-        """See ``Storage.count_expired``."""
-        return await self._run(PAGE_SECONDS, pages.count_expired, at, ceilings)
+        """See ``PurgeStorage.count_expired``."""
+        return await self._run(PAGE_SECONDS, purging.count_expired, at, ceilings)
+
+    async def sweeps(self, since: datetime, until: datetime, limit: int) -> SweepRuns:
+        """See ``PurgeStorage.sweeps``."""
+        return await self._run(PAGE_SECONDS, purging.sweeps, since, until, limit)
 
     async def last_sweep(self) -> SweepRecord | None:
-        """See ``Storage.last_sweep``."""
-        return await self._run(READ_SECONDS, pages.last_sweep)
+        """See ``PurgeStorage.last_sweep``."""
+        return await self._run(READ_SECONDS, purging.last_sweep)
 
     async def acquire_lease(self, name: str, holder: str, seconds: float) -> bool:
         """See ``Storage.acquire_lease``."""

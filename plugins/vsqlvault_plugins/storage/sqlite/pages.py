@@ -16,7 +16,6 @@ from vsqlvault.interfaces.storage import (
     Census,
     ClockReading,
     EntryQuery,
-    ExpiredQuery,
     KeyRefQuery,
     KeyRefUse,
     LogQuery,
@@ -30,7 +29,7 @@ from vsqlvault.model.credential import CredentialName, CredentialUse
 from vsqlvault.model.entry import Entry
 from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
-from vsqlvault.model.purge import PurgeRecord, ScrubRecord, SweepRecord
+from vsqlvault.model.purge import PurgeRecord
 from vsqlvault.model.times import EPOCH, from_micros, to_micros
 from vsqlvault_plugins.storage.sqlite import rows
 from vsqlvault_plugins.storage.sqlite.transactions import QUERIES, transaction
@@ -39,7 +38,6 @@ THIRTY_DAYS = timedelta(days=30)
 UNSPECIFIED = "unspecified"
 NO_VERSION = 2**63 - 1
 """Greater than every version."""
-_FIRST = {"after_at": -(2**63), "after_id": ""}
 
 
 def rulebook(connection: sqlite3.Connection) -> Rulebook:
@@ -107,31 +105,6 @@ def entries_page(connection: sqlite3.Connection, query: EntryQuery) -> list[Entr
     }
     sql = QUERIES["entries_page"].format(filters="\n".join(filters))
     return [rows.entry_of(row) for row in connection.execute(sql, parameters)]
-
-
-def expired_page(connection: sqlite3.Connection, query: ExpiredQuery) -> list[tuple[Entry, bytes]]:
-    """Return expired entries with their values, up to the page's two limits."""
-    parameters = {
-        "purpose": query.purpose,
-        "now": to_micros(query.now),
-        "created_before": to_micros(query.created_before),
-    }
-    page: list[tuple[Entry, bytes]] = []
-    size = 0
-    for by_ceiling, name in enumerate(("expired_by_time", "expired_by_ceiling")):
-        after = query.after
-        if after and after.by_ceiling > by_ceiling:
-            continue
-        from_here = after if after and after.by_ceiling == by_ceiling else None
-        place = {"after_at": to_micros(from_here.at), "after_id": from_here.external_id} if from_here else _FIRST
-        cursor = connection.execute(QUERIES[name], {**parameters, **place, "limit": query.limit - len(page)})
-        for row in cursor:
-            page.append((rows.entry_of(row), row[19]))
-            size += len(row[19])
-            if size >= query.byte_limit:
-                cursor.close()
-                return page
-    return page
 
 
 def access_log_page(connection: sqlite3.Connection, query: LogQuery) -> list[LogRow[AccessRecord]]:
@@ -248,34 +221,6 @@ def ceiling_effect(connection: sqlite3.Connection, change: CeilingChange) -> Cei
         },
     ).fetchone()
     return CeilingEffect(expired or 0, revived or 0, changed or 0, None if oldest is None else from_micros(oldest))
-
-
-def count_expired(connection: sqlite3.Connection, at: datetime, ceilings: Mapping[str, datetime]) -> int:
-    """Count what is expired."""
-    total = 0
-    for purpose, ceiling in ceilings.items():
-        parameters = {"purpose": purpose, "at": to_micros(at), "ceiling": to_micros(ceiling)}
-        (count,) = connection.execute(QUERIES["count_expired"], parameters).fetchone()
-        total += count
-    return total
-
-
-def last_scrub(connection: sqlite3.Connection) -> ScrubRecord | None:
-    """Return the newest record of a scrub."""
-    row = connection.execute(QUERIES["last_scrub"]).fetchone()
-    return rows.scrub_of(row) if row else None
-
-
-def scrub_reach(connection: sqlite3.Connection) -> tuple[int, int]:
-    """Return the position of the newest row of the purge log, and up to which one a scrub has reached."""
-    newest, through = connection.execute(QUERIES["scrub_reach"]).fetchone()
-    return newest, through
-
-
-def last_sweep(connection: sqlite3.Connection) -> SweepRecord | None:
-    """Return the newest record of a sweep."""
-    row = connection.execute(QUERIES["last_sweep"]).fetchone()
-    return rows.sweep_of(row) if row else None
 
 
 def acquire_lease(

@@ -129,6 +129,18 @@ INSERT INTO legal_holds (
     released_by, released_at
 ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
+-- name: sum_of_sweeps
+SELECT count(*), coalesce(sum(purged), 0), coalesce(sum(failed), 0), coalesce(sum(NOT completed), 0)
+FROM sweeps WHERE finished_at >= :since AND finished_at < :until
+
+-- name: sweeps_between
+SELECT sweep_id, started_at, finished_at, started_by, purged, failed, completed, held
+FROM sweeps WHERE finished_at >= :since AND finished_at < :until ORDER BY finished_at DESC LIMIT :limit
+
+-- name: scrubs_between
+SELECT scrub_id, started_at, finished_at, started_by, through, rewritten, completed, undone
+FROM scrubs WHERE finished_at >= :since AND finished_at < :until ORDER BY finished_at DESC LIMIT :limit
+
 -- name: put_sweep
 INSERT INTO sweeps (
     sweep_id, started_at, finished_at, started_by, purged, failed, completed, held
@@ -232,6 +244,22 @@ ORDER BY expires_at, external_id LIMIT :limit
 SELECT purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref, metadata,
        owner_app, owner_identity, access_policy, created_at, updated_at, expires_at, retrievals, purged_at, purge_method,
        encrypted_value
+FROM entries
+WHERE purpose = :purpose AND purged_at IS NULL AND created_at <= :created_before AND expires_at > :now
+  AND (created_at, external_id) > (:after_at, :after_id)
+ORDER BY created_at, external_id LIMIT :limit
+
+-- name: expired_entries_by_time
+SELECT purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref, metadata,
+       owner_app, owner_identity, access_policy, created_at, updated_at, expires_at, retrievals, purged_at, purge_method
+FROM entries
+WHERE purpose = :purpose AND purged_at IS NULL AND expires_at <= :now
+  AND (expires_at, external_id) > (:after_at, :after_id)
+ORDER BY expires_at, external_id LIMIT :limit
+
+-- name: expired_entries_by_ceiling
+SELECT purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref, metadata,
+       owner_app, owner_identity, access_policy, created_at, updated_at, expires_at, retrievals, purged_at, purge_method
 FROM entries
 WHERE purpose = :purpose AND purged_at IS NULL AND created_at <= :created_before AND expires_at > :now
   AND (created_at, external_id) > (:after_at, :after_id)

@@ -17,13 +17,13 @@ import aiosqlite
 
 from vsqlvault.errors import AuditUnavailable, StorageFull, StorageUnavailable, UnsafeStorage, VaultError
 from vsqlvault.interfaces.evidence import Evidence, EvidenceQuery
+from vsqlvault.interfaces.purge_storage import ExpiredQuery, ScrubOutcome
 from vsqlvault.interfaces.storage import (
     CeilingChange,
     CeilingEffect,
     Census,
     ClockReading,
     EntryQuery,
-    ExpiredQuery,
     KeyRefQuery,
     KeyRefUse,
     LogQuery,
@@ -31,7 +31,6 @@ from vsqlvault.interfaces.storage import (
     MigrationStatus,
     Read,
     Rulebook,
-    ScrubOutcome,
     Snapshot,
     VersionQuery,
     Write,
@@ -43,10 +42,10 @@ from vsqlvault.model.credential import CredentialName, CredentialUse
 from vsqlvault.model.entry import Entry
 from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
-from vsqlvault.model.purge import PurgeRecord, ScrubRecord, SweepRecord
+from vsqlvault.model.purge import PurgeRecord, ScrubRecord, SweepRecord, SweepRuns
 from vsqlvault.model.times import utc_now
 from vsqlvault.model.transparency import Checkpoint, LogName, TileKey
-from vsqlvault_plugins.storage.sqlite import evidence, pages, schema, tree
+from vsqlvault_plugins.storage.sqlite import evidence, pages, purging, schema, tree
 from vsqlvault_plugins.storage.sqlite.transactions import QUERIES, commit_batch, read_batch, truncate_log
 
 Answer = TypeVar("Answer")
@@ -169,8 +168,8 @@ class SqliteStorage:
             await held
 
     async def scrub(self, lock_seconds: float) -> ScrubOutcome | None:
-        """See ``Storage.scrub``. The database file has zeros where values were: what is left is to empty the log beside it."""
-        newest, through = await self._writer.run(pages.scrub_reach)
+        """See ``PurgeStorage.scrub``. The file has zeros where values were: what is left is to empty the log beside it."""
+        newest, through = await self._writer.run(purging.scrub_reach)
         if newest == through:
             return None
         deadline = time.monotonic() + max(lock_seconds, SCRUB_SECONDS)
@@ -180,9 +179,13 @@ class SqliteStorage:
             await asyncio.sleep(SCRUB_PAUSE_SECONDS)
         return ScrubOutcome(newest, 1)
 
+    async def scrubs(self, since: datetime, until: datetime, limit: int) -> Sequence[ScrubRecord]:
+        """See ``PurgeStorage.scrubs``."""
+        return await self._pager.run(purging.scrubs, since, until, limit)
+
     async def last_scrub(self) -> ScrubRecord | None:
-        """See ``Storage.last_scrub``."""
-        return await self._pager.run(pages.last_scrub)
+        """See ``PurgeStorage.last_scrub``."""
+        return await self._pager.run(purging.last_scrub)
 
     async def rulebook(self) -> Rulebook:
         """See ``Storage.rulebook``."""
@@ -205,8 +208,12 @@ class SqliteStorage:
         return await self._pager.run(pages.entries_page, query)
 
     async def expired(self, query: ExpiredQuery) -> Sequence[tuple[Entry, bytes]]:
-        """See ``Storage.expired``."""
-        return await self._pager.run(pages.expired_page, query)
+        """See ``PurgeStorage.expired``."""
+        return await self._pager.run(purging.expired_page, query)
+
+    async def expired_entries(self, query: ExpiredQuery) -> Sequence[Entry]:
+        """See ``PurgeStorage.expired_entries``."""
+        return await self._pager.run(purging.expired_entries, query)
 
     async def access_log(self, query: LogQuery) -> Sequence[LogRow[AccessRecord]]:
         """See ``Storage.access_log``."""
@@ -233,12 +240,16 @@ class SqliteStorage:
         return await self._pager.run(pages.ceiling_effect, change)
 
     async def count_expired(self, at: datetime, ceilings: Mapping[str, datetime]) -> int:
-        """See ``Storage.count_expired``."""
-        return await self._pager.run(pages.count_expired, at, ceilings)
+        """See ``PurgeStorage.count_expired``."""
+        return await self._pager.run(purging.count_expired, at, ceilings)
+
+    async def sweeps(self, since: datetime, until: datetime, limit: int) -> SweepRuns:
+        """See ``PurgeStorage.sweeps``."""
+        return await self._pager.run(purging.sweeps, since, until, limit)
 
     async def last_sweep(self) -> SweepRecord | None:
-        """See ``Storage.last_sweep``."""
-        return await self._pager.run(pages.last_sweep)
+        """See ``PurgeStorage.last_sweep``."""
+        return await self._pager.run(purging.last_sweep)
 
     async def acquire_lease(self, name: str, holder: str, seconds: float) -> bool:
         """See ``Storage.acquire_lease``."""
