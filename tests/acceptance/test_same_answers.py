@@ -22,6 +22,8 @@ _MASKS = (
     (re.compile(rb'"next_cursor":"[^"]+"'), b'"next_cursor":"cursor"'),
     (re.compile(rb"sha256:[0-9a-f]+"), b"key"),
     (re.compile(rb"sweep [0-9a-f]{32}"), b"sweep"),
+    (re.compile(rb"scrub [0-9a-f]{32}: \d+ rewritten"), b"scrub"),
+    (re.compile(rb'seconds": \d+\.\d+(e-\d+)?,'), b'seconds": 0,'),
 )
 _OF_THE_PROCESS = {"credentials", "hardening", "log_integrity", "system_state"}
 """Members of the report that tell when the server's process met what, how far it has signed, and what it can reach."""

@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 from vsqlvault.http.credential_metrics import CredentialCollector, Together
 from vsqlvault.http.exchange import Reply
 from vsqlvault.http.log_metrics import LogCollector
+from vsqlvault.http.purge_metrics import PurgeCollector
 from vsqlvault.http.shared_metrics import Share
 from vsqlvault.http.tls import Tls
 from vsqlvault.service.vault import Vault
@@ -47,6 +48,7 @@ class Metrics:
         self._registry.register(QueueCollector(vault))
         self._registry.register(RefusalCollector(vault))
         self._registry.register(LogCollector(vault))
+        self._registry.register(PurgeCollector(vault))
         self._registry.register(ConnectionCollector(counts or Counts()))
         self._of_credentials = CredentialCollector(vault)
 

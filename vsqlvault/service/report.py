@@ -25,6 +25,7 @@ from vsqlvault.service.audit import Auditor, Trace
 from vsqlvault.service.commit_queue import CommitQueue
 from vsqlvault.service.credentials import Credentials
 from vsqlvault.service.decisions import Decisions
+from vsqlvault.service.held_counts import count_held
 from vsqlvault.service.plugin_calls import call_plugin
 from vsqlvault.service.rulebooks import Rulebooks
 from vsqlvault.service.rules import require_reader
@@ -32,6 +33,7 @@ from vsqlvault.service.sweeper import ceilings
 
 log = logging.getLogger(__name__)
 SECTION_SECONDS = 5.0
+MAX_LISTED_RUNS = 1_000
 FIRST_INSTANT = datetime.min.replace(tzinfo=UTC)
 
 
@@ -166,6 +168,10 @@ class Report:
             self_tests=await run_self_tests(self._decisions, book, as_of),
             plugins=self._plugins,
             storage=dict(self._storage.describe()),
+            held=await count_held(self._storage, book.retention, holds.values(), as_of, grace=self._grace(as_of, ends)),
+            sweeps=await self._storage.sweeps(period.since, period.until, MAX_LISTED_RUNS),
+            last_scrub=await self._storage.last_scrub(),
+            scrubs=await self._storage.scrubs(period.since, as_of, MAX_LISTED_RUNS),
         )
 
     def _grace(self, as_of: datetime, ends: Mapping[str, datetime]) -> timedelta:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from vsqlvault.errors import NothingSigned, NotInTree, PurgeNotFound, ReceiptPending, TreeDamaged, Unavailable
@@ -26,8 +26,9 @@ from vsqlvault.service.stored_tree import from_tiles
 
 Result = TypeVar("Result")
 LOOK_AGAIN_SECONDS = 0.1
-NOT_REACHED = "write-ahead logs and their archives; replicas; backups and snapshots; copies that a client kept"
-"""Where the bytes of a purged value may still be, where the storage's description does not say it itself."""
+NOT_YET_REACHED = ("the storage's data files, until the next scrub",)
+NOT_REACHED = ("backups", "replicas", "write-ahead logs and their archives", "copies that a client kept")
+"""Where the bytes of a purged value may still be, whatever the storage; a storage's description may say more closely."""
 
 
 class Transparency:
@@ -123,7 +124,7 @@ class Transparency:
             rows = await self._storage.purge_log(LogQuery(limit=1, equals={"purge_id": purge_id}))
             if not rows:
                 raise PurgeNotFound
-            return await self._receipt_of(rows[0].record)
+            return await self._receipt_of(rows[0].record, is_scrubbed=rows[0].scrubbed_at is not None)
 
         return await self._audited(call, purge_id, read, Operation.READ_RECEIPT)
 
@@ -141,7 +142,7 @@ class Transparency:
                     return None
             await asyncio.sleep(LOOK_AGAIN_SECONDS)
 
-    async def _receipt_of(self, record: PurgeRecord) -> dict[str, Any]:
+    async def _receipt_of(self, record: PurgeRecord, *, is_scrubbed: bool = False) -> dict[str, Any]:
         newest = await self._newest()
         index = await self._storage.purge_index(record.purge_id)
         if index is None or index >= newest.size:
@@ -153,8 +154,12 @@ class Transparency:
             check_inclusion(index, newest.size, row_hash(record), path, newest.root)
         except ProofInvalid:
             raise TreeDamaged(f"leaf {index} is not that of the purge {record.purge_id}") from None
-        not_reached = str(self._storage.describe().get("purge_does_not_reach", NOT_REACHED)).split("; ")
-        return write_receipt(record, index, path, newest.note, self._verifier, not_reached)
+        return write_receipt(record, index, path, newest.note, self._verifier, self._not_reached(is_scrubbed))
+
+    def _not_reached(self, is_scrubbed: bool) -> Sequence[str]:
+        described = self._storage.describe()
+        until_scrub = () if is_scrubbed else described.get("purge_reaches_with_scrub", NOT_YET_REACHED)
+        return [*until_scrub, *described.get("purge_does_not_reach", NOT_REACHED)]
 
     async def _newest(self) -> Checkpoint:
         newest = await self._storage.newest_checkpoint()

@@ -14,10 +14,6 @@ from vsqlvault_plugins.storage.postgres.connections import Connection
 from vsqlvault_plugins.storage.postgres.failures import translated
 
 CONNECT_SECONDS = 2.0
-NOT_REACHED = (
-    "dead rows in the table's files, until vacuum has freed their room and new rows have taken it; the write-ahead log and its "
-    "archives; replicas; backups and snapshots; copies that a client kept; the disk's own blocks"
-)
 _DURABLE = {"fsync": "on", "full_page_writes": "on"}
 _SETTINGS = {
     "application_name": "vsqlvault",
@@ -94,7 +90,6 @@ class Server:
             "fsync": facts.get("fsync"),
             "full_page_writes": facts.get("full_page_writes"),
             "synchronous_commit": facts.get("synchronous_commit"),
-            "purge_does_not_reach": NOT_REACHED,
         }
 
     @property

@@ -129,6 +129,18 @@ INSERT INTO legal_holds (
     released_by, released_at
 ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
+-- name: sum_of_sweeps
+SELECT count(*), coalesce(sum(purged), 0), coalesce(sum(failed), 0), coalesce(sum(NOT completed), 0)
+FROM sweeps WHERE finished_at >= :since AND finished_at < :until
+
+-- name: sweeps_between
+SELECT sweep_id, started_at, finished_at, started_by, purged, failed, completed, held
+FROM sweeps WHERE finished_at >= :since AND finished_at < :until ORDER BY finished_at DESC LIMIT :limit
+
+-- name: scrubs_between
+SELECT scrub_id, started_at, finished_at, started_by, through, rewritten, completed, undone
+FROM scrubs WHERE finished_at >= :since AND finished_at < :until ORDER BY finished_at DESC LIMIT :limit
+
 -- name: put_sweep
 INSERT INTO sweeps (
     sweep_id, started_at, finished_at, started_by, purged, failed, completed, held
@@ -203,6 +215,9 @@ AND purged_at IS NULL AND (expires_at <= :now OR created_at <= :created_before)
 -- name: entries_where_purged
 AND purged_at IS NOT NULL
 
+-- name: entries_where_any
+AND 1
+
 -- name: entries_where_key_ref
 AND key_ref = :key_ref
 
@@ -234,6 +249,22 @@ WHERE purpose = :purpose AND purged_at IS NULL AND created_at <= :created_before
   AND (created_at, external_id) > (:after_at, :after_id)
 ORDER BY created_at, external_id LIMIT :limit
 
+-- name: expired_entries_by_time
+SELECT purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref, metadata,
+       owner_app, owner_identity, access_policy, created_at, updated_at, expires_at, retrievals, purged_at, purge_method
+FROM entries
+WHERE purpose = :purpose AND purged_at IS NULL AND expires_at <= :now
+  AND (expires_at, external_id) > (:after_at, :after_id)
+ORDER BY expires_at, external_id LIMIT :limit
+
+-- name: expired_entries_by_ceiling
+SELECT purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref, metadata,
+       owner_app, owner_identity, access_policy, created_at, updated_at, expires_at, retrievals, purged_at, purge_method
+FROM entries
+WHERE purpose = :purpose AND purged_at IS NULL AND created_at <= :created_before AND expires_at > :now
+  AND (created_at, external_id) > (:after_at, :after_id)
+ORDER BY created_at, external_id LIMIT :limit
+
 -- name: access_log_page
 SELECT position, at, request_id, operation, outcome, status, purpose, external_id, entry_id, entry_version, app, identity,
        method, credential_id, client_address, untrusted_forwarding, reason, policy, policy_version, count, detail,
@@ -242,7 +273,8 @@ FROM access_log WHERE 1 {filters} ORDER BY {order} LIMIT :limit
 
 -- name: purge_log_page
 SELECT position, purge_id, purpose, external_id, entry_id, entry_version, method, reason, policy_reference, proof_hash,
-       value_size, key_ref, owner_app, purged_at, expired_at, app, identity, request_id
+       value_size, key_ref, owner_app, purged_at, expired_at, app, identity, request_id,
+       (SELECT finished_at FROM scrubs WHERE through >= position ORDER BY through, finished_at LIMIT 1)
 FROM purge_log WHERE 1 {filters} ORDER BY {order} LIMIT :limit
 
 -- name: log_where_since
@@ -355,6 +387,23 @@ SELECT at FROM access_log ORDER BY position LIMIT 1
 
 -- name: evidence_oldest_purge
 SELECT purged_at FROM purge_log ORDER BY position LIMIT 1
+
+-- name: count_expired
+SELECT (SELECT count(*) FROM entries WHERE purpose = :purpose AND purged_at IS NULL AND expires_at <= :at)
+     + (SELECT count(*) FROM entries
+        WHERE purpose = :purpose AND purged_at IS NULL AND created_at <= :ceiling AND expires_at > :at)
+
+-- name: put_scrub
+INSERT INTO scrubs (scrub_id, started_at, finished_at, started_by, through, rewritten, completed, undone)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: last_scrub
+SELECT scrub_id, started_at, finished_at, started_by, through, rewritten, completed, undone
+FROM scrubs ORDER BY finished_at DESC, through DESC LIMIT 1
+
+-- name: scrub_reach
+-- The newest row of the purge log, and the newest that a scrub has reached.
+SELECT coalesce((SELECT max(position) FROM purge_log), 0), coalesce((SELECT max(through) FROM scrubs), 0)
 
 -- name: last_sweep
 SELECT sweep_id, started_at, finished_at, started_by, purged, failed, completed, held
