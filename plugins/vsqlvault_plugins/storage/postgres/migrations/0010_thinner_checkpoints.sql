@@ -24,4 +24,4 @@ CREATE TRIGGER checkpoints_append_only BEFORE UPDATE OR TRUNCATE ON vault.checkp
 CREATE TRIGGER checkpoints_thinned_by_rule BEFORE DELETE ON vault.checkpoints
     FOR EACH ROW EXECUTE FUNCTION vault.refuse_thinner();
 
-UPDATE vault.schema_version SET version = 8;
+UPDATE vault.schema_version SET version = 10;

@@ -14,4 +14,4 @@ WHEN NOT coalesce((
 ), 0)
 BEGIN SELECT RAISE(ABORT, 'checkpoints is append-only'); END;
 
-UPDATE schema_version SET version = 8;
+UPDATE schema_version SET version = 10;
