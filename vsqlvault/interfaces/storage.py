@@ -13,6 +13,13 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from vsqlvault.interfaces.evidence import Evidence, EvidenceQuery
 from vsqlvault.interfaces.tree_storage import TreeStorage
+from vsqlvault.interfaces.watch_storage import (
+    NewestAttestationIs,
+    NewestControlChangeIs,
+    SaveAttestation,
+    SaveControlChange,
+    WatchStorage,
+)
 from vsqlvault.model.api_key import ApiKeyRecord
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.credential import CredentialName, CredentialUse
@@ -117,7 +124,9 @@ class PolicyUnused:
     name: str
 
 
-Expectation = EntryIs | EntryAbsent | RevisionIs | RetrievalsBelow | PolicyUnused
+Expectation = (
+    EntryIs | EntryAbsent | RevisionIs | RetrievalsBelow | PolicyUnused | NewestControlChangeIs | NewestAttestationIs
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +220,8 @@ Change = (
     | SaveApiKey
     | SaveLegalHold
     | SaveSweep
+    | SaveControlChange
+    | SaveAttestation
 )
 
 
@@ -425,7 +436,7 @@ class MigrationStatus:
     after: int
 
 
-class Storage(TreeStorage, Protocol):
+class Storage(TreeStorage, WatchStorage, Protocol):
     """Where everything lies. All methods may run at once; all but ``read`` and ``commit`` may be slow.
 
     Every method raises StorageUnavailable when the storage cannot be reached, StorageFull when it has no room, and
@@ -472,6 +483,10 @@ class Storage(TreeStorage, Protocol):
 
     async def expired(self, query: ExpiredQuery) -> Sequence[tuple[Entry, bytes]]:
         """Return a page of expired entries with their values, in order; empty means there are no more."""
+        ...
+
+    async def expired_entries(self, query: ExpiredQuery) -> Sequence[Entry]:
+        """Return a page as ``expired`` does, without values: ``byte_limit`` ends none."""
         ...
 
     async def access_log(self, query: LogQuery) -> Sequence[LogRow[AccessRecord]]:

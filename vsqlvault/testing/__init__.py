@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vsqlvault.testing.samples import (
         T0,
         a_call,
+        a_control_change,
         a_legal_hold,
         a_principal,
         a_purge_record,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         an_access_policy,
         an_access_record,
         an_api_key,
+        an_attestation,
         an_entry,
         an_id,
         storing,
@@ -56,6 +58,7 @@ __all__ = [
     "StorageStateMachine",
     "VaultClient",
     "a_call",
+    "a_control_change",
     "a_legal_hold",
     "a_principal",
     "a_purge_record",
@@ -66,6 +69,7 @@ __all__ = [
     "an_access_policy",
     "an_access_record",
     "an_api_key",
+    "an_attestation",
     "an_entry",
     "an_id",
     "offering",
@@ -113,6 +117,7 @@ _ASSERTING = (
     "storage_rulebook",
     "storage_state_machine",
     "storage_tree",
+    "storage_watching",
 )
 
 

@@ -27,6 +27,7 @@ from vsqlvault.testing.storage_places import PlaceConformance
 from vsqlvault.testing.storage_reads import ReadConformance
 from vsqlvault.testing.storage_rulebook import RulebookConformance
 from vsqlvault.testing.storage_tree import TreeConformance
+from vsqlvault.testing.storage_watching import WatchingConformance
 
 
 class StorageConformance(
@@ -40,6 +41,7 @@ class StorageConformance(
     CensusConformance,
     EvidenceConformance,
     KeyRefConformance,
+    WatchingConformance,
     PlaceConformance,
     MarkConformance,
     ClockConformance,

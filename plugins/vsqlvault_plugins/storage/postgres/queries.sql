@@ -473,6 +473,7 @@ GRANT SELECT ON ALL TABLES IN SCHEMA vault TO {role};
 GRANT INSERT, UPDATE, DELETE ON vault.entries, vault.leases TO {role};
 GRANT INSERT, UPDATE ON vault.credential_uses, vault.tiles TO {role};
 GRANT INSERT ON vault.access_log, vault.purge_log, vault.access_policies, vault.retention_policies, vault.api_keys,
-    vault.legal_holds, vault.sweeps, vault.secrets, vault.leaves, vault.checkpoints TO {role};
+    vault.legal_holds, vault.sweeps, vault.secrets, vault.leaves, vault.checkpoints, vault.control_changes,
+    vault.attestations TO {role};
 GRANT UPDATE ON vault.rulebook, vault.clock TO {role};
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA vault TO {role}
