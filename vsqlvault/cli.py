@@ -29,7 +29,7 @@ from vsqlvault.model.principal import SYSTEM, Call
 from vsqlvault.model.times import parse_time
 from vsqlvault.plugin_manager import Plugins
 from vsqlvault.proof.note import KeyInvalid, SigningKey
-from vsqlvault.runtime import check_reach, following, harden, open_storage, open_vault, sequencing, sweeping
+from vsqlvault.runtime import check_reach, following, harden, open_storage, open_vault, sequencing, sweeping, watching
 from vsqlvault.service.api_keys import digest_of, new_secret
 from vsqlvault.service.report_schema import JSON_SCHEMA, report_schema
 from vsqlvault.service.signing_keys import load_signing, write_key
@@ -280,6 +280,9 @@ async def _run_server(
         await stack.enter_async_context(following(vault))
         await stack.enter_async_context(sequencing(vault))
         await stack.enter_async_context(sweeping(vault, settings.purge.sweep_interval_hours))
+        if tls:
+            vault.controls.checks.certificates = lambda: tls.until
+        await stack.enter_async_context(watching(vault))
 
         def load_within_reach() -> Settings:
             settings = load()

@@ -21,9 +21,12 @@ from vsqlvault.model.policy import AccessPolicy
 from vsqlvault.plugin_manager import Plugins
 from vsqlvault.service.api_keys import ApiKeys
 from vsqlvault.service.audit import Auditor
+from vsqlvault.service.beginning import Beginning
 from vsqlvault.service.clock import StorageClock
 from vsqlvault.service.clock_watch import ClockWatch
 from vsqlvault.service.commit_queue import CommitQueue
+from vsqlvault.service.control_checks import ControlChecks
+from vsqlvault.service.controls import Controls
 from vsqlvault.service.credentials import Credentials
 from vsqlvault.service.decisions import Decisions
 from vsqlvault.service.entries import Entries
@@ -54,6 +57,7 @@ log = logging.getLogger(__name__)
 Record = TypeVar("Record")
 SWEEP_ENDS_SECONDS = 10.0
 SEQUENCER_ENDS_SECONDS = 5.0
+WATCH_ENDS_SECONDS = 5.0
 
 
 @asynccontextmanager
@@ -140,6 +144,19 @@ async def following(vault: Vault) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
+async def watching(vault: Vault) -> AsyncIterator[None]:
+    """Watch over the controls for the length of the block."""
+    task = asyncio.create_task(vault.controls.run())
+    try:
+        yield
+    finally:
+        vault.controls.stop()
+        await asyncio.wait({task}, timeout=WATCH_ENDS_SECONDS)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@asynccontextmanager
 async def sequencing(vault: Vault) -> AsyncIterator[None]:
     """Let the transparency log grow for the length of the block, by this process or by another one on the same storage."""
     task = asyncio.create_task(vault.sequencer.run())
@@ -193,9 +210,11 @@ def _assemble(plugins: Plugins, storage: Storage, hardening: Sequence[StepState]
     credentials = Credentials(storage, clock, authenticators, queue.read)
     watch = ClockWatch(storage, queue)
     shared: dict[str, Any] = {"queue": queue, "auditor": auditor}
+    anchors = list(plugins.offers("vault_anchors", "anchor").values())
+    beginning = Beginning(storage, settings.compliance.attestation_interval_days)
     quarantine = Quarantine(
         storage,
-        list(plugins.offers("vault_anchors", "anchor").values()),
+        anchors,
         signing.current.verifier.name if signing.current else None,
     )
     sequencer = Sequencer(
@@ -257,6 +276,22 @@ def _assemble(plugins: Plugins, storage: Storage, hardening: Sequence[StepState]
         queue=queue,
         clock=clock,
         clock_watch=watch,
+        controls=Controls(
+            storage=storage,
+            checks=ControlChecks(
+                settings=settings,
+                storage=storage,
+                queue=queue,
+                rulebooks=rulebooks,
+                watch=watch,
+                beginning=beginning,
+                quarantine=quarantine,
+                anchors=anchors,
+                authenticators=authenticators,
+                is_signed=sequencer.verifier is not None,
+            ),
+            **shared,
+        ),
         storage=storage,
         authenticators=authenticators,
         reloading=Reloading(authenticators, settings, plugins.check),
@@ -325,6 +360,7 @@ def create_app(settings: Settings | None = None) -> Any:
             following(vault),
             sequencing(vault),
             sweeping(vault, chosen.purge.sweep_interval_hours),
+            watching(vault),
         ):
             yield vault
 

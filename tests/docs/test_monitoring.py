@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from vsqlvault.http.metrics import Counts, Metrics
 from vsqlvault.http.operations import OPERATIONS
 from vsqlvault.http.shared_metrics import Share, SharedSamples
+from vsqlvault.model.control import CONTROLS
 from vsqlvault.testing import VaultClient
 
 MONITORING = Path(__file__).parents[2] / "contrib" / "monitoring"
@@ -25,6 +26,7 @@ VALUES = {
     "route": {operation.path for operation in OPERATIONS},
     "method": {operation.method for operation in OPERATIONS},
     "kind": {"read", "commit"},
+    "control": set(CONTROLS),
 }
 BOARD: dict[str, Any] = json.loads((MONITORING / "dashboard.json").read_text("utf-8"))
 RULES: list[dict[str, Any]] = [
@@ -41,6 +43,7 @@ def exposed(vsqlvault_vault: Any, vsqlvault_client: VaultClient) -> dict[str, se
     counts = Counts(refused=Counter({"bad_framing": 1}))
     metrics = Metrics(vsqlvault_vault.vault, counts, Share(SharedSamples(2), 0))
     metrics.observe("GET", "/health", 200, 0.001)
+    vsqlvault_vault.run(vsqlvault_vault.vault.controls.look())
     text = metrics.exposition(None).body
     assert isinstance(text, bytes)
     samples = {

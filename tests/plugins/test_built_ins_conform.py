@@ -33,6 +33,7 @@ from vsqlvault_plugins.auth.mtls import CertificateAuthenticator
 from vsqlvault_plugins.purge.methods import CryptoShred, PhysicalDelete, RetentionExpire
 from vsqlvault_plugins.report.access_review import AccessReview, DefaultDeny
 from vsqlvault_plugins.report.audit import AuditCoverage, DeniedAccess, PolicyChanges
+from vsqlvault_plugins.report.controls import Controls
 from vsqlvault_plugins.report.credentials import Credentials
 from vsqlvault_plugins.report.evidence import (
     ByPurpose,
@@ -171,6 +172,7 @@ class TestReportSectionsConform(ReportSectionConformance):
             DefaultDeny(),
             AuditCoverage(),
             LogIntegrity(),
+            Controls(),
             DeniedAccess(),
             PolicyChanges(),
             SystemState(ServerSettings()),

@@ -564,7 +564,10 @@ class Storage(TreeStorage, WatchStorage, Protocol):
         ...
 
     def describe(self) -> Mapping[str, Any]:
-        """Return what an operator should know (product, version, durability), without secrets."""
+        """Return what an operator should know (product, version, durability), without secrets.
+
+        ``durable`` says whether what was acknowledged survives a power cut, as far as the storage can tell.
+        """
         ...
 
     async def close(self) -> None:

@@ -67,5 +67,5 @@ class WatchStorage(Protocol):
         ...
 
     async def purges_by_id(self, query: PurgesByIdQuery) -> Sequence[PurgeRecord]:
-        """Return rows of the purge log, byte by byte in the order of their ids; their ids are random, so it is no order at all."""
+        """Return rows of the purge log in the order of their ids, byte by byte; ids are random, so it says nothing else."""
         ...

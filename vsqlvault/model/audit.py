@@ -45,6 +45,9 @@ class Operation(StrEnum):
     CLOCK_JUMP = "clock-jump"
     CLOCK_BACKWARDS = "clock-backwards"
     CONFIRM_CLOCK = "confirm-clock"
+    READ_CONTROLS = "read-controls"
+    CONTROL_FAILED = "control-failed"
+    CONTROL_RECOVERED = "control-recovered"
     UNKNOWN = "unknown"
 
 

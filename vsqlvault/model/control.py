@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from types import MappingProxyType
 
 
 class ControlState(StrEnum):
@@ -17,7 +19,7 @@ class ControlState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What a look at a control has found. ``detail`` is a sentence without secrets, and without ages: it changes with the facts."""
+    """What a look at a control has found. ``detail`` is a sentence without secrets and without ages."""
 
     state: ControlState
     detail: str
@@ -43,3 +45,17 @@ class ControlChange:
     state: ControlState
     at: datetime
     detail: str
+
+
+CONTROLS: Mapping[str, tuple[str, ...]] = MappingProxyType({
+    "sweep_ran": ("3.2.1",),
+    "nothing_overdue": ("3.2.1",),
+    "attestation_current": ("3.2.1",),
+    "log_signed": ("10.3.4", "10.7.2"),
+    "anchor_fresh": ("10.3.3", "10.7.2"),
+    "storage_durable": ("10.5.1", "10.7.2"),
+    "clock_sane": ("10.6.1", "10.7.2"),
+    "jwks_fresh": ("7.3.3", "10.7.2"),
+    "certificates_valid": ("2.2.7", "4.2.1"),
+})  # fmt: skip
+"""Every control by name, in the order in which they are shown, with the requirements that it serves."""

@@ -12,7 +12,14 @@ from typing import Any
 from vsqlvault.config import Settings
 from vsqlvault.errors import FieldError, InvalidQuery, PluginFailed, PluginUnusable
 from vsqlvault.interfaces.evidence import MAX_LISTED_KEYS, Evidence, EvidenceQuery
-from vsqlvault.interfaces.report_section import RESERVED_MEMBERS, LogTree, Period, ReportContext, ReportSection
+from vsqlvault.interfaces.report_section import (
+    MAX_CONTROL_CHANGES,
+    RESERVED_MEMBERS,
+    LogTree,
+    Period,
+    ReportContext,
+    ReportSection,
+)
 from vsqlvault.interfaces.storage import KeyRefQuery, KeyRefUse, Rulebook, Storage
 from vsqlvault.model import pci_dss
 from vsqlvault.model.audit import Operation
@@ -166,6 +173,8 @@ class Report:
             self_tests=await run_self_tests(self._decisions, book, as_of),
             plugins=self._plugins,
             storage=dict(self._storage.describe()),
+            control_states=await self._storage.control_states(),
+            control_changes=await self._storage.control_changes(period.since, period.until, MAX_CONTROL_CHANGES),
         )
 
     def _grace(self, as_of: datetime, ends: Mapping[str, datetime]) -> timedelta:

@@ -15,6 +15,7 @@ from vsqlvault.service.audit import Auditor
 from vsqlvault.service.clock import StorageClock
 from vsqlvault.service.clock_watch import ClockWatch
 from vsqlvault.service.commit_queue import CommitQueue
+from vsqlvault.service.controls import Controls
 from vsqlvault.service.credentials import Credentials
 from vsqlvault.service.entries import Entries
 from vsqlvault.service.explain import Explain
@@ -63,6 +64,7 @@ class Vault:
     queue: CommitQueue
     clock: StorageClock
     clock_watch: ClockWatch
+    controls: Controls
     storage: Storage
     authenticators: Sequence[Authenticator]
     reloading: Reloading

@@ -40,6 +40,7 @@ from vsqlvault.interfaces.report_section import (
 from vsqlvault.interfaces.storage import Census, KeyRefUse, PurposeCensus
 from vsqlvault.model import pci_dss
 from vsqlvault.model.access import Action
+from vsqlvault.model.control import ControlChange, ControlState
 from vsqlvault.model.credential import KnownCredential
 from vsqlvault.model.hold import HoldSelector
 from vsqlvault.model.plugins import PluginOrigin
@@ -127,6 +128,15 @@ def _with_a_history() -> ReportContext:
         self_tests=[SelfTest("a", passed=True), SelfTest("b", passed=False)],
         plugins=[PluginOrigin(name, "acme", "1.0") for name in ("b", "a")],
         storage={"product": "Drawers", "schema_version": 1, "odd": T0},
+        control_states=[
+            ControlChange(name, 3, state, T0, "why")
+            for name, state in zip(("sweep_ran", "log_signed", "of_another"), ControlState, strict=True)
+        ],
+        control_changes=[
+            ControlChange(name, number, state, T0 - day * (4 - number), "why")
+            for name in ("sweep_ran", "log_signed", "gone")
+            for number, state in ((1, ControlState.OK), (2, ControlState.FAILING))
+        ],
     )  # fmt: skip
 
 
@@ -289,6 +299,8 @@ def _turned_round(context: ReportContext) -> ReportContext:
         key_uses=list(reversed(context.key_uses)),
         probes=list(reversed(context.probes)),
         plugins=list(reversed(context.plugins)),
+        control_states=list(reversed(context.control_states)),
+        control_changes=list(reversed(context.control_changes)),
     )
 
 

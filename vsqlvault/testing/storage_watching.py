@@ -166,9 +166,7 @@ class WatchingConformance(StorageKit):
             )
             await committed(storage, a_write(StoreEntry(entry, b"cipher" * 100)))
         await committed(storage, a_write(OverwriteEntry(EntryKey("card", "e11"), b"\x00" * 600, T0, "crypto-shred")))
-        query = ExpiredQuery(
-            purpose="card", now=now, created_before=T0 + timedelta(days=4), limit=2, byte_limit=2**30
-        )
+        query = ExpiredQuery(purpose="card", now=now, created_before=T0 + timedelta(days=4), limit=2, byte_limit=2**30)
         found = []
         while page := await storage.expired_entries(query):
             assert list(page) == [entry for entry, _ in await storage.expired(query)]

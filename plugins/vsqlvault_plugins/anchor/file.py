@@ -39,23 +39,25 @@ class FileAnchor:
 
     def __init__(self, path: Path, interval_seconds: float) -> None:
         self._path = path
-        self._interval_seconds = interval_seconds
+        self.interval_seconds = interval_seconds
         self._written_at = float("-inf")
         self._waiting: Checkpoint | None = None
 
     async def newest(self) -> str | None:
         """See ``Anchor.newest``. A line that broke off in the middle counts for nothing.
 
+        A checkpoint that was kept for later is appended if it is time, though no other one follows it.
+
         Raises:
-            SettingsInvalid: the file cannot be read, or holds something else.
+            SettingsInvalid: the file cannot be read, or holds something else. OSError: it cannot be written.
         """
+        self._flush_if_due()
         return await asyncio.to_thread(self._newest)
 
     def add(self, checkpoint: Checkpoint) -> None:
         """Append the checkpoint, or keep it for later if the last one is not long ago."""
         self._waiting = checkpoint
-        if time.monotonic() - self._written_at >= self._interval_seconds:
-            self.flush()
+        self._flush_if_due()
 
     def flush(self) -> None:
         """Append what was kept for later. Raises OSError."""
@@ -70,6 +72,10 @@ class FileAnchor:
         finally:
             os.close(descriptor)
         self._written_at = time.monotonic()
+
+    def _flush_if_due(self) -> None:
+        if time.monotonic() - self._written_at >= self.interval_seconds:
+            self.flush()
 
     def _newest(self) -> str | None:
         try:

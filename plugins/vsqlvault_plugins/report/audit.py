@@ -25,7 +25,7 @@ CLASSES: Mapping[str, tuple[str, frozenset[str]]] = {
         frozenset({"read-access-log", "read-purge-log", "read-report", "read-transparency-log", "read-receipt"}),
     ),
     "10.2.1.5": ("changes of credentials", _CHANGES_OF_CREDENTIALS),
-    "10.2.1.6": ("interruptions of logging", frozenset({"audit-gap"})),
+    "10.2.1.6": ("interruptions of logging, and failures of controls", frozenset({"audit-gap", "control-failed"})),
     "10.2.1.7": ("changes of policies and holds", _CHANGES_OF_RULES),
 }
 DENIED = "10.2.1.4"

@@ -14,6 +14,7 @@ from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.times import format_time
 from vsqlvault_plugins.report.access_review import AccessReview, DefaultDeny
 from vsqlvault_plugins.report.audit import AuditCoverage, DeniedAccess, PolicyChanges
+from vsqlvault_plugins.report.controls import Controls
 from vsqlvault_plugins.report.credentials import Credentials
 from vsqlvault_plugins.report.keys import KeyInventory
 from vsqlvault_plugins.report.log_integrity import LogIntegrity
@@ -149,6 +150,7 @@ def vault_report_sections(settings: Settings) -> list[ReportSection]:
         Credentials(settings.auth.api_key_max_age_days),
         AuditCoverage(),
         LogIntegrity(),
+        Controls(),
         DeniedAccess(),
         PolicyChanges(),
         UndefinedPolicies(),

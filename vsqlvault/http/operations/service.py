@@ -14,6 +14,8 @@ from vsqlvault.http.operations.logs import preferred
 from vsqlvault.http.report_page import CONTENT_SECURITY_POLICY, report_page
 from vsqlvault.http.wire import ReportQuery, dump_json
 from vsqlvault.model.audit import Operation as Audited
+from vsqlvault.model.control import Control, ControlState
+from vsqlvault.model.times import format_time
 from vsqlvault.service.vault import Vault
 
 HEALTH_SECONDS = 2.0
@@ -53,6 +55,23 @@ def _detail(vault: Vault) -> dict[str, Any]:
     }
 
 
+async def controls(exchange: Exchange) -> Reply:
+    """Answer with every control, as it stands now."""
+    found = await exchange.vault.controls.read(exchange.call)
+    failing = sum(control.state is ControlState.FAILING for control in found)
+    return Reply(200, dump_json({"failing": failing, "controls": [_control(control) for control in found]}))
+
+
+def _control(control: Control) -> dict[str, Any]:
+    return {
+        "name": control.name,
+        "state": control.state.value,
+        "since": format_time(control.since),
+        "detail": control.detail,
+        "requirements": list(control.requirements),
+    }
+
+
 OPERATIONS = (
     Operation(
         method="GET",
@@ -69,6 +88,18 @@ OPERATIONS = (
         ),
         media_types=(JSON, HTML),
         problems=(RoleRequired, InvalidQuery, NotAcceptable),
+        tag="compliance",
+    ),
+    Operation(
+        method="GET",
+        path="/health/controls",
+        name="controls",
+        summary="The controls, and whether each works",
+        handler=controls,
+        audited=Audited.READ_CONTROLS,
+        answers={200: "Every control: `ok`, `failing` or `not_in_use`, since when, and what was found."},
+        description="Looked at anew for each request. `failing` counts those that fail. For admins and auditors.",
+        problems=(RoleRequired,),
         tag="compliance",
     ),
     *also_head(

@@ -33,9 +33,7 @@ async def control_states(connection: Connection) -> list[ControlChange]:
     return [_change_of(row) for row in await connection.fetch(QUERIES["control_states"])]
 
 
-async def control_changes(
-    connection: Connection, since: datetime, until: datetime, limit: int
-) -> list[ControlChange]:
+async def control_changes(connection: Connection, since: datetime, until: datetime, limit: int) -> list[ControlChange]:
     """Return changes of a period, the oldest first."""
     return [_change_of(row) for row in await connection.fetch(QUERIES["control_changes"], since, until, limit)]
 
@@ -48,9 +46,7 @@ async def attestations(connection: Connection, before: int | None, limit: int) -
 
 async def purges_by_id(connection: Connection, query: PurgesByIdQuery) -> list[PurgeRecord]:
     """Return rows of the purge log in the order of their ids."""
-    found = await connection.fetch(
-        QUERIES["purges_by_id"], query.first_id, query.since, query.until, query.limit
-    )
+    found = await connection.fetch(QUERIES["purges_by_id"], query.first_id, query.since, query.until, query.limit)
     return [rows.purge_row_of(row).record for row in found]
 
 
@@ -92,9 +88,7 @@ async def _save_control_change(connection: Connection, wish: SaveControlChange) 
 
 async def _save_attestation(connection: Connection, wish: SaveAttestation) -> None:
     made = wish.attestation
-    await connection.execute(
-        QUERIES["put_attestation"], made.number, made.at, made.is_clean, made.document, made.note
-    )
+    await connection.execute(QUERIES["put_attestation"], made.number, made.at, made.is_clean, made.document, made.note)
 
 
 EXPECTATIONS: dict[type, Callable[[Connection, Any], Awaitable[bool]]] = {

@@ -291,6 +291,7 @@ class SqliteStorage:
         """See ``Storage.describe``."""
         return {
             "product": "SQLite",
+            "durable": True,
             "version": sqlite3.sqlite_version,
             "file": str(self._path),
             "schema_version": schema.VERSION,
