@@ -17,6 +17,7 @@ from vsqlvault.errors import StartUpRefused
 from vsqlvault.interfaces.storage import Storage
 from vsqlvault.model.principal import SYSTEM, Call
 from vsqlvault.plugin_manager import Plugins
+from vsqlvault.proof.attestation import AttestationInvalid, check_attestation, summarise
 from vsqlvault.proof.log_check import SignedHead
 from vsqlvault.proof.note import KeyInvalid, NoteRefused, Signer, VerifierKey
 from vsqlvault.proof.receipt import FORMAT as RECEIPT
@@ -43,7 +44,11 @@ class CannotVerify(StartUpRefused):
 def add_arguments(verify: argparse.ArgumentParser, export: argparse.ArgumentParser) -> None:
     """Give the two commands their arguments."""
     verify.add_argument(
-        "file", nargs="?", type=Path, metavar="FILE", help="an export or a receipt; else this vault's log"
+        "file",
+        nargs="?",
+        type=Path,
+        metavar="FILE",
+        help="an export, a receipt or an attestation; else this vault's log",
     )
     verify.add_argument(
         "--vkey",
@@ -86,8 +91,9 @@ def verify(options: argparse.Namespace, read_settings: ReadSettings) -> int:
     try:
         if options.file is None:
             return _verify_vault(read_settings(options), keys, kept)
-        if receipt := _receipt_in(options.file):
-            return _verify_receipt(receipt, _required(keys))
+        if document := _document_in(options.file):
+            check = _verify_attestation if "attestation" in document else _verify_receipt
+            return check(document, _required(keys))
         with open_export(options.file) as source:
             bar = _Bar("leaves checked")
             return _told(asyncio.run(verify_log(source, _required(keys), kept, bar)), bar)
@@ -204,6 +210,21 @@ def _verify_receipt(receipt: dict[str, Any], keys: Sequence[VerifierKey]) -> int
     return 0
 
 
+def _verify_attestation(shown: dict[str, Any], keys: Sequence[VerifierKey]) -> int:
+    try:
+        document = check_attestation(shown, keys)
+    except AttestationInvalid as invalid:
+        print(f"THIS ATTESTATION DOES NOT HOLD: {invalid}")
+        return NOT_AS_SIGNED
+    try:
+        told = summarise(document)
+    except (KeyError, TypeError, ValueError):
+        print("It is as it was signed, and this program does not know its members")
+        return 0
+    print("It is as it was signed.\n" + "\n".join(told))
+    return 0
+
+
 def _told(verdict: Verdict, bar: _Bar) -> int:
     bar.end()
     for remark in verdict.remarks[:MAX_SHOWN]:
@@ -265,8 +286,8 @@ def _is_file(text: str) -> bool:
         return False
 
 
-def _receipt_in(path: Path) -> dict[str, Any] | None:
-    """Return the receipt that a file holds, by itself or in the answer to DELETE; None where it holds something else."""
+def _document_in(path: Path) -> dict[str, Any] | None:
+    """Return the receipt that a file holds, by itself or in the answer to DELETE, or the attestation; None: something else."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_FILE_BYTES)
@@ -278,9 +299,11 @@ def _receipt_in(path: Path) -> dict[str, Any] | None:
         document = json.loads(data)
     except (ValueError, RecursionError):
         document = {}
+    if isinstance(document.get("attestation"), dict):
+        return dict(document)
     receipt = document.get("receipt", document)
     if not isinstance(receipt, dict) or receipt.get("format") != RECEIPT:
-        raise CannotVerify(f"{path}: expected a receipt with the format {RECEIPT}")
+        raise CannotVerify(f"{path}: expected a receipt with the format {RECEIPT}, or an attestation")
     return receipt
 
 

@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vsqlvault import __version__, audit_command
+from vsqlvault import __version__, attest_command, audit_command
 from vsqlvault.config import ApiKeySettings, Settings, load_settings
 from vsqlvault.errors import InvalidTime, SettingsInvalid, StartUpRefused, StorageUnavailable, VaultError
 from vsqlvault.hardening.lockdown import Lockdown
@@ -123,9 +123,14 @@ def _parser() -> argparse.ArgumentParser:
     keygen.add_argument("--out", type=Path, metavar="FILE", default=SIGNING_KEY_FILE, help="where the signing key goes")
     add_keys_commands(commands.add_parser("keys", help=KEYS_HELP, description=KEYS_HELP), _settings)
     audit_command.add_arguments(
-        add("verify", _verify, "check the transparency log of this vault, an export of one, or a receipt"),
+        add(
+            "verify",
+            _verify,
+            "check the transparency log of this vault, an export of one, a receipt, or an attestation",
+        ),
         add("export-audit", _export_audit, "write the transparency log to one file, to be checked without the vault"),
     )
+    attest_command.add_arguments(add("attest", _attest, "look at retention, and sign and keep what was found"))
     confirm = add(
         "confirm-restore", _confirm_restore, "purge again what an export says was purged, and end the quarantine"
     )
@@ -282,7 +287,7 @@ async def _run_server(
         await stack.enter_async_context(sweeping(vault, settings.purge.sweep_interval_hours))
         if tls:
             vault.controls.checks.certificates = lambda: tls.until
-        await stack.enter_async_context(watching(vault))
+        await stack.enter_async_context(watching(vault, attest=settings.compliance.attest_automatically))
 
         def load_within_reach() -> Settings:
             settings = load()
@@ -442,6 +447,10 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _export_audit(options: argparse.Namespace) -> None:
     audit_command.export(options, _settings)
+
+
+def _attest(options: argparse.Namespace) -> int:
+    return attest_command.attest(options, _settings)
 
 
 def _confirm_restore(options: argparse.Namespace) -> int:

@@ -20,6 +20,7 @@ from vsqlvault.model.hardening import StepState
 from vsqlvault.model.policy import AccessPolicy
 from vsqlvault.plugin_manager import Plugins
 from vsqlvault.service.api_keys import ApiKeys
+from vsqlvault.service.attestations import Attestations
 from vsqlvault.service.audit import Auditor
 from vsqlvault.service.beginning import Beginning
 from vsqlvault.service.clock import StorageClock
@@ -144,16 +145,20 @@ async def following(vault: Vault) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def watching(vault: Vault) -> AsyncIterator[None]:
-    """Watch over the controls for the length of the block."""
-    task = asyncio.create_task(vault.controls.run())
+async def watching(vault: Vault, *, attest: bool = False) -> AsyncIterator[None]:
+    """Watch over the controls for the length of the block; ``attest``: and attest retention when it is time."""
+    tasks = {asyncio.create_task(vault.controls.run())}
+    if attest:
+        tasks.add(asyncio.create_task(vault.attestations.run()))
     try:
         yield
     finally:
         vault.controls.stop()
-        await asyncio.wait({task}, timeout=WATCH_ENDS_SECONDS)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        vault.attestations.stop()
+        await asyncio.wait(tasks, timeout=WATCH_ENDS_SECONDS)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @asynccontextmanager
@@ -292,6 +297,14 @@ def _assemble(plugins: Plugins, storage: Storage, hardening: Sequence[StepState]
             ),
             **shared,
         ),
+        attestations=Attestations(
+            storage=storage,
+            rulebooks=rulebooks,
+            beginning=beginning,
+            signer=signing.current,
+            sweep_interval_hours=settings.purge.sweep_interval_hours,
+            **shared,
+        ),
         storage=storage,
         authenticators=authenticators,
         reloading=Reloading(authenticators, settings, plugins.check),
@@ -360,7 +373,7 @@ def create_app(settings: Settings | None = None) -> Any:
             following(vault),
             sequencing(vault),
             sweeping(vault, chosen.purge.sweep_interval_hours),
-            watching(vault),
+            watching(vault, attest=chosen.compliance.attest_automatically),
         ):
             yield vault
 

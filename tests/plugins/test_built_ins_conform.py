@@ -32,6 +32,7 @@ from vsqlvault_plugins.auth.jwt.plugin import JwtAuthenticator
 from vsqlvault_plugins.auth.mtls import CertificateAuthenticator
 from vsqlvault_plugins.purge.methods import CryptoShred, PhysicalDelete, RetentionExpire
 from vsqlvault_plugins.report.access_review import AccessReview, DefaultDeny
+from vsqlvault_plugins.report.attestations import Attestations
 from vsqlvault_plugins.report.audit import AuditCoverage, DeniedAccess, PolicyChanges
 from vsqlvault_plugins.report.controls import Controls
 from vsqlvault_plugins.report.credentials import Credentials
@@ -173,6 +174,7 @@ class TestReportSectionsConform(ReportSectionConformance):
             AuditCoverage(),
             LogIntegrity(),
             Controls(),
+            Attestations(90),
             DeniedAccess(),
             PolicyChanges(),
             SystemState(ServerSettings()),

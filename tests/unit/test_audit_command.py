@@ -20,7 +20,9 @@ from vsqlvault import cli
 from vsqlvault.config import load_settings
 from vsqlvault.model.entry import EntryKey, ValueEncoding
 from vsqlvault.model.principal import Role
+from vsqlvault.proof.attestation import FORMAT, shown_attestation, write_document
 from vsqlvault.proof.note import SigningKey
+from vsqlvault.proof.statement import sign_statement
 from vsqlvault.runtime import open_vault
 from vsqlvault.service.audit_export import MAX_TEXT_BYTES
 from vsqlvault.service.entries import Preconditions, StoreWish
@@ -304,3 +306,42 @@ class TestSigningKeys:
         said: Any = capsys.readouterr().err
         assert sentence in said
         assert KEY.reveal().rpartition("+")[2] not in said
+
+
+class TestAttestations:
+    """``attest`` writes what ``verify`` checks."""
+
+    @pytest.fixture
+    def attested(self, here: Path) -> Callable[..., int]:
+        return lambda *arguments: cli.main(["attest", "--config", "vsql-vault.toml", *arguments])
+
+    def test_what_is_attested_is_told_and_can_be_checked(self, attested, verify: Verify, here: Path, capsys) -> None:
+        assert attested("--out", "attestation.json") == 0
+        told = capsys.readouterr().out
+        assert "Attestation 1" in told
+        assert "0 entries overdue" in told
+        assert (here / "attestation.json").stat().st_mode & 0o777 == 0o600
+        code, said = verify("attestation.json", "--vkey", "vkey", both=False)
+        assert (code, "It is as it was signed" in said, "Attestation 1" in said) == (0, True, True)
+
+    def test_whatever_is_changed_is_found(self, attested, verify: Verify, here: Path) -> None:
+        attested("--out", "attestation.json")
+        text = (here / "attestation.json").read_text("utf-8")
+        (here / "attestation.json").write_text(text.replace('"failed": 0', '"failed": 1'), "utf-8")
+        code, said = verify("attestation.json", "--vkey", "vkey", both=False)
+        assert (code, "DOES NOT HOLD" in said) == (1, True)
+
+    def test_one_of_another_shape_that_is_signed_is_no_traceback(self, verify: Verify, here: Path) -> None:
+        document = write_document({"format": FORMAT, "overdue": 7})
+        shown = shown_attestation(document, sign_statement(FORMAT, document.encode(), KEY.signer))
+        (here / "odd.json").write_text(json.dumps(shown), "utf-8")
+        assert verify("odd.json", "--vkey", "vkey", both=False)[0] == 0
+
+    @pytest.mark.parametrize("bad", ["[]", "null", '"x"', '{"format": 7}', '{"format": "vsqlvault-attestation-v1"}'])
+    def test_what_is_none_is_refused(self, verify: Verify, here: Path, bad: str) -> None:
+        (here / "bad.json").write_text(f'{{"attestation": {bad}}}', "utf-8")
+        assert verify("bad.json", "--vkey", "vkey", both=False)[0] in {1, 2}
+
+    def test_a_file_that_cannot_be_written_is_one_sentence(self, attested, capsys) -> None:
+        assert attested("--out", "nowhere/attestation.json") == 2
+        assert "--out: expected a file that can be written" in capsys.readouterr().err

@@ -28,3 +28,10 @@ class ControlCollector(Collector):
             if control.state is not ControlState.NOT_IN_USE:
                 failing.add_metric([control.name], control.state is ControlState.FAILING)
         yield failing
+        due = GaugeMetricFamily(
+            "vsqlvault_attestation_due_timestamp_seconds",
+            "When the next attestation of retention is due, in Unix time.",
+        )
+        if due_at := self._vault.attestations.beginning.due_at:
+            due.add_metric([], due_at.timestamp())
+        yield due

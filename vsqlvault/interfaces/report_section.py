@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from vsqlvault.interfaces.evidence import Evidence
 from vsqlvault.interfaces.storage import Census, KeyRefUse
 from vsqlvault.model.access import Action
+from vsqlvault.model.attestation import Attestation
 from vsqlvault.model.control import ControlChange
 from vsqlvault.model.credential import KnownCredential
 from vsqlvault.model.hardening import StepState
@@ -20,6 +21,7 @@ from vsqlvault.model.purge import SweepRecord
 from vsqlvault.model.transparency import Checkpoint
 
 MAX_CONTROL_CHANGES = 1_000
+MAX_ATTESTATIONS = 20
 RESERVED_MEMBERS = ("as_of", "period", "requirements")
 """Members that are the core's."""
 
@@ -106,6 +108,9 @@ class ReportContext:
 
     control_changes: Sequence[ControlChange] = field(default=(), kw_only=True)
     """The first ``MAX_CONTROL_CHANGES`` of the period, the oldest first."""
+
+    attestations: Sequence[Attestation] = field(default=(), kw_only=True)
+    """The newest ``MAX_ATTESTATIONS``, up to ``as_of``, the newest first."""
 
 
 class ReportSection(Protocol):

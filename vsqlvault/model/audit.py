@@ -48,6 +48,8 @@ class Operation(StrEnum):
     READ_CONTROLS = "read-controls"
     CONTROL_FAILED = "control-failed"
     CONTROL_RECOVERED = "control-recovered"
+    ATTEST = "attest"
+    READ_ATTESTATION = "read-attestation"
     UNKNOWN = "unknown"
 
 

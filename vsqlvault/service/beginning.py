@@ -13,8 +13,10 @@ class Beginning:
     def __init__(self, storage: Storage, attestation_interval_days: int) -> None:
         """With 0 days no attestation is ever due."""
         self._storage = storage
-        self._interval = timedelta(days=attestation_interval_days)
         self._at: datetime | None = None
+        self.interval = timedelta(days=attestation_interval_days)
+        self.due_at: datetime | None = None
+        """When the next attestation was last found to be due."""
 
     async def at(self, now: datetime) -> datetime:
         """Return it; ``now`` where there is no row yet."""
@@ -25,7 +27,8 @@ class Beginning:
 
     async def attestation_due_at(self, now: datetime) -> datetime | None:
         """Return when the next attestation is due: an interval after the last one, or else after the first row."""
-        if not self._interval:
+        if not self.interval:
             return None
         newest = await self._storage.attestations(None, 1)
-        return (newest[0].at if newest else await self.at(now)) + self._interval
+        self.due_at = (newest[0].at if newest else await self.at(now)) + self.interval
+        return self.due_at

@@ -11,6 +11,7 @@ from vsqlvault.interfaces.storage import Storage
 from vsqlvault.model.hardening import StepState
 from vsqlvault.model.plugins import PluginOrigin
 from vsqlvault.service.api_keys import ApiKeys
+from vsqlvault.service.attestations import Attestations
 from vsqlvault.service.audit import Auditor
 from vsqlvault.service.clock import StorageClock
 from vsqlvault.service.clock_watch import ClockWatch
@@ -65,6 +66,7 @@ class Vault:
     clock: StorageClock
     clock_watch: ClockWatch
     controls: Controls
+    attestations: Attestations
     storage: Storage
     authenticators: Sequence[Authenticator]
     reloading: Reloading

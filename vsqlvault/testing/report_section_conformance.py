@@ -47,7 +47,15 @@ from vsqlvault.model.plugins import PluginOrigin
 from vsqlvault.model.principal import Role
 from vsqlvault.model.transparency import Checkpoint
 from vsqlvault.testing.driving import LoopKit, driven, never_blocks
-from vsqlvault.testing.samples import T0, a_call, a_legal_hold, a_retention_policy, a_sweep, an_access_policy
+from vsqlvault.testing.samples import (
+    T0,
+    a_call,
+    a_legal_hold,
+    a_retention_policy,
+    a_sweep,
+    an_access_policy,
+    an_attestation,
+)
 from vsqlvault.testing.vaults import a_vault, offering
 
 AWKWARD = (
@@ -128,6 +136,7 @@ def _with_a_history() -> ReportContext:
         self_tests=[SelfTest("a", passed=True), SelfTest("b", passed=False)],
         plugins=[PluginOrigin(name, "acme", "1.0") for name in ("b", "a")],
         storage={"product": "Drawers", "schema_version": 1, "odd": T0},
+        attestations=[an_attestation(2, is_clean=False), an_attestation(1, at=T0 - day * 100, note=None)],
         control_states=[
             ControlChange(name, 3, state, T0, "why")
             for name, state in zip(("sweep_ran", "log_signed", "of_another"), ControlState, strict=True)
@@ -299,6 +308,7 @@ def _turned_round(context: ReportContext) -> ReportContext:
         key_uses=list(reversed(context.key_uses)),
         probes=list(reversed(context.probes)),
         plugins=list(reversed(context.plugins)),
+        attestations=list(reversed(context.attestations)),
         control_states=list(reversed(context.control_states)),
         control_changes=list(reversed(context.control_changes)),
     )

@@ -18,7 +18,7 @@ CLASSES: Mapping[str, tuple[str, frozenset[str]]] = {
     "10.2.1.1": ("access to entries", frozenset({"store", "retrieve", "inspect", "list", "purge"})),
     "10.2.1.2": (
         "actions of administrators",
-        _CHANGES_OF_RULES | _CHANGES_OF_CREDENTIALS | {"sweep", "confirm-restore", "confirm-clock"},
+        _CHANGES_OF_RULES | _CHANGES_OF_CREDENTIALS | {"sweep", "attest", "confirm-restore", "confirm-clock"},
     ),
     "10.2.1.3": (
         "access to the logs",

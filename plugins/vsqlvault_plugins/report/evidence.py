@@ -13,6 +13,7 @@ from vsqlvault.model.hardening import ProcessNeeds
 from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.times import format_time
 from vsqlvault_plugins.report.access_review import AccessReview, DefaultDeny
+from vsqlvault_plugins.report.attestations import Attestations
 from vsqlvault_plugins.report.audit import AuditCoverage, DeniedAccess, PolicyChanges
 from vsqlvault_plugins.report.controls import Controls
 from vsqlvault_plugins.report.credentials import Credentials
@@ -151,6 +152,7 @@ def vault_report_sections(settings: Settings) -> list[ReportSection]:
         AuditCoverage(),
         LogIntegrity(),
         Controls(),
+        Attestations(settings.compliance.attestation_interval_days),
         DeniedAccess(),
         PolicyChanges(),
         UndefinedPolicies(),
