@@ -6,17 +6,17 @@ import argparse
 import asyncio
 import json
 import secrets
-import sys
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from vsqlvault.config import Settings
 from vsqlvault.errors import StartUpRefused
+from vsqlvault.evidence_command import verify as verify_evidence
 from vsqlvault.interfaces.storage import Storage
 from vsqlvault.model.principal import SYSTEM, Call
 from vsqlvault.plugin_manager import Plugins
+from vsqlvault.progress import Bar
 from vsqlvault.proof.attestation import AttestationInvalid, check_attestation, summarise
 from vsqlvault.proof.log_check import SignedHead
 from vsqlvault.proof.note import KeyInvalid, NoteRefused, Signer, VerifierKey
@@ -24,6 +24,7 @@ from vsqlvault.proof.receipt import FORMAT as RECEIPT
 from vsqlvault.proof.receipt import ReceiptInvalid, check_receipt
 from vsqlvault.runtime import open_storage, open_vault
 from vsqlvault.service.audit_export import ExportSource, open_export, write_export
+from vsqlvault.service.evidence_check import is_evidence
 from vsqlvault.service.restore import RestoreCount, tombstones_in
 from vsqlvault.service.signing_keys import load_signing
 from vsqlvault.service.verification import StorageSource, Verdict, verify_log
@@ -31,8 +32,6 @@ from vsqlvault.service.verification import StorageSource, Verdict, verify_log
 NOT_AS_SIGNED = 1
 MAX_SHOWN = 10
 MAX_FILE_BYTES = 4 * 1024 * 1024
-_BAR_WIDTH = 40
-_BAR_SECONDS = 0.1
 Answer = TypeVar("Answer")
 ReadSettings = Callable[[argparse.Namespace], Settings]
 
@@ -48,7 +47,7 @@ def add_arguments(verify: argparse.ArgumentParser, export: argparse.ArgumentPars
         nargs="?",
         type=Path,
         metavar="FILE",
-        help="an export, a receipt or an attestation; else this vault's log",
+        help="an export, evidence, a receipt or an attestation; else this vault's log",
     )
     verify.add_argument(
         "--vkey",
@@ -94,8 +93,10 @@ def verify(options: argparse.Namespace, read_settings: ReadSettings) -> int:
         if document := _document_in(options.file):
             check = _verify_attestation if "attestation" in document else _verify_receipt
             return check(document, _required(keys))
+        if is_evidence(options.file):
+            return verify_evidence(options.file, _required(keys), kept)
         with open_export(options.file) as source:
-            bar = _Bar("leaves checked")
+            bar = Bar("leaves checked")
             return _told(asyncio.run(verify_log(source, _required(keys), kept, bar)), bar)
     except NoteRefused as refused:
         raise CannotVerify(f"--checkpoint: {refused}") from None
@@ -105,7 +106,7 @@ def export(options: argparse.Namespace, read_settings: ReadSettings) -> None:
     """Write the log of the vault to one file."""
     settings = read_settings(options)
     signer = load_signing(settings.audit).current
-    bar = _Bar("leaves written")
+    bar = Bar("leaves written")
 
     async def write(storage: Storage) -> int:
         return await write_export(options.out, StorageSource(storage), signer.verifier if signer else None, bar)
@@ -157,7 +158,7 @@ def _warn_of_what_is_missing(source: ExportSource, note: str | None) -> None:
 
 def _check_export(path: Path, keys: Sequence[VerifierKey]) -> int:
     with open_export(path) as source:
-        bar = _Bar("leaves checked")
+        bar = Bar("leaves checked")
         return _told(asyncio.run(verify_log(source, keys, (), bar)), bar)
 
 
@@ -168,7 +169,7 @@ def _signers(settings: Settings) -> list[Signer]:
 
 def _verify_vault(settings: Settings, keys: Sequence[VerifierKey], kept: Sequence[str]) -> int:
     trusted = list(keys) or [signer.verifier for signer in _signers(settings)]
-    bar = _Bar("leaves checked")
+    bar = Bar("leaves checked")
 
     async def check(storage: Storage) -> tuple[Verdict, int]:
         source = StorageSource(storage)
@@ -225,7 +226,7 @@ def _verify_attestation(shown: dict[str, Any], keys: Sequence[VerifierKey]) -> i
     return 0
 
 
-def _told(verdict: Verdict, bar: _Bar) -> int:
+def _told(verdict: Verdict, bar: Bar) -> int:
     bar.end()
     for remark in verdict.remarks[:MAX_SHOWN]:
         print(f"Note: {remark}")
@@ -242,27 +243,6 @@ def _told(verdict: Verdict, bar: _Bar) -> int:
     if len(verdict.findings) > MAX_SHOWN:
         print(f"  and {len(verdict.findings) - MAX_SHOWN} more")
     return NOT_AS_SIGNED
-
-
-class _Bar:
-    """Shows how far it has come, to whoever watches."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self._is_shown = sys.stderr.isatty()
-        self._next = 0.0
-
-    def __call__(self, done: int, of: int) -> None:
-        if self._is_shown and time.monotonic() >= self._next:
-            self._next = time.monotonic() + _BAR_SECONDS
-            filled = _BAR_WIDTH * done // max(of, 1)
-            line = f"\r[{'#' * filled}{'.' * (_BAR_WIDTH - filled)}] {done} of {of} {self._what}"
-            print(line, end="", file=sys.stderr, flush=True)
-
-    def end(self) -> None:
-        """Take it off the screen."""
-        if self._is_shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def _required(keys: Sequence[VerifierKey]) -> Sequence[VerifierKey]:

@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vsqlvault import __version__, attest_command, audit_command
+from vsqlvault import __version__, attest_command, audit_command, evidence_command
 from vsqlvault.config import ApiKeySettings, Settings, load_settings
 from vsqlvault.errors import InvalidTime, SettingsInvalid, StartUpRefused, StorageUnavailable, VaultError
 from vsqlvault.hardening.lockdown import Lockdown
@@ -65,7 +65,8 @@ def _exit_code(run: Callable[[], object]) -> int:
         print(f"vsql-vault: storage.database_url: {error}", file=sys.stderr)
         return BAD_SETTINGS
     except VaultError as error:
-        print(f"vsql-vault: {error}", file=sys.stderr)
+        fields = "".join(f"; {each.field}: expected {each.expected}" for each in error.errors)
+        print(f"vsql-vault: {error}{fields}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -126,11 +127,14 @@ def _parser() -> argparse.ArgumentParser:
         add(
             "verify",
             _verify,
-            "check the transparency log of this vault, an export of one, a receipt, or an attestation",
+            "check the transparency log of this vault, an export of one, evidence, a receipt, or an attestation",
         ),
         add("export-audit", _export_audit, "write the transparency log to one file, to be checked without the vault"),
     )
     attest_command.add_arguments(add("attest", _attest, "look at retention, and sign and keep what was found"))
+    evidence_command.add_arguments(
+        add("evidence", _evidence, "write report, policies, logs and proofs of a period to one signed file"), _time
+    )
     confirm = add(
         "confirm-restore", _confirm_restore, "purge again what an export says was purged, and end the quarantine"
     )
@@ -447,6 +451,10 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _export_audit(options: argparse.Namespace) -> None:
     audit_command.export(options, _settings)
+
+
+def _evidence(options: argparse.Namespace) -> None:
+    evidence_command.write_evidence(options, _settings)
 
 
 def _attest(options: argparse.Namespace) -> int:

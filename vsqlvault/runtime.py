@@ -31,6 +31,7 @@ from vsqlvault.service.controls import Controls
 from vsqlvault.service.credentials import Credentials
 from vsqlvault.service.decisions import Decisions
 from vsqlvault.service.entries import Entries
+from vsqlvault.service.evidence import Evidence
 from vsqlvault.service.explain import Explain
 from vsqlvault.service.failing_sources import FailingSources
 from vsqlvault.service.gaps import Gaps
@@ -231,6 +232,17 @@ def _assemble(plugins: Plugins, storage: Storage, hardening: Sequence[StepState]
         observers=[_guarded(function) for function in plugins.observers("vault_checkpoint_signed")],
         may_grow=quarantine.is_lifted,
     )
+    report = Report(
+        settings=settings,
+        storage=storage,
+        rulebooks=rulebooks,
+        decisions=decisions,
+        plugins=plugins.origins,
+        sections=list(plugins.offers("vault_report_sections", "report section").values()),
+        hardening=hardening,
+        credentials=credentials,
+        **shared,
+    )
     return Vault(
         entries=Entries(
             storage=storage,
@@ -263,15 +275,14 @@ def _assemble(plugins: Plugins, storage: Storage, hardening: Sequence[StepState]
         quarantine=quarantine,
         restore=Restore(rulebooks=rulebooks, purges=purges, quarantine=quarantine, **shared),
         transparency=Transparency(storage=storage, verifier=sequencer.verifier, **shared),
-        report=Report(
+        report=report,
+        evidence=Evidence(
             settings=settings,
             storage=storage,
             rulebooks=rulebooks,
-            decisions=decisions,
+            report=report,
             plugins=plugins.origins,
-            sections=list(plugins.offers("vault_report_sections", "report section").values()),
-            hardening=hardening,
-            credentials=credentials,
+            signer=signing.current,
             **shared,
         ),
         refusals=Refusals(queue, clock),

@@ -10,7 +10,7 @@ from datetime import datetime
 class Attestation:
     """One run. ``number`` counts them from 1.
 
-    ``document`` is JSON in the form of RFC 8785 (docs/attestations.md). ``note`` is the signed note over its hash; None
+    ``document`` is JSON in the form of RFC 8785 (docs/evidence.md). ``note`` is the signed note over its hash; None
     where nobody signs. ``is_clean``: nothing was overdue, and every proof of the sample holds.
     """
 

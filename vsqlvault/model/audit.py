@@ -50,6 +50,7 @@ class Operation(StrEnum):
     CONTROL_RECOVERED = "control-recovered"
     ATTEST = "attest"
     READ_ATTESTATION = "read-attestation"
+    EXPORT_EVIDENCE = "export-evidence"
     UNKNOWN = "unknown"
 
 

@@ -19,6 +19,7 @@ from vsqlvault.service.commit_queue import CommitQueue
 from vsqlvault.service.controls import Controls
 from vsqlvault.service.credentials import Credentials
 from vsqlvault.service.entries import Entries
+from vsqlvault.service.evidence import Evidence
 from vsqlvault.service.explain import Explain
 from vsqlvault.service.failing_sources import FailingSources
 from vsqlvault.service.gaps import Gaps
@@ -67,6 +68,7 @@ class Vault:
     clock_watch: ClockWatch
     controls: Controls
     attestations: Attestations
+    evidence: Evidence
     storage: Storage
     authenticators: Sequence[Authenticator]
     reloading: Reloading

@@ -22,7 +22,16 @@ CLASSES: Mapping[str, tuple[str, frozenset[str]]] = {
     ),
     "10.2.1.3": (
         "access to the logs",
-        frozenset({"read-access-log", "read-purge-log", "read-report", "read-transparency-log", "read-receipt"}),
+        frozenset(
+            {
+                "read-access-log",
+                "read-purge-log",
+                "read-report",
+                "read-transparency-log",
+                "read-receipt",
+                "export-evidence",
+            }
+        ),
     ),
     "10.2.1.5": ("changes of credentials", _CHANGES_OF_CREDENTIALS),
     "10.2.1.6": ("interruptions of logging, and failures of controls", frozenset({"audit-gap", "control-failed"})),
