@@ -9,11 +9,11 @@ import io
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
 MODE = 0o600 << 16
@@ -43,7 +43,7 @@ class ArchiveWriter:
 
     def __init__(self) -> None:
         self._sink = _Sink()
-        self._archive = zipfile.ZipFile(self._sink, "w", zipfile.ZIP_DEFLATED)
+        self._archive = zipfile.ZipFile(cast("IO[bytes]", self._sink), "w", zipfile.ZIP_DEFLATED)
         self.members: list[Member] = []
 
     def put(self, name: str, data: bytes) -> None:
@@ -68,12 +68,6 @@ class ArchiveWriter:
         self._archive.close()
         return self._sink.take()
 
-    def abandon(self) -> None:
-        """Let go of a file that will not be whole; of one that was ended, nothing is left to let go of."""
-        with suppress(ValueError):  # a member is not ended
-            self._archive.close()
-        self._sink.take()
-
 
 class MemberWriter:
     """Takes the pieces of one member."""
@@ -95,24 +89,18 @@ class MemberWriter:
         return self._hash.hexdigest()
 
 
-class _Sink(io.RawIOBase):
+class _Sink:
     """Keeps what is written until it is taken. It cannot seek, so that a file and a stream get the same bytes."""
 
     def __init__(self) -> None:
         self._pieces = bytearray()
 
-    def writable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return False
-
-    def tell(self) -> int:
-        raise io.UnsupportedOperation("it is a stream")
-
     def write(self, piece: Any) -> int:
         self._pieces += piece
         return len(piece)
+
+    def flush(self) -> None:
+        """Do nothing: what is written is here."""
 
     def take(self) -> bytes:
         taken = bytes(self._pieces)

@@ -90,14 +90,6 @@ class EvidenceBundle:
 
     async def pieces(self, page: bytes) -> AsyncGenerator[bytes]:
         """Give the bytes of the file; ``page`` is the report as HTML. Raises Unavailable, TreeDamaged in the middle."""
-        try:
-            async with aclosing(self._pieces(page)) as pieces:
-                async for piece in pieces:
-                    yield piece
-        finally:
-            self._writer.abandon()
-
-    async def _pieces(self, page: bytes) -> AsyncGenerator[bytes]:
         await self._put("README.txt", README.encode())
         await self._put("report.json", _json(self._plan.report))
         await self._put("report.html", page)

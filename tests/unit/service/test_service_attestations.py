@@ -161,7 +161,7 @@ class TestOverdue:
 class TestSample:
     async def test_it_follows_from_the_root_and_anybody_can_draw_it_again(self, signed) -> None:
         scene = await signed()
-        await purged(scene, 60)
+        await purged(scene, 40)
         await scene.vault.sequencer.sequence()
         document = await attested(scene)
         sample = document["sample"]
@@ -171,15 +171,25 @@ class TestSample:
         ids = [row.purge_id for row in await scene.purge_rows()]
         assert drawn == choose(ids, checkpoint.root, 25)
         assert len(set(drawn)) == 25
-        assert sample["population"] == 60
+        assert sample["population"] == 40
 
-    async def test_another_root_draws_others(self, signed) -> None:
+    async def test_no_leaf_beyond_the_checkpoint_is_drawn(self, signed, monkeypatch) -> None:
         scene = await signed()
-        await purged(scene, 60)
-        ids = [row.purge_id for row in await scene.purge_rows()]
-        samples = [set(choose(ids, bytes([number]) * 32, 25)) for number in range(20)]
-        assert len({frozenset(sample) for sample in samples}) == 20
-        assert set.union(*samples) == set(ids)
+        await purged(scene, 3, "under")
+        await scene.vault.sequencer.sequence()
+        earlier = await scene.storage.inner.newest_checkpoint()
+        await purged(scene, 3, "beyond")
+        await scene.vault.sequencer.sequence()
+
+        async def newest() -> Any:
+            return earlier
+
+        monkeypatch.setattr(scene.storage.inner, "newest_checkpoint", newest)
+        document = await attested(scene)
+        rows = {row.purge_id: row for row in await scene.purge_rows()}
+        drawn = {rows[each["purge_id"]].external_id for each in document["sample"]["checked"]}
+        assert drawn == {"under0", "under1", "under2"}
+        assert document["sample"]["failed"] == 0
 
     async def test_it_is_drawn_from_the_period_and_from_what_is_under_the_checkpoint(self, signed) -> None:
         scene = await signed()

@@ -412,6 +412,16 @@ class TestRecord:
         assert len(await self.rows(scene)) == 1
         assert all(any(c.state is FAILING for c in vault.controls.known) for vault in vaults)
 
+    async def test_what_only_another_process_sees_is_told_by_it_and_put_on_record_by_nobody(
+        self, scene, make_vault
+    ) -> None:
+        other = await make_vault()
+        await scene.vault.controls.watch()
+        other.controls.checks.certificates = lambda: {"cert_file": T0}
+        await other.controls.watch()
+        assert [each.name for each in other.controls.known if each.state is FAILING] == ["certificates_valid"]
+        assert await self.rows(scene) == []
+
     async def test_where_two_believe_that_it_is_their_turn_the_row_is_written_once(
         self, scene, make_vault, monkeypatch
     ) -> None:

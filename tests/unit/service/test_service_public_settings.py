@@ -49,6 +49,8 @@ def test_keys_are_hidden_and_who_has_them_is_not() -> None:
 
 
 def test_of_urls_user_query_and_fragment_are_hidden() -> None:
+    leaky = {"issuer": f"https://user:{SECRET}@id.example", "audience": "vault", "jwks_file": "keys.json"}
+    assert shown(auth={"jwt": [leaky]})["auth"]["jwt"][0]["issuer"] == "https:(hidden)"
     issuers = [
         {
             "issuer": "https://id.example/tenant",
