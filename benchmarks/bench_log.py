@@ -2,7 +2,7 @@
 
     python -m benchmarks.bench_log requests [--storage sqlite] [--callers 64] [--rounds 7] [--seconds 2]
     python -m benchmarks.bench_log sequencer [--storage sqlite] [--rows 50000] [--rate 2000]
-    python -m benchmarks.bench_log verify [--storage sqlite] [--rows 1000000]
+    python -m benchmarks.bench_log verify [--storage sqlite] [--rows 1000000] [--at URL [--part storage]]
 
 ``requests``: GET and PUT through the whole service, HTTP left out, with leaves and without them, by turns; and with leaves
 while the sequencer runs. "Without" is the same build that keeps no hash with its rows. Processor time is this process's own,
@@ -12,7 +12,8 @@ SQLite's threads in it; medians of the rounds.
 to the signed checkpoint that covers it while rows come in at ``--rate`` a second.
 
 ``verify``: how long it takes, and how much memory, to check so many rows: in the storage, in an export, and there with the
-second verifier, each in a process of its own.
+second verifier, each in a process of its own. Filling takes longest: with ``--at``, the URL of a database, that one is
+filled where it is empty, and kept; ``--part`` (``storage``, ``export``, ``second``) measures one of them.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -88,7 +89,7 @@ def place_settings(url: str) -> dict[str, str]:
 
 @asynccontextmanager
 async def vault_at(url: str) -> AsyncIterator[Vault]:
-    os.environ["BENCHMARK_SIGNING_KEY"] = SigningKey.generate("benchmark.example/audit").reveal()
+    os.environ["BENCHMARK_SIGNING_KEY"] = SigningKey("benchmark.example/audit", bytes(32)).reveal()
     async with open_vault(load_settings(None, place_settings(url))) as vault:
         yield vault
 
@@ -162,24 +163,34 @@ async def sequencer(options: argparse.Namespace, url: str) -> None:
 
 async def verify(options: argparse.Namespace, url: str) -> None:
     async with vault_at(url) as vault:
-        for _ in range(options.rows // 1000):
-            await vault.storage.commit(
-                [Write((an_access_record(request_id=secrets.token_hex(16)),)) for _ in range(1000)]
-            )
-        await vault.sequencer.sequence()
-        key = str(vault.sequencer.verifier)
+        if await vault.storage.tree_size() < options.rows:
+            await _fill(vault, options.rows)
+    key = str(SigningKey.parse(os.environ["BENCHMARK_SIGNING_KEY"]).verifier)
+    parts = {options.part} if options.part else {"storage", "export", "second"}
+    if "storage" in parts:
+        await _timed("in the storage", url, "verify", "--vkey", key)
+    if parts == {"storage"}:
+        return
     with tempfile.TemporaryDirectory() as directory:
         export = str(Path(directory, "audit.zip"))
-        command = [sys.executable, "-m", "vsqlvault"]
-        for name, run in {
-            "in the storage": [*command, "verify", "--vkey", key],
-            "writing the export": [*command, "export-audit", "--out", export],
-            "in the export": [*command, "verify", export, "--vkey", key],
-            "in the export, second verifier": [sys.executable, str(SECOND_VERIFIER), export, "--vkey", key],
-        }.items():
-            print(f"{name:<32} {await asyncio.to_thread(_run, run, {**os.environ, **place_settings(url)})}")
-            if name.startswith("writing"):
-                print(f"{'the export':<32} {await asyncio.to_thread(os.path.getsize, export) / 1e6:,.0f} MB")
+        await _timed("writing the export", url, "export-audit", "--out", export)
+        print(f"{'the export':<32} {await asyncio.to_thread(os.path.getsize, export) / 1e6:,.0f} MB")
+        if "export" in parts:
+            await _timed("in the export", url, "verify", export, "--vkey", key)
+        if "second" in parts:
+            command = [sys.executable, str(SECOND_VERIFIER), export, "--vkey", key]
+            print(f"{'in the export, second verifier':<32} {await asyncio.to_thread(_run, command, dict(os.environ))}")
+
+
+async def _fill(vault: Vault, rows: int) -> None:
+    for _ in range(rows // 1000):
+        await vault.storage.commit([Write((an_access_record(request_id=secrets.token_hex(16)),)) for _ in range(1000)])
+    await vault.sequencer.sequence()
+
+
+async def _timed(name: str, url: str, *arguments: str) -> None:
+    command = [sys.executable, "-m", "vsqlvault", *arguments]
+    print(f"{name:<32} {await asyncio.to_thread(_run, command, {**os.environ, **place_settings(url)})}", flush=True)
 
 
 def _run(command: list[str], environment: dict[str, str]) -> str:
@@ -232,10 +243,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2)
     parser.add_argument("--rows", type=int)
     parser.add_argument("--rate", type=int, default=2_000)
+    parser.add_argument("--at", help="the URL of a database to use, and to keep")
+    parser.add_argument("--part", choices=["storage", "export", "second"])
     options = parser.parse_args()
     options.rows = options.rows or (1_000_000 if options.what == "verify" else 50_000)
     work = {"requests": requests, "sequencer": sequencer, "verify": verify}[options.what]
-    with place(options.storage) as url:
+    with nullcontext(options.at) if options.at else place(options.storage) as url:
         asyncio.run(work(options, url))
 
 

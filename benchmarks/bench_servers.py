@@ -6,7 +6,7 @@
   worker for each of two processors.
 - stock: the same operations and storage through Quart's routes on Hypercorn: ``create_app()`` without the lane.
 - lane: this server's connections and the lane alone, with a constant for an answer: what HTTP costs.
-- bare: a protocol of asyncio's that looks for the end of a head and answers a constant: what any server on asyncio costs.
+- bare: a protocol of asyncio's over httptools that answers a constant: what any server on asyncio costs.
 - pgbench: PostgreSQL doing the same work, one statement a request, 32 clients, each statement parsed anew or prepared.
 
 Processor time is that of the server's processes, without the database. The client takes its share of the same machine: it is
@@ -34,6 +34,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import httptools
 import psutil
 
 from benchmarks.bench_postgres import PGBENCH_CLIENTS, SCRIPTS, pgbench
@@ -291,27 +292,37 @@ async def _serve_lane(listener: Any) -> None:
 
 
 class Bare(asyncio.Protocol):
-    """Answers a constant to whatever has an end."""
+    """Parses what it is sent, keeps the fields as a server must, and answers a constant."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
         self._transport: Any = transport
-        self._buffer = b""
+        self._parser = httptools.HttpRequestParser(self)
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._body = b""
         head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(ANSWER)}\r\n\r\n"
         self._head = head.encode()
 
     def data_received(self, data: bytes) -> None:
-        """Answer a request that is whole."""
-        self._buffer += data
-        end = self._buffer.find(b"\r\n\r\n")
-        if end < 0:
-            return
-        length = _LENGTH.search(self._buffer, 0, end + 2)
-        whole = end + 4 + (int(length[1]) if length else 0)
-        if len(self._buffer) >= whole:
-            answer = self._head if self._buffer.startswith(b"HEAD") else self._head + ANSWER
-            self._buffer = self._buffer[whole:]
-            self._transport.write(answer)
+        """Parse on."""
+        self._parser.feed_data(data)
+
+    def on_url(self, url: bytes) -> None:
+        """Begin."""
+        self._url = url
+        self._headers, self._body = [], b""
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a field."""
+        self._headers.append((name.lower(), value))
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a part of the body."""
+        self._body += body
+
+    def on_message_complete(self) -> None:
+        """Answer."""
+        self._transport.write(self._head if self._parser.get_method() == b"HEAD" else self._head + ANSWER)
 
 
 Found = dict[tuple[str, str, int], list[Figures]]

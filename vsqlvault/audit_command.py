@@ -135,9 +135,9 @@ def confirm_restore(options: argparse.Namespace, read_settings: ReadSettings) ->
             count = RestoreCount()
             if options.export is not None:
                 with open_export(options.export) as source:
-                    _warn_of_what_is_missing(source, vault.quarantine.note)
+                    _warn_of_what_is_missing(source, vault.quarantine.notes)
                     count = await vault.restore.purge_again(call, tombstones_in(source.leaves()))
-            if vault.quarantine.note is None:
+            if not vault.quarantine.notes:
                 return count, False
             await vault.restore.confirm(call, count)
             return count, True
@@ -148,8 +148,8 @@ def confirm_restore(options: argparse.Namespace, read_settings: ReadSettings) ->
     return 0
 
 
-def _warn_of_what_is_missing(source: ExportSource, note: str | None) -> None:
-    outside = SignedHead.parse(note).head.size if note else 0
+def _warn_of_what_is_missing(source: ExportSource, notes: Sequence[str]) -> None:
+    outside = max((SignedHead.parse(note).head.size for note in notes), default=0)
     if source.size < outside:
         print(
             f"The export ends at leaf {source.size}, what is known outside at {outside}: purges between are not known"

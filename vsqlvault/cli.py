@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vsqlvault import __version__, attest_command, audit_command, evidence_command
+from vsqlvault import __version__, attest_command, audit_command, evidence_command, purge_command
 from vsqlvault.config import ApiKeySettings, Settings, load_settings
 from vsqlvault.errors import InvalidTime, SettingsInvalid, StartUpRefused, StorageUnavailable, VaultError
 from vsqlvault.hardening.lockdown import Lockdown
@@ -33,7 +33,6 @@ from vsqlvault.runtime import check_reach, following, harden, open_storage, open
 from vsqlvault.service.api_keys import digest_of, new_secret
 from vsqlvault.service.report_schema import JSON_SCHEMA, report_schema
 from vsqlvault.service.signing_keys import load_signing, write_key
-from vsqlvault.service.sweeper import SweepCount
 from vsqlvault.service.vault import Vault
 
 if TYPE_CHECKING:
@@ -96,12 +95,8 @@ def _parser() -> argparse.ArgumentParser:
     add("serve", _serve, "serve the vault (what happens without a command)")
     add("migrate", _migrate, "bring the storage's schema up to date")
     sweep = add("sweep", _sweep, "purge what has expired, with proof")
-    sweep.add_argument("--dry-run", action="store_true", help="only count; nothing is purged")
-    sweep.add_argument(
-        "--confirm-clock",
-        action="store_true",
-        help="the storage's clock is right, though more than a day past the last time it was seen",
-    )
+    scrub = add("scrub", _scrub, "drive the bytes of what was purged out of the data files")
+    purge_command.add_arguments(sweep, scrub)
     report = add("report", _report, "print the compliance report as JSON, or write it to files")
     report.add_argument("--json", type=Path, metavar="FILE", help="write it there as JSON")
     report.add_argument("--html", type=Path, metavar="FILE", help="write it there as a page")
@@ -370,27 +365,11 @@ async def _migrated(plugins: Plugins) -> MigrationStatus:
 
 
 def _sweep(options: argparse.Namespace) -> None:
-    def progress(count: SweepCount) -> None:
-        if sys.stderr.isatty():
-            print(f"\r{count.purged} purged", end="", file=sys.stderr, flush=True)
+    purge_command.sweep(options, _settings)
 
-    async def run() -> SweepCount:
-        async with open_vault(_settings(options)) as vault:
-            return await vault.sweeper.sweep(
-                Call(SYSTEM, secrets.token_hex(16)),
-                dry_run=options.dry_run,
-                confirm_clock=options.confirm_clock,
-                trigger="command",
-                progress=progress,
-            )
 
-    count = asyncio.run(run())
-    verb = "would be purged" if count.dry_run else "purged"
-    for purpose, number in sorted(count.by_purpose.items()):
-        print(f"{purpose}: {number} {verb}")
-    print(f"{count.purged} {verb}, {count.failed} could not be purged and were kept")
-    if count.held:
-        print(f"{count.held} are kept by legal holds")
+def _scrub(options: argparse.Namespace) -> int:
+    return purge_command.scrub(options, _settings)
 
 
 def _report(options: argparse.Namespace) -> None:

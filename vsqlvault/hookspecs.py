@@ -190,6 +190,9 @@ def vault_anchors(settings: Settings) -> Iterable[Anchor]:  # type: ignore[empty
             async def newest(self):
                 return None
 
+            def failure(self):
+                return None
+
         @hookimpl
         def vault_anchors(settings):
             return [Noticeboard()]

@@ -35,12 +35,14 @@ from vsqlvault.service.evidence import Evidence
 from vsqlvault.service.explain import Explain
 from vsqlvault.service.failing_sources import FailingSources
 from vsqlvault.service.gaps import Gaps
+from vsqlvault.service.held_entries import HeldEntries
 from vsqlvault.service.history import History
 from vsqlvault.service.holds import Holds
 from vsqlvault.service.key_refs import KeyRefs
 from vsqlvault.service.key_ring import KeyRing
 from vsqlvault.service.logs import Logs
 from vsqlvault.service.policies import Policies
+from vsqlvault.service.purge_gauges import PurgeGauges
 from vsqlvault.service.purges import Purges
 from vsqlvault.service.quarantine import Quarantine
 from vsqlvault.service.refusals import Refusals
@@ -49,6 +51,7 @@ from vsqlvault.service.replay import Replay
 from vsqlvault.service.report import Report
 from vsqlvault.service.restore import Restore
 from vsqlvault.service.rulebooks import Rulebooks
+from vsqlvault.service.scrubber import Scrubber
 from vsqlvault.service.sequencer import Sequencer, Signing
 from vsqlvault.service.signing_keys import load_signing
 from vsqlvault.service.sweeper import Sweeper
@@ -118,14 +121,15 @@ def check_reach(plugins: Plugins, lockdown: Lockdown, settings: Settings) -> Non
 
 @asynccontextmanager
 async def sweeping(vault: Vault, interval_hours: float) -> AsyncIterator[None]:
-    """Sweep on a timer for the length of the block (0 hours: never), and watch the clock."""
-    tasks = {asyncio.create_task(vault.clock_watch.run())}
+    """Sweep on a timer for the length of the block (0 hours: never), watch the clock, and measure what is due."""
+    tasks = {asyncio.create_task(vault.clock_watch.run()), asyncio.create_task(vault.purge_gauges.run())}
     if interval_hours:
         tasks.add(asyncio.create_task(vault.sweeper.run_on_timer(interval_hours)))
     try:
         yield
     finally:
         vault.clock_watch.stop()
+        vault.purge_gauges.stop()
         vault.sweeper.stop()
         await asyncio.wait(tasks, timeout=SWEEP_ENDS_SECONDS)
         for task in tasks:
@@ -215,6 +219,13 @@ def _assemble(plugins: Plugins, storage: Storage, hardening: Sequence[StepState]
     authenticators = list(offered.values())
     credentials = Credentials(storage, clock, authenticators, queue.read)
     watch = ClockWatch(storage, queue)
+    scrubber = Scrubber(
+        storage=storage,
+        queue=queue,
+        auditor=auditor,
+        mode=settings.purge.scrub,
+        lock_seconds=settings.purge.scrub_lock_seconds,
+    )
     shared: dict[str, Any] = {"queue": queue, "auditor": auditor}
     anchors = list(plugins.offers("vault_anchors", "anchor").values())
     beginning = Beginning(storage, settings.compliance.attestation_interval_days)
@@ -257,6 +268,7 @@ def _assemble(plugins: Plugins, storage: Storage, hardening: Sequence[StepState]
         api_keys=ApiKeys(rulebooks=rulebooks, credentials=credentials, are_taken=settings.auth.stored_keys, **shared),
         credentials=credentials,
         holds=Holds(rulebooks=rulebooks, **shared),
+        held_entries=HeldEntries(storage=storage, rulebooks=rulebooks, watch=watch, **shared),
         history=History(storage=storage, rulebooks=rulebooks, **shared),
         replay=Replay(storage=storage, rulebooks=rulebooks, decisions=decisions, **shared),
         explain=Explain(storage=storage, rulebooks=rulebooks, decisions=decisions, purges=purges, **shared),
@@ -267,6 +279,7 @@ def _assemble(plugins: Plugins, storage: Storage, hardening: Sequence[StepState]
             rulebooks=rulebooks,
             purges=purges,
             watch=watch,
+            scrubber=scrubber,
             batch=settings.purge.sweep_batch,
             pause_seconds=settings.purge.sweep_pause_seconds,
             **shared,
@@ -292,6 +305,8 @@ def _assemble(plugins: Plugins, storage: Storage, hardening: Sequence[StepState]
         queue=queue,
         clock=clock,
         clock_watch=watch,
+        scrubber=scrubber,
+        purge_gauges=PurgeGauges(storage, queue, rulebooks, watch),
         controls=Controls(
             storage=storage,
             checks=ControlChecks(

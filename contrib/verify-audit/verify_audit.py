@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Check a transparency log of vsqlvault, or a receipt of a purge, with nothing but Python's standard library.
 
-    python3 verify_audit.py audit.zip --vkey KEY [--checkpoint KEPT]
+    python3 verify_audit.py audit.zip --vkey KEY [--checkpoint KEPT] [--keep FILE] [--rows FILE]
     python3 verify_audit.py receipt.json --vkey KEY
 
 Written by docs/audit-log.md alone, and by the standards that it names: it shares no line with the vault. Exit code 0: all is as
@@ -421,8 +421,8 @@ class Check:
         self.findings.sort()
 
 
-def check_export(export, keys, kept):
-    """Return the findings about an export, the number of leaves, and the origin."""
+def check_export(export, keys, kept, rows=None):
+    """Return what was found about an export, and the origin. ``rows`` is a file that every row goes to."""
     manifest = export.manifest()
     heads, findings = [], []
     names = sorted(name for name in export.names if name.startswith("checkpoints/"))
@@ -449,6 +449,8 @@ def check_export(export, keys, kept):
             break
         hashes = [check.take(leaf, tile[place] if place < len(tile) else b"") for place, leaf in enumerate(leaves)]
         check.grow(0, hashes, export, size)
+        if rows:
+            rows.writelines(leaf + b"\n" for leaf in leaves)
         show(check.size, size)
     for level, tile in enumerate(check.levels):
         check.compare_tile(level, tile, export, size, full=False)
@@ -503,6 +505,14 @@ def read_file(path):
         raise Unusable(f"{path}: {error.strerror}") from None
 
 
+def open_new(path):
+    """Open a file that is not there yet for writing; nowhere, where there is no path."""
+    try:
+        return open(path, "xb") if path else open(os.devnull, "wb")
+    except OSError as error:
+        raise Unusable(f"{path}: {error.strerror}") from None
+
+
 def read_keys(texts):
     """Return the keys given, each by itself or as a file of them."""
     lines = []
@@ -536,14 +546,20 @@ def run(arguments):
         archive = zipfile.ZipFile(arguments.file)
     except (OSError, zipfile.BadZipFile) as error:
         raise Unusable(f"{arguments.file}: {error}") from None
-    with archive:
-        check, origin = check_export(Export(archive), keys, kept)
+    with archive, open_new(arguments.rows) as rows:
+        export = Export(archive)
+        check, origin = check_export(export, keys, kept, rows)
+        newest = export.text("checkpoint")
     if check.findings:
         print(f"NOT AS IT WAS SIGNED. The first bad index is {check.findings[0][0]}.")
         for index, what in check.findings[:10]:
             print(f"  {index}: {what}")
         return 1
     print(f"All is as it was signed: {check.size} leaves of {origin}, under {len(check.heads)} checkpoints.")
+    if arguments.keep:
+        with open_new(arguments.keep) as file:
+            file.write(newest.encode("utf-8"))
+        print(f"The newest checkpoint is in {arguments.keep}: keep it for the next time.")
     return 0
 
 
@@ -564,6 +580,8 @@ def run_receipt(data, keys):
     print(f"The receipt holds: leaf {index} of {size} of {origin}.")
     for name in sorted(row):
         print(f"  {name:<18} {row[name]}")
+    for place in receipt.get("not_reached") or ():
+        print(f"  not reached: {place}")
     return 0
 
 
@@ -573,6 +591,8 @@ def main(arguments=None):
     parser.add_argument("file", help="an export of the log, or a receipt")
     parser.add_argument("--vkey", action="append", required=True, help="a verifier key, or a file of them")
     parser.add_argument("--checkpoint", action="append", default=[], help="a file with a checkpoint that you kept")
+    parser.add_argument("--keep", metavar="FILE", help="where the newest checkpoint goes, if all is well")
+    parser.add_argument("--rows", metavar="FILE", help="where the rows go, a line of JSON each")
     try:
         return run(parser.parse_args(arguments))
     except Unusable as unusable:

@@ -79,7 +79,7 @@ class TestTheRoutes:
         assert (row["operation"], row["detail"]) == ("release-legal-hold", "by-whom")
 
     def test_who_has_no_role_does_not_read_them(self, vault: VaultServer) -> None:
-        for target in ("/admin/legal-holds", "/admin/legal-holds/routes"):
+        for target in ("/admin/legal-holds", "/admin/legal-holds/routes", "/admin/legal-holds/routes/entries"):
             assert_refused(vault, vault.call("payments", "GET", target), 403, "role-required", "role")
 
     @pytest.mark.parametrize(
@@ -119,6 +119,44 @@ class TestTheRoutes:
             assert_refused(vault, answer, 412, "precondition-failed", "precondition")
         assert_problem(release(vault, "conditional", headers={"If-Match": "2"}), 400, "invalid-header")
         assert release(vault, "conditional", headers={"If-Match": '"2"'}).status == 200
+
+    def test_what_a_hold_keeps_is_listed_page_by_page_without_values(self, vault: VaultServer) -> None:
+        for number in range(5):
+            metadata = {"kept-list": number % 2 == 0}
+            vault.stored("payments", f"card/kept-list-{number}", metadata=metadata)
+        place(vault, "kept-list", metadata={"kept-list": True})
+        target = "/admin/legal-holds/kept-list/entries"
+        found, cursor = [], ""
+        while cursor is not None:
+            answer = vault.call("auditor", "GET", f"{target}?limit=2" + (f"&cursor={cursor}" if cursor else ""))
+            assert answer.status == 200, answer
+            found += answer.json["entries"]
+            cursor = answer.json["next_cursor"]
+        assert [(entry["external_id"], entry["state"], entry["metadata"]) for entry in found] == [
+            (f"kept-list-{number}", "active", {"kept-list": True}) for number in (0, 2, 4)
+        ]
+        assert not any("encrypted_value" in entry for entry in found)
+        assert vault.row(answer)["detail"] == "entries of kept-list"
+        assert vault.call(ADMIN, "GET", f"{target}?state=expired").json == {"entries": [], "next_cursor": None}
+        release(vault, "kept-list")
+        assert vault.call(ADMIN, "GET", target).json == {"entries": [], "next_cursor": None}
+
+    @pytest.mark.parametrize("query", ["state=purged", "state=", "limit=0", "cursor=x", "kind=x"])
+    def test_a_list_that_cannot_be_is_refused(self, vault: VaultServer, query: str) -> None:
+        answer = vault.call(ADMIN, "GET", f"/admin/legal-holds/routes/entries?{query}")
+        assert_problem(answer, 422, "invalid-query")
+
+    def test_a_cursor_of_one_holds_list_is_no_cursor_of_anothers(self, vault: VaultServer) -> None:
+        for number in range(2):
+            vault.stored("payments", f"card/cursor-of-{number}", metadata={"of": "cursors"})
+        for name in ("cursor-of", "cursor-of-another"):
+            place(vault, name, metadata={"of": "cursors"})
+        answer = vault.call(ADMIN, "GET", "/admin/legal-holds/cursor-of/entries?limit=1")
+        cursor = answer.json["next_cursor"]
+        refused = vault.call(ADMIN, "GET", f"/admin/legal-holds/cursor-of-another/entries?cursor={cursor}")
+        assert_problem(refused, 422, "invalid-query")
+        for name in ("cursor-of", "cursor-of-another"):
+            release(vault, name)
 
     def test_the_report_lists_what_is_held_and_since_when(self, vault: VaultServer) -> None:
         place(vault, "reported", owner_app="nobody")
@@ -187,7 +225,14 @@ class TestKeeping:
         assert_problem(server.get("billing", "card/0"), 410, "expired")
         assert_problem(server.put("billing", "card/0", "over it"), 423, "legal-hold")
         report = server.call("auditor", "GET", "/compliance/report").json
-        assert report["legal_holds"]["held_at_last_sweep"] == 5
+        assert (report["legal_holds"]["held_at_last_sweep"], report["legal_holds"]["expired_held"]) == (5, 5)
+        assert [(hold["name"], hold["expired_held"]) for hold in report["legal_holds"]["holds"]] == [("billing", 5)]
+        figures = report["retention_and_purge"]["figures"]
+        assert (figures["expired_not_purged"], figures["held"], figures["overdue"]) == (5, 5, 0)
+        (listed,) = report["sweeps"]["figures"]["listed"]
+        assert (listed["purged"], listed["held"], listed["failed"], listed["scrub"]) == (5, 5, 0, "scrubbed")
+        expired = server.call("auditor", "GET", "/admin/legal-holds/billing/entries?state=expired").json["entries"]
+        assert [entry["external_id"] for entry in expired] == ["0", "2", "4", "6", "8"]
         assert report["summary"]["expired_pending_purge"] == 5
         release(server, "billing")
         run = server.call(ADMIN, "POST", "/admin/purge/sweep").json

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.acceptance.test_tls import Http2
 from tests.support.certificates import CLIENT, DAY, SERVER, Authority, Issued, dns, uri
 from tests.support.checks import assert_problem, assert_refused
 from tests.support.fixtures import MARKER
@@ -68,6 +69,20 @@ class TestMapping:
         }
         assert server.stop() == 0
         server.assert_log_is_clean([MARKER])
+
+    def test_it_is_known_over_http2_as_well(self, start: Start, ground: Ground) -> None:
+        server = start(ground.settings(client_cert="optional", more="http2 = true") + MAPPED)
+        client = entitled(ground)
+        with connected(server.address, 10, ground.context(client, "h2")) as connection:
+            asking = Http2(connection)
+            assert asking.ask("GET", "/vault/card/none-such", {})[0] == 404
+            assert asking.ask("GET", "/vault/card/none-such", {"x-vault-key": server.key("billing")})[0] == 401
+            ground.authority.revoke(client)
+            server.hang_up()
+            assert asking.ask("GET", "/vault/card/none-such", {})[0] == 401
+        by(server, ground)
+        rows = eventually(lambda: (found := server.rows("operation=authenticate"))[1:] and found)
+        assert [row["reason"] for row in rows] == ["ambiguous", "revoked"]
 
     def test_a_role_comes_with_a_certificate_too(self, start: Start, ground: Ground) -> None:
         operator = ground.authority.client("operator", names=[dns("ops.example")])

@@ -22,9 +22,11 @@ _MASKS = (
     (re.compile(rb'"next_cursor":"[^"]+"'), b'"next_cursor":"cursor"'),
     (re.compile(rb"sha256:[0-9a-f]+"), b"key"),
     (re.compile(rb"sweep [0-9a-f]{32}"), b"sweep"),
+    (re.compile(rb"scrub [0-9a-f]{32}: \d+ rewritten"), b"scrub"),
+    (re.compile(rb'seconds": \d+\.\d+(e-\d+)?,'), b'seconds": 0,'),
 )
-_OF_THE_PROCESS = {"credentials", "hardening", "system_state"}
-"""Members of the report that tell when the server's process met what, and what it can reach."""
+_OF_THE_PROCESS = {"credentials", "hardening", "log_integrity", "system_state"}
+"""Members of the report that tell when the server's process met what, how far it has signed, and what it can reach."""
 
 RULES = {"store": {}, "retrieve": {"allowed_apps": ["@owner", "billing"], "max_retrievals": 2}, "purge": {}}
 
@@ -161,12 +163,18 @@ def shown(answer: Answer) -> tuple[int, list[str], bytes]:
     return answer.status, sorted(name.lower() for name, _ in answer.headers), body
 
 
+def _differing(*answers: Answer) -> str:
+    """Return the words that only one of the answers has: a report is too long to be read as a whole."""
+    one, other = ({*re.split(rb"(?<=[,}\]]) ?", shown(answer)[2])} for answer in answers)
+    return str(sorted(one ^ other))
+
+
 def test_every_answer_is_the_same(servers: tuple[VaultServer, VaultServer]) -> None:
     sqlite, postgres = servers
     asked = requests()
     statuses = set()
     for who, method, target, body in asked:
         answers = [server.call(who, method, target, json_body=body) for server in (sqlite, postgres)]
-        assert shown(answers[0]) == shown(answers[1]), (who, method, target)
+        assert shown(answers[0]) == shown(answers[1]), (who, method, target, _differing(*answers))
         statuses.add(answers[0].status)
     assert {200, 201, 400, 401, 403, 404, 409, 410, 422} <= statuses

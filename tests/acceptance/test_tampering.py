@@ -280,6 +280,7 @@ PURGE = [
     "purge_id", "purpose", "external_id", "entry_id", "entry_version", "method", "reason", "policy_reference", "proof_hash",
     "value_size", "key_ref", "owner_app", "purged_at", "expired_at", "app", "identity", "request_id", "leaf_hash",
 ]  # fmt: skip
+NOT_IN_A_LEAF = {"position"}
 OTHER_WORD = {"granted": "denied", "requested": "expired", "retrieve": "store"}
 
 
@@ -335,6 +336,16 @@ class TestValues:
                 await shared.sql(statement, value, position)
 
         asyncio.run(tamper())
+
+    @pytest.mark.parametrize(("name", "columns"), [(LogName.ACCESS, ACCESS), (LogName.PURGE, PURGE)], ids=str)
+    def test_these_are_all_the_columns_there_are(self, shared: Log, name: LogName, columns: list[str]) -> None:
+        names = (
+            f"SELECT name FROM pragma_table_info('{name.value}_log')"
+            if shared.is_sqlite
+            else "SELECT column_name FROM information_schema.columns"
+            f" WHERE table_schema = 'vault' AND table_name = '{name.value}_log'"
+        )
+        assert {row[0] for row in asyncio.run(shared.sql(names))} == {*columns, *NOT_IN_A_LEAF}
 
     @pytest.mark.parametrize(
         ("column", "value"),
@@ -692,6 +703,14 @@ class TestWithACheckpointThatWasKept:
             assert await first_bad(log, [early.note]) is None
             assert await first_bad(log, [late.note]) == 0
             assert await first_bad(log, [early.note, late.note]) == early.size
+
+        asyncio.run(scene())
+
+    def test_checkpoints_that_were_thinned_out_are_not_missed_and_can_be_checked(self, log: Log, facts: Facts) -> None:
+        async def scene() -> None:
+            for gone in facts.checkpoints[:-1:2]:
+                await log.sql("DELETE FROM checkpoints WHERE size = ?", gone.size)
+            assert await first_bad(log, [each.note for each in facts.checkpoints]) is None
 
         asyncio.run(scene())
 

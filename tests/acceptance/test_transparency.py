@@ -192,7 +192,8 @@ class TestReceipts:
         shown = check_receipt(answer.json, [KEY.verifier])
         assert shown.row == {name: value for name, value in purged.items() if value is not None}
         assert answer.json["entry_hash"] == purged["proof_hash"]
-        assert answer.json["not_reached"]
+        assert "until the next scrub" in answer.json["not_reached"][0]
+        assert "copies that a client kept" in answer.json["not_reached"]
         assert vault.row(answer)["detail"] == purged["id"]
 
     @pytest.mark.parametrize("prefer", ["wait", "wait=8", 'respond-async, wait="8"'])

@@ -99,10 +99,17 @@ def test_every_metric_is_documented():
                 due_at = None
 
         class quarantine:  # noqa: N801
-            note = None
+            notes = anchors = ()
 
         class clock:  # noqa: N801
             now = staticmethod(utc_now)
+
+        class sweeper:  # noqa: N801
+            running = None
+            purged = failed = 0
+
+        class purge_gauges:  # noqa: N801
+            gauge = None
 
         class failing_sources:  # noqa: N801
             refused = limited = slowed = 0

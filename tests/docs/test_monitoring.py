@@ -6,8 +6,10 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import promql_parser as promql
 import pytest
@@ -19,6 +21,7 @@ from vsqlvault.http.operations import OPERATIONS
 from vsqlvault.http.shared_metrics import Share, SharedSamples
 from vsqlvault.model.control import CONTROLS
 from vsqlvault.testing import VaultClient
+from vsqlvault_plugins.anchor.file import FileAnchor
 
 MONITORING = Path(__file__).parents[2] / "contrib" / "monitoring"
 OF_PROMETHEUS = {"job", "instance"}
@@ -40,7 +43,8 @@ TARGETS = [(panel["title"], target) for panel in BOARD["panels"] for target in p
 @pytest.fixture
 def exposed(vsqlvault_vault: Any, vsqlvault_client: VaultClient) -> dict[str, set[str]]:
     """Every sample that a vault with two workers can expose, with the labels it has."""
-    counts = Counts(refused=Counter({"bad_framing": 1}))
+    vsqlvault_vault.vault.quarantine._anchors = (FileAnchor(Path("anchor"), 60),)
+    counts = Counts(refused=Counter({"bad_framing": 1}), tls=Mock(until={"crl_file": datetime.now(UTC)}))
     metrics = Metrics(vsqlvault_vault.vault, counts, Share(SharedSamples(2), 0))
     metrics.observe("GET", "/health", 200, 0.001)
     vsqlvault_vault.run(vsqlvault_vault.vault.controls.look())

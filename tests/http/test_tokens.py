@@ -235,7 +235,7 @@ class TestKeys:
         assert {answer.status for answer in answers} == {401}
         assert own_keys.fetches == 1
         assert ask(server).status == 404
-        eventually(lambda: sum(row["count"] for row in server.rows("reason=kid")) == 100, 4)
+        eventually(lambda: sum(row["count"] for row in server.rows("reason=kid")) == 100, 20)
 
 
 def test_a_process_that_is_locked_in_reaches_its_provider(another_vault: Start, own_keys: Provider) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -69,7 +70,7 @@ def test_the_command_starts_from_an_empty_folder_and_serves(installed, tmp_path)
 def test_the_contributed_plugins_are_loaded_with_their_distribution(installed, tmp_path):
     (tmp_path / "vsql-vault.toml").write_text(SETTINGS.format(folder=tmp_path))
     listed = run(installed / "vsql-vault", "plugins", "--config", "vsql-vault.toml", cwd=tmp_path)
-    for name in ("access-cedar", "access-hours", "purge-journal"):
+    for name in ("access-cedar", "access-hours", "anchor-git", "purge-journal"):
         assert re.search(rf"^{name} +vsqlvault-{name} ", listed, re.MULTILINE)
 
 
@@ -118,6 +119,20 @@ def test_a_policy_in_cedar_decides_in_the_running_server(installed, tmp_path, of
         assert server.call("GET", "/vault/card/payment-1")[0] == status
 
 
+def test_a_third_party_anchor_keeps_the_checkpoints_of_a_server_that_has_locked_itself_in(installed, tmp_path):
+    if shutil.which("git") is None:
+        pytest.skip("this machine has no git")
+    bare = tmp_path / "checkpoints.git"
+    run("git", "init", "--quiet", "--bare", bare, cwd=tmp_path)
+    run(installed / "vsql-vault", "keygen", "--signing", "--origin", "vault.example.com/audit", cwd=tmp_path)
+    more = f'[audit]\nsigning_key_file = "vault-signing.key"\n[plugins.git-anchor]\nrepository = "{bare}"\n'
+    with configured(installed, tmp_path, more) as server:
+        hardening = server.call("GET", "/health")[1]["hardening"]
+        assert {hardening[step]["state"] for step in ("landlock", "seccomp")} <= {"on", "unavailable"}
+    origin, size, *_ = run("git", "-C", bare, "show", "main:checkpoint", cwd=tmp_path).splitlines()
+    assert (origin, int(size) > 0) == ("vault.example.com/audit", True)
+
+
 @pytest.mark.parametrize("distribution", CONTRIB, ids=lambda path: path.name)
 def test_each_contributed_plugin_passes_its_own_tests(installed, distribution, tmp_path):
     printed = run(
@@ -137,10 +152,10 @@ path = "{folder}/journals/purges.ndjson"
 """
 
 
-def configured(installed, tmp_path):
+def configured(installed, tmp_path, more=""):
     for folder in ("data", "journals"):
         (tmp_path / folder).mkdir()
-    (tmp_path / "vsql-vault.toml").write_text(SETTINGS.format(folder=tmp_path))
+    (tmp_path / "vsql-vault.toml").write_text(SETTINGS.format(folder=tmp_path) + more)
     key = "a-key-for-this-test-and-for-no-other"
     server = Server(installed, tmp_path, ["--config", "vsql-vault.toml"], {"VSQL_VAULT_API_KEY": key})
     server.key = key

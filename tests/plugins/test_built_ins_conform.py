@@ -48,6 +48,7 @@ from vsqlvault_plugins.report.keys import KeyInventory
 from vsqlvault_plugins.report.log_integrity import LogIntegrity
 from vsqlvault_plugins.report.retention import Retention
 from vsqlvault_plugins.report.stored_data import StoredData
+from vsqlvault_plugins.report.sweeps import Sweeps
 from vsqlvault_plugins.report.system import NotAssessed, Software, SystemState
 
 SECRET = "vsk_S0me-Secret-Of-The-Tests-Only"
@@ -168,6 +169,7 @@ class TestReportSectionsConform(ReportSectionConformance):
             Credentials(365),
             Retention(24),
             StoredData(),
+            Sweeps(),
             KeyInventory(ComplianceSettings(cryptoperiods={"akv:": 90})),
             AccessReview(),
             DefaultDeny(),

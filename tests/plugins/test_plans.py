@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
@@ -15,10 +16,14 @@ from vsqlvault.testing import T0, storing
 from vsqlvault_plugins.storage.postgres.batches import QUERIES as POSTGRES
 from vsqlvault_plugins.storage.postgres.server import Server, connect
 from vsqlvault_plugins.storage.postgres.storage import PostgresStorage
+from vsqlvault_plugins.storage.postgres.tallies import TALLIES as POSTGRES_TALLIES
 from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage
+from vsqlvault_plugins.storage.sqlite.tallies import TALLIES as SQLITE_TALLIES
 from vsqlvault_plugins.storage.sqlite.transactions import QUERIES as SQLITE
 
 WRITES = [storing(f"e{number}", key_ref=f"k{number % 7}") for number in range(200)]
+COUNTS_OF_LOGS = {"access_counts": "access", "purge_counts": "purge", "lag_counts": "purge", "retired_keys": "purge"}
+OF_PERIOD = {"since": 0, "until": 1, "size": 8_192, "kept": 1, "purposes": "[]", "as_of": 0, "limit": 10}
 FILTERS = ("none", "any", "after", "equal")
 
 
@@ -83,19 +88,50 @@ def test_sqlite_counts_holdings_from_the_index_alone(plan_of_sqlite: Callable[..
     assert "USING COVERING INDEX entries_by_key_ref" in plan
 
 
-@pytest.mark.parametrize("name", ["evidence_purges", "evidence_lag_histogram"])
-def test_sqlite_counts_purges_from_the_index_alone(plan_of_sqlite: Callable[..., str], name: str) -> None:
-    plan = plan_of_sqlite(SQLITE[name], since=0, until=1, bounds="[]")
-    assert "USING COVERING INDEX purge_log_by_time (purged_at>? AND purged_at<?)" in plan
+def test_sqlite_counts_whole_blocks_by_their_tallies_and_rows_only_at_the_ends(
+    plan_of_sqlite: Callable[..., str],
+) -> None:
+    for name, log in COUNTS_OF_LOGS.items():
+        plan = plan_of_sqlite(f"{SQLITE_TALLIES['of_period']}\n{SQLITE_TALLIES[name]}", **OF_PERIOD, log=log)
+        assert "SEARCH t USING INDEX" in plan
+        assert f"SEARCH {log}_log USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)" in plan
+        assert "SCAN access_log" not in plan
+        assert "SCAN purge_log" not in plan
+
+
+def test_postgresql_counts_whole_blocks_by_their_tallies_and_rows_only_at_the_ends(
+    plan_of_postgres: Callable[..., str],
+) -> None:
+    more = {"access_counts": [["card"]], "retired_keys": [T0, 10]}
+    for name, log in COUNTS_OF_LOGS.items():
+        sql = f"{POSTGRES_TALLIES['of_period']}\n{POSTGRES_TALLIES[name]}".replace("{log}", log)
+        plan = plan_of_postgres(sql, T0, T0, 8_192, True, *more.get(name, []))
+        assert "_tallies_by_block" in plan
+        assert f"Index Scan using {log}_log_pkey" in plan
+        assert "Seq Scan on" not in plan
+
+
+def test_sqlite_looks_a_lag_up_by_its_rank_in_the_index_of_lags(plan_of_sqlite: Callable[..., str]) -> None:
+    plan = plan_of_sqlite(SQLITE_TALLIES["lag_of_rank"], above=0, up_to=1, since=0, until=1, purpose=None, rank=3)
+    assert "USING COVERING INDEX purge_log_by_lag (<expr>>? AND <expr><?)" in plan
+    assert "TEMP B-TREE" not in plan
+
+
+def test_postgresql_looks_a_lag_up_by_its_rank_in_the_index_of_lags(plan_of_postgres: Callable[..., str]) -> None:
+    plan = plan_of_postgres(POSTGRES_TALLIES["lag_of_rank"], T0, T0, timedelta(1), None, 3)
+    assert "Index Scan using purge_log_by_lag" in plan or "Index Only Scan using purge_log_by_lag" in plan
+    assert "Sort  " not in plan
 
 
 def test_sqlite_looks_up_a_retired_key_by_the_index_of_keys(plan_of_sqlite: Callable[..., str]) -> None:
-    plan = plan_of_sqlite(SQLITE["evidence_retired_keys"], since=0, until=1, as_of=0, limit=10)
+    sql = f"{SQLITE_TALLIES['of_period']}\n{SQLITE_TALLIES['retired_keys']}"
+    plan = plan_of_sqlite(sql, **OF_PERIOD, log="purge")
     assert "SEARCH e USING COVERING INDEX entries_by_key_ref (purpose=? AND key_ref=?)" in plan
 
 
 def test_postgresql_looks_up_a_retired_key_by_the_index_of_keys(plan_of_postgres: Callable[..., str]) -> None:
-    plan = plan_of_postgres(POSTGRES["evidence_retired_keys"], T0, T0, T0, 10)
+    sql = f"{POSTGRES_TALLIES['of_period']}\n{POSTGRES_TALLIES['retired_keys']}".replace("{log}", "purge")
+    plan = plan_of_postgres(sql, T0, T0, 8_192, True, T0, 10)
     assert plan.count("_purpose_key_ref_external_id") == 16
 
 

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from vsqlvault.interfaces.purge_storage import ExpiredQuery
 from vsqlvault.interfaces.storage import (
     Committed,
     CountRetrieval,
     EntryIs,
     EntryQuery,
-    ExpiredQuery,
     LogQuery,
     OverwriteEntry,
     Read,

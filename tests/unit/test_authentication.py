@@ -13,6 +13,7 @@ import pytest
 from vsqlvault.config import Settings
 from vsqlvault.errors import CredentialRefused, StorageUnavailable
 from vsqlvault.http import authentication
+from vsqlvault.http.client_certificates import ClientCertificate
 from vsqlvault.http.cursors import Cursors
 from vsqlvault.http.exchange import Reply, Request
 from vsqlvault.http.gateway import Gateway
@@ -68,7 +69,9 @@ async def sleep_for_long(_: Presented) -> Any:
 def asked(install, offering, open_scene) -> Callable[..., Awaitable[tuple[Reply, list[AccessRecord]]]]:
     """Ask for something with a badge; return the answer and the rows it left."""
 
-    async def ask(behave: Callable[[Presented], Any]) -> tuple[Reply, list[AccessRecord]]:
+    async def ask(
+        behave: Callable[[Presented], Any], *headers: tuple[str, str], certificate: bytes | None = None
+    ) -> tuple[Reply, list[AccessRecord]]:
         async def handler(exchange: Exchange) -> Reply:
             return Reply(200, exchange.call.principal.app.encode())
 
@@ -82,7 +85,8 @@ def asked(install, offering, open_scene) -> Callable[..., Awaitable[tuple[Reply,
         operation = Operation(
             method="GET", path="/here", name="here", summary="", handler=handler, audited=Audited.READ_REPORT
         )
-        request = Request("GET", b"/here", b"", [("x-badge", "7")], "192.0.2.7", True, "0" * 32, no_body)
+        request = Request("GET", b"/here", b"", [("x-badge", "7"), *headers], "192.0.2.7", True, "0" * 32, no_body)
+        request.client_certificate = ClientCertificate.of([certificate, b"issuer"]) if certificate else None
         reply = await gateway.answer(request, operation)
         return reply, (await scene.access_rows())[before:]
 
@@ -169,3 +173,21 @@ async def test_a_refusal_of_an_authenticator_is_on_record_in_its_words(asked) ->
     reply, rows = await asked(fail(CredentialRefused("bad_badge", credential_id="badge-7")))
     assert reply.status == 401
     assert [(row.status, row.reason, row.credential_id) for row in rows] == [(401, "bad_badge", "badge-7")]
+
+
+@pytest.mark.parametrize("certificate", [None, b"certificate"])
+async def test_an_authenticator_sees_who_connected_and_nothing_that_a_stranger_says_of_somebody_else(
+    asked, certificate: bytes | None
+) -> None:
+    seen: list[Presented] = []
+
+    def behave(presented: Presented) -> Principal:
+        seen.append(presented)
+        return Principal(**GOOD)
+
+    told = [("client-cert", ":AAAA:"), ("x-forwarded-for", "203.0.113.9"), ("forwarded", "for=203.0.113.9")]
+    reply, _ = await asked(behave, ("accept", "*/*"), *told, certificate=certificate)
+    assert reply.status == 200
+    assert seen == [
+        Presented({"x-badge": "7", "accept": "*/*"}, "192.0.2.7", certificate, (b"issuer",) if certificate else ())
+    ]

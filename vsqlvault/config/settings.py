@@ -135,12 +135,14 @@ class AccessSettings(Section):
 
 
 class PurgeSettings(Section):
-    """``[purge]``: the sweep. ``purge_proof_hash`` can only be true: nothing is destroyed without proof."""
+    """``[purge]``: the sweep and the scrub. ``purge_proof_hash`` can only be true: nothing is destroyed without proof."""
 
     sweep_interval_hours: float = Field(default=24, ge=0, le=24 * 90)
     purge_proof_hash: bool = True
     sweep_batch: int = Field(default=250, ge=1, le=1000)
     sweep_pause_seconds: float = Field(default=0.01, ge=0, le=60)
+    scrub: Literal["rewrite", "off"] = "rewrite"
+    scrub_lock_seconds: float = Field(default=1, gt=0, le=3600)
 
     @field_validator("purge_proof_hash")
     @classmethod

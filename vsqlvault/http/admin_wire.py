@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from vsqlvault.http.wire import (
     DEFAULT_LIMIT,
     Body,
+    Cursor,
     ExternalId,
     Limit,
     PolicyName,
@@ -20,7 +21,7 @@ from vsqlvault.http.wire import (
     metadata_text,
 )
 from vsqlvault.model.access import Action
-from vsqlvault.model.entry import PURPOSE, EntryKey
+from vsqlvault.model.entry import PURPOSE, EntryKey, EntryState
 from vsqlvault.model.hold import HoldSelector, LegalHold
 from vsqlvault.model.policy import DEFAULT_POLICY
 from vsqlvault.model.principal import Principal, Role
@@ -83,6 +84,19 @@ class HoldsQuery(Query):
     def released(self) -> bool:
         """Whether those are asked for that are out of force."""
         return self.state == "released"
+
+
+class HeldEntriesQuery(Query):
+    """What GET /admin/legal-holds/{name}/entries takes."""
+
+    limit: Limit = DEFAULT_LIMIT
+    cursor: Cursor | None = None
+    state: Literal["active", "expired"] | None = None
+
+    @property
+    def wanted(self) -> EntryState | None:
+        """The state that is asked for; None: either."""
+        return EntryState(self.state) if self.state else None
 
 
 HeldPurpose = Annotated[str, Field(pattern=rf"^(\*|{PURPOSE.pattern})$")]

@@ -122,7 +122,7 @@ class Gateway:
             if operation is None:
                 raise InvalidPath
             self._check(request, operation)
-            if self._vault.quarantine.note is not None and operation.tag == ENTRIES:
+            if self._vault.quarantine.notes and operation.tag == ENTRIES:
                 await self._vault.quarantine.check()
             return await operation.handler(self._exchange(request, call))
         except VaultError as error:

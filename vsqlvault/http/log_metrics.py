@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from vsqlvault.interfaces.anchor import Anchor
 from vsqlvault.service.vault import Vault
 
 
@@ -21,11 +22,30 @@ class LogCollector(Collector):
         state = self._vault.sequencer.state
         yield CounterMetricFamily("vsqlvault_log_leaves", "Rows that got their index in the tree.", state.leaves)
         yield CounterMetricFamily("vsqlvault_log_checkpoints", "Checkpoints signed.", state.checkpoints)
+        yield CounterMetricFamily(
+            "vsqlvault_log_checkpoints_thinned",
+            "Old checkpoints taken out because the next one stands for them.",
+            state.thinned,
+        )
         yield GaugeMetricFamily(
             "vsqlvault_log_damaged", "1 while the stored tree is not the one that was signed.", state.is_damaged
         )
         yield GaugeMetricFamily(
             "vsqlvault_quarantine",
             "1 while entries are refused because the database is not the one known outside.",
-            self._vault.quarantine.note is not None,
+            bool(self._vault.quarantine.notes),
         )
+        failing = GaugeMetricFamily(
+            "vsqlvault_anchor_failing", "1 while an anchor cannot keep what was signed.", labels=["anchor"]
+        )
+        for anchor in self._vault.quarantine.anchors:
+            failing.add_metric([anchor.name], _is_failing(anchor))
+        yield failing
+
+
+def _is_failing(anchor: Anchor) -> bool:
+    """Whether an anchor says so, or cannot even say."""
+    try:
+        return anchor.failure() is not None
+    except Exception:  # noqa: BLE001 - a plugin's fault spoils no scrape
+        return True

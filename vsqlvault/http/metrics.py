@@ -18,6 +18,7 @@ from vsqlvault.http.control_metrics import ControlCollector
 from vsqlvault.http.credential_metrics import CredentialCollector, Together
 from vsqlvault.http.exchange import Reply
 from vsqlvault.http.log_metrics import LogCollector
+from vsqlvault.http.purge_metrics import PurgeCollector
 from vsqlvault.http.shared_metrics import Share
 from vsqlvault.http.tls import Tls
 from vsqlvault.service.vault import Vault
@@ -48,6 +49,7 @@ class Metrics:
         self._registry.register(QueueCollector(vault))
         self._registry.register(RefusalCollector(vault))
         self._registry.register(LogCollector(vault))
+        self._registry.register(PurgeCollector(vault))
         self._registry.register(ControlCollector(vault))
         self._registry.register(ConnectionCollector(counts or Counts()))
         self._of_credentials = CredentialCollector(vault)

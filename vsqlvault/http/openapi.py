@@ -11,10 +11,12 @@ from pydantic.json_schema import models_json_schema
 
 from vsqlvault import __version__
 from vsqlvault.errors import (
+    AmbiguousCredentials,
     AuditUnavailable,
     BadRequest,
     CredentialRefused,
     Overloaded,
+    RateLimited,
     StorageUnavailable,
     VaultError,
 )
@@ -25,6 +27,8 @@ _REFERENCE = "#/components/schemas/{model}"
 _ANY_ROUTE: tuple[type[VaultError], ...] = (
     BadRequest,
     CredentialRefused,
+    AmbiguousCredentials,
+    RateLimited,
     StorageUnavailable,
     AuditUnavailable,
     Overloaded,
@@ -66,11 +70,15 @@ def build_openapi(operations: Iterable[Operation], api_key_header: str) -> dict[
             "summary": "Governed storage for data that was encrypted elsewhere.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "security": [{"apiKey": []}],
+        "security": [{"apiKey": []}, {"token": []}, {"certificate": []}],
         "paths": paths,
         "components": {
             "schemas": {**definitions.get("$defs", {}), "Problem": _PROBLEM},
-            "securitySchemes": {"apiKey": {"type": "apiKey", "in": "header", "name": api_key_header}},
+            "securitySchemes": {
+                "apiKey": {"type": "apiKey", "in": "header", "name": api_key_header},
+                "token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+                "certificate": {"type": "mutualTLS"},
+            },
         },
     }
 

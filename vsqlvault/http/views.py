@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from json.encoder import encode_basestring
 from typing import Any
 
 from vsqlvault.interfaces.storage import KeyRefUse
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.entry import Entry, EntryState, ValueEncoding
-from vsqlvault.model.purge import PurgeRecord
+from vsqlvault.model.purge import PurgeRecord, ScrubRecord
 from vsqlvault.model.times import format_time
 from vsqlvault.service.entries import Viewed
 from vsqlvault.service.sweeper import SweepCount
@@ -23,7 +24,7 @@ ACCESS_COLUMNS = (
 )  # fmt: skip
 PURGE_COLUMNS = (
     "id", "purged_at", "purpose", "external_id", "entry_id", "entry_version", "method", "reason", "policy_reference",
-    "proof_hash", "value_size", "key_ref", "owner_app", "expired_at", "app", "identity", "request_id",
+    "proof_hash", "value_size", "key_ref", "owner_app", "expired_at", "app", "identity", "request_id", "scrubbed_at",
 )  # fmt: skip
 
 
@@ -68,9 +69,9 @@ def _shown(encoding: ValueEncoding, value: bytes) -> str:
     return f'"{b64encode(value).decode("ascii")}"'
 
 
-def list_json(entries: Iterable[Viewed], state: EntryState, next_cursor: str | None) -> bytes:
-    """Return a page of entries without values."""
-    shown = b",".join(entry_json(viewed, state=state) for viewed in entries)
+def list_json(entries: Iterable[tuple[Viewed, EntryState]], next_cursor: str | None) -> bytes:
+    """Return a page of entries without values, each with its state."""
+    shown = b",".join(entry_json(viewed, state=state) for viewed, state in entries)
     cursor = json.dumps(next_cursor).encode("ascii")
     return b'{"entries":[' + shown + b'],"next_cursor":' + cursor + b"}"
 
@@ -86,9 +87,13 @@ def access_row(record: AccessRecord) -> dict[str, Any]:
     return {name: special[name] if name in special else getattr(record, name) for name in ACCESS_COLUMNS}
 
 
-def purge_row(record: PurgeRecord) -> dict[str, Any]:
-    """Return a row of the purge log as JSON types, in the order of ``PURGE_COLUMNS``."""
+def purge_row(record: PurgeRecord, scrubbed_at: datetime | None = None) -> dict[str, Any]:
+    """Return a row of the purge log as JSON types, in the order of ``PURGE_COLUMNS``.
+
+    ``scrubbed_at`` is null until a scrub has driven the bytes out of the data files; of a purge just made it is.
+    """
     special = {
+        "scrubbed_at": format_time(scrubbed_at) if scrubbed_at else None,
         "id": record.purge_id,
         "purged_at": format_time(record.purged_at),
         "expired_at": format_time(record.expired_at),
@@ -122,4 +127,14 @@ def sweep_document(count: SweepCount) -> dict[str, Any]:
         "held": count.held,
         "completed": count.completed,
         "by_purpose": count.by_purpose,
+        "scrub": _scrub_document(count.scrub) if count.scrub else None,
+    }
+
+
+def _scrub_document(scrub: ScrubRecord) -> dict[str, Any]:
+    return {
+        "id": scrub.scrub_id,
+        "finished_at": format_time(scrub.finished_at),
+        "completed": scrub.completed,
+        "left": scrub.left,
     }

@@ -22,3 +22,10 @@ class Anchor(Protocol):
         a minute, for whoever watches over its controls.
         """
         ...
+
+    def failure(self) -> str | None:
+        """Return why the last checkpoint it tried to keep is not kept, in a few words, no secrets; None where nothing is amiss.
+
+        Asked for each scrape of the metrics.
+        """
+        ...

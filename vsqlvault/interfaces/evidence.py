@@ -18,6 +18,7 @@ class EvidenceQuery:
 
     ``ceilings`` maps each purpose that has a retention policy to the instant at or before which an entry must have been
     created to be expired by the maximum at ``as_of``. An entry is overdue that had expired ``grace`` before ``as_of``.
+    A storage may keep counts, if they are exact. ``from_rows`` asks for the same without them, however long it takes.
     """
 
     as_of: datetime
@@ -25,6 +26,7 @@ class EvidenceQuery:
     until: datetime
     ceilings: Mapping[str, datetime]
     grace: timedelta
+    from_rows: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from vsqlvault.model.hardening import StepState
 from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.plugins import PluginOrigin
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
-from vsqlvault.model.purge import SweepRecord
+from vsqlvault.model.purge import ScrubRecord, SweepRecord, SweepRuns
 from vsqlvault.model.transparency import Checkpoint
 
 MAX_CONTROL_CHANGES = 1_000
@@ -69,6 +69,35 @@ class LogTree:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldOfPurpose:
+    """Of one purpose: expired entries that legal holds keep, and those of them that would be overdue without.
+
+    ``oldest_due_at`` is the earliest effective expiry among the expired ones that no hold keeps; None: there are none.
+    """
+
+    held: int
+    overdue: int
+    oldest_due_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldExpired:
+    """Expired entries that legal holds keep: by purpose, where a hold may concern it, and by hold, for each that keeps any.
+
+    An entry under two holds counts with each. Where ``is_complete`` is False, there were too many to look at all.
+    """
+
+    by_purpose: Mapping[str, HeldOfPurpose] = field(default_factory=dict)
+    by_hold: Mapping[str, int] = field(default_factory=dict)
+    is_complete: bool = True
+
+    @property
+    def held(self) -> int:
+        """How many there are, each counted once."""
+        return sum(each.held for each in self.by_purpose.values())
+
+
+@dataclass(frozen=True, slots=True)
 class ReportContext:
     """What a section is written from: one instant, one count of the vault, the last sweep, the rules in force.
 
@@ -86,6 +115,13 @@ class ReportContext:
     """How far the process that writes the report is locked in: not of that instant, but of now."""
     legal_holds: Mapping[str, LegalHold] = field(default_factory=dict, kw_only=True)
     """Those in force now, by name, but for those placed after ``as_of``."""
+    held: HeldExpired = field(default_factory=HeldExpired, kw_only=True)
+    sweeps: SweepRuns = field(default_factory=SweepRuns, kw_only=True)
+    """Those that ended in ``period``."""
+
+    last_scrub: ScrubRecord | None = field(default=None, kw_only=True)
+    scrubs: Sequence[ScrubRecord] = field(default=(), kw_only=True)
+    """Those that ended since ``period`` began and before ``as_of``, the newest first."""
 
     period: Period | None = field(default=None, kw_only=True)
     evidence: Evidence = field(default_factory=Evidence, kw_only=True)

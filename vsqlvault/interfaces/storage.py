@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from vsqlvault.interfaces.evidence import Evidence, EvidenceQuery
+from vsqlvault.interfaces.purge_storage import PurgeStorage
 from vsqlvault.interfaces.tree_storage import TreeStorage
 from vsqlvault.interfaces.watch_storage import (
     NewestAttestationIs,
@@ -26,7 +27,7 @@ from vsqlvault.model.credential import CredentialName, CredentialUse
 from vsqlvault.model.entry import Entry, EntryKey, EntryStamp, EntryState
 from vsqlvault.model.hold import HoldIndex, LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
-from vsqlvault.model.purge import PurgeRecord, SweepRecord
+from vsqlvault.model.purge import PurgeRecord, ScrubRecord, SweepRecord
 
 Record = TypeVar("Record", AccessRecord, PurgeRecord)
 
@@ -209,6 +210,13 @@ class SaveSweep:
     sweep: SweepRecord
 
 
+@dataclass(frozen=True, slots=True)
+class SaveScrub:
+    """Add the record of a scrub."""
+
+    scrub: ScrubRecord
+
+
 Change = (
     StoreEntry
     | RemoveEntry
@@ -220,6 +228,7 @@ Change = (
     | SaveApiKey
     | SaveLegalHold
     | SaveSweep
+    | SaveScrub
     | SaveControlChange
     | SaveAttestation
 )
@@ -260,6 +269,7 @@ WriteOutcome = Committed | Conflict
 class EntryQuery:
     """A page of one purpose's entries, by external_id, after ``after``.
 
+    ``state`` None is every state: then, and with no other filter, no more rows are looked at than are returned.
     ``created_before`` is the retention ceiling at ``now``: whatever was created at or before it is expired.
     """
 
@@ -272,39 +282,7 @@ class EntryQuery:
     owner_app: str | None = None
     access_policy: str | None = None
     expires_before: datetime | None = None
-    state: EntryState = EntryState.ACTIVE
-
-
-class ExpiredPlace(NamedTuple):
-    """Where an expired entry stands in the order of a sweep, which is the order of these tuples.
-
-    ``at`` is ``expires_at`` of what has ended by its own time, and ``created_at`` of what only the ceiling ends.
-    """
-
-    by_ceiling: bool
-    at: datetime
-    external_id: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExpiredQuery:
-    """Entries of one purpose that are expired at ``now`` and not purged, in the order of their places, after ``after``.
-
-    What was created at or before ``created_before`` is expired by the ceiling.
-    A page ends at ``limit`` entries, or after the entry with which their values pass ``byte_limit``.
-    """
-
-    purpose: str
-    now: datetime
-    created_before: datetime
-    limit: int
-    byte_limit: int
-    after: ExpiredPlace | None = None
-
-    def place_of(self, entry: Entry) -> ExpiredPlace:
-        """Return where an entry that this query finds stands."""
-        by_ceiling = entry.expires_at > self.now
-        return ExpiredPlace(by_ceiling, entry.created_at if by_ceiling else entry.expires_at, entry.external_id)
+    state: EntryState | None = EntryState.ACTIVE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -343,10 +321,14 @@ PURGE_LOG_FILTERS: tuple[str, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class LogRow(Generic[Record]):
-    """One row of a log, and where it stands: a number that grows with the order of commits, and that only a cursor uses."""
+    """One row of a log, and where it stands: a number that grows with the order of commits, and that only a cursor uses.
+
+    ``scrubbed_at``, of a row of the purge log: when a scrub had driven the bytes out of the data files; None: none has yet.
+    """
 
     position: int
     record: Record
+    scrubbed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -436,7 +418,7 @@ class MigrationStatus:
     after: int
 
 
-class Storage(TreeStorage, WatchStorage, Protocol):
+class Storage(TreeStorage, PurgeStorage, WatchStorage, Protocol):
     """Where everything lies. All methods may run at once; all but ``read`` and ``commit`` may be slow.
 
     Every method raises StorageUnavailable when the storage cannot be reached, StorageFull when it has no room, and
@@ -481,14 +463,6 @@ class Storage(TreeStorage, WatchStorage, Protocol):
         """Return a page of entries without their values. Shorter than ``limit`` means there are no more."""
         ...
 
-    async def expired(self, query: ExpiredQuery) -> Sequence[tuple[Entry, bytes]]:
-        """Return a page of expired entries with their values, in order; empty means there are no more."""
-        ...
-
-    async def expired_entries(self, query: ExpiredQuery) -> Sequence[Entry]:
-        """Return a page as ``expired`` does, without values: ``byte_limit`` ends none."""
-        ...
-
     async def access_log(self, query: LogQuery) -> Sequence[LogRow[AccessRecord]]:
         """Return a page of the access log. Shorter than ``limit`` means there are no more."""
         ...
@@ -518,10 +492,6 @@ class Storage(TreeStorage, WatchStorage, Protocol):
 
     async def ceiling_effect(self, change: CeilingChange) -> CeilingEffect:
         """Count what a change of a maximum would do, without reading a value, and without doing it."""
-        ...
-
-    async def last_sweep(self) -> SweepRecord | None:
-        """Return the newest record of a sweep."""
         ...
 
     async def acquire_lease(self, name: str, holder: str, seconds: float) -> bool:
@@ -567,6 +537,8 @@ class Storage(TreeStorage, WatchStorage, Protocol):
         """Return what an operator should know (product, version, durability), without secrets.
 
         ``durable`` says whether what was acknowledged survives a power cut, as far as the storage can tell.
+        ``purge_does_not_reach`` lists where a purged value's bytes may still be, ``purge_reaches_with_scrub`` where they may be
+        until the next scrub; receipts repeat both.
         """
         ...
 

@@ -82,6 +82,17 @@ class TreeStorage(Protocol):
         """Return checkpoints of more than ``after`` leaves, the smallest first. Shorter than ``limit``: there are no more."""
         ...
 
+    async def thin_checkpoints(self, sizes: Collection[int]) -> None:
+        """Take out the checkpoints of these sizes; one that is not there is none to take out.
+
+        Whoever asks, the database lets none go that is younger than a day, by its own clock, or that the next one does not
+        stand for: one signed in the same hour, or on the same day (UTC) where it is older than 90 days.
+
+        Raises:
+            Unavailable: also where one of them is not to go; then all of them stay.
+        """
+        ...
+
     async def leaf_rows(self, first: int, count: int) -> Sequence[LeafRow]:
         """Return ``count`` leaves from ``first`` on with their rows, by index; a leaf that is not there is left out."""
         ...

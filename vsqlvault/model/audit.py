@@ -18,6 +18,7 @@ class Operation(StrEnum):
     LIST = "list"
     PURGE = "purge"
     SWEEP = "sweep"
+    SCRUB = "scrub"
     AUTHENTICATE = "authenticate"
     READ_ACCESS_POLICY = "read-access-policy"
     CHANGE_ACCESS_POLICY = "change-access-policy"

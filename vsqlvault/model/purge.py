@@ -90,3 +90,35 @@ class SweepRecord:
     failed: int
     completed: bool
     held: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepRuns:
+    """What the sweeps of a period came to. ``newest`` has the newest of its ``count`` runs, the newest first.
+
+    ``purged`` and ``failed`` are sums; an entry that could not be purged counts in each run. ``not_completed`` counts runs.
+    """
+
+    count: int = 0
+    purged: int = 0
+    failed: int = 0
+    not_completed: int = 0
+    newest: tuple[SweepRecord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ScrubRecord:
+    """One run of the scrub, which drives the bytes of what was purged out of the storage's data files.
+
+    Of every row of the purge log up to the position ``through`` the bytes are out of them. ``completed``: that is every row
+    there was when the run began. ``rewritten`` counts parts of the storage. ``left`` says what could not be done, and why.
+    """
+
+    scrub_id: str
+    started_at: datetime
+    finished_at: datetime
+    trigger: str
+    through: int
+    rewritten: int
+    completed: bool
+    left: str | None

@@ -147,8 +147,11 @@ class ControlChecks:
         return _failing("; ".join(stale)) if stale else _fine("what is signed gets to where it is kept")
 
     async def _lacks(self, anchor: Anchor, now: datetime) -> str | None:
-        """Return what an anchor should have got long ago."""
+        """Return what is wrong with an anchor: it says so itself, or it should have got something long ago."""
         try:
+            failure = await call_plugin(anchor, anchor.failure, (str, type(None)), ANCHOR_SECONDS)
+            if failure is not None:
+                return f"{anchor.name} could not keep a checkpoint: {failure}"
             note = await call_plugin(anchor, anchor.newest, (str, type(None)), ANCHOR_SECONDS)
             size = SignedHead.parse(note).head.size if note is not None else 0
         except (PluginFailed, NoteRefused):

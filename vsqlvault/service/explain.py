@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from vsqlvault.errors import EntryHeld, EntryNotFound, VaultError
-from vsqlvault.interfaces.storage import Committed, LogQuery, RevisionIs, Storage, Write
+from vsqlvault.interfaces.storage import Committed, LogQuery, LogRow, RevisionIs, Storage, Write
 from vsqlvault.model.access import Action, Allow
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.entry import Entry, EntryKey, EntryState
@@ -61,7 +61,7 @@ class Explanation:
     state: EntryState | None
     retention: RetentionPolicy | None
     holds: tuple[LegalHold, ...]
-    last_purge: PurgeRecord | None
+    last_purge: LogRow[PurgeRecord] | None
 
 
 class Explain:
@@ -126,7 +126,7 @@ class Explain:
             state=sight.state,
             retention=sight.retention,
             holds=sight.book.holds_on(entry) if entry and entry.purged_at is None else (),
-            last_purge=purged[0].record if purged else None,
+            last_purge=purged[0] if purged else None,
         )
 
     async def _go_as_far_as_possible(self, would: Trace, question: Question, sight: Sight) -> Allow | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import TypeVar
 
 from vsqlvault.interfaces.storage import LogQuery, LogRow, Storage
@@ -17,6 +18,7 @@ from vsqlvault.service.rules import require_reader
 Record = TypeVar("Record", AccessRecord, PurgeRecord)
 Pager = Callable[[LogQuery], Awaitable[Sequence[LogRow[Record]]]]
 STREAM_PAGE = 1_000
+_TICK = timedelta(microseconds=1)
 
 
 class Logs:
@@ -35,11 +37,15 @@ class Logs:
         """Return a page. Raises RoleRequired, Unavailable."""
         return await self._page(call, Operation.READ_PURGE_LOG, query, self._storage.purge_log)
 
-    async def stream_access_log(self, call: Call, query: LogQuery, limit: int | None) -> AsyncIterator[AccessRecord]:
+    async def stream_access_log(
+        self, call: Call, query: LogQuery, limit: int | None
+    ) -> AsyncIterator[LogRow[AccessRecord]]:
         """Return every row that the query finds, up to ``limit``, a page in memory at a time. Raises as ``access_log``."""
         return await self._stream(call, Operation.READ_ACCESS_LOG, query, limit, self._storage.access_log)
 
-    async def stream_purge_log(self, call: Call, query: LogQuery, limit: int | None) -> AsyncIterator[PurgeRecord]:
+    async def stream_purge_log(
+        self, call: Call, query: LogQuery, limit: int | None
+    ) -> AsyncIterator[LogRow[PurgeRecord]]:
         """Return every row that the query finds, up to ``limit``, a page in memory at a time. Raises as ``purge_log``."""
         return await self._stream(call, Operation.READ_PURGE_LOG, query, limit, self._storage.purge_log)
 
@@ -59,28 +65,29 @@ class Logs:
 
     async def _stream(
         self, call: Call, operation: Operation, query: LogQuery, limit: int | None, pager: Pager[Record]
-    ) -> AsyncIterator[Record]:
+    ) -> AsyncIterator[LogRow[Record]]:
         """The row is committed before the first record leaves; rows that come later are left out."""
         trace = Trace(call, operation)
 
-        async def attempt() -> AsyncIterator[Record]:
+        async def attempt() -> AsyncIterator[LogRow[Record]]:
             require_reader(call)
             snapshot = await self._queue.read()
             trace.see(snapshot)
-            until = min(query.until, snapshot.now) if query.until else snapshot.now
+            end = snapshot.now + _TICK if snapshot.now == snapshot.mark else snapshot.now  # then time stands still
+            until = min(query.until, end) if query.until else end
             await self._queue.record(trace.granted(detail=_described(query)))
             return _records(replace(query, until=until, limit=STREAM_PAGE), limit, pager)
 
         return await self._auditor.carry_out(trace, attempt)
 
 
-async def _records(query: LogQuery, limit: int | None, pager: Pager[Record]) -> AsyncIterator[Record]:
+async def _records(query: LogQuery, limit: int | None, pager: Pager[Record]) -> AsyncIterator[LogRow[Record]]:
     left = limit
     while left is None or left > 0:
         size = STREAM_PAGE if left is None else min(left, STREAM_PAGE)
         rows = await pager(replace(query, limit=size))
         for row in rows:
-            yield row.record
+            yield row
         if len(rows) < size:
             return
         query = replace(query, after=rows[-1].position)

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from vsqlvault.interfaces.storage import ExpiredQuery, Rulebook, Storage
+from vsqlvault.interfaces.purge_storage import ExpiredQuery
+from vsqlvault.interfaces.storage import Rulebook, Storage
 from vsqlvault.model.entry import Entry
 
 PAGE = 1_000

@@ -22,9 +22,9 @@ CONFIRMATIONS = 100
 
 
 class Quarantine:
-    """Compares the stored tree with the checkpoints that anchors know, at start, and remembers which one it does not continue.
+    """Compares the stored tree with the checkpoints that anchors know, at start, and remembers which ones it does not continue.
 
-    An operator confirms by a row of the access log that names that checkpoint (``vsql-vault confirm-restore``), which every
+    An operator confirms by a row of the access log that names those checkpoints (``vsql-vault confirm-restore``), which every
     process on the storage sees.
     """
 
@@ -33,9 +33,22 @@ class Quarantine:
         self._anchors = tuple(anchors)
         self._origin = origin
         self._looked_at = 0.0
-        self.note: str | None = None
-        """The checkpoint that the stored tree does not continue; None: there is no quarantine."""
-        self.why = ""
+        self._unlike: dict[str, str] = {}
+
+    @property
+    def anchors(self) -> Sequence[Anchor]:
+        """The anchors of this vault."""
+        return self._anchors
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """The checkpoints that the stored tree does not continue; none: there is no quarantine."""
+        return tuple(self._unlike)
+
+    @property
+    def why(self) -> str:
+        """In what the stored tree differs from them."""
+        return "; ".join(dict.fromkeys(self._unlike.values()))
 
     async def begin(self) -> None:
         """Ask the anchors, and go into quarantine where the stored tree is not one that continues what they know.
@@ -51,28 +64,25 @@ class Quarantine:
             except PluginFailed as failed:
                 raise PluginUnusable(f"anchor {anchor.name}: it cannot tell its newest checkpoint") from failed
             if note is not None and (why := await self._differs(anchor, note)) and not await self._is_confirmed(note):
-                self.note, self.why = note, why
+                self._unlike[note] = why
                 log.error(
                     "QUARANTINE: entries are refused until vsql-vault confirm-restore",
                     extra={"anchor": anchor.name, "why": why},
                 )
-                return
 
     async def check(self) -> None:
         """Raise Quarantined where the vault is in quarantine, and nobody has confirmed meanwhile."""
-        if self.note is not None and not await self.is_lifted():
+        if self._unlike and not await self.is_lifted():
             raise Quarantined
 
     async def is_lifted(self) -> bool:
         """Whether there is no quarantine, or none any more; the storage is asked once a second at most."""
-        if self.note is None:
-            return True
-        if time.monotonic() - self._looked_at >= LOOK_AGAIN_SECONDS:
+        if self._unlike and time.monotonic() - self._looked_at >= LOOK_AGAIN_SECONDS:
             self._looked_at = time.monotonic()
-            if await self._is_confirmed(self.note):
+            self._unlike = {note: why for note, why in self._unlike.items() if not await self._is_confirmed(note)}
+            if not self._unlike:
                 log.warning("the quarantine is over: an operator has confirmed the database")
-                self.note = None
-        return self.note is None
+        return not self._unlike
 
     async def _differs(self, anchor: Anchor, note: str) -> str | None:
         try:
@@ -94,4 +104,4 @@ class Quarantine:
         query = LogQuery(
             limit=CONFIRMATIONS, equals={"operation": Operation.CONFIRM_RESTORE.value, "outcome": "granted"}
         )
-        return any(row.record.new_value == note for row in await self._storage.access_log(query))
+        return any(note in (row.record.new_value or "") for row in await self._storage.access_log(query))

@@ -34,6 +34,7 @@ from vsqlvault.service.audit import Auditor, Trace
 from vsqlvault.service.commit_queue import CommitQueue
 from vsqlvault.service.credentials import Credentials
 from vsqlvault.service.decisions import Decisions
+from vsqlvault.service.held_counts import count_held
 from vsqlvault.service.plugin_calls import call_plugin
 from vsqlvault.service.rulebooks import Rulebooks
 from vsqlvault.service.rules import require_reader
@@ -41,6 +42,7 @@ from vsqlvault.service.sweeper import ceilings
 
 log = logging.getLogger(__name__)
 SECTION_SECONDS = 5.0
+MAX_LISTED_RUNS = 1_000
 FIRST_INSTANT = datetime.min.replace(tzinfo=UTC)
 
 
@@ -175,6 +177,10 @@ class Report:
             self_tests=await run_self_tests(self._decisions, book, as_of),
             plugins=self._plugins,
             storage=dict(self._storage.describe()),
+            held=await count_held(self._storage, book.retention, holds.values(), as_of, grace=self._grace(as_of, ends)),
+            sweeps=await self._storage.sweeps(period.since, period.until, MAX_LISTED_RUNS),
+            last_scrub=await self._storage.last_scrub(),
+            scrubs=await self._storage.scrubs(period.since, as_of, MAX_LISTED_RUNS),
             control_states=await self._storage.control_states(),
             attestations=await self._attestations(as_of),
             control_changes=await self._storage.control_changes(period.since, period.until, MAX_CONTROL_CHANGES),

@@ -71,6 +71,9 @@ def _asked_for() -> dict[str, Any]:
             "purge_sweep_completed": _or_null({"type": "boolean"}),
             "entries_purged_last_sweep": _COUNT,
             "purge_proof_available": {"type": "boolean"},
+            "scrub_last_run": _or_null(_TIME),
+            "scrub_completed": _or_null({"type": "boolean"}),
+            "scrub_left": _or_null(_TEXT),
         }),
     }  # fmt: skip
 

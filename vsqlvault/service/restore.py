@@ -88,7 +88,7 @@ class Restore:
             require_admin(call)
             trace.see(await self._queue.read())
             detail = f"{self._quarantine.why}; purged again: {count.purged}, could not be: {count.kept}"
-            await self._queue.record(trace.granted(new_value=self._quarantine.note, detail=detail))
+            await self._queue.record(trace.granted(new_value="\n".join(self._quarantine.notes), detail=detail))
             return True
 
         await self._auditor.carry_out(trace, attempt)

@@ -23,6 +23,7 @@ from vsqlvault.proof.tiles import Edge
 from vsqlvault.service.clock import StorageClock
 from vsqlvault.service.commit_queue import CommitQueue
 from vsqlvault.service.stored_tree import load_edge
+from vsqlvault.service.thinning import Thinning
 
 log = logging.getLogger(__name__)
 LEASE = "sequencer"
@@ -50,6 +51,7 @@ class SequencerState:
 
     leaves: int = 0
     checkpoints: int = 0
+    thinned: int = 0
     signed_at: float | None = None
     is_leader: bool = False
     is_damaged: bool = False
@@ -92,6 +94,7 @@ class Sequencer:
         self._holder = secrets.token_hex(16)
         self._lease_until = 0.0
         self._known: _Known | None = None
+        self._thinning = Thinning(storage, clock)
         self._stopping = asyncio.Event()
         self.state = SequencerState()
 
@@ -148,6 +151,7 @@ class Sequencer:
             if (self._may_grow is None or await self._may_grow()) and await self._leads():
                 await self.sequence()
                 self.state.is_damaged = False
+                await self._thin()
             return max(self._interval_seconds - (time.monotonic() - began), LEAST_REST_SECONDS)
         except TreeDamaged as error:
             self.state.is_damaged = True
@@ -158,6 +162,14 @@ class Sequencer:
         except Exception:
             log.exception("the transparency log waits")
         return self._interval_seconds
+
+    async def _thin(self) -> None:
+        """Thin out a page of old checkpoints; where that fails, the log grows all the same."""
+        try:
+            await self._thinning.step()
+        except VaultError as error:
+            log.warning("checkpoints are not thinned out", extra={"error": error.slug, "detail": error.detail})
+        self.state.thinned = self._thinning.taken_out
 
     async def _leads(self) -> bool:
         now = time.monotonic()

@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from vsqlvault.errors import AuditUnavailable, EntryHeld, PluginFailed, SweepRunning, VaultError
+from vsqlvault.interfaces.purge_storage import ExpiredPlace, ExpiredQuery
 from vsqlvault.interfaces.storage import (
     Committed,
     Conflict,
-    ExpiredPlace,
-    ExpiredQuery,
     RevisionIs,
     Rulebook,
     SaveSweep,
@@ -27,14 +26,15 @@ from vsqlvault.model.audit import AccessRecord, Operation
 from vsqlvault.model.entry import Entry, EntryState
 from vsqlvault.model.policy import RetentionPolicy
 from vsqlvault.model.principal import SYSTEM, Call
-from vsqlvault.model.purge import PurgeReason, SweepRecord
+from vsqlvault.model.purge import PurgeReason, ScrubRecord, SweepRecord
 from vsqlvault.service.audit import Auditor, Trace
 from vsqlvault.service.clock_watch import ClockWatch
 from vsqlvault.service.commit_queue import CommitQueue
-from vsqlvault.service.held_entries import count_held_expired
+from vsqlvault.service.held_counts import count_held
 from vsqlvault.service.purges import Kept, PreparedPurge, Purges
 from vsqlvault.service.rulebooks import Rulebooks
 from vsqlvault.service.rules import require_admin
+from vsqlvault.service.scrubber import Scrubber
 
 log = logging.getLogger(__name__)
 LEASE = "sweep"
@@ -50,7 +50,8 @@ class SweepCount:
 
     ``failed`` entries could not be purged and were kept; ``held`` ones are expired, too, and a legal hold keeps them.
 
-    ``completed`` once every purpose has been gone through: not where ``stop`` or an error came first.
+    ``completed`` once every purpose has been gone through: not where ``stop`` or an error came first. ``scrub`` is what
+    drove the purged bytes out of the data files afterwards; None where there was nothing to do, or nothing that could.
     """
 
     sweep_id: str
@@ -62,6 +63,13 @@ class SweepCount:
     held: int = 0
     completed: bool = False
     by_purpose: dict[str, int] = field(default_factory=dict)
+    scrub: ScrubRecord | None = None
+    due: int = 0
+
+    @property
+    def done(self) -> int:
+        """How many entries it is done with, of the ``due`` that had expired when it began."""
+        return self.purged + self.failed + self.held
 
 
 Progress = Callable[[SweepCount], None]
@@ -79,7 +87,10 @@ class _Page:
 
 
 class Sweeper:
-    """Runs sweeps: on a timer, or when asked. Each entry goes through the same commit as any other purge."""
+    """Runs sweeps: on a timer, or when asked. Each entry goes through the same commit as any other purge.
+
+    ``running`` is the sweep under way in this process; ``purged`` and ``failed`` add up those that ended.
+    """
 
     def __init__(
         self,
@@ -90,6 +101,7 @@ class Sweeper:
         purges: Purges,
         auditor: Auditor,
         watch: ClockWatch,
+        scrubber: Scrubber,
         batch: int,
         pause_seconds: float,
     ) -> None:
@@ -99,9 +111,13 @@ class Sweeper:
         self._purges = purges
         self._auditor = auditor
         self._watch = watch
+        self._scrubber = scrubber
         self._batch = batch
         self._pause_seconds = pause_seconds
         self._stopping = asyncio.Event()
+        self.running: SweepCount | None = None
+        self.purged = 0
+        self.failed = 0
 
     async def sweep(
         self,
@@ -130,6 +146,8 @@ class Sweeper:
                 await self._count_only(trace, count)
             else:
                 await self._purge_all(trace, count, trigger, progress or (lambda _: None))
+                if count.completed:
+                    count.scrub = await self._scrubber.after_sweep(call, trigger)
             return count
 
         return await self._auditor.carry_out(trace, attempt)
@@ -170,11 +188,12 @@ class Sweeper:
     async def _count_only(self, trace: Trace, count: SweepCount) -> None:
         book = await self._rulebooks.at((await self._queue.read()).revision)
         census = await self._storage.census(count.started_at, ceilings(book, count.started_at), [])
+        found = await count_held(self._storage, book.retention, book.holds.values(), count.started_at, most=None)
         for purpose, of in sorted(census.by_purpose.items()):
             if of.expired_pending_purge:
-                held = await count_held_expired(self._storage, book, purpose, count.started_at)
+                held = found.by_purpose[purpose].held if purpose in found.by_purpose else 0
                 count.held += held
-                count.by_purpose[purpose] = of.expired_pending_purge - held
+                count.by_purpose[purpose] = max(of.expired_pending_purge - held, 0)
         count.purged = sum(count.by_purpose.values())
         count.finished_at = count.started_at
         count.completed = True
@@ -183,9 +202,11 @@ class Sweeper:
     async def _purge_all(self, trace: Trace, count: SweepCount, trigger: str, progress: Progress) -> None:
         if not await self._storage.acquire_lease(LEASE, count.sweep_id, LEASE_SECONDS):
             raise SweepRunning
+        self.running = count
         try:
             book = await self._rulebooks.at((await self._queue.read()).revision)
             purposes = sorted(book.retention)
+            count.due = await self._storage.count_expired(count.started_at, ceilings(book, count.started_at))
             count.completed = all(
                 [await self._purge_purpose(trace.call, purpose, count, progress) for purpose in purposes]
             )
@@ -194,6 +215,9 @@ class Sweeper:
             await self._break_off(trace, count, trigger, error)
             raise
         finally:
+            self.running = None
+            self.purged += count.purged
+            self.failed += count.failed
             await self._release(count.sweep_id)
 
     async def _release(self, sweep_id: str) -> None:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
-from vsqlvault.errors import NothingSigned, NotInTree, PurgeNotFound, ReceiptPending, Unavailable
+from vsqlvault.errors import NothingSigned, NotInTree, PurgeNotFound, ReceiptPending, TreeDamaged, Unavailable
 from vsqlvault.interfaces.storage import LogQuery, Storage
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.principal import Call
 from vsqlvault.model.purge import PurgeRecord
 from vsqlvault.model.transparency import Checkpoint, TileKey
 from vsqlvault.proof.checkpoint import write_proof
-from vsqlvault.proof.leaf import row_leaf
+from vsqlvault.proof.leaf import row_hash, row_leaf
 from vsqlvault.proof.note import VerifierKey
 from vsqlvault.proof.receipt import write_receipt
 from vsqlvault.proof.tiles import WIDTH, write_bundle
-from vsqlvault.proof.tree import HASH_BYTES, consistency_proof, inclusion_proof
+from vsqlvault.proof.tree import HASH_BYTES, ProofInvalid, check_inclusion, consistency_proof, inclusion_proof
 from vsqlvault.service.audit import Auditor, Trace
 from vsqlvault.service.commit_queue import CommitQueue
 from vsqlvault.service.rules import require_reader
@@ -26,6 +26,7 @@ from vsqlvault.service.stored_tree import from_tiles
 
 Result = TypeVar("Result")
 LOOK_AGAIN_SECONDS = 0.1
+NOT_YET_REACHED = ("the storage's data files, until the next scrub",)
 NOT_REACHED = ("backups", "replicas", "write-ahead logs and their archives", "copies that a client kept")
 """Where the bytes of a purged value may still be, whatever the storage; a storage's description may say more closely."""
 
@@ -111,14 +112,19 @@ class Transparency:
         return await self._audited(call, f"consistency {first} to {second}", read)
 
     async def receipt(self, call: Call, purge_id: str) -> dict[str, Any]:
-        """Return the receipt of a purge as JSON types. Raises RoleRequired, PurgeNotFound, ReceiptPending, NothingSigned."""
+        """Return the receipt of a purge as JSON types.
+
+        Raises:
+            RoleRequired, PurgeNotFound, ReceiptPending, NothingSigned.
+            TreeDamaged: the row is not the one that was signed, and no receipt of it would hold. Unavailable.
+        """
 
         async def read() -> dict[str, Any]:
             require_reader(call)
             rows = await self._storage.purge_log(LogQuery(limit=1, equals={"purge_id": purge_id}))
             if not rows:
                 raise PurgeNotFound
-            return await self._receipt_of(rows[0].record)
+            return await self._receipt_of(rows[0].record, is_scrubbed=rows[0].scrubbed_at is not None)
 
         return await self._audited(call, purge_id, read, Operation.READ_RECEIPT)
 
@@ -136,15 +142,24 @@ class Transparency:
                     return None
             await asyncio.sleep(LOOK_AGAIN_SECONDS)
 
-    async def _receipt_of(self, record: PurgeRecord) -> dict[str, Any]:
+    async def _receipt_of(self, record: PurgeRecord, *, is_scrubbed: bool = False) -> dict[str, Any]:
         newest = await self._newest()
         index = await self._storage.purge_index(record.purge_id)
         if index is None or index >= newest.size:
             raise ReceiptPending
         if self._verifier is None:
             raise NothingSigned
-        not_reached = self._storage.describe().get("purge_does_not_reach", NOT_REACHED)
-        return write_receipt(record, index, await self._path(index, newest), newest.note, self._verifier, not_reached)
+        path = await self._path(index, newest)
+        try:
+            check_inclusion(index, newest.size, row_hash(record), path, newest.root)
+        except ProofInvalid:
+            raise TreeDamaged(f"leaf {index} is not that of the purge {record.purge_id}") from None
+        return write_receipt(record, index, path, newest.note, self._verifier, self._not_reached(is_scrubbed))
+
+    def _not_reached(self, is_scrubbed: bool) -> Sequence[str]:
+        described = self._storage.describe()
+        until_scrub = () if is_scrubbed else described.get("purge_reaches_with_scrub", NOT_YET_REACHED)
+        return [*until_scrub, *described.get("purge_does_not_reach", NOT_REACHED)]
 
     async def _newest(self) -> Checkpoint:
         newest = await self._storage.newest_checkpoint()

@@ -23,17 +23,20 @@ from vsqlvault.service.evidence import Evidence
 from vsqlvault.service.explain import Explain
 from vsqlvault.service.failing_sources import FailingSources
 from vsqlvault.service.gaps import Gaps
+from vsqlvault.service.held_entries import HeldEntries
 from vsqlvault.service.history import History
 from vsqlvault.service.holds import Holds
 from vsqlvault.service.key_refs import KeyRefs
 from vsqlvault.service.logs import Logs
 from vsqlvault.service.policies import Policies
+from vsqlvault.service.purge_gauges import PurgeGauges
 from vsqlvault.service.quarantine import Quarantine
 from vsqlvault.service.refusals import Refusals
 from vsqlvault.service.reloading import Reloading
 from vsqlvault.service.replay import Replay
 from vsqlvault.service.report import Report
 from vsqlvault.service.restore import Restore
+from vsqlvault.service.scrubber import Scrubber
 from vsqlvault.service.sequencer import Sequencer
 from vsqlvault.service.sweeper import Sweeper
 from vsqlvault.service.transparency import Transparency
@@ -48,6 +51,7 @@ class Vault:
     api_keys: ApiKeys
     credentials: Credentials
     holds: Holds
+    held_entries: HeldEntries
     history: History
     explain: Explain
     replay: Replay
@@ -66,6 +70,8 @@ class Vault:
     queue: CommitQueue
     clock: StorageClock
     clock_watch: ClockWatch
+    scrubber: Scrubber
+    purge_gauges: PurgeGauges
     controls: Controls
     attestations: Attestations
     evidence: Evidence

@@ -30,6 +30,8 @@ from vsqlvault.interfaces.evidence import (
 )
 from vsqlvault.interfaces.report_section import (
     RESERVED_MEMBERS,
+    HeldExpired,
+    HeldOfPurpose,
     LogTree,
     Period,
     Probe,
@@ -45,6 +47,7 @@ from vsqlvault.model.credential import KnownCredential
 from vsqlvault.model.hold import HoldSelector
 from vsqlvault.model.plugins import PluginOrigin
 from vsqlvault.model.principal import Role
+from vsqlvault.model.purge import SweepRuns
 from vsqlvault.model.transparency import Checkpoint
 from vsqlvault.testing.driving import LoopKit, driven, never_blocks
 from vsqlvault.testing.samples import (
@@ -52,6 +55,7 @@ from vsqlvault.testing.samples import (
     a_call,
     a_legal_hold,
     a_retention_policy,
+    a_scrub,
     a_sweep,
     an_access_policy,
     an_attestation,
@@ -136,6 +140,16 @@ def _with_a_history() -> ReportContext:
         self_tests=[SelfTest("a", passed=True), SelfTest("b", passed=False)],
         plugins=[PluginOrigin(name, "acme", "1.0") for name in ("b", "a")],
         storage={"product": "Drawers", "schema_version": 1, "odd": T0},
+        held=HeldExpired({"card": HeldOfPurpose(2, 1, None)}, {"case-17": 2, "released": 1}, is_complete=False),
+        sweeps=SweepRuns(
+            count=9,
+            purged=8,
+            failed=1,
+            not_completed=1,
+            newest=(a_sweep(), a_sweep(failed=1), a_sweep(completed=False), a_sweep(purged=0, held=3)),
+        ),
+        scrubs=[a_scrub(started_at=T0 + day, finished_at=T0 + day, left=left) for left in ("a: b", None)],
+        last_scrub=a_scrub(completed=False, left="a: b"),
         attestations=[an_attestation(2, is_clean=False), an_attestation(1, at=T0 - day * 100, note=None)],
         control_states=[
             ControlChange(name, 3, state, T0, "why")

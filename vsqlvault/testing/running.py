@@ -103,7 +103,12 @@ def running_vault(
         for app, roles in ROLES.items()
     ]
     tree = dict(settings or {})
-    tree["auth"] = {"api_key_env": None, "api_keys": keys, **tree.get("auth", {})}
+    usual = {
+        "api_key_env": None,
+        "api_keys": keys,
+        "max_failures_per_minute": 0,
+    }  # tests are refused often, and at once
+    tree["auth"] = {**usual, **tree.get("auth", {})}
     with asyncio.Runner() as runner:
         stack = AsyncExitStack()
 

@@ -18,7 +18,7 @@ from vsqlvault.model.entry import Entry, EntryKey, ValueEncoding
 from vsqlvault.model.hold import HoldSelector, LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy, Rule
 from vsqlvault.model.principal import Call, Principal, Role
-from vsqlvault.model.purge import PurgeReason, PurgeRecord, SweepRecord
+from vsqlvault.model.purge import PurgeReason, PurgeRecord, ScrubRecord, SweepRecord
 
 T0 = datetime(2027, 1, 15, 12, 0, 0, 123456, tzinfo=UTC)
 """The instant that samples are made at."""
@@ -165,6 +165,21 @@ def a_sweep(**fields: Any) -> SweepRecord:
         "completed": True,
     }
     return SweepRecord(**made | fields)
+
+
+def a_scrub(**fields: Any) -> ScrubRecord:
+    """Return the record of a scrub that left nothing."""
+    made: dict[str, Any] = {
+        "scrub_id": an_id(),
+        "started_at": T0 - timedelta(minutes=1),
+        "finished_at": T0,
+        "trigger": "timer",
+        "through": 0,
+        "rewritten": 16,
+        "completed": True,
+        "left": None,
+    }
+    return ScrubRecord(**made | fields)
 
 
 def a_control_change(name: str = "sweep_ran", number: int = 1, **fields: Any) -> ControlChange:

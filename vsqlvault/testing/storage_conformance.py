@@ -26,6 +26,7 @@ from vsqlvault.testing.storage_logs import LogConformance
 from vsqlvault.testing.storage_places import PlaceConformance
 from vsqlvault.testing.storage_reads import ReadConformance
 from vsqlvault.testing.storage_rulebook import RulebookConformance
+from vsqlvault.testing.storage_scrub import ScrubConformance
 from vsqlvault.testing.storage_tree import TreeConformance
 from vsqlvault.testing.storage_watching import WatchingConformance
 
@@ -44,6 +45,7 @@ class StorageConformance(
     WatchingConformance,
     PlaceConformance,
     MarkConformance,
+    ScrubConformance,
     ClockConformance,
     KillConformance,
 ):

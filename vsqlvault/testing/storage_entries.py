@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from vsqlvault.interfaces.storage import EntryQuery, ExpiredPlace, ExpiredQuery, Storage, StoreEntry
+from vsqlvault.interfaces.purge_storage import ExpiredPlace, ExpiredQuery
+from vsqlvault.interfaces.storage import EntryQuery, Storage, StoreEntry
 from vsqlvault.model.entry import Entry, EntryState
 from vsqlvault.testing.driving import StorageKit, committed, driven
 from vsqlvault.testing.samples import T0, a_write, an_entry, storing
@@ -115,6 +116,13 @@ class EntryPagesConformance(StorageKit):
             query = EntryQuery(purpose="card", now=NOW, limit=7, created_before=ceiling, state=state, **filters)
             assert await _all_pages(storage, query) == list(_wanted(entries, query)), name
 
+    @driven
+    async def test_without_a_state_every_row_is_found(self, storage: Storage) -> None:
+        entries = _population()
+        await committed(storage, *(a_write(StoreEntry(entry, b"cipher")) for entry in entries + _population("ach")))
+        query = EntryQuery(purpose="card", now=NOW, limit=7, created_before=CEILING, state=None)
+        assert await _all_pages(storage, query) == sorted(entries, key=lambda entry: entry.external_id)
+
     @pytest.mark.parametrize("limit", [1, 2, 5, 9, 10, 11])
     @driven
     async def test_pages_of_any_length_are_complete_without_repeating(self, storage: Storage, limit: int) -> None:
@@ -149,6 +157,22 @@ class EntryPagesConformance(StorageKit):
             found += [entry for entry, _ in page]
         assert len(found) == len(wanted)
         assert set(found) == wanted
+
+    @pytest.mark.parametrize("limit", [1, 7, 1000])
+    @driven
+    async def test_everything_that_has_expired_is_found_in_the_same_order_without_its_value(
+        self, storage: Storage, limit: int
+    ) -> None:
+        await committed(
+            storage, *(a_write(StoreEntry(entry, b"cipher")) for entry in _population() + _population("ach"))
+        )
+        found: list[Entry] = []
+        query = _expired(limit=limit, byte_limit=0)
+        while page := await storage.expired_entries(query):
+            assert len(page) <= limit
+            found += page
+            query = replace(query, after=query.place_of(page[-1]))
+        assert found == [entry for entry, _ in await storage.expired(_expired(limit=1000))]
 
     @driven
     async def test_an_entry_expired_on_both_counts_is_found_once(self, storage: Storage) -> None:

@@ -25,6 +25,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from vsqlvault.interfaces.purge_storage import ExpiredQuery
 from vsqlvault.interfaces.storage import (
     Change,
     Committed,
@@ -35,7 +36,6 @@ from vsqlvault.interfaces.storage import (
     EntryIs,
     EntryQuery,
     Expectation,
-    ExpiredQuery,
     LogQuery,
     LogRow,
     OverwriteEntry,

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from itertools import chain
 
 import pytest
 
+from vsqlvault.errors import Unavailable
 from vsqlvault.interfaces.storage import EntryIs, LogQuery, Storage, Write
 from vsqlvault.interfaces.tree_storage import LeafRow, PendingLeaf, TreeGrowth
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.entry import EntryKey, EntryStamp
+from vsqlvault.model.times import utc_now
 from vsqlvault.model.transparency import Checkpoint, LogName, TileKey
 from vsqlvault.proof.leaf import row_hash
 from vsqlvault.testing.driving import StorageKit, committed, driven
@@ -133,6 +136,32 @@ class TreeConformance(StorageKit):
         assert await storage.newest_checkpoint() == _checkpoint(5)
         assert list(await storage.checkpoints(0, LIMIT)) == [_checkpoint(size) for size in (1, 2, 3, 5)]
         assert list(await storage.checkpoints(1, 2)) == [_checkpoint(2), _checkpoint(3)]
+
+    @driven
+    async def test_of_old_checkpoints_only_those_go_for_which_the_next_one_stands(self, storage: Storage) -> None:
+        hour, long_ago = utc_now().replace(minute=0, second=0, microsecond=0), utc_now() - timedelta(days=200)
+        day = long_ago.replace(hour=5, minute=0, second=0, microsecond=0)
+        week = hour - timedelta(days=7)
+        signed = [
+            *(day + timedelta(hours=number) for number in range(3)),
+            *(week + timedelta(minutes=10 * number) for number in range(3)),
+            week + timedelta(hours=1),
+            *(utc_now() - timedelta(seconds=2 - number) for number in range(2)),
+        ]
+        await _rows(storage, len(signed))
+        for at, leaf in zip(signed, await storage.unsequenced(LIMIT), strict=True):
+            size = await storage.tree_size() + 1
+            assert await _grow(storage, [leaf], checkpoint=replace(_checkpoint(size), signed_at=at))
+        for last_of_its_day_or_hour_or_young in (3, 6, 7, 8, 9):
+            with pytest.raises(Unavailable):
+                await storage.thin_checkpoints([1, last_of_its_day_or_hour_or_young])
+        assert [one.size for one in await storage.checkpoints(0, LIMIT)] == list(range(1, 10))
+        await storage.thin_checkpoints([5, 1, 4, 2, 77])
+        await storage.thin_checkpoints([4])
+        assert [one.size for one in await storage.checkpoints(0, LIMIT)] == [3, 6, 7, 8, 9]
+        newest = await storage.newest_checkpoint()
+        assert newest is not None
+        assert newest.size == await storage.tree_size() == 9
 
     @driven
     async def test_a_tree_is_signed_later_without_growing(self, storage: Storage) -> None:

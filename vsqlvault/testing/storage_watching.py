@@ -11,12 +11,9 @@ import pytest
 from vsqlvault.interfaces.storage import (
     Committed,
     Conflict,
-    ExpiredQuery,
     LogQuery,
-    OverwriteEntry,
     RevisionIs,
     Storage,
-    StoreEntry,
     Write,
     WriteOutcome,
 )
@@ -28,7 +25,6 @@ from vsqlvault.interfaces.watch_storage import (
     SaveControlChange,
 )
 from vsqlvault.model.control import ControlChange, ControlState
-from vsqlvault.model.entry import EntryKey
 from vsqlvault.testing.driving import StorageKit, committed, driven
 from vsqlvault.testing.samples import (
     T0,
@@ -153,24 +149,3 @@ class WatchingConformance(StorageKit):
         later = replace(query, first_id="", since=T0 + HOUR, until=T0 + 5 * HOUR)
         assert list(await storage.purges_by_id(later)) == [purges[1], purges[3], purges[2], purges[4]]
         assert list(await storage.purges_by_id(replace(query, first_id="f" * 32))) == []
-
-    @driven
-    async def test_expired_entries_are_those_of_a_sweep_in_its_order(self, storage: Storage) -> None:
-        now = T0 + timedelta(days=100)
-        for place in range(12):
-            entry = an_entry(
-                f"e{place}",
-                created_at=T0 + timedelta(days=place),
-                updated_at=T0 + timedelta(days=place),
-                expires_at=now + HOUR * (6 - place if place % 2 else 100),
-            )
-            await committed(storage, a_write(StoreEntry(entry, b"cipher" * 100)))
-        await committed(storage, a_write(OverwriteEntry(EntryKey("card", "e11"), b"\x00" * 600, T0, "crypto-shred")))
-        query = ExpiredQuery(purpose="card", now=now, created_before=T0 + timedelta(days=4), limit=2, byte_limit=2**30)
-        found = []
-        while page := await storage.expired_entries(query):
-            assert list(page) == [entry for entry, _ in await storage.expired(query)]
-            found += [entry.external_id for entry in page]
-            query = replace(query, after=query.place_of(page[-1]))
-        assert found == ["e9", "e7", "e0", "e1", "e2", "e3", "e4"]
-        assert len(await storage.expired_entries(replace(query, after=None, limit=LIMIT, byte_limit=1))) == len(found)

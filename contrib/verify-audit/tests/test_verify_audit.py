@@ -168,6 +168,25 @@ def test_a_receipt_holds_and_with_anything_changed_does_not():
         verify_audit.check_receipt(good, [])
 
 
+def test_rows_and_the_checkpoint_to_keep_are_written_and_nothing_is_overwritten(tmp_path, capsys):
+    def command(given, *more):
+        with zipfile.ZipFile(tmp_path / "audit.zip", "w") as archive:
+            for name, data in given.items():
+                archive.writestr(name, data)
+        return verify_audit.main([str(tmp_path / "audit.zip"), "--vkey", KEY, *more])
+
+    kept, rows = tmp_path / "kept", tmp_path / "rows"
+    assert command(members(), "--keep", str(kept), "--rows", str(rows)) == 0
+    assert kept.read_text("utf-8") == CHECKPOINT
+    assert rows.read_bytes().split(b"\n")[:-1] == LEAVES
+    assert command(members(), "--checkpoint", str(kept)) == 0
+    assert command(members(), "--rows", str(rows)) == 2
+    bundle = b"".join(len(leaf).to_bytes(2, "big") + leaf for leaf in (b"{}", *LEAVES[1:]))
+    assert command(members() | {"tile/entries/000.p/3": bundle}, "--keep", str(tmp_path / "bad")) == 1
+    assert not (tmp_path / "bad").exists()
+    assert "The first bad index is 0" in capsys.readouterr().out
+
+
 def test_it_needs_nothing_but_the_standard_library():
     text = (Path(__file__).parents[1] / "verify_audit.py").read_text("utf-8")
     imported = {line.split()[1] for line in text.splitlines() if line.startswith(("import ", "from "))}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import logging
 import os
 import time
 from pathlib import Path
@@ -19,8 +21,10 @@ from vsqlvault.model.hardening import ProcessNeeds
 from vsqlvault.model.times import format_time
 from vsqlvault.model.transparency import Checkpoint
 
+log = logging.getLogger(__name__)
 NAME = "file-anchor"
 TAIL_BYTES = 256 * 1024
+RETRY_SECONDS = 1.0
 
 
 class FileAnchorSettings(BaseModel):
@@ -42,40 +46,63 @@ class FileAnchor:
         self.interval_seconds = interval_seconds
         self._written_at = float("-inf")
         self._waiting: Checkpoint | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._failure: str | None = None
 
     async def newest(self) -> str | None:
         """See ``Anchor.newest``. A line that broke off in the middle counts for nothing.
 
-        A checkpoint that was kept for later is appended if it is time, though no other one follows it.
-
         Raises:
-            SettingsInvalid: the file cannot be read, or holds something else. OSError: it cannot be written.
+            SettingsInvalid: the file cannot be read, or holds something else.
         """
-        self._flush_if_due()
         return await asyncio.to_thread(self._newest)
 
+    def failure(self) -> str | None:
+        """See ``Anchor.failure``."""
+        return self._failure
+
     def add(self, checkpoint: Checkpoint) -> None:
-        """Append the checkpoint, or keep it for later if the last one is not long ago."""
+        """Append the checkpoint, or the newest one later, if the last one is not long ago. Called in the event loop."""
         self._waiting = checkpoint
-        self._flush_if_due()
+        left = self._written_at + self.interval_seconds - time.monotonic()
+        if left <= 0:
+            self.flush()
+        elif self._timer is None:
+            self._flush_in(left)
 
     def flush(self) -> None:
-        """Append what was kept for later. Raises OSError."""
-        checkpoint, self._waiting = self._waiting, None
-        if checkpoint is None:
+        """Append what waits. Where that fails it waits on, for the next checkpoint or the next interval."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._waiting is None:
             return
-        line = {"signed_at": format_time(checkpoint.signed_at), "size": checkpoint.size, "note": checkpoint.note}
-        data = f"{json.dumps(line, ensure_ascii=False)}\n".encode()
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.write(descriptor, data)
-        finally:
-            os.close(descriptor)
+            self._append(self._waiting)
+        except OSError as error:
+            self._failure = error.strerror or type(error).__name__
+            log.error("file anchor: a checkpoint is not kept", extra={"path": str(self._path), "error": self._failure})  # noqa: TRY400
+            self._flush_in(max(self.interval_seconds, RETRY_SECONDS))
+            return
+        self._waiting, self._failure = None, None
         self._written_at = time.monotonic()
 
-    def _flush_if_due(self) -> None:
-        if time.monotonic() - self._written_at >= self.interval_seconds:
-            self.flush()
+    def _flush_in(self, seconds: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(seconds, self.flush)
+
+    def _append(self, checkpoint: Checkpoint) -> None:
+        """Append a line, on a line of its own where a crash or a full disk has left half of another one."""
+        line = {"signed_at": format_time(checkpoint.signed_at), "size": checkpoint.size, "note": checkpoint.note}
+        data = f"{json.dumps(line, ensure_ascii=False)}\n".encode()
+        descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            size = os.fstat(descriptor).st_size
+            if size and os.pread(descriptor, 1, size - 1) != b"\n":
+                data = b"\n" + data
+            if os.write(descriptor, data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        finally:
+            os.close(descriptor)
 
     def _newest(self) -> str | None:
         try:

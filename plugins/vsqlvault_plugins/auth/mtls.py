@@ -120,9 +120,7 @@ class _Mapping:
         """Return the rules of the first kind of name by which the certificate is known."""
         values = {
             "thumbprint": (thumbprint,),
-            "san_uri": names.uris
-            if len(names.uris) == 1
-            else (),  # more than one is no SPIFFE id (X509-SVID, section 2)
+            "san_uri": names.uris if len(names.uris) == 1 else (),  # X509-SVID, section 2: exactly one
             "san_dns": names.dns_names,
             "common_name": names.common_names if len(names.common_names) == 1 else (),
         }

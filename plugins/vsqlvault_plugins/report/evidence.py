@@ -21,6 +21,7 @@ from vsqlvault_plugins.report.keys import KeyInventory
 from vsqlvault_plugins.report.log_integrity import LogIntegrity
 from vsqlvault_plugins.report.retention import Retention
 from vsqlvault_plugins.report.stored_data import StoredData
+from vsqlvault_plugins.report.sweeps import Sweeps
 from vsqlvault_plugins.report.system import NotAssessed, Software, SystemState
 
 
@@ -66,13 +67,18 @@ class PurgeCompliance:
     name = "purge_compliance"
 
     async def write(self, context: ReportContext) -> Mapping[str, Any]:
-        """The last sweep, whether it went through every purpose, and whether every row of the purge log has its proof."""
-        sweep = context.last_sweep
+        """The last sweep, whether it went through every purpose, whether every row of the purge log has its proof; the last
+        scrub, and what of the purged bytes it left in the data files.
+        """
+        sweep, scrub = context.last_sweep, context.last_scrub
         return {
             "purge_sweep_last_run": format_time(sweep.finished_at) if sweep else None,
             "purge_sweep_completed": sweep.completed if sweep else None,
             "entries_purged_last_sweep": sweep.purged if sweep else 0,
             "purge_proof_available": context.census.purges_without_proof == 0,
+            "scrub_last_run": format_time(scrub.finished_at) if scrub else None,
+            "scrub_completed": scrub.completed if scrub else None,
+            "scrub_left": scrub.left if scrub else None,
         }
 
 
@@ -102,12 +108,19 @@ class LegalHolds:
     name = "legal_holds"
 
     async def write(self, context: ReportContext) -> Mapping[str, Any]:
-        """The holds in force; ``held_at_last_sweep`` counts the expired entries that the last sweep kept for them."""
-        sweep = context.last_sweep
+        """The holds in force, and the expired entries that each keeps; one under two holds counts with each, and once in
+        ``expired_held``. ``held_at_last_sweep`` counts those that the last sweep kept for them.
+        """
+        sweep, held = context.last_sweep, context.held
         return {
             "active": len(context.legal_holds),
+            "expired_held": held.held,
+            "expired_held_is_complete": held.is_complete,
             "held_at_last_sweep": sweep.held if sweep else None,
-            "holds": [_hold(hold, context.as_of) for _, hold in sorted(context.legal_holds.items())],
+            "holds": [
+                {**_hold(hold, context.as_of), "expired_held": held.by_hold.get(name, 0)}
+                for name, hold in sorted(context.legal_holds.items())
+            ],
         }
 
 
@@ -144,6 +157,7 @@ def vault_report_sections(settings: Settings) -> list[ReportSection]:
         ByPurpose(),
         PurgeCompliance(),
         Retention(settings.purge.sweep_interval_hours),
+        Sweeps(),
         StoredData(),
         KeyInventory(settings.compliance),
         AccessReview(),

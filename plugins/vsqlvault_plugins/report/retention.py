@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from vsqlvault.interfaces.evidence import Evidence, PurgeLag
@@ -25,23 +25,31 @@ class Retention:
     async def write(self, context: ReportContext) -> Mapping[str, Any]:
         """Figures of each purpose and of all; exceptions are purposes with overdue entries, and policies without a reason."""
         evidence = context.evidence
-        purposes = {purpose: _of_purpose(context, purpose) for purpose in sorted(context.retention_policies)}
+        overdue = _overdue(context)
+        purposes = {
+            purpose: _of_purpose(context, purpose, overdue.get(purpose, 0))
+            for purpose in sorted(context.retention_policies)
+        }
         return Finding(
             title="Retention and timely purge",
             requirements=("3.2.1", "3.1.1"),
             supports="Stored data has a limit for each purpose, and what is past it is destroyed with proof.",
             method=(
-                "Entries past the earlier of their expiry and the purpose's maximum, counted at the instant; lag is "
+                "Entries past the earlier of their expiry and the purpose's maximum, counted at the instant; held are those "
+                "of them that a legal hold keeps, and overdue those that none keeps and that wait for longer than the "
+                "grace. Lag is "
                 "purged_at less expired_at of every purge-log row of the period whose entry had expired, percentiles by "
                 "nearest rank."
             ),
             measured="period",
             population=sum(each.active + each.expired for each in evidence.holdings),
-            exceptions=[*_overdue(context), *_without_reason(context), *_without_proof(context)],
+            exceptions=[*_late(context, overdue), *_without_reason(context), *_without_proof(context)],
             figures={
                 "grace_hours": self._interval_hours,
                 "expired_not_purged": sum(each.expired for each in evidence.holdings),
-                "overdue": sum(each.overdue for each in evidence.holdings),
+                "held": context.held.held,
+                "held_is_complete": context.held.is_complete,
+                "overdue": sum(overdue.values()),
                 "oldest_expired_at": shown(min(evidence.oldest_expired_at.values(), default=None)),
                 "purged_in_period": sum(each.count for each in evidence.purges),
                 "purged_by_reason": _summed(evidence, "reason"),
@@ -53,7 +61,7 @@ class Retention:
         ).member(context.period)
 
 
-def _of_purpose(context: ReportContext, purpose: str) -> dict[str, Any]:
+def _of_purpose(context: ReportContext, purpose: str, overdue: int) -> dict[str, Any]:
     evidence, policy = context.evidence, context.retention_policies[purpose]
     held = [each for each in evidence.holdings if each.purpose == purpose]
     return {
@@ -68,7 +76,8 @@ def _of_purpose(context: ReportContext, purpose: str) -> dict[str, Any]:
         "set_at": shown(policy.created_at),
         "active": sum(each.active for each in held),
         "expired_not_purged": sum(each.expired for each in held),
-        "overdue": sum(each.overdue for each in held),
+        "held": context.held.by_purpose[purpose].held if purpose in context.held.by_purpose else 0,
+        "overdue": overdue,
         "oldest_expired_at": shown(evidence.oldest_expired_at.get(purpose)),
         "purged_in_period": sum(each.count for each in evidence.purges if each.purpose == purpose),
         "lag": _lag(evidence.lags.get(purpose)),
@@ -97,20 +106,31 @@ def _summed(evidence: Evidence, by: str) -> dict[str, int]:
     return dict(sorted(found.items()))
 
 
-def _overdue(context: ReportContext) -> list[dict[str, Any]]:
-    counts: dict[str, int] = {}
-    for each in context.evidence.holdings:
-        counts[each.purpose] = counts.get(each.purpose, 0) + each.overdue
+def _late(context: ReportContext, overdue: Mapping[str, int]) -> list[dict[str, Any]]:
     return [
         {
             "purpose": purpose,
             "what": "entries overdue for purge",
             "count": count,
-            "oldest_expired_at": shown(context.evidence.oldest_expired_at.get(purpose)),
+            "oldest_expired_at": shown(_oldest_due(context, purpose)),
         }
-        for purpose, count in sorted(counts.items())
+        for purpose, count in sorted(overdue.items())
         if count
     ]
+
+
+def _overdue(context: ReportContext) -> dict[str, int]:
+    """Count what is overdue and no hold keeps. Holds are looked at a moment after the entries were counted."""
+    counts: dict[str, int] = {}
+    for each in context.evidence.holdings:
+        counts[each.purpose] = counts.get(each.purpose, 0) + each.overdue
+    held = {purpose: each.overdue for purpose, each in context.held.by_purpose.items()}
+    return {purpose: max(count - held.get(purpose, 0), 0) for purpose, count in counts.items()}
+
+
+def _oldest_due(context: ReportContext, purpose: str) -> datetime | None:
+    held = context.held.by_purpose.get(purpose)
+    return (held.oldest_due_at if held else None) or context.evidence.oldest_expired_at.get(purpose)
 
 
 def _without_reason(context: ReportContext) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from tests.support.certificates import DAY, Authority, Issued, dns, uri
+from tests.support.certificates import DAY, SERVER, Authority, Issued, dns, uri
 from vsqlvault.config import ServerSettings
 from vsqlvault.errors import BadForwarding, CredentialRefused, SettingsInvalid
 from vsqlvault.http import forwarded_certificates
@@ -222,11 +222,10 @@ def signed(authority: Authority, key: Any, **usage: bool) -> bytes:
     return builder.sign(authority.issued.key, hashes.SHA256()).public_bytes(Encoding.DER)
 
 
-def test_a_key_that_no_handshake_would_take_is_refused(
-    authority: Authority, settings: Callable[..., ServerSettings]
-) -> None:
+def test_what_no_handshake_would_take_is_refused(authority: Authority, settings: Callable[..., ServerSettings]) -> None:
     forwarding = Forwarding(settings())
     curve = ec.generate_private_key(ec.SECP256R1())
+    assert refused(forwarding, der(authority.client("for-servers", uses=[SERVER]))) == "eku"
     assert refused(forwarding, signed(authority, rsa.generate_private_key(65537, 1024))) == "untrusted_cert"
     assert refused(forwarding, signed(authority, curve, key_encipherment=True)) == "untrusted_cert"
     for good in (
@@ -314,3 +313,15 @@ def test_of_two_certificates_none_is_taken(authority: Authority, settings: Calla
     ):
         with pytest.raises(BadForwarding):
             Forwarding(settings()).certificate(arrived(HERE, headers))
+
+
+def test_one_that_is_good_but_too_large_is_not_taken(
+    authority: Authority, settings: Callable[..., ServerSettings]
+) -> None:
+    forwarding = Forwarding(settings())
+    large = der(authority.client("large", names=[dns(f"host-{number}.{'a' * 60}.example") for number in range(110)]))
+    assert len(large) > forwarded_certificates.MAX_CERTIFICATE_BYTES
+    with pytest.raises(BadForwarding):
+        forwarding.certificate(arrived(HERE, [("client-cert", header(large))]))
+    fits = der(authority.client("fits", names=[dns(f"host-{number}.{'a' * 60}.example") for number in range(90)]))
+    assert shown(forwarding, HERE, [("client-cert", header(fits))]) == fits

@@ -204,6 +204,7 @@ class Outside:
 
     def __init__(self, interval_seconds: float | None = None) -> None:
         self.answer: Any = None
+        self.why: str | None = None
         if interval_seconds is not None:
             self.interval_seconds = interval_seconds
 
@@ -211,6 +212,9 @@ class Outside:
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
+
+    def failure(self) -> str | None:
+        return self.why
 
     @hookimpl
     def vault_anchors(self) -> list[Any]:
@@ -243,24 +247,23 @@ class TestAnchorFresh:
         outside.answer = answer
         assert await state_of(scene, "anchor_fresh") == (FAILING, "outside cannot tell its newest checkpoint")
 
+    async def test_one_that_could_not_keep_a_checkpoint_fails_at_once(self, signed, install) -> None:
+        outside = Outside()
+        install(outside=outside)
+        scene = await signed()
+        outside.why = "No space left on device"
+        assert await state_of(scene, "anchor_fresh") == (
+            FAILING,
+            "outside could not keep a checkpoint: No space left on device",
+        )
+
     async def test_a_quarantine_fails(self, signed, install, monkeypatch) -> None:
         monkeypatch.setattr(quarantine, "LOOK_AGAIN_SECONDS", 0)
         outside = Outside()
         install(outside=outside)
         scene = await signed()
-        scene.vault.quarantine.note = "a checkpoint of more"
+        scene.vault.quarantine._unlike["a checkpoint of more"] = "why"
         assert (await state_of(scene, "anchor_fresh"))[1].startswith("quarantine")
-
-    async def test_the_file_anchor_appends_what_waits_when_it_is_asked(self, signed, tmp_path, monkeypatch) -> None:
-        path = tmp_path / "anchor.jsonl"
-        monkeypatch.setenv("VSQL_VAULT_PLUGINS__FILE_ANCHOR__PATH", str(path))
-        scene = await signed(plugins__file_anchor__path=str(path), plugins__file_anchor__interval_seconds="0.01")
-        for name in "ab":
-            await scene.store(name)
-            await scene.vault.sequencer.sequence()
-        await asyncio.sleep(0.02)
-        await looked(scene)
-        assert json.loads(path.read_text().splitlines()[-1])["size"] == await scene.storage.inner.tree_size()
 
 
 class TestWhatThisProcessSees:

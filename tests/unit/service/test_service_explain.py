@@ -184,7 +184,7 @@ async def test_it_says_what_is_left_of_what_is_gone(scene) -> None:
     await scene.store()
     record = await scene.purge()
     found = await ask(scene, Question(scene.owner.principal, Action.RETRIEVE, KEY, "owner-only"))
-    assert (found.entry, found.last_purge, found.decided) == (None, record, None)
+    assert (found.entry, found.last_purge.record, found.decided) == (None, record, None)
     assert isinstance(found.refusal, EntryNotFound)
 
 

@@ -50,7 +50,7 @@ async def test_a_stream_is_complete_up_to_its_limit_without_repeating(scene, mon
     ids = await fill(scene, 25)
     query = LogQuery(limit=5, oldest_first=True, equals={"app": "filler"})
     stream = await getattr(scene.vault.logs, f"stream_{log}")(scene.admin, query, limit)
-    assert [record.request_id async for record in stream] == ids[:limit]
+    assert [row.record.request_id async for row in stream] == ids[:limit]
 
 
 async def test_the_row_is_committed_before_the_first_record_leaves(scene) -> None:
@@ -65,6 +65,14 @@ async def test_without_its_row_nothing_is_streamed(scene) -> None:
     scene.storage.arm(methods={"commit"}, always=True)
     with pytest.raises(AuditUnavailable):
         await scene.vault.logs.stream_access_log(scene.admin, LogQuery(limit=5), None)
+
+
+async def test_while_time_stands_still_what_is_on_record_is_streamed(scene) -> None:
+    await scene.vault.clock_watch.look()
+    scene.clock.advance(hours=-1)
+    await scene.store()
+    stream = await scene.vault.logs.stream_access_log(scene.admin, LogQuery(limit=5), None)
+    assert Operation.STORE in {row.record.operation async for row in stream}
 
 
 async def test_rows_that_come_while_it_streams_are_left_out(scene, monkeypatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from pathlib import Path
@@ -21,6 +22,7 @@ from vsqlvault.proof.note import SigningKey
 from vsqlvault.service import quarantine
 from vsqlvault.service.restore import RestoreCount, Tombstone, tombstones_in
 from vsqlvault.testing import T0, a_legal_hold, a_purge_record, an_access_record, an_entry
+from vsqlvault_plugins.anchor import file as file_anchor
 from vsqlvault_plugins.anchor.file import FileAnchor
 
 KEY = SigningKey("vault.example/audit", b"\x01" * 32)
@@ -37,6 +39,9 @@ class Outside:
 
     def __init__(self, answer: Any = None) -> None:
         self.answer = answer
+
+    def failure(self) -> None:
+        return None
 
     async def newest(self) -> Any:
         if isinstance(self.answer, Exception):
@@ -69,7 +74,7 @@ async def test_who_continues_what_is_known_outside_is_in_no_quarantine(open_scen
     scene = await sequenced(open_scene)
     outside.answer = (await scene.storage.inner.newest_checkpoint()).note
     again = await sequenced(open_scene)
-    assert again.vault.quarantine.note is None
+    assert again.vault.quarantine.notes == ()
     await again.vault.quarantine.check()
 
 
@@ -110,6 +115,19 @@ async def test_a_word_of_an_operator_ends_it_for_all_and_for_ever(open_scene, ou
     later = await open_scene(audit__signing_key_env="KEY")
     with pytest.raises(Quarantined):
         await later.vault.quarantine.check()
+
+
+async def test_one_word_ends_it_for_all_that_anchors_know(open_scene, install, outside: Outside) -> None:
+    await sequenced(open_scene)
+    elsewhere = Outside(note_of(900))
+    elsewhere.name = "elsewhere"
+    install(outside=outside, elsewhere=elsewhere)
+    outside.answer = note_of(1000)
+    one = await open_scene(audit__signing_key_env="KEY")
+    assert set(one.vault.quarantine.notes) == {outside.answer, elsewhere.answer}
+    await one.vault.restore.confirm(one.admin, RestoreCount())
+    for scene in (one, await open_scene(audit__signing_key_env="KEY")):
+        await scene.vault.quarantine.check()
 
 
 async def test_only_an_admin_confirms(open_scene, outside: Outside) -> None:
@@ -215,6 +233,40 @@ class TestFileAnchor:
         with (tmp_path / "anchor").open("a", encoding="utf-8") as file:
             file.write('{"note": "half a li')
         assert await anchor.newest() == note_of(3)
+
+    async def test_after_half_a_line_the_next_one_stands_by_itself(self, tmp_path: Path) -> None:
+        anchor = FileAnchor(tmp_path / "anchor", 0)
+        (tmp_path / "anchor").write_text('{"note": "half a li', encoding="utf-8")
+        anchor.add(self.checkpoint(5))
+        assert await anchor.newest() == note_of(5)
+
+    async def test_what_waits_is_appended_after_the_interval_though_nothing_else_happens(self, tmp_path: Path) -> None:
+        anchor = FileAnchor(tmp_path / "anchor", 0.05)
+        for size in (3, 9):
+            anchor.add(self.checkpoint(size))
+        assert await anchor.newest() == note_of(3)
+        await asyncio.sleep(0.1)
+        assert await anchor.newest() == note_of(9)
+
+    async def test_what_cannot_be_appended_is_said_and_waits(self, tmp_path: Path, monkeypatch, caplog) -> None:
+        monkeypatch.setattr(file_anchor, "RETRY_SECONDS", 0.02)
+        anchor = FileAnchor(tmp_path / "place" / "anchor", 0)
+        anchor.add(self.checkpoint(3))
+        assert anchor.failure() == "No such file or directory"
+        assert "file anchor: a checkpoint is not kept" in caplog.text
+        (tmp_path / "place").mkdir()
+        await asyncio.sleep(0.1)
+        assert (anchor.failure(), await anchor.newest()) == (None, note_of(3))
+
+    async def test_a_write_that_is_cut_short_is_a_failure(self, tmp_path: Path, monkeypatch) -> None:
+        anchor = FileAnchor(tmp_path / "anchor", 0)
+        whole = os.write
+        monkeypatch.setattr(os, "write", lambda descriptor, data: whole(descriptor, data[:20]))
+        anchor.add(self.checkpoint(3))
+        assert anchor.failure() == "No space left on device"
+        monkeypatch.setattr(os, "write", whole)
+        anchor.flush()
+        assert (anchor.failure(), await anchor.newest()) == (None, note_of(3))
 
     async def test_what_holds_something_else_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "anchor").write_text("hello\nworld\n", encoding="utf-8")

@@ -147,10 +147,19 @@ async def test_the_members_asked_for_are_there_with_their_numbers(scene) -> None
             "purge_sweep_completed": None,
             "entries_purged_last_sweep": 0,
             "purge_proof_available": True,
+            "scrub_last_run": None,
+            "scrub_completed": None,
+            "scrub_left": None,
         },
         "undefined_access_policies": {"nowhere": 1},
         "hardening": dict.fromkeys(("limits", "memory_lock", "no_new_privileges", "landlock", "seccomp"), OFF),
-        "legal_holds": {"active": 0, "held_at_last_sweep": None, "holds": []},
+        "legal_holds": {
+            "active": 0,
+            "expired_held": 0,
+            "expired_held_is_complete": True,
+            "held_at_last_sweep": None,
+            "holds": [],
+        },
     }
     assert {name: report[name] for name in asked_for} == asked_for
     assert report["credentials"].items() >= no_credentials.items()
@@ -166,6 +175,15 @@ async def test_the_last_sweep_is_told(scene) -> None:
     assert compliance["purge_sweep_last_run"] == format_time(scene.clock.at)
     assert compliance["purge_sweep_completed"] is True
     assert compliance["entries_purged_last_sweep"] == 1
+
+
+async def test_the_last_scrub_is_told(scene) -> None:
+    await scene.store()
+    await scene.purge()
+    await scene.vault.sweeper.sweep(scene.admin)
+    compliance = (await scene.vault.report.write(scene.admin))["purge_compliance"]
+    assert compliance["scrub_last_run"] == format_time(scene.clock.at)
+    assert (compliance["scrub_completed"], compliance["scrub_left"]) == (True, None)
 
 
 async def test_a_last_sweep_that_was_stopped_is_told_as_such(scene) -> None:
@@ -211,7 +229,8 @@ async def test_writing_the_report_reads_no_value(scene) -> None:
     await scene.vault.report.write(scene.admin)
     assert set(scene.storage.calls) <= {
         "read", "census", "evidence", "key_refs", "credential_uses", "last_sweep", "describe", "tree_size",
-        "newest_checkpoint", "commit", "rulebook", "control_states", "control_changes", "attestations",
+        "newest_checkpoint", "commit", "rulebook", "last_scrub", "sweeps", "scrubs", "control_states", "control_changes",
+        "attestations",
     }  # fmt: skip
 
 

@@ -222,6 +222,25 @@ class TestDamage:
             await again.vault.sequencer.sequence()
         assert len(await again.storage.inner.unsequenced(10)) > 0
 
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            "UPDATE purge_log SET reason = 'expired'",
+            "UPDATE tiles SET hashes = zeroblob(length(hashes))",
+            "UPDATE checkpoints SET root_hash = zeroblob(32)",
+        ],
+    )
+    async def test_no_receipt_is_given_that_would_not_hold(self, signing, tmp_path: Path, statement: str) -> None:
+        scene = await signing()
+        await scene.store("a")
+        record = await scene.purge("a")
+        await scene.vault.sequencer.sequence()
+        assert (await scene.vault.transparency.receipt(scene.admin, record.purge_id))["purge"]["id"] == record.purge_id
+        triggers = ("purge_log_no_update", "checkpoints_no_update")
+        damage(tmp_path, *(f"DROP TRIGGER {trigger}" for trigger in triggers), statement)
+        with pytest.raises(TreeDamaged):
+            await scene.vault.transparency.receipt(scene.admin, record.purge_id)
+
     async def test_it_says_so_and_requests_go_on(self, signing, tmp_path: Path, caplog) -> None:
         scene = await signing(audit__checkpoint_interval_seconds="0.01")
         await scene.vault.sequencer.sequence()

@@ -546,10 +546,13 @@ async def test_the_timer_outlives_whatever_is_raised(scene, monkeypatch, caplog,
         raise error("x", [ValueError()]) if error is ExceptionGroup else error("x")
 
     setattr(scene.storage.inner, method, once)
-    async with sweeping(scene.vault, 24), asyncio.timeout(5):
+    timer = asyncio.create_task(scene.vault.sweeper.run_on_timer(24))
+    async with asyncio.timeout(5):
         await raised.wait()
         while await there(scene, "e0", "e1", "e2"):  # noqa: ASYNC110 - there is nothing to be woken by
             await asyncio.sleep(0.01)
+    scene.vault.sweeper.stop()
+    await timer
     assert "sweep failed, and is tried again in a minute" in caplog.messages
 
 

@@ -102,7 +102,7 @@ async def list_entries(exchange: Exchange) -> Reply:
     )
     listed = await exchange.vault.entries.list_purpose(exchange.call, purpose, wish)
     cursor = exchange.cursors.seal(app, f"/vault/{purpose}", members, [listed.after]) if listed.after else None
-    return Reply(200, list_json(listed.entries, query.state, cursor))
+    return Reply(200, list_json(((viewed, query.state) for viewed in listed.entries), cursor))
 
 
 def read_preconditions(request: Request) -> Preconditions:

@@ -107,7 +107,7 @@ def _explanation(found: Explanation) -> dict[str, Any]:
         "entry": _entry(found.entry, found) if found.entry else None,
         "retention_policy": _retention(found.retention) if found.retention else None,
         "legal_holds": [_hold(hold) for hold in found.holds],
-        "last_purge": purge_row(found.last_purge) if found.last_purge else None,
+        "last_purge": purge_row(found.last_purge.record, found.last_purge.scrubbed_at) if found.last_purge else None,
     }
 
 

@@ -13,14 +13,16 @@ from vsqlvault.errors import (
     UnsupportedMediaType,
     ValidationFailed,
 )
-from vsqlvault.http.admin_wire import HoldsQuery, LegalHoldBody
+from vsqlvault.http.admin_wire import HeldEntriesQuery, HoldsQuery, LegalHoldBody
 from vsqlvault.http.conditions import read_version_preconditions, version_etag
 from vsqlvault.http.exchange import Reply
 from vsqlvault.http.operation import Exchange, Operation
-from vsqlvault.http.wire import dump_json
+from vsqlvault.http.views import list_json
+from vsqlvault.http.wire import dump_json, read_query
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.hold import LegalHold
 from vsqlvault.service.documents import legal_hold_document
+from vsqlvault.service.held_entries import HeldPlace, HeldWish
 from vsqlvault.service.rules import require_admin
 
 
@@ -45,6 +47,21 @@ async def list_legal_holds(exchange: Exchange) -> Reply:
     query = exchange.query(HoldsQuery)
     holds = await exchange.vault.holds.holds(exchange.call, released=query.released)
     return Reply(200, dump_json({"legal_holds": [legal_hold_document(hold) for hold in holds]}))
+
+
+async def list_held_entries(exchange: Exchange) -> Reply:
+    """Answer with a page of the entries that a hold keeps, without values."""
+    name = exchange.request.params["name"]
+    app, route = exchange.call.principal.app, f"/admin/legal-holds/{name}/entries"
+    members = exchange.request.query()
+    read_query(HeldEntriesQuery, members)
+    members, place = exchange.cursors.open(app, route, members)
+    query = read_query(HeldEntriesQuery, members)
+    after = HeldPlace(str(place[0]), str(place[1])) if place else None
+    wish = HeldWish(limit=query.limit, state=query.wanted, after=after)
+    listed = await exchange.vault.held_entries.list(exchange.call, name, wish)
+    cursor = exchange.cursors.seal(app, route, members, list(listed.after)) if listed.after else None
+    return Reply(200, list_json(listed.entries, cursor))
 
 
 async def release_legal_hold(exchange: Exchange) -> Reply:
@@ -103,6 +120,23 @@ OPERATIONS = (
         query=HoldsQuery,
         answers={200: "All that are in force, or all that are released."},
         problems=(RoleRequired, InvalidQuery),
+        tag="admin",
+    ),
+    Operation(
+        method="GET",
+        path="/admin/legal-holds/{name}/entries",
+        name="list_held_entries",
+        summary="List the entries that a legal hold keeps",
+        description=(
+            "Metadata only, by purpose and external_id, of what is live or has expired; `state` asks for one of the two. "
+            "A page can be short, or empty, and still have a `next_cursor`: one request looks at no more than some thousand "
+            "entries. There is no more when it is null."
+        ),
+        handler=list_held_entries,
+        audited=Audited.READ_LEGAL_HOLD,
+        query=HeldEntriesQuery,
+        answers={200: "A page."},
+        problems=(RoleRequired, HoldNotFound, InvalidQuery),
         tag="admin",
     ),
     Operation(

@@ -13,7 +13,9 @@ from vsqlvault.http.operation import Exchange, Operation
 from vsqlvault.http.views import ACCESS_COLUMNS, PURGE_COLUMNS, access_row, purge_row
 from vsqlvault.http.wire import DEFAULT_LIMIT, AccessLogQuery, LogQueryBase, PurgeLogQuery, dump_json, read_query
 from vsqlvault.interfaces.storage import ACCESS_LOG_FILTERS, PURGE_LOG_FILTERS, LogQuery, LogRow
+from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.audit import Operation as Audited
+from vsqlvault.model.purge import PurgeRecord
 
 JSON, NDJSON, CSV = "application/json", "application/x-ndjson", "text/csv"
 _PIECE = 64
@@ -25,9 +27,9 @@ async def access_log(exchange: Exchange) -> Reply:
     logs = exchange.vault.logs
     media_type, query, members = _asked(exchange, AccessLogQuery, ACCESS_LOG_FILTERS)
     if media_type == JSON:
-        return _page(exchange, query, members, await logs.access_log(exchange.call, query), access_row)
+        return _page(exchange, query, members, await logs.access_log(exchange.call, query), _access_row)
     records = await logs.stream_access_log(exchange.call, query, _limit(members))
-    return _stream(media_type, records, access_row, ACCESS_COLUMNS)
+    return _stream(media_type, records, _access_row, ACCESS_COLUMNS)
 
 
 async def purge_log(exchange: Exchange) -> Reply:
@@ -35,9 +37,17 @@ async def purge_log(exchange: Exchange) -> Reply:
     logs = exchange.vault.logs
     media_type, query, members = _asked(exchange, PurgeLogQuery, PURGE_LOG_FILTERS)
     if media_type == JSON:
-        return _page(exchange, query, members, await logs.purge_log(exchange.call, query), purge_row)
+        return _page(exchange, query, members, await logs.purge_log(exchange.call, query), _purge_row)
     records = await logs.stream_purge_log(exchange.call, query, _limit(members))
-    return _stream(media_type, records, purge_row, PURGE_COLUMNS)
+    return _stream(media_type, records, _purge_row, PURGE_COLUMNS)
+
+
+def _access_row(row: LogRow[AccessRecord]) -> dict[str, Any]:
+    return access_row(row.record)
+
+
+def _purge_row(row: LogRow[PurgeRecord]) -> dict[str, Any]:
+    return purge_row(row.record, row.scrubbed_at)
 
 
 def _asked(
@@ -76,7 +86,7 @@ def _page(
     if len(rows) == query.limit:
         place = [rows[-1].position]
         cursor = exchange.cursors.seal(exchange.call.principal.app, exchange.request.raw_path.decode(), members, place)
-    return Reply(200, dump_json({"rows": [shown(row.record) for row in rows], "next_cursor": cursor}))
+    return Reply(200, dump_json({"rows": [shown(row) for row in rows], "next_cursor": cursor}))
 
 
 def _stream(

@@ -26,6 +26,7 @@ from vsqlvault.interfaces.storage import (
     SaveApiKey,
     SaveLegalHold,
     SaveRetentionPolicy,
+    SaveScrub,
     SaveSweep,
     Snapshot,
     StoreEntry,
@@ -200,6 +201,10 @@ async def _save_legal_hold(connection: Connection, change: SaveLegalHold) -> Non
     await connection.execute(QUERIES["next_revision"])
 
 
+async def _save_scrub(connection: Connection, change: SaveScrub) -> None:
+    await connection.execute(QUERIES["put_scrub"], *rows.scrub_row(change.scrub))
+
+
 async def _save_sweep(connection: Connection, change: SaveSweep) -> None:
     await connection.execute(QUERIES["put_sweep"], *rows.sweep_row(change.sweep))
 
@@ -211,5 +216,6 @@ _RULE_CHANGES: dict[type[Change], Callable[[Connection, Any], Awaitable[None]]] 
     SaveApiKey: _save_api_key,
     SaveLegalHold: _save_legal_hold,
     SaveSweep: _save_sweep,
+    SaveScrub: _save_scrub,
     **watching.CHANGES,
 }

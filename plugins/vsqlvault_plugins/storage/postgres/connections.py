@@ -58,6 +58,26 @@ class Connections:
         finally:
             self._give_back(connection, is_sound and not connection.is_in_transaction())
 
+    @asynccontextmanager
+    async def borrow_beside(self, seconds: float) -> AsyncIterator[Connection]:
+        """Give a connection beyond the limit, so that long work takes none from requests; it is closed afterwards.
+
+        Where the server has none to spare, one of those that are there is lent. Raises as ``borrow`` does.
+        """
+        try:
+            connection = await self._connect()
+        except StorageUnavailable:
+            async with self.borrow(seconds) as borrowed:
+                yield borrowed
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                yield connection
+            with suppress(Exception):
+                await connection.close(timeout=CLOSE_SECONDS)
+        finally:
+            connection.terminate()
+
     async def close(self) -> None:
         """Give no more, let what is under way finish, and close all connections."""
         self._is_closed = True

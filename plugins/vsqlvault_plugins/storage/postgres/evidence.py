@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from vsqlvault.interfaces.evidence import (
     ENDING_WITHIN_DAYS,
-    LAG_BOUNDS_SECONDS,
     MAX_LISTED_CHANGES,
     MAX_LISTED_KEYS,
     AccessCount,
@@ -20,35 +19,36 @@ from vsqlvault.interfaces.evidence import (
     PurgeLag,
     RetiredKey,
 )
+from vsqlvault_plugins.storage import lags
 from vsqlvault_plugins.storage.postgres.batches import QUERIES
 from vsqlvault_plugins.storage.postgres.connections import Connection
+from vsqlvault_plugins.storage.postgres.tallies import LogCounts
 
 
 async def evidence(connection: Connection, query: EvidenceQuery) -> Evidence:
     """Count; the value of no entry is read."""
-    span = (query.since, query.until)
-    bounds = [timedelta(seconds=bound) for bound in LAG_BOUNDS_SECONDS]
-
-    async def rows(name: str, *more: Any) -> list[Any]:
-        return list(await connection.fetch(QUERIES[name], *span, *more))
-
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        changes = [PolicyChange(*row) for row in await rows("evidence_policy_changes")]
+        logs = LogCounts(connection, query.since, query.until, from_rows=query.from_rows)
+        steps = lags.by_purpose(await logs.lag_steps())
+        found = await connection.fetch(QUERIES["evidence_policy_changes"], query.since, query.until)
+        changes = [PolicyChange(*row) for row in found]
         return Evidence(
             holdings=await _holdings(connection, query),
             oldest_expired_at=await _oldest_expired(connection, query),
-            purges=[PurgeCount(*row) for row in await rows("evidence_purges")],
-            lags={row[0]: PurgeLag(*row[1:]) for row in map(tuple, await rows("evidence_lags"))},
-            lag_histogram=_histogram(dict(map(tuple, await rows("evidence_lag_histogram", bounds)))),
-            retired_keys=[
-                RetiredKey(*row) for row in await rows("evidence_retired_keys", query.as_of, MAX_LISTED_KEYS)
-            ],
-            access=[_access_count(row) for row in await rows("evidence_access", sorted(query.ceilings))],
+            purges=[PurgeCount(*row) for row in await logs.purges()],
+            lags={purpose: await _lag(logs, of) for purpose, of in steps.items()},
+            lag_histogram=lags.histogram(steps.get(None, ())),
+            retired_keys=[RetiredKey(*row) for row in await logs.retired_keys(query.as_of, MAX_LISTED_KEYS)],
+            access=[_access_count(row) for row in await logs.access(sorted(query.ceilings))],
             policy_changes=changes[:MAX_LISTED_CHANGES],
             policy_changes_count=len(changes),
             oldest_access_at=await connection.fetchval(QUERIES["evidence_oldest_access"]),
             oldest_purge_at=await connection.fetchval(QUERIES["evidence_oldest_purge"]),
         )
+
+
+async def _lag(logs: LogCounts, steps: Sequence[lags.LagStep]) -> PurgeLag:
+    return lags.purge_lag(steps, {place: await logs.lag_at(place) for place in lags.places(steps)})
 
 
 async def _holdings(connection: Connection, query: EvidenceQuery) -> list[Holding]:
@@ -77,10 +77,6 @@ async def _oldest_expired(connection: Connection, query: EvidenceQuery) -> dict[
         if ends:
             found[purpose] = min(ends)
     return found
-
-
-def _histogram(counts: Mapping[int | None, int]) -> list[int]:
-    return [*(counts.get(place, 0) for place in range(len(LAG_BOUNDS_SECONDS))), counts.get(None, 0)]
 
 
 def _access_count(row: Any) -> AccessCount:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from vsqlvault.interfaces.storage import (
@@ -12,8 +13,6 @@ from vsqlvault.interfaces.storage import (
     Census,
     ClockReading,
     EntryQuery,
-    ExpiredPlace,
-    ExpiredQuery,
     KeyRefQuery,
     KeyRefUse,
     LogQuery,
@@ -27,7 +26,7 @@ from vsqlvault.model.credential import CredentialName, CredentialUse
 from vsqlvault.model.entry import Entry
 from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
-from vsqlvault.model.purge import PurgeRecord, SweepRecord
+from vsqlvault.model.purge import PurgeRecord
 from vsqlvault.model.times import EPOCH
 from vsqlvault_plugins.storage.postgres import rows
 from vsqlvault_plugins.storage.postgres.batches import QUERIES
@@ -37,7 +36,6 @@ THIRTY_DAYS = timedelta(days=30)
 UNSPECIFIED = "unspecified"
 NO_VERSION = 2**63 - 1
 """Greater than every version."""
-_FIRST = ExpiredPlace(False, datetime.min.replace(tzinfo=UTC), "")
 
 
 async def rulebook(connection: Connection) -> Rulebook:
@@ -83,7 +81,7 @@ async def entries_page(connection: Connection, query: EntryQuery) -> list[Entry]
     """Return a page of one purpose's entries, without values."""
     created_before = query.created_before or EPOCH
     parameters: list[Any] = [query.purpose, query.after or "", query.limit, query.now, created_before]
-    filters = [QUERIES[f"entries_where_{query.state.value}"]]
+    filters = [QUERIES[f"entries_where_{query.state.value if query.state else 'any'}"]]
     for column in ("key_ref", "owner_app", "access_policy"):
         if (wanted := getattr(query, column)) is not None:
             parameters.append(wanted)
@@ -98,32 +96,6 @@ async def entries_page(connection: Connection, query: EntryQuery) -> list[Entry]
     return [rows.entry_of(row) for row in await connection.fetch(sql, *parameters)]
 
 
-async def expired_page(connection: Connection, query: ExpiredQuery) -> list[tuple[Entry, bytes]]:
-    """Return expired entries with their values, up to the page's two limits."""
-    page: list[tuple[Entry, bytes]] = []
-    left = query.byte_limit
-    for by_ceiling, name in enumerate(("expired_by_time", "expired_by_ceiling")):
-        after = query.after
-        if (after and after.by_ceiling > by_ceiling) or len(page) == query.limit or left <= 0:
-            continue
-        from_here = after if after and after.by_ceiling == by_ceiling else _FIRST
-        found = await connection.fetch(
-            QUERIES[name],
-            query.purpose,
-            query.now,
-            query.created_before,
-            from_here.at,
-            from_here.external_id,
-            query.limit - len(page),
-            left,
-        )
-        part = [(rows.entry_of(row), row[19]) for row in found]
-        part.sort(key=lambda pair: query.place_of(pair[0]))
-        left -= sum(len(value) for _, value in part)
-        page += part
-    return page
-
-
 async def access_log_page(connection: Connection, query: LogQuery) -> list[LogRow[AccessRecord]]:
     """Return a page of the access log."""
     found = await _log_page(connection, "access_log_page", "at", query)
@@ -133,7 +105,7 @@ async def access_log_page(connection: Connection, query: LogQuery) -> list[LogRo
 async def purge_log_page(connection: Connection, query: LogQuery) -> list[LogRow[PurgeRecord]]:
     """Return a page of the purge log."""
     found = await _log_page(connection, "purge_log_page", "purged_at", query)
-    return [rows.purge_row_of(row) for row in found]
+    return [replace(rows.purge_row_of(row[:18]), scrubbed_at=row[18]) for row in found]
 
 
 def check_filters(query: LogQuery, known: Sequence[str]) -> None:
@@ -142,7 +114,7 @@ def check_filters(query: LogQuery, known: Sequence[str]) -> None:
         raise ValueError(f"there is no filter {min(unknown)}")
 
 
-async def _settled(connection: Connection, log: str) -> int:
+async def settled_position(connection: Connection, log: str) -> int:
     """Return the position before which no row can come in any more: who follows the log by its cursor misses none.
 
     Positions are taken before they are committed. So this waits, for the length of a flush, until no batch is under way.
@@ -162,7 +134,7 @@ async def _log_page(connection: Connection, name: str, time: str, query: LogQuer
         filters.append(QUERIES[clause].format(place=len(parameters), **names))
 
     if query.oldest_first:
-        add("log_where_settled", await _settled(connection, name.removesuffix("_page")))
+        add("log_where_settled", await settled_position(connection, name.removesuffix("_page")))
     for bound in ("since", "until"):
         if (at := getattr(query, bound)) is not None:
             add(f"log_where_{bound}", at, time=time)
@@ -236,12 +208,6 @@ async def ceiling_effect(connection: Connection, change: CeilingChange) -> Ceili
         min(change.before, change.after),
     )
     return CeilingEffect(*row) if row else CeilingEffect()
-
-
-async def last_sweep(connection: Connection) -> SweepRecord | None:
-    """Return the newest record of a sweep."""
-    row = await connection.fetchrow(QUERIES["last_sweep"])
-    return rows.sweep_of(row) if row else None
 
 
 async def acquire_lease(connection: Connection, name: str, holder: str, seconds: float) -> bool:

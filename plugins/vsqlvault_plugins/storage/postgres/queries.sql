@@ -53,6 +53,18 @@ INSERT INTO vault.legal_holds (
     released_by, released_at
 ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
 
+-- name: sum_of_sweeps
+SELECT count(*), coalesce(sum(purged), 0)::bigint, coalesce(sum(failed), 0)::bigint, count(*) FILTER (WHERE NOT completed)
+FROM vault.sweeps WHERE finished_at >= $1 AND finished_at < $2
+
+-- name: sweeps_between
+SELECT sweep_id, started_at, finished_at, started_by, purged, failed, completed, held
+FROM vault.sweeps WHERE finished_at >= $1 AND finished_at < $2 ORDER BY finished_at DESC LIMIT $3
+
+-- name: scrubs_between
+SELECT scrub_id, started_at, finished_at, started_by, through, rewritten, completed, undone
+FROM vault.scrubs WHERE finished_at >= $1 AND finished_at < $2 ORDER BY finished_at DESC LIMIT $3
+
 -- name: put_sweep
 INSERT INTO vault.sweeps (sweep_id, started_at, finished_at, started_by, purged, failed, completed, held)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
@@ -112,6 +124,9 @@ AND purged_at IS NULL AND (expires_at <= $4 OR created_at <= $5)
 -- name: entries_where_purged
 AND purged_at IS NOT NULL AND $4::timestamptz IS NOT NULL AND $5::timestamptz IS NOT NULL
 
+-- name: entries_where_any
+AND $4::timestamptz IS NOT NULL AND $5::timestamptz IS NOT NULL
+
 -- name: entries_where_equal
 -- The column is one of a fixed list, never a caller's word.
 AND {column} = ${place}
@@ -157,6 +172,22 @@ SELECT e.purpose, e.external_id, e.entry_id, e.version, e.encoding, e.value_sha2
 FROM page JOIN vault.entries AS e ON e.purpose = page.purpose AND e.external_id = page.external_id
 WHERE page.before < $7
 
+-- name: expired_entries_by_time
+SELECT purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref, metadata,
+       owner_app, owner_identity, access_policy, created_at, updated_at, expires_at, retrievals, purged_at, purge_method
+FROM vault.entries
+WHERE purpose = $1 AND purged_at IS NULL AND expires_at <= $2 AND $3::timestamptz IS NOT NULL
+  AND (expires_at, external_id) > ($4, $5)
+ORDER BY expires_at, external_id LIMIT $6
+
+-- name: expired_entries_by_ceiling
+SELECT purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref, metadata,
+       owner_app, owner_identity, access_policy, created_at, updated_at, expires_at, retrievals, purged_at, purge_method
+FROM vault.entries
+WHERE purpose = $1 AND purged_at IS NULL AND created_at <= $3 AND expires_at > $2
+  AND (created_at, external_id) > ($4, $5)
+ORDER BY created_at, external_id LIMIT $6
+
 -- name: access_log_page
 SELECT position, at, request_id, operation, outcome, status, purpose, external_id, entry_id, entry_version, app, identity,
        method, credential_id, client_address, untrusted_forwarding, reason, policy, policy_version, count, detail,
@@ -165,7 +196,8 @@ FROM vault.access_log WHERE true {filters} ORDER BY {order} LIMIT $1
 
 -- name: purge_log_page
 SELECT position, purge_id, purpose, external_id, entry_id, entry_version, method, reason, policy_reference, proof_hash,
-       value_size, key_ref, owner_app, purged_at, expired_at, app, identity, request_id
+       value_size, key_ref, owner_app, purged_at, expired_at, app, identity, request_id,
+       (SELECT finished_at FROM vault.scrubs WHERE through >= position ORDER BY through, finished_at LIMIT 1)
 FROM vault.purge_log WHERE true {filters} ORDER BY {order} LIMIT $1
 
 -- name: log_where_since
@@ -275,56 +307,6 @@ SELECT created_at FROM vault.entries
 WHERE purpose = $1 AND purged_at IS NULL AND created_at <= $2
 ORDER BY created_at LIMIT 1
 
--- name: evidence_purges
-SELECT purpose, reason, method, count(*) FROM vault.purge_log
-WHERE purged_at >= $1 AND purged_at < $2
-GROUP BY purpose, reason, method
-
--- name: evidence_lags
--- By nearest rank, for each purpose and for all (null).
-SELECT purpose, count(*), percentile_disc(0.50) WITHIN GROUP (ORDER BY purged_at - expired_at),
-       percentile_disc(0.99) WITHIN GROUP (ORDER BY purged_at - expired_at), max(purged_at - expired_at)
-FROM vault.purge_log
-WHERE purged_at >= $1 AND purged_at < $2 AND purged_at >= expired_at
-GROUP BY GROUPING SETS ((purpose), ())
-HAVING count(*) > 0
-
--- name: evidence_lag_histogram
--- By the first bound that the lag does not exceed; the bounds are in ascending order.
-SELECT (
-    SELECT min(b.place) - 1 FROM unnest($3::interval[]) WITH ORDINALITY AS b (bound, place)
-    WHERE p.purged_at - p.expired_at <= b.bound
-) AS place, count(*)
-FROM vault.purge_log AS p
-WHERE p.purged_at >= $1 AND p.purged_at < $2 AND p.purged_at >= p.expired_at
-GROUP BY 1
-
--- name: evidence_retired_keys
--- Each key is looked up once, by the index of keys, and no further than its first entry.
-WITH candidates AS MATERIALIZED (
-    SELECT purpose, key_ref, max(purged_at) AS last_purged_at FROM vault.purge_log
-    WHERE purged_at >= $1 AND purged_at < $2 AND key_ref IS NOT NULL
-    GROUP BY purpose, key_ref
-)
-SELECT purpose, key_ref, last_purged_at FROM candidates AS c
-WHERE (
-    SELECT true FROM vault.entries AS e
-    WHERE e.purpose = c.purpose AND e.key_ref = c.key_ref COLLATE "C" AND e.purged_at IS NULL AND e.created_at <= $3
-    LIMIT 1
-) IS NULL
-ORDER BY purpose, key_ref COLLATE "C" LIMIT $4
-
--- name: evidence_access
--- A purpose that no policy knows is a caller's word, and there may be as many of those as there are rows.
-SELECT operation, outcome, reason, CASE WHEN purpose = ANY ($3::text[]) THEN purpose END AS known_purpose,
-       app, count(*), sum(count)::bigint, min(at), max(at), count(*) FILTER (WHERE app IS NULL),
-       count(*) FILTER (WHERE client_address IS NULL AND method IS DISTINCT FROM 'system'),
-       count(*) FILTER (
-           WHERE operation IN ('store', 'retrieve', 'inspect', 'purge') AND external_id IS NULL AND detail IS NULL
-       )
-FROM vault.access_log WHERE at >= $1 AND at < $2
-GROUP BY operation, outcome, reason, known_purpose, app
-
 -- name: evidence_policy_changes
 SELECT 'access' AS kind, name, version, dropped, created_by, created_at FROM vault.access_policies
 WHERE created_at >= $1 AND created_at < $2
@@ -338,6 +320,97 @@ SELECT at FROM vault.access_log ORDER BY position LIMIT 1
 
 -- name: evidence_oldest_purge
 SELECT purged_at FROM vault.purge_log ORDER BY position LIMIT 1
+
+-- name: count_expired
+SELECT (SELECT count(*) FROM vault.entries WHERE purpose = $1 AND purged_at IS NULL AND expires_at <= $2)
+     + (SELECT count(*) FROM vault.entries
+        WHERE purpose = $1 AND purged_at IS NULL AND created_at <= $3 AND expires_at > $2)
+
+-- name: put_scrub
+INSERT INTO vault.scrubs (scrub_id, started_at, finished_at, started_by, through, rewritten, completed, undone)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+
+-- name: last_scrub
+SELECT scrub_id, started_at, finished_at, started_by, through, rewritten, completed, undone
+FROM vault.scrubs ORDER BY finished_at DESC, through DESC LIMIT 1
+
+-- name: try_lock_scrub
+SELECT pg_try_advisory_lock(1987277164, 3)
+
+-- name: unlock_scrub
+SELECT pg_advisory_unlock(1987277164, 3)
+
+-- name: horizon_now
+-- The first transaction id that nobody has yet. What was committed before this was asked has a lower one.
+SELECT pg_snapshot_xmax(pg_current_snapshot())::text
+
+-- name: scrub_parts
+-- Each part of entries, up to which row of the purge log it was scrubbed, whether rows up to $1 tell of others purged from it,
+-- and whether this role may rewrite it. A part without such rows is as good as scrubbed.
+SELECT s.part, c.oid::regclass::text AS name, s.through,
+       EXISTS (
+           SELECT FROM vault.purge_log AS p
+           WHERE p.position > s.through AND p.position <= $1
+             AND satisfies_hash_partition('vault.entries'::regclass, 16, s.part, p.external_id)
+       ) AS is_due,
+       pg_has_role(c.relowner, 'USAGE') OR {maintains} AS is_permitted
+FROM vault.scrubbed AS s
+JOIN pg_class AS c ON c.oid = to_regclass('vault.entries_' || lpad(s.part::text, 2, '0'))
+ORDER BY s.part
+
+-- name: is_off_record
+-- Whether rows of the purge log up to $1 are not reached by any scrub that is on record.
+SELECT EXISTS (
+    SELECT FROM vault.purge_log
+    WHERE position <= $1 AND position > (SELECT coalesce(max(through), 0) FROM vault.scrubs)
+)
+
+-- name: maintains
+-- The right to rewrite a table without owning it, from PostgreSQL 17 on.
+has_table_privilege(c.oid, 'MAINTAIN')
+
+-- name: open_transactions
+-- Whether a transaction from before $1 is still open, that has written or will.
+SELECT pg_snapshot_xmin(pg_current_snapshot()) < $1::text::xid8
+
+-- name: horizon_holders
+-- What is seen to keep rows that were purged before $1: nobody else's sessions are seen by a role that may not read statistics.
+SELECT 'the snapshot of session ' || pid || coalesce(' of ' || nullif(application_name, ''), '') AS holder
+FROM pg_stat_activity
+WHERE pid <> pg_backend_pid() AND backend_xmin IS NOT NULL
+  AND (datname = current_database() OR datname IS NULL)
+  AND age(backend_xmin) > age($1::text::xid8::xid)
+UNION ALL
+SELECT 'the replication slot ' || slot_name FROM pg_replication_slots
+WHERE xmin IS NOT NULL AND age(xmin) > age($1::text::xid8::xid)
+UNION ALL
+SELECT 'the prepared transaction ' || gid FROM pg_prepared_xacts
+WHERE database = current_database() AND age(transaction) > age($1::text::xid8::xid)
+LIMIT 5
+
+-- name: role
+SELECT current_user
+
+-- name: limit_waiting
+-- Milliseconds to wait for a lock, and for a whole statement.
+SELECT set_config('lock_timeout', $1, false), set_config('statement_timeout', $2, false)
+
+-- name: usual_waiting
+RESET lock_timeout; RESET statement_timeout
+
+-- name: rewrite_part
+VACUUM (FULL) {name}
+
+-- name: is_rewritten
+-- Rewriting freezes what it keeps, and moves relfrozenxid up to the oldest transaction that may still see a row. If that is
+-- not before $2, no row that was dead then was kept.
+SELECT age(relfrozenxid) <= age($2::text::xid8::xid) FROM pg_class WHERE oid = to_regclass($1)
+
+-- name: scrubbed_part
+UPDATE vault.scrubbed SET through = $2 WHERE part = ANY ($1) AND through < $2
+
+-- name: scrubbed_through
+SELECT min(through) FROM vault.scrubbed
 
 -- name: last_sweep
 SELECT sweep_id, started_at, finished_at, started_by, purged, failed, completed, held
@@ -428,6 +501,9 @@ SELECT origin, size, root_hash, note, signed_at FROM vault.checkpoints ORDER BY 
 -- name: checkpoints
 SELECT origin, size, root_hash, note, signed_at FROM vault.checkpoints WHERE size > $1 ORDER BY size LIMIT $2
 
+-- name: thin_checkpoints
+DELETE FROM vault.checkpoints WHERE size = ANY ($1::bigint[])
+
 -- name: access_leaves
 SELECT l.leaf_index, l.position, r.leaf_hash, r.position, r.at, r.request_id, r.operation, r.outcome, r.status, r.purpose,
        r.external_id, r.entry_id, r.entry_version, r.app, r.identity, r.method, r.credential_id, r.client_address,
@@ -472,8 +548,16 @@ GRANT USAGE ON SCHEMA vault TO {role};
 GRANT SELECT ON ALL TABLES IN SCHEMA vault TO {role};
 GRANT INSERT, UPDATE, DELETE ON vault.entries, vault.leases TO {role};
 GRANT INSERT, UPDATE ON vault.credential_uses, vault.tiles TO {role};
+GRANT DELETE ON vault.checkpoints TO {role};
 GRANT INSERT ON vault.access_log, vault.purge_log, vault.access_policies, vault.retention_policies, vault.api_keys,
-    vault.legal_holds, vault.sweeps, vault.secrets, vault.leaves, vault.checkpoints, vault.control_changes,
+    vault.legal_holds, vault.sweeps, vault.scrubs, vault.secrets, vault.leaves, vault.checkpoints, vault.log_blocks,
+    vault.access_tallies, vault.purge_tallies, vault.purged_key_tallies, vault.lag_tallies, vault.control_changes,
     vault.attestations TO {role};
-GRANT UPDATE ON vault.rulebook, vault.clock TO {role};
+GRANT UPDATE ON vault.rulebook, vault.clock, vault.scrubbed TO {role};
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA vault TO {role}
+
+-- name: grant_maintain
+-- From PostgreSQL 17 on the runtime role may rewrite the parts of entries, so that it can scrub.
+GRANT MAINTAIN ON vault.entries_00, vault.entries_01, vault.entries_02, vault.entries_03, vault.entries_04, vault.entries_05,
+    vault.entries_06, vault.entries_07, vault.entries_08, vault.entries_09, vault.entries_10, vault.entries_11,
+    vault.entries_12, vault.entries_13, vault.entries_14, vault.entries_15 TO {role}

@@ -11,7 +11,7 @@ from vsqlvault.model.entry import Entry, EntryStamp, ValueEncoding
 from vsqlvault.model.hold import HoldSelector, LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.principal import Role
-from vsqlvault.model.purge import PurgeReason, PurgeRecord, SweepRecord
+from vsqlvault.model.purge import PurgeReason, PurgeRecord, ScrubRecord, SweepRecord
 from vsqlvault.model.transparency import Checkpoint
 from vsqlvault.proof.leaf import row_hash
 from vsqlvault_plugins.storage.decoding import Row, names_of, names_text, readable, rules_of, rules_text
@@ -182,6 +182,26 @@ def sweep_row(sweep: SweepRecord) -> Row:
         sweep.completed,
         sweep.held,
     )
+
+
+def scrub_row(scrub: ScrubRecord) -> Row:
+    """Return the columns of ``scrubs``."""
+    return (
+        scrub.scrub_id,
+        scrub.started_at,
+        scrub.finished_at,
+        scrub.trigger,
+        scrub.through,
+        scrub.rewritten,
+        scrub.completed,
+        scrub.left,
+    )
+
+
+@readable
+def scrub_of(row: Row) -> ScrubRecord:
+    """Return the scrub of a row of ``scrubs``."""
+    return ScrubRecord(*row)
 
 
 @readable

@@ -10,6 +10,8 @@ from vsqlvault_plugins.storage.sql_files import load_migrations
 
 MIGRATIONS = load_migrations("vsqlvault_plugins.storage.postgres")
 VERSION = MIGRATIONS[-1].version
+MAINTAIN_SINCE = 17
+"""The first PostgreSQL in which a role may rewrite tables that are not its own."""
 
 
 async def migrate(connection: Connection, owner_role: str | None, runtime_role: str | None) -> MigrationStatus:
@@ -30,6 +32,8 @@ async def migrate(connection: Connection, owner_role: str | None, runtime_role: 
                 raise ValueError(f"{migration.name} does not set the version it is named after")
         if runtime_role is not None and await connection.fetchval(QUERIES["owner"]):
             await connection.execute(QUERIES["grant"].format(role=quoted(runtime_role)))
+            if connection.get_server_version().major >= MAINTAIN_SINCE:
+                await connection.execute(QUERIES["grant_maintain"].format(role=quoted(runtime_role)))
     return MigrationStatus(before, VERSION)
 
 

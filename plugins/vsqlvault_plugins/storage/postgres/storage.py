@@ -6,11 +6,13 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from vsqlvault.errors import VaultError
 from vsqlvault.interfaces.evidence import Evidence, EvidenceQuery
+from vsqlvault.interfaces.purge_storage import ExpiredQuery, ScrubOutcome
 from vsqlvault.interfaces.storage import (
     ACCESS_LOG_FILTERS,
     PURGE_LOG_FILTERS,
@@ -19,7 +21,6 @@ from vsqlvault.interfaces.storage import (
     Census,
     ClockReading,
     EntryQuery,
-    ExpiredQuery,
     KeyRefQuery,
     KeyRefUse,
     LogQuery,
@@ -41,9 +42,9 @@ from vsqlvault.model.credential import CredentialName, CredentialUse
 from vsqlvault.model.entry import Entry
 from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
-from vsqlvault.model.purge import PurgeRecord, SweepRecord
+from vsqlvault.model.purge import PurgeRecord, ScrubRecord, SweepRecord, SweepRuns
 from vsqlvault.model.transparency import Checkpoint, LogName, TileKey
-from vsqlvault_plugins.storage.postgres import evidence, pages, schema, tree, watching
+from vsqlvault_plugins.storage.postgres import evidence, pages, purging, schema, scrub, tallies, tree, watching
 from vsqlvault_plugins.storage.postgres.batches import commit_batch, read_batch
 from vsqlvault_plugins.storage.postgres.connections import Connection, Connections
 from vsqlvault_plugins.storage.postgres.failures import is_worth_repeating, translated
@@ -59,6 +60,7 @@ MIGRATION_SECONDS = 600.0
 MAX_TRIES = 8
 SETTLE_SECONDS = 1.0
 SETTLE_PAUSE_SECONDS = 0.01
+MAX_BLOCKS_AT_ONCE = 16
 
 
 class PostgresStorage:
@@ -128,12 +130,12 @@ class PostgresStorage:
         return await self._run(PAGE_SECONDS, pages.entries_page, query)
 
     async def expired(self, query: ExpiredQuery) -> Sequence[tuple[Entry, bytes]]:
-        """See ``Storage.expired``."""
-        return await self._run(PAGE_SECONDS, pages.expired_page, query)
+        """See ``PurgeStorage.expired``."""
+        return await self._run(PAGE_SECONDS, purging.expired_page, query)
 
     async def expired_entries(self, query: ExpiredQuery) -> Sequence[Entry]:
-        """See ``Storage.expired_entries``."""
-        return await self._run(PAGE_SECONDS, watching.expired_entries, query)
+        """See ``PurgeStorage.expired_entries``."""
+        return await self._run(PAGE_SECONDS, purging.expired_entries, query)
 
     async def access_log(self, query: LogQuery) -> Sequence[LogRow[AccessRecord]]:
         """See ``Storage.access_log``."""
@@ -161,9 +163,33 @@ class PostgresStorage:
         """See ``Storage.ceiling_effect``."""
         return await self._run(PAGE_SECONDS, pages.ceiling_effect, change)
 
+    async def scrub(self, lock_seconds: float) -> ScrubOutcome | None:
+        """See ``PurgeStorage.scrub``."""
+        try:
+            async with self._connections.borrow_beside(scrub.longest_seconds(lock_seconds)) as connection:
+                return await scrub.scrub(connection, lock_seconds)
+        except Exception as error:
+            raise translated(error, committing=False) from error
+
+    async def scrubs(self, since: datetime, until: datetime, limit: int) -> Sequence[ScrubRecord]:
+        """See ``PurgeStorage.scrubs``."""
+        return await self._run(PAGE_SECONDS, purging.scrubs, since, until, limit)
+
+    async def last_scrub(self) -> ScrubRecord | None:
+        """See ``PurgeStorage.last_scrub``."""
+        return await self._run(READ_SECONDS, purging.last_scrub)
+
+    async def count_expired(self, at: datetime, ceilings: Mapping[str, datetime]) -> int:
+        """See ``PurgeStorage.count_expired``."""
+        return await self._run(PAGE_SECONDS, purging.count_expired, at, ceilings)
+
+    async def sweeps(self, since: datetime, until: datetime, limit: int) -> SweepRuns:
+        """See ``PurgeStorage.sweeps``."""
+        return await self._run(PAGE_SECONDS, purging.sweeps, since, until, limit)
+
     async def last_sweep(self) -> SweepRecord | None:
-        """See ``Storage.last_sweep``."""
-        return await self._run(READ_SECONDS, pages.last_sweep)
+        """See ``PurgeStorage.last_sweep``."""
+        return await self._run(READ_SECONDS, purging.last_sweep)
 
     async def acquire_lease(self, name: str, holder: str, seconds: float) -> bool:
         """See ``Storage.acquire_lease``."""
@@ -190,8 +216,19 @@ class PostgresStorage:
         return await self._run(PAGE_SECONDS, tree.unsequenced, horizon.positions, limit)
 
     async def grow_tree(self, growth: TreeGrowth) -> bool:
-        """See ``TreeStorage.grow_tree``."""
-        return await self._run(PAGE_SECONDS, tree.grow_tree, growth)
+        """See ``TreeStorage.grow_tree``. Once rows are leaves, they are tallied for the report."""
+        has_grown = await self._run(PAGE_SECONDS, tree.grow_tree, growth)
+        if has_grown:
+            with suppress(VaultError):  # the next growth makes up for it
+                await self._tally()
+        return has_grown
+
+    async def _tally(self) -> None:
+        """Tally the blocks of the logs that are complete, a bounded number of them."""
+        for log in LogName:
+            for _ in range(MAX_BLOCKS_AT_ONCE):
+                if not await self._run(PAGE_SECONDS, tallies.tally_next_block, log):
+                    break
 
     async def tiles(self, keys: Collection[TileKey]) -> Mapping[TileKey, bytes]:
         """See ``TreeStorage.tiles``."""
@@ -204,6 +241,10 @@ class PostgresStorage:
     async def checkpoints(self, after: int, limit: int) -> Sequence[Checkpoint]:
         """See ``TreeStorage.checkpoints``."""
         return await self._run(PAGE_SECONDS, tree.checkpoints, after, limit)
+
+    async def thin_checkpoints(self, sizes: Collection[int]) -> None:
+        """See ``TreeStorage.thin_checkpoints``."""
+        await self._run(PAGE_SECONDS, tree.thin_checkpoints, sizes)
 
     async def leaf_rows(self, first: int, count: int) -> Sequence[LeafRow]:
         """See ``TreeStorage.leaf_rows``."""
@@ -265,7 +306,18 @@ class PostgresStorage:
 
     def describe(self) -> Mapping[str, Any]:
         """See ``Storage.describe``."""
-        return {**self._server.describe(), "schema_version": schema.VERSION}
+        return {
+            **self._server.describe(),
+            "schema_version": schema.VERSION,
+            "purge_reaches_with_scrub": ["the database's data files, until the next scrub"],
+            "purge_does_not_reach": [
+                "the write-ahead log until its segments are recycled, and its archive",
+                "replicas until they have replayed the scrub",
+                "backups",
+                "copies that a client kept",
+                "the disk's own blocks",
+            ],
+        }
 
     async def close(self) -> None:
         """See ``Storage.close``."""

@@ -105,6 +105,11 @@ async def checkpoints(connection: Connection, after: int, limit: int) -> list[Ch
     return [rows.checkpoint_of(row) for row in await connection.fetch(QUERIES["checkpoints"], after, limit)]
 
 
+async def thin_checkpoints(connection: Connection, sizes: Collection[int]) -> None:
+    """Take checkpoints out; a trigger sees to it that others stand for them."""
+    await connection.execute(QUERIES["thin_checkpoints"], list(sizes))
+
+
 async def leaf_rows(connection: Connection, first: int, count: int) -> list[LeafRow]:
     """Return leaves with their rows."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):

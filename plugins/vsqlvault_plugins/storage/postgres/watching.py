@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from vsqlvault.interfaces.storage import ExpiredPlace, ExpiredQuery
 from vsqlvault.interfaces.watch_storage import (
     NewestAttestationIs,
     NewestControlChangeIs,
@@ -16,7 +15,6 @@ from vsqlvault.interfaces.watch_storage import (
 )
 from vsqlvault.model.attestation import Attestation
 from vsqlvault.model.control import ControlChange, ControlState
-from vsqlvault.model.entry import Entry
 from vsqlvault.model.purge import PurgeRecord
 from vsqlvault_plugins.storage.decoding import readable
 from vsqlvault_plugins.storage.postgres import rows
@@ -25,7 +23,6 @@ from vsqlvault_plugins.storage.sql_files import load_queries
 
 QUERIES = load_queries("vsqlvault_plugins.storage.postgres", "watching.sql")
 _NO_NUMBER = 2**63 - 1
-_FIRST = ExpiredPlace(False, datetime.min.replace(tzinfo=UTC), "")
 
 
 async def control_states(connection: Connection) -> list[ControlChange]:
@@ -48,27 +45,6 @@ async def purges_by_id(connection: Connection, query: PurgesByIdQuery) -> list[P
     """Return rows of the purge log in the order of their ids."""
     found = await connection.fetch(QUERIES["purges_by_id"], query.first_id, query.since, query.until, query.limit)
     return [rows.purge_row_of(row).record for row in found]
-
-
-async def expired_entries(connection: Connection, query: ExpiredQuery) -> list[Entry]:
-    """Return a page of expired entries without their values."""
-    page: list[Entry] = []
-    for by_ceiling, name in enumerate(("expired_entries_by_time", "expired_entries_by_ceiling")):
-        after = query.after
-        if (after and after.by_ceiling > by_ceiling) or len(page) == query.limit:
-            continue
-        from_here = after if after and after.by_ceiling == by_ceiling else _FIRST
-        found = await connection.fetch(
-            QUERIES[name],
-            query.purpose,
-            query.now,
-            query.created_before,
-            from_here.at,
-            from_here.external_id,
-            query.limit - len(page),
-        )
-        page += [rows.entry_of(row) for row in found]
-    return page
 
 
 async def _newest_control_change_is(connection: Connection, expected: NewestControlChangeIs) -> bool:

@@ -28,19 +28,3 @@ SELECT position, purge_id, purpose, external_id, entry_id, entry_version, method
 FROM vault.purge_log
 WHERE purge_id >= $1 AND purged_at >= $2 AND purged_at < $3
 ORDER BY purge_id LIMIT $4
-
--- name: expired_entries_by_time
-SELECT purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref, metadata,
-       owner_app, owner_identity, access_policy, created_at, updated_at, expires_at, retrievals, purged_at, purge_method
-FROM vault.entries
-WHERE purpose = $1 AND purged_at IS NULL AND expires_at <= $2 AND $3::timestamptz IS NOT NULL
-  AND (expires_at, external_id) > ($4, $5)
-ORDER BY expires_at, external_id LIMIT $6
-
--- name: expired_entries_by_ceiling
-SELECT purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref, metadata,
-       owner_app, owner_identity, access_policy, created_at, updated_at, expires_at, retrievals, purged_at, purge_method
-FROM vault.entries
-WHERE purpose = $1 AND purged_at IS NULL AND created_at <= $3 AND expires_at > $2
-  AND (created_at, external_id) > ($4, $5)
-ORDER BY created_at, external_id LIMIT $6

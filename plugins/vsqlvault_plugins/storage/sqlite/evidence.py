@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 from vsqlvault.interfaces.evidence import (
     ENDING_WITHIN_DAYS,
-    LAG_BOUNDS_SECONDS,
     MAX_LISTED_CHANGES,
     MAX_LISTED_KEYS,
     AccessCount,
@@ -19,45 +17,44 @@ from vsqlvault.interfaces.evidence import (
     Holding,
     PolicyChange,
     PurgeCount,
-    PurgeLag,
     RetiredKey,
 )
 from vsqlvault.model.times import from_micros, to_micros
+from vsqlvault_plugins.storage import lags
+from vsqlvault_plugins.storage.sqlite.tallies import LogCounts
 from vsqlvault_plugins.storage.sqlite.transactions import QUERIES, transaction
-
-MICROS = 1_000_000
 
 
 def evidence(connection: sqlite3.Connection, query: EvidenceQuery) -> Evidence:
     """Count; the value of no entry is read."""
-    span = {"since": to_micros(query.since), "until": to_micros(query.until), "as_of": to_micros(query.as_of)}
-
-    def rows(name: str, **more: Any) -> list[Any]:
-        return connection.execute(QUERIES[name], {**span, **more}).fetchall()
-
     with transaction(connection, "begin_read"):
-        purposes = json.dumps(sorted(query.ceilings))
-        bounds = json.dumps([bound * MICROS for bound in LAG_BOUNDS_SECONDS])
-        changes = [_change(row) for row in rows("evidence_policy_changes")]
+        logs = LogCounts(connection, query.since, query.until, from_rows=query.from_rows)
+        steps = lags.by_purpose(logs.lag_steps())
+        changes = _policy_changes(connection, query)
         return Evidence(
             holdings=_holdings(connection, query),
             oldest_expired_at=_oldest_expired(connection, query),
-            purges=[PurgeCount(*row) for row in rows("evidence_purges")],
+            purges=[PurgeCount(*row) for row in logs.purges()],
             lags={
-                row[0]: PurgeLag(row[1], *(timedelta(microseconds=lag) for lag in row[2:]))
-                for row in rows("evidence_lags")
+                purpose: lags.purge_lag(of, {place: logs.lag_at(place) for place in lags.places(of)})
+                for purpose, of in steps.items()
             },
-            lag_histogram=_histogram(dict(rows("evidence_lag_histogram", bounds=bounds))),
+            lag_histogram=lags.histogram(steps.get(None, ())),
             retired_keys=[
                 RetiredKey(row[0], row[1], from_micros(row[2]))
-                for row in rows("evidence_retired_keys", limit=MAX_LISTED_KEYS)
+                for row in logs.retired_keys(query.as_of, MAX_LISTED_KEYS)
             ],
-            access=[_access_count(row) for row in rows("evidence_access", purposes=purposes)],
+            access=[_access_count(row) for row in logs.access(json.dumps(sorted(query.ceilings)))],
             policy_changes=changes[:MAX_LISTED_CHANGES],
             policy_changes_count=len(changes),
             oldest_access_at=_oldest(connection, "evidence_oldest_access"),
             oldest_purge_at=_oldest(connection, "evidence_oldest_purge"),
         )
+
+
+def _policy_changes(connection: sqlite3.Connection, query: EvidenceQuery) -> list[PolicyChange]:
+    span = {"since": to_micros(query.since), "until": to_micros(query.until)}
+    return [_change(row) for row in connection.execute(QUERIES["evidence_policy_changes"], span)]
 
 
 def _holdings(connection: sqlite3.Connection, query: EvidenceQuery) -> list[Holding]:
@@ -94,10 +91,6 @@ def _oldest_expired(connection: sqlite3.Connection, query: EvidenceQuery) -> dic
         if ends:
             found[purpose] = min(ends)
     return found
-
-
-def _histogram(counts: Mapping[int | None, int]) -> list[int]:
-    return [*(counts.get(place, 0) for place in range(len(LAG_BOUNDS_SECONDS))), counts.get(None, 0)]
 
 
 def _change(row: Any) -> PolicyChange:

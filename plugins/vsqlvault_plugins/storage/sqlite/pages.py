@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,7 +16,6 @@ from vsqlvault.interfaces.storage import (
     Census,
     ClockReading,
     EntryQuery,
-    ExpiredQuery,
     KeyRefQuery,
     KeyRefUse,
     LogQuery,
@@ -29,7 +29,7 @@ from vsqlvault.model.credential import CredentialName, CredentialUse
 from vsqlvault.model.entry import Entry
 from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
-from vsqlvault.model.purge import PurgeRecord, SweepRecord
+from vsqlvault.model.purge import PurgeRecord
 from vsqlvault.model.times import EPOCH, from_micros, to_micros
 from vsqlvault_plugins.storage.sqlite import rows
 from vsqlvault_plugins.storage.sqlite.transactions import QUERIES, transaction
@@ -38,7 +38,6 @@ THIRTY_DAYS = timedelta(days=30)
 UNSPECIFIED = "unspecified"
 NO_VERSION = 2**63 - 1
 """Greater than every version."""
-_FIRST = {"after_at": -(2**63), "after_id": ""}
 
 
 def rulebook(connection: sqlite3.Connection) -> Rulebook:
@@ -82,7 +81,7 @@ def _versions(connection: sqlite3.Connection, name: str, query: VersionQuery) ->
 
 def entries_page(connection: sqlite3.Connection, query: EntryQuery) -> list[Entry]:
     """Return a page of one purpose's entries, without values."""
-    filters = [QUERIES[f"entries_where_{query.state.value}"]]
+    filters = [QUERIES[f"entries_where_{query.state.value if query.state else 'any'}"]]
     filters += [
         QUERIES[f"entries_where_{name}"]
         for name in ("key_ref", "owner_app", "access_policy", "expires_before")
@@ -108,31 +107,6 @@ def entries_page(connection: sqlite3.Connection, query: EntryQuery) -> list[Entr
     return [rows.entry_of(row) for row in connection.execute(sql, parameters)]
 
 
-def expired_page(connection: sqlite3.Connection, query: ExpiredQuery) -> list[tuple[Entry, bytes]]:
-    """Return expired entries with their values, up to the page's two limits."""
-    parameters = {
-        "purpose": query.purpose,
-        "now": to_micros(query.now),
-        "created_before": to_micros(query.created_before),
-    }
-    page: list[tuple[Entry, bytes]] = []
-    size = 0
-    for by_ceiling, name in enumerate(("expired_by_time", "expired_by_ceiling")):
-        after = query.after
-        if after and after.by_ceiling > by_ceiling:
-            continue
-        from_here = after if after and after.by_ceiling == by_ceiling else None
-        place = {"after_at": to_micros(from_here.at), "after_id": from_here.external_id} if from_here else _FIRST
-        cursor = connection.execute(QUERIES[name], {**parameters, **place, "limit": query.limit - len(page)})
-        for row in cursor:
-            page.append((rows.entry_of(row), row[19]))
-            size += len(row[19])
-            if size >= query.byte_limit:
-                cursor.close()
-                return page
-    return page
-
-
 def access_log_page(connection: sqlite3.Connection, query: LogQuery) -> list[LogRow[AccessRecord]]:
     """Return a page of the access log."""
     found = _log_page(connection, "access_log_page", "at", ACCESS_LOG_FILTERS, query)
@@ -142,7 +116,11 @@ def access_log_page(connection: sqlite3.Connection, query: LogQuery) -> list[Log
 def purge_log_page(connection: sqlite3.Connection, query: LogQuery) -> list[LogRow[PurgeRecord]]:
     """Return a page of the purge log."""
     found = _log_page(connection, "purge_log_page", "purged_at", PURGE_LOG_FILTERS, query)
-    return [rows.purge_row_of(row) for row in found]
+    return [replace(rows.purge_row_of(row), scrubbed_at=_time_or_none(row[18])) for row in found]
+
+
+def _time_or_none(micros: int | None) -> datetime | None:
+    return None if micros is None else from_micros(micros)
 
 
 def _log_page(
@@ -245,12 +223,6 @@ def ceiling_effect(connection: sqlite3.Connection, change: CeilingChange) -> Cei
     return CeilingEffect(expired or 0, revived or 0, changed or 0, None if oldest is None else from_micros(oldest))
 
 
-def last_sweep(connection: sqlite3.Connection) -> SweepRecord | None:
-    """Return the newest record of a sweep."""
-    row = connection.execute(QUERIES["last_sweep"]).fetchone()
-    return rows.sweep_of(row) if row else None
-
-
 def acquire_lease(
     connection: sqlite3.Connection, name: str, holder: str, seconds: float, clock: Callable[[], datetime]
 ) -> bool:
@@ -293,7 +265,7 @@ def credential_uses(connection: sqlite3.Connection) -> dict[CredentialName, Cred
 def clock_reading(connection: sqlite3.Connection, clock: Callable[[], datetime]) -> ClockReading:
     """Return what the clock says, and the mark."""
     (mark,) = connection.execute(QUERIES["mark"]).fetchone()
-    return ClockReading(clock(), None if mark is None else from_micros(mark))
+    return ClockReading(clock(), _time_or_none(mark))
 
 
 def raise_mark(connection: sqlite3.Connection, at: datetime) -> None:

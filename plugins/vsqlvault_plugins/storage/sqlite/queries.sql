@@ -129,6 +129,18 @@ INSERT INTO legal_holds (
     released_by, released_at
 ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
+-- name: sum_of_sweeps
+SELECT count(*), coalesce(sum(purged), 0), coalesce(sum(failed), 0), coalesce(sum(NOT completed), 0)
+FROM sweeps WHERE finished_at >= :since AND finished_at < :until
+
+-- name: sweeps_between
+SELECT sweep_id, started_at, finished_at, started_by, purged, failed, completed, held
+FROM sweeps WHERE finished_at >= :since AND finished_at < :until ORDER BY finished_at DESC LIMIT :limit
+
+-- name: scrubs_between
+SELECT scrub_id, started_at, finished_at, started_by, through, rewritten, completed, undone
+FROM scrubs WHERE finished_at >= :since AND finished_at < :until ORDER BY finished_at DESC LIMIT :limit
+
 -- name: put_sweep
 INSERT INTO sweeps (
     sweep_id, started_at, finished_at, started_by, purged, failed, completed, held
@@ -203,6 +215,9 @@ AND purged_at IS NULL AND (expires_at <= :now OR created_at <= :created_before)
 -- name: entries_where_purged
 AND purged_at IS NOT NULL
 
+-- name: entries_where_any
+AND 1
+
 -- name: entries_where_key_ref
 AND key_ref = :key_ref
 
@@ -234,6 +249,22 @@ WHERE purpose = :purpose AND purged_at IS NULL AND created_at <= :created_before
   AND (created_at, external_id) > (:after_at, :after_id)
 ORDER BY created_at, external_id LIMIT :limit
 
+-- name: expired_entries_by_time
+SELECT purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref, metadata,
+       owner_app, owner_identity, access_policy, created_at, updated_at, expires_at, retrievals, purged_at, purge_method
+FROM entries
+WHERE purpose = :purpose AND purged_at IS NULL AND expires_at <= :now
+  AND (expires_at, external_id) > (:after_at, :after_id)
+ORDER BY expires_at, external_id LIMIT :limit
+
+-- name: expired_entries_by_ceiling
+SELECT purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref, metadata,
+       owner_app, owner_identity, access_policy, created_at, updated_at, expires_at, retrievals, purged_at, purge_method
+FROM entries
+WHERE purpose = :purpose AND purged_at IS NULL AND created_at <= :created_before AND expires_at > :now
+  AND (created_at, external_id) > (:after_at, :after_id)
+ORDER BY created_at, external_id LIMIT :limit
+
 -- name: access_log_page
 SELECT position, at, request_id, operation, outcome, status, purpose, external_id, entry_id, entry_version, app, identity,
        method, credential_id, client_address, untrusted_forwarding, reason, policy, policy_version, count, detail,
@@ -242,7 +273,8 @@ FROM access_log WHERE 1 {filters} ORDER BY {order} LIMIT :limit
 
 -- name: purge_log_page
 SELECT position, purge_id, purpose, external_id, entry_id, entry_version, method, reason, policy_reference, proof_hash,
-       value_size, key_ref, owner_app, purged_at, expired_at, app, identity, request_id
+       value_size, key_ref, owner_app, purged_at, expired_at, app, identity, request_id,
+       (SELECT finished_at FROM scrubs WHERE through >= position ORDER BY through, finished_at LIMIT 1)
 FROM purge_log WHERE 1 {filters} ORDER BY {order} LIMIT :limit
 
 -- name: log_where_since
@@ -342,61 +374,6 @@ SELECT created_at FROM entries
 WHERE purpose = :purpose AND purged_at IS NULL AND created_at <= :ceiling
 ORDER BY created_at LIMIT 1
 
--- name: evidence_purges
-SELECT purpose, reason, method, count(*) FROM purge_log
-WHERE purged_at >= :since AND purged_at < :until
-GROUP BY purpose, reason, method
-
--- name: evidence_lags
--- By nearest rank, for each purpose and for all (null).
-WITH lags AS MATERIALIZED (
-    SELECT purpose, purged_at - expired_at AS lag FROM purge_log
-    WHERE purged_at >= :since AND purged_at < :until AND purged_at >= expired_at
-), ranked AS (
-    SELECT purpose, lag, row_number() OVER (PARTITION BY purpose ORDER BY lag) AS rank,
-           count(*) OVER (PARTITION BY purpose) AS total
-    FROM lags
-    UNION ALL
-    SELECT NULL, lag, row_number() OVER (ORDER BY lag), count(*) OVER () FROM lags
-)
-SELECT purpose, total, max(CASE WHEN rank = (total * 50 + 99) / 100 THEN lag END),
-       max(CASE WHEN rank = (total * 99 + 99) / 100 THEN lag END), max(lag)
-FROM ranked GROUP BY purpose, total
-
--- name: evidence_lag_histogram
--- By the first bound that the lag does not exceed.
-SELECT (SELECT min(key) FROM json_each(:bounds) WHERE purged_at - expired_at <= value) AS place, count(*)
-FROM purge_log WHERE purged_at >= :since AND purged_at < :until AND purged_at >= expired_at
-GROUP BY place
-
--- name: evidence_retired_keys
--- Each key is looked up once, by the index of keys: the plus keeps SQLite from the one by creation.
-WITH candidates AS MATERIALIZED (
-    SELECT purpose, key_ref, max(purged_at) AS last_purged_at FROM purge_log
-    WHERE purged_at >= :since AND purged_at < :until AND key_ref IS NOT NULL
-    GROUP BY purpose, key_ref
-)
-SELECT purpose, key_ref, last_purged_at FROM candidates AS c
-WHERE NOT EXISTS (
-    SELECT 1 FROM entries AS e
-    WHERE e.purpose = c.purpose AND e.key_ref = c.key_ref AND e.purged_at IS NULL AND +e.created_at <= :as_of
-)
-ORDER BY purpose, key_ref LIMIT :limit
-
--- name: evidence_access
--- A purpose that no policy knows is a caller's word, and there may be as many of those as there are rows. Rows are walked
--- through as they lie in the table, from the first to the last that may be of the period: the index by time gives their ends.
-SELECT operation, outcome, reason,
-       CASE WHEN purpose IN (SELECT value FROM json_each(:purposes)) THEN purpose END AS known_purpose,
-       app, count(*), sum(count), min(at), max(at), sum(app IS NULL),
-       sum(client_address IS NULL AND method IS NOT 'system'),
-       sum(operation IN ('store', 'retrieve', 'inspect', 'purge') AND external_id IS NULL AND detail IS NULL)
-FROM access_log
-WHERE position >= (SELECT min(position) FROM access_log WHERE at >= :since)
-  AND position <= (SELECT max(position) FROM access_log WHERE at < :until)
-  AND +at >= :since AND +at < :until
-GROUP BY operation, outcome, reason, known_purpose, app
-
 -- name: evidence_policy_changes
 SELECT 'access' AS kind, name, version, dropped, created_by, created_at FROM access_policies
 WHERE created_at >= :since AND created_at < :until
@@ -410,6 +387,23 @@ SELECT at FROM access_log ORDER BY position LIMIT 1
 
 -- name: evidence_oldest_purge
 SELECT purged_at FROM purge_log ORDER BY position LIMIT 1
+
+-- name: count_expired
+SELECT (SELECT count(*) FROM entries WHERE purpose = :purpose AND purged_at IS NULL AND expires_at <= :at)
+     + (SELECT count(*) FROM entries
+        WHERE purpose = :purpose AND purged_at IS NULL AND created_at <= :ceiling AND expires_at > :at)
+
+-- name: put_scrub
+INSERT INTO scrubs (scrub_id, started_at, finished_at, started_by, through, rewritten, completed, undone)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: last_scrub
+SELECT scrub_id, started_at, finished_at, started_by, through, rewritten, completed, undone
+FROM scrubs ORDER BY finished_at DESC, through DESC LIMIT 1
+
+-- name: scrub_reach
+-- The newest row of the purge log, and the newest that a scrub has reached.
+SELECT coalesce((SELECT max(position) FROM purge_log), 0), coalesce((SELECT max(through) FROM scrubs), 0)
 
 -- name: last_sweep
 SELECT sweep_id, started_at, finished_at, started_by, purged, failed, completed, held
@@ -469,6 +463,9 @@ SELECT origin, size, root_hash, note, signed_at FROM checkpoints ORDER BY size D
 
 -- name: checkpoints
 SELECT origin, size, root_hash, note, signed_at FROM checkpoints WHERE size > ? ORDER BY size LIMIT ?
+
+-- name: thin_checkpoints
+DELETE FROM checkpoints WHERE size = ?
 
 -- name: access_leaves
 SELECT l.leaf_index, l.position, r.leaf_hash, r.position, r.at, r.request_id, r.operation, r.outcome, r.status, r.purpose,

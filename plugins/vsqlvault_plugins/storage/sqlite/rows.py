@@ -11,7 +11,7 @@ from vsqlvault.model.entry import Entry, EntryStamp, ValueEncoding
 from vsqlvault.model.hold import HoldSelector, LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.principal import Role
-from vsqlvault.model.purge import PurgeReason, PurgeRecord, SweepRecord
+from vsqlvault.model.purge import PurgeReason, PurgeRecord, ScrubRecord, SweepRecord
 from vsqlvault.model.times import from_micros, to_micros
 from vsqlvault.model.transparency import Checkpoint
 from vsqlvault.proof.leaf import row_hash
@@ -185,6 +185,20 @@ def row_of_sweep(sweep: SweepRecord) -> Row:
         sweep.sweep_id, to_micros(sweep.started_at), to_micros(sweep.finished_at), sweep.trigger, sweep.purged,
         sweep.failed, int(sweep.completed), sweep.held,
     )  # fmt: skip
+
+
+def row_of_scrub(scrub: ScrubRecord) -> Row:
+    """Return the columns of ``scrubs``."""
+    return (
+        scrub.scrub_id, to_micros(scrub.started_at), to_micros(scrub.finished_at), scrub.trigger, scrub.through,
+        scrub.rewritten, int(scrub.completed), scrub.left,
+    )  # fmt: skip
+
+
+@readable
+def scrub_of(row: Row) -> ScrubRecord:
+    """Return the scrub of a row of ``scrubs``."""
+    return ScrubRecord(row[0], from_micros(row[1]), from_micros(row[2]), row[3], row[4], row[5], bool(row[6]), row[7])
 
 
 @readable

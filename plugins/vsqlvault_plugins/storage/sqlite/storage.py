@@ -6,8 +6,10 @@ import asyncio
 import os
 import secrets
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,13 +18,13 @@ import aiosqlite
 
 from vsqlvault.errors import AuditUnavailable, StorageFull, StorageUnavailable, UnsafeStorage, VaultError
 from vsqlvault.interfaces.evidence import Evidence, EvidenceQuery
+from vsqlvault.interfaces.purge_storage import ExpiredQuery, ScrubOutcome
 from vsqlvault.interfaces.storage import (
     CeilingChange,
     CeilingEffect,
     Census,
     ClockReading,
     EntryQuery,
-    ExpiredQuery,
     KeyRefQuery,
     KeyRefUse,
     LogQuery,
@@ -44,16 +46,21 @@ from vsqlvault.model.credential import CredentialName, CredentialUse
 from vsqlvault.model.entry import Entry
 from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
-from vsqlvault.model.purge import PurgeRecord, SweepRecord
+from vsqlvault.model.purge import PurgeRecord, ScrubRecord, SweepRecord, SweepRuns
 from vsqlvault.model.times import utc_now
 from vsqlvault.model.transparency import Checkpoint, LogName, TileKey
-from vsqlvault_plugins.storage.sqlite import evidence, pages, schema, tree, watching
+from vsqlvault_plugins.storage.sqlite import evidence, pages, purging, schema, tallies, tree, watching
 from vsqlvault_plugins.storage.sqlite.transactions import QUERIES, commit_batch, read_batch, truncate_log
 
 Answer = TypeVar("Answer")
 SYNCHRONOUS_FULL = 2
 BUSY_SECONDS = 5.0
 TRUNCATE_AFTER_SECONDS = 1.0
+MAX_BLOCKS_AT_ONCE = 16
+MAX_TRUNCATE_PAUSE_SECONDS = 60.0
+HOLD_SECONDS = 5.0
+SCRUB_SECONDS = 5.0
+SCRUB_PAUSE_SECONDS = 0.1
 _PRAGMAS = (
     "pragma_busy_timeout", "pragma_journal_mode", "pragma_synchronous", "pragma_secure_delete", "pragma_trusted_schema",
     "pragma_temp_store",
@@ -137,13 +144,53 @@ class SqliteStorage:
 
     async def _truncate_log(self) -> None:
         """Empty the write-ahead log, in which purged bytes still stand, within seconds of a purge; readers may delay it."""
+        pause = TRUNCATE_AFTER_SECONDS
         emptied = False
         while not emptied:
-            await asyncio.sleep(TRUNCATE_AFTER_SECONDS)
+            await asyncio.sleep(pause)
             try:
-                emptied = await self._writer.run(truncate_log)
+                emptied = await self._emptied_log()
             except VaultError:
-                return
+                pause = min(pause * 2, MAX_TRUNCATE_PAUSE_SECONDS)
+
+    async def _emptied_log(self) -> bool:
+        """Empty the write-ahead log now; False where a reader of old pages is in the way.
+
+        The reader of this process is held still for it if need be: under load it would be in the way most of the time.
+        """
+        if await self._writer.run(truncate_log):
+            return True
+        holding, still = threading.Event(), asyncio.Event()
+        call_soon = asyncio.get_running_loop().call_soon_threadsafe
+        held = asyncio.create_task(self._reader.run(_hold, lambda: call_soon(still.set), holding))
+        stilled = asyncio.create_task(still.wait())
+        try:
+            await asyncio.wait({held, stilled}, return_when=asyncio.FIRST_COMPLETED)
+            return await self._writer.run(truncate_log)
+        finally:
+            stilled.cancel()
+            holding.set()
+            await held
+
+    async def scrub(self, lock_seconds: float) -> ScrubOutcome | None:
+        """See ``PurgeStorage.scrub``. The file has zeros where values were: what is left is to empty the log beside it."""
+        newest, through = await self._writer.run(purging.scrub_reach)
+        if newest == through:
+            return None
+        deadline = time.monotonic() + max(lock_seconds, SCRUB_SECONDS)
+        while not await self._emptied_log():
+            if time.monotonic() > deadline:
+                return ScrubOutcome(through, 0, ("the write-ahead log: a reader of older pages is in the way",))
+            await asyncio.sleep(SCRUB_PAUSE_SECONDS)
+        return ScrubOutcome(newest, 1)
+
+    async def scrubs(self, since: datetime, until: datetime, limit: int) -> Sequence[ScrubRecord]:
+        """See ``PurgeStorage.scrubs``."""
+        return await self._pager.run(purging.scrubs, since, until, limit)
+
+    async def last_scrub(self) -> ScrubRecord | None:
+        """See ``PurgeStorage.last_scrub``."""
+        return await self._pager.run(purging.last_scrub)
 
     async def rulebook(self) -> Rulebook:
         """See ``Storage.rulebook``."""
@@ -166,12 +213,12 @@ class SqliteStorage:
         return await self._pager.run(pages.entries_page, query)
 
     async def expired(self, query: ExpiredQuery) -> Sequence[tuple[Entry, bytes]]:
-        """See ``Storage.expired``."""
-        return await self._pager.run(pages.expired_page, query)
+        """See ``PurgeStorage.expired``."""
+        return await self._pager.run(purging.expired_page, query)
 
     async def expired_entries(self, query: ExpiredQuery) -> Sequence[Entry]:
-        """See ``Storage.expired_entries``."""
-        return await self._pager.run(watching.expired_entries, query)
+        """See ``PurgeStorage.expired_entries``."""
+        return await self._pager.run(purging.expired_entries, query)
 
     async def access_log(self, query: LogQuery) -> Sequence[LogRow[AccessRecord]]:
         """See ``Storage.access_log``."""
@@ -197,9 +244,17 @@ class SqliteStorage:
         """See ``Storage.ceiling_effect``."""
         return await self._pager.run(pages.ceiling_effect, change)
 
+    async def count_expired(self, at: datetime, ceilings: Mapping[str, datetime]) -> int:
+        """See ``PurgeStorage.count_expired``."""
+        return await self._pager.run(purging.count_expired, at, ceilings)
+
+    async def sweeps(self, since: datetime, until: datetime, limit: int) -> SweepRuns:
+        """See ``PurgeStorage.sweeps``."""
+        return await self._pager.run(purging.sweeps, since, until, limit)
+
     async def last_sweep(self) -> SweepRecord | None:
-        """See ``Storage.last_sweep``."""
-        return await self._pager.run(pages.last_sweep)
+        """See ``PurgeStorage.last_sweep``."""
+        return await self._pager.run(purging.last_sweep)
 
     async def acquire_lease(self, name: str, holder: str, seconds: float) -> bool:
         """See ``Storage.acquire_lease``."""
@@ -218,8 +273,21 @@ class SqliteStorage:
         return await self._pager.run(tree.unsequenced, limit)
 
     async def grow_tree(self, growth: TreeGrowth) -> bool:
-        """See ``TreeStorage.grow_tree``."""
-        return await self._writer.run(tree.grow_tree, growth)
+        """See ``TreeStorage.grow_tree``. Once rows are leaves, they are tallied for the report."""
+        has_grown = await self._writer.run(tree.grow_tree, growth)
+        if has_grown:
+            with suppress(VaultError):  # the next growth makes up for it
+                await self._tally()
+        return has_grown
+
+    async def _tally(self) -> None:
+        """Tally the blocks of the logs that are complete, a bounded number of them; commits wait only while they are kept."""
+        for log in LogName:
+            for _ in range(MAX_BLOCKS_AT_ONCE):
+                block = await self._pager.run(tallies.next_block, log)
+                if block is None:
+                    break
+                await self._writer.run(tallies.keep_block, block)
 
     async def tiles(self, keys: Collection[TileKey]) -> Mapping[TileKey, bytes]:
         """See ``TreeStorage.tiles``."""
@@ -232,6 +300,10 @@ class SqliteStorage:
     async def checkpoints(self, after: int, limit: int) -> Sequence[Checkpoint]:
         """See ``TreeStorage.checkpoints``."""
         return await self._pager.run(tree.checkpoints, after, limit)
+
+    async def thin_checkpoints(self, sizes: Collection[int]) -> None:
+        """See ``TreeStorage.thin_checkpoints``."""
+        await self._writer.run(tree.thin_checkpoints, sizes)
 
     async def leaf_rows(self, first: int, count: int) -> Sequence[LeafRow]:
         """See ``TreeStorage.leaf_rows``."""
@@ -298,6 +370,12 @@ class SqliteStorage:
             "journal_mode": "wal",
             "synchronous": "full",
             "secure_delete": True,
+            "purge_reaches_with_scrub": ["the write-ahead log, for some seconds, or until the next scrub"],
+            "purge_does_not_reach": [
+                "backups and copies of the file",
+                "copies that a client kept",
+                "the disk's own blocks",
+            ],
         }
 
     async def close(self) -> None:
@@ -307,6 +385,12 @@ class SqliteStorage:
             await asyncio.gather(self._truncating, return_exceptions=True)
         for connection in (self._pager, self._reader, self._writer):
             await connection.close()
+
+
+def _hold(_: sqlite3.Connection, holding: Callable[[], object], release: threading.Event) -> None:
+    """Keep the connection's thread from reading until ``release``; ``holding`` is called once it does."""
+    holding()
+    release.wait(HOLD_SECONDS)
 
 
 def _create_private(path: Path) -> None:

@@ -28,6 +28,7 @@ from vsqlvault.interfaces.storage import (
     SaveApiKey,
     SaveLegalHold,
     SaveRetentionPolicy,
+    SaveScrub,
     SaveSweep,
     Snapshot,
     StoreEntry,
@@ -197,6 +198,10 @@ def _save_legal_hold(connection: sqlite3.Connection, change: SaveLegalHold) -> N
     connection.execute(QUERIES["next_revision"])
 
 
+def _save_scrub(connection: sqlite3.Connection, change: SaveScrub) -> None:
+    connection.execute(QUERIES["put_scrub"], rows.row_of_scrub(change.scrub))
+
+
 def _save_sweep(connection: sqlite3.Connection, change: SaveSweep) -> None:
     connection.execute(QUERIES["put_sweep"], rows.row_of_sweep(change.sweep))
 
@@ -220,5 +225,6 @@ _CHANGES: dict[type[Change], Callable[[sqlite3.Connection, Any], None]] = {
     SaveApiKey: _save_api_key,
     SaveLegalHold: _save_legal_hold,
     SaveSweep: _save_sweep,
+    SaveScrub: _save_scrub,
     **watching.CHANGES,
 }

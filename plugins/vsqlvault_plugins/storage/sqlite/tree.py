@@ -78,6 +78,12 @@ def checkpoints(connection: sqlite3.Connection, after: int, limit: int) -> list[
     return [rows.checkpoint_of(row) for row in connection.execute(QUERIES["checkpoints"], (after, limit))]
 
 
+def thin_checkpoints(connection: sqlite3.Connection, sizes: Collection[int]) -> None:
+    """Take checkpoints out; a trigger sees to it that others stand for them."""
+    with transaction(connection, "begin_write"):
+        connection.executemany(QUERIES["thin_checkpoints"], [(size,) for size in sizes])
+
+
 def leaf_rows(connection: sqlite3.Connection, first: int, count: int) -> list[LeafRow]:
     """Return leaves with their rows."""
     span = {"first": first, "end": first + count}

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from vsqlvault.interfaces.storage import ExpiredQuery
 from vsqlvault.interfaces.watch_storage import (
     NewestAttestationIs,
     NewestControlChangeIs,
@@ -17,7 +16,6 @@ from vsqlvault.interfaces.watch_storage import (
 )
 from vsqlvault.model.attestation import Attestation
 from vsqlvault.model.control import ControlChange, ControlState
-from vsqlvault.model.entry import Entry
 from vsqlvault.model.purge import PurgeRecord
 from vsqlvault.model.times import from_micros, to_micros
 from vsqlvault_plugins.storage.decoding import readable
@@ -26,7 +24,6 @@ from vsqlvault_plugins.storage.sqlite import rows
 
 QUERIES = load_queries("vsqlvault_plugins.storage.sqlite", "watching.sql")
 _NO_NUMBER = 2**63 - 1
-_FIRST = {"after_at": -(2**63), "after_id": ""}
 
 
 def control_states(connection: sqlite3.Connection) -> list[ControlChange]:
@@ -57,25 +54,6 @@ def purges_by_id(connection: sqlite3.Connection, query: PurgesByIdQuery) -> list
         "limit": query.limit,
     }
     return [rows.purge_row_of(row).record for row in connection.execute(QUERIES["purges_by_id"], parameters)]
-
-
-def expired_entries(connection: sqlite3.Connection, query: ExpiredQuery) -> list[Entry]:
-    """Return a page of expired entries without their values."""
-    parameters: dict[str, Any] = {
-        "purpose": query.purpose,
-        "now": to_micros(query.now),
-        "created_before": to_micros(query.created_before),
-    }
-    page: list[Entry] = []
-    for by_ceiling, name in enumerate(("expired_entries_by_time", "expired_entries_by_ceiling")):
-        after = query.after
-        if after and after.by_ceiling > by_ceiling:
-            continue
-        from_here = after if after and after.by_ceiling == by_ceiling else None
-        place = {"after_at": to_micros(from_here.at), "after_id": from_here.external_id} if from_here else _FIRST
-        cursor = connection.execute(QUERIES[name], {**parameters, **place, "limit": query.limit - len(page)})
-        page += [rows.entry_of(row) for row in cursor]
-    return page
 
 
 def _newest_control_change_is(connection: sqlite3.Connection, expected: NewestControlChangeIs) -> bool:

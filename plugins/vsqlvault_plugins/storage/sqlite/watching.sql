@@ -32,19 +32,3 @@ SELECT position, purge_id, purpose, external_id, entry_id, entry_version, method
 FROM purge_log
 WHERE purge_id >= :first_id AND +purged_at >= :since AND +purged_at < :until
 ORDER BY purge_id LIMIT :limit
-
--- name: expired_entries_by_time
-SELECT purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref, metadata,
-       owner_app, owner_identity, access_policy, created_at, updated_at, expires_at, retrievals, purged_at, purge_method
-FROM entries
-WHERE purpose = :purpose AND purged_at IS NULL AND expires_at <= :now
-  AND (expires_at, external_id) > (:after_at, :after_id)
-ORDER BY expires_at, external_id LIMIT :limit
-
--- name: expired_entries_by_ceiling
-SELECT purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref, metadata,
-       owner_app, owner_identity, access_policy, created_at, updated_at, expires_at, retrievals, purged_at, purge_method
-FROM entries
-WHERE purpose = :purpose AND purged_at IS NULL AND created_at <= :created_before AND expires_at > :now
-  AND (created_at, external_id) > (:after_at, :after_id)
-ORDER BY created_at, external_id LIMIT :limit

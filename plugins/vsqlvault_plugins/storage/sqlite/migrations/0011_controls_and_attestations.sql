@@ -38,4 +38,4 @@ CREATE TRIGGER attestations_no_replace BEFORE INSERT ON attestations
 WHEN EXISTS (SELECT 1 FROM attestations WHERE number = NEW.number)
 BEGIN SELECT RAISE(ABORT, 'attestations is append-only'); END;
 
-UPDATE schema_version SET version = 10;
+UPDATE schema_version SET version = 11;

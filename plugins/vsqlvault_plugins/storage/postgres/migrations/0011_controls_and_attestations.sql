@@ -23,4 +23,4 @@ CREATE TRIGGER control_changes_append_only BEFORE UPDATE OR DELETE OR TRUNCATE O
 CREATE TRIGGER attestations_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON vault.attestations
     FOR EACH STATEMENT EXECUTE FUNCTION vault.refuse_change();
 
-UPDATE vault.schema_version SET version = 10;
+UPDATE vault.schema_version SET version = 11;

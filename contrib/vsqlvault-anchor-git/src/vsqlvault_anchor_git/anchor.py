@@ -1,0 +1,149 @@
+"""Taking checkpoints to a repository beside the requests: one at a time, the newest first, and never in anybody's way."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from vsqlvault.errors import SettingsInvalid
+from vsqlvault.model.transparency import Checkpoint
+from vsqlvault_anchor_git.repository import Repository
+
+log = logging.getLogger(__name__)
+RETRY_SECONDS = 10.0
+Answer = TypeVar("Answer")
+
+
+class GitAnchor:
+    """Keeps the newest checkpoint that it was told of, at most once an interval; those that it replaced meanwhile say no more.
+
+    All methods are called in one event loop. What blocks runs in a thread that nobody waits for longer than the deadline.
+    """
+
+    name = "git"
+
+    def __init__(self, repository: Repository, *, interval_seconds: float, deadline_seconds: float) -> None:
+        self._repository = repository
+        self._interval_seconds = interval_seconds
+        self._deadline_seconds = deadline_seconds
+        self._waiting: Checkpoint | None = None
+        self._told = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._late: asyncio.Future[None] | None = None
+        self._failure: str | None = None
+
+    async def newest(self) -> str | None:
+        """See ``Anchor.newest``.
+
+        Raises:
+            SettingsInvalid: the repository cannot tell.
+        """
+        try:
+            return await asyncio.wait_for(in_thread(self._repository.newest), self._deadline_seconds)
+        except Exception as error:
+            raise SettingsInvalid(
+                f"plugins.git-anchor.repository: expected a repository that can be read, found: {_said(error)}"
+            ) from error
+
+    def failure(self) -> str | None:
+        """See ``Anchor.failure``."""
+        return self._failure
+
+    def tell(self, checkpoint: Checkpoint) -> None:
+        """Take note of a checkpoint that was signed."""
+        self._waiting = checkpoint
+        self._told.set()
+
+    def start(self) -> None:
+        """Begin to keep what is told."""
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """Keep the last one, within the deadline, and end."""
+        self._stopping.set()
+        self._told.set()
+        if self._task is not None:
+            await self._task
+            self._task = None
+        if self._waiting is not None:
+            await self._attempt()
+
+    async def _run(self) -> None:
+        while not self._stopping.is_set():
+            await self._told.wait()
+            if self._stopping.is_set():
+                return
+            kept = await self._attempt()
+            pause = self._interval_seconds if kept else min(max(self._interval_seconds, 1.0), RETRY_SECONDS)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), pause)
+
+    async def _attempt(self) -> bool:
+        """Keep what waits, and return whether it is kept; if not, it waits still, unless a newer one has taken its place."""
+        checkpoint = self._waiting
+        if checkpoint is None:
+            return True
+        try:
+            await self._keep(checkpoint)
+        except Exception as error:  # noqa: BLE001 - whatever the library and the network come up with
+            self._failure = _said(error)
+            log.error("git anchor: a checkpoint is not kept", extra={"size": checkpoint.size, "error": self._failure})  # noqa: TRY400
+            return False
+        if self._failure is not None:
+            log.warning("git anchor: checkpoints are kept again", extra={"size": checkpoint.size})
+        self._failure = None
+        if self._waiting is checkpoint:
+            self._waiting = None
+            self._told.clear()
+        return True
+
+    async def _keep(self, checkpoint: Checkpoint) -> None:
+        """Keep it in a thread, once the one that was late, if there is one, has come to its end, whichever that was."""
+        if self._late is not None:
+            await self._end_of(self._late)
+        work = in_thread(lambda: self._repository.keep(checkpoint))
+        await self._end_of(work)
+        work.result()
+
+    async def _end_of(self, work: asyncio.Future[None]) -> None:
+        done, _ = await asyncio.wait({work}, timeout=self._deadline_seconds)
+        self._late = None if done else work
+        if not done:
+            raise TimeoutError
+        work.exception()  # whoever wants to hear of it asks for the result
+
+
+def in_thread(work: Callable[[], Answer]) -> asyncio.Future[Answer]:
+    """Run it in a thread of its own, which does not keep the process from ending."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Answer] = loop.create_future()
+
+    def settle(answer: Any, error: BaseException | None) -> None:
+        if future.done():
+            return
+        if error is None:
+            future.set_result(answer)
+        else:
+            future.set_exception(error)
+
+    def run() -> None:
+        answer, raised = None, None
+        try:
+            answer = work()
+        except BaseException as error:  # noqa: BLE001 - it is raised where it is awaited
+            raised = error
+        with suppress(RuntimeError):  # the loop is gone, and with it whoever asked
+            loop.call_soon_threadsafe(settle, answer, raised)
+
+    threading.Thread(target=run, name="git-anchor", daemon=True).start()
+    return future
+
+
+def _said(error: BaseException) -> str:
+    """Return the kind of error and what it says, if that is short."""
+    return f"{type(error).__name__}: {error}"[:200] if str(error) else type(error).__name__

@@ -1,0 +1,177 @@
+"""A git repository, in a directory or at a server, in which each commit of one branch holds one file: a checkpoint.
+
+Git's own program is not used: a vault that has locked itself in may run no programs. Everything here blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import urllib3
+from dulwich.client import HttpGitClient
+from dulwich.objects import ZERO_SHA, Blob, Commit, Tree
+from dulwich.pack import pack_objects_to_data
+from dulwich.repo import BaseRepo, MemoryRepo, Repo
+
+from vsqlvault.model.transparency import Checkpoint
+
+FILE = b"checkpoint"
+AUTHOR = b"vsqlvault <vsqlvault@localhost>"
+ATTEMPTS = 4
+_REGULAR = 0o100644
+_BRANCHES = b"refs/heads/"
+
+
+class RepositoryUnusable(Exception):
+    """The repository is not one that checkpoints can be kept in."""
+
+
+class Repository(Protocol):
+    """Where checkpoints are kept."""
+
+    def newest(self) -> str | None:
+        """Return the note that the branch ends with; None where there is no such branch yet.
+
+        Raises:
+            RepositoryUnusable: the branch holds something else. Whatever git and the network raise.
+        """
+        ...
+
+    def keep(self, checkpoint: Checkpoint) -> None:
+        """Add a commit with the checkpoint's note to the branch. Once this returns, the branch ends with it.
+
+        Raises:
+            RepositoryUnusable: others added commits each time it was about to. Whatever git and the network raise.
+        """
+        ...
+
+
+class LocalRepository:
+    """A bare repository in a directory."""
+
+    def __init__(self, path: str, branch: str) -> None:
+        self._path = path
+        self._ref: Any = _BRANCHES + branch.encode()
+
+    def newest(self) -> str | None:
+        """See ``Repository.newest``."""
+        with self._opened() as repo:
+            head = repo.refs.as_dict().get(self._ref)
+            return _note_of(repo, head) if head else None
+
+    def keep(self, checkpoint: Checkpoint) -> None:
+        """See ``Repository.keep``. What is written is flushed to the disk before the branch names it."""
+        with self._opened() as repo:
+            repo.object_store.fsync_object_files = True
+            for _ in range(ATTEMPTS):
+                head = repo.refs.as_dict().get(self._ref)
+                made = _commit(checkpoint, head)
+                for one in made:
+                    repo.object_store.add_object(one)
+                if repo.refs.set_if_equals(self._ref, head or ZERO_SHA, made[-1].id):
+                    return
+        raise RepositoryUnusable("others add to the branch all the time")
+
+    @contextmanager
+    def _opened(self) -> Iterator[Repo]:
+        with Repo(self._path) as repo:
+            if not repo.bare:
+                raise RepositoryUnusable("expected a bare repository, found one with files checked out")
+            yield repo
+
+
+class RemoteRepository:
+    """A repository at a server that speaks git over HTTPS. Nothing of it is kept here."""
+
+    def __init__(self, url: str, branch: str, credentials: tuple[str, str] | None, timeout_seconds: float) -> None:
+        """Each wait for the network ends after ``timeout_seconds``; ``credentials`` are a user name and a password."""
+        self._url = url
+        self._ref: Any = _BRANCHES + branch.encode()
+        self._credentials = credentials or (None, None)
+        self._timeout = urllib3.Timeout(timeout_seconds)
+
+    def newest(self) -> str | None:
+        """See ``Repository.newest``. Only the last commit is fetched."""
+        repo = MemoryRepo()
+        with self._connected() as (client, path):
+            found = client.fetch(path, repo, determine_wants=self._wants, depth=1)
+        head = found.refs.get(self._ref)
+        return _note_of(repo, head) if head else None
+
+    def _wants(self, refs: Any, depth: int | None = None) -> list[Any]:  # noqa: ARG002 - this is how the library calls it
+        return [refs[self._ref]] if self._ref in refs else []
+
+    def keep(self, checkpoint: Checkpoint) -> None:
+        """See ``Repository.keep``. The server compares what the branch was with what it is."""
+        for _ in range(ATTEMPTS):
+            made: list[Blob | Tree | Commit] = []
+
+            def update(refs: Any, made: Any = made) -> dict[Any, Any]:
+                made[:] = _commit(checkpoint, refs.get(self._ref))
+                return {self._ref: made[-1].id}
+
+            with self._connected() as (client, path):
+                result = client.send_pack(
+                    path, update, lambda *_, made=made, **__: pack_objects_to_data([(one, None) for one in made])
+                )
+            refusal = (result.ref_status or {}).get(self._ref)
+            if refusal is None:
+                return
+        raise RepositoryUnusable(f"the server refuses the commit: {refusal}")
+
+    @contextmanager
+    def _connected(self) -> Iterator[tuple[HttpGitClient, str]]:
+        username, password = self._credentials
+        with _Pool(timeout=self._timeout, retries=urllib3.Retry(0, redirect=0)) as pool:
+            try:
+                client = HttpGitClient(self._url, pool_manager=pool, username=username, password=password)
+                yield client, urlsplit(self._url).path
+            finally:
+                pool.close_all()
+
+
+class _Pool(urllib3.PoolManager):
+    """Closes what it has opened: the client leaves open what a server refused."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._responses: list[Any] = []
+
+    def request(self, *arguments: Any, **options: Any) -> Any:
+        """See ``urllib3.PoolManager``."""
+        response = super().request(*arguments, **options)
+        self._responses.append(response)
+        return response
+
+    def close_all(self) -> None:
+        """Close every connection."""
+        for response in self._responses:
+            response.close()
+        self.clear()
+
+
+def _commit(checkpoint: Checkpoint, parent: Any) -> tuple[Blob, Tree, Commit]:
+    blob = Blob.from_string(checkpoint.note.encode())
+    tree = Tree()
+    tree.add(FILE, _REGULAR, blob.id)
+    commit = Commit()
+    commit.tree = tree.id
+    commit.parents = [parent] if parent else []
+    commit.author = commit.committer = AUTHOR
+    commit.author_time = commit.commit_time = int(checkpoint.signed_at.timestamp())
+    commit.author_timezone = commit.commit_timezone = 0
+    commit.encoding = b"UTF-8"
+    commit.message = f"Checkpoint of {checkpoint.size} leaves\n\n{checkpoint.origin}\n".encode()
+    return blob, tree, commit
+
+
+def _note_of(repo: BaseRepo, head: Any) -> str:
+    try:
+        tree: Any = repo[head].tree  # type: ignore[attr-defined]
+        blob: Any = repo[repo[tree][FILE][1]]  # type: ignore[index]
+        return str(blob.data.decode())
+    except (KeyError, AttributeError, UnicodeDecodeError):
+        raise RepositoryUnusable(f"expected a commit with the file {FILE.decode()}, found another one") from None

@@ -1,0 +1,100 @@
+"""The runs of the sweep, and whether the bytes of what they purged are out of the data files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from vsqlvault.interfaces.report_section import ReportContext
+from vsqlvault.model.purge import ScrubRecord, SweepRecord
+from vsqlvault_plugins.report.shape import MAX_LISTED, Finding, shown
+
+
+class Sweeps:
+    """Each run of the period with what it came to (PCI DSS 4.0.1, 3.2.1)."""
+
+    name = "sweeps"
+
+    async def write(self, context: ReportContext) -> Mapping[str, Any]:
+        """The newest runs; exceptions are those that broke off, kept what they could not purge, or left bytes behind."""
+        runs = context.sweeps
+        scrubs = [(run, _scrub_after(run, context.scrubs)) for run in runs.newest]
+        longest = max((run.finished_at - run.started_at for run in runs.newest), default=timedelta(0))
+        return Finding(
+            title="Sweeps",
+            requirements=("3.2.1",),
+            supports="What has expired is looked for and destroyed at regular intervals, and each run is on record.",
+            method=(
+                "Records of the sweeps that ended in the period: what each purged with proof, what it could not purge and "
+                "kept, and what legal holds kept. A run is scrubbed once a scrub that began after it ran to its end: then "
+                "it was seen that the bytes of what it purged are out of the storage's data files."
+            ),
+            measured="period",
+            population=runs.count,
+            exceptions=[*_no_runs(context), *(trouble for run, scrub in scrubs for trouble in _troubles(run, scrub))],
+            figures={
+                "runs": runs.count,
+                "not_completed": runs.not_completed,
+                "purged": runs.purged,
+                "failed": runs.failed,
+                "held_at_last_run": runs.newest[0].held if runs.newest else None,
+                "longest_seconds": longest / timedelta(seconds=1),
+                "listed": [_row(run, scrub) for run, scrub in scrubs[:MAX_LISTED]],
+            },
+        ).member(context.period)
+
+
+def _scrub_after(run: SweepRecord, scrubs: Sequence[ScrubRecord]) -> ScrubRecord | None:
+    """Return the scrub that first reached what the run purged; else the newest that tried to; else None."""
+    after = [scrub for scrub in scrubs if scrub.started_at >= run.finished_at]
+    done = [scrub for scrub in after if scrub.completed]
+    return min(done or after[:1], key=lambda scrub: scrub.finished_at, default=None)
+
+
+def _row(run: SweepRecord, scrub: ScrubRecord | None) -> dict[str, Any]:
+    return {
+        "sweep": run.sweep_id,
+        "started_at": shown(run.started_at),
+        "finished_at": shown(run.finished_at),
+        "seconds": (run.finished_at - run.started_at) / timedelta(seconds=1),
+        "trigger": run.trigger,
+        "purged": run.purged,
+        "failed": run.failed,
+        "held": run.held,
+        "completed": run.completed,
+        "scrub": _state(run, scrub),
+        "scrubbed_at": shown(scrub.finished_at) if scrub and scrub.completed else None,
+    }
+
+
+def _state(run: SweepRecord, scrub: ScrubRecord | None) -> str:
+    if scrub is None:
+        return "none yet" if run.purged else "nothing to do"
+    return "scrubbed" if scrub.completed else f"left: {scrub.left}"
+
+
+def _no_runs(context: ReportContext) -> list[dict[str, Any]]:
+    if context.sweeps.count or not context.retention_policies:
+        return []
+    return [_exception(None, "no sweep in the period", 1)]
+
+
+def _troubles(run: SweepRecord, scrub: ScrubRecord | None) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    if not run.completed:
+        found.append(_exception(run, "sweep that did not run to its end", 1))
+    if run.failed:
+        found.append(_exception(run, "entries that could not be purged and were kept", run.failed))
+    if run.purged and not (scrub and scrub.completed):
+        found.append(_exception(run, "entries purged whose bytes no scrub has reached", run.purged))
+    return found
+
+
+def _exception(run: SweepRecord | None, what: str, count: int) -> dict[str, Any]:
+    return {
+        "sweep": run.sweep_id if run else None,
+        "finished_at": shown(run.finished_at) if run else None,
+        "what": what,
+        "count": count,
+    }

@@ -1,0 +1,95 @@
+"""What has expired, and what sweeps and scrubs came to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from vsqlvault.interfaces.purge_storage import ExpiredPlace, ExpiredQuery
+from vsqlvault.model.entry import Entry
+from vsqlvault.model.purge import ScrubRecord, SweepRecord, SweepRuns
+from vsqlvault_plugins.storage.postgres import rows
+from vsqlvault_plugins.storage.postgres.batches import QUERIES
+from vsqlvault_plugins.storage.postgres.connections import Connection
+
+_FIRST = ExpiredPlace(False, datetime.min.replace(tzinfo=UTC), "")
+
+
+async def expired_page(connection: Connection, query: ExpiredQuery) -> list[tuple[Entry, bytes]]:
+    """Return expired entries with their values, up to the page's two limits."""
+    page: list[tuple[Entry, bytes]] = []
+    left = query.byte_limit
+    for by_ceiling, name in enumerate(("expired_by_time", "expired_by_ceiling")):
+        after = query.after
+        if (after and after.by_ceiling > by_ceiling) or len(page) == query.limit or left <= 0:
+            continue
+        from_here = after if after and after.by_ceiling == by_ceiling else _FIRST
+        found = await connection.fetch(
+            QUERIES[name],
+            query.purpose,
+            query.now,
+            query.created_before,
+            from_here.at,
+            from_here.external_id,
+            query.limit - len(page),
+            left,
+        )
+        part = [(rows.entry_of(row), row[19]) for row in found]
+        part.sort(key=lambda pair: query.place_of(pair[0]))
+        left -= sum(len(value) for _, value in part)
+        page += part
+    return page
+
+
+async def expired_entries(connection: Connection, query: ExpiredQuery) -> list[Entry]:
+    """Return expired entries without their values, up to ``limit``."""
+    page: list[Entry] = []
+    for by_ceiling, name in enumerate(("expired_entries_by_time", "expired_entries_by_ceiling")):
+        after = query.after
+        if (after and after.by_ceiling > by_ceiling) or len(page) == query.limit:
+            continue
+        from_here = after if after and after.by_ceiling == by_ceiling else _FIRST
+        parameters = (query.purpose, query.now, query.created_before, from_here.at, from_here.external_id)
+        found = await connection.fetch(QUERIES[name], *parameters, query.limit - len(page))
+        page += [rows.entry_of(row) for row in found]
+    return page
+
+
+async def count_expired(connection: Connection, at: datetime, ceilings: Mapping[str, datetime]) -> int:
+    """Count what is expired."""
+    counts = [
+        await connection.fetchval(QUERIES["count_expired"], purpose, at, ceiling)
+        for purpose, ceiling in ceilings.items()
+    ]
+    return sum(counts)
+
+
+async def last_sweep(connection: Connection) -> SweepRecord | None:
+    """Return the newest record of a sweep."""
+    row = await connection.fetchrow(QUERIES["last_sweep"])
+    return rows.sweep_of(row) if row else None
+
+
+async def sweeps(connection: Connection, since: datetime, until: datetime, limit: int) -> SweepRuns:
+    """Return what the sweeps of a period came to."""
+    (sums,) = await connection.fetch(QUERIES["sum_of_sweeps"], since, until)
+    count, purged, failed, not_completed = sums
+    newest = await connection.fetch(QUERIES["sweeps_between"], since, until, limit)
+    return SweepRuns(
+        count=count,
+        purged=purged,
+        failed=failed,
+        not_completed=not_completed,
+        newest=tuple(rows.sweep_of(row) for row in newest),
+    )
+
+
+async def last_scrub(connection: Connection) -> ScrubRecord | None:
+    """Return the newest record of a scrub."""
+    row = await connection.fetchrow(QUERIES["last_scrub"])
+    return rows.scrub_of(row) if row else None
+
+
+async def scrubs(connection: Connection, since: datetime, until: datetime, limit: int) -> list[ScrubRecord]:
+    """Return the newest scrubs of a period."""
+    return [rows.scrub_of(row) for row in await connection.fetch(QUERIES["scrubs_between"], since, until, limit)]

@@ -1,0 +1,135 @@
+"""Driving purged bytes out of the data files: the parts of ``entries`` that held them are rewritten, one by one.
+
+A row that is deleted or overwritten leaves its bytes behind, and so does plain VACUUM (docs/decisions/0091-scrub.md). VACUUM
+FULL writes a part anew from the rows that live, while requests for that part wait. It keeps rows that any old snapshot may
+still see, so the horizon is looked at before, and what became of it is read off afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+
+import asyncpg
+
+from vsqlvault.interfaces.purge_storage import ScrubOutcome
+from vsqlvault_plugins.storage.postgres.batches import QUERIES
+from vsqlvault_plugins.storage.postgres.connections import Connection
+from vsqlvault_plugins.storage.postgres.failures import answered
+from vsqlvault_plugins.storage.postgres.pages import settled_position
+from vsqlvault_plugins.storage.postgres.schema import MAINTAIN_SINCE
+
+PARTS = 16
+LOCK_WAIT_SECONDS = 0.2
+"""Requests that come while the lock is waited for queue up behind it."""
+TRIES = 5
+PAUSE_SECONDS = 0.1
+REST_SECONDS = 1.0
+"""Requests have the parts to themselves for as long as the last one was locked, but no longer than this."""
+HORIZON_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    number: int
+    name: str
+    through: int
+    is_due: bool
+    is_permitted: bool
+
+
+def longest_seconds(lock_seconds: float) -> float:
+    """Return how long a scrub may take that leaves each part after ``lock_seconds``."""
+    each = lock_seconds + TRIES * (LOCK_WAIT_SECONDS + PAUSE_SECONDS) + REST_SECONDS
+    return PARTS * each + HORIZON_SECONDS + 30
+
+
+async def scrub(connection: Connection, lock_seconds: float) -> ScrubOutcome | None:
+    """Rewrite the parts from which entries were purged since they were last rewritten.
+
+    None where there is none, and the record says so: a scrub may have been killed before its record was written.
+    """
+    if not await connection.fetchval(QUERIES["try_lock_scrub"]):
+        through = await connection.fetchval(QUERIES["scrubbed_through"])
+        return ScrubOutcome(through, 0, ("another process is scrubbing",))
+    try:
+        return await _scrub(connection, lock_seconds)
+    finally:
+        with suppress(Exception):
+            await connection.execute(QUERIES["unlock_scrub"])
+
+
+async def _scrub(connection: Connection, lock_seconds: float) -> ScrubOutcome | None:
+    newest = await settled_position(connection, "purge_log")
+    horizon = await connection.fetchval(QUERIES["horizon_now"])
+    parts = await _parts(connection, newest)
+    due = [part for part in parts if part.is_due]
+    idle = [part.number for part in parts if not part.is_due]
+    await connection.execute(QUERIES["scrubbed_part"], idle, newest)
+    if not due:
+        if not await connection.fetchval(QUERIES["is_off_record"], newest):
+            return None
+        return ScrubOutcome(await connection.fetchval(QUERIES["scrubbed_through"]), 0)
+    left = await _obstacles(connection, due, horizon)
+    rewritten = 0
+    now = asyncio.get_running_loop().time
+    for part in due if not left else ():
+        began = now()
+        if trouble := await _rewrite(connection, part, horizon, lock_seconds):
+            left.append(f"{part.name}: {trouble}")
+        else:
+            rewritten += 1
+            await connection.execute(QUERIES["scrubbed_part"], [part.number], newest)
+        await asyncio.sleep(min(now() - began, REST_SECONDS))
+    return ScrubOutcome(await connection.fetchval(QUERIES["scrubbed_through"]), rewritten, tuple(left))
+
+
+async def _parts(connection: Connection, newest: int) -> list[_Part]:
+    maintains = QUERIES["maintains"] if connection.get_server_version().major >= MAINTAIN_SINCE else "false"
+    found = await connection.fetch(QUERIES["scrub_parts"].format(maintains=maintains), newest)
+    return [_Part(*row) for row in found]
+
+
+async def _obstacles(connection: Connection, due: list[_Part], horizon: str) -> list[str]:
+    """Return what stands in the way of rewriting any part, once it has had a few seconds to go away."""
+    if not all(part.is_permitted for part in due):
+        role = await connection.fetchval(QUERIES["role"])
+        return [f"the role {role} does not own the parts of entries: it is not permitted to rewrite them"]
+    deadline = asyncio.get_running_loop().time() + HORIZON_SECONDS
+    while True:
+        holders = [str(row[0]) for row in await connection.fetch(QUERIES["horizon_holders"], horizon)]
+        if not holders and await connection.fetchval(QUERIES["open_transactions"], horizon):
+            holders = ["a transaction that is still open"]
+        if not holders:
+            return []
+        if asyncio.get_running_loop().time() > deadline:
+            return [f"purged rows are still kept for {holder}" for holder in holders]
+        await asyncio.sleep(PAUSE_SECONDS)
+
+
+async def _rewrite(connection: Connection, part: _Part, horizon: str, lock_seconds: float) -> str | None:
+    """Rewrite one part; return what kept it from being done, None where it was seen to be done."""
+    for _ in range(TRIES):
+        try:
+            await connection.execute(QUERIES["limit_waiting"], _millis(LOCK_WAIT_SECONDS), _millis(lock_seconds))
+            await connection.execute(QUERIES["rewrite_part"].format(name=part.name))
+        except asyncpg.LockNotAvailableError:
+            await asyncio.sleep(PAUSE_SECONDS)
+        except asyncpg.QueryCanceledError:
+            return f"rewriting it takes longer than {lock_seconds:g} seconds"
+        except asyncpg.PostgresError as error:
+            if not answered(error):
+                raise
+            return f"the server could not rewrite it (SQLSTATE {error.sqlstate})"
+        else:
+            if await connection.fetchval(QUERIES["is_rewritten"], part.name, horizon):
+                return None
+            return "purged rows are still kept for a snapshot that this role is not shown"
+        finally:
+            await connection.execute(QUERIES["usual_waiting"])
+    return "it was in use each time"
+
+
+def _millis(seconds: float) -> str:
+    return str(max(1, round(seconds * 1000)))

@@ -1,0 +1,276 @@
+"""What is kept of the logs for the report is what a count of all rows gives, whatever came in between."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sqlite3
+from collections.abc import Callable, Coroutine, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from tests.support.postgres import Databases
+from vsqlvault.interfaces.evidence import LAG_BOUNDS_SECONDS, Evidence, EvidenceQuery
+from vsqlvault.interfaces.storage import StoreEntry, Write
+from vsqlvault.interfaces.tree_storage import TreeGrowth
+from vsqlvault.model.audit import Operation, Outcome
+from vsqlvault.model.purge import PurgeReason
+from vsqlvault.testing import T0, a_purge_record, an_access_record, an_entry
+from vsqlvault.testing.driving import committed
+from vsqlvault_plugins.storage.postgres import tallies as postgres_tallies
+from vsqlvault_plugins.storage.postgres.storage import PostgresStorage
+from vsqlvault_plugins.storage.sqlite import tallies as sqlite_tallies
+from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage
+
+Tallying = SqliteStorage | PostgresStorage
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+SIZE = 8
+DAY = timedelta(days=1)
+HOUR = timedelta(hours=1)
+STEPS = 60
+PLACES_OF_BLOCKS = "SELECT log, count(*) FROM {schema}log_blocks GROUP BY log"
+
+
+class Place:
+    """Where a vault's database is, opened as often as a test likes."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    async def open(self) -> Tallying:
+        storage: Tallying
+        if self.url.startswith("postgresql"):
+            storage = await PostgresStorage.open(self.url, pool_size=2)
+        else:
+            storage = await SqliteStorage.open(Path(self.url.removeprefix("sqlite:///")))
+        await storage.migrate()
+        return storage
+
+    async def rows(self, sql: str) -> list[Any]:
+        """Run a statement beside the vault, ``{schema}`` before each table; return its rows."""
+        if self.url.startswith("postgresql"):
+            connection = await asyncpg.connect(self.url)
+            try:
+                return [tuple(row) for row in await connection.fetch(sql.format(schema="vault."))]
+            finally:
+                await connection.close()
+        beside = sqlite3.connect(self.url.removeprefix("sqlite:///"), isolation_level=None)
+        try:
+            return beside.execute(sql.format(schema="")).fetchall()
+        finally:
+            beside.close()
+
+
+@pytest.fixture(autouse=True)
+def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (postgres_tallies, sqlite_tallies):
+        monkeypatch.setattr(module, "BLOCK_ROWS", SIZE)
+
+
+@pytest.fixture
+def run() -> Iterator[Run]:
+    with asyncio.Runner() as runner:
+        yield lambda work: runner.run(asyncio.wait_for(work, 60))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    if request.param == "sqlite":
+        yield Place(f"sqlite:///{tmp_path / 'vault.db'}")
+        return
+    postgres: Databases = request.getfixturevalue("postgres")
+    name = postgres.create_database()
+    yield Place(postgres.url(name))
+    postgres.drop_database(name)
+
+
+async def grow(storage: Tallying, limit: int = 1_000) -> None:
+    """Make leaves of rows; tiles do not matter here."""
+    pending = await storage.unsequenced(limit)
+    assert await storage.grow_tree(TreeGrowth(await storage.tree_size(), [leaf.place for leaf in pending], {}, None))
+
+
+def a_random_write(chance: random.Random, at: datetime) -> Write:
+    """Return a write with rows in both logs, most of them at ``at``, some long before or after it."""
+    when = at + chance.choice([0, 0, 0, -3, 5]) * DAY
+    row = an_access_record(
+        at=when,
+        operation=chance.choice([Operation.RETRIEVE, Operation.STORE, Operation.AUTHENTICATE]),
+        outcome=chance.choice(list(Outcome)),
+        reason=chance.choice([None, "app-not-allowed"]),
+        purpose=chance.choice(["card", "ach", "unknown", None]),
+        external_id=chance.choice(["a", None]),
+        app=chance.choice(["payments", None]),
+        client_address=chance.choice(["192.0.2.7", None]),
+        method=chance.choice(["api-key", "system"]),
+        count=chance.choice([1, 1, 7]),
+        detail=chance.choice([None, "x"]),
+    )
+    lags = [-HOUR, timedelta(), timedelta(microseconds=1), *(timedelta(seconds=bound) for bound in LAG_BOUNDS_SECONDS)]
+    lag = chance.choice([*lags, timedelta(microseconds=chance.randrange(10**12))])
+    purge = a_purge_record(
+        an_entry(purpose=chance.choice(["card", "ach"]), key_ref=chance.choice(["k1", "k2", None])),
+        purged_at=when, expired_at=when - lag, reason=chance.choice(list(PurgeReason)),
+    )  # fmt: skip
+    return Write((row,), purges=(purge,) if chance.random() < 0.7 else ())
+
+
+def a_query(since: datetime, until: datetime, *, from_rows: bool) -> EvidenceQuery:
+    ceilings = {"card": T0 - 365 * DAY, "ach": T0 - 365 * DAY}
+    return EvidenceQuery(
+        as_of=T0 + 90 * DAY, since=since, until=until, ceilings=ceilings, grace=DAY, from_rows=from_rows
+    )
+
+
+def in_order(evidence: Evidence) -> list[Any]:
+    """Return what was counted in an order of its own, so that two counts can be compared."""
+    shown: list[Any] = [dict(evidence.lags), list(evidence.lag_histogram), list(evidence.retired_keys)]
+    return shown + [sorted(group, key=repr) for group in (evidence.purges, evidence.access, evidence.holdings)]
+
+
+async def assert_exact(storage: Tallying, since: datetime, until: datetime) -> None:
+    kept = await storage.evidence(a_query(since, until, from_rows=False))
+    counted = await storage.evidence(a_query(since, until, from_rows=True))
+    assert in_order(kept) == in_order(counted)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_kept_counts_are_those_of_all_rows(run: Run, place: Place, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    chance = random.Random(seed)
+
+    async def nothing(_: Any) -> None:
+        """A process that was killed before it could tally."""
+
+    async def live() -> None:
+        storage = await place.open()
+        at = T0
+        await committed(storage, Write((an_access_record(at=at),), changes=(StoreEntry(an_entry(key_ref="k1"), b"c"),)))
+        for _ in range(STEPS):
+            at += timedelta(minutes=chance.randrange(600))
+            await committed(storage, *(a_random_write(chance, at) for _ in range(chance.randrange(1, 6))))
+            match chance.randrange(4):
+                case 0:
+                    await grow(storage, chance.randrange(1, 9))
+                case 1:
+                    with monkeypatch.context() as killed:
+                        killed.setattr(type(storage), "_tally", nothing)
+                        await grow(storage)
+                    await storage.close()
+                    storage = await place.open()
+            if chance.random() < 0.2:
+                since = T0 + timedelta(minutes=chance.randrange(20_000))
+                await assert_exact(storage, since, since + timedelta(minutes=chance.randrange(20_000)))
+        await grow(storage)
+        await assert_exact(storage, T0 - 90 * DAY, at + 90 * DAY)
+        edge = (await storage.evidence(a_query(T0, at, from_rows=True))).access[0]
+        await assert_exact(storage, edge.first_at, edge.last_at)
+        await storage.close()
+        kept = dict(await place.rows(PLACES_OF_BLOCKS))
+        assert min(kept["access"], kept["purge"]) > STEPS // SIZE
+
+    run(live())
+
+
+def test_whole_blocks_are_not_read_row_by_row(run: Run, place: Place) -> None:
+    async def live() -> None:
+        storage = await place.open()
+        for _ in range(SIZE):
+            await committed(storage, Write((an_access_record(at=T0),), purges=(a_purge_record(purged_at=T0),)))
+        await grow(storage)
+        await place.rows("UPDATE {schema}access_tallies SET row_count = row_count + 1000")
+        await place.rows("UPDATE {schema}purge_tallies SET row_count = row_count + 1000")
+        kept = await storage.evidence(a_query(T0 - DAY, T0 + DAY, from_rows=False))
+        counted = await storage.evidence(a_query(T0 - DAY, T0 + DAY, from_rows=True))
+        assert (kept.access[0].rows, kept.purges[0].count) == (SIZE + 1000, SIZE + 1000)
+        assert (counted.access[0].rows, counted.purges[0].count) == (SIZE, SIZE)
+        await storage.close()
+
+    run(live())
+
+
+def test_a_block_is_not_tallied_before_all_its_rows_are_leaves(run: Run, place: Place) -> None:
+    async def live() -> None:
+        storage = await place.open()
+        await committed(storage, *(Write((an_access_record(at=T0),)) for _ in range(2 * SIZE)))
+        await grow(storage, SIZE - 1)
+        assert await place.rows(PLACES_OF_BLOCKS) == []
+        await grow(storage, 1)
+        assert await place.rows(PLACES_OF_BLOCKS) == [("access", 1)]
+        await storage.close()
+
+    run(live())
+
+
+def test_a_tally_that_fails_is_made_by_the_next_growth_and_the_tree_grows_meanwhile(
+    run: Run, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def live() -> None:
+        storage = await place.open()
+        await committed(storage, *(Write((an_access_record(at=T0),)) for _ in range(SIZE)))
+        for module in (sqlite_tallies, postgres_tallies):
+            broken = dict(module.TALLIES) | {"put_access_tallies": "INSERT INTO nowhere VALUES (1)"}
+            monkeypatch.setattr(module, "TALLIES", broken)
+        await grow(storage)
+        assert await storage.tree_size() == SIZE
+        assert await place.rows(PLACES_OF_BLOCKS) == []
+        monkeypatch.undo()
+        await committed(storage, Write((an_access_record(at=T0),)))
+        for module in (sqlite_tallies, postgres_tallies):
+            monkeypatch.setattr(module, "BLOCK_ROWS", SIZE)
+        await grow(storage)
+        assert await place.rows(PLACES_OF_BLOCKS) == [("access", 1)]
+        await storage.close()
+
+    run(live())
+
+
+def test_two_processes_that_tally_at_once_keep_a_block_once(run: Run, place: Place) -> None:
+    async def live() -> None:
+        first, second = await place.open(), await place.open()
+        await committed(first, *(Write((an_access_record(at=T0),)) for _ in range(5 * SIZE)))
+        pending = await first.unsequenced(100)
+        growth = TreeGrowth(0, [leaf.place for leaf in pending], {}, None)
+        assert await first.grow_tree(growth)
+        await place.rows("DELETE FROM {schema}access_tallies")
+        await place.rows("DELETE FROM {schema}log_blocks")
+        await asyncio.gather(first._tally(), second._tally())
+        assert await place.rows(PLACES_OF_BLOCKS) == [("access", 5)]
+        await assert_exact(first, T0 - DAY, T0 + DAY)
+        await first.close()
+        await second.close()
+
+    run(live())
+
+
+def test_a_row_that_is_committed_late_is_in_the_tally_of_its_block(run: Run, postgres_url: str) -> None:
+    """PostgreSQL gives rows their positions before they are committed: this one has the first place, and comes in last."""
+    late_row = (
+        "INSERT INTO vault.access_log (at, request_id, operation, outcome, status)"
+        " VALUES ($1, 'late', 'list', 'granted', 200)"
+    )
+
+    async def live() -> None:
+        storage = await Place(postgres_url).open()
+        beside = await asyncpg.connect(postgres_url)
+        transaction = beside.transaction()
+        await transaction.start()
+        await beside.execute("SELECT pg_advisory_xact_lock_shared(1987277164, 1)")
+        await beside.execute(late_row, T0)
+        await committed(storage, *(Write((an_access_record(at=T0),)) for _ in range(2 * SIZE)))
+        growing = asyncio.ensure_future(storage.unsequenced(100))
+        await asyncio.sleep(0.05)
+        await transaction.commit()
+        growth = TreeGrowth(0, [leaf.place for leaf in await growing], {}, None)
+        assert await storage.grow_tree(growth)
+        assert await Place(postgres_url).rows(PLACES_OF_BLOCKS) == [("access", 2)]
+        await assert_exact(storage, T0 - DAY, T0 + DAY)
+        found = await storage.evidence(a_query(T0 - DAY, T0 + DAY, from_rows=False))
+        assert sum(count.rows for count in found.access) == 2 * SIZE + 1
+        await beside.close()
+        await storage.close()
+
+    run(live())
