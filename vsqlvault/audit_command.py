@@ -6,23 +6,25 @@ import argparse
 import asyncio
 import json
 import secrets
-import sys
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from vsqlvault.config import Settings
 from vsqlvault.errors import StartUpRefused
+from vsqlvault.evidence_command import verify as verify_evidence
 from vsqlvault.interfaces.storage import Storage
 from vsqlvault.model.principal import SYSTEM, Call
 from vsqlvault.plugin_manager import Plugins
+from vsqlvault.progress import Bar
+from vsqlvault.proof.attestation import AttestationInvalid, check_attestation, summarise
 from vsqlvault.proof.log_check import SignedHead
 from vsqlvault.proof.note import KeyInvalid, NoteRefused, Signer, VerifierKey
 from vsqlvault.proof.receipt import FORMAT as RECEIPT
 from vsqlvault.proof.receipt import ReceiptInvalid, check_receipt
 from vsqlvault.runtime import open_storage, open_vault
 from vsqlvault.service.audit_export import ExportSource, open_export, write_export
+from vsqlvault.service.evidence_check import is_evidence
 from vsqlvault.service.restore import RestoreCount, tombstones_in
 from vsqlvault.service.signing_keys import load_signing
 from vsqlvault.service.verification import StorageSource, Verdict, verify_log
@@ -30,8 +32,6 @@ from vsqlvault.service.verification import StorageSource, Verdict, verify_log
 NOT_AS_SIGNED = 1
 MAX_SHOWN = 10
 MAX_FILE_BYTES = 4 * 1024 * 1024
-_BAR_WIDTH = 40
-_BAR_SECONDS = 0.1
 Answer = TypeVar("Answer")
 ReadSettings = Callable[[argparse.Namespace], Settings]
 
@@ -43,7 +43,11 @@ class CannotVerify(StartUpRefused):
 def add_arguments(verify: argparse.ArgumentParser, export: argparse.ArgumentParser) -> None:
     """Give the two commands their arguments."""
     verify.add_argument(
-        "file", nargs="?", type=Path, metavar="FILE", help="an export or a receipt; else this vault's log"
+        "file",
+        nargs="?",
+        type=Path,
+        metavar="FILE",
+        help="an export, evidence, a receipt or an attestation; else this vault's log",
     )
     verify.add_argument(
         "--vkey",
@@ -86,10 +90,13 @@ def verify(options: argparse.Namespace, read_settings: ReadSettings) -> int:
     try:
         if options.file is None:
             return _verify_vault(read_settings(options), keys, kept)
-        if receipt := _receipt_in(options.file):
-            return _verify_receipt(receipt, _required(keys))
+        if document := _document_in(options.file):
+            check = _verify_attestation if "attestation" in document else _verify_receipt
+            return check(document, _required(keys))
+        if is_evidence(options.file):
+            return verify_evidence(options.file, _required(keys), kept)
         with open_export(options.file) as source:
-            bar = _Bar("leaves checked")
+            bar = Bar("leaves checked")
             return _told(asyncio.run(verify_log(source, _required(keys), kept, bar)), bar)
     except NoteRefused as refused:
         raise CannotVerify(f"--checkpoint: {refused}") from None
@@ -99,7 +106,7 @@ def export(options: argparse.Namespace, read_settings: ReadSettings) -> None:
     """Write the log of the vault to one file."""
     settings = read_settings(options)
     signer = load_signing(settings.audit).current
-    bar = _Bar("leaves written")
+    bar = Bar("leaves written")
 
     async def write(storage: Storage) -> int:
         return await write_export(options.out, StorageSource(storage), signer.verifier if signer else None, bar)
@@ -151,7 +158,7 @@ def _warn_of_what_is_missing(source: ExportSource, notes: Sequence[str]) -> None
 
 def _check_export(path: Path, keys: Sequence[VerifierKey]) -> int:
     with open_export(path) as source:
-        bar = _Bar("leaves checked")
+        bar = Bar("leaves checked")
         return _told(asyncio.run(verify_log(source, keys, (), bar)), bar)
 
 
@@ -162,7 +169,7 @@ def _signers(settings: Settings) -> list[Signer]:
 
 def _verify_vault(settings: Settings, keys: Sequence[VerifierKey], kept: Sequence[str]) -> int:
     trusted = list(keys) or [signer.verifier for signer in _signers(settings)]
-    bar = _Bar("leaves checked")
+    bar = Bar("leaves checked")
 
     async def check(storage: Storage) -> tuple[Verdict, int]:
         source = StorageSource(storage)
@@ -204,7 +211,22 @@ def _verify_receipt(receipt: dict[str, Any], keys: Sequence[VerifierKey]) -> int
     return 0
 
 
-def _told(verdict: Verdict, bar: _Bar) -> int:
+def _verify_attestation(shown: dict[str, Any], keys: Sequence[VerifierKey]) -> int:
+    try:
+        document = check_attestation(shown, keys)
+    except AttestationInvalid as invalid:
+        print(f"THIS ATTESTATION DOES NOT HOLD: {invalid}")
+        return NOT_AS_SIGNED
+    try:
+        told = summarise(document)
+    except (KeyError, TypeError, ValueError):
+        print("It is as it was signed, and this program does not know its members")
+        return 0
+    print("It is as it was signed.\n" + "\n".join(told))
+    return 0
+
+
+def _told(verdict: Verdict, bar: Bar) -> int:
     bar.end()
     for remark in verdict.remarks[:MAX_SHOWN]:
         print(f"Note: {remark}")
@@ -221,27 +243,6 @@ def _told(verdict: Verdict, bar: _Bar) -> int:
     if len(verdict.findings) > MAX_SHOWN:
         print(f"  and {len(verdict.findings) - MAX_SHOWN} more")
     return NOT_AS_SIGNED
-
-
-class _Bar:
-    """Shows how far it has come, to whoever watches."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self._is_shown = sys.stderr.isatty()
-        self._next = 0.0
-
-    def __call__(self, done: int, of: int) -> None:
-        if self._is_shown and time.monotonic() >= self._next:
-            self._next = time.monotonic() + _BAR_SECONDS
-            filled = _BAR_WIDTH * done // max(of, 1)
-            line = f"\r[{'#' * filled}{'.' * (_BAR_WIDTH - filled)}] {done} of {of} {self._what}"
-            print(line, end="", file=sys.stderr, flush=True)
-
-    def end(self) -> None:
-        """Take it off the screen."""
-        if self._is_shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def _required(keys: Sequence[VerifierKey]) -> Sequence[VerifierKey]:
@@ -265,8 +266,8 @@ def _is_file(text: str) -> bool:
         return False
 
 
-def _receipt_in(path: Path) -> dict[str, Any] | None:
-    """Return the receipt that a file holds, by itself or in the answer to DELETE; None where it holds something else."""
+def _document_in(path: Path) -> dict[str, Any] | None:
+    """Return the receipt that a file holds, by itself or in the answer to DELETE, or the attestation; None: something else."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_FILE_BYTES)
@@ -278,9 +279,11 @@ def _receipt_in(path: Path) -> dict[str, Any] | None:
         document = json.loads(data)
     except (ValueError, RecursionError):
         document = {}
+    if isinstance(document.get("attestation"), dict):
+        return dict(document)
     receipt = document.get("receipt", document)
     if not isinstance(receipt, dict) or receipt.get("format") != RECEIPT:
-        raise CannotVerify(f"{path}: expected a receipt with the format {RECEIPT}")
+        raise CannotVerify(f"{path}: expected a receipt with the format {RECEIPT}, or an attestation")
     return receipt
 
 

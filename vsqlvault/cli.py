@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vsqlvault import __version__, audit_command, purge_command
+from vsqlvault import __version__, attest_command, audit_command, evidence_command, purge_command
 from vsqlvault.config import ApiKeySettings, Settings, load_settings
 from vsqlvault.errors import InvalidTime, SettingsInvalid, StartUpRefused, StorageUnavailable, VaultError
 from vsqlvault.hardening.lockdown import Lockdown
@@ -29,7 +29,7 @@ from vsqlvault.model.principal import SYSTEM, Call
 from vsqlvault.model.times import parse_time
 from vsqlvault.plugin_manager import Plugins
 from vsqlvault.proof.note import KeyInvalid, SigningKey
-from vsqlvault.runtime import check_reach, following, harden, open_storage, open_vault, sequencing, sweeping
+from vsqlvault.runtime import check_reach, following, harden, open_storage, open_vault, sequencing, sweeping, watching
 from vsqlvault.service.api_keys import digest_of, new_secret
 from vsqlvault.service.report_schema import JSON_SCHEMA, report_schema
 from vsqlvault.service.signing_keys import load_signing, write_key
@@ -64,7 +64,8 @@ def _exit_code(run: Callable[[], object]) -> int:
         print(f"vsql-vault: storage.database_url: {error}", file=sys.stderr)
         return BAD_SETTINGS
     except VaultError as error:
-        print(f"vsql-vault: {error}", file=sys.stderr)
+        fields = "".join(f"; {each.field}: expected {each.expected}" for each in error.errors)
+        print(f"vsql-vault: {error}{fields}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -118,8 +119,16 @@ def _parser() -> argparse.ArgumentParser:
     keygen.add_argument("--out", type=Path, metavar="FILE", default=SIGNING_KEY_FILE, help="where the signing key goes")
     add_keys_commands(commands.add_parser("keys", help=KEYS_HELP, description=KEYS_HELP), _settings)
     audit_command.add_arguments(
-        add("verify", _verify, "check the transparency log of this vault, an export of one, or a receipt"),
+        add(
+            "verify",
+            _verify,
+            "check the transparency log of this vault, an export of one, evidence, a receipt, or an attestation",
+        ),
         add("export-audit", _export_audit, "write the transparency log to one file, to be checked without the vault"),
+    )
+    attest_command.add_arguments(add("attest", _attest, "look at retention, and sign and keep what was found"))
+    evidence_command.add_arguments(
+        add("evidence", _evidence, "write report, policies, logs and proofs of a period to one signed file"), _time
     )
     confirm = add(
         "confirm-restore", _confirm_restore, "purge again what an export says was purged, and end the quarantine"
@@ -275,6 +284,9 @@ async def _run_server(
         await stack.enter_async_context(following(vault))
         await stack.enter_async_context(sequencing(vault))
         await stack.enter_async_context(sweeping(vault, settings.purge.sweep_interval_hours))
+        if tls:
+            vault.controls.checks.certificates = lambda: tls.until
+        await stack.enter_async_context(watching(vault, attest=settings.compliance.attest_automatically))
 
         def load_within_reach() -> Settings:
             settings = load()
@@ -418,6 +430,14 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _export_audit(options: argparse.Namespace) -> None:
     audit_command.export(options, _settings)
+
+
+def _evidence(options: argparse.Namespace) -> None:
+    evidence_command.write_evidence(options, _settings)
+
+
+def _attest(options: argparse.Namespace) -> int:
+    return attest_command.attest(options, _settings)
 
 
 def _confirm_restore(options: argparse.Namespace) -> int:

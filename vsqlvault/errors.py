@@ -490,6 +490,14 @@ class NothingSigned(VaultError):
     reason = "nothing_signed"
 
 
+class AttestationNotFound(VaultError):
+    """There is no such attestation."""
+
+    slug = "attestation-not-found"
+    status = 404
+    reason = "attestation_not_found"
+
+
 class PurgeNotFound(VaultError):
     """There is no such purge."""
 

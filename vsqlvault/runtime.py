@@ -20,13 +20,18 @@ from vsqlvault.model.hardening import StepState
 from vsqlvault.model.policy import AccessPolicy
 from vsqlvault.plugin_manager import Plugins
 from vsqlvault.service.api_keys import ApiKeys
+from vsqlvault.service.attestations import Attestations
 from vsqlvault.service.audit import Auditor
+from vsqlvault.service.beginning import Beginning
 from vsqlvault.service.clock import StorageClock
 from vsqlvault.service.clock_watch import ClockWatch
 from vsqlvault.service.commit_queue import CommitQueue
+from vsqlvault.service.control_checks import ControlChecks
+from vsqlvault.service.controls import Controls
 from vsqlvault.service.credentials import Credentials
 from vsqlvault.service.decisions import Decisions
 from vsqlvault.service.entries import Entries
+from vsqlvault.service.evidence import Evidence
 from vsqlvault.service.explain import Explain
 from vsqlvault.service.failing_sources import FailingSources
 from vsqlvault.service.gaps import Gaps
@@ -57,6 +62,7 @@ log = logging.getLogger(__name__)
 Record = TypeVar("Record")
 SWEEP_ENDS_SECONDS = 10.0
 SEQUENCER_ENDS_SECONDS = 5.0
+WATCH_ENDS_SECONDS = 5.0
 
 
 @asynccontextmanager
@@ -144,6 +150,23 @@ async def following(vault: Vault) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
+async def watching(vault: Vault, *, attest: bool = False) -> AsyncIterator[None]:
+    """Watch over the controls for the length of the block; ``attest``: and attest retention when it is time."""
+    tasks = {asyncio.create_task(vault.controls.run())}
+    if attest:
+        tasks.add(asyncio.create_task(vault.attestations.run()))
+    try:
+        yield
+    finally:
+        vault.controls.stop()
+        vault.attestations.stop()
+        await asyncio.wait(tasks, timeout=WATCH_ENDS_SECONDS)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@asynccontextmanager
 async def sequencing(vault: Vault) -> AsyncIterator[None]:
     """Let the transparency log grow for the length of the block, by this process or by another one on the same storage."""
     task = asyncio.create_task(vault.sequencer.run())
@@ -204,9 +227,11 @@ def _assemble(plugins: Plugins, storage: Storage, hardening: Sequence[StepState]
         lock_seconds=settings.purge.scrub_lock_seconds,
     )
     shared: dict[str, Any] = {"queue": queue, "auditor": auditor}
+    anchors = list(plugins.offers("vault_anchors", "anchor").values())
+    beginning = Beginning(storage, settings.compliance.attestation_interval_days)
     quarantine = Quarantine(
         storage,
-        list(plugins.offers("vault_anchors", "anchor").values()),
+        anchors,
         signing.current.verifier.name if signing.current else None,
     )
     sequencer = Sequencer(
@@ -217,6 +242,17 @@ def _assemble(plugins: Plugins, storage: Storage, hardening: Sequence[StepState]
         interval_seconds=settings.audit.checkpoint_interval_seconds,
         observers=[_guarded(function) for function in plugins.observers("vault_checkpoint_signed")],
         may_grow=quarantine.is_lifted,
+    )
+    report = Report(
+        settings=settings,
+        storage=storage,
+        rulebooks=rulebooks,
+        decisions=decisions,
+        plugins=plugins.origins,
+        sections=list(plugins.offers("vault_report_sections", "report section").values()),
+        hardening=hardening,
+        credentials=credentials,
+        **shared,
     )
     return Vault(
         entries=Entries(
@@ -252,15 +288,14 @@ def _assemble(plugins: Plugins, storage: Storage, hardening: Sequence[StepState]
         quarantine=quarantine,
         restore=Restore(rulebooks=rulebooks, purges=purges, quarantine=quarantine, **shared),
         transparency=Transparency(storage=storage, verifier=sequencer.verifier, **shared),
-        report=Report(
+        report=report,
+        evidence=Evidence(
             settings=settings,
             storage=storage,
             rulebooks=rulebooks,
-            decisions=decisions,
+            report=report,
             plugins=plugins.origins,
-            sections=list(plugins.offers("vault_report_sections", "report section").values()),
-            hardening=hardening,
-            credentials=credentials,
+            signer=signing.current,
             **shared,
         ),
         refusals=Refusals(queue, clock),
@@ -272,6 +307,30 @@ def _assemble(plugins: Plugins, storage: Storage, hardening: Sequence[StepState]
         clock_watch=watch,
         scrubber=scrubber,
         purge_gauges=PurgeGauges(storage, queue, rulebooks, watch),
+        controls=Controls(
+            storage=storage,
+            checks=ControlChecks(
+                settings=settings,
+                storage=storage,
+                queue=queue,
+                rulebooks=rulebooks,
+                watch=watch,
+                beginning=beginning,
+                quarantine=quarantine,
+                anchors=anchors,
+                authenticators=authenticators,
+                is_signed=sequencer.verifier is not None,
+            ),
+            **shared,
+        ),
+        attestations=Attestations(
+            storage=storage,
+            rulebooks=rulebooks,
+            beginning=beginning,
+            signer=signing.current,
+            sweep_interval_hours=settings.purge.sweep_interval_hours,
+            **shared,
+        ),
         storage=storage,
         authenticators=authenticators,
         reloading=Reloading(authenticators, settings, plugins.check),
@@ -340,6 +399,7 @@ def create_app(settings: Settings | None = None) -> Any:
             following(vault),
             sequencing(vault),
             sweeping(vault, chosen.purge.sweep_interval_hours),
+            watching(vault, attest=chosen.compliance.attest_automatically),
         ):
             yield vault
 

@@ -19,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from vsqlvault.http.metrics import Counts, Metrics
 from vsqlvault.http.operations import OPERATIONS
 from vsqlvault.http.shared_metrics import Share, SharedSamples
+from vsqlvault.model.control import CONTROLS
 from vsqlvault.testing import VaultClient
 from vsqlvault_plugins.anchor.file import FileAnchor
 
@@ -28,6 +29,7 @@ VALUES = {
     "route": {operation.path for operation in OPERATIONS},
     "method": {operation.method for operation in OPERATIONS},
     "kind": {"read", "commit"},
+    "control": set(CONTROLS),
 }
 BOARD: dict[str, Any] = json.loads((MONITORING / "dashboard.json").read_text("utf-8"))
 RULES: list[dict[str, Any]] = [
@@ -45,6 +47,7 @@ def exposed(vsqlvault_vault: Any, vsqlvault_client: VaultClient) -> dict[str, se
     counts = Counts(refused=Counter({"bad_framing": 1}), tls=Mock(until={"crl_file": datetime.now(UTC)}))
     metrics = Metrics(vsqlvault_vault.vault, counts, Share(SharedSamples(2), 0))
     metrics.observe("GET", "/health", 200, 0.001)
+    vsqlvault_vault.run(vsqlvault_vault.vault.controls.look())
     text = metrics.exposition(None).body
     assert isinstance(text, bytes)
     samples = {

@@ -123,8 +123,8 @@ class TestOpenApi:
         vault.stored("payments", "card/described", MARKER)
         for method, path, operation in operations(document):
             target = path.format(
-                purpose="card", external_id="described", name="described", version="1", level="0", tile="000.p/1", index="0",
-                purge_id="0" * 32, key_id="sha256:" + "0" * 12,
+                purpose="card", external_id="described", name="described", version="1", number="1", level="0", tile="000.p/1",
+                index="0", purge_id="0" * 32, key_id="sha256:" + "0" * 12,
             )  # fmt: skip
             for who in ("payments", ADMIN, "other"):
                 body = b"{}" if "requestBody" in operation else None

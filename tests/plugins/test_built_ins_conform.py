@@ -32,7 +32,9 @@ from vsqlvault_plugins.auth.jwt.plugin import JwtAuthenticator
 from vsqlvault_plugins.auth.mtls import CertificateAuthenticator
 from vsqlvault_plugins.purge.methods import CryptoShred, PhysicalDelete, RetentionExpire
 from vsqlvault_plugins.report.access_review import AccessReview, DefaultDeny
+from vsqlvault_plugins.report.attestations import Attestations
 from vsqlvault_plugins.report.audit import AuditCoverage, DeniedAccess, PolicyChanges
+from vsqlvault_plugins.report.controls import Controls
 from vsqlvault_plugins.report.credentials import Credentials
 from vsqlvault_plugins.report.evidence import (
     ByPurpose,
@@ -173,6 +175,8 @@ class TestReportSectionsConform(ReportSectionConformance):
             DefaultDeny(),
             AuditCoverage(),
             LogIntegrity(),
+            Controls(),
+            Attestations(90),
             DeniedAccess(),
             PolicyChanges(),
             SystemState(ServerSettings()),

@@ -11,6 +11,7 @@ import sys
 import zipfile
 from collections.abc import Callable
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,17 @@ import pytest
 
 from vsqlvault import cli
 from vsqlvault.config import load_settings
+from vsqlvault.errors import TreeDamaged
 from vsqlvault.model.entry import EntryKey, ValueEncoding
 from vsqlvault.model.principal import Role
+from vsqlvault.model.times import format_time, utc_now
+from vsqlvault.proof.attestation import FORMAT, shown_attestation, write_document
 from vsqlvault.proof.note import SigningKey
+from vsqlvault.proof.statement import sign_statement
 from vsqlvault.runtime import open_vault
 from vsqlvault.service.audit_export import MAX_TEXT_BYTES
 from vsqlvault.service.entries import Preconditions, StoreWish
+from vsqlvault.service.evidence_bundle import EvidenceBundle
 from vsqlvault.testing import a_call, a_retention_policy
 
 ROOT = Path(__file__).parents[2]
@@ -304,3 +310,147 @@ class TestSigningKeys:
         said: Any = capsys.readouterr().err
         assert sentence in said
         assert KEY.reveal().rpartition("+")[2] not in said
+
+
+class TestAttestations:
+    """``attest`` writes what ``verify`` checks."""
+
+    @pytest.fixture
+    def attested(self, here: Path) -> Callable[..., int]:
+        return lambda *arguments: cli.main(["attest", "--config", "vsql-vault.toml", *arguments])
+
+    def test_what_is_attested_is_told_and_can_be_checked(self, attested, verify: Verify, here: Path, capsys) -> None:
+        assert attested("--out", "attestation.json") == 0
+        told = capsys.readouterr().out
+        assert "Attestation 1" in told
+        assert "0 entries overdue" in told
+        assert (here / "attestation.json").stat().st_mode & 0o777 == 0o600
+        code, said = verify("attestation.json", "--vkey", "vkey", both=False)
+        assert (code, "It is as it was signed" in said, "Attestation 1" in said) == (0, True, True)
+
+    def test_whatever_is_changed_is_found(self, attested, verify: Verify, here: Path) -> None:
+        attested("--out", "attestation.json")
+        text = (here / "attestation.json").read_text("utf-8")
+        (here / "attestation.json").write_text(text.replace('"failed": 0', '"failed": 1'), "utf-8")
+        code, said = verify("attestation.json", "--vkey", "vkey", both=False)
+        assert (code, "DOES NOT HOLD" in said) == (1, True)
+
+    def test_one_of_another_shape_that_is_signed_is_no_traceback(self, verify: Verify, here: Path) -> None:
+        document = write_document({"format": FORMAT, "overdue": 7})
+        shown = shown_attestation(document, sign_statement(FORMAT, document.encode(), KEY.signer))
+        (here / "odd.json").write_text(json.dumps(shown), "utf-8")
+        assert verify("odd.json", "--vkey", "vkey", both=False)[0] == 0
+
+    @pytest.mark.parametrize("bad", ["[]", "null", '"x"', '{"format": 7}', '{"format": "vsqlvault-attestation-v1"}'])
+    def test_what_is_none_is_refused(self, verify: Verify, here: Path, bad: str) -> None:
+        (here / "bad.json").write_text(f'{{"attestation": {bad}}}', "utf-8")
+        assert verify("bad.json", "--vkey", "vkey", both=False)[0] in {1, 2}
+
+    def test_a_file_that_cannot_be_written_is_one_sentence(self, attested, capsys) -> None:
+        assert attested("--out", "nowhere/attestation.json") == 2
+        assert "--out: expected a file that can be written" in capsys.readouterr().err
+
+
+class TestEvidence:
+    """``evidence`` writes what ``verify`` checks."""
+
+    @pytest.fixture
+    def write(self, here: Path) -> Callable[..., int]:
+        return lambda *arguments: cli.main(["evidence", "--config", "vsql-vault.toml", *arguments])
+
+    def test_what_is_written_is_checked_without_the_vault(self, write, verify: Verify, here: Path, capsys) -> None:
+        assert write("--out", "evidence.zip") == 0
+        assert "evidence.zip" in capsys.readouterr().out
+        assert (here / "evidence.zip").stat().st_mode & 0o777 == 0o600
+        (here / "vault.db").unlink()
+        code, said = verify("evidence.zip", "--vkey", "vkey", "--checkpoint", "kept", both=False)
+        assert code == 0
+        assert "All is as it was signed" in said
+        assert "receipts     1 hold" in said
+
+    def test_the_same_vault_gives_the_same_bytes(self, write, made: Path, here: Path, monkeypatch) -> None:
+        now = utc_now()
+        times = (
+            "--as-of",
+            format_time(now),
+            "--since",
+            format_time(now - timedelta(days=1)),
+            "--until",
+            format_time(now),
+        )
+        assert write("--out", "evidence.zip", *times) == 0
+        again = here.with_name("again")
+        shutil.copytree(made, again)
+        monkeypatch.chdir(again)
+        assert write("--out", "evidence.zip", *times) == 0
+        assert (again / "evidence.zip").read_bytes() == (here / "evidence.zip").read_bytes()
+
+    def test_one_that_was_altered_is_named_in_plain_words(self, write, verify: Verify, here: Path) -> None:
+        write("--out", "evidence.zip")
+        with zipfile.ZipFile("evidence.zip") as archive:
+            found = {name: archive.read(name) for name in archive.namelist()}
+        found["report.json"] = found["report.json"].replace(b'"overdue": 0', b'"overdue": 9')
+        found["extra.txt"] = b"x"
+        del found["README.txt"]
+        with zipfile.ZipFile("bad.zip", "w") as archive:
+            for name, data in found.items():
+                archive.writestr(name, data)
+        code, said = verify("bad.zip", "--vkey", "vkey", both=False)
+        assert code == 1
+        assert said.splitlines()[1:] == [
+            "THIS EVIDENCE IS NOT AS IT WAS SIGNED.",
+            "  extra.txt: it is not in the manifest",
+            "  README.txt: it is in the manifest, and not in the file",
+            "  report.json: it is not as it was signed",
+        ]
+        assert verify("evidence.zip", "--vkey", str(STRANGER.verifier), both=False)[0] == 1
+        assert verify("evidence.zip", both=False)[0] == 2
+
+    @pytest.mark.parametrize(
+        ("arguments", "sentence"),
+        [
+            (["--out", "nowhere/evidence.zip"], "--out: expected a file that can be written"),
+            (["--out", "."], "--out: expected a file, found ."),
+        ],
+    )
+    def test_a_file_that_cannot_be_written_is_one_sentence(self, write, capsys, here, arguments, sentence) -> None:
+        before = set(here.iterdir())
+        assert write(*arguments) == 2
+        assert sentence in capsys.readouterr().err
+        assert set(here.iterdir()) == before
+
+    def test_nothing_is_left_of_one_that_broke_off(self, write, here: Path, monkeypatch, capsys) -> None:
+        async def broken(*_: Any) -> Any:
+            raise TreeDamaged
+            yield
+
+        monkeypatch.setattr(EvidenceBundle, "_put_log", broken)
+        before = set(here.iterdir())
+        assert write("--out", "evidence.zip") == 1
+        assert set(here.iterdir()) == before
+
+    def test_another_process_that_writes_there_is_left_alone(self, write, here: Path) -> None:
+        (here / ".evidence.zip.part").write_bytes(b"another's")
+        assert write("--out", "evidence.zip") == 2
+        assert (here / ".evidence.zip.part").read_bytes() == b"another's"
+
+    @pytest.mark.parametrize(
+        ("times", "sentence"),
+        [
+            (["--as-of", "2999-01-01T00:00:00Z"], "as_of: expected a time that is not in the future"),
+            (
+                ["--since", "2020-01-02T00:00:00Z", "--until", "2020-01-01T00:00:00Z"],
+                "since: expected a time before until",
+            ),
+        ],
+    )
+    def test_times_that_cannot_be_are_refused(self, write, here: Path, capsys, times, sentence) -> None:
+        assert write("--out", "evidence.zip", *times) == 1
+        assert sentence in capsys.readouterr().err
+        assert not (here / "evidence.zip").exists()
+
+    def test_without_a_signing_key_there_is_none(self, write, here: Path, capsys) -> None:
+        text = SETTINGS.replace('[audit]\nsigning_key_file = "signing.key"\n', "")
+        (here / "vsql-vault.toml").write_text(text, "utf-8")
+        assert write("--out", "evidence.zip") == 2
+        assert "audit.signing_key_file: expected a signing key" in capsys.readouterr().err

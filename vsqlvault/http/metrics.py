@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from vsqlvault.http.control_metrics import ControlCollector
 from vsqlvault.http.credential_metrics import CredentialCollector, Together
 from vsqlvault.http.exchange import Reply
 from vsqlvault.http.log_metrics import LogCollector
@@ -49,6 +50,7 @@ class Metrics:
         self._registry.register(RefusalCollector(vault))
         self._registry.register(LogCollector(vault))
         self._registry.register(PurgeCollector(vault))
+        self._registry.register(ControlCollector(vault))
         self._registry.register(ConnectionCollector(counts or Counts()))
         self._of_credentials = CredentialCollector(vault)
 

@@ -27,6 +27,7 @@ PARAMETERS: Mapping[str, re.Pattern[str]] = {
     "external_id": EXTERNAL_ID,
     "name": POLICY_NAME,
     "version": re.compile(r"[1-9][0-9]{0,17}", re.ASCII),
+    "number": re.compile(r"[1-9][0-9]{0,17}", re.ASCII),
     "key_id": KEY_ID,
     "level": re.compile(r"[0-9]|[1-5][0-9]|6[0-3]", re.ASCII),
     "tile": TILE_PATH,

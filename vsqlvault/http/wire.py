@@ -431,6 +431,14 @@ class ReportQuery(Query):
     format: Literal["json", "html"] | None = None
 
 
+class EvidenceQuery(Query):
+    """What GET /compliance/evidence takes."""
+
+    as_of: QueryTime | None = None
+    since: QueryTime | None = None
+    until: QueryTime | None = None
+
+
 def read_body(model: type[Model], value: Any) -> Model:
     """Return the model of a parsed JSON body.
 

@@ -6,7 +6,10 @@ from typing import Protocol
 
 
 class Anchor(Protocol):
-    """Knows the newest checkpoint that got out. What puts it there is the hook ``vault_checkpoint_signed``."""
+    """Knows the newest checkpoint that got out. What puts it there is the hook ``vault_checkpoint_signed``.
+
+    One that takes checkpoints only every so often may say in ``interval_seconds`` how often.
+    """
 
     name: str
     """Unique among the plugins loaded."""
@@ -14,8 +17,9 @@ class Anchor(Protocol):
     async def newest(self) -> str | None:
         """Return the newest checkpoint kept there, a signed note, as it was told; None where there never was one.
 
-        Asked once at start, before anything is served. Where it cannot tell, it raises, and the vault does not start: a
-        database that was put back must not be served because nobody could say so.
+        Asked at start, before anything is served. Where it cannot tell then, it raises, and the vault does not start: a
+        database that was put back must not be served because nobody could say so. While the vault serves it is asked twice
+        a minute, for whoever watches over its controls.
         """
         ...
 

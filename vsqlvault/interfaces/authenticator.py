@@ -32,6 +32,9 @@ class Authenticator(Protocol):
 
     One that knows its credentials before anybody presents them may also have a plain method ``credentials()`` that returns a
     ``vsqlvault.model.credential.KnownCredential`` for each: they stand in the metrics and the report, with their last use.
+
+    One that verifies by keys that it fetches may have a plain method ``keys_fresh()`` that returns a
+    ``vsqlvault.model.control.Check``. It is asked twice a minute, and may begin a fetch that is due.
     """
 
     name: str

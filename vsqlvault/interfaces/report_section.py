@@ -10,6 +10,8 @@ from typing import Any, Protocol
 from vsqlvault.interfaces.evidence import Evidence
 from vsqlvault.interfaces.storage import Census, KeyRefUse
 from vsqlvault.model.access import Action
+from vsqlvault.model.attestation import Attestation
+from vsqlvault.model.control import ControlChange
 from vsqlvault.model.credential import KnownCredential
 from vsqlvault.model.hardening import StepState
 from vsqlvault.model.hold import LegalHold
@@ -18,6 +20,8 @@ from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.purge import ScrubRecord, SweepRecord, SweepRuns
 from vsqlvault.model.transparency import Checkpoint
 
+MAX_CONTROL_CHANGES = 1_000
+MAX_ATTESTATIONS = 20
 RESERVED_MEMBERS = ("as_of", "period", "requirements")
 """Members that are the core's."""
 
@@ -134,6 +138,15 @@ class ReportContext:
     plugins: Sequence[PluginOrigin] = field(default=(), kw_only=True)
     storage: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
     """What ``Storage.describe`` says: of now, without secrets."""
+
+    control_states: Sequence[ControlChange] = field(default=(), kw_only=True)
+    """The newest change on record of each control, by name."""
+
+    control_changes: Sequence[ControlChange] = field(default=(), kw_only=True)
+    """The first ``MAX_CONTROL_CHANGES`` of the period, the oldest first."""
+
+    attestations: Sequence[Attestation] = field(default=(), kw_only=True)
+    """The newest ``MAX_ATTESTATIONS``, up to ``as_of``, the newest first."""
 
 
 class ReportSection(Protocol):

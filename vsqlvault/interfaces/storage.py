@@ -14,6 +14,13 @@ from typing import Any, Generic, Protocol, TypeVar
 from vsqlvault.interfaces.evidence import Evidence, EvidenceQuery
 from vsqlvault.interfaces.purge_storage import PurgeStorage
 from vsqlvault.interfaces.tree_storage import TreeStorage
+from vsqlvault.interfaces.watch_storage import (
+    NewestAttestationIs,
+    NewestControlChangeIs,
+    SaveAttestation,
+    SaveControlChange,
+    WatchStorage,
+)
 from vsqlvault.model.api_key import ApiKeyRecord
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.credential import CredentialName, CredentialUse
@@ -118,7 +125,9 @@ class PolicyUnused:
     name: str
 
 
-Expectation = EntryIs | EntryAbsent | RevisionIs | RetrievalsBelow | PolicyUnused
+Expectation = (
+    EntryIs | EntryAbsent | RevisionIs | RetrievalsBelow | PolicyUnused | NewestControlChangeIs | NewestAttestationIs
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +229,8 @@ Change = (
     | SaveLegalHold
     | SaveSweep
     | SaveScrub
+    | SaveControlChange
+    | SaveAttestation
 )
 
 
@@ -407,7 +418,7 @@ class MigrationStatus:
     after: int
 
 
-class Storage(TreeStorage, PurgeStorage, Protocol):
+class Storage(TreeStorage, PurgeStorage, WatchStorage, Protocol):
     """Where everything lies. All methods may run at once; all but ``read`` and ``commit`` may be slow.
 
     Every method raises StorageUnavailable when the storage cannot be reached, StorageFull when it has no room, and
@@ -525,6 +536,7 @@ class Storage(TreeStorage, PurgeStorage, Protocol):
     def describe(self) -> Mapping[str, Any]:
         """Return what an operator should know (product, version, durability), without secrets.
 
+        ``durable`` says whether what was acknowledged survives a power cut, as far as the storage can tell.
         ``purge_does_not_reach`` lists where a purged value's bytes may still be, ``purge_reaches_with_scrub`` where they may be
         until the next scrub; receipts repeat both.
         """

@@ -46,6 +46,12 @@ class Operation(StrEnum):
     CLOCK_JUMP = "clock-jump"
     CLOCK_BACKWARDS = "clock-backwards"
     CONFIRM_CLOCK = "confirm-clock"
+    READ_CONTROLS = "read-controls"
+    CONTROL_FAILED = "control-failed"
+    CONTROL_RECOVERED = "control-recovered"
+    ATTEST = "attest"
+    READ_ATTESTATION = "read-attestation"
+    EXPORT_EVIDENCE = "export-evidence"
     UNKNOWN = "unknown"
 
 

@@ -60,6 +60,8 @@ REQUIREMENTS: Mapping[str, str] = MappingProxyType({
     "10.4.1": "Logs are reviewed daily",
     "10.5.1": "Logs are kept for twelve months, three of them at hand",
     "10.6.1": "Clocks are synchronised",
+    "10.7.2": "Failures of critical security controls are detected, alerted and addressed promptly",
+    "10.7.3": "Failures of critical security controls are answered promptly, and how long they lasted is on record",
     "12.3.3": "Cipher suites and protocols in use are documented and reviewed",
     "12.5.2": "The scope is documented and confirmed",
 })  # fmt: skip

@@ -60,6 +60,11 @@ def purge_proof(entry: Entry, value: bytes) -> str:
     return hashlib.sha256(_written(entry, value_sha256)).hexdigest()
 
 
+def kept_proof(entry: Entry) -> str:
+    """Return the proof hash of an entry whose value was overwritten: the hash of that is kept, and all the rest as it was."""
+    return hashlib.sha256(_written(entry, entry.value_sha256)).hexdigest()
+
+
 def _written(entry: Entry, value_sha256: str) -> bytes:
     """Return the RFC 8785 form of the proof document: written down at once, keys in order, for a sweep makes many."""
     if entry.version >= _SAFE_INTEGER or entry.value_size >= _SAFE_INTEGER:

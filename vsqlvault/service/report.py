@@ -12,9 +12,18 @@ from typing import Any
 from vsqlvault.config import Settings
 from vsqlvault.errors import FieldError, InvalidQuery, PluginFailed, PluginUnusable
 from vsqlvault.interfaces.evidence import MAX_LISTED_KEYS, Evidence, EvidenceQuery
-from vsqlvault.interfaces.report_section import RESERVED_MEMBERS, LogTree, Period, ReportContext, ReportSection
+from vsqlvault.interfaces.report_section import (
+    MAX_ATTESTATIONS,
+    MAX_CONTROL_CHANGES,
+    RESERVED_MEMBERS,
+    LogTree,
+    Period,
+    ReportContext,
+    ReportSection,
+)
 from vsqlvault.interfaces.storage import KeyRefQuery, KeyRefUse, Rulebook, Storage
 from vsqlvault.model import pci_dss
+from vsqlvault.model.attestation import Attestation
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.hardening import StepState
 from vsqlvault.model.plugins import PluginOrigin
@@ -172,7 +181,21 @@ class Report:
             sweeps=await self._storage.sweeps(period.since, period.until, MAX_LISTED_RUNS),
             last_scrub=await self._storage.last_scrub(),
             scrubs=await self._storage.scrubs(period.since, as_of, MAX_LISTED_RUNS),
+            control_states=await self._storage.control_states(),
+            attestations=await self._attestations(as_of),
+            control_changes=await self._storage.control_changes(period.since, period.until, MAX_CONTROL_CHANGES),
         )
+
+    async def _attestations(self, as_of: datetime) -> list[Attestation]:
+        found: list[Attestation] = []
+        before: int | None = None
+        while len(found) < MAX_ATTESTATIONS:
+            page = await self._storage.attestations(before, MAX_ATTESTATIONS)
+            found += [each for each in page if each.at <= as_of]
+            if len(page) < MAX_ATTESTATIONS:
+                break
+            before = page[-1].number
+        return found[:MAX_ATTESTATIONS]
 
     def _grace(self, as_of: datetime, ends: Mapping[str, datetime]) -> timedelta:
         """Return how long an entry may wait for the sweep; no longer than there has been time before what it is taken from."""

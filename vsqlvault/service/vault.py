@@ -11,12 +11,15 @@ from vsqlvault.interfaces.storage import Storage
 from vsqlvault.model.hardening import StepState
 from vsqlvault.model.plugins import PluginOrigin
 from vsqlvault.service.api_keys import ApiKeys
+from vsqlvault.service.attestations import Attestations
 from vsqlvault.service.audit import Auditor
 from vsqlvault.service.clock import StorageClock
 from vsqlvault.service.clock_watch import ClockWatch
 from vsqlvault.service.commit_queue import CommitQueue
+from vsqlvault.service.controls import Controls
 from vsqlvault.service.credentials import Credentials
 from vsqlvault.service.entries import Entries
+from vsqlvault.service.evidence import Evidence
 from vsqlvault.service.explain import Explain
 from vsqlvault.service.failing_sources import FailingSources
 from vsqlvault.service.gaps import Gaps
@@ -69,6 +72,9 @@ class Vault:
     clock_watch: ClockWatch
     scrubber: Scrubber
     purge_gauges: PurgeGauges
+    controls: Controls
+    attestations: Attestations
+    evidence: Evidence
     storage: Storage
     authenticators: Sequence[Authenticator]
     reloading: Reloading

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vsqlvault.testing.samples import (
         T0,
         a_call,
+        a_control_change,
         a_legal_hold,
         a_principal,
         a_purge_record,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         an_access_policy,
         an_access_record,
         an_api_key,
+        an_attestation,
         an_entry,
         an_id,
         storing,
@@ -57,6 +59,7 @@ __all__ = [
     "StorageStateMachine",
     "VaultClient",
     "a_call",
+    "a_control_change",
     "a_legal_hold",
     "a_principal",
     "a_purge_record",
@@ -68,6 +71,7 @@ __all__ = [
     "an_access_policy",
     "an_access_record",
     "an_api_key",
+    "an_attestation",
     "an_entry",
     "an_id",
     "offering",
@@ -115,6 +119,7 @@ _ASSERTING = (
     "storage_rulebook",
     "storage_state_machine",
     "storage_tree",
+    "storage_watching",
 )
 
 

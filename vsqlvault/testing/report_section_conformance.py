@@ -42,6 +42,7 @@ from vsqlvault.interfaces.report_section import (
 from vsqlvault.interfaces.storage import Census, KeyRefUse, PurposeCensus
 from vsqlvault.model import pci_dss
 from vsqlvault.model.access import Action
+from vsqlvault.model.control import ControlChange, ControlState
 from vsqlvault.model.credential import KnownCredential
 from vsqlvault.model.hold import HoldSelector
 from vsqlvault.model.plugins import PluginOrigin
@@ -49,7 +50,16 @@ from vsqlvault.model.principal import Role
 from vsqlvault.model.purge import SweepRuns
 from vsqlvault.model.transparency import Checkpoint
 from vsqlvault.testing.driving import LoopKit, driven, never_blocks
-from vsqlvault.testing.samples import T0, a_call, a_legal_hold, a_retention_policy, a_scrub, a_sweep, an_access_policy
+from vsqlvault.testing.samples import (
+    T0,
+    a_call,
+    a_legal_hold,
+    a_retention_policy,
+    a_scrub,
+    a_sweep,
+    an_access_policy,
+    an_attestation,
+)
 from vsqlvault.testing.vaults import a_vault, offering
 
 AWKWARD = (
@@ -140,6 +150,16 @@ def _with_a_history() -> ReportContext:
         ),
         scrubs=[a_scrub(started_at=T0 + day, finished_at=T0 + day, left=left) for left in ("a: b", None)],
         last_scrub=a_scrub(completed=False, left="a: b"),
+        attestations=[an_attestation(2, is_clean=False), an_attestation(1, at=T0 - day * 100, note=None)],
+        control_states=[
+            ControlChange(name, 3, state, T0, "why")
+            for name, state in zip(("sweep_ran", "log_signed", "of_another"), ControlState, strict=True)
+        ],
+        control_changes=[
+            ControlChange(name, number, state, T0 - day * (4 - number), "why")
+            for name in ("sweep_ran", "log_signed", "gone")
+            for number, state in ((1, ControlState.OK), (2, ControlState.FAILING))
+        ],
     )  # fmt: skip
 
 
@@ -302,6 +322,9 @@ def _turned_round(context: ReportContext) -> ReportContext:
         key_uses=list(reversed(context.key_uses)),
         probes=list(reversed(context.probes)),
         plugins=list(reversed(context.plugins)),
+        attestations=list(reversed(context.attestations)),
+        control_states=list(reversed(context.control_states)),
+        control_changes=list(reversed(context.control_changes)),
     )
 
 

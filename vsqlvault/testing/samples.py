@@ -11,7 +11,9 @@ from typing import Any
 from vsqlvault.interfaces.storage import Change, Expectation, StoreEntry, Write
 from vsqlvault.model.access import Action
 from vsqlvault.model.api_key import ApiKeyRecord, key_id_of
+from vsqlvault.model.attestation import Attestation
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
+from vsqlvault.model.control import ControlChange, ControlState
 from vsqlvault.model.entry import Entry, EntryKey, ValueEncoding
 from vsqlvault.model.hold import HoldSelector, LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy, Rule
@@ -178,6 +180,18 @@ def a_scrub(**fields: Any) -> ScrubRecord:
         "left": None,
     }
     return ScrubRecord(**made | fields)
+
+
+def a_control_change(name: str = "sweep_ran", number: int = 1, **fields: Any) -> ControlChange:
+    """Return a change after which a control is well."""
+    made: dict[str, Any] = {"state": ControlState.OK, "at": T0, "detail": "the last sweep ended at noon"}
+    return ControlChange(name, number, **made | fields)
+
+
+def an_attestation(number: int = 1, **fields: Any) -> Attestation:
+    """Return an attestation that found nothing; its document says no more than its number."""
+    made: dict[str, Any] = {"at": T0, "is_clean": True, "document": f'{{"number":{number}}}', "note": "a note\n"}
+    return Attestation(number, **made | fields)
 
 
 def a_write(*changes: Change, expects: tuple[Expectation, ...] = (), purges: tuple[PurgeRecord, ...] = ()) -> Write:

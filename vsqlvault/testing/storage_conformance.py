@@ -28,6 +28,7 @@ from vsqlvault.testing.storage_reads import ReadConformance
 from vsqlvault.testing.storage_rulebook import RulebookConformance
 from vsqlvault.testing.storage_scrub import ScrubConformance
 from vsqlvault.testing.storage_tree import TreeConformance
+from vsqlvault.testing.storage_watching import WatchingConformance
 
 
 class StorageConformance(
@@ -41,6 +42,7 @@ class StorageConformance(
     CensusConformance,
     EvidenceConformance,
     KeyRefConformance,
+    WatchingConformance,
     PlaceConformance,
     MarkConformance,
     ScrubConformance,

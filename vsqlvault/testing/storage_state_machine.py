@@ -195,6 +195,8 @@ class _Model:
                 return entry is not None and entry.retrievals < limit
             case PolicyUnused(name):
                 return all(entry.access_policy != name or entry.purged_at for entry, _ in self.entries.values())
+            case _:
+                raise NotImplementedError(f"the machine draws no {type(expectation).__name__}")
 
     def _apply(self, change: Change) -> None:
         match change:

@@ -43,7 +43,7 @@ class FileAnchor:
 
     def __init__(self, path: Path, interval_seconds: float) -> None:
         self._path = path
-        self._interval_seconds = interval_seconds
+        self.interval_seconds = interval_seconds
         self._written_at = float("-inf")
         self._waiting: Checkpoint | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -64,7 +64,7 @@ class FileAnchor:
     def add(self, checkpoint: Checkpoint) -> None:
         """Append the checkpoint, or the newest one later, if the last one is not long ago. Called in the event loop."""
         self._waiting = checkpoint
-        left = self._written_at + self._interval_seconds - time.monotonic()
+        left = self._written_at + self.interval_seconds - time.monotonic()
         if left <= 0:
             self.flush()
         elif self._timer is None:
@@ -82,7 +82,7 @@ class FileAnchor:
         except OSError as error:
             self._failure = error.strerror or type(error).__name__
             log.error("file anchor: a checkpoint is not kept", extra={"path": str(self._path), "error": self._failure})  # noqa: TRY400
-            self._flush_in(max(self._interval_seconds, RETRY_SECONDS))
+            self._flush_in(max(self.interval_seconds, RETRY_SECONDS))
             return
         self._waiting, self._failure = None, None
         self._written_at = time.monotonic()

@@ -18,14 +18,23 @@ CLASSES: Mapping[str, tuple[str, frozenset[str]]] = {
     "10.2.1.1": ("access to entries", frozenset({"store", "retrieve", "inspect", "list", "purge"})),
     "10.2.1.2": (
         "actions of administrators",
-        _CHANGES_OF_RULES | _CHANGES_OF_CREDENTIALS | {"sweep", "confirm-restore", "confirm-clock"},
+        _CHANGES_OF_RULES | _CHANGES_OF_CREDENTIALS | {"sweep", "attest", "confirm-restore", "confirm-clock"},
     ),
     "10.2.1.3": (
         "access to the logs",
-        frozenset({"read-access-log", "read-purge-log", "read-report", "read-transparency-log", "read-receipt"}),
+        frozenset(
+            {
+                "read-access-log",
+                "read-purge-log",
+                "read-report",
+                "read-transparency-log",
+                "read-receipt",
+                "export-evidence",
+            }
+        ),
     ),
     "10.2.1.5": ("changes of credentials", _CHANGES_OF_CREDENTIALS),
-    "10.2.1.6": ("interruptions of logging", frozenset({"audit-gap"})),
+    "10.2.1.6": ("interruptions of logging, and failures of controls", frozenset({"audit-gap", "control-failed"})),
     "10.2.1.7": ("changes of policies and holds", _CHANGES_OF_RULES),
 }
 DENIED = "10.2.1.4"

@@ -13,7 +13,9 @@ from vsqlvault.model.hardening import ProcessNeeds
 from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.times import format_time
 from vsqlvault_plugins.report.access_review import AccessReview, DefaultDeny
+from vsqlvault_plugins.report.attestations import Attestations
 from vsqlvault_plugins.report.audit import AuditCoverage, DeniedAccess, PolicyChanges
+from vsqlvault_plugins.report.controls import Controls
 from vsqlvault_plugins.report.credentials import Credentials
 from vsqlvault_plugins.report.keys import KeyInventory
 from vsqlvault_plugins.report.log_integrity import LogIntegrity
@@ -163,6 +165,8 @@ def vault_report_sections(settings: Settings) -> list[ReportSection]:
         Credentials(settings.auth.api_key_max_age_days),
         AuditCoverage(),
         LogIntegrity(),
+        Controls(),
+        Attestations(settings.compliance.attestation_interval_days),
         DeniedAccess(),
         PolicyChanges(),
         UndefinedPolicies(),

@@ -386,3 +386,46 @@ async def test_the_end_ends_a_fetch_that_is_under_way(bench) -> None:
     await plugin.vault_shutdown()
     assert await waiting == "auth-unavailable"
     assert asyncio.all_tasks() == before
+
+
+class TestFreshness:
+    """What the authenticator says of its keys to whoever watches over the vault's controls."""
+
+    async def state(self, bench: Bench) -> tuple[str, str]:
+        bench.authenticator.keys_fresh()
+        await bench.settle()
+        check = bench.authenticator.keys_fresh()
+        return check.state.value, check.detail
+
+    async def test_keys_are_fetched_when_they_are_due_though_no_token_comes(self, bench) -> None:
+        assert (await self.state(bench))[0] == "ok"
+        assert bench.source.fetches == 1
+        bench.at += TTL * key_cache.RENEW_AT - 1
+        assert (await self.state(bench))[0] == "ok"
+        assert bench.source.fetches == 1
+        bench.at += 1
+        assert (await self.state(bench))[0] == "ok"
+        assert bench.source.fetches == 2
+
+    async def test_keys_that_cannot_be_renewed_are_fresh_until_they_are_old(self, bench) -> None:
+        await self.state(bench)
+        bench.source.is_down = True
+        bench.at += TTL - 1
+        assert (await self.state(bench))[0] == "ok"
+        bench.at += 1
+        assert await self.state(bench) == (
+            "failing",
+            f"{ISSUER}: keys cannot be fetched; the last good ones are in force",
+        )
+        bench.at += LAST_GOOD
+        assert await self.state(bench) == ("failing", f"{ISSUER}: keys cannot be fetched; no token can be verified")
+        bench.source.is_down = False
+        bench.at += key_cache.RETRY_SECONDS
+        assert (await self.state(bench))[0] == "ok"
+
+    async def test_keys_that_never_came_fail(self, bench) -> None:
+        bench.source.is_down = True
+        assert await self.state(bench) == ("failing", f"{ISSUER}: keys cannot be fetched; no token can be verified")
+
+    async def test_without_an_issuer_there_is_nothing_to_be_fresh(self) -> None:
+        assert JwtAuthenticator(AuthSettings()).keys_fresh().state.value == "not_in_use"

@@ -1,6 +1,7 @@
 """Every operation there is, route by route."""
 
 from vsqlvault.http.operations.api_keys import OPERATIONS as API_KEY_OPERATIONS
+from vsqlvault.http.operations.attestations import OPERATIONS as ATTESTATION_OPERATIONS
 from vsqlvault.http.operations.entries import OPERATIONS as ENTRY_OPERATIONS
 from vsqlvault.http.operations.explain import OPERATIONS as EXPLAIN_OPERATIONS
 from vsqlvault.http.operations.history import OPERATIONS as HISTORY_OPERATIONS
@@ -21,6 +22,7 @@ OPERATIONS = (
     *KEY_REF_OPERATIONS,
     *LOG_OPERATIONS,
     *TRANSPARENCY_OPERATIONS,
+    *ATTESTATION_OPERATIONS,
     *SERVICE_OPERATIONS,
 )
 

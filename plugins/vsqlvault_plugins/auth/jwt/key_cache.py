@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from vsqlvault.errors import AuthUnavailable
+from vsqlvault.model.control import Check, ControlState
 from vsqlvault_plugins.auth.jwt.keys import JwksRefused, KeySet, digest_of, read_key_set
 from vsqlvault_plugins.auth.jwt.sources import KeySource, NotFetched
 
@@ -96,6 +97,20 @@ class KeyCache:
             while len(self._unknown) >= MAX_UNKNOWN:
                 del self._unknown[next(iter(self._unknown))]
             self._unknown[kid] = self._loaded_at + self._times.ttl_seconds
+
+    def check(self) -> Check:
+        """Tell whether the keys are as fresh as they are to be; begin a fetch that is due, though nobody asks for a key."""
+        now = self._clock()
+        age = now - self._loaded_at
+        if age >= self._times.ttl_seconds * RENEW_AT:
+            self._start_if_due(now - self._tried_at)
+        if not self._is_failing or age < self._times.ttl_seconds:
+            return Check(ControlState.OK, f"{self._issuer}: keys are fetched in time")
+        if age < self._times.ttl_seconds + self._times.last_good_seconds:
+            return Check(
+                ControlState.FAILING, f"{self._issuer}: keys cannot be fetched; the last good ones are in force"
+            )
+        return Check(ControlState.FAILING, f"{self._issuer}: keys cannot be fetched; no token can be verified")
 
     async def close(self) -> None:
         """End what is under way."""

@@ -13,6 +13,7 @@ from vsqlvault.config import AuthSettings, JwtSettings, Settings
 from vsqlvault.errors import AuthUnavailable, CredentialRefused, SettingsInvalid
 from vsqlvault.hookspecs import hookimpl
 from vsqlvault.interfaces.authenticator import Authenticator, Presented
+from vsqlvault.model.control import Check, ControlState
 from vsqlvault.model.hardening import ProcessNeeds
 from vsqlvault.model.principal import Principal
 from vsqlvault_plugins.auth.jwt.claims import METHOD, Claims, Recognised
@@ -99,6 +100,18 @@ class JwtAuthenticator:
         self._remembered.clear()
         for former in former_issuers.values():
             await former.keys.close()
+
+    def keys_fresh(self) -> Check:
+        """See ``Authenticator``: of several issuers, those whose keys cannot be fetched are named."""
+        checks = [issuer.keys.check() for issuer in self._issuers.values()]
+        failing = [check.detail for check in checks if check.state is ControlState.FAILING]
+        if failing:
+            return Check(ControlState.FAILING, "; ".join(failing))
+        return (
+            Check(ControlState.OK, "keys are fetched in time")
+            if checks
+            else Check(ControlState.NOT_IN_USE, "no issuer")
+        )
 
     async def close(self) -> None:
         """End what is under way."""

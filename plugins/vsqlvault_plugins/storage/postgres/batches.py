@@ -33,7 +33,7 @@ from vsqlvault.interfaces.storage import (
     Write,
     WriteOutcome,
 )
-from vsqlvault_plugins.storage.postgres import rows
+from vsqlvault_plugins.storage.postgres import rows, watching
 from vsqlvault_plugins.storage.postgres.connections import Connection
 from vsqlvault_plugins.storage.sql_files import load_queries
 
@@ -64,6 +64,9 @@ async def commit_batch(connection: Connection, writes: Sequence[Write]) -> list[
         for is_rare, run in groupby(writes, key=_is_rare):
             together = list(run)
             for part in [[write] for write in together] if is_rare else [together]:
+                if is_rare and (broken := await _broken(connection, part[0].expects)):
+                    outcomes.append(Conflict(broken))
+                    continue
                 outcomes += await _call(connection, part)
                 if is_rare and outcomes[-1] is _COMMITTED:
                     await _change_rules(connection, part[0].changes)
@@ -138,10 +141,22 @@ def _expectations(number: int, expects: Sequence[Expectation]) -> Iterator[Any]:
                 yield (number, place, "revision-is", None, None, None, revision)
             case PolicyUnused(name):
                 yield (number, place, "policy-unused", None, None, name, None)
+            case _:
+                pass
 
 
 def _is_rare(write: Write) -> bool:
-    return any(type(change) in _RULE_CHANGES for change in write.changes)
+    return any(type(change) in _RULE_CHANGES for change in write.changes) or any(
+        type(expect) in watching.EXPECTATIONS for expect in write.expects
+    )
+
+
+async def _broken(connection: Connection, expects: Sequence[Expectation]) -> Expectation | None:
+    """Return the first of those expectations that ``vault.commit_batch`` knows nothing of, and that does not hold."""
+    for expect in expects:
+        if (holds := watching.EXPECTATIONS.get(type(expect))) and not await holds(connection, expect):
+            return expect
+    return None
 
 
 async def _change_rules(connection: Connection, changes: Sequence[Change]) -> None:
@@ -202,4 +217,5 @@ _RULE_CHANGES: dict[type[Change], Callable[[Connection, Any], Awaitable[None]]] 
     SaveLegalHold: _save_legal_hold,
     SaveSweep: _save_sweep,
     SaveScrub: _save_scrub,
+    **watching.CHANGES,
 }

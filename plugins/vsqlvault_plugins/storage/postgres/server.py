@@ -82,6 +82,7 @@ class Server:
         facts = self._facts
         return {
             "product": "PostgreSQL",
+            "durable": _is_durable(facts),
             "version": facts.get("version"),
             "server": self.address,
             "database": facts.get("database"),
@@ -121,6 +122,11 @@ class Server:
             "options": f"{options} -U postgres",
             "address": self.address,
         }
+
+
+def _is_durable(facts: Mapping[str, Any]) -> bool:
+    is_flushed = all(facts.get(setting) == safe for setting, safe in _DURABLE.items())
+    return is_flushed and facts.get("synchronous_commit") != "off"
 
 
 def _split(url: str) -> SplitResult:

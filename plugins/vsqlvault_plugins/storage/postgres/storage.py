@@ -34,14 +34,17 @@ from vsqlvault.interfaces.storage import (
     WriteOutcome,
 )
 from vsqlvault.interfaces.tree_storage import LeafRow, PendingLeaf, TreeGrowth
+from vsqlvault.interfaces.watch_storage import PurgesByIdQuery
+from vsqlvault.model.attestation import Attestation
 from vsqlvault.model.audit import AccessRecord
+from vsqlvault.model.control import ControlChange
 from vsqlvault.model.credential import CredentialName, CredentialUse
 from vsqlvault.model.entry import Entry
 from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.purge import PurgeRecord, ScrubRecord, SweepRecord, SweepRuns
 from vsqlvault.model.transparency import Checkpoint, LogName, TileKey
-from vsqlvault_plugins.storage.postgres import evidence, pages, purging, schema, scrub, tallies, tree
+from vsqlvault_plugins.storage.postgres import evidence, pages, purging, schema, scrub, tallies, tree, watching
 from vsqlvault_plugins.storage.postgres.batches import commit_batch, read_batch
 from vsqlvault_plugins.storage.postgres.connections import Connection, Connections
 from vsqlvault_plugins.storage.postgres.failures import is_worth_repeating, translated
@@ -254,6 +257,22 @@ class PostgresStorage:
     async def row_positions(self, log: LogName, after: int | None, until: int | None, limit: int) -> Sequence[int]:
         """See ``TreeStorage.row_positions``."""
         return await self._run(PAGE_SECONDS, tree.row_positions, log, after, until, limit)
+
+    async def control_states(self) -> Sequence[ControlChange]:
+        """See ``WatchStorage.control_states``."""
+        return await self._run(READ_SECONDS, watching.control_states)
+
+    async def control_changes(self, since: datetime, until: datetime, limit: int) -> Sequence[ControlChange]:
+        """See ``WatchStorage.control_changes``."""
+        return await self._run(PAGE_SECONDS, watching.control_changes, since, until, limit)
+
+    async def attestations(self, before: int | None, limit: int) -> Sequence[Attestation]:
+        """See ``WatchStorage.attestations``."""
+        return await self._run(PAGE_SECONDS, watching.attestations, before, limit)
+
+    async def purges_by_id(self, query: PurgesByIdQuery) -> Sequence[PurgeRecord]:
+        """See ``WatchStorage.purges_by_id``."""
+        return await self._run(PAGE_SECONDS, watching.purges_by_id, query)
 
     async def clock(self) -> ClockReading:
         """See ``Storage.clock``."""

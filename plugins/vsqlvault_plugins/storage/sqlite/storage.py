@@ -38,7 +38,10 @@ from vsqlvault.interfaces.storage import (
     WriteOutcome,
 )
 from vsqlvault.interfaces.tree_storage import LeafRow, PendingLeaf, TreeGrowth
+from vsqlvault.interfaces.watch_storage import PurgesByIdQuery
+from vsqlvault.model.attestation import Attestation
 from vsqlvault.model.audit import AccessRecord
+from vsqlvault.model.control import ControlChange
 from vsqlvault.model.credential import CredentialName, CredentialUse
 from vsqlvault.model.entry import Entry
 from vsqlvault.model.hold import LegalHold
@@ -46,7 +49,7 @@ from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.purge import PurgeRecord, ScrubRecord, SweepRecord, SweepRuns
 from vsqlvault.model.times import utc_now
 from vsqlvault.model.transparency import Checkpoint, LogName, TileKey
-from vsqlvault_plugins.storage.sqlite import evidence, pages, purging, schema, tallies, tree
+from vsqlvault_plugins.storage.sqlite import evidence, pages, purging, schema, tallies, tree, watching
 from vsqlvault_plugins.storage.sqlite.transactions import QUERIES, commit_batch, read_batch, truncate_log
 
 Answer = TypeVar("Answer")
@@ -314,6 +317,22 @@ class SqliteStorage:
         """See ``TreeStorage.row_positions``."""
         return await self._pager.run(tree.row_positions, log, after, until, limit)
 
+    async def control_states(self) -> Sequence[ControlChange]:
+        """See ``WatchStorage.control_states``."""
+        return await self._pager.run(watching.control_states)
+
+    async def control_changes(self, since: datetime, until: datetime, limit: int) -> Sequence[ControlChange]:
+        """See ``WatchStorage.control_changes``."""
+        return await self._pager.run(watching.control_changes, since, until, limit)
+
+    async def attestations(self, before: int | None, limit: int) -> Sequence[Attestation]:
+        """See ``WatchStorage.attestations``."""
+        return await self._pager.run(watching.attestations, before, limit)
+
+    async def purges_by_id(self, query: PurgesByIdQuery) -> Sequence[PurgeRecord]:
+        """See ``WatchStorage.purges_by_id``."""
+        return await self._pager.run(watching.purges_by_id, query)
+
     async def clock(self) -> ClockReading:
         """See ``Storage.clock``."""
         return await self._pager.run(pages.clock_reading, self._clock)
@@ -344,6 +363,7 @@ class SqliteStorage:
         """See ``Storage.describe``."""
         return {
             "product": "SQLite",
+            "durable": True,
             "version": sqlite3.sqlite_version,
             "file": str(self._path),
             "schema_version": schema.VERSION,

@@ -38,7 +38,7 @@ from vsqlvault.interfaces.storage import (
 from vsqlvault.model.entry import EntryKey, EntryStamp
 from vsqlvault.model.times import from_micros, to_micros
 from vsqlvault_plugins.storage.sql_files import load_queries
-from vsqlvault_plugins.storage.sqlite import rows
+from vsqlvault_plugins.storage.sqlite import rows, watching
 
 QUERIES = load_queries("vsqlvault_plugins.storage.sqlite")
 _COMMITTED = Committed()
@@ -212,6 +212,7 @@ _EXPECTATIONS: dict[type[Expectation], Callable[[sqlite3.Connection, Any], bool]
     RevisionIs: _revision_is,
     RetrievalsBelow: _retrievals_below,
     PolicyUnused: _policy_unused,
+    **watching.EXPECTATIONS,
 }
 _CHANGES: dict[type[Change], Callable[[sqlite3.Connection, Any], None]] = {
     StoreEntry: _store_entry,
@@ -225,4 +226,5 @@ _CHANGES: dict[type[Change], Callable[[sqlite3.Connection, Any], None]] = {
     SaveLegalHold: _save_legal_hold,
     SaveSweep: _save_sweep,
     SaveScrub: _save_scrub,
+    **watching.CHANGES,
 }

@@ -1,0 +1,75 @@
+"""Attestations of retention: the last of them, what they found, and when the next is due."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from vsqlvault.interfaces.report_section import ReportContext
+from vsqlvault.model.attestation import Attestation
+from vsqlvault.model.times import format_time
+from vsqlvault.proof.attestation import digest_of
+from vsqlvault_plugins.report.shape import Finding, shown
+
+OWNER = "whoever verifies each quarter that what should be gone is gone"
+
+
+class Attestations:
+    """What was attested, up to the report's instant (PCI DSS 4.0.1, 3.2.1)."""
+
+    name = "attestations"
+
+    def __init__(self, interval_days: int) -> None:
+        self._interval = timedelta(days=interval_days)
+
+    async def write(self, context: ReportContext) -> Mapping[str, Any]:
+        """The newest attestations; exceptions are those that the last one found, and one that is past due."""
+        made = sorted(context.attestations, key=lambda each: each.number, reverse=True)
+        newest = made[0] if made else None
+        due_at = self._due_at(newest, context)
+        exceptions = []
+        if newest is not None and not newest.is_clean:
+            exceptions.append({"what": f"attestation {newest.number} has exceptions", "at": format_time(newest.at)})
+        if due_at is not None and due_at <= context.as_of:
+            exceptions.append({"what": "the next attestation is past due", "at": format_time(due_at)})
+        return Finding(
+            title="Attestation of retention",
+            requirements=("3.2.1",),
+            supports=(
+                "Every purpose is looked at for what is overdue, and a sample of purges that nobody chooses is checked, at "
+                "least so often; the result is signed and kept."
+            ),
+            method=(
+                "Attestations as they are stored, the newest first. Each can be had with its signature from GET "
+                "/admin/attestations/{number}, and checked with vsql-vault verify."
+            ),
+            measured="as_of",
+            population=len(made),
+            exceptions=exceptions,
+            owner=None if self._interval or newest else OWNER,
+            figures={
+                "interval_days": self._interval.days,
+                "last_at": shown(newest.at if newest else None),
+                "last_result": _result(newest) if newest else None,
+                "due_at": shown(due_at),
+                "listed": [
+                    {
+                        "number": each.number,
+                        "at": format_time(each.at),
+                        "result": _result(each),
+                        "signed": each.note is not None,
+                        "sha256": digest_of(each.document),
+                    }
+                    for each in made
+                ],
+            },
+        ).member(context.period)
+
+    def _due_at(self, newest: Attestation | None, context: ReportContext) -> datetime | None:
+        begun_at = newest.at if newest else context.evidence.oldest_access_at
+        return begun_at + self._interval if self._interval and begun_at else None
+
+
+def _result(attestation: Attestation) -> str:
+    return "clean" if attestation.is_clean else "exceptions"

@@ -1,0 +1,77 @@
+"""The controls that watch over the vault: how they stand, and which have failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from vsqlvault.interfaces.report_section import ReportContext
+from vsqlvault.model.control import CONTROLS, ControlChange, ControlState
+from vsqlvault.model.times import format_time
+from vsqlvault_plugins.report.shape import MAX_LISTED, Finding, shown
+
+
+class Controls:
+    """What is on record of the controls (PCI DSS 4.0.1, 10.7.2 and 10.7.3)."""
+
+    name = "controls"
+
+    async def write(self, context: ReportContext) -> Mapping[str, Any]:
+        """How each stands, and the failures of the period with their ends; exceptions are those that last."""
+        states = {change.name: change for change in context.control_states}
+        failing = [change for _, change in sorted(states.items()) if change.state is ControlState.FAILING]
+        changes = sorted(context.control_changes, key=lambda change: (change.at, change.name, change.number))
+        failures = _failures(changes, states)
+        return Finding(
+            title="Controls and their failures",
+            requirements=("10.7.2", "10.7.3"),
+            supports="Each control is looked at twice a minute; a failure has a row at its beginning and one at its end.",
+            method=(
+                "What a serving process has put on record of each control: how it stands now, and the failures that began "
+                "in the period. GET /health/controls looks anew."
+            ),
+            measured="now",
+            population=len(states),
+            exceptions=[
+                {"control": change.name, "since": format_time(change.at), "what": change.detail} for change in failing
+            ],
+            figures={
+                "controls": [_shown(name, ids, states.get(name)) for name, ids in CONTROLS.items()],
+                "failures_in_period": len(failures),
+                "failures": failures[:MAX_LISTED],
+            },
+        ).member(context.period)
+
+
+def _shown(name: str, requirements: Sequence[str], change: ControlChange | None) -> dict[str, Any]:
+    return {
+        "control": name,
+        "state": change.state.value if change else "not looked at yet",
+        "since": shown(change.at if change else None),
+        "what": change.detail if change else None,
+        "requirements": ", ".join(requirements),
+    }
+
+
+def _failures(changes: Sequence[ControlChange], states: Mapping[str, ControlChange]) -> list[dict[str, Any]]:
+    """Return the failures that began, in the order in which they did; one that goes on has no end.
+
+    Of one whose end is not among the changes, the end is known where the control's newest change is that end.
+    """
+    ends = {(change.name, change.number): change.at for change in (*changes, *states.values())}
+    return [
+        {
+            "control": change.name,
+            "began_at": format_time(change.at),
+            "ended_at": shown(end := ends.get((change.name, change.number + 1))),
+            "seconds": _seconds(change.at, end),
+            "what": change.detail,
+        }
+        for change in changes
+        if change.state is ControlState.FAILING
+    ]
+
+
+def _seconds(began_at: datetime, ended_at: datetime | None) -> int | None:
+    return None if ended_at is None else int((ended_at - began_at).total_seconds())

@@ -1,0 +1,89 @@
+"""Controls, attestations, and what they look at."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any
+
+from vsqlvault.interfaces.watch_storage import (
+    NewestAttestationIs,
+    NewestControlChangeIs,
+    PurgesByIdQuery,
+    SaveAttestation,
+    SaveControlChange,
+)
+from vsqlvault.model.attestation import Attestation
+from vsqlvault.model.control import ControlChange, ControlState
+from vsqlvault.model.purge import PurgeRecord
+from vsqlvault_plugins.storage.decoding import readable
+from vsqlvault_plugins.storage.postgres import rows
+from vsqlvault_plugins.storage.postgres.connections import Connection
+from vsqlvault_plugins.storage.sql_files import load_queries
+
+QUERIES = load_queries("vsqlvault_plugins.storage.postgres", "watching.sql")
+_NO_NUMBER = 2**63 - 1
+
+
+async def control_states(connection: Connection) -> list[ControlChange]:
+    """Return the newest change of every control, by name."""
+    return [_change_of(row) for row in await connection.fetch(QUERIES["control_states"])]
+
+
+async def control_changes(connection: Connection, since: datetime, until: datetime, limit: int) -> list[ControlChange]:
+    """Return changes of a period, the oldest first."""
+    return [_change_of(row) for row in await connection.fetch(QUERIES["control_changes"], since, until, limit)]
+
+
+async def attestations(connection: Connection, before: int | None, limit: int) -> list[Attestation]:
+    """Return attestations, the newest first."""
+    found = await connection.fetch(QUERIES["attestations"], _NO_NUMBER if before is None else before, limit)
+    return [_attestation_of(row) for row in found]
+
+
+async def purges_by_id(connection: Connection, query: PurgesByIdQuery) -> list[PurgeRecord]:
+    """Return rows of the purge log in the order of their ids."""
+    found = await connection.fetch(QUERIES["purges_by_id"], query.first_id, query.since, query.until, query.limit)
+    return [rows.purge_row_of(row).record for row in found]
+
+
+async def _newest_control_change_is(connection: Connection, expected: NewestControlChangeIs) -> bool:
+    return bool(await connection.fetchval(QUERIES["newest_control_change"], expected.name) == expected.number)
+
+
+async def _newest_attestation_is(connection: Connection, expected: NewestAttestationIs) -> bool:
+    return bool(await connection.fetchval(QUERIES["newest_attestation"]) == expected.number)
+
+
+async def _save_control_change(connection: Connection, wish: SaveControlChange) -> None:
+    change = wish.change
+    await connection.execute(
+        QUERIES["put_control_change"], change.name, change.number, change.state.value, change.at, change.detail
+    )
+
+
+async def _save_attestation(connection: Connection, wish: SaveAttestation) -> None:
+    made = wish.attestation
+    await connection.execute(QUERIES["put_attestation"], made.number, made.at, made.is_clean, made.document, made.note)
+
+
+EXPECTATIONS: dict[type, Callable[[Connection, Any], Awaitable[bool]]] = {
+    NewestControlChangeIs: _newest_control_change_is,
+    NewestAttestationIs: _newest_attestation_is,
+}
+"""What is looked at while the rules are locked: nobody else commits meanwhile."""
+
+CHANGES: dict[type, Callable[[Connection, Any], Awaitable[None]]] = {
+    SaveControlChange: _save_control_change,
+    SaveAttestation: _save_attestation,
+}
+
+
+@readable
+def _change_of(row: Any) -> ControlChange:
+    return ControlChange(row[0], row[1], ControlState(row[2]), row[3], row[4])
+
+
+@readable
+def _attestation_of(row: Any) -> Attestation:
+    return Attestation(*row)

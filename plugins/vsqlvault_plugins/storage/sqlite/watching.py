@@ -1,0 +1,98 @@
+"""Controls, attestations, and what they look at."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from vsqlvault.interfaces.watch_storage import (
+    NewestAttestationIs,
+    NewestControlChangeIs,
+    PurgesByIdQuery,
+    SaveAttestation,
+    SaveControlChange,
+)
+from vsqlvault.model.attestation import Attestation
+from vsqlvault.model.control import ControlChange, ControlState
+from vsqlvault.model.purge import PurgeRecord
+from vsqlvault.model.times import from_micros, to_micros
+from vsqlvault_plugins.storage.decoding import readable
+from vsqlvault_plugins.storage.sql_files import load_queries
+from vsqlvault_plugins.storage.sqlite import rows
+
+QUERIES = load_queries("vsqlvault_plugins.storage.sqlite", "watching.sql")
+_NO_NUMBER = 2**63 - 1
+
+
+def control_states(connection: sqlite3.Connection) -> list[ControlChange]:
+    """Return the newest change of every control, by name."""
+    return [_change_of(row) for row in connection.execute(QUERIES["control_states"])]
+
+
+def control_changes(
+    connection: sqlite3.Connection, since: datetime, until: datetime, limit: int
+) -> list[ControlChange]:
+    """Return changes of a period, the oldest first."""
+    parameters = {"since": to_micros(since), "until": to_micros(until), "limit": limit}
+    return [_change_of(row) for row in connection.execute(QUERIES["control_changes"], parameters)]
+
+
+def attestations(connection: sqlite3.Connection, before: int | None, limit: int) -> list[Attestation]:
+    """Return attestations, the newest first."""
+    parameters = {"before": _NO_NUMBER if before is None else before, "limit": limit}
+    return [_attestation_of(row) for row in connection.execute(QUERIES["attestations"], parameters)]
+
+
+def purges_by_id(connection: sqlite3.Connection, query: PurgesByIdQuery) -> list[PurgeRecord]:
+    """Return rows of the purge log in the order of their ids."""
+    parameters = {
+        "first_id": query.first_id,
+        "since": to_micros(query.since),
+        "until": to_micros(query.until),
+        "limit": query.limit,
+    }
+    return [rows.purge_row_of(row).record for row in connection.execute(QUERIES["purges_by_id"], parameters)]
+
+
+def _newest_control_change_is(connection: sqlite3.Connection, expected: NewestControlChangeIs) -> bool:
+    (number,) = connection.execute(QUERIES["newest_control_change"], (expected.name,)).fetchone()
+    return bool(number == expected.number)
+
+
+def _newest_attestation_is(connection: sqlite3.Connection, expected: NewestAttestationIs) -> bool:
+    (number,) = connection.execute(QUERIES["newest_attestation"]).fetchone()
+    return bool(number == expected.number)
+
+
+def _save_control_change(connection: sqlite3.Connection, wish: SaveControlChange) -> None:
+    change = wish.change
+    row = (change.name, change.number, change.state.value, to_micros(change.at), change.detail)
+    connection.execute(QUERIES["put_control_change"], row)
+
+
+def _save_attestation(connection: sqlite3.Connection, wish: SaveAttestation) -> None:
+    made = wish.attestation
+    row = (made.number, to_micros(made.at), int(made.is_clean), made.document, made.note)
+    connection.execute(QUERIES["put_attestation"], row)
+
+
+EXPECTATIONS: dict[type, Callable[[sqlite3.Connection, Any], bool]] = {
+    NewestControlChangeIs: _newest_control_change_is,
+    NewestAttestationIs: _newest_attestation_is,
+}
+CHANGES: dict[type, Callable[[sqlite3.Connection, Any], None]] = {
+    SaveControlChange: _save_control_change,
+    SaveAttestation: _save_attestation,
+}
+
+
+@readable
+def _change_of(row: Any) -> ControlChange:
+    return ControlChange(row[0], row[1], ControlState(row[2]), from_micros(row[3]), row[4])
+
+
+@readable
+def _attestation_of(row: Any) -> Attestation:
+    return Attestation(row[0], from_micros(row[1]), bool(row[2]), row[3], row[4])

@@ -1,0 +1,57 @@
+"""``vsql-vault attest``: retention is looked at, from the vault's own host, and the result is signed and kept."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from vsqlvault.config import Settings
+from vsqlvault.errors import SettingsInvalid
+from vsqlvault.model.attestation import Attestation
+from vsqlvault.model.principal import SYSTEM, Call
+from vsqlvault.proof.attestation import shown_attestation, summarise
+from vsqlvault.runtime import open_vault
+
+HAS_EXCEPTIONS = 1
+
+
+def add_arguments(attest: argparse.ArgumentParser) -> None:
+    """Give the command its arguments."""
+    attest.add_argument("--out", type=Path, metavar="FILE", help="write the attestation there, too")
+
+
+def attest(options: argparse.Namespace, read_settings: Callable[[argparse.Namespace], Settings]) -> int:
+    """Attest, and return 0 where nothing is overdue and every proof holds, else 1.
+
+    Raises:
+        SettingsInvalid: the file cannot be written; the attestation is kept all the same. StartUpRefused, Unavailable.
+    """
+
+    async def run() -> Attestation:
+        async with open_vault(read_settings(options)) as vault:
+            return await vault.attestations.attest(Call(SYSTEM, secrets.token_hex(16)), trigger="command")
+
+    made = asyncio.run(run())
+    shown = shown_attestation(made.document, made.note)
+    print("\n".join(summarise(shown["attestation"])))
+    if made.note is None:
+        print("It is not signed: no signing key is set (vsql-vault keygen --signing)")
+    if options.out:
+        _write(options.out, shown)
+        print(f"It is in {options.out}, to be checked with vsql-vault verify {options.out} --vkey KEY")
+    return 0 if made.is_clean else HAS_EXCEPTIONS
+
+
+def _write(path: Path, shown: dict[str, Any]) -> None:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(f"{json.dumps(shown, indent=1, ensure_ascii=False)}\n")
+    except OSError as error:
+        raise SettingsInvalid(f"--out: expected a file that can be written, found {error.strerror}") from None

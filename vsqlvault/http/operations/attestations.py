@@ -1,0 +1,96 @@
+"""``/admin/attestations``: attesting retention, and reading what was attested."""
+
+from __future__ import annotations
+
+from vsqlvault.errors import AttestationNotFound, InvalidQuery, RoleRequired, TreeDamaged
+from vsqlvault.http.admin_wire import VersionsQuery
+from vsqlvault.http.exchange import Reply
+from vsqlvault.http.operation import Exchange, Operation
+from vsqlvault.http.wire import dump_json
+from vsqlvault.model.attestation import Attestation
+from vsqlvault.model.audit import Operation as Audited
+from vsqlvault.model.times import format_time
+from vsqlvault.proof.attestation import digest_of, shown_attestation
+
+
+async def attest(exchange: Exchange) -> Reply:
+    """Attest now, and answer with what was attested."""
+    made = await exchange.vault.attestations.attest(exchange.call)
+    location = ("Location", f"/admin/attestations/{made.number}")
+    return Reply(201, dump_json(shown_attestation(made.document, made.note)), headers=[location])
+
+
+async def list_attestations(exchange: Exchange) -> Reply:
+    """Answer with a page of attestations, newest first."""
+    asked = exchange.query(VersionsQuery)
+    found = await exchange.vault.attestations.attestations(exchange.call, asked.before, asked.limit)
+    more = found[-1].number if len(found) == asked.limit and found[-1].number > 1 else None
+    due_at = exchange.vault.attestations.beginning.due_at
+    return Reply(
+        200,
+        dump_json({
+            "attestations": [_listed(made) for made in found],
+            "next_before": more,
+            "due_at": format_time(due_at) if due_at else None,
+        }),
+    )  # fmt: skip
+
+
+async def get_attestation(exchange: Exchange) -> Reply:
+    """Answer with one attestation, as it was signed."""
+    made = await exchange.vault.attestations.attestation(exchange.call, int(exchange.request.params["number"]))
+    return Reply(200, dump_json(shown_attestation(made.document, made.note)))
+
+
+def _listed(made: Attestation) -> dict[str, object]:
+    return {
+        "number": made.number,
+        "at": format_time(made.at),
+        "result": "clean" if made.is_clean else "exceptions",
+        "signed": made.note is not None,
+        "sha256": digest_of(made.document),
+    }
+
+
+OPERATIONS = (
+    Operation(
+        method="POST",
+        path="/admin/attestations",
+        name="attest",
+        summary="Attest retention now",
+        description=(
+            "Looks at every purpose for what is overdue, draws 25 purges since the last attestation, checks each, and signs "
+            "and keeps what it found. The draw follows from the log's root hash."
+        ),
+        handler=attest,
+        audited=Audited.ATTEST,
+        answers={201: "What was found, good or bad: `attestation`, its `sha256`, and the signed `note`."},
+        headers={"Location": "Where it is kept."},
+        problems=(RoleRequired, TreeDamaged),
+        tag="compliance",
+    ),
+    Operation(
+        method="GET",
+        path="/admin/attestations",
+        name="list_attestations",
+        summary="List attestations, newest first",
+        description="There is more where `next_before` is not null: ask again with that `before`.",
+        handler=list_attestations,
+        audited=Audited.READ_ATTESTATION,
+        query=VersionsQuery,
+        answers={200: "A page, and when the next one is due."},
+        problems=(RoleRequired, InvalidQuery),
+        tag="compliance",
+    ),
+    Operation(
+        method="GET",
+        path="/admin/attestations/{number}",
+        name="get_attestation",
+        summary="Read an attestation",
+        handler=get_attestation,
+        audited=Audited.READ_ATTESTATION,
+        answers={200: "As it was signed."},
+        problems=(RoleRequired, AttestationNotFound),
+        tag="compliance",
+    ),
+)

@@ -1,0 +1,61 @@
+"""Controls: what has to work for the vault to be what it says it is, and whether it does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+
+
+class ControlState(StrEnum):
+    """How a control stands. ``NOT_IN_USE``: nothing is set up that it could watch over."""
+
+    OK = "ok"
+    FAILING = "failing"
+    NOT_IN_USE = "not_in_use"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What a look at a control has found. ``detail`` is a sentence without secrets and without ages."""
+
+    state: ControlState
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """One control as it stands. ``requirements`` are ids of ``vsqlvault.model.pci_dss``."""
+
+    name: str
+    state: ControlState
+    since: datetime
+    detail: str
+    requirements: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ControlChange:
+    """What was put on record of a control: from ``at`` on it stood so. ``number`` counts a control's changes from 1."""
+
+    name: str
+    number: int
+    state: ControlState
+    at: datetime
+    detail: str
+
+
+CONTROLS: Mapping[str, tuple[str, ...]] = MappingProxyType({
+    "sweep_ran": ("3.2.1",),
+    "nothing_overdue": ("3.2.1",),
+    "attestation_current": ("3.2.1",),
+    "log_signed": ("10.3.4", "10.7.2"),
+    "anchor_fresh": ("10.3.3", "10.7.2"),
+    "storage_durable": ("10.5.1", "10.7.2"),
+    "clock_sane": ("10.6.1", "10.7.2"),
+    "jwks_fresh": ("7.3.3", "10.7.2"),
+    "certificates_valid": ("2.2.7", "4.2.1"),
+})  # fmt: skip
+"""Every control by name, in the order in which they are shown, with the requirements that it serves."""

@@ -1,0 +1,31 @@
+"""A bar on the terminal for commands that take their time."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+_WIDTH = 40
+_SECONDS = 0.1
+
+
+class Bar:
+    """Shows how far a command has come, to whoever watches."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._is_shown = sys.stderr.isatty()
+        self._next = 0.0
+
+    def __call__(self, done: int, of: int) -> None:
+        """Show so much of so much, ten times a second at most."""
+        if self._is_shown and time.monotonic() >= self._next:
+            self._next = time.monotonic() + _SECONDS
+            filled = min(_WIDTH, _WIDTH * done // max(of, 1))
+            line = f"\r[{'#' * filled}{'.' * (_WIDTH - filled)}] {done} of {of} {self._what}"
+            print(line, end="", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """Take it off the screen."""
+        if self._is_shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)

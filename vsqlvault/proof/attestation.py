@@ -1,0 +1,77 @@
+"""Attestations as documents: how they are written, and how they are checked without the vault (docs/evidence.md)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from hashlib import sha256
+from typing import Any
+
+from vsqlvault.proof.canonical import canonical_json
+from vsqlvault.proof.note import NoteRefused, VerifierKey
+from vsqlvault.proof.statement import open_statement
+
+FORMAT = "vsqlvault-attestation-v1"
+MAX_SHOWN = 10
+
+
+class AttestationInvalid(ValueError):
+    """An attestation is malformed, or not as it was signed."""
+
+
+def write_document(members: Mapping[str, Any]) -> str:
+    """Return the document: JSON in the form of RFC 8785."""
+    return canonical_json(dict(members)).decode()
+
+
+def digest_of(document: str) -> str:
+    """Return the SHA-256 of a document, 64 hex digits."""
+    return sha256(document.encode()).hexdigest()
+
+
+def shown_attestation(document: str, note: str | None) -> dict[str, Any]:
+    """Return an attestation as JSON types, as it is given away."""
+    return {"attestation": json.loads(document), "sha256": digest_of(document), "note": note}
+
+
+def check_attestation(shown: Any, keys: Collection[VerifierKey]) -> dict[str, Any]:
+    """Return the document of what ``shown_attestation`` gives, if one of the keys has signed it.
+
+    Raises:
+        AttestationInvalid: with the sentence that says why.
+    """
+    document = shown.get("attestation") if isinstance(shown, dict) else None
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise AttestationInvalid(f"expected an attestation with the format {FORMAT}")
+    note = shown.get("note")
+    if not isinstance(note, str):
+        raise AttestationInvalid("it is not signed")
+    try:
+        text = canonical_json(document)
+        open_statement(FORMAT, text, note, keys)
+    except (NoteRefused, ValueError, RecursionError) as error:
+        raise AttestationInvalid(str(error)) from None
+    if shown.get("sha256") != sha256(text).hexdigest():
+        raise AttestationInvalid("expected sha256 to be that of the document, found another")
+    return document
+
+
+def summarise(document: Mapping[str, Any]) -> list[str]:
+    """Return what a document says, in lines for people.
+
+    Raises:
+        KeyError, TypeError: a member is not there, or another than it should be.
+    """
+    overdue, sample = document["overdue"], document["sample"]
+    checked, purposes = sample["checked"], len(document["purposes"])
+    lines = [
+        f"Attestation {document['number']}, at {document['at']}: {document['result']}",
+        f"  {purposes} purposes: {overdue['count']} entries overdue, {overdue['held']} kept by legal holds",
+        f"  {len(checked) - sample['failed']} of {len(checked)} sampled purges hold, of {sample['population']} in the period",
+    ]
+    lines += [
+        f"    overdue: {each['purpose']}/{each['external_id']}, expired at {each['expired_at']}"
+        for each in overdue["listed"][:MAX_SHOWN]
+    ]
+    lines += [f"    {each['purge_id']}: {problem}" for each in checked for problem in each["problems"]]
+    return lines

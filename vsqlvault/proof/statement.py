@@ -1,0 +1,29 @@
+"""Signed statements: a note (C2SP signed-note) of two lines, what kind of document it is of, and the hash of its bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import sha256
+
+from vsqlvault.proof.note import NoteRefused, Signer, VerifierKey, open_note, sign_note
+
+
+def sign_statement(kind: str, document: bytes, signer: Signer) -> str:
+    """Return the note that vouches for a document. ``kind`` keeps it from being taken for another one, or a checkpoint."""
+    return sign_note(_text(kind, document), signer)
+
+
+def open_statement(kind: str, document: bytes, note: str, keys: Iterable[VerifierKey]) -> tuple[VerifierKey, ...]:
+    """Return which of the keys vouch for the document.
+
+    Raises:
+        NoteRefused: none does, or the note is of another document.
+    """
+    text, signed = open_note(note, keys)
+    if text != _text(kind, document):
+        raise NoteRefused(f"expected a note of this document, found one of another, or of another kind than {kind}")
+    return signed
+
+
+def _text(kind: str, document: bytes) -> str:
+    return f"{kind}\nsha256:{sha256(document).hexdigest()}\n"

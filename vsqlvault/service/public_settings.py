@@ -1,0 +1,71 @@
+"""The settings in force as somebody outside may read them: without what is secret, or may hold a secret."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel
+
+from vsqlvault.config import Settings
+
+HIDDEN = "(hidden)"
+_SECRET = frozenset({"key_sha256"})
+_SHOWN_OF_PLUGINS = (bool, int, float, type(None))
+
+
+def public_settings(settings: Settings) -> dict[str, Any]:
+    """Return the settings as JSON types.
+
+    Keys and their hashes are hidden, of a database's URL everything but the scheme (of a file, its path stays), and of other
+    URLs the user, the query and the fragment. Of the tables of plugins, whose texts nobody here knows, only numbers and
+    switches are shown.
+    """
+    document: dict[str, Any] = settings.model_dump(mode="json", exclude={"plugins"})
+    shown = {section: _shown(value) for section, value in document.items()}
+    shown["storage"]["database_url"] = _database(settings.storage.database_url)
+    shown["plugins"] = {name: _of_plugin(name, table) for name, table in sorted(settings.plugins.items())}
+    return shown
+
+
+def _shown(value: Any, name: str = "") -> Any:
+    if isinstance(value, dict):
+        return {each: _shown(member, each) for each, member in value.items()}
+    if isinstance(value, list):
+        return [_shown(member, name) for member in value]
+    if name in _SECRET and value is not None:
+        return HIDDEN
+    return _url(value) if isinstance(value, str) and "://" in value else value
+
+
+def _url(text: str) -> str:
+    """Return a URL without user, query and fragment; where it is not plain what is which, only its scheme."""
+    scheme = text.partition(":")[0]
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return f"{scheme}:{HIDDEN}"
+    if "@" in text:
+        return f"{scheme}:{HIDDEN}"
+    return f"{parts.scheme}://{parts.netloc}{parts.path}"
+
+
+def _database(url: str) -> str:
+    scheme, _, rest = url.partition(":")
+    return url if scheme == "sqlite" and not {"@", "?", "#"} & set(rest) else f"{scheme}:{HIDDEN}"
+
+
+def _of_plugin(name: str, table: Any) -> Any:
+    if name in {"allow", "block"}:
+        return table
+    members = table.model_dump(mode="json") if isinstance(table, BaseModel) else table
+    return {key: _counted(value) for key, value in sorted(dict(members).items())}
+
+
+def _counted(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _counted(member) for name, member in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_counted(member) for member in value]
+    return value if isinstance(value, _SHOWN_OF_PLUGINS) else HIDDEN
