@@ -29,8 +29,11 @@ class Store:
         self.open.set()
         self.at_once = 0
         self.most_at_once = 0
+        self.asked = 0
 
     def newest(self) -> str | None:
+        self.asked += 1
+        self.open.wait(10)
         if self.error:
             raise self.error
         return checkpoint(self.kept[-1]).note if self.kept else None
@@ -150,6 +153,22 @@ def test_the_end_is_not_held_up_by_who_never_answers() -> None:
     run(scene)
     assert time.monotonic() - began < 5
     store.open.set()
+
+
+def test_who_does_not_tell_the_newest_in_time_is_not_asked_again_meanwhile() -> None:
+    async def scene() -> None:
+        store = Store()
+        store.open.clear()
+        keeper = GitAnchor(store, interval_seconds=0, deadline_seconds=0.02)
+        for _ in range(3):
+            with pytest.raises(SettingsInvalid, match="TimeoutError"):
+                await keeper.newest()
+        assert store.asked == 1
+        store.open.set()
+        await until(lambda: keeper._asked is not None and keeper._asked.done())  # noqa: SLF001
+        assert await keeper.newest() is None
+
+    run(scene)
 
 
 def test_whoever_cannot_tell_the_newest_stops_the_start() -> None:

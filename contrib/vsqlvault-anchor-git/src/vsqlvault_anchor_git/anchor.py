@@ -28,23 +28,29 @@ class GitAnchor:
 
     def __init__(self, repository: Repository, *, interval_seconds: float, deadline_seconds: float) -> None:
         self._repository = repository
-        self._interval_seconds = interval_seconds
+        self.interval_seconds = interval_seconds
         self._deadline_seconds = deadline_seconds
         self._waiting: Checkpoint | None = None
         self._told = asyncio.Event()
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._late: asyncio.Future[None] | None = None
+        self._asked: asyncio.Future[str | None] | None = None
         self._failure: str | None = None
 
     async def newest(self) -> str | None:
-        """See ``Anchor.newest``.
+        """See ``Anchor.newest``. While the repository has not answered, it is not asked again.
 
         Raises:
             SettingsInvalid: the repository cannot tell.
         """
+        asked = self._asked = self._asked or in_thread(self._repository.newest)
         try:
-            return await asyncio.wait_for(in_thread(self._repository.newest), self._deadline_seconds)
+            done, _ = await asyncio.wait({asked}, timeout=self._deadline_seconds)
+            if not done:
+                raise TimeoutError
+            self._asked = None
+            return asked.result()
         except Exception as error:
             raise SettingsInvalid(
                 f"plugins.git-anchor.repository: expected a repository that can be read, found: {_said(error)}"
@@ -79,7 +85,7 @@ class GitAnchor:
             if self._stopping.is_set():
                 return
             kept = await self._attempt()
-            pause = self._interval_seconds if kept else min(max(self._interval_seconds, 1.0), RETRY_SECONDS)
+            pause = self.interval_seconds if kept else min(max(self.interval_seconds, 1.0), RETRY_SECONDS)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause)
 
