@@ -156,6 +156,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize("target", ["checkpoint", "vkey", "tile/0/000.p/1", "consistency?from=1&to=2"])
     def test_whoever_is_known_may_read_what_tells_nothing_of_anybody(self, vault: VaultServer, target: str) -> None:
+        covering(vault, 2)
         assert vault.call("payments", "GET", f"/audit/{target}").status == 200
         assert_problem(vault.call(None, "GET", f"/audit/{target}"), 401, "unauthenticated")
 
