@@ -143,7 +143,12 @@ def test_where_all_is_zero_there_is_no_chart() -> None:
         ("lag_seconds", 0, "0 s"),
         ("lag_seconds", 61, "1 min 1 s"),
         ("n", True, "yes"),
-        ("n", "2027-01-15T12:00:00.123456Z", '<time datetime="2027-01-15T12:00:00.123456Z">2027-01-15 12:00:00 UTC</time>'),
+        (
+            "n",
+            "2027-01-15T12:00:00.123456Z",
+            "<time datetime=\"2027-01-15T12:00:00.123456Z\"><span>2027-01-15</span> <span>12:00:00 UTC</span></time>",
+        ),
+        ("n", "0a" * 32, "<code>" + "<wbr>".join(["0a" * 8] * 4) + "</code>"),
         ("n", ["a", 1], "a, 1"),
     ],
 )  # fmt: skip

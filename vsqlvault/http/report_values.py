@@ -11,9 +11,12 @@ from typing import Any
 WIDEST_TABLE = 8
 MOST_COLUMNS = 5
 SMALL = 4
+HASH_PART = 16
+"""Digits of a hash, or of an id, after which a line may end."""
 FIGURES = "figures"
 _NONE = '<span class="nothing">\u2013</span>'
-_TIME = re.compile(r"(\d{4}-\d{2}-\d{2})T(\d{2}:\d{2}:\d{2})(?:\.\d+)?Z", re.ASCII)
+_TIME = re.compile(r"\b(\d{4}-\d{2}-\d{2})T(\d{2}:\d{2}:\d{2})(?:\.\d+)?Z\b", re.ASCII)
+_HASH = re.compile(r"[0-9a-f]{32,128}", re.ASCII)
 _NAME = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
 _NAMES_ARE_DATA = ("by_", "used_by", "key_refs", "entries_by_", "purged_by_", "policies", "tests")
 _SCALES = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
@@ -42,9 +45,15 @@ def _scalar(name: str, found: Any) -> str:
     if isinstance(found, (int, float)):
         return _span(found) if name.endswith("_seconds") else f"{found:,}"
     text = str(found)
-    if match := _TIME.fullmatch(text):
-        return f'<time datetime="{escape(text)}">{match[1]} {match[2]} UTC</time>'
-    return escape(text)
+    if _HASH.fullmatch(text):
+        return (
+            f"<code>{'<wbr>'.join(text[place : place + HASH_PART] for place in range(0, len(text), HASH_PART))}</code>"
+        )
+    return _TIME.sub(_time, escape(text))
+
+
+def _time(match: re.Match[str]) -> str:
+    return f'<time datetime="{match[0]}"><span>{match[1]}</span> <span>{match[2]} UTC</span></time>'
 
 
 def _span(seconds: float) -> str:
@@ -102,11 +111,11 @@ def _table_of_mappings(found: Mapping[str, Mapping[str, Any]], are_data: bool) -
             f'<h4>{_named(key, are_data)}</h4><div class="nested">{_mapping(key, member)}</div>'
             for key, member in found.items()
         )
+    places = _places(columns, list(flat.values()))
     rows = "".join(
-        f'<tr><th scope="row">{_named(key, are_data)}</th>{_cells(member, columns)}</tr>'
-        for key, member in flat.items()
+        f'<tr><th scope="row">{_named(key, are_data)}</th>{_cells(member, places)}</tr>' for key, member in flat.items()
     )
-    heads = _heads(columns, list(flat.values()))
+    heads = _heads(places)
     return f"<table><thead><tr><td></td>{heads}</tr></thead><tbody>{rows}</tbody></table>"
 
 
@@ -132,13 +141,13 @@ def _flattened(member: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _heads(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the heads of columns; one over numbers stands to the right, as they do."""
-    heads = []
-    for column in columns:
-        place = next((found for row in rows if (found := _numeric(row.get(column)))), "")
-        heads.append(f'<th scope="col"{place}>{escape(label(column))}</th>')
-    return "".join(heads)
+def _places(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return each column's class: one with numbers stands to the right, and with it its head, and what is missing in it."""
+    return {column: next((found for row in rows if (found := _numeric(row.get(column)))), "") for column in columns}
+
+
+def _heads(places: Mapping[str, str]) -> str:
+    return "".join(f'<th scope="col"{place}>{escape(label(column))}</th>' for column, place in places.items())
 
 
 def _list(name: str, found: Sequence[Any]) -> str:
@@ -146,13 +155,15 @@ def _list(name: str, found: Sequence[Any]) -> str:
         return _NONE
     if all(isinstance(each, Mapping) for each in found):
         columns = list(dict.fromkeys(key for member in found for key in member))
-        rows = "".join(f"<tr>{_cells(member, columns)}</tr>" for member in found)
-        return f"<table><thead><tr>{_heads(columns, found)}</tr></thead><tbody>{rows}</tbody></table>"
+        places = _places(columns, found)
+        rows = "".join(f"<tr>{_cells(member, places)}</tr>" for member in found)
+        wide = ' class="wide"' if len(columns) > WIDEST_TABLE else ""
+        return f"<table{wide}><thead><tr>{_heads(places)}</tr></thead><tbody>{rows}</tbody></table>"
     return ", ".join(value(name, each) for each in found)
 
 
-def _cells(member: Mapping[str, Any], columns: Sequence[str]) -> str:
-    return "".join(f"<td{_numeric(member.get(column))}>{value(column, member.get(column))}</td>" for column in columns)
+def _cells(member: Mapping[str, Any], places: Mapping[str, str]) -> str:
+    return "".join(f"<td{place}>{value(column, member.get(column))}</td>" for column, place in places.items())
 
 
 def _numeric(found: Any) -> str:

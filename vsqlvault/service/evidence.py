@@ -123,5 +123,10 @@ class Evidence:
 
 
 def _plain(storage: Mapping[str, Any]) -> dict[str, Any]:
-    simple = (str, int, float, bool, type(None))
-    return {str(name): value if isinstance(value, simple) else str(value) for name, value in sorted(storage.items())}
+    return {str(name): _simple(value) for name, value in sorted(storage.items())}
+
+
+def _simple(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_simple(each) for each in value]
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)

@@ -49,7 +49,7 @@ def _shown(name: str, requirements: Sequence[str], change: ControlChange | None)
         "control": name,
         "state": change.state.value if change else "not looked at yet",
         "since": shown(change.at if change else None),
-        "what": change.detail if change else None,
+        "what": change.detail if change and change.state is not ControlState.OK else None,
         "requirements": ", ".join(requirements),
     }
 
@@ -65,7 +65,7 @@ def _failures(changes: Sequence[ControlChange], states: Mapping[str, ControlChan
             "control": change.name,
             "began_at": format_time(change.at),
             "ended_at": shown(end := ends.get((change.name, change.number + 1))),
-            "seconds": _seconds(change.at, end),
+            "lasted_seconds": _seconds(change.at, end),
             "what": change.detail,
         }
         for change in changes

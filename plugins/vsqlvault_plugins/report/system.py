@@ -157,5 +157,10 @@ def _not_after(path: str) -> str | None:
 
 def _plain(storage: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the storage says of itself as JSON types."""
-    simple = (str, int, float, bool, type(None))
-    return {str(name): value if isinstance(value, simple) else str(value) for name, value in sorted(storage.items())}
+    return {str(name): _simple(value) for name, value in sorted(storage.items())}
+
+
+def _simple(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_simple(each) for each in value]
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
