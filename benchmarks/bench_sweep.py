@@ -3,8 +3,8 @@
     python -m benchmarks.bench_sweep [--entries 100000] [--readers 16] [--pause-ms 5] [--storage sqlite|postgresql]
 
 A program of its own. The vault is whole: policies, proofs, both logs, durability on. Reads go on without the sweep, then with
-it, then without it again, in one run and one process; a reader waits ``--pause-ms`` between two reads (0: not at all, so that
-the readers alone use all the machine gives). Compare the ratios, not the figures.
+it, then without it again, then beside the scrub that follows a sweep, in one run and one process; a reader waits ``--pause-ms``
+between two reads (0: not at all, so that the readers alone use all the machine gives). Compare the ratios, not the figures.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Readers:
     def told(self, seconds: float) -> str:
         """Return rate, p50 and p99 of what was read in the last phase, and begin a new one."""
         took, self.seconds = sorted(self.seconds), []
-        self.p99 = took[int(len(took) * 0.99)] * 1000
+        self.p99, self.longest = took[int(len(took) * 0.99)] * 1000, took[-1] * 1000
         return (
             f"{len(took) / seconds:8,.0f} GET/s  p50 {statistics.median(took) * 1000:6.2f} ms  p99 {self.p99:6.2f} ms"
         )
@@ -112,6 +112,7 @@ async def measured(vault: Vault, readers: Readers, seconds: float) -> tuple[str,
 
 async def run(url: str, options: argparse.Namespace) -> None:
     environment = {"VSQL_VAULT_STORAGE__DATABASE_URL": url}
+    environment["VSQL_VAULT_PURGE__SCRUB"] = "off"  # it is measured by itself
     environment |= {f"VSQL_VAULT_PURGE__{name.upper()}": value for name, value in options.set}
     async with open_vault(load_settings(None, environment)) as vault:
         await vault.policies.save_retention_policy(a_call(), a_retention_policy("card"))
@@ -128,10 +129,17 @@ async def run(url: str, options: argparse.Namespace) -> None:
         beside = readers.told(took)
         busy = readers.p99
         after, quiet_again = await measured(vault, readers, options.seconds)
+        started = time.perf_counter()
+        scrub = await vault.scrubber.scrub(a_call())
+        scrubbed = time.perf_counter() - started
+        beside_scrub = readers.told(scrubbed)
+        longest = readers.longest
         await readers.stop()
         print(f"  quiet        {before}")
         print(f"  sweep beside {beside}  = {busy / ((quiet + quiet_again) / 2):.1f} times quiet p99")
         print(f"  quiet again  {after}")
+        print(f"  scrub beside {beside_scrub}  longest {longest:.0f} ms")
+        print(f"  scrub        in {scrubbed:.1f} s, left: {scrub.left if scrub else None}")
         print(f"  sweep        {count.purged:,} purged in {took:.1f} s = {count.purged / took:,.0f}/s, {peak()}")
         await fill(vault.storage, options.entries)
         started = time.perf_counter()

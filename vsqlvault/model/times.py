@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from vsqlvault.errors import InvalidTime
 
@@ -29,8 +30,12 @@ def from_micros(micros: int) -> datetime:
     return EPOCH + timedelta(microseconds=micros)
 
 
+@lru_cache(maxsize=512)
 def format_time(at: datetime) -> str:
-    """Return RFC 3339 in UTC: ``2027-02-16T00:00:00Z``, with six fractional digits only where there are any."""
+    """Return RFC 3339 in UTC: ``2027-02-16T00:00:00Z``, with six fractional digits only where there are any.
+
+    What is written of one commit has the same few instants again and again.
+    """
     return (at if at.tzinfo is UTC else at.astimezone(UTC)).isoformat()[:-6] + "Z"
 
 

@@ -64,10 +64,12 @@ def _leaf(record: AccessRecord | PurgeRecord, write_text: Callable[[str], str]) 
     name, (beginnings, read) = _FORMS[type(record)]
     parts: list[str] = []
     for beginning, value in zip(beginnings, read(record), strict=True):
-        if value is None:
-            continue
         kind = type(value)
-        if kind is int:
+        if kind is str:
+            parts.append(beginning + write_text(value))
+        elif value is None:
+            continue
+        elif kind is int:
             parts.append(f"{beginning}{value}")
         elif kind is datetime:
             parts.append(f'{beginning}"{format_time(value)}"')
@@ -75,7 +77,7 @@ def _leaf(record: AccessRecord | PurgeRecord, write_text: Callable[[str], str]) 
             parts.append(f"{beginning}{'true' if value else 'false'}")
         elif kind is EntryStamp:
             parts.append(f'{beginning}{write_text(value[0])},"entry_version":{value[1]}')
-        else:  # a text, or one of a fixed list of them
+        else:  # a text of a fixed list
             parts.append(beginning + write_text(value))
     return f'{{"{name}":{{{"".join(parts)[1:]}}}}}'.encode()
 

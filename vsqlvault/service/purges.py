@@ -26,12 +26,14 @@ from vsqlvault.model.entry import Entry
 from vsqlvault.model.policy import RetentionPolicy
 from vsqlvault.model.principal import Call
 from vsqlvault.model.purge import Overwrite, PurgePlan, PurgeReason, PurgeRecord, Remove
+from vsqlvault.model.times import to_micros
 from vsqlvault.proof.purge_proof import purge_proof
 from vsqlvault.service.plugin_calls import call_plugin, call_plugin_in_turn
 
 log = logging.getLogger(__name__)
 REPLACE = "replace"
 _LARGE = 64 * 1024
+_BY_POLICY = frozenset({PurgeReason.EXPIRED, PurgeReason.RETENTION_POLICY})
 _BREATH = 16
 """So many proofs are computed before others have their turn."""
 
@@ -96,8 +98,7 @@ class Purges:
         plan = await call_plugin(
             method, lambda: method.plan(PurgeRequest(entry, reason, policy)), PurgePlan, self._timeout_seconds
         )
-        change, record = await self._planned(method, plan, call, entry, value, policy, now)
-        return PreparedPurge(change, record, _guards(entry, book))
+        return _prepared(method, plan, call, entry, value, await _proof(entry, value), policy, book, now)
 
     async def prepare_all(
         self, call: Call, found: Sequence[tuple[Entry, bytes]], reason: PurgeReason, book: Rulebook, now: datetime
@@ -115,7 +116,9 @@ class Purges:
         if policy is not None:
             plans = await self._plans([found[place][0] for place in free], reason, policy)
             for done, (place, plan) in enumerate(zip(free, plans, strict=True), start=1):
-                prepared[place] = await self._prepared(plan, call, *found[place], policy, book, now)
+                entry, value = found[place]
+                proof = await _proof(entry, value) if len(value) > _LARGE else purge_proof(entry, value)
+                prepared[place] = self._prepared_or_kept(plan, call, entry, value, proof, policy, book, now)
                 if done % _BREATH == 0:
                     await asyncio.sleep(0)
         return [outcome or PluginFailed() for outcome in prepared]
@@ -129,12 +132,13 @@ class Purges:
         calls = [partial(method.plan, PurgeRequest(entry, reason, policy)) for entry in entries]
         return await call_plugin_in_turn(method, calls, PurgePlan, self._timeout_seconds)
 
-    async def _prepared(
+    def _prepared_or_kept(
         self,
         plan: Any,
         call: Call,
         entry: Entry,
         value: bytes,
+        proof: str,
         policy: RetentionPolicy,
         book: Rulebook,
         now: datetime,
@@ -142,10 +146,9 @@ class Purges:
         if isinstance(plan, PluginFailed):
             return plan
         try:
-            change, record = await self._planned(self._method(policy), plan, call, entry, value, policy, now)
+            return _prepared(self._method(policy), plan, call, entry, value, proof, policy, book, now)
         except PluginFailed as failed:
             return failed
-        return PreparedPurge(change, record, _guards(entry, book))
 
     def _method(self, policy: RetentionPolicy) -> PurgeMethod:
         method = self._methods.get(policy.purge_method)
@@ -153,22 +156,6 @@ class Purges:
             log.error("no plugin offers the purge method", extra={"purge_method": policy.purge_method})
             raise PluginFailed
         return method
-
-    async def _planned(
-        self,
-        method: PurgeMethod,
-        plan: Any,
-        call: Call,
-        entry: Entry,
-        value: bytes,
-        policy: RetentionPolicy,
-        now: datetime,
-    ) -> tuple[Change, PurgeRecord]:
-        if not isinstance(plan.reason, PurgeReason):
-            log.error("purge method gave no reason", extra={"purge_method": method.name})
-            raise PluginFailed
-        change = _change(method, plan, entry, value, now)
-        return change, await self._record(call, entry, value, plan.reason, policy, now, method.name)
 
     async def replaced(
         self, call: Call, entry: Entry, value: bytes, reason: PurgeReason, book: Rulebook, now: datetime
@@ -179,41 +166,61 @@ class Purges:
             EntryHeld: a legal hold keeps the version. NoRetentionPolicy: its purpose has none.
         """
         policy = _policy_if_free(call, entry, book)
-        record = await self._record(call, entry, value, reason, policy, now, REPLACE)
+        record = _record(call, entry, await _proof(entry, value), reason, policy, now, REPLACE)
         return ReplacedVersion(record, _guards(entry, book))
 
-    async def _record(
-        self,
-        call: Call,
-        entry: Entry,
-        value: bytes,
-        reason: PurgeReason,
-        policy: RetentionPolicy,
-        now: datetime,
-        method: str,
-    ) -> PurgeRecord:
-        large = len(value) > _LARGE
-        proof = await asyncio.to_thread(purge_proof, entry, value) if large else purge_proof(entry, value)
-        by_policy = reason in {PurgeReason.EXPIRED, PurgeReason.RETENTION_POLICY}
-        return PurgeRecord(
-            purge_id=secrets.token_hex(16),
-            purpose=entry.purpose,
-            external_id=entry.external_id,
-            entry_id=entry.entry_id,
-            entry_version=entry.version,
-            method=method,
-            reason=reason,
-            policy_reference=policy.reference if by_policy else None,
-            proof_hash=proof,
-            value_size=entry.value_size,
-            key_ref=entry.key_ref,
-            owner_app=entry.owner_app,
-            purged_at=now,
-            expired_at=entry.effective_expires_at(policy.max_retention_days),
-            app=call.principal.app,
-            identity=call.principal.identity,
-            request_id=call.request_id,
-        )
+
+async def _proof(entry: Entry, value: bytes) -> str:
+    """Return the proof, made where it keeps nobody waiting."""
+    return await asyncio.to_thread(purge_proof, entry, value) if len(value) > _LARGE else purge_proof(entry, value)
+
+
+def _prepared(
+    method: PurgeMethod,
+    plan: Any,
+    call: Call,
+    entry: Entry,
+    value: bytes,
+    proof: str,
+    policy: RetentionPolicy,
+    book: Rulebook,
+    now: datetime,
+) -> PreparedPurge:
+    if not isinstance(plan.reason, PurgeReason):
+        log.error("purge method gave no reason", extra={"purge_method": method.name})
+        raise PluginFailed
+    change = _change(method, plan, entry, value, now)
+    record = _record(call, entry, proof, plan.reason, policy, now, method.name)
+    return PreparedPurge(change, record, _guards(entry, book))
+
+
+def _record(
+    call: Call, entry: Entry, proof: str, reason: PurgeReason, policy: RetentionPolicy, now: datetime, method: str
+) -> PurgeRecord:
+    return PurgeRecord(
+        purge_id=_purge_id(now),
+        purpose=entry.purpose,
+        external_id=entry.external_id,
+        entry_id=entry.entry_id,
+        entry_version=entry.version,
+        method=method,
+        reason=reason,
+        policy_reference=policy.reference if reason in _BY_POLICY else None,
+        proof_hash=proof,
+        value_size=entry.value_size,
+        key_ref=entry.key_ref,
+        owner_app=entry.owner_app,
+        purged_at=now,
+        expired_at=entry.effective_expires_at(policy.max_retention_days),
+        app=call.principal.app,
+        identity=call.principal.identity,
+        request_id=call.request_id,
+    )
+
+
+def _purge_id(now: datetime) -> str:
+    """Return 32 hex digits: those of the milliseconds first, so that a storage's index of them grows at its end."""
+    return f"{max(to_micros(now), 0) // 1000:012x}{secrets.token_hex(10)}"
 
 
 def _policy_if_free(call: Call, entry: Entry, book: Rulebook) -> RetentionPolicy:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -35,13 +36,12 @@ from vsqlvault.service.purges import Kept, PreparedPurge, Purges
 from vsqlvault.service.rulebooks import Rulebooks
 from vsqlvault.service.rules import require_admin
 from vsqlvault.service.scrubber import Scrubber
+from vsqlvault.service.sweep_pace import SweepPace
 
 log = logging.getLogger(__name__)
 LEASE = "sweep"
 LEASE_SECONDS = 60.0
 BATCH_BYTES = 16 * 1024 * 1024
-PART = 64
-"""So many purges go into one commit: the reads beside them, which share it, wait no longer for it than this."""
 
 
 @dataclass(slots=True)
@@ -75,6 +75,35 @@ class SweepCount:
 Progress = Callable[[SweepCount], None]
 
 
+@dataclass(slots=True)
+class _Tally:
+    """What becomes of a page, part by part: ``settled`` of its first entries need no other look.
+
+    One does whose policy changed since the page was read. ``error`` is the first that is more than one entry's.
+    """
+
+    count: SweepCount
+    purpose: str
+    settled: int = 0
+    error: VaultError | None = None
+    _is_current: bool = True
+
+    def add(self, done: Sequence[WriteOutcome | VaultError]) -> None:
+        for outcome in done:
+            if isinstance(outcome, Committed):
+                self.count.purged += 1
+                self.count.by_purpose[self.purpose] = self.count.by_purpose.get(self.purpose, 0) + 1
+            elif isinstance(outcome, Conflict) and isinstance(outcome.broken, RevisionIs):
+                self._is_current = False
+            elif self._is_current and isinstance(outcome, EntryHeld):
+                self.count.held += 1
+            elif self._is_current and isinstance(outcome, Kept):
+                self.count.failed += 1
+            elif isinstance(outcome, VaultError) and not isinstance(outcome, Kept):
+                self.error = self.error or outcome
+            self.settled += self._is_current
+
+
 @dataclass(frozen=True, slots=True)
 class _Page:
     """Expired entries with their values, the policy that ends them, all rules, and when it was looked at."""
@@ -84,6 +113,7 @@ class _Page:
     policy: RetentionPolicy
     book: Rulebook
     now: datetime
+    pace: SweepPace
 
 
 class Sweeper:
@@ -277,6 +307,7 @@ class Sweeper:
         to be, is left for the next run, as what a legal hold keeps is.
         """
         after: ExpiredPlace | None = None
+        pace = SweepPace(self._queue, self._pause_seconds)
         while not self._stopping.is_set():
             snapshot = await self._queue.read()
             book = await self._rulebooks.at(snapshot.revision)
@@ -285,13 +316,13 @@ class Sweeper:
             found = await self._storage.expired(query)
             if not found:
                 return True
-            settled = await self._purge_page(_Page(call, found, policy, book, snapshot.now), count)
+            settled = await self._purge_page(_Page(call, found, policy, book, snapshot.now, pace), count)
             if settled:
                 after = query.place_of(found[settled - 1][0])
             progress(count)
             if not await self._storage.acquire_lease(LEASE, count.sweep_id, LEASE_SECONDS):
                 raise SweepRunning
-            await asyncio.sleep(self._pause_seconds)
+            await pace.rest()
         return False
 
     def _page_query(self, policy: RetentionPolicy, due: datetime, after: ExpiredPlace | None) -> ExpiredQuery:
@@ -307,38 +338,37 @@ class Sweeper:
     async def _purge_page(self, page: _Page, count: SweepCount) -> int:
         """Purge what can be, and return how many of the page's first entries need no other look.
 
-        One does whose policy changed since the page was read. While one part is committed, the next is prepared.
+        While as many parts are committed as the storage takes at once, the next is prepared.
         """
-        settled = 0
-        is_current = True
-        size = PART * self._storage.flights
-        writes = await self._writes(page, page.found[:size], count.sweep_id)
-        for start in range(size, len(page.found) + size, size):
-            done, following = await asyncio.gather(
-                self._committed(writes), self._writes(page, page.found[start : start + size], count.sweep_id)
-            )
-            for outcome in done:
-                if isinstance(outcome, Committed):
-                    count.purged += 1
-                    count.by_purpose[page.policy.purpose] = count.by_purpose.get(page.policy.purpose, 0) + 1
-                elif isinstance(outcome, Conflict) and isinstance(outcome.broken, RevisionIs):
-                    is_current = False
-                elif is_current and isinstance(outcome, EntryHeld):
-                    count.held += 1
-                elif is_current and isinstance(outcome, Kept):
-                    count.failed += 1
-                settled += is_current
-            for outcome in done:  # once all are counted
-                if isinstance(outcome, VaultError) and not isinstance(outcome, Kept):
-                    raise outcome
-            writes = following
-        return settled
+        tally = _Tally(count, page.policy.purpose)
+        under_way: deque[asyncio.Task[Sequence[WriteOutcome | VaultError]]] = deque()
+        start = 0
+        try:
+            while start < len(page.found) and tally.error is None:
+                part = page.found[start : start + page.pace.size]
+                start += len(part)
+                writes = await self._writes(page, part, count.sweep_id)
+                if len(under_way) == self._storage.flights:
+                    tally.add(await under_way.popleft())
+                under_way.append(asyncio.create_task(self._committed(writes, page.pace)))
+                await asyncio.sleep(0)  # so that it is on its way before the next is prepared
+        finally:
+            while under_way:
+                tally.add(await under_way.popleft())
+        if tally.error:  # once all are counted
+            raise tally.error
+        return tally.settled
 
-    async def _committed(self, writes: Sequence[Write | Kept]) -> Sequence[WriteOutcome | VaultError]:
+    async def _committed(self, writes: Sequence[Write | Kept], pace: SweepPace) -> Sequence[WriteOutcome | VaultError]:
         """Commit the writes as one; where something is in the way of that, each by itself."""
         wanted = [write for write in writes if isinstance(write, Write)]
-        outcomes = iter(await self._committed_together(wanted) or await self._queue.commit_all(wanted))
-        return [next(outcomes) if isinstance(write, Write) else write for write in writes]
+        with pace.committing(len(wanted), 1 if wanted else 0):
+            outcomes: Sequence[WriteOutcome | VaultError] = await self._committed_together(wanted)
+        if not outcomes:
+            with pace.committing(0, len(wanted)):
+                outcomes = await self._queue.commit_all(wanted)
+        found = iter(outcomes)
+        return [next(found) if isinstance(write, Write) else write for write in writes]
 
     async def _committed_together(self, writes: Sequence[Write]) -> Sequence[WriteOutcome]:
         """Commit the writes as one, and return the outcome of each; none where one of them was in the way."""

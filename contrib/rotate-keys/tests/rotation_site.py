@@ -20,14 +20,15 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 API_KEY = "an-api-key-for-these-tests-and-for-no-other"
 OLD, NEW = "akv:kv:card-key-v6", "akv:kv:card-key-v7"
 COMMAND = Path(sys.executable).parent / "vsql-vault"
+DATABASE_URL = os.environ.get("ROTATE_KEYS_TEST_DATABASE_URL", "sqlite:///vault.db")
 ENVIRONMENT = {**os.environ, "VSQL_VAULT_API_KEY": API_KEY, "PYTHONUNBUFFERED": "1"}
 SETTINGS = """
 [server]
 listen_addr = "127.0.0.1:0"
 [storage]
-database_url = "sqlite:///vault.db"
+database_url = "{database_url}"
 [plugins]
-allow = ["access-rules", "auth-api-key", "purge-methods", "report-evidence", "storage-sqlite"]
+allow = ["access-rules", "auth-api-key", "purge-methods", "report-evidence", "storage-postgresql", "storage-sqlite"]
 """
 
 
@@ -35,7 +36,7 @@ class Server:
     """A vault that is served by the real command."""
 
     def __init__(self, directory: Path) -> None:
-        (directory / "vault.toml").write_text(SETTINGS)
+        (directory / "vault.toml").write_text(SETTINGS.format(database_url=DATABASE_URL))
         log = directory / "vault.log"
         with log.open("wb") as out:
             self._process = subprocess.Popen(

@@ -1,0 +1,79 @@
+"""The pace of a sweep: large commits while it is alone, and such as take a few milliseconds beside requests."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from vsqlvault.service.batcher import BatchCounts
+from vsqlvault.service.sweep_pace import ALONE_SECONDS, BEGIN, COMMIT_SECONDS, LEAST, MOST, SweepPace
+
+
+class Line:
+    """A queue that counts what goes through, and a clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.writes = SimpleNamespace(counts=BatchCounts())
+        self.now = 100.0
+
+    def pace(self) -> SweepPace:
+        queue: Any = self
+        return SweepPace(queue, 0.0, lambda: self.now)
+
+    def others(self, number: int = 1) -> None:
+        self.writes.counts.items += number
+
+    def commit(self, pace: SweepPace, purges: int, seconds: float) -> None:
+        with pace.committing(purges, 1):
+            self.writes.counts.items += 1
+            self.now += seconds
+
+
+def test_what_the_sweep_commits_itself_is_no_request() -> None:
+    line = Line()
+    pace = line.pace()
+    for _ in range(5):
+        line.commit(pace, pace.size, 0.02)
+        assert (pace.is_beside, pace.size) == (False, MOST)
+
+
+def test_what_went_through_before_is_none_beside_it() -> None:
+    line = Line()
+    line.others(1000)
+    assert not line.pace().is_beside
+
+
+def test_beside_requests_it_begins_small_and_is_alone_again_after_a_second() -> None:
+    line = Line()
+    pace = line.pace()
+    line.others()
+    assert (pace.is_beside, pace.size) == (True, BEGIN)
+    line.now += ALONE_SECONDS * 0.9
+    assert pace.is_beside
+    line.now += ALONE_SECONDS * 0.2
+    assert (pace.is_beside, pace.size) == (False, MOST)
+
+
+@pytest.mark.parametrize(
+    ("seconds_each", "size"),
+    [(COMMIT_SECONDS / 50, 50), (COMMIT_SECONDS / 100, 100), (COMMIT_SECONDS, LEAST), (COMMIT_SECONDS / 10_000, MOST)],
+)
+def test_beside_requests_a_commit_comes_to_take_what_it_may(seconds_each: float, size: int) -> None:
+    line = Line()
+    pace = line.pace()
+    for _ in range(40):
+        line.others()
+        line.commit(pace, pace.size, pace.size * seconds_each)
+    assert abs(pace.size - size) <= 1
+
+
+def test_a_commit_that_waits_for_its_turn_is_still_its_own() -> None:
+    line = Line()
+    pace = line.pace()
+    with pace.committing(64, 1):
+        assert not pace.is_beside
+        line.writes.counts.items += 1
+        assert not pace.is_beside
+    assert not pace.is_beside
