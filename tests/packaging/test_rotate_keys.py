@@ -1,4 +1,4 @@
-"""``contrib/rotate-keys`` on PostgreSQL, by its own test: real keys, two workers, one of them killed. SQLite has it elsewhere."""
+"""``contrib/rotate-keys`` on PostgreSQL, by its own test: real keys, two workers, one of them killed."""
 
 from __future__ import annotations
 
