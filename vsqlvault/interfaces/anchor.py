@@ -18,8 +18,8 @@ class Anchor(Protocol):
         """Return the newest checkpoint kept there, a signed note, as it was told; None where there never was one.
 
         Asked at start, before anything is served. Where it cannot tell then, it raises, and the vault does not start: a
-        database that was put back must not be served because nobody could say so. While the vault serves it is asked twice
-        a minute, for whoever watches over its controls.
+        database that was put back must not be served because nobody could say so. While the vault serves it is asked every
+        five minutes, and more often while what it said last lacks something, for whoever watches over the controls.
         """
         ...
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -64,6 +65,8 @@ class ControlChecks:
         self._anchors = tuple(anchors)
         self._authenticators = tuple(authenticators)
         self._is_signed = is_signed
+        self._anchored: dict[str, tuple[int, float]] = {}
+        """How many leaves each anchor knows of, and when it said so, by the monotonic clock."""
         self.certificates: Ends | None = None
         """When the certificates that this process shows and checks by end, by file; None: it has none."""
 
@@ -152,16 +155,29 @@ class ControlChecks:
             failure = await call_plugin(anchor, anchor.failure, (str, type(None)), ANCHOR_SECONDS)
             if failure is not None:
                 return f"{anchor.name} could not keep a checkpoint: {failure}"
+            if self._asked_lately(anchor) and await self._missing(anchor, now) is None:
+                return None
             note = await call_plugin(anchor, anchor.newest, (str, type(None)), ANCHOR_SECONDS)
             size = SignedHead.parse(note).head.size if note is not None else 0
         except (PluginFailed, NoteRefused):
+            self._anchored.pop(anchor.name, None)
             return f"{anchor.name} cannot tell its newest checkpoint"
+        self._anchored[anchor.name] = size, time.monotonic()
+        missing = await self._missing(anchor, now)
+        return f"{anchor.name} lacks the checkpoint of {format_time(missing)}" if missing else None
+
+    def _asked_lately(self, anchor: Anchor) -> bool:
+        """Whether an anchor, which may be far away, need not be asked again unless what it said lacks something by now."""
+        asked = self._anchored.get(anchor.name)
+        return asked is not None and time.monotonic() - asked[1] < LEAST_UNANCHORED_SECONDS
+
+    async def _missing(self, anchor: Anchor, now: datetime) -> datetime | None:
+        """Return when the first checkpoint was signed that an anchor should have got by now, and had not when last asked."""
+        size, _ = self._anchored[anchor.name]
         interval = float(getattr(anchor, "interval_seconds", 0))
         limit = timedelta(seconds=max(LEAST_UNANCHORED_SECONDS, 2 * interval))
-        missing = await self._storage.checkpoints(size, 1)
-        if missing and now - missing[0].signed_at > limit:
-            return f"{anchor.name} lacks the checkpoint of {format_time(missing[0].signed_at)}"
-        return None
+        following = await self._storage.checkpoints(size, 1)
+        return following[0].signed_at if following and now - following[0].signed_at > limit else None
 
     async def _storage_durable(self) -> Check:
         durable = self._storage.describe().get("durable")

@@ -205,10 +205,12 @@ class Outside:
     def __init__(self, interval_seconds: float | None = None) -> None:
         self.answer: Any = None
         self.why: str | None = None
+        self.asked = 0
         if interval_seconds is not None:
             self.interval_seconds = interval_seconds
 
     async def newest(self) -> Any:
+        self.asked += 1
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
@@ -246,6 +248,25 @@ class TestAnchorFresh:
         scene = await signed()
         outside.answer = answer
         assert await state_of(scene, "anchor_fresh") == (FAILING, "outside cannot tell its newest checkpoint")
+
+    async def test_one_that_lacks_nothing_is_not_asked_at_each_look(self, signed, install, monkeypatch) -> None:
+        outside = Outside()
+        install(outside=outside)
+        scene = await signed()
+        await scene.vault.sequencer.sequence()
+        outside.answer = (await scene.storage.inner.newest_checkpoint()).note
+        outside.asked = 0
+        for _ in range(5):
+            assert (await state_of(scene, "anchor_fresh"))[0] is OK
+        assert outside.asked == 1
+        await scene.store("a")
+        await scene.vault.sequencer.sequence()
+        await go_to(scene, T0 + timedelta(hours=1))
+        assert (await state_of(scene, "anchor_fresh"))[0] is FAILING
+        assert outside.asked == 2
+        monkeypatch.setattr("vsqlvault.service.control_checks.LEAST_UNANCHORED_SECONDS", 0)
+        outside.answer = OSError("gone")
+        assert (await state_of(scene, "anchor_fresh"))[1] == "outside cannot tell its newest checkpoint"
 
     async def test_one_that_could_not_keep_a_checkpoint_fails_at_once(self, signed, install) -> None:
         outside = Outside()
