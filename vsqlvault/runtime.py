@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from vsqlvault.config import Settings, load_settings
 from vsqlvault.errors import PluginUnusable, SettingsInvalid
 from vsqlvault.hardening.lockdown import NOT_APPLIED, Lockdown, import_early, lock_down
 from vsqlvault.hardening.reach import asked_of
+from vsqlvault.interfaces.anchor import Anchor
+from vsqlvault.interfaces.authenticator import Authenticator
 from vsqlvault.interfaces.storage import Storage
 from vsqlvault.interfaces.stored_keys import NoStoredKeys
 from vsqlvault.model.hardening import StepState
@@ -122,19 +124,11 @@ def check_reach(plugins: Plugins, lockdown: Lockdown, settings: Settings) -> Non
 @asynccontextmanager
 async def sweeping(vault: Vault, interval_hours: float) -> AsyncIterator[None]:
     """Sweep on a timer for the length of the block (0 hours: never), watch the clock, and measure what is due."""
-    tasks = {asyncio.create_task(vault.clock_watch.run()), asyncio.create_task(vault.purge_gauges.run())}
+    work = [vault.clock_watch.run(), vault.purge_gauges.run()]
     if interval_hours:
-        tasks.add(asyncio.create_task(vault.sweeper.run_on_timer(interval_hours)))
-    try:
+        work.append(vault.sweeper.run_on_timer(interval_hours))
+    async with _beside(work, [vault.clock_watch, vault.purge_gauges, vault.sweeper], SWEEP_ENDS_SECONDS):
         yield
-    finally:
-        vault.clock_watch.stop()
-        vault.purge_gauges.stop()
-        vault.sweeper.stop()
-        await asyncio.wait(tasks, timeout=SWEEP_ENDS_SECONDS)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @asynccontextmanager
@@ -152,31 +146,39 @@ async def following(vault: Vault) -> AsyncIterator[None]:
 @asynccontextmanager
 async def watching(vault: Vault, *, attest: bool = False) -> AsyncIterator[None]:
     """Watch over the controls for the length of the block; ``attest``: and attest retention when it is time."""
-    tasks = {asyncio.create_task(vault.controls.run())}
+    work = [vault.controls.run()]
     if attest:
-        tasks.add(asyncio.create_task(vault.attestations.run()))
-    try:
+        work.append(vault.attestations.run())
+    async with _beside(work, [vault.controls, vault.attestations], WATCH_ENDS_SECONDS):
         yield
-    finally:
-        vault.controls.stop()
-        vault.attestations.stop()
-        await asyncio.wait(tasks, timeout=WATCH_ENDS_SECONDS)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @asynccontextmanager
 async def sequencing(vault: Vault) -> AsyncIterator[None]:
     """Let the transparency log grow for the length of the block, by this process or by another one on the same storage."""
-    task = asyncio.create_task(vault.sequencer.run())
+    async with _beside([vault.sequencer.run()], [vault.sequencer], SEQUENCER_ENDS_SECONDS):
+        yield
+
+
+class _Stoppable(Protocol):
+    def stop(self) -> None: ...
+
+
+@asynccontextmanager
+async def _beside(
+    work: Iterable[Coroutine[Any, Any, None]], stopped: Iterable[_Stoppable], ends_within: float
+) -> AsyncIterator[None]:
+    """Let ``work`` run beside the block; then stop it, and cancel what has not ended in so many seconds."""
+    tasks = {asyncio.create_task(each) for each in work}
     try:
         yield
     finally:
-        vault.sequencer.stop()
-        await asyncio.wait({task}, timeout=SEQUENCER_ENDS_SECONDS)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        for each in stopped:
+            each.stop()
+        await asyncio.wait(tasks, timeout=ends_within)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def open_storage(plugins: Plugins) -> Storage:
@@ -243,17 +245,8 @@ def _assemble(plugins: Plugins, storage: Storage, hardening: Sequence[StepState]
         observers=[_guarded(function) for function in plugins.observers("vault_checkpoint_signed")],
         may_grow=quarantine.is_lifted,
     )
-    report = Report(
-        settings=settings,
-        storage=storage,
-        rulebooks=rulebooks,
-        decisions=decisions,
-        plugins=plugins.origins,
-        sections=list(plugins.offers("vault_report_sections", "report section").values()),
-        hardening=hardening,
-        credentials=credentials,
-        **shared,
-    )
+    parts = _Parts(settings, storage, queue, auditor, rulebooks, decisions, credentials, watch)
+    report = _report(parts, plugins, hardening)
     return Vault(
         entries=Entries(
             storage=storage,
@@ -289,15 +282,7 @@ def _assemble(plugins: Plugins, storage: Storage, hardening: Sequence[StepState]
         restore=Restore(rulebooks=rulebooks, purges=purges, quarantine=quarantine, **shared),
         transparency=Transparency(storage=storage, verifier=sequencer.verifier, **shared),
         report=report,
-        evidence=Evidence(
-            settings=settings,
-            storage=storage,
-            rulebooks=rulebooks,
-            report=report,
-            plugins=plugins.origins,
-            signer=signing.current,
-            **shared,
-        ),
+        evidence=_evidence(parts, plugins, report, signing),
         refusals=Refusals(queue, clock),
         failing_sources=FailingSources(settings.auth.max_failures_per_minute),
         auditor=auditor,
@@ -307,36 +292,93 @@ def _assemble(plugins: Plugins, storage: Storage, hardening: Sequence[StepState]
         clock_watch=watch,
         scrubber=scrubber,
         purge_gauges=PurgeGauges(storage, queue, rulebooks, watch),
-        controls=Controls(
-            storage=storage,
-            checks=ControlChecks(
-                settings=settings,
-                storage=storage,
-                queue=queue,
-                rulebooks=rulebooks,
-                watch=watch,
-                beginning=beginning,
-                quarantine=quarantine,
-                anchors=anchors,
-                authenticators=authenticators,
-                is_signed=sequencer.verifier is not None,
-            ),
-            **shared,
+        controls=_controls(
+            parts, beginning, quarantine, anchors, authenticators, is_signed=sequencer.verifier is not None
         ),
-        attestations=Attestations(
-            storage=storage,
-            rulebooks=rulebooks,
-            beginning=beginning,
-            signer=signing.current,
-            sweep_interval_hours=settings.purge.sweep_interval_hours,
-            **shared,
-        ),
+        attestations=_attestations(parts, beginning, signing),
         storage=storage,
         authenticators=authenticators,
         reloading=Reloading(authenticators, settings, plugins.check),
         plugins=plugins.origins,
         hardening=hardening,
     )
+
+
+class _Parts(NamedTuple):
+    """What those who look at a whole vault are made from."""
+
+    settings: Settings
+    storage: Storage
+    queue: CommitQueue
+    auditor: Auditor
+    rulebooks: Rulebooks
+    decisions: Decisions
+    credentials: Credentials
+    watch: ClockWatch
+
+
+def _report(of: _Parts, plugins: Plugins, hardening: Sequence[StepState]) -> Report:
+    return Report(
+        settings=of.settings,
+        storage=of.storage,
+        queue=of.queue,
+        auditor=of.auditor,
+        rulebooks=of.rulebooks,
+        decisions=of.decisions,
+        credentials=of.credentials,
+        plugins=plugins.origins,
+        sections=list(plugins.offers("vault_report_sections", "report section").values()),
+        hardening=hardening,
+    )
+
+
+def _evidence(of: _Parts, plugins: Plugins, report: Report, signing: Signing) -> Evidence:
+    return Evidence(
+        settings=of.settings,
+        storage=of.storage,
+        queue=of.queue,
+        auditor=of.auditor,
+        rulebooks=of.rulebooks,
+        report=report,
+        plugins=plugins.origins,
+        signer=signing.current,
+    )
+
+
+def _attestations(of: _Parts, beginning: Beginning, signing: Signing) -> Attestations:
+    return Attestations(
+        storage=of.storage,
+        queue=of.queue,
+        auditor=of.auditor,
+        rulebooks=of.rulebooks,
+        beginning=beginning,
+        signer=signing.current,
+        sweep_interval_hours=of.settings.purge.sweep_interval_hours,
+    )
+
+
+def _controls(
+    of: _Parts,
+    beginning: Beginning,
+    quarantine: Quarantine,
+    anchors: Sequence[Anchor],
+    authenticators: Sequence[Authenticator],
+    *,
+    is_signed: bool,
+) -> Controls:
+    checks = ControlChecks(
+        settings=of.settings,
+        storage=of.storage,
+        queue=of.queue,
+        rulebooks=of.rulebooks,
+        watch=of.watch,
+        beginning=beginning,
+        quarantine=quarantine,
+        anchors=anchors,
+        authenticators=authenticators,
+        is_signed=is_signed,
+    )
+    return Controls(storage=of.storage, queue=of.queue, auditor=of.auditor, checks=checks)
 
 
 def _built_in_policies(evaluators: dict[str, Any]) -> dict[str, AccessPolicy]:

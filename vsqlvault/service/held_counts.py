@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from vsqlvault.interfaces.purge_storage import ExpiredQuery
 from vsqlvault.interfaces.report_section import HeldExpired, HeldOfPurpose
 from vsqlvault.interfaces.storage import Storage
-from vsqlvault.model.entry import Entry
 from vsqlvault.model.hold import HoldIndex, LegalHold
 from vsqlvault.model.policy import RetentionPolicy
+from vsqlvault.service.expired import walk_expired
 
 MAX_LOOKED_AT = 100_000
-PAGE = 1_000
 
 
 @dataclass(slots=True)
@@ -73,7 +71,7 @@ async def _count_purpose(
     storage: Storage, policy: RetentionPolicy, index: HoldIndex, at: datetime, overdue_since: datetime, count: _Count
 ) -> HeldOfPurpose:
     tally = _Tally()
-    async with aclosing(_expired(storage, policy, at)) as entries:
+    async with aclosing(walk_expired(storage, policy, at)) as entries:
         async for entry in entries:
             if count.left == 0:
                 count.is_complete = False
@@ -83,20 +81,3 @@ async def _count_purpose(
             count.by_hold.update(hold.name for hold in keeping)
             tally.count(entry.effective_expires_at(policy.max_retention_days), overdue_since, keeping)
     return HeldOfPurpose(tally.held, tally.overdue, tally.oldest_due_at)
-
-
-async def _expired(storage: Storage, policy: RetentionPolicy, at: datetime) -> AsyncGenerator[Entry, None]:
-    query = ExpiredQuery(
-        purpose=policy.purpose,
-        now=at,
-        created_before=at - timedelta(days=policy.max_retention_days),
-        limit=PAGE,
-        byte_limit=0,
-    )
-    while True:
-        page = await storage.expired_entries(query)
-        for entry in page:
-            yield entry
-        if len(page) < PAGE:
-            return
-        query = replace(query, after=query.place_of(page[-1]))

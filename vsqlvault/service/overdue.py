@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field, replace
+from contextlib import aclosing
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from vsqlvault.interfaces.purge_storage import ExpiredQuery
 from vsqlvault.interfaces.storage import Rulebook, Storage
-from vsqlvault.model.entry import Entry
+from vsqlvault.service.expired import walk_expired
+from vsqlvault.service.sweeper import ceilings
 
-PAGE = 1_000
 FIRST_INSTANT = datetime.min.replace(tzinfo=UTC)
 
 
@@ -40,8 +39,8 @@ class Overdue:
 
 def sweep_grace(book: Rulebook, as_of: datetime, interval_hours: float) -> timedelta:
     """Return how long an entry may wait for the sweep; no longer than there has been time before what it is taken from."""
-    longest = max([policy.max_retention_days for policy in book.retention.values()], default=0)
-    return min(timedelta(hours=interval_hours), as_of - timedelta(days=longest) - FIRST_INSTANT)
+    earliest = min([as_of, *ceilings(book, as_of).values()])
+    return min(timedelta(hours=interval_hours), earliest - FIRST_INSTANT)
 
 
 async def find_overdue(
@@ -61,33 +60,19 @@ async def find_overdue(
     found = Overdue()
     left = look_at
     for purpose, policy in sorted(book.retention.items()):
-        maximum = timedelta(days=policy.max_retention_days)
-        query = ExpiredQuery(
-            purpose=purpose,
-            now=as_of - grace,
-            created_before=as_of - grace - maximum,
-            limit=PAGE,
-            byte_limit=1,
-        )
-        async for entry in _entries(storage, query):
-            if entry.created_at > as_of:
-                continue
-            if left == 0:
-                found.is_whole = False
-                return found
-            left = None if left is None else left - 1
-            if book.holds_on(entry):
-                found.held[purpose] = found.held.get(purpose, 0) + 1
-                continue
-            found.overdue[purpose] = found.overdue.get(purpose, 0) + 1
-            if len(found.listed) < max_listed:
-                expired_at = min(entry.expires_at, entry.created_at + maximum)
-                found.listed.append(OverdueEntry(purpose, entry.external_id, expired_at))
+        async with aclosing(walk_expired(storage, policy, as_of - grace)) as entries:
+            async for entry in entries:
+                if entry.created_at > as_of:
+                    continue
+                if left == 0:
+                    found.is_whole = False
+                    return found
+                left = None if left is None else left - 1
+                if book.holds_on(entry):
+                    found.held[purpose] = found.held.get(purpose, 0) + 1
+                    continue
+                found.overdue[purpose] = found.overdue.get(purpose, 0) + 1
+                if len(found.listed) < max_listed:
+                    expired_at = entry.effective_expires_at(policy.max_retention_days)
+                    found.listed.append(OverdueEntry(purpose, entry.external_id, expired_at))
     return found
-
-
-async def _entries(storage: Storage, query: ExpiredQuery) -> AsyncIterator[Entry]:
-    while page := await storage.expired_entries(query):
-        for entry in page:
-            yield entry
-        query = replace(query, after=query.place_of(page[-1]))

@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from vsqlvault.config import Settings
@@ -35,6 +35,7 @@ from vsqlvault.service.commit_queue import CommitQueue
 from vsqlvault.service.credentials import Credentials
 from vsqlvault.service.decisions import Decisions
 from vsqlvault.service.held_counts import count_held
+from vsqlvault.service.overdue import FIRST_INSTANT, sweep_grace
 from vsqlvault.service.plugin_calls import call_plugin
 from vsqlvault.service.rulebooks import Rulebooks
 from vsqlvault.service.rules import require_reader
@@ -43,7 +44,6 @@ from vsqlvault.service.sweeper import ceilings
 log = logging.getLogger(__name__)
 SECTION_SECONDS = 5.0
 MAX_LISTED_RUNS = 1_000
-FIRST_INSTANT = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +141,7 @@ class Report:
     async def _context(self, as_of: datetime, period: Period, revision: int) -> ReportContext:
         book = await self._rulebooks.at(revision)
         ends = ceilings(book, as_of)
+        grace = sweep_grace(book, as_of, self._settings.purge.sweep_interval_hours)
         census = await self._storage.census(as_of, ends, sorted(book.access))
         evidence = await self._storage.evidence(
             EvidenceQuery(
@@ -148,7 +149,7 @@ class Report:
                 since=period.since,
                 until=period.until,
                 ceilings=ends,
-                grace=self._grace(as_of, ends),
+                grace=grace,
             )
         )
         holds = {
@@ -177,7 +178,7 @@ class Report:
             self_tests=await run_self_tests(self._decisions, book, as_of),
             plugins=self._plugins,
             storage=dict(self._storage.describe()),
-            held=await count_held(self._storage, book.retention, holds.values(), as_of, grace=self._grace(as_of, ends)),
+            held=await count_held(self._storage, book.retention, holds.values(), as_of, grace=grace),
             sweeps=await self._storage.sweeps(period.since, period.until, MAX_LISTED_RUNS),
             last_scrub=await self._storage.last_scrub(),
             scrubs=await self._storage.scrubs(period.since, as_of, MAX_LISTED_RUNS),
@@ -196,11 +197,6 @@ class Report:
                 break
             before = page[-1].number
         return found[:MAX_ATTESTATIONS]
-
-    def _grace(self, as_of: datetime, ends: Mapping[str, datetime]) -> timedelta:
-        """Return how long an entry may wait for the sweep; no longer than there has been time before what it is taken from."""
-        earliest = min([as_of, *ends.values()])
-        return min(timedelta(hours=self._settings.purge.sweep_interval_hours), earliest - FIRST_INSTANT)
 
     async def _key_uses(
         self, as_of: datetime, ends: Mapping[str, datetime]

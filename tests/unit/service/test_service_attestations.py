@@ -150,7 +150,7 @@ class TestOverdue:
         assert listed["expired_at"] == format_time(T0 + 10 * DAY)
 
     async def test_a_hundred_are_listed_and_all_are_counted(self, scene, monkeypatch) -> None:
-        monkeypatch.setattr("vsqlvault.service.overdue.PAGE", 7)
+        monkeypatch.setattr("vsqlvault.service.expired.PAGE", 7)
         monkeypatch.setattr(module, "MAX_LISTED", 10)
         for number in range(25):
             await scene.store(f"e{number}", expires_at=T0 + HOUR)

@@ -142,7 +142,7 @@ class TestNothingOverdue:
 
     async def test_no_value_is_read_and_no_more_is_looked_at_than_it_takes(self, scene, monkeypatch) -> None:
         monkeypatch.setattr("vsqlvault.service.control_checks.MAX_LOOKED_AT", 2)
-        monkeypatch.setattr("vsqlvault.service.overdue.PAGE", 1)
+        monkeypatch.setattr("vsqlvault.service.expired.PAGE", 1)
         for name in "abcd":
             await scene.store(name, expires_at=T0 + HOUR)
         await go_to(scene, T0 + 5 * DAY)

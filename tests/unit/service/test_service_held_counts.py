@@ -44,7 +44,7 @@ async def test_without_a_hold_nothing_is_looked_at(scene: Any) -> None:
 async def test_by_purpose_and_by_hold_and_the_oldest_that_no_hold_keeps(
     scene: Any, monkeypatch: pytest.MonkeyPatch, page: int
 ) -> None:
-    monkeypatch.setattr("vsqlvault.service.held_counts.PAGE", page)
+    monkeypatch.setattr("vsqlvault.service.expired.PAGE", page)
     found = await counted(scene, hold("shops", owner_app="shop"), hold("ended", external_id="ended", purpose="card"))
     assert found == HeldExpired(
         {"card": HeldOfPurpose(2, 1, T0 - DAY * 5), "cold": HeldOfPurpose(0, 0, T0 - DAY * 2)},

@@ -1,0 +1,33 @@
+"""Going through what has expired and is not purged, without reading any value."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from vsqlvault.interfaces.purge_storage import ExpiredQuery
+from vsqlvault.interfaces.storage import Storage
+from vsqlvault.model.entry import Entry
+from vsqlvault.model.policy import RetentionPolicy
+
+PAGE = 1_000
+
+
+async def walk_expired(storage: Storage, policy: RetentionPolicy, at: datetime) -> AsyncGenerator[Entry, None]:
+    """Give the entries of the policy's purpose that are expired at ``at``, the longest expired first.
+
+    Raises:
+        Unavailable.
+    """
+    query = ExpiredQuery(
+        purpose=policy.purpose,
+        now=at,
+        created_before=at - timedelta(days=policy.max_retention_days),
+        limit=PAGE,
+        byte_limit=1,
+    )
+    while page := await storage.expired_entries(query):
+        for entry in page:
+            yield entry
+        query = replace(query, after=query.place_of(page[-1]))
