@@ -5,14 +5,13 @@ and the mapping.
 """
 
 import base64
-import statistics
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from benchmarks.bench_credentials import microseconds
 from tests.support.certificates import Authority, uri
 from vsqlvault.config import Settings
 from vsqlvault.http.client_certificates import ClientCertificate
@@ -62,17 +61,6 @@ def request(peer, headers, certificate=None):
     return Request("GET", b"/", b"", [*usual, *headers], peer, True, "0" * 32, no_body, client_certificate=certificate)
 
 
-def median(function, inputs, repeats=1):
-    """Return the median microseconds of a call."""
-    taken = []
-    for given in inputs:
-        started = time.perf_counter()
-        for _ in range(repeats):
-            function(given)
-        taken.append((time.perf_counter() - started) / repeats * 1e6)
-    return statistics.median(taken)
-
-
 def main():
     """Print what each costs."""
     with tempfile.TemporaryDirectory() as directory:
@@ -97,11 +85,11 @@ def main():
         first = [request("192.0.2.7", [], read(der)) for der in fresh]
         forwarded = [told(der) for der in fresh]
         found = {
-            "a connection: reading the chain": median(read, fresh),
-            "a certificate first seen: mapping": median(direct, first),
-            "each further request": median(direct, [known] * REPEATS, AT_ONCE),
-            "a proxy tells: first seen": median(direct, forwarded),
-            "a proxy tells: each further request": median(direct, [forwarded[0]] * REPEATS, AT_ONCE),
+            "a connection: reading the chain": microseconds(read, fresh),
+            "a certificate first seen: mapping": microseconds(direct, first),
+            "each further request": microseconds(direct, [known] * REPEATS, AT_ONCE),
+            "a proxy tells: first seen": microseconds(direct, forwarded),
+            "a proxy tells: each further request": microseconds(direct, [forwarded[0]] * REPEATS, AT_ONCE),
         }
     for name, taken in found.items():
         print(f"{name:<38} {taken:>8.2f} µs")
