@@ -245,7 +245,7 @@ class Wire(Way):
         lines = [b"%b: %b" % (name, value.replace(b"ETAG", tag)) for name, value in asked.headers]
         head = b"\r\n".join([b"%b %b HTTP/1.1" % (asked.method.encode(), asked.target), *lines, b"", b""])
         try:
-            length = parse_head(head).length
+            length = parse_head(head).fields.length
         except VaultError:
             return await super().ask(asked)
         if length == 0 and asked.pieces:

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections.abc import Awaitable, Mapping
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
 from vsqlvault.errors import (
@@ -19,16 +17,17 @@ from vsqlvault.errors import (
     HeadTooLarge,
     InternalFault,
     Overloaded,
-    PayloadTooLarge,
     RequestTimeout,
     VaultError,
 )
 from vsqlvault.http.client_certificates import ClientCertificate, client_certificate
-from vsqlvault.http.exchange import BodyReader, Request
-from vsqlvault.http.framing import MAX_HEAD_BYTES, ChunkedBody, Head, has_stray_line_end, parse_head
-from vsqlvault.http.lane import Lane, wire_body, wire_headers
+from vsqlvault.http.cycle import Cycle, Message, answer_head, reply_fields
+from vsqlvault.http.exchange import BodyReader, Reply, Request, no_body, standing_headers
+from vsqlvault.http.framing import MAX_HEAD_BYTES, Head, HeadReader, has_stray_line_end
+from vsqlvault.http.lane import Lane
 from vsqlvault.http.operation import Operation
 from vsqlvault.http.problems import problem
+from vsqlvault.model.ids import new_id
 
 if TYPE_CHECKING:
     from vsqlvault.http.server import Server
@@ -36,13 +35,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 MAX_AHEAD_BYTES = 64 * 1024
 """What may lie in memory unread, of a body or of requests to come, before the socket is left alone."""
-
-_BODY_OF_NONE = frozenset({204, 304})
-_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode("ascii") for status in HTTPStatus}
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_LAST_CHUNK = b"0\r\n\r\n"
-_DISCONNECT = {"type": "http.disconnect"}
-Message = Any  # of ASGI: a mapping whose members depend on its type
 
 
 class Connection(asyncio.Protocol):
@@ -55,6 +47,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._handshake: asyncio.Transport | None = None
         self._buffer = bytearray()
+        self._heads = HeadReader()
         self._cycle: Cycle | None = None
         self._is_lingering = False
         self._is_paused = False
@@ -187,7 +180,7 @@ class Connection(asyncio.Protocol):
         block = bytes(buffer[: end + 4])
         del buffer[: end + 4]
         try:
-            head = parse_head(block)
+            head = self._heads.read(block)
         except VaultError as error:
             self._refuse(error)
             return
@@ -216,16 +209,12 @@ class Connection(asyncio.Protocol):
         lane = self._server.lane
         found = lane.find(head.method, path) if lane else None
         if lane is None or found is None:
-            self._server.run(self._carry_out(cycle, self._server.app(self._scope(head), cycle.receive, cycle.send)))
+            answering = self._server.app(self._scope(head), cycle.receive, cycle.send)
         else:
             operation, params = found
-            read_body = cycle.reader(lane.reader(cycle.receive))
-            request = self._request(head, path, query, params, read_body)
-            self._server.run(self._carry_out(cycle, self._answer_entry(cycle, lane, request, operation)))
-
-    async def _answer_entry(self, cycle: Cycle, lane: Lane, request: Request, operation: Operation) -> None:
-        reply = await lane.answer(request, operation)
-        cycle.answer(reply.status, wire_headers(reply, request), wire_body(reply, request))
+            read_body = cycle.reader(lane.reader(cycle.receive)) if head.fields.length != 0 else no_body
+            answering = _answer(cycle, lane.answer(self._request(head, path, query, params, read_body), operation))
+        self._server.run(self._carry_out(cycle, answering))
 
     def _request(
         self, head: Head, path: bytes, query: bytes, params: Mapping[str, str], read_body: BodyReader
@@ -235,13 +224,13 @@ class Connection(asyncio.Protocol):
             method=head.method,
             raw_path=path,
             raw_query=query,
-            headers=[(name.decode("ascii"), value.decode("latin-1")) for name, value in head.headers],
+            headers=head.fields.texts,
             peer=self._client[0] if self._client else None,
             secure=self._is_secure,
-            request_id=secrets.token_hex(16),
+            request_id=new_id(),
             read_body=read_body,
             params=params,
-            http_version="1.1" if head.minor_version else "1.0",
+            http_version="1.1" if head.fields.minor_version else "1.0",
             client_certificate=certificate,
             certificate_fault=tls.fault(certificate) if tls and certificate else None,
         )
@@ -251,14 +240,14 @@ class Connection(asyncio.Protocol):
         return {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.4"},
-            "http_version": "1.1" if head.minor_version else "1.0",
+            "http_version": "1.1" if head.fields.minor_version else "1.0",
             "method": head.method,
             "scheme": "https" if self._is_secure else "http",
             "path": path.decode("latin-1"),
             "raw_path": path,
             "query_string": query,
             "root_path": "",
-            "headers": head.headers,
+            "headers": head.fields.headers,
             "client": self._client,
             "server": self._address,
             "extensions": {
@@ -301,26 +290,21 @@ class Connection(asyncio.Protocol):
         self._linger()
 
     def _answer_problem(self, error: VaultError) -> None:
-        request_id = secrets.token_hex(16)
+        request_id = new_id()
         reply = problem(error, request_id)
-        body = reply.body if isinstance(reply.body, bytes) else b""
-        headers = [
-            (b"content-type", (reply.content_type or "").encode("ascii")),
-            *((name.lower().encode("ascii"), value.encode("latin-1")) for name, value in reply.headers),
-            (b"x-request-id", request_id.encode("ascii")),
-            (b"cache-control", b"no-store"),
-            (b"x-content-type-options", b"nosniff"),
-            (b"content-length", b"%d" % len(body)),
-        ]
-        self.write(self.head_of(reply.status, headers, persists=False) + body)
+        reply.headers += standing_headers(request_id)
+        head = answer_head(reply.status, reply_fields(reply, has_length=True), self.date, persists=False)
+        self.write(head + reply.body if isinstance(reply.body, bytes) else head)
 
-    def head_of(self, status: int, headers: list[tuple[bytes, bytes]], *, persists: bool) -> bytes:
-        """Return the bytes of an answer's head."""
-        parts = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d -\r\n" % status]
-        for name, value in headers:
-            parts += (name, b": ", value, b"\r\n")
-        parts += (self._server.date, b"\r\n" if persists else b"connection: close\r\n\r\n")
-        return b"".join(parts)
+    @property
+    def date(self) -> bytes:
+        """The field that says what time it is, as the server's clock has it."""
+        return self._server.date
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop that the connection lives on."""
+        return self._server.loop
 
     def write(self, data: bytes) -> None:
         """Send, if somebody is there."""
@@ -373,148 +357,8 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
 
-class Cycle:
-    """One request and its answer, as the two functions that ASGI asks for."""
-
-    def __init__(self, connection: Connection, head: Head) -> None:
-        self._connection = connection
-        self._is_head = head.method == "HEAD"
-        self._is_http_1_0 = head.minor_version == 0
-        self._awaits_continue = head.awaits_continue and head.length != 0
-        self._chunks = ChunkedBody() if head.length is None else None
-        self._left = head.length or 0
-        self._pending = bytearray()
-        self._is_told_of_end = False
-        self._is_disconnected = False
-        self._waiter: asyncio.Future[None] | None = None
-        self._start: Message = None
-        self._is_chunked = False
-        self.persists = head.persists
-        self.has_whole_body = head.length == 0
-        self.has_begun_answer = False
-        self.is_complete = False
-
-    @property
-    def unread(self) -> int:
-        """How many bytes of the body have come and were not asked for yet."""
-        return len(self._pending)
-
-    def feed(self, buffer: bytearray) -> None:
-        """Take the body's next part from the front of ``buffer``.
-
-        Raises:
-            BadFraming: it is no chunk.
-        """
-        if self._chunks is not None:
-            self._pending += self._chunks.take(buffer)
-            self.has_whole_body = self._chunks.is_complete
-        else:
-            part = buffer[: self._left]
-            del buffer[: self._left]
-            self._left -= len(part)
-            self._pending += part
-            self.has_whole_body = self._left == 0
-        self._wake()
-
-    def disconnect(self) -> None:
-        """Say that nothing more will come."""
-        self._is_disconnected = True
-        self._wake()
-
-    async def receive(self) -> Message:
-        """Return the next ASGI message: a part of the body, or the news that nobody listens any more."""
-        while True:
-            if self._pending or (self.has_whole_body and not self._is_told_of_end):
-                body = bytes(self._pending)
-                self._pending.clear()
-                self._is_told_of_end = self.has_whole_body
-                if not self.has_whole_body:
-                    self._connection.resume()
-                return {"type": "http.request", "body": body, "more_body": not self.has_whole_body}
-            if self._is_disconnected or self.is_complete:
-                return _DISCONNECT
-            if self._awaits_continue and not self.has_whole_body:
-                self._awaits_continue = False
-                self._connection.write(_CONTINUE)
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-
-    async def send(self, message: Message) -> None:
-        """Send an answer's head, or a part of its body; to a client that is gone, nothing."""
-        if self.is_complete:
-            return
-        if message["type"] == "http.response.start":
-            self._start = message
-            return
-        body, more = message.get("body", b""), message.get("more_body", False)
-        if not self.has_begun_answer:
-            headers = list(self._start["headers"])
-            head = self._head(self._start["status"], headers, len(body), is_whole=not more)
-            body = head + (b"" if self._is_head else self._framed(body))
-        else:
-            body = self._framed(body)
-        if not more and self._is_chunked:
-            body += _LAST_CHUNK
-        self._connection.write(body)
-        if more:
-            await self._connection.drained()
-            return
-        self._complete()
-
-    def answer(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-        """Send an answer that is whole; to a client that is gone, nothing."""
-        if not self.is_complete:
-            self._connection.write(self._head(status, headers, len(body), is_whole=True) + body)
-            self._complete()
-
-    def reader(self, wait: BodyReader) -> BodyReader:
-        """Return the function that reads the body: what is here in one piece, or what ``wait`` gathers."""
-
-        async def read(limit: int) -> bytes:
-            if not self.has_whole_body or self._is_told_of_end:
-                return await wait(limit)
-            if len(self._pending) > limit:
-                raise PayloadTooLarge(f"a body has at most {limit} bytes")
-            self._is_told_of_end = True
-            body = bytes(self._pending)
-            self._pending.clear()
-            return body
-
-        return read
-
-    def _complete(self) -> None:
-        self.is_complete = True
-        self._wake()
-        self._connection.finished(self)
-
-    def _head(self, status: int, headers: list[tuple[bytes, bytes]], size: int, *, is_whole: bool) -> bytes:
-        self.has_begun_answer = True
-        if not self.has_whole_body:
-            self.persists = False
-        if not self._is_head and status not in _BODY_OF_NONE and all(name != b"content-length" for name, _ in headers):
-            if is_whole:
-                headers.append((b"content-length", b"%d" % size))
-            elif self._is_http_1_0:
-                self.persists = False
-            else:
-                self._is_chunked = True
-                headers.append((b"transfer-encoding", b"chunked"))
-        return self._connection.head_of(status, headers, persists=self._keeps(headers))
-
-    def _keeps(self, headers: list[tuple[bytes, bytes]]) -> bool:
-        if self.persists and self._is_http_1_0:
-            headers.append((b"connection", b"keep-alive"))
-        return self.persists
-
-    def _framed(self, body: bytes) -> bytes:
-        if self._is_head:
-            return b""
-        return b"%x\r\n%b\r\n" % (len(body), body) if self._is_chunked and body else body
-
-    def _wake(self) -> None:
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+async def _answer(cycle: Cycle, answering: Awaitable[Reply]) -> None:
+    cycle.answer(await answering)
 
 
 def _address(found: Any) -> tuple[str, int] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import ip_address
@@ -10,7 +10,6 @@ from urllib.parse import unquote_to_bytes
 
 from vsqlvault.errors import DuplicateHeader, InvalidHeader, InvalidQuery
 from vsqlvault.http.client_certificates import ClientCertificate
-from vsqlvault.model.principal import Call
 
 BodyReader = Callable[[int], Awaitable[bytes]]
 _SINGLE_HEADERS = frozenset(
@@ -30,7 +29,7 @@ class Request:
     method: str
     raw_path: bytes
     raw_query: bytes
-    headers: list[tuple[str, str]]
+    headers: Sequence[tuple[str, str]]
     peer: str | None
     secure: bool
     request_id: str
@@ -99,12 +98,14 @@ class Reply:
     headers: list[tuple[str, str]] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class Authenticated:
-    """A request whose caller is known."""
+def standing_headers(request_id: str) -> tuple[tuple[str, str], ...]:
+    """Return the header fields that every reply has, whatever it says."""
+    return ("X-Request-Id", request_id), ("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")
 
-    request: Request
-    call: Call
+
+async def no_body(_limit: int) -> bytes:
+    """Read the body of a request that has none."""
+    return b""
 
 
 @lru_cache(maxsize=4096)

@@ -9,21 +9,23 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from vsqlvault.errors import BadFraming, ExpectationFailed, HeadTooLarge, TransferCodingUnknown, UpgradeRefused
 
 MAX_HEAD_BYTES = 16 * 1024
 MAX_FIELDS = 100
+MAX_KEPT_BYTES = 2 * 1024
+"""Fields of more bytes are read anew each time: many connections must not keep many large heads."""
+
 MAX_CHUNK_LINE_BYTES = 256
 MAX_TRAILER_BYTES = 4 * 1024
 HUGE = 10**18
 """Stands for every Content-Length that is longer: it is refused for its size all the same."""
 
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_HEAD = re.compile(
-    rb"(" + _TOKEN + rb") ([\x21-\x7e\x80-\xff]+) HTTP/1\.([01])\r\n"
-    rb"((?:" + _TOKEN + rb":[\t\x20-\x7e\x80-\xff]*\r\n)*)\r\n"
-)
+_REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e\x80-\xff]+) HTTP/1\.(?=[01]\r\n)")
+_VERSION_AND_FIELDS = re.compile(rb"([01])\r\n((?:" + _TOKEN + rb":[\t\x20-\x7e\x80-\xff]*\r\n)*)\r\n")
 _FIELD = re.compile(rb"([^:\r\n]+):([^\r\n]*)\r\n")
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
 _LENGTH = re.compile(rb"[0-9]+")
@@ -34,21 +36,29 @@ _PLAIN = frozenset({b"content-length", b"host", b"transfer-encoding"})
 _FRAMING = _PLAIN | {b"connection", b"expect", b"upgrade"}
 
 
-@dataclass(slots=True)
-class Head:
-    """What stands before a body. ``headers`` have lower-case names and values without blanks around them.
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """A head without its request line, and what it says of the message: ``minor_version`` is that of HTTP/1.
 
+    ``headers`` have lower-case names and values without blanks around them; ``texts`` are the same, byte for byte, as text.
     ``length`` is the body's in bytes, None where it comes in chunks. ``persists`` says whether the client expects to send
     another request, ``awaits_continue`` whether it waits for a 100 before it sends the body.
     """
 
-    method: str
-    target: bytes
     minor_version: int
-    headers: list[tuple[bytes, bytes]]
+    headers: tuple[tuple[bytes, bytes], ...]
+    texts: tuple[tuple[str, str], ...]
     length: int | None
     persists: bool
     awaits_continue: bool
+
+
+class Head(NamedTuple):
+    """What stands before a body."""
+
+    method: str
+    target: bytes
+    fields: Fields
 
 
 def has_stray_line_end(head: bytes | bytearray) -> bool:
@@ -60,6 +70,27 @@ def has_stray_line_end(head: bytes | bytearray) -> bool:
     return head.count(b"\n") != pairs or head.count(b"\r") != pairs + head.endswith(b"\r")
 
 
+class HeadReader:
+    """Reads the heads of one connection.
+
+    A client's next request mostly has the fields of its last one, byte for byte: then they need not be read again.
+    """
+
+    def __init__(self) -> None:
+        self._block = b""
+        self._fields: Fields | None = None
+
+    def read(self, head: bytes) -> Head:
+        """Return the head of one request, given with the empty line that ends it. Raises as ``parse_head``."""
+        method, target, block = _cut(head)
+        fields = self._fields
+        if fields is None or block != self._block:
+            fields = parse_fields(block)
+            if len(block) <= MAX_KEPT_BYTES:
+                self._block, self._fields = block, fields
+        return Head(method, target, fields)
+
+
 def parse_head(head: bytes) -> Head:
     """Return the head of one request, given with the empty line that ends it.
 
@@ -67,25 +98,44 @@ def parse_head(head: bytes) -> Head:
         BadFraming: it is not one, or says two things about where the request ends.
         HeadTooLarge: it has too many fields. TransferCodingUnknown, ExpectationFailed, UpgradeRefused.
     """
-    match = _HEAD.fullmatch(head)
+    method, target, block = _cut(head)
+    return Head(method, target, parse_fields(block))
+
+
+def _cut(head: bytes) -> tuple[str, bytes, bytes]:
+    """Return method and target of a head, and what follows from the last digit of the version on."""
+    match = _REQUEST_LINE.match(head)
     if match is None:
         raise BadFraming
-    method, target, minor, fields = match.groups()
+    return match[1].decode("ascii"), match[2], head[match.end() :]
+
+
+def parse_fields(block: bytes) -> Fields:
+    """Return what a head says behind ``HTTP/1.``. Raises as ``parse_head``."""
+    match = _VERSION_AND_FIELDS.fullmatch(block)
+    if match is None:
+        raise BadFraming
+    minor_version = int(match[1])
     headers: list[tuple[bytes, bytes]] = []
     framing: dict[bytes, list[bytes]] = {}
-    for raw_name, raw_value in _FIELD.findall(fields):
+    for raw_name, raw_value in _FIELD.findall(match[2]):
         name, value = raw_name.lower(), raw_value.strip(b" \t")
         headers.append((name, value))
         if name in _FRAMING:
             framing.setdefault(name, []).append(value)
     if len(headers) > MAX_FIELDS:
         raise HeadTooLarge(f"at most {MAX_FIELDS} fields")
-    minor_version = int(minor)
     _check_host(framing.get(b"host"), minor_version)
     length = _body_length(framing, minor_version)
-    text_method = method.decode("ascii")
-    if framing.keys() <= _PLAIN:
-        return Head(text_method, target, minor_version, headers, length, minor_version == 1, False)
+    persists, awaits_continue = minor_version == 1, False
+    if not framing.keys() <= _PLAIN:
+        persists, awaits_continue = _intentions(framing, minor_version)
+    texts = tuple((name.decode("ascii"), value.decode("latin-1")) for name, value in headers)
+    return Fields(minor_version, tuple(headers), texts, length, persists, awaits_continue)
+
+
+def _intentions(framing: Mapping[bytes, list[bytes]], minor_version: int) -> tuple[bool, bool]:
+    """Return whether the client expects to send another request, and whether it waits before it sends the body."""
     if b"websocket" in _listed(framing, b"upgrade"):
         raise UpgradeRefused
     expectation = _listed(framing, b"expect")
@@ -93,8 +143,7 @@ def parse_head(head: bytes) -> Head:
         raise ExpectationFailed
     options = {option.strip(b" \t") for option in _listed(framing, b"connection").split(b",")}
     persists = b"close" not in options and (minor_version == 1 or b"keep-alive" in options)
-    awaits_continue = expectation == b"100-continue" and minor_version == 1
-    return Head(text_method, target, minor_version, headers, length, persists, awaits_continue)
+    return persists, expectation == b"100-continue" and minor_version == 1
 
 
 def _listed(framing: Mapping[bytes, list[bytes]], name: bytes) -> bytes:

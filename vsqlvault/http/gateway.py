@@ -23,7 +23,7 @@ from vsqlvault.errors import (
 )
 from vsqlvault.http.authentication import authenticate, credential_id
 from vsqlvault.http.cursors import Cursors
-from vsqlvault.http.exchange import Reply, Request, is_loopback
+from vsqlvault.http.exchange import Reply, Request, is_loopback, standing_headers
 from vsqlvault.http.forwarding import Forwarding
 from vsqlvault.http.metrics import Metrics
 from vsqlvault.http.operation import ENTRIES, PARAMETERS, Exchange, Limits, Operation, check_params
@@ -89,11 +89,7 @@ class Gateway:
         except Exception:
             log.exception("request failed", extra={"request_id": request.request_id})
             reply = problem(InternalFault(), request.request_id)
-        reply.headers += (
-            ("X-Request-Id", request.request_id),
-            ("Cache-Control", "no-store"),
-            ("X-Content-Type-Options", "nosniff"),
-        )
+        reply.headers += standing_headers(request.request_id)
         route = operation.path if operation else "unmatched"
         method = operation.method if operation else "other"
         self._metrics.observe(method, route, reply.status, time.perf_counter() - started)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from vsqlvault.errors import ClientAborted, PayloadTooLarge, RequestTimeout
 from vsqlvault.http.exchange import BodyReader, Reply, Request, decode_headers
 from vsqlvault.http.operation import Operation
+from vsqlvault.model.ids import new_id
 
 if TYPE_CHECKING:
     from vsqlvault.http.app import Adapter
@@ -54,9 +54,9 @@ class Lane:
         purpose, external_id = match.groups()
         return operation, {"purpose": purpose.decode("ascii"), "external_id": external_id.decode("ascii")}
 
-    async def answer(self, request: Request, operation: Operation) -> Reply:
+    def answer(self, request: Request, operation: Operation) -> Awaitable[Reply]:
         """Answer a request of one of the vault's own connections, which cancel nothing."""
-        return await self._adapter.gateway.answer(request, operation)
+        return self._adapter.gateway.answer(request, operation)
 
     def reader(self, receive: Any) -> BodyReader:
         """Return the function that reads a body: counted as it comes, within a time, and only while somebody sends it."""
@@ -103,7 +103,7 @@ def request_of(scope: Any, params: Mapping[str, str], read_body: BodyReader) -> 
         headers=decode_headers(scope["headers"]),
         peer=client[0] if client else None,
         secure=scope["scheme"] == "https",
-        request_id=secrets.token_hex(16),
+        request_id=new_id(),
         read_body=read_body,
         params=params,
         http_version=scope.get("http_version", "1.1"),

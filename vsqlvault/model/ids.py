@@ -1,0 +1,26 @@
+"""Identifiers that are given once: of requests, entries, purges."""
+
+from __future__ import annotations
+
+import os
+
+ID_DIGITS = 32
+_AT_ONCE = 256
+_ready: list[str] = []
+
+
+def new_id() -> str:
+    """Return 32 hex digits: 128 bits of the system's randomness.
+
+    The system is asked for many at a time, for each question costs as much as a good part of a request. A process that forks
+    shares none with its child.
+    """
+    while True:
+        try:
+            return _ready.pop()
+        except IndexError:
+            digits = os.urandom(_AT_ONCE * ID_DIGITS // 2).hex()
+            _ready.extend(digits[place : place + ID_DIGITS] for place in range(0, len(digits), ID_DIGITS))
+
+
+os.register_at_fork(after_in_child=_ready.clear)
