@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import random
 import re
 import signal
 import subprocess
@@ -76,12 +77,12 @@ class Caller:
         return seconds
 
 
-async def crowd(port, key, method, callers, requests):
-    """Return operations per second, and every request's seconds, sorted."""
+async def crowd(port, key, method, callers, requests, first=0):
+    """Return operations per second, and every request's seconds, sorted; ``first`` is the first entry's number."""
     every = await asyncio.gather(*(Caller.connect(port, key) for _ in range(callers)))
 
     async def turn(place, caller):
-        return [await caller.ask(method, place * 100_000 + number) for number in range(requests // callers)]
+        return [await caller.ask(method, first + place * 100_000 + number) for number in range(requests // callers)]
 
     started = time.perf_counter()
     taken = await asyncio.gather(*(turn(place, caller) for place, caller in enumerate(every)))
@@ -91,16 +92,23 @@ async def crowd(port, key, method, callers, requests):
     return rate, sorted(seconds for each in taken for seconds in each)
 
 
+def first(method):
+    """Return the number of the first entry: what is put is new each time."""
+    return random.randrange(1 << 32) * 10_000_000 if method == "PUT" else 0
+
+
 @pytest.mark.parametrize("method", ["PUT", "GET", "HEAD"])
 @pytest.mark.parametrize(("callers", "requests"), [(1, LONE), (CROWD, CROWD_REQUESTS)])
 def test_over_http(benchmark, server, found, method, callers, requests):
-    """Benchmark one method, alone or in a crowd. PUT comes first: the others find what it stored."""
+    """Benchmark one method, alone or in a crowd. Each PUT stores a new entry; the others find what was stored before."""
     runs = []
     with asyncio.Runner() as runner:
         if method != "PUT":
             runner.run(crowd(*server, "PUT", callers, requests))
         benchmark.pedantic(
-            lambda: runs.append(runner.run(crowd(*server, method, callers, requests))), rounds=ROUNDS, warmup_rounds=1
+            lambda: runs.append(runner.run(crowd(*server, method, callers, requests, first(method)))),
+            rounds=ROUNDS,
+            warmup_rounds=1,
         )
     seconds = sorted(each for _, taken in runs[1:] for each in taken)
     if callers == 1:

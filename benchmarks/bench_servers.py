@@ -7,7 +7,11 @@
 - stock: the same operations and storage through Quart's routes on Hypercorn: ``create_app()`` without the lane.
 - lane: this server's connections and the lane alone, with a constant for an answer: what HTTP costs.
 - bare: a protocol of asyncio's over httptools that answers a constant: what any server on asyncio costs.
-- pgbench: PostgreSQL doing the same work, one statement a request, 32 clients, each statement parsed anew or prepared.
+- pgbench: PostgreSQL doing the same work, one statement a request, 32 clients, each statement parsed anew or prepared; and
+  one client, for what a lone request has to wait for on this machine.
+
+PUT stores a new entry each time. REPLACE is a PUT that puts another value in the place of one, which also leaves a purge row
+with its proof; pgbench writes no such row.
 
 Processor time is that of the server's processes, without the database. The client takes its share of the same machine: it is
 wrk where that is installed, which takes little, else one of ours. Compare ratios, not figures. Medians of the rounds.
@@ -44,8 +48,17 @@ from tests.support.server import VaultServer
 ENTRIES = 2_000
 VALUE = "x" * 1024
 BODY = json.dumps({"encrypted_value": VALUE, "key_ref": "key-v1"}).encode()
+NUMBER = "9" * 15
+"""Stands in a body for a number that makes its value another one each time."""
+
+NUMBERED = json.dumps({"encrypted_value": NUMBER + VALUE[len(NUMBER) :], "key_ref": "key-v1"})
 ANSWER = json.dumps({"purpose": "card", "external_id": "e1", "encrypted_value": VALUE, "key_ref": "key-v1"}).encode()
-METHODS = ("PUT", "GET", "HEAD")
+ALONE_SECONDS = 2
+METHODS = ("PUT", "REPLACE", "GET", "HEAD")
+VERBS = {"REPLACE": "PUT"}
+STATEMENTS = {"PUT": "put_new", "REPLACE": "put", "GET": "get"}
+"""What pgbench does for a method."""
+
 WRK = shutil.which("wrk")
 _LENGTH = re.compile(rb"\r\ncontent-length: (\d+)", re.IGNORECASE)
 
@@ -77,11 +90,12 @@ class Caller(asyncio.Protocol):
         self._stopping = stopping
         self._buffer = b""
         self._asked = 0.0
-        body = BODY if method == "PUT" else b""
-        self._rest = (
+        self._verb = VERBS.get(method, method)
+        length = len(BODY) if self._verb == "PUT" else 0
+        self._fields = (
             f" HTTP/1.1\r\nHost: localhost\r\nX-Vault-Key: {key}\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n"
-        ).encode() + body
+            f"Content-Length: {length}\r\n\r\n"
+        )
         self.ended = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -91,7 +105,10 @@ class Caller(asyncio.Protocol):
 
     def _ask(self) -> None:
         self._asked = time.perf_counter()
-        self._transport.write(b"%b /vault/card/e%d" % (self._method.encode(), random.randrange(ENTRIES)) + self._rest)
+        fresh = random.randrange(10**15)
+        name = f"n{fresh}" if self._method == "PUT" else f"e{random.randrange(ENTRIES)}"
+        body = {"PUT": BODY.decode(), "REPLACE": NUMBERED.replace(NUMBER, f"{fresh:015}")}.get(self._method, "")
+        self._transport.write(f"{self._verb} /vault/card/{name}{self._fields}{body}".encode())
 
     def data_received(self, data: bytes) -> None:
         """Take the answer, and ask for the next."""
@@ -132,13 +149,18 @@ def ask(server: VaultServer, method: str, connections: int, seconds: float) -> F
 
 
 def _ask_by_wrk(wrk: str, server: VaultServer, method: str, connections: int, seconds: float) -> Asked:
-    body = f"wrk.body = {json.dumps(BODY.decode())}" if method == "PUT" else ""
+    body = {"PUT": f"'{BODY.decode()}'", "REPLACE": f"string.gsub('{NUMBERED}', '{NUMBER}', fresh)"}.get(method, "nil")
+    name = "'n' .. fresh" if method == "PUT" else f"'e' .. math.random(0, {ENTRIES - 1})"
     script = f"""
-wrk.method = "{method}"
+math.randomseed({random.randrange(2**31)})
+wrk.method = "{VERBS.get(method, method)}"
 wrk.headers["X-Vault-Key"] = "{server.key("payments")}"
 wrk.headers["Content-Type"] = "application/json"
-{body}
-request = function() return wrk.format(nil, "/vault/card/e" .. math.random(0, {ENTRIES - 1})) end
+request = function()
+  local fresh = string.format("%015.0f", math.floor(math.random() * 1e15))
+  local body = {body}
+  return wrk.format(nil, "/vault/card/" .. {name}, nil, body)
+end
 done = function(summary, latency)
   local faults = summary.errors.status + summary.errors.read + summary.errors.write + summary.errors.timeout
   io.stderr:write(string.format("%d %d %d %f %f", summary.requests, summary.duration, faults, latency:percentile(50),
@@ -359,13 +381,35 @@ def run(options: argparse.Namespace) -> tuple[Found, dict[tuple[str, str], list[
                     for name, server in servers.items():
                         found[name, method, connections].append(ask(server, method, connections, options.seconds))
             for mode in ("simple", "prepared"):
-                for method in ("GET", "PUT"):
-                    rate, _ = pgbench(postgres, postgres.url(bare), mode, method.lower(), max(1.0, options.seconds))
+                for method, script in STATEMENTS.items():
+                    rate, _ = pgbench(postgres, postgres.url(bare), mode, script, max(1.0, options.seconds))
                     by_pgbench[f"pgbench, {mode}", method].append(rate)
+            for method, script in STATEMENTS.items():
+                found["pgbench alone", method, 1].append(pgbench_alone(postgres, postgres.url(bare), script))
         if options.show_memory:
             for name, server in servers.items():
                 print(f"{name}: {psutil.Process(server.pid).memory_info().rss / 2**20:.0f} MiB resident")
     return found, by_pgbench
+
+
+def pgbench_alone(server: PostgresServer, url: str, name: str) -> Figures:
+    """Return what one client of pgbench saw, its statements prepared; of processor time, nothing is said."""
+    with tempfile.TemporaryDirectory() as directory:
+        command: list[str | Path] = [server.program_directory / "pgbench", "-n", "-M", "prepared", "-c", "1"]
+        command += [
+            "-T",
+            str(ALONE_SECONDS),
+            "-f",
+            SCRIPTS / f"{name}.sql",
+            "-l",
+            "--log-prefix",
+            f"{directory}/log",
+            url,
+        ]
+        subprocess.run(command, capture_output=True, check=True)
+        lines = [line.split() for path in Path(directory).iterdir() for line in path.read_text().splitlines()]
+    taken = sorted(int(line[2]) / 1000 for line in lines)
+    return Figures(len(taken) / ALONE_SECONDS, taken[len(taken) // 2], taken[int(len(taken) * 0.99)], math.nan)
 
 
 def medians(turns: list[Figures]) -> Figures:
@@ -374,14 +418,14 @@ def medians(turns: list[Figures]) -> Figures:
 
 def show(found: Found, by_pgbench: dict[tuple[str, str], list[float]]) -> None:
     """Print all medians, then the ratios."""
-    print(f"{'':<28} {'':<5} {'conns':>5} {'req/s':>9} {'median ms':>10} {'p99 ms':>8} {'cpu us':>7}")
+    print(f"{'':<28} {'':<7} {'conns':>5} {'req/s':>9} {'median ms':>10} {'p99 ms':>8} {'cpu us':>7}")
     for (name, method, connections), turns in sorted(
         found.items(), key=lambda item: (item[0][1], item[0][2], item[0][0])
     ):
         rate, median, p99, cpu = medians(turns)
-        print(f"{name:<28} {method:<5} {connections:>5} {rate:>9,.0f} {median:>10.2f} {p99:>8.2f} {cpu:>7.0f}")
+        print(f"{name:<28} {method:<7} {connections:>5} {rate:>9,.0f} {median:>10.2f} {p99:>8.2f} {cpu:>7.0f}")
     for (name, method), rates in by_pgbench.items():
-        print(f"{name:<28} {method:<5} {PGBENCH_CLIENTS:>5} {statistics.median(rates):>9,.0f}")
+        print(f"{name:<28} {method:<7} {PGBENCH_CLIENTS:>5} {statistics.median(rates):>9,.0f}")
     crowd = min({connections for _, _, connections in found}, key=lambda number: abs(number - 64))
     for method in METHODS:
         for storage in ("PostgreSQL", "PostgreSQL, 2 workers", "SQLite"):
@@ -393,6 +437,8 @@ def show(found: Found, by_pgbench: dict[tuple[str, str], list[float]]) -> None:
                     if of == method:
                         line += f", {own / statistics.median(rates):.2f} times {name}"
             print(line)
+        if method == "REPLACE":  # HTTP has nothing to do with what becomes of a value
+            continue
         lane, bare = (medians(found[name, method, crowd]).cpu_us for name in ("lane", "bare"))
         print(f"{method}: the lane takes {lane / bare:.2f} times the processor time of the bare protocol")
 
@@ -403,7 +449,9 @@ WIDTH, HEIGHT, LEFT, TOP, BOTTOM, GAP = 460, 320, 64, 48, 44, 40
 
 def plot(found: Found, by_pgbench: dict[tuple[str, str], list[float]]) -> str:
     """Return an SVG: requests a second over connections, a panel for each of GET and PUT."""
-    names = sorted({name for name, _, _ in found}, key=lambda name: ("vault" not in name, name))
+    names = sorted(
+        {name for name, _, _ in found if not name.startswith("pgbench")}, key=lambda name: ("vault" not in name, name)
+    )
     legend_height = 22 * (len(names) + 2)
     total_height = HEIGHT + legend_height
     style = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 
 import h11
 import pytest
@@ -18,7 +19,7 @@ from vsqlvault.errors import (
     UpgradeRefused,
     VaultError,
 )
-from vsqlvault.http.framing import HUGE, ChunkedBody, parse_head
+from vsqlvault.http.framing import HUGE, MAX_KEPT_BYTES, ChunkedBody, Head, HeadReader, parse_head
 
 HOST = b"Host: localhost\r\n"
 
@@ -88,6 +89,33 @@ def test_what_is_accepted_h11_reads_alike(block: bytes) -> None:
     assert tuple(request.headers) == found.fields.headers
 
 
+def outcome(read: Callable[[bytes], Head], block: bytes) -> Head | type[VaultError]:
+    try:
+        return read(block)
+    except VaultError as error:
+        return type(error)
+
+
+@given(st.lists(heads(), max_size=3).flatmap(lambda some: st.lists(st.sampled_from(some or [HOST]), max_size=8)))
+@settings(max_examples=500, deadline=None)
+@example([b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"GET / HTTP/1.0\r\nHost: a\r\n\r\n"])
+@example([b"GET / HTTP/1.1\r\n\r\n", b"GET / HTTP/1.0\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n"])
+@example([b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % length for length in (1, 2, 1, 0)])
+def test_a_head_is_read_the_same_whatever_came_before_it(blocks: list[bytes]) -> None:
+    reader = HeadReader()
+    assert [outcome(reader.read, block) for block in blocks] == [outcome(parse_head, block) for block in blocks]
+
+
+def test_fields_that_are_repeated_are_read_once_unless_they_are_many() -> None:
+    reader = HeadReader()
+    first, second = (reader.read(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number) for number in (1, 2))
+    assert first.fields is second.fields
+    assert (first.target, second.target) == (b"/1", b"/2")
+    long = head(b"X-A: " + b"a" * MAX_KEPT_BYTES)
+    assert reader.read(long).fields is not reader.read(long).fields
+    assert reader.read(b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\n").fields is first.fields
+
+
 @given(st.binary(max_size=200))
 @settings(max_examples=2000, deadline=None)
 def test_any_bytes_are_a_head_or_a_refusal(block: bytes) -> None:
@@ -106,7 +134,12 @@ def test_a_head_in_full() -> None:
     found = parse_head(
         head(b"CONTENT-length: 0012", b"X-A:\t a b \t", b"Expect: 100-Continue", b"Connection: a, Close")
     )
-    assert (found.method, found.target, found.fields.minor_version, found.fields.length) == ("PUT", b"/vault/card/a", 1, 12)
+    assert (found.method, found.target, found.fields.minor_version, found.fields.length) == (
+        "PUT",
+        b"/vault/card/a",
+        1,
+        12,
+    )
     assert found.fields.headers == (
         (b"host", b"localhost"),
         (b"content-length", b"0012"),

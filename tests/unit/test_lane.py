@@ -23,11 +23,13 @@ from vsqlvault.http.app import already_open, build_app
 from vsqlvault.http.connection import Connection
 from vsqlvault.http.framing import parse_head
 from vsqlvault.http.server import Limits, Server
+from vsqlvault.model import ids
 from vsqlvault.model.audit import Operation
 from vsqlvault.testing import T0, FaultyStorage
 from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage
 
 REQUESTS, SEEDS = 500, 4
+IDS_A_REQUEST = 8
 KEYS = {"payments": "vsk_payments", "shop": "vsk_shop", "auditor": "vsk_auditor"}
 MAX_BODY_BYTES = 2048
 COALESCED = {Operation.AUTHENTICATE}
@@ -336,6 +338,7 @@ def take(open_scene, clock, monkeypatch, tmp_path: Path):
             for number, asked in enumerate(requests):
                 clock.advance(seconds=asked.later_by)
                 patch.setattr(secrets, "token_hex", lambda _, number=number: f"{number:032x}")
+                patch.setattr(ids, "_ready", [f"{number:032x}"] * IDS_A_REQUEST)
                 answers.append(await asyncio.wait_for(way.ask(asked), 30))
         await scene.vault.auditor.drain()  # who hung up did not wait for what it had asked for
         await app.shutdown()

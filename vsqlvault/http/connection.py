@@ -24,8 +24,6 @@ from vsqlvault.http.client_certificates import ClientCertificate, client_certifi
 from vsqlvault.http.cycle import Cycle, Message, answer_head, reply_fields
 from vsqlvault.http.exchange import BodyReader, Reply, Request, no_body, standing_headers
 from vsqlvault.http.framing import MAX_HEAD_BYTES, Head, HeadReader, has_stray_line_end
-from vsqlvault.http.lane import Lane
-from vsqlvault.http.operation import Operation
 from vsqlvault.http.problems import problem
 from vsqlvault.model.ids import new_id
 

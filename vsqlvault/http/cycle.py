@@ -98,10 +98,7 @@ class Cycle:
             self._start = message
             return
         body, more = message.get("body", b""), message.get("more_body", False)
-        if not self.has_begun_answer:
-            body = self._begun(body, is_whole=not more)
-        else:
-            body = self._framed(body)
+        body = self._framed(body) if self.has_begun_answer else self._begun(body, is_whole=not more)
         if not more and self._is_chunked:
             body += _LAST_CHUNK
         self._connection.write(body)

@@ -98,15 +98,15 @@ class Connections:
         return len(self._used) + self._making
 
     async def _take(self) -> Connection:
+        if not self._waiting and not self._called and not self._is_closed and (found := self._sound_one()):
+            return found
         try:
             async with asyncio.timeout(WAIT_SECONDS):
                 if self._waiting or self._called >= self._limit - self.in_use > 0:
                     await self._wait()
                 while not self._is_closed:
-                    while self._idle:
-                        connection = self._idle.pop()
-                        if not connection.is_closed():
-                            return connection
+                    if found := self._sound_one():
+                        return found
                     if self.in_use < self._limit and (made := await self._make()):
                         return made
                     if not self._idle:
@@ -114,6 +114,14 @@ class Connections:
         except TimeoutError as error:
             raise (Overloaded if self.in_use else StorageUnavailable) from error
         raise StorageUnavailable("the storage is closed")
+
+    def _sound_one(self) -> Connection | None:
+        """Return a connection that nobody uses, if there is one."""
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.is_closed():
+                return connection
+        return None
 
     async def _make(self) -> Connection | None:
         """Return a new connection; None where there is none to be had but others of ours are there or will come back.
