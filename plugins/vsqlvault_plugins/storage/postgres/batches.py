@@ -45,9 +45,12 @@ _NO_KEY = ("", "")
 async def read_batch(connection: Connection, reads: Sequence[Read]) -> list[Snapshot]:
     """Answer a batch of reads from one consistent state."""
     keys = [read.key or _NO_KEY for read in reads]
-    found = await connection.fetch(
-        QUERIES["read"], [key[0] for key in keys], [key[1] for key in keys], [read.with_value for read in reads]
-    )
+    if len(keys) == 1:
+        found = await connection.fetch(QUERIES["read_one"], *keys[0], reads[0].with_value)
+    else:
+        found = await connection.fetch(
+            QUERIES["read"], [key[0] for key in keys], [key[1] for key in keys], [read.with_value for read in reads]
+        )
     return [
         Snapshot(row[20], row[21], rows.entry_of(row) if row[0] is not None else None, row[19], row[22])
         for row in found

@@ -24,6 +24,17 @@ FROM unnest($1::text[], $2::text[], $3::boolean[]) WITH ORDINALITY AS k (purpose
 LEFT JOIN vault.entries AS e ON e.purpose = k.purpose AND e.external_id = k.external_id
 ORDER BY k.ordinal
 
+-- name: read_one
+-- As read, of one entry: only its partition is opened, which takes a third of the time.
+SELECT e.purpose, e.external_id, e.entry_id, e.version, e.encoding, e.value_sha256, e.value_size, e.algorithm_hint,
+       e.key_ref, e.metadata, e.owner_app, e.owner_identity, e.access_policy, e.created_at, e.updated_at, e.expires_at,
+       e.retrievals, e.purged_at, e.purge_method,
+       CASE WHEN $3::boolean AND e.purged_at IS NULL THEN e.encrypted_value END AS encrypted_value,
+       greatest(now(), (SELECT mark FROM vault.clock)) AS now, (SELECT revision FROM vault.rulebook) AS revision,
+       (SELECT mark FROM vault.clock) AS mark
+FROM (SELECT) AS always
+LEFT JOIN vault.entries AS e ON e.purpose = $1::text AND e.external_id = $2::text
+
 -- name: commit_batch
 SELECT vault.commit_batch($1, $2, $3, $4, $5, $6, $7, $8)
 
