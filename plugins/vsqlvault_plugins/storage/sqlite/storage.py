@@ -63,7 +63,7 @@ SCRUB_SECONDS = 5.0
 SCRUB_PAUSE_SECONDS = 0.1
 _PRAGMAS = (
     "pragma_busy_timeout", "pragma_journal_mode", "pragma_synchronous", "pragma_secure_delete", "pragma_trusted_schema",
-    "pragma_temp_store",
+    "pragma_temp_store", "pragma_wal_autocheckpoint",
 )  # fmt: skip
 
 
