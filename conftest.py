@@ -19,6 +19,10 @@ from sybil.parsers.markdown import CodeBlockParser
 
 from vsqlvault.config import load_settings
 
+# Hundreds of processes are started here: each would compile every module anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 SCRIPTS = Path(sys.executable).parent
 PORT = "8443"
 SET_UP_OF_THE_PROJECT = "python3 -m venv"
