@@ -60,7 +60,8 @@ def check_text(value: Any, path: str = "") -> None:
 
 def check_value_text(value: str, path: str) -> None:
     """As ``check_text`` for a stored value, which may have lines: armoured ciphertext does."""
-    check_text(value if value.isprintable() else value.translate(_LINE_BREAKS), path)
+    if not (value.isascii() and value.isprintable()):
+        check_text(value.translate(_LINE_BREAKS), path)
 
 
 def _check_tokens(body: bytes) -> None:

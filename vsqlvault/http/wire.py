@@ -447,7 +447,8 @@ def read_body(model: type[Model], value: Any) -> Model:
     """
     if not isinstance(value, dict):
         raise ValidationFailed(errors=[FieldError("", "a JSON object")])
-    unknown = list(islice((name for name in value if name not in model.model_fields), MAX_FAULTS + 1))
+    known = model.model_fields
+    unknown = list(islice((name for name in value if name not in known), MAX_FAULTS + 1))
     if len(unknown) > MAX_FAULTS:
         raise ValidationFailed(errors=[FieldError(_path((name,)), _NO_SUCH_FIELD) for name in unknown[:MAX_FAULTS]])
     check_text({name: member for name, member in value.items() if name != "encrypted_value"})
