@@ -6,20 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from vsqlvault.http.wire import (
-    DEFAULT_LIMIT,
-    Body,
-    Cursor,
-    ExternalId,
-    Limit,
-    PolicyName,
-    Prose,
-    Purpose,
-    Query,
-    QueryTime,
-    WholeNumber,
-    metadata_text,
-)
+from vsqlvault.http.queries import DEFAULT_LIMIT, Cursor, Limit, Query, QueryTime, WholeNumber
+from vsqlvault.http.wire import Body, ExternalId, PolicyName, Prose, Purpose, metadata_text
 from vsqlvault.model.access import Action
 from vsqlvault.model.entry import PURPOSE, EntryKey, EntryState
 from vsqlvault.model.hold import HoldSelector, LegalHold

@@ -28,7 +28,7 @@ from vsqlvault.http.forwarding import Forwarding
 from vsqlvault.http.metrics import Metrics
 from vsqlvault.http.operation import ENTRIES, PARAMETERS, Exchange, Limits, Operation, check_params
 from vsqlvault.http.problems import problem
-from vsqlvault.http.wire import NoQuery, read_query
+from vsqlvault.http.queries import NoQuery, read_query
 from vsqlvault.interfaces.authenticator import Presented
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.entry import EntryKey

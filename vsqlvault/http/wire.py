@@ -1,4 +1,4 @@
-"""The bodies and query strings that the routes take, as pydantic models; and how faults in them read."""
+"""The bodies that the routes take, as pydantic models."""
 
 from __future__ import annotations
 
@@ -8,24 +8,23 @@ from binascii import Error as NotBase64
 from collections.abc import Iterator
 from datetime import datetime
 from itertools import islice
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from vsqlvault.config import App
 from vsqlvault.errors import (
     FieldError,
     InvalidBase64,
-    InvalidQuery,
     InvalidTime,
     MetadataTooLarge,
     PayloadTooLarge,
     ValidationFailed,
 )
+from vsqlvault.http.faults import MAX_FAULTS, NO_SUCH_FIELD, Model, field_errors, field_path
 from vsqlvault.http.strict_json import check_text, check_value_text
 from vsqlvault.model.access import Action
-from vsqlvault.model.api_key import ApiKeyState
-from vsqlvault.model.entry import EXTERNAL_ID, PURPOSE, EntryState, ValueEncoding
+from vsqlvault.model.entry import EXTERNAL_ID, PURPOSE, ValueEncoding
 from vsqlvault.model.policy import (
     DEFAULT_EVALUATOR,
     DEFAULT_POLICY,
@@ -35,7 +34,7 @@ from vsqlvault.model.policy import (
     Rule,
 )
 from vsqlvault.model.principal import Role
-from vsqlvault.model.times import EPOCH, parse_time
+from vsqlvault.model.times import parse_time
 from vsqlvault.proof.canonical import canonical_json
 from vsqlvault.service.api_keys import ApiKeyWish
 from vsqlvault.service.entries import Preconditions, StoreWish
@@ -44,11 +43,6 @@ MAX_METADATA_BYTES = 8192
 MAX_METADATA_KEYS = 64
 MAX_METADATA_KEY = 64
 MAX_METADATA_TEXT = 1024
-MAX_FAULTS = 20
-MAX_LIMIT = 1000
-DEFAULT_LIMIT = 100
-_NO_SUCH_FIELD = "no such field"
-Model = TypeVar("Model", bound=BaseModel)
 
 Purpose = Annotated[str, Field(pattern=rf"^{PURPOSE.pattern}$")]
 ExternalId = Annotated[str, Field(pattern=rf"^{EXTERNAL_ID.pattern}$")]
@@ -291,154 +285,6 @@ class ApiKeyBody(Body):
         )
 
 
-def _ascii_integer(text: Any) -> Any:
-    if isinstance(text, str) and text.isascii() and text.isdecimal() and len(text) <= 9:  # noqa: PLR2004
-        return int(text)
-    raise ValueError("a whole number in digits")
-
-
-def _tree_size(text: Any) -> Any:
-    if isinstance(text, str) and text.isascii() and text.isdecimal() and len(text) <= 18:  # noqa: PLR2004
-        return int(text)
-    raise ValueError("a number of leaves in digits")
-
-
-def _query_time(text: Any) -> Any:
-    """Read a time; whatever lies before 1970 lies before everything stored, and may as well be 1970."""
-    try:
-        return max(parse_time(text), EPOCH)
-    except InvalidTime as error:
-        raise ValueError(str(error).removeprefix("expected ")) from None
-
-
-def _query_boolean(text: Any) -> Any:
-    if text in {"true", "false"}:
-        return text == "true"
-    raise ValueError("true or false")
-
-
-WholeNumber = Annotated[int, BeforeValidator(_ascii_integer)]
-TreeSize = Annotated[int, BeforeValidator(_tree_size)]
-QueryTime = Annotated[datetime, BeforeValidator(_query_time)]
-QueryBoolean = Annotated[bool, BeforeValidator(_query_boolean)]
-QueryText = Annotated[str, Field(min_length=1, max_length=512)]
-Cursor = Annotated[str, Field(min_length=1, max_length=8192)]
-Limit = Annotated[WholeNumber, Field(ge=1, le=MAX_LIMIT)]
-
-
-class Query(BaseModel):
-    """A query string: no unknown member."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class NoQuery(Query):
-    """No members."""
-
-
-class ListQuery(Query):
-    """What GET /vault/{purpose} takes."""
-
-    limit: Limit = DEFAULT_LIMIT
-    cursor: Cursor | None = None
-    state: EntryState = EntryState.ACTIVE
-    key_ref: QueryText | None = None
-    owner_app: QueryText | None = None
-    access_policy: QueryText | None = None
-    expires_before: QueryTime | None = None
-
-
-class LogQueryBase(Query):
-    """What both logs take."""
-
-    limit: Limit | None = None
-    cursor: Cursor | None = None
-    order: Literal["asc", "desc"] = "desc"
-    since: QueryTime | None = None
-    until: QueryTime | None = None
-    purpose: QueryText | None = None
-    external_id: QueryText | None = None
-    app: QueryText | None = None
-    method: QueryText | None = None
-    reason: QueryText | None = None
-    request_id: QueryText | None = None
-
-
-class AccessLogQuery(LogQueryBase):
-    """What GET /admin/access-log takes."""
-
-    operation: QueryText | None = None
-    outcome: Literal["granted", "denied"] | None = None
-    identity: QueryText | None = None
-    credential_id: QueryText | None = None
-    client_address: QueryText | None = None
-    policy: QueryText | None = None
-    status: WholeNumber | None = None
-
-
-class PurgeLogQuery(LogQueryBase):
-    """What GET /admin/purge-log takes."""
-
-    owner_app: QueryText | None = None
-    key_ref: QueryText | None = None
-    purge_id: QueryText | None = None
-
-
-class KeyRefsQuery(Query):
-    """What GET /admin/key-refs takes."""
-
-    limit: Limit = DEFAULT_LIMIT
-    cursor: Cursor | None = None
-    purpose: QueryText | None = None
-    key_ref: QueryText | None = None
-
-
-class ApiKeysQuery(Query):
-    """What GET /admin/api-keys takes."""
-
-    limit: Limit = DEFAULT_LIMIT
-    cursor: Cursor | None = None
-    app: QueryText | None = None
-    state: ApiKeyState | None = None
-
-
-class RetentionPolicyQuery(Query):
-    """What PUT /admin/retention-policies/{purpose} takes."""
-
-    dry_run: QueryBoolean = False
-
-
-class SweepQuery(Query):
-    """What POST /admin/purge/sweep takes."""
-
-    dry_run: QueryBoolean = False
-    confirm_clock: QueryBoolean = False
-
-
-class ConsistencyQuery(Query):
-    """What GET /audit/consistency takes: two sizes of the tree."""
-
-    first: TreeSize = Field(alias="from")
-    second: TreeSize = Field(alias="to")
-
-
-class ReportQuery(Query):
-    """What GET /compliance/report takes."""
-
-    as_of: QueryTime | None = None
-    since: QueryTime | None = None
-    until: QueryTime | None = None
-    format: Literal["json", "html"] | None = None
-
-
-class EvidenceQuery(Query):
-    """What GET /compliance/evidence takes."""
-
-    as_of: QueryTime | None = None
-    since: QueryTime | None = None
-    until: QueryTime | None = None
-
-
 def read_body(model: type[Model], value: Any) -> Model:
     """Return the model of a parsed JSON body.
 
@@ -450,60 +296,14 @@ def read_body(model: type[Model], value: Any) -> Model:
     known = model.model_fields
     unknown = list(islice((name for name in value if name not in known), MAX_FAULTS + 1))
     if len(unknown) > MAX_FAULTS:
-        raise ValidationFailed(errors=[FieldError(_path((name,)), _NO_SUCH_FIELD) for name in unknown[:MAX_FAULTS]])
+        raise ValidationFailed(errors=[FieldError(field_path((name,)), NO_SUCH_FIELD) for name in unknown[:MAX_FAULTS]])
     check_text({name: member for name, member in value.items() if name != "encrypted_value"})
     if isinstance(ciphertext := value.get("encrypted_value"), str):
         check_value_text(ciphertext, "encrypted_value")
     try:
         return model.model_validate(value)
     except ValidationError as refused:
-        raise ValidationFailed(errors=_field_errors(refused)) from None
-
-
-def read_query(model: type[Model], members: dict[str, str]) -> Model:
-    """Return the model of a query string.
-
-    Raises:
-        InvalidQuery: with the members and what was expected, never what was found.
-    """
-    for name, text in members.items():
-        check_query_text(name, text)
-    try:
-        return model.model_validate(members)
-    except ValidationError as refused:
-        raise InvalidQuery(errors=_field_errors(refused)) from None
-
-
-def check_query_text(name: str, text: str) -> None:
-    """Raise InvalidQuery for a member with a control character or the like."""
-    if not (name.isprintable() and text.isprintable()):
-        raise InvalidQuery("expected printable text")
-
-
-def _field_errors(refused: ValidationError) -> list[FieldError]:
-    return [
-        FieldError(_path(error["loc"]), _expected(error["type"], error["msg"]))
-        for error in refused.errors(include_url=False, include_input=False)[:MAX_FAULTS]
-    ]
-
-
-def _path(location: tuple[int | str, ...]) -> str:
-    """Return the path of a field; an unknown name, which a caller chose, is shown only if it is harmless."""
-    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in location]
-    path = "".join(parts).removeprefix(".")
-    return path if path.isascii() and path.isprintable() and len(path) <= 128 else "(unprintable)"  # noqa: PLR2004
-
-
-def _expected(kind: str, message: str) -> str:
-    if kind == "extra_forbidden":
-        return _NO_SUCH_FIELD
-    if kind == "missing":
-        return "a value: it is required"
-    message = message.removeprefix("Value error, ")
-    for start in ("Input should be a valid ", "Input should be ", "String should ", "Input should "):
-        if message.startswith(start):
-            return message.removeprefix(start)
-    return message
+        raise ValidationFailed(errors=field_errors(refused)) from None
 
 
 def _time(field: str, text: str) -> datetime:

@@ -20,7 +20,8 @@ from vsqlvault.errors import (
 )
 from vsqlvault.http.exchange import Reply
 from vsqlvault.http.operation import Exchange, Operation
-from vsqlvault.http.wire import ApiKeyBody, ApiKeysQuery, dump_json, read_query
+from vsqlvault.http.queries import ApiKeysQuery, read_query
+from vsqlvault.http.wire import ApiKeyBody, dump_json
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.times import format_time
 from vsqlvault.service.api_keys import KeyListWish, SeenKey, api_key_document

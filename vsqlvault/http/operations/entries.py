@@ -26,8 +26,9 @@ from vsqlvault.errors import (
 from vsqlvault.http.conditions import read_conditions
 from vsqlvault.http.exchange import Reply, Request
 from vsqlvault.http.operation import Exchange, Operation
+from vsqlvault.http.queries import ListQuery, read_query
 from vsqlvault.http.views import entry_json, etag, list_json, purge_row
-from vsqlvault.http.wire import ListQuery, StoreBody, dump_json, read_query
+from vsqlvault.http.wire import StoreBody, dump_json
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.entry import EntryStamp
 from vsqlvault.model.times import format_time

@@ -17,8 +17,9 @@ from vsqlvault.http.admin_wire import HeldEntriesQuery, HoldsQuery, LegalHoldBod
 from vsqlvault.http.conditions import read_version_preconditions, version_etag
 from vsqlvault.http.exchange import Reply
 from vsqlvault.http.operation import Exchange, Operation
+from vsqlvault.http.queries import read_query
 from vsqlvault.http.views import list_json
-from vsqlvault.http.wire import dump_json, read_query
+from vsqlvault.http.wire import dump_json
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.hold import LegalHold
 from vsqlvault.service.documents import legal_hold_document

@@ -5,8 +5,9 @@ from __future__ import annotations
 from vsqlvault.errors import InvalidQuery, RoleRequired
 from vsqlvault.http.exchange import Reply
 from vsqlvault.http.operation import Exchange, Operation
+from vsqlvault.http.queries import KeyRefsQuery, read_query
 from vsqlvault.http.views import key_ref_document
-from vsqlvault.http.wire import KeyRefsQuery, dump_json, read_query
+from vsqlvault.http.wire import dump_json
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.service.key_refs import KeyRefWish
 

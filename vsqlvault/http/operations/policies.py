@@ -22,8 +22,9 @@ from vsqlvault.errors import (
 from vsqlvault.http.conditions import read_version_preconditions, version_etag
 from vsqlvault.http.exchange import Reply
 from vsqlvault.http.operation import Exchange, Operation
+from vsqlvault.http.queries import RetentionPolicyQuery, SweepQuery
 from vsqlvault.http.views import sweep_document
-from vsqlvault.http.wire import AccessPolicyBody, RetentionPolicyBody, RetentionPolicyQuery, SweepQuery, dump_json
+from vsqlvault.http.wire import AccessPolicyBody, RetentionPolicyBody, dump_json
 from vsqlvault.interfaces.storage import CeilingEffect
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy

@@ -11,8 +11,9 @@ from vsqlvault.errors import InvalidQuery, NotAcceptable, NothingSigned, RoleReq
 from vsqlvault.http.exchange import Reply
 from vsqlvault.http.operation import Exchange, Operation, also_head
 from vsqlvault.http.operations.logs import preferred
+from vsqlvault.http.queries import EvidenceQuery, ReportQuery
 from vsqlvault.http.report_page import CONTENT_SECURITY_POLICY, report_page
-from vsqlvault.http.wire import EvidenceQuery, ReportQuery, dump_json
+from vsqlvault.http.wire import dump_json
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.control import Control, ControlState
 from vsqlvault.model.times import format_time

@@ -15,7 +15,8 @@ from vsqlvault.errors import (
 )
 from vsqlvault.http.exchange import Reply
 from vsqlvault.http.operation import Exchange, Operation
-from vsqlvault.http.wire import ConsistencyQuery, dump_json
+from vsqlvault.http.queries import ConsistencyQuery
+from vsqlvault.http.wire import dump_json
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.transparency import TileKey
 from vsqlvault.proof.tiles import parse_path
