@@ -1,34 +1,31 @@
-"""A vault of many entries with long logs behind it, laid down in bulk: rows as the storages write them."""
+"""A vault of many entries with long logs behind it, as writes that a storage commits."""
 
 from __future__ import annotations
 
 import random
-import sqlite3
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from itertools import islice
-from typing import Any
 
-import asyncpg
-
+from vsqlvault.interfaces.storage import StoreEntry, Write
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
 from vsqlvault.model.entry import Entry
 from vsqlvault.model.purge import PurgeReason, PurgeRecord
 from vsqlvault.testing import a_purge_record, an_access_record, an_entry
-from vsqlvault_plugins.storage.postgres import rows as postgres_rows
-from vsqlvault_plugins.storage.sqlite import rows as sqlite_rows
-from vsqlvault_plugins.storage.sqlite.transactions import QUERIES
 
 VALUE = b"c" * 400
 PURPOSES = ("card", "ach")
 DAY = timedelta(days=1)
 LOG_DAYS = 95
 """How far back the logs go: somewhat further than the report's period of ninety days."""
-PART = 10_000
-COLUMNS = """
-SELECT array_agg(attname::text ORDER BY attnum) FROM pg_attribute
-WHERE attrelid = ('vault.' || $1)::regclass AND attnum > 0 AND NOT attisdropped
-"""
+ROWS_FOR_A_PURGE = 10
+
+
+def writes(count: int, now: datetime) -> Iterator[Write]:
+    """Give writes that each store an entry and leave a row, and, each tenth, a row of a purge."""
+    purged = purges(count // ROWS_FOR_A_PURGE, now)
+    for number, (entry, row) in enumerate(zip(entries(count, now), accesses(count, now), strict=True), 1):
+        purge = (next(purged),) if number % ROWS_FOR_A_PURGE == 0 else ()
+        yield Write((row,), changes=(StoreEntry(entry, VALUE),), purges=purge)
 
 
 def entries(count: int, now: datetime) -> Iterator[Entry]:
@@ -70,42 +67,3 @@ def purges(count: int, now: datetime) -> Iterator[PurgeRecord]:
             purged_at=purged, expired_at=purged - timedelta(microseconds=chance.randrange(90_000_000_000)),
             reason=chance.choice([PurgeReason.EXPIRED, PurgeReason.REQUESTED]),
         )  # fmt: skip
-
-
-def parts(records: Iterator[Any]) -> Iterator[list[Any]]:
-    """Give lists of so many at a time."""
-    while part := list(islice(records, PART)):
-        yield part
-
-
-def fill_sqlite(file: str, count: int, purge_count: int, now: datetime) -> None:
-    """Fill the file of an empty vault."""
-    connection = sqlite3.connect(file, isolation_level=None)
-    connection.execute(QUERIES["begin_write"])
-    for entry in entries(count, now):
-        connection.execute(QUERIES["put_entry"], sqlite_rows.row_of_entry(entry, VALUE))
-    for row in accesses(count, now):
-        connection.execute(QUERIES["put_access_row"], sqlite_rows.row_of_access(row))
-    for purge in purges(purge_count, now):
-        connection.execute(QUERIES["put_purge_row"], sqlite_rows.row_of_purge(purge))
-    connection.execute(QUERIES["commit"])
-    connection.close()
-
-
-async def fill_postgresql(url: str, count: int, purge_count: int, now: datetime) -> None:
-    """Fill the database of an empty vault, and let vacuum see it as it would by itself within a minute."""
-    connection = await asyncpg.connect(url)
-
-    async def copy(table: str, part: list[tuple[Any, ...]], type_name: str, skip: int) -> None:
-        names = await connection.fetchval(COLUMNS, type_name)
-        rows = [row[skip:] for row in part]
-        await connection.copy_records_to_table(table, schema_name="vault", columns=names[skip:], records=rows)
-
-    for part in parts(entries(count, now)):
-        await copy("entries", [postgres_rows.put_of(1, True, entry, VALUE) for entry in part], "entry_put", 2)
-    for part in parts(accesses(count, now)):
-        await copy("access_log", [postgres_rows.access_row(1, row) for row in part], "access_row", 1)
-    for part in parts(purges(purge_count, now)):
-        await copy("purge_log", [postgres_rows.purge_row(1, row) for row in part], "purge_row", 1)
-    await connection.execute("VACUUM (ANALYZE)")
-    await connection.close()
