@@ -3,8 +3,9 @@
     python -m benchmarks.bench_report [--entries 1000000] [--rounds 5] [--storage sqlite] [--at URL] [--parts]
 
 The storages themselves commit the rows, in large batches, and the transparency log takes them up, as in a vault that has run
-for long. That takes longest: with ``--at``, the URL of a database, that one is filled where it is empty, and kept. The memory is
-the growth of this process's peak over all rounds. ``--parts`` tells, of the last round, what each question to the storage took.
+for long. That takes longest: with ``--at``, the URL of a database, that one is filled where it is empty, and kept. The
+memory is the growth of this process's peak over all rounds. ``--parts`` tells, of the last round, what each question to the
+storage took.
 """
 
 from __future__ import annotations

@@ -14,9 +14,12 @@ import pytest
 from tests.support.postgres import Databases
 from vsqlvault.testing import T0, storing
 from vsqlvault_plugins.storage.postgres.batches import QUERIES as POSTGRES
+from vsqlvault_plugins.storage.postgres.entry_counts import COUNTS as POSTGRES_COUNTS
 from vsqlvault_plugins.storage.postgres.server import Server, connect
 from vsqlvault_plugins.storage.postgres.storage import PostgresStorage
 from vsqlvault_plugins.storage.postgres.tallies import TALLIES as POSTGRES_TALLIES
+from vsqlvault_plugins.storage.sqlite import entry_counts as sqlite_counts
+from vsqlvault_plugins.storage.sqlite.entry_counts import COUNTS as SQLITE_COUNTS
 from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage
 from vsqlvault_plugins.storage.sqlite.tallies import TALLIES as SQLITE_TALLIES
 from vsqlvault_plugins.storage.sqlite.transactions import QUERIES as SQLITE
@@ -148,6 +151,45 @@ def test_postgresql_counts_holdings_from_the_index_alone(plan_of_postgres: Calla
     scans = [line for line in plan.splitlines() if " Scan" in line]
     assert len(scans) == 16
     assert all("Index Only Scan using entries_" in line for line in scans)
+
+
+def test_sqlite_finds_when_a_key_was_used_first_and_last_at_the_ends_of_an_index(
+    plan_of_sqlite: Callable[..., str],
+) -> None:
+    for name in ("key_first_used", "key_last_used"):
+        plan = plan_of_sqlite(SQLITE_COUNTS[name], policy="owner-only", purpose="card", key_ref="k1", as_of=0)
+        assert plan == (
+            "SEARCH entries USING COVERING INDEX entries_by_access_policy (access_policy=? AND purpose=? AND key_ref=?)"
+        )
+
+
+def test_postgresql_finds_when_a_key_was_used_first_and_last_at_the_ends_of_an_index(
+    plan_of_postgres: Callable[..., str],
+) -> None:
+    for name in ("key_used_of_a_key", "key_used_of_none"):
+        sql = POSTGRES_COUNTS["key_used"].format(key=POSTGRES_COUNTS[name])
+        plan = plan_of_postgres(sql, ["owner-only"], ["card"], ["k1"], T0)
+        assert plan.count("_access_policy_purpose_key_ref_updated_at") == 32
+
+
+@pytest.mark.parametrize("name", ["_TALLIED_HOLDINGS", "_TALLIED_KEYS", "_ENTRIES_OF_CUT_DAYS"])
+def test_sqlite_counts_entries_by_tallies_and_looks_up_the_days_that_are_cut(
+    plan_of_sqlite: Callable[..., str], name: str
+) -> None:
+    times = ("as_of", "ceiling", "due", "ceiling_due", *(f"{n}_{k}" for n in ("end", "ceiling") for k in (1, 2, 3)))
+    days = {f"{time}_day": 0 for time in times}
+    plan = plan_of_sqlite(
+        getattr(sqlite_counts, name), purpose="card", expiry_days="[]", creation_days="[]", first=0, day=1,
+        **dict.fromkeys(times, 0), **days,
+    )  # fmt: skip
+    scanned = [line for line in plan.splitlines() if line.startswith(("SCAN", "SEARCH")) and "list" not in line.lower()]
+    assert "SCAN e" not in scanned
+    assert "USE TEMP B-TREE" not in plan or name == "_ENTRIES_OF_CUT_DAYS"
+    if name == "_ENTRIES_OF_CUT_DAYS":
+        assert "SEARCH e USING INDEX entries_by_expiry (purpose=? AND expires_at>? AND expires_at<?)" in plan
+        assert "SEARCH e USING INDEX entries_by_creation (purpose=? AND created_at>? AND created_at<?)" in plan
+    else:
+        assert "_tallies USING PRIMARY KEY (purpose=?)" in plan
 
 
 def test_sqlite_finds_what_is_left_under_a_key_by_the_index(plan_of_sqlite: Callable[..., str]) -> None:

@@ -15,12 +15,22 @@ import pytest
 
 from tests.support.postgres import Databases
 from vsqlvault.interfaces.evidence import LAG_BOUNDS_SECONDS, Evidence, EvidenceQuery
-from vsqlvault.interfaces.storage import StoreEntry, Write
+from vsqlvault.interfaces.storage import (
+    Change,
+    CountRetrieval,
+    KeyRefQuery,
+    OverwriteEntry,
+    RemoveEntry,
+    StoreEntry,
+    Write,
+)
 from vsqlvault.interfaces.tree_storage import TreeGrowth
 from vsqlvault.model.audit import Operation, Outcome
+from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.purge import PurgeReason
 from vsqlvault.testing import T0, a_purge_record, an_access_record, an_entry
 from vsqlvault.testing.driving import committed
+from vsqlvault_plugins.storage.postgres import entry_counts as postgres_counts
 from vsqlvault_plugins.storage.postgres import tallies as postgres_tallies
 from vsqlvault_plugins.storage.postgres.storage import PostgresStorage
 from vsqlvault_plugins.storage.sqlite import tallies as sqlite_tallies
@@ -69,6 +79,8 @@ class Place:
 def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (postgres_tallies, sqlite_tallies):
         monkeypatch.setattr(module, "BLOCK_ROWS", SIZE)
+    monkeypatch.setattr(postgres_counts, "FOLD_FROM", 5)
+    monkeypatch.setattr(postgres_counts, "FOLD_AT_ONCE", 40)
 
 
 @pytest.fixture
@@ -116,14 +128,39 @@ def a_random_write(chance: random.Random, at: datetime) -> Write:
         an_entry(purpose=chance.choice(["card", "ach"]), key_ref=chance.choice(["k1", "k2", None])),
         purged_at=when, expired_at=when - lag, reason=chance.choice(list(PurgeReason)),
     )  # fmt: skip
-    return Write((row,), purges=(purge,) if chance.random() < 0.7 else ())
+    changes = (a_random_change(chance, at),) if chance.random() < 0.8 else ()
+    return Write((row,), changes=changes, purges=(purge,) if chance.random() < 0.7 else ())
 
 
-def a_query(since: datetime, until: datetime, *, from_rows: bool) -> EvidenceQuery:
-    ceilings = {"card": T0 - 365 * DAY, "ach": T0 - 365 * DAY}
-    return EvidenceQuery(
-        as_of=T0 + 90 * DAY, since=since, until=until, ceilings=ceilings, grace=DAY, from_rows=from_rows
+def a_random_change(chance: random.Random, at: datetime) -> Change:
+    """Return a change of one of some entries, which may not be there; the service would only change what is."""
+    key = EntryKey(chance.choice(["card", "ach", "unknown"]), f"e{chance.randrange(40)}")
+    match chance.randrange(8):
+        case 0:
+            return RemoveEntry(key)
+        case 1:
+            return OverwriteEntry(key, b"\0", at, "crypto-shred")
+        case 2:
+            return CountRetrieval(key)
+    created = (
+        at - chance.choice([0, 1, 30, 89, 90, 91, 364, 365, 366]) * DAY - timedelta(seconds=chance.randrange(90_000))
     )
+    span = chance.choice([timedelta(), DAY, 30 * DAY, 90 * DAY, 365 * DAY, 900 * DAY])
+    entry = an_entry(
+        key.external_id, purpose=key.purpose, created_at=created, expires_at=created + span,
+        updated_at=created + timedelta(seconds=chance.choice([0, chance.randrange(10**6)])),
+        key_ref=chance.choice(["k1", "k2", "=", "", None]), algorithm_hint=chance.choice(["AES-256-GCM", "", "=", None]),
+        access_policy=chance.choice(["owner-only", "nowhere"]), owner_app=chance.choice(["payments", "shop"]),
+        purged_at=at if chance.random() < 0.1 else None,
+    )  # fmt: skip
+    return StoreEntry(entry, b"c")
+
+
+def a_query(since: datetime, until: datetime, *, from_rows: bool, as_of: datetime = T0) -> EvidenceQuery:
+    return EvidenceQuery(
+        as_of=as_of, since=since, until=until, ceilings={"card": as_of - 90 * DAY, "ach": as_of - 365 * DAY}, grace=DAY,
+        known_policies=["owner-only"], from_rows=from_rows,
+    )  # fmt: skip
 
 
 def in_order(evidence: Evidence) -> list[Any]:
@@ -132,10 +169,19 @@ def in_order(evidence: Evidence) -> list[Any]:
     return shown + [sorted(group, key=repr) for group in (evidence.purges, evidence.access, evidence.holdings)]
 
 
-async def assert_exact(storage: Tallying, since: datetime, until: datetime) -> None:
-    kept = await storage.evidence(a_query(since, until, from_rows=False))
-    counted = await storage.evidence(a_query(since, until, from_rows=True))
+async def assert_exact(storage: Tallying, since: datetime, until: datetime, as_of: datetime = T0) -> None:
+    """Compare what is kept with what all rows and all entries come to; the census and the uses of keys, too."""
+    kept = await storage.evidence(a_query(since, until, from_rows=False, as_of=as_of))
+    query = a_query(since, until, from_rows=True, as_of=as_of)
+    counted = await storage.evidence(query)
     assert in_order(kept) == in_order(counted)
+    assert kept.census == await storage.census(as_of, query.ceilings, query.known_policies)
+    uses = [
+        (purpose, use)
+        for purpose, ceiling in sorted(query.ceilings.items())
+        for use in await storage.key_refs(KeyRefQuery(purpose=purpose, now=as_of, created_before=ceiling, limit=99))
+    ]
+    assert kept.key_uses == uses
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -161,16 +207,23 @@ def test_kept_counts_are_those_of_all_rows(run: Run, place: Place, seed: int, mo
                         await grow(storage)
                     await storage.close()
                     storage = await place.open()
-            if chance.random() < 0.2:
+            if chance.random() < 0.3:
                 since = T0 + timedelta(minutes=chance.randrange(20_000))
-                await assert_exact(storage, since, since + timedelta(minutes=chance.randrange(20_000)))
+                as_of = at - timedelta(hours=chance.choice([0, 0, 1, 24, 30, 24 * 60]))
+                await assert_exact(storage, since, since + timedelta(minutes=chance.randrange(20_000)), as_of)
         await grow(storage)
-        await assert_exact(storage, T0 - 90 * DAY, at + 90 * DAY)
+        await assert_exact(storage, T0 - 90 * DAY, at + 90 * DAY, at)
         edge = (await storage.evidence(a_query(T0, at, from_rows=True))).access[0]
         await assert_exact(storage, edge.first_at, edge.last_at)
         await storage.close()
         kept = dict(await place.rows(PLACES_OF_BLOCKS))
         assert min(kept["access"], kept["purge"]) > STEPS // SIZE
+        ((tallied,),) = await place.rows("SELECT sum(entry_count) FROM {schema}key_tallies")
+        assert tallied > 5
+        if isinstance(storage, PostgresStorage):
+            ((deltas,),) = await place.rows("SELECT count(*) FROM {schema}entry_deltas")
+            assert deltas <= 5
+        assert await place.rows("SELECT entry_count FROM {schema}holding_tallies WHERE entry_count < 1") == []
 
     run(live())
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vsqlvault.interfaces.storage import Census, KeyRefUse
 
 ENDING_WITHIN_DAYS = (30, 90, 365)
 LAG_BOUNDS_SECONDS = (3_600, 6 * 3_600, 86_400, 2 * 86_400, 7 * 86_400, 30 * 86_400)
@@ -18,7 +22,8 @@ class EvidenceQuery:
 
     ``ceilings`` maps each purpose that has a retention policy to the instant at or before which an entry must have been
     created to be expired by the maximum at ``as_of``. An entry is overdue that had expired ``grace`` before ``as_of``.
-    A storage may keep counts, if they are exact. ``from_rows`` asks for the same without them, however long it takes.
+    ``known_policies`` are the access policies that are defined. A storage may keep counts, if they are exact; ``from_rows``
+    asks for the same without them, however long it takes.
     """
 
     as_of: datetime
@@ -26,6 +31,7 @@ class EvidenceQuery:
     until: datetime
     ceilings: Mapping[str, datetime]
     grace: timedelta
+    known_policies: Sequence[str] = ()
     from_rows: bool = False
 
 
@@ -123,6 +129,10 @@ class Evidence:
     ``LAG_BOUNDS_SECONDS``: up to the first bound, up to the second, and so on; the last number is of those beyond.
     ``retired_keys`` has at most ``MAX_LISTED_KEYS``, by purpose and key_ref. ``policy_changes`` has the oldest
     ``MAX_LISTED_CHANGES`` of ``policy_changes_count``. ``oldest_access_at`` and ``oldest_purge_at`` are of the whole logs.
+
+    A storage that has them at hand also gives the ``census``, and as ``key_uses`` the key_refs of each purpose, with the
+    purpose, up to one more than ``MAX_LISTED_KEYS``. Where they are None, ``Storage.census`` and ``Storage.key_refs`` are
+    asked.
     """
 
     holdings: Sequence[Holding] = ()
@@ -136,3 +146,5 @@ class Evidence:
     policy_changes_count: int = 0
     oldest_access_at: datetime | None = None
     oldest_purge_at: datetime | None = None
+    census: Census | None = None
+    key_uses: Sequence[tuple[str, KeyRefUse]] | None = None

@@ -142,7 +142,7 @@ class Report:
         book = await self._rulebooks.at(revision)
         ends = ceilings(book, as_of)
         grace = sweep_grace(book, as_of, self._settings.purge.sweep_interval_hours)
-        census = await self._storage.census(as_of, ends, sorted(book.access))
+        known = sorted(book.access)
         evidence = await self._storage.evidence(
             EvidenceQuery(
                 as_of=as_of,
@@ -150,14 +150,18 @@ class Report:
                 until=period.until,
                 ceilings=ends,
                 grace=grace,
+                known_policies=known,
             )
         )
+        census = evidence.census or await self._storage.census(as_of, ends, known)
         holds = {
             name: hold
             for name, hold in book.holds.items()
             if not hold.is_released and hold.held_since and hold.held_since <= as_of
         }
-        uses, uses_complete = await self._key_uses(as_of, ends)
+        uses = evidence.key_uses
+        if uses is None:
+            uses = await self._key_uses(as_of, ends)
         probed = await probe_policies(self._decisions, book, _used_policies(book, evidence), as_of)
         return ReportContext(
             as_of,
@@ -170,8 +174,8 @@ class Report:
             legal_holds=holds,
             period=period,
             evidence=evidence,
-            key_uses=uses,
-            key_uses_complete=uses_complete,
+            key_uses=uses[:MAX_LISTED_KEYS],
+            key_uses_complete=len(uses) <= MAX_LISTED_KEYS,
             probes=probed.probes,
             probes_complete=probed.complete,
             log_tree=LogTree(await self._storage.tree_size(), await self._storage.newest_checkpoint()),
@@ -198,9 +202,8 @@ class Report:
             before = page[-1].number
         return found[:MAX_ATTESTATIONS]
 
-    async def _key_uses(
-        self, as_of: datetime, ends: Mapping[str, datetime]
-    ) -> tuple[list[tuple[str, KeyRefUse]], bool]:
+    async def _key_uses(self, as_of: datetime, ends: Mapping[str, datetime]) -> Sequence[tuple[str, KeyRefUse]]:
+        """Return keys with their purposes; one more than are listed, if there are so many."""
         uses: list[tuple[str, KeyRefUse]] = []
         for purpose, ceiling in sorted(ends.items()):
             left = MAX_LISTED_KEYS + 1 - len(uses)
@@ -208,7 +211,7 @@ class Report:
                 break
             query = KeyRefQuery(purpose=purpose, now=as_of, created_before=ceiling, limit=left)
             uses += [(purpose, use) for use in await self._storage.key_refs(query)]
-        return uses[:MAX_LISTED_KEYS], len(uses) <= MAX_LISTED_KEYS
+        return uses
 
 
 def _earlier(at: datetime, span: timedelta) -> datetime:

@@ -19,10 +19,17 @@ from vsqlvault.interfaces.evidence import (
     PurgeLag,
     RetiredKey,
 )
+from vsqlvault.interfaces.storage import Census
+from vsqlvault.model.purge import PurgeReason
 from vsqlvault_plugins.storage import lags
+from vsqlvault_plugins.storage.entry_counts import EntryCounts
+from vsqlvault_plugins.storage.postgres import entry_counts, pages
 from vsqlvault_plugins.storage.postgres.batches import QUERIES
 from vsqlvault_plugins.storage.postgres.connections import Connection
 from vsqlvault_plugins.storage.postgres.tallies import LogCounts
+
+MICROSECOND = timedelta(microseconds=1)
+THIRTY_DAYS = timedelta(days=30)
 
 
 async def evidence(connection: Connection, query: EvidenceQuery) -> Evidence:
@@ -32,8 +39,9 @@ async def evidence(connection: Connection, query: EvidenceQuery) -> Evidence:
         steps = lags.by_purpose(await logs.lag_steps())
         found = await connection.fetch(QUERIES["evidence_policy_changes"], query.since, query.until)
         changes = [PolicyChange(*row) for row in found]
+        counts = None if query.from_rows else await entry_counts.count_entries(connection, query)
         return Evidence(
-            holdings=await _holdings(connection, query),
+            holdings=await _holdings(connection, query) if counts is None else counts.holdings(),
             oldest_expired_at=await _oldest_expired(connection, query),
             purges=[PurgeCount(*row) for row in await logs.purges()],
             lags={purpose: await _lag(logs, of) for purpose, of in steps.items()},
@@ -44,7 +52,20 @@ async def evidence(connection: Connection, query: EvidenceQuery) -> Evidence:
             policy_changes_count=len(changes),
             oldest_access_at=await connection.fetchval(QUERIES["evidence_oldest_access"]),
             oldest_purge_at=await connection.fetchval(QUERIES["evidence_oldest_purge"]),
+            census=None if counts is None else await _census(connection, query, counts),
+            key_uses=None if counts is None else await entry_counts.key_uses(connection, counts, query.as_of),
         )
+
+
+async def _census(connection: Connection, query: EvidenceQuery, counts: EntryCounts) -> Census:
+    after = query.as_of + MICROSECOND  # its span has its end in it and its beginning not
+    purges = await LogCounts(connection, after - THIRTY_DAYS, after, from_rows=False).purges()
+    return Census(
+        by_purpose=counts.purposes(query.ceilings),
+        purged_last_30_days=sum(row[3] for row in purges if row[1] != PurgeReason.REPLACED),
+        purges_without_proof=await connection.fetchval(QUERIES["census_without_proof"]),
+        entries_by_undefined_policy=await pages.undefined_policies(connection, query.known_policies),
+    )
 
 
 async def _lag(logs: LogCounts, steps: Sequence[lags.LagStep]) -> PurgeLag:

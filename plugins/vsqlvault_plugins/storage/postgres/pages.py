@@ -157,10 +157,13 @@ async def census(
         }
         purged = await connection.fetchval(QUERIES["census_purged"], as_of - THIRTY_DAYS, as_of)
         without_proof = await connection.fetchval(QUERIES["census_without_proof"])
-        policies = await connection.fetch(QUERIES["census_policies"])
-    known = set(known_policies)
-    undefined = {name: count for name, count in policies if name not in known}
+        undefined = await undefined_policies(connection, known_policies)
     return Census(by_purpose, purged, without_proof, undefined)
+
+
+async def undefined_policies(connection: Connection, known: Sequence[str]) -> dict[str, int]:
+    """Return how many entries there are under each policy that is not among these."""
+    return {row[0]: row[1] for row in await connection.fetch(QUERIES["census_undefined_policies"], known)}
 
 
 async def _purpose_census(connection: Connection, purpose: str, as_of: datetime, ceiling: datetime) -> PurposeCensus:

@@ -269,8 +269,19 @@ SELECT count(*) FROM vault.purge_log WHERE purged_at > $1 AND purged_at <= $2 AN
 -- name: census_without_proof
 SELECT count(*) FROM vault.purge_log WHERE length(proof_hash) <> 64
 
--- name: census_policies
-SELECT access_policy, count(*) FROM vault.entries WHERE purged_at IS NULL GROUP BY access_policy
+-- name: census_undefined_policies
+-- The names are found one after another in their index; entries are counted of those alone that are not known.
+WITH RECURSIVE used (name) AS (
+    (SELECT access_policy FROM vault.entries WHERE access_policy >= '' AND purged_at IS NULL ORDER BY access_policy LIMIT 1)
+    UNION ALL
+    SELECT (
+        SELECT e.access_policy FROM vault.entries AS e
+        WHERE e.access_policy > used.name AND e.purged_at IS NULL ORDER BY e.access_policy LIMIT 1
+    )
+    FROM used WHERE used.name IS NOT NULL
+)
+SELECT name, (SELECT count(*) FROM vault.entries AS e WHERE e.access_policy = used.name AND e.purged_at IS NULL)
+FROM used WHERE name IS NOT NULL AND name <> ALL ($1::text[])
 
 -- name: key_refs
 -- An index alone answers it, as far as vacuum has been; the fifth parameter is of whichever filter there is.
@@ -557,7 +568,8 @@ SET LOCAL ROLE {role}
 -- The runtime role stores and purges entries and adds to the logs; it owns nothing, so no trigger is its to take off.
 GRANT USAGE ON SCHEMA vault TO {role};
 GRANT SELECT ON ALL TABLES IN SCHEMA vault TO {role};
-GRANT INSERT, UPDATE, DELETE ON vault.entries, vault.leases TO {role};
+GRANT INSERT, UPDATE, DELETE ON vault.entries, vault.leases, vault.entry_deltas, vault.holding_tallies,
+    vault.key_tallies TO {role};
 GRANT INSERT, UPDATE ON vault.credential_uses, vault.tiles TO {role};
 GRANT DELETE ON vault.checkpoints TO {role};
 GRANT INSERT ON vault.access_log, vault.purge_log, vault.access_policies, vault.retention_policies, vault.api_keys,

@@ -44,7 +44,17 @@ from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.purge import PurgeRecord, ScrubRecord, SweepRecord, SweepRuns
 from vsqlvault.model.transparency import Checkpoint, LogName, TileKey
-from vsqlvault_plugins.storage.postgres import evidence, pages, purging, schema, scrub, tallies, tree, watching
+from vsqlvault_plugins.storage.postgres import (
+    entry_counts,
+    evidence,
+    pages,
+    purging,
+    schema,
+    scrub,
+    tallies,
+    tree,
+    watching,
+)
 from vsqlvault_plugins.storage.postgres.batches import commit_batch, read_batch
 from vsqlvault_plugins.storage.postgres.connections import Connection, Connections
 from vsqlvault_plugins.storage.postgres.failures import is_worth_repeating, translated
@@ -61,6 +71,7 @@ MAX_TRIES = 8
 SETTLE_SECONDS = 1.0
 SETTLE_PAUSE_SECONDS = 0.01
 MAX_BLOCKS_AT_ONCE = 16
+MAX_FOLDS_AT_ONCE = 4
 
 
 class PostgresStorage:
@@ -224,11 +235,14 @@ class PostgresStorage:
         return has_grown
 
     async def _tally(self) -> None:
-        """Tally the blocks of the logs that are complete, a bounded number of them."""
+        """Tally the blocks of the logs that are complete, and fold what commits left of entries, a bounded amount of both."""
         for log in LogName:
             for _ in range(MAX_BLOCKS_AT_ONCE):
                 if not await self._run(PAGE_SECONDS, tallies.tally_next_block, log):
                     break
+        for _ in range(MAX_FOLDS_AT_ONCE):
+            if not await self._run(PAGE_SECONDS, entry_counts.fold_deltas):
+                break
 
     async def tiles(self, keys: Collection[TileKey]) -> Mapping[TileKey, bytes]:
         """See ``TreeStorage.tiles``."""

@@ -100,7 +100,7 @@ FROM (
 GROUP BY purpose, up_to
 
 -- name: retired_keys
--- Each key is looked up once, by the index of keys, and no further than its first entry.
+-- Each key is looked up once, by the index of keys, whose order is asked for, and no further than its first entry.
 , candidates AS MATERIALIZED (
     SELECT purpose, key_ref, max(last_at) AS last_purged_at
     FROM (
@@ -118,7 +118,7 @@ SELECT purpose, key_ref, last_purged_at FROM candidates AS c
 WHERE (
     SELECT true FROM vault.entries AS e
     WHERE e.purpose = c.purpose AND e.key_ref = c.key_ref COLLATE "C" AND e.purged_at IS NULL AND e.created_at <= $5
-    LIMIT 1
+    ORDER BY e.external_id LIMIT 1
 ) IS NULL
 ORDER BY purpose, key_ref COLLATE "C" LIMIT $6
 

@@ -19,10 +19,17 @@ from vsqlvault.interfaces.evidence import (
     PurgeCount,
     RetiredKey,
 )
+from vsqlvault.interfaces.storage import Census
+from vsqlvault.model.purge import PurgeReason
 from vsqlvault.model.times import from_micros, to_micros
 from vsqlvault_plugins.storage import lags
+from vsqlvault_plugins.storage.entry_counts import EntryCounts
+from vsqlvault_plugins.storage.sqlite import entry_counts, pages
 from vsqlvault_plugins.storage.sqlite.tallies import LogCounts
 from vsqlvault_plugins.storage.sqlite.transactions import QUERIES, transaction
+
+MICROSECOND = timedelta(microseconds=1)
+THIRTY_DAYS = timedelta(days=30)
 
 
 def evidence(connection: sqlite3.Connection, query: EvidenceQuery) -> Evidence:
@@ -31,8 +38,9 @@ def evidence(connection: sqlite3.Connection, query: EvidenceQuery) -> Evidence:
         logs = LogCounts(connection, query.since, query.until, from_rows=query.from_rows)
         steps = lags.by_purpose(logs.lag_steps())
         changes = _policy_changes(connection, query)
+        counts = None if query.from_rows else entry_counts.count_entries(connection, query)
         return Evidence(
-            holdings=_holdings(connection, query),
+            holdings=_holdings(connection, query) if counts is None else counts.holdings(),
             oldest_expired_at=_oldest_expired(connection, query),
             purges=[PurgeCount(*row) for row in logs.purges()],
             lags={
@@ -49,7 +57,21 @@ def evidence(connection: sqlite3.Connection, query: EvidenceQuery) -> Evidence:
             policy_changes_count=len(changes),
             oldest_access_at=_oldest(connection, "evidence_oldest_access"),
             oldest_purge_at=_oldest(connection, "evidence_oldest_purge"),
+            census=None if counts is None else _census(connection, query, counts),
+            key_uses=None if counts is None else entry_counts.key_uses(connection, counts, query.as_of),
         )
+
+
+def _census(connection: sqlite3.Connection, query: EvidenceQuery, counts: EntryCounts) -> Census:
+    after = query.as_of + MICROSECOND  # its span has its end in it and its beginning not
+    purges = LogCounts(connection, after - THIRTY_DAYS, after, from_rows=False).purges()
+    (without_proof,) = connection.execute(QUERIES["census_without_proof"]).fetchone()
+    return Census(
+        by_purpose=counts.purposes(query.ceilings),
+        purged_last_30_days=sum(row[3] for row in purges if row[1] != PurgeReason.REPLACED),
+        purges_without_proof=without_proof,
+        entries_by_undefined_policy=pages.undefined_policies(connection, query.known_policies),
+    )
 
 
 def _policy_changes(connection: sqlite3.Connection, query: EvidenceQuery) -> list[PolicyChange]:

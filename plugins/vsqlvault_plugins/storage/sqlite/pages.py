@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -156,10 +157,13 @@ def census(
         span = {"since": to_micros(as_of - THIRTY_DAYS), "as_of": to_micros(as_of)}
         (purged,) = connection.execute(QUERIES["census_purged"], span).fetchone()
         (without_proof,) = connection.execute(QUERIES["census_without_proof"]).fetchone()
-        policies = connection.execute(QUERIES["census_policies"]).fetchall()
-    known = set(known_policies)
-    undefined = {name: count for name, count in policies if name not in known}
+        undefined = undefined_policies(connection, known_policies)
     return Census(by_purpose, purged, without_proof, undefined)
+
+
+def undefined_policies(connection: sqlite3.Connection, known: Sequence[str]) -> dict[str, int]:
+    """Return how many entries there are under each policy that is not among these."""
+    return dict(connection.execute(QUERIES["census_undefined_policies"], {"known": json.dumps(list(known))}).fetchall())
 
 
 def _purpose_census(connection: sqlite3.Connection, purpose: str, as_of: datetime, ceiling: datetime) -> PurposeCensus:

@@ -93,11 +93,19 @@ FROM entries WHERE purpose = ? AND external_id = ?
 SELECT entry_id, version, retrievals, purged_at FROM entries WHERE purpose = ? AND external_id = ?
 
 -- name: put_entry
-INSERT OR REPLACE INTO entries (
+-- REPLACE would take off what is there without the trigger that counts it.
+INSERT INTO entries (
     purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref, metadata,
     owner_app, owner_identity, access_policy, created_at, updated_at, expires_at, retrievals, purged_at, purge_method,
     encrypted_value
 ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (purpose, external_id) DO UPDATE SET
+    entry_id = excluded.entry_id, version = excluded.version, encoding = excluded.encoding,
+    value_sha256 = excluded.value_sha256, value_size = excluded.value_size, algorithm_hint = excluded.algorithm_hint,
+    key_ref = excluded.key_ref, metadata = excluded.metadata, owner_app = excluded.owner_app,
+    owner_identity = excluded.owner_identity, access_policy = excluded.access_policy, created_at = excluded.created_at,
+    updated_at = excluded.updated_at, expires_at = excluded.expires_at, retrievals = excluded.retrievals,
+    purged_at = excluded.purged_at, purge_method = excluded.purge_method, encrypted_value = excluded.encrypted_value
 
 -- name: remove_entry
 DELETE FROM entries WHERE purpose = ? AND external_id = ?
@@ -331,8 +339,16 @@ SELECT count(*) FROM purge_log WHERE purged_at > :since AND purged_at <= :as_of 
 -- name: census_without_proof
 SELECT count(*) FROM purge_log WHERE length(proof_hash) <> 64
 
--- name: census_policies
-SELECT access_policy, count(*) FROM entries WHERE purged_at IS NULL GROUP BY access_policy
+-- name: census_undefined_policies
+-- The names are found one after another in their index; entries are counted of those alone that are not known.
+WITH RECURSIVE used (name) AS (
+    SELECT min(access_policy) FROM entries WHERE purged_at IS NULL
+    UNION ALL
+    SELECT (SELECT min(e.access_policy) FROM entries AS e WHERE e.access_policy > used.name AND e.purged_at IS NULL)
+    FROM used WHERE used.name IS NOT NULL
+)
+SELECT name, (SELECT count(*) FROM entries AS e WHERE e.access_policy = used.name AND e.purged_at IS NULL)
+FROM used WHERE name IS NOT NULL AND name NOT IN (SELECT value FROM json_each(:known))
 
 -- name: key_refs
 -- An index alone answers it: the plus keeps SQLite from the index by creation.

@@ -1,0 +1,131 @@
+"""Counting entries for the report by the days of their creation and their end, and one by one on the days that times cut."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from vsqlvault.interfaces.evidence import ENDING_WITHIN_DAYS, MAX_LISTED_KEYS, EvidenceQuery, Holding
+from vsqlvault.interfaces.storage import KeyRefUse, PurposeCensus
+
+UNSPECIFIED = "unspecified"
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """What an entry's times are held against: its end by its own time, and its creation by the maximum of its purpose.
+
+    ``due`` and ``ceiling_due`` are of what is overdue, ``ends`` and ``ceilings`` of what ends within each of
+    ``ENDING_WITHIN_DAYS``.
+    """
+
+    as_of: datetime
+    ceiling: datetime
+    due: datetime
+    ceiling_due: datetime
+    ends: tuple[datetime, ...]
+    ceilings: tuple[datetime, ...]
+
+    @property
+    def of_expiry(self) -> tuple[datetime, ...]:
+        """The times that ends are held against: an end on the day of none of them is on one side of each."""
+        return (self.as_of, self.due, *self.ends)
+
+    @property
+    def of_creation(self) -> tuple[datetime, ...]:
+        """The times that creations are held against."""
+        return (self.as_of, self.ceiling, self.ceiling_due, *self.ceilings)
+
+
+def times_of(query: EvidenceQuery, purpose: str) -> Times:
+    """Return the times for the entries of a purpose."""
+    ceiling = query.ceilings[purpose]
+    spans = [timedelta(days=days) for days in ENDING_WITHIN_DAYS]
+    return Times(
+        as_of=query.as_of,
+        ceiling=ceiling,
+        due=query.as_of - query.grace,
+        ceiling_due=ceiling - query.grace,
+        ends=tuple(query.as_of + span for span in spans),
+        ceilings=tuple(ceiling + span for span in spans),
+    )
+
+
+HoldingName = tuple[str, str | None, str, str]
+"""Purpose, algorithm_hint, access policy, owner."""
+KeyName = tuple[str, str | None, str]
+"""Purpose, key_ref, access policy."""
+
+
+@dataclass(slots=True)
+class EntryCounts:
+    """How many entries there are under each name.
+
+    Of a holding: active, expired, overdue, and active but ending within each of ``ENDING_WITHIN_DAYS``. Of a key: active and
+    expired.
+    """
+
+    by_holding: dict[HoldingName, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0] * 6))
+    by_key: dict[KeyName, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0] * 2))
+
+    def add_holding(self, name: HoldingName, sums: Sequence[int | None]) -> None:
+        """Add to what is held under a name; None is no entries."""
+        _add(self.by_holding[name], sums)
+
+    def add_key(self, name: KeyName, states: Sequence[int | None]) -> None:
+        """Add to what lies under a key; None is no entries."""
+        _add(self.by_key[name], states)
+
+    def holdings(self) -> list[Holding]:
+        """Return what is held."""
+        return [
+            Holding(
+                purpose=purpose, algorithm_hint=hint, access_policy=policy, owner_app=owner, active=sums[0],
+                expired=sums[1], overdue=sums[2], ending=(sums[3], sums[4], sums[5]),
+            )
+            for (purpose, hint, policy, owner), sums in self.by_holding.items()
+            if sums[0] or sums[1]
+        ]  # fmt: skip
+
+    def purposes(self, purposes: Iterable[str]) -> dict[str, PurposeCensus]:
+        """Return the census of each purpose."""
+        totals: dict[str, list[int]] = defaultdict(lambda: [0] * 6)
+        for (purpose, *_), sums in self.by_holding.items():
+            _add(totals[purpose], sums)
+        refs: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+        for (purpose, ref, _), (active, _) in self.by_key.items():
+            if active:
+                refs[purpose][ref or UNSPECIFIED] += active
+        return {
+            purpose: PurposeCensus(
+                active=totals[purpose][0],
+                expired_pending_purge=totals[purpose][1],
+                expiring_next_30_days=totals[purpose][3],
+                key_refs=dict(refs[purpose]),
+            )
+            for purpose in purposes
+        }
+
+    def listed_keys(self) -> dict[tuple[str, str | None], list[str]]:
+        """Return purposes and key_refs in the order of their listing, with the policies of the entries under them.
+
+        Entries without a key come before those with one; there is one more than a report lists, if there are so many.
+        """
+        found: dict[tuple[str, str | None], list[str]] = defaultdict(list)
+        for (purpose, ref, policy), (active, expired) in self.by_key.items():
+            if active or expired:
+                found[purpose, ref].append(policy)
+        order = sorted(found, key=lambda name: (name[0].encode(), name[1] is not None, (name[1] or "").encode()))
+        return {name: found[name] for name in order[: MAX_LISTED_KEYS + 1]}
+
+    def key_use(self, name: tuple[str, str | None], policies: Iterable[str], used: Sequence[datetime]) -> KeyRefUse:
+        """Return the use of a listed key; ``used`` are times of its values, the first and the last among them."""
+        states = [self.by_key[(*name, policy)] for policy in policies]
+        return KeyRefUse(name[1], sum(of[0] for of in states), sum(of[1] for of in states), min(used), max(used))
+
+
+def _add(total: list[int], numbers: Sequence[int | None]) -> None:
+    for place, number in enumerate(numbers):
+        total[place] += number or 0
