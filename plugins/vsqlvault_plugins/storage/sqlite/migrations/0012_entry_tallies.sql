@@ -89,7 +89,13 @@ END;
 -- An entry that is changed goes as it was, if it counted, and comes in as it is, if it counts.
 CREATE TRIGGER entries_changed AFTER UPDATE OF
     purpose, key_ref, algorithm_hint, access_policy, owner_app, created_at, expires_at, purged_at
-ON entries BEGIN
+ON entries WHEN (
+    OLD.purged_at IS NULL, OLD.purpose, OLD.key_ref, OLD.algorithm_hint, OLD.access_policy, OLD.owner_app,
+    (OLD.created_at + 62135596800000000) / 86400000000, (OLD.expires_at + 62135596800000000) / 86400000000
+) IS NOT (
+    NEW.purged_at IS NULL, NEW.purpose, NEW.key_ref, NEW.algorithm_hint, NEW.access_policy, NEW.owner_app,
+    (NEW.created_at + 62135596800000000) / 86400000000, (NEW.expires_at + 62135596800000000) / 86400000000
+) BEGIN
     INSERT INTO entry_changes
     SELECT OLD.purpose, OLD.key_ref, OLD.algorithm_hint, OLD.access_policy, OLD.owner_app, OLD.created_at, OLD.expires_at, -1
     WHERE OLD.purged_at IS NULL;
