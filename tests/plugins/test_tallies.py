@@ -1,4 +1,4 @@
-"""What is kept of the logs for the report is what a count of all rows gives, whatever came in between."""
+"""What is kept of logs and entries for the report is what a count of all rows gives, whatever came in between."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import random
 import sqlite3
 from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import asyncpg
 import pytest
 
 from tests.support.postgres import Databases
+from vsqlvault.errors import VaultError
 from vsqlvault.interfaces.evidence import LAG_BOUNDS_SECONDS, Evidence, EvidenceQuery
 from vsqlvault.interfaces.storage import (
     Change,
@@ -31,8 +33,10 @@ from vsqlvault.model.purge import PurgeReason
 from vsqlvault.testing import T0, a_purge_record, an_access_record, an_entry
 from vsqlvault.testing.driving import committed
 from vsqlvault_plugins.storage.postgres import entry_counts as postgres_counts
+from vsqlvault_plugins.storage.postgres import schema as postgres_schema
 from vsqlvault_plugins.storage.postgres import tallies as postgres_tallies
 from vsqlvault_plugins.storage.postgres.storage import PostgresStorage
+from vsqlvault_plugins.storage.sqlite import schema as sqlite_schema
 from vsqlvault_plugins.storage.sqlite import tallies as sqlite_tallies
 from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage
 
@@ -59,6 +63,10 @@ class Place:
             storage = await SqliteStorage.open(Path(self.url.removeprefix("sqlite:///")))
         await storage.migrate()
         return storage
+
+    def days(self, number: int) -> str:
+        """Return what SQL adds to a time for so many days."""
+        return f"interval '{number} days'" if self.url.startswith("postgresql") else f"{number * 86_400_000_000}"
 
     async def rows(self, sql: str) -> list[Any]:
         """Run a statement beside the vault, ``{schema}`` before each table; return its rows."""
@@ -106,7 +114,12 @@ async def grow(storage: Tallying, limit: int = 1_000) -> None:
     assert await storage.grow_tree(TreeGrowth(await storage.tree_size(), [leaf.place for leaf in pending], {}, None))
 
 
-def a_random_write(chance: random.Random, at: datetime) -> Write:
+def random_writes(chance: random.Random, at: datetime, count: int) -> list[Write]:
+    """Return writes that can be one batch: no two of their changes are of one entry."""
+    return [a_random_write(chance, at, f"-{number}") for number in range(count)]
+
+
+def a_random_write(chance: random.Random, at: datetime, mark: str = "") -> Write:
     """Return a write with rows in both logs, most of them at ``at``, some long before or after it."""
     when = at + chance.choice([0, 0, 0, -3, 5]) * DAY
     row = an_access_record(
@@ -128,13 +141,13 @@ def a_random_write(chance: random.Random, at: datetime) -> Write:
         an_entry(purpose=chance.choice(["card", "ach"]), key_ref=chance.choice(["k1", "k2", None])),
         purged_at=when, expired_at=when - lag, reason=chance.choice(list(PurgeReason)),
     )  # fmt: skip
-    changes = (a_random_change(chance, at),) if chance.random() < 0.8 else ()
+    changes = [a_random_change(chance, at, f"{mark}-{place}") for place in range(chance.choice([0, 1, 1, 3]))]
     return Write((row,), changes=changes, purges=(purge,) if chance.random() < 0.7 else ())
 
 
-def a_random_change(chance: random.Random, at: datetime) -> Change:
+def a_random_change(chance: random.Random, at: datetime, mark: str) -> Change:
     """Return a change of one of some entries, which may not be there; the service would only change what is."""
-    key = EntryKey(chance.choice(["card", "ach", "unknown"]), f"e{chance.randrange(40)}")
+    key = EntryKey(chance.choice(["card", "ach", "unknown"]), f"e{chance.randrange(4)}{mark}")
     match chance.randrange(8):
         case 0:
             return RemoveEntry(key)
@@ -197,7 +210,7 @@ def test_kept_counts_are_those_of_all_rows(run: Run, place: Place, seed: int, mo
         await committed(storage, Write((an_access_record(at=at),), changes=(StoreEntry(an_entry(key_ref="k1"), b"c"),)))
         for _ in range(STEPS):
             at += timedelta(minutes=chance.randrange(600))
-            await committed(storage, *(a_random_write(chance, at) for _ in range(chance.randrange(1, 6))))
+            await committed(storage, *random_writes(chance, at, chance.randrange(1, 6)))
             match chance.randrange(4):
                 case 0:
                     await grow(storage, chance.randrange(1, 9))
@@ -324,6 +337,148 @@ def test_a_row_that_is_committed_late_is_in_the_tally_of_its_block(run: Run, pos
         found = await storage.evidence(a_query(T0 - DAY, T0 + DAY, from_rows=False))
         assert sum(count.rows for count in found.access) == 2 * SIZE + 1
         await beside.close()
+        await storage.close()
+
+    run(live())
+
+
+def test_entries_of_days_that_are_not_cut_are_not_read_one_by_one(run: Run, place: Place) -> None:
+    async def live() -> None:
+        storage = await place.open()
+        stored = [an_entry(f"e{n}", created_at=T0 - 10 * DAY, expires_at=T0 + 3 * DAY) for n in range(SIZE)]
+        for entry in stored:  # a batch would be one delta, and those are folded only once there are some
+            await committed(storage, Write((an_access_record(),), changes=(StoreEntry(entry, b"c"),)))
+        await grow(storage)
+        for table in ("holding_tallies", "key_tallies"):
+            await place.rows(f"UPDATE {{schema}}{table} SET entry_count = entry_count + 1000")
+        kept = await storage.evidence(a_query(T0 - DAY, T0, from_rows=False))
+        counted = await storage.evidence(a_query(T0 - DAY, T0, from_rows=True))
+        assert [holding.active for holding in kept.holdings] == [SIZE + 1000]
+        assert kept.key_uses is not None
+        assert [use.active for _, use in kept.key_uses] == [SIZE + 1000]
+        assert [holding.active for holding in counted.holdings] == [SIZE]
+        await storage.close()
+
+    run(live())
+
+
+def test_an_entry_counts_on_the_right_side_of_each_time_to_the_microsecond(run: Run, place: Place) -> None:
+    midnight = T0.replace(hour=0, minute=0, second=0, microsecond=0)
+    beside = [timedelta(microseconds=-1), timedelta(), timedelta(microseconds=1), 12 * HOUR]
+
+    async def live() -> None:
+        storage = await place.open()
+        ages = [(days * DAY, near) for days in (0, 60, 89, 90, 91, 335, 365) for near in beside]
+        created = [midnight - age + near for age, near in ages]
+        stored = [
+            an_entry(f"e{n}-{span.days}", created_at=at, updated_at=at, expires_at=at + span)
+            for n, at in enumerate(created)
+            for span in (90 * DAY, 365 * DAY)
+        ]
+        await committed(
+            storage, *(Write((an_access_record(),), changes=(StoreEntry(entry, b"c"),)) for entry in stored)
+        )
+        await grow(storage)
+        for near in beside:
+            await assert_exact(storage, midnight - DAY, midnight + near, midnight + near)
+        await storage.close()
+
+    run(live())
+
+
+def test_a_batch_that_fails_changes_no_tally(run: Run, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def live() -> None:
+        storage = await place.open()
+        keep, drop = an_entry("keep"), an_entry("drop")
+        await committed(storage, *(Write((an_access_record(),), changes=(StoreEntry(e, b"c"),)) for e in (keep, drop)))
+        await grow(storage)
+        changes = (
+            RemoveEntry(keep.key),
+            StoreEntry(replace(drop, key_ref="k9"), b"c"),
+            StoreEntry(an_entry("new"), b"c"),
+        )
+        twice = a_purge_record()
+        with pytest.raises(VaultError):
+            await storage.commit([Write((an_access_record(),), changes=changes, purges=(twice, twice))])
+        await assert_exact(storage, T0 - DAY, T0 + DAY)
+        found = (await storage.evidence(a_query(T0 - DAY, T0 + DAY, from_rows=False))).key_uses
+        assert found is not None
+        assert [(use.key_ref, use.active) for _, use in found] == [(keep.key_ref, 2)]
+        await storage.close()
+
+    run(live())
+
+
+def test_commits_at_once_and_whoever_folds_meanwhile_lose_no_count(run: Run, place: Place) -> None:
+    chance = random.Random(4)
+
+    async def live() -> None:
+        storages = [await place.open() for _ in range(3)]
+
+        async def change(storage: Tallying) -> None:
+            for _ in range(15):
+                await storage.commit(random_writes(chance, T0, chance.randrange(1, 9)))
+
+        async def fold(storage: Tallying) -> None:
+            for _ in range(15):
+                await storage._tally()
+                await asyncio.sleep(0.01)
+
+        await asyncio.gather(*(change(storage) for storage in storages), *(fold(storage) for storage in storages[:2]))
+        for storage in storages:
+            await assert_exact(storage, T0 - DAY, T0 + DAY)
+            await storage.close()
+
+    run(live())
+
+
+def test_whatever_changes_entries_beside_the_vault_is_counted(run: Run, place: Place) -> None:
+    async def live() -> None:
+        storage = await place.open()
+        stored = [an_entry(f"e{n}", created_at=T0 - 10 * DAY, expires_at=T0 + 3 * DAY) for n in range(9)]
+        await committed(
+            storage, *(Write((an_access_record(),), changes=(StoreEntry(entry, b"c"),)) for entry in stored)
+        )
+        for statement in (
+            "UPDATE {schema}entries SET key_ref = 'k7' WHERE external_id < 'e3'",
+            "UPDATE {schema}entries SET algorithm_hint = 'AES-128' WHERE external_id < 'e4'",
+            "UPDATE {schema}entries SET access_policy = 'nowhere' WHERE external_id < 'e5'",
+            "UPDATE {schema}entries SET owner_app = 'shop' WHERE external_id < 'e6'",
+            "UPDATE {schema}entries SET purpose = 'ach' WHERE external_id < 'e2'",
+            f"UPDATE {{schema}}entries SET expires_at = created_at + {place.days(2)} WHERE external_id < 'e3'",
+            f"UPDATE {{schema}}entries SET created_at = created_at - {place.days(90)} WHERE external_id < 'e4'",
+            "UPDATE {schema}entries SET purged_at = updated_at WHERE external_id IN ('e2', 'e3')",
+            "UPDATE {schema}entries SET purged_at = NULL WHERE external_id = 'e2'",
+            "DELETE FROM {schema}entries WHERE external_id IN ('e3', 'e5', 'e0')",
+        ):
+            await place.rows(statement)
+            await assert_exact(storage, T0 - DAY, T0)
+        await storage.close()
+
+    run(live())
+
+
+def test_a_database_from_before_the_tallies_is_counted_when_it_is_migrated(
+    run: Run, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chance = random.Random(5)
+
+    async def live() -> None:
+        with monkeypatch.context() as before:
+            for module in (sqlite_schema, postgres_schema):
+                before.setattr(module, "MIGRATIONS", module.MIGRATIONS[:11])
+                before.setattr(module, "VERSION", 11)
+            old = await place.open()
+            for _ in range(40):
+                await committed(old, *random_writes(chance, T0, 3))
+            await old.close()
+        storage = await place.open()
+        await assert_exact(storage, T0 - DAY, T0 + DAY)
+        ((tallied,),) = await place.rows("SELECT sum(entry_count) FROM {schema}holding_tallies")
+        ((entries,),) = await place.rows("SELECT count(*) FROM {schema}entries WHERE purged_at IS NULL")
+        assert tallied == entries > 5
+        await committed(storage, *random_writes(chance, T0, 20))
+        await assert_exact(storage, T0 - DAY, T0 + DAY)
         await storage.close()
 
     run(live())
