@@ -1,16 +1,19 @@
 """A sweep of many expired entries beside clients that read: its rate, its memory, and what the readers feel of it.
 
-    python -m benchmarks.bench_sweep [--entries 100000] [--readers 16] [--pause-ms 5] [--storage sqlite|postgresql]
+    python -m benchmarks.bench_sweep [--entries 100000] [--beside 10000] [--readers 16] [--pause-ms 5] [--storage sqlite]
 
-A program of its own. The vault is whole: policies, proofs, both logs, durability on. Reads go on without the sweep, then with
-it, then without it again, then beside the scrub that follows a sweep, in one run and one process; a reader waits ``--pause-ms``
-between two reads (0: not at all, so that the readers alone use all the machine gives). Compare the ratios, not the figures.
+A program of its own. The vault is whole: policies, proofs, both logs, durability on. Reads go on without the sweep, then
+with it (``--beside``: so many entries), then without it again, then beside the scrub that follows a sweep, in one run and one
+process; a reader waits ``--pause-ms`` between two reads (0: not at all, so that the readers alone use all the machine gives).
+Then ``--entries`` are swept while nobody reads, and as many again while the transparency log grows. Compare the ratios, not
+the figures.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import os
 import random
 import secrets
@@ -26,11 +29,12 @@ import psutil
 
 from tests.support.postgres import PostgresServer
 from vsqlvault.config import load_settings
+from vsqlvault.http.server import COLLECT_AFTER
 from vsqlvault.interfaces.storage import Storage
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.principal import Call, Principal, Role
 from vsqlvault.model.times import utc_now
-from vsqlvault.runtime import open_vault
+from vsqlvault.runtime import open_vault, sequencing
 from vsqlvault.service.vault import Vault
 from vsqlvault.testing import a_retention_policy, storing
 
@@ -97,7 +101,7 @@ class Readers:
 
     def told(self, seconds: float) -> str:
         """Return rate, p50 and p99 of what was read in the last phase, and begin a new one."""
-        took, self.seconds = sorted(self.seconds), []
+        took, self.seconds = sorted(self.seconds) or [0.0], []
         self.p99, self.longest = took[int(len(took) * 0.99)] * 1000, took[-1] * 1000
         return (
             f"{len(took) / seconds:8,.0f} GET/s  p50 {statistics.median(took) * 1000:6.2f} ms  p99 {self.p99:6.2f} ms"
@@ -116,8 +120,8 @@ async def run(url: str, options: argparse.Namespace) -> None:
     environment |= {f"VSQL_VAULT_PURGE__{name.upper()}": value for name, value in options.set}
     async with open_vault(load_settings(None, environment)) as vault:
         await vault.policies.save_retention_policy(a_call(), a_retention_policy("card"))
-        await fill(vault.storage, options.entries)
-        print(f"{url.partition(':')[0]}: {options.entries:,} expired entries of {VALUE_BYTES} bytes")
+        await fill(vault.storage, options.beside)
+        print(f"{url.partition(':')[0]}: expired entries of {VALUE_BYTES} bytes")
         readers = Readers(vault, options.readers, options.pause_ms / 1000)
         readers.start()
         await asyncio.sleep(1)
@@ -141,11 +145,20 @@ async def run(url: str, options: argparse.Namespace) -> None:
         print(f"  scrub beside {beside_scrub}  longest {longest:.0f} ms")
         print(f"  scrub        in {scrubbed:.1f} s, left: {scrub.left if scrub else None}")
         print(f"  sweep        {count.purged:,} purged in {took:.1f} s = {count.purged / took:,.0f}/s, {peak()}")
-        await fill(vault.storage, options.entries)
+        await alone(vault, options.entries, "nothing beside it")
+        async with sequencing(vault):
+            await alone(vault, options.entries, "beside the log's growth")
+
+
+async def alone(vault: Vault, entries: int, what: str) -> None:
+    """Sweep while nobody asks for anything."""
+    await fill(vault.storage, entries)
+    await asyncio.sleep(2)  # so that nothing that filling left to do is counted
+    async with memory() as peak:
         started = time.perf_counter()
         count = await vault.sweeper.sweep(a_call())
         took = time.perf_counter() - started
-        print(f"  sweep alone  {count.purged:,} purged in {took:.1f} s = {count.purged / took:,.0f}/s")
+    print(f"  sweep, {what}: {count.purged:,} purged in {took:.1f} s = {count.purged / took:,.0f}/s, {peak()}")
 
 
 @asynccontextmanager
@@ -174,12 +187,15 @@ def setting(text: str) -> tuple[str, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--entries", type=int, default=100_000)
+    parser.add_argument("--beside", type=int, default=10_000)
     parser.add_argument("--readers", type=int, default=16)
     parser.add_argument("--pause-ms", type=float, default=5)
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--storage", choices=["sqlite", "postgresql"])
     parser.add_argument("--set", type=setting, action="append", default=[], metavar="sweep_batch=250")
     options = parser.parse_args()
+    gc.freeze()  # as the server does
+    gc.set_threshold(COLLECT_AFTER)
     if options.storage != "postgresql":
         with tempfile.TemporaryDirectory(dir=".") as directory:
             asyncio.run(run(f"sqlite:///{Path(directory) / 'vault.db'}", options))

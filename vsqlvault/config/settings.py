@@ -139,7 +139,7 @@ class PurgeSettings(Section):
 
     sweep_interval_hours: float = Field(default=24, ge=0, le=24 * 90)
     purge_proof_hash: bool = True
-    sweep_batch: int = Field(default=500, ge=1, le=1000)
+    sweep_batch: int = Field(default=2048, ge=1, le=4096)
     sweep_pause_seconds: float = Field(default=0.01, ge=0, le=60)
     scrub: Literal["rewrite", "off"] = "rewrite"
     scrub_lock_seconds: float = Field(default=1, gt=0, le=3600)

@@ -238,7 +238,8 @@ Change = (
 class Write:
     """What belongs together: if every expectation holds, all changes and rows are committed, else none.
 
-    Each row is committed together with the hash of its leaf (``vsqlvault.proof.leaf.row_hash``).
+    Each row is committed together with the hash of its leaf (``vsqlvault.proof.leaf.row_hash``): with that of its place in
+    ``access_leaves`` or ``purge_leaves``, where these are not empty because whoever made the write has made the hashes already.
 
     The core never puts two writes into one batch of which one changes an entry that the other changes or expects
     something of.
@@ -248,6 +249,8 @@ class Write:
     expects: tuple[Expectation, ...] = ()
     changes: tuple[Change, ...] = ()
     purges: tuple[PurgeRecord, ...] = ()
+    access_leaves: tuple[bytes, ...] = ()
+    purge_leaves: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ from vsqlvault.interfaces.storage import (
 from vsqlvault.model.access import Action, Allow, Deny
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.entry import Entry, EntryKey, EntryStamp, EntryState, ValueEncoding
-from vsqlvault.model.ids import new_id
+from vsqlvault.model.ids import new_timed_id
 from vsqlvault.model.policy import RetentionPolicy
 from vsqlvault.model.principal import Call
 from vsqlvault.model.purge import PurgeReason, PurgeRecord
@@ -396,7 +396,7 @@ def _entry_to_be(
     return Entry(
         purpose=key.purpose,
         external_id=key.external_id,
-        entry_id=present.entry_id if present else new_id(),
+        entry_id=present.entry_id if present else new_timed_id(now),
         version=present.version + 1 if present else 1,
         encoding=wish.encoding,
         value_sha256=wish.value_sha256,

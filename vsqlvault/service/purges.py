@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,10 +22,10 @@ from vsqlvault.interfaces.storage import (
     Rulebook,
 )
 from vsqlvault.model.entry import Entry
+from vsqlvault.model.ids import new_timed_id
 from vsqlvault.model.policy import RetentionPolicy
 from vsqlvault.model.principal import Call
 from vsqlvault.model.purge import Overwrite, PurgePlan, PurgeReason, PurgeRecord, Remove
-from vsqlvault.model.times import to_micros
 from vsqlvault.proof.purge_proof import purge_proof
 from vsqlvault.service.plugin_calls import call_plugin, call_plugin_in_turn
 
@@ -34,7 +33,7 @@ log = logging.getLogger(__name__)
 REPLACE = "replace"
 _LARGE = 64 * 1024
 _BY_POLICY = frozenset({PurgeReason.EXPIRED, PurgeReason.RETENTION_POLICY})
-_BREATH = 16
+BREATH = 16
 """So many proofs are computed before others have their turn."""
 
 
@@ -119,7 +118,7 @@ class Purges:
                 entry, value = found[place]
                 proof = await _proof(entry, value) if len(value) > _LARGE else purge_proof(entry, value)
                 prepared[place] = self._prepared_or_kept(plan, call, entry, value, proof, policy, book, now)
-                if done % _BREATH == 0:
+                if done % BREATH == 0:
                     await asyncio.sleep(0)
         return [outcome or PluginFailed() for outcome in prepared]
 
@@ -195,10 +194,16 @@ def _prepared(
 
 
 def _record(
-    call: Call, entry: Entry, proof: str, reason: PurgeReason, policy: RetentionPolicy, now: datetime, method: str
+    call: Call,
+    entry: Entry,
+    proof: str,
+    reason: PurgeReason,
+    policy: RetentionPolicy,
+    now: datetime,
+    method: str,
 ) -> PurgeRecord:
     return PurgeRecord(
-        purge_id=_purge_id(now),
+        purge_id=new_timed_id(now),
         purpose=entry.purpose,
         external_id=entry.external_id,
         entry_id=entry.entry_id,
@@ -216,11 +221,6 @@ def _record(
         identity=call.principal.identity,
         request_id=call.request_id,
     )
-
-
-def _purge_id(now: datetime) -> str:
-    """Return 32 hex digits: those of the milliseconds first, so that a storage's index of them grows at its end."""
-    return f"{max(to_micros(now), 0) // 1000:012x}{secrets.token_hex(10)}"
 
 
 def _policy_if_free(call: Call, entry: Entry, book: Rulebook) -> RetentionPolicy:

@@ -9,14 +9,18 @@ from contextlib import contextmanager
 
 from vsqlvault.service.commit_queue import CommitQueue
 
-MOST = 256
+MOST = 2048
 """So many purges go into one commit while nobody else asks for anything: the fewer commits, the less they cost together."""
-BEGIN = 32
-LEAST = 16
-COMMIT_SECONDS = 0.005
+BEGIN = 16
+LEAST = 8
+COMMIT_SECONDS = 0.0025
 """Beside requests, so many go into one as take this long: what waits for its turn behind it waits no longer."""
-ALONE_SECONDS = 1.0
-"""The sweep is alone once nothing else went through for so long."""
+REST = 1.0
+"""Beside requests, the storage is left to them after each commit for so many times what that took."""
+PAGE = 128
+"""Beside requests, so many are read at once: who waits meanwhile for this process waits no longer than that takes."""
+ALONE_SECONDS = 5.0
+"""The sweep is alone once nothing else went through for so long: who asks less often may wait for one large commit."""
 
 
 class SweepPace:
@@ -30,10 +34,11 @@ class SweepPace:
         self._others = self._counts.items
         self._last_other: float | None = None
         self._beside = BEGIN
+        self.took = 0.0
 
     @property
     def is_beside(self) -> bool:
-        """Whether others were served within the last second."""
+        """Whether others were served within the last seconds."""
         others = self._counts.items - self._own
         if others > self._others:
             self._others, self._last_other = others, self._clock()
@@ -44,16 +49,26 @@ class SweepPace:
         """How many purges may go into the next commit."""
         return self._beside if self.is_beside else MOST
 
+    def page(self, batch: int) -> int:
+        """Return how many entries to read at once, where ``batch`` are read while nobody else asks for anything."""
+        return min(batch, PAGE) if self.is_beside else batch
+
     @contextmanager
     def committing(self, purges: int, commits: int) -> Iterator[None]:
         """Time the block, in which ``purges`` go through as so many ``commits`` of the queue."""
         self._own += commits
         began = self._clock()
         yield
-        seconds = max(self._clock() - began, COMMIT_SECONDS / 8)
+        self.took = self._clock() - began
+        seconds = max(self.took, COMMIT_SECONDS / 8)
         if purges and self.is_beside:
             fitting = purges * COMMIT_SECONDS / seconds
             self._beside = min(max(round((self._beside + fitting) / 2), LEAST), MOST)
+
+    async def give_way(self) -> None:
+        """Leave the storage to the others for as long as the last commit took, if there are any."""
+        if self.is_beside:
+            await asyncio.sleep(self.took * REST)
 
     async def rest(self) -> None:
         """Leave the storage to the others for a while, if there are any."""

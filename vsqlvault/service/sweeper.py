@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -28,11 +29,12 @@ from vsqlvault.model.entry import Entry, EntryState
 from vsqlvault.model.policy import RetentionPolicy
 from vsqlvault.model.principal import SYSTEM, Call
 from vsqlvault.model.purge import PurgeReason, ScrubRecord, SweepRecord
+from vsqlvault.proof.leaf import row_hash
 from vsqlvault.service.audit import Auditor, Trace
 from vsqlvault.service.clock_watch import ClockWatch
 from vsqlvault.service.commit_queue import CommitQueue
 from vsqlvault.service.held_counts import count_held
-from vsqlvault.service.purges import Kept, PreparedPurge, Purges
+from vsqlvault.service.purges import BREATH, Kept, PreparedPurge, Purges
 from vsqlvault.service.rulebooks import Rulebooks
 from vsqlvault.service.rules import require_admin
 from vsqlvault.service.scrubber import Scrubber
@@ -41,7 +43,9 @@ from vsqlvault.service.sweep_pace import SweepPace
 log = logging.getLogger(__name__)
 LEASE = "sweep"
 LEASE_SECONDS = 60.0
-BATCH_BYTES = 16 * 1024 * 1024
+RENEW_SECONDS = 2.0
+BATCH_BYTES = 8 * 1024 * 1024
+"""Values of a page, of which two are in memory."""
 
 
 @dataclass(slots=True)
@@ -104,16 +108,21 @@ class _Tally:
             self.settled += self._is_current
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Page:
-    """Expired entries with their values, the policy that ends them, all rules, and when it was looked at."""
+    """Expired entries with their values, the policy that ends them, all rules, and when it was looked at.
+
+    ``begun`` has the commits of the first of them.
+    """
 
     call: Call
+    query: ExpiredQuery
     found: Sequence[tuple[Entry, bytes]]
     policy: RetentionPolicy
     book: Rulebook
     now: datetime
     pace: SweepPace
+    begun: Sequence[Write | Kept] = ()
 
 
 class Sweeper:
@@ -148,6 +157,7 @@ class Sweeper:
         self.running: SweepCount | None = None
         self.purged = 0
         self.failed = 0
+        self._leased = 0.0
 
     async def sweep(
         self,
@@ -230,8 +240,7 @@ class Sweeper:
         await self._queue.record(trace.granted(detail=f"dry run: {count.purged} expired{_held(count.held)}"))
 
     async def _purge_all(self, trace: Trace, count: SweepCount, trigger: str, progress: Progress) -> None:
-        if not await self._storage.acquire_lease(LEASE, count.sweep_id, LEASE_SECONDS):
-            raise SweepRunning
+        await self._renew_lease(count, at_once=True)
         self.running = count
         try:
             book = await self._rulebooks.at((await self._queue.read()).revision)
@@ -249,6 +258,13 @@ class Sweeper:
             self.purged += count.purged
             self.failed += count.failed
             await self._release(count.sweep_id)
+
+    async def _renew_lease(self, count: SweepCount, *, at_once: bool = False) -> None:
+        now = time.monotonic()
+        if at_once or now - self._leased >= RENEW_SECONDS:
+            if not await self._storage.acquire_lease(LEASE, count.sweep_id, LEASE_SECONDS):
+                raise SweepRunning
+            self._leased = now
 
     async def _release(self, sweep_id: str) -> None:
         """Give the lease back; where that fails it runs out by itself, and what the sweep did is done."""
@@ -304,33 +320,48 @@ class Sweeper:
         """Purge page after page, and return whether it came to the end of them before ``stop``.
 
         What had expired when the sweep began is gone through once. What could not be purged, or changed while it was about
-        to be, is left for the next run, as what a legal hold keeps is.
+        to be, is left for the next run, as what a legal hold keeps is. While a page is purged, the next one is read.
         """
-        after: ExpiredPlace | None = None
         pace = SweepPace(self._queue, self._pause_seconds)
+        page = await self._page(call, purpose, count, pace, None)
         while not self._stopping.is_set():
-            snapshot = await self._queue.read()
-            book = await self._rulebooks.at(snapshot.revision)
-            policy = book.retention[purpose]
-            query = self._page_query(policy, count.started_at, after)
-            found = await self._storage.expired(query)
-            if not found:
+            if not page.found:
                 return True
-            settled = await self._purge_page(_Page(call, found, policy, book, snapshot.now, pace), count)
-            if settled:
-                after = query.place_of(found[settled - 1][0])
-            progress(count)
-            if not await self._storage.acquire_lease(LEASE, count.sweep_id, LEASE_SECONDS):
-                raise SweepRunning
-            await pace.rest()
+            end = page.query.place_of(page.found[-1][0])
+            ahead = asyncio.create_task(self._page(call, purpose, count, pace, end))
+            try:
+                settled = await self._purge_page(page, count)
+                progress(count)
+                await self._renew_lease(count)
+                await pace.rest()
+                if settled == len(page.found):
+                    page = await ahead
+                    continue
+            finally:
+                await _given_up(ahead)
+            after = page.query.place_of(page.found[settled - 1][0]) if settled else page.query.after
+            page = await self._page(call, purpose, count, pace, after)
         return False
 
-    def _page_query(self, policy: RetentionPolicy, due: datetime, after: ExpiredPlace | None) -> ExpiredQuery:
+    async def _page(
+        self, call: Call, purpose: str, count: SweepCount, pace: SweepPace, after: ExpiredPlace | None
+    ) -> _Page:
+        """Read a page, and prepare the first part of it; what that rests on is guarded in the commit."""
+        snapshot = await self._queue.read()
+        book = await self._rulebooks.at(snapshot.revision)
+        query = self._page_query(book.retention[purpose], count.started_at, after, pace.page(self._batch))
+        page = _Page(call, query, await self._storage.expired(query), book.retention[purpose], book, snapshot.now, pace)
+        page.begun = await self._writes(page, page.found[: pace.size], count.sweep_id)
+        return page
+
+    def _page_query(
+        self, policy: RetentionPolicy, due: datetime, after: ExpiredPlace | None, limit: int
+    ) -> ExpiredQuery:
         return ExpiredQuery(
             purpose=policy.purpose,
             now=due,
             created_before=due - timedelta(days=policy.max_retention_days),
-            limit=self._batch,
+            limit=limit,
             byte_limit=BATCH_BYTES,
             after=after,
         )
@@ -345,9 +376,10 @@ class Sweeper:
         start = 0
         try:
             while start < len(page.found) and tally.error is None:
-                part = page.found[start : start + page.pace.size]
-                start += len(part)
-                writes = await self._writes(page, part, count.sweep_id)
+                writes = page.begun
+                if start:
+                    writes = await self._writes(page, page.found[start : start + page.pace.size], count.sweep_id)
+                start += len(writes)
                 if len(under_way) == self._storage.flights:
                     tally.add(await under_way.popleft())
                 under_way.append(asyncio.create_task(self._committed(writes, page.pace)))
@@ -367,6 +399,7 @@ class Sweeper:
         if not outcomes:
             with pace.committing(0, len(wanted)):
                 outcomes = await self._queue.commit_all(wanted)
+        await pace.give_way()
         found = iter(outcomes)
         return [next(found) if isinstance(write, Write) else write for write in writes]
 
@@ -390,15 +423,34 @@ class Sweeper:
             log.error("the storage called entries expired that are not", extra={"purpose": page.policy.purpose})
         prepared = await self._purges.prepare_all(page.call, due, PurgeReason.EXPIRED, page.book, page.now)
         purges = {entry.external_id: purge for (entry, _), purge in zip(due, prepared, strict=True)}
-        return [self._write(page, entry, purges.get(entry.external_id), sweep_id) for entry, _ in found]
+        trace = Trace(page.call, Operation.PURGE, purpose=page.policy.purpose)
+        trace.at = page.now
+        detail = f"sweep {sweep_id}"
+        writes: list[Write | Kept] = []
+        for entry, _ in found:
+            purge = purges.get(entry.external_id)
+            if isinstance(purge, PreparedPurge):
+                trace.external_id, trace.stamp = entry.external_id, entry.stamp
+                writes.append(_write(trace.granted(detail=detail), purge))
+            else:
+                writes.append(purge or PluginFailed())
+            if len(writes) % BREATH == 0:
+                await asyncio.sleep(0)
+        return writes
 
-    def _write(self, page: _Page, entry: Entry, purge: PreparedPurge | Kept | None, sweep_id: str) -> Write | Kept:
-        if not isinstance(purge, PreparedPurge):
-            return purge or PluginFailed()
-        trace = Trace(page.call, Operation.PURGE, entry.key)
-        trace.at, trace.stamp = page.now, entry.stamp
-        row = trace.granted(detail=f"sweep {sweep_id}")
-        return Write((row,), purge.guards, (purge.change,), (purge.record,))
+
+async def _given_up(task: asyncio.Task[_Page]) -> None:
+    """Return once the task has ended, whatever came of it."""
+    task.cancel()
+    await asyncio.wait({task})
+    if not task.cancelled():
+        task.exception()
+
+
+def _write(row: AccessRecord, purge: PreparedPurge) -> Write:
+    """Return what ends one entry. The leaves are hashed here, while the storage is at what came before."""
+    record = purge.record
+    return Write((row,), purge.guards, (purge.change,), (record,), (row_hash(row),), (row_hash(record),))
 
 
 def _joined(writes: Sequence[Write]) -> Write:
@@ -408,6 +460,8 @@ def _joined(writes: Sequence[Write]) -> Write:
         tuple(dict.fromkeys(expect for write in writes for expect in write.expects)),
         tuple(change for write in writes for change in write.changes),
         tuple(record for write in writes for record in write.purges),
+        tuple(leaf for write in writes for leaf in write.access_leaves),
+        tuple(leaf for write in writes for leaf in write.purge_leaves),
     )
 
 

@@ -16,6 +16,7 @@ from vsqlvault.model.audit import AccessRecord, Operation, Outcome
 from vsqlvault.model.control import ControlChange, ControlState
 from vsqlvault.model.entry import Entry, EntryKey, ValueEncoding
 from vsqlvault.model.hold import HoldSelector, LegalHold
+from vsqlvault.model.ids import new_timed_id
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy, Rule
 from vsqlvault.model.principal import Call, Principal, Role
 from vsqlvault.model.purge import PurgeReason, PurgeRecord, ScrubRecord, SweepRecord
@@ -34,7 +35,6 @@ def an_entry(external_id: str = "pay-1", value: bytes = b"cipher", **fields: Any
     made: dict[str, Any] = {
         "purpose": "card",
         "external_id": external_id,
-        "entry_id": an_id(),
         "version": 1,
         "encoding": ValueEncoding.UTF_8,
         "value_sha256": hashlib.sha256(value).hexdigest(),
@@ -49,7 +49,9 @@ def an_entry(external_id: str = "pay-1", value: bytes = b"cipher", **fields: Any
         "updated_at": T0,
         "expires_at": T0 + timedelta(days=90),
     }
-    return Entry(**made | fields)
+    made |= fields
+    made.setdefault("entry_id", new_timed_id(made["created_at"]))
+    return Entry(**made)
 
 
 def an_access_record(**fields: Any) -> AccessRecord:

@@ -76,6 +76,18 @@ class TreeConformance(StorageKit):
         assert purged == [row_hash(purge) for purge in purges]
 
     @driven
+    async def test_hashes_that_come_with_a_write_are_kept_in_the_order_of_its_rows(self, storage: Storage) -> None:
+        made = [bytes([number]) * 32 for number in range(4)]
+        rows = (an_access_record(), an_access_record())
+        purges = (a_purge_record(), a_purge_record())
+        write = Write(rows, purges=purges, access_leaves=tuple(made[:2]), purge_leaves=tuple(made[2:]))
+        await committed(storage, a_write(), write)
+        pending = await storage.unsequenced(LIMIT)
+        kept = {log: [leaf.leaf_hash for leaf in pending if leaf.place.log is log] for log in LogName}
+        assert kept[LogName.ACCESS][1:] == made[:2]
+        assert kept[LogName.PURGE] == made[2:]
+
+    @driven
     async def test_what_was_left_out_of_a_commit_never_becomes_a_leaf(self, storage: Storage) -> None:
         conflicting = Write(
             (an_access_record(),), expects=(EntryIs(EntryKey("card", "none"), EntryStamp("0" * 32, 1)),)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from vsqlvault.service.batcher import BatchCounts
-from vsqlvault.service.sweep_pace import ALONE_SECONDS, BEGIN, COMMIT_SECONDS, LEAST, MOST, SweepPace
+from vsqlvault.service.sweep_pace import ALONE_SECONDS, BEGIN, COMMIT_SECONDS, LEAST, MOST, PAGE, REST, SweepPace
 
 
 class Line:
@@ -77,3 +77,29 @@ def test_a_commit_that_waits_for_its_turn_is_still_its_own() -> None:
         line.writes.counts.items += 1
         assert not pace.is_beside
     assert not pace.is_beside
+
+
+def test_pages_are_small_beside_requests_and_as_large_as_is_set_otherwise() -> None:
+    line = Line()
+    pace = line.pace()
+    assert (pace.page(PAGE * 4), pace.page(3)) == (PAGE * 4, 3)
+    line.others()
+    assert (pace.page(PAGE * 4), pace.page(3)) == (PAGE, 3)
+
+
+async def test_beside_requests_it_gives_way_after_each_commit_for_as_long_as_that_took(monkeypatch) -> None:
+    line = Line()
+    pace = line.pace()
+    rests: list[float] = []
+
+    async def rest(seconds: float) -> None:
+        rests.append(seconds)
+
+    monkeypatch.setattr("vsqlvault.service.sweep_pace.asyncio.sleep", rest)
+    line.commit(pace, 8, 0.25)
+    await pace.give_way()
+    assert rests == []
+    line.others()
+    line.commit(pace, 8, 0.5)
+    await pace.give_way()
+    assert rests == [0.5 * REST]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, repeat
 from typing import Any
 
 from vsqlvault.interfaces.storage import (
@@ -93,8 +93,10 @@ class _Arguments:
         self.expectations += _expectations(number, write.expects)
         for change in write.changes:
             self._add_change(number, write, change)
-        self.access_rows += [rows.access_row(number, record) for record in write.access]
-        self.purge_rows += [rows.purge_row(number, record) for record in write.purges]
+        known = zip(write.access, write.access_leaves or repeat(None), strict=False)
+        self.access_rows += [rows.access_row(number, record, leaf) for record, leaf in known]
+        destroyed = zip(write.purges, write.purge_leaves or repeat(None), strict=False)
+        self.purge_rows += [rows.purge_row(number, record, leaf) for record, leaf in destroyed]
 
     def _add_change(self, number: int, write: Write, change: Change) -> None:
         match change:

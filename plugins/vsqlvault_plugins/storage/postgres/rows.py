@@ -42,14 +42,14 @@ def put_of(write: int, fresh: bool, entry: Entry, value: bytes) -> Row:
     )  # fmt: skip
 
 
-def access_row(write: int, record: AccessRecord) -> Row:
+def access_row(write: int, record: AccessRecord, leaf: bytes | None = None) -> Row:
     """Return a ``vault.access_row``."""
     entry_id, entry_version = record.stamp or (None, None)
     return (
         write, record.at, record.request_id, record.operation.value, record.outcome.value, record.status, record.purpose,
         record.external_id, entry_id, entry_version, record.app, record.identity, record.method, record.credential_id,
         record.client_address, record.untrusted_forwarding, record.reason, record.policy, record.policy_version,
-        record.count, record.detail, record.old_value, record.new_value, row_hash(record),
+        record.count, record.detail, record.old_value, record.new_value, leaf or row_hash(record),
     )  # fmt: skip
 
 
@@ -70,13 +70,13 @@ def access_row_of(row: Row) -> LogRow[AccessRecord]:
     return LogRow(position, record)
 
 
-def purge_row(write: int, record: PurgeRecord) -> Row:
+def purge_row(write: int, record: PurgeRecord, leaf: bytes | None = None) -> Row:
     """Return a ``vault.purge_row``."""
     return (
         write, record.purge_id, record.purpose, record.external_id, record.entry_id, record.entry_version, record.method,
         record.reason.value, record.policy_reference, record.proof_hash, record.value_size, record.key_ref,
         record.owner_app, record.purged_at, record.expired_at, record.app, record.identity, record.request_id,
-        row_hash(record),
+        leaf or row_hash(record),
     )  # fmt: skip
 
 

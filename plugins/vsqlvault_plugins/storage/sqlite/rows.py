@@ -47,7 +47,7 @@ def row_of_entry(entry: Entry, value: bytes) -> Row:
     )  # fmt: skip
 
 
-def row_of_access(record: AccessRecord) -> Row:
+def row_of_access(record: AccessRecord, leaf: bytes | None = None) -> Row:
     """Return the columns of ``access_log`` without its position, the hash of its leaf last."""
     stamp = record.stamp
     return (
@@ -55,7 +55,7 @@ def row_of_access(record: AccessRecord) -> Row:
         record.purpose, record.external_id, stamp.entry_id if stamp else None, stamp.version if stamp else None,
         record.app, record.identity, record.method, record.credential_id, record.client_address,
         int(record.untrusted_forwarding), record.reason, record.policy, record.policy_version, record.count,
-        record.detail, record.old_value, record.new_value, row_hash(record),
+        record.detail, record.old_value, record.new_value, leaf or row_hash(record),
     )  # fmt: skip
 
 
@@ -76,13 +76,13 @@ def access_row_of(row: Row) -> LogRow[AccessRecord]:
     return LogRow(position, record)
 
 
-def row_of_purge(record: PurgeRecord) -> Row:
+def row_of_purge(record: PurgeRecord, leaf: bytes | None = None) -> Row:
     """Return the columns of ``purge_log`` without its position, the hash of its leaf last."""
     return (
         record.purge_id, record.purpose, record.external_id, record.entry_id, record.entry_version, record.method,
         record.reason.value, record.policy_reference, record.proof_hash, record.value_size, record.key_ref,
         record.owner_app, to_micros(record.purged_at), to_micros(record.expired_at), record.app, record.identity,
-        record.request_id, row_hash(record),
+        record.request_id, leaf or row_hash(record),
     )  # fmt: skip
 
 

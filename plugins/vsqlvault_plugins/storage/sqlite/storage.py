@@ -1,4 +1,4 @@
-"""The storage: three connections to one file, each on its own thread."""
+"""The storage: four connections to one file, each on its own thread."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import os
 import secrets
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -50,12 +51,21 @@ from vsqlvault.model.purge import PurgeRecord, ScrubRecord, SweepRecord, SweepRu
 from vsqlvault.model.times import utc_now
 from vsqlvault.model.transparency import Checkpoint, LogName, TileKey
 from vsqlvault_plugins.storage.sqlite import evidence, pages, purging, schema, tallies, tree, watching
-from vsqlvault_plugins.storage.sqlite.transactions import QUERIES, commit_batch, read_batch, truncate_log
+from vsqlvault_plugins.storage.sqlite.transactions import (
+    QUERIES,
+    checkpoint_log,
+    commit_batch,
+    read_batch,
+    truncate_log,
+)
 
 Answer = TypeVar("Answer")
 SYNCHRONOUS_FULL = 2
 BUSY_SECONDS = 5.0
 TRUNCATE_AFTER_SECONDS = 1.0
+CHECKPOINT_AFTER_ROWS = 1_000
+TRUNCATE_EVERY_SECONDS = 5.0
+SWITCH_SECONDS = 0.0001
 MAX_BLOCKS_AT_ONCE = 16
 MAX_TRUNCATE_PAUSE_SECONDS = 60.0
 HOLD_SECONDS = 5.0
@@ -95,14 +105,24 @@ class SqliteStorage:
     flights = 1
 
     def __init__(
-        self, path: Path, writer: _Connection, reader: _Connection, pager: _Connection, clock: Callable[[], datetime]
+        self,
+        path: Path,
+        writer: _Connection,
+        reader: _Connection,
+        pager: _Connection,
+        keeper: _Connection,
+        clock: Callable[[], datetime],
     ) -> None:
         self._path = path
         self._writer = writer
         self._reader = reader
         self._pager = pager
+        self._keeper = keeper
         self._clock = clock
         self._truncating: asyncio.Task[None] | None = None
+        self._checkpointing: asyncio.Task[None] | None = None
+        self._truncated_at = -TRUNCATE_EVERY_SECONDS
+        self._written = 0
 
     @classmethod
     async def open(cls, path: Path, clock: Callable[[], datetime] = utc_now) -> SqliteStorage:
@@ -114,7 +134,7 @@ class SqliteStorage:
         _create_private(path)
         opened: list[_Connection] = []
         try:
-            for _ in range(3):
+            for _ in range(4):
                 connection = _Connection(lambda: sqlite3.connect(path, isolation_level=None), iter_chunk_size=64)
                 connection._thread.daemon = True  # noqa: SLF001 - a process that was killed by an error must end
                 await connection
@@ -124,8 +144,9 @@ class SqliteStorage:
             for connection in opened:
                 await connection.close()
             raise error if isinstance(error, VaultError) else _translated(error) from error
-        writer, reader, pager = opened
-        return cls(path, writer, reader, pager, clock)
+        writer, reader, pager, keeper = opened
+        sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_SECONDS))
+        return cls(path, writer, reader, pager, keeper, clock)
 
     async def read(self, reads: Sequence[Read]) -> Sequence[Snapshot]:
         """See ``Storage.read``."""
@@ -136,20 +157,33 @@ class SqliteStorage:
         outcomes = await self._writer.run(commit_batch, writes)
         if any(write.purges for write in writes):
             self._empty_log_soon()
+        self._written += sum(len(write.access) for write in writes)
+        if self._written >= CHECKPOINT_AFTER_ROWS and (self._checkpointing is None or self._checkpointing.done()):
+            self._written = 0
+            self._checkpointing = asyncio.create_task(self._checkpoint())
         return outcomes
+
+    async def _checkpoint(self) -> None:
+        """Bring the write-ahead log into the file as far as it goes, beside the commits; where that fails, a commit does it."""
+        with suppress(VaultError):
+            await self._keeper.run(checkpoint_log)
 
     def _empty_log_soon(self) -> None:
         if self._truncating is None or self._truncating.done():
             self._truncating = asyncio.create_task(self._truncate_log())
 
     async def _truncate_log(self) -> None:
-        """Empty the write-ahead log, in which purged bytes still stand, within seconds of a purge; readers may delay it."""
-        pause = TRUNCATE_AFTER_SECONDS
+        """Empty the write-ahead log, in which purged bytes still stand, within seconds of a purge; readers may delay it.
+
+        Commits wait meanwhile, so while one purge follows another it is done every few seconds.
+        """
+        pause = max(TRUNCATE_AFTER_SECONDS, self._truncated_at + TRUNCATE_EVERY_SECONDS - time.monotonic())
         emptied = False
         while not emptied:
             await asyncio.sleep(pause)
             try:
                 emptied = await self._emptied_log()
+                self._truncated_at = time.monotonic()
             except VaultError:
                 pause = min(pause * 2, MAX_TRUNCATE_PAUSE_SECONDS)
 
@@ -158,6 +192,7 @@ class SqliteStorage:
 
         The reader of this process is held still for it if need be: under load it would be in the way most of the time.
         """
+        await self._keeper.run(checkpoint_log)  # most of it beside the commits, so that they wait for the rest only
         if await self._writer.run(truncate_log):
             return True
         holding, still = threading.Event(), asyncio.Event()
@@ -380,10 +415,11 @@ class SqliteStorage:
 
     async def close(self) -> None:
         """See ``Storage.close``. Closing the last connection empties the write-ahead log, too."""
-        if self._truncating:
-            self._truncating.cancel()
-            await asyncio.gather(self._truncating, return_exceptions=True)
-        for connection in (self._pager, self._reader, self._writer):
+        for task in (self._truncating, self._checkpointing):
+            if task:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        for connection in (self._keeper, self._pager, self._reader, self._writer):
             await connection.close()
 
 
@@ -414,6 +450,8 @@ def _set_up(connection: sqlite3.Connection, read_only: bool) -> None:
         raise UnsafeStorage(f"SQLite must run with journal_mode=wal, synchronous=2, secure_delete=1, but has {found}")
     if read_only:
         connection.execute(QUERIES["pragma_query_only"])
+        return
+    connection.execute(QUERIES["pragma_cache_size"]).fetchall()
 
 
 def _insist(connection: sqlite3.Connection, pragma: str) -> None:

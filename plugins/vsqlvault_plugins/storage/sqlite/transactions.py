@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
+from itertools import groupby, repeat
 from typing import Any
 
 from vsqlvault.interfaces.storage import (
@@ -39,6 +40,7 @@ from vsqlvault.model.entry import EntryKey, EntryStamp
 from vsqlvault.model.times import from_micros, to_micros
 from vsqlvault_plugins.storage.sql_files import load_queries
 from vsqlvault_plugins.storage.sqlite import rows, watching
+from vsqlvault_plugins.storage.sqlite.many_rows import in_parts, put_rows
 
 QUERIES = load_queries("vsqlvault_plugins.storage.sqlite")
 _COMMITTED = Committed()
@@ -84,12 +86,24 @@ def commit_batch(connection: sqlite3.Connection, writes: Sequence[Write]) -> lis
     with transaction(connection, "begin_write"):
         outcomes = [_apply(connection, write) for write in writes]
         done = [write for write, outcome in zip(writes, outcomes, strict=True) if outcome is _COMMITTED]
-        connection.executemany(
-            QUERIES["put_access_row"], [rows.row_of_access(record) for write in done for record in write.access]
-        )
-        if purges := [rows.row_of_purge(record) for write in done for record in write.purges]:
-            connection.executemany(QUERIES["put_purge_row"], purges)
+        access = [
+            rows.row_of_access(record, leaf)
+            for write in done
+            for record, leaf in zip(write.access, write.access_leaves or repeat(None), strict=False)
+        ]
+        put_rows(connection, QUERIES["put_access_row"], access)
+        purges = [
+            rows.row_of_purge(record, leaf)
+            for write in done
+            for record, leaf in zip(write.purges, write.purge_leaves or repeat(None), strict=False)
+        ]
+        put_rows(connection, QUERIES["put_purge_row"], purges)
     return outcomes
+
+
+def checkpoint_log(connection: sqlite3.Connection) -> None:
+    """Bring into the file what no reader keeps in the write-ahead log. Nobody waits for it, and it waits for nobody."""
+    connection.execute(QUERIES["checkpoint_log"]).fetchall()
 
 
 def truncate_log(connection: sqlite3.Connection) -> bool:
@@ -106,12 +120,38 @@ def truncate_log(connection: sqlite3.Connection) -> bool:
 
 
 def _apply(connection: sqlite3.Connection, write: Write) -> WriteOutcome:
-    for expectation in write.expects:
-        if not _EXPECTATIONS[type(expectation)](connection, expectation):
-            return Conflict(expectation)
-    for change in write.changes:
-        _CHANGES[type(change)](connection, change)
+    many = len(write.changes) > 1
+    if broken := _broken(connection, _looked_at_singly(connection, write.expects) if many else write.expects):
+        return Conflict(broken)
+    if many:
+        _change_many(connection, write.changes)
+    else:
+        for change in write.changes:
+            _CHANGES[type(change)](connection, change)
     return _COMMITTED
+
+
+def _broken(connection: sqlite3.Connection, expects: Sequence[Expectation]) -> Expectation | None:
+    for expectation in expects:
+        if not _EXPECTATIONS[type(expectation)](connection, expectation):
+            return expectation
+    return None
+
+
+def _looked_at_singly(connection: sqlite3.Connection, expects: Sequence[Expectation]) -> Sequence[Expectation]:
+    """Return what is left to look at one by one: all of it where not every entry is as expected, so that the first is found."""
+    entries = [(*expect.key, *expect.stamp) for expect in expects if isinstance(expect, EntryIs)]
+    found = sum(cursor.fetchone()[0] for cursor in in_parts(connection, QUERIES["count_unchanged"], entries))
+    return expects if found < len(entries) else [expect for expect in expects if not isinstance(expect, EntryIs)]
+
+
+def _change_many(connection: sqlite3.Connection, changes: Sequence[Change]) -> None:
+    for kind, run in groupby(changes, key=type):
+        if kind is RemoveEntry:
+            put_rows(connection, QUERIES["remove_entries"], [change.key for change in run if isinstance(change, kind)])
+        else:
+            for change in run:
+                _CHANGES[kind](connection, change)
 
 
 def _guard(connection: sqlite3.Connection, key: EntryKey) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Collection
 from typing import Any
@@ -12,6 +13,7 @@ from vsqlvault.interfaces.tree_storage import LeafRow, PendingLeaf, TreeGrowth
 from vsqlvault.model.transparency import Checkpoint, LogName, RowPlace, TileKey
 from vsqlvault.proof.leaf import row_hash
 from vsqlvault_plugins.storage.sqlite import pages, rows
+from vsqlvault_plugins.storage.sqlite.many_rows import put_rows
 from vsqlvault_plugins.storage.sqlite.transactions import QUERIES, transaction
 
 _PAGES: dict[LogName, Callable[[sqlite3.Connection, LogQuery], list[LogRow[Any]]]] = {
@@ -38,13 +40,13 @@ def unsequenced(connection: sqlite3.Connection, limit: int) -> list[PendingLeaf]
 def _unsequenced(connection: sqlite3.Connection, log: LogName, limit: int) -> list[PendingLeaf]:
     (after,) = connection.execute(QUERIES[f"sequenced_{log.value}"]).fetchone()
     sql = QUERIES["unsequenced"].format(log=log.value)
-    found = connection.execute(sql, {"after": after, "limit": limit}).fetchall()
-    missing = [position for position, kept in found if kept is None]
+    (listed,) = connection.execute(sql, {"after": after, "limit": limit}).fetchone()
+    found: list[tuple[int, str]] = sorted(json.loads(listed))
     made: dict[int, bytes] = {}
-    if missing:
+    if not all(kept for _, kept in found):
         query = LogQuery(limit=len(found), oldest_first=True, after=found[0][0] - 1)
         made = {row.position: row_hash(row.record) for row in _PAGES[log](connection, query)}
-    return [PendingLeaf(RowPlace(log, position), kept or made[position]) for position, kept in found]
+    return [PendingLeaf(RowPlace(log, position), bytes.fromhex(kept) or made[position]) for position, kept in found]
 
 
 def grow_tree(connection: sqlite3.Connection, growth: TreeGrowth) -> bool:
@@ -53,7 +55,7 @@ def grow_tree(connection: sqlite3.Connection, growth: TreeGrowth) -> bool:
         if tree_size(connection) != growth.size:
             return False
         places = enumerate(growth.places, start=growth.size)
-        connection.executemany(QUERIES["put_leaf"], [(index, log.value, position) for index, (log, position) in places])
+        put_rows(connection, QUERIES["put_leaf"], [(index, log.value, position) for index, (log, position) in places])
         changed = [(key.level, key.index, hashes) for key, hashes in growth.tiles.items()]
         connection.executemany(QUERIES["put_tile"], changed)
         if growth.checkpoint:
