@@ -25,9 +25,12 @@ PRAGMA busy_timeout = 0
 -- name: pragma_trusted_schema
 PRAGMA trusted_schema = OFF
 
--- name: pragma_cache_size
--- KiB of pages that a connection keeps: with the default of 2,000 a writer reads the logs' indexes again for every batch.
+-- name: pragma_large_cache
+-- KiB of pages that a connection keeps: with the usual number, a sweep reads the logs' indexes again for every batch.
 PRAGMA cache_size = -16384
+
+-- name: pragma_usual_cache
+PRAGMA cache_size = -2000
 
 -- name: pragma_query_only
 PRAGMA query_only = ON

@@ -9,8 +9,8 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -55,6 +55,7 @@ from vsqlvault_plugins.storage.sqlite.transactions import (
     QUERIES,
     checkpoint_log,
     commit_batch,
+    is_large,
     read_batch,
     truncate_log,
 )
@@ -145,7 +146,6 @@ class SqliteStorage:
                 await connection.close()
             raise error if isinstance(error, VaultError) else _translated(error) from error
         writer, reader, pager, keeper = opened
-        sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_SECONDS))
         return cls(path, writer, reader, pager, keeper, clock)
 
     async def read(self, reads: Sequence[Read]) -> Sequence[Snapshot]:
@@ -154,7 +154,8 @@ class SqliteStorage:
 
     async def commit(self, writes: Sequence[Write]) -> Sequence[WriteOutcome]:
         """See ``Storage.commit``."""
-        outcomes = await self._writer.run(commit_batch, writes)
+        with _handing_over_often() if any(map(is_large, writes)) else nullcontext():
+            outcomes = await self._writer.run(commit_batch, writes)
         if any(write.purges for write in writes):
             self._empty_log_soon()
         self._written += sum(len(write.access) for write in writes)
@@ -450,8 +451,17 @@ def _set_up(connection: sqlite3.Connection, read_only: bool) -> None:
         raise UnsafeStorage(f"SQLite must run with journal_mode=wal, synchronous=2, secure_delete=1, but has {found}")
     if read_only:
         connection.execute(QUERIES["pragma_query_only"])
-        return
-    connection.execute(QUERIES["pragma_cache_size"]).fetchall()
+
+
+@contextmanager
+def _handing_over_often() -> Iterator[None]:
+    """Have the thread that commits much get Python's lock back soon from the one that prepares what comes next."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(min(usual, SWITCH_SECONDS))
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(usual)
 
 
 def _insist(connection: sqlite3.Connection, pragma: str) -> None:

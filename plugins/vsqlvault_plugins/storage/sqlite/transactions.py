@@ -44,6 +44,8 @@ from vsqlvault_plugins.storage.sqlite.many_rows import in_parts, put_rows
 
 QUERIES = load_queries("vsqlvault_plugins.storage.sqlite")
 _COMMITTED = Committed()
+LARGE = 64
+"""So many changes in one write are a sweep's that makes way for nobody."""
 
 
 @contextmanager
@@ -83,6 +85,8 @@ def _snapshot(
 
 def commit_batch(connection: sqlite3.Connection, writes: Sequence[Write]) -> list[WriteOutcome]:
     """Commit what holds together and say of each write whether it did."""
+    if any(map(is_large, writes)):
+        connection.execute(QUERIES["pragma_large_cache"])
     with transaction(connection, "begin_write"):
         outcomes = [_apply(connection, write) for write in writes]
         done = [write for write, outcome in zip(writes, outcomes, strict=True) if outcome is _COMMITTED]
@@ -101,6 +105,11 @@ def commit_batch(connection: sqlite3.Connection, writes: Sequence[Write]) -> lis
     return outcomes
 
 
+def is_large(write: Write) -> bool:
+    """Whether this is of a sweep that has the storage for itself, and worth more memory and more of the processor."""
+    return len(write.changes) >= LARGE
+
+
 def checkpoint_log(connection: sqlite3.Connection) -> None:
     """Bring into the file what no reader keeps in the write-ahead log. Nobody waits for it, and it waits for nobody."""
     connection.execute(QUERIES["checkpoint_log"]).fetchall()
@@ -109,8 +118,9 @@ def checkpoint_log(connection: sqlite3.Connection) -> None:
 def truncate_log(connection: sqlite3.Connection) -> bool:
     """Bring the write-ahead log into the file and empty it; False where a reader of old pages is in the way.
 
-    It does not wait for that reader: commits wait behind it on this thread.
+    It does not wait for that reader: commits wait behind it on this thread. Pages that a sweep kept in memory are let go.
     """
+    connection.execute(QUERIES["pragma_usual_cache"])
     connection.execute(QUERIES["pragma_no_timeout"])
     try:
         busy, _, _ = connection.execute(QUERIES["truncate_log"]).fetchone()
