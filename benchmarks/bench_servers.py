@@ -443,7 +443,7 @@ def show(found: Found, by_pgbench: dict[tuple[str, str], list[float]]) -> None:
         print(f"{method}: the lane takes {lane / bare:.2f} times the processor time of the bare protocol")
 
 
-COLOURS = ("#2563eb", "#93c5fd", "#059669", "#6ee7b7", "#9333ea", "#6b7280")
+COLOURS = ("#2563eb", "#93c5fd", "#059669", "#6ee7b7", "#9333ea", "#6b7280", "#d97706")
 WIDTH, HEIGHT, LEFT, TOP, BOTTOM, GAP = 460, 320, 64, 48, 44, 40
 
 
