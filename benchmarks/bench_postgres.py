@@ -147,17 +147,24 @@ def vaults(url: str, path: str, name: str, options: argparse.Namespace) -> tuple
     return sum(count / options.seconds for count, _ in results), max(p99 for _, p99 in results)
 
 
-def pgbench(server: PostgresServer, url: str, mode: str, name: str, seconds: float) -> tuple[float, float]:
-    """Return transactions a second, and nothing to say of a percentile."""
+def pgbench(
+    server: PostgresServer, url: str, mode: str, name: str, seconds: float, numbers: range = range(ENTRIES)
+) -> tuple[float, float]:
+    """Return transactions a second, and nothing to say of a percentile; ``numbers`` are those of the entries."""
     script = SCRIPTS / f"{name.lower()}.sql"
     command = ["pgbench", "-n", "-M", mode, "-c", str(clients(server)), "-j", "2"]
-    command += ["-T", str(round(seconds)), "-f", str(script), url]
+    command += ["-T", str(round(seconds)), "-f", str(script), *between(numbers), url]
     done = subprocess.run(
         [server.program_directory / command[0], *command[1:]], capture_output=True, text=True, check=True
     )
     match = _RATE.search(done.stdout)
     assert match, done.stdout
     return float(match[1]), math.nan
+
+
+def between(numbers: range) -> list[str]:
+    """Return the options that have a script take an entry's number out of these."""
+    return ["-D", f"first={numbers[0]}", "-D", f"last={numbers[-1]}"]
 
 
 def clients(server: PostgresServer) -> int:

@@ -41,7 +41,8 @@ from typing import Any, NamedTuple
 import httptools
 import psutil
 
-from benchmarks.bench_postgres import PGBENCH_CLIENTS, SCRIPTS, pgbench
+from benchmarks.bench_postgres import ENTRIES as PGBENCH_ENTRIES
+from benchmarks.bench_postgres import PGBENCH_CLIENTS, SCRIPTS, between, pgbench
 from tests.support.postgres import DEFAULT, PostgresServer
 from tests.support.server import VaultServer
 
@@ -56,8 +57,9 @@ ANSWER = json.dumps({"purpose": "card", "external_id": "e1", "encrypted_value": 
 ALONE_SECONDS = 2
 METHODS = ("PUT", "REPLACE", "GET", "HEAD")
 VERBS = {"REPLACE": "PUT"}
-STATEMENTS = {"PUT": "put_new", "REPLACE": "put", "GET": "get"}
-"""What pgbench does for a method."""
+KEPT, FRESH = range(PGBENCH_ENTRIES), range(PGBENCH_ENTRIES, 10**12)
+STATEMENTS = {"PUT": ("put", FRESH), "REPLACE": ("put", KEPT), "GET": ("get", KEPT)}
+"""What pgbench does for a method, and with which entries' numbers."""
 
 WRK = shutil.which("wrk")
 _LENGTH = re.compile(rb"\r\ncontent-length: (\d+)", re.IGNORECASE)
@@ -381,31 +383,23 @@ def run(options: argparse.Namespace) -> tuple[Found, dict[tuple[str, str], list[
                     for name, server in servers.items():
                         found[name, method, connections].append(ask(server, method, connections, options.seconds))
             for mode in ("simple", "prepared"):
-                for method, script in STATEMENTS.items():
-                    rate, _ = pgbench(postgres, postgres.url(bare), mode, script, max(1.0, options.seconds))
+                for method, (script, numbers) in STATEMENTS.items():
+                    rate, _ = pgbench(postgres, postgres.url(bare), mode, script, max(1.0, options.seconds), numbers)
                     by_pgbench[f"pgbench, {mode}", method].append(rate)
-            for method, script in STATEMENTS.items():
-                found["pgbench alone", method, 1].append(pgbench_alone(postgres, postgres.url(bare), script))
+            for method, (script, numbers) in STATEMENTS.items():
+                found["pgbench alone", method, 1].append(pgbench_alone(postgres, postgres.url(bare), script, numbers))
         if options.show_memory:
             for name, server in servers.items():
                 print(f"{name}: {psutil.Process(server.pid).memory_info().rss / 2**20:.0f} MiB resident")
     return found, by_pgbench
 
 
-def pgbench_alone(server: PostgresServer, url: str, name: str) -> Figures:
+def pgbench_alone(server: PostgresServer, url: str, name: str, numbers: range) -> Figures:
     """Return what one client of pgbench saw, its statements prepared; of processor time, nothing is said."""
     with tempfile.TemporaryDirectory() as directory:
         command: list[str | Path] = [server.program_directory / "pgbench", "-n", "-M", "prepared", "-c", "1"]
-        command += [
-            "-T",
-            str(ALONE_SECONDS),
-            "-f",
-            SCRIPTS / f"{name}.sql",
-            "-l",
-            "--log-prefix",
-            f"{directory}/log",
-            url,
-        ]
+        command += ["-T", str(ALONE_SECONDS), "-f", SCRIPTS / f"{name}.sql", *between(numbers)]
+        command += ["-l", "--log-prefix", f"{directory}/log", url]
         subprocess.run(command, capture_output=True, check=True)
         lines = [line.split() for path in Path(directory).iterdir() for line in path.read_text().splitlines()]
     taken = sorted(int(line[2]) / 1000 for line in lines)

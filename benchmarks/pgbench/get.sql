@@ -1,4 +1,4 @@
-\set id random(0, 99999)
+\set id random(:first, :last)
 WITH found AS MATERIALIZED (
     SELECT * FROM bare.entries WHERE purpose = 'card' AND external_id = 'e' || :id
 ), logged AS (

@@ -1,4 +1,4 @@
-\set id random(0, 99999)
+\set id random(:first, :last)
 WITH stored AS (
     INSERT INTO bare.entries AS e (
         purpose, external_id, encrypted_value, algorithm_hint, key_ref, metadata, owner_app, expires_at
