@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -27,12 +28,16 @@ _MISFORTUNE_OF_ALL = (StorageUnavailable, StorageFull, OutcomeUnknown)
 
 @dataclass(slots=True)
 class BatchCounts:
-    """What has gone through, for metrics: ``items / batches`` is the mean batch."""
+    """What has gone through, for metrics: ``items / batches`` is the mean batch.
+
+    ``last_at`` is when the newest batch took off, by this process's monotonic clock; None where there was none.
+    """
 
     items: int = 0
     batches: int = 0
     rerun: int = 0
     refused: int = 0
+    last_at: float | None = None
 
 
 class Batcher(Generic[Item, Result]):
@@ -158,6 +163,7 @@ class Batcher(Generic[Item, Result]):
     async def _deliver(self, batch: list[Waiting[Item, Result]]) -> None:
         self.counts.batches += 1
         self.counts.items += len(batch)
+        self.counts.last_at = time.monotonic()
         try:
             results = await self._flush([item for item, _ in batch])
             if len(results) != len(batch):  # what it did with which item, only it knows

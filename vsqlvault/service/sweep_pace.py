@@ -11,29 +11,32 @@ from vsqlvault.service.commit_queue import CommitQueue
 
 MOST = 2048
 """So many purges go into one commit while nobody else asks for anything: the fewer commits, the less they cost together."""
-BEGIN = 16
-LEAST = 8
-COMMIT_SECONDS = 0.0025
+LEAST = 2
+COMMIT_SECONDS = 0.001
 """Beside requests, so many go into one as take this long: what waits for its turn behind it waits no longer."""
-REST = 1.0
+REST = 1.5
 """Beside requests, the storage is left to them after each commit for so many times what that took."""
-PAGE = 128
+PAGE = 48
 """Beside requests, so many are read at once: who waits meanwhile for this process waits no longer than that takes."""
 ALONE_SECONDS = 5.0
 """The sweep is alone once nothing else went through for so long: who asks less often may wait for one large commit."""
 
 
 class SweepPace:
-    """Watches the queue while a sweep runs. Every request commits a row, so none goes unseen."""
+    """Watches the queue while a sweep runs. Every request commits a row, so none goes unseen.
+
+    Whoever committed before the sweep began is taken for one that goes on.
+    """
 
     def __init__(self, queue: CommitQueue, pause_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """``clock`` is the one of ``BatchCounts.last_at``."""
         self._counts = queue.writes.counts
         self._pause_seconds = pause_seconds
         self._clock = clock
         self._own = 0
         self._others = self._counts.items
-        self._last_other: float | None = None
-        self._beside = BEGIN
+        self._last_other = self._counts.last_at
+        self._beside = LEAST
         self.took = 0.0
 
     @property

@@ -178,6 +178,7 @@ class Sweeper:
 
         async def attempt() -> SweepCount:
             require_admin(call)
+            pace = SweepPace(self._queue, self._pause_seconds)
             due = None if dry_run else await self._watch.sound_time(call, confirmed=confirm_clock)
             snapshot = await self._queue.read()
             trace.see(snapshot)
@@ -185,7 +186,7 @@ class Sweeper:
             if dry_run:
                 await self._count_only(trace, count)
             else:
-                await self._purge_all(trace, count, trigger, progress or (lambda _: None))
+                await self._purge_all(trace, count, pace, trigger, progress or (lambda _: None))
                 if count.completed:
                     count.scrub = await self._scrubber.after_sweep(call, trigger)
             return count
@@ -239,7 +240,9 @@ class Sweeper:
         count.completed = True
         await self._queue.record(trace.granted(detail=f"dry run: {count.purged} expired{_held(count.held)}"))
 
-    async def _purge_all(self, trace: Trace, count: SweepCount, trigger: str, progress: Progress) -> None:
+    async def _purge_all(
+        self, trace: Trace, count: SweepCount, pace: SweepPace, trigger: str, progress: Progress
+    ) -> None:
         await self._renew_lease(count, at_once=True)
         self.running = count
         try:
@@ -247,7 +250,7 @@ class Sweeper:
             purposes = sorted(book.retention)
             count.due = await self._storage.count_expired(count.started_at, ceilings(book, count.started_at))
             count.completed = all(
-                [await self._purge_purpose(trace.call, purpose, count, progress) for purpose in purposes]
+                [await self._purge_purpose(trace.call, purpose, count, pace, progress) for purpose in purposes]
             )
             await self._conclude(trace, count, trigger)
         except Exception as error:
@@ -316,13 +319,14 @@ class Sweeper:
             held=count.held,
         )
 
-    async def _purge_purpose(self, call: Call, purpose: str, count: SweepCount, progress: Progress) -> bool:
+    async def _purge_purpose(
+        self, call: Call, purpose: str, count: SweepCount, pace: SweepPace, progress: Progress
+    ) -> bool:
         """Purge page after page, and return whether it came to the end of them before ``stop``.
 
         What had expired when the sweep began is gone through once. What could not be purged, or changed while it was about
         to be, is left for the next run, as what a legal hold keeps is. While a page is purged, the next one is read.
         """
-        pace = SweepPace(self._queue, self._pause_seconds)
         page = await self._page(call, purpose, count, pace, None)
         while not self._stopping.is_set():
             if not page.found:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -110,6 +111,18 @@ async def test_the_counts_tell_what_went_through() -> None:
     one = batcher(flushes)
     await submit_behind_a_flight(one, flushes, 11)
     assert (one.counts.items, one.counts.batches, one.counts.rerun, one.counts.refused) == (11, 2, 0, 0)
+
+
+async def test_it_tells_when_the_newest_batch_took_off() -> None:
+    flushes = Flushes(gated=True)
+    one = batcher(flushes)
+    assert one.counts.last_at is None
+    began = time.monotonic()
+    waits = asyncio.create_task(one.submit(1))
+    await asyncio.sleep(0.01)
+    assert began <= one.counts.last_at < time.monotonic()
+    flushes.gate.set()
+    await waits
 
 
 @pytest.mark.parametrize(

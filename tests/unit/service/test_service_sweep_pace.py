@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from vsqlvault.service.batcher import BatchCounts
-from vsqlvault.service.sweep_pace import ALONE_SECONDS, BEGIN, COMMIT_SECONDS, LEAST, MOST, PAGE, REST, SweepPace
+from vsqlvault.service.sweep_pace import ALONE_SECONDS, COMMIT_SECONDS, LEAST, MOST, PAGE, REST, SweepPace
 
 
 class Line:
@@ -39,17 +39,24 @@ def test_what_the_sweep_commits_itself_is_no_request() -> None:
         assert (pace.is_beside, pace.size) == (False, MOST)
 
 
-def test_what_went_through_before_is_none_beside_it() -> None:
+@pytest.mark.parametrize(("seconds_ago", "is_beside"), [(ALONE_SECONDS * 0.9, True), (ALONE_SECONDS * 1.1, False)])
+def test_whoever_committed_just_before_it_is_taken_to_go_on(seconds_ago: float, is_beside: bool) -> None:
     line = Line()
     line.others(1000)
-    assert not line.pace().is_beside
+    line.writes.counts.last_at = line.now
+    line.now += seconds_ago
+    assert line.pace().is_beside is is_beside
+
+
+def test_a_queue_through_which_nothing_went_has_nobody_beside_it() -> None:
+    assert not Line().pace().is_beside
 
 
 def test_beside_requests_it_begins_small_and_is_alone_again_after_a_second() -> None:
     line = Line()
     pace = line.pace()
     line.others()
-    assert (pace.is_beside, pace.size) == (True, BEGIN)
+    assert (pace.is_beside, pace.size) == (True, LEAST)
     line.now += ALONE_SECONDS * 0.9
     assert pace.is_beside
     line.now += ALONE_SECONDS * 0.2

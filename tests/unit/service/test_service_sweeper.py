@@ -18,6 +18,7 @@ from vsqlvault.model.purge import PurgePlan, PurgeReason, Remove
 from vsqlvault.proof.canonical import canonical_json
 from vsqlvault.proof.purge_proof import purge_proof
 from vsqlvault.runtime import sweeping
+from vsqlvault.service import sweep_pace
 from vsqlvault.service.sweeper import LEASE
 from vsqlvault.testing import a_call, a_retention_policy, storing
 
@@ -39,6 +40,12 @@ class Caprice:
         if request.entry.external_id in self.bad:
             raise RuntimeError
         return PurgePlan(Remove(), request.reason)
+
+
+@pytest.fixture
+def alone(monkeypatch) -> None:
+    """Whatever was asked a moment ago, nobody asks for anything beside the sweep."""
+    monkeypatch.setattr(sweep_pace, "ALONE_SECONDS", 0.0)
 
 
 async def there(scene: Any, *ids: str, purpose: str = "card") -> list[str]:
@@ -152,7 +159,7 @@ async def test_a_dry_run_counts_what_the_sweep_then_purges(scene) -> None:
     assert (await sweep(scene, dry_run=True)).by_purpose == (await sweep(scene)).by_purpose == {"ach": 1, "card": 4}
 
 
-async def test_two_thousand_entries_go_in_batches(open_scene) -> None:
+async def test_two_thousand_entries_go_in_batches(open_scene, alone) -> None:
     scene = await open_scene(purge__sweep_batch="250", purge__sweep_pause_seconds="0")
     ending = await fill(scene, 2000, live=1)
     pages = []
@@ -162,6 +169,23 @@ async def test_two_thousand_entries_go_in_batches(open_scene) -> None:
     assert await there(scene, *ending, "live-0") == ["live-0"]
     rows = await scene.purge_rows()
     assert len({(row.entry_id, row.entry_version) for row in rows}) == len(rows) == 2000
+
+
+async def test_what_it_purges_of_one_purpose_is_nobody_beside_the_next(scene) -> None:
+    at = scene.clock.at
+    await scene.retain("account")
+    await scene.storage.inner.commit(
+        [
+            storing(f"e{n}", purpose=purpose, created_at=at, expires_at=at + DAY)
+            for purpose in ("account", "card")
+            for n in range(sweep_pace.PAGE * 2)
+        ]
+    )
+    scene.clock.advance(days=1)
+    counts = scene.vault.queue.writes.counts
+    before, counts.last_at = counts.batches, None
+    assert (await sweep(scene)).purged == sweep_pace.PAGE * 4
+    assert counts.batches - before == 4  # one for each purpose, the summary, and what the scrub leaves
 
 
 async def test_a_method_that_fails_keeps_its_entries_and_the_sweep_ends(install, offering, open_scene) -> None:
@@ -492,7 +516,7 @@ async def test_a_batch_larger_than_the_room_for_what_waits_does_not_end_the_swee
     assert (count.purged, count.completed) == (250, True)
 
 
-async def test_one_commit_that_fails_leaves_none_uncounted(open_scene) -> None:
+async def test_one_commit_that_fails_leaves_none_uncounted(open_scene, alone) -> None:
     scene = await open_scene(storage__max_batch="1", purge__sweep_pause_seconds="0")
     await fill(scene, 10)
     scene.storage.arm(1, 4, methods={"commit"})  # all as one, then the third by itself
