@@ -285,6 +285,7 @@ async def _serve_stock(listener: Any, config: Path) -> None:
     listener.setblocking(True)
     settings = Config()
     settings.bind = [f"fd://{listener.detach()}"]
+    settings.keep_alive_max_requests = 10**9  # no caller is hung up on while it is measured
     await serve_by_hypercorn(app, settings)
 
 
