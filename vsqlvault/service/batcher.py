@@ -20,8 +20,8 @@ Choose: TypeAlias = Callable[
     [deque[Waiting[Item, Result]], int, Callable[[Item], int], int], list[Waiting[Item, Result]]
 ]
 
-_WORTH_A_FLIGHT = 16
-"""A batch this small is not split: each flight costs as much as several items."""
+LATE_SECONDS = 0.004
+"""A flight under way for so long is waited for no longer: another may take off beside it."""
 
 _MISFORTUNE_OF_ALL = (StorageUnavailable, StorageFull, OutcomeUnknown)
 
@@ -43,8 +43,8 @@ class BatchCounts:
 class Batcher(Generic[Item, Result]):
     """Hands items to ``flush`` in batches, at most ``flights`` at once, each at most ``limit`` items.
 
-    A lone item is flushed at once; nothing waits on a timer. Where several flights are allowed, many items that wait are
-    spread over them: callers who all wait for the same flight would leave this process and the storage idle in turn.
+    A lone item is flushed at once; nothing waits on a timer. What comes while a flight is under way waits for it to land, since
+    each flight costs as much as several items; once that flight is late, what comes takes off beside it, if one more may.
     ``choose`` takes the next batch, one item or more, out of
     those that wait. By ``weigh``, a batch of more than one item is no heavier than ``max_batch_weight``, and what waits no
     heavier than ``max_waiting_weight``, unless it is one item. Log lines about batches that failed call them ``name``.
@@ -75,6 +75,7 @@ class Batcher(Generic[Item, Result]):
         self._waiting: deque[Waiting[Item, Result]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._flying = 0
+        self._departed = 0.0
         self._failures = FailureLog(name)
         self.counts = BatchCounts()
 
@@ -91,8 +92,7 @@ class Batcher(Generic[Item, Result]):
             VaultError: whatever became of this item's batch or, where the batch failed on one of many, of this item.
         """
         future = self._enqueued(item)
-        if self._flying < self._flights:
-            self._take_off()
+        self._take_off_if_due()
         return await future
 
     async def submit_all(self, items: Sequence[Item]) -> list[Result | VaultError]:
@@ -105,9 +105,8 @@ class Batcher(Generic[Item, Result]):
             except Overloaded as error:
                 refused = error
                 break
-        if futures and self._flying < self._flights:
-            self._take_off()
         if futures:
+            self._take_off_if_due()
             await asyncio.wait(futures)
         outcomes: list[Result | VaultError] = []
         for future in futures:
@@ -135,8 +134,15 @@ class Batcher(Generic[Item, Result]):
         while self._tasks:
             await asyncio.wait(self._tasks)
 
+    def _take_off_if_due(self) -> None:
+        if not self._flying:
+            self._take_off()
+        elif self._flying < self._flights and time.monotonic() - self._departed >= LATE_SECONDS:
+            self._take_off()
+
     def _take_off(self) -> None:
         self._flying += 1
+        self._departed = time.monotonic()
         task = asyncio.get_running_loop().create_task(self._fly())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -149,21 +155,14 @@ class Batcher(Generic[Item, Result]):
             self._flying -= 1
 
     def _next(self) -> list[Waiting[Item, Result]]:
-        batch = self._choose(self._waiting, self._share(), self._weigh, self._max_batch_weight)
+        batch = self._choose(self._waiting, self._limit, self._weigh, self._max_batch_weight)
         self._waiting_weight -= sum(self._weigh(item) for item, _ in batch)
-        if self._waiting and self._flying < self._flights:
-            self._take_off()
         return batch
-
-    def _share(self) -> int:
-        """Return how many items the next batch may have at most."""
-        share = -(-len(self._waiting) // self._flights)
-        return min(self._limit, max(share, _WORTH_A_FLIGHT))
 
     async def _deliver(self, batch: list[Waiting[Item, Result]]) -> None:
         self.counts.batches += 1
         self.counts.items += len(batch)
-        self.counts.last_at = time.monotonic()
+        self.counts.last_at = self._departed = time.monotonic()
         try:
             results = await self._flush([item for item, _ in batch])
             if len(results) != len(batch):  # what it did with which item, only it knows

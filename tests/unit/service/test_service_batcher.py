@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from vsqlvault.errors import AuditUnavailable, OutcomeUnknown, Overloaded, StorageFull, StorageUnavailable, VaultError
-from vsqlvault.service.batcher import Batcher
+from vsqlvault.service.batcher import LATE_SECONDS, Batcher
 
 SOON = 5
 
@@ -84,8 +84,14 @@ async def test_a_batch_is_no_longer_than_the_limit(limit, lengths) -> None:
     assert [len(batch) for batch in flushes.batches] == lengths
 
 
+@pytest.fixture
+def always_late(monkeypatch) -> None:
+    """Every flight is late as soon as it has taken off."""
+    monkeypatch.setattr("vsqlvault.service.batcher.LATE_SECONDS", 0.0)
+
+
 @pytest.mark.parametrize("flights", [1, 2, 3])
-async def test_no_more_flights_than_allowed_are_under_way(flights) -> None:
+async def test_no_more_flights_than_allowed_are_under_way(flights, always_late) -> None:
     flushes = Flushes(gated=True)
     one = batcher(flushes, flights=flights, limit=2)
     items = [asyncio.create_task(one.submit(n)) for n in range(40)]
@@ -95,15 +101,24 @@ async def test_no_more_flights_than_allowed_are_under_way(flights) -> None:
     assert flushes.most_under_way == flights
 
 
-@pytest.mark.parametrize(("count", "lengths"), [(100, [50, 25]), (16, [16]), (17, [16, 1]), (700, [256, 222])])
-async def test_many_items_that_come_together_are_spread_over_the_flights(count, lengths) -> None:
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize(("seconds", "batches"), [(0.0, [[0]]), (LATE_SECONDS * 1.2, [[0], [1, 2]])])
+async def test_beside_a_flight_that_is_late_another_takes_off(monkeypatch, seconds, batches, together) -> None:
     flushes = Flushes(gated=True)
     one = batcher(flushes, flights=2)
-    submitted = [asyncio.create_task(one.submit(number)) for number in range(count)]
+    first = asyncio.create_task(one.submit(0))
     await settle()
-    assert [len(batch) for batch in flushes.batches] == lengths[:2]
+    now = time.monotonic()
+    monkeypatch.setattr("vsqlvault.service.batcher.time.monotonic", lambda: now + seconds)
+    rest = [asyncio.create_task(one.submit_all([1, 2]) if together else submit_both(one))]
+    await settle()
+    assert flushes.batches == batches
     flushes.gate.set()
-    assert await asyncio.wait_for(asyncio.gather(*submitted), SOON) == [number * 2 for number in range(count)]
+    assert await asyncio.wait_for(asyncio.gather(first, *rest), SOON) == [0, [2, 4]]
+
+
+async def submit_both(one: Batcher[int, int]) -> list[int]:
+    return await asyncio.gather(one.submit(1), one.submit(2))
 
 
 async def test_the_counts_tell_what_went_through() -> None:
