@@ -1,6 +1,6 @@
 """The whole service over HTTP beside four others, by turns, in one run: throughput, latency, and processor time a request.
 
-    python -m benchmarks.bench_servers [--rounds 3] [--seconds 1] [--connections 1 16 64 256] [--plot servers.svg]
+    python -m benchmarks.bench_servers [--rounds 3] [--seconds 2] [--connections 1 16 64 256] [--plot servers.svg]
 
 - vault: the stock command, on SQLite and on PostgreSQL, each audit row on disk before its answer; on PostgreSQL also with a
   worker for each of two processors.
@@ -12,6 +12,10 @@
 
 PUT stores a new entry each time. REPLACE is a PUT that puts another value in the place of one, which also leaves a purge row
 with its proof; pgbench writes no such row.
+
+Whoever has no turn stands still, so that nobody is measured beside what another does by the clock. pgbench's turn for a
+method comes right after the servers' with 64 connections, for the machine is not as fast in one minute as in the next. A lone
+caller asks for three times as long, since few of its requests are the hundredth part.
 
 Processor time is that of the server's processes, without the database. The client takes its share of the same machine: it is
 wrk where that is installed, which takes little, else one of ours. Compare ratios, not figures. Medians of the rounds.
@@ -27,14 +31,16 @@ import os
 import random
 import re
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,7 +60,11 @@ NUMBER = "9" * 15
 
 NUMBERED = json.dumps({"encrypted_value": NUMBER + VALUE[len(NUMBER) :], "key_ref": "key-v1"})
 ANSWER = json.dumps({"purpose": "card", "external_id": "e1", "encrypted_value": VALUE, "key_ref": "key-v1"}).encode()
-ALONE_SECONDS = 2
+ALONE_TIMES = 3
+CATCH_UP_SECONDS = 0.3
+"""So long has who stood still for what its clock says is due, before it is measured."""
+
+CROWD = 64
 METHODS = ("PUT", "REPLACE", "GET", "HEAD")
 VERBS = {"REPLACE": "PUT"}
 KEPT, FRESH = range(PGBENCH_ENTRIES), range(PGBENCH_ENTRIES, 10**12)
@@ -150,6 +160,15 @@ def ask(server: VaultServer, method: str, connections: int, seconds: float) -> F
     return Figures(requests / passed, median * 1000, p99 * 1000, (_cpu(server.pid) - before) / requests * 1e6)
 
 
+def turn(server: VaultServer, method: str, connections: int, seconds: float) -> Figures:
+    """Ask a server that stands still before and afterwards."""
+    _signal(server, signal.SIGCONT)
+    time.sleep(CATCH_UP_SECONDS)
+    figures = ask(server, method, connections, seconds * ALONE_TIMES if connections == 1 else seconds)
+    _signal(server, signal.SIGSTOP)
+    return figures
+
+
 def _ask_by_wrk(wrk: str, server: VaultServer, method: str, connections: int, seconds: float) -> Asked:
     body = {"PUT": f"'{BODY.decode()}'", "REPLACE": f"string.gsub('{NUMBERED}', '{NUMBER}', fresh)"}.get(method, "nil")
     name = "'n' .. fresh" if method == "PUT" else f"'e' .. math.random(0, {ENTRIES - 1})"
@@ -197,9 +216,18 @@ async def _ask_ourselves(server: VaultServer, method: str, connections: int, sec
     return Asked(len(taken), passed, taken[len(taken) // 2], taken[int(len(taken) * 0.99)])
 
 
-def _cpu(pid: int) -> float:
+def _processes(pid: int) -> list[psutil.Process]:
     process = psutil.Process(pid)
-    times = [each.cpu_times() for each in (process, *process.children(recursive=True))]
+    return [process, *process.children(recursive=True)]
+
+
+def _signal(server: VaultServer, number: signal.Signals) -> None:
+    for each in _processes(server.pid):
+        each.send_signal(number)
+
+
+def _cpu(pid: int) -> float:
+    times = [each.cpu_times() for each in _processes(pid)]
     return float(sum(each.user + each.system for each in times))
 
 
@@ -252,6 +280,7 @@ def contestant(kind: str, url: str | None = None) -> Iterator[VaultServer]:
                 server.retention("card")
                 asyncio.run(fill(server))
             yield server
+            _signal(server, signal.SIGCONT)
             server.stop()
         finally:
             server.kill()
@@ -378,33 +407,44 @@ def run(options: argparse.Namespace) -> tuple[Found, dict[tuple[str, str], list[
             check=True,
             stdout=subprocess.DEVNULL,
         )
-        for _ in range(options.rounds):
-            for connections in options.connections:
-                for method in METHODS:
-                    for name, server in servers.items():
-                        found[name, method, connections].append(ask(server, method, connections, options.seconds))
-            for mode in ("simple", "prepared"):
-                for method, (script, numbers) in STATEMENTS.items():
+        for server in servers.values():
+            _signal(server, signal.SIGSTOP)
+        crowd = nearest_to_a_crowd(options.connections)
+        for _, method, connections in product(range(options.rounds), METHODS, options.connections):
+            for name, server in servers.items():
+                found[name, method, connections].append(turn(server, method, connections, options.seconds))
+            if method not in STATEMENTS:
+                continue
+            script, numbers = STATEMENTS[method]
+            if connections == crowd:
+                for mode in ("simple", "prepared"):
                     rate, _ = pgbench(postgres, postgres.url(bare), mode, script, max(1.0, options.seconds), numbers)
                     by_pgbench[f"pgbench, {mode}", method].append(rate)
-            for method, (script, numbers) in STATEMENTS.items():
-                found["pgbench alone", method, 1].append(pgbench_alone(postgres, postgres.url(bare), script, numbers))
+            if connections == 1:
+                seconds = options.seconds * ALONE_TIMES
+                alone = pgbench_alone(postgres, postgres.url(bare), script, numbers, seconds)
+                found["pgbench alone", method, 1].append(alone)
         if options.show_memory:
             for name, server in servers.items():
                 print(f"{name}: {psutil.Process(server.pid).memory_info().rss / 2**20:.0f} MiB resident")
     return found, by_pgbench
 
 
-def pgbench_alone(server: PostgresServer, url: str, name: str, numbers: range) -> Figures:
+def nearest_to_a_crowd(counts: Iterable[int]) -> int:
+    """Return the number of connections by which servers are compared."""
+    return min(counts, key=lambda number: abs(number - CROWD))
+
+
+def pgbench_alone(server: PostgresServer, url: str, name: str, numbers: range, seconds: float) -> Figures:
     """Return what one client of pgbench saw, its statements prepared; of processor time, nothing is said."""
     with tempfile.TemporaryDirectory() as directory:
         command: list[str | Path] = [server.program_directory / "pgbench", "-n", "-M", "prepared", "-c", "1"]
-        command += ["-T", str(ALONE_SECONDS), "-f", SCRIPTS / f"{name}.sql", *between(numbers)]
+        command += ["-T", str(max(1, round(seconds))), "-f", SCRIPTS / f"{name}.sql", *between(numbers)]
         command += ["-l", "--log-prefix", f"{directory}/log", url]
         subprocess.run(command, capture_output=True, check=True)
         lines = [line.split() for path in Path(directory).iterdir() for line in path.read_text().splitlines()]
     taken = sorted(int(line[2]) / 1000 for line in lines)
-    return Figures(len(taken) / ALONE_SECONDS, taken[len(taken) // 2], taken[int(len(taken) * 0.99)], math.nan)
+    return Figures(len(taken) / max(1, round(seconds)), taken[len(taken) // 2], taken[int(len(taken) * 0.99)], math.nan)
 
 
 def medians(turns: list[Figures]) -> Figures:
@@ -421,7 +461,7 @@ def show(found: Found, by_pgbench: dict[tuple[str, str], list[float]]) -> None:
         print(f"{name:<28} {method:<7} {connections:>5} {rate:>9,.0f} {median:>10.2f} {p99:>8.2f} {cpu:>7.0f}")
     for (name, method), rates in by_pgbench.items():
         print(f"{name:<28} {method:<7} {PGBENCH_CLIENTS:>5} {statistics.median(rates):>9,.0f}")
-    crowd = min({connections for _, _, connections in found}, key=lambda number: abs(number - 64))
+    crowd = nearest_to_a_crowd({connections for _, _, connections in found})
     for method in METHODS:
         for storage in ("PostgreSQL", "PostgreSQL, 2 workers", "SQLite"):
             own = medians(found[f"vault, {storage}", method, crowd]).rate
@@ -509,7 +549,7 @@ def main() -> None:
     """Read the options, and measure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 16, 64, 256])
     parser.add_argument("--plot", type=Path, metavar="FILE", help="write an SVG of the throughput there")
     parser.add_argument("--show-memory", action="store_true", help="print what each server holds in memory at the end")

@@ -135,9 +135,8 @@ class Batcher(Generic[Item, Result]):
             await asyncio.wait(self._tasks)
 
     def _take_off_if_due(self) -> None:
-        if not self._flying:
-            self._take_off()
-        elif self._flying < self._flights and time.monotonic() - self._departed >= LATE_SECONDS:
+        is_late = time.monotonic() - self._departed >= LATE_SECONDS
+        if not self._flying or (is_late and self._flying < self._flights):
             self._take_off()
 
     def _take_off(self) -> None:
