@@ -14,7 +14,7 @@ MOST = 2048
 LEAST = 2
 COMMIT_SECONDS = 0.001
 """Beside requests, so many go into one as take this long: what waits for its turn behind it waits no longer."""
-REST = 1.5
+REST = 3.0
 """Beside requests, the storage is left to them after each commit for so many times what that took."""
 PAGE = 48
 """Beside requests, so many are read at once: who waits meanwhile for this process waits no longer than that takes."""
