@@ -43,8 +43,8 @@ class BatchCounts:
 class Batcher(Generic[Item, Result]):
     """Hands items to ``flush`` in batches, at most ``flights`` at once, each at most ``limit`` items.
 
-    A lone item is flushed at once; nothing waits on a timer. What comes while a flight is under way waits for it to land, since
-    each flight costs as much as several items; once that flight is late, what comes takes off beside it, if one more may.
+    A lone item is flushed at once. What comes while a flight is under way waits for it to land, since each flight costs as much
+    as several items; once that flight is late, what waits takes off beside it, if one more may.
     ``choose`` takes the next batch, one item or more, out of
     those that wait. By ``weigh``, a batch of more than one item is no heavier than ``max_batch_weight``, and what waits no
     heavier than ``max_waiting_weight``, unless it is one item. Log lines about batches that failed call them ``name``.
@@ -76,6 +76,7 @@ class Batcher(Generic[Item, Result]):
         self._tasks: set[asyncio.Task[None]] = set()
         self._flying = 0
         self._departed = 0.0
+        self._reminder: asyncio.TimerHandle | None = None
         self._failures = FailureLog(name)
         self.counts = BatchCounts()
 
@@ -135,9 +136,19 @@ class Batcher(Generic[Item, Result]):
             await asyncio.wait(self._tasks)
 
     def _take_off_if_due(self) -> None:
-        is_late = time.monotonic() - self._departed >= LATE_SECONDS
-        if not self._flying or (is_late and self._flying < self._flights):
+        if not self._flying:
             self._take_off()
+        elif self._flying < self._flights:
+            left = self._departed + LATE_SECONDS - time.monotonic()
+            if left <= 0:
+                self._take_off()
+            elif self._reminder is None:
+                self._reminder = asyncio.get_running_loop().call_later(left, self._remind)
+
+    def _remind(self) -> None:
+        self._reminder = None
+        if self._waiting:
+            self._take_off_if_due()
 
     def _take_off(self) -> None:
         self._flying += 1

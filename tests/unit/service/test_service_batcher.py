@@ -108,13 +108,26 @@ async def test_beside_a_flight_that_is_late_another_takes_off(monkeypatch, secon
     one = batcher(flushes, flights=2)
     first = asyncio.create_task(one.submit(0))
     await settle()
-    now = time.monotonic()
-    monkeypatch.setattr("vsqlvault.service.batcher.time.monotonic", lambda: now + seconds)
+    took_off = one.counts.last_at
+    assert took_off is not None
+    monkeypatch.setattr("vsqlvault.service.batcher.time.monotonic", lambda: took_off + seconds)
     rest = [asyncio.create_task(one.submit_all([1, 2]) if together else submit_both(one))]
     await settle()
     assert flushes.batches == batches
     flushes.gate.set()
     assert await asyncio.wait_for(asyncio.gather(first, *rest), SOON) == [0, [2, 4]]
+
+
+async def test_what_waits_behind_a_late_flight_takes_off_though_nothing_more_comes() -> None:
+    flushes = Flushes(gated=True)
+    one = batcher(flushes, flights=2)
+    items = [asyncio.create_task(one.submit(0))]
+    await settle()
+    items.append(asyncio.create_task(one.submit(1)))
+    await asyncio.sleep(LATE_SECONDS * 3)
+    assert flushes.batches == [[0], [1]]
+    flushes.gate.set()
+    assert await asyncio.wait_for(asyncio.gather(*items), SOON) == [0, 2]
 
 
 async def submit_both(one: Batcher[int, int]) -> list[int]:
