@@ -39,7 +39,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,7 +62,7 @@ NUMBERED = json.dumps({"encrypted_value": NUMBER + VALUE[len(NUMBER) :], "key_re
 ANSWER = json.dumps({"purpose": "card", "external_id": "e1", "encrypted_value": VALUE, "key_ref": "key-v1"}).encode()
 ALONE_TIMES = 3
 CATCH_UP_SECONDS = 0.3
-"""So long has who stood still for what its clock says is due, before it is measured."""
+"""Before a server is measured, for what it did not do by the clock while it stood still."""
 
 CROWD = 64
 METHODS = ("PUT", "REPLACE", "GET", "HEAD")
@@ -279,8 +279,11 @@ def contestant(kind: str, url: str | None = None) -> Iterator[VaultServer]:
             if kind in {"vault", "workers", "stock"}:
                 server.retention("card")
                 asyncio.run(fill(server))
-            yield server
-            _signal(server, signal.SIGCONT)
+            try:
+                yield server
+            finally:  # who stands still neither ends nor sees that others have
+                with suppress(psutil.NoSuchProcess):
+                    _signal(server, signal.SIGCONT)
             server.stop()
         finally:
             server.kill()

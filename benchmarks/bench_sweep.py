@@ -35,6 +35,7 @@ from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.principal import Call, Principal, Role
 from vsqlvault.model.times import utc_now
 from vsqlvault.runtime import open_vault, sequencing
+from vsqlvault.service.sweep_pace import ALONE_SECONDS
 from vsqlvault.service.vault import Vault
 from vsqlvault.testing import a_retention_policy, storing
 
@@ -153,7 +154,7 @@ async def run(url: str, options: argparse.Namespace) -> None:
 async def alone(vault: Vault, entries: int, what: str) -> None:
     """Sweep while nobody asks for anything."""
     await fill(vault.storage, entries)
-    await asyncio.sleep(2)  # so that nothing that filling left to do is counted
+    await asyncio.sleep(ALONE_SECONDS + 1)  # so that nobody was served just before, and filling has left nothing to do
     async with memory() as peak:
         started = time.perf_counter()
         count = await vault.sweeper.sweep(a_call())

@@ -74,8 +74,7 @@ class Batcher(Generic[Item, Result]):
         self._waiting_weight = 0
         self._waiting: deque[Waiting[Item, Result]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._flying = 0
-        self._departed = 0.0
+        self._departures: dict[object, float] = {}
         self._reminder: asyncio.TimerHandle | None = None
         self._failures = FailureLog(name)
         self.counts = BatchCounts()
@@ -136,10 +135,11 @@ class Batcher(Generic[Item, Result]):
             await asyncio.wait(self._tasks)
 
     def _take_off_if_due(self) -> None:
-        if not self._flying:
+        """Let a flight take off for what waits: now, or once those under way are late."""
+        if not self._departures:
             self._take_off()
-        elif self._flying < self._flights:
-            left = self._departed + LATE_SECONDS - time.monotonic()
+        elif len(self._departures) < self._flights:
+            left = max(self._departures.values()) + LATE_SECONDS - time.monotonic()
             if left <= 0:
                 self._take_off()
             elif self._reminder is None:
@@ -151,18 +151,22 @@ class Batcher(Generic[Item, Result]):
             self._take_off_if_due()
 
     def _take_off(self) -> None:
-        self._flying += 1
-        self._departed = time.monotonic()
-        task = asyncio.get_running_loop().create_task(self._fly())
+        flight = object()
+        self._departures[flight] = time.monotonic()
+        task = asyncio.get_running_loop().create_task(self._fly(flight))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _fly(self) -> None:
+    async def _fly(self, flight: object) -> None:
         try:
             while self._waiting:
-                await self._deliver(self._next())
+                batch = self._next()
+                self._departures[flight] = time.monotonic()
+                if self._waiting:
+                    self._take_off_if_due()
+                await self._deliver(batch)
         finally:  # in the same step as the last look at what waits: whoever comes next takes off anew
-            self._flying -= 1
+            del self._departures[flight]
 
     def _next(self) -> list[Waiting[Item, Result]]:
         batch = self._choose(self._waiting, self._limit, self._weigh, self._max_batch_weight)
@@ -172,7 +176,7 @@ class Batcher(Generic[Item, Result]):
     async def _deliver(self, batch: list[Waiting[Item, Result]]) -> None:
         self.counts.batches += 1
         self.counts.items += len(batch)
-        self.counts.last_at = self._departed = time.monotonic()
+        self.counts.last_at = time.monotonic()
         try:
             results = await self._flush([item for item, _ in batch])
             if len(results) != len(batch):  # what it did with which item, only it knows

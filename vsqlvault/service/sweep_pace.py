@@ -28,14 +28,20 @@ class SweepPace:
     Whoever committed before the sweep began is taken for one that goes on.
     """
 
-    def __init__(self, queue: CommitQueue, pause_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """``clock`` is the one of ``BatchCounts.last_at``."""
+    def __init__(
+        self,
+        queue: CommitQueue,
+        pause_seconds: float,
+        last_other: float | None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``last_other`` is the queue's ``BatchCounts.last_at`` before the sweep wrote anything, and by ``clock``."""
         self._counts = queue.writes.counts
         self._pause_seconds = pause_seconds
         self._clock = clock
         self._own = 0
         self._others = self._counts.items
-        self._last_other = self._counts.last_at
+        self._last_other = last_other
         self._beside = LEAST
         self.took = 0.0
 
@@ -69,7 +75,7 @@ class SweepPace:
             self._beside = min(max(round((self._beside + fitting) / 2), LEAST), MOST)
 
     async def give_way(self) -> None:
-        """Leave the storage to the others for as long as the last commit took, if there are any."""
+        """Leave the storage to the others for ``REST`` times what the last commit took, if there are any."""
         if self.is_beside:
             await asyncio.sleep(self.took * REST)
 

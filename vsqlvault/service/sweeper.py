@@ -38,7 +38,7 @@ from vsqlvault.service.purges import BREATH, Kept, PreparedPurge, Purges
 from vsqlvault.service.rulebooks import Rulebooks
 from vsqlvault.service.rules import require_admin
 from vsqlvault.service.scrubber import Scrubber
-from vsqlvault.service.sweep_pace import SweepPace
+from vsqlvault.service.sweep_pace import PAGE, SweepPace
 
 log = logging.getLogger(__name__)
 LEASE = "sweep"
@@ -178,7 +178,7 @@ class Sweeper:
 
         async def attempt() -> SweepCount:
             require_admin(call)
-            pace = SweepPace(self._queue, self._pause_seconds)
+            last_other = self._queue.writes.counts.last_at
             due = None if dry_run else await self._watch.sound_time(call, confirmed=confirm_clock)
             snapshot = await self._queue.read()
             trace.see(snapshot)
@@ -186,6 +186,7 @@ class Sweeper:
             if dry_run:
                 await self._count_only(trace, count)
             else:
+                pace = SweepPace(self._queue, self._pause_seconds, last_other)
                 await self._purge_all(trace, count, pace, trigger, progress or (lambda _: None))
                 if count.completed:
                     count.scrub = await self._scrubber.after_sweep(call, trigger)
@@ -373,13 +374,14 @@ class Sweeper:
     async def _purge_page(self, page: _Page, count: SweepCount) -> int:
         """Purge what can be, and return how many of the page's first entries need no other look.
 
-        While as many parts are committed as the storage takes at once, the next is prepared.
+        While as many parts are committed as the storage takes at once, the next is prepared. A large page is left where it
+        is once others are served: in small parts it would take so long that the lease runs out, and ``stop`` is not seen.
         """
         tally = _Tally(count, page.policy.purpose)
         under_way: deque[asyncio.Task[Sequence[WriteOutcome | VaultError]]] = deque()
         start = 0
         try:
-            while start < len(page.found) and tally.error is None:
+            while start < len(page.found) and tally.error is None and not (start >= PAGE and page.pace.is_beside):
                 writes = page.begun
                 if start:
                     writes = await self._writes(page, page.found[start : start + page.pace.size], count.sweep_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -110,7 +111,7 @@ async def test_beside_a_flight_that_is_late_another_takes_off(monkeypatch, secon
     await settle()
     took_off = one.counts.last_at
     assert took_off is not None
-    monkeypatch.setattr("vsqlvault.service.batcher.time.monotonic", lambda: took_off + seconds)
+    monkeypatch.setattr("vsqlvault.service.batcher.time", SimpleNamespace(monotonic=lambda: took_off + seconds))
     rest = [asyncio.create_task(one.submit_all([1, 2]) if together else submit_both(one))]
     await settle()
     assert flushes.batches == batches
@@ -128,6 +129,57 @@ async def test_what_waits_behind_a_late_flight_takes_off_though_nothing_more_com
     assert flushes.batches == [[0], [1]]
     flushes.gate.set()
     assert await asyncio.wait_for(asyncio.gather(*items), SOON) == [0, 2]
+
+
+async def test_what_one_batch_has_no_room_for_takes_off_beside_it_once_that_is_late() -> None:
+    flushes = Flushes(gated=True)
+    one = batcher(flushes, flights=2, limit=2)
+    together = asyncio.create_task(one.submit_all([0, 1, 2]))
+    await asyncio.sleep(LATE_SECONDS * 3)
+    assert flushes.batches == [[0, 1], [2]]
+    flushes.gate.set()
+    assert await asyncio.wait_for(together, SOON) == [0, 2, 4]
+
+
+async def test_a_flight_that_has_landed_makes_no_other_less_late(monkeypatch) -> None:
+    hanging = asyncio.Event()
+    begun: list[int] = []
+
+    async def flush(items: Sequence[int]) -> Sequence[int]:
+        begun.extend(items)
+        if 0 in items:
+            await hanging.wait()
+        return items
+
+    one = batcher(flush, flights=2)
+    first = asyncio.create_task(one.submit(0))
+    await settle()
+    late = (one.counts.last_at or 0.0) + LATE_SECONDS * 1.2
+    monkeypatch.setattr("vsqlvault.service.batcher.time", SimpleNamespace(monotonic=lambda: late))
+    for number in (1, 2):
+        item = asyncio.create_task(one.submit(number))
+        await settle()
+        assert (item.done(), begun[-1]) == (True, number)
+    hanging.set()
+    assert await asyncio.wait_for(first, SOON) == 0
+
+
+async def test_a_batch_that_is_run_again_item_by_item_is_as_late_as_it_is_long() -> None:
+    begun: list[int] = []
+
+    async def flush(items: Sequence[int]) -> Sequence[int]:
+        if len(items) > 1:
+            raise ValueError("one of them")
+        begun.extend(items)
+        await asyncio.sleep(LATE_SECONDS / 8)
+        return items
+
+    one = batcher(flush, flights=2)
+    together = asyncio.create_task(one.submit_all(range(40)))
+    await settle()
+    assert await asyncio.wait_for(one.submit(40), SOON) == 40
+    assert begun.index(40) < 39
+    await together
 
 
 async def submit_both(one: Batcher[int, int]) -> list[int]:

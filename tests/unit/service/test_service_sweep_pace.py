@@ -1,4 +1,4 @@
-"""The pace of a sweep: large commits while it is alone, and such as take a few milliseconds beside requests."""
+"""The pace of a sweep: large commits while it is alone, and such as take a millisecond beside requests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Line:
 
     def pace(self) -> SweepPace:
         queue: Any = self
-        return SweepPace(queue, 0.0, lambda: self.now)
+        return SweepPace(queue, 0.0, self.writes.counts.last_at, lambda: self.now)
 
     def others(self, number: int = 1) -> None:
         self.writes.counts.items += number
@@ -52,7 +52,7 @@ def test_a_queue_through_which_nothing_went_has_nobody_beside_it() -> None:
     assert not Line().pace().is_beside
 
 
-def test_beside_requests_it_begins_small_and_is_alone_again_after_a_second() -> None:
+def test_beside_requests_it_begins_small_and_is_alone_again_after_some_seconds() -> None:
     line = Line()
     pace = line.pace()
     line.others()
@@ -94,7 +94,7 @@ def test_pages_are_small_beside_requests_and_as_large_as_is_set_otherwise() -> N
     assert (pace.page(PAGE * 4), pace.page(3)) == (PAGE, 3)
 
 
-async def test_beside_requests_it_gives_way_after_each_commit_for_as_long_as_that_took(monkeypatch) -> None:
+async def test_beside_requests_it_gives_way_after_each_commit_for_a_multiple_of_what_that_took(monkeypatch) -> None:
     line = Line()
     pace = line.pace()
     rests: list[float] = []

@@ -188,6 +188,33 @@ async def test_what_it_purges_of_one_purpose_is_nobody_beside_the_next(scene) ->
     assert counts.batches - before == 4  # one for each purpose, the summary, and what the scrub leaves
 
 
+async def test_its_own_row_of_the_clock_is_nobody_beside_it(scene) -> None:
+    await sweep(scene)
+    await fill(scene, sweep_pace.PAGE * 2)
+    scene.clock.advance(days=3)
+    counts = scene.vault.queue.writes.counts
+    before, counts.last_at = counts.batches, None
+    assert (await sweep(scene, confirm_clock=True)).purged == sweep_pace.PAGE * 2
+    assert counts.batches - before == 5  # the clock's two rows, the purges, the summary, and what the scrub leaves
+
+
+async def test_a_large_page_is_left_where_it_is_once_others_are_served(scene, monkeypatch) -> None:
+    await fill(scene, sweep_pace.PAGE * 3)
+    counts = scene.vault.queue.writes.counts
+    counts.last_at = None
+    read = scene.storage.inner.expired
+
+    async def read_while_others_are_served(query: Any) -> Any:
+        found = await read(query)
+        counts.items += 1
+        return found
+
+    monkeypatch.setattr(scene.storage.inner, "expired", read_while_others_are_served)
+    pages = []
+    await sweep(scene, progress=lambda so_far: pages.append(so_far.purged))
+    assert pages == [sweep_pace.PAGE, sweep_pace.PAGE * 2, sweep_pace.PAGE * 3]
+
+
 async def test_a_method_that_fails_keeps_its_entries_and_the_sweep_ends(install, offering, open_scene) -> None:
     method = Caprice("e1", "e3")
     install(caprice=offering("vault_purge_methods", method))
