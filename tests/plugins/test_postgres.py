@@ -140,6 +140,27 @@ def beside(run: Run, postgres_url: str) -> Iterator[asyncpg.Connection]:
     run(connection.close())
 
 
+@pytest.mark.parametrize(
+    ("rulebook", "expectations", "broken"),
+    [
+        ("kept", "ROW(1, 1, 'moon-is-full', 'card', 'e1', NULL, NULL)", [1]),
+        ("kept", "ROW(1, 1, 'revision-is', NULL, NULL, NULL, 1), ROW(1, 2, 'entry-is', 'card', 'e1', 'x', 1)", [2]),
+        ("gone", "ROW(1, 1, 'entry-is', 'card', 'e1', 'x', 1)", [1]),
+    ],
+)
+@pytest.mark.usefixtures("storage")
+def test_what_a_commit_expects_and_does_not_know_is_broken(
+    run: Run, beside: asyncpg.Connection, rulebook: str, expectations: str, broken: list[int]
+) -> None:
+    if rulebook == "gone":
+        run(beside.execute("DELETE FROM vault.rulebook"))
+    else:
+        run(beside.execute("UPDATE vault.rulebook SET revision = 1"))
+    nothing = "'{}', '{}', '{}', '{}', '{}', '{}'"
+    call = f"SELECT vault.commit_batch(1, ARRAY[{expectations}]::vault.expectation[], {nothing})"
+    assert run(beside.fetchval(call)) == broken
+
+
 async def committed(storage: Storage, *writes: Any) -> None:
     assert list(await storage.commit(writes)) == [Committed()] * len(writes)
 
