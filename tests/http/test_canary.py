@@ -99,4 +99,4 @@ class TestWhatIsKept:
         def left() -> list[str]:
             return [path.name for path in vault.directory.iterdir() if SECRETS[name].encode() in path.read_bytes()]
 
-        eventually(lambda: not left(), 3)
+        eventually(lambda: not left())

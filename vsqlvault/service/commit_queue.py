@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 
 from vsqlvault.errors import AuditUnavailable, OutcomeUnknown, StorageFull, StorageUnavailable, Unavailable, VaultError
 from vsqlvault.interfaces.storage import (
@@ -100,6 +101,10 @@ class CommitQueue:
             return await self.reads.submit(Read(key, with_value))
         except StorageFull as error:  # even a read may need room, for a file beside the database
             raise StorageUnavailable from error
+
+    def time_within(self, seconds: float) -> datetime | None:
+        """Return the storage's time without asking it; None where its last word is older than that."""
+        return self._clock.now() if self._clock.age_seconds() <= seconds else None
 
     async def commit(self, write: Write) -> WriteOutcome:
         """Return once the write is durable, or once it is known that it was left out.

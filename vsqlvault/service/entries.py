@@ -7,6 +7,7 @@ import hashlib
 import time
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import chain, repeat
 
 from vsqlvault.errors import (
     AccessDenied,
@@ -15,9 +16,11 @@ from vsqlvault.errors import (
     ExpiresInPast,
     FieldError,
     KeyRefWithoutValue,
+    PluginFailed,
     PreconditionFailed,
     RetentionExceeded,
     UndefinedPolicy,
+    VaultError,
 )
 from vsqlvault.interfaces.storage import (
     Change,
@@ -41,6 +44,7 @@ from vsqlvault.model.ids import new_timed_id
 from vsqlvault.model.policy import RetentionPolicy
 from vsqlvault.model.principal import Call
 from vsqlvault.model.purge import PurgeReason, PurgeRecord
+from vsqlvault.service.absence import AbsencePredictor
 from vsqlvault.service.audit import CREATED, OK, Auditor, Trace
 from vsqlvault.service.clock_watch import ClockWatch
 from vsqlvault.service.commit_queue import CommitQueue
@@ -156,6 +160,7 @@ class Entries:
         self._watch = watch
         self._require_defined_policy = require_defined_policy
         self._locks = KeyLocks()
+        self._absence = AbsencePredictor()
 
     async def require_purpose(self, call: Call, operation: Operation, key: EntryKey) -> None:
         """Refuse, with its row, a caller that does not hold the purpose: before anything else of the request is looked at.
@@ -192,8 +197,10 @@ class Entries:
                 Unavailable.
         """
         trace = Trace(call, Operation.STORE, key)
+        first = self._store_unseen if self._absence.expects_absence(key.purpose) else self._store_once
+        attempts = chain((first,), repeat(self._store_once))
         async with self._locks.hold(key):
-            return await self._auditor.carry_out(trace, lambda: self._store_once(trace, key, wish))
+            return await self._auditor.carry_out(trace, lambda: next(attempts)(trace, key, wish))
 
     async def purge(self, call: Call, key: EntryKey, preconditions: Preconditions) -> PurgeRecord:
         """Destroy the entry by its purpose's method and return the row that proves it.
@@ -257,14 +264,36 @@ class Entries:
         outcome = await self._queue.commit(Write((trace.granted(),), purge.guards, (purge.change,), (purge.record,)))
         return purge.record if isinstance(outcome, Committed) else None
 
+    async def _store_unseen(self, trace: Trace, key: EntryKey, wish: StoreWish) -> Stored | None:
+        """Create the entry without a look first: the commit sees whether there is none, and every rule still as known.
+
+        None where that does not hold, and where the wish would be refused: a refusal rests on what was read.
+        """
+        try:
+            sight = self._verdicts.presume_absent(trace, key)
+            if sight is None:
+                return None
+            write, stored = await self._prepare_store(trace, key, wish, sight)
+        except PluginFailed:  # it took its time, and would again
+            raise
+        except VaultError:
+            return None
+        return await self._commit_store(write, stored, sight)
+
     async def _store_once(self, trace: Trace, key: EntryKey, wish: StoreWish) -> Stored | None:
         sight = await self._verdicts.look(trace, key, with_value=True)
+        return await self._commit_store(*await self._prepare_store(trace, key, wish, sight), sight)
+
+    async def _prepare_store(self, trace: Trace, key: EntryKey, wish: StoreWish, sight: Sight) -> tuple[Write, Stored]:
+        """Return what grants the wish, and what its caller is told once that is committed. Raises as ``store``."""
         retention = await self._verdicts.require_storable(trace, key, wish.access_policy, sight)
         present = sight.entry if sight.state is EntryState.ACTIVE else None
         wish.preconditions.check(present)
         warnings = self._policy_warnings(wish.access_policy, sight.book)
         if present and _same(present, wish):
-            return await self._leave_as_is(trace, key, present, sight, warnings)
+            expects = (EntryIs(key, present.stamp), RevisionIs(sight.book.revision))
+            viewed = _viewed(present, retention)
+            return Write((trace.granted(),), expects), Stored(viewed, created=False, unchanged=True, warnings=warnings)
         entry = _entry_to_be(trace.call, key, wish, present, retention, sight.snapshot.now)
         trace.stamp = entry.stamp
         replaced = await self._replaced(trace.call, sight)
@@ -274,17 +303,13 @@ class Entries:
             (StoreEntry(entry, wish.value),),
             (replaced.record,) if replaced else (),
         )
+        return write, Stored(_viewed(entry, retention), created=present is None, unchanged=False, warnings=warnings)
+
+    async def _commit_store(self, write: Write, stored: Stored, sight: Sight) -> Stored | None:
         if not isinstance(await self._queue.commit(write), Committed):
             return None
-        return Stored(_viewed(entry, retention), created=present is None, unchanged=False, warnings=warnings)
-
-    async def _leave_as_is(
-        self, trace: Trace, key: EntryKey, present: Entry, sight: Sight, warnings: tuple[str, ...]
-    ) -> Stored | None:
-        expects = (EntryIs(key, present.stamp), RevisionIs(sight.book.revision))
-        if not isinstance(await self._queue.commit(Write((trace.granted(),), expects)), Committed):
-            return None
-        return Stored(_viewed(present, sight.retention), created=False, unchanged=True, warnings=warnings)
+        self._absence.learn(stored.viewed.entry.purpose, absent=sight.entry is None)
+        return stored
 
     async def _replaced(self, call: Call, sight: Sight) -> ReplacedVersion | None:
         if sight.entry is None or sight.snapshot.value is None:

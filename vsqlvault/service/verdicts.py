@@ -23,6 +23,9 @@ from vsqlvault.service.decisions import Decided, Decisions
 from vsqlvault.service.purges import Purges
 from vsqlvault.service.rulebooks import Rulebooks
 
+PRESUMED_SECONDS = 1.0
+"""For so long after its last word, the storage's clock is taken to have gone on as this machine's has."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sight:
@@ -48,11 +51,22 @@ class Verdicts:
         """Return what is there now. Raises Unavailable."""
         snapshot = await self._queue.read(key, with_value=with_value)
         trace.see(snapshot)
-        book = await self._rulebooks.at(snapshot.revision)
-        retention = book.retention.get(key.purpose)
-        entry = snapshot.entry
-        ceiling = retention.max_retention_days if retention else None
-        return Sight(snapshot, book, retention, entry, entry.state(snapshot.now, ceiling) if entry else None)
+        return _seen(snapshot, await self._rulebooks.at(snapshot.revision), key)
+
+    def presume_absent(self, trace: Trace, key: EntryKey) -> Sight | None:
+        """Return what a look would show if there were no entry and no rule had changed, for a commit that expects both.
+
+        None where the storage has said nothing for ``PRESUMED_SECONDS``.
+
+        Raises:
+            CredentialRefused: the caller's credential is not good any more.
+        """
+        book, now = self._rulebooks.known, self._queue.time_within(PRESUMED_SECONDS)
+        if book is None or now is None:
+            return None
+        snapshot = Snapshot(now, book.revision, None, None)
+        trace.see(snapshot)
+        return _seen(snapshot, book, key)
 
     def require_purpose(self, trace: Trace, key: EntryKey) -> None:
         """Raise AccessDenied for who does not hold the purpose; that is asked before anything of a request to store."""
@@ -114,6 +128,13 @@ class Verdicts:
     ) -> Allow:
         request = AccessRequest(trace.call.principal, action, key, entry, sight.snapshot.now)
         return trace.require(await self._decisions.decide(request, policy, sight.book))
+
+
+def _seen(snapshot: Snapshot, book: Rulebook, key: EntryKey) -> Sight:
+    retention = book.retention.get(key.purpose)
+    entry = snapshot.entry
+    ceiling = retention.max_retention_days if retention else None
+    return Sight(snapshot, book, retention, entry, entry.state(snapshot.now, ceiling) if entry else None)
 
 
 def by_policy(error: VaultError, retention: RetentionPolicy | None) -> VaultError:
