@@ -39,7 +39,7 @@ def entry_json(viewed: Viewed, *, state: EntryState = EntryState.ACTIVE, warning
     parts = [
         (
             f'{{"purpose":"{entry.purpose}","external_id":"{entry.external_id}","entry_id":"{entry.entry_id}"'
-            f',"version":{entry.version},"state":"{state.value}","encoding":"{entry.encoding.value}"'
+            f',"version":{entry.version},"state":"{state}","encoding":"{entry.encoding}"'
             f',"value_sha256":"{entry.value_sha256}","value_size":{entry.value_size}'
             f',"algorithm_hint":{_text(entry.algorithm_hint)},"key_ref":{_text(entry.key_ref)}'
             f',"owner_app":{_text(entry.owner_app)},"owner_identity":{_text(entry.owner_identity)}'

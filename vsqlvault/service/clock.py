@@ -8,17 +8,24 @@ from datetime import datetime, timedelta
 
 from vsqlvault.model.times import utc_now
 
+TICK_SECONDS = 0.001
+
 
 class StorageClock:
-    """Tells the storage's time where no read has just told it: for the rows of requests that never got to a read."""
+    """Tells the storage's time where no read has just told it: for the rows of requests that never got to a read.
+
+    Between two words of the storage it goes on by the millisecond, never ahead: what is written of about the same time is
+    then written of the same instant, as what one read has told is.
+    """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
         self._told: tuple[datetime, float] | None = None
+        self._shown: tuple[datetime, float] | None = None
 
     def set(self, now: datetime) -> None:
         """Remember what the storage has just said."""
-        self._told = (now, self._monotonic())
+        self._told = self._shown = (now, self._monotonic())
 
     def age_seconds(self) -> float:
         """Return how long ago the storage has said anything; infinity before its first word."""
@@ -26,7 +33,12 @@ class StorageClock:
 
     def now(self) -> datetime:
         """Return the storage's last word plus the time since, or this machine's clock before the first word."""
-        if self._told is None:
+        if self._told is None or self._shown is None:
             return utc_now()
-        said, at = self._told
-        return said + timedelta(seconds=self._monotonic() - at)
+        monotonic = self._monotonic()
+        shown, at = self._shown
+        if monotonic - at >= TICK_SECONDS:
+            said, heard_at = self._told
+            shown = said + timedelta(seconds=monotonic - heard_at)
+            self._shown = (shown, monotonic)
+        return shown

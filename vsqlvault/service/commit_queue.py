@@ -37,7 +37,7 @@ WAITING_BYTES = 64 * 1024 * 1024
 BATCH_VALUES = 64
 """How many values one batch of reads asks for: their sizes are known only once they are there, and then they are in memory."""
 
-_MUTATIONS = (StoreEntry, RemoveEntry, OverwriteEntry, CountRetrieval)
+_MUTATIONS = (RemoveEntry, OverwriteEntry, CountRetrieval)
 _ENTRY_EXPECTATIONS = (EntryIs, EntryAbsent, RetrievalsBelow)
 
 
@@ -214,11 +214,13 @@ def _uncommitted(error: VaultError, write: Write) -> VaultError:
 
 def _bytes_of(write: Write) -> int:
     """Return the bytes of the values that the write carries; what else it has is small, and bounded by its number."""
-    return sum(
-        len(change.value) if isinstance(change, StoreEntry) else len(change.filler)
-        for change in write.changes
-        if isinstance(change, (StoreEntry, OverwriteEntry))
-    )
+    weight = 0
+    for change in write.changes:
+        if isinstance(change, StoreEntry):
+            weight += len(change.value)
+        elif isinstance(change, OverwriteEntry):
+            weight += len(change.filler)
+    return weight
 
 
 def _values_of(read: Read) -> int:
@@ -226,9 +228,10 @@ def _values_of(read: Read) -> int:
 
 
 def _keys(write: Write) -> tuple[list[EntryKey], list[EntryKey]]:
-    changes = [
-        change.entry.key if isinstance(change, StoreEntry) else change.key
-        for change in write.changes
-        if isinstance(change, _MUTATIONS)
-    ]
+    changes: list[EntryKey] = []
+    for change in write.changes:
+        if isinstance(change, StoreEntry):
+            changes.append(change.entry.key)
+        elif isinstance(change, _MUTATIONS):
+            changes.append(change.key)
     return changes, [expect.key for expect in write.expects if isinstance(expect, _ENTRY_EXPECTATIONS)]

@@ -151,8 +151,9 @@ def _expectations(number: int, expects: Sequence[Expectation]) -> Iterator[Any]:
 
 
 def _is_rare(write: Write) -> bool:
-    return any(type(change) in _RULE_CHANGES for change in write.changes) or any(
-        type(expect) in watching.EXPECTATIONS for expect in write.expects
+    return not (
+        _RULE_CHANGES.keys().isdisjoint(map(type, write.changes))
+        and watching.EXPECTATIONS.keys().isdisjoint(map(type, write.expects))
     )
 
 
