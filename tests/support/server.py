@@ -201,7 +201,9 @@ class VaultServer:
         return eventually(look, START_SECONDS)
 
     def log_lines(self) -> list[str]:
-        return self.log_file.read_text(encoding="utf-8").splitlines() if self.log_file.exists() else []
+        """Return the lines that are whole: one that is read while it is written may end anywhere."""
+        text = self.log_file.read_bytes() if self.log_file.exists() else b""
+        return text[: text.rfind(b"\n") + 1].decode("utf-8").splitlines()
 
     def stop(self) -> int:
         """Ask the server to end, and return its exit code."""

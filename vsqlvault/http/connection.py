@@ -223,6 +223,7 @@ class Connection(asyncio.Protocol):
             raw_path=path,
             raw_query=query,
             headers=head.fields.texts,
+            by_name=head.fields.by_name,
             peer=self._client[0] if self._client else None,
             secure=self._is_secure,
             request_id=new_id(),

@@ -10,6 +10,7 @@ from urllib.parse import unquote_to_bytes
 
 from vsqlvault.errors import DuplicateHeader, InvalidHeader, InvalidQuery
 from vsqlvault.http.client_certificates import ClientCertificate
+from vsqlvault.http.framing import first_of_each
 
 BodyReader = Callable[[int], Awaitable[bytes]]
 _SINGLE_HEADERS = frozenset(
@@ -20,6 +21,8 @@ _SINGLE_HEADERS = frozenset(
 @dataclass(slots=True)
 class Request:
     """What arrived. ``headers`` have lower-case names; ``read_body(limit)`` gives the whole body or raises.
+
+    ``by_name`` is the first value of each header, for whoever knows it already.
 
     ``peer`` is the address at the other end, without a port; None on a Unix socket. ``client_address`` is whom the request
     is put down to: the peer, or whom a listed proxy names. ``client_certificate`` is what the peer, be it a proxy, has proved
@@ -38,33 +41,32 @@ class Request:
     http_version: str = "1.1"
     client_certificate: ClientCertificate | None = None
     certificate_fault: str | None = None
+    by_name: Mapping[str, str] = field(default_factory=dict)
     client_address: str | None = field(init=False)
 
     def __post_init__(self) -> None:
         self.client_address = self.peer
+        if self.headers and not self.by_name:
+            self.by_name = first_of_each(self.headers)
 
     def header(self, name: str) -> str | None:
         """Return the value of a header that may stand once."""
-        for found, value in self.headers:
-            if found == name:
-                return value
-        return None
+        return self.by_name.get(name)
 
-    def single_headers(self, credential_headers: frozenset[str], *, others: bool = True) -> dict[str, str]:
-        """Return the headers as a mapping, the last value of each. ``others``: look at those too that are no credentials.
+    def single_headers(self, credential_headers: frozenset[str], *, others: bool = True) -> Mapping[str, str]:
+        """Return the headers as a mapping, the first value of each. ``others``: look at those too that are no credentials.
 
         Raises:
             DuplicateHeader: one that may stand once stands twice.
         """
-        single = dict(self.headers)
-        if len(single) != len(self.headers):
+        if len(self.by_name) != len(self.headers):
             once = credential_headers | _SINGLE_HEADERS if others else credential_headers
             seen: set[str] = set()
             for name, _ in self.headers:
                 if name in seen and name in once:
                     raise DuplicateHeader(name)
                 seen.add(name)
-        return single
+        return self.by_name
 
     def query(self) -> dict[str, str]:
         """Return the query string's members; ``+`` stands for itself, as in RFC 3986, so that times need no escaping.

@@ -7,8 +7,9 @@ two. What is accepted here, every other parser reads alike.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 from vsqlvault.errors import BadFraming, ExpectationFailed, HeadTooLarge, TransferCodingUnknown, UpgradeRefused
@@ -40,7 +41,8 @@ _FRAMING = _PLAIN | {b"connection", b"expect", b"upgrade"}
 class Fields:
     """A head without its request line, and what it says of the message: ``minor_version`` is that of HTTP/1.
 
-    ``headers`` have lower-case names and values without blanks around them; ``texts`` are the same, byte for byte, as text.
+    ``headers`` have lower-case names and values without blanks around them; ``texts`` are the same, byte for byte, as text,
+    and ``by_name`` is the first of each.
     ``length`` is the body's in bytes, None where it comes in chunks. ``persists`` says whether the client expects to send
     another request, ``awaits_continue`` whether it waits for a 100 before it sends the body.
     """
@@ -48,6 +50,7 @@ class Fields:
     minor_version: int
     headers: tuple[tuple[bytes, bytes], ...]
     texts: tuple[tuple[str, str], ...]
+    by_name: Mapping[str, str]
     length: int | None
     persists: bool
     awaits_continue: bool
@@ -131,7 +134,12 @@ def parse_fields(block: bytes) -> Fields:
     if not framing.keys() <= _PLAIN:
         persists, awaits_continue = _intentions(framing, minor_version)
     texts = tuple((name.decode("ascii"), value.decode("latin-1")) for name, value in headers)
-    return Fields(minor_version, tuple(headers), texts, length, persists, awaits_continue)
+    return Fields(minor_version, tuple(headers), texts, first_of_each(texts), length, persists, awaits_continue)
+
+
+def first_of_each(headers: Sequence[tuple[str, str]]) -> Mapping[str, str]:
+    """Return the first value of each header, for many to read and nobody to change."""
+    return MappingProxyType(dict(reversed(headers)))
 
 
 def _intentions(framing: Mapping[bytes, list[bytes]], minor_version: int) -> tuple[bool, bool]:

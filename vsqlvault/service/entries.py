@@ -52,7 +52,7 @@ from vsqlvault.service.decisions import Decided, Decisions
 from vsqlvault.service.key_locks import KeyLocks
 from vsqlvault.service.purges import Purges, ReplacedVersion
 from vsqlvault.service.rulebooks import Rulebooks
-from vsqlvault.service.verdicts import Sight, Verdicts, by_policy
+from vsqlvault.service.verdicts import PRESUMED_SECONDS, Sight, Verdicts, by_policy
 
 MAX_LIST_SCAN = 5_000
 LIST_SCAN_SECONDS = 2.0
@@ -267,11 +267,12 @@ class Entries:
     async def _store_unseen(self, trace: Trace, key: EntryKey, wish: StoreWish) -> Stored | None:
         """Create the entry without a look first: the commit sees whether there is none, and every rule still as known.
 
-        None where that does not hold, and where the wish would be refused: a refusal rests on what was read.
+        None where that does not hold, where the wish would be refused, for a refusal rests on what was read, and where it
+        asks for an expiry so near that only the storage's clock can tell whether it is past.
         """
         try:
             sight = self._verdicts.presume_absent(trace, key)
-            if sight is None:
+            if sight is None or _ends_soon(wish, sight.snapshot.now):
                 return None
             write, stored = await self._prepare_store(trace, key, wish, sight)
         except PluginFailed:  # it took its time, and would again
@@ -400,6 +401,10 @@ def _same(present: Entry, wish: StoreWish) -> bool:
         and present.access_policy == wish.access_policy
         and wish.expires_at in {None, present.expires_at}
     )
+
+
+def _ends_soon(wish: StoreWish, presumed_now: datetime) -> bool:
+    return wish.expires_at is not None and wish.expires_at - presumed_now <= timedelta(seconds=PRESUMED_SECONDS)
 
 
 def _same_value(present: Entry, wish: StoreWish) -> bool:

@@ -32,12 +32,19 @@ from vsqlvault.model.policy import Rule
 from vsqlvault.model.principal import Role
 from vsqlvault.model.purge import PurgeReason
 from vsqlvault.proof.purge_proof import purge_proof
+from vsqlvault.service.absence import AbsencePredictor
 from vsqlvault.service.entries import ListWish, Preconditions
 from vsqlvault.testing import a_call, a_write, an_access_policy
 from vsqlvault_plugins.access.rules import RulesEvaluator
 
 KEY = EntryKey("card", "pay-1")
 DAY = timedelta(days=1)
+
+
+@pytest.fixture(params=["after a look", "without a look"], autouse=True)
+def how_it_stores(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is expected to be there, what becomes of a store is the same."""
+    monkeypatch.setattr(AbsencePredictor, "expects_absence", lambda *_: request.param == "without a look")
 
 
 async def ask(scene: Any, operation: str, call: Any = None, **wish: Any) -> Any:
