@@ -104,3 +104,12 @@ def test_an_authenticator_that_fails_does_not_fail_a_probe_without_a_credential(
 
     assert asyncio.run(asked_for_health(tmp_path, Broken())).status == 200
     assert asyncio.run(asked_for_health(tmp_path, Broken(), headers=[("x-badge", "b")])).status == 503
+
+
+def test_headers_are_read_by_the_first_of_each_name_and_nobody_changes_them():
+    request = Request("GET", b"/", b"", [("accept", "a"), ("x", "1"), ("accept", "b")], None, False, "0" * 32, None)
+    assert request.header("accept") == "a"
+    headers = request.single_headers(frozenset({"x"}))
+    assert dict(headers) == {"accept": "a", "x": "1"}
+    with pytest.raises(TypeError):
+        headers["x"] = "2"

@@ -51,6 +51,14 @@ class TestPredictor:
             predictor.learn("card", absent=True)
             assert predictor.expects_absence("card") is expected
 
+    def test_however_many_it_created_a_purpose_that_begins_to_replace_is_soon_known_for_it(self) -> None:
+        predictor = AbsencePredictor()
+        for _ in range(1000):
+            predictor.learn("card", absent=True)
+        for _ in range(3):
+            predictor.learn("card", absent=False)
+        assert not predictor.expects_absence("card")
+
 
 async def test_a_store_that_most_likely_creates_is_one_commit_and_no_read(scene) -> None:
     for number in range(ENOUGH + 1):

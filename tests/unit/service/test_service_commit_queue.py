@@ -292,3 +292,13 @@ def test_the_clock_goes_on_by_itself_after_a_reading() -> None:
     clock = StorageClock(lambda: next(ticks))
     clock.set(T0)
     assert clock.now() == T0 + timedelta(seconds=3.5)
+
+
+def test_between_two_readings_the_clock_shows_one_instant_for_a_millisecond() -> None:
+    ticks = iter([100.0, 100.0004, 100.0009, 100.0011, 100.0012, 100.0015, 100.0016])
+    clock = StorageClock(lambda: next(ticks))
+    clock.set(T0)
+    shown = [clock.now() for _ in range(4)]
+    assert shown == [T0, T0, *[T0 + timedelta(milliseconds=1.1)] * 2]
+    clock.set(later := T0 + timedelta(days=1))
+    assert clock.now() is later

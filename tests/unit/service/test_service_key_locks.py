@@ -35,6 +35,17 @@ async def test_who_would_make_the_line_too_long_is_refused_and_the_others_are_se
     await hold(locks, go)
 
 
+async def test_who_is_cancelled_while_waiting_leaves_the_line() -> None:
+    locks, go = KeyLocks(), asyncio.Event()
+    first, second = (asyncio.create_task(hold(locks, go)) for _ in range(2))
+    await asyncio.sleep(0.01)
+    second.cancel()
+    await asyncio.gather(second, return_exceptions=True)
+    go.set()
+    await first
+    assert locks._locks == {}
+
+
 async def test_a_thousand_writers_of_one_entry_do_not_all_wait(scene) -> None:
     results = await asyncio.gather(*(scene.store(value=b"%d" % n) for n in range(1000)), return_exceptions=True)
     refused = [result for result in results if isinstance(result, BaseException)]
