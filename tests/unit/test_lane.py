@@ -25,6 +25,7 @@ from vsqlvault.http.framing import parse_head
 from vsqlvault.http.server import Limits, Server
 from vsqlvault.model import ids
 from vsqlvault.model.audit import Operation
+from vsqlvault.service.clock import StorageClock
 from vsqlvault.testing import T0, FaultyStorage
 from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage
 
@@ -328,6 +329,7 @@ def take(open_scene, clock, monkeypatch, tmp_path: Path):
 
         clock.at = T0
         monkeypatch.setattr(runtime, "open_storage", open_storage)
+        monkeypatch.setattr(StorageClock, "now", lambda _: clock.at)  # no run takes as long as another
         scene = await open_scene(**environment())
         settings = load_settings(None, {f"VSQL_VAULT_{name.upper()}": text for name, text in environment().items()})
         app = build_app(settings, lambda: already_open(scene.vault))
