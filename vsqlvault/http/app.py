@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import cached_property
 from typing import Any
 
 from quart import Quart, Response, request
@@ -122,8 +123,14 @@ class Adapter:
         self._metrics: Metrics | None = None
         self._publisher: asyncio.Task[None] | None = None
         self.operations = (*OPERATIONS, *self._descriptive())
-        self._openapi = build_openapi(self.operations, settings.auth.api_key_header)
-        self._docs_page = docs_page(self._openapi)
+
+    @cached_property
+    def _openapi(self) -> dict[str, Any]:
+        return build_openapi(self.operations, self._settings.auth.api_key_header)
+
+    @cached_property
+    def _docs_page(self) -> bytes:
+        return docs_page(self._openapi)
 
     def begin(self, vault: Vault) -> None:
         """Take the vault that is served."""
