@@ -16,7 +16,7 @@ from vsqlvault.hardening.lockdown import NOT_APPLIED, Lockdown, import_early, lo
 from vsqlvault.hardening.reach import asked_of
 from vsqlvault.interfaces.anchor import Anchor
 from vsqlvault.interfaces.authenticator import Authenticator
-from vsqlvault.interfaces.storage import Storage
+from vsqlvault.interfaces.storage import MigrationStatus, Storage
 from vsqlvault.interfaces.stored_keys import NoStoredKeys
 from vsqlvault.model.hardening import StepState
 from vsqlvault.model.policy import AccessPolicy
@@ -195,6 +195,15 @@ async def open_storage(plugins: Plugins) -> Storage:
         raise SettingsInvalid(f"storage.database_url: expected a URL with one of the schemes {known}, found {scheme}:")
     storage: Storage = await factories[scheme].open(url)
     return storage
+
+
+async def migrated(plugins: Plugins) -> MigrationStatus:
+    """Bring the storage of the settings to the newest schema. Raises as ``open_storage``."""
+    storage = await open_storage(plugins)
+    try:
+        return await storage.migrate()
+    finally:
+        await storage.close()
 
 
 def _assemble(plugins: Plugins, storage: Storage, hardening: Sequence[StepState], signing: Signing) -> Vault:

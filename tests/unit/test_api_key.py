@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from vsqlvault import cli
+from vsqlvault import serve_command
 from vsqlvault.config import load_settings
 from vsqlvault.errors import CredentialRefused
 from vsqlvault.interfaces.authenticator import Presented
@@ -56,7 +56,7 @@ async def test_the_bootstrap_key_holds_every_purpose() -> None:
 
 async def test_the_key_made_for_development_holds_every_purpose(monkeypatch) -> None:
     monkeypatch.delenv("VSQL_VAULT_API_KEY", raising=False)
-    authenticator = ApiKeyAuthenticator(cli._dev_settings(KEY).auth, {})
+    authenticator = ApiKeyAuthenticator(serve_command.dev_settings(KEY).auth, {})
     principal = authenticator.authenticate(Presented({"x-vault-key": KEY}))
     assert principal is not None
     assert principal.holds("card")

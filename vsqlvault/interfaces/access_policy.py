@@ -30,8 +30,8 @@ class PolicyEvaluator(Protocol):
     def evaluate(self, request: AccessRequest, policy: AccessPolicy) -> Decision | Awaitable[Decision]:
         """Return Allow or Deny; a plain ``def`` where that needs no waiting (it must not block), else ``async def``.
 
-        It may be asked again for one operation when the entry or the policies changed meanwhile, so it must not count or
-        consume anything. It has two seconds. An exception, a timeout or any other value denies the request (503
-        ``plugin-failure``).
+        It may be asked again for one operation, when the entry or the policies turn out to be others than it was asked
+        about, so it must not count or consume anything. It has two seconds. An exception, a timeout or any other value
+        denies the request (503 ``plugin-failure``).
         """
         ...

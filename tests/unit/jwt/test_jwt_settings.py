@@ -10,6 +10,7 @@ import pytest
 from vsqlvault import cli
 from vsqlvault.config import JwtSettings, load_settings
 from vsqlvault.errors import SettingsInvalid
+from vsqlvault.exit_codes import BAD_SETTINGS
 from vsqlvault.model.hardening import ProcessNeeds
 from vsqlvault_plugins.auth.jwt.plugin import vault_process_needs
 
@@ -171,7 +172,7 @@ def test_without_an_issuer_it_reaches_nothing() -> None:
 def test_check_config_tells_in_a_sentence(tmp_path, monkeypatch, capsys, lines, told) -> None:
     monkeypatch.chdir(tmp_path)
     file = written(tmp_path, ISSUER + lines)
-    assert cli.main(["--config", str(file), "check-config"]) == cli.BAD_SETTINGS
+    assert cli.main(["--config", str(file), "check-config"]) == BAD_SETTINGS
     error: Any = capsys.readouterr().err
     assert told in error
     assert error.count("\n") == 1
