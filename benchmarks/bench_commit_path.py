@@ -8,7 +8,7 @@ import aiosqlite
 import pytest
 
 from vsqlvault.config import load_settings
-from vsqlvault.interfaces.storage import EntryIs, RevisionIs, StoreEntry, Write
+from vsqlvault.interfaces.writes import EntryIs, RevisionIs, StoreEntry, Write
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
 from vsqlvault.model.entry import Entry, EntryKey, ValueEncoding
 from vsqlvault.model.times import utc_now

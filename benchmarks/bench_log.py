@@ -37,7 +37,7 @@ from unittest import mock
 
 from tests.support.postgres import DEFAULT, PostgresServer
 from vsqlvault.config import load_settings
-from vsqlvault.interfaces.storage import Write
+from vsqlvault.interfaces.writes import Write
 from vsqlvault.model.entry import EntryKey, ValueEncoding
 from vsqlvault.model.principal import Call, Principal, Role
 from vsqlvault.proof.note import SigningKey

@@ -36,7 +36,7 @@ import asyncpg
 
 from tests.support.postgres import DEFAULT, MICRO, PostgresServer
 from vsqlvault.config import load_settings
-from vsqlvault.interfaces.storage import EntryIs, RevisionIs, StoreEntry, Write
+from vsqlvault.interfaces.writes import EntryIs, RevisionIs, StoreEntry, Write
 from vsqlvault.model.entry import EntryKey, ValueEncoding
 from vsqlvault.model.principal import Call, Principal, Role
 from vsqlvault.runtime import open_vault

@@ -29,7 +29,7 @@ import asyncpg
 from benchmarks.bench_log import a_call, a_wish, vault_at
 from benchmarks.report_data import PURPOSES, entries
 from tests.support.postgres import PostgresServer
-from vsqlvault.interfaces.storage import RemoveEntry, StoreEntry, Write
+from vsqlvault.interfaces.writes import RemoveEntry, StoreEntry, Write
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.runtime import sequencing
 from vsqlvault.service.entries import Preconditions

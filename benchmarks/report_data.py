@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from vsqlvault.interfaces.storage import StoreEntry, Write
+from vsqlvault.interfaces.writes import StoreEntry, Write
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
 from vsqlvault.model.entry import Entry
 from vsqlvault.model.purge import PurgeReason, PurgeRecord

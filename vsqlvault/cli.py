@@ -69,9 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     schema = add("schema", _schema, "print a JSON Schema: of the settings, of the HTTP API (OpenAPI), or of the report")
     schema.add_argument("of", nargs="?", choices=("settings", "api", "report"), default="settings", help="of what")
     add("plugins", _plugins, "list the plugins that would be loaded, and where they come from")
-    keygen = add(
-        "keygen", _keygen, "make an API key and the settings for it, or a signing key for the transparency log"
-    )
+    text = "make an API key and the settings for it, or a signing key for the transparency log"
+    keygen = add("keygen", _keygen, text)
     kind = keygen.add_mutually_exclusive_group(required=True)
     kind.add_argument("--app", metavar="NAME", help="the app that the API key is for")
     kind.add_argument("--signing", action="store_true", help="make a signing key")
@@ -92,10 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     evidence_command.add_arguments(
         add("evidence", _evidence, "write report, policies, logs and proofs of a period to one signed file"), _time
     )
-    confirm = add(
-        "confirm-restore", _confirm_restore, "purge again what an export says was purged, and end the quarantine"
-    )
-    audit_command.add_restore_arguments(confirm)
+    text = "purge again what an export says was purged, and end the quarantine"
+    audit_command.add_restore_arguments(add("confirm-restore", _confirm_restore, text))
     add("check-config", _check_config, "read the settings and load the plugins, then say whether all is well")
     return parser
 

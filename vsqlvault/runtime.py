@@ -207,85 +207,42 @@ async def migrated(plugins: Plugins) -> MigrationStatus:
 
 
 def _assemble(plugins: Plugins, storage: Storage, hardening: Sequence[StepState], signing: Signing) -> Vault:
+    """Put the parts together. Nothing is decided here but what is made of what."""
     settings = plugins.settings
     clock = StorageClock()
     evaluators = plugins.offers("vault_access_policies", "policy evaluator")
     rulebooks = Rulebooks(storage, _built_in_policies(evaluators))
-    queue = CommitQueue(
-        storage,
-        clock,
-        max_batch=settings.storage.max_batch,
-        max_waiting=settings.storage.max_waiting_requests,
-        observers=[_guarded(function) for function in plugins.observers("vault_access_decided")],
-        purge_observers=[_guarded(function) for function in plugins.observers("vault_entry_purged")],
-        follow=rulebooks.at,
-    )
+    queue = _queue(plugins, storage, clock, rulebooks)
     timeout = settings.access.plugin_timeout_seconds
     decisions = Decisions(evaluators, timeout)
     purges = Purges(plugins.offers("vault_purge_methods", "purge method"), timeout)
     ring = KeyRing(rulebooks, queue.read, clock)
     auditor = Auditor(queue, clock, ring.vouch)
-    stored_keys = ring if settings.auth.stored_keys else NoStoredKeys()
-    offered = plugins.offers("vault_authenticators", "authenticator", stored_keys=stored_keys)
-    authenticators = list(offered.values())
+    authenticators = _authenticators(plugins, ring)
     credentials = Credentials(storage, clock, authenticators, queue.read)
     watch = ClockWatch(storage, queue)
-    scrubber = Scrubber(
-        storage=storage,
-        queue=queue,
-        auditor=auditor,
-        mode=settings.purge.scrub,
-        lock_seconds=settings.purge.scrub_lock_seconds,
-    )
-    shared: dict[str, Any] = {"queue": queue, "auditor": auditor}
     anchors = list(plugins.offers("vault_anchors", "anchor").values())
     beginning = Beginning(storage, settings.compliance.attestation_interval_days)
-    quarantine = Quarantine(
-        storage,
-        anchors,
-        signing.current.verifier.name if signing.current else None,
-    )
-    sequencer = Sequencer(
-        storage=storage,
-        queue=queue,
-        clock=clock,
-        signing=signing,
-        interval_seconds=settings.audit.checkpoint_interval_seconds,
-        observers=[_guarded(function) for function in plugins.observers("vault_checkpoint_signed")],
-        may_grow=quarantine.is_lifted,
-    )
+    quarantine = Quarantine(storage, anchors, signing.current.verifier.name if signing.current else None)
+    sequencer = _sequencer(plugins, storage, queue, clock, signing, quarantine)
     parts = _Parts(settings, storage, queue, auditor, rulebooks, decisions, credentials, watch)
     report = _report(parts, plugins, hardening)
+    scrubber = _scrubber(parts)
+    shared: dict[str, Any] = {"queue": queue, "auditor": auditor}
+    ruled: dict[str, Any] = {**shared, "storage": storage, "rulebooks": rulebooks}
     return Vault(
-        entries=Entries(
-            storage=storage,
-            rulebooks=rulebooks,
-            decisions=decisions,
-            purges=purges,
-            watch=watch,
-            require_defined_policy=settings.access.require_defined_policy,
-            **shared,
-        ),
-        policies=Policies(storage=storage, rulebooks=rulebooks, decisions=decisions, purges=purges, **shared),
+        entries=_entries(parts, purges),
+        policies=Policies(decisions=decisions, purges=purges, **ruled),
         api_keys=ApiKeys(rulebooks=rulebooks, credentials=credentials, are_taken=settings.auth.stored_keys, **shared),
         credentials=credentials,
         holds=Holds(rulebooks=rulebooks, **shared),
-        held_entries=HeldEntries(storage=storage, rulebooks=rulebooks, watch=watch, **shared),
-        history=History(storage=storage, rulebooks=rulebooks, **shared),
-        replay=Replay(storage=storage, rulebooks=rulebooks, decisions=decisions, **shared),
-        explain=Explain(storage=storage, rulebooks=rulebooks, decisions=decisions, purges=purges, **shared),
+        held_entries=HeldEntries(watch=watch, **ruled),
+        history=History(**ruled),
+        replay=Replay(decisions=decisions, **ruled),
+        explain=Explain(decisions=decisions, purges=purges, **ruled),
         logs=Logs(storage=storage, **shared),
-        key_refs=KeyRefs(storage=storage, rulebooks=rulebooks, **shared),
-        sweeper=Sweeper(
-            storage=storage,
-            rulebooks=rulebooks,
-            purges=purges,
-            watch=watch,
-            scrubber=scrubber,
-            batch=settings.purge.sweep_batch,
-            pause_seconds=settings.purge.sweep_pause_seconds,
-            **shared,
-        ),
+        key_refs=KeyRefs(**ruled),
+        sweeper=_sweeper(parts, purges, scrubber),
         sequencer=sequencer,
         quarantine=quarantine,
         restore=Restore(rulebooks=rulebooks, purges=purges, quarantine=quarantine, **shared),
@@ -301,15 +258,49 @@ def _assemble(plugins: Plugins, storage: Storage, hardening: Sequence[StepState]
         clock_watch=watch,
         scrubber=scrubber,
         purge_gauges=PurgeGauges(storage, queue, rulebooks, watch),
-        controls=_controls(
-            parts, beginning, quarantine, anchors, authenticators, is_signed=sequencer.verifier is not None
-        ),
+        controls=_controls(parts, beginning, quarantine, anchors, authenticators, sequencer),
         attestations=_attestations(parts, beginning, signing),
         storage=storage,
         authenticators=authenticators,
         reloading=Reloading(authenticators, settings, plugins.check),
         plugins=plugins.origins,
         hardening=hardening,
+    )
+
+
+def _authenticators(plugins: Plugins, ring: KeyRing) -> list[Authenticator]:
+    stored_keys = ring if plugins.settings.auth.stored_keys else NoStoredKeys()
+    return list(plugins.offers("vault_authenticators", "authenticator", stored_keys=stored_keys).values())
+
+
+def _queue(plugins: Plugins, storage: Storage, clock: StorageClock, rulebooks: Rulebooks) -> CommitQueue:
+    return CommitQueue(
+        storage,
+        clock,
+        max_batch=plugins.settings.storage.max_batch,
+        max_waiting=plugins.settings.storage.max_waiting_requests,
+        observers=[_guarded(function) for function in plugins.observers("vault_access_decided")],
+        purge_observers=[_guarded(function) for function in plugins.observers("vault_entry_purged")],
+        follow=rulebooks.at,
+    )
+
+
+def _sequencer(
+    plugins: Plugins,
+    storage: Storage,
+    queue: CommitQueue,
+    clock: StorageClock,
+    signing: Signing,
+    quarantine: Quarantine,
+) -> Sequencer:
+    return Sequencer(
+        storage=storage,
+        queue=queue,
+        clock=clock,
+        signing=signing,
+        interval_seconds=plugins.settings.audit.checkpoint_interval_seconds,
+        observers=[_guarded(function) for function in plugins.observers("vault_checkpoint_signed")],
+        may_grow=quarantine.is_lifted,
     )
 
 
@@ -324,6 +315,43 @@ class _Parts(NamedTuple):
     decisions: Decisions
     credentials: Credentials
     watch: ClockWatch
+
+
+def _entries(of: _Parts, purges: Purges) -> Entries:
+    return Entries(
+        storage=of.storage,
+        queue=of.queue,
+        rulebooks=of.rulebooks,
+        decisions=of.decisions,
+        purges=purges,
+        auditor=of.auditor,
+        watch=of.watch,
+        require_defined_policy=of.settings.access.require_defined_policy,
+    )
+
+
+def _scrubber(of: _Parts) -> Scrubber:
+    return Scrubber(
+        storage=of.storage,
+        queue=of.queue,
+        auditor=of.auditor,
+        mode=of.settings.purge.scrub,
+        lock_seconds=of.settings.purge.scrub_lock_seconds,
+    )
+
+
+def _sweeper(of: _Parts, purges: Purges, scrubber: Scrubber) -> Sweeper:
+    return Sweeper(
+        storage=of.storage,
+        queue=of.queue,
+        auditor=of.auditor,
+        rulebooks=of.rulebooks,
+        purges=purges,
+        watch=of.watch,
+        scrubber=scrubber,
+        batch=of.settings.purge.sweep_batch,
+        pause_seconds=of.settings.purge.sweep_pause_seconds,
+    )
 
 
 def _report(of: _Parts, plugins: Plugins, hardening: Sequence[StepState]) -> Report:
@@ -372,8 +400,7 @@ def _controls(
     quarantine: Quarantine,
     anchors: Sequence[Anchor],
     authenticators: Sequence[Authenticator],
-    *,
-    is_signed: bool,
+    sequencer: Sequencer,
 ) -> Controls:
     checks = ControlChecks(
         settings=of.settings,
@@ -385,7 +412,7 @@ def _controls(
         quarantine=quarantine,
         anchors=anchors,
         authenticators=authenticators,
-        is_signed=is_signed,
+        is_signed=sequencer.verifier is not None,
     )
     return Controls(storage=of.storage, queue=of.queue, auditor=of.auditor, checks=checks)
 

@@ -21,7 +21,8 @@ import asyncpg
 import pytest
 
 from tests.support.postgres import Databases
-from vsqlvault.interfaces.storage import Storage, Write
+from vsqlvault.interfaces.storage import Storage
+from vsqlvault.interfaces.writes import Write
 from vsqlvault.model.entry import EntryStamp
 from vsqlvault.model.times import to_micros
 from vsqlvault.model.transparency import Checkpoint, LogName

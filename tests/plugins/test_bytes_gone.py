@@ -20,7 +20,8 @@ from tests.support.postgres import PostgresServer
 from vsqlvault.config import load_settings
 from vsqlvault.errors import StorageUnavailable
 from vsqlvault.interfaces.purge_storage import ScrubOutcome
-from vsqlvault.interfaces.storage import Read, RemoveEntry, Storage
+from vsqlvault.interfaces.storage import Read, Storage
+from vsqlvault.interfaces.writes import RemoveEntry
 from vsqlvault.model.entry import EntryKey, ValueEncoding
 from vsqlvault.model.principal import Role
 from vsqlvault.runtime import open_vault

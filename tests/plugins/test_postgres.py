@@ -19,20 +19,18 @@ import pytest
 
 from tests.support.postgres import Databases, PostgresServer
 from vsqlvault.errors import AuditUnavailable, SchemaTooNew, StorageUnavailable, Unavailable, UnsafeStorage
-from vsqlvault.interfaces.storage import (
+from vsqlvault.interfaces.storage import LogQuery, Read, Storage
+from vsqlvault.interfaces.writes import (
     Committed,
     Conflict,
     CountRetrieval,
     EntryAbsent,
     EntryIs,
-    LogQuery,
-    Read,
     RemoveEntry,
     RetrievalsBelow,
     RevisionIs,
     SaveApiKey,
     SaveRetentionPolicy,
-    Storage,
     StoreEntry,
 )
 from vsqlvault.model.credential import CredentialName

@@ -14,7 +14,8 @@ import pytest
 
 from tests.support.postgres import Databases, PostgresServer
 from vsqlvault.errors import OutcomeUnknown, StorageFull, StorageUnavailable, Unavailable
-from vsqlvault.interfaces.storage import Committed, LogQuery, Read
+from vsqlvault.interfaces.storage import LogQuery, Read
+from vsqlvault.interfaces.writes import Committed
 from vsqlvault.testing import a_write, storing
 from vsqlvault_plugins.storage.postgres.storage import PostgresStorage
 

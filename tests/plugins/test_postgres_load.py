@@ -14,7 +14,8 @@ import pytest
 
 from vsqlvault.config import load_settings
 from vsqlvault.errors import SweepRunning
-from vsqlvault.interfaces.storage import Committed, EntryIs, LogQuery, Read
+from vsqlvault.interfaces.storage import LogQuery, Read
+from vsqlvault.interfaces.writes import Committed, EntryIs
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.principal import Role
 from vsqlvault.proof.purge_proof import purge_proof

@@ -27,17 +27,14 @@ from vsqlvault.errors import (
     UnsafeStorage,
     VaultError,
 )
-from vsqlvault.interfaces.storage import (
+from vsqlvault.interfaces.storage import EntryQuery, LogQuery, Read, Storage
+from vsqlvault.interfaces.writes import (
     Committed,
-    EntryQuery,
-    LogQuery,
     OverwriteEntry,
-    Read,
     RemoveEntry,
     SaveAccessPolicy,
     SaveRetentionPolicy,
     SaveSweep,
-    Storage,
     StoreEntry,
 )
 from vsqlvault.model.entry import EntryKey
@@ -520,7 +517,7 @@ def everything(path: Path) -> bytes:
 
 WRITER = """
 import asyncio, pathlib, sys
-from vsqlvault.interfaces.storage import Committed
+from vsqlvault.interfaces.writes import (Committed)
 from vsqlvault.testing import storing
 from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage
 
@@ -566,7 +563,7 @@ class TestKill:
 
 PURGER = """
 import asyncio, os, pathlib, sys
-from vsqlvault.interfaces.storage import RemoveEntry
+from vsqlvault.interfaces.writes import (RemoveEntry)
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.testing import a_purge_record, a_write, storing
 from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from vsqlvault.interfaces.storage import CountRetrieval, RemoveEntry, Storage, StoreEntry, Write, WriteOutcome
+from vsqlvault.interfaces.storage import Storage
+from vsqlvault.interfaces.writes import CountRetrieval, RemoveEntry, StoreEntry, Write, WriteOutcome
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.purge import PurgeReason
 from vsqlvault.testing import FaultConformance

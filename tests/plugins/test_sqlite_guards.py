@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-from vsqlvault.interfaces.storage import (
+from vsqlvault.interfaces.storage import Read
+from vsqlvault.interfaces.writes import (
     Committed,
     Conflict,
     CountRetrieval,
     EntryIs,
     OverwriteEntry,
-    Read,
     RemoveEntry,
     RetrievalsBelow,
     StoreEntry,

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from vsqlvault.interfaces.storage import RemoveEntry, Write
+from vsqlvault.interfaces.writes import RemoveEntry, Write
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.testing.samples import an_access_record
 from vsqlvault_plugins.storage.sqlite import storage as storage_module

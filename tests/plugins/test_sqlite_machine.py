@@ -13,19 +13,15 @@ from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from vsqlvault.interfaces.purge_storage import ExpiredQuery
-from vsqlvault.interfaces.storage import (
+from vsqlvault.interfaces.storage import EntryQuery, LogQuery, Read, Rulebook, Storage
+from vsqlvault.interfaces.writes import (
     Committed,
     CountRetrieval,
     EntryIs,
-    EntryQuery,
-    LogQuery,
     OverwriteEntry,
-    Read,
     RetrievalsBelow,
     RevisionIs,
-    Rulebook,
     SaveSweep,
-    Storage,
     Write,
 )
 from vsqlvault.testing import StorageStateMachine

@@ -17,16 +17,9 @@ import pytest
 from tests.support.postgres import Databases
 from vsqlvault.errors import VaultError
 from vsqlvault.interfaces.evidence import LAG_BOUNDS_SECONDS, Evidence, EvidenceQuery
-from vsqlvault.interfaces.storage import (
-    Change,
-    CountRetrieval,
-    KeyRefQuery,
-    OverwriteEntry,
-    RemoveEntry,
-    StoreEntry,
-    Write,
-)
+from vsqlvault.interfaces.storage import KeyRefQuery
 from vsqlvault.interfaces.tree_storage import TreeGrowth
+from vsqlvault.interfaces.writes import Change, CountRetrieval, OverwriteEntry, RemoveEntry, StoreEntry, Write
 from vsqlvault.model.audit import Operation, Outcome
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.purge import PurgeReason

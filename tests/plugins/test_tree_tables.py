@@ -13,8 +13,9 @@ import asyncpg
 import pytest
 
 from tests.support.postgres import Databases
-from vsqlvault.interfaces.storage import LogQuery, Storage, Write
+from vsqlvault.interfaces.storage import LogQuery, Storage
 from vsqlvault.interfaces.tree_storage import TreeGrowth
+from vsqlvault.interfaces.writes import Write
 from vsqlvault.model.transparency import Checkpoint, LogName, TileKey
 from vsqlvault.proof.leaf import row_hash
 from vsqlvault.testing import T0, a_purge_record, a_write, an_access_record

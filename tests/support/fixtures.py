@@ -9,10 +9,12 @@ import pytest
 
 from tests.support.postgres import Databases
 from tests.support.server import ADMIN, VaultServer
+from vsqlvault.proof.note import SigningKey
 
 NewDatabase = Callable[[Path], str]
 """Takes the directory of a vault and returns the URL of an empty database for it."""
 
+SIGNING_KEY = SigningKey("vault.example/audit", bytes([1]) * 32)
 MARKER = "blob-marker-7f3e"
 """Stands in every value that tests store: it may never be in a log line."""
 

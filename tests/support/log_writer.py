@@ -14,7 +14,7 @@ from contextlib import suppress
 
 from vsqlvault.config import load_settings
 from vsqlvault.errors import VaultError
-from vsqlvault.interfaces.storage import Write
+from vsqlvault.interfaces.writes import Write
 from vsqlvault.model.transparency import Checkpoint
 from vsqlvault.runtime import open_vault, sequencing
 from vsqlvault.service import sequencer

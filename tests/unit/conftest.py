@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.fixtures import SIGNING_KEY
 from vsqlvault import plugin_manager, runtime
 from vsqlvault.config import load_settings
 from vsqlvault.hookspecs import hookimpl
@@ -160,6 +161,11 @@ class Scene:
     async def purge(self, external_id: str = "pay-1", *, call: Call | None = None) -> PurgeRecord:
         return await self.vault.entries.purge(call or self.owner, EntryKey("card", external_id), Preconditions())
 
+    async def go_to(self, at: datetime) -> None:
+        """Let time pass as it does while a vault runs: the clock is seen all the while."""
+        self.clock.at = at
+        await self.storage.inner.raise_mark(at)
+
     async def access_rows(self, **equals: str | int) -> list[AccessRecord]:
         rows = await self.storage.inner.access_log(LogQuery(limit=10_000, oldest_first=True, equals=equals))
         return [row.record for row in rows]
@@ -208,3 +214,16 @@ def open_scene(make_vault: Callable[..., Awaitable[Vault]], clock: Clock) -> Cal
         return await make_scene(make_vault, clock, **environment)
 
     return make
+
+
+@pytest.fixture
+def signed(
+    open_scene: Callable[..., Awaitable[Scene]], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Awaitable[Scene]]:
+    """Return a function that opens a scene whose log is signed with ``SIGNING_KEY``."""
+    monkeypatch.setenv("KEY", SIGNING_KEY.reveal())
+
+    async def opened(**environment: str) -> Scene:
+        return await open_scene(audit__signing_key_env="KEY", **environment)
+
+    return opened

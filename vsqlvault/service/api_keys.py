@@ -12,7 +12,8 @@ from datetime import datetime
 from typing import Any
 
 from vsqlvault.errors import ApiKeyNotFound, FieldError, StoredKeysOff, TooManyApiKeys, ValidationFailed, VaultError
-from vsqlvault.interfaces.storage import Committed, RevisionIs, Rulebook, SaveApiKey, Write
+from vsqlvault.interfaces.storage import Rulebook
+from vsqlvault.interfaces.writes import Committed, RevisionIs, SaveApiKey, Write
 from vsqlvault.model.api_key import ApiKeyRecord, ApiKeyState, key_id_of
 from vsqlvault.model.audit import AccessRecord, Operation
 from vsqlvault.model.credential import KnownCredential

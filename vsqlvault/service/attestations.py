@@ -16,8 +16,9 @@ from typing import Any
 from vsqlvault import __version__
 from vsqlvault.errors import AttestationNotFound, VaultError
 from vsqlvault.interfaces.evidence import Evidence, EvidenceQuery
-from vsqlvault.interfaces.storage import Committed, Rulebook, Storage, Write
+from vsqlvault.interfaces.storage import Rulebook, Storage
 from vsqlvault.interfaces.watch_storage import NewestAttestationIs, SaveAttestation
+from vsqlvault.interfaces.writes import Committed, Write
 from vsqlvault.model.attestation import Attestation
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.principal import SYSTEM, Call

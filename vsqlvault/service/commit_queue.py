@@ -8,17 +8,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
 from vsqlvault.errors import AuditUnavailable, OutcomeUnknown, StorageFull, StorageUnavailable, Unavailable, VaultError
-from vsqlvault.interfaces.storage import (
+from vsqlvault.interfaces.storage import Read, Snapshot, Storage
+from vsqlvault.interfaces.writes import (
     Committed,
     CountRetrieval,
     EntryAbsent,
     EntryIs,
     OverwriteEntry,
-    Read,
     RemoveEntry,
     RetrievalsBelow,
-    Snapshot,
-    Storage,
     StoreEntry,
     Write,
     WriteOutcome,

@@ -11,8 +11,9 @@ from contextlib import suppress
 from datetime import datetime
 
 from vsqlvault.errors import VaultError
-from vsqlvault.interfaces.storage import Conflict, Storage, Write
+from vsqlvault.interfaces.storage import Storage
 from vsqlvault.interfaces.watch_storage import NewestControlChangeIs, SaveControlChange
+from vsqlvault.interfaces.writes import Conflict, Write
 from vsqlvault.model.audit import AccessRecord, Operation
 from vsqlvault.model.control import CONTROLS, Check, Control, ControlChange, ControlState
 from vsqlvault.model.principal import SYSTEM, Call

@@ -22,18 +22,16 @@ from vsqlvault.errors import (
     UndefinedPolicy,
     VaultError,
 )
-from vsqlvault.interfaces.storage import (
+from vsqlvault.interfaces.storage import EntryQuery, Rulebook, Storage
+from vsqlvault.interfaces.writes import (
     Change,
     Committed,
     CountRetrieval,
     EntryAbsent,
     EntryIs,
-    EntryQuery,
     Expectation,
     RetrievalsBelow,
     RevisionIs,
-    Rulebook,
-    Storage,
     StoreEntry,
     Write,
 )

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from vsqlvault.errors import EntryHeld, EntryNotFound, VaultError
-from vsqlvault.interfaces.storage import Committed, LogQuery, LogRow, RevisionIs, Storage, Write
+from vsqlvault.interfaces.storage import LogQuery, LogRow, Storage
+from vsqlvault.interfaces.writes import Committed, RevisionIs, Write
 from vsqlvault.model.access import Action, Allow
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.entry import Entry, EntryKey, EntryState

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from vsqlvault.errors import HoldNotFound
-from vsqlvault.interfaces.storage import Committed, EntryQuery, RevisionIs, Rulebook, Snapshot, Storage, Write
+from vsqlvault.interfaces.storage import EntryQuery, Rulebook, Snapshot, Storage
+from vsqlvault.interfaces.writes import Committed, RevisionIs, Write
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.entry import Entry, EntryKey, EntryState
 from vsqlvault.model.hold import HoldSelector

@@ -6,7 +6,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
 from vsqlvault.errors import HoldNotFound
-from vsqlvault.interfaces.storage import Committed, Rulebook, SaveLegalHold
+from vsqlvault.interfaces.storage import Rulebook
+from vsqlvault.interfaces.writes import Committed, SaveLegalHold
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.principal import Call

@@ -8,17 +8,14 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from vsqlvault.errors import BuiltInPolicy, FieldError, PolicyInUse, PolicyNotFound, Unavailable, ValidationFailed
-from vsqlvault.interfaces.storage import (
-    CeilingChange,
-    CeilingEffect,
+from vsqlvault.interfaces.storage import CeilingChange, CeilingEffect, Rulebook, Storage
+from vsqlvault.interfaces.writes import (
     Committed,
     Conflict,
     DropAccessPolicy,
     PolicyUnused,
-    Rulebook,
     SaveAccessPolicy,
     SaveRetentionPolicy,
-    Storage,
 )
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy

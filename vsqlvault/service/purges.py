@@ -12,15 +12,8 @@ from typing import Any, TypeAlias
 
 from vsqlvault.errors import EntryHeld, NoRetentionPolicy, PluginFailed
 from vsqlvault.interfaces.purge_method import PurgeMethod, PurgeRequest
-from vsqlvault.interfaces.storage import (
-    Change,
-    EntryIs,
-    Expectation,
-    OverwriteEntry,
-    RemoveEntry,
-    RevisionIs,
-    Rulebook,
-)
+from vsqlvault.interfaces.storage import Rulebook
+from vsqlvault.interfaces.writes import Change, EntryIs, Expectation, OverwriteEntry, RemoveEntry, RevisionIs
 from vsqlvault.model.entry import Entry
 from vsqlvault.model.ids import new_timed_id
 from vsqlvault.model.policy import RetentionPolicy

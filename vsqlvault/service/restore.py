@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from vsqlvault.errors import EntryHeld, NoRetentionPolicy, PluginFailed
-from vsqlvault.interfaces.storage import Committed, Write
+from vsqlvault.interfaces.writes import Committed, Write
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.entry import EntryKey, EntryState
 from vsqlvault.model.principal import Call

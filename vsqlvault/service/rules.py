@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from vsqlvault.errors import RoleRequired, VaultError
-from vsqlvault.interfaces.storage import Change, Expectation, RevisionIs, Rulebook, Write, WriteOutcome
+from vsqlvault.interfaces.storage import Rulebook
+from vsqlvault.interfaces.writes import Change, Expectation, RevisionIs, Write, WriteOutcome
 from vsqlvault.model.principal import Call
 from vsqlvault.service.audit import CREATED, OK, Auditor, Trace
 from vsqlvault.service.commit_queue import CommitQueue

@@ -9,7 +9,8 @@ from typing import Literal
 
 from vsqlvault.errors import VaultError
 from vsqlvault.interfaces.purge_storage import ScrubOutcome
-from vsqlvault.interfaces.storage import SaveScrub, Storage, Write
+from vsqlvault.interfaces.storage import Storage
+from vsqlvault.interfaces.writes import SaveScrub, Write
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.principal import Call
 from vsqlvault.model.purge import ScrubRecord

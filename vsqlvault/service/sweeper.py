@@ -14,16 +14,8 @@ from datetime import datetime, timedelta
 
 from vsqlvault.errors import AuditUnavailable, EntryHeld, PluginFailed, SweepRunning, VaultError
 from vsqlvault.interfaces.purge_storage import ExpiredPlace, ExpiredQuery
-from vsqlvault.interfaces.storage import (
-    Committed,
-    Conflict,
-    RevisionIs,
-    Rulebook,
-    SaveSweep,
-    Storage,
-    Write,
-    WriteOutcome,
-)
+from vsqlvault.interfaces.storage import Rulebook, Storage
+from vsqlvault.interfaces.writes import Committed, Conflict, RevisionIs, SaveSweep, Write, WriteOutcome
 from vsqlvault.model.audit import AccessRecord, Operation
 from vsqlvault.model.entry import Entry, EntryState
 from vsqlvault.model.policy import RetentionPolicy

@@ -13,7 +13,8 @@ from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar, cast
 
 import pytest
 
-from vsqlvault.interfaces.storage import Committed, Read, Snapshot, Storage, Write
+from vsqlvault.interfaces.storage import Read, Snapshot, Storage
+from vsqlvault.interfaces.writes import Committed, Write
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.testing.storage_capabilities import StorageCapabilities
 

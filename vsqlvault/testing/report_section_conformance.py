@@ -142,10 +142,7 @@ def _with_a_history() -> ReportContext:
         storage={"product": "Drawers", "schema_version": 1, "odd": T0},
         held=HeldExpired({"card": HeldOfPurpose(2, 1, None)}, {"case-17": 2, "released": 1}, is_complete=False),
         sweeps=SweepRuns(
-            count=9,
-            purged=8,
-            failed=1,
-            not_completed=1,
+            count=9, purged=8, failed=1, not_completed=1,
             newest=(a_sweep(), a_sweep(failed=1), a_sweep(completed=False), a_sweep(purged=0, held=3)),
         ),
         scrubs=[a_scrub(started_at=T0 + day, finished_at=T0 + day, left=left) for left in ("a: b", None)],

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from vsqlvault.interfaces.storage import Change, Expectation, StoreEntry, Write
+from vsqlvault.interfaces.writes import Change, Expectation, StoreEntry, Write
 from vsqlvault.model.access import Action
 from vsqlvault.model.api_key import ApiKeyRecord, key_id_of
 from vsqlvault.model.attestation import Attestation

@@ -8,7 +8,8 @@ from datetime import timedelta
 
 import pytest
 
-from vsqlvault.interfaces.storage import Conflict, RevisionIs, SaveApiKey, Storage
+from vsqlvault.interfaces.storage import Storage
+from vsqlvault.interfaces.writes import Conflict, RevisionIs, SaveApiKey
 from vsqlvault.model.api_key import ApiKeyRecord
 from vsqlvault.model.credential import CredentialName, CredentialUse
 from vsqlvault.model.principal import Role

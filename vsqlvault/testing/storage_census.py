@@ -9,15 +9,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from vsqlvault.interfaces.storage import (
-    CeilingChange,
-    CeilingEffect,
-    OverwriteEntry,
-    PurposeCensus,
-    Storage,
-    StoreEntry,
-    Write,
-)
+from vsqlvault.interfaces.storage import CeilingChange, CeilingEffect, PurposeCensus, Storage
+from vsqlvault.interfaces.writes import OverwriteEntry, StoreEntry, Write
 from vsqlvault.model.entry import Entry, EntryKey, EntryState
 from vsqlvault.model.purge import PurgeReason, PurgeRecord
 from vsqlvault.testing.driving import StorageKit, committed, driven

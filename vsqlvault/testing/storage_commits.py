@@ -10,14 +10,14 @@ from typing import Any, cast
 import pytest
 
 from vsqlvault.errors import VaultError
-from vsqlvault.interfaces.storage import (
+from vsqlvault.interfaces.storage import LogQuery, Storage
+from vsqlvault.interfaces.writes import (
     Committed,
     Conflict,
     CountRetrieval,
     EntryAbsent,
     EntryIs,
     Expectation,
-    LogQuery,
     OverwriteEntry,
     PolicyUnused,
     RemoveEntry,
@@ -25,7 +25,6 @@ from vsqlvault.interfaces.storage import (
     RevisionIs,
     SaveAccessPolicy,
     SaveSweep,
-    Storage,
     StoreEntry,
     Write,
 )

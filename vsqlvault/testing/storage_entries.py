@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from vsqlvault.interfaces.purge_storage import ExpiredPlace, ExpiredQuery
-from vsqlvault.interfaces.storage import EntryQuery, Storage, StoreEntry
+from vsqlvault.interfaces.storage import EntryQuery, Storage
+from vsqlvault.interfaces.writes import StoreEntry
 from vsqlvault.model.entry import Entry, EntryState
 from vsqlvault.testing.driving import StorageKit, committed, driven
 from vsqlvault.testing.samples import T0, a_write, an_entry, storing

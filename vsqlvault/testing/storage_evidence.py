@@ -20,14 +20,8 @@ from vsqlvault.interfaces.evidence import (
     PurgeCount,
     PurgeLag,
 )
-from vsqlvault.interfaces.storage import (
-    DropAccessPolicy,
-    SaveAccessPolicy,
-    SaveRetentionPolicy,
-    Storage,
-    StoreEntry,
-    Write,
-)
+from vsqlvault.interfaces.storage import Storage
+from vsqlvault.interfaces.writes import DropAccessPolicy, SaveAccessPolicy, SaveRetentionPolicy, StoreEntry, Write
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
 from vsqlvault.model.entry import Entry
 from vsqlvault.model.purge import PurgeReason, PurgeRecord

@@ -20,7 +20,8 @@ from typing import Any, ClassVar, cast
 import pytest
 
 from vsqlvault.errors import OutcomeUnknown, StorageFull, StorageUnavailable, SweepRunning, VaultError
-from vsqlvault.interfaces.storage import Committed, LogQuery, Read, StoreEntry, Write
+from vsqlvault.interfaces.storage import LogQuery, Read
+from vsqlvault.interfaces.writes import Committed, StoreEntry, Write
 from vsqlvault.model.access import Action
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
 from vsqlvault.model.entry import Entry, EntryKey, EntryStamp, ValueEncoding

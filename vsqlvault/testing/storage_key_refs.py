@@ -9,7 +9,8 @@ from datetime import timedelta
 
 import pytest
 
-from vsqlvault.interfaces.storage import KeyRefQuery, KeyRefUse, OverwriteEntry, RemoveEntry, Storage, StoreEntry
+from vsqlvault.interfaces.storage import KeyRefQuery, KeyRefUse, Storage
+from vsqlvault.interfaces.writes import OverwriteEntry, RemoveEntry, StoreEntry
 from vsqlvault.model.entry import Entry, EntryKey, EntryState
 from vsqlvault.testing.driving import StorageKit, committed, driven
 from vsqlvault.testing.samples import T0, a_write, an_entry, storing

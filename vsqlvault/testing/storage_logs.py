@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from vsqlvault.interfaces.storage import ACCESS_LOG_FILTERS, PURGE_LOG_FILTERS, LogQuery, LogRow, Storage, Write
+from vsqlvault.interfaces.storage import ACCESS_LOG_FILTERS, PURGE_LOG_FILTERS, LogQuery, LogRow, Storage
+from vsqlvault.interfaces.writes import Write
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
 from vsqlvault.model.purge import PurgeReason, PurgeRecord
 from vsqlvault.testing.driving import StorageKit, committed, driven

@@ -9,20 +9,17 @@ from dataclasses import replace
 import pytest
 
 from vsqlvault.errors import StorageUnavailable
-from vsqlvault.interfaces.storage import (
+from vsqlvault.interfaces.storage import EntryQuery, LogQuery, Read, Storage
+from vsqlvault.interfaces.writes import (
     Committed,
     Conflict,
     CountRetrieval,
     EntryAbsent,
-    EntryQuery,
-    LogQuery,
-    Read,
     RetrievalsBelow,
     RevisionIs,
     SaveAccessPolicy,
     SaveRetentionPolicy,
     SaveSweep,
-    Storage,
     StoreEntry,
     Write,
 )

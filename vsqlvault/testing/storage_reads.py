@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from vsqlvault.interfaces.storage import LogQuery, Read, Storage, StoreEntry
+from vsqlvault.interfaces.storage import LogQuery, Read, Storage
+from vsqlvault.interfaces.writes import StoreEntry
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
 from vsqlvault.model.entry import EntryKey, EntryStamp, ValueEncoding
 from vsqlvault.model.purge import PurgeReason

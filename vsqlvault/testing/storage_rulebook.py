@@ -7,15 +7,14 @@ from datetime import timedelta
 
 import pytest
 
-from vsqlvault.interfaces.storage import (
+from vsqlvault.interfaces.storage import Storage, VersionQuery
+from vsqlvault.interfaces.writes import (
     Change,
     DropAccessPolicy,
     SaveAccessPolicy,
     SaveLegalHold,
     SaveRetentionPolicy,
     SaveSweep,
-    Storage,
-    VersionQuery,
 )
 from vsqlvault.model.access import Action
 from vsqlvault.model.hold import HoldSelector, LegalHold

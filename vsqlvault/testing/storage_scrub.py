@@ -9,17 +9,8 @@ import asyncio
 from datetime import timedelta
 
 from vsqlvault.interfaces.purge_storage import ScrubOutcome
-from vsqlvault.interfaces.storage import (
-    EntryIs,
-    LogQuery,
-    OverwriteEntry,
-    RemoveEntry,
-    SaveScrub,
-    SaveSweep,
-    Storage,
-    StoreEntry,
-    Write,
-)
+from vsqlvault.interfaces.storage import LogQuery, Storage
+from vsqlvault.interfaces.writes import EntryIs, OverwriteEntry, RemoveEntry, SaveScrub, SaveSweep, StoreEntry, Write
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.purge import SweepRuns
 from vsqlvault.testing.driving import StorageKit, committed, driven, look

@@ -11,8 +11,9 @@ from itertools import chain
 import pytest
 
 from vsqlvault.errors import Unavailable
-from vsqlvault.interfaces.storage import EntryIs, LogQuery, Storage, Write
+from vsqlvault.interfaces.storage import LogQuery, Storage
 from vsqlvault.interfaces.tree_storage import LeafRow, PendingLeaf, TreeGrowth
+from vsqlvault.interfaces.writes import EntryIs, Write
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.entry import EntryKey, EntryStamp
 from vsqlvault.model.times import utc_now

@@ -8,15 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from vsqlvault.interfaces.storage import (
-    Committed,
-    Conflict,
-    LogQuery,
-    RevisionIs,
-    Storage,
-    Write,
-    WriteOutcome,
-)
+from vsqlvault.interfaces.storage import LogQuery, Storage
 from vsqlvault.interfaces.watch_storage import (
     NewestAttestationIs,
     NewestControlChangeIs,
@@ -24,6 +16,7 @@ from vsqlvault.interfaces.watch_storage import (
     SaveAttestation,
     SaveControlChange,
 )
+from vsqlvault.interfaces.writes import Committed, Conflict, RevisionIs, Write, WriteOutcome
 from vsqlvault.model.control import ControlChange, ControlState
 from vsqlvault.testing.driving import StorageKit, committed, driven
 from vsqlvault.testing.samples import (

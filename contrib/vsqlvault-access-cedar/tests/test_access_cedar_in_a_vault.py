@@ -10,7 +10,7 @@ import pytest
 from vsqlvault_access_cedar import hooks
 from vsqlvault_access_cedar.compiled import compile_parameters
 
-from vsqlvault.interfaces.storage import SaveAccessPolicy, Write
+from vsqlvault.interfaces.writes import SaveAccessPolicy, Write
 from vsqlvault.model.policy import AccessPolicy
 from vsqlvault.testing import RunningVault, VaultClient
 

@@ -12,7 +12,8 @@ import pytest
 
 from vsqlvault.config import load_settings
 from vsqlvault.errors import AccessDenied, PluginFailed, ValidationFailed
-from vsqlvault.interfaces.storage import LogQuery, SaveAccessPolicy, Write
+from vsqlvault.interfaces.storage import LogQuery
+from vsqlvault.interfaces.writes import SaveAccessPolicy, Write
 from vsqlvault.model.access import Action
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.entry import EntryKey, ValueEncoding

@@ -21,7 +21,8 @@ from vsqlvault.errors import (
 )
 from vsqlvault.http.authentication import authenticate
 from vsqlvault.interfaces.authenticator import Presented
-from vsqlvault.interfaces.storage import LogQuery, SaveApiKey
+from vsqlvault.interfaces.storage import LogQuery
+from vsqlvault.interfaces.writes import SaveApiKey
 from vsqlvault.model.api_key import ApiKeyState, key_id_of
 from vsqlvault.model.audit import Operation, Outcome
 from vsqlvault.model.entry import EntryKey

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.fixtures import SIGNING_KEY
 from vsqlvault.errors import AttestationNotFound, AuditUnavailable, RoleRequired
 from vsqlvault.interfaces.storage import LogQuery
 from vsqlvault.model.audit import Operation
@@ -34,19 +35,8 @@ from vsqlvault.service import attestations as module
 from vsqlvault.service.attestations import SAMPLE_SIZE
 from vsqlvault.testing import T0, a_call, a_legal_hold
 
-KEY = SigningKey("vault.example/audit", b"\x01" * 32)
 OTHER = SigningKey("vault.example/audit", b"\x02" * 32)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-
-
-@pytest.fixture
-def signed(open_scene, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("KEY", KEY.reveal())
-
-    async def opened(**environment: str) -> Any:
-        return await open_scene(audit__signing_key_env="KEY", **environment)
-
-    return opened
 
 
 async def attested(scene: Any, **options: Any) -> dict[str, Any]:
@@ -59,11 +49,6 @@ async def purged(scene: Any, count: int, prefix: str = "e") -> None:
     for number in range(count):
         await scene.store(f"{prefix}{number}")
         await scene.purge(f"{prefix}{number}")
-
-
-async def go_to(scene: Any, at: Any) -> None:
-    scene.clock.at = at
-    await scene.storage.inner.raise_mark(at)
 
 
 def change(tmp_path: Path, *statements: str) -> None:
@@ -83,7 +68,7 @@ async def test_a_clean_run_says_what_it_looked_at_and_is_signed(signed) -> None:
     await scene.vault.sequencer.sequence()
     scene.clock.advance(hours=1)
     made = await scene.vault.attestations.attest(scene.admin)
-    document = check_attestation(shown_attestation(made.document, made.note), [KEY.verifier])
+    document = check_attestation(shown_attestation(made.document, made.note), [SIGNING_KEY.verifier])
     assert (made.number, made.at, made.is_clean) == (1, T0 + HOUR, True)
     assert document["result"] == "clean"
     assert document["requested_by"]["app"] == "vault-admin"
@@ -128,7 +113,7 @@ class TestOverdue:
         for name in "abc":
             await scene.store(name, expires_at=T0 + HOUR)
         await scene.vault.holds.save(scene.admin, a_legal_hold(selector=HoldSelector(external_id="b")))
-        await go_to(scene, T0 + 3 * DAY)
+        await scene.go_to(T0 + 3 * DAY)
         document = await attested(scene)
         assert document["result"] == "exceptions"
         assert document["overdue"] == {
@@ -144,7 +129,7 @@ class TestOverdue:
 
     async def test_what_the_maximum_ended_is_overdue_since_then(self, scene) -> None:
         await scene.store("a")
-        await go_to(scene, T0 + 30 * DAY)
+        await scene.go_to(T0 + 30 * DAY)
         await scene.retain(max_retention_days=10, default_ttl_days=5)
         (listed,) = (await attested(scene))["overdue"]["listed"]
         assert listed["expired_at"] == format_time(T0 + 10 * DAY)
@@ -154,7 +139,7 @@ class TestOverdue:
         monkeypatch.setattr(module, "MAX_LISTED", 10)
         for number in range(25):
             await scene.store(f"e{number}", expires_at=T0 + HOUR)
-        await go_to(scene, T0 + 3 * DAY)
+        await scene.go_to(T0 + 3 * DAY)
         overdue = (await attested(scene))["overdue"]
         assert (overdue["count"], len(overdue["listed"])) == (25, 10)
 
@@ -216,7 +201,7 @@ class TestSample:
         document = json.loads(made.document)
         assert (made.note, document["checkpoint"], len(document["sample"]["checked"])) == (None, None, 3)
         with pytest.raises(AttestationInvalid, match="not signed"):
-            check_attestation(shown_attestation(made.document, made.note), [KEY.verifier])
+            check_attestation(shown_attestation(made.document, made.note), [SIGNING_KEY.verifier])
 
     async def test_replaced_and_shredded_versions_hold(self, signed) -> None:
         scene = await signed()
@@ -351,9 +336,9 @@ class TestTogether:
 
 class TestByItself:
     async def test_it_is_time_when_nine_tenths_of_the_interval_have_passed(self, scene) -> None:
-        await go_to(scene, T0 + 81 * DAY - HOUR)
+        await scene.go_to(T0 + 81 * DAY - HOUR)
         assert await scene.vault.attestations.attest_if_due() is None
-        await go_to(scene, T0 + 81 * DAY)
+        await scene.go_to(T0 + 81 * DAY)
         made = await scene.vault.attestations.attest_if_due()
         assert made is not None
         assert json.loads(made.document)["trigger"] == "timer"
@@ -362,19 +347,19 @@ class TestByItself:
 
     async def test_of_several_processes_one_does(self, scene, make_vault) -> None:
         vaults = [scene.vault, await make_vault(), await make_vault()]
-        await go_to(scene, T0 + 90 * DAY)
+        await scene.go_to(T0 + 90 * DAY)
         await asyncio.gather(*(vault.attestations.attest_if_due() for vault in vaults))
         assert len(await scene.storage.inner.attestations(None, 10)) == 1
 
     async def test_nobody_does_where_the_interval_is_0(self, open_scene) -> None:
         scene = await open_scene(compliance__attestation_interval_days="0")
-        await go_to(scene, T0 + 900 * DAY)
+        await scene.go_to(T0 + 900 * DAY)
         assert await scene.vault.attestations.attest_if_due() is None
 
     @pytest.mark.parametrize("attest", [True, False])
     async def test_a_serving_process_does_only_if_it_is_told_to(self, scene, monkeypatch, attest) -> None:
         monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
-        await go_to(scene, T0 + 90 * DAY)
+        await scene.go_to(T0 + 90 * DAY)
         async with watching(scene.vault, attest=attest):
             for _ in range(100):
                 await asyncio.sleep(0.01)
@@ -395,7 +380,7 @@ class TestChecking:
 
     def test_what_was_signed_is_good_however_it_is_written(self, shown) -> None:
         again = json.loads(json.dumps(shown, indent=4, sort_keys=True))
-        assert check_attestation(again, [OTHER.verifier, KEY.verifier])["format"] == FORMAT
+        assert check_attestation(again, [OTHER.verifier, SIGNING_KEY.verifier])["format"] == FORMAT
 
     @pytest.mark.parametrize(
         ("path", "value"),
@@ -416,7 +401,7 @@ class TestChecking:
             inner = inner[name]
         inner[path[-1]] = value
         with pytest.raises(AttestationInvalid):
-            check_attestation(shown, [KEY.verifier])
+            check_attestation(shown, [SIGNING_KEY.verifier])
 
     def test_another_key_does_not_vouch_for_it(self, shown) -> None:
         with pytest.raises(AttestationInvalid, match="trusted key"):
@@ -424,7 +409,7 @@ class TestChecking:
 
 
 async def test_the_control_and_the_report_follow(scene) -> None:
-    await go_to(scene, T0 + 91 * DAY)
+    await scene.go_to(T0 + 91 * DAY)
     section = (await scene.vault.report.write(scene.admin))["attestations"]
     assert section["exceptions"]["listed"] == [
         {"what": "the next attestation is past due", "at": format_time(T0 + 90 * DAY)}

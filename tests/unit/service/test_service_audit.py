@@ -15,7 +15,8 @@ from vsqlvault.errors import (
     PreconditionFailed,
     StorageUnavailable,
 )
-from vsqlvault.interfaces.storage import Conflict, RevisionIs, Snapshot
+from vsqlvault.interfaces.storage import Snapshot
+from vsqlvault.interfaces.writes import Conflict, RevisionIs
 from vsqlvault.model.access import Deny
 from vsqlvault.model.audit import Operation, Outcome
 from vsqlvault.model.entry import EntryKey

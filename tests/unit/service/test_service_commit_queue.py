@@ -13,19 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vsqlvault.errors import AuditUnavailable, OutcomeUnknown, Overloaded, StorageFull, StorageUnavailable
-from vsqlvault.interfaces.storage import (
+from vsqlvault.interfaces.storage import Read, Snapshot
+from vsqlvault.interfaces.writes import (
     Committed,
     Conflict,
     CountRetrieval,
     EntryAbsent,
     EntryIs,
     OverwriteEntry,
-    Read,
     RemoveEntry,
     RetrievalsBelow,
     RevisionIs,
     SaveRetentionPolicy,
-    Snapshot,
     StoreEntry,
     Write,
 )

@@ -11,19 +11,17 @@ import pytest
 
 from vsqlvault.errors import AuditUnavailable, RoleRequired, StorageUnavailable
 from vsqlvault.hookspecs import hookimpl
-from vsqlvault.interfaces.storage import SaveSweep
+from vsqlvault.interfaces.writes import SaveSweep
 from vsqlvault.model.audit import Operation, Outcome
 from vsqlvault.model.control import CONTROLS, Check, ControlState
 from vsqlvault.model.hold import HoldSelector
 from vsqlvault.model.pci_dss import unknown_ids
 from vsqlvault.model.principal import Role
 from vsqlvault.model.times import format_time
-from vsqlvault.proof.note import SigningKey
 from vsqlvault.runtime import watching
 from vsqlvault.service import controls, quarantine
 from vsqlvault.testing import T0, a_call, a_legal_hold, a_sweep, a_write
 
-KEY = SigningKey("vault.example/audit", b"\x01" * 32)
 OK, FAILING, NOT_IN_USE = ControlState.OK, ControlState.FAILING, ControlState.NOT_IN_USE
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 TICK = timedelta(microseconds=1)
@@ -38,24 +36,8 @@ async def state_of(scene: Any, name: str) -> tuple[ControlState, str]:
     return control.state, control.detail
 
 
-async def go_to(scene: Any, at: Any) -> None:
-    """Let time pass as it does while a vault runs: the clock is seen all the while."""
-    scene.clock.at = at
-    await scene.storage.inner.raise_mark(at)
-
-
 async def save_sweep(scene: Any, **fields: Any) -> None:
     await scene.storage.inner.commit([a_write(SaveSweep(a_sweep(**fields)))])
-
-
-@pytest.fixture
-def signed(open_scene, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("KEY", KEY.reveal())
-
-    async def opened(**environment: str) -> Any:
-        return await open_scene(audit__signing_key_env="KEY", **environment)
-
-    return opened
 
 
 def test_each_control_names_requirements_that_there_are() -> None:
@@ -77,25 +59,25 @@ async def test_a_new_vault_is_well(scene) -> None:
 
 class TestSweepRan:
     async def test_a_vault_that_never_swept_fails_after_two_intervals_of_its_first_row(self, scene) -> None:
-        await go_to(scene, T0 + 2 * DAY)
+        await scene.go_to(T0 + 2 * DAY)
         assert (await state_of(scene, "sweep_ran"))[0] is OK
-        await go_to(scene, T0 + 2 * DAY + TICK)
+        await scene.go_to(T0 + 2 * DAY + TICK)
         assert await state_of(scene, "sweep_ran") == (FAILING, "no sweep is on record")
 
     async def test_the_last_sweep_may_be_two_intervals_ago(self, scene) -> None:
         await save_sweep(scene, finished_at=T0)
-        await go_to(scene, T0 + 2 * DAY)
+        await scene.go_to(T0 + 2 * DAY)
         assert (await state_of(scene, "sweep_ran"))[0] is OK
-        await go_to(scene, T0 + 2 * DAY + TICK)
+        await scene.go_to(T0 + 2 * DAY + TICK)
         assert await state_of(scene, "sweep_ran") == (FAILING, f"the last sweep ended at {format_time(T0)}")
         await scene.vault.sweeper.sweep(scene.admin)
         assert (await state_of(scene, "sweep_ran"))[0] is OK
 
     async def test_one_that_broke_off_has_an_hour_to_be_made_good(self, scene) -> None:
         await save_sweep(scene, finished_at=T0, completed=False)
-        await go_to(scene, T0 + HOUR)
+        await scene.go_to(T0 + HOUR)
         assert (await state_of(scene, "sweep_ran"))[0] is OK
-        await go_to(scene, T0 + HOUR + TICK)
+        await scene.go_to(T0 + HOUR + TICK)
         assert await state_of(scene, "sweep_ran") == (FAILING, f"the last sweep broke off at {format_time(T0)}")
 
     async def test_it_is_not_in_use_where_nobody_sweeps_on_a_timer(self, open_scene) -> None:
@@ -107,9 +89,9 @@ class TestNothingOverdue:
     async def test_what_has_expired_may_wait_for_one_interval(self, scene) -> None:
         for name in "ab":
             await scene.store(name, expires_at=T0 + HOUR)
-        await go_to(scene, T0 + HOUR + DAY - TICK)
+        await scene.go_to(T0 + HOUR + DAY - TICK)
         assert (await state_of(scene, "nothing_overdue"))[0] is OK
-        await go_to(scene, T0 + HOUR + DAY)
+        await scene.go_to(T0 + HOUR + DAY)
         assert await state_of(scene, "nothing_overdue") == (
             FAILING,
             "2 entries have expired, and the sweep has passed them by",
@@ -120,14 +102,14 @@ class TestNothingOverdue:
     async def test_the_report_counts_the_same(self, scene) -> None:
         await scene.store("a", expires_at=T0 + HOUR)
         for at, overdue in ((T0 + DAY + HOUR - TICK, 0), (T0 + DAY + HOUR, 1)):
-            await go_to(scene, at)
+            await scene.go_to(at)
             report = await scene.vault.report.write(scene.admin)
             assert report["retention_and_purge"]["figures"]["overdue"] == overdue
             assert ((await state_of(scene, "nothing_overdue"))[0] is FAILING) == bool(overdue)
 
     async def test_a_maximum_that_was_lowered_counts_too(self, scene) -> None:
         await scene.store("a")
-        await go_to(scene, T0 + 30 * DAY)
+        await scene.go_to(T0 + 30 * DAY)
         await scene.retain(max_retention_days=10, default_ttl_days=5)
         assert (await state_of(scene, "nothing_overdue"))[0] is FAILING
 
@@ -135,7 +117,7 @@ class TestNothingOverdue:
         for name in "ab":
             await scene.store(name, expires_at=T0 + HOUR)
         await scene.vault.holds.save(scene.admin, a_legal_hold(selector=HoldSelector(external_id="a")))
-        await go_to(scene, T0 + 5 * DAY)
+        await scene.go_to(T0 + 5 * DAY)
         assert (await state_of(scene, "nothing_overdue"))[1].startswith("1 entries")
         await scene.vault.holds.save(scene.admin, a_legal_hold("other", selector=HoldSelector(external_id="b")))
         assert (await state_of(scene, "nothing_overdue"))[0] is OK
@@ -145,7 +127,7 @@ class TestNothingOverdue:
         monkeypatch.setattr("vsqlvault.service.expired.PAGE", 1)
         for name in "abcd":
             await scene.store(name, expires_at=T0 + HOUR)
-        await go_to(scene, T0 + 5 * DAY)
+        await scene.go_to(T0 + 5 * DAY)
         scene.storage.arm()
         assert (await state_of(scene, "nothing_overdue"))[1].startswith("at least 2 entries")
         assert scene.storage.calls.count("expired_entries") == 3
@@ -155,9 +137,9 @@ class TestNothingOverdue:
 class TestLogSigned:
     async def test_a_row_may_wait_a_minute_for_its_checkpoint(self, signed) -> None:
         scene = await signed()
-        await go_to(scene, T0 + MINUTE)
+        await scene.go_to(T0 + MINUTE)
         assert (await state_of(scene, "log_signed"))[0] is OK
-        await go_to(scene, T0 + MINUTE + TICK)
+        await scene.go_to(T0 + MINUTE + TICK)
         assert await state_of(scene, "log_signed") == (FAILING, f"a row of {format_time(T0)} is under no checkpoint")
         await scene.vault.sequencer.sequence()
         assert (await state_of(scene, "log_signed"))[0] is OK
@@ -165,7 +147,7 @@ class TestLogSigned:
     async def test_a_log_in_which_nothing_happens_needs_no_new_checkpoint(self, signed) -> None:
         scene = await signed()
         await scene.vault.sequencer.sequence()
-        await go_to(scene, T0 + 100 * DAY)
+        await scene.go_to(T0 + 100 * DAY)
         assert (await state_of(scene, "log_signed"))[0] is OK
 
     async def test_the_oldest_row_counts_whichever_log_it_is_in(self, signed) -> None:
@@ -176,7 +158,7 @@ class TestLogSigned:
         await scene.purge("a")
         scene.clock.advance(seconds=50)
         await scene.store("b")
-        await go_to(scene, T0 + timedelta(seconds=111))
+        await scene.go_to(T0 + timedelta(seconds=111))
         assert (await state_of(scene, "log_signed"))[
             1
         ] == f"a row of {format_time(T0 + timedelta(seconds=50))} is under no checkpoint"
@@ -191,9 +173,9 @@ class TestLogSigned:
 
     async def test_a_longer_interval_has_longer_patience(self, signed) -> None:
         scene = await signed(audit__checkpoint_interval_seconds="600")
-        await go_to(scene, T0 + timedelta(seconds=1800))
+        await scene.go_to(T0 + timedelta(seconds=1800))
         assert (await state_of(scene, "log_signed"))[0] is OK
-        await go_to(scene, T0 + timedelta(seconds=1801))
+        await scene.go_to(T0 + timedelta(seconds=1801))
         assert (await state_of(scene, "log_signed"))[0] is FAILING
 
 
@@ -231,9 +213,9 @@ class TestAnchorFresh:
         scene = await signed()
         await scene.vault.sequencer.sequence()
         signed_at = (await scene.storage.inner.newest_checkpoint()).signed_at
-        await go_to(scene, signed_at + timedelta(seconds=patience))
+        await scene.go_to(signed_at + timedelta(seconds=patience))
         assert (await state_of(scene, "anchor_fresh"))[0] is OK
-        await go_to(scene, signed_at + timedelta(seconds=patience) + TICK)
+        await scene.go_to(signed_at + timedelta(seconds=patience) + TICK)
         assert await state_of(scene, "anchor_fresh") == (
             FAILING,
             f"outside lacks the checkpoint of {format_time(signed_at)}",
@@ -261,7 +243,7 @@ class TestAnchorFresh:
         assert outside.asked == 1
         await scene.store("a")
         await scene.vault.sequencer.sequence()
-        await go_to(scene, T0 + timedelta(hours=1))
+        await scene.go_to(T0 + timedelta(hours=1))
         assert (await state_of(scene, "anchor_fresh"))[0] is FAILING
         assert outside.asked == 2
         monkeypatch.setattr("vsqlvault.service.control_checks.LEAST_UNANCHORED_SECONDS", 0)
@@ -315,7 +297,7 @@ class TestWhatThisProcessSees:
             OK,
             f"cert_file until {format_time(T0 + HOUR)}, crl_file until {format_time(T0 + MINUTE)}",
         )
-        await go_to(scene, T0 + MINUTE)
+        await scene.go_to(T0 + MINUTE)
         assert (await state_of(scene, "certificates_valid"))[0] is FAILING
 
     @pytest.mark.parametrize(
@@ -360,12 +342,12 @@ class TestAttestationCurrent:
     async def test_the_first_is_due_an_interval_after_the_first_row(self, scene) -> None:
         due = format_time(T0 + 90 * DAY)
         assert await state_of(scene, "attestation_current") == (OK, f"the next attestation is due at {due}")
-        await go_to(scene, T0 + 90 * DAY)
+        await scene.go_to(T0 + 90 * DAY)
         assert await state_of(scene, "attestation_current") == (FAILING, f"the next attestation is due at {due}")
 
     async def test_nobody_attests_where_the_interval_is_0(self, open_scene) -> None:
         scene = await open_scene(compliance__attestation_interval_days="0")
-        await go_to(scene, T0 + 900 * DAY)
+        await scene.go_to(T0 + 900 * DAY)
         assert (await state_of(scene, "attestation_current"))[0] is NOT_IN_USE
 
 
@@ -377,7 +359,7 @@ async def first_look(scene: Any) -> None:
 
 class TestRecord:
     async def fail(self, scene: Any) -> None:
-        await go_to(scene, T0 + 3 * DAY)
+        await scene.go_to(T0 + 3 * DAY)
 
     async def rows(self, scene: Any) -> list[tuple[Any, ...]]:
         found = await scene.access_rows()
@@ -390,7 +372,7 @@ class TestRecord:
         await self.fail(scene)
         for _ in range(3):
             await scene.vault.controls.watch()
-        await go_to(scene, T0 + 4 * DAY)
+        await scene.go_to(T0 + 4 * DAY)
         await scene.vault.sweeper.sweep(scene.admin)
         for _ in range(3):
             await scene.vault.controls.watch()
@@ -422,7 +404,7 @@ class TestRecord:
         await scene.vault.controls.watch()
         await self.fail(scene)
         await scene.vault.controls.watch()
-        await go_to(scene, T0 + 3 * DAY + HOUR)
+        await scene.go_to(T0 + 3 * DAY + HOUR)
         scene.vault = await make_vault()
         found = await looked(scene)
         assert found["sweep_ran"].since == T0 + 3 * DAY
@@ -511,7 +493,7 @@ class TestReading:
         assert (await scene.last_row()).reason == "role"
 
     async def test_reading_puts_nothing_on_record(self, scene) -> None:
-        await go_to(scene, T0 + 3 * DAY)
+        await scene.go_to(T0 + 3 * DAY)
         found = {control.name: control for control in await scene.vault.controls.read(scene.admin)}
         assert found["sweep_ran"].state is FAILING
         assert list(await scene.storage.inner.control_states()) == []

@@ -11,7 +11,8 @@ import pytest
 
 from vsqlvault import runtime
 from vsqlvault.errors import StorageUnavailable
-from vsqlvault.interfaces.storage import Rulebook, SaveApiKey, SaveRetentionPolicy
+from vsqlvault.interfaces.storage import Rulebook
+from vsqlvault.interfaces.writes import SaveApiKey, SaveRetentionPolicy
 from vsqlvault.model.credential import CredentialName, CredentialUse, KnownCredential
 from vsqlvault.service import credentials as module
 from vsqlvault.service.credentials import Credentials

@@ -24,7 +24,8 @@ from vsqlvault.errors import (
     UndefinedPolicy,
     VaultError,
 )
-from vsqlvault.interfaces.storage import Read, StoreEntry
+from vsqlvault.interfaces.storage import Read
+from vsqlvault.interfaces.writes import StoreEntry
 from vsqlvault.model.access import Action
 from vsqlvault.model.audit import Operation, Outcome
 from vsqlvault.model.entry import EntryKey, EntryStamp, EntryState, ValueEncoding

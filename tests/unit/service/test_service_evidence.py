@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
+from tests.support.fixtures import SIGNING_KEY
 from vsqlvault.errors import InvalidQuery, NothingSigned, RoleRequired
 from vsqlvault.http.report_page import report_page
-from vsqlvault.interfaces.storage import Write
+from vsqlvault.interfaces.writes import Write
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.principal import Role
 from vsqlvault.model.times import format_time, parse_time
@@ -33,24 +34,8 @@ from vsqlvault.service.evidence_check import EvidenceVerdict, is_evidence, verif
 from vsqlvault.service.log_range import leaf_range
 from vsqlvault.testing import T0, a_call, a_legal_hold, a_purge_record, an_access_policy, an_access_record, an_entry
 
-KEY = SigningKey("vault.example/audit", b"\x01" * 32)
 OTHER = SigningKey("vault.example/audit", b"\x02" * 32)
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
-
-
-@pytest.fixture
-def signed(open_scene, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("KEY", KEY.reveal())
-
-    async def opened(**environment: str) -> Any:
-        return await open_scene(audit__signing_key_env="KEY", **environment)
-
-    return opened
-
-
-async def go_to(scene: Any, at: Any) -> None:
-    scene.clock.at = at
-    await scene.storage.inner.raise_mark(at)
 
 
 async def collected(pieces: AsyncIterator[bytes]) -> bytes:
@@ -61,7 +46,7 @@ async def bundled(scene: Any, **times: Any) -> bytes:
     return await collected(await scene.vault.evidence.bundle(scene.admin, report_page, **times))
 
 
-def checked(data: bytes, tmp_path: Path, *kept: str, key: SigningKey = KEY) -> EvidenceVerdict:
+def checked(data: bytes, tmp_path: Path, *kept: str, key: SigningKey = SIGNING_KEY) -> EvidenceVerdict:
     path = tmp_path / "evidence.zip"
     path.write_bytes(data)
     return verify_evidence(path, [key.verifier], kept)
@@ -80,7 +65,7 @@ def written(found: dict[str, bytes]) -> bytes:
     return file.getvalue()
 
 
-def signed_again(found: dict[str, bytes], key: SigningKey = KEY, **log: Any) -> dict[str, bytes]:
+def signed_again(found: dict[str, bytes], key: SigningKey = SIGNING_KEY, **log: Any) -> dict[str, bytes]:
     """Return the members with a manifest that says what they are now, signed: what only whoever has the key can make."""
     manifest = json.loads(found[MANIFEST])
     manifest["log"] |= log
@@ -148,7 +133,7 @@ class TestWhatIsInIt:
 
     async def test_no_key_is_in_it(self, scene) -> None:
         for name, data in members(await bundled(scene)).items():
-            assert KEY.reveal().encode() not in data, name
+            assert SIGNING_KEY.reveal().encode() not in data, name
             assert b"a-blob-that-nobody-sees" not in data, name
 
     async def test_receipts_are_of_purges_that_nobody_chose(self, scene) -> None:
@@ -157,7 +142,7 @@ class TestWhatIsInIt:
         names = choose([row.purge_id for row in await scene.purge_rows()], root, 25)
         assert {name for name in found if name.startswith("receipts/")} == {f"receipts/{name}.json" for name in names}
         for name in names:
-            assert check_receipt(json.loads(found[f"receipts/{name}.json"]), [KEY.verifier]).row["id"] == name
+            assert check_receipt(json.loads(found[f"receipts/{name}.json"]), [SIGNING_KEY.verifier]).row["id"] == name
 
     async def test_every_member_has_the_same_time_and_mode(self, scene) -> None:
         with zipfile.ZipFile(io.BytesIO(await bundled(scene))) as archive:
@@ -244,7 +229,7 @@ async def filled(scene: Any, days: int, per_day: int) -> None:
         await scene.storage.inner.commit(writes)
         if day % 3 == 2:
             await scene.vault.sequencer.sequence()
-    await go_to(scene, T0 + DAY * days)
+    await scene.go_to(T0 + DAY * days)
     await scene.vault.sequencer.sequence()
 
 
@@ -316,7 +301,7 @@ class TestPeriod:
         assert verdict.findings == []
         assert len([remark for remark in verdict.remarks if "nothing is said" in remark]) >= 1
         size = json.loads(members(data)[MANIFEST])["log"]["size"]
-        forged = sign_checkpoint(TreeHead(KEY.verifier.name, size, b"\x09" * 32), KEY.signer)
+        forged = sign_checkpoint(TreeHead(SIGNING_KEY.verifier.name, size, b"\x09" * 32), SIGNING_KEY.signer)
         (finding,) = checked(data, tmp_path, forged).findings
         assert "is not of these leaves" in finding
 
@@ -397,10 +382,11 @@ class TestChanged:
             lambda found: found.__setitem__("attestations.ndjson", b"{\n"),
             lambda found: found.__setitem__(
                 "log/checkpoints/00000000000000000001",
-                sign_checkpoint(TreeHead(KEY.verifier.name, 1, b"\x01" * 32), KEY.signer).encode(),
+                sign_checkpoint(TreeHead(SIGNING_KEY.verifier.name, 1, b"\x01" * 32), SIGNING_KEY.signer).encode(),
             ),
             lambda found: found.__setitem__(
-                "log/checkpoint", sign_checkpoint(TreeHead(KEY.verifier.name, 5, b"\x01" * 32), KEY.signer).encode()
+                "log/checkpoint",
+                sign_checkpoint(TreeHead(SIGNING_KEY.verifier.name, 5, b"\x01" * 32), SIGNING_KEY.signer).encode(),
             ),
         ],
     )
@@ -428,7 +414,7 @@ class TestChanged:
         "manifest", [b"[]", b"{}", b'{"format":"vsqlvault-evidence-v1"}', b"[" * 100_000, b"\x00", b"9" * 5000]
     )
     def test_a_signed_manifest_of_another_shape_is_a_sentence(self, data, tmp_path, manifest) -> None:
-        note = sign_statement(FORMAT, manifest, KEY.signer).encode()
+        note = sign_statement(FORMAT, manifest, SIGNING_KEY.signer).encode()
         (finding,) = checked(written({**members(data), MANIFEST: manifest, NOTE: note}), tmp_path).findings
         assert finding == f"the manifest is signed, and is none of the format {FORMAT}"
 

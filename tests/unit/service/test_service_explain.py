@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from vsqlvault.errors import EntryExpired, EntryHeld, EntryNotFound, PluginFailed, RoleRequired, VaultError
-from vsqlvault.interfaces.storage import OverwriteEntry, Read, SaveLegalHold
+from vsqlvault.interfaces.storage import Read
+from vsqlvault.interfaces.writes import OverwriteEntry, SaveLegalHold
 from vsqlvault.model.access import Action, Allow
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.hold import HoldSelector

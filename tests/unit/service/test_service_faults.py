@@ -17,7 +17,8 @@ from vsqlvault.errors import (
     Unavailable,
     VaultError,
 )
-from vsqlvault.interfaces.storage import LogQuery, Read, SaveApiKey
+from vsqlvault.interfaces.storage import LogQuery, Read
+from vsqlvault.interfaces.writes import SaveApiKey
 from vsqlvault.model.access import Action
 from vsqlvault.model.audit import Outcome
 from vsqlvault.model.entry import EntryKey

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from vsqlvault.errors import EntryExpired, EntryHeld, HoldNotFound, PreconditionFailed, RoleRequired
-from vsqlvault.interfaces.storage import Read, RevisionIs, SaveLegalHold
+from vsqlvault.interfaces.storage import Read
+from vsqlvault.interfaces.writes import RevisionIs, SaveLegalHold
 from vsqlvault.model.audit import Outcome
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.hold import HoldSelector

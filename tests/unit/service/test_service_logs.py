@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from vsqlvault.errors import AuditUnavailable, RoleRequired
-from vsqlvault.interfaces.storage import LogQuery, Write
+from vsqlvault.interfaces.storage import LogQuery
+from vsqlvault.interfaces.writes import Write
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.principal import Role
 from vsqlvault.service import logs as logs_module

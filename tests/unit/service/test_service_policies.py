@@ -20,7 +20,8 @@ from vsqlvault.errors import (
     StorageUnavailable,
     ValidationFailed,
 )
-from vsqlvault.interfaces.storage import CeilingEffect, RevisionIs, SaveAccessPolicy
+from vsqlvault.interfaces.storage import CeilingEffect
+from vsqlvault.interfaces.writes import RevisionIs, SaveAccessPolicy
 from vsqlvault.model.audit import Operation, Outcome
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.principal import Role

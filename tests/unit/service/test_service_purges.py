@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from vsqlvault.errors import EntryHeld, EntryNotFound, EntryPurged, PluginFailed
-from vsqlvault.interfaces.storage import EntryIs, OverwriteEntry, RemoveEntry, RevisionIs, Rulebook
+from vsqlvault.interfaces.storage import Rulebook
+from vsqlvault.interfaces.writes import EntryIs, OverwriteEntry, RemoveEntry, RevisionIs
 from vsqlvault.model.audit import Outcome
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.principal import Role

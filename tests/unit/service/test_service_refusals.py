@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from vsqlvault.errors import AmbiguousCredentials, AuditUnavailable, CredentialRefused
-from vsqlvault.interfaces.storage import Committed
+from vsqlvault.interfaces.writes import Committed
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
 from vsqlvault.service import refusals as refusals_module
 from vsqlvault.service.clock import StorageClock

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from itertools import groupby, repeat
 from typing import Any
 
-from vsqlvault.interfaces.storage import (
+from vsqlvault.interfaces.storage import Read, Snapshot
+from vsqlvault.interfaces.writes import (
     Change,
     Committed,
     Conflict,
@@ -18,7 +19,6 @@ from vsqlvault.interfaces.storage import (
     Expectation,
     OverwriteEntry,
     PolicyUnused,
-    Read,
     RemoveEntry,
     RetrievalsBelow,
     RevisionIs,
@@ -28,7 +28,6 @@ from vsqlvault.interfaces.storage import (
     SaveRetentionPolicy,
     SaveScrub,
     SaveSweep,
-    Snapshot,
     StoreEntry,
     Write,
     WriteOutcome,

@@ -35,11 +35,10 @@ from vsqlvault.interfaces.storage import (
     Rulebook,
     Snapshot,
     VersionQuery,
-    Write,
-    WriteOutcome,
 )
 from vsqlvault.interfaces.tree_storage import LeafRow, PendingLeaf, TreeGrowth
 from vsqlvault.interfaces.watch_storage import PurgesByIdQuery
+from vsqlvault.interfaces.writes import Write, WriteOutcome
 from vsqlvault.model.attestation import Attestation
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.control import ControlChange

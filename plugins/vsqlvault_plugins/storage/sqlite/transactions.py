@@ -10,7 +10,8 @@ from datetime import datetime
 from itertools import groupby, repeat
 from typing import Any
 
-from vsqlvault.interfaces.storage import (
+from vsqlvault.interfaces.storage import Read, Snapshot
+from vsqlvault.interfaces.writes import (
     Change,
     Committed,
     Conflict,
@@ -21,7 +22,6 @@ from vsqlvault.interfaces.storage import (
     Expectation,
     OverwriteEntry,
     PolicyUnused,
-    Read,
     RemoveEntry,
     RetrievalsBelow,
     RevisionIs,
@@ -31,7 +31,6 @@ from vsqlvault.interfaces.storage import (
     SaveRetentionPolicy,
     SaveScrub,
     SaveSweep,
-    Snapshot,
     StoreEntry,
     Write,
     WriteOutcome,

@@ -1,0 +1,63 @@
+"""Callers that are not recognised, or may not."""
+
+from __future__ import annotations
+
+from vsqlvault.errors.base import VaultError
+
+
+class CredentialRefused(VaultError):
+    """No credential, or one that is not accepted."""
+
+    slug = "unauthenticated"
+    status = 401
+    reason = "no_credential"
+
+    def __init__(self, why: str = "no_credential", *, credential_id: str | None = None) -> None:
+        """``why`` and ``credential_id`` go to the audit row only: every caller reads the same answer."""
+        super().__init__()
+        self.why = why
+        self.credential_id = credential_id
+
+
+class AmbiguousCredentials(CredentialRefused):
+    """Two credentials name two different apps."""
+
+    slug = "ambiguous-credentials"
+    reason = "ambiguous"
+
+
+class RateLimited(VaultError):
+    """Too many credentials from this source were refused: wait before you try another."""
+
+    slug = "rate-limited"
+    status = 429
+    reason = "rate_limited"
+
+    def __init__(self, retry_after_seconds: int, *, credential_id: str | None = None) -> None:
+        """``credential_id`` is that of the credential that was refused, for the audit row only."""
+        super().__init__()
+        self.retry_after_seconds = retry_after_seconds
+        self.credential_id = credential_id
+
+
+class TlsRequired(VaultError):
+    """Plain HTTP is answered on the loopback only."""
+
+    slug = "tls-required"
+    status = 403
+    reason = "tls_required"
+
+
+class AccessDenied(VaultError):
+    """The access policy does not allow this."""
+
+    slug = "access-denied"
+    status = 403
+    reason = "access_denied"
+
+
+class RoleRequired(AccessDenied):
+    """This route needs a role that the caller does not have."""
+
+    slug = "role-required"
+    reason = "role"
