@@ -11,11 +11,13 @@ from vsqlvault.errors import AmbiguousCredentials, AuthUnavailable, CredentialRe
 from vsqlvault.interfaces.authenticator import Authenticator, Presented
 from vsqlvault.model.entry import PURPOSE
 from vsqlvault.model.principal import Principal, Role
-from vsqlvault.service.plugin_calls import call_plugin
+from vsqlvault.service.plugin_calls import Pending, begin_call, finish_call
 
 log = logging.getLogger(__name__)
 AUTHENTICATOR_SECONDS = 2.0
 MAX_TEXT = 256
+_ANSWERS = (Principal, NoneType)
+_PASSES = (CredentialRefused, AuthUnavailable)
 MAX_REMEMBERED = 4096
 _sound: dict[int, Principal] = {}
 
@@ -34,7 +36,9 @@ async def authenticate(authenticators: Sequence[Authenticator], presented: Prese
     principal: Principal | None = None
     claimed_authorization = False
     for authenticator in authenticators:
-        found = await _asked(authenticator, presented)
+        found = _begin(authenticator, presented)
+        if isinstance(found, Pending):
+            found = await _finish(authenticator, found)
         if found is None:
             continue
         claimed_authorization |= "authorization" in authenticator.credential_headers
@@ -72,22 +76,42 @@ async def _known_as(authenticator: Authenticator, presented: Presented) -> str |
 
 
 async def _asked(authenticator: Authenticator, presented: Presented) -> Principal | None:
+    found = _begin(authenticator, presented)
+    return await _finish(authenticator, found) if isinstance(found, Pending) else found
+
+
+def _begin(authenticator: Authenticator, presented: Presented) -> Principal | Pending | None:
+    """Ask; most know at once."""
     try:
-        found: Principal | None = await call_plugin(
-            authenticator,
-            lambda: authenticator.authenticate(presented),
-            (Principal, NoneType),
-            AUTHENTICATOR_SECONDS,
-            passes=(CredentialRefused, AuthUnavailable),
+        found: Principal | Pending | None = begin_call(
+            authenticator, lambda: authenticator.authenticate(presented), _ANSWERS, passes=_PASSES
         )
     except CredentialRefused as refused:
-        why, credential_id = getattr(refused, "why", None), getattr(refused, "credential_id", None)
-        if not (_is_text(why) and (credential_id is None or _is_text(credential_id))):
-            raise _unsound(authenticator, "a refusal") from refused
+        _check_refusal(authenticator, refused)
         raise
-    if found is not None and not _known_sound(found):
+    if not (found is None or isinstance(found, Pending) or _known_sound(found)):
         raise _unsound(authenticator, "a principal")
     return found
+
+
+async def _finish(authenticator: Authenticator, pending: Pending) -> Principal | None:
+    try:
+        found: Principal | None = await finish_call(
+            authenticator, pending, _ANSWERS, AUTHENTICATOR_SECONDS, passes=_PASSES
+        )
+    except CredentialRefused as refused:
+        _check_refusal(authenticator, refused)
+        raise
+    if not (found is None or _known_sound(found)):
+        raise _unsound(authenticator, "a principal")
+    return found
+
+
+def _check_refusal(authenticator: Authenticator, refused: CredentialRefused) -> None:
+    """Raise PluginFailed for a refusal that says what no audit row can show."""
+    why, credential_id = getattr(refused, "why", None), getattr(refused, "credential_id", None)
+    if not (_is_text(why) and (credential_id is None or _is_text(credential_id))):
+        raise _unsound(authenticator, "a refusal") from refused
 
 
 def _known_sound(principal: Principal) -> bool:

@@ -12,9 +12,10 @@ from vsqlvault.interfaces.access_policy import PolicyEvaluator
 from vsqlvault.interfaces.storage import Rulebook
 from vsqlvault.model.access import AccessRequest, Action, Allow, Decision, Deny
 from vsqlvault.model.policy import DEFAULT_POLICY, AccessPolicy
-from vsqlvault.service.plugin_calls import call_plugin, check_with_plugin
+from vsqlvault.service.plugin_calls import Pending, begin_call, check_with_plugin, finish_call
 
 log = logging.getLogger(__name__)
+_DECISIONS = (Allow, Deny)
 _REASON = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
 
 
@@ -69,11 +70,12 @@ class Decisions:
             log.error("no plugin offers the evaluator", extra={"policy": policy.name, "evaluator": policy.evaluator})
             return Decided(Deny(PluginFailed.reason), policy.name, policy.version, failed=True)
         try:
-            decision: Decision = await call_plugin(
-                evaluator, lambda: evaluator.evaluate(request, policy), (Allow, Deny), self._timeout_seconds
-            )
+            given = begin_call(evaluator, lambda: evaluator.evaluate(request, policy), _DECISIONS)
+            if isinstance(given, Pending):
+                given = await finish_call(evaluator, given, _DECISIONS, self._timeout_seconds)
         except PluginFailed:
             return Decided(Deny(PluginFailed.reason), policy.name, policy.version, failed=True)
+        decision: Decision = given
         if not _is_sound(decision):
             log.error("policy evaluator gave an unusable decision", extra={"policy": policy.name})
             return Decided(Deny(PluginFailed.reason), policy.name, policy.version, failed=True)

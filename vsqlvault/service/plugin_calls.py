@@ -23,39 +23,79 @@ class _Raised:
     error: BaseException
 
 
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """What a plugin returned that is no answer: to be awaited, or to be refused."""
+
+    given: object
+
+
+Passing = tuple[type[VaultError], ...]
+"""Kinds of errors that are a plugin's answer, too, and are raised as they are."""
+
+
 async def call_plugin(
     plugin: object,
     call: Callable[[], object],
     expected: type | tuple[type, ...],
     timeout_seconds: float,
     *,
-    passes: tuple[type[VaultError], ...] = (),
+    passes: Passing = (),
 ) -> Any:
     """Return what ``call()`` returns or, where that is awaitable, what it comes to in time.
 
     An awaitable runs in a task of its own, which is left behind when it does not heed its cancellation.
-    An error of a kind that ``passes`` is the plugin's answer, too, and is raised as it is.
 
     Raises:
-        PluginFailed: it raised anything else (``sys.exit`` and a cancellation of its own included), was late, or answered
-            with another type. The log names the plugin and the kind of error, never its text.
+        PluginFailed: it raised anything that does not pass (``sys.exit`` and a cancellation of its own included), was late,
+            or answered with another type. The log names the plugin and the kind of error, never its text.
     """
-    name = getattr(plugin, "name", type(plugin).__name__)
+    given = begin_call(plugin, call, expected, passes=passes)
+    if isinstance(given, Pending):
+        return await finish_call(plugin, given, expected, timeout_seconds, passes=passes)
+    return given
+
+
+def begin_call(
+    plugin: object, call: Callable[[], object], expected: type | tuple[type, ...], *, passes: Passing = ()
+) -> Any:
+    """Return the answer of a plugin that need not wait, and of another one what ``finish_call`` takes.
+
+    For who calls a plugin on each request: a coroutine for it costs more than most plugins do. Raises as ``call_plugin``.
+    """
     try:
         given = call()
-        if expected is not object and isinstance(given, expected):
-            return given
-        answer = await _within(given, timeout_seconds) if inspect.isawaitable(given) else given
-    except (KeyboardInterrupt, asyncio.CancelledError):  # ours: what a plugin raises in its task comes wrapped
+    except KeyboardInterrupt:
         raise
-    except BaseException as error:  # noqa: BLE001
-        cause = error.__cause__ if isinstance(error, _FailedInTask) and error.__cause__ else error
-        if isinstance(cause, passes):
-            raise cause from None
-        log.error("plugin failed", extra={"plugin": name, "error": type(cause).__name__})  # noqa: TRY400
-        raise PluginFailed from cause
+    except BaseException as error:
+        if isinstance(error, passes):
+            raise
+        raise _failed(plugin, error) from error
+    return given if expected is not object and isinstance(given, expected) else Pending(given)
+
+
+async def finish_call(
+    plugin: object,
+    pending: Pending,
+    expected: type | tuple[type, ...],
+    timeout_seconds: float,
+    *,
+    passes: Passing = (),
+) -> Any:
+    """Return what a call that was begun comes to. Raises as ``call_plugin``."""
+    answer = pending.given
+    if inspect.isawaitable(answer):
+        try:
+            answer = await _within(answer, timeout_seconds)
+        except (KeyboardInterrupt, asyncio.CancelledError):  # ours: what a plugin raises in its task comes wrapped
+            raise
+        except BaseException as error:  # noqa: BLE001
+            cause = error.__cause__ if isinstance(error, _FailedInTask) and error.__cause__ else error
+            if isinstance(cause, passes):
+                raise cause from None
+            raise _failed(plugin, cause) from cause
     if not isinstance(answer, expected):
-        log.error("plugin gave an unusable answer", extra={"plugin": name, "error": type(answer).__name__})
+        log.error("plugin gave an unusable answer", extra={"plugin": _name(plugin), "error": type(answer).__name__})
         raise PluginFailed
     return answer
 
@@ -101,6 +141,15 @@ def check_with_plugin(plugin: object, check: Callable[[], object]) -> None:
         name = getattr(plugin, "name", type(plugin).__name__)
         log.error("plugin failed", extra={"plugin": name, "error": type(error).__name__})  # noqa: TRY400
         raise PluginFailed from error
+
+
+def _name(plugin: object) -> str:
+    return str(getattr(plugin, "name", type(plugin).__name__))
+
+
+def _failed(plugin: object, cause: BaseException) -> PluginFailed:
+    log.error("plugin failed", extra={"plugin": _name(plugin), "error": type(cause).__name__})
+    return PluginFailed()
 
 
 class _FailedInTask(Exception):
