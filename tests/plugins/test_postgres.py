@@ -41,12 +41,13 @@ from vsqlvault.testing import (
     a_purge_record,
     a_retention_policy,
     a_write,
+    an_access_record,
     an_api_key,
     an_entry,
     storing,
 )
 from vsqlvault.testing.storage_faults import MISFORTUNES, FaultConformance
-from vsqlvault_plugins.storage.postgres import entry_counts
+from vsqlvault_plugins.storage.postgres import entry_counts, rows
 from vsqlvault_plugins.storage.postgres.roles import Roles
 from vsqlvault_plugins.storage.postgres.schema import VERSION
 from vsqlvault_plugins.storage.postgres.storage import PostgresStorage
@@ -157,6 +158,21 @@ def test_what_a_commit_expects_and_does_not_know_is_broken(
     nothing = "'{}', '{}', '{}', '{}', '{}', '{}'"
     call = f"SELECT vault.commit_batch(1, ARRAY[{expectations}]::vault.expectation[], {nothing})"
     assert run(beside.fetchval(call)) == broken
+
+
+@pytest.mark.parametrize(("revision", "external_id", "done"), [(1, "new", True), (2, "new", False), (1, "e1", False)])
+def test_a_commit_as_usual_does_nothing_where_it_is_not(
+    run: Run, storage: PostgresStorage, beside: asyncpg.Connection, revision: int, external_id: str, done: bool
+) -> None:
+    run(committed(storage, storing("e1")))
+    run(beside.execute("UPDATE vault.rulebook SET revision = 1"))
+    before = run(beside.fetchval("SELECT count(*) FROM vault.access_log"))
+    entry = an_entry(external_id)
+    arguments = ([], [rows.put_of(1, True, entry, b"x")], [], [], [], [rows.access_row(1, an_access_record())], [])
+    call = "SELECT vault.commit_as_usual($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+    answer = run(beside.fetchval(call, 1, revision, *arguments))
+    assert answer == ([0] if done else None)
+    assert run(beside.fetchval("SELECT count(*) FROM vault.access_log")) == before + done
 
 
 async def committed(storage: Storage, *writes: Any) -> None:

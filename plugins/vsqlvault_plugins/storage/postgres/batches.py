@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Container, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, repeat
 from typing import Any
@@ -32,6 +32,7 @@ from vsqlvault.interfaces.writes import (
     Write,
     WriteOutcome,
 )
+from vsqlvault.model.entry import EntryKey
 from vsqlvault_plugins.storage.postgres import rows, watching
 from vsqlvault_plugins.storage.postgres.connections import Connection
 from vsqlvault_plugins.storage.sql_files import load_queries
@@ -77,8 +78,13 @@ async def commit_batch(connection: Connection, writes: Sequence[Write]) -> list[
 
 @dataclass(slots=True)
 class _Arguments:
-    """The arguments of ``vault.commit_batch``, in its order: arrays of its types."""
+    """The arguments of ``vault.commit_batch``, in its order: arrays of its types.
 
+    ``as_usual``: those of ``vault.commit_as_usual``, which knows of every write that it expects the rules' revision, and of
+    every fresh put that it expects no row.
+    """
+
+    as_usual: bool
     expectations: list[Any] = field(default_factory=list)
     puts: list[Any] = field(default_factory=list)
     removals: list[Any] = field(default_factory=list)
@@ -87,21 +93,36 @@ class _Arguments:
     access_rows: list[Any] = field(default_factory=list)
     purge_rows: list[Any] = field(default_factory=list)
 
-    def add(self, number: int, write: Write) -> None:
-        """Add the write, which is the batch's ``number``-th, counted from 1."""
-        self.expectations += _expectations(number, write.expects)
+    @classmethod
+    def of(cls, writes: Sequence[Write], *, as_usual: bool) -> _Arguments:
+        """Return the arguments of a batch; writes are counted from 1."""
+        arguments = cls(as_usual)
+        for number, write in enumerate(writes, start=1):
+            arguments._add(number, write)
+        return arguments
+
+    def in_order(self) -> tuple[list[Any], ...]:
+        """Return the arrays."""
+        return (
+            self.expectations, self.puts, self.removals, self.overwrites, self.counts, self.access_rows, self.purge_rows
+        )  # fmt: skip
+
+    def _add(self, number: int, write: Write) -> None:
+        fresh = {expect.key for expect in write.expects if type(expect) is EntryAbsent} if write.changes else ()
         for change in write.changes:
-            self._add_change(number, write, change)
+            self._add_change(number, change, fresh)
+        for place, expect in enumerate(write.expects, start=1):
+            if not (self.as_usual and _is_usual(expect, write.changes)):
+                self._add_expectation(number, place, expect)
         known = zip(write.access, write.access_leaves or repeat(None), strict=False)
         self.access_rows += [rows.access_row(number, record, leaf) for record, leaf in known]
         destroyed = zip(write.purges, write.purge_leaves or repeat(None), strict=False)
         self.purge_rows += [rows.purge_row(number, record, leaf) for record, leaf in destroyed]
 
-    def _add_change(self, number: int, write: Write, change: Change) -> None:
+    def _add_change(self, number: int, change: Change, fresh: Container[EntryKey]) -> None:
         match change:
             case StoreEntry(entry, value):
-                fresh = any(isinstance(expect, EntryAbsent) and expect.key == entry.key for expect in write.expects)
-                self.puts.append(rows.put_of(number, fresh, entry, value))
+                self.puts.append(rows.put_of(number, entry.key in fresh, entry, value))
             case RemoveEntry(key):
                 self.removals.append((number, *key))
             case OverwriteEntry(key, filler, purged_at, method):
@@ -111,42 +132,60 @@ class _Arguments:
             case _:
                 pass
 
+    def _add_expectation(self, number: int, place: int, expect: Expectation) -> None:
+        row: tuple[Any, ...]
+        match expect:
+            case EntryIs(key, stamp):
+                row = ("entry-is", *key, *stamp)
+            case EntryAbsent(key):
+                row = ("entry-absent", *key, None, None)
+            case RetrievalsBelow(key, limit):
+                row = ("retrievals-below", *key, None, limit)
+            case RevisionIs(revision):
+                row = ("revision-is", None, None, None, revision)
+            case PolicyUnused(name):
+                row = ("policy-unused", None, None, name, None)
+            case _:
+                return
+        self.expectations.append((number, place, *row))
+
 
 async def _call(connection: Connection, writes: Sequence[Write]) -> list[WriteOutcome]:
-    arguments = _Arguments()
-    for number, write in enumerate(writes, start=1):
-        arguments.add(number, write)
-    broken = await connection.fetchval(
-        QUERIES["commit_batch"],
-        len(writes),
-        arguments.expectations,
-        arguments.puts,
-        arguments.removals,
-        arguments.overwrites,
-        arguments.counts,
-        arguments.access_rows,
-        arguments.purge_rows,
-    )
+    broken: list[int] | None = None
+    revision = _revision_of_all(writes)
+    if revision is not None:
+        arguments = _Arguments.of(writes, as_usual=True)
+        broken = await connection.fetchval(QUERIES["commit_as_usual"], len(writes), revision, *arguments.in_order())
+    if broken is None:
+        arguments = _Arguments.of(writes, as_usual=False)
+        broken = await connection.fetchval(QUERIES["commit_batch"], len(writes), *arguments.in_order())
     return [
         Conflict(write.expects[place - 1]) if place else _COMMITTED for write, place in zip(writes, broken, strict=True)
     ]
 
 
-def _expectations(number: int, expects: Sequence[Expectation]) -> Iterator[Any]:
-    for place, expect in enumerate(expects, start=1):
-        match expect:
-            case EntryIs(key, stamp):
-                yield (number, place, "entry-is", *key, *stamp)
-            case EntryAbsent(key):
-                yield (number, place, "entry-absent", *key, None, None)
-            case RetrievalsBelow(key, limit):
-                yield (number, place, "retrievals-below", *key, None, limit)
-            case RevisionIs(revision):
-                yield (number, place, "revision-is", None, None, None, revision)
-            case PolicyUnused(name):
-                yield (number, place, "policy-unused", None, None, name, None)
-            case _:
-                pass
+def _revision_of_all(writes: Sequence[Write]) -> int | None:
+    """Return the revision of the rules that every write expects; None where one expects none, or another."""
+    found: int | None = None
+    for write in writes:
+        expects_any = False
+        for expect in write.expects:
+            if type(expect) is RevisionIs:
+                if found is None:
+                    found = expect.revision
+                elif found != expect.revision:
+                    return None
+                expects_any = True
+        if not expects_any:
+            return None
+    return found
+
+
+def _is_usual(expect: Expectation, changes: Sequence[Change]) -> bool:
+    """Whether ``vault.commit_as_usual`` knows of the expectation of itself."""
+    if type(expect) is EntryAbsent:
+        return any(type(change) is StoreEntry and change.entry.key == expect.key for change in changes)
+    return type(expect) is RevisionIs
 
 
 def _is_rare(write: Write) -> bool:

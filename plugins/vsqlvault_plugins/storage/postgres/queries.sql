@@ -38,6 +38,9 @@ LEFT JOIN vault.entries AS e ON e.purpose = $1::text AND e.external_id = $2::tex
 -- name: commit_batch
 SELECT vault.commit_batch($1, $2, $3, $4, $5, $6, $7, $8)
 
+-- name: commit_as_usual
+SELECT vault.commit_as_usual($1, $2, $3, $4, $5, $6, $7, $8, $9)
+
 -- name: next_revision
 UPDATE vault.rulebook SET revision = revision + 1
 
