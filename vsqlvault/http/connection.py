@@ -206,13 +206,14 @@ class Connection(asyncio.Protocol):
         path, _, query = head.target.partition(b"?")
         lane = self._server.lane
         found = lane.find(head.method, path) if lane else None
+        answering: Awaitable[Reply | None]
         if lane is None or found is None:
             answering = self._server.app(self._scope(head), cycle.receive, cycle.send)
         else:
             operation, params = found
             read_body = cycle.reader(lane.reader(cycle.receive)) if head.fields.length != 0 else no_body
-            answering = _answer(cycle, lane.answer(self._request(head, path, query, params, read_body), operation))
-        self._server.run(self._carry_out(cycle, answering))
+            answering = lane.answer(self._request(head, path, query, params, read_body), operation)
+        cycle.task = self._server.run(self._carry_out(cycle, answering))
 
     def _request(
         self, head: Head, path: bytes, query: bytes, params: Mapping[str, str], read_body: BodyReader
@@ -254,14 +255,18 @@ class Connection(asyncio.Protocol):
             },
         }
 
-    async def _carry_out(self, cycle: Cycle, work: Awaitable[None]) -> None:
+    async def _carry_out(self, cycle: Cycle, answering: Awaitable[Reply | None]) -> None:
+        """Await a reply and send it; an ASGI application sends its own, and comes to None."""
         try:
-            await work
+            reply = await answering
+            if reply is not None:
+                cycle.answer(reply)
         except Exception as error:
             log.exception("request failed", extra={"error": type(error).__name__})
         if not cycle.is_complete:
             self._break_off(cycle)
-        self._server.ended()
+        if cycle.task is not None:
+            self._server.ended(cycle.task)
 
     def _break_off(self, cycle: Cycle) -> None:
         if cycle.has_begun_answer:
@@ -354,10 +359,6 @@ class Connection(asyncio.Protocol):
         if self._is_paused and self._transport is not None:
             self._is_paused = False
             self._transport.resume_reading()
-
-
-async def _answer(cycle: Cycle, answering: Awaitable[Reply]) -> None:
-    cycle.answer(await answering)
 
 
 def _address(found: Any) -> tuple[str, int] | None:

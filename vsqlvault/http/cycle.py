@@ -40,6 +40,7 @@ class Cycle:
         self._waiter: asyncio.Future[None] | None = None
         self._start: Message = None
         self._is_chunked = False
+        self.task: asyncio.Task[None] | None = None
         self.persists = fields.persists
         self.has_whole_body = length == 0
         self.has_begun_answer = False

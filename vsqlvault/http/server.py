@@ -171,15 +171,15 @@ class Server:
         finally:
             self._arriving -= 1
 
-    def run(self, request: Coroutine[Any, Any, None]) -> None:
+    def run(self, request: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Carry out a request; nothing cancels it. It says when it has ended."""
-        self._requests.add(self.loop.create_task(request))
+        task = self.loop.create_task(request)
+        self._requests.add(task)
+        return task
 
-    def ended(self) -> None:
-        """Let go of the request whose task this is."""
-        task = asyncio.current_task(self.loop)
-        if task is not None:
-            self._requests.discard(task)
+    def ended(self, task: asyncio.Task[None]) -> None:
+        """Let go of the task of a request."""
+        self._requests.discard(task)
 
     def refused(self, error: VaultError) -> None:
         """Count what never became a request."""

@@ -138,11 +138,11 @@ class Batcher(Generic[Item, Result]):
         """Let a flight take off for what waits: now, or once those under way are late."""
         if not self._departures:
             self._take_off()
-        elif len(self._departures) < self._flights:
+        elif self._reminder is None and len(self._departures) < self._flights:
             left = max(self._departures.values()) + LATE_SECONDS - time.monotonic()
             if left <= 0:
                 self._take_off()
-            elif self._reminder is None:
+            else:
                 self._reminder = asyncio.get_running_loop().call_later(left, self._remind)
 
     def _remind(self) -> None:
