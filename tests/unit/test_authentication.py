@@ -93,11 +93,25 @@ def asked(install, offering, open_scene) -> Callable[..., Awaitable[tuple[Reply,
     return ask
 
 
+class Liar:
+    """Raises where somebody asks what it is."""
+
+    @property
+    def __class__(self) -> Any:  # type: ignore[override]
+        raise RuntimeError("marker-of-the-fault")
+
+
+async def lie_later(_: Presented) -> Any:
+    return Liar()
+
+
 BROKEN: dict[str, Callable[[Presented], Any]] = {
     "an exception": fail(ZeroDivisionError("marker-of-the-fault")),
     "an error of the vault that is not its to raise": fail(StorageUnavailable()),
     "a cancellation": fail(asyncio.CancelledError()),
     "sys.exit": leave,
+    "what will not say what it is": lambda _: Liar(),
+    "what will not say what it is, later": lie_later,
     "a text": lambda _: "front-desk",
     "True": lambda _: True,
     "a mapping": lambda _: dict(GOOD),

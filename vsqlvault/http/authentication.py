@@ -37,7 +37,7 @@ async def authenticate(authenticators: Sequence[Authenticator], presented: Prese
     claimed_authorization = False
     for authenticator in authenticators:
         found = _begin(authenticator, presented)
-        if isinstance(found, Pending):
+        if type(found) is Pending:
             found = await _finish(authenticator, found)
         if found is None:
             continue
@@ -77,7 +77,7 @@ async def _known_as(authenticator: Authenticator, presented: Presented) -> str |
 
 async def _asked(authenticator: Authenticator, presented: Presented) -> Principal | None:
     found = _begin(authenticator, presented)
-    return await _finish(authenticator, found) if isinstance(found, Pending) else found
+    return await _finish(authenticator, found) if type(found) is Pending else found
 
 
 def _begin(authenticator: Authenticator, presented: Presented) -> Principal | Pending | None:
@@ -89,7 +89,7 @@ def _begin(authenticator: Authenticator, presented: Presented) -> Principal | Pe
     except CredentialRefused as refused:
         _check_refusal(authenticator, refused)
         raise
-    if not (found is None or isinstance(found, Pending) or _known_sound(found)):
+    if not (found is None or type(found) is Pending or _known_sound(found)):
         raise _unsound(authenticator, "a principal")
     return found
 

@@ -53,11 +53,11 @@ class Request:
         """Return the value of a header that may stand once."""
         return self.by_name.get(name)
 
-    def single_headers(self, credential_headers: frozenset[str], *, others: bool = True) -> Mapping[str, str]:
-        """Return the headers as a mapping, the first value of each. ``others``: look at those too that are no credentials.
+    def check_single(self, credential_headers: frozenset[str], *, others: bool = True) -> None:
+        """See that what may stand once does. ``others``: look at those headers too that are no credentials.
 
         Raises:
-            DuplicateHeader: one that may stand once stands twice.
+            DuplicateHeader: one stands twice.
         """
         if len(self.by_name) != len(self.headers):
             once = credential_headers | _SINGLE_HEADERS if others else credential_headers
@@ -66,7 +66,6 @@ class Request:
                 if name in seen and name in once:
                     raise DuplicateHeader(name)
                 seen.add(name)
-        return self.by_name
 
     def query(self) -> dict[str, str]:
         """Return the query string's members; ``+`` stands for itself, as in RFC 3986, so that times need no escaping.

@@ -132,7 +132,7 @@ class Gateway:
 
     def _check(self, request: Request, operation: Operation) -> None:
         """Raise what is wrong with the request, whoever makes it."""
-        request.single_headers(self._credential_headers)
+        request.check_single(self._credential_headers)
         check_params(request.params)
         if operation.query is NoQuery and request.raw_query:
             read_query(NoQuery, request.query())
@@ -151,7 +151,8 @@ class Gateway:
         """
         address, untrusted = request.client_address, False
         try:
-            headers = request.single_headers(self._credential_headers, others=False)
+            request.check_single(self._credential_headers, others=False)
+            headers = dict(request.by_name)  # a plugin may do with them what it likes
             believed = self._forwarding.believed(request, headers)
             untrusted = believed is not headers
             if request.certificate_fault:

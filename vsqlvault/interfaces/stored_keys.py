@@ -13,8 +13,8 @@ from vsqlvault.model.times import utc_now
 class StoredKeys(Protocol):
     """Keys in memory, which follow the storage within a second or two; asking for one costs a look into a dictionary.
 
-    A request whose key was revoked meanwhile is refused by the vault itself, once the request's own read of the storage
-    shows it; an authenticator need not see to that.
+    A request whose key was revoked meanwhile is refused by the vault itself: the request's own read of the storage shows it,
+    or its commit does. An authenticator need not see to that.
     """
 
     def find(self, digest: str) -> ApiKeyRecord | None:

@@ -10,9 +10,9 @@ MET_ONE_COSTS = 3
 class AbsencePredictor:
     """Learns for each purpose whether storing creates entries or replaces them: a saturating counter, as in branch prediction.
 
-    One entry met outweighs three that were not there, for a store that expects absence in vain takes as much longer as one
-    that expects it rightly takes less, and does work twice besides. Whoever teaches it bounds the number of purposes: only
-    those that have a retention policy have stores that succeed.
+    A store that expected absence in vain, or met an entry, outweighs three that created: the first takes as much longer as one
+    that expects rightly takes less, and does work twice besides. Whoever teaches it bounds the number of purposes: only those
+    that have a retention policy have stores that succeed, and only of these an absence is expected.
     """
 
     def __init__(self) -> None:
@@ -23,6 +23,6 @@ class AbsencePredictor:
         return self._counts.get(purpose, 0) >= ENOUGH
 
     def learn(self, purpose: str, *, absent: bool) -> None:
-        """Take into account what a store that succeeded has met."""
+        """Take into account what a store has met; one that expected absence in vain has met something."""
         count = self._counts.get(purpose, 0)
         self._counts[purpose] = min(count + 1, MOST) if absent else max(count - MET_ONE_COSTS, 0)

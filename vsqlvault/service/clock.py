@@ -22,14 +22,21 @@ class StorageClock:
         self._monotonic = monotonic
         self._told: tuple[datetime, float] | None = None
         self._shown: tuple[datetime, float] | None = None
+        self._asked_at = float("-inf")
 
-    def set(self, now: datetime) -> None:
-        """Remember what the storage has just said."""
-        self._told = self._shown = (now, self._monotonic())
+    def asked(self) -> float:
+        """Return when the storage is asked, for ``set``."""
+        return self._monotonic()
+
+    def set(self, now: datetime, asked_at: float | None = None) -> None:
+        """Remember what the storage has just said, and when it was asked: its word may be as old as that."""
+        heard_at = self._monotonic()
+        self._told = self._shown = (now, heard_at)
+        self._asked_at = heard_at if asked_at is None else asked_at
 
     def age_seconds(self) -> float:
-        """Return how long ago the storage has said anything; infinity before its first word."""
-        return float("inf") if self._told is None else self._monotonic() - self._told[1]
+        """Return how old the storage's last word is at most; infinity before the first."""
+        return self._monotonic() - self._asked_at
 
     def now(self) -> datetime:
         """Return the storage's last word plus the time since, or this machine's clock before the first word."""

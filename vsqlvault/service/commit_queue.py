@@ -135,8 +135,9 @@ class CommitQueue:
         await asyncio.gather(self.reads.drain(), self.writes.drain())
 
     async def _read_batch(self, reads: Sequence[Read]) -> Sequence[Snapshot]:
+        asked_at = self._clock.asked()
         snapshots = await self._storage.read(reads)
-        self._clock.set(snapshots[0].now)
+        self._clock.set(snapshots[0].now, asked_at)
         if self._follow is not None:
             try:
                 await self._follow(snapshots[0].revision)

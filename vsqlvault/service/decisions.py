@@ -71,7 +71,7 @@ class Decisions:
             return Decided(Deny(PluginFailed.reason), policy.name, policy.version, failed=True)
         try:
             given = begin_call(evaluator, lambda: evaluator.evaluate(request, policy), _DECISIONS)
-            if isinstance(given, Pending):
+            if type(given) is Pending:
                 given = await finish_call(evaluator, given, _DECISIONS, self._timeout_seconds)
         except PluginFailed:
             return Decided(Deny(PluginFailed.reason), policy.name, policy.version, failed=True)

@@ -16,7 +16,6 @@ from vsqlvault.errors import (
     ExpiresInPast,
     FieldError,
     KeyRefWithoutValue,
-    PluginFailed,
     PreconditionFailed,
     RetentionExceeded,
     UndefinedPolicy,
@@ -195,9 +194,9 @@ class Entries:
                 Unavailable.
         """
         trace = Trace(call, Operation.STORE, key)
-        first = self._store_unseen if self._absence.expects_absence(key.purpose) else self._store_once
-        attempts = chain((first,), repeat(self._store_once))
         async with self._locks.hold(key):
+            first = self._store_unseen if self._absence.expects_absence(key.purpose) else self._store_once
+            attempts = chain((first,), repeat(self._store_once))
             return await self._auditor.carry_out(trace, lambda: next(attempts)(trace, key, wish))
 
     async def purge(self, call: Call, key: EntryKey, preconditions: Preconditions) -> PurgeRecord:
@@ -265,19 +264,22 @@ class Entries:
     async def _store_unseen(self, trace: Trace, key: EntryKey, wish: StoreWish) -> Stored | None:
         """Create the entry without a look first: the commit sees whether there is none, and every rule still as known.
 
-        None where that does not hold, where the wish would be refused, for a refusal rests on what was read, and where it
-        asks for an expiry so near that only the storage's clock can tell whether it is past.
+        None where that does not hold, and where the wish would be refused, for a refusal rests on what was read: both teach
+        that a look is better. None, too, where the wish asks for an expiry so near that only the storage can tell whether it
+        is past.
         """
         try:
             sight = self._verdicts.presume_absent(trace, key)
             if sight is None or _ends_soon(wish, sight.snapshot.now):
                 return None
             write, stored = await self._prepare_store(trace, key, wish, sight)
-        except PluginFailed:  # it took its time, and would again
-            raise
         except VaultError:
+            self._absence.learn(key.purpose, absent=False)
             return None
-        return await self._commit_store(write, stored, sight)
+        done = await self._commit_store(write, stored, sight)
+        if done is None:
+            self._absence.learn(key.purpose, absent=False)
+        return done
 
     async def _store_once(self, trace: Trace, key: EntryKey, wish: StoreWish) -> Stored | None:
         sight = await self._verdicts.look(trace, key, with_value=True)

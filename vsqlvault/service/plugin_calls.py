@@ -8,7 +8,7 @@ import logging
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeVar, final
 
 from vsqlvault.errors import PluginFailed, VaultError
 
@@ -23,9 +23,13 @@ class _Raised:
     error: BaseException
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """What a plugin returned that is no answer: to be awaited, or to be refused."""
+    """What a plugin returned that is no answer: to be awaited, or to be refused.
+
+    Ask for it by ``type``: what else a plugin returned may say of itself what it likes.
+    """
 
     given: object
 
@@ -51,7 +55,7 @@ async def call_plugin(
             or answered with another type. The log names the plugin and the kind of error, never its text.
     """
     given = begin_call(plugin, call, expected, passes=passes)
-    if isinstance(given, Pending):
+    if type(given) is Pending:
         return await finish_call(plugin, given, expected, timeout_seconds, passes=passes)
     return given
 
@@ -65,13 +69,13 @@ def begin_call(
     """
     try:
         given = call()
+        return given if expected is not object and isinstance(given, expected) else Pending(given)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
         if isinstance(error, passes):
             raise
         raise _failed(plugin, error) from error
-    return given if expected is not object and isinstance(given, expected) else Pending(given)
 
 
 async def finish_call(
@@ -83,21 +87,21 @@ async def finish_call(
     passes: Passing = (),
 ) -> Any:
     """Return what a call that was begun comes to. Raises as ``call_plugin``."""
-    answer = pending.given
-    if inspect.isawaitable(answer):
-        try:
+    try:  # even to ask what an answer is may run the plugin's code
+        answer = pending.given
+        if inspect.isawaitable(answer):
             answer = await _within(answer, timeout_seconds)
-        except (KeyboardInterrupt, asyncio.CancelledError):  # ours: what a plugin raises in its task comes wrapped
-            raise
-        except BaseException as error:  # noqa: BLE001
-            cause = error.__cause__ if isinstance(error, _FailedInTask) and error.__cause__ else error
-            if isinstance(cause, passes):
-                raise cause from None
-            raise _failed(plugin, cause) from cause
-    if not isinstance(answer, expected):
-        log.error("plugin gave an unusable answer", extra={"plugin": _name(plugin), "error": type(answer).__name__})
-        raise PluginFailed
-    return answer
+        if isinstance(answer, expected):
+            return answer
+    except (KeyboardInterrupt, asyncio.CancelledError):  # ours: what a plugin raises in its task comes wrapped
+        raise
+    except BaseException as error:  # noqa: BLE001
+        cause = error.__cause__ if isinstance(error, _FailedInTask) and error.__cause__ else error
+        if isinstance(cause, passes):
+            raise cause from None
+        raise _failed(plugin, cause) from cause
+    log.error("plugin gave an unusable answer", extra={"plugin": _name(plugin), "error": type(answer).__name__})
+    raise PluginFailed
 
 
 async def call_plugin_in_turn(

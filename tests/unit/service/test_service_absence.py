@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,17 +12,30 @@ import pytest
 from vsqlvault.errors import (
     AccessDenied,
     AuditUnavailable,
+    CredentialRefused,
     ExpiresInPast,
     IdRetired,
     OutcomeUnknown,
     PluginFailed,
+    PreconditionFailed,
 )
+from vsqlvault.http.authentication import authenticate
+from vsqlvault.interfaces.authenticator import Presented
 from vsqlvault.model.access import AccessRequest, Action, Allow
 from vsqlvault.model.audit import Outcome
 from vsqlvault.model.policy import AccessPolicy, Rule
+from vsqlvault.model.principal import Call
 from vsqlvault.service import absence, verdicts
 from vsqlvault.service.absence import ENOUGH, AbsencePredictor
-from vsqlvault.testing import Fault, a_call, an_access_policy
+from vsqlvault.service.api_keys import ApiKeyWish
+from vsqlvault.service.entries import Preconditions
+from vsqlvault.testing import Fault, a_call, an_access_policy, an_id
+
+
+@pytest.fixture(autouse=True)
+def no_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine: the storage's last word is not too old, unless a test says so."""
+    monkeypatch.setattr(verdicts, "PRESUMED_SECONDS", 3600.0)
 
 
 async def teach(scene: Any) -> None:
@@ -174,23 +188,91 @@ class Moody:
         return Allow()
 
 
-async def test_an_evaluator_that_fails_is_not_asked_again(install, offering, open_scene) -> None:
+async def test_who_is_refused_is_looked_at_and_soon_at_first(install, offering, open_scene) -> None:
+    """An evaluator that fails is asked twice by a store or three; then the vault knows better."""
     moody = Moody()
     install(moody=offering("vault_access_policies", moody))
     scene = await open_scene()
     await scene.vault.policies.save_access_policy(scene.admin, an_access_policy("moods", evaluator="moody", rules={}))
     await teach(scene)
     moody.fails = True
-    with pytest.raises(PluginFailed):
-        await scene.store(access_policy="moods")
-    assert moody.asked == 1
-    assert (await scene.last_row()).reason == "plugin_failure"
+    asked = []
+    for _ in range(4):
+        moody.asked = 0
+        scene.storage.arm()
+        with pytest.raises(PluginFailed):
+            await scene.store(access_policy="moods")
+        assert calls_since(scene) == ["read", "commit"]
+        asked.append(moody.asked)
+    assert (asked[0], asked[-1]) == (2, 1)
+    assert {row.reason for row in await scene.access_rows(outcome="denied")} == {"plugin_failure"}
+
+
+async def test_a_policy_mended_elsewhere_is_not_refused_by_the_broken_one(
+    install, offering, open_scene, make_vault
+) -> None:
+    moody = Moody()
+    install(moody=offering("vault_access_policies", moody))
+    scene = await open_scene()
+    await scene.vault.policies.save_access_policy(scene.admin, an_access_policy("moods", evaluator="moody", rules={}))
+    await teach(scene)
+    moody.fails = True
+    elsewhere = await make_vault()
+    await elsewhere.policies.save_access_policy(scene.admin, an_access_policy("moods", rules={Action.STORE: Rule()}))
+    assert (await scene.store(access_policy="moods")).created
+
+
+async def test_what_presumes_in_vain_is_soon_looked_at_first(scene) -> None:
+    await scene.store()
+    await teach(scene)
+    calls = []
+    for _ in range(4):
+        scene.storage.arm()
+        with pytest.raises(PreconditionFailed):
+            await scene.store(preconditions=Preconditions(none_exists=True))
+        calls.append(calls_since(scene))
+    assert (calls[0], calls[-1]) == (["commit", "read", "commit"], ["read", "commit"])
+
+
+async def test_a_key_that_has_expired_stores_nothing(scene) -> None:
+    wish = ApiKeyWish(app="payments", purposes=frozenset({"card"}), expires_at=scene.clock.at + timedelta(hours=1))
+    created = await scene.vault.api_keys.create(scene.admin, wish)
+    presented = Presented({"x-vault-key": created.secret})
+    call = Call(await authenticate(scene.vault.authenticators, presented), an_id())
+    await teach(scene)
+    assert (await scene.store("before", call=call)).created
+    scene.clock.advance(hours=1)
+    await scene.vault.queue.read()
+    scene.storage.arm()
+    with pytest.raises(CredentialRefused):
+        await scene.store("after", call=call)
+    assert calls_since(scene) == ["read", "commit"]
+
+
+async def test_a_word_of_the_storage_is_as_old_as_the_question(scene, monkeypatch) -> None:
+    """An answer that was long on its way tells a time that is long past."""
+    await teach(scene)
+    monkeypatch.setattr(verdicts, "PRESUMED_SECONDS", 0.05)
+    read = scene.storage.inner.read
+
+    async def read_slowly(reads: Any) -> Any:
+        snapshots = await read(reads)
+        await asyncio.sleep(0.1)
+        return snapshots
+
+    monkeypatch.setattr(scene.storage.inner, "read", read_slowly)
+    await scene.vault.queue.read()
+    scene.storage.arm()
+    await scene.store()
+    assert calls_since(scene) == ["read", "commit"]
 
 
 async def test_many_stores_of_one_new_entry_create_it_once(scene) -> None:
     await teach(scene)
+    scene.storage.arm()
     results = await asyncio.gather(*(scene.store(value=b"%d" % number) for number in range(20)))
     assert sum(stored.created for stored in results) == 1
+    assert calls_since(scene).count("read") == 19  # each knows what the one before it has taught
     assert sorted(stored.viewed.entry.version for stored in results) == list(range(1, 21))
     assert len(await scene.purge_rows()) == 19
 

@@ -90,6 +90,14 @@ async def deaf_to_cancellation() -> Any:
     return Allow()
 
 
+class Liar:
+    """Raises where somebody asks what it is."""
+
+    @property
+    def __class__(self) -> Any:  # type: ignore[override]
+        raise RuntimeError("secret words")
+
+
 FAILING: dict[str, Callable[[], Any]] = {
     "raises": raising(RuntimeError("secret words")),
     "raises what is denied otherwise": raising(AccessDenied()),
@@ -100,6 +108,7 @@ FAILING: dict[str, Callable[[], Any]] = {
     "exits": exiting,
     "hangs": hanging,
     "allows after its deadline": allowing_after_the_deadline,
+    "returns what will not say what it is": returning(Liar()),
     "returns None": returning(None),
     "returns True": returning(True),
     "returns a text": returning("allow"),
@@ -245,6 +254,15 @@ class TestInTheVault:
         with pytest.raises(PluginFailed):
             await scene.vault.entries.retrieve(scene.owner, KEY)
         assert (await scene.last_row()).reason == "plugin_failure"
+
+    async def test_what_will_not_say_what_it_is_is_a_plugin_failure_with_its_row(
+        self, install, offering, open_scene, caplog
+    ) -> None:
+        scene = await scene_with(NotEvenAsync(Liar), install, offering, open_scene)
+        with pytest.raises(PluginFailed):
+            await scene.vault.entries.retrieve(scene.owner, KEY)
+        assert (await scene.last_row()).reason == "plugin_failure"
+        assert "secret words" not in caplog.text
 
     @pytest.mark.parametrize("reason", [None, 7, "Two Words"])
     async def test_a_denial_without_a_usable_reason_is_a_denial_with_its_row(

@@ -1,4 +1,4 @@
-"""Batches on the wire: a read is one statement, a commit one call of ``vault.commit_batch``."""
+"""Batches on the wire: a read is one statement, a commit one call of a function, or two where not all that it expects holds."""
 
 from __future__ import annotations
 
