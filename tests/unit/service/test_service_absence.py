@@ -272,7 +272,8 @@ async def test_many_stores_of_one_new_entry_create_it_once(scene) -> None:
     scene.storage.arm()
     results = await asyncio.gather(*(scene.store(value=b"%d" % number) for number in range(20)))
     assert sum(stored.created for stored in results) == 1
-    assert calls_since(scene).count("read") == 19  # each knows what the one before it has taught
+    in_vain = calls_since(scene).count("commit") - 20
+    assert in_vain <= 3  # each knows what the one before it has taught
     assert sorted(stored.viewed.entry.version for stored in results) == list(range(1, 21))
     assert len(await scene.purge_rows()) == 19
 
