@@ -21,7 +21,9 @@ STEPS = ("limits", MEMORY_LOCK, "no_new_privileges", "landlock", "seccomp")
 NOT_APPLIED: Sequence[StepState] = tuple(
     StepState(name, "off", "only a server that vsql-vault starts locks itself in") for name in STEPS
 )
-_IMPORTED_LATE = ("concurrent.futures.thread", "encodings.idna", "encodings.utf_16_be", "stringprep", "zoneinfo")
+_IMPORTED_LATE = (
+    "concurrent.futures.thread", "encodings.idna", "encodings.utf_16_be", "pydantic.type_adapter", "stringprep", "zoneinfo",
+)  # fmt: skip
 
 
 def import_early() -> None:

@@ -197,7 +197,7 @@ async def test_it_runs_until_it_is_stopped_through_whatever_the_storage_does(mak
 async def test_an_idle_vault_hears_of_rules_and_keys_that_another_process_has_changed(scene) -> None:
     changes = (SaveApiKey(an_api_key()), SaveRetentionPolicy(a_retention_policy("ach")))
     await scene.storage.inner.commit([a_write(change) for change in changes])
-    scene.vault.clock._told = None  # as it is once nobody has asked for a second
+    scene.vault.clock._asked_at = float("-inf")  # as it is once nobody has asked for a second
     await scene.vault.credentials.follow()
     assert [each.credential_id for each in scene.vault.credentials.known()] == [an_api_key().key_id]
     scene.storage.arm()
