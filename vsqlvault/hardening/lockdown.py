@@ -22,7 +22,8 @@ NOT_APPLIED: Sequence[StepState] = tuple(
     StepState(name, "off", "only a server that vsql-vault starts locks itself in") for name in STEPS
 )
 _IMPORTED_LATE = (
-    "concurrent.futures.thread", "encodings.idna", "encodings.utf_16_be", "pydantic.type_adapter", "stringprep", "zoneinfo",
+    "concurrent.futures.thread", "encodings.idna", "encodings.utf_16_be", "pydantic._internal._dataclasses",
+    "pydantic.type_adapter", "stringprep", "zoneinfo",
 )  # fmt: skip
 
 
