@@ -94,15 +94,25 @@ def asked(install, offering, open_scene) -> Callable[..., Awaitable[tuple[Reply,
 
 
 class Liar:
-    """Raises where somebody asks what it is."""
+    """Says so often what it is, and then raises where somebody asks."""
+
+    def __init__(self, honest: int = 0) -> None:
+        self.honest = honest
 
     @property
     def __class__(self) -> Any:  # type: ignore[override]
-        raise RuntimeError("marker-of-the-fault")
+        self.honest -= 1
+        if self.honest < 0:
+            raise RuntimeError("marker-of-the-fault")
+        return Liar
 
 
 async def lie_later(_: Presented) -> Any:
     return Liar()
+
+
+async def lie_in_the_end(_: Presented) -> Any:
+    return Liar(honest=1)
 
 
 BROKEN: dict[str, Callable[[Presented], Any]] = {
@@ -112,6 +122,7 @@ BROKEN: dict[str, Callable[[Presented], Any]] = {
     "sys.exit": leave,
     "what will not say what it is": lambda _: Liar(),
     "what will not say what it is, later": lie_later,
+    "what says only once what it is, later": lie_in_the_end,
     "a text": lambda _: "front-desk",
     "True": lambda _: True,
     "a mapping": lambda _: dict(GOOD),

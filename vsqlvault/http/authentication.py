@@ -89,9 +89,7 @@ def _begin(authenticator: Authenticator, presented: Presented) -> Principal | Pe
     except CredentialRefused as refused:
         _check_refusal(authenticator, refused)
         raise
-    if not (found is None or type(found) is Pending or _known_sound(found)):
-        raise _unsound(authenticator, "a principal")
-    return found
+    return found if type(found) is Pending else _checked(authenticator, found)
 
 
 async def _finish(authenticator: Authenticator, pending: Pending) -> Principal | None:
@@ -102,9 +100,14 @@ async def _finish(authenticator: Authenticator, pending: Pending) -> Principal |
     except CredentialRefused as refused:
         _check_refusal(authenticator, refused)
         raise
-    if not (found is None or _known_sound(found)):
-        raise _unsound(authenticator, "a principal")
-    return found
+    return _checked(authenticator, found)
+
+
+def _checked(authenticator: Authenticator, found: Principal | None) -> Principal | None:
+    """Return what was answered. Raises PluginFailed for a principal that cannot be."""
+    if found is None or _known_sound(found):
+        return found
+    raise _unsound(authenticator, "a principal")
 
 
 def _check_refusal(authenticator: Authenticator, refused: CredentialRefused) -> None:

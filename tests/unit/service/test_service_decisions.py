@@ -66,6 +66,10 @@ def returning(value: Any) -> Callable[[], Any]:
     return answer
 
 
+async def saying_once_what_it_is() -> Any:
+    return Liar(honest=1)
+
+
 async def hanging() -> Any:
     await asyncio.sleep(3600)
 
@@ -91,11 +95,17 @@ async def deaf_to_cancellation() -> Any:
 
 
 class Liar:
-    """Raises where somebody asks what it is."""
+    """Says so often what it is, and then raises where somebody asks."""
+
+    def __init__(self, honest: int = 0) -> None:
+        self.honest = honest
 
     @property
     def __class__(self) -> Any:  # type: ignore[override]
-        raise RuntimeError("secret words")
+        self.honest -= 1
+        if self.honest < 0:
+            raise RuntimeError("secret words")
+        return Liar
 
 
 FAILING: dict[str, Callable[[], Any]] = {
@@ -109,6 +119,7 @@ FAILING: dict[str, Callable[[], Any]] = {
     "hangs": hanging,
     "allows after its deadline": allowing_after_the_deadline,
     "returns what will not say what it is": returning(Liar()),
+    "returns what says it only once": saying_once_what_it_is,
     "returns None": returning(None),
     "returns True": returning(True),
     "returns a text": returning("allow"),
