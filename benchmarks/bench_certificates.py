@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from benchmarks.bench_credentials import microseconds
 from tests.support.certificates import Authority, uri
 from vsqlvault.config import Settings
-from vsqlvault.http.client_certificates import ClientCertificate
-from vsqlvault.http.exchange import Request
 from vsqlvault.http.forwarding import Forwarding
+from vsqlvault.http.messages import Request
+from vsqlvault.http.server.client_certificates import ClientCertificate
 from vsqlvault.interfaces.authenticator import Presented
 from vsqlvault_plugins.auth.mtls import CertificateAuthenticator
 

@@ -12,8 +12,8 @@ from vsqlvault.interfaces.writes import EntryIs, RevisionIs, StoreEntry, Write
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
 from vsqlvault.model.entry import Entry, EntryKey, ValueEncoding
 from vsqlvault.model.times import utc_now
-from vsqlvault.service.clock import StorageClock
-from vsqlvault.service.commit_queue import CommitQueue
+from vsqlvault.service.commit.queue import CommitQueue
+from vsqlvault.service.commit.storage_clock import StorageClock
 from vsqlvault_plugins.storage.sqlite import rows
 from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage
 from vsqlvault_plugins.storage.sqlite.transactions import QUERIES

@@ -42,7 +42,7 @@ from vsqlvault.model.entry import EntryKey, ValueEncoding
 from vsqlvault.model.principal import Call, Principal, Role
 from vsqlvault.proof.note import SigningKey
 from vsqlvault.runtime import open_vault, sequencing
-from vsqlvault.service.entries import StoreWish
+from vsqlvault.service.entries.service import StoreWish
 from vsqlvault.service.vault import Vault
 from vsqlvault.testing import a_retention_policy, an_access_record
 from vsqlvault_plugins.storage.postgres import rows as postgres_rows

@@ -40,9 +40,9 @@ from vsqlvault.interfaces.writes import EntryIs, RevisionIs, StoreEntry, Write
 from vsqlvault.model.entry import EntryKey, ValueEncoding
 from vsqlvault.model.principal import Call, Principal, Role
 from vsqlvault.runtime import open_vault
-from vsqlvault.service.clock import StorageClock
-from vsqlvault.service.commit_queue import CommitQueue
-from vsqlvault.service.entries import StoreWish
+from vsqlvault.service.commit.queue import CommitQueue
+from vsqlvault.service.commit.storage_clock import StorageClock
+from vsqlvault.service.entries.service import StoreWish
 from vsqlvault.service.vault import Vault
 from vsqlvault.testing import a_retention_policy, an_access_record
 from vsqlvault_plugins.storage.postgres.storage import PostgresStorage

@@ -293,7 +293,7 @@ def contestant(kind: str, url: str | None = None) -> Iterator[VaultServer]:
 
 async def serve(kind: str, config: Path) -> None:
     """Be a contestant, until SIGTERM."""
-    from vsqlvault.http.server import listen  # noqa: PLC0415 - the client's side needs none of it
+    from vsqlvault.http.server.server import listen  # noqa: PLC0415 - the client's side needs none of it
 
     listener = listen("127.0.0.1:0")
     port = listener.getsockname()[1]
@@ -326,10 +326,10 @@ async def _serve_stock(listener: Any, config: Path) -> None:
 async def _serve_lane(listener: Any) -> None:
     from vsqlvault.config import Settings  # noqa: PLC0415
     from vsqlvault.http.app import Adapter  # noqa: PLC0415
-    from vsqlvault.http.exchange import Reply  # noqa: PLC0415
-    from vsqlvault.http.lane import Lane  # noqa: PLC0415
+    from vsqlvault.http.fast_path import Lane  # noqa: PLC0415
+    from vsqlvault.http.messages import Reply  # noqa: PLC0415
     from vsqlvault.http.metrics import Counts  # noqa: PLC0415
-    from vsqlvault.http.server import Limits, Server  # noqa: PLC0415
+    from vsqlvault.http.server.server import Limits, Server  # noqa: PLC0415
 
     class Constant:
         """Stands in the gateway's place."""

@@ -29,13 +29,13 @@ import psutil
 
 from tests.support.postgres import PostgresServer
 from vsqlvault.config import load_settings
-from vsqlvault.http.server import COLLECT_AFTER
+from vsqlvault.http.server.server import COLLECT_AFTER
 from vsqlvault.interfaces.storage import Storage
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.principal import Call, Principal, Role
 from vsqlvault.model.times import utc_now
 from vsqlvault.runtime import open_vault, sequencing
-from vsqlvault.service.sweep_pace import ALONE_SECONDS
+from vsqlvault.service.purge.throttle import ALONE_SECONDS
 from vsqlvault.service.vault import Vault
 from vsqlvault.testing import a_retention_policy, storing
 

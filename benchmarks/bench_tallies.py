@@ -32,7 +32,7 @@ from tests.support.postgres import PostgresServer
 from vsqlvault.interfaces.writes import RemoveEntry, StoreEntry, Write
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.runtime import sequencing
-from vsqlvault.service.entries import Preconditions
+from vsqlvault.service.entries.service import Preconditions
 from vsqlvault.service.vault import Vault
 from vsqlvault.testing import a_retention_policy, an_access_record, an_entry
 

@@ -27,8 +27,8 @@ from vsqlvault.interfaces.report_section import ReportSection
 from vsqlvault.interfaces.storage import StorageFactory
 from vsqlvault.interfaces.stored_keys import StoredKeys
 from vsqlvault.model.audit import AccessRecord
-from vsqlvault.model.hardening import ProcessNeeds
 from vsqlvault.model.purge import PurgeRecord
+from vsqlvault.model.sandbox import ProcessNeeds
 from vsqlvault.model.transparency import Checkpoint
 
 PROJECT = "vsqlvault"

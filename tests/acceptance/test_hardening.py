@@ -21,10 +21,10 @@ from tests.support import intruder, kernel_without
 from tests.support.fixtures import MARKER, NewDatabase
 from tests.support.plugins import installed
 from tests.support.server import ADMIN, STEPS, VaultServer, eventually
-from vsqlvault.hardening.kernel import Kernel, StepUnavailable
-from vsqlvault.hardening.landlock import NET_ABI, SCOPE_ABI, THREADS_ABI, abi
-from vsqlvault.hardening.seccomp import KILL_PROCESS
-from vsqlvault.hardening.system_calls import ARCHITECTURES
+from vsqlvault.sandbox.kernel import Kernel, StepUnavailable
+from vsqlvault.sandbox.landlock import NET_ABI, SCOPE_ABI, THREADS_ABI, abi
+from vsqlvault.sandbox.seccomp import KILL_PROCESS
+from vsqlvault.sandbox.system_calls import ARCHITECTURES
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="process hardening is Linux's")
 AS_FAR_AS_IT_GOES = "[hardening]\n" + "".join(f'{step} = "auto"\n' for step in STEPS)

@@ -24,10 +24,10 @@ from vsqlvault.config import load_settings
 from vsqlvault.interfaces.storage import Storage
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.transparency import LogName
-from vsqlvault.plugin_manager import Plugins
+from vsqlvault.plugin_loader import Plugins
 from vsqlvault.proof.note import SigningKey
 from vsqlvault.runtime import open_storage, open_vault
-from vsqlvault.service.verification import StorageSource, verify_log
+from vsqlvault.service.log.verification import StorageSource, verify_log
 
 ROOT = Path(__file__).parents[2]
 KILLS = int(os.environ.get("VSQLVAULT_TEST_KILLS", "5"))

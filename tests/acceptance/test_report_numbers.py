@@ -16,15 +16,15 @@ import pytest
 
 from tests.support.fixtures import NewDatabase
 from vsqlvault.errors import VaultError
-from vsqlvault.http.report_page import report_page
 from vsqlvault.interfaces.storage import EntryQuery, LogQuery, Storage
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.entry import Entry, EntryKey, EntryState, ValueEncoding
 from vsqlvault.model.principal import Role
 from vsqlvault.model.purge import PurgeRecord
 from vsqlvault.model.times import format_time
-from vsqlvault.service.entries import Preconditions, StoreWish
-from vsqlvault.service.report_schema import report_schema
+from vsqlvault.report_html.page import report_page
+from vsqlvault.service.compliance.report_schema import report_schema
+from vsqlvault.service.entries.service import Preconditions, StoreWish
 from vsqlvault.service.vault import Vault
 from vsqlvault.testing import a_call, a_retention_policy, an_access_policy, storing
 from vsqlvault.testing.vaults import a_vault

@@ -16,7 +16,7 @@ from vsqlvault.interfaces.storage import LogQuery
 from vsqlvault.model.entry import Entry
 from vsqlvault.model.purge import PurgeRecord
 from vsqlvault.model.times import utc_now
-from vsqlvault.plugin_manager import Plugins
+from vsqlvault.plugin_loader import Plugins
 from vsqlvault.proof.purge_proof import purge_proof
 from vsqlvault.runtime import open_storage
 from vsqlvault.testing import storing

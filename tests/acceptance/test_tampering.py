@@ -30,11 +30,11 @@ from vsqlvault.proof.checkpoint import TreeHead, sign_checkpoint
 from vsqlvault.proof.leaf import row_hash
 from vsqlvault.proof.note import SigningKey
 from vsqlvault.proof.tiles import Edge
-from vsqlvault.service.audit_export import open_export, write_export
-from vsqlvault.service.clock import StorageClock
-from vsqlvault.service.commit_queue import CommitQueue
-from vsqlvault.service.sequencer import Sequencer, Signing
-from vsqlvault.service.verification import StorageSource, Verdict, verify_log
+from vsqlvault.service.commit.queue import CommitQueue
+from vsqlvault.service.commit.storage_clock import StorageClock
+from vsqlvault.service.log.export import open_export, write_export
+from vsqlvault.service.log.sequencer import Sequencer, Signing
+from vsqlvault.service.log.verification import StorageSource, Verdict, verify_log
 from vsqlvault.testing import T0, a_purge_record, an_access_record, an_entry
 from vsqlvault_plugins.storage.postgres.storage import PostgresStorage
 from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage

@@ -7,13 +7,14 @@ import pytest
 from pydantic import BaseModel
 
 from tests.support.bad_tokens import ROWS
-from vsqlvault import cli, errors, hookspecs
+from vsqlvault import errors, hookspecs
+from vsqlvault.cli import parser
 from vsqlvault.config import JwtSettings, Settings
 from vsqlvault.http.metrics import Metrics
 from vsqlvault.http.operations import OPERATIONS
 from vsqlvault.model.times import utc_now
 from vsqlvault.proof.purge_proof import proof_document
-from vsqlvault.service.sequencer import SequencerState
+from vsqlvault.service.log.sequencer import SequencerState
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -139,7 +140,7 @@ def test_every_route_is_documented(operation):
 
 
 def test_every_command_is_documented():
-    actions = [action for action in cli._parser()._actions if getattr(action, "choices", None)]
+    actions = [action for action in parser._parser()._actions if getattr(action, "choices", None)]
     for command in actions[0].choices:
         assert f"`vsql-vault {command}" in text_of("command.md")
 

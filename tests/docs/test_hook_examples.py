@@ -13,9 +13,9 @@ from vsqlvault.errors import CredentialRefused, StorageUnavailable
 from vsqlvault.hookspecs import PluginSettings, hookimpl
 from vsqlvault.interfaces.stored_keys import NoStoredKeys
 from vsqlvault.model.access import Deny
-from vsqlvault.model.hardening import ProcessNeeds
 from vsqlvault.model.principal import Principal
 from vsqlvault.model.purge import Overwrite, PurgePlan
+from vsqlvault.model.sandbox import ProcessNeeds
 
 HOOKS = [name for name in vars(hookspecs) if name.startswith("vault_")]
 ARGUMENTS = {"settings": None, "stored_keys": NoStoredKeys(), "storage": {"product": "SQLite"}, "record": None}

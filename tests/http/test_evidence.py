@@ -14,7 +14,7 @@ from tests.support.checks import assert_problem
 from tests.support.fixtures import MARKER
 from tests.support.server import ADMIN, VaultServer, eventually
 from vsqlvault.proof.note import SigningKey
-from vsqlvault.service.evidence_check import verify_evidence
+from vsqlvault.service.compliance.evidence_check import verify_evidence
 
 Start = Callable[..., VaultServer]
 KEY = SigningKey("vault.example/audit", b"\x04" * 32)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vsqlvault import cli
+from vsqlvault.cli import parser
 from vsqlvault.config import load_settings
 
 DEPLOY = Path(__file__).parents[2] / "contrib" / "deploy"
@@ -53,7 +53,7 @@ def test_every_container_of_the_manifest_is_locked_in():
     ids=["systemd", "kubernetes"],
 )
 def test_the_commands_exist(arguments):
-    assert cli._parser().parse_args(arguments).config.suffix == ".toml"
+    assert parser._parser().parse_args(arguments).config.suffix == ".toml"
 
 
 def test_systemd_takes_the_unit(tmp_path):

@@ -46,7 +46,7 @@ from vsqlvault.testing import (
     an_entry,
     storing,
 )
-from vsqlvault.testing.storage_faults import MISFORTUNES, FaultConformance
+from vsqlvault.testing.storage.faults import MISFORTUNES, FaultConformance
 from vsqlvault_plugins.storage.postgres import entry_counts, rows
 from vsqlvault_plugins.storage.postgres.roles import Roles
 from vsqlvault_plugins.storage.postgres.schema import VERSION

@@ -20,8 +20,8 @@ from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.principal import Role
 from vsqlvault.proof.purge_proof import purge_proof
 from vsqlvault.runtime import open_vault
-from vsqlvault.service.clock import StorageClock
-from vsqlvault.service.commit_queue import CommitQueue
+from vsqlvault.service.commit.queue import CommitQueue
+from vsqlvault.service.commit.storage_clock import StorageClock
 from vsqlvault.service.vault import Vault
 from vsqlvault.testing import a_call, a_retention_policy, a_write, storing
 from vsqlvault_plugins.storage.postgres.storage import PostgresStorage

@@ -10,7 +10,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.support.postgres import Databases
 from vsqlvault.interfaces.storage import Storage
 from vsqlvault.testing import StorageStateMachine
-from vsqlvault.testing.storage_state_machine import BOUNDED
+from vsqlvault.testing.storage.state_machine import BOUNDED
 from vsqlvault_plugins.storage.postgres.storage import PostgresStorage
 
 

@@ -39,8 +39,8 @@ from vsqlvault.interfaces.writes import (
 )
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.times import to_micros
-from vsqlvault.service.clock import StorageClock
-from vsqlvault.service.commit_queue import CommitQueue
+from vsqlvault.service.commit.queue import CommitQueue
+from vsqlvault.service.commit.storage_clock import StorageClock
 from vsqlvault.testing import (
     T0,
     StorageConformance,

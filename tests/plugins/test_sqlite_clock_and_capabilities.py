@@ -12,7 +12,7 @@ import pytest
 
 from vsqlvault.interfaces.storage import Storage
 from vsqlvault.testing import T0, StorageCapabilities, StorageConformance
-from vsqlvault.testing.storage_clock import ClockConformance
+from vsqlvault.testing.storage.clock import ClockConformance
 from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage
 
 

@@ -25,7 +25,7 @@ from vsqlvault.interfaces.writes import (
     Write,
 )
 from vsqlvault.testing import StorageStateMachine
-from vsqlvault.testing.storage_state_machine import BOUNDED
+from vsqlvault.testing.storage.state_machine import BOUNDED
 from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage
 
 

@@ -13,9 +13,9 @@ import subprocess
 import threading
 from pathlib import Path
 
-from vsqlvault.hardening.system_calls import ARCHITECTURES, REFUSED
 from vsqlvault.hookspecs import hookimpl
-from vsqlvault.model.hardening import ProcessNeeds
+from vsqlvault.model.sandbox import ProcessNeeds
+from vsqlvault.sandbox.system_calls import ARCHITECTURES, REFUSED
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 MACHINE = os.uname().machine

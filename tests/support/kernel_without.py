@@ -9,9 +9,9 @@ import errno
 import sys
 
 from vsqlvault import cli
-from vsqlvault.hardening.kernel import PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, Kernel
-from vsqlvault.hardening.landlock import ADD_RULE, CREATE_RULESET, RESTRICT_SELF
-from vsqlvault.hardening.seccomp import (
+from vsqlvault.sandbox.kernel import PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, Kernel
+from vsqlvault.sandbox.landlock import ADD_RULE, CREATE_RULESET, RESTRICT_SELF
+from vsqlvault.sandbox.seccomp import (
     ALLOW,
     EQUAL,
     ERRNO,
@@ -22,7 +22,7 @@ from vsqlvault.hardening.seccomp import (
     Instruction,
     install,
 )
-from vsqlvault.hardening.system_calls import ARCHITECTURES
+from vsqlvault.sandbox.system_calls import ARCHITECTURES
 
 PRCTL = {"x86_64": 157, "aarch64": 167}
 MLOCKALL = {"x86_64": 151, "aarch64": 230}

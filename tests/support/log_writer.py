@@ -17,7 +17,7 @@ from vsqlvault.errors import VaultError
 from vsqlvault.interfaces.writes import Write
 from vsqlvault.model.transparency import Checkpoint
 from vsqlvault.runtime import open_vault, sequencing
-from vsqlvault.service import sequencer
+from vsqlvault.service.log import sequencer
 from vsqlvault.service.vault import Vault
 from vsqlvault.testing import a_purge_record, an_access_record
 

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from tests.support.fixtures import SIGNING_KEY
-from vsqlvault import plugin_manager, runtime
+from vsqlvault import plugin_loader as plugin_manager
+from vsqlvault import runtime
 from vsqlvault.config import load_settings
 from vsqlvault.hookspecs import hookimpl
 from vsqlvault.interfaces.storage import LogQuery
@@ -23,7 +24,7 @@ from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.entry import EntryKey, ValueEncoding
 from vsqlvault.model.principal import Call, Role
 from vsqlvault.model.purge import PurgeRecord
-from vsqlvault.service.entries import Preconditions, Stored, StoreWish
+from vsqlvault.service.entries.service import Preconditions, Stored, StoreWish
 from vsqlvault.service.vault import Vault
 from vsqlvault.testing import T0, FaultyStorage, a_call, a_retention_policy
 from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage
@@ -129,7 +130,7 @@ def make_vault(
     async def open_storage(_: Any) -> FaultyStorage:
         return FaultyStorage(await SqliteStorage.open(tmp_path / "vault.db", clock))
 
-    monkeypatch.setattr(runtime, "open_storage", open_storage)
+    monkeypatch.setattr(runtime.lifecycle, "open_storage", open_storage)
 
     async def make(**environment: str) -> Vault:
         settings = load_settings(None, {f"VSQL_VAULT_{name.upper()}": text for name, text in environment.items()})

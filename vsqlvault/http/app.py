@@ -25,17 +25,17 @@ from vsqlvault.errors import (
     VaultError,
 )
 from vsqlvault.http.cursors import Cursors
-from vsqlvault.http.docs_page import CONTENT_SECURITY_POLICY, docs_page
-from vsqlvault.http.exchange import BodyReader, Reply, Request
+from vsqlvault.http.description.docs_page import CONTENT_SECURITY_POLICY, docs_page
+from vsqlvault.http.description.openapi import build_openapi
+from vsqlvault.http.dispatcher import Gateway
+from vsqlvault.http.fast_path import Lane, raw_path_of, request_of
 from vsqlvault.http.forwarding import Forwarding
-from vsqlvault.http.gateway import Gateway
-from vsqlvault.http.lane import Lane, raw_path_of, request_of
+from vsqlvault.http.messages import BodyReader, Reply, Request
 from vsqlvault.http.metrics import Counts, Metrics
-from vsqlvault.http.openapi import build_openapi
+from vsqlvault.http.metrics.workers import Share
 from vsqlvault.http.operation import SEVERAL_SEGMENTS, Exchange, Operation, also_head
 from vsqlvault.http.operations import OPERATIONS
-from vsqlvault.http.shared_metrics import Share
-from vsqlvault.http.wire import dump_json
+from vsqlvault.http.schemas.bodies import dump_json
 from vsqlvault.service.vault import Vault
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")

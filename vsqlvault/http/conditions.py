@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 
 from vsqlvault.errors import InvalidHeader
-from vsqlvault.http.exchange import Request
-from vsqlvault.service.preconditions import VersionPreconditions
+from vsqlvault.http.messages import Request
+from vsqlvault.service.rules.preconditions import VersionPreconditions
 
 _ANY_ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e]*"')
 _VERSION_ETAG = re.compile(r'"([1-9][0-9]{0,17})"')

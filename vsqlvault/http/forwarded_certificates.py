@@ -21,7 +21,7 @@ from cryptography.x509 import verification
 
 from vsqlvault.config import ServerSettings
 from vsqlvault.errors import BadForwarding, CredentialRefused, SettingsInvalid
-from vsqlvault.http.client_certificates import ClientCertificate, RevocationLists
+from vsqlvault.http.server.client_certificates import ClientCertificate, RevocationLists
 from vsqlvault.interfaces.certificates import CertificateNames
 
 MAX_CERTIFICATE_BYTES = 8192

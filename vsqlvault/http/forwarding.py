@@ -9,9 +9,9 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 from vsqlvault.config import ServerSettings
 from vsqlvault.errors import BadForwarding
-from vsqlvault.http.client_certificates import ClientCertificate
-from vsqlvault.http.exchange import Request, is_loopback
 from vsqlvault.http.forwarded_certificates import ForwardedCertificates
+from vsqlvault.http.messages import Request, is_loopback
+from vsqlvault.http.server.client_certificates import ClientCertificate
 from vsqlvault.interfaces.certificates import CertificateNames
 
 MAX_HOPS = 16

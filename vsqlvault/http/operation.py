@@ -11,11 +11,11 @@ from pydantic import BaseModel
 
 from vsqlvault.errors import ContentEncodingRefused, InvalidPath, PayloadTooLarge, UnsupportedMediaType, VaultError
 from vsqlvault.http.cursors import Cursors
-from vsqlvault.http.exchange import Reply, Request
-from vsqlvault.http.faults import Model
-from vsqlvault.http.queries import NoQuery, read_query
-from vsqlvault.http.strict_json import parse_json
-from vsqlvault.http.wire import read_body
+from vsqlvault.http.json_body import parse_json
+from vsqlvault.http.messages import Reply, Request
+from vsqlvault.http.schemas.bodies import read_body
+from vsqlvault.http.schemas.field_errors import Model
+from vsqlvault.http.schemas.queries import NoQuery, read_query
 from vsqlvault.model.api_key import KEY_ID
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.entry import EXTERNAL_ID, PURPOSE, EntryKey

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from vsqlvault.errors import CredentialRefused, MethodNotAllowed, VaultError
-from vsqlvault.http.exchange import Reply
+from vsqlvault.http.messages import Reply
 
 CONTENT_TYPE = "application/problem+json"
 URN = "urn:vsqlvault:problem:"

@@ -13,11 +13,11 @@ from vsqlvault.model.access import Action
 from vsqlvault.model.attestation import Attestation
 from vsqlvault.model.control import ControlChange
 from vsqlvault.model.credential import KnownCredential
-from vsqlvault.model.hardening import StepState
 from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.plugins import PluginOrigin
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.purge import ScrubRecord, SweepRecord, SweepRuns
+from vsqlvault.model.sandbox import StepState
 from vsqlvault.model.transparency import Checkpoint
 
 MAX_CONTROL_CHANGES = 1_000

@@ -1,7 +1,7 @@
 """Keeping entries, policies and logs. The one interface that everything else stands on.
 
 A storage is asked in batches, because a flush to disk costs the same for one write as for two hundred. The core gathers
-what arrives while the last flush runs (``vsqlvault.service.commit_queue``); a storage never waits for more.
+what arrives while the last flush runs (``vsqlvault.service.commit.queue``); a storage never waits for more.
 """
 
 from __future__ import annotations

@@ -36,10 +36,10 @@ if TYPE_CHECKING:
         an_id,
         storing,
     )
-    from vsqlvault.testing.storage_capabilities import StorageCapabilities
-    from vsqlvault.testing.storage_conformance import StorageConformance
-    from vsqlvault.testing.storage_faults import FaultConformance
-    from vsqlvault.testing.storage_state_machine import StorageStateMachine
+    from vsqlvault.testing.storage.capabilities import StorageCapabilities
+    from vsqlvault.testing.storage.conformance import StorageConformance
+    from vsqlvault.testing.storage.faults import FaultConformance
+    from vsqlvault.testing.storage.state_machine import StorageStateMachine
     from vsqlvault.testing.vaults import a_vault, offering
 
 __all__ = [
@@ -84,15 +84,15 @@ _HOMES = {
     "AuthenticatorConformance": "authenticator_conformance",
     "EvaluatorCase": "policy_evaluator_conformance",
     "Fault": "faults",
-    "FaultConformance": "storage_faults",
+    "FaultConformance": "storage.faults",
     "FaultyStorage": "faults",
     "PolicyEvaluatorConformance": "policy_evaluator_conformance",
     "PurgeMethodConformance": "purge_method_conformance",
     "ReportSectionConformance": "report_section_conformance",
     "RunningVault": "running",
-    "StorageCapabilities": "storage_capabilities",
-    "StorageConformance": "storage_conformance",
-    "StorageStateMachine": "storage_state_machine",
+    "StorageCapabilities": "storage.capabilities",
+    "StorageConformance": "storage.conformance",
+    "StorageStateMachine": "storage.state_machine",
     "VaultClient": "running",
     "a_vault": "vaults",
     "offering": "vaults",
@@ -104,22 +104,22 @@ _ASSERTING = (
     "policy_evaluator_conformance",
     "purge_method_conformance",
     "report_section_conformance",
-    "storage_api_keys",
-    "storage_census",
-    "storage_clock",
-    "storage_commits",
-    "storage_entries",
-    "storage_evidence",
-    "storage_faults",
-    "storage_key_refs",
-    "storage_kills",
-    "storage_logs",
-    "storage_places",
-    "storage_reads",
-    "storage_rulebook",
-    "storage_state_machine",
-    "storage_tree",
-    "storage_watching",
+    "storage.api_keys",
+    "storage.census",
+    "storage.clock",
+    "storage.commits",
+    "storage.entries",
+    "storage.evidence",
+    "storage.faults",
+    "storage.key_refs",
+    "storage.kills",
+    "storage.logs",
+    "storage.places",
+    "storage.reads",
+    "storage.rulebook",
+    "storage.state_machine",
+    "storage.tree",
+    "storage.watching",
 )
 
 

@@ -16,7 +16,7 @@ import pytest
 from vsqlvault.interfaces.storage import Read, Snapshot, Storage
 from vsqlvault.interfaces.writes import Committed, Write
 from vsqlvault.model.entry import EntryKey
-from vsqlvault.testing.storage_capabilities import StorageCapabilities
+from vsqlvault.testing.storage.capabilities import StorageCapabilities
 
 TIME_LIMIT_SECONDS = 60.0
 LONGEST_PAUSE_SECONDS = 0.15

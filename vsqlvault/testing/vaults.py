@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from vsqlvault import plugin_manager, runtime
+from vsqlvault import plugin_loader as plugin_manager
+from vsqlvault import runtime
 from vsqlvault.config import Settings
 from vsqlvault.hookspecs import ENTRY_POINT_GROUP, hookimpl
 from vsqlvault.interfaces.storage import Storage
-from vsqlvault.plugin_manager import OWN_DISTRIBUTION, Plugins
+from vsqlvault.plugin_loader import OWN_DISTRIBUTION, Plugins
 from vsqlvault.service.vault import Vault
 
 UNDER_TEST = "plugin-under-test"
@@ -112,7 +113,7 @@ async def a_vault(
     async with AsyncExitStack() as stack:
         with (
             mock.patch.object(plugin_manager, "entry_points", return_value=found),
-            mock.patch.object(runtime, "open_storage", opened),
+            mock.patch.object(runtime.lifecycle, "open_storage", opened),
         ):
             vault = await stack.enter_async_context(runtime.open_vault(chosen))
         yield vault

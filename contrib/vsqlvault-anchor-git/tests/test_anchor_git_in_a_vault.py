@@ -16,7 +16,7 @@ from vsqlvault.config import load_settings
 from vsqlvault.errors import Quarantined, SettingsInvalid
 from vsqlvault.model.plugins import PluginOrigin
 from vsqlvault.model.principal import Call, Principal, Role
-from vsqlvault.plugin_manager import Plugins
+from vsqlvault.plugin_loader import Plugins
 from vsqlvault.proof.checkpoint import open_checkpoint
 from vsqlvault.runtime import open_vault, sequencing
 from vsqlvault.service.vault import Vault

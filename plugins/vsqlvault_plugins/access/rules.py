@@ -9,8 +9,8 @@ from vsqlvault.errors import FieldError, ValidationFailed
 from vsqlvault.hookspecs import hookimpl
 from vsqlvault.interfaces.access_policy import PolicyEvaluator
 from vsqlvault.model.access import AccessRequest, Action, Decision
-from vsqlvault.model.hardening import ProcessNeeds
 from vsqlvault.model.policy import ADMIN, OWNER, AccessPolicy, Rule
+from vsqlvault.model.sandbox import ProcessNeeds
 
 _ANYONE = Rule()
 _OWNER = Rule(allowed_apps=frozenset({OWNER}))

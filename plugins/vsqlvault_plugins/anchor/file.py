@@ -17,7 +17,7 @@ from vsqlvault.config import Settings
 from vsqlvault.errors import SettingsInvalid
 from vsqlvault.hookspecs import PluginSettings, hookimpl
 from vsqlvault.interfaces.anchor import Anchor
-from vsqlvault.model.hardening import ProcessNeeds
+from vsqlvault.model.sandbox import ProcessNeeds
 from vsqlvault.model.times import format_time
 from vsqlvault.model.transparency import Checkpoint
 

@@ -16,8 +16,8 @@ from vsqlvault.interfaces.authenticator import Authenticator, Presented
 from vsqlvault.interfaces.stored_keys import NoStoredKeys, StoredKeys
 from vsqlvault.model.api_key import ApiKeyRecord, ApiKeyState, key_id_of
 from vsqlvault.model.credential import KnownCredential
-from vsqlvault.model.hardening import ProcessNeeds
 from vsqlvault.model.principal import Principal, Role
+from vsqlvault.model.sandbox import ProcessNeeds
 
 MAX_KEY_LENGTH = 8192
 _NO_DIGEST = "0" * 64

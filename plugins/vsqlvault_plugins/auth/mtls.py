@@ -15,8 +15,8 @@ from vsqlvault.errors import AmbiguousCredentials, CredentialRefused, SettingsIn
 from vsqlvault.hookspecs import hookimpl
 from vsqlvault.interfaces.authenticator import Authenticator, Presented
 from vsqlvault.interfaces.certificates import CertificateNames, spki_sha256
-from vsqlvault.model.hardening import ProcessNeeds
 from vsqlvault.model.principal import Principal, Role
+from vsqlvault.model.sandbox import ProcessNeeds
 
 MAX_REMEMBERED = 4096
 _KINDS = ("thumbprint", "san_uri", "san_dns", "common_name")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from vsqlvault.config import Settings
 from vsqlvault.hookspecs import hookimpl
 from vsqlvault.interfaces.purge_method import PurgeMethod, PurgeRequest
-from vsqlvault.model.hardening import ProcessNeeds
 from vsqlvault.model.purge import Overwrite, PurgePlan, PurgeReason, Remove
+from vsqlvault.model.sandbox import ProcessNeeds
 
 
 class PhysicalDelete:

@@ -9,8 +9,8 @@ from typing import Any
 from vsqlvault.config import Settings
 from vsqlvault.hookspecs import hookimpl
 from vsqlvault.interfaces.report_section import ReportContext, ReportSection
-from vsqlvault.model.hardening import ProcessNeeds
 from vsqlvault.model.hold import LegalHold
+from vsqlvault.model.sandbox import ProcessNeeds
 from vsqlvault.model.times import format_time
 from vsqlvault_plugins.report.access_review import AccessReview, DefaultDeny
 from vsqlvault_plugins.report.attestations import Attestations

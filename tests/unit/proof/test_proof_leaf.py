@@ -14,7 +14,7 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vsqlvault.http.views import access_row, purge_row
+from vsqlvault.http.schemas.responses import access_row, purge_row
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
 from vsqlvault.model.entry import EntryStamp
 from vsqlvault.model.purge import PurgeReason, PurgeRecord

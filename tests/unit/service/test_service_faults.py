@@ -24,9 +24,9 @@ from vsqlvault.model.audit import Outcome
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.policy import Rule
 from vsqlvault.proof.purge_proof import purge_proof
-from vsqlvault.service.api_keys import ApiKeyWish, KeyListWish
-from vsqlvault.service.entries import ListWish
-from vsqlvault.service.key_refs import KeyRefWish
+from vsqlvault.service.credentials.api_keys import ApiKeyWish, KeyListWish
+from vsqlvault.service.entries.key_refs import KeyRefWish
+from vsqlvault.service.entries.service import ListWish
 from vsqlvault.testing import Fault, a_call, a_retention_policy, a_write, an_access_policy, an_api_key
 
 KEY = EntryKey("card", "pay-1")

@@ -4,12 +4,13 @@ from vsqlvault.http.operations.api_keys import OPERATIONS as API_KEY_OPERATIONS
 from vsqlvault.http.operations.attestations import OPERATIONS as ATTESTATION_OPERATIONS
 from vsqlvault.http.operations.entries import OPERATIONS as ENTRY_OPERATIONS
 from vsqlvault.http.operations.explain import OPERATIONS as EXPLAIN_OPERATIONS
+from vsqlvault.http.operations.health import OPERATIONS as HEALTH_OPERATIONS
 from vsqlvault.http.operations.history import OPERATIONS as HISTORY_OPERATIONS
-from vsqlvault.http.operations.holds import OPERATIONS as HOLD_OPERATIONS
 from vsqlvault.http.operations.key_refs import OPERATIONS as KEY_REF_OPERATIONS
+from vsqlvault.http.operations.legal_holds import OPERATIONS as HOLD_OPERATIONS
 from vsqlvault.http.operations.logs import OPERATIONS as LOG_OPERATIONS
 from vsqlvault.http.operations.policies import OPERATIONS as POLICY_OPERATIONS
-from vsqlvault.http.operations.service import OPERATIONS as SERVICE_OPERATIONS
+from vsqlvault.http.operations.report import OPERATIONS as REPORT_OPERATIONS
 from vsqlvault.http.operations.transparency import OPERATIONS as TRANSPARENCY_OPERATIONS
 
 OPERATIONS = (
@@ -23,7 +24,8 @@ OPERATIONS = (
     *LOG_OPERATIONS,
     *TRANSPARENCY_OPERATIONS,
     *ATTESTATION_OPERATIONS,
-    *SERVICE_OPERATIONS,
+    *REPORT_OPERATIONS,
+    *HEALTH_OPERATIONS,
 )
 
 __all__ = ["OPERATIONS"]

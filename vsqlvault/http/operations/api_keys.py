@@ -18,14 +18,14 @@ from vsqlvault.errors import (
     UnsupportedMediaType,
     ValidationFailed,
 )
-from vsqlvault.http.exchange import Reply
+from vsqlvault.http.messages import Reply
 from vsqlvault.http.operation import Exchange, Operation
-from vsqlvault.http.queries import ApiKeysQuery, read_query
-from vsqlvault.http.wire import ApiKeyBody, dump_json
+from vsqlvault.http.schemas.bodies import ApiKeyBody, dump_json
+from vsqlvault.http.schemas.queries import ApiKeysQuery, read_query
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.times import format_time
-from vsqlvault.service.api_keys import KeyListWish, SeenKey, api_key_document
-from vsqlvault.service.rules import require_admin, require_reader
+from vsqlvault.service.credentials.api_keys import KeyListWish, SeenKey, api_key_document
+from vsqlvault.service.rules.rule_changes import require_admin, require_reader
 
 PATH = "/admin/api-keys"
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from vsqlvault.errors import AttestationNotFound, InvalidQuery, RoleRequired, TreeDamaged
-from vsqlvault.http.admin_wire import VersionsQuery
-from vsqlvault.http.exchange import Reply
+from vsqlvault.http.messages import Reply
 from vsqlvault.http.operation import Exchange, Operation
-from vsqlvault.http.wire import dump_json
+from vsqlvault.http.schemas.admin_bodies import VersionsQuery
+from vsqlvault.http.schemas.bodies import dump_json
 from vsqlvault.model.attestation import Attestation
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.times import format_time

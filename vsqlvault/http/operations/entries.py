@@ -24,15 +24,15 @@ from vsqlvault.errors import (
     ValidationFailed,
 )
 from vsqlvault.http.conditions import read_conditions
-from vsqlvault.http.exchange import Reply, Request
+from vsqlvault.http.messages import Reply, Request
 from vsqlvault.http.operation import Exchange, Operation
-from vsqlvault.http.queries import ListQuery, read_query
-from vsqlvault.http.views import entry_json, etag, list_json, purge_row
-from vsqlvault.http.wire import StoreBody, dump_json
+from vsqlvault.http.schemas.bodies import StoreBody, dump_json
+from vsqlvault.http.schemas.queries import ListQuery, read_query
+from vsqlvault.http.schemas.responses import entry_json, etag, list_json, purge_row
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.entry import EntryStamp
 from vsqlvault.model.times import format_time
-from vsqlvault.service.entries import ListWish, Preconditions
+from vsqlvault.service.entries.service import ListWish, Preconditions
 
 _ETAG = re.compile(r'"([0-9a-f]{32})\.([1-9][0-9]{0,17})"')
 _WAIT = re.compile(r'wait(?:\s*=\s*"?([0-9]{1,9})"?)?', re.IGNORECASE | re.ASCII)

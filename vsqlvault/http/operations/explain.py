@@ -15,21 +15,21 @@ from vsqlvault.errors import (
     UnsupportedMediaType,
     ValidationFailed,
 )
-from vsqlvault.http.admin_wire import ExplainBody, ReplayQuery
-from vsqlvault.http.exchange import Reply
+from vsqlvault.http.messages import Reply
 from vsqlvault.http.operation import Exchange, Operation
-from vsqlvault.http.views import purge_row
-from vsqlvault.http.wire import AccessPolicyBody, dump_json
+from vsqlvault.http.schemas.admin_bodies import ExplainBody, ReplayQuery
+from vsqlvault.http.schemas.bodies import AccessPolicyBody, dump_json
+from vsqlvault.http.schemas.responses import purge_row
 from vsqlvault.model.access import Allow, Deny
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.entry import Entry
 from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.policy import RetentionPolicy
 from vsqlvault.model.times import format_time
-from vsqlvault.service.documents import legal_hold_document, retention_policy_document
-from vsqlvault.service.explain import Explanation
-from vsqlvault.service.replay import ChangedAnswer, Replayed
-from vsqlvault.service.rules import require_reader
+from vsqlvault.service.access.explain import Explanation
+from vsqlvault.service.access.replay import ChangedAnswer, Replayed
+from vsqlvault.service.rules.documents import legal_hold_document, retention_policy_document
+from vsqlvault.service.rules.rule_changes import require_reader
 
 
 async def explain(exchange: Exchange) -> Reply:

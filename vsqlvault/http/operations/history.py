@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from vsqlvault.errors import InvalidQuery, RoleRequired
-from vsqlvault.http.admin_wire import DiffQuery, VersionsQuery
-from vsqlvault.http.exchange import Reply
+from vsqlvault.http.messages import Reply
 from vsqlvault.http.operation import Exchange, Handler, Operation
-from vsqlvault.http.wire import dump_json
+from vsqlvault.http.schemas.admin_bodies import DiffQuery, VersionsQuery
+from vsqlvault.http.schemas.bodies import dump_json
 from vsqlvault.interfaces.storage import VersionQuery
-from vsqlvault.service.documents import StoredRule, version_document
-from vsqlvault.service.history import ABSENT, Comparison, Difference, RuleKind
+from vsqlvault.service.rules.documents import StoredRule, version_document
+from vsqlvault.service.rules.history import ABSENT, Comparison, Difference, RuleKind
 
 _ROUTES = {
     RuleKind.ACCESS_POLICY: ("/admin/access-policies/{name}", "name"),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from vsqlvault.errors import InvalidQuery, RoleRequired
-from vsqlvault.http.exchange import Reply
+from vsqlvault.http.messages import Reply
 from vsqlvault.http.operation import Exchange, Operation
-from vsqlvault.http.queries import KeyRefsQuery, read_query
-from vsqlvault.http.views import key_ref_document
-from vsqlvault.http.wire import dump_json
+from vsqlvault.http.schemas.bodies import dump_json
+from vsqlvault.http.schemas.queries import KeyRefsQuery, read_query
+from vsqlvault.http.schemas.responses import key_ref_document
 from vsqlvault.model.audit import Operation as Audited
-from vsqlvault.service.key_refs import KeyRefWish
+from vsqlvault.service.entries.key_refs import KeyRefWish
 
 ROUTE = "/admin/key-refs"
 

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
 from vsqlvault.errors import InvalidQuery, NotAcceptable, RoleRequired
-from vsqlvault.http.exchange import Reply
+from vsqlvault.http.messages import Reply
 from vsqlvault.http.operation import Exchange, Operation
-from vsqlvault.http.queries import DEFAULT_LIMIT, AccessLogQuery, LogQueryBase, PurgeLogQuery, read_query
-from vsqlvault.http.views import ACCESS_COLUMNS, PURGE_COLUMNS, access_row, purge_row
-from vsqlvault.http.wire import dump_json
+from vsqlvault.http.schemas.bodies import dump_json
+from vsqlvault.http.schemas.queries import DEFAULT_LIMIT, AccessLogQuery, LogQueryBase, PurgeLogQuery, read_query
+from vsqlvault.http.schemas.responses import ACCESS_COLUMNS, PURGE_COLUMNS, access_row, purge_row
 from vsqlvault.interfaces.storage import ACCESS_LOG_FILTERS, PURGE_LOG_FILTERS, LogQuery, LogRow
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.audit import Operation as Audited

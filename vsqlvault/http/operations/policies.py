@@ -20,18 +20,18 @@ from vsqlvault.errors import (
     ValidationFailed,
 )
 from vsqlvault.http.conditions import read_version_preconditions, version_etag
-from vsqlvault.http.exchange import Reply
+from vsqlvault.http.messages import Reply
 from vsqlvault.http.operation import Exchange, Operation
-from vsqlvault.http.queries import RetentionPolicyQuery, SweepQuery
-from vsqlvault.http.views import sweep_document
-from vsqlvault.http.wire import AccessPolicyBody, RetentionPolicyBody, dump_json
+from vsqlvault.http.schemas.bodies import AccessPolicyBody, RetentionPolicyBody, dump_json
+from vsqlvault.http.schemas.queries import RetentionPolicyQuery, SweepQuery
+from vsqlvault.http.schemas.responses import sweep_document
 from vsqlvault.interfaces.storage import CeilingEffect
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.times import format_time
-from vsqlvault.service.documents import access_policy_document, retention_policy_document, rule_document
-from vsqlvault.service.policies import SavedRetention
-from vsqlvault.service.rules import require_admin
+from vsqlvault.service.rules.documents import access_policy_document, retention_policy_document, rule_document
+from vsqlvault.service.rules.policies import SavedRetention
+from vsqlvault.service.rules.rule_changes import require_admin
 
 
 async def put_retention_policy(exchange: Exchange) -> Reply:

@@ -13,10 +13,10 @@ from vsqlvault.errors import (
     RoleRequired,
     TreeDamaged,
 )
-from vsqlvault.http.exchange import Reply
+from vsqlvault.http.messages import Reply
 from vsqlvault.http.operation import Exchange, Operation
-from vsqlvault.http.queries import ConsistencyQuery
-from vsqlvault.http.wire import dump_json
+from vsqlvault.http.schemas.bodies import dump_json
+from vsqlvault.http.schemas.queries import ConsistencyQuery
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.transparency import TileKey
 from vsqlvault.proof.tiles import parse_path

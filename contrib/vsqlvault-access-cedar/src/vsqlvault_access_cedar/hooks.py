@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vsqlvault.hookspecs import hookimpl
 from vsqlvault.interfaces.access_policy import PolicyEvaluator
-from vsqlvault.model.hardening import ProcessNeeds
+from vsqlvault.model.sandbox import ProcessNeeds
 from vsqlvault_access_cedar.evaluator import CedarEvaluator
 
 

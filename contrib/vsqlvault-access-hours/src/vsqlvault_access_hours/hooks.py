@@ -7,7 +7,7 @@ import logging
 from vsqlvault.hookspecs import hookimpl
 from vsqlvault.interfaces.access_policy import PolicyEvaluator
 from vsqlvault.model.audit import AccessRecord, Outcome
-from vsqlvault.model.hardening import ProcessNeeds
+from vsqlvault.model.sandbox import ProcessNeeds
 from vsqlvault_access_hours.evaluator import OUTSIDE, OfficeHoursEvaluator
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from vsqlvault.config import Settings
 from vsqlvault.errors import SettingsInvalid
 from vsqlvault.hookspecs import PluginSettings, hookimpl
 from vsqlvault.interfaces.anchor import Anchor
-from vsqlvault.model.hardening import ProcessNeeds
+from vsqlvault.model.sandbox import ProcessNeeds
 from vsqlvault.model.transparency import Checkpoint
 from vsqlvault_anchor_git.anchor import GitAnchor
 from vsqlvault_anchor_git.repository import LocalRepository, RemoteRepository, Repository

@@ -11,8 +11,8 @@ from vsqlvault.config import Settings
 from vsqlvault.errors import SettingsInvalid
 from vsqlvault.hookspecs import PluginSettings, hookimpl
 from vsqlvault.interfaces.purge_method import PurgeMethod
-from vsqlvault.model.hardening import ProcessNeeds
 from vsqlvault.model.purge import PurgeRecord
+from vsqlvault.model.sandbox import ProcessNeeds
 from vsqlvault_purge_journal.journal import Journal, JournalUnavailable
 from vsqlvault_purge_journal.method import JournalledDelete
 

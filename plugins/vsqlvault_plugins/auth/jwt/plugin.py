@@ -14,8 +14,8 @@ from vsqlvault.errors import AuthUnavailable, CredentialRefused, SettingsInvalid
 from vsqlvault.hookspecs import hookimpl
 from vsqlvault.interfaces.authenticator import Authenticator, Presented
 from vsqlvault.model.control import Check, ControlState
-from vsqlvault.model.hardening import ProcessNeeds
 from vsqlvault.model.principal import Principal
+from vsqlvault.model.sandbox import ProcessNeeds
 from vsqlvault_plugins.auth.jwt.claims import METHOD, Claims, Recognised
 from vsqlvault_plugins.auth.jwt.key_cache import KeyCache, Times
 from vsqlvault_plugins.auth.jwt.keys import JwksRefused, KeySet, read_key_set

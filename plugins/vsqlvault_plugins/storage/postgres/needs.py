@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from vsqlvault.model.hardening import ProcessNeeds
+from vsqlvault.model.sandbox import ProcessNeeds
 
 DEFAULT_PORT = 5432
 _FILE_PARAMETERS = ("passfile", "servicefile", "sslcert", "sslkey", "sslrootcert", "sslcrl")

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from vsqlvault.config import Settings
 from vsqlvault.hookspecs import PluginSettings, hookimpl
 from vsqlvault.interfaces.storage import Storage, StorageFactory
-from vsqlvault.model.hardening import ProcessNeeds
+from vsqlvault.model.sandbox import ProcessNeeds
 from vsqlvault_plugins.storage.postgres.needs import needs_of
 from vsqlvault_plugins.storage.postgres.roles import Roles
 

@@ -8,7 +8,7 @@ from vsqlvault.config import Settings
 from vsqlvault.errors import StorageUnavailable
 from vsqlvault.hookspecs import hookimpl
 from vsqlvault.interfaces.storage import Storage, StorageFactory
-from vsqlvault.model.hardening import ProcessNeeds
+from vsqlvault.model.sandbox import ProcessNeeds
 from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage
 
 

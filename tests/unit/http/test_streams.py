@@ -1,0 +1,99 @@
+"""A stream that breaks off in the middle never looks complete."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from vsqlvault.config import Settings
+from vsqlvault.errors import StorageUnavailable
+from vsqlvault.http.app import already_open, build_app
+from vsqlvault.http.operations import logs as log_operations
+from vsqlvault.http.server.server import Limits, Server, listen
+from vsqlvault.service.audit import log_reader as logs
+
+KEY = "a-key-for-this-test-alone"
+ROWS = 40
+
+
+@pytest.fixture
+def exported(open_scene, clock, monkeypatch) -> Callable[..., Awaitable[bytes]]:
+    """Serve a log of ``ROWS`` rows, ask for it, and return all that comes until the server hangs up."""
+
+    async def export(accept: str, version: str, *, broken: bool, target: str = "/admin/access-log") -> bytes:
+        monkeypatch.setenv("VSQL_VAULT_API_KEY", KEY)
+        monkeypatch.setattr(logs, "STREAM_PAGE", 30)
+        monkeypatch.setattr(log_operations, "_PIECE", 10)
+        scene = await open_scene()
+        await asyncio.gather(*(scene.store(f"pay-{number}") for number in range(ROWS)))
+        clock.advance(seconds=1)
+        if broken:
+            read = scene.storage.access_log
+
+            async def access_log(query):
+                if query.after is not None:
+                    raise StorageUnavailable
+                return await read(query)
+
+            monkeypatch.setattr(
+                scene.vault.logs, "_storage", type("Broken", (), {"access_log": staticmethod(access_log)})
+            )
+        listener = listen("127.0.0.1:0")
+        port = listener.getsockname()[1]
+        app = build_app(Settings(), lambda: already_open(scene.vault))
+        await app.startup()
+        server = Server(app, Limits())
+        server.accept_from(listener)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        head = f"GET {target} HTTP/{version}\r\nHost: localhost\r\nX-Vault-Key: {KEY}\r\nAccept: {accept}\r\n"
+        writer.write(f"{head}Connection: close\r\n\r\n".encode())
+        answer = await reader.read(-1)
+        writer.close()
+        await writer.wait_closed()
+        server.stop_accepting()
+        await server.finish(1)
+        await app.shutdown()
+        return answer
+
+    return export
+
+
+def count(answer: bytes) -> int:
+    return answer.count(b"pay-")
+
+
+@pytest.mark.parametrize("accept", ["text/csv", "application/x-ndjson"])
+async def test_a_stream_that_breaks_off_lacks_its_last_chunk(exported, accept) -> None:
+    answer = await exported(accept, "1.1", broken=True)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200")
+    assert b"transfer-encoding: chunked" in head.lower()
+    assert 0 < count(body) < ROWS
+    assert not body.endswith(b"0\r\n\r\n")
+
+
+@pytest.mark.parametrize("accept", ["text/csv", "application/x-ndjson"])
+async def test_a_stream_that_is_complete_has_its_last_chunk(exported, accept) -> None:
+    answer = await exported(accept, "1.1", broken=False)
+    assert count(answer) == ROWS
+    assert answer.endswith(b"\r\n0\r\n\r\n")
+
+
+@pytest.mark.parametrize("accept", ["text/csv", "application/x-ndjson"])
+@pytest.mark.parametrize("target", ["/admin/access-log", "/admin/purge-log"])
+async def test_a_stream_is_refused_to_a_client_that_could_not_tell(exported, accept, target) -> None:
+    answer = await exported(accept, "1.0", broken=False, target=target)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b" 406 " in head.partition(b"\r\n")[0]
+    assert b"urn:vsqlvault:problem:not-acceptable" in body
+    assert b"HTTP/1.1" in body
+    assert count(body) == 0
+
+
+async def test_a_page_is_answered_to_it_with_its_length(exported) -> None:
+    answer = await exported("application/json", "1.0", broken=False)
+    assert b" 200 " in answer.partition(b"\r\n")[0]
+    assert b"content-length: " in answer.lower()
+    assert count(answer) == ROWS

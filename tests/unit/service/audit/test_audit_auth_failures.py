@@ -1,0 +1,253 @@
+"""Refused credentials: few rows for many tries, and never a try lost from the count."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from vsqlvault.errors import AmbiguousCredentials, AuditUnavailable, CredentialRefused
+from vsqlvault.interfaces.writes import Committed
+from vsqlvault.model.audit import AccessRecord, Operation, Outcome
+from vsqlvault.service.audit import auth_failures as refusals_module
+from vsqlvault.service.audit.auth_failures import Refusals
+from vsqlvault.service.commit.queue import CommitQueue
+from vsqlvault.service.commit.storage_clock import StorageClock
+
+
+class FakeStorage:
+    """Keeps rows; can be held up, and can fail."""
+
+    flights = 1
+
+    def __init__(self) -> None:
+        self.rows: list[AccessRecord] = []
+        self.failing = False
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def commit(self, writes: Any) -> list[Any]:
+        await self.gate.wait()
+        if self.failing:
+            raise AuditUnavailable
+        self.rows += [record for write in writes for record in write.access]
+        return [Committed()] * len(writes)
+
+    @property
+    def counted(self) -> int:
+        return sum(row.count for row in self.rows)
+
+
+@pytest.fixture
+def storage() -> FakeStorage:
+    return FakeStorage()
+
+
+@pytest.fixture
+def refusals(storage, monkeypatch) -> Refusals:
+    monkeypatch.setattr(refusals_module, "INTERVAL_SECONDS", 3600)  # tests flush themselves
+    clock = StorageClock()
+    return Refusals(CommitQueue(storage, clock, max_batch=256, max_waiting=10_000), clock)
+
+
+async def refuse(
+    refusals: Refusals, why: str = "bad_key", address: str | None = "192.0.2.7", key: str | None = None
+) -> None:
+    await refusals.record(CredentialRefused(why, credential_id=key), "request", address)
+
+
+async def test_the_first_refusal_of_a_source_is_committed_at_once(refusals, storage) -> None:
+    await refusals.record(CredentialRefused("bad_key", credential_id="c1"), "r1", "192.0.2.7")
+    (row,) = storage.rows
+    assert (row.operation, row.outcome, row.status, row.count) == (Operation.AUTHENTICATE, Outcome.DENIED, 401, 1)
+    assert (row.reason, row.credential_id, row.client_address, row.request_id) == ("bad_key", "c1", "192.0.2.7", "r1")
+    assert row.app is None
+    await refusals.close()
+
+
+async def test_the_others_of_the_same_moment_are_one_row_with_a_count(refusals, storage) -> None:
+    for _ in range(100):
+        await refuse(refusals)
+    assert len(storage.rows) == 1
+    await refusals.flush()
+    assert [row.count for row in storage.rows] == [1, 99]
+    await refusals.close()
+
+
+@pytest.mark.parametrize("others", [{"why": "expired"}, {"address": "192.0.2.8"}, {"key": "c2"}, {"address": None}])
+async def test_another_source_has_a_row_of_its_own(refusals, storage, others) -> None:
+    await refuse(refusals)
+    await refuse(refusals, **others)
+    assert len(storage.rows) == 2
+    await refusals.close()
+
+
+async def test_a_refusal_of_another_kind_tells_its_own_reason(refusals, storage) -> None:
+    await refusals.record(AmbiguousCredentials(), "r", None)
+    assert storage.rows[0].reason == "ambiguous"
+    await refusals.close()
+
+
+async def test_after_a_quiet_while_the_next_is_the_first_again(refusals, storage) -> None:
+    await refuse(refusals)
+    await refusals.flush()
+    await refuse(refusals)
+    assert [row.count for row in storage.rows] == [1, 1]
+    await refusals.close()
+
+
+async def test_closing_commits_what_is_still_counted(refusals, storage) -> None:
+    for _ in range(10):
+        await refuse(refusals)
+    await refusals.close()
+    assert storage.counted == 10
+
+
+async def test_the_count_comes_by_itself(storage, monkeypatch) -> None:
+    monkeypatch.setattr(refusals_module, "INTERVAL_SECONDS", 0.01)
+    clock = StorageClock()
+    refusals = Refusals(CommitQueue(storage, clock, max_batch=256, max_waiting=100), clock)
+    for _ in range(10):
+        await refuse(refusals)
+    async with asyncio.timeout(10):
+        while storage.counted < 10:  # noqa: ASYNC110 - there is nothing to be woken by
+            await asyncio.sleep(0.01)
+    await refusals.close()
+
+
+async def test_a_flood_of_sources_is_bounded_in_memory_and_loses_nothing(refusals, storage, monkeypatch) -> None:
+    monkeypatch.setattr(refusals_module, "MAX_SOURCES", 10)
+    for n in range(500):
+        await refuse(refusals, address=f"192.0.2.{n}", why="bad_key" if n % 2 else "expired")
+    assert len(refusals._held) <= 12
+    await refusals.close()
+    assert storage.counted == 500
+    assert len(storage.rows) < 20
+
+
+async def test_a_first_row_that_cannot_be_committed_is_an_error(refusals, storage) -> None:
+    storage.failing = True
+    with pytest.raises(AuditUnavailable):
+        await refuse(refusals)
+    storage.failing = False
+    await refuse(refusals)
+    assert storage.counted == 1
+    await refusals.close()
+
+
+async def test_counts_are_kept_while_the_storage_fails(refusals, storage) -> None:
+    await refuse(refusals)
+    for _ in range(5):
+        await refuse(refusals)
+    storage.failing = True
+    for _ in range(3):
+        await refusals.flush()
+        await refuse(refusals)
+    storage.failing = False
+    await refusals.close()
+    assert storage.counted == 9
+
+
+async def test_what_comes_while_a_count_is_being_committed_is_counted_too(refusals, storage) -> None:
+    for _ in range(5):
+        await refuse(refusals)
+    storage.gate.clear()
+    flushing = asyncio.create_task(refusals.flush())
+    await asyncio.sleep(0)
+    for _ in range(5):
+        await refuse(refusals)
+    storage.gate.set()
+    await flushing
+    await refusals.close()
+    assert storage.counted == 10
+
+
+async def test_those_that_were_answered_while_the_first_row_failed_are_counted(refusals, storage) -> None:
+    """Whoever was told 401 has a row or a share in one; only the first was told that there is none."""
+    storage.gate.clear()
+    first = asyncio.create_task(refuse(refusals))
+    await asyncio.sleep(0)
+    for _ in range(10):
+        await refuse(refusals)
+    storage.failing = True
+    storage.gate.set()
+    with pytest.raises(AuditUnavailable):
+        await first
+    storage.failing = False
+    await refusals.close()
+    assert storage.counted == 10
+
+
+async def test_a_first_row_that_fails_after_the_next_flush_is_told_for_what_it_is(refusals, storage) -> None:
+    """A locked storage keeps a row waiting for longer than a source is remembered."""
+    storage.gate.clear()
+    first = asyncio.create_task(refuse(refusals))
+    await asyncio.sleep(0)
+    await refusals.flush()
+    storage.failing = True
+    storage.gate.set()
+    with pytest.raises(AuditUnavailable):
+        await first
+    storage.failing = False
+    await refusals.close()
+
+
+async def test_a_first_row_that_fails_late_takes_nothing_from_those_that_came_after(refusals, storage) -> None:
+    storage.gate.clear()
+    first = asyncio.create_task(refuse(refusals))
+    await asyncio.sleep(0)
+    await refusals.flush()
+    second = asyncio.create_task(refuse(refusals))
+    await asyncio.sleep(0)
+    answered = [asyncio.create_task(refuse(refusals)) for _ in range(5)]
+    await asyncio.gather(*answered)
+    storage.failing = True
+    storage.gate.set()
+    results = await asyncio.gather(first, second, return_exceptions=True)
+    storage.failing = False
+    await refusals.close()
+    assert [type(result) for result in results] == [AuditUnavailable] * 2
+    assert storage.counted == 5
+
+
+async def test_closing_in_the_middle_of_a_commit_that_fails_loses_nothing(storage, monkeypatch) -> None:
+    monkeypatch.setattr(refusals_module, "INTERVAL_SECONDS", 0.01)
+    clock = StorageClock()
+    refusals = Refusals(CommitQueue(storage, clock, max_batch=256, max_waiting=100), clock)
+    for _ in range(10):
+        await refuse(refusals)
+    storage.gate.clear()
+    await asyncio.sleep(0.1)  # the flusher is under way
+    storage.failing = True
+    closing = asyncio.create_task(refusals.close())
+    await asyncio.sleep(0)
+    storage.gate.set()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    storage.failing = False
+    await closing
+    assert storage.counted == 10
+
+
+async def test_closing_in_the_middle_of_a_commit_that_succeeds_counts_nothing_twice(storage, monkeypatch) -> None:
+    monkeypatch.setattr(refusals_module, "INTERVAL_SECONDS", 0.01)
+    clock = StorageClock()
+    refusals = Refusals(CommitQueue(storage, clock, max_batch=256, max_waiting=100), clock)
+    for _ in range(10):
+        await refuse(refusals)
+    storage.gate.clear()
+    await asyncio.sleep(0.1)
+    closing = asyncio.create_task(refusals.close())
+    await asyncio.sleep(0)
+    storage.gate.set()
+    await closing
+    assert storage.counted == 10
+
+
+async def test_in_the_vault_closing_leaves_no_count_behind(open_scene) -> None:
+    scene = await open_scene()
+    for _ in range(7):
+        await refuse(scene.vault.refusals)
+    await scene.vault.refusals.close()
+    assert sum(row.count for row in await scene.access_rows(operation="authenticate")) == 7

@@ -1,0 +1,500 @@
+"""Controls: each fails when what it watches over fails, and each failure is on record once, with its end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from vsqlvault.errors import AuditUnavailable, RoleRequired, StorageUnavailable
+from vsqlvault.hookspecs import hookimpl
+from vsqlvault.interfaces.writes import SaveSweep
+from vsqlvault.model.audit import Operation, Outcome
+from vsqlvault.model.control import CONTROLS, Check, ControlState
+from vsqlvault.model.hold import HoldSelector
+from vsqlvault.model.pci_dss import unknown_ids
+from vsqlvault.model.principal import Role
+from vsqlvault.model.times import format_time
+from vsqlvault.runtime import watching
+from vsqlvault.service.compliance import controls
+from vsqlvault.service.log import quarantine
+from vsqlvault.testing import T0, a_call, a_legal_hold, a_sweep, a_write
+
+OK, FAILING, NOT_IN_USE = ControlState.OK, ControlState.FAILING, ControlState.NOT_IN_USE
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+TICK = timedelta(microseconds=1)
+
+
+async def looked(scene: Any) -> dict[str, Any]:
+    return {control.name: control for control in await scene.vault.controls.look()}
+
+
+async def state_of(scene: Any, name: str) -> tuple[ControlState, str]:
+    control = (await looked(scene))[name]
+    return control.state, control.detail
+
+
+async def save_sweep(scene: Any, **fields: Any) -> None:
+    await scene.storage.inner.commit([a_write(SaveSweep(a_sweep(**fields)))])
+
+
+def test_each_control_names_requirements_that_there_are() -> None:
+    assert all(CONTROLS.values())
+    assert unknown_ids(number for ids in CONTROLS.values() for number in ids) == []
+
+
+async def test_a_new_vault_is_well(scene) -> None:
+    found = await looked(scene)
+    assert list(found) == list(CONTROLS)
+    assert {name for name, control in found.items() if control.state is NOT_IN_USE} == {
+        "log_signed",
+        "anchor_fresh",
+        "jwks_fresh",
+        "certificates_valid",
+    }
+    assert all(control.state is not FAILING for control in found.values())
+
+
+class TestSweepRan:
+    async def test_a_vault_that_never_swept_fails_after_two_intervals_of_its_first_row(self, scene) -> None:
+        await scene.go_to(T0 + 2 * DAY)
+        assert (await state_of(scene, "sweep_ran"))[0] is OK
+        await scene.go_to(T0 + 2 * DAY + TICK)
+        assert await state_of(scene, "sweep_ran") == (FAILING, "no sweep is on record")
+
+    async def test_the_last_sweep_may_be_two_intervals_ago(self, scene) -> None:
+        await save_sweep(scene, finished_at=T0)
+        await scene.go_to(T0 + 2 * DAY)
+        assert (await state_of(scene, "sweep_ran"))[0] is OK
+        await scene.go_to(T0 + 2 * DAY + TICK)
+        assert await state_of(scene, "sweep_ran") == (FAILING, f"the last sweep ended at {format_time(T0)}")
+        await scene.vault.sweeper.sweep(scene.admin)
+        assert (await state_of(scene, "sweep_ran"))[0] is OK
+
+    async def test_one_that_broke_off_has_an_hour_to_be_made_good(self, scene) -> None:
+        await save_sweep(scene, finished_at=T0, completed=False)
+        await scene.go_to(T0 + HOUR)
+        assert (await state_of(scene, "sweep_ran"))[0] is OK
+        await scene.go_to(T0 + HOUR + TICK)
+        assert await state_of(scene, "sweep_ran") == (FAILING, f"the last sweep broke off at {format_time(T0)}")
+
+    async def test_it_is_not_in_use_where_nobody_sweeps_on_a_timer(self, open_scene) -> None:
+        scene = await open_scene(purge__sweep_interval_hours="0")
+        assert (await state_of(scene, "sweep_ran"))[0] is NOT_IN_USE
+
+
+class TestNothingOverdue:
+    async def test_what_has_expired_may_wait_for_one_interval(self, scene) -> None:
+        for name in "ab":
+            await scene.store(name, expires_at=T0 + HOUR)
+        await scene.go_to(T0 + HOUR + DAY - TICK)
+        assert (await state_of(scene, "nothing_overdue"))[0] is OK
+        await scene.go_to(T0 + HOUR + DAY)
+        assert await state_of(scene, "nothing_overdue") == (
+            FAILING,
+            "2 entries have expired, and the sweep has passed them by",
+        )
+        await scene.vault.sweeper.sweep(scene.admin)
+        assert (await state_of(scene, "nothing_overdue"))[0] is OK
+
+    async def test_the_report_counts_the_same(self, scene) -> None:
+        await scene.store("a", expires_at=T0 + HOUR)
+        for at, overdue in ((T0 + DAY + HOUR - TICK, 0), (T0 + DAY + HOUR, 1)):
+            await scene.go_to(at)
+            report = await scene.vault.report.write(scene.admin)
+            assert report["retention_and_purge"]["figures"]["overdue"] == overdue
+            assert ((await state_of(scene, "nothing_overdue"))[0] is FAILING) == bool(overdue)
+
+    async def test_a_maximum_that_was_lowered_counts_too(self, scene) -> None:
+        await scene.store("a")
+        await scene.go_to(T0 + 30 * DAY)
+        await scene.retain(max_retention_days=10, default_ttl_days=5)
+        assert (await state_of(scene, "nothing_overdue"))[0] is FAILING
+
+    async def test_what_a_hold_keeps_is_not_overdue(self, scene) -> None:
+        for name in "ab":
+            await scene.store(name, expires_at=T0 + HOUR)
+        await scene.vault.holds.save(scene.admin, a_legal_hold(selector=HoldSelector(external_id="a")))
+        await scene.go_to(T0 + 5 * DAY)
+        assert (await state_of(scene, "nothing_overdue"))[1].startswith("1 entries")
+        await scene.vault.holds.save(scene.admin, a_legal_hold("other", selector=HoldSelector(external_id="b")))
+        assert (await state_of(scene, "nothing_overdue"))[0] is OK
+
+    async def test_no_value_is_read_and_no_more_is_looked_at_than_it_takes(self, scene, monkeypatch) -> None:
+        monkeypatch.setattr("vsqlvault.service.compliance.control_checks.MAX_LOOKED_AT", 2)
+        monkeypatch.setattr("vsqlvault.service.purge.expired.PAGE", 1)
+        for name in "abcd":
+            await scene.store(name, expires_at=T0 + HOUR)
+        await scene.go_to(T0 + 5 * DAY)
+        scene.storage.arm()
+        assert (await state_of(scene, "nothing_overdue"))[1].startswith("at least 2 entries")
+        assert scene.storage.calls.count("expired_entries") == 3
+        assert {"expired", "census", "evidence", "entries"}.isdisjoint(scene.storage.calls)
+
+
+class TestLogSigned:
+    async def test_a_row_may_wait_a_minute_for_its_checkpoint(self, signed) -> None:
+        scene = await signed()
+        await scene.go_to(T0 + MINUTE)
+        assert (await state_of(scene, "log_signed"))[0] is OK
+        await scene.go_to(T0 + MINUTE + TICK)
+        assert await state_of(scene, "log_signed") == (FAILING, f"a row of {format_time(T0)} is under no checkpoint")
+        await scene.vault.sequencer.sequence()
+        assert (await state_of(scene, "log_signed"))[0] is OK
+
+    async def test_a_log_in_which_nothing_happens_needs_no_new_checkpoint(self, signed) -> None:
+        scene = await signed()
+        await scene.vault.sequencer.sequence()
+        await scene.go_to(T0 + 100 * DAY)
+        assert (await state_of(scene, "log_signed"))[0] is OK
+
+    async def test_the_oldest_row_counts_whichever_log_it_is_in(self, signed) -> None:
+        scene = await signed()
+        await scene.store("a")
+        await scene.vault.sequencer.sequence()
+        scene.clock.advance(seconds=50)
+        await scene.purge("a")
+        scene.clock.advance(seconds=50)
+        await scene.store("b")
+        await scene.go_to(T0 + timedelta(seconds=111))
+        assert (await state_of(scene, "log_signed"))[
+            1
+        ] == f"a row of {format_time(T0 + timedelta(seconds=50))} is under no checkpoint"
+
+    async def test_leaves_that_nobody_signed_wait_too(self, open_scene, signed) -> None:
+        scene = await open_scene()
+        await scene.vault.sequencer.sequence()
+        assert (await state_of(scene, "log_signed"))[0] is NOT_IN_USE
+        scene = await signed()
+        await scene.storage.inner.raise_mark(scene.clock.advance(hours=1))
+        assert (await state_of(scene, "log_signed"))[0] is FAILING
+
+    async def test_a_longer_interval_has_longer_patience(self, signed) -> None:
+        scene = await signed(audit__checkpoint_interval_seconds="600")
+        await scene.go_to(T0 + timedelta(seconds=1800))
+        assert (await state_of(scene, "log_signed"))[0] is OK
+        await scene.go_to(T0 + timedelta(seconds=1801))
+        assert (await state_of(scene, "log_signed"))[0] is FAILING
+
+
+class Outside:
+    """An anchor that knows what a test tells it."""
+
+    name = "outside"
+
+    def __init__(self, interval_seconds: float | None = None) -> None:
+        self.answer: Any = None
+        self.why: str | None = None
+        self.asked = 0
+        if interval_seconds is not None:
+            self.interval_seconds = interval_seconds
+
+    async def newest(self) -> Any:
+        self.asked += 1
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    def failure(self) -> str | None:
+        return self.why
+
+    @hookimpl
+    def vault_anchors(self) -> list[Any]:
+        return [self]
+
+
+class TestAnchorFresh:
+    @pytest.mark.parametrize(("interval", "patience"), [(None, 300), (60, 300), (3600, 7200)])
+    async def test_a_checkpoint_has_so_long_to_get_out(self, signed, install, interval, patience) -> None:
+        outside = Outside(interval)
+        install(outside=outside)
+        scene = await signed()
+        await scene.vault.sequencer.sequence()
+        signed_at = (await scene.storage.inner.newest_checkpoint()).signed_at
+        await scene.go_to(signed_at + timedelta(seconds=patience))
+        assert (await state_of(scene, "anchor_fresh"))[0] is OK
+        await scene.go_to(signed_at + timedelta(seconds=patience) + TICK)
+        assert await state_of(scene, "anchor_fresh") == (
+            FAILING,
+            f"outside lacks the checkpoint of {format_time(signed_at)}",
+        )
+        outside.answer = (await scene.storage.inner.newest_checkpoint()).note
+        assert (await state_of(scene, "anchor_fresh"))[0] is OK
+
+    @pytest.mark.parametrize("answer", [OSError("gone"), 7, "no note"])
+    async def test_one_that_cannot_tell_fails(self, signed, install, answer) -> None:
+        outside = Outside()
+        install(outside=outside)
+        scene = await signed()
+        outside.answer = answer
+        assert await state_of(scene, "anchor_fresh") == (FAILING, "outside cannot tell its newest checkpoint")
+
+    async def test_one_that_lacks_nothing_is_not_asked_at_each_look(self, signed, install, monkeypatch) -> None:
+        outside = Outside()
+        install(outside=outside)
+        scene = await signed()
+        await scene.vault.sequencer.sequence()
+        outside.answer = (await scene.storage.inner.newest_checkpoint()).note
+        outside.asked = 0
+        for _ in range(5):
+            assert (await state_of(scene, "anchor_fresh"))[0] is OK
+        assert outside.asked == 1
+        await scene.store("a")
+        await scene.vault.sequencer.sequence()
+        await scene.go_to(T0 + timedelta(hours=1))
+        assert (await state_of(scene, "anchor_fresh"))[0] is FAILING
+        assert outside.asked == 2
+        monkeypatch.setattr("vsqlvault.service.compliance.control_checks.LEAST_UNANCHORED_SECONDS", 0)
+        outside.answer = OSError("gone")
+        assert (await state_of(scene, "anchor_fresh"))[1] == "outside cannot tell its newest checkpoint"
+
+    async def test_one_that_could_not_keep_a_checkpoint_fails_at_once(self, signed, install) -> None:
+        outside = Outside()
+        install(outside=outside)
+        scene = await signed()
+        outside.why = "No space left on device"
+        assert await state_of(scene, "anchor_fresh") == (
+            FAILING,
+            "outside could not keep a checkpoint: No space left on device",
+        )
+
+    async def test_a_quarantine_fails(self, signed, install, monkeypatch) -> None:
+        monkeypatch.setattr(quarantine, "LOOK_AGAIN_SECONDS", 0)
+        outside = Outside()
+        install(outside=outside)
+        scene = await signed()
+        scene.vault.quarantine._unlike["a checkpoint of more"] = "why"
+        assert (await state_of(scene, "anchor_fresh"))[1].startswith("quarantine")
+
+
+class TestWhatThisProcessSees:
+    async def test_a_storage_that_may_lose_what_it_acknowledged_fails(self, scene, monkeypatch) -> None:
+        assert (await state_of(scene, "storage_durable"))[0] is OK
+        described = dict(scene.storage.describe())
+        for durable, state in ((False, FAILING), (None, NOT_IN_USE)):
+            monkeypatch.setattr(
+                type(scene.storage),
+                "describe",
+                lambda _, durable=durable: {**described, "durable": durable},
+                raising=False,
+            )
+            assert (await state_of(scene, "storage_durable"))[0] is state
+
+    async def test_a_clock_that_leapt_or_went_back_fails(self, scene) -> None:
+        await scene.vault.clock_watch.look()
+        scene.clock.at = T0 + 3 * DAY
+        assert (await state_of(scene, "clock_sane"))[1].startswith("the clock is more than a day past")
+        await scene.vault.sweeper.sweep(scene.admin, confirm_clock=True)
+        assert (await state_of(scene, "clock_sane"))[0] is OK
+        scene.clock.at = T0
+        assert (await state_of(scene, "clock_sane"))[1].startswith("the clock went back")
+
+    async def test_certificates_are_good_until_the_first_of_them_ends(self, scene) -> None:
+        scene.vault.controls.checks.certificates = lambda: {"cert_file": T0 + HOUR, "crl_file": T0 + MINUTE}
+        assert await state_of(scene, "certificates_valid") == (
+            OK,
+            f"cert_file until {format_time(T0 + HOUR)}, crl_file until {format_time(T0 + MINUTE)}",
+        )
+        await scene.go_to(T0 + MINUTE)
+        assert (await state_of(scene, "certificates_valid"))[0] is FAILING
+
+    @pytest.mark.parametrize(
+        ("answer", "state"),
+        [
+            (Check(OK, "in time"), OK),
+            (Check(NOT_IN_USE, "no issuer"), NOT_IN_USE),
+            (Check(FAILING, "https://id.example: keys cannot be fetched"), FAILING),
+            (ValueError("x"), FAILING),
+            ("fine", FAILING),
+        ],
+    )
+    async def test_keys_that_are_fetched_are_as_fresh_as_who_fetches_them_says(
+        self, open_scene, install, offering, answer, state
+    ) -> None:
+        class Fetching:
+            name = "fetching"
+            credential_headers = ()
+
+            def authenticate(self, presented: Any) -> None:
+                return None
+
+            async def reload(self, settings: Any) -> None: ...
+
+            def keys_fresh(self) -> Any:
+                if isinstance(answer, Exception):
+                    raise answer
+                return answer
+
+        install(fetching=offering("vault_authenticators", Fetching()))
+        assert (await state_of(await open_scene(), "jwks_fresh"))[0] is state
+
+    async def test_one_that_cannot_be_looked_at_fails_and_the_others_are_told(self, scene) -> None:
+        scene.storage.arm(methods={"last_sweep"}, always=True)
+        found = await looked(scene)
+        assert found["sweep_ran"].state is FAILING
+        assert found["sweep_ran"].detail == "it cannot be looked at: storage-unavailable"
+        assert found["nothing_overdue"].state is OK
+
+
+class TestAttestationCurrent:
+    async def test_the_first_is_due_an_interval_after_the_first_row(self, scene) -> None:
+        due = format_time(T0 + 90 * DAY)
+        assert await state_of(scene, "attestation_current") == (OK, f"the next attestation is due at {due}")
+        await scene.go_to(T0 + 90 * DAY)
+        assert await state_of(scene, "attestation_current") == (FAILING, f"the next attestation is due at {due}")
+
+    async def test_nobody_attests_where_the_interval_is_0(self, open_scene) -> None:
+        scene = await open_scene(compliance__attestation_interval_days="0")
+        await scene.go_to(T0 + 900 * DAY)
+        assert (await state_of(scene, "attestation_current"))[0] is NOT_IN_USE
+
+
+async def first_look(scene: Any) -> None:
+    """Return once the controls have been looked at."""
+    while not scene.vault.controls.known:  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(0.01)
+
+
+class TestRecord:
+    async def fail(self, scene: Any) -> None:
+        await scene.go_to(T0 + 3 * DAY)
+
+    async def rows(self, scene: Any) -> list[tuple[Any, ...]]:
+        found = await scene.access_rows()
+        wanted = {Operation.CONTROL_FAILED, Operation.CONTROL_RECOVERED}
+        return [(row.operation, row.detail, row.at) for row in found if row.operation in wanted]
+
+    async def test_a_failure_has_a_row_at_its_beginning_and_one_at_its_end(self, scene) -> None:
+        await scene.vault.controls.watch()
+        assert await self.rows(scene) == []
+        await self.fail(scene)
+        for _ in range(3):
+            await scene.vault.controls.watch()
+        await scene.go_to(T0 + 4 * DAY)
+        await scene.vault.sweeper.sweep(scene.admin)
+        for _ in range(3):
+            await scene.vault.controls.watch()
+        begin, end = T0 + 3 * DAY, T0 + 4 * DAY
+        assert await self.rows(scene) == [
+            (Operation.CONTROL_FAILED, "sweep_ran: no sweep is on record", begin),
+            (
+                Operation.CONTROL_RECOVERED,
+                f"sweep_ran: failed from {format_time(begin)} to {format_time(end)}",
+                end,
+            ),
+        ]
+        (row,) = await scene.access_rows(operation="control-failed")
+        assert (row.app, row.method, row.outcome) == ("vsqlvault", "system", Outcome.GRANTED)
+        assert json.loads(row.old_value)["state"] == "ok"
+        assert json.loads(row.new_value) == {
+            "control": "sweep_ran",
+            "state": "failing",
+            "at": format_time(begin),
+            "detail": "no sweep is on record",
+        }
+
+    async def test_what_fails_at_the_first_look_has_its_row(self, scene) -> None:
+        await self.fail(scene)
+        await scene.vault.controls.watch()
+        assert [row[1] for row in await self.rows(scene)] == ["sweep_ran: no sweep is on record"]
+
+    async def test_since_when_survives_a_restart_and_is_told_by_every_process(self, scene, make_vault) -> None:
+        await scene.vault.controls.watch()
+        await self.fail(scene)
+        await scene.vault.controls.watch()
+        await scene.go_to(T0 + 3 * DAY + HOUR)
+        scene.vault = await make_vault()
+        found = await looked(scene)
+        assert found["sweep_ran"].since == T0 + 3 * DAY
+        assert found["clock_sane"].since == T0
+
+    async def test_of_several_processes_one_writes_the_rows(self, scene, make_vault) -> None:
+        vaults = [scene.vault, await make_vault(), await make_vault()]
+        await self.fail(scene)
+        for _ in range(2):
+            await asyncio.gather(*(vault.controls.watch() for vault in vaults))
+        assert len(await self.rows(scene)) == 1
+        assert all(any(c.state is FAILING for c in vault.controls.known) for vault in vaults)
+
+    async def test_what_only_another_process_sees_is_told_by_it_and_put_on_record_by_nobody(
+        self, scene, make_vault
+    ) -> None:
+        other = await make_vault()
+        await scene.vault.controls.watch()
+        other.controls.checks.certificates = lambda: {"cert_file": T0}
+        await other.controls.watch()
+        assert [each.name for each in other.controls.known if each.state is FAILING] == ["certificates_valid"]
+        assert await self.rows(scene) == []
+
+    async def test_where_two_believe_that_it_is_their_turn_the_row_is_written_once(
+        self, scene, make_vault, monkeypatch
+    ) -> None:
+        async def always(*_: Any) -> bool:
+            return True
+
+        vaults = [scene.vault, await make_vault()]
+        for vault in vaults:
+            monkeypatch.setattr(vault.storage.inner, "acquire_lease", always)
+        await self.fail(scene)
+        await asyncio.gather(*(vault.controls.watch() for vault in vaults))
+        assert len(await self.rows(scene)) == 1
+        numbers = [change.number for change in await scene.storage.inner.control_states()]
+        assert numbers == [1] * len(CONTROLS)
+
+    async def test_the_next_goes_on_when_one_has_stopped(self, scene, make_vault, monkeypatch) -> None:
+        monkeypatch.setattr(controls, "LOOK_SECONDS", 0.01)
+        other = await make_vault()
+        async with watching(scene.vault):
+            await first_look(scene)
+        await self.fail(scene)
+        await other.controls.watch()
+        assert len(await self.rows(scene)) == 1
+
+    async def test_one_that_goes_out_of_use_while_it_fails_has_an_end(self, scene) -> None:
+        scene.vault.controls.checks.certificates = lambda: {"cert_file": T0}
+        await scene.vault.controls.watch()
+        scene.vault.controls.checks.certificates = None
+        await scene.vault.controls.watch()
+        assert [row[0] for row in await self.rows(scene)] == [Operation.CONTROL_FAILED, Operation.CONTROL_RECOVERED]
+        states = {change.name: change for change in await scene.storage.inner.control_states()}
+        assert (states["certificates_valid"].state, states["certificates_valid"].number) == (NOT_IN_USE, 2)
+
+    async def test_nothing_is_on_record_without_its_row(self, scene) -> None:
+        await scene.vault.controls.watch()
+        await self.fail(scene)
+        scene.storage.arm(methods={"commit"}, always=True)
+        with pytest.raises(AuditUnavailable):
+            await scene.vault.controls.watch()
+        scene.storage.disarm()
+        assert {change.number for change in await scene.storage.inner.control_states()} == {1}
+        await scene.vault.controls.watch()
+        assert len(await self.rows(scene)) == 1
+
+    async def test_watching_goes_on_after_an_error(self, scene, monkeypatch) -> None:
+        monkeypatch.setattr(controls, "LOOK_SECONDS", 0.01)
+        scene.storage.arm(1, 2, 3, error=StorageUnavailable)
+        async with watching(scene.vault):
+            await first_look(scene)
+
+
+class TestReading:
+    async def test_admins_and_auditors_read_and_leave_a_row(self, scene) -> None:
+        for call in (scene.admin, a_call("qsa", Role.AUDITOR)):
+            found = await scene.vault.controls.read(call)
+            assert [control.name for control in found] == list(CONTROLS)
+            row = await scene.last_row()
+            assert (row.operation, row.app) == (Operation.READ_CONTROLS, call.principal.app)
+
+    async def test_nobody_else_does(self, scene) -> None:
+        with pytest.raises(RoleRequired):
+            await scene.vault.controls.read(scene.owner)
+        assert (await scene.last_row()).reason == "role"
+
+    async def test_reading_puts_nothing_on_record(self, scene) -> None:
+        await scene.go_to(T0 + 3 * DAY)
+        found = {control.name: control for control in await scene.vault.controls.read(scene.admin)}
+        assert found["sweep_ran"].state is FAILING
+        assert list(await scene.storage.inner.control_states()) == []

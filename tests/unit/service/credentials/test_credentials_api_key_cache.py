@@ -1,0 +1,158 @@
+"""The key ring: it follows what reads show, looks seldom, and vouches for nobody whose key a read shows to be gone."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from vsqlvault.errors import CredentialRefused, StorageUnavailable
+from vsqlvault.interfaces.storage import Rulebook, Snapshot
+from vsqlvault.model.api_key import ApiKeyRecord
+from vsqlvault.service.commit.storage_clock import StorageClock
+from vsqlvault.service.credentials.api_key_cache import KeyRing
+from vsqlvault.service.rules.policy_cache import Rulebooks
+from vsqlvault.testing import T0, a_principal, an_api_key
+
+KEY = an_api_key()
+REVOKED = replace(KEY, version=2, revoked_by="jane", revoked_at=T0)
+
+
+class Place:
+    """A storage of keys: it can be away, and it counts what it is asked."""
+
+    def __init__(self, *keys: ApiKeyRecord) -> None:
+        self.book = Rulebook(1, {}, {}, {}, {key.key_id: key for key in keys})
+        self.reads = 0
+        self.gate: asyncio.Event | None = None
+        self.is_away = False
+
+    def put(self, *keys: ApiKeyRecord) -> None:
+        merged = {**self.book.api_keys, **{key.key_id: key for key in keys}}
+        self.book = replace(self.book, revision=self.book.revision + 1, api_keys=merged)
+
+    async def rulebook(self) -> Rulebook:
+        return self.book
+
+
+class Scene:
+    def __init__(self, *keys: ApiKeyRecord) -> None:
+        self.place = Place(*keys)
+        self.books = Rulebooks(self.place, {})  # type: ignore[arg-type]
+        self.seconds = 100.0
+        self.ring = KeyRing(self.books, self.read, StorageClock(), lambda: self.seconds)
+
+    async def read(self) -> Snapshot:
+        """Read as the commit queue does: what a read brings, the rulebooks follow."""
+        self.place.reads += 1
+        if self.place.gate:
+            await self.place.gate.wait()
+        if self.place.is_away:
+            raise StorageUnavailable
+        await self.books.at(self.place.book.revision)
+        return Snapshot(T0, self.place.book.revision, None, None)
+
+
+def principal_of(key: ApiKeyRecord) -> Any:
+    return a_principal(key.app, credential_id=key.key_id)
+
+
+async def test_it_finds_what_a_read_has_shown() -> None:
+    scene = Scene(KEY)
+    assert scene.ring.find(KEY.digest) is None
+    await scene.read()
+    assert scene.ring.find(KEY.digest) == KEY
+    scene.place.put(REVOKED, other := an_api_key("vsk_other"))
+    assert scene.ring.find(KEY.digest) == KEY
+    await scene.read()
+    assert [scene.ring.find(digest) for digest in (KEY.digest, other.digest)] == [REVOKED, other]
+    assert sorted(key.key_id for key in scene.ring.all()) == sorted([KEY.key_id, other.key_id])
+
+
+async def test_a_record_that_has_not_changed_stays_the_same_object() -> None:
+    scene = Scene(KEY)
+    await scene.read()
+    before = scene.ring.find(KEY.digest)
+    scene.place.put(replace(KEY), an_api_key("vsk_other"))
+    await scene.read()
+    assert scene.ring.find(KEY.digest) is before
+
+
+async def test_a_hundred_who_look_at_once_make_one_read() -> None:
+    scene = Scene(KEY)
+    await asyncio.gather(*(scene.ring.look() for _ in range(100)))
+    assert scene.place.reads == 1
+
+
+async def test_it_looks_once_a_second_at_most() -> None:
+    scene = Scene(KEY)
+    for passed in (0.0, 0.5, 0.4):
+        scene.seconds += passed
+        await scene.ring.look()
+    assert (scene.place.reads, scene.ring.may_look) == (1, False)
+    scene.seconds += 0.2
+    assert scene.ring.may_look
+    await scene.ring.look()
+    assert scene.place.reads == 2
+
+
+async def test_who_comes_while_somebody_looks_waits_for_what_that_one_sees() -> None:
+    scene = Scene()
+    scene.place.gate = asyncio.Event()
+    first = asyncio.create_task(scene.ring.look())
+    await asyncio.sleep(0)
+    assert scene.ring.may_look
+    second = asyncio.create_task(scene.ring.look())
+    first.cancel()
+    await asyncio.sleep(0)
+    scene.place.put(KEY)
+    scene.place.gate.set()
+    await second
+    assert scene.ring.find(KEY.digest) == KEY
+    assert scene.place.reads == 1
+
+
+async def test_a_storage_that_is_away_hurts_nobody_who_looks() -> None:
+    scene = Scene(KEY)
+    scene.place.is_away = True
+    await scene.ring.look()
+    assert scene.ring.find(KEY.digest) is None
+
+
+async def test_it_vouches_for_a_key_that_is_good_and_for_what_is_no_stored_key() -> None:
+    scene = Scene(KEY)
+    snapshot = await scene.read()
+    scene.ring.vouch(principal_of(KEY), snapshot)
+    scene.ring.vouch(a_principal(), replace(snapshot, revision=99))
+
+
+@pytest.mark.parametrize(
+    ("now_is", "reason"),
+    [(REVOKED, "revoked"), (replace(KEY, expires_at=T0), "expired")],
+    ids=["revoked", "expired by the storage's clock"],
+)
+async def test_it_does_not_vouch_for_a_key_that_a_read_shows_to_be_gone(now_is: ApiKeyRecord, reason: str) -> None:
+    scene = Scene(KEY)
+    await scene.read()
+    scene.place.put(now_is)
+    with pytest.raises(CredentialRefused) as refused:
+        scene.ring.vouch(principal_of(KEY), await scene.read())
+    assert (refused.value.why, refused.value.credential_id) == (reason, KEY.key_id)
+
+
+async def test_a_key_that_ends_between_two_reads_is_refused_by_the_later_ones_clock() -> None:
+    scene = Scene(replace(KEY, expires_at=T0 + timedelta(seconds=1)))
+    snapshot = await scene.read()
+    scene.ring.vouch(principal_of(KEY), snapshot)
+    with pytest.raises(CredentialRefused):
+        scene.ring.vouch(principal_of(KEY), replace(snapshot, now=T0 + timedelta(seconds=1)))
+
+
+async def test_where_newer_rules_could_not_be_read_no_stored_key_is_good() -> None:
+    scene = Scene(KEY)
+    snapshot = await scene.read()
+    with pytest.raises(StorageUnavailable):
+        scene.ring.vouch(principal_of(KEY), replace(snapshot, revision=snapshot.revision + 1))

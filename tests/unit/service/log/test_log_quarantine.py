@@ -1,0 +1,282 @@
+"""A database that the outside knows better: nothing is given away, nothing is signed, until somebody confirms it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vsqlvault.errors import PluginUnusable, Quarantined, SettingsInvalid
+from vsqlvault.hookspecs import hookimpl
+from vsqlvault.model.audit import Operation
+from vsqlvault.model.entry import EntryKey
+from vsqlvault.model.purge import PurgeReason
+from vsqlvault.model.transparency import Checkpoint
+from vsqlvault.proof.checkpoint import TreeHead, sign_checkpoint
+from vsqlvault.proof.leaf import row_leaf
+from vsqlvault.proof.note import SigningKey
+from vsqlvault.service.log import quarantine
+from vsqlvault.service.log.restore import RestoreCount, Tombstone, tombstones_in
+from vsqlvault.testing import T0, a_legal_hold, a_purge_record, an_access_record, an_entry
+from vsqlvault_plugins.anchor import file as file_anchor
+from vsqlvault_plugins.anchor.file import FileAnchor
+
+KEY = SigningKey("vault.example/audit", b"\x01" * 32)
+
+
+def note_of(size: int, root: bytes = b"\x07" * 32, key: SigningKey = KEY) -> str:
+    return sign_checkpoint(TreeHead(key.verifier.name, size, root), key.signer)
+
+
+class Outside:
+    """An anchor that says what a test lets it say."""
+
+    name = "outside"
+
+    def __init__(self, answer: Any = None) -> None:
+        self.answer = answer
+
+    def failure(self) -> None:
+        return None
+
+    async def newest(self) -> Any:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    @hookimpl
+    def vault_anchors(self) -> list[Any]:
+        return [self]
+
+
+@pytest.fixture
+def outside(install, monkeypatch: pytest.MonkeyPatch) -> Outside:
+    monkeypatch.setenv("KEY", KEY.reveal())
+    monkeypatch.setattr(quarantine, "LOOK_AGAIN_SECONDS", 0)
+    anchor = Outside()
+    install(outside=anchor)
+    return anchor
+
+
+async def sequenced(open_scene) -> Any:
+    scene = await open_scene(audit__signing_key_env="KEY")
+    for name in "abc":
+        await scene.store(name)
+    await scene.vault.sequencer.sequence()
+    return scene
+
+
+async def test_who_continues_what_is_known_outside_is_in_no_quarantine(open_scene, outside: Outside) -> None:
+    scene = await sequenced(open_scene)
+    outside.answer = (await scene.storage.inner.newest_checkpoint()).note
+    again = await sequenced(open_scene)
+    assert again.vault.quarantine.notes == ()
+    await again.vault.quarantine.check()
+
+
+@pytest.mark.parametrize("size", [2, 1000])
+async def test_an_older_database_and_another_one_are_in_quarantine(open_scene, outside: Outside, size: int) -> None:
+    await sequenced(open_scene)
+    outside.answer = note_of(size)
+    scene = await open_scene(audit__signing_key_env="KEY")
+    with pytest.raises(Quarantined):
+        await scene.vault.quarantine.check()
+    assert ("leaves" in scene.vault.quarantine.why) is True
+
+
+async def test_in_quarantine_nothing_is_signed(open_scene, outside: Outside) -> None:
+    await sequenced(open_scene)
+    outside.answer = note_of(1000)
+    scene = await open_scene(audit__signing_key_env="KEY", audit__checkpoint_interval_seconds="0.01")
+    await scene.store("d")
+    before = await scene.storage.inner.tree_size()
+    await scene.vault.sequencer._turn()
+    assert await scene.storage.inner.tree_size() == before
+    await scene.vault.restore.confirm(scene.admin, RestoreCount())
+    await scene.vault.sequencer._turn()
+    assert await scene.storage.inner.tree_size() > before
+
+
+async def test_a_word_of_an_operator_ends_it_for_all_and_for_ever(open_scene, outside: Outside) -> None:
+    await sequenced(open_scene)
+    outside.answer = note_of(1000)
+    one, other = await open_scene(audit__signing_key_env="KEY"), await open_scene(audit__signing_key_env="KEY")
+    await one.vault.restore.confirm(one.admin, RestoreCount(purged=3))
+    for scene in (one, other, await open_scene(audit__signing_key_env="KEY")):
+        await scene.vault.quarantine.check()
+    (row,) = await one.access_rows(operation=Operation.CONFIRM_RESTORE)
+    assert (row.app, row.new_value) == (one.admin.principal.app, outside.answer)
+    assert "purged again: 3" in row.detail
+    outside.answer = note_of(1001)
+    later = await open_scene(audit__signing_key_env="KEY")
+    with pytest.raises(Quarantined):
+        await later.vault.quarantine.check()
+
+
+async def test_one_word_ends_it_for_all_that_anchors_know(open_scene, install, outside: Outside) -> None:
+    await sequenced(open_scene)
+    elsewhere = Outside(note_of(900))
+    elsewhere.name = "elsewhere"
+    install(outside=outside, elsewhere=elsewhere)
+    outside.answer = note_of(1000)
+    one = await open_scene(audit__signing_key_env="KEY")
+    assert set(one.vault.quarantine.notes) == {outside.answer, elsewhere.answer}
+    await one.vault.restore.confirm(one.admin, RestoreCount())
+    for scene in (one, await open_scene(audit__signing_key_env="KEY")):
+        await scene.vault.quarantine.check()
+
+
+async def test_only_an_admin_confirms(open_scene, outside: Outside) -> None:
+    await sequenced(open_scene)
+    outside.answer = note_of(1000)
+    scene = await open_scene(audit__signing_key_env="KEY")
+    with pytest.raises(Exception, match="admin"):
+        await scene.vault.restore.confirm(scene.owner, RestoreCount())
+    with pytest.raises(Quarantined):
+        await scene.vault.quarantine.check()
+
+
+@pytest.mark.parametrize("answer", [RuntimeError("cannot be reached"), 5, SettingsInvalid("no such place")])
+async def test_an_anchor_that_cannot_tell_stops_the_start(open_scene, outside: Outside, answer: Any) -> None:
+    outside.answer = answer
+    with pytest.raises((PluginUnusable, SettingsInvalid)):
+        await open_scene(audit__signing_key_env="KEY")
+
+
+@pytest.mark.parametrize("note", ["nonsense", note_of(5, key=SigningKey("elsewhere.example/log", b"\x02" * 32))])
+async def test_what_is_no_checkpoint_of_this_log_stops_the_start(open_scene, outside: Outside, note: str) -> None:
+    outside.answer = note
+    with pytest.raises(SettingsInvalid, match="anchor outside"):
+        await open_scene(audit__signing_key_env="KEY")
+
+
+class TestPurgingAgain:
+    async def test_what_is_back_is_purged_with_proof(self, scene) -> None:
+        viewed = (await scene.store("a")).viewed.entry
+        count = await scene.vault.restore.purge_again(scene.admin, [Tombstone(viewed.key, viewed.entry_id, 1)])
+        assert (count.purged, count.kept) == (1, 0)
+        (row,) = await scene.purge_rows(external_id="a")
+        assert (row.reason, row.method, row.entry_id) == (PurgeReason.PURGED_BEFORE, "physical-delete", viewed.entry_id)
+        (access,) = await scene.access_rows(operation=Operation.PURGE)
+        assert access.detail == "purged before the database was put back"
+        again = await scene.vault.restore.purge_again(scene.admin, [Tombstone(viewed.key, viewed.entry_id, 1)])
+        assert (again.purged, again.kept) == (0, 0)
+
+    async def test_an_earlier_version_is_purged_too_and_a_later_one_is_not(self, scene) -> None:
+        first = (await scene.store("a", value=b"one")).viewed.entry
+        later = (await scene.store("a", value=b"two")).viewed.entry
+        assert later.version == 2
+        count = await scene.vault.restore.purge_again(scene.admin, [Tombstone(first.key, first.entry_id, 1)])
+        assert count.purged == 0
+        count = await scene.vault.restore.purge_again(scene.admin, [Tombstone(first.key, first.entry_id, 5)])
+        assert count.purged == 1
+
+    async def test_another_entry_under_the_same_id_stays(self, scene) -> None:
+        await scene.store("a")
+        count = await scene.vault.restore.purge_again(scene.admin, [Tombstone(EntryKey("card", "a"), "0" * 32, 9)])
+        assert count.purged == 0
+        assert len(await scene.purge_rows()) == 0
+
+    async def test_what_no_policy_says_how_to_purge_is_kept_and_counted(self, scene, monkeypatch) -> None:
+        viewed = (await scene.store("a")).viewed.entry
+        monkeypatch.setattr(scene.vault.restore._purges, "_methods", {})
+        count = await scene.vault.restore.purge_again(scene.admin, [Tombstone(viewed.key, viewed.entry_id, 1)])
+        assert (count.purged, count.kept) == (0, 1)
+
+    async def test_what_a_legal_hold_keeps_is_kept_and_counted(self, scene) -> None:
+        viewed = (await scene.store("a")).viewed.entry
+        await scene.vault.holds.save(scene.admin, a_legal_hold())
+        tombstones = [Tombstone(viewed.key, viewed.entry_id, 1)]
+        count = await scene.vault.restore.purge_again(scene.admin, tombstones)
+        assert (count.purged, count.kept) == (0, 1)
+        await scene.vault.holds.release(scene.admin, "case-17")
+        assert (await scene.vault.restore.purge_again(scene.admin, tombstones)).purged == 1
+
+    def test_tombstones_are_the_purges_that_ended_an_entry(self) -> None:
+        gone = a_purge_record(an_entry("gone", version=3))
+        replaced = a_purge_record(an_entry("replaced"), method="replace", reason=PurgeReason.REPLACED)
+        leaves = [row_leaf(an_access_record()), row_leaf(gone), row_leaf(replaced), b""]
+        assert list(tombstones_in(leaves)) == [Tombstone(gone.key, gone.entry_id, 3)]
+
+
+class TestFileAnchor:
+    def checkpoint(self, size: int) -> Checkpoint:
+        return Checkpoint(KEY.verifier.name, size, b"\x07" * 32, note_of(size), T0)
+
+    async def test_the_newest_is_the_last_that_was_added(self, tmp_path: Path) -> None:
+        anchor = FileAnchor(tmp_path / "anchor", 0)
+        assert await anchor.newest() is None
+        for size in (3, 9, 5):
+            anchor.add(self.checkpoint(size))
+        assert await anchor.newest() == note_of(5)
+        lines = [json.loads(line) for line in (tmp_path / "anchor").read_text("utf-8").splitlines()]
+        assert [line["size"] for line in lines] == [3, 9, 5]
+        assert (tmp_path / "anchor").stat().st_mode & 0o077 == 0
+
+    async def test_within_the_interval_the_last_one_waits(self, tmp_path: Path) -> None:
+        anchor = FileAnchor(tmp_path / "anchor", 3600)
+        for size in (3, 9, 5):
+            anchor.add(self.checkpoint(size))
+        assert await anchor.newest() == note_of(3)
+        anchor.flush()
+        anchor.flush()
+        assert await anchor.newest() == note_of(5)
+        assert len((tmp_path / "anchor").read_text("utf-8").splitlines()) == 2
+
+    async def test_a_line_that_broke_off_counts_for_nothing(self, tmp_path: Path) -> None:
+        anchor = FileAnchor(tmp_path / "anchor", 0)
+        anchor.add(self.checkpoint(3))
+        with (tmp_path / "anchor").open("a", encoding="utf-8") as file:
+            file.write('{"note": "half a li')
+        assert await anchor.newest() == note_of(3)
+
+    async def test_after_half_a_line_the_next_one_stands_by_itself(self, tmp_path: Path) -> None:
+        anchor = FileAnchor(tmp_path / "anchor", 0)
+        (tmp_path / "anchor").write_text('{"note": "half a li', encoding="utf-8")
+        anchor.add(self.checkpoint(5))
+        assert await anchor.newest() == note_of(5)
+
+    async def test_what_waits_is_appended_after_the_interval_though_nothing_else_happens(self, tmp_path: Path) -> None:
+        anchor = FileAnchor(tmp_path / "anchor", 0.05)
+        for size in (3, 9):
+            anchor.add(self.checkpoint(size))
+        assert await anchor.newest() == note_of(3)
+        await asyncio.sleep(0.1)
+        assert await anchor.newest() == note_of(9)
+
+    async def test_what_cannot_be_appended_is_said_and_waits(self, tmp_path: Path, monkeypatch, caplog) -> None:
+        monkeypatch.setattr(file_anchor, "RETRY_SECONDS", 0.02)
+        anchor = FileAnchor(tmp_path / "place" / "anchor", 0)
+        anchor.add(self.checkpoint(3))
+        assert anchor.failure() == "No such file or directory"
+        assert "file anchor: a checkpoint is not kept" in caplog.text
+        (tmp_path / "place").mkdir()
+        await asyncio.sleep(0.1)
+        assert (anchor.failure(), await anchor.newest()) == (None, note_of(3))
+
+    async def test_a_write_that_is_cut_short_is_a_failure(self, tmp_path: Path, monkeypatch) -> None:
+        anchor = FileAnchor(tmp_path / "anchor", 0)
+        whole = os.write
+        monkeypatch.setattr(os, "write", lambda descriptor, data: whole(descriptor, data[:20]))
+        anchor.add(self.checkpoint(3))
+        assert anchor.failure() == "No space left on device"
+        monkeypatch.setattr(os, "write", whole)
+        anchor.flush()
+        assert (anchor.failure(), await anchor.newest()) == (None, note_of(3))
+
+    async def test_what_holds_something_else_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "anchor").write_text("hello\nworld\n", encoding="utf-8")
+        with pytest.raises(SettingsInvalid, match="found other lines"):
+            await FileAnchor(tmp_path / "anchor", 0).newest()
+
+    async def test_where_nothing_can_be_written_the_start_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(SettingsInvalid, match="file-anchor"):
+            await FileAnchor(tmp_path, 0).newest()
+        if os.geteuid():
+            (tmp_path / "closed").mkdir(mode=0o500)
+            with pytest.raises(SettingsInvalid, match="directory"):
+                await FileAnchor(tmp_path / "closed" / "anchor", 0).newest()

@@ -1,0 +1,122 @@
+"""``vsql-vault keys``: the API keys of the storage, made, listed and revoked from the vault's own host."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from vsqlvault.config import Settings
+from vsqlvault.errors import SettingsInvalid, ValidationFailed
+from vsqlvault.model.principal import SYSTEM, Call
+from vsqlvault.model.times import format_time
+from vsqlvault.runtime import open_vault
+from vsqlvault.service.credentials.api_keys import CreatedKey, KeyListWish, RevokedKey, SeenKey
+from vsqlvault.service.vault import Vault
+
+Answer = TypeVar("Answer")
+HELP = "make, list and revoke API keys that the storage keeps; no server need run, none need be restarted"
+PAGE = 1_000
+_FLAGS = {"purposes": "--purpose", "roles": "--role", "expires_at": "--expires-at"}
+_COLUMNS = ("KEY", "STATE", "APP", "IDENTITY", "PURPOSES", "ROLES", "CREATED", "EXPIRES", "LAST USED")
+
+
+def add_keys_commands(parser: argparse.ArgumentParser, read: Callable[[argparse.Namespace], Settings]) -> None:
+    """Add ``list``, ``create`` and ``revoke`` to the parser of ``keys``; ``read`` gives the settings that options name."""
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def add(name: str, run: Callable[[Settings, argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("--config", type=Path, default=argparse.SUPPRESS, metavar="FILE", help="settings in TOML")
+        command.set_defaults(run=lambda options: run(read(options), options))
+        return command
+
+    add("list", _list, "list the keys that the storage keeps, the oldest first")
+    create = add("create", _create, "make a key, and show it once")
+    create.add_argument("--app", required=True, metavar="NAME", help="the app that the key is for")
+    create.add_argument(
+        "--purpose", action="append", default=[], metavar="NAME", help="a purpose it holds; '*' for all"
+    )
+    create.add_argument("--role", action="append", default=[], choices=["admin", "auditor"], help="a role it has")
+    create.add_argument("--identity", metavar="TEXT", help="the workload or person behind the app")
+    create.add_argument("--expires-at", metavar="TIME", help="RFC 3339 with offset, such as 2027-02-16T00:00:00Z")
+    create.add_argument("--description", metavar="TEXT", help="what it is for")
+    revoke = add("revoke", _revoke, "refuse a key from now on")
+    revoke.add_argument("key_id", metavar="KEY", help="what the key is called: sha256: and 12 digits")
+
+
+def _list(settings: Settings, _: argparse.Namespace) -> None:
+    async def read(vault: Vault, call: Call) -> list[SeenKey]:
+        found: list[SeenKey] = []
+        while True:
+            after = (found[-1].key.created_at, found[-1].key.key_id) if found else None
+            page = await vault.api_keys.keys(call, KeyListWish(limit=PAGE, after=after))
+            found += page
+            if len(page) < PAGE:
+                return found
+
+    rows = [_COLUMNS, *(_row(seen) for seen in _with_vault(settings, read))]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _row(seen: SeenKey) -> tuple[str, ...]:
+    key, last = seen.key, seen.last_used_at
+    return (
+        key.key_id,
+        seen.state.value,
+        key.app,
+        key.identity or "-",
+        "*" if key.purposes is None else ",".join(sorted(key.purposes)) or "-",
+        ",".join(sorted(key.roles)) or "-",
+        format_time(key.created_at.replace(microsecond=0)),
+        format_time(key.expires_at) if key.expires_at else "-",
+        format_time(last.replace(microsecond=0)) if last else "never",
+    )
+
+
+def _create(settings: Settings, options: argparse.Namespace) -> None:
+    from vsqlvault.http.schemas.bodies import ApiKeyBody, read_body  # noqa: PLC0415 - no other command needs it
+
+    wanted: dict[str, Any] = {"app": options.app, "purposes": options.purpose, "roles": options.role}
+    for name in ("identity", "expires_at", "description"):
+        if (text := getattr(options, name)) is not None:
+            wanted[name] = text
+
+    async def make(vault: Vault, call: Call) -> CreatedKey:
+        return await vault.api_keys.create(call, read_body(ApiKeyBody, wanted).wish())
+
+    try:
+        created = _with_vault(settings, make)
+    except ValidationFailed as refused:
+        field = refused.errors[0].field.partition("[")[0] if refused.errors else "app"
+        expected = refused.errors[0].expected if refused.errors else refused.detail or refused.title()
+        raise SettingsInvalid(f"{_FLAGS.get(field, f'--{field}')}: expected {expected}") from None
+    key = created.seen.key
+    print(
+        f"The key of {key.app}, {key.key_id}, shown once; give it to the app and to nobody else:\n\n  {created.secret}"
+    )
+
+
+def _revoke(settings: Settings, options: argparse.Namespace) -> None:
+    async def end(vault: Vault, call: Call) -> RevokedKey:
+        return await vault.api_keys.revoke(call, options.key_id)
+
+    revoked = _with_vault(settings, end)
+    key = revoked.seen.key
+    at = f" since {format_time(key.revoked_at)}" if key.revoked_at else ""
+    print(f"{key.key_id} of {key.app} is revoked{at}")
+    for warning in revoked.warnings:
+        print(f"note: {warning}")
+
+
+def _with_vault(settings: Settings, act: Callable[[Vault, Call], Awaitable[Answer]]) -> Answer:
+    async def run() -> Answer:
+        async with open_vault(settings) as vault:
+            return await act(vault, Call(SYSTEM, secrets.token_hex(16)))
+
+    return asyncio.run(run())

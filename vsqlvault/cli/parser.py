@@ -1,0 +1,135 @@
+"""The vsql-vault command: its options and subcommands."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from vsqlvault import __version__
+from vsqlvault.cli import attest, evidence, keygen, report, schema, serve, sweep, verify
+from vsqlvault.cli.dev import SIGNING_KEY_FILE
+from vsqlvault.cli.exit_codes import exit_code
+from vsqlvault.cli.keys import HELP as KEYS_HELP
+from vsqlvault.cli.keys import add_keys_commands
+from vsqlvault.cli.log_format import set_up_logging
+from vsqlvault.config import Settings, load_settings
+from vsqlvault.errors import InvalidTime
+from vsqlvault.model.times import parse_time
+from vsqlvault.plugin_loader import Plugins
+from vsqlvault.runtime import migrated
+
+ReadSettings = Callable[[argparse.Namespace], Settings]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code: 0 done, 1 failed, 2 settings or plugins that cannot be used."""
+    options = _parser().parse_args(arguments)
+    return exit_code(lambda: options.run(options, _settings))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="vsql-vault",
+        description="Governed storage for data that was encrypted elsewhere.",
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="settings in TOML")
+    parser.add_argument("--version", action="version", version=f"vsql-vault {__version__}")
+    parser.add_argument("--dev", action="store_true", help="serve an SQLite file here, with a new key; loopback only")
+    parser.set_defaults(run=serve.serve, dev=False)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    def add(name: str, run: Callable[[argparse.Namespace, ReadSettings], Any], text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("--config", type=Path, default=argparse.SUPPRESS, metavar="FILE", help="settings in TOML")
+        command.set_defaults(run=run)
+        return command
+
+    add("serve", serve.serve, "serve the vault (what happens without a command)")
+    add("migrate", _migrate, "bring the storage's schema up to date")
+    sweep_parser = add("sweep", sweep.sweep, "purge what has expired, with proof")
+    scrub_parser = add("scrub", sweep.scrub, "drive the bytes of what was purged out of the data files")
+    sweep.add_arguments(sweep_parser, scrub_parser)
+    report_parser = add("report", report.write_report, "print the compliance report as JSON, or write it to files")
+    report_parser.add_argument("--json", type=Path, metavar="FILE", help="write it there as JSON")
+    report_parser.add_argument("--html", type=Path, metavar="FILE", help="write it there as a page")
+    for name, text in (
+        ("--as-of", "count entries as of this instant"),
+        ("--since", "count the logs from here"),
+        ("--until", "count the logs to here"),
+    ):
+        report_parser.add_argument(name, type=_time, metavar="TIME", help=f"{text} (2027-02-16T00:00:00Z)")
+    schema_parser = add(
+        "schema",
+        schema.print_schema,
+        "print a JSON Schema: of the settings, of the HTTP API (OpenAPI), or of the report",
+    )
+    schema_parser.add_argument(
+        "of", nargs="?", choices=("settings", "api", "report"), default="settings", help="of what"
+    )
+    add("plugins", _plugins, "list the plugins that would be loaded, and where they come from")
+    text = "make an API key and the settings for it, or a signing key for the transparency log"
+    keygen_parser = add("keygen", keygen.generate_key, text)
+    kind = keygen_parser.add_mutually_exclusive_group(required=True)
+    kind.add_argument("--app", metavar="NAME", help="the app that the API key is for")
+    kind.add_argument("--signing", action="store_true", help="make a signing key")
+    keygen_parser.add_argument(
+        "--origin", metavar="NAME", help="what the log is called, such as vault.example.com/audit"
+    )
+    keygen_parser.add_argument(
+        "--out", type=Path, metavar="FILE", default=SIGNING_KEY_FILE, help="where the signing key goes"
+    )
+    add_keys_commands(commands.add_parser("keys", help=KEYS_HELP, description=KEYS_HELP), _settings)
+    verify.add_arguments(
+        add(
+            "verify",
+            verify.verify,
+            "check the transparency log of this vault, an export of one, evidence, a receipt, or an attestation",
+        ),
+        add("export-audit", verify.export, "write the transparency log to one file, to be checked without the vault"),
+    )
+    attest.add_arguments(add("attest", attest.attest, "look at retention, and sign and keep what was found"))
+    evidence.add_arguments(
+        add(
+            "evidence",
+            evidence.write_evidence,
+            "write report, policies, logs and proofs of a period to one signed file",
+        ),
+        _time,
+    )
+    text = "purge again what an export says was purged, and end the quarantine"
+    verify.add_restore_arguments(add("confirm-restore", verify.confirm_restore, text))
+    add("check-config", _check_config, "read the settings and load the plugins, then say whether all is well")
+    return parser
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    settings = load_settings(options.config)
+    set_up_logging(settings.logging.format, settings.logging.level)
+    return settings
+
+
+def _migrate(options: argparse.Namespace, read_settings: ReadSettings) -> None:
+    status = asyncio.run(migrated(Plugins(read_settings(options))))
+    done = "nothing to do" if status.before == status.after else f"from version {status.before}"
+    print(f"schema version {status.after}: {done}")
+
+
+def _time(text: str) -> datetime:
+    try:
+        return parse_time(text)
+    except InvalidTime as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _plugins(options: argparse.Namespace, read_settings: ReadSettings) -> None:
+    for origin in Plugins(read_settings(options)).origins:
+        print(f"{origin.name:<24} {origin.distribution} {origin.version}")
+
+
+def _check_config(options: argparse.Namespace, read_settings: ReadSettings) -> None:
+    plugins = serve.check(read_settings(options))
+    print(f"{options.config or 'the defaults'}: all is well, with {len(plugins.origins)} plugins")

@@ -1,0 +1,43 @@
+"""The report command."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from vsqlvault.config import Settings
+from vsqlvault.errors import SettingsInvalid
+from vsqlvault.model.principal import SYSTEM, Call
+from vsqlvault.runtime import open_vault
+
+
+def write_report(options: argparse.Namespace, read_settings: Callable[[argparse.Namespace], Settings]) -> None:
+    """Writes the compliance report to standard output or to files."""
+    """Writes the compliance report to standard output or to files."""
+    from vsqlvault.report_html.page import report_page  # noqa: PLC0415 - with it comes what serving needs
+
+    async def run() -> dict[str, Any]:
+        async with open_vault(read_settings(options)) as vault:
+            call = Call(SYSTEM, secrets.token_hex(16))
+            return await vault.report.write(call, options.as_of, since=options.since, until=options.until)
+
+    report = asyncio.run(run())
+    text = json.dumps(report, indent=2, ensure_ascii=False)
+    if options.json:
+        _write_file("--json", options.json, f"{text}\n".encode())
+    if options.html:
+        _write_file("--html", options.html, report_page(report))
+    if not options.json and not options.html:
+        print(text)
+
+
+def _write_file(option: str, path: Path, content: bytes) -> None:
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise SettingsInvalid(f"{option}: expected a file that can be written, found {error.strerror}") from None

@@ -1,0 +1,95 @@
+"""``vsql-vault serve``: one process or several, or ``--dev``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from vsqlvault.cli.dev import serve_dev
+from vsqlvault.cli.exit_codes import exit_code
+from vsqlvault.cli.server_process import run_server
+from vsqlvault.config import Settings, load_settings
+from vsqlvault.errors import SettingsInvalid, StartUpRefused
+from vsqlvault.plugin_loader import Plugins
+from vsqlvault.runtime import check_reach, harden, migrated
+from vsqlvault.service.log.signing_keys import load_signing
+
+WORKERS_END_SECONDS = 15.0
+
+
+def serve(options: argparse.Namespace, read: Callable[[argparse.Namespace], Settings]) -> None:
+    """Serve until told to end: as the options say, or with the settings of ``--dev``. Raises StartUpRefused."""
+    from vsqlvault.http.server.signals import hold_hang_ups  # noqa: PLC0415
+
+    hold_hang_ups()
+    if options.dev:
+        if options.config is not None:
+            raise SettingsInvalid("--dev: expected no --config, for it brings its own settings")
+        asyncio.run(serve_dev())
+        return
+    settings = read(options)
+
+    def load_again() -> Settings:
+        return load_settings(options.config)
+
+    if settings.server.workers == 1:
+        asyncio.run(run_server(settings, load_again, config=options.config))
+    else:
+        _serve_with_workers(settings, load_again, options.config)
+
+
+def check(settings: Settings) -> Plugins:
+    """Build all that settings ask for, short of the storage, and return the plugins. Raises StartUpRefused."""
+    from vsqlvault.http.forwarding import Forwarding  # noqa: PLC0415 - only serving needs it
+    from vsqlvault.http.server.tls import Tls  # noqa: PLC0415
+
+    plugins = Plugins(settings)
+    if settings.server.tls:
+        Tls(settings.server)
+    Forwarding(settings.server)
+    load_signing(settings.audit)
+    for hook, kind in (
+        ("vault_authenticators", "authenticator"),
+        ("vault_access_policies", "policy evaluator"),
+        ("vault_purge_methods", "purge method"),
+        ("vault_report_sections", "report section"),
+    ):
+        plugins.offers(hook, kind)
+    return plugins
+
+
+def _serve_with_workers(settings: Settings, load: Callable[[], Settings], config: Path | None) -> None:
+    """Look at storage and plugins once, take the port, and have it served by several processes."""
+    from vsqlvault.http.metrics.workers import Share, SharedSamples  # noqa: PLC0415
+    from vsqlvault.http.server.server import listen  # noqa: PLC0415 - only serving needs Quart, and it takes long to import
+    from vsqlvault.http.server.workers import Workers  # noqa: PLC0415
+
+    plugins = Plugins(settings)
+    lockdown = harden(plugins, config)
+    asyncio.run(migrated(plugins))
+    shared = SharedSamples(settings.server.workers)
+    in_force = settings
+    with listen(settings.server.listen_addr) as listener:
+
+        def work(slot: int) -> int:
+            return exit_code(lambda: asyncio.run(run(slot)))
+
+        async def run(slot: int) -> None:
+            own = lockdown.in_child(settings.hardening)
+            await run_server(in_force, load, listener=listener, share=Share(shared, slot), lockdown=own)
+
+        def look_again() -> None:
+            """Have workers that start from now on begin with what the others are reading, where that can be used."""
+            nonlocal in_force
+            try:
+                fresh = load()
+                check_reach(plugins, lockdown, fresh)
+                check(fresh)
+            except StartUpRefused:
+                return  # each worker says so
+            in_force = fresh
+
+        ends_within = settings.server.graceful_timeout_seconds + WORKERS_END_SECONDS
+        Workers(settings.server.workers, work, ends_within, shared.retire, look_again).run()

@@ -1,0 +1,120 @@
+"""One server process, from settings to shutdown."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vsqlvault import __version__
+from vsqlvault.config import Settings
+from vsqlvault.plugin_loader import Plugins
+from vsqlvault.runtime import check_reach, following, harden, open_vault, sequencing, sweeping, watching
+from vsqlvault.sandbox.sandbox import Lockdown
+from vsqlvault.service.vault import Vault
+
+if TYPE_CHECKING:
+    from vsqlvault.http.metrics.workers import Share
+
+
+log = logging.getLogger("vsqlvault")
+
+
+SHORT_KEY = 22
+
+
+async def run_server(
+    settings: Settings,
+    load: Callable[[], Settings],
+    ready: Callable[[Vault, str], Awaitable[None]] | None = None,
+    listener: socket.socket | None = None,
+    share: Share | None = None,
+    config: Path | None = None,
+    lockdown: Lockdown | None = None,
+) -> None:
+    """Serve until told to end. A process without a ``lockdown`` locks itself in, once all is read and imported."""
+    from vsqlvault.http.forwarding import Forwarding  # noqa: PLC0415
+    from vsqlvault.http.server.server import listen, serve  # noqa: PLC0415 - only serving needs Quart, and it takes long to import
+    from vsqlvault.http.server.signals import Signals  # noqa: PLC0415
+    from vsqlvault.http.server.tls import Tls  # noqa: PLC0415
+
+    signals = Signals()
+    tls = Tls(settings.server) if settings.server.tls else None
+    forwarding = Forwarding(settings.server)
+    plugins = Plugins(settings)
+    locked = lockdown or harden(plugins, config)
+    async with AsyncExitStack() as stack:
+        vault = await stack.enter_async_context(open_vault(settings, plugins=plugins, hardening=locked.states))
+        listener = listener or stack.enter_context(listen(settings.server.listen_addr))
+        address = _address(settings, listener.getsockname()[1])
+        await stack.enter_async_context(following(vault))
+        await stack.enter_async_context(sequencing(vault))
+        await stack.enter_async_context(sweeping(vault, settings.purge.sweep_interval_hours))
+        if tls:
+            vault.controls.checks.certificates = lambda: tls.until
+        await stack.enter_async_context(watching(vault, attest=settings.compliance.attest_automatically))
+
+        def load_within_reach() -> Settings:
+            settings = load()
+            check_reach(plugins, locked, settings)
+            return settings
+
+        async def announce() -> None:
+            _announce(settings, vault, address)
+            if ready:
+                await ready(vault, address)
+
+        await serve(
+            settings,
+            vault,
+            listener,
+            load_within_reach,
+            signals,
+            ready=announce,
+            forwarding=forwarding,
+            tls=tls,
+            share=share,
+        )
+        log.info("stopped")
+
+
+def _address(settings: Settings, port: int) -> str:
+    return f"{settings.server.listen_addr.rpartition(':')[0]}:{port}"
+
+
+def _announce(settings: Settings, vault: Vault, address: str) -> None:
+    """Say what runs as what, where, on what, with which plugins; and what of it is dangerous."""
+    log.info(
+        "Vault API is running",
+        extra={
+            "version": __version__,
+            "listen_addr": address,
+            "storage": dict(vault.describe_storage()),
+            "plugins": [f"{each.name} ({each.distribution} {each.version})" for each in vault.plugins],
+        },
+    )
+    log.info("process hardening", extra={step.name: str(step) for step in vault.hardening})
+    if given_up := [name for name, switch in settings.hardening if switch == "off"]:
+        log.warning("hardening is switched off by the settings", extra={"steps": given_up})
+    if vault.sequencer.verifier is None:
+        log.warning("no signing key is set: the transparency log has no checkpoints (vsql-vault keygen --signing)")
+    else:
+        log.info("the transparency log is signed", extra={"verifier_key": str(vault.sequencer.verifier)})
+    if settings.audit.unsafe_previous_key_lost:
+        log.warning("audit.unsafe_previous_key_lost: nobody can tell a lost key from one that was put aside")
+    if settings.server.plaintext == "any":
+        log.warning("server.plaintext is any: credentials and ciphertext cross the network unencrypted")
+    variable = settings.auth.api_key_env
+    if variable and (key := os.environ.get(variable)) and len(key) < SHORT_KEY:
+        log.warning(
+            "the bootstrap key is short enough to be guessed: make one with vsql-vault keygen",
+            extra={"variable": variable},
+        )
+    auth = settings.auth
+    others = auth.jwt or auth.mtls or vault.credentials.known()
+    if not auth.api_keys and not others and not (variable and os.environ.get(variable)):
+        log.warning("no API key is set: nobody can call", extra={"variable": variable})

@@ -1,0 +1,136 @@
+"""``vsql-vault sweep`` and ``scrub``: destroying what has expired, and what is left of what was destroyed."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import secrets
+import sys
+import time
+from collections.abc import Callable
+from typing import TextIO
+
+from vsqlvault.config import Settings
+from vsqlvault.model.principal import SYSTEM, Call
+from vsqlvault.model.purge import ScrubRecord
+from vsqlvault.runtime import open_vault
+from vsqlvault.service.purge.sweeper import SweepCount
+
+ReadSettings = Callable[[argparse.Namespace], Settings]
+LEFT_SOMETHING = 1
+_BAR_WIDTH = 40
+_BAR_SECONDS = 0.1
+_LINE_SECONDS = 5.0
+
+
+def add_arguments(sweep: argparse.ArgumentParser, scrub: argparse.ArgumentParser) -> None:
+    """Give the two commands their arguments."""
+    sweep.add_argument("--dry-run", action="store_true", help="only count; nothing is purged")
+    sweep.add_argument(
+        "--confirm-clock",
+        action="store_true",
+        help="the storage's clock is right, though more than a day past the last time it was seen",
+    )
+    scrub.add_argument(
+        "--lock-seconds",
+        type=_seconds,
+        metavar="N",
+        help="how long one step may keep requests waiting; else purge.scrub_lock_seconds",
+    )
+
+
+def sweep(options: argparse.Namespace, read_settings: ReadSettings) -> None:
+    """Sweep, show how far it has come, and say what became of it."""
+    progress = SweepProgress(sys.stderr)
+
+    async def run() -> SweepCount:
+        async with open_vault(read_settings(options)) as vault:
+            return await vault.sweeper.sweep(
+                Call(SYSTEM, secrets.token_hex(16)),
+                dry_run=options.dry_run,
+                confirm_clock=options.confirm_clock,
+                trigger="command",
+                progress=progress,
+            )
+
+    try:
+        count = asyncio.run(run())
+    finally:
+        progress.end()
+    verb = "would be purged" if count.dry_run else "purged"
+    for purpose, number in sorted(count.by_purpose.items()):
+        print(f"{purpose}: {number} {verb}")
+    print(f"{count.purged} {verb}, {count.failed} could not be purged and were kept")
+    if count.held:
+        print(f"{count.held} are kept by legal holds")
+    if count.scrub:
+        print(_scrubbed(count.scrub))
+
+
+def scrub(options: argparse.Namespace, read_settings: ReadSettings) -> int:
+    """Scrub, and say what became of it: 0 if no purged bytes are left in the data files, 1 if some are."""
+
+    async def run() -> ScrubRecord | None:
+        async with open_vault(read_settings(options)) as vault:
+            return await vault.scrubber.scrub(
+                Call(SYSTEM, secrets.token_hex(16)), trigger="command", lock_seconds=options.lock_seconds
+            )
+
+    record = asyncio.run(run())
+    print(_scrubbed(record) if record else "nothing to do: nothing was purged since the last scrub")
+    return LEFT_SOMETHING if record and not record.completed else 0
+
+
+def _scrubbed(record: ScrubRecord) -> str:
+    if record.completed:
+        return "the bytes of all that was purged are out of the data files"
+    return f"purged bytes are still in the data files: {record.left}"
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds <= 24 * 3600:
+        raise argparse.ArgumentTypeError("expected seconds, more than 0 and at most a day")
+    return seconds
+
+
+class SweepProgress:
+    """Shows how far a sweep has come: a bar to whoever watches a terminal, now and then a plain line to anything else."""
+
+    def __init__(self, out: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._out = out
+        self._clock = clock
+        self._is_shown = out.isatty()
+        self._began = clock()
+        self._next = self._began + (0 if self._is_shown else _LINE_SECONDS)
+
+    def __call__(self, count: SweepCount) -> None:
+        """Show the count, unless it was shown a moment ago."""
+        now = self._clock()
+        if now < self._next:
+            return
+        self._next = now + (_BAR_SECONDS if self._is_shown else _LINE_SECONDS)
+        text = _progress(count, now - self._began)
+        if self._is_shown:
+            filled = min(_BAR_WIDTH, _BAR_WIDTH * count.done // max(count.due, 1))
+            self._write(f"\r[{'#' * filled}{'.' * (_BAR_WIDTH - filled)}] {text}\x1b[K")
+        else:
+            self._write(f"{text}\n")
+
+    def end(self) -> None:
+        """Take the bar off the screen."""
+        if self._is_shown:
+            self._write("\r\x1b[K")
+
+    def _write(self, text: str) -> None:
+        self._out.write(text)
+        self._out.flush()
+
+
+def _progress(count: SweepCount, seconds: float) -> str:
+    rate = count.done / seconds if seconds > 0 else 0
+    text = f"{count.done:,} of {count.due:,}, {rate:,.0f}/s"
+    if rate:
+        minutes, left = divmod(round(max(count.due - count.done, 0) / rate), 60)
+        text += f", {minutes}:{left:02} left"
+    return text

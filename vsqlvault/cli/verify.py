@@ -1,0 +1,308 @@
+"""``vsql-vault verify``, ``export-audit`` and ``confirm-restore``: what is done with the transparency log from outside."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from vsqlvault.cli.evidence import verify as verify_evidence
+from vsqlvault.cli.progress import Bar
+from vsqlvault.config import Settings
+from vsqlvault.errors import StartUpRefused
+from vsqlvault.interfaces.storage import Storage
+from vsqlvault.model.principal import SYSTEM, Call
+from vsqlvault.plugin_loader import Plugins
+from vsqlvault.proof.attestation import AttestationInvalid, check_attestation, summarise
+from vsqlvault.proof.log_check import SignedHead
+from vsqlvault.proof.note import KeyInvalid, NoteRefused, Signer, VerifierKey
+from vsqlvault.proof.receipt import FORMAT as RECEIPT
+from vsqlvault.proof.receipt import ReceiptInvalid, check_receipt
+from vsqlvault.runtime import open_storage, open_vault
+from vsqlvault.service.compliance.evidence_check import is_evidence
+from vsqlvault.service.log.export import ExportSource, open_export, write_export
+from vsqlvault.service.log.restore import RestoreCount, tombstones_in
+from vsqlvault.service.log.signing_keys import load_signing
+from vsqlvault.service.log.verification import StorageSource, Verdict, verify_log
+
+NOT_AS_SIGNED = 1
+MAX_SHOWN = 10
+MAX_FILE_BYTES = 4 * 1024 * 1024
+Answer = TypeVar("Answer")
+ReadSettings = Callable[[argparse.Namespace], Settings]
+
+
+class CannotVerify(StartUpRefused):
+    """What is to be checked, or what it is to be checked with, is not there."""
+
+
+def add_arguments(verify: argparse.ArgumentParser, export: argparse.ArgumentParser) -> None:
+    """Give the two commands their arguments."""
+    verify.add_argument(
+        "file",
+        nargs="?",
+        type=Path,
+        metavar="FILE",
+        help="an export, evidence, a receipt or an attestation; else this vault's log",
+    )
+    verify.add_argument(
+        "--vkey",
+        action="append",
+        default=[],
+        metavar="KEY",
+        help="a verifier key, or a file with some; may be repeated",
+    )
+    verify.add_argument(
+        "--checkpoint",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="a checkpoint that you kept; may be repeated",
+    )
+    export.add_argument("--out", required=True, type=Path, metavar="FILE", help="where the export goes")
+
+
+def add_restore_arguments(confirm: argparse.ArgumentParser) -> None:
+    """Give ``confirm-restore`` its arguments."""
+    confirm.add_argument(
+        "--export", type=Path, metavar="FILE", help="an export: what it says was purged is purged again"
+    )
+    confirm.add_argument(
+        "--vkey", action="append", default=[], metavar="KEY", help="the key that the export is checked with"
+    )
+    confirm.add_argument(
+        "--without-export", action="store_true", help="there is none: what had been purged may be back"
+    )
+
+
+def verify(options: argparse.Namespace, read_settings: ReadSettings) -> int:
+    """Check an export, a receipt, or the log of the vault itself; return 0 where all is as it was signed, else 1.
+
+    Raises:
+        CannotVerify: there is nothing to check, or nothing to check it with. StartUpRefused, Unavailable.
+    """
+    keys, kept = _keys(options.vkey), [note for path in options.checkpoint for note in _kept(path)]
+    try:
+        if options.file is None:
+            return _verify_vault(read_settings(options), keys, kept)
+        if document := _document_in(options.file):
+            check = _verify_attestation if "attestation" in document else _verify_receipt
+            return check(document, _required(keys))
+        if is_evidence(options.file):
+            return verify_evidence(options.file, _required(keys), kept)
+        with open_export(options.file) as source:
+            bar = Bar("leaves checked")
+            return _told(asyncio.run(verify_log(source, _required(keys), kept, bar)), bar)
+    except NoteRefused as refused:
+        raise CannotVerify(f"--checkpoint: {refused}") from None
+
+
+def export(options: argparse.Namespace, read_settings: ReadSettings) -> None:
+    """Write the log of the vault to one file."""
+    settings = read_settings(options)
+    signer = load_signing(settings.audit).current
+    bar = Bar("leaves written")
+
+    async def write(storage: Storage) -> int:
+        return await write_export(options.out, StorageSource(storage), signer.verifier if signer else None, bar)
+
+    size = asyncio.run(_with_storage(settings, write))
+    bar.end()
+    print(f"{options.out}: {size} leaves, to be checked with vsql-vault verify {options.out} --vkey KEY")
+
+
+def confirm_restore(options: argparse.Namespace, read_settings: ReadSettings) -> int:
+    """Purge again what had been purged before a database was put back, and put on record that it is accepted as it is.
+
+    Raises:
+        CannotVerify: neither an export nor the word that there is none. StartUpRefused, Unavailable.
+    """
+    if (options.export is None) != options.without_export:
+        raise CannotVerify("expected one of --export FILE and --without-export")
+    settings = read_settings(options)
+    keys = _keys(options.vkey) or [signer.verifier for signer in _signers(settings)]
+    if options.export is not None and (code := _check_export(options.export, _required(keys))):
+        return code
+
+    async def run() -> tuple[RestoreCount, bool]:
+        call = Call(SYSTEM, secrets.token_hex(16))
+        async with open_vault(settings) as vault:
+            count = RestoreCount()
+            if options.export is not None:
+                with open_export(options.export) as source:
+                    _warn_of_what_is_missing(source, vault.quarantine.notes)
+                    count = await vault.restore.purge_again(call, tombstones_in(source.leaves()))
+            if not vault.quarantine.notes:
+                return count, False
+            await vault.restore.confirm(call, count)
+            return count, True
+
+    count, confirmed = asyncio.run(run())
+    print(f"{count.purged} purged again, {count.kept} could not be")
+    print("The database is accepted as it is; serving goes on." if confirmed else "There is no quarantine to end.")
+    return 0
+
+
+def _warn_of_what_is_missing(source: ExportSource, notes: Sequence[str]) -> None:
+    outside = max((SignedHead.parse(note).head.size for note in notes), default=0)
+    if source.size < outside:
+        print(
+            f"The export ends at leaf {source.size}, what is known outside at {outside}: purges between are not known"
+        )
+
+
+def _check_export(path: Path, keys: Sequence[VerifierKey]) -> int:
+    with open_export(path) as source:
+        bar = Bar("leaves checked")
+        return _told(asyncio.run(verify_log(source, keys, (), bar)), bar)
+
+
+def _signers(settings: Settings) -> list[Signer]:
+    signing = load_signing(settings.audit)
+    return [signer for signer in (signing.current, signing.previous) if signer]
+
+
+def _verify_vault(settings: Settings, keys: Sequence[VerifierKey], kept: Sequence[str]) -> int:
+    trusted = list(keys) or [signer.verifier for signer in _signers(settings)]
+    bar = Bar("leaves checked")
+
+    async def check(storage: Storage) -> tuple[Verdict, int]:
+        source = StorageSource(storage)
+        return await verify_log(source, _required(trusted), kept, bar), source.waiting
+
+    verdict, waiting = asyncio.run(_with_storage(settings, check))
+    code = _told(verdict, bar)
+    if waiting:
+        print(f"{waiting} newer rows are not yet under the checkpoint; nothing is said of them")
+    if not keys:
+        print("The key is that of the settings: whoever can change them can change it, too. Give --vkey to be sure.")
+    return code
+
+
+async def _with_storage(settings: Settings, work: Callable[[Storage], Awaitable[Answer]]) -> Answer:
+    storage = await open_storage(Plugins(settings))
+    try:
+        await storage.migrate()
+        return await work(storage)
+    finally:
+        await storage.close()
+
+
+def _verify_receipt(receipt: dict[str, Any], keys: Sequence[VerifierKey]) -> int:
+    try:
+        shown = check_receipt(receipt, keys)
+    except ReceiptInvalid as invalid:
+        print(f"THIS RECEIPT DOES NOT HOLD: {invalid}")
+        return NOT_AS_SIGNED
+    row = shown.row
+    print(
+        f"The receipt holds. {shown.head.origin} has on record, as leaf {shown.index} of {shown.head.size}:\n"
+        f"  purged       {row['purpose']}/{row['external_id']}, version {row['entry_version']}, at {row['purged_at']}\n"
+        f"  method       {row['method']}, because {row['reason']}, asked for by {row['app']}\n"
+        f"  entry hash   {row['proof_hash']}"
+    )
+    if reached := receipt.get("not_reached"):
+        print("What the purge does not reach: " + ", ".join(map(str, reached)))
+    return 0
+
+
+def _verify_attestation(shown: dict[str, Any], keys: Sequence[VerifierKey]) -> int:
+    try:
+        document = check_attestation(shown, keys)
+    except AttestationInvalid as invalid:
+        print(f"THIS ATTESTATION DOES NOT HOLD: {invalid}")
+        return NOT_AS_SIGNED
+    try:
+        told = summarise(document)
+    except (KeyError, TypeError, ValueError):
+        print("It is as it was signed, and this program does not know its members")
+        return 0
+    print("It is as it was signed.\n" + "\n".join(told))
+    return 0
+
+
+def _told(verdict: Verdict, bar: Bar) -> int:
+    bar.end()
+    for remark in verdict.remarks[:MAX_SHOWN]:
+        print(f"Note: {remark}")
+    if verdict.is_good:
+        print(
+            f"All is as it was signed: {verdict.size} leaves of {verdict.origin}, each made anew from its row,"
+            f" under {verdict.checkpoints} checkpoints."
+        )
+        return 0
+    first = verdict.findings[0]
+    print(f"NOT AS IT WAS SIGNED. The first bad index is {first.index}.")
+    for finding in verdict.findings[:MAX_SHOWN]:
+        print(f"  {finding.index}: {finding.what}")
+    if len(verdict.findings) > MAX_SHOWN:
+        print(f"  and {len(verdict.findings) - MAX_SHOWN} more")
+    return NOT_AS_SIGNED
+
+
+def _required(keys: Sequence[VerifierKey]) -> Sequence[VerifierKey]:
+    if not keys:
+        raise CannotVerify("--vkey: expected the key to check with, found none")
+    return keys
+
+
+def _keys(texts: Sequence[str]) -> list[VerifierKey]:
+    lines = [line for text in texts for line in (_read_text(Path(text)) if _is_file(text) else text).split("\n")]
+    try:
+        return [VerifierKey.parse(line) for line in lines if line.strip()]
+    except KeyInvalid as error:
+        raise CannotVerify(f"--vkey: {error}; or a file of such") from None
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _document_in(path: Path) -> dict[str, Any] | None:
+    """Return the receipt that a file holds, by itself or in the answer to DELETE, or the attestation; None: something else."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES)
+    except OSError as error:
+        raise CannotVerify(f"{path}: expected a readable file, found: {error.strerror}") from None
+    if not data.lstrip().startswith(b"{"):
+        return None
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        document = {}
+    if isinstance(document.get("attestation"), dict):
+        return dict(document)
+    receipt = document.get("receipt", document)
+    if not isinstance(receipt, dict) or receipt.get("format") != RECEIPT:
+        raise CannotVerify(f"{path}: expected a receipt with the format {RECEIPT}, or an attestation")
+    return receipt
+
+
+def _kept(path: Path) -> list[str]:
+    """Return the checkpoints in a file: one as it was served, or many as the file anchor keeps them."""
+    text = _read_text(path)
+    if not text.startswith("{"):
+        return [f"{text.rstrip()}\n"]
+    try:
+        return [str(json.loads(line)["note"]) for line in text.split("\n") if line.strip()]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise CannotVerify(f"{path}: expected a checkpoint, or a line of JSON with a note for each") from None
+
+
+def _read_text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_FILE_BYTES).decode()
+    except OSError as error:
+        raise CannotVerify(f"{path}: expected a readable file, found: {error.strerror}") from None
+    except ValueError:
+        raise CannotVerify(f"{path}: expected a text, found other bytes") from None

@@ -1,0 +1,235 @@
+"""The way every request takes: is it fit, who asks, may they, what came of it; and the row of a refusal on the way."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import time
+from collections.abc import Mapping
+from urllib.parse import unquote
+
+from vsqlvault.config import Settings
+from vsqlvault.errors import (
+    BadForwarding,
+    BadRequest,
+    CredentialInUrl,
+    CredentialRefused,
+    InternalFault,
+    InvalidPath,
+    TlsRequired,
+    UriTooLong,
+    VaultError,
+)
+from vsqlvault.http.authentication import authenticate, credential_id
+from vsqlvault.http.cursors import Cursors
+from vsqlvault.http.forwarding import Forwarding
+from vsqlvault.http.messages import Reply, Request, is_loopback, standing_headers
+from vsqlvault.http.metrics import Metrics
+from vsqlvault.http.operation import ENTRIES, PARAMETERS, Exchange, Limits, Operation, check_params
+from vsqlvault.http.problems import problem
+from vsqlvault.http.schemas.queries import NoQuery, read_query
+from vsqlvault.interfaces.authenticator import Presented
+from vsqlvault.model.audit import Operation as Audited
+from vsqlvault.model.entry import EntryKey
+from vsqlvault.model.principal import Call, Principal
+from vsqlvault.service.audit.recorder import Trace
+from vsqlvault.service.vault import Vault
+
+log = logging.getLogger(__name__)
+MAX_TARGET_BYTES = 8192
+MAX_LEAKED = 4
+NAMES_NOBODY = frozenset({"no_credential", "unmapped_cert"})
+ANONYMOUS = Principal(app="anonymous", method="none", credential_id="none", purposes=frozenset())
+_TARGET = re.compile(rb"/(?:[A-Za-z0-9._:@~-]+(?:/[A-Za-z0-9._:@~-]+)*)?")
+_DOTS = re.compile(rb"/\.\.?(?:/|$)")
+_CREDENTIAL_NAMES = frozenset({"access_token", "api-key", "api_key", "apikey", "authorization", "key", "token"})
+_SHOWN_BYTES = 64
+_LONG_NUMBER = re.compile(r"\d{9,}")
+
+
+class Gateway:
+    """Answers requests. Every adapter, whatever the framework, hands them to ``answer`` and sends what it returns."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        vault: Vault,
+        cursors: Cursors,
+        metrics: Metrics,
+        forwarding: Forwarding | None = None,
+    ) -> None:
+        self._vault = vault
+        self._cursors = cursors
+        self._metrics = metrics
+        self._forwarding = forwarding or Forwarding(settings.server)
+        self._limits = Limits(settings.server.max_body_bytes, settings.server.max_value_bytes)
+        self._plaintext_anywhere = settings.server.plaintext == "any"
+        self._open = {"/health"}
+        if not settings.metrics.require_auth:
+            self._open.add("/metrics")
+        if not settings.docs.require_auth:
+            self._open |= {"/openapi.json", "/docs"}
+        self._credential_headers = frozenset(
+            header for authenticator in vault.authenticators for header in authenticator.credential_headers
+        )
+        self._credential_names = _CREDENTIAL_NAMES | self._credential_headers
+
+    async def answer(self, request: Request, operation: Operation | None, refusal: VaultError | None = None) -> Reply:
+        """Return the reply to a request for ``operation``, or to one that is refused before it gets to any.
+
+        Never raises what a request could cause; an error is a problem document, and its row is committed.
+        """
+        started = time.perf_counter()
+        try:
+            reply = await self._answer(request, operation, refusal)
+        except VaultError as error:
+            self._vault.gaps.count(error)
+            reply = problem(error, request.request_id)
+        except Exception:
+            log.exception("request failed", extra={"request_id": request.request_id})
+            reply = problem(InternalFault(), request.request_id)
+        reply.headers += standing_headers(request.request_id)
+        route = operation.path if operation else "unmatched"
+        method = operation.method if operation else "other"
+        self._metrics.observe(method, route, reply.status, time.perf_counter() - started)
+        return reply
+
+    async def _answer(self, request: Request, operation: Operation | None, refusal: VaultError | None) -> Reply:
+        refusal = self._unfit(request) or refusal
+        try:
+            request.client_address = self._forwarding.client(request.peer, request.headers)
+        except BadForwarding as error:
+            refusal = error
+        if isinstance(refusal, CredentialInUrl):
+            refusal.credential_id = await self._leaked(request)
+        if not (request.secure or self._plaintext_anywhere or is_loopback(request.peer)):
+            insecure = TlsRequired()
+            await self._vault.refusals.record(insecure, request.request_id, request.client_address)
+            raise insecure
+        if operation is not None and operation.path in self._open and refusal is None:
+            call = await self._recognise_or_not(request)
+            read_query(operation.query, request.query())
+            return await operation.handler(self._exchange(request, call))
+        call = await self._recognise(request, refusal)
+        try:
+            if refusal is not None:
+                raise refusal
+            if operation is None:
+                raise InvalidPath
+            self._check(request, operation)
+            if self._vault.quarantine.notes and operation.tag == ENTRIES:
+                await self._vault.quarantine.check()
+            return await operation.handler(self._exchange(request, call))
+        except VaultError as error:
+            await self._vault.auditor.refuse(_trace(call, operation, request.params), error, _detail(error, request))
+            raise
+        except Exception as error:
+            log.exception("request failed", extra={"request_id": request.request_id})
+            fault = InternalFault()
+            await self._vault.auditor.refuse(_trace(call, operation, request.params), fault)
+            raise fault from error
+
+    def _check(self, request: Request, operation: Operation) -> None:
+        """Raise what is wrong with the request, whoever makes it."""
+        request.check_single(self._credential_headers)
+        check_params(request.params)
+        if operation.query is NoQuery and request.raw_query:
+            read_query(NoQuery, request.query())
+
+    async def _recognise_or_not(self, request: Request) -> Call:
+        """Return who asks on an open route, which is anybody; but a credential that is there has to be a good one."""
+        presents = any(name == "authorization" or name in self._credential_headers for name, _ in request.headers)
+        if not presents and request.client_certificate is None:
+            return Call(ANONYMOUS, request.request_id)
+        return await self._recognise(request, None, or_nobody=not presents)
+
+    async def _recognise(self, request: Request, refusal: VaultError | None, *, or_nobody: bool = False) -> Call:
+        """Return who asks. A request that is refused anyway is told so even if nobody is recognised.
+
+        ``or_nobody``: where nobody knows what the client presents, such as a certificate that names no app, it is anonymous.
+        """
+        address, untrusted = request.client_address, False
+        try:
+            request.check_single(self._credential_headers, others=False)
+            headers = dict(request.by_name)  # a plugin may do with them what it likes
+            believed = self._forwarding.believed(request, headers)
+            untrusted = believed is not headers
+            if request.certificate_fault:
+                raise _refused_certificate(request)
+            certificate = self._forwarding.certificate(request)
+            presented = (
+                Presented(believed, address, certificate.der, certificate.issuers)
+                if certificate
+                else Presented(believed, address)
+            )
+            principal = await authenticate(self._vault.authenticators, presented)
+            self._vault.credentials.note_use(principal)
+        except VaultError as error:
+            if or_nobody and isinstance(error, CredentialRefused) and error.why in NAMES_NOBODY:
+                return Call(ANONYMOUS, request.request_id)
+            answered = self._vault.failing_sources.weigh(error, address)
+            told = refusal if isinstance(refusal, CredentialInUrl) else answered
+            await self._vault.refusals.record(told, request.request_id, address, untrusted_forwarding=untrusted)
+            if isinstance(refusal, BadRequest):
+                raise refusal from None
+            if answered is error:
+                raise
+            raise answered from None
+        return Call(principal, request.request_id, address, untrusted_forwarding=untrusted)
+
+    def _unfit(self, request: Request) -> VaultError | None:
+        """Return what is wrong with the request's target, before anything else of it is looked at."""
+        if len(request.raw_path) + len(request.raw_query) > MAX_TARGET_BYTES:
+            return UriTooLong(f"at most {MAX_TARGET_BYTES} bytes")
+        path = request.raw_path
+        if not _TARGET.fullmatch(path) or (b"/." in path and _DOTS.search(path)):
+            return InvalidPath(
+                "letters, digits and . _ : @ ~ - between single slashes; no percent-encoding, no dot segments"
+            )
+        return CredentialInUrl() if request.raw_query and self._in_url(request) else None
+
+    def _in_url(self, request: Request) -> list[str]:
+        """Return the texts that the query string gives as credentials."""
+        members = (part.decode("latin-1").partition("=") for part in request.raw_query.split(b"&"))
+        return [unquote(text) for name, _, text in members if unquote(name).lower() in self._credential_names]
+
+    async def _leaked(self, request: Request) -> str | None:
+        """Return the id of the first credential in the URL that is one, so that an operator knows which to replace."""
+        for text in self._in_url(request)[:MAX_LEAKED]:
+            if found := await credential_id(self._vault.authenticators, text):
+                return found
+        return None
+
+    def _exchange(self, request: Request, call: Call) -> Exchange:
+        return Exchange(request, call, self._vault, self._cursors, self._limits)
+
+
+def _refused_certificate(request: Request) -> CredentialRefused:
+    certificate = request.client_certificate
+    return CredentialRefused(
+        request.certificate_fault or "malformed", credential_id=certificate.credential_id if certificate else None
+    )
+
+
+def _trace(call: Call, operation: Operation | None, params: Mapping[str, str]) -> Trace:
+    """Return the trace of a refusal; of the path only what fits its grammar goes into a row."""
+    fit = {name: value for name, value in params.items() if PARAMETERS[name].fullmatch(value)}
+    audited = (operation.audited if operation else None) or Audited.UNKNOWN
+    if "purpose" in fit and "external_id" in fit:
+        return Trace(call, audited, EntryKey(fit["purpose"], fit["external_id"]))
+    return Trace(call, audited, purpose=fit.get("purpose"))
+
+
+def _detail(error: VaultError, request: Request) -> str | None:
+    if isinstance(error, CredentialInUrl):
+        return f"in the URL: {error.credential_id}" if error.credential_id else None
+    return _described(request) if isinstance(error, (InvalidPath, UriTooLong)) else None
+
+
+def _described(request: Request) -> str:
+    """Describe a target that is not taken literally: hash, length, and its beginning, with long numbers hidden."""
+    target = request.raw_path
+    shown = _LONG_NUMBER.sub("#", target.decode("latin-1")).encode("ascii", "backslashreplace")[:_SHOWN_BYTES]
+    text = "".join(chr(byte) if 0x20 <= byte < 0x7F else f"\\x{byte:02x}" for byte in shown)  # noqa: PLR2004
+    return f"path sha256:{hashlib.sha256(target).hexdigest()} length:{len(target)} begins:{text[:_SHOWN_BYTES]}"

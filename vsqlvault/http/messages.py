@@ -1,0 +1,134 @@
+"""A request and its reply, free of any framework."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from ipaddress import ip_address
+from urllib.parse import unquote_to_bytes
+
+from vsqlvault.errors import DuplicateHeader, InvalidHeader, InvalidQuery
+from vsqlvault.http.server.client_certificates import ClientCertificate
+from vsqlvault.http.server.framing import first_of_each
+
+BodyReader = Callable[[int], Awaitable[bytes]]
+_SINGLE_HEADERS = frozenset(
+    {"authorization", "content-type", "content-length", "content-encoding", "host", "if-match", "if-none-match"}
+)
+
+
+@dataclass(slots=True)
+class Request:
+    """What arrived. ``headers`` have lower-case names; ``read_body(limit)`` gives the whole body or raises.
+
+    ``by_name`` is the first value of each header, for whoever knows it already.
+
+    ``peer`` is the address at the other end, without a port; None on a Unix socket. ``client_address`` is whom the request
+    is put down to: the peer, or whom a listed proxy names. ``client_certificate`` is what the peer, be it a proxy, has proved
+    to have in the TLS handshake; ``certificate_fault`` says why it is good no longer.
+    """
+
+    method: str
+    raw_path: bytes
+    raw_query: bytes
+    headers: Sequence[tuple[str, str]]
+    peer: str | None
+    secure: bool
+    request_id: str
+    read_body: BodyReader
+    params: Mapping[str, str] = field(default_factory=dict)
+    http_version: str = "1.1"
+    client_certificate: ClientCertificate | None = None
+    certificate_fault: str | None = None
+    by_name: Mapping[str, str] = field(default_factory=dict)
+    client_address: str | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.client_address = self.peer
+        if self.headers and not self.by_name:
+            self.by_name = first_of_each(self.headers)
+
+    def header(self, name: str) -> str | None:
+        """Return the value of a header that may stand once."""
+        return self.by_name.get(name)
+
+    def check_single(self, credential_headers: frozenset[str], *, others: bool = True) -> None:
+        """See that what may stand once does. ``others``: look at those headers too that are no credentials.
+
+        Raises:
+            DuplicateHeader: one stands twice.
+        """
+        if len(self.by_name) != len(self.headers):
+            once = credential_headers | _SINGLE_HEADERS if others else credential_headers
+            seen: set[str] = set()
+            for name, _ in self.headers:
+                if name in seen and name in once:
+                    raise DuplicateHeader(name)
+                seen.add(name)
+
+    def query(self) -> dict[str, str]:
+        """Return the query string's members; ``+`` stands for itself, as in RFC 3986, so that times need no escaping.
+
+        Raises:
+            InvalidQuery: it is not UTF-8, or names a member twice.
+        """
+        members: dict[str, str] = {}
+        for part in self.raw_query.split(b"&") if self.raw_query else ():
+            try:
+                name, _, value = (unquote_to_bytes(piece).decode("utf-8") for piece in _halves(part))
+            except UnicodeDecodeError:
+                raise InvalidQuery("expected UTF-8") from None
+            if not name or name in members:
+                raise InvalidQuery("each member needs a name, once")
+            members[name] = value
+        return members
+
+
+def _halves(part: bytes) -> tuple[bytes, bytes, bytes]:
+    return part.partition(b"=")
+
+
+@dataclass(slots=True)
+class Reply:
+    """What is answered: a body in one piece, or a stream of pieces."""
+
+    status: int
+    body: bytes | AsyncIterator[bytes] = b""
+    content_type: str | None = "application/json"
+    headers: list[tuple[str, str]] = field(default_factory=list)
+
+
+def standing_headers(request_id: str) -> tuple[tuple[str, str], ...]:
+    """Return the header fields that every reply has, whatever it says."""
+    return ("X-Request-Id", request_id), ("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")
+
+
+async def no_body(_limit: int) -> bytes:
+    """Read the body of a request that has none."""
+    return b""
+
+
+@lru_cache(maxsize=4096)
+def is_loopback(address: str | None) -> bool:
+    """Whether a peer's address is this machine's; a Unix socket's is."""
+    if address is None:
+        return True
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return False
+    mapped = getattr(found, "ipv4_mapped", None)
+    return (mapped or found).is_loopback
+
+
+def decode_headers(pairs: list[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
+    """Return header names in lower case and values as text, byte by byte.
+
+    Raises:
+        InvalidHeader: a name is not ASCII.
+    """
+    try:
+        return [(name.decode("ascii").lower(), value.decode("latin-1")) for name, value in pairs]
+    except UnicodeDecodeError:
+        raise InvalidHeader from None

@@ -1,0 +1,84 @@
+"""Health check and controls."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from typing import Any
+
+from vsqlvault import __version__
+from vsqlvault.errors import RoleRequired, VaultError
+from vsqlvault.http.messages import Reply
+from vsqlvault.http.operation import Exchange, Operation, also_head
+from vsqlvault.http.schemas.bodies import dump_json
+from vsqlvault.model.audit import Operation as Audited
+from vsqlvault.model.control import Control, ControlState
+from vsqlvault.model.times import format_time
+from vsqlvault.service.vault import Vault
+
+HEALTH_SECONDS = 2.0
+
+
+async def health(exchange: Exchange) -> Reply:
+    """Answer whether the storage answers; to admins and auditors, also what runs here, on what, and how far it is locked in."""
+    detail = _detail(exchange.vault) if exchange.call.principal.roles else {}
+    try:
+        async with asyncio.timeout(HEALTH_SECONDS):
+            await exchange.vault.queue.read()
+    except (VaultError, TimeoutError):
+        return Reply(503, dump_json({"status": "unavailable", **detail}), headers=[("Retry-After", "1")])
+    return Reply(200, dump_json({"status": "ok", **detail}))
+
+
+def _detail(vault: Vault) -> dict[str, Any]:
+    return {
+        "version": __version__,
+        "storage": dict(vault.describe_storage()),
+        "hardening": {step.name: {"state": step.state, "detail": step.detail} for step in vault.hardening},
+        "plugins": [asdict(origin) for origin in vault.plugins],
+    }
+
+
+async def controls(exchange: Exchange) -> Reply:
+    """Answer with every control, as it stands now."""
+    found = await exchange.vault.controls.read(exchange.call)
+    failing = sum(control.state is ControlState.FAILING for control in found)
+    return Reply(200, dump_json({"failing": failing, "controls": [_control(control) for control in found]}))
+
+
+def _control(control: Control) -> dict[str, Any]:
+    return {
+        "name": control.name,
+        "state": control.state.value,
+        "since": format_time(control.since),
+        "detail": control.detail,
+        "requirements": list(control.requirements),
+    }
+
+
+OPERATIONS = (
+    Operation(
+        method="GET",
+        path="/health/controls",
+        name="controls",
+        summary="The controls, and whether each works",
+        handler=controls,
+        audited=Audited.READ_CONTROLS,
+        answers={200: "Every control: `ok`, `failing` or `not_in_use`, since when, and what was found."},
+        description="Looked at anew for each request. `failing` counts those that fail. For admins and auditors.",
+        problems=(RoleRequired,),
+        tag="compliance",
+    ),
+    *also_head(
+        Operation(
+            method="GET",
+            path="/health",
+            name="health",
+            summary="Health check",
+            handler=health,
+            description="With a credential of an admin or an auditor, also version, storage, hardening and plugins.",
+            answers={200: "The vault answers.", 503: "Its storage does not."},
+            tag="service",
+        )
+    ),
+)

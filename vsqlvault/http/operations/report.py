@@ -1,0 +1,74 @@
+"""The compliance report and evidence bundles."""
+
+from __future__ import annotations
+
+from vsqlvault.errors import InvalidQuery, NotAcceptable, NothingSigned, RoleRequired
+from vsqlvault.http.messages import Reply
+from vsqlvault.http.operation import Exchange, Operation
+from vsqlvault.http.operations.logs import preferred
+from vsqlvault.http.schemas.bodies import dump_json
+from vsqlvault.http.schemas.queries import EvidenceQuery, ReportQuery
+from vsqlvault.model.audit import Operation as Audited
+from vsqlvault.report_html.page import CONTENT_SECURITY_POLICY, report_page
+
+JSON, HTML, ZIP = "application/json", "text/html", "application/zip"
+
+
+async def report(exchange: Exchange) -> Reply:
+    """Answer with the compliance report, as JSON or as a page; ``format`` goes before ``Accept``."""
+    query = exchange.query(ReportQuery)
+    named = {"json": JSON, "html": HTML}.get(query.format or "")
+    media_type = named or preferred(exchange.request.header("accept"), (JSON, HTML))
+    written = await exchange.vault.report.write(exchange.call, query.as_of, since=query.since, until=query.until)
+    vary = ("Vary", "Accept")
+    if media_type == JSON:
+        return Reply(200, dump_json(written), headers=[vary])
+    headers = [vary, ("Content-Security-Policy", CONTENT_SECURITY_POLICY), ("Referrer-Policy", "no-referrer")]
+    return Reply(200, report_page(written), f"{HTML}; charset=utf-8", headers)
+
+
+async def evidence(exchange: Exchange) -> Reply:
+    """Answer with an evidence bundle, as it is written."""
+    if exchange.request.http_version == "1.0":
+        raise NotAcceptable("HTTP/1.1: in HTTP/1.0 a stream that broke off looks like one that is complete")
+    query = exchange.query(EvidenceQuery)
+    pieces = await exchange.vault.evidence.bundle(
+        exchange.call, report_page, as_of=query.as_of, since=query.since, until=query.until
+    )
+    disposition = ("Content-Disposition", 'attachment; filename="evidence.zip"')
+    return Reply(200, pieces, ZIP, [disposition])
+
+
+OPERATIONS = (
+    Operation(
+        method="GET",
+        path="/compliance/report",
+        name="report",
+        summary="PCI DSS Requirement 3 evidence, as of one instant",
+        handler=report,
+        audited=Audited.READ_REPORT,
+        query=ReportQuery,
+        answers={200: "The report."},
+        description=(
+            "`Accept: text/html` or `format=html` gives a page to read and print. Entries count as of `as_of`; rows of "
+            "the logs from `since` to `until`. `vsql-vault schema report` prints the JSON Schema."
+        ),
+        media_types=(JSON, HTML),
+        problems=(RoleRequired, InvalidQuery, NotAcceptable),
+        tag="compliance",
+    ),
+    Operation(
+        method="GET",
+        path="/compliance/evidence",
+        name="evidence",
+        summary="Report, policies, logs and proofs of a period in one signed file",
+        handler=evidence,
+        audited=Audited.EXPORT_EVIDENCE,
+        query=EvidenceQuery,
+        answers={200: "A ZIP file, streamed."},
+        description="`vsql-vault verify FILE --vkey KEY` checks it. A stream that breaks off is no whole ZIP file.",
+        media_types=(ZIP,),
+        problems=(RoleRequired, InvalidQuery, NotAcceptable, NothingSigned),
+        tag="compliance",
+    ),
+)

@@ -1,0 +1,143 @@
+"""The bodies and query strings of the routes under ``/admin`` that are about legal holds and the history of rules."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from vsqlvault.http.schemas.bodies import Body, ExternalId, PolicyName, Prose, Purpose, metadata_text
+from vsqlvault.http.schemas.queries import DEFAULT_LIMIT, Cursor, Limit, Query, QueryTime, WholeNumber
+from vsqlvault.model.access import Action
+from vsqlvault.model.entry import PURPOSE, EntryKey, EntryState
+from vsqlvault.model.hold import HoldSelector, LegalHold
+from vsqlvault.model.policy import DEFAULT_POLICY
+from vsqlvault.model.principal import Principal, Role
+from vsqlvault.service.access.explain import Question
+from vsqlvault.service.access.replay import Window
+
+DEFAULT_REPLAY = 10_000
+MAX_REPLAY = 100_000
+AnyApp = Annotated[str, Field(min_length=1, max_length=256, pattern="^[^@]")]
+"""Whatever an authenticator may call an app."""
+
+
+class SelectorBody(Body):
+    """Which entries a hold keeps: those that fit all that is given."""
+
+    purpose: Purpose | None = None
+    external_id: ExternalId | None = None
+    owner_app: AnyApp | None = None
+    metadata: dict[str, Any] | None = Field(
+        default=None, min_length=1, description="Members that an entry's metadata has, each with exactly this value."
+    )
+
+    @model_validator(mode="after")
+    def _something(self) -> SelectorBody:
+        if all(given is None for given in (self.purpose, self.external_id, self.owner_app, self.metadata)):
+            raise ValueError("at least one of purpose, external_id, owner_app, metadata")
+        return self
+
+    def selector(self) -> HoldSelector:
+        """Return the selector. Raises MetadataTooLarge."""
+        metadata = None if self.metadata is None else metadata_text(self.metadata)
+        return HoldSelector(self.purpose, self.external_id, self.owner_app, metadata)
+
+
+class LegalHoldBody(Body):
+    """What PUT /admin/legal-holds/{name} takes."""
+
+    case_reference: Annotated[str, Field(min_length=1, max_length=256)]
+    reason: Annotated[Prose, Field(min_length=1)]
+    selector: SelectorBody
+
+    @field_validator("case_reference", "reason")
+    @classmethod
+    def _says_something(cls, text: str) -> str:
+        if not text.strip():
+            raise ValueError("a text")
+        return text
+
+    def hold(self, name: str) -> LegalHold:
+        """Return the hold that is wished for; version, author and times are the vault's to give."""
+        return LegalHold(name, 0, self.case_reference, self.reason, self.selector.selector())
+
+
+class HoldsQuery(Query):
+    """What GET /admin/legal-holds takes."""
+
+    state: Literal["active", "released"] = "active"
+
+    @property
+    def released(self) -> bool:
+        """Whether those are asked for that are out of force."""
+        return self.state == "released"
+
+
+class HeldEntriesQuery(Query):
+    """What GET /admin/legal-holds/{name}/entries takes."""
+
+    limit: Limit = DEFAULT_LIMIT
+    cursor: Cursor | None = None
+    state: Literal["active", "expired"] | None = None
+
+    @property
+    def wanted(self) -> EntryState | None:
+        """The state that is asked for; None: either."""
+        return EntryState(self.state) if self.state else None
+
+
+HeldPurpose = Annotated[str, Field(pattern=rf"^(\*|{PURPOSE.pattern})$")]
+
+
+class ExplainBody(Body):
+    """What POST /admin/access-policies/explain takes: a principal, and what it might want of which entry."""
+
+    app: AnyApp
+    identity: Annotated[str, Field(min_length=1, max_length=256)] | None = None
+    purposes: list[HeldPurpose] = Field(default=[], max_length=1000, description="What the app holds; `*` for all.")
+    roles: list[Literal["admin", "auditor"]] = Field(default=[], max_length=2)
+    operation: Literal["store", "retrieve", "inspect", "purge"]
+    purpose: Purpose
+    external_id: ExternalId
+    access_policy: PolicyName = Field(default=DEFAULT_POLICY, description="For `store`: what the entry would name.")
+
+    def question(self) -> Question:
+        """Return what is asked. The principal has no credential, so none can act as it."""
+        principal = Principal(
+            app=self.app,
+            method="explain",
+            credential_id="none",
+            identity=self.identity,
+            purposes=None if "*" in self.purposes else frozenset(self.purposes),
+            roles=frozenset(Role(role) for role in self.roles),
+        )
+        return Question(principal, Action(self.operation), EntryKey(self.purpose, self.external_id), self.access_policy)
+
+
+Version = Annotated[WholeNumber, Field(ge=1)]
+
+
+class VersionsQuery(Query):
+    """What the routes that list versions take."""
+
+    limit: Limit = DEFAULT_LIMIT
+    before: Version | None = None
+
+
+class DiffQuery(Query):
+    """What the routes that compare two versions take."""
+
+    from_version: Version | None = Field(default=None, alias="from")
+
+
+class ReplayQuery(Query):
+    """What POST /admin/access-policies/{name}/replay takes."""
+
+    since: QueryTime
+    until: QueryTime | None = None
+    limit: Annotated[WholeNumber, Field(ge=1, le=MAX_REPLAY)] = DEFAULT_REPLAY
+
+    def window(self) -> Window:
+        """Return which rows to decide anew."""
+        return Window(self.since, self.until, self.limit)

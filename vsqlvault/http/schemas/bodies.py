@@ -1,0 +1,318 @@
+"""The bodies that the routes take, as pydantic models."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode, b64encode
+from binascii import Error as NotBase64
+from collections.abc import Iterator
+from datetime import datetime
+from itertools import islice
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from vsqlvault.config import App
+from vsqlvault.errors import (
+    FieldError,
+    InvalidBase64,
+    InvalidTime,
+    MetadataTooLarge,
+    PayloadTooLarge,
+    ValidationFailed,
+)
+from vsqlvault.http.json_body import check_text, check_value_text
+from vsqlvault.http.schemas.field_errors import MAX_FAULTS, NO_SUCH_FIELD, Model, field_errors, field_path
+from vsqlvault.model.access import Action
+from vsqlvault.model.entry import EXTERNAL_ID, PURPOSE, ValueEncoding
+from vsqlvault.model.policy import (
+    DEFAULT_EVALUATOR,
+    DEFAULT_POLICY,
+    MAX_RETENTION_DAYS,
+    AccessPolicy,
+    RetentionPolicy,
+    Rule,
+)
+from vsqlvault.model.principal import Role
+from vsqlvault.model.times import parse_time
+from vsqlvault.proof.canonical import canonical_json
+from vsqlvault.service.credentials.api_keys import ApiKeyWish
+from vsqlvault.service.entries.service import Preconditions, StoreWish
+
+MAX_METADATA_BYTES = 8192
+MAX_METADATA_KEYS = 64
+MAX_METADATA_KEY = 64
+MAX_METADATA_TEXT = 1024
+
+Purpose = Annotated[str, Field(pattern=rf"^{PURPOSE.pattern}$")]
+ExternalId = Annotated[str, Field(pattern=rf"^{EXTERNAL_ID.pattern}$")]
+PolicyName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,127}$")]
+AllowedApp = Annotated[str, Field(pattern=r"^(@owner|@admin|[A-Za-z0-9][A-Za-z0-9._:@/-]{0,127})$")]
+Prose = Annotated[str, Field(max_length=1024)]
+
+
+class Body(BaseModel):
+    """A JSON body: strict types, no unknown field."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class StoreBody(Body):
+    """What PUT /vault/{purpose}/{external_id} takes."""
+
+    encrypted_value: str = Field(min_length=1, description="The ciphertext; comes back byte for byte.")
+    encoding: Literal["utf-8", "base64"] = Field(
+        default="utf-8", description="How encrypted_value travels; base64 is RFC 4648 section 4 with padding."
+    )
+    algorithm_hint: str | None = Field(default=None, min_length=1, max_length=64)
+    key_ref: str | None = Field(
+        default=None, min_length=1, max_length=256, description="Which key encrypted it, in your own words."
+    )
+    metadata: dict[str, Any] = Field(default_factory=dict, description="An object of at most 8 KiB and 64 keys.")
+    expires_at: str | None = Field(
+        default=None,
+        description="RFC 3339 with offset. Left out: as the retention policy says.",
+        json_schema_extra={"format": "date-time"},
+    )
+    access_policy: PolicyName = DEFAULT_POLICY
+
+    def wish(self, preconditions: Preconditions, max_value_bytes: int) -> StoreWish:
+        """Return what is to be stored.
+
+        Raises:
+            PayloadTooLarge, InvalidBase64, InvalidText, MetadataTooLarge, InvalidTime.
+        """
+        value = self._value()
+        if len(value) > max_value_bytes:
+            raise PayloadTooLarge(f"a value has at most {max_value_bytes} bytes")
+        return StoreWish(
+            value=value,
+            encoding=ValueEncoding(self.encoding),
+            algorithm_hint=self.algorithm_hint,
+            key_ref=self.key_ref,
+            metadata=metadata_text(self.metadata),
+            expires_at=_time("expires_at", self.expires_at) if self.expires_at is not None else None,
+            access_policy=self.access_policy,
+            preconditions=preconditions,
+        )
+
+    def _value(self) -> bytes:
+        if self.encoding == "utf-8":
+            return self.encrypted_value.encode("utf-8")
+        try:
+            value = b64decode(self.encrypted_value, validate=True)
+        except (NotBase64, ValueError):
+            value = b""
+        if not value or b64encode(value).decode("ascii") != self.encrypted_value:
+            raise InvalidBase64(errors=[FieldError("encrypted_value", "canonical base64 with padding")])
+        return value
+
+
+def metadata_text(metadata: dict[str, Any]) -> str:
+    """Return the canonical text. Raises MetadataTooLarge where it is beyond a limit."""
+    if not metadata:
+        return "{}"
+    fault = FieldError("metadata", f"at most {MAX_METADATA_BYTES} bytes, {MAX_METADATA_KEYS} keys, keys of 64 characters and texts of 1 KiB")  # fmt: skip # noqa: E501
+    if len(metadata) > MAX_METADATA_KEYS:
+        raise MetadataTooLarge(errors=[fault])
+    text = _canonical(metadata)
+    if text is None or not _small(metadata):
+        raise MetadataTooLarge(errors=[fault])
+    return text
+
+
+def _canonical(value: dict[str, Any]) -> str | None:
+    """Return the canonical text, or None where it has more than ``MAX_METADATA_BYTES``.
+
+    Of a value that is far larger no more is looked at than shows it.
+    """
+    least = 0
+    for length in _least_lengths(value):
+        least += length
+        if least > MAX_METADATA_BYTES:
+            return None
+    text = canonical_json(value)
+    return text.decode("utf-8") if len(text) <= MAX_METADATA_BYTES else None
+
+
+def _least_lengths(value: Any) -> Iterator[int]:
+    """Give, node by node, the bytes that its canonical form takes at the least."""
+    if isinstance(value, dict):
+        yield len("{}")
+        for key, member in value.items():
+            yield len(key) + len('"":')
+            yield from _least_lengths(member)
+    elif isinstance(value, list):
+        yield len("[]")
+        for member in value:
+            yield from _least_lengths(member)
+    else:
+        yield len(value) + len('""') if isinstance(value, str) else 1
+
+
+def _small(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(len(key) <= MAX_METADATA_KEY and _small(member) for key, member in value.items())
+    if isinstance(value, list):
+        return all(_small(member) for member in value)
+    return not isinstance(value, str) or len(value) <= MAX_METADATA_TEXT
+
+
+class RetentionPolicyBody(Body):
+    """What PUT /admin/retention-policies/{purpose} takes."""
+
+    max_retention_days: int = Field(ge=1, le=MAX_RETENTION_DAYS)
+    default_ttl_days: int | None = Field(default=None, ge=1, le=MAX_RETENTION_DAYS)
+    purge_method: str = Field(min_length=1, max_length=64)
+    require_purge_proof: bool = Field(default=True, description="Can only be true: no proof, no purge.")
+    description: Prose | None = None
+    justification: Prose | None = None
+    legal_basis: Prose | None = None
+    data_class: Prose | None = None
+
+    @field_validator("require_purge_proof")
+    @classmethod
+    def _always(cls, value: bool) -> bool:
+        if not value:
+            raise ValueError("true: no proof, no purge")
+        return value
+
+    @model_validator(mode="after")
+    def _within(self) -> RetentionPolicyBody:
+        if self.default_ttl_days is not None and self.default_ttl_days > self.max_retention_days:
+            raise ValueError("default_ttl_days within max_retention_days")
+        return self
+
+    def policy(self, purpose: str) -> RetentionPolicy:
+        """Return the policy that is wished for; version, author and time are the vault's to give."""
+        fields = self.model_dump(exclude={"require_purge_proof"})
+        return RetentionPolicy(purpose=purpose, version=0, **fields)
+
+
+class RuleBody(Body):
+    """Who may do one thing. ``allowed_apps`` null: any app that holds the purpose."""
+
+    allowed_apps: list[AllowedApp] | None = Field(default=None, max_length=1000)
+    require_identity: bool = False
+    max_retrievals: int | None = Field(default=None, ge=1, le=2**31 - 1)
+    any_purpose: bool = False
+
+    def rule(self) -> Rule:
+        """Return the rule."""
+        apps = None if self.allowed_apps is None else frozenset(self.allowed_apps)
+        return Rule(apps, self.require_identity, self.max_retrievals, self.any_purpose)
+
+
+class RulesBody(Body):
+    """A rule for each operation; one that has none is denied, but inspecting then follows retrieving."""
+
+    store: RuleBody | None = None
+    retrieve: RuleBody | None = None
+    inspect: RuleBody | None = None
+    purge: RuleBody | None = None
+
+    @model_validator(mode="after")
+    def _only_retrievals_are_counted(self) -> RulesBody:
+        if any(rule and rule.max_retrievals is not None for rule in (self.store, self.inspect, self.purge)):
+            raise ValueError("max_retrievals in the rule for retrieve only")
+        return self
+
+    @model_validator(mode="after")
+    def _only_reading_crosses_purposes(self) -> RulesBody:
+        if any(rule and rule.any_purpose for rule in (self.store, self.purge)):
+            raise ValueError("any_purpose in the rules for retrieve and inspect only")
+        return self
+
+
+class AccessPolicyBody(Body):
+    """What PUT /admin/access-policies/{name} takes."""
+
+    rules: RulesBody = RulesBody()
+    evaluator: PolicyName = DEFAULT_EVALUATOR
+    parameters: dict[str, Any] = Field(default_factory=dict, description="For an evaluator that a plugin offers.")
+    description: Prose | None = None
+
+    def policy(self, name: str) -> AccessPolicy:
+        """Return the policy that is wished for; version, author and time are the vault's to give."""
+        rules = {action: rule.rule() for action in Action if (rule := getattr(self.rules, action.value)) is not None}
+        parameters = _canonical(self.parameters)
+        if parameters is None:
+            raise ValidationFailed(errors=[FieldError("parameters", f"at most {MAX_METADATA_BYTES} bytes")])
+        return AccessPolicy(name, 0, self.evaluator, rules, parameters, self.description)
+
+
+class ApiKeyBody(Body):
+    """What POST /admin/api-keys takes. The key itself is the vault's to make."""
+
+    app: App
+    purposes: list[str] = Field(
+        default_factory=list, max_length=1000, description='The purposes the app holds by this key; ["*"] for all.'
+    )
+    roles: list[Literal["admin", "auditor"]] = Field(default_factory=list, max_length=2)
+    identity: str | None = Field(
+        default=None, min_length=1, max_length=256, description="The workload or person behind the app."
+    )
+    expires_at: str | None = Field(
+        default=None,
+        description="RFC 3339 with offset, in the future. Left out: until it is revoked.",
+        json_schema_extra={"format": "date-time"},
+    )
+    description: Prose | None = None
+
+    @field_validator("purposes")
+    @classmethod
+    def _purposes(cls, value: list[str]) -> list[str]:
+        if value != ["*"] and any(not PURPOSE.fullmatch(purpose) for purpose in value):
+            raise ValueError('purposes of lower-case letters, digits, _ and -, or ["*"] for all')
+        return value
+
+    @field_validator("identity")
+    @classmethod
+    def _printable(cls, value: str | None) -> str | None:
+        if value is not None and not value.isprintable():
+            raise ValueError("printable text")
+        return value
+
+    def wish(self) -> ApiKeyWish:
+        """Return what the key is to grant. Raises InvalidTime."""
+        return ApiKeyWish(
+            app=self.app,
+            identity=self.identity,
+            purposes=None if self.purposes == ["*"] else frozenset(self.purposes),
+            roles=frozenset(Role(role) for role in self.roles),
+            description=self.description,
+            expires_at=_time("expires_at", self.expires_at) if self.expires_at is not None else None,
+        )
+
+
+def read_body(model: type[Model], value: Any) -> Model:
+    """Return the model of a parsed JSON body.
+
+    Raises:
+        ValidationFailed: with field paths and what was expected, never what was found. InvalidText.
+    """
+    if not isinstance(value, dict):
+        raise ValidationFailed(errors=[FieldError("", "a JSON object")])
+    known = model.model_fields
+    unknown = list(islice((name for name in value if name not in known), MAX_FAULTS + 1))
+    if len(unknown) > MAX_FAULTS:
+        raise ValidationFailed(errors=[FieldError(field_path((name,)), NO_SUCH_FIELD) for name in unknown[:MAX_FAULTS]])
+    check_text({name: member for name, member in value.items() if name != "encrypted_value"})
+    if isinstance(ciphertext := value.get("encrypted_value"), str):
+        check_value_text(ciphertext, "encrypted_value")
+    try:
+        return model.model_validate(value)
+    except ValidationError as refused:
+        raise ValidationFailed(errors=field_errors(refused)) from None
+
+
+def _time(field: str, text: str) -> datetime:
+    try:
+        return parse_time(text)
+    except InvalidTime as error:
+        raise InvalidTime(errors=[FieldError(field, str(error).removeprefix("expected "))]) from None
+
+
+def dump_json(value: Any) -> bytes:
+    """Return compact JSON in UTF-8."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8")

@@ -1,0 +1,185 @@
+"""The query strings that the routes take, as pydantic models."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from vsqlvault.errors import InvalidQuery, InvalidTime
+from vsqlvault.http.schemas.field_errors import Model, field_errors
+from vsqlvault.model.api_key import ApiKeyState
+from vsqlvault.model.entry import EntryState
+from vsqlvault.model.times import EPOCH, parse_time
+
+MAX_LIMIT = 1000
+DEFAULT_LIMIT = 100
+
+
+def _ascii_integer(text: Any) -> Any:
+    if isinstance(text, str) and text.isascii() and text.isdecimal() and len(text) <= 9:  # noqa: PLR2004
+        return int(text)
+    raise ValueError("a whole number in digits")
+
+
+def _tree_size(text: Any) -> Any:
+    if isinstance(text, str) and text.isascii() and text.isdecimal() and len(text) <= 18:  # noqa: PLR2004
+        return int(text)
+    raise ValueError("a number of leaves in digits")
+
+
+def _query_time(text: Any) -> Any:
+    """Read a time; whatever lies before 1970 lies before everything stored, and may as well be 1970."""
+    try:
+        return max(parse_time(text), EPOCH)
+    except InvalidTime as error:
+        raise ValueError(str(error).removeprefix("expected ")) from None
+
+
+def _query_boolean(text: Any) -> Any:
+    if text in {"true", "false"}:
+        return text == "true"
+    raise ValueError("true or false")
+
+
+WholeNumber = Annotated[int, BeforeValidator(_ascii_integer)]
+TreeSize = Annotated[int, BeforeValidator(_tree_size)]
+QueryTime = Annotated[datetime, BeforeValidator(_query_time)]
+QueryBoolean = Annotated[bool, BeforeValidator(_query_boolean)]
+QueryText = Annotated[str, Field(min_length=1, max_length=512)]
+Cursor = Annotated[str, Field(min_length=1, max_length=8192)]
+Limit = Annotated[WholeNumber, Field(ge=1, le=MAX_LIMIT)]
+
+
+class Query(BaseModel):
+    """A query string: no unknown member."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class NoQuery(Query):
+    """No members."""
+
+
+class ListQuery(Query):
+    """What GET /vault/{purpose} takes."""
+
+    limit: Limit = DEFAULT_LIMIT
+    cursor: Cursor | None = None
+    state: EntryState = EntryState.ACTIVE
+    key_ref: QueryText | None = None
+    owner_app: QueryText | None = None
+    access_policy: QueryText | None = None
+    expires_before: QueryTime | None = None
+
+
+class LogQueryBase(Query):
+    """What both logs take."""
+
+    limit: Limit | None = None
+    cursor: Cursor | None = None
+    order: Literal["asc", "desc"] = "desc"
+    since: QueryTime | None = None
+    until: QueryTime | None = None
+    purpose: QueryText | None = None
+    external_id: QueryText | None = None
+    app: QueryText | None = None
+    method: QueryText | None = None
+    reason: QueryText | None = None
+    request_id: QueryText | None = None
+
+
+class AccessLogQuery(LogQueryBase):
+    """What GET /admin/access-log takes."""
+
+    operation: QueryText | None = None
+    outcome: Literal["granted", "denied"] | None = None
+    identity: QueryText | None = None
+    credential_id: QueryText | None = None
+    client_address: QueryText | None = None
+    policy: QueryText | None = None
+    status: WholeNumber | None = None
+
+
+class PurgeLogQuery(LogQueryBase):
+    """What GET /admin/purge-log takes."""
+
+    owner_app: QueryText | None = None
+    key_ref: QueryText | None = None
+    purge_id: QueryText | None = None
+
+
+class KeyRefsQuery(Query):
+    """What GET /admin/key-refs takes."""
+
+    limit: Limit = DEFAULT_LIMIT
+    cursor: Cursor | None = None
+    purpose: QueryText | None = None
+    key_ref: QueryText | None = None
+
+
+class ApiKeysQuery(Query):
+    """What GET /admin/api-keys takes."""
+
+    limit: Limit = DEFAULT_LIMIT
+    cursor: Cursor | None = None
+    app: QueryText | None = None
+    state: ApiKeyState | None = None
+
+
+class RetentionPolicyQuery(Query):
+    """What PUT /admin/retention-policies/{purpose} takes."""
+
+    dry_run: QueryBoolean = False
+
+
+class SweepQuery(Query):
+    """What POST /admin/purge/sweep takes."""
+
+    dry_run: QueryBoolean = False
+    confirm_clock: QueryBoolean = False
+
+
+class ConsistencyQuery(Query):
+    """What GET /audit/consistency takes: two sizes of the tree."""
+
+    first: TreeSize = Field(alias="from")
+    second: TreeSize = Field(alias="to")
+
+
+class ReportQuery(Query):
+    """What GET /compliance/report takes."""
+
+    as_of: QueryTime | None = None
+    since: QueryTime | None = None
+    until: QueryTime | None = None
+    format: Literal["json", "html"] | None = None
+
+
+class EvidenceQuery(Query):
+    """What GET /compliance/evidence takes."""
+
+    as_of: QueryTime | None = None
+    since: QueryTime | None = None
+    until: QueryTime | None = None
+
+
+def read_query(model: type[Model], members: dict[str, str]) -> Model:
+    """Return the model of a query string.
+
+    Raises:
+        InvalidQuery: with the members and what was expected, never what was found.
+    """
+    for name, text in members.items():
+        check_query_text(name, text)
+    try:
+        return model.model_validate(members)
+    except ValidationError as refused:
+        raise InvalidQuery(errors=field_errors(refused)) from None
+
+
+def check_query_text(name: str, text: str) -> None:
+    """Raise InvalidQuery for a member with a control character or the like."""
+    if not (name.isprintable() and text.isprintable()):
+        raise InvalidQuery("expected printable text")

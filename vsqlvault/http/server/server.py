@@ -1,0 +1,377 @@
+"""Serving: one listening socket, the connections on it, their limits, and an end that comes in time."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import re
+import secrets
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass
+from email.utils import formatdate
+from functools import partial
+from typing import Any, cast
+
+from vsqlvault.config import ServerSettings, Settings
+from vsqlvault.errors import CredentialRefused, SettingsInvalid, ShuttingDown, VaultError
+from vsqlvault.http.app import already_open, build_app
+from vsqlvault.http.fast_path import Lane
+from vsqlvault.http.forwarding import Forwarding, Proxies
+from vsqlvault.http.metrics import Counts
+from vsqlvault.http.metrics.workers import Share
+from vsqlvault.http.server.client_certificates import client_certificate
+from vsqlvault.http.server.connection import Connection
+from vsqlvault.http.server.http2 import Http2
+from vsqlvault.http.server.signals import Signals
+from vsqlvault.http.server.tls import Loaded, Tls
+from vsqlvault.service.vault import Vault
+
+log = logging.getLogger(__name__)
+TICK_SECONDS = 1.0
+RESERVED_CONNECTIONS = 128
+"""Beyond the connections that may ask for anything, so many more may ask how the server is.
+
+Who asks nothing there has to give way to who comes next.
+"""
+
+ACCEPTED_AT_ONCE = 16
+"""So many connections are taken before those that are open get their turn: to be heard before they have to give way."""
+
+HANDSHAKE_SECONDS = 5.0
+FLUSH_SECONDS = 0.5
+COLLECT_AFTER = 10_000
+"""So many objects more than before, and the collector of cycles looks at the young ones; Python's own number is 700. Several
+times as many make no request cheaper, and take 3 MB more."""
+
+_NO_DESCRIPTORS_SECONDS = 0.1
+_NOT_A_WORD = re.compile(r"[^a-z0-9]+")
+App = Callable[[Any, Any, Any], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a connection may take, in seconds; ``connections`` is a number."""
+
+    head_seconds: float = 5.0
+    keep_alive_seconds: float = 60.0
+    write_seconds: float = 10.0
+    linger_seconds: float = 2.0
+    connections: int = 512
+
+    @classmethod
+    def of(cls, settings: ServerSettings) -> Limits:
+        """Return the limits that the settings ask for."""
+        return cls(keep_alive_seconds=settings.keep_alive_timeout_seconds, connections=settings.max_connections)
+
+
+class Server:
+    """Accepts connections and watches over them.
+
+    ``app`` is an ASGI application; it is called once for each request that ``lane``, where there is one, does not answer.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        limits: Limits,
+        *,
+        lane: Lane | None = None,
+        counts: Counts | None = None,
+        tls: Tls | None = None,
+        tls_refused: Callable[[VaultError, str | None], Awaitable[None]] | None = None,
+    ) -> None:
+        self.app = app
+        self.lane = lane
+        self.limits = limits
+        self.loop = asyncio.get_running_loop()
+        self.connections: set[Connection] = set()
+        self.reserve: dict[Connection, None] = {}
+        self.counts = counts or Counts()
+        self.tls = tls
+        self._tls_refused = tls_refused
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._requests: set[asyncio.Task[Any]] = set()
+        self._http2 = Http2(app, limits.keep_alive_seconds) if tls and tls.offers_http2 else None
+        self._arriving = 0
+        self._listener: socket.socket | None = None
+        self.now = 0.0
+        self.date = b""
+        self._tick()
+
+    def accept_from(self, listener: socket.socket) -> None:
+        """Take connections from a listening socket, until ``stop_accepting``."""
+        self._listener = listener
+        self.loop.add_reader(listener, self._accept)
+
+    def stop_accepting(self) -> None:
+        """Close the listening socket; who waits there is told so by the system."""
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            self.loop.remove_reader(listener)
+            listener.close()
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPTED_AT_ONCE):
+            if self._listener is None:
+                return
+            try:
+                accepted, _ = self._listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                log.error("cannot accept a connection", extra={"error": error.strerror})  # noqa: TRY400
+                self.loop.remove_reader(self._listener)
+                self.loop.call_later(_NO_DESCRIPTORS_SECONDS, self._accept_again)
+                return
+            accepted.setblocking(False)
+            self._welcome(accepted)
+
+    def _accept_again(self) -> None:
+        if self._listener is not None:
+            self.loop.add_reader(self._listener, self._accept)
+
+    def _welcome(self, accepted: socket.socket) -> None:
+        taken = len(self.connections) + self._arriving
+        if taken >= self.limits.connections + RESERVED_CONNECTIONS:
+            self.counts.turned_away += 1
+            if not self._make_room():
+                accepted.close()
+                return
+        self.counts.accepted += 1
+        self._arriving += 1
+        connection = Connection(self, may_ask=taken < self.limits.connections)
+        if not connection.may_ask:
+            self.reserve[connection] = None
+        self._keep(self._tasks, self._receive(accepted, connection))
+
+    def _make_room(self) -> bool:
+        """End the connection of the reserve that has been there longest and asks nothing, if there is one."""
+        for connection in self.reserve:
+            if connection.is_idle:
+                self.forget(connection)
+                connection.abort()
+                return True
+        return False
+
+    def forget(self, connection: Connection) -> None:
+        """Let go of a connection that is no more."""
+        self.connections.discard(connection)
+        self.reserve.pop(connection, None)
+
+    async def _receive(self, accepted: socket.socket, connection: Connection) -> None:
+        try:
+            if self.tls is None:
+                await self.loop.connect_accepted_socket(partial(_same, connection), accepted)
+            else:
+                await self._shake_hands(accepted, connection, self.tls)
+        finally:
+            self._arriving -= 1
+
+    def run(self, request: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Carry out a request; nothing cancels it. It says when it has ended."""
+        task = self.loop.create_task(request)
+        self._requests.add(task)
+        return task
+
+    def ended(self, task: asyncio.Task[None]) -> None:
+        """Let go of the task of a request."""
+        self._requests.discard(task)
+
+    def refused(self, error: VaultError) -> None:
+        """Count what never became a request."""
+        self.counts.refused[error.reason] += 1
+
+    async def finish(self, seconds: float) -> None:
+        """Let what is under way end, for so long; answer the rest that the server is ending."""
+        for connection in list(self.connections):
+            connection.stop()
+        if self._http2:
+            await self._http2.stop()
+        if self._requests:
+            await asyncio.wait(self._requests, timeout=seconds)
+        for connection in list(self.connections):
+            connection.give_up(ShuttingDown())
+        if self.connections:
+            await asyncio.sleep(FLUSH_SECONDS)
+        for connection in list(self.connections):
+            connection.abort()
+        for task in self._tasks:
+            task.cancel()
+        self._timer.cancel()
+
+    def _keep(self, tasks: set[asyncio.Task[Any]], work: Coroutine[Any, Any, None]) -> None:
+        task = self.loop.create_task(work)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    async def _shake_hands(self, accepted: socket.socket, connection: Connection, tls: Tls) -> None:
+        transport: asyncio.Transport | None = None
+        address = _peer(accepted)
+        try:
+            waiting = _Waiting()
+            transport, _ = await self.loop.connect_accepted_socket(lambda: waiting, accepted)
+            connection.shake_hands_on(transport)
+            secured = await self.loop.start_tls(
+                transport,
+                connection,
+                tls.context,
+                server_side=True,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS,
+                ssl_shutdown_timeout=self.limits.linger_seconds,
+            )
+        except (OSError, TimeoutError) as error:  # ssl.SSLError is an OSError
+            if transport is not None:
+                transport.abort()
+            self.forget(connection)
+            await self._tell_refused(error, address)
+            return
+        if secured is None:
+            return
+        chosen = cast("ssl.SSLObject", secured.get_extra_info("ssl_object"))
+        if self._http2 and chosen.selected_alpn_protocol() == "h2":
+            self.forget(connection)
+            if not connection.may_ask:
+                secured.abort()
+                return
+            certificate = client_certificate(chosen)
+            await self._http2.serve(secured, connection.taken(), lambda: tls.describe(certificate))
+            return
+        connection.connection_made(secured)
+
+    async def _tell_refused(self, error: Exception, address: str | None) -> None:
+        reason = _reason(error)
+        self.counts.refused[f"tls.{reason}"] += 1
+        if self._tls_refused is not None and isinstance(error, ssl.SSLError):
+            with suppress(VaultError):  # nobody is there to be told
+                await self._tls_refused(CredentialRefused(f"tls.reject:{reason}"), address)
+
+    def _tick(self) -> None:
+        self.now = self.loop.time()
+        self.date = b"date: %b\r\n" % formatdate(usegmt=True).encode("ascii")
+        for connection in list(self.connections):
+            connection.check(self.now)
+        self.counts.open = len(self.connections) + self._arriving
+        self._timer = self.loop.call_later(TICK_SECONDS, self._tick)
+
+
+def _same(connection: Connection) -> Connection:
+    return connection
+
+
+class _Waiting(asyncio.Protocol):
+    """Holds a socket still until TLS takes it over."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        cast("asyncio.Transport", transport).pause_reading()
+
+
+def _peer(accepted: socket.socket) -> str | None:
+    try:
+        found = accepted.getpeername()
+    except OSError:
+        return None
+    return str(found[0]) if isinstance(found, tuple) else None
+
+
+def _reason(error: Exception) -> str:
+    """Return OpenSSL's reason for a handshake that failed, as one word."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        text = error.verify_message
+    elif isinstance(error, ssl.SSLError):
+        text = error.reason or "unknown"
+    else:
+        text = "timeout" if isinstance(error, TimeoutError) else "closed"
+    return _NOT_A_WORD.sub("-", text.lower()).strip("-")[:64]
+
+
+def listen(listen_addr: str) -> socket.socket:
+    """Return a listening socket on ``host:port`` or ``[v6]:port``.
+
+    Raises:
+        SettingsInvalid: the address cannot be had.
+    """
+    host, _, port = listen_addr.rpartition(":")
+    host = host.strip("[]")
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise SettingsInvalid(f"server.listen_addr: cannot listen on {listen_addr}: {error.strerror}") from error
+    except ValueError as error:  # a label of a host name that is empty or too long
+        raise SettingsInvalid(f"server.listen_addr: expected host:port, found {listen_addr}") from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(1024)
+    except OSError as error:
+        listener.close()
+        raise SettingsInvalid(f"server.listen_addr: cannot listen on {listen_addr}: {error.strerror}") from error
+    listener.setblocking(False)
+    return listener
+
+
+async def serve(
+    settings: Settings,
+    vault: Vault,
+    listener: socket.socket,
+    load: Callable[[], Settings],
+    signals: Signals,
+    *,
+    ready: Callable[[], Awaitable[None]],
+    forwarding: Forwarding,
+    tls: Tls | None = None,
+    share: Share | None = None,
+) -> None:
+    """Serve the vault until SIGTERM or SIGINT, then finish what is in flight, but not for ever. SIGHUP reloads.
+
+    ``load`` reads the settings again. ``ready`` is awaited once everything is in place and connections are taken. ``share``
+    is what this worker shares with the others, where there are others.
+    """
+    counts = Counts(tls=tls)
+    app = build_app(settings, lambda: already_open(vault), counts, share, forwarding)
+
+    async def record(error: VaultError, address: str | None) -> None:
+        await vault.refusals.record(error, secrets.token_hex(16), address)
+
+    await app.startup()
+    _settle_memory()
+    lane = app.asgi_app if isinstance(app.asgi_app, Lane) else None
+    server = Server(app, Limits.of(settings.server), lane=lane, counts=counts, tls=tls, tls_refused=record)
+    server.accept_from(listener)
+    await ready()
+    reloading = asyncio.create_task(signals.on_hang_up(lambda: _reload(load, vault, tls, forwarding)))
+    await signals.stopping.wait()
+    log.info("stopping", extra={"within_seconds": settings.server.graceful_timeout_seconds})
+    server.stop_accepting()
+    await server.finish(settings.server.graceful_timeout_seconds)
+    reloading.cancel()
+    await app.shutdown()
+
+
+def _settle_memory() -> None:
+    """Have the collector of cycles leave alone what was made to stay, and look for cycles less often: requests make few."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER)
+
+
+async def _reload(load: Callable[[], Settings], vault: Vault, tls: Tls | None, forwarding: Forwarding) -> None:
+    """Put new settings in force, all of them or none: whatever can be refused is read before anything changes."""
+    try:
+        settings = load()
+        loaded = Loaded.of(settings.server) if tls and settings.server.tls else None
+        proxies = Proxies.of(settings.server)
+        await vault.reloading.reload(settings)
+        if tls and loaded:
+            tls.use(loaded)
+        forwarding.use(proxies)
+        log.info("settings reloaded")
+    except Exception as error:  # noqa: BLE001 - a bad file must not stop a good server
+        told = str(error) if isinstance(error, VaultError) else type(error).__name__
+        log.error("reload refused: the settings stay as they were", extra={"error": told})  # noqa: TRY400

@@ -1,0 +1,216 @@
+"""Loading plugins, putting them in order, and refusing what clashes."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, TypeVar
+
+import pluggy
+
+from vsqlvault import hookspecs
+from vsqlvault.config import Settings, with_plugin_settings
+from vsqlvault.errors import PluginClash, PluginUnusable, StartUpRefused
+from vsqlvault.hookspecs import ENTRY_POINT_GROUP, PROJECT
+from vsqlvault.interfaces.stored_keys import NoStoredKeys
+from vsqlvault.model.plugins import PluginOrigin
+from vsqlvault.model.sandbox import ProcessNeeds
+
+OWN_DISTRIBUTION = "vsqlvault"
+_LIFECYCLE = ("vault_startup", "vault_shutdown")
+_OBSERVERS = ("vault_access_decided", "vault_entry_purged", "vault_checkpoint_signed")
+Offer = TypeVar("Offer")
+
+
+class Plugins:
+    """The plugins of one vault. What they offer is asked for once, and named uniquely or refused."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Load what is installed and neither blocked nor left out of ``plugins.allow``.
+
+        Raises:
+            PluginUnusable: a plugin that is listed in ``plugins.allow`` is missing, or one cannot be loaded.
+            SettingsInvalid: a plugin's table in the settings does not fit it.
+        """
+        self._manager = pluggy.PluginManager(PROJECT)
+        self._manager.add_hookspecs(hookspecs)
+        self._origins: dict[str, PluginOrigin] = {}
+        self._started: set[str] = set()
+        for entry_point in _chosen(settings):
+            self._load(entry_point)
+        self._check_hooks()
+        self._models = [(name, offer.model) for name, offer in self.offers("vault_settings", "settings table").items()]
+        self.settings = self.check(settings)
+
+    def check(self, settings: Settings) -> Settings:
+        """Return the settings with the tables of these plugins checked.
+
+        Raises:
+            SettingsInvalid: a table does not fit its plugin, or belongs to none that is loaded.
+        """
+        return with_plugin_settings(settings, self._models)
+
+    @property
+    def origins(self) -> Sequence[PluginOrigin]:
+        """Every plugin loaded, in order, with the distribution it came from."""
+        return tuple(self._origins.values())
+
+    def offers(
+        self, hook: str, kind: str, names: Callable[[Any], Iterable[str]] | None = None, **offered: Any
+    ) -> dict[str, Any]:
+        """Return what the plugins offer under ``hook``, by name, in the order of loading.
+
+        ``names`` gives the names an offer claims; by default its ``name``. ``offered`` is what the hook may take beside the
+        settings; without it there are no stored keys.
+
+        Raises:
+            PluginClash: two plugins claim one name.
+            PluginUnusable: the hook raised, or offered something without a name.
+        """
+        found: dict[str, tuple[Any, str]] = {}
+        for plugin_name, offer in self._offered(hook, offered):
+            for name in _names(offer, names):
+                if not isinstance(name, str) or not name:
+                    raise PluginUnusable(f"{self._called(plugin_name)}: {hook} offered a {kind} without a name")
+                if name in found:
+                    first, second = self._called(found[name][1]), self._called(plugin_name)
+                    raise PluginClash(f"{kind} {name!r} is offered by {first} and by {second}: block one of them")
+                found[name] = (offer, plugin_name)
+        return {name: offer for name, (offer, _) in found.items()}
+
+    def process_needs(self, settings: Settings) -> tuple[list[ProcessNeeds], list[str]]:
+        """Return what the plugins reach outside of the process, and the names of those that do not say it.
+
+        ``settings`` are those of ``check``.
+
+        Raises:
+            PluginUnusable: the hook raised, or gave something else.
+        """
+        needs: list[ProcessNeeds] = []
+        for plugin_name, need in self._offered("vault_process_needs", {"settings": settings}):
+            if not isinstance(need, ProcessNeeds):
+                found = type(need).__name__
+                raise PluginUnusable(f"{self._called(plugin_name)}: vault_process_needs gave {found}, not ProcessNeeds")
+            needs.append(need)
+        told = {each.plugin_name for each in self._manager.hook.vault_process_needs.get_hookimpls()}
+        return needs, [name for name in self._origins if name not in told]
+
+    def observers(self, hook: str) -> list[Callable[[Any], object]]:
+        """Return the plugins' functions for an observing hook, each taking the one record."""
+        implementations = self._manager.subset_hook_caller(hook, []).get_hookimpls()
+        order = {name: place for place, name in enumerate(self._origins)}
+        found = sorted(implementations, key=lambda each: order[each.plugin_name])
+        return [implementation.function for implementation in found]
+
+    async def start(self, storage: Mapping[str, Any]) -> None:
+        """Run ``vault_startup`` in the order of loading."""
+        offered = {"settings": self.settings, "storage": storage}
+        for name, function, arguments in self._lifecycle("vault_startup"):
+            try:
+                await function(**{argument: offered[argument] for argument in arguments})
+            except StartUpRefused as error:
+                raise PluginUnusable(f"{self._called(name)}: {error}") from error
+            except Exception as error:
+                raise PluginUnusable(f"{self._called(name)}: vault_startup failed: {type(error).__name__}") from error
+            self._started.add(name)
+
+    async def stop(self) -> list[str]:
+        """Run ``vault_shutdown`` in reverse order; return the plugins whose shutdown failed.
+
+        A plugin with a ``vault_startup`` that was not reached, or failed, is not shut down.
+        """
+        failed = []
+        starters = {name for name, _, _ in self._lifecycle("vault_startup")}
+        for name, function, _ in reversed(self._lifecycle("vault_shutdown")):
+            if name in starters - self._started:
+                continue
+            try:
+                await function()
+            except Exception:  # noqa: BLE001 - the others are to be stopped as well
+                failed.append(name)
+        return failed
+
+    def _load(self, entry_point: EntryPoint) -> None:
+        distribution = entry_point.dist
+        origin = PluginOrigin(
+            entry_point.name,
+            distribution.name if distribution else "unknown",
+            distribution.version if distribution else "unknown",
+        )
+        if clash := self._origins.get(entry_point.name):
+            raise PluginClash(
+                f"plugin {entry_point.name!r} comes from {clash.distribution} and from {origin.distribution}"
+            )
+        self._origins[entry_point.name] = origin
+        try:
+            self._manager.register(entry_point.load(), name=entry_point.name)
+        except (Exception, SystemExit) as error:
+            raise PluginUnusable(f"{self._called(entry_point.name)}: {type(error).__name__}: {error}") from error
+
+    def _check_hooks(self) -> None:
+        """Refuse hooks that do not exist, wrappers, and lifecycle hooks that are not ``async def``."""
+        try:
+            self._manager.check_pending()
+        except pluggy.PluginValidationError as error:
+            raise PluginUnusable(str(error)) from error
+        for hook in vars(self._manager.hook).values():
+            for implementation in hook.get_hookimpls():
+                called = self._called(implementation.plugin_name)
+                if implementation.hookwrapper or implementation.wrapper:
+                    raise PluginUnusable(f"{called}: {hook.name} must not be a hook wrapper")
+                if hook.name in _OBSERVERS and implementation.argnames != ("record",):
+                    raise PluginUnusable(f"{called}: {hook.name} must take record")
+                is_async = inspect.iscoroutinefunction(implementation.function)
+                if is_async != (hook.name in _LIFECYCLE):
+                    expected = "async def" if hook.name in _LIFECYCLE else "a plain def"
+                    raise PluginUnusable(f"{called}: {hook.name} must be {expected}")
+
+    def _offered(self, hook: str, more: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+        """Call each implementation by itself, in the order of loading, so that what it offers can be told to be its."""
+        offered = {"settings": getattr(self, "settings", None), "stored_keys": NoStoredKeys(), **more}
+        order = {name: place for place, name in enumerate(self._origins)}
+        implementations = getattr(self._manager.hook, hook).get_hookimpls()
+        for implementation in sorted(implementations, key=lambda found: order[found.plugin_name]):
+            arguments = {name: offered[name] for name in implementation.argnames}
+            try:
+                offers = list(implementation.function(**arguments) or ())
+            except StartUpRefused:
+                raise
+            except (Exception, SystemExit) as error:
+                called = self._called(implementation.plugin_name)
+                raise PluginUnusable(f"{called}: {hook} failed: {type(error).__name__}: {error}") from error
+            for offer in offers:
+                yield implementation.plugin_name, offer
+
+    def _lifecycle(self, hook: str) -> list[tuple[str, Callable[..., Any], Sequence[str]]]:
+        order = {name: place for place, name in enumerate(self._origins)}
+        found = getattr(self._manager.hook, hook).get_hookimpls()
+        return [
+            (implementation.plugin_name, implementation.function, implementation.argnames)
+            for implementation in sorted(found, key=lambda each: order[each.plugin_name])
+        ]
+
+    def _called(self, name: str) -> str:
+        origin = self._origins.get(name)
+        return f"{name} ({origin.distribution} {origin.version})" if origin else name
+
+
+def _names(offer: Any, names: Callable[[Any], Iterable[str]] | None) -> Iterable[Any]:
+    """Return the names an offer claims; (None,) where it has nothing to claim by."""
+    try:
+        return tuple(names(offer)) if names else (offer.name,)
+    except (AttributeError, TypeError):
+        return (None,)
+
+
+def _chosen(settings: Settings) -> list[EntryPoint]:
+    """Return the entry points to load: our own first, then the others, each group in the order of their names."""
+    installed = {(point.name, point.value): point for point in entry_points(group=ENTRY_POINT_GROUP)}
+    points = sorted(installed.values(), key=lambda p: ((p.dist.name if p.dist else "") != OWN_DISTRIBUTION, p.name))
+    allowed = settings.allowed_plugins
+    if allowed is not None:
+        if missing := sorted(set(allowed) - {point.name for point in points}):
+            raise PluginUnusable(f"plugins.allow: expected {missing[0]} to be installed, found no such plugin")
+        points = [point for point in points if point.name in allowed]
+    return [point for point in points if point.name not in settings.blocked_plugins]

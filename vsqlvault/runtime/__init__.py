@@ -1,0 +1,19 @@
+"""The composition root: settings and plugins go in, a running vault comes out."""
+
+from vsqlvault.runtime.application import create_app
+from vsqlvault.runtime.background import following, sequencing, sweeping, watching
+from vsqlvault.runtime.lifecycle import migrated, open_storage, open_vault
+from vsqlvault.runtime.sandbox import check_reach, harden
+
+__all__ = [
+    "check_reach",
+    "create_app",
+    "following",
+    "harden",
+    "migrated",
+    "open_storage",
+    "open_vault",
+    "sequencing",
+    "sweeping",
+    "watching",
+]

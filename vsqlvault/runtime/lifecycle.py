@@ -1,0 +1,88 @@
+"""The composition root: settings and plugins go in, a running vault comes out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from vsqlvault.config import Settings
+from vsqlvault.errors import SettingsInvalid
+from vsqlvault.interfaces.storage import MigrationStatus, Storage
+from vsqlvault.model.sandbox import StepState
+from vsqlvault.plugin_loader import Plugins
+from vsqlvault.runtime.assembly import assemble
+from vsqlvault.sandbox.sandbox import NOT_APPLIED
+from vsqlvault.service.log.signing_keys import load_signing
+from vsqlvault.service.vault import Vault
+
+log = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def open_vault(
+    settings: Settings, *, plugins: Plugins | None = None, hardening: Sequence[StepState] = NOT_APPLIED
+) -> AsyncIterator[Vault]:
+    """Run a vault for the length of the block: storage open, schema up to date, plugins started. Nothing sweeps by itself.
+
+    ``plugins`` are those of the settings, where somebody has loaded them already; ``hardening`` is how far ``harden`` has come.
+
+    Raises:
+        StartUpRefused: settings, plugins or storage are not usable.
+        StorageUnavailable: the storage cannot be reached.
+    """
+    plugins = plugins or Plugins(settings)
+    signing = load_signing(settings.audit)
+    async with AsyncExitStack() as stack:
+        storage = await open_storage(plugins)
+        stack.push_async_callback(storage.close)
+        status = await storage.migrate()
+        if status.before != status.after:
+            log.info("schema migrated", extra={"from": status.before, "to": status.after})
+        vault = assemble(plugins, storage, hardening, signing)
+        await vault.sequencer.check_key()
+        stack.push_async_callback(_stop_plugins, plugins)
+        await plugins.start(storage.describe())
+        await vault.quarantine.begin()
+        stack.push_async_callback(_settle, vault)
+        yield vault
+
+
+async def open_storage(plugins: Plugins) -> Storage:
+    """Open the storage whose plugin claims the scheme of ``storage.database_url``; the schema is left as it is.
+
+    Raises:
+        SettingsInvalid: nobody claims it. StorageUnavailable, UnsafeStorage: as the plugin says.
+    """
+    url = plugins.settings.storage.database_url
+    scheme = url.partition(":")[0]
+    factories = plugins.offers("vault_storages", "URL scheme", lambda factory: factory.schemes)
+    if scheme not in factories:
+        known = ", ".join(f"{name}:" for name in sorted(factories)) or "none (is the plugin installed?)"
+        raise SettingsInvalid(f"storage.database_url: expected a URL with one of the schemes {known}, found {scheme}:")
+    storage: Storage = await factories[scheme].open(url)
+    return storage
+
+
+async def migrated(plugins: Plugins) -> MigrationStatus:
+    """Bring the storage of the settings to the newest schema. Raises as ``open_storage``."""
+    storage = await open_storage(plugins)
+    try:
+        return await storage.migrate()
+    finally:
+        await storage.close()
+
+
+async def _settle(vault: Vault) -> None:
+    """Let what is under way land before the storage goes."""
+    vault.sweeper.stop()
+    await vault.auditor.drain()
+    await vault.refusals.close()
+    await vault.gaps.close()
+    await vault.credentials.flush()
+    await vault.queue.drain()
+
+
+async def _stop_plugins(plugins: Plugins) -> None:
+    for name in await plugins.stop():
+        log.error("plugin did not shut down cleanly", extra={"plugin": name})

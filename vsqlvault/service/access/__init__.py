@@ -1,0 +1,1 @@
+"""Access decisions, and their explanation and replay."""

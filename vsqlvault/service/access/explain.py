@@ -1,0 +1,157 @@
+"""Answering who may do what to an entry, by which rules, until when, and what keeps it: without doing any of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from vsqlvault.errors import EntryHeld, EntryNotFound, VaultError
+from vsqlvault.interfaces.storage import LogQuery, LogRow, Storage
+from vsqlvault.interfaces.writes import Committed, RevisionIs, Write
+from vsqlvault.model.access import Action, Allow
+from vsqlvault.model.audit import Operation
+from vsqlvault.model.entry import Entry, EntryKey, EntryState
+from vsqlvault.model.hold import LegalHold
+from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
+from vsqlvault.model.principal import Call, Principal
+from vsqlvault.model.purge import PurgeRecord
+from vsqlvault.service.access.authorizer import Sight, Verdicts
+from vsqlvault.service.access.decisions import Decided, Decisions
+from vsqlvault.service.audit.recorder import CREATED, OK, Auditor, Trace
+from vsqlvault.service.commit.queue import CommitQueue
+from vsqlvault.service.purge.purger import Purges
+from vsqlvault.service.rules.policy_cache import Rulebooks
+from vsqlvault.service.rules.rule_changes import require_reader
+
+_OPERATIONS = {
+    Action.STORE: Operation.STORE,
+    Action.RETRIEVE: Operation.RETRIEVE,
+    Action.INSPECT: Operation.INSPECT,
+    Action.PURGE: Operation.PURGE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Whether ``principal`` may do ``action``. ``access_policy`` is what an entry would name that it stores."""
+
+    principal: Principal
+    action: Action
+    key: EntryKey
+    access_policy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The answer, as of ``at``.
+
+    ``decided`` is the access policy's word, and ``allowed`` what it grants; None where no policy was asked, because there is
+    no entry. ``refusal`` is the error that the request would end in, for whatever reason; None: it would succeed with
+    ``status``. ``policy`` is the version that decided. ``holds`` keep the entry. ``last_purge`` is the newest row of the purge
+    log about the key.
+    """
+
+    question: Question
+    at: datetime
+    decided: Decided | None
+    allowed: Allow | None
+    refusal: VaultError | None
+    status: int
+    policy: AccessPolicy | None
+    entry: Entry | None
+    state: EntryState | None
+    retention: RetentionPolicy | None
+    holds: tuple[LegalHold, ...]
+    last_purge: LogRow[PurgeRecord] | None
+
+
+class Explain:
+    """Asks what a request would be answered, by the very code that answers it, up to where that would act."""
+
+    def __init__(
+        self,
+        *,
+        storage: Storage,
+        queue: CommitQueue,
+        rulebooks: Rulebooks,
+        decisions: Decisions,
+        purges: Purges,
+        auditor: Auditor,
+    ) -> None:
+        self._storage = storage
+        self._queue = queue
+        self._auditor = auditor
+        self._verdicts = Verdicts(queue, rulebooks, decisions, purges)
+
+    async def explain(self, call: Call, question: Question) -> Explanation:
+        """Return the answer. The value is not read, nothing is counted, and nothing changes but for the row of the asking.
+
+        Raises:
+            RoleRequired: the caller is neither admin nor auditor. Unavailable.
+        """
+        trace = Trace(call, Operation.EXPLAIN_ACCESS, question.key)
+
+        async def attempt() -> Explanation | None:
+            require_reader(call)
+            would = Trace(replace(call, principal=question.principal), _OPERATIONS[question.action], question.key)
+            sight = await self._verdicts.look(would, question.key, with_value=False)
+            trace.see(sight.snapshot)
+            found = await self._answer(would, question, sight)
+            row = trace.granted(detail=_described(found))
+            outcome = await self._queue.commit(Write((row,), (RevisionIs(sight.book.revision),)))
+            return found if isinstance(outcome, Committed) else None
+
+        return await self._auditor.carry_out(trace, attempt)
+
+    async def _answer(self, would: Trace, question: Question, sight: Sight) -> Explanation:
+        allowed, refusal = None, None
+        try:
+            allowed = await self._go_as_far_as_possible(would, question, sight)
+        except VaultError as error:
+            refusal = error
+        decided = would.decided
+        purged = await self._storage.purge_log(
+            LogQuery(limit=1, equals={"purpose": question.key.purpose, "external_id": question.key.external_id})
+        )
+        entry = sight.entry
+        creates = question.action is Action.STORE and sight.state is not EntryState.ACTIVE
+        return Explanation(
+            question=question,
+            at=sight.snapshot.now,
+            decided=decided,
+            allowed=allowed or (decided.decision if decided and isinstance(decided.decision, Allow) else None),
+            refusal=refusal,
+            status=refusal.status if refusal else CREATED if creates else OK,
+            policy=sight.book.access.get(decided.policy) if decided and decided.policy else None,
+            entry=entry,
+            state=sight.state,
+            retention=sight.retention,
+            holds=sight.book.holds_on(entry) if entry and entry.purged_at is None else (),
+            last_purge=purged[0] if purged else None,
+        )
+
+    async def _go_as_far_as_possible(self, would: Trace, question: Question, sight: Sight) -> Allow | None:
+        """Do all that the operation does before it acts. What only a body could show, such as its size, is left out."""
+        key = question.key
+        if question.action is Action.STORE:
+            self._verdicts.require_purpose(would, key)
+            await self._verdicts.require_storable(would, key, question.access_policy, sight)
+            _require_free(would, sight.entry, sight)
+            return None
+        entry, allowed = await self._verdicts.require_entry(would, key, question.action, sight)
+        if question.action is Action.PURGE:
+            _require_free(would, entry, sight)
+        return allowed
+
+
+def _require_free(would: Trace, entry: Entry | None, sight: Sight) -> None:
+    if entry and (holds := sight.book.holds_on(entry)):
+        raise EntryHeld([hold.reference for hold in holds], named=would.call.principal.may_inspect_all)
+
+
+def _described(found: Explanation) -> str:
+    """Return the question and the answer, as the row of the asking tells them."""
+    by = f", by {found.decided.policy} v{found.decided.version}" if found.decided and found.decided.policy else ""
+    end = found.refusal.slug if found.refusal and not isinstance(found.refusal, EntryNotFound) else "no entry"
+    told = f"{found.status} {end}" if found.refusal else str(found.status)
+    return f"{found.question.action.value} by {found.question.principal.app}: {told}{by}"

@@ -1,0 +1,147 @@
+"""What an access row does not say, guessed in every way that fits what happened; and a decision made anew under each guess.
+
+A row has the app and its identity, but not the purposes and roles it held; the entry has its counter of now, not of then.
+So a decision is repeated for every combination of these. Those under which the old policy would not have decided as it did are
+put aside; where the rest do not agree on the candidate, nobody can say what it would have decided.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from vsqlvault.interfaces.storage import Rulebook
+from vsqlvault.model.access import AccessRequest, Action, Allow, Decision, Deny
+from vsqlvault.model.audit import AccessRecord
+from vsqlvault.model.entry import Entry, EntryKey
+from vsqlvault.model.policy import DEFAULT_EVALUATOR, AccessPolicy
+from vsqlvault.model.principal import Principal, Role
+from vsqlvault.service.access.decisions import Decided, Decisions
+
+MANY = 2**31 - 1
+_ROLES: tuple[frozenset[Role], ...] = (frozenset(), frozenset({Role.AUDITOR}), frozenset({Role.ADMIN}))
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """What one row leaves open."""
+
+    holds_purpose: bool
+    roles: frozenset[Role]
+    retrievals: int
+
+
+@dataclass(frozen=True, slots=True)
+class PastCase:
+    """One decision of the past: who asked, for what, and what was said. ``entry`` is None where there was none yet."""
+
+    app: str
+    identity: str | None
+    method: str
+    credential_id: str
+    action: Action
+    key: EntryKey
+    entry: Entry | None
+    at: datetime
+    said: Decision
+
+    def guesses(self) -> Iterator[Guess]:
+        """Give every combination. Who stores holds the purpose: that is asked before any policy."""
+        purposes = (True,) if self.action is Action.STORE else (True, False)
+        counts = (0, MANY) if self.action is Action.RETRIEVE else (0,)
+        return (Guess(*parts) for parts in itertools.product(purposes, _ROLES, counts))
+
+    def request(self, guess: Guess) -> AccessRequest:
+        """Return the question as it would have been, were the guess right."""
+        principal = Principal(
+            app=self.app,
+            method=self.method,
+            credential_id=self.credential_id,
+            identity=self.identity,
+            purposes=frozenset({self.key.purpose}) if guess.holds_purpose else frozenset(),
+            roles=guess.roles,
+        )
+        entry = replace(self.entry, retrievals=guess.retrievals) if self.entry else None
+        return AccessRequest(principal, self.action, self.key, entry, self.at)
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Nobody can say what the candidate would have decided; ``why`` is a lower-case word or two with hyphens."""
+
+    why: str
+
+
+def said_of(row: AccessRecord) -> Decision:
+    """Return what the access policy said, as the row tells: of all refusals only a 403 is a policy's."""
+    denied = row.status == 403  # noqa: PLR2004 - AccessDenied.status, as it was written down
+    return Deny(row.reason or "") if denied else Allow()
+
+
+class Guesser:
+    """Decides past cases anew. What the rules of two documents make of a case is remembered: they look at little of it."""
+
+    def __init__(self, decisions: Decisions, candidate: AccessPolicy) -> None:
+        self._decisions = decisions
+        self._candidate = candidate
+        self._remembered: dict[object, Decision | Unknown] = {}
+
+    async def decide(self, case: PastCase, old: AccessPolicy) -> Decision | Unknown:
+        """Return what the candidate would have decided, where every guess that fits agrees."""
+        if old.evaluator != DEFAULT_EVALUATOR or self._candidate.evaluator != DEFAULT_EVALUATOR:
+            return await self._decide(case, old)
+        owner = case.entry.owner_app if case.entry else None
+        seen = (old.name, old.version, case.app, case.identity is None, case.action, owner, case.said)
+        if seen not in self._remembered:
+            self._remembered[seen] = await self._decide(case, old)
+        return self._remembered[seen]
+
+    async def _decide(self, case: PastCase, old: AccessPolicy) -> Decision | Unknown:
+        fitting = [guess for guess in case.guesses() if await self._fits(case, guess, old)]
+        if not fitting:
+            return Unknown("not-as-recorded")
+        found = [await self._ask(case, guess, self._candidate) for guess in fitting]
+        if any(decided.failed for decided in found):
+            return Unknown("plugin-failure")
+        effective = [_in_effect(decided.decision, guess) for decided, guess in zip(found, fitting, strict=True)]
+        if len({type(decision) for decision in effective}) == 1:
+            return effective[0]
+        return Unknown(_what_matters(fitting, effective))
+
+    async def _fits(self, case: PastCase, guess: Guess, old: AccessPolicy) -> bool:
+        """Whether the old policy would have said what it said; one that cannot be asked any more rules nothing out."""
+        decided = await self._ask(case, guess, old)
+        if decided.failed:
+            return True
+        decision = _in_effect(decided.decision, guess)
+        if isinstance(decision, Allow) or isinstance(case.said, Allow):
+            return type(decision) is type(case.said)
+        return replace(decided, decision=decision).reason == case.said.reason
+
+    async def _ask(self, case: PastCase, guess: Guess, policy: AccessPolicy) -> Decided:
+        book = Rulebook(0, {policy.name: policy}, {})
+        return await self._decisions.decide(case.request(guess), policy.name, book)
+
+
+def _in_effect(decision: Decision, guess: Guess) -> Decision:
+    """Return what a decision comes to: a limit that is used up is a refusal, whoever keeps it."""
+    if (
+        isinstance(decision, Allow)
+        and decision.max_retrievals is not None
+        and guess.retrievals >= decision.max_retrievals
+    ):
+        return Deny("max-retrievals-reached")
+    return decision
+
+
+def _what_matters(guesses: Sequence[Guess], decisions: Sequence[Decision]) -> str:
+    """Return the first thing that alone makes a difference."""
+    by_guess = dict(zip(guesses, decisions, strict=True))
+    for name, word in (("retrievals", "retrieval-count"), ("roles", "roles"), ("holds_purpose", "purposes")):
+        for one, other in itertools.combinations(guesses, 2):
+            alike = replace(one, **{name: getattr(other, name)}) == other
+            if alike and type(by_guess[one]) is not type(by_guess[other]):
+                return word
+    return "purposes-and-roles"

@@ -1,0 +1,1 @@
+"""Audit rows: made, committed and read here."""

@@ -1,0 +1,101 @@
+"""One row for all that could have none: so many requests were answered while no row could be committed, and when."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+
+from vsqlvault.errors import OutcomeUnknown, VaultError
+from vsqlvault.model.audit import AccessRecord, Operation, Outcome
+from vsqlvault.model.times import format_time
+from vsqlvault.service.audit.recorder import LEAVES_NO_ROW
+from vsqlvault.service.commit.queue import CommitQueue
+from vsqlvault.service.commit.storage_clock import StorageClock
+
+log = logging.getLogger(__name__)
+RETRY_SECONDS = 0.5
+REASON = "audit_gap"
+
+
+@dataclass(slots=True)
+class _Gap:
+    first: datetime
+    last: datetime
+    count: int = 0
+    unknown: int = 0
+
+
+class Gaps:
+    """Remembers how many requests were refused because the storage took no row, until it takes the row that says so.
+
+    It is a process's own memory: one that is killed before the storage is back takes its count along, and leaves log lines.
+    """
+
+    def __init__(self, queue: CommitQueue, clock: StorageClock) -> None:
+        self._queue = queue
+        self._clock = clock
+        self._gap: _Gap | None = None
+        self._closer: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
+
+    def count(self, error: VaultError) -> None:
+        """Count a request that was answered with ``error``, if that is one that leaves no row."""
+        if not isinstance(error, LEAVES_NO_ROW):
+            return
+        now = self._clock.now()
+        gap = self._gap = self._gap or _Gap(now, now)
+        gap.last = max(gap.last, now)
+        gap.count += 1
+        gap.unknown += isinstance(error, OutcomeUnknown)
+        if self._closer is None or self._closer.done():
+            self._closer = asyncio.get_running_loop().create_task(self._close_gaps())
+
+    async def close(self) -> None:
+        """Try once more to put on record what is counted, and stop."""
+        self._closing.set()
+        if self._closer:
+            await self._closer
+        await self._record()
+
+    async def _close_gaps(self) -> None:
+        while self._gap and not self._closing.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), RETRY_SECONDS)
+            await self._record()
+
+    async def _record(self) -> None:
+        gap, self._gap = self._gap, None
+        if gap is None:
+            return
+        detail = f"from {format_time(gap.first)} to {format_time(gap.last)}"
+        if gap.unknown:
+            detail += f"; {gap.unknown} of them may have a row all the same"
+        record = AccessRecord(
+            at=self._clock.now(),
+            request_id=secrets.token_hex(16),
+            operation=Operation.AUDIT_GAP,
+            outcome=Outcome.DENIED,
+            status=503,
+            reason=REASON,
+            count=gap.count,
+            detail=detail,
+        )
+        try:
+            await self._queue.record(record)
+        except VaultError:
+            self._merge(gap)
+        else:
+            log.warning("requests were refused without a row", extra={"count": gap.count})
+
+    def _merge(self, gap: _Gap) -> None:
+        """Put back a gap that could not be recorded, together with what was counted since."""
+        since = self._gap
+        self._gap = gap
+        if since:
+            gap.last = max(gap.last, since.last)
+            gap.count += since.count
+            gap.unknown += since.unknown

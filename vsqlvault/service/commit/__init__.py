@@ -1,0 +1,1 @@
+"""The commit queue: batches of reads and commits to the storage."""

@@ -1,0 +1,1 @@
+"""The compliance report, controls, attestations and evidence bundles."""

@@ -1,0 +1,299 @@
+"""Attesting retention (PCI DSS 4.0.1, 3.2.1): every purpose is looked at, sampled purges are checked, the result is signed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import secrets
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from vsqlvault import __version__
+from vsqlvault.errors import AttestationNotFound, VaultError
+from vsqlvault.interfaces.evidence import Evidence, EvidenceQuery
+from vsqlvault.interfaces.storage import Rulebook, Storage
+from vsqlvault.interfaces.watch_storage import NewestAttestationIs, SaveAttestation
+from vsqlvault.interfaces.writes import Committed, Write
+from vsqlvault.model.attestation import Attestation
+from vsqlvault.model.audit import Operation
+from vsqlvault.model.principal import SYSTEM, Call
+from vsqlvault.model.times import format_time
+from vsqlvault.proof.attestation import FORMAT, digest_of, write_document
+from vsqlvault.proof.note import Signer
+from vsqlvault.proof.sample import RULE
+from vsqlvault.proof.statement import sign_statement
+from vsqlvault.service.audit.recorder import CREATED, Auditor, Trace
+from vsqlvault.service.commit.queue import CommitQueue
+from vsqlvault.service.compliance.attestation_schedule import Beginning
+from vsqlvault.service.compliance.purge_sample import Reach, check_purge, draw_purges
+from vsqlvault.service.log.stored_tree import root_at
+from vsqlvault.service.purge.overdue import Overdue, find_overdue, sweep_grace
+from vsqlvault.service.purge.sweeper import ceilings
+from vsqlvault.service.rules.policy_cache import Rulebooks
+from vsqlvault.service.rules.rule_changes import require_admin, require_reader
+
+log = logging.getLogger(__name__)
+SAMPLE_SIZE = 25
+MAX_LISTED = 100
+LEASE = "attestation"
+LEASE_SECONDS = 600.0
+LOOK_SECONDS = 60.0
+EARLY = 0.1
+"""So much of an interval before it is due, an attestation is made by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What one run has looked at."""
+
+    at: datetime
+    book: Rulebook
+    evidence: Evidence
+    overdue: Overdue
+    grace: timedelta
+    reach: Reach
+    checked: Sequence[Mapping[str, Any]]
+    checkpoint: str | None
+
+    @property
+    def failed(self) -> int:
+        return sum(not each["holds"] for each in self.checked)
+
+    @property
+    def is_clean(self) -> bool:
+        return not self.overdue.count and not self.failed
+
+
+class Attestations:
+    """Makes attestations for admins and the vault itself, and shows them to admins and auditors."""
+
+    def __init__(
+        self,
+        *,
+        storage: Storage,
+        queue: CommitQueue,
+        rulebooks: Rulebooks,
+        auditor: Auditor,
+        beginning: Beginning,
+        signer: Signer | None,
+        sweep_interval_hours: float,
+    ) -> None:
+        self._storage = storage
+        self._queue = queue
+        self._rulebooks = rulebooks
+        self._auditor = auditor
+        self._signer = signer
+        self._sweep_interval_hours = sweep_interval_hours
+        self._holder = secrets.token_hex(16)
+        self._stopping = asyncio.Event()
+        self.beginning = beginning
+
+    async def attest(self, call: Call, trigger: str = "request") -> Attestation:
+        """Look at everything now, and put on record what was found, good or bad.
+
+        Raises:
+            RoleRequired, TreeDamaged (the stored tree cannot be read: nothing is attested), Unavailable.
+        """
+        trace = Trace(call, Operation.ATTEST)
+
+        async def attempt() -> Attestation | None:
+            require_admin(call)
+            snapshot = await self._queue.read()
+            trace.see(snapshot)
+            newest = next(iter(await self._storage.attestations(None, 1)), None)
+            since = newest.at if newest else await self.beginning.at(snapshot.now)
+            found = await self._look(snapshot.now, since, await self._rulebooks.at(snapshot.revision))
+            made = self._made(call, trigger, newest, found)
+            row = trace.granted(CREATED, new_value=_told(made), detail=_described(made, found))
+            expected = NewestAttestationIs(made.number - 1)
+            outcome = await self._queue.commit(Write((row,), (expected,), (SaveAttestation(made),)))
+            return made if isinstance(outcome, Committed) else None
+
+        made = await self._auditor.carry_out(trace, attempt)
+        await self.beginning.attestation_due_at(made.at)
+        facts = {"number": made.number, "trigger": trigger}
+        if made.is_clean:
+            log.info("retention is attested", extra=facts)
+        else:
+            log.warning("retention is attested, with exceptions", extra=facts)
+        return made
+
+    async def attestations(self, call: Call, before: int | None, limit: int) -> Sequence[Attestation]:
+        """Return a page, the newest first. Raises RoleRequired, Unavailable."""
+        trace = Trace(call, Operation.READ_ATTESTATION)
+
+        async def attempt() -> Sequence[Attestation]:
+            require_reader(call)
+            snapshot = await self._queue.read()
+            trace.see(snapshot)
+            found = await self._storage.attestations(before, limit)
+            await self.beginning.attestation_due_at(snapshot.now)
+            await self._queue.record(trace.granted())
+            return found
+
+        return await self._auditor.carry_out(trace, attempt)
+
+    async def attestation(self, call: Call, number: int) -> Attestation:
+        """Return one. Raises RoleRequired, AttestationNotFound, Unavailable."""
+        trace = Trace(call, Operation.READ_ATTESTATION, subject=str(number))
+
+        async def attempt() -> Attestation:
+            require_reader(call)
+            trace.see(await self._queue.read())
+            found = await self._storage.attestations(number + 1, 1)
+            if not found or found[0].number != number:
+                raise AttestationNotFound
+            await self._queue.record(trace.granted())
+            return found[0]
+
+        return await self._auditor.carry_out(trace, attempt)
+
+    async def run(self) -> None:
+        """Attest whenever it is time, by whichever process has the lease, until ``stop``."""
+        while not self._stopping.is_set():
+            try:
+                await self.attest_if_due()
+            except VaultError as error:
+                log.warning("retention could not be attested, and is tried again", extra={"error": error.slug})
+            except Exception:
+                log.exception("retention could not be attested, and is tried again")
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), LOOK_SECONDS)
+
+    async def attest_if_due(self) -> Attestation | None:
+        """Attest if it is time, and no other process does. Raises as ``attest``."""
+        if not await self._is_time() or not await self._storage.acquire_lease(LEASE, self._holder, LEASE_SECONDS):
+            return None
+        try:
+            if not await self._is_time():  # whoever had the lease has done it
+                return None
+            return await self.attest(Call(SYSTEM, secrets.token_hex(16)), trigger="timer")
+        finally:
+            with suppress(VaultError):
+                await self._storage.release_lease(LEASE, self._holder)
+
+    def stop(self) -> None:
+        """Let ``run`` end."""
+        self._stopping.set()
+
+    async def _is_time(self) -> bool:
+        now = (await self._queue.read()).now
+        due_at = await self.beginning.attestation_due_at(now)
+        return due_at is not None and now >= due_at - self.beginning.interval * EARLY
+
+    async def _look(self, at: datetime, since: datetime, book: Rulebook) -> _Found:
+        ends = ceilings(book, at)
+        grace = sweep_grace(book, at, self._sweep_interval_hours)
+        query = EvidenceQuery(as_of=at, since=min(since, at), until=at, ceilings=ends, grace=grace)
+        evidence = await self._storage.evidence(query)
+        overdue = await find_overdue(self._storage, book, at, grace, max_listed=MAX_LISTED)
+        newest = await self._storage.newest_checkpoint()
+        size = newest.size if newest else await self._storage.tree_size()
+        reach = Reach(min(since, at), at, size, await root_at(self._storage, size))
+        checked = [await self._checked(reach, each) for each in await draw_purges(self._storage, reach, SAMPLE_SIZE)]
+        return _Found(at, book, evidence, overdue, grace, reach, checked, newest.note if newest else None)
+
+    async def _checked(self, reach: Reach, drawn: Any) -> Mapping[str, Any]:
+        problems = await check_purge(self._storage, self._queue, reach, drawn)
+        record = drawn.record
+        return {
+            "purge_id": record.purge_id,
+            "purpose": record.purpose,
+            "purged_at": format_time(record.purged_at),
+            "method": record.method,
+            "proof_hash": record.proof_hash,
+            "leaf_index": drawn.index,
+            "holds": not problems,
+            "problems": problems,
+        }
+
+    def _made(self, call: Call, trigger: str, newest: Attestation | None, found: _Found) -> Attestation:
+        number = newest.number + 1 if newest else 1
+        document = write_document({
+            "format": FORMAT,
+            "number": number,
+            "previous_sha256": digest_of(newest.document) if newest else None,
+            "at": format_time(found.at),
+            "requested_by": {"app": call.principal.app, "identity": call.principal.identity},
+            "trigger": trigger,
+            "software": f"vsqlvault {__version__}",
+            "period": {"since": format_time(found.reach.since), "until": format_time(found.reach.until)},
+            "result": "clean" if found.is_clean else "exceptions",
+            "purposes": _purposes(found),
+            "overdue": _overdue(found),
+            "sample": _sample(found),
+            "checkpoint": found.checkpoint,
+        })  # fmt: skip
+        note = sign_statement(FORMAT, document.encode(), self._signer) if self._signer else None
+        return Attestation(number, found.at, found.is_clean, document, note)
+
+
+def _purposes(found: _Found) -> list[dict[str, Any]]:
+    active: Counter[str] = Counter()
+    expired: Counter[str] = Counter()
+    for holding in found.evidence.holdings:
+        active[holding.purpose] += holding.active
+        expired[holding.purpose] += holding.expired
+    purged: Counter[str] = Counter()
+    for purge in found.evidence.purges:
+        purged[purge.purpose] += purge.count
+    return [
+        {
+            "purpose": purpose,
+            "policy_version": policy.version,
+            "max_retention_days": policy.max_retention_days,
+            "default_ttl_days": policy.default_ttl_days,
+            "purge_method": policy.purge_method,
+            "justification": policy.justification,
+            "active": active[purpose],
+            "expired_pending_purge": expired[purpose],
+            "overdue": found.overdue.overdue.get(purpose, 0),
+            "held": found.overdue.held.get(purpose, 0),
+            "purged_in_period": purged[purpose],
+        }
+        for purpose, policy in sorted(found.book.retention.items())
+    ]
+
+
+def _overdue(found: _Found) -> dict[str, Any]:
+    return {
+        "grace_seconds": int(found.grace.total_seconds()),
+        "count": found.overdue.count,
+        "held": sum(found.overdue.held.values()),
+        "listed": [
+            {
+                "purpose": each.purpose,
+                "external_id": each.external_id,
+                "expired_at": format_time(each.expired_at),
+            }
+            for each in found.overdue.listed
+        ],
+    }
+
+
+def _sample(found: _Found) -> dict[str, Any]:
+    return {
+        "rule": RULE,
+        "seed": found.reach.root.hex(),
+        "tree_size": found.reach.size,
+        "population": sum(purge.count for purge in found.evidence.purges),
+        "wanted": SAMPLE_SIZE,
+        "failed": found.failed,
+        "checked": list(found.checked),
+    }
+
+
+def _told(made: Attestation) -> str:
+    """Return what the row keeps: enough to see later that the document is still the one of then."""
+    return json.dumps({"number": made.number, "sha256": digest_of(made.document)})
+
+
+def _described(made: Attestation, found: _Found) -> str:
+    checked = len(found.checked)
+    good = checked - found.failed
+    return f"attestation {made.number}: {found.overdue.count} overdue, {good} of {checked} sampled purges hold"

@@ -1,0 +1,247 @@
+"""What each control looks at. This is the one definition: health, metrics, the rows and the report tell of these."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+
+from vsqlvault.config import Settings
+from vsqlvault.errors import PluginFailed, VaultError
+from vsqlvault.interfaces.anchor import Anchor
+from vsqlvault.interfaces.authenticator import Authenticator
+from vsqlvault.interfaces.storage import LogQuery, Storage
+from vsqlvault.model.control import CONTROLS, Check, ControlState
+from vsqlvault.model.times import format_time
+from vsqlvault.model.transparency import LogName, RowPlace
+from vsqlvault.proof.log_check import SignedHead
+from vsqlvault.proof.note import NoteRefused
+from vsqlvault.service.commit.queue import CommitQueue
+from vsqlvault.service.compliance.attestation_schedule import Beginning
+from vsqlvault.service.log.quarantine import Quarantine
+from vsqlvault.service.plugin_calls import call_plugin
+from vsqlvault.service.purge.clock_guard import ClockWatch
+from vsqlvault.service.purge.overdue import find_overdue, sweep_grace
+from vsqlvault.service.rules.policy_cache import Rulebooks
+
+log = logging.getLogger(__name__)
+ANCHOR_SECONDS = 10.0
+KEYS_SECONDS = 2.0
+SWEEPS_MISSED = 2
+BROKEN_OFF_FOR = timedelta(hours=1)
+LEAST_UNSIGNED_SECONDS = 60.0
+INTERVALS_UNSIGNED = 3
+LEAST_UNANCHORED_SECONDS = 300.0
+MAX_LOOKED_AT = 10_000
+Ends = Callable[[], Mapping[str, datetime]]
+
+
+class ControlChecks:
+    """Looks at every control. Nothing here takes time that grows with what the vault holds."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        storage: Storage,
+        queue: CommitQueue,
+        rulebooks: Rulebooks,
+        watch: ClockWatch,
+        beginning: Beginning,
+        quarantine: Quarantine,
+        anchors: Sequence[Anchor],
+        authenticators: Sequence[Authenticator],
+        is_signed: bool,
+    ) -> None:
+        self._settings = settings
+        self._storage = storage
+        self._queue = queue
+        self._rulebooks = rulebooks
+        self._watch = watch
+        self._beginning = beginning
+        self._quarantine = quarantine
+        self._anchors = tuple(anchors)
+        self._authenticators = tuple(authenticators)
+        self._is_signed = is_signed
+        self._anchored: dict[str, tuple[int, float]] = {}
+        """How many leaves each anchor knows of, and when it said so, by the monotonic clock."""
+        self.certificates: Ends | None = None
+        """When the certificates that this process shows and checks by end, by file; None: it has none."""
+
+    async def look(self, now: datetime) -> dict[str, Check]:
+        """Look at each control, and return what was found, by name; what cannot be looked at is failing."""
+        looks: dict[str, Callable[[], Awaitable[Check]]] = {
+            "sweep_ran": partial(self._sweep_ran, now),
+            "nothing_overdue": partial(self._nothing_overdue, now),
+            "attestation_current": partial(self._attestation_current, now),
+            "log_signed": partial(self._log_signed, now),
+            "anchor_fresh": partial(self._anchor_fresh, now),
+            "storage_durable": self._storage_durable,
+            "clock_sane": self._clock_sane,
+            "jwks_fresh": self._jwks_fresh,
+            "certificates_valid": partial(self._certificates_valid, now),
+        }
+        return {name: await _looked(name, looks[name]) for name in CONTROLS}
+
+    async def _sweep_ran(self, now: datetime) -> Check:
+        hours = self._settings.purge.sweep_interval_hours
+        if not hours:
+            return _unused("purge.sweep_interval_hours is 0: sweeps run only when somebody asks")
+        limit = timedelta(hours=hours * SWEEPS_MISSED)
+        last = await self._storage.last_sweep()
+        if last is None:
+            return _judged(now - await self._beginning.at(now) <= limit, "no sweep is on record")
+        ended = format_time(last.finished_at)
+        if not last.completed and now - last.finished_at > min(BROKEN_OFF_FOR, limit):
+            return _failing(f"the last sweep broke off at {ended}")
+        return _judged(now - last.finished_at <= limit, f"the last sweep ended at {ended}")
+
+    async def _nothing_overdue(self, now: datetime) -> Check:
+        book = await self._rulebooks.at((await self._queue.read()).revision)
+        grace = sweep_grace(book, now, self._settings.purge.sweep_interval_hours)
+        found = await find_overdue(self._storage, book, now, grace, max_listed=0, look_at=MAX_LOOKED_AT)
+        if found.count:
+            least = "" if found.is_whole else "at least "
+            return _failing(f"{least}{found.count} entries have expired, and the sweep has passed them by")
+        return _fine("nothing is overdue that no legal hold keeps")
+
+    async def _attestation_current(self, now: datetime) -> Check:
+        due_at = await self._beginning.attestation_due_at(now)
+        if due_at is None:
+            return _unused("compliance.attestation_interval_days is 0: nobody attests")
+        return _judged(now < due_at, f"the next attestation is due at {format_time(due_at)}")
+
+    async def _log_signed(self, now: datetime) -> Check:
+        if not self._is_signed:
+            return _unused("no signing key is set: the transparency log has no checkpoints")
+        interval = self._settings.audit.checkpoint_interval_seconds
+        limit = timedelta(seconds=max(LEAST_UNSIGNED_SECONDS, INTERVALS_UNSIGNED * interval))
+        waits_since = await self._waits_since()
+        if waits_since is not None and now - waits_since > limit:
+            return _failing(f"a row of {format_time(waits_since)} is under no checkpoint")
+        return _fine("no row waits long for its checkpoint")
+
+    async def _waits_since(self) -> datetime | None:
+        """Return the time of the oldest row that is under no checkpoint, or of one of the oldest."""
+        newest = await self._storage.newest_checkpoint()
+        signed = newest.size if newest else 0
+        places = [leaf.place for leaf in await self._storage.unsequenced(1)]
+        if await self._storage.tree_size() > signed:
+            places += [leaf.place for leaf in await self._storage.leaf_rows(signed, 1)]
+        times = [at for place in places if (at := await self._time_of(place))]
+        return min(times, default=None)
+
+    async def _time_of(self, place: RowPlace) -> datetime | None:
+        query = LogQuery(limit=1, after=place.position - 1, oldest_first=True)
+        if place.log is LogName.ACCESS:
+            return next((row.record.at for row in await self._storage.access_log(query)), None)
+        return next((row.record.purged_at for row in await self._storage.purge_log(query)), None)
+
+    async def _anchor_fresh(self, now: datetime) -> Check:
+        if not self._anchors or not self._is_signed:
+            return _unused(
+                "no anchor is set up" if self._is_signed else "no signing key is set: there is nothing to keep"
+            )
+        if not await self._quarantine.is_lifted():
+            return _failing("quarantine: the database does not continue what an anchor knows")
+        stale = [why for anchor in self._anchors if (why := await self._lacks(anchor, now))]
+        return _failing("; ".join(stale)) if stale else _fine("what is signed gets to where it is kept")
+
+    async def _lacks(self, anchor: Anchor, now: datetime) -> str | None:
+        """Return what is wrong with an anchor: it says so itself, or it should have got something long ago."""
+        try:
+            failure = await call_plugin(anchor, anchor.failure, (str, type(None)), ANCHOR_SECONDS)
+            if failure is not None:
+                return f"{anchor.name} could not keep a checkpoint: {failure}"
+            if self._asked_lately(anchor) and await self._missing(anchor, now) is None:
+                return None
+            note = await call_plugin(anchor, anchor.newest, (str, type(None)), ANCHOR_SECONDS)
+            size = SignedHead.parse(note).head.size if note is not None else 0
+        except (PluginFailed, NoteRefused):
+            self._anchored.pop(anchor.name, None)
+            return f"{anchor.name} cannot tell its newest checkpoint"
+        self._anchored[anchor.name] = size, time.monotonic()
+        missing = await self._missing(anchor, now)
+        return f"{anchor.name} lacks the checkpoint of {format_time(missing)}" if missing else None
+
+    def _asked_lately(self, anchor: Anchor) -> bool:
+        """Whether an anchor, which may be far away, need not be asked again unless what it said lacks something by now."""
+        asked = self._anchored.get(anchor.name)
+        return asked is not None and time.monotonic() - asked[1] < LEAST_UNANCHORED_SECONDS
+
+    async def _missing(self, anchor: Anchor, now: datetime) -> datetime | None:
+        """Return when the first checkpoint was signed that an anchor should have got by now, and had not when last asked."""
+        size, _ = self._anchored[anchor.name]
+        interval = float(getattr(anchor, "interval_seconds", 0))
+        limit = timedelta(seconds=max(LEAST_UNANCHORED_SECONDS, 2 * interval))
+        following = await self._storage.checkpoints(size, 1)
+        return following[0].signed_at if following and now - following[0].signed_at > limit else None
+
+    async def _storage_durable(self) -> Check:
+        durable = self._storage.describe().get("durable")
+        if not isinstance(durable, bool):
+            return _unused("the storage does not say whether what it acknowledges survives a power cut")
+        return _judged(durable, f"what it acknowledges {'survives' if durable else 'may be lost in'} a power cut")
+
+    async def _clock_sane(self) -> Check:
+        state = await self._watch.look()
+        if state.leap:
+            return _failing(
+                "the clock is more than a day past the last time it was seen: nothing is swept until confirmed"
+            )
+        if state.behind:
+            return _failing("the clock went back: the vault's time stands still until it has caught up")
+        return _fine("the clock runs on from the last time it was seen")
+
+    async def _jwks_fresh(self) -> Check:
+        found = [await self._keys_of(authenticator) for authenticator in self._authenticators]
+        used = [check for check in found if check.state is not ControlState.NOT_IN_USE]
+        if bad := [check.detail for check in used if check.state is ControlState.FAILING]:
+            return _failing("; ".join(bad))
+        return used[0] if used else _unused("no credential is verified by keys that are fetched")
+
+    @staticmethod
+    async def _keys_of(authenticator: Authenticator) -> Check:
+        keys_fresh = getattr(authenticator, "keys_fresh", None)
+        if keys_fresh is None:
+            return _unused("")
+        try:
+            check: Check = await call_plugin(authenticator, keys_fresh, Check, KEYS_SECONDS)
+        except PluginFailed:
+            return _failing(f"{authenticator.name} cannot tell")
+        return check
+
+    async def _certificates_valid(self, now: datetime) -> Check:
+        ends = self.certificates() if self.certificates else {}
+        if not ends:
+            return _unused("this process shows no certificate")
+        told = ", ".join(f"{name} until {format_time(at)}" for name, at in sorted(ends.items()))
+        return _judged(min(ends.values()) > now, told)
+
+
+async def _looked(name: str, look: Callable[[], Awaitable[Check]]) -> Check:
+    try:
+        return await look()
+    except VaultError as error:
+        return _failing(f"it cannot be looked at: {error.slug}")
+    except Exception:
+        log.exception("a control cannot be looked at", extra={"control": name})
+        return _failing("it cannot be looked at")
+
+
+def _judged(is_fine: bool, detail: str) -> Check:
+    return Check(ControlState.OK if is_fine else ControlState.FAILING, detail)
+
+
+def _fine(detail: str) -> Check:
+    return Check(ControlState.OK, detail)
+
+
+def _failing(detail: str) -> Check:
+    return Check(ControlState.FAILING, detail)
+
+
+def _unused(detail: str) -> Check:
+    return Check(ControlState.NOT_IN_USE, detail)

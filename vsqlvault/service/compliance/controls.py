@@ -1,0 +1,158 @@
+"""Watching over the controls: every process looks, and one of them puts on record when one begins to fail and when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import secrets
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+
+from vsqlvault.errors import VaultError
+from vsqlvault.interfaces.storage import Storage
+from vsqlvault.interfaces.watch_storage import NewestControlChangeIs, SaveControlChange
+from vsqlvault.interfaces.writes import Conflict, Write
+from vsqlvault.model.audit import AccessRecord, Operation
+from vsqlvault.model.control import CONTROLS, Check, Control, ControlChange, ControlState
+from vsqlvault.model.principal import SYSTEM, Call
+from vsqlvault.model.times import format_time
+from vsqlvault.service.audit.recorder import Auditor, Trace
+from vsqlvault.service.commit.queue import CommitQueue
+from vsqlvault.service.compliance.control_checks import ControlChecks
+from vsqlvault.service.rules.rule_changes import require_reader
+
+log = logging.getLogger(__name__)
+LEASE = "controls"
+LOOK_SECONDS = 30.0
+LEASE_SECONDS = 90.0
+
+
+class Controls:
+    """Tells how the controls stand (PCI DSS 4.0.1, 10.7.2 and 10.7.3).
+
+    What is on record survives restarts, and each change is there once: whoever has the lease writes it, in one commit with
+    its row, and only if no other change came before. Of what processes see differently, their certificates and their
+    fetched keys, the record has what the one with the lease sees; ``known``, for metrics, has what this one does.
+    """
+
+    def __init__(self, *, storage: Storage, queue: CommitQueue, auditor: Auditor, checks: ControlChecks) -> None:
+        self._storage = storage
+        self._queue = queue
+        self._auditor = auditor
+        self._holder = secrets.token_hex(16)
+        self._stopping = asyncio.Event()
+        self._leads = False
+        self.checks = checks
+        self.known: Sequence[Control] = ()
+        """What was last found; nothing before the first look."""
+
+    async def read(self, call: Call) -> Sequence[Control]:
+        """Look at every control now. Raises RoleRequired, Unavailable."""
+        trace = Trace(call, Operation.READ_CONTROLS)
+
+        async def attempt() -> Sequence[Control]:
+            require_reader(call)
+            trace.see(await self._queue.read())
+            found = await self.look()
+            await self._queue.record(trace.granted())
+            return found
+
+        return await self._auditor.carry_out(trace, attempt)
+
+    async def look(self) -> Sequence[Control]:
+        """Look at every control now, and remember what was found. Raises Unavailable."""
+        now = (await self._queue.read()).now
+        return await self._look(now, await self._recorded())
+
+    async def watch(self) -> None:
+        """Look once, and put on record what has changed, if it is this process's turn. Raises Unavailable."""
+        now = (await self._queue.read()).now
+        recorded = await self._recorded()
+        found = await self._look(now, recorded)
+        self._leads = await self._storage.acquire_lease(LEASE, self._holder, LEASE_SECONDS)
+        if self._leads:
+            for control in found:
+                await self._put_on_record(control, recorded.get(control.name), now)
+
+    async def run(self) -> None:
+        """Watch twice a minute, until ``stop``."""
+        while not self._stopping.is_set():
+            try:
+                await self.watch()
+            except VaultError as error:
+                log.warning("the controls could not be looked at", extra={"error": error.slug})
+            except Exception:
+                log.exception("the controls could not be looked at")
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), LOOK_SECONDS)
+        if self._leads:
+            with suppress(VaultError):
+                await self._storage.release_lease(LEASE, self._holder)
+
+    def stop(self) -> None:
+        """Let ``run`` end."""
+        self._stopping.set()
+
+    async def _recorded(self) -> Mapping[str, ControlChange]:
+        return {change.name: change for change in await self._storage.control_states()}
+
+    async def _look(self, now: datetime, recorded: Mapping[str, ControlChange]) -> Sequence[Control]:
+        checks = await self.checks.look(now)
+        before = {control.name: control for control in self.known}
+        self.known = [
+            Control(
+                name,
+                check.state,
+                _since(check, recorded.get(name), before.get(name), now),
+                check.detail,
+                CONTROLS[name],
+            )
+            for name, check in checks.items()
+        ]
+        return self.known
+
+    async def _put_on_record(self, control: Control, recorded: ControlChange | None, now: datetime) -> None:
+        """Commit the change of a control, if it is one, with the row that tells of a failure or of its end."""
+        if recorded is not None and recorded.state is control.state:
+            return
+        number = recorded.number if recorded else 0
+        change = ControlChange(control.name, number + 1, control.state, now, control.detail)
+        rows = _rows(change, recorded)
+        write = Write(rows, (NewestControlChangeIs(control.name, number),), (SaveControlChange(change),))
+        if isinstance(await self._queue.commit(write), Conflict):
+            return  # another process was first
+        for row in rows:
+            facts = {"control": control.name, "detail": control.detail}
+            if row.operation is Operation.CONTROL_FAILED:
+                log.error("a control fails", extra=facts)
+            else:
+                log.warning("a control has recovered", extra=facts)
+
+
+def _since(check: Check, recorded: ControlChange | None, before: Control | None, now: datetime) -> datetime:
+    """Return since when a control stands so: as the record says, or else since this process has seen it."""
+    if recorded is not None and recorded.state is check.state:
+        return recorded.at
+    return before.since if before is not None and before.state is check.state else now
+
+
+def _rows(change: ControlChange, recorded: ControlChange | None) -> tuple[AccessRecord, ...]:
+    has_failed = recorded is not None and recorded.state is ControlState.FAILING
+    if change.state is ControlState.FAILING:
+        operation, detail = Operation.CONTROL_FAILED, f"{change.name}: {change.detail}"
+    elif recorded is not None and has_failed:
+        operation = Operation.CONTROL_RECOVERED
+        detail = f"{change.name}: failed from {format_time(recorded.at)} to {format_time(change.at)}"
+    else:
+        return ()
+    trace = Trace(Call(SYSTEM, secrets.token_hex(16)), operation)
+    trace.at = change.at
+    old, new = (_told(recorded) if recorded else None), _told(change)
+    return (trace.granted(old_value=old, new_value=new, detail=detail),)
+
+
+def _told(change: ControlChange) -> str:
+    told = {"control": change.name, "state": change.state.value, "at": format_time(change.at), "detail": change.detail}
+    return json.dumps(told, ensure_ascii=False)

@@ -1,0 +1,258 @@
+"""Checking an evidence bundle without the vault: its signature, each of its members, and the log in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from vsqlvault.model.transparency import TileKey
+from vsqlvault.proof.attestation import AttestationInvalid, check_attestation
+from vsqlvault.proof.checkpoint import open_checkpoint
+from vsqlvault.proof.evidence import MANIFEST, NOTE, Manifest, ManifestInvalid, open_manifest
+from vsqlvault.proof.log_check import SignedHead
+from vsqlvault.proof.log_part import LogPart, check_part, root_of
+from vsqlvault.proof.note import NoteRefused, VerifierKey, split_note
+from vsqlvault.proof.receipt import ReceiptInvalid, check_receipt
+from vsqlvault.proof.tiles import MAX_ENTRY_BYTES, WIDTH, TileMissing, format_path, read_bundle, width_of
+from vsqlvault.proof.tree import HASH_BYTES
+from vsqlvault.service.compliance.archives import Archive, ArchiveUnreadable, open_archive
+from vsqlvault.service.log.verification import Progress
+
+MAX_MANIFEST_BYTES = 64 * 1024 * 1024
+MAX_NOTE_BYTES = 64 * 1024
+MAX_DOCUMENT_BYTES = 4 * 1024 * 1024
+MAX_BUNDLE_BYTES = WIDTH * (2 + MAX_ENTRY_BYTES)
+MAX_FINDINGS = 1_000
+TILES_KEPT = 64
+
+
+@dataclass(slots=True)
+class EvidenceVerdict:
+    """What became of a check. ``findings`` is empty where all is as it was signed; ``remarks`` are no faults."""
+
+    manifest: Manifest | None = None
+    findings: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    members: int = 0
+    checkpoints: int = 0
+    receipts: int = 0
+    attestations: int = 0
+
+    def find(self, what: str) -> None:
+        """Add a finding, unless there are too many already."""
+        if len(self.findings) < MAX_FINDINGS:
+            self.findings.append(what)
+
+
+def is_evidence(path: Path) -> bool:
+    """Whether a file is a ZIP file that says it is a bundle."""
+    try:
+        with open_archive(path) as archive:
+            return NOTE in archive.names
+    except ArchiveUnreadable:
+        return False
+
+
+def verify_evidence(
+    path: Path,
+    keys: Collection[VerifierKey],
+    kept: Collection[str] = (),
+    progress: Progress = lambda _done, _of: None,
+) -> EvidenceVerdict:
+    """Check a bundle, ``keys`` being trusted, and its log against the checkpoints that were kept.
+
+    Nothing is unpacked to disk, and until the manifest is found to be signed, nothing but it is unpacked at all.
+
+    Raises:
+        ArchiveUnreadable: it is no ZIP file. NoteRefused: what was kept is no checkpoint.
+    """
+    heads = [SignedHead.parse(note, is_kept=True) for note in kept]
+    with open_archive(path) as archive:
+        check = _Check(archive, set(keys), progress)
+        check.run(heads)
+        return check.verdict
+
+
+class _Check:
+    def __init__(self, archive: Archive, keys: set[VerifierKey], progress: Progress) -> None:
+        self._archive = archive
+        self._keys = keys
+        self._progress = progress
+        self._tile = lru_cache(TILES_KEPT)(self._read_tile)
+        self.verdict = EvidenceVerdict()
+
+    def run(self, kept: Collection[SignedHead]) -> None:
+        verdict = self.verdict
+        try:
+            data = self._archive.read(MANIFEST, MAX_MANIFEST_BYTES)
+            manifest = open_manifest(data, self._archive.read(NOTE, MAX_NOTE_BYTES), self._keys)
+        except (ArchiveUnreadable, ManifestInvalid) as error:
+            verdict.find(str(error))
+            return
+        verdict.manifest = manifest
+        self._check_members(manifest)
+        if verdict.findings:
+            verdict.remarks.append(
+                "the log, the receipts and the attestations were not looked at: the file is not whole"
+            )
+            return
+        part = LogPart(manifest.size, manifest.first, manifest.end)
+        head = self._check_head(manifest)
+        for finding in check_part(part, self._tile, self._bundle):
+            verdict.find(f"log, index {finding.index}: {finding.what}")
+        if head is not None:
+            self._check_root(head)
+        self._check_checkpoints(manifest, part, kept)
+        self._check_receipts(manifest)
+        self._check_attestations()
+
+    def _check_members(self, manifest: Manifest) -> None:
+        listed, found = set(manifest.members), self._archive.names - {MANIFEST, NOTE}
+        for name in sorted(self._archive.twice):
+            self.verdict.find(f"{name}: it stands in the file twice")
+        for name in sorted(found - listed):
+            self.verdict.find(f"{name}: it is not in the manifest")
+        for name in sorted(listed - found):
+            self.verdict.find(f"{name}: it is in the manifest, and not in the file")
+        for place, name in enumerate(sorted(listed & found)):
+            size, digest = manifest.members[name]
+            try:
+                is_as_signed = self._digest(name, size) == digest
+            except ArchiveUnreadable as error:
+                self.verdict.find(str(error))
+                continue
+            if not is_as_signed:
+                self.verdict.find(f"{name}: it is not as it was signed")
+            self.verdict.members += 1
+            self._progress(place + 1, len(listed))
+
+    def _digest(self, name: str, size: int) -> str:
+        digest = sha256()
+        for piece in self._archive.pieces(name, size):
+            digest.update(piece)
+        return digest.hexdigest()
+
+    def _check_head(self, manifest: Manifest) -> SignedHead | None:
+        signed = self._checkpoint("log/checkpoint")
+        if signed is not None and (signed.head.origin, signed.head.size) != (manifest.origin, manifest.size):
+            self.verdict.find(
+                f"log/checkpoint: expected {manifest.size} leaves of {manifest.origin}, found another log"
+            )
+            return None
+        return signed
+
+    def _checkpoint(self, name: str) -> SignedHead | None:
+        """Return a checkpoint of the file. A key that nobody gave may have signed it: then the manifest vouches for it."""
+        try:
+            note = self._archive.read(name, MAX_NOTE_BYTES).decode()
+            signed = SignedHead.parse(note)
+            known = {(key.name, key.key_id) for key in self._keys}
+            if any((by, key_id) in known for by, key_id, _ in split_note(note)[1]):
+                open_checkpoint(note, self._keys)
+            else:
+                self.verdict.remarks.append(f"{name}: it is signed by another key than those given")
+        except (ArchiveUnreadable, NoteRefused, UnicodeDecodeError) as error:
+            self.verdict.find(f"{name}: {error}")
+            return None
+        return signed
+
+    def _check_root(self, signed: SignedHead) -> None:
+        try:
+            if root_of(signed.head.size, self._tile) != signed.head.root:
+                self.verdict.find(f"log: {signed} is not of these leaves")
+                return
+        except TileMissing as missing:
+            self.verdict.find(f"log: {signed} cannot be compared with: {missing}")
+            return
+        self.verdict.checkpoints += 1
+
+    def _check_checkpoints(self, manifest: Manifest, part: LogPart, kept: Collection[SignedHead]) -> None:
+        """Hold the other checkpoints in the file, and those that were kept, against the leaves."""
+        for name in sorted(name for name in manifest.members if name.startswith("log/checkpoints/")):
+            if signed := self._checkpoint(name):
+                self._check_root(signed)
+        for signed in kept:
+            if not _can_compare(signed.head.size, part):
+                self.verdict.remarks.append(f"nothing is said of {signed}: its leaves are not those of the period")
+                continue
+            self._check_root(signed)
+
+    def _check_receipts(self, manifest: Manifest) -> None:
+        for name in sorted(name for name in manifest.members if name.startswith("receipts/")):
+            try:
+                shown = check_receipt(_document(self._archive.read(name, MAX_DOCUMENT_BYTES)), self._keys)
+            except (ArchiveUnreadable, ReceiptInvalid, ValueError) as error:
+                self.verdict.find(f"{name}: {error}")
+                continue
+            if name != f"receipts/{shown.row.get('id')}.json":
+                self.verdict.find(f"{name}: it is the receipt of another purge")
+            self.verdict.receipts += 1
+
+    def _check_attestations(self) -> None:
+        for number, line in enumerate(self._lines("attestations.ndjson"), start=1):
+            try:
+                shown = _document(line)
+            except ValueError as error:
+                self.verdict.find(f"attestations.ndjson, line {number}: {error}")
+                continue
+            try:
+                check_attestation(shown, self._keys)
+            except AttestationInvalid as invalid:
+                self.verdict.remarks.append(
+                    f"attestations.ndjson, line {number}: signed by the manifest alone, for by itself {invalid}"
+                )
+                continue
+            self.verdict.attestations += 1
+
+    def _lines(self, name: str) -> Iterator[bytes]:
+        """Give a member's lines, one in memory at a time."""
+        rest = b""
+        try:
+            for piece in self._archive.pieces(name, self._size_of(name)):
+                *lines, rest = (rest + piece).split(b"\n")
+                yield from lines
+                if len(rest) > MAX_DOCUMENT_BYTES:
+                    self.verdict.find(f"{name}: a line is longer than any is written")
+                    return
+        except ArchiveUnreadable as error:
+            self.verdict.find(str(error))
+            return
+        if rest:
+            yield rest
+
+    def _size_of(self, name: str) -> int:
+        manifest = self.verdict.manifest
+        return manifest.members[name][0] if manifest and name in manifest.members else 0
+
+    def _read_tile(self, key: TileKey) -> bytes:
+        manifest = self.verdict.manifest
+        width = width_of(key, manifest.size) if manifest else 0
+        if not width:
+            return b""
+        try:
+            return self._archive.read(f"log/tile/{key.level}/{format_path(key.index, width)}", WIDTH * HASH_BYTES)
+        except ArchiveUnreadable:
+            return b""
+
+    def _bundle(self, index: int, width: int) -> list[bytes]:
+        try:
+            return read_bundle(self._archive.read(f"log/tile/entries/{format_path(index, width)}", MAX_BUNDLE_BYTES))
+        except (ArchiveUnreadable, ValueError):
+            return []
+
+
+def _can_compare(size: int, part: LogPart) -> bool:
+    """Whether the file has the leaves at the edge of a tree of ``size``, or needs none of them."""
+    return size == part.size or (size <= part.size and (size % WIDTH == 0 or size // WIDTH in part.bundles()))
+
+
+def _document(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        raise ValueError("expected JSON") from None

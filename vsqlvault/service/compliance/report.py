@@ -1,0 +1,281 @@
+"""The compliance report: one instant, one count, a section from each plugin that offers one."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from vsqlvault.config import Settings
+from vsqlvault.errors import FieldError, InvalidQuery, PluginFailed, PluginUnusable
+from vsqlvault.interfaces.evidence import MAX_LISTED_KEYS, Evidence, EvidenceQuery
+from vsqlvault.interfaces.report_section import (
+    MAX_ATTESTATIONS,
+    MAX_CONTROL_CHANGES,
+    RESERVED_MEMBERS,
+    LogTree,
+    Period,
+    ReportContext,
+    ReportSection,
+)
+from vsqlvault.interfaces.storage import KeyRefQuery, KeyRefUse, Rulebook, Storage
+from vsqlvault.model import pci_dss
+from vsqlvault.model.attestation import Attestation
+from vsqlvault.model.audit import Operation
+from vsqlvault.model.plugins import PluginOrigin
+from vsqlvault.model.principal import Call
+from vsqlvault.model.sandbox import StepState
+from vsqlvault.model.times import format_time
+from vsqlvault.service.access.decisions import Decisions
+from vsqlvault.service.access.probes import probe_policies, run_self_tests
+from vsqlvault.service.audit.recorder import Auditor, Trace
+from vsqlvault.service.commit.queue import CommitQueue
+from vsqlvault.service.credentials.inventory import Credentials
+from vsqlvault.service.plugin_calls import call_plugin
+from vsqlvault.service.purge.held_counts import count_held
+from vsqlvault.service.purge.overdue import FIRST_INSTANT, sweep_grace
+from vsqlvault.service.purge.sweeper import ceilings
+from vsqlvault.service.rules.policy_cache import Rulebooks
+from vsqlvault.service.rules.rule_changes import require_reader
+
+log = logging.getLogger(__name__)
+SECTION_SECONDS = 5.0
+MAX_LISTED_RUNS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class ReportWish:
+    """Which report: as of when (None: now), and from when to when the logs are counted (None: see ``Report.write``)."""
+
+    as_of: datetime | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+class Report:
+    """Writes the report for admins and auditors."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        storage: Storage,
+        queue: CommitQueue,
+        rulebooks: Rulebooks,
+        auditor: Auditor,
+        decisions: Decisions,
+        sections: Sequence[ReportSection],
+        credentials: Credentials,
+        plugins: Sequence[PluginOrigin] = (),
+        hardening: Sequence[StepState] = (),
+    ) -> None:
+        """Take the sections.
+
+        Raises:
+            PluginUnusable: one is called as a member that is the core's.
+        """
+        if taken := [section.name for section in sections if section.name in RESERVED_MEMBERS]:
+            raise PluginUnusable(
+                f"report section {taken[0]!r}: expected another name, for that member is the vault's own"
+            )
+        self._settings = settings
+        self._storage = storage
+        self._queue = queue
+        self._rulebooks = rulebooks
+        self._auditor = auditor
+        self._decisions = decisions
+        self._sections = tuple(sections)
+        self._plugins = tuple(plugins)
+        self._hardening = tuple(hardening)
+        self._credentials = credentials
+
+    async def write(
+        self,
+        call: Call,
+        as_of: datetime | None = None,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> dict[str, Any]:
+        """Return the report as JSON types: ``as_of``, ``period``, a member for each section, ``requirements``.
+
+        ``as_of`` decides what counts as expired and which entries count at all; what was purged since is not brought back.
+        Rows of the logs count from ``since`` (``compliance.period_days`` before ``until``) to ``until`` (``as_of``).
+
+        Raises:
+            RoleRequired, InvalidQuery (``as_of`` in the future, ``until`` after it, ``since`` not before ``until``),
+            Unavailable.
+        """
+        trace = Trace(call, Operation.READ_REPORT)
+        wish = ReportWish(as_of, since, until)
+
+        async def attempt() -> dict[str, Any]:
+            require_reader(call)
+            snapshot = await self._queue.read()
+            trace.see(snapshot)
+            instant = wish.as_of or snapshot.now
+            if instant > snapshot.now:
+                raise InvalidQuery(errors=[FieldError("as_of", "a time that is not in the future")])
+            context = await self._context(instant, self._period(wish, instant), snapshot.revision)
+            report: dict[str, Any] = {"as_of": format_time(context.as_of), "period": _shown(context.period)}
+            for section in self._sections:
+                report[section.name] = await _written(section, context)
+            report["requirements"] = _requirements(report)
+            await self._queue.record(trace.granted())
+            return report
+
+        return await self._auditor.carry_out(trace, attempt)
+
+    def _period(self, wish: ReportWish, as_of: datetime) -> Period:
+        until = wish.until or as_of
+        if until > as_of:
+            raise InvalidQuery(errors=[FieldError("until", "a time that is not after as_of")])
+        since = wish.since or _earlier(until, timedelta(days=self._settings.compliance.period_days))
+        if since >= until and wish.since is not None:
+            raise InvalidQuery(errors=[FieldError("since", "a time before until")])
+        return Period(since, until)
+
+    async def _context(self, as_of: datetime, period: Period, revision: int) -> ReportContext:
+        book = await self._rulebooks.at(revision)
+        ends = ceilings(book, as_of)
+        grace = sweep_grace(book, as_of, self._settings.purge.sweep_interval_hours)
+        known = sorted(book.access)
+        evidence = await self._storage.evidence(
+            EvidenceQuery(
+                as_of=as_of,
+                since=period.since,
+                until=period.until,
+                ceilings=ends,
+                grace=grace,
+                known_policies=known,
+            )
+        )
+        census = evidence.census or await self._storage.census(as_of, ends, known)
+        holds = {
+            name: hold
+            for name, hold in book.holds.items()
+            if not hold.is_released and hold.held_since and hold.held_since <= as_of
+        }
+        uses = evidence.key_uses
+        if uses is None:
+            uses = await self._key_uses(as_of, ends)
+        probed = await probe_policies(self._decisions, book, _used_policies(book, evidence), as_of)
+        return ReportContext(
+            as_of,
+            census,
+            await self._storage.last_sweep(),
+            book.retention,
+            book.access,
+            await self._credentials.inventory(),
+            hardening=self._hardening,
+            legal_holds=holds,
+            period=period,
+            evidence=evidence,
+            key_uses=uses[:MAX_LISTED_KEYS],
+            key_uses_complete=len(uses) <= MAX_LISTED_KEYS,
+            probes=probed.probes,
+            probes_complete=probed.complete,
+            log_tree=LogTree(await self._storage.tree_size(), await self._storage.newest_checkpoint()),
+            self_tests=await run_self_tests(self._decisions, book, as_of),
+            plugins=self._plugins,
+            storage=dict(self._storage.describe()),
+            held=await count_held(self._storage, book.retention, holds.values(), as_of, grace=grace),
+            sweeps=await self._storage.sweeps(period.since, period.until, MAX_LISTED_RUNS),
+            last_scrub=await self._storage.last_scrub(),
+            scrubs=await self._storage.scrubs(period.since, as_of, MAX_LISTED_RUNS),
+            control_states=await self._storage.control_states(),
+            attestations=await self._attestations(as_of),
+            control_changes=await self._storage.control_changes(period.since, period.until, MAX_CONTROL_CHANGES),
+        )
+
+    async def _attestations(self, as_of: datetime) -> list[Attestation]:
+        found: list[Attestation] = []
+        before: int | None = None
+        while len(found) < MAX_ATTESTATIONS:
+            page = await self._storage.attestations(before, MAX_ATTESTATIONS)
+            found += [each for each in page if each.at <= as_of]
+            if len(page) < MAX_ATTESTATIONS:
+                break
+            before = page[-1].number
+        return found[:MAX_ATTESTATIONS]
+
+    async def _key_uses(self, as_of: datetime, ends: Mapping[str, datetime]) -> Sequence[tuple[str, KeyRefUse]]:
+        """Return keys with their purposes; one more than are listed, if there are so many."""
+        uses: list[tuple[str, KeyRefUse]] = []
+        for purpose, ceiling in sorted(ends.items()):
+            left = MAX_LISTED_KEYS + 1 - len(uses)
+            if left == 0:
+                break
+            query = KeyRefQuery(purpose=purpose, now=as_of, created_before=ceiling, limit=left)
+            uses += [(purpose, use) for use in await self._storage.key_refs(query)]
+        return uses
+
+
+def _earlier(at: datetime, span: timedelta) -> datetime:
+    """Return the instant ``span`` before, or the first there is."""
+    return at - min(span, at - FIRST_INSTANT)
+
+
+def _used_policies(book: Rulebook, evidence: Evidence) -> list[tuple[str, str]]:
+    """Return purposes with the policies that their entries name, where somebody has defined those."""
+    return [(each.purpose, each.access_policy) for each in evidence.holdings if each.access_policy in book.access]
+
+
+def _shown(period: Period | None) -> dict[str, str] | None:
+    return {"since": format_time(period.since), "until": format_time(period.until)} if period else None
+
+
+def _requirements(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Return every requirement that a section speaks to, with those sections, and the aliases."""
+    sections: dict[str, list[str]] = {}
+    for name, member in report.items():
+        for number in _claimed(member):
+            sections.setdefault(number, []).append(name)
+    return {
+        "standard": f"PCI DSS v{pci_dss.VERSION}",
+        "note": (
+            "Titles are in our own words. A section supports an assessment; none says that a requirement is met. "
+            "Encryption alone does not take data out of scope: it can reduce scope, ask your QSA."
+        ),
+        "by_id": {
+            number: {"title": title, "sections": sections[number]}
+            for number, title in pci_dss.REQUIREMENTS.items()
+            if number in sections
+        },
+        "aliases": [
+            {"number": alias.number, "label": alias.label, "requirements": list(alias.requirements), "note": alias.note}
+            for alias in pci_dss.ALIASES
+        ],
+    }
+
+
+def _claimed(member: Any) -> list[str]:
+    claimed = member.get("requirements", []) if isinstance(member, Mapping) else []
+    return claimed if isinstance(claimed, list) else []
+
+
+async def _written(section: ReportSection, context: ReportContext) -> Any:
+    try:
+        written = dict(await call_plugin(section, lambda: section.write(context), Mapping, SECTION_SECONDS))
+        text = json.dumps({section.name: written}, allow_nan=False, ensure_ascii=False)
+        text.encode("utf-8")  # as it is answered: a lone surrogate is no text
+    except (PluginFailed, TypeError, ValueError, RecursionError):
+        return {"failed": True}
+    member = json.loads(text)[section.name]
+    if unknown := _unknown_ids(member):
+        log.error(
+            "report section claims a requirement that there is not", extra={"section": section.name, "id": unknown[0]}
+        )
+        return {"failed": True}
+    return member
+
+
+def _unknown_ids(member: Mapping[str, Any]) -> list[str]:
+    """Return what a section claims of requirements and is none."""
+    claimed = member.get("requirements", [])
+    if not isinstance(claimed, list) or not all(isinstance(each, str) for each in claimed):
+        return ["not a list of ids"]
+    return pci_dss.unknown_ids(claimed)

@@ -1,0 +1,1 @@
+"""API keys, the credential inventory, and the rate limit of failed authentication."""

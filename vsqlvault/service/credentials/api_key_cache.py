@@ -1,0 +1,103 @@
+"""The stored API keys in memory: found by digest, followed, and never trusted beyond what a request's own read shows."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from datetime import datetime
+
+from vsqlvault.errors import CredentialRefused, StorageUnavailable, VaultError
+from vsqlvault.interfaces.storage import Snapshot
+from vsqlvault.model.api_key import ApiKeyRecord, ApiKeyState
+from vsqlvault.model.principal import Principal
+from vsqlvault.service.commit.storage_clock import StorageClock
+from vsqlvault.service.rules.policy_cache import Rulebooks
+
+LOOK_EVERY_SECONDS = 1.0
+LOOK_TAKES_SECONDS = 1.0
+
+
+class KeyRing:
+    """See ``StoredKeys``. The keys are those of the rulebook that is known; every read of the storage brings it up to date."""
+
+    def __init__(
+        self,
+        rulebooks: Rulebooks,
+        read: Callable[[], Awaitable[Snapshot]],
+        clock: StorageClock,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._rulebooks = rulebooks
+        self._read = read
+        self._clock = clock
+        self._monotonic = monotonic
+        self._revision = -1
+        self._by_id: dict[str, ApiKeyRecord] = {}
+        self._by_digest: dict[str, ApiKeyRecord] = {}
+        self._looked_at = -LOOK_EVERY_SECONDS
+        self._looking: asyncio.Task[None] | None = None
+
+    def find(self, digest: str) -> ApiKeyRecord | None:
+        """See ``StoredKeys.find``."""
+        self._catch_up()
+        return self._by_digest.get(digest)
+
+    def all(self) -> Iterable[ApiKeyRecord]:
+        """See ``StoredKeys.all``."""
+        self._catch_up()
+        return tuple(self._by_id.values())
+
+    def now(self) -> datetime:
+        """See ``StoredKeys.now``."""
+        return self._clock.now()
+
+    @property
+    def may_look(self) -> bool:
+        """See ``StoredKeys.may_look``; who comes while somebody looks waits for what that one sees."""
+        return self._looking is not None or self._monotonic() - self._looked_at >= LOOK_EVERY_SECONDS
+
+    async def look(self) -> None:
+        """See ``StoredKeys.look``. It is one read for all who ask, so that bad keys cannot make the storage busy."""
+        if not self.may_look:
+            return
+        if self._looking is None:
+            self._looked_at = self._monotonic()
+            self._looking = asyncio.create_task(self._look())
+        await asyncio.shield(self._looking)
+
+    async def _look(self) -> None:
+        try:
+            with suppress(VaultError, TimeoutError):
+                async with asyncio.timeout(LOOK_TAKES_SECONDS):
+                    await self._read()
+        finally:
+            self._looking = None
+
+    def vouch(self, principal: Principal, snapshot: Snapshot) -> None:
+        """Refuse a principal whose stored key is not good any more, by what this read of the storage has shown.
+
+        Raises:
+            CredentialRefused: the key is revoked, or has expired by the storage's clock.
+            StorageUnavailable: the read shows that rules have changed, and they could not be read.
+        """
+        self._catch_up()
+        key = self._by_id.get(principal.credential_id)
+        if key is None:
+            return
+        if self._revision < snapshot.revision:
+            raise StorageUnavailable
+        state = key.state(snapshot.now)
+        if state is not ApiKeyState.ACTIVE:
+            raise CredentialRefused(state.value, credential_id=key.key_id)
+
+    def _catch_up(self) -> None:
+        book = self._rulebooks.known
+        if book is None or book.revision == self._revision:
+            return
+        self._revision = book.revision
+        self._by_id = {
+            key.key_id: old if (old := self._by_id.get(key.key_id)) == key else key for key in book.api_keys.values()
+        }
+        self._by_digest = {key.digest: key for key in self._by_id.values()}

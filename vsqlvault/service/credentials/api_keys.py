@@ -1,0 +1,281 @@
+"""Making, listing and revoking the API keys that the storage keeps: admins change, admins and auditors read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from vsqlvault.errors import ApiKeyNotFound, FieldError, StoredKeysOff, TooManyApiKeys, ValidationFailed, VaultError
+from vsqlvault.interfaces.storage import Rulebook
+from vsqlvault.interfaces.writes import Committed, RevisionIs, SaveApiKey, Write
+from vsqlvault.model.api_key import ApiKeyRecord, ApiKeyState, key_id_of
+from vsqlvault.model.audit import AccessRecord, Operation
+from vsqlvault.model.credential import KnownCredential
+from vsqlvault.model.principal import Call, Role
+from vsqlvault.model.times import format_time
+from vsqlvault.service.audit.recorder import CREATED, OK, Auditor, Trace
+from vsqlvault.service.commit.queue import CommitQueue
+from vsqlvault.service.credentials.inventory import Credentials, last_uses
+from vsqlvault.service.rules.policy_cache import Rulebooks
+from vsqlvault.service.rules.rule_changes import require_admin, require_reader
+
+MAX_API_KEYS = 10_000
+"""So many that are not revoked: all of them are in memory."""
+
+OWN_KEY = "this is the key that made the request: from now on it is refused"
+LAST_ADMIN = (
+    "no other credential with the role admin is known beforehand: on the vault's host, `vsql-vault keys create --role admin` "
+    "makes one"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKeyWish:
+    """What a key is to grant. ``purposes`` None: all of them. ``expires_at`` None: until it is revoked."""
+
+    app: str
+    identity: str | None = None
+    purposes: frozenset[str] | None = frozenset()
+    roles: frozenset[Role] = frozenset()
+    description: str | None = None
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SeenKey:
+    """A key as its reader sees it: what it is now, and when it was last used."""
+
+    key: ApiKeyRecord
+    state: ApiKeyState
+    last_used_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedKey:
+    """A new key, and the only copy of its secret."""
+
+    seen: SeenKey
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RevokedKey:
+    """A key that is refused from now on, and what whoever revoked it should know."""
+
+    seen: SeenKey
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyListWish:
+    """Which keys to list, oldest first, after which key, and how many at most."""
+
+    limit: int
+    after: tuple[datetime, str] | None = None
+    app: str | None = None
+    state: ApiKeyState | None = None
+
+
+class ApiKeys:
+    """What can be done with stored keys. A key is never changed: it is made, and it is revoked; both are rows."""
+
+    def __init__(
+        self,
+        *,
+        queue: CommitQueue,
+        rulebooks: Rulebooks,
+        auditor: Auditor,
+        credentials: Credentials,
+        are_taken: bool = True,
+    ) -> None:
+        """``are_taken`` says whether stored keys open anything in this vault."""
+        self._queue = queue
+        self._rulebooks = rulebooks
+        self._auditor = auditor
+        self._credentials = credentials
+        self._are_taken = are_taken
+
+    async def create(self, call: Call, wish: ApiKeyWish) -> CreatedKey:
+        """Make a key of 256 random bits; it works on this node at once, and on every other within two seconds.
+
+        Raises:
+            RoleRequired, ValidationFailed, TooManyApiKeys, StoredKeysOff, Unavailable.
+        """
+        trace = Trace(call, Operation.CREATE_API_KEY)
+
+        async def attempt() -> CreatedKey | None:
+            require_admin(call)
+            if not self._are_taken:
+                raise StoredKeysOff
+            book, now = await self._current(trace)
+            if wish.expires_at is not None and wish.expires_at <= now:
+                raise ValidationFailed(errors=[FieldError("expires_at", "a time in the future")])
+            if sum(key.revoked_at is None for key in book.api_keys.values()) >= MAX_API_KEYS:
+                raise TooManyApiKeys(f"at most {MAX_API_KEYS} that are not revoked")
+            secret = new_secret()
+            key = _key_to_be(wish, secret, call, now)
+            if key.key_id in book.api_keys:
+                return None
+            trace.subject = key.key_id
+            row = trace.granted(CREATED, new_value=_as_json(key))
+            return CreatedKey(SeenKey(key, key.state(now)), secret) if await self._saved(row, book, key) else None
+
+        return await self._auditor.carry_out(trace, attempt)
+
+    async def revoke(self, call: Call, key_id: str) -> RevokedKey:
+        """Refuse the key from now on; no request that rests on it is carried out once this has returned.
+
+        A key that is revoked already stays as it was revoked.
+
+        Raises:
+            RoleRequired, ApiKeyNotFound, Unavailable.
+        """
+        trace = Trace(call, Operation.REVOKE_API_KEY, subject=key_id)
+
+        async def attempt() -> RevokedKey | None:
+            require_admin(call)
+            book, now = await self._current(trace)
+            old = book.api_keys.get(key_id)
+            if old is None:
+                raise ApiKeyNotFound
+            if old.revoked_at is not None:
+                await self._queue.record(trace.granted())
+                used = last_uses(self._credentials.known())
+                return RevokedKey(SeenKey(old, ApiKeyState.REVOKED, used.get(key_id)))
+            new = replace(old, version=old.version + 1, revoked_by=call.principal.app, revoked_at=now)
+            row = trace.granted(OK, old_value=_as_json(old), new_value=_as_json(new))
+            if not await self._saved(row, book, new):
+                return None
+            known = self._credentials.known()
+            seen = SeenKey(new, ApiKeyState.REVOKED, last_uses(known).get(key_id))
+            return RevokedKey(seen, _warnings(call, new, now, known))
+
+        return await self._auditor.carry_out(trace, attempt)
+
+    async def key(self, call: Call, key_id: str) -> SeenKey:
+        """Return one key. Raises RoleRequired, ApiKeyNotFound, Unavailable."""
+
+        def pick(book: Rulebook) -> list[ApiKeyRecord]:
+            if key_id not in book.api_keys:
+                raise ApiKeyNotFound
+            return [book.api_keys[key_id]]
+
+        return (await self._read(call, pick, key_id))[0]
+
+    async def keys(self, call: Call, wish: KeyListWish) -> list[SeenKey]:
+        """Return a page of keys, the oldest first. Shorter than ``limit`` means there are no more.
+
+        Raises:
+            RoleRequired, Unavailable.
+        """
+
+        def pick(book: Rulebook) -> list[ApiKeyRecord]:
+            of_app = (key for key in book.api_keys.values() if wish.app in {None, key.app})
+            return sorted((key for key in of_app if wish.after is None or _place(key) > wish.after), key=_place)
+
+        seen = await self._read(call, pick)
+        return [each for each in seen if wish.state in {None, each.state}][: wish.limit]
+
+    @asynccontextmanager
+    async def naming(self, call: Call, operation: Operation, subject: str | None = None) -> AsyncIterator[None]:
+        """Give a refusal inside the block its row, with ``subject``, a key's id, on it."""
+        try:
+            yield
+        except VaultError as error:
+            await self._auditor.refuse(Trace(call, operation, subject=subject), error)
+            raise
+
+    async def _read(
+        self, call: Call, pick: Callable[[Rulebook], list[ApiKeyRecord]], subject: str | None = None
+    ) -> list[SeenKey]:
+        trace = Trace(call, Operation.READ_API_KEY, subject=subject)
+
+        async def attempt() -> list[SeenKey]:
+            require_reader(call)
+            book, now = await self._current(trace)
+            keys = pick(book)
+            used = last_uses(await self._credentials.inventory())
+            await self._queue.record(trace.granted())
+            return [SeenKey(key, key.state(now), used.get(key.key_id)) for key in keys]
+
+        return await self._auditor.carry_out(trace, attempt)
+
+    async def _current(self, trace: Trace) -> tuple[Rulebook, datetime]:
+        snapshot = await self._queue.read()
+        trace.see(snapshot)
+        return await self._rulebooks.at(snapshot.revision), snapshot.now
+
+    async def _saved(self, row: AccessRecord, book: Rulebook, key: ApiKeyRecord) -> bool:
+        """Commit a version of a key, and have this process know of it before anybody is told."""
+        outcome = await self._queue.commit(Write((row,), (RevisionIs(book.revision),), (SaveApiKey(key),)))
+        if not isinstance(outcome, Committed):
+            return False
+        with suppress(VaultError):  # the next read of the storage will do
+            await self._rulebooks.at(book.revision + 1)
+        return True
+
+
+def _warnings(call: Call, revoked: ApiKeyRecord, now: datetime, known: Sequence[KnownCredential]) -> tuple[str, ...]:
+    warnings = [OWN_KEY] if call.principal.credential_id == revoked.key_id else []
+    others = (each for each in known if each.credential_id != revoked.key_id and each.state(now) == "active")
+    if Role.ADMIN in revoked.roles and not any(Role.ADMIN in each.roles for each in others):
+        warnings.append(LAST_ADMIN)
+    return tuple(warnings)
+
+
+def new_secret() -> str:
+    """Return a new key: ``vsk_`` and 256 random bits, base64url without padding."""
+    return f"vsk_{secrets.token_urlsafe(32)}"
+
+
+def digest_of(secret: str) -> str:
+    """Return the SHA-256 of a key, as 64 hex digits: all that the vault keeps of it."""
+    return hashlib.sha256(secret.encode("ascii")).hexdigest()
+
+
+def _key_to_be(wish: ApiKeyWish, secret: str, call: Call, now: datetime) -> ApiKeyRecord:
+    digest = digest_of(secret)
+    return ApiKeyRecord(
+        key_id=key_id_of(digest),
+        version=1,
+        digest=digest,
+        app=wish.app,
+        identity=wish.identity,
+        purposes=wish.purposes,
+        roles=wish.roles,
+        description=wish.description,
+        expires_at=wish.expires_at,
+        created_by=call.principal.app,
+        created_at=now,
+    )
+
+
+def _place(key: ApiKeyRecord) -> tuple[datetime, str]:
+    return key.created_at, key.key_id
+
+
+def _as_json(key: ApiKeyRecord) -> str:
+    return json.dumps(api_key_document(key), ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+
+
+def api_key_document(key: ApiKeyRecord) -> dict[str, Any]:
+    """Return what a key grants, as JSON types, in the words of the wire; neither the key nor its digest."""
+    return {
+        "key_id": key.key_id,
+        "app": key.app,
+        "identity": key.identity,
+        "purposes": ["*"] if key.purposes is None else sorted(key.purposes),
+        "roles": sorted(key.roles),
+        "description": key.description,
+        "expires_at": format_time(key.expires_at) if key.expires_at else None,
+        "created_by": key.created_by,
+        "created_at": format_time(key.created_at),
+        "revoked_by": key.revoked_by,
+        "revoked_at": format_time(key.revoked_at) if key.revoked_at else None,
+    }

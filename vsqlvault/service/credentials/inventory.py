@@ -1,0 +1,160 @@
+"""What is known of credentials: which there are, and when they were last used."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from vsqlvault.errors import VaultError
+from vsqlvault.interfaces.authenticator import Authenticator
+from vsqlvault.interfaces.storage import Storage
+from vsqlvault.model.credential import CredentialName, CredentialUse, KnownCredential
+from vsqlvault.model.principal import Principal
+from vsqlvault.service.commit.storage_clock import StorageClock
+
+log = logging.getLogger(__name__)
+TICK_SECONDS = 1.0
+FLUSH_SECONDS = 60.0
+MAX_USED = 100_000
+MAX_REMEMBERED = 32_768
+
+
+class Credentials:
+    """The inventory of those authenticators that have one, and the uses of what stands in it.
+
+    A request only leaves the name of its credential in a set. Once a second the names get the time, once a minute they go to
+    the storage, in a write of their own.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        clock: StorageClock,
+        authenticators: Sequence[Authenticator],
+        read: Callable[[], Awaitable[object]],
+    ) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._read = read
+        self._listing: dict[str, Any] = {
+            each.name: each for each in authenticators if callable(getattr(each, "credentials", None))
+        }
+        self._used: set[tuple[str, str]] = set()
+        self._looked_at: dict[int, KnownCredential] = {}
+        self._pending: dict[CredentialName, datetime] = {}
+        self._uses: dict[CredentialName, CredentialUse] = {}
+        self._stopping = asyncio.Event()
+
+    def note_use(self, principal: Principal) -> None:
+        """Remember that the credential of this principal was good for something just now."""
+        if principal.method in self._listing and len(self._used) < MAX_USED:
+            self._used.add((principal.method, principal.credential_id))
+
+    def known(self) -> list[KnownCredential]:
+        """Return every credential that is known beforehand, with its uses as of the last flush and by this process since."""
+        self.tick()
+        return [self._with_uses(name, each) for name, each in self._listed()]
+
+    async def inventory(self) -> list[KnownCredential]:
+        """Return as ``known`` does, with the uses by every process that have reached the storage by now.
+
+        Raises:
+            Unavailable: the storage cannot answer.
+        """
+        self._uses = dict(await self._storage.credential_uses())
+        return self.known()
+
+    def tick(self) -> None:
+        """Give the time to what was used since the last tick."""
+        used, self._used = self._used, set()
+        now = self._clock.now()
+        for name in used:
+            self._pending[CredentialName(*name)] = now
+
+    async def flush(self) -> None:
+        """Bring the uses to the storage; those that it does not take now are kept for the next time."""
+        self.tick()
+        pending, self._pending = self._pending, {}
+        try:
+            if pending:
+                await self._storage.note_uses(pending)
+            self._uses = dict(await self._storage.credential_uses())
+        except VaultError as error:
+            self._pending = {**pending, **self._pending}
+            log.warning("uses of credentials wait for the storage", extra={"error": error.slug})
+
+    async def run(self) -> None:
+        """Follow the storage until ``stop``: where no request has read it for a second, look at it."""
+        ticks = 0
+        while not self._stopping.is_set():
+            await self.follow()
+            if ticks % (FLUSH_SECONDS / TICK_SECONDS) == 0:
+                await self.flush()
+            ticks += 1
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), TICK_SECONDS)
+
+    async def follow(self) -> None:
+        """See to it that rules and keys are not much older than a second; where the storage is away, the next time will do."""
+        self.tick()
+        if self._clock.age_seconds() >= TICK_SECONDS:
+            with suppress(VaultError):
+                await self._read()
+
+    def stop(self) -> None:
+        """End ``run``."""
+        self._stopping.set()
+
+    def _listed(self) -> list[tuple[CredentialName, KnownCredential]]:
+        found: list[tuple[CredentialName, KnownCredential]] = []
+        for name, authenticator in self._listing.items():
+            try:
+                listed = [self._sound(name, each) for each in authenticator.credentials()]
+            except Exception as error:  # noqa: BLE001 - the others' are to be listed all the same
+                log.error("plugin failed", extra={"plugin": name, "error": type(error).__name__})  # noqa: TRY400
+                continue
+            found += [(CredentialName(name, each.credential_id), each) for each in listed]
+        return found
+
+    def _sound(self, method: str, listed: Any) -> KnownCredential:
+        """Return what a plugin has listed, looked at once as long as it is the same object. Raises TypeError."""
+        if self._looked_at.get(id(listed)) is not listed:
+            _check(listed)
+            if len(self._looked_at) >= MAX_REMEMBERED:
+                self._looked_at.clear()
+            self._looked_at[id(listed)] = listed
+        sound: KnownCredential = listed if listed.method == method else replace(listed, method=method)
+        return sound
+
+    def _with_uses(self, name: CredentialName, credential: KnownCredential) -> KnownCredential:
+        stored, pending = self._uses.get(name), self._pending.get(name)
+        times = [at for at in ((stored.first_used_at, stored.last_used_at) if stored else ()) if at]
+        times += [pending] if pending else []
+        if not times:
+            return credential
+        return replace(credential, first_used_at=min(times), last_used_at=max(times))
+
+
+def _check(credential: Any) -> None:
+    """Raise TypeError unless metrics and report can be made of what a plugin has listed."""
+    if not isinstance(credential, KnownCredential):
+        raise TypeError("not a credential")
+    texts = (credential.credential_id, credential.app, credential.source, credential.identity or "")
+    times = (credential.created_at, credential.expires_at, credential.revoked_at)
+    sets = (credential.purposes or frozenset(), credential.roles)
+    if not (
+        all(isinstance(text, str) for text in texts)
+        and all(at is None or (isinstance(at, datetime) and at.tzinfo is not None) for at in times)
+        and all(isinstance(each, frozenset) for each in sets)
+    ):
+        raise TypeError("a credential that cannot be")
+
+
+def last_uses(credentials: Sequence[KnownCredential]) -> Mapping[str, datetime | None]:
+    """Return when each credential was last used, by its id."""
+    return {each.credential_id: each.last_used_at for each in credentials}

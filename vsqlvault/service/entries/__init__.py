@@ -1,0 +1,1 @@
+"""Entries: store, retrieve, inspect, list, purge."""

@@ -1,0 +1,91 @@
+"""Thinning out old checkpoints: of those that stand close together, the last one says all that the others say."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+from vsqlvault.interfaces.tree_storage import TreeStorage
+from vsqlvault.model.times import EPOCH
+from vsqlvault.model.transparency import Checkpoint
+from vsqlvault.proof.checkpoint import TreeHead
+from vsqlvault.proof.note import NoteRefused, split_note
+from vsqlvault.service.commit.storage_clock import StorageClock
+
+log = logging.getLogger(__name__)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+KEEPS_ALL = DAY
+"""So long every checkpoint is kept; after that the last one of each hour."""
+
+KEEPS_HOURS = timedelta(days=90)
+"""So long one an hour is kept; after that the last one of each day."""
+
+SLACK = HOUR
+"""By so much the storage's own clock, by which it refuses to give up what is young, may be behind."""
+
+PAGE = 250
+REST_SECONDS = 3_600.0
+
+
+def superfluous(checkpoints: Sequence[Checkpoint], now: datetime) -> list[int]:
+    """Return the sizes of those for which the next one stands, of consecutive checkpoints, the smallest first.
+
+    That is the next one where both have the same signers and are of the same hour, or of the same day (UTC) once old enough.
+    The last is never among them, nor is one whose columns are not what its note says: that is somebody else's to look at.
+    """
+    return [one.size for one, following in pairwise(checkpoints) if _stands_for(following, one, now - one.signed_at)]
+
+
+def _stands_for(following: Checkpoint, one: Checkpoint, age: timedelta) -> bool:
+    if age < KEEPS_ALL:
+        return False
+    span = HOUR if age < KEEPS_HOURS else DAY
+    signers = _signers(one)
+    return (
+        signers is not None
+        and signers == _signers(following)
+        and (one.signed_at - EPOCH) // span == (following.signed_at - EPOCH) // span
+    )
+
+
+def _signers(checkpoint: Checkpoint) -> set[tuple[str, bytes]] | None:
+    """Return who has signed it, by its own word; None where its columns say something else than it."""
+    try:
+        text, signatures = split_note(checkpoint.note)
+        head = TreeHead.parse(text)
+    except NoteRefused:
+        return None
+    if head != TreeHead(checkpoint.origin, checkpoint.size, checkpoint.root):
+        return None
+    return {(name, key_id) for name, key_id, _ in signatures}
+
+
+class Thinning:
+    """Goes through the checkpoints once an hour, a page a step, and takes out those that are superfluous."""
+
+    def __init__(self, storage: TreeStorage, clock: StorageClock) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._after = 0
+        self._due = 0.0
+        self.taken_out = 0
+        """How many, since this process began."""
+
+    async def step(self) -> None:
+        """Look at the next page, if it is time to. Raises Unavailable; the next step begins where this one did."""
+        if time.monotonic() < self._due:
+            return
+        page = await self._storage.checkpoints(self._after, PAGE)
+        now = self._clock.now() - SLACK
+        sizes = superfluous(page, now)
+        if sizes:
+            await self._storage.thin_checkpoints(sizes)
+            self.taken_out += len(sizes)
+            log.info("checkpoints thinned out", extra={"count": len(sizes), "from": sizes[0], "to": sizes[-1]})
+        if len(page) == PAGE and now - page[-1].signed_at >= KEEPS_ALL:
+            self._after = page[-2].size  # the last one is compared with the one after it, too
+        else:
+            self._after, self._due = 0, time.monotonic() + REST_SECONDS

@@ -1,0 +1,191 @@
+"""The log in one file, for whoever checks it without the vault: a ZIP of what ``/audit`` serves, under the same names.
+
+docs/audit-log.md publishes the format.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from vsqlvault.errors import StartUpRefused
+from vsqlvault.model.transparency import TileKey
+from vsqlvault.proof.log_check import Finding, SignedHead
+from vsqlvault.proof.note import NoteRefused, VerifierKey
+from vsqlvault.proof.tiles import MAX_ENTRY_BYTES, WIDTH, format_path, keys_of, read_bundle, width_of, write_bundle
+from vsqlvault.proof.tree import HASH_BYTES
+from vsqlvault.service.log.verification import Progress, StorageSource
+
+FORMAT = "vsqlvault-audit-export-v1"
+MANIFEST, CHECKPOINT, KEY = "manifest.json", "checkpoint", "vkey"
+MAX_TEXT_BYTES = 4 * 1024 * 1024
+MAX_BUNDLE_BYTES = WIDTH * (2 + MAX_ENTRY_BYTES)
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+_ABOUT = """A transparency log of vsqlvault, to be checked without the vault:
+
+    vsql-vault verify FILE --vkey KEY --checkpoint KEPT
+
+or with any tool for C2SP tlog-tiles (https://c2sp.org/tlog-tiles), whose names the files in here have. Get KEY from somebody
+who is not whoever gave you this file; the one in here proves nothing. KEPT is a checkpoint that you kept from the last time.
+"""
+
+
+class ExportUnreadable(StartUpRefused):
+    """The file is no export of a transparency log."""
+
+
+async def write_export(path: Path, source: StorageSource, verifier: VerifierKey | None, progress: Progress) -> int:
+    """Write the log up to its newest checkpoint, and return how many leaves that has. The file is there only when it is whole.
+
+    Raises:
+        ExportUnreadable: nothing is signed yet, or the file cannot be written. Unavailable.
+    """
+    notes = await source.checkpoints()
+    if not notes:
+        raise ExportUnreadable("expected a log with a checkpoint, found that nothing is signed")
+    try:
+        size = SignedHead.parse(notes[-1]).head.size
+    except NoteRefused as refused:
+        raise ExportUnreadable(f"the newest checkpoint is malformed: {refused}") from None
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        with beside.open("xb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            beside.chmod(0o600)
+            _put(archive, "README.txt", _ABOUT.encode())
+            _put(archive, CHECKPOINT, notes[-1].encode())
+            if verifier is not None:
+                _put(archive, KEY, f"{verifier}\n".encode())
+            for number, note in enumerate(notes[:-1]):
+                _put(archive, f"checkpoints/{number:06}", note.encode())
+            await _put_tree(archive, source, size, progress)
+            _put(archive, MANIFEST, _manifest(size, await source.oddities(), source.waiting))
+        beside.replace(path)
+    except OSError as error:
+        raise ExportUnreadable(f"{path}: expected a file that can be written, found: {error.strerror}") from error
+    finally:
+        beside.unlink(missing_ok=True)
+    return size
+
+
+async def _put_tree(archive: zipfile.ZipFile, source: StorageSource, size: int, progress: Progress) -> None:
+    for key in keys_of(size):
+        width = width_of(key, size)
+        name = format_path(key.index, width)
+        if key.level == 0:
+            leaves = await source.bundle(key.index, width)
+            _put(archive, f"tile/entries/{name}", write_bundle([*leaves, *[b""] * (width - len(leaves))]))
+            progress(key.index * WIDTH + width, size)
+        _put(archive, f"tile/{key.level}/{name}", (await source.tile(key))[: width * HASH_BYTES])
+
+
+def _put(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
+    member = zipfile.ZipInfo(name, _EPOCH)
+    member.compress_type = zipfile.ZIP_DEFLATED
+    member.external_attr = 0o600 << 16
+    archive.writestr(member, data)
+
+
+def _manifest(size: int, oddities: Sequence[Finding], waiting: int) -> bytes:
+    document = {
+        "format": FORMAT,
+        "size": size,
+        "rows_waiting": waiting,
+        "oddities": [{"index": finding.index, "what": finding.what} for finding in oddities],
+    }
+    return json.dumps(document, indent=1).encode()
+
+
+class ExportSource:
+    """A log in a file that ``write_export`` wrote, or somebody who says so."""
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        """Raises ExportUnreadable: there is no manifest of this format in it, or no checkpoint."""
+        self._archive = archive
+        self._names = set(archive.namelist())
+        self._manifest = _document(self._read(MANIFEST, MAX_TEXT_BYTES))
+        note = self._text(CHECKPOINT)
+        try:
+            self.size = SignedHead.parse(note).head.size
+        except NoteRefused as refused:
+            raise ExportUnreadable(f"{CHECKPOINT}: {refused}") from None
+        self._note = note
+
+    async def checkpoints(self) -> Sequence[str]:
+        """See ``LogSource.checkpoints``."""
+        earlier = sorted(name for name in self._names if name.startswith("checkpoints/"))
+        return [*(self._text(name) for name in earlier), self._note]
+
+    async def bundle(self, index: int, width: int) -> Sequence[bytes]:
+        """See ``LogSource.bundle``. One that is malformed is one that is gone."""
+        return self._bundle(index, width)
+
+    def _bundle(self, index: int, width: int) -> Sequence[bytes]:
+        try:
+            return read_bundle(self._read(f"tile/entries/{format_path(index, width)}", MAX_BUNDLE_BYTES))[:width]
+        except ValueError:
+            return []
+
+    async def tile(self, key: TileKey) -> bytes:
+        """See ``LogSource.tile``."""
+        width = width_of(key, self.size)
+        return self._read(f"tile/{key.level}/{format_path(key.index, width)}", WIDTH * HASH_BYTES) if width else b""
+
+    def leaves(self) -> Iterator[bytes]:
+        """Return all leaves, a bundle in memory at a time."""
+        return (
+            leaf
+            for index in range(-(-self.size // WIDTH))
+            for leaf in self._bundle(index, width_of(TileKey(0, index), self.size))
+        )
+
+    async def oddities(self) -> Sequence[Finding]:
+        """See ``LogSource.oddities``: what whoever exported the log found beside it."""
+        try:
+            return [Finding(int(each["index"]), str(each["what"])) for each in self._manifest["oddities"]]
+        except (KeyError, TypeError, ValueError):
+            raise ExportUnreadable(f"{MANIFEST}: expected oddities, each with an index and what it is") from None
+
+    def _text(self, name: str) -> str:
+        try:
+            return self._read(name, MAX_TEXT_BYTES).decode()
+        except UnicodeDecodeError:
+            raise ExportUnreadable(f"{name}: expected a text") from None
+
+    def _read(self, name: str, limit: int) -> bytes:
+        """Return a member's bytes; none where there is no such member. No more than ``limit`` are unpacked."""
+        if name not in self._names:
+            return b""
+        try:
+            with self._archive.open(name) as member:
+                found = member.read(limit + 1)
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
+            raise ExportUnreadable(f"{name}: expected a whole file, found: {error}") from error
+        if len(found) > limit:
+            raise ExportUnreadable(f"{name}: expected at most {limit} bytes")
+        return found
+
+
+def _document(data: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise ExportUnreadable(f"{MANIFEST}: expected the format {FORMAT}")
+    return document
+
+
+@contextmanager
+def open_export(path: Path) -> Iterator[ExportSource]:
+    """Open an export for the length of the block. Raises ExportUnreadable."""
+    try:
+        archive = zipfile.ZipFile(path)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise ExportUnreadable(f"{path}: expected an export of a transparency log, found: {error}") from error
+    with archive:
+        yield ExportSource(archive)

@@ -1,0 +1,188 @@
+"""Reading the transparency log: checkpoints, tiles, entries, proofs and receipts. Each reading has its row, too."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+from vsqlvault.errors import NothingSigned, NotInTree, PurgeNotFound, ReceiptPending, TreeDamaged, Unavailable
+from vsqlvault.interfaces.storage import LogQuery, Storage
+from vsqlvault.model.audit import Operation
+from vsqlvault.model.principal import Call
+from vsqlvault.model.purge import PurgeRecord
+from vsqlvault.model.transparency import Checkpoint, TileKey
+from vsqlvault.proof.checkpoint import write_proof
+from vsqlvault.proof.leaf import row_hash, row_leaf
+from vsqlvault.proof.note import VerifierKey
+from vsqlvault.proof.receipt import write_receipt
+from vsqlvault.proof.tiles import WIDTH, write_bundle
+from vsqlvault.proof.tree import HASH_BYTES, ProofInvalid, check_inclusion, consistency_proof, inclusion_proof
+from vsqlvault.service.audit.recorder import Auditor, Trace
+from vsqlvault.service.commit.queue import CommitQueue
+from vsqlvault.service.log.stored_tree import from_tiles
+from vsqlvault.service.rules.rule_changes import require_reader
+
+Result = TypeVar("Result")
+LOOK_AGAIN_SECONDS = 0.1
+NOT_YET_REACHED = ("the storage's data files, until the next scrub",)
+NOT_REACHED = ("backups", "replicas", "write-ahead logs and their archives", "copies that a client kept")
+"""Where the bytes of a purged value may still be, whatever the storage; a storage's description may say more closely."""
+
+
+class Transparency:
+    """What may be read of the tree. Hashes and checkpoints tell nobody anything; entries are rows, for admins and auditors."""
+
+    def __init__(self, *, storage: Storage, queue: CommitQueue, auditor: Auditor, verifier: VerifierKey | None) -> None:
+        self._storage = storage
+        self._queue = queue
+        self._auditor = auditor
+        self._verifier = verifier
+
+    async def checkpoint(self, call: Call) -> str:
+        """Return the newest checkpoint, a signed note. Raises NothingSigned, Unavailable."""
+
+        async def read() -> str:
+            return (await self._newest()).note
+
+        return await self._audited(call, "checkpoint", read)
+
+    async def verifier_key(self, call: Call) -> str:
+        """Return the key that checks what is signed now. Raises NothingSigned, Unavailable."""
+
+        async def read() -> str:
+            if self._verifier is None:
+                raise NothingSigned
+            return f"{self._verifier}\n"
+
+        return await self._audited(call, "vkey", read)
+
+    async def tile(self, call: Call, key: TileKey, width: int) -> bytes:
+        """Return the first ``width`` hashes of a tile. Raises NotInTree, Unavailable."""
+
+        async def read() -> bytes:
+            tile = (await self._storage.tiles([key])).get(key, b"")
+            if len(tile) < width * HASH_BYTES:
+                raise NotInTree
+            return tile[: width * HASH_BYTES]
+
+        return await self._audited(call, f"tile {key.level}/{key.index} of {width}", read)
+
+    async def entries(self, call: Call, index: int, width: int) -> bytes:
+        """Return the bundle of the leaves of a tile of level 0, made of the rows as they stand.
+
+        A leaf whose row is gone stands in it with no bytes, so that whoever checks it sees which one.
+
+        Raises:
+            RoleRequired, NotInTree, Unavailable.
+        """
+
+        async def read() -> bytes:
+            require_reader(call)
+            if index * WIDTH + width > await self._storage.tree_size():
+                raise NotInTree
+            rows = {row.index: row.record for row in await self._storage.leaf_rows(index * WIDTH, width)}
+            records = (rows.get(number) for number in range(index * WIDTH, index * WIDTH + width))
+            return write_bundle(row_leaf(record) if record else b"" for record in records)
+
+        return await self._audited(call, f"entries {index} of {width}", read)
+
+    async def inclusion(self, call: Call, index: int) -> str:
+        """Return the proof that a leaf is under the newest checkpoint. Raises RoleRequired, NotInTree, NothingSigned."""
+
+        async def read() -> str:
+            require_reader(call)
+            newest = await self._newest()
+            if index >= newest.size:
+                raise NotInTree(f"the checkpoint has {newest.size} leaves")
+            return write_proof(index, await self._path(index, newest), newest.note)
+
+        return await self._audited(call, f"proof {index}", read)
+
+    async def consistency(self, call: Call, first: int, second: int) -> list[bytes]:
+        """Return the proof that a tree of ``first`` leaves is how that of ``second`` begins. Raises NotInTree, Unavailable."""
+
+        async def read() -> list[bytes]:
+            size = await self._storage.tree_size()
+            if not first <= second <= size:
+                raise NotInTree(f"expected from up to to, and to up to {size}")
+            return await from_tiles(self._storage, lambda node: consistency_proof(first, second, node))
+
+        return await self._audited(call, f"consistency {first} to {second}", read)
+
+    async def receipt(self, call: Call, purge_id: str) -> dict[str, Any]:
+        """Return the receipt of a purge as JSON types.
+
+        Raises:
+            RoleRequired, PurgeNotFound, ReceiptPending, NothingSigned.
+            TreeDamaged: the row is not the one that was signed, and no receipt of it would hold. Unavailable.
+        """
+
+        async def read() -> dict[str, Any]:
+            require_reader(call)
+            rows = await self._storage.purge_log(LogQuery(limit=1, equals={"purge_id": purge_id}))
+            if not rows:
+                raise PurgeNotFound
+            return await self._receipt_of(rows[0].record, is_scrubbed=rows[0].scrubbed_at is not None)
+
+        return await self._audited(call, purge_id, read, Operation.READ_RECEIPT)
+
+    async def receipt_within(self, record: PurgeRecord, seconds: float) -> dict[str, Any] | None:
+        """Return the receipt of a purge just made, once there is one; None where there is none within ``seconds``."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                return await self._receipt_of(record)
+            except (ReceiptPending, Unavailable):
+                if time.monotonic() + LOOK_AGAIN_SECONDS > deadline:
+                    return None
+            except NothingSigned:
+                if self._verifier is None or time.monotonic() + LOOK_AGAIN_SECONDS > deadline:
+                    return None
+            await asyncio.sleep(LOOK_AGAIN_SECONDS)
+
+    async def _receipt_of(self, record: PurgeRecord, *, is_scrubbed: bool = False) -> dict[str, Any]:
+        newest = await self._newest()
+        index = await self._storage.purge_index(record.purge_id)
+        if index is None or index >= newest.size:
+            raise ReceiptPending
+        if self._verifier is None:
+            raise NothingSigned
+        path = await self._path(index, newest)
+        try:
+            check_inclusion(index, newest.size, row_hash(record), path, newest.root)
+        except ProofInvalid:
+            raise TreeDamaged(f"leaf {index} is not that of the purge {record.purge_id}") from None
+        return write_receipt(record, index, path, newest.note, self._verifier, self._not_reached(is_scrubbed))
+
+    def _not_reached(self, is_scrubbed: bool) -> Sequence[str]:
+        described = self._storage.describe()
+        until_scrub = () if is_scrubbed else described.get("purge_reaches_with_scrub", NOT_YET_REACHED)
+        return [*until_scrub, *described.get("purge_does_not_reach", NOT_REACHED)]
+
+    async def _newest(self) -> Checkpoint:
+        newest = await self._storage.newest_checkpoint()
+        if newest is None:
+            raise NothingSigned
+        return newest
+
+    async def _path(self, index: int, checkpoint: Checkpoint) -> list[bytes]:
+        return await from_tiles(self._storage, lambda node: inclusion_proof(index, checkpoint.size, node))
+
+    async def _audited(
+        self,
+        call: Call,
+        subject: str,
+        read: Callable[[], Awaitable[Result]],
+        operation: Operation = Operation.READ_TRANSPARENCY_LOG,
+    ) -> Result:
+        trace = Trace(call, operation, subject=subject)
+
+        async def attempt() -> Result:
+            trace.see(await self._queue.read())
+            found = await read()
+            await self._queue.record(trace.granted())
+            return found
+
+        return await self._auditor.carry_out(trace, attempt)

@@ -1,0 +1,114 @@
+"""After a database was put back: purging again what had been purged since, and confirming it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from vsqlvault.errors import EntryHeld, NoRetentionPolicy, PluginFailed
+from vsqlvault.interfaces.writes import Committed, Write
+from vsqlvault.model.audit import Operation
+from vsqlvault.model.entry import EntryKey, EntryState
+from vsqlvault.model.principal import Call
+from vsqlvault.model.purge import PurgeReason
+from vsqlvault.service.audit.recorder import Auditor, Trace
+from vsqlvault.service.commit.queue import CommitQueue
+from vsqlvault.service.log.quarantine import Quarantine
+from vsqlvault.service.purge.purger import REPLACE, Purges
+from vsqlvault.service.rules.policy_cache import Rulebooks
+from vsqlvault.service.rules.rule_changes import require_admin
+
+MAX_ATTEMPTS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """What an export says of one purge: this entry was destroyed, in this version."""
+
+    key: EntryKey
+    entry_id: str
+    version: int
+
+
+@dataclass(slots=True)
+class RestoreCount:
+    """What was purged again. ``kept`` could not be: a hold is on it, or it has no retention policy, or its method failed."""
+
+    purged: int = 0
+    kept: int = 0
+
+
+def tombstones_in(leaves: Iterable[bytes]) -> Iterable[Tombstone]:
+    """Give the tombstones among leaves that were checked. A replaced version is none: its entry lived on."""
+    for leaf in leaves:
+        if leaf.startswith(b'{"purge":'):
+            row = json.loads(leaf)["purge"]
+            if row["method"] != REPLACE:
+                yield Tombstone(
+                    EntryKey(row["purpose"], row["external_id"]), row["entry_id"], int(row["entry_version"])
+                )
+
+
+class Restore:
+    """What an operator does before a vault in quarantine serves again."""
+
+    def __init__(
+        self, *, queue: CommitQueue, auditor: Auditor, rulebooks: Rulebooks, purges: Purges, quarantine: Quarantine
+    ) -> None:
+        self._queue = queue
+        self._auditor = auditor
+        self._rulebooks = rulebooks
+        self._purges = purges
+        self._quarantine = quarantine
+
+    async def purge_again(self, call: Call, tombstones: Iterable[Tombstone]) -> RestoreCount:
+        """Purge each entry that is back though it had been purged; it gets a row and a proof like any other.
+
+        Raises:
+            RoleRequired, Unavailable. What was purged stays purged, and a second run finds nothing of it.
+        """
+        require_admin(call)
+        count = RestoreCount()
+        for tombstone in tombstones:
+            for _ in range(MAX_ATTEMPTS):
+                purged = await self._purge_again(call, tombstone)
+                if purged is not None:
+                    count.purged += purged
+                    break
+            else:
+                count.kept += 1
+        return count
+
+    async def confirm(self, call: Call, count: RestoreCount) -> None:
+        """Put on record that an operator accepts the database as it is, which ends the quarantine. Raises RoleRequired."""
+        trace = Trace(call, Operation.CONFIRM_RESTORE)
+
+        async def attempt() -> bool:
+            require_admin(call)
+            trace.see(await self._queue.read())
+            detail = f"{self._quarantine.why}; purged again: {count.purged}, could not be: {count.kept}"
+            await self._queue.record(trace.granted(new_value="\n".join(self._quarantine.notes), detail=detail))
+            return True
+
+        await self._auditor.carry_out(trace, attempt)
+
+    async def _purge_again(self, call: Call, tombstone: Tombstone) -> bool | None:
+        """Return whether the entry was there and is purged; None where it could not be, this time."""
+        snapshot = await self._queue.read(tombstone.key, with_value=True)
+        book = await self._rulebooks.at(snapshot.revision)
+        entry = snapshot.entry
+        if entry is None or entry.entry_id != tombstone.entry_id or entry.version > tombstone.version:
+            return False
+        if snapshot.value is None or entry.state(snapshot.now, None) is EntryState.PURGED:
+            return False
+        try:
+            purge = await self._purges.prepare(
+                call, entry, snapshot.value, PurgeReason.PURGED_BEFORE, book, snapshot.now
+            )
+        except (EntryHeld, NoRetentionPolicy, PluginFailed):
+            return None
+        trace = Trace(call, Operation.PURGE, tombstone.key, subject="purged before the database was put back")
+        trace.see(snapshot)
+        outcome = await self._queue.commit(Write((trace.granted(),), purge.guards, (purge.change,), (purge.record,)))
+        return True if isinstance(outcome, Committed) else None

@@ -1,0 +1,276 @@
+"""Giving rows their indexes in the transparency log, and signing what the tree then is: by one process at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from vsqlvault.errors import SettingsInvalid, TreeDamaged, VaultError
+from vsqlvault.interfaces.storage import Storage
+from vsqlvault.interfaces.tree_storage import PendingLeaf, TreeGrowth
+from vsqlvault.model.audit import AccessRecord, Operation, Outcome
+from vsqlvault.model.principal import SYSTEM
+from vsqlvault.model.transparency import Checkpoint, LogName
+from vsqlvault.proof.checkpoint import TreeHead, sign_checkpoint
+from vsqlvault.proof.key_roll import sign_roll
+from vsqlvault.proof.note import NoteRefused, Signer, VerifierKey, open_note, split_note
+from vsqlvault.proof.tiles import Edge
+from vsqlvault.service.commit.queue import CommitQueue
+from vsqlvault.service.commit.storage_clock import StorageClock
+from vsqlvault.service.log.checkpoint_pruning import Thinning
+from vsqlvault.service.log.stored_tree import load_edge
+
+log = logging.getLogger(__name__)
+LEASE = "sequencer"
+LEASE_SECONDS = 5.0
+BATCH = 1_024
+LEAST_REST_SECONDS = 0.01
+DAMAGED_SECONDS = 60.0
+"""How long a tree that is not the one that was signed is left alone before it is looked at again."""
+
+CheckpointObserver = Callable[[Checkpoint], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Signing:
+    """Who signs: nobody, or a key; ``previous`` is the key that signed before. ``previous_lost``: that one is not to be had."""
+
+    current: Signer | None = None
+    previous: Signer | None = None
+    previous_lost: bool = False
+
+
+@dataclass(slots=True)
+class SequencerState:
+    """What this process has done for the tree, for metrics. ``signed_at`` is by its monotonic clock, where it has signed."""
+
+    leaves: int = 0
+    checkpoints: int = 0
+    thinned: int = 0
+    signed_at: float | None = None
+    is_leader: bool = False
+    is_damaged: bool = False
+
+
+@dataclass(slots=True)
+class _Known:
+    """The tree as this process last left it."""
+
+    edge: Edge
+    signed_size: int
+
+
+class Sequencer:
+    """Sequences what was committed, as long as it is the one that holds the lease.
+
+    The lease only spares work: a growth is committed if the tree is still as large as it supposes, whoever holds what. The
+    tree is loaded and held against the newest checkpoint before it grows, so nothing is signed that does not continue it.
+    """
+
+    def __init__(
+        self,
+        *,
+        storage: Storage,
+        queue: CommitQueue,
+        clock: StorageClock,
+        signing: Signing,
+        interval_seconds: float,
+        observers: Sequence[CheckpointObserver] = (),
+        may_grow: Callable[[], Awaitable[bool]] | None = None,
+    ) -> None:
+        """``may_grow`` is asked before each turn; while it says no, nothing gets an index and nothing is signed."""
+        self._storage = storage
+        self._queue = queue
+        self._clock = clock
+        self._signing = signing
+        self._interval_seconds = interval_seconds
+        self._observers = tuple(observers)
+        self._may_grow = may_grow
+        self._holder = secrets.token_hex(16)
+        self._lease_until = 0.0
+        self._known: _Known | None = None
+        self._thinning = Thinning(storage, clock)
+        self._stopping = asyncio.Event()
+        self.state = SequencerState()
+
+    @property
+    def verifier(self) -> VerifierKey | None:
+        """The key that checks what is signed now; None where nobody signs."""
+        return self._signing.current.verifier if self._signing.current else None
+
+    async def check_key(self) -> None:
+        """See that whoever signs may go on from the newest checkpoint.
+
+        Raises:
+            SettingsInvalid: another key signed that, and it is not there to sign for its successor.
+        """
+        newest = await self._storage.newest_checkpoint()
+        if newest is not None and self._signing.current is not None:
+            with suppress(TreeDamaged):  # of which the log will speak
+                self._signer_of(newest)
+
+    async def run(self) -> None:
+        """Sequence every interval, until ``stop``; whatever fails is tried again."""
+        while not self._stopping.is_set():
+            await self._rest(await self._turn())
+        if self.state.is_leader:
+            with suppress(VaultError):
+                await self._turn()
+                await self._storage.release_lease(LEASE, self._holder)
+
+    def stop(self) -> None:
+        """Let ``run`` end, once it has sequenced what is there."""
+        self._stopping.set()
+
+    async def sequence(self) -> int:
+        """Give every row that is settled its index, sign the tree, and return how many rows there were.
+
+        Raises:
+            TreeDamaged: the stored tree is not the one that was signed. Unavailable, SettingsInvalid.
+        """
+        added = 0
+        more = True
+        while more:
+            known = await self._load() if self._known is None else self._known
+            self._known = None  # until it is known again
+            pending = await self._storage.unsequenced(BATCH)
+            more = any(sum(leaf.place.log is log for leaf in pending) == BATCH for log in LogName)
+            self._known = await self._grow(known, pending, sign=not more or self._is_due())
+            added += len(pending)
+        return added
+
+    async def _turn(self) -> float:
+        """Sequence once, if it is this process's turn, and return for how long to rest: turns begin an interval apart."""
+        began = time.monotonic()
+        try:
+            if (self._may_grow is None or await self._may_grow()) and await self._leads():
+                await self.sequence()
+                self.state.is_damaged = False
+                await self._thin()
+            return max(self._interval_seconds - (time.monotonic() - began), LEAST_REST_SECONDS)
+        except TreeDamaged as error:
+            self.state.is_damaged = True
+            log.error("the transparency log does not grow: run vsql-vault verify", extra={"error": str(error)})  # noqa: TRY400
+            return DAMAGED_SECONDS
+        except VaultError as error:
+            log.warning("the transparency log waits", extra={"error": error.slug, "detail": error.detail})
+        except Exception:
+            log.exception("the transparency log waits")
+        return self._interval_seconds
+
+    async def _thin(self) -> None:
+        """Thin out a page of old checkpoints; where that fails, the log grows all the same."""
+        try:
+            await self._thinning.step()
+        except VaultError as error:
+            log.warning("checkpoints are not thinned out", extra={"error": error.slug, "detail": error.detail})
+        self.state.thinned = self._thinning.taken_out
+
+    async def _leads(self) -> bool:
+        now = time.monotonic()
+        if now < self._lease_until - LEASE_SECONDS / 2:
+            return True
+        self.state.is_leader = await self._storage.acquire_lease(LEASE, self._holder, LEASE_SECONDS)
+        self._lease_until = now + LEASE_SECONDS if self.state.is_leader else 0.0
+        if not self.state.is_leader:
+            self._known = None
+        return self.state.is_leader
+
+    async def _load(self) -> _Known:
+        edge, newest = await load_edge(self._storage)
+        if newest is None or self._signing.current is None:
+            return _Known(edge, newest.size if newest else 0)
+        signed_by = self._signer_of(newest)
+        if signed_by != self._signing.current.verifier:
+            await self._roll(self._signing.current, signed_by, newest)
+        return _Known(edge, newest.size)
+
+    def _signer_of(self, newest: Checkpoint) -> VerifierKey | None:
+        """Return which of the keys that are set has signed the checkpoint; None where that one is said to be lost."""
+        signing = self._signing
+        keys = [signer.verifier for signer in (signing.current, signing.previous) if signer]
+        try:
+            text, signed = open_note(newest.note, keys)
+        except NoteRefused as refused:
+            if self._signing.previous_lost:
+                return None
+            raise SettingsInvalid(
+                f"audit.signing_key_file: expected the key that signed the newest checkpoint ({_signers(newest)}), or that"
+                " key as audit.previous_signing_key_file"
+            ) from refused
+        if text != str(TreeHead(newest.origin, newest.size, newest.root)):
+            raise TreeDamaged(f"the note of the checkpoint of {newest.size} leaves says something else")
+        return signed[0]
+
+    async def _roll(self, current: Signer, old: VerifierKey | None, newest: Checkpoint) -> None:
+        """Put on record that another key signs from now on: by the old key's own word, where that is to be had."""
+        note = (
+            sign_roll(old, current.verifier, self._signing.previous, current)
+            if old and self._signing.previous
+            else None
+        )
+        row = AccessRecord(
+            at=self._clock.now(),
+            request_id=secrets.token_hex(16),
+            operation=Operation.ROLL_SIGNING_KEY,
+            outcome=Outcome.GRANTED,
+            status=200,
+            app=SYSTEM.app,
+            method=SYSTEM.method,
+            credential_id=SYSTEM.credential_id,
+            detail=None if note else "the previous key is lost",
+            old_value=str(old) if old else _signers(newest),
+            new_value=note or str(current.verifier),
+        )
+        await self._queue.record(row)
+        log.warning("the signing key has changed", extra={"old": row.old_value, "new": str(current.verifier)})
+
+    async def _grow(self, known: _Known, pending: Sequence[PendingLeaf], *, sign: bool) -> _Known | None:
+        """Commit the leaves; None where somebody else was faster, or nobody knows."""
+        edge, tiles = known.edge.grown([leaf.leaf_hash for leaf in pending])
+        checkpoint = self._sign(edge, known.signed_size) if sign else None
+        if not pending and checkpoint is None:
+            return known
+        growth = TreeGrowth(known.edge.size, [leaf.place for leaf in pending], tiles, checkpoint)
+        if not await self._storage.grow_tree(growth):
+            return None
+        self.state.leaves += len(pending)
+        if checkpoint is None:
+            return _Known(edge, known.signed_size)
+        self.state.checkpoints += 1
+        self.state.signed_at = time.monotonic()
+        for observer in self._observers:
+            observer(checkpoint)
+        return _Known(edge, checkpoint.size)
+
+    def _sign(self, edge: Edge, signed_size: int) -> Checkpoint | None:
+        signer = self._signing.current
+        if signer is None or edge.size == signed_size:
+            return None
+        head = TreeHead(signer.verifier.name, edge.size, edge.root())
+        return Checkpoint(head.origin, head.size, head.root, sign_checkpoint(head, signer), self._clock.now())
+
+    def _is_due(self) -> bool:
+        signed_at = self.state.signed_at
+        return signed_at is None or time.monotonic() - signed_at >= self._interval_seconds
+
+    async def _rest(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+
+
+def _signers(checkpoint: Checkpoint) -> str:
+    """Return the names and key ids under a checkpoint.
+
+    Raises:
+        TreeDamaged: it is no signed note.
+    """
+    try:
+        return ", ".join(f"{name} {key_id.hex()}" for name, key_id, _ in split_note(checkpoint.note)[1])
+    except NoteRefused as refused:
+        raise TreeDamaged(f"the note of the checkpoint of {checkpoint.size} leaves is malformed") from refused

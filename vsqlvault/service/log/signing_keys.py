@@ -1,0 +1,78 @@
+"""Where the signing key of the transparency log comes from: a file, or the environment."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from vsqlvault.config import AuditSettings
+from vsqlvault.errors import SettingsInvalid
+from vsqlvault.proof.note import KeyInvalid, SigningKey
+from vsqlvault.service.log.sequencer import Signing
+
+_READABLE_BY_ALL = stat.S_IROTH | stat.S_IWOTH
+
+
+def load_signing(settings: AuditSettings, environment: Mapping[str, str] | None = None) -> Signing:
+    """Return who signs.
+
+    Raises:
+        SettingsInvalid: a key that is set is not to be had; or the previous one is of another log.
+    """
+    variables = os.environ if environment is None else environment
+    current = _load("signing_key", settings.signing_key_file, settings.signing_key_env, variables)
+    previous = _load(
+        "previous_signing_key", settings.previous_signing_key_file, settings.previous_signing_key_env, variables
+    )
+    if current and previous and current.verifier.name != previous.verifier.name:
+        raise SettingsInvalid(
+            f"audit.previous_signing_key: expected a key called {current.verifier.name}, found {previous.verifier.name}"
+        )
+    return Signing(
+        current.signer if current else None, previous.signer if previous else None, settings.unsafe_previous_key_lost
+    )
+
+
+def _load(setting: str, path: str | None, variable: str | None, environment: Mapping[str, str]) -> SigningKey | None:
+    if path is not None:
+        name, text = f"audit.{setting}_file", _read(f"audit.{setting}_file", Path(path))
+    elif variable is not None:
+        name, text = f"audit.{setting}_env", environment.get(variable, "")
+        if not text:
+            raise SettingsInvalid(f"{name}: expected the variable {variable} to be set, found that it is not")
+    else:
+        return None
+    try:
+        return SigningKey.parse(text)
+    except KeyInvalid as error:
+        raise SettingsInvalid(f"{name}: {error}") from None
+
+
+def _read(name: str, path: Path) -> str:
+    try:
+        mode = path.stat().st_mode
+        text = path.read_text("utf-8")
+    except OSError as error:
+        raise SettingsInvalid(f"{name}: expected a readable file, found: {error.strerror}") from None
+    except ValueError:
+        raise SettingsInvalid(f"{name}: expected a signing key, found other bytes") from None
+    if mode & _READABLE_BY_ALL:
+        raise SettingsInvalid(f"{name}: expected a file that not everybody can read, found {stat.filemode(mode)}")
+    return text
+
+
+def write_key(path: Path, key: SigningKey) -> None:
+    """Write a new key to a file that only its owner can read.
+
+    Raises:
+        SettingsInvalid: there is a file already, or it cannot be written.
+    """
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+            file.write(f"{key.reveal()}\n".encode())
+    except FileExistsError:
+        raise SettingsInvalid(f"{path}: expected no such file, found one: no key is overwritten") from None
+    except OSError as error:
+        raise SettingsInvalid(f"{path}: expected a file that can be written, found: {error.strerror}") from None

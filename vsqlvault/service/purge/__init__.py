@@ -1,0 +1,1 @@
+"""Purging: proof, sweep, scrub, and the clock they rely on."""

@@ -1,0 +1,155 @@
+"""Watching the storage's clock: what has expired stays expired when it goes back, and nothing is swept after it leapt."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import secrets
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from vsqlvault.errors import ClockJumped, VaultError
+from vsqlvault.interfaces.storage import ClockReading, Snapshot, Storage
+from vsqlvault.model.audit import Operation
+from vsqlvault.model.principal import SYSTEM, Call
+from vsqlvault.model.times import format_time
+from vsqlvault.service.audit.recorder import Trace
+from vsqlvault.service.commit.queue import CommitQueue
+
+log = logging.getLogger(__name__)
+LOOK_SECONDS = 60.0
+MAX_LEAP = timedelta(days=1)
+TOLERANCE = timedelta(seconds=2)
+_ROW_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class ClockState:
+    """How the storage's clock stands to the high-water mark; both zero where it runs as it should.
+
+    ``behind`` is how long the vault's time stands still, until the clock has caught up with the mark. ``leap`` is how far
+    the clock is past the mark, where that is more than a day and nobody has confirmed it.
+    """
+
+    behind: timedelta = timedelta()
+    leap: timedelta = timedelta()
+
+
+class ClockWatch:
+    """Keeps the high-water mark a minute behind the clock at most, and puts on record when the clock goes wrong.
+
+    A clock that is more than a day past the mark may have leapt, or no vault may have run for so long: nothing that the
+    vault knows tells the two apart (docs/decisions/0090-clocks.md). So the mark stays, sweeps are refused until an
+    administrator has confirmed the time, and all else goes on by the clock.
+    """
+
+    def __init__(self, storage: Storage, queue: CommitQueue) -> None:
+        self._storage = storage
+        self._queue = queue
+        self._holder = secrets.token_hex(16)
+        self._looking = asyncio.Lock()
+        self._stopping = asyncio.Event()
+        self.state = ClockState()
+
+    async def look(self) -> ClockState:
+        """Read the clock, raise the mark if all is well, and put on record what is not."""
+        await self._looked()
+        return self.state
+
+    async def sound_time(self, call: Call, *, confirmed: bool) -> datetime:
+        """Return the vault's time, if the clock has not leapt, or if ``call`` confirms that it is right; that is put on record.
+
+        Raises:
+            ClockJumped: it may have leapt, and is not confirmed.
+        """
+        reading = await self._looked()
+        mark = reading.mark or reading.clock
+        if not _state_of(reading).leap:
+            return max(reading.clock, mark)
+        if not confirmed:
+            told = f"the clock says {format_time(reading.clock)}, and was last seen at {format_time(mark)}"
+            raise ClockJumped(f"{told}: if that is right, confirm it with confirm_clock")
+        trace = Trace(call, Operation.CONFIRM_CLOCK)
+        trace.at = reading.clock
+        await self._queue.record(
+            trace.granted(
+                old_value=json.dumps({"clock": format_time(mark)}),
+                new_value=json.dumps({"clock": format_time(reading.clock)}),
+            )
+        )
+        await self._storage.raise_mark(reading.clock)
+        self.state = ClockState()
+        log.warning("a leap of the clock was confirmed", extra={"clock": format_time(reading.clock)})
+        return reading.clock
+
+    async def reach(self, snapshot: Snapshot, at: datetime) -> None:
+        """Return once the mark is at ``at`` or later: what is about to be said of that instant is not taken back.
+
+        ``at`` is not after ``snapshot.now``. A leap that nobody has confirmed is not held on to.
+        """
+        if snapshot.mark is None or (snapshot.mark < at and snapshot.now - snapshot.mark <= MAX_LEAP):
+            await self._storage.raise_mark(snapshot.now)
+
+    async def run(self) -> None:
+        """Look once a minute, until ``stop``."""
+        while not self._stopping.is_set():
+            try:
+                await self.look()
+            except VaultError as error:
+                log.warning("the clock could not be looked at", extra={"error": error.slug})
+            except Exception:
+                log.exception("the clock could not be looked at")
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), LOOK_SECONDS)
+
+    def stop(self) -> None:
+        """Let ``run`` end."""
+        self._stopping.set()
+
+    async def _looked(self) -> ClockReading:
+        async with self._looking:
+            reading = await self._storage.clock()
+            state = _state_of(reading)
+            if state.leap and not self.state.leap:
+                await self._tell_leap(reading)
+            elif state.behind and not self.state.behind:
+                await self._tell_behind(reading)
+            elif not state.leap and (reading.mark is None or reading.clock > reading.mark):
+                await self._storage.raise_mark(reading.clock)
+            self.state = state
+        return reading
+
+    async def _tell_leap(self, reading: ClockReading) -> None:
+        mark = reading.mark or reading.clock
+        detail = f"from {format_time(mark)} to {format_time(reading.clock)}"
+        log.error(
+            "the clock is more than a day past the last time it was seen: nothing is swept until that is confirmed",
+            extra={"seen": format_time(mark), "clock": format_time(reading.clock)},
+        )
+        await self._record(Operation.CLOCK_JUMP, reading.clock, detail)
+
+    async def _tell_behind(self, reading: ClockReading) -> None:
+        mark = reading.mark or reading.clock
+        log.error(
+            "the clock went back: the vault's time stands still until it has caught up",
+            extra={"seen": format_time(mark), "clock": format_time(reading.clock)},
+        )
+        await self._record(Operation.CLOCK_BACKWARDS, mark, f"from {format_time(mark)} to {format_time(reading.clock)}")
+
+    async def _record(self, operation: Operation, at: datetime, detail: str) -> None:
+        """Put on record what every process sees, once: whoever is first has a lease on saying it."""
+        if await self._storage.acquire_lease(operation.value, self._holder, _ROW_SECONDS):
+            trace = Trace(Call(SYSTEM, secrets.token_hex(16)), operation)
+            trace.at = at
+            await self._queue.record(trace.granted(detail=detail))
+
+
+def _state_of(reading: ClockReading) -> ClockState:
+    if reading.mark is None:
+        return ClockState()
+    leap = reading.clock - reading.mark
+    if leap > MAX_LEAP:
+        return ClockState(leap=leap)
+    return ClockState(behind=-leap) if -leap > TOLERANCE else ClockState()

@@ -1,0 +1,97 @@
+"""What monitoring wants to know of purging, measured once a minute by one process of all that share a storage."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from vsqlvault.errors import VaultError
+from vsqlvault.interfaces.storage import Storage
+from vsqlvault.service.commit.queue import CommitQueue
+from vsqlvault.service.purge.clock_guard import ClockState, ClockWatch
+from vsqlvault.service.purge.held_counts import count_held
+from vsqlvault.service.purge.sweeper import ceilings
+from vsqlvault.service.rules.policy_cache import Rulebooks
+
+log = logging.getLogger(__name__)
+LEASE = "purge-gauges"
+MEASURE_SECONDS = 60.0
+LEASE_SECONDS = 90.0
+SOON = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeGauge:
+    """What was measured: expired entries that wait for a sweep, and those that only a legal hold keeps; entries that end
+    within a day; and when purges were last seen to.
+
+    ``is_scrubbed`` is None where there was no scrub, and False where the last one left purged bytes in the data files.
+    """
+
+    overdue: int
+    held: int
+    expiring: int
+    swept_at: datetime | None
+    scrubbed_at: datetime | None
+    is_scrubbed: bool | None
+    clock: ClockState
+
+
+class PurgeGauges:
+    """Measures, if no other process does; ``gauge`` is None in the others, so that nothing is counted twice."""
+
+    def __init__(self, storage: Storage, queue: CommitQueue, rulebooks: Rulebooks, watch: ClockWatch) -> None:
+        self._storage = storage
+        self._queue = queue
+        self._rulebooks = rulebooks
+        self._watch = watch
+        self._holder = secrets.token_hex(16)
+        self._stopping = asyncio.Event()
+        self.gauge: PurgeGauge | None = None
+
+    async def measure(self) -> None:
+        """Measure now, or forget what was measured where it is another process' turn."""
+        self.gauge = await self._measured() if await self._is_ours() else None
+
+    async def run(self) -> None:
+        """Measure once a minute, until ``stop``."""
+        while not self._stopping.is_set():
+            try:
+                await self.measure()
+            except VaultError as error:
+                self.gauge = None
+                log.debug("purging could not be measured", extra={"error": error.slug})
+            except Exception:
+                self.gauge = None
+                log.exception("purging could not be measured")
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), MEASURE_SECONDS)
+
+    def stop(self) -> None:
+        """Let ``run`` end."""
+        self._stopping.set()
+
+    async def _is_ours(self) -> bool:
+        return await self._storage.acquire_lease(LEASE, self._holder, LEASE_SECONDS)
+
+    async def _measured(self) -> PurgeGauge:
+        snapshot = await self._queue.read()
+        book = await self._rulebooks.at(snapshot.revision)
+        soon = snapshot.now + SOON
+        expired = await self._storage.count_expired(snapshot.now, ceilings(book, snapshot.now))
+        held = (await count_held(self._storage, book.retention, book.holds.values(), snapshot.now)).held
+        expired_soon = await self._storage.count_expired(soon, ceilings(book, soon))
+        sweep, scrub = await self._storage.last_sweep(), await self._storage.last_scrub()
+        return PurgeGauge(
+            overdue=max(expired - held, 0),
+            held=held,
+            expiring=max(expired_soon - expired, 0),
+            swept_at=sweep.finished_at if sweep else None,
+            scrubbed_at=scrub.finished_at if scrub else None,
+            is_scrubbed=scrub.completed if scrub else None,
+            clock=self._watch.state,
+        )

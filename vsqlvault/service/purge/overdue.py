@@ -1,0 +1,78 @@
+"""Finding what should have been purged and was not, as far as no legal hold keeps it. No value is read for it."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from vsqlvault.interfaces.storage import Rulebook, Storage
+from vsqlvault.service.purge.expired import walk_expired
+from vsqlvault.service.purge.sweeper import ceilings
+
+FIRST_INSTANT = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class OverdueEntry:
+    """One of them, and its effective expiry."""
+
+    purpose: str
+    external_id: str
+    expired_at: datetime
+
+
+@dataclass(slots=True)
+class Overdue:
+    """What was found: counts by purpose. ``held`` is kept by a hold; ``is_whole`` is False where counting was cut short."""
+
+    overdue: dict[str, int] = field(default_factory=dict)
+    held: dict[str, int] = field(default_factory=dict)
+    listed: list[OverdueEntry] = field(default_factory=list)
+    is_whole: bool = True
+
+    @property
+    def count(self) -> int:
+        """How many are overdue, of all purposes."""
+        return sum(self.overdue.values())
+
+
+def sweep_grace(book: Rulebook, as_of: datetime, interval_hours: float) -> timedelta:
+    """Return how long an entry may wait for the sweep; no longer than there has been time before what it is taken from."""
+    earliest = min([as_of, *ceilings(book, as_of).values()])
+    return min(timedelta(hours=interval_hours), earliest - FIRST_INSTANT)
+
+
+async def find_overdue(
+    storage: Storage,
+    book: Rulebook,
+    as_of: datetime,
+    grace: timedelta,
+    *,
+    max_listed: int,
+    look_at: int | None = None,
+) -> Overdue:
+    """Return what had expired ``grace`` before ``as_of`` and is not purged, looking at ``look_at`` entries at most.
+
+    Raises:
+        Unavailable.
+    """
+    found = Overdue()
+    left = look_at
+    for purpose, policy in sorted(book.retention.items()):
+        async with aclosing(walk_expired(storage, policy, as_of - grace)) as entries:
+            async for entry in entries:
+                if entry.created_at > as_of:
+                    continue
+                if left == 0:
+                    found.is_whole = False
+                    return found
+                left = None if left is None else left - 1
+                if book.holds_on(entry):
+                    found.held[purpose] = found.held.get(purpose, 0) + 1
+                    continue
+                found.overdue[purpose] = found.overdue.get(purpose, 0) + 1
+                if len(found.listed) < max_listed:
+                    expired_at = entry.effective_expires_at(policy.max_retention_days)
+                    found.listed.append(OverdueEntry(purpose, entry.external_id, expired_at))
+    return found

@@ -1,0 +1,130 @@
+"""Seeing to it that the bytes of what was purged leave the storage's data files, and putting on record whether they did."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from datetime import datetime
+from typing import Literal
+
+from vsqlvault.errors import VaultError
+from vsqlvault.interfaces.purge_storage import ScrubOutcome
+from vsqlvault.interfaces.storage import Storage
+from vsqlvault.interfaces.writes import SaveScrub, Write
+from vsqlvault.model.audit import Operation
+from vsqlvault.model.principal import Call
+from vsqlvault.model.purge import ScrubRecord
+from vsqlvault.service.audit.recorder import Auditor, Trace
+from vsqlvault.service.commit.queue import CommitQueue
+from vsqlvault.service.rules.rule_changes import require_admin
+
+log = logging.getLogger(__name__)
+MAX_LEFT_TEXT = 2_000
+
+
+class Scrubber:
+    """Scrubs after sweeps, and when asked. One scrub covers all purges before it, whoever asked for them.
+
+    ``lock_seconds`` is how long one step of it may keep requests waiting.
+    """
+
+    def __init__(
+        self,
+        *,
+        storage: Storage,
+        queue: CommitQueue,
+        auditor: Auditor,
+        mode: Literal["rewrite", "off"],
+        lock_seconds: float,
+    ) -> None:
+        self._storage = storage
+        self._queue = queue
+        self._auditor = auditor
+        self._mode = mode
+        self._lock_seconds = lock_seconds
+
+    async def after_sweep(self, call: Call, trigger: str) -> ScrubRecord | None:
+        """Scrub what purges have left since the last scrub, if the settings say so. It is no fault of a sweep if that fails."""
+        if self._mode == "off":
+            return None
+        try:
+            return await self.scrub(call, trigger=trigger)
+        except VaultError as error:
+            log.warning("scrub failed; the next sweep's scrub covers it", extra={"error": error.slug})
+        except Exception:
+            log.exception("scrub failed; the next sweep's scrub covers it")
+        return None
+
+    async def scrub(
+        self, call: Call, *, trigger: str = "request", lock_seconds: float | None = None
+    ) -> ScrubRecord | None:
+        """Scrub, and return the record; None where there was nothing to do, which leaves only a row of the access log.
+
+        Raises:
+            RoleRequired, Unavailable. One that broke off is on record, too, if the storage allows.
+        """
+        trace = Trace(call, Operation.SCRUB)
+
+        async def attempt() -> tuple[ScrubRecord | None]:
+            require_admin(call)
+            snapshot = await self._queue.read()
+            trace.see(snapshot)
+            try:
+                outcome = await self._storage.scrub(self._lock_seconds if lock_seconds is None else lock_seconds)
+            except VaultError as error:
+                await self._break_off(trace, snapshot.now, trigger, error)
+                raise
+            if outcome is None:
+                await self._queue.record(trace.granted(detail="nothing to do"))
+                return (None,)
+            record = await self._record(outcome, snapshot.now, trigger)
+            row = trace.granted(detail=_described(record))
+            await self._queue.commit(Write((row,), changes=(SaveScrub(record),)))
+            _tell(record)
+            return (record,)
+
+        return (await self._auditor.carry_out(trace, attempt))[0]
+
+    async def _record(self, outcome: ScrubOutcome, started_at: datetime, trigger: str) -> ScrubRecord:
+        return ScrubRecord(
+            scrub_id=secrets.token_hex(16),
+            started_at=started_at,
+            finished_at=(await self._queue.read()).now,
+            trigger=trigger,
+            through=outcome.through,
+            rewritten=outcome.rewritten,
+            completed=not outcome.left,
+            left=_left(outcome),
+        )
+
+    async def _break_off(self, trace: Trace, started_at: datetime, trigger: str, error: VaultError) -> None:
+        """Put on record that purged bytes may be left, in one commit with the row of the refusal."""
+        try:
+            last = await self._storage.last_scrub()
+            outcome = ScrubOutcome(last.through if last else 0, 0, (f"it broke off: {error.slug}",))
+            record = await self._record(outcome, started_at, trigger)
+            row = trace.denied(error, record.finished_at, _described(record))
+            await self._queue.commit(Write((row,), changes=(SaveScrub(record),)))
+        except VaultError as second:
+            log.warning("a scrub that broke off has no record", extra={"error": second.slug})
+            return
+        error.recorded_for = trace.call.request_id
+
+
+def _left(outcome: ScrubOutcome) -> str | None:
+    return "; ".join(outcome.left)[:MAX_LEFT_TEXT] or None
+
+
+def _described(record: ScrubRecord) -> str:
+    left = f", left: {record.left}" if record.left else ""
+    return f"scrub {record.scrub_id}: {record.rewritten} rewritten{left}"
+
+
+def _tell(record: ScrubRecord) -> None:
+    facts = {"rewritten": record.rewritten, "trigger": record.trigger}
+    if record.completed:
+        log.info("scrub finished", extra=facts)
+    else:
+        log.warning(
+            "scrub left purged bytes in the data files: the next one tries again", extra={**facts, "left": record.left}
+        )

@@ -1,0 +1,477 @@
+"""Purging what has expired, in bounded batches, one sweep at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from vsqlvault.errors import AuditUnavailable, EntryHeld, PluginFailed, SweepRunning, VaultError
+from vsqlvault.interfaces.purge_storage import ExpiredPlace, ExpiredQuery
+from vsqlvault.interfaces.storage import Rulebook, Storage
+from vsqlvault.interfaces.writes import Committed, Conflict, RevisionIs, SaveSweep, Write, WriteOutcome
+from vsqlvault.model.audit import AccessRecord, Operation
+from vsqlvault.model.entry import Entry, EntryState
+from vsqlvault.model.policy import RetentionPolicy
+from vsqlvault.model.principal import SYSTEM, Call
+from vsqlvault.model.purge import PurgeReason, ScrubRecord, SweepRecord
+from vsqlvault.proof.leaf import row_hash
+from vsqlvault.service.audit.recorder import Auditor, Trace
+from vsqlvault.service.commit.queue import CommitQueue
+from vsqlvault.service.purge.clock_guard import ClockWatch
+from vsqlvault.service.purge.held_counts import count_held
+from vsqlvault.service.purge.purger import BREATH, Kept, PreparedPurge, Purges
+from vsqlvault.service.purge.scrubber import Scrubber
+from vsqlvault.service.purge.throttle import PAGE, SweepPace
+from vsqlvault.service.rules.policy_cache import Rulebooks
+from vsqlvault.service.rules.rule_changes import require_admin
+
+log = logging.getLogger(__name__)
+LEASE = "sweep"
+LEASE_SECONDS = 60.0
+RENEW_SECONDS = 2.0
+BATCH_BYTES = 8 * 1024 * 1024
+"""Values of a page, of which two are in memory."""
+
+
+@dataclass(slots=True)
+class SweepCount:
+    """What a sweep did, or a dry run would do. ``by_purpose`` counts the purged.
+
+    ``failed`` entries could not be purged and were kept; ``held`` ones are expired, too, and a legal hold keeps them.
+
+    ``completed`` once every purpose has been gone through: not where ``stop`` or an error came first. ``scrub`` is what
+    drove the purged bytes out of the data files afterwards; None where there was nothing to do, or nothing that could.
+    """
+
+    sweep_id: str
+    dry_run: bool
+    started_at: datetime
+    finished_at: datetime | None = None
+    purged: int = 0
+    failed: int = 0
+    held: int = 0
+    completed: bool = False
+    by_purpose: dict[str, int] = field(default_factory=dict)
+    scrub: ScrubRecord | None = None
+    due: int = 0
+
+    @property
+    def done(self) -> int:
+        """How many entries it is done with, of the ``due`` that had expired when it began."""
+        return self.purged + self.failed + self.held
+
+
+Progress = Callable[[SweepCount], None]
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What becomes of a page, part by part: ``settled`` of its first entries need no other look.
+
+    One does whose policy changed since the page was read. ``error`` is the first that is more than one entry's.
+    """
+
+    count: SweepCount
+    purpose: str
+    settled: int = 0
+    error: VaultError | None = None
+    _is_current: bool = True
+
+    def add(self, done: Sequence[WriteOutcome | VaultError]) -> None:
+        for outcome in done:
+            if isinstance(outcome, Committed):
+                self.count.purged += 1
+                self.count.by_purpose[self.purpose] = self.count.by_purpose.get(self.purpose, 0) + 1
+            elif isinstance(outcome, Conflict) and isinstance(outcome.broken, RevisionIs):
+                self._is_current = False
+            elif self._is_current and isinstance(outcome, EntryHeld):
+                self.count.held += 1
+            elif self._is_current and isinstance(outcome, Kept):
+                self.count.failed += 1
+            elif isinstance(outcome, VaultError) and not isinstance(outcome, Kept):
+                self.error = self.error or outcome
+            self.settled += self._is_current
+
+
+@dataclass(slots=True)
+class _Page:
+    """Expired entries with their values, the policy that ends them, all rules, and when it was looked at.
+
+    ``begun`` has the commits of the first of them.
+    """
+
+    call: Call
+    query: ExpiredQuery
+    found: Sequence[tuple[Entry, bytes]]
+    policy: RetentionPolicy
+    book: Rulebook
+    now: datetime
+    pace: SweepPace
+    begun: Sequence[Write | Kept] = ()
+
+
+class Sweeper:
+    """Runs sweeps: on a timer, or when asked. Each entry goes through the same commit as any other purge.
+
+    ``running`` is the sweep under way in this process; ``purged`` and ``failed`` add up those that ended.
+    """
+
+    def __init__(
+        self,
+        *,
+        storage: Storage,
+        queue: CommitQueue,
+        rulebooks: Rulebooks,
+        purges: Purges,
+        auditor: Auditor,
+        watch: ClockWatch,
+        scrubber: Scrubber,
+        batch: int,
+        pause_seconds: float,
+    ) -> None:
+        self._storage = storage
+        self._queue = queue
+        self._rulebooks = rulebooks
+        self._purges = purges
+        self._auditor = auditor
+        self._watch = watch
+        self._scrubber = scrubber
+        self._batch = batch
+        self._pause_seconds = pause_seconds
+        self._stopping = asyncio.Event()
+        self.running: SweepCount | None = None
+        self.purged = 0
+        self.failed = 0
+        self._leased = 0.0
+
+    async def sweep(
+        self,
+        call: Call,
+        *,
+        dry_run: bool = False,
+        confirm_clock: bool = False,
+        trigger: str = "request",
+        progress: Progress | None = None,
+    ) -> SweepCount:
+        """Purge every expired entry, or count them; a dry run writes nothing to the purge log, and confirms no clock.
+
+        Raises:
+            RoleRequired, SweepRunning, ClockJumped, Unavailable. What was purged before an error stays purged, each with
+                its row, and the sweep is on record as not completed, if the storage allows.
+        """
+        trace = Trace(call, Operation.SWEEP)
+
+        async def attempt() -> SweepCount:
+            require_admin(call)
+            last_other = self._queue.writes.counts.last_at
+            due = None if dry_run else await self._watch.sound_time(call, confirmed=confirm_clock)
+            snapshot = await self._queue.read()
+            trace.see(snapshot)
+            count = SweepCount(secrets.token_hex(16), dry_run, due or snapshot.now)
+            if dry_run:
+                await self._count_only(trace, count)
+            else:
+                pace = SweepPace(self._queue, self._pause_seconds, last_other)
+                await self._purge_all(trace, count, pace, trigger, progress or (lambda _: None))
+                if count.completed:
+                    count.scrub = await self._scrubber.after_sweep(call, trigger)
+            return count
+
+        return await self._auditor.carry_out(trace, attempt)
+
+    async def run_on_timer(self, interval_hours: float) -> None:
+        """Sweep whenever the last sweep, by whichever process, is ``interval_hours`` ago or broke off, until ``stop``."""
+        interval = timedelta(hours=interval_hours)
+        while not self._stopping.is_set():
+            try:
+                if (await self._watch.look()).leap:
+                    await self._rest(LEASE_SECONDS)
+                    continue
+                last = await self._storage.last_sweep()
+                now = (await self._queue.read()).now
+                if last is None or not last.completed or now - last.finished_at >= interval:
+                    await self.sweep(Call(SYSTEM, secrets.token_hex(16)), trigger="timer")
+                    wait = interval
+                else:
+                    wait = interval - (now - last.finished_at)
+                await self._rest(max(wait.total_seconds(), 1))
+            except SweepRunning:
+                await self._rest(LEASE_SECONDS)
+            except VaultError as error:
+                log.warning("sweep failed, and is tried again in a minute", extra={"error": error.slug})
+                await self._rest(LEASE_SECONDS)
+            except Exception:
+                log.exception("sweep failed, and is tried again in a minute")
+                await self._rest(LEASE_SECONDS)
+
+    async def _rest(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+
+    def stop(self) -> None:
+        """Let a running sweep end after the batch it is at, and the timer with it."""
+        self._stopping.set()
+
+    async def _count_only(self, trace: Trace, count: SweepCount) -> None:
+        book = await self._rulebooks.at((await self._queue.read()).revision)
+        census = await self._storage.census(count.started_at, ceilings(book, count.started_at), [])
+        found = await count_held(self._storage, book.retention, book.holds.values(), count.started_at, most=None)
+        for purpose, of in sorted(census.by_purpose.items()):
+            if of.expired_pending_purge:
+                held = found.by_purpose[purpose].held if purpose in found.by_purpose else 0
+                count.held += held
+                count.by_purpose[purpose] = max(of.expired_pending_purge - held, 0)
+        count.purged = sum(count.by_purpose.values())
+        count.finished_at = count.started_at
+        count.completed = True
+        await self._queue.record(trace.granted(detail=f"dry run: {count.purged} expired{_held(count.held)}"))
+
+    async def _purge_all(
+        self, trace: Trace, count: SweepCount, pace: SweepPace, trigger: str, progress: Progress
+    ) -> None:
+        await self._renew_lease(count, at_once=True)
+        self.running = count
+        try:
+            book = await self._rulebooks.at((await self._queue.read()).revision)
+            purposes = sorted(book.retention)
+            count.due = await self._storage.count_expired(count.started_at, ceilings(book, count.started_at))
+            count.completed = all(
+                [await self._purge_purpose(trace.call, purpose, count, pace, progress) for purpose in purposes]
+            )
+            await self._conclude(trace, count, trigger)
+        except Exception as error:
+            await self._break_off(trace, count, trigger, error)
+            raise
+        finally:
+            self.running = None
+            self.purged += count.purged
+            self.failed += count.failed
+            await self._release(count.sweep_id)
+
+    async def _renew_lease(self, count: SweepCount, *, at_once: bool = False) -> None:
+        now = time.monotonic()
+        if at_once or now - self._leased >= RENEW_SECONDS:
+            if not await self._storage.acquire_lease(LEASE, count.sweep_id, LEASE_SECONDS):
+                raise SweepRunning
+            self._leased = now
+
+    async def _release(self, sweep_id: str) -> None:
+        """Give the lease back; where that fails it runs out by itself, and what the sweep did is done."""
+        try:
+            await self._storage.release_lease(LEASE, sweep_id)
+        except VaultError as error:
+            log.warning("the sweep's lease runs out by itself", extra={"error": error.slug})
+
+    async def _conclude(self, trace: Trace, count: SweepCount, trigger: str) -> None:
+        record = await self._record(count, trigger)
+        row = trace.granted(detail=_described(record))
+        await self._queue.commit(Write((row,), changes=(SaveSweep(record),)))
+        log.info(
+            "sweep finished",
+            extra={
+                "purged": count.purged,
+                "failed": count.failed,
+                "held": count.held,
+                "completed": count.completed,
+                "trigger": trigger,
+            },
+        )
+
+    async def _break_off(self, trace: Trace, count: SweepCount, trigger: str, error: Exception) -> None:
+        """Put on record what a sweep did until the error, in one commit with the row of its refusal."""
+        count.completed = False
+        try:
+            record = await self._record(count, trigger)
+            rows: tuple[AccessRecord, ...] = ()  # of a fault of the server's own, whoever asked for the sweep leaves it
+            if isinstance(error, VaultError):
+                rows = (trace.denied(error, record.finished_at, _described(record)),)
+            await self._queue.commit(Write(rows, changes=(SaveSweep(record),)))
+        except VaultError as second:
+            log.warning("a sweep that broke off has no summary", extra={"error": second.slug})
+            return
+        if isinstance(error, VaultError):
+            error.recorded_for = trace.call.request_id
+
+    async def _record(self, count: SweepCount, trigger: str) -> SweepRecord:
+        count.finished_at = (await self._queue.read()).now
+        return SweepRecord(
+            sweep_id=count.sweep_id,
+            started_at=count.started_at,
+            finished_at=count.finished_at,
+            trigger=trigger,
+            purged=count.purged,
+            failed=count.failed,
+            completed=count.completed,
+            held=count.held,
+        )
+
+    async def _purge_purpose(
+        self, call: Call, purpose: str, count: SweepCount, pace: SweepPace, progress: Progress
+    ) -> bool:
+        """Purge page after page, and return whether it came to the end of them before ``stop``.
+
+        What had expired when the sweep began is gone through once. What could not be purged, or changed while it was about
+        to be, is left for the next run, as what a legal hold keeps is. While a page is purged, the next one is read.
+        """
+        page = await self._page(call, purpose, count, pace, None)
+        while not self._stopping.is_set():
+            if not page.found:
+                return True
+            end = page.query.place_of(page.found[-1][0])
+            ahead = asyncio.create_task(self._page(call, purpose, count, pace, end))
+            try:
+                settled = await self._purge_page(page, count)
+                progress(count)
+                await self._renew_lease(count)
+                await pace.rest()
+                if settled == len(page.found):
+                    page = await ahead
+                    continue
+            finally:
+                await _given_up(ahead)
+            after = page.query.place_of(page.found[settled - 1][0]) if settled else page.query.after
+            page = await self._page(call, purpose, count, pace, after)
+        return False
+
+    async def _page(
+        self, call: Call, purpose: str, count: SweepCount, pace: SweepPace, after: ExpiredPlace | None
+    ) -> _Page:
+        """Read a page, and prepare the first part of it; what that rests on is guarded in the commit."""
+        snapshot = await self._queue.read()
+        book = await self._rulebooks.at(snapshot.revision)
+        query = self._page_query(book.retention[purpose], count.started_at, after, pace.page(self._batch))
+        page = _Page(call, query, await self._storage.expired(query), book.retention[purpose], book, snapshot.now, pace)
+        page.begun = await self._writes(page, page.found[: pace.size], count.sweep_id)
+        return page
+
+    def _page_query(
+        self, policy: RetentionPolicy, due: datetime, after: ExpiredPlace | None, limit: int
+    ) -> ExpiredQuery:
+        return ExpiredQuery(
+            purpose=policy.purpose,
+            now=due,
+            created_before=due - timedelta(days=policy.max_retention_days),
+            limit=limit,
+            byte_limit=BATCH_BYTES,
+            after=after,
+        )
+
+    async def _purge_page(self, page: _Page, count: SweepCount) -> int:
+        """Purge what can be, and return how many of the page's first entries need no other look.
+
+        While as many parts are committed as the storage takes at once, the next is prepared. A large page is left where it
+        is once others are served: in small parts it would take so long that the lease runs out, and ``stop`` is not seen.
+        """
+        tally = _Tally(count, page.policy.purpose)
+        under_way: deque[asyncio.Task[Sequence[WriteOutcome | VaultError]]] = deque()
+        start = 0
+        try:
+            while start < len(page.found) and tally.error is None and not (start >= PAGE and page.pace.is_beside):
+                writes = page.begun
+                if start:
+                    writes = await self._writes(page, page.found[start : start + page.pace.size], count.sweep_id)
+                start += len(writes)
+                if len(under_way) == self._storage.flights:
+                    tally.add(await under_way.popleft())
+                under_way.append(asyncio.create_task(self._committed(writes, page.pace)))
+                await asyncio.sleep(0)  # so that it is on its way before the next is prepared
+        finally:
+            while under_way:
+                tally.add(await under_way.popleft())
+        if tally.error:  # once all are counted
+            raise tally.error
+        return tally.settled
+
+    async def _committed(self, writes: Sequence[Write | Kept], pace: SweepPace) -> Sequence[WriteOutcome | VaultError]:
+        """Commit the writes as one; where something is in the way of that, each by itself."""
+        wanted = [write for write in writes if isinstance(write, Write)]
+        with pace.committing(len(wanted), 1 if wanted else 0):
+            outcomes: Sequence[WriteOutcome | VaultError] = await self._committed_together(wanted)
+        if not outcomes:
+            with pace.committing(0, len(wanted)):
+                outcomes = await self._queue.commit_all(wanted)
+        await pace.give_way()
+        found = iter(outcomes)
+        return [next(found) if isinstance(write, Write) else write for write in writes]
+
+    async def _committed_together(self, writes: Sequence[Write]) -> Sequence[WriteOutcome]:
+        """Commit the writes as one, and return the outcome of each; none where one of them was in the way."""
+        if not writes:
+            return []
+        try:
+            outcome = await self._queue.commit(_joined(writes))
+        except AuditUnavailable:
+            return []
+        if isinstance(outcome, Conflict) and not isinstance(outcome.broken, RevisionIs):
+            return []
+        return [outcome] * len(writes)
+
+    async def _writes(self, page: _Page, found: Sequence[tuple[Entry, bytes]], sweep_id: str) -> Sequence[Write | Kept]:
+        """Return the commit that purges each entry; the error for one that is kept."""
+        days = page.policy.max_retention_days
+        due = [(entry, value) for entry, value in found if entry.state(page.now, days) is EntryState.EXPIRED]
+        if len(due) < len(found):
+            log.error("the storage called entries expired that are not", extra={"purpose": page.policy.purpose})
+        prepared = await self._purges.prepare_all(page.call, due, PurgeReason.EXPIRED, page.book, page.now)
+        purges = {entry.external_id: purge for (entry, _), purge in zip(due, prepared, strict=True)}
+        trace = Trace(page.call, Operation.PURGE, purpose=page.policy.purpose)
+        trace.at = page.now
+        detail = f"sweep {sweep_id}"
+        writes: list[Write | Kept] = []
+        for entry, _ in found:
+            purge = purges.get(entry.external_id)
+            if isinstance(purge, PreparedPurge):
+                trace.external_id, trace.stamp = entry.external_id, entry.stamp
+                writes.append(_write(trace.granted(detail=detail), purge))
+            else:
+                writes.append(purge or PluginFailed())
+            if len(writes) % BREATH == 0:
+                await asyncio.sleep(0)
+        return writes
+
+
+async def _given_up(task: asyncio.Task[_Page]) -> None:
+    """Return once the task has ended, whatever came of it."""
+    task.cancel()
+    await asyncio.wait({task})
+    if not task.cancelled():
+        task.exception()
+
+
+def _write(row: AccessRecord, purge: PreparedPurge) -> Write:
+    """Return what ends one entry. The leaves are hashed here, while the storage is at what came before."""
+    record = purge.record
+    return Write((row,), purge.guards, (purge.change,), (record,), (row_hash(row),), (row_hash(record),))
+
+
+def _joined(writes: Sequence[Write]) -> Write:
+    """Return one write that is all of them, or nothing."""
+    return Write(
+        tuple(row for write in writes for row in write.access),
+        tuple(dict.fromkeys(expect for write in writes for expect in write.expects)),
+        tuple(change for write in writes for change in write.changes),
+        tuple(record for write in writes for record in write.purges),
+        tuple(leaf for write in writes for leaf in write.access_leaves),
+        tuple(leaf for write in writes for leaf in write.purge_leaves),
+    )
+
+
+def _described(sweep: SweepRecord) -> str:
+    end = "" if sweep.completed else ", not completed"
+    return f"sweep {sweep.sweep_id}: {sweep.purged} purged, {sweep.failed} failed{_held(sweep.held)}{end}"
+
+
+def _held(number: int) -> str:
+    return f", {number} held" if number else ""
+
+
+def ceilings(book: Rulebook, at: datetime) -> dict[str, datetime]:
+    """Map each purpose to the instant at or before which an entry was created that its maximum has expired at ``at``."""
+    return {purpose: at - timedelta(days=policy.max_retention_days) for purpose, policy in book.retention.items()}

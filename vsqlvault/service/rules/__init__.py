@@ -1,0 +1,1 @@
+"""Access policies, retention policies and legal holds."""

@@ -1,0 +1,153 @@
+"""Which entries a legal hold keeps. A storage knows nothing of selectors, so entries are looked at, without their values."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from vsqlvault.errors import HoldNotFound
+from vsqlvault.interfaces.storage import EntryQuery, Rulebook, Snapshot, Storage
+from vsqlvault.interfaces.writes import Committed, RevisionIs, Write
+from vsqlvault.model.audit import Operation
+from vsqlvault.model.entry import Entry, EntryKey, EntryState
+from vsqlvault.model.hold import HoldSelector
+from vsqlvault.model.principal import Call
+from vsqlvault.service.audit.recorder import Auditor, Trace
+from vsqlvault.service.commit.queue import CommitQueue
+from vsqlvault.service.entries.service import LIST_MARK_LAG, LIST_SCAN_SECONDS, LIST_TURN_SECONDS, MAX_LIST_SCAN, Viewed
+from vsqlvault.service.purge.clock_guard import ClockWatch
+from vsqlvault.service.rules.policy_cache import Rulebooks
+from vsqlvault.service.rules.rule_changes import require_reader
+
+SCAN_PAGE = 250
+_LAST = "\x7f"
+"""After every external_id."""
+
+
+class HeldPlace(NamedTuple):
+    """How far a list has looked: in the order of purposes, and of ids in each."""
+
+    purpose: str
+    external_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldWish:
+    """Which of a hold's entries to list, and how many at most; ``after`` is how far the page before has looked."""
+
+    limit: int
+    state: EntryState | None = None
+    after: HeldPlace | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldListed:
+    """A page, each entry with its state, and how far it has looked; None where there is no more."""
+
+    entries: tuple[tuple[Viewed, EntryState], ...]
+    after: HeldPlace | None
+
+
+_Candidate = tuple[HeldPlace, Entry | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Scan:
+    """What one page is made from."""
+
+    wish: HeldWish
+    selector: HoldSelector
+    book: Rulebook
+    snapshot: Snapshot
+
+
+class HeldEntries:
+    """Lists what a hold keeps, for admins and auditors."""
+
+    def __init__(
+        self, *, storage: Storage, queue: CommitQueue, rulebooks: Rulebooks, auditor: Auditor, watch: ClockWatch
+    ) -> None:
+        self._storage = storage
+        self._queue = queue
+        self._rulebooks = rulebooks
+        self._auditor = auditor
+        self._watch = watch
+
+    async def list(self, call: Call, name: str, wish: HeldWish) -> HeldListed:
+        """Return a page by purpose and id, without values. A released hold keeps nothing, and what is purged is not kept.
+
+        However few entries fit, a page ends once it has looked at so many, or for so long; it goes on after them.
+
+        Raises:
+            HoldNotFound, RoleRequired, Unavailable.
+        """
+        trace = Trace(call, Operation.READ_LEGAL_HOLD, subject=f"entries of {name}")
+
+        async def attempt() -> HeldListed | None:
+            require_reader(call)
+            snapshot = await self._queue.read()
+            trace.see(snapshot)
+            book = await self._rulebooks.at(snapshot.revision)
+            hold = book.holds.get(name)
+            if hold is None:
+                raise HoldNotFound
+            scan = _Scan(wish, hold.selector, book, snapshot)
+            listed = HeldListed((), None) if hold.is_released else await self._page(scan)
+            await self._watch.reach(snapshot, snapshot.now - LIST_MARK_LAG)
+            outcome = await self._queue.commit(Write((trace.granted(),), (RevisionIs(book.revision),)))
+            return listed if isinstance(outcome, Committed) else None
+
+        return await self._auditor.carry_out(trace, attempt)
+
+    async def _page(self, scan: _Scan) -> HeldListed:
+        found: list[tuple[Viewed, EntryState]] = []
+        looked_at = 0
+        now = time.monotonic()
+        deadline, turn_ends = now + LIST_SCAN_SECONDS, now + LIST_TURN_SECONDS
+        async with aclosing(self._pages(scan)) as pages:
+            async for place, entry in (candidate async for page in pages for candidate in page):
+                looked_at += 1
+                if entry and (held := _held(scan, entry)):
+                    found.append(held)
+                now = time.monotonic()
+                if len(found) == scan.wish.limit or looked_at == MAX_LIST_SCAN or now > deadline:
+                    return HeldListed(tuple(found), place)
+                if now > turn_ends:
+                    await asyncio.sleep(0)
+                    turn_ends = time.monotonic() + LIST_TURN_SECONDS
+        return HeldListed(tuple(found), None)
+
+    async def _pages(self, scan: _Scan) -> AsyncGenerator[Sequence[_Candidate], None]:
+        """Give what may fit, and where it lies, in order; each purpose ends with a place where there is no entry."""
+        after = scan.wish.after or HeldPlace("", "")
+        for purpose in sorted(scan.book.retention):
+            if purpose < after.purpose or scan.selector.purpose not in {None, purpose}:
+                continue
+            seen = after.external_id if purpose == after.purpose else ""
+            external_id = scan.selector.external_id
+            if external_id is not None:
+                found = await self._queue.read(EntryKey(purpose, external_id)) if seen < external_id else None
+                yield [(HeldPlace(purpose, external_id), found.entry if found else None)]
+                continue
+            while seen != _LAST:
+                page = await self._storage.entries(_every(scan, purpose, seen))
+                seen = page[-1].external_id if len(page) == SCAN_PAGE else _LAST
+                candidates: list[_Candidate] = [(HeldPlace(purpose, entry.external_id), entry) for entry in page]
+                yield [*candidates, (HeldPlace(purpose, _LAST), None)] if seen == _LAST else candidates
+
+
+def _every(scan: _Scan, purpose: str, seen: str) -> EntryQuery:
+    """Ask for every row after ``seen``: behind a filter, a storage might look at all of them to find a few."""
+    return EntryQuery(purpose=purpose, now=scan.snapshot.now, limit=SCAN_PAGE, after=seen, state=None)
+
+
+def _held(scan: _Scan, entry: Entry) -> tuple[Viewed, EntryState] | None:
+    days = scan.book.retention[entry.purpose].max_retention_days
+    state = entry.state(scan.snapshot.now, days)
+    if state is EntryState.PURGED or scan.wish.state not in {None, state} or not scan.selector.fits(entry):
+        return None
+    return Viewed(entry, entry.effective_expires_at(days)), state

@@ -1,0 +1,144 @@
+"""What the rules were: every version of a policy or a legal hold, and what changed between two of them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from vsqlvault.errors import HoldNotFound, PolicyNotFound, VaultError
+from vsqlvault.interfaces.storage import Rulebook, Storage, VersionQuery
+from vsqlvault.model.audit import Operation
+from vsqlvault.model.principal import Call
+from vsqlvault.service.audit.recorder import Auditor, Trace
+from vsqlvault.service.commit.queue import CommitQueue
+from vsqlvault.service.rules.documents import StoredRule, version_document
+from vsqlvault.service.rules.policy_cache import Rulebooks
+from vsqlvault.service.rules.rule_changes import Rules, require_reader
+
+Found = TypeVar("Found")
+_OF_THE_VERSION = ("version", "created_by", "created_at")
+ABSENT = object()
+"""Stands for a member that one of two documents does not have."""
+
+
+class RuleKind(StrEnum):
+    """What has versions."""
+
+    ACCESS_POLICY = "access policy"
+    RETENTION_POLICY = "retention policy"
+    LEGAL_HOLD = "legal hold"
+
+    @property
+    def read(self) -> Operation:
+        """The operation that reading it is on record as."""
+        return {
+            RuleKind.ACCESS_POLICY: Operation.READ_ACCESS_POLICY,
+            RuleKind.RETENTION_POLICY: Operation.READ_RETENTION_POLICY,
+            RuleKind.LEGAL_HOLD: Operation.READ_LEGAL_HOLD,
+        }[self]
+
+    @property
+    def missing(self) -> type[VaultError]:
+        """The error that says that there is none."""
+        return HoldNotFound if self is RuleKind.LEGAL_HOLD else PolicyNotFound
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One member that two versions do not share: its JSON Pointer (RFC 6901), and ``ABSENT`` or the value on either side."""
+
+    path: str
+    old: Any
+    new: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two versions of one rule and what lies between them, but for version, author and time."""
+
+    old: StoredRule
+    new: StoredRule
+    differences: tuple[Difference, ...]
+
+
+class History:
+    """Shows admins and auditors what was in force when, and by whose hand."""
+
+    def __init__(self, *, storage: Storage, queue: CommitQueue, rulebooks: Rulebooks, auditor: Auditor) -> None:
+        self._auditor = auditor
+        self._queue = queue
+        self._rulebooks = rulebooks
+        self._rules = Rules(queue, rulebooks, auditor)
+        self._pagers: Mapping[RuleKind, Callable[[VersionQuery], Awaitable[Sequence[StoredRule]]]] = {
+            RuleKind.ACCESS_POLICY: storage.access_policy_versions,
+            RuleKind.RETENTION_POLICY: storage.retention_policy_versions,
+            RuleKind.LEGAL_HOLD: storage.legal_hold_versions,
+        }
+
+    async def versions(self, call: Call, kind: RuleKind, query: VersionQuery) -> Sequence[StoredRule]:
+        """Return a page, newest first. Raises PolicyNotFound or HoldNotFound where there never was one; RoleRequired."""
+
+        async def look(book: Rulebook) -> Sequence[StoredRule]:
+            found = await self._page(kind, query, book)
+            if not found and query.before is None:
+                raise kind.missing
+            return found
+
+        return await self._reading(_trace(call, kind, query.name, "versions"), look)
+
+    async def version(self, call: Call, kind: RuleKind, name: str, number: int) -> StoredRule:
+        """Return one version. Raises PolicyNotFound, HoldNotFound, RoleRequired."""
+        trace = _trace(call, kind, name, f"v{number}")
+        return await self._reading(trace, lambda book: self._one(kind, name, number, book))
+
+    async def compare(self, call: Call, kind: RuleKind, name: str, number: int, old_number: int) -> Comparison:
+        """Return what the version ``number`` has changed of ``old_number``. Raises as ``version``."""
+
+        async def look(book: Rulebook) -> Comparison:
+            old = await self._one(kind, name, old_number, book)
+            new = await self._one(kind, name, number, book)
+            return Comparison(old, new, tuple(differences(_content(old), _content(new))))
+
+        return await self._reading(_trace(call, kind, name, f"v{old_number} to v{number}"), look)
+
+    async def _reading(self, trace: Trace, look: Callable[[Rulebook], Awaitable[Found]]) -> Found:
+        async def attempt() -> Found:
+            require_reader(trace.call)
+            found = await look(await self._rules.current(trace))
+            await self._queue.record(trace.granted())
+            return found
+
+        return await self._auditor.carry_out(trace, attempt)
+
+    async def _one(self, kind: RuleKind, name: str, number: int, book: Rulebook) -> StoredRule:
+        found = await self._page(kind, VersionQuery(name=name, limit=1, before=number + 1), book)
+        if not found or found[0].version != number:
+            raise kind.missing(f"it has no version {number}")
+        return found[0]
+
+    async def _page(self, kind: RuleKind, query: VersionQuery, book: Rulebook) -> Sequence[StoredRule]:
+        if kind is RuleKind.ACCESS_POLICY and self._rulebooks.is_built_in(query.name):
+            built_in = book.access[query.name]
+            return [built_in] if query.before is None or built_in.version < query.before else []
+        return await self._pagers[kind](query)
+
+
+def differences(old: Any, new: Any, path: str = "") -> Iterator[Difference]:
+    """Give what two JSON values do not share, member by member of their objects; any other value is one whole."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in sorted(old.keys() | new.keys()):
+            pointer = f"{path}/{name.replace('~', '~0').replace('/', '~1')}"
+            yield from differences(old.get(name, ABSENT), new.get(name, ABSENT), pointer)
+    elif old is not new and (type(old) is not type(new) or old != new):
+        yield Difference(path, old, new)
+
+
+def _content(rule: StoredRule) -> dict[str, Any]:
+    return {name: value for name, value in version_document(rule).items() if name not in _OF_THE_VERSION}
+
+
+def _trace(call: Call, kind: RuleKind, name: str, what: str) -> Trace:
+    purpose = name if kind is RuleKind.RETENTION_POLICY else None
+    return Trace(call, kind.read, purpose=purpose, subject=f"{name} {what}")

@@ -1,0 +1,236 @@
+"""Reading and changing access policies and retention policies: admins change, admins and auditors read."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from vsqlvault.errors import BuiltInPolicy, FieldError, PolicyInUse, PolicyNotFound, Unavailable, ValidationFailed
+from vsqlvault.interfaces.storage import CeilingChange, CeilingEffect, Rulebook, Storage
+from vsqlvault.interfaces.writes import (
+    Committed,
+    Conflict,
+    DropAccessPolicy,
+    PolicyUnused,
+    SaveAccessPolicy,
+    SaveRetentionPolicy,
+)
+from vsqlvault.model.audit import Operation
+from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
+from vsqlvault.model.principal import Call
+from vsqlvault.service.access.decisions import Decisions
+from vsqlvault.service.audit.recorder import Auditor, Trace
+from vsqlvault.service.commit.queue import CommitQueue
+from vsqlvault.service.purge.purger import Purges
+from vsqlvault.service.rules.policy_cache import Rulebooks
+from vsqlvault.service.rules.preconditions import ANY_STATE, VersionPreconditions
+from vsqlvault.service.rules.rule_changes import Rules, require_admin
+
+log = logging.getLogger(__name__)
+_OF_RETENTION = (
+    Operation.READ_RETENTION_POLICY,
+    Operation.CHANGE_RETENTION_POLICY,
+    Operation.PREVIEW_RETENTION_POLICY,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SavedRetention:
+    """A retention policy that is in force, or would be; ``is_new``: its purpose had none. ``effect`` None: not counted."""
+
+    policy: RetentionPolicy
+    is_new: bool
+    effect: CeilingEffect | None
+
+
+class Policies:
+    """What can be done with policies. Each change is a new version, with author and time, and its audit row."""
+
+    def __init__(
+        self,
+        *,
+        storage: Storage,
+        queue: CommitQueue,
+        rulebooks: Rulebooks,
+        decisions: Decisions,
+        purges: Purges,
+        auditor: Auditor,
+    ) -> None:
+        self._storage = storage
+        self._queue = queue
+        self._rulebooks = rulebooks
+        self._decisions = decisions
+        self._purges = purges
+        self._auditor = auditor
+        self._rules = Rules(queue, rulebooks, auditor)
+
+    async def rulebook(self) -> Rulebook:
+        """Return all policies in force now, the built-in ones among them. Leaves no audit row: for the vault's own use."""
+        return await self._rulebooks.at((await self._queue.read()).revision)
+
+    async def access_policy(self, call: Call, name: str) -> AccessPolicy:
+        """Return the version in force. Raises PolicyNotFound, RoleRequired."""
+        trace = _trace(call, Operation.READ_ACCESS_POLICY, name)
+        return await self._rules.read(trace, lambda book: book.access.get(name), PolicyNotFound)
+
+    async def access_policies(self, call: Call) -> list[AccessPolicy]:
+        """Return all that are in force, by name. Raises RoleRequired."""
+        trace = _trace(call, Operation.READ_ACCESS_POLICY, None)
+        return await self._rules.read(
+            trace, lambda book: sorted(book.access.values(), key=lambda policy: policy.name), PolicyNotFound
+        )
+
+    async def retention_policy(self, call: Call, purpose: str) -> RetentionPolicy:
+        """Return the version in force. Raises PolicyNotFound, RoleRequired."""
+        trace = _trace(call, Operation.READ_RETENTION_POLICY, purpose)
+        return await self._rules.read(trace, lambda book: book.retention.get(purpose), PolicyNotFound)
+
+    async def retention_policies(self, call: Call) -> list[RetentionPolicy]:
+        """Return all that are in force, by purpose. Raises RoleRequired."""
+        trace = _trace(call, Operation.READ_RETENTION_POLICY, None)
+        return await self._rules.read(
+            trace, lambda book: sorted(book.retention.values(), key=lambda policy: policy.purpose), PolicyNotFound
+        )
+
+    async def save_access_policy(
+        self, call: Call, wish: AccessPolicy, preconditions: VersionPreconditions = ANY_STATE
+    ) -> tuple[AccessPolicy, bool]:
+        """Put ``wish`` in force as the next version, and return it, and whether the name is new.
+
+        Raises:
+            RoleRequired, BuiltInPolicy, ValidationFailed, PreconditionFailed, Unavailable.
+        """
+        trace = _trace(call, Operation.CHANGE_ACCESS_POLICY, wish.name)
+
+        async def attempt() -> tuple[AccessPolicy, bool] | None:
+            require_admin(call)
+            if self._rulebooks.is_built_in(wish.name):
+                raise BuiltInPolicy(f"{wish.name} is built in: choose another name")
+            self._decisions.check(wish)
+            book = await self._rules.current(trace)
+            old = book.access.get(wish.name)
+            preconditions.check(old.version if old else None)
+            new = replace(
+                wish, version=_next_version(book, wish.name), created_by=call.principal.app, created_at=trace.at
+            )
+            outcome = await self._rules.change(trace, book, SaveAccessPolicy(new), old, new)
+            return (new, old is None) if isinstance(outcome, Committed) else None
+
+        return await self._auditor.carry_out(trace, attempt)
+
+    async def delete_access_policy(
+        self, call: Call, name: str, preconditions: VersionPreconditions = ANY_STATE
+    ) -> AccessPolicy:
+        """Take the policy out of force, and return what it was; its versions are kept.
+
+        Raises:
+            RoleRequired, PolicyNotFound, BuiltInPolicy, PolicyInUse, PreconditionFailed, Unavailable.
+        """
+        trace = _trace(call, Operation.DELETE_ACCESS_POLICY, name)
+
+        async def attempt() -> AccessPolicy | None:
+            require_admin(call)
+            if self._rulebooks.is_built_in(name):
+                raise BuiltInPolicy
+            book = await self._rules.current(trace)
+            old = book.access.get(name)
+            preconditions.check(old.version if old else None)
+            if old is None or trace.at is None:
+                raise PolicyNotFound
+            drop = DropAccessPolicy(name, _next_version(book, name), call.principal.app, trace.at)
+            outcome = await self._rules.change(trace, book, drop, old, None, expects=(PolicyUnused(name),))
+            if isinstance(outcome, Conflict) and isinstance(outcome.broken, PolicyUnused):
+                raise PolicyInUse
+            return old if isinstance(outcome, Committed) else None
+
+        return await self._auditor.carry_out(trace, attempt)
+
+    async def save_retention_policy(
+        self, call: Call, wish: RetentionPolicy, preconditions: VersionPreconditions = ANY_STATE
+    ) -> SavedRetention:
+        """Put ``wish`` in force as the next version, and return it with what it does to what is stored.
+
+        That is counted just before; what is stored or expires in between is not in it. Where the storage cannot count it now,
+        the policy is put in force all the same.
+
+        Raises:
+            RoleRequired, ValidationFailed, PreconditionFailed, Unavailable.
+        """
+        trace = _trace(call, Operation.CHANGE_RETENTION_POLICY, wish.purpose)
+
+        async def attempt() -> SavedRetention | None:
+            new, old, book = await self._next_retention(trace, wish, preconditions)
+            try:
+                effect: CeilingEffect | None = await self._effect(trace, new, old)
+            except Unavailable:
+                log.warning("what a retention policy changes could not be counted", extra={"purpose": wish.purpose})
+                effect = None
+            outcome = await self._rules.change(
+                trace, book, SaveRetentionPolicy(new), old, new, detail=_described(effect)
+            )
+            return SavedRetention(new, old is None, effect) if isinstance(outcome, Committed) else None
+
+        return await self._auditor.carry_out(trace, attempt)
+
+    async def preview_retention_policy(
+        self, call: Call, wish: RetentionPolicy, preconditions: VersionPreconditions = ANY_STATE
+    ) -> SavedRetention:
+        """Return what ``save_retention_policy`` would, and put nothing in force. Raises as that does."""
+        trace = _trace(call, Operation.PREVIEW_RETENTION_POLICY, wish.purpose)
+
+        async def attempt() -> SavedRetention:
+            new, old, _ = await self._next_retention(trace, wish, preconditions)
+            effect = await self._effect(trace, new, old)
+            await self._queue.record(trace.granted(detail=_described(effect)))
+            return SavedRetention(new, old is None, effect)
+
+        return await self._auditor.carry_out(trace, attempt)
+
+    async def _next_retention(
+        self, trace: Trace, wish: RetentionPolicy, preconditions: VersionPreconditions
+    ) -> tuple[RetentionPolicy, RetentionPolicy | None, Rulebook]:
+        """Return the version that the wish would be, and the one in force."""
+        require_admin(trace.call)
+        if wish.purge_method not in self._purges.method_names:
+            known = ", ".join(self._purges.method_names)
+            raise ValidationFailed(errors=[FieldError("purge_method", f"one of {known}")])
+        book = await self._rules.current(trace)
+        old = book.retention.get(wish.purpose)
+        preconditions.check(old.version if old else None)
+        author = trace.call.principal.app
+        new = replace(wish, version=old.version + 1 if old else 1, created_by=author, created_at=trace.at)
+        return new, old, book
+
+    async def _effect(self, trace: Trace, new: RetentionPolicy, old: RetentionPolicy | None) -> CeilingEffect:
+        """Return what the new maximum does; where there was no policy, nothing is stored that it could do anything to."""
+        if old is None or trace.at is None or old.max_retention_days == new.max_retention_days:
+            return CeilingEffect()
+        change = CeilingChange(
+            purpose=new.purpose,
+            now=trace.at,
+            before=timedelta(days=old.max_retention_days),
+            after=timedelta(days=new.max_retention_days),
+        )
+        return await self._storage.ceiling_effect(change)
+
+    def naming(self, call: Call, operation: Operation, subject: str) -> AbstractAsyncContextManager[None]:
+        """Give a refusal inside the block its row, with ``subject``, the policy's name, on it."""
+        return self._rules.naming(_trace(call, operation, subject))
+
+
+def _next_version(book: Rulebook, name: str) -> int:
+    return book.access_versions.get(name, 0) + 1
+
+
+def _trace(call: Call, operation: Operation, subject: str | None) -> Trace:
+    return Trace(call, operation, purpose=subject if operation in _OF_RETENTION else None, subject=subject)
+
+
+def _described(effect: CeilingEffect | None) -> str:
+    if effect is None:
+        return "effect not counted"
+    return (
+        f"effective_expiry_changed {effect.changed}, expired_at_once {effect.expired_at_once}, revived {effect.revived}"
+    )

@@ -1,0 +1,87 @@
+"""Reading and changing what stands in the rulebook, whichever kind of rule it is: each time with its audit row."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from vsqlvault.errors import RoleRequired, VaultError
+from vsqlvault.interfaces.storage import Rulebook
+from vsqlvault.interfaces.writes import Change, Expectation, RevisionIs, Write, WriteOutcome
+from vsqlvault.model.principal import Call
+from vsqlvault.service.audit.recorder import CREATED, OK, Auditor, Trace
+from vsqlvault.service.commit.queue import CommitQueue
+from vsqlvault.service.rules.documents import StoredRule, as_json, rule_document
+from vsqlvault.service.rules.policy_cache import Rulebooks
+
+Picked = TypeVar("Picked")
+
+
+def require_admin(call: Call) -> None:
+    """Raise RoleRequired unless the caller is an admin."""
+    if not call.principal.is_admin:
+        raise RoleRequired("admin")
+
+
+def require_reader(call: Call) -> None:
+    """Raise RoleRequired unless the caller is an admin or an auditor."""
+    if not call.principal.roles:
+        raise RoleRequired("admin or auditor")
+
+
+class Rules:
+    """What policies and legal holds have in common: one rulebook, one revision, a row for everything."""
+
+    def __init__(self, queue: CommitQueue, rulebooks: Rulebooks, auditor: Auditor) -> None:
+        self._queue = queue
+        self._rulebooks = rulebooks
+        self._auditor = auditor
+
+    async def current(self, trace: Trace) -> Rulebook:
+        """Return the rulebook in force, and give the trace its time."""
+        snapshot = await self._queue.read()
+        trace.see(snapshot)
+        return await self._rulebooks.at(snapshot.revision)
+
+    async def read(self, trace: Trace, pick: Callable[[Rulebook], Picked | None], missing: type[VaultError]) -> Picked:
+        """Return what ``pick`` finds, for admins and auditors. Raises ``missing`` where that is nothing, RoleRequired."""
+
+        async def attempt() -> Picked:
+            require_reader(trace.call)
+            found = pick(await self.current(trace))
+            if found is None:
+                raise missing
+            await self._queue.record(trace.granted())
+            return found
+
+        return await self._auditor.carry_out(trace, attempt)
+
+    async def change(
+        self,
+        trace: Trace,
+        book: Rulebook,
+        change: Change,
+        old: StoredRule | None,
+        new: StoredRule | None,
+        *,
+        expects: tuple[Expectation, ...] = (),
+        detail: str | None = None,
+    ) -> WriteOutcome:
+        """Commit a change decided by ``book``, with its row that has both values; a Conflict says to decide anew."""
+        record = trace.granted(
+            CREATED if old is None else OK,
+            old_value=as_json(rule_document(old)) if old else None,
+            new_value=as_json(rule_document(new)) if new else None,
+            detail=detail,
+        )
+        return await self._queue.commit(Write((record,), (RevisionIs(book.revision), *expects), (change,)))
+
+    @asynccontextmanager
+    async def naming(self, trace: Trace) -> AsyncIterator[None]:
+        """Give a refusal inside the block its row, with what the trace says it is about."""
+        try:
+            yield
+        except VaultError as error:
+            await self._auditor.refuse(trace, error)
+            raise
