@@ -42,7 +42,7 @@ from vsqlvault.model.entry import EntryKey, ValueEncoding
 from vsqlvault.model.principal import Call, Principal, Role
 from vsqlvault.proof.note import SigningKey
 from vsqlvault.runtime import open_vault, sequencing
-from vsqlvault.service.entries.service import StoreWish
+from vsqlvault.service.entries.service import StoreRequest
 from vsqlvault.service.vault import Vault
 from vsqlvault.testing import a_retention_policy, an_access_record
 from vsqlvault_plugins.storage.postgres import rows as postgres_rows
@@ -63,9 +63,9 @@ def a_key() -> EntryKey:
     return EntryKey("card", f"e{random.randrange(ENTRIES)}")
 
 
-def a_wish() -> StoreWish:
+def a_wish() -> StoreRequest:
     value = os.urandom(VALUE_BYTES)
-    return StoreWish(value, ValueEncoding.UTF_8, "AES-256-GCM", "card-key-v7", "{}", None, "owner-only")
+    return StoreRequest(value, ValueEncoding.UTF_8, "AES-256-GCM", "card-key-v7", "{}", None, "owner-only")
 
 
 @contextmanager

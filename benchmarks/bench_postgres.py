@@ -42,7 +42,7 @@ from vsqlvault.model.principal import Call, Principal, Role
 from vsqlvault.runtime import open_vault
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.commit.storage_clock import StorageClock
-from vsqlvault.service.entries.service import StoreWish
+from vsqlvault.service.entries.service import StoreRequest
 from vsqlvault.service.vault import Vault
 from vsqlvault.testing import a_retention_policy, an_access_record
 from vsqlvault_plugins.storage.postgres.storage import PostgresStorage
@@ -60,8 +60,8 @@ def a_call() -> Call:
     return Call(OWNER, secrets.token_hex(16), "127.0.0.1")
 
 
-def wish() -> StoreWish:
-    return StoreWish(
+def wanted() -> StoreRequest:
+    return StoreRequest(
         os.urandom(VALUE_BYTES), ValueEncoding.UTF_8, "AES-256-GCM", "card-key-v7", "{}", None, "owner-only"
     )
 
@@ -72,7 +72,7 @@ def operations(vault: Vault) -> Operations:
 
     return {
         "GET": lambda: vault.entries.retrieve(a_call(), key()),
-        "PUT": lambda: vault.entries.store(a_call(), key(), wish()),
+        "PUT": lambda: vault.entries.store(a_call(), key(), wanted()),
     }
 
 
@@ -81,7 +81,7 @@ async def fill(url: str) -> None:
         await vault.policies.save_retention_policy(a_call(), a_retention_policy("card"))
         for first in range(0, ENTRIES, 500):
             keys = [EntryKey("card", f"e{number}") for number in range(first, first + 500)]
-            await asyncio.gather(*(vault.entries.store(a_call(), key, wish()) for key in keys))
+            await asyncio.gather(*(vault.entries.store(a_call(), key, wanted()) for key in keys))
     connection = await asyncpg.connect(url)
     await connection.execute("VACUUM ANALYZE")
     await connection.close()

@@ -76,7 +76,7 @@ WRK = shutil.which("wrk")
 _LENGTH = re.compile(rb"\r\ncontent-length: (\d+)", re.IGNORECASE)
 
 
-class Asked(NamedTuple):
+class RequestedAccess(NamedTuple):
     """What a client saw: how many requests in how many seconds; and the median and the 99th percentile, in seconds."""
 
     requests: float
@@ -171,7 +171,7 @@ def turn(server: VaultServer, method: str, connections: int, seconds: float) -> 
     return figures
 
 
-def _ask_by_wrk(wrk: str, server: VaultServer, method: str, connections: int, seconds: float) -> Asked:
+def _ask_by_wrk(wrk: str, server: VaultServer, method: str, connections: int, seconds: float) -> RequestedAccess:
     body = {"PUT": f"'{BODY.decode()}'", "REPLACE": f"string.gsub('{NUMBERED}', '{NUMBER}', fresh)"}.get(method, "nil")
     name = "'n' .. fresh" if method == "PUT" else f"'e' .. math.random(0, {ENTRIES - 1})"
     script = f"""
@@ -197,10 +197,10 @@ end
     requests, microseconds, faults, median, p99 = (float(word) for word in said.split())
     if faults:
         raise RuntimeError(f"{faults:.0f} of {requests:.0f} were no success")
-    return Asked(requests, microseconds / 1e6, median / 1e6, p99 / 1e6)
+    return RequestedAccess(requests, microseconds / 1e6, median / 1e6, p99 / 1e6)
 
 
-async def _ask_ourselves(server: VaultServer, method: str, connections: int, seconds: float) -> Asked:
+async def _ask_ourselves(server: VaultServer, method: str, connections: int, seconds: float) -> RequestedAccess:
     taken: list[float] = []
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -215,7 +215,7 @@ async def _ask_ourselves(server: VaultServer, method: str, connections: int, sec
     await asyncio.gather(*(caller.ended for caller in callers))
     passed = time.perf_counter() - began
     taken.sort()
-    return Asked(len(taken), passed, taken[len(taken) // 2], taken[int(len(taken) * 0.99)])
+    return RequestedAccess(len(taken), passed, taken[len(taken) // 2], taken[int(len(taken) * 0.99)])
 
 
 def _processes(pid: int) -> list[psutil.Process]:
@@ -326,7 +326,7 @@ async def _serve_stock(listener: Any, config: Path) -> None:
 async def _serve_lane(listener: Any) -> None:
     from vsqlvault.config import Settings  # noqa: PLC0415
     from vsqlvault.http.app import Adapter  # noqa: PLC0415
-    from vsqlvault.http.fast_path import Lane  # noqa: PLC0415
+    from vsqlvault.http.fast_path import FastPath  # noqa: PLC0415
     from vsqlvault.http.messages import Reply  # noqa: PLC0415
     from vsqlvault.http.metrics import Counts  # noqa: PLC0415
     from vsqlvault.http.server.server import Limits, Server  # noqa: PLC0415
@@ -344,8 +344,8 @@ async def _serve_lane(listener: Any) -> None:
         raise RuntimeError("only the lane is served")
 
     adapter = Adapter(Settings(), Counts())
-    adapter._gateway = Constant()  # type: ignore[assignment]
-    server = Server(nowhere, Limits(), lane=Lane(nowhere, adapter, 10.0))
+    adapter._dispatcher = Constant()  # type: ignore[assignment]
+    server = Server(nowhere, Limits(), lane=FastPath(nowhere, adapter, 10.0))
     server.accept_from(listener)
     await asyncio.Event().wait()
 

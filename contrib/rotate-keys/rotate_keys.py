@@ -219,7 +219,7 @@ def move(vault: Vault, job: Job, external_id: str) -> Outcome:
         raise Refused("its encoding is not base64")
     aad = aad_of(job.purpose, external_id, job.aad)
     plaintext = opened(job.old_key, b64decode(entry["encrypted_value"]), aad)
-    wish = {
+    wanted = {
         "encrypted_value": b64encode(sealed(job.new_key, plaintext, aad)).decode("ascii"),
         "encoding": "base64",
         "key_ref": job.new_ref,
@@ -228,7 +228,7 @@ def move(vault: Vault, job: Job, external_id: str) -> Outcome:
         "expires_at": entry["effective_expires_at"],  # expires_at, but for a retention policy that has ended it earlier
         "access_policy": entry["access_policy"],
     }
-    put = vault.call("PUT", path, wish, found.etag)
+    put = vault.call("PUT", path, wanted, found.etag)
     return Outcome.MOVED if put.status == http.HTTPStatus.OK else _outcome(put, "replacing")
 
 

@@ -343,7 +343,7 @@ class Check:
             self.stored.add(stored.ljust(32, b"\0"))
         self.tree.add(found)
         self.size += 1
-        if b'"roll-signing-key"' in leaf:
+        if b'"rotate-signing-key"' in leaf:
             self.roll(leaf)
         for head in self.heads:
             if head["size"] == self.size:
@@ -354,7 +354,7 @@ class Check:
         """Trust the key that a trusted one vouches for."""
         try:
             row = json.loads(leaf)["access"]
-            if row["operation"] == "roll-signing-key":
+            if row["operation"] == "rotate-signing-key":
                 self.keys.append(open_roll(row["new_value"], self.keys))
         except (Refused, ValueError, KeyError, TypeError, RecursionError):
             print(f"note: leaf {self.size - 1} changes the key without the word of a trusted one")
@@ -400,7 +400,7 @@ class Check:
                     self.findings.append((first, f"the tile of level {level} is not that of those below it"))
                     return
 
-    def finish(self, oddities):
+    def finish(self, anomalies):
         """Find what is left to find."""
         if not self.heads:
             self.findings.append((0, "nothing is signed"))
@@ -416,7 +416,7 @@ class Check:
                 self.findings.append((vouched, f"the checkpoint of {head['size']} leaves: {refused}"))
         if self.unlike:
             self.findings.append((self.unlike[0], "the row and its hash in the tree differ"))
-        for oddity in oddities:
+        for oddity in anomalies:
             self.findings.append((int(oddity["index"]), str(oddity["what"])))
         self.findings.sort()
 
@@ -455,7 +455,7 @@ def check_export(export, keys, kept, rows=None):
     for level, tile in enumerate(check.levels):
         check.compare_tile(level, tile, export, size, full=False)
     try:
-        check.finish(manifest["oddities"])
+        check.finish(manifest["anomalies"])
     except (KeyError, TypeError, ValueError):
         raise Unusable("manifest.json: expected oddities, each with an index and what it is") from None
     return check, own[-1]["origin"] if own else "a log"

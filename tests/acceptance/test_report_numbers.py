@@ -24,7 +24,7 @@ from vsqlvault.model.purge import PurgeRecord
 from vsqlvault.model.times import format_time
 from vsqlvault.report_html.page import report_page
 from vsqlvault.service.compliance.report_schema import report_schema
-from vsqlvault.service.entries.service import Preconditions, StoreWish
+from vsqlvault.service.entries.service import Preconditions, StoreRequest
 from vsqlvault.service.vault import Vault
 from vsqlvault.testing import a_call, a_retention_policy, an_access_policy, storing
 from vsqlvault.testing.vaults import a_vault
@@ -57,7 +57,7 @@ async def _entries(storage: Storage, now: datetime) -> list[Entry]:
     found: list[Entry] = []
     for purpose in MAXIMUM:
         for state in (EntryState.ACTIVE, EntryState.EXPIRED):
-            # The ceiling is left out, so "expired" is by the entries' own times; every entry is in one of the two.
+            # The retention_limit is left out, so "expired" is by the entries' own times; every entry is in one of the two.
             found += await storage.entries(EntryQuery(purpose=purpose, now=now, limit=1000, state=state))
     return found
 
@@ -68,10 +68,10 @@ async def _live(vault: Vault) -> None:
     for purpose, days in MAXIMUM.items():
         method = "crypto-shred" if purpose == "cold" else "physical-delete"
         justification = "chargebacks" if purpose == "card" else None
-        wish = a_retention_policy(
+        wanted = a_retention_policy(
             purpose, max_retention_days=days, default_ttl_days=None, purge_method=method, justification=justification
         )
-        await vault.policies.save_retention_policy(admin, wish)
+        await vault.policies.save_retention_policy(admin, wanted)
     await vault.policies.save_access_policy(admin, an_access_policy("tellers"))
     await vault.policies.save_access_policy(admin, an_access_policy("short-lived"))
     await vault.policies.delete_access_policy(admin, "short-lived")
@@ -81,7 +81,7 @@ async def _live(vault: Vault) -> None:
             "value": b"cipher", "encoding": ValueEncoding.UTF_8, "algorithm_hint": "AES-256-GCM", "key_ref": "akv:new",
             "metadata": "{}", "expires_at": None, "access_policy": "owner-only", "preconditions": Preconditions(),
         }  # fmt: skip
-        await vault.entries.store(owner, EntryKey(*key), StoreWish(**usual | fields))
+        await vault.entries.store(owner, EntryKey(*key), StoreRequest(**usual | fields))
 
     now = (await vault.queue.read()).now
     for number in range(6):

@@ -116,7 +116,7 @@ def test_a_database_that_was_put_back_is_in_quarantine_until_what_was_purged_is_
     assert eventually(lambda: vault.get("payments", "card/kept").status == 200)
     assert_problem(vault.get("payments", "card/gone"), 404, "not-found")
     (again,) = vault.purge_rows("external_id=gone")
-    assert (again["reason"], again["entry_id"]) == ("purged-before", purged["entry_id"])
+    assert (again["reason"], again["entry_id"]) == ("restored-then-purged", purged["entry_id"])
 
     assert vault.stop() == 0
     vault.start()

@@ -23,7 +23,7 @@ import pytest
 from tests.support.postgres import Databases
 from vsqlvault.interfaces.storage import Storage
 from vsqlvault.interfaces.writes import Write
-from vsqlvault.model.entry import EntryStamp
+from vsqlvault.model.entry import EntryVersion
 from vsqlvault.model.times import to_micros
 from vsqlvault.model.transparency import Checkpoint, LogName
 from vsqlvault.proof.checkpoint import TreeHead, sign_checkpoint
@@ -34,7 +34,7 @@ from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.commit.storage_clock import StorageClock
 from vsqlvault.service.log.export import open_export, write_export
 from vsqlvault.service.log.sequencer import Sequencer, Signing
-from vsqlvault.service.log.verification import StorageSource, Verdict, verify_log
+from vsqlvault.service.log.verification import StorageSource, VerificationResult, verify_log
 from vsqlvault.testing import T0, a_purge_record, an_access_record, an_entry
 from vsqlvault_plugins.storage.postgres.storage import PostgresStorage
 from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage
@@ -105,7 +105,7 @@ def access(number: int) -> Any:
     return an_access_record(
         at=T0 + timedelta(seconds=number),
         request_id=f"{number:032x}",
-        stamp=EntryStamp(f"{number:032x}", number),
+        stamp=EntryVersion(f"{number:032x}", number),
         identity="jane",
         reason="because",
         policy="owner-only",
@@ -194,7 +194,7 @@ def log(copy: Callable[[], Log]) -> Log:
     return copy()
 
 
-async def both_verdicts(log: Log, kept: list[str]) -> tuple[Verdict, Verdict, Any]:
+async def both_verdicts(log: Log, kept: list[str]) -> tuple[VerificationResult, VerificationResult, Any]:
     """Check a log in its storage, its export, and its export with the second verifier."""
     storage = await log.open()
     path = log.directory / f"{secrets.token_hex(4)}.zip"

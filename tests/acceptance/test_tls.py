@@ -165,7 +165,7 @@ class TestClientCertificates:
         client = ground.authority.client("payments")
         server = start(ground.settings(client_cert="optional"))
         shown = server.call(None, "GET", "/metrics").body.decode()
-        found = dict(re.findall(r'vsqlvault_tls_until_timestamp_seconds\{file="(\w+)"\} (\S+)', shown))
+        found = dict(re.findall(r'vsqlvault_tls_expiry_timestamp_seconds\{file="(\w+)"\} (\S+)', shown))
         assert set(found) == {"cert_file", "client_ca_file", "crl_file"}
         assert all(time.time() + 20 * 86400 < float(at) < time.time() + 40 * 86400 for at in found.values())
         ground.authority.revoke(until=-timedelta(hours=1))
@@ -174,7 +174,7 @@ class TestClientCertificates:
         eventually(lambda: "tls.reject:crl-has-expired" in rejected(server))
         assert server.get("payments", "card/none-such").status == 404
         shown = server.call(None, "GET", "/metrics").body.decode()
-        ended = re.search(r'vsqlvault_tls_until_timestamp_seconds\{file="crl_file"\} (\S+)', shown)
+        ended = re.search(r'vsqlvault_tls_expiry_timestamp_seconds\{file="crl_file"\} (\S+)', shown)
         assert ended
         assert float(ended[1]) < time.time()
 

@@ -241,7 +241,7 @@ class TestKeys:
         new = vault.call("payments", "DELETE", "/vault/card/new", headers={"Prefer": "wait"}).json
         shown = check_receipt(old["receipt"], [KEY.verifier])
         later = check_receipt(new["receipt"], [NEXT.verifier])
-        (roll,) = vault.rows("operation=roll-signing-key")
+        (roll,) = vault.rows("operation=rotate-signing-key")
         assert str(NEXT.verifier) in roll["new_value"]
         answer = vault.call("auditor", "GET", f"/audit/consistency?from={shown.head.size}&to={later.head.size}")
         proof = [base64.b64decode(one) for one in answer.json["proof"]]

@@ -112,8 +112,8 @@ def test_every_metric_is_documented():
         class purge_gauges:  # noqa: N801
             gauge = None
 
-        class failing_sources:  # noqa: N801
-            refused = limited = slowed = 0
+        class auth_rate_limiter:  # noqa: N801
+            refused = limited = throttled = 0
 
     exposed = Metrics(NoVault).exposition(None).body.decode()
     for name, kind in re.findall(r"^# TYPE (\w+) (\w+)$", exposed, re.MULTILINE):

@@ -95,7 +95,7 @@ def test_each_is_on_record_and_counted_to_the_last_one(server: VaultServer) -> N
     shown = server.call(None, "GET", "/metrics").body.decode()
     assert f"vsqlvault_credentials_refused_total {ALLOWED + 40}.0" in shown
     assert "vsqlvault_credentials_limited_total 40.0" in shown
-    assert "vsqlvault_sources_slowed 1.0" in shown
+    assert "vsqlvault_sources_throttled 1.0" in shown
 
 
 def test_the_number_can_be_set_and_ten_is_what_comes(another_vault: Start) -> None:

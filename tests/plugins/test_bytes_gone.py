@@ -25,7 +25,7 @@ from vsqlvault.interfaces.writes import RemoveEntry
 from vsqlvault.model.entry import EntryKey, ValueEncoding
 from vsqlvault.model.principal import Role
 from vsqlvault.runtime import open_vault
-from vsqlvault.service.entries.service import Preconditions, StoreWish
+from vsqlvault.service.entries.service import Preconditions, StoreRequest
 from vsqlvault.service.vault import Vault
 from vsqlvault.testing import a_call, a_purge_record, a_retention_policy, a_write, storing
 from vsqlvault_plugins.storage.postgres import scrub as postgres_scrub
@@ -82,10 +82,12 @@ async def live_and_die(vault: Vault, gone: bytes, kept: bytes) -> None:
         for size in SIZES:
             for number in range(EACH):
                 key = EntryKey(purpose, f"{size}-{number}")
-                await vault.entries.store(OWNER, key, wish(marked(gone, size)))
-                await vault.entries.store(OWNER, EntryKey(purpose, f"kept-{key.external_id}"), wish(marked(kept, size)))
+                await vault.entries.store(OWNER, key, wanted(marked(gone, size)))
+                await vault.entries.store(
+                    OWNER, EntryKey(purpose, f"kept-{key.external_id}"), wanted(marked(kept, size))
+                )
                 if number % 2:  # a version that a new one takes the place of is a purged one, too
-                    await vault.entries.store(OWNER, key, wish(marked(gone, size)[::-1] + gone))
+                    await vault.entries.store(OWNER, key, wanted(marked(gone, size)[::-1] + gone))
                 await vault.entries.retrieve(OWNER, key)
                 await vault.entries.purge(OWNER, key, Preconditions())
 
@@ -97,8 +99,8 @@ async def expire(vault: Vault, gone: bytes) -> None:
     await vault.storage.commit([storing(f"due-{size}", marked(gone, size), purpose="due", **ended) for size in SIZES])
 
 
-def wish(value: bytes) -> StoreWish:
-    return StoreWish(value, ValueEncoding.UTF_8, None, None, "{}", None, "owner-only")
+def wanted(value: bytes) -> StoreRequest:
+    return StoreRequest(value, ValueEncoding.UTF_8, None, None, "{}", None, "owner-only")
 
 
 async def all_kept(vault: Vault, kept: bytes) -> bool:
@@ -146,12 +148,12 @@ class TestSqlite:
         async def purge() -> None:
             async with sqlite_vault(tmp_path) as vault:
                 await vault.policies.save_retention_policy(ADMIN, a_retention_policy("card"))
-                await vault.entries.store(OWNER, EntryKey("card", "lives"), wish(b"x" * 1000))
+                await vault.entries.store(OWNER, EntryKey("card", "lives"), wanted(b"x" * 1000))
                 readers = [asyncio.create_task(read_for_ever(vault)) for _ in range(16)]
                 readers.append(asyncio.create_task(read_slowly_for_ever(vault.storage)))
                 for number in range(3):
                     key = EntryKey("card", f"e{number}")
-                    await vault.entries.store(OWNER, key, wish(b"y" * 1000))
+                    await vault.entries.store(OWNER, key, wanted(b"y" * 1000))
                     await vault.entries.purge(OWNER, key, Preconditions())
                     record = await vault.scrubber.scrub(ADMIN, lock_seconds=0)
                     assert record is not None

@@ -81,12 +81,18 @@ def test_sqlite_counts_by_key_from_the_index_alone(plan_of_sqlite: Callable[...,
 
 def test_sqlite_takes_the_census_of_a_purpose_from_the_index_alone(plan_of_sqlite: Callable[..., str]) -> None:
     sql = SQLITE["census_of_purpose"]
-    plan = plan_of_sqlite(sql, purpose="card", as_of=0, ceiling=0, soon=0, ceiling_soon=0)
+    plan = plan_of_sqlite(sql, purpose="card", as_of=0, retention_limit=0, soon=0, retention_limit_soon=0)
     assert plan == "SEARCH entries USING COVERING INDEX entries_by_key_ref (purpose=?)"
 
 
 def test_sqlite_counts_holdings_from_the_index_alone(plan_of_sqlite: Callable[..., str]) -> None:
-    names = ("as_of", "ceiling", "due", "ceiling_due", *(f"{n}_{k}" for n in ("end", "ceiling") for k in (1, 2, 3)))
+    names = (
+        "as_of",
+        "retention_limit",
+        "due",
+        "limit_due",
+        *(f"{n}_{k}" for n in ("end", "retention_limit") for k in (1, 2, 3)),
+    )
     plan = plan_of_sqlite(SQLITE["evidence_holdings"], purpose="card", **dict.fromkeys(names, 0))
     assert "USING COVERING INDEX entries_by_key_ref" in plan
 
@@ -140,7 +146,7 @@ def test_postgresql_looks_up_a_retired_key_by_the_index_of_keys(plan_of_postgres
 
 @pytest.mark.parametrize("name", ["evidence_oldest_expiry", "evidence_oldest_creation"])
 def test_sqlite_finds_what_is_overdue_the_longest_at_once(plan_of_sqlite: Callable[..., str], name: str) -> None:
-    plan = plan_of_sqlite(SQLITE[name], purpose="card", as_of=0, ceiling=0)
+    plan = plan_of_sqlite(SQLITE[name], purpose="card", as_of=0, retention_limit=0)
     assert "USING" in plan
     assert "INDEX entries_by_" in plan
     assert "TEMP B-TREE" not in plan
@@ -176,7 +182,13 @@ def test_postgresql_finds_when_a_key_was_used_first_and_last_at_the_ends_of_an_i
 def test_sqlite_counts_entries_by_tallies_and_looks_up_the_days_that_are_cut(
     plan_of_sqlite: Callable[..., str], name: str
 ) -> None:
-    times = ("as_of", "ceiling", "due", "ceiling_due", *(f"{n}_{k}" for n in ("end", "ceiling") for k in (1, 2, 3)))
+    times = (
+        "as_of",
+        "retention_limit",
+        "due",
+        "limit_due",
+        *(f"{n}_{k}" for n in ("end", "retention_limit") for k in (1, 2, 3)),
+    )
     days = {f"{time}_day": 0 for time in times}
     plan = plan_of_sqlite(
         getattr(sqlite_counts, name), purpose="card", expiry_days="[]", creation_days="[]", first=0, day=1,

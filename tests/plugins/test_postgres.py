@@ -46,7 +46,7 @@ from vsqlvault.testing import (
     an_entry,
     storing,
 )
-from vsqlvault.testing.storage.faults import MISFORTUNES, FaultConformance
+from vsqlvault.testing.storage.faults import FAILURES, FaultConformance
 from vsqlvault_plugins.storage.postgres import entry_counts, rows
 from vsqlvault_plugins.storage.postgres.roles import Roles
 from vsqlvault_plugins.storage.postgres.schema import VERSION
@@ -106,7 +106,7 @@ class TestPostgresConforms(OnItsOwnDatabase, StorageConformance):
 
 class TestPostgresFails(OnItsOwnDatabase, FaultConformance):
     every = len(
-        MISFORTUNES
+        FAILURES
     )  # a new database for each call is slow: here one misfortune strikes it, on SQLite all of them do
 
 
@@ -336,7 +336,7 @@ class TestRoles:
         run(committed(storage, a_write(SaveApiKey(an_api_key()))))
         run(storage._tally())
         for _ in range(2):
-            run(storage.note_uses({CredentialName("api-key", an_api_key().key_id): T0}))
+            run(storage.record_usages({CredentialName("api-key", an_api_key().key_id): T0}))
         assert run(storage.acquire_lease("sweep", "a", 60))
         assert len(run(storage.secret("cursor"))) == 32
         assert len(run(storage.access_log(LogQuery(limit=9)))) == 4

@@ -111,7 +111,7 @@ def test_a_policy_that_one_changes_binds_the_other_at_once(run: Run, postgres_ur
             for days in range(300, 310):
                 policy = replace(a_retention_policy("card"), max_retention_days=days)
                 await first.policies.save_retention_policy(ADMIN, policy)
-                assert (await second.policies.rulebook()).retention["card"].max_retention_days == days
+                assert (await second.policies.policy_snapshot()).retention["card"].max_retention_days == days
             assert await second.storage.commit([a_write()]) == [Committed()]
 
     run(change())

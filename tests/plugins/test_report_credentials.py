@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from vsqlvault.interfaces.report_section import ReportContext
-from vsqlvault.interfaces.storage import Census
+from vsqlvault.interfaces.storage import EntryStatistics
 from vsqlvault.model.credential import KnownCredential
 from vsqlvault.model.principal import Role
 from vsqlvault.testing import T0
@@ -22,7 +22,7 @@ def known(name: str, **fields: Any) -> KnownCredential:
 
 
 def written(*credentials: KnownCredential, at: Any = T0) -> Any:
-    context = ReportContext(at, Census({}, 0, 0, {}), None, {}, {}, credentials)
+    context = ReportContext(at, EntryStatistics({}, 0, 0, {}), None, {}, {}, credentials)
     return asyncio.run(Credentials(90).write(context))
 
 

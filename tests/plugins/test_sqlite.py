@@ -624,8 +624,8 @@ class TestRowsPutThereByHand:
         "access_log": lambda storage: storage.access_log(LogQuery(limit=5)),
         "purge_log": lambda storage: storage.purge_log(LogQuery(limit=5)),
         "entries": lambda storage: storage.entries(EntryQuery(purpose="card", now=T0, limit=5)),
-        "access_policies": lambda storage: storage.rulebook(),
-        "retention_policies": lambda storage: storage.rulebook(),
+        "access_policies": lambda storage: storage.policy_snapshot(),
+        "retention_policies": lambda storage: storage.policy_snapshot(),
         "sweeps": lambda storage: storage.last_sweep(),
     }
 

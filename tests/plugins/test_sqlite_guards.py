@@ -28,7 +28,11 @@ async def committed_in_turn(folder, *writes):
     storage = await SqliteStorage.open(folder / "vault.db")
     try:
         await storage.migrate()
-        return [(await storage.commit([write]))[0] for write in writes], (await storage.rulebook()), await seen(storage)
+        return (
+            [(await storage.commit([write]))[0] for write in writes],
+            (await storage.policy_snapshot()),
+            await seen(storage),
+        )
     finally:
         await storage.close()
 

@@ -13,7 +13,7 @@ from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from vsqlvault.interfaces.purge_storage import ExpiredQuery
-from vsqlvault.interfaces.storage import EntryQuery, LogQuery, Read, Rulebook, Storage
+from vsqlvault.interfaces.storage import EntryQuery, LogQuery, PolicySnapshot, Read, Storage
 from vsqlvault.interfaces.writes import (
     Committed,
     CountRetrieval,
@@ -125,14 +125,14 @@ class ShowsWhatIsShredded(Faulty):
 
 
 class ForgetsVersions(Faulty):
-    async def rulebook(self) -> Rulebook:
-        book = await self.inner.rulebook()
+    async def policy_snapshot(self) -> PolicySnapshot:
+        book = await self.inner.policy_snapshot()
         return replace(book, access_versions={name: policy.version for name, policy in book.access.items()})
 
 
 class ForgetsReleases(Faulty):
-    async def rulebook(self) -> Rulebook:
-        book = await self.inner.rulebook()
+    async def policy_snapshot(self) -> PolicySnapshot:
+        book = await self.inner.policy_snapshot()
         kept = {name: replace(hold, released_by=None, released_at=None) for name, hold in book.holds.items()}
         return replace(book, holds=kept)
 

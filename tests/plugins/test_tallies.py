@@ -164,7 +164,7 @@ def a_random_change(chance: random.Random, at: datetime, mark: str) -> Change:
 
 def a_query(since: datetime, until: datetime, *, from_rows: bool, as_of: datetime = T0) -> EvidenceQuery:
     return EvidenceQuery(
-        as_of=as_of, since=since, until=until, ceilings={"card": as_of - 90 * DAY, "ach": as_of - 365 * DAY}, grace=DAY,
+        as_of=as_of, since=since, until=until, retention_limits={"card": as_of - 90 * DAY, "ach": as_of - 365 * DAY}, grace=DAY,
         known_policies=["owner-only"], from_rows=from_rows,
     )  # fmt: skip
 
@@ -181,11 +181,13 @@ async def assert_exact(storage: Tallying, since: datetime, until: datetime, as_o
     query = a_query(since, until, from_rows=True, as_of=as_of)
     counted = await storage.evidence(query)
     assert in_order(kept) == in_order(counted)
-    assert kept.census == await storage.census(as_of, query.ceilings, query.known_policies)
+    assert kept.entry_statistics == await storage.entry_statistics(as_of, query.retention_limits, query.known_policies)
     uses = [
         (purpose, use)
-        for purpose, ceiling in sorted(query.ceilings.items())
-        for use in await storage.key_refs(KeyRefQuery(purpose=purpose, now=as_of, created_before=ceiling, limit=99))
+        for purpose, retention_limit in sorted(query.retention_limits.items())
+        for use in await storage.key_refs(
+            KeyRefQuery(purpose=purpose, now=as_of, created_before=retention_limit, limit=99)
+        )
     ]
     assert kept.key_uses == uses
 

@@ -24,7 +24,7 @@ from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.entry import EntryKey, ValueEncoding
 from vsqlvault.model.principal import Call, Role
 from vsqlvault.model.purge import PurgeRecord
-from vsqlvault.service.entries.service import Preconditions, Stored, StoreWish
+from vsqlvault.service.entries.service import Preconditions, StoreRequest, StoreResult
 from vsqlvault.service.vault import Vault
 from vsqlvault.testing import T0, FaultyStorage, a_call, a_retention_policy
 from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage
@@ -155,9 +155,9 @@ class Scene:
         await self.vault.policies.save_retention_policy(self.admin, a_retention_policy(purpose, **fields))
 
     async def store(
-        self, external_id: str = "pay-1", *, call: Call | None = None, purpose: str = "card", **wish: Any
-    ) -> Stored:
-        return await self.vault.entries.store(call or self.owner, EntryKey(purpose, external_id), a_wish(**wish))
+        self, external_id: str = "pay-1", *, call: Call | None = None, purpose: str = "card", **wanted: Any
+    ) -> StoreResult:
+        return await self.vault.entries.store(call or self.owner, EntryKey(purpose, external_id), a_wish(**wanted))
 
     async def purge(self, external_id: str = "pay-1", *, call: Call | None = None) -> PurgeRecord:
         return await self.vault.entries.purge(call or self.owner, EntryKey("card", external_id), Preconditions())
@@ -179,7 +179,7 @@ class Scene:
         return (await self.access_rows())[-1]
 
 
-def a_wish(value: bytes = b"cipher", **fields: Any) -> StoreWish:
+def a_wish(value: bytes = b"cipher", **fields: Any) -> StoreRequest:
     made: dict[str, Any] = {
         "encoding": ValueEncoding.UTF_8,
         "algorithm_hint": "AES-256-GCM",
@@ -188,11 +188,11 @@ def a_wish(value: bytes = b"cipher", **fields: Any) -> StoreWish:
         "expires_at": None,
         "access_policy": "owner-only",
     }
-    return StoreWish(value, **made | fields)
+    return StoreRequest(value, **made | fields)
 
 
 @pytest.fixture(name="a_wish")
-def _a_wish() -> Callable[..., StoreWish]:
+def _a_wish() -> Callable[..., StoreRequest]:
     return a_wish
 
 

@@ -17,7 +17,7 @@ from vsqlvault.errors import NothingSigned, SettingsInvalid
 from vsqlvault.model.principal import SYSTEM, Call
 from vsqlvault.proof.note import VerifierKey
 from vsqlvault.runtime import open_vault
-from vsqlvault.service.compliance.evidence_check import EvidenceVerdict, verify_evidence
+from vsqlvault.service.compliance.evidence_check import EvidenceCheckResult, verify_evidence
 
 NOT_AS_SIGNED = 1
 MAX_SHOWN = 10
@@ -118,7 +118,7 @@ def verify(path: Path, keys: Collection[VerifierKey], kept: Collection[str]) -> 
     return NOT_AS_SIGNED
 
 
-def _said(verdict: EvidenceVerdict) -> str:
+def _said(verdict: EvidenceCheckResult) -> str:
     manifest = verdict.manifest
     if manifest is None:
         return ""

@@ -14,7 +14,7 @@ from vsqlvault.errors import SettingsInvalid, ValidationFailed
 from vsqlvault.model.principal import SYSTEM, Call
 from vsqlvault.model.times import format_time
 from vsqlvault.runtime import open_vault
-from vsqlvault.service.credentials.api_keys import CreatedKey, KeyListWish, RevokedKey, SeenKey
+from vsqlvault.service.credentials.api_keys import CreatedKey, KeyListRequest, RevokedKey, SeenKey
 from vsqlvault.service.vault import Vault
 
 Answer = TypeVar("Answer")
@@ -31,7 +31,7 @@ def add_keys_commands(parser: argparse.ArgumentParser, read: Callable[[argparse.
     def add(name: str, run: Callable[[Settings, argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("--config", type=Path, default=argparse.SUPPRESS, metavar="FILE", help="settings in TOML")
-        command.set_defaults(run=lambda options: run(read(options), options))
+        command.set_defaults(run=lambda options, _: run(read(options), options))
         return command
 
     add("list", _list, "list the keys that the storage keeps, the oldest first")
@@ -53,7 +53,7 @@ def _list(settings: Settings, _: argparse.Namespace) -> None:
         found: list[SeenKey] = []
         while True:
             after = (found[-1].key.created_at, found[-1].key.key_id) if found else None
-            page = await vault.api_keys.keys(call, KeyListWish(limit=PAGE, after=after))
+            page = await vault.api_keys.keys(call, KeyListRequest(limit=PAGE, after=after))
             found += page
             if len(page) < PAGE:
                 return found
@@ -88,7 +88,7 @@ def _create(settings: Settings, options: argparse.Namespace) -> None:
             wanted[name] = text
 
     async def make(vault: Vault, call: Call) -> CreatedKey:
-        return await vault.api_keys.create(call, read_body(ApiKeyBody, wanted).wish())
+        return await vault.api_keys.create(call, read_body(ApiKeyBody, wanted).wanted())
 
     try:
         created = _with_vault(settings, make)

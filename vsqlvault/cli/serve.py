@@ -67,7 +67,7 @@ def _serve_with_workers(settings: Settings, load: Callable[[], Settings], config
     from vsqlvault.http.server.workers import Workers  # noqa: PLC0415
 
     plugins = Plugins(settings)
-    lockdown = harden(plugins, config)
+    sandbox = harden(plugins, config)
     asyncio.run(migrated(plugins))
     shared = SharedSamples(settings.server.workers)
     in_force = settings
@@ -77,15 +77,15 @@ def _serve_with_workers(settings: Settings, load: Callable[[], Settings], config
             return exit_code(lambda: asyncio.run(run(slot)))
 
         async def run(slot: int) -> None:
-            own = lockdown.in_child(settings.hardening)
-            await run_server(in_force, load, listener=listener, share=Share(shared, slot), lockdown=own)
+            own = sandbox.in_child(settings.hardening)
+            await run_server(in_force, load, listener=listener, share=Share(shared, slot), sandbox=own)
 
         def look_again() -> None:
             """Have workers that start from now on begin with what the others are reading, where that can be used."""
             nonlocal in_force
             try:
                 fresh = load()
-                check_reach(plugins, lockdown, fresh)
+                check_reach(plugins, sandbox, fresh)
                 check(fresh)
             except StartUpRefused:
                 return  # each worker says so

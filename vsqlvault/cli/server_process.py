@@ -14,7 +14,7 @@ from vsqlvault import __version__
 from vsqlvault.config import Settings
 from vsqlvault.plugin_loader import Plugins
 from vsqlvault.runtime import check_reach, following, harden, open_vault, sequencing, sweeping, watching
-from vsqlvault.sandbox.sandbox import Lockdown
+from vsqlvault.sandbox.sandbox import Sandbox
 from vsqlvault.service.vault import Vault
 
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ async def run_server(
     listener: socket.socket | None = None,
     share: Share | None = None,
     config: Path | None = None,
-    lockdown: Lockdown | None = None,
+    sandbox: Sandbox | None = None,
 ) -> None:
-    """Serve until told to end. A process without a ``lockdown`` locks itself in, once all is read and imported."""
+    """Serve until told to end. A process without a ``sandbox`` locks itself in, once all is read and imported."""
     from vsqlvault.http.forwarding import Forwarding  # noqa: PLC0415
     from vsqlvault.http.server.server import listen, serve  # noqa: PLC0415 - only serving needs Quart, and it takes long to import
     from vsqlvault.http.server.signals import Signals  # noqa: PLC0415
@@ -46,7 +46,7 @@ async def run_server(
     tls = Tls(settings.server) if settings.server.tls else None
     forwarding = Forwarding(settings.server)
     plugins = Plugins(settings)
-    locked = lockdown or harden(plugins, config)
+    locked = sandbox or harden(plugins, config)
     async with AsyncExitStack() as stack:
         vault = await stack.enter_async_context(open_vault(settings, plugins=plugins, hardening=locked.states))
         listener = listener or stack.enter_context(listen(settings.server.listen_addr))

@@ -27,7 +27,7 @@ from vsqlvault.service.compliance.evidence_check import is_evidence
 from vsqlvault.service.log.export import ExportSource, open_export, write_export
 from vsqlvault.service.log.restore import RestoreCount, tombstones_in
 from vsqlvault.service.log.signing_keys import load_signing
-from vsqlvault.service.log.verification import StorageSource, Verdict, verify_log
+from vsqlvault.service.log.verification import StorageSource, VerificationResult, verify_log
 
 NOT_AS_SIGNED = 1
 MAX_SHOWN = 10
@@ -171,7 +171,7 @@ def _verify_vault(settings: Settings, keys: Sequence[VerifierKey], kept: Sequenc
     trusted = list(keys) or [signer.verifier for signer in _signers(settings)]
     bar = Bar("leaves checked")
 
-    async def check(storage: Storage) -> tuple[Verdict, int]:
+    async def check(storage: Storage) -> tuple[VerificationResult, int]:
         source = StorageSource(storage)
         return await verify_log(source, _required(trusted), kept, bar), source.waiting
 
@@ -226,7 +226,7 @@ def _verify_attestation(shown: dict[str, Any], keys: Sequence[VerifierKey]) -> i
     return 0
 
 
-def _told(verdict: Verdict, bar: Bar) -> int:
+def _told(verdict: VerificationResult, bar: Bar) -> int:
     bar.end()
     for remark in verdict.remarks[:MAX_SHOWN]:
         print(f"Note: {remark}")

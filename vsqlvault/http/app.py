@@ -27,13 +27,13 @@ from vsqlvault.errors import (
 from vsqlvault.http.cursors import Cursors
 from vsqlvault.http.description.docs_page import CONTENT_SECURITY_POLICY, docs_page
 from vsqlvault.http.description.openapi import build_openapi
-from vsqlvault.http.dispatcher import Gateway
-from vsqlvault.http.fast_path import Lane, raw_path_of, request_of
+from vsqlvault.http.dispatcher import Dispatcher
+from vsqlvault.http.fast_path import FastPath, raw_path_of, request_of
 from vsqlvault.http.forwarding import Forwarding
 from vsqlvault.http.messages import BodyReader, Reply, Request
 from vsqlvault.http.metrics import Counts, Metrics
 from vsqlvault.http.metrics.workers import Share
-from vsqlvault.http.operation import SEVERAL_SEGMENTS, Exchange, Operation, also_head
+from vsqlvault.http.operation import SEVERAL_SEGMENTS, Operation, RequestContext, also_head
 from vsqlvault.http.operations import OPERATIONS
 from vsqlvault.http.schemas.bodies import dump_json
 from vsqlvault.service.vault import Vault
@@ -82,7 +82,7 @@ def build_app(
         await adapter.end()
         await stack.aclose()
 
-    app.asgi_app = Lane(  # type: ignore[method-assign]
+    app.asgi_app = FastPath(  # type: ignore[method-assign]
         PathGuard(app.asgi_app), adapter, settings.server.body_timeout_seconds
     )
     return app
@@ -119,7 +119,7 @@ class Adapter:
         self._share = share
         self._counts = counts
         self._vault: Vault | None = None
-        self._gateway: Gateway | None = None
+        self._dispatcher: Dispatcher | None = None
         self._metrics: Metrics | None = None
         self._publisher: asyncio.Task[None] | None = None
         self.operations = (*OPERATIONS, *self._descriptive())
@@ -142,7 +142,7 @@ class Adapter:
         if self._vault is None or self._metrics is None:
             raise RuntimeError("begin() comes first")
         cursors = Cursors(await self._vault.storage.secret("cursor"))
-        self._gateway = Gateway(self._settings, self._vault, cursors, self._metrics, self._forwarding)
+        self._dispatcher = Dispatcher(self._settings, self._vault, cursors, self._metrics, self._forwarding)
         if self._share:
             self._publisher = asyncio.get_running_loop().create_task(self._publish(self._metrics))
 
@@ -183,24 +183,24 @@ class Adapter:
         raise error
 
     @property
-    def gateway(self) -> Gateway:
+    def dispatcher(self) -> Dispatcher:
         """What answers, once ``prepare`` is done."""
-        if self._gateway is None:
+        if self._dispatcher is None:
             raise RuntimeError("not serving yet")
-        return self._gateway
+        return self._dispatcher
 
     async def answer(self, request: Request, operation: Operation) -> Reply:
         """Answer a request, whoever goes away meanwhile: some servers cancel it then."""
         if self._vault is None:
             raise RuntimeError("not serving yet")
-        return await self._vault.auditor.shielded(self.gateway.answer(request, operation))
+        return await self._vault.auditor.shielded(self.dispatcher.answer(request, operation))
 
     async def _serve(self, operation: Operation | None, params: dict[str, str], refusal: VaultError | None) -> Response:
         if self._vault is None:
             raise RuntimeError("not serving yet")
         gone = asyncio.get_running_loop().create_future()
         exchange = self._request(params, gone)
-        work = asyncio.ensure_future(self.gateway.answer(exchange, operation, refusal))
+        work = asyncio.ensure_future(self.dispatcher.answer(exchange, operation, refusal))
         try:
             reply = await self._vault.auditor.shielded(work)
         except asyncio.CancelledError:
@@ -214,15 +214,15 @@ class Adapter:
         return request_of(request.scope, params, reader)
 
     def _descriptive(self) -> tuple[Operation, ...]:
-        async def metrics(exchange: Exchange) -> Reply:
+        async def metrics(exchange: RequestContext) -> Reply:
             if self._metrics is None:
                 raise RuntimeError("not serving yet")
             return self._metrics.exposition(exchange.request.header("accept"))
 
-        async def openapi(_: Exchange) -> Reply:
+        async def openapi(_: RequestContext) -> Reply:
             return Reply(200, dump_json(self._openapi))
 
-        async def docs(_: Exchange) -> Reply:
+        async def docs(_: RequestContext) -> Reply:
             headers = [("Content-Security-Policy", CONTENT_SECURITY_POLICY)]
             return Reply(200, self._docs_page, "text/html; charset=utf-8", headers)
 

@@ -24,16 +24,16 @@ from vsqlvault.errors import (
 from vsqlvault.http.authentication import authenticate, credential_id
 from vsqlvault.http.cursors import Cursors
 from vsqlvault.http.forwarding import Forwarding
-from vsqlvault.http.messages import Reply, Request, is_loopback, standing_headers
+from vsqlvault.http.messages import Reply, Request, default_headers, is_loopback
 from vsqlvault.http.metrics import Metrics
-from vsqlvault.http.operation import ENTRIES, PARAMETERS, Exchange, Limits, Operation, check_params
+from vsqlvault.http.operation import ENTRIES, PARAMETERS, Limits, Operation, RequestContext, check_params
 from vsqlvault.http.problems import problem
 from vsqlvault.http.schemas.queries import NoQuery, read_query
 from vsqlvault.interfaces.authenticator import Presented
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.principal import Call, Principal
-from vsqlvault.service.audit.recorder import Trace
+from vsqlvault.service.audit.recorder import AuditContext
 from vsqlvault.service.vault import Vault
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ _SHOWN_BYTES = 64
 _LONG_NUMBER = re.compile(r"\d{9,}")
 
 
-class Gateway:
+class Dispatcher:
     """Answers requests. Every adapter, whatever the framework, hands them to ``answer`` and sends what it returns."""
 
     def __init__(
@@ -89,7 +89,7 @@ class Gateway:
         except Exception:
             log.exception("request failed", extra={"request_id": request.request_id})
             reply = problem(InternalFault(), request.request_id)
-        reply.headers += standing_headers(request.request_id)
+        reply.headers += default_headers(request.request_id)
         route = operation.path if operation else "unmatched"
         method = operation.method if operation else "other"
         self._metrics.observe(method, route, reply.status, time.perf_counter() - started)
@@ -153,22 +153,22 @@ class Gateway:
         try:
             request.check_single(self._credential_headers, others=False)
             headers = dict(request.by_name)  # a plugin may do with them what it likes
-            believed = self._forwarding.believed(request, headers)
-            untrusted = believed is not headers
+            trusted_headers = self._forwarding.trusted_headers(request, headers)
+            untrusted = trusted_headers is not headers
             if request.certificate_fault:
                 raise _refused_certificate(request)
             certificate = self._forwarding.certificate(request)
             presented = (
-                Presented(believed, address, certificate.der, certificate.issuers)
+                Presented(trusted_headers, address, certificate.der, certificate.issuers)
                 if certificate
-                else Presented(believed, address)
+                else Presented(trusted_headers, address)
             )
             principal = await authenticate(self._vault.authenticators, presented)
-            self._vault.credentials.note_use(principal)
+            self._vault.credentials.record_usage(principal)
         except VaultError as error:
             if or_nobody and isinstance(error, CredentialRefused) and error.why in NAMES_NOBODY:
                 return Call(ANONYMOUS, request.request_id)
-            answered = self._vault.failing_sources.weigh(error, address)
+            answered = self._vault.auth_rate_limiter.weigh(error, address)
             told = refusal if isinstance(refusal, CredentialInUrl) else answered
             await self._vault.refusals.record(told, request.request_id, address, untrusted_forwarding=untrusted)
             if isinstance(refusal, BadRequest):
@@ -201,8 +201,8 @@ class Gateway:
                 return found
         return None
 
-    def _exchange(self, request: Request, call: Call) -> Exchange:
-        return Exchange(request, call, self._vault, self._cursors, self._limits)
+    def _exchange(self, request: Request, call: Call) -> RequestContext:
+        return RequestContext(request, call, self._vault, self._cursors, self._limits)
 
 
 def _refused_certificate(request: Request) -> CredentialRefused:
@@ -212,13 +212,13 @@ def _refused_certificate(request: Request) -> CredentialRefused:
     )
 
 
-def _trace(call: Call, operation: Operation | None, params: Mapping[str, str]) -> Trace:
+def _trace(call: Call, operation: Operation | None, params: Mapping[str, str]) -> AuditContext:
     """Return the trace of a refusal; of the path only what fits its grammar goes into a row."""
     fit = {name: value for name, value in params.items() if PARAMETERS[name].fullmatch(value)}
     audited = (operation.audited if operation else None) or Audited.UNKNOWN
     if "purpose" in fit and "external_id" in fit:
-        return Trace(call, audited, EntryKey(fit["purpose"], fit["external_id"]))
-    return Trace(call, audited, purpose=fit.get("purpose"))
+        return AuditContext(call, audited, EntryKey(fit["purpose"], fit["external_id"]))
+    return AuditContext(call, audited, purpose=fit.get("purpose"))
 
 
 def _detail(error: VaultError, request: Request) -> str | None:

@@ -21,7 +21,7 @@ PATH = "/vault/{purpose}/{external_id}"
 Asgi = Callable[[Any, Any, Any], Awaitable[None]]
 
 
-class Lane:
+class FastPath:
     """Serves what is plainly a request for an entry, and passes on everything else.
 
     It is an ASGI application, for any server; the vault's own connections come in by ``find`` and ``answer``, which are the
@@ -56,7 +56,7 @@ class Lane:
 
     def answer(self, request: Request, operation: Operation) -> Awaitable[Reply]:
         """Answer a request of one of the vault's own connections, which cancel nothing."""
-        return self._adapter.gateway.answer(request, operation)
+        return self._adapter.dispatcher.answer(request, operation)
 
     def reader(self, receive: Any) -> BodyReader:
         """Return the function that reads a body: counted as it comes, within a time, and only while somebody sends it."""

@@ -107,7 +107,7 @@ class Forwarding:
         asks_for_somebody = any(name in NAMES for name, _ in request.headers)
         return None if asks_for_somebody else request.client_certificate
 
-    def believed(self, request: Request, headers: Mapping[str, str]) -> Mapping[str, str]:
+    def trusted_headers(self, request: Request, headers: Mapping[str, str]) -> Mapping[str, str]:
         """Return the headers without those that speak for somebody else and are not believed; the same if there are none."""
         if NAMES.isdisjoint(headers):
             return headers

@@ -99,7 +99,7 @@ class Reply:
     headers: list[tuple[str, str]] = field(default_factory=list)
 
 
-def standing_headers(request_id: str) -> tuple[tuple[str, str], ...]:
+def default_headers(request_id: str) -> tuple[tuple[str, str], ...]:
     """Return the header fields that every reply has, whatever it says."""
     return ("X-Request-Id", request_id), ("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")
 

@@ -54,7 +54,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
+class RequestContext:
     """One request on its way through one operation."""
 
     request: Request
@@ -90,7 +90,7 @@ class Exchange:
         return read_query(model, self.request.query())
 
 
-Handler = Callable[[Exchange], Awaitable[Reply]]
+Handler = Callable[[RequestContext], Awaitable[Reply]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vsqlvault.interfaces.storage import Census, KeyRefUse
+    from vsqlvault.interfaces.storage import EntryStatistics, KeyRefUse
 
 ENDING_WITHIN_DAYS = (30, 90, 365)
 LAG_BOUNDS_SECONDS = (3_600, 6 * 3_600, 86_400, 2 * 86_400, 7 * 86_400, 30 * 86_400)
@@ -20,7 +20,7 @@ MAX_LISTED_KEYS = 1_000
 class EvidenceQuery:
     """What is counted: entries as of one instant, rows of the logs whose time is in ``[since, until)``.
 
-    ``ceilings`` maps each purpose that has a retention policy to the instant at or before which an entry must have been
+    ``retention_limits`` maps each purpose that has a retention policy to the instant at or before which an entry must have been
     created to be expired by the maximum at ``as_of``. An entry is overdue that had expired ``grace`` before ``as_of``.
     ``known_policies`` are the access policies that are defined. A storage may keep counts, if they are exact; ``from_rows``
     asks for the same without them, however long it takes.
@@ -29,7 +29,7 @@ class EvidenceQuery:
     as_of: datetime
     since: datetime
     until: datetime
-    ceilings: Mapping[str, datetime]
+    retention_limits: Mapping[str, datetime]
     grace: timedelta
     known_policies: Sequence[str] = ()
     from_rows: bool = False
@@ -130,8 +130,10 @@ class Evidence:
     ``retired_keys`` has at most ``MAX_LISTED_KEYS``, by purpose and key_ref. ``policy_changes`` has the oldest
     ``MAX_LISTED_CHANGES`` of ``policy_changes_count``. ``oldest_access_at`` and ``oldest_purge_at`` are of the whole logs.
 
-    A storage that has them at hand also gives the ``census``, and as ``key_uses`` the key_refs of each purpose, with the
-    purpose, up to one more than ``MAX_LISTED_KEYS``. Where they are None, ``Storage.census`` and ``Storage.key_refs`` are
+    A storage that has them at hand also gives the ``entry_statistics``, and as ``key_uses`` the key_refs of each
+    purpose, with the
+    purpose, up to one more than ``MAX_LISTED_KEYS``. Where they are None, ``Storage.entry_statistics`` and
+    ``Storage.key_refs`` are
     asked.
     """
 
@@ -146,5 +148,5 @@ class Evidence:
     policy_changes_count: int = 0
     oldest_access_at: datetime | None = None
     oldest_purge_at: datetime | None = None
-    census: Census | None = None
+    entry_statistics: EntryStatistics | None = None
     key_uses: Sequence[tuple[str, KeyRefUse]] | None = None

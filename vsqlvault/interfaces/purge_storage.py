@@ -14,10 +14,10 @@ from vsqlvault.model.purge import ScrubRecord, SweepRecord, SweepRuns
 class ExpiredPlace(NamedTuple):
     """Where an expired entry stands in the order of a sweep, which is the order of these tuples.
 
-    ``at`` is ``expires_at`` of what has ended by its own time, and ``created_at`` of what only the ceiling ends.
+    ``at`` is ``expires_at`` of what has ended by its own time, and ``created_at`` of what only the retention limit ends.
     """
 
-    by_ceiling: bool
+    by_retention_limit: bool
     at: datetime
     external_id: str
 
@@ -26,7 +26,7 @@ class ExpiredPlace(NamedTuple):
 class ExpiredQuery:
     """Entries of one purpose that are expired at ``now`` and not purged, in the order of their places, after ``after``.
 
-    What was created at or before ``created_before`` is expired by the ceiling.
+    What was created at or before ``created_before`` is expired by the retention limit.
     A page ends at ``limit`` entries, or after the entry with which their values pass ``byte_limit``.
     """
 
@@ -39,8 +39,10 @@ class ExpiredQuery:
 
     def place_of(self, entry: Entry) -> ExpiredPlace:
         """Return where an entry that this query finds stands."""
-        by_ceiling = entry.expires_at > self.now
-        return ExpiredPlace(by_ceiling, entry.created_at if by_ceiling else entry.expires_at, entry.external_id)
+        by_retention_limit = entry.expires_at > self.now
+        return ExpiredPlace(
+            by_retention_limit, entry.created_at if by_retention_limit else entry.expires_at, entry.external_id
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +65,9 @@ class PurgeStorage(Protocol):
         """Return a page as ``expired`` does, without values, whose ``byte_limit`` does not count."""
         ...
 
-    async def count_expired(self, at: datetime, ceilings: Mapping[str, datetime]) -> int:
-        """Count the entries that are expired at ``at`` and not purged, of the purposes in ``ceilings``, as in ``census``.
+    async def count_expired(self, at: datetime, retention_limits: Mapping[str, datetime]) -> int:
+        """Count the entries that are expired at ``at`` and not purged, of the purposes in ``retention_limits``, as in
+        ``entry_statistics``.
 
         It takes time only for what it counts.
         """

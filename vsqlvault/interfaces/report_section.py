@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from vsqlvault.interfaces.evidence import Evidence
-from vsqlvault.interfaces.storage import Census, KeyRefUse
+from vsqlvault.interfaces.storage import EntryStatistics, KeyRefUse
 from vsqlvault.model.access import Action
 from vsqlvault.model.attestation import Attestation
 from vsqlvault.model.control import ControlChange
@@ -106,7 +106,7 @@ class ReportContext:
     """
 
     as_of: datetime
-    census: Census
+    entry_statistics: EntryStatistics
     last_sweep: SweepRecord | None
     retention_policies: Mapping[str, RetentionPolicy]
     access_policies: Mapping[str, AccessPolicy]

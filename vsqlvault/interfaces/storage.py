@@ -61,7 +61,7 @@ class ClockReading:
 
 
 @dataclass(frozen=True, slots=True)
-class Rulebook:
+class PolicySnapshot:
     """All rules: policies, API keys and legal holds. ``revision`` grows by at least one with each change to any of them.
 
     ``access_versions`` gives the newest version of every access policy there ever was, the dropped ones among them, so that
@@ -90,7 +90,7 @@ class EntryQuery:
     """A page of one purpose's entries, by external_id, after ``after``.
 
     ``state`` None is every state: then, and with no other filter, no more rows are looked at than are returned.
-    ``created_before`` is the retention ceiling at ``now``: whatever was created at or before it is expired.
+    ``created_before`` is the retention limit at ``now``: whatever was created at or before it is expired.
     """
 
     purpose: str
@@ -152,7 +152,7 @@ class LogRow(Generic[Record]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CeilingChange:
+class RetentionLimitChange:
     """Another maximum for one purpose, as of ``now``: entries lived for ``before`` at most, and are to live for ``after``.
 
     The two differ.
@@ -165,7 +165,7 @@ class CeilingChange:
 
 
 @dataclass(frozen=True, slots=True)
-class CeilingEffect:
+class RetentionLimitEffect:
     """What a change of the maximum does to entries that are not purged.
 
     ``expired_at_once`` counts those that live and would have expired by the new maximum; ``oldest_created_at`` is the creation
@@ -180,7 +180,7 @@ class CeilingEffect:
 
 
 @dataclass(frozen=True, slots=True)
-class PurposeCensus:
+class PurposeStatistics:
     """What one purpose holds at an instant: counts of entries."""
 
     active: int
@@ -190,10 +190,10 @@ class PurposeCensus:
 
 
 @dataclass(frozen=True, slots=True)
-class Census:
+class EntryStatistics:
     """What the vault holds at an instant. ``purged_last_30_days`` counts entries, not replaced versions."""
 
-    by_purpose: Mapping[str, PurposeCensus]
+    by_purpose: Mapping[str, PurposeStatistics]
     purged_last_30_days: int
     purges_without_proof: int
     entries_by_undefined_policy: Mapping[str, int]
@@ -203,7 +203,7 @@ class Census:
 class KeyRefQuery:
     """A page of the key_refs of one purpose, as ``KeyRefUse`` says.
 
-    ``created_before`` is the retention ceiling at ``now``; an entry created after ``now`` does not count. After ``after``
+    ``created_before`` is the retention limit at ``now``; an entry created after ``now`` does not count. After ``after``
     come the key_refs greater than it, byte by byte; without it first the entries that have none. ``key_ref`` asks for that
     one alone.
     """
@@ -263,7 +263,7 @@ class Storage(TreeStorage, PurgeStorage, WatchStorage, Protocol):
         """
         ...
 
-    async def rulebook(self) -> Rulebook:
+    async def policy_snapshot(self) -> PolicySnapshot:
         """Return all policies in force, all API keys and every legal hold, of one consistent state."""
         ...
 
@@ -291,10 +291,13 @@ class Storage(TreeStorage, PurgeStorage, WatchStorage, Protocol):
         """Return a page of the purge log. Shorter than ``limit`` means there are no more."""
         ...
 
-    async def census(self, as_of: datetime, ceilings: Mapping[str, datetime], known_policies: Sequence[str]) -> Census:
+    async def entry_statistics(
+        self, as_of: datetime, retention_limits: Mapping[str, datetime], known_policies: Sequence[str]
+    ) -> EntryStatistics:
         """Count what the vault holds at ``as_of``, without reading a value.
 
-        ``ceilings`` maps each purpose that has a retention policy to the instant at or before which an entry must have been
+        ``retention_limits`` maps each purpose that has a retention policy to the instant at or before which an entry
+        must have been
         created to be expired by the maximum.
         """
         ...
@@ -310,7 +313,7 @@ class Storage(TreeStorage, PurgeStorage, WatchStorage, Protocol):
         """
         ...
 
-    async def ceiling_effect(self, change: CeilingChange) -> CeilingEffect:
+    async def retention_limit_effect(self, change: RetentionLimitChange) -> RetentionLimitEffect:
         """Count what a change of a maximum would do, without reading a value, and without doing it."""
         ...
 
@@ -334,7 +337,7 @@ class Storage(TreeStorage, PurgeStorage, WatchStorage, Protocol):
         """Return 32 random bytes, the same for every process on this storage, made at the first call. Not a data key."""
         ...
 
-    async def note_uses(self, uses: Mapping[CredentialName, datetime]) -> None:
+    async def record_usages(self, uses: Mapping[CredentialName, datetime]) -> None:
         """Remember when credentials were used; of what is known already, the earliest and the latest instant stay.
 
         It is no rule and has no row: the revision stays as it is.
@@ -342,7 +345,7 @@ class Storage(TreeStorage, PurgeStorage, WatchStorage, Protocol):
         ...
 
     async def credential_uses(self) -> Mapping[CredentialName, CredentialUse]:
-        """Return what ``note_uses`` remembers of every credential."""
+        """Return what ``record_usages`` remembers of every credential."""
         ...
 
     async def migrate(self) -> MigrationStatus:

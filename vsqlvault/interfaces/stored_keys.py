@@ -30,19 +30,19 @@ class StoredKeys(Protocol):
         ...
 
     @property
-    def may_look(self) -> bool:
+    def can_refresh(self) -> bool:
         """Whether ``look`` would look: it does so once a second at most."""
         ...
 
     async def look(self) -> None:
-        """Look at the storage for keys that another process has made, if ``may_look``. It never raises what a storage does."""
+        """Load the keys that another process has created, if ``can_refresh``. Errors of the storage are not raised."""
         ...
 
 
 class NoStoredKeys:
     """None at all, and this machine's clock: for settings that are only checked, and for tests."""
 
-    may_look = False
+    can_refresh = False
 
     def find(self, digest: str) -> ApiKeyRecord | None:  # noqa: ARG002
         """See ``StoredKeys.find``."""

@@ -13,7 +13,7 @@ from vsqlvault.interfaces.watch_storage import (
 )
 from vsqlvault.model.api_key import ApiKeyRecord
 from vsqlvault.model.audit import AccessRecord
-from vsqlvault.model.entry import Entry, EntryKey, EntryStamp
+from vsqlvault.model.entry import Entry, EntryKey, EntryVersion
 from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.purge import PurgeRecord, ScrubRecord, SweepRecord
@@ -24,7 +24,7 @@ class EntryIs:
     """The entry exists in exactly this version, and its value was not overwritten."""
 
     key: EntryKey
-    stamp: EntryStamp
+    stamp: EntryVersion
 
 
 @dataclass(frozen=True, slots=True)

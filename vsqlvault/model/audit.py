@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from vsqlvault.model.entry import EntryStamp
+from vsqlvault.model.entry import EntryVersion
 
 
 class Operation(StrEnum):
@@ -40,7 +40,7 @@ class Operation(StrEnum):
     READ_REPORT = "read-report"
     READ_TRANSPARENCY_LOG = "read-transparency-log"
     READ_RECEIPT = "read-receipt"
-    ROLL_SIGNING_KEY = "roll-signing-key"
+    ROTATE_SIGNING_KEY = "rotate-signing-key"
     CONFIRM_RESTORE = "confirm-restore"
     AUDIT_GAP = "audit-gap"
     CLOCK_JUMP = "clock-jump"
@@ -80,7 +80,7 @@ class AccessRecord:
     status: int
     purpose: str | None = None
     external_id: str | None = None
-    stamp: EntryStamp | None = None
+    stamp: EntryVersion | None = None
     app: str | None = None
     identity: str | None = None
     method: str | None = None

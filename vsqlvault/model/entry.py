@@ -19,7 +19,7 @@ class EntryKey(NamedTuple):
     external_id: str
 
 
-class EntryStamp(NamedTuple):
+class EntryVersion(NamedTuple):
     """One version of one entry. A new entry under an old id has a new ``entry_id``, so no old stamp fits it."""
 
     entry_id: str
@@ -77,12 +77,12 @@ class Entry:
         return EntryKey(self.purpose, self.external_id)
 
     @property
-    def stamp(self) -> EntryStamp:
+    def stamp(self) -> EntryVersion:
         """Which version of which entry this is."""
-        return EntryStamp(self.entry_id, self.version)
+        return EntryVersion(self.entry_id, self.version)
 
     def effective_expires_at(self, max_retention_days: int | None) -> datetime:
-        """Return the earlier of ``expires_at`` and the ceiling of the retention policy in force now (None: no ceiling)."""
+        """Return the earlier of ``expires_at`` and the limit of the retention policy in force now (None: no limit)."""
         if max_retention_days is None:
             return self.expires_at
         return min(self.expires_at, self.created_at + timedelta(days=max_retention_days))

@@ -16,7 +16,7 @@ class PurgeReason(StrEnum):
     EXPIRED = "expired"
     RETENTION_POLICY = "retention-policy"
     REPLACED = "replaced"
-    PURGED_BEFORE = "purged-before"
+    RESTORED_THEN_PURGED = "restored-then-purged"
 
 
 @dataclass(frozen=True, slots=True)

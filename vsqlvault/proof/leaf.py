@@ -16,7 +16,7 @@ from operator import attrgetter
 from typing import Any
 
 from vsqlvault.model.audit import AccessRecord
-from vsqlvault.model.entry import EntryStamp
+from vsqlvault.model.entry import EntryVersion
 from vsqlvault.model.purge import PurgeRecord
 from vsqlvault.model.times import format_time
 from vsqlvault.model.transparency import LogName
@@ -75,7 +75,7 @@ def _leaf(record: AccessRecord | PurgeRecord, write_text: Callable[[str], str]) 
             parts.append(f'{beginning}"{format_time(value)}"')
         elif kind is bool:
             parts.append(f"{beginning}{'true' if value else 'false'}")
-        elif kind is EntryStamp:
+        elif kind is EntryVersion:
             parts.append(f'{beginning}{write_text(value[0])},"entry_version":{value[1]}')
         else:  # a text of a fixed list
             parts.append(beginning + write_text(value))

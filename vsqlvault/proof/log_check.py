@@ -18,7 +18,7 @@ from vsqlvault.proof.note import NoteRefused, VerifierKey, split_note
 from vsqlvault.proof.tiles import HEIGHT, WIDTH, Edge
 from vsqlvault.proof.tree import HASH_BYTES, GrowingTree, leaf_hash
 
-_ROLL = b'"operation":"roll-signing-key"'
+_ROLL = b'"operation":"rotate-signing-key"'
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -161,7 +161,7 @@ class LogCheck:
         index = self.size - 1
         try:
             row = json.loads(leaf)["access"]
-            if row.get("operation") != "roll-signing-key":
+            if row.get("operation") != "rotate-signing-key":
                 return
             new = open_roll(row["new_value"], self.keys)
         except (NoteRefused, ValueError, KeyError, TypeError, AttributeError) as error:

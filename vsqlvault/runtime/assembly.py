@@ -18,39 +18,39 @@ from vsqlvault.plugin_loader import Plugins
 from vsqlvault.service.access.decisions import Decisions
 from vsqlvault.service.access.explain import Explain
 from vsqlvault.service.access.replay import Replay
-from vsqlvault.service.audit.auth_failures import Refusals
+from vsqlvault.service.audit.auth_failures import AuthFailureLog
 from vsqlvault.service.audit.log_reader import Logs
 from vsqlvault.service.audit.recorder import Auditor
-from vsqlvault.service.audit.unaudited import Gaps
+from vsqlvault.service.audit.unaudited import UnauditedRequests
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.commit.storage_clock import StorageClock
-from vsqlvault.service.compliance.attestation_schedule import Beginning
+from vsqlvault.service.compliance.attestation_schedule import AttestationSchedule
 from vsqlvault.service.compliance.attestations import Attestations
 from vsqlvault.service.compliance.control_checks import ControlChecks
 from vsqlvault.service.compliance.controls import Controls
 from vsqlvault.service.compliance.evidence import Evidence
 from vsqlvault.service.compliance.report import Report
-from vsqlvault.service.credentials.api_key_cache import KeyRing
+from vsqlvault.service.credentials.api_key_cache import ApiKeyCache
 from vsqlvault.service.credentials.api_keys import ApiKeys
 from vsqlvault.service.credentials.inventory import Credentials
-from vsqlvault.service.credentials.rate_limit import FailingSources
-from vsqlvault.service.credentials.reload import Reloading
+from vsqlvault.service.credentials.rate_limit import AuthRateLimiter
+from vsqlvault.service.credentials.reload import CredentialReload
 from vsqlvault.service.entries.key_refs import KeyRefs
-from vsqlvault.service.entries.service import Entries
+from vsqlvault.service.entries.service import EntryService
 from vsqlvault.service.log.quarantine import Quarantine
 from vsqlvault.service.log.reader import Transparency
 from vsqlvault.service.log.restore import Restore
 from vsqlvault.service.log.sequencer import Sequencer, Signing
-from vsqlvault.service.purge.clock_guard import ClockWatch
+from vsqlvault.service.purge.clock_guard import ClockGuard
 from vsqlvault.service.purge.gauges import PurgeGauges
-from vsqlvault.service.purge.purger import Purges
+from vsqlvault.service.purge.purger import Purger
 from vsqlvault.service.purge.scrubber import Scrubber
 from vsqlvault.service.purge.sweeper import Sweeper
 from vsqlvault.service.rules.held_entries import HeldEntries
 from vsqlvault.service.rules.history import History
-from vsqlvault.service.rules.legal_holds import Holds
+from vsqlvault.service.rules.legal_holds import LegalHolds
 from vsqlvault.service.rules.policies import Policies
-from vsqlvault.service.rules.policy_cache import Rulebooks
+from vsqlvault.service.rules.policy_cache import PolicyCache
 from vsqlvault.service.vault import Vault
 
 log = logging.getLogger(__name__)
@@ -64,31 +64,33 @@ def assemble(plugins: Plugins, storage: Storage, hardening: Sequence[StepState],
     settings = plugins.settings
     clock = StorageClock()
     evaluators = plugins.offers("vault_access_policies", "policy evaluator")
-    rulebooks = Rulebooks(storage, _built_in_policies(evaluators))
-    queue = _queue(plugins, storage, clock, rulebooks)
+    policy_cache = PolicyCache(storage, _built_in_policies(evaluators))
+    queue = _queue(plugins, storage, clock, policy_cache)
     timeout = settings.access.plugin_timeout_seconds
     decisions = Decisions(evaluators, timeout)
-    purges = Purges(plugins.offers("vault_purge_methods", "purge method"), timeout)
-    ring = KeyRing(rulebooks, queue.read, clock)
-    auditor = Auditor(queue, clock, ring.vouch)
+    purges = Purger(plugins.offers("vault_purge_methods", "purge method"), timeout)
+    ring = ApiKeyCache(policy_cache, queue.read, clock)
+    auditor = Auditor(queue, clock, ring.revalidate)
     authenticators = _authenticators(plugins, ring)
     credentials = Credentials(storage, clock, authenticators, queue.read)
-    watch = ClockWatch(storage, queue)
+    watch = ClockGuard(storage, queue)
     anchors = list(plugins.offers("vault_anchors", "anchor").values())
-    beginning = Beginning(storage, settings.compliance.attestation_interval_days)
+    beginning = AttestationSchedule(storage, settings.compliance.attestation_interval_days)
     quarantine = Quarantine(storage, anchors, signing.current.verifier.name if signing.current else None)
     sequencer = _sequencer(plugins, storage, queue, clock, signing, quarantine)
-    parts = _Parts(settings, storage, queue, auditor, rulebooks, decisions, credentials, watch)
+    parts = _Parts(settings, storage, queue, auditor, policy_cache, decisions, credentials, watch)
     report = _report(parts, plugins, hardening)
     scrubber = _scrubber(parts)
     shared: dict[str, Any] = {"queue": queue, "auditor": auditor}
-    ruled: dict[str, Any] = {**shared, "storage": storage, "rulebooks": rulebooks}
+    ruled: dict[str, Any] = {**shared, "storage": storage, "policy_cache": policy_cache}
     return Vault(
         entries=_entries(parts, purges),
         policies=Policies(decisions=decisions, purges=purges, **ruled),
-        api_keys=ApiKeys(rulebooks=rulebooks, credentials=credentials, are_taken=settings.auth.stored_keys, **shared),
+        api_keys=ApiKeys(
+            policy_cache=policy_cache, credentials=credentials, are_taken=settings.auth.stored_keys, **shared
+        ),
         credentials=credentials,
-        holds=Holds(rulebooks=rulebooks, **shared),
+        holds=LegalHolds(policy_cache=policy_cache, **shared),
         held_entries=HeldEntries(watch=watch, **ruled),
         history=History(**ruled),
         replay=Replay(decisions=decisions, **ruled),
@@ -98,35 +100,35 @@ def assemble(plugins: Plugins, storage: Storage, hardening: Sequence[StepState],
         sweeper=_sweeper(parts, purges, scrubber),
         sequencer=sequencer,
         quarantine=quarantine,
-        restore=Restore(rulebooks=rulebooks, purges=purges, quarantine=quarantine, **shared),
+        restore=Restore(policy_cache=policy_cache, purges=purges, quarantine=quarantine, **shared),
         transparency=Transparency(storage=storage, verifier=sequencer.verifier, **shared),
         report=report,
         evidence=_evidence(parts, plugins, report, signing),
-        refusals=Refusals(queue, clock),
-        failing_sources=FailingSources(settings.auth.max_failures_per_minute),
+        refusals=AuthFailureLog(queue, clock),
+        auth_rate_limiter=AuthRateLimiter(settings.auth.max_failures_per_minute),
         auditor=auditor,
-        gaps=Gaps(queue, clock),
+        gaps=UnauditedRequests(queue, clock),
         queue=queue,
         clock=clock,
-        clock_watch=watch,
+        clock_guard=watch,
         scrubber=scrubber,
-        purge_gauges=PurgeGauges(storage, queue, rulebooks, watch),
+        purge_gauges=PurgeGauges(storage, queue, policy_cache, watch),
         controls=_controls(parts, beginning, quarantine, anchors, authenticators, sequencer),
         attestations=_attestations(parts, beginning, signing),
         storage=storage,
         authenticators=authenticators,
-        reloading=Reloading(authenticators, settings, plugins.check),
+        credential_reload=CredentialReload(authenticators, settings, plugins.check),
         plugins=plugins.origins,
         hardening=hardening,
     )
 
 
-def _authenticators(plugins: Plugins, ring: KeyRing) -> list[Authenticator]:
+def _authenticators(plugins: Plugins, ring: ApiKeyCache) -> list[Authenticator]:
     stored_keys = ring if plugins.settings.auth.stored_keys else NoStoredKeys()
     return list(plugins.offers("vault_authenticators", "authenticator", stored_keys=stored_keys).values())
 
 
-def _queue(plugins: Plugins, storage: Storage, clock: StorageClock, rulebooks: Rulebooks) -> CommitQueue:
+def _queue(plugins: Plugins, storage: Storage, clock: StorageClock, policy_cache: PolicyCache) -> CommitQueue:
     return CommitQueue(
         storage,
         clock,
@@ -134,7 +136,7 @@ def _queue(plugins: Plugins, storage: Storage, clock: StorageClock, rulebooks: R
         max_waiting=plugins.settings.storage.max_waiting_requests,
         observers=[_guarded(function) for function in plugins.observers("vault_access_decided")],
         purge_observers=[_guarded(function) for function in plugins.observers("vault_entry_purged")],
-        follow=rulebooks.at,
+        follow=policy_cache.at,
     )
 
 
@@ -164,17 +166,17 @@ class _Parts(NamedTuple):
     storage: Storage
     queue: CommitQueue
     auditor: Auditor
-    rulebooks: Rulebooks
+    policy_cache: PolicyCache
     decisions: Decisions
     credentials: Credentials
-    watch: ClockWatch
+    watch: ClockGuard
 
 
-def _entries(of: _Parts, purges: Purges) -> Entries:
-    return Entries(
+def _entries(of: _Parts, purges: Purger) -> EntryService:
+    return EntryService(
         storage=of.storage,
         queue=of.queue,
-        rulebooks=of.rulebooks,
+        policy_cache=of.policy_cache,
         decisions=of.decisions,
         purges=purges,
         auditor=of.auditor,
@@ -193,12 +195,12 @@ def _scrubber(of: _Parts) -> Scrubber:
     )
 
 
-def _sweeper(of: _Parts, purges: Purges, scrubber: Scrubber) -> Sweeper:
+def _sweeper(of: _Parts, purges: Purger, scrubber: Scrubber) -> Sweeper:
     return Sweeper(
         storage=of.storage,
         queue=of.queue,
         auditor=of.auditor,
-        rulebooks=of.rulebooks,
+        policy_cache=of.policy_cache,
         purges=purges,
         watch=of.watch,
         scrubber=scrubber,
@@ -213,7 +215,7 @@ def _report(of: _Parts, plugins: Plugins, hardening: Sequence[StepState]) -> Rep
         storage=of.storage,
         queue=of.queue,
         auditor=of.auditor,
-        rulebooks=of.rulebooks,
+        policy_cache=of.policy_cache,
         decisions=of.decisions,
         credentials=of.credentials,
         plugins=plugins.origins,
@@ -228,19 +230,19 @@ def _evidence(of: _Parts, plugins: Plugins, report: Report, signing: Signing) ->
         storage=of.storage,
         queue=of.queue,
         auditor=of.auditor,
-        rulebooks=of.rulebooks,
+        policy_cache=of.policy_cache,
         report=report,
         plugins=plugins.origins,
         signer=signing.current,
     )
 
 
-def _attestations(of: _Parts, beginning: Beginning, signing: Signing) -> Attestations:
+def _attestations(of: _Parts, beginning: AttestationSchedule, signing: Signing) -> Attestations:
     return Attestations(
         storage=of.storage,
         queue=of.queue,
         auditor=of.auditor,
-        rulebooks=of.rulebooks,
+        policy_cache=of.policy_cache,
         beginning=beginning,
         signer=signing.current,
         sweep_interval_hours=of.settings.purge.sweep_interval_hours,
@@ -249,7 +251,7 @@ def _attestations(of: _Parts, beginning: Beginning, signing: Signing) -> Attesta
 
 def _controls(
     of: _Parts,
-    beginning: Beginning,
+    beginning: AttestationSchedule,
     quarantine: Quarantine,
     anchors: Sequence[Anchor],
     authenticators: Sequence[Authenticator],
@@ -259,7 +261,7 @@ def _controls(
         settings=of.settings,
         storage=of.storage,
         queue=of.queue,
-        rulebooks=of.rulebooks,
+        policy_cache=of.policy_cache,
         watch=of.watch,
         beginning=beginning,
         quarantine=quarantine,

@@ -21,10 +21,10 @@ WATCH_ENDS_SECONDS = 5.0
 @asynccontextmanager
 async def sweeping(vault: Vault, interval_hours: float) -> AsyncIterator[None]:
     """Sweep on a timer for the length of the block (0 hours: never), watch the clock, and measure what is due."""
-    work = [vault.clock_watch.run(), vault.purge_gauges.run()]
+    work = [vault.clock_guard.run(), vault.purge_gauges.run()]
     if interval_hours:
         work.append(vault.sweeper.run_on_timer(interval_hours))
-    async with _beside(work, [vault.clock_watch, vault.purge_gauges, vault.sweeper], SWEEP_ENDS_SECONDS):
+    async with _beside(work, [vault.clock_guard, vault.purge_gauges, vault.sweeper], SWEEP_ENDS_SECONDS):
         yield
 
 

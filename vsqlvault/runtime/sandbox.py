@@ -6,11 +6,11 @@ from pathlib import Path
 
 from vsqlvault.config import Settings
 from vsqlvault.plugin_loader import Plugins
-from vsqlvault.sandbox.reach import asked_of
-from vsqlvault.sandbox.sandbox import Lockdown, import_early, lock_down
+from vsqlvault.sandbox.reach import requested_access
+from vsqlvault.sandbox.sandbox import Sandbox, apply_sandbox, import_early
 
 
-def harden(plugins: Plugins, config: Path | None) -> Lockdown:
+def harden(plugins: Plugins, config: Path | None) -> Sandbox:
     """Lock this process in, for good, as far as the settings ask and the system allows; return what became of each step.
 
     It comes after everything is imported and before the storage is opened or a thread is started. ``config`` is the file
@@ -22,14 +22,14 @@ def harden(plugins: Plugins, config: Path | None) -> Lockdown:
     """
     needs, undeclared = plugins.process_needs(plugins.settings)
     import_early()
-    return lock_down(plugins.settings, asked_of(plugins.settings, needs, config), undeclared=undeclared)
+    return apply_sandbox(plugins.settings, requested_access(plugins.settings, needs, config), undeclared=undeclared)
 
 
-def check_reach(plugins: Plugins, lockdown: Lockdown, settings: Settings) -> None:
+def check_reach(plugins: Plugins, sandbox: Sandbox, settings: Settings) -> None:
     """Refuse new settings that need what this process has closed to itself.
 
     Raises:
         SettingsInvalid, PluginUnusable.
     """
     checked = plugins.check(settings)
-    lockdown.check(asked_of(checked, plugins.process_needs(checked)[0]))
+    sandbox.check(requested_access(checked, plugins.process_needs(checked)[0]))

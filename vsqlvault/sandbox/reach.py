@@ -39,7 +39,7 @@ _SHARED = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RequestedAccess:
     """What settings and plugins name: paths as they are written, and TCP ports; None: any port."""
 
     readable: frozenset[str]
@@ -47,21 +47,21 @@ class Asked:
     connect_ports: frozenset[int] | None
 
 
-def asked_of(settings: Settings, needs: Iterable[ProcessNeeds], config: Path | None = None) -> Asked:
+def requested_access(settings: Settings, needs: Iterable[ProcessNeeds], config: Path | None = None) -> RequestedAccess:
     """Return what a vault with these settings, from the file ``config``, and plugins with these needs asks to reach."""
     needs = list(needs)
     readable = [path for need in needs for path in need.readable]
     readable += _files_of(settings)
     if config is not None:
         readable.append(str(config))
-    return Asked(
+    return RequestedAccess(
         readable=frozenset(readable),
         writable=frozenset(path for need in needs for path in need.writable),
         connect_ports=_connect_ports(needs, settings.hardening),
     )
 
 
-def reach_of(settings: Settings, asked: Asked) -> Reach:
+def reach_of(settings: Settings, asked: RequestedAccess) -> Reach:
     """Return what stays reachable: what is asked for, what the settings list, and what Python and the system's libraries need.
 
     Raises:
@@ -80,7 +80,7 @@ def reach_of(settings: Settings, asked: Asked) -> Reach:
     )
 
 
-def beyond(reach: Reach, before: Asked, now: Asked) -> str | None:
+def beyond(reach: Reach, before: RequestedAccess, now: RequestedAccess) -> str | None:
     """Return the first thing asked for now, and not asked for before, that is out of reach; None where there is none."""
     for path in sorted(now.readable - before.readable):
         if not all(_covers(reach.readable | reach.writable, place) for place in replaceable(path)):

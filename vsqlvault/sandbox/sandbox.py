@@ -14,7 +14,7 @@ from vsqlvault.model.sandbox import StepState
 from vsqlvault.sandbox import landlock, limits, memory_lock, privileges, seccomp
 from vsqlvault.sandbox.kernel import Kernel, StepUnavailable
 from vsqlvault.sandbox.landlock import Reach
-from vsqlvault.sandbox.reach import Asked, beyond, reach_of
+from vsqlvault.sandbox.reach import RequestedAccess, beyond, reach_of
 
 MEMORY_LOCK = "memory_lock"
 STEPS = ("limits", MEMORY_LOCK, "no_new_privileges", "landlock", "seccomp")
@@ -35,14 +35,14 @@ def import_early() -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Lockdown:
+class Sandbox:
     """What became of each step, and what stays reachable because it was asked for."""
 
     states: tuple[StepState, ...]
-    asked: Asked
+    asked: RequestedAccess
     reach: Reach
 
-    def in_child(self, settings: HardeningSettings, kernel: Kernel | None = None) -> Lockdown:
+    def in_child(self, settings: HardeningSettings, kernel: Kernel | None = None) -> Sandbox:
         """Take the one step that a forked child does not inherit, and return what holds in it.
 
         Raises:
@@ -51,7 +51,7 @@ class Lockdown:
         again = _taken(MEMORY_LOCK, settings.memory_lock, kernel or _kernel(), memory_lock.apply)
         return replace(self, states=tuple(again if state.name == MEMORY_LOCK else state for state in self.states))
 
-    def check(self, asked: Asked) -> None:
+    def check(self, asked: RequestedAccess) -> None:
         """Refuse what can no longer be reached, so that new settings don't fail at some later moment.
 
         Raises:
@@ -62,9 +62,9 @@ class Lockdown:
             raise SettingsInvalid(f"hardening.landlock: {found} is closed since the start; a restart opens it")
 
 
-def lock_down(
-    settings: Settings, asked: Asked, *, undeclared: Sequence[str] = (), kernel: Kernel | None = None
-) -> Lockdown:
+def apply_sandbox(
+    settings: Settings, asked: RequestedAccess, *, undeclared: Sequence[str] = (), kernel: Kernel | None = None
+) -> Sandbox:
     """Take every step that the settings ask for, and return what became of each. There is no way back.
 
     It comes after settings, plugins and secrets are read, and before a thread is started: Landlock would leave it out.
@@ -85,7 +85,7 @@ def lock_down(
         else _taken("landlock", settings.hardening.landlock, kernel, lambda kernel: landlock.apply(kernel, reach)),
         _taken("seccomp", settings.hardening.seccomp, kernel, seccomp.apply),
     )
-    return Lockdown(states, asked, reach)
+    return Sandbox(states, asked, reach)
 
 
 def _taken(name: str, switch: str, kernel: Kernel | None, step: Callable[[Kernel], str]) -> StepState:

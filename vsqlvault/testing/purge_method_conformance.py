@@ -27,7 +27,7 @@ from vsqlvault.model.policy import DEFAULT_POLICY, RetentionPolicy
 from vsqlvault.model.principal import Role
 from vsqlvault.model.purge import Overwrite, PurgePlan, PurgeReason, PurgeRecord, Remove
 from vsqlvault.proof.purge_proof import purge_proof
-from vsqlvault.service.entries.service import Preconditions, StoreWish
+from vsqlvault.service.entries.service import Preconditions, StoreRequest
 from vsqlvault.service.vault import Vault
 from vsqlvault.testing.driving import LoopKit, driven, never_blocks
 from vsqlvault.testing.samples import a_call, a_retention_policy, an_entry
@@ -168,5 +168,5 @@ class PurgeMethodConformance(LoopKit):
             yield vault
 
 
-def _wish(value: bytes, expires_at: datetime | None = None) -> StoreWish:
-    return StoreWish(value, ValueEncoding.BASE64, None, "k1", "{}", expires_at, DEFAULT_POLICY)
+def _wish(value: bytes, expires_at: datetime | None = None) -> StoreRequest:
+    return StoreRequest(value, ValueEncoding.BASE64, None, "k1", "{}", expires_at, DEFAULT_POLICY)

@@ -39,7 +39,7 @@ from vsqlvault.interfaces.report_section import (
     ReportSection,
     SelfTest,
 )
-from vsqlvault.interfaces.storage import Census, KeyRefUse, PurposeCensus
+from vsqlvault.interfaces.storage import EntryStatistics, KeyRefUse, PurposeStatistics
 from vsqlvault.model import pci_dss
 from vsqlvault.model.access import Action
 from vsqlvault.model.control import ControlChange, ControlState
@@ -72,14 +72,14 @@ BETWEEN_TWO_WRITINGS_SECONDS = 0.05
 
 
 def _empty() -> ReportContext:
-    return ReportContext(T0, Census({}, 0, 0, {}), None, {}, {})
+    return ReportContext(T0, EntryStatistics({}, 0, 0, {}), None, {}, {})
 
 
 def _usual() -> ReportContext:
-    census = Census({"card": PurposeCensus(3, 1, 2, {"k1": 2, "unspecified": 1})}, 7, 0, {})
+    entry_statistics = EntryStatistics({"card": PurposeStatistics(3, 1, 2, {"k1": 2, "unspecified": 1})}, 7, 0, {})
     policies = {"card": a_retention_policy()}, {"tellers": an_access_policy()}
     return ReportContext(
-        T0, census, a_sweep(held=1), *policies, _credentials(), legal_holds={"case-17": a_legal_hold()}
+        T0, entry_statistics, a_sweep(held=1), *policies, _credentials(), legal_holds={"case-17": a_legal_hold()}
     )
 
 
@@ -139,7 +139,7 @@ def _with_a_history() -> ReportContext:
         log_tree=LogTree(9, Checkpoint("vault.example", 7, b"\0" * 32, "a note", T0)),
         self_tests=[SelfTest("a", passed=True), SelfTest("b", passed=False)],
         plugins=[PluginOrigin(name, "acme", "1.0") for name in ("b", "a")],
-        storage={"product": "Drawers", "schema_version": 1, "odd": T0},
+        storage={"product": "DirectoryStorage", "schema_version": 1, "odd": T0},
         held=HeldExpired({"card": HeldOfPurpose(2, 1, None)}, {"case-17": 2, "released": 1}, is_complete=False),
         sweeps=SweepRuns(
             count=9, purged=8, failed=1, not_completed=1,
@@ -170,7 +170,7 @@ def _accesses(outcome: str, app: str | None, purpose: str) -> AccessCount:
 
 def _awkward() -> ReportContext:
     counts = {name: number + 1 for number, name in enumerate(AWKWARD)}
-    of = PurposeCensus(sum(counts.values()), 5, 1, counts)
+    of = PurposeStatistics(sum(counts.values()), 5, 1, counts)
     retention = {
         purpose: a_retention_policy(
             purpose,
@@ -185,7 +185,7 @@ def _awkward() -> ReportContext:
     access = {"tellers": an_access_policy(evaluator="gone", parameters='{"a":{"b":[null]}}', description=AWKWARD[-1])}
     return ReportContext(
         datetime(9999, 12, 31, 23, 59, 59, 999999, UTC),
-        Census(dict.fromkeys(PURPOSES, of), 0, 3, counts),
+        EntryStatistics(dict.fromkeys(PURPOSES, of), 0, 3, counts),
         a_sweep(finished_at=datetime(1970, 1, 1, tzinfo=UTC), failed=9, trigger=AWKWARD[6]),
         retention,
         access,
@@ -203,13 +203,13 @@ def _awkward() -> ReportContext:
 
 
 def _large() -> ReportContext:
-    of = PurposeCensus(
+    of = PurposeStatistics(
         *(COUNTER_OF_A_LARGE_VAULT,) * 3, {f"k{number}": COUNTER_OF_A_LARGE_VAULT for number in range(500)}
     )
     purposes = [f"p{number}" for number in range(200)]
     return ReportContext(
         T0,
-        Census(dict.fromkeys(purposes, of), COUNTER_OF_A_LARGE_VAULT, 0, {}),
+        EntryStatistics(dict.fromkeys(purposes, of), COUNTER_OF_A_LARGE_VAULT, 0, {}),
         a_sweep(purged=COUNTER_OF_A_LARGE_VAULT),
         {purpose: a_retention_policy(purpose) for purpose in purposes},
         {},
@@ -224,8 +224,10 @@ CONTEXTS = {
     "an empty vault": _empty(),
     "a usual vault": _usual(),
     "never swept": replace(_usual(), last_sweep=None),
-    "a policy for what holds nothing": replace(_usual(), census=_empty().census),
-    "unknown policies": replace(_usual(), census=replace(_usual().census, entries_by_undefined_policy={"nowhere": 4})),
+    "a policy for what holds nothing": replace(_usual(), entry_statistics=_empty().entry_statistics),
+    "unknown policies": replace(
+        _usual(), entry_statistics=replace(_usual().entry_statistics, entries_by_undefined_policy={"nowhere": 4})
+    ),
     "awkward names": _awkward(),
     "a large vault": _large(),
     "a vault with a history": _with_a_history(),
@@ -304,14 +306,15 @@ class ReportSectionConformance(LoopKit):
 
 def _turned_round(context: ReportContext) -> ReportContext:
     """Return a context that says the same in another order."""
-    census = context.census
+    entry_statistics = context.entry_statistics
     by_purpose = {
-        purpose: replace(of, key_refs=_backwards(of.key_refs)) for purpose, of in _backwards(census.by_purpose).items()
+        purpose: replace(of, key_refs=_backwards(of.key_refs))
+        for purpose, of in _backwards(entry_statistics.by_purpose).items()
     }
-    undefined = _backwards(census.entries_by_undefined_policy)
+    undefined = _backwards(entry_statistics.entries_by_undefined_policy)
     return replace(
         context,
-        census=replace(census, by_purpose=by_purpose, entries_by_undefined_policy=undefined),
+        entry_statistics=replace(entry_statistics, by_purpose=by_purpose, entries_by_undefined_policy=undefined),
         retention_policies=_backwards(context.retention_policies),
         access_policies=_backwards(context.access_policies),
         credentials=list(reversed(context.credentials)),

@@ -74,7 +74,7 @@ HASHES = [hashlib.sha256(b"\x00" + leaf).digest() for leaf in LEAVES]
 
 def members():
     return {
-        "manifest.json": json.dumps({"format": "vsqlvault-audit-export-v1", "size": 3, "oddities": []}).encode(),
+        "manifest.json": json.dumps({"format": "vsqlvault-audit-export-v1", "size": 3, "anomalies": []}).encode(),
         "checkpoint": CHECKPOINT.encode(),
         "tile/entries/000.p/3": b"".join(len(leaf).to_bytes(2, "big") + leaf for leaf in LEAVES),
         "tile/0/000.p/3": b"".join(HASHES),
@@ -119,7 +119,7 @@ def test_a_leaf_that_was_changed_is_named(index):
 
 
 def test_what_was_found_beside_the_tree_counts():
-    manifest = {"format": "vsqlvault-audit-export-v1", "oddities": [{"index": 2, "what": "a row"}]}
+    manifest = {"format": "vsqlvault-audit-export-v1", "anomalies": [{"index": 2, "what": "a row"}]}
     assert findings(members() | {"manifest.json": json.dumps(manifest).encode()}) == [(2, "a row")]
 
 

@@ -21,7 +21,7 @@ from vsqlvault.model.plugins import PluginOrigin
 from vsqlvault.model.policy import ADMIN, OWNER, AccessPolicy, RetentionPolicy, Rule
 from vsqlvault.model.principal import Call, Principal, Role
 from vsqlvault.runtime import open_vault
-from vsqlvault.service.entries.service import ListWish, Preconditions, StoreWish
+from vsqlvault.service.entries.service import ListRequest, Preconditions, StoreRequest
 from vsqlvault.service.vault import Vault
 
 # What a vault on SQLite needs, and the plugin under test: whatever else is installed stays out.
@@ -70,8 +70,8 @@ def in_a_vault(directory: Path, work: Callable[[Vault], Awaitable[Any]]) -> None
 
 async def fill(vault: Vault, opens_in_hours: int) -> None:
     await vault.policies.save_access_policy(OWNER_CALL, desk(hours(opens_in_hours)))
-    wish = StoreWish(b"ciphertext", ValueEncoding.UTF_8, None, None, "{}", None, "desk")
-    await vault.entries.store(OWNER_CALL, P1, wish)
+    wanted = StoreRequest(b"ciphertext", ValueEncoding.UTF_8, None, None, "{}", None, "desk")
+    await vault.entries.store(OWNER_CALL, P1, wanted)
 
 
 async def denials(vault: Vault) -> list[AccessRecord]:
@@ -142,10 +142,10 @@ def test_another_denial_is_no_warning(tmp_path: Path, caplog: pytest.LogCaptureF
 def test_storing_inspecting_listing_and_purging_have_no_hours(tmp_path: Path) -> None:
     async def work(vault: Vault) -> None:
         await fill(vault, CLOSED)
-        wish = StoreWish(b"newer", ValueEncoding.UTF_8, None, None, "{}", None, "desk")
-        assert not (await vault.entries.store(OWNER_CALL, P1, wish)).created
+        wanted = StoreRequest(b"newer", ValueEncoding.UTF_8, None, None, "{}", None, "desk")
+        assert not (await vault.entries.store(OWNER_CALL, P1, wanted)).created
         assert (await vault.entries.inspect(SUPPORT_CALL, P1)).entry.version == 2
-        assert len((await vault.entries.list_purpose(SUPPORT_CALL, "card", ListWish(limit=10))).entries) == 1
+        assert len((await vault.entries.list_purpose(SUPPORT_CALL, "card", ListRequest(limit=10))).entries) == 1
         assert (await vault.entries.purge(OWNER_CALL, P1, Preconditions())).entry_version == 2
 
     in_a_vault(tmp_path, work)

@@ -14,7 +14,7 @@ from vsqlvault.config import Settings, load_settings
 from vsqlvault.model.entry import EntryKey, ValueEncoding
 from vsqlvault.model.policy import RetentionPolicy
 from vsqlvault.model.principal import Call, Principal, Role
-from vsqlvault.service.entries.service import StoreWish
+from vsqlvault.service.entries.service import StoreRequest
 from vsqlvault.service.vault import Vault
 
 # What a vault on SQLite needs, and the plugin under test: whatever else is installed stays out.
@@ -42,8 +42,8 @@ class Site:
         return [json.loads(line) for line in self.journal.read_text().splitlines()]
 
 
-def wish(value: bytes = b"ciphertext", expires_at: datetime | None = None) -> StoreWish:
-    return StoreWish(value, ValueEncoding.UTF_8, None, "key-ref-1", "{}", expires_at, "owner-only")
+def wanted(value: bytes = b"ciphertext", expires_at: datetime | None = None) -> StoreRequest:
+    return StoreRequest(value, ValueEncoding.UTF_8, None, "key-ref-1", "{}", expires_at, "owner-only")
 
 
 async def retain(vault: Vault, purpose: str, method: str) -> None:
@@ -52,7 +52,7 @@ async def retain(vault: Vault, purpose: str, method: str) -> None:
 
 async def fill(vault: Vault, *ids: str, purpose: str = "card", expires_at: datetime | None = None) -> None:
     for external_id in ids:
-        await vault.entries.store(ADMIN, EntryKey(purpose, external_id), wish(expires_at=expires_at))
+        await vault.entries.store(ADMIN, EntryKey(purpose, external_id), wanted(expires_at=expires_at))
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from journal_site import ADMIN, Site, fill, no_room_beyond, retain, wish
+from journal_site import ADMIN, Site, fill, no_room_beyond, retain, wanted
 from vsqlvault_purge_journal import plugin
 
 from vsqlvault.errors import EntryNotFound, PluginFailed, SettingsInvalid, StartUpRefused
@@ -72,7 +72,7 @@ def test_the_id_can_be_used_again(site: Site) -> None:
             await retain(vault, "card", METHOD)
             await fill(vault, "p1")
             gone = await purge(vault)
-            stored = await vault.entries.store(ADMIN, P1, wish())
+            stored = await vault.entries.store(ADMIN, P1, wanted())
             assert stored.created
             assert stored.viewed.entry.entry_id != gone.entry_id
 
@@ -87,7 +87,7 @@ def test_every_row_of_the_purge_log_has_its_line_whatever_the_method(site: Site)
                 await fill(vault, "p1", purpose=purpose)
                 await purge(vault, EntryKey(purpose, "p1"))
             await fill(vault, "p2", purpose="a")
-            await vault.entries.store(ADMIN, EntryKey("a", "p2"), wish(b"newer"))
+            await vault.entries.store(ADMIN, EntryKey("a", "p2"), wanted(b"newer"))
             return await purge_log_ids(vault)
 
     logged = asyncio.run(work())

@@ -71,7 +71,7 @@ class ApiKeyAuthenticator:
         stored = self._stored_keys.find(digest) if listed is None else None
         known = listed or stored
         if not hmac.compare_digest(digest, known.digest if known else _NO_DIGEST) or known is None:
-            if self._stored_keys.may_look:
+            if self._stored_keys.can_refresh:
                 return self._looked_for(digest)
             raise CredentialRefused("bad_key")
         return self._listed_principal(listed) if listed else self._stored_principal(stored)

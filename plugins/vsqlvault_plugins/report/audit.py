@@ -13,7 +13,7 @@ from vsqlvault_plugins.report.shape import MAX_LISTED, Finding, bars, shown
 _CHANGES_OF_RULES = frozenset({
     "change-access-policy", "delete-access-policy", "change-retention-policy", "change-legal-hold", "release-legal-hold",
 })  # fmt: skip
-_CHANGES_OF_CREDENTIALS = frozenset({"create-api-key", "revoke-api-key", "roll-signing-key"})
+_CHANGES_OF_CREDENTIALS = frozenset({"create-api-key", "revoke-api-key", "rotate-signing-key"})
 CLASSES: Mapping[str, tuple[str, frozenset[str]]] = {
     "10.2.1.1": ("access to entries", frozenset({"store", "retrieve", "inspect", "list", "purge"})),
     "10.2.1.2": (
@@ -71,7 +71,7 @@ class AuditCoverage:
             ),
             measured="period",
             population=sum(each.rows for each in access),
-            exceptions=[*_incomplete(access), *_gaps(access)],
+            exceptions=[*_incomplete(access), *_unaudited(access)],
             figures={
                 "rows": sum(each.rows for each in access),
                 "events": sum(each.events for each in access),
@@ -204,7 +204,7 @@ def _incomplete(access: Sequence[AccessCount]) -> list[dict[str, Any]]:
     ]
 
 
-def _gaps(access: Sequence[AccessCount]) -> list[dict[str, Any]]:
+def _unaudited(access: Sequence[AccessCount]) -> list[dict[str, Any]]:
     missed = sum(each.events for each in access if each.operation == "audit-gap")
     what = "requests answered 503 or 507 while no row could be committed"
     return [{"operation": "audit-gap", "what": what, "count": missed}] if missed else []

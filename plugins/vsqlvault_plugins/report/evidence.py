@@ -32,14 +32,14 @@ class Summary:
 
     async def write(self, context: ReportContext) -> Mapping[str, Any]:
         """Count; ``total_entries`` is the sum of the three other numbers, as in the report that was asked for."""
-        census = context.census
-        active = sum(of.active for of in census.by_purpose.values())
-        expired = sum(of.expired_pending_purge for of in census.by_purpose.values())
+        entry_statistics = context.entry_statistics
+        active = sum(of.active for of in entry_statistics.by_purpose.values())
+        expired = sum(of.expired_pending_purge for of in entry_statistics.by_purpose.values())
         return {
-            "total_entries": active + expired + census.purged_last_30_days,
+            "total_entries": active + expired + entry_statistics.purged_last_30_days,
             "active_entries": active,
             "expired_pending_purge": expired,
-            "purged_last_30_days": census.purged_last_30_days,
+            "purged_last_30_days": entry_statistics.purged_last_30_days,
         }
 
 
@@ -57,7 +57,7 @@ class ByPurpose:
                 "entries_expiring_next_30_days": of.expiring_next_30_days,
                 "key_refs": dict(sorted(of.key_refs.items())),
             }
-            for purpose, of in sorted(context.census.by_purpose.items())
+            for purpose, of in sorted(context.entry_statistics.by_purpose.items())
         }
 
 
@@ -75,7 +75,7 @@ class PurgeCompliance:
             "purge_sweep_last_run": format_time(sweep.finished_at) if sweep else None,
             "purge_sweep_completed": sweep.completed if sweep else None,
             "entries_purged_last_sweep": sweep.purged if sweep else 0,
-            "purge_proof_available": context.census.purges_without_proof == 0,
+            "purge_proof_available": context.entry_statistics.purges_without_proof == 0,
             "scrub_last_run": format_time(scrub.finished_at) if scrub else None,
             "scrub_completed": scrub.completed if scrub else None,
             "scrub_left": scrub.left if scrub else None,
@@ -89,7 +89,7 @@ class UndefinedPolicies:
 
     async def write(self, context: ReportContext) -> Mapping[str, Any]:
         """Entries by the name they give."""
-        return dict(sorted(context.census.entries_by_undefined_policy.items()))
+        return dict(sorted(context.entry_statistics.entries_by_undefined_policy.items()))
 
 
 class Hardening:

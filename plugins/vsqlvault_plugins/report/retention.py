@@ -147,7 +147,7 @@ def _without_reason(context: ReportContext) -> list[dict[str, Any]]:
 
 
 def _without_proof(context: ReportContext) -> list[dict[str, Any]]:
-    count = context.census.purges_without_proof
+    count = context.entry_statistics.purges_without_proof
     return (
         [{"purpose": None, "what": "purges without proof", "count": count, "oldest_expired_at": None}] if count else []
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from vsqlvault.interfaces.evidence import ENDING_WITHIN_DAYS, MAX_LISTED_KEYS, EvidenceQuery, Holding
-from vsqlvault.interfaces.storage import KeyRefUse, PurposeCensus
+from vsqlvault.interfaces.storage import KeyRefUse, PurposeStatistics
 
 UNSPECIFIED = "unspecified"
 
@@ -17,16 +17,16 @@ UNSPECIFIED = "unspecified"
 class Times:
     """What an entry's times are held against: its end by its own time, and its creation by the maximum of its purpose.
 
-    ``due`` and ``ceiling_due`` are of what is overdue, ``ends`` and ``ceilings`` of what ends within each of
+    ``due`` and ``limit_due`` are of what is overdue, ``ends`` and ``retention_limits`` of what ends within each of
     ``ENDING_WITHIN_DAYS``.
     """
 
     as_of: datetime
-    ceiling: datetime
+    retention_limit: datetime
     due: datetime
-    ceiling_due: datetime
+    limit_due: datetime
     ends: tuple[datetime, ...]
-    ceilings: tuple[datetime, ...]
+    retention_limits: tuple[datetime, ...]
 
     @property
     def of_expiry(self) -> tuple[datetime, ...]:
@@ -36,20 +36,20 @@ class Times:
     @property
     def of_creation(self) -> tuple[datetime, ...]:
         """The times that creations are held against."""
-        return (self.as_of, self.ceiling, self.ceiling_due, *self.ceilings)
+        return (self.as_of, self.retention_limit, self.limit_due, *self.retention_limits)
 
 
 def times_of(query: EvidenceQuery, purpose: str) -> Times:
     """Return the times for the entries of a purpose."""
-    ceiling = query.ceilings[purpose]
+    retention_limit = query.retention_limits[purpose]
     spans = [timedelta(days=days) for days in ENDING_WITHIN_DAYS]
     return Times(
         as_of=query.as_of,
-        ceiling=ceiling,
+        retention_limit=retention_limit,
         due=query.as_of - query.grace,
-        ceiling_due=ceiling - query.grace,
+        limit_due=retention_limit - query.grace,
         ends=tuple(query.as_of + span for span in spans),
-        ceilings=tuple(ceiling + span for span in spans),
+        retention_limits=tuple(retention_limit + span for span in spans),
     )
 
 
@@ -89,7 +89,7 @@ class EntryCounts:
             if sums[0] or sums[1]
         ]  # fmt: skip
 
-    def purposes(self, purposes: Iterable[str]) -> dict[str, PurposeCensus]:
+    def purposes(self, purposes: Iterable[str]) -> dict[str, PurposeStatistics]:
         """Return the census of each purpose."""
         totals: dict[str, list[int]] = defaultdict(lambda: [0] * 6)
         for (purpose, *_), sums in self.by_holding.items():
@@ -99,7 +99,7 @@ class EntryCounts:
             if active:
                 refs[purpose][ref or UNSPECIFIED] += active
         return {
-            purpose: PurposeCensus(
+            purpose: PurposeStatistics(
                 active=totals[purpose][0],
                 expired_pending_purge=totals[purpose][1],
                 expiring_next_30_days=totals[purpose][3],

@@ -28,7 +28,7 @@ from vsqlvault.proof.note import SigningKey
 from vsqlvault.proof.statement import sign_statement
 from vsqlvault.runtime import open_vault
 from vsqlvault.service.compliance.evidence_bundle import EvidenceBundle
-from vsqlvault.service.entries.service import Preconditions, StoreWish
+from vsqlvault.service.entries.service import Preconditions, StoreRequest
 from vsqlvault.service.log.export import MAX_TEXT_BYTES
 from vsqlvault.testing import a_call, a_retention_policy
 
@@ -65,8 +65,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
             owner = a_call()
             await vault.policies.save_retention_policy(a_call("vault-admin", Role.ADMIN), a_retention_policy("card"))
             for number in range(40):
-                wish = StoreWish(b"cipher", ValueEncoding.UTF_8, None, None, "{}", None, "owner-only")
-                await vault.entries.store(owner, EntryKey("card", f"e{number}"), wish)
+                wanted = StoreRequest(b"cipher", ValueEncoding.UTF_8, None, None, "{}", None, "owner-only")
+                await vault.entries.store(owner, EntryKey("card", f"e{number}"), wanted)
             await vault.sequencer.sequence()
             (directory / "kept").write_text((await vault.storage.newest_checkpoint()).note, "utf-8")  # type: ignore[union-attr]
             record = await vault.entries.purge(owner, EntryKey("card", "e7"), Preconditions())

@@ -14,10 +14,10 @@ from vsqlvault.config import Settings
 from vsqlvault.errors import CredentialRefused, StorageUnavailable
 from vsqlvault.http import authentication
 from vsqlvault.http.cursors import Cursors
-from vsqlvault.http.dispatcher import Gateway
+from vsqlvault.http.dispatcher import Dispatcher
 from vsqlvault.http.messages import Reply, Request
 from vsqlvault.http.metrics import Metrics
-from vsqlvault.http.operation import Exchange, Operation
+from vsqlvault.http.operation import Operation, RequestContext
 from vsqlvault.http.server.client_certificates import ClientCertificate
 from vsqlvault.interfaces.authenticator import Presented
 from vsqlvault.model.audit import AccessRecord
@@ -72,7 +72,7 @@ def asked(install, offering, open_scene) -> Callable[..., Awaitable[tuple[Reply,
     async def ask(
         behave: Callable[[Presented], Any], *headers: tuple[str, str], certificate: bytes | None = None
     ) -> tuple[Reply, list[AccessRecord]]:
-        async def handler(exchange: Exchange) -> Reply:
+        async def handler(exchange: RequestContext) -> Reply:
             return Reply(200, exchange.call.principal.app.encode())
 
         async def no_body(_: int) -> bytes:
@@ -81,13 +81,13 @@ def asked(install, offering, open_scene) -> Callable[..., Awaitable[tuple[Reply,
         install(badges=offering("vault_authenticators", Badges(behave)))
         scene = await open_scene()
         before = len(await scene.access_rows())
-        gateway = Gateway(Settings(), scene.vault, Cursors(bytes(32)), Metrics(scene.vault))
+        dispatcher = Dispatcher(Settings(), scene.vault, Cursors(bytes(32)), Metrics(scene.vault))
         operation = Operation(
             method="GET", path="/here", name="here", summary="", handler=handler, audited=Audited.READ_REPORT
         )
         request = Request("GET", b"/here", b"", [("x-badge", "7"), *headers], "192.0.2.7", True, "0" * 32, no_body)
         request.client_certificate = ClientCertificate.of([certificate, b"issuer"]) if certificate else None
-        reply = await gateway.answer(request, operation)
+        reply = await dispatcher.answer(request, operation)
         return reply, (await scene.access_rows())[before:]
 
     return ask

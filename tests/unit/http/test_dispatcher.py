@@ -8,7 +8,7 @@ import pytest
 from vsqlvault.config import load_settings
 from vsqlvault.errors import CredentialRefused
 from vsqlvault.http.cursors import Cursors
-from vsqlvault.http.dispatcher import Gateway
+from vsqlvault.http.dispatcher import Dispatcher
 from vsqlvault.http.messages import Request
 from vsqlvault.http.metrics import Metrics
 from vsqlvault.http.operation import Operation
@@ -38,8 +38,8 @@ async def answered_by_a_broken_handler(tmp_path, monkeypatch):
         "GET", b"/broken", b"", [("x-vault-key", "a-key-for-this-test-alone")], "127.0.0.1", False, "0" * 32, no_body
     )
     async with open_vault(settings) as vault:
-        gateway = Gateway(settings, vault, Cursors(bytes(32)), Metrics(vault))
-        reply = await gateway.answer(request, operation)
+        dispatcher = Dispatcher(settings, vault, Cursors(bytes(32)), Metrics(vault))
+        reply = await dispatcher.answer(request, operation)
         return reply, await vault.storage.access_log(LogQuery(limit=10))
 
 
@@ -59,14 +59,14 @@ async def asked_for_health(tmp_path, *authenticators, headers=(), certificate=No
     plugins = [offering("vault_authenticators", *authenticators)]
     async with a_vault(tmp_path, plugins=plugins, settings=extra) as vault:
         settings = settings_for(tmp_path, plugins=plugins, extra=extra)
-        gateway = Gateway(settings, vault, Cursors(bytes(32)), Metrics(vault))
+        dispatcher = Dispatcher(settings, vault, Cursors(bytes(32)), Metrics(vault))
         health = next(each for each in OPERATIONS if (each.method, each.path) == ("GET", "/health"))
         request = Request("GET", b"/health", b"", [*headers], "127.0.0.1", False, "0" * 32, None)
         if certificate is not None:
             request.client_certificate = ClientCertificate(
                 certificate, (), frozenset(), datetime.max.replace(tzinfo=UTC)
             )
-        return await gateway.answer(request, health)
+        return await dispatcher.answer(request, health)
 
 
 class Certificates:

@@ -54,7 +54,7 @@ def environment() -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Asked:
+class RequestedAccess:
     """A request; ``ETAG`` in a header stands for the tag that was last answered for its target."""
 
     method: str
@@ -71,7 +71,7 @@ class Generator:
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
 
-    def request(self) -> Asked:
+    def request(self) -> RequestedAccess:
         pick = self.random.choice
         if self.random.random() < 0.05:
             return self.conditional()
@@ -82,7 +82,7 @@ class Generator:
             headers += pick([[(b"content-type", b"application/json")]] * 12 + [*self.ODD_TYPES])
             headers.append(pick([(b"content-length", b"%d" % len(body))] * 3 + [(b"transfer-encoding", b"chunked")]))
         cut = self.random.randrange(len(body) + 1)
-        return Asked(
+        return RequestedAccess(
             method,
             self.target(),
             headers,
@@ -91,7 +91,7 @@ class Generator:
             later_by=pick([0, 0, 0, 0.001, 1, 600]),
         )
 
-    def conditional(self) -> Asked:
+    def conditional(self) -> RequestedAccess:
         """Return a request that is sound but for what it rests on, perhaps."""
         field = self.random.choice([(b"if-match", b'"none-such"'), (b"if-match", b"ETAG"), (b"if-none-match", b"*")])
         body = b'{"encrypted_value": "vault:v1:c"}'
@@ -102,7 +102,7 @@ class Generator:
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
         ]
-        return Asked("PUT", b"/vault/card/a", [*fields, field], (body,))
+        return RequestedAccess("PUT", b"/vault/card/a", [*fields, field], (body,))
 
     ODD_TYPES = (
         [],
@@ -185,7 +185,7 @@ class Way:
         self._asgi_app = asgi_app
         self._tags: dict[bytes, bytes] = {}
 
-    async def ask(self, asked: Asked) -> list[Any]:
+    async def ask(self, asked: RequestedAccess) -> list[Any]:
         """Return the messages that were sent, with what is random by nature made equal."""
         path, _, query = asked.target.partition(b"?")
         tag = self._tags.get(path, b'"1"')
@@ -227,7 +227,7 @@ class Way:
         await self._asgi_app(scope, receive, send)
         return self.answered(asked, path, sent)
 
-    def answered(self, asked: Asked, path: bytes, sent: list[Any]) -> list[Any]:
+    def answered(self, asked: RequestedAccess, path: bytes, sent: list[Any]) -> list[Any]:
         """Take the tag out of an answer, and return it with what is random made equal."""
         for name, value in sent[0]["headers"] if sent else ():
             if name == b"etag":
@@ -242,7 +242,7 @@ class Wire(Way):
         super().__init__(app.asgi_app)
         self._server = Server(app, Limits(), lane=app.asgi_app)  # type: ignore[arg-type]
 
-    async def ask(self, asked: Asked) -> list[Any]:
+    async def ask(self, asked: RequestedAccess) -> list[Any]:
         path = asked.target.partition(b"?")[0]
         tag = self._tags.get(path, b'"1"')
         lines = [b"%b: %b" % (name, value.replace(b"ETAG", tag)) for name, value in asked.headers]
@@ -260,7 +260,7 @@ class Wire(Way):
             pieces[-1] = b""
         return self.answered(asked, path, await self._exchange([head, *pieces], asked))
 
-    async def _exchange(self, pieces: list[bytes], asked: Asked) -> list[Any]:
+    async def _exchange(self, pieces: list[bytes], asked: RequestedAccess) -> list[Any]:
         transport = Recorded()
         connection = Connection(self._server)
         connection.connection_made(transport)
@@ -323,7 +323,7 @@ def by_connection(app: Quart) -> Way:
 def take(open_scene, clock, monkeypatch, tmp_path: Path):
     """Return a function that asks all of a new vault, in one of the ways, and returns answers and rows."""
 
-    async def take(requests: list[Asked], way_of: Callable[[Quart], Way]) -> tuple[list[Any], list[Any]]:
+    async def take(requests: list[RequestedAccess], way_of: Callable[[Quart], Way]) -> tuple[list[Any], list[Any]]:
         async def open_storage(_: Any) -> FaultyStorage:
             return FaultyStorage(await SqliteStorage.open(tmp_path / f"{way_of.__name__}.db", clock))
 

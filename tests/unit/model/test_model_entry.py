@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from vsqlvault.model.entry import EXTERNAL_ID, PURPOSE, EntryKey, EntryStamp, EntryState
+from vsqlvault.model.entry import EXTERNAL_ID, PURPOSE, EntryKey, EntryState, EntryVersion
 from vsqlvault.model.policy import POLICY_NAME
 from vsqlvault.testing import T0, an_entry
 
@@ -19,7 +19,7 @@ TICK = timedelta(microseconds=1)
     ("days", "ends"),
     [(None, 90), (100, 90), (91, 90), (90, 90), (89, 89), (1, 1)],
 )
-def test_an_entry_ends_at_the_earlier_of_its_own_time_and_the_ceiling(days, ends) -> None:
+def test_an_entry_ends_at_the_earlier_of_its_own_time_and_the_retention_limit(days, ends) -> None:
     entry = an_entry(created_at=T0, expires_at=T0 + DAY * 90)
     assert entry.effective_expires_at(days) == T0 + DAY * ends
 
@@ -32,13 +32,16 @@ def test_the_instant_of_expiry_itself_is_expired(days) -> None:
     assert states == [EntryState.ACTIVE, EntryState.EXPIRED, EntryState.EXPIRED]
 
 
-def test_the_instant_of_the_ceiling_itself_is_expired() -> None:
+def test_the_instant_of_the_retention_limit_itself_is_expired() -> None:
     entry = an_entry(created_at=T0, expires_at=T0 + DAY * 90)
-    ceiling = T0 + DAY * 30
-    assert [entry.state(at, 30) for at in (ceiling - TICK, ceiling)] == [EntryState.ACTIVE, EntryState.EXPIRED]
+    retention_limit = T0 + DAY * 30
+    assert [entry.state(at, 30) for at in (retention_limit - TICK, retention_limit)] == [
+        EntryState.ACTIVE,
+        EntryState.EXPIRED,
+    ]
 
 
-def test_a_ceiling_counts_from_creation_and_not_from_the_last_change() -> None:
+def test_a_retention_limit_counts_from_creation_and_not_from_the_last_change() -> None:
     entry = an_entry(created_at=T0, updated_at=T0 + DAY * 20, expires_at=T0 + DAY * 90)
     assert entry.effective_expires_at(30) == T0 + DAY * 30
 
@@ -51,7 +54,7 @@ def test_a_purged_entry_is_purged_at_any_time(at) -> None:
 def test_key_and_stamp_name_the_entry_and_its_version() -> None:
     entry = an_entry("pay-7", entry_id="a" * 32, version=3)
     assert entry.key == EntryKey("card", "pay-7")
-    assert entry.stamp == EntryStamp("a" * 32, 3)
+    assert entry.stamp == EntryVersion("a" * 32, 3)
 
 
 def test_an_entry_cannot_be_changed() -> None:

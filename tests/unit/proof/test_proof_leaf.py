@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from vsqlvault.http.schemas.responses import access_row, purge_row
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
-from vsqlvault.model.entry import EntryStamp
+from vsqlvault.model.entry import EntryVersion
 from vsqlvault.model.purge import PurgeReason, PurgeRecord
 from vsqlvault.model.times import from_micros
 from vsqlvault.proof.leaf import row_hash, row_leaf
@@ -25,7 +25,7 @@ from vsqlvault.testing import a_purge_record, an_access_record
 
 FULL = an_access_record(
     request_id="0" * 32,
-    stamp=EntryStamp("b" * 32, 3),
+    stamp=EntryVersion("b" * 32, 3),
     identity="jane",
     reason="expired",
     policy="owner-only",
@@ -89,8 +89,8 @@ def another(value: Any) -> Any:
             return value + 1
         case datetime():
             return value + timedelta(microseconds=1)
-        case EntryStamp():
-            return EntryStamp(value.entry_id, value.version + 1)
+        case EntryVersion():
+            return EntryVersion(value.entry_id, value.version + 1)
         case Enum():
             return next(one for one in type(value) if one is not value)
         case _:
@@ -112,7 +112,7 @@ def test_every_field_of_a_purge_row_is_in_its_leaf(field: str) -> None:
 
 
 def test_the_entry_of_a_stamp_is_in_the_leaf() -> None:
-    assert row_hash(replace(FULL, stamp=EntryStamp("c" * 32, 3))) != row_hash(FULL)
+    assert row_hash(replace(FULL, stamp=EntryVersion("c" * 32, 3))) != row_hash(FULL)
 
 
 def test_a_missing_text_is_not_an_empty_one() -> None:

@@ -53,7 +53,7 @@ async def test_after_its_end_the_storage_is_closed(settings) -> None:
     async with open_vault(settings) as vault:
         pass
     with pytest.raises(StorageUnavailable):
-        await vault.storage.rulebook()
+        await vault.storage.policy_snapshot()
 
 
 async def test_what_is_under_way_at_the_end_is_done_whole(settings, path, a_wish) -> None:
@@ -120,7 +120,7 @@ async def test_plugins_stop_before_the_storage_closes_and_after_the_last_commit(
 
         @hookimpl
         async def vault_shutdown(self) -> None:
-            assert (await self.vault.storage.rulebook()).revision
+            assert (await self.vault.storage.policy_snapshot()).revision
             log.append("stopped")
 
         @hookimpl

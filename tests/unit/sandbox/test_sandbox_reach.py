@@ -9,12 +9,12 @@ import pytest
 from vsqlvault.config import Settings
 from vsqlvault.errors import SettingsInvalid
 from vsqlvault.model.sandbox import ProcessNeeds
-from vsqlvault.sandbox.reach import asked_of, beyond, reach_of, replaceable
+from vsqlvault.sandbox.reach import beyond, reach_of, replaceable, requested_access
 
 
 def reach(*needs, config=None, **settings):
     checked = Settings.model_validate(settings)
-    return reach_of(checked, asked_of(checked, needs, config))
+    return reach_of(checked, requested_access(checked, needs, config))
 
 
 def covers(paths, path):
@@ -166,4 +166,4 @@ class TestBeyond:
 
 
 def asked(connect_ports=(5432,), **paths):
-    return asked_of(Settings(), [ProcessNeeds(connect_ports=connect_ports, **paths)])
+    return requested_access(Settings(), [ProcessNeeds(connect_ports=connect_ports, **paths)])

@@ -9,15 +9,15 @@ import pytest
 
 from vsqlvault.config import HardeningSettings, Settings
 from vsqlvault.errors import HardeningUnavailable, SettingsInvalid
-from vsqlvault.sandbox import sandbox as lockdown
+from vsqlvault.sandbox import sandbox
 from vsqlvault.sandbox.kernel import PR_GET_SECCOMP, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, Kernel
 from vsqlvault.sandbox.landlock import ADD_RULE, CREATE_RULESET, RESTRICT_SELF, Reach
-from vsqlvault.sandbox.reach import Asked
-from vsqlvault.sandbox.sandbox import STEPS, lock_down
+from vsqlvault.sandbox.reach import RequestedAccess
+from vsqlvault.sandbox.sandbox import STEPS, apply_sandbox
 from vsqlvault.sandbox.system_calls import ARCHITECTURES
 
 REACH = Reach(frozenset({Path("/")}), frozenset(), frozenset({53}), frozenset({8443}))
-ASKED = Asked(frozenset(), frozenset(), frozenset({53}))
+ASKED = RequestedAccess(frozenset(), frozenset(), frozenset({53}))
 EIGHT_MIB = 8 * 1024 * 1024
 OPTIONS = {3: 4, 39: 38}
 """Which prctl reads what another has set."""
@@ -84,11 +84,11 @@ class Pretended(Kernel):
 @pytest.fixture(autouse=True)
 def everything(monkeypatch):
     """Reach the whole system, for no test here is about what is left of it."""
-    monkeypatch.setattr(lockdown, "reach_of", lambda settings, asked: REACH)
+    monkeypatch.setattr(sandbox, "reach_of", lambda settings, asked: REACH)
 
 
 def locked(kernel, undeclared=(), **switches):
-    return lock_down(Settings(hardening=HardeningSettings(**switches)), ASKED, undeclared=undeclared, kernel=kernel)
+    return apply_sandbox(Settings(hardening=HardeningSettings(**switches)), ASKED, undeclared=undeclared, kernel=kernel)
 
 
 def states(kernel, undeclared=(), **switches):
@@ -152,7 +152,7 @@ def test_an_architecture_without_a_list_has_no_filter():
 
 
 def test_another_system_than_linux_has_none_of_it(monkeypatch):
-    monkeypatch.setattr(lockdown.sys, "platform", "darwin")
+    monkeypatch.setattr(sandbox.sys, "platform", "darwin")
     assert {(step.state, step.detail) for step in states(None).values()} == {("unavailable", "only Linux has it")}
     with pytest.raises(HardeningUnavailable, match="only Linux"):
         states(None, limits="required")
@@ -214,7 +214,7 @@ def test_a_forked_child_locks_its_memory_and_inherits_the_rest():
 
 
 def test_new_settings_that_ask_for_what_is_closed_are_refused_where_it_is():
-    more = Asked(frozenset(), frozenset(), frozenset({53, 443}))
+    more = RequestedAccess(frozenset(), frozenset(), frozenset({53, 443}))
     with pytest.raises(
         SettingsInvalid, match=r"hardening\.landlock: port 443 is closed since the start; a restart opens it"
     ):

@@ -24,14 +24,14 @@ from vsqlvault.model.audit import Outcome
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.policy import Rule
 from vsqlvault.proof.purge_proof import purge_proof
-from vsqlvault.service.credentials.api_keys import ApiKeyWish, KeyListWish
-from vsqlvault.service.entries.key_refs import KeyRefWish
-from vsqlvault.service.entries.service import ListWish
+from vsqlvault.service.credentials.api_keys import ApiKeyRequest, KeyListRequest
+from vsqlvault.service.entries.key_refs import KeyRefRequest
+from vsqlvault.service.entries.service import ListRequest
 from vsqlvault.testing import Fault, a_call, a_retention_policy, a_write, an_access_policy, an_api_key
 
 KEY = EntryKey("card", "pay-1")
 POLICY = an_access_policy(rules={Action.STORE: Rule(), Action.RETRIEVE: Rule(max_retrievals=5), Action.PURGE: Rule()})
-WISH = ApiKeyWish(app="payments", purposes=frozenset({"card"}))
+WISH = ApiKeyRequest(app="payments", purposes=frozenset({"card"}))
 KEPT = an_api_key()
 Act = Callable[[Any], Awaitable[Any]]
 
@@ -74,7 +74,7 @@ OPERATIONS: dict[str, Operation] = {
     "retrieve": Operation(lambda s: s.vault.entries.retrieve(s.owner, KEY), "retrieve", 0, with_value),
     "inspect": Operation(lambda s: s.vault.entries.inspect(s.owner, KEY), "inspect", 0, with_value),
     "list": Operation(
-        lambda s: s.vault.entries.list_purpose(s.owner, "card", ListWish(limit=5)), "list", 0, with_value
+        lambda s: s.vault.entries.list_purpose(s.owner, "card", ListRequest(limit=5)), "list", 0, with_value
     ),
     "purge": Operation(lambda s: s.purge(), "purge", 1, with_value),
     "shred": Operation(lambda s: s.purge(), "purge", 1, with_shred),
@@ -97,12 +97,12 @@ OPERATIONS: dict[str, Operation] = {
         "revoke-api-key",
         prepare=lambda s: s.storage.inner.commit([a_write(SaveApiKey(KEPT))]),
     ),
-    "read keys": Operation(lambda s: s.vault.api_keys.keys(s.admin, KeyListWish(limit=5)), "read-api-key"),
+    "read keys": Operation(lambda s: s.vault.api_keys.keys(s.admin, KeyListRequest(limit=5)), "read-api-key"),
     "read a policy": Operation(lambda s: s.vault.policies.access_policy(s.admin, "owner-only"), "read-access-policy"),
     "read the access log": Operation(lambda s: s.vault.logs.access_log(s.admin, LogQuery(limit=5)), "read-access-log"),
     "read the purge log": Operation(lambda s: s.vault.logs.purge_log(s.admin, LogQuery(limit=5)), "read-purge-log"),
     "stream the access log": Operation(streamed, "read-access-log"),
-    "key_refs": Operation(lambda s: s.vault.key_refs.list(s.admin, KeyRefWish(limit=5)), "read-key-refs"),
+    "key_refs": Operation(lambda s: s.vault.key_refs.list(s.admin, KeyRefRequest(limit=5)), "read-key-refs"),
     "report": Operation(lambda s: s.vault.report.write(s.admin), "read-report"),
     "sweep": Operation(lambda s: s.vault.sweeper.sweep(s.admin), "sweep", 3, with_expired),
     "dry run": Operation(lambda s: s.vault.sweeper.sweep(s.admin, dry_run=True), "sweep", 0, with_expired),
@@ -116,7 +116,7 @@ async def state_of(scene: Any) -> Any:
     found = [
         (snapshot.entry, snapshot.value) for snapshot in await inner.read([Read(key, with_value=True) for key in keys])
     ]
-    return found, await inner.rulebook(), await scene.purge_rows(), await inner.last_sweep()
+    return found, await inner.policy_snapshot(), await scene.purge_rows(), await inner.last_sweep()
 
 
 @pytest.mark.parametrize("fault", Fault)

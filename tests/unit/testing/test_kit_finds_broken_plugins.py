@@ -276,7 +276,7 @@ def rules_case(kind: type[Rules]) -> EvaluatorCase:
     return EvaluatorCase(kind(), [policy], [replace(policy, parameters='{"a":1}')])
 
 
-class Noughts:
+class ZeroFill:
     """A sound method."""
 
     name = "noughts"
@@ -286,26 +286,26 @@ class Noughts:
         return PurgePlan(Overwrite(b"0" * request.entry.value_size), request.reason)
 
 
-class Unsaid(Noughts):
+class Unsaid(ZeroFill):
     retires_id = None
 
 
-class Short(Noughts):
+class Short(ZeroFill):
     async def plan(self, request: Any) -> Any:
         return PurgePlan(Overwrite(b"0" * min(request.entry.value_size, 4096)), request.reason)
 
 
-class RemovesAllTheSame(Noughts):
+class RemovesAllTheSame(ZeroFill):
     async def plan(self, request: Any) -> Any:
         return PurgePlan(Remove(), request.reason)
 
 
-class Replaces(Noughts):
+class Replaces(ZeroFill):
     async def plan(self, request: Any) -> Any:
         return replace(await super().plan(request), reason=PurgeReason.REPLACED)
 
 
-class Wavers(Noughts):
+class Wavers(ZeroFill):
     times = 0
 
     async def plan(self, request: Any) -> Any:
@@ -314,13 +314,13 @@ class Wavers(Noughts):
         return replace(await super().plan(request), reason=reason)
 
 
-class Grinds(Noughts):
+class Grinds(ZeroFill):
     async def plan(self, request: Any) -> Any:
         time.sleep(BLOCKED_SECONDS)  # noqa: ASYNC251 - the fault that is to be found
         return await super().plan(request)
 
 
-class RefusesTheSecond(Noughts):
+class RefusesTheSecond(ZeroFill):
     asked = False
 
     async def plan(self, request: Any) -> Any:
@@ -366,13 +366,13 @@ class NeedsASweep(Section):
 
 class NeedsKnownPolicies(Section):
     async def write(self, context: Any) -> Any:
-        names = context.census.entries_by_undefined_policy
+        names = context.entry_statistics.entries_by_undefined_policy
         return {name: context.access_policies[name].version for name in names}
 
 
 class Tidies(Section):
     async def write(self, context: Any) -> Any:
-        context.census.by_purpose.clear()
+        context.entry_statistics.by_purpose.clear()
         return {}
 
 
@@ -386,7 +386,7 @@ SOUND: dict[str, tuple[type[Any], Callable[[], dict[str, Any]]]] = {
     "authenticator": (AuthenticatorConformance, lambda: {"authenticator_case": badge_case(Badge)}),
     "authenticator of certificates": (AuthenticatorConformance, lambda: {"authenticator_case": badge_case(Seal)}),
     "evaluator": (PolicyEvaluatorConformance, lambda: {"evaluator_case": rules_case(Rules)}),
-    "purge method": (PurgeMethodConformance, lambda: {"purge_method": Noughts()}),
+    "purge method": (PurgeMethodConformance, lambda: {"purge_method": ZeroFill()}),
     "report section": (ReportSectionConformance, lambda: {"report_section": Section()}),
 }
 BROKEN: list[tuple[Any, str, dict[str, Any]]] = [
@@ -453,7 +453,7 @@ def kit_of(plugin: Any) -> tuple[type[Any], dict[str, Any]]:
         return AuthenticatorConformance, {"authenticator_case": badge_case(plugin)}
     if issubclass(plugin, Rules):
         return PolicyEvaluatorConformance, {"evaluator_case": rules_case(plugin)}
-    if issubclass(plugin, Noughts):
+    if issubclass(plugin, ZeroFill):
         return PurgeMethodConformance, {"purge_method": plugin()}
     return ReportSectionConformance, {"report_section": plugin()}
 
@@ -480,7 +480,10 @@ def test_a_broken_plugin_fails_the_test_that_is_there_for_it(plugin, test, argum
 
 def test_a_section_that_changes_its_context_is_found(tmp_path) -> None:
     context = CONTEXTS["a usual vault"]
-    own = replace(context, census=replace(context.census, by_purpose=dict(context.census.by_purpose)))
+    own = replace(
+        context,
+        entry_statistics=replace(context.entry_statistics, by_purpose=dict(context.entry_statistics.by_purpose)),
+    )
     with prepared(ReportSectionConformance, tmp_path) as suite, pytest.raises(AssertionError):
         suite.test_it_writes_the_same_for_the_same_and_leaves_it_as_it_is(report_section=Tidies(), context=own)
 

@@ -32,7 +32,7 @@ class Counts:
 
     open: int = 0
     accepted: int = 0
-    turned_away: int = 0
+    rejected: int = 0
     refused: Tally[str] = field(default_factory=Tally)
     tls: Tls | None = None
 
@@ -123,7 +123,7 @@ class ConnectionCollector(Collector):
         yield GaugeMetricFamily("vsqlvault_connections", "Connections that are open.", self._counts.open)
         yield CounterMetricFamily("vsqlvault_connections_accepted", "Connections accepted.", self._counts.accepted)
         yield CounterMetricFamily(
-            "vsqlvault_connections_turned_away", "Connections closed at once: too many.", self._counts.turned_away
+            "vsqlvault_connections_rejected", "Connections closed at once: too many.", self._counts.rejected
         )
         refused = CounterMetricFamily(
             "vsqlvault_http_refused", "Bytes and handshakes that became no request, by reason.", labels=["reason"]
@@ -132,7 +132,7 @@ class ConnectionCollector(Collector):
             refused.add_metric([reason], count)
         yield refused
         until = GaugeMetricFamily(
-            "vsqlvault_tls_until_timestamp_seconds",
+            "vsqlvault_tls_expiry_timestamp_seconds",
             "When the first of the certificates or revocation lists in a file ends, in Unix time.",
             labels=["file"],
         )
@@ -149,14 +149,14 @@ class RefusalCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Give the metrics of refused credentials as they stand now."""
-        failing = self._vault.failing_sources
+        failing = self._vault.auth_rate_limiter
         yield CounterMetricFamily(
             "vsqlvault_credentials_refused", "Requests whose credentials were refused, or had none.", failing.refused
         )
         yield CounterMetricFamily(
             "vsqlvault_credentials_limited", "Those of them that were answered 429.", failing.limited
         )
-        yield GaugeMetricFamily("vsqlvault_sources_slowed", "Sources that have to slow down now.", failing.slowed)
+        yield GaugeMetricFamily("vsqlvault_sources_throttled", "Sources that have to slow down now.", failing.throttled)
 
 
 class QueueCollector(Collector):

@@ -23,12 +23,14 @@ class LogCollector(Collector):
         yield CounterMetricFamily("vsqlvault_log_leaves", "Rows that got their index in the tree.", state.leaves)
         yield CounterMetricFamily("vsqlvault_log_checkpoints", "Checkpoints signed.", state.checkpoints)
         yield CounterMetricFamily(
-            "vsqlvault_log_checkpoints_thinned",
+            "vsqlvault_log_checkpoints_pruned",
             "Old checkpoints taken out because the next one stands for them.",
             state.thinned,
         )
         yield GaugeMetricFamily(
-            "vsqlvault_log_damaged", "1 while the stored tree is not the one that was signed.", state.is_damaged
+            "vsqlvault_log_inconsistent",
+            "1 while the stored tree is not the one that was signed.",
+            state.is_inconsistent,
         )
         yield GaugeMetricFamily(
             "vsqlvault_quarantine",

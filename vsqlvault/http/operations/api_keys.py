@@ -19,12 +19,12 @@ from vsqlvault.errors import (
     ValidationFailed,
 )
 from vsqlvault.http.messages import Reply
-from vsqlvault.http.operation import Exchange, Operation
+from vsqlvault.http.operation import Operation, RequestContext
 from vsqlvault.http.schemas.bodies import ApiKeyBody, dump_json
 from vsqlvault.http.schemas.queries import ApiKeysQuery, read_query
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.times import format_time
-from vsqlvault.service.credentials.api_keys import KeyListWish, SeenKey, api_key_document
+from vsqlvault.service.credentials.api_keys import KeyListRequest, SeenKey, api_key_document
 from vsqlvault.service.rules.rule_changes import require_admin, require_reader
 
 PATH = "/admin/api-keys"
@@ -40,24 +40,24 @@ def seen_key_document(seen: SeenKey) -> dict[str, Any]:
     }
 
 
-async def create_api_key(exchange: Exchange) -> Reply:
+async def create_api_key(exchange: RequestContext) -> Reply:
     """Make a key and show it, this once."""
     keys = exchange.vault.api_keys
     async with keys.naming(exchange.call, Audited.CREATE_API_KEY):
         require_admin(exchange.call)
-        wish = (await exchange.body(ApiKeyBody)).wish()
-    created = await keys.create(exchange.call, wish)
+        wanted = (await exchange.body(ApiKeyBody)).wanted()
+    created = await keys.create(exchange.call, wanted)
     document = {"key": created.secret, **seen_key_document(created.seen)}
     return Reply(201, dump_json(document), headers=[("Location", f"{PATH}/{created.seen.key.key_id}")])
 
 
-async def get_api_key(exchange: Exchange) -> Reply:
+async def get_api_key(exchange: RequestContext) -> Reply:
     """Answer with what one key grants."""
     seen = await exchange.vault.api_keys.key(exchange.call, exchange.request.params["key_id"])
     return Reply(200, dump_json(seen_key_document(seen)))
 
 
-async def list_api_keys(exchange: Exchange) -> Reply:
+async def list_api_keys(exchange: RequestContext) -> Reply:
     """Answer with a page of keys."""
     app, members = exchange.call.principal.app, exchange.request.query()
     async with exchange.vault.api_keys.naming(exchange.call, Audited.READ_API_KEY):
@@ -65,13 +65,13 @@ async def list_api_keys(exchange: Exchange) -> Reply:
         read_query(ApiKeysQuery, members)
         members, after = exchange.cursors.open(app, PATH, members)
         query = read_query(ApiKeysQuery, members)
-    wish = KeyListWish(
+    wanted = KeyListRequest(
         limit=query.limit,
         after=(datetime.fromisoformat(after[0]), after[1]) if after else None,
         app=query.app,
         state=query.state,
     )
-    seen = await exchange.vault.api_keys.keys(exchange.call, wish)
+    seen = await exchange.vault.api_keys.keys(exchange.call, wanted)
     cursor = None
     if len(seen) == query.limit:
         last = seen[-1].key
@@ -79,7 +79,7 @@ async def list_api_keys(exchange: Exchange) -> Reply:
     return Reply(200, dump_json({"api_keys": [seen_key_document(each) for each in seen], "next_cursor": cursor}))
 
 
-async def revoke_api_key(exchange: Exchange) -> Reply:
+async def revoke_api_key(exchange: RequestContext) -> Reply:
     """Refuse a key from now on, and answer with what it granted."""
     revoked = await exchange.vault.api_keys.revoke(exchange.call, exchange.request.params["key_id"])
     document = seen_key_document(revoked.seen)

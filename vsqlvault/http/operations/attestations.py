@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vsqlvault.errors import AttestationNotFound, InvalidQuery, RoleRequired, TreeDamaged
 from vsqlvault.http.messages import Reply
-from vsqlvault.http.operation import Exchange, Operation
+from vsqlvault.http.operation import Operation, RequestContext
 from vsqlvault.http.schemas.admin_bodies import VersionsQuery
 from vsqlvault.http.schemas.bodies import dump_json
 from vsqlvault.model.attestation import Attestation
@@ -13,14 +13,14 @@ from vsqlvault.model.times import format_time
 from vsqlvault.proof.attestation import digest_of, shown_attestation
 
 
-async def attest(exchange: Exchange) -> Reply:
+async def attest(exchange: RequestContext) -> Reply:
     """Attest now, and answer with what was attested."""
     made = await exchange.vault.attestations.attest(exchange.call)
     location = ("Location", f"/admin/attestations/{made.number}")
     return Reply(201, dump_json(shown_attestation(made.document, made.note)), headers=[location])
 
 
-async def list_attestations(exchange: Exchange) -> Reply:
+async def list_attestations(exchange: RequestContext) -> Reply:
     """Answer with a page of attestations, newest first."""
     asked = exchange.query(VersionsQuery)
     found = await exchange.vault.attestations.attestations(exchange.call, asked.before, asked.limit)
@@ -36,7 +36,7 @@ async def list_attestations(exchange: Exchange) -> Reply:
     )  # fmt: skip
 
 
-async def get_attestation(exchange: Exchange) -> Reply:
+async def get_attestation(exchange: RequestContext) -> Reply:
     """Answer with one attestation, as it was signed."""
     made = await exchange.vault.attestations.attestation(exchange.call, int(exchange.request.params["number"]))
     return Reply(200, dump_json(shown_attestation(made.document, made.note)))

@@ -25,14 +25,14 @@ from vsqlvault.errors import (
 )
 from vsqlvault.http.conditions import read_conditions
 from vsqlvault.http.messages import Reply, Request
-from vsqlvault.http.operation import Exchange, Operation
+from vsqlvault.http.operation import Operation, RequestContext
 from vsqlvault.http.schemas.bodies import StoreBody, dump_json
 from vsqlvault.http.schemas.queries import ListQuery, read_query
 from vsqlvault.http.schemas.responses import entry_json, etag, list_json, purge_row
 from vsqlvault.model.audit import Operation as Audited
-from vsqlvault.model.entry import EntryStamp
+from vsqlvault.model.entry import EntryVersion
 from vsqlvault.model.times import format_time
-from vsqlvault.service.entries.service import ListWish, Preconditions
+from vsqlvault.service.entries.service import ListRequest, Preconditions
 
 _ETAG = re.compile(r'"([0-9a-f]{32})\.([1-9][0-9]{0,17})"')
 _WAIT = re.compile(r'wait(?:\s*=\s*"?([0-9]{1,9})"?)?', re.IGNORECASE | re.ASCII)
@@ -40,26 +40,26 @@ DEFAULT_WAIT_SECONDS = 5
 MAX_WAIT_SECONDS = 10
 
 
-async def store(exchange: Exchange) -> Reply:
+async def store(exchange: RequestContext) -> Reply:
     """Create or replace an entry; the purpose is asked for before the body is looked at."""
     vault, call, key = exchange.vault, exchange.call, exchange.key
     await vault.entries.require_purpose(call, Audited.STORE, key)
     preconditions = read_preconditions(exchange.request)
     body = await exchange.body(StoreBody)
-    stored = await vault.entries.store(call, key, body.wish(preconditions, exchange.limits.max_value_bytes))
+    stored = await vault.entries.store(call, key, body.wanted(preconditions, exchange.limits.max_value_bytes))
     reply = Reply(201 if stored.created else 200, entry_json(stored.viewed, warnings=stored.warnings))
     reply.headers.append(("ETag", etag(stored.viewed.entry)))
     reply.headers.append(("Location", f"/vault/{key.purpose}/{key.external_id}"))
     return reply
 
 
-async def retrieve(exchange: Exchange) -> Reply:
+async def retrieve(exchange: RequestContext) -> Reply:
     """Answer with the blob."""
     viewed = await exchange.vault.entries.retrieve(exchange.call, exchange.key)
     return Reply(200, entry_json(viewed), headers=[("ETag", etag(viewed.entry))])
 
 
-async def inspect(exchange: Exchange) -> Reply:
+async def inspect(exchange: RequestContext) -> Reply:
     """Answer with headers only: no blob is read and no retrieval counted."""
     viewed = await exchange.vault.entries.inspect(exchange.call, exchange.key)
     entry = viewed.entry
@@ -72,7 +72,7 @@ async def inspect(exchange: Exchange) -> Reply:
     return Reply(200, headers=headers)
 
 
-async def purge(exchange: Exchange) -> Reply:
+async def purge(exchange: RequestContext) -> Reply:
     """Destroy an entry and answer with the purge record."""
     preconditions = read_preconditions(exchange.request)
     seconds = read_wait(exchange.request)
@@ -85,14 +85,14 @@ async def purge(exchange: Exchange) -> Reply:
     return Reply(200, dump_json({**shown, "receipt": receipt}), headers=applied)
 
 
-async def list_entries(exchange: Exchange) -> Reply:
+async def list_entries(exchange: RequestContext) -> Reply:
     """Answer with a page of metadata."""
     purpose = exchange.request.params["purpose"]
     app, members = exchange.call.principal.app, exchange.request.query()
     read_query(ListQuery, members)
     members, after = exchange.cursors.open(app, f"/vault/{purpose}", members)
     query = read_query(ListQuery, members)
-    wish = ListWish(
+    wanted = ListRequest(
         limit=query.limit,
         after=str(after[0]) if after else None,
         key_ref=query.key_ref,
@@ -101,7 +101,7 @@ async def list_entries(exchange: Exchange) -> Reply:
         expires_before=query.expires_before,
         state=query.state,
     )
-    listed = await exchange.vault.entries.list_purpose(exchange.call, purpose, wish)
+    listed = await exchange.vault.entries.list_purpose(exchange.call, purpose, wanted)
     cursor = exchange.cursors.seal(app, f"/vault/{purpose}", members, [listed.after]) if listed.after else None
     return Reply(200, list_json(((viewed, query.state) for viewed in listed.entries), cursor))
 
@@ -116,7 +116,7 @@ def read_preconditions(request: Request) -> Preconditions:
     match = None
     if asked.tags is not None:
         found = (_ETAG.fullmatch(tag) for tag in asked.tags)
-        match = frozenset(EntryStamp(tag[1], int(tag[2])) for tag in found if tag)
+        match = frozenset(EntryVersion(tag[1], int(tag[2])) for tag in found if tag)
     return Preconditions(asked.none_exists, asked.any_match, match)
 
 

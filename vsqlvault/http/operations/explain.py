@@ -16,7 +16,7 @@ from vsqlvault.errors import (
     ValidationFailed,
 )
 from vsqlvault.http.messages import Reply
-from vsqlvault.http.operation import Exchange, Operation
+from vsqlvault.http.operation import Operation, RequestContext
 from vsqlvault.http.schemas.admin_bodies import ExplainBody, ReplayQuery
 from vsqlvault.http.schemas.bodies import AccessPolicyBody, dump_json
 from vsqlvault.http.schemas.responses import purge_row
@@ -32,14 +32,14 @@ from vsqlvault.service.rules.documents import legal_hold_document, retention_pol
 from vsqlvault.service.rules.rule_changes import require_reader
 
 
-async def explain(exchange: Exchange) -> Reply:
+async def explain(exchange: RequestContext) -> Reply:
     """Answer what a request would be answered, and by which rules."""
     require_reader(exchange.call)
     question = (await exchange.body(ExplainBody)).question()
     return Reply(200, dump_json(_explanation(await exchange.vault.explain.explain(exchange.call, question))))
 
 
-async def replay(exchange: Exchange) -> Reply:
+async def replay(exchange: RequestContext) -> Reply:
     """Answer which answers of the past a candidate would have changed."""
     name = exchange.request.params["name"]
     async with exchange.vault.policies.naming(exchange.call, Audited.REPLAY_ACCESS_POLICY, name):
@@ -112,7 +112,7 @@ def _explanation(found: Explanation) -> dict[str, Any]:
 
 
 def _entry(entry: Entry, found: Explanation) -> dict[str, Any]:
-    ceiling = found.retention.max_retention_days if found.retention else None
+    retention_limit = found.retention.max_retention_days if found.retention else None
     return {
         "entry_id": entry.entry_id,
         "version": entry.version,
@@ -121,7 +121,7 @@ def _entry(entry: Entry, found: Explanation) -> dict[str, Any]:
         "access_policy": entry.access_policy,
         "created_at": format_time(entry.created_at),
         "expires_at": format_time(entry.expires_at),
-        "effective_expires_at": format_time(entry.effective_expires_at(ceiling)),
+        "effective_expires_at": format_time(entry.effective_expires_at(retention_limit)),
         "retrievals": entry.retrievals,
         "purged_at": format_time(entry.purged_at) if entry.purged_at else None,
         "purge_method": entry.purge_method,

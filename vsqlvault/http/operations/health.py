@@ -9,7 +9,7 @@ from typing import Any
 from vsqlvault import __version__
 from vsqlvault.errors import RoleRequired, VaultError
 from vsqlvault.http.messages import Reply
-from vsqlvault.http.operation import Exchange, Operation, also_head
+from vsqlvault.http.operation import Operation, RequestContext, also_head
 from vsqlvault.http.schemas.bodies import dump_json
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.control import Control, ControlState
@@ -19,7 +19,7 @@ from vsqlvault.service.vault import Vault
 HEALTH_SECONDS = 2.0
 
 
-async def health(exchange: Exchange) -> Reply:
+async def health(exchange: RequestContext) -> Reply:
     """Answer whether the storage answers; to admins and auditors, also what runs here, on what, and how far it is locked in."""
     detail = _detail(exchange.vault) if exchange.call.principal.roles else {}
     try:
@@ -39,7 +39,7 @@ def _detail(vault: Vault) -> dict[str, Any]:
     }
 
 
-async def controls(exchange: Exchange) -> Reply:
+async def controls(exchange: RequestContext) -> Reply:
     """Answer with every control, as it stands now."""
     found = await exchange.vault.controls.read(exchange.call)
     failing = sum(control.state is ControlState.FAILING for control in found)

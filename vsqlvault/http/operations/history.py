@@ -7,7 +7,7 @@ from typing import Any
 
 from vsqlvault.errors import InvalidQuery, RoleRequired
 from vsqlvault.http.messages import Reply
-from vsqlvault.http.operation import Exchange, Handler, Operation
+from vsqlvault.http.operation import Handler, Operation, RequestContext
 from vsqlvault.http.schemas.admin_bodies import DiffQuery, VersionsQuery
 from vsqlvault.http.schemas.bodies import dump_json
 from vsqlvault.interfaces.storage import VersionQuery
@@ -22,7 +22,7 @@ _ROUTES = {
 
 
 def _listing(kind: RuleKind) -> Handler:
-    async def list_versions(exchange: Exchange) -> Reply:
+    async def list_versions(exchange: RequestContext) -> Reply:
         """Answer with a page of versions, newest first."""
         asked = exchange.query(VersionsQuery)
         query = VersionQuery(name=_name(exchange, kind), limit=asked.limit, before=asked.before)
@@ -34,7 +34,7 @@ def _listing(kind: RuleKind) -> Handler:
 
 
 def _getting(kind: RuleKind) -> Handler:
-    async def get_version(exchange: Exchange) -> Reply:
+    async def get_version(exchange: RequestContext) -> Reply:
         """Answer with one version."""
         rule = await exchange.vault.history.version(exchange.call, kind, _name(exchange, kind), _number(exchange))
         return Reply(200, dump_json(version_document(rule)))
@@ -43,7 +43,7 @@ def _getting(kind: RuleKind) -> Handler:
 
 
 def _comparing(kind: RuleKind) -> Handler:
-    async def diff_versions(exchange: Exchange) -> Reply:
+    async def diff_versions(exchange: RequestContext) -> Reply:
         """Answer with what a version changed of another, the one before it unless told otherwise."""
         number = _number(exchange)
         old = exchange.query(DiffQuery).from_version or max(number - 1, 1)
@@ -53,11 +53,11 @@ def _comparing(kind: RuleKind) -> Handler:
     return diff_versions
 
 
-def _name(exchange: Exchange, kind: RuleKind) -> str:
+def _name(exchange: RequestContext, kind: RuleKind) -> str:
     return exchange.request.params[_ROUTES[kind][1]]
 
 
-def _number(exchange: Exchange) -> int:
+def _number(exchange: RequestContext) -> int:
     return int(exchange.request.params["version"])
 
 

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from vsqlvault.errors import InvalidQuery, RoleRequired
 from vsqlvault.http.messages import Reply
-from vsqlvault.http.operation import Exchange, Operation
+from vsqlvault.http.operation import Operation, RequestContext
 from vsqlvault.http.schemas.bodies import dump_json
 from vsqlvault.http.schemas.queries import KeyRefsQuery, read_query
 from vsqlvault.http.schemas.responses import key_ref_document
 from vsqlvault.model.audit import Operation as Audited
-from vsqlvault.service.entries.key_refs import KeyRefWish
+from vsqlvault.service.entries.key_refs import KeyRefRequest
 
 ROUTE = "/admin/key-refs"
 
 
-async def list_key_refs(exchange: Exchange) -> Reply:
+async def list_key_refs(exchange: RequestContext) -> Reply:
     """Answer with a page of key_refs."""
     app, members = exchange.call.principal.app, exchange.request.query()
     read_query(KeyRefsQuery, members)
     members, place = exchange.cursors.open(app, ROUTE, members)
     query = read_query(KeyRefsQuery, members)
     after = (str(place[0]), place[1]) if place else None
-    wish = KeyRefWish(limit=query.limit, purpose=query.purpose, key_ref=query.key_ref, after=after)
-    listed = await exchange.vault.key_refs.list(exchange.call, wish)
+    wanted = KeyRefRequest(limit=query.limit, purpose=query.purpose, key_ref=query.key_ref, after=after)
+    listed = await exchange.vault.key_refs.list(exchange.call, wanted)
     cursor = None
     if listed.more:
         purpose, use = listed.uses[-1]

@@ -15,7 +15,7 @@ from vsqlvault.errors import (
 )
 from vsqlvault.http.conditions import read_version_preconditions, version_etag
 from vsqlvault.http.messages import Reply
-from vsqlvault.http.operation import Exchange, Operation
+from vsqlvault.http.operation import Operation, RequestContext
 from vsqlvault.http.schemas.admin_bodies import HeldEntriesQuery, HoldsQuery, LegalHoldBody
 from vsqlvault.http.schemas.bodies import dump_json
 from vsqlvault.http.schemas.queries import read_query
@@ -23,34 +23,34 @@ from vsqlvault.http.schemas.responses import list_json
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.hold import LegalHold
 from vsqlvault.service.rules.documents import legal_hold_document
-from vsqlvault.service.rules.held_entries import HeldPlace, HeldWish
+from vsqlvault.service.rules.held_entries import HeldEntriesRequest, HeldPlace
 from vsqlvault.service.rules.rule_changes import require_admin
 
 
-async def put_legal_hold(exchange: Exchange) -> Reply:
+async def put_legal_hold(exchange: RequestContext) -> Reply:
     """Place a hold, or change it."""
     name = exchange.request.params["name"]
     async with exchange.vault.holds.naming(exchange.call, Audited.CHANGE_LEGAL_HOLD, name):
         require_admin(exchange.call)
         preconditions = read_version_preconditions(exchange.request)
-        wish = (await exchange.body(LegalHoldBody)).hold(name)
-    hold, is_new = await exchange.vault.holds.save(exchange.call, wish, preconditions)
+        wanted = (await exchange.body(LegalHoldBody)).hold(name)
+    hold, is_new = await exchange.vault.holds.save(exchange.call, wanted, preconditions)
     return _shown(hold, 201 if is_new else 200)
 
 
-async def get_legal_hold(exchange: Exchange) -> Reply:
+async def get_legal_hold(exchange: RequestContext) -> Reply:
     """Answer with the newest version of a hold."""
     return _shown(await exchange.vault.holds.hold(exchange.call, exchange.request.params["name"]))
 
 
-async def list_legal_holds(exchange: Exchange) -> Reply:
+async def list_legal_holds(exchange: RequestContext) -> Reply:
     """Answer with the holds in force, or with those released."""
     query = exchange.query(HoldsQuery)
     holds = await exchange.vault.holds.holds(exchange.call, released=query.released)
     return Reply(200, dump_json({"legal_holds": [legal_hold_document(hold) for hold in holds]}))
 
 
-async def list_held_entries(exchange: Exchange) -> Reply:
+async def list_held_entries(exchange: RequestContext) -> Reply:
     """Answer with a page of the entries that a hold keeps, without values."""
     name = exchange.request.params["name"]
     app, route = exchange.call.principal.app, f"/admin/legal-holds/{name}/entries"
@@ -59,13 +59,13 @@ async def list_held_entries(exchange: Exchange) -> Reply:
     members, place = exchange.cursors.open(app, route, members)
     query = read_query(HeldEntriesQuery, members)
     after = HeldPlace(str(place[0]), str(place[1])) if place else None
-    wish = HeldWish(limit=query.limit, state=query.wanted, after=after)
-    listed = await exchange.vault.held_entries.list(exchange.call, name, wish)
+    wanted = HeldEntriesRequest(limit=query.limit, state=query.wanted, after=after)
+    listed = await exchange.vault.held_entries.list(exchange.call, name, wanted)
     cursor = exchange.cursors.seal(app, route, members, list(listed.after)) if listed.after else None
     return Reply(200, list_json(listed.entries, cursor))
 
 
-async def release_legal_hold(exchange: Exchange) -> Reply:
+async def release_legal_hold(exchange: RequestContext) -> Reply:
     """Release a hold and answer with its last version."""
     name = exchange.request.params["name"]
     async with exchange.vault.holds.naming(exchange.call, Audited.RELEASE_LEGAL_HOLD, name):

@@ -9,7 +9,7 @@ from typing import Any
 
 from vsqlvault.errors import InvalidQuery, NotAcceptable, RoleRequired
 from vsqlvault.http.messages import Reply
-from vsqlvault.http.operation import Exchange, Operation
+from vsqlvault.http.operation import Operation, RequestContext
 from vsqlvault.http.schemas.bodies import dump_json
 from vsqlvault.http.schemas.queries import DEFAULT_LIMIT, AccessLogQuery, LogQueryBase, PurgeLogQuery, read_query
 from vsqlvault.http.schemas.responses import ACCESS_COLUMNS, PURGE_COLUMNS, access_row, purge_row
@@ -23,7 +23,7 @@ _PIECE = 64
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-async def access_log(exchange: Exchange) -> Reply:
+async def access_log(exchange: RequestContext) -> Reply:
     """Answer with rows of the access log."""
     logs = exchange.vault.logs
     media_type, query, members = _asked(exchange, AccessLogQuery, ACCESS_LOG_FILTERS)
@@ -33,7 +33,7 @@ async def access_log(exchange: Exchange) -> Reply:
     return _stream(media_type, records, _access_row, ACCESS_COLUMNS)
 
 
-async def purge_log(exchange: Exchange) -> Reply:
+async def purge_log(exchange: RequestContext) -> Reply:
     """Answer with rows of the purge log."""
     logs = exchange.vault.logs
     media_type, query, members = _asked(exchange, PurgeLogQuery, PURGE_LOG_FILTERS)
@@ -52,7 +52,7 @@ def _purge_row(row: LogRow[PurgeRecord]) -> dict[str, Any]:
 
 
 def _asked(
-    exchange: Exchange, model: type[LogQueryBase], filters: Sequence[str]
+    exchange: RequestContext, model: type[LogQueryBase], filters: Sequence[str]
 ) -> tuple[str, LogQuery, dict[str, str]]:
     media_type = preferred(exchange.request.header("accept"), (JSON, NDJSON, CSV))
     if media_type != JSON and exchange.request.http_version == "1.0":
@@ -77,7 +77,7 @@ def _limit(members: dict[str, str]) -> int | None:
 
 
 def _page(
-    exchange: Exchange,
+    exchange: RequestContext,
     query: LogQuery,
     members: dict[str, str],
     rows: Sequence[LogRow[Any]],

@@ -21,11 +21,11 @@ from vsqlvault.errors import (
 )
 from vsqlvault.http.conditions import read_version_preconditions, version_etag
 from vsqlvault.http.messages import Reply
-from vsqlvault.http.operation import Exchange, Operation
+from vsqlvault.http.operation import Operation, RequestContext
 from vsqlvault.http.schemas.bodies import AccessPolicyBody, RetentionPolicyBody, dump_json
 from vsqlvault.http.schemas.queries import RetentionPolicyQuery, SweepQuery
 from vsqlvault.http.schemas.responses import sweep_document
-from vsqlvault.interfaces.storage import CeilingEffect
+from vsqlvault.interfaces.storage import RetentionLimitEffect
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.times import format_time
@@ -34,18 +34,18 @@ from vsqlvault.service.rules.policies import SavedRetention
 from vsqlvault.service.rules.rule_changes import require_admin
 
 
-async def put_retention_policy(exchange: Exchange) -> Reply:
+async def put_retention_policy(exchange: RequestContext) -> Reply:
     """Put a retention policy in force, or say what it would do."""
     purpose, policies, call = exchange.request.params["purpose"], exchange.vault.policies, exchange.call
     async with policies.naming(call, Audited.CHANGE_RETENTION_POLICY, purpose):
         require_admin(call)
         dry_run = exchange.query(RetentionPolicyQuery).dry_run
         preconditions = read_version_preconditions(exchange.request)
-        wish = (await exchange.body(RetentionPolicyBody)).policy(purpose)
+        wanted = (await exchange.body(RetentionPolicyBody)).policy(purpose)
     if dry_run:
-        would_be = await policies.preview_retention_policy(call, wish, preconditions)
+        would_be = await policies.preview_retention_policy(call, wanted, preconditions)
         return Reply(200, dump_json({**_saved(would_be), "dry_run": True}))
-    saved = await policies.save_retention_policy(call, wish, preconditions)
+    saved = await policies.save_retention_policy(call, wanted, preconditions)
     etag = ("ETag", version_etag(saved.policy.version))
     return Reply(201 if saved.is_new else 200, dump_json(_saved(saved)), headers=[etag])
 
@@ -54,7 +54,7 @@ def _saved(saved: SavedRetention) -> dict[str, Any]:
     return {**retention_policy_document(saved.policy), "effect": _effect(saved.effect) if saved.effect else None}
 
 
-def _effect(effect: CeilingEffect) -> dict[str, Any]:
+def _effect(effect: RetentionLimitEffect) -> dict[str, Any]:
     oldest = effect.oldest_created_at
     return {
         "expired_at_once": effect.expired_at_once,
@@ -64,41 +64,41 @@ def _effect(effect: CeilingEffect) -> dict[str, Any]:
     }
 
 
-async def get_retention_policy(exchange: Exchange) -> Reply:
+async def get_retention_policy(exchange: RequestContext) -> Reply:
     """Answer with the retention policy in force."""
     purpose = exchange.request.params["purpose"]
     return _shown(await exchange.vault.policies.retention_policy(exchange.call, purpose))
 
 
-async def list_retention_policies(exchange: Exchange) -> Reply:
+async def list_retention_policies(exchange: RequestContext) -> Reply:
     """Answer with all retention policies in force."""
     policies = await exchange.vault.policies.retention_policies(exchange.call)
     return Reply(200, dump_json({"retention_policies": [retention_policy_document(policy) for policy in policies]}))
 
 
-async def put_access_policy(exchange: Exchange) -> Reply:
+async def put_access_policy(exchange: RequestContext) -> Reply:
     """Put an access policy in force."""
     name = exchange.request.params["name"]
     async with exchange.vault.policies.naming(exchange.call, Audited.CHANGE_ACCESS_POLICY, name):
         require_admin(exchange.call)
         preconditions = read_version_preconditions(exchange.request)
-        wish = (await exchange.body(AccessPolicyBody)).policy(name)
-    policy, is_new = await exchange.vault.policies.save_access_policy(exchange.call, wish, preconditions)
+        wanted = (await exchange.body(AccessPolicyBody)).policy(name)
+    policy, is_new = await exchange.vault.policies.save_access_policy(exchange.call, wanted, preconditions)
     return _shown(policy, 201 if is_new else 200)
 
 
-async def get_access_policy(exchange: Exchange) -> Reply:
+async def get_access_policy(exchange: RequestContext) -> Reply:
     """Answer with the access policy in force."""
     return _shown(await exchange.vault.policies.access_policy(exchange.call, exchange.request.params["name"]))
 
 
-async def list_access_policies(exchange: Exchange) -> Reply:
+async def list_access_policies(exchange: RequestContext) -> Reply:
     """Answer with all access policies in force."""
     policies = await exchange.vault.policies.access_policies(exchange.call)
     return Reply(200, dump_json({"access_policies": [access_policy_document(policy) for policy in policies]}))
 
 
-async def delete_access_policy(exchange: Exchange) -> Reply:
+async def delete_access_policy(exchange: RequestContext) -> Reply:
     """Take an access policy out of force and answer with what it was."""
     name = exchange.request.params["name"]
     async with exchange.vault.policies.naming(exchange.call, Audited.DELETE_ACCESS_POLICY, name):
@@ -108,7 +108,7 @@ async def delete_access_policy(exchange: Exchange) -> Reply:
     return Reply(200, dump_json(access_policy_document(policy)))
 
 
-async def sweep(exchange: Exchange) -> Reply:
+async def sweep(exchange: RequestContext) -> Reply:
     """Purge what has expired, or count it."""
     query = exchange.query(SweepQuery)
     count = await exchange.vault.sweeper.sweep(exchange.call, dry_run=query.dry_run, confirm_clock=query.confirm_clock)

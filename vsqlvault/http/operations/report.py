@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vsqlvault.errors import InvalidQuery, NotAcceptable, NothingSigned, RoleRequired
 from vsqlvault.http.messages import Reply
-from vsqlvault.http.operation import Exchange, Operation
+from vsqlvault.http.operation import Operation, RequestContext
 from vsqlvault.http.operations.logs import preferred
 from vsqlvault.http.schemas.bodies import dump_json
 from vsqlvault.http.schemas.queries import EvidenceQuery, ReportQuery
@@ -14,7 +14,7 @@ from vsqlvault.report_html.page import CONTENT_SECURITY_POLICY, report_page
 JSON, HTML, ZIP = "application/json", "text/html", "application/zip"
 
 
-async def report(exchange: Exchange) -> Reply:
+async def report(exchange: RequestContext) -> Reply:
     """Answer with the compliance report, as JSON or as a page; ``format`` goes before ``Accept``."""
     query = exchange.query(ReportQuery)
     named = {"json": JSON, "html": HTML}.get(query.format or "")
@@ -27,7 +27,7 @@ async def report(exchange: Exchange) -> Reply:
     return Reply(200, report_page(written), f"{HTML}; charset=utf-8", headers)
 
 
-async def evidence(exchange: Exchange) -> Reply:
+async def evidence(exchange: RequestContext) -> Reply:
     """Answer with an evidence bundle, as it is written."""
     if exchange.request.http_version == "1.0":
         raise NotAcceptable("HTTP/1.1: in HTTP/1.0 a stream that broke off looks like one that is complete")

@@ -14,7 +14,7 @@ from vsqlvault.errors import (
     TreeDamaged,
 )
 from vsqlvault.http.messages import Reply
-from vsqlvault.http.operation import Exchange, Operation
+from vsqlvault.http.operation import Operation, RequestContext
 from vsqlvault.http.schemas.bodies import dump_json
 from vsqlvault.http.schemas.queries import ConsistencyQuery
 from vsqlvault.model.audit import Operation as Audited
@@ -24,39 +24,39 @@ from vsqlvault.proof.tiles import parse_path
 TEXT, BYTES = "text/plain; charset=utf-8", "application/octet-stream"
 
 
-async def checkpoint(exchange: Exchange) -> Reply:
+async def checkpoint(exchange: RequestContext) -> Reply:
     """Answer with the newest checkpoint."""
     note = await exchange.vault.transparency.checkpoint(exchange.call)
     return Reply(200, note.encode(), TEXT)
 
 
-async def verifier_key(exchange: Exchange) -> Reply:
+async def verifier_key(exchange: RequestContext) -> Reply:
     """Answer with the key that checks it."""
     key = await exchange.vault.transparency.verifier_key(exchange.call)
     return Reply(200, key.encode(), TEXT)
 
 
-async def tile(exchange: Exchange) -> Reply:
+async def tile(exchange: RequestContext) -> Reply:
     """Answer with a tile of hashes."""
     index, width = _tile(exchange)
     key = TileKey(int(exchange.request.params["level"]), index)
     return Reply(200, await exchange.vault.transparency.tile(exchange.call, key, width), BYTES)
 
 
-async def entries(exchange: Exchange) -> Reply:
+async def entries(exchange: RequestContext) -> Reply:
     """Answer with a bundle of leaves."""
     index, width = _tile(exchange)
     return Reply(200, await exchange.vault.transparency.entries(exchange.call, index, width), BYTES)
 
 
-async def proof(exchange: Exchange) -> Reply:
+async def proof(exchange: RequestContext) -> Reply:
     """Answer with an inclusion proof and the checkpoint it leads to."""
     index = int(exchange.request.params["index"])
     text = await exchange.vault.transparency.inclusion(exchange.call, index)
     return Reply(200, text.encode(), TEXT)
 
 
-async def consistency(exchange: Exchange) -> Reply:
+async def consistency(exchange: RequestContext) -> Reply:
     """Answer with a consistency proof."""
     query = exchange.query(ConsistencyQuery)
     hashes = await exchange.vault.transparency.consistency(exchange.call, query.first, query.second)
@@ -64,13 +64,13 @@ async def consistency(exchange: Exchange) -> Reply:
     return Reply(200, dump_json({"from": query.first, "to": query.second, "proof": proof}))
 
 
-async def receipt(exchange: Exchange) -> Reply:
+async def receipt(exchange: RequestContext) -> Reply:
     """Answer with the receipt of a purge."""
     purge_id = exchange.request.params["purge_id"]
     return Reply(200, dump_json(await exchange.vault.transparency.receipt(exchange.call, purge_id)))
 
 
-def _tile(exchange: Exchange) -> tuple[int, int]:
+def _tile(exchange: RequestContext) -> tuple[int, int]:
     try:
         return parse_path(exchange.request.params["tile"])
     except ValueError as error:

@@ -36,8 +36,8 @@ from vsqlvault.model.policy import (
 from vsqlvault.model.principal import Role
 from vsqlvault.model.times import parse_time
 from vsqlvault.proof.canonical import canonical_json
-from vsqlvault.service.credentials.api_keys import ApiKeyWish
-from vsqlvault.service.entries.service import Preconditions, StoreWish
+from vsqlvault.service.credentials.api_keys import ApiKeyRequest
+from vsqlvault.service.entries.service import Preconditions, StoreRequest
 
 MAX_METADATA_BYTES = 8192
 MAX_METADATA_KEYS = 64
@@ -76,7 +76,7 @@ class StoreBody(Body):
     )
     access_policy: PolicyName = DEFAULT_POLICY
 
-    def wish(self, preconditions: Preconditions, max_value_bytes: int) -> StoreWish:
+    def wanted(self, preconditions: Preconditions, max_value_bytes: int) -> StoreRequest:
         """Return what is to be stored.
 
         Raises:
@@ -85,7 +85,7 @@ class StoreBody(Body):
         value = self._value()
         if len(value) > max_value_bytes:
             raise PayloadTooLarge(f"a value has at most {max_value_bytes} bytes")
-        return StoreWish(
+        return StoreRequest(
             value=value,
             encoding=ValueEncoding(self.encoding),
             algorithm_hint=self.algorithm_hint,
@@ -273,9 +273,9 @@ class ApiKeyBody(Body):
             raise ValueError("printable text")
         return value
 
-    def wish(self) -> ApiKeyWish:
+    def wanted(self) -> ApiKeyRequest:
         """Return what the key is to grant. Raises InvalidTime."""
-        return ApiKeyWish(
+        return ApiKeyRequest(
             app=self.app,
             identity=self.identity,
             purposes=None if self.purposes == ["*"] else frozenset(self.purposes),

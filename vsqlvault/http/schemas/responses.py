@@ -14,7 +14,7 @@ from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.entry import Entry, EntryState, ValueEncoding
 from vsqlvault.model.purge import PurgeRecord, ScrubRecord
 from vsqlvault.model.times import format_time
-from vsqlvault.service.entries.service import Viewed
+from vsqlvault.service.entries.service import EntryView
 from vsqlvault.service.purge.sweeper import SweepCount
 
 ACCESS_COLUMNS = (
@@ -33,7 +33,7 @@ def etag(entry: Entry) -> str:
     return f'"{entry.entry_id}.{entry.version}"'
 
 
-def entry_json(viewed: Viewed, *, state: EntryState = EntryState.ACTIVE, warnings: Sequence[str] = ()) -> bytes:
+def entry_json(viewed: EntryView, *, state: EntryState = EntryState.ACTIVE, warnings: Sequence[str] = ()) -> bytes:
     """Return an entry as JSON; the stored metadata, canonical JSON already, is put in as it is."""
     entry = viewed.entry
     parts = [
@@ -69,7 +69,7 @@ def _shown(encoding: ValueEncoding, value: bytes) -> str:
     return f'"{b64encode(value).decode("ascii")}"'
 
 
-def list_json(entries: Iterable[tuple[Viewed, EntryState]], next_cursor: str | None) -> bytes:
+def list_json(entries: Iterable[tuple[EntryView, EntryState]], next_cursor: str | None) -> bytes:
     """Return a page of entries without values, each with its state."""
     shown = b",".join(entry_json(viewed, state=state) for viewed, state in entries)
     cursor = json.dumps(next_cursor).encode("ascii")

@@ -20,7 +20,7 @@ from vsqlvault.errors import (
     RequestTimeout,
     VaultError,
 )
-from vsqlvault.http.messages import BodyReader, Reply, Request, no_body, standing_headers
+from vsqlvault.http.messages import BodyReader, Reply, Request, default_headers, no_body
 from vsqlvault.http.problems import problem
 from vsqlvault.http.server.client_certificates import ClientCertificate, client_certificate
 from vsqlvault.http.server.cycle import Cycle, Message, answer_head, reply_fields
@@ -296,7 +296,7 @@ class Connection(asyncio.Protocol):
     def _answer_problem(self, error: VaultError) -> None:
         request_id = new_id()
         reply = problem(error, request_id)
-        reply.headers += standing_headers(request_id)
+        reply.headers += default_headers(request_id)
         head = answer_head(reply.status, reply_fields(reply, has_length=True), self.date, persists=False)
         self.write(head + reply.body if isinstance(reply.body, bytes) else head)
 

@@ -19,7 +19,7 @@ from typing import Any, cast
 from vsqlvault.config import ServerSettings, Settings
 from vsqlvault.errors import CredentialRefused, SettingsInvalid, ShuttingDown, VaultError
 from vsqlvault.http.app import already_open, build_app
-from vsqlvault.http.fast_path import Lane
+from vsqlvault.http.fast_path import FastPath
 from vsqlvault.http.forwarding import Forwarding, Proxies
 from vsqlvault.http.metrics import Counts
 from vsqlvault.http.metrics.workers import Share
@@ -79,7 +79,7 @@ class Server:
         app: App,
         limits: Limits,
         *,
-        lane: Lane | None = None,
+        lane: FastPath | None = None,
         counts: Counts | None = None,
         tls: Tls | None = None,
         tls_refused: Callable[[VaultError, str | None], Awaitable[None]] | None = None,
@@ -137,7 +137,7 @@ class Server:
     def _welcome(self, accepted: socket.socket) -> None:
         taken = len(self.connections) + self._arriving
         if taken >= self.limits.connections + RESERVED_CONNECTIONS:
-            self.counts.turned_away += 1
+            self.counts.rejected += 1
             if not self._make_room():
                 accepted.close()
                 return
@@ -341,16 +341,16 @@ async def serve(
 
     await app.startup()
     _settle_memory()
-    lane = app.asgi_app if isinstance(app.asgi_app, Lane) else None
+    lane = app.asgi_app if isinstance(app.asgi_app, FastPath) else None
     server = Server(app, Limits.of(settings.server), lane=lane, counts=counts, tls=tls, tls_refused=record)
     server.accept_from(listener)
     await ready()
-    reloading = asyncio.create_task(signals.on_hang_up(lambda: _reload(load, vault, tls, forwarding)))
+    credential_reload = asyncio.create_task(signals.on_hang_up(lambda: _reload(load, vault, tls, forwarding)))
     await signals.stopping.wait()
     log.info("stopping", extra={"within_seconds": settings.server.graceful_timeout_seconds})
     server.stop_accepting()
     await server.finish(settings.server.graceful_timeout_seconds)
-    reloading.cancel()
+    credential_reload.cancel()
     await app.shutdown()
 
 
@@ -367,7 +367,7 @@ async def _reload(load: Callable[[], Settings], vault: Vault, tls: Tls | None, f
         settings = load()
         loaded = Loaded.of(settings.server) if tls and settings.server.tls else None
         proxies = Proxies.of(settings.server)
-        await vault.reloading.reload(settings)
+        await vault.credential_reload.reload(settings)
         if tls and loaded:
             tls.use(loaded)
         forwarding.use(proxies)

@@ -13,26 +13,26 @@ from vsqlvault.errors import (
     NoRetentionPolicy,
     VaultError,
 )
-from vsqlvault.interfaces.storage import Rulebook, Snapshot
+from vsqlvault.interfaces.storage import PolicySnapshot, Snapshot
 from vsqlvault.model.access import AccessRequest, Action, Allow, Deny
 from vsqlvault.model.entry import Entry, EntryKey, EntryState
 from vsqlvault.model.policy import RetentionPolicy
-from vsqlvault.service.access.decisions import Decided, Decisions
-from vsqlvault.service.audit.recorder import Trace
+from vsqlvault.service.access.decisions import AuthorizationResult, Decisions
+from vsqlvault.service.audit.recorder import AuditContext
 from vsqlvault.service.commit.queue import CommitQueue
-from vsqlvault.service.purge.purger import Purges
-from vsqlvault.service.rules.policy_cache import Rulebooks
+from vsqlvault.service.purge.purger import Purger
+from vsqlvault.service.rules.policy_cache import PolicyCache
 
-PRESUMED_SECONDS = 1.0
+MAX_CLOCK_AGE_SECONDS = 1.0
 """For so long after its last word, the storage's clock is taken to have gone on as this machine's has."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class LoadedEntry:
     """One look at one entry: what was read, the rules in force, and what they make of it."""
 
     snapshot: Snapshot
-    book: Rulebook
+    book: PolicySnapshot
     retention: RetentionPolicy | None
     entry: Entry | None
     state: EntryState | None
@@ -41,40 +41,42 @@ class Sight:
 class Verdicts:
     """Looks, and decides by what was seen. Whom the entry is decided for stands on the trace, and so does the decision."""
 
-    def __init__(self, queue: CommitQueue, rulebooks: Rulebooks, decisions: Decisions, purges: Purges) -> None:
+    def __init__(self, queue: CommitQueue, policy_cache: PolicyCache, decisions: Decisions, purges: Purger) -> None:
         self._queue = queue
-        self._rulebooks = rulebooks
+        self._policy_cache = policy_cache
         self._decisions = decisions
         self._purges = purges
 
-    async def look(self, trace: Trace, key: EntryKey, *, with_value: bool) -> Sight:
+    async def look(self, trace: AuditContext, key: EntryKey, *, with_value: bool) -> LoadedEntry:
         """Return what is there now. Raises Unavailable."""
         snapshot = await self._queue.read(key, with_value=with_value)
         trace.see(snapshot)
-        return _seen(snapshot, await self._rulebooks.at(snapshot.revision), key)
+        return _seen(snapshot, await self._policy_cache.at(snapshot.revision), key)
 
-    def presume_absent(self, trace: Trace, key: EntryKey) -> Sight | None:
+    def assume_absent(self, trace: AuditContext, key: EntryKey) -> LoadedEntry | None:
         """Return what a look would show if there were no entry and no rule had changed, for a commit that expects both.
 
-        None where the storage has said nothing for ``PRESUMED_SECONDS``.
+        None where the storage has said nothing for ``MAX_CLOCK_AGE_SECONDS``.
 
         Raises:
             CredentialRefused: the caller's credential is not good any more.
         """
-        book, now = self._rulebooks.known, self._queue.time_within(PRESUMED_SECONDS)
+        book, now = self._policy_cache.known, self._queue.time_within(MAX_CLOCK_AGE_SECONDS)
         if book is None or now is None:
             return None
         snapshot = Snapshot(now, book.revision, None, None)
         trace.see(snapshot)
         return _seen(snapshot, book, key)
 
-    def require_purpose(self, trace: Trace, key: EntryKey) -> None:
+    def require_purpose(self, trace: AuditContext, key: EntryKey) -> None:
         """Raise AccessDenied for who does not hold the purpose; that is asked before anything of a request to store."""
         if not trace.call.principal.holds(key.purpose):
-            trace.decided = Decided(Deny("purpose-not-held"))
+            trace.decided = AuthorizationResult(Deny("purpose-not-held"))
             raise AccessDenied
 
-    async def require_entry(self, trace: Trace, key: EntryKey, action: Action, sight: Sight) -> tuple[Entry, Allow]:
+    async def require_entry(
+        self, trace: AuditContext, key: EntryKey, action: Action, sight: LoadedEntry
+    ) -> tuple[Entry, Allow]:
         """Return the live entry and what allows the action; those who may not know of it learn nothing of its state.
 
         Raises:
@@ -83,7 +85,7 @@ class Verdicts:
         if sight.entry is None:
             principal = trace.call.principal
             if not principal.holds(key.purpose) and not (action is Action.INSPECT and principal.may_inspect_all):
-                trace.require(Decided(Deny("purpose-not-held")))
+                trace.require(AuthorizationResult(Deny("purpose-not-held")))
             raise EntryNotFound
         allowed = await self._decide(trace, action, sight, sight.entry, key, sight.entry.access_policy)
         if sight.state is EntryState.PURGED:
@@ -92,7 +94,9 @@ class Verdicts:
             raise by_policy(EntryExpired(), sight.retention)
         return sight.entry, allowed
 
-    async def require_storable(self, trace: Trace, key: EntryKey, access_policy: str, sight: Sight) -> RetentionPolicy:
+    async def require_storable(
+        self, trace: AuditContext, key: EntryKey, access_policy: str, sight: LoadedEntry
+    ) -> RetentionPolicy:
         """Return the retention policy under which the caller may store here, an entry that names ``access_policy``.
 
         Replacing is decided by the policy the entry has; the policy it shall have must let its caller store, too.
@@ -115,7 +119,7 @@ class Verdicts:
             raise by_policy(IdRetired(), retention)
         return retention
 
-    async def may_inspect(self, trace: Trace, entry: Entry, sight: Sight) -> bool:
+    async def may_inspect(self, trace: AuditContext, entry: Entry, sight: LoadedEntry) -> bool:
         """Whether the caller may know of the entry. Raises PluginFailed: leaving it out would say that there is none."""
         request = AccessRequest(trace.call.principal, Action.INSPECT, entry.key, entry, sight.snapshot.now)
         decided = await self._decisions.decide(request, entry.access_policy, sight.book)
@@ -124,17 +128,17 @@ class Verdicts:
         return isinstance(decided.decision, Allow)
 
     async def _decide(
-        self, trace: Trace, action: Action, sight: Sight, entry: Entry | None, key: EntryKey, policy: str
+        self, trace: AuditContext, action: Action, sight: LoadedEntry, entry: Entry | None, key: EntryKey, policy: str
     ) -> Allow:
         request = AccessRequest(trace.call.principal, action, key, entry, sight.snapshot.now)
         return trace.require(await self._decisions.decide(request, policy, sight.book))
 
 
-def _seen(snapshot: Snapshot, book: Rulebook, key: EntryKey) -> Sight:
+def _seen(snapshot: Snapshot, book: PolicySnapshot, key: EntryKey) -> LoadedEntry:
     retention = book.retention.get(key.purpose)
     entry = snapshot.entry
-    ceiling = retention.max_retention_days if retention else None
-    return Sight(snapshot, book, retention, entry, entry.state(snapshot.now, ceiling) if entry else None)
+    retention_limit = retention.max_retention_days if retention else None
+    return LoadedEntry(snapshot, book, retention, entry, entry.state(snapshot.now, retention_limit) if entry else None)
 
 
 def by_policy(error: VaultError, retention: RetentionPolicy | None) -> VaultError:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from vsqlvault.errors import FieldError, PluginFailed, ValidationFailed
 from vsqlvault.interfaces.access_policy import PolicyEvaluator
-from vsqlvault.interfaces.storage import Rulebook
+from vsqlvault.interfaces.storage import PolicySnapshot
 from vsqlvault.model.access import AccessRequest, Action, Allow, Decision, Deny
 from vsqlvault.model.policy import DEFAULT_POLICY, AccessPolicy
 from vsqlvault.service.plugin_calls import Pending, begin_call, check_with_plugin, finish_call
@@ -20,7 +20,7 @@ _REASON = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
+class AuthorizationResult:
     """A decision and the policy it came from; ``failed`` where its evaluator gave none."""
 
     decision: Decision
@@ -55,31 +55,31 @@ class Decisions:
             raise ValidationFailed(errors=[FieldError("evaluator", "an evaluator that a loaded plugin offers")])
         check_with_plugin(evaluator, lambda: evaluator.check(policy))
 
-    async def decide(self, request: AccessRequest, policy_name: str, book: Rulebook) -> Decided:
+    async def decide(self, request: AccessRequest, policy_name: str, book: PolicySnapshot) -> AuthorizationResult:
         """Answer by the named policy; by ``owner-only`` where it is not defined. Whatever goes wrong denies.
 
         Admins and auditors may always inspect: no evaluator is asked, so that none can keep an entry out of their sight.
         """
         policy = book.access.get(policy_name) or book.access.get(DEFAULT_POLICY)
         if policy is None:
-            return Decided(Deny("no-policy"))
+            return AuthorizationResult(Deny("no-policy"))
         if request.action is Action.INSPECT and request.principal.may_inspect_all:
-            return Decided(Allow(), policy.name, policy.version)
+            return AuthorizationResult(Allow(), policy.name, policy.version)
         evaluator = self._evaluators.get(policy.evaluator)
         if evaluator is None:
             log.error("no plugin offers the evaluator", extra={"policy": policy.name, "evaluator": policy.evaluator})
-            return Decided(Deny(PluginFailed.reason), policy.name, policy.version, failed=True)
+            return AuthorizationResult(Deny(PluginFailed.reason), policy.name, policy.version, failed=True)
         try:
             given = begin_call(evaluator, lambda: evaluator.evaluate(request, policy), _DECISIONS)
             if type(given) is Pending:
                 given = await finish_call(evaluator, given, _DECISIONS, self._timeout_seconds)
         except PluginFailed:
-            return Decided(Deny(PluginFailed.reason), policy.name, policy.version, failed=True)
+            return AuthorizationResult(Deny(PluginFailed.reason), policy.name, policy.version, failed=True)
         decision: Decision = given
         if not _is_sound(decision):
             log.error("policy evaluator gave an unusable decision", extra={"policy": policy.name})
-            return Decided(Deny(PluginFailed.reason), policy.name, policy.version, failed=True)
-        return Decided(decision, policy.name, policy.version)
+            return AuthorizationResult(Deny(PluginFailed.reason), policy.name, policy.version, failed=True)
+        return AuthorizationResult(decision, policy.name, policy.version)
 
 
 def _is_sound(decision: Decision) -> bool:

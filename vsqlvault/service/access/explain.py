@@ -15,12 +15,12 @@ from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.principal import Call, Principal
 from vsqlvault.model.purge import PurgeRecord
-from vsqlvault.service.access.authorizer import Sight, Verdicts
-from vsqlvault.service.access.decisions import Decided, Decisions
-from vsqlvault.service.audit.recorder import CREATED, OK, Auditor, Trace
+from vsqlvault.service.access.authorizer import LoadedEntry, Verdicts
+from vsqlvault.service.access.decisions import AuthorizationResult, Decisions
+from vsqlvault.service.audit.recorder import CREATED, OK, AuditContext, Auditor
 from vsqlvault.service.commit.queue import CommitQueue
-from vsqlvault.service.purge.purger import Purges
-from vsqlvault.service.rules.policy_cache import Rulebooks
+from vsqlvault.service.purge.purger import Purger
+from vsqlvault.service.rules.policy_cache import PolicyCache
 from vsqlvault.service.rules.rule_changes import require_reader
 
 _OPERATIONS = {
@@ -53,7 +53,7 @@ class Explanation:
 
     question: Question
     at: datetime
-    decided: Decided | None
+    decided: AuthorizationResult | None
     allowed: Allow | None
     refusal: VaultError | None
     status: int
@@ -73,15 +73,15 @@ class Explain:
         *,
         storage: Storage,
         queue: CommitQueue,
-        rulebooks: Rulebooks,
+        policy_cache: PolicyCache,
         decisions: Decisions,
-        purges: Purges,
+        purges: Purger,
         auditor: Auditor,
     ) -> None:
         self._storage = storage
         self._queue = queue
         self._auditor = auditor
-        self._verdicts = Verdicts(queue, rulebooks, decisions, purges)
+        self._verdicts = Verdicts(queue, policy_cache, decisions, purges)
 
     async def explain(self, call: Call, question: Question) -> Explanation:
         """Return the answer. The value is not read, nothing is counted, and nothing changes but for the row of the asking.
@@ -89,11 +89,13 @@ class Explain:
         Raises:
             RoleRequired: the caller is neither admin nor auditor. Unavailable.
         """
-        trace = Trace(call, Operation.EXPLAIN_ACCESS, question.key)
+        trace = AuditContext(call, Operation.EXPLAIN_ACCESS, question.key)
 
         async def attempt() -> Explanation | None:
             require_reader(call)
-            would = Trace(replace(call, principal=question.principal), _OPERATIONS[question.action], question.key)
+            would = AuditContext(
+                replace(call, principal=question.principal), _OPERATIONS[question.action], question.key
+            )
             sight = await self._verdicts.look(would, question.key, with_value=False)
             trace.see(sight.snapshot)
             found = await self._answer(would, question, sight)
@@ -101,9 +103,9 @@ class Explain:
             outcome = await self._queue.commit(Write((row,), (RevisionIs(sight.book.revision),)))
             return found if isinstance(outcome, Committed) else None
 
-        return await self._auditor.carry_out(trace, attempt)
+        return await self._auditor.run_audited(trace, attempt)
 
-    async def _answer(self, would: Trace, question: Question, sight: Sight) -> Explanation:
+    async def _answer(self, would: AuditContext, question: Question, sight: LoadedEntry) -> Explanation:
         allowed, refusal = None, None
         try:
             allowed = await self._go_as_far_as_possible(would, question, sight)
@@ -130,7 +132,7 @@ class Explain:
             last_purge=purged[0] if purged else None,
         )
 
-    async def _go_as_far_as_possible(self, would: Trace, question: Question, sight: Sight) -> Allow | None:
+    async def _go_as_far_as_possible(self, would: AuditContext, question: Question, sight: LoadedEntry) -> Allow | None:
         """Do all that the operation does before it acts. What only a body could show, such as its size, is left out."""
         key = question.key
         if question.action is Action.STORE:
@@ -144,7 +146,7 @@ class Explain:
         return allowed
 
 
-def _require_free(would: Trace, entry: Entry | None, sight: Sight) -> None:
+def _require_free(would: AuditContext, entry: Entry | None, sight: LoadedEntry) -> None:
     if entry and (holds := sight.book.holds_on(entry)):
         raise EntryHeld([hold.reference for hold in holds], named=would.call.principal.may_inspect_all)
 

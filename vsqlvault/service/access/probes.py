@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from vsqlvault.interfaces.report_section import Probe, SelfTest
-from vsqlvault.interfaces.storage import Rulebook
+from vsqlvault.interfaces.storage import PolicySnapshot
 from vsqlvault.model.access import AccessRequest, Action, Allow
 from vsqlvault.model.entry import Entry, ValueEncoding
 from vsqlvault.model.policy import DEFAULT_EVALUATOR, AccessPolicy
@@ -32,7 +32,9 @@ class Probed:
     complete: bool
 
 
-async def probe_policies(decisions: Decisions, book: Rulebook, used: Iterable[tuple[str, str]], at: datetime) -> Probed:
+async def probe_policies(
+    decisions: Decisions, book: PolicySnapshot, used: Iterable[tuple[str, str]], at: datetime
+) -> Probed:
     """Ask, for each purpose and access policy in ``used``, what each kind of app may do.
 
     The entry asked about is a made-up one of an app of its own, and the apps that ask are made up, too: a policy that names
@@ -51,7 +53,7 @@ async def probe_policies(decisions: Decisions, book: Rulebook, used: Iterable[tu
     return Probed(tuple(probes), complete=len(pairs) <= MAX_POLICIES)
 
 
-async def run_self_tests(decisions: Decisions, book: Rulebook, at: datetime) -> tuple[SelfTest, ...]:
+async def run_self_tests(decisions: Decisions, book: PolicySnapshot, at: datetime) -> tuple[SelfTest, ...]:
     """Ask for what must be denied, whatever policies there are."""
     empty = AccessPolicy(EMPTY, 1, DEFAULT_EVALUATOR, {})
     made_up = replace(book, access={**book.access, EMPTY: empty})
@@ -96,7 +98,7 @@ def _questions(purpose: str, at: datetime) -> Sequence[_Question]:
     ]
 
 
-async def _probe(decisions: Decisions, book: Rulebook, purpose: str, policy: str, question: _Question) -> Probe:
+async def _probe(decisions: Decisions, book: PolicySnapshot, purpose: str, policy: str, question: _Question) -> Probe:
     request = question.request
     decided = await decisions.decide(request, policy, book)
     return Probe(

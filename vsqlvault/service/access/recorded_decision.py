@@ -12,13 +12,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from vsqlvault.interfaces.storage import Rulebook
+from vsqlvault.interfaces.storage import PolicySnapshot
 from vsqlvault.model.access import AccessRequest, Action, Allow, Decision, Deny
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.entry import Entry, EntryKey
 from vsqlvault.model.policy import DEFAULT_EVALUATOR, AccessPolicy
 from vsqlvault.model.principal import Principal, Role
-from vsqlvault.service.access.decisions import Decided, Decisions
+from vsqlvault.service.access.decisions import AuthorizationResult, Decisions
 
 MANY = 2**31 - 1
 _ROLES: tuple[frozenset[Role], ...] = (frozenset(), frozenset({Role.AUDITOR}), frozenset({Role.ADMIN}))
@@ -34,7 +34,7 @@ class Guess:
 
 
 @dataclass(frozen=True, slots=True)
-class PastCase:
+class RecordedDecision:
     """One decision of the past: who asked, for what, and what was said. ``entry`` is None where there was none yet."""
 
     app: str
@@ -88,7 +88,7 @@ class Guesser:
         self._candidate = candidate
         self._remembered: dict[object, Decision | Unknown] = {}
 
-    async def decide(self, case: PastCase, old: AccessPolicy) -> Decision | Unknown:
+    async def decide(self, case: RecordedDecision, old: AccessPolicy) -> Decision | Unknown:
         """Return what the candidate would have decided, where every guess that fits agrees."""
         if old.evaluator != DEFAULT_EVALUATOR or self._candidate.evaluator != DEFAULT_EVALUATOR:
             return await self._decide(case, old)
@@ -98,7 +98,7 @@ class Guesser:
             self._remembered[seen] = await self._decide(case, old)
         return self._remembered[seen]
 
-    async def _decide(self, case: PastCase, old: AccessPolicy) -> Decision | Unknown:
+    async def _decide(self, case: RecordedDecision, old: AccessPolicy) -> Decision | Unknown:
         fitting = [guess for guess in case.guesses() if await self._fits(case, guess, old)]
         if not fitting:
             return Unknown("not-as-recorded")
@@ -110,7 +110,7 @@ class Guesser:
             return effective[0]
         return Unknown(_what_matters(fitting, effective))
 
-    async def _fits(self, case: PastCase, guess: Guess, old: AccessPolicy) -> bool:
+    async def _fits(self, case: RecordedDecision, guess: Guess, old: AccessPolicy) -> bool:
         """Whether the old policy would have said what it said; one that cannot be asked any more rules nothing out."""
         decided = await self._ask(case, guess, old)
         if decided.failed:
@@ -120,8 +120,8 @@ class Guesser:
             return type(decision) is type(case.said)
         return replace(decided, decision=decision).reason == case.said.reason
 
-    async def _ask(self, case: PastCase, guess: Guess, policy: AccessPolicy) -> Decided:
-        book = Rulebook(0, {policy.name: policy}, {})
+    async def _ask(self, case: RecordedDecision, guess: Guess, policy: AccessPolicy) -> AuthorizationResult:
+        book = PolicySnapshot(0, {policy.name: policy}, {})
         return await self._decisions.decide(case.request(guess), policy.name, book)
 
 

@@ -9,18 +9,18 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from vsqlvault.errors import BuiltInPolicy, FieldError, InvalidQuery, PluginFailed, ReplayRunning
-from vsqlvault.interfaces.storage import LogQuery, Rulebook, Storage, VersionQuery
+from vsqlvault.interfaces.storage import LogQuery, PolicySnapshot, Storage, VersionQuery
 from vsqlvault.model.access import Action, Allow, Decision, Deny
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
 from vsqlvault.model.entry import Entry, EntryKey
 from vsqlvault.model.policy import DEFAULT_EVALUATOR, DEFAULT_POLICY, AccessPolicy
 from vsqlvault.model.principal import Call
 from vsqlvault.service.access.decisions import Decisions
-from vsqlvault.service.access.recorded_decision import Guesser, PastCase, Unknown, said_of
-from vsqlvault.service.audit.recorder import CREATED, Auditor, Trace
+from vsqlvault.service.access.recorded_decision import Guesser, RecordedDecision, Unknown, said_of
+from vsqlvault.service.audit.recorder import CREATED, AuditContext, Auditor
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.rules.documents import access_policy_document, as_json
-from vsqlvault.service.rules.policy_cache import Rulebooks
+from vsqlvault.service.rules.policy_cache import PolicyCache
 from vsqlvault.service.rules.rule_changes import require_reader
 
 PAGE = 1_000
@@ -101,11 +101,11 @@ class Replay:
     """Decides anew, by the evaluators that decide in earnest, and says plainly of which rows it cannot."""
 
     def __init__(
-        self, *, storage: Storage, queue: CommitQueue, rulebooks: Rulebooks, decisions: Decisions, auditor: Auditor
+        self, *, storage: Storage, queue: CommitQueue, policy_cache: PolicyCache, decisions: Decisions, auditor: Auditor
     ) -> None:
         self._storage = storage
         self._queue = queue
-        self._rulebooks = rulebooks
+        self._policy_cache = policy_cache
         self._decisions = decisions
         self._auditor = auditor
         self._busy = asyncio.Lock()
@@ -117,11 +117,11 @@ class Replay:
             RoleRequired, BuiltInPolicy, ValidationFailed, InvalidQuery (a window that is none), ReplayRunning (in this
                 process), Unavailable.
         """
-        trace = Trace(call, Operation.REPLAY_ACCESS_POLICY, subject=candidate.name)
+        trace = AuditContext(call, Operation.REPLAY_ACCESS_POLICY, subject=candidate.name)
 
         async def attempt() -> Replayed:
             require_reader(call)
-            if self._rulebooks.is_built_in(candidate.name):
+            if self._policy_cache.is_built_in(candidate.name):
                 raise BuiltInPolicy
             self._decisions.check(candidate)
             if self._busy.locked():
@@ -133,14 +133,14 @@ class Replay:
                 if window.since >= until:
                     raise InvalidQuery(errors=[FieldError("since", "a time before until, and before now")])
                 found = Replayed(window.since, until)
-                await self._go_through(found, candidate, window, await self._rulebooks.at(snapshot.revision))
+                await self._go_through(found, candidate, window, await self._policy_cache.at(snapshot.revision))
             document = as_json(access_policy_document(candidate))
             await self._queue.record(trace.granted(detail=_described(candidate, found), new_value=document))
             return found
 
-        return await self._auditor.carry_out(trace, attempt)
+        return await self._auditor.run_audited(trace, attempt)
 
-    async def _go_through(self, found: Replayed, candidate: AccessPolicy, window: Window, book: Rulebook) -> None:
+    async def _go_through(self, found: Replayed, candidate: AccessPolicy, window: Window, book: PolicySnapshot) -> None:
         """Read page after page, newest first: nobody who commits has to wait for that."""
         past = _Past(self._storage, candidate, book)
         guesser = Guesser(self._decisions, candidate)
@@ -185,7 +185,7 @@ class Replay:
 class _Past:
     """Makes cases of rows: what was there then, and by which version it was decided."""
 
-    def __init__(self, storage: Storage, candidate: AccessPolicy, book: Rulebook) -> None:
+    def __init__(self, storage: Storage, candidate: AccessPolicy, book: PolicySnapshot) -> None:
         self._storage = storage
         self._candidate = candidate
         self._book = book
@@ -194,7 +194,9 @@ class _Past:
         self.decided_by = DEFAULT_POLICY if self._never_defined else candidate.name
         """The policy on the rows that matter: of a name that was never defined, the one that stood in for it."""
 
-    async def case(self, row: AccessRecord, entry: Entry | None) -> tuple[PastCase, AccessPolicy] | Unknown | None:
+    async def case(
+        self, row: AccessRecord, entry: Entry | None
+    ) -> tuple[RecordedDecision, AccessPolicy] | Unknown | None:
         """Return the case and the policy that decided it; None where the candidate would have had no say."""
         if self._never_defined and (entry is None or entry.access_policy != self._candidate.name):
             return None
@@ -206,7 +208,7 @@ class _Past:
         then = self._entry_then(row, entry, by_rules=old.evaluator == self._candidate.evaluator == DEFAULT_EVALUATOR)
         if isinstance(then, Unknown):
             return then
-        case = PastCase(
+        case = RecordedDecision(
             app=row.app or "",
             identity=row.identity,
             method=row.method or "",

@@ -20,12 +20,12 @@ Source = tuple[str | None, str | None, str, bool]
 
 
 @dataclass(slots=True)
-class _Held:
+class _PendingCount:
     record: AccessRecord
     count: int = 0
 
 
-class Refusals:
+class AuthFailureLog:
     """Keeps a flood of bad credentials from becoming a flood of rows, without losing a single one from the count.
 
     A source is an address, a credential id, a reason, and whether it spoke for somebody else. Beyond ``MAX_SOURCES`` in one
@@ -35,7 +35,7 @@ class Refusals:
     def __init__(self, queue: CommitQueue, clock: StorageClock) -> None:
         self._queue = queue
         self._clock = clock
-        self._held: dict[Source, _Held] = {}
+        self._held: dict[Source, _PendingCount] = {}
         self._flusher: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
 
@@ -68,7 +68,7 @@ class Refusals:
             held.record = record
             held.count += 1
             return
-        self._held[source] = _Held(record)
+        self._held[source] = _PendingCount(record)
         self._start_flusher()
         try:
             await self._queue.record(record)

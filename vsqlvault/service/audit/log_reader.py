@@ -11,7 +11,7 @@ from vsqlvault.interfaces.storage import LogQuery, LogRow, Storage
 from vsqlvault.model.audit import AccessRecord, Operation
 from vsqlvault.model.principal import Call
 from vsqlvault.model.purge import PurgeRecord
-from vsqlvault.service.audit.recorder import Auditor, Trace
+from vsqlvault.service.audit.recorder import AuditContext, Auditor
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.rules.rule_changes import require_reader
 
@@ -52,7 +52,7 @@ class Logs:
     async def _page(
         self, call: Call, operation: Operation, query: LogQuery, pager: Pager[Record]
     ) -> Sequence[LogRow[Record]]:
-        trace = Trace(call, operation)
+        trace = AuditContext(call, operation)
 
         async def attempt() -> Sequence[LogRow[Record]]:
             require_reader(call)
@@ -61,13 +61,13 @@ class Logs:
             await self._queue.record(trace.granted(detail=_described(query)))
             return rows
 
-        return await self._auditor.carry_out(trace, attempt)
+        return await self._auditor.run_audited(trace, attempt)
 
     async def _stream(
         self, call: Call, operation: Operation, query: LogQuery, limit: int | None, pager: Pager[Record]
     ) -> AsyncIterator[LogRow[Record]]:
         """The row is committed before the first record leaves; rows that come later are left out."""
-        trace = Trace(call, operation)
+        trace = AuditContext(call, operation)
 
         async def attempt() -> AsyncIterator[LogRow[Record]]:
             require_reader(call)
@@ -78,7 +78,7 @@ class Logs:
             await self._queue.record(trace.granted(detail=_described(query)))
             return _records(replace(query, until=until, limit=STREAM_PAGE), limit, pager)
 
-        return await self._auditor.carry_out(trace, attempt)
+        return await self._auditor.run_audited(trace, attempt)
 
 
 async def _records(query: LogQuery, limit: int | None, pager: Pager[Record]) -> AsyncIterator[LogRow[Record]]:

@@ -23,16 +23,16 @@ from vsqlvault.errors import (
 from vsqlvault.interfaces.storage import Snapshot
 from vsqlvault.model.access import Allow
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
-from vsqlvault.model.entry import EntryKey, EntryStamp
+from vsqlvault.model.entry import EntryKey, EntryVersion
 from vsqlvault.model.principal import Call, Principal
-from vsqlvault.service.access.decisions import Decided
+from vsqlvault.service.access.decisions import AuthorizationResult
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.commit.storage_clock import StorageClock
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
-Vouch = Callable[[Principal, Snapshot], None]
+Revalidate = Callable[[Principal, Snapshot], None]
 """Raises CredentialRefused where a read shows that a principal's credential is not good any more."""
 
 OK = 200
@@ -42,7 +42,7 @@ LEAVES_NO_ROW = (StorageUnavailable, AuditUnavailable, OutcomeUnknown, StorageFu
 """Errors that say that no row could be committed, or that nobody knows."""
 
 
-class Trace:
+class AuditContext:
     """What is learnt about one operation on its way, and the audit row it amounts to.
 
     ``subject`` names what it is about where that is no entry; it is the row's detail where no other is given.
@@ -63,9 +63,9 @@ class Trace:
         self.external_id = key.external_id if key else None
         self.subject = subject
         self.at: datetime | None = None
-        self.stamp: EntryStamp | None = None
-        self.decided: Decided | None = None
-        self.vouch: Vouch | None = None
+        self.stamp: EntryVersion | None = None
+        self.decided: AuthorizationResult | None = None
+        self.revalidate: Revalidate | None = None
 
     def see(self, snapshot: Snapshot) -> None:
         """Take the time of the operation, and the entry it is about, from what was read.
@@ -76,10 +76,10 @@ class Trace:
         self.at = snapshot.now
         self.decided = None  # what an earlier attempt decided is not what this one does
         self.stamp = snapshot.entry.stamp if snapshot.entry else None
-        if self.vouch is not None:
-            self.vouch(self.call.principal, snapshot)
+        if self.revalidate is not None:
+            self.revalidate(self.call.principal, snapshot)
 
-    def require(self, decided: Decided) -> Allow:
+    def require(self, decided: AuthorizationResult) -> Allow:
         """Remember the decision, and go on only where it allows.
 
         Raises:
@@ -145,20 +145,20 @@ class Trace:
 class Auditor:
     """Runs operations so that each leaves its row, whatever becomes of it and of whoever asked."""
 
-    def __init__(self, queue: CommitQueue, clock: StorageClock, vouch: Vouch | None = None) -> None:
-        """``vouch`` looks at every caller again when their operation has read the storage."""
+    def __init__(self, queue: CommitQueue, clock: StorageClock, revalidate: Revalidate | None = None) -> None:
+        """``revalidate`` looks at every caller again when their operation has read the storage."""
         self._queue = queue
-        self._vouch = vouch
+        self._revalidate = revalidate
         self._clock = clock
         self._running: set[asyncio.Task[object]] = set()
 
-    async def carry_out(self, trace: Trace, attempt: Callable[[], Awaitable[Result | None]]) -> Result:
+    async def run_audited(self, trace: AuditContext, attempt: Callable[[], Awaitable[Result | None]]) -> Result:
         """Repeat ``attempt`` until it gives a result; None says that what it rested on changed, so decide anew.
 
         ``attempt`` commits the row of its success itself, with what it changes. An error gets its row here, before the
         caller sees it.
         """
-        trace.vouch = self._vouch
+        trace.revalidate = self._revalidate
         try:
             for _ in range(_MAX_ATTEMPTS):
                 result = await attempt()
@@ -173,7 +173,7 @@ class Auditor:
             await self.refuse(trace, error)
             raise
 
-    async def refuse(self, trace: Trace, error: VaultError, detail: str | None = None) -> None:
+    async def refuse(self, trace: AuditContext, error: VaultError, detail: str | None = None) -> None:
         """Commit the row of a refusal, unless it has one, or the error is that no row could be written.
 
         Raises:

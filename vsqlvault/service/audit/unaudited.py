@@ -29,7 +29,7 @@ class _Gap:
     unknown: int = 0
 
 
-class Gaps:
+class UnauditedRequests:
     """Remembers how many requests were refused because the storage took no row, until it takes the row that says so.
 
     It is a process's own memory: one that is killed before the storage is back takes its count along, and leaves log lines.

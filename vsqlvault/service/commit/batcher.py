@@ -20,10 +20,10 @@ Choose: TypeAlias = Callable[
     [deque[Waiting[Item, Result]], int, Callable[[Item], int], int], list[Waiting[Item, Result]]
 ]
 
-LATE_SECONDS = 0.004
+SECOND_FLUSH_DELAY_SECONDS = 0.004
 """A flight under way for so long is waited for no longer: another may take off beside it."""
 
-_MISFORTUNE_OF_ALL = (StorageUnavailable, StorageFull, OutcomeUnknown)
+BATCH_WIDE_ERRORS = (StorageUnavailable, StorageFull, OutcomeUnknown)
 
 
 @dataclass(slots=True)
@@ -68,7 +68,7 @@ class Batcher(Generic[Item, Result]):
         self._limit = limit
         self._max_waiting = max_waiting
         self._choose = choose or take_first
-        self._weigh = weigh or weightless
+        self._weigh = weigh or zero_size
         self._max_batch_weight = max_batch_weight
         self._max_waiting_weight = max_waiting_weight
         self._waiting_weight = 0
@@ -139,7 +139,7 @@ class Batcher(Generic[Item, Result]):
         if not self._departures:
             self._take_off()
         elif self._reminder is None and len(self._departures) < self._flights:
-            left = max(self._departures.values()) + LATE_SECONDS - time.monotonic()
+            left = max(self._departures.values()) + SECOND_FLUSH_DELAY_SECONDS - time.monotonic()
             if left <= 0:
                 self._take_off()
             else:
@@ -191,7 +191,7 @@ class Batcher(Generic[Item, Result]):
 
     async def _deliver_one_by_one(self, batch: list[Waiting[Item, Result]], error: Exception) -> None:
         """Give one caller's fault to that caller only; what would befall every item alike befalls them all at once."""
-        if len(batch) > 1 and not isinstance(error, _MISFORTUNE_OF_ALL):
+        if len(batch) > 1 and not isinstance(error, BATCH_WIDE_ERRORS):
             self.counts.rerun += 1
             for pair in batch:
                 await self._deliver([pair])
@@ -201,7 +201,7 @@ class Batcher(Generic[Item, Result]):
                 future.set_exception(error if isinstance(error, VaultError) else _unexpected(error))
 
 
-def weightless(_: object) -> int:
+def zero_size(_: object) -> int:
     """Weigh nothing, whatever it is."""
     return 0
 

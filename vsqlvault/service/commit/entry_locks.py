@@ -10,7 +10,7 @@ from vsqlvault.model.entry import EntryKey
 MAX_WAITING = 256
 
 
-class KeyLocks:
+class EntryLocks:
     """Locks by entry key, kept only while somebody has or wants them; no more than ``MAX_WAITING`` may want one.
 
     They are a courtesy, not a guard: without them fifty writers of one entry would conflict fifty times over. What keeps the

@@ -24,7 +24,7 @@ from vsqlvault.interfaces.writes import (
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.purge import PurgeRecord
-from vsqlvault.service.commit.batcher import Batcher, Waiting, weightless
+from vsqlvault.service.commit.batcher import Batcher, Waiting, zero_size
 from vsqlvault.service.commit.storage_clock import StorageClock
 
 Observer = Callable[[AccessRecord], None]
@@ -77,7 +77,7 @@ class CommitQueue:
             flights=storage.flights,
             limit=max_batch,
             max_waiting=max_waiting,
-            choose=take_separable,
+            choose=take_non_conflicting,
             weigh=_bytes_of,
             max_batch_weight=BATCH_BYTES,
             max_waiting_weight=WAITING_BYTES,
@@ -165,10 +165,10 @@ class CommitQueue:
                 purge_observer(purge)
 
 
-def take_separable(
+def take_non_conflicting(
     waiting: deque[Waiting[Write, WriteOutcome]],
     limit: int,
-    weigh: Callable[[Write], int] = weightless,
+    weigh: Callable[[Write], int] = zero_size,
     max_weight: int = 0,
 ) -> list[Waiting[Write, WriteOutcome]]:
     """Take the next writes of which none changes an entry that another one changes or expects something of.

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from vsqlvault.interfaces.storage import LogQuery, Storage
 
 
-class Beginning:
+class AttestationSchedule:
     """Knows the time of the first row that there ever was: it is read once, for it does not change."""
 
     def __init__(self, storage: Storage, attestation_interval_days: int) -> None:

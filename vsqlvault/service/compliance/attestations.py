@@ -16,7 +16,7 @@ from typing import Any
 from vsqlvault import __version__
 from vsqlvault.errors import AttestationNotFound, VaultError
 from vsqlvault.interfaces.evidence import Evidence, EvidenceQuery
-from vsqlvault.interfaces.storage import Rulebook, Storage
+from vsqlvault.interfaces.storage import PolicySnapshot, Storage
 from vsqlvault.interfaces.watch_storage import NewestAttestationIs, SaveAttestation
 from vsqlvault.interfaces.writes import Committed, Write
 from vsqlvault.model.attestation import Attestation
@@ -27,14 +27,14 @@ from vsqlvault.proof.attestation import FORMAT, digest_of, write_document
 from vsqlvault.proof.note import Signer
 from vsqlvault.proof.sample import RULE
 from vsqlvault.proof.statement import sign_statement
-from vsqlvault.service.audit.recorder import CREATED, Auditor, Trace
+from vsqlvault.service.audit.recorder import CREATED, AuditContext, Auditor
 from vsqlvault.service.commit.queue import CommitQueue
-from vsqlvault.service.compliance.attestation_schedule import Beginning
+from vsqlvault.service.compliance.attestation_schedule import AttestationSchedule
 from vsqlvault.service.compliance.purge_sample import Reach, check_purge, draw_purges
 from vsqlvault.service.log.stored_tree import root_at
 from vsqlvault.service.purge.overdue import Overdue, find_overdue, sweep_grace
-from vsqlvault.service.purge.sweeper import ceilings
-from vsqlvault.service.rules.policy_cache import Rulebooks
+from vsqlvault.service.purge.sweeper import retention_limits
+from vsqlvault.service.rules.policy_cache import PolicyCache
 from vsqlvault.service.rules.rule_changes import require_admin, require_reader
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class _Found:
     """What one run has looked at."""
 
     at: datetime
-    book: Rulebook
+    book: PolicySnapshot
     evidence: Evidence
     overdue: Overdue
     grace: timedelta
@@ -77,15 +77,15 @@ class Attestations:
         *,
         storage: Storage,
         queue: CommitQueue,
-        rulebooks: Rulebooks,
+        policy_cache: PolicyCache,
         auditor: Auditor,
-        beginning: Beginning,
+        beginning: AttestationSchedule,
         signer: Signer | None,
         sweep_interval_hours: float,
     ) -> None:
         self._storage = storage
         self._queue = queue
-        self._rulebooks = rulebooks
+        self._policy_cache = policy_cache
         self._auditor = auditor
         self._signer = signer
         self._sweep_interval_hours = sweep_interval_hours
@@ -99,7 +99,7 @@ class Attestations:
         Raises:
             RoleRequired, TreeDamaged (the stored tree cannot be read: nothing is attested), Unavailable.
         """
-        trace = Trace(call, Operation.ATTEST)
+        trace = AuditContext(call, Operation.ATTEST)
 
         async def attempt() -> Attestation | None:
             require_admin(call)
@@ -107,14 +107,14 @@ class Attestations:
             trace.see(snapshot)
             newest = next(iter(await self._storage.attestations(None, 1)), None)
             since = newest.at if newest else await self.beginning.at(snapshot.now)
-            found = await self._look(snapshot.now, since, await self._rulebooks.at(snapshot.revision))
+            found = await self._look(snapshot.now, since, await self._policy_cache.at(snapshot.revision))
             made = self._made(call, trigger, newest, found)
             row = trace.granted(CREATED, new_value=_told(made), detail=_described(made, found))
             expected = NewestAttestationIs(made.number - 1)
             outcome = await self._queue.commit(Write((row,), (expected,), (SaveAttestation(made),)))
             return made if isinstance(outcome, Committed) else None
 
-        made = await self._auditor.carry_out(trace, attempt)
+        made = await self._auditor.run_audited(trace, attempt)
         await self.beginning.attestation_due_at(made.at)
         facts = {"number": made.number, "trigger": trigger}
         if made.is_clean:
@@ -125,7 +125,7 @@ class Attestations:
 
     async def attestations(self, call: Call, before: int | None, limit: int) -> Sequence[Attestation]:
         """Return a page, the newest first. Raises RoleRequired, Unavailable."""
-        trace = Trace(call, Operation.READ_ATTESTATION)
+        trace = AuditContext(call, Operation.READ_ATTESTATION)
 
         async def attempt() -> Sequence[Attestation]:
             require_reader(call)
@@ -136,11 +136,11 @@ class Attestations:
             await self._queue.record(trace.granted())
             return found
 
-        return await self._auditor.carry_out(trace, attempt)
+        return await self._auditor.run_audited(trace, attempt)
 
     async def attestation(self, call: Call, number: int) -> Attestation:
         """Return one. Raises RoleRequired, AttestationNotFound, Unavailable."""
-        trace = Trace(call, Operation.READ_ATTESTATION, subject=str(number))
+        trace = AuditContext(call, Operation.READ_ATTESTATION, subject=str(number))
 
         async def attempt() -> Attestation:
             require_reader(call)
@@ -151,7 +151,7 @@ class Attestations:
             await self._queue.record(trace.granted())
             return found[0]
 
-        return await self._auditor.carry_out(trace, attempt)
+        return await self._auditor.run_audited(trace, attempt)
 
     async def run(self) -> None:
         """Attest whenever it is time, by whichever process has the lease, until ``stop``."""
@@ -186,10 +186,10 @@ class Attestations:
         due_at = await self.beginning.attestation_due_at(now)
         return due_at is not None and now >= due_at - self.beginning.interval * EARLY
 
-    async def _look(self, at: datetime, since: datetime, book: Rulebook) -> _Found:
-        ends = ceilings(book, at)
+    async def _look(self, at: datetime, since: datetime, book: PolicySnapshot) -> _Found:
+        ends = retention_limits(book, at)
         grace = sweep_grace(book, at, self._sweep_interval_hours)
-        query = EvidenceQuery(as_of=at, since=min(since, at), until=at, ceilings=ends, grace=grace)
+        query = EvidenceQuery(as_of=at, since=min(since, at), until=at, retention_limits=ends, grace=grace)
         evidence = await self._storage.evidence(query)
         overdue = await find_overdue(self._storage, book, at, grace, max_listed=MAX_LISTED)
         newest = await self._storage.newest_checkpoint()

@@ -19,12 +19,12 @@ from vsqlvault.model.transparency import LogName, RowPlace
 from vsqlvault.proof.log_check import SignedHead
 from vsqlvault.proof.note import NoteRefused
 from vsqlvault.service.commit.queue import CommitQueue
-from vsqlvault.service.compliance.attestation_schedule import Beginning
+from vsqlvault.service.compliance.attestation_schedule import AttestationSchedule
 from vsqlvault.service.log.quarantine import Quarantine
 from vsqlvault.service.plugin_calls import call_plugin
-from vsqlvault.service.purge.clock_guard import ClockWatch
+from vsqlvault.service.purge.clock_guard import ClockGuard
 from vsqlvault.service.purge.overdue import find_overdue, sweep_grace
-from vsqlvault.service.rules.policy_cache import Rulebooks
+from vsqlvault.service.rules.policy_cache import PolicyCache
 
 log = logging.getLogger(__name__)
 ANCHOR_SECONDS = 10.0
@@ -47,9 +47,9 @@ class ControlChecks:
         settings: Settings,
         storage: Storage,
         queue: CommitQueue,
-        rulebooks: Rulebooks,
-        watch: ClockWatch,
-        beginning: Beginning,
+        policy_cache: PolicyCache,
+        watch: ClockGuard,
+        beginning: AttestationSchedule,
         quarantine: Quarantine,
         anchors: Sequence[Anchor],
         authenticators: Sequence[Authenticator],
@@ -58,7 +58,7 @@ class ControlChecks:
         self._settings = settings
         self._storage = storage
         self._queue = queue
-        self._rulebooks = rulebooks
+        self._policy_cache = policy_cache
         self._watch = watch
         self._beginning = beginning
         self._quarantine = quarantine
@@ -99,7 +99,7 @@ class ControlChecks:
         return _judged(now - last.finished_at <= limit, f"the last sweep ended at {ended}")
 
     async def _nothing_overdue(self, now: datetime) -> Check:
-        book = await self._rulebooks.at((await self._queue.read()).revision)
+        book = await self._policy_cache.at((await self._queue.read()).revision)
         grace = sweep_grace(book, now, self._settings.purge.sweep_interval_hours)
         found = await find_overdue(self._storage, book, now, grace, max_listed=0, look_at=MAX_LOOKED_AT)
         if found.count:

@@ -18,7 +18,7 @@ from vsqlvault.model.audit import AccessRecord, Operation
 from vsqlvault.model.control import CONTROLS, Check, Control, ControlChange, ControlState
 from vsqlvault.model.principal import SYSTEM, Call
 from vsqlvault.model.times import format_time
-from vsqlvault.service.audit.recorder import Auditor, Trace
+from vsqlvault.service.audit.recorder import AuditContext, Auditor
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.compliance.control_checks import ControlChecks
 from vsqlvault.service.rules.rule_changes import require_reader
@@ -50,7 +50,7 @@ class Controls:
 
     async def read(self, call: Call) -> Sequence[Control]:
         """Look at every control now. Raises RoleRequired, Unavailable."""
-        trace = Trace(call, Operation.READ_CONTROLS)
+        trace = AuditContext(call, Operation.READ_CONTROLS)
 
         async def attempt() -> Sequence[Control]:
             require_reader(call)
@@ -59,7 +59,7 @@ class Controls:
             await self._queue.record(trace.granted())
             return found
 
-        return await self._auditor.carry_out(trace, attempt)
+        return await self._auditor.run_audited(trace, attempt)
 
     async def look(self) -> Sequence[Control]:
         """Look at every control now, and remember what was found. Raises Unavailable."""
@@ -147,7 +147,7 @@ def _rows(change: ControlChange, recorded: ControlChange | None) -> tuple[Access
         detail = f"{change.name}: failed from {format_time(recorded.at)} to {format_time(change.at)}"
     else:
         return ()
-    trace = Trace(Call(SYSTEM, secrets.token_hex(16)), operation)
+    trace = AuditContext(Call(SYSTEM, secrets.token_hex(16)), operation)
     trace.at = change.at
     old, new = (_told(recorded) if recorded else None), _told(change)
     return (trace.granted(old_value=old, new_value=new, detail=detail),)

@@ -15,14 +15,14 @@ from vsqlvault.model.principal import Call
 from vsqlvault.model.times import parse_time
 from vsqlvault.proof.log_part import LogPart
 from vsqlvault.proof.note import Signer
-from vsqlvault.service.audit.recorder import Auditor, Trace
+from vsqlvault.service.audit.recorder import AuditContext, Auditor
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.compliance.evidence_bundle import BundlePlan, EvidenceBundle, members_of
 from vsqlvault.service.compliance.public_settings import public_settings
 from vsqlvault.service.compliance.report import Report
 from vsqlvault.service.log.log_range import leaf_range
 from vsqlvault.service.log.verification import Progress
-from vsqlvault.service.rules.policy_cache import Rulebooks
+from vsqlvault.service.rules.policy_cache import PolicyCache
 from vsqlvault.service.rules.rule_changes import require_reader
 
 MAX_LOG_MEMBERS = 300_000
@@ -40,7 +40,7 @@ class Evidence:
         settings: Settings,
         storage: Storage,
         queue: CommitQueue,
-        rulebooks: Rulebooks,
+        policy_cache: PolicyCache,
         auditor: Auditor,
         report: Report,
         plugins: Sequence[PluginOrigin],
@@ -49,7 +49,7 @@ class Evidence:
         self._settings = settings
         self._storage = storage
         self._queue = queue
-        self._rulebooks = rulebooks
+        self._policy_cache = policy_cache
         self._auditor = auditor
         self._report = report
         self._plugins = tuple(plugins)
@@ -73,7 +73,7 @@ class Evidence:
         Raises:
             RoleRequired, NothingSigned, InvalidQuery (as for the report; or the period has too many rows), Unavailable.
         """
-        trace = Trace(call, Operation.EXPORT_EVIDENCE)
+        trace = AuditContext(call, Operation.EXPORT_EVIDENCE)
 
         async def attempt() -> tuple[BundlePlan, Signer]:
             require_reader(call)
@@ -90,7 +90,7 @@ class Evidence:
             )
             return plan, self._signer
 
-        plan, signer = await self._auditor.carry_out(trace, attempt)
+        plan, signer = await self._auditor.run_audited(trace, attempt)
         bundle = EvidenceBundle(
             plan,
             storage=self._storage,
@@ -115,7 +115,7 @@ class Evidence:
             raise InvalidQuery(
                 errors=[FieldError("since", "a later time: the period has too many rows for one bundle")]
             )
-        book = await self._rulebooks.at((await self._queue.read()).revision)
+        book = await self._policy_cache.at((await self._queue.read()).revision)
         return BundlePlan(report, parse_time(report["as_of"]), since, until, book, checkpoint, part)
 
     def _configuration(self) -> Mapping[str, Any]:

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from vsqlvault import __version__
-from vsqlvault.interfaces.storage import Rulebook, Storage, VersionQuery
+from vsqlvault.interfaces.storage import PolicySnapshot, Storage, VersionQuery
 from vsqlvault.model.plugins import PluginOrigin
 from vsqlvault.model.policy import AccessPolicy
 from vsqlvault.model.transparency import Checkpoint, TileKey
@@ -62,7 +62,7 @@ class BundlePlan:
     as_of: datetime
     since: datetime
     until: datetime
-    book: Rulebook
+    book: PolicySnapshot
     checkpoint: Checkpoint
     part: LogPart
 

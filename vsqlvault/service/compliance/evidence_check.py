@@ -32,7 +32,7 @@ TILES_KEPT = 64
 
 
 @dataclass(slots=True)
-class EvidenceVerdict:
+class EvidenceCheckResult:
     """What became of a check. ``findings`` is empty where all is as it was signed; ``remarks`` are no faults."""
 
     manifest: Manifest | None = None
@@ -63,7 +63,7 @@ def verify_evidence(
     keys: Collection[VerifierKey],
     kept: Collection[str] = (),
     progress: Progress = lambda _done, _of: None,
-) -> EvidenceVerdict:
+) -> EvidenceCheckResult:
     """Check a bundle, ``keys`` being trusted, and its log against the checkpoints that were kept.
 
     Nothing is unpacked to disk, and until the manifest is found to be signed, nothing but it is unpacked at all.
@@ -84,7 +84,7 @@ class _Check:
         self._keys = keys
         self._progress = progress
         self._tile = lru_cache(TILES_KEPT)(self._read_tile)
-        self.verdict = EvidenceVerdict()
+        self.verdict = EvidenceCheckResult()
 
     def run(self, kept: Collection[SignedHead]) -> None:
         verdict = self.verdict

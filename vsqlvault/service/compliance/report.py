@@ -21,7 +21,7 @@ from vsqlvault.interfaces.report_section import (
     ReportContext,
     ReportSection,
 )
-from vsqlvault.interfaces.storage import KeyRefQuery, KeyRefUse, Rulebook, Storage
+from vsqlvault.interfaces.storage import KeyRefQuery, KeyRefUse, PolicySnapshot, Storage
 from vsqlvault.model import pci_dss
 from vsqlvault.model.attestation import Attestation
 from vsqlvault.model.audit import Operation
@@ -31,14 +31,14 @@ from vsqlvault.model.sandbox import StepState
 from vsqlvault.model.times import format_time
 from vsqlvault.service.access.decisions import Decisions
 from vsqlvault.service.access.probes import probe_policies, run_self_tests
-from vsqlvault.service.audit.recorder import Auditor, Trace
+from vsqlvault.service.audit.recorder import AuditContext, Auditor
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.credentials.inventory import Credentials
 from vsqlvault.service.plugin_calls import call_plugin
 from vsqlvault.service.purge.held_counts import count_held
 from vsqlvault.service.purge.overdue import FIRST_INSTANT, sweep_grace
-from vsqlvault.service.purge.sweeper import ceilings
-from vsqlvault.service.rules.policy_cache import Rulebooks
+from vsqlvault.service.purge.sweeper import retention_limits
+from vsqlvault.service.rules.policy_cache import PolicyCache
 from vsqlvault.service.rules.rule_changes import require_reader
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ MAX_LISTED_RUNS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class ReportWish:
+class ReportRequest:
     """Which report: as of when (None: now), and from when to when the logs are counted (None: see ``Report.write``)."""
 
     as_of: datetime | None = None
@@ -64,7 +64,7 @@ class Report:
         settings: Settings,
         storage: Storage,
         queue: CommitQueue,
-        rulebooks: Rulebooks,
+        policy_cache: PolicyCache,
         auditor: Auditor,
         decisions: Decisions,
         sections: Sequence[ReportSection],
@@ -84,7 +84,7 @@ class Report:
         self._settings = settings
         self._storage = storage
         self._queue = queue
-        self._rulebooks = rulebooks
+        self._policy_cache = policy_cache
         self._auditor = auditor
         self._decisions = decisions
         self._sections = tuple(sections)
@@ -109,17 +109,17 @@ class Report:
             RoleRequired, InvalidQuery (``as_of`` in the future, ``until`` after it, ``since`` not before ``until``),
             Unavailable.
         """
-        trace = Trace(call, Operation.READ_REPORT)
-        wish = ReportWish(as_of, since, until)
+        trace = AuditContext(call, Operation.READ_REPORT)
+        wanted = ReportRequest(as_of, since, until)
 
         async def attempt() -> dict[str, Any]:
             require_reader(call)
             snapshot = await self._queue.read()
             trace.see(snapshot)
-            instant = wish.as_of or snapshot.now
+            instant = wanted.as_of or snapshot.now
             if instant > snapshot.now:
                 raise InvalidQuery(errors=[FieldError("as_of", "a time that is not in the future")])
-            context = await self._context(instant, self._period(wish, instant), snapshot.revision)
+            context = await self._context(instant, self._period(wanted, instant), snapshot.revision)
             report: dict[str, Any] = {"as_of": format_time(context.as_of), "period": _shown(context.period)}
             for section in self._sections:
                 report[section.name] = await _written(section, context)
@@ -127,20 +127,20 @@ class Report:
             await self._queue.record(trace.granted())
             return report
 
-        return await self._auditor.carry_out(trace, attempt)
+        return await self._auditor.run_audited(trace, attempt)
 
-    def _period(self, wish: ReportWish, as_of: datetime) -> Period:
-        until = wish.until or as_of
+    def _period(self, wanted: ReportRequest, as_of: datetime) -> Period:
+        until = wanted.until or as_of
         if until > as_of:
             raise InvalidQuery(errors=[FieldError("until", "a time that is not after as_of")])
-        since = wish.since or _earlier(until, timedelta(days=self._settings.compliance.period_days))
-        if since >= until and wish.since is not None:
+        since = wanted.since or _earlier(until, timedelta(days=self._settings.compliance.period_days))
+        if since >= until and wanted.since is not None:
             raise InvalidQuery(errors=[FieldError("since", "a time before until")])
         return Period(since, until)
 
     async def _context(self, as_of: datetime, period: Period, revision: int) -> ReportContext:
-        book = await self._rulebooks.at(revision)
-        ends = ceilings(book, as_of)
+        book = await self._policy_cache.at(revision)
+        ends = retention_limits(book, as_of)
         grace = sweep_grace(book, as_of, self._settings.purge.sweep_interval_hours)
         known = sorted(book.access)
         evidence = await self._storage.evidence(
@@ -148,12 +148,12 @@ class Report:
                 as_of=as_of,
                 since=period.since,
                 until=period.until,
-                ceilings=ends,
+                retention_limits=ends,
                 grace=grace,
                 known_policies=known,
             )
         )
-        census = evidence.census or await self._storage.census(as_of, ends, known)
+        entry_statistics = evidence.entry_statistics or await self._storage.entry_statistics(as_of, ends, known)
         holds = {
             name: hold
             for name, hold in book.holds.items()
@@ -165,7 +165,7 @@ class Report:
         probed = await probe_policies(self._decisions, book, _used_policies(book, evidence), as_of)
         return ReportContext(
             as_of,
-            census,
+            entry_statistics,
             await self._storage.last_sweep(),
             book.retention,
             book.access,
@@ -205,11 +205,11 @@ class Report:
     async def _key_uses(self, as_of: datetime, ends: Mapping[str, datetime]) -> Sequence[tuple[str, KeyRefUse]]:
         """Return keys with their purposes; one more than are listed, if there are so many."""
         uses: list[tuple[str, KeyRefUse]] = []
-        for purpose, ceiling in sorted(ends.items()):
+        for purpose, retention_limit in sorted(ends.items()):
             left = MAX_LISTED_KEYS + 1 - len(uses)
             if left == 0:
                 break
-            query = KeyRefQuery(purpose=purpose, now=as_of, created_before=ceiling, limit=left)
+            query = KeyRefQuery(purpose=purpose, now=as_of, created_before=retention_limit, limit=left)
             uses += [(purpose, use) for use in await self._storage.key_refs(query)]
         return uses
 
@@ -219,7 +219,7 @@ def _earlier(at: datetime, span: timedelta) -> datetime:
     return at - min(span, at - FIRST_INSTANT)
 
 
-def _used_policies(book: Rulebook, evidence: Evidence) -> list[tuple[str, str]]:
+def _used_policies(book: PolicySnapshot, evidence: Evidence) -> list[tuple[str, str]]:
     """Return purposes with the policies that their entries name, where somebody has defined those."""
     return [(each.purpose, each.access_policy) for each in evidence.holdings if each.access_policy in book.access]
 

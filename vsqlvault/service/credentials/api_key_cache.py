@@ -13,23 +13,23 @@ from vsqlvault.interfaces.storage import Snapshot
 from vsqlvault.model.api_key import ApiKeyRecord, ApiKeyState
 from vsqlvault.model.principal import Principal
 from vsqlvault.service.commit.storage_clock import StorageClock
-from vsqlvault.service.rules.policy_cache import Rulebooks
+from vsqlvault.service.rules.policy_cache import PolicyCache
 
 LOOK_EVERY_SECONDS = 1.0
 LOOK_TAKES_SECONDS = 1.0
 
 
-class KeyRing:
+class ApiKeyCache:
     """See ``StoredKeys``. The keys are those of the rulebook that is known; every read of the storage brings it up to date."""
 
     def __init__(
         self,
-        rulebooks: Rulebooks,
+        policy_cache: PolicyCache,
         read: Callable[[], Awaitable[Snapshot]],
         clock: StorageClock,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._rulebooks = rulebooks
+        self._policy_cache = policy_cache
         self._read = read
         self._clock = clock
         self._monotonic = monotonic
@@ -54,13 +54,13 @@ class KeyRing:
         return self._clock.now()
 
     @property
-    def may_look(self) -> bool:
-        """See ``StoredKeys.may_look``; who comes while somebody looks waits for what that one sees."""
+    def can_refresh(self) -> bool:
+        """See ``StoredKeys.can_refresh``; who comes while somebody looks waits for what that one sees."""
         return self._looking is not None or self._monotonic() - self._looked_at >= LOOK_EVERY_SECONDS
 
     async def look(self) -> None:
         """See ``StoredKeys.look``. It is one read for all who ask, so that bad keys cannot make the storage busy."""
-        if not self.may_look:
+        if not self.can_refresh:
             return
         if self._looking is None:
             self._looked_at = self._monotonic()
@@ -75,7 +75,7 @@ class KeyRing:
         finally:
             self._looking = None
 
-    def vouch(self, principal: Principal, snapshot: Snapshot) -> None:
+    def revalidate(self, principal: Principal, snapshot: Snapshot) -> None:
         """Refuse a principal whose stored key is not good any more, by what this read of the storage has shown.
 
         Raises:
@@ -93,7 +93,7 @@ class KeyRing:
             raise CredentialRefused(state.value, credential_id=key.key_id)
 
     def _catch_up(self) -> None:
-        book = self._rulebooks.known
+        book = self._policy_cache.known
         if book is None or book.revision == self._revision:
             return
         self._revision = book.revision

@@ -12,17 +12,17 @@ from datetime import datetime
 from typing import Any
 
 from vsqlvault.errors import ApiKeyNotFound, FieldError, StoredKeysOff, TooManyApiKeys, ValidationFailed, VaultError
-from vsqlvault.interfaces.storage import Rulebook
+from vsqlvault.interfaces.storage import PolicySnapshot
 from vsqlvault.interfaces.writes import Committed, RevisionIs, SaveApiKey, Write
 from vsqlvault.model.api_key import ApiKeyRecord, ApiKeyState, key_id_of
 from vsqlvault.model.audit import AccessRecord, Operation
 from vsqlvault.model.credential import KnownCredential
 from vsqlvault.model.principal import Call, Role
 from vsqlvault.model.times import format_time
-from vsqlvault.service.audit.recorder import CREATED, OK, Auditor, Trace
+from vsqlvault.service.audit.recorder import CREATED, OK, AuditContext, Auditor
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.credentials.inventory import Credentials, last_uses
-from vsqlvault.service.rules.policy_cache import Rulebooks
+from vsqlvault.service.rules.policy_cache import PolicyCache
 from vsqlvault.service.rules.rule_changes import require_admin, require_reader
 
 MAX_API_KEYS = 10_000
@@ -36,7 +36,7 @@ LAST_ADMIN = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ApiKeyWish:
+class ApiKeyRequest:
     """What a key is to grant. ``purposes`` None: all of them. ``expires_at`` None: until it is revoked."""
 
     app: str
@@ -73,7 +73,7 @@ class RevokedKey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeyListWish:
+class KeyListRequest:
     """Which keys to list, oldest first, after which key, and how many at most."""
 
     limit: int
@@ -89,44 +89,44 @@ class ApiKeys:
         self,
         *,
         queue: CommitQueue,
-        rulebooks: Rulebooks,
+        policy_cache: PolicyCache,
         auditor: Auditor,
         credentials: Credentials,
         are_taken: bool = True,
     ) -> None:
         """``are_taken`` says whether stored keys open anything in this vault."""
         self._queue = queue
-        self._rulebooks = rulebooks
+        self._policy_cache = policy_cache
         self._auditor = auditor
         self._credentials = credentials
         self._are_taken = are_taken
 
-    async def create(self, call: Call, wish: ApiKeyWish) -> CreatedKey:
+    async def create(self, call: Call, wanted: ApiKeyRequest) -> CreatedKey:
         """Make a key of 256 random bits; it works on this node at once, and on every other within two seconds.
 
         Raises:
             RoleRequired, ValidationFailed, TooManyApiKeys, StoredKeysOff, Unavailable.
         """
-        trace = Trace(call, Operation.CREATE_API_KEY)
+        trace = AuditContext(call, Operation.CREATE_API_KEY)
 
         async def attempt() -> CreatedKey | None:
             require_admin(call)
             if not self._are_taken:
                 raise StoredKeysOff
             book, now = await self._current(trace)
-            if wish.expires_at is not None and wish.expires_at <= now:
+            if wanted.expires_at is not None and wanted.expires_at <= now:
                 raise ValidationFailed(errors=[FieldError("expires_at", "a time in the future")])
             if sum(key.revoked_at is None for key in book.api_keys.values()) >= MAX_API_KEYS:
                 raise TooManyApiKeys(f"at most {MAX_API_KEYS} that are not revoked")
             secret = new_secret()
-            key = _key_to_be(wish, secret, call, now)
+            key = _key_to_be(wanted, secret, call, now)
             if key.key_id in book.api_keys:
                 return None
             trace.subject = key.key_id
             row = trace.granted(CREATED, new_value=_as_json(key))
             return CreatedKey(SeenKey(key, key.state(now)), secret) if await self._saved(row, book, key) else None
 
-        return await self._auditor.carry_out(trace, attempt)
+        return await self._auditor.run_audited(trace, attempt)
 
     async def revoke(self, call: Call, key_id: str) -> RevokedKey:
         """Refuse the key from now on; no request that rests on it is carried out once this has returned.
@@ -136,7 +136,7 @@ class ApiKeys:
         Raises:
             RoleRequired, ApiKeyNotFound, Unavailable.
         """
-        trace = Trace(call, Operation.REVOKE_API_KEY, subject=key_id)
+        trace = AuditContext(call, Operation.REVOKE_API_KEY, subject=key_id)
 
         async def attempt() -> RevokedKey | None:
             require_admin(call)
@@ -156,31 +156,31 @@ class ApiKeys:
             seen = SeenKey(new, ApiKeyState.REVOKED, last_uses(known).get(key_id))
             return RevokedKey(seen, _warnings(call, new, now, known))
 
-        return await self._auditor.carry_out(trace, attempt)
+        return await self._auditor.run_audited(trace, attempt)
 
     async def key(self, call: Call, key_id: str) -> SeenKey:
         """Return one key. Raises RoleRequired, ApiKeyNotFound, Unavailable."""
 
-        def pick(book: Rulebook) -> list[ApiKeyRecord]:
+        def pick(book: PolicySnapshot) -> list[ApiKeyRecord]:
             if key_id not in book.api_keys:
                 raise ApiKeyNotFound
             return [book.api_keys[key_id]]
 
         return (await self._read(call, pick, key_id))[0]
 
-    async def keys(self, call: Call, wish: KeyListWish) -> list[SeenKey]:
+    async def keys(self, call: Call, wanted: KeyListRequest) -> list[SeenKey]:
         """Return a page of keys, the oldest first. Shorter than ``limit`` means there are no more.
 
         Raises:
             RoleRequired, Unavailable.
         """
 
-        def pick(book: Rulebook) -> list[ApiKeyRecord]:
-            of_app = (key for key in book.api_keys.values() if wish.app in {None, key.app})
-            return sorted((key for key in of_app if wish.after is None or _place(key) > wish.after), key=_place)
+        def pick(book: PolicySnapshot) -> list[ApiKeyRecord]:
+            of_app = (key for key in book.api_keys.values() if wanted.app in {None, key.app})
+            return sorted((key for key in of_app if wanted.after is None or _place(key) > wanted.after), key=_place)
 
         seen = await self._read(call, pick)
-        return [each for each in seen if wish.state in {None, each.state}][: wish.limit]
+        return [each for each in seen if wanted.state in {None, each.state}][: wanted.limit]
 
     @asynccontextmanager
     async def naming(self, call: Call, operation: Operation, subject: str | None = None) -> AsyncIterator[None]:
@@ -188,13 +188,13 @@ class ApiKeys:
         try:
             yield
         except VaultError as error:
-            await self._auditor.refuse(Trace(call, operation, subject=subject), error)
+            await self._auditor.refuse(AuditContext(call, operation, subject=subject), error)
             raise
 
     async def _read(
-        self, call: Call, pick: Callable[[Rulebook], list[ApiKeyRecord]], subject: str | None = None
+        self, call: Call, pick: Callable[[PolicySnapshot], list[ApiKeyRecord]], subject: str | None = None
     ) -> list[SeenKey]:
-        trace = Trace(call, Operation.READ_API_KEY, subject=subject)
+        trace = AuditContext(call, Operation.READ_API_KEY, subject=subject)
 
         async def attempt() -> list[SeenKey]:
             require_reader(call)
@@ -204,20 +204,20 @@ class ApiKeys:
             await self._queue.record(trace.granted())
             return [SeenKey(key, key.state(now), used.get(key.key_id)) for key in keys]
 
-        return await self._auditor.carry_out(trace, attempt)
+        return await self._auditor.run_audited(trace, attempt)
 
-    async def _current(self, trace: Trace) -> tuple[Rulebook, datetime]:
+    async def _current(self, trace: AuditContext) -> tuple[PolicySnapshot, datetime]:
         snapshot = await self._queue.read()
         trace.see(snapshot)
-        return await self._rulebooks.at(snapshot.revision), snapshot.now
+        return await self._policy_cache.at(snapshot.revision), snapshot.now
 
-    async def _saved(self, row: AccessRecord, book: Rulebook, key: ApiKeyRecord) -> bool:
+    async def _saved(self, row: AccessRecord, book: PolicySnapshot, key: ApiKeyRecord) -> bool:
         """Commit a version of a key, and have this process know of it before anybody is told."""
         outcome = await self._queue.commit(Write((row,), (RevisionIs(book.revision),), (SaveApiKey(key),)))
         if not isinstance(outcome, Committed):
             return False
         with suppress(VaultError):  # the next read of the storage will do
-            await self._rulebooks.at(book.revision + 1)
+            await self._policy_cache.at(book.revision + 1)
         return True
 
 
@@ -239,18 +239,18 @@ def digest_of(secret: str) -> str:
     return hashlib.sha256(secret.encode("ascii")).hexdigest()
 
 
-def _key_to_be(wish: ApiKeyWish, secret: str, call: Call, now: datetime) -> ApiKeyRecord:
+def _key_to_be(wanted: ApiKeyRequest, secret: str, call: Call, now: datetime) -> ApiKeyRecord:
     digest = digest_of(secret)
     return ApiKeyRecord(
         key_id=key_id_of(digest),
         version=1,
         digest=digest,
-        app=wish.app,
-        identity=wish.identity,
-        purposes=wish.purposes,
-        roles=wish.roles,
-        description=wish.description,
-        expires_at=wish.expires_at,
+        app=wanted.app,
+        identity=wanted.identity,
+        purposes=wanted.purposes,
+        roles=wanted.roles,
+        description=wanted.description,
+        expires_at=wanted.expires_at,
         created_by=call.principal.app,
         created_at=now,
     )

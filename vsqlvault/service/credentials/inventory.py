@@ -50,7 +50,7 @@ class Credentials:
         self._uses: dict[CredentialName, CredentialUse] = {}
         self._stopping = asyncio.Event()
 
-    def note_use(self, principal: Principal) -> None:
+    def record_usage(self, principal: Principal) -> None:
         """Remember that the credential of this principal was good for something just now."""
         if principal.method in self._listing and len(self._used) < MAX_USED:
             self._used.add((principal.method, principal.credential_id))
@@ -82,7 +82,7 @@ class Credentials:
         pending, self._pending = self._pending, {}
         try:
             if pending:
-                await self._storage.note_uses(pending)
+                await self._storage.record_usages(pending)
             self._uses = dict(await self._storage.credential_uses())
         except VaultError as error:
             self._pending = {**pending, **self._pending}

@@ -22,7 +22,7 @@ class _Source:
     at: float
 
 
-class FailingSources:
+class AuthRateLimiter:
     """Counts refused credentials by source: an IPv4 address, or the /64 that an IPv6 address is of.
 
     Failures are forgotten at an even pace, ``per_minute`` of them a minute. Beyond ``MAX_SOURCES``, the source that has
@@ -53,7 +53,7 @@ class FailingSources:
         return RateLimited(math.ceil(wait), credential_id=error.credential_id)
 
     @property
-    def slowed(self) -> int:
+    def throttled(self) -> int:
         """How many sources would be told to slow down if they failed now."""
         now = self._monotonic()
         return sum(self._left(source, now) + 1 > self._per_minute for source in self._sources.values())

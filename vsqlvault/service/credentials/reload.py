@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 RELOAD_SECONDS = 30.0
 
 
-class Reloading:
+class CredentialReload:
     """Gives settings to the authenticators one by one, and takes them back where one refuses."""
 
     def __init__(

@@ -7,7 +7,7 @@ ENOUGH = 8
 MET_ONE_COSTS = 3
 
 
-class AbsencePredictor:
+class InsertPredictor:
     """Learns for each purpose whether storing creates entries or replaces them: a saturating counter, as in branch prediction.
 
     A store that expected absence in vain, or met an entry, outweighs three that created: the first takes as much longer as one
@@ -18,7 +18,7 @@ class AbsencePredictor:
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
 
-    def expects_absence(self, purpose: str) -> bool:
+    def expects_insert(self, purpose: str) -> bool:
         """Whether the next entry to be stored is most likely a new one."""
         return self._counts.get(purpose, 0) >= ENOUGH
 

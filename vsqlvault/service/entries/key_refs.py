@@ -6,18 +6,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from vsqlvault.interfaces.storage import KeyRefQuery, KeyRefUse, Rulebook, Storage
+from vsqlvault.interfaces.storage import KeyRefQuery, KeyRefUse, PolicySnapshot, Storage
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.principal import Call
-from vsqlvault.service.audit.recorder import Auditor, Trace
+from vsqlvault.service.audit.recorder import AuditContext, Auditor
 from vsqlvault.service.commit.queue import CommitQueue
-from vsqlvault.service.purge.sweeper import ceilings
-from vsqlvault.service.rules.policy_cache import Rulebooks
+from vsqlvault.service.purge.sweeper import retention_limits
+from vsqlvault.service.rules.policy_cache import PolicyCache
 from vsqlvault.service.rules.rule_changes import require_reader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeyRefWish:
+class KeyRefRequest:
     """Which key_refs to list, and how many at most; ``after`` is the purpose and key_ref of the last one seen."""
 
     limit: int
@@ -37,56 +37,56 @@ class KeyRefsListed:
 class KeyRefs:
     """What admins and auditors may read of keys. The vault knows them by ``key_ref`` and has none."""
 
-    def __init__(self, *, storage: Storage, queue: CommitQueue, rulebooks: Rulebooks, auditor: Auditor) -> None:
+    def __init__(self, *, storage: Storage, queue: CommitQueue, policy_cache: PolicyCache, auditor: Auditor) -> None:
         self._storage = storage
         self._queue = queue
-        self._rulebooks = rulebooks
+        self._policy_cache = policy_cache
         self._auditor = auditor
 
-    async def list(self, call: Call, wish: KeyRefWish) -> KeyRefsListed:
+    async def list(self, call: Call, wanted: KeyRefRequest) -> KeyRefsListed:
         """Return a page, by purpose and then by key_ref. A key_ref that no entry has is not in it.
 
         Raises:
             RoleRequired, Unavailable.
         """
-        trace = Trace(call, Operation.READ_KEY_REFS)
+        trace = AuditContext(call, Operation.READ_KEY_REFS)
 
         async def attempt() -> KeyRefsListed:
             require_reader(call)
             snapshot = await self._queue.read()
             trace.see(snapshot)
-            book = await self._rulebooks.at(snapshot.revision)
+            book = await self._policy_cache.at(snapshot.revision)
             uses: list[tuple[str, KeyRefUse]] = []
-            for query in _queries(wish, book, snapshot.now):
-                left = wish.limit + 1 - len(uses)  # one more than asked for tells whether there is more
+            for query in _queries(wanted, book, snapshot.now):
+                left = wanted.limit + 1 - len(uses)  # one more than asked for tells whether there is more
                 if left == 0:
                     break
                 uses += [(query.purpose, use) for use in await self._storage.key_refs(replace(query, limit=left))]
-            await self._queue.record(trace.granted(detail=_described(wish)))
-            return KeyRefsListed(tuple(uses[: wish.limit]), more=len(uses) > wish.limit)
+            await self._queue.record(trace.granted(detail=_described(wanted)))
+            return KeyRefsListed(tuple(uses[: wanted.limit]), more=len(uses) > wanted.limit)
 
-        return await self._auditor.carry_out(trace, attempt)
+        return await self._auditor.run_audited(trace, attempt)
 
 
-def _queries(wish: KeyRefWish, book: Rulebook, now: datetime) -> Iterator[KeyRefQuery]:
+def _queries(wanted: KeyRefRequest, book: PolicySnapshot, now: datetime) -> Iterator[KeyRefQuery]:
     """Give one query for each purpose that is asked for and not yet through; nothing lies where no retention is set."""
-    started, last_seen = wish.after or ("", None)
-    for purpose, ceiling in sorted(ceilings(book, now).items()):
-        if purpose < started or wish.purpose not in {None, purpose}:
+    started, last_seen = wanted.after or ("", None)
+    for purpose, retention_limit in sorted(retention_limits(book, now).items()):
+        if purpose < started or wanted.purpose not in {None, purpose}:
             continue
         begun = purpose == started
-        if begun and wish.key_ref is not None:
+        if begun and wanted.key_ref is not None:
             continue
         yield KeyRefQuery(
             purpose=purpose,
             now=now,
-            created_before=ceiling,
-            limit=wish.limit,
+            created_before=retention_limit,
+            limit=wanted.limit,
             after=(last_seen or "") if begun else None,
-            key_ref=wish.key_ref,
+            key_ref=wanted.key_ref,
         )
 
 
-def _described(wish: KeyRefWish) -> str | None:
-    names = [name for name in ("key_ref", "purpose") if getattr(wish, name) is not None]
+def _described(wanted: KeyRefRequest) -> str | None:
+    names = [name for name in ("key_ref", "purpose") if getattr(wanted, name) is not None]
     return "filters: " + ", ".join(names) if names else None

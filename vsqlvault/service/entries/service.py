@@ -21,7 +21,7 @@ from vsqlvault.errors import (
     UndefinedPolicy,
     VaultError,
 )
-from vsqlvault.interfaces.storage import EntryQuery, Rulebook, Storage
+from vsqlvault.interfaces.storage import EntryQuery, PolicySnapshot, Storage
 from vsqlvault.interfaces.writes import (
     Change,
     Committed,
@@ -36,20 +36,20 @@ from vsqlvault.interfaces.writes import (
 )
 from vsqlvault.model.access import Action, Allow, Deny
 from vsqlvault.model.audit import Operation
-from vsqlvault.model.entry import Entry, EntryKey, EntryStamp, EntryState, ValueEncoding
+from vsqlvault.model.entry import Entry, EntryKey, EntryState, EntryVersion, ValueEncoding
 from vsqlvault.model.ids import new_timed_id
 from vsqlvault.model.policy import RetentionPolicy
 from vsqlvault.model.principal import Call
 from vsqlvault.model.purge import PurgeReason, PurgeRecord
-from vsqlvault.service.access.authorizer import PRESUMED_SECONDS, Sight, Verdicts, by_policy
-from vsqlvault.service.access.decisions import Decided, Decisions
-from vsqlvault.service.audit.recorder import CREATED, OK, Auditor, Trace
-from vsqlvault.service.commit.entry_locks import KeyLocks
+from vsqlvault.service.access.authorizer import MAX_CLOCK_AGE_SECONDS, LoadedEntry, Verdicts, by_policy
+from vsqlvault.service.access.decisions import AuthorizationResult, Decisions
+from vsqlvault.service.audit.recorder import CREATED, OK, AuditContext, Auditor
+from vsqlvault.service.commit.entry_locks import EntryLocks
 from vsqlvault.service.commit.queue import CommitQueue
-from vsqlvault.service.entries.insert_predictor import AbsencePredictor
-from vsqlvault.service.purge.clock_guard import ClockWatch
-from vsqlvault.service.purge.purger import Purges, ReplacedVersion
-from vsqlvault.service.rules.policy_cache import Rulebooks
+from vsqlvault.service.entries.insert_predictor import InsertPredictor
+from vsqlvault.service.purge.clock_guard import ClockGuard
+from vsqlvault.service.purge.purger import Purger, ReplacedVersion
+from vsqlvault.service.rules.policy_cache import PolicyCache
 
 MAX_LIST_SCAN = 5_000
 LIST_SCAN_SECONDS = 2.0
@@ -64,7 +64,7 @@ class Preconditions:
 
     none_exists: bool = False
     any_match: bool = False
-    match: frozenset[EntryStamp] | None = None
+    match: frozenset[EntryVersion] | None = None
 
     def check(self, present: Entry | None) -> None:
         """Raise PreconditionFailed unless the entry present (None: none, or an expired one) is as asked."""
@@ -77,7 +77,7 @@ class Preconditions:
 
 
 @dataclass(frozen=True, slots=True)
-class StoreWish:
+class StoreRequest:
     """What a caller wants stored. ``metadata`` is RFC 8785 text; ``expires_at`` None means as the retention policy says."""
 
     value: bytes
@@ -95,7 +95,7 @@ class StoreWish:
 
 
 @dataclass(frozen=True, slots=True)
-class Viewed:
+class EntryView:
     """An entry as its caller may see it: with the value only after a retrieval."""
 
     entry: Entry
@@ -104,17 +104,17 @@ class Viewed:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoreResult:
     """What became of a wish. ``unchanged``: the entry was already exactly so."""
 
-    viewed: Viewed
+    viewed: EntryView
     created: bool
     unchanged: bool
     warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ListWish:
+class ListRequest:
     """Which entries of a purpose to list, after which external_id, and how many at most."""
 
     limit: int
@@ -127,14 +127,14 @@ class ListWish:
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class EntryPage:
     """A page, and the external_id to go on after; None where there is no more."""
 
-    entries: tuple[Viewed, ...]
+    entries: tuple[EntryView, ...]
     after: str | None
 
 
-class Entries:
+class EntryService:
     """What can be done with entries, each time under a policy and with an audit row."""
 
     def __init__(
@@ -142,22 +142,22 @@ class Entries:
         *,
         storage: Storage,
         queue: CommitQueue,
-        rulebooks: Rulebooks,
+        policy_cache: PolicyCache,
         decisions: Decisions,
-        purges: Purges,
+        purges: Purger,
         auditor: Auditor,
-        watch: ClockWatch,
+        watch: ClockGuard,
         require_defined_policy: bool,
     ) -> None:
         self._storage = storage
         self._queue = queue
-        self._verdicts = Verdicts(queue, rulebooks, decisions, purges)
+        self._verdicts = Verdicts(queue, policy_cache, decisions, purges)
         self._purges = purges
         self._auditor = auditor
         self._watch = watch
         self._require_defined_policy = require_defined_policy
-        self._locks = KeyLocks()
-        self._absence = AbsencePredictor()
+        self._locks = EntryLocks()
+        self._absence = InsertPredictor()
 
     async def require_purpose(self, call: Call, operation: Operation, key: EntryKey) -> None:
         """Refuse, with its row, a caller that does not hold the purpose: before anything else of the request is looked at.
@@ -165,39 +165,39 @@ class Entries:
         Raises:
             AccessDenied: the caller does not hold ``key.purpose``.
         """
-        trace = Trace(call, operation, key)
+        trace = AuditContext(call, operation, key)
         try:
             self._verdicts.require_purpose(trace, key)
         except AccessDenied as denied:
             await self._auditor.refuse(trace, denied)
             raise
 
-    async def retrieve(self, call: Call, key: EntryKey) -> Viewed:
+    async def retrieve(self, call: Call, key: EntryKey) -> EntryView:
         """Return the entry with its value.
 
         Raises:
             AccessDenied, EntryNotFound, EntryExpired, EntryPurged, Unavailable.
         """
-        trace = Trace(call, Operation.RETRIEVE, key)
-        return await self._auditor.carry_out(trace, lambda: self._retrieve_once(trace, key))
+        trace = AuditContext(call, Operation.RETRIEVE, key)
+        return await self._auditor.run_audited(trace, lambda: self._retrieve_once(trace, key))
 
-    async def inspect(self, call: Call, key: EntryKey) -> Viewed:
+    async def inspect(self, call: Call, key: EntryKey) -> EntryView:
         """Return what is known of the entry; the value is not read and nothing is counted. Raises as ``retrieve``."""
-        trace = Trace(call, Operation.INSPECT, key)
-        return await self._auditor.carry_out(trace, lambda: self._inspect_once(trace, key))
+        trace = AuditContext(call, Operation.INSPECT, key)
+        return await self._auditor.run_audited(trace, lambda: self._inspect_once(trace, key))
 
-    async def store(self, call: Call, key: EntryKey, wish: StoreWish) -> Stored:
+    async def store(self, call: Call, key: EntryKey, wanted: StoreRequest) -> StoreResult:
         """Create the entry, or replace it. The version replaced gets a purge row with proof, in the same commit.
 
         Raises:
             AccessDenied, IdRetired, EntryHeld, PreconditionFailed, RetentionRefused, UndefinedPolicy, KeyRefWithoutValue,
                 Unavailable.
         """
-        trace = Trace(call, Operation.STORE, key)
+        trace = AuditContext(call, Operation.STORE, key)
         async with self._locks.hold(key):
-            first = self._store_unseen if self._absence.expects_absence(key.purpose) else self._store_once
+            first = self._store_optimistic if self._absence.expects_insert(key.purpose) else self._store_once
             attempts = chain((first,), repeat(self._store_once))
-            return await self._auditor.carry_out(trace, lambda: next(attempts)(trace, key, wish))
+            return await self._auditor.run_audited(trace, lambda: next(attempts)(trace, key, wanted))
 
     async def purge(self, call: Call, key: EntryKey, preconditions: Preconditions) -> PurgeRecord:
         """Destroy the entry by its purpose's method and return the row that proves it.
@@ -205,20 +205,22 @@ class Entries:
         Raises:
             AccessDenied, EntryNotFound, EntryExpired, EntryPurged, EntryHeld, PreconditionFailed, Unavailable.
         """
-        trace = Trace(call, Operation.PURGE, key)
+        trace = AuditContext(call, Operation.PURGE, key)
         async with self._locks.hold(key):
-            return await self._auditor.carry_out(trace, lambda: self._purge_once(trace, key, preconditions))
+            return await self._auditor.run_audited(trace, lambda: self._purge_once(trace, key, preconditions))
 
-    async def list_purpose(self, call: Call, purpose: str, wish: ListWish) -> Listed:
+    async def list_purpose(self, call: Call, purpose: str, wanted: ListRequest) -> EntryPage:
         """Return a page of what the caller may inspect; it may be short, or empty, and still say how to go on.
 
         Raises:
             AccessDenied: the caller neither holds the purpose nor is admin or auditor.
         """
-        trace = Trace(call, Operation.LIST, purpose=purpose)
-        return await self._auditor.carry_out(trace, lambda: self._list_once(trace, purpose, wish))
+        trace = AuditContext(call, Operation.LIST, purpose=purpose)
+        return await self._auditor.run_audited(trace, lambda: self._list_once(trace, purpose, wanted))
 
-    async def _require_entry(self, trace: Trace, key: EntryKey, action: Action, sight: Sight) -> tuple[Entry, Allow]:
+    async def _require_entry(
+        self, trace: AuditContext, key: EntryKey, action: Action, sight: LoadedEntry
+    ) -> tuple[Entry, Allow]:
         """As ``Verdicts.require_entry``; an entry that is called expired stays so, whatever the clock does."""
         try:
             return await self._verdicts.require_entry(trace, key, action, sight)
@@ -227,7 +229,7 @@ class Entries:
                 await self._watch.reach(sight.snapshot, _expiry_of(sight.entry, sight.retention))
             raise
 
-    async def _retrieve_once(self, trace: Trace, key: EntryKey) -> Viewed | None:
+    async def _retrieve_once(self, trace: AuditContext, key: EntryKey) -> EntryView | None:
         sight = await self._verdicts.look(trace, key, with_value=True)
         entry, allowed = await self._require_entry(trace, key, Action.RETRIEVE, sight)
         expects: tuple[Expectation, ...] = (EntryIs(key, entry.stamp), RevisionIs(sight.book.revision))
@@ -238,18 +240,18 @@ class Entries:
             entry = replace(entry, retrievals=entry.retrievals + 1)
         return await self._commit_view(Write((trace.granted(),), expects, changes), sight, entry)
 
-    async def _inspect_once(self, trace: Trace, key: EntryKey) -> Viewed | None:
+    async def _inspect_once(self, trace: AuditContext, key: EntryKey) -> EntryView | None:
         sight = await self._verdicts.look(trace, key, with_value=False)
         entry, _ = await self._require_entry(trace, key, Action.INSPECT, sight)
         expects = (EntryIs(key, entry.stamp), RevisionIs(sight.book.revision))
         return await self._commit_view(Write((trace.granted(),), expects), sight, entry)
 
-    async def _commit_view(self, write: Write, sight: Sight, entry: Entry) -> Viewed | None:
+    async def _commit_view(self, write: Write, sight: LoadedEntry, entry: Entry) -> EntryView | None:
         if not isinstance(await self._queue.commit(write), Committed):
             return None
         return _viewed(entry, sight.retention, sight.snapshot.value)
 
-    async def _purge_once(self, trace: Trace, key: EntryKey, preconditions: Preconditions) -> PurgeRecord | None:
+    async def _purge_once(self, trace: AuditContext, key: EntryKey, preconditions: Preconditions) -> PurgeRecord | None:
         sight = await self._verdicts.look(trace, key, with_value=True)
         entry, _ = await self._require_entry(trace, key, Action.PURGE, sight)
         preconditions.check(entry)
@@ -261,7 +263,7 @@ class Entries:
         outcome = await self._queue.commit(Write((trace.granted(),), purge.guards, (purge.change,), (purge.record,)))
         return purge.record if isinstance(outcome, Committed) else None
 
-    async def _store_unseen(self, trace: Trace, key: EntryKey, wish: StoreWish) -> Stored | None:
+    async def _store_optimistic(self, trace: AuditContext, key: EntryKey, wanted: StoreRequest) -> StoreResult | None:
         """Create the entry without a look first: the commit sees whether there is none, and every rule still as known.
 
         None where that does not hold, and where the wish would be refused, for a refusal rests on what was read: both teach
@@ -269,10 +271,10 @@ class Entries:
         is past.
         """
         try:
-            sight = self._verdicts.presume_absent(trace, key)
-            if sight is None or _ends_soon(wish, sight.snapshot.now):
+            sight = self._verdicts.assume_absent(trace, key)
+            if sight is None or _ends_soon(wanted, sight.snapshot.now):
                 return None
-            write, stored = await self._prepare_store(trace, key, wish, sight)
+            write, stored = await self._prepare_store(trace, key, wanted, sight)
         except VaultError:
             self._absence.learn(key.purpose, absent=False)
             return None
@@ -281,38 +283,44 @@ class Entries:
             self._absence.learn(key.purpose, absent=False)
         return done
 
-    async def _store_once(self, trace: Trace, key: EntryKey, wish: StoreWish) -> Stored | None:
+    async def _store_once(self, trace: AuditContext, key: EntryKey, wanted: StoreRequest) -> StoreResult | None:
         sight = await self._verdicts.look(trace, key, with_value=True)
-        return await self._commit_store(*await self._prepare_store(trace, key, wish, sight), sight)
+        return await self._commit_store(*await self._prepare_store(trace, key, wanted, sight), sight)
 
-    async def _prepare_store(self, trace: Trace, key: EntryKey, wish: StoreWish, sight: Sight) -> tuple[Write, Stored]:
+    async def _prepare_store(
+        self, trace: AuditContext, key: EntryKey, wanted: StoreRequest, sight: LoadedEntry
+    ) -> tuple[Write, StoreResult]:
         """Return what grants the wish, and what its caller is told once that is committed. Raises as ``store``."""
-        retention = await self._verdicts.require_storable(trace, key, wish.access_policy, sight)
+        retention = await self._verdicts.require_storable(trace, key, wanted.access_policy, sight)
         present = sight.entry if sight.state is EntryState.ACTIVE else None
-        wish.preconditions.check(present)
-        warnings = self._policy_warnings(wish.access_policy, sight.book)
-        if present and _same(present, wish):
+        wanted.preconditions.check(present)
+        warnings = self._policy_warnings(wanted.access_policy, sight.book)
+        if present and _same(present, wanted):
             expects = (EntryIs(key, present.stamp), RevisionIs(sight.book.revision))
             viewed = _viewed(present, retention)
-            return Write((trace.granted(),), expects), Stored(viewed, created=False, unchanged=True, warnings=warnings)
-        entry = _entry_to_be(trace.call, key, wish, present, retention, sight.snapshot.now)
+            return Write((trace.granted(),), expects), StoreResult(
+                viewed, created=False, unchanged=True, warnings=warnings
+            )
+        entry = _entry_to_be(trace.call, key, wanted, present, retention, sight.snapshot.now)
         trace.stamp = entry.stamp
         replaced = await self._replaced(trace.call, sight)
         write = Write(
             (trace.granted(OK if present else CREATED, detail=f"retention {retention.reference}"),),
             replaced.guards if replaced else (EntryAbsent(key), RevisionIs(sight.book.revision)),
-            (StoreEntry(entry, wish.value),),
+            (StoreEntry(entry, wanted.value),),
             (replaced.record,) if replaced else (),
         )
-        return write, Stored(_viewed(entry, retention), created=present is None, unchanged=False, warnings=warnings)
+        return write, StoreResult(
+            _viewed(entry, retention), created=present is None, unchanged=False, warnings=warnings
+        )
 
-    async def _commit_store(self, write: Write, stored: Stored, sight: Sight) -> Stored | None:
+    async def _commit_store(self, write: Write, stored: StoreResult, sight: LoadedEntry) -> StoreResult | None:
         if not isinstance(await self._queue.commit(write), Committed):
             return None
         self._absence.learn(stored.viewed.entry.purpose, absent=sight.entry is None)
         return stored
 
-    async def _replaced(self, call: Call, sight: Sight) -> ReplacedVersion | None:
+    async def _replaced(self, call: Call, sight: LoadedEntry) -> ReplacedVersion | None:
         if sight.entry is None or sight.snapshot.value is None:
             return None
         reason = PurgeReason.REPLACED if sight.state is EntryState.ACTIVE else PurgeReason.EXPIRED
@@ -320,107 +328,111 @@ class Entries:
             call, sight.entry, sight.snapshot.value, reason, sight.book, sight.snapshot.now
         )
 
-    def _policy_warnings(self, name: str, book: Rulebook) -> tuple[str, ...]:
+    def _policy_warnings(self, name: str, book: PolicySnapshot) -> tuple[str, ...]:
         if name in book.access:
             return ()
         if self._require_defined_policy:
             raise UndefinedPolicy(f"no access policy is called {name}")
         return (f"access policy {name} is not defined: owner-only rules apply until it is",)
 
-    async def _list_once(self, trace: Trace, purpose: str, wish: ListWish) -> Listed | None:
+    async def _list_once(self, trace: AuditContext, purpose: str, wanted: ListRequest) -> EntryPage | None:
         sight = await self._verdicts.look(trace, EntryKey(purpose, ""), with_value=False)
         principal = trace.call.principal
         if not principal.holds(purpose) and not principal.may_inspect_all:
-            trace.require(Decided(Deny("purpose-not-held")))
-        found, after = await self._scan(trace, purpose, wish, sight)
+            trace.require(AuthorizationResult(Deny("purpose-not-held")))
+        found, after = await self._scan(trace, purpose, wanted, sight)
         await self._watch.reach(sight.snapshot, sight.snapshot.now - LIST_MARK_LAG)
         outcome = await self._queue.commit(Write((trace.granted(),), (RevisionIs(sight.book.revision),)))
-        return Listed(tuple(found), after) if isinstance(outcome, Committed) else None
+        return EntryPage(tuple(found), after) if isinstance(outcome, Committed) else None
 
-    async def _scan(self, trace: Trace, purpose: str, wish: ListWish, sight: Sight) -> tuple[list[Viewed], str | None]:
+    async def _scan(
+        self, trace: AuditContext, purpose: str, wanted: ListRequest, sight: LoadedEntry
+    ) -> tuple[list[EntryView], str | None]:
         """Page through the storage until ``limit`` entries may be seen, there are no more, or enough were looked at.
 
         An evaluator that need not wait never lets anybody else have the loop, so the scan does.
         """
-        found: list[Viewed] = []
-        after = wish.after
+        found: list[EntryView] = []
+        after = wanted.after
         looked_at = 0
         now = time.monotonic()
         deadline, turn_ends = now + LIST_SCAN_SECONDS, now + LIST_TURN_SECONDS
         while True:
-            page = await self._storage.entries(_query(purpose, wish, sight, after))
+            page = await self._storage.entries(_query(purpose, wanted, sight, after))
             for place, entry in enumerate(page, start=1):
                 after = entry.external_id
                 looked_at += 1
                 if await self._verdicts.may_inspect(trace, entry, sight):
                     found.append(_viewed(entry, sight.retention))
                 now = time.monotonic()
-                if len(found) == wish.limit or looked_at == MAX_LIST_SCAN or now > deadline:
-                    is_last = place == len(page) <= wish.limit
+                if len(found) == wanted.limit or looked_at == MAX_LIST_SCAN or now > deadline:
+                    is_last = place == len(page) <= wanted.limit
                     return found, None if is_last else after
                 if now > turn_ends:
                     await asyncio.sleep(0)
                     turn_ends = time.monotonic() + LIST_TURN_SECONDS
-            if len(page) <= wish.limit:
+            if len(page) <= wanted.limit:
                 return found, None
 
 
-def _viewed(entry: Entry, retention: RetentionPolicy | None, value: bytes | None = None) -> Viewed:
-    return Viewed(entry, _expiry_of(entry, retention), value)
+def _viewed(entry: Entry, retention: RetentionPolicy | None, value: bytes | None = None) -> EntryView:
+    return EntryView(entry, _expiry_of(entry, retention), value)
 
 
 def _expiry_of(entry: Entry, retention: RetentionPolicy | None) -> datetime:
     return entry.effective_expires_at(retention.max_retention_days if retention else None)
 
 
-def _query(purpose: str, wish: ListWish, sight: Sight, after: str | None) -> EntryQuery:
+def _query(purpose: str, wanted: ListRequest, sight: LoadedEntry, after: str | None) -> EntryQuery:
     now = sight.snapshot.now
     days = sight.retention.max_retention_days if sight.retention else None
     return EntryQuery(
         purpose=purpose,
         now=now,
-        limit=wish.limit + 1,
+        limit=wanted.limit + 1,
         created_before=now - timedelta(days=days) if days else None,
         after=after,
-        key_ref=wish.key_ref,
-        owner_app=wish.owner_app,
-        access_policy=wish.access_policy,
-        expires_before=wish.expires_before,
-        state=wish.state,
+        key_ref=wanted.key_ref,
+        owner_app=wanted.owner_app,
+        access_policy=wanted.access_policy,
+        expires_before=wanted.expires_before,
+        state=wanted.state,
     )
 
 
-def _same(present: Entry, wish: StoreWish) -> bool:
+def _same(present: Entry, wanted: StoreRequest) -> bool:
     """Whether the wish asks for what is there already. A wish without ``expires_at`` asks for no other one."""
     return (
-        _same_value(present, wish)
-        and present.encoding is wish.encoding
-        and present.algorithm_hint == wish.algorithm_hint
-        and present.key_ref == wish.key_ref
-        and present.metadata == wish.metadata
-        and present.access_policy == wish.access_policy
-        and wish.expires_at in {None, present.expires_at}
+        _same_value(present, wanted)
+        and present.encoding is wanted.encoding
+        and present.algorithm_hint == wanted.algorithm_hint
+        and present.key_ref == wanted.key_ref
+        and present.metadata == wanted.metadata
+        and present.access_policy == wanted.access_policy
+        and wanted.expires_at in {None, present.expires_at}
     )
 
 
-def _ends_soon(wish: StoreWish, presumed_now: datetime) -> bool:
-    return wish.expires_at is not None and wish.expires_at - presumed_now <= timedelta(seconds=PRESUMED_SECONDS)
+def _ends_soon(wanted: StoreRequest, presumed_now: datetime) -> bool:
+    return wanted.expires_at is not None and wanted.expires_at - presumed_now <= timedelta(
+        seconds=MAX_CLOCK_AGE_SECONDS
+    )
 
 
-def _same_value(present: Entry, wish: StoreWish) -> bool:
-    return present.value_size == len(wish.value) and present.value_sha256 == wish.value_sha256
+def _same_value(present: Entry, wanted: StoreRequest) -> bool:
+    return present.value_size == len(wanted.value) and present.value_sha256 == wanted.value_sha256
 
 
 def _entry_to_be(
-    call: Call, key: EntryKey, wish: StoreWish, present: Entry | None, retention: RetentionPolicy, now: datetime
+    call: Call, key: EntryKey, wanted: StoreRequest, present: Entry | None, retention: RetentionPolicy, now: datetime
 ) -> Entry:
     """Return the entry that the wish asks for: a new one, or the next version of the one present.
 
     A next version keeps owner, creation time and retrieval counter, so that replacing neither takes an entry over, nor
     outlives its retention, nor resets its limit.
     """
-    described_anew = present and (present.key_ref, present.algorithm_hint) != (wish.key_ref, wish.algorithm_hint)
-    if present and described_anew and _same_value(present, wish):
+    described_anew = present and (present.key_ref, present.algorithm_hint) != (wanted.key_ref, wanted.algorithm_hint)
+    if present and described_anew and _same_value(present, wanted):
         raise KeyRefWithoutValue
     created_at = present.created_at if present else now
     return Entry(
@@ -428,29 +440,29 @@ def _entry_to_be(
         external_id=key.external_id,
         entry_id=present.entry_id if present else new_timed_id(now),
         version=present.version + 1 if present else 1,
-        encoding=wish.encoding,
-        value_sha256=wish.value_sha256,
-        value_size=len(wish.value),
-        algorithm_hint=wish.algorithm_hint,
-        key_ref=wish.key_ref,
-        metadata=wish.metadata,
+        encoding=wanted.encoding,
+        value_sha256=wanted.value_sha256,
+        value_size=len(wanted.value),
+        algorithm_hint=wanted.algorithm_hint,
+        key_ref=wanted.key_ref,
+        metadata=wanted.metadata,
         owner_app=present.owner_app if present else call.principal.app,
         owner_identity=present.owner_identity if present else call.principal.identity,
-        access_policy=wish.access_policy,
+        access_policy=wanted.access_policy,
         created_at=created_at,
         updated_at=now,
-        expires_at=_expiry(wish.expires_at, created_at, retention, now),
+        expires_at=_expiry(wanted.expires_at, created_at, retention, now),
         retrievals=present.retrievals if present else 0,
     )
 
 
 def _expiry(wished: datetime | None, created_at: datetime, retention: RetentionPolicy, now: datetime) -> datetime:
-    ceiling = created_at + timedelta(days=retention.max_retention_days)
+    retention_limit = created_at + timedelta(days=retention.max_retention_days)
     if wished is None:
-        return min(now + timedelta(days=retention.default_ttl_days or retention.max_retention_days), ceiling)
+        return min(now + timedelta(days=retention.default_ttl_days or retention.max_retention_days), retention_limit)
     if wished <= now:
         raise ExpiresInPast(errors=[FieldError("expires_at", "a time in the future")])
-    if wished > ceiling:
+    if wished > retention_limit:
         expected = f"at most {retention.max_retention_days} days after the entry was created"
         raise by_policy(RetentionExceeded(errors=[FieldError("expires_at", expected)]), retention)
     return wished

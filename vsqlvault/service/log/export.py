@@ -63,7 +63,7 @@ async def write_export(path: Path, source: StorageSource, verifier: VerifierKey 
             for number, note in enumerate(notes[:-1]):
                 _put(archive, f"checkpoints/{number:06}", note.encode())
             await _put_tree(archive, source, size, progress)
-            _put(archive, MANIFEST, _manifest(size, await source.oddities(), source.waiting))
+            _put(archive, MANIFEST, _manifest(size, await source.anomalies(), source.waiting))
         beside.replace(path)
     except OSError as error:
         raise ExportUnreadable(f"{path}: expected a file that can be written, found: {error.strerror}") from error
@@ -90,12 +90,12 @@ def _put(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
     archive.writestr(member, data)
 
 
-def _manifest(size: int, oddities: Sequence[Finding], waiting: int) -> bytes:
+def _manifest(size: int, anomalies: Sequence[Finding], waiting: int) -> bytes:
     document = {
         "format": FORMAT,
         "size": size,
         "rows_waiting": waiting,
-        "oddities": [{"index": finding.index, "what": finding.what} for finding in oddities],
+        "anomalies": [{"index": finding.index, "what": finding.what} for finding in anomalies],
     }
     return json.dumps(document, indent=1).encode()
 
@@ -143,10 +143,10 @@ class ExportSource:
             for leaf in self._bundle(index, width_of(TileKey(0, index), self.size))
         )
 
-    async def oddities(self) -> Sequence[Finding]:
-        """See ``LogSource.oddities``: what whoever exported the log found beside it."""
+    async def anomalies(self) -> Sequence[Finding]:
+        """See ``LogSource.anomalies``: what whoever exported the log found beside it."""
         try:
-            return [Finding(int(each["index"]), str(each["what"])) for each in self._manifest["oddities"]]
+            return [Finding(int(each["index"]), str(each["what"])) for each in self._manifest["anomalies"]]
         except (KeyError, TypeError, ValueError):
             raise ExportUnreadable(f"{MANIFEST}: expected oddities, each with an index and what it is") from None
 

@@ -19,7 +19,7 @@ from vsqlvault.proof.note import VerifierKey
 from vsqlvault.proof.receipt import write_receipt
 from vsqlvault.proof.tiles import WIDTH, write_bundle
 from vsqlvault.proof.tree import HASH_BYTES, ProofInvalid, check_inclusion, consistency_proof, inclusion_proof
-from vsqlvault.service.audit.recorder import Auditor, Trace
+from vsqlvault.service.audit.recorder import AuditContext, Auditor
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.log.stored_tree import from_tiles
 from vsqlvault.service.rules.rule_changes import require_reader
@@ -177,7 +177,7 @@ class Transparency:
         read: Callable[[], Awaitable[Result]],
         operation: Operation = Operation.READ_TRANSPARENCY_LOG,
     ) -> Result:
-        trace = Trace(call, operation, subject=subject)
+        trace = AuditContext(call, operation, subject=subject)
 
         async def attempt() -> Result:
             trace.see(await self._queue.read())
@@ -185,4 +185,4 @@ class Transparency:
             await self._queue.record(trace.granted())
             return found
 
-        return await self._auditor.carry_out(trace, attempt)
+        return await self._auditor.run_audited(trace, attempt)

@@ -12,11 +12,11 @@ from vsqlvault.model.audit import Operation
 from vsqlvault.model.entry import EntryKey, EntryState
 from vsqlvault.model.principal import Call
 from vsqlvault.model.purge import PurgeReason
-from vsqlvault.service.audit.recorder import Auditor, Trace
+from vsqlvault.service.audit.recorder import AuditContext, Auditor
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.log.quarantine import Quarantine
-from vsqlvault.service.purge.purger import REPLACE, Purges
-from vsqlvault.service.rules.policy_cache import Rulebooks
+from vsqlvault.service.purge.purger import REPLACE, Purger
+from vsqlvault.service.rules.policy_cache import PolicyCache
 from vsqlvault.service.rules.rule_changes import require_admin
 
 MAX_ATTEMPTS = 8
@@ -54,11 +54,11 @@ class Restore:
     """What an operator does before a vault in quarantine serves again."""
 
     def __init__(
-        self, *, queue: CommitQueue, auditor: Auditor, rulebooks: Rulebooks, purges: Purges, quarantine: Quarantine
+        self, *, queue: CommitQueue, auditor: Auditor, policy_cache: PolicyCache, purges: Purger, quarantine: Quarantine
     ) -> None:
         self._queue = queue
         self._auditor = auditor
-        self._rulebooks = rulebooks
+        self._policy_cache = policy_cache
         self._purges = purges
         self._quarantine = quarantine
 
@@ -82,7 +82,7 @@ class Restore:
 
     async def confirm(self, call: Call, count: RestoreCount) -> None:
         """Put on record that an operator accepts the database as it is, which ends the quarantine. Raises RoleRequired."""
-        trace = Trace(call, Operation.CONFIRM_RESTORE)
+        trace = AuditContext(call, Operation.CONFIRM_RESTORE)
 
         async def attempt() -> bool:
             require_admin(call)
@@ -91,12 +91,12 @@ class Restore:
             await self._queue.record(trace.granted(new_value="\n".join(self._quarantine.notes), detail=detail))
             return True
 
-        await self._auditor.carry_out(trace, attempt)
+        await self._auditor.run_audited(trace, attempt)
 
     async def _purge_again(self, call: Call, tombstone: Tombstone) -> bool | None:
         """Return whether the entry was there and is purged; None where it could not be, this time."""
         snapshot = await self._queue.read(tombstone.key, with_value=True)
-        book = await self._rulebooks.at(snapshot.revision)
+        book = await self._policy_cache.at(snapshot.revision)
         entry = snapshot.entry
         if entry is None or entry.entry_id != tombstone.entry_id or entry.version > tombstone.version:
             return False
@@ -104,11 +104,11 @@ class Restore:
             return False
         try:
             purge = await self._purges.prepare(
-                call, entry, snapshot.value, PurgeReason.PURGED_BEFORE, book, snapshot.now
+                call, entry, snapshot.value, PurgeReason.RESTORED_THEN_PURGED, book, snapshot.now
             )
         except (EntryHeld, NoRetentionPolicy, PluginFailed):
             return None
-        trace = Trace(call, Operation.PURGE, tombstone.key, subject="purged before the database was put back")
+        trace = AuditContext(call, Operation.PURGE, tombstone.key, subject="purged before the database was put back")
         trace.see(snapshot)
         outcome = await self._queue.commit(Write((trace.granted(),), purge.guards, (purge.change,), (purge.record,)))
         return True if isinstance(outcome, Committed) else None

@@ -54,7 +54,7 @@ class SequencerState:
     thinned: int = 0
     signed_at: float | None = None
     is_leader: bool = False
-    is_damaged: bool = False
+    is_inconsistent: bool = False
 
 
 @dataclass(slots=True)
@@ -150,11 +150,11 @@ class Sequencer:
         try:
             if (self._may_grow is None or await self._may_grow()) and await self._leads():
                 await self.sequence()
-                self.state.is_damaged = False
+                self.state.is_inconsistent = False
                 await self._thin()
             return max(self._interval_seconds - (time.monotonic() - began), LEAST_REST_SECONDS)
         except TreeDamaged as error:
-            self.state.is_damaged = True
+            self.state.is_inconsistent = True
             log.error("the transparency log does not grow: run vsql-vault verify", extra={"error": str(error)})  # noqa: TRY400
             return DAMAGED_SECONDS
         except VaultError as error:
@@ -217,7 +217,7 @@ class Sequencer:
         row = AccessRecord(
             at=self._clock.now(),
             request_id=secrets.token_hex(16),
-            operation=Operation.ROLL_SIGNING_KEY,
+            operation=Operation.ROTATE_SIGNING_KEY,
             outcome=Outcome.GRANTED,
             status=200,
             app=SYSTEM.app,

@@ -39,13 +39,13 @@ class LogSource(Protocol):
         """Return a tile's hashes; none, or fewer than there should be, where it is not whole."""
         ...
 
-    async def oddities(self) -> Sequence[Finding]:
+    async def anomalies(self) -> Sequence[Finding]:
         """Return what was found beside the tree, once all bundles were asked for."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class VerificationResult:
     """What became of a check. ``findings`` is empty where all is well; the first one names the first bad index."""
 
     origin: str | None
@@ -65,7 +65,7 @@ async def verify_log(
     keys: Collection[VerifierKey],
     kept: Collection[str] = (),
     progress: Progress = lambda _done, _of: None,
-) -> Verdict:
+) -> VerificationResult:
     """Check a log against its checkpoints and those that were kept, ``keys`` being trusted.
 
     Raises:
@@ -86,10 +86,10 @@ async def verify_log(
         progress(check.size, size)
     for key, tile in check.last_tiles().items():
         check.check_tile(key, tile, await source.tile(key))
-    check.findings += await source.oddities()
+    check.findings += await source.anomalies()
     check.finish()
     origin = own[-1].head.origin if own else None
-    return Verdict(origin, check.size, len(check.heads), check.findings, check.remarks)
+    return VerificationResult(origin, check.size, len(check.heads), check.findings, check.remarks)
 
 
 def _parsed(notes: Sequence[str]) -> tuple[list[SignedHead], list[Finding]]:
@@ -115,7 +115,7 @@ class StorageSource:
         self._last: dict[LogName, int | None] = dict.fromkeys(LogName)
         self._oddities: list[Finding] = []
         self.waiting = 0
-        """Rows that are committed and not yet in the tree, once ``oddities`` was asked for."""
+        """Rows that are committed and not yet in the tree, once ``anomalies`` was asked for."""
 
     async def checkpoints(self) -> Sequence[str]:
         """See ``LogSource.checkpoints``. What stands beside a note must say the same as it."""
@@ -141,8 +141,8 @@ class StorageSource:
             return self._tiles[key]
         return (await self._storage.tiles([key])).get(key, b"")
 
-    async def oddities(self) -> Sequence[Finding]:
-        """See ``LogSource.oddities``: rows that the tree passes over, and hashes that are not those of their rows."""
+    async def anomalies(self) -> Sequence[Finding]:
+        """See ``LogSource.anomalies``: rows that the tree passes over, and hashes that are not those of their rows."""
         for log in LogName:
             self.waiting += len(await self._storage.row_positions(log, self._last[log], None, MAX_ODDITIES))
         return self._oddities

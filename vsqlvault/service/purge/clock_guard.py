@@ -15,7 +15,7 @@ from vsqlvault.interfaces.storage import ClockReading, Snapshot, Storage
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.principal import SYSTEM, Call
 from vsqlvault.model.times import format_time
-from vsqlvault.service.audit.recorder import Trace
+from vsqlvault.service.audit.recorder import AuditContext
 from vsqlvault.service.commit.queue import CommitQueue
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class ClockState:
     leap: timedelta = timedelta()
 
 
-class ClockWatch:
+class ClockGuard:
     """Keeps the high-water mark a minute behind the clock at most, and puts on record when the clock goes wrong.
 
     A clock that is more than a day past the mark may have leapt, or no vault may have run for so long: nothing that the
@@ -71,7 +71,7 @@ class ClockWatch:
         if not confirmed:
             told = f"the clock says {format_time(reading.clock)}, and was last seen at {format_time(mark)}"
             raise ClockJumped(f"{told}: if that is right, confirm it with confirm_clock")
-        trace = Trace(call, Operation.CONFIRM_CLOCK)
+        trace = AuditContext(call, Operation.CONFIRM_CLOCK)
         trace.at = reading.clock
         await self._queue.record(
             trace.granted(
@@ -141,7 +141,7 @@ class ClockWatch:
     async def _record(self, operation: Operation, at: datetime, detail: str) -> None:
         """Put on record what every process sees, once: whoever is first has a lease on saying it."""
         if await self._storage.acquire_lease(operation.value, self._holder, _ROW_SECONDS):
-            trace = Trace(Call(SYSTEM, secrets.token_hex(16)), operation)
+            trace = AuditContext(Call(SYSTEM, secrets.token_hex(16)), operation)
             trace.at = at
             await self._queue.record(trace.granted(detail=detail))
 

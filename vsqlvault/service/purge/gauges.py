@@ -12,10 +12,10 @@ from datetime import datetime, timedelta
 from vsqlvault.errors import VaultError
 from vsqlvault.interfaces.storage import Storage
 from vsqlvault.service.commit.queue import CommitQueue
-from vsqlvault.service.purge.clock_guard import ClockState, ClockWatch
+from vsqlvault.service.purge.clock_guard import ClockGuard, ClockState
 from vsqlvault.service.purge.held_counts import count_held
-from vsqlvault.service.purge.sweeper import ceilings
-from vsqlvault.service.rules.policy_cache import Rulebooks
+from vsqlvault.service.purge.sweeper import retention_limits
+from vsqlvault.service.rules.policy_cache import PolicyCache
 
 log = logging.getLogger(__name__)
 LEASE = "purge-gauges"
@@ -44,10 +44,10 @@ class PurgeGauge:
 class PurgeGauges:
     """Measures, if no other process does; ``gauge`` is None in the others, so that nothing is counted twice."""
 
-    def __init__(self, storage: Storage, queue: CommitQueue, rulebooks: Rulebooks, watch: ClockWatch) -> None:
+    def __init__(self, storage: Storage, queue: CommitQueue, policy_cache: PolicyCache, watch: ClockGuard) -> None:
         self._storage = storage
         self._queue = queue
-        self._rulebooks = rulebooks
+        self._policy_cache = policy_cache
         self._watch = watch
         self._holder = secrets.token_hex(16)
         self._stopping = asyncio.Event()
@@ -80,11 +80,11 @@ class PurgeGauges:
 
     async def _measured(self) -> PurgeGauge:
         snapshot = await self._queue.read()
-        book = await self._rulebooks.at(snapshot.revision)
+        book = await self._policy_cache.at(snapshot.revision)
         soon = snapshot.now + SOON
-        expired = await self._storage.count_expired(snapshot.now, ceilings(book, snapshot.now))
+        expired = await self._storage.count_expired(snapshot.now, retention_limits(book, snapshot.now))
         held = (await count_held(self._storage, book.retention, book.holds.values(), snapshot.now)).held
-        expired_soon = await self._storage.count_expired(soon, ceilings(book, soon))
+        expired_soon = await self._storage.count_expired(soon, retention_limits(book, soon))
         sweep, scrub = await self._storage.last_sweep(), await self._storage.last_scrub()
         return PurgeGauge(
             overdue=max(expired - held, 0),

@@ -6,9 +6,9 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from vsqlvault.interfaces.storage import Rulebook, Storage
+from vsqlvault.interfaces.storage import PolicySnapshot, Storage
 from vsqlvault.service.purge.expired import walk_expired
-from vsqlvault.service.purge.sweeper import ceilings
+from vsqlvault.service.purge.sweeper import retention_limits
 
 FIRST_INSTANT = datetime.min.replace(tzinfo=UTC)
 
@@ -37,15 +37,15 @@ class Overdue:
         return sum(self.overdue.values())
 
 
-def sweep_grace(book: Rulebook, as_of: datetime, interval_hours: float) -> timedelta:
+def sweep_grace(book: PolicySnapshot, as_of: datetime, interval_hours: float) -> timedelta:
     """Return how long an entry may wait for the sweep; no longer than there has been time before what it is taken from."""
-    earliest = min([as_of, *ceilings(book, as_of).values()])
+    earliest = min([as_of, *retention_limits(book, as_of).values()])
     return min(timedelta(hours=interval_hours), earliest - FIRST_INSTANT)
 
 
 async def find_overdue(
     storage: Storage,
-    book: Rulebook,
+    book: PolicySnapshot,
     as_of: datetime,
     grace: timedelta,
     *,

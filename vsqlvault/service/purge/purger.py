@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from vsqlvault.errors import EntryHeld, NoRetentionPolicy, PluginFailed
 from vsqlvault.interfaces.purge_method import PurgeMethod, PurgeRequest
-from vsqlvault.interfaces.storage import Rulebook
+from vsqlvault.interfaces.storage import PolicySnapshot
 from vsqlvault.interfaces.writes import Change, EntryIs, Expectation, OverwriteEntry, RemoveEntry, RevisionIs
 from vsqlvault.model.entry import Entry
 from vsqlvault.model.ids import new_timed_id
@@ -50,11 +50,11 @@ class ReplacedVersion:
     guards: tuple[Expectation, ...]
 
 
-Kept: TypeAlias = EntryHeld | NoRetentionPolicy | PluginFailed
+PurgeRefused: TypeAlias = EntryHeld | NoRetentionPolicy | PluginFailed
 """Why an entry that was to be purged is kept."""
 
 
-class Purges:
+class Purger:
     """Knows the purge methods, and the one way to the end of an entry, whoever asks for it.
 
     The proof and the row are made here, so no method can skip them. Legal holds are heeded here, and each commit is given the
@@ -76,7 +76,7 @@ class Purges:
         return method is None or method.retires_id
 
     async def prepare(
-        self, call: Call, entry: Entry, value: bytes, reason: PurgeReason, book: Rulebook, now: datetime
+        self, call: Call, entry: Entry, value: bytes, reason: PurgeReason, book: PolicySnapshot, now: datetime
     ) -> PreparedPurge:
         """Return the change and the row for purging ``entry`` by the method of its purpose's policy.
 
@@ -93,10 +93,10 @@ class Purges:
         return _prepared(method, plan, call, entry, value, await _proof(entry, value), policy, book, now)
 
     async def prepare_all(
-        self, call: Call, found: Sequence[tuple[Entry, bytes]], reason: PurgeReason, book: Rulebook, now: datetime
-    ) -> list[PreparedPurge | Kept]:
+        self, call: Call, found: Sequence[tuple[Entry, bytes]], reason: PurgeReason, book: PolicySnapshot, now: datetime
+    ) -> list[PreparedPurge | PurgeRefused]:
         """Return what ``prepare`` would of each of one purpose's entries, in order; errors are returned, not raised."""
-        prepared: list[PreparedPurge | Kept | None] = [None] * len(found)
+        prepared: list[PreparedPurge | PurgeRefused | None] = [None] * len(found)
         free: list[int] = []
         policy: RetentionPolicy | None = None
         for place, (entry, _) in enumerate(found):
@@ -132,9 +132,9 @@ class Purges:
         value: bytes,
         proof: str,
         policy: RetentionPolicy,
-        book: Rulebook,
+        book: PolicySnapshot,
         now: datetime,
-    ) -> PreparedPurge | Kept:
+    ) -> PreparedPurge | PurgeRefused:
         if isinstance(plan, PluginFailed):
             return plan
         try:
@@ -150,7 +150,7 @@ class Purges:
         return method
 
     async def replaced(
-        self, call: Call, entry: Entry, value: bytes, reason: PurgeReason, book: Rulebook, now: datetime
+        self, call: Call, entry: Entry, value: bytes, reason: PurgeReason, book: PolicySnapshot, now: datetime
     ) -> ReplacedVersion:
         """Return the row for a version whose bytes a new value takes the place of.
 
@@ -175,7 +175,7 @@ def _prepared(
     value: bytes,
     proof: str,
     policy: RetentionPolicy,
-    book: Rulebook,
+    book: PolicySnapshot,
     now: datetime,
 ) -> PreparedPurge:
     if not isinstance(plan.reason, PurgeReason):
@@ -216,7 +216,7 @@ def _record(
     )
 
 
-def _policy_if_free(call: Call, entry: Entry, book: Rulebook) -> RetentionPolicy:
+def _policy_if_free(call: Call, entry: Entry, book: PolicySnapshot) -> RetentionPolicy:
     """Return the policy under which the entry may be destroyed; which holds keep it only admins and auditors are told."""
     if holds := book.holds_on(entry):
         raise EntryHeld([hold.reference for hold in holds], named=call.principal.may_inspect_all)
@@ -226,7 +226,7 @@ def _policy_if_free(call: Call, entry: Entry, book: Rulebook) -> RetentionPolicy
     return policy
 
 
-def _guards(entry: Entry, book: Rulebook) -> tuple[Expectation, ...]:
+def _guards(entry: Entry, book: PolicySnapshot) -> tuple[Expectation, ...]:
     return (EntryIs(entry.key, entry.stamp), RevisionIs(book.revision))
 
 

@@ -14,7 +14,7 @@ from vsqlvault.interfaces.writes import SaveScrub, Write
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.principal import Call
 from vsqlvault.model.purge import ScrubRecord
-from vsqlvault.service.audit.recorder import Auditor, Trace
+from vsqlvault.service.audit.recorder import AuditContext, Auditor
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.rules.rule_changes import require_admin
 
@@ -63,7 +63,7 @@ class Scrubber:
         Raises:
             RoleRequired, Unavailable. One that broke off is on record, too, if the storage allows.
         """
-        trace = Trace(call, Operation.SCRUB)
+        trace = AuditContext(call, Operation.SCRUB)
 
         async def attempt() -> tuple[ScrubRecord | None]:
             require_admin(call)
@@ -83,7 +83,7 @@ class Scrubber:
             _tell(record)
             return (record,)
 
-        return (await self._auditor.carry_out(trace, attempt))[0]
+        return (await self._auditor.run_audited(trace, attempt))[0]
 
     async def _record(self, outcome: ScrubOutcome, started_at: datetime, trigger: str) -> ScrubRecord:
         return ScrubRecord(
@@ -97,7 +97,7 @@ class Scrubber:
             left=_left(outcome),
         )
 
-    async def _break_off(self, trace: Trace, started_at: datetime, trigger: str, error: VaultError) -> None:
+    async def _break_off(self, trace: AuditContext, started_at: datetime, trigger: str, error: VaultError) -> None:
         """Put on record that purged bytes may be left, in one commit with the row of the refusal."""
         try:
             last = await self._storage.last_scrub()

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 from vsqlvault.errors import AuditUnavailable, EntryHeld, PluginFailed, SweepRunning, VaultError
 from vsqlvault.interfaces.purge_storage import ExpiredPlace, ExpiredQuery
-from vsqlvault.interfaces.storage import Rulebook, Storage
+from vsqlvault.interfaces.storage import PolicySnapshot, Storage
 from vsqlvault.interfaces.writes import Committed, Conflict, RevisionIs, SaveSweep, Write, WriteOutcome
 from vsqlvault.model.audit import AccessRecord, Operation
 from vsqlvault.model.entry import Entry, EntryState
@@ -22,14 +22,14 @@ from vsqlvault.model.policy import RetentionPolicy
 from vsqlvault.model.principal import SYSTEM, Call
 from vsqlvault.model.purge import PurgeReason, ScrubRecord, SweepRecord
 from vsqlvault.proof.leaf import row_hash
-from vsqlvault.service.audit.recorder import Auditor, Trace
+from vsqlvault.service.audit.recorder import AuditContext, Auditor
 from vsqlvault.service.commit.queue import CommitQueue
-from vsqlvault.service.purge.clock_guard import ClockWatch
+from vsqlvault.service.purge.clock_guard import ClockGuard
 from vsqlvault.service.purge.held_counts import count_held
-from vsqlvault.service.purge.purger import BREATH, Kept, PreparedPurge, Purges
+from vsqlvault.service.purge.purger import BREATH, PreparedPurge, Purger, PurgeRefused
 from vsqlvault.service.purge.scrubber import Scrubber
-from vsqlvault.service.purge.throttle import PAGE, SweepPace
-from vsqlvault.service.rules.policy_cache import Rulebooks
+from vsqlvault.service.purge.throttle import PAGE, SweepThrottle
+from vsqlvault.service.rules.policy_cache import PolicyCache
 from vsqlvault.service.rules.rule_changes import require_admin
 
 log = logging.getLogger(__name__)
@@ -93,9 +93,9 @@ class _Tally:
                 self._is_current = False
             elif self._is_current and isinstance(outcome, EntryHeld):
                 self.count.held += 1
-            elif self._is_current and isinstance(outcome, Kept):
+            elif self._is_current and isinstance(outcome, PurgeRefused):
                 self.count.failed += 1
-            elif isinstance(outcome, VaultError) and not isinstance(outcome, Kept):
+            elif isinstance(outcome, VaultError) and not isinstance(outcome, PurgeRefused):
                 self.error = self.error or outcome
             self.settled += self._is_current
 
@@ -111,10 +111,10 @@ class _Page:
     query: ExpiredQuery
     found: Sequence[tuple[Entry, bytes]]
     policy: RetentionPolicy
-    book: Rulebook
+    book: PolicySnapshot
     now: datetime
-    pace: SweepPace
-    begun: Sequence[Write | Kept] = ()
+    pace: SweepThrottle
+    begun: Sequence[Write | PurgeRefused] = ()
 
 
 class Sweeper:
@@ -128,17 +128,17 @@ class Sweeper:
         *,
         storage: Storage,
         queue: CommitQueue,
-        rulebooks: Rulebooks,
-        purges: Purges,
+        policy_cache: PolicyCache,
+        purges: Purger,
         auditor: Auditor,
-        watch: ClockWatch,
+        watch: ClockGuard,
         scrubber: Scrubber,
         batch: int,
         pause_seconds: float,
     ) -> None:
         self._storage = storage
         self._queue = queue
-        self._rulebooks = rulebooks
+        self._policy_cache = policy_cache
         self._purges = purges
         self._auditor = auditor
         self._watch = watch
@@ -166,7 +166,7 @@ class Sweeper:
             RoleRequired, SweepRunning, ClockJumped, Unavailable. What was purged before an error stays purged, each with
                 its row, and the sweep is on record as not completed, if the storage allows.
         """
-        trace = Trace(call, Operation.SWEEP)
+        trace = AuditContext(call, Operation.SWEEP)
 
         async def attempt() -> SweepCount:
             require_admin(call)
@@ -178,13 +178,13 @@ class Sweeper:
             if dry_run:
                 await self._count_only(trace, count)
             else:
-                pace = SweepPace(self._queue, self._pause_seconds, last_other)
+                pace = SweepThrottle(self._queue, self._pause_seconds, last_other)
                 await self._purge_all(trace, count, pace, trigger, progress or (lambda _: None))
                 if count.completed:
                     count.scrub = await self._scrubber.after_sweep(call, trigger)
             return count
 
-        return await self._auditor.carry_out(trace, attempt)
+        return await self._auditor.run_audited(trace, attempt)
 
     async def run_on_timer(self, interval_hours: float) -> None:
         """Sweep whenever the last sweep, by whichever process, is ``interval_hours`` ago or broke off, until ``stop``."""
@@ -219,11 +219,13 @@ class Sweeper:
         """Let a running sweep end after the batch it is at, and the timer with it."""
         self._stopping.set()
 
-    async def _count_only(self, trace: Trace, count: SweepCount) -> None:
-        book = await self._rulebooks.at((await self._queue.read()).revision)
-        census = await self._storage.census(count.started_at, ceilings(book, count.started_at), [])
+    async def _count_only(self, trace: AuditContext, count: SweepCount) -> None:
+        book = await self._policy_cache.at((await self._queue.read()).revision)
+        entry_statistics = await self._storage.entry_statistics(
+            count.started_at, retention_limits(book, count.started_at), []
+        )
         found = await count_held(self._storage, book.retention, book.holds.values(), count.started_at, most=None)
-        for purpose, of in sorted(census.by_purpose.items()):
+        for purpose, of in sorted(entry_statistics.by_purpose.items()):
             if of.expired_pending_purge:
                 held = found.by_purpose[purpose].held if purpose in found.by_purpose else 0
                 count.held += held
@@ -234,14 +236,14 @@ class Sweeper:
         await self._queue.record(trace.granted(detail=f"dry run: {count.purged} expired{_held(count.held)}"))
 
     async def _purge_all(
-        self, trace: Trace, count: SweepCount, pace: SweepPace, trigger: str, progress: Progress
+        self, trace: AuditContext, count: SweepCount, pace: SweepThrottle, trigger: str, progress: Progress
     ) -> None:
         await self._renew_lease(count, at_once=True)
         self.running = count
         try:
-            book = await self._rulebooks.at((await self._queue.read()).revision)
+            book = await self._policy_cache.at((await self._queue.read()).revision)
             purposes = sorted(book.retention)
-            count.due = await self._storage.count_expired(count.started_at, ceilings(book, count.started_at))
+            count.due = await self._storage.count_expired(count.started_at, retention_limits(book, count.started_at))
             count.completed = all(
                 [await self._purge_purpose(trace.call, purpose, count, pace, progress) for purpose in purposes]
             )
@@ -269,7 +271,7 @@ class Sweeper:
         except VaultError as error:
             log.warning("the sweep's lease runs out by itself", extra={"error": error.slug})
 
-    async def _conclude(self, trace: Trace, count: SweepCount, trigger: str) -> None:
+    async def _conclude(self, trace: AuditContext, count: SweepCount, trigger: str) -> None:
         record = await self._record(count, trigger)
         row = trace.granted(detail=_described(record))
         await self._queue.commit(Write((row,), changes=(SaveSweep(record),)))
@@ -284,7 +286,7 @@ class Sweeper:
             },
         )
 
-    async def _break_off(self, trace: Trace, count: SweepCount, trigger: str, error: Exception) -> None:
+    async def _break_off(self, trace: AuditContext, count: SweepCount, trigger: str, error: Exception) -> None:
         """Put on record what a sweep did until the error, in one commit with the row of its refusal."""
         count.completed = False
         try:
@@ -313,7 +315,7 @@ class Sweeper:
         )
 
     async def _purge_purpose(
-        self, call: Call, purpose: str, count: SweepCount, pace: SweepPace, progress: Progress
+        self, call: Call, purpose: str, count: SweepCount, pace: SweepThrottle, progress: Progress
     ) -> bool:
         """Purge page after page, and return whether it came to the end of them before ``stop``.
 
@@ -341,11 +343,11 @@ class Sweeper:
         return False
 
     async def _page(
-        self, call: Call, purpose: str, count: SweepCount, pace: SweepPace, after: ExpiredPlace | None
+        self, call: Call, purpose: str, count: SweepCount, pace: SweepThrottle, after: ExpiredPlace | None
     ) -> _Page:
         """Read a page, and prepare the first part of it; what that rests on is guarded in the commit."""
         snapshot = await self._queue.read()
-        book = await self._rulebooks.at(snapshot.revision)
+        book = await self._policy_cache.at(snapshot.revision)
         query = self._page_query(book.retention[purpose], count.started_at, after, pace.page(self._batch))
         page = _Page(call, query, await self._storage.expired(query), book.retention[purpose], book, snapshot.now, pace)
         page.begun = await self._writes(page, page.found[: pace.size], count.sweep_id)
@@ -373,7 +375,9 @@ class Sweeper:
         under_way: deque[asyncio.Task[Sequence[WriteOutcome | VaultError]]] = deque()
         start = 0
         try:
-            while start < len(page.found) and tally.error is None and not (start >= PAGE and page.pace.is_beside):
+            while (
+                start < len(page.found) and tally.error is None and not (start >= PAGE and page.pace.has_other_traffic)
+            ):
                 writes = page.begun
                 if start:
                     writes = await self._writes(page, page.found[start : start + page.pace.size], count.sweep_id)
@@ -389,7 +393,9 @@ class Sweeper:
             raise tally.error
         return tally.settled
 
-    async def _committed(self, writes: Sequence[Write | Kept], pace: SweepPace) -> Sequence[WriteOutcome | VaultError]:
+    async def _committed(
+        self, writes: Sequence[Write | PurgeRefused], pace: SweepThrottle
+    ) -> Sequence[WriteOutcome | VaultError]:
         """Commit the writes as one; where something is in the way of that, each by itself."""
         wanted = [write for write in writes if isinstance(write, Write)]
         with pace.committing(len(wanted), 1 if wanted else 0):
@@ -397,7 +403,7 @@ class Sweeper:
         if not outcomes:
             with pace.committing(0, len(wanted)):
                 outcomes = await self._queue.commit_all(wanted)
-        await pace.give_way()
+        await pace.yield_to_requests()
         found = iter(outcomes)
         return [next(found) if isinstance(write, Write) else write for write in writes]
 
@@ -413,7 +419,9 @@ class Sweeper:
             return []
         return [outcome] * len(writes)
 
-    async def _writes(self, page: _Page, found: Sequence[tuple[Entry, bytes]], sweep_id: str) -> Sequence[Write | Kept]:
+    async def _writes(
+        self, page: _Page, found: Sequence[tuple[Entry, bytes]], sweep_id: str
+    ) -> Sequence[Write | PurgeRefused]:
         """Return the commit that purges each entry; the error for one that is kept."""
         days = page.policy.max_retention_days
         due = [(entry, value) for entry, value in found if entry.state(page.now, days) is EntryState.EXPIRED]
@@ -421,10 +429,10 @@ class Sweeper:
             log.error("the storage called entries expired that are not", extra={"purpose": page.policy.purpose})
         prepared = await self._purges.prepare_all(page.call, due, PurgeReason.EXPIRED, page.book, page.now)
         purges = {entry.external_id: purge for (entry, _), purge in zip(due, prepared, strict=True)}
-        trace = Trace(page.call, Operation.PURGE, purpose=page.policy.purpose)
+        trace = AuditContext(page.call, Operation.PURGE, purpose=page.policy.purpose)
         trace.at = page.now
         detail = f"sweep {sweep_id}"
-        writes: list[Write | Kept] = []
+        writes: list[Write | PurgeRefused] = []
         for entry, _ in found:
             purge = purges.get(entry.external_id)
             if isinstance(purge, PreparedPurge):
@@ -472,6 +480,6 @@ def _held(number: int) -> str:
     return f", {number} held" if number else ""
 
 
-def ceilings(book: Rulebook, at: datetime) -> dict[str, datetime]:
+def retention_limits(book: PolicySnapshot, at: datetime) -> dict[str, datetime]:
     """Map each purpose to the instant at or before which an entry was created that its maximum has expired at ``at``."""
     return {purpose: at - timedelta(days=policy.max_retention_days) for purpose, policy in book.retention.items()}

@@ -22,7 +22,7 @@ ALONE_SECONDS = 5.0
 """The sweep is alone once nothing else went through for so long: who asks less often may wait for one large commit."""
 
 
-class SweepPace:
+class SweepThrottle:
     """Watches the queue while a sweep runs. Every request commits a row, so none goes unseen.
 
     Whoever committed before the sweep began is taken for one that goes on.
@@ -46,7 +46,7 @@ class SweepPace:
         self.took = 0.0
 
     @property
-    def is_beside(self) -> bool:
+    def has_other_traffic(self) -> bool:
         """Whether others were served within the last seconds."""
         others = self._counts.items - self._own
         if others > self._others:
@@ -56,11 +56,11 @@ class SweepPace:
     @property
     def size(self) -> int:
         """How many purges may go into the next commit."""
-        return self._beside if self.is_beside else MOST
+        return self._beside if self.has_other_traffic else MOST
 
     def page(self, batch: int) -> int:
         """Return how many entries to read at once, where ``batch`` are read while nobody else asks for anything."""
-        return min(batch, PAGE) if self.is_beside else batch
+        return min(batch, PAGE) if self.has_other_traffic else batch
 
     @contextmanager
     def committing(self, purges: int, commits: int) -> Iterator[None]:
@@ -70,15 +70,15 @@ class SweepPace:
         yield
         self.took = self._clock() - began
         seconds = max(self.took, COMMIT_SECONDS / 8)
-        if purges and self.is_beside:
+        if purges and self.has_other_traffic:
             fitting = purges * COMMIT_SECONDS / seconds
             self._beside = min(max(round((self._beside + fitting) / 2), LEAST), MOST)
 
-    async def give_way(self) -> None:
+    async def yield_to_requests(self) -> None:
         """Leave the storage to the others for ``REST`` times what the last commit took, if there are any."""
-        if self.is_beside:
+        if self.has_other_traffic:
             await asyncio.sleep(self.took * REST)
 
     async def rest(self) -> None:
         """Leave the storage to the others for a while, if there are any."""
-        await asyncio.sleep(self._pause_seconds if self.is_beside else 0)
+        await asyncio.sleep(self._pause_seconds if self.has_other_traffic else 0)

@@ -10,17 +10,23 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from vsqlvault.errors import HoldNotFound
-from vsqlvault.interfaces.storage import EntryQuery, Rulebook, Snapshot, Storage
+from vsqlvault.interfaces.storage import EntryQuery, PolicySnapshot, Snapshot, Storage
 from vsqlvault.interfaces.writes import Committed, RevisionIs, Write
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.entry import Entry, EntryKey, EntryState
 from vsqlvault.model.hold import HoldSelector
 from vsqlvault.model.principal import Call
-from vsqlvault.service.audit.recorder import Auditor, Trace
+from vsqlvault.service.audit.recorder import AuditContext, Auditor
 from vsqlvault.service.commit.queue import CommitQueue
-from vsqlvault.service.entries.service import LIST_MARK_LAG, LIST_SCAN_SECONDS, LIST_TURN_SECONDS, MAX_LIST_SCAN, Viewed
-from vsqlvault.service.purge.clock_guard import ClockWatch
-from vsqlvault.service.rules.policy_cache import Rulebooks
+from vsqlvault.service.entries.service import (
+    LIST_MARK_LAG,
+    LIST_SCAN_SECONDS,
+    LIST_TURN_SECONDS,
+    MAX_LIST_SCAN,
+    EntryView,
+)
+from vsqlvault.service.purge.clock_guard import ClockGuard
+from vsqlvault.service.rules.policy_cache import PolicyCache
 from vsqlvault.service.rules.rule_changes import require_reader
 
 SCAN_PAGE = 250
@@ -36,7 +42,7 @@ class HeldPlace(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HeldWish:
+class HeldEntriesRequest:
     """Which of a hold's entries to list, and how many at most; ``after`` is how far the page before has looked."""
 
     limit: int
@@ -48,7 +54,7 @@ class HeldWish:
 class HeldListed:
     """A page, each entry with its state, and how far it has looked; None where there is no more."""
 
-    entries: tuple[tuple[Viewed, EntryState], ...]
+    entries: tuple[tuple[EntryView, EntryState], ...]
     after: HeldPlace | None
 
 
@@ -59,9 +65,9 @@ _Candidate = tuple[HeldPlace, Entry | None]
 class _Scan:
     """What one page is made from."""
 
-    wish: HeldWish
+    wanted: HeldEntriesRequest
     selector: HoldSelector
-    book: Rulebook
+    book: PolicySnapshot
     snapshot: Snapshot
 
 
@@ -69,15 +75,15 @@ class HeldEntries:
     """Lists what a hold keeps, for admins and auditors."""
 
     def __init__(
-        self, *, storage: Storage, queue: CommitQueue, rulebooks: Rulebooks, auditor: Auditor, watch: ClockWatch
+        self, *, storage: Storage, queue: CommitQueue, policy_cache: PolicyCache, auditor: Auditor, watch: ClockGuard
     ) -> None:
         self._storage = storage
         self._queue = queue
-        self._rulebooks = rulebooks
+        self._policy_cache = policy_cache
         self._auditor = auditor
         self._watch = watch
 
-    async def list(self, call: Call, name: str, wish: HeldWish) -> HeldListed:
+    async def list(self, call: Call, name: str, wanted: HeldEntriesRequest) -> HeldListed:
         """Return a page by purpose and id, without values. A released hold keeps nothing, and what is purged is not kept.
 
         However few entries fit, a page ends once it has looked at so many, or for so long; it goes on after them.
@@ -85,26 +91,26 @@ class HeldEntries:
         Raises:
             HoldNotFound, RoleRequired, Unavailable.
         """
-        trace = Trace(call, Operation.READ_LEGAL_HOLD, subject=f"entries of {name}")
+        trace = AuditContext(call, Operation.READ_LEGAL_HOLD, subject=f"entries of {name}")
 
         async def attempt() -> HeldListed | None:
             require_reader(call)
             snapshot = await self._queue.read()
             trace.see(snapshot)
-            book = await self._rulebooks.at(snapshot.revision)
+            book = await self._policy_cache.at(snapshot.revision)
             hold = book.holds.get(name)
             if hold is None:
                 raise HoldNotFound
-            scan = _Scan(wish, hold.selector, book, snapshot)
+            scan = _Scan(wanted, hold.selector, book, snapshot)
             listed = HeldListed((), None) if hold.is_released else await self._page(scan)
             await self._watch.reach(snapshot, snapshot.now - LIST_MARK_LAG)
             outcome = await self._queue.commit(Write((trace.granted(),), (RevisionIs(book.revision),)))
             return listed if isinstance(outcome, Committed) else None
 
-        return await self._auditor.carry_out(trace, attempt)
+        return await self._auditor.run_audited(trace, attempt)
 
     async def _page(self, scan: _Scan) -> HeldListed:
-        found: list[tuple[Viewed, EntryState]] = []
+        found: list[tuple[EntryView, EntryState]] = []
         looked_at = 0
         now = time.monotonic()
         deadline, turn_ends = now + LIST_SCAN_SECONDS, now + LIST_TURN_SECONDS
@@ -114,7 +120,7 @@ class HeldEntries:
                 if entry and (held := _held(scan, entry)):
                     found.append(held)
                 now = time.monotonic()
-                if len(found) == scan.wish.limit or looked_at == MAX_LIST_SCAN or now > deadline:
+                if len(found) == scan.wanted.limit or looked_at == MAX_LIST_SCAN or now > deadline:
                     return HeldListed(tuple(found), place)
                 if now > turn_ends:
                     await asyncio.sleep(0)
@@ -123,7 +129,7 @@ class HeldEntries:
 
     async def _pages(self, scan: _Scan) -> AsyncGenerator[Sequence[_Candidate], None]:
         """Give what may fit, and where it lies, in order; each purpose ends with a place where there is no entry."""
-        after = scan.wish.after or HeldPlace("", "")
+        after = scan.wanted.after or HeldPlace("", "")
         for purpose in sorted(scan.book.retention):
             if purpose < after.purpose or scan.selector.purpose not in {None, purpose}:
                 continue
@@ -145,9 +151,9 @@ def _every(scan: _Scan, purpose: str, seen: str) -> EntryQuery:
     return EntryQuery(purpose=purpose, now=scan.snapshot.now, limit=SCAN_PAGE, after=seen, state=None)
 
 
-def _held(scan: _Scan, entry: Entry) -> tuple[Viewed, EntryState] | None:
+def _held(scan: _Scan, entry: Entry) -> tuple[EntryView, EntryState] | None:
     days = scan.book.retention[entry.purpose].max_retention_days
     state = entry.state(scan.snapshot.now, days)
-    if state is EntryState.PURGED or scan.wish.state not in {None, state} or not scan.selector.fits(entry):
+    if state is EntryState.PURGED or scan.wanted.state not in {None, state} or not scan.selector.fits(entry):
         return None
-    return Viewed(entry, entry.effective_expires_at(days)), state
+    return EntryView(entry, entry.effective_expires_at(days)), state

@@ -8,13 +8,13 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from vsqlvault.errors import HoldNotFound, PolicyNotFound, VaultError
-from vsqlvault.interfaces.storage import Rulebook, Storage, VersionQuery
+from vsqlvault.interfaces.storage import PolicySnapshot, Storage, VersionQuery
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.principal import Call
-from vsqlvault.service.audit.recorder import Auditor, Trace
+from vsqlvault.service.audit.recorder import AuditContext, Auditor
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.rules.documents import StoredRule, version_document
-from vsqlvault.service.rules.policy_cache import Rulebooks
+from vsqlvault.service.rules.policy_cache import PolicyCache
 from vsqlvault.service.rules.rule_changes import Rules, require_reader
 
 Found = TypeVar("Found")
@@ -66,11 +66,11 @@ class Comparison:
 class History:
     """Shows admins and auditors what was in force when, and by whose hand."""
 
-    def __init__(self, *, storage: Storage, queue: CommitQueue, rulebooks: Rulebooks, auditor: Auditor) -> None:
+    def __init__(self, *, storage: Storage, queue: CommitQueue, policy_cache: PolicyCache, auditor: Auditor) -> None:
         self._auditor = auditor
         self._queue = queue
-        self._rulebooks = rulebooks
-        self._rules = Rules(queue, rulebooks, auditor)
+        self._policy_cache = policy_cache
+        self._rules = Rules(queue, policy_cache, auditor)
         self._pagers: Mapping[RuleKind, Callable[[VersionQuery], Awaitable[Sequence[StoredRule]]]] = {
             RuleKind.ACCESS_POLICY: storage.access_policy_versions,
             RuleKind.RETENTION_POLICY: storage.retention_policy_versions,
@@ -80,7 +80,7 @@ class History:
     async def versions(self, call: Call, kind: RuleKind, query: VersionQuery) -> Sequence[StoredRule]:
         """Return a page, newest first. Raises PolicyNotFound or HoldNotFound where there never was one; RoleRequired."""
 
-        async def look(book: Rulebook) -> Sequence[StoredRule]:
+        async def look(book: PolicySnapshot) -> Sequence[StoredRule]:
             found = await self._page(kind, query, book)
             if not found and query.before is None:
                 raise kind.missing
@@ -96,30 +96,30 @@ class History:
     async def compare(self, call: Call, kind: RuleKind, name: str, number: int, old_number: int) -> Comparison:
         """Return what the version ``number`` has changed of ``old_number``. Raises as ``version``."""
 
-        async def look(book: Rulebook) -> Comparison:
+        async def look(book: PolicySnapshot) -> Comparison:
             old = await self._one(kind, name, old_number, book)
             new = await self._one(kind, name, number, book)
             return Comparison(old, new, tuple(differences(_content(old), _content(new))))
 
         return await self._reading(_trace(call, kind, name, f"v{old_number} to v{number}"), look)
 
-    async def _reading(self, trace: Trace, look: Callable[[Rulebook], Awaitable[Found]]) -> Found:
+    async def _reading(self, trace: AuditContext, look: Callable[[PolicySnapshot], Awaitable[Found]]) -> Found:
         async def attempt() -> Found:
             require_reader(trace.call)
             found = await look(await self._rules.current(trace))
             await self._queue.record(trace.granted())
             return found
 
-        return await self._auditor.carry_out(trace, attempt)
+        return await self._auditor.run_audited(trace, attempt)
 
-    async def _one(self, kind: RuleKind, name: str, number: int, book: Rulebook) -> StoredRule:
+    async def _one(self, kind: RuleKind, name: str, number: int, book: PolicySnapshot) -> StoredRule:
         found = await self._page(kind, VersionQuery(name=name, limit=1, before=number + 1), book)
         if not found or found[0].version != number:
             raise kind.missing(f"it has no version {number}")
         return found[0]
 
-    async def _page(self, kind: RuleKind, query: VersionQuery, book: Rulebook) -> Sequence[StoredRule]:
-        if kind is RuleKind.ACCESS_POLICY and self._rulebooks.is_built_in(query.name):
+    async def _page(self, kind: RuleKind, query: VersionQuery, book: PolicySnapshot) -> Sequence[StoredRule]:
+        if kind is RuleKind.ACCESS_POLICY and self._policy_cache.is_built_in(query.name):
             built_in = book.access[query.name]
             return [built_in] if query.before is None or built_in.version < query.before else []
         return await self._pagers[kind](query)
@@ -139,6 +139,6 @@ def _content(rule: StoredRule) -> dict[str, Any]:
     return {name: value for name, value in version_document(rule).items() if name not in _OF_THE_VERSION}
 
 
-def _trace(call: Call, kind: RuleKind, name: str, what: str) -> Trace:
+def _trace(call: Call, kind: RuleKind, name: str, what: str) -> AuditContext:
     purpose = name if kind is RuleKind.RETENTION_POLICY else None
-    return Trace(call, kind.read, purpose=purpose, subject=f"{name} {what}")
+    return AuditContext(call, kind.read, purpose=purpose, subject=f"{name} {what}")

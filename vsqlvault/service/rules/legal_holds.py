@@ -6,60 +6,60 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
 from vsqlvault.errors import HoldNotFound
-from vsqlvault.interfaces.storage import Rulebook
+from vsqlvault.interfaces.storage import PolicySnapshot
 from vsqlvault.interfaces.writes import Committed, SaveLegalHold
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.principal import Call
-from vsqlvault.service.audit.recorder import Auditor, Trace
+from vsqlvault.service.audit.recorder import AuditContext, Auditor
 from vsqlvault.service.commit.queue import CommitQueue
-from vsqlvault.service.rules.policy_cache import Rulebooks
+from vsqlvault.service.rules.policy_cache import PolicyCache
 from vsqlvault.service.rules.preconditions import ANY_STATE, VersionPreconditions
 from vsqlvault.service.rules.rule_changes import Rules, require_admin
 
 
-class Holds:
+class LegalHolds:
     """What can be done with legal holds. Each change is a new version, with its audit row; none is ever deleted.
 
     A hold binds from the commit that places it: whatever destroys an entry expects, in its own commit, that no rule has
     changed since it looked (``vsqlvault.service.purge.purger``).
     """
 
-    def __init__(self, *, queue: CommitQueue, rulebooks: Rulebooks, auditor: Auditor) -> None:
+    def __init__(self, *, queue: CommitQueue, policy_cache: PolicyCache, auditor: Auditor) -> None:
         self._auditor = auditor
-        self._rules = Rules(queue, rulebooks, auditor)
+        self._rules = Rules(queue, policy_cache, auditor)
 
     async def hold(self, call: Call, name: str) -> LegalHold:
         """Return the newest version, released or not. Raises HoldNotFound, RoleRequired."""
-        trace = Trace(call, Operation.READ_LEGAL_HOLD, subject=name)
+        trace = AuditContext(call, Operation.READ_LEGAL_HOLD, subject=name)
         return await self._rules.read(trace, lambda book: book.holds.get(name), HoldNotFound)
 
     async def holds(self, call: Call, *, released: bool = False) -> list[LegalHold]:
         """Return the holds in force, or those released, by name. Raises RoleRequired."""
 
-        def pick(book: Rulebook) -> list[LegalHold]:
+        def pick(book: PolicySnapshot) -> list[LegalHold]:
             found = (hold for hold in book.holds.values() if hold.is_released is released)
             return sorted(found, key=lambda hold: hold.name)
 
-        return await self._rules.read(Trace(call, Operation.READ_LEGAL_HOLD), pick, HoldNotFound)
+        return await self._rules.read(AuditContext(call, Operation.READ_LEGAL_HOLD), pick, HoldNotFound)
 
     async def save(
-        self, call: Call, wish: LegalHold, preconditions: VersionPreconditions = ANY_STATE
+        self, call: Call, wanted: LegalHold, preconditions: VersionPreconditions = ANY_STATE
     ) -> tuple[LegalHold, bool]:
-        """Put ``wish`` in force as the next version, and return it, and whether nothing of its name was in force.
+        """Put ``wanted`` in force as the next version, and return it, and whether nothing of its name was in force.
 
         Raises:
             RoleRequired, PreconditionFailed, Unavailable.
         """
-        trace = Trace(call, Operation.CHANGE_LEGAL_HOLD, subject=wish.name)
+        trace = AuditContext(call, Operation.CHANGE_LEGAL_HOLD, subject=wanted.name)
 
         async def attempt() -> tuple[LegalHold, bool] | None:
             require_admin(call)
             book = await self._rules.current(trace)
-            newest, old = book.holds.get(wish.name), _in_force(book, wish.name)
+            newest, old = book.holds.get(wanted.name), _in_force(book, wanted.name)
             preconditions.check(old.version if old else None)
             new = replace(
-                wish,
+                wanted,
                 version=newest.version + 1 if newest else 1,
                 held_since=old.held_since if old else trace.at,
                 created_by=call.principal.app,
@@ -68,7 +68,7 @@ class Holds:
             outcome = await self._rules.change(trace, book, SaveLegalHold(new), old, new)
             return (new, old is None) if isinstance(outcome, Committed) else None
 
-        return await self._auditor.carry_out(trace, attempt)
+        return await self._auditor.run_audited(trace, attempt)
 
     async def release(self, call: Call, name: str, preconditions: VersionPreconditions = ANY_STATE) -> LegalHold:
         """Release the hold, and return its last version; what it stopped goes with the next sweep.
@@ -76,7 +76,7 @@ class Holds:
         Raises:
             RoleRequired, HoldNotFound (also of one that is released already), PreconditionFailed, Unavailable.
         """
-        trace = Trace(call, Operation.RELEASE_LEGAL_HOLD, subject=name)
+        trace = AuditContext(call, Operation.RELEASE_LEGAL_HOLD, subject=name)
 
         async def attempt() -> LegalHold | None:
             require_admin(call)
@@ -89,13 +89,13 @@ class Holds:
             outcome = await self._rules.change(trace, book, SaveLegalHold(new), old, new)
             return new if isinstance(outcome, Committed) else None
 
-        return await self._auditor.carry_out(trace, attempt)
+        return await self._auditor.run_audited(trace, attempt)
 
     def naming(self, call: Call, operation: Operation, name: str) -> AbstractAsyncContextManager[None]:
         """Give a refusal inside the block its row, with the hold's name on it."""
-        return self._rules.naming(Trace(call, operation, subject=name))
+        return self._rules.naming(AuditContext(call, operation, subject=name))
 
 
-def _in_force(book: Rulebook, name: str) -> LegalHold | None:
+def _in_force(book: PolicySnapshot, name: str) -> LegalHold | None:
     hold = book.holds.get(name)
     return None if hold is None or hold.is_released else hold

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from vsqlvault.errors import BuiltInPolicy, FieldError, PolicyInUse, PolicyNotFound, Unavailable, ValidationFailed
-from vsqlvault.interfaces.storage import CeilingChange, CeilingEffect, Rulebook, Storage
+from vsqlvault.interfaces.storage import PolicySnapshot, RetentionLimitChange, RetentionLimitEffect, Storage
 from vsqlvault.interfaces.writes import (
     Committed,
     Conflict,
@@ -21,10 +21,10 @@ from vsqlvault.model.audit import Operation
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.principal import Call
 from vsqlvault.service.access.decisions import Decisions
-from vsqlvault.service.audit.recorder import Auditor, Trace
+from vsqlvault.service.audit.recorder import AuditContext, Auditor
 from vsqlvault.service.commit.queue import CommitQueue
-from vsqlvault.service.purge.purger import Purges
-from vsqlvault.service.rules.policy_cache import Rulebooks
+from vsqlvault.service.purge.purger import Purger
+from vsqlvault.service.rules.policy_cache import PolicyCache
 from vsqlvault.service.rules.preconditions import ANY_STATE, VersionPreconditions
 from vsqlvault.service.rules.rule_changes import Rules, require_admin
 
@@ -42,7 +42,7 @@ class SavedRetention:
 
     policy: RetentionPolicy
     is_new: bool
-    effect: CeilingEffect | None
+    effect: RetentionLimitEffect | None
 
 
 class Policies:
@@ -53,22 +53,22 @@ class Policies:
         *,
         storage: Storage,
         queue: CommitQueue,
-        rulebooks: Rulebooks,
+        policy_cache: PolicyCache,
         decisions: Decisions,
-        purges: Purges,
+        purges: Purger,
         auditor: Auditor,
     ) -> None:
         self._storage = storage
         self._queue = queue
-        self._rulebooks = rulebooks
+        self._policy_cache = policy_cache
         self._decisions = decisions
         self._purges = purges
         self._auditor = auditor
-        self._rules = Rules(queue, rulebooks, auditor)
+        self._rules = Rules(queue, policy_cache, auditor)
 
-    async def rulebook(self) -> Rulebook:
+    async def policy_snapshot(self) -> PolicySnapshot:
         """Return all policies in force now, the built-in ones among them. Leaves no audit row: for the vault's own use."""
-        return await self._rulebooks.at((await self._queue.read()).revision)
+        return await self._policy_cache.at((await self._queue.read()).revision)
 
     async def access_policy(self, call: Call, name: str) -> AccessPolicy:
         """Return the version in force. Raises PolicyNotFound, RoleRequired."""
@@ -95,30 +95,30 @@ class Policies:
         )
 
     async def save_access_policy(
-        self, call: Call, wish: AccessPolicy, preconditions: VersionPreconditions = ANY_STATE
+        self, call: Call, wanted: AccessPolicy, preconditions: VersionPreconditions = ANY_STATE
     ) -> tuple[AccessPolicy, bool]:
-        """Put ``wish`` in force as the next version, and return it, and whether the name is new.
+        """Put ``wanted`` in force as the next version, and return it, and whether the name is new.
 
         Raises:
             RoleRequired, BuiltInPolicy, ValidationFailed, PreconditionFailed, Unavailable.
         """
-        trace = _trace(call, Operation.CHANGE_ACCESS_POLICY, wish.name)
+        trace = _trace(call, Operation.CHANGE_ACCESS_POLICY, wanted.name)
 
         async def attempt() -> tuple[AccessPolicy, bool] | None:
             require_admin(call)
-            if self._rulebooks.is_built_in(wish.name):
-                raise BuiltInPolicy(f"{wish.name} is built in: choose another name")
-            self._decisions.check(wish)
+            if self._policy_cache.is_built_in(wanted.name):
+                raise BuiltInPolicy(f"{wanted.name} is built in: choose another name")
+            self._decisions.check(wanted)
             book = await self._rules.current(trace)
-            old = book.access.get(wish.name)
+            old = book.access.get(wanted.name)
             preconditions.check(old.version if old else None)
             new = replace(
-                wish, version=_next_version(book, wish.name), created_by=call.principal.app, created_at=trace.at
+                wanted, version=_next_version(book, wanted.name), created_by=call.principal.app, created_at=trace.at
             )
             outcome = await self._rules.change(trace, book, SaveAccessPolicy(new), old, new)
             return (new, old is None) if isinstance(outcome, Committed) else None
 
-        return await self._auditor.carry_out(trace, attempt)
+        return await self._auditor.run_audited(trace, attempt)
 
     async def delete_access_policy(
         self, call: Call, name: str, preconditions: VersionPreconditions = ANY_STATE
@@ -132,7 +132,7 @@ class Policies:
 
         async def attempt() -> AccessPolicy | None:
             require_admin(call)
-            if self._rulebooks.is_built_in(name):
+            if self._policy_cache.is_built_in(name):
                 raise BuiltInPolicy
             book = await self._rules.current(trace)
             old = book.access.get(name)
@@ -145,12 +145,12 @@ class Policies:
                 raise PolicyInUse
             return old if isinstance(outcome, Committed) else None
 
-        return await self._auditor.carry_out(trace, attempt)
+        return await self._auditor.run_audited(trace, attempt)
 
     async def save_retention_policy(
-        self, call: Call, wish: RetentionPolicy, preconditions: VersionPreconditions = ANY_STATE
+        self, call: Call, wanted: RetentionPolicy, preconditions: VersionPreconditions = ANY_STATE
     ) -> SavedRetention:
-        """Put ``wish`` in force as the next version, and return it with what it does to what is stored.
+        """Put ``wanted`` in force as the next version, and return it with what it does to what is stored.
 
         That is counted just before; what is stored or expires in between is not in it. Where the storage cannot count it now,
         the policy is put in force all the same.
@@ -158,77 +158,79 @@ class Policies:
         Raises:
             RoleRequired, ValidationFailed, PreconditionFailed, Unavailable.
         """
-        trace = _trace(call, Operation.CHANGE_RETENTION_POLICY, wish.purpose)
+        trace = _trace(call, Operation.CHANGE_RETENTION_POLICY, wanted.purpose)
 
         async def attempt() -> SavedRetention | None:
-            new, old, book = await self._next_retention(trace, wish, preconditions)
+            new, old, book = await self._next_retention(trace, wanted, preconditions)
             try:
-                effect: CeilingEffect | None = await self._effect(trace, new, old)
+                effect: RetentionLimitEffect | None = await self._effect(trace, new, old)
             except Unavailable:
-                log.warning("what a retention policy changes could not be counted", extra={"purpose": wish.purpose})
+                log.warning("what a retention policy changes could not be counted", extra={"purpose": wanted.purpose})
                 effect = None
             outcome = await self._rules.change(
                 trace, book, SaveRetentionPolicy(new), old, new, detail=_described(effect)
             )
             return SavedRetention(new, old is None, effect) if isinstance(outcome, Committed) else None
 
-        return await self._auditor.carry_out(trace, attempt)
+        return await self._auditor.run_audited(trace, attempt)
 
     async def preview_retention_policy(
-        self, call: Call, wish: RetentionPolicy, preconditions: VersionPreconditions = ANY_STATE
+        self, call: Call, wanted: RetentionPolicy, preconditions: VersionPreconditions = ANY_STATE
     ) -> SavedRetention:
         """Return what ``save_retention_policy`` would, and put nothing in force. Raises as that does."""
-        trace = _trace(call, Operation.PREVIEW_RETENTION_POLICY, wish.purpose)
+        trace = _trace(call, Operation.PREVIEW_RETENTION_POLICY, wanted.purpose)
 
         async def attempt() -> SavedRetention:
-            new, old, _ = await self._next_retention(trace, wish, preconditions)
+            new, old, _ = await self._next_retention(trace, wanted, preconditions)
             effect = await self._effect(trace, new, old)
             await self._queue.record(trace.granted(detail=_described(effect)))
             return SavedRetention(new, old is None, effect)
 
-        return await self._auditor.carry_out(trace, attempt)
+        return await self._auditor.run_audited(trace, attempt)
 
     async def _next_retention(
-        self, trace: Trace, wish: RetentionPolicy, preconditions: VersionPreconditions
-    ) -> tuple[RetentionPolicy, RetentionPolicy | None, Rulebook]:
+        self, trace: AuditContext, wanted: RetentionPolicy, preconditions: VersionPreconditions
+    ) -> tuple[RetentionPolicy, RetentionPolicy | None, PolicySnapshot]:
         """Return the version that the wish would be, and the one in force."""
         require_admin(trace.call)
-        if wish.purge_method not in self._purges.method_names:
+        if wanted.purge_method not in self._purges.method_names:
             known = ", ".join(self._purges.method_names)
             raise ValidationFailed(errors=[FieldError("purge_method", f"one of {known}")])
         book = await self._rules.current(trace)
-        old = book.retention.get(wish.purpose)
+        old = book.retention.get(wanted.purpose)
         preconditions.check(old.version if old else None)
         author = trace.call.principal.app
-        new = replace(wish, version=old.version + 1 if old else 1, created_by=author, created_at=trace.at)
+        new = replace(wanted, version=old.version + 1 if old else 1, created_by=author, created_at=trace.at)
         return new, old, book
 
-    async def _effect(self, trace: Trace, new: RetentionPolicy, old: RetentionPolicy | None) -> CeilingEffect:
+    async def _effect(
+        self, trace: AuditContext, new: RetentionPolicy, old: RetentionPolicy | None
+    ) -> RetentionLimitEffect:
         """Return what the new maximum does; where there was no policy, nothing is stored that it could do anything to."""
         if old is None or trace.at is None or old.max_retention_days == new.max_retention_days:
-            return CeilingEffect()
-        change = CeilingChange(
+            return RetentionLimitEffect()
+        change = RetentionLimitChange(
             purpose=new.purpose,
             now=trace.at,
             before=timedelta(days=old.max_retention_days),
             after=timedelta(days=new.max_retention_days),
         )
-        return await self._storage.ceiling_effect(change)
+        return await self._storage.retention_limit_effect(change)
 
     def naming(self, call: Call, operation: Operation, subject: str) -> AbstractAsyncContextManager[None]:
         """Give a refusal inside the block its row, with ``subject``, the policy's name, on it."""
         return self._rules.naming(_trace(call, operation, subject))
 
 
-def _next_version(book: Rulebook, name: str) -> int:
+def _next_version(book: PolicySnapshot, name: str) -> int:
     return book.access_versions.get(name, 0) + 1
 
 
-def _trace(call: Call, operation: Operation, subject: str | None) -> Trace:
-    return Trace(call, operation, purpose=subject if operation in _OF_RETENTION else None, subject=subject)
+def _trace(call: Call, operation: Operation, subject: str | None) -> AuditContext:
+    return AuditContext(call, operation, purpose=subject if operation in _OF_RETENTION else None, subject=subject)
 
 
-def _described(effect: CeilingEffect | None) -> str:
+def _described(effect: RetentionLimitEffect | None) -> str:
     if effect is None:
         return "effect not counted"
     return (

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 
-from vsqlvault.interfaces.storage import Rulebook, Storage
+from vsqlvault.interfaces.storage import PolicySnapshot, Storage
 from vsqlvault.model.policy import AccessPolicy
 
 
-class Rulebooks:
+class PolicyCache:
     """Knows the rulebook of the newest revision that a read has shown.
 
     Every read of an entry brings the storage's revision; a newer one than is known makes this load the rulebook again, so
@@ -21,19 +21,19 @@ class Rulebooks:
     def __init__(self, storage: Storage, built_in: Mapping[str, AccessPolicy]) -> None:
         self._storage = storage
         self._built_in = dict(built_in)
-        self._known: Rulebook | None = None
+        self._known: PolicySnapshot | None = None
         self._loading = asyncio.Lock()
 
-    async def at(self, revision: int) -> Rulebook:
+    async def at(self, revision: int) -> PolicySnapshot:
         """Return the rulebook of ``revision`` or a newer one, the built-in policies in it."""
         if self._known is None or self._known.revision < revision:
             async with self._loading:
                 if self._known is None or self._known.revision < revision:
-                    self._known = self._with_built_in(await self._storage.rulebook())
+                    self._known = self._with_built_in(await self._storage.policy_snapshot())
         return self._known
 
     @property
-    def known(self) -> Rulebook | None:
+    def known(self) -> PolicySnapshot | None:
         """The newest rulebook that was read, if any was."""
         return self._known
 
@@ -41,5 +41,5 @@ class Rulebooks:
         """Whether a policy of this name comes from a plugin and cannot be changed."""
         return name in self._built_in
 
-    def _with_built_in(self, stored: Rulebook) -> Rulebook:
+    def _with_built_in(self, stored: PolicySnapshot) -> PolicySnapshot:
         return replace(stored, access={**stored.access, **self._built_in})

@@ -7,13 +7,13 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from vsqlvault.errors import RoleRequired, VaultError
-from vsqlvault.interfaces.storage import Rulebook
+from vsqlvault.interfaces.storage import PolicySnapshot
 from vsqlvault.interfaces.writes import Change, Expectation, RevisionIs, Write, WriteOutcome
 from vsqlvault.model.principal import Call
-from vsqlvault.service.audit.recorder import CREATED, OK, Auditor, Trace
+from vsqlvault.service.audit.recorder import CREATED, OK, AuditContext, Auditor
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.rules.documents import StoredRule, as_json, rule_document
-from vsqlvault.service.rules.policy_cache import Rulebooks
+from vsqlvault.service.rules.policy_cache import PolicyCache
 
 Picked = TypeVar("Picked")
 
@@ -33,18 +33,20 @@ def require_reader(call: Call) -> None:
 class Rules:
     """What policies and legal holds have in common: one rulebook, one revision, a row for everything."""
 
-    def __init__(self, queue: CommitQueue, rulebooks: Rulebooks, auditor: Auditor) -> None:
+    def __init__(self, queue: CommitQueue, policy_cache: PolicyCache, auditor: Auditor) -> None:
         self._queue = queue
-        self._rulebooks = rulebooks
+        self._policy_cache = policy_cache
         self._auditor = auditor
 
-    async def current(self, trace: Trace) -> Rulebook:
+    async def current(self, trace: AuditContext) -> PolicySnapshot:
         """Return the rulebook in force, and give the trace its time."""
         snapshot = await self._queue.read()
         trace.see(snapshot)
-        return await self._rulebooks.at(snapshot.revision)
+        return await self._policy_cache.at(snapshot.revision)
 
-    async def read(self, trace: Trace, pick: Callable[[Rulebook], Picked | None], missing: type[VaultError]) -> Picked:
+    async def read(
+        self, trace: AuditContext, pick: Callable[[PolicySnapshot], Picked | None], missing: type[VaultError]
+    ) -> Picked:
         """Return what ``pick`` finds, for admins and auditors. Raises ``missing`` where that is nothing, RoleRequired."""
 
         async def attempt() -> Picked:
@@ -55,12 +57,12 @@ class Rules:
             await self._queue.record(trace.granted())
             return found
 
-        return await self._auditor.carry_out(trace, attempt)
+        return await self._auditor.run_audited(trace, attempt)
 
     async def change(
         self,
-        trace: Trace,
-        book: Rulebook,
+        trace: AuditContext,
+        book: PolicySnapshot,
         change: Change,
         old: StoredRule | None,
         new: StoredRule | None,
@@ -78,7 +80,7 @@ class Rules:
         return await self._queue.commit(Write((record,), (RevisionIs(book.revision), *expects), (change,)))
 
     @asynccontextmanager
-    async def naming(self, trace: Trace) -> AsyncIterator[None]:
+    async def naming(self, trace: AuditContext) -> AsyncIterator[None]:
         """Give a refusal inside the block its row, with what the trace says it is about."""
         try:
             yield

@@ -38,14 +38,14 @@ class ApiKeyConformance(StorageKit):
 
     @driven
     async def test_a_new_storage_has_no_keys_and_no_uses(self, storage: Storage) -> None:
-        assert dict((await storage.rulebook()).api_keys) == {}
+        assert dict((await storage.policy_snapshot()).api_keys) == {}
         assert dict(await storage.credential_uses()) == {}
 
     @pytest.mark.parametrize("key", API_KEYS.values(), ids=API_KEYS)
     @driven
     async def test_a_key_comes_back_as_it_was(self, storage: Storage, key: ApiKeyRecord) -> None:
         await committed(storage, a_write(SaveApiKey(key)))
-        assert dict((await storage.rulebook()).api_keys) == {key.key_id: key}
+        assert dict((await storage.policy_snapshot()).api_keys) == {key.key_id: key}
 
     @driven
     async def test_the_newest_version_of_each_key_counts(self, storage: Storage) -> None:
@@ -53,7 +53,7 @@ class ApiKeyConformance(StorageKit):
         gone = replace(one, version=2, revoked_by="vault-admin", revoked_at=T0)
         await committed(storage, a_write(SaveApiKey(one)), a_write(SaveApiKey(other)))
         await committed(storage, a_write(SaveApiKey(gone)))
-        assert dict((await storage.rulebook()).api_keys) == {one.key_id: gone, other.key_id: other}
+        assert dict((await storage.policy_snapshot()).api_keys) == {one.key_id: gone, other.key_id: other}
 
     @driven
     async def test_the_revision_grows_with_each_change_of_a_key(self, storage: Storage) -> None:
@@ -73,21 +73,21 @@ class ApiKeyConformance(StorageKit):
     @driven
     async def test_of_the_uses_of_a_credential_the_first_and_the_last_stay(self, storage: Storage) -> None:
         for offset in (5, 9, 2, 7):
-            await storage.note_uses({NAME: T0 + offset * SECOND})
+            await storage.record_usages({NAME: T0 + offset * SECOND})
         assert dict(await storage.credential_uses()) == {NAME: CredentialUse(T0 + 2 * SECOND, T0 + 9 * SECOND)}
 
     @driven
     async def test_one_id_of_two_methods_is_two_credentials(self, storage: Storage) -> None:
         other = CredentialName("badge", NAME.credential_id)
-        await storage.note_uses({NAME: T0, other: T0 + SECOND})
-        await storage.note_uses({})
+        await storage.record_usages({NAME: T0, other: T0 + SECOND})
+        await storage.record_usages({})
         uses = await storage.credential_uses()
         assert (uses[NAME].last_used_at, uses[other].last_used_at) == (T0, T0 + SECOND)
 
     @driven
     async def test_a_use_is_no_change_of_a_rule(self, storage: Storage) -> None:
         before = await revision_of(storage)
-        await storage.note_uses({NAME: T0})
+        await storage.record_usages({NAME: T0})
         assert await revision_of(storage) == before
 
     @driven
@@ -95,5 +95,5 @@ class ApiKeyConformance(StorageKit):
         names = [CredentialName("api-key", f"key-{number}") for number in range(20)]
         forth = dict.fromkeys(names, T0)
         back = dict.fromkeys(reversed(names), T0 + SECOND)
-        await asyncio.gather(*(storage.note_uses(uses) for uses in (forth, back) * 5))
+        await asyncio.gather(*(storage.record_usages(uses) for uses in (forth, back) * 5))
         assert set((await storage.credential_uses()).values()) == {CredentialUse(T0, T0 + SECOND)}

@@ -28,7 +28,7 @@ from vsqlvault.interfaces.writes import (
     StoreEntry,
     Write,
 )
-from vsqlvault.model.entry import EntryKey, EntryStamp
+from vsqlvault.model.entry import EntryKey, EntryVersion
 from vsqlvault.testing.driving import StorageKit, committed, driven, look, revision_of
 from vsqlvault.testing.samples import (
     T0,
@@ -66,8 +66,8 @@ EXPECTATIONS_THAT_HOLD: dict[str, Expectation] = {
     "PolicyUnused": PolicyUnused("tellers"),
 }
 EXPECTATIONS_THAT_DO_NOT: dict[str, Expectation] = {
-    "EntryIs, another version": EntryIs(KEY, EntryStamp(ENTRY.entry_id, 2)),
-    "EntryIs, another entry": EntryIs(KEY, EntryStamp("0" * 32, 1)),
+    "EntryIs, another version": EntryIs(KEY, EntryVersion(ENTRY.entry_id, 2)),
+    "EntryIs, another entry": EntryIs(KEY, EntryVersion("0" * 32, 1)),
     "EntryIs, nothing there": EntryIs(EntryKey("card", "pay-2"), ENTRY.stamp),
     "EntryAbsent": EntryAbsent(KEY),
     "RevisionIs, an old one": RevisionIs(-1),
@@ -120,7 +120,7 @@ class CommitConformance(StorageKit):
 
     @driven
     async def test_a_conflict_names_the_expectation_that_does_not_hold(self, storage: Storage) -> None:
-        broken = EntryIs(KEY, EntryStamp("0" * 32, 1))
+        broken = EntryIs(KEY, EntryVersion("0" * 32, 1))
         holding = EntryAbsent(KEY)
         assert list(await storage.commit([replace(a_write(), expects=(holding, broken))])) == [Conflict(broken)]
 
@@ -206,7 +206,7 @@ class CommitConformance(StorageKit):
         await committed(storage, a_write(StoreEntry(ENTRY, b"cipher")))
         await committed(storage, a_write(StoreEntry(replace(ENTRY, version=2), b"cipher")))
         old = EntryIs(KEY, ENTRY.stamp)
-        new = EntryIs(KEY, EntryStamp(ENTRY.entry_id, 2))
+        new = EntryIs(KEY, EntryVersion(ENTRY.entry_id, 2))
         assert list(await storage.commit([replace(a_write(), expects=(old,)), replace(a_write(), expects=(new,))])) == [
             Conflict(old),
             Committed(),
@@ -320,4 +320,4 @@ class CommitConformance(StorageKit):
         ]
         outcomes = await storage.commit(writes)
         assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Committed", "Conflict"]
-        assert len((await storage.rulebook()).access) == 1
+        assert len((await storage.policy_snapshot()).access) == 1

@@ -15,17 +15,17 @@ implements ``open_storage_at``.
 from __future__ import annotations
 
 from vsqlvault.testing.storage.api_keys import ApiKeyConformance
-from vsqlvault.testing.storage.census import CensusConformance
 from vsqlvault.testing.storage.clock import ClockConformance, MarkConformance
 from vsqlvault.testing.storage.commits import CommitConformance
 from vsqlvault.testing.storage.entries import EntryPagesConformance
+from vsqlvault.testing.storage.entry_statistics import EntryStatisticsConformance
 from vsqlvault.testing.storage.evidence import EvidenceConformance
 from vsqlvault.testing.storage.key_refs import KeyRefConformance
 from vsqlvault.testing.storage.kills import KillConformance
 from vsqlvault.testing.storage.logs import LogConformance
 from vsqlvault.testing.storage.places import PlaceConformance
+from vsqlvault.testing.storage.policy_snapshot import PolicySnapshotConformance
 from vsqlvault.testing.storage.reads import ReadConformance
-from vsqlvault.testing.storage.rulebook import RulebookConformance
 from vsqlvault.testing.storage.scrub import ScrubConformance
 from vsqlvault.testing.storage.tree import TreeConformance
 from vsqlvault.testing.storage.watching import WatchingConformance
@@ -34,12 +34,12 @@ from vsqlvault.testing.storage.watching import WatchingConformance
 class StorageConformance(
     ReadConformance,
     CommitConformance,
-    RulebookConformance,
+    PolicySnapshotConformance,
     ApiKeyConformance,
     EntryPagesConformance,
     LogConformance,
     TreeConformance,
-    CensusConformance,
+    EntryStatisticsConformance,
     EvidenceConformance,
     KeyRefConformance,
     WatchingConformance,

@@ -19,7 +19,7 @@ from vsqlvault.testing.samples import T0, a_write, an_entry, storing
 
 NOW = T0 + timedelta(days=1000)
 MAXIMUM = timedelta(days=30)
-CEILING = NOW - MAXIMUM
+RETENTION_LIMIT = NOW - MAXIMUM
 TICK = timedelta(microseconds=1)
 _LIVES = {
     "live": (NOW - timedelta(days=1), NOW + timedelta(days=10)),
@@ -27,10 +27,10 @@ _LIVES = {
     "one-tick-left": (NOW - timedelta(days=1), NOW + TICK),
     "ends-now": (NOW - timedelta(days=1), NOW),
     "ended": (NOW - timedelta(days=9), NOW - timedelta(days=1)),
-    "over-the-ceiling": (CEILING - TICK, NOW + timedelta(days=10)),
-    "at-the-ceiling": (CEILING, NOW + timedelta(days=10)),
-    "under-the-ceiling": (CEILING + TICK, NOW + timedelta(days=10)),
-    "ended-and-over": (CEILING - timedelta(days=1), NOW - timedelta(days=2)),
+    "over-the-retention_limit": (RETENTION_LIMIT - TICK, NOW + timedelta(days=10)),
+    "at-the-retention_limit": (RETENTION_LIMIT, NOW + timedelta(days=10)),
+    "under-the-retention_limit": (RETENTION_LIMIT + TICK, NOW + timedelta(days=10)),
+    "ended-and-over": (RETENTION_LIMIT - timedelta(days=1), NOW - timedelta(days=2)),
 }
 _FILTERS: dict[str, Any] = {
     "nothing": {},
@@ -105,23 +105,25 @@ def _after(query: EntryQuery, after: str | None) -> EntryQuery:
 class EntryPagesConformance(StorageKit):
     """Listing entries, and finding what has expired."""
 
-    @pytest.mark.parametrize("ceiling", [None, CEILING], ids=["no ceiling", "a ceiling"])
+    @pytest.mark.parametrize(
+        "retention_limit", [None, RETENTION_LIMIT], ids=["no retention limit", "a retention limit"]
+    )
     @pytest.mark.parametrize("state", EntryState)
     @driven
     async def test_every_filter_finds_what_a_plain_loop_finds(
-        self, storage: Storage, state: EntryState, ceiling: datetime | None
+        self, storage: Storage, state: EntryState, retention_limit: datetime | None
     ) -> None:
         entries = _population() + _population("ach")
         await committed(storage, *(a_write(StoreEntry(entry, b"cipher")) for entry in entries))
         for name, filters in _FILTERS.items():
-            query = EntryQuery(purpose="card", now=NOW, limit=7, created_before=ceiling, state=state, **filters)
+            query = EntryQuery(purpose="card", now=NOW, limit=7, created_before=retention_limit, state=state, **filters)
             assert await _all_pages(storage, query) == list(_wanted(entries, query)), name
 
     @driven
     async def test_without_a_state_every_row_is_found(self, storage: Storage) -> None:
         entries = _population()
         await committed(storage, *(a_write(StoreEntry(entry, b"cipher")) for entry in entries + _population("ach")))
-        query = EntryQuery(purpose="card", now=NOW, limit=7, created_before=CEILING, state=None)
+        query = EntryQuery(purpose="card", now=NOW, limit=7, created_before=RETENTION_LIMIT, state=None)
         assert await _all_pages(storage, query) == sorted(entries, key=lambda entry: entry.external_id)
 
     @pytest.mark.parametrize("limit", [1, 2, 5, 9, 10, 11])
@@ -177,7 +179,7 @@ class EntryPagesConformance(StorageKit):
 
     @driven
     async def test_an_entry_expired_on_both_counts_is_found_once(self, storage: Storage) -> None:
-        await committed(storage, storing(created_at=CEILING - TICK, expires_at=NOW - TICK))
+        await committed(storage, storing(created_at=RETENTION_LIMIT - TICK, expires_at=NOW - TICK))
         assert len(await storage.expired(_expired())) == 1
 
     @pytest.mark.parametrize(
@@ -199,8 +201,8 @@ class EntryPagesConformance(StorageKit):
         assert lengths == pages
 
     @driven
-    async def test_the_byte_limit_holds_for_what_the_ceiling_ends_too(self, storage: Storage) -> None:
-        old = CEILING - timedelta(days=1)
+    async def test_the_byte_limit_holds_for_what_the_retention_limit_ends_too(self, storage: Storage) -> None:
+        old = RETENTION_LIMIT - timedelta(days=1)
         lasting = NOW + timedelta(days=400)
         ended = NOW - timedelta(days=1)
         await committed(
@@ -213,7 +215,7 @@ class EntryPagesConformance(StorageKit):
 
     @driven
     async def test_a_limit_of_one_still_gets_on(self, storage: Storage) -> None:
-        old = CEILING - timedelta(days=1)
+        old = RETENTION_LIMIT - timedelta(days=1)
         await committed(storage, storing("a", created_at=old, expires_at=NOW + TICK))
         await committed(storage, storing("b", created_at=NOW - TICK, expires_at=NOW))
         query = _expired(limit=1)
@@ -244,5 +246,5 @@ class EntryPagesConformance(StorageKit):
 
 def _expired(*, limit: int = 100, byte_limit: int = 1_000_000, after: ExpiredPlace | None = None) -> ExpiredQuery:
     return ExpiredQuery(
-        purpose="card", now=NOW, created_before=CEILING, limit=limit, byte_limit=byte_limit, after=after
+        purpose="card", now=NOW, created_before=RETENTION_LIMIT, limit=limit, byte_limit=byte_limit, after=after
     )

@@ -47,7 +47,7 @@ def _query(as_of: datetime = T0, **fields: Any) -> EvidenceQuery:
         "as_of": as_of,
         "since": SINCE,
         "until": UNTIL,
-        "ceilings": {purpose: as_of - DAY * days for purpose, days in DAYS.items()},
+        "retention_limits": {purpose: as_of - DAY * days for purpose, days in DAYS.items()},
         "grace": GRACE,
     }
     return EvidenceQuery(**usual | fields)

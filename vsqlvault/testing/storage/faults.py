@@ -24,14 +24,14 @@ from vsqlvault.interfaces.storage import LogQuery, Read
 from vsqlvault.interfaces.writes import Committed, StoreEntry, Write
 from vsqlvault.model.access import Action
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
-from vsqlvault.model.entry import Entry, EntryKey, EntryStamp, ValueEncoding
+from vsqlvault.model.entry import Entry, EntryKey, EntryVersion, ValueEncoding
 from vsqlvault.model.hold import HoldSelector
 from vsqlvault.model.policy import DEFAULT_POLICY, Rule
 from vsqlvault.model.principal import Call, Principal, Role
 from vsqlvault.model.purge import PurgeRecord
 from vsqlvault.proof.purge_proof import purge_proof
-from vsqlvault.service.entries.key_refs import KeyRefWish
-from vsqlvault.service.entries.service import ListWish, Preconditions, StoreWish, Viewed
+from vsqlvault.service.entries.key_refs import KeyRefRequest
+from vsqlvault.service.entries.service import EntryView, ListRequest, Preconditions, StoreRequest
 from vsqlvault.service.vault import Vault
 from vsqlvault.testing.driving import StorageKit, driven
 from vsqlvault.testing.faults import Fault, FaultyStorage
@@ -46,7 +46,7 @@ from vsqlvault.testing.samples import (
 )
 from vsqlvault.testing.vaults import a_vault
 
-MISFORTUNES: dict[str, tuple[type[VaultError], Fault]] = {
+FAILURES: dict[str, tuple[type[VaultError], Fault]] = {
     "unavailable": (StorageUnavailable, Fault.BEFORE),
     "full": (StorageFull, Fault.BEFORE),
     "unknown, and it did not happen": (OutcomeUnknown, Fault.BEFORE),
@@ -83,7 +83,7 @@ class _Scenario:
     vault: Vault
     storage: FaultyStorage
     told: list[_Told] = field(default_factory=list)
-    seen: dict[EntryStamp, tuple[Entry, bytes]] = field(default_factory=dict)
+    seen: dict[EntryVersion, tuple[Entry, bytes]] = field(default_factory=dict)
 
     async def run(self) -> None:
         """Do it all."""
@@ -91,12 +91,12 @@ class _Scenario:
         entries, policies, logs = self.vault.entries, self.vault.policies, self.vault.logs
         await self.do(Operation.CHANGE_ACCESS_POLICY, ADMIN, policies.save_access_policy, LIMITED)
         for key, policy in ((card, "limited"), (cold, DEFAULT_POLICY), (EntryKey("card", "b"), DEFAULT_POLICY)):
-            wish = _wish(b"first", policy)
-            await self.do(Operation.STORE, OWNER, entries.store, key, wish)
+            wanted = _wish(b"first", policy)
+            await self.do(Operation.STORE, OWNER, entries.store, key, wanted)
         for _ in range(2):
             await self.do(Operation.RETRIEVE, OWNER, entries.retrieve, card)
         await self.do(Operation.INSPECT, OWNER, entries.inspect, card)
-        await self.do(Operation.LIST, OWNER, entries.list_purpose, "card", ListWish(limit=10))
+        await self.do(Operation.LIST, OWNER, entries.list_purpose, "card", ListRequest(limit=10))
         await self.do(Operation.STORE, OWNER, entries.store, card, _wish(b"second", "limited"))
         await self.do(Operation.STORE, OWNER, entries.store, card, _wish(b"second", "limited"))
         await self.do(Operation.RETRIEVE, OWNER, entries.retrieve, card)
@@ -111,7 +111,7 @@ class _Scenario:
         await self.do(Operation.DELETE_ACCESS_POLICY, ADMIN, policies.delete_access_policy, "limited")
         await self.do(Operation.SWEEP, ADMIN, self.vault.sweeper.sweep)
         await self.do(Operation.READ_REPORT, ADMIN, self.vault.report.write)
-        await self.do(Operation.READ_KEY_REFS, ADMIN, self.vault.key_refs.list, KeyRefWish(limit=10))
+        await self.do(Operation.READ_KEY_REFS, ADMIN, self.vault.key_refs.list, KeyRefRequest(limit=10))
         await self.do(Operation.READ_ACCESS_LOG, ADMIN, logs.access_log, LogQuery(limit=100))
         await self.do(Operation.READ_PURGE_LOG, ADMIN, logs.purge_log, LogQuery(limit=100))
 
@@ -146,11 +146,11 @@ class FaultConformance(StorageKit):
     every: ClassVar[int] = 1
     """Let each misfortune strike every so manieth call only, each beginning at another one."""
 
-    @pytest.mark.parametrize("misfortune", MISFORTUNES)
+    @pytest.mark.parametrize("misfortune", FAILURES)
     @driven
     async def test_whichever_call_fails_the_logs_and_the_entries_and_the_answers_agree(self, misfortune: str) -> None:
-        error, fault = MISFORTUNES[misfortune]
-        first = 1 + list(MISFORTUNES).index(misfortune) % self.every
+        error, fault = FAILURES[misfortune]
+        first = 1 + list(FAILURES).index(misfortune) % self.every
         for number in range(first, MAX_CALLS, self.every):
             directory = self.directory / str(number)
             directory.mkdir()
@@ -209,7 +209,7 @@ def _answers_have_their_rows(scenario: _Scenario, granted: list[AccessRecord], *
         found = rows[told.request_id, told.operation]
         if told.error is None:
             assert found == 1, f"{where}: {told.operation} was answered without its row"
-            if isinstance(told.answer, Viewed) and told.answer.value is not None:
+            if isinstance(told.answer, EntryView) and told.answer.value is not None:
                 assert told.answer.entry.stamp in scenario.seen, where
         elif found:
             assert isinstance(told.error, OutcomeUnknown), f"{where}: {told.operation} is done, and told as undone"
@@ -225,7 +225,7 @@ def _versions_have_their_rows(
     """Each version ever seen was stored by a granted request, and is there or has exactly one purge row."""
     storing = {row.stamp for row in granted if row.operation is Operation.STORE}
     live = {entry.stamp for entry in stored.values() if entry.purged_at is None}
-    gone = Counter(EntryStamp(purge.entry_id, purge.entry_version) for purge in purges)
+    gone = Counter(EntryVersion(purge.entry_id, purge.entry_version) for purge in purges)
     assert set(scenario.seen) == storing, f"{where}: versions and rows of storing differ"
     for stamp in scenario.seen:
         assert (stamp in live) + gone[stamp] == 1, f"{where}: a version is there and purged, or neither"
@@ -242,11 +242,11 @@ def _purges_have_their_rows(
     requests = {row.request_id for row in granted if row.operation in {Operation.PURGE, Operation.STORE}}
     purged = Counter((row.request_id, row.stamp) for row in granted if row.operation is Operation.PURGE)
     for purge in purges:
-        entry, value = scenario.seen[EntryStamp(purge.entry_id, purge.entry_version)]
+        entry, value = scenario.seen[EntryVersion(purge.entry_id, purge.entry_version)]
         assert purge.proof_hash == purge_proof(entry, value), f"{where}: a proof does not prove what was there"
         assert purge.request_id in requests, f"{where}: a purge without the row of its request"
     by_method = Counter(
-        (purge.request_id, EntryStamp(purge.entry_id, purge.entry_version))
+        (purge.request_id, EntryVersion(purge.entry_id, purge.entry_version))
         for purge in purges
         if purge.method != "replace"
     )
@@ -268,7 +268,7 @@ def _counters_have_their_rows(stored: dict[EntryKey, Entry], granted: list[Acces
 
 
 async def _policies_have_their_rows(scenario: _Scenario, granted: list[AccessRecord], where: str) -> None:
-    book = await scenario.storage.rulebook()
+    book = await scenario.storage.policy_snapshot()
     access, retention = Counter[str](), Counter[str]()
     newest: dict[str, Any] = {}
     for row in granted:
@@ -307,5 +307,5 @@ async def _goes_on(scenario: _Scenario, where: str) -> None:
     await _agrees(scenario, struck=True, where=f"{where}, afterwards")
 
 
-def _wish(value: bytes, policy: str = DEFAULT_POLICY) -> StoreWish:
-    return StoreWish(value, ValueEncoding.UTF_8, None, "k1", "{}", None, policy)
+def _wish(value: bytes, policy: str = DEFAULT_POLICY) -> StoreRequest:
+    return StoreRequest(value, ValueEncoding.UTF_8, None, "k1", "{}", None, policy)

@@ -58,8 +58,10 @@ def _recount(entries: Sequence[Entry], purpose: str) -> list[KeyRefUse]:
 def _query(
     purpose: str = "card", limit: int = 1000, after: str | None = None, key_ref: str | None = None
 ) -> KeyRefQuery:
-    ceiling = T0 - DAY * MAX_DAYS
-    return KeyRefQuery(purpose=purpose, now=T0, created_before=ceiling, limit=limit, after=after, key_ref=key_ref)
+    retention_limit = T0 - DAY * MAX_DAYS
+    return KeyRefQuery(
+        purpose=purpose, now=T0, created_before=retention_limit, limit=limit, after=after, key_ref=key_ref
+    )
 
 
 class KeyRefConformance(StorageKit):

@@ -115,7 +115,7 @@ class PlaceConformance(StorageKit):
         for call in (
             other.read([Read()]),
             other.commit([storing()]),
-            other.rulebook(),
+            other.policy_snapshot(),
             other.access_log(LogQuery(limit=1)),
         ):
             with pytest.raises(StorageUnavailable):
@@ -139,8 +139,8 @@ class PlaceConformance(StorageKit):
             *(storage.read([Read(KEY)]) for _ in range(20)),
             *(storage.access_log(LogQuery(limit=5)) for _ in range(10)),
             *(storage.entries(EntryQuery(purpose="card", now=T0, limit=5)) for _ in range(10)),
-            *(storage.census(T0, {"card": T0}, ()) for _ in range(5)),
-            *(storage.rulebook() for _ in range(5)),
+            *(storage.entry_statistics(T0, {"card": T0}, ()) for _ in range(5)),
+            *(storage.policy_snapshot() for _ in range(5)),
         )
         assert len(await storage.entries(EntryQuery(purpose="card", now=T0, limit=50))) == 20
 
@@ -155,14 +155,14 @@ class PlaceConformance(StorageKit):
                 a_write(StoreEntry(entry, b"cipher"), SaveAccessPolicy(access), SaveRetentionPolicy(retention)),
                 a_write(SaveSweep(sweep), purges=(purge,)),
             )
-            secret, book = await storage.secret("cursor"), await storage.rulebook()
+            secret, book = await storage.secret("cursor"), await storage.policy_snapshot()
             log = await storage.access_log(LogQuery(limit=10))
             assert await storage.acquire_lease("sweep", "a", LONG)
         async with self.another() as storage:
             snapshot = await look(storage)
             assert (snapshot.entry, snapshot.value) == (entry, b"cipher")
             assert await storage.secret("cursor") == secret
-            assert await storage.rulebook() == book
+            assert await storage.policy_snapshot() == book
             assert await storage.last_sweep() == sweep
             assert await storage.access_log(LogQuery(limit=10)) == log
             assert [row.record for row in await storage.purge_log(LogQuery(limit=10))] == [purge]
@@ -185,7 +185,7 @@ class PlaceConformance(StorageKit):
             old = RevisionIs(await revision_of(other))
             await committed(storage, a_write(SaveAccessPolicy(an_access_policy())))
             assert await revision_of(other) == await revision_of(storage)
-            assert await other.rulebook() == await storage.rulebook()
+            assert await other.policy_snapshot() == await storage.policy_snapshot()
             assert list(await other.commit([replace(storing(), expects=(old,))])) == [Conflict(old)]
 
     @driven

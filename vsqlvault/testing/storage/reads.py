@@ -11,7 +11,7 @@ import pytest
 from vsqlvault.interfaces.storage import LogQuery, Read, Storage
 from vsqlvault.interfaces.writes import StoreEntry
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
-from vsqlvault.model.entry import EntryKey, EntryStamp, ValueEncoding
+from vsqlvault.model.entry import EntryKey, EntryVersion, ValueEncoding
 from vsqlvault.model.purge import PurgeReason
 from vsqlvault.testing.driving import StorageKit, committed, driven, look
 from vsqlvault.testing.samples import T0, a_purge_record, a_write, an_access_record, an_entry, storing
@@ -209,7 +209,7 @@ class ReadConformance(StorageKit):
 def _full_access_record(text: str) -> AccessRecord:
     return an_access_record(
         at=INSTANTS[1],
-        stamp=EntryStamp("f" * 32, 12),
+        stamp=EntryVersion("f" * 32, 12),
         external_id=text,
         app=text,
         identity=text,

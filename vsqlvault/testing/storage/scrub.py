@@ -127,9 +127,9 @@ class ScrubConformance(StorageKit):
             ),
             storing("purged", expires_at=T0 - DAY, purged_at=T0, purge_method="crypto-shred"),
         )
-        ceilings = {"card": T0 - DAY * 40, "ach": T0 - DAY * 400}
-        assert await storage.count_expired(T0, ceilings) == 4 + 3
-        assert await storage.count_expired(T0 + DAY, ceilings) == 5 + 4
+        retention_limits = {"card": T0 - DAY * 40, "ach": T0 - DAY * 400}
+        assert await storage.count_expired(T0, retention_limits) == 4 + 3
+        assert await storage.count_expired(T0 + DAY, retention_limits) == 5 + 4
         assert await storage.count_expired(T0, {"nothing": T0}) == 0
 
 

@@ -49,7 +49,7 @@ from vsqlvault.interfaces.writes import (
     Write,
 )
 from vsqlvault.model.audit import Operation
-from vsqlvault.model.entry import Entry, EntryKey, EntryStamp, EntryState
+from vsqlvault.model.entry import Entry, EntryKey, EntryState, EntryVersion
 from vsqlvault.model.hold import HoldSelector
 from vsqlvault.testing.samples import (
     T0,
@@ -172,7 +172,7 @@ class StorageStateMachine(RuleBasedStateMachine):
     def begin(self) -> None:
         """Open an empty place."""
         self._storage = self._run(self.open_storage(Path(self._directory.name)))
-        self._model.revision = self._run(self.storage.rulebook()).revision
+        self._model.revision = self._run(self.storage.policy_snapshot()).revision
 
     @rule(batch=_batches(_GUARDED))
     def commit_a_batch(self, batch: list[_Plan]) -> None:
@@ -287,7 +287,7 @@ class StorageStateMachine(RuleBasedStateMachine):
         """The rulebook, keys and holds among it, its revision, and the newest sweep."""
         if self._storage is None:
             return
-        book = self._run(self.storage.rulebook())
+        book = self._run(self.storage.policy_snapshot())
         assert book.revision == self._model.revision
         assert dict(book.access) == self._model.access
         assert dict(book.access_versions) == self._model.access_versions
@@ -321,7 +321,7 @@ class StorageStateMachine(RuleBasedStateMachine):
         write = Write((row,), (RevisionIs(revision - stale), *expects), (change,))
         wanted = self._model.commit([write])
         assert list(self._run(self.storage.commit([write]))) == wanted
-        found = self._run(self.storage.rulebook()).revision
+        found = self._run(self.storage.policy_snapshot()).revision
         assert found > revision if wanted == [Committed()] else found == revision
         self._model.revision = found
 
@@ -333,7 +333,7 @@ class StorageStateMachine(RuleBasedStateMachine):
             an_access_record(purpose=plan.key.purpose, external_id=plan.key.external_id) for _ in range(plan.rows)
         )
         gone = (a_purge_record(live),) if live else ()
-        there = EntryIs(plan.key, live.stamp if live else EntryStamp(an_id(), 1))
+        there = EntryIs(plan.key, live.stamp if live else EntryVersion(an_id(), 1))
         match plan.kind:
             case "store":
                 return Write(rows, expects, (StoreEntry(_entry(plan), plan.value),), gone)
@@ -355,8 +355,8 @@ class StorageStateMachine(RuleBasedStateMachine):
         entry = self._model.entries[key][0] if key in self._model.entries else an_entry()
         guards: dict[str, Expectation] = {
             "as it is": EntryIs(key, entry.stamp),
-            "an older version": EntryIs(key, EntryStamp(entry.entry_id, entry.version - 1)),
-            "another entry": EntryIs(key, EntryStamp(an_id(), entry.version)),
+            "an older version": EntryIs(key, EntryVersion(entry.entry_id, entry.version - 1)),
+            "another entry": EntryIs(key, EntryVersion(an_id(), entry.version)),
             "absent": EntryAbsent(key),
             "below": RetrievalsBelow(key, entry.retrievals + 1),
             "not below": RetrievalsBelow(key, entry.retrievals),

@@ -15,7 +15,7 @@ from vsqlvault.interfaces.storage import LogQuery, Storage
 from vsqlvault.interfaces.tree_storage import LeafRow, PendingLeaf, TreeGrowth
 from vsqlvault.interfaces.writes import EntryIs, Write
 from vsqlvault.model.audit import AccessRecord
-from vsqlvault.model.entry import EntryKey, EntryStamp
+from vsqlvault.model.entry import EntryKey, EntryVersion
 from vsqlvault.model.times import utc_now
 from vsqlvault.model.transparency import Checkpoint, LogName, TileKey
 from vsqlvault.proof.leaf import row_hash
@@ -91,7 +91,7 @@ class TreeConformance(StorageKit):
     @driven
     async def test_what_was_left_out_of_a_commit_never_becomes_a_leaf(self, storage: Storage) -> None:
         conflicting = Write(
-            (an_access_record(),), expects=(EntryIs(EntryKey("card", "none"), EntryStamp("0" * 32, 1)),)
+            (an_access_record(),), expects=(EntryIs(EntryKey("card", "none"), EntryVersion("0" * 32, 1)),)
         )
         await storage.commit([conflicting, Write((an_access_record(request_id="kept"),))])
         (leaf,) = await storage.unsequenced(LIMIT)

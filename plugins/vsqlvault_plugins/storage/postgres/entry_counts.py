@@ -50,7 +50,7 @@ async def fold_deltas(connection: Connection) -> bool:
 async def count_entries(connection: Connection, query: EvidenceQuery) -> EntryCounts:
     """Count what is not purged, of each purpose with a policy, inside a transaction."""
     counts = EntryCounts()
-    for purpose in query.ceilings:
+    for purpose in query.retention_limits:
         times = times_of(query, purpose)
         cut = (_days(times.of_expiry), _days(times.of_creation))
         instants = _in_order(times)
@@ -83,8 +83,8 @@ async def key_uses(connection: Connection, counts: EntryCounts, as_of: datetime)
 
 
 def _in_order(times: Times) -> list[datetime]:
-    pairs = zip(times.ends, times.ceilings, strict=True)
-    return [times.as_of, times.ceiling, times.due, times.ceiling_due, *(at for pair in pairs for at in pair)]
+    pairs = zip(times.ends, times.retention_limits, strict=True)
+    return [times.as_of, times.retention_limit, times.due, times.limit_due, *(at for pair in pairs for at in pair)]
 
 
 def _days(times: Sequence[datetime]) -> list[date]:

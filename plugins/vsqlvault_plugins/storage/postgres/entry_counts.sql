@@ -1,7 +1,7 @@
 -- What the report counts of entries: by their tallies, by the deltas that are in no tally yet, and one by one where the day of
 -- an entry's creation or end is one of those that the report's times cut.
 -- $1 is a purpose, $2 the days that cut ends and $3 those that cut creations; $4 to $13 are times, or their days: the instant,
--- its ceiling, then in pairs, of expiry and of creation, what is overdue and what ends within thirty, ninety and 365 days.
+-- its retention limit, then in pairs, of expiry and of creation, what is overdue and what ends within thirty, ninety and 365 days.
 
 -- name: lock_tallies
 SELECT pg_try_advisory_xact_lock(1987277164, 4)

@@ -19,7 +19,7 @@ from vsqlvault.interfaces.evidence import (
     PurgeLag,
     RetiredKey,
 )
-from vsqlvault.interfaces.storage import Census
+from vsqlvault.interfaces.storage import EntryStatistics
 from vsqlvault.model.purge import PurgeReason
 from vsqlvault_plugins.storage import lags
 from vsqlvault_plugins.storage.entry_counts import EntryCounts
@@ -47,21 +47,21 @@ async def evidence(connection: Connection, query: EvidenceQuery) -> Evidence:
             lags={purpose: await _lag(logs, of) for purpose, of in steps.items()},
             lag_histogram=lags.histogram(steps.get(None, ())),
             retired_keys=[RetiredKey(*row) for row in await logs.retired_keys(query.as_of, MAX_LISTED_KEYS)],
-            access=[_access_count(row) for row in await logs.access(sorted(query.ceilings))],
+            access=[_access_count(row) for row in await logs.access(sorted(query.retention_limits))],
             policy_changes=changes[:MAX_LISTED_CHANGES],
             policy_changes_count=len(changes),
             oldest_access_at=await connection.fetchval(QUERIES["evidence_oldest_access"]),
             oldest_purge_at=await connection.fetchval(QUERIES["evidence_oldest_purge"]),
-            census=None if counts is None else await _census(connection, query, counts),
+            entry_statistics=None if counts is None else await _statistics(connection, query, counts),
             key_uses=None if counts is None else await entry_counts.key_uses(connection, counts, query.as_of),
         )
 
 
-async def _census(connection: Connection, query: EvidenceQuery, counts: EntryCounts) -> Census:
+async def _statistics(connection: Connection, query: EvidenceQuery, counts: EntryCounts) -> EntryStatistics:
     after = query.as_of + MICROSECOND  # its span has its end in it and its beginning not
     purges = await LogCounts(connection, after - THIRTY_DAYS, after, from_rows=False).purges()
-    return Census(
-        by_purpose=counts.purposes(query.ceilings),
+    return EntryStatistics(
+        by_purpose=counts.purposes(query.retention_limits),
         purged_last_30_days=sum(row[3] for row in purges if row[1] != PurgeReason.REPLACED),
         purges_without_proof=await connection.fetchval(QUERIES["census_without_proof"]),
         entries_by_undefined_policy=await pages.undefined_policies(connection, query.known_policies),
@@ -74,10 +74,10 @@ async def _lag(logs: LogCounts, steps: Sequence[lags.LagStep]) -> PurgeLag:
 
 async def _holdings(connection: Connection, query: EvidenceQuery) -> list[Holding]:
     found: list[Any] = []
-    for purpose, ceiling in query.ceilings.items():
-        times = [query.as_of, ceiling, query.as_of - query.grace, ceiling - query.grace]
+    for purpose, retention_limit in query.retention_limits.items():
+        times = [query.as_of, retention_limit, query.as_of - query.grace, retention_limit - query.grace]
         for days in ENDING_WITHIN_DAYS:
-            times += [query.as_of + timedelta(days=days), ceiling + timedelta(days=days)]
+            times += [query.as_of + timedelta(days=days), retention_limit + timedelta(days=days)]
         found += await connection.fetch(QUERIES["evidence_holdings"], purpose, *times)
     return [
         Holding(
@@ -90,11 +90,11 @@ async def _holdings(connection: Connection, query: EvidenceQuery) -> list[Holdin
 
 async def _oldest_expired(connection: Connection, query: EvidenceQuery) -> dict[str, datetime]:
     found: dict[str, datetime] = {}
-    for purpose, ceiling in query.ceilings.items():
+    for purpose, retention_limit in query.retention_limits.items():
         by_expiry = await connection.fetchval(QUERIES["evidence_oldest_expiry"], purpose, query.as_of)
-        by_creation = await connection.fetchval(QUERIES["evidence_oldest_creation"], purpose, ceiling)
+        by_creation = await connection.fetchval(QUERIES["evidence_oldest_creation"], purpose, retention_limit)
         ends = [by_expiry] if by_expiry else []
-        ends += [by_creation + (query.as_of - ceiling)] if by_creation else []
+        ends += [by_creation + (query.as_of - retention_limit)] if by_creation else []
         if ends:
             found[purpose] = min(ends)
     return found

@@ -8,17 +8,17 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from vsqlvault.interfaces.storage import (
-    CeilingChange,
-    CeilingEffect,
-    Census,
     ClockReading,
     EntryQuery,
+    EntryStatistics,
     KeyRefQuery,
     KeyRefUse,
     LogQuery,
     LogRow,
-    PurposeCensus,
-    Rulebook,
+    PolicySnapshot,
+    PurposeStatistics,
+    RetentionLimitChange,
+    RetentionLimitEffect,
     VersionQuery,
 )
 from vsqlvault.model.audit import AccessRecord
@@ -38,7 +38,7 @@ NO_VERSION = 2**63 - 1
 """Greater than every version."""
 
 
-async def rulebook(connection: Connection) -> Rulebook:
+async def policy_snapshot(connection: Connection) -> PolicySnapshot:
     """Return all policies in force, all API keys and every legal hold, of one consistent state."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         revision = await connection.fetchval(QUERIES["revision"])
@@ -46,7 +46,7 @@ async def rulebook(connection: Connection) -> Rulebook:
         retention = await connection.fetch(QUERIES["retention_policies"])
         api_keys = await connection.fetch(QUERIES["api_keys"])
         holds = await connection.fetch(QUERIES["legal_holds"])
-    return Rulebook(
+    return PolicySnapshot(
         revision,
         {row[0]: rows.access_policy_of(row) for row in access if not row[8]},
         {row[0]: rows.retention_policy_of(row) for row in retention},
@@ -147,18 +147,19 @@ async def _log_page(connection: Connection, name: str, time: str, query: LogQuer
     return found
 
 
-async def census(
-    connection: Connection, as_of: datetime, ceilings: Mapping[str, datetime], known_policies: Sequence[str]
-) -> Census:
+async def entry_statistics(
+    connection: Connection, as_of: datetime, retention_limits: Mapping[str, datetime], known_policies: Sequence[str]
+) -> EntryStatistics:
     """Count the vault; the value of no entry is read."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         by_purpose = {
-            purpose: await _purpose_census(connection, purpose, as_of, ceiling) for purpose, ceiling in ceilings.items()
+            purpose: await _purpose_statistics(connection, purpose, as_of, retention_limit)
+            for purpose, retention_limit in retention_limits.items()
         }
         purged = await connection.fetchval(QUERIES["census_purged"], as_of - THIRTY_DAYS, as_of)
         without_proof = await connection.fetchval(QUERIES["census_without_proof"])
         undefined = await undefined_policies(connection, known_policies)
-    return Census(by_purpose, purged, without_proof, undefined)
+    return EntryStatistics(by_purpose, purged, without_proof, undefined)
 
 
 async def undefined_policies(connection: Connection, known: Sequence[str]) -> dict[str, int]:
@@ -166,15 +167,22 @@ async def undefined_policies(connection: Connection, known: Sequence[str]) -> di
     return {row[0]: row[1] for row in await connection.fetch(QUERIES["census_undefined_policies"], known)}
 
 
-async def _purpose_census(connection: Connection, purpose: str, as_of: datetime, ceiling: datetime) -> PurposeCensus:
+async def _purpose_statistics(
+    connection: Connection, purpose: str, as_of: datetime, retention_limit: datetime
+) -> PurposeStatistics:
     found = await connection.fetch(
-        QUERIES["census_of_purpose"], purpose, as_of, ceiling, as_of + THIRTY_DAYS, ceiling + THIRTY_DAYS
+        QUERIES["census_of_purpose"],
+        purpose,
+        as_of,
+        retention_limit,
+        as_of + THIRTY_DAYS,
+        retention_limit + THIRTY_DAYS,
     )
     key_refs: dict[str, int] = {}
     for row in found:
         if row[1]:
             key_refs[row[0] or UNSPECIFIED] = key_refs.get(row[0] or UNSPECIFIED, 0) + row[1]
-    return PurposeCensus(
+    return PurposeStatistics(
         active=sum(row[1] for row in found),
         expired_pending_purge=sum(row[2] for row in found),
         expiring_next_30_days=sum(row[3] for row in found),
@@ -200,17 +208,17 @@ def _key_ref_filters(query: KeyRefQuery) -> tuple[str, ...]:
     return ("none", "any") if query.after is None else ("after",)
 
 
-async def ceiling_effect(connection: Connection, change: CeilingChange) -> CeilingEffect:
+async def retention_limit_effect(connection: Connection, change: RetentionLimitChange) -> RetentionLimitEffect:
     """Count what another maximum would do; the value of no entry is read."""
     row = await connection.fetchrow(
-        QUERIES["ceiling_effect"],
+        QUERIES["retention_limit_effect"],
         change.purpose,
         change.now,
         change.now - change.before,
         change.now - change.after,
         min(change.before, change.after),
     )
-    return CeilingEffect(*row) if row else CeilingEffect()
+    return RetentionLimitEffect(*row) if row else RetentionLimitEffect()
 
 
 async def acquire_lease(connection: Connection, name: str, holder: str, seconds: float) -> bool:
@@ -223,10 +231,10 @@ async def release_lease(connection: Connection, name: str, holder: str) -> None:
     await connection.execute(QUERIES["release_lease"], name, holder)
 
 
-async def note_uses(connection: Connection, uses: Mapping[CredentialName, datetime]) -> None:
+async def record_usages(connection: Connection, uses: Mapping[CredentialName, datetime]) -> None:
     """Remember when credentials were used."""
     await connection.execute(
-        QUERIES["note_uses"], [name[0] for name in uses], [name[1] for name in uses], list(uses.values())
+        QUERIES["record_usages"], [name[0] for name in uses], [name[1] for name in uses], list(uses.values())
     )
 
 

@@ -19,11 +19,11 @@ async def expired_page(connection: Connection, query: ExpiredQuery) -> list[tupl
     """Return expired entries with their values, up to the page's two limits."""
     page: list[tuple[Entry, bytes]] = []
     left = query.byte_limit
-    for by_ceiling, name in enumerate(("expired_by_time", "expired_by_ceiling")):
+    for by_retention_limit, name in enumerate(("expired_by_time", "expired_by_retention_limit")):
         after = query.after
-        if (after and after.by_ceiling > by_ceiling) or len(page) == query.limit or left <= 0:
+        if (after and after.by_retention_limit > by_retention_limit) or len(page) == query.limit or left <= 0:
             continue
-        from_here = after if after and after.by_ceiling == by_ceiling else _FIRST
+        from_here = after if after and after.by_retention_limit == by_retention_limit else _FIRST
         found = await connection.fetch(
             QUERIES[name],
             query.purpose,
@@ -44,22 +44,22 @@ async def expired_page(connection: Connection, query: ExpiredQuery) -> list[tupl
 async def expired_entries(connection: Connection, query: ExpiredQuery) -> list[Entry]:
     """Return expired entries without their values, up to ``limit``."""
     page: list[Entry] = []
-    for by_ceiling, name in enumerate(("expired_entries_by_time", "expired_entries_by_ceiling")):
+    for by_retention_limit, name in enumerate(("expired_entries_by_time", "expired_entries_by_retention_limit")):
         after = query.after
-        if (after and after.by_ceiling > by_ceiling) or len(page) == query.limit:
+        if (after and after.by_retention_limit > by_retention_limit) or len(page) == query.limit:
             continue
-        from_here = after if after and after.by_ceiling == by_ceiling else _FIRST
+        from_here = after if after and after.by_retention_limit == by_retention_limit else _FIRST
         parameters = (query.purpose, query.now, query.created_before, from_here.at, from_here.external_id)
         found = await connection.fetch(QUERIES[name], *parameters, query.limit - len(page))
         page += [rows.entry_of(row) for row in found]
     return page
 
 
-async def count_expired(connection: Connection, at: datetime, ceilings: Mapping[str, datetime]) -> int:
+async def count_expired(connection: Connection, at: datetime, retention_limits: Mapping[str, datetime]) -> int:
     """Count what is expired."""
     counts = [
-        await connection.fetchval(QUERIES["count_expired"], purpose, at, ceiling)
-        for purpose, ceiling in ceilings.items()
+        await connection.fetchval(QUERIES["count_expired"], purpose, at, retention_limit)
+        for purpose, retention_limit in retention_limits.items()
     ]
     return sum(counts)
 

@@ -167,7 +167,7 @@ SELECT e.purpose, e.external_id, e.entry_id, e.version, e.encoding, e.value_sha2
 FROM page JOIN vault.entries AS e ON e.purpose = page.purpose AND e.external_id = page.external_id
 WHERE page.before < $7
 
--- name: expired_by_ceiling
+-- name: expired_by_retention_limit
 -- What the retention policy's maximum ends, though its own time has not come; "before" is the size of the values that stand before in
 -- the page. The values are fetched last, and in no order, so that none is written to a sort's file.
 WITH candidates AS (
@@ -194,7 +194,7 @@ WHERE purpose = $1 AND purged_at IS NULL AND expires_at <= $2 AND $3::timestampt
   AND (expires_at, external_id) > ($4, $5)
 ORDER BY expires_at, external_id LIMIT $6
 
--- name: expired_entries_by_ceiling
+-- name: expired_entries_by_retention_limit
 SELECT purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref, metadata,
        owner_app, owner_identity, access_policy, created_at, updated_at, expires_at, retrievals, purged_at, purge_method
 FROM vault.entries
@@ -255,7 +255,7 @@ FROM vault.entries
 WHERE purpose = $1 AND purged_at IS NULL AND created_at <= $2
 GROUP BY key_ref
 
--- name: ceiling_effect
+-- name: retention_limit_effect
 -- The conditions stand in the counts, so that an index that has all of it is gone through, and no row.
 SELECT count(*) FILTER (WHERE lives AND NOT will_live), count(*) FILTER (WHERE NOT lives AND will_live),
        count(*) FILTER (WHERE (lives OR will_live) AND expires_at - created_at > $5),
@@ -309,7 +309,7 @@ AND key_ref > $5
 AND key_ref = $5
 
 -- name: evidence_holdings
--- An index alone answers it, as far as vacuum has been. $1 purpose, $2 the instant, $3 its ceiling; then, in pairs, times of
+-- An index alone answers it, as far as vacuum has been. $1 purpose, $2 the instant, $3 its retention limit; then, in pairs, times of
 -- expiry and of creation: what is overdue, and what ends within thirty, ninety and 365 days.
 SELECT purpose, algorithm_hint, access_policy, owner_app,
        count(*) FILTER (WHERE expires_at > $2 AND created_at > $3),
@@ -451,7 +451,7 @@ RETURNING true
 -- name: release_lease
 DELETE FROM vault.leases WHERE name = $1 AND holder = $2
 
--- name: note_uses
+-- name: record_usages
 -- In the order of their names, so that two processes that do this at once wait for each other in one order.
 INSERT INTO vault.credential_uses AS known (method, credential_id, first_used_at, last_used_at)
 SELECT method, credential_id, at, at FROM unnest($1::text[], $2::text[], $3::timestamptz[]) AS u (method, credential_id, at)

@@ -7,7 +7,7 @@ from datetime import datetime
 from vsqlvault.interfaces.storage import LogRow
 from vsqlvault.model.api_key import ApiKeyRecord
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
-from vsqlvault.model.entry import Entry, EntryStamp, ValueEncoding
+from vsqlvault.model.entry import Entry, EntryVersion, ValueEncoding
 from vsqlvault.model.hold import HoldSelector, LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.principal import Role
@@ -62,7 +62,7 @@ def access_row_of(row: Row) -> LogRow[AccessRecord]:
     record = AccessRecord(
         at=at, request_id=request_id, operation=Operation(operation), outcome=Outcome(outcome), status=status,
         purpose=purpose, external_id=external_id,
-        stamp=EntryStamp(entry_id, entry_version) if entry_id is not None else None, app=app, identity=identity,
+        stamp=EntryVersion(entry_id, entry_version) if entry_id is not None else None, app=app, identity=identity,
         method=method, credential_id=credential_id, client_address=client_address, untrusted_forwarding=untrusted,
         reason=reason, policy=policy, policy_version=policy_version, count=count, detail=detail, old_value=old_value,
         new_value=new_value,

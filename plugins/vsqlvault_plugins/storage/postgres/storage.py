@@ -16,18 +16,18 @@ from vsqlvault.interfaces.purge_storage import ExpiredQuery, ScrubOutcome
 from vsqlvault.interfaces.storage import (
     ACCESS_LOG_FILTERS,
     PURGE_LOG_FILTERS,
-    CeilingChange,
-    CeilingEffect,
-    Census,
     ClockReading,
     EntryQuery,
+    EntryStatistics,
     KeyRefQuery,
     KeyRefUse,
     LogQuery,
     LogRow,
     MigrationStatus,
+    PolicySnapshot,
     Read,
-    Rulebook,
+    RetentionLimitChange,
+    RetentionLimitEffect,
     Snapshot,
     VersionQuery,
 )
@@ -119,9 +119,9 @@ class PostgresStorage:
         except Exception as error:
             raise translated(error, committing=sent) from error
 
-    async def rulebook(self) -> Rulebook:
-        """See ``Storage.rulebook``."""
-        return await self._run(READ_SECONDS, pages.rulebook)
+    async def policy_snapshot(self) -> PolicySnapshot:
+        """See ``Storage.policy_snapshot``."""
+        return await self._run(READ_SECONDS, pages.policy_snapshot)
 
     async def access_policy_versions(self, query: VersionQuery) -> Sequence[AccessPolicy]:
         """See ``Storage.access_policy_versions``."""
@@ -157,9 +157,11 @@ class PostgresStorage:
         pages.check_filters(query, PURGE_LOG_FILTERS)
         return await self._run(PAGE_SECONDS, pages.purge_log_page, query)
 
-    async def census(self, as_of: datetime, ceilings: Mapping[str, datetime], known_policies: Sequence[str]) -> Census:
-        """See ``Storage.census``."""
-        return await self._run(PAGE_SECONDS, pages.census, as_of, ceilings, known_policies)
+    async def entry_statistics(
+        self, as_of: datetime, retention_limits: Mapping[str, datetime], known_policies: Sequence[str]
+    ) -> EntryStatistics:
+        """See ``Storage.entry_statistics``."""
+        return await self._run(PAGE_SECONDS, pages.entry_statistics, as_of, retention_limits, known_policies)
 
     async def evidence(self, query: EvidenceQuery) -> Evidence:
         """See ``Storage.evidence``."""
@@ -169,9 +171,9 @@ class PostgresStorage:
         """See ``Storage.key_refs``."""
         return await self._run(PAGE_SECONDS, pages.key_refs_page, query)
 
-    async def ceiling_effect(self, change: CeilingChange) -> CeilingEffect:
-        """See ``Storage.ceiling_effect``."""
-        return await self._run(PAGE_SECONDS, pages.ceiling_effect, change)
+    async def retention_limit_effect(self, change: RetentionLimitChange) -> RetentionLimitEffect:
+        """See ``Storage.retention_limit_effect``."""
+        return await self._run(PAGE_SECONDS, pages.retention_limit_effect, change)
 
     async def scrub(self, lock_seconds: float) -> ScrubOutcome | None:
         """See ``PurgeStorage.scrub``."""
@@ -189,9 +191,9 @@ class PostgresStorage:
         """See ``PurgeStorage.last_scrub``."""
         return await self._run(READ_SECONDS, purging.last_scrub)
 
-    async def count_expired(self, at: datetime, ceilings: Mapping[str, datetime]) -> int:
+    async def count_expired(self, at: datetime, retention_limits: Mapping[str, datetime]) -> int:
         """See ``PurgeStorage.count_expired``."""
-        return await self._run(PAGE_SECONDS, purging.count_expired, at, ceilings)
+        return await self._run(PAGE_SECONDS, purging.count_expired, at, retention_limits)
 
     async def sweeps(self, since: datetime, until: datetime, limit: int) -> SweepRuns:
         """See ``PurgeStorage.sweeps``."""
@@ -299,9 +301,9 @@ class PostgresStorage:
         """See ``Storage.secret``."""
         return await self._run(READ_SECONDS, pages.secret, name, secrets.token_bytes(32))
 
-    async def note_uses(self, uses: Mapping[CredentialName, datetime]) -> None:
-        """See ``Storage.note_uses``."""
-        await self._run(READ_SECONDS, pages.note_uses, uses)
+    async def record_usages(self, uses: Mapping[CredentialName, datetime]) -> None:
+        """See ``Storage.record_usages``."""
+        await self._run(READ_SECONDS, pages.record_usages, uses)
 
     async def credential_uses(self) -> Mapping[CredentialName, CredentialUse]:
         """See ``Storage.credential_uses``."""

@@ -55,15 +55,15 @@ async def _newest_attestation_is(connection: Connection, expected: NewestAttesta
     return bool(await connection.fetchval(QUERIES["newest_attestation"]) == expected.number)
 
 
-async def _save_control_change(connection: Connection, wish: SaveControlChange) -> None:
-    change = wish.change
+async def _save_control_change(connection: Connection, wanted: SaveControlChange) -> None:
+    change = wanted.change
     await connection.execute(
         QUERIES["put_control_change"], change.name, change.number, change.state.value, change.at, change.detail
     )
 
 
-async def _save_attestation(connection: Connection, wish: SaveAttestation) -> None:
-    made = wish.attestation
+async def _save_attestation(connection: Connection, wanted: SaveAttestation) -> None:
+    made = wanted.attestation
     await connection.execute(QUERIES["put_attestation"], made.number, made.at, made.is_clean, made.document, made.note)
 
 

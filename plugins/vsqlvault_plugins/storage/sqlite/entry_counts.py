@@ -35,7 +35,7 @@ _ENTRIES_OF_CUT_DAYS = COUNTS["entries_of_cut_days"].format(sums=_sums("expires_
 def count_entries(connection: sqlite3.Connection, query: EvidenceQuery) -> EntryCounts:
     """Count what is not purged, of each purpose with a policy, inside a transaction."""
     counts = EntryCounts()
-    for purpose in query.ceilings:
+    for purpose in query.retention_limits:
         parameters = _parameters(purpose, times_of(query, purpose))
         for hint, no_hint, policy, owner, *sums in connection.execute(_TALLIED_HOLDINGS, parameters):
             counts.add_holding((purpose, None if no_hint else hint, policy, owner), sums)
@@ -63,11 +63,11 @@ def key_uses(connection: sqlite3.Connection, counts: EntryCounts, as_of: datetim
 def _parameters(purpose: str, times: Times) -> Mapping[str, Any]:
     instants = {
         "as_of": times.as_of,
-        "ceiling": times.ceiling,
+        "retention_limit": times.retention_limit,
         "due": times.due,
-        "ceiling_due": times.ceiling_due,
+        "limit_due": times.limit_due,
         **{f"end_{place}": at for place, at in enumerate(times.ends, 1)},
-        **{f"ceiling_{place}": at for place, at in enumerate(times.ceilings, 1)},
+        **{f"retention_limit_{place}": at for place, at in enumerate(times.retention_limits, 1)},
     }
     micros = {name: to_micros(at) for name, at in instants.items()}
     return {

@@ -36,20 +36,20 @@ AND created_day NOT IN (SELECT value FROM json_each(:creation_days))
 -- name: sums
 -- Active, expired, overdue, and active but ending within thirty, ninety and 365 days.
 {states},
-sum(entry_count) FILTER (WHERE {ends} <= :due{day} OR {created} <= :ceiling_due{day}),
+sum(entry_count) FILTER (WHERE {ends} <= :due{day} OR {created} <= :limit_due{day}),
 sum(entry_count) FILTER (
-    WHERE {ends} > :as_of{day} AND {created} > :ceiling{day} AND ({ends} <= :end_1{day} OR {created} <= :ceiling_1{day})
+    WHERE {ends} > :as_of{day} AND {created} > :retention_limit{day} AND ({ends} <= :end_1{day} OR {created} <= :retention_limit_1{day})
 ),
 sum(entry_count) FILTER (
-    WHERE {ends} > :as_of{day} AND {created} > :ceiling{day} AND ({ends} <= :end_2{day} OR {created} <= :ceiling_2{day})
+    WHERE {ends} > :as_of{day} AND {created} > :retention_limit{day} AND ({ends} <= :end_2{day} OR {created} <= :retention_limit_2{day})
 ),
 sum(entry_count) FILTER (
-    WHERE {ends} > :as_of{day} AND {created} > :ceiling{day} AND ({ends} <= :end_3{day} OR {created} <= :ceiling_3{day})
+    WHERE {ends} > :as_of{day} AND {created} > :retention_limit{day} AND ({ends} <= :end_3{day} OR {created} <= :retention_limit_3{day})
 )
 
 -- name: states
-sum(entry_count) FILTER (WHERE {ends} > :as_of{day} AND {created} > :ceiling{day}),
-sum(entry_count) FILTER (WHERE {ends} <= :as_of{day} OR {created} <= :ceiling{day})
+sum(entry_count) FILTER (WHERE {ends} > :as_of{day} AND {created} > :retention_limit{day}),
+sum(entry_count) FILTER (WHERE {ends} <= :as_of{day} OR {created} <= :retention_limit{day})
 
 -- name: key_first_used
 SELECT updated_at FROM entries INDEXED BY entries_by_access_policy

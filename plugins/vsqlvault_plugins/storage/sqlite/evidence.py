@@ -19,7 +19,7 @@ from vsqlvault.interfaces.evidence import (
     PurgeCount,
     RetiredKey,
 )
-from vsqlvault.interfaces.storage import Census
+from vsqlvault.interfaces.storage import EntryStatistics
 from vsqlvault.model.purge import PurgeReason
 from vsqlvault.model.times import from_micros, to_micros
 from vsqlvault_plugins.storage import lags
@@ -52,22 +52,22 @@ def evidence(connection: sqlite3.Connection, query: EvidenceQuery) -> Evidence:
                 RetiredKey(row[0], row[1], from_micros(row[2]))
                 for row in logs.retired_keys(query.as_of, MAX_LISTED_KEYS)
             ],
-            access=[_access_count(row) for row in logs.access(json.dumps(sorted(query.ceilings)))],
+            access=[_access_count(row) for row in logs.access(json.dumps(sorted(query.retention_limits)))],
             policy_changes=changes[:MAX_LISTED_CHANGES],
             policy_changes_count=len(changes),
             oldest_access_at=_oldest(connection, "evidence_oldest_access"),
             oldest_purge_at=_oldest(connection, "evidence_oldest_purge"),
-            census=None if counts is None else _census(connection, query, counts),
+            entry_statistics=None if counts is None else _statistics(connection, query, counts),
             key_uses=None if counts is None else entry_counts.key_uses(connection, counts, query.as_of),
         )
 
 
-def _census(connection: sqlite3.Connection, query: EvidenceQuery, counts: EntryCounts) -> Census:
+def _statistics(connection: sqlite3.Connection, query: EvidenceQuery, counts: EntryCounts) -> EntryStatistics:
     after = query.as_of + MICROSECOND  # its span has its end in it and its beginning not
     purges = LogCounts(connection, after - THIRTY_DAYS, after, from_rows=False).purges()
     (without_proof,) = connection.execute(QUERIES["census_without_proof"]).fetchone()
-    return Census(
-        by_purpose=counts.purposes(query.ceilings),
+    return EntryStatistics(
+        by_purpose=counts.purposes(query.retention_limits),
         purged_last_30_days=sum(row[3] for row in purges if row[1] != PurgeReason.REPLACED),
         purges_without_proof=without_proof,
         entries_by_undefined_policy=pages.undefined_policies(connection, query.known_policies),
@@ -81,16 +81,16 @@ def _policy_changes(connection: sqlite3.Connection, query: EvidenceQuery) -> lis
 
 def _holdings(connection: sqlite3.Connection, query: EvidenceQuery) -> list[Holding]:
     found: list[Any] = []
-    for purpose, ceiling in query.ceilings.items():
+    for purpose, retention_limit in query.retention_limits.items():
         times = {
             "as_of": query.as_of,
-            "ceiling": ceiling,
+            "retention_limit": retention_limit,
             "due": query.as_of - query.grace,
-            "ceiling_due": ceiling - query.grace,
+            "limit_due": retention_limit - query.grace,
         }
         for place, days in enumerate(ENDING_WITHIN_DAYS, 1):
             times[f"end_{place}"] = query.as_of + timedelta(days=days)
-            times[f"ceiling_{place}"] = ceiling + timedelta(days=days)
+            times[f"retention_limit_{place}"] = retention_limit + timedelta(days=days)
         parameters = {"purpose": purpose, **{name: to_micros(at) for name, at in times.items()}}
         found += connection.execute(QUERIES["evidence_holdings"], parameters).fetchall()
     return [
@@ -104,12 +104,16 @@ def _holdings(connection: sqlite3.Connection, query: EvidenceQuery) -> list[Hold
 
 def _oldest_expired(connection: sqlite3.Connection, query: EvidenceQuery) -> dict[str, datetime]:
     found: dict[str, datetime] = {}
-    for purpose, ceiling in query.ceilings.items():
-        parameters = {"purpose": purpose, "as_of": to_micros(query.as_of), "ceiling": to_micros(ceiling)}
+    for purpose, retention_limit in query.retention_limits.items():
+        parameters = {
+            "purpose": purpose,
+            "as_of": to_micros(query.as_of),
+            "retention_limit": to_micros(retention_limit),
+        }
         by_expiry = connection.execute(QUERIES["evidence_oldest_expiry"], parameters).fetchone()
         by_creation = connection.execute(QUERIES["evidence_oldest_creation"], parameters).fetchone()
         ends = [from_micros(by_expiry[0])] if by_expiry else []
-        ends += [from_micros(by_creation[0]) + (query.as_of - ceiling)] if by_creation else []
+        ends += [from_micros(by_creation[0]) + (query.as_of - retention_limit)] if by_creation else []
         if ends:
             found[purpose] = min(ends)
     return found

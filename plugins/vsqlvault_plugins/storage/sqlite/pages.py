@@ -12,17 +12,17 @@ from typing import Any
 from vsqlvault.interfaces.storage import (
     ACCESS_LOG_FILTERS,
     PURGE_LOG_FILTERS,
-    CeilingChange,
-    CeilingEffect,
-    Census,
     ClockReading,
     EntryQuery,
+    EntryStatistics,
     KeyRefQuery,
     KeyRefUse,
     LogQuery,
     LogRow,
-    PurposeCensus,
-    Rulebook,
+    PolicySnapshot,
+    PurposeStatistics,
+    RetentionLimitChange,
+    RetentionLimitEffect,
     VersionQuery,
 )
 from vsqlvault.model.audit import AccessRecord
@@ -41,7 +41,7 @@ NO_VERSION = 2**63 - 1
 """Greater than every version."""
 
 
-def rulebook(connection: sqlite3.Connection) -> Rulebook:
+def policy_snapshot(connection: sqlite3.Connection) -> PolicySnapshot:
     """Return all policies in force, all API keys and every legal hold, of one consistent state."""
     with transaction(connection, "begin_read"):
         (revision,) = connection.execute(QUERIES["revision"]).fetchone()
@@ -49,7 +49,7 @@ def rulebook(connection: sqlite3.Connection) -> Rulebook:
         retention = connection.execute(QUERIES["retention_policies"]).fetchall()
         api_keys = connection.execute(QUERIES["api_keys"]).fetchall()
         holds = connection.execute(QUERIES["legal_holds"]).fetchall()
-    return Rulebook(
+    return PolicySnapshot(
         revision,
         {row[0]: rows.access_policy_of(row) for row in access if not row[8]},
         {row[0]: rows.retention_policy_of(row) for row in retention},
@@ -146,19 +146,23 @@ def _log_page(
     return connection.execute(sql, parameters).fetchall()
 
 
-def census(
-    connection: sqlite3.Connection, as_of: datetime, ceilings: Mapping[str, datetime], known_policies: Sequence[str]
-) -> Census:
+def entry_statistics(
+    connection: sqlite3.Connection,
+    as_of: datetime,
+    retention_limits: Mapping[str, datetime],
+    known_policies: Sequence[str],
+) -> EntryStatistics:
     """Count the vault; the value of no entry is read."""
     with transaction(connection, "begin_read"):
         by_purpose = {
-            purpose: _purpose_census(connection, purpose, as_of, ceiling) for purpose, ceiling in ceilings.items()
+            purpose: _purpose_statistics(connection, purpose, as_of, retention_limit)
+            for purpose, retention_limit in retention_limits.items()
         }
         span = {"since": to_micros(as_of - THIRTY_DAYS), "as_of": to_micros(as_of)}
         (purged,) = connection.execute(QUERIES["census_purged"], span).fetchone()
         (without_proof,) = connection.execute(QUERIES["census_without_proof"]).fetchone()
         undefined = undefined_policies(connection, known_policies)
-    return Census(by_purpose, purged, without_proof, undefined)
+    return EntryStatistics(by_purpose, purged, without_proof, undefined)
 
 
 def undefined_policies(connection: sqlite3.Connection, known: Sequence[str]) -> dict[str, int]:
@@ -166,22 +170,24 @@ def undefined_policies(connection: sqlite3.Connection, known: Sequence[str]) -> 
     return dict(connection.execute(QUERIES["census_undefined_policies"], {"known": json.dumps(list(known))}).fetchall())
 
 
-def _purpose_census(connection: sqlite3.Connection, purpose: str, as_of: datetime, ceiling: datetime) -> PurposeCensus:
+def _purpose_statistics(
+    connection: sqlite3.Connection, purpose: str, as_of: datetime, retention_limit: datetime
+) -> PurposeStatistics:
     found = connection.execute(
         QUERIES["census_of_purpose"],
         {
             "purpose": purpose,
             "as_of": to_micros(as_of),
-            "ceiling": to_micros(ceiling),
+            "retention_limit": to_micros(retention_limit),
             "soon": to_micros(as_of + THIRTY_DAYS),
-            "ceiling_soon": to_micros(ceiling + THIRTY_DAYS),
+            "retention_limit_soon": to_micros(retention_limit + THIRTY_DAYS),
         },
     ).fetchall()
     key_refs: dict[str, int] = {}
     for row in found:
         if row[1]:
             key_refs[row[0] or UNSPECIFIED] = key_refs.get(row[0] or UNSPECIFIED, 0) + row[1]
-    return PurposeCensus(
+    return PurposeStatistics(
         active=sum(row[1] for row in found),
         expired_pending_purge=sum(row[2] for row in found),
         expiring_next_30_days=sum(row[3] for row in found),
@@ -212,19 +218,21 @@ def _key_ref_filters(query: KeyRefQuery) -> tuple[str, ...]:
     return ("none", "any") if query.after is None else ("after",)
 
 
-def ceiling_effect(connection: sqlite3.Connection, change: CeilingChange) -> CeilingEffect:
+def retention_limit_effect(connection: sqlite3.Connection, change: RetentionLimitChange) -> RetentionLimitEffect:
     """Count what another maximum would do; the value of no entry is read."""
     expired, revived, changed, oldest = connection.execute(
-        QUERIES["ceiling_effect"],
+        QUERIES["retention_limit_effect"],
         {
             "purpose": change.purpose,
             "now": to_micros(change.now),
-            "ceiling": to_micros(change.now - change.before),
-            "next_ceiling": to_micros(change.now - change.after),
+            "retention_limit": to_micros(change.now - change.before),
+            "next_retention_limit": to_micros(change.now - change.after),
             "shorter": min(change.before, change.after) // timedelta(microseconds=1),
         },
     ).fetchone()
-    return CeilingEffect(expired or 0, revived or 0, changed or 0, None if oldest is None else from_micros(oldest))
+    return RetentionLimitEffect(
+        expired or 0, revived or 0, changed or 0, None if oldest is None else from_micros(oldest)
+    )
 
 
 def acquire_lease(
@@ -251,11 +259,11 @@ def release_lease(connection: sqlite3.Connection, name: str, holder: str) -> Non
         connection.execute(QUERIES["release_lease"], {"name": name, "holder": holder})
 
 
-def note_uses(connection: sqlite3.Connection, uses: Mapping[CredentialName, datetime]) -> None:
+def record_usages(connection: sqlite3.Connection, uses: Mapping[CredentialName, datetime]) -> None:
     """Remember when credentials were used."""
     with transaction(connection, "begin_write"):
         connection.executemany(
-            QUERIES["note_use"],
+            QUERIES["record_usage"],
             [{"method": name[0], "credential_id": name[1], "at": to_micros(at)} for name, at in uses.items()],
         )
 

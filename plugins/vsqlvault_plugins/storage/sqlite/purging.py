@@ -21,11 +21,11 @@ def expired_page(connection: sqlite3.Connection, query: ExpiredQuery) -> list[tu
     """Return expired entries with their values, up to the page's two limits."""
     page: list[tuple[Entry, bytes]] = []
     size = 0
-    for by_ceiling, name in enumerate(("expired_by_time", "expired_by_ceiling")):
+    for by_retention_limit, name in enumerate(("expired_by_time", "expired_by_retention_limit")):
         after = query.after
-        if after and after.by_ceiling > by_ceiling:
+        if after and after.by_retention_limit > by_retention_limit:
             continue
-        parameters = {**_parameters(query, by_ceiling), "limit": query.limit - len(page)}
+        parameters = {**_parameters(query, by_retention_limit), "limit": query.limit - len(page)}
         cursor = connection.execute(QUERIES[name], parameters)
         for row in cursor:
             page.append((rows.entry_of(row), row[19]))
@@ -39,19 +39,19 @@ def expired_page(connection: sqlite3.Connection, query: ExpiredQuery) -> list[tu
 def expired_entries(connection: sqlite3.Connection, query: ExpiredQuery) -> list[Entry]:
     """Return expired entries without their values, up to ``limit``."""
     page: list[Entry] = []
-    for by_ceiling, name in enumerate(("expired_entries_by_time", "expired_entries_by_ceiling")):
+    for by_retention_limit, name in enumerate(("expired_entries_by_time", "expired_entries_by_retention_limit")):
         after = query.after
-        if (after and after.by_ceiling > by_ceiling) or len(page) == query.limit:
+        if (after and after.by_retention_limit > by_retention_limit) or len(page) == query.limit:
             continue
-        parameters = {**_parameters(query, by_ceiling), "limit": query.limit - len(page)}
+        parameters = {**_parameters(query, by_retention_limit), "limit": query.limit - len(page)}
         page += [rows.entry_of(row) for row in connection.execute(QUERIES[name], parameters)]
     return page
 
 
-def _parameters(query: ExpiredQuery, by_ceiling: int) -> dict[str, Any]:
+def _parameters(query: ExpiredQuery, by_retention_limit: int) -> dict[str, Any]:
     """Return what a page goes by, and where among what has ended so it starts."""
     after = query.after
-    from_here = after if after and after.by_ceiling == by_ceiling else None
+    from_here = after if after and after.by_retention_limit == by_retention_limit else None
     return {
         "purpose": query.purpose,
         "now": to_micros(query.now),
@@ -60,11 +60,11 @@ def _parameters(query: ExpiredQuery, by_ceiling: int) -> dict[str, Any]:
     }
 
 
-def count_expired(connection: sqlite3.Connection, at: datetime, ceilings: Mapping[str, datetime]) -> int:
+def count_expired(connection: sqlite3.Connection, at: datetime, retention_limits: Mapping[str, datetime]) -> int:
     """Count what is expired."""
     total = 0
-    for purpose, ceiling in ceilings.items():
-        parameters = {"purpose": purpose, "at": to_micros(at), "ceiling": to_micros(ceiling)}
+    for purpose, retention_limit in retention_limits.items():
+        parameters = {"purpose": purpose, "at": to_micros(at), "retention_limit": to_micros(retention_limit)}
         (count,) = connection.execute(QUERIES["count_expired"], parameters).fetchone()
         total += count
     return total

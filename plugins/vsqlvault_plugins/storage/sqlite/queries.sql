@@ -276,7 +276,7 @@ WHERE purpose = :purpose AND purged_at IS NULL AND expires_at <= :now
   AND (expires_at, external_id) > (:after_at, :after_id)
 ORDER BY expires_at, external_id LIMIT :limit
 
--- name: expired_by_ceiling
+-- name: expired_by_retention_limit
 -- What the retention policy's maximum ends, though its own time has not come.
 SELECT purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref, metadata,
        owner_app, owner_identity, access_policy, created_at, updated_at, expires_at, retrievals, purged_at, purge_method,
@@ -294,7 +294,7 @@ WHERE purpose = :purpose AND purged_at IS NULL AND expires_at <= :now
   AND (expires_at, external_id) > (:after_at, :after_id)
 ORDER BY expires_at, external_id LIMIT :limit
 
--- name: expired_entries_by_ceiling
+-- name: expired_entries_by_retention_limit
 SELECT purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref, metadata,
        owner_app, owner_identity, access_policy, created_at, updated_at, expires_at, retrievals, purged_at, purge_method
 FROM entries
@@ -339,21 +339,21 @@ position
 -- name: census_of_purpose
 -- By key_ref: how many live, how many past their end, how many to end within thirty days. An index alone answers it.
 SELECT key_ref,
-       sum(expires_at > :as_of AND created_at > :ceiling),
-       sum(expires_at <= :as_of OR created_at <= :ceiling),
-       sum(expires_at > :as_of AND created_at > :ceiling
-           AND (expires_at <= :soon OR created_at <= :ceiling_soon))
+       sum(expires_at > :as_of AND created_at > :retention_limit),
+       sum(expires_at <= :as_of OR created_at <= :retention_limit),
+       sum(expires_at > :as_of AND created_at > :retention_limit
+           AND (expires_at <= :soon OR created_at <= :retention_limit_soon))
 FROM entries
 WHERE purpose = :purpose AND purged_at IS NULL AND created_at <= :as_of
 GROUP BY key_ref
 
--- name: ceiling_effect
+-- name: retention_limit_effect
 -- The conditions stand in the sums, so that an index that has all of it is gone through, and no row.
 SELECT sum(lives AND NOT will_live), sum(NOT lives AND will_live), sum((lives OR will_live) AND life > :shorter),
        min(CASE WHEN lives AND NOT will_live THEN created_at END)
 FROM (
-    SELECT created_at, expires_at - created_at AS life, expires_at > :now AND created_at > :ceiling AS lives,
-           expires_at > :now AND created_at > :next_ceiling AS will_live
+    SELECT created_at, expires_at - created_at AS life, expires_at > :now AND created_at > :retention_limit AS lives,
+           expires_at > :now AND created_at > :next_retention_limit AS will_live
     FROM entries WHERE purpose = :purpose AND purged_at IS NULL
 )
 
@@ -399,12 +399,12 @@ AND key_ref = :key_ref
 -- name: evidence_holdings
 -- An index alone answers it.
 SELECT purpose, algorithm_hint, access_policy, owner_app,
-       sum(expires_at > :as_of AND created_at > :ceiling),
-       sum(expires_at <= :as_of OR created_at <= :ceiling),
-       sum(expires_at <= :due OR created_at <= :ceiling_due),
-       sum(expires_at > :as_of AND created_at > :ceiling AND (expires_at <= :end_1 OR created_at <= :ceiling_1)),
-       sum(expires_at > :as_of AND created_at > :ceiling AND (expires_at <= :end_2 OR created_at <= :ceiling_2)),
-       sum(expires_at > :as_of AND created_at > :ceiling AND (expires_at <= :end_3 OR created_at <= :ceiling_3))
+       sum(expires_at > :as_of AND created_at > :retention_limit),
+       sum(expires_at <= :as_of OR created_at <= :retention_limit),
+       sum(expires_at <= :due OR created_at <= :limit_due),
+       sum(expires_at > :as_of AND created_at > :retention_limit AND (expires_at <= :end_1 OR created_at <= :retention_limit_1)),
+       sum(expires_at > :as_of AND created_at > :retention_limit AND (expires_at <= :end_2 OR created_at <= :retention_limit_2)),
+       sum(expires_at > :as_of AND created_at > :retention_limit AND (expires_at <= :end_3 OR created_at <= :retention_limit_3))
 FROM entries INDEXED BY entries_by_key_ref
 WHERE purpose = :purpose AND purged_at IS NULL AND created_at <= :as_of
 GROUP BY algorithm_hint, access_policy, owner_app
@@ -416,7 +416,7 @@ ORDER BY expires_at LIMIT 1
 
 -- name: evidence_oldest_creation
 SELECT created_at FROM entries
-WHERE purpose = :purpose AND purged_at IS NULL AND created_at <= :ceiling
+WHERE purpose = :purpose AND purged_at IS NULL AND created_at <= :retention_limit
 ORDER BY created_at LIMIT 1
 
 -- name: evidence_policy_changes
@@ -436,7 +436,7 @@ SELECT purged_at FROM purge_log ORDER BY position LIMIT 1
 -- name: count_expired
 SELECT (SELECT count(*) FROM entries WHERE purpose = :purpose AND purged_at IS NULL AND expires_at <= :at)
      + (SELECT count(*) FROM entries
-        WHERE purpose = :purpose AND purged_at IS NULL AND created_at <= :ceiling AND expires_at > :at)
+        WHERE purpose = :purpose AND purged_at IS NULL AND created_at <= :retention_limit AND expires_at > :at)
 
 -- name: put_scrub
 INSERT INTO scrubs (scrub_id, started_at, finished_at, started_by, through, rewritten, completed, undone)
@@ -462,7 +462,7 @@ WHERE leases.holder = excluded.holder OR leases.expires_at <= :now
 -- name: release_lease
 DELETE FROM leases WHERE name = :name AND holder = :holder
 
--- name: note_use
+-- name: record_usage
 INSERT INTO credential_uses (method, credential_id, first_used_at, last_used_at) VALUES (:method, :credential_id, :at, :at)
 ON CONFLICT (method, credential_id) DO UPDATE SET
     first_used_at = min(first_used_at, excluded.first_used_at), last_used_at = max(last_used_at, excluded.last_used_at)

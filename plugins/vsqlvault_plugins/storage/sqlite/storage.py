@@ -21,18 +21,18 @@ from vsqlvault.errors import AuditUnavailable, StorageFull, StorageUnavailable, 
 from vsqlvault.interfaces.evidence import Evidence, EvidenceQuery
 from vsqlvault.interfaces.purge_storage import ExpiredQuery, ScrubOutcome
 from vsqlvault.interfaces.storage import (
-    CeilingChange,
-    CeilingEffect,
-    Census,
     ClockReading,
     EntryQuery,
+    EntryStatistics,
     KeyRefQuery,
     KeyRefUse,
     LogQuery,
     LogRow,
     MigrationStatus,
+    PolicySnapshot,
     Read,
-    Rulebook,
+    RetentionLimitChange,
+    RetentionLimitEffect,
     Snapshot,
     VersionQuery,
 )
@@ -227,9 +227,9 @@ class SqliteStorage:
         """See ``PurgeStorage.last_scrub``."""
         return await self._pager.run(purging.last_scrub)
 
-    async def rulebook(self) -> Rulebook:
-        """See ``Storage.rulebook``."""
-        return await self._reader.run(pages.rulebook)
+    async def policy_snapshot(self) -> PolicySnapshot:
+        """See ``Storage.policy_snapshot``."""
+        return await self._reader.run(pages.policy_snapshot)
 
     async def access_policy_versions(self, query: VersionQuery) -> Sequence[AccessPolicy]:
         """See ``Storage.access_policy_versions``."""
@@ -263,9 +263,11 @@ class SqliteStorage:
         """See ``Storage.purge_log``."""
         return await self._pager.run(pages.purge_log_page, query)
 
-    async def census(self, as_of: datetime, ceilings: Mapping[str, datetime], known_policies: Sequence[str]) -> Census:
-        """See ``Storage.census``."""
-        return await self._pager.run(pages.census, as_of, ceilings, known_policies)
+    async def entry_statistics(
+        self, as_of: datetime, retention_limits: Mapping[str, datetime], known_policies: Sequence[str]
+    ) -> EntryStatistics:
+        """See ``Storage.entry_statistics``."""
+        return await self._pager.run(pages.entry_statistics, as_of, retention_limits, known_policies)
 
     async def evidence(self, query: EvidenceQuery) -> Evidence:
         """See ``Storage.evidence``."""
@@ -275,13 +277,13 @@ class SqliteStorage:
         """See ``Storage.key_refs``."""
         return await self._pager.run(pages.key_refs_page, query)
 
-    async def ceiling_effect(self, change: CeilingChange) -> CeilingEffect:
-        """See ``Storage.ceiling_effect``."""
-        return await self._pager.run(pages.ceiling_effect, change)
+    async def retention_limit_effect(self, change: RetentionLimitChange) -> RetentionLimitEffect:
+        """See ``Storage.retention_limit_effect``."""
+        return await self._pager.run(pages.retention_limit_effect, change)
 
-    async def count_expired(self, at: datetime, ceilings: Mapping[str, datetime]) -> int:
+    async def count_expired(self, at: datetime, retention_limits: Mapping[str, datetime]) -> int:
         """See ``PurgeStorage.count_expired``."""
-        return await self._pager.run(purging.count_expired, at, ceilings)
+        return await self._pager.run(purging.count_expired, at, retention_limits)
 
     async def sweeps(self, since: datetime, until: datetime, limit: int) -> SweepRuns:
         """See ``PurgeStorage.sweeps``."""
@@ -380,9 +382,9 @@ class SqliteStorage:
         """See ``Storage.secret``."""
         return await self._writer.run(pages.secret, name, secrets.token_bytes(32))
 
-    async def note_uses(self, uses: Mapping[CredentialName, datetime]) -> None:
-        """See ``Storage.note_uses``."""
-        await self._writer.run(pages.note_uses, uses)
+    async def record_usages(self, uses: Mapping[CredentialName, datetime]) -> None:
+        """See ``Storage.record_usages``."""
+        await self._writer.run(pages.record_usages, uses)
 
     async def credential_uses(self) -> Mapping[CredentialName, CredentialUse]:
         """See ``Storage.credential_uses``."""

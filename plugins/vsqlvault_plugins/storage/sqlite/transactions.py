@@ -35,7 +35,7 @@ from vsqlvault.interfaces.writes import (
     Write,
     WriteOutcome,
 )
-from vsqlvault.model.entry import EntryKey, EntryStamp
+from vsqlvault.model.entry import EntryKey, EntryVersion
 from vsqlvault.model.times import from_micros, to_micros
 from vsqlvault_plugins.storage.sql_files import load_queries
 from vsqlvault_plugins.storage.sqlite import rows, watching
@@ -169,7 +169,7 @@ def _guard(connection: sqlite3.Connection, key: EntryKey) -> Any:
 
 def _entry_is(connection: sqlite3.Connection, expected: EntryIs) -> bool:
     guard = _guard(connection, expected.key)
-    return guard is not None and guard[3] is None and EntryStamp(*guard[:2]) == expected.stamp
+    return guard is not None and guard[3] is None and EntryVersion(*guard[:2]) == expected.stamp
 
 
 def _entry_absent(connection: sqlite3.Connection, expected: EntryAbsent) -> bool:

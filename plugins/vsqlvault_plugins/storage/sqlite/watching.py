@@ -66,14 +66,14 @@ def _newest_attestation_is(connection: sqlite3.Connection, expected: NewestAttes
     return bool(number == expected.number)
 
 
-def _save_control_change(connection: sqlite3.Connection, wish: SaveControlChange) -> None:
-    change = wish.change
+def _save_control_change(connection: sqlite3.Connection, wanted: SaveControlChange) -> None:
+    change = wanted.change
     row = (change.name, change.number, change.state.value, to_micros(change.at), change.detail)
     connection.execute(QUERIES["put_control_change"], row)
 
 
-def _save_attestation(connection: sqlite3.Connection, wish: SaveAttestation) -> None:
-    made = wish.attestation
+def _save_attestation(connection: sqlite3.Connection, wanted: SaveAttestation) -> None:
+    made = wanted.attestation
     row = (made.number, to_micros(made.at), int(made.is_clean), made.document, made.note)
     connection.execute(QUERIES["put_attestation"], row)
 

@@ -60,7 +60,7 @@ def decoded(monkeypatch) -> list[str]:
 
 
 def store(metadata: dict[str, Any]) -> Any:
-    return StoreBody.model_construct(encrypted_value="v", metadata=metadata).wish(Preconditions(), 65536)
+    return StoreBody.model_construct(encrypted_value="v", metadata=metadata).wanted(Preconditions(), 65536)
 
 
 MANY = 1_000_000

@@ -182,7 +182,7 @@ async def test_beyond_the_reserve_who_came_first_and_asks_nothing_gives_way(serv
         assert await silent[0].rest(1) == b""
         assert (await silent[1].ask(head("/health")))[0] == 200
         assert [(await client.ask(head()))[0] for client in kept] == [200, 200]
-        assert serving.server.counts.turned_away == 1
+        assert serving.server.counts.rejected == 1
 
 
 async def test_beyond_a_reserve_that_asks_a_connection_is_closed_at_once(serve) -> None:
@@ -202,7 +202,7 @@ async def test_beyond_a_reserve_that_asks_a_connection_is_closed_at_once(serve) 
         assert await (await serving.client()).rest(1) == b""
         go_on.set()
         assert [(await client.answer())[0] for client in clients] == [200] * len(clients)
-        assert serving.server.counts.turned_away == 1
+        assert serving.server.counts.rejected == 1
 
 
 async def test_room_that_was_left_is_there_again(serve) -> None:

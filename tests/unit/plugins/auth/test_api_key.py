@@ -69,7 +69,7 @@ class Keys:
     def __init__(self, *records: ApiKeyRecord, at: datetime = T0) -> None:
         self.records = {record.digest: record for record in records}
         self.elsewhere: dict[str, ApiKeyRecord] = {}
-        self.may_look = False
+        self.can_refresh = False
         self.looks = 0
         self.at = at
 
@@ -134,14 +134,14 @@ async def test_a_key_that_nobody_knows_is_looked_for_once_where_that_is_allowed(
     keys = Keys()
     assert await why(keys) == ("bad_key", None)
     assert keys.looks == 0
-    keys.may_look = True
+    keys.can_refresh = True
     assert await why(keys) == ("bad_key", None)
     assert keys.looks == 1
 
 
 async def test_a_key_made_elsewhere_a_moment_ago_is_found_by_looking() -> None:
     keys = Keys()
-    keys.may_look = True
+    keys.can_refresh = True
     keys.elsewhere[DIGEST] = an_api_key(KEY)
     principal = await presented(keys)
     assert principal is not None
@@ -150,7 +150,7 @@ async def test_a_key_made_elsewhere_a_moment_ago_is_found_by_looking() -> None:
 
 async def test_a_key_that_is_known_is_not_looked_for() -> None:
     keys = Keys(an_api_key(KEY, revoked_at=T0, revoked_by="jane", version=2))
-    keys.may_look = True
+    keys.can_refresh = True
     await why(keys)
     assert keys.looks == 0
 

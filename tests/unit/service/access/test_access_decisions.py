@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from vsqlvault.errors import AccessDenied, FieldError, PluginFailed, ValidationFailed
-from vsqlvault.interfaces.storage import Rulebook
+from vsqlvault.interfaces.storage import PolicySnapshot
 from vsqlvault.model.access import AccessRequest, Action, Allow, Deny
 from vsqlvault.model.audit import Outcome
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.principal import Role
-from vsqlvault.service.access.decisions import Decided, Decisions
-from vsqlvault.service.entries.service import ListWish
+from vsqlvault.service.access.decisions import AuthorizationResult, Decisions
+from vsqlvault.service.entries.service import ListRequest
 from vsqlvault.testing import T0, a_call, a_principal, an_access_policy, an_entry
 from vsqlvault_plugins.access.rules import RulesEvaluator
 
@@ -24,10 +24,10 @@ KEY = EntryKey("card", "pay-1")
 REQUEST = AccessRequest(a_principal(), Action.RETRIEVE, KEY, an_entry(), T0)
 BUILT_IN = {policy.name: policy for policy in RulesEvaluator().built_in_policies()}
 CAPRICE = an_access_policy("caprice", 4, evaluator="caprice")
-BOOK = Rulebook(1, {**BUILT_IN, "caprice": CAPRICE}, {})
+BOOK = PolicySnapshot(1, {**BUILT_IN, "caprice": CAPRICE}, {})
 
 
-class Caprice:
+class MisbehavingPlugin:
     """An evaluator that does as a test says."""
 
     name = "caprice"
@@ -45,7 +45,7 @@ class Caprice:
         return await self.answer()
 
 
-class NotEvenAsync(Caprice):
+class NotEvenAsync(MisbehavingPlugin):
     """An evaluator written as a plain function."""
 
     def evaluate(self, request: AccessRequest, policy: Any) -> Any:
@@ -136,19 +136,19 @@ def decisions(evaluator: Any, timeout_seconds: float = 0.05) -> Decisions:
 
 @pytest.mark.parametrize("answer", FAILING.values(), ids=FAILING)
 async def test_an_evaluator_that_does_not_decide_denies(answer) -> None:
-    decided = await decisions(Caprice(answer)).decide(REQUEST, "caprice", BOOK)
-    assert decided == Decided(Deny("plugin_failure"), "caprice", 4, failed=True)
+    decided = await decisions(MisbehavingPlugin(answer)).decide(REQUEST, "caprice", BOOK)
+    assert decided == AuthorizationResult(Deny("plugin_failure"), "caprice", 4, failed=True)
 
 
 async def test_an_evaluator_that_returns_a_coroutine_denies() -> None:
     coroutine = hanging()
-    decided = await decisions(Caprice(returning(coroutine))).decide(REQUEST, "caprice", BOOK)
+    decided = await decisions(MisbehavingPlugin(returning(coroutine))).decide(REQUEST, "caprice", BOOK)
     coroutine.close()
     assert decided.failed
 
 
 async def test_an_evaluator_that_does_not_heed_its_cancellation_does_not_hold_the_request() -> None:
-    task = asyncio.create_task(decisions(Caprice(deaf_to_cancellation)).decide(REQUEST, "caprice", BOOK))
+    task = asyncio.create_task(decisions(MisbehavingPlugin(deaf_to_cancellation)).decide(REQUEST, "caprice", BOOK))
     done, _ = await asyncio.wait([task], timeout=1.5)
     while not task.done():
         task.cancel()
@@ -171,7 +171,7 @@ async def test_an_evaluator_that_raises_before_there_is_anything_to_await_denies
 @pytest.mark.parametrize("decision", [Allow(3), Deny("not-today")])
 async def test_a_decision_of_a_plain_function_is_a_decision(decision) -> None:
     decided = await decisions(NotEvenAsync(lambda: decision)).decide(REQUEST, "caprice", BOOK)
-    assert decided == Decided(decision, "caprice", 4)
+    assert decided == AuthorizationResult(decision, "caprice", 4)
 
 
 @pytest.mark.parametrize("given", [None, True, "allow"])
@@ -181,8 +181,8 @@ async def test_anything_else_from_a_plain_function_denies(given) -> None:
 
 @pytest.mark.parametrize("decision", [Allow(), Allow(3), Deny("not-today")])
 async def test_a_decision_is_passed_on_with_its_policy(decision) -> None:
-    decided = await decisions(Caprice(returning(decision))).decide(REQUEST, "caprice", BOOK)
-    assert decided == Decided(decision, "caprice", 4)
+    decided = await decisions(MisbehavingPlugin(returning(decision))).decide(REQUEST, "caprice", BOOK)
+    assert decided == AuthorizationResult(decision, "caprice", 4)
 
 
 async def test_an_evaluator_that_nobody_offers_denies() -> None:
@@ -194,12 +194,14 @@ async def test_a_policy_that_is_not_defined_is_owner_only() -> None:
     owner = AccessRequest(a_principal("payments"), Action.RETRIEVE, KEY, an_entry(owner_app="payments"), T0)
     other = AccessRequest(a_principal("shop"), Action.RETRIEVE, KEY, an_entry(owner_app="payments"), T0)
     asked = Decisions({"rules": RulesEvaluator()}, 1)
-    assert await asked.decide(owner, "no-such-policy", BOOK) == Decided(Allow(), "owner-only", 1)
-    assert await asked.decide(other, "no-such-policy", BOOK) == Decided(Deny("app-not-allowed"), "owner-only", 1)
+    assert await asked.decide(owner, "no-such-policy", BOOK) == AuthorizationResult(Allow(), "owner-only", 1)
+    assert await asked.decide(other, "no-such-policy", BOOK) == AuthorizationResult(
+        Deny("app-not-allowed"), "owner-only", 1
+    )
 
 
 async def test_without_any_policy_nothing_is_allowed() -> None:
-    decided = await Decisions({"rules": RulesEvaluator()}, 1).decide(REQUEST, "x", Rulebook(1, {}, {}))
+    decided = await Decisions({"rules": RulesEvaluator()}, 1).decide(REQUEST, "x", PolicySnapshot(1, {}, {}))
     assert isinstance(decided.decision, Deny)
 
 
@@ -217,7 +219,7 @@ async def test_without_any_policy_nothing_is_allowed() -> None:
     ],
 )
 def test_a_reason_is_shown_only_if_it_is_a_word(reason, shown) -> None:
-    assert Decided(Deny(reason)).reason == shown
+    assert AuthorizationResult(Deny(reason)).reason == shown
 
 
 class TestInTheVault:
@@ -231,7 +233,7 @@ class TestInTheVault:
     async def test_a_request_is_answered_with_plugin_failure_and_has_its_row(
         self, install, offering, open_scene, answer
     ) -> None:
-        scene = await scene_with(Caprice(answer), install, offering, open_scene)
+        scene = await scene_with(MisbehavingPlugin(answer), install, offering, open_scene)
         with pytest.raises(PluginFailed):
             await scene.vault.entries.retrieve(scene.owner, KEY)
         row = await scene.last_row()
@@ -243,12 +245,12 @@ class TestInTheVault:
     async def test_an_evaluator_that_fails_hides_nothing_from_admins_and_auditors(
         self, install, offering, open_scene, role
     ) -> None:
-        scene = await scene_with(Caprice(FAILING["raises"]), install, offering, open_scene)
+        scene = await scene_with(MisbehavingPlugin(FAILING["raises"]), install, offering, open_scene)
         reader = a_call("reader", role, purposes=frozenset())
         assert (await scene.vault.entries.inspect(reader, KEY)).entry.key == KEY
         row = await scene.last_row()
         assert (row.outcome, row.policy, row.policy_version) == (Outcome.GRANTED, "caprice", 1)
-        listed = await scene.vault.entries.list_purpose(reader, "card", ListWish(limit=10))
+        listed = await scene.vault.entries.list_purpose(reader, "card", ListRequest(limit=10))
         assert [viewed.entry.key for viewed in listed.entries] == [KEY]
         with pytest.raises(PluginFailed):
             await scene.vault.entries.retrieve(reader, KEY)
@@ -279,13 +281,13 @@ class TestInTheVault:
     async def test_a_denial_without_a_usable_reason_is_a_denial_with_its_row(
         self, install, offering, open_scene, reason
     ) -> None:
-        scene = await scene_with(Caprice(returning(Deny(reason))), install, offering, open_scene)
+        scene = await scene_with(MisbehavingPlugin(returning(Deny(reason))), install, offering, open_scene)
         with pytest.raises(AccessDenied):
             await scene.vault.entries.retrieve(scene.owner, KEY)
         assert (await scene.last_row()).reason == "denied"
 
     async def test_a_limit_of_an_evaluator_is_kept(self, install, offering, open_scene) -> None:
-        scene = await scene_with(Caprice(returning(Allow(2))), install, offering, open_scene)
+        scene = await scene_with(MisbehavingPlugin(returning(Allow(2))), install, offering, open_scene)
         results = await asyncio.gather(
             *(scene.vault.entries.retrieve(scene.owner, KEY) for _ in range(5)), return_exceptions=True
         )
@@ -295,7 +297,7 @@ class TestInTheVault:
     async def test_a_check_that_fails_is_a_plugin_failure_with_its_row(
         self, install, offering, open_scene, error
     ) -> None:
-        evaluator = Caprice(returning(Allow()))
+        evaluator = MisbehavingPlugin(returning(Allow()))
         install(caprice=offering("vault_access_policies", evaluator))
         scene = await open_scene()
         evaluator.check = lambda policy: (_ for _ in ()).throw(error)
@@ -304,7 +306,7 @@ class TestInTheVault:
         assert (await scene.last_row()).reason == "plugin_failure"
 
     async def test_a_check_that_refuses_is_passed_on_with_its_row(self, install, offering, open_scene) -> None:
-        evaluator = Caprice(returning(Allow()))
+        evaluator = MisbehavingPlugin(returning(Allow()))
         install(caprice=offering("vault_access_policies", evaluator))
         scene = await open_scene()
         refused = ValidationFailed(errors=[FieldError("parameters.from", "an hour")])
@@ -318,7 +320,7 @@ class TestInTheVault:
 async def scene_with(evaluator: Any, install: Any, offering: Any, open_scene: Any) -> Any:
     """Open a scene with an entry whose policy asks this evaluator."""
     answer, evaluator.answer = evaluator.answer, returning(Allow())
-    plain, evaluator.__class__ = type(evaluator), Caprice
+    plain, evaluator.__class__ = type(evaluator), MisbehavingPlugin
     install(caprice=offering("vault_access_policies", evaluator))
     scene = await open_scene(access__plugin_timeout_seconds="0.05")
     await scene.vault.policies.save_access_policy(scene.admin, CAPRICE)

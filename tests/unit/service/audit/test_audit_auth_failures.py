@@ -11,7 +11,7 @@ from vsqlvault.errors import AmbiguousCredentials, AuditUnavailable, CredentialR
 from vsqlvault.interfaces.writes import Committed
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
 from vsqlvault.service.audit import auth_failures as refusals_module
-from vsqlvault.service.audit.auth_failures import Refusals
+from vsqlvault.service.audit.auth_failures import AuthFailureLog
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.commit.storage_clock import StorageClock
 
@@ -45,14 +45,14 @@ def storage() -> FakeStorage:
 
 
 @pytest.fixture
-def refusals(storage, monkeypatch) -> Refusals:
+def refusals(storage, monkeypatch) -> AuthFailureLog:
     monkeypatch.setattr(refusals_module, "INTERVAL_SECONDS", 3600)  # tests flush themselves
     clock = StorageClock()
-    return Refusals(CommitQueue(storage, clock, max_batch=256, max_waiting=10_000), clock)
+    return AuthFailureLog(CommitQueue(storage, clock, max_batch=256, max_waiting=10_000), clock)
 
 
 async def refuse(
-    refusals: Refusals, why: str = "bad_key", address: str | None = "192.0.2.7", key: str | None = None
+    refusals: AuthFailureLog, why: str = "bad_key", address: str | None = "192.0.2.7", key: str | None = None
 ) -> None:
     await refusals.record(CredentialRefused(why, credential_id=key), "request", address)
 
@@ -107,7 +107,7 @@ async def test_closing_commits_what_is_still_counted(refusals, storage) -> None:
 async def test_the_count_comes_by_itself(storage, monkeypatch) -> None:
     monkeypatch.setattr(refusals_module, "INTERVAL_SECONDS", 0.01)
     clock = StorageClock()
-    refusals = Refusals(CommitQueue(storage, clock, max_batch=256, max_waiting=100), clock)
+    refusals = AuthFailureLog(CommitQueue(storage, clock, max_batch=256, max_waiting=100), clock)
     for _ in range(10):
         await refuse(refusals)
     async with asyncio.timeout(10):
@@ -214,7 +214,7 @@ async def test_a_first_row_that_fails_late_takes_nothing_from_those_that_came_af
 async def test_closing_in_the_middle_of_a_commit_that_fails_loses_nothing(storage, monkeypatch) -> None:
     monkeypatch.setattr(refusals_module, "INTERVAL_SECONDS", 0.01)
     clock = StorageClock()
-    refusals = Refusals(CommitQueue(storage, clock, max_batch=256, max_waiting=100), clock)
+    refusals = AuthFailureLog(CommitQueue(storage, clock, max_batch=256, max_waiting=100), clock)
     for _ in range(10):
         await refuse(refusals)
     storage.gate.clear()
@@ -233,7 +233,7 @@ async def test_closing_in_the_middle_of_a_commit_that_fails_loses_nothing(storag
 async def test_closing_in_the_middle_of_a_commit_that_succeeds_counts_nothing_twice(storage, monkeypatch) -> None:
     monkeypatch.setattr(refusals_module, "INTERVAL_SECONDS", 0.01)
     clock = StorageClock()
-    refusals = Refusals(CommitQueue(storage, clock, max_batch=256, max_waiting=100), clock)
+    refusals = AuthFailureLog(CommitQueue(storage, clock, max_batch=256, max_waiting=100), clock)
     for _ in range(10):
         await refuse(refusals)
     storage.gate.clear()

@@ -69,7 +69,7 @@ async def test_without_its_row_nothing_is_streamed(scene) -> None:
 
 
 async def test_while_time_stands_still_what_is_on_record_is_streamed(scene) -> None:
-    await scene.vault.clock_watch.look()
+    await scene.vault.clock_guard.look()
     scene.clock.advance(hours=-1)
     await scene.store()
     stream = await scene.vault.logs.stream_access_log(scene.admin, LogQuery(limit=5), None)

@@ -20,8 +20,8 @@ from vsqlvault.interfaces.writes import Conflict, RevisionIs
 from vsqlvault.model.access import Deny
 from vsqlvault.model.audit import Operation, Outcome
 from vsqlvault.model.entry import EntryKey
-from vsqlvault.service.access.decisions import Decided
-from vsqlvault.service.audit.recorder import Trace
+from vsqlvault.service.access.decisions import AuthorizationResult
+from vsqlvault.service.audit.recorder import AuditContext
 from vsqlvault.service.entries.service import Preconditions
 from vsqlvault.testing import T0, a_call
 
@@ -53,9 +53,9 @@ async def test_an_error_gets_its_row_before_the_caller_sees_it(scene, error) -> 
     async def attempt() -> None:
         raise error
 
-    trace = Trace(scene.owner, Operation.RETRIEVE, KEY)
+    trace = AuditContext(scene.owner, Operation.RETRIEVE, KEY)
     with pytest.raises(type(error)):
-        await scene.vault.auditor.carry_out(trace, attempt)
+        await scene.vault.auditor.run_audited(trace, attempt)
     row = await scene.last_row()
     assert (row.outcome, row.status, row.reason, row.request_id) == (
         Outcome.DENIED,
@@ -74,7 +74,7 @@ async def test_an_error_that_is_met_twice_has_two_rows(scene) -> None:
 
     for _ in range(2):
         with pytest.raises(PreconditionFailed):
-            await scene.vault.auditor.carry_out(Trace(a_call(), Operation.RETRIEVE, KEY), attempt)
+            await scene.vault.auditor.run_audited(AuditContext(a_call(), Operation.RETRIEVE, KEY), attempt)
     assert len(await scene.access_rows(operation="retrieve")) == 2
 
 
@@ -115,7 +115,7 @@ async def test_a_conflict_leaves_no_row_of_its_own(scene) -> None:
 
 def test_a_row_without_a_time_cannot_be_made() -> None:
     with pytest.raises(ValueError, match="time"):
-        Trace(a_call(), Operation.STORE, KEY).granted()
+        AuditContext(a_call(), Operation.STORE, KEY).granted()
 
 
 class TestShielded:
@@ -212,9 +212,9 @@ def hold(scene: Any, method: str) -> Held:
 
 
 def test_what_an_earlier_attempt_decided_is_not_what_a_later_one_did() -> None:
-    trace = Trace(a_call(), Operation.RETRIEVE, EntryKey("card", "pay-1"))
+    trace = AuditContext(a_call(), Operation.RETRIEVE, EntryKey("card", "pay-1"))
     trace.see(Snapshot(T0, 1, None, None))
-    trace.decided = Decided(Deny("app-not-allowed"), "old", 1)
+    trace.decided = AuthorizationResult(Deny("app-not-allowed"), "old", 1)
     trace.see(Snapshot(T0, 2, None, None))
     row = trace.granted()
     assert (row.policy, row.policy_version) == (None, None)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from vsqlvault.errors import AuditUnavailable, OutcomeUnknown, Overloaded, StorageFull, StorageUnavailable, VaultError
-from vsqlvault.service.commit.batcher import LATE_SECONDS, Batcher
+from vsqlvault.service.commit.batcher import SECOND_FLUSH_DELAY_SECONDS, Batcher
 
 SOON = 5
 
@@ -88,7 +88,7 @@ async def test_a_batch_is_no_longer_than_the_limit(limit, lengths) -> None:
 @pytest.fixture
 def always_late(monkeypatch) -> None:
     """Every flight is late as soon as it has taken off."""
-    monkeypatch.setattr("vsqlvault.service.commit.batcher.LATE_SECONDS", 0.0)
+    monkeypatch.setattr("vsqlvault.service.commit.batcher.SECOND_FLUSH_DELAY_SECONDS", 0.0)
 
 
 @pytest.mark.parametrize("flights", [1, 2, 3])
@@ -103,7 +103,7 @@ async def test_no_more_flights_than_allowed_are_under_way(flights, always_late) 
 
 
 @pytest.mark.parametrize("together", [False, True])
-@pytest.mark.parametrize(("seconds", "batches"), [(0.0, [[0]]), (LATE_SECONDS * 1.2, [[0], [1, 2]])])
+@pytest.mark.parametrize(("seconds", "batches"), [(0.0, [[0]]), (SECOND_FLUSH_DELAY_SECONDS * 1.2, [[0], [1, 2]])])
 async def test_beside_a_flight_that_is_late_another_takes_off(monkeypatch, seconds, batches, together) -> None:
     flushes = Flushes(gated=True)
     one = batcher(flushes, flights=2)
@@ -125,7 +125,7 @@ async def test_what_waits_behind_a_late_flight_takes_off_though_nothing_more_com
     items = [asyncio.create_task(one.submit(0))]
     await settle()
     items.append(asyncio.create_task(one.submit(1)))
-    await asyncio.sleep(LATE_SECONDS * 3)
+    await asyncio.sleep(SECOND_FLUSH_DELAY_SECONDS * 3)
     assert flushes.batches == [[0], [1]]
     flushes.gate.set()
     assert await asyncio.wait_for(asyncio.gather(*items), SOON) == [0, 2]
@@ -135,7 +135,7 @@ async def test_what_one_batch_has_no_room_for_takes_off_beside_it_once_that_is_l
     flushes = Flushes(gated=True)
     one = batcher(flushes, flights=2, limit=2)
     together = asyncio.create_task(one.submit_all([0, 1, 2]))
-    await asyncio.sleep(LATE_SECONDS * 3)
+    await asyncio.sleep(SECOND_FLUSH_DELAY_SECONDS * 3)
     assert flushes.batches == [[0, 1], [2]]
     flushes.gate.set()
     assert await asyncio.wait_for(together, SOON) == [0, 2, 4]
@@ -154,7 +154,7 @@ async def test_a_flight_that_has_landed_makes_no_other_less_late(monkeypatch) ->
     one = batcher(flush, flights=2)
     first = asyncio.create_task(one.submit(0))
     await settle()
-    late = (one.counts.last_at or 0.0) + LATE_SECONDS * 1.2
+    late = (one.counts.last_at or 0.0) + SECOND_FLUSH_DELAY_SECONDS * 1.2
     monkeypatch.setattr("vsqlvault.service.commit.batcher.time", SimpleNamespace(monotonic=lambda: late))
     for number in (1, 2):
         item = asyncio.create_task(one.submit(number))
@@ -171,7 +171,7 @@ async def test_a_batch_that_is_run_again_item_by_item_is_as_late_as_it_is_long()
         if len(items) > 1:
             raise ValueError("one of them")
         begun.extend(items)
-        await asyncio.sleep(LATE_SECONDS / 8)
+        await asyncio.sleep(SECOND_FLUSH_DELAY_SECONDS / 8)
         return items
 
     one = batcher(flush, flights=2)

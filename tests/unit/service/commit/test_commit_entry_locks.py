@@ -10,19 +10,19 @@ import pytest
 from vsqlvault.errors import Overloaded
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.service.commit import entry_locks as key_locks
-from vsqlvault.service.commit.entry_locks import KeyLocks
+from vsqlvault.service.commit.entry_locks import EntryLocks
 
 KEY, OTHER = EntryKey("card", "pay-1"), EntryKey("card", "pay-2")
 
 
-async def hold(locks: KeyLocks, go: asyncio.Event, key: EntryKey = KEY) -> None:
+async def hold(locks: EntryLocks, go: asyncio.Event, key: EntryKey = KEY) -> None:
     async with locks.hold(key):
         await go.wait()
 
 
 async def test_who_would_make_the_line_too_long_is_refused_and_the_others_are_served(monkeypatch: Any) -> None:
     monkeypatch.setattr(key_locks, "MAX_WAITING", 3)
-    locks, go = KeyLocks(), asyncio.Event()
+    locks, go = EntryLocks(), asyncio.Event()
     line = [asyncio.create_task(hold(locks, go)) for _ in range(4)]
     await asyncio.sleep(0.01)
     for _ in range(2):
@@ -36,7 +36,7 @@ async def test_who_would_make_the_line_too_long_is_refused_and_the_others_are_se
 
 
 async def test_who_is_cancelled_while_waiting_leaves_the_line() -> None:
-    locks, go = KeyLocks(), asyncio.Event()
+    locks, go = EntryLocks(), asyncio.Event()
     first, second = (asyncio.create_task(hold(locks, go)) for _ in range(2))
     await asyncio.sleep(0.01)
     second.cancel()

@@ -28,14 +28,14 @@ from vsqlvault.interfaces.writes import (
     StoreEntry,
     Write,
 )
-from vsqlvault.model.entry import EntryKey, EntryStamp
+from vsqlvault.model.entry import EntryKey, EntryVersion
 from vsqlvault.service.commit.batcher import Batcher
-from vsqlvault.service.commit.queue import CommitQueue, take_separable
+from vsqlvault.service.commit.queue import CommitQueue, take_non_conflicting
 from vsqlvault.service.commit.storage_clock import StorageClock
 from vsqlvault.testing import T0, a_purge_record, a_retention_policy, a_write, an_access_record, an_entry, storing
 
 KEYS = [EntryKey("card", name) for name in "abcd"]
-STAMP = EntryStamp("0" * 32, 1)
+STAMP = EntryVersion("0" * 32, 1)
 CHANGES = st.sampled_from(KEYS).flatmap(
     lambda key: st.sampled_from(
         [
@@ -73,7 +73,7 @@ def waiting(writes: list[Write]) -> deque[Any]:
 
 @given(WRITES, st.integers(1, 25))
 def test_in_a_batch_no_write_changes_what_another_changes_or_expects(writes, limit) -> None:
-    batch = [write for write, _ in take_separable(waiting(writes), limit)]
+    batch = [write for write, _ in take_non_conflicting(waiting(writes), limit)]
     for place, one in enumerate(batch):
         for other in batch[:place] + batch[place + 1 :]:
             assert not changed(one) & (changed(other) | expected(other))
@@ -82,7 +82,7 @@ def test_in_a_batch_no_write_changes_what_another_changes_or_expects(writes, lim
 @given(WRITES, st.integers(1, 25))
 def test_taking_a_batch_loses_nothing_and_keeps_the_order(writes, limit) -> None:
     queue = waiting(writes)
-    batch = [number for _, number in take_separable(queue, limit)]
+    batch = [number for _, number in take_non_conflicting(queue, limit)]
     rest = [number for _, number in queue]
     assert sorted(batch + rest) == list(range(len(writes)))
     assert batch == sorted(batch)
@@ -91,18 +91,18 @@ def test_taking_a_batch_loses_nothing_and_keeps_the_order(writes, limit) -> None
 
 @given(WRITES.filter(bool), st.integers(1, 25))
 def test_whoever_waits_longest_is_always_taken(writes, limit) -> None:
-    assert take_separable(waiting(writes), limit)[0][1] == 0
+    assert take_non_conflicting(waiting(writes), limit)[0][1] == 0
 
 
 @given(WRITES, st.integers(1, 25))
 def test_a_batch_is_no_longer_than_its_limit(writes, limit) -> None:
-    assert len(take_separable(waiting(writes), limit)) <= limit
+    assert len(take_non_conflicting(waiting(writes), limit)) <= limit
 
 
 @given(WRITES.filter(bool), st.integers(1, 25), st.integers(0, 20))
 def test_a_batch_is_no_heavier_than_its_limit_unless_it_is_one_write(writes, limit, max_weight) -> None:
     queue = waiting(writes)
-    batch = take_separable(queue, limit, lambda write: len(write.changes) * 5, max_weight)
+    batch = take_non_conflicting(queue, limit, lambda write: len(write.changes) * 5, max_weight)
     assert len(batch) == 1 or sum(len(write.changes) * 5 for write, _ in batch) <= max_weight
     assert batch[0][1] == 0
     rest = [number for _, number in queue]
@@ -113,12 +113,12 @@ def test_a_batch_is_no_heavier_than_its_limit_unless_it_is_one_write(writes, lim
 @given(WRITES)
 def test_what_gets_in_each_others_way_not_at_all_goes_as_one_batch(writes) -> None:
     alone = [a_write(RemoveEntry(EntryKey("card", str(number)))) for number, _ in enumerate(writes)]
-    assert len(take_separable(waiting(alone), 25)) == len(alone)
+    assert len(take_non_conflicting(waiting(alone), 25)) == len(alone)
 
 
 def test_writes_that_only_expect_share_a_batch() -> None:
     reads = [a_write(expects=(EntryIs(KEYS[0], STAMP), RevisionIs(1))) for _ in range(10)]
-    assert len(take_separable(waiting(reads), 25)) == 10
+    assert len(take_non_conflicting(waiting(reads), 25)) == 10
 
 
 @given(WRITES, st.integers(1, 5))
@@ -126,7 +126,7 @@ def test_batch_after_batch_everything_is_taken(writes, limit) -> None:
     queue = waiting(writes)
     taken = []
     while queue:
-        taken += [number for _, number in take_separable(queue, limit)]
+        taken += [number for _, number in take_non_conflicting(queue, limit)]
     assert sorted(taken) == list(range(len(writes)))
 
 

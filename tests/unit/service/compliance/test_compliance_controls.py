@@ -132,7 +132,7 @@ class TestNothingOverdue:
         scene.storage.arm()
         assert (await state_of(scene, "nothing_overdue"))[1].startswith("at least 2 entries")
         assert scene.storage.calls.count("expired_entries") == 3
-        assert {"expired", "census", "evidence", "entries"}.isdisjoint(scene.storage.calls)
+        assert {"expired", "entry_statistics", "evidence", "entries"}.isdisjoint(scene.storage.calls)
 
 
 class TestLogSigned:
@@ -284,7 +284,7 @@ class TestWhatThisProcessSees:
             assert (await state_of(scene, "storage_durable"))[0] is state
 
     async def test_a_clock_that_leapt_or_went_back_fails(self, scene) -> None:
-        await scene.vault.clock_watch.look()
+        await scene.vault.clock_guard.look()
         scene.clock.at = T0 + 3 * DAY
         assert (await state_of(scene, "clock_sane"))[1].startswith("the clock is more than a day past")
         await scene.vault.sweeper.sweep(scene.admin, confirm_clock=True)

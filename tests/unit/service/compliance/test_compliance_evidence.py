@@ -30,7 +30,7 @@ from vsqlvault.proof.tiles import read_bundle
 from vsqlvault.report_html.page import report_page
 from vsqlvault.service.compliance import archives, evidence, evidence_check
 from vsqlvault.service.compliance.archives import ArchiveUnreadable
-from vsqlvault.service.compliance.evidence_check import EvidenceVerdict, is_evidence, verify_evidence
+from vsqlvault.service.compliance.evidence_check import EvidenceCheckResult, is_evidence, verify_evidence
 from vsqlvault.service.log.log_range import leaf_range
 from vsqlvault.testing import T0, a_call, a_legal_hold, a_purge_record, an_access_policy, an_access_record, an_entry
 
@@ -46,7 +46,7 @@ async def bundled(scene: Any, **times: Any) -> bytes:
     return await collected(await scene.vault.evidence.bundle(scene.admin, report_page, **times))
 
 
-def checked(data: bytes, tmp_path: Path, *kept: str, key: SigningKey = SIGNING_KEY) -> EvidenceVerdict:
+def checked(data: bytes, tmp_path: Path, *kept: str, key: SigningKey = SIGNING_KEY) -> EvidenceCheckResult:
     path = tmp_path / "evidence.zip"
     path.write_bytes(data)
     return verify_evidence(path, [key.verifier], kept)
@@ -499,7 +499,7 @@ class TestHostile:
 
 
 def test_the_verdict_tells_no_more_findings_than_it_has_room_for() -> None:
-    verdict = EvidenceVerdict()
+    verdict = EvidenceCheckResult()
     for number in range(evidence_check.MAX_FINDINGS + 5):
         verdict.find(str(number))
     assert len(verdict.findings) == evidence_check.MAX_FINDINGS

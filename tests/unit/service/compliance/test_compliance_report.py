@@ -228,8 +228,8 @@ async def test_writing_the_report_reads_no_value(scene) -> None:
     scene.storage.arm()
     await scene.vault.report.write(scene.admin)
     assert set(scene.storage.calls) <= {
-        "read", "census", "evidence", "key_refs", "credential_uses", "last_sweep", "describe", "tree_size",
-        "newest_checkpoint", "commit", "rulebook", "last_scrub", "sweeps", "scrubs", "control_states", "control_changes",
+        "read", "entry_statistics", "evidence", "key_refs", "credential_uses", "last_sweep", "describe", "tree_size",
+        "newest_checkpoint", "commit", "policy_snapshot", "last_scrub", "sweeps", "scrubs", "control_states", "control_changes",
         "attestations",
     }  # fmt: skip
 

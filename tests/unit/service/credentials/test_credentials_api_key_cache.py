@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from vsqlvault.errors import CredentialRefused, StorageUnavailable
-from vsqlvault.interfaces.storage import Rulebook, Snapshot
+from vsqlvault.interfaces.storage import PolicySnapshot, Snapshot
 from vsqlvault.model.api_key import ApiKeyRecord
 from vsqlvault.service.commit.storage_clock import StorageClock
-from vsqlvault.service.credentials.api_key_cache import KeyRing
-from vsqlvault.service.rules.policy_cache import Rulebooks
+from vsqlvault.service.credentials.api_key_cache import ApiKeyCache
+from vsqlvault.service.rules.policy_cache import PolicyCache
 from vsqlvault.testing import T0, a_principal, an_api_key
 
 KEY = an_api_key()
@@ -25,7 +25,7 @@ class Place:
     """A storage of keys: it can be away, and it counts what it is asked."""
 
     def __init__(self, *keys: ApiKeyRecord) -> None:
-        self.book = Rulebook(1, {}, {}, {}, {key.key_id: key for key in keys})
+        self.book = PolicySnapshot(1, {}, {}, {}, {key.key_id: key for key in keys})
         self.reads = 0
         self.gate: asyncio.Event | None = None
         self.is_away = False
@@ -34,16 +34,16 @@ class Place:
         merged = {**self.book.api_keys, **{key.key_id: key for key in keys}}
         self.book = replace(self.book, revision=self.book.revision + 1, api_keys=merged)
 
-    async def rulebook(self) -> Rulebook:
+    async def policy_snapshot(self) -> PolicySnapshot:
         return self.book
 
 
 class Scene:
     def __init__(self, *keys: ApiKeyRecord) -> None:
         self.place = Place(*keys)
-        self.books = Rulebooks(self.place, {})  # type: ignore[arg-type]
+        self.books = PolicyCache(self.place, {})  # type: ignore[arg-type]
         self.seconds = 100.0
-        self.ring = KeyRing(self.books, self.read, StorageClock(), lambda: self.seconds)
+        self.ring = ApiKeyCache(self.books, self.read, StorageClock(), lambda: self.seconds)
 
     async def read(self) -> Snapshot:
         """Read as the commit queue does: what a read brings, the rulebooks follow."""
@@ -92,9 +92,9 @@ async def test_it_looks_once_a_second_at_most() -> None:
     for passed in (0.0, 0.5, 0.4):
         scene.seconds += passed
         await scene.ring.look()
-    assert (scene.place.reads, scene.ring.may_look) == (1, False)
+    assert (scene.place.reads, scene.ring.can_refresh) == (1, False)
     scene.seconds += 0.2
-    assert scene.ring.may_look
+    assert scene.ring.can_refresh
     await scene.ring.look()
     assert scene.place.reads == 2
 
@@ -104,7 +104,7 @@ async def test_who_comes_while_somebody_looks_waits_for_what_that_one_sees() -> 
     scene.place.gate = asyncio.Event()
     first = asyncio.create_task(scene.ring.look())
     await asyncio.sleep(0)
-    assert scene.ring.may_look
+    assert scene.ring.can_refresh
     second = asyncio.create_task(scene.ring.look())
     first.cancel()
     await asyncio.sleep(0)
@@ -125,8 +125,8 @@ async def test_a_storage_that_is_away_hurts_nobody_who_looks() -> None:
 async def test_it_vouches_for_a_key_that_is_good_and_for_what_is_no_stored_key() -> None:
     scene = Scene(KEY)
     snapshot = await scene.read()
-    scene.ring.vouch(principal_of(KEY), snapshot)
-    scene.ring.vouch(a_principal(), replace(snapshot, revision=99))
+    scene.ring.revalidate(principal_of(KEY), snapshot)
+    scene.ring.revalidate(a_principal(), replace(snapshot, revision=99))
 
 
 @pytest.mark.parametrize(
@@ -139,20 +139,20 @@ async def test_it_does_not_vouch_for_a_key_that_a_read_shows_to_be_gone(now_is: 
     await scene.read()
     scene.place.put(now_is)
     with pytest.raises(CredentialRefused) as refused:
-        scene.ring.vouch(principal_of(KEY), await scene.read())
+        scene.ring.revalidate(principal_of(KEY), await scene.read())
     assert (refused.value.why, refused.value.credential_id) == (reason, KEY.key_id)
 
 
 async def test_a_key_that_ends_between_two_reads_is_refused_by_the_later_ones_clock() -> None:
     scene = Scene(replace(KEY, expires_at=T0 + timedelta(seconds=1)))
     snapshot = await scene.read()
-    scene.ring.vouch(principal_of(KEY), snapshot)
+    scene.ring.revalidate(principal_of(KEY), snapshot)
     with pytest.raises(CredentialRefused):
-        scene.ring.vouch(principal_of(KEY), replace(snapshot, now=T0 + timedelta(seconds=1)))
+        scene.ring.revalidate(principal_of(KEY), replace(snapshot, now=T0 + timedelta(seconds=1)))
 
 
 async def test_where_newer_rules_could_not_be_read_no_stored_key_is_good() -> None:
     scene = Scene(KEY)
     snapshot = await scene.read()
     with pytest.raises(StorageUnavailable):
-        scene.ring.vouch(principal_of(KEY), replace(snapshot, revision=snapshot.revision + 1))
+        scene.ring.revalidate(principal_of(KEY), replace(snapshot, revision=snapshot.revision + 1))

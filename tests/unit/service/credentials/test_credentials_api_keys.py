@@ -28,16 +28,16 @@ from vsqlvault.model.audit import Operation, Outcome
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.principal import Call, Principal, Role
 from vsqlvault.service.credentials import api_keys
-from vsqlvault.service.credentials.api_keys import LAST_ADMIN, OWN_KEY, ApiKeyWish, CreatedKey, KeyListWish
-from vsqlvault.service.entries.service import ListWish
+from vsqlvault.service.credentials.api_keys import LAST_ADMIN, OWN_KEY, ApiKeyRequest, CreatedKey, KeyListRequest
+from vsqlvault.service.entries.service import ListRequest
 from vsqlvault.testing import a_call, a_write, an_api_key, an_id
 
-WISH = ApiKeyWish(app="payments", purposes=frozenset({"card"}), description="of the tests")
-ALL = KeyListWish(limit=100)
+WISH = ApiKeyRequest(app="payments", purposes=frozenset({"card"}), description="of the tests")
+ALL = KeyListRequest(limit=100)
 
 
-async def create(scene: Any, wish: ApiKeyWish = WISH) -> CreatedKey:
-    created: CreatedKey = await scene.vault.api_keys.create(scene.admin, wish)
+async def create(scene: Any, wanted: ApiKeyRequest = WISH) -> CreatedKey:
+    created: CreatedKey = await scene.vault.api_keys.create(scene.admin, wanted)
     return created
 
 
@@ -46,8 +46,8 @@ async def recognised(vault: Any, secret: str) -> Principal:
 
 
 async def test_a_new_key_opens_what_was_wished_for_and_is_known_by_its_digest(scene) -> None:
-    wish = replace(WISH, identity="jane", roles=frozenset({Role.AUDITOR}))
-    created = await create(scene, wish)
+    wanted = replace(WISH, identity="jane", roles=frozenset({Role.AUDITOR}))
+    created = await create(scene, wanted)
     digest = hashlib.sha256(created.secret.encode()).hexdigest()
     key = created.seen.key
     assert (key.key_id, key.digest, key.version) == (key_id_of(digest), digest, 1)
@@ -55,7 +55,7 @@ async def test_a_new_key_opens_what_was_wished_for_and_is_known_by_its_digest(sc
     assert await recognised(scene.vault, created.secret) == Principal(
         "payments", "api-key", key.key_id, "jane", frozenset({"card"}), frozenset({Role.AUDITOR})
     )
-    assert dict((await scene.storage.inner.rulebook()).api_keys) == {key.key_id: key}
+    assert dict((await scene.storage.inner.policy_snapshot()).api_keys) == {key.key_id: key}
 
 
 async def test_a_key_works_at_once_where_it_was_made_also_amid_bad_ones(scene) -> None:
@@ -102,7 +102,7 @@ async def test_a_key_that_would_be_expired_is_not_made(scene, offset) -> None:
     with pytest.raises(ValidationFailed) as refused:
         await create(scene, replace(WISH, expires_at=scene.clock.at + offset))
     assert [error.field for error in refused.value.errors] == ["expires_at"]
-    assert not (await scene.storage.inner.rulebook()).api_keys
+    assert not (await scene.storage.inner.policy_snapshot()).api_keys
 
 
 async def test_a_key_expires_by_the_storages_clock(scene) -> None:
@@ -110,7 +110,7 @@ async def test_a_key_expires_by_the_storages_clock(scene) -> None:
     call = Call(await recognised(scene.vault, created.secret), an_id())
     scene.clock.advance(hours=1)
     with pytest.raises(CredentialRefused):
-        await scene.vault.entries.list_purpose(call, "card", ListWish(limit=1))
+        await scene.vault.entries.list_purpose(call, "card", ListRequest(limit=1))
     assert (await scene.last_row()).reason == "expired"
     with pytest.raises(CredentialRefused) as refused:
         await recognised(scene.vault, created.secret)
@@ -142,7 +142,7 @@ async def test_twenty_changes_at_once_each_happen(scene) -> None:
     created = await asyncio.gather(*(create(scene) for _ in range(20)))
     ids = [each.seen.key.key_id for each in created]
     await asyncio.gather(*(scene.vault.api_keys.revoke(scene.admin, key_id) for key_id in [*ids, *ids]))
-    book = await scene.storage.inner.rulebook()
+    book = await scene.storage.inner.policy_snapshot()
     assert {key.version for key in book.api_keys.values()} == {2}
     assert len(book.api_keys) == 20
 
@@ -154,8 +154,8 @@ async def test_keys_are_listed_oldest_first_by_app_by_state_and_page_by_page(sce
         scene.clock.advance(seconds=1)
     await scene.vault.api_keys.revoke(scene.admin, ids[2])
 
-    async def listed(**wish: Any) -> list[str]:
-        seen = await scene.vault.api_keys.keys(scene.admin, replace(ALL, **wish))
+    async def listed(**wanted: Any) -> list[str]:
+        seen = await scene.vault.api_keys.keys(scene.admin, replace(ALL, **wanted))
         return [each.key.key_id for each in seen]
 
     assert await listed() == ids
@@ -164,7 +164,7 @@ async def test_keys_are_listed_oldest_first_by_app_by_state_and_page_by_page(sce
     assert await listed(state=ApiKeyState.REVOKED) == [ids[2]]
     pages: list[str] = []
     after = None
-    while page := await scene.vault.api_keys.keys(scene.admin, KeyListWish(limit=2, after=after)):
+    while page := await scene.vault.api_keys.keys(scene.admin, KeyListRequest(limit=2, after=after)):
         pages += [each.key.key_id for each in page]
         after = (page[-1].key.created_at, page[-1].key.key_id)
     assert pages == ids
@@ -174,7 +174,7 @@ async def test_a_key_says_when_it_was_last_used(scene) -> None:
     created = await create(scene)
     principal = await recognised(scene.vault, created.secret)
     assert (await scene.vault.api_keys.key(scene.admin, principal.credential_id)).last_used_at is None
-    scene.vault.credentials.note_use(principal)
+    scene.vault.credentials.record_usage(principal)
     used = (await scene.vault.api_keys.key(scene.admin, principal.credential_id)).last_used_at
     assert used is not None
     revoked = await scene.vault.api_keys.revoke(scene.admin, principal.credential_id)
@@ -192,13 +192,13 @@ async def test_a_key_that_is_not_there_is_not_found(scene, act) -> None:
 @pytest.mark.parametrize("roles", [(), (Role.AUDITOR,)], ids=["an app", "an auditor"])
 async def test_only_an_admin_makes_and_revokes_keys(scene, roles) -> None:
     key_id = (await create(scene)).seen.key.key_id
-    before = await scene.storage.inner.rulebook()
+    before = await scene.storage.inner.policy_snapshot()
     for act, argument in (("create", WISH), ("revoke", key_id)):
         with pytest.raises(RoleRequired):
             await getattr(scene.vault.api_keys, act)(a_call("someone", *roles), argument)
         row = await scene.last_row()
         assert (row.outcome, row.reason, row.app) == (Outcome.DENIED, "role", "someone")
-    assert await scene.storage.inner.rulebook() == before
+    assert await scene.storage.inner.policy_snapshot() == before
 
 
 async def test_admins_and_auditors_read_keys_and_nobody_else(scene) -> None:
@@ -268,7 +268,7 @@ async def test_a_key_made_by_another_process_works_at_its_first_use(scene) -> No
 OPERATIONS: dict[str, Any] = {
     "retrieve": lambda vault, call: vault.entries.retrieve(call, EntryKey("card", "pay-1")),
     "inspect": lambda vault, call: vault.entries.inspect(call, EntryKey("card", "pay-1")),
-    "list": lambda vault, call: vault.entries.list_purpose(call, "card", ListWish(limit=5)),
+    "list": lambda vault, call: vault.entries.list_purpose(call, "card", ListRequest(limit=5)),
     "read a policy": lambda vault, call: vault.policies.access_policy(call, "owner-only"),
     "read the access log": lambda vault, call: vault.logs.access_log(call, LogQuery(limit=5)),
     "stream the access log": lambda vault, call: vault.logs.stream_access_log(call, LogQuery(limit=5), None),

@@ -11,7 +11,7 @@ import pytest
 
 from vsqlvault import runtime
 from vsqlvault.errors import StorageUnavailable
-from vsqlvault.interfaces.storage import Rulebook
+from vsqlvault.interfaces.storage import PolicySnapshot
 from vsqlvault.interfaces.writes import SaveApiKey, SaveRetentionPolicy
 from vsqlvault.model.credential import CredentialName, CredentialUse, KnownCredential
 from vsqlvault.service.credentials import inventory as module
@@ -48,7 +48,7 @@ class Uses:
         self.uses: dict[CredentialName, CredentialUse] = {}
         self.is_away = False
 
-    async def note_uses(self, uses: Any) -> None:
+    async def record_usages(self, uses: Any) -> None:
         if self.is_away:
             raise StorageUnavailable
         self.notes.append(dict(uses))
@@ -97,10 +97,10 @@ def make(dial, uses):
 async def test_many_uses_are_one_note_with_the_time_of_the_last(make, dial, uses) -> None:
     credentials = make()
     for _ in range(1000):
-        credentials.note_use(USER)
+        credentials.record_usage(USER)
     credentials.tick()
     dial.at += timedelta(seconds=30)
-    credentials.note_use(USER)
+    credentials.record_usage(USER)
     await credentials.flush()
     assert uses.notes == [{NAME: dial.at}]
     await credentials.flush()
@@ -108,14 +108,14 @@ async def test_many_uses_are_one_note_with_the_time_of_the_last(make, dial, uses
 
 
 async def test_a_use_does_nothing_but_remember(make, uses) -> None:
-    make().note_use(USER)
+    make().record_usage(USER)
     assert uses.notes == []
 
 
 async def test_credentials_that_nobody_lists_are_not_remembered(make, uses) -> None:
     """They may be as many as there are tokens."""
     credentials = make()
-    credentials.note_use(a_principal(method="unlisted", credential_id="token-1"))
+    credentials.record_usage(a_principal(method="unlisted", credential_id="token-1"))
     await credentials.flush()
     assert uses.notes == []
 
@@ -124,18 +124,18 @@ async def test_what_is_remembered_has_an_end(make, uses, monkeypatch) -> None:
     monkeypatch.setattr(module, "MAX_USED", 3)
     credentials = make()
     for number in range(10):
-        credentials.note_use(replace(USER, credential_id=f"b{number}"))
+        credentials.record_usage(replace(USER, credential_id=f"b{number}"))
     await credentials.flush()
     assert len(uses.notes[0]) == 3
 
 
 async def test_uses_that_the_storage_does_not_take_are_kept_for_the_next_time(make, dial, uses) -> None:
     credentials = make()
-    credentials.note_use(USER)
+    credentials.record_usage(USER)
     uses.is_away = True
     await credentials.flush()
     uses.is_away = False
-    credentials.note_use(replace(USER, credential_id="b2"))
+    credentials.record_usage(replace(USER, credential_id="b2"))
     dial.at += timedelta(minutes=1)
     await credentials.flush()
     assert uses.notes == [{NAME: T0, CredentialName("badge", "b2"): dial.at}]
@@ -146,7 +146,7 @@ async def test_the_uses_of_all_processes_and_of_this_one_are_told_together(make,
     early, late = T0 - timedelta(days=1), T0 + timedelta(days=1)
     (told,) = await credentials.inventory()
     assert (told.method, told.first_used_at, told.last_used_at) == ("badge", None, None)
-    credentials.note_use(USER)
+    credentials.record_usage(USER)
     uses.uses = {NAME: CredentialUse(early, early)}
     (told,) = await credentials.inventory()
     assert (told.first_used_at, told.last_used_at) == (early, T0)
@@ -201,7 +201,7 @@ async def test_an_idle_vault_hears_of_rules_and_keys_that_another_process_has_ch
     await scene.vault.credentials.follow()
     assert [each.credential_id for each in scene.vault.credentials.known()] == [an_api_key().key_id]
     scene.storage.arm()
-    assert isinstance(await scene.vault.policies.rulebook(), Rulebook)
+    assert isinstance(await scene.vault.policies.policy_snapshot(), PolicySnapshot)
     assert scene.storage.calls == ["read"]
 
 
@@ -209,7 +209,7 @@ async def test_a_use_makes_no_call_and_a_vault_that_ends_brings_it_to_the_storag
     await scene.storage.inner.commit([a_write(SaveApiKey(an_api_key()))])
     principal = a_principal(credential_id=an_api_key().key_id)
     scene.storage.arm()
-    scene.vault.credentials.note_use(principal)
+    scene.vault.credentials.record_usage(principal)
     assert scene.storage.calls == []
     await runtime.lifecycle._settle(scene.vault)
     (use,) = (await scene.storage.inner.credential_uses()).values()

@@ -13,8 +13,8 @@ from vsqlvault.errors import (
     RateLimited,
     TlsRequired,
 )
-from vsqlvault.service.credentials import rate_limit as failing_sources
-from vsqlvault.service.credentials.rate_limit import FailingSources, source_of
+from vsqlvault.service.credentials import rate_limit as auth_rate_limiter
+from vsqlvault.service.credentials.rate_limit import AuthRateLimiter, source_of
 
 SOURCE = "192.0.2.7"
 
@@ -32,7 +32,7 @@ def clock() -> Clock:
     return Clock()
 
 
-def limited(sources: FailingSources, address: str | None = SOURCE) -> int | None:
+def limited(sources: AuthRateLimiter, address: str | None = SOURCE) -> int | None:
     """Fail once, and return how many seconds to wait; None where the failure is answered as what it is."""
     error = CredentialRefused("bad_key", credential_id="key-7")
     answered = sources.weigh(error, address)
@@ -44,7 +44,7 @@ def limited(sources: FailingSources, address: str | None = SOURCE) -> int | None
 
 
 def test_so_many_failures_at_once_and_then_one_at_an_even_pace(clock: Clock) -> None:
-    sources = FailingSources(10, clock)
+    sources = AuthRateLimiter(10, clock)
     assert [limited(sources) for _ in range(12)] == [None] * 10 + [6, 6]
     clock.at += 5
     assert limited(sources) == 1
@@ -53,26 +53,26 @@ def test_so_many_failures_at_once_and_then_one_at_an_even_pace(clock: Clock) -> 
 
 
 def test_what_is_answered_429_does_not_prolong_the_wait(clock: Clock) -> None:
-    sources = FailingSources(10, clock)
+    sources = AuthRateLimiter(10, clock)
     for _ in range(10):
         limited(sources)
     for _ in range(50):
         clock.at += 0.1
         assert limited(sources) is not None
-    assert sources.slowed == 1
+    assert sources.throttled == 1
     clock.at += 1.01
-    assert sources.slowed == 0
+    assert sources.throttled == 0
 
 
 def test_all_is_forgotten_after_a_minute(clock: Clock) -> None:
-    sources = FailingSources(3, clock)
+    sources = AuthRateLimiter(3, clock)
     assert [limited(sources) for _ in range(4)] == [None] * 3 + [20]
     clock.at += 60
     assert [limited(sources) for _ in range(4)] == [None] * 3 + [20]
 
 
 def test_one_source_is_not_another(clock: Clock) -> None:
-    sources = FailingSources(1, clock)
+    sources = AuthRateLimiter(1, clock)
     assert [limited(sources), limited(sources)] == [None, 60]
     assert limited(sources, "192.0.2.8") is None
     assert limited(sources, None) is None
@@ -98,26 +98,26 @@ def test_an_address_is_of_a_source(address: str | None, source: str) -> None:
     "error", [CredentialInUrl(), DuplicateHeader(), PluginFailed(), TlsRequired()], ids=lambda error: error.slug
 )
 def test_only_refused_credentials_count(clock: Clock, error) -> None:
-    sources = FailingSources(1, clock)
+    sources = AuthRateLimiter(1, clock)
     assert [sources.weigh(error, SOURCE) for _ in range(3)] == [error] * 3
     assert limited(sources) is None
 
 
 def test_two_that_disagree_count_too(clock: Clock) -> None:
-    sources = FailingSources(1, clock)
+    sources = AuthRateLimiter(1, clock)
     sources.weigh(AmbiguousCredentials(), SOURCE)
     assert isinstance(sources.weigh(AmbiguousCredentials(), SOURCE), RateLimited)
 
 
 def test_nobody_is_slowed_where_that_is_turned_off_but_all_are_counted(clock: Clock) -> None:
-    sources = FailingSources(0, clock)
+    sources = AuthRateLimiter(0, clock)
     assert [limited(sources) for _ in range(100)] == [None] * 100
-    assert (sources.refused, sources.limited, sources.slowed) == (100, 0, 0)
+    assert (sources.refused, sources.limited, sources.throttled) == (100, 0, 0)
 
 
 def test_only_so_many_sources_are_remembered_those_that_failed_last(clock: Clock, monkeypatch) -> None:
-    monkeypatch.setattr(failing_sources, "MAX_SOURCES", 100)
-    sources = FailingSources(1, clock)
+    monkeypatch.setattr(auth_rate_limiter, "MAX_SOURCES", 100)
+    sources = AuthRateLimiter(1, clock)
     assert limited(sources) is None
     for number in range(300):
         limited(sources, f"2001:db8:{number:x}::1")

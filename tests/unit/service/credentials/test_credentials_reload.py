@@ -15,8 +15,8 @@ from vsqlvault.config import Settings, load_settings
 from vsqlvault.errors import PluginFailed, SettingsInvalid
 from vsqlvault.hookspecs import PluginSettings, hookimpl
 from vsqlvault.http.server import server
-from vsqlvault.service.credentials import reload as reloading
-from vsqlvault.service.credentials.reload import Reloading
+from vsqlvault.service.credentials import reload as credential_reload
+from vsqlvault.service.credentials.reload import CredentialReload
 
 
 class Doors(BaseModel):
@@ -59,7 +59,7 @@ def leave(_: Any) -> None:
 
 
 def reloading_of(*guards: Guard) -> Any:
-    return Reloading(guards, "old", lambda settings: settings)  # type: ignore[arg-type]
+    return CredentialReload(guards, "old", lambda settings: settings)  # type: ignore[arg-type]
 
 
 async def test_all_take_new_settings() -> None:
@@ -85,7 +85,7 @@ async def test_where_one_refuses_all_have_the_old_ones(refuse, raised) -> None:
 
 
 async def test_where_one_is_late_all_have_the_old_ones(monkeypatch) -> None:
-    monkeypatch.setattr(reloading, "RELOAD_SECONDS", 0.01)
+    monkeypatch.setattr(credential_reload, "RELOAD_SECONDS", 0.01)
     first, second = Guard("one"), Guard("two", lambda _: asyncio.sleep(3600))
     with pytest.raises(PluginFailed):
         await reloading_of(first, second).reload("new")
@@ -138,7 +138,7 @@ async def test_an_authenticator_gets_the_checked_table_of_its_plugin(install, ma
     guard = Guard("guard")
     install(doors=plugin_of(guard))
     vault = await make_vault(plugins__doors__open="1")
-    await vault.reloading.reload(load_settings(None, {"VSQL_VAULT_PLUGINS__DOORS__OPEN": "2"}))
+    await vault.credential_reload.reload(load_settings(None, {"VSQL_VAULT_PLUGINS__DOORS__OPEN": "2"}))
     assert guard.settings.plugin("doors") == Doors(open=2)
 
 
@@ -147,7 +147,7 @@ async def test_a_table_that_does_not_fit_its_plugin_changes_nothing(install, mak
     install(doors=plugin_of(guard))
     vault = await make_vault()
     with pytest.raises(SettingsInvalid, match=r"plugins\.doors\.shut: expected a known key"):
-        await vault.reloading.reload(load_settings(None, {"VSQL_VAULT_PLUGINS__DOORS__SHUT": "2"}))
+        await vault.credential_reload.reload(load_settings(None, {"VSQL_VAULT_PLUGINS__DOORS__SHUT": "2"}))
     assert guard.settings == "the first"
 
 

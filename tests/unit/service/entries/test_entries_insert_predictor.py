@@ -26,9 +26,9 @@ from vsqlvault.model.audit import Outcome
 from vsqlvault.model.policy import AccessPolicy, Rule
 from vsqlvault.model.principal import Call
 from vsqlvault.service.access import authorizer as verdicts
-from vsqlvault.service.credentials.api_keys import ApiKeyWish
+from vsqlvault.service.credentials.api_keys import ApiKeyRequest
 from vsqlvault.service.entries import insert_predictor as absence
-from vsqlvault.service.entries.insert_predictor import ENOUGH, AbsencePredictor
+from vsqlvault.service.entries.insert_predictor import ENOUGH, InsertPredictor
 from vsqlvault.service.entries.service import Preconditions
 from vsqlvault.testing import Fault, a_call, an_access_policy, an_id
 
@@ -36,7 +36,7 @@ from vsqlvault.testing import Fault, a_call, an_access_policy, an_id
 @pytest.fixture(autouse=True)
 def no_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """However slow the machine: the storage's last word is not too old, unless a test says so."""
-    monkeypatch.setattr(verdicts, "PRESUMED_SECONDS", 3600.0)
+    monkeypatch.setattr(verdicts, "MAX_CLOCK_AGE_SECONDS", 3600.0)
 
 
 async def teach(scene: Any) -> None:
@@ -51,28 +51,28 @@ def calls_since(scene: Any) -> list[str]:
 
 class TestPredictor:
     def test_enough_new_entries_in_a_row_make_it_expect_another(self) -> None:
-        predictor = AbsencePredictor()
+        predictor = InsertPredictor()
         for _ in range(ENOUGH):
-            assert not predictor.expects_absence("card")
+            assert not predictor.expects_insert("card")
             predictor.learn("card", absent=True)
-        assert predictor.expects_absence("card")
-        assert not predictor.expects_absence("ach")
+        assert predictor.expects_insert("card")
+        assert not predictor.expects_insert("ach")
 
     def test_what_replaces_now_and_then_is_expected_to_create_and_what_does_so_often_is_not(self) -> None:
-        predictor = AbsencePredictor()
+        predictor = InsertPredictor()
         for every, expected in ((8, True), (2, False), (8, True)):
             for number in range(1, 81):
                 predictor.learn("card", absent=number % every != 0)
             predictor.learn("card", absent=True)
-            assert predictor.expects_absence("card") is expected
+            assert predictor.expects_insert("card") is expected
 
     def test_however_many_it_created_a_purpose_that_begins_to_replace_is_soon_known_for_it(self) -> None:
-        predictor = AbsencePredictor()
+        predictor = InsertPredictor()
         for _ in range(1000):
             predictor.learn("card", absent=True)
         for _ in range(3):
             predictor.learn("card", absent=False)
-        assert not predictor.expects_absence("card")
+        assert not predictor.expects_insert("card")
 
 
 async def test_a_store_that_most_likely_creates_is_one_commit_and_no_read(scene) -> None:
@@ -148,7 +148,7 @@ async def test_whether_a_time_is_past_is_asked_of_the_storage_where_it_is_near(s
 
 async def test_the_clock_of_a_storage_that_has_long_said_nothing_is_asked(scene, monkeypatch) -> None:
     await teach(scene)
-    monkeypatch.setattr(verdicts, "PRESUMED_SECONDS", 0.01)
+    monkeypatch.setattr(verdicts, "MAX_CLOCK_AGE_SECONDS", 0.01)
     await asyncio.sleep(0.02)
     now = scene.clock.advance(days=1)
     scene.storage.arm()
@@ -236,8 +236,8 @@ async def test_what_presumes_in_vain_is_soon_looked_at_first(scene) -> None:
 
 
 async def test_a_key_that_has_expired_stores_nothing(scene) -> None:
-    wish = ApiKeyWish(app="payments", purposes=frozenset({"card"}), expires_at=scene.clock.at + timedelta(hours=1))
-    created = await scene.vault.api_keys.create(scene.admin, wish)
+    wanted = ApiKeyRequest(app="payments", purposes=frozenset({"card"}), expires_at=scene.clock.at + timedelta(hours=1))
+    created = await scene.vault.api_keys.create(scene.admin, wanted)
     presented = Presented({"x-vault-key": created.secret})
     call = Call(await authenticate(scene.vault.authenticators, presented), an_id())
     await teach(scene)
@@ -253,7 +253,7 @@ async def test_a_key_that_has_expired_stores_nothing(scene) -> None:
 async def test_a_word_of_the_storage_is_as_old_as_the_question(scene, monkeypatch) -> None:
     """An answer that was long on its way tells a time that is long past."""
     await teach(scene)
-    monkeypatch.setattr(verdicts, "PRESUMED_SECONDS", 0.05)
+    monkeypatch.setattr(verdicts, "MAX_CLOCK_AGE_SECONDS", 0.05)
     read = scene.storage.inner.read
 
     async def read_slowly(reads: Any) -> Any:

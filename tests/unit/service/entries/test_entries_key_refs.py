@@ -7,7 +7,7 @@ import pytest
 from vsqlvault.errors import RoleRequired
 from vsqlvault.model.audit import Operation, Outcome
 from vsqlvault.model.principal import Role
-from vsqlvault.service.entries.key_refs import KeyRefWish
+from vsqlvault.service.entries.key_refs import KeyRefRequest
 from vsqlvault.testing import T0, a_call
 
 
@@ -29,8 +29,8 @@ ALL = [
 ]
 
 
-async def listed(scene, **wish):
-    found = await scene.vault.key_refs.list(scene.admin, KeyRefWish(**{"limit": 100, **wish}))
+async def listed(scene, **wanted):
+    found = await scene.vault.key_refs.list(scene.admin, KeyRefRequest(**{"limit": 100, **wanted}))
     return [(purpose, use.key_ref, use.active) for purpose, use in found.uses], found.more
 
 
@@ -70,7 +70,7 @@ async def test_a_key_that_nothing_lies_under_is_not_listed(scene) -> None:
 async def test_what_has_expired_lies_under_its_key_until_it_is_purged(scene) -> None:
     await scene.store(key_ref="old")
     scene.clock.advance(days=91)
-    ((_, use),) = (await scene.vault.key_refs.list(scene.admin, KeyRefWish(limit=1))).uses
+    ((_, use),) = (await scene.vault.key_refs.list(scene.admin, KeyRefRequest(limit=1))).uses
     assert (use.active, use.expired_pending_purge) == (0, 1)
     await scene.vault.sweeper.sweep(scene.admin)
     assert await listed(scene) == ([], False)
@@ -82,20 +82,20 @@ async def test_first_and_last_use_are_of_the_values_and_not_of_the_entries(scene
     await scene.store("b", key_ref="new")
     scene.clock.advance(days=1)
     await scene.store("a", key_ref="new", value=b"anew")
-    ((_, use),) = (await scene.vault.key_refs.list(scene.admin, KeyRefWish(limit=1, key_ref="new"))).uses
+    ((_, use),) = (await scene.vault.key_refs.list(scene.admin, KeyRefRequest(limit=1, key_ref="new"))).uses
     assert ((use.first_used_at - T0).days, (use.last_used_at - T0).days) == (1, 2)
 
 
 async def test_only_admins_and_auditors_may_read_it(scene) -> None:
     with pytest.raises(RoleRequired):
-        await scene.vault.key_refs.list(scene.owner, KeyRefWish(limit=1))
+        await scene.vault.key_refs.list(scene.owner, KeyRefRequest(limit=1))
     row = await scene.last_row()
     assert (row.operation, row.outcome, row.app) == (Operation.READ_KEY_REFS, Outcome.DENIED, "payments")
 
 
 async def test_reading_leaves_a_row_that_names_the_filters_only(scene) -> None:
     auditor = a_call("qsa", Role.AUDITOR)
-    await scene.vault.key_refs.list(auditor, KeyRefWish(limit=1, purpose="card", key_ref="secret-key-ref"))
+    await scene.vault.key_refs.list(auditor, KeyRefRequest(limit=1, purpose="card", key_ref="secret-key-ref"))
     row = await scene.last_row()
     assert (row.operation, row.outcome, row.app) == (Operation.READ_KEY_REFS, Outcome.GRANTED, "qsa")
     assert row.detail == "filters: key_ref, purpose"

@@ -28,13 +28,13 @@ from vsqlvault.interfaces.storage import Read
 from vsqlvault.interfaces.writes import StoreEntry
 from vsqlvault.model.access import Action
 from vsqlvault.model.audit import Operation, Outcome
-from vsqlvault.model.entry import EntryKey, EntryStamp, EntryState, ValueEncoding
+from vsqlvault.model.entry import EntryKey, EntryState, EntryVersion, ValueEncoding
 from vsqlvault.model.policy import Rule
 from vsqlvault.model.principal import Role
 from vsqlvault.model.purge import PurgeReason
 from vsqlvault.proof.purge_proof import purge_proof
-from vsqlvault.service.entries.insert_predictor import AbsencePredictor
-from vsqlvault.service.entries.service import ListWish, Preconditions
+from vsqlvault.service.entries.insert_predictor import InsertPredictor
+from vsqlvault.service.entries.service import ListRequest, Preconditions
 from vsqlvault.testing import a_call, a_write, an_access_policy
 from vsqlvault_plugins.access.rules import RulesEvaluator
 
@@ -45,13 +45,13 @@ DAY = timedelta(days=1)
 @pytest.fixture(params=["after a look", "without a look"], autouse=True)
 def how_it_stores(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is expected to be there, what becomes of a store is the same."""
-    monkeypatch.setattr(AbsencePredictor, "expects_absence", lambda *_: request.param == "without a look")
+    monkeypatch.setattr(InsertPredictor, "expects_insert", lambda *_: request.param == "without a look")
 
 
-async def ask(scene: Any, operation: str, call: Any = None, **wish: Any) -> Any:
+async def ask(scene: Any, operation: str, call: Any = None, **wanted: Any) -> Any:
     call = call or scene.owner
     if operation == "store":
-        return await scene.store(call=call, **wish)
+        return await scene.store(call=call, **wanted)
     if operation == "purge":
         return await scene.purge(call=call)
     return await getattr(scene.vault.entries, operation)(call, KEY)
@@ -67,7 +67,7 @@ async def bring_to(scene: Any, state: str) -> None:
         await scene.purge()
     if state == "expired":
         scene.clock.advance(days=90)
-    if state == "beyond the ceiling":
+    if state == "beyond the retention limit":
         await scene.retain(max_retention_days=10, default_ttl_days=5)
         scene.clock.advance(days=10)
 
@@ -91,10 +91,10 @@ class TestStatesAndOperations:
         ("expired", "inspect"): EntryExpired,
         ("expired", "purge"): EntryExpired,
         ("expired", "store"): None,
-        ("beyond the ceiling", "retrieve"): EntryExpired,
-        ("beyond the ceiling", "inspect"): EntryExpired,
-        ("beyond the ceiling", "purge"): EntryExpired,
-        ("beyond the ceiling", "store"): None,
+        ("beyond the retention limit", "retrieve"): EntryExpired,
+        ("beyond the retention limit", "inspect"): EntryExpired,
+        ("beyond the retention limit", "purge"): EntryExpired,
+        ("beyond the retention limit", "store"): None,
         ("deleted", "retrieve"): EntryNotFound,
         ("deleted", "inspect"): EntryNotFound,
         ("deleted", "purge"): EntryNotFound,
@@ -104,7 +104,7 @@ class TestStatesAndOperations:
         ("shredded", "purge"): EntryPurged,
         ("shredded", "store"): IdRetired,
     }
-    HIDDEN = ("active", "expired", "beyond the ceiling", "shredded")
+    HIDDEN = ("active", "expired", "beyond the retention limit", "shredded")
 
     @pytest.mark.parametrize(("state", "operation"), MATRIX)
     async def test_its_owner_is_answered_as_the_state_asks(self, scene, state, operation) -> None:
@@ -177,7 +177,7 @@ class TestStatesAndOperations:
 
         monkeypatch.setattr(scene.storage.inner, "read", watched)
         await ask(scene, "inspect")
-        assert [wish.with_value for wish in asked] == [False]
+        assert [wanted.with_value for wanted in asked] == [False]
 
     async def test_the_row_names_the_version_that_was_retrieved(self, scene) -> None:
         await scene.store(value=b"1")
@@ -227,12 +227,12 @@ class TestCreating:
         ],
     )
     async def test_a_wished_end_lies_between_now_and_the_maximum(self, scene, expires_in, error) -> None:
-        wish = {"expires_at": scene.clock.at + expires_in}
+        wanted = {"expires_at": scene.clock.at + expires_in}
         if error is None:
-            assert (await scene.store(**wish)).viewed.entry.expires_at == wish["expires_at"]
+            assert (await scene.store(**wanted)).viewed.entry.expires_at == wanted["expires_at"]
         else:
             with pytest.raises(error):
-                await scene.store(**wish)
+                await scene.store(**wanted)
             assert await entry_of(scene) is None
 
     async def test_a_policy_that_is_not_defined_warns_and_falls_to_owner_only(self, scene) -> None:
@@ -321,9 +321,9 @@ class TestReplacing:
         ],
         ids="+".join,
     )
-    async def test_something_else_is_a_new_version(self, scene, wish) -> None:
+    async def test_something_else_is_a_new_version(self, scene, wanted) -> None:
         await scene.store()
-        stored = await scene.store(**wish)
+        stored = await scene.store(**wanted)
         assert (stored.created, stored.unchanged, stored.viewed.entry.version) == (False, False, 2)
         assert (await scene.last_row()).status == 200
 
@@ -332,11 +332,11 @@ class TestReplacing:
         assert (await scene.store(expires_at=end)).unchanged
         assert (await scene.store(expires_at=end + DAY)).viewed.entry.version == 2
 
-    @pytest.mark.parametrize("wish", [{"key_ref": "k2"}, {"key_ref": None}, {"algorithm_hint": "other"}])
-    async def test_what_describes_the_value_changes_only_with_it(self, scene, wish) -> None:
+    @pytest.mark.parametrize("wanted", [{"key_ref": "k2"}, {"key_ref": None}, {"algorithm_hint": "other"}])
+    async def test_what_describes_the_value_changes_only_with_it(self, scene, wanted) -> None:
         await scene.store()
         with pytest.raises(KeyRefWithoutValue):
-            await scene.store(**wish)
+            await scene.store(**wanted)
         assert (await entry_of(scene)).version == 1
 
     async def test_another_encoding_of_the_same_bytes_is_no_other_value(self, scene) -> None:
@@ -400,7 +400,7 @@ class TestPreconditions:
 
     @pytest.mark.parametrize("state", ["never stored", "expired", "deleted"])
     @pytest.mark.parametrize(
-        "preconditions", [Preconditions(any_match=True), Preconditions(match=frozenset({EntryStamp("0" * 32, 1)}))]
+        "preconditions", [Preconditions(any_match=True), Preconditions(match=frozenset({EntryVersion("0" * 32, 1)}))]
     )
     async def test_replace_only_does_not_create(self, scene, state, preconditions) -> None:
         await bring_to(scene, state)
@@ -431,7 +431,7 @@ class TestPreconditions:
     async def test_a_purge_heeds_them_too(self, scene, entries) -> None:
         stamp = (await scene.store()).viewed.entry.stamp
         with pytest.raises(PreconditionFailed):
-            await entries.purge(scene.owner, KEY, Preconditions(match=frozenset({EntryStamp(stamp.entry_id, 2)})))
+            await entries.purge(scene.owner, KEY, Preconditions(match=frozenset({EntryVersion(stamp.entry_id, 2)})))
         assert await scene.purge_rows() == []
         await entries.purge(scene.owner, KEY, Preconditions(match=frozenset({stamp})))
 
@@ -441,7 +441,7 @@ class TestPreconditions:
         results = await asyncio.gather(
             *(scene.store(value=b"%d" % n, preconditions=match) for n in (1, 2)), return_exceptions=True
         )
-        assert sorted(type(result).__name__ for result in results) == ["PreconditionFailed", "Stored"]
+        assert sorted(type(result).__name__ for result in results) == ["PreconditionFailed", "StoreResult"]
 
 
 class TestRaces:
@@ -558,12 +558,12 @@ def meanwhile(scene: Any, act: Any) -> None:
 
 
 class TestListing:
-    async def names(self, scene, call=None, **wish: Any) -> list[str]:
+    async def names(self, scene, call=None, **wanted: Any) -> list[str]:
         found: list[str] = []
         after = None
         while True:
             page = await scene.vault.entries.list_purpose(
-                call or scene.owner, "card", ListWish(**{"limit": 3} | wish, after=after)
+                call or scene.owner, "card", ListRequest(**{"limit": 3} | wanted, after=after)
             )
             found += [viewed.entry.external_id for viewed in page.entries]
             if page.after is None:
@@ -579,7 +579,7 @@ class TestListing:
     async def test_a_page_that_ends_with_the_last_entry_says_so(self, scene) -> None:
         for n in range(3):
             await scene.store(f"e{n}")
-        page = await scene.vault.entries.list_purpose(scene.owner, "card", ListWish(limit=3))
+        page = await scene.vault.entries.list_purpose(scene.owner, "card", ListRequest(limit=3))
         assert (len(page.entries), page.after) == (3, None)
 
     async def test_only_what_the_caller_may_inspect_is_listed(self, scene) -> None:
@@ -603,7 +603,7 @@ class TestListing:
 
     async def test_no_value_is_listed_and_a_page_has_one_row(self, scene) -> None:
         await scene.store()
-        page = await scene.vault.entries.list_purpose(scene.owner, "card", ListWish(limit=5))
+        page = await scene.vault.entries.list_purpose(scene.owner, "card", ListRequest(limit=5))
         assert [viewed.value for viewed in page.entries] == [None]
         assert len(await scene.access_rows(operation="list")) == 1
 
@@ -626,7 +626,7 @@ class TestListing:
         for n in range(10):
             await scene.store(f"e{n}", call=scene.other)
         await scene.store("mine")
-        page = await scene.vault.entries.list_purpose(scene.owner, "card", ListWish(limit=3))
+        page = await scene.vault.entries.list_purpose(scene.owner, "card", ListRequest(limit=3))
         assert (page.entries, page.after) == ((), "e3")
         assert await self.names(scene) == ["mine"]
 
@@ -650,7 +650,7 @@ class TestListing:
             await scene.store(f"e{n}", access_policy="tellers")
         monkeypatch.setattr("vsqlvault.service.entries.service.LIST_SCAN_SECONDS", 0.05)
         teller = a_call("tellers")
-        page = await scene.vault.entries.list_purpose(teller, "card", ListWish(limit=100))
+        page = await scene.vault.entries.list_purpose(teller, "card", ListRequest(limit=100))
         assert 1 <= len(page.entries) < 10
         assert page.after == page.entries[-1].entry.external_id
         assert await self.names(scene, teller) == [f"e{n}" for n in range(10)]

@@ -160,7 +160,11 @@ class TestPurgingAgain:
         count = await scene.vault.restore.purge_again(scene.admin, [Tombstone(viewed.key, viewed.entry_id, 1)])
         assert (count.purged, count.kept) == (1, 0)
         (row,) = await scene.purge_rows(external_id="a")
-        assert (row.reason, row.method, row.entry_id) == (PurgeReason.PURGED_BEFORE, "physical-delete", viewed.entry_id)
+        assert (row.reason, row.method, row.entry_id) == (
+            PurgeReason.RESTORED_THEN_PURGED,
+            "physical-delete",
+            viewed.entry_id,
+        )
         (access,) = await scene.access_rows(operation=Operation.PURGE)
         assert access.detail == "purged before the database was put back"
         again = await scene.vault.restore.purge_again(scene.admin, [Tombstone(viewed.key, viewed.entry_id, 1)])

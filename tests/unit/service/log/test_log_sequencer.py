@@ -249,7 +249,7 @@ class TestDamage:
         async with sequencing(again.vault):
             await asyncio.sleep(0.05)
             await again.store("a")
-        assert again.vault.sequencer.state.is_damaged
+        assert again.vault.sequencer.state.is_inconsistent
         assert "vsql-vault verify" in caplog.text
 
 
@@ -260,7 +260,7 @@ class TestKeyRoll:
         old = await scene.storage.inner.newest_checkpoint()
         again = await signing(audit__signing_key_env="NEXT", audit__previous_signing_key_env="KEY")
         await again.vault.sequencer.sequence()
-        (row,) = await again.access_rows(operation=Operation.ROLL_SIGNING_KEY)
+        (row,) = await again.access_rows(operation=Operation.ROTATE_SIGNING_KEY)
         assert row.old_value == str(KEY.verifier)
         assert open_roll(row.new_value, [KEY.verifier]) == NEXT.verifier
         new = await again.storage.inner.newest_checkpoint()
@@ -269,7 +269,7 @@ class TestKeyRoll:
         once_more = await signing(audit__signing_key_env="NEXT")
         await once_more.store("a")
         await once_more.vault.sequencer.sequence()
-        assert len(await once_more.access_rows(operation=Operation.ROLL_SIGNING_KEY)) == 1
+        assert len(await once_more.access_rows(operation=Operation.ROTATE_SIGNING_KEY)) == 1
 
     async def test_a_new_key_without_the_old_one_stops_the_start(self, signing) -> None:
         scene = await signing()
@@ -282,7 +282,7 @@ class TestKeyRoll:
         await scene.vault.sequencer.sequence()
         again = await signing(audit__signing_key_env="NEXT", audit__unsafe_previous_key_lost="true")
         await again.vault.sequencer.sequence()
-        (row,) = await again.access_rows(operation=Operation.ROLL_SIGNING_KEY)
+        (row,) = await again.access_rows(operation=Operation.ROTATE_SIGNING_KEY)
         assert (row.detail, row.new_value) == ("the previous key is lost", str(NEXT.verifier))
         assert KEY.verifier.key_id.hex() in row.old_value
 

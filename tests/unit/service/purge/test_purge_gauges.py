@@ -46,7 +46,7 @@ async def test_the_last_sweep_and_scrub_and_the_clock_are_told(scene) -> None:
     await scene.vault.sweeper.sweep(scene.admin)
     at = scene.clock.at.timestamp()
     scene.clock.advance(days=3)
-    await scene.vault.clock_watch.look()
+    await scene.vault.clock_guard.look()
     await scene.vault.purge_gauges.measure()
     found = shown(scene.vault)
     assert found["vsqlvault_sweep_finished_timestamp_seconds"] == at

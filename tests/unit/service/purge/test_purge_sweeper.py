@@ -25,7 +25,7 @@ from vsqlvault.testing import a_call, a_retention_policy, storing
 DAY = timedelta(days=1)
 
 
-class Caprice:
+class MisbehavingPlugin:
     """A purge method that fails on the ids it was told to."""
 
     name = "caprice"
@@ -114,7 +114,7 @@ async def test_a_sweep_that_finds_nothing_is_on_record_too(scene) -> None:
     assert (await scene.storage.inner.last_sweep()).purged == 0
 
 
-async def test_what_the_ceiling_ends_is_purged(scene) -> None:
+async def test_what_the_retention_limit_ends_is_purged(scene) -> None:
     await scene.store("old")
     scene.clock.advance(days=10)
     await scene.store("new")
@@ -216,7 +216,7 @@ async def test_a_large_page_is_left_where_it_is_once_others_are_served(scene, mo
 
 
 async def test_a_method_that_fails_keeps_its_entries_and_the_sweep_ends(install, offering, open_scene) -> None:
-    method = Caprice("e1", "e3")
+    method = MisbehavingPlugin("e1", "e3")
     install(caprice=offering("vault_purge_methods", method))
     scene = await open_scene(purge__sweep_batch="2", purge__sweep_pause_seconds="0")
     await scene.retain(purge_method="caprice")
@@ -229,7 +229,7 @@ async def test_a_method_that_fails_keeps_its_entries_and_the_sweep_ends(install,
 
 
 async def test_what_failed_goes_with_the_next_sweep_once_it_can(install, offering, open_scene) -> None:
-    method = Caprice("e1")
+    method = MisbehavingPlugin("e1")
     install(caprice=offering("vault_purge_methods", method))
     scene = await open_scene()
     await scene.retain(purge_method="caprice")
@@ -240,7 +240,7 @@ async def test_what_failed_goes_with_the_next_sweep_once_it_can(install, offerin
 
 
 async def test_what_cannot_be_purged_is_asked_for_once_however_much_it_is(install, offering, open_scene) -> None:
-    method = Caprice(*(f"e{n}" for n in range(1500)))
+    method = MisbehavingPlugin(*(f"e{n}" for n in range(1500)))
     install(caprice=offering("vault_purge_methods", method))
     scene = await open_scene(purge__sweep_pause_seconds="0")
     await scene.retain(purge_method="caprice")
@@ -256,7 +256,7 @@ async def test_what_cannot_be_purged_is_asked_for_once_however_much_it_is(instal
 async def test_a_method_that_plans_without_a_reason_does_not_stop_the_sweep(
     install, offering, open_scene, reason
 ) -> None:
-    class Unreasonable(Caprice):
+    class Unreasonable(MisbehavingPlugin):
         async def plan(self, request: Any) -> PurgePlan:
             wanted = reason if request.entry.external_id == "e0" else request.reason
             return PurgePlan(Remove(), wanted)
@@ -270,7 +270,7 @@ async def test_a_method_that_plans_without_a_reason_does_not_stop_the_sweep(
 
 
 async def test_a_method_that_is_no_coroutine_function_does_not_stop_the_sweep(install, offering, open_scene) -> None:
-    class Plain(Caprice):
+    class Plain(MisbehavingPlugin):
         def plan(self, request: Any) -> PurgePlan:
             raise RuntimeError
 
@@ -284,7 +284,7 @@ async def test_a_method_that_is_no_coroutine_function_does_not_stop_the_sweep(in
 
 
 async def test_a_method_that_is_late_with_one_keeps_that_one(install, offering, open_scene) -> None:
-    class Late(Caprice):
+    class Late(MisbehavingPlugin):
         async def plan(self, request: Any) -> PurgePlan:
             if request.entry.external_id == "e3":
                 await asyncio.sleep(3600)
@@ -609,7 +609,7 @@ async def test_the_timer_outlives_whatever_is_raised(scene, monkeypatch, caplog,
 
 
 async def test_the_timer_outlives_a_method_that_is_no_coroutine_function(install, offering, open_scene, caplog) -> None:
-    class Plain(Caprice):
+    class Plain(MisbehavingPlugin):
         def plan(self, request: Any) -> PurgePlan:
             raise RuntimeError
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from vsqlvault.service.commit.batcher import BatchCounts
-from vsqlvault.service.purge.throttle import ALONE_SECONDS, COMMIT_SECONDS, LEAST, MOST, PAGE, REST, SweepPace
+from vsqlvault.service.purge.throttle import ALONE_SECONDS, COMMIT_SECONDS, LEAST, MOST, PAGE, REST, SweepThrottle
 
 
 class Line:
@@ -18,14 +18,14 @@ class Line:
         self.writes = SimpleNamespace(counts=BatchCounts())
         self.now = 100.0
 
-    def pace(self) -> SweepPace:
+    def pace(self) -> SweepThrottle:
         queue: Any = self
-        return SweepPace(queue, 0.0, self.writes.counts.last_at, lambda: self.now)
+        return SweepThrottle(queue, 0.0, self.writes.counts.last_at, lambda: self.now)
 
     def others(self, number: int = 1) -> None:
         self.writes.counts.items += number
 
-    def commit(self, pace: SweepPace, purges: int, seconds: float) -> None:
+    def commit(self, pace: SweepThrottle, purges: int, seconds: float) -> None:
         with pace.committing(purges, 1):
             self.writes.counts.items += 1
             self.now += seconds
@@ -36,31 +36,33 @@ def test_what_the_sweep_commits_itself_is_no_request() -> None:
     pace = line.pace()
     for _ in range(5):
         line.commit(pace, pace.size, 0.02)
-        assert (pace.is_beside, pace.size) == (False, MOST)
+        assert (pace.has_other_traffic, pace.size) == (False, MOST)
 
 
-@pytest.mark.parametrize(("seconds_ago", "is_beside"), [(ALONE_SECONDS * 0.9, True), (ALONE_SECONDS * 1.1, False)])
-def test_whoever_committed_just_before_it_is_taken_to_go_on(seconds_ago: float, is_beside: bool) -> None:
+@pytest.mark.parametrize(
+    ("seconds_ago", "has_other_traffic"), [(ALONE_SECONDS * 0.9, True), (ALONE_SECONDS * 1.1, False)]
+)
+def test_whoever_committed_just_before_it_is_taken_to_go_on(seconds_ago: float, has_other_traffic: bool) -> None:
     line = Line()
     line.others(1000)
     line.writes.counts.last_at = line.now
     line.now += seconds_ago
-    assert line.pace().is_beside is is_beside
+    assert line.pace().has_other_traffic is has_other_traffic
 
 
 def test_a_queue_through_which_nothing_went_has_nobody_beside_it() -> None:
-    assert not Line().pace().is_beside
+    assert not Line().pace().has_other_traffic
 
 
 def test_beside_requests_it_begins_small_and_is_alone_again_after_some_seconds() -> None:
     line = Line()
     pace = line.pace()
     line.others()
-    assert (pace.is_beside, pace.size) == (True, LEAST)
+    assert (pace.has_other_traffic, pace.size) == (True, LEAST)
     line.now += ALONE_SECONDS * 0.9
-    assert pace.is_beside
+    assert pace.has_other_traffic
     line.now += ALONE_SECONDS * 0.2
-    assert (pace.is_beside, pace.size) == (False, MOST)
+    assert (pace.has_other_traffic, pace.size) == (False, MOST)
 
 
 @pytest.mark.parametrize(
@@ -80,10 +82,10 @@ def test_a_commit_that_waits_for_its_turn_is_still_its_own() -> None:
     line = Line()
     pace = line.pace()
     with pace.committing(64, 1):
-        assert not pace.is_beside
+        assert not pace.has_other_traffic
         line.writes.counts.items += 1
-        assert not pace.is_beside
-    assert not pace.is_beside
+        assert not pace.has_other_traffic
+    assert not pace.has_other_traffic
 
 
 def test_pages_are_small_beside_requests_and_as_large_as_is_set_otherwise() -> None:
@@ -104,9 +106,9 @@ async def test_beside_requests_it_gives_way_after_each_commit_for_a_multiple_of_
 
     monkeypatch.setattr("vsqlvault.service.purge.throttle.asyncio.sleep", rest)
     line.commit(pace, 8, 0.25)
-    await pace.give_way()
+    await pace.yield_to_requests()
     assert rests == []
     line.others()
     line.commit(pace, 8, 0.5)
-    await pace.give_way()
+    await pace.yield_to_requests()
     assert rests == [0.5 * REST]

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from vsqlvault.errors import EntryHeld, EntryNotFound, EntryPurged, PluginFailed
-from vsqlvault.interfaces.storage import Rulebook
+from vsqlvault.interfaces.storage import PolicySnapshot
 from vsqlvault.interfaces.writes import EntryIs, OverwriteEntry, RemoveEntry, RevisionIs
 from vsqlvault.model.audit import Outcome
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.principal import Role
 from vsqlvault.model.purge import Overwrite, PurgePlan, PurgeReason, Remove
 from vsqlvault.proof.purge_proof import purge_proof
-from vsqlvault.service.purge.purger import Purges
+from vsqlvault.service.purge.purger import Purger
 from vsqlvault.testing import T0, a_call, a_legal_hold, a_retention_policy, an_entry
 from vsqlvault_plugins.purge.methods import CryptoShred, PhysicalDelete, RetentionExpire
 
@@ -29,7 +29,7 @@ ENTRY = an_entry(value=VALUE)
 POLICY = a_retention_policy(version=3, max_retention_days=30, purge_method="caprice")
 
 
-class Caprice:
+class MisbehavingPlugin:
     """A purge method that does as a test says."""
 
     name = "caprice"
@@ -42,7 +42,7 @@ class Caprice:
         return await self.answer()
 
 
-class NotEvenAsync(Caprice):
+class NotEvenAsync(MisbehavingPlugin):
     def plan(self, request: Any) -> Any:
         return self.answer()
 
@@ -77,34 +77,34 @@ async def late() -> Any:
         return PurgePlan(Remove(), PurgeReason.REQUESTED)
 
 
-LYING: dict[str, Caprice] = {
-    "raises": Caprice(raising),
-    "hangs": Caprice(hanging),
-    "exits": Caprice(exiting),
-    "plans after its deadline": Caprice(late),
-    "plans nothing": Caprice(returning(None)),
-    "plans something else": Caprice(returning(Remove())),
-    "disposes of nothing": Caprice(planning(None)),
-    "disposes by a word": Caprice(planning("remove")),
-    "removes, though it retires the id": Caprice(planning(Remove()), retires_id=True),
-    "overwrites, though it does not retire the id": Caprice(planning(Overwrite(bytes(6)))),
-    "too short a filler": Caprice(planning(Overwrite(bytes(5))), retires_id=True),
-    "too long a filler": Caprice(planning(Overwrite(bytes(7))), retires_id=True),
-    "no filler": Caprice(planning(Overwrite(b"")), retires_id=True),
-    "a filler of text": Caprice(planning(Overwrite("000000")), retires_id=True),
-    "a filler that is none": Caprice(planning(Overwrite(None)), retires_id=True),
-    "a filler that can change": Caprice(planning(Overwrite(bytearray(6))), retires_id=True),
-    "no reason": Caprice(planning(Remove(), None)),
-    "a reason of its own": Caprice(planning(Remove(), "because")),
+LYING: dict[str, MisbehavingPlugin] = {
+    "raises": MisbehavingPlugin(raising),
+    "hangs": MisbehavingPlugin(hanging),
+    "exits": MisbehavingPlugin(exiting),
+    "plans after its deadline": MisbehavingPlugin(late),
+    "plans nothing": MisbehavingPlugin(returning(None)),
+    "plans something else": MisbehavingPlugin(returning(Remove())),
+    "disposes of nothing": MisbehavingPlugin(planning(None)),
+    "disposes by a word": MisbehavingPlugin(planning("remove")),
+    "removes, though it retires the id": MisbehavingPlugin(planning(Remove()), retires_id=True),
+    "overwrites, though it does not retire the id": MisbehavingPlugin(planning(Overwrite(bytes(6)))),
+    "too short a filler": MisbehavingPlugin(planning(Overwrite(bytes(5))), retires_id=True),
+    "too long a filler": MisbehavingPlugin(planning(Overwrite(bytes(7))), retires_id=True),
+    "no filler": MisbehavingPlugin(planning(Overwrite(b"")), retires_id=True),
+    "a filler of text": MisbehavingPlugin(planning(Overwrite("000000")), retires_id=True),
+    "a filler that is none": MisbehavingPlugin(planning(Overwrite(None)), retires_id=True),
+    "a filler that can change": MisbehavingPlugin(planning(Overwrite(bytearray(6))), retires_id=True),
+    "no reason": MisbehavingPlugin(planning(Remove(), None)),
+    "a reason of its own": MisbehavingPlugin(planning(Remove(), "because")),
 }
 
 
-def purges(*methods: Any) -> Purges:
-    return Purges({method.name: method for method in methods}, 0.05)
+def purges(*methods: Any) -> Purger:
+    return Purger({method.name: method for method in methods}, 0.05)
 
 
-def book(retention: Any, *holds: Any) -> Rulebook:
-    return Rulebook(7, {}, {retention.purpose: retention}, holds={hold.name: hold for hold in holds})
+def book(retention: Any, *holds: Any) -> PolicySnapshot:
+    return PolicySnapshot(7, {}, {retention.purpose: retention}, holds={hold.name: hold for hold in holds})
 
 
 async def prepare(method: Any, reason: PurgeReason = PurgeReason.REQUESTED, **policy: Any) -> Any:
@@ -145,7 +145,7 @@ async def test_a_held_entry_is_not_prepared_and_the_method_is_not_asked() -> Non
     rules = book(POLICY, a_legal_hold("a", 3), a_legal_hold("b"))
     for caller, told in ((a_call(), None), (a_call("admin", Role.ADMIN), "a v3, b v1")):
         with pytest.raises(EntryHeld) as held:
-            await purges(Caprice(answer)).prepare(caller, ENTRY, VALUE, PurgeReason.REQUESTED, rules, T0)
+            await purges(MisbehavingPlugin(answer)).prepare(caller, ENTRY, VALUE, PurgeReason.REQUESTED, rules, T0)
         assert (held.value.detail, held.value.recorded_detail) == (told, "held by a v3, b v1")
         with pytest.raises(EntryHeld):
             await purges().replaced(caller, ENTRY, VALUE, PurgeReason.REPLACED, rules, T0)

@@ -12,7 +12,7 @@ from vsqlvault.model.audit import Operation, Outcome
 from vsqlvault.model.entry import EntryState
 from vsqlvault.model.hold import HoldSelector
 from vsqlvault.model.principal import Role
-from vsqlvault.service.rules.held_entries import HeldListed, HeldWish
+from vsqlvault.service.rules.held_entries import HeldEntriesRequest, HeldListed
 from vsqlvault.testing import a_call, a_legal_hold
 
 DAY = timedelta(days=1)
@@ -23,19 +23,21 @@ async def place(scene: Any, **selector: Any) -> None:
     await scene.vault.holds.save(scene.admin, a_legal_hold(selector=HoldSelector(**selector)))
 
 
-async def page(scene: Any, call: Any = None, **wish: Any) -> HeldListed:
-    return await scene.vault.held_entries.list(call or scene.admin, "case-17", HeldWish(**{"limit": 100} | wish))
+async def page(scene: Any, call: Any = None, **wanted: Any) -> HeldListed:
+    return await scene.vault.held_entries.list(
+        call or scene.admin, "case-17", HeldEntriesRequest(**{"limit": 100} | wanted)
+    )
 
 
-async def pages(scene: Any, **wish: Any) -> list[HeldListed]:
-    found = [await page(scene, **wish)]
+async def pages(scene: Any, **wanted: Any) -> list[HeldListed]:
+    found = [await page(scene, **wanted)]
     while found[-1].after:
-        found.append(await page(scene, **wish, after=found[-1].after))
+        found.append(await page(scene, **wanted, after=found[-1].after))
     return found
 
 
-async def kept(scene: Any, **wish: Any) -> list[tuple[str, str]]:
-    listed = [held for found in await pages(scene, **wish) for held in found.entries]
+async def kept(scene: Any, **wanted: Any) -> list[tuple[str, str]]:
+    listed = [held for found in await pages(scene, **wanted) for held in found.entries]
     return [(viewed.entry.purpose, viewed.entry.external_id) for viewed, _ in listed]
 
 

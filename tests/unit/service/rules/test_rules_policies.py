@@ -20,7 +20,7 @@ from vsqlvault.errors import (
     StorageUnavailable,
     ValidationFailed,
 )
-from vsqlvault.interfaces.storage import CeilingEffect
+from vsqlvault.interfaces.storage import RetentionLimitEffect
 from vsqlvault.interfaces.writes import RevisionIs, SaveAccessPolicy
 from vsqlvault.model.audit import Operation, Outcome
 from vsqlvault.model.entry import EntryKey
@@ -163,10 +163,10 @@ READS = {
 @pytest.mark.parametrize("roles", [(), (Role.AUDITOR,)], ids=["an app", "an auditor"])
 @pytest.mark.parametrize("method", CHANGES)
 async def test_only_an_admin_changes_policies(scene, method, roles) -> None:
-    before = await scene.storage.inner.rulebook()
+    before = await scene.storage.inner.policy_snapshot()
     with pytest.raises(RoleRequired):
         await getattr(scene.vault.policies, method)(a_call("someone", *roles), CHANGES[method])
-    assert await scene.storage.inner.rulebook() == before
+    assert await scene.storage.inner.policy_snapshot() == before
     row = await scene.last_row()
     assert (row.outcome, row.reason, row.app) == (Outcome.DENIED, "role", "someone")
 
@@ -189,7 +189,7 @@ async def test_a_policy_changed_by_another_process_holds_for_the_next_request(sc
     teller = a_call("tellers")
     await scene.vault.entries.retrieve(teller, EntryKey("card", "pay-1"))
     closed = replace(TELLERS, version=2, rules={})
-    revision = (await scene.storage.inner.rulebook()).revision
+    revision = (await scene.storage.inner.policy_snapshot()).revision
     await scene.storage.inner.commit([replace(a_write(SaveAccessPolicy(closed)), expects=(RevisionIs(revision),))])
     with pytest.raises(AccessDenied):
         await scene.vault.entries.retrieve(teller, EntryKey("card", "pay-1"))
@@ -206,12 +206,12 @@ class TestPreview:
 
     async def test_it_says_what_would_expire_at_once_and_changes_nothing(self, scene) -> None:
         await self.fill(scene)
-        wish = a_retention_policy(max_retention_days=5, default_ttl_days=1)
-        before = await scene.storage.inner.rulebook()
-        seen = await scene.vault.policies.preview_retention_policy(scene.admin, wish)
-        assert seen.effect == CeilingEffect(expired_at_once=1, changed=2, oldest_created_at=T0)
+        wanted = a_retention_policy(max_retention_days=5, default_ttl_days=1)
+        before = await scene.storage.inner.policy_snapshot()
+        seen = await scene.vault.policies.preview_retention_policy(scene.admin, wanted)
+        assert seen.effect == RetentionLimitEffect(expired_at_once=1, changed=2, oldest_created_at=T0)
         assert (seen.policy.version, seen.policy.created_by, seen.is_new) == (2, "vault-admin", False)
-        assert await scene.storage.inner.rulebook() == before
+        assert await scene.storage.inner.policy_snapshot() == before
         row = await scene.last_row()
         assert (row.operation, row.purpose, row.old_value, row.new_value) == (
             Operation.PREVIEW_RETENTION_POLICY, "card", None, None,
@@ -220,9 +220,9 @@ class TestPreview:
 
     async def test_the_change_itself_says_it_too_and_so_does_its_row(self, scene) -> None:
         await self.fill(scene)
-        wish = a_retention_policy(max_retention_days=5, default_ttl_days=1)
-        seen = await scene.vault.policies.preview_retention_policy(scene.admin, wish)
-        saved = await scene.vault.policies.save_retention_policy(scene.admin, wish)
+        wanted = a_retention_policy(max_retention_days=5, default_ttl_days=1)
+        seen = await scene.vault.policies.preview_retention_policy(scene.admin, wanted)
+        saved = await scene.vault.policies.save_retention_policy(scene.admin, wanted)
         assert saved == seen
         row = await scene.last_row()
         assert (row.operation, row.detail) == (
@@ -234,21 +234,21 @@ class TestPreview:
         await self.fill(scene)
         await scene.retain(max_retention_days=5, default_ttl_days=1)
         longer = await scene.vault.policies.save_retention_policy(scene.admin, a_retention_policy())
-        assert longer.effect == CeilingEffect(revived=1, changed=2)
+        assert longer.effect == RetentionLimitEffect(revived=1, changed=2)
         await scene.vault.entries.retrieve(scene.owner, EntryKey("card", "old"))
 
     async def test_what_leaves_the_maximum_as_it_is_counts_nothing(self, scene) -> None:
-        scene.storage.arm(methods={"ceiling_effect"}, always=True)
+        scene.storage.arm(methods={"retention_limit_effect"}, always=True)
         saved = await scene.vault.policies.save_retention_policy(scene.admin, a_retention_policy(description="other"))
-        assert saved.effect == CeilingEffect()
+        assert saved.effect == RetentionLimitEffect()
         fresh = await scene.vault.policies.save_retention_policy(scene.admin, a_retention_policy("ach"))
-        assert (fresh.effect, fresh.is_new) == (CeilingEffect(), True)
+        assert (fresh.effect, fresh.is_new) == (RetentionLimitEffect(), True)
         assert scene.storage.calls == []
 
     async def test_a_policy_is_put_in_force_though_its_effect_cannot_be_counted(self, scene) -> None:
-        wish = a_retention_policy(max_retention_days=5, default_ttl_days=1)
-        scene.storage.arm(methods={"ceiling_effect"}, always=True)
-        saved = await scene.vault.policies.save_retention_policy(scene.admin, wish)
+        wanted = a_retention_policy(max_retention_days=5, default_ttl_days=1)
+        scene.storage.arm(methods={"retention_limit_effect"}, always=True)
+        saved = await scene.vault.policies.save_retention_policy(scene.admin, wanted)
         assert (saved.effect, saved.policy.version) == (None, 2)
         assert (await scene.last_row()).detail == "effect not counted"
         longer = a_retention_policy(max_retention_days=9, default_ttl_days=1)

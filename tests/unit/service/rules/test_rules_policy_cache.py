@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from vsqlvault.errors import StorageUnavailable
-from vsqlvault.interfaces.storage import Rulebook
-from vsqlvault.service.rules.policy_cache import Rulebooks
+from vsqlvault.interfaces.storage import PolicySnapshot
+from vsqlvault.service.rules.policy_cache import PolicyCache
 
 
 class HeldStorage:
@@ -17,12 +17,12 @@ class HeldStorage:
 
     def __init__(self) -> None:
         self.revision = 1
-        self.loads: list[tuple[Rulebook, asyncio.Future[None]]] = []
+        self.loads: list[tuple[PolicySnapshot, asyncio.Future[None]]] = []
         self.count = 0
 
-    async def rulebook(self) -> Rulebook:
+    async def policy_snapshot(self) -> PolicySnapshot:
         self.count += 1
-        book = Rulebook(self.revision, {}, {})
+        book = PolicySnapshot(self.revision, {}, {})
         gate = asyncio.get_running_loop().create_future()
         self.loads.append((book, gate))
         await gate
@@ -38,13 +38,13 @@ async def let_the_newest_end_first(storage: HeldStorage, *waiting: asyncio.Task[
                 await asyncio.sleep(0)
 
 
-def rulebooks(storage: HeldStorage) -> Rulebooks:
-    return Rulebooks(storage, {})  # type: ignore[arg-type]
+def policy_cache(storage: HeldStorage) -> PolicyCache:
+    return PolicyCache(storage, {})  # type: ignore[arg-type]
 
 
 async def test_a_load_that_ends_late_puts_no_older_rulebook_over_a_newer_one() -> None:
     storage = HeldStorage()
-    books = rulebooks(storage)
+    books = policy_cache(storage)
     waiting = []
     for revision in (5, 6, 7):
         storage.revision = revision
@@ -58,7 +58,7 @@ async def test_a_load_that_ends_late_puts_no_older_rulebook_over_a_newer_one() -
 
 async def test_who_asks_while_the_same_rulebook_is_loaded_shares_the_load() -> None:
     storage = HeldStorage()
-    books = rulebooks(storage)
+    books = policy_cache(storage)
     waiting = [asyncio.create_task(books.at(1)) for _ in range(10)]
     await let_the_newest_end_first(storage, *waiting)
     assert storage.count == 1
@@ -66,7 +66,7 @@ async def test_who_asks_while_the_same_rulebook_is_loaded_shares_the_load() -> N
 
 async def test_a_load_that_fails_or_is_cancelled_leaves_the_next_one_to_try() -> None:
     storage = HeldStorage()
-    books = rulebooks(storage)
+    books = policy_cache(storage)
     failing, cancelled, last = (asyncio.create_task(books.at(1)) for _ in range(3))
     await asyncio.sleep(0)
     storage.loads.pop()[1].set_exception(StorageUnavailable())

@@ -134,9 +134,9 @@ def test_what_is_not_believed_is_not_shown_to_anybody(
     forwarding = Forwarding(settings())
     own = authority.client("proxy", names=[dns(PROXY if is_known else "app.example")])
     headers: Mapping[str, str] = {"host": "localhost", name: "x"}
-    believed = forwarding.believed(arrived(peer, list(headers.items()), own), headers)
-    assert (believed is headers) == (name in kept)
-    assert dict(believed) == {key: value for key, value in headers.items() if key == "host" or key in kept}
+    trusted_headers = forwarding.trusted_headers(arrived(peer, list(headers.items()), own), headers)
+    assert (trusted_headers is headers) == (name in kept)
+    assert dict(trusted_headers) == {key: value for key, value in headers.items() if key == "host" or key in kept}
 
 
 def refused(forwarding: Forwarding, certificate: bytes) -> str:

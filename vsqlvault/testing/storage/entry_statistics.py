@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from vsqlvault.interfaces.storage import CeilingChange, CeilingEffect, PurposeCensus, Storage
+from vsqlvault.interfaces.storage import PurposeStatistics, RetentionLimitChange, RetentionLimitEffect, Storage
 from vsqlvault.interfaces.writes import OverwriteEntry, StoreEntry, Write
 from vsqlvault.model.entry import Entry, EntryKey, EntryState
 from vsqlvault.model.purge import PurgeReason, PurgeRecord
@@ -52,15 +52,15 @@ def _purges() -> list[PurgeRecord]:
     ]
 
 
-def _ceilings(as_of: datetime) -> dict[str, datetime]:
+def _retention_limits(as_of: datetime) -> dict[str, datetime]:
     return {purpose: as_of - DAY * days for purpose, days in DAYS.items()}
 
 
-def _recount(entries: Sequence[Entry], purpose: str, as_of: datetime) -> PurposeCensus:
+def _recount(entries: Sequence[Entry], purpose: str, as_of: datetime) -> PurposeStatistics:
     there = [entry for entry in entries if entry.purpose == purpose and entry.created_at <= as_of]
     by_state = Counter(entry.state(as_of, DAYS[purpose]) for entry in there)
     active = [entry for entry in there if entry.state(as_of, DAYS[purpose]) is EntryState.ACTIVE]
-    return PurposeCensus(
+    return PurposeStatistics(
         active=len(active),
         expired_pending_purge=by_state[EntryState.EXPIRED],
         expiring_next_30_days=sum(entry.effective_expires_at(DAYS[purpose]) <= as_of + DAY * 30 for entry in active),
@@ -68,7 +68,7 @@ def _recount(entries: Sequence[Entry], purpose: str, as_of: datetime) -> Purpose
     )
 
 
-class CensusConformance(StorageKit):
+class EntryStatisticsConformance(StorageKit):
     """Counting."""
 
     @pytest.mark.parametrize("days", [0, 5, 30, 59, 200], ids=lambda days: f"{days} days ago")
@@ -77,34 +77,34 @@ class CensusConformance(StorageKit):
         entries = _population()
         await committed(storage, *(a_write(StoreEntry(entry, b"cipher")) for entry in entries))
         as_of = T0 - DAY * days
-        census = await storage.census(as_of, _ceilings(as_of), KNOWN)
-        assert dict(census.by_purpose) == {purpose: _recount(entries, purpose, as_of) for purpose in DAYS}
+        entry_statistics = await storage.entry_statistics(as_of, _retention_limits(as_of), KNOWN)
+        assert dict(entry_statistics.by_purpose) == {purpose: _recount(entries, purpose, as_of) for purpose in DAYS}
 
     @driven
     async def test_the_key_refs_add_up_to_what_is_active(self, storage: Storage) -> None:
         refs = [None, None, "", "unspecified", "none", "None", "null", "k1"]
         await committed(storage, *(storing(f"e{number}", key_ref=ref) for number, ref in enumerate(refs)))
-        census = await storage.census(T0, _ceilings(T0), KNOWN)
-        assert census.by_purpose["card"].active == len(refs)
-        assert sum(census.by_purpose["card"].key_refs.values()) == len(refs)
+        entry_statistics = await storage.entry_statistics(T0, _retention_limits(T0), KNOWN)
+        assert entry_statistics.by_purpose["card"].active == len(refs)
+        assert sum(entry_statistics.by_purpose["card"].key_refs.values()) == len(refs)
 
     @driven
     async def test_what_was_purged_in_thirty_days_counts_no_replaced_versions(self, storage: Storage) -> None:
         records = _purges()
         await committed(storage, *(a_write(purges=(record,)) for record in records))
-        census = await storage.census(T0, _ceilings(T0), KNOWN)
+        entry_statistics = await storage.entry_statistics(T0, _retention_limits(T0), KNOWN)
         wanted = [r for r in records if r.purged_at > T0 - DAY * 30 and r.reason is not PurgeReason.REPLACED]
-        assert census.purged_last_30_days == len(wanted)
+        assert entry_statistics.purged_last_30_days == len(wanted)
 
     @driven
     async def test_a_purge_after_the_instant_is_not_counted(self, storage: Storage) -> None:
         await committed(storage, *(a_write(purges=(a_purge_record(purged_at=T0 + DAY * n),)) for n in range(3)))
-        assert (await storage.census(T0, {}, ())).purged_last_30_days == 1
+        assert (await storage.entry_statistics(T0, {}, ())).purged_last_30_days == 1
 
     @driven
     async def test_no_purge_is_without_proof(self, storage: Storage) -> None:
         await committed(storage, *(a_write(purges=(record,)) for record in _purges()))
-        assert (await storage.census(T0, {}, ())).purges_without_proof == 0
+        assert (await storage.entry_statistics(T0, {}, ())).purges_without_proof == 0
 
     @driven
     async def test_entries_under_undefined_policies_are_counted_while_they_have_their_values(
@@ -112,7 +112,7 @@ class CensusConformance(StorageKit):
     ) -> None:
         entries = _population()
         await committed(storage, *(a_write(StoreEntry(entry, b"cipher")) for entry in entries))
-        found = (await storage.census(T0, _ceilings(T0), KNOWN)).entries_by_undefined_policy
+        found = (await storage.entry_statistics(T0, _retention_limits(T0), KNOWN)).entries_by_undefined_policy
         wanted = Counter(e.access_policy for e in entries if e.purged_at is None and e.access_policy not in KNOWN)
         assert dict(found) == dict(wanted)
 
@@ -120,20 +120,20 @@ class CensusConformance(StorageKit):
     async def test_an_overwritten_entry_is_counted_no_more(self, storage: Storage) -> None:
         await committed(storage, storing(access_policy="nowhere"))
         await committed(storage, a_write(OverwriteEntry(EntryKey("card", "pay-1"), b"\0" * 6, T0, "crypto-shred")))
-        census = await storage.census(T0, _ceilings(T0), KNOWN)
-        assert dict(census.entries_by_undefined_policy) == {}
-        assert census.by_purpose["card"] == PurposeCensus(0, 0, 0, {})
+        entry_statistics = await storage.entry_statistics(T0, _retention_limits(T0), KNOWN)
+        assert dict(entry_statistics.entries_by_undefined_policy) == {}
+        assert entry_statistics.by_purpose["card"] == PurposeStatistics(0, 0, 0, {})
 
     @driven
     async def test_an_empty_vault_counts_nothing(self, storage: Storage) -> None:
-        census = await storage.census(T0, _ceilings(T0), ())
-        assert dict(census.by_purpose) == dict.fromkeys(DAYS, PurposeCensus(0, 0, 0, {}))
-        assert (census.purged_last_30_days, census.purges_without_proof) == (0, 0)
+        entry_statistics = await storage.entry_statistics(T0, _retention_limits(T0), ())
+        assert dict(entry_statistics.by_purpose) == dict.fromkeys(DAYS, PurposeStatistics(0, 0, 0, {}))
+        assert (entry_statistics.purged_last_30_days, entry_statistics.purges_without_proof) == (0, 0)
 
     @driven
     async def test_a_vault_without_policies_has_no_purposes(self, storage: Storage) -> None:
         await committed(storage, Write((), changes=(StoreEntry(an_entry(), b"cipher"),)))
-        assert dict((await storage.census(T0, {}, ())).by_purpose) == {}
+        assert dict((await storage.entry_statistics(T0, {}, ())).by_purpose) == {}
 
     @pytest.mark.parametrize(("before", "after"), [(40, 10), (10, 40), (40, 39), (36_500, 1), (1, 36_500)])
     @driven
@@ -143,14 +143,14 @@ class CensusConformance(StorageKit):
         entries = _population()
         await committed(storage, *(a_write(StoreEntry(entry, b"cipher")) for entry in entries))
         for purpose in ("card", "ach", "empty"):
-            change = CeilingChange(purpose=purpose, now=T0, before=DAY * before, after=DAY * after)
-            assert await storage.ceiling_effect(change) == _effect(entries, purpose, before, after)
+            change = RetentionLimitChange(purpose=purpose, now=T0, before=DAY * before, after=DAY * after)
+            assert await storage.retention_limit_effect(change) == _effect(entries, purpose, before, after)
 
 
-def _effect(entries: Sequence[Entry], purpose: str, before: int, after: int) -> CeilingEffect:
+def _effect(entries: Sequence[Entry], purpose: str, before: int, after: int) -> RetentionLimitEffect:
     mine = [entry for entry in entries if entry.purpose == purpose and entry.purged_at is None]
     lives = {entry for entry in mine if entry.state(T0, before) is EntryState.ACTIVE}
     will_live = {entry for entry in mine if entry.state(T0, after) is EntryState.ACTIVE}
     changed = [e for e in lives | will_live if e.effective_expires_at(before) != e.effective_expires_at(after)]
     oldest = min((entry.created_at for entry in lives - will_live), default=None)
-    return CeilingEffect(len(lives - will_live), len(will_live - lives), len(changed), oldest)
+    return RetentionLimitEffect(len(lives - will_live), len(will_live - lives), len(changed), oldest)

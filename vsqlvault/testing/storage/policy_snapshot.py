@@ -58,26 +58,26 @@ LEGAL_HOLDS: dict[str, LegalHold] = {
 }
 
 
-class RulebookConformance(StorageKit):
+class PolicySnapshotConformance(StorageKit):
     """The rulebook and its revision."""
 
     @driven
     async def test_a_new_storage_has_no_policies(self, storage: Storage) -> None:
-        book = await storage.rulebook()
+        book = await storage.policy_snapshot()
         assert (dict(book.access), dict(book.retention), dict(book.access_versions)) == ({}, {}, {})
         assert dict(book.holds) == {}
 
     @driven
     async def test_the_rulebook_and_a_read_tell_one_revision(self, storage: Storage) -> None:
-        assert (await storage.rulebook()).revision == await revision_of(storage)
+        assert (await storage.policy_snapshot()).revision == await revision_of(storage)
         await committed(storage, a_write(SaveAccessPolicy(an_access_policy())))
-        assert (await storage.rulebook()).revision == await revision_of(storage)
+        assert (await storage.policy_snapshot()).revision == await revision_of(storage)
 
     @pytest.mark.parametrize("policy", ACCESS_POLICIES.values(), ids=ACCESS_POLICIES)
     @driven
     async def test_an_access_policy_comes_back_as_it_was(self, storage: Storage, policy: AccessPolicy) -> None:
         await committed(storage, a_write(SaveAccessPolicy(policy)))
-        book = await storage.rulebook()
+        book = await storage.policy_snapshot()
         assert dict(book.access) == {"tellers": policy}
         assert dict(book.access_versions) == {"tellers": 1}
 
@@ -85,13 +85,13 @@ class RulebookConformance(StorageKit):
     @driven
     async def test_a_retention_policy_comes_back_as_it_was(self, storage: Storage, policy: RetentionPolicy) -> None:
         await committed(storage, a_write(SaveRetentionPolicy(policy)))
-        assert dict((await storage.rulebook()).retention) == {"card": policy}
+        assert dict((await storage.policy_snapshot()).retention) == {"card": policy}
 
     @pytest.mark.parametrize("hold", LEGAL_HOLDS.values(), ids=LEGAL_HOLDS)
     @driven
     async def test_a_legal_hold_comes_back_as_it_was(self, storage: Storage, hold: LegalHold) -> None:
         await committed(storage, a_write(SaveLegalHold(hold)))
-        assert dict((await storage.rulebook()).holds) == {"case-17": hold}
+        assert dict((await storage.policy_snapshot()).holds) == {"case-17": hold}
 
     @driven
     async def test_the_newest_version_of_a_hold_counts(self, storage: Storage) -> None:
@@ -99,9 +99,9 @@ class RulebookConformance(StorageKit):
         for hold in holds:
             await committed(storage, a_write(SaveLegalHold(hold)))
         released = replace(holds[-1], version=12, released_by="jane", released_at=T0)
-        assert dict((await storage.rulebook()).holds) == {"case-17": holds[-1]}
+        assert dict((await storage.policy_snapshot()).holds) == {"case-17": holds[-1]}
         await committed(storage, a_write(SaveLegalHold(released)), a_write(SaveLegalHold(a_legal_hold("other"))))
-        assert dict((await storage.rulebook()).holds) == {"case-17": released, "other": a_legal_hold("other")}
+        assert dict((await storage.policy_snapshot()).holds) == {"case-17": released, "other": a_legal_hold("other")}
 
     @pytest.mark.parametrize(
         "change",
@@ -141,7 +141,7 @@ class RulebookConformance(StorageKit):
         retention = [a_retention_policy(version=version, max_retention_days=version) for version in range(1, 12)]
         for one, other in zip(access, retention, strict=True):
             await committed(storage, a_write(SaveAccessPolicy(one)), a_write(SaveRetentionPolicy(other)))
-        book = await storage.rulebook()
+        book = await storage.policy_snapshot()
         assert book.access["tellers"] == access[-1]
         assert book.retention["card"] == retention[-1]
 
@@ -150,7 +150,7 @@ class RulebookConformance(StorageKit):
         await committed(storage, a_write(SaveAccessPolicy(an_access_policy())))
         await committed(storage, a_write(SaveAccessPolicy(an_access_policy("others"))))
         await committed(storage, a_write(DROP))
-        book = await storage.rulebook()
+        book = await storage.policy_snapshot()
         assert list(book.access) == ["others"]
         assert dict(book.access_versions) == {"tellers": 2, "others": 1}
 
@@ -160,7 +160,7 @@ class RulebookConformance(StorageKit):
         await committed(storage, a_write(SaveAccessPolicy(an_access_policy())))
         await committed(storage, a_write(DROP))
         await committed(storage, a_write(SaveAccessPolicy(again)))
-        book = await storage.rulebook()
+        book = await storage.policy_snapshot()
         assert (dict(book.access), dict(book.access_versions)) == ({"tellers": again}, {"tellers": 3})
 
     @driven
@@ -170,7 +170,7 @@ class RulebookConformance(StorageKit):
             await committed(storage, a_write(SaveAccessPolicy(policy)))
         await committed(storage, a_write(DropAccessPolicy("a.b", 2, "vault-admin", T0)))
         del policies["a.b"]
-        assert dict((await storage.rulebook()).access) == policies
+        assert dict((await storage.policy_snapshot()).access) == policies
 
     @driven
     async def test_every_version_of_an_access_policy_is_kept_newest_first(self, storage: Storage) -> None:
