@@ -15,7 +15,7 @@ from tests.support.postgres import Databases
 from vsqlvault.testing import T0, storing
 from vsqlvault_plugins.storage.postgres.batches import QUERIES as POSTGRES
 from vsqlvault_plugins.storage.postgres.entry_counts import COUNTS as POSTGRES_COUNTS
-from vsqlvault_plugins.storage.postgres.server import Server, connect
+from vsqlvault_plugins.storage.postgres.server import Server
 from vsqlvault_plugins.storage.postgres.storage import PostgresStorage
 from vsqlvault_plugins.storage.postgres.tallies import TALLIES as POSTGRES_TALLIES
 from vsqlvault_plugins.storage.sqlite import entry_counts as sqlite_counts
@@ -60,7 +60,7 @@ def plan_of_postgres(postgres: Databases) -> Iterator[Callable[..., str]]:
         await storage.close()
 
     async def explain(sql: str, parameters: Sequence[Any]) -> str:
-        connection: asyncpg.Connection[Any] = await connect(Server(url))
+        connection: asyncpg.Connection[Any] = await Server(url).connect()
         try:
             return "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {sql}", *parameters))
         finally:

@@ -18,7 +18,14 @@ import asyncpg
 import pytest
 
 from tests.support.postgres import Databases, PostgresServer
-from vsqlvault.errors import AuditUnavailable, SchemaTooNew, StorageUnavailable, Unavailable, UnsafeStorage
+from vsqlvault.errors import (
+    AuditUnavailable,
+    SchemaTooNew,
+    SettingsInvalid,
+    StorageUnavailable,
+    Unavailable,
+    UnsafeStorage,
+)
 from vsqlvault.interfaces.storage import LogQuery, Read, Storage
 from vsqlvault.interfaces.writes import (
     Committed,
@@ -257,7 +264,7 @@ class TestExplanations:
         "url", ["postgresql://host:port/database", "postgresql://a:b@[::1/x", "postgresql://%zz/x?sslmode=no"]
     )
     def test_of_a_url_that_is_none(self, run: Run, url: str) -> None:
-        with pytest.raises(StorageUnavailable):
+        with pytest.raises(SettingsInvalid, match=r"^storage\.database_url: "):
             run(PostgresStorage.open(url))
 
     def test_of_a_role_that_may_not_make_the_schema(self, run: Run, postgres: Databases, postgres_url: str) -> None:

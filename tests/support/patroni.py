@@ -79,7 +79,8 @@ class Etcd:
                     "--initial-cluster", ",".join(peers), "--initial-cluster-state", state,
                     "--heartbeat-interval", "200", "--election-timeout", "2000",
                 ],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True, cwd=self.directory.parent,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+                cwd=self.directory.parent,
             )  # fmt: skip
 
     def signal(self, number: signal.Signals) -> None:
@@ -113,9 +114,7 @@ class Node:
 
     @property
     def log(self) -> str:
-        return "".join(
-            path.read_text("utf-8", "replace")[-20_000:] for path in sorted(self.directory.glob("*.log"))
-        )
+        return "".join(path.read_text("utf-8", "replace")[-20_000:] for path in sorted(self.directory.glob("*.log")))
 
     def start(self) -> None:
         """Start Patroni, which starts PostgreSQL."""

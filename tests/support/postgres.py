@@ -119,7 +119,8 @@ class PostgresServer(Databases):
         self._account = account()
         if self._account:
             os.chown(self.directory, self._account["user"], self._account["group"])
-        super().__init__(f"postgresql://postgres:{self.password}@127.0.0.1:{self.port}/postgres", installed_programs(self.directory))
+        url = f"postgresql://postgres:{self.password}@127.0.0.1:{self.port}/postgres"
+        super().__init__(url, installed_programs(self.directory))
         self._postmaster: subprocess.Popen[bytes] | None = None
         self._initialize()
 

@@ -1,4 +1,4 @@
-"""Ends what runs in a directory and removes it as soon as the process that started it is gone: ``python postgres_keeper.py DIR``.
+"""Ends what runs in a directory and removes it once the process that made it is gone: ``python postgres_keeper.py DIR``.
 
 It waits for the end of its standard input, which comes even when the other side is killed.
 """

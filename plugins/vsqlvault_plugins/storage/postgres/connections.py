@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import asyncpg
 
-from vsqlvault.errors import Overloaded, StorageUnavailable
+from vsqlvault.errors import OutcomeUnknown, Overloaded, StorageUnavailable
 from vsqlvault_plugins.storage.postgres.failures import answered
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
@@ -26,9 +26,23 @@ class Connections:
     Who comes first is served first: whoever gives a connection back and wants one again queues behind those who wait.
     """
 
-    def __init__(self, connect: Callable[[], Awaitable[Connection]], limit: int) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[Connection]],
+        limit: int,
+        *,
+        wait_seconds: float = WAIT_SECONDS,
+        on_late: Callable[[], None] | None = None,
+        is_replicated: Callable[[Connection], bool] | None = None,
+    ) -> None:
+        """``on_late`` is called when a statement is late. ``is_replicated`` says whether commits have waited for a standby."""
         self._connect = connect
         self._limit = limit
+        self._wait_seconds = wait_seconds
+        self._on_late = on_late
+        self._is_replicated = is_replicated
+        self._generation = 0
+        self._beside: set[Connection] = set()
         self._idle: list[Connection] = []
         self._used: set[Connection] = set()
         self._making = 0
@@ -43,6 +57,7 @@ class Connections:
 
         Raises:
             StorageUnavailable: none can be had. Overloaded: all are in use for too long.
+            OutcomeUnknown: a commit of the block is durable here, but somebody told it not to wait for its standby.
             TimeoutError: the block was late. Whatever the block raises.
         """
         connection = await self._take()
@@ -51,8 +66,12 @@ class Connections:
         try:
             async with asyncio.timeout(seconds):
                 yield connection
+            if self._is_replicated is not None and not self._is_replicated(connection):
+                raise OutcomeUnknown("a commit did not wait for its standby")
             is_sound = True
         except Exception as error:
+            if isinstance(error, TimeoutError) and self._on_late is not None:
+                self._on_late()
             is_sound = answered(error) or isinstance(error, (ValueError, OverflowError))
             raise
         finally:
@@ -70,13 +89,22 @@ class Connections:
             async with self.borrow(seconds) as borrowed:
                 yield borrowed
             return
+        self._beside.add(connection)
         try:
             async with asyncio.timeout(seconds):
                 yield connection
             with suppress(Exception):
                 await connection.close(timeout=CLOSE_SECONDS)
         finally:
+            self._beside.discard(connection)
             connection.terminate()
+
+    def drop_all(self) -> None:
+        """Cut every connection off, lent or not: none of them leads to where the next one will."""
+        self._generation += 1
+        for connection in (*self._idle, *self._used, *self._beside):
+            connection.terminate()
+        self._idle.clear()
 
     async def close(self) -> None:
         """Give no more, let what is under way finish, and close all connections."""
@@ -101,7 +129,7 @@ class Connections:
         if not self._waiting and not self._called and not self._is_closed and (found := self._sound_one()):
             return found
         try:
-            async with asyncio.timeout(WAIT_SECONDS):
+            async with asyncio.timeout(self._wait_seconds):
                 if self._waiting or self._called >= self._limit - self.in_use > 0:
                     await self._wait()
                 while not self._is_closed:
@@ -130,7 +158,12 @@ class Connections:
         """
         self._making += 1
         try:
-            return await self._connect()
+            while True:
+                generation = self._generation
+                connection = await self._connect()
+                if generation == self._generation:
+                    return connection
+                connection.terminate()  # all were cut off meanwhile, perhaps by what this one found
         except StorageUnavailable:
             if self._idle or self.in_use > 1:
                 return None

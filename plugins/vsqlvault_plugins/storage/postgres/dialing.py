@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Generic, Protocol, TypeVar, cast
 
 HEAD_START_SECONDS = 0.25
 """The host that was last good is dialed alone for so long."""
+
+GRACE_SECONDS = 0.5
+"""Where no host is known to be good, the first that answers is held back for so long, in case a better one answers too."""
 
 
 class _Closable(Protocol):
@@ -18,10 +21,10 @@ Made = TypeVar("Made", bound=_Closable)
 Address = TypeVar("Address")
 
 
-class NoHost(Exception):
-    """No host can be used; ``failures`` has the reason of each, in the order of the hosts."""
+class NoHost(Exception, Generic[Address]):
+    """No host can be used; ``failures`` has the reason of each."""
 
-    def __init__(self, failures: Sequence[BaseException]) -> None:
+    def __init__(self, failures: Mapping[Address, BaseException]) -> None:
         super().__init__(failures)
         self.failures = failures
 
@@ -30,8 +33,8 @@ class Dialer(Generic[Address, Made]):
     """Dials hosts side by side and remembers which was good.
 
     The last good host is dialed first; the others join once it has failed, or has not answered within the head start. Where
-    none is known to be good, all are dialed at once, each has its answer or its deadline, and the best one is taken: that is
-    how a process that starts beside two primaries takes the newer one.
+    none is known to be good, all are dialed at once, and of those that answer soon the best one is taken: that is how a
+    process that starts beside two primaries takes the newer one.
     """
 
     def __init__(
@@ -39,46 +42,57 @@ class Dialer(Generic[Address, Made]):
         addresses: Sequence[Address],
         dial: Callable[[Address], Awaitable[Made]],
         rank: Callable[[Made], int],
+        *,
+        head_start_seconds: float = HEAD_START_SECONDS,
+        grace_seconds: float = GRACE_SECONDS,
     ) -> None:
         """``dial`` connects to one host within its own deadline or raises; of several, the highest ``rank`` is taken."""
         self._addresses = tuple(addresses)
         self._dial = dial
         self._rank = rank
+        self._head_start_seconds = head_start_seconds
+        self._grace_seconds = grace_seconds
         self._last_good: Address | None = None
+        self._is_known = False
 
     def forget(self) -> None:
         """Take no host for good: the next connection asks all of them."""
-        self._last_good = None
+        self._is_known = False
 
     async def connect(self) -> Made:
         """Return a connection. Raises NoHost."""
         tasks: dict[Address, asyncio.Task[Made]] = {}
-        good = self._last_good
+        is_known = self._is_known
         try:
-            if good is not None:
-                tasks[good] = asyncio.create_task(_awaited(self._dial(good)))
-                await asyncio.wait(tasks.values(), timeout=HEAD_START_SECONDS)
-                if _has_connected(tasks[good]):
-                    return tasks.pop(good).result()
-            for address in self._addresses:
-                if address not in tasks:
-                    tasks[address] = asyncio.create_task(_awaited(self._dial(address)))
-            chosen = await self._best(tasks, wait_for_all=good is None)
-            self._last_good = chosen
+            if is_known:
+                first = self._start(tasks, cast("Address", self._last_good))
+                await asyncio.wait({first}, timeout=self._head_start_seconds)
+            if not (is_known and _has_connected(first)):
+                for address in self._addresses:
+                    self._start(tasks, address)
+            chosen = await self._best(tasks, 0.0 if is_known else self._grace_seconds)
+            self._last_good, self._is_known = chosen, True
             return tasks.pop(chosen).result()
         finally:
             await _drop(tasks.values())
 
-    async def _best(self, tasks: dict[Address, asyncio.Task[Made]], *, wait_for_all: bool) -> Address:
-        """Return the address of the best connection: of the first that is there, or of all that will be."""
-        waiting = set(tasks.values())
-        while waiting:
-            until = asyncio.ALL_COMPLETED if wait_for_all else asyncio.FIRST_COMPLETED
-            done, waiting = await asyncio.wait(waiting, return_when=until)
-            if good := [address for address, task in tasks.items() if task in done and _has_connected(task)]:
-                return max(good, key=lambda address: self._rank(tasks[address].result()))
-        self._last_good = None
-        raise NoHost([error for task in tasks.values() if (error := task.exception()) is not None])
+    def _start(self, tasks: dict[Address, asyncio.Task[Made]], address: Address) -> asyncio.Task[Made]:
+        if address not in tasks:
+            tasks[address] = asyncio.create_task(_awaited(self._dial(address)))
+        return tasks[address]
+
+    async def _best(self, tasks: Mapping[Address, asyncio.Task[Made]], grace_seconds: float) -> Address:
+        """Return the address of the best connection of those that are there within the grace after the first."""
+        waiting = {task for task in tasks.values() if not task.done()}
+        while not any(map(_has_connected, tasks.values())):
+            if not waiting:
+                self._is_known = False
+                raise NoHost({address: cast("BaseException", task.exception()) for address, task in tasks.items()})
+            _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        if waiting and grace_seconds:
+            await asyncio.wait(waiting, timeout=grace_seconds)
+        good = [address for address, task in tasks.items() if _has_connected(task)]
+        return max(good, key=lambda address: self._rank(tasks[address].result()))
 
 
 async def _awaited(work: Awaitable[Made]) -> Made:
@@ -89,9 +103,9 @@ def _has_connected(task: asyncio.Task[Made]) -> bool:
     return task.done() and not task.cancelled() and task.exception() is None
 
 
-async def _drop(tasks: Sequence[asyncio.Task[Made]] | object) -> None:
+async def _drop(tasks: Iterable[asyncio.Task[Made]]) -> None:
     """End the attempts that nobody needs any more, and close what they have made."""
-    left = list(tasks)  # type: ignore[call-overload]
+    left = list(tasks)
     for task in left:
         task.cancel()
     for made in await asyncio.gather(*left, return_exceptions=True):

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from vsqlvault.errors import SettingsInvalid
@@ -24,6 +25,9 @@ _OF_THE_DRIVER = (
     "user", "password", "passfile", "dbname", "database", "sslmode", "sslcert", "sslkey", "sslpassword", "sslrootcert",
     "sslcrl", "sslnegotiation", "ssl_min_protocol_version", "ssl_max_protocol_version", "krbsrvname", "gsslib", "service",
 )  # fmt: skip
+_FILES = ("sslcert", "sslkey", "sslrootcert", "sslcrl")
+SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+SYSTEM_ROOTS = "system"
 _OURS = ("host", "port", "connect_timeout", "target_session_attrs", "options", "application_name", "client_encoding")
 _MAX_PORT = 65_535
 
@@ -45,13 +49,15 @@ class Dsn:
 
     ``url`` is what the driver is given beside a host: user, database, TLS. ``addresses`` is empty where the URL and the
     environment name no host: the driver then tries the usual sockets. ``settings`` are those of ``options`` and
-    ``application_name``; they go before those of the vault.
+    ``application_name``; they go before those of the vault. ``uses_system_roots``: TLS is verified against the authorities that
+    the system trusts (``sslrootcert=system``).
     """
 
     url: str
     addresses: tuple[Address, ...]
     connect_seconds: float
     settings: Mapping[str, str]
+    uses_system_roots: bool = False
 
 
 def parse_dsn(url: str, environment: Mapping[str, str] | None = None) -> Dsn:
@@ -72,17 +78,20 @@ def parse_dsn(url: str, environment: Mapping[str, str] | None = None) -> Dsn:
     _check_attributes(query.get("target_session_attrs") or variables.get("PGTARGETSESSIONATTRS") or "any")
     if query.get("client_encoding", "UTF8").upper().replace("-", "") not in {"UTF8", "AUTO"}:
         raise _invalid("client_encoding: expected UTF8")
+    uses_system_roots = _check_tls(query, variables)
     user, at, netloc = parts.netloc.rpartition("@")
     addresses = tuple(_addresses(netloc, query, variables))
     settings = dict(_options(query.get("options") or variables.get("PGOPTIONS") or ""))
     if name := query.get("application_name") or variables.get("PGAPPNAME"):
         settings["application_name"] = name
-    left = {name: value for name, value in query.items() if name in _OF_THE_DRIVER}
+    tls = ("sslmode", "sslrootcert") if uses_system_roots else ()
+    left = {name: value for name, value in query.items() if name in _OF_THE_DRIVER and name not in tls}
     return Dsn(
         urlunsplit(parts._replace(netloc=f"{user}{at}", query=urlencode(left, quote_via=quote))),
         addresses,
         _seconds(query.get("connect_timeout") or variables.get("PGCONNECT_TIMEOUT")),
         settings,
+        uses_system_roots,
     )
 
 
@@ -104,6 +113,25 @@ def _check_attributes(value: str) -> None:
         raise _invalid(f"target_session_attrs: expected read-write, because a vault writes, found {value!r}")
     if value not in WRITING_ATTRIBUTES:
         raise _invalid(f"target_session_attrs: expected read-write, primary or any, found {value!r}")
+
+
+def _check_tls(query: Mapping[str, str], variables: Mapping[str, str]) -> bool:
+    """Return whether the system's authorities verify the server. Raises SettingsInvalid."""
+    mode = query.get("sslmode") or variables.get("PGSSLMODE")
+    if mode is not None and mode not in SSL_MODES:
+        raise _invalid(f"sslmode: expected one of {', '.join(SSL_MODES)}, found {mode!r}")
+    uses_system_roots = (query.get("sslrootcert") or variables.get("PGSSLROOTCERT")) == SYSTEM_ROOTS
+    if uses_system_roots and mode not in {None, "verify-full"}:
+        raise _invalid(f"sslmode: expected verify-full beside sslrootcert=system, found {mode!r}")
+    for name in _FILES:
+        path = query.get(name)
+        if path and not (uses_system_roots and name == "sslrootcert"):
+            try:
+                Path(path).open("rb").close()
+            except (OSError, ValueError) as error:
+                why = getattr(error, "strerror", None) or "no path"
+                raise _invalid(f"{name}: expected a readable file, found: {why}") from None
+    return uses_system_roots
 
 
 def _seconds(value: str | None) -> float:

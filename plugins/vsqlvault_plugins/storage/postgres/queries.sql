@@ -553,12 +553,32 @@ WHERE position > coalesce($1, -9223372036854775808) AND position <= coalesce($2,
 ORDER BY position LIMIT $3
 
 -- name: server
--- What durability rests on, and who this is.
+-- What durability rests on, who this is, and which history of which database it continues. The timeline is that of the write-ahead
+-- log: pg_control_checkpoint() names the old one until the first checkpoint after a promotion.
 SELECT current_setting('server_version') AS version, current_setting('server_encoding') AS encoding,
        current_setting('fsync') AS fsync, current_setting('full_page_writes') AS full_page_writes,
-       current_setting('synchronous_commit') AS synchronous_commit, pg_is_in_recovery() AS is_standby,
+       current_setting('synchronous_commit') AS synchronous_commit,
+       current_setting('synchronous_standby_names') AS synchronous_standby_names,
+       pg_is_in_recovery() AS is_standby, current_setting('default_transaction_read_only') AS read_only,
        current_database() AS database, current_user AS role,
-       (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS is_superuser
+       (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS is_superuser,
+       (SELECT oid::text FROM pg_database WHERE datname = current_database()) AS database_oid,
+       (SELECT system_identifier::text FROM pg_control_system()) AS system_identifier,
+       CASE WHEN NOT pg_is_in_recovery() THEN
+           ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int
+       END AS timeline,
+       extract(epoch FROM pg_postmaster_start_time())::text AS started, pg_backend_pid() AS backend_pid
+
+-- name: set_settings
+-- Sets what this session, or with $3 this transaction, is to run with; returns each as the server writes it.
+SELECT name, set_config(name, value, $3) AS value FROM unnest($1::text[], $2::text[]) AS wanted (name, value)
+
+-- name: settings_in_force
+SELECT name, current_setting(name, true) AS value FROM unnest($1::text[]) AS wanted (name)
+
+-- name: barrier
+-- Writes to the write-ahead log: its commit returns once that, and all before it, is where an acknowledged commit must be.
+SELECT pg_logical_emit_message(true, 'vsqlvault', '')
 
 -- name: owner
 -- Whether this role could take the triggers off the logs.

@@ -55,10 +55,10 @@ from vsqlvault_plugins.storage.postgres import (
     watching,
 )
 from vsqlvault_plugins.storage.postgres.batches import commit_batch, read_batch
-from vsqlvault_plugins.storage.postgres.connections import Connection, Connections
+from vsqlvault_plugins.storage.postgres.connections import WAIT_SECONDS, Connection, Connections
 from vsqlvault_plugins.storage.postgres.failures import is_worth_repeating, translated
 from vsqlvault_plugins.storage.postgres.roles import Roles
-from vsqlvault_plugins.storage.postgres.server import Server, connect
+from vsqlvault_plugins.storage.postgres.server import PoolerMode, Server
 
 P = ParamSpec("P")
 Answer = TypeVar("Answer")
@@ -84,14 +84,30 @@ class PostgresStorage:
         self._roles = roles
 
     @classmethod
-    async def open(cls, url: str, *, pool_size: int = 4, roles: Roles | None = None) -> PostgresStorage:
+    async def open(
+        cls,
+        url: str,
+        *,
+        pool_size: int = 4,
+        roles: Roles | None = None,
+        pooler_mode: PoolerMode = "session",
+        prepared_statements: bool = True,
+    ) -> PostgresStorage:
         """Connect, and look at how the server is set; the schema is left as it is.
 
         Raises:
             StorageUnavailable: with the sentence that helps. UnsafeStorage: it would lose what was acknowledged.
+            SettingsInvalid: the URL is none, or asks for what is not supported.
         """
-        server = Server(url)
-        connections = Connections(lambda: connect(server), pool_size)
+        server = Server(url, pooler_mode=pooler_mode, prepared_statements=prepared_statements)
+        connections = Connections(
+            server.connect,
+            pool_size,
+            wait_seconds=max(WAIT_SECONDS, server.connect_seconds),
+            on_late=server.forget_host,
+            is_replicated=server.is_replicated,
+        )
+        server.fence.on_change = connections.drop_all
         async with connections.borrow(READ_SECONDS):
             pass
         return cls(connections, server, roles or Roles())

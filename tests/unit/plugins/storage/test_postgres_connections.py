@@ -68,3 +68,55 @@ async def test_one_who_is_called_and_gives_up_passes_the_call_on() -> None:
 async def hold(connections: Connections) -> None:
     async with connections.borrow(1):
         await asyncio.sleep(0)
+
+
+class ClosableLine(Line):
+    def __init__(self) -> None:
+        self.is_open = True
+
+    def is_closed(self) -> bool:
+        return not self.is_open
+
+    def terminate(self) -> None:
+        self.is_open = False
+
+
+async def test_after_a_fail_over_no_earlier_connection_is_lent() -> None:
+    made: list[ClosableLine] = []
+
+    async def connect_closable() -> Any:
+        made.append(ClosableLine())
+        return made[-1]
+
+    connections = Connections(connect_closable, 2)
+    async with connections.borrow(1):
+        async with connections.borrow(1):
+            pass
+        connections.drop_all()
+    assert [line.is_open for line in made] == [False, False]
+    async with connections.borrow(1) as fresh:
+        assert fresh is made[2]
+
+
+async def test_a_connection_made_while_all_are_cut_off_is_made_again() -> None:
+    made: list[ClosableLine] = []
+
+    async def connect_closable() -> Any:
+        made.append(ClosableLine())
+        if len(made) == 1:
+            connections.drop_all()
+        return made[-1]
+
+    connections = Connections(connect_closable, 1)
+    async with connections.borrow(1) as lent:
+        assert lent is made[1]
+    assert [line.is_open for line in made] == [False, True]
+
+
+async def test_a_late_statement_is_told() -> None:
+    told: list[str] = []
+    connections = Connections(connect, 1, on_late=lambda: told.append("late"))
+    with pytest.raises(TimeoutError):
+        async with connections.borrow(0.01):
+            await asyncio.sleep(5)
+    assert told == ["late"]
