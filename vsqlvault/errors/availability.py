@@ -6,7 +6,7 @@ from vsqlvault.errors.base import VaultError
 
 
 class Unavailable(VaultError):
-    """The vault cannot answer now."""
+    """The vault is temporarily unavailable."""
 
     slug = "unavailable"
     status = 503
@@ -15,21 +15,21 @@ class Unavailable(VaultError):
 
 
 class StorageUnavailable(Unavailable):
-    """The storage cannot be reached now."""
+    """The storage is unavailable."""
 
     slug = "storage-unavailable"
     reason = "storage_unavailable"
 
 
 class AuditUnavailable(Unavailable):
-    """The audit row could not be written, so the request was not carried out."""
+    """The audit row could not be written; the request was not carried out."""
 
     slug = "audit-unavailable"
     reason = "audit_unavailable"
 
 
 class OutcomeUnknown(Unavailable):
-    """The connection was lost while committing: the request may or may not have been carried out."""
+    """The connection to the storage was lost during the commit: the request may or may not have been carried out."""
 
     slug = "outcome-unknown"
     reason = "outcome_unknown"
@@ -43,21 +43,21 @@ class Overloaded(Unavailable):
 
 
 class ShuttingDown(Unavailable):
-    """The server is about to end."""
+    """The server is shutting down."""
 
     slug = "shutting-down"
     reason = "shutting_down"
 
 
 class Contended(Unavailable):
-    """The entry changed each time the request was about to be carried out."""
+    """Concurrent changes to the entry prevented the request from being carried out."""
 
     slug = "contended"
     reason = "contended"
 
 
 class AuthUnavailable(Unavailable):
-    """The keys that would tell whether the credential is good cannot be had now."""
+    """The keys needed to verify this credential are temporarily unavailable."""
 
     slug = "auth-unavailable"
     reason = "auth_unavailable"
@@ -65,14 +65,14 @@ class AuthUnavailable(Unavailable):
 
 
 class ReceiptPending(Unavailable):
-    """The purge is on record, but not yet under a signed checkpoint: ask again in a second."""
+    """The purge is not yet covered by a signed checkpoint: retry in one second."""
 
     slug = "receipt-pending"
     reason = "receipt_pending"
 
 
 class Quarantined(Unavailable):
-    """The database is older than what is known outside, or another one: nothing is given away until an operator confirms it."""
+    """The database does not match the latest external checkpoint; entries are unavailable until an operator confirms the restore."""
 
     slug = "quarantined"
     reason = "quarantined"
@@ -80,7 +80,7 @@ class Quarantined(Unavailable):
 
 
 class TreeDamaged(Unavailable):
-    """The stored tree of the transparency log is not the one that was signed."""
+    """The stored tree of the transparency log does not match the signed tree."""
 
     slug = "tree-damaged"
     reason = "tree_damaged"
@@ -95,14 +95,14 @@ class StorageFull(VaultError):
 
 
 class PluginFailed(Unavailable):
-    """A plugin did not give a usable answer, so the request was refused."""
+    """A plugin failed, so the request was refused."""
 
     slug = "plugin-failure"
     reason = "plugin_failure"
 
 
 class InternalFault(VaultError):
-    """The server failed on this request; the log says more under its id."""
+    """Internal error: the server log contains details under the request id."""
 
     slug = "internal-fault"
     status = 500

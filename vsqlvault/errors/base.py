@@ -16,7 +16,7 @@ class FieldError:
 
 
 class VaultError(Exception):
-    """The vault could not do that."""
+    """The vault could not carry out the request."""
 
     slug: ClassVar[str] = "vault-error"
     status: ClassVar[int] = 503

@@ -6,7 +6,7 @@ from vsqlvault.errors.base import VaultError
 
 
 class CredentialRefused(VaultError):
-    """No credential, or one that is not accepted."""
+    """The credential is missing or not accepted."""
 
     slug = "unauthenticated"
     status = 401
@@ -20,14 +20,14 @@ class CredentialRefused(VaultError):
 
 
 class AmbiguousCredentials(CredentialRefused):
-    """Two credentials name two different apps."""
+    """The credentials belong to different apps."""
 
     slug = "ambiguous-credentials"
     reason = "ambiguous"
 
 
 class RateLimited(VaultError):
-    """Too many credentials from this source were refused: wait before you try another."""
+    """Too many credentials from this address were rejected: retry later."""
 
     slug = "rate-limited"
     status = 429
@@ -41,7 +41,7 @@ class RateLimited(VaultError):
 
 
 class TlsRequired(VaultError):
-    """Plain HTTP is answered on the loopback only."""
+    """Plain HTTP is allowed from the loopback interface only."""
 
     slug = "tls-required"
     status = 403
@@ -49,7 +49,7 @@ class TlsRequired(VaultError):
 
 
 class AccessDenied(VaultError):
-    """The access policy does not allow this."""
+    """The access policy does not allow this operation."""
 
     slug = "access-denied"
     status = 403
@@ -57,7 +57,7 @@ class AccessDenied(VaultError):
 
 
 class RoleRequired(AccessDenied):
-    """This route needs a role that the caller does not have."""
+    """The caller does not have the role that this route requires."""
 
     slug = "role-required"
     reason = "role"

@@ -9,7 +9,7 @@ from vsqlvault.errors.requests import ValidationFailed
 
 
 class EntryNotFound(VaultError):
-    """There is no such entry."""
+    """The entry does not exist."""
 
     slug = "not-found"
     status = 404
@@ -33,7 +33,7 @@ class EntryPurged(VaultError):
 
 
 class IdRetired(VaultError):
-    """The id belonged to an entry that was shredded, and is not used again."""
+    """The id belonged to an entry that was shredded, and cannot be used again."""
 
     slug = "id-retired"
     status = 409
@@ -41,7 +41,7 @@ class IdRetired(VaultError):
 
 
 class EntryHeld(VaultError):
-    """The entry is under a legal hold, and is not destroyed while it is."""
+    """The entry is under a legal hold and cannot be destroyed."""
 
     slug = "legal-hold"
     status = 423
@@ -55,7 +55,7 @@ class EntryHeld(VaultError):
 
 
 class PreconditionFailed(VaultError):
-    """What the request is about is not in the state it asks for."""
+    """A precondition of the request is not met."""
 
     slug = "precondition-failed"
     status = 412
@@ -63,49 +63,49 @@ class PreconditionFailed(VaultError):
 
 
 class RetentionRefused(ValidationFailed):
-    """The retention policy does not allow this."""
+    """The retention policy does not allow this request."""
 
     slug = "retention-refused"
     reason = "retention"
 
 
 class NoRetentionPolicy(RetentionRefused):
-    """The purpose has no retention policy, so nothing can be stored under it."""
+    """The purpose has no retention policy."""
 
     slug = "no-retention-policy"
     reason = "no_retention_policy"
 
 
 class RetentionExceeded(RetentionRefused):
-    """The entry would outlive the retention policy's maximum."""
+    """The expiry is beyond the maximum of the retention policy."""
 
     slug = "retention-exceeded"
     reason = "retention_exceeded"
 
 
 class ExpiresInPast(RetentionRefused):
-    """The entry would be expired when it is stored."""
+    """The expiry is not in the future."""
 
     slug = "expires-in-past"
     reason = "expires_in_past"
 
 
 class UndefinedPolicy(ValidationFailed):
-    """The access policy is not defined, and this server requires that it is."""
+    """The access policy is not defined."""
 
     slug = "undefined-policy"
     reason = "undefined_policy"
 
 
 class KeyRefWithoutValue(ValidationFailed):
-    """key_ref and algorithm_hint describe the value: they change only together with it."""
+    """key_ref and algorithm_hint cannot change without the value."""
 
     slug = "key-ref-without-value"
     reason = "key_ref_without_value"
 
 
 class PolicyNotFound(VaultError):
-    """There is no such policy."""
+    """The policy does not exist."""
 
     slug = "policy-not-found"
     status = 404
@@ -113,7 +113,7 @@ class PolicyNotFound(VaultError):
 
 
 class HoldNotFound(VaultError):
-    """There is no such legal hold."""
+    """The legal hold does not exist."""
 
     slug = "hold-not-found"
     status = 404
@@ -121,7 +121,7 @@ class HoldNotFound(VaultError):
 
 
 class PolicyConflict(VaultError):
-    """The policy cannot be changed so."""
+    """The policy change conflicts with the current state."""
 
     slug = "policy-conflict"
     status = 409
@@ -136,14 +136,14 @@ class BuiltInPolicy(PolicyConflict):
 
 
 class PolicyInUse(PolicyConflict):
-    """Entries still name this policy."""
+    """Entries still use this policy."""
 
     slug = "policy-in-use"
     reason = "policy_in_use"
 
 
 class ApiKeyNotFound(VaultError):
-    """There is no such API key in the storage."""
+    """The API key does not exist in the storage."""
 
     slug = "api-key-not-found"
     status = 404
@@ -151,7 +151,7 @@ class ApiKeyNotFound(VaultError):
 
 
 class TooManyApiKeys(VaultError):
-    """There are too many API keys: revoke those that nobody needs."""
+    """The limit of API keys is reached: revoke unused keys."""
 
     slug = "too-many-api-keys"
     status = 409
@@ -159,7 +159,7 @@ class TooManyApiKeys(VaultError):
 
 
 class StoredKeysOff(VaultError):
-    """This vault takes no API keys from its storage."""
+    """API keys in the storage are disabled."""
 
     slug = "stored-keys-off"
     status = 409
@@ -175,7 +175,7 @@ class NotInTree(VaultError):
 
 
 class NothingSigned(VaultError):
-    """The transparency log has no checkpoint: no signing key is set, or nothing has happened yet."""
+    """The transparency log has no checkpoint: no signing key is set, or the log is empty."""
 
     slug = "nothing-signed"
     status = 404
@@ -183,7 +183,7 @@ class NothingSigned(VaultError):
 
 
 class AttestationNotFound(VaultError):
-    """There is no such attestation."""
+    """The attestation does not exist."""
 
     slug = "attestation-not-found"
     status = 404
@@ -191,7 +191,7 @@ class AttestationNotFound(VaultError):
 
 
 class PurgeNotFound(VaultError):
-    """There is no such purge."""
+    """The purge does not exist."""
 
     slug = "purge-not-found"
     status = 404
@@ -207,7 +207,7 @@ class SweepRunning(VaultError):
 
 
 class ReplayRunning(VaultError):
-    """Another policy is being replayed."""
+    """Another replay is running."""
 
     slug = "replay-running"
     status = 409
@@ -215,7 +215,7 @@ class ReplayRunning(VaultError):
 
 
 class ClockJumped(VaultError):
-    """The storage's clock is more than a day past the last time it was seen: nothing is swept until that is confirmed."""
+    """The storage's clock jumped forward by more than a day: sweeps are refused until an administrator confirms the clock."""
 
     slug = "clock-jump"
     status = 409

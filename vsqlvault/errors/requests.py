@@ -14,28 +14,28 @@ class BadRequest(VaultError):
 
 
 class InvalidPath(BadRequest):
-    """The path is not one this server has: see the grammar of purposes, ids and names."""
+    """The path is invalid: a purpose, an id or a name does not match its grammar."""
 
     slug = "invalid-path"
     reason = "invalid_path"
 
 
 class DuplicateHeader(BadRequest):
-    """A header that may stand once stands twice."""
+    """A header that may occur once occurs more than once."""
 
     slug = "duplicate-header"
     reason = "duplicate_header"
 
 
 class InvalidHeader(BadRequest):
-    """A header has a value that cannot be understood."""
+    """A header has an invalid value."""
 
     slug = "invalid-header"
     reason = "invalid_header"
 
 
 class CredentialInUrl(BadRequest):
-    """A credential in a URL is a leaked credential: send it in a header, and replace this one."""
+    """The URL contains a credential: send it in a header, and replace this credential."""
 
     slug = "credential-in-url"
     reason = "credential_in_url"
@@ -44,14 +44,14 @@ class CredentialInUrl(BadRequest):
 
 
 class InvalidJson(BadRequest):
-    """The body is not JSON as this server reads it."""
+    """The body is not valid JSON."""
 
     slug = "invalid-json"
     reason = "invalid_json"
 
 
 class DuplicateKey(InvalidJson):
-    """A JSON object names one key twice."""
+    """A JSON object contains a duplicate key."""
 
     slug = "duplicate-key"
 
@@ -63,7 +63,7 @@ class TooDeep(InvalidJson):
 
 
 class ClientAborted(BadRequest):
-    """The client went away before its request was complete."""
+    """The client disconnected before the request was complete."""
 
     slug = "client-aborted"
     reason = "client_abort"
@@ -86,21 +86,21 @@ class UriTooLong(BadRequest):
 
 
 class BadFraming(BadRequest):
-    """The bytes are no HTTP/1.1 request, or say two things about where it ends."""
+    """Malformed HTTP/1.1 request, or ambiguous message length."""
 
     slug = "bad-framing"
     reason = "bad_framing"
 
 
 class BadForwarding(BadRequest):
-    """A listed proxy says something of its client that cannot be understood."""
+    """A trusted proxy sent an invalid forwarding header."""
 
     slug = "bad-forwarding"
     reason = "bad_forwarding"
 
 
 class HeadTooLarge(BadRequest):
-    """The request has too many header fields, or too large ones."""
+    """The header fields are too many or too large."""
 
     slug = "headers-too-large"
     status = 431
@@ -108,7 +108,7 @@ class HeadTooLarge(BadRequest):
 
 
 class ExpectationFailed(BadRequest):
-    """The request expects what this server does not do."""
+    """The expectation in the Expect header is not supported."""
 
     slug = "expectation-failed"
     status = 417
@@ -116,7 +116,7 @@ class ExpectationFailed(BadRequest):
 
 
 class UpgradeRefused(BadRequest):
-    """There are no WebSockets here."""
+    """WebSockets are not supported."""
 
     slug = "upgrade-refused"
     status = 403
@@ -124,7 +124,7 @@ class UpgradeRefused(BadRequest):
 
 
 class TransferCodingUnknown(BadRequest):
-    """The body has a transfer coding other than chunked."""
+    """The transfer coding is not supported: only chunked is."""
 
     slug = "transfer-coding-unknown"
     status = 501
@@ -132,7 +132,7 @@ class TransferCodingUnknown(BadRequest):
 
 
 class NoSuchRoute(VaultError):
-    """There is no such route."""
+    """The route does not exist."""
 
     slug = "no-such-route"
     status = 404
@@ -140,7 +140,7 @@ class NoSuchRoute(VaultError):
 
 
 class MethodNotAllowed(VaultError):
-    """This route does not take that method."""
+    """The route does not support this method."""
 
     slug = "method-not-allowed"
     status = 405
@@ -148,7 +148,7 @@ class MethodNotAllowed(VaultError):
 
 
 class NotAcceptable(VaultError):
-    """None of the media types asked for can be served."""
+    """The route cannot produce any of the accepted media types."""
 
     slug = "not-acceptable"
     status = 406
@@ -156,7 +156,7 @@ class NotAcceptable(VaultError):
 
 
 class PayloadTooLarge(VaultError):
-    """The body or the value is larger than this server takes."""
+    """The body or the value is too large."""
 
     slug = "payload-too-large"
     status = 413
@@ -172,14 +172,14 @@ class UnsupportedMediaType(VaultError):
 
 
 class ContentEncodingRefused(UnsupportedMediaType):
-    """A compressed body is not taken."""
+    """Compressed bodies are not supported."""
 
     slug = "content-encoding"
     reason = "content_encoding"
 
 
 class ValidationFailed(VaultError):
-    """Some fields are not as they should be."""
+    """Some fields are invalid."""
 
     slug = "validation-failed"
     status = 422
@@ -187,14 +187,14 @@ class ValidationFailed(VaultError):
 
 
 class InvalidQuery(ValidationFailed):
-    """The query string is not one this route understands."""
+    """The query string is invalid."""
 
     slug = "invalid-query"
     reason = "invalid_query"
 
 
 class InvalidText(ValidationFailed):
-    """A text holds a character that is not taken: a control, a lone surrogate, a bidirectional override."""
+    """A text contains a forbidden character: a control character, a lone surrogate or a bidirectional override."""
 
     slug = "invalid-text"
     reason = "invalid_metadata"
@@ -207,13 +207,13 @@ class InvalidBase64(ValidationFailed):
 
 
 class MetadataTooLarge(ValidationFailed):
-    """The metadata is larger than this server takes."""
+    """The metadata is too large."""
 
     slug = "metadata-too-large"
 
 
 class InvalidTime(ValidationFailed):
-    """A time is not RFC 3339 with seconds and an explicit offset."""
+    """A time is not an RFC 3339 time with seconds and an explicit offset."""
 
     slug = "invalid-time"
     reason = "invalid_time"

@@ -6,17 +6,17 @@ from vsqlvault.errors.base import VaultError
 
 
 class StartUpRefused(VaultError):
-    """The vault does not start like this."""
+    """The vault cannot start."""
 
     slug = "start-up-refused"
 
 
 class SettingsInvalid(StartUpRefused):
-    """The settings are not usable."""
+    """The settings are invalid."""
 
 
 class PluginClash(StartUpRefused):
-    """Two plugins offer the same name."""
+    """Two plugins provide the same name."""
 
 
 class PluginUnusable(StartUpRefused):
@@ -24,12 +24,12 @@ class PluginUnusable(StartUpRefused):
 
 
 class UnsafeStorage(StartUpRefused):
-    """The storage is set so that it would lose what was acknowledged."""
+    """The storage's configuration could lose acknowledged commits."""
 
 
 class HardeningUnavailable(StartUpRefused):
-    """The system does not let the process lock itself in as far as the settings require."""
+    """The system does not support a sandbox step that the settings require."""
 
 
 class SchemaTooNew(StartUpRefused):
-    """The storage was made by a newer version of vsqlvault."""
+    """The storage's schema belongs to a newer version of vsqlvault."""
