@@ -35,5 +35,5 @@ def readme_cedar() -> str:
 def readme_answers() -> list[list[str]]:
     """The rows of the README's table of who gets what."""
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in README.splitlines() if line[:1] == "|"]
-    start = rows.index(["Who", "Asks", "When", "Answer", "Reason"])
+    start = rows.index(["App", "Request", "Time", "Response", "Reason"])
     return [row for row in rows[start + 2 : start + 11] if len(row) == 5]

@@ -32,7 +32,7 @@ def asked(who: str, asks: str, when: str, retrievals: int) -> AccessRequest:
     principal = a_principal(
         app[1] if app else "stranger",
         identity="settlement-job" if "with an identity" in who else None,
-        purposes=frozenset({"ach"}) if "does not hold" in who else None,
+        purposes=frozenset({"ach"}) if "without the purpose" in who else None,
     )
     key_ref = "akv:payez-kv:card-key-v6" if "card-key-v6" in asks else "akv:payez-kv:card-key-v7"
     entry = an_entry(metadata='{"merchant_id":42,"region":"eu"}', key_ref=key_ref, retrievals=retrievals)

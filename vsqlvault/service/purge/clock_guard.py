@@ -41,7 +41,7 @@ class ClockGuard:
     """Keeps the high-water mark a minute behind the clock at most, and puts on record when the clock goes wrong.
 
     A clock that is more than a day past the mark may have leapt, or no vault may have run for so long: nothing that the
-    vault knows tells the two apart (docs/decisions/0090-clocks.md). So the mark stays, sweeps are refused until an
+    vault knows tells the two apart (docs/decisions/0016-clocks.md). So the mark stays, sweeps are refused until an
     administrator has confirmed the time, and all else goes on by the clock.
     """
 

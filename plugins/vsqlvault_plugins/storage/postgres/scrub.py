@@ -1,6 +1,6 @@
 """Driving purged bytes out of the data files: the parts of ``entries`` that held them are rewritten, one by one.
 
-A row that is deleted or overwritten leaves its bytes behind, and so does plain VACUUM (docs/decisions/0091-scrub.md). VACUUM
+A row that is deleted or overwritten leaves its bytes behind, and so does plain VACUUM (docs/decisions/0017-scrub.md). VACUUM
 FULL writes a part anew from the rows that live, while requests for that part wait. It keeps rows that any old snapshot may
 still see, so the horizon is looked at before, and what became of it is read off afterwards.
 """
