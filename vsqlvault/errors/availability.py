@@ -72,7 +72,7 @@ class ReceiptPending(Unavailable):
 
 
 class Quarantined(Unavailable):
-    """The database does not match the latest external checkpoint; entries are unavailable until an operator confirms the restore."""
+    """The database does not match the latest external checkpoint; entries are unavailable until the restore is confirmed."""
 
     slug = "quarantined"
     reason = "quarantined"

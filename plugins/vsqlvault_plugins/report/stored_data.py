@@ -30,10 +30,10 @@ class StoredData:
             title="Storage without plaintext",
             requirements=("3.5.1", "3.6.1"),
             supports=(
-                "The vault takes values that were encrypted elsewhere, never parses them, and has no key to decrypt "
-                "them with. That they are encrypted, and how strongly, is in the hands of who stores them."
+                "The vault stores values that were encrypted elsewhere. It never parses them and has no key to decrypt "
+                "them. The storing apps are responsible for the encryption and its strength."
             ),
-            method="Entries not purged, by their algorithm_hint as it was given with the value; the value is not looked at.",
+            method="Entries not purged, by the algorithm_hint that the storing app set. The value is not read.",
             measured="as_of",
             population=sum(counts.values()),
             exceptions=[
