@@ -283,7 +283,7 @@ def test_a_limit_of_locked_memory_that_binds_is_told(tmp_path: Path) -> None:
 def test_what_is_switched_off_is_a_warning_at_each_start(tmp_path: Path) -> None:
     server = VaultServer(tmp_path, settings='[hardening]\nlandlock = "off"\nseccomp = "off"\n').start()
     try:
-        line = server.wait_for_line(lambda line: line["message"] == "hardening is switched off by the settings")
+        line = server.wait_for_line(lambda line: line["message"] == "hardening steps are disabled by the settings")
         assert (line["level"], line["steps"]) == ("warning", ["landlock", "seccomp"])
         assert server.call(ADMIN, "GET", "/health").json["hardening"]["seccomp"]["state"] == "off"
     finally:

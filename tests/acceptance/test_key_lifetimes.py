@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -166,8 +167,8 @@ def test_the_command_makes_lists_and_revokes_keys_beside_running_servers(pair: P
         line = [*first.command()[:3], "keys", *arguments, "--config", str(first.directory / "vault.toml")]
         return subprocess.run(line, capture_output=True, check=True, timeout=30, env=environment, text=True).stdout
 
-    told = command("create", "--app", "payments", "--purpose", "card", "--description", "by command")
-    made = {"key": told.split()[-1], "key_id": told.split(", ")[1]}
+    printed = command("create", "--app", "payments", "--purpose", "card", "--description", "by command")
+    made = {"key": printed.split()[-1], "key_id": re.findall(r"sha256:[0-9a-f]{12}", printed)[0]}
     for server in pair:
         eventually(lambda server=server: get(server, made).status == 200, EVERY_NODE_SECONDS)
     (line,) = [line for line in command("list").splitlines() if line.startswith(made["key_id"])]

@@ -1,4 +1,4 @@
-"""``vsql-vault attest``: retention is looked at, from the vault's own host, and the result is signed and kept."""
+"""``vsql-vault attest``: creates a signed attestation of retention, on the vault's host."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ HAS_EXCEPTIONS = 1
 
 
 def add_arguments(attest: argparse.ArgumentParser) -> None:
-    """Give the command its arguments."""
-    attest.add_argument("--out", type=Path, metavar="FILE", help="write the attestation there, too")
+    """Add the arguments of the command."""
+    attest.add_argument("--out", type=Path, metavar="FILE", help="also write the attestation to FILE")
 
 
 def attest(options: argparse.Namespace, read_settings: Callable[[argparse.Namespace], Settings]) -> int:
-    """Attest, and return 0 where nothing is overdue and every proof holds, else 1.
+    """Attest, and return 0 if nothing is overdue and every proof verifies, else 1.
 
     Raises:
-        SettingsInvalid: the file cannot be written; the attestation is kept all the same. StartUpRefused, Unavailable.
+        SettingsInvalid: the file cannot be written; the attestation is stored anyway. StartUpRefused, Unavailable.
     """
 
     async def run() -> Attestation:
@@ -41,10 +41,10 @@ def attest(options: argparse.Namespace, read_settings: Callable[[argparse.Namesp
     shown = shown_attestation(made.document, made.note)
     print("\n".join(summarise(shown["attestation"])))
     if made.note is None:
-        print("It is not signed: no signing key is set (vsql-vault keygen --signing)")
+        print("The attestation is not signed, because there is no signing key (vsql-vault keygen --signing)")
     if options.out:
         _write(options.out, shown)
-        print(f"It is in {options.out}, to be checked with vsql-vault verify {options.out} --vkey KEY")
+        print(f"Written to {options.out}. Verify it with: vsql-vault verify {options.out} --vkey KEY")
     return 0 if made.is_clean else HAS_EXCEPTIONS
 
 
@@ -54,4 +54,4 @@ def _write(path: Path, shown: dict[str, Any]) -> None:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(f"{json.dumps(shown, indent=1, ensure_ascii=False)}\n")
     except OSError as error:
-        raise SettingsInvalid(f"--out: expected a file that can be written, found {error.strerror}") from None
+        raise SettingsInvalid(f"--out: expected a writable file, found {error.strerror}") from None

@@ -30,7 +30,7 @@ DEV_ORIGIN = "localhost/vsqlvault-dev"
 
 
 async def serve_dev() -> None:
-    """Serve ``vault.db`` in this directory with a key made for this run; the key is shown once, to whoever started it."""
+    """Serve ``vault.db`` in this directory with an API key generated for this run, which is printed once."""
     key = new_secret()
     settings = dev_settings(key)
     set_up_logging(settings.logging.format, settings.logging.level)
@@ -45,13 +45,13 @@ async def serve_dev() -> None:
 
 
 def _make_signing_key_once(settings: Settings) -> None:
-    """Make the key that signs for development, where the settings use it and it is not there."""
+    """Generate the development signing key, if the settings use it and it does not exist."""
     if settings.audit.signing_key_file == str(SIGNING_KEY_FILE) and not SIGNING_KEY_FILE.exists():
         write_key(SIGNING_KEY_FILE, SigningKey.generate(DEV_ORIGIN))
 
 
 def dev_settings(key: str) -> Settings:
-    """Return the settings of ``--dev``: the environment's, with this key. Raises SettingsInvalid."""
+    """Return the settings of ``--dev``: those of the environment, with this key. Raises SettingsInvalid."""
     settings = load_settings(None)
     if settings.server.listen_addr.rpartition(":")[0] not in DEV_HOSTS:
         raise SettingsInvalid(f"--dev: expected a loopback address, found {settings.server.listen_addr!r}")
@@ -72,11 +72,11 @@ def dev_settings(key: str) -> Settings:
 
 def _dev_welcome(key: str, address: str) -> str:
     return f"""
-  vsql-vault {__version__}, for development, on http://{address}
+  vsql-vault {__version__}, development server on http://{address}
 
-  Your key for this run, shown once:  {key}
+  API key for this run, shown only once:  {key}
 
-  Store a blob, and read it back:
+  Store an entry and retrieve it:
 
     curl -X PUT http://{address}/vault/card/payment-1 \\
       -H 'X-Vault-Key: {key}' -H 'Content-Type: application/json' \\
@@ -84,5 +84,5 @@ def _dev_welcome(key: str, address: str) -> str:
 
     curl http://{address}/vault/card/payment-1 -H 'X-Vault-Key: {key}'
 
-  Everything it can do:  http://{address}/docs
+  API documentation:  http://{address}/docs
 """

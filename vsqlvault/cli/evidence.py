@@ -1,4 +1,4 @@
-"""``vsql-vault evidence``: everything for an assessor in one file; and what ``verify`` says of such a file."""
+"""``vsql-vault evidence``: writes the evidence bundle; and the check of such a file for ``verify``."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ ReadTime = Callable[[str], Any]
 
 
 def add_arguments(evidence: argparse.ArgumentParser, read_time: ReadTime) -> None:
-    """Give the command its arguments."""
-    evidence.add_argument("--out", required=True, type=Path, metavar="FILE", help="where the bundle goes, a ZIP file")
+    """Add the arguments of the command."""
+    evidence.add_argument("--out", required=True, type=Path, metavar="FILE", help="the ZIP file for the bundle")
     for name, text in (
         ("--as-of", "count entries as of this instant"),
-        ("--since", "the logs from here"),
-        ("--until", "the logs to here"),
+        ("--since", "include the logs from this time, inclusive"),
+        ("--until", "include the logs up to this time, exclusive"),
     ):
-        evidence.add_argument(name, type=read_time, metavar="TIME", help=f"{text} (2027-02-16T00:00:00Z)")
+        evidence.add_argument(name, type=read_time, metavar="TIME", help=f"{text}, such as 2027-02-16T00:00:00Z")
 
 
 def write_evidence(options: argparse.Namespace, read_settings: ReadSettings) -> None:
-    """Write a bundle. The file is there only when it is whole.
+    """Write a bundle. The file exists only once it is complete.
 
     Raises:
-        SettingsInvalid: nothing is signed, or the file cannot be written. StartUpRefused, InvalidQuery, Unavailable.
+        SettingsInvalid: the log is not signed, or the file cannot be written. StartUpRefused, InvalidQuery, Unavailable.
     """
     from vsqlvault.report_html.page import report_page  # noqa: PLC0415 - with it comes what serving needs
 
@@ -62,16 +62,16 @@ def write_evidence(options: argparse.Namespace, read_settings: ReadSettings) -> 
         size = asyncio.run(run())
     except NothingSigned:
         raise SettingsInvalid(
-            "audit.signing_key_file: expected a signing key, and a log that it has signed, found none"
+            "audit.signing_key_file: expected a signing key and a signed log, found none"
             " (vsql-vault keygen --signing)"
         ) from None
     finally:
         bar.end()
-    print(f"{options.out}: {size} bytes, to be checked with vsql-vault verify {options.out} --vkey KEY")
+    print(f"{options.out}: {size} bytes. Verify it with: vsql-vault verify {options.out} --vkey KEY")
 
 
 async def _write(path: Path, pieces: Any) -> int:
-    """Write the pieces beside the path, and put the file in its place once it is whole, readable for its owner only."""
+    """Write the pieces to a temporary file, readable only by its owner, and rename it once it is complete."""
     if not path.name:
         raise SettingsInvalid(f"--out: expected a file, found {path}")
     beside = path.with_name(f".{path.name}.part")
@@ -86,7 +86,7 @@ async def _write(path: Path, pieces: Any) -> int:
                 size += len(piece)
         beside.replace(path)
     except OSError as error:
-        raise SettingsInvalid(f"--out: expected a file that can be written, found: {error.strerror}") from error
+        raise SettingsInvalid(f"--out: expected a writable file, found: {error.strerror}") from error
     finally:
         if is_ours:
             with suppress(OSError):
@@ -95,10 +95,10 @@ async def _write(path: Path, pieces: Any) -> int:
 
 
 def verify(path: Path, keys: Collection[VerifierKey], kept: Collection[str]) -> int:
-    """Check a bundle, say what was found, and return 0 where all is as it was signed, else 1.
+    """Verify a bundle, print the result, and return 0 if it verifies, else 1.
 
     Raises:
-        NoteRefused: what was kept is no checkpoint.
+        NoteRefused: a kept checkpoint cannot be parsed.
     """
     bar = Bar("members checked")
     try:
@@ -108,9 +108,9 @@ def verify(path: Path, keys: Collection[VerifierKey], kept: Collection[str]) -> 
     for remark in verdict.remarks[:MAX_SHOWN]:
         print(f"Note: {remark}")
     if not verdict.findings:
-        print(_said(verdict))
+        print(_summary(verdict))
         return 0
-    print("THIS EVIDENCE IS NOT AS IT WAS SIGNED.")
+    print("THE EVIDENCE DOES NOT VERIFY.")
     for finding in verdict.findings[:MAX_SHOWN]:
         print(f"  {finding}")
     if len(verdict.findings) > MAX_SHOWN:
@@ -118,15 +118,15 @@ def verify(path: Path, keys: Collection[VerifierKey], kept: Collection[str]) -> 
     return NOT_AS_SIGNED
 
 
-def _said(verdict: EvidenceCheckResult) -> str:
+def _summary(verdict: EvidenceCheckResult) -> str:
     manifest = verdict.manifest
     if manifest is None:
         return ""
     return (
-        f"All is as it was signed: {verdict.members} members, and nothing else. {manifest.origin}, as of {manifest.as_of}:\n"
+        f"The evidence verifies: {verdict.members} members. {manifest.origin}, as of {manifest.as_of}:\n"
         f"  period       from {manifest.since} to {manifest.until}\n"
         f"  log          leaves {manifest.first} to {manifest.end} of {manifest.size},"
         f" under {verdict.checkpoints} checkpoints\n"
-        f"  receipts     {verdict.receipts} hold\n"
-        f"  attestations {verdict.attestations} hold"
+        f"  receipts     {verdict.receipts} verified\n"
+        f"  attestations {verdict.attestations} verified"
     )

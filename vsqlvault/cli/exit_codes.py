@@ -1,4 +1,4 @@
-"""What a command ends with: 0 done, 1 failed, 2 settings or plugins that cannot be used, 130 interrupted."""
+"""The exit codes of commands: 0 success, 1 failure, 2 unusable settings or plugins, 130 interrupted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ BAD_SETTINGS = 2
 
 
 def exit_code(run: Callable[[], object]) -> int:
-    """Run a command, say on stderr why it failed, and return its exit code."""
+    """Run a command, print an error to stderr, and return the exit code."""
     try:
         code = run()
     except StartUpRefused as error:

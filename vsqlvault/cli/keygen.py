@@ -17,8 +17,7 @@ from vsqlvault.service.log.signing_keys import write_key
 
 
 def generate_key(options: argparse.Namespace, _: Callable[[argparse.Namespace], Settings]) -> None:
-    """Generates an API key or a signing key and prints the settings for it."""
-    """Generates an API key or a signing key and prints the settings for it."""
+    """Generate an API key or a signing key, and print the settings for it."""
     if options.signing:
         print(_new_signing_key(options.out, options.origin))
         return
@@ -28,33 +27,33 @@ def generate_key(options: argparse.Namespace, _: Callable[[argparse.Namespace], 
         ApiKeySettings(app=options.app, key_sha256=digest)
     except ValueError:
         raise SettingsInvalid(f"--app: expected letters, digits and . _ : @ / -, found {options.app!r}") from None
-    print(f"""The key of {options.app}, shown once; give it to the app and to nobody else:
+    print(f"""API key of {options.app}. It is shown only once; give it only to the app:
 
   {key}
 
-What the vault needs to know of it, for vsql-vault.toml (then SIGHUP):
+Add this to vsql-vault.toml, then send SIGHUP to the server:
 
 [[auth.api_keys]]
 app = {json.dumps(options.app)}
 key_sha256 = "{digest}"
-purposes = ["card"]  # the purposes this app holds; ["*"] for all""")
+purposes = ["card"]  # the purposes the app may use; ["*"] for all""")
 
 
 def _new_signing_key(path: Path, origin: str | None) -> str:
-    """Make a signing key, and return what there is to say of it."""
+    """Generate a signing key, and return the text to print."""
     try:
         key = SigningKey.generate(origin or f"{socket.gethostname()}/vsqlvault-{secrets.token_hex(4)}")
     except KeyInvalid:
         raise SettingsInvalid(f"--origin: expected a name without spaces and plus signs, found {origin!r}") from None
     write_key(path, key)
-    return f"""The signing key is in {path}, readable for you only. Keep a copy where the vault is not: the log needs it to
-change to another key.
+    return f"""The signing key is in {path}, readable only by you. Keep a copy on another machine: the log needs it to change to
+another key.
 
-Its verifier key, for whoever checks the log; give it to them by a way that is not the vault:
+Give its verifier key to everyone who verifies the log, through a channel other than the vault:
 
   {key.verifier}
 
-For vsql-vault.toml:
+Add this to vsql-vault.toml:
 
 [audit]
 signing_key_file = {json.dumps(str(path))}"""

@@ -1,4 +1,4 @@
-"""``vsql-vault keys``: the API keys of the storage, made, listed and revoked from the vault's own host."""
+"""``vsql-vault keys``: creates, lists and revokes API keys in the storage, on the vault's host."""
 
 from __future__ import annotations
 
@@ -18,34 +18,44 @@ from vsqlvault.service.credentials.api_keys import CreatedKey, KeyListRequest, R
 from vsqlvault.service.vault import Vault
 
 Answer = TypeVar("Answer")
-HELP = "make, list and revoke API keys that the storage keeps; no server need run, none need be restarted"
+HELP = "create, list and revoke API keys in the storage, with or without a running server"
 PAGE = 1_000
 _FLAGS = {"purposes": "--purpose", "roles": "--role", "expires_at": "--expires-at"}
 _COLUMNS = ("KEY", "STATE", "APP", "IDENTITY", "PURPOSES", "ROLES", "CREATED", "EXPIRES", "LAST USED")
 
 
 def add_keys_commands(parser: argparse.ArgumentParser, read: Callable[[argparse.Namespace], Settings]) -> None:
-    """Add ``list``, ``create`` and ``revoke`` to the parser of ``keys``; ``read`` gives the settings that options name."""
+    """Add ``list``, ``create`` and ``revoke`` to the parser of ``keys``; ``read`` returns the settings for the options."""
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def add(name: str, run: Callable[[Settings, argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
-        command.add_argument("--config", type=Path, default=argparse.SUPPRESS, metavar="FILE", help="settings in TOML")
+        command.add_argument(
+            "--config", type=Path, default=argparse.SUPPRESS, metavar="FILE", help="settings file in TOML"
+        )
         command.set_defaults(run=lambda options, _: run(read(options), options))
         return command
 
-    add("list", _list, "list the keys that the storage keeps, the oldest first")
-    create = add("create", _create, "make a key, and show it once")
-    create.add_argument("--app", required=True, metavar="NAME", help="the app that the key is for")
+    add("list", _list, "list the keys in the storage, oldest first")
+    create = add("create", _create, "create a key and print it once")
+    create.add_argument("--app", required=True, metavar="NAME", help="the app of the key")
     create.add_argument(
-        "--purpose", action="append", default=[], metavar="NAME", help="a purpose it holds; '*' for all"
+        "--purpose",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a purpose the app may use, repeatable; '*' for all",
     )
-    create.add_argument("--role", action="append", default=[], choices=["admin", "auditor"], help="a role it has")
+    create.add_argument("--role", action="append", default=[], choices=["admin", "auditor"], help="a role, repeatable")
     create.add_argument("--identity", metavar="TEXT", help="the workload or person behind the app")
-    create.add_argument("--expires-at", metavar="TIME", help="RFC 3339 with offset, such as 2027-02-16T00:00:00Z")
-    create.add_argument("--description", metavar="TEXT", help="what it is for")
-    revoke = add("revoke", _revoke, "refuse a key from now on")
-    revoke.add_argument("key_id", metavar="KEY", help="what the key is called: sha256: and 12 digits")
+    create.add_argument(
+        "--expires-at",
+        metavar="TIME",
+        help="RFC 3339 time with offset, such as 2027-02-16T00:00:00Z; default: no expiry",
+    )
+    create.add_argument("--description", metavar="TEXT", help="a text for people")
+    revoke = add("revoke", _revoke, "revoke a key")
+    revoke.add_argument("key_id", metavar="KEY", help="the key's id: sha256: and 12 hex digits")
 
 
 def _list(settings: Settings, _: argparse.Namespace) -> None:
@@ -98,7 +108,7 @@ def _create(settings: Settings, options: argparse.Namespace) -> None:
         raise SettingsInvalid(f"{_FLAGS.get(field, f'--{field}')}: expected {expected}") from None
     key = created.seen.key
     print(
-        f"The key of {key.app}, {key.key_id}, shown once; give it to the app and to nobody else:\n\n  {created.secret}"
+        f"API key of {key.app}, id {key.key_id}. It is shown only once; give it only to the app:\n\n  {created.secret}"
     )
 
 

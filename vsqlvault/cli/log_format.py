@@ -1,4 +1,4 @@
-"""Log lines: JSON for machines, text for people. Only the fields named in a call are shown, never a request's headers."""
+"""The formats of log lines: JSON or text. A line contains only the fields of the call, never a request's headers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 
 
 def set_up_logging(form: Literal["json", "text"], level: str) -> None:
-    """Send the vault's log lines of ``level`` and above to stdout, one line each."""
+    """Write the vault's log lines of ``level`` and above to stdout, one line each."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonLines() if form == "json" else TextLines())
     root = logging.getLogger()
@@ -23,7 +23,7 @@ def set_up_logging(form: Literal["json", "text"], level: str) -> None:
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line: ``at``, ``level``, ``logger``, ``message``, then the fields of the call."""
+    """Formats a line as a JSON object: ``at``, ``level``, ``logger``, ``message``, then the fields of the call."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
@@ -40,7 +40,7 @@ class JsonLines(logging.Formatter):
 
 
 class TextLines(logging.Formatter):
-    """Time, level, message and fields."""
+    """Formats a line as text: time, level, message and fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""

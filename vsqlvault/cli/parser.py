@@ -26,7 +26,7 @@ ReadSettings = Callable[[argparse.Namespace], Settings]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code: 0 done, 1 failed, 2 settings or plugins that cannot be used."""
+    """Run the command and return its exit code: 0 success, 1 failure, 2 unusable settings or plugins."""
     options = _parser().parse_args(arguments)
     return exit_code(lambda: options.run(options, _settings))
 
@@ -36,73 +36,85 @@ def _parser() -> argparse.ArgumentParser:
         prog="vsql-vault",
         description="Governed storage for data that was encrypted elsewhere.",
     )
-    parser.add_argument("--config", type=Path, metavar="FILE", help="settings in TOML")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="settings file in TOML")
     parser.add_argument("--version", action="version", version=f"vsql-vault {__version__}")
-    parser.add_argument("--dev", action="store_true", help="serve an SQLite file here, with a new key; loopback only")
+    parser.add_argument(
+        "--dev",
+        action="store_true",
+        help="start a development server: SQLite in this directory, a new API key, loopback only",
+    )
     parser.set_defaults(run=serve.serve, dev=False)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
     def add(name: str, run: Callable[[argparse.Namespace, ReadSettings], Any], text: str) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
-        command.add_argument("--config", type=Path, default=argparse.SUPPRESS, metavar="FILE", help="settings in TOML")
+        command.add_argument(
+            "--config", type=Path, default=argparse.SUPPRESS, metavar="FILE", help="settings file in TOML"
+        )
         command.set_defaults(run=run)
         return command
 
-    add("serve", serve.serve, "serve the vault (what happens without a command)")
-    add("migrate", _migrate, "bring the storage's schema up to date")
-    sweep_parser = add("sweep", sweep.sweep, "purge what has expired, with proof")
-    scrub_parser = add("scrub", sweep.scrub, "drive the bytes of what was purged out of the data files")
+    add("serve", serve.serve, "start the server (default)")
+    add("migrate", _migrate, "update the storage's schema")
+    sweep_parser = add("sweep", sweep.sweep, "purge expired entries, with proof")
+    scrub_parser = add("scrub", sweep.scrub, "remove purged bytes from the data files")
     sweep.add_arguments(sweep_parser, scrub_parser)
     report_parser = add("report", report.write_report, "print the compliance report as JSON, or write it to files")
-    report_parser.add_argument("--json", type=Path, metavar="FILE", help="write it there as JSON")
-    report_parser.add_argument("--html", type=Path, metavar="FILE", help="write it there as a page")
+    report_parser.add_argument("--json", type=Path, metavar="FILE", help="write the report to FILE as JSON")
+    report_parser.add_argument("--html", type=Path, metavar="FILE", help="write the report to FILE as HTML")
     for name, text in (
         ("--as-of", "count entries as of this instant"),
-        ("--since", "count the logs from here"),
-        ("--until", "count the logs to here"),
+        ("--since", "count the logs from this time, inclusive"),
+        ("--until", "count the logs up to this time, exclusive"),
     ):
-        report_parser.add_argument(name, type=_time, metavar="TIME", help=f"{text} (2027-02-16T00:00:00Z)")
+        report_parser.add_argument(name, type=_time, metavar="TIME", help=f"{text}, such as 2027-02-16T00:00:00Z")
     schema_parser = add(
         "schema",
         schema.print_schema,
         "print a JSON Schema: of the settings, of the HTTP API (OpenAPI), or of the report",
     )
     schema_parser.add_argument(
-        "of", nargs="?", choices=("settings", "api", "report"), default="settings", help="of what"
+        "of",
+        nargs="?",
+        choices=("settings", "api", "report"),
+        default="settings",
+        help="which schema to print; default: settings",
     )
-    add("plugins", _plugins, "list the plugins that would be loaded, and where they come from")
-    text = "make an API key and the settings for it, or a signing key for the transparency log"
+    add("plugins", _plugins, "list the plugins that the server would load, with their distributions")
+    text = "generate an API key and its settings, or a signing key for the transparency log"
     keygen_parser = add("keygen", keygen.generate_key, text)
     kind = keygen_parser.add_mutually_exclusive_group(required=True)
-    kind.add_argument("--app", metavar="NAME", help="the app that the API key is for")
-    kind.add_argument("--signing", action="store_true", help="make a signing key")
+    kind.add_argument("--app", metavar="NAME", help="the app of the API key")
+    kind.add_argument("--signing", action="store_true", help="generate a signing key")
+    keygen_parser.add_argument("--origin", metavar="NAME", help="the name of the log, such as vault.example.com/audit")
     keygen_parser.add_argument(
-        "--origin", metavar="NAME", help="what the log is called, such as vault.example.com/audit"
-    )
-    keygen_parser.add_argument(
-        "--out", type=Path, metavar="FILE", default=SIGNING_KEY_FILE, help="where the signing key goes"
+        "--out", type=Path, metavar="FILE", default=SIGNING_KEY_FILE, help="the file for the signing key"
     )
     add_keys_commands(commands.add_parser("keys", help=KEYS_HELP, description=KEYS_HELP), _settings)
     verify.add_arguments(
         add(
             "verify",
             verify.verify,
-            "check the transparency log of this vault, an export of one, evidence, a receipt, or an attestation",
+            "verify the transparency log of this vault, a log export, an evidence file, a receipt or an attestation",
         ),
-        add("export-audit", verify.export, "write the transparency log to one file, to be checked without the vault"),
+        add(
+            "export-audit",
+            verify.export,
+            "write the transparency log to one file that can be verified without the vault",
+        ),
     )
-    attest.add_arguments(add("attest", attest.attest, "look at retention, and sign and keep what was found"))
+    attest.add_arguments(add("attest", attest.attest, "create a signed attestation of retention"))
     evidence.add_arguments(
         add(
             "evidence",
             evidence.write_evidence,
-            "write report, policies, logs and proofs of a period to one signed file",
+            "write the report, policies, logs and proofs of a period to one signed file",
         ),
         _time,
     )
-    text = "purge again what an export says was purged, and end the quarantine"
+    text = "confirm a restore: purge again what an export records as purged, and end the quarantine"
     verify.add_restore_arguments(add("confirm-restore", verify.confirm_restore, text))
-    add("check-config", _check_config, "read the settings and load the plugins, then say whether all is well")
+    add("check-config", _check_config, "validate the settings and load the plugins, without starting the server")
     return parser
 
 
@@ -132,4 +144,4 @@ def _plugins(options: argparse.Namespace, read_settings: ReadSettings) -> None:
 
 def _check_config(options: argparse.Namespace, read_settings: ReadSettings) -> None:
     plugins = serve.check(read_settings(options))
-    print(f"{options.config or 'the defaults'}: all is well, with {len(plugins.origins)} plugins")
+    print(f"{options.config or 'default settings'}: valid, {len(plugins.origins)} plugins")

@@ -1,4 +1,4 @@
-"""A bar on the terminal for commands that take their time."""
+"""A progress bar for long commands."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _SECONDS = 0.1
 
 
 class Bar:
-    """Shows how far a command has come, to whoever watches."""
+    """Shows the progress of a command on a terminal."""
 
     def __init__(self, what: str) -> None:
         self._what = what
@@ -18,7 +18,7 @@ class Bar:
         self._next = 0.0
 
     def __call__(self, done: int, of: int) -> None:
-        """Show so much of so much, ten times a second at most."""
+        """Show ``done`` of ``of``, at most ten times a second."""
         if self._is_shown and time.monotonic() >= self._next:
             self._next = time.monotonic() + _SECONDS
             filled = min(_WIDTH, _WIDTH * done // max(of, 1))
@@ -26,6 +26,6 @@ class Bar:
             print(line, end="", file=sys.stderr, flush=True)
 
     def end(self) -> None:
-        """Take it off the screen."""
+        """Remove the bar from the screen."""
         if self._is_shown:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)

@@ -17,8 +17,7 @@ from vsqlvault.runtime import open_vault
 
 
 def write_report(options: argparse.Namespace, read_settings: Callable[[argparse.Namespace], Settings]) -> None:
-    """Writes the compliance report to standard output or to files."""
-    """Writes the compliance report to standard output or to files."""
+    """Write the compliance report to standard output or to files."""
     from vsqlvault.report_html.page import report_page  # noqa: PLC0415 - with it comes what serving needs
 
     async def run() -> dict[str, Any]:
@@ -40,4 +39,4 @@ def _write_file(option: str, path: Path, content: bytes) -> None:
     try:
         path.write_bytes(content)
     except OSError as error:
-        raise SettingsInvalid(f"{option}: expected a file that can be written, found {error.strerror}") from None
+        raise SettingsInvalid(f"{option}: expected a writable file, found {error.strerror}") from None

@@ -12,8 +12,7 @@ from vsqlvault.service.compliance.report_schema import JSON_SCHEMA, report_schem
 
 
 def print_schema(options: argparse.Namespace, read_settings: Callable[[argparse.Namespace], Settings]) -> None:
-    """Prints a JSON Schema: of the settings, the HTTP API or the report."""
-    """Prints a JSON Schema: of the settings, the HTTP API or the report."""
+    """Print a JSON Schema: of the settings, the HTTP API or the report."""
     print(json.dumps(_schema_of(options, read_settings), indent=2, ensure_ascii=False))
 
 

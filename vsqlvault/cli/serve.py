@@ -1,4 +1,4 @@
-"""``vsql-vault serve``: one process or several, or ``--dev``."""
+"""``vsql-vault serve``: starts one server process or several, or the ``--dev`` server."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ WORKERS_END_SECONDS = 15.0
 
 
 def serve(options: argparse.Namespace, read: Callable[[argparse.Namespace], Settings]) -> None:
-    """Serve until told to end: as the options say, or with the settings of ``--dev``. Raises StartUpRefused."""
+    """Serve until SIGTERM or SIGINT, with the settings of the options or of ``--dev``. Raises StartUpRefused."""
     from vsqlvault.http.server.signals import hold_hang_ups  # noqa: PLC0415
 
     hold_hang_ups()
     if options.dev:
         if options.config is not None:
-            raise SettingsInvalid("--dev: expected no --config, for it brings its own settings")
+            raise SettingsInvalid("--dev: expected no --config, because --dev has its own settings")
         asyncio.run(serve_dev())
         return
     settings = read(options)
@@ -41,7 +41,7 @@ def serve(options: argparse.Namespace, read: Callable[[argparse.Namespace], Sett
 
 
 def check(settings: Settings) -> Plugins:
-    """Build all that settings ask for, short of the storage, and return the plugins. Raises StartUpRefused."""
+    """Build everything in the settings except the storage, and return the plugins. Raises StartUpRefused."""
     from vsqlvault.http.forwarding import Forwarding  # noqa: PLC0415 - only serving needs it
     from vsqlvault.http.server.tls import Tls  # noqa: PLC0415
 
@@ -61,7 +61,7 @@ def check(settings: Settings) -> Plugins:
 
 
 def _serve_with_workers(settings: Settings, load: Callable[[], Settings], config: Path | None) -> None:
-    """Look at storage and plugins once, take the port, and have it served by several processes."""
+    """Check storage and plugins once, bind the port, and serve it with several processes."""
     from vsqlvault.http.metrics.workers import Share, SharedSamples  # noqa: PLC0415
     from vsqlvault.http.server.server import listen  # noqa: PLC0415 - only serving needs Quart, and it takes long to import
     from vsqlvault.http.server.workers import Workers  # noqa: PLC0415
@@ -81,14 +81,14 @@ def _serve_with_workers(settings: Settings, load: Callable[[], Settings], config
             await run_server(in_force, load, listener=listener, share=Share(shared, slot), sandbox=own)
 
         def look_again() -> None:
-            """Have workers that start from now on begin with what the others are reading, where that can be used."""
+            """Let replaced workers start with the reloaded settings, if these are valid."""
             nonlocal in_force
             try:
                 fresh = load()
                 check_reach(plugins, sandbox, fresh)
                 check(fresh)
             except StartUpRefused:
-                return  # each worker says so
+                return  # each worker logs it
             in_force = fresh
 
         ends_within = settings.server.graceful_timeout_seconds + WORKERS_END_SECONDS

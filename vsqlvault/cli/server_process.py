@@ -87,7 +87,7 @@ def _address(settings: Settings, port: int) -> str:
 
 
 def _announce(settings: Settings, vault: Vault, address: str) -> None:
-    """Say what runs as what, where, on what, with which plugins; and what of it is dangerous."""
+    """Log the version, address, storage and plugins, and warn of unsafe settings."""
     log.info(
         "Vault API is running",
         extra={
@@ -99,22 +99,22 @@ def _announce(settings: Settings, vault: Vault, address: str) -> None:
     )
     log.info("process hardening", extra={step.name: str(step) for step in vault.hardening})
     if given_up := [name for name, switch in settings.hardening if switch == "off"]:
-        log.warning("hardening is switched off by the settings", extra={"steps": given_up})
+        log.warning("hardening steps are disabled by the settings", extra={"steps": given_up})
     if vault.sequencer.verifier is None:
         log.warning("no signing key is set: the transparency log has no checkpoints (vsql-vault keygen --signing)")
     else:
         log.info("the transparency log is signed", extra={"verifier_key": str(vault.sequencer.verifier)})
     if settings.audit.unsafe_previous_key_lost:
-        log.warning("audit.unsafe_previous_key_lost: nobody can tell a lost key from one that was put aside")
+        log.warning("audit.unsafe_previous_key_lost is set: the key change is not signed by the previous key")
     if settings.server.plaintext == "any":
-        log.warning("server.plaintext is any: credentials and ciphertext cross the network unencrypted")
+        log.warning("server.plaintext is any: credentials and ciphertext are sent over the network unencrypted")
     variable = settings.auth.api_key_env
     if variable and (key := os.environ.get(variable)) and len(key) < SHORT_KEY:
         log.warning(
-            "the bootstrap key is short enough to be guessed: make one with vsql-vault keygen",
+            "the bootstrap key is short enough to be guessed: generate one with vsql-vault keygen",
             extra={"variable": variable},
         )
     auth = settings.auth
     others = auth.jwt or auth.mtls or vault.credentials.known()
     if not auth.api_keys and not others and not (variable and os.environ.get(variable)):
-        log.warning("no API key is set: nobody can call", extra={"variable": variable})
+        log.warning("there is no credential: every request will be rejected", extra={"variable": variable})

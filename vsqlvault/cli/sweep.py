@@ -1,4 +1,4 @@
-"""``vsql-vault sweep`` and ``scrub``: destroying what has expired, and what is left of what was destroyed."""
+"""``vsql-vault sweep`` and ``scrub``: purge expired entries, and remove purged bytes from the data files."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ _LINE_SECONDS = 5.0
 
 
 def add_arguments(sweep: argparse.ArgumentParser, scrub: argparse.ArgumentParser) -> None:
-    """Give the two commands their arguments."""
-    sweep.add_argument("--dry-run", action="store_true", help="only count; nothing is purged")
+    """Add the arguments of both commands."""
+    sweep.add_argument("--dry-run", action="store_true", help="only count the expired entries")
     sweep.add_argument(
         "--confirm-clock",
         action="store_true",
-        help="the storage's clock is right, though more than a day past the last time it was seen",
+        help="confirm that the storage's clock is correct although it jumped forward by more than a day",
     )
     scrub.add_argument(
         "--lock-seconds",
         type=_seconds,
         metavar="N",
-        help="how long one step may keep requests waiting; else purge.scrub_lock_seconds",
+        help="maximum time one step may block requests; default: purge.scrub_lock_seconds",
     )
 
 
 def sweep(options: argparse.Namespace, read_settings: ReadSettings) -> None:
-    """Sweep, show how far it has come, and say what became of it."""
+    """Sweep, show the progress, and print the result."""
     progress = SweepProgress(sys.stderr)
 
     async def run() -> SweepCount:
@@ -60,15 +60,15 @@ def sweep(options: argparse.Namespace, read_settings: ReadSettings) -> None:
     verb = "would be purged" if count.dry_run else "purged"
     for purpose, number in sorted(count.by_purpose.items()):
         print(f"{purpose}: {number} {verb}")
-    print(f"{count.purged} {verb}, {count.failed} could not be purged and were kept")
+    print(f"{count.purged} {verb}, {count.failed} failed and were kept")
     if count.held:
-        print(f"{count.held} are kept by legal holds")
+        print(f"{count.held} kept by legal holds")
     if count.scrub:
         print(_scrubbed(count.scrub))
 
 
 def scrub(options: argparse.Namespace, read_settings: ReadSettings) -> int:
-    """Scrub, and say what became of it: 0 if no purged bytes are left in the data files, 1 if some are."""
+    """Scrub, print the result, and return 0 if no purged bytes are left in the data files, else 1."""
 
     async def run() -> ScrubRecord | None:
         async with open_vault(read_settings(options)) as vault:
@@ -77,25 +77,25 @@ def scrub(options: argparse.Namespace, read_settings: ReadSettings) -> int:
             )
 
     record = asyncio.run(run())
-    print(_scrubbed(record) if record else "nothing to do: nothing was purged since the last scrub")
+    print(_scrubbed(record) if record else "nothing to do: no purge since the last scrub")
     return LEFT_SOMETHING if record and not record.completed else 0
 
 
 def _scrubbed(record: ScrubRecord) -> str:
     if record.completed:
-        return "the bytes of all that was purged are out of the data files"
-    return f"purged bytes are still in the data files: {record.left}"
+        return "no purged bytes are left in the data files"
+    return f"purged bytes are left in the data files: {record.left}"
 
 
 def _seconds(text: str) -> float:
     seconds = float(text)
     if not 0 < seconds <= 24 * 3600:
-        raise argparse.ArgumentTypeError("expected seconds, more than 0 and at most a day")
+        raise argparse.ArgumentTypeError("expected seconds, more than 0 and at most 86400")
     return seconds
 
 
 class SweepProgress:
-    """Shows how far a sweep has come: a bar to whoever watches a terminal, now and then a plain line to anything else."""
+    """Shows the progress of a sweep: a bar on a terminal, a line every five seconds elsewhere."""
 
     def __init__(self, out: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._out = out
@@ -105,7 +105,7 @@ class SweepProgress:
         self._next = self._began + (0 if self._is_shown else _LINE_SECONDS)
 
     def __call__(self, count: SweepCount) -> None:
-        """Show the count, unless it was shown a moment ago."""
+        """Show the count, at most once per interval."""
         now = self._clock()
         if now < self._next:
             return
@@ -118,7 +118,7 @@ class SweepProgress:
             self._write(f"{text}\n")
 
     def end(self) -> None:
-        """Take the bar off the screen."""
+        """Remove the bar from the screen."""
         if self._is_shown:
             self._write("\r\x1b[K")
 

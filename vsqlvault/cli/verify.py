@@ -1,4 +1,4 @@
-"""``vsql-vault verify``, ``export-audit`` and ``confirm-restore``: what is done with the transparency log from outside."""
+"""``vsql-vault verify``, ``export-audit`` and ``confirm-restore``: commands for the transparency log."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ ReadSettings = Callable[[argparse.Namespace], Settings]
 
 
 class CannotVerify(StartUpRefused):
-    """What is to be checked, or what it is to be checked with, is not there."""
+    """The file, the key or a checkpoint cannot be used."""
 
 
 def add_arguments(verify: argparse.ArgumentParser, export: argparse.ArgumentParser) -> None:
-    """Give the two commands their arguments."""
+    """Add the arguments of both commands."""
     verify.add_argument(
         "file",
         nargs="?",
         type=Path,
         metavar="FILE",
-        help="an export, evidence, a receipt or an attestation; else this vault's log",
+        help="a log export, an evidence file, a receipt or an attestation; default: this vault's log",
     )
     verify.add_argument(
         "--vkey",
         action="append",
         default=[],
         metavar="KEY",
-        help="a verifier key, or a file with some; may be repeated",
+        help="a verifier key, or a file with verifier keys; repeatable",
     )
     verify.add_argument(
         "--checkpoint",
@@ -62,29 +62,29 @@ def add_arguments(verify: argparse.ArgumentParser, export: argparse.ArgumentPars
         default=[],
         type=Path,
         metavar="FILE",
-        help="a checkpoint that you kept; may be repeated",
+        help="a checkpoint that you kept; repeatable",
     )
-    export.add_argument("--out", required=True, type=Path, metavar="FILE", help="where the export goes")
+    export.add_argument("--out", required=True, type=Path, metavar="FILE", help="the file for the export")
 
 
 def add_restore_arguments(confirm: argparse.ArgumentParser) -> None:
-    """Give ``confirm-restore`` its arguments."""
+    """Add the arguments of ``confirm-restore``."""
     confirm.add_argument(
-        "--export", type=Path, metavar="FILE", help="an export: what it says was purged is purged again"
+        "--export", type=Path, metavar="FILE", help="a log export: entries it records as purged are purged again"
     )
     confirm.add_argument(
-        "--vkey", action="append", default=[], metavar="KEY", help="the key that the export is checked with"
+        "--vkey", action="append", default=[], metavar="KEY", help="a verifier key for the export; repeatable"
     )
     confirm.add_argument(
-        "--without-export", action="store_true", help="there is none: what had been purged may be back"
+        "--without-export", action="store_true", help="confirm without an export; purged entries may be present again"
     )
 
 
 def verify(options: argparse.Namespace, read_settings: ReadSettings) -> int:
-    """Check an export, a receipt, or the log of the vault itself; return 0 where all is as it was signed, else 1.
+    """Verify an export, a receipt, or the log of the vault itself; return 0 if it verifies, else 1.
 
     Raises:
-        CannotVerify: there is nothing to check, or nothing to check it with. StartUpRefused, Unavailable.
+        CannotVerify: the file, the key or a checkpoint cannot be used. StartUpRefused, Unavailable.
     """
     keys, kept = _keys(options.vkey), [note for path in options.checkpoint for note in _kept(path)]
     try:
@@ -97,7 +97,7 @@ def verify(options: argparse.Namespace, read_settings: ReadSettings) -> int:
             return verify_evidence(options.file, _required(keys), kept)
         with open_export(options.file) as source:
             bar = Bar("leaves checked")
-            return _told(asyncio.run(verify_log(source, _required(keys), kept, bar)), bar)
+            return _report(asyncio.run(verify_log(source, _required(keys), kept, bar)), bar)
     except NoteRefused as refused:
         raise CannotVerify(f"--checkpoint: {refused}") from None
 
@@ -113,14 +113,14 @@ def export(options: argparse.Namespace, read_settings: ReadSettings) -> None:
 
     size = asyncio.run(_with_storage(settings, write))
     bar.end()
-    print(f"{options.out}: {size} leaves, to be checked with vsql-vault verify {options.out} --vkey KEY")
+    print(f"{options.out}: {size} leaves. Verify it with: vsql-vault verify {options.out} --vkey KEY")
 
 
 def confirm_restore(options: argparse.Namespace, read_settings: ReadSettings) -> int:
-    """Purge again what had been purged before a database was put back, and put on record that it is accepted as it is.
+    """Purge again what had been purged before a database was restored, and record that the restore is confirmed.
 
     Raises:
-        CannotVerify: neither an export nor the word that there is none. StartUpRefused, Unavailable.
+        CannotVerify: neither --export nor --without-export is given. StartUpRefused, Unavailable.
     """
     if (options.export is None) != options.without_export:
         raise CannotVerify("expected one of --export FILE and --without-export")
@@ -143,8 +143,8 @@ def confirm_restore(options: argparse.Namespace, read_settings: ReadSettings) ->
             return count, True
 
     count, confirmed = asyncio.run(run())
-    print(f"{count.purged} purged again, {count.kept} could not be")
-    print("The database is accepted as it is; serving goes on." if confirmed else "There is no quarantine to end.")
+    print(f"{count.purged} purged again, {count.kept} failed")
+    print("The restore is confirmed; the quarantine has ended." if confirmed else "The vault is not in quarantine.")
     return 0
 
 
@@ -152,14 +152,14 @@ def _warn_of_what_is_missing(source: ExportSource, notes: Sequence[str]) -> None
     outside = max((SignedHead.parse(note).head.size for note in notes), default=0)
     if source.size < outside:
         print(
-            f"The export ends at leaf {source.size}, what is known outside at {outside}: purges between are not known"
+            f"The export ends at leaf {source.size}, the latest checkpoint at {outside}: purges between them are unknown"
         )
 
 
 def _check_export(path: Path, keys: Sequence[VerifierKey]) -> int:
     with open_export(path) as source:
         bar = Bar("leaves checked")
-        return _told(asyncio.run(verify_log(source, keys, (), bar)), bar)
+        return _report(asyncio.run(verify_log(source, keys, (), bar)), bar)
 
 
 def _signers(settings: Settings) -> list[Signer]:
@@ -176,9 +176,9 @@ def _verify_vault(settings: Settings, keys: Sequence[VerifierKey], kept: Sequenc
         return await verify_log(source, _required(trusted), kept, bar), source.waiting
 
     verdict, waiting = asyncio.run(_with_storage(settings, check))
-    code = _told(verdict, bar)
+    code = _report(verdict, bar)
     if waiting:
-        print(f"{waiting} newer rows are not yet under the checkpoint; nothing is said of them")
+        print(f"{waiting} newer rows are not covered by this checkpoint and were not verified")
     if not keys:
         print("The key is that of the settings: whoever can change them can change it, too. Give --vkey to be sure.")
     return code
@@ -197,17 +197,17 @@ def _verify_receipt(receipt: dict[str, Any], keys: Sequence[VerifierKey]) -> int
     try:
         shown = check_receipt(receipt, keys)
     except ReceiptInvalid as invalid:
-        print(f"THIS RECEIPT DOES NOT HOLD: {invalid}")
+        print(f"THE RECEIPT DOES NOT VERIFY: {invalid}")
         return NOT_AS_SIGNED
     row = shown.row
     print(
-        f"The receipt holds. {shown.head.origin} has on record, as leaf {shown.index} of {shown.head.size}:\n"
+        f"The receipt verifies. Leaf {shown.index} of {shown.head.size} in {shown.head.origin}:\n"
         f"  purged       {row['purpose']}/{row['external_id']}, version {row['entry_version']}, at {row['purged_at']}\n"
-        f"  method       {row['method']}, because {row['reason']}, asked for by {row['app']}\n"
+        f"  method       {row['method']}, reason {row['reason']}, by {row['app']}\n"
         f"  entry hash   {row['proof_hash']}"
     )
     if reached := receipt.get("not_reached"):
-        print("What the purge does not reach: " + ", ".join(map(str, reached)))
+        print("The purge does not reach: " + ", ".join(map(str, reached)))
     return 0
 
 
@@ -215,29 +215,29 @@ def _verify_attestation(shown: dict[str, Any], keys: Sequence[VerifierKey]) -> i
     try:
         document = check_attestation(shown, keys)
     except AttestationInvalid as invalid:
-        print(f"THIS ATTESTATION DOES NOT HOLD: {invalid}")
+        print(f"THE ATTESTATION DOES NOT VERIFY: {invalid}")
         return NOT_AS_SIGNED
     try:
-        told = summarise(document)
+        lines = summarise(document)
     except (KeyError, TypeError, ValueError):
-        print("It is as it was signed, and this program does not know its members")
+        print("The attestation verifies. This version cannot show its content.")
         return 0
-    print("It is as it was signed.\n" + "\n".join(told))
+    print("The attestation verifies.\n" + "\n".join(lines))
     return 0
 
 
-def _told(verdict: VerificationResult, bar: Bar) -> int:
+def _report(verdict: VerificationResult, bar: Bar) -> int:
     bar.end()
     for remark in verdict.remarks[:MAX_SHOWN]:
         print(f"Note: {remark}")
     if verdict.is_good:
         print(
-            f"All is as it was signed: {verdict.size} leaves of {verdict.origin}, each made anew from its row,"
+            f"The log verifies: {verdict.size} leaves of {verdict.origin}, each computed from its row,"
             f" under {verdict.checkpoints} checkpoints."
         )
         return 0
     first = verdict.findings[0]
-    print(f"NOT AS IT WAS SIGNED. The first bad index is {first.index}.")
+    print(f"THE LOG DOES NOT VERIFY. The first bad index is {first.index}.")
     for finding in verdict.findings[:MAX_SHOWN]:
         print(f"  {finding.index}: {finding.what}")
     if len(verdict.findings) > MAX_SHOWN:
@@ -247,7 +247,7 @@ def _told(verdict: VerificationResult, bar: Bar) -> int:
 
 def _required(keys: Sequence[VerifierKey]) -> Sequence[VerifierKey]:
     if not keys:
-        raise CannotVerify("--vkey: expected the key to check with, found none")
+        raise CannotVerify("--vkey: expected a verifier key, found none")
     return keys
 
 
@@ -256,7 +256,7 @@ def _keys(texts: Sequence[str]) -> list[VerifierKey]:
     try:
         return [VerifierKey.parse(line) for line in lines if line.strip()]
     except KeyInvalid as error:
-        raise CannotVerify(f"--vkey: {error}; or a file of such") from None
+        raise CannotVerify(f"--vkey: {error}, or a file with verifier keys") from None
 
 
 def _is_file(text: str) -> bool:
@@ -267,7 +267,7 @@ def _is_file(text: str) -> bool:
 
 
 def _document_in(path: Path) -> dict[str, Any] | None:
-    """Return the receipt that a file holds, by itself or in the answer to DELETE, or the attestation; None: something else."""
+    """Return the receipt in a file, alone or in the response of DELETE, or the attestation; None for anything else."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_FILE_BYTES)
@@ -288,14 +288,14 @@ def _document_in(path: Path) -> dict[str, Any] | None:
 
 
 def _kept(path: Path) -> list[str]:
-    """Return the checkpoints in a file: one as it was served, or many as the file anchor keeps them."""
+    """Return the checkpoints in a file: one as it was served, or several in the format of the file anchor."""
     text = _read_text(path)
     if not text.startswith("{"):
         return [f"{text.rstrip()}\n"]
     try:
         return [str(json.loads(line)["note"]) for line in text.split("\n") if line.strip()]
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise CannotVerify(f"{path}: expected a checkpoint, or a line of JSON with a note for each") from None
+        raise CannotVerify(f"{path}: expected a checkpoint, or JSON lines with a note each") from None
 
 
 def _read_text(path: Path) -> str:
@@ -305,4 +305,4 @@ def _read_text(path: Path) -> str:
     except OSError as error:
         raise CannotVerify(f"{path}: expected a readable file, found: {error.strerror}") from None
     except ValueError:
-        raise CannotVerify(f"{path}: expected a text, found other bytes") from None
+        raise CannotVerify(f"{path}: expected UTF-8 text") from None

@@ -122,7 +122,7 @@ class TestVerify:
     def test_the_vault_itself_with_the_key_of_its_settings(self, verify: Verify) -> None:
         code, said = verify()
         assert code == 0
-        assert "All is as it was signed" in said
+        assert "The log verifies" in said
         assert "Give --vkey to be sure" in said
 
     @pytest.mark.parametrize("key", [str(KEY.verifier), "vkey"])
@@ -151,22 +151,22 @@ class TestVerify:
             "INSERT INTO access_log (at, request_id, operation, outcome, status) VALUES (1, 'r', 'list', 'granted', 200)"
         )
         code, said = verify("--vkey", "vkey")
-        assert (code, "1 newer rows are not yet under the checkpoint" in said) == (0, True)
+        assert (code, "1 newer rows are not covered by this checkpoint" in said) == (0, True)
 
     def test_a_receipt_by_itself_and_in_the_answer_to_delete(self, verify: Verify) -> None:
         for name in ("receipt.json", "answer.json"):
             code, said = verify(name, "--vkey", "vkey")
             assert code == 0
-            assert "The receipt holds" in said
+            assert "The receipt verifies" in said
             assert "card/e7" in said
 
     def test_a_receipt_with_something_changed(self, verify: Verify, here: Path) -> None:
         text = (here / "receipt.json").read_text("utf-8")
         (here / "forged.json").write_text(text.replace("card", "cord"), "utf-8")
         code, said = verify("forged.json", "--vkey", "vkey")
-        assert (code, "DOES NOT HOLD" in said) == (1, True)
+        assert (code, "DOES NOT VERIFY" in said) == (1, True)
         code, said = verify("receipt.json", "--vkey", str(STRANGER.verifier))
-        assert (code, "DOES NOT HOLD" in said) == (1, True)
+        assert (code, "DOES NOT VERIFY" in said) == (1, True)
 
     def test_checkpoints_of_the_file_anchor(self, verify: Verify, here: Path) -> None:
         note = (here / "kept").read_text("utf-8")
@@ -176,13 +176,13 @@ class TestVerify:
     @pytest.mark.parametrize(
         ("arguments", "sentence"),
         [
-            (["audit.zip"], "--vkey: expected the key to check with, found none"),
+            (["audit.zip"], "--vkey: expected a verifier key, found none"),
             (["audit.zip", "--vkey", "nonsense"], "--vkey: expected a verifier key"),
             (["none.zip", "--vkey", "vkey"], "none.zip: expected a readable file"),
             (["vkey", "--vkey", "vkey"], "expected an export of a transparency log"),
             (["audit.zip", "--vkey", "vkey", "--checkpoint", "vkey"], "--checkpoint: "),
             (["audit.zip", "--vkey", "vkey", "--checkpoint", "none"], "none: expected a readable file"),
-            (["audit.zip", "--vkey", "vkey", "--checkpoint", "receipt.json"], "a line of JSON with a note for each"),
+            (["audit.zip", "--vkey", "vkey", "--checkpoint", "receipt.json"], "JSON lines with a note each"),
             (["other.json", "--vkey", "vkey"], "expected a receipt with the format vsqlvault-receipt-v1"),
         ],
     )
@@ -326,14 +326,14 @@ class TestAttestations:
         assert "0 entries overdue" in told
         assert (here / "attestation.json").stat().st_mode & 0o777 == 0o600
         code, said = verify("attestation.json", "--vkey", "vkey", both=False)
-        assert (code, "It is as it was signed" in said, "Attestation 1" in said) == (0, True, True)
+        assert (code, "The attestation verifies" in said, "Attestation 1" in said) == (0, True, True)
 
     def test_whatever_is_changed_is_found(self, attested, verify: Verify, here: Path) -> None:
         attested("--out", "attestation.json")
         text = (here / "attestation.json").read_text("utf-8")
         (here / "attestation.json").write_text(text.replace('"failed": 0', '"failed": 1'), "utf-8")
         code, said = verify("attestation.json", "--vkey", "vkey", both=False)
-        assert (code, "DOES NOT HOLD" in said) == (1, True)
+        assert (code, "DOES NOT VERIFY" in said) == (1, True)
 
     def test_one_of_another_shape_that_is_signed_is_no_traceback(self, verify: Verify, here: Path) -> None:
         document = write_document({"format": FORMAT, "overdue": 7})
@@ -348,7 +348,7 @@ class TestAttestations:
 
     def test_a_file_that_cannot_be_written_is_one_sentence(self, attested, capsys) -> None:
         assert attested("--out", "nowhere/attestation.json") == 2
-        assert "--out: expected a file that can be written" in capsys.readouterr().err
+        assert "--out: expected a writable file" in capsys.readouterr().err
 
 
 class TestEvidence:
@@ -365,8 +365,8 @@ class TestEvidence:
         (here / "vault.db").unlink()
         code, said = verify("evidence.zip", "--vkey", "vkey", "--checkpoint", "kept", both=False)
         assert code == 0
-        assert "All is as it was signed" in said
-        assert "receipts     1 hold" in said
+        assert "The evidence verifies" in said
+        assert "receipts     1 verified" in said
 
     def test_the_same_vault_gives_the_same_bytes(self, write, made: Path, here: Path, monkeypatch) -> None:
         now = utc_now()
@@ -398,7 +398,7 @@ class TestEvidence:
         code, said = verify("bad.zip", "--vkey", "vkey", both=False)
         assert code == 1
         assert said.splitlines()[1:] == [
-            "THIS EVIDENCE IS NOT AS IT WAS SIGNED.",
+            "THE EVIDENCE DOES NOT VERIFY.",
             "  extra.txt: it is not in the manifest",
             "  README.txt: it is in the manifest, and not in the file",
             "  report.json: it is not as it was signed",
@@ -409,7 +409,7 @@ class TestEvidence:
     @pytest.mark.parametrize(
         ("arguments", "sentence"),
         [
-            (["--out", "nowhere/evidence.zip"], "--out: expected a file that can be written"),
+            (["--out", "nowhere/evidence.zip"], "--out: expected a writable file"),
             (["--out", "."], "--out: expected a file, found ."),
         ],
     )
