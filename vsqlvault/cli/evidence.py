@@ -62,8 +62,7 @@ def write_evidence(options: argparse.Namespace, read_settings: ReadSettings) -> 
         size = asyncio.run(run())
     except NothingSigned:
         raise SettingsInvalid(
-            "audit.signing_key_file: expected a signing key and a signed log, found none"
-            " (vsql-vault keygen --signing)"
+            "audit.signing_key_file: expected a signing key and a signed log, found none (vsql-vault keygen --signing)"
         ) from None
     finally:
         bar.end()

@@ -67,7 +67,7 @@ def summarise(document: Mapping[str, Any]) -> list[str]:
     lines = [
         f"Attestation {document['number']}, at {document['at']}: {document['result']}",
         f"  {purposes} purposes: {overdue['count']} entries overdue, {overdue['held']} kept by legal holds",
-        f"  {len(checked) - sample['failed']} of {len(checked)} sampled purges verified, of {sample['population']} in the period",
+        f"  {len(checked) - sample['failed']} of {len(checked)} sampled purges verified; {sample['population']} in the period",
     ]
     lines += [
         f"    overdue: {each['purpose']}/{each['external_id']}, expired at {each['expired_at']}"
