@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,16 @@ class Reader:
                 return
         raise AssertionError(f"the server did not start: {command}")
 
+    def serve(self) -> None:
+        """Start a vault with a retention policy for card, unless the page has started one."""
+        if self.server is None:
+            self.start("vsql-vault --config vsql-vault.toml")
+            policy = json.dumps(CARD_POLICY)
+            self.run(
+                f"curl -X PUT http://localhost:{PORT}/admin/retention-policies/card -H 'X-Vault-Key: your-secret-key' "
+                f"-H 'Content-Type: application/json' -d '{policy}'"
+            )
+
     def stop(self) -> None:
         if self.server:
             self.server.send_signal(signal.SIGTERM)
@@ -121,13 +132,8 @@ def bash(example):
     if re.search(r"vsql-vault (serve )?--config \S+$", command):
         reader.start(command)
         return
-    if "curl" in script and reader.server is None:
-        reader.start("vsql-vault --config vsql-vault.toml")
-        policy = json.dumps(CARD_POLICY)
-        reader.run(
-            f"curl -X PUT http://localhost:{PORT}/admin/retention-policies/card -H 'X-Vault-Key: your-secret-key' "
-            f"-H 'Content-Type: application/json' -d '{policy}'"
-        )
+    if "curl" in script:
+        reader.serve()
     reader.run(script)
 
 
@@ -145,7 +151,13 @@ def toml(example):
 
 
 def python(example):
-    exec(compile(ast.parse(example.parsed), example.path, "exec"), {"__name__": "example"})
+    """The blocks of a page share their names; one that calls a vault finds one where the page says."""
+    reader = example.namespace["reader"]
+    if f":{PORT}" in example.parsed:
+        reader.serve()
+    names = example.namespace.setdefault("names", {"__name__": "example"})
+    with chdir(reader.directory):
+        exec(compile(ast.parse(reader.here(example.parsed)), example.path, "exec"), names)
 
 
 def plain(example):

@@ -1,49 +1,40 @@
-"""Move the entries of one purpose from one AES-256-GCM key to the next, through the vault's own API.
+"""Move the sealed entries of one purpose from one key of a key ring to another, through the vault's own API.
 
 What is left to do is what the vault lists under the old ``key_ref``, so nothing is kept here: kill it at any point, start it
-again, run several at once. Each entry is read, decrypted, encrypted anew, and put where exactly the version read was.
+again, run several at once. Each entry is read, opened, sealed again, and put where exactly the version read was.
 """
 
 from __future__ import annotations
 
 import argparse
-import binascii
 import hashlib
-import http.client
-import json
 import os
 import queue
-import re
 import signal
-import ssl
 import sys
 import threading
 import time
-from base64 import b64decode, b64encode
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from types import FrameType
-from typing import Any, TextIO
-from urllib.parse import urlencode, urlsplit
+from typing import TextIO
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from vsqlvault.client import Limits, Retries, Vault, VaultError, errors
+from vsqlvault.client.sealed import EnvironmentKeyRing, FileKeyRing, SealedVault, SealError, StaticKeyRing, UnknownKey
 
 DONE, INCOMPLETE, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
-KEY_BYTES, NONCE_BYTES, TAG_BYTES = 32, 12, 16
-PAGE = 1000
-TIMEOUT_SECONDS = 30.0
-MAX_TRIES = 8
-FATAL = {401, 507}
-PASSING = {429, 503}
-MAX_PAUSE_SECONDS = 5.0
+MAX_CONNECTIONS = 64
 MAX_NAMED_FAILURES = 100
+BAR_WIDTH = 24
+BAR_SECONDS = 0.1
+RETRIES = Retries(repeat_retrievals=True)
+"""A retrieval whose answer was lost is repeated: a rotation retrieves every entry anyway."""
 
 
-class Outcome(StrEnum):
+class Outcome(Enum):
     """What became of one entry."""
 
     MOVED = "moved"
@@ -54,132 +45,24 @@ class Outcome(StrEnum):
 
 
 LEFT_BEHIND = (Outcome.HELD, Outcome.FAILED)
-_HEX = re.compile(rb"[0-9A-Fa-f]+")
-_BY_STATUS = {404: Outcome.GONE, 409: Outcome.GONE, 410: Outcome.GONE, 412: Outcome.TAKEN, 423: Outcome.HELD}
+PASSED_OVER: dict[tuple[type[VaultError], ...], Outcome] = {
+    (errors.PreconditionFailed, UnknownKey): Outcome.TAKEN,
+    (errors.NotThere, errors.IdRetired): Outcome.GONE,
+    (errors.LegalHold,): Outcome.HELD,
+}
+ENDS_ALL = (errors.Unauthenticated, errors.TemporarilyUnavailable, errors.StorageFull)
 
 
 class Unusable(Exception):
-    """The settings, a key or the vault cannot be used; the text is for the operator and holds no secret."""
-
-
-class Refused(Exception):
-    """Why an entry cannot be moved."""
-
-
-def aad_of(purpose: str, external_id: str, mode: str) -> bytes | None:
-    """Return what the ciphertext is bound to: its place, so that nobody can pass one entry's value off as another's."""
-    return f"{purpose}/{external_id}".encode("ascii") if mode == "place" else None
-
-
-def opened(key: AESGCM, value: bytes, aad: bytes | None) -> bytes:
-    """Return the plaintext of ``nonce || ciphertext || tag``. Raises Refused."""
-    if len(value) < NONCE_BYTES + TAG_BYTES:
-        raise Refused("too short for a nonce and a tag")
-    try:
-        return key.decrypt(value[:NONCE_BYTES], value[NONCE_BYTES:], aad)
-    except InvalidTag:
-        raise Refused("the old key does not open it") from None
-
-
-def sealed(key: AESGCM, plaintext: bytes, aad: bytes | None) -> bytes:
-    """Return ``nonce || ciphertext || tag`` under a nonce of its own."""
-    nonce = os.urandom(NONCE_BYTES)
-    return nonce + key.encrypt(nonce, plaintext, aad)
-
-
-def read_key(text: bytes, where: str) -> bytes:
-    """Return an AES-256 key: 32 bytes as they are, or 64 hex digits, or base64. Raises Unusable.
-
-    Thirty-two hex digits are a shorter key, not bytes.
-    """
-    if len(text) == KEY_BYTES and not _HEX.fullmatch(text):
-        return text
-    stripped = text.strip()
-    for decode in (binascii.unhexlify, lambda given: b64decode(given, validate=True)):
-        try:
-            key = decode(stripped)
-        except ValueError:
-            continue
-        if len(key) == KEY_BYTES:
-            return key
-    raise Unusable(f"{where}: expected an AES-256 key, as 32 bytes, 64 hex digits or base64")
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What the vault answered."""
-
-    status: int
-    etag: str | None
-    body: Any
-
-
-class Vault:
-    """One connection to the vault, made when it is needed and kept; each worker has its own."""
-
-    def __init__(self, url: str, api_key: str, header: str, tls: ssl.SSLContext | None, stop: threading.Event) -> None:
-        self._url = urlsplit(url)
-        self._headers = {header: api_key, "Content-Type": "application/json"}
-        self._tls = tls
-        self._stop = stop
-        self._connection: http.client.HTTPConnection | None = None
-
-    def call(self, method: str, target: str, body: Any = None, etag: str | None = None) -> Answer:
-        """Return the answer; what could pass is tried again, for repeating any of these requests is safe.
-
-        Raises:
-            Unusable: the vault cannot be reached, or does not take the credential.
-        """
-        headers = self._headers | ({"If-Match": etag} if etag else {})
-        payload = None if body is None else json.dumps(body).encode("utf-8")
-        for attempt in range(MAX_TRIES):
-            try:
-                answer = self._once(method, target, payload, headers)
-            except (OSError, http.client.HTTPException, ValueError) as error:
-                self.close()
-                problem = type(error).__name__
-            else:
-                problem = _problem(answer)
-                if answer.status in FATAL:
-                    raise Unusable(f"the vault refuses: {problem}")
-                if answer.status not in PASSING or "plugin-failure" in problem:
-                    return answer
-            if attempt + 1 < MAX_TRIES and not self._stop.wait(min(0.1 * 2**attempt, MAX_PAUSE_SECONDS)):
-                continue
-            break
-        raise Unusable(f"the vault does not answer: {problem}")
-
-    def _once(self, method: str, target: str, payload: bytes | None, headers: dict[str, str]) -> Answer:
-        if self._connection is None:
-            self._connection = self._connect()
-        self._connection.request(method, self._url.path.rstrip("/") + target, payload, headers)
-        response = self._connection.getresponse()
-        text = response.read()
-        return Answer(response.status, response.getheader("ETag"), json.loads(text) if text else None)
-
-    def _connect(self) -> http.client.HTTPConnection:
-        host = self._url.hostname or ""
-        if self._tls:
-            return http.client.HTTPSConnection(host, self._url.port, timeout=TIMEOUT_SECONDS, context=self._tls)
-        return http.client.HTTPConnection(host, self._url.port, timeout=TIMEOUT_SECONDS)
-
-    def close(self) -> None:
-        """Let the connection go."""
-        if self._connection:
-            self._connection.close()
-            self._connection = None
+    """The settings or the vault cannot be used; the text is for the operator and has no secret."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """Which entries, from which key to which. ``part`` of ``parts`` takes the ids whose hash falls to it, counted from 1."""
+    """Which entries to move, from which key. ``part`` of ``parts`` takes the ids whose hash falls to it, counted from 1."""
 
     purpose: str
     old_ref: str
-    new_ref: str
-    old_key: AESGCM = field(repr=False)
-    new_key: AESGCM = field(repr=False)
-    aad: str
     part: int = 1
     parts: int = 1
 
@@ -189,60 +72,30 @@ class Job:
         return int.from_bytes(digest[:8], "big") % self.parts == self.part - 1
 
 
-def worklist(vault: Vault, job: Job) -> Iterator[str]:
-    """Give the ids that lie under the old key and are ours, in the vault's order. Raises Unusable."""
-    query = {"key_ref": job.old_ref, "limit": str(PAGE)}
-    while True:
-        answer = vault.call("GET", f"/vault/{job.purpose}?{urlencode(query)}")
-        if answer.status != http.HTTPStatus.OK:
-            raise Unusable(f"the vault does not list {job.purpose}: {_problem(answer)}")
-        yield from (entry["external_id"] for entry in answer.body["entries"] if job.is_ours(entry["external_id"]))
-        if answer.body["next_cursor"] is None:
-            return
-        query = {"cursor": answer.body["next_cursor"]}
+def worklist(sealed: SealedVault, job: Job) -> Iterator[str]:
+    """Return the ids that lie under the old key and are ours, in the vault's order. Raises Unusable."""
+    try:
+        yield from (external_id for external_id in sealed.stale(job.purpose, job.old_ref) if job.is_ours(external_id))
+    except VaultError as error:
+        raise Unusable(f"the vault does not list {job.purpose}: {shown(error)}") from None
 
 
-def move(vault: Vault, job: Job, external_id: str) -> Outcome:
-    """Put the entry, encrypted under the new key, in the place of the version that was read.
-
-    Raises:
-        Refused: it cannot be moved. Unusable.
-    """
-    path = f"/vault/{job.purpose}/{external_id}"
-    found = vault.call("GET", path)
-    if found.status != http.HTTPStatus.OK:
-        return _outcome(found, "reading")
-    entry = found.body
-    if entry["key_ref"] != job.old_ref:
-        return Outcome.TAKEN
-    if entry["encoding"] != "base64":
-        raise Refused("its encoding is not base64")
-    aad = aad_of(job.purpose, external_id, job.aad)
-    plaintext = opened(job.old_key, b64decode(entry["encrypted_value"]), aad)
-    wanted = {
-        "encrypted_value": b64encode(sealed(job.new_key, plaintext, aad)).decode("ascii"),
-        "encoding": "base64",
-        "key_ref": job.new_ref,
-        "algorithm_hint": entry["algorithm_hint"],
-        "metadata": entry["metadata"],
-        "expires_at": entry["effective_expires_at"],  # expires_at, but for a retention policy that has ended it earlier
-        "access_policy": entry["access_policy"],
-    }
-    put = vault.call("PUT", path, wanted, found.etag)
-    return Outcome.MOVED if put.status == http.HTTPStatus.OK else _outcome(put, "replacing")
+def move(sealed: SealedVault, job: Job, external_id: str) -> tuple[Outcome, str]:
+    """Seal one entry under the new key, and return what became of it and why. Raises Unusable: no entry can be moved now."""
+    try:
+        return (Outcome.MOVED if sealed.reseal(job.purpose, external_id) else Outcome.TAKEN), ""
+    except VaultError as error:
+        for kinds, outcome in PASSED_OVER.items():
+            if isinstance(error, kinds):
+                return outcome, ""
+        if isinstance(error, ENDS_ALL) and not isinstance(error, errors.PluginFailure):
+            raise Unusable(f"the vault cannot be used: {shown(error)}") from None
+        return Outcome.FAILED, error.title if isinstance(error, SealError) else shown(error)
 
 
-def _outcome(answer: Answer, doing: str) -> Outcome:
-    if answer.status in _BY_STATUS:
-        return _BY_STATUS[answer.status]
-    raise Refused(f"{doing}: {_problem(answer)}")
-
-
-def _problem(answer: Answer) -> str:
-    """Return status and kind of a problem (RFC 9457); its other words are not for a terminal."""
-    kind = answer.body.get("type") if isinstance(answer.body, dict) else None
-    slug = kind.removeprefix("urn:vsqlvault:problem:") if isinstance(kind, str) else ""
-    return f"{answer.status} {slug if slug.isascii() and slug.isprintable() else ''}".rstrip()
+def shown(error: VaultError) -> str:
+    """Return status and slug of a problem: its other words are not for a terminal."""
+    return f"{error.status or ''} {error.slug}".strip()
 
 
 class Progress:
@@ -258,24 +111,25 @@ class Progress:
         self._lock = threading.Lock()
 
     def count(self, external_id: str, outcome: Outcome, why: str = "") -> None:
-        """Take note of one entry."""
+        """Count one entry."""
         with self._lock:
             self.counts[outcome] += 1
             if outcome in LEFT_BEHIND:
                 self.left_behind[external_id] = why or outcome.value
             now = time.monotonic()
-            if self._shows and now - self._shown >= 0.1:  # noqa: PLR2004
+            if self._shows and now - self._shown >= BAR_SECONDS:
                 self._shown = now
                 self._out.write(f"\r{self.bar(now - self._started)}\x1b[K")
                 self._out.flush()
 
     def bar(self, seconds: float) -> str:
-        """Return the line of progress after so many seconds."""
-        done, total = self.counts.total(), max(self._total or 0, self.counts.total(), 1)
-        rate = done / seconds if seconds > 0 else 0.0
-        left = f"{(total - done) / rate:.0f} s left" if rate else "no end in sight"
-        filled = 24 * done // total
-        return f"[{'#' * filled}{'-' * (24 - filled)}] {done:,}/{total:,}  {rate:,.0f}/s  {left}"
+        """Return the line of progress after a number of seconds."""
+        counted = sum(self.counts.values())
+        total = max(self._total or 0, counted, 1)
+        rate = counted / seconds if seconds > 0 else 0.0
+        left = f"{(total - counted) / rate:.0f} s left" if rate else "no end in sight"
+        filled = BAR_WIDTH * counted // total
+        return f"[{'#' * filled}{'-' * (BAR_WIDTH - filled)}] {counted:,}/{total:,}  {rate:,.0f}/s  {left}"
 
     def finish(self) -> None:
         """End the line, name what was left behind, and sum up."""
@@ -293,60 +147,56 @@ class Progress:
         self._out.flush()
 
 
-def rotate(vaults: Sequence[Vault], job: Job, progress: Progress, stop: threading.Event) -> None:
-    """Move what is under the old key, one worker for each vault but the first, which lists; over again until nothing is new.
+class Rotation:
+    """Workers that move what one of them lists, over again until nothing is new."""
 
-    Raises:
-        Unusable: the vault cannot be used; what is under way is finished first.
-    """
-    while not stop.is_set():
-        before = progress.counts.total()
-        waiting: queue.Queue[str | None] = queue.Queue(2 * len(vaults))
-        failures: list[Unusable] = []
-        workers = [
-            threading.Thread(target=_work, args=(vault, job, waiting, progress, stop, failures)) for vault in vaults[1:]
-        ]
-        for worker in workers:
-            worker.start()
+    def __init__(self, sealed: SealedVault, job: Job, progress: Progress, stop: threading.Event, workers: int) -> None:
+        self._sealed = sealed
+        self._job = job
+        self._progress = progress
+        self._stop = stop
+        self._workers = workers
+        self._failures: list[Unusable] = []
+
+    def run(self) -> None:
+        """Move everything. Raises Unusable: the vault cannot be used; what is under way is finished first."""
+        while not self._stop.is_set():
+            before = sum(self._progress.counts.values())
+            self._once()
+            if self._failures:
+                raise self._failures[0]
+            if sum(self._progress.counts.values()) == before:
+                return
+
+    def _once(self) -> None:
+        waiting: queue.Queue[str | None] = queue.Queue(2 * self._workers)
+        threads = [threading.Thread(target=self._work, args=(waiting,)) for _ in range(self._workers)]
+        for thread in threads:
+            thread.start()
         try:
-            for external_id in worklist(vaults[0], job):
-                if stop.is_set():
+            for external_id in worklist(self._sealed, self._job):
+                if self._stop.is_set():
                     break
-                if external_id not in progress.left_behind:
+                if external_id not in self._progress.left_behind:
                     waiting.put(external_id)
         finally:
-            for _ in workers:
+            for _ in threads:
                 waiting.put(None)
-            for worker in workers:
-                worker.join()
-        if failures:
-            raise failures[0]
-        if progress.counts.total() == before:
-            return
+            for thread in threads:
+                thread.join()
 
-
-def _work(
-    vault: Vault,
-    job: Job,
-    waiting: queue.Queue[str | None],
-    progress: Progress,
-    stop: threading.Event,
-    failures: list[Unusable],
-) -> None:
-    """Move what waits until there is None; once stopped, or the vault is lost, only take it off the queue."""
-    while (external_id := waiting.get()) is not None:
-        if stop.is_set() or failures:
-            continue
-        try:
-            progress.count(external_id, move(vault, job, external_id))
-        except Refused as refused:
-            progress.count(external_id, Outcome.FAILED, str(refused))
-        except (KeyError, TypeError, ValueError):
-            progress.count(external_id, Outcome.FAILED, "the vault's answer is not understood")
-        except Unusable as lost:
-            failures.append(lost)
-            stop.set()
-    vault.close()
+    def _work(self, waiting: queue.Queue[str | None]) -> None:
+        """Move what waits, until there is a None. After a stop the queue is emptied, and nothing more is moved."""
+        while (external_id := waiting.get()) is not None:
+            if self._stop.is_set():
+                continue
+            try:
+                outcome, why = move(self._sealed, self._job, external_id)
+            except Unusable as lost:
+                self._failures.append(lost)
+                self._stop.set()
+            else:
+                self._progress.count(external_id, outcome, why)
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -356,36 +206,21 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--purpose", required=True)
     parser.add_argument("--from", dest="old_ref", required=True, metavar="KEY_REF", help="of the key to retire")
     parser.add_argument("--to", dest="new_ref", required=True, metavar="KEY_REF", help="of the key to use from now on")
-    for name in ("old", "new"):
-        group = parser.add_mutually_exclusive_group(required=name == "old")
-        group.add_argument(f"--{name}-key-file", type=Path, help="a file with the key: 32 bytes, hex or base64")
-        group.add_argument(f"--{name}-key-env", metavar="NAME", help="the variable with the key, as hex or base64")
+    ring = parser.add_mutually_exclusive_group(required=True)
+    ring.add_argument(
+        "--key-ring", type=Path, metavar="FILE", help="a key ring with both keys, as docs/sealing.md has it"
+    )
+    ring.add_argument("--key-ring-env", metavar="NAME", help="the variable with the key ring")
     api = parser.add_mutually_exclusive_group()
     api.add_argument("--api-key-file", type=Path)
     api.add_argument("--api-key-env", metavar="NAME", default="VSQL_VAULT_API_KEY")
     parser.add_argument("--api-key-header", default="X-Vault-Key")
     parser.add_argument("--ca-file", type=Path, help="whose server certificates are good, instead of the system's")
     parser.add_argument("--client-cert", type=Path, help="certificate and key of this client, in one PEM file")
-    parser.add_argument(
-        "--aad", choices=("place", "none"), default="place", help="what values are bound to: purpose/id"
-    )
     parser.add_argument("--part", default="1/1", metavar="K/N", help="move only the K-th of N parts of the ids")
-    parser.add_argument("--connections", type=int, default=4, help="entries moved at once")
+    parser.add_argument("--connections", type=int, default=4, help="entries moved at once, 4 by default")
     parser.add_argument("--dry-run", action="store_true", help="count what would be moved")
     return parser.parse_args(arguments)
-
-
-def secret_of(file: Path | None, variable: str | None, what: str) -> tuple[bytes, str]:
-    """Return a secret and where it came from. Raises Unusable."""
-    if file is not None:
-        try:
-            return file.read_bytes(), str(file)
-        except OSError as error:
-            raise Unusable(f"{file}: {error.strerror}") from None
-    value = os.environ.get(variable or "")
-    if not value:
-        raise Unusable(f"{what}: expected it in a file or in a variable that is set")
-    return value.encode("utf-8", "surrogateescape"), f"${variable}"
 
 
 def job_of(arguments: argparse.Namespace) -> Job:
@@ -393,45 +228,54 @@ def job_of(arguments: argparse.Namespace) -> Job:
     part, _, parts = arguments.part.partition("/")
     if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
         raise Unusable("--part: expected K/N with 1 <= K <= N")
-    if arguments.old_ref == arguments.new_ref:
-        raise Unusable("--to: expected another key_ref than --from")
-    old = read_key(*secret_of(arguments.old_key_file, arguments.old_key_env, "--old-key-file"))
-    new = read_key(*secret_of(arguments.new_key_file, arguments.new_key_env, "--new-key-file"))
+    if not 1 <= arguments.connections <= MAX_CONNECTIONS:
+        raise Unusable(f"--connections: expected 1 to {MAX_CONNECTIONS}")
+    return Job(arguments.purpose, arguments.old_ref, int(part), int(parts))
+
+
+def ring_of(arguments: argparse.Namespace) -> StaticKeyRing:
+    """Return a ring of the two keys, of which the new one seals. Raises Unusable."""
+    old, new = arguments.old_ref, arguments.new_ref
     if old == new:
-        raise Unusable("the new key: expected another one than the old")
-    return Job(
-        arguments.purpose,
-        arguments.old_ref,
-        arguments.new_ref,
-        AESGCM(old),
-        AESGCM(new),
-        arguments.aad,
-        int(part),
-        int(parts),
-    )
-
-
-def vaults_of(arguments: argparse.Namespace, stop: threading.Event) -> list[Vault]:
-    """Return a connection for listing, and one for each worker. Raises Unusable."""
-    if not 1 <= arguments.connections <= 64:  # noqa: PLR2004
-        raise Unusable("--connections: expected 1 to 64")
-    key, where = secret_of(arguments.api_key_file, arguments.api_key_env, "--api-key-file")
-    try:
-        text = key.decode("ascii").strip()
-    except UnicodeDecodeError:
-        raise Unusable(f"{where}: expected an API key") from None
-    url = urlsplit(arguments.url)
-    if url.scheme not in {"http", "https"} or not url.hostname:
-        raise Unusable("--url: expected http:// or https:// and a host")
-    tls = None
-    if url.scheme == "https":
+        raise Unusable("--to: expected another key_ref than --from")
+    read = FileKeyRing(arguments.key_ring) if arguments.key_ring else EnvironmentKeyRing(arguments.key_ring_env)
+    keys: dict[str, bytes] = {}
+    for option, key_ref in (("--from", old), ("--to", new)):
         try:
-            tls = ssl.create_default_context(cafile=arguments.ca_file)
-            if arguments.client_cert:
-                tls.load_cert_chain(arguments.client_cert)
-        except OSError:
-            raise Unusable("--ca-file, --client-cert: expected readable PEM files") from None
-    return [Vault(arguments.url, text, arguments.api_key_header, tls, stop) for _ in range(arguments.connections + 1)]
+            keys[key_ref] = read.opening_key(key_ref, b"")
+        except UnknownKey:
+            raise Unusable(f"{option}: expected a key_ref that the key ring has") from None
+    if keys[old] == keys[new]:
+        raise Unusable("--to: expected another key than that of --from, not the same under another name")
+    return StaticKeyRing(keys, new)
+
+
+def api_key_of(arguments: argparse.Namespace) -> str:
+    """Return the credential. Raises Unusable."""
+    if arguments.api_key_file is not None:
+        try:
+            return str(arguments.api_key_file.read_text("ascii")).strip()
+        except (OSError, UnicodeDecodeError):
+            raise Unusable(f"{arguments.api_key_file}: expected a file with an API key") from None
+    key = os.environ.get(arguments.api_key_env)
+    if not key:
+        raise Unusable("--api-key-file, --api-key-env: expected an API key in a file or in a variable that is set")
+    return key
+
+
+def vault_of(arguments: argparse.Namespace, stop: threading.Event) -> Vault:
+    """Return the vault; a pause before another attempt ends with a stop. Raises VaultError."""
+    connections = arguments.connections + 1
+    return Vault(
+        arguments.url,
+        key=api_key_of(arguments),
+        key_header=arguments.api_key_header,
+        verify=arguments.ca_file or True,
+        cert=arguments.client_cert,
+        limits=Limits(connections, connections),
+        retries=RETRIES,
+        sleep=stop.wait,
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -444,19 +288,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupted)
     try:
-        job, vaults = job_of(asked), vaults_of(asked, stop)
-        total = sum(1 for _ in worklist(vaults[0], job)) if asked.dry_run or sys.stderr.isatty() else None
-        if asked.dry_run:
-            sys.stdout.write(f"{total}\n")
-            return DONE
-        progress = Progress(total, sys.stderr)
-        try:
-            rotate(vaults, job, progress, stop)
-        finally:
-            progress.finish()
+        job, ring = job_of(asked), ring_of(asked)
+        with SealedVault(vault_of(asked, stop), ring) as sealed:
+            return _rotated(sealed, job, asked, stop)
     except Unusable as problem:
         sys.stderr.write(f"rotate-keys: {problem}\n")
-        return UNUSABLE
+    except errors.Unusable as problem:
+        sys.stderr.write(f"rotate-keys: {problem.detail or problem.title}\n")
+    return UNUSABLE
+
+
+def _rotated(sealed: SealedVault, job: Job, asked: argparse.Namespace, stop: threading.Event) -> int:
+    total = sum(1 for _ in worklist(sealed, job)) if asked.dry_run or sys.stderr.isatty() else None
+    if asked.dry_run:
+        sys.stdout.write(f"{total}\n")
+        return DONE
+    progress = Progress(total, sys.stderr)
+    try:
+        Rotation(sealed, job, progress, stop, asked.connections).run()
+    finally:
+        progress.finish()
     if stop.is_set():
         return INTERRUPTED
     return INCOMPLETE if progress.left_behind else DONE

@@ -1,5 +1,6 @@
 """The client of a vault: ``Vault`` waits for each answer, ``AsyncVault`` is awaited. docs/client.md shows both."""
 
+from vsqlvault.client import errors
 from vsqlvault.client.asynchronous import AsyncVault
 from vsqlvault.client.blocking import Vault
 from vsqlvault.client.errors import VaultError
@@ -43,6 +44,7 @@ __all__ = [
     "VaultError",
     "VerifiedPurge",
     "__version__",
+    "errors",
     "verify_checkpoint",
     "verify_receipt",
 ]

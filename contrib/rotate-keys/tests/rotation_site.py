@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import rotate_keys
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from vsqlvault.client.sealed import DataKey, StaticKeyRing, seal, unseal
 
 API_KEY = "an-api-key-for-these-tests-and-for-no-other"
 OLD, NEW = "akv:kv:card-key-v6", "akv:kv:card-key-v7"
@@ -60,10 +61,16 @@ class Site:
         self.directory = directory
         self.purpose = purpose
         self.workers: list[subprocess.Popen[str]] = []
-        self.old, self.new = (AESGCM.generate_key(256) for _ in range(2))
-        (directory / "old.key").write_bytes(self.old)
-        (directory / "new.key").write_text(self.new.hex() + "\n")
+        self.old, self.new = os.urandom(32), os.urandom(32)
+        self.write_ring()
         self.retain(365)
+
+    def write_ring(self, **keys: bytes) -> None:
+        """Write the key ring; ``old`` and ``new`` replace the keys."""
+        document = {OLD: keys.get("old", self.old).hex(), NEW: keys.get("new", self.new).hex()}
+        path = self.directory / "keys.json"
+        path.touch(mode=0o600)
+        path.write_text(json.dumps({"current": OLD, "keys": document}))
 
     def retain(self, days: int) -> None:
         policy = {"max_retention_days": days, "purge_method": "physical-delete"}
@@ -99,9 +106,10 @@ class Site:
             )
         assert set(statuses) <= {201}
 
-    def store(self, external_id: str, *, aad: bytes | None = b"", key: bytes | None = None, **fields: Any) -> int:
-        bound = f"{self.purpose}/{external_id}".encode() if aad == b"" else aad
-        value = rotate_keys.sealed(AESGCM(key or self.old), f"plaintext of {external_id}".encode(), bound)
+    def store(self, external_id: str, *, place: str | None = None, key: bytes | None = None, **fields: Any) -> int:
+        """Seal and store an entry; ``place`` and ``key`` are those it is sealed for and under."""
+        text = f"plaintext of {external_id}".encode()
+        value = seal(DataKey(OLD, key or self.old), self.purpose, place or external_id, text)
         body = {
             "encrypted_value": b64encode(value).decode(),
             "encoding": "base64",
@@ -110,10 +118,10 @@ class Site:
         }
         return self.call("PUT", self.path(external_id), {**body, **fields})[0]
 
-    def plaintext(self, entry: dict[str, Any], aad: bytes | None = b"") -> str:
-        bound = f"{self.purpose}/{entry['external_id']}".encode() if aad == b"" else aad
-        key = AESGCM(self.new if entry["key_ref"] == NEW else self.old)
-        return rotate_keys.opened(key, b64decode(entry["encrypted_value"]), bound).decode()
+    def plaintext(self, entry: dict[str, Any]) -> str:
+        ring = StaticKeyRing({OLD: self.old, NEW: self.new}, NEW)
+        value = b64decode(entry["encrypted_value"])
+        return unseal(ring, self.purpose, entry["external_id"], value, key_ref=entry["key_ref"]).decode()
 
     def entries(self, count: int) -> list[dict[str, Any]]:
         with ThreadPoolExecutor(8) as pool:
@@ -138,7 +146,7 @@ class Site:
     def command(self, *more: str) -> list[str]:
         return [
             sys.executable, rotate_keys.__file__, "--url", self.url, "--purpose", self.purpose, "--from", OLD, "--to", NEW,
-            "--old-key-file", str(self.directory / "old.key"), "--new-key-file", str(self.directory / "new.key"), *more,
+            "--key-ring", str(self.directory / "keys.json"), *more,
         ]  # fmt: skip
 
     def start(self, *more: str) -> subprocess.Popen[str]:

@@ -4,167 +4,139 @@ from __future__ import annotations
 
 import io
 import itertools
+import json
 import threading
 import time
 from base64 import b64encode
 from collections.abc import Callable
+from hashlib import sha256
 from typing import Any
 
+import httpx
 import pytest
 import rotate_keys
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from rotate_keys import Answer, Job, Outcome, Progress, Refused, Unusable, Vault
+from rotate_keys import Job, Outcome, Progress, Rotation, Unusable
 
-OLD, NEW = AESGCM(b"o" * 32), AESGCM(b"n" * 32)
-JOB = Job("card", "old", "new", OLD, NEW, "place")
+from vsqlvault.client import Retries, Vault
+from vsqlvault.client.sealed import DataKey, SealedVault, StaticKeyRing, seal
 
-
-class Scripted(Vault):
-    """A vault whose answers a function gives."""
-
-    def __init__(self, give: Callable[[str, str, Any], Answer | Exception]) -> None:
-        super().__init__("http://localhost:1", "key", "X-Vault-Key", None, threading.Event())
-        self.give = give
-        self.asked: list[tuple[str, str, str | None]] = []
-
-    def _once(self, method: str, target: str, payload: bytes | None, headers: dict[str, str]) -> Answer:
-        self.asked.append((method, target, headers.get("If-Match")))
-        answer = self.give(method, target, payload)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+OLD, NEW = b"o" * 32, b"n" * 32
+RING = StaticKeyRing({"old": OLD, "new": NEW}, "new")
+JOB = Job("card", "old")
+Give = Callable[[httpx.Request], httpx.Response]
 
 
-def found(external_id: str = "e1", **fields: Any) -> Answer:
-    value = rotate_keys.sealed(OLD, b"plain", f"card/{external_id}".encode())
-    entry: dict[str, Any] = {
-        "external_id": external_id,
-        "key_ref": "old",
-        "encoding": "base64",
+def problem(status: int, slug: str = "") -> httpx.Response:
+    return httpx.Response(status, json={"type": f"urn:vsqlvault:problem:{slug}", "detail": "a secret"} if slug else {})
+
+
+def found(external_id: str = "e1", key_ref: str = "old") -> httpx.Response:
+    key = DataKey(key_ref, NEW if key_ref == "new" else OLD)
+    return httpx.Response(200, json=entry(external_id, seal(key, "card", external_id, b"plain"), key_ref))
+
+
+def entry(external_id: str, value: bytes, key_ref: str) -> dict[str, Any]:
+    time_ = "2027-01-01T00:00:00Z"
+    return {
+        "purpose": "card", "external_id": external_id, "entry_id": "e" * 32, "version": 1, "state": "active",
+        "encoding": "base64", "value_sha256": sha256(value).hexdigest(), "value_size": len(value), "algorithm_hint": None,
+        "key_ref": key_ref, "owner_app": "a", "owner_identity": None, "access_policy": "owner-only", "created_at": time_,
+        "updated_at": time_, "expires_at": time_, "effective_expires_at": time_, "retrievals": 0, "metadata": {},
         "encrypted_value": b64encode(value).decode(),
-        "algorithm_hint": None,
-        "metadata": {},
-        "effective_expires_at": "2027-01-01T00:00:00Z",
-        "access_policy": "owner-only",
-    }
-    return Answer(200, '"id.1"', {**entry, **fields})
+    }  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rotate_keys, "MAX_PAUSE_SECONDS", 0.0)
+def scripted(give: Give, asked: list[str] | None = None) -> SealedVault:
+    """Return a vault whose answers a function gives."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if asked is not None:
+            asked.append(f"{request.method} {request.url.path} {request.headers.get('If-Match')}")
+        return give(request)
+
+    retries = Retries(max_attempts=3, first_pause_seconds=0, max_pause_seconds=0)
+    return SealedVault(Vault("https://vault", key="k", transport=httpx.MockTransport(answer), retries=retries), RING)
+
+
+def stored(request: httpx.Request) -> httpx.Response:
+    body = json.loads(request.content)
+    return httpx.Response(200, json={**entry("e1", b"", body["key_ref"]), "version": 2})
 
 
 @pytest.mark.parametrize(
-    ("status", "outcome"),
+    ("answer", "outcome"),
     [
-        (404, Outcome.GONE),
-        (410, Outcome.GONE),
-        (409, Outcome.GONE),
-        (412, Outcome.TAKEN),
-        (423, Outcome.HELD),
-        (200, Outcome.MOVED),
+        (problem(404, "not-found"), Outcome.GONE),
+        (problem(410, "expired"), Outcome.GONE),
+        (problem(409, "id-retired"), Outcome.GONE),
+        (problem(412, "precondition-failed"), Outcome.TAKEN),
+        (problem(423, "legal-hold"), Outcome.HELD),
+        (None, Outcome.MOVED),
     ],
 )
-def test_each_answer_to_replacing_has_its_outcome(status: int, outcome: Outcome) -> None:
-    vault = Scripted(lambda method, *_: found() if method == "GET" else Answer(status, None, {}))
-    assert rotate_keys.move(vault, JOB, "e1") is outcome
-    assert vault.asked == [("GET", "/vault/card/e1", None), ("PUT", "/vault/card/e1", '"id.1"')]
+def test_each_answer_to_replacing_has_its_outcome(answer: httpx.Response | None, outcome: Outcome) -> None:
+    asked: list[str] = []
+    vault = scripted(lambda request: found() if request.method == "GET" else answer or stored(request), asked)
+    assert rotate_keys.move(vault, JOB, "e1") == (outcome, "")
+    assert asked == ["GET /vault/card/e1 None", f'PUT /vault/card/e1 "{"e" * 32}.1"']
 
 
-def test_an_entry_that_another_has_moved_is_not_written() -> None:
-    vault = Scripted(lambda *_: found(key_ref="new"))
-    assert rotate_keys.move(vault, JOB, "e1") is Outcome.TAKEN
-    assert len(vault.asked) == 1
+@pytest.mark.parametrize("key_ref", ["new", "a third one"])
+def test_an_entry_that_another_has_moved_is_not_written(key_ref: str) -> None:
+    asked: list[str] = []
+    assert rotate_keys.move(scripted(lambda _: found(key_ref=key_ref), asked), JOB, "e1")[0] is Outcome.TAKEN
+    assert len(asked) == 1
 
 
-def test_a_refusal_is_told_by_status_and_kind_and_by_no_other_word() -> None:
-    problem = {"type": "urn:vsqlvault:problem:access-denied", "detail": "a secret"}
-    with pytest.raises(Refused, match=r"^reading: 403 access-denied$"):
-        rotate_keys.move(Scripted(lambda *_: Answer(403, None, problem)), JOB, "e1")
-    with pytest.raises(Refused, match=r"^reading: 403$"):
-        rotate_keys.move(Scripted(lambda *_: Answer(403, None, {"type": "\x1b[2J"})), JOB, "e1")
+def test_a_refusal_is_told_by_status_and_slug_and_by_no_other_word() -> None:
+    assert rotate_keys.move(scripted(lambda _: problem(403, "access-denied")), JOB, "e1") == (
+        Outcome.FAILED,
+        "403 access-denied",
+    )
+    assert rotate_keys.move(scripted(lambda _: problem(503, "plugin-failure")), JOB, "e1")[1] == "503 plugin-failure"
 
 
-@pytest.mark.parametrize("trouble", [OSError(), ConnectionResetError(), Answer(503, None, {}), Answer(429, None, {})])
-def test_what_may_pass_is_tried_again(trouble: Answer | Exception) -> None:
-    troubles = [trouble] * 3
-    vault = Scripted(lambda *_: troubles.pop() if troubles else found())
-    assert vault.call("GET", "/vault/card/e1").status == 200
-    assert len(vault.asked) == 4
+@pytest.mark.parametrize(
+    "answer", [problem(401), problem(507, "storage-full"), problem(503, "overloaded"), problem(429)]
+)
+def test_what_repeating_does_not_help_ends_it(answer: httpx.Response) -> None:
+    with pytest.raises(Unusable, match=str(answer.status_code)):
+        rotate_keys.move(scripted(lambda _: answer), JOB, "e1")
 
 
-def test_a_vault_that_does_not_answer_is_given_up() -> None:
-    vault = Scripted(lambda *_: OSError())
-    with pytest.raises(Unusable, match="OSError"):
-        vault.call("GET", "/vault/card/e1")
-    assert len(vault.asked) == rotate_keys.MAX_TRIES
+def test_a_retrieval_whose_answer_was_lost_is_repeated() -> None:
+    assert rotate_keys.RETRIES.repeat_retrievals
 
 
-@pytest.mark.parametrize("status", [401, 507])
-def test_what_no_repeating_helps_ends_it(status: int) -> None:
-    vault = Scripted(lambda *_: Answer(status, None, {}))
+def listing(*ids: str) -> httpx.Response:
+    found = [{**entry(each, b"", "old"), "encrypted_value": None} for each in ids]
+    return httpx.Response(200, json={"entries": found, "next_cursor": None})
+
+
+def test_a_vault_that_is_lost_half_way_ends_every_worker() -> None:
+    every = listing(*(f"e{number}" for number in range(100)))
+    vault = scripted(lambda request: every if request.url.path == "/vault/card" else problem(401))
     with pytest.raises(Unusable):
-        vault.call("PUT", "/vault/card/e1", {})
-    assert len(vault.asked) == 1
-
-
-def test_a_policy_that_fails_for_one_entry_does_not_end_the_rest() -> None:
-    problem = {"type": "urn:vsqlvault:problem:plugin-failure"}
-    vault = Scripted(lambda *_: Answer(503, None, problem))
-    with pytest.raises(Refused, match="plugin-failure"):
-        rotate_keys.move(vault, JOB, "e1")
-    assert len(vault.asked) == 1
-
-
-def listing(*ids: str) -> Answer:
-    return Answer(200, None, {"entries": [{"external_id": each} for each in ids], "next_cursor": None})
-
-
-@pytest.mark.parametrize("lost", [OSError(), Answer(401, None, {})])
-def test_a_vault_that_is_lost_half_way_ends_every_worker(lost: Answer | Exception) -> None:
-    lister = Scripted(lambda *_: listing(*(f"e{number}" for number in range(100))))
-    workers = [Scripted(lambda *_: lost) for _ in range(3)]
-    with pytest.raises(Unusable):
-        rotate_keys.rotate([lister, *workers], JOB, Progress(None, io.StringIO()), threading.Event())
+        Rotation(vault, JOB, Progress(None, io.StringIO()), threading.Event(), 3).run()
     assert threading.active_count() == 1
 
 
 def test_an_answer_that_is_not_understood_is_one_failure_and_no_more() -> None:
-    lister = Scripted(lambda *_: listing("e1", "e2"))
-    worker = Scripted(lambda *_: Answer(200, None, {}))
+    vault = scripted(
+        lambda request: listing("e1", "e2") if request.url.path == "/vault/card" else httpx.Response(200, json={})
+    )
     progress = Progress(None, io.StringIO())
-    rotate_keys.rotate([lister, worker], JOB, progress, threading.Event())
+    Rotation(vault, JOB, progress, threading.Event(), 1).run()
     assert progress.counts == {Outcome.FAILED: 2}
     assert set(progress.left_behind) == {"e1", "e2"}
 
 
 def test_the_parts_take_every_id_once_and_about_as_many_each() -> None:
     ids = [f"payment-{number}" for number in range(3000)]
-    jobs = [Job("card", "old", "new", OLD, NEW, "place", part, 3) for part in (1, 2, 3)]
+    jobs = [Job("card", "old", part, 3) for part in (1, 2, 3)]
     taken = [[external_id for external_id in ids if job.is_ours(external_id)] for job in jobs]
     assert sorted(itertools.chain(*taken)) == sorted(ids)
     assert min(len(part) for part in taken) > 900
-
-
-@pytest.mark.parametrize("text", [b"k" * 32, b"6b" * 32, b"  " + b"6b" * 32 + b"\n", b64encode(b"k" * 32) + b"\n"])
-def test_a_key_is_read_as_bytes_hex_or_base64(text: bytes) -> None:
-    assert rotate_keys.read_key(text, "here") == b"k" * 32
-
-
-@pytest.mark.parametrize("text", [b"", b"k" * 31, b"k" * 33, b"6b" * 16, b"6b" * 33, b64encode(b"k" * 16), b"zz" * 32])
-def test_what_is_no_aes_256_key_is_refused_without_being_shown(text: bytes) -> None:
-    with pytest.raises(Unusable) as refused:
-        rotate_keys.read_key(text, "here")
-    assert str(refused.value) == "here: expected an AES-256 key, as 32 bytes, 64 hex digits or base64"
-
-
-def test_a_job_does_not_show_its_keys() -> None:
-    assert "AESGCM" not in repr(JOB)
-
-
-def test_the_same_plaintext_is_never_encrypted_the_same_way_twice() -> None:
-    assert len({rotate_keys.sealed(NEW, b"plain", None) for _ in range(100)}) == 100
 
 
 def test_the_bar_tells_how_far_how_fast_and_how_long() -> None:

@@ -10,6 +10,8 @@ import pytest
 import rotate_keys
 from rotation_site import API_KEY, ENVIRONMENT, NEW, OLD, Site
 
+from vsqlvault.client.sealed import SealAltered
+
 
 def wait_until_moved(site: Site, at_least: int, processes: list[subprocess.Popen[str]]) -> None:
     while site.under(NEW) < at_least:
@@ -77,16 +79,16 @@ def test_an_interrupt_finishes_what_is_under_way_and_says_so(site: Site) -> None
 def test_what_cannot_be_moved_is_named_left_alone_and_told_by_the_exit_code(site: Site) -> None:
     site.fill(3)
     site.store("of-another-key", key=b"k" * 32)
-    site.store("of-another-place", aad=f"{site.purpose}/elsewhere".encode())
+    site.store("of-another-place", place="elsewhere")
     site.store("plain", encrypted_value="vault:v1:text", encoding="utf-8")
     site.store("short", encrypted_value="AAAA")
     done = site.run()
     assert done.returncode == rotate_keys.INCOMPLETE
     assert {line for line in done.stderr.splitlines() if line.startswith("left behind")} == {
-        "left behind of-another-key: the old key does not open it",
-        "left behind of-another-place: the old key does not open it",
-        "left behind plain: its encoding is not base64",
-        "left behind short: too short for a nonce and a tag",
+        f"left behind of-another-key: {SealAltered().title}",
+        "left behind of-another-place: The value was sealed for another purpose or id",
+        "left behind plain: The value is not a sealed value of a known version",
+        "left behind short: The value is not a sealed value of a known version",
     }
     assert "moved 3," in done.stderr
     assert site.under(OLD) == 4
@@ -103,13 +105,6 @@ def test_an_entry_that_has_expired_is_no_longer_its_business(site: Site) -> None
     assert site.under(OLD) == 1  # until the sweep
 
 
-def test_values_that_are_bound_to_nothing_can_be_moved_too(site: Site) -> None:
-    site.store("loose", aad=None)
-    assert site.run().returncode == rotate_keys.INCOMPLETE
-    assert site.run("--aad", "none").returncode == rotate_keys.DONE
-    assert site.plaintext(site.call("GET", site.path("loose"))[1], None) == "plaintext of loose"
-
-
 def test_a_retention_policy_that_was_shortened_does_not_stop_it(site: Site) -> None:
     site.store("long", expires_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 300 * 86_400)))
     site.retain(30)
@@ -124,12 +119,14 @@ def test_a_retention_policy_that_was_shortened_does_not_stop_it(site: Site) -> N
         (("--part", "3/2"), {}, "--part"),
         (("--connections", "0"), {}, "--connections"),
         (("--to", OLD), {}, "--to"),
-        (("--old-key-file", "/nowhere/key"), {}, "No such file"),
-        (("--old-key-file", __file__), {}, "an AES-256 key"),
+        (("--from", "unknown"), {}, "--from"),
+        (("--to", "unknown"), {}, "--to"),
+        (("--key-ring", "/nowhere/ring"), {}, "expected a key ring that can be read"),
         ((), {"VSQL_VAULT_API_KEY": ""}, "--api-key-file"),
         ((), {"VSQL_VAULT_API_KEY": "not-the-key"}, "401"),
         (("--purpose", "nowhere/../"), {}, "does not list"),
-        (("--url", "ftp://localhost"), {}, "--url"),
+        (("--url", "ftp://localhost"), {}, "http:// or https://"),
+        (("--url", "http://vault.example"), {}, "https://"),
     ],
 )
 def test_what_cannot_work_ends_at_once_with_one_sentence(
@@ -142,8 +139,13 @@ def test_what_cannot_work_ends_at_once_with_one_sentence(
 
 
 def test_two_times_the_same_key_is_refused(site: Site) -> None:
-    (site.directory / "new.key").write_bytes(site.old)
-    assert "another one than the old" in site.run().stderr
+    site.write_ring(new=site.old)
+    assert "another key" in site.run().stderr
+
+
+def test_a_key_ring_that_others_can_read_is_refused(site: Site) -> None:
+    (site.directory / "keys.json").chmod(0o644)
+    assert "chmod 600" in site.run().stderr
 
 
 def test_no_secret_is_printed_or_on_the_command_line(site: Site) -> None:
@@ -155,11 +157,11 @@ def test_no_secret_is_printed_or_on_the_command_line(site: Site) -> None:
         assert secret not in printed
 
 
-def test_keys_come_from_the_environment_as_well(site: Site) -> None:
+def test_the_key_ring_comes_from_the_environment_as_well(site: Site) -> None:
     site.fill(2)
-    arguments = site.command("--old-key-env", "OLD_KEY", "--new-key-env", "NEW_KEY")
-    for name in ("--old-key-file", "--new-key-file"):
-        del arguments[arguments.index(name) : arguments.index(name) + 2]
-    environment = {**ENVIRONMENT, "OLD_KEY": site.old.hex(), "NEW_KEY": site.new.hex()}
+    arguments = site.command("--key-ring-env", "RING")
+    at = arguments.index("--key-ring")
+    del arguments[at : at + 2]
+    environment = {**ENVIRONMENT, "RING": (site.directory / "keys.json").read_text()}
     assert subprocess.run(arguments, env=environment, capture_output=True, timeout=60, check=False).returncode == 0
     assert site.under(NEW) == 2

@@ -68,12 +68,12 @@ class AsyncSealedVault:
         entry = await self.vault.get(purpose, external_id)
         return await self._asked(lambda: entries.opened(self.keyring, entry, purpose, external_id))
 
-    async def reseal(self, purpose: str, external_id: str) -> StoredEntry:
-        """Seal an entry under the current key. See ``SealedVault.reseal``."""
+    async def reseal(self, purpose: str, external_id: str) -> StoredEntry | None:
+        """Seal an entry under the current key; None: it is there already. See ``SealedVault.reseal``."""
         entry = await self.vault.get(purpose, external_id)
         resealing = await self._asked(lambda: entries.resealing(self.keyring, entry, purpose, external_id))
         if resealing is None:
-            return entries.unchanged(entry)
+            return None
         try:
             return await self.vault.send(resealing.request)
         except PreconditionFailed as conflict:

@@ -66,10 +66,10 @@ class SealedVault:
         """Retrieve an entry and open it. Raises VaultError; SealError where the value does not open."""
         return entries.opened(self.keyring, self.vault.get(purpose, external_id), purpose, external_id)
 
-    def reseal(self, purpose: str, external_id: str) -> StoredEntry:
+    def reseal(self, purpose: str, external_id: str) -> StoredEntry | None:
         """Seal an entry under the current key, in the place of exactly the version that is read.
 
-        An entry that is under the current key already stays as it is.
+        None: it is under the current key already.
 
         Reading for it is a retrieval, which counts.
 
@@ -79,7 +79,7 @@ class SealedVault:
         entry = self.vault.get(purpose, external_id)
         resealing = entries.resealing(self.keyring, entry, purpose, external_id)
         if resealing is None:
-            return entries.unchanged(entry)
+            return None
         try:
             return self.vault.send(resealing.request)
         except PreconditionFailed as conflict:

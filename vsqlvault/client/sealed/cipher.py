@@ -29,7 +29,7 @@ def sealed_with(key: DataKey, purpose: str, external_id: str, plaintext: bytes, 
     """As ``seal`` with a nonce that is given, for test vectors. Two values under one nonce give the key away."""
     place = place_of(purpose, external_id)
     head = header(place, key.key_ref, key.wrapped, len(plaintext))
-    return b"".join((head, nonce, _cipher(key.key).encrypt(nonce, plaintext, head + place)))
+    return b"".join((head, nonce, encrypt(key.key, nonce, plaintext, head + place)))
 
 
 def unseal(keyring: KeyRing, purpose: str, external_id: str, value: bytes, *, key_ref: str | None = None) -> bytes:
@@ -40,8 +40,18 @@ def unseal(keyring: KeyRing, purpose: str, external_id: str, value: bytes, *, ke
     """
     parts = read(value, place_of(purpose, external_id), key_ref)
     key = keyring.opening_key(parts.key_ref, parts.wrapped)
+    return decrypt(key, parts.nonce, parts.ciphertext, parts.associated)
+
+
+def encrypt(key: bytes, nonce: bytes, plaintext: bytes, associated: bytes) -> bytes:
+    """Return the ciphertext with its tag at its end."""
+    return _cipher(key).encrypt(nonce, plaintext, associated)
+
+
+def decrypt(key: bytes, nonce: bytes, ciphertext: bytes, associated: bytes) -> bytes:
+    """Return the plaintext. Raises SealAltered: the tag is not that of these bytes under this key."""
     try:
-        return _cipher(key).decrypt(parts.nonce, parts.ciphertext, parts.associated)
+        return _cipher(key).decrypt(nonce, ciphertext, associated)
     except InvalidTag:
         raise SealAltered from None
 
