@@ -113,7 +113,7 @@ async def drive(work: Callable[[], Awaitable[Any]], callers: int, seconds: float
 async def requests(options: argparse.Namespace, url: str) -> None:
     found: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
     async with vault_at(url) as vault:
-        await vault.policies.save_retention_policy(a_call(), a_retention_policy("card"))
+        await vault.rules.policies.save_retention_policy(a_call(), a_retention_policy("card"))
         for number in range(ENTRIES):
             await vault.entries.store(a_call(), EntryKey("card", f"e{number}"), a_wish())
         operations: dict[str, Callable[[], Awaitable[Any]]] = {
@@ -141,8 +141,8 @@ async def _measured(options: argparse.Namespace, vault: Vault, way: str, work: A
             return await drive(work, options.callers, options.seconds)
     if way == "with leaves":
         return await drive(work, options.callers, options.seconds)
-    await vault.sequencer.sequence()  # what the other ways have left is not this one's to pay for
-    vault.sequencer._stopping.clear()
+    await vault.log.sequencer.sequence()  # what the other ways have left is not this one's to pay for
+    vault.log.sequencer._stopping.clear()
     async with sequencing(vault):
         return await drive(work, options.callers, options.seconds)
 
@@ -152,7 +152,7 @@ async def sequencer(options: argparse.Namespace, url: str) -> None:
         for _ in range(options.rows // 250):
             await vault.storage.commit([Write((an_access_record(),)) for _ in range(250)])
         started, processor = time.perf_counter(), time.process_time()
-        rows = await vault.sequencer.sequence()
+        rows = await vault.log.sequencer.sequence()
         seconds, busy = time.perf_counter() - started, time.process_time() - processor
         print(f"{rows:,} rows that waited: {rows / seconds:,.0f}/s, {busy / rows * 1e6:.1f} us of processor time each")
         delays = await _delays(options, vault)
@@ -185,7 +185,7 @@ async def verify(options: argparse.Namespace, url: str) -> None:
 async def _fill(vault: Vault, rows: int) -> None:
     for _ in range(rows // 1000):
         await vault.storage.commit([Write((an_access_record(request_id=secrets.token_hex(16)),)) for _ in range(1000)])
-    await vault.sequencer.sequence()
+    await vault.log.sequencer.sequence()
 
 
 async def _timed(name: str, url: str, *arguments: str) -> None:

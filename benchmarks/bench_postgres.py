@@ -78,7 +78,7 @@ def operations(vault: Vault) -> Operations:
 
 async def fill(url: str) -> None:
     async with open_vault(load_settings(None, {"VSQL_VAULT_STORAGE__DATABASE_URL": url})) as vault:
-        await vault.policies.save_retention_policy(a_call(), a_retention_policy("card"))
+        await vault.rules.policies.save_retention_policy(a_call(), a_retention_policy("card"))
         for first in range(0, ENTRIES, 500):
             keys = [EntryKey("card", f"e{number}") for number in range(first, first + 500)]
             await asyncio.gather(*(vault.entries.store(a_call(), key, wanted()) for key in keys))

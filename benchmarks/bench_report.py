@@ -50,13 +50,13 @@ async def measure(url: str, options: argparse.Namespace) -> None:
         async with a_vault(Path(directory), settings=settings, wrap=parts.around) as vault:
             if await vault.storage.tree_size() < options.entries:
                 await _fill(vault, options.entries, url)
-            await vault.report.write(ADMIN)
+            await vault.compliance.report.write(ADMIN)
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             spent = []
             for _ in range(options.rounds):
                 parts.spent.clear()
                 begun = time.perf_counter()
-                await vault.report.write(ADMIN)
+                await vault.compliance.report.write(ADMIN)
                 spent.append((time.perf_counter() - begun) * 1000)
             grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     name = url.partition(":")[0]
@@ -68,11 +68,11 @@ async def measure(url: str, options: argparse.Namespace) -> None:
 
 async def _fill(vault: Vault, count: int, url: str) -> None:
     for purpose in PURPOSES:
-        await vault.policies.save_retention_policy(ADMIN, a_retention_policy(purpose))
+        await vault.rules.policies.save_retention_policy(ADMIN, a_retention_policy(purpose))
     everything = writes(count, (await vault.queue.read()).now)
     while batch := list(islice(everything, BATCH)):
         await vault.storage.commit(batch)
-    await vault.sequencer.sequence()
+    await vault.log.sequencer.sequence()
     if url.startswith("postgres"):  # as it would come to it by itself within a minute
         connection = await asyncpg.connect(url)
         await connection.execute("VACUUM (ANALYZE)")

@@ -120,7 +120,7 @@ async def run(url: str, options: argparse.Namespace) -> None:
     environment["VSQL_VAULT_PURGE__SCRUB"] = "off"  # it is measured by itself
     environment |= {f"VSQL_VAULT_PURGE__{name.upper()}": value for name, value in options.set}
     async with open_vault(load_settings(None, environment)) as vault:
-        await vault.policies.save_retention_policy(a_call(), a_retention_policy("card"))
+        await vault.rules.policies.save_retention_policy(a_call(), a_retention_policy("card"))
         await fill(vault.storage, options.beside)
         print(f"{url.partition(':')[0]}: expired entries of {VALUE_BYTES} bytes")
         readers = Readers(vault, options.readers, options.pause_ms / 1000)
@@ -129,13 +129,13 @@ async def run(url: str, options: argparse.Namespace) -> None:
         before, quiet = await measured(vault, readers, options.seconds)
         async with memory() as peak:
             started = time.perf_counter()
-            count = await vault.sweeper.sweep(a_call())
+            count = await vault.purge.sweeper.sweep(a_call())
             took = time.perf_counter() - started
         beside = readers.told(took)
         busy = readers.p99
         after, quiet_again = await measured(vault, readers, options.seconds)
         started = time.perf_counter()
-        scrub = await vault.scrubber.scrub(a_call())
+        scrub = await vault.purge.scrubber.scrub(a_call())
         scrubbed = time.perf_counter() - started
         beside_scrub = readers.told(scrubbed)
         longest = readers.longest
@@ -157,7 +157,7 @@ async def alone(vault: Vault, entries: int, what: str) -> None:
     await asyncio.sleep(ALONE_SECONDS + 1)  # so that nobody was served just before, and filling has left nothing to do
     async with memory() as peak:
         started = time.perf_counter()
-        count = await vault.sweeper.sweep(a_call())
+        count = await vault.purge.sweeper.sweep(a_call())
         took = time.perf_counter() - started
     print(f"  sweep, {what}: {count.purged:,} purged in {took:.1f} s = {count.purged / took:,.0f}/s, {peak()}")
 

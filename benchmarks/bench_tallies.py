@@ -57,7 +57,7 @@ Costs = dict[str, dict[bool, list[float]]]
 async def fill(vault: Vault, url: str, number: int, *, tallied: bool) -> None:
     """Lay down entries, and take off what ``tallied`` is about."""
     for purpose in PURPOSES:
-        await vault.policies.save_retention_policy(a_call(), a_retention_policy(purpose))
+        await vault.rules.policies.save_retention_policy(a_call(), a_retention_policy(purpose))
     every = entries(number, (await vault.queue.read()).now)
     while part := list(islice(every, FILL)):
         await vault.storage.commit([Write((), changes=(StoreEntry(entry, b"c" * 400),)) for entry in part])

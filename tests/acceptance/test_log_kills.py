@@ -121,7 +121,7 @@ def test_whoever_is_killed_every_acknowledged_row_is_in_the_tree_once(
 
 async def checked(url: str, writers: list[Writer]) -> None:
     async with open_vault(settings_of(url)) as vault:
-        await vault.sequencer.sequence()
+        await vault.log.sequencer.sequence()
     storage = await open_storage(Plugins(settings_of(url)))
     try:
         found, indexes, places = await counted(storage)

@@ -71,10 +71,10 @@ async def _live(vault: Vault) -> None:
         wanted = a_retention_policy(
             purpose, max_retention_days=days, default_ttl_days=None, purge_method=method, justification=justification
         )
-        await vault.policies.save_retention_policy(admin, wanted)
-    await vault.policies.save_access_policy(admin, an_access_policy("tellers"))
-    await vault.policies.save_access_policy(admin, an_access_policy("short-lived"))
-    await vault.policies.delete_access_policy(admin, "short-lived")
+        await vault.rules.policies.save_retention_policy(admin, wanted)
+    await vault.rules.policies.save_access_policy(admin, an_access_policy("tellers"))
+    await vault.rules.policies.save_access_policy(admin, an_access_policy("short-lived"))
+    await vault.rules.policies.delete_access_policy(admin, "short-lived")
 
     async def store(key: tuple[str, str], **fields: Any) -> None:
         usual: dict[str, Any] = {
@@ -96,7 +96,7 @@ async def _live(vault: Vault) -> None:
         storing("to-shred", purpose="cold", key_ref="akv:gone", **old, expires_at=now + DAY),
     ]
     await vault.storage.commit(aged)
-    await vault.sweeper.sweep(admin)
+    await vault.purge.sweeper.sweep(admin)
     left = [
         storing("overdue", key_ref="akv:old-1", **old, expires_at=now - DAY * 3),
         storing("waiting", key_ref="akv:old-1", **old, expires_at=now - timedelta(hours=2)),
@@ -133,8 +133,8 @@ def lived(tmp_path_factory: pytest.TempPathFactory, new_database: NewDatabase) -
             accesses = [row for row in await _all(vault.storage.access_log) if row.at < at]
             purges = await _all(vault.storage.purge_log)
             auditor = a_call("auditor", Role.AUDITOR)
-            report = await vault.report.write(auditor, at)
-            again = await vault.report.write(auditor, at)
+            report = await vault.compliance.report.write(auditor, at)
+            again = await vault.compliance.report.write(auditor, at)
             return Lived(report, again, await _entries(vault.storage, at), accesses, purges, at)
 
     return asyncio.run(run())

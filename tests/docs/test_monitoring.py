@@ -43,11 +43,11 @@ TARGETS = [(panel["title"], target) for panel in BOARD["panels"] for target in p
 @pytest.fixture
 def exposed(vsqlvault_vault: Any, vsqlvault_client: VaultClient) -> dict[str, set[str]]:
     """Every sample that a vault with two workers can expose, with the labels it has."""
-    vsqlvault_vault.vault.quarantine._anchors = (FileAnchor(Path("anchor"), 60),)
+    vsqlvault_vault.vault.log.quarantine._anchors = (FileAnchor(Path("anchor"), 60),)
     counts = Counts(refused=Counter({"bad_framing": 1}), tls=Mock(until={"crl_file": datetime.now(UTC)}))
     metrics = Metrics(vsqlvault_vault.vault, counts, Share(SharedSamples(2), 0))
     metrics.observe("GET", "/health", 200, 0.001)
-    vsqlvault_vault.run(vsqlvault_vault.vault.controls.look())
+    vsqlvault_vault.run(vsqlvault_vault.vault.compliance.controls.look())
     text = metrics.exposition(None).body
     assert isinstance(text, bytes)
     samples = {

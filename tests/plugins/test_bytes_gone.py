@@ -77,7 +77,7 @@ def marked(marker: bytes, size: int) -> bytes:
 async def live_and_die(vault: Vault, gone: bytes, kept: bytes) -> None:
     """Store entries of all sizes, use them, and purge those with one marker in every way there is."""
     for purpose, method in (("card", "physical-delete"), ("cold", "crypto-shred"), ("due", "physical-delete")):
-        await vault.policies.save_retention_policy(ADMIN, a_retention_policy(purpose, purge_method=method))
+        await vault.rules.policies.save_retention_policy(ADMIN, a_retention_policy(purpose, purge_method=method))
     for purpose in ("card", "cold"):
         for size in SIZES:
             for number in range(EACH):
@@ -131,7 +131,7 @@ class TestSqlite:
             async with sqlite_vault(tmp_path) as vault:
                 await live_and_die(vault, gone, kept)
                 await expire(vault, gone)
-                count = await vault.sweeper.sweep(ADMIN)
+                count = await vault.purge.sweeper.sweep(ADMIN)
                 assert count.purged == len(SIZES)
                 assert count.scrub is not None
                 assert count.scrub.completed
@@ -147,7 +147,7 @@ class TestSqlite:
 
         async def purge() -> None:
             async with sqlite_vault(tmp_path) as vault:
-                await vault.policies.save_retention_policy(ADMIN, a_retention_policy("card"))
+                await vault.rules.policies.save_retention_policy(ADMIN, a_retention_policy("card"))
                 await vault.entries.store(OWNER, EntryKey("card", "lives"), wanted(b"x" * 1000))
                 readers = [asyncio.create_task(read_for_ever(vault)) for _ in range(16)]
                 readers.append(asyncio.create_task(read_slowly_for_ever(vault.storage)))
@@ -155,7 +155,7 @@ class TestSqlite:
                     key = EntryKey("card", f"e{number}")
                     await vault.entries.store(OWNER, key, wanted(b"y" * 1000))
                     await vault.entries.purge(OWNER, key, Preconditions())
-                    record = await vault.scrubber.scrub(ADMIN, lock_seconds=0)
+                    record = await vault.purge.scrubber.scrub(ADMIN, lock_seconds=0)
                     assert record is not None
                     assert record.completed
                 for reader in readers:
@@ -175,13 +175,13 @@ class TestSqlite:
                 await expire(vault, gone)
                 other = await SqliteStorage.open(tmp_path / "vault.db")
                 await other._pager.run(lambda c: c.execute("BEGIN").execute("SELECT count(*) FROM entries").fetchone())
-                count = await vault.sweeper.sweep(ADMIN)
+                count = await vault.purge.sweeper.sweep(ADMIN)
                 assert count.scrub is not None
                 assert (count.scrub.completed, count.scrub.through) == (False, 0)
                 assert count.scrub.left == "the write-ahead log: a reader of older pages is in the way"
                 assert occurrences(tmp_path, gone) > 0
                 await other.close()
-                record = await vault.scrubber.scrub(ADMIN)
+                record = await vault.purge.scrubber.scrub(ADMIN)
                 assert record is not None
                 assert record.completed
                 assert occurrences(tmp_path, gone) == 0
@@ -232,7 +232,7 @@ class TestPostgres:
             async with postgres_vault(postgres_url) as vault:
                 await live_and_die(vault, gone, kept)
                 assert data(gone) > EACH
-                record = await vault.scrubber.scrub(ADMIN)
+                record = await vault.purge.scrubber.scrub(ADMIN)
                 assert record is not None
                 assert (record.completed, record.left) == (True, None)
                 assert data(gone) == 0
@@ -248,7 +248,7 @@ class TestPostgres:
             async with postgres_vault(postgres_url) as vault:
                 await live_and_die(vault, gone, kept)
                 await expire(vault, gone)
-                count = await vault.sweeper.sweep(ADMIN)
+                count = await vault.purge.sweeper.sweep(ADMIN)
                 assert (count.purged, count.scrub is not None and count.scrub.completed) == (len(SIZES), True)
                 assert data(gone) == 0
                 assert await all_kept(vault, kept)
@@ -268,7 +268,7 @@ class TestPostgres:
                 snapshot = other.transaction(isolation="repeatable_read")
                 await snapshot.start()
                 await other.fetchval("SELECT count(*) FROM vault.entries")
-                count = await vault.sweeper.sweep(ADMIN)
+                count = await vault.purge.sweeper.sweep(ADMIN)
                 pid = other.get_server_pid()
                 assert count.scrub is not None
                 assert (count.scrub.completed, count.scrub.rewritten, count.scrub.through) == (False, 0, 0)
@@ -276,7 +276,7 @@ class TestPostgres:
                 assert data(gone) > 0
                 await snapshot.rollback()
                 await other.close()
-                record = await vault.scrubber.scrub(ADMIN)
+                record = await vault.purge.scrubber.scrub(ADMIN)
                 assert record is not None
                 assert record.completed
                 assert data(gone) == 0

@@ -74,7 +74,7 @@ async def sweep(door: Vault) -> int:
     """Sweep as soon as nobody else does, and return how many were purged."""
     while True:
         try:
-            return (await door.sweeper.sweep(ADMIN)).purged
+            return (await door.purge.sweeper.sweep(ADMIN)).purged
         except SweepRunning:
             await asyncio.sleep(0.01)
 
@@ -82,7 +82,7 @@ async def sweep(door: Vault) -> int:
 def test_two_that_sweep_at_once_purge_each_entry_once_with_a_proof_that_holds(run: Run, postgres_url: str) -> None:
     async def race() -> None:
         async with vault(postgres_url) as first, vault(postgres_url) as second:
-            await first.policies.save_retention_policy(ADMIN, a_retention_policy("card", max_retention_days=365))
+            await first.rules.policies.save_retention_policy(ADMIN, a_retention_policy("card", max_retention_days=365))
             (snapshot,) = await first.storage.read([Read()])
             then = snapshot.now - timedelta(days=30)
             stored = {}
@@ -110,8 +110,8 @@ def test_a_policy_that_one_changes_binds_the_other_at_once(run: Run, postgres_ur
         async with vault(postgres_url) as first, vault(postgres_url) as second:
             for days in range(300, 310):
                 policy = replace(a_retention_policy("card"), max_retention_days=days)
-                await first.policies.save_retention_policy(ADMIN, policy)
-                assert (await second.policies.policy_snapshot()).retention["card"].max_retention_days == days
+                await first.rules.policies.save_retention_policy(ADMIN, policy)
+                assert (await second.rules.policies.policy_snapshot()).retention["card"].max_retention_days == days
             assert await second.storage.commit([a_write()]) == [Committed()]
 
     run(change())

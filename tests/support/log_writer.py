@@ -54,7 +54,7 @@ async def main(url: str) -> None:
         },
     )
     async with open_vault(settings) as vault, sequencing(vault):
-        vault.sequencer._observers = (tell,)
+        vault.log.sequencer._observers = (tell,)
         await asyncio.gather(*(write(vault) for _ in range(WRITERS)))
 
 

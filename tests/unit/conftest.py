@@ -152,7 +152,7 @@ class Scene:
         self.other = a_call("shop")
 
     async def retain(self, purpose: str = "card", **fields: Any) -> None:
-        await self.vault.policies.save_retention_policy(self.admin, a_retention_policy(purpose, **fields))
+        await self.vault.rules.policies.save_retention_policy(self.admin, a_retention_policy(purpose, **fields))
 
     async def store(
         self, external_id: str = "pay-1", *, call: Call | None = None, purpose: str = "card", **wanted: Any

@@ -461,7 +461,7 @@ class TestObservers:
         record = await scene.purge()
         with pytest.raises(VaultError):
             await scene.purge()
-        await scene.vault.logs.access_log(scene.admin, LogQuery(limit=1))
+        await scene.vault.audit.log_reader.access_log(scene.admin, LogQuery(limit=1))
         assert rows == await scene.access_rows()
         assert purges == [record]
 

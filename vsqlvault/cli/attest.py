@@ -35,7 +35,7 @@ def attest(options: argparse.Namespace, read_settings: Callable[[argparse.Namesp
 
     async def run() -> Attestation:
         async with open_vault(read_settings(options)) as vault:
-            return await vault.attestations.attest(Call(SYSTEM, secrets.token_hex(16)), trigger="command")
+            return await vault.compliance.attestations.attest(Call(SYSTEM, secrets.token_hex(16)), trigger="command")
 
     made = asyncio.run(run())
     shown = shown_attestation(made.document, made.note)

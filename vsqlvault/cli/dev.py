@@ -37,8 +37,8 @@ async def serve_dev() -> None:
     _make_signing_key_once(settings)
 
     async def set_policy(vault: Vault, address: str) -> None:
-        if "card" not in (await vault.policies.policy_snapshot()).retention:
-            await vault.policies.save_retention_policy(Call(SYSTEM, secrets.token_hex(16)), DEV_POLICY)
+        if "card" not in (await vault.rules.policies.policy_snapshot()).retention:
+            await vault.rules.policies.save_retention_policy(Call(SYSTEM, secrets.token_hex(16)), DEV_POLICY)
         print(_dev_welcome(key, address), flush=True)
 
     await run_server(settings, lambda: settings, set_policy)

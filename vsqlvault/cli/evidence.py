@@ -48,7 +48,7 @@ def write_evidence(options: argparse.Namespace, read_settings: ReadSettings) -> 
 
     async def run() -> int:
         async with open_vault(read_settings(options)) as vault:
-            pieces = await vault.evidence.bundle(
+            pieces = await vault.compliance.evidence.bundle(
                 Call(SYSTEM, secrets.token_hex(16)),
                 report_page,
                 as_of=options.as_of,

@@ -63,7 +63,7 @@ def _list(settings: Settings, _: argparse.Namespace) -> None:
         found: list[SeenKey] = []
         while True:
             after = (found[-1].key.created_at, found[-1].key.key_id) if found else None
-            page = await vault.api_keys.keys(call, KeyListRequest(limit=PAGE, after=after))
+            page = await vault.credentials.api_keys.keys(call, KeyListRequest(limit=PAGE, after=after))
             found += page
             if len(page) < PAGE:
                 return found
@@ -98,7 +98,7 @@ def _create(settings: Settings, options: argparse.Namespace) -> None:
             wanted[name] = text
 
     async def make(vault: Vault, call: Call) -> CreatedKey:
-        return await vault.api_keys.create(call, read_body(ApiKeyBody, wanted).wanted())
+        return await vault.credentials.api_keys.create(call, read_body(ApiKeyBody, wanted).wanted())
 
     try:
         created = _with_vault(settings, make)
@@ -114,7 +114,7 @@ def _create(settings: Settings, options: argparse.Namespace) -> None:
 
 def _revoke(settings: Settings, options: argparse.Namespace) -> None:
     async def end(vault: Vault, call: Call) -> RevokedKey:
-        return await vault.api_keys.revoke(call, options.key_id)
+        return await vault.credentials.api_keys.revoke(call, options.key_id)
 
     revoked = _with_vault(settings, end)
     key = revoked.seen.key

@@ -23,7 +23,7 @@ def write_report(options: argparse.Namespace, read_settings: Callable[[argparse.
     async def run() -> dict[str, Any]:
         async with open_vault(read_settings(options)) as vault:
             call = Call(SYSTEM, secrets.token_hex(16))
-            return await vault.report.write(call, options.as_of, since=options.since, until=options.until)
+            return await vault.compliance.report.write(call, options.as_of, since=options.since, until=options.until)
 
     report = asyncio.run(run())
     text = json.dumps(report, indent=2, ensure_ascii=False)

@@ -55,7 +55,7 @@ async def run_server(
         await stack.enter_async_context(sequencing(vault))
         await stack.enter_async_context(sweeping(vault, settings.purge.sweep_interval_hours))
         if tls:
-            vault.controls.checks.certificates = lambda: tls.until
+            vault.compliance.controls.checks.certificates = lambda: tls.until
         await stack.enter_async_context(watching(vault, attest=settings.compliance.attest_automatically))
 
         def load_within_reach() -> Settings:
@@ -100,10 +100,10 @@ def _announce(settings: Settings, vault: Vault, address: str) -> None:
     log.info("process hardening", extra={step.name: str(step) for step in vault.hardening})
     if given_up := [name for name, switch in settings.hardening if switch == "off"]:
         log.warning("hardening steps are disabled by the settings", extra={"steps": given_up})
-    if vault.sequencer.verifier is None:
+    if vault.log.sequencer.verifier is None:
         log.warning("no signing key is set: the transparency log has no checkpoints (vsql-vault keygen --signing)")
     else:
-        log.info("the transparency log is signed", extra={"verifier_key": str(vault.sequencer.verifier)})
+        log.info("the transparency log is signed", extra={"verifier_key": str(vault.log.sequencer.verifier)})
     if settings.audit.unsafe_previous_key_lost:
         log.warning("audit.unsafe_previous_key_lost is set: the key change is not signed by the previous key")
     if settings.server.plaintext == "any":
@@ -115,6 +115,6 @@ def _announce(settings: Settings, vault: Vault, address: str) -> None:
             extra={"variable": variable},
         )
     auth = settings.auth
-    others = auth.jwt or auth.mtls or vault.credentials.known()
+    others = auth.jwt or auth.mtls or vault.credentials.inventory.known()
     if not auth.api_keys and not others and not (variable and os.environ.get(variable)):
         log.warning("there is no credential: every request will be rejected", extra={"variable": variable})

@@ -45,7 +45,7 @@ def sweep(options: argparse.Namespace, read_settings: ReadSettings) -> None:
 
     async def run() -> SweepCount:
         async with open_vault(read_settings(options)) as vault:
-            return await vault.sweeper.sweep(
+            return await vault.purge.sweeper.sweep(
                 Call(SYSTEM, secrets.token_hex(16)),
                 dry_run=options.dry_run,
                 confirm_clock=options.confirm_clock,
@@ -72,7 +72,7 @@ def scrub(options: argparse.Namespace, read_settings: ReadSettings) -> int:
 
     async def run() -> ScrubRecord | None:
         async with open_vault(read_settings(options)) as vault:
-            return await vault.scrubber.scrub(
+            return await vault.purge.scrubber.scrub(
                 Call(SYSTEM, secrets.token_hex(16)), trigger="command", lock_seconds=options.lock_seconds
             )
 

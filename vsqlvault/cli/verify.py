@@ -135,11 +135,11 @@ def confirm_restore(options: argparse.Namespace, read_settings: ReadSettings) ->
             count = RestoreCount()
             if options.export is not None:
                 with open_export(options.export) as source:
-                    _warn_of_what_is_missing(source, vault.quarantine.notes)
-                    count = await vault.restore.purge_again(call, tombstones_in(source.leaves()))
-            if not vault.quarantine.notes:
+                    _warn_of_what_is_missing(source, vault.log.quarantine.notes)
+                    count = await vault.log.restore.purge_again(call, tombstones_in(source.leaves()))
+            if not vault.log.quarantine.notes:
                 return count, False
-            await vault.restore.confirm(call, count)
+            await vault.log.restore.confirm(call, count)
             return count, True
 
     count, confirmed = asyncio.run(run())

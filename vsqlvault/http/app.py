@@ -193,7 +193,7 @@ class Adapter:
         """Answer a request, whoever goes away meanwhile: some servers cancel it then."""
         if self._vault is None:
             raise RuntimeError("not serving yet")
-        return await self._vault.auditor.shielded(self.dispatcher.answer(request, operation))
+        return await self._vault.audit.recorder.shielded(self.dispatcher.answer(request, operation))
 
     async def _serve(self, operation: Operation | None, params: dict[str, str], refusal: VaultError | None) -> Response:
         if self._vault is None:
@@ -202,7 +202,7 @@ class Adapter:
         exchange = self._request(params, gone)
         work = asyncio.ensure_future(self.dispatcher.answer(exchange, operation, refusal))
         try:
-            reply = await self._vault.auditor.shielded(work)
+            reply = await self._vault.audit.recorder.shielded(work)
         except asyncio.CancelledError:
             if not gone.done():
                 gone.set_result(None)

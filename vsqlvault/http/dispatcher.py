@@ -71,7 +71,7 @@ class Dispatcher:
         if not settings.docs.require_auth:
             self._open |= {"/openapi.json", "/docs"}
         self._credential_headers = frozenset(
-            header for authenticator in vault.authenticators for header in authenticator.credential_headers
+            header for authenticator in vault.credentials.authenticators for header in authenticator.credential_headers
         )
         self._credential_names = _CREDENTIAL_NAMES | self._credential_headers
 
@@ -84,7 +84,7 @@ class Dispatcher:
         try:
             reply = await self._answer(request, operation, refusal)
         except VaultError as error:
-            self._vault.gaps.count(error)
+            self._vault.audit.unaudited.count(error)
             reply = problem(error, request.request_id)
         except Exception:
             log.exception("request failed", extra={"request_id": request.request_id})
@@ -105,7 +105,7 @@ class Dispatcher:
             refusal.credential_id = await self._leaked(request)
         if not (request.secure or self._plaintext_anywhere or is_loopback(request.peer)):
             insecure = TlsRequired()
-            await self._vault.refusals.record(insecure, request.request_id, request.client_address)
+            await self._vault.audit.auth_failures.record(insecure, request.request_id, request.client_address)
             raise insecure
         if operation is not None and operation.path in self._open and refusal is None:
             call = await self._recognise_or_not(request)
@@ -118,16 +118,18 @@ class Dispatcher:
             if operation is None:
                 raise InvalidPath
             self._check(request, operation)
-            if self._vault.quarantine.notes and operation.tag == ENTRIES:
-                await self._vault.quarantine.check()
+            if self._vault.log.quarantine.notes and operation.tag == ENTRIES:
+                await self._vault.log.quarantine.check()
             return await operation.handler(self._exchange(request, call))
         except VaultError as error:
-            await self._vault.auditor.refuse(_trace(call, operation, request.params), error, _detail(error, request))
+            await self._vault.audit.recorder.refuse(
+                _trace(call, operation, request.params), error, _detail(error, request)
+            )
             raise
         except Exception as error:
             log.exception("request failed", extra={"request_id": request.request_id})
             fault = InternalFault()
-            await self._vault.auditor.refuse(_trace(call, operation, request.params), fault)
+            await self._vault.audit.recorder.refuse(_trace(call, operation, request.params), fault)
             raise fault from error
 
     def _check(self, request: Request, operation: Operation) -> None:
@@ -163,14 +165,16 @@ class Dispatcher:
                 if certificate
                 else Presented(trusted_headers, address)
             )
-            principal = await authenticate(self._vault.authenticators, presented)
-            self._vault.credentials.record_usage(principal)
+            principal = await authenticate(self._vault.credentials.authenticators, presented)
+            self._vault.credentials.inventory.record_usage(principal)
         except VaultError as error:
             if or_nobody and isinstance(error, CredentialRefused) and error.why in NAMES_NOBODY:
                 return Call(ANONYMOUS, request.request_id)
-            answered = self._vault.auth_rate_limiter.weigh(error, address)
+            answered = self._vault.credentials.rate_limiter.weigh(error, address)
             told = refusal if isinstance(refusal, CredentialInUrl) else answered
-            await self._vault.refusals.record(told, request.request_id, address, untrusted_forwarding=untrusted)
+            await self._vault.audit.auth_failures.record(
+                told, request.request_id, address, untrusted_forwarding=untrusted
+            )
             if isinstance(refusal, BadRequest):
                 raise refusal from None
             if answered is error:
@@ -197,7 +201,7 @@ class Dispatcher:
     async def _leaked(self, request: Request) -> str | None:
         """Return the id of the first credential in the URL that is one, so that an operator knows which to replace."""
         for text in self._in_url(request)[:MAX_LEAKED]:
-            if found := await credential_id(self._vault.authenticators, text):
+            if found := await credential_id(self._vault.credentials.authenticators, text):
                 return found
         return None
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from vsqlvault.config import Settings
 from vsqlvault.errors import PluginUnusable, SettingsInvalid
@@ -51,81 +52,89 @@ from vsqlvault.service.rules.history import History
 from vsqlvault.service.rules.legal_holds import LegalHolds
 from vsqlvault.service.rules.policies import Policies
 from vsqlvault.service.rules.policy_cache import PolicyCache
-from vsqlvault.service.vault import Vault
+from vsqlvault.service.vault import (
+    AccessServices,
+    AuditServices,
+    ComplianceServices,
+    CredentialServices,
+    LogServices,
+    PurgeServices,
+    RuleServices,
+    Vault,
+)
 
 log = logging.getLogger(__name__)
-
-
 Record = TypeVar("Record")
 
 
 def assemble(plugins: Plugins, storage: Storage, hardening: Sequence[StepState], signing: Signing) -> Vault:
-    """Put the parts together. Nothing is decided here but what is made of what."""
-    settings = plugins.settings
-    clock = StorageClock()
-    evaluators = plugins.offers("vault_access_policies", "policy evaluator")
-    policy_cache = PolicyCache(storage, _built_in_policies(evaluators))
-    queue = _queue(plugins, storage, clock, policy_cache)
-    timeout = settings.access.plugin_timeout_seconds
-    decisions = Decisions(evaluators, timeout)
-    purges = Purger(plugins.offers("vault_purge_methods", "purge method"), timeout)
-    ring = ApiKeyCache(policy_cache, queue.read, clock)
-    auditor = Auditor(queue, clock, ring.revalidate)
-    authenticators = _authenticators(plugins, ring)
-    credentials = Credentials(storage, clock, authenticators, queue.read)
-    watch = ClockGuard(storage, queue)
-    anchors = list(plugins.offers("vault_anchors", "anchor").values())
-    beginning = AttestationSchedule(storage, settings.compliance.attestation_interval_days)
-    quarantine = Quarantine(storage, anchors, signing.current.verifier.name if signing.current else None)
-    sequencer = _sequencer(plugins, storage, queue, clock, signing, quarantine)
-    parts = _Parts(settings, storage, queue, auditor, policy_cache, decisions, credentials, watch)
-    report = _report(parts, plugins, hardening)
-    scrubber = _scrubber(parts)
-    shared: dict[str, Any] = {"queue": queue, "auditor": auditor}
-    ruled: dict[str, Any] = {**shared, "storage": storage, "policy_cache": policy_cache}
+    """Build the vault: first the parts that several services share, then each area's services."""
+    core = _core(plugins, storage, hardening, signing)
+    log_services = _log(core)
     return Vault(
-        entries=_entries(parts, purges),
-        policies=Policies(decisions=decisions, purges=purges, **ruled),
-        api_keys=ApiKeys(
-            policy_cache=policy_cache, credentials=credentials, are_taken=settings.auth.stored_keys, **shared
-        ),
-        credentials=credentials,
-        holds=LegalHolds(policy_cache=policy_cache, **shared),
-        held_entries=HeldEntries(watch=watch, **ruled),
-        history=History(**ruled),
-        replay=Replay(decisions=decisions, **ruled),
-        explain=Explain(decisions=decisions, purges=purges, **ruled),
-        logs=Logs(storage=storage, **shared),
-        key_refs=KeyRefs(**ruled),
-        sweeper=_sweeper(parts, purges, scrubber),
-        sequencer=sequencer,
-        quarantine=quarantine,
-        restore=Restore(policy_cache=policy_cache, purges=purges, quarantine=quarantine, **shared),
-        transparency=Transparency(storage=storage, verifier=sequencer.verifier, **shared),
-        report=report,
-        evidence=_evidence(parts, plugins, report, signing),
-        refusals=AuthFailureLog(queue, clock),
-        auth_rate_limiter=AuthRateLimiter(settings.auth.max_failures_per_minute),
-        auditor=auditor,
-        gaps=UnauditedRequests(queue, clock),
-        queue=queue,
-        clock=clock,
-        clock_guard=watch,
-        scrubber=scrubber,
-        purge_gauges=PurgeGauges(storage, queue, policy_cache, watch),
-        controls=_controls(parts, beginning, quarantine, anchors, authenticators, sequencer),
-        attestations=_attestations(parts, beginning, signing),
+        entries=_entries(core),
+        key_refs=KeyRefs(storage=storage, queue=core.queue, policy_cache=core.policy_cache, auditor=core.auditor),
+        access=_access(core),
+        rules=_rules(core),
+        purge=_purge(core),
+        log=log_services,
+        compliance=_compliance(core, log_services),
+        credentials=_credentials(core),
+        audit=_audit(core),
         storage=storage,
-        authenticators=authenticators,
-        credential_reload=CredentialReload(authenticators, settings, plugins.check),
+        queue=core.queue,
+        clock=core.clock,
         plugins=plugins.origins,
         hardening=hardening,
     )
 
 
-def _authenticators(plugins: Plugins, ring: ApiKeyCache) -> list[Authenticator]:
-    stored_keys = ring if plugins.settings.auth.stored_keys else NoStoredKeys()
-    return list(plugins.offers("vault_authenticators", "authenticator", stored_keys=stored_keys).values())
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Core:
+    """The parts that services of several areas share."""
+
+    settings: Settings
+    plugins: Plugins
+    storage: Storage
+    hardening: Sequence[StepState]
+    signing: Signing
+    clock: StorageClock
+    queue: CommitQueue
+    policy_cache: PolicyCache
+    auditor: Auditor
+    decisions: Decisions
+    purger: Purger
+    clock_guard: ClockGuard
+    anchors: Sequence[Anchor]
+    authenticators: Sequence[Authenticator]
+    inventory: Credentials
+
+
+def _core(plugins: Plugins, storage: Storage, hardening: Sequence[StepState], signing: Signing) -> _Core:
+    timeout = plugins.settings.access.plugin_timeout_seconds
+    clock = StorageClock()
+    evaluators = plugins.offers("vault_access_policies", "policy evaluator")
+    policy_cache = PolicyCache(storage, _built_in_policies(evaluators))
+    queue = _queue(plugins, storage, clock, policy_cache)
+    api_key_cache = ApiKeyCache(policy_cache, queue.read, clock)
+    authenticators = _authenticators(plugins, api_key_cache)
+    return _Core(
+        settings=plugins.settings,
+        plugins=plugins,
+        storage=storage,
+        hardening=hardening,
+        signing=signing,
+        clock=clock,
+        queue=queue,
+        policy_cache=policy_cache,
+        auditor=Auditor(queue, clock, api_key_cache.revalidate),
+        decisions=Decisions(evaluators, timeout),
+        purger=Purger(plugins.offers("vault_purge_methods", "purge method"), timeout),
+        clock_guard=ClockGuard(storage, queue),
+        anchors=list(plugins.offers("vault_anchors", "anchor").values()),
+        authenticators=authenticators,
+        inventory=Credentials(storage, clock, authenticators, queue.read),
+    )
 
 
 def _queue(plugins: Plugins, storage: Storage, clock: StorageClock, policy_cache: PolicyCache) -> CommitQueue:
@@ -140,136 +149,202 @@ def _queue(plugins: Plugins, storage: Storage, clock: StorageClock, policy_cache
     )
 
 
-def _sequencer(
-    plugins: Plugins,
-    storage: Storage,
-    queue: CommitQueue,
-    clock: StorageClock,
-    signing: Signing,
-    quarantine: Quarantine,
-) -> Sequencer:
-    return Sequencer(
-        storage=storage,
-        queue=queue,
-        clock=clock,
-        signing=signing,
-        interval_seconds=plugins.settings.audit.checkpoint_interval_seconds,
-        observers=[_guarded(function) for function in plugins.observers("vault_checkpoint_signed")],
+def _authenticators(plugins: Plugins, api_key_cache: ApiKeyCache) -> list[Authenticator]:
+    stored_keys = api_key_cache if plugins.settings.auth.stored_keys else NoStoredKeys()
+    return list(plugins.offers("vault_authenticators", "authenticator", stored_keys=stored_keys).values())
+
+
+def _entries(core: _Core) -> EntryService:
+    return EntryService(
+        storage=core.storage,
+        queue=core.queue,
+        policy_cache=core.policy_cache,
+        decisions=core.decisions,
+        purges=core.purger,
+        auditor=core.auditor,
+        watch=core.clock_guard,
+        require_defined_policy=core.settings.access.require_defined_policy,
+    )
+
+
+def _access(core: _Core) -> AccessServices:
+    return AccessServices(
+        explain=Explain(
+            storage=core.storage,
+            queue=core.queue,
+            policy_cache=core.policy_cache,
+            decisions=core.decisions,
+            purges=core.purger,
+            auditor=core.auditor,
+        ),
+        replay=Replay(
+            storage=core.storage,
+            queue=core.queue,
+            policy_cache=core.policy_cache,
+            decisions=core.decisions,
+            auditor=core.auditor,
+        ),
+    )
+
+
+def _rules(core: _Core) -> RuleServices:
+    return RuleServices(
+        policies=Policies(
+            storage=core.storage,
+            queue=core.queue,
+            policy_cache=core.policy_cache,
+            decisions=core.decisions,
+            purges=core.purger,
+            auditor=core.auditor,
+        ),
+        legal_holds=LegalHolds(queue=core.queue, policy_cache=core.policy_cache, auditor=core.auditor),
+        held_entries=HeldEntries(
+            storage=core.storage,
+            queue=core.queue,
+            policy_cache=core.policy_cache,
+            auditor=core.auditor,
+            watch=core.clock_guard,
+        ),
+        history=History(storage=core.storage, queue=core.queue, policy_cache=core.policy_cache, auditor=core.auditor),
+    )
+
+
+def _purge(core: _Core) -> PurgeServices:
+    scrubber = Scrubber(
+        storage=core.storage,
+        queue=core.queue,
+        auditor=core.auditor,
+        mode=core.settings.purge.scrub,
+        lock_seconds=core.settings.purge.scrub_lock_seconds,
+    )
+    sweeper = Sweeper(
+        storage=core.storage,
+        queue=core.queue,
+        auditor=core.auditor,
+        policy_cache=core.policy_cache,
+        purges=core.purger,
+        watch=core.clock_guard,
+        scrubber=scrubber,
+        batch=core.settings.purge.sweep_batch,
+        pause_seconds=core.settings.purge.sweep_pause_seconds,
+    )
+    return PurgeServices(
+        sweeper=sweeper,
+        scrubber=scrubber,
+        gauges=PurgeGauges(core.storage, core.queue, core.policy_cache, core.clock_guard),
+        clock_guard=core.clock_guard,
+    )
+
+
+def _log(core: _Core) -> LogServices:
+    signer = core.signing.current
+    quarantine = Quarantine(core.storage, core.anchors, signer.verifier.name if signer else None)
+    sequencer = Sequencer(
+        storage=core.storage,
+        queue=core.queue,
+        clock=core.clock,
+        signing=core.signing,
+        interval_seconds=core.settings.audit.checkpoint_interval_seconds,
+        observers=[_guarded(function) for function in core.plugins.observers("vault_checkpoint_signed")],
         may_grow=quarantine.is_lifted,
     )
-
-
-class _Parts(NamedTuple):
-    """What those who look at a whole vault are made from."""
-
-    settings: Settings
-    storage: Storage
-    queue: CommitQueue
-    auditor: Auditor
-    policy_cache: PolicyCache
-    decisions: Decisions
-    credentials: Credentials
-    watch: ClockGuard
-
-
-def _entries(of: _Parts, purges: Purger) -> EntryService:
-    return EntryService(
-        storage=of.storage,
-        queue=of.queue,
-        policy_cache=of.policy_cache,
-        decisions=of.decisions,
-        purges=purges,
-        auditor=of.auditor,
-        watch=of.watch,
-        require_defined_policy=of.settings.access.require_defined_policy,
-    )
-
-
-def _scrubber(of: _Parts) -> Scrubber:
-    return Scrubber(
-        storage=of.storage,
-        queue=of.queue,
-        auditor=of.auditor,
-        mode=of.settings.purge.scrub,
-        lock_seconds=of.settings.purge.scrub_lock_seconds,
-    )
-
-
-def _sweeper(of: _Parts, purges: Purger, scrubber: Scrubber) -> Sweeper:
-    return Sweeper(
-        storage=of.storage,
-        queue=of.queue,
-        auditor=of.auditor,
-        policy_cache=of.policy_cache,
-        purges=purges,
-        watch=of.watch,
-        scrubber=scrubber,
-        batch=of.settings.purge.sweep_batch,
-        pause_seconds=of.settings.purge.sweep_pause_seconds,
-    )
-
-
-def _report(of: _Parts, plugins: Plugins, hardening: Sequence[StepState]) -> Report:
-    return Report(
-        settings=of.settings,
-        storage=of.storage,
-        queue=of.queue,
-        auditor=of.auditor,
-        policy_cache=of.policy_cache,
-        decisions=of.decisions,
-        credentials=of.credentials,
-        plugins=plugins.origins,
-        sections=list(plugins.offers("vault_report_sections", "report section").values()),
-        hardening=hardening,
-    )
-
-
-def _evidence(of: _Parts, plugins: Plugins, report: Report, signing: Signing) -> Evidence:
-    return Evidence(
-        settings=of.settings,
-        storage=of.storage,
-        queue=of.queue,
-        auditor=of.auditor,
-        policy_cache=of.policy_cache,
-        report=report,
-        plugins=plugins.origins,
-        signer=signing.current,
-    )
-
-
-def _attestations(of: _Parts, beginning: AttestationSchedule, signing: Signing) -> Attestations:
-    return Attestations(
-        storage=of.storage,
-        queue=of.queue,
-        auditor=of.auditor,
-        policy_cache=of.policy_cache,
-        beginning=beginning,
-        signer=signing.current,
-        sweep_interval_hours=of.settings.purge.sweep_interval_hours,
-    )
-
-
-def _controls(
-    of: _Parts,
-    beginning: AttestationSchedule,
-    quarantine: Quarantine,
-    anchors: Sequence[Anchor],
-    authenticators: Sequence[Authenticator],
-    sequencer: Sequencer,
-) -> Controls:
-    checks = ControlChecks(
-        settings=of.settings,
-        storage=of.storage,
-        queue=of.queue,
-        policy_cache=of.policy_cache,
-        watch=of.watch,
-        beginning=beginning,
+    return LogServices(
+        sequencer=sequencer,
+        reader=Transparency(storage=core.storage, queue=core.queue, auditor=core.auditor, verifier=sequencer.verifier),
         quarantine=quarantine,
-        anchors=anchors,
-        authenticators=authenticators,
-        is_signed=sequencer.verifier is not None,
+        restore=Restore(
+            queue=core.queue,
+            auditor=core.auditor,
+            policy_cache=core.policy_cache,
+            purges=core.purger,
+            quarantine=quarantine,
+        ),
     )
-    return Controls(storage=of.storage, queue=of.queue, auditor=of.auditor, checks=checks)
+
+
+def _compliance(core: _Core, log_services: LogServices) -> ComplianceServices:
+    schedule = AttestationSchedule(core.storage, core.settings.compliance.attestation_interval_days)
+    report = _report(core)
+    return ComplianceServices(
+        report=report,
+        evidence=Evidence(
+            settings=core.settings,
+            storage=core.storage,
+            queue=core.queue,
+            auditor=core.auditor,
+            policy_cache=core.policy_cache,
+            report=report,
+            plugins=core.plugins.origins,
+            signer=core.signing.current,
+        ),
+        controls=_controls(core, schedule, log_services),
+        attestations=Attestations(
+            storage=core.storage,
+            queue=core.queue,
+            auditor=core.auditor,
+            policy_cache=core.policy_cache,
+            beginning=schedule,
+            signer=core.signing.current,
+            sweep_interval_hours=core.settings.purge.sweep_interval_hours,
+        ),
+    )
+
+
+def _report(core: _Core) -> Report:
+    return Report(
+        settings=core.settings,
+        storage=core.storage,
+        queue=core.queue,
+        auditor=core.auditor,
+        policy_cache=core.policy_cache,
+        decisions=core.decisions,
+        credentials=core.inventory,
+        plugins=core.plugins.origins,
+        sections=list(core.plugins.offers("vault_report_sections", "report section").values()),
+        hardening=core.hardening,
+    )
+
+
+def _controls(core: _Core, schedule: AttestationSchedule, log_services: LogServices) -> Controls:
+    checks = ControlChecks(
+        settings=core.settings,
+        storage=core.storage,
+        queue=core.queue,
+        policy_cache=core.policy_cache,
+        watch=core.clock_guard,
+        beginning=schedule,
+        quarantine=log_services.quarantine,
+        anchors=core.anchors,
+        authenticators=core.authenticators,
+        is_signed=log_services.sequencer.verifier is not None,
+    )
+    return Controls(storage=core.storage, queue=core.queue, auditor=core.auditor, checks=checks)
+
+
+def _credentials(core: _Core) -> CredentialServices:
+    auth = core.settings.auth
+    return CredentialServices(
+        authenticators=core.authenticators,
+        api_keys=ApiKeys(
+            queue=core.queue,
+            policy_cache=core.policy_cache,
+            auditor=core.auditor,
+            credentials=core.inventory,
+            are_taken=auth.stored_keys,
+        ),
+        inventory=core.inventory,
+        rate_limiter=AuthRateLimiter(auth.max_failures_per_minute),
+        reload=CredentialReload(core.authenticators, core.settings, core.plugins.check),
+    )
+
+
+def _audit(core: _Core) -> AuditServices:
+    return AuditServices(
+        recorder=core.auditor,
+        log_reader=Logs(storage=core.storage, queue=core.queue, auditor=core.auditor),
+        auth_failures=AuthFailureLog(core.queue, core.clock),
+        unaudited=UnauditedRequests(core.queue, core.clock),
+    )
 
 
 def _built_in_policies(evaluators: dict[str, Any]) -> dict[str, AccessPolicy]:

@@ -21,39 +21,39 @@ WATCH_ENDS_SECONDS = 5.0
 @asynccontextmanager
 async def sweeping(vault: Vault, interval_hours: float) -> AsyncIterator[None]:
     """Sweep on a timer for the length of the block (0 hours: never), watch the clock, and measure what is due."""
-    work = [vault.clock_guard.run(), vault.purge_gauges.run()]
+    work = [vault.purge.clock_guard.run(), vault.purge.gauges.run()]
     if interval_hours:
-        work.append(vault.sweeper.run_on_timer(interval_hours))
-    async with _beside(work, [vault.clock_guard, vault.purge_gauges, vault.sweeper], SWEEP_ENDS_SECONDS):
+        work.append(vault.purge.sweeper.run_on_timer(interval_hours))
+    async with _beside(work, [vault.purge.clock_guard, vault.purge.gauges, vault.purge.sweeper], SWEEP_ENDS_SECONDS):
         yield
 
 
 @asynccontextmanager
 async def following(vault: Vault) -> AsyncIterator[None]:
     """Keep rules and keys in step with the storage for the length of the block, also while nobody asks for anything."""
-    await vault.credentials.follow()
-    task = asyncio.create_task(vault.credentials.run())
+    await vault.credentials.inventory.follow()
+    task = asyncio.create_task(vault.credentials.inventory.run())
     try:
         yield
     finally:
-        vault.credentials.stop()
+        vault.credentials.inventory.stop()
         await task
 
 
 @asynccontextmanager
 async def watching(vault: Vault, *, attest: bool = False) -> AsyncIterator[None]:
     """Watch over the controls for the length of the block; ``attest``: and attest retention when it is time."""
-    work = [vault.controls.run()]
+    work = [vault.compliance.controls.run()]
     if attest:
-        work.append(vault.attestations.run())
-    async with _beside(work, [vault.controls, vault.attestations], WATCH_ENDS_SECONDS):
+        work.append(vault.compliance.attestations.run())
+    async with _beside(work, [vault.compliance.controls, vault.compliance.attestations], WATCH_ENDS_SECONDS):
         yield
 
 
 @asynccontextmanager
 async def sequencing(vault: Vault) -> AsyncIterator[None]:
     """Let the transparency log grow for the length of the block, by this process or by another one on the same storage."""
-    async with _beside([vault.sequencer.run()], [vault.sequencer], SEQUENCER_ENDS_SECONDS):
+    async with _beside([vault.log.sequencer.run()], [vault.log.sequencer], SEQUENCER_ENDS_SECONDS):
         yield
 
 

@@ -40,10 +40,10 @@ async def open_vault(
         if status.before != status.after:
             log.info("schema migrated", extra={"from": status.before, "to": status.after})
         vault = assemble(plugins, storage, hardening, signing)
-        await vault.sequencer.check_key()
+        await vault.log.sequencer.check_key()
         stack.push_async_callback(_stop_plugins, plugins)
         await plugins.start(storage.describe())
-        await vault.quarantine.begin()
+        await vault.log.quarantine.begin()
         stack.push_async_callback(_settle, vault)
         yield vault
 
@@ -75,11 +75,11 @@ async def migrated(plugins: Plugins) -> MigrationStatus:
 
 async def _settle(vault: Vault) -> None:
     """Let what is under way land before the storage goes."""
-    vault.sweeper.stop()
-    await vault.auditor.drain()
-    await vault.refusals.close()
-    await vault.gaps.close()
-    await vault.credentials.flush()
+    vault.purge.sweeper.stop()
+    await vault.audit.recorder.drain()
+    await vault.audit.auth_failures.close()
+    await vault.audit.unaudited.close()
+    await vault.credentials.inventory.flush()
     await vault.queue.drain()
 
 

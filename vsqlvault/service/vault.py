@@ -1,4 +1,4 @@
-"""A running vault: what the outside may ask of it."""
+"""A running vault, by the areas of its services."""
 
 from __future__ import annotations
 
@@ -43,44 +43,93 @@ from vsqlvault.service.rules.policies import Policies
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Vault:
-    """Everything that runs, put together by ``vsqlvault.runtime``."""
+class AccessServices:
+    """Questions about access: what a policy allows, and what another policy would have allowed."""
 
-    entries: EntryService
-    policies: Policies
-    api_keys: ApiKeys
-    credentials: Credentials
-    holds: LegalHolds
-    held_entries: HeldEntries
-    history: History
     explain: Explain
     replay: Replay
-    logs: Logs
-    key_refs: KeyRefs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleServices:
+    """Access policies, retention policies and legal holds."""
+
+    policies: Policies
+    legal_holds: LegalHolds
+    held_entries: HeldEntries
+    history: History
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PurgeServices:
+    """Sweeps, scrubs, and the clock that they go by."""
+
     sweeper: Sweeper
+    scrubber: Scrubber
+    gauges: PurgeGauges
+    clock_guard: ClockGuard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogServices:
+    """The transparency log."""
+
     sequencer: Sequencer
-    transparency: Transparency
+    reader: Transparency
     quarantine: Quarantine
     restore: Restore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComplianceServices:
+    """Report, evidence bundle, controls and attestations."""
+
     report: Report
-    refusals: AuthFailureLog
-    auth_rate_limiter: AuthRateLimiter
-    auditor: Auditor
-    gaps: UnauditedRequests
-    queue: CommitQueue
-    clock: StorageClock
-    clock_guard: ClockGuard
-    scrubber: Scrubber
-    purge_gauges: PurgeGauges
+    evidence: Evidence
     controls: Controls
     attestations: Attestations
-    evidence: Evidence
-    storage: Storage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CredentialServices:
+    """Credentials, and the authenticators that check them, in the order in which they are asked."""
+
     authenticators: Sequence[Authenticator]
-    credential_reload: CredentialReload
+    api_keys: ApiKeys
+    inventory: Credentials
+    rate_limiter: AuthRateLimiter
+    reload: CredentialReload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditServices:
+    """The access log and the purge log."""
+
+    recorder: Auditor
+    log_reader: Logs
+    auth_failures: AuthFailureLog
+    unaudited: UnauditedRequests
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vault:
+    """A running vault. ``vsqlvault.runtime.assembly`` builds it."""
+
+    entries: EntryService
+    key_refs: KeyRefs
+    access: AccessServices
+    rules: RuleServices
+    purge: PurgeServices
+    log: LogServices
+    compliance: ComplianceServices
+    credentials: CredentialServices
+    audit: AuditServices
+    storage: Storage
+    queue: CommitQueue
+    clock: StorageClock
     plugins: Sequence[PluginOrigin]
     hardening: Sequence[StepState]
 
     def describe_storage(self) -> Mapping[str, Any]:
-        """Return what an operator should know of the storage, without secrets."""
+        """Return the storage's description for operators, without secrets."""
         return self.storage.describe()

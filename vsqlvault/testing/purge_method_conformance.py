@@ -133,7 +133,7 @@ class PurgeMethodConformance(LoopKit):
             now = (await vault.queue.read()).now
             entry = (await vault.entries.store(ADMIN, KEY, _wish(value, now + SOON))).viewed.entry
             await asyncio.sleep(SOON.total_seconds() * 1.5)
-            count = await vault.sweeper.sweep(ADMIN)
+            count = await vault.purge.sweeper.sweep(ADMIN)
             assert (count.purged, count.failed) == (1, 0)
             (row,) = await vault.storage.purge_log(LogQuery(limit=10))
             await self._is_gone(vault, purge_method, entry, value, row.record)
@@ -164,7 +164,9 @@ class PurgeMethodConformance(LoopKit):
         directory.mkdir()
         plugin = offering("vault_purge_methods", method)
         async with a_vault(directory, plugins=[plugin], block=["purge-methods"]) as vault:
-            await vault.policies.save_retention_policy(ADMIN, RetentionPolicy(KEY.purpose, 0, 365, 90, method.name))
+            await vault.rules.policies.save_retention_policy(
+                ADMIN, RetentionPolicy(KEY.purpose, 0, 365, 90, method.name)
+            )
             yield vault
 
 

@@ -296,9 +296,9 @@ class ReportSectionConformance(LoopKit):
         admin = a_call("vault-admin", Role.ADMIN)
         plugin = offering("vault_report_sections", report_section)
         async with a_vault(self.directory, plugins=[plugin], block=["report-evidence"]) as vault:
-            empty = await vault.report.write(admin)
-            await vault.policies.save_retention_policy(admin, a_retention_policy())
-            filled = await vault.report.write(admin)
+            empty = await vault.compliance.report.write(admin)
+            await vault.rules.policies.save_retention_policy(admin, a_retention_policy())
+            filled = await vault.compliance.report.write(admin)
         for report in (empty, filled):
             assert list(report) == ["as_of", "period", report_section.name, "requirements"]
             assert report[report_section.name] != {"failed": True}

@@ -116,7 +116,7 @@ def running_vault(
             opened = a_vault(directory, plugins=plugins, settings=tree, wrap=cast("Any", FaultyStorage))
             vault = await stack.enter_async_context(opened)
             admin = a_call("vault-admin", Role.ADMIN)
-            await vault.policies.save_retention_policy(admin, a_retention_policy(PURPOSE))
+            await vault.rules.policies.save_retention_policy(admin, a_retention_policy(PURPOSE))
             app = build_app(settings_for(directory, plugins=plugins, extra=tree), lambda: already_open(vault))
             await app.startup()
             stack.push_async_callback(app.shutdown)

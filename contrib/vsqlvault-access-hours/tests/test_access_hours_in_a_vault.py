@@ -60,7 +60,7 @@ def in_a_vault(directory: Path, work: Callable[[Vault], Awaitable[Any]]) -> None
 
     async def run() -> None:
         async with open_vault(load_settings(file, {})) as vault:
-            await vault.policies.save_retention_policy(
+            await vault.rules.policies.save_retention_policy(
                 OWNER_CALL, RetentionPolicy("card", 0, 365, 90, "physical-delete")
             )
             await work(vault)
@@ -69,13 +69,13 @@ def in_a_vault(directory: Path, work: Callable[[Vault], Awaitable[Any]]) -> None
 
 
 async def fill(vault: Vault, opens_in_hours: int) -> None:
-    await vault.policies.save_access_policy(OWNER_CALL, desk(hours(opens_in_hours)))
+    await vault.rules.policies.save_access_policy(OWNER_CALL, desk(hours(opens_in_hours)))
     wanted = StoreRequest(b"ciphertext", ValueEncoding.UTF_8, None, None, "{}", None, "desk")
     await vault.entries.store(OWNER_CALL, P1, wanted)
 
 
 async def denials(vault: Vault) -> list[AccessRecord]:
-    rows = await vault.logs.access_log(OWNER_CALL, LogQuery(limit=100, equals={"outcome": "denied"}))
+    rows = await vault.audit.log_reader.access_log(OWNER_CALL, LogQuery(limit=100, equals={"outcome": "denied"}))
     return [row.record for row in rows]
 
 
@@ -155,7 +155,7 @@ def test_new_hours_bind_the_next_retrieval(tmp_path: Path) -> None:
     async def work(vault: Vault) -> None:
         await fill(vault, OPEN)
         await vault.entries.retrieve(SUPPORT_CALL, P1)
-        await vault.policies.save_access_policy(OWNER_CALL, desk(hours(CLOSED)))
+        await vault.rules.policies.save_access_policy(OWNER_CALL, desk(hours(CLOSED)))
         with pytest.raises(AccessDenied):
             await vault.entries.retrieve(SUPPORT_CALL, P1)
         (row,) = await denials(vault)
@@ -167,7 +167,7 @@ def test_new_hours_bind_the_next_retrieval(tmp_path: Path) -> None:
 def test_parameters_that_are_no_hours_are_not_put_in_force(tmp_path: Path) -> None:
     async def work(vault: Vault) -> None:
         with pytest.raises(ValidationFailed) as refused:
-            await vault.policies.save_access_policy(OWNER_CALL, desk('{"opens":"8"}'))
+            await vault.rules.policies.save_access_policy(OWNER_CALL, desk('{"opens":"8"}'))
         assert {error.field for error in refused.value.errors} == {
             "parameters.timezone",
             "parameters.days",
@@ -176,7 +176,7 @@ def test_parameters_that_are_no_hours_are_not_put_in_force(tmp_path: Path) -> No
         }
         (row,) = await denials(vault)
         assert row.status == 422
-        assert "desk" not in {policy.name for policy in await vault.policies.access_policies(OWNER_CALL)}
+        assert "desk" not in {policy.name for policy in await vault.rules.policies.access_policies(OWNER_CALL)}
 
     in_a_vault(tmp_path, work)
 

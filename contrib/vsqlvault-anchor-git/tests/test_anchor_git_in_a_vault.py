@@ -41,7 +41,7 @@ def in_a_vault(settings: Any, work: Callable[[Vault], Awaitable[Any]]) -> None:
 
 async def rows(vault: Vault) -> None:
     for _ in range(3):
-        await vault.policies.access_policies(ADMIN)
+        await vault.rules.policies.access_policies(ADMIN)
 
 
 async def newest_of(vault: Vault) -> str | None:
@@ -68,7 +68,7 @@ def test_what_was_signed_is_in_the_repository_when_the_vault_has_ended(site: Sit
 
     async def same(vault: Vault) -> None:
         assert await newest_of(vault) == note
-        assert vault.quarantine.notes == ()
+        assert vault.log.quarantine.notes == ()
 
     in_a_vault(site.settings(), same)
 
@@ -83,7 +83,7 @@ def test_a_database_that_is_older_than_the_repository_is_in_quarantine(site: Sit
 
     async def refused(vault: Vault) -> None:
         with pytest.raises(Quarantined):
-            await vault.quarantine.check()
+            await vault.log.quarantine.check()
 
     in_a_vault(site.settings(), refused)
 
@@ -93,7 +93,7 @@ def test_a_server_that_is_gone_breaks_no_request_and_is_seen(site: Site, git_bar
         remote = {"repository": server.url, "token_env": "TOKEN", "deadline_seconds": 0.3}
 
         async def work(vault: Vault) -> None:
-            (anchor,) = vault.quarantine.anchors
+            (anchor,) = vault.log.quarantine.anchors
             await rows(vault)
             server.answers.clear()
             async with asyncio.timeout(20):

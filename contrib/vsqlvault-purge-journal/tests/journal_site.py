@@ -47,7 +47,7 @@ def wanted(value: bytes = b"ciphertext", expires_at: datetime | None = None) -> 
 
 
 async def retain(vault: Vault, purpose: str, method: str) -> None:
-    await vault.policies.save_retention_policy(ADMIN, RetentionPolicy(purpose, 0, 365, 90, method))
+    await vault.rules.policies.save_retention_policy(ADMIN, RetentionPolicy(purpose, 0, 365, 90, method))
 
 
 async def fill(vault: Vault, *ids: str, purpose: str = "card", expires_at: datetime | None = None) -> None:

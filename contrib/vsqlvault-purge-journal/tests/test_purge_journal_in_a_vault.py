@@ -33,7 +33,7 @@ async def purge(vault: Vault, key: EntryKey = P1) -> PurgeRecord:
 
 
 async def purge_log_ids(vault: Vault) -> set[str]:
-    rows = await vault.logs.purge_log(ADMIN, LogQuery(limit=100))
+    rows = await vault.audit.log_reader.purge_log(ADMIN, LogQuery(limit=100))
     return {row.record.purge_id for row in rows}
 
 
@@ -102,7 +102,7 @@ def test_a_sweep_leaves_a_line_for_each_entry(site: Site) -> None:
             await retain(vault, "card", METHOD)
             await fill(vault, *(f"p{n}" for n in range(20)), expires_at=soon())
             await asyncio.sleep(SOON_SECONDS)
-            assert (await vault.sweeper.sweep(ADMIN)).purged == 20
+            assert (await vault.purge.sweeper.sweep(ADMIN)).purged == 20
 
     asyncio.run(work())
     assert {line["external_id"] for line in site.lines()} == {f"p{n}" for n in range(20)}
@@ -115,7 +115,7 @@ def test_a_dry_run_leaves_no_line(site: Site) -> None:
             await retain(vault, "card", METHOD)
             await fill(vault, "p1", expires_at=soon())
             await asyncio.sleep(SOON_SECONDS)
-            assert (await vault.sweeper.sweep(ADMIN, dry_run=True)).purged == 1
+            assert (await vault.purge.sweeper.sweep(ADMIN, dry_run=True)).purged == 1
 
     asyncio.run(work())
     assert site.lines() == []
@@ -205,10 +205,10 @@ def test_a_sweep_keeps_what_has_no_journal_and_the_next_one_purges_it(site: Site
             await fill(vault, "p1", "p2", expires_at=soon())
             await asyncio.sleep(SOON_SECONDS)
             plugin.journal.close()
-            kept = await vault.sweeper.sweep(ADMIN)
+            kept = await vault.purge.sweeper.sweep(ADMIN)
             assert (kept.purged, kept.failed) == (0, 2)
             plugin.journal.open(site.journal)
-            gone = await vault.sweeper.sweep(ADMIN)
+            gone = await vault.purge.sweeper.sweep(ADMIN)
             assert (gone.purged, gone.failed) == (2, 0)
 
     asyncio.run(work())

@@ -63,15 +63,17 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         async with open_vault(settings) as vault:
             owner = a_call()
-            await vault.policies.save_retention_policy(a_call("vault-admin", Role.ADMIN), a_retention_policy("card"))
+            await vault.rules.policies.save_retention_policy(
+                a_call("vault-admin", Role.ADMIN), a_retention_policy("card")
+            )
             for number in range(40):
                 wanted = StoreRequest(b"cipher", ValueEncoding.UTF_8, None, None, "{}", None, "owner-only")
                 await vault.entries.store(owner, EntryKey("card", f"e{number}"), wanted)
-            await vault.sequencer.sequence()
+            await vault.log.sequencer.sequence()
             (directory / "kept").write_text((await vault.storage.newest_checkpoint()).note, "utf-8")  # type: ignore[union-attr]
             record = await vault.entries.purge(owner, EntryKey("card", "e7"), Preconditions())
-            await vault.sequencer.sequence()
-            receipt = await vault.transparency.receipt_within(record, 0)
+            await vault.log.sequencer.sequence()
+            receipt = await vault.log.reader.receipt_within(record, 0)
             (directory / "receipt.json").write_text(json.dumps(receipt), "utf-8")
             (directory / "answer.json").write_text(json.dumps({"id": record.purge_id, "receipt": receipt}), "utf-8")
 

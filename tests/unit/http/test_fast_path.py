@@ -342,7 +342,7 @@ def take(open_scene, clock, monkeypatch, tmp_path: Path):
                 patch.setattr(secrets, "token_hex", lambda _, number=number: f"{number:032x}")
                 patch.setattr(ids, "_ready", [f"{number:032x}"] * IDS_A_REQUEST)
                 answers.append(await asyncio.wait_for(way.ask(asked), 30))
-        await scene.vault.auditor.drain()  # who hung up did not wait for what it had asked for
+        await scene.vault.audit.recorder.drain()  # who hung up did not wait for what it had asked for
         await app.shutdown()
         operator = scene.admin.principal.app
         rows = [row for row in await scene.access_rows() if row.operation not in COALESCED and row.app != operator]

@@ -38,7 +38,7 @@ def exported(open_scene, clock, monkeypatch) -> Callable[..., Awaitable[bytes]]:
                 return await read(query)
 
             monkeypatch.setattr(
-                scene.vault.logs, "_storage", type("Broken", (), {"access_log": staticmethod(access_log)})
+                scene.vault.audit.log_reader, "_storage", type("Broken", (), {"access_log": staticmethod(access_log)})
             )
         listener = listen("127.0.0.1:0")
         port = listener.getsockname()[1]

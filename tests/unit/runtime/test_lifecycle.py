@@ -43,7 +43,7 @@ def count(path: Path, table: str) -> int:
 
 async def test_a_vault_opens_on_a_new_file_and_again_on_the_old_one(settings, a_wish) -> None:
     async with open_vault(settings) as vault:
-        await vault.policies.save_retention_policy(ADMIN, a_retention_policy())
+        await vault.rules.policies.save_retention_policy(ADMIN, a_retention_policy())
         await vault.entries.store(OWNER, KEY, a_wish())
     async with open_vault(settings) as vault:
         assert (await vault.entries.retrieve(OWNER, KEY)).value == b"cipher"
@@ -58,9 +58,11 @@ async def test_after_its_end_the_storage_is_closed(settings) -> None:
 
 async def test_what_is_under_way_at_the_end_is_done_whole(settings, path, a_wish) -> None:
     async with open_vault(settings) as vault:
-        await vault.policies.save_retention_policy(ADMIN, a_retention_policy())
+        await vault.rules.policies.save_retention_policy(ADMIN, a_retention_policy())
         callers = [
-            asyncio.create_task(vault.auditor.shielded(vault.entries.store(OWNER, EntryKey("card", f"e{n}"), a_wish())))
+            asyncio.create_task(
+                vault.audit.recorder.shielded(vault.entries.store(OWNER, EntryKey("card", f"e{n}"), a_wish()))
+            )
             for n in range(50)
         ]
         await asyncio.sleep(0)
@@ -72,7 +74,7 @@ async def test_what_is_under_way_at_the_end_is_done_whole(settings, path, a_wish
 async def test_refusals_that_are_still_counted_are_committed_at_the_end(settings, path) -> None:
     async with open_vault(settings) as vault:
         for _ in range(9):
-            await vault.refusals.record(CredentialRefused("bad_key"), "r", "192.0.2.7")
+            await vault.audit.auth_failures.record(CredentialRefused("bad_key"), "r", "192.0.2.7")
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT sum(count) FROM access_log").fetchone() == (9,)
 
@@ -131,8 +133,8 @@ async def test_plugins_stop_before_the_storage_closes_and_after_the_last_commit(
     install(alpha=plugin)
     async with open_vault(settings) as vault:
         plugin.vault = vault
-        await vault.policies.save_retention_policy(ADMIN, a_retention_policy())
-        storing = asyncio.create_task(vault.auditor.shielded(vault.entries.store(OWNER, KEY, a_wish())))
+        await vault.rules.policies.save_retention_policy(ADMIN, a_retention_policy())
+        storing = asyncio.create_task(vault.audit.recorder.shielded(vault.entries.store(OWNER, KEY, a_wish())))
         await asyncio.sleep(0)
     await storing
     assert log == ["change-retention-policy", "store", "stopped"]
@@ -140,7 +142,7 @@ async def test_plugins_stop_before_the_storage_closes_and_after_the_last_commit(
 
 async def test_two_vaults_on_one_file_obey_one_another(settings, a_wish) -> None:
     async with open_vault(settings) as one, open_vault(settings) as other:
-        await one.policies.save_retention_policy(ADMIN, a_retention_policy())
+        await one.rules.policies.save_retention_policy(ADMIN, a_retention_policy())
         await other.entries.store(OWNER, KEY, a_wish())
         results = await asyncio.gather(
             *(vault.entries.purge(OWNER, KEY, Preconditions()) for vault in (one, other) * 5), return_exceptions=True
@@ -151,8 +153,8 @@ async def test_two_vaults_on_one_file_obey_one_another(settings, a_wish) -> None
 async def test_a_limit_is_kept_exactly_by_two_vaults_on_one_file(settings, a_wish) -> None:
     policy = an_access_policy(rules={Action.STORE: Rule(), Action.RETRIEVE: Rule(max_retrievals=10)})
     async with open_vault(settings) as one, open_vault(settings) as other:
-        await one.policies.save_retention_policy(ADMIN, a_retention_policy())
-        await one.policies.save_access_policy(ADMIN, policy)
+        await one.rules.policies.save_retention_policy(ADMIN, a_retention_policy())
+        await one.rules.policies.save_access_policy(ADMIN, policy)
         await one.entries.store(OWNER, KEY, a_wish(access_policy="tellers"))
         results = await asyncio.gather(
             *(vault.entries.retrieve(OWNER, KEY) for vault in (one, other) * 20), return_exceptions=True
@@ -162,6 +164,8 @@ async def test_a_limit_is_kept_exactly_by_two_vaults_on_one_file(settings, a_wis
 
 async def test_a_sweep_of_one_vault_keeps_the_other_from_sweeping(settings) -> None:
     async with open_vault(settings) as one, open_vault(settings) as other:
-        results = await asyncio.gather(one.sweeper.sweep(ADMIN), other.sweeper.sweep(ADMIN), return_exceptions=True)
+        results = await asyncio.gather(
+            one.purge.sweeper.sweep(ADMIN), other.purge.sweeper.sweep(ADMIN), return_exceptions=True
+        )
         assert any(not isinstance(result, BaseException) for result in results)
         assert {type(result).__name__ for result in results} <= {"SweepCount", "SweepRunning"}

@@ -48,7 +48,7 @@ class Operation:
 
 
 async def with_value(scene: Any) -> Any:
-    await scene.vault.policies.save_access_policy(scene.admin, POLICY)
+    await scene.vault.rules.policies.save_access_policy(scene.admin, POLICY)
     return await scene.store(value=b"old", access_policy="tellers")
 
 
@@ -64,7 +64,10 @@ async def with_shred(scene: Any) -> Any:
 
 
 async def streamed(scene: Any) -> list[Any]:
-    return [record async for record in await scene.vault.logs.stream_access_log(scene.admin, LogQuery(limit=5), None)]
+    return [
+        record
+        async for record in await scene.vault.audit.log_reader.stream_access_log(scene.admin, LogQuery(limit=5), None)
+    ]
 
 
 OPERATIONS: dict[str, Operation] = {
@@ -79,33 +82,43 @@ OPERATIONS: dict[str, Operation] = {
     "purge": Operation(lambda s: s.purge(), "purge", 1, with_value),
     "shred": Operation(lambda s: s.purge(), "purge", 1, with_shred),
     "save an access policy": Operation(
-        lambda s: s.vault.policies.save_access_policy(s.admin, POLICY), "change-access-policy", status=(201,)
+        lambda s: s.vault.rules.policies.save_access_policy(s.admin, POLICY), "change-access-policy", status=(201,)
     ),
     "delete an access policy": Operation(
-        lambda s: s.vault.policies.delete_access_policy(s.admin, "tellers"),
+        lambda s: s.vault.rules.policies.delete_access_policy(s.admin, "tellers"),
         "delete-access-policy",
-        prepare=lambda s: s.vault.policies.save_access_policy(s.admin, POLICY),
+        prepare=lambda s: s.vault.rules.policies.save_access_policy(s.admin, POLICY),
     ),
     "save a retention policy": Operation(
-        lambda s: s.vault.policies.save_retention_policy(s.admin, a_retention_policy("ach")),
+        lambda s: s.vault.rules.policies.save_retention_policy(s.admin, a_retention_policy("ach")),
         "change-retention-policy",
         status=(201,),
     ),
-    "make a key": Operation(lambda s: s.vault.api_keys.create(s.admin, WISH), "create-api-key", status=(201,)),
+    "make a key": Operation(
+        lambda s: s.vault.credentials.api_keys.create(s.admin, WISH), "create-api-key", status=(201,)
+    ),
     "revoke a key": Operation(
-        lambda s: s.vault.api_keys.revoke(s.admin, KEPT.key_id),
+        lambda s: s.vault.credentials.api_keys.revoke(s.admin, KEPT.key_id),
         "revoke-api-key",
         prepare=lambda s: s.storage.inner.commit([a_write(SaveApiKey(KEPT))]),
     ),
-    "read keys": Operation(lambda s: s.vault.api_keys.keys(s.admin, KeyListRequest(limit=5)), "read-api-key"),
-    "read a policy": Operation(lambda s: s.vault.policies.access_policy(s.admin, "owner-only"), "read-access-policy"),
-    "read the access log": Operation(lambda s: s.vault.logs.access_log(s.admin, LogQuery(limit=5)), "read-access-log"),
-    "read the purge log": Operation(lambda s: s.vault.logs.purge_log(s.admin, LogQuery(limit=5)), "read-purge-log"),
+    "read keys": Operation(
+        lambda s: s.vault.credentials.api_keys.keys(s.admin, KeyListRequest(limit=5)), "read-api-key"
+    ),
+    "read a policy": Operation(
+        lambda s: s.vault.rules.policies.access_policy(s.admin, "owner-only"), "read-access-policy"
+    ),
+    "read the access log": Operation(
+        lambda s: s.vault.audit.log_reader.access_log(s.admin, LogQuery(limit=5)), "read-access-log"
+    ),
+    "read the purge log": Operation(
+        lambda s: s.vault.audit.log_reader.purge_log(s.admin, LogQuery(limit=5)), "read-purge-log"
+    ),
     "stream the access log": Operation(streamed, "read-access-log"),
     "key_refs": Operation(lambda s: s.vault.key_refs.list(s.admin, KeyRefRequest(limit=5)), "read-key-refs"),
-    "report": Operation(lambda s: s.vault.report.write(s.admin), "read-report"),
-    "sweep": Operation(lambda s: s.vault.sweeper.sweep(s.admin), "sweep", 3, with_expired),
-    "dry run": Operation(lambda s: s.vault.sweeper.sweep(s.admin, dry_run=True), "sweep", 0, with_expired),
+    "report": Operation(lambda s: s.vault.compliance.report.write(s.admin), "read-report"),
+    "sweep": Operation(lambda s: s.vault.purge.sweeper.sweep(s.admin), "sweep", 3, with_expired),
+    "dry run": Operation(lambda s: s.vault.purge.sweeper.sweep(s.admin, dry_run=True), "sweep", 0, with_expired),
 }
 
 

@@ -149,7 +149,7 @@ class RefusalCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Give the metrics of refused credentials as they stand now."""
-        failing = self._vault.auth_rate_limiter
+        failing = self._vault.credentials.rate_limiter
         yield CounterMetricFamily(
             "vsqlvault_credentials_refused", "Requests whose credentials were refused, or had none.", failing.refused
         )

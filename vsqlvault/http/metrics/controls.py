@@ -24,7 +24,7 @@ class ControlCollector(Collector):
             "1 while the control fails; nothing of one that is not in use.",
             labels=["control"],
         )
-        for control in self._vault.controls.known:
+        for control in self._vault.compliance.controls.known:
             if control.state is not ControlState.NOT_IN_USE:
                 failing.add_metric([control.name], control.state is ControlState.FAILING)
         yield failing
@@ -32,6 +32,6 @@ class ControlCollector(Collector):
             "vsqlvault_attestation_due_timestamp_seconds",
             "When the next attestation of retention is due, in Unix time.",
         )
-        if due_at := self._vault.attestations.beginning.due_at:
+        if due_at := self._vault.compliance.attestations.beginning.due_at:
             due.add_metric([], due_at.timestamp())
         yield due

@@ -31,7 +31,7 @@ class CredentialCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Give the credentials' metrics as they stand now; ages in seconds, of active ones, by the storage's clock."""
-        known, now = self._vault.credentials.known(), self._vault.clock.now()
+        known, now = self._vault.credentials.inventory.known(), self._vault.clock.now()
         states = Counter((each.method, each.state(now)) for each in known)
         count = GaugeMetricFamily(
             "vsqlvault_credentials", "Credentials that are known beforehand.", labels=["method", "state"]

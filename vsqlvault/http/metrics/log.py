@@ -19,7 +19,7 @@ class LogCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Give the log's metrics as they stand now."""
-        state = self._vault.sequencer.state
+        state = self._vault.log.sequencer.state
         yield CounterMetricFamily("vsqlvault_log_leaves", "Rows that got their index in the tree.", state.leaves)
         yield CounterMetricFamily("vsqlvault_log_checkpoints", "Checkpoints signed.", state.checkpoints)
         yield CounterMetricFamily(
@@ -35,12 +35,12 @@ class LogCollector(Collector):
         yield GaugeMetricFamily(
             "vsqlvault_quarantine",
             "1 while entries are refused because the database is not the one known outside.",
-            bool(self._vault.quarantine.notes),
+            bool(self._vault.log.quarantine.notes),
         )
         failing = GaugeMetricFamily(
             "vsqlvault_anchor_failing", "1 while an anchor cannot keep what was signed.", labels=["anchor"]
         )
-        for anchor in self._vault.quarantine.anchors:
+        for anchor in self._vault.log.quarantine.anchors:
             failing.add_metric([anchor.name], _is_failing(anchor))
         yield failing
 

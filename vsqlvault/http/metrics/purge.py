@@ -19,7 +19,7 @@ class PurgeCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Give the metrics as they stand now."""
-        sweeper = self._vault.sweeper
+        sweeper = self._vault.purge.sweeper
         run = sweeper.running
         yield CounterMetricFamily("vsqlvault_sweep_purged", "Entries that sweeps purged.", sweeper.purged)
         yield CounterMetricFamily(
@@ -37,7 +37,7 @@ class PurgeCollector(Collector):
         yield from self._measured()
 
     def _measured(self) -> Iterable[Metric]:
-        values = _values(self._vault.purge_gauges.gauge)
+        values = _values(self._vault.purge.gauges.gauge)
         for name, text in _TEXTS.items():
             family = GaugeMetricFamily(f"vsqlvault_{name}", text)
             if (value := values.get(name)) is not None:

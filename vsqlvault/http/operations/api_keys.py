@@ -42,7 +42,7 @@ def seen_key_document(seen: SeenKey) -> dict[str, Any]:
 
 async def create_api_key(exchange: RequestContext) -> Reply:
     """Make a key and show it, this once."""
-    keys = exchange.vault.api_keys
+    keys = exchange.vault.credentials.api_keys
     async with keys.naming(exchange.call, Audited.CREATE_API_KEY):
         require_admin(exchange.call)
         wanted = (await exchange.body(ApiKeyBody)).wanted()
@@ -53,14 +53,14 @@ async def create_api_key(exchange: RequestContext) -> Reply:
 
 async def get_api_key(exchange: RequestContext) -> Reply:
     """Answer with what one key grants."""
-    seen = await exchange.vault.api_keys.key(exchange.call, exchange.request.params["key_id"])
+    seen = await exchange.vault.credentials.api_keys.key(exchange.call, exchange.request.params["key_id"])
     return Reply(200, dump_json(seen_key_document(seen)))
 
 
 async def list_api_keys(exchange: RequestContext) -> Reply:
     """Answer with a page of keys."""
     app, members = exchange.call.principal.app, exchange.request.query()
-    async with exchange.vault.api_keys.naming(exchange.call, Audited.READ_API_KEY):
+    async with exchange.vault.credentials.api_keys.naming(exchange.call, Audited.READ_API_KEY):
         require_reader(exchange.call)
         read_query(ApiKeysQuery, members)
         members, after = exchange.cursors.open(app, PATH, members)
@@ -71,7 +71,7 @@ async def list_api_keys(exchange: RequestContext) -> Reply:
         app=query.app,
         state=query.state,
     )
-    seen = await exchange.vault.api_keys.keys(exchange.call, wanted)
+    seen = await exchange.vault.credentials.api_keys.keys(exchange.call, wanted)
     cursor = None
     if len(seen) == query.limit:
         last = seen[-1].key
@@ -81,7 +81,7 @@ async def list_api_keys(exchange: RequestContext) -> Reply:
 
 async def revoke_api_key(exchange: RequestContext) -> Reply:
     """Refuse a key from now on, and answer with what it granted."""
-    revoked = await exchange.vault.api_keys.revoke(exchange.call, exchange.request.params["key_id"])
+    revoked = await exchange.vault.credentials.api_keys.revoke(exchange.call, exchange.request.params["key_id"])
     document = seen_key_document(revoked.seen)
     if revoked.warnings:
         document["warnings"] = list(revoked.warnings)

@@ -15,7 +15,7 @@ from vsqlvault.proof.attestation import digest_of, shown_attestation
 
 async def attest(exchange: RequestContext) -> Reply:
     """Attest now, and answer with what was attested."""
-    made = await exchange.vault.attestations.attest(exchange.call)
+    made = await exchange.vault.compliance.attestations.attest(exchange.call)
     location = ("Location", f"/admin/attestations/{made.number}")
     return Reply(201, dump_json(shown_attestation(made.document, made.note)), headers=[location])
 
@@ -23,9 +23,9 @@ async def attest(exchange: RequestContext) -> Reply:
 async def list_attestations(exchange: RequestContext) -> Reply:
     """Answer with a page of attestations, newest first."""
     asked = exchange.query(VersionsQuery)
-    found = await exchange.vault.attestations.attestations(exchange.call, asked.before, asked.limit)
+    found = await exchange.vault.compliance.attestations.attestations(exchange.call, asked.before, asked.limit)
     more = found[-1].number if len(found) == asked.limit and found[-1].number > 1 else None
-    due_at = exchange.vault.attestations.beginning.due_at
+    due_at = exchange.vault.compliance.attestations.beginning.due_at
     return Reply(
         200,
         dump_json({
@@ -38,7 +38,9 @@ async def list_attestations(exchange: RequestContext) -> Reply:
 
 async def get_attestation(exchange: RequestContext) -> Reply:
     """Answer with one attestation, as it was signed."""
-    made = await exchange.vault.attestations.attestation(exchange.call, int(exchange.request.params["number"]))
+    made = await exchange.vault.compliance.attestations.attestation(
+        exchange.call, int(exchange.request.params["number"])
+    )
     return Reply(200, dump_json(shown_attestation(made.document, made.note)))
 
 

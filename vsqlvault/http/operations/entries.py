@@ -80,7 +80,7 @@ async def purge(exchange: RequestContext) -> Reply:
     shown = purge_row(record)
     if seconds is None:
         return Reply(200, dump_json(shown))
-    receipt = await exchange.vault.transparency.receipt_within(record, seconds)
+    receipt = await exchange.vault.log.reader.receipt_within(record, seconds)
     applied = [("Preference-Applied", f"wait={seconds}")] if receipt else []
     return Reply(200, dump_json({**shown, "receipt": receipt}), headers=applied)
 

@@ -36,17 +36,17 @@ async def explain(exchange: RequestContext) -> Reply:
     """Answer what a request would be answered, and by which rules."""
     require_reader(exchange.call)
     question = (await exchange.body(ExplainBody)).question()
-    return Reply(200, dump_json(_explanation(await exchange.vault.explain.explain(exchange.call, question))))
+    return Reply(200, dump_json(_explanation(await exchange.vault.access.explain.explain(exchange.call, question))))
 
 
 async def replay(exchange: RequestContext) -> Reply:
     """Answer which answers of the past a candidate would have changed."""
     name = exchange.request.params["name"]
-    async with exchange.vault.policies.naming(exchange.call, Audited.REPLAY_ACCESS_POLICY, name):
+    async with exchange.vault.rules.policies.naming(exchange.call, Audited.REPLAY_ACCESS_POLICY, name):
         require_reader(exchange.call)
         window = exchange.query(ReplayQuery).window()
         candidate = (await exchange.body(AccessPolicyBody)).policy(name)
-    return Reply(200, dump_json(_replayed(await exchange.vault.replay.replay(exchange.call, candidate, window))))
+    return Reply(200, dump_json(_replayed(await exchange.vault.access.replay.replay(exchange.call, candidate, window))))
 
 
 def _replayed(found: Replayed) -> dict[str, Any]:

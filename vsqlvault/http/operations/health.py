@@ -41,7 +41,7 @@ def _detail(vault: Vault) -> dict[str, Any]:
 
 async def controls(exchange: RequestContext) -> Reply:
     """Answer with every control, as it stands now."""
-    found = await exchange.vault.controls.read(exchange.call)
+    found = await exchange.vault.compliance.controls.read(exchange.call)
     failing = sum(control.state is ControlState.FAILING for control in found)
     return Reply(200, dump_json({"failing": failing, "controls": [_control(control) for control in found]}))
 

@@ -26,7 +26,7 @@ def _listing(kind: RuleKind) -> Handler:
         """Answer with a page of versions, newest first."""
         asked = exchange.query(VersionsQuery)
         query = VersionQuery(name=_name(exchange, kind), limit=asked.limit, before=asked.before)
-        found = await exchange.vault.history.versions(exchange.call, kind, query)
+        found = await exchange.vault.rules.history.versions(exchange.call, kind, query)
         more = found[-1].version if len(found) == asked.limit and found[-1].version > 1 else None
         return Reply(200, dump_json({"versions": [version_document(rule) for rule in found], "next_before": more}))
 
@@ -36,7 +36,7 @@ def _listing(kind: RuleKind) -> Handler:
 def _getting(kind: RuleKind) -> Handler:
     async def get_version(exchange: RequestContext) -> Reply:
         """Answer with one version."""
-        rule = await exchange.vault.history.version(exchange.call, kind, _name(exchange, kind), _number(exchange))
+        rule = await exchange.vault.rules.history.version(exchange.call, kind, _name(exchange, kind), _number(exchange))
         return Reply(200, dump_json(version_document(rule)))
 
     return get_version
@@ -47,7 +47,7 @@ def _comparing(kind: RuleKind) -> Handler:
         """Answer with what a version changed of another, the one before it unless told otherwise."""
         number = _number(exchange)
         old = exchange.query(DiffQuery).from_version or max(number - 1, 1)
-        found = await exchange.vault.history.compare(exchange.call, kind, _name(exchange, kind), number, old)
+        found = await exchange.vault.rules.history.compare(exchange.call, kind, _name(exchange, kind), number, old)
         return Reply(200, dump_json(_comparison(found)))
 
     return diff_versions

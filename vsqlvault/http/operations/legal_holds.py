@@ -30,23 +30,23 @@ from vsqlvault.service.rules.rule_changes import require_admin
 async def put_legal_hold(exchange: RequestContext) -> Reply:
     """Place a hold, or change it."""
     name = exchange.request.params["name"]
-    async with exchange.vault.holds.naming(exchange.call, Audited.CHANGE_LEGAL_HOLD, name):
+    async with exchange.vault.rules.legal_holds.naming(exchange.call, Audited.CHANGE_LEGAL_HOLD, name):
         require_admin(exchange.call)
         preconditions = read_version_preconditions(exchange.request)
         wanted = (await exchange.body(LegalHoldBody)).hold(name)
-    hold, is_new = await exchange.vault.holds.save(exchange.call, wanted, preconditions)
+    hold, is_new = await exchange.vault.rules.legal_holds.save(exchange.call, wanted, preconditions)
     return _shown(hold, 201 if is_new else 200)
 
 
 async def get_legal_hold(exchange: RequestContext) -> Reply:
     """Answer with the newest version of a hold."""
-    return _shown(await exchange.vault.holds.hold(exchange.call, exchange.request.params["name"]))
+    return _shown(await exchange.vault.rules.legal_holds.hold(exchange.call, exchange.request.params["name"]))
 
 
 async def list_legal_holds(exchange: RequestContext) -> Reply:
     """Answer with the holds in force, or with those released."""
     query = exchange.query(HoldsQuery)
-    holds = await exchange.vault.holds.holds(exchange.call, released=query.released)
+    holds = await exchange.vault.rules.legal_holds.holds(exchange.call, released=query.released)
     return Reply(200, dump_json({"legal_holds": [legal_hold_document(hold) for hold in holds]}))
 
 
@@ -60,7 +60,7 @@ async def list_held_entries(exchange: RequestContext) -> Reply:
     query = read_query(HeldEntriesQuery, members)
     after = HeldPlace(str(place[0]), str(place[1])) if place else None
     wanted = HeldEntriesRequest(limit=query.limit, state=query.wanted, after=after)
-    listed = await exchange.vault.held_entries.list(exchange.call, name, wanted)
+    listed = await exchange.vault.rules.held_entries.list(exchange.call, name, wanted)
     cursor = exchange.cursors.seal(app, route, members, list(listed.after)) if listed.after else None
     return Reply(200, list_json(listed.entries, cursor))
 
@@ -68,10 +68,10 @@ async def list_held_entries(exchange: RequestContext) -> Reply:
 async def release_legal_hold(exchange: RequestContext) -> Reply:
     """Release a hold and answer with its last version."""
     name = exchange.request.params["name"]
-    async with exchange.vault.holds.naming(exchange.call, Audited.RELEASE_LEGAL_HOLD, name):
+    async with exchange.vault.rules.legal_holds.naming(exchange.call, Audited.RELEASE_LEGAL_HOLD, name):
         require_admin(exchange.call)
         preconditions = read_version_preconditions(exchange.request)
-    return _shown(await exchange.vault.holds.release(exchange.call, name, preconditions))
+    return _shown(await exchange.vault.rules.legal_holds.release(exchange.call, name, preconditions))
 
 
 def _shown(hold: LegalHold, status: int = 200) -> Reply:

@@ -25,7 +25,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 async def access_log(exchange: RequestContext) -> Reply:
     """Answer with rows of the access log."""
-    logs = exchange.vault.logs
+    logs = exchange.vault.audit.log_reader
     media_type, query, members = _asked(exchange, AccessLogQuery, ACCESS_LOG_FILTERS)
     if media_type == JSON:
         return _page(exchange, query, members, await logs.access_log(exchange.call, query), _access_row)
@@ -35,7 +35,7 @@ async def access_log(exchange: RequestContext) -> Reply:
 
 async def purge_log(exchange: RequestContext) -> Reply:
     """Answer with rows of the purge log."""
-    logs = exchange.vault.logs
+    logs = exchange.vault.audit.log_reader
     media_type, query, members = _asked(exchange, PurgeLogQuery, PURGE_LOG_FILTERS)
     if media_type == JSON:
         return _page(exchange, query, members, await logs.purge_log(exchange.call, query), _purge_row)

@@ -36,7 +36,7 @@ from vsqlvault.service.rules.rule_changes import require_admin
 
 async def put_retention_policy(exchange: RequestContext) -> Reply:
     """Put a retention policy in force, or say what it would do."""
-    purpose, policies, call = exchange.request.params["purpose"], exchange.vault.policies, exchange.call
+    purpose, policies, call = exchange.request.params["purpose"], exchange.vault.rules.policies, exchange.call
     async with policies.naming(call, Audited.CHANGE_RETENTION_POLICY, purpose):
         require_admin(call)
         dry_run = exchange.query(RetentionPolicyQuery).dry_run
@@ -67,51 +67,53 @@ def _effect(effect: RetentionLimitEffect) -> dict[str, Any]:
 async def get_retention_policy(exchange: RequestContext) -> Reply:
     """Answer with the retention policy in force."""
     purpose = exchange.request.params["purpose"]
-    return _shown(await exchange.vault.policies.retention_policy(exchange.call, purpose))
+    return _shown(await exchange.vault.rules.policies.retention_policy(exchange.call, purpose))
 
 
 async def list_retention_policies(exchange: RequestContext) -> Reply:
     """Answer with all retention policies in force."""
-    policies = await exchange.vault.policies.retention_policies(exchange.call)
+    policies = await exchange.vault.rules.policies.retention_policies(exchange.call)
     return Reply(200, dump_json({"retention_policies": [retention_policy_document(policy) for policy in policies]}))
 
 
 async def put_access_policy(exchange: RequestContext) -> Reply:
     """Put an access policy in force."""
     name = exchange.request.params["name"]
-    async with exchange.vault.policies.naming(exchange.call, Audited.CHANGE_ACCESS_POLICY, name):
+    async with exchange.vault.rules.policies.naming(exchange.call, Audited.CHANGE_ACCESS_POLICY, name):
         require_admin(exchange.call)
         preconditions = read_version_preconditions(exchange.request)
         wanted = (await exchange.body(AccessPolicyBody)).policy(name)
-    policy, is_new = await exchange.vault.policies.save_access_policy(exchange.call, wanted, preconditions)
+    policy, is_new = await exchange.vault.rules.policies.save_access_policy(exchange.call, wanted, preconditions)
     return _shown(policy, 201 if is_new else 200)
 
 
 async def get_access_policy(exchange: RequestContext) -> Reply:
     """Answer with the access policy in force."""
-    return _shown(await exchange.vault.policies.access_policy(exchange.call, exchange.request.params["name"]))
+    return _shown(await exchange.vault.rules.policies.access_policy(exchange.call, exchange.request.params["name"]))
 
 
 async def list_access_policies(exchange: RequestContext) -> Reply:
     """Answer with all access policies in force."""
-    policies = await exchange.vault.policies.access_policies(exchange.call)
+    policies = await exchange.vault.rules.policies.access_policies(exchange.call)
     return Reply(200, dump_json({"access_policies": [access_policy_document(policy) for policy in policies]}))
 
 
 async def delete_access_policy(exchange: RequestContext) -> Reply:
     """Take an access policy out of force and answer with what it was."""
     name = exchange.request.params["name"]
-    async with exchange.vault.policies.naming(exchange.call, Audited.DELETE_ACCESS_POLICY, name):
+    async with exchange.vault.rules.policies.naming(exchange.call, Audited.DELETE_ACCESS_POLICY, name):
         require_admin(exchange.call)
         preconditions = read_version_preconditions(exchange.request)
-    policy = await exchange.vault.policies.delete_access_policy(exchange.call, name, preconditions)
+    policy = await exchange.vault.rules.policies.delete_access_policy(exchange.call, name, preconditions)
     return Reply(200, dump_json(access_policy_document(policy)))
 
 
 async def sweep(exchange: RequestContext) -> Reply:
     """Purge what has expired, or count it."""
     query = exchange.query(SweepQuery)
-    count = await exchange.vault.sweeper.sweep(exchange.call, dry_run=query.dry_run, confirm_clock=query.confirm_clock)
+    count = await exchange.vault.purge.sweeper.sweep(
+        exchange.call, dry_run=query.dry_run, confirm_clock=query.confirm_clock
+    )
     return Reply(200, dump_json(sweep_document(count)))
 
 

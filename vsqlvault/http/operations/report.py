@@ -19,7 +19,9 @@ async def report(exchange: RequestContext) -> Reply:
     query = exchange.query(ReportQuery)
     named = {"json": JSON, "html": HTML}.get(query.format or "")
     media_type = named or preferred(exchange.request.header("accept"), (JSON, HTML))
-    written = await exchange.vault.report.write(exchange.call, query.as_of, since=query.since, until=query.until)
+    written = await exchange.vault.compliance.report.write(
+        exchange.call, query.as_of, since=query.since, until=query.until
+    )
     vary = ("Vary", "Accept")
     if media_type == JSON:
         return Reply(200, dump_json(written), headers=[vary])
@@ -32,7 +34,7 @@ async def evidence(exchange: RequestContext) -> Reply:
     if exchange.request.http_version == "1.0":
         raise NotAcceptable("HTTP/1.1: in HTTP/1.0 a stream that broke off looks like one that is complete")
     query = exchange.query(EvidenceQuery)
-    pieces = await exchange.vault.evidence.bundle(
+    pieces = await exchange.vault.compliance.evidence.bundle(
         exchange.call, report_page, as_of=query.as_of, since=query.since, until=query.until
     )
     disposition = ("Content-Disposition", 'attachment; filename="evidence.zip"')

@@ -26,13 +26,13 @@ TEXT, BYTES = "text/plain; charset=utf-8", "application/octet-stream"
 
 async def checkpoint(exchange: RequestContext) -> Reply:
     """Answer with the newest checkpoint."""
-    note = await exchange.vault.transparency.checkpoint(exchange.call)
+    note = await exchange.vault.log.reader.checkpoint(exchange.call)
     return Reply(200, note.encode(), TEXT)
 
 
 async def verifier_key(exchange: RequestContext) -> Reply:
     """Answer with the key that checks it."""
-    key = await exchange.vault.transparency.verifier_key(exchange.call)
+    key = await exchange.vault.log.reader.verifier_key(exchange.call)
     return Reply(200, key.encode(), TEXT)
 
 
@@ -40,26 +40,26 @@ async def tile(exchange: RequestContext) -> Reply:
     """Answer with a tile of hashes."""
     index, width = _tile(exchange)
     key = TileKey(int(exchange.request.params["level"]), index)
-    return Reply(200, await exchange.vault.transparency.tile(exchange.call, key, width), BYTES)
+    return Reply(200, await exchange.vault.log.reader.tile(exchange.call, key, width), BYTES)
 
 
 async def entries(exchange: RequestContext) -> Reply:
     """Answer with a bundle of leaves."""
     index, width = _tile(exchange)
-    return Reply(200, await exchange.vault.transparency.entries(exchange.call, index, width), BYTES)
+    return Reply(200, await exchange.vault.log.reader.entries(exchange.call, index, width), BYTES)
 
 
 async def proof(exchange: RequestContext) -> Reply:
     """Answer with an inclusion proof and the checkpoint it leads to."""
     index = int(exchange.request.params["index"])
-    text = await exchange.vault.transparency.inclusion(exchange.call, index)
+    text = await exchange.vault.log.reader.inclusion(exchange.call, index)
     return Reply(200, text.encode(), TEXT)
 
 
 async def consistency(exchange: RequestContext) -> Reply:
     """Answer with a consistency proof."""
     query = exchange.query(ConsistencyQuery)
-    hashes = await exchange.vault.transparency.consistency(exchange.call, query.first, query.second)
+    hashes = await exchange.vault.log.reader.consistency(exchange.call, query.first, query.second)
     proof = [b64encode(one).decode("ascii") for one in hashes]
     return Reply(200, dump_json({"from": query.first, "to": query.second, "proof": proof}))
 
@@ -67,7 +67,7 @@ async def consistency(exchange: RequestContext) -> Reply:
 async def receipt(exchange: RequestContext) -> Reply:
     """Answer with the receipt of a purge."""
     purge_id = exchange.request.params["purge_id"]
-    return Reply(200, dump_json(await exchange.vault.transparency.receipt(exchange.call, purge_id)))
+    return Reply(200, dump_json(await exchange.vault.log.reader.receipt(exchange.call, purge_id)))
 
 
 def _tile(exchange: RequestContext) -> tuple[int, int]:

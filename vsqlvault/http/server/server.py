@@ -337,7 +337,7 @@ async def serve(
     app = build_app(settings, lambda: already_open(vault), counts, share, forwarding)
 
     async def record(error: VaultError, address: str | None) -> None:
-        await vault.refusals.record(error, secrets.token_hex(16), address)
+        await vault.audit.auth_failures.record(error, secrets.token_hex(16), address)
 
     await app.startup()
     _settle_memory()
@@ -367,7 +367,7 @@ async def _reload(load: Callable[[], Settings], vault: Vault, tls: Tls | None, f
         settings = load()
         loaded = Loaded.of(settings.server) if tls and settings.server.tls else None
         proxies = Proxies.of(settings.server)
-        await vault.credential_reload.reload(settings)
+        await vault.credentials.reload.reload(settings)
         if tls and loaded:
             tls.use(loaded)
         forwarding.use(proxies)

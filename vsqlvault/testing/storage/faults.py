@@ -88,7 +88,7 @@ class _Scenario:
     async def run(self) -> None:
         """Do it all."""
         card, cold = (EntryKey("card", "a"), EntryKey("cold", "a"))
-        entries, policies, logs = self.vault.entries, self.vault.policies, self.vault.logs
+        entries, policies, logs = self.vault.entries, self.vault.rules.policies, self.vault.audit.log_reader
         await self.do(Operation.CHANGE_ACCESS_POLICY, ADMIN, policies.save_access_policy, LIMITED)
         for key, policy in ((card, "limited"), (cold, DEFAULT_POLICY), (EntryKey("card", "b"), DEFAULT_POLICY)):
             wanted = _wish(b"first", policy)
@@ -104,13 +104,13 @@ class _Scenario:
         await self.do(Operation.CHANGE_ACCESS_POLICY, ADMIN, policies.save_access_policy, changed)
         retention = a_retention_policy("card", max_retention_days=300)
         await self.do(Operation.CHANGE_RETENTION_POLICY, ADMIN, policies.save_retention_policy, retention)
-        await self.do(Operation.CHANGE_LEGAL_HOLD, ADMIN, self.vault.holds.save, HOLD)
-        await self.do(Operation.RELEASE_LEGAL_HOLD, ADMIN, self.vault.holds.release, HOLD.name)
+        await self.do(Operation.CHANGE_LEGAL_HOLD, ADMIN, self.vault.rules.legal_holds.save, HOLD)
+        await self.do(Operation.RELEASE_LEGAL_HOLD, ADMIN, self.vault.rules.legal_holds.release, HOLD.name)
         await self.do(Operation.PURGE, OWNER, entries.purge, card, Preconditions())
         await self.do(Operation.PURGE, OWNER, entries.purge, cold, Preconditions())
         await self.do(Operation.DELETE_ACCESS_POLICY, ADMIN, policies.delete_access_policy, "limited")
-        await self.do(Operation.SWEEP, ADMIN, self.vault.sweeper.sweep)
-        await self.do(Operation.READ_REPORT, ADMIN, self.vault.report.write)
+        await self.do(Operation.SWEEP, ADMIN, self.vault.purge.sweeper.sweep)
+        await self.do(Operation.READ_REPORT, ADMIN, self.vault.compliance.report.write)
         await self.do(Operation.READ_KEY_REFS, ADMIN, self.vault.key_refs.list, KeyRefRequest(limit=10))
         await self.do(Operation.READ_ACCESS_LOG, ADMIN, logs.access_log, LogQuery(limit=100))
         await self.do(Operation.READ_PURGE_LOG, ADMIN, logs.purge_log, LogQuery(limit=100))
@@ -177,7 +177,7 @@ async def _prepare(scenario: _Scenario) -> None:
         await scenario.do(
             Operation.CHANGE_RETENTION_POLICY,
             ADMIN,
-            vault.policies.save_retention_policy,
+            vault.rules.policies.save_retention_policy,
             policy,
         )
     now = (await storage.read([Read()]))[0].now
@@ -296,9 +296,9 @@ async def _goes_on(scenario: _Scenario, where: str) -> None:
     assert viewed is not None, where
     assert viewed.value == b"fourth"
     await scenario.do(Operation.PURGE, OWNER, vault.entries.purge, key, Preconditions())
-    await scenario.do(Operation.READ_REPORT, ADMIN, vault.report.write)
+    await scenario.do(Operation.READ_REPORT, ADMIN, vault.compliance.report.write)
     assert not [told.error for told in scenario.told[told:] if told.error], where
-    await scenario.do(Operation.SWEEP, ADMIN, vault.sweeper.sweep)
+    await scenario.do(Operation.SWEEP, ADMIN, vault.purge.sweeper.sweep)
     swept = scenario.told[-1].error
     assert swept is None or isinstance(swept, SweepRunning), where
     stored = await scenario.look()

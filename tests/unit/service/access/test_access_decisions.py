@@ -302,7 +302,7 @@ class TestInTheVault:
         scene = await open_scene()
         evaluator.check = lambda policy: (_ for _ in ()).throw(error)
         with pytest.raises(PluginFailed):
-            await scene.vault.policies.save_access_policy(scene.admin, CAPRICE)
+            await scene.vault.rules.policies.save_access_policy(scene.admin, CAPRICE)
         assert (await scene.last_row()).reason == "plugin_failure"
 
     async def test_a_check_that_refuses_is_passed_on_with_its_row(self, install, offering, open_scene) -> None:
@@ -312,7 +312,7 @@ class TestInTheVault:
         refused = ValidationFailed(errors=[FieldError("parameters.from", "an hour")])
         evaluator.check = lambda policy: (_ for _ in ()).throw(refused)
         with pytest.raises(ValidationFailed) as told:
-            await scene.vault.policies.save_access_policy(scene.admin, CAPRICE)
+            await scene.vault.rules.policies.save_access_policy(scene.admin, CAPRICE)
         assert told.value is refused
         assert (await scene.last_row()).status == 422
 
@@ -323,7 +323,7 @@ async def scene_with(evaluator: Any, install: Any, offering: Any, open_scene: An
     plain, evaluator.__class__ = type(evaluator), MisbehavingPlugin
     install(caprice=offering("vault_access_policies", evaluator))
     scene = await open_scene(access__plugin_timeout_seconds="0.05")
-    await scene.vault.policies.save_access_policy(scene.admin, CAPRICE)
+    await scene.vault.rules.policies.save_access_policy(scene.admin, CAPRICE)
     await scene.store(access_policy="caprice")
     evaluator.answer, evaluator.__class__ = answer, plain
     return scene

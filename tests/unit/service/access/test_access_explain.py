@@ -65,7 +65,7 @@ def cases() -> Iterator[Case]:
 
 
 async def populate(scene: Any) -> None:
-    await scene.vault.policies.save_access_policy(scene.admin, LIMITED)
+    await scene.vault.rules.policies.save_access_policy(scene.admin, LIMITED)
     found = [case for case in cases() if case.state != "missing"]
     await scene.storage.inner.commit([storing(case.key.external_id, **fields(case)) for case in found])
     shred = [
@@ -104,7 +104,7 @@ async def done(scene: Any, case: Case, a_wish: Any) -> int:
 
 
 async def ask(scene: Any, question: Question, call: Any = None) -> Explanation:
-    found: Explanation = await scene.vault.explain.explain(call or scene.admin, question)
+    found: Explanation = await scene.vault.access.explain.explain(call or scene.admin, question)
     return found
 
 
@@ -146,10 +146,10 @@ async def test_it_does_nothing_counts_nothing_and_never_reads_the_value(scene) -
 
 
 async def test_it_names_the_policy_its_version_and_who_made_it_when(scene) -> None:
-    await scene.vault.policies.save_access_policy(scene.admin, an_access_policy())
+    await scene.vault.rules.policies.save_access_policy(scene.admin, an_access_policy())
     at = scene.clock.advance(hours=1)
     other = a_call("other-admin", Role.ADMIN)
-    await scene.vault.policies.save_access_policy(other, replace(an_access_policy(), description="2"))
+    await scene.vault.rules.policies.save_access_policy(other, replace(an_access_policy(), description="2"))
     await scene.store(access_policy="tellers")
     found = await ask(scene, Question(a_call("shop").principal, Action.RETRIEVE, KEY, "owner-only"))
     assert found.decided is not None
@@ -164,8 +164,10 @@ async def test_it_names_the_policy_its_version_and_who_made_it_when(scene) -> No
 async def test_it_says_what_ends_the_entry_and_what_keeps_it(scene) -> None:
     await scene.store()
     await scene.retain(max_retention_days=30, default_ttl_days=1)
-    await scene.vault.holds.save(scene.admin, a_legal_hold())
-    await scene.vault.holds.save(scene.admin, a_legal_hold("other", selector=HoldSelector(external_id="pay-1")))
+    await scene.vault.rules.legal_holds.save(scene.admin, a_legal_hold())
+    await scene.vault.rules.legal_holds.save(
+        scene.admin, a_legal_hold("other", selector=HoldSelector(external_id="pay-1"))
+    )
     found = await ask(scene, Question(scene.owner.principal, Action.PURGE, KEY, "owner-only"))
     assert isinstance(found.refusal, EntryHeld)
     assert found.decided is not None
@@ -190,7 +192,7 @@ async def test_it_says_what_is_left_of_what_is_gone(scene) -> None:
 
 
 async def test_an_obligation_is_part_of_the_answer(scene) -> None:
-    await scene.vault.policies.save_access_policy(scene.admin, LIMITED)
+    await scene.vault.rules.policies.save_access_policy(scene.admin, LIMITED)
     await scene.store(access_policy="limited")
     found = await ask(scene, Question(scene.owner.principal, Action.RETRIEVE, KEY, "owner-only"))
     assert found.allowed == Allow(3)
@@ -215,7 +217,7 @@ async def test_an_evaluator_that_fails_is_explained_as_the_refusal_it_is(install
 
     install(broken=offering("vault_access_policies", Broken()))
     scene = await open_scene()
-    await scene.vault.policies.save_access_policy(scene.admin, an_access_policy("broken", evaluator="broken"))
+    await scene.vault.rules.policies.save_access_policy(scene.admin, an_access_policy("broken", evaluator="broken"))
     found = await ask(scene, Question(scene.owner.principal, Action.STORE, KEY, "broken"))
     assert isinstance(found.refusal, PluginFailed)
     assert found.status == 503

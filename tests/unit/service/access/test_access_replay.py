@@ -52,12 +52,12 @@ async def get(scene: Any, call: Any, name: str = "pay-1") -> None:
 async def replay(scene: Any, candidate: Any, *, call: Any = None, limit: int = 10_000, **window: Any) -> Replayed:
     asked = Window(window.get("since", T0 - DAY), window.get("until"), limit)
     scene.clock.advance(seconds=1)
-    found: Replayed = await scene.vault.replay.replay(call or scene.admin, candidate, asked)
+    found: Replayed = await scene.vault.access.replay.replay(call or scene.admin, candidate, asked)
     return found
 
 
 async def in_force(scene: Any, policy: Any = OPEN) -> None:
-    await scene.vault.policies.save_access_policy(scene.admin, policy)
+    await scene.vault.rules.policies.save_access_policy(scene.admin, policy)
 
 
 async def test_a_stricter_candidate_shows_whom_it_would_have_refused(scene) -> None:
@@ -221,7 +221,7 @@ async def test_a_policy_that_was_dropped_is_replayed_too(scene) -> None:
     await scene.store(access_policy="team")
     await get(scene, SHOP)
     await scene.store(access_policy="owner-only")
-    await scene.vault.policies.delete_access_policy(scene.admin, "team")
+    await scene.vault.rules.policies.delete_access_policy(scene.admin, "team")
     assert (await replay(scene, CLOSED)).granted_to_denied == 1
 
 
@@ -346,7 +346,7 @@ class TestBounds:
         scene.clock.advance(seconds=1)
         window = Window(T0 - DAY, None, 100)
         done = await asyncio.gather(
-            *(scene.vault.replay.replay(scene.admin, CLOSED, window) for _ in range(2)), return_exceptions=True
+            *(scene.vault.access.replay.replay(scene.admin, CLOSED, window) for _ in range(2)), return_exceptions=True
         )
         assert sorted(type(each).__name__ for each in done) == ["ReplayRunning", "Replayed"]
         assert any(isinstance(each, ReplayRunning) for each in done)
@@ -361,7 +361,7 @@ async def test_nothing_is_put_in_force_and_the_replay_is_on_record(scene) -> Non
     assert (row.operation.value, row.app, row.status) == ("replay-access-policy", "auditor", 200)
     assert row.detail == "team: 1 rows, 0 would change, 0 not replayable"
     assert '"allowed_apps":["@owner"]' in (row.new_value or "")
-    assert (await scene.vault.policies.access_policy(scene.admin, "team")).version == 1
+    assert (await scene.vault.rules.policies.access_policy(scene.admin, "team")).version == 1
 
 
 async def test_what_could_not_be_put_in_force_is_not_replayed(scene) -> None:

@@ -248,6 +248,6 @@ async def test_closing_in_the_middle_of_a_commit_that_succeeds_counts_nothing_tw
 async def test_in_the_vault_closing_leaves_no_count_behind(open_scene) -> None:
     scene = await open_scene()
     for _ in range(7):
-        await refuse(scene.vault.refusals)
-    await scene.vault.refusals.close()
+        await refuse(scene.vault.audit.auth_failures)
+    await scene.vault.audit.auth_failures.close()
     assert sum(row.count for row in await scene.access_rows(operation="authenticate")) == 7

@@ -28,18 +28,20 @@ async def fill(scene, count: int) -> list[str]:
 
 @pytest.mark.parametrize("log", LOGS)
 async def test_reading_a_log_is_an_operation_with_its_row(scene, log) -> None:
-    await getattr(scene.vault.logs, log)(scene.admin, LogQuery(limit=5, equals={"app": "x"}, since=scene.clock.at))
+    await getattr(scene.vault.audit.log_reader, log)(
+        scene.admin, LogQuery(limit=5, equals={"app": "x"}, since=scene.clock.at)
+    )
     row = await scene.last_row()
     assert (row.operation, row.app, row.detail) == (LOGS[log], "vault-admin", "filters: app, since")
 
 
 @pytest.mark.parametrize("method", ["access_log", "purge_log"])
 async def test_nobody_but_admins_and_auditors_reads_a_log(scene, method) -> None:
-    await getattr(scene.vault.logs, method)(a_call("auditors", Role.AUDITOR), LogQuery(limit=5))
+    await getattr(scene.vault.audit.log_reader, method)(a_call("auditors", Role.AUDITOR), LogQuery(limit=5))
     with pytest.raises(RoleRequired):
-        await getattr(scene.vault.logs, method)(scene.owner, LogQuery(limit=5))
+        await getattr(scene.vault.audit.log_reader, method)(scene.owner, LogQuery(limit=5))
     with pytest.raises(RoleRequired):
-        await getattr(scene.vault.logs, f"stream_{method}")(scene.owner, LogQuery(limit=5), None)
+        await getattr(scene.vault.audit.log_reader, f"stream_{method}")(scene.owner, LogQuery(limit=5), None)
     rows = await scene.access_rows(operation=LOGS[method].value, outcome="denied")
     assert [row.reason for row in rows] == ["role", "role"]
 
@@ -50,13 +52,13 @@ async def test_a_stream_is_complete_up_to_its_limit_without_repeating(scene, mon
     monkeypatch.setattr(logs_module, "STREAM_PAGE", 10)
     ids = await fill(scene, 25)
     query = LogQuery(limit=5, oldest_first=True, equals={"app": "filler"})
-    stream = await getattr(scene.vault.logs, f"stream_{log}")(scene.admin, query, limit)
+    stream = await getattr(scene.vault.audit.log_reader, f"stream_{log}")(scene.admin, query, limit)
     assert [row.record.request_id async for row in stream] == ids[:limit]
 
 
 async def test_the_row_is_committed_before_the_first_record_leaves(scene) -> None:
     await fill(scene, 3)
-    stream = await scene.vault.logs.stream_access_log(scene.admin, LogQuery(limit=5), None)
+    stream = await scene.vault.audit.log_reader.stream_access_log(scene.admin, LogQuery(limit=5), None)
     assert (await scene.last_row()).operation is Operation.READ_ACCESS_LOG
     assert [record async for record in stream]
 
@@ -65,21 +67,21 @@ async def test_without_its_row_nothing_is_streamed(scene) -> None:
     await fill(scene, 3)
     scene.storage.arm(methods={"commit"}, always=True)
     with pytest.raises(AuditUnavailable):
-        await scene.vault.logs.stream_access_log(scene.admin, LogQuery(limit=5), None)
+        await scene.vault.audit.log_reader.stream_access_log(scene.admin, LogQuery(limit=5), None)
 
 
 async def test_while_time_stands_still_what_is_on_record_is_streamed(scene) -> None:
-    await scene.vault.clock_guard.look()
+    await scene.vault.purge.clock_guard.look()
     scene.clock.advance(hours=-1)
     await scene.store()
-    stream = await scene.vault.logs.stream_access_log(scene.admin, LogQuery(limit=5), None)
+    stream = await scene.vault.audit.log_reader.stream_access_log(scene.admin, LogQuery(limit=5), None)
     assert Operation.STORE in {row.record.operation async for row in stream}
 
 
 async def test_rows_that_come_while_it_streams_are_left_out(scene, monkeypatch) -> None:
     monkeypatch.setattr(logs_module, "STREAM_PAGE", 2)
     await fill(scene, 6)
-    stream = await scene.vault.logs.stream_access_log(
+    stream = await scene.vault.audit.log_reader.stream_access_log(
         scene.admin, LogQuery(limit=5, oldest_first=True, equals={"app": "filler"}), None
     )
     seen = 0

@@ -55,7 +55,7 @@ async def test_an_error_gets_its_row_before_the_caller_sees_it(scene, error) -> 
 
     trace = AuditContext(scene.owner, Operation.RETRIEVE, KEY)
     with pytest.raises(type(error)):
-        await scene.vault.auditor.run_audited(trace, attempt)
+        await scene.vault.audit.recorder.run_audited(trace, attempt)
     row = await scene.last_row()
     assert (row.outcome, row.status, row.reason, row.request_id) == (
         Outcome.DENIED,
@@ -74,7 +74,7 @@ async def test_an_error_that_is_met_twice_has_two_rows(scene) -> None:
 
     for _ in range(2):
         with pytest.raises(PreconditionFailed):
-            await scene.vault.auditor.run_audited(AuditContext(a_call(), Operation.RETRIEVE, KEY), attempt)
+            await scene.vault.audit.recorder.run_audited(AuditContext(a_call(), Operation.RETRIEVE, KEY), attempt)
     assert len(await scene.access_rows(operation="retrieve")) == 2
 
 
@@ -123,14 +123,14 @@ class TestShielded:
         await scene.store(value=b"old")
         held = hold(scene, "commit")
         caller = asyncio.create_task(
-            scene.vault.auditor.shielded(scene.vault.entries.purge(scene.owner, KEY, Preconditions()))
+            scene.vault.audit.recorder.shielded(scene.vault.entries.purge(scene.owner, KEY, Preconditions()))
         )
         await held.reached.wait()
         caller.cancel()
         with pytest.raises(asyncio.CancelledError):
             await caller
         held.go.set()
-        await scene.vault.auditor.drain()
+        await scene.vault.audit.recorder.drain()
         assert len(await scene.purge_rows()) == 1
         assert len(await scene.access_rows(operation="purge")) == 1
 
@@ -138,37 +138,39 @@ class TestShielded:
     async def test_wherever_it_goes_away_the_work_is_done_whole(self, scene, method) -> None:
         await scene.store(value=b"old")
         held = hold(scene, method)
-        caller = asyncio.create_task(scene.vault.auditor.shielded(scene.store(value=b"new")))
+        caller = asyncio.create_task(scene.vault.audit.recorder.shielded(scene.store(value=b"new")))
         await held.reached.wait()
         caller.cancel()
         await asyncio.gather(caller, return_exceptions=True)
         held.go.set()
-        await scene.vault.auditor.drain()
+        await scene.vault.audit.recorder.drain()
         assert (await scene.vault.entries.retrieve(scene.owner, KEY)).value == b"new"
         assert len(await scene.purge_rows()) == 1
         assert len(await scene.access_rows(operation="store")) == 2
 
     async def test_a_result_and_an_error_come_through(self, scene) -> None:
-        assert (await scene.vault.auditor.shielded(scene.store())).created
+        assert (await scene.vault.audit.recorder.shielded(scene.store())).created
         with pytest.raises(EntryNotFound):
-            await scene.vault.auditor.shielded(scene.vault.entries.retrieve(scene.owner, EntryKey("card", "none")))
+            await scene.vault.audit.recorder.shielded(
+                scene.vault.entries.retrieve(scene.owner, EntryKey("card", "none"))
+            )
 
     async def test_work_that_fails_after_its_caller_went_away_troubles_nobody(self, scene) -> None:
         held = hold(scene, "commit")
-        caller = asyncio.create_task(scene.vault.auditor.shielded(scene.store()))
+        caller = asyncio.create_task(scene.vault.audit.recorder.shielded(scene.store()))
         await held.reached.wait()
         caller.cancel()
         await asyncio.gather(caller, return_exceptions=True)
         held.error = StorageUnavailable()
         held.go.set()
-        await scene.vault.auditor.drain()
+        await scene.vault.audit.recorder.drain()
         assert await scene.access_rows(operation="store") == []
 
     async def test_draining_waits_for_the_work(self, scene) -> None:
         held = hold(scene, "commit")
-        caller = asyncio.create_task(scene.vault.auditor.shielded(scene.store()))
+        caller = asyncio.create_task(scene.vault.audit.recorder.shielded(scene.store()))
         await held.reached.wait()
-        draining = asyncio.create_task(scene.vault.auditor.drain())
+        draining = asyncio.create_task(scene.vault.audit.recorder.drain())
         await asyncio.sleep(0.05)
         assert not draining.done()
         held.go.set()

@@ -24,8 +24,8 @@ async def gap_rows(scene) -> list[AccessRecord]:
 async def test_one_row_tells_how_many_and_when(scene) -> None:
     first = scene.vault.clock.now()
     for _ in range(3):
-        scene.vault.gaps.count(StorageUnavailable())
-    scene.vault.gaps.count(AuditUnavailable())
+        scene.vault.audit.unaudited.count(StorageUnavailable())
+    scene.vault.audit.unaudited.count(AuditUnavailable())
     await asyncio.sleep(0.1)
     (row,) = await gap_rows(scene)
     assert (row.count, row.status, row.reason, row.app) == (4, 503, "audit_gap", None)
@@ -35,8 +35,8 @@ async def test_one_row_tells_how_many_and_when(scene) -> None:
 
 
 async def test_those_whose_outcome_nobody_knows_are_told_apart(scene) -> None:
-    scene.vault.gaps.count(StorageUnavailable())
-    scene.vault.gaps.count(OutcomeUnknown())
+    scene.vault.audit.unaudited.count(StorageUnavailable())
+    scene.vault.audit.unaudited.count(OutcomeUnknown())
     await asyncio.sleep(0.1)
     (row,) = await gap_rows(scene)
     assert row.count == 2
@@ -45,7 +45,7 @@ async def test_those_whose_outcome_nobody_knows_are_told_apart(scene) -> None:
 
 
 async def test_what_has_its_row_is_no_gap(scene) -> None:
-    scene.vault.gaps.count(AccessDenied())
+    scene.vault.audit.unaudited.count(AccessDenied())
     await asyncio.sleep(0.1)
     assert await gap_rows(scene) == []
 
@@ -53,7 +53,7 @@ async def test_what_has_its_row_is_no_gap(scene) -> None:
 async def test_it_waits_for_the_storage_and_counts_on_meanwhile(scene) -> None:
     scene.storage.arm(always=True)
     for _ in range(5):
-        scene.vault.gaps.count(StorageUnavailable())
+        scene.vault.audit.unaudited.count(StorageUnavailable())
         await asyncio.sleep(0.03)
     scene.storage.disarm()
     await asyncio.sleep(0.1)
@@ -63,12 +63,12 @@ async def test_it_waits_for_the_storage_and_counts_on_meanwhile(scene) -> None:
 
 async def test_the_next_gap_is_another_row(scene) -> None:
     for _ in range(2):
-        scene.vault.gaps.count(StorageUnavailable())
+        scene.vault.audit.unaudited.count(StorageUnavailable())
         await asyncio.sleep(0.1)
     assert [row.count for row in await gap_rows(scene)] == [1, 1]
 
 
 async def test_an_end_does_not_forget_it(scene) -> None:
-    scene.vault.gaps.count(StorageUnavailable())
-    await scene.vault.gaps.close()
+    scene.vault.audit.unaudited.count(StorageUnavailable())
+    await scene.vault.audit.unaudited.close()
     assert [row.count for row in await gap_rows(scene)] == [1]

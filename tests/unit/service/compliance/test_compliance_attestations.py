@@ -41,7 +41,7 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 async def attested(scene: Any, **options: Any) -> dict[str, Any]:
     scene.clock.advance(microseconds=1)  # the instant itself is no more of the period
-    made = await scene.vault.attestations.attest(scene.admin, **options)
+    made = await scene.vault.compliance.attestations.attest(scene.admin, **options)
     return dict(json.loads(made.document))
 
 
@@ -65,9 +65,9 @@ async def test_a_clean_run_says_what_it_looked_at_and_is_signed(signed) -> None:
     await scene.retain("ach", max_retention_days=30, default_ttl_days=5, justification="why not")
     await scene.store("a")
     await purged(scene, 3)
-    await scene.vault.sequencer.sequence()
+    await scene.vault.log.sequencer.sequence()
     scene.clock.advance(hours=1)
-    made = await scene.vault.attestations.attest(scene.admin)
+    made = await scene.vault.compliance.attestations.attest(scene.admin)
     document = check_attestation(shown_attestation(made.document, made.note), [SIGNING_KEY.verifier])
     assert (made.number, made.at, made.is_clean) == (1, T0 + HOUR, True)
     assert document["result"] == "clean"
@@ -91,7 +91,7 @@ async def test_a_clean_run_says_what_it_looked_at_and_is_signed(signed) -> None:
 
 async def test_the_row_names_the_document_by_its_hash(signed) -> None:
     scene = await signed()
-    made = await scene.vault.attestations.attest(scene.admin)
+    made = await scene.vault.compliance.attestations.attest(scene.admin)
     row = await scene.last_row()
     assert (row.operation, row.app, row.status) == (Operation.ATTEST, "vault-admin", 201)
     assert row.detail == "attestation 1: 0 overdue, 0 of 0 sampled purges hold"
@@ -100,19 +100,22 @@ async def test_the_row_names_the_document_by_its_hash(signed) -> None:
 
 async def test_runs_are_numbered_and_each_names_the_one_before(signed) -> None:
     scene = await signed()
-    first = await scene.vault.attestations.attest(scene.admin)
+    first = await scene.vault.compliance.attestations.attest(scene.admin)
     scene.clock.advance(hours=1)
     second = await attested(scene, trigger="timer")
     assert (second["number"], second["previous_sha256"], second["trigger"]) == (2, digest_of(first.document), "timer")
     assert second["period"]["since"] == format_time(first.at)
-    assert [made.number for made in await scene.vault.attestations.attestations(scene.admin, None, 10)] == [2, 1]
+    assert [made.number for made in await scene.vault.compliance.attestations.attestations(scene.admin, None, 10)] == [
+        2,
+        1,
+    ]
 
 
 class TestOverdue:
     async def test_what_is_overdue_is_listed_and_what_is_held_is_counted(self, scene) -> None:
         for name in "abc":
             await scene.store(name, expires_at=T0 + HOUR)
-        await scene.vault.holds.save(scene.admin, a_legal_hold(selector=HoldSelector(external_id="b")))
+        await scene.vault.rules.legal_holds.save(scene.admin, a_legal_hold(selector=HoldSelector(external_id="b")))
         await scene.go_to(T0 + 3 * DAY)
         document = await attested(scene)
         assert document["result"] == "exceptions"
@@ -148,7 +151,7 @@ class TestSample:
     async def test_it_follows_from_the_root_and_anybody_can_draw_it_again(self, signed) -> None:
         scene = await signed()
         await purged(scene, 40)
-        await scene.vault.sequencer.sequence()
+        await scene.vault.log.sequencer.sequence()
         document = await attested(scene)
         sample = document["sample"]
         checkpoint = await scene.storage.inner.newest_checkpoint()
@@ -162,10 +165,10 @@ class TestSample:
     async def test_no_leaf_beyond_the_checkpoint_is_drawn(self, signed, monkeypatch) -> None:
         scene = await signed()
         await purged(scene, 3, "under")
-        await scene.vault.sequencer.sequence()
+        await scene.vault.log.sequencer.sequence()
         earlier = await scene.storage.inner.newest_checkpoint()
         await purged(scene, 3, "beyond")
-        await scene.vault.sequencer.sequence()
+        await scene.vault.log.sequencer.sequence()
 
         async def newest() -> Any:
             return earlier
@@ -180,11 +183,11 @@ class TestSample:
     async def test_it_is_drawn_from_the_period_and_from_what_is_under_the_checkpoint(self, signed) -> None:
         scene = await signed()
         await purged(scene, 5, "before")
-        await scene.vault.sequencer.sequence()
+        await scene.vault.log.sequencer.sequence()
         await attested(scene)
         scene.clock.advance(hours=1)
         await purged(scene, 5, "under")
-        await scene.vault.sequencer.sequence()
+        await scene.vault.log.sequencer.sequence()
         await purged(scene, 5, "after")
         scene.clock.advance(hours=1)
         document = await attested(scene)
@@ -195,9 +198,9 @@ class TestSample:
 
     async def test_without_a_signing_key_it_is_drawn_by_the_tree_and_not_signed(self, scene) -> None:
         await purged(scene, 3)
-        await scene.vault.sequencer.sequence()
+        await scene.vault.log.sequencer.sequence()
         scene.clock.advance(seconds=1)
-        made = await scene.vault.attestations.attest(scene.admin)
+        made = await scene.vault.compliance.attestations.attest(scene.admin)
         document = json.loads(made.document)
         assert (made.note, document["checkpoint"], len(document["sample"]["checked"])) == (None, None, 3)
         with pytest.raises(AttestationInvalid, match="not signed"):
@@ -209,7 +212,7 @@ class TestSample:
         await scene.store("a", value=b"one", metadata='{"a":[1,null]}')
         await scene.store("a", value=b"two")
         await scene.purge("a")
-        await scene.vault.sequencer.sequence()
+        await scene.vault.log.sequencer.sequence()
         document = await attested(scene)
         assert [each["holds"] for each in document["sample"]["checked"]] == [True, True]
 
@@ -229,9 +232,9 @@ class TestProblems:
         await scene.retain(purge_method=method)
         await scene.store("a")
         await scene.purge("a")
-        await scene.vault.sequencer.sequence()
+        await scene.vault.log.sequencer.sequence()
         assert await self.problems(scene) == [[]]
-        await scene.vault.sequencer.sequence()
+        await scene.vault.log.sequencer.sequence()
         return scene
 
     async def again(self, scene: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -294,33 +297,35 @@ class TestWho:
     async def test_only_an_admin_attests(self, scene) -> None:
         for call in (scene.owner, a_call("qsa", Role.AUDITOR)):
             with pytest.raises(RoleRequired):
-                await scene.vault.attestations.attest(call)
+                await scene.vault.compliance.attestations.attest(call)
         assert list(await scene.storage.inner.attestations(None, 10)) == []
         assert (await scene.last_row()).operation is Operation.ATTEST
 
     async def test_admins_and_auditors_read_and_leave_a_row(self, scene) -> None:
-        made = await scene.vault.attestations.attest(scene.admin)
+        made = await scene.vault.compliance.attestations.attest(scene.admin)
         for call in (scene.admin, a_call("qsa", Role.AUDITOR)):
-            assert list(await scene.vault.attestations.attestations(call, None, 5)) == [made]
-            assert await scene.vault.attestations.attestation(call, 1) == made
+            assert list(await scene.vault.compliance.attestations.attestations(call, None, 5)) == [made]
+            assert await scene.vault.compliance.attestations.attestation(call, 1) == made
             row = await scene.last_row()
             assert (row.operation, row.app, row.detail) == (Operation.READ_ATTESTATION, call.principal.app, "1")
         with pytest.raises(RoleRequired):
-            await scene.vault.attestations.attestation(scene.owner, 1)
+            await scene.vault.compliance.attestations.attestation(scene.owner, 1)
         with pytest.raises(RoleRequired):
-            await scene.vault.attestations.attestations(scene.owner, None, 5)
+            await scene.vault.compliance.attestations.attestations(scene.owner, None, 5)
 
     @pytest.mark.parametrize("number", [2, 10**18 - 1])
     async def test_one_that_there_is_not_is_not_found(self, scene, number) -> None:
-        await scene.vault.attestations.attest(scene.admin)
+        await scene.vault.compliance.attestations.attest(scene.admin)
         with pytest.raises(AttestationNotFound):
-            await scene.vault.attestations.attestation(scene.admin, number)
+            await scene.vault.compliance.attestations.attestation(scene.admin, number)
 
 
 class TestTogether:
     async def test_two_at_once_are_two_with_numbers_of_their_own(self, scene, make_vault) -> None:
         other = await make_vault()
-        made = await asyncio.gather(*(vault.attestations.attest(scene.admin) for vault in (scene.vault, other)))
+        made = await asyncio.gather(
+            *(vault.compliance.attestations.attest(scene.admin) for vault in (scene.vault, other))
+        )
         assert sorted(each.number for each in made) == [1, 2]
         first, second = sorted(made, key=lambda each: each.number)
         assert json.loads(second.document)["previous_sha256"] == digest_of(first.document)
@@ -329,7 +334,7 @@ class TestTogether:
     async def test_nothing_is_kept_without_its_row(self, scene) -> None:
         scene.storage.arm(methods={"commit"}, always=True)
         with pytest.raises(AuditUnavailable):
-            await scene.vault.attestations.attest(scene.admin)
+            await scene.vault.compliance.attestations.attest(scene.admin)
         scene.storage.disarm()
         assert list(await scene.storage.inner.attestations(None, 10)) == []
 
@@ -337,24 +342,24 @@ class TestTogether:
 class TestByItself:
     async def test_it_is_time_when_nine_tenths_of_the_interval_have_passed(self, scene) -> None:
         await scene.go_to(T0 + 81 * DAY - HOUR)
-        assert await scene.vault.attestations.attest_if_due() is None
+        assert await scene.vault.compliance.attestations.attest_if_due() is None
         await scene.go_to(T0 + 81 * DAY)
-        made = await scene.vault.attestations.attest_if_due()
+        made = await scene.vault.compliance.attestations.attest_if_due()
         assert made is not None
         assert json.loads(made.document)["trigger"] == "timer"
-        assert await scene.vault.attestations.attest_if_due() is None
-        assert scene.vault.attestations.beginning.due_at == made.at + 90 * DAY
+        assert await scene.vault.compliance.attestations.attest_if_due() is None
+        assert scene.vault.compliance.attestations.beginning.due_at == made.at + 90 * DAY
 
     async def test_of_several_processes_one_does(self, scene, make_vault) -> None:
         vaults = [scene.vault, await make_vault(), await make_vault()]
         await scene.go_to(T0 + 90 * DAY)
-        await asyncio.gather(*(vault.attestations.attest_if_due() for vault in vaults))
+        await asyncio.gather(*(vault.compliance.attestations.attest_if_due() for vault in vaults))
         assert len(await scene.storage.inner.attestations(None, 10)) == 1
 
     async def test_nobody_does_where_the_interval_is_0(self, open_scene) -> None:
         scene = await open_scene(compliance__attestation_interval_days="0")
         await scene.go_to(T0 + 900 * DAY)
-        assert await scene.vault.attestations.attest_if_due() is None
+        assert await scene.vault.compliance.attestations.attest_if_due() is None
 
     @pytest.mark.parametrize("attest", [True, False])
     async def test_a_serving_process_does_only_if_it_is_told_to(self, scene, monkeypatch, attest) -> None:
@@ -373,7 +378,7 @@ class TestChecking:
     def shown(self, runner, signed) -> dict[str, Any]:
         async def made() -> dict[str, Any]:
             scene = await signed()
-            found = await scene.vault.attestations.attest(scene.admin)
+            found = await scene.vault.compliance.attestations.attest(scene.admin)
             return shown_attestation(found.document, found.note)
 
         return runner.run(made())
@@ -410,26 +415,26 @@ class TestChecking:
 
 async def test_the_control_and_the_report_follow(scene) -> None:
     await scene.go_to(T0 + 91 * DAY)
-    section = (await scene.vault.report.write(scene.admin))["attestations"]
+    section = (await scene.vault.compliance.report.write(scene.admin))["attestations"]
     assert section["exceptions"]["listed"] == [
         {"what": "the next attestation is past due", "at": format_time(T0 + 90 * DAY)}
     ]
-    controls = {control.name: control for control in await scene.vault.controls.look()}
+    controls = {control.name: control for control in await scene.vault.compliance.controls.look()}
     assert controls["attestation_current"].state == "failing"
-    await scene.vault.attestations.attest(scene.admin)
-    section = (await scene.vault.report.write(scene.admin))["attestations"]
+    await scene.vault.compliance.attestations.attest(scene.admin)
+    section = (await scene.vault.compliance.report.write(scene.admin))["attestations"]
     assert section["result"] == "supports"
     assert (section["figures"]["last_result"], section["figures"]["due_at"]) == ("clean", format_time(T0 + 181 * DAY))
-    controls = {control.name: control for control in await scene.vault.controls.look()}
+    controls = {control.name: control for control in await scene.vault.compliance.controls.look()}
     assert controls["attestation_current"].state == "ok"
-    before = (await scene.vault.report.write(scene.admin, as_of=T0 + 90 * DAY))["attestations"]["figures"]
+    before = (await scene.vault.compliance.report.write(scene.admin, as_of=T0 + 90 * DAY))["attestations"]["figures"]
     assert (before["last_at"], before["listed"]) == (None, [])
 
 
 async def test_the_purge_log_is_not_read_whole(signed) -> None:
     scene = await signed()
     await purged(scene, 40)
-    await scene.vault.sequencer.sequence()
+    await scene.vault.log.sequencer.sequence()
     scene.storage.arm()
     await attested(scene)
     pages_for_a_draw = 4  # one of two rows and one of many, before the end of the ids and after it

@@ -29,7 +29,7 @@ TICK = timedelta(microseconds=1)
 
 
 async def looked(scene: Any) -> dict[str, Any]:
-    return {control.name: control for control in await scene.vault.controls.look()}
+    return {control.name: control for control in await scene.vault.compliance.controls.look()}
 
 
 async def state_of(scene: Any, name: str) -> tuple[ControlState, str]:
@@ -71,7 +71,7 @@ class TestSweepRan:
         assert (await state_of(scene, "sweep_ran"))[0] is OK
         await scene.go_to(T0 + 2 * DAY + TICK)
         assert await state_of(scene, "sweep_ran") == (FAILING, f"the last sweep ended at {format_time(T0)}")
-        await scene.vault.sweeper.sweep(scene.admin)
+        await scene.vault.purge.sweeper.sweep(scene.admin)
         assert (await state_of(scene, "sweep_ran"))[0] is OK
 
     async def test_one_that_broke_off_has_an_hour_to_be_made_good(self, scene) -> None:
@@ -97,14 +97,14 @@ class TestNothingOverdue:
             FAILING,
             "2 entries have expired, and the sweep has passed them by",
         )
-        await scene.vault.sweeper.sweep(scene.admin)
+        await scene.vault.purge.sweeper.sweep(scene.admin)
         assert (await state_of(scene, "nothing_overdue"))[0] is OK
 
     async def test_the_report_counts_the_same(self, scene) -> None:
         await scene.store("a", expires_at=T0 + HOUR)
         for at, overdue in ((T0 + DAY + HOUR - TICK, 0), (T0 + DAY + HOUR, 1)):
             await scene.go_to(at)
-            report = await scene.vault.report.write(scene.admin)
+            report = await scene.vault.compliance.report.write(scene.admin)
             assert report["retention_and_purge"]["figures"]["overdue"] == overdue
             assert ((await state_of(scene, "nothing_overdue"))[0] is FAILING) == bool(overdue)
 
@@ -117,10 +117,12 @@ class TestNothingOverdue:
     async def test_what_a_hold_keeps_is_not_overdue(self, scene) -> None:
         for name in "ab":
             await scene.store(name, expires_at=T0 + HOUR)
-        await scene.vault.holds.save(scene.admin, a_legal_hold(selector=HoldSelector(external_id="a")))
+        await scene.vault.rules.legal_holds.save(scene.admin, a_legal_hold(selector=HoldSelector(external_id="a")))
         await scene.go_to(T0 + 5 * DAY)
         assert (await state_of(scene, "nothing_overdue"))[1].startswith("1 entries")
-        await scene.vault.holds.save(scene.admin, a_legal_hold("other", selector=HoldSelector(external_id="b")))
+        await scene.vault.rules.legal_holds.save(
+            scene.admin, a_legal_hold("other", selector=HoldSelector(external_id="b"))
+        )
         assert (await state_of(scene, "nothing_overdue"))[0] is OK
 
     async def test_no_value_is_read_and_no_more_is_looked_at_than_it_takes(self, scene, monkeypatch) -> None:
@@ -142,19 +144,19 @@ class TestLogSigned:
         assert (await state_of(scene, "log_signed"))[0] is OK
         await scene.go_to(T0 + MINUTE + TICK)
         assert await state_of(scene, "log_signed") == (FAILING, f"a row of {format_time(T0)} is under no checkpoint")
-        await scene.vault.sequencer.sequence()
+        await scene.vault.log.sequencer.sequence()
         assert (await state_of(scene, "log_signed"))[0] is OK
 
     async def test_a_log_in_which_nothing_happens_needs_no_new_checkpoint(self, signed) -> None:
         scene = await signed()
-        await scene.vault.sequencer.sequence()
+        await scene.vault.log.sequencer.sequence()
         await scene.go_to(T0 + 100 * DAY)
         assert (await state_of(scene, "log_signed"))[0] is OK
 
     async def test_the_oldest_row_counts_whichever_log_it_is_in(self, signed) -> None:
         scene = await signed()
         await scene.store("a")
-        await scene.vault.sequencer.sequence()
+        await scene.vault.log.sequencer.sequence()
         scene.clock.advance(seconds=50)
         await scene.purge("a")
         scene.clock.advance(seconds=50)
@@ -166,7 +168,7 @@ class TestLogSigned:
 
     async def test_leaves_that_nobody_signed_wait_too(self, open_scene, signed) -> None:
         scene = await open_scene()
-        await scene.vault.sequencer.sequence()
+        await scene.vault.log.sequencer.sequence()
         assert (await state_of(scene, "log_signed"))[0] is NOT_IN_USE
         scene = await signed()
         await scene.storage.inner.raise_mark(scene.clock.advance(hours=1))
@@ -212,7 +214,7 @@ class TestAnchorFresh:
         outside = Outside(interval)
         install(outside=outside)
         scene = await signed()
-        await scene.vault.sequencer.sequence()
+        await scene.vault.log.sequencer.sequence()
         signed_at = (await scene.storage.inner.newest_checkpoint()).signed_at
         await scene.go_to(signed_at + timedelta(seconds=patience))
         assert (await state_of(scene, "anchor_fresh"))[0] is OK
@@ -236,14 +238,14 @@ class TestAnchorFresh:
         outside = Outside()
         install(outside=outside)
         scene = await signed()
-        await scene.vault.sequencer.sequence()
+        await scene.vault.log.sequencer.sequence()
         outside.answer = (await scene.storage.inner.newest_checkpoint()).note
         outside.asked = 0
         for _ in range(5):
             assert (await state_of(scene, "anchor_fresh"))[0] is OK
         assert outside.asked == 1
         await scene.store("a")
-        await scene.vault.sequencer.sequence()
+        await scene.vault.log.sequencer.sequence()
         await scene.go_to(T0 + timedelta(hours=1))
         assert (await state_of(scene, "anchor_fresh"))[0] is FAILING
         assert outside.asked == 2
@@ -266,7 +268,7 @@ class TestAnchorFresh:
         outside = Outside()
         install(outside=outside)
         scene = await signed()
-        scene.vault.quarantine._unlike["a checkpoint of more"] = "why"
+        scene.vault.log.quarantine._unlike["a checkpoint of more"] = "why"
         assert (await state_of(scene, "anchor_fresh"))[1].startswith("quarantine")
 
 
@@ -284,16 +286,16 @@ class TestWhatThisProcessSees:
             assert (await state_of(scene, "storage_durable"))[0] is state
 
     async def test_a_clock_that_leapt_or_went_back_fails(self, scene) -> None:
-        await scene.vault.clock_guard.look()
+        await scene.vault.purge.clock_guard.look()
         scene.clock.at = T0 + 3 * DAY
         assert (await state_of(scene, "clock_sane"))[1].startswith("the clock is more than a day past")
-        await scene.vault.sweeper.sweep(scene.admin, confirm_clock=True)
+        await scene.vault.purge.sweeper.sweep(scene.admin, confirm_clock=True)
         assert (await state_of(scene, "clock_sane"))[0] is OK
         scene.clock.at = T0
         assert (await state_of(scene, "clock_sane"))[1].startswith("the clock went back")
 
     async def test_certificates_are_good_until_the_first_of_them_ends(self, scene) -> None:
-        scene.vault.controls.checks.certificates = lambda: {"cert_file": T0 + HOUR, "crl_file": T0 + MINUTE}
+        scene.vault.compliance.controls.checks.certificates = lambda: {"cert_file": T0 + HOUR, "crl_file": T0 + MINUTE}
         assert await state_of(scene, "certificates_valid") == (
             OK,
             f"cert_file until {format_time(T0 + HOUR)}, crl_file until {format_time(T0 + MINUTE)}",
@@ -354,7 +356,7 @@ class TestAttestationCurrent:
 
 async def first_look(scene: Any) -> None:
     """Return once the controls have been looked at."""
-    while not scene.vault.controls.known:  # noqa: ASYNC110 - nobody tells
+    while not scene.vault.compliance.controls.known:  # noqa: ASYNC110 - nobody tells
         await asyncio.sleep(0.01)
 
 
@@ -368,15 +370,15 @@ class TestRecord:
         return [(row.operation, row.detail, row.at) for row in found if row.operation in wanted]
 
     async def test_a_failure_has_a_row_at_its_beginning_and_one_at_its_end(self, scene) -> None:
-        await scene.vault.controls.watch()
+        await scene.vault.compliance.controls.watch()
         assert await self.rows(scene) == []
         await self.fail(scene)
         for _ in range(3):
-            await scene.vault.controls.watch()
+            await scene.vault.compliance.controls.watch()
         await scene.go_to(T0 + 4 * DAY)
-        await scene.vault.sweeper.sweep(scene.admin)
+        await scene.vault.purge.sweeper.sweep(scene.admin)
         for _ in range(3):
-            await scene.vault.controls.watch()
+            await scene.vault.compliance.controls.watch()
         begin, end = T0 + 3 * DAY, T0 + 4 * DAY
         assert await self.rows(scene) == [
             (Operation.CONTROL_FAILED, "sweep_ran: no sweep is on record", begin),
@@ -398,13 +400,13 @@ class TestRecord:
 
     async def test_what_fails_at_the_first_look_has_its_row(self, scene) -> None:
         await self.fail(scene)
-        await scene.vault.controls.watch()
+        await scene.vault.compliance.controls.watch()
         assert [row[1] for row in await self.rows(scene)] == ["sweep_ran: no sweep is on record"]
 
     async def test_since_when_survives_a_restart_and_is_told_by_every_process(self, scene, make_vault) -> None:
-        await scene.vault.controls.watch()
+        await scene.vault.compliance.controls.watch()
         await self.fail(scene)
-        await scene.vault.controls.watch()
+        await scene.vault.compliance.controls.watch()
         await scene.go_to(T0 + 3 * DAY + HOUR)
         scene.vault = await make_vault()
         found = await looked(scene)
@@ -415,18 +417,18 @@ class TestRecord:
         vaults = [scene.vault, await make_vault(), await make_vault()]
         await self.fail(scene)
         for _ in range(2):
-            await asyncio.gather(*(vault.controls.watch() for vault in vaults))
+            await asyncio.gather(*(vault.compliance.controls.watch() for vault in vaults))
         assert len(await self.rows(scene)) == 1
-        assert all(any(c.state is FAILING for c in vault.controls.known) for vault in vaults)
+        assert all(any(c.state is FAILING for c in vault.compliance.controls.known) for vault in vaults)
 
     async def test_what_only_another_process_sees_is_told_by_it_and_put_on_record_by_nobody(
         self, scene, make_vault
     ) -> None:
         other = await make_vault()
-        await scene.vault.controls.watch()
-        other.controls.checks.certificates = lambda: {"cert_file": T0}
-        await other.controls.watch()
-        assert [each.name for each in other.controls.known if each.state is FAILING] == ["certificates_valid"]
+        await scene.vault.compliance.controls.watch()
+        other.compliance.controls.checks.certificates = lambda: {"cert_file": T0}
+        await other.compliance.controls.watch()
+        assert [each.name for each in other.compliance.controls.known if each.state is FAILING] == ["certificates_valid"]
         assert await self.rows(scene) == []
 
     async def test_where_two_believe_that_it_is_their_turn_the_row_is_written_once(
@@ -439,7 +441,7 @@ class TestRecord:
         for vault in vaults:
             monkeypatch.setattr(vault.storage.inner, "acquire_lease", always)
         await self.fail(scene)
-        await asyncio.gather(*(vault.controls.watch() for vault in vaults))
+        await asyncio.gather(*(vault.compliance.controls.watch() for vault in vaults))
         assert len(await self.rows(scene)) == 1
         numbers = [change.number for change in await scene.storage.inner.control_states()]
         assert numbers == [1] * len(CONTROLS)
@@ -450,27 +452,27 @@ class TestRecord:
         async with watching(scene.vault):
             await first_look(scene)
         await self.fail(scene)
-        await other.controls.watch()
+        await other.compliance.controls.watch()
         assert len(await self.rows(scene)) == 1
 
     async def test_one_that_goes_out_of_use_while_it_fails_has_an_end(self, scene) -> None:
-        scene.vault.controls.checks.certificates = lambda: {"cert_file": T0}
-        await scene.vault.controls.watch()
-        scene.vault.controls.checks.certificates = None
-        await scene.vault.controls.watch()
+        scene.vault.compliance.controls.checks.certificates = lambda: {"cert_file": T0}
+        await scene.vault.compliance.controls.watch()
+        scene.vault.compliance.controls.checks.certificates = None
+        await scene.vault.compliance.controls.watch()
         assert [row[0] for row in await self.rows(scene)] == [Operation.CONTROL_FAILED, Operation.CONTROL_RECOVERED]
         states = {change.name: change for change in await scene.storage.inner.control_states()}
         assert (states["certificates_valid"].state, states["certificates_valid"].number) == (NOT_IN_USE, 2)
 
     async def test_nothing_is_on_record_without_its_row(self, scene) -> None:
-        await scene.vault.controls.watch()
+        await scene.vault.compliance.controls.watch()
         await self.fail(scene)
         scene.storage.arm(methods={"commit"}, always=True)
         with pytest.raises(AuditUnavailable):
-            await scene.vault.controls.watch()
+            await scene.vault.compliance.controls.watch()
         scene.storage.disarm()
         assert {change.number for change in await scene.storage.inner.control_states()} == {1}
-        await scene.vault.controls.watch()
+        await scene.vault.compliance.controls.watch()
         assert len(await self.rows(scene)) == 1
 
     async def test_watching_goes_on_after_an_error(self, scene, monkeypatch) -> None:
@@ -483,18 +485,18 @@ class TestRecord:
 class TestReading:
     async def test_admins_and_auditors_read_and_leave_a_row(self, scene) -> None:
         for call in (scene.admin, a_call("qsa", Role.AUDITOR)):
-            found = await scene.vault.controls.read(call)
+            found = await scene.vault.compliance.controls.read(call)
             assert [control.name for control in found] == list(CONTROLS)
             row = await scene.last_row()
             assert (row.operation, row.app) == (Operation.READ_CONTROLS, call.principal.app)
 
     async def test_nobody_else_does(self, scene) -> None:
         with pytest.raises(RoleRequired):
-            await scene.vault.controls.read(scene.owner)
+            await scene.vault.compliance.controls.read(scene.owner)
         assert (await scene.last_row()).reason == "role"
 
     async def test_reading_puts_nothing_on_record(self, scene) -> None:
         await scene.go_to(T0 + 3 * DAY)
-        found = {control.name: control for control in await scene.vault.controls.read(scene.admin)}
+        found = {control.name: control for control in await scene.vault.compliance.controls.read(scene.admin)}
         assert found["sweep_ran"].state is FAILING
         assert list(await scene.storage.inner.control_states()) == []

@@ -43,7 +43,7 @@ async def collected(pieces: AsyncIterator[bytes]) -> bytes:
 
 
 async def bundled(scene: Any, **times: Any) -> bytes:
-    return await collected(await scene.vault.evidence.bundle(scene.admin, report_page, **times))
+    return await collected(await scene.vault.compliance.evidence.bundle(scene.admin, report_page, **times))
 
 
 def checked(data: bytes, tmp_path: Path, *kept: str, key: SigningKey = SIGNING_KEY) -> EvidenceCheckResult:
@@ -79,20 +79,20 @@ def signed_again(found: dict[str, bytes], key: SigningKey = SIGNING_KEY, **log: 
 
 async def lived(scene: Any) -> None:
     """Let a vault have some of everything."""
-    await scene.vault.policies.save_access_policy(scene.admin, an_access_policy())
-    await scene.vault.policies.save_access_policy(scene.admin, an_access_policy(description="more"))
+    await scene.vault.rules.policies.save_access_policy(scene.admin, an_access_policy())
+    await scene.vault.rules.policies.save_access_policy(scene.admin, an_access_policy(description="more"))
     await scene.retain(description="again")
-    await scene.vault.holds.save(scene.admin, a_legal_hold())
-    await scene.vault.holds.release(scene.admin, "case-17")
+    await scene.vault.rules.legal_holds.save(scene.admin, a_legal_hold())
+    await scene.vault.rules.legal_holds.release(scene.admin, "case-17")
     for number in range(30):
         await scene.store(f"e{number}", value=b"a-blob-that-nobody-sees")
     for number in range(28):
         await scene.purge(f"e{number}")
-    await scene.vault.sequencer.sequence()
+    await scene.vault.log.sequencer.sequence()
     scene.clock.advance(seconds=1)
-    await scene.vault.attestations.attest(scene.admin)
+    await scene.vault.compliance.attestations.attest(scene.admin)
     scene.clock.advance(seconds=1)
-    await scene.vault.sequencer.sequence()
+    await scene.vault.log.sequencer.sequence()
 
 
 class TestWhatIsInIt:
@@ -114,7 +114,7 @@ class TestWhatIsInIt:
     async def test_report_and_rules_and_their_history(self, scene) -> None:
         found = members(await bundled(scene))
         report = json.loads(found["report.json"])
-        again = await scene.vault.report.write(scene.admin, parse_time(report["as_of"]))
+        again = await scene.vault.compliance.report.write(scene.admin, parse_time(report["as_of"]))
         assert report["retention_and_purge"] == again["retention_and_purge"]
         assert found["report.html"] == report_page(report)
 
@@ -158,9 +158,9 @@ class TestWhatIsInIt:
         times = {"as_of": scene.clock.at, "since": T0, "until": scene.clock.at}
         before = members(await bundled(scene, **times))
         scene.clock.advance(hours=1)
-        await scene.vault.policies.save_access_policy(scene.admin, an_access_policy(description="later"))
+        await scene.vault.rules.policies.save_access_policy(scene.admin, an_access_policy(description="later"))
         await scene.store("later")
-        await scene.vault.sequencer.sequence()
+        await scene.vault.log.sequencer.sequence()
         after = members(await bundled(scene, **times))
         stable = ("log/", "receipts/", "attestations", "policies/", "plugins", "configuration")
         for name in before.keys() | after.keys():
@@ -168,7 +168,7 @@ class TestWhatIsInIt:
                 assert before.get(name) == after.get(name), name
 
     async def test_it_leaves_its_row_before_its_first_byte(self, scene) -> None:
-        pieces = await scene.vault.evidence.bundle(a_call("qsa", Role.AUDITOR), report_page)
+        pieces = await scene.vault.compliance.evidence.bundle(a_call("qsa", Role.AUDITOR), report_page)
         row = await scene.last_row()
         assert (row.operation, row.app) == (Operation.EXPORT_EVIDENCE, "qsa")
         assert row.detail.startswith("leaves 0 to ")
@@ -177,7 +177,7 @@ class TestWhatIsInIt:
 
     @pytest.mark.parametrize("taken", [0, 1, 3, 8])
     async def test_whoever_goes_away_leaves_nothing_open(self, scene, taken) -> None:
-        pieces = await scene.vault.evidence.bundle(scene.admin, report_page)
+        pieces = await scene.vault.compliance.evidence.bundle(scene.admin, report_page)
         for _ in range(taken):
             await anext(pieces)
         await pieces.aclose()
@@ -188,12 +188,12 @@ class TestWho:
     async def test_only_admins_and_auditors(self, signed) -> None:
         scene = await signed()
         with pytest.raises(RoleRequired):
-            await scene.vault.evidence.bundle(scene.owner, report_page)
+            await scene.vault.compliance.evidence.bundle(scene.owner, report_page)
         assert (await scene.last_row()).operation is Operation.EXPORT_EVIDENCE
 
     async def test_not_without_a_key_nor_before_anything_is_signed(self, scene, signed) -> None:
         with pytest.raises(NothingSigned):
-            await scene.vault.evidence.bundle(scene.admin, report_page)
+            await scene.vault.compliance.evidence.bundle(scene.admin, report_page)
         with pytest.raises(NothingSigned):
             await bundled(await signed())
 
@@ -202,7 +202,7 @@ class TestWho:
     )
     async def test_times_that_the_report_refuses_are_refused_once(self, signed, times) -> None:
         scene = await signed()
-        await scene.vault.sequencer.sequence()
+        await scene.vault.log.sequencer.sequence()
         before = len(await scene.access_rows())
         with pytest.raises(InvalidQuery):
             await bundled(scene, **times)
@@ -210,7 +210,7 @@ class TestWho:
 
     async def test_a_period_of_too_many_rows_is_refused(self, signed, monkeypatch) -> None:
         scene = await signed()
-        await scene.vault.sequencer.sequence()
+        await scene.vault.log.sequencer.sequence()
         scene.clock.advance(seconds=1)
         monkeypatch.setattr(evidence, "MAX_LOG_MEMBERS", 2)
         with pytest.raises(InvalidQuery):
@@ -228,9 +228,9 @@ async def filled(scene: Any, days: int, per_day: int) -> None:
             writes.append(Write((an_access_record(at=at),), purges=purges))
         await scene.storage.inner.commit(writes)
         if day % 3 == 2:
-            await scene.vault.sequencer.sequence()
+            await scene.vault.log.sequencer.sequence()
     await scene.go_to(T0 + DAY * days)
-    await scene.vault.sequencer.sequence()
+    await scene.vault.log.sequencer.sequence()
 
 
 def time_of(leaf: bytes) -> Any:
@@ -290,7 +290,10 @@ class TestPeriod:
         assert not [name for name in members(data) if name.startswith("log/tile/entries/")]
 
     async def test_no_piece_is_large(self, scene) -> None:
-        pieces = [len(piece) async for piece in await scene.vault.evidence.bundle(scene.admin, report_page, since=T0)]
+        pieces = [
+            len(piece)
+            async for piece in await scene.vault.compliance.evidence.bundle(scene.admin, report_page, since=T0)
+        ]
         assert len(pieces) > 20
         assert max(pieces) < 100_000
 
@@ -463,7 +466,7 @@ class TestHostile:
     async def test_whatever_byte_is_flipped_it_is_a_verdict_and_never_good(self, signed, tmp_path) -> None:
         scene = await signed()
         await scene.store("a")
-        await scene.vault.sequencer.sequence()
+        await scene.vault.log.sequencer.sequence()
         data = await bundled(scene)
         chance = random.Random(3)
         assert checked(data, tmp_path).findings == []
@@ -483,7 +486,7 @@ class TestHostile:
     @pytest.mark.parametrize("cut", [0, 1, 100, 0.5, 0.99])
     async def test_a_file_that_was_cut_off_is_none(self, signed, tmp_path, cut) -> None:
         scene = await signed()
-        await scene.vault.sequencer.sequence()
+        await scene.vault.log.sequencer.sequence()
         data = await bundled(scene)
         with pytest.raises(ArchiveUnreadable):
             checked(data[: int(len(data) * cut) if isinstance(cut, float) else cut], tmp_path)

@@ -85,7 +85,7 @@ async def test_a_section_that_fails_is_marked_and_the_rest_is_served(
     monkeypatch.setattr(report_module, "SECTION_SECONDS", 0.05)
     install(extra=offering("vault_report_sections", section))
     scene = await open_scene()
-    report = await scene.vault.report.write(scene.admin)
+    report = await scene.vault.compliance.report.write(scene.admin)
     assert report["extra"] == {"failed": True}
     dump_json(report)
 
@@ -94,7 +94,7 @@ async def test_what_a_section_changes_later_is_not_in_the_report(install, offeri
     written: dict[str, Any] = {"x": ["\u20ac", 1.5, None]}
     install(extra=offering("vault_report_sections", Section(returning(written))))
     scene = await open_scene()
-    report = await scene.vault.report.write(scene.admin)
+    report = await scene.vault.compliance.report.write(scene.admin)
     written["x"].append("a\ud800b")
     assert report["extra"] == {"x": ["\u20ac", 1.5, None]}
     assert report["summary"]["active_entries"] == 0
@@ -106,7 +106,7 @@ async def test_a_section_of_a_plugin_is_a_member(install, offering, open_scene) 
     section = Section(returning({"x": [1, None, "y"]}))
     install(extra=offering("vault_report_sections", section))
     scene = await open_scene()
-    report = await scene.vault.report.write(scene.admin)
+    report = await scene.vault.compliance.report.write(scene.admin)
     assert report["extra"] == {"x": [1, None, "y"]}
     assert next(iter(report)) == "as_of"
     assert set(section.context.retention_policies) == {"card"}
@@ -124,7 +124,7 @@ async def test_the_members_asked_for_are_there_with_their_numbers(scene) -> None
     await scene.store("odd", access_policy="nowhere", key_ref="k1")
     await scene.purge("purged")
     scene.clock.advance(days=2)
-    report = await scene.vault.report.write(scene.admin)
+    report = await scene.vault.compliance.report.write(scene.admin)
     no_credentials = {"max_age_days": 365, "by_method": {}, "active": [], "active_not_listed": 0}
     asked_for = {
         "as_of": format_time(scene.clock.at),
@@ -170,8 +170,8 @@ async def test_the_members_asked_for_are_there_with_their_numbers(scene) -> None
 async def test_the_last_sweep_is_told(scene) -> None:
     await scene.store(expires_at=scene.clock.at + DAY)
     scene.clock.advance(days=1)
-    await scene.vault.sweeper.sweep(scene.admin)
-    compliance = (await scene.vault.report.write(scene.admin))["purge_compliance"]
+    await scene.vault.purge.sweeper.sweep(scene.admin)
+    compliance = (await scene.vault.compliance.report.write(scene.admin))["purge_compliance"]
     assert compliance["purge_sweep_last_run"] == format_time(scene.clock.at)
     assert compliance["purge_sweep_completed"] is True
     assert compliance["entries_purged_last_sweep"] == 1
@@ -180,16 +180,16 @@ async def test_the_last_sweep_is_told(scene) -> None:
 async def test_the_last_scrub_is_told(scene) -> None:
     await scene.store()
     await scene.purge()
-    await scene.vault.sweeper.sweep(scene.admin)
-    compliance = (await scene.vault.report.write(scene.admin))["purge_compliance"]
+    await scene.vault.purge.sweeper.sweep(scene.admin)
+    compliance = (await scene.vault.compliance.report.write(scene.admin))["purge_compliance"]
     assert compliance["scrub_last_run"] == format_time(scene.clock.at)
     assert (compliance["scrub_completed"], compliance["scrub_left"]) == (True, None)
 
 
 async def test_a_last_sweep_that_was_stopped_is_told_as_such(scene) -> None:
-    scene.vault.sweeper.stop()
-    await scene.vault.sweeper.sweep(scene.admin)
-    compliance = (await scene.vault.report.write(scene.admin))["purge_compliance"]
+    scene.vault.purge.sweeper.stop()
+    await scene.vault.purge.sweeper.sweep(scene.admin)
+    compliance = (await scene.vault.compliance.report.write(scene.admin))["purge_compliance"]
     assert compliance["purge_sweep_completed"] is False
 
 
@@ -199,34 +199,34 @@ async def test_an_instant_of_the_past_decides_what_counts(scene) -> None:
     scene.clock.advance(days=1)
     await scene.store("second")
     scene.clock.advance(days=5)
-    report = await scene.vault.report.write(scene.admin, start + DAY / 2)
+    report = await scene.vault.compliance.report.write(scene.admin, start + DAY / 2)
     assert report["as_of"] == format_time(start + DAY / 2)
     assert (report["summary"]["active_entries"], report["summary"]["expired_pending_purge"]) == (1, 0)
 
 
 async def test_an_instant_of_the_future_is_refused(scene) -> None:
     with pytest.raises(InvalidQuery):
-        await scene.vault.report.write(scene.admin, scene.clock.at + timedelta(microseconds=1))
-    await scene.vault.report.write(scene.admin, scene.clock.at)
+        await scene.vault.compliance.report.write(scene.admin, scene.clock.at + timedelta(microseconds=1))
+    await scene.vault.compliance.report.write(scene.admin, scene.clock.at)
 
 
 @pytest.mark.parametrize("role", Role)
 async def test_admins_and_auditors_read_it(scene, role) -> None:
-    await scene.vault.report.write(a_call("reader", role))
+    await scene.vault.compliance.report.write(a_call("reader", role))
     row = await scene.last_row()
     assert (row.operation, row.app, row.status) == (Operation.READ_REPORT, "reader", 200)
 
 
 async def test_nobody_else_reads_it(scene) -> None:
     with pytest.raises(RoleRequired):
-        await scene.vault.report.write(scene.owner)
+        await scene.vault.compliance.report.write(scene.owner)
     assert (await scene.last_row()).reason == "role"
 
 
 async def test_writing_the_report_reads_no_value(scene) -> None:
     await scene.store()
     scene.storage.arm()
-    await scene.vault.report.write(scene.admin)
+    await scene.vault.compliance.report.write(scene.admin)
     assert set(scene.storage.calls) <= {
         "read", "entry_statistics", "evidence", "key_refs", "credential_uses", "last_sweep", "describe", "tree_size",
         "newest_checkpoint", "commit", "policy_snapshot", "last_scrub", "sweeps", "scrubs", "control_states", "control_changes",
@@ -238,7 +238,7 @@ async def test_writing_the_report_reads_no_value(scene) -> None:
 async def test_a_section_that_claims_what_is_no_requirement_is_marked(install, offering, open_scene, claimed) -> None:
     install(extra=offering("vault_report_sections", Section(returning({"requirements": claimed}))))
     scene = await open_scene()
-    report = await scene.vault.report.write(scene.admin)
+    report = await scene.vault.compliance.report.write(scene.admin)
     assert report["extra"] == {"failed": True}
     assert "3.3.2" not in report["requirements"]["by_id"]
 
@@ -246,7 +246,7 @@ async def test_a_section_that_claims_what_is_no_requirement_is_marked(install, o
 async def test_requirements_that_a_section_claims_lead_to_it(install, offering, open_scene) -> None:
     install(extra=offering("vault_report_sections", Section(returning({"requirements": ["10.6.1"]}))))
     scene = await open_scene()
-    by_id = (await scene.vault.report.write(scene.admin))["requirements"]["by_id"]
+    by_id = (await scene.vault.compliance.report.write(scene.admin))["requirements"]["by_id"]
     assert set(by_id["10.6.1"]["sections"]) == {"extra", "not_assessed"}
 
 
@@ -261,9 +261,9 @@ async def test_a_member_of_the_cores_is_nobodys_section(install, offering, make_
 
 async def test_the_period_is_ninety_days_up_to_the_instant_unless_somebody_says_otherwise(scene) -> None:
     now = scene.clock.at
-    usual = await scene.vault.report.write(scene.admin)
+    usual = await scene.vault.compliance.report.write(scene.admin)
     assert usual["period"] == {"since": format_time(now - DAY * 90), "until": format_time(now)}
-    told = await scene.vault.report.write(scene.admin, since=now - DAY * 2, until=now - DAY)
+    told = await scene.vault.compliance.report.write(scene.admin, since=now - DAY * 2, until=now - DAY)
     assert told["denied_access"]["period"] == {"since": format_time(now - DAY * 2), "until": format_time(now - DAY)}
     assert told["audit_coverage"]["figures"]["rows"] == 0
 
@@ -272,7 +272,7 @@ async def test_the_period_is_ninety_days_up_to_the_instant_unless_somebody_says_
 async def test_a_period_that_cannot_be_is_refused(scene, since, until) -> None:
     at = [None if days is None else scene.clock.at + DAY * days for days in (since, until)]
     with pytest.raises(InvalidQuery):
-        await scene.vault.report.write(scene.admin, since=at[0], until=at[1])
+        await scene.vault.compliance.report.write(scene.admin, since=at[0], until=at[1])
 
 
 async def test_the_sections_that_cannot_be_hang_no_report(install, offering, open_scene, monkeypatch) -> None:
@@ -294,7 +294,7 @@ async def test_the_sections_that_cannot_be_hang_no_report(install, offering, ope
     install(extra=offering("vault_access_policies", Hanging()))
     scene = await open_scene()
     policy = an_access_policy("slow", evaluator="hanging")
-    await scene.vault.policies.save_access_policy(scene.admin, policy)
+    await scene.vault.rules.policies.save_access_policy(scene.admin, policy)
     await scene.vault.storage.commit([storing(access_policy="slow")])
-    figures = (await scene.vault.report.write(scene.admin))["access_review"]["figures"]
+    figures = (await scene.vault.compliance.report.write(scene.admin))["access_review"]["figures"]
     assert figures["all_policies_asked"] is False

@@ -13,14 +13,14 @@ DAY = timedelta(days=1)
 
 async def section(scene: Any, **options: Any) -> dict[str, Any]:
     scene.clock.advance(seconds=1)
-    return (await scene.vault.report.write(scene.admin, **options))["sweeps"]
+    return (await scene.vault.compliance.report.write(scene.admin, **options))["sweeps"]
 
 
 async def purged(scene: Any, name: str) -> Any:
     """Let an entry expire, and sweep."""
     await scene.store(name, expires_at=scene.clock.at + DAY / 2)
     scene.clock.advance(hours=13)
-    return await scene.vault.sweeper.sweep(scene.admin)
+    return await scene.vault.purge.sweeper.sweep(scene.admin)
 
 
 def leaving(scene: Any, monkeypatch: Any) -> None:
@@ -33,7 +33,7 @@ def leaving(scene: Any, monkeypatch: Any) -> None:
 async def test_each_run_is_told_with_what_it_came_to(scene) -> None:
     first = await purged(scene, "a")
     scene.clock.advance(hours=1)
-    second = await scene.vault.sweeper.sweep(scene.admin, trigger="timer")
+    second = await scene.vault.purge.sweeper.sweep(scene.admin, trigger="timer")
     found = await section(scene)
     assert (found["result"], found["population"], found["exceptions"]["count"]) == ("supports", 2, 0)
     assert {name: found["figures"][name] for name in ("runs", "purged", "failed", "not_completed")} == {
@@ -68,7 +68,7 @@ async def test_what_a_scrub_left_is_an_exception_until_a_later_one_reaches_it(sc
         listed["sweep"], "entries purged whose bytes no scrub has reached", 1,
     )  # fmt: skip
     at = scene.clock.advance(hours=1)
-    await scene.vault.scrubber.scrub(scene.admin)
+    await scene.vault.purge.scrubber.scrub(scene.admin)
     found = await section(scene)
     (listed,) = found["figures"]["listed"]
     assert (listed["scrub"], listed["scrubbed_at"]) == ("scrubbed", format_time(at))
@@ -79,15 +79,15 @@ async def test_a_scrub_that_began_before_a_run_ended_is_not_one_that_reached_it(
     await purged(scene, "a")
     scene.clock.advance(hours=1)
     with monkeypatch.context() as patch:
-        patch.setattr(scene.vault.sweeper._scrubber, "_mode", "off")
+        patch.setattr(scene.vault.purge.sweeper._scrubber, "_mode", "off")
         await purged(scene, "b")
     newest, oldest = (await section(scene))["figures"]["listed"]
     assert (newest["scrub"], oldest["scrub"]) == ("none yet", "scrubbed")
 
 
 async def test_a_run_that_broke_off_is_an_exception(scene) -> None:
-    scene.vault.sweeper.stop()
-    await scene.vault.sweeper.sweep(scene.admin)
+    scene.vault.purge.sweeper.stop()
+    await scene.vault.purge.sweeper.sweep(scene.admin)
     found = await section(scene)
     assert [(each["what"], each["count"]) for each in found["exceptions"]["listed"]] == [
         ("sweep that did not run to its end", 1)

@@ -37,12 +37,12 @@ ALL = KeyListRequest(limit=100)
 
 
 async def create(scene: Any, wanted: ApiKeyRequest = WISH) -> CreatedKey:
-    created: CreatedKey = await scene.vault.api_keys.create(scene.admin, wanted)
+    created: CreatedKey = await scene.vault.credentials.api_keys.create(scene.admin, wanted)
     return created
 
 
 async def recognised(vault: Any, secret: str) -> Principal:
-    return await authenticate(vault.authenticators, Presented({"x-vault-key": secret}))
+    return await authenticate(vault.credentials.authenticators, Presented({"x-vault-key": secret}))
 
 
 async def test_a_new_key_opens_what_was_wished_for_and_is_known_by_its_digest(scene) -> None:
@@ -76,8 +76,8 @@ async def test_a_key_has_256_random_bits(scene) -> None:
 
 async def test_the_secret_and_the_digest_are_in_no_row_and_no_text_of_the_value(scene) -> None:
     created = await create(scene)
-    await scene.vault.api_keys.revoke(scene.admin, created.seen.key.key_id)
-    await scene.vault.api_keys.keys(scene.admin, ALL)
+    await scene.vault.credentials.api_keys.revoke(scene.admin, created.seen.key.key_id)
+    await scene.vault.credentials.api_keys.keys(scene.admin, ALL)
     told = repr(await scene.access_rows()) + repr(created)
     assert created.secret not in told
     assert created.seen.key.digest not in repr(await scene.access_rows())
@@ -86,7 +86,7 @@ async def test_the_secret_and_the_digest_are_in_no_row_and_no_text_of_the_value(
 async def test_the_rows_say_what_was_granted_and_what_became_of_it(scene) -> None:
     created = await create(scene)
     key_id = created.seen.key.key_id
-    await scene.vault.api_keys.revoke(scene.admin, key_id)
+    await scene.vault.credentials.api_keys.revoke(scene.admin, key_id)
     made, ended = await scene.access_rows(operation="create-api-key") + await scene.access_rows(
         operation="revoke-api-key"
     )
@@ -115,13 +115,13 @@ async def test_a_key_expires_by_the_storages_clock(scene) -> None:
     with pytest.raises(CredentialRefused) as refused:
         await recognised(scene.vault, created.secret)
     assert refused.value.why == "expired"
-    (seen,) = await scene.vault.api_keys.keys(scene.admin, ALL)
+    (seen,) = await scene.vault.credentials.api_keys.keys(scene.admin, ALL)
     assert seen.state is ApiKeyState.EXPIRED
 
 
 async def test_a_revoked_key_is_refused_with_its_reason(scene) -> None:
     created = await create(scene)
-    revoked = await scene.vault.api_keys.revoke(scene.admin, created.seen.key.key_id)
+    revoked = await scene.vault.credentials.api_keys.revoke(scene.admin, created.seen.key.key_id)
     assert (revoked.seen.state, revoked.seen.key.revoked_at) == (ApiKeyState.REVOKED, scene.clock.at)
     with pytest.raises(CredentialRefused) as refused:
         await recognised(scene.vault, created.secret)
@@ -130,9 +130,9 @@ async def test_a_revoked_key_is_refused_with_its_reason(scene) -> None:
 
 async def test_revoking_again_changes_nothing_and_is_on_record(scene) -> None:
     key_id = (await create(scene)).seen.key.key_id
-    first = await scene.vault.api_keys.revoke(scene.admin, key_id)
+    first = await scene.vault.credentials.api_keys.revoke(scene.admin, key_id)
     scene.clock.advance(hours=1)
-    again = await scene.vault.api_keys.revoke(a_call("other-admin", Role.ADMIN), key_id)
+    again = await scene.vault.credentials.api_keys.revoke(a_call("other-admin", Role.ADMIN), key_id)
     assert again.seen == first.seen
     _, row = await scene.access_rows(operation="revoke-api-key")
     assert (row.outcome, row.app, row.old_value, row.new_value) == (Outcome.GRANTED, "other-admin", None, None)
@@ -141,7 +141,7 @@ async def test_revoking_again_changes_nothing_and_is_on_record(scene) -> None:
 async def test_twenty_changes_at_once_each_happen(scene) -> None:
     created = await asyncio.gather(*(create(scene) for _ in range(20)))
     ids = [each.seen.key.key_id for each in created]
-    await asyncio.gather(*(scene.vault.api_keys.revoke(scene.admin, key_id) for key_id in [*ids, *ids]))
+    await asyncio.gather(*(scene.vault.credentials.api_keys.revoke(scene.admin, key_id) for key_id in [*ids, *ids]))
     book = await scene.storage.inner.policy_snapshot()
     assert {key.version for key in book.api_keys.values()} == {2}
     assert len(book.api_keys) == 20
@@ -152,10 +152,10 @@ async def test_keys_are_listed_oldest_first_by_app_by_state_and_page_by_page(sce
     for app in ("a", "b", "a", "b", "a"):
         ids.append((await create(scene, replace(WISH, app=app))).seen.key.key_id)
         scene.clock.advance(seconds=1)
-    await scene.vault.api_keys.revoke(scene.admin, ids[2])
+    await scene.vault.credentials.api_keys.revoke(scene.admin, ids[2])
 
     async def listed(**wanted: Any) -> list[str]:
-        seen = await scene.vault.api_keys.keys(scene.admin, replace(ALL, **wanted))
+        seen = await scene.vault.credentials.api_keys.keys(scene.admin, replace(ALL, **wanted))
         return [each.key.key_id for each in seen]
 
     assert await listed() == ids
@@ -164,7 +164,7 @@ async def test_keys_are_listed_oldest_first_by_app_by_state_and_page_by_page(sce
     assert await listed(state=ApiKeyState.REVOKED) == [ids[2]]
     pages: list[str] = []
     after = None
-    while page := await scene.vault.api_keys.keys(scene.admin, KeyListRequest(limit=2, after=after)):
+    while page := await scene.vault.credentials.api_keys.keys(scene.admin, KeyListRequest(limit=2, after=after)):
         pages += [each.key.key_id for each in page]
         after = (page[-1].key.created_at, page[-1].key.key_id)
     assert pages == ids
@@ -173,18 +173,18 @@ async def test_keys_are_listed_oldest_first_by_app_by_state_and_page_by_page(sce
 async def test_a_key_says_when_it_was_last_used(scene) -> None:
     created = await create(scene)
     principal = await recognised(scene.vault, created.secret)
-    assert (await scene.vault.api_keys.key(scene.admin, principal.credential_id)).last_used_at is None
-    scene.vault.credentials.record_usage(principal)
-    used = (await scene.vault.api_keys.key(scene.admin, principal.credential_id)).last_used_at
+    assert (await scene.vault.credentials.api_keys.key(scene.admin, principal.credential_id)).last_used_at is None
+    scene.vault.credentials.inventory.record_usage(principal)
+    used = (await scene.vault.credentials.api_keys.key(scene.admin, principal.credential_id)).last_used_at
     assert used is not None
-    revoked = await scene.vault.api_keys.revoke(scene.admin, principal.credential_id)
+    revoked = await scene.vault.credentials.api_keys.revoke(scene.admin, principal.credential_id)
     assert revoked.seen.last_used_at is not None
 
 
 @pytest.mark.parametrize("act", ["key", "revoke"])
 async def test_a_key_that_is_not_there_is_not_found(scene, act) -> None:
     with pytest.raises(ApiKeyNotFound):
-        await getattr(scene.vault.api_keys, act)(scene.admin, "sha256:000000000000")
+        await getattr(scene.vault.credentials.api_keys, act)(scene.admin, "sha256:000000000000")
     row = await scene.last_row()
     assert (row.reason, row.detail) == ("api_key_not_found", "sha256:000000000000")
 
@@ -195,7 +195,7 @@ async def test_only_an_admin_makes_and_revokes_keys(scene, roles) -> None:
     before = await scene.storage.inner.policy_snapshot()
     for act, argument in (("create", WISH), ("revoke", key_id)):
         with pytest.raises(RoleRequired):
-            await getattr(scene.vault.api_keys, act)(a_call("someone", *roles), argument)
+            await getattr(scene.vault.credentials.api_keys, act)(a_call("someone", *roles), argument)
         row = await scene.last_row()
         assert (row.outcome, row.reason, row.app) == (Outcome.DENIED, "role", "someone")
     assert await scene.storage.inner.policy_snapshot() == before
@@ -204,7 +204,7 @@ async def test_only_an_admin_makes_and_revokes_keys(scene, roles) -> None:
 async def test_admins_and_auditors_read_keys_and_nobody_else(scene) -> None:
     key_id = (await create(scene)).seen.key.key_id
     for act, argument in (("key", key_id), ("keys", ALL)):
-        read = getattr(scene.vault.api_keys, act)
+        read = getattr(scene.vault.credentials.api_keys, act)
         for role in Role:
             assert await read(a_call("reader", role), argument)
             assert (await scene.last_row()).operation is Operation.READ_API_KEY
@@ -218,7 +218,7 @@ async def test_there_is_an_end_to_how_many_keys_there_may_be(scene, monkeypatch)
     await create(scene)
     with pytest.raises(TooManyApiKeys):
         await create(scene)
-    await scene.vault.api_keys.revoke(scene.admin, first.seen.key.key_id)
+    await scene.vault.credentials.api_keys.revoke(scene.admin, first.seen.key.key_id)
     await create(scene)
 
 
@@ -231,22 +231,22 @@ async def test_a_name_that_is_taken_is_not_given_twice(scene, monkeypatch) -> No
 async def test_who_revokes_its_own_key_is_told_and_is_refused_from_then_on(scene) -> None:
     created = await create(scene, replace(WISH, roles=frozenset({Role.ADMIN})))
     own = Call(await recognised(scene.vault, created.secret), an_id())
-    revoked = await scene.vault.api_keys.revoke(own, created.seen.key.key_id)
+    revoked = await scene.vault.credentials.api_keys.revoke(own, created.seen.key.key_id)
     assert revoked.warnings == (OWN_KEY, LAST_ADMIN)
     with pytest.raises(CredentialRefused):
-        await scene.vault.api_keys.keys(own, ALL)
+        await scene.vault.credentials.api_keys.keys(own, ALL)
 
 
 async def test_the_last_admin_that_is_known_is_not_revoked_unseen(scene) -> None:
     ids = [(await create(scene, replace(WISH, roles=frozenset({Role.ADMIN})))).seen.key.key_id for _ in range(2)]
-    warnings = [(await scene.vault.api_keys.revoke(scene.admin, key_id)).warnings for key_id in ids]
+    warnings = [(await scene.vault.credentials.api_keys.revoke(scene.admin, key_id)).warnings for key_id in ids]
     assert warnings == [(), (LAST_ADMIN,)]
 
 
 async def test_where_an_admin_stands_in_the_settings_revoking_one_warns_of_nothing(open_scene) -> None:
     scene = await open_scene(auth__api_keys=f"[{{app = 'ops', key_sha256 = '{'0' * 64}', roles = ['admin']}}]")
     created = await create(scene, replace(WISH, roles=frozenset({Role.ADMIN})))
-    assert (await scene.vault.api_keys.revoke(scene.admin, created.seen.key.key_id)).warnings == ()
+    assert (await scene.vault.credentials.api_keys.revoke(scene.admin, created.seen.key.key_id)).warnings == ()
 
 
 async def test_where_stored_keys_are_off_none_is_made_and_none_opens_anything(open_scene) -> None:
@@ -257,7 +257,7 @@ async def test_where_stored_keys_are_off_none_is_made_and_none_opens_anything(op
     with pytest.raises(CredentialRefused) as refused:
         await recognised(scene.vault, "vsk_left-over")
     assert refused.value.why == "bad_key"
-    await scene.vault.api_keys.revoke(scene.admin, key.key_id)
+    await scene.vault.credentials.api_keys.revoke(scene.admin, key.key_id)
 
 
 async def test_a_key_made_by_another_process_works_at_its_first_use(scene) -> None:
@@ -269,14 +269,16 @@ OPERATIONS: dict[str, Any] = {
     "retrieve": lambda vault, call: vault.entries.retrieve(call, EntryKey("card", "pay-1")),
     "inspect": lambda vault, call: vault.entries.inspect(call, EntryKey("card", "pay-1")),
     "list": lambda vault, call: vault.entries.list_purpose(call, "card", ListRequest(limit=5)),
-    "read a policy": lambda vault, call: vault.policies.access_policy(call, "owner-only"),
-    "read the access log": lambda vault, call: vault.logs.access_log(call, LogQuery(limit=5)),
-    "stream the access log": lambda vault, call: vault.logs.stream_access_log(call, LogQuery(limit=5), None),
-    "report": lambda vault, call: vault.report.write(call),
-    "sweep": lambda vault, call: vault.sweeper.sweep(call),
-    "dry run": lambda vault, call: vault.sweeper.sweep(call, dry_run=True),
-    "make a key": lambda vault, call: vault.api_keys.create(call, WISH),
-    "read keys": lambda vault, call: vault.api_keys.keys(call, ALL),
+    "read a policy": lambda vault, call: vault.rules.policies.access_policy(call, "owner-only"),
+    "read the access log": lambda vault, call: vault.audit.log_reader.access_log(call, LogQuery(limit=5)),
+    "stream the access log": lambda vault, call: vault.audit.log_reader.stream_access_log(
+        call, LogQuery(limit=5), None
+    ),
+    "report": lambda vault, call: vault.compliance.report.write(call),
+    "sweep": lambda vault, call: vault.purge.sweeper.sweep(call),
+    "dry run": lambda vault, call: vault.purge.sweeper.sweep(call, dry_run=True),
+    "make a key": lambda vault, call: vault.credentials.api_keys.create(call, WISH),
+    "read keys": lambda vault, call: vault.credentials.api_keys.keys(call, ALL),
 }
 
 

@@ -198,10 +198,10 @@ async def test_an_idle_vault_hears_of_rules_and_keys_that_another_process_has_ch
     changes = (SaveApiKey(an_api_key()), SaveRetentionPolicy(a_retention_policy("ach")))
     await scene.storage.inner.commit([a_write(change) for change in changes])
     scene.vault.clock._asked_at = float("-inf")  # as it is once nobody has asked for a second
-    await scene.vault.credentials.follow()
-    assert [each.credential_id for each in scene.vault.credentials.known()] == [an_api_key().key_id]
+    await scene.vault.credentials.inventory.follow()
+    assert [each.credential_id for each in scene.vault.credentials.inventory.known()] == [an_api_key().key_id]
     scene.storage.arm()
-    assert isinstance(await scene.vault.policies.policy_snapshot(), PolicySnapshot)
+    assert isinstance(await scene.vault.rules.policies.policy_snapshot(), PolicySnapshot)
     assert scene.storage.calls == ["read"]
 
 
@@ -209,7 +209,7 @@ async def test_a_use_makes_no_call_and_a_vault_that_ends_brings_it_to_the_storag
     await scene.storage.inner.commit([a_write(SaveApiKey(an_api_key()))])
     principal = a_principal(credential_id=an_api_key().key_id)
     scene.storage.arm()
-    scene.vault.credentials.record_usage(principal)
+    scene.vault.credentials.inventory.record_usage(principal)
     assert scene.storage.calls == []
     await runtime.lifecycle._settle(scene.vault)
     (use,) = (await scene.storage.inner.credential_uses()).values()

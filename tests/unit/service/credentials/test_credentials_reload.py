@@ -138,7 +138,7 @@ async def test_an_authenticator_gets_the_checked_table_of_its_plugin(install, ma
     guard = Guard("guard")
     install(doors=plugin_of(guard))
     vault = await make_vault(plugins__doors__open="1")
-    await vault.credential_reload.reload(load_settings(None, {"VSQL_VAULT_PLUGINS__DOORS__OPEN": "2"}))
+    await vault.credentials.reload.reload(load_settings(None, {"VSQL_VAULT_PLUGINS__DOORS__OPEN": "2"}))
     assert guard.settings.plugin("doors") == Doors(open=2)
 
 
@@ -147,7 +147,7 @@ async def test_a_table_that_does_not_fit_its_plugin_changes_nothing(install, mak
     install(doors=plugin_of(guard))
     vault = await make_vault()
     with pytest.raises(SettingsInvalid, match=r"plugins\.doors\.shut: expected a known key"):
-        await vault.credential_reload.reload(load_settings(None, {"VSQL_VAULT_PLUGINS__DOORS__SHUT": "2"}))
+        await vault.credentials.reload.reload(load_settings(None, {"VSQL_VAULT_PLUGINS__DOORS__SHUT": "2"}))
     assert guard.settings == "the first"
 
 

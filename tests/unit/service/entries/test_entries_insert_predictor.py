@@ -116,11 +116,11 @@ async def test_an_id_that_is_retired_stays_so(scene) -> None:
 async def test_a_rule_that_has_changed_elsewhere_is_heeded(scene, make_vault) -> None:
     """Another process makes the policy stricter: this one has not read since."""
     open_to_all = {action: Rule() for action in Action}
-    await scene.vault.policies.save_access_policy(scene.admin, an_access_policy("shared", rules=open_to_all))
+    await scene.vault.rules.policies.save_access_policy(scene.admin, an_access_policy("shared", rules=open_to_all))
     await teach(scene)
     elsewhere = await make_vault()
     reading_only = {Action.RETRIEVE: Rule()}
-    await elsewhere.policies.save_access_policy(scene.admin, an_access_policy("shared", rules=reading_only))
+    await elsewhere.rules.policies.save_access_policy(scene.admin, an_access_policy("shared", rules=reading_only))
     scene.storage.arm()
     with pytest.raises(AccessDenied):
         await scene.store(access_policy="shared")
@@ -194,7 +194,9 @@ async def test_who_is_refused_is_looked_at_and_soon_at_first(install, offering, 
     moody = Moody()
     install(moody=offering("vault_access_policies", moody))
     scene = await open_scene()
-    await scene.vault.policies.save_access_policy(scene.admin, an_access_policy("moods", evaluator="moody", rules={}))
+    await scene.vault.rules.policies.save_access_policy(
+        scene.admin, an_access_policy("moods", evaluator="moody", rules={})
+    )
     await teach(scene)
     moody.fails = True
     asked = []
@@ -215,11 +217,15 @@ async def test_a_policy_mended_elsewhere_is_not_refused_by_the_broken_one(
     moody = Moody()
     install(moody=offering("vault_access_policies", moody))
     scene = await open_scene()
-    await scene.vault.policies.save_access_policy(scene.admin, an_access_policy("moods", evaluator="moody", rules={}))
+    await scene.vault.rules.policies.save_access_policy(
+        scene.admin, an_access_policy("moods", evaluator="moody", rules={})
+    )
     await teach(scene)
     moody.fails = True
     elsewhere = await make_vault()
-    await elsewhere.policies.save_access_policy(scene.admin, an_access_policy("moods", rules={Action.STORE: Rule()}))
+    await elsewhere.rules.policies.save_access_policy(
+        scene.admin, an_access_policy("moods", rules={Action.STORE: Rule()})
+    )
     assert (await scene.store(access_policy="moods")).created
 
 
@@ -237,9 +243,9 @@ async def test_what_presumes_in_vain_is_soon_looked_at_first(scene) -> None:
 
 async def test_a_key_that_has_expired_stores_nothing(scene) -> None:
     wanted = ApiKeyRequest(app="payments", purposes=frozenset({"card"}), expires_at=scene.clock.at + timedelta(hours=1))
-    created = await scene.vault.api_keys.create(scene.admin, wanted)
+    created = await scene.vault.credentials.api_keys.create(scene.admin, wanted)
     presented = Presented({"x-vault-key": created.secret})
-    call = Call(await authenticate(scene.vault.authenticators, presented), an_id())
+    call = Call(await authenticate(scene.vault.credentials.authenticators, presented), an_id())
     await teach(scene)
     assert (await scene.store("before", call=call)).created
     scene.clock.advance(hours=1)

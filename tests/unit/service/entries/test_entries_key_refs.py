@@ -72,7 +72,7 @@ async def test_what_has_expired_lies_under_its_key_until_it_is_purged(scene) -> 
     scene.clock.advance(days=91)
     ((_, use),) = (await scene.vault.key_refs.list(scene.admin, KeyRefRequest(limit=1))).uses
     assert (use.active, use.expired_pending_purge) == (0, 1)
-    await scene.vault.sweeper.sweep(scene.admin)
+    await scene.vault.purge.sweeper.sweep(scene.admin)
     assert await listed(scene) == ([], False)
 
 

@@ -246,7 +246,7 @@ class TestCreating:
     async def test_once_it_is_defined_it_is_in_force(self, scene) -> None:
         await scene.store(access_policy="tellers")
         policy = an_access_policy(rules={Action.RETRIEVE: Rule(frozenset({"shop"}))})
-        await scene.vault.policies.save_access_policy(scene.admin, policy)
+        await scene.vault.rules.policies.save_access_policy(scene.admin, policy)
         await ask(scene, "retrieve", scene.other)
         with pytest.raises(AccessDenied):
             await ask(scene, "retrieve")
@@ -277,7 +277,7 @@ class TestReplacing:
         policy = an_access_policy(
             rules={Action.STORE: Rule(frozenset({"@owner", "shop"})), Action.RETRIEVE: Rule(max_retrievals=9)}
         )
-        await scene.vault.policies.save_access_policy(scene.admin, policy)
+        await scene.vault.rules.policies.save_access_policy(scene.admin, policy)
         first = (await scene.store(access_policy="tellers", value=b"1")).viewed.entry
         await ask(scene, "retrieve")
         scene.clock.advance(days=1)
@@ -312,7 +312,7 @@ class TestReplacing:
         assert len(await scene.access_rows()) == rows + 1
 
     @pytest.mark.parametrize(
-        "wish",
+        "wanted",
         [
             {"value": b"other"},
             {"metadata": '{"a":1}'},
@@ -447,7 +447,7 @@ class TestPreconditions:
 class TestRaces:
     async def test_of_fifty_who_retrieve_at_once_exactly_ten_see_the_value(self, scene) -> None:
         policy = an_access_policy(rules={Action.STORE: Rule(), Action.RETRIEVE: Rule(max_retrievals=10)})
-        await scene.vault.policies.save_access_policy(scene.admin, policy)
+        await scene.vault.rules.policies.save_access_policy(scene.admin, policy)
         await scene.store(access_policy="tellers")
         results = await asyncio.gather(*(ask(scene, "retrieve") for _ in range(50)), return_exceptions=True)
         assert sum(getattr(result, "value", None) == b"cipher" for result in results) == 10
@@ -462,7 +462,7 @@ class TestRaces:
 
     async def test_an_entry_seen_under_a_limit_tells_its_own_retrieval(self, scene) -> None:
         policy = an_access_policy(rules={Action.STORE: Rule(), Action.RETRIEVE: Rule(max_retrievals=3)})
-        await scene.vault.policies.save_access_policy(scene.admin, policy)
+        await scene.vault.rules.policies.save_access_policy(scene.admin, policy)
         await scene.store(access_policy="tellers")
         assert [(await ask(scene, "retrieve")).entry.retrievals for _ in range(3)] == [1, 2, 3]
 
@@ -489,9 +489,9 @@ class TestRaces:
     async def test_a_policy_that_is_tightened_between_look_and_commit_is_honoured(self, scene, operation) -> None:
         open_policy = an_access_policy(rules={a: Rule(any_purpose=True) for a in Action})
         closed = an_access_policy(rules={a: Rule(frozenset()) for a in Action})
-        await scene.vault.policies.save_access_policy(scene.admin, open_policy)
+        await scene.vault.rules.policies.save_access_policy(scene.admin, open_policy)
         await scene.store(access_policy="tellers")
-        meanwhile(scene, lambda: scene.vault.policies.save_access_policy(scene.admin, closed))
+        meanwhile(scene, lambda: scene.vault.rules.policies.save_access_policy(scene.admin, closed))
         with pytest.raises(AccessDenied):
             await ask(scene, operation)
         row = (await scene.access_rows(operation=operation))[-1]
@@ -645,7 +645,7 @@ class TestListing:
 
         install(slow=offering("vault_access_policies", Slow()))
         scene = await open_scene()
-        await scene.vault.policies.save_access_policy(scene.admin, an_access_policy(evaluator="slow"))
+        await scene.vault.rules.policies.save_access_policy(scene.admin, an_access_policy(evaluator="slow"))
         for n in range(10):
             await scene.store(f"e{n}", access_policy="tellers")
         monkeypatch.setattr("vsqlvault.service.entries.service.LIST_SCAN_SECONDS", 0.05)
@@ -679,7 +679,7 @@ class TestListing:
 
         install(busy=offering("vault_access_policies", Busy()))
         scene = await open_scene()
-        await scene.vault.policies.save_access_policy(scene.admin, an_access_policy(evaluator="busy"))
+        await scene.vault.rules.policies.save_access_policy(scene.admin, an_access_policy(evaluator="busy"))
         for n in range(20):
             await scene.store(f"e{n}", access_policy="tellers")
         turns_seen.clear()

@@ -87,7 +87,7 @@ class TestInAVault:
             scene = await open_scene(audit__signing_key_env="KEY", audit__checkpoint_interval_seconds="0.01")
             for number in range(9):
                 await scene.store(f"entry-{number}")
-                await scene.vault.sequencer.sequence()
+                await scene.vault.log.sequencer.sequence()
             with closing(sqlite3.connect(tmp_path / "vault.db")) as file, file:
                 file.execute("DROP TRIGGER checkpoints_no_update")
                 newest = "(SELECT max(size) FROM checkpoints)"
@@ -101,7 +101,7 @@ class TestInAVault:
         assert len(before) == 9
         monkeypatch.setattr(thinning, "PAGE", 4)
         monkeypatch.setattr(thinning, "REST_SECONDS", 0.0)
-        sequencer = scene.vault.sequencer
+        sequencer = scene.vault.log.sequencer
         left = []
         for _ in range(4):
             await sequencer._turn()
@@ -112,7 +112,7 @@ class TestInAVault:
 
     async def test_it_comes_back_to_it_after_a_rest(self, aged) -> None:
         scene, _ = await aged()
-        step = scene.vault.sequencer._thinning.step
+        step = scene.vault.log.sequencer._thinning.step
         await step()
         scene.storage.arm(always=True, methods={"checkpoints"})
         await step()
@@ -130,7 +130,7 @@ class TestInAVault:
 
     async def test_a_thinned_log_passes_and_who_kept_what_went_can_check_it(self, aged, tmp_path: Path) -> None:
         scene, before = await aged()
-        await scene.vault.sequencer._thinning.step()
+        await scene.vault.log.sequencer._thinning.step()
         gone, newest = before[3], before[-1]
         assert gone not in await scene.storage.inner.checkpoints(0, 100)
         live = await verify_log(StorageSource(scene.storage.inner), [KEY.verifier], [gone.note])
@@ -138,5 +138,5 @@ class TestInAVault:
         await write_export(tmp_path / "audit.zip", StorageSource(scene.storage.inner), None, lambda *_: None)
         with open_export(tmp_path / "audit.zip") as source:
             assert (await verify_log(source, [KEY.verifier], [one.note for one in before])).is_good
-        proof = await scene.vault.transparency.consistency(scene.admin, gone.size, newest.size)
+        proof = await scene.vault.log.reader.consistency(scene.admin, gone.size, newest.size)
         check_consistency(gone.size, newest.size, gone.root, newest.root, proof)

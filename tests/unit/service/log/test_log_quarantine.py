@@ -66,7 +66,7 @@ async def sequenced(open_scene) -> Any:
     scene = await open_scene(audit__signing_key_env="KEY")
     for name in "abc":
         await scene.store(name)
-    await scene.vault.sequencer.sequence()
+    await scene.vault.log.sequencer.sequence()
     return scene
 
 
@@ -74,8 +74,8 @@ async def test_who_continues_what_is_known_outside_is_in_no_quarantine(open_scen
     scene = await sequenced(open_scene)
     outside.answer = (await scene.storage.inner.newest_checkpoint()).note
     again = await sequenced(open_scene)
-    assert again.vault.quarantine.notes == ()
-    await again.vault.quarantine.check()
+    assert again.vault.log.quarantine.notes == ()
+    await again.vault.log.quarantine.check()
 
 
 @pytest.mark.parametrize("size", [2, 1000])
@@ -84,8 +84,8 @@ async def test_an_older_database_and_another_one_are_in_quarantine(open_scene, o
     outside.answer = note_of(size)
     scene = await open_scene(audit__signing_key_env="KEY")
     with pytest.raises(Quarantined):
-        await scene.vault.quarantine.check()
-    assert ("leaves" in scene.vault.quarantine.why) is True
+        await scene.vault.log.quarantine.check()
+    assert ("leaves" in scene.vault.log.quarantine.why) is True
 
 
 async def test_in_quarantine_nothing_is_signed(open_scene, outside: Outside) -> None:
@@ -94,10 +94,10 @@ async def test_in_quarantine_nothing_is_signed(open_scene, outside: Outside) -> 
     scene = await open_scene(audit__signing_key_env="KEY", audit__checkpoint_interval_seconds="0.01")
     await scene.store("d")
     before = await scene.storage.inner.tree_size()
-    await scene.vault.sequencer._turn()
+    await scene.vault.log.sequencer._turn()
     assert await scene.storage.inner.tree_size() == before
-    await scene.vault.restore.confirm(scene.admin, RestoreCount())
-    await scene.vault.sequencer._turn()
+    await scene.vault.log.restore.confirm(scene.admin, RestoreCount())
+    await scene.vault.log.sequencer._turn()
     assert await scene.storage.inner.tree_size() > before
 
 
@@ -105,16 +105,16 @@ async def test_a_word_of_an_operator_ends_it_for_all_and_for_ever(open_scene, ou
     await sequenced(open_scene)
     outside.answer = note_of(1000)
     one, other = await open_scene(audit__signing_key_env="KEY"), await open_scene(audit__signing_key_env="KEY")
-    await one.vault.restore.confirm(one.admin, RestoreCount(purged=3))
+    await one.vault.log.restore.confirm(one.admin, RestoreCount(purged=3))
     for scene in (one, other, await open_scene(audit__signing_key_env="KEY")):
-        await scene.vault.quarantine.check()
+        await scene.vault.log.quarantine.check()
     (row,) = await one.access_rows(operation=Operation.CONFIRM_RESTORE)
     assert (row.app, row.new_value) == (one.admin.principal.app, outside.answer)
     assert "purged again: 3" in row.detail
     outside.answer = note_of(1001)
     later = await open_scene(audit__signing_key_env="KEY")
     with pytest.raises(Quarantined):
-        await later.vault.quarantine.check()
+        await later.vault.log.quarantine.check()
 
 
 async def test_one_word_ends_it_for_all_that_anchors_know(open_scene, install, outside: Outside) -> None:
@@ -124,10 +124,10 @@ async def test_one_word_ends_it_for_all_that_anchors_know(open_scene, install, o
     install(outside=outside, elsewhere=elsewhere)
     outside.answer = note_of(1000)
     one = await open_scene(audit__signing_key_env="KEY")
-    assert set(one.vault.quarantine.notes) == {outside.answer, elsewhere.answer}
-    await one.vault.restore.confirm(one.admin, RestoreCount())
+    assert set(one.vault.log.quarantine.notes) == {outside.answer, elsewhere.answer}
+    await one.vault.log.restore.confirm(one.admin, RestoreCount())
     for scene in (one, await open_scene(audit__signing_key_env="KEY")):
-        await scene.vault.quarantine.check()
+        await scene.vault.log.quarantine.check()
 
 
 async def test_only_an_admin_confirms(open_scene, outside: Outside) -> None:
@@ -135,9 +135,9 @@ async def test_only_an_admin_confirms(open_scene, outside: Outside) -> None:
     outside.answer = note_of(1000)
     scene = await open_scene(audit__signing_key_env="KEY")
     with pytest.raises(Exception, match="admin"):
-        await scene.vault.restore.confirm(scene.owner, RestoreCount())
+        await scene.vault.log.restore.confirm(scene.owner, RestoreCount())
     with pytest.raises(Quarantined):
-        await scene.vault.quarantine.check()
+        await scene.vault.log.quarantine.check()
 
 
 @pytest.mark.parametrize("answer", [RuntimeError("cannot be reached"), 5, SettingsInvalid("no such place")])
@@ -157,7 +157,7 @@ async def test_what_is_no_checkpoint_of_this_log_stops_the_start(open_scene, out
 class TestPurgingAgain:
     async def test_what_is_back_is_purged_with_proof(self, scene) -> None:
         viewed = (await scene.store("a")).viewed.entry
-        count = await scene.vault.restore.purge_again(scene.admin, [Tombstone(viewed.key, viewed.entry_id, 1)])
+        count = await scene.vault.log.restore.purge_again(scene.admin, [Tombstone(viewed.key, viewed.entry_id, 1)])
         assert (count.purged, count.kept) == (1, 0)
         (row,) = await scene.purge_rows(external_id="a")
         assert (row.reason, row.method, row.entry_id) == (
@@ -167,38 +167,38 @@ class TestPurgingAgain:
         )
         (access,) = await scene.access_rows(operation=Operation.PURGE)
         assert access.detail == "purged before the database was put back"
-        again = await scene.vault.restore.purge_again(scene.admin, [Tombstone(viewed.key, viewed.entry_id, 1)])
+        again = await scene.vault.log.restore.purge_again(scene.admin, [Tombstone(viewed.key, viewed.entry_id, 1)])
         assert (again.purged, again.kept) == (0, 0)
 
     async def test_an_earlier_version_is_purged_too_and_a_later_one_is_not(self, scene) -> None:
         first = (await scene.store("a", value=b"one")).viewed.entry
         later = (await scene.store("a", value=b"two")).viewed.entry
         assert later.version == 2
-        count = await scene.vault.restore.purge_again(scene.admin, [Tombstone(first.key, first.entry_id, 1)])
+        count = await scene.vault.log.restore.purge_again(scene.admin, [Tombstone(first.key, first.entry_id, 1)])
         assert count.purged == 0
-        count = await scene.vault.restore.purge_again(scene.admin, [Tombstone(first.key, first.entry_id, 5)])
+        count = await scene.vault.log.restore.purge_again(scene.admin, [Tombstone(first.key, first.entry_id, 5)])
         assert count.purged == 1
 
     async def test_another_entry_under_the_same_id_stays(self, scene) -> None:
         await scene.store("a")
-        count = await scene.vault.restore.purge_again(scene.admin, [Tombstone(EntryKey("card", "a"), "0" * 32, 9)])
+        count = await scene.vault.log.restore.purge_again(scene.admin, [Tombstone(EntryKey("card", "a"), "0" * 32, 9)])
         assert count.purged == 0
         assert len(await scene.purge_rows()) == 0
 
     async def test_what_no_policy_says_how_to_purge_is_kept_and_counted(self, scene, monkeypatch) -> None:
         viewed = (await scene.store("a")).viewed.entry
-        monkeypatch.setattr(scene.vault.restore._purges, "_methods", {})
-        count = await scene.vault.restore.purge_again(scene.admin, [Tombstone(viewed.key, viewed.entry_id, 1)])
+        monkeypatch.setattr(scene.vault.log.restore._purges, "_methods", {})
+        count = await scene.vault.log.restore.purge_again(scene.admin, [Tombstone(viewed.key, viewed.entry_id, 1)])
         assert (count.purged, count.kept) == (0, 1)
 
     async def test_what_a_legal_hold_keeps_is_kept_and_counted(self, scene) -> None:
         viewed = (await scene.store("a")).viewed.entry
-        await scene.vault.holds.save(scene.admin, a_legal_hold())
+        await scene.vault.rules.legal_holds.save(scene.admin, a_legal_hold())
         tombstones = [Tombstone(viewed.key, viewed.entry_id, 1)]
-        count = await scene.vault.restore.purge_again(scene.admin, tombstones)
+        count = await scene.vault.log.restore.purge_again(scene.admin, tombstones)
         assert (count.purged, count.kept) == (0, 1)
-        await scene.vault.holds.release(scene.admin, "case-17")
-        assert (await scene.vault.restore.purge_again(scene.admin, tombstones)).purged == 1
+        await scene.vault.rules.legal_holds.release(scene.admin, "case-17")
+        assert (await scene.vault.log.restore.purge_again(scene.admin, tombstones)).purged == 1
 
     def test_tombstones_are_the_purges_that_ended_an_entry(self) -> None:
         gone = a_purge_record(an_entry("gone", version=3))

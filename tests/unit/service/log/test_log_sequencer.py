@@ -71,7 +71,7 @@ async def test_every_row_of_both_logs_is_a_leaf_under_a_signed_checkpoint(signin
     scene = await signing()
     await scene.store("a")
     await scene.purge("a")
-    added = await scene.vault.sequencer.sequence()
+    added = await scene.vault.log.sequencer.sequence()
     rows = len(await scene.access_rows()) + len(await scene.purge_rows())
     tree = await tree_of(scene)
     assert added == rows == tree.size
@@ -80,8 +80,8 @@ async def test_every_row_of_both_logs_is_a_leaf_under_a_signed_checkpoint(signin
 
 async def test_nothing_new_is_not_signed_again(signing) -> None:
     scene = await signing()
-    await scene.vault.sequencer.sequence()
-    assert await scene.vault.sequencer.sequence() == 0
+    await scene.vault.log.sequencer.sequence()
+    assert await scene.vault.log.sequencer.sequence() == 0
     assert len(await scene.storage.inner.checkpoints(0, 10)) == 1
 
 
@@ -89,34 +89,34 @@ async def test_each_checkpoint_continues_the_one_before(signing) -> None:
     scene = await signing()
     for number in range(6):
         await scene.store(f"entry-{number}")
-        await scene.vault.sequencer.sequence()
+        await scene.vault.log.sequencer.sequence()
     checkpoints = await scene.storage.inner.checkpoints(0, 100)
     assert len(checkpoints) == 6
     last = checkpoints[-1]
     for checkpoint in checkpoints:
-        proof = await scene.vault.transparency.consistency(scene.admin, checkpoint.size, last.size)
+        proof = await scene.vault.log.reader.consistency(scene.admin, checkpoint.size, last.size)
         check_consistency(checkpoint.size, last.size, checkpoint.root, last.root, proof)
 
 
 async def test_more_rows_than_a_batch_are_sequenced_at_once_and_signed_at_the_end(signing, monkeypatch) -> None:
     monkeypatch.setattr(sequencer, "BATCH", 3)
     scene = await signing(audit__checkpoint_interval_seconds="3600")
-    await scene.vault.sequencer.sequence()
+    await scene.vault.log.sequencer.sequence()
     for number in range(10):
         await scene.store(f"entry-{number}")
-    assert await scene.vault.sequencer.sequence() == 10
+    assert await scene.vault.log.sequencer.sequence() == 10
     assert (await head_of(scene)).root == (await tree_of(scene)).root()
     assert len(await scene.storage.inner.checkpoints(0, 100)) == 2
 
 
 async def test_without_a_key_the_tree_grows_and_is_signed_once_there_is_one(open_scene, signing) -> None:
     scene = await open_scene()
-    await scene.vault.sequencer.sequence()
+    await scene.vault.log.sequencer.sequence()
     assert await scene.storage.inner.newest_checkpoint() is None
     size = await scene.storage.inner.tree_size()
     assert size > 0
     again = await signing()
-    await again.vault.sequencer.sequence()
+    await again.vault.log.sequencer.sequence()
     assert (await head_of(again)).size >= size
 
 
@@ -124,9 +124,9 @@ async def test_a_second_process_goes_on_where_the_first_was(signing) -> None:
     first, second = await signing(), await signing()
     for number in range(5):
         await first.store(f"entry-{number}")
-        await (first if number % 2 else second).vault.sequencer.sequence()
+        await (first if number % 2 else second).vault.log.sequencer.sequence()
     for scene in (first, second):
-        await scene.vault.sequencer.sequence()
+        await scene.vault.log.sequencer.sequence()
     tree = await tree_of(first)
     assert await head_of(first) == TreeHead(KEY.verifier.name, tree.size, tree.root())
 
@@ -138,10 +138,10 @@ async def test_whatever_fails_the_next_turn_mends_it(signing, method: str, fault
     await scene.store("a")
     scene.storage.arm(1, methods={method}, fault=fault)
     with pytest.raises(StorageUnavailable):
-        await scene.vault.sequencer.sequence()
+        await scene.vault.log.sequencer.sequence()
     scene.storage.disarm()
     await scene.store("b")
-    await scene.vault.sequencer.sequence()
+    await scene.vault.log.sequencer.sequence()
     tree = await tree_of(scene)
     assert tree.size == len(await scene.access_rows())
     assert (await head_of(scene)).root == tree.root()
@@ -163,7 +163,7 @@ async def test_who_does_not_hold_the_lease_leaves_it_to_the_other(signing) -> No
     async with sequencing(scene.vault):
         await asyncio.sleep(0.1)
     assert await scene.storage.inner.tree_size() == 0
-    assert not scene.vault.sequencer.state.is_leader
+    assert not scene.vault.log.sequencer.state.is_leader
 
 
 async def test_a_failing_storage_does_not_end_it(signing) -> None:
@@ -188,7 +188,7 @@ async def test_observers_are_told_of_each_checkpoint_after_it_is_committed(insta
 
     install(watcher=Watcher())
     scene = await signing()
-    await scene.vault.sequencer.sequence()
+    await scene.vault.log.sequencer.sequence()
     assert Watcher.seen == list(await scene.storage.inner.checkpoints(0, 10))
 
 
@@ -214,12 +214,12 @@ class TestDamage:
         scene = await signing()
         for name in "abc":
             await scene.store(name)
-        await scene.vault.sequencer.sequence()
+        await scene.vault.log.sequencer.sequence()
         damage(tmp_path, *statements)
         again = await signing()
         await again.store("d")
         with pytest.raises(TreeDamaged):
-            await again.vault.sequencer.sequence()
+            await again.vault.log.sequencer.sequence()
         assert len(await again.storage.inner.unsequenced(10)) > 0
 
     @pytest.mark.parametrize(
@@ -234,67 +234,67 @@ class TestDamage:
         scene = await signing()
         await scene.store("a")
         record = await scene.purge("a")
-        await scene.vault.sequencer.sequence()
-        assert (await scene.vault.transparency.receipt(scene.admin, record.purge_id))["purge"]["id"] == record.purge_id
+        await scene.vault.log.sequencer.sequence()
+        assert (await scene.vault.log.reader.receipt(scene.admin, record.purge_id))["purge"]["id"] == record.purge_id
         triggers = ("purge_log_no_update", "checkpoints_no_update")
         damage(tmp_path, *(f"DROP TRIGGER {trigger}" for trigger in triggers), statement)
         with pytest.raises(TreeDamaged):
-            await scene.vault.transparency.receipt(scene.admin, record.purge_id)
+            await scene.vault.log.reader.receipt(scene.admin, record.purge_id)
 
     async def test_it_says_so_and_requests_go_on(self, signing, tmp_path: Path, caplog) -> None:
         scene = await signing(audit__checkpoint_interval_seconds="0.01")
-        await scene.vault.sequencer.sequence()
+        await scene.vault.log.sequencer.sequence()
         damage(tmp_path, "DELETE FROM tiles")
         again = await signing()
         async with sequencing(again.vault):
             await asyncio.sleep(0.05)
             await again.store("a")
-        assert again.vault.sequencer.state.is_inconsistent
+        assert again.vault.log.sequencer.state.is_inconsistent
         assert "vsql-vault verify" in caplog.text
 
 
 class TestKeyRoll:
     async def test_a_new_key_is_on_record_by_the_old_ones_word_before_it_signs(self, signing) -> None:
         scene = await signing()
-        await scene.vault.sequencer.sequence()
+        await scene.vault.log.sequencer.sequence()
         old = await scene.storage.inner.newest_checkpoint()
         again = await signing(audit__signing_key_env="NEXT", audit__previous_signing_key_env="KEY")
-        await again.vault.sequencer.sequence()
+        await again.vault.log.sequencer.sequence()
         (row,) = await again.access_rows(operation=Operation.ROTATE_SIGNING_KEY)
         assert row.old_value == str(KEY.verifier)
         assert open_roll(row.new_value, [KEY.verifier]) == NEXT.verifier
         new = await again.storage.inner.newest_checkpoint()
         assert open_checkpoint(new.note, [NEXT.verifier]).size > old.size
-        await again.vault.sequencer.sequence()
+        await again.vault.log.sequencer.sequence()
         once_more = await signing(audit__signing_key_env="NEXT")
         await once_more.store("a")
-        await once_more.vault.sequencer.sequence()
+        await once_more.vault.log.sequencer.sequence()
         assert len(await once_more.access_rows(operation=Operation.ROTATE_SIGNING_KEY)) == 1
 
     async def test_a_new_key_without_the_old_one_stops_the_start(self, signing) -> None:
         scene = await signing()
-        await scene.vault.sequencer.sequence()
+        await scene.vault.log.sequencer.sequence()
         with pytest.raises(SettingsInvalid, match=KEY.verifier.key_id.hex()):
             await signing(audit__signing_key_env="NEXT")
 
     async def test_a_lost_key_is_on_record_as_lost(self, signing) -> None:
         scene = await signing()
-        await scene.vault.sequencer.sequence()
+        await scene.vault.log.sequencer.sequence()
         again = await signing(audit__signing_key_env="NEXT", audit__unsafe_previous_key_lost="true")
-        await again.vault.sequencer.sequence()
+        await again.vault.log.sequencer.sequence()
         (row,) = await again.access_rows(operation=Operation.ROTATE_SIGNING_KEY)
         assert (row.detail, row.new_value) == ("the previous key is lost", str(NEXT.verifier))
         assert KEY.verifier.key_id.hex() in row.old_value
 
     async def test_a_process_with_the_old_key_signs_nothing_after_the_new_one(self, signing) -> None:
         old = await signing()
-        await old.vault.sequencer.sequence()
+        await old.vault.log.sequencer.sequence()
         new = await signing(audit__signing_key_env="NEXT", audit__previous_signing_key_env="KEY")
-        await new.vault.sequencer.sequence()
+        await new.vault.log.sequencer.sequence()
         await old.store("a")
-        await old.vault.sequencer.sequence()  # finds that the tree has grown without it
+        await old.vault.log.sequencer.sequence()  # finds that the tree has grown without it
         with pytest.raises(SettingsInvalid):
-            await old.vault.sequencer.sequence()
+            await old.vault.log.sequencer.sequence()
 
     def test_a_roll_counts_only_with_both_signatures_from_a_trusted_key(self) -> None:
         both = sign_roll(KEY.verifier, NEXT.verifier, KEY.signer, NEXT.signer)

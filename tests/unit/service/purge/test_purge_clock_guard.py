@@ -25,7 +25,7 @@ KEY = EntryKey("card", "pay-1")
 
 
 async def sweep(scene: Any, **options: Any) -> Any:
-    return await scene.vault.sweeper.sweep(scene.admin, **options)
+    return await scene.vault.purge.sweeper.sweep(scene.admin, **options)
 
 
 async def mark(scene: Any) -> Any:
@@ -55,7 +55,7 @@ async def test_what_was_called_expired_does_not_come_back_with_an_earlier_clock(
 
 async def test_what_had_not_expired_is_there_whatever_the_clock_does(scene) -> None:
     await scene.store(expires_at=T0 + HOUR)
-    await scene.vault.clock_guard.look()
+    await scene.vault.purge.clock_guard.look()
     scene.clock.at = T0 - DAY
     assert (await scene.vault.entries.retrieve(scene.owner, KEY)).value == b"cipher"
 
@@ -80,42 +80,42 @@ async def test_nothing_is_called_expired_if_the_mark_cannot_be_raised(scene) -> 
 
 
 async def test_a_clock_that_went_back_is_on_record_once(scene) -> None:
-    await scene.vault.clock_guard.look()
+    await scene.vault.purge.clock_guard.look()
     scene.clock.advance(hours=-1)
     for _ in range(3):
-        await scene.vault.clock_guard.look()
+        await scene.vault.purge.clock_guard.look()
     (row,) = await scene.access_rows(operation="clock-backwards")
     assert row.detail == f"from {format_time(T0)} to {format_time(T0 - HOUR)}"
     assert (row.app, row.outcome, row.at) == ("vsqlvault", Outcome.GRANTED, T0)
-    assert scene.vault.clock_guard.state.behind == HOUR
+    assert scene.vault.purge.clock_guard.state.behind == HOUR
 
 
 async def test_two_processes_that_see_it_leave_one_row(scene, make_vault) -> None:
     other = await make_vault()
-    await scene.vault.clock_guard.look()
+    await scene.vault.purge.clock_guard.look()
     scene.clock.advance(days=3)
     for vault in (scene.vault, other):
-        await vault.clock_guard.look()
+        await vault.purge.clock_guard.look()
     assert len(await scene.access_rows(operation="clock-jump")) == 1
 
 
 async def test_small_steps_back_are_no_event(scene) -> None:
-    await scene.vault.clock_guard.look()
+    await scene.vault.purge.clock_guard.look()
     scene.clock.advance(seconds=-2)
-    assert not (await scene.vault.clock_guard.look()).behind
+    assert not (await scene.vault.purge.clock_guard.look()).behind
     assert await scene.access_rows(operation="clock-backwards") == []
 
 
 @pytest.mark.parametrize(("ahead", "is_leap"), [(DAY, False), (DAY + timedelta(microseconds=1), True)])
 async def test_more_than_a_day_past_the_mark_is_a_leap(scene, ahead, is_leap) -> None:
-    await scene.vault.clock_guard.look()
+    await scene.vault.purge.clock_guard.look()
     scene.clock.at += ahead
-    assert bool((await scene.vault.clock_guard.look()).leap) == is_leap
+    assert bool((await scene.vault.purge.clock_guard.look()).leap) == is_leap
     assert await mark(scene) == (T0 if is_leap else T0 + ahead)
 
 
 async def test_after_a_leap_the_sweep_is_refused_and_reads_go_by_the_clock(scene) -> None:
-    await scene.vault.clock_guard.look()
+    await scene.vault.purge.clock_guard.look()
     await scene.store("a", expires_at=T0 + DAY * 2)
     await scene.store("b", expires_at=T0 + DAY * 9)
     scene.clock.advance(days=3)
@@ -131,7 +131,7 @@ async def test_after_a_leap_the_sweep_is_refused_and_reads_go_by_the_clock(scene
 
 
 async def test_the_leap_and_the_refusal_are_on_record(scene) -> None:
-    await scene.vault.clock_guard.look()
+    await scene.vault.purge.clock_guard.look()
     scene.clock.advance(days=3)
     for _ in range(2):
         with pytest.raises(ClockJumped):
@@ -143,7 +143,7 @@ async def test_the_leap_and_the_refusal_are_on_record(scene) -> None:
 
 
 async def test_what_a_false_leap_ended_is_back_when_the_clock_is_right_again(scene) -> None:
-    await scene.vault.clock_guard.look()
+    await scene.vault.purge.clock_guard.look()
     await scene.store(expires_at=T0 + DAY * 2)
     scene.clock.at = T0 + DAY * 3000
     with pytest.raises(EntryExpired):
@@ -154,7 +154,7 @@ async def test_what_a_false_leap_ended_is_back_when_the_clock_is_right_again(sce
 
 
 async def test_an_administrator_confirms_and_the_sweep_runs(scene) -> None:
-    await scene.vault.clock_guard.look()
+    await scene.vault.purge.clock_guard.look()
     await scene.store(expires_at=T0 + DAY * 2)
     scene.clock.advance(days=3)
     assert (await sweep(scene, confirm_clock=True)).purged == 1
@@ -163,7 +163,7 @@ async def test_an_administrator_confirms_and_the_sweep_runs(scene) -> None:
     assert json.loads(row.old_value) == {"clock": format_time(T0)}
     assert json.loads(row.new_value) == {"clock": format_time(T0 + DAY * 3)}
     assert (await sweep(scene)).purged == 0
-    assert not scene.vault.clock_guard.state.leap
+    assert not scene.vault.purge.clock_guard.state.leap
 
 
 async def test_nothing_is_confirmed_where_nothing_has_leapt(scene) -> None:
@@ -172,10 +172,10 @@ async def test_nothing_is_confirmed_where_nothing_has_leapt(scene) -> None:
 
 
 async def test_only_an_administrator_confirms(scene) -> None:
-    await scene.vault.clock_guard.look()
+    await scene.vault.purge.clock_guard.look()
     scene.clock.advance(days=3)
     with pytest.raises(Exception, match="admin"):
-        await scene.vault.sweeper.sweep(a_call("someone"), confirm_clock=True)
+        await scene.vault.purge.sweeper.sweep(a_call("someone"), confirm_clock=True)
     assert await mark(scene) == T0
 
 
@@ -192,13 +192,13 @@ async def test_a_clock_that_leaps_during_a_sweep_ends_nothing_more(open_scene) -
 async def test_the_timer_waits_for_the_confirmation_without_a_row_each_minute(scene, monkeypatch) -> None:
     monkeypatch.setattr("vsqlvault.service.purge.sweeper.LEASE_SECONDS", 0.02)
     monkeypatch.setattr("vsqlvault.service.purge.clock_guard.LOOK_SECONDS", 0.02)
-    await scene.vault.clock_guard.look()
+    await scene.vault.purge.clock_guard.look()
     await scene.store(expires_at=T0 + DAY * 2)
     scene.clock.advance(days=3)
     async with sweeping(scene.vault, 24):
         await asyncio.sleep(0.3)
         assert await scene.purge_rows() == []
-        await scene.vault.clock_guard.sound_time(scene.admin, confirmed=True)
+        await scene.vault.purge.clock_guard.sound_time(scene.admin, confirmed=True)
         async with asyncio.timeout(5):
             while not await scene.purge_rows():  # noqa: ASYNC110 - there is nothing to be woken by
                 await asyncio.sleep(0.01)
@@ -220,7 +220,7 @@ async def test_the_watch_raises_the_mark_as_time_goes_by_and_outlives_faults(sce
 
 
 async def test_a_new_entry_is_not_created_before_the_mark(scene) -> None:
-    await scene.vault.clock_guard.look()
+    await scene.vault.purge.clock_guard.look()
     scene.clock.advance(hours=-1)
     await scene.store()
     (snapshot,) = await scene.storage.inner.read([Read(KEY)])

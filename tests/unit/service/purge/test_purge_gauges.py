@@ -25,17 +25,17 @@ async def test_what_is_overdue_and_what_expires_within_a_day_is_counted(scene) -
         await scene.store(name, expires_at=at + DAY * days)
     await scene.store("f", purpose="ach")
     scene.clock.advance(days=1)
-    await scene.vault.purge_gauges.measure()
-    gauge = scene.vault.purge_gauges.gauge
+    await scene.vault.purge.gauges.measure()
+    gauge = scene.vault.purge.gauges.gauge
     assert (gauge.overdue, gauge.expiring) == (2, 2)
 
 
 async def test_what_a_hold_keeps_does_not_wait_for_a_sweep(scene) -> None:
     for name in ("a", "b", "c"):
         await scene.store(name, expires_at=scene.clock.at + DAY)
-    await scene.vault.holds.save(scene.admin, a_legal_hold(selector=HoldSelector(external_id="b")))
+    await scene.vault.rules.legal_holds.save(scene.admin, a_legal_hold(selector=HoldSelector(external_id="b")))
     scene.clock.advance(days=1)
-    await scene.vault.purge_gauges.measure()
+    await scene.vault.purge.gauges.measure()
     found = shown(scene.vault)
     assert (found["vsqlvault_entries_overdue"], found["vsqlvault_entries_held"]) == (2, 1)
 
@@ -43,11 +43,11 @@ async def test_what_a_hold_keeps_does_not_wait_for_a_sweep(scene) -> None:
 async def test_the_last_sweep_and_scrub_and_the_clock_are_told(scene) -> None:
     await scene.store()
     await scene.purge()
-    await scene.vault.sweeper.sweep(scene.admin)
+    await scene.vault.purge.sweeper.sweep(scene.admin)
     at = scene.clock.at.timestamp()
     scene.clock.advance(days=3)
-    await scene.vault.clock_guard.look()
-    await scene.vault.purge_gauges.measure()
+    await scene.vault.purge.clock_guard.look()
+    await scene.vault.purge.gauges.measure()
     found = shown(scene.vault)
     assert found["vsqlvault_sweep_finished_timestamp_seconds"] == at
     assert found["vsqlvault_scrub_finished_timestamp_seconds"] == at
@@ -58,13 +58,13 @@ async def test_the_last_sweep_and_scrub_and_the_clock_are_told(scene) -> None:
 
 async def test_of_two_processes_one_measures_so_that_nothing_counts_twice(scene, make_vault) -> None:
     other = await make_vault()
-    await scene.vault.purge_gauges.measure()
-    await other.purge_gauges.measure()
+    await scene.vault.purge.gauges.measure()
+    await other.purge.gauges.measure()
     assert "vsqlvault_entries_overdue" in shown(scene.vault)
     assert "vsqlvault_entries_overdue" not in shown(other)
     scene.clock.advance(seconds=91)
-    await other.purge_gauges.measure()
-    await scene.vault.purge_gauges.measure()
+    await other.purge.gauges.measure()
+    await scene.vault.purge.gauges.measure()
     assert "vsqlvault_entries_overdue" in shown(other)
     assert "vsqlvault_entries_overdue" not in shown(scene.vault)
 
@@ -75,7 +75,7 @@ async def test_what_sweeps_did_is_counted_and_how_far_one_has_come_is_shown(open
         await scene.store(f"e{n}", expires_at=scene.clock.at + DAY)
     scene.clock.advance(days=1)
     seen = []
-    await scene.vault.sweeper.sweep(scene.admin, progress=lambda _: seen.append(shown(scene.vault)))
+    await scene.vault.purge.sweeper.sweep(scene.admin, progress=lambda _: seen.append(shown(scene.vault)))
     names = ("vsqlvault_sweep_running", "vsqlvault_sweep_run_due", "vsqlvault_sweep_run_done")
     assert [tuple(found[name] for name in names) for found in seen] == [(1, 25, 10), (1, 25, 20), (1, 25, 25)]
     found = shown(scene.vault)
@@ -87,5 +87,5 @@ async def test_it_is_measured_while_the_vault_serves_and_outlives_faults(scene, 
     monkeypatch.setattr("vsqlvault.service.purge.gauges.MEASURE_SECONDS", 0.01)
     scene.storage.arm(1, 2, methods={"count_expired"})
     async with sweeping(scene.vault, 0), asyncio.timeout(5):
-        while scene.vault.purge_gauges.gauge is None:  # noqa: ASYNC110 - there is nothing to be woken by
+        while scene.vault.purge.gauges.gauge is None:  # noqa: ASYNC110 - there is nothing to be woken by
             await asyncio.sleep(0.01)

@@ -70,9 +70,9 @@ async def test_the_report_tells_what_is_held_from_what_is_overdue(scene: Any) ->
     for name in ("held", "twice", "due"):
         await scene.store(name, expires_at=scene.clock.at + DAY * (2 if name == "due" else 1))
     for name, ids in (("one", "held"), ("two", "twice"), ("three", "twice")):
-        await scene.vault.holds.save(scene.admin, hold(name, external_id=ids))
+        await scene.vault.rules.legal_holds.save(scene.admin, hold(name, external_id=ids))
     scene.clock.advance(days=4)
-    report = await scene.vault.report.write(scene.admin)
+    report = await scene.vault.compliance.report.write(scene.admin)
     section = report["retention_and_purge"]
     for figures in (section["figures"], section["figures"]["by_purpose"]["card"]):
         assert (figures["expired_not_purged"], figures["held"], figures["overdue"]) == (3, 2, 1)
@@ -86,9 +86,9 @@ async def test_the_report_tells_what_is_held_from_what_is_overdue(scene: Any) ->
 async def test_where_all_that_has_expired_is_held_nothing_is_overdue(scene: Any) -> None:
     await scene.retain(justification="chargebacks")
     await scene.store(expires_at=scene.clock.at + DAY)
-    await scene.vault.holds.save(scene.admin, hold("all", purpose="card"))
+    await scene.vault.rules.legal_holds.save(scene.admin, hold("all", purpose="card"))
     scene.clock.advance(days=9)
-    section = (await scene.vault.report.write(scene.admin))["retention_and_purge"]
+    section = (await scene.vault.compliance.report.write(scene.admin))["retention_and_purge"]
     assert (section["result"], section["exceptions"]["count"], section["figures"]["held"]) == ("supports", 0, 1)
 
 
@@ -96,6 +96,6 @@ async def test_a_hold_placed_after_the_reports_instant_kept_nothing_then(scene: 
     await scene.store(expires_at=scene.clock.at + DAY)
     at = scene.clock.advance(days=3)
     scene.clock.advance(days=1)
-    await scene.vault.holds.save(scene.admin, hold("late", purpose="card"))
-    figures = (await scene.vault.report.write(scene.admin, at))["retention_and_purge"]["figures"]
+    await scene.vault.rules.legal_holds.save(scene.admin, hold("late", purpose="card"))
+    figures = (await scene.vault.compliance.report.write(scene.admin, at))["retention_and_purge"]["figures"]
     assert (figures["held"], figures["overdue"]) == (0, 1)

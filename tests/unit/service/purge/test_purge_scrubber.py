@@ -18,7 +18,7 @@ DAY = timedelta(days=1)
 
 
 async def sweep(scene: Any, **options: Any) -> Any:
-    return await scene.vault.sweeper.sweep(scene.admin, **options)
+    return await scene.vault.purge.sweeper.sweep(scene.admin, **options)
 
 
 async def scrubbed(scene: Any) -> dict[str, bool]:
@@ -94,7 +94,7 @@ async def test_a_sweep_that_was_stopped_is_not_followed_by_a_scrub(open_scene) -
     for n in range(3):
         await scene.store(f"e{n}", expires_at=scene.clock.at + DAY)
     scene.clock.advance(days=1)
-    assert (await sweep(scene, progress=lambda _: scene.vault.sweeper.stop())).scrub is None
+    assert (await sweep(scene, progress=lambda _: scene.vault.purge.sweeper.stop())).scrub is None
 
 
 async def test_it_can_be_switched_off(open_scene) -> None:
@@ -153,14 +153,14 @@ async def test_a_fault_of_the_storages_own_in_a_scrub_is_no_fault_of_the_sweep_e
 async def test_whoever_asks_for_one_is_told_if_it_fails(scene) -> None:
     scene.storage.arm(methods={"scrub"}, always=True)
     with pytest.raises(StorageUnavailable):
-        await scene.vault.scrubber.scrub(scene.admin)
+        await scene.vault.purge.scrubber.scrub(scene.admin)
 
 
 async def test_one_step_may_keep_requests_waiting_as_long_as_the_settings_or_the_caller_say(open_scene) -> None:
     scene = await open_scene(purge__scrub_lock_seconds="2.5")
     asked = scrubbing(scene, None)
     await sweep(scene)
-    await scene.vault.scrubber.scrub(scene.admin, lock_seconds=60)
+    await scene.vault.purge.scrubber.scrub(scene.admin, lock_seconds=60)
     assert asked == [2.5, 60]
 
 
@@ -168,5 +168,5 @@ async def test_one_step_may_keep_requests_waiting_as_long_as_the_settings_or_the
 async def test_only_an_admin_scrubs(scene, roles) -> None:
     asked = scrubbing(scene, None)
     with pytest.raises(RoleRequired):
-        await scene.vault.scrubber.scrub(a_call("someone", *roles))
+        await scene.vault.purge.scrubber.scrub(a_call("someone", *roles))
     assert asked == []

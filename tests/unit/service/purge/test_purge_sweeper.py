@@ -66,7 +66,7 @@ async def fill(scene: Any, count: int, *, live: int = 0) -> list[str]:
 
 
 async def sweep(scene: Any, **options: Any) -> Any:
-    return await scene.vault.sweeper.sweep(scene.admin, **options)
+    return await scene.vault.purge.sweeper.sweep(scene.admin, **options)
 
 
 async def test_what_has_expired_is_purged_and_what_lives_is_kept(scene) -> None:
@@ -460,7 +460,7 @@ async def test_a_sweep_that_breaks_off_can_be_resumed_and_counts_nothing_twice(o
 async def test_only_an_admin_sweeps(scene, roles, dry_run) -> None:
     ending = await fill(scene, 1)
     with pytest.raises(RoleRequired):
-        await scene.vault.sweeper.sweep(a_call("someone", *roles), dry_run=dry_run)
+        await scene.vault.purge.sweeper.sweep(a_call("someone", *roles), dry_run=dry_run)
     assert await there(scene, *ending) == ending
     row = await scene.last_row()
     assert (row.operation, row.reason) == (Operation.SWEEP, "role")
@@ -469,14 +469,14 @@ async def test_only_an_admin_sweeps(scene, roles, dry_run) -> None:
 async def test_stopping_ends_a_sweep_after_the_batch_it_is_at(open_scene) -> None:
     scene = await open_scene(purge__sweep_batch="10", purge__sweep_pause_seconds="0")
     await fill(scene, 50)
-    count = await sweep(scene, progress=lambda _: scene.vault.sweeper.stop())
+    count = await sweep(scene, progress=lambda _: scene.vault.purge.sweeper.stop())
     assert count.purged == 10
 
 
 async def test_a_sweep_that_was_stopped_is_on_record_as_not_completed(open_scene) -> None:
     scene = await open_scene(purge__sweep_batch="10", purge__sweep_pause_seconds="0")
     await fill(scene, 50)
-    count = await sweep(scene, progress=lambda _: scene.vault.sweeper.stop())
+    count = await sweep(scene, progress=lambda _: scene.vault.purge.sweeper.stop())
     last = await scene.storage.inner.last_sweep()
     assert (count.completed, last.completed, last.purged) == (False, False, 10)
     assert (await scene.last_row()).detail == f"sweep {count.sweep_id}: 10 purged, 0 failed, not completed"
@@ -492,7 +492,7 @@ async def test_a_sweep_that_was_not_stopped_is_on_record_as_completed(scene) -> 
 async def test_the_timer_of_the_next_start_takes_up_a_sweep_that_was_stopped(open_scene) -> None:
     scene = await open_scene(purge__sweep_batch="10", purge__sweep_pause_seconds="0")
     ending = await fill(scene, 50)
-    await sweep(scene, progress=lambda _: scene.vault.sweeper.stop())
+    await sweep(scene, progress=lambda _: scene.vault.purge.sweeper.stop())
     next_start = await open_scene()
     async with sweeping(next_start.vault, 24):
         async with asyncio.timeout(5):
@@ -598,12 +598,12 @@ async def test_the_timer_outlives_whatever_is_raised(scene, monkeypatch, caplog,
         raise error("x", [ValueError()]) if error is ExceptionGroup else error("x")
 
     setattr(scene.storage.inner, method, once)
-    timer = asyncio.create_task(scene.vault.sweeper.run_on_timer(24))
+    timer = asyncio.create_task(scene.vault.purge.sweeper.run_on_timer(24))
     async with asyncio.timeout(5):
         await raised.wait()
         while await there(scene, "e0", "e1", "e2"):  # noqa: ASYNC110 - there is nothing to be woken by
             await asyncio.sleep(0.01)
-    scene.vault.sweeper.stop()
+    scene.vault.purge.sweeper.stop()
     await timer
     assert "sweep failed, and is tried again in a minute" in caplog.messages
 
@@ -615,10 +615,10 @@ async def test_the_timer_outlives_a_method_that_is_no_coroutine_function(install
 
     install(caprice=offering("vault_purge_methods", Plain()))
     scene = await open_scene()
-    await scene.vault.policies.save_retention_policy(scene.admin, a_retention_policy(purge_method="caprice"))
+    await scene.vault.rules.policies.save_retention_policy(scene.admin, a_retention_policy(purge_method="caprice"))
     await fill(scene, 1)
     caplog.set_level(logging.CRITICAL)
-    task = asyncio.create_task(scene.vault.sweeper.run_on_timer(24))
+    task = asyncio.create_task(scene.vault.purge.sweeper.run_on_timer(24))
     await asyncio.wait([task], timeout=0.5)
     ended = task.done()
     task.cancel()

@@ -20,11 +20,11 @@ ACTIVE, EXPIRED = EntryState.ACTIVE, EntryState.EXPIRED
 
 
 async def place(scene: Any, **selector: Any) -> None:
-    await scene.vault.holds.save(scene.admin, a_legal_hold(selector=HoldSelector(**selector)))
+    await scene.vault.rules.legal_holds.save(scene.admin, a_legal_hold(selector=HoldSelector(**selector)))
 
 
 async def page(scene: Any, call: Any = None, **wanted: Any) -> HeldListed:
-    return await scene.vault.held_entries.list(
+    return await scene.vault.rules.held_entries.list(
         call or scene.admin, "case-17", HeldEntriesRequest(**{"limit": 100} | wanted)
     )
 
@@ -85,7 +85,7 @@ async def test_each_has_its_state_and_either_can_be_asked_for(scene: Any) -> Non
     await scene.purge("gone")
     await place(scene, purpose="card")
     scene.clock.advance(days=2)
-    assert (await scene.vault.sweeper.sweep(scene.admin, confirm_clock=True)).held == 1
+    assert (await scene.vault.purge.sweeper.sweep(scene.admin, confirm_clock=True)).held == 1
     states = [(viewed.entry.external_id, state) for viewed, state in (await page(scene)).entries]
     assert states == [("ended", EXPIRED), ("lives", ACTIVE)]
     assert await kept(scene, state=EXPIRED) == [("card", "ended")]
@@ -139,7 +139,7 @@ async def test_a_released_hold_keeps_nothing_and_an_unknown_one_is_not_found(sce
         await page(scene)
     await scene.store()
     await place(scene, external_id="pay-1")
-    await scene.vault.holds.release(scene.admin, "case-17")
+    await scene.vault.rules.legal_holds.release(scene.admin, "case-17")
     assert await page(scene) == HeldListed((), None)
 
 

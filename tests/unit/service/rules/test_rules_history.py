@@ -21,14 +21,16 @@ TELLERS = an_access_policy()
 
 
 async def versions(scene: Any, kind: RuleKind, name: str, **query: Any) -> Any:
-    return await scene.vault.history.versions(scene.admin, kind, VersionQuery(name=name, **{"limit": 100} | query))
+    return await scene.vault.rules.history.versions(
+        scene.admin, kind, VersionQuery(name=name, **{"limit": 100} | query)
+    )
 
 
 async def test_every_version_of_every_kind_is_shown_newest_first(scene) -> None:
-    saved, _ = await scene.vault.policies.save_access_policy(scene.admin, TELLERS)
+    saved, _ = await scene.vault.rules.policies.save_access_policy(scene.admin, TELLERS)
     scene.clock.advance(hours=1)
-    await scene.vault.policies.delete_access_policy(a_call("other-admin", Role.ADMIN), "tellers")
-    again, _ = await scene.vault.policies.save_access_policy(scene.admin, replace(TELLERS, description="again"))
+    await scene.vault.rules.policies.delete_access_policy(a_call("other-admin", Role.ADMIN), "tellers")
+    again, _ = await scene.vault.rules.policies.save_access_policy(scene.admin, replace(TELLERS, description="again"))
     found = await versions(scene, RuleKind.ACCESS_POLICY, "tellers")
     assert (found[2], found[0]) == (saved, again)
     assert (found[1].version, found[1].dropped, found[1].created_by) == (2, True, "other-admin")
@@ -37,15 +39,15 @@ async def test_every_version_of_every_kind_is_shown_newest_first(scene) -> None:
         9,
         365,
     ]
-    await scene.vault.holds.save(scene.admin, a_legal_hold())
-    released = await scene.vault.holds.release(scene.admin, "case-17")
+    await scene.vault.rules.legal_holds.save(scene.admin, a_legal_hold())
+    released = await scene.vault.rules.legal_holds.release(scene.admin, "case-17")
     assert (await versions(scene, RuleKind.LEGAL_HOLD, "case-17"))[0] == released
 
 
 async def test_a_version_is_read_by_its_number_and_versions_by_the_page(scene) -> None:
     for number in range(5):
-        await scene.vault.policies.save_access_policy(scene.admin, replace(TELLERS, description=str(number)))
-    third = await scene.vault.history.version(scene.admin, RuleKind.ACCESS_POLICY, "tellers", 3)
+        await scene.vault.rules.policies.save_access_policy(scene.admin, replace(TELLERS, description=str(number)))
+    third = await scene.vault.rules.history.version(scene.admin, RuleKind.ACCESS_POLICY, "tellers", 3)
     assert (third.version, third.description) == (3, "2")
     page = await versions(scene, RuleKind.ACCESS_POLICY, "tellers", limit=2, before=4)
     assert [policy.version for policy in page] == [3, 2]
@@ -56,9 +58,9 @@ async def test_a_built_in_policy_has_its_one_version(scene) -> None:
     (only,) = await versions(scene, RuleKind.ACCESS_POLICY, "owner-only")
     assert only.built_in
     assert await versions(scene, RuleKind.ACCESS_POLICY, "owner-only", before=1) == []
-    assert await scene.vault.history.version(scene.admin, RuleKind.ACCESS_POLICY, "owner-only", 1) == only
+    assert await scene.vault.rules.history.version(scene.admin, RuleKind.ACCESS_POLICY, "owner-only", 1) == only
     with pytest.raises(PolicyNotFound):
-        await scene.vault.history.version(scene.admin, RuleKind.ACCESS_POLICY, "owner-only", 2)
+        await scene.vault.rules.history.version(scene.admin, RuleKind.ACCESS_POLICY, "owner-only", 2)
 
 
 @pytest.mark.parametrize(("kind", "missing"), [(kind, kind.missing) for kind in RuleKind])
@@ -66,19 +68,19 @@ async def test_what_never_was_is_not_found(scene, kind, missing) -> None:
     assert missing is (HoldNotFound if kind is RuleKind.LEGAL_HOLD else PolicyNotFound)
     for refused in (
         versions(scene, kind, "nothing"),
-        scene.vault.history.version(scene.admin, kind, "nothing", 1),
-        scene.vault.history.compare(scene.admin, kind, "nothing", 2, 1),
+        scene.vault.rules.history.version(scene.admin, kind, "nothing", 1),
+        scene.vault.rules.history.compare(scene.admin, kind, "nothing", 2, 1),
     ):
         with pytest.raises(missing):
             await refused
 
 
 async def test_a_comparison_says_what_changed_and_nothing_of_version_and_author(scene) -> None:
-    await scene.vault.policies.save_access_policy(scene.admin, TELLERS)
+    await scene.vault.rules.policies.save_access_policy(scene.admin, TELLERS)
     rules = {**TELLERS.rules, Action.RETRIEVE: Rule(frozenset({"tellers", "audit"}))}
     del rules[Action.PURGE]
-    await scene.vault.policies.save_access_policy(scene.admin, replace(TELLERS, rules=rules, description="wider"))
-    found = await scene.vault.history.compare(scene.admin, RuleKind.ACCESS_POLICY, "tellers", 2, 1)
+    await scene.vault.rules.policies.save_access_policy(scene.admin, replace(TELLERS, rules=rules, description="wider"))
+    found = await scene.vault.rules.history.compare(scene.admin, RuleKind.ACCESS_POLICY, "tellers", 2, 1)
     assert (found.old.version, found.new.version) == (1, 2)
     changes = {difference.path: (difference.old, difference.new) for difference in found.differences}
     assert changes.pop("/rules/purge")[1] is ABSENT
@@ -86,16 +88,16 @@ async def test_a_comparison_says_what_changed_and_nothing_of_version_and_author(
         "/description": (None, "wider"),
         "/rules/retrieve/allowed_apps": (["tellers"], ["audit", "tellers"]),
     }
-    back = await scene.vault.history.compare(scene.admin, RuleKind.ACCESS_POLICY, "tellers", 1, 2)
+    back = await scene.vault.rules.history.compare(scene.admin, RuleKind.ACCESS_POLICY, "tellers", 1, 2)
     assert {d.path: (d.old, d.new) for d in back.differences}["/description"] == ("wider", None)
-    same = await scene.vault.history.compare(scene.admin, RuleKind.ACCESS_POLICY, "tellers", 1, 1)
+    same = await scene.vault.rules.history.compare(scene.admin, RuleKind.ACCESS_POLICY, "tellers", 1, 1)
     assert same.differences == ()
 
 
 async def test_a_release_shows_as_what_it_changed(scene) -> None:
-    await scene.vault.holds.save(scene.admin, a_legal_hold(selector=HoldSelector(metadata='{"a":1}')))
-    await scene.vault.holds.release(scene.admin, "case-17")
-    found = await scene.vault.history.compare(scene.admin, RuleKind.LEGAL_HOLD, "case-17", 2, 1)
+    await scene.vault.rules.legal_holds.save(scene.admin, a_legal_hold(selector=HoldSelector(metadata='{"a":1}')))
+    await scene.vault.rules.legal_holds.release(scene.admin, "case-17")
+    found = await scene.vault.rules.history.compare(scene.admin, RuleKind.LEGAL_HOLD, "case-17", 2, 1)
     assert [difference.path for difference in found.differences] == ["/released_at", "/released_by", "/state"]
 
 
@@ -119,16 +121,16 @@ def test_differences_are_told_by_their_place(old, new, found) -> None:
 
 async def test_admins_and_auditors_read_it_and_each_reading_has_its_row(scene) -> None:
     auditor = a_call("auditor", Role.AUDITOR)
-    await scene.vault.history.versions(auditor, RuleKind.RETENTION_POLICY, VersionQuery(name="card", limit=1))
+    await scene.vault.rules.history.versions(auditor, RuleKind.RETENTION_POLICY, VersionQuery(name="card", limit=1))
     row = await scene.last_row()
     assert (row.operation.value, row.purpose, row.detail) == ("read-retention-policy", "card", "card versions")
-    await scene.vault.policies.save_access_policy(scene.admin, TELLERS)
-    await scene.vault.history.compare(auditor, RuleKind.ACCESS_POLICY, "tellers", 1, 1)
+    await scene.vault.rules.policies.save_access_policy(scene.admin, TELLERS)
+    await scene.vault.rules.history.compare(auditor, RuleKind.ACCESS_POLICY, "tellers", 1, 1)
     assert (await scene.last_row()).detail == "tellers v1 to v1"
     for refused in (
-        scene.vault.history.versions(scene.owner, RuleKind.ACCESS_POLICY, VersionQuery(name="tellers", limit=1)),
-        scene.vault.history.version(scene.owner, RuleKind.ACCESS_POLICY, "tellers", 1),
-        scene.vault.history.compare(scene.owner, RuleKind.ACCESS_POLICY, "tellers", 1, 1),
+        scene.vault.rules.history.versions(scene.owner, RuleKind.ACCESS_POLICY, VersionQuery(name="tellers", limit=1)),
+        scene.vault.rules.history.version(scene.owner, RuleKind.ACCESS_POLICY, "tellers", 1),
+        scene.vault.rules.history.compare(scene.owner, RuleKind.ACCESS_POLICY, "tellers", 1, 1),
     ):
         with pytest.raises(RoleRequired):
             await refused

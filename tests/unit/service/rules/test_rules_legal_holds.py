@@ -25,15 +25,15 @@ HOLD = a_legal_hold(selector=HoldSelector(external_id="pay-1"))
 
 
 async def place(scene: Any, hold: Any = HOLD, **options: Any) -> Any:
-    return await scene.vault.holds.save(scene.admin, hold, **options)
+    return await scene.vault.rules.legal_holds.save(scene.admin, hold, **options)
 
 
 async def release(scene: Any, name: str = "case-17", **options: Any) -> Any:
-    return await scene.vault.holds.release(scene.admin, name, **options)
+    return await scene.vault.rules.legal_holds.release(scene.admin, name, **options)
 
 
 async def sweep(scene: Any, **options: Any) -> Any:
-    return await scene.vault.sweeper.sweep(scene.admin, **options)
+    return await scene.vault.purge.sweeper.sweep(scene.admin, **options)
 
 
 async def is_there(scene: Any, name: str = "pay-1") -> bool:
@@ -50,18 +50,18 @@ class TestVersions:
         )  # fmt: skip
         later = scene.clock.advance(hours=1)
         other = a_call("other-admin", Role.ADMIN)
-        second, is_new = await scene.vault.holds.save(other, replace(HOLD, reason="More"))
+        second, is_new = await scene.vault.rules.legal_holds.save(other, replace(HOLD, reason="More"))
         assert (second.version, second.created_by, second.created_at, second.held_since, is_new) == (
             2, "other-admin", later, at, False,
         )  # fmt: skip
-        assert await scene.vault.holds.hold(scene.admin, "case-17") == second
+        assert await scene.vault.rules.legal_holds.hold(scene.admin, "case-17") == second
 
     async def test_a_release_is_a_version_and_a_name_put_again_goes_on_counting(self, scene) -> None:
         await place(scene)
         at = scene.clock.advance(hours=1)
         released = await release(scene)
         assert (released.version, released.released_by, released.released_at) == (2, "vault-admin", at)
-        assert await scene.vault.holds.hold(scene.admin, "case-17") == released
+        assert await scene.vault.rules.legal_holds.hold(scene.admin, "case-17") == released
         at = scene.clock.advance(hours=1)
         again, is_new = await place(scene)
         assert (again.version, again.held_since, again.released_at, is_new) == (3, at, None, True)
@@ -70,8 +70,8 @@ class TestVersions:
         for name in ("b", "a", "gone"):
             await place(scene, replace(HOLD, name=name))
         await release(scene, "gone")
-        assert [hold.name for hold in await scene.vault.holds.holds(scene.admin)] == ["a", "b"]
-        assert [hold.name for hold in await scene.vault.holds.holds(scene.admin, released=True)] == ["gone"]
+        assert [hold.name for hold in await scene.vault.rules.legal_holds.holds(scene.admin)] == ["a", "b"]
+        assert [hold.name for hold in await scene.vault.rules.legal_holds.holds(scene.admin, released=True)] == ["gone"]
 
     async def test_a_hold_that_is_not_there_or_released_is_not_released(self, scene) -> None:
         with pytest.raises(HoldNotFound):
@@ -81,7 +81,7 @@ class TestVersions:
         with pytest.raises(HoldNotFound):
             await release(scene)
         with pytest.raises(HoldNotFound):
-            await scene.vault.holds.hold(scene.admin, "none")
+            await scene.vault.rules.legal_holds.hold(scene.admin, "none")
 
     async def test_the_rows_have_the_old_and_the_new_value(self, scene) -> None:
         await place(scene)
@@ -97,16 +97,16 @@ class TestVersions:
         call = a_call("app", *roles)
         await place(scene)
         with pytest.raises(RoleRequired):
-            await scene.vault.holds.save(call, HOLD)
+            await scene.vault.rules.legal_holds.save(call, HOLD)
         with pytest.raises(RoleRequired):
-            await scene.vault.holds.release(call, "case-17")
+            await scene.vault.rules.legal_holds.release(call, "case-17")
         if roles:
-            assert (await scene.vault.holds.hold(call, "case-17")).version == 1
+            assert (await scene.vault.rules.legal_holds.hold(call, "case-17")).version == 1
             return
         with pytest.raises(RoleRequired):
-            await scene.vault.holds.hold(call, "case-17")
+            await scene.vault.rules.legal_holds.hold(call, "case-17")
         with pytest.raises(RoleRequired):
-            await scene.vault.holds.holds(call)
+            await scene.vault.rules.legal_holds.holds(call)
 
     async def test_a_change_may_ask_for_the_version_it_was_made_from(self, scene) -> None:
         await place(scene, preconditions=VersionPreconditions(none_exists=True))

@@ -32,7 +32,7 @@ TELLERS = an_access_policy()
 
 
 async def save(scene: Any, policy: Any = TELLERS, call: Any = None) -> Any:
-    return await scene.vault.policies.save_access_policy(call or scene.admin, policy)
+    return await scene.vault.rules.policies.save_access_policy(call or scene.admin, policy)
 
 
 async def test_each_change_is_the_next_version_with_author_and_time(scene) -> None:
@@ -41,18 +41,18 @@ async def test_each_change_is_the_next_version_with_author_and_time(scene) -> No
     at = scene.clock.advance(hours=1)
     second, is_new = await save(scene, call=a_call("other-admin", Role.ADMIN))
     assert (second.version, second.created_by, second.created_at, is_new) == (2, "other-admin", at, False)
-    assert await scene.vault.policies.access_policy(scene.admin, "tellers") == second
+    assert await scene.vault.rules.policies.access_policy(scene.admin, "tellers") == second
 
 
 async def test_a_retention_policy_counts_its_versions_too(scene) -> None:
-    saved = await scene.vault.policies.save_retention_policy(scene.admin, a_retention_policy(version=7))
+    saved = await scene.vault.rules.policies.save_retention_policy(scene.admin, a_retention_policy(version=7))
     assert (saved.policy.version, saved.is_new) == (2, False)
-    assert await scene.vault.policies.retention_policy(scene.admin, "card") == saved.policy
+    assert await scene.vault.rules.policies.retention_policy(scene.admin, "card") == saved.policy
 
 
 async def test_a_name_that_was_dropped_goes_on_counting(scene) -> None:
     await save(scene)
-    await scene.vault.policies.delete_access_policy(scene.admin, "tellers")
+    await scene.vault.rules.policies.delete_access_policy(scene.admin, "tellers")
     again, is_new = await save(scene)
     assert (again.version, is_new) == (3, True)
 
@@ -73,7 +73,7 @@ async def test_the_row_has_the_old_and_the_new_value(scene) -> None:
 
 async def test_the_row_of_a_deletion_has_the_old_value(scene) -> None:
     await save(scene)
-    await scene.vault.policies.delete_access_policy(scene.admin, "tellers")
+    await scene.vault.rules.policies.delete_access_policy(scene.admin, "tellers")
     (row,) = await scene.access_rows(operation="delete-access-policy")
     assert json.loads(row.old_value)["name"] == "tellers"
     assert row.new_value is None
@@ -84,8 +84,8 @@ async def test_a_built_in_policy_is_neither_changed_nor_deleted(scene, name) -> 
     with pytest.raises(BuiltInPolicy):
         await save(scene, replace(TELLERS, name=name))
     with pytest.raises(BuiltInPolicy):
-        await scene.vault.policies.delete_access_policy(scene.admin, name)
-    assert (await scene.vault.policies.access_policy(scene.admin, name)).built_in
+        await scene.vault.rules.policies.delete_access_policy(scene.admin, name)
+    assert (await scene.vault.rules.policies.access_policy(scene.admin, name)).built_in
     assert [row.outcome for row in await scene.access_rows(status=409)] == [Outcome.DENIED] * 2
 
 
@@ -93,16 +93,16 @@ async def test_a_stored_policy_of_a_built_in_name_does_not_count(scene) -> None:
     """As it might be left by an earlier version, or put there by hand."""
     forged = replace(TELLERS, name="owner-only", rules={})
     await scene.storage.inner.commit([a_write(SaveAccessPolicy(forged))])
-    assert (await scene.vault.policies.access_policy(scene.admin, "owner-only")).built_in
+    assert (await scene.vault.rules.policies.access_policy(scene.admin, "owner-only")).built_in
 
 
 async def test_a_policy_in_use_is_not_deleted(scene) -> None:
     await save(scene)
     await scene.store(access_policy="tellers")
     with pytest.raises(PolicyInUse):
-        await scene.vault.policies.delete_access_policy(scene.admin, "tellers")
+        await scene.vault.rules.policies.delete_access_policy(scene.admin, "tellers")
     await scene.store(access_policy="owner-only")
-    await scene.vault.policies.delete_access_policy(scene.admin, "tellers")
+    await scene.vault.rules.policies.delete_access_policy(scene.admin, "tellers")
 
 
 async def test_of_deleting_a_policy_and_taking_it_into_use_at_once_both_never_succeed_unseen(open_scene) -> None:
@@ -110,20 +110,20 @@ async def test_of_deleting_a_policy_and_taking_it_into_use_at_once_both_never_su
     for n in range(20):
         await save(scene)
         results = await asyncio.gather(
-            scene.vault.policies.delete_access_policy(scene.admin, "tellers"),
+            scene.vault.rules.policies.delete_access_policy(scene.admin, "tellers"),
             scene.store(f"e{n}", access_policy="tellers"),
             return_exceptions=True,
         )
         assert sum(isinstance(result, Exception) for result in results) == 1
         if not isinstance(results[1], Exception):
             await scene.store(f"e{n}", value=b"x")
-            await scene.vault.policies.delete_access_policy(scene.admin, "tellers")
+            await scene.vault.rules.policies.delete_access_policy(scene.admin, "tellers")
 
 
 @pytest.mark.parametrize("what", ["access_policy", "delete_access_policy", "retention_policy"])
 async def test_what_is_not_there_is_not_found(scene, what) -> None:
     with pytest.raises(PolicyNotFound):
-        await getattr(scene.vault.policies, what)(scene.admin, "nothing")
+        await getattr(scene.vault.rules.policies, what)(scene.admin, "nothing")
     assert (await scene.last_row()).reason == "policy_not_found"
 
 
@@ -141,7 +141,7 @@ async def test_the_evaluator_looks_at_the_document(scene) -> None:
 
 async def test_a_purge_method_that_nobody_offers_is_refused(scene) -> None:
     with pytest.raises(ValidationFailed) as refused:
-        await scene.vault.policies.save_retention_policy(scene.admin, a_retention_policy(purge_method="burn"))
+        await scene.vault.rules.policies.save_retention_policy(scene.admin, a_retention_policy(purge_method="burn"))
     (error,) = refused.value.errors
     assert error.field == "purge_method"
     assert "crypto-shred" in error.expected
@@ -165,7 +165,7 @@ READS = {
 async def test_only_an_admin_changes_policies(scene, method, roles) -> None:
     before = await scene.storage.inner.policy_snapshot()
     with pytest.raises(RoleRequired):
-        await getattr(scene.vault.policies, method)(a_call("someone", *roles), CHANGES[method])
+        await getattr(scene.vault.rules.policies, method)(a_call("someone", *roles), CHANGES[method])
     assert await scene.storage.inner.policy_snapshot() == before
     row = await scene.last_row()
     assert (row.outcome, row.reason, row.app) == (Outcome.DENIED, "role", "someone")
@@ -173,7 +173,7 @@ async def test_only_an_admin_changes_policies(scene, method, roles) -> None:
 
 @pytest.mark.parametrize("method", READS)
 async def test_admins_and_auditors_read_policies_and_nobody_else(scene, method) -> None:
-    read = getattr(scene.vault.policies, method)
+    read = getattr(scene.vault.rules.policies, method)
     for role in Role:
         assert await read(a_call("reader", role), *READS[method])
         row = await scene.last_row()
@@ -208,7 +208,7 @@ class TestPreview:
         await self.fill(scene)
         wanted = a_retention_policy(max_retention_days=5, default_ttl_days=1)
         before = await scene.storage.inner.policy_snapshot()
-        seen = await scene.vault.policies.preview_retention_policy(scene.admin, wanted)
+        seen = await scene.vault.rules.policies.preview_retention_policy(scene.admin, wanted)
         assert seen.effect == RetentionLimitEffect(expired_at_once=1, changed=2, oldest_created_at=T0)
         assert (seen.policy.version, seen.policy.created_by, seen.is_new) == (2, "vault-admin", False)
         assert await scene.storage.inner.policy_snapshot() == before
@@ -221,46 +221,50 @@ class TestPreview:
     async def test_the_change_itself_says_it_too_and_so_does_its_row(self, scene) -> None:
         await self.fill(scene)
         wanted = a_retention_policy(max_retention_days=5, default_ttl_days=1)
-        seen = await scene.vault.policies.preview_retention_policy(scene.admin, wanted)
-        saved = await scene.vault.policies.save_retention_policy(scene.admin, wanted)
+        seen = await scene.vault.rules.policies.preview_retention_policy(scene.admin, wanted)
+        saved = await scene.vault.rules.policies.save_retention_policy(scene.admin, wanted)
         assert saved == seen
         row = await scene.last_row()
         assert (row.operation, row.detail) == (
             Operation.CHANGE_RETENTION_POLICY, "effective_expiry_changed 2, expired_at_once 1, revived 0",
         )  # fmt: skip
-        assert (await scene.vault.sweeper.sweep(scene.admin, dry_run=True)).purged == 1
+        assert (await scene.vault.purge.sweeper.sweep(scene.admin, dry_run=True)).purged == 1
 
     async def test_a_longer_one_shows_what_lives_again(self, scene) -> None:
         await self.fill(scene)
         await scene.retain(max_retention_days=5, default_ttl_days=1)
-        longer = await scene.vault.policies.save_retention_policy(scene.admin, a_retention_policy())
+        longer = await scene.vault.rules.policies.save_retention_policy(scene.admin, a_retention_policy())
         assert longer.effect == RetentionLimitEffect(revived=1, changed=2)
         await scene.vault.entries.retrieve(scene.owner, EntryKey("card", "old"))
 
     async def test_what_leaves_the_maximum_as_it_is_counts_nothing(self, scene) -> None:
         scene.storage.arm(methods={"retention_limit_effect"}, always=True)
-        saved = await scene.vault.policies.save_retention_policy(scene.admin, a_retention_policy(description="other"))
+        saved = await scene.vault.rules.policies.save_retention_policy(
+            scene.admin, a_retention_policy(description="other")
+        )
         assert saved.effect == RetentionLimitEffect()
-        fresh = await scene.vault.policies.save_retention_policy(scene.admin, a_retention_policy("ach"))
+        fresh = await scene.vault.rules.policies.save_retention_policy(scene.admin, a_retention_policy("ach"))
         assert (fresh.effect, fresh.is_new) == (RetentionLimitEffect(), True)
         assert scene.storage.calls == []
 
     async def test_a_policy_is_put_in_force_though_its_effect_cannot_be_counted(self, scene) -> None:
         wanted = a_retention_policy(max_retention_days=5, default_ttl_days=1)
         scene.storage.arm(methods={"retention_limit_effect"}, always=True)
-        saved = await scene.vault.policies.save_retention_policy(scene.admin, wanted)
+        saved = await scene.vault.rules.policies.save_retention_policy(scene.admin, wanted)
         assert (saved.effect, saved.policy.version) == (None, 2)
         assert (await scene.last_row()).detail == "effect not counted"
         longer = a_retention_policy(max_retention_days=9, default_ttl_days=1)
         with pytest.raises(StorageUnavailable):
-            await scene.vault.policies.preview_retention_policy(scene.admin, longer)
+            await scene.vault.rules.policies.preview_retention_policy(scene.admin, longer)
 
     async def test_it_is_refused_where_the_change_would_be(self, scene) -> None:
         with pytest.raises(RoleRequired):
-            await scene.vault.policies.preview_retention_policy(scene.owner, a_retention_policy())
+            await scene.vault.rules.policies.preview_retention_policy(scene.owner, a_retention_policy())
         with pytest.raises(ValidationFailed):
-            await scene.vault.policies.preview_retention_policy(scene.admin, a_retention_policy(purge_method="burn"))
+            await scene.vault.rules.policies.preview_retention_policy(
+                scene.admin, a_retention_policy(purge_method="burn")
+            )
         with pytest.raises(PreconditionFailed):
-            await scene.vault.policies.preview_retention_policy(
+            await scene.vault.rules.policies.preview_retention_policy(
                 scene.admin, a_retention_policy(), VersionPreconditions(match=frozenset({7}))
             )
