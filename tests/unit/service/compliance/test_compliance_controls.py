@@ -428,7 +428,9 @@ class TestRecord:
         await scene.vault.compliance.controls.watch()
         other.compliance.controls.checks.certificates = lambda: {"cert_file": T0}
         await other.compliance.controls.watch()
-        assert [each.name for each in other.compliance.controls.known if each.state is FAILING] == ["certificates_valid"]
+        assert [each.name for each in other.compliance.controls.known if each.state is FAILING] == [
+            "certificates_valid"
+        ]
         assert await self.rows(scene) == []
 
     async def test_where_two_believe_that_it_is_their_turn_the_row_is_written_once(
