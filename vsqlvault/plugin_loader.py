@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
@@ -11,13 +12,16 @@ import pluggy
 
 from vsqlvault import hookspecs
 from vsqlvault.config import Settings, with_plugin_settings
-from vsqlvault.errors import PluginClash, PluginUnusable, StartUpRefused
+from vsqlvault.errors import PluginClash, PluginFailed, PluginUnusable, StartUpRefused
 from vsqlvault.hookspecs import ENTRY_POINT_GROUP, PROJECT
 from vsqlvault.interfaces.stored_keys import NoStoredKeys
 from vsqlvault.model.plugins import PluginOrigin
 from vsqlvault.model.sandbox import ProcessNeeds
+from vsqlvault.service.plugin_calls import call_plugin
 
 OWN_DISTRIBUTION = "vsqlvault"
+START_SECONDS = 60.0
+STOP_SECONDS = 5.0
 _LIFECYCLE = ("vault_startup", "vault_shutdown")
 _OBSERVERS = ("vault_access_decided", "vault_entry_purged", "vault_checkpoint_signed")
 Offer = TypeVar("Offer")
@@ -104,19 +108,21 @@ class Plugins:
         return [implementation.function for implementation in found]
 
     async def start(self, storage: Mapping[str, Any]) -> None:
-        """Run ``vault_startup`` in the order of loading."""
+        """Run ``vault_startup`` in the order of loading, each for at most ``START_SECONDS``."""
         offered = {"settings": self.settings, "storage": storage}
         for name, function, arguments in self._lifecycle("vault_startup"):
+            given = {argument: offered[argument] for argument in arguments}
             try:
-                await function(**{argument: offered[argument] for argument in arguments})
+                await call_plugin(name, partial(function, **given), object, START_SECONDS, passes=(StartUpRefused,))
             except StartUpRefused as error:
                 raise PluginUnusable(f"{self._called(name)}: {error}") from error
-            except Exception as error:
-                raise PluginUnusable(f"{self._called(name)}: vault_startup failed: {type(error).__name__}") from error
+            except PluginFailed as failed:
+                cause = failed.__cause__ or failed
+                raise PluginUnusable(f"{self._called(name)}: vault_startup failed: {type(cause).__name__}") from cause
             self._started.add(name)
 
     async def stop(self) -> list[str]:
-        """Run ``vault_shutdown`` in reverse order; return the plugins whose shutdown failed.
+        """Run ``vault_shutdown`` in reverse order; return the plugins whose shutdown failed or took ``STOP_SECONDS``.
 
         A plugin with a ``vault_startup`` that was not reached, or failed, is not shut down.
         """
@@ -126,8 +132,8 @@ class Plugins:
             if name in starters - self._started:
                 continue
             try:
-                await function()
-            except Exception:  # noqa: BLE001 - the others are to be stopped as well
+                await call_plugin(name, function, object, STOP_SECONDS)
+            except PluginFailed:  # the other plugins are stopped as well
                 failed.append(name)
         return failed
 
@@ -145,7 +151,7 @@ class Plugins:
         self._origins[entry_point.name] = origin
         try:
             self._manager.register(entry_point.load(), name=entry_point.name)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             raise PluginUnusable(f"{self._called(entry_point.name)}: {type(error).__name__}: {error}") from error
 
     def _check_hooks(self) -> None:
@@ -177,7 +183,7 @@ class Plugins:
                 offers = list(implementation.function(**arguments) or ())
             except StartUpRefused:
                 raise
-            except (Exception, SystemExit) as error:
+            except BaseException as error:
                 called = self._called(implementation.plugin_name)
                 raise PluginUnusable(f"{called}: {hook} failed: {type(error).__name__}: {error}") from error
             for offer in offers:
@@ -200,7 +206,7 @@ def _names(offer: Any, names: Callable[[Any], Iterable[str]] | None) -> Iterable
     """Return the names an offer claims; (None,) where it has nothing to claim by."""
     try:
         return tuple(names(offer)) if names else (offer.name,)
-    except (AttributeError, TypeError):
+    except BaseException:  # noqa: BLE001 - a property of the plugin
         return (None,)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import secrets
@@ -16,7 +15,7 @@ from vsqlvault.errors import SettingsInvalid
 from vsqlvault.model.attestation import Attestation
 from vsqlvault.model.principal import SYSTEM, Call
 from vsqlvault.proof.attestation import shown_attestation, summarise
-from vsqlvault.runtime import open_vault
+from vsqlvault.runtime import open_vault, run_to_end
 
 HAS_EXCEPTIONS = 1
 
@@ -37,7 +36,7 @@ def attest(options: argparse.Namespace, read_settings: Callable[[argparse.Namesp
         async with open_vault(read_settings(options)) as vault:
             return await vault.compliance.attestations.attest(Call(SYSTEM, secrets.token_hex(16)), trigger="command")
 
-    made = asyncio.run(run())
+    made = run_to_end(run())
     shown = shown_attestation(made.document, made.note)
     print("\n".join(summarise(shown["attestation"])))
     if made.note is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import secrets
 from collections.abc import Callable, Collection
@@ -16,7 +15,7 @@ from vsqlvault.config import Settings
 from vsqlvault.errors import NothingSigned, SettingsInvalid
 from vsqlvault.model.principal import SYSTEM, Call
 from vsqlvault.proof.note import VerifierKey
-from vsqlvault.runtime import open_vault
+from vsqlvault.runtime import open_vault, run_to_end
 from vsqlvault.service.compliance.evidence_check import EvidenceCheckResult, verify_evidence
 
 NOT_AS_SIGNED = 1
@@ -59,7 +58,7 @@ def write_evidence(options: argparse.Namespace, read_settings: ReadSettings) -> 
             return await _write(options.out, pieces)
 
     try:
-        size = asyncio.run(run())
+        size = run_to_end(run())
     except NothingSigned:
         raise SettingsInvalid(
             "audit.signing_key_file: expected a signing key and a signed log, found none (vsql-vault keygen --signing)"

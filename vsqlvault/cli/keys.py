@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ from vsqlvault.config import Settings
 from vsqlvault.errors import SettingsInvalid, ValidationFailed
 from vsqlvault.model.principal import SYSTEM, Call
 from vsqlvault.model.times import format_time
-from vsqlvault.runtime import open_vault
+from vsqlvault.runtime import open_vault, run_to_end
 from vsqlvault.service.credentials.api_keys import CreatedKey, KeyListRequest, RevokedKey, SeenKey
 from vsqlvault.service.vault import Vault
 
@@ -129,4 +128,4 @@ def _with_vault(settings: Settings, act: Callable[[Vault, Call], Awaitable[Answe
         async with open_vault(settings) as vault:
             return await act(vault, Call(SYSTEM, secrets.token_hex(16)))
 
-    return asyncio.run(run())
+    return run_to_end(run())

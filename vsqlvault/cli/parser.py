@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +19,7 @@ from vsqlvault.config import Settings, load_settings
 from vsqlvault.errors import InvalidTime
 from vsqlvault.model.times import parse_time
 from vsqlvault.plugin_loader import Plugins
-from vsqlvault.runtime import migrated
+from vsqlvault.runtime import leave, migrated, run_to_end
 
 ReadSettings = Callable[[argparse.Namespace], Settings]
 
@@ -28,7 +27,8 @@ ReadSettings = Callable[[argparse.Namespace], Settings]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code: 0 success, 1 failure, 2 unusable settings or plugins."""
     options = _parser().parse_args(arguments)
-    return exit_code(lambda: options.run(options, _settings))
+    code = exit_code(lambda: options.run(options, _settings))
+    return leave(code) if arguments is None else code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -125,7 +125,7 @@ def _settings(options: argparse.Namespace) -> Settings:
 
 
 def _migrate(options: argparse.Namespace, read_settings: ReadSettings) -> None:
-    status = asyncio.run(migrated(Plugins(read_settings(options))))
+    status = run_to_end(migrated(Plugins(read_settings(options))))
     done = "nothing to do" if status.before == status.after else f"from version {status.before}"
     print(f"schema version {status.after}: {done}")
 

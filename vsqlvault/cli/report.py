@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import secrets
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from typing import Any
 from vsqlvault.config import Settings
 from vsqlvault.errors import SettingsInvalid
 from vsqlvault.model.principal import SYSTEM, Call
-from vsqlvault.runtime import open_vault
+from vsqlvault.runtime import open_vault, run_to_end
 
 
 def write_report(options: argparse.Namespace, read_settings: Callable[[argparse.Namespace], Settings]) -> None:
@@ -25,7 +24,7 @@ def write_report(options: argparse.Namespace, read_settings: Callable[[argparse.
             call = Call(SYSTEM, secrets.token_hex(16))
             return await vault.compliance.report.write(call, options.as_of, since=options.since, until=options.until)
 
-    report = asyncio.run(run())
+    report = run_to_end(run())
     text = json.dumps(report, indent=2, ensure_ascii=False)
     if options.json:
         _write_file("--json", options.json, f"{text}\n".encode())

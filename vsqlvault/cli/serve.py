@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from vsqlvault.cli.server_process import run_server
 from vsqlvault.config import Settings, load_settings
 from vsqlvault.errors import SettingsInvalid, StartUpRefused
 from vsqlvault.plugin_loader import Plugins
-from vsqlvault.runtime import check_reach, harden, migrated
+from vsqlvault.runtime import check_reach, harden, migrated, run_to_end
 from vsqlvault.service.log.signing_keys import load_signing
 
 WORKERS_END_SECONDS = 15.0
@@ -27,7 +26,7 @@ def serve(options: argparse.Namespace, read: Callable[[argparse.Namespace], Sett
     if options.dev:
         if options.config is not None:
             raise SettingsInvalid("--dev: expected no --config, because --dev has its own settings")
-        asyncio.run(serve_dev())
+        run_to_end(serve_dev())
         return
     settings = read(options)
 
@@ -35,7 +34,7 @@ def serve(options: argparse.Namespace, read: Callable[[argparse.Namespace], Sett
         return load_settings(options.config)
 
     if settings.server.workers == 1:
-        asyncio.run(run_server(settings, load_again, config=options.config))
+        run_to_end(run_server(settings, load_again, config=options.config))
     else:
         _serve_with_workers(settings, load_again, options.config)
 
@@ -68,13 +67,13 @@ def _serve_with_workers(settings: Settings, load: Callable[[], Settings], config
 
     plugins = Plugins(settings)
     sandbox = harden(plugins, config)
-    asyncio.run(migrated(plugins))
+    run_to_end(migrated(plugins))
     shared = SharedSamples(settings.server.workers)
     in_force = settings
     with listen(settings.server.listen_addr) as listener:
 
         def work(slot: int) -> int:
-            return exit_code(lambda: asyncio.run(run(slot)))
+            return exit_code(lambda: run_to_end(run(slot)))
 
         async def run(slot: int) -> None:
             own = sandbox.in_child(settings.hardening)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import secrets
 import sys
 import time
@@ -13,7 +12,7 @@ from typing import TextIO
 from vsqlvault.config import Settings
 from vsqlvault.model.principal import SYSTEM, Call
 from vsqlvault.model.purge import ScrubRecord
-from vsqlvault.runtime import open_vault
+from vsqlvault.runtime import open_vault, run_to_end
 from vsqlvault.service.purge.sweeper import SweepCount
 
 ReadSettings = Callable[[argparse.Namespace], Settings]
@@ -54,7 +53,7 @@ def sweep(options: argparse.Namespace, read_settings: ReadSettings) -> None:
             )
 
     try:
-        count = asyncio.run(run())
+        count = run_to_end(run())
     finally:
         progress.end()
     verb = "would be purged" if count.dry_run else "purged"
@@ -76,7 +75,7 @@ def scrub(options: argparse.Namespace, read_settings: ReadSettings) -> int:
                 Call(SYSTEM, secrets.token_hex(16)), trigger="command", lock_seconds=options.lock_seconds
             )
 
-    record = asyncio.run(run())
+    record = run_to_end(run())
     print(_scrubbed(record) if record else "nothing to do: no purge since the last scrub")
     return LEFT_SOMETHING if record and not record.completed else 0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
@@ -22,7 +21,7 @@ from vsqlvault.proof.log_check import SignedHead
 from vsqlvault.proof.note import KeyInvalid, NoteRefused, Signer, VerifierKey
 from vsqlvault.proof.receipt import FORMAT as RECEIPT
 from vsqlvault.proof.receipt import ReceiptInvalid, check_receipt
-from vsqlvault.runtime import open_storage, open_vault
+from vsqlvault.runtime import open_storage, open_vault, run_to_end
 from vsqlvault.service.compliance.evidence_check import is_evidence
 from vsqlvault.service.log.export import ExportSource, open_export, write_export
 from vsqlvault.service.log.restore import RestoreCount, tombstones_in
@@ -97,7 +96,7 @@ def verify(options: argparse.Namespace, read_settings: ReadSettings) -> int:
             return verify_evidence(options.file, _required(keys), kept)
         with open_export(options.file) as source:
             bar = Bar("leaves checked")
-            return _report(asyncio.run(verify_log(source, _required(keys), kept, bar)), bar)
+            return _report(run_to_end(verify_log(source, _required(keys), kept, bar)), bar)
     except NoteRefused as refused:
         raise CannotVerify(f"--checkpoint: {refused}") from None
 
@@ -111,7 +110,7 @@ def export(options: argparse.Namespace, read_settings: ReadSettings) -> None:
     async def write(storage: Storage) -> int:
         return await write_export(options.out, StorageSource(storage), signer.verifier if signer else None, bar)
 
-    size = asyncio.run(_with_storage(settings, write))
+    size = run_to_end(_with_storage(settings, write))
     bar.end()
     print(f"{options.out}: {size} leaves. Verify it with: vsql-vault verify {options.out} --vkey KEY")
 
@@ -142,7 +141,7 @@ def confirm_restore(options: argparse.Namespace, read_settings: ReadSettings) ->
             await vault.log.restore.confirm(call, count)
             return count, True
 
-    count, confirmed = asyncio.run(run())
+    count, confirmed = run_to_end(run())
     print(f"{count.purged} purged again, {count.kept} failed")
     print("The restore is confirmed; the quarantine has ended." if confirmed else "The vault is not in quarantine.")
     return 0
@@ -159,7 +158,7 @@ def _warn_of_what_is_missing(source: ExportSource, notes: Sequence[str]) -> None
 def _check_export(path: Path, keys: Sequence[VerifierKey]) -> int:
     with open_export(path) as source:
         bar = Bar("leaves checked")
-        return _report(asyncio.run(verify_log(source, keys, (), bar)), bar)
+        return _report(run_to_end(verify_log(source, keys, (), bar)), bar)
 
 
 def _signers(settings: Settings) -> list[Signer]:
@@ -175,7 +174,7 @@ def _verify_vault(settings: Settings, keys: Sequence[VerifierKey], kept: Sequenc
         source = StorageSource(storage)
         return await verify_log(source, _required(trusted), kept, bar), source.waiting
 
-    verdict, waiting = asyncio.run(_with_storage(settings, check))
+    verdict, waiting = run_to_end(_with_storage(settings, check))
     code = _report(verdict, bar)
     if waiting:
         print(f"{waiting} newer rows are not covered by this checkpoint and were not verified")

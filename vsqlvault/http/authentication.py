@@ -84,7 +84,11 @@ def _begin(authenticator: Authenticator, presented: Presented) -> Principal | Pe
     """Ask; most know at once."""
     try:
         found: Principal | Pending | None = begin_call(
-            authenticator, lambda: authenticator.authenticate(presented), _ANSWERS, passes=_PASSES
+            authenticator,
+            lambda: authenticator.authenticate(presented),
+            _ANSWERS,
+            AUTHENTICATOR_SECONDS,
+            passes=_PASSES,
         )
     except CredentialRefused as refused:
         _check_refusal(authenticator, refused)

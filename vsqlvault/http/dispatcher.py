@@ -7,6 +7,7 @@ import logging
 import re
 import time
 from collections.abc import Mapping
+from types import MappingProxyType
 from urllib.parse import unquote
 
 from vsqlvault.config import Settings
@@ -154,16 +155,16 @@ class Dispatcher:
         address, untrusted = request.client_address, False
         try:
             request.check_single(self._credential_headers, others=False)
-            headers = dict(request.by_name)  # a plugin may do with them what it likes
+            headers = dict(request.by_name)
             trusted_headers = self._forwarding.trusted_headers(request, headers)
             untrusted = trusted_headers is not headers
             if request.certificate_fault:
                 raise _refused_certificate(request)
             certificate = self._forwarding.certificate(request)
             presented = (
-                Presented(trusted_headers, address, certificate.der, certificate.issuers)
+                Presented(MappingProxyType(trusted_headers), address, certificate.der, certificate.issuers)
                 if certificate
-                else Presented(trusted_headers, address)
+                else Presented(MappingProxyType(trusted_headers), address)
             )
             principal = await authenticate(self._vault.credentials.authenticators, presented)
             self._vault.credentials.inventory.record_usage(principal)

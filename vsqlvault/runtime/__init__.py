@@ -3,6 +3,7 @@
 from vsqlvault.runtime.application import create_app
 from vsqlvault.runtime.background import following, sequencing, sweeping, watching
 from vsqlvault.runtime.lifecycle import migrated, open_storage, open_vault
+from vsqlvault.runtime.running import leave, run_to_end
 from vsqlvault.runtime.sandbox import check_reach, harden
 
 __all__ = [
@@ -10,9 +11,11 @@ __all__ = [
     "create_app",
     "following",
     "harden",
+    "leave",
     "migrated",
     "open_storage",
     "open_vault",
+    "run_to_end",
     "sequencing",
     "sweeping",
     "watching",

@@ -352,7 +352,7 @@ def _built_in_policies(evaluators: dict[str, Any]) -> dict[str, AccessPolicy]:
     for evaluator in evaluators.values():
         try:
             brought = list(evaluator.built_in_policies())
-        except Exception as error:
+        except BaseException as error:
             raise PluginUnusable(f"policy evaluator {evaluator.name}: {type(error).__name__}: {error}") from error
         for policy in brought:
             if policy.name in policies:
@@ -367,7 +367,7 @@ def _guarded(observer: Callable[[Record], object]) -> Callable[[Record], None]:
     def watch(record: Record) -> None:
         try:
             observer(record)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - an observer cannot break an answer
+        except BaseException as error:  # noqa: BLE001 - an observer cannot break an answer
             log.error("observer failed", extra={"observer": observer.__module__, "error": type(error).__name__})  # noqa: TRY400
 
     return watch

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from vsqlvault.config import Settings
-from vsqlvault.errors import SettingsInvalid
+from vsqlvault.errors import PluginFailed, PluginUnusable, SettingsInvalid, VaultError
 from vsqlvault.interfaces.storage import MigrationStatus, Storage
 from vsqlvault.model.sandbox import StepState
 from vsqlvault.plugin_loader import Plugins
 from vsqlvault.runtime.assembly import assemble
 from vsqlvault.sandbox.sandbox import NOT_APPLIED
 from vsqlvault.service.log.signing_keys import load_signing
+from vsqlvault.service.plugin_calls import call_plugin
 from vsqlvault.service.vault import Vault
 
 log = logging.getLogger(__name__)
+OPEN_SECONDS = 300.0
+CLOSE_SECONDS = 10.0
 
 
 @asynccontextmanager
@@ -35,7 +38,7 @@ async def open_vault(
     signing = load_signing(settings.audit)
     async with AsyncExitStack() as stack:
         storage = await open_storage(plugins)
-        stack.push_async_callback(storage.close)
+        stack.push_async_callback(_close, storage)
         status = await storage.migrate()
         if status.before != status.after:
             log.info("schema migrated", extra={"from": status.before, "to": status.after})
@@ -60,7 +63,13 @@ async def open_storage(plugins: Plugins) -> Storage:
     if scheme not in factories:
         known = ", ".join(f"{name}:" for name in sorted(factories)) or "none (is the plugin installed?)"
         raise SettingsInvalid(f"storage.database_url: expected a URL with one of the schemes {known}, found {scheme}:")
-    storage: Storage = await factories[scheme].open(url)
+    factory = factories[scheme]
+    try:
+        storage: Storage = await call_plugin(
+            factory, lambda: factory.open(url), object, OPEN_SECONDS, passes=(VaultError,)
+        )
+    except PluginFailed as failed:
+        raise PluginUnusable(f"storage {scheme}: {type(failed.__cause__ or failed).__name__} when opened") from failed
     return storage
 
 
@@ -81,6 +90,11 @@ async def _settle(vault: Vault) -> None:
     await vault.audit.unaudited.close()
     await vault.credentials.inventory.flush()
     await vault.queue.drain()
+
+
+async def _close(storage: Storage) -> None:
+    with suppress(PluginFailed):  # it is logged
+        await call_plugin("storage", storage.close, object, CLOSE_SECONDS, passes=(VaultError,))
 
 
 async def _stop_plugins(plugins: Plugins) -> None:

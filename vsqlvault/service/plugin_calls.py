@@ -1,4 +1,9 @@
-"""Calling what a plugin offered, and surviving it."""
+"""Calls plugins and contains their failures.
+
+Every call of a plugin's object goes through this module. Whatever the plugin raises, SystemExit, KeyboardInterrupt,
+CancelledError and GeneratorExit included, becomes PluginFailed. An answer after its deadline is not an answer, even where
+the plugin blocked the event loop until then.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,7 @@ import asyncio
 import inspect
 import logging
 import sys
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, final
@@ -13,7 +19,7 @@ from typing import Any, TypeVar, final
 from vsqlvault.errors import PluginFailed, VaultError
 
 log = logging.getLogger(__name__)
-_BREATH_SECONDS = 0.002
+YIELD_AFTER_SECONDS = 0.002
 Answer = TypeVar("Answer")
 _running: set[asyncio.Task[Any]] = set()
 
@@ -26,16 +32,18 @@ class _Raised:
 @final
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """What a plugin returned that is no answer: to be awaited, or to be refused.
+    """What a plugin returned that is not an answer yet: an awaitable, or a value of a wrong type.
 
-    Ask for it by ``type``: what else a plugin returned may say of itself what it likes.
+    ``started_at`` is when the call began, by the monotonic clock. Test for it by ``type``: the object that a plugin
+    returned may claim any class.
     """
 
     given: object
+    started_at: float
 
 
 Passing = tuple[type[VaultError], ...]
-"""Kinds of errors that are a plugin's answer, too, and are raised as they are."""
+"""Errors that are an answer of the plugin, and are raised unchanged."""
 
 
 async def call_plugin(
@@ -46,36 +54,45 @@ async def call_plugin(
     *,
     passes: Passing = (),
 ) -> Any:
-    """Return what ``call()`` returns or, where that is awaitable, what it comes to in time.
+    """Return the answer of ``call()``, awaited where it is awaitable.
 
-    An awaitable runs in a task of its own, which is left behind when it does not heed its cancellation.
+    An awaitable runs in a task of its own. A task that ignores its cancellation is abandoned.
 
     Raises:
-        PluginFailed: it raised anything that does not pass (``sys.exit`` and a cancellation of its own included), was late,
-            or answered with another type. The log names the plugin and the kind of error, never its text.
+        PluginFailed: it raised an error that does not pass, was late, or answered with another type. The log names the
+            plugin and the type of the error, never its text.
     """
-    given = begin_call(plugin, call, expected, passes=passes)
+    given = begin_call(plugin, call, expected, timeout_seconds, passes=passes)
     if type(given) is Pending:
         return await finish_call(plugin, given, expected, timeout_seconds, passes=passes)
     return given
 
 
 def begin_call(
-    plugin: object, call: Callable[[], object], expected: type | tuple[type, ...], *, passes: Passing = ()
+    plugin: object,
+    call: Callable[[], object],
+    expected: type | tuple[type, ...],
+    timeout_seconds: float,
+    *,
+    passes: Passing = (),
 ) -> Any:
-    """Return the answer of a plugin that need not wait, and of another one what ``finish_call`` takes.
+    """Return the answer of a plugin that answers at once, or a Pending for ``finish_call``.
 
-    For who calls a plugin on each request: a coroutine for it costs more than most plugins do. Raises as ``call_plugin``.
+    It saves the coroutine of ``call_plugin`` on each request. Raises as ``call_plugin``.
     """
+    started_at = time.monotonic()
     try:
         given = call()
-        return given if expected is not object and isinstance(given, expected) else Pending(given)
-    except KeyboardInterrupt:
-        raise
+        is_answer = expected is not object and isinstance(given, expected)
     except BaseException as error:
         if isinstance(error, passes):
             raise
         raise _failed(plugin, error) from error
+    if not is_answer:
+        return Pending(given, started_at)
+    if time.monotonic() - started_at > timeout_seconds:
+        raise _late(plugin)
+    return given
 
 
 async def finish_call(
@@ -86,127 +103,139 @@ async def finish_call(
     *,
     passes: Passing = (),
 ) -> Any:
-    """Return what a call that was begun comes to. Raises as ``call_plugin``."""
-    try:  # even to ask what an answer is may run the plugin's code
-        answer = pending.given
-        if inspect.isawaitable(answer):
-            answer = await _within(answer, timeout_seconds)
-        if isinstance(answer, expected):
-            return answer
-    except (KeyboardInterrupt, asyncio.CancelledError):  # ours: what a plugin raises in its task comes wrapped
-        raise
-    except BaseException as error:  # noqa: BLE001
-        cause = error.__cause__ if isinstance(error, _FailedInTask) and error.__cause__ else error
-        if isinstance(cause, passes):
-            raise cause from None
-        raise _failed(plugin, cause) from cause
-    log.error("plugin gave an unusable answer", extra={"plugin": _name(plugin), "error": type(answer).__name__})
+    """Return the answer of a call that was begun. Raises as ``call_plugin``."""
+    outcome = pending.given
+    if _is(inspect.isawaitable, outcome):
+        outcome = await _within(pending, timeout_seconds)
+    if type(outcome) is _Raised:
+        if isinstance(outcome.error, passes):
+            raise outcome.error from None
+        raise _failed(plugin, outcome.error) from outcome.error
+    if time.monotonic() - pending.started_at > timeout_seconds:
+        raise _late(plugin)
+    if _is(lambda answer: isinstance(answer, expected), outcome):
+        return outcome
+    log.error("plugin gave an unusable answer", extra={"plugin": name_of(plugin), "error": type(outcome).__name__})
     raise PluginFailed
 
 
 async def call_plugin_in_turn(
     plugin: object, calls: Sequence[Callable[[], object]], expected: type, timeout_seconds: float
 ) -> list[Any]:
-    """Return what each of ``calls`` comes to, made one after the other; in the place of one that failed, PluginFailed.
+    """Return the answer of each of ``calls``, made one after the other; PluginFailed in place of one that failed.
 
-    As ``call_plugin``, but with one task for all of them, until one is late: the rest then go on in another. Each has
-    ``timeout_seconds``. The log names each kind of error once, with how many there were.
+    One task makes all calls, until one is late: the rest run in another task. Each has ``timeout_seconds``. The log has one
+    line per type of error, with the number of failures.
     """
     answers: list[Any] = []
     failures: dict[str, int] = {}
     while len(answers) < len(calls):
         for outcome in await _take_turns(calls[len(answers) :], timeout_seconds):
-            if isinstance(outcome, expected):
+            if _is(lambda answer: isinstance(answer, expected), outcome):
                 answers.append(outcome)
                 continue
-            cause = outcome.error if isinstance(outcome, _Raised) else None
+            cause = outcome.error if type(outcome) is _Raised else None
             kind = type(cause or outcome).__name__
             failures[kind] = failures.get(kind, 0) + 1
             failed = PluginFailed()
             failed.__cause__ = cause
             answers.append(failed)
-    name = getattr(plugin, "name", type(plugin).__name__)
     for kind, count in failures.items():
-        log.error("plugin failed", extra={"plugin": name, "error": kind, "count": count})
+        log.error("plugin failed", extra={"plugin": name_of(plugin), "error": kind, "count": count})
     return answers
 
 
-def check_with_plugin(plugin: object, check: Callable[[], object]) -> None:
-    """Let a plugin look at something: only a VaultError of its own passes through.
+def call_plain(plugin: object, call: Callable[[], Answer], *, passes: Passing = ()) -> Answer:
+    """Return the answer of a plain method, which nothing can interrupt.
 
     Raises:
-        PluginFailed: it raised anything else.
+        PluginFailed: it raised an error that does not pass.
     """
     try:
-        check()
-    except (VaultError, KeyboardInterrupt):
-        raise
+        return call()
     except BaseException as error:
-        name = getattr(plugin, "name", type(plugin).__name__)
-        log.error("plugin failed", extra={"plugin": name, "error": type(error).__name__})  # noqa: TRY400
-        raise PluginFailed from error
+        if isinstance(error, passes):
+            raise
+        raise _failed(plugin, error) from error
 
 
-def _name(plugin: object) -> str:
-    return str(getattr(plugin, "name", type(plugin).__name__))
+def name_of(plugin: object) -> str:
+    """Return the name of a plugin's object for the log; a string is a name already."""
+    if type(plugin) is str:
+        return plugin
+    try:
+        return str(getattr(plugin, "name", type(plugin).__name__))
+    except BaseException:  # noqa: BLE001 - a property of the plugin
+        return type(plugin).__name__
 
 
 def _failed(plugin: object, cause: BaseException) -> PluginFailed:
-    log.error("plugin failed", extra={"plugin": _name(plugin), "error": type(cause).__name__})
+    log.error("plugin failed", extra={"plugin": name_of(plugin), "error": type(cause).__name__})
     return PluginFailed()
 
 
-class _FailedInTask(Exception):
-    """A plugin's task raised its cause."""
+def _late(plugin: object) -> PluginFailed:
+    late = TimeoutError()
+    failed = _failed(plugin, late)
+    failed.__cause__ = late
+    return failed
 
 
-async def _within(awaitable: Awaitable[Answer], timeout_seconds: float) -> Answer:
-    task = _started(_contained(awaitable))
+def _is(test: Callable[[object], bool], given: object) -> bool:
+    """Whether an object passes a test that may run the plugin's code, such as its ``__class__``."""
+    try:
+        return test(given)
+    except BaseException:  # noqa: BLE001
+        return False
+
+
+async def _within(pending: Pending, timeout_seconds: float) -> Any:
+    """Return the answer of an awaitable, or what it raised; TimeoutError where it is late."""
+    task = _started(_contained(pending.given))  # type: ignore[arg-type]
     if task.done():
-        return _opened(task.result())
+        return task.result()
     _running.add(task)
     task.add_done_callback(_running.discard)
+    left = pending.started_at + timeout_seconds - time.monotonic()
     try:
-        done, _ = await asyncio.wait({task}, timeout=timeout_seconds)
+        done, _ = await asyncio.wait({task}, timeout=max(left, 0))
     finally:
         if not task.done():
             task.cancel()
-    if not done:
-        raise TimeoutError
-    return _opened(task.result())
+    return task.result() if done else _Raised(TimeoutError())
 
 
 @dataclass(slots=True)
 class _Turns:
-    """What one task has come to, call by call, and since when it has been at the next one."""
+    """The outcomes of one task, call by call, and when the current call began."""
 
     since: float
+    timeout_seconds: float
     outcomes: list[Any] = field(default_factory=list)
     is_over: bool = False
 
     async def take(self, calls: Sequence[Callable[[], object]]) -> None:
-        clock = asyncio.get_running_loop().time
-        breath = self.since
+        yielded_at = self.since
         for call in calls:
-            self.since = clock()
-            if self.since - breath > _BREATH_SECONDS:
+            self.since = time.monotonic()
+            if self.since - yielded_at > YIELD_AFTER_SECONDS:
                 await asyncio.sleep(0)
-                breath = self.since = clock()
+                yielded_at = self.since = time.monotonic()
             outcome = await _contained(_called(call))
-            if self.is_over:  # its answer was given for it
+            if self.is_over:  # the caller has recorded this call as late
                 return
-            self.outcomes.append(outcome)
+            is_late = time.monotonic() - self.since > self.timeout_seconds
+            self.outcomes.append(_Raised(TimeoutError()) if is_late else outcome)
 
 
 async def _take_turns(calls: Sequence[Callable[[], object]], timeout_seconds: float) -> list[Any]:
     """Return the outcomes of the first calls: of all of them, or up to one that was late."""
-    loop = asyncio.get_running_loop()
-    turns = _Turns(loop.time())
+    turns = _Turns(time.monotonic(), timeout_seconds)
     task = _started(turns.take(calls))
     _running.add(task)
     task.add_done_callback(_running.discard)
     try:
-        while not task.done() and (left := turns.since + timeout_seconds - loop.time()) > 0:
+        while not task.done() and (left := turns.since + timeout_seconds - time.monotonic()) > 0:
             await asyncio.wait({task}, timeout=left)
     finally:
         turns.is_over = True
@@ -223,21 +252,15 @@ async def _called(call: Callable[[], object]) -> object:
 
 
 def _started(work: Coroutine[Any, Any, Answer]) -> asyncio.Task[Answer]:
-    """Return a task that has run already as far as it could without waiting, where this Python has such tasks."""
+    """Return a task that has run to its first suspension, where this Python has eager tasks."""
     loop = asyncio.get_running_loop()
     if sys.version_info >= (3, 12):
         return asyncio.Task(work, loop=loop, eager_start=True)
     return loop.create_task(work)
 
 
-def _opened(outcome: Answer | _Raised) -> Answer:
-    if isinstance(outcome, _Raised):
-        raise _FailedInTask from outcome.error
-    return outcome
-
-
 async def _contained(awaitable: Awaitable[Answer]) -> Answer | _Raised:
-    """Await, and give back whatever is raised as a value: SystemExit in a task would end the event loop."""
+    """Await, and return what is raised as a value: SystemExit in a task would end the event loop."""
     try:
         return await awaitable
     except BaseException as error:  # noqa: BLE001

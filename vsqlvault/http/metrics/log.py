@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from vsqlvault.errors import PluginFailed
 from vsqlvault.interfaces.anchor import Anchor
+from vsqlvault.service.plugin_calls import call_plain
 from vsqlvault.service.vault import Vault
 
 
@@ -46,8 +48,8 @@ class LogCollector(Collector):
 
 
 def _is_failing(anchor: Anchor) -> bool:
-    """Whether an anchor says so, or cannot even say."""
+    """Whether an anchor reports a failure, or fails to report."""
     try:
-        return anchor.failure() is not None
-    except Exception:  # noqa: BLE001 - a plugin's fault spoils no scrape
+        return call_plain(anchor, anchor.failure) is not None
+    except PluginFailed:
         return True

@@ -7,12 +7,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vsqlvault.errors import FieldError, PluginFailed, ValidationFailed
+from vsqlvault.errors import FieldError, PluginFailed, ValidationFailed, VaultError
 from vsqlvault.interfaces.access_policy import PolicyEvaluator
 from vsqlvault.interfaces.storage import PolicySnapshot
 from vsqlvault.model.access import AccessRequest, Action, Allow, Decision, Deny
 from vsqlvault.model.policy import DEFAULT_POLICY, AccessPolicy
-from vsqlvault.service.plugin_calls import Pending, begin_call, check_with_plugin, finish_call
+from vsqlvault.service.plugin_calls import Pending, begin_call, call_plain, finish_call
 
 log = logging.getLogger(__name__)
 _DECISIONS = (Allow, Deny)
@@ -53,7 +53,7 @@ class Decisions:
         evaluator = self._evaluators.get(policy.evaluator)
         if evaluator is None:
             raise ValidationFailed(errors=[FieldError("evaluator", "an evaluator that a loaded plugin offers")])
-        check_with_plugin(evaluator, lambda: evaluator.check(policy))
+        call_plain(evaluator, lambda: evaluator.check(policy), passes=(VaultError,))
 
     async def decide(self, request: AccessRequest, policy_name: str, book: PolicySnapshot) -> AuthorizationResult:
         """Answer by the named policy; by ``owner-only`` where it is not defined. Whatever goes wrong denies.
@@ -70,7 +70,9 @@ class Decisions:
             log.error("no plugin offers the evaluator", extra={"policy": policy.name, "evaluator": policy.evaluator})
             return AuthorizationResult(Deny(PluginFailed.reason), policy.name, policy.version, failed=True)
         try:
-            given = begin_call(evaluator, lambda: evaluator.evaluate(request, policy), _DECISIONS)
+            given = begin_call(
+                evaluator, lambda: evaluator.evaluate(request, policy), _DECISIONS, self._timeout_seconds
+            )
             if type(given) is Pending:
                 given = await finish_call(evaluator, given, _DECISIONS, self._timeout_seconds)
         except PluginFailed:

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
+from typing import TypeVar
 
 from vsqlvault.errors import AuditUnavailable, OutcomeUnknown, StorageFull, StorageUnavailable, Unavailable, VaultError
 from vsqlvault.interfaces.storage import Read, Snapshot, Storage
@@ -27,6 +28,7 @@ from vsqlvault.model.purge import PurgeRecord
 from vsqlvault.service.commit.batcher import Batcher, Waiting, zero_size
 from vsqlvault.service.commit.storage_clock import StorageClock
 
+Result = TypeVar("Result")
 Observer = Callable[[AccessRecord], None]
 PurgeObserver = Callable[[PurgeRecord], None]
 _LOOK_AHEAD = 2
@@ -136,7 +138,7 @@ class CommitQueue:
 
     async def _read_batch(self, reads: Sequence[Read]) -> Sequence[Snapshot]:
         asked_at = self._clock.asked()
-        snapshots = await self._storage.read(reads)
+        snapshots = await _contained(self._storage.read(reads))
         self._clock.set(snapshots[0].now, asked_at)
         if self._follow is not None:
             try:
@@ -149,7 +151,7 @@ class CommitQueue:
 
     async def _commit_batch(self, writes: Sequence[Write]) -> Sequence[WriteOutcome]:
         """Commit, and tell the observers at once: whoever asked may be gone by now, what happened has happened."""
-        outcomes = await self._storage.commit(writes)
+        outcomes = await _contained(self._storage.commit(writes))
         if self._observers or self._purge_observers:
             for write, outcome in zip(writes, outcomes, strict=False):
                 if isinstance(outcome, Committed):
@@ -163,6 +165,19 @@ class CommitQueue:
         for purge_observer in self._purge_observers:
             for purge in write.purges:
                 purge_observer(purge)
+
+
+async def _contained(work: Awaitable[Result]) -> Result:
+    """Return what the storage returns. What no storage may raise, such as SystemExit, becomes StorageUnavailable."""
+    try:
+        return await work
+    except (asyncio.CancelledError, GeneratorExit) as error:
+        task = asyncio.current_task()
+        if isinstance(error, GeneratorExit) or (task is not None and task.cancelling()):
+            raise
+        raise StorageUnavailable from error
+    except (KeyboardInterrupt, SystemExit) as error:
+        raise StorageUnavailable from error
 
 
 def take_non_conflicting(

@@ -34,7 +34,7 @@ from vsqlvault.service.access.probes import probe_policies, run_self_tests
 from vsqlvault.service.audit.recorder import AuditContext, Auditor
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.credentials.inventory import Credentials
-from vsqlvault.service.plugin_calls import call_plugin
+from vsqlvault.service.plugin_calls import call_plain, call_plugin
 from vsqlvault.service.purge.held_counts import count_held
 from vsqlvault.service.purge.overdue import FIRST_INSTANT, sweep_grace
 from vsqlvault.service.purge.sweeper import retention_limits
@@ -257,12 +257,18 @@ def _claimed(member: Any) -> list[str]:
     return claimed if isinstance(claimed, list) else []
 
 
+def _json_of(name: str, written: Mapping[str, Any]) -> str:
+    """Return a member as JSON text. Raises for what is not JSON in UTF-8, such as a lone surrogate."""
+    text = json.dumps({name: dict(written)}, allow_nan=False, ensure_ascii=False)
+    text.encode("utf-8")
+    return text
+
+
 async def _written(section: ReportSection, context: ReportContext) -> Any:
     try:
-        written = dict(await call_plugin(section, lambda: section.write(context), Mapping, SECTION_SECONDS))
-        text = json.dumps({section.name: written}, allow_nan=False, ensure_ascii=False)
-        text.encode("utf-8")  # as it is answered: a lone surrogate is no text
-    except (PluginFailed, TypeError, ValueError, RecursionError):
+        written = await call_plugin(section, lambda: section.write(context), Mapping, SECTION_SECONDS)
+        text = call_plain(section, lambda: _json_of(section.name, written))
+    except PluginFailed:
         return {"failed": True}
     member = json.loads(text)[section.name]
     if unknown := _unknown_ids(member):

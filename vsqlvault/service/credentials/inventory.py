@@ -8,14 +8,16 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
-from vsqlvault.errors import VaultError
+from vsqlvault.errors import PluginFailed, VaultError
 from vsqlvault.interfaces.authenticator import Authenticator
 from vsqlvault.interfaces.storage import Storage
 from vsqlvault.model.credential import CredentialName, CredentialUse, KnownCredential
 from vsqlvault.model.principal import Principal
 from vsqlvault.service.commit.storage_clock import StorageClock
+from vsqlvault.service.plugin_calls import call_plain
 
 log = logging.getLogger(__name__)
 TICK_SECONDS = 1.0
@@ -114,12 +116,14 @@ class Credentials:
         found: list[tuple[CredentialName, KnownCredential]] = []
         for name, authenticator in self._listing.items():
             try:
-                listed = [self._sound(name, each) for each in authenticator.credentials()]
-            except Exception as error:  # noqa: BLE001 - the others' are to be listed all the same
-                log.error("plugin failed", extra={"plugin": name, "error": type(error).__name__})  # noqa: TRY400
+                listed = call_plain(authenticator, partial(self._listed_by, name, authenticator))
+            except PluginFailed:  # the credentials of the others are listed
                 continue
             found += [(CredentialName(name, each.credential_id), each) for each in listed]
         return found
+
+    def _listed_by(self, name: str, authenticator: Any) -> list[KnownCredential]:
+        return [self._sound(name, each) for each in authenticator.credentials()]
 
     def _sound(self, method: str, listed: Any) -> KnownCredential:
         """Return what a plugin has listed, looked at once as long as it is the same object. Raises TypeError."""

@@ -1,0 +1,77 @@
+"""Runs a coroutine as ``asyncio.run`` does, and ends in time whatever plugins have left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, TypeVar
+
+log = logging.getLogger(__name__)
+END_SECONDS = 2.0
+_THREADS = "vsqlvault-io"
+_abandoned: list[asyncio.Task[Any]] = []
+Result = TypeVar("Result")
+
+
+def run_to_end(main: Coroutine[Any, Any, Result]) -> Result:
+    """Return the result of ``main``, and end every other task and thread of its loop within ``END_SECONDS``.
+
+    A task that ignores its cancellation, and a thread that does not return, are abandoned: ``leave`` ends the process
+    without waiting for them.
+    """
+    with asyncio.Runner() as runner:
+        return runner.run(_run(main))
+
+
+def leave(code: int) -> int:
+    """Return the exit code, or end the process with it at once where something was abandoned."""
+    stuck = [thread for thread in threading.enumerate() if not thread.daemon and thread is not threading.main_thread()]
+    if not stuck and not _abandoned:
+        return code
+    names = sorted({thread.name for thread in stuck} | {_called(task) for task in _abandoned})
+    log.error("the process ends without waiting for what does not end", extra={"left_behind": names})
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
+
+
+async def _run(main: Coroutine[Any, Any, Result]) -> Result:
+    loop = asyncio.get_running_loop()
+    executor = ThreadPoolExecutor(thread_name_prefix=_THREADS)
+    loop.set_default_executor(executor)
+    try:
+        return await main
+    finally:
+        deadline = time.monotonic() + END_SECONDS
+        await _end_tasks(deadline)
+        executor.shutdown(wait=False, cancel_futures=True)
+        for thread in [each for each in threading.enumerate() if each.name.startswith(_THREADS)]:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        loop.set_default_executor(ThreadPoolExecutor(1))  # the loop waits for the one it has, without a limit
+
+
+async def _end_tasks(deadline: float) -> None:
+    """Cancel every other task, and hide from the loop those that go on: it would wait for them for ever."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        ended, going_on = await asyncio.wait(tasks, timeout=max(0.0, deadline - time.monotonic()))
+        for task in ended:
+            if not task.cancelled() and (error := task.exception()):
+                log.error("a task failed while the process ended", extra={"error": type(error).__name__})
+        for task in going_on:
+            asyncio._unregister_task(task)  # noqa: SLF001 - documented under "Extending"
+            _abandoned.append(task)
+
+
+def _called(task: asyncio.Task[Any]) -> str:
+    return f"task {getattr(task.get_coro(), '__qualname__', '?')}"
