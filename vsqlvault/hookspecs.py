@@ -1,12 +1,12 @@
 """The hooks a plugin may implement.
 
-Offering hooks are called once, when the vault is put together, and return objects; the vault then calls those objects
-directly. A plugin is a module, or an object, under the entry-point group ``vsqlvault.plugins``:
+Offering hooks are called once at start and return objects. The vault then calls these objects directly. A plugin is a
+module, or an object, under the entry-point group ``vsqlvault.plugins``:
 
     [project.entry-points."vsqlvault.plugins"]
     my-plugin = "my_package.my_module"
 
-Implement a hook with the marker ``hookimpl``. Of the arguments of an offering hook or a lifecycle hook take those you need.
+Implement a hook with the marker ``hookimpl``. An implementation may omit arguments that it does not need.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @dataclass(frozen=True, slots=True)
 class PluginSettings:
-    """The table ``[plugins.<name>]`` and the pydantic model it must fit. The model should forbid extra fields."""
+    """The name of the table ``[plugins.<name>]`` and its pydantic model, which should forbid extra fields."""
 
     name: str
     model: type[BaseModel]
@@ -48,7 +48,7 @@ class PluginSettings:
 
 @hookspec
 def vault_settings() -> Iterable[PluginSettings]:  # type: ignore[empty-body]
-    """Offer settings of your own. The checked model arrives as ``settings.plugin("<name>")`` in the hooks below.
+    """Return the plugin's settings models. In the hooks below, ``settings.plugin("<name>")`` is the validated model.
 
     Example:
         class Hours(BaseModel, extra="forbid"):
@@ -65,10 +65,10 @@ def vault_settings() -> Iterable[PluginSettings]:  # type: ignore[empty-body]
 def vault_authenticators(  # type: ignore[empty-body]
     settings: Settings, stored_keys: StoredKeys
 ) -> Iterable[Authenticator]:
-    """Offer ways to recognise a caller. ``stored_keys`` are the API keys that the storage keeps.
+    """Return authenticators. ``stored_keys`` gives access to the API keys in the storage.
 
     Example:
-        class StaffBadge:
+        class BadgeAuthenticator:
             name = "badge"
             credential_headers = ("x-badge",)
 
@@ -85,35 +85,35 @@ def vault_authenticators(  # type: ignore[empty-body]
 
         @hookimpl
         def vault_authenticators(settings, stored_keys):
-            return [StaffBadge()]
+            return [BadgeAuthenticator()]
     """
 
 
 @hookspec
 def vault_storages(settings: Settings) -> Iterable[StorageFactory]:  # type: ignore[empty-body]
-    """Offer places to keep things, each under URL schemes of its own.
+    """Return storages, each with its own URL schemes.
 
     Example:
-        class Drawers:
-            name = "drawers"
-            schemes = ("drawer",)
+        class ExampleStorage:
+            name = "example"
+            schemes = ("example",)
 
             async def open(self, url):
-                raise StorageUnavailable("the drawer is locked")
+                raise StorageUnavailable("not implemented")
 
         @hookimpl
         def vault_storages(settings):
-            return [Drawers()]
+            return [ExampleStorage()]
     """
 
 
 @hookspec
 def vault_access_policies(settings: Settings) -> Iterable[PolicyEvaluator]:  # type: ignore[empty-body]
-    """Offer ways to decide, for policies that name them in ``evaluator``.
+    """Return policy evaluators, which access policies select with ``evaluator``.
 
     Example:
-        class Nobody:
-            name = "nobody"
+        class DenyAll:
+            name = "deny-all"
 
             def built_in_policies(self):
                 return []
@@ -122,21 +122,21 @@ def vault_access_policies(settings: Settings) -> Iterable[PolicyEvaluator]:  # t
                 pass
 
             async def evaluate(self, request, policy):
-                return Deny("nobody-may")
+                return Deny("always-denied")
 
         @hookimpl
         def vault_access_policies(settings):
-            return [Nobody()]
+            return [DenyAll()]
     """
 
 
 @hookspec
 def vault_purge_methods(settings: Settings) -> Iterable[PurgeMethod]:  # type: ignore[empty-body]
-    """Offer ways to destroy, for retention policies that name them in ``purge_method``.
+    """Return purge methods, which retention policies select with ``purge_method``.
 
     Example:
-        class Noughts:
-            name = "noughts"
+        class ZeroFill:
+            name = "zero-fill"
             retires_id = True
 
             async def plan(self, request):
@@ -144,13 +144,13 @@ def vault_purge_methods(settings: Settings) -> Iterable[PurgeMethod]:  # type: i
 
         @hookimpl
         def vault_purge_methods(settings):
-            return [Noughts()]
+            return [ZeroFill()]
     """
 
 
 @hookspec
 def vault_report_sections(settings: Settings) -> Iterable[ReportSection]:  # type: ignore[empty-body]
-    """Offer members of the compliance report.
+    """Return sections of the compliance report.
 
     Example:
         class Purposes:
@@ -167,10 +167,10 @@ def vault_report_sections(settings: Settings) -> Iterable[ReportSection]:  # typ
 
 @hookspec
 def vault_process_needs(settings: Settings) -> Iterable[ProcessNeeds]:  # type: ignore[empty-body]
-    """Say what you reach outside of the process while the vault serves; an empty list says: nothing.
+    """Declare what the plugin accesses outside of the process while the vault serves. An empty list means nothing.
 
-    Everything else is closed before the storage is opened (``hardening.landlock``), unless a plugin is loaded that does not
-    implement this hook, for nobody knows what that one would miss.
+    Landlock (``hardening.landlock``) denies everything else before the storage is opened. If any plugin does not implement
+    this hook, Landlock is not applied.
 
     Example:
         @hookimpl
@@ -181,11 +181,11 @@ def vault_process_needs(settings: Settings) -> Iterable[ProcessNeeds]:  # type: 
 
 @hookspec
 def vault_anchors(settings: Settings) -> Iterable[Anchor]:  # type: ignore[empty-body]
-    """Offer places outside the vault that know the newest checkpoint, against which the database is held at start.
+    """Return anchors, which read the newest checkpoint outside of the vault. At start the database is compared with it.
 
     Example:
-        class Noticeboard:
-            name = "noticeboard"
+        class ExampleAnchor:
+            name = "example"
 
             async def newest(self):
                 return None
@@ -195,16 +195,16 @@ def vault_anchors(settings: Settings) -> Iterable[Anchor]:  # type: ignore[empty
 
         @hookimpl
         def vault_anchors(settings):
-            return [Noticeboard()]
+            return [ExampleAnchor()]
     """
 
 
 @hookspec
 async def vault_startup(settings: Settings, storage: Mapping[str, Any]) -> None:
-    """Begin: the storage is open and the schema is there, nothing is served yet. ``storage`` describes it.
+    """Called after the storage is opened and migrated, before anything is served. ``storage`` describes the storage.
 
-    Plugins start in the order in which they were loaded. An exception stops the start-up; the sentence of a
-    ``StartUpRefused`` is shown. Must be ``async def``.
+    Plugins are called in loading order. An exception stops the start. The message of a ``StartUpRefused`` is shown. Must be
+    ``async def``.
 
     Example:
         @hookimpl
@@ -215,9 +215,9 @@ async def vault_startup(settings: Settings, storage: Mapping[str, Any]) -> None:
 
 @hookspec
 async def vault_shutdown() -> None:
-    """End: nothing is served any more, the storage is still open. Reverse order of start-up. Must be ``async def``.
+    """Called after the last request, while the storage is still open. Must be ``async def``.
 
-    It is not called for a plugin whose own ``vault_startup`` failed or was not reached.
+    Plugins are called in reverse order of the start. A plugin whose ``vault_startup`` failed or was not reached is skipped.
 
     Example:
         @hookimpl
@@ -228,9 +228,9 @@ async def vault_shutdown() -> None:
 
 @hookspec
 def vault_access_decided(record: AccessRecord) -> None:
-    """Watch: this row of the access log is committed. It runs before the answer leaves: be quick, and do not block.
+    """Called after a row of the access log was committed, before the response is sent. It must be fast and must not block.
 
-    An exception is logged and changes nothing.
+    An exception is logged and has no other effect.
 
     Example:
         @hookimpl
@@ -242,7 +242,7 @@ def vault_access_decided(record: AccessRecord) -> None:
 
 @hookspec
 def vault_entry_purged(record: PurgeRecord) -> None:
-    """Watch: this row of the purge log is committed. As for ``vault_access_decided``.
+    """Called after a row of the purge log was committed. Otherwise like ``vault_access_decided``.
 
     Example:
         @hookimpl
@@ -253,9 +253,10 @@ def vault_entry_purged(record: PurgeRecord) -> None:
 
 @hookspec
 def vault_checkpoint_signed(record: Checkpoint) -> None:
-    """Watch: this checkpoint of the transparency log is signed and committed. As for ``vault_access_decided``.
+    """Called after a checkpoint of the transparency log was signed and committed. Otherwise like ``vault_access_decided``.
 
-    Only the process that sequences is told. It is the way to take a checkpoint to where nobody of the vault can change it.
+    Only the process that sequences the log calls it. Use it to store checkpoints where the vault's operators cannot change
+    them.
 
     Example:
         @hookimpl

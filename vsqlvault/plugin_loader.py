@@ -1,4 +1,4 @@
-"""Loading plugins, putting them in order, and refusing what clashes."""
+"""Loads plugins, orders them, and rejects conflicts."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ Offer = TypeVar("Offer")
 
 
 class Plugins:
-    """The plugins of one vault. What they offer is asked for once, and named uniquely or refused."""
+    """The plugins of one vault. Each hook is called once, and the names it provides must be unique."""
 
     def __init__(self, settings: Settings) -> None:
-        """Load what is installed and neither blocked nor left out of ``plugins.allow``.
+        """Load the installed plugins that are not blocked, and are in ``plugins.allow`` if it is set.
 
         Raises:
-            PluginUnusable: a plugin that is listed in ``plugins.allow`` is missing, or one cannot be loaded.
-            SettingsInvalid: a plugin's table in the settings does not fit it.
+            PluginUnusable: a plugin in ``plugins.allow`` is missing, or one cannot be loaded.
+            SettingsInvalid: a plugin's table in the settings is invalid.
         """
         self._manager = pluggy.PluginManager(PROJECT)
         self._manager.add_hookspecs(hookspecs)
@@ -48,60 +48,62 @@ class Plugins:
         self.settings = self.check(settings)
 
     def check(self, settings: Settings) -> Settings:
-        """Return the settings with the tables of these plugins checked.
+        """Return the settings with the tables of these plugins validated.
 
         Raises:
-            SettingsInvalid: a table does not fit its plugin, or belongs to none that is loaded.
+            SettingsInvalid: a table is invalid, or belongs to no loaded plugin.
         """
         return with_plugin_settings(settings, self._models)
 
     @property
     def origins(self) -> Sequence[PluginOrigin]:
-        """Every plugin loaded, in order, with the distribution it came from."""
+        """Every loaded plugin, in order, with its distribution."""
         return tuple(self._origins.values())
 
     def offers(
         self, hook: str, kind: str, names: Callable[[Any], Iterable[str]] | None = None, **offered: Any
     ) -> dict[str, Any]:
-        """Return what the plugins offer under ``hook``, by name, in the order of loading.
+        """Return what the plugins provide for ``hook``, by name, in loading order.
 
-        ``names`` gives the names an offer claims; by default its ``name``. ``offered`` is what the hook may take beside the
-        settings; without it there are no stored keys.
+        ``names`` returns the names of an object, by default its ``name``. ``offered`` are further arguments of the
+        hook. Without it there are no stored keys.
 
         Raises:
-            PluginClash: two plugins claim one name.
-            PluginUnusable: the hook raised, or offered something without a name.
+            PluginClash: two plugins provide one name.
+            PluginUnusable: the hook raised, or returned an object without a name.
         """
         found: dict[str, tuple[Any, str]] = {}
         for plugin_name, offer in self._offered(hook, offered):
             for name in _names(offer, names):
                 if not isinstance(name, str) or not name:
-                    raise PluginUnusable(f"{self._called(plugin_name)}: {hook} offered a {kind} without a name")
+                    raise PluginUnusable(f"{self._called(plugin_name)}: {hook} returned a {kind} without a name")
                 if name in found:
                     first, second = self._called(found[name][1]), self._called(plugin_name)
-                    raise PluginClash(f"{kind} {name!r} is offered by {first} and by {second}: block one of them")
+                    raise PluginClash(f"{kind} {name!r} is provided by {first} and by {second}: block one of them")
                 found[name] = (offer, plugin_name)
         return {name: offer for name, (offer, _) in found.items()}
 
     def process_needs(self, settings: Settings) -> tuple[list[ProcessNeeds], list[str]]:
-        """Return what the plugins reach outside of the process, and the names of those that do not say it.
+        """Return what the plugins need outside of the process, and the names of plugins that do not declare it.
 
         ``settings`` are those of ``check``.
 
         Raises:
-            PluginUnusable: the hook raised, or gave something else.
+            PluginUnusable: the hook raised, or returned something else.
         """
         needs: list[ProcessNeeds] = []
         for plugin_name, need in self._offered("vault_process_needs", {"settings": settings}):
             if not isinstance(need, ProcessNeeds):
                 found = type(need).__name__
-                raise PluginUnusable(f"{self._called(plugin_name)}: vault_process_needs gave {found}, not ProcessNeeds")
+                raise PluginUnusable(
+                    f"{self._called(plugin_name)}: vault_process_needs returned {found}, not ProcessNeeds"
+                )
             needs.append(need)
         told = {each.plugin_name for each in self._manager.hook.vault_process_needs.get_hookimpls()}
         return needs, [name for name in self._origins if name not in told]
 
     def observers(self, hook: str) -> list[Callable[[Any], object]]:
-        """Return the plugins' functions for an observing hook, each taking the one record."""
+        """Return the plugins' functions for an observing hook, each with the record as its argument."""
         implementations = self._manager.subset_hook_caller(hook, []).get_hookimpls()
         order = {name: place for place, name in enumerate(self._origins)}
         found = sorted(implementations, key=lambda each: order[each.plugin_name])
@@ -155,7 +157,7 @@ class Plugins:
             raise PluginUnusable(f"{self._called(entry_point.name)}: {type(error).__name__}: {error}") from error
 
     def _check_hooks(self) -> None:
-        """Refuse hooks that do not exist, wrappers, and lifecycle hooks that are not ``async def``."""
+        """Reject unknown hooks, wrappers, and lifecycle hooks that are not ``async def``."""
         try:
             self._manager.check_pending()
         except pluggy.PluginValidationError as error:
@@ -173,7 +175,7 @@ class Plugins:
                     raise PluginUnusable(f"{called}: {hook.name} must be {expected}")
 
     def _offered(self, hook: str, more: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
-        """Call each implementation by itself, in the order of loading, so that what it offers can be told to be its."""
+        """Call each implementation separately, in loading order, so that each object is attributed to its plugin."""
         offered = {"settings": getattr(self, "settings", None), "stored_keys": NoStoredKeys(), **more}
         order = {name: place for place, name in enumerate(self._origins)}
         implementations = getattr(self._manager.hook, hook).get_hookimpls()
@@ -203,7 +205,7 @@ class Plugins:
 
 
 def _names(offer: Any, names: Callable[[Any], Iterable[str]] | None) -> Iterable[Any]:
-    """Return the names an offer claims; (None,) where it has nothing to claim by."""
+    """Return the names of a provided object, or (None,) if it has none."""
     try:
         return tuple(names(offer)) if names else (offer.name,)
     except BaseException:  # noqa: BLE001 - a property of the plugin
@@ -211,7 +213,7 @@ def _names(offer: Any, names: Callable[[Any], Iterable[str]] | None) -> Iterable
 
 
 def _chosen(settings: Settings) -> list[EntryPoint]:
-    """Return the entry points to load: our own first, then the others, each group in the order of their names."""
+    """Return the entry points to load: the built-in ones first, then the others, each group by name."""
     installed = {(point.name, point.value): point for point in entry_points(group=ENTRY_POINT_GROUP)}
     points = sorted(installed.values(), key=lambda p: ((p.dist.name if p.dist else "") != OWN_DISTRIBUTION, p.name))
     allowed = settings.allowed_plugins

@@ -329,7 +329,7 @@ class TestProcessNeeds:
 
         install(Point("vague", Vague()))
         plugins = load(plugins__allow='["vague"]')
-        with pytest.raises(PluginUnusable, match=r"vague \(acme-plugins 1.0\): vault_process_needs gave str"):
+        with pytest.raises(PluginUnusable, match=r"vague \(acme-plugins 1.0\): vault_process_needs returned str"):
             plugins.process_needs(plugins.settings)
 
 

@@ -1,4 +1,4 @@
-"""Settings: what can be set, and how it is read."""
+"""Settings: definition and loading."""
 
 from vsqlvault.config.auth import ApiKeySettings, AuthSettings, Grant, JwtSettings, MtlsSettings, https_url
 from vsqlvault.config.loading import load_settings, with_plugin_settings

@@ -1,4 +1,4 @@
-"""``[auth]``: who may call, and by what they are known."""
+"""``[auth]``: the settings of authentication."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ ClaimPath = Annotated[
     BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
     Field(strict=False, min_length=1, max_length=8),
 ]
-"""Where a claim stands: its name, or the names to go through from the outermost to it."""
+"""The path of a claim: its name, or the names from the outermost to the innermost."""
 
 
 class Grant(Section):
-    """What a credential in the file is good for.
+    """The grants of a credential in the settings.
 
-    ``purposes`` is None for all of them, which the file says as ``["*"]``; an app of which it says nothing holds none.
+    ``purposes`` is None for all purposes, which the file writes as ``["*"]``. An app without ``purposes`` has none.
     """
 
     app: App
@@ -56,7 +56,7 @@ class Grant(Section):
 
 
 class ApiKeySettings(Grant):
-    """``[[auth.api_keys]]``: one key of one app. ``key_sha256`` is 64 hex digits, ``key_env`` names a variable."""
+    """``[[auth.api_keys]]``: one API key of an app. ``key_sha256`` is 64 hex digits, ``key_env`` names a variable."""
 
     key_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     key_env: str | None = None
@@ -79,14 +79,15 @@ class ApiKeySettings(Grant):
 JwtAlgorithm = Literal[
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"
 ]
-"""Signatures by a private key alone: none of them can be made by who only verifies."""
+"""Signature algorithms with a private key. A verifier cannot create signatures."""
 
 
 class JwtSettings(Section):
-    """``[[auth.jwt]]``: one issuer of tokens, where its keys are, and what its claims mean here.
+    """``[[auth.jwt]]``: one token issuer, the location of its keys, and the meaning of its claims.
 
-    With neither ``jwks_url`` nor ``jwks_file``, the issuer is asked (OpenID Connect Discovery 1.0). ``app_claim`` left out is
-    ``client_id``, then ``azp``, then ``sub``. Of ``purposes_claim`` and ``roles_claim``, one that is left out grants nothing.
+    Without ``jwks_url`` and ``jwks_file``, the vault uses OpenID Connect Discovery 1.0. The default of ``app_claim`` is
+    ``client_id``, then ``azp``, then ``sub``. Without ``purposes_claim`` or ``roles_claim``, no purpose or role is
+    granted.
     """
 
     issuer: str = Field(min_length=1, max_length=512, pattern=r"^[\x21-\x7e]+$")
@@ -135,21 +136,21 @@ class JwtSettings(Section):
 
     @property
     def places_apps(self) -> bool:
-        """Whether it is written down which apps this issuer can name."""
+        """Whether the settings restrict the apps that this issuer can name."""
         return self.apps is not None or self.app_prefix is not None
 
 
 def https_url(value: str) -> str:
-    """Return the URL if keys may be fetched from it: TLS, or this machine itself; nothing but host, port, path and query.
+    """Return the URL if keys may be fetched from it: https, or http on the loopback; only host, port, path and query.
 
     Raises:
-        ValueError: it is another kind of URL, or none.
+        ValueError: any other URL or text.
     """
     expected = "an https URL without user and fragment (http to the loopback alone)"
     if not value.isascii() or not value.isprintable() or " " in value or "\\" in value or len(value) > 2048:  # noqa: PLR2004
         raise ValueError(expected)
     split = urlsplit(value)
-    host, port = split.hostname, split.port  # a port that is none raises ValueError
+    host, port = split.hostname, split.port  # an invalid port raises ValueError
     is_plain = split.scheme == "http" and host is not None and _is_loopback(host)
     if not host or port == 0 or "@" in split.netloc or "#" in value or not (split.scheme == "https" or is_plain):
         raise ValueError(expected)
@@ -164,11 +165,11 @@ def _is_loopback(host: str) -> bool:
 
 
 class MtlsSettings(Grant):
-    """``[[auth.mtls]]``: what a client's certificate has in it to be an app's, and whose authority it has to come from.
+    """``[[auth.mtls]]``: maps client certificates with one name to an app, and names their authority.
 
-    ``thumbprint`` is the SHA-256 of the certificate, ``issuer_spki_sha256`` that of an authority's public key
-    (SubjectPublicKeyInfo in DER), both in hex; ``ca_file`` has such authorities in PEM. Left out, ``identity`` is the
-    name that the certificate was recognised by.
+    ``thumbprint`` is the SHA-256 digest of the certificate, ``issuer_spki_sha256`` that of an authority's public key
+    (SubjectPublicKeyInfo in DER), both in hex. ``ca_file`` contains such authorities in PEM. The default of
+    ``identity`` is the name that matched.
     """
 
     san_uri: str | None = Field(default=None, max_length=256)
@@ -202,7 +203,7 @@ class MtlsSettings(Grant):
     @field_validator("thumbprint", "issuer_spki_sha256")
     @classmethod
     def _sha256(cls, value: str | None) -> str | None:
-        digest = value.replace(":", "").lower() if value is not None else None  # as openssl writes it, too
+        digest = value.replace(":", "").lower() if value is not None else None  # the format of openssl
         if digest is not None and not re.fullmatch(r"[0-9a-f]{64}", digest, re.ASCII):
             raise ValueError("a SHA-256 of 64 hex digits")
         return digest
@@ -217,7 +218,10 @@ class MtlsSettings(Grant):
 
 
 class AuthSettings(Section):
-    """``[auth]``: who may call. ``api_key_env`` may name a variable that is not set only where nobody wrote it down."""
+    """``[auth]``: the settings of authentication.
+
+    The variable of ``api_key_env`` may be unset only if the setting is the default.
+    """
 
     api_key_header: str = Field(default="X-Vault-Key", pattern=r"^[A-Za-z0-9-]{1,64}$")
     api_key_env: str | None = "VSQL_VAULT_API_KEY"
@@ -232,23 +236,21 @@ class AuthSettings(Section):
     @field_validator("jwt")
     @classmethod
     def _issuers_apart(cls, value: tuple[JwtSettings, ...]) -> tuple[JwtSettings, ...]:
-        """No issuer may speak for an app of another's, unless both say so."""
+        """Raise if an issuer could name an app of another issuer."""
         if len({each.issuer for each in value}) != len(value):
             raise ValueError("each issuer once")
         if len(value) > 1 and not all(each.places_apps for each in value):
-            raise ValueError(
-                "app_prefix or apps for each issuer, where there are several: else one could name another's app"
-            )
+            raise ValueError("app_prefix or apps for each of several issuers: otherwise one could name another's app")
         open_prefixes = [each.app_prefix for each in value if each.apps is None and each.app_prefix is not None]
         for place, prefix in enumerate(open_prefixes):
             others = open_prefixes[:place] + open_prefixes[place + 1 :]
             if len(value) > 1 and any(other.startswith(prefix) for other in others):
                 raise ValueError(
-                    f"app_prefix of each issuer apart from the others', not {prefix!r} and one that begins so"
+                    f"app_prefix of each issuer different from the others', not {prefix!r} and one that starts with it"
                 )
         return value
 
     @property
     def requires_bootstrap_key(self) -> bool:
-        """Whether the settings themselves name the variable of the bootstrap key, so that it has to be there."""
+        """Whether the settings name the variable of the bootstrap key explicitly, so that it must exist."""
         return bool(self.api_key_env) and "api_key_env" in self.model_fields_set

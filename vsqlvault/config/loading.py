@@ -1,4 +1,4 @@
-"""Reading settings: a TOML file, then the environment. Whatever is wrong is one plain sentence."""
+"""Loads settings from a TOML file, then from the environment. Every error is one sentence."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _WITH_USER = re.compile(r"//[^/?#]*@")
 
 
 def load_settings(path: Path | None, environment: Mapping[str, str] | None = None) -> Settings:
-    """Read the file (None: no file), lay ``VSQL_VAULT_<SECTION>__<KEY>`` over it, and check the whole.
+    """Read the file (None: no file), apply ``VSQL_VAULT_<SECTION>__<KEY>``, and validate the result.
 
     Raises:
-        SettingsInvalid: one sentence that names the key, the expected and the found; secrets are not shown.
+        SettingsInvalid: one sentence with the key, the expected and the found value; secrets are not shown.
     """
     tree = _read_toml(path) if path else {}
     for name, text in sorted((os.environ if environment is None else environment).items()):
@@ -36,10 +36,10 @@ def load_settings(path: Path | None, environment: Mapping[str, str] | None = Non
 
 
 def with_plugin_settings(settings: Settings, models: Iterable[tuple[str, type[BaseModel]]]) -> Settings:
-    """Return the settings with each table of ``[plugins]`` replaced by its checked model.
+    """Return the settings with each table of ``[plugins]`` replaced by its validated model.
 
     Raises:
-        SettingsInvalid: a table does not fit, or belongs to no plugin that is loaded.
+        SettingsInvalid: a table is invalid, or belongs to no loaded plugin.
     """
     tables = {name: table for name, table in settings.plugins.items() if name not in {"allow", "block"}}
     checked: dict[str, Any] = {name: settings.plugins[name] for name in ("allow", "block") if name in settings.plugins}
@@ -62,7 +62,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise SettingsInvalid(f"{path}: expected a readable file, found: {error.strerror or error}") from None
     except UnicodeDecodeError:
         raise SettingsInvalid(f"{path}: expected TOML in UTF-8, found other bytes") from None
-    except ValueError as error:  # TOMLDecodeError, or a number of thousands of digits
+    except ValueError as error:  # TOMLDecodeError, or a number with thousands of digits
         raise SettingsInvalid(f"{path}: expected TOML, found: {error}") from None
     except RecursionError:
         raise SettingsInvalid(f"{path}: expected TOML, found it nested too deeply") from None
@@ -89,7 +89,7 @@ def _lay_over(tree: dict[str, Any], name: str, text: str) -> None:
 
 
 def _environment_value(section: Any, key: str, text: str) -> Any:
-    """Read the text as TOML would, unless the setting is a text."""
+    """Parse the text as TOML, unless the setting is a string."""
     field = getattr(section, "model_fields", {}).get(key)
     if field is not None and isinstance(field.default, str):
         return text
@@ -127,7 +127,7 @@ def _shown(value: Any) -> str:
         return _kind(value)
     try:
         shown = repr(value)
-    except ValueError:  # an integer of more digits than Python writes
+    except ValueError:  # an integer with more digits than Python converts
         return _kind(value)
     return shown if len(shown) <= 80 else f"{_kind(value)} of {len(str(value))} characters"  # noqa: PLR2004
 

@@ -1,4 +1,4 @@
-"""What every table of the settings is made of."""
+"""The base of all tables of the settings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _APP = r"^[A-Za-z0-9][A-Za-z0-9._:@/-]{0,127}$"
 
 App = Annotated[str, Field(pattern=_APP)]
 APP_NAME = re.compile(_APP.removeprefix("^").removesuffix("$"))
-"""What an app may be called, to match in full."""
+"""The grammar of an app's name, to match in full."""
 
 
 class Section(BaseModel):

@@ -1,4 +1,4 @@
-"""Everything that can be set, table by table."""
+"""All settings, table by table."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HardeningStep = Literal["auto", "required", "off"]
 
 
 class TlsSettings(Section):
-    """``[server.tls]``: files in PEM. ``client_cert`` says whether clients are asked for a certificate."""
+    """``[server.tls]``: files in PEM. ``client_cert`` is whether the server requests client certificates."""
 
     cert_file: str = Field(min_length=1)
     key_file: str = Field(min_length=1)
@@ -35,10 +35,10 @@ class TlsSettings(Section):
 
 
 class ForwardedCertificateSettings(Section):
-    """``[server.forwarded_certificates]``: takes ``Client-Cert`` (RFC 9440) from listed proxies, and says whose are good.
+    """``[server.forwarded_certificates]``: accepts ``Client-Cert`` (RFC 9440) from trusted proxies.
 
-    ``ca_file`` and ``crl_file`` left out are those of ``[server.tls]``. ``proxy_names`` are DNS names and URIs: a proxy
-    that is not on the loopback has to show one of them in a certificate of its own.
+    The defaults of ``ca_file`` and ``crl_file`` are those of ``[server.tls]``. ``proxy_names`` are DNS names and URIs.
+    A proxy that is not on the loopback must have one of them in its own certificate.
     """
 
     ca_file: str | None = None
@@ -53,7 +53,7 @@ class ForwardedCertificateSettings(Section):
 
 
 class ServerSettings(Section):
-    """``[server]``: where it listens and what it bears."""
+    """``[server]``: the listening address and the limits of the server."""
 
     listen_addr: str = "127.0.0.1:8443"
     workers: int = Field(default=1, ge=1, le=64)
@@ -90,7 +90,7 @@ class ServerSettings(Section):
         if not self.asks_for_certificates and forwarded.proxy_names:
             raise ValueError("forwarded_certificates.proxy_names only where [server.tls] asks for certificates")
         if forwarded.ca_file is None and not self.asks_for_certificates:
-            raise ValueError("forwarded_certificates.ca_file, for there is no client_ca_file in [server.tls]")
+            raise ValueError("forwarded_certificates.ca_file, because there is no client_ca_file in [server.tls]")
         if not forwarded.proxy_names and not any(ip_network(text).is_loopback for text in self.trusted_proxies):
             raise ValueError(
                 "forwarded_certificates only together with trusted_proxies: on the loopback, or with proxy_names"
@@ -99,7 +99,7 @@ class ServerSettings(Section):
 
     @property
     def asks_for_certificates(self) -> bool:
-        """Whether clients are asked for a certificate when they connect."""
+        """Whether the server requests client certificates."""
         return self.tls is not None and self.tls.client_cert != "none"
 
     @field_validator("listen_addr")
@@ -112,7 +112,7 @@ class ServerSettings(Section):
 
 
 class StorageSettings(Section):
-    """``[storage]``: where everything is kept."""
+    """``[storage]``: the storage and its limits."""
 
     database_url: str = Field(default="sqlite:///vault.db", pattern=r"^[a-z][a-z0-9+.-]*:")
     pool_size: int = Field(default=4, ge=1, le=64)
@@ -128,14 +128,14 @@ class StorageSettings(Section):
 
 
 class AccessSettings(Section):
-    """``[access]``: how strict policies are taken."""
+    """``[access]``: the strictness of access policies."""
 
     require_defined_policy: bool = False
     plugin_timeout_seconds: float = Field(default=2, gt=0, le=60)
 
 
 class PurgeSettings(Section):
-    """``[purge]``: the sweep and the scrub. ``purge_proof_hash`` can only be true: nothing is destroyed without proof."""
+    """``[purge]``: the sweep and the scrub. ``purge_proof_hash`` must be true: nothing is destroyed without proof."""
 
     sweep_interval_hours: float = Field(default=24, ge=0, le=24 * 90)
     purge_proof_hash: bool = True
@@ -153,9 +153,9 @@ class PurgeSettings(Section):
 
 
 class AuditSettings(Section):
-    """``[audit]``: who signs the transparency log, and how often.
+    """``[audit]``: the signing key and the interval of the transparency log.
 
-    The key that signed before is needed once, for the start with a new one.
+    The previous key is needed once, for the first start with a new one.
     """
 
     signing_key_file: str | None = Field(default=None, min_length=1)
@@ -175,20 +175,20 @@ class AuditSettings(Section):
 
 
 class LoggingSettings(Section):
-    """``[logging]``: what goes to stdout."""
+    """``[logging]``: the log on stdout."""
 
     format: Literal["json", "text"] = "json"
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
 class MetricsSettings(Section):
-    """``[metrics]``: who may read them."""
+    """``[metrics]``: access to the metrics."""
 
     require_auth: bool = False
 
 
 class HardeningSettings(Section):
-    """``[hardening]``: how far a serving process locks itself in. ``auto``: as far as the system lets it."""
+    """``[hardening]``: the process sandbox. ``auto``: as far as the system supports it."""
 
     limits: HardeningStep = "auto"
     memory_lock: HardeningStep = "auto"
@@ -201,15 +201,15 @@ class HardeningSettings(Section):
 
 
 class DocsSettings(Section):
-    """``[docs]``: who may read ``/openapi.json`` and ``/docs``."""
+    """``[docs]``: access to ``/openapi.json`` and ``/docs``."""
 
     require_auth: bool = True
 
 
 class ComplianceSettings(Section):
-    """``[compliance]``: what the report measures by. ``cryptoperiods`` maps the beginning of a ``key_ref`` to days.
+    """``[compliance]``: settings of the compliance report. ``cryptoperiods`` maps a ``key_ref`` prefix to days.
 
-    Of several beginnings that fit, the longest counts.
+    The longest matching prefix applies.
     """
 
     period_days: int = Field(default=90, ge=1, le=3660)
@@ -220,13 +220,13 @@ class ComplianceSettings(Section):
     )
 
     def cryptoperiod_days(self, key_ref: str) -> int | None:
-        """Return for how many days a key may be used; None where nothing is set for it."""
+        """Return the number of days for which a key may be used, or None if there is no setting for it."""
         fitting = [prefix for prefix in self.cryptoperiods if key_ref.startswith(prefix)]
         return self.cryptoperiods[max(fitting, key=len)] if fitting else None
 
 
 class Settings(Section):
-    """Everything that can be set."""
+    """All settings."""
 
     server: ServerSettings = ServerSettings()
     storage: StorageSettings = StorageSettings()
@@ -253,17 +253,17 @@ class Settings(Section):
 
     @property
     def allowed_plugins(self) -> tuple[str, ...] | None:
-        """``plugins.allow``: the only plugins that are loaded, all of which must be there; None: any that is installed."""
+        """``plugins.allow``: the only plugins to load, all of which must be installed; None: all installed plugins."""
         allow = self.plugins.get("allow")
         return None if allow is None else tuple(allow)
 
     @property
     def blocked_plugins(self) -> tuple[str, ...]:
-        """``plugins.block``: plugins that are not loaded though installed."""
+        """``plugins.block``: plugins that are not loaded even if they are installed."""
         return tuple(self.plugins.get("block", ()))
 
     def plugin(self, name: str) -> Any:
-        """Return the checked model of ``[plugins.<name>]``, for the plugin that offered it."""
+        """Return the validated model of ``[plugins.<name>]``, for the plugin that provides it."""
         return self.plugins[name]
 
     @field_validator("plugins")
@@ -279,7 +279,7 @@ class Settings(Section):
 
 
 def _is_host(host: str) -> bool:
-    """Whether a resolver can be asked for it: no empty label, none of more than 63 characters, no control character."""
+    """Whether the host name can be resolved: no empty label, no label over 63 characters, no control character."""
     try:
         host.encode("idna")
     except UnicodeError:

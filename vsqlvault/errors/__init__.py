@@ -1,7 +1,7 @@
-"""Everything that can go wrong, under one root.
+"""All errors, under one root.
 
-The first line of a class's docstring is the sentence a user reads (the ``title`` of RFC 9457); ``slug`` names the
-problem in ``urn:vsqlvault:problem:<slug>``; ``status`` is its HTTP status; ``reason`` is the word the audit row carries.
+The first line of a class's docstring is the message for users (the ``title`` of RFC 9457). ``slug`` is the last part of
+``urn:vsqlvault:problem:<slug>``, ``status`` the HTTP status, and ``reason`` the word on the audit row.
 """
 
 from vsqlvault.errors.availability import (

@@ -1,4 +1,4 @@
-"""What cannot be done now, and a fault of the server's own."""
+"""Errors of requests that cannot be carried out now, and internal errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The root of all errors, and what one field has wrong."""
+"""The root of all errors, and the error of one field."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import ClassVar
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One fault in one field: its path (``metadata.merchant_id``) and what was expected. Never the value."""
+    """An error in one field: its path (``metadata.merchant_id``) and what was expected. Never the value."""
 
     field: str
     expected: str
@@ -23,10 +23,10 @@ class VaultError(Exception):
     reason: ClassVar[str] = "vault_error"
     retry_after_seconds: int | None = None
     recorded_for: str | None
-    """The request whose audit row tells of this error; an error object may be raised for more than one."""
+    """The request whose audit row describes this error. An error object may be raised for several requests."""
 
     recorded_detail: str | None = None
-    """What its audit row says in ``detail``, beside what the caller reads."""
+    """The ``detail`` of the audit row, in addition to the ``detail`` for the caller."""
 
     def __init__(self, detail: str | None = None, *, errors: Sequence[FieldError] = ()) -> None:
         self.detail = detail
@@ -36,5 +36,5 @@ class VaultError(Exception):
 
     @classmethod
     def title(cls) -> str:
-        """Return the sentence a user reads, without its full stop."""
+        """Return the message for users, without its full stop."""
         return (cls.__doc__ or cls.__name__).strip().splitlines()[0].rstrip(".")

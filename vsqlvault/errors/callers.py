@@ -1,4 +1,4 @@
-"""Callers that are not recognised, or may not."""
+"""Errors of authentication and authorization."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class CredentialRefused(VaultError):
     reason = "no_credential"
 
     def __init__(self, why: str = "no_credential", *, credential_id: str | None = None) -> None:
-        """``why`` and ``credential_id`` go to the audit row only: every caller reads the same answer."""
+        """``why`` and ``credential_id`` go only to the audit row. Every caller gets the same response."""
         super().__init__()
         self.why = why
         self.credential_id = credential_id
@@ -34,7 +34,7 @@ class RateLimited(VaultError):
     reason = "rate_limited"
 
     def __init__(self, retry_after_seconds: int, *, credential_id: str | None = None) -> None:
-        """``credential_id`` is that of the credential that was refused, for the audit row only."""
+        """``credential_id`` is that of the rejected credential, for the audit row only."""
         super().__init__()
         self.retry_after_seconds = retry_after_seconds
         self.credential_id = credential_id

@@ -1,4 +1,4 @@
-"""What entries, policies, holds, keys and the logs refuse."""
+"""Errors of entries, policies, legal holds, keys and the logs."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ class EntryHeld(VaultError):
     reason = "legal_hold"
 
     def __init__(self, holds: Sequence[str], *, named: bool) -> None:
-        """``holds`` are references (``case-17 v2``): the audit row has them, a caller reads them only if ``named``."""
-        told = ", ".join(holds)
-        super().__init__(told if named else None)
-        self.recorded_detail = f"held by {told}"
+        """``holds`` are references (``case-17 v2``). The audit row contains them; the response does only if ``named``."""
+        references = ", ".join(holds)
+        super().__init__(references if named else None)
+        self.recorded_detail = f"held by {references}"
 
 
 class PreconditionFailed(VaultError):

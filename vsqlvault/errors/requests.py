@@ -1,4 +1,4 @@
-"""Requests that cannot be read, whoever sends them."""
+"""Errors of malformed requests."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class CredentialInUrl(BadRequest):
     slug = "credential-in-url"
     reason = "credential_in_url"
     credential_id: str | None = None
-    """That of the credential, where it is one that is known; for the audit row only."""
+    """The id of the credential, if it is known. For the audit row only."""
 
 
 class InvalidJson(BadRequest):

@@ -1,4 +1,4 @@
-"""What keeps a vault from starting; no client is ever told."""
+"""Errors that prevent the vault from starting. No client receives them."""
 
 from __future__ import annotations
 

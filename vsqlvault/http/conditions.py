@@ -1,4 +1,4 @@
-"""Conditional requests (RFC 9110, section 13): entity tags out, ``If-Match`` and ``If-None-Match`` in."""
+"""Conditional requests (RFC 9110, section 13): creates entity tags and parses ``If-Match`` and ``If-None-Match``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MAX_ETAGS = 64
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What the two headers ask. ``tags`` are those of ``If-Match`` as they stand; None without one, or where it is ``*``."""
+    """The conditions of both headers. ``tags`` are those of ``If-Match``; None if the header is absent or ``*``."""
 
     none_exists: bool
     any_match: bool
@@ -24,7 +24,7 @@ class Conditions:
 
 
 def read_conditions(request: Request) -> Conditions:
-    """Return what the request asks.
+    """Return the conditions of the request.
 
     Raises:
         InvalidHeader: not a list of entity tags, or an ``If-None-Match`` other than ``*``.
@@ -41,12 +41,12 @@ def read_conditions(request: Request) -> Conditions:
 
 
 def version_etag(version: int) -> str:
-    """Return the entity tag of a version of a policy or a legal hold; versions of one name are never given twice."""
+    """Return the entity tag of a version of a policy or a legal hold. Versions of one name are never reused."""
     return f'"{version}"'
 
 
 def read_version_preconditions(request: Request) -> VersionPreconditions:
-    """Return what is asked of the version in force; a tag that is not one of ours fits none. Raises InvalidHeader."""
+    """Return the condition on the version in force. A foreign tag matches no version. Raises InvalidHeader."""
     asked = read_conditions(request)
     match = None
     if asked.tags is not None:

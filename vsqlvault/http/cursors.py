@@ -1,4 +1,4 @@
-"""Cursors: where a page ended and what was asked for, sealed so that nobody can make one up, or read one."""
+"""Cursors: the position and the query of the next page, encrypted so that clients can neither forge nor read them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ _START = urlsafe_b64encode(json.dumps(_HEADER, separators=(",", ":")).encode("as
 
 
 class Cursors:
-    """Seals cursors with a secret that every process on one storage shares; a cursor works for one app and one route.
+    """Encrypts cursors with a secret that every process on one storage shares. A cursor is valid for one app and one
+    route.
 
-    A cursor is a JWE (RFC 7516) under a key of that app and route: the place it holds may be an id that the app may not
-    inspect.
+    A cursor is a JWE (RFC 7516) under a key of that app and route, because its position may be an id that the app may
+    not inspect.
     """
 
     def __init__(self, secret: bytes) -> None:
@@ -34,10 +35,10 @@ class Cursors:
         return jwe.encrypt_compact(_HEADER, content, self._key(app, route))
 
     def open(self, app: str, route: str, query: dict[str, str]) -> tuple[dict[str, str], list[Any] | None]:
-        """Return the query to run, the cursor's members filled in, and where to go on; None without a cursor.
+        """Return the query with the cursor's members, and the position to continue from, or None without a cursor.
 
         Raises:
-            InvalidQuery: the cursor is not ours, is another caller's or another route's, or the query contradicts it.
+            InvalidQuery: the cursor is invalid, belongs to another caller or route, or contradicts the query.
         """
         cursor = query.pop("cursor", None)
         if cursor is None:
@@ -45,12 +46,12 @@ class Cursors:
         sealed, after = json.loads(self._content(app, route, cursor))
         for name, value in query.items():
             if name != "limit" and sealed.get(name) != value:
-                raise InvalidQuery(f"the cursor was made without this {name}: leave it out, or leave out the cursor")
+                raise InvalidQuery(f"the cursor was created without this {name}: omit it, or omit the cursor")
         return {**sealed, **query}, after
 
     def _content(self, app: str, route: str, cursor: str) -> bytes:
-        refused = InvalidQuery("expected a cursor that this server gave to this caller, for this route")
-        if not cursor.startswith(f"{_START}.."):  # no other header is so much as parsed
+        refused = InvalidQuery("expected a cursor that this server returned to this caller for this route")
+        if not cursor.startswith(f"{_START}.."):  # only this header is parsed
             raise refused
         try:
             content = jwe.decrypt_compact(cursor, self._key(app, route), algorithms=list(_HEADER.values())).plaintext

@@ -1,4 +1,4 @@
-"""Reading JSON with nothing left to interpretation, and checking text."""
+"""Parses JSON strictly and checks text."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ _LINE_BREAKS = str.maketrans("", "", "\t\n\r")
 
 
 def parse_json(body: bytes) -> Any:
-    """Return the value of a JSON text: UTF-8 without a mark, no key twice, no NaN, integers within 2**53, depth 32.
+    """Return the value of a JSON text: UTF-8 without a byte order mark, no duplicate key, no NaN, integers within
+    2**53, depth 32.
 
-    What has more than ``MAX_TOKENS`` texts, brackets and commas is not parsed: parsing a few megabytes of the smallest
-    values there are would hold up everybody else.
+    A body with more than ``MAX_TOKENS`` strings, brackets and commas is not parsed, because parsing megabytes of tiny
+    values would delay other requests.
 
     Raises:
         InvalidJson, DuplicateKey, TooDeep, PayloadTooLarge.
@@ -41,14 +42,14 @@ def parse_json(body: bytes) -> Any:
 
 
 def check_text(value: Any, path: str = "") -> None:
-    """Look at every string of a JSON value, keys too.
+    """Check every string of a JSON value, including keys.
 
     Raises:
-        InvalidText: one holds a control, a lone surrogate, a bidirectional override or a non-character.
+        InvalidText: one contains a control character, a lone surrogate, a bidirectional override or a non-character.
     """
     if isinstance(value, str):
         if not (value.isascii() and value.isprintable()) and _REFUSED_TEXT.search(value):
-            raise InvalidText(errors=[FieldError(path, "text without control characters and the like")])
+            raise InvalidText(errors=[FieldError(path, "text without control characters and similar characters")])
     elif isinstance(value, dict):
         for key, member in value.items():
             check_text(key, path)
@@ -59,17 +60,17 @@ def check_text(value: Any, path: str = "") -> None:
 
 
 def check_value_text(value: str, path: str) -> None:
-    """As ``check_text`` for a stored value, which may have lines: armoured ciphertext does."""
+    """Check a stored value like ``check_text``, but allow line breaks, which armoured ciphertext contains."""
     if not (value.isascii() and value.isprintable()):
         check_text(value.translate(_LINE_BREAKS), path)
 
 
 def _check_tokens(body: bytes) -> None:
-    """Count tokens and depth in one pass, a text at a time: what is no JSON at all is left for the parser to say."""
+    """Count tokens and depth in one pass, one string at a time. Text that is not JSON is left to the parser."""
     depth = 0
     for count, match in enumerate(_TOKENS.finditer(body), 1):
         if count > MAX_TOKENS:
-            raise PayloadTooLarge(f"a body has at most {MAX_TOKENS} texts, brackets and commas")
+            raise PayloadTooLarge(f"a body has at most {MAX_TOKENS} strings, brackets and commas")
         token = match[0]
         if token in b"[{":
             depth += 1
@@ -99,7 +100,7 @@ def _integer(text: str) -> int:
 def _float(text: str) -> float:
     value = float(text)
     if value in {float("inf"), float("-inf")}:
-        raise InvalidJson("expected a number that a double can hold")
+        raise InvalidJson("expected a number within the range of a double")
     return value
 
 

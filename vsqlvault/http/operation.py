@@ -1,4 +1,4 @@
-"""What a route is, said once: adapters, OpenAPI and metrics all read it from here."""
+"""The definition of a route, from which adapters, OpenAPI and metrics are derived."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ ENTRIES = "vault"
 """The tag of operations on entries."""
 
 SEVERAL_SEGMENTS = frozenset({"tile"})
-"""Parameters that stand for what is left of a path, slashes and all."""
+"""Parameters that match the rest of a path, including slashes."""
 
 _CONTENT_TYPE = re.compile(r'application/json(?:\s*;\s*charset="?utf-8"?)?', re.IGNORECASE | re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Sizes in bytes."""
+    """Size limits in bytes."""
 
     max_body_bytes: int
     max_value_bytes: int
@@ -55,7 +55,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
-    """One request on its way through one operation."""
+    """One request and what its operation needs."""
 
     request: Request
     call: Call
@@ -65,7 +65,7 @@ class RequestContext:
 
     @property
     def key(self) -> EntryKey:
-        """The entry the path names."""
+        """The key of the entry that the path names."""
         return EntryKey(self.request.params["purpose"], self.request.params["external_id"])
 
     async def body(self, model: type[Model]) -> Model:
@@ -95,10 +95,11 @@ Handler = Callable[[RequestContext], Awaitable[Reply]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One method on one route: what it takes, what it answers, how it is audited.
+    """One method on one route: its input, its responses and how it is audited.
 
-    ``path`` is in the form of OpenAPI (``/vault/{purpose}``). ``problems`` are errors beyond those that any route may
-    give. ``audited`` is None for routes that touch no data and leave no row; the settings say which of them are open.
+    ``path`` is in the form of OpenAPI (``/vault/{purpose}``). ``problems`` are errors beyond those of every route.
+    ``audited`` is None for routes that access no data and have no audit row; the settings define which of them are
+    open.
     """
 
     method: str
@@ -118,7 +119,7 @@ class Operation:
 
 
 def also_head(operation: Operation) -> tuple[Operation, Operation]:
-    """Return the operation and the one that answers HEAD on its route: the same answer without its body."""
+    """Return the operation, and one that answers HEAD on the same route without a body."""
     head = replace(
         operation, method="HEAD", name=f"{operation.name}_head", summary=f"{operation.summary}, without a body"
     )
@@ -126,7 +127,7 @@ def also_head(operation: Operation) -> tuple[Operation, Operation]:
 
 
 def check_params(params: Mapping[str, Any]) -> None:
-    """Raise InvalidPath unless each path parameter fits its grammar."""
+    """Raise InvalidPath unless each path parameter matches its grammar."""
     for name, value in params.items():
         if not PARAMETERS[name].fullmatch(value):
             raise InvalidPath(f"{name}: expected {PARAMETERS[name].pattern}")

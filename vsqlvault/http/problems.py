@@ -1,4 +1,4 @@
-"""Errors on the wire: RFC 9457 ``application/problem+json``."""
+"""Error responses: RFC 9457 ``application/problem+json``."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from vsqlvault.http.messages import Reply
 CONTENT_TYPE = "application/problem+json"
 URN = "urn:vsqlvault:problem:"
 CHALLENGES = 'ApiKey realm="vsqlvault", Bearer realm="vsqlvault"'
-"""Whoever is refused reads the same: it says nothing of what was wrong (RFC 9110, section 11.6.1; RFC 6750, section 3)."""
+"""The challenge of every 401. It does not reveal what was wrong (RFC 9110, section 11.6.1; RFC 6750, section 3)."""
 
 
 def problem(error: VaultError, request_id: str) -> Reply:
-    """Return the reply that an error becomes. Every field is fixed text, a grammar, or the request id."""
+    """Return the reply of an error. Every field is fixed text, a grammar, or the request id."""
     document: dict[str, Any] = {"type": URN + error.slug, "title": error.title(), "status": error.status}
     if error.detail:
         document["detail"] = error.detail

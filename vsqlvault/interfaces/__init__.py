@@ -1,1 +1,1 @@
-"""What plugin authors implement: one protocol a file, with its promises in prose."""
+"""The protocols that plugin authors implement, one file each, with their guarantees in the docstrings."""

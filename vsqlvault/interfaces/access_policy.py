@@ -1,4 +1,4 @@
-"""Deciding whether a principal may do what it asks."""
+"""The protocol of policy evaluators."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from vsqlvault.model.policy import AccessPolicy
 
 
 class PolicyEvaluator(Protocol):
-    """Answers for the policies whose document names it in ``evaluator``."""
+    """Decides requests under the policies that name it in ``evaluator``."""
 
     name: str
-    """Unique among the plugins loaded."""
+    """The name of the evaluator, unique among the loaded plugins."""
 
     def built_in_policies(self) -> Iterable[AccessPolicy]:
-        """Return policies that exist without being stored, are called by their own names, and cannot be changed."""
+        """Return the built-in policies of this evaluator. They are not stored, and cannot be changed."""
         ...
 
     def check(self, policy: AccessPolicy) -> None:
-        """Look at a document before it is stored.
+        """Check a document before it is stored.
 
         Raises:
-            ValidationFailed: with the fields that are not as this evaluator needs them.
+            ValidationFailed: with the invalid fields.
         """
         ...
 
     def evaluate(self, request: AccessRequest, policy: AccessPolicy) -> Decision | Awaitable[Decision]:
-        """Return Allow or Deny; a plain ``def`` where that needs no waiting (it must not block), else ``async def``.
+        """Return Allow or Deny. Use a plain ``def`` if it never waits (it must not block), else ``async def``.
 
-        It may be asked again for one operation, when the entry or the policies turn out to be others than it was asked
-        about, so it must not count or consume anything. It has two seconds. An exception, a timeout or any other value
-        denies the request (503 ``plugin-failure``).
+        It may be called again for one operation if the entry or the policies have changed meanwhile, so it must not
+        count or consume anything. It has two seconds. An exception, a timeout or any other value denies the request
+        (503 ``plugin-failure``).
         """
         ...

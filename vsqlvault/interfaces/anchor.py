@@ -1,4 +1,4 @@
-"""A place outside the vault where checkpoints of the transparency log are kept."""
+"""The protocol of anchors, which store checkpoints of the transparency log outside of the vault."""
 
 from __future__ import annotations
 
@@ -6,26 +6,27 @@ from typing import Protocol
 
 
 class Anchor(Protocol):
-    """Knows the newest checkpoint that got out. What puts it there is the hook ``vault_checkpoint_signed``.
+    """Reads the newest stored checkpoint. The hook ``vault_checkpoint_signed`` stores it.
 
-    One that takes checkpoints only every so often may say in ``interval_seconds`` how often.
+    An anchor that does not store every checkpoint may define ``interval_seconds``, the time between two of them.
     """
 
     name: str
-    """Unique among the plugins loaded."""
+    """The name of the anchor, unique among the loaded plugins."""
 
     async def newest(self) -> str | None:
-        """Return the newest checkpoint kept there, a signed note, as it was told; None where there never was one.
+        """Return the newest stored checkpoint, a signed note, unchanged, or None if there is none.
 
-        Asked at start, before anything is served. Where it cannot tell then, it raises, and the vault does not start: a
-        database that was put back must not be served because nobody could say so. While the vault serves it is asked every
-        five minutes, and more often while what it said last lacks something, for whoever watches over the controls.
+        Called at start, before anything is served. If this raises, the vault refuses to start: a restored database
+        could go unnoticed. While the vault serves, the controls call it every five minutes, and more often while a
+        checkpoint is missing.
         """
         ...
 
     def failure(self) -> str | None:
-        """Return why the last checkpoint it tried to keep is not kept, in a few words, no secrets; None where nothing is amiss.
+        """Return in a few words, without secrets, why the last checkpoint is not stored, or None if there is no
+        failure.
 
-        Asked for each scrape of the metrics.
+        Called for each scrape of the metrics.
         """
         ...

@@ -1,4 +1,4 @@
-"""Turning what a request presents into a principal."""
+"""The protocol of authenticators, which map a request's credential to a principal."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from vsqlvault.model.principal import Principal
 
 @dataclass(frozen=True, slots=True)
 class Presented:
-    """What a request presents to be recognised by.
+    """The parts of a request that can authenticate it.
 
-    ``headers`` has lower-case names and the one value of each (a repeated credential header never gets this far).
-    ``client_address`` is the client's address without a port. ``client_certificate`` is the certificate, in DER, whose key
-    the client has proved to have in a TLS handshake, with this server or with a proxy that may tell; its chain was verified,
-    and it is not revoked or expired now. ``client_issuers`` are the authorities' certificates in that chain, in DER, from
-    the one that issued it to the one that is trusted. The certificate of a proxy never stands here.
+    ``headers`` has lower-case names and one value each; a request with a repeated credential header is rejected before.
+    ``client_address`` is the client's address without a port.
+
+    ``client_certificate`` is the client's certificate in DER. The client has proved possession of its key in a TLS
+    handshake, with this server or with a trusted proxy. Its chain was verified, and it is neither revoked nor expired.
+    ``client_issuers`` are the certificates of the authorities in that chain, in DER, from the issuer to the trusted
+    one. The certificate of a proxy is never used here.
     """
 
     headers: Mapping[str, str]
@@ -28,41 +30,44 @@ class Presented:
 
 
 class Authenticator(Protocol):
-    """Knows one kind of credential.
+    """Verifies one kind of credential.
 
-    One that knows its credentials before anybody presents them may also have a plain method ``credentials()`` that returns a
-    ``vsqlvault.model.credential.KnownCredential`` for each: they stand in the metrics and the report, with their last use.
+    An authenticator that knows its credentials in advance may define ``credentials()``, a plain method that returns a
+    ``vsqlvault.model.credential.KnownCredential`` for each. These are in the metrics and the report, with their last
+    use.
 
-    One that verifies by keys that it fetches may have a plain method ``keys_fresh()`` that returns a
-    ``vsqlvault.model.control.Check``. It is asked twice a minute, and may begin a fetch that is due.
+    An authenticator that fetches verification keys may define ``keys_fresh()``, a plain method that returns a
+    ``vsqlvault.model.control.Check``. It is called twice a minute, and may start a fetch that is due.
     """
 
     name: str
-    """Stands on audit rows as the method, and must be unique among the plugins loaded."""
+    """The ``method`` on audit rows, unique among the loaded plugins."""
 
     credential_headers: tuple[str, ...]
-    """The lower-case headers it reads; none where it looks at the certificate alone. The server refuses a request in which
-    one of them stands twice."""
+    """The lower-case headers that it reads; empty if it uses only the certificate.
+
+    The server rejects a request that repeats one of them.
+    """
 
     def authenticate(self, presented: Presented) -> Principal | Awaitable[Principal | None] | None:
-        """Return the principal, or None when the request presents nothing of this kind.
+        """Return the principal, or None if the request has no credential of this kind.
 
-        A credential that is present and bad is refused, whatever else the request presents. A plain ``def`` where that needs
-        no waiting, else ``async def``. This runs on each request: it must not block, and it must take the same time for a
-        wrong secret as for a wrong name.
+        An invalid credential is rejected, whatever else the request contains. Use a plain ``def`` if it never waits,
+        else ``async def``. It runs on every request: it must not block, and must take the same time for a wrong secret
+        as for a wrong name.
 
         Raises:
-            CredentialRefused: the credential is this authenticator's and not good; ``why`` goes to the audit row.
-            AuthUnavailable: it is this authenticator's, and what would tell whether it is good cannot be had now.
+            CredentialRefused: the credential is of this kind and invalid; ``why`` goes to the audit row.
+            AuthUnavailable: the credential is of this kind, and cannot be verified now.
         """
         ...
 
     async def reload(self, settings: Settings) -> None:
-        """Take new settings (SIGHUP): credentials that are gone from them are refused once this returns.
+        """Apply new settings (SIGHUP). Credentials that were removed are rejected once this returns.
 
-        Where another authenticator refuses the new settings, this one is given its old ones back.
+        If another authenticator rejects the new settings, this one receives the old ones again.
 
         Raises:
-            SettingsInvalid: they cannot be used; then everything stays as it was.
+            SettingsInvalid: the settings cannot be used; nothing has changed.
         """
         ...

@@ -1,4 +1,4 @@
-"""What stands in a client's certificate, for whoever tells by it whose it is."""
+"""The names in a client certificate."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 @dataclass(frozen=True, slots=True)
 class CertificateNames:
-    """The names of a certificate (RFC 5280, section 4.2.1.6) and what it may be used for.
+    """The names of a certificate (RFC 5280, section 4.2.1.6) and its extended key usage.
 
-    ``dns_names`` are in lower case. ``for_clients`` is None where nothing says what it may be used for.
+    ``dns_names`` are in lower case. ``for_clients`` is None if the certificate has no extended key usage.
     """
 
     uris: tuple[str, ...]
@@ -25,10 +25,10 @@ class CertificateNames:
 
     @classmethod
     def of(cls, certificate: bytes) -> CertificateNames:
-        """Read a certificate in DER.
+        """Parse a certificate in DER.
 
         Raises:
-            ValueError: it is none, or one of its extensions cannot be read.
+            ValueError: it is not a certificate, or one of its extensions cannot be parsed.
         """
         parsed = x509.load_der_x509_certificate(certificate)
         extensions = parsed.extensions
@@ -51,10 +51,11 @@ class CertificateNames:
 
 
 def spki_sha256(certificate: x509.Certificate) -> str:
-    """Return the SHA-256, in hex, of a certificate's public key (SubjectPublicKeyInfo in DER, RFC 7469, section 2.4).
+    """Return the SHA-256 digest, in hex, of a certificate's public key (SubjectPublicKeyInfo in DER, RFC 7469, section
+    2.4).
 
     Raises:
-        ValueError: the key is of a kind that cannot be read.
+        ValueError: the key is of an unsupported kind.
     """
     try:
         key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

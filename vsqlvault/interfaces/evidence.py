@@ -1,4 +1,4 @@
-"""What the compliance report counts of a vault and its logs, taken by a storage in one consistent state."""
+"""The counts of the compliance report, taken by a storage in one consistent state."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ MAX_LISTED_KEYS = 1_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvidenceQuery:
-    """What is counted: entries as of one instant, rows of the logs whose time is in ``[since, until)``.
+    """What to count: entries as of one time, and rows of the logs whose time is in ``[since, until)``.
 
-    ``retention_limits`` maps each purpose that has a retention policy to the instant at or before which an entry must have been
-    created to be expired by the maximum at ``as_of``. An entry is overdue that had expired ``grace`` before ``as_of``.
-    ``known_policies`` are the access policies that are defined. A storage may keep counts, if they are exact; ``from_rows``
-    asks for the same without them, however long it takes.
+    ``retention_limits`` maps each purpose with a retention policy to a time. Entries created at or before it are
+    expired by the maximum at ``as_of``. An entry is overdue if it had expired ``grace`` before ``as_of``.
+    ``known_policies`` are the defined access policies. A storage may keep exact counters. ``from_rows`` requests the
+    same counts without counters, however long it takes.
     """
 
     as_of: datetime
@@ -37,10 +37,12 @@ class EvidenceQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holding:
-    """Entries that share purpose, algorithm_hint, access policy and owner, created at or before ``as_of`` and not purged.
+    """Entries with the same purpose, algorithm_hint, access policy and owner, created at or before ``as_of`` and not
+    purged.
 
-    ``expired`` counts those past their effective expiry, ``overdue`` those of them that are for longer than the grace.
-    ``ending`` counts the active ones that end within each of ``ENDING_WITHIN_DAYS``; each count has those before in it.
+    ``expired`` counts those past their effective expiry, and ``overdue`` those expired for longer than the grace.
+    ``ending`` counts the active ones that expire within each of ``ENDING_WITHIN_DAYS``; each count includes the ones
+    before.
     """
 
     purpose: str
@@ -55,7 +57,7 @@ class Holding:
 
 @dataclass(frozen=True, slots=True)
 class PurgeCount:
-    """How many versions were destroyed in the period, of one purpose, for one reason, by one method."""
+    """The number of versions destroyed in the period, by purpose, reason and method."""
 
     purpose: str
     reason: str
@@ -65,9 +67,9 @@ class PurgeCount:
 
 @dataclass(frozen=True, slots=True)
 class PurgeLag:
-    """Of what was destroyed in the period at or after its expiry: ``purged_at`` less ``expired_at``.
+    """The lag, ``purged_at`` minus ``expired_at``, of versions destroyed in the period at or after their expiry.
 
-    The percentiles are by nearest rank: the smallest lag that at least so many of a hundred do not exceed.
+    The percentiles are by nearest rank: the smallest lag that at least this percentage does not exceed.
     """
 
     count: int
@@ -78,7 +80,7 @@ class PurgeLag:
 
 @dataclass(frozen=True, slots=True)
 class RetiredKey:
-    """A key_ref under which something was destroyed in the period, and under which nothing lies any more."""
+    """A key_ref whose last value was destroyed in the period."""
 
     purpose: str
     key_ref: str
@@ -87,11 +89,12 @@ class RetiredKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessCount:
-    """Rows of the access log in the period that share all that is named here.
+    """Rows of the access log in the period with the same values of all fields here.
 
-    ``purpose`` is None also where no retention policy knows the purpose. ``events`` is the sum of the rows' ``count``.
-    ``without_app``, ``without_origin`` and ``without_subject`` count rows that lack the app, the client's address (rows of
-    the vault itself left out), and, of the four operations on one entry, the external_id and a ``detail`` in its place.
+    ``purpose`` is None also if no retention policy has the purpose. ``events`` is the sum of the rows' ``count``.
+    ``without_app`` counts rows without an app. ``without_origin`` counts rows without a client address, except rows of
+    the vault itself. ``without_subject`` counts rows of the four operations on one entry without both external_id and
+    ``detail``.
     """
 
     operation: str
@@ -110,7 +113,7 @@ class AccessCount:
 
 @dataclass(frozen=True, slots=True)
 class PolicyChange:
-    """One version of a policy that came into force in the period. ``kind`` is ``access`` or ``retention``."""
+    """A version of a policy that was created in the period. ``kind`` is ``access`` or ``retention``."""
 
     kind: str
     name: str
@@ -122,19 +125,17 @@ class PolicyChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """The counts, each as its type says.
+    """The counts.
 
-    ``oldest_expired_at`` has the earliest effective expiry of those expired and not purged, for each purpose with any.
-    ``lags`` has one for each purpose, and under None the one of all; ``lag_histogram`` counts the same rows by
-    ``LAG_BOUNDS_SECONDS``: up to the first bound, up to the second, and so on; the last number is of those beyond.
+    ``oldest_expired_at`` has, for each purpose with expired entries, the earliest effective expiry of those not purged.
+    ``lags`` has one item per purpose, and under None the one of all. ``lag_histogram`` counts the same rows by
+    ``LAG_BOUNDS_SECONDS``: up to the first bound, up to the second, and so on; the last number counts those beyond.
     ``retired_keys`` has at most ``MAX_LISTED_KEYS``, by purpose and key_ref. ``policy_changes`` has the oldest
-    ``MAX_LISTED_CHANGES`` of ``policy_changes_count``. ``oldest_access_at`` and ``oldest_purge_at`` are of the whole logs.
+    ``MAX_LISTED_CHANGES`` of ``policy_changes_count``. ``oldest_access_at`` and ``oldest_purge_at`` are of the whole
+    logs.
 
-    A storage that has them at hand also gives the ``entry_statistics``, and as ``key_uses`` the key_refs of each
-    purpose, with the
-    purpose, up to one more than ``MAX_LISTED_KEYS``. Where they are None, ``Storage.entry_statistics`` and
-    ``Storage.key_refs`` are
-    asked.
+    A storage with counters also returns ``entry_statistics``, and in ``key_uses`` the key_refs of each purpose, at most
+    ``MAX_LISTED_KEYS`` plus one. If they are None, ``Storage.entry_statistics`` and ``Storage.key_refs`` are called.
     """
 
     holdings: Sequence[Holding] = ()

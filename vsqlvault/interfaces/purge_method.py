@@ -1,4 +1,4 @@
-"""Deciding how an entry is destroyed."""
+"""The protocol of purge methods."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vsqlvault.model.purge import PurgePlan, PurgeReason
 
 @dataclass(frozen=True, slots=True)
 class PurgeRequest:
-    """One entry about to be destroyed: why, and under which retention policy."""
+    """An entry to destroy, with the reason and its retention policy."""
 
     entry: Entry
     reason: PurgeReason
@@ -20,22 +20,22 @@ class PurgeRequest:
 
 
 class PurgeMethod(Protocol):
-    """Says what happens to the bytes. The proof, the purge row and the commit are the core's; no method can skip them.
+    """Decides what happens to the bytes. The core computes the proof, writes the purge row and commits.
 
-    It is asked for DELETE and for the sweep. A version that a PUT takes the place of is overwritten without asking it; the
-    row of that has the method ``replace``.
+    It is called for DELETE and for the sweep. A version that a PUT replaces is overwritten without a call. Its row has
+    the method ``replace``.
     """
 
     name: str
-    """What retention policies write in ``purge_method``; unique among the plugins loaded."""
+    """The name in ``purge_method`` of retention policies, unique among the loaded plugins."""
 
     retires_id: bool
-    """Whether it leaves a row behind, so that the id is never used again."""
+    """Whether the method keeps the row, so that the id is never used again."""
 
     async def plan(self, request: PurgeRequest) -> PurgePlan:
-        """Return what to do with the entry's row, and the reason to put on record.
+        """Return what to do with the entry's row, and the reason for the purge log.
 
-        It runs before the commit and may run again for one entry: whatever it does elsewhere must be safe to repeat. It has
+        It runs before the commit and may run again for the same entry, so its side effects must be repeatable. It has
         two seconds. An exception, a timeout, any other value or a filler of the wrong length keeps the entry.
         """
         ...

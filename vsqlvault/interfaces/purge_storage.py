@@ -1,4 +1,4 @@
-"""Purging at large: what has expired, the runs of the sweep, and driving what was purged out of the data files."""
+"""The part of a storage for sweeps and scrubs: expired entries, records of runs, and the removal of purged bytes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from vsqlvault.model.purge import ScrubRecord, SweepRecord, SweepRuns
 
 
 class ExpiredPlace(NamedTuple):
-    """Where an expired entry stands in the order of a sweep, which is the order of these tuples.
+    """The position of an expired entry in the order of a sweep, which is the order of these tuples.
 
-    ``at`` is ``expires_at`` of what has ended by its own time, and ``created_at`` of what only the retention limit ends.
+    ``at`` is ``expires_at`` of an entry that expired by its own time, and ``created_at`` of an entry that expired only
+    by the retention limit.
     """
 
     by_retention_limit: bool
@@ -24,10 +25,10 @@ class ExpiredPlace(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpiredQuery:
-    """Entries of one purpose that are expired at ``now`` and not purged, in the order of their places, after ``after``.
+    """Entries of one purpose that are expired at ``now`` and not purged, in the order of a sweep, after ``after``.
 
-    What was created at or before ``created_before`` is expired by the retention limit.
-    A page ends at ``limit`` entries, or after the entry with which their values pass ``byte_limit``.
+    Entries created at or before ``created_before`` are expired by the retention limit. A page ends at ``limit``
+    entries, or after the entry with which the sum of values exceeds ``byte_limit``.
     """
 
     purpose: str
@@ -38,7 +39,7 @@ class ExpiredQuery:
     after: ExpiredPlace | None = None
 
     def place_of(self, entry: Entry) -> ExpiredPlace:
-        """Return where an entry that this query finds stands."""
+        """Return the position of an entry that this query returns."""
         by_retention_limit = entry.expires_at > self.now
         return ExpiredPlace(
             by_retention_limit, entry.created_at if by_retention_limit else entry.expires_at, entry.external_id
@@ -47,7 +48,7 @@ class ExpiredQuery:
 
 @dataclass(frozen=True, slots=True)
 class ScrubOutcome:
-    """What a scrub came to, as ``ScrubRecord`` has it. ``left`` has a sentence for each thing that could not be done."""
+    """The result of a scrub, as in ``ScrubRecord``. ``left`` has a sentence for each item that could not be done."""
 
     through: int
     rewritten: int
@@ -55,21 +56,21 @@ class ScrubOutcome:
 
 
 class PurgeStorage(Protocol):
-    """The part of a storage that sweeps, scrubs and what tells of them rest on."""
+    """The part of a storage that sweeps, scrubs and their reports use."""
 
     async def expired(self, query: ExpiredQuery) -> Sequence[tuple[Entry, bytes]]:
-        """Return a page of expired entries with their values, in order; empty means there are no more."""
+        """Return a page of expired entries with their values, in order. An empty page is the end."""
         ...
 
     async def expired_entries(self, query: ExpiredQuery) -> Sequence[Entry]:
-        """Return a page as ``expired`` does, without values, whose ``byte_limit`` does not count."""
+        """Return a page like ``expired``, without values. ``byte_limit`` is ignored."""
         ...
 
     async def count_expired(self, at: datetime, retention_limits: Mapping[str, datetime]) -> int:
-        """Count the entries that are expired at ``at`` and not purged, of the purposes in ``retention_limits``, as in
+        """Count the entries that are expired at ``at`` and not purged, in the purposes of ``retention_limits``, as in
         ``entry_statistics``.
 
-        It takes time only for what it counts.
+        Its time depends only on the number of counted entries.
         """
         ...
 
@@ -78,15 +79,15 @@ class PurgeStorage(Protocol):
         ...
 
     async def sweeps(self, since: datetime, until: datetime, limit: int) -> SweepRuns:
-        """Return what the sweeps came to that ended in ``[since, until)``, and the newest ``limit`` of them."""
+        """Return a summary of the sweeps that ended in ``[since, until)``, and the newest ``limit`` of them."""
         ...
 
     async def scrub(self, lock_seconds: float) -> ScrubOutcome | None:
-        """Drive the bytes of what was purged out of the data files, and verify that; None where there is nothing to do.
+        """Remove purged bytes from the data files and verify this. Return None if there is nothing to do.
 
-        Requests may be kept waiting by it, but by no step of it longer than ``lock_seconds``: a step that would take longer
-        is left, and so is one for which the storage's own bookkeeping, or this program's rights, stand in the way. What it
-        says is done was seen to be. Write-ahead logs, replicas and backups are not reached.
+        No step may block requests for longer than ``lock_seconds``. A step is skipped if it would take longer, or if
+        the storage's state or this program's privileges prevent it. Only verified steps are reported as done.
+        Write-ahead logs, replicas and backups are not covered.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""One member of the compliance report."""
+"""The protocol of sections of the compliance report."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from vsqlvault.model.transparency import Checkpoint
 MAX_CONTROL_CHANGES = 1_000
 MAX_ATTESTATIONS = 20
 RESERVED_MEMBERS = ("as_of", "period", "requirements")
-"""Members that are the core's."""
+"""Member names reserved for the core."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +36,11 @@ class Period:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What the policy evaluator answers a kind of app that asks to do something under an access policy, of a purpose.
+    """The decision of a policy evaluator for one kind of app, under an access policy, for a purpose.
 
-    ``asks`` is ``owner``, ``purpose-holder`` (another app that holds the purpose), ``outsider`` (an app that holds no purpose)
-    or ``admin`` (another app with that role that holds the purpose). ``reason`` is set where it is denied. ``new`` says that
-    storing was asked of an id that has no entry.
+    ``asks`` is ``owner``, ``purpose-holder`` (another app with the purpose), ``outsider`` (an app without any purpose)
+    or ``admin`` (another app with that role and the purpose). ``reason`` is set on a denial. ``new`` means that the
+    request stores under an id without an entry.
     """
 
     purpose: str
@@ -54,7 +54,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class SelfTest:
-    """One thing that must be denied, and whether it was."""
+    """A request that must be denied, and whether it was."""
 
     name: str
     passed: bool
@@ -62,7 +62,7 @@ class SelfTest:
 
 @dataclass(frozen=True, slots=True)
 class LogTree:
-    """How many rows of the logs are leaves of the transparency log, and its newest signed checkpoint, as they are now."""
+    """The number of log rows that are leaves of the transparency log, and its newest signed checkpoint, as of now."""
 
     size: int
     checkpoint: Checkpoint | None
@@ -70,9 +70,9 @@ class LogTree:
 
 @dataclass(frozen=True, slots=True)
 class HeldOfPurpose:
-    """Of one purpose: expired entries that legal holds keep, and those of them that would be overdue without.
+    """The expired entries of one purpose that legal holds keep, and those of them that would be overdue without a hold.
 
-    ``oldest_due_at`` is the earliest effective expiry among the expired ones that no hold keeps; None: there are none.
+    ``oldest_due_at`` is the earliest effective expiry of the expired entries without a hold, or None if there are none.
     """
 
     held: int
@@ -82,9 +82,10 @@ class HeldOfPurpose:
 
 @dataclass(frozen=True, slots=True)
 class HeldExpired:
-    """Expired entries that legal holds keep: by purpose, where a hold may concern it, and by hold, for each that keeps any.
+    """The expired entries that legal holds keep, by purpose (if a hold may apply to it) and by hold (if it keeps any).
 
-    An entry under two holds counts with each. Where ``is_complete`` is False, there were too many to look at all.
+    An entry under two holds counts with each. If ``is_complete`` is False, there were too many expired entries to
+    examine all.
     """
 
     by_purpose: Mapping[str, HeldOfPurpose] = field(default_factory=dict)
@@ -93,16 +94,16 @@ class HeldExpired:
 
     @property
     def held(self) -> int:
-        """How many there are, each counted once."""
+        """The number of entries, each counted once."""
         return sum(each.held for each in self.by_purpose.values())
 
 
 @dataclass(frozen=True, slots=True)
 class ReportContext:
-    """What a section is written from: one instant, one count of the vault, the last sweep, the rules in force.
+    """The input of a section: one time, one count of the vault, the last sweep, and the rules in force.
 
-    ``credentials`` are those that are known beforehand, as they are now, with the last use of each. ``period`` is that of the
-    figures from the logs; it is None only where a section is written by itself.
+    ``credentials`` are the known credentials as of now, with the last use of each. ``period`` is that of the log
+    figures. It is None only if a section is written by itself.
     """
 
     as_of: datetime
@@ -112,54 +113,54 @@ class ReportContext:
     access_policies: Mapping[str, AccessPolicy]
     credentials: Sequence[KnownCredential] = ()
     hardening: Sequence[StepState] = field(default=(), kw_only=True)
-    """How far the process that writes the report is locked in: not of that instant, but of now."""
+    """The sandbox steps of the process that writes the report, as of now."""
     legal_holds: Mapping[str, LegalHold] = field(default_factory=dict, kw_only=True)
-    """Those in force now, by name, but for those placed after ``as_of``."""
+    """The legal holds in force now, by name, except those placed after ``as_of``."""
     held: HeldExpired = field(default_factory=HeldExpired, kw_only=True)
     sweeps: SweepRuns = field(default_factory=SweepRuns, kw_only=True)
-    """Those that ended in ``period``."""
+    """The sweeps that ended in ``period``."""
 
     last_scrub: ScrubRecord | None = field(default=None, kw_only=True)
     scrubs: Sequence[ScrubRecord] = field(default=(), kw_only=True)
-    """Those that ended since ``period`` began and before ``as_of``, the newest first."""
+    """The scrubs that ended since the start of ``period`` and before ``as_of``, newest first."""
 
     period: Period | None = field(default=None, kw_only=True)
     evidence: Evidence = field(default_factory=Evidence, kw_only=True)
     key_uses: Sequence[tuple[str, KeyRefUse]] = field(default=(), kw_only=True)
-    """What lies under each key_ref, with its purpose; ``key_uses_complete`` is False where there are more."""
+    """The entries of each key_ref, with its purpose. ``key_uses_complete`` is False if there are more."""
 
     key_uses_complete: bool = field(default=True, kw_only=True)
     probes: Sequence[Probe] = field(default=(), kw_only=True)
-    """``probes_complete`` is False where not every policy could be asked in time."""
+    """``probes_complete`` is False if not every policy could be evaluated in time."""
 
     probes_complete: bool = field(default=True, kw_only=True)
     self_tests: Sequence[SelfTest] = field(default=(), kw_only=True)
     log_tree: LogTree | None = field(default=None, kw_only=True)
     plugins: Sequence[PluginOrigin] = field(default=(), kw_only=True)
     storage: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
-    """What ``Storage.describe`` says: of now, without secrets."""
+    """The result of ``Storage.describe``, as of now, without secrets."""
 
     control_states: Sequence[ControlChange] = field(default=(), kw_only=True)
-    """The newest change on record of each control, by name."""
+    """The newest recorded change of each control, by name."""
 
     control_changes: Sequence[ControlChange] = field(default=(), kw_only=True)
-    """The first ``MAX_CONTROL_CHANGES`` of the period, the oldest first."""
+    """The first ``MAX_CONTROL_CHANGES`` of the period, oldest first."""
 
     attestations: Sequence[Attestation] = field(default=(), kw_only=True)
-    """The newest ``MAX_ATTESTATIONS``, up to ``as_of``, the newest first."""
+    """The newest ``MAX_ATTESTATIONS``, up to ``as_of``, newest first."""
 
 
 class ReportSection(Protocol):
     """Writes one top-level member of ``GET /compliance/report``."""
 
     name: str
-    """The member's name; unique among the plugins loaded, and none of ``RESERVED_MEMBERS``."""
+    """The name of the member, unique among the loaded plugins, and not in ``RESERVED_MEMBERS``."""
 
     async def write(self, context: ReportContext) -> Mapping[str, Any]:
-        """Return the member: JSON types only, the same for the same context.
+        """Return the member: JSON types only, and the same for the same context.
 
-        A member may have the shape of ``docs/compliance-report.md``. Where it has ``requirements``, that is a list of ids of
-        ``vsqlvault.model.pci_dss``. A section that raises, or claims an id that is not there, is shown as
-        ``{"failed": true}``; the rest of the report is served.
+        A member may have the shape of ``docs/compliance-report.md``. ``requirements``, if present, is a list of ids of
+        ``vsqlvault.model.pci_dss``. A section that raises, or has an unknown id, is shown as ``{"failed": true}``. The
+        rest of the report is served.
         """
         ...

@@ -1,7 +1,7 @@
-"""Keeping entries, policies and logs. The one interface that everything else stands on.
+"""The protocol of storages, which store entries, policies and logs.
 
-A storage is asked in batches, because a flush to disk costs the same for one write as for two hundred. The core gathers
-what arrives while the last flush runs (``vsqlvault.service.commit.queue``); a storage never waits for more.
+A storage is called with batches, because a flush to disk costs the same for one write as for two hundred. The core
+collects the requests that arrive during a flush (``vsqlvault.service.commit.queue``). A storage never waits for more.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Record = TypeVar("Record", AccessRecord, PurgeRecord)
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A wish to read one entry; ``key`` None asks only for the clock and the revision."""
+    """A request to read one entry. ``key`` None reads only the clock and the revision."""
 
     key: EntryKey | None = None
     with_value: bool = False
@@ -39,10 +39,11 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What one read found.
+    """The result of one read.
 
-    ``now`` is the storage's clock, one instant for the whole batch, but never before ``mark``, the high-water mark (None:
-    there is none yet). ``revision`` is the rulebook's. ``value`` is None unless asked for, and where the entry was shredded.
+    ``now`` is the storage's clock, the same for the whole batch, but never before ``mark``, the high-water mark (None
+    if there is none yet). ``revision`` is the policy revision. ``value`` is None unless requested, and None for a
+    shredded entry.
     """
 
     now: datetime
@@ -54,7 +55,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class ClockReading:
-    """What the storage's clock says, and the high-water mark, which no read is told a time before; None: there is none yet."""
+    """The storage's clock and the high-water mark, which no read goes behind. The mark is None if there is none yet."""
 
     clock: datetime
     mark: datetime | None
@@ -62,11 +63,11 @@ class ClockReading:
 
 @dataclass(frozen=True, slots=True)
 class PolicySnapshot:
-    """All rules: policies, API keys and legal holds. ``revision`` grows by at least one with each change to any of them.
+    """All rules: policies, API keys and legal holds. ``revision`` increases with each change of any of them.
 
-    ``access_versions`` gives the newest version of every access policy there ever was, the dropped ones among them, so that
-    a name taken again goes on counting. ``api_keys`` has the newest version of every key, by its id, expired and revoked
-    ones among them; ``holds`` that of every legal hold, released ones among them.
+    ``access_versions`` has the newest version of every access policy, including deleted ones, so that a reused name
+    continues its version numbers. ``api_keys`` has the newest version of every key by its id, including expired and
+    revoked ones. ``holds`` has that of every legal hold, including released ones.
     """
 
     revision: int
@@ -89,8 +90,8 @@ class PolicySnapshot:
 class EntryQuery:
     """A page of one purpose's entries, by external_id, after ``after``.
 
-    ``state`` None is every state: then, and with no other filter, no more rows are looked at than are returned.
-    ``created_before`` is the retention limit at ``now``: whatever was created at or before it is expired.
+    ``state`` None is every state; without any other filter, no more rows are read than returned. ``created_before`` is
+    the retention limit at ``now``: entries created at or before it are expired.
     """
 
     purpose: str
@@ -107,7 +108,7 @@ class EntryQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionQuery:
-    """Versions of the rule called ``name``, newest first: those below ``before``, where it is given, and at most ``limit``."""
+    """Versions of the rule ``name``, newest first: those below ``before``, if it is given, and at most ``limit``."""
 
     name: str
     limit: int
@@ -116,10 +117,11 @@ class VersionQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogQuery:
-    """A page of a log in the order of its commits, newest first unless ``oldest_first``, after the position ``after``.
+    """A page of a log in commit order, newest first unless ``oldest_first``, after the position ``after``.
 
-    Times do not order a log: a row's time is that of its decision, and of two requests the one decided first may be
-    committed last. ``since`` is inclusive, ``until`` exclusive. ``equals`` maps column names of the log to the value asked for.
+    Times do not order a log: a row's time is that of its decision, and the request that was decided first may be
+    committed last. ``since`` is inclusive, ``until`` exclusive. ``equals`` maps column names of the log to required
+    values.
     """
 
     limit: int
@@ -141,9 +143,10 @@ PURGE_LOG_FILTERS: tuple[str, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class LogRow(Generic[Record]):
-    """One row of a log, and where it stands: a number that grows with the order of commits, and that only a cursor uses.
+    """One row of a log with its position, a number that increases in commit order and is used only by cursors.
 
-    ``scrubbed_at``, of a row of the purge log: when a scrub had driven the bytes out of the data files; None: none has yet.
+    ``scrubbed_at``, of a row of the purge log, is when a scrub removed the bytes from the data files, or None if none
+    has yet.
     """
 
     position: int
@@ -153,7 +156,7 @@ class LogRow(Generic[Record]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetentionLimitChange:
-    """Another maximum for one purpose, as of ``now``: entries lived for ``before`` at most, and are to live for ``after``.
+    """A change of the maximum of one purpose, as of ``now``: from ``before`` to ``after``.
 
     The two differ.
     """
@@ -166,11 +169,11 @@ class RetentionLimitChange:
 
 @dataclass(frozen=True, slots=True)
 class RetentionLimitEffect:
-    """What a change of the maximum does to entries that are not purged.
+    """The effect of a change of the maximum on entries that are not purged.
 
-    ``expired_at_once`` counts those that live and would have expired by the new maximum; ``oldest_created_at`` is the creation
-    of the oldest of them. ``revived`` counts those that the old maximum has expired and the new one has not. ``changed`` counts
-    those that live before or after, and expire at another time.
+    ``expired_at_once`` counts active entries that would be expired under the new maximum; ``oldest_created_at`` is the
+    creation time of the oldest. ``revived`` counts entries expired under the old maximum but not under the new one.
+    ``changed`` counts entries that are active before or after, and expire at another time.
     """
 
     expired_at_once: int = 0
@@ -181,7 +184,7 @@ class RetentionLimitEffect:
 
 @dataclass(frozen=True, slots=True)
 class PurposeStatistics:
-    """What one purpose holds at an instant: counts of entries."""
+    """Counts of the entries of one purpose as of a time."""
 
     active: int
     expired_pending_purge: int
@@ -191,7 +194,7 @@ class PurposeStatistics:
 
 @dataclass(frozen=True, slots=True)
 class EntryStatistics:
-    """What the vault holds at an instant. ``purged_last_30_days`` counts entries, not replaced versions."""
+    """Counts of the entries of the vault as of a time. ``purged_last_30_days`` counts entries, not replaced versions."""
 
     by_purpose: Mapping[str, PurposeStatistics]
     purged_last_30_days: int
@@ -201,11 +204,11 @@ class EntryStatistics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRefQuery:
-    """A page of the key_refs of one purpose, as ``KeyRefUse`` says.
+    """A page of the key_refs of one purpose.
 
-    ``created_before`` is the retention limit at ``now``; an entry created after ``now`` does not count. After ``after``
-    come the key_refs greater than it, byte by byte; without it first the entries that have none. ``key_ref`` asks for that
-    one alone.
+    ``created_before`` is the retention limit at ``now``. An entry created after ``now`` does not count. After ``after``
+    come the key_refs greater than it, byte by byte. Without it, the page starts with the entries without a key_ref.
+    ``key_ref`` selects only that one.
     """
 
     purpose: str
@@ -218,9 +221,9 @@ class KeyRefQuery:
 
 @dataclass(frozen=True, slots=True)
 class KeyRefUse:
-    """What still lies under one key_ref (None: under none): counts of entries, and when their values were stored.
+    """The entries of one key_ref (None: without one): counts, and when their values were stored.
 
-    The values are those in place: ``first_used_at`` and ``last_used_at`` are the oldest and the newest ``updated_at``.
+    ``first_used_at`` and ``last_used_at`` are the oldest and the newest ``updated_at`` of the current values.
     """
 
     key_ref: str | None
@@ -232,34 +235,35 @@ class KeyRefUse:
 
 @dataclass(frozen=True, slots=True)
 class MigrationStatus:
-    """The schema's version before and after, and the version this program works with."""
+    """The schema's version before and after the migration, and the version that this program uses."""
 
     before: int
     after: int
 
 
 class Storage(TreeStorage, PurgeStorage, WatchStorage, Protocol):
-    """Where everything lies. All methods may run at once; all but ``read`` and ``commit`` may be slow.
+    """Stores everything. All methods may run concurrently. All but ``read`` and ``commit`` may be slow.
 
-    Every method raises StorageUnavailable when the storage cannot be reached, StorageFull when it has no room, and
-    OutcomeUnknown when a commit was under way and nobody can say whether it happened. Nothing of a driver gets out.
+    Every method raises StorageUnavailable if the storage cannot be reached, StorageFull if it has no space, and
+    OutcomeUnknown if the result of a commit cannot be determined. Driver exceptions must not propagate.
     """
 
     flights: int
-    """How many batches of reads, and as many of commits, may be under way at once."""
+    """The maximum number of concurrent batches of reads, and also of commits."""
 
     async def read(self, reads: Sequence[Read]) -> Sequence[Snapshot]:
         """Return a snapshot for each read, in order, all of one consistent state.
 
-        Sees everything that was committed before it was called.
+        Includes everything that was committed before the call.
         """
         ...
 
     async def commit(self, writes: Sequence[Write]) -> Sequence[WriteOutcome]:
-        """Commit what holds together, and return an outcome for each write, in order.
+        """Commit the writes of a batch, and return an outcome for each write, in order.
 
-        When this returns, every write answered Committed is durable. A write whose expectation is broken is left out and
-        answered Conflict; the others are not hurt by it. When it raises, nothing was committed (but see OutcomeUnknown).
+        When this returns, every Committed write is durable. A write with an unmet expectation is omitted and its
+        outcome is Conflict; the other writes are not affected. If this raises, nothing was committed (but see
+        OutcomeUnknown).
         """
         ...
 
@@ -268,105 +272,106 @@ class Storage(TreeStorage, PurgeStorage, WatchStorage, Protocol):
         ...
 
     async def access_policy_versions(self, query: VersionQuery) -> Sequence[AccessPolicy]:
-        """Return a page of what an access policy was, dropped versions too; empty where there never was one."""
+        """Return a page of versions of an access policy, including deletions; empty if it never existed."""
         ...
 
     async def retention_policy_versions(self, query: VersionQuery) -> Sequence[RetentionPolicy]:
-        """Return a page of what the retention policy of the purpose ``query.name`` was; empty where there never was one."""
+        """Return a page of versions of the retention policy of the purpose ``query.name``; empty if it never existed."""
         ...
 
     async def legal_hold_versions(self, query: VersionQuery) -> Sequence[LegalHold]:
-        """Return a page of what a legal hold was, released versions too; empty where there never was one."""
+        """Return a page of versions of a legal hold, including releases; empty if it never existed."""
         ...
 
     async def entries(self, query: EntryQuery) -> Sequence[Entry]:
-        """Return a page of entries without their values. Shorter than ``limit`` means there are no more."""
+        """Return a page of entries without their values. A page shorter than ``limit`` is the last one."""
         ...
 
     async def access_log(self, query: LogQuery) -> Sequence[LogRow[AccessRecord]]:
-        """Return a page of the access log. Shorter than ``limit`` means there are no more."""
+        """Return a page of the access log. A page shorter than ``limit`` is the last one."""
         ...
 
     async def purge_log(self, query: LogQuery) -> Sequence[LogRow[PurgeRecord]]:
-        """Return a page of the purge log. Shorter than ``limit`` means there are no more."""
+        """Return a page of the purge log. A page shorter than ``limit`` is the last one."""
         ...
 
     async def entry_statistics(
         self, as_of: datetime, retention_limits: Mapping[str, datetime], known_policies: Sequence[str]
     ) -> EntryStatistics:
-        """Count what the vault holds at ``as_of``, without reading a value.
+        """Count the entries of the vault at ``as_of``, without reading values.
 
-        ``retention_limits`` maps each purpose that has a retention policy to the instant at or before which an entry
-        must have been
-        created to be expired by the maximum.
+        ``retention_limits`` maps each purpose with a retention policy to a time. Entries created at or before it are
+        expired by the maximum.
         """
         ...
 
     async def evidence(self, query: EvidenceQuery) -> Evidence:
-        """Count what the compliance report tells of entries and logs, of one consistent state, without reading a value."""
+        """Count entries and logs for the compliance report, of one consistent state, without reading values."""
         ...
 
     async def key_refs(self, query: KeyRefQuery) -> Sequence[KeyRefUse]:
-        """Return a page of what still lies under each key_ref, by key_ref, without reading a value.
+        """Return a page of the entries of each key_ref, by key_ref, without reading values.
 
-        Shorter than ``limit`` means there are no more. An entry whose value was overwritten is under no key.
+        A page shorter than ``limit`` is the last one. An entry whose value was overwritten has no key.
         """
         ...
 
     async def retention_limit_effect(self, change: RetentionLimitChange) -> RetentionLimitEffect:
-        """Count what a change of a maximum would do, without reading a value, and without doing it."""
+        """Count the effects of a change of a maximum, without reading values and without changing anything."""
         ...
 
     async def acquire_lease(self, name: str, holder: str, seconds: float) -> bool:
-        """Take or renew the lease ``name`` for ``holder``; False where another holder's has not run out."""
+        """Take or renew the lease ``name`` for ``holder``. Return False if another holder's lease has not expired."""
         ...
 
     async def release_lease(self, name: str, holder: str) -> None:
-        """Give the lease back, if ``holder`` has it."""
+        """Release the lease if ``holder`` has it."""
         ...
 
     async def clock(self) -> ClockReading:
-        """Read the clock. Leases run by it; reads and all that rests on them never go behind the mark."""
+        """Read the clock. Leases use it. Reads never go behind the mark."""
         ...
 
     async def raise_mark(self, at: datetime) -> None:
-        """Make ``at`` the high-water mark, unless that is later already. When this returns, it is durable."""
+        """Advance the high-water mark to ``at``, unless it is later already. When this returns, the mark is durable."""
         ...
 
     async def secret(self, name: str) -> bytes:
-        """Return 32 random bytes, the same for every process on this storage, made at the first call. Not a data key."""
+        """Return 32 random bytes, the same for every process on this storage, created at the first call. Not a data key."""
         ...
 
     async def record_usages(self, uses: Mapping[CredentialName, datetime]) -> None:
-        """Remember when credentials were used; of what is known already, the earliest and the latest instant stay.
+        """Record when credentials were used. The earliest and the latest time of each are kept.
 
-        It is no rule and has no row: the revision stays as it is.
+        Usage is not a rule and has no audit row: the revision stays unchanged.
         """
         ...
 
     async def credential_uses(self) -> Mapping[CredentialName, CredentialUse]:
-        """Return what ``record_usages`` remembers of every credential."""
+        """Return the recorded usage of every credential."""
         ...
 
     async def migrate(self) -> MigrationStatus:
-        """Bring the schema up to this program's version; two processes at once: one waits, and finds nothing to do.
+        """Update the schema to this program's version.
+
+        If two processes do so at once, one waits and finds nothing to do.
 
         Raises:
-            SchemaTooNew: a newer program has been here.
+            SchemaTooNew: the schema belongs to a newer program.
         """
         ...
 
     def describe(self) -> Mapping[str, Any]:
-        """Return what an operator should know (product, version, durability), without secrets.
+        """Return information for operators (product, version, durability), without secrets.
 
-        ``durable`` says whether what was acknowledged survives a power cut, as far as the storage can tell.
-        ``purge_does_not_reach`` lists where a purged value's bytes may still be, ``purge_reaches_with_scrub`` where they may be
-        until the next scrub; receipts repeat both.
+        ``durable`` is whether acknowledged commits survive a power failure, as far as the storage knows.
+        ``purge_does_not_reach`` lists where the bytes of a purged value may still be, ``purge_reaches_with_scrub``
+        where they may be until the next scrub. Receipts repeat both.
         """
         ...
 
     async def close(self) -> None:
-        """Finish what is under way and let go of everything."""
+        """Finish what is in progress and release all resources."""
         ...
 
 
@@ -374,16 +379,16 @@ class StorageFactory(Protocol):
     """Opens storages of one kind."""
 
     name: str
-    """Unique among the plugins loaded."""
+    """The name of the storage, unique among the loaded plugins."""
 
     schemes: tuple[str, ...]
-    """The URL schemes it claims, such as ``sqlite``; each unique among the plugins loaded."""
+    """The URL schemes of the storage, such as ``sqlite``; each unique among the loaded plugins."""
 
     async def open(self, url: str) -> Storage:
-        """Connect, and check that the storage is safe to use; the schema may not be there yet.
+        """Connect, and check that the storage is safe to use. The schema may not exist yet.
 
         Raises:
-            StorageUnavailable: with the one sentence that helps, naming no password.
-            UnsafeStorage: it is set so that it would lose what was acknowledged.
+            StorageUnavailable: with one sentence for the operator, without a password.
+            UnsafeStorage: its configuration could lose acknowledged commits.
         """
         ...

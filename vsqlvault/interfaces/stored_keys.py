@@ -1,4 +1,4 @@
-"""The API keys that the storage keeps, as an authenticator sees them."""
+"""Access to the API keys in the storage, for authenticators."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from vsqlvault.model.times import utc_now
 
 
 class StoredKeys(Protocol):
-    """Keys in memory, which follow the storage within a second or two; asking for one costs a look into a dictionary.
+    """The keys in memory, at most one or two seconds behind the storage. A lookup is a dictionary access.
 
-    A request whose key was revoked meanwhile is refused by the vault itself: the request's own read of the storage shows it,
-    or its commit does. An authenticator need not see to that.
+    The vault itself rejects a request whose key was revoked meanwhile: the request's read of the storage detects it, or
+    its commit does. An authenticator need not check this.
     """
 
     def find(self, digest: str) -> ApiKeyRecord | None:
-        """Return the key whose SHA-256 this is (64 hex digits), whatever its state."""
+        """Return the key with this SHA-256 digest (64 hex digits), in any state."""
         ...
 
     def all(self) -> Iterable[ApiKeyRecord]:
-        """Return every key, expired and revoked ones among them."""
+        """Return every key, including expired and revoked ones."""
         ...
 
     def now(self) -> datetime:
-        """Return the storage's clock, by which keys expire on every node alike."""
+        """Return the storage's clock, by which keys expire on every node."""
         ...
 
     @property
     def can_refresh(self) -> bool:
-        """Whether ``look`` would look: it does so once a second at most."""
+        """Whether ``refresh`` would read the storage, which it does at most once a second."""
         ...
 
     async def look(self) -> None:
@@ -40,7 +40,7 @@ class StoredKeys(Protocol):
 
 
 class NoStoredKeys:
-    """None at all, and this machine's clock: for settings that are only checked, and for tests."""
+    """Stored keys without any key, with this machine's clock: for checking settings, and for tests."""
 
     can_refresh = False
 
@@ -57,4 +57,4 @@ class NoStoredKeys:
         return utc_now()
 
     async def look(self) -> None:
-        """See ``StoredKeys.look``."""
+        """See ``StoredKeys.refresh``."""

@@ -1,7 +1,8 @@
-"""Keeping the transparency log: which row is which leaf, the tiles of the tree, and the checkpoints.
+"""The part of a storage for the transparency log: the leaf of each row, the tiles of the tree, and the checkpoints.
 
-A storage keeps with every row of both logs the hash of its leaf (``vsqlvault.proof.leaf.row_hash``), in the row's own commit.
-Indexes are given later, by one sequencer at a time, in an order of the storage's own choice in which nothing comes in behind.
+A storage keeps the hash of the leaf with every row of both logs (``vsqlvault.proof.leaf.row_hash``), in the row's own
+commit. One sequencer at a time assigns indexes later, in an order of the storage's choice in which no row is inserted
+afterwards.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from vsqlvault.model.transparency import Checkpoint, LogName, RowPlace, TileKey
 
 @dataclass(frozen=True, slots=True)
 class PendingLeaf:
-    """A row that is committed and has no index yet, and the hash of its leaf, 32 bytes."""
+    """A committed row without an index, and the hash of its leaf, 32 bytes."""
 
     place: RowPlace
     leaf_hash: bytes
@@ -25,9 +26,9 @@ class PendingLeaf:
 
 @dataclass(frozen=True, slots=True)
 class TreeGrowth:
-    """What a tree of ``size`` leaves grows by: rows that become leaves, in order, the tiles that changes, and its new head.
+    """The growth of a tree of ``size`` leaves: new leaves in order, changed tiles, and the new head.
 
-    ``checkpoint`` is None where nobody signs.
+    ``checkpoint`` is None without a signing key.
     """
 
     size: int
@@ -38,10 +39,10 @@ class TreeGrowth:
 
 @dataclass(frozen=True, slots=True)
 class LeafRow:
-    """A leaf and the row it was made of.
+    """A leaf and its row.
 
-    ``record`` is None where the row is not there, or is none that this program could have written. ``leaf_hash`` is what
-    is kept with the row, None for a row from before leaves were kept.
+    ``record`` is None if the row is missing, or cannot have been written by this program. ``leaf_hash`` is the stored
+    hash, or None for a row from before leaves were stored.
     """
 
     index: int
@@ -51,27 +52,30 @@ class LeafRow:
 
 
 class TreeStorage(Protocol):
-    """The part of a storage that the transparency log stands on. Errors are as for ``Storage``."""
+    """The part of a storage that the transparency log uses. Errors are as for ``Storage``."""
 
     async def tree_size(self) -> int:
-        """Return how many leaves have an index."""
+        """Return the number of leaves with an index."""
         ...
 
     async def unsequenced(self, limit: int) -> Sequence[PendingLeaf]:
         """Return rows without an index, in the order in which they get one, at most ``limit`` of each log.
 
-        No row may be committed later that would belong before one of these. It never holds up a commit; where commits
-        under way leave the order open, it returns those that are settled, perhaps none. The hash of a row that has none is
-        that of the row as it stands.
+        No row may be committed later that would come before one of these. This never blocks a commit: if the order
+        depends on commits in progress, it returns only the settled rows, possibly none. A row without a stored hash
+        gets the hash of its current content.
         """
         ...
 
     async def grow_tree(self, growth: TreeGrowth) -> bool:
-        """Commit the growth as a whole, and return True; False, and nothing, where the tree has not ``growth.size`` leaves."""
+        """Commit the whole growth and return True.
+
+        Return False and commit nothing if the tree does not have ``growth.size`` leaves.
+        """
         ...
 
     async def tiles(self, keys: Collection[TileKey]) -> Mapping[TileKey, bytes]:
-        """Return those of the tiles that are there, each as long as it has become."""
+        """Return those of the tiles that exist, each with its current length."""
         ...
 
     async def newest_checkpoint(self) -> Checkpoint | None:
@@ -79,31 +83,34 @@ class TreeStorage(Protocol):
         ...
 
     async def checkpoints(self, after: int, limit: int) -> Sequence[Checkpoint]:
-        """Return checkpoints of more than ``after`` leaves, the smallest first. Shorter than ``limit``: there are no more."""
+        """Return checkpoints of more than ``after`` leaves, smallest first.
+
+        A page shorter than ``limit`` is the last one.
+        """
         ...
 
     async def thin_checkpoints(self, sizes: Collection[int]) -> None:
-        """Take out the checkpoints of these sizes; one that is not there is none to take out.
+        """Delete the checkpoints of these sizes. A missing one is ignored.
 
-        Whoever asks, the database lets none go that is younger than a day, by its own clock, or that the next one does not
-        stand for: one signed in the same hour, or on the same day (UTC) where it is older than 90 days.
+        The database rejects the deletion of a checkpoint that is younger than a day, by its own clock, or has no
+        successor: one signed in the same hour, or on the same day (UTC) if it is older than 90 days.
 
         Raises:
-            Unavailable: also where one of them is not to go; then all of them stay.
+            Unavailable: also if one of them must not be deleted; then none is.
         """
         ...
 
     async def leaf_rows(self, first: int, count: int) -> Sequence[LeafRow]:
-        """Return ``count`` leaves from ``first`` on with their rows, by index; a leaf that is not there is left out."""
+        """Return ``count`` leaves from ``first`` on with their rows, by index. A missing leaf is omitted."""
         ...
 
     async def purge_index(self, purge_id: str) -> int | None:
-        """Return the index of the leaf of a purge; None where it has none."""
+        """Return the index of the leaf of a purge, or None if it has none."""
         ...
 
     async def row_positions(self, log: LogName, after: int | None, until: int | None, limit: int) -> Sequence[int]:
-        """Return the positions of a log's rows, those after ``after`` and not beyond ``until``, the lowest first.
+        """Return the positions of a log's rows after ``after`` and up to ``until``, lowest first.
 
-        None leaves that end open. Shorter than ``limit`` means there are no more.
+        None means no bound. A page shorter than ``limit`` is the last one.
         """
         ...

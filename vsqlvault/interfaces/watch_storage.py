@@ -1,4 +1,4 @@
-"""Keeping what watching has found: the changes of controls, and attestations. Both only grow."""
+"""The part of a storage for changes of controls and for attestations. Both are append-only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vsqlvault.model.purge import PurgeRecord
 
 @dataclass(frozen=True, slots=True)
 class NewestControlChangeIs:
-    """The newest change on record of this control has this number; 0: there is none."""
+    """The newest recorded change of this control has this number; 0 if there is none."""
 
     name: str
     number: int
@@ -22,21 +22,21 @@ class NewestControlChangeIs:
 
 @dataclass(frozen=True, slots=True)
 class NewestAttestationIs:
-    """The newest attestation has this number; 0: there is none."""
+    """The newest attestation has this number; 0 if there is none."""
 
     number: int
 
 
 @dataclass(frozen=True, slots=True)
 class SaveControlChange:
-    """Add the change; older ones stay."""
+    """Add the change. Older ones are kept."""
 
     change: ControlChange
 
 
 @dataclass(frozen=True, slots=True)
 class SaveAttestation:
-    """Add the attestation; older ones stay."""
+    """Add the attestation. Older ones are kept."""
 
     attestation: Attestation
 
@@ -52,20 +52,23 @@ class PurgesByIdQuery:
 
 
 class WatchStorage(Protocol):
-    """The part of a storage that controls and attestations stand on. Errors are as for ``Storage``."""
+    """The part of a storage that controls and attestations use. Errors are as for ``Storage``."""
 
     async def control_states(self) -> Sequence[ControlChange]:
         """Return the newest change of every control, by name."""
         ...
 
     async def control_changes(self, since: datetime, until: datetime, limit: int) -> Sequence[ControlChange]:
-        """Return changes whose time is in ``[since, until)``, the oldest first."""
+        """Return changes whose time is in ``[since, until)``, oldest first."""
         ...
 
     async def attestations(self, before: int | None, limit: int) -> Sequence[Attestation]:
-        """Return attestations, the newest first: those numbered below ``before``, where it is given."""
+        """Return attestations, newest first: those numbered below ``before``, if it is given."""
         ...
 
     async def purges_by_id(self, query: PurgesByIdQuery) -> Sequence[PurgeRecord]:
-        """Return rows of the purge log in the order of their ids, byte by byte; ids are random, so it says nothing else."""
+        """Return rows of the purge log in the order of their ids, byte by byte.
+
+        Ids are random, so the order has no other meaning.
+        """
         ...

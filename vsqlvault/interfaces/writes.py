@@ -1,4 +1,4 @@
-"""What a storage is asked to commit: changes, what they expect, the rows that tell of them; and what becomes of it."""
+"""The commits of a storage: changes, expectations, audit rows and outcomes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class RetrievalsBelow:
 
 @dataclass(frozen=True, slots=True)
 class PolicyUnused:
-    """No entry that still has its value names this access policy."""
+    """No entry with a value names this access policy."""
 
     name: str
 
@@ -63,9 +63,9 @@ Expectation = (
 
 @dataclass(frozen=True, slots=True)
 class StoreEntry:
-    """Put this entry and value under its key, in the place of whatever row is there.
+    """Store this entry and value under its key, and replace any existing row.
 
-    Where that is the same entry (``entry_id``), a higher counter of retrievals than ``entry`` says is kept.
+    If the existing row is the same entry (``entry_id``), a higher counter of retrievals than ``entry`` has is kept.
     """
 
     entry: Entry
@@ -74,14 +74,14 @@ class StoreEntry:
 
 @dataclass(frozen=True, slots=True)
 class RemoveEntry:
-    """Take the row away."""
+    """Delete the row."""
 
     key: EntryKey
 
 
 @dataclass(frozen=True, slots=True)
 class OverwriteEntry:
-    """Put ``filler`` in the place of the value, and mark the row as purged."""
+    """Replace the value by ``filler``, and mark the row as purged."""
 
     key: EntryKey
     filler: bytes
@@ -98,14 +98,14 @@ class CountRetrieval:
 
 @dataclass(frozen=True, slots=True)
 class SaveAccessPolicy:
-    """Add this version; older ones stay."""
+    """Add this version. Older ones are kept."""
 
     policy: AccessPolicy
 
 
 @dataclass(frozen=True, slots=True)
 class DropAccessPolicy:
-    """Add a version that says the policy is gone; older ones stay."""
+    """Add a version that deletes the policy. Older ones are kept."""
 
     name: str
     version: int
@@ -115,21 +115,21 @@ class DropAccessPolicy:
 
 @dataclass(frozen=True, slots=True)
 class SaveRetentionPolicy:
-    """Add this version; older ones stay."""
+    """Add this version. Older ones are kept."""
 
     policy: RetentionPolicy
 
 
 @dataclass(frozen=True, slots=True)
 class SaveApiKey:
-    """Add this version; older ones stay."""
+    """Add this version. Older ones are kept."""
 
     key: ApiKeyRecord
 
 
 @dataclass(frozen=True, slots=True)
 class SaveLegalHold:
-    """Add this version, which may be the one that says the hold is released; older ones stay."""
+    """Add this version, which may be the release of the hold. Older ones are kept."""
 
     hold: LegalHold
 
@@ -167,13 +167,13 @@ Change = (
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """What belongs together: if every expectation holds, all changes and rows are committed, else none.
+    """One atomic unit: if every expectation is met, all changes and rows are committed, otherwise none.
 
-    Each row is committed together with the hash of its leaf (``vsqlvault.proof.leaf.row_hash``): with that of its place in
-    ``access_leaves`` or ``purge_leaves``, where these are not empty because whoever made the write has made the hashes already.
+    Each row is committed together with the hash of its leaf (``vsqlvault.proof.leaf.row_hash``). If ``access_leaves``
+    or ``purge_leaves`` is not empty, it contains the hashes, computed by the creator of the write.
 
-    The core never puts two writes into one batch of which one changes an entry that the other changes or expects
-    something of.
+    The core never puts two writes into one batch if one of them changes an entry that the other one changes or has an
+    expectation about.
     """
 
     access: tuple[AccessRecord, ...]
@@ -186,12 +186,12 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """The write is durable: it survives a kill and a power cut."""
+    """The write is durable: it survives a kill and a power failure."""
 
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """The write was left out, because this expectation does not hold."""
+    """The write was omitted, because this expectation is not met."""
 
     broken: Expectation
 

@@ -1,1 +1,1 @@
-"""The words of the vault as values: frozen, slotted, without I/O, standard library only."""
+"""The values of the vault: frozen, slotted, without I/O, using only the standard library."""

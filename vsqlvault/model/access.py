@@ -1,4 +1,4 @@
-"""The question whether a principal may do something to an entry, and the answers to it."""
+"""Access requests and decisions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vsqlvault.model.principal import Principal
 
 
 class Action(StrEnum):
-    """What can be asked of an access policy. Storing is creating and replacing."""
+    """The actions that an access policy decides. ``STORE`` covers creating and replacing."""
 
     STORE = "store"
     RETRIEVE = "retrieve"
@@ -21,9 +21,9 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AccessRequest:
-    """The question an evaluator answers.
+    """The request that an evaluator decides.
 
-    ``entry`` is the entry as it is stored, without its value; None where it is about to be created. ``at`` is the
+    ``entry`` is the stored entry without its value, or None if it is about to be created. ``at`` is the time of the
     storage's clock.
     """
 
@@ -35,20 +35,20 @@ class AccessRequest:
 
     @property
     def owner_app(self) -> str:
-        """The app the entry belongs to: whoever is about to create it, if nobody has."""
+        """The app that owns the entry, or that is about to create it."""
         return self.entry.owner_app if self.entry else self.principal.app
 
 
 @dataclass(frozen=True, slots=True)
 class Allow:
-    """Yes. ``max_retrievals`` is an obligation: of this entry, no more than so many retrievals ever."""
+    """Allows the request. ``max_retrievals`` is an obligation: the maximum number of retrievals of this entry."""
 
     max_retrievals: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Deny:
-    """No, and why: a short lower-case word or two with hyphens, as the audit row will show it."""
+    """Denies the request. ``reason`` is lower-case words joined by hyphens, as on the audit row."""
 
     reason: str
 

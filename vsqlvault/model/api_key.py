@@ -1,4 +1,4 @@
-"""API keys that the storage keeps: what each grants, from when to when, and never the key itself."""
+"""API keys in the storage: the grants and the lifetime of each key, never the key itself."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SHOWN_DIGITS = 12
 
 
 class ApiKeyState(StrEnum):
-    """What became of a key."""
+    """The state of a key."""
 
     ACTIVE = "active"
     EXPIRED = "expired"
@@ -23,9 +23,10 @@ class ApiKeyState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKeyRecord:
-    """One version of one key: the first says what it grants, the second that it was revoked. Nothing else of it changes.
+    """One version of one key.
 
-    ``digest`` is the SHA-256 of the key, 64 hex digits. ``purposes`` is None for all of them.
+    The first version contains its grants, the second one its revocation. Nothing else changes. ``digest`` is the
+    SHA-256 digest of the key, 64 hex digits. ``purposes`` is None for all purposes.
     """
 
     key_id: str
@@ -43,19 +44,19 @@ class ApiKeyRecord:
     revoked_at: datetime | None = None
 
     def state(self, at: datetime) -> ApiKeyState:
-        """Return what the key is at an instant of the storage's clock; it expires at ``expires_at``, not after it."""
+        """Return the state of the key at a time of the storage's clock. The key expires at ``expires_at``, not after it."""
         if self.revoked_at is not None:
             return ApiKeyState.REVOKED
         return ApiKeyState.EXPIRED if self.expires_at is not None and at >= self.expires_at else ApiKeyState.ACTIVE
 
     def principal(self, method: str) -> Principal:
-        """Return who presents it, as an authenticator called ``method`` says."""
+        """Return the principal of the key, for an authenticator with the name ``method``."""
         return Principal(self.app, method, self.key_id, self.identity, self.purposes, self.roles)
 
 
 def key_id_of(digest: str) -> str:
-    """Return the public name of the key with this digest (hex): its first 48 bits, from which no key can be guessed.
+    """Return the public id of the key with this digest (hex): its first 48 bits, from which the key cannot be guessed.
 
-    Whoever holds a key can work out what it is called, and whoever only reads its name learns nothing that opens anything.
+    Anyone with the key can compute the id. The id alone does not authenticate.
     """
     return f"sha256:{digest[:_SHOWN_DIGITS]}"

@@ -10,7 +10,7 @@ from vsqlvault.model.entry import EntryVersion
 
 
 class Operation(StrEnum):
-    """What was attempted. The first five are asked of entries, the rest of the vault."""
+    """The audited operations. The first five are for entries, the rest for the vault."""
 
     STORE = "store"
     RETRIEVE = "retrieve"
@@ -56,7 +56,7 @@ class Operation(StrEnum):
 
 
 class Outcome(StrEnum):
-    """How it ended."""
+    """The outcome of an operation."""
 
     GRANTED = "granted"
     DENIED = "denied"
@@ -66,10 +66,10 @@ class Outcome(StrEnum):
 class AccessRecord:
     """One operation, granted or denied.
 
-    ``app`` is None where the credential was refused. ``reason`` is set on denials. ``status`` is the HTTP status that
-    the caller was given. ``count`` is above 1 only on coalesced refusals of one source within a second, and on
-    the row of an audit gap: so many requests were answered 503 or 507 while no row could be committed. ``detail`` holds
-    a description of input that could not be taken literally. ``old_value`` and ``new_value`` are JSON text of what an
+    ``app`` is None if the credential was rejected. ``reason`` is set on denials. ``status`` is the HTTP status of the
+    response. ``count`` is above 1 only on coalesced rejections of one address within a second, and on the row of an
+    audit gap, where it is the number of requests answered 503 or 507 while no row could be committed. ``detail``
+    describes input that could not be recorded literally. ``old_value`` and ``new_value`` are JSON text of what an
     administrator changed.
     """
 

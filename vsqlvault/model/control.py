@@ -1,4 +1,4 @@
-"""Controls: what has to work for the vault to be what it says it is, and whether it does."""
+"""Controls: continuous checks of the vault's compliance functions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 
 class ControlState(StrEnum):
-    """How a control stands. ``NOT_IN_USE``: nothing is set up that it could watch over."""
+    """The state of a control. ``NOT_IN_USE``: nothing is configured that it could check."""
 
     OK = "ok"
     FAILING = "failing"
@@ -19,7 +19,7 @@ class ControlState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What a look at a control has found. ``detail`` is a sentence without secrets and without ages."""
+    """The result of checking a control. ``detail`` is a sentence without secrets and without ages."""
 
     state: ControlState
     detail: str
@@ -27,7 +27,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """One control as it stands. ``requirements`` are ids of ``vsqlvault.model.pci_dss``."""
+    """The current state of one control. ``requirements`` are ids of ``vsqlvault.model.pci_dss``."""
 
     name: str
     state: ControlState
@@ -38,7 +38,7 @@ class Control:
 
 @dataclass(frozen=True, slots=True)
 class ControlChange:
-    """What was put on record of a control: from ``at`` on it stood so. ``number`` counts a control's changes from 1."""
+    """A recorded change of a control: its state from ``at`` on. ``number`` counts a control's changes from 1."""
 
     name: str
     number: int
@@ -58,4 +58,4 @@ CONTROLS: Mapping[str, tuple[str, ...]] = MappingProxyType({
     "jwks_fresh": ("7.3.3", "10.7.2"),
     "certificates_valid": ("2.2.7", "4.2.1"),
 })  # fmt: skip
-"""Every control by name, in the order in which they are shown, with the requirements that it serves."""
+"""Every control by name, in display order, with the requirements that it serves."""

@@ -1,4 +1,4 @@
-"""Credentials as an inventory has them: when they began, when they end, when they were used."""
+"""Credentials in the inventory: creation, expiry and usage."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vsqlvault.model.principal import Role
 
 
 class CredentialName(NamedTuple):
-    """What stands on audit rows: the authenticator's name, and what it calls the credential."""
+    """The name of a credential on audit rows: the authenticator's name and the credential id."""
 
     method: str
     credential_id: str
@@ -18,10 +18,10 @@ class CredentialName(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownCredential:
-    """A credential that its authenticator knows before anybody presents it.
+    """A credential that its authenticator knows before it is presented.
 
-    ``source`` says where it is written down: ``settings`` or ``storage``. ``created_at`` is None where nobody wrote down
-    when it was made; ``first_used_at`` and ``last_used_at`` are None where nobody has used it.
+    ``source`` is where it is defined: ``settings`` or ``storage``. ``created_at`` is None if the creation time is
+    unknown. ``first_used_at`` and ``last_used_at`` are None if it was never used.
     """
 
     credential_id: str
@@ -39,11 +39,11 @@ class KnownCredential:
 
     @property
     def since(self) -> datetime | None:
-        """The earliest instant at which it is known to have been there."""
+        """The earliest time at which the credential is known to have existed."""
         return self.created_at or self.first_used_at
 
     def state(self, at: datetime) -> str:
-        """Return ``active``, ``expired`` or ``revoked``, as it was at an instant."""
+        """Return ``active``, ``expired`` or ``revoked``, as of a time."""
         if self.revoked_at is not None and self.revoked_at <= at:
             return "revoked"
         return "expired" if self.expires_at is not None and self.expires_at <= at else "active"
@@ -51,7 +51,7 @@ class KnownCredential:
 
 @dataclass(frozen=True, slots=True)
 class CredentialUse:
-    """When a credential was first and last good for something, to the second or so."""
+    """When a credential first and last authenticated a request, to the second."""
 
     first_used_at: datetime
     last_used_at: datetime

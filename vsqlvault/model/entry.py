@@ -1,4 +1,4 @@
-"""A stored blob and what is known of it."""
+"""An entry: a stored value and its metadata."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ EXTERNAL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@~-]{0,255}", re.ASCII)
 
 
 class EntryKey(NamedTuple):
-    """Where an entry lies: what it is for, and the id its app gave it."""
+    """The key of an entry: its purpose and the id that the app chose."""
 
     purpose: str
     external_id: str
 
 
 class EntryVersion(NamedTuple):
-    """One version of one entry. A new entry under an old id has a new ``entry_id``, so no old stamp fits it."""
+    """One version of one entry. A new entry under an old id has a new ``entry_id``, so it never equals an old version."""
 
     entry_id: str
     version: int
 
 
 class ValueEncoding(StrEnum):
-    """How the value travels in JSON; stored it is always bytes."""
+    """The encoding of the value in JSON. In the storage it is always bytes."""
 
     UTF_8 = "utf-8"
     BASE64 = "base64"
 
 
 class EntryState(StrEnum):
-    """What a caller finds."""
+    """The state of an entry for a caller."""
 
     ACTIVE = "active"
     EXPIRED = "expired"
@@ -43,12 +43,12 @@ class EntryState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Everything about a blob but the blob.
+    """An entry without its value.
 
-    Times are aware UTC to the microsecond. ``entry_id`` is 32 hex digits, new for each entry that is created;
-    ``version`` counts its replacements from 1. ``metadata`` is RFC 8785 canonical JSON text of an object.
-    ``value_sha256`` is 64 hex digits over the stored bytes, ``value_size`` their number. ``retrievals`` counts only
-    under a policy that limits them.
+    Times are aware UTC to the microsecond. ``entry_id`` is 32 hex digits, new for each created entry. ``version``
+    counts its replacements from 1. ``metadata`` is RFC 8785 canonical JSON text of an object. ``value_sha256`` is 64
+    hex digits over the stored bytes, and ``value_size`` their number. ``retrievals`` counts only under a policy with a
+    limit.
     """
 
     purpose: str
@@ -73,12 +73,12 @@ class Entry:
 
     @property
     def key(self) -> EntryKey:
-        """Where the entry lies."""
+        """The key of the entry."""
         return EntryKey(self.purpose, self.external_id)
 
     @property
     def stamp(self) -> EntryVersion:
-        """Which version of which entry this is."""
+        """The version of the entry."""
         return EntryVersion(self.entry_id, self.version)
 
     def effective_expires_at(self, max_retention_days: int | None) -> datetime:
@@ -88,7 +88,7 @@ class Entry:
         return min(self.expires_at, self.created_at + timedelta(days=max_retention_days))
 
     def state(self, now: datetime, max_retention_days: int | None) -> EntryState:
-        """Return what a caller finds at ``now``; the instant of expiry itself is expired."""
+        """Return the state of the entry at ``now``. At the time of its expiry an entry is expired."""
         if self.purged_at is not None:
             return EntryState.PURGED
         return EntryState.EXPIRED if now >= self.effective_expires_at(max_retention_days) else EntryState.ACTIVE

@@ -1,4 +1,4 @@
-"""Legal holds: rules that keep entries from being destroyed, whoever asks and whatever has expired."""
+"""Legal holds: rules that prevent the destruction of entries."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from vsqlvault.model.entry import Entry
 
 @dataclass(frozen=True, slots=True)
 class HoldSelector:
-    """Which entries a hold keeps: those that fit everything that is given, of which there is at least one thing.
+    """The entries under a hold: those that match every given member. At least one member is given.
 
-    ``metadata`` is RFC 8785 canonical JSON text of an object with at least one member: an entry fits whose metadata has each
-    of these members with exactly that value.
+    ``metadata`` is RFC 8785 canonical JSON text of an object with at least one member. An entry matches if its metadata
+    has each of these members with exactly that value.
     """
 
     purpose: str | None = None
@@ -26,11 +26,11 @@ class HoldSelector:
 
     def __post_init__(self) -> None:
         if all(given is None for given in (self.purpose, self.external_id, self.owner_app, self.metadata)):
-            raise ValueError("a selector selects by something")
+            raise ValueError("a selector needs at least one member")
         object.__setattr__(self, "_members", tuple(_members(self.metadata).items()) if self.metadata else ())
 
     def fits(self, entry: Entry) -> bool:
-        """Whether the entry is one of those selected."""
+        """Return whether the entry matches."""
         return (
             self.purpose in {None, entry.purpose}
             and self.external_id in {None, entry.external_id}
@@ -50,10 +50,10 @@ def _members(text: str) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class LegalHold:
-    """One version of a hold. While it is not released, no entry that its selector fits is destroyed.
+    """One version of a hold. While the hold is not released, no matching entry is destroyed.
 
-    ``held_since`` is when the name was last put in force; changes since then leave it. ``created_by`` and ``created_at``
-    tell of the last change of what the hold says. Releasing is a version, too: the last one, with who and when.
+    ``held_since`` is when the hold was placed; later changes keep it. ``created_by`` and ``created_at`` describe the
+    last change. A release is also a version, the last one, with author and time.
     """
 
     name: str
@@ -69,17 +69,17 @@ class LegalHold:
 
     @property
     def is_released(self) -> bool:
-        """Whether the hold keeps nothing any more."""
+        """Whether the hold is released."""
         return self.released_at is not None
 
     @property
     def reference(self) -> str:
-        """How an audit row names this version: ``case-17 v2``."""
+        """The reference to this version on audit rows: ``case-17 v2``."""
         return f"{self.name} v{self.version}"
 
 
 class HoldIndex:
-    """The holds in force. Those that name an id are found by it: thousands of them cost other entries nothing."""
+    """The holds in force. Holds by id are indexed, so that thousands of them do not slow down other entries."""
 
     def __init__(self, holds: Iterable[LegalHold]) -> None:
         self._of_one_id: dict[str, list[LegalHold]] = {}
@@ -94,7 +94,7 @@ class HoldIndex:
                 self._of_one_id.setdefault(external_id, []).append(hold)
 
     def on(self, entry: Entry) -> tuple[LegalHold, ...]:
-        """Return the holds that keep the entry, those that name its id first, then by name."""
+        """Return the holds that keep the entry: those with its id first, then by name."""
         if not self._of_many and not self._of_one_id:
             return ()
         near = (*self._of_one_id.get(entry.external_id, ()), *self._of_many)

@@ -1,4 +1,4 @@
-"""Identifiers that are given once: of requests, entries, purges."""
+"""Unique identifiers of requests, entries and purges."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _ready: list[str] = []
 def new_id() -> str:
     """Return 32 hex digits: 128 bits of the system's randomness.
 
-    The system is asked for many at a time, for each question costs as much as a good part of a request. A process that forks
-    shares none with its child.
+    Randomness is read in blocks, because each system call costs a significant part of a request. A process that forks
+    shares no block with its child.
     """
     while True:
         try:
@@ -29,7 +29,7 @@ def new_id() -> str:
 def new_timed_id(at: datetime) -> str:
     """Return 32 hex digits: the milliseconds since 1970, and 80 bits of the system's randomness.
 
-    With the time in front, a storage's index of them grows at its end, and what came at about the same time stands together.
+    The time comes first, so that an index of the ids grows at its end and ids of about the same time are adjacent.
     """
     return f"{max(to_micros(at), 0) // 1000:012x}{new_id()[12:]}"
 

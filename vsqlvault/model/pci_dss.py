@@ -1,7 +1,7 @@
-"""The requirements of PCI DSS v4.0.1 that the report speaks to, with short titles in our own words.
+"""The requirements of PCI DSS v4.0.1 in the report, with short titles in our own words.
 
-The numbers are those of the standard of June 2024; the titles are no quotation. Other numbers that were in use for the same
-evidence are kept as aliases, each with a note, for they mean something else in v4.0.1 or nothing at all.
+The numbers are those of the standard of June 2024. The titles are not quotations. Other numbers for the same evidence
+are kept as aliases with a note, because in v4.0.1 they mean something else or nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ VERSION = "4.0.1"
 
 @dataclass(frozen=True, slots=True)
 class Alias:
-    """Another number for the same evidence: what it was called there, and what to make of it."""
+    """Another number for the same evidence: its former label, and its meaning in v4.0.1."""
 
     number: str
     label: str
@@ -25,68 +25,77 @@ class Alias:
 
 REQUIREMENTS: Mapping[str, str] = MappingProxyType({
     "2.2.1": "Configuration standards for system components are kept and applied",
-    "2.2.7": "Administrative access that is not at the console is encrypted",
+    "2.2.7": "Non-console administrative access is encrypted",
     "3.1.1": "Policies for stored account data are documented, current and known",
     "3.2.1": "Stored account data is kept to a minimum, and its deletion is verified every three months",
     "3.5.1": "Account numbers are unreadable wherever they are stored",
-    "3.6.1": "Keys that protect stored account data are protected themselves",
-    "3.6.1.3": "Access to keys in the clear is restricted to the fewest custodians",
+    "3.6.1": "Keys that protect stored account data are themselves protected",
+    "3.6.1.3": "Access to cleartext keys is restricted to the fewest custodians",
     "3.6.1.4": "Keys are stored in the fewest possible locations",
-    "3.7.1": "Key management makes strong keys",
+    "3.7.1": "Key management generates strong keys",
     "3.7.4": "Keys are changed at the end of their cryptoperiod",
-    "3.7.5": "Keys are retired, replaced or destroyed when they should no longer be used",
+    "3.7.5": "Keys are retired, replaced or destroyed when they must no longer be used",
     "4.2.1": "Account numbers are protected by strong cryptography on open networks",
     "6.3.2": "An inventory of software and its third-party components is kept",
-    "7.2.1": "An access control model grants by need and least privilege",
-    "7.2.5": "Accounts of applications and systems are granted by least privilege",
+    "7.2.1": "An access control model grants access by need and least privilege",
+    "7.2.5": "Accounts of applications and systems have least privilege",
     "7.2.5.1": "Access of applications and systems is reviewed periodically",
     "7.3.3": "Access control denies by default",
     "8.3.2": "Authentication factors are unreadable in transmission and storage",
     "8.6.1": "Interactive use of application and system accounts is exceptional and attributable",
     "8.6.2": "Secrets of application and system accounts are not hard-coded",
-    "8.6.3": "Secrets of application and system accounts are changed and strong enough for it",
-    "10.2.1.1": "Logs have each user's access to cardholder data",
-    "10.2.1.2": "Logs have all actions of administrators",
-    "10.2.1.3": "Logs have each access to the logs",
-    "10.2.1.4": "Logs have each invalid attempt at logical access",
-    "10.2.1.5": "Logs have each change of credentials",
-    "10.2.1.6": "Logs have each start, stop and pause of logging",
-    "10.2.1.7": "Logs have each creation and deletion of system-level objects",
-    "10.2.2": "Log rows say who, what, when, with what outcome, from where and on what",
-    "10.3.1": "Logs are read by those who need to",
+    "8.6.3": "Secrets of application and system accounts are changed and sufficiently strong",
+    "10.2.1.1": "Logs record each user's access to cardholder data",
+    "10.2.1.2": "Logs record all actions of administrators",
+    "10.2.1.3": "Logs record each access to the logs",
+    "10.2.1.4": "Logs record each invalid attempt at logical access",
+    "10.2.1.5": "Logs record each change of credentials",
+    "10.2.1.6": "Logs record each start, stop and pause of logging",
+    "10.2.1.7": "Logs record each creation and deletion of system-level objects",
+    "10.2.2": "Log rows contain user, event type, time, outcome, origin and affected resource",
+    "10.3.1": "Logs are read only by those who need to",
     "10.3.2": "Logs are protected against changes",
-    "10.3.3": "Logs are backed up to a place that is hard to change",
+    "10.3.3": "Logs are backed up to a location that is difficult to change",
     "10.3.4": "Changes of logs are detected",
     "10.4.1": "Logs are reviewed daily",
-    "10.5.1": "Logs are kept for twelve months, three of them at hand",
+    "10.5.1": "Logs are kept for twelve months, three of them immediately available",
     "10.6.1": "Clocks are synchronised",
     "10.7.2": "Failures of critical security controls are detected, alerted and addressed promptly",
-    "10.7.3": "Failures of critical security controls are answered promptly, and how long they lasted is on record",
+    "10.7.3": "Failures of critical security controls are responded to promptly, and their duration is documented",
     "12.3.3": "Cipher suites and protocols in use are documented and reviewed",
     "12.5.2": "The scope is documented and confirmed",
 })  # fmt: skip
-"""Every id that a section may claim, with its title."""
+"""Every requirement id that a section may use, with its title."""
 
 ALIASES: tuple[Alias, ...] = (
-    Alias("3.1.1", "Data retention policies", ("3.2.1",), "In v4.0.1, 3.1.1 asks for documented policies and procedures."),
-    Alias("3.1.2", "Data limited to what is needed", ("3.2.1",), "In v4.0.1, 3.1.2 asks for roles and responsibilities."),
+    Alias("3.1.1", "Data retention policies", ("3.2.1",), (
+        "In v4.0.1, 3.1.1 requires documented policies and "
+        "procedures."
+    )),
+    Alias("3.1.2", "Data limited to what is needed", ("3.2.1",), (
+        "In v4.0.1, 3.1.2 requires defined roles and "
+        "responsibilities."
+    )),
     Alias(
         "3.3.2", "PAN rendered unreadable", ("3.5.1",),
-        "In v4.0.1, 3.3.2 is of sensitive authentication data that is kept before authorisation.",
+        "In v4.0.1, 3.3.2 concerns sensitive authentication data that is kept before authorisation.",
     ),
     Alias(
         "3.5.1", "Access to crypto keys restricted", ("3.6.1", "3.6.1.3"),
-        "In v4.0.1, 3.5.1 is of account numbers that are unreadable where they are stored.",
+        "In v4.0.1, 3.5.1 concerns account numbers that are unreadable where they are stored.",
     ),
     Alias(
         "3.6.1.4", "Key changes at cryptoperiod end", ("3.7.4", "3.7.5"),
-        "In v4.0.1, 3.6.1.4 is of the number of places where keys are stored.",
+        "In v4.0.1, 3.6.1.4 concerns the number of places where keys are stored.",
     ),
-    Alias("3.7.1", "Key management policies documented", ("3.1.1", "3.7.1"), "In v4.0.1, 3.7.1 is of making strong keys."),
+    Alias("3.7.1", "Key management policies documented", ("3.1.1", "3.7.1"), (
+        "In v4.0.1, 3.7.1 concerns the "
+        "generation of strong keys."
+    )),
 )  # fmt: skip
-"""The numbers of the table that the report was first asked for by."""
+"""The requirement numbers in the specification of the report."""
 
 
 def unknown_ids(ids: Iterable[str]) -> list[str]:
-    """Return those of the ids that are not in ``REQUIREMENTS``, in order."""
+    """Return the ids that are not in ``REQUIREMENTS``, in order."""
     return sorted(set(ids) - REQUIREMENTS.keys())

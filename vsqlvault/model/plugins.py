@@ -1,4 +1,4 @@
-"""Where a loaded plugin came from."""
+"""The origin of a loaded plugin."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class PluginOrigin:
-    """A plugin's name, and the distribution and version that brought it."""
+    """A plugin's name, and the distribution and version that provide it."""
 
     name: str
     distribution: str

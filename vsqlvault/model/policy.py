@@ -1,4 +1,4 @@
-"""Access policies: named, versioned contracts of who may do what."""
+"""Access policies and retention policies."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ MAX_RETENTION_DAYS = 36_500
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Who may do one thing.
+    """The rule of one operation.
 
-    ``allowed_apps`` is None for any authenticated app, or a set of apps, where ``@owner`` and ``@admin`` may stand.
-    ``any_purpose`` lifts the demand that the app holds the entry's purpose. ``max_retrievals`` binds retrieving only.
+    ``allowed_apps`` is None for any authenticated app, or a set of apps that may contain ``@owner`` and ``@admin``.
+    ``any_purpose`` allows apps without the entry's purpose. ``max_retrievals`` applies only to retrievals.
     """
 
     allowed_apps: frozenset[str] | None = None
@@ -31,7 +31,7 @@ class Rule:
     any_purpose: bool = False
 
     def decide(self, request: AccessRequest) -> Decision:
-        """Answer one request by this rule alone."""
+        """Decide one request by this rule alone."""
         principal = request.principal
         if not self.any_purpose and not principal.holds(request.key.purpose):
             return Deny("purpose-not-held")
@@ -47,7 +47,7 @@ class Rule:
         principal = request.principal
         owns = principal.app == request.owner_app
         if self.allowed_apps is None:
-            # Storing is open, an entry is not: only its owner replaces it, unless the rule names apps.
+            # # Any app with the purpose may create an entry. Only its owner may replace it, unless the rule names apps.
             return owns or request.action is not Action.STORE or request.entry is None
         return (
             principal.app in self.allowed_apps
@@ -63,11 +63,11 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class AccessPolicy:
-    """One version of one policy.
+    """One version of one access policy.
 
-    ``parameters`` is for the evaluator named, as RFC 8785 canonical JSON text of an object. A built-in comes from a
-    plugin, cannot be changed, and has no author. ``dropped``: the version that says that the policy is out of force; it has
-    neither evaluator nor rules.
+    ``parameters`` is for the evaluator, as RFC 8785 canonical JSON text of an object. A built-in policy comes from a
+    plugin, cannot be changed, and has no author. ``dropped`` marks the version that deleted the policy. It has neither
+    evaluator nor rules.
     """
 
     name: str
@@ -82,7 +82,7 @@ class AccessPolicy:
     dropped: bool = False
 
     def decide_by_rules(self, request: AccessRequest) -> Decision:
-        """Answer by the rule for the action asked: none means no; inspecting without a rule follows retrieving.
+        """Decide by the rule of the action. Without a rule the answer is no, except that inspecting follows retrieving.
 
         Admins and auditors may always inspect.
         """
@@ -96,7 +96,7 @@ class AccessPolicy:
 
 @dataclass(frozen=True, slots=True)
 class RetentionPolicy:
-    """One version of how long a purpose's entries live (days of 24 hours) and what becomes of them."""
+    """One version of the retention policy of a purpose, in days of 24 hours, with its purge method."""
 
     purpose: str
     version: int
@@ -112,7 +112,7 @@ class RetentionPolicy:
 
     @property
     def reference(self) -> str:
-        """How a purge record names this policy: ``card v3``."""
+        """The reference to this policy on purge records: ``card v3``."""
         return f"{self.purpose} v{self.version}"
 
     @property

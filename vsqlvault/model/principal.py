@@ -1,4 +1,4 @@
-"""Who is calling, as their credential says, and what came with the call."""
+"""The caller of a request, as its credential states, and the request's context."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Role(StrEnum):
-    """What a principal may do beside storing and retrieving."""
+    """The roles of a principal, in addition to storing and retrieving."""
 
     ADMIN = "admin"
     AUDITOR = "auditor"
@@ -15,9 +15,9 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """An app, known by a credential and by nothing else.
+    """An app, as authenticated by a credential.
 
-    ``purposes`` is None for an app that holds every purpose. ``identity`` is the workload or person behind the app.
+    ``purposes`` is None for an app with every purpose. ``identity`` is the workload or person behind the app.
     ``credential_id`` names the credential without revealing it.
     """
 
@@ -29,7 +29,7 @@ class Principal:
     roles: frozenset[Role] = frozenset()
 
     def narrowed(self, other: Principal) -> Principal:
-        """Return this principal with what ``other``, another credential of the same app, grants as well, and no more."""
+        """Return this principal with only what ``other``, another credential of the same app, also grants."""
         if self.purposes is None or other.purposes is None:
             purposes = other.purposes if self.purposes is None else self.purposes
         else:
@@ -39,27 +39,27 @@ class Principal:
         )
 
     def holds(self, purpose: str) -> bool:
-        """Whether this principal was granted ``purpose``."""
+        """Return whether this principal has ``purpose``."""
         return self.purposes is None or purpose in self.purposes
 
     @property
     def is_admin(self) -> bool:
-        """Whether this principal may change policies, sweep and purge; it says nothing about reading data."""
+        """Whether this principal may change policies, sweep and purge. It gives no right to data."""
         return Role.ADMIN in self.roles
 
     @property
     def may_inspect_all(self) -> bool:
-        """Whether this principal may always see metadata: admins and auditors."""
+        """Whether this principal may always inspect metadata: admins and auditors."""
         return bool(self.roles)
 
 
 SYSTEM = Principal(app="vsqlvault", method="system", credential_id="system", roles=frozenset({Role.ADMIN}))
-"""The vault itself, when it sweeps on its timer. No credential maps to this method."""
+"""The vault itself, for sweeps on the timer. No credential has this method."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request as the audit log will remember it: who, under which id, from where (an address, no port)."""
+    """One request for the audit log: the caller, the request id, and the client address without a port."""
 
     principal: Principal
     request_id: str

@@ -1,4 +1,4 @@
-"""Destroying entries and what is kept of them."""
+"""Purges and their records."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class PurgeReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """Take the row out."""
+    """Deletes the row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Overwrite:
-    """Keep the row, put ``filler`` where the value was (exactly as many bytes), and retire the id."""
+    """Keeps the row, replaces the value by ``filler`` of the same length, and retires the id."""
 
     filler: bytes
 
@@ -36,7 +36,7 @@ Disposal = Remove | Overwrite
 
 @dataclass(frozen=True, slots=True)
 class PurgePlan:
-    """What a purge method wants done with one entry, and the reason to put on record."""
+    """What a purge method requests for one entry, and the reason for the purge log."""
 
     disposal: Disposal
     reason: PurgeReason
@@ -44,10 +44,10 @@ class PurgePlan:
 
 @dataclass(frozen=True, slots=True)
 class PurgeRecord:
-    """A row of the purge log: what was destroyed, when, why, by whom, and the proof.
+    """A row of the purge log: the destroyed version, time, reason, requester and proof.
 
     ``purge_id`` is 32 hex digits. ``proof_hash`` is 64 hex digits: SHA-256 over the proof document (docs/purge.md).
-    ``policy_reference`` is the retention policy that asked for it (``card v3``), where one did.
+    ``policy_reference`` is the retention policy that required the purge (``card v3``), if one did.
     """
 
     purge_id: str
@@ -70,7 +70,7 @@ class PurgeRecord:
 
     @property
     def key(self) -> EntryKey:
-        """Where the entry lay."""
+        """The key of the entry."""
         return EntryKey(self.purpose, self.external_id)
 
 
@@ -78,8 +78,8 @@ class PurgeRecord:
 class SweepRecord:
     """One run of the sweep.
 
-    ``failed`` counts entries that could not be purged and were kept, ``held`` those that a legal hold kept. ``completed`` is
-    False where it was stopped, or ended with an error, before it had been through every purpose.
+    ``failed`` counts entries that could not be purged and were kept, and ``held`` entries under a legal hold.
+    ``completed`` is False if the run was stopped, or ended with an error, before it had processed every purpose.
     """
 
     sweep_id: str
@@ -94,9 +94,10 @@ class SweepRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepRuns:
-    """What the sweeps of a period came to. ``newest`` has the newest of its ``count`` runs, the newest first.
+    """The sweeps of a period. ``newest`` contains the newest of its ``count`` runs, newest first.
 
-    ``purged`` and ``failed`` are sums; an entry that could not be purged counts in each run. ``not_completed`` counts runs.
+    ``purged`` and ``failed`` are sums. An entry that could not be purged counts in each run. ``not_completed`` counts
+    runs.
     """
 
     count: int = 0
@@ -108,10 +109,10 @@ class SweepRuns:
 
 @dataclass(frozen=True, slots=True)
 class ScrubRecord:
-    """One run of the scrub, which drives the bytes of what was purged out of the storage's data files.
+    """One run of the scrub, which removes purged bytes from the storage's data files.
 
-    Of every row of the purge log up to the position ``through`` the bytes are out of them. ``completed``: that is every row
-    there was when the run began. ``rewritten`` counts parts of the storage. ``left`` says what could not be done, and why.
+    It covers every row of the purge log up to the position ``through``. ``completed``: these are all rows that existed
+    when the run began. ``rewritten`` counts partitions of the storage. ``left`` describes what was skipped, and why.
     """
 
     scrub_id: str

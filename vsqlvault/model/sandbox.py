@@ -1,4 +1,4 @@
-"""How far a process is locked in, and what it must still reach once it is."""
+"""The state of the process sandbox, and what a plugin needs to access in it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class StepState:
-    """What became of one step of process hardening.
+    """The result of one step of process hardening.
 
-    ``on`` is said only of what the process has seen to hold; ``detail`` says what exactly is in force, or why nothing is.
+    ``on`` is used only after the process has tested the step. ``detail`` contains what is in force, or why the step is
+    off.
     """
 
     name: str
@@ -23,16 +24,16 @@ class StepState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessNeeds:
-    """What a plugin has to reach while the vault serves: everything else may be closed to the process.
+    """What a plugin needs to access while the vault serves. Everything else may be denied to the process.
 
-    Paths are taken from the working directory where they are not absolute; one that does not exist is left out.
+    Relative paths are resolved from the working directory. A path that does not exist is ignored.
     """
 
     readable: tuple[str, ...] = ()
-    """Directories, with all below them, and files. A file may be replaced by a new one of its name: its directory is opened."""
+    """Directories, with everything below them, and files. A file may be replaced: its directory is made readable."""
 
     writable: tuple[str, ...] = ()
-    """Directories in which it makes, writes, renames and removes files; they are readable, too."""
+    """Directories in which the plugin creates, writes, renames and deletes files. They are also readable."""
 
     connect_ports: tuple[int, ...] | None = ()
-    """TCP ports that it connects to, on any host; None: any port. Unix sockets and UDP are not closed to anybody."""
+    """TCP ports that the plugin connects to, on any host; None: any port. Unix sockets and UDP are not restricted."""

@@ -1,4 +1,4 @@
-"""Instants: aware, in UTC, to the microsecond."""
+"""Times: aware, in UTC, to the microsecond."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _RFC3339 = re.compile(
 
 
 def utc_now() -> datetime:
-    """Return this machine's clock as an aware UTC instant."""
+    """Return the time of this machine's clock, aware and in UTC."""
     return datetime.now(UTC)
 
 
@@ -26,24 +26,24 @@ def to_micros(at: datetime) -> int:
 
 
 def from_micros(micros: int) -> datetime:
-    """Return the instant ``micros`` microseconds after 1970-01-01T00:00:00Z."""
+    """Return the time ``micros`` microseconds after 1970-01-01T00:00:00Z."""
     return EPOCH + timedelta(microseconds=micros)
 
 
 @lru_cache(maxsize=512)
 def format_time(at: datetime) -> str:
-    """Return RFC 3339 in UTC: ``2027-02-16T00:00:00Z``, with six fractional digits only where there are any.
+    """Return RFC 3339 in UTC: ``2027-02-16T00:00:00Z``, with six fractional digits only if they are not zero.
 
-    What is written of one commit has the same few instants again and again.
+    Results are cached, because the texts of one commit contain the same few times.
     """
     return (at if at.tzinfo is UTC else at.astimezone(UTC)).isoformat()[:-6] + "Z"
 
 
 def parse_time(text: str) -> datetime:
-    """Read RFC 3339 with ``T``, seconds and an explicit offset, at most six fractional digits.
+    """Parse RFC 3339 with ``T``, seconds and an explicit offset, at most six fractional digits.
 
     Raises:
-        InvalidTime: for anything else, and for an instant that UTC cannot hold.
+        InvalidTime: for any other text, and for a time that UTC cannot represent.
     """
     if not _RFC3339.fullmatch(text):
         raise InvalidTime("expected RFC 3339 with T, seconds and an offset, such as 2027-02-16T00:00:00Z")

@@ -1,4 +1,4 @@
-"""The transparency log: one tree over the rows of both logs, its tiles and its signed heads."""
+"""The transparency log: one tree over the rows of both logs, its tiles and its checkpoints."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import NamedTuple
 
 
 class LogName(StrEnum):
-    """Which log a row stands in."""
+    """The log of a row."""
 
     ACCESS = "access"
     PURGE = "purge"
 
 
 class RowPlace(NamedTuple):
-    """Where a row stands: its log, and its position there."""
+    """The location of a row: its log and its position there."""
 
     log: LogName
     position: int
@@ -32,7 +32,7 @@ class TileKey:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A tree head that was signed. ``root`` is 32 bytes; ``note`` is the signed note (C2SP tlog-checkpoint) as it was made."""
+    """A signed tree head. ``root`` is 32 bytes. ``note`` is the signed note (C2SP tlog-checkpoint) as it was created."""
 
     origin: str
     size: int

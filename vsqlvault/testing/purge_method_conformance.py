@@ -1,10 +1,10 @@
 """What a purge method promises, as tests that see nothing but the ``PurgeMethod`` protocol, and a vault that uses it.
 
 Example:
-    class TestNoughts(PurgeMethodConformance):
+    class TestZeroFill(PurgeMethodConformance):
         @pytest.fixture
         def purge_method(self):
-            return Noughts()
+            return ZeroFill()
 """
 
 from __future__ import annotations

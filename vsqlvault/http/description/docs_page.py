@@ -1,4 +1,4 @@
-"""``/docs``: the API description as one page that needs no other resource and runs no script."""
+"""``/docs``: the API description as one page without scripts and other resources."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
         parts.append(_table(("Parameter", "In", "Value"), rows))
     if "requestBody" in operation:
         name = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
-        parts.append(f"<p>Body: <code>{escape(name)}</code>, below under Schemas.</p>")
+        parts.append(f"<p>Body: <code>{escape(name)}</code>, see Schemas below.</p>")
     answers = [(escape(status), _prose(answer["description"])) for status, answer in operation["responses"].items()]
     parts.append(_table(("Status", "Meaning"), answers))
     return (
@@ -69,7 +69,7 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
 
 
 def _prose(text: str) -> str:
-    """Return text as HTML; what stands between backticks is code."""
+    """Return text as HTML. Text between backticks is code."""
     return _CODE.sub(r"<code>\1</code>", escape(text))
 
 

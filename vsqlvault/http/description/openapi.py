@@ -1,4 +1,4 @@
-"""``/openapi.json``: made from the operations themselves (OpenAPI 3.1)."""
+"""``/openapi.json``: the OpenAPI 3.1 document, generated from the operations."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def _query_parameters(query: type[BaseModel]) -> list[dict[str, Any]]:
 
 
 def _plain(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    """Return a query member's schema: there is no null in a query string, and no reference out of the parameter."""
+    """Return a query member's schema, without null and without references."""
     chosen = next((one for one in schema.get("anyOf", ()) if one.get("type") != "null"), schema)
     if reference := chosen.get("$ref"):
         chosen = definitions[reference.rpartition("/")[2]]

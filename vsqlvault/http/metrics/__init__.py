@@ -28,7 +28,7 @@ BUCKETS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0
 
 @dataclass(slots=True)
 class Counts:
-    """What became of connections, for metrics. ``refused`` counts requests that never got to be one, by reason."""
+    """Counts of connections. ``refused`` counts malformed requests and failed handshakes, by reason."""
 
     open: int = 0
     accepted: int = 0
@@ -38,7 +38,7 @@ class Counts:
 
 
 class Metrics:
-    """What is measured of requests, and what is read off the vault when somebody asks."""
+    """Counts requests, and reads the vault's own counts when metrics are requested."""
 
     def __init__(self, vault: Vault, counts: Counts | None = None, share: Share | None = None) -> None:
         self._share = share
@@ -55,35 +55,37 @@ class Metrics:
         self._of_credentials = CredentialCollector(vault)
 
     def exposition(self, accept: str | None) -> Reply:
-        """Return all metrics, as Prometheus text or, where ``Accept`` asks for it, OpenMetrics."""
+        """Return all metrics as Prometheus text, or as OpenMetrics if ``Accept`` asks for it."""
         wanted = "application/openmetrics-text" if "application/openmetrics-text" in (accept or "") else ""
-        encode, content_type = choose_encoder(wanted)  # never with what a caller wrote: it trips over odd parameters
+        encode, content_type = choose_encoder(
+            wanted
+        )  # only this flag, never the caller's header: odd parameters make the library fail
         registry: Any = self._share.total(self._registry) if self._share else self._registry
         return Reply(200, encode(Together(registry, self._of_credentials)), content_type)
 
     def publish(self) -> None:
-        """Leave this worker's samples for the others, where there are any."""
+        """Publish this worker's samples for the other workers, if there are any."""
         if self._share:
             self._share.publish(self._registry)
 
 
 @dataclass(slots=True)
 class _Timings:
-    """Of one method on one route: how many requests fell into each bucket, the last one without a bound, and their seconds."""
+    """The histogram of one method on one route: requests per bucket (the last one unbounded), and their total seconds."""
 
     buckets: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
     seconds: float = 0.0
 
 
 class RequestCollector(Collector):
-    """Counts requests in plain numbers, for that happens with each of them; they become metrics when somebody asks."""
+    """Counts requests in plain numbers, because it runs on every request. They become metrics when they are requested."""
 
     def __init__(self) -> None:
         self._answered: dict[tuple[str, str, int], int] = {}
         self._timings: dict[tuple[str, str], _Timings] = {}
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count one request that was answered."""
+        """Count one answered request."""
         answered = (method, route, status)
         self._answered[answered] = self._answered.get(answered, 0) + 1
         timings = self._timings.get((method, route))
@@ -93,16 +95,18 @@ class RequestCollector(Collector):
         timings.seconds += seconds
 
     def collect(self) -> Iterable[Metric]:
-        """Give the requests' metrics as they stand now."""
+        """Return the metrics of requests."""
         requests = CounterMetricFamily(
-            "vsqlvault_http_requests", "Requests answered, by route and status.", labels=["method", "route", "status"]
+            "vsqlvault_http_requests",
+            "Requests answered, by method, route and status.",
+            labels=["method", "route", "status"],
         )
         for (method, route, status), count in self._answered.items():
             requests.add_metric([method, route, str(status)], count)
         yield requests
         spans = HistogramMetricFamily(
             "vsqlvault_http_request_seconds",
-            "Seconds from a request's arrival to its answer.",
+            "Seconds from the arrival of a request to its response.",
             labels=["method", "route"],
         )
         bounds = [*map(str, BUCKETS), "+Inf"]
@@ -119,21 +123,23 @@ class ConnectionCollector(Collector):
         self._counts = counts
 
     def collect(self) -> Iterable[Metric]:
-        """Give the connections' metrics as they stand now."""
-        yield GaugeMetricFamily("vsqlvault_connections", "Connections that are open.", self._counts.open)
-        yield CounterMetricFamily("vsqlvault_connections_accepted", "Connections accepted.", self._counts.accepted)
+        """Return the metrics of connections."""
+        yield GaugeMetricFamily("vsqlvault_connections", "Open connections.", self._counts.open)
+        yield CounterMetricFamily("vsqlvault_connections_accepted", "Accepted connections.", self._counts.accepted)
         yield CounterMetricFamily(
-            "vsqlvault_connections_rejected", "Connections closed at once: too many.", self._counts.rejected
+            "vsqlvault_connections_rejected",
+            "Connections closed at once because the limit was reached.",
+            self._counts.rejected,
         )
         refused = CounterMetricFamily(
-            "vsqlvault_http_refused", "Bytes and handshakes that became no request, by reason.", labels=["reason"]
+            "vsqlvault_http_refused", "Malformed requests and failed TLS handshakes, by reason.", labels=["reason"]
         )
         for reason, count in self._counts.refused.items():
             refused.add_metric([reason], count)
         yield refused
         until = GaugeMetricFamily(
             "vsqlvault_tls_expiry_timestamp_seconds",
-            "When the first of the certificates or revocation lists in a file ends, in Unix time.",
+            "Unix time at which the first certificate or revocation list in a file expires.",
             labels=["file"],
         )
         for name, at in (self._counts.tls.until if self._counts.tls else {}).items():
@@ -142,36 +148,36 @@ class ConnectionCollector(Collector):
 
 
 class RefusalCollector(Collector):
-    """Reads how many credentials were refused."""
+    """Reads the counts of rejected credentials."""
 
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
 
     def collect(self) -> Iterable[Metric]:
-        """Give the metrics of refused credentials as they stand now."""
+        """Return the metrics of rejected credentials."""
         failing = self._vault.credentials.rate_limiter
         yield CounterMetricFamily(
-            "vsqlvault_credentials_refused", "Requests whose credentials were refused, or had none.", failing.refused
+            "vsqlvault_credentials_refused", "Requests with a rejected credential, or without one.", failing.refused
         )
         yield CounterMetricFamily(
-            "vsqlvault_credentials_limited", "Those of them that were answered 429.", failing.limited
+            "vsqlvault_credentials_limited", "Rejected credentials that were answered with 429.", failing.limited
         )
-        yield GaugeMetricFamily("vsqlvault_sources_throttled", "Sources that have to slow down now.", failing.throttled)
+        yield GaugeMetricFamily(
+            "vsqlvault_sources_throttled", "Client addresses that are rate-limited now.", failing.throttled
+        )
 
 
 class QueueCollector(Collector):
-    """Reads the commit queue's counts; they cost the requests nothing."""
+    """Reads the counts of the commit queue."""
 
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
 
     def collect(self) -> Iterable[Metric]:
-        """Give the queue's metrics as they stand now."""
+        """Return the metrics of the queue."""
         queue = self._vault.queue
         sides = (("read", queue.reads), ("commit", queue.writes))
-        waiting = GaugeMetricFamily(
-            "vsqlvault_queue_waiting", "Reads and commits that wait for a batch.", labels=["kind"]
-        )
+        waiting = GaugeMetricFamily("vsqlvault_queue_waiting", "Queued reads and commits.", labels=["kind"])
         for kind, batcher in sides:
             waiting.add_metric([kind], batcher.waiting)
         yield waiting
@@ -183,8 +189,8 @@ class QueueCollector(Collector):
 
 
 _COUNTERS = {
-    "items": "Reads and commits that went into a batch.",
-    "batches": "Batches sent to the storage; items divided by batches is the mean batch.",
-    "rerun": "Batches run again one by one because one of them failed.",
-    "refused": "Reads and commits refused because too many waited.",
+    "items": "Reads and commits that were put into a batch.",
+    "batches": "Batches sent to the storage. Items divided by batches is the mean batch size.",
+    "rerun": "Batches that failed and were retried item by item.",
+    "refused": "Reads and commits rejected because the queue was full.",
 }

@@ -1,4 +1,4 @@
-"""What is measured of the controls: by every process for itself, and summed over workers like everything else."""
+"""Metrics of the controls, measured by every process and summed over workers."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from vsqlvault.service.vault import Vault
 
 
 class ControlCollector(Collector):
-    """Reads what was last found of the controls."""
+    """Reads the latest results of the controls."""
 
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
 
     def collect(self) -> Iterable[Metric]:
-        """Give the controls' metric as it stands now; controls that are not in use are left out."""
+        """Return the metric of the controls. Controls that are not in use are omitted."""
         failing = GaugeMetricFamily(
             "vsqlvault_control_failing",
-            "1 while the control fails; nothing of one that is not in use.",
+            "1 while the control fails. No sample for a control that is not in use.",
             labels=["control"],
         )
         for control in self._vault.compliance.controls.known:
@@ -30,7 +30,7 @@ class ControlCollector(Collector):
         yield failing
         due = GaugeMetricFamily(
             "vsqlvault_attestation_due_timestamp_seconds",
-            "When the next attestation of retention is due, in Unix time.",
+            "Unix time at which the next attestation of retention is due.",
         )
         if due_at := self._vault.compliance.attestations.beginning.due_at:
             due.add_metric([], due_at.timestamp())

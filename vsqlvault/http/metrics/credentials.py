@@ -1,4 +1,4 @@
-"""Metrics of credentials: how many, how old, how long unused. They are the same in every worker, so nothing is summed."""
+"""Metrics of credentials: number, age and time without use. Every worker has the same values, so they are not summed."""
 
 from __future__ import annotations
 
@@ -12,29 +12,31 @@ from vsqlvault.service.vault import Vault
 
 
 class Together(Collector):
-    """What workers count each for themselves, and what every one of them knows alike and is not to be summed."""
+    """Joins the metrics that workers count separately with those that are the same in every worker and must not be
+    summed.
+    """
 
     def __init__(self, *collectors: Collector) -> None:
         self._collectors = collectors
 
     def collect(self) -> Iterable[Metric]:
-        """Give all metrics of all of them."""
+        """Return all metrics of both kinds."""
         for collector in self._collectors:
             yield from collector.collect()
 
 
 class CredentialCollector(Collector):
-    """Reads what is known of credentials: how many, how old, how long unused; no label names one."""
+    """Reads the known credentials: number, age and time without use. No label contains a credential."""
 
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
 
     def collect(self) -> Iterable[Metric]:
-        """Give the credentials' metrics as they stand now; ages in seconds, of active ones, by the storage's clock."""
+        """Return the metrics of credentials. Ages are in seconds, of active credentials, by the storage's clock."""
         known, now = self._vault.credentials.inventory.known(), self._vault.clock.now()
         states = Counter((each.method, each.state(now)) for each in known)
         count = GaugeMetricFamily(
-            "vsqlvault_credentials", "Credentials that are known beforehand.", labels=["method", "state"]
+            "vsqlvault_credentials", "Known credentials, by method and state.", labels=["method", "state"]
         )
         for (method, state), number in sorted(states.items()):
             count.add_metric([method, state], number)
@@ -44,7 +46,7 @@ class CredentialCollector(Collector):
         )
         unused = GaugeMetricFamily(
             "vsqlvault_credential_unused_seconds",
-            "Time since the use, or else the making, of the active credential that has gone unused the longest.",
+            "Longest time that an active credential has not been used, or since its creation if it was never used.",
             labels=["method"],
         )
         for method in sorted({method for method, _ in states}):

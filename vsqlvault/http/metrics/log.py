@@ -1,4 +1,4 @@
-"""What is measured of the transparency log: by the process that sequences, and summed over workers like everything else."""
+"""Metrics of the transparency log, measured by the sequencing process and summed over workers."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from vsqlvault.service.vault import Vault
 
 
 class LogCollector(Collector):
-    """Reads the sequencer's counts, and whether something is wrong with what is stored."""
+    """Reads the sequencer's counts and the state of the log."""
 
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
 
     def collect(self) -> Iterable[Metric]:
-        """Give the log's metrics as they stand now."""
+        """Return the metrics of the log."""
         state = self._vault.log.sequencer.state
-        yield CounterMetricFamily("vsqlvault_log_leaves", "Rows that got their index in the tree.", state.leaves)
-        yield CounterMetricFamily("vsqlvault_log_checkpoints", "Checkpoints signed.", state.checkpoints)
+        yield CounterMetricFamily("vsqlvault_log_leaves", "Rows added to the tree.", state.leaves)
+        yield CounterMetricFamily("vsqlvault_log_checkpoints", "Signed checkpoints.", state.checkpoints)
         yield CounterMetricFamily(
             "vsqlvault_log_checkpoints_pruned",
-            "Old checkpoints taken out because the next one stands for them.",
+            "Old checkpoints deleted by checkpoint retention.",
             state.thinned,
         )
         yield GaugeMetricFamily(
             "vsqlvault_log_inconsistent",
-            "1 while the stored tree is not the one that was signed.",
+            "1 if the stored tree does not match the signed tree.",
             state.is_inconsistent,
         )
         yield GaugeMetricFamily(
             "vsqlvault_quarantine",
-            "1 while entries are refused because the database is not the one known outside.",
+            "1 while the vault is in quarantine and rejects requests for entries.",
             bool(self._vault.log.quarantine.notes),
         )
         failing = GaugeMetricFamily(
-            "vsqlvault_anchor_failing", "1 while an anchor cannot keep what was signed.", labels=["anchor"]
+            "vsqlvault_anchor_failing", "1 while an anchor cannot store checkpoints.", labels=["anchor"]
         )
         for anchor in self._vault.log.quarantine.anchors:
             failing.add_metric([anchor.name], _is_failing(anchor))

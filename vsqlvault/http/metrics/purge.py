@@ -12,26 +12,24 @@ from vsqlvault.service.vault import Vault
 
 
 class PurgeCollector(Collector):
-    """Reads what the sweeper has counted, and what was last measured of purging."""
+    """Reads the sweeper's counts and the latest purge gauges."""
 
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
 
     def collect(self) -> Iterable[Metric]:
-        """Give the metrics as they stand now."""
+        """Return the metrics of sweeps, scrubs and the clock."""
         sweeper = self._vault.purge.sweeper
         run = sweeper.running
-        yield CounterMetricFamily("vsqlvault_sweep_purged", "Entries that sweeps purged.", sweeper.purged)
-        yield CounterMetricFamily(
-            "vsqlvault_sweep_failed", "Entries that sweeps could not purge, and kept.", sweeper.failed
-        )
-        yield GaugeMetricFamily("vsqlvault_sweep_running", "Sweeps that run now.", int(run is not None))
+        yield CounterMetricFamily("vsqlvault_sweep_purged", "Entries purged by sweeps.", sweeper.purged)
+        yield CounterMetricFamily("vsqlvault_sweep_failed", "Entries that sweeps could not purge.", sweeper.failed)
+        yield GaugeMetricFamily("vsqlvault_sweep_running", "Sweeps running now.", int(run is not None))
         yield GaugeMetricFamily(
-            "vsqlvault_sweep_run_due", "Entries that were due when the running sweep began.", run.due if run else 0
+            "vsqlvault_sweep_run_due", "Entries that were due when the running sweep started.", run.due if run else 0
         )
         yield GaugeMetricFamily(
             "vsqlvault_sweep_run_done",
-            "Entries that the running sweep is done with: purged, held or kept.",
+            "Entries that the running sweep has processed: purged, held or failed.",
             run.done if run else 0,
         )
         yield from self._measured()
@@ -46,14 +44,15 @@ class PurgeCollector(Collector):
 
 
 _TEXTS = {
-    "entries_overdue": "Entries that have expired and wait for a sweep.",
-    "entries_held": "Entries that have expired and that legal holds keep.",
-    "entries_expiring": "Entries that expire within a day.",
-    "sweep_finished_timestamp_seconds": "When the last sweep of any process ended, in Unix time.",
-    "scrub_finished_timestamp_seconds": "When the last scrub of any process ended, in Unix time.",
-    "scrub_incomplete": "1 where the last scrub left purged bytes in the data files.",
-    "clock_leap_seconds": "How far the storage's clock is past the last time it was seen, where that stops the sweep.",
-    "clock_behind_seconds": "How far the storage's clock is behind the vault's time, which stands still meanwhile.",
+    "entries_overdue": "Expired entries that wait for a sweep.",
+    "entries_held": "Expired entries under a legal hold.",
+    "entries_expiring": "Entries that expire within one day.",
+    "sweep_finished_timestamp_seconds": "Unix time at which the last sweep of any process ended.",
+    "scrub_finished_timestamp_seconds": "Unix time at which the last scrub of any process ended.",
+    "scrub_incomplete": "1 if the last scrub left purged bytes in the data files.",
+    "clock_leap_seconds": "Seconds by which the storage's clock is ahead of the last recorded time, while this stops the sweep.",
+    "clock_behind_seconds": "Seconds by which the storage's clock is behind the vault's time, which stands "
+    "still until the clock catches up.",
 }
 
 

@@ -1,7 +1,7 @@
-"""Metrics of several workers as one: each leaves its samples in memory that all of them share.
+"""Metrics of several workers, summed. Workers publish their samples in shared memory.
 
-Whoever is asked adds the others' samples to its own. A worker writes its samples once a second and whenever it is asked,
-so that no counter is ever seen to go back.
+The worker that receives the scrape adds the samples of the others. A worker publishes its samples once a second and on
+every scrape, so that no counter decreases.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 SLOT_BYTES = 512 * 1024
-_HEADER = struct.Struct("<II")  # length and CRC-32 of what follows
+_HEADER = struct.Struct("<II")  # length and CRC-32 of the payload
 _SEQUENCE = struct.Struct("<Q")
 _WAIT_SECONDS = 0.0005
 _MAX_WAITS = 200
@@ -29,11 +29,14 @@ _TEXTS = {REPLACED: "Workers that ended and were replaced."}
 
 Labels: TypeAlias = tuple[tuple[str, str], ...]
 Samples: TypeAlias = dict[tuple[str, str, Labels], float]
-"""By the family's name and type, the sample's name and its labels; ``family`` and ``type`` are joined by a blank."""
+"""Samples by family name and type, then by sample name and labels. ``family`` and ``type`` are joined by a space."""
 
 
 class SharedSamples:
-    """One slot for each worker, and one for the counters of those that ended. Made before the first worker is."""
+    """Shared memory with one slot per worker, and one for the counters of ended workers.
+
+    Create it before the first worker.
+    """
 
     def __init__(self, workers: int) -> None:
         self._workers = workers
@@ -41,7 +44,7 @@ class SharedSamples:
         self._count_replaced(0)
 
     def write(self, slot: int, samples: Mapping[tuple[str, str, Labels], float]) -> None:
-        """Leave a worker's samples in its slot. Only that worker may, or the supervisor once it is gone."""
+        """Write a worker's samples to its slot. Only that worker may do so, or the supervisor after it has ended."""
         text = json.dumps([[family, name, labels, value] for (family, name, labels), value in samples.items()]).encode()
         if len(text) > SLOT_BYTES - _HEADER.size:
             return
@@ -61,7 +64,7 @@ class SharedSamples:
         return {}
 
     def retire(self, slot: int) -> None:
-        """Keep the counters of a worker that ended, and count it. Only the supervisor calls this."""
+        """Keep the counters of a worker that ended, and count it. Only the supervisor may call this."""
         self._memory[: _SEQUENCE.size] = _SEQUENCE.pack(self._sequence() + 1)
         kept = {key: value for key, value in self._read(slot).items() if not key[0].endswith(" gauge")}
         self.write(self._workers, added(self._read(self._workers), kept))
@@ -92,18 +95,18 @@ class SharedSamples:
 
 
 class Share:
-    """One worker's view of what all share."""
+    """One worker's access to the shared samples."""
 
     def __init__(self, samples: SharedSamples, slot: int) -> None:
         self._samples = samples
         self._slot = slot
 
     def publish(self, collector: Collector) -> None:
-        """Leave this worker's samples for the others."""
+        """Publish this worker's samples."""
         self._samples.write(self._slot, samples_of(collector.collect()))
 
     def total(self, collector: Collector) -> Collector:
-        """Publish, and return a collector of everybody's samples together."""
+        """Publish this worker's samples, and return a collector of the samples of all workers."""
         self.publish(collector)
         return _Total(collector, self._samples.others(self._slot))
 
@@ -135,7 +138,7 @@ class _Total(Collector):
 
 
 def samples_of(metrics: Iterable[Metric]) -> Samples:
-    """Return the samples of metrics, but for the times at which they were created, which have no sum."""
+    """Return the samples of metrics, except creation times, which cannot be summed."""
     return {
         (f"{metric.name} {metric.type}", sample.name, _labels(sample.labels.items())): sample.value
         for metric in metrics
@@ -145,7 +148,7 @@ def samples_of(metrics: Iterable[Metric]) -> Samples:
 
 
 def added(*all_samples: Mapping[tuple[str, str, Labels], float]) -> Samples:
-    """Return the sum, sample by sample."""
+    """Return the sum of two sets of samples."""
     total: Samples = {}
     for samples in all_samples:
         for key, value in samples.items():
@@ -154,7 +157,7 @@ def added(*all_samples: Mapping[tuple[str, str, Labels], float]) -> Samples:
 
 
 def _together(family: str, one: float, other: float) -> float:
-    """Return two workers' values as one: added, but of instants the earlier."""
+    """Return the sum of two workers' values, or the earlier one for timestamps."""
     return min(one, other) if family.endswith(_INSTANT) else one + other
 
 

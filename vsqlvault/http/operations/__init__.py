@@ -1,4 +1,4 @@
-"""Every operation there is, route by route."""
+"""All operations of the HTTP API, by route."""
 
 from vsqlvault.http.operations.api_keys import OPERATIONS as API_KEY_OPERATIONS
 from vsqlvault.http.operations.attestations import OPERATIONS as ATTESTATION_OPERATIONS

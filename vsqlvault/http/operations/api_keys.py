@@ -1,4 +1,4 @@
-"""``/admin/api-keys``: keys that the storage keeps."""
+"""``/admin/api-keys``: API keys in the storage."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PATH = "/admin/api-keys"
 
 
 def seen_key_document(seen: SeenKey) -> dict[str, Any]:
-    """Return a key as its reader sees it, as JSON types."""
+    """Return a key for a response, as JSON types."""
     last = seen.last_used_at
     return {
         **api_key_document(seen.key),
@@ -41,7 +41,7 @@ def seen_key_document(seen: SeenKey) -> dict[str, Any]:
 
 
 async def create_api_key(exchange: RequestContext) -> Reply:
-    """Make a key and show it, this once."""
+    """Create a key and return it. The secret is returned only here."""
     keys = exchange.vault.credentials.api_keys
     async with keys.naming(exchange.call, Audited.CREATE_API_KEY):
         require_admin(exchange.call)
@@ -52,13 +52,13 @@ async def create_api_key(exchange: RequestContext) -> Reply:
 
 
 async def get_api_key(exchange: RequestContext) -> Reply:
-    """Answer with what one key grants."""
+    """Return the grants of one key."""
     seen = await exchange.vault.credentials.api_keys.key(exchange.call, exchange.request.params["key_id"])
     return Reply(200, dump_json(seen_key_document(seen)))
 
 
 async def list_api_keys(exchange: RequestContext) -> Reply:
-    """Answer with a page of keys."""
+    """Return a page of keys."""
     app, members = exchange.call.principal.app, exchange.request.query()
     async with exchange.vault.credentials.api_keys.naming(exchange.call, Audited.READ_API_KEY):
         require_reader(exchange.call)
@@ -80,7 +80,7 @@ async def list_api_keys(exchange: RequestContext) -> Reply:
 
 
 async def revoke_api_key(exchange: RequestContext) -> Reply:
-    """Refuse a key from now on, and answer with what it granted."""
+    """Revoke a key, and return its grants."""
     revoked = await exchange.vault.credentials.api_keys.revoke(exchange.call, exchange.request.params["key_id"])
     document = seen_key_document(revoked.seen)
     if revoked.warnings:
@@ -97,23 +97,24 @@ OPERATIONS = (
         name="create_api_key",
         summary="Create an API key",
         description=(
-            "The answer's `key` is the only copy there ever is: the vault keeps its SHA-256. It works at once; no restart, "
-            "no reload. What a key grants is never changed: make another one, and revoke this one."
+            "`key` in the response is the only copy of the key; the vault stores its SHA-256 digest. The key is "
+            "accepted at once, without a restart or reload. Its grants never change: create another key and revoke "
+            "this one."
         ),
         handler=create_api_key,
         audited=Audited.CREATE_API_KEY,
         body=ApiKeyBody,
-        answers={201: "The key, and what it grants."},
+        answers={201: "The key and its grants."},
         problems=(RoleRequired, StoredKeysOff, TooManyApiKeys, *_BODY),
-        headers={"Location": "Where what it grants can be read."},
+        headers={"Location": "The URL of the key's grants."},
         tag="admin",
     ),
     Operation(
         method="GET",
         path=PATH,
         name="list_api_keys",
-        summary="List API keys of the storage",
-        description="The oldest first, revoked and expired ones among them. Keys in the settings file are not listed.",
+        summary="List API keys in the storage",
+        description="Oldest first, including revoked and expired keys. Keys in the settings file are not listed.",
         handler=list_api_keys,
         audited=Audited.READ_API_KEY,
         query=ApiKeysQuery,
@@ -125,10 +126,10 @@ OPERATIONS = (
         method="GET",
         path=PATH + "/{key_id}",
         name="get_api_key",
-        summary="Read what an API key grants",
+        summary="Read an API key",
         handler=get_api_key,
         audited=Audited.READ_API_KEY,
-        answers={200: "What it grants, its state and its last use."},
+        answers={200: "The key's grants, its state and its last use."},
         problems=(RoleRequired, ApiKeyNotFound),
         tag="admin",
     ),
@@ -138,12 +139,12 @@ OPERATIONS = (
         name="revoke_api_key",
         summary="Revoke an API key",
         description=(
-            "Once this is answered, no request that rests on the key is carried out on any node. What it granted stays on "
-            "record. Repeating it changes nothing."
+            "After the response, no node carries out a request with this key. The key's grants are kept. Revoking "
+            "again changes nothing."
         ),
         handler=revoke_api_key,
         audited=Audited.REVOKE_API_KEY,
-        answers={200: "Revoked; this is what it granted."},
+        answers={200: "The key is revoked. The response contains its grants."},
         problems=(RoleRequired, ApiKeyNotFound),
         tag="admin",
     ),

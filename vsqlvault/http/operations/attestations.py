@@ -1,4 +1,4 @@
-"""``/admin/attestations``: attesting retention, and reading what was attested."""
+"""``/admin/attestations``: creates and reads attestations of retention."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from vsqlvault.proof.attestation import digest_of, shown_attestation
 
 
 async def attest(exchange: RequestContext) -> Reply:
-    """Attest now, and answer with what was attested."""
+    """Create an attestation and return it."""
     made = await exchange.vault.compliance.attestations.attest(exchange.call)
     location = ("Location", f"/admin/attestations/{made.number}")
     return Reply(201, dump_json(shown_attestation(made.document, made.note)), headers=[location])
 
 
 async def list_attestations(exchange: RequestContext) -> Reply:
-    """Answer with a page of attestations, newest first."""
+    """Return a page of attestations, newest first."""
     asked = exchange.query(VersionsQuery)
     found = await exchange.vault.compliance.attestations.attestations(exchange.call, asked.before, asked.limit)
     more = found[-1].number if len(found) == asked.limit and found[-1].number > 1 else None
@@ -37,7 +37,7 @@ async def list_attestations(exchange: RequestContext) -> Reply:
 
 
 async def get_attestation(exchange: RequestContext) -> Reply:
-    """Answer with one attestation, as it was signed."""
+    """Return one attestation as it was signed."""
     made = await exchange.vault.compliance.attestations.attestation(
         exchange.call, int(exchange.request.params["number"])
     )
@@ -59,15 +59,15 @@ OPERATIONS = (
         method="POST",
         path="/admin/attestations",
         name="attest",
-        summary="Attest retention now",
+        summary="Attest retention",
         description=(
-            "Looks at every purpose for what is overdue, draws 25 purges since the last attestation, checks each, and signs "
-            "and keeps what it found. The draw follows from the log's root hash."
+            "Examines every purpose for overdue entries, verifies a sample of 25 purges since the last "
+            "attestation, and signs and stores the result. The sample depends on the log's root hash."
         ),
         handler=attest,
         audited=Audited.ATTEST,
-        answers={201: "What was found, good or bad: `attestation`, its `sha256`, and the signed `note`."},
-        headers={"Location": "Where it is kept."},
+        answers={201: "The result, clean or not: `attestation`, its `sha256`, and the signed `note`."},
+        headers={"Location": "The URL of the attestation."},
         problems=(RoleRequired, TreeDamaged),
         tag="compliance",
     ),
@@ -76,7 +76,7 @@ OPERATIONS = (
         path="/admin/attestations",
         name="list_attestations",
         summary="List attestations, newest first",
-        description="There is more where `next_before` is not null: ask again with that `before`.",
+        description="If `next_before` is not null, request the next page with this value as `before`.",
         handler=list_attestations,
         audited=Audited.READ_ATTESTATION,
         query=VersionsQuery,
@@ -91,7 +91,7 @@ OPERATIONS = (
         summary="Read an attestation",
         handler=get_attestation,
         audited=Audited.READ_ATTESTATION,
-        answers={200: "As it was signed."},
+        answers={200: "The attestation as it was signed."},
         problems=(RoleRequired, AttestationNotFound),
         tag="compliance",
     ),

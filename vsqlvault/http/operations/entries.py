@@ -1,4 +1,4 @@
-"""``/vault``: storing, retrieving, inspecting, purging and listing entries."""
+"""``/vault``: stores, retrieves, inspects, purges and lists entries."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ MAX_WAIT_SECONDS = 10
 
 
 async def store(exchange: RequestContext) -> Reply:
-    """Create or replace an entry; the purpose is asked for before the body is looked at."""
+    """Create or replace an entry. The purpose is checked before the body is read."""
     vault, call, key = exchange.vault, exchange.call, exchange.key
     await vault.entries.require_purpose(call, Audited.STORE, key)
     preconditions = read_preconditions(exchange.request)
@@ -54,13 +54,13 @@ async def store(exchange: RequestContext) -> Reply:
 
 
 async def retrieve(exchange: RequestContext) -> Reply:
-    """Answer with the blob."""
+    """Return the value and its metadata."""
     viewed = await exchange.vault.entries.retrieve(exchange.call, exchange.key)
     return Reply(200, entry_json(viewed), headers=[("ETag", etag(viewed.entry))])
 
 
 async def inspect(exchange: RequestContext) -> Reply:
-    """Answer with headers only: no blob is read and no retrieval counted."""
+    """Return headers only. The value is not read and no retrieval is counted."""
     viewed = await exchange.vault.entries.inspect(exchange.call, exchange.key)
     entry = viewed.entry
     headers = [
@@ -73,7 +73,7 @@ async def inspect(exchange: RequestContext) -> Reply:
 
 
 async def purge(exchange: RequestContext) -> Reply:
-    """Destroy an entry and answer with the purge record."""
+    """Destroy an entry and return the purge record."""
     preconditions = read_preconditions(exchange.request)
     seconds = read_wait(exchange.request)
     record = await exchange.vault.entries.purge(exchange.call, exchange.key, preconditions)
@@ -86,7 +86,7 @@ async def purge(exchange: RequestContext) -> Reply:
 
 
 async def list_entries(exchange: RequestContext) -> Reply:
-    """Answer with a page of metadata."""
+    """Return a page of metadata."""
     purpose = exchange.request.params["purpose"]
     app, members = exchange.call.principal.app, exchange.request.query()
     read_query(ListQuery, members)
@@ -107,7 +107,7 @@ async def list_entries(exchange: RequestContext) -> Reply:
 
 
 def read_preconditions(request: Request) -> Preconditions:
-    """Return what ``If-Match`` and ``If-None-Match`` ask; a weak tag never matches (RFC 9110, section 13.1.1).
+    """Return the conditions of ``If-Match`` and ``If-None-Match``. A weak tag never matches (RFC 9110, section 13.1.1).
 
     Raises:
         InvalidHeader: not a list of entity tags, or an ``If-None-Match`` other than ``*``.
@@ -121,7 +121,7 @@ def read_preconditions(request: Request) -> Preconditions:
 
 
 def read_wait(request: Request) -> int | None:
-    """Return for how many seconds ``Prefer: wait`` asks (RFC 7240, section 4.3), within the limit; None where it does not."""
+    """Return the seconds of ``Prefer: wait`` (RFC 7240, section 4.3), within the limit, or None if the header has none."""
     for name, value in request.headers:
         if name == "prefer":
             for preference in value.split(","):
@@ -139,17 +139,16 @@ OPERATIONS = (
         method="PUT",
         path="/vault/{purpose}/{external_id}",
         name="store",
-        summary="Store an encrypted blob",
+        summary="Store an entry",
         description=(
-            "Creates the entry, or replaces it: then the version replaced gets a purge record with proof. "
-            "`If-None-Match: *` only creates, `If-Match` only replaces that version. Repeating a request is safe: an entry "
-            "that is already so stays as it is."
+            "Creates the entry, or replaces it. A replaced version gets a purge record with proof. `If-None-Match: "
+            "*` only creates, and `If-Match` only replaces that version. A repeated request changes nothing."
         ),
         handler=store,
         audited=Audited.STORE,
         body=StoreBody,
-        answers={201: "Created.", 200: "Replaced, or already so."},
-        headers={**_ETAG_HEADER, "Location": "The entry's path."},
+        answers={201: "Created.", 200: "Replaced, or unchanged."},
+        headers={**_ETAG_HEADER, "Location": "The path of the entry."},
         problems=(
             AccessDenied,
             IdRetired,
@@ -166,10 +165,10 @@ OPERATIONS = (
         method="GET",
         path="/vault/{purpose}/{external_id}",
         name="retrieve",
-        summary="Retrieve a blob, if its access policy allows",
+        summary="Retrieve an entry",
         handler=retrieve,
         audited=Audited.RETRIEVE,
-        answers={200: "The blob and what is known of it."},
+        answers={200: "The value and its metadata."},
         headers=_ETAG_HEADER,
         problems=_READING,
     ),
@@ -177,15 +176,17 @@ OPERATIONS = (
         method="HEAD",
         path="/vault/{purpose}/{external_id}",
         name="inspect",
-        summary="Check existence and expiry, without the blob",
+        summary="Inspect an entry without its value",
         handler=inspect,
         audited=Audited.INSPECT,
-        answers={200: "It is there."},
+        answers={200: "The entry exists."},
         headers={
             **_ETAG_HEADER,
-            "X-Vault-Expires-At": "When it expires: the earlier of its own time and its retention policy's.",
-            "X-Vault-Created-At": "When it was created.",
-            "X-Vault-Access-Policy": "The access policy it names.",
+            "X-Vault-Expires-At": (
+                "The effective expiry: the earlier of the entry's own expiry and the maximum of its retention policy."
+            ),
+            "X-Vault-Created-At": "When the entry was created.",
+            "X-Vault-Access-Policy": "The access policy that the entry names.",
         },
         problems=_READING,
     ),
@@ -195,22 +196,23 @@ OPERATIONS = (
         name="purge",
         summary="Purge an entry, with proof",
         description=(
-            "Destroys it by the method of its purpose's retention policy and answers with the purge record. `Prefer: wait`, or "
-            "`wait=` up to 10 seconds, asks for its `receipt`, which is null where there is none by then."
+            "Destroys the entry by the purge method of its retention policy, and returns the purge record. "
+            "`Prefer: wait`, or `wait=` up to 10 seconds, returns its `receipt`, which is null if there is no "
+            "checkpoint by then."
         ),
         handler=purge,
         audited=Audited.PURGE,
-        answers={200: "Purged; the record proves it."},
+        answers={200: "Purged. The record contains the proof."},
         problems=(*_READING, PreconditionFailed, EntryHeld),
     ),
     Operation(
         method="GET",
         path="/vault/{purpose}",
         name="list",
-        summary="List entries of a purpose, metadata only",
+        summary="List entries of a purpose",
         description=(
-            "Lists what the caller may inspect, by external_id. A page can be short and still have a `next_cursor`; "
-            "there is no more when that is null."
+            "Lists metadata of the entries that the caller may inspect, by external_id. A page may be short and "
+            "still have a `next_cursor`. The list is complete when `next_cursor` is null."
         ),
         handler=list_entries,
         audited=Audited.LIST,

@@ -1,4 +1,4 @@
-"""``/admin/access-policies``: asking what would be answered, and to whom."""
+"""``/admin/access-policies``: explains decisions and replays candidate policies."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ from vsqlvault.service.rules.rule_changes import require_reader
 
 
 async def explain(exchange: RequestContext) -> Reply:
-    """Answer what a request would be answered, and by which rules."""
+    """Return how a request would be answered, and by which rules."""
     require_reader(exchange.call)
     question = (await exchange.body(ExplainBody)).question()
     return Reply(200, dump_json(_explanation(await exchange.vault.access.explain.explain(exchange.call, question))))
 
 
 async def replay(exchange: RequestContext) -> Reply:
-    """Answer which answers of the past a candidate would have changed."""
+    """Return which past decisions a candidate policy would change."""
     name = exchange.request.params["name"]
     async with exchange.vault.rules.policies.naming(exchange.call, Audited.REPLAY_ACCESS_POLICY, name):
         require_reader(exchange.call)
@@ -156,16 +156,17 @@ OPERATIONS = (
         method="POST",
         path="/admin/access-policies/explain",
         name="explain_access",
-        summary="Say what a request would be answered, by which rules, without carrying it out",
+        summary="Explain how a request would be answered",
         description=(
-            "`decision`, `policy`, `version` and `reason` are the access policy's; `answer` is what the request would get, for "
-            "whatever reason. Beside them: since when that version is in force and who made it, when the entry expires, which "
-            "legal holds keep it, and the newest row of the purge log about it."
+            "`decision`, `policy`, `version` and `reason` are those of the access policy. `answer` is the response "
+            "that the request would get. The result also shows since when the version applies, its author, when "
+            "the entry expires, which legal holds keep it, and the newest row of the purge log for it. Nothing is "
+            "carried out."
         ),
         handler=explain,
         audited=Audited.EXPLAIN_ACCESS,
         body=ExplainBody,
-        answers={200: "The explanation; nothing was done, nothing counted."},
+        answers={200: "The explanation. Nothing was carried out or counted."},
         problems=(RoleRequired, *_BODY),
         tag="admin",
     ),
@@ -173,17 +174,17 @@ OPERATIONS = (
         method="POST",
         path="/admin/access-policies/{name}/replay",
         name="replay_access_policy",
-        summary="Say which answers of the past a candidate policy would have changed",
+        summary="Replay past requests under a candidate policy",
         description=(
-            "The body is the document that a PUT would put in force. The rows of the access log that this policy decided are "
-            "decided anew, newest first, up to `limit`. What a row does not say is not made up: where it would matter, the row "
-            "is counted in `not_replayable`. Nothing is put in force."
+            "The body is the document of a PUT. The rows of the access log that this policy decided are decided "
+            "again, newest first, up to `limit`. If a decision depends on something that the row does not contain, "
+            "the row is counted in `not_replayable`. The policy is not changed."
         ),
         handler=replay,
         audited=Audited.REPLAY_ACCESS_POLICY,
         body=AccessPolicyBody,
         query=ReplayQuery,
-        answers={200: "What would change; at most 1000 changes are listed."},
+        answers={200: "The decisions that would change. At most 1000 are listed."},
         problems=(RoleRequired, BuiltInPolicy, ReplayRunning, InvalidQuery, *_BODY),
         tag="admin",
     ),

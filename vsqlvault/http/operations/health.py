@@ -20,7 +20,10 @@ HEALTH_SECONDS = 2.0
 
 
 async def health(exchange: RequestContext) -> Reply:
-    """Answer whether the storage answers; to admins and auditors, also what runs here, on what, and how far it is locked in."""
+    """Return whether the storage answers.
+
+    Admins and auditors also get version, storage, plugins and the state of the sandbox.
+    """
     detail = _detail(exchange.vault) if exchange.call.principal.roles else {}
     try:
         async with asyncio.timeout(HEALTH_SECONDS):
@@ -40,7 +43,7 @@ def _detail(vault: Vault) -> dict[str, Any]:
 
 
 async def controls(exchange: RequestContext) -> Reply:
-    """Answer with every control, as it stands now."""
+    """Return every control with its current state."""
     found = await exchange.vault.compliance.controls.read(exchange.call)
     failing = sum(control.state is ControlState.FAILING for control in found)
     return Reply(200, dump_json({"failing": failing, "controls": [_control(control) for control in found]}))
@@ -61,11 +64,11 @@ OPERATIONS = (
         method="GET",
         path="/health/controls",
         name="controls",
-        summary="The controls, and whether each works",
+        summary="List the controls and their states",
         handler=controls,
         audited=Audited.READ_CONTROLS,
-        answers={200: "Every control: `ok`, `failing` or `not_in_use`, since when, and what was found."},
-        description="Looked at anew for each request. `failing` counts those that fail. For admins and auditors.",
+        answers={200: "Every control with its state (`ok`, `failing` or `not_in_use`), since when, and the finding."},
+        description="The controls are checked for each request. `failing` counts the failing ones. For admins and auditors.",
         problems=(RoleRequired,),
         tag="compliance",
     ),
@@ -76,8 +79,9 @@ OPERATIONS = (
             name="health",
             summary="Health check",
             handler=health,
-            description="With a credential of an admin or an auditor, also version, storage, hardening and plugins.",
-            answers={200: "The vault answers.", 503: "Its storage does not."},
+            description="With a credential of an admin or an auditor, the response also contains version, "
+            "storage, hardening and plugins.",
+            answers={200: "The storage answers.", 503: "The storage does not answer."},
             tag="service",
         )
     ),

@@ -1,4 +1,4 @@
-"""``…/versions`` below each policy and legal hold: what it was, and what changed."""
+"""``…/versions`` of policies and legal holds: versions and their differences."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ROUTES = {
 
 def _listing(kind: RuleKind) -> Handler:
     async def list_versions(exchange: RequestContext) -> Reply:
-        """Answer with a page of versions, newest first."""
+        """Return a page of versions, newest first."""
         asked = exchange.query(VersionsQuery)
         query = VersionQuery(name=_name(exchange, kind), limit=asked.limit, before=asked.before)
         found = await exchange.vault.rules.history.versions(exchange.call, kind, query)
@@ -35,7 +35,7 @@ def _listing(kind: RuleKind) -> Handler:
 
 def _getting(kind: RuleKind) -> Handler:
     async def get_version(exchange: RequestContext) -> Reply:
-        """Answer with one version."""
+        """Return one version."""
         rule = await exchange.vault.rules.history.version(exchange.call, kind, _name(exchange, kind), _number(exchange))
         return Reply(200, dump_json(version_document(rule)))
 
@@ -44,7 +44,7 @@ def _getting(kind: RuleKind) -> Handler:
 
 def _comparing(kind: RuleKind) -> Handler:
     async def diff_versions(exchange: RequestContext) -> Reply:
-        """Answer with what a version changed of another, the one before it unless told otherwise."""
+        """Return the changes between two versions, by default from the version before."""
         number = _number(exchange)
         old = exchange.query(DiffQuery).from_version or max(number - 1, 1)
         found = await exchange.vault.rules.history.compare(exchange.call, kind, _name(exchange, kind), number, old)
@@ -88,7 +88,7 @@ def _operations(kind: RuleKind) -> Iterator[Operation]:
         path=f"{route}/versions",
         name=f"list_{slug}_versions",
         summary=f"List every version of {article} {kind.value}, newest first",
-        description="There is more where `next_before` is not null: ask again with that `before`.",
+        description="If `next_before` is not null, request the next page with this value as `before`.",
         handler=_listing(kind),
         audited=kind.read,
         query=VersionsQuery,
@@ -113,13 +113,13 @@ def _operations(kind: RuleKind) -> Iterator[Operation]:
         name=f"diff_{slug}_versions",
         summary=f"Compare two versions of {article} {kind.value}",
         description=(
-            "`from` is the older one, the one before unless given. Each change has its `path` (a JSON Pointer), `old` and "
-            "`new`; a side that has no such member is left out."
+            "`from` is the older version, by default the one before. Each change has its `path` (a JSON Pointer), "
+            "`old` and `new`. If a version does not have the member, `old` or `new` is omitted."
         ),
         handler=_comparing(kind),
         audited=kind.read,
         query=DiffQuery,
-        answers={200: "What changed, and who made either version when."},
+        answers={200: "The changes, with author and time of both versions."},
         problems=(RoleRequired, kind.missing, InvalidQuery),
         tag="admin",
     )

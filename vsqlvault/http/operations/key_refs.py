@@ -1,4 +1,4 @@
-"""``/admin/key-refs``: what still lies under which key."""
+"""``/admin/key-refs``: encryption keys in use."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROUTE = "/admin/key-refs"
 
 
 async def list_key_refs(exchange: RequestContext) -> Reply:
-    """Answer with a page of key_refs."""
+    """Return a page of key_refs."""
     app, members = exchange.call.principal.app, exchange.request.query()
     read_query(KeyRefsQuery, members)
     members, place = exchange.cursors.open(app, ROUTE, members)
@@ -36,10 +36,11 @@ OPERATIONS = (
         method="GET",
         path=ROUTE,
         name="list_key_refs",
-        summary="List which keys encrypted what still lies here",
+        summary="List the encryption keys in use",
         description=(
-            "By purpose and key_ref: how many entries, and when the values in place were stored. A key_ref that no entry has "
-            "is not in the list: its key can be retired. `key_ref` null stands for entries that name none."
+            "By purpose and key_ref: the number of entries, and when the oldest and newest of their values were "
+            "stored. A key without entries is not listed and can be retired. `key_ref` is null for entries without "
+            "one."
         ),
         handler=list_key_refs,
         audited=Audited.READ_KEY_REFS,

@@ -1,4 +1,4 @@
-"""``/admin/legal-holds``: placing, changing, releasing and reading legal holds."""
+"""``/admin/legal-holds``: places, changes, releases and reads legal holds."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from vsqlvault.service.rules.rule_changes import require_admin
 
 
 async def put_legal_hold(exchange: RequestContext) -> Reply:
-    """Place a hold, or change it."""
+    """Place or change a hold."""
     name = exchange.request.params["name"]
     async with exchange.vault.rules.legal_holds.naming(exchange.call, Audited.CHANGE_LEGAL_HOLD, name):
         require_admin(exchange.call)
@@ -39,19 +39,19 @@ async def put_legal_hold(exchange: RequestContext) -> Reply:
 
 
 async def get_legal_hold(exchange: RequestContext) -> Reply:
-    """Answer with the newest version of a hold."""
+    """Return the newest version of a hold."""
     return _shown(await exchange.vault.rules.legal_holds.hold(exchange.call, exchange.request.params["name"]))
 
 
 async def list_legal_holds(exchange: RequestContext) -> Reply:
-    """Answer with the holds in force, or with those released."""
+    """Return the holds in force, or the released ones."""
     query = exchange.query(HoldsQuery)
     holds = await exchange.vault.rules.legal_holds.holds(exchange.call, released=query.released)
     return Reply(200, dump_json({"legal_holds": [legal_hold_document(hold) for hold in holds]}))
 
 
 async def list_held_entries(exchange: RequestContext) -> Reply:
-    """Answer with a page of the entries that a hold keeps, without values."""
+    """Return a page of the entries under a hold, without values."""
     name = exchange.request.params["name"]
     app, route = exchange.call.principal.app, f"/admin/legal-holds/{name}/entries"
     members = exchange.request.query()
@@ -66,7 +66,7 @@ async def list_held_entries(exchange: RequestContext) -> Reply:
 
 
 async def release_legal_hold(exchange: RequestContext) -> Reply:
-    """Release a hold and answer with its last version."""
+    """Release a hold and return its last version."""
     name = exchange.request.params["name"]
     async with exchange.vault.rules.legal_holds.naming(exchange.call, Audited.RELEASE_LEGAL_HOLD, name):
         require_admin(exchange.call)
@@ -86,15 +86,15 @@ OPERATIONS = (
         method="PUT",
         path="/admin/legal-holds/{name}",
         name="put_legal_hold",
-        summary="Place a legal hold, or change it",
+        summary="Place or change a legal hold",
         description=(
-            "From the answer on, no entry that the selector fits is destroyed, by whatever path, until the hold is released. "
-            "Every change is a new version. `If-None-Match: *` only places, `If-Match` only changes that version."
+            "After the response, no operation destroys a matching entry until the hold is released. Every change "
+            "is a new version. `If-None-Match: *` only places a hold, and `If-Match` only changes that version."
         ),
         handler=put_legal_hold,
         audited=Audited.CHANGE_LEGAL_HOLD,
         body=LegalHoldBody,
-        answers={201: "In force; no hold of that name was.", 200: "In force, as a new version."},
+        answers={201: "Placed.", 200: "Changed, as a new version."},
         headers=_ETAG_HEADER,
         problems=(RoleRequired, PreconditionFailed, *_BODY),
         tag="admin",
@@ -106,7 +106,7 @@ OPERATIONS = (
         summary="Read a legal hold",
         handler=get_legal_hold,
         audited=Audited.READ_LEGAL_HOLD,
-        answers={200: "Its newest version, which may be the one that says it is released."},
+        answers={200: "The newest version, which may be the release."},
         headers=_ETAG_HEADER,
         problems=(RoleRequired, HoldNotFound),
         tag="admin",
@@ -119,7 +119,7 @@ OPERATIONS = (
         handler=list_legal_holds,
         audited=Audited.READ_LEGAL_HOLD,
         query=HoldsQuery,
-        answers={200: "All that are in force, or all that are released."},
+        answers={200: "The holds in force, or the released ones."},
         problems=(RoleRequired, InvalidQuery),
         tag="admin",
     ),
@@ -127,11 +127,11 @@ OPERATIONS = (
         method="GET",
         path="/admin/legal-holds/{name}/entries",
         name="list_held_entries",
-        summary="List the entries that a legal hold keeps",
+        summary="List the entries under a legal hold",
         description=(
-            "Metadata only, by purpose and external_id, of what is live or has expired; `state` asks for one of the two. "
-            "A page can be short, or empty, and still have a `next_cursor`: one request looks at no more than some thousand "
-            "entries. There is no more when it is null."
+            "Metadata only, by purpose and external_id, of active and expired entries; `state` selects one of the "
+            "two. One request examines at most some thousand entries, so a page may be short or empty and still "
+            "have a `next_cursor`. The list is complete when `next_cursor` is null."
         ),
         handler=list_held_entries,
         audited=Audited.READ_LEGAL_HOLD,
@@ -145,10 +145,11 @@ OPERATIONS = (
         path="/admin/legal-holds/{name}",
         name="release_legal_hold",
         summary="Release a legal hold",
-        description="Its versions are kept. What it stopped is purged by the next sweep, unless another hold keeps it.",
+        description="The versions of the hold are kept. The next sweep purges the expired entries that it "
+        "kept, unless another hold keeps them.",
         handler=release_legal_hold,
         audited=Audited.RELEASE_LEGAL_HOLD,
-        answers={200: "Released; this is its last version."},
+        answers={200: "Released. The response is the last version."},
         headers=_ETAG_HEADER,
         problems=(RoleRequired, HoldNotFound, PreconditionFailed),
         tag="admin",

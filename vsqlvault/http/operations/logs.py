@@ -1,4 +1,4 @@
-"""``/admin/access-log`` and ``/admin/purge-log``: a page as JSON, or everything as NDJSON or CSV."""
+"""``/admin/access-log`` and ``/admin/purge-log``: a page as JSON, or all rows as NDJSON or CSV."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 async def access_log(exchange: RequestContext) -> Reply:
-    """Answer with rows of the access log."""
+    """Return rows of the access log."""
     logs = exchange.vault.audit.log_reader
     media_type, query, members = _asked(exchange, AccessLogQuery, ACCESS_LOG_FILTERS)
     if media_type == JSON:
@@ -34,7 +34,7 @@ async def access_log(exchange: RequestContext) -> Reply:
 
 
 async def purge_log(exchange: RequestContext) -> Reply:
-    """Answer with rows of the purge log."""
+    """Return rows of the purge log."""
     logs = exchange.vault.audit.log_reader
     media_type, query, members = _asked(exchange, PurgeLogQuery, PURGE_LOG_FILTERS)
     if media_type == JSON:
@@ -56,7 +56,7 @@ def _asked(
 ) -> tuple[str, LogQuery, dict[str, str]]:
     media_type = preferred(exchange.request.header("accept"), (JSON, NDJSON, CSV))
     if media_type != JSON and exchange.request.http_version == "1.0":
-        raise NotAcceptable(f"{JSON}, or HTTP/1.1: in HTTP/1.0 a stream that broke off looks like one that is complete")
+        raise NotAcceptable(f"{JSON}, or HTTP/1.1: an HTTP/1.0 client cannot detect an incomplete stream")
     members = exchange.request.query()
     read_query(model, members)
     members, after = exchange.cursors.open(exchange.call.principal.app, exchange.request.raw_path.decode(), members)
@@ -104,7 +104,7 @@ def _stream(
 async def _pieces(
     records: AsyncIterator[Any], encode: Callable[[list[Any]], bytes], first: bytes = b""
 ) -> AsyncIterator[bytes]:
-    """Give rows a few dozen at a time: one by one would cost a write to the socket each."""
+    """Yield rows in groups, because yielding single rows would cost one write to the socket each."""
     if first:
         yield first
     rows: list[Any] = []
@@ -124,17 +124,18 @@ def _csv(rows: Iterable[Iterable[Any]]) -> bytes:
 
 
 def _cell(value: Any) -> Any:
-    """Return the value as a spreadsheet may see it: what it would take for a formula gets an apostrophe in front."""
+    """Return the value for a spreadsheet. A value that it would interpret as a formula gets an apostrophe as prefix."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def preferred(accept: str | None, offered: Sequence[str]) -> str:
-    """Return the offered media type that ``Accept`` likes best; the first where it says nothing (RFC 9110, 12.5.1).
+    """Return the offered media type that ``Accept`` prefers, or the first one if it has no preference (RFC 9110,
+    12.5.1).
 
     Raises:
-        NotAcceptable: it likes none.
+        NotAcceptable: it accepts none of them.
     """
     if not accept or not accept.strip():
         return offered[0]
@@ -146,7 +147,7 @@ def preferred(accept: str | None, offered: Sequence[str]) -> str:
 
 
 def _quality(accept: str, media_type: str) -> float:
-    """Return the quality of the most specific range that covers the media type; 0 where none does."""
+    """Return the quality of the most specific range that matches the media type, or 0 if none does."""
     found, precision = 0.0, -1
     kind = media_type.partition("/")[0]
     for part in accept.split(","):
@@ -169,9 +170,9 @@ def _weight(parameters: Sequence[str]) -> float:
 
 
 _DESCRIPTION = (
-    "Newest first unless `order=asc`. `Accept: application/json` gives a page and `next_cursor`; "
-    "`application/x-ndjson` and `text/csv` stream everything that the filters find, over HTTP/1.1 or later. "
-    "Reading a log is an operation with a row."
+    "Newest first, or oldest first with `order=asc`. `Accept: application/json` returns a page and `next_cursor`. "
+    "`application/x-ndjson` and `text/csv` stream all matching rows, over HTTP/1.1 or later. Reading a log has an "
+    "audit row."
 )
 
 OPERATIONS = (

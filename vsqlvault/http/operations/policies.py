@@ -35,7 +35,7 @@ from vsqlvault.service.rules.rule_changes import require_admin
 
 
 async def put_retention_policy(exchange: RequestContext) -> Reply:
-    """Put a retention policy in force, or say what it would do."""
+    """Set a retention policy, or report what it would do."""
     purpose, policies, call = exchange.request.params["purpose"], exchange.vault.rules.policies, exchange.call
     async with policies.naming(call, Audited.CHANGE_RETENTION_POLICY, purpose):
         require_admin(call)
@@ -65,19 +65,19 @@ def _effect(effect: RetentionLimitEffect) -> dict[str, Any]:
 
 
 async def get_retention_policy(exchange: RequestContext) -> Reply:
-    """Answer with the retention policy in force."""
+    """Return the retention policy in force."""
     purpose = exchange.request.params["purpose"]
     return _shown(await exchange.vault.rules.policies.retention_policy(exchange.call, purpose))
 
 
 async def list_retention_policies(exchange: RequestContext) -> Reply:
-    """Answer with all retention policies in force."""
+    """Return all retention policies in force."""
     policies = await exchange.vault.rules.policies.retention_policies(exchange.call)
     return Reply(200, dump_json({"retention_policies": [retention_policy_document(policy) for policy in policies]}))
 
 
 async def put_access_policy(exchange: RequestContext) -> Reply:
-    """Put an access policy in force."""
+    """Set an access policy."""
     name = exchange.request.params["name"]
     async with exchange.vault.rules.policies.naming(exchange.call, Audited.CHANGE_ACCESS_POLICY, name):
         require_admin(exchange.call)
@@ -88,18 +88,18 @@ async def put_access_policy(exchange: RequestContext) -> Reply:
 
 
 async def get_access_policy(exchange: RequestContext) -> Reply:
-    """Answer with the access policy in force."""
+    """Return the access policy in force."""
     return _shown(await exchange.vault.rules.policies.access_policy(exchange.call, exchange.request.params["name"]))
 
 
 async def list_access_policies(exchange: RequestContext) -> Reply:
-    """Answer with all access policies in force."""
+    """Return all access policies in force."""
     policies = await exchange.vault.rules.policies.access_policies(exchange.call)
     return Reply(200, dump_json({"access_policies": [access_policy_document(policy) for policy in policies]}))
 
 
 async def delete_access_policy(exchange: RequestContext) -> Reply:
-    """Take an access policy out of force and answer with what it was."""
+    """Delete an access policy and return its last version."""
     name = exchange.request.params["name"]
     async with exchange.vault.rules.policies.naming(exchange.call, Audited.DELETE_ACCESS_POLICY, name):
         require_admin(exchange.call)
@@ -109,7 +109,7 @@ async def delete_access_policy(exchange: RequestContext) -> Reply:
 
 
 async def sweep(exchange: RequestContext) -> Reply:
-    """Purge what has expired, or count it."""
+    """Purge expired entries, or count them."""
     query = exchange.query(SweepQuery)
     count = await exchange.vault.purge.sweeper.sweep(
         exchange.call, dry_run=query.dry_run, confirm_clock=query.confirm_clock
@@ -123,7 +123,7 @@ def _shown(policy: AccessPolicy | RetentionPolicy, status: int = 200) -> Reply:
 
 _BODY = (InvalidJson, PayloadTooLarge, UnsupportedMediaType, ContentEncodingRefused, ValidationFailed)
 _ETAG_HEADER = {"ETag": "The version in force, for If-Match."}
-_SAVED = {201: "In force, the first of its name.", 200: "In force, as a new version."}
+_SAVED = {201: "Created.", 200: "Changed, as a new version."}
 
 OPERATIONS = (
     Operation(
@@ -132,8 +132,9 @@ OPERATIONS = (
         name="put_retention_policy",
         summary="Create or update a retention policy",
         description=(
-            "Every change is a new version with author and time; it binds entries already stored, too. `effect` says how many "
-            "expire at once by a shorter maximum. `dry_run=true` says it and puts nothing in force."
+            "Every change is a new version with author and time, and also applies to stored entries. `effect` "
+            "reports how many entries a shorter maximum expires at once. `dry_run=true` only reports this and does "
+            "not change the policy."
         ),
         handler=put_retention_policy,
         audited=Audited.CHANGE_RETENTION_POLICY,
@@ -163,7 +164,7 @@ OPERATIONS = (
         summary="List retention policies",
         handler=list_retention_policies,
         audited=Audited.READ_RETENTION_POLICY,
-        answers={200: "All that are in force."},
+        answers={200: "All retention policies in force."},
         problems=(RoleRequired,),
         tag="admin",
     ),
@@ -173,8 +174,8 @@ OPERATIONS = (
         name="put_access_policy",
         summary="Create or update an access policy",
         description=(
-            "`rules` has a rule for each operation: store, retrieve, inspect, purge. `allowed_apps` null means any app "
-            "that holds the purpose; in a list, `@owner` and `@admin` may stand."
+            "`rules` has a rule for each operation: store, retrieve, inspect, purge. `allowed_apps` null allows "
+            "any app with the purpose. A list may contain `@owner` and `@admin`."
         ),
         handler=put_access_policy,
         audited=Audited.CHANGE_ACCESS_POLICY,
@@ -203,7 +204,7 @@ OPERATIONS = (
         summary="List access policies",
         handler=list_access_policies,
         audited=Audited.READ_ACCESS_POLICY,
-        answers={200: "All that are in force, the built-in ones among them."},
+        answers={200: "All access policies in force, including the built-in ones."},
         problems=(RoleRequired,),
         tag="admin",
     ),
@@ -211,10 +212,10 @@ OPERATIONS = (
         method="DELETE",
         path="/admin/access-policies/{name}",
         name="delete_access_policy",
-        summary="Delete an access policy that no entry names",
+        summary="Delete an access policy",
         handler=delete_access_policy,
         audited=Audited.DELETE_ACCESS_POLICY,
-        answers={200: "Out of force; this is what it was."},
+        answers={200: "Deleted. The response is its last version."},
         problems=(RoleRequired, PolicyNotFound, BuiltInPolicy, PolicyInUse, PreconditionFailed),
         tag="admin",
     ),
@@ -222,16 +223,16 @@ OPERATIONS = (
         method="POST",
         path="/admin/purge/sweep",
         name="sweep",
-        summary="Trigger a purge sweep",
+        summary="Run a purge sweep",
         description=(
-            "Purges everything that has expired. `dry_run=true` only counts, and writes nothing to the purge log. "
-            "`confirm_clock=true` says that the storage's clock is right, though it is more than a day past the last time "
-            "it was seen."
+            "Purges all expired entries. `dry_run=true` only counts and writes nothing to the purge log. "
+            "`confirm_clock=true` confirms that the storage's clock is correct although it jumped forward by more "
+            "than a day."
         ),
         handler=sweep,
         audited=Audited.SWEEP,
         query=SweepQuery,
-        answers={200: "What was purged, or would be."},
+        answers={200: "What was purged, or would be purged."},
         problems=(RoleRequired, SweepRunning, ClockJumped, InvalidQuery),
         tag="admin",
     ),

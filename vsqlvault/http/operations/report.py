@@ -15,7 +15,7 @@ JSON, HTML, ZIP = "application/json", "text/html", "application/zip"
 
 
 async def report(exchange: RequestContext) -> Reply:
-    """Answer with the compliance report, as JSON or as a page; ``format`` goes before ``Accept``."""
+    """Return the compliance report as JSON or as a page. ``format`` takes precedence over ``Accept``."""
     query = exchange.query(ReportQuery)
     named = {"json": JSON, "html": HTML}.get(query.format or "")
     media_type = named or preferred(exchange.request.header("accept"), (JSON, HTML))
@@ -30,7 +30,7 @@ async def report(exchange: RequestContext) -> Reply:
 
 
 async def evidence(exchange: RequestContext) -> Reply:
-    """Answer with an evidence bundle, as it is written."""
+    """Return an evidence bundle as a stream."""
     if exchange.request.http_version == "1.0":
         raise NotAcceptable("HTTP/1.1: in HTTP/1.0 a stream that broke off looks like one that is complete")
     query = exchange.query(EvidenceQuery)
@@ -52,8 +52,8 @@ OPERATIONS = (
         query=ReportQuery,
         answers={200: "The report."},
         description=(
-            "`Accept: text/html` or `format=html` gives a page to read and print. Entries count as of `as_of`; rows of "
-            "the logs from `since` to `until`. `vsql-vault schema report` prints the JSON Schema."
+            "`Accept: text/html` or `format=html` returns a page to read and print. Entries are counted as of "
+            "`as_of`, log rows from `since` to `until`. `vsql-vault schema report` prints the JSON Schema."
         ),
         media_types=(JSON, HTML),
         problems=(RoleRequired, InvalidQuery, NotAcceptable),
@@ -63,12 +63,14 @@ OPERATIONS = (
         method="GET",
         path="/compliance/evidence",
         name="evidence",
-        summary="Report, policies, logs and proofs of a period in one signed file",
+        summary="Get the evidence of a period in one signed file",
         handler=evidence,
         audited=Audited.EXPORT_EVIDENCE,
         query=EvidenceQuery,
         answers={200: "A ZIP file, streamed."},
-        description="`vsql-vault verify FILE --vkey KEY` checks it. A stream that breaks off is no whole ZIP file.",
+        description=(
+            "Verify the file with `vsql-vault verify FILE --vkey KEY`. An incomplete stream is not a valid ZIP file."
+        ),
         media_types=(ZIP,),
         problems=(RoleRequired, InvalidQuery, NotAcceptable, NothingSigned),
         tag="compliance",

@@ -1,4 +1,4 @@
-"""``/audit``: the transparency log, as C2SP tlog-tiles serves one; proofs, and receipts of purges."""
+"""``/audit``: the transparency log in the form of C2SP tlog-tiles, with proofs and purge receipts."""
 
 from __future__ import annotations
 
@@ -25,39 +25,39 @@ TEXT, BYTES = "text/plain; charset=utf-8", "application/octet-stream"
 
 
 async def checkpoint(exchange: RequestContext) -> Reply:
-    """Answer with the newest checkpoint."""
+    """Return the newest checkpoint."""
     note = await exchange.vault.log.reader.checkpoint(exchange.call)
     return Reply(200, note.encode(), TEXT)
 
 
 async def verifier_key(exchange: RequestContext) -> Reply:
-    """Answer with the key that checks it."""
+    """Return the verifier key."""
     key = await exchange.vault.log.reader.verifier_key(exchange.call)
     return Reply(200, key.encode(), TEXT)
 
 
 async def tile(exchange: RequestContext) -> Reply:
-    """Answer with a tile of hashes."""
+    """Return a tile of hashes."""
     index, width = _tile(exchange)
     key = TileKey(int(exchange.request.params["level"]), index)
     return Reply(200, await exchange.vault.log.reader.tile(exchange.call, key, width), BYTES)
 
 
 async def entries(exchange: RequestContext) -> Reply:
-    """Answer with a bundle of leaves."""
+    """Return a bundle of leaves."""
     index, width = _tile(exchange)
     return Reply(200, await exchange.vault.log.reader.entries(exchange.call, index, width), BYTES)
 
 
 async def proof(exchange: RequestContext) -> Reply:
-    """Answer with an inclusion proof and the checkpoint it leads to."""
+    """Return an inclusion proof with its checkpoint."""
     index = int(exchange.request.params["index"])
     text = await exchange.vault.log.reader.inclusion(exchange.call, index)
     return Reply(200, text.encode(), TEXT)
 
 
 async def consistency(exchange: RequestContext) -> Reply:
-    """Answer with a consistency proof."""
+    """Return a consistency proof."""
     query = exchange.query(ConsistencyQuery)
     hashes = await exchange.vault.log.reader.consistency(exchange.call, query.first, query.second)
     proof = [b64encode(one).decode("ascii") for one in hashes]
@@ -65,7 +65,7 @@ async def consistency(exchange: RequestContext) -> Reply:
 
 
 async def receipt(exchange: RequestContext) -> Reply:
-    """Answer with the receipt of a purge."""
+    """Return the receipt of a purge."""
     purge_id = exchange.request.params["purge_id"]
     return Reply(200, dump_json(await exchange.vault.log.reader.receipt(exchange.call, purge_id)))
 
@@ -82,7 +82,7 @@ OPERATIONS = (
         method="GET",
         path="/audit/checkpoint",
         name="checkpoint",
-        summary="The newest checkpoint of the transparency log",
+        summary="Get the newest checkpoint of the transparency log",
         description="A signed note (C2SP tlog-checkpoint): origin, size and root hash of the tree over both logs.",
         handler=checkpoint,
         audited=Audited.READ_TRANSPARENCY_LOG,
@@ -95,8 +95,9 @@ OPERATIONS = (
         method="GET",
         path="/audit/vkey",
         name="verifier_key",
-        summary="The key that checks the checkpoints",
-        description="A verifier key (C2SP signed-note). Get it another way, too: who lies about a log lies about its key.",
+        summary="Get the verifier key of the checkpoints",
+        description="A verifier key (C2SP signed-note). Compare it with a copy from another channel, because a "
+        "dishonest vault would also return a wrong key.",
         handler=verifier_key,
         audited=Audited.READ_TRANSPARENCY_LOG,
         answers={200: "The key."},
@@ -108,8 +109,8 @@ OPERATIONS = (
         method="GET",
         path="/audit/tile/{level}/{tile}",
         name="tile",
-        summary="A tile of the tree's hashes",
-        description="C2SP tlog-tiles: `tile` is `x001/x234/067`, or `x001/x234/067.p/112` for the beginning of a tile.",
+        summary="Get a tile of the tree's hashes",
+        description="C2SP tlog-tiles: `tile` is `x001/x234/067`, or `x001/x234/067.p/112` for a partial tile.",
         handler=tile,
         audited=Audited.READ_TRANSPARENCY_LOG,
         answers={200: "Up to 256 hashes of 32 bytes."},
@@ -121,8 +122,8 @@ OPERATIONS = (
         method="GET",
         path="/audit/tile/entries/{tile}",
         name="entries",
-        summary="A bundle of the tree's leaves",
-        description="C2SP tlog-tiles: up to 256 rows of the logs, each behind its length in two bytes. Admins and auditors.",
+        summary="Get a bundle of the tree's leaves",
+        description="C2SP tlog-tiles: up to 256 log rows, each with its length in two bytes before it. For admins and auditors.",
         handler=entries,
         audited=Audited.READ_TRANSPARENCY_LOG,
         answers={200: "Up to 256 leaves."},
@@ -134,7 +135,7 @@ OPERATIONS = (
         method="GET",
         path="/audit/proof/{index}",
         name="inclusion_proof",
-        summary="The proof that a leaf is under the newest checkpoint",
+        summary="Get the inclusion proof of a leaf under the newest checkpoint",
         description="C2SP tlog-proof: the index, the hashes of the path, and the checkpoint. For admins and auditors.",
         handler=proof,
         audited=Audited.READ_TRANSPARENCY_LOG,
@@ -147,8 +148,8 @@ OPERATIONS = (
         method="GET",
         path="/audit/consistency",
         name="consistency_proof",
-        summary="The proof that a smaller tree is how a larger one begins",
-        description="RFC 9162, section 2.1.4: `proof` holds the hashes, in base64.",
+        summary="Get the consistency proof between two tree sizes",
+        description="RFC 9162, section 2.1.4: `proof` contains the hashes in base64.",
         handler=consistency,
         audited=Audited.READ_TRANSPARENCY_LOG,
         query=ConsistencyQuery,
@@ -160,7 +161,7 @@ OPERATIONS = (
         method="GET",
         path="/admin/purge-log/{purge_id}/receipt",
         name="receipt",
-        summary="The receipt of a purge: proof that can be checked without the vault",
+        summary="Get the receipt of a purge, which can be verified without the vault",
         handler=receipt,
         audited=Audited.READ_RECEIPT,
         answers={200: "The receipt."},

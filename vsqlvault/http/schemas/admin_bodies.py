@@ -1,4 +1,4 @@
-"""The bodies and query strings of the routes under ``/admin`` that are about legal holds and the history of rules."""
+"""Bodies and query strings of the routes under ``/admin`` for legal holds and the history of rules."""
 
 from __future__ import annotations
 
@@ -19,17 +19,19 @@ from vsqlvault.service.access.replay import Window
 DEFAULT_REPLAY = 10_000
 MAX_REPLAY = 100_000
 AnyApp = Annotated[str, Field(min_length=1, max_length=256, pattern="^[^@]")]
-"""Whatever an authenticator may call an app."""
+"""The app names that an authenticator may return."""
 
 
 class SelectorBody(Body):
-    """Which entries a hold keeps: those that fit all that is given."""
+    """The entries under a hold: those that match all given members."""
 
     purpose: Purpose | None = None
     external_id: ExternalId | None = None
     owner_app: AnyApp | None = None
     metadata: dict[str, Any] | None = Field(
-        default=None, min_length=1, description="Members that an entry's metadata has, each with exactly this value."
+        default=None,
+        min_length=1,
+        description=("Members that an entry's metadata must have, each with exactly this value."),
     )
 
     @model_validator(mode="after")
@@ -45,7 +47,7 @@ class SelectorBody(Body):
 
 
 class LegalHoldBody(Body):
-    """What PUT /admin/legal-holds/{name} takes."""
+    """The body of PUT /admin/legal-holds/{name}."""
 
     case_reference: Annotated[str, Field(min_length=1, max_length=256)]
     reason: Annotated[Prose, Field(min_length=1)]
@@ -59,23 +61,23 @@ class LegalHoldBody(Body):
         return text
 
     def hold(self, name: str) -> LegalHold:
-        """Return the hold that is wished for; version, author and times are the vault's to give."""
+        """Return the requested hold. The vault sets version, author and times."""
         return LegalHold(name, 0, self.case_reference, self.reason, self.selector.selector())
 
 
 class HoldsQuery(Query):
-    """What GET /admin/legal-holds takes."""
+    """The query of GET /admin/legal-holds."""
 
     state: Literal["active", "released"] = "active"
 
     @property
     def released(self) -> bool:
-        """Whether those are asked for that are out of force."""
+        """Whether released holds are requested."""
         return self.state == "released"
 
 
 class HeldEntriesQuery(Query):
-    """What GET /admin/legal-holds/{name}/entries takes."""
+    """The query of GET /admin/legal-holds/{name}/entries."""
 
     limit: Limit = DEFAULT_LIMIT
     cursor: Cursor | None = None
@@ -83,7 +85,7 @@ class HeldEntriesQuery(Query):
 
     @property
     def wanted(self) -> EntryState | None:
-        """The state that is asked for; None: either."""
+        """The requested state, or None for both."""
         return EntryState(self.state) if self.state else None
 
 
@@ -91,19 +93,23 @@ HeldPurpose = Annotated[str, Field(pattern=rf"^(\*|{PURPOSE.pattern})$")]
 
 
 class ExplainBody(Body):
-    """What POST /admin/access-policies/explain takes: a principal, and what it might want of which entry."""
+    """The body of POST /admin/access-policies/explain: a principal, an operation and an entry."""
 
     app: AnyApp
     identity: Annotated[str, Field(min_length=1, max_length=256)] | None = None
-    purposes: list[HeldPurpose] = Field(default=[], max_length=1000, description="What the app holds; `*` for all.")
+    purposes: list[HeldPurpose] = Field(
+        default=[], max_length=1000, description=("The purposes of the app; `*` for all.")
+    )
     roles: list[Literal["admin", "auditor"]] = Field(default=[], max_length=2)
     operation: Literal["store", "retrieve", "inspect", "purge"]
     purpose: Purpose
     external_id: ExternalId
-    access_policy: PolicyName = Field(default=DEFAULT_POLICY, description="For `store`: what the entry would name.")
+    access_policy: PolicyName = Field(
+        default=DEFAULT_POLICY, description=("For `store`: the access policy that the entry would name.")
+    )
 
     def question(self) -> Question:
-        """Return what is asked. The principal has no credential, so none can act as it."""
+        """Return the request to explain. The principal has no credential, so nobody can act as it."""
         principal = Principal(
             app=self.app,
             method="explain",
@@ -119,25 +125,25 @@ Version = Annotated[WholeNumber, Field(ge=1)]
 
 
 class VersionsQuery(Query):
-    """What the routes that list versions take."""
+    """The query of the routes that list versions."""
 
     limit: Limit = DEFAULT_LIMIT
     before: Version | None = None
 
 
 class DiffQuery(Query):
-    """What the routes that compare two versions take."""
+    """The query of the routes that compare two versions."""
 
     from_version: Version | None = Field(default=None, alias="from")
 
 
 class ReplayQuery(Query):
-    """What POST /admin/access-policies/{name}/replay takes."""
+    """The query of POST /admin/access-policies/{name}/replay."""
 
     since: QueryTime
     until: QueryTime | None = None
     limit: Annotated[WholeNumber, Field(ge=1, le=MAX_REPLAY)] = DEFAULT_REPLAY
 
     def window(self) -> Window:
-        """Return which rows to decide anew."""
+        """Return the rows to decide again."""
         return Window(self.since, self.until, self.limit)

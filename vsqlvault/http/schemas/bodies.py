@@ -1,4 +1,4 @@
-"""The bodies that the routes take, as pydantic models."""
+"""The request bodies as pydantic models."""
 
 from __future__ import annotations
 
@@ -52,21 +52,21 @@ Prose = Annotated[str, Field(max_length=1024)]
 
 
 class Body(BaseModel):
-    """A JSON body: strict types, no unknown field."""
+    """A JSON body with strict types and no unknown fields."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class StoreBody(Body):
-    """What PUT /vault/{purpose}/{external_id} takes."""
+    """The body of PUT /vault/{purpose}/{external_id}."""
 
-    encrypted_value: str = Field(min_length=1, description="The ciphertext; comes back byte for byte.")
+    encrypted_value: str = Field(min_length=1, description="The ciphertext. It is returned byte for byte.")
     encoding: Literal["utf-8", "base64"] = Field(
-        default="utf-8", description="How encrypted_value travels; base64 is RFC 4648 section 4 with padding."
+        default="utf-8", description="How encrypted_value is encoded; base64 is RFC 4648 section 4 with padding."
     )
     algorithm_hint: str | None = Field(default=None, min_length=1, max_length=64)
     key_ref: str | None = Field(
-        default=None, min_length=1, max_length=256, description="Which key encrypted it, in your own words."
+        default=None, min_length=1, max_length=256, description="Your name for the key that encrypted the value."
     )
     metadata: dict[str, Any] = Field(default_factory=dict, description="An object of at most 8 KiB and 64 keys.")
     expires_at: str | None = Field(
@@ -77,7 +77,7 @@ class StoreBody(Body):
     access_policy: PolicyName = DEFAULT_POLICY
 
     def wanted(self, preconditions: Preconditions, max_value_bytes: int) -> StoreRequest:
-        """Return what is to be stored.
+        """Return the entry to store.
 
         Raises:
             PayloadTooLarge, InvalidBase64, InvalidText, MetadataTooLarge, InvalidTime.
@@ -109,10 +109,11 @@ class StoreBody(Body):
 
 
 def metadata_text(metadata: dict[str, Any]) -> str:
-    """Return the canonical text. Raises MetadataTooLarge where it is beyond a limit."""
+    """Return the canonical text. Raises MetadataTooLarge beyond a limit."""
     if not metadata:
         return "{}"
-    fault = FieldError("metadata", f"at most {MAX_METADATA_BYTES} bytes, {MAX_METADATA_KEYS} keys, keys of 64 characters and texts of 1 KiB")  # fmt: skip # noqa: E501
+    limits = f"at most {MAX_METADATA_BYTES} bytes, {MAX_METADATA_KEYS} keys, keys of 64 characters and strings of 1 KiB"
+    fault = FieldError("metadata", limits)
     if len(metadata) > MAX_METADATA_KEYS:
         raise MetadataTooLarge(errors=[fault])
     text = _canonical(metadata)
@@ -122,9 +123,9 @@ def metadata_text(metadata: dict[str, Any]) -> str:
 
 
 def _canonical(value: dict[str, Any]) -> str | None:
-    """Return the canonical text, or None where it has more than ``MAX_METADATA_BYTES``.
+    """Return the canonical text, or None if it has more than ``MAX_METADATA_BYTES``.
 
-    Of a value that is far larger no more is looked at than shows it.
+    A value that is far larger is not read to its end.
     """
     least = 0
     for length in _least_lengths(value):
@@ -136,7 +137,7 @@ def _canonical(value: dict[str, Any]) -> str | None:
 
 
 def _least_lengths(value: Any) -> Iterator[int]:
-    """Give, node by node, the bytes that its canonical form takes at the least."""
+    """Yield for each node the minimum size of its canonical form, in bytes."""
     if isinstance(value, dict):
         yield len("{}")
         for key, member in value.items():
@@ -159,12 +160,12 @@ def _small(value: Any) -> bool:
 
 
 class RetentionPolicyBody(Body):
-    """What PUT /admin/retention-policies/{purpose} takes."""
+    """The body of PUT /admin/retention-policies/{purpose}."""
 
     max_retention_days: int = Field(ge=1, le=MAX_RETENTION_DAYS)
     default_ttl_days: int | None = Field(default=None, ge=1, le=MAX_RETENTION_DAYS)
     purge_method: str = Field(min_length=1, max_length=64)
-    require_purge_proof: bool = Field(default=True, description="Can only be true: no proof, no purge.")
+    require_purge_proof: bool = Field(default=True, description="Must be true. The vault never purges without proof.")
     description: Prose | None = None
     justification: Prose | None = None
     legal_basis: Prose | None = None
@@ -174,7 +175,7 @@ class RetentionPolicyBody(Body):
     @classmethod
     def _always(cls, value: bool) -> bool:
         if not value:
-            raise ValueError("true: no proof, no purge")
+            raise ValueError("true, because the vault never purges without proof")
         return value
 
     @model_validator(mode="after")
@@ -184,13 +185,13 @@ class RetentionPolicyBody(Body):
         return self
 
     def policy(self, purpose: str) -> RetentionPolicy:
-        """Return the policy that is wished for; version, author and time are the vault's to give."""
+        """Return the requested policy. The vault sets version, author and time."""
         fields = self.model_dump(exclude={"require_purge_proof"})
         return RetentionPolicy(purpose=purpose, version=0, **fields)
 
 
 class RuleBody(Body):
-    """Who may do one thing. ``allowed_apps`` null: any app that holds the purpose."""
+    """The rule of one operation. ``allowed_apps`` null allows any app with the purpose."""
 
     allowed_apps: list[AllowedApp] | None = Field(default=None, max_length=1000)
     require_identity: bool = False
@@ -204,7 +205,7 @@ class RuleBody(Body):
 
 
 class RulesBody(Body):
-    """A rule for each operation; one that has none is denied, but inspecting then follows retrieving."""
+    """A rule for each operation. An operation without a rule is denied, except that inspecting follows retrieving."""
 
     store: RuleBody | None = None
     retrieve: RuleBody | None = None
@@ -225,15 +226,15 @@ class RulesBody(Body):
 
 
 class AccessPolicyBody(Body):
-    """What PUT /admin/access-policies/{name} takes."""
+    """The body of PUT /admin/access-policies/{name}."""
 
     rules: RulesBody = RulesBody()
     evaluator: PolicyName = DEFAULT_EVALUATOR
-    parameters: dict[str, Any] = Field(default_factory=dict, description="For an evaluator that a plugin offers.")
+    parameters: dict[str, Any] = Field(default_factory=dict, description="For an evaluator of a plugin.")
     description: Prose | None = None
 
     def policy(self, name: str) -> AccessPolicy:
-        """Return the policy that is wished for; version, author and time are the vault's to give."""
+        """Return the requested policy. The vault sets version, author and time."""
         rules = {action: rule.rule() for action in Action if (rule := getattr(self.rules, action.value)) is not None}
         parameters = _canonical(self.parameters)
         if parameters is None:
@@ -242,11 +243,13 @@ class AccessPolicyBody(Body):
 
 
 class ApiKeyBody(Body):
-    """What POST /admin/api-keys takes. The key itself is the vault's to make."""
+    """The body of POST /admin/api-keys. The vault generates the key itself."""
 
     app: App
     purposes: list[str] = Field(
-        default_factory=list, max_length=1000, description='The purposes the app holds by this key; ["*"] for all.'
+        default_factory=list,
+        max_length=1000,
+        description=('The purposes that the app may use with this key; ["*"] for all.'),
     )
     roles: list[Literal["admin", "auditor"]] = Field(default_factory=list, max_length=2)
     identity: str | None = Field(
@@ -274,7 +277,7 @@ class ApiKeyBody(Body):
         return value
 
     def wanted(self) -> ApiKeyRequest:
-        """Return what the key is to grant. Raises InvalidTime."""
+        """Return the grants of the key. Raises InvalidTime."""
         return ApiKeyRequest(
             app=self.app,
             identity=self.identity,
@@ -289,7 +292,7 @@ def read_body(model: type[Model], value: Any) -> Model:
     """Return the model of a parsed JSON body.
 
     Raises:
-        ValidationFailed: with field paths and what was expected, never what was found. InvalidText.
+        ValidationFailed: with field paths and what was expected, never the value. InvalidText.
     """
     if not isinstance(value, dict):
         raise ValidationFailed(errors=[FieldError("", "a JSON object")])

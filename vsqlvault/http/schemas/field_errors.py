@@ -1,4 +1,4 @@
-"""Faults in what was sent, as fields and what was expected of them; never what was found."""
+"""Faults of fields: what was expected, never the value."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from vsqlvault.errors import FieldError
 
 MAX_FAULTS = 20
-NO_SUCH_FIELD = "no such field"
+NO_SUCH_FIELD = "unknown field"
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -22,7 +22,7 @@ def field_errors(refused: ValidationError) -> list[FieldError]:
 
 
 def field_path(location: tuple[int | str, ...]) -> str:
-    """Return the path of a field; an unknown name, which a caller chose, is shown only if it is harmless."""
+    """Return the path of a field. An unknown name, which a caller chose, is included only if it is harmless."""
     parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in location]
     path = "".join(parts).removeprefix(".")
     return path if path.isascii() and path.isprintable() and len(path) <= 128 else "(unprintable)"  # noqa: PLR2004
@@ -32,7 +32,7 @@ def _expected(kind: str, message: str) -> str:
     if kind == "extra_forbidden":
         return NO_SUCH_FIELD
     if kind == "missing":
-        return "a value: it is required"
+        return "required"
     message = message.removeprefix("Value error, ")
     for start in ("Input should be a valid ", "Input should be ", "String should ", "Input should "):
         if message.startswith(start):

@@ -1,4 +1,4 @@
-"""The query strings that the routes take, as pydantic models."""
+"""The query strings as pydantic models."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _tree_size(text: Any) -> Any:
 
 
 def _query_time(text: Any) -> Any:
-    """Read a time; whatever lies before 1970 lies before everything stored, and may as well be 1970."""
+    """Parse a time. A time before 1970 is before every stored time, so it is treated as 1970."""
     try:
         return max(parse_time(text), EPOCH)
     except InvalidTime as error:
@@ -53,17 +53,17 @@ Limit = Annotated[WholeNumber, Field(ge=1, le=MAX_LIMIT)]
 
 
 class Query(BaseModel):
-    """A query string: no unknown member."""
+    """A query string without unknown members."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class NoQuery(Query):
-    """No members."""
+    """A query string without members."""
 
 
 class ListQuery(Query):
-    """What GET /vault/{purpose} takes."""
+    """The query of GET /vault/{purpose}."""
 
     limit: Limit = DEFAULT_LIMIT
     cursor: Cursor | None = None
@@ -75,7 +75,7 @@ class ListQuery(Query):
 
 
 class LogQueryBase(Query):
-    """What both logs take."""
+    """The common query members of both logs."""
 
     limit: Limit | None = None
     cursor: Cursor | None = None
@@ -91,7 +91,7 @@ class LogQueryBase(Query):
 
 
 class AccessLogQuery(LogQueryBase):
-    """What GET /admin/access-log takes."""
+    """The query of GET /admin/access-log."""
 
     operation: QueryText | None = None
     outcome: Literal["granted", "denied"] | None = None
@@ -103,7 +103,7 @@ class AccessLogQuery(LogQueryBase):
 
 
 class PurgeLogQuery(LogQueryBase):
-    """What GET /admin/purge-log takes."""
+    """The query of GET /admin/purge-log."""
 
     owner_app: QueryText | None = None
     key_ref: QueryText | None = None
@@ -111,7 +111,7 @@ class PurgeLogQuery(LogQueryBase):
 
 
 class KeyRefsQuery(Query):
-    """What GET /admin/key-refs takes."""
+    """The query of GET /admin/key-refs."""
 
     limit: Limit = DEFAULT_LIMIT
     cursor: Cursor | None = None
@@ -120,7 +120,7 @@ class KeyRefsQuery(Query):
 
 
 class ApiKeysQuery(Query):
-    """What GET /admin/api-keys takes."""
+    """The query of GET /admin/api-keys."""
 
     limit: Limit = DEFAULT_LIMIT
     cursor: Cursor | None = None
@@ -129,27 +129,27 @@ class ApiKeysQuery(Query):
 
 
 class RetentionPolicyQuery(Query):
-    """What PUT /admin/retention-policies/{purpose} takes."""
+    """The query of PUT /admin/retention-policies/{purpose}."""
 
     dry_run: QueryBoolean = False
 
 
 class SweepQuery(Query):
-    """What POST /admin/purge/sweep takes."""
+    """The query of POST /admin/purge/sweep."""
 
     dry_run: QueryBoolean = False
     confirm_clock: QueryBoolean = False
 
 
 class ConsistencyQuery(Query):
-    """What GET /audit/consistency takes: two sizes of the tree."""
+    """The query of GET /audit/consistency: two sizes of the tree."""
 
     first: TreeSize = Field(alias="from")
     second: TreeSize = Field(alias="to")
 
 
 class ReportQuery(Query):
-    """What GET /compliance/report takes."""
+    """The query of GET /compliance/report."""
 
     as_of: QueryTime | None = None
     since: QueryTime | None = None
@@ -158,7 +158,7 @@ class ReportQuery(Query):
 
 
 class EvidenceQuery(Query):
-    """What GET /compliance/evidence takes."""
+    """The query of GET /compliance/evidence."""
 
     as_of: QueryTime | None = None
     since: QueryTime | None = None
@@ -169,7 +169,7 @@ def read_query(model: type[Model], members: dict[str, str]) -> Model:
     """Return the model of a query string.
 
     Raises:
-        InvalidQuery: with the members and what was expected, never what was found.
+        InvalidQuery: with the members and what was expected, never the value.
     """
     for name, text in members.items():
         check_query_text(name, text)
@@ -180,6 +180,6 @@ def read_query(model: type[Model], members: dict[str, str]) -> Model:
 
 
 def check_query_text(name: str, text: str) -> None:
-    """Raise InvalidQuery for a member with a control character or the like."""
+    """Raise InvalidQuery for a member with a control character or another forbidden character."""
     if not (name.isprintable() and text.isprintable()):
         raise InvalidQuery("expected printable text")

@@ -1,4 +1,4 @@
-"""How entries, policies and log rows look on the wire."""
+"""The JSON form of entries, policies and log rows."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ PURGE_COLUMNS = (
 
 
 def etag(entry: Entry) -> str:
-    """Return the entity tag of an entry: one version of one entry, never another entry's under the same id."""
+    """Return the entity tag of one version of an entry. Another entry under the same id never has the same tag."""
     return f'"{entry.entry_id}.{entry.version}"'
 
 
 def entry_json(viewed: EntryView, *, state: EntryState = EntryState.ACTIVE, warnings: Sequence[str] = ()) -> bytes:
-    """Return an entry as JSON; the stored metadata, canonical JSON already, is put in as it is."""
+    """Return an entry as JSON. The stored metadata is canonical JSON and is inserted unchanged."""
     entry = viewed.entry
     parts = [
         (
@@ -63,7 +63,7 @@ def _text(text: str | None) -> str:
 
 
 def _shown(encoding: ValueEncoding, value: bytes) -> str:
-    """Return the value as a JSON text; base64 has nothing to escape."""
+    """Return the value as a JSON string. Base64 needs no escaping."""
     if encoding is ValueEncoding.UTF_8:
         return encode_basestring(value.decode("utf-8"))
     return f'"{b64encode(value).decode("ascii")}"'
@@ -90,7 +90,7 @@ def access_row(record: AccessRecord) -> dict[str, Any]:
 def purge_row(record: PurgeRecord, scrubbed_at: datetime | None = None) -> dict[str, Any]:
     """Return a row of the purge log as JSON types, in the order of ``PURGE_COLUMNS``.
 
-    ``scrubbed_at`` is null until a scrub has driven the bytes out of the data files; of a purge just made it is.
+    ``scrubbed_at`` is null until a scrub has removed the bytes from the data files.
     """
     special = {
         "scrubbed_at": format_time(scrubbed_at) if scrubbed_at else None,
@@ -103,7 +103,7 @@ def purge_row(record: PurgeRecord, scrubbed_at: datetime | None = None) -> dict[
 
 
 def key_ref_document(purpose: str, use: KeyRefUse) -> dict[str, Any]:
-    """Return what lies under one key_ref of one purpose; ``key_ref`` null is none."""
+    """Return the entries of one key_ref in one purpose. ``key_ref`` is null for entries without one."""
     return {
         "purpose": purpose,
         "key_ref": use.key_ref,
@@ -116,7 +116,7 @@ def key_ref_document(purpose: str, use: KeyRefUse) -> dict[str, Any]:
 
 
 def sweep_document(count: SweepCount) -> dict[str, Any]:
-    """Return what a sweep did; ``purged`` of a dry run is what a sweep would purge, and it is always completed."""
+    """Return the result of a sweep. In a dry run ``purged`` counts what a sweep would purge, and ``completed`` is true."""
     return {
         "id": count.sweep_id,
         "dry_run": count.dry_run,

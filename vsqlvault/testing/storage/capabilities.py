@@ -10,7 +10,7 @@ class StorageCapabilities:
     """What the tests may ask of a storage. All but ``settable_clock`` is what a vault in earnest needs.
 
     Example:
-        class TestDrawers(StorageConformance):
+        class TestExample(StorageConformance):
             capabilities = StorageCapabilities(shared=False, settable_clock=True)
     """
 

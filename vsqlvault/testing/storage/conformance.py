@@ -1,9 +1,9 @@
 """What a storage promises, as tests that see nothing but the ``Storage`` protocol.
 
 Example:
-    class TestDrawers(StorageConformance):
+    class TestExample(StorageConformance):
         async def open_storage(self, directory):
-            storage = await Drawers.open(directory / "drawers")
+            storage = await Example.open(directory / "example")
             await storage.migrate()
             return storage
 

@@ -1,9 +1,9 @@
 """A whole vault on a storage whose n-th call fails, for every n: what the logs say, what is stored and what was told agree.
 
 Example:
-    class TestDrawersFail(FaultConformance):
+    class TestExampleFail(FaultConformance):
         async def open_storage(self, directory):
-            storage = await Drawers.open(directory / "drawers")
+            storage = await Example.open(directory / "example")
             await storage.migrate()
             return storage
 """

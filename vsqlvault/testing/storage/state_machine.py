@@ -1,13 +1,13 @@
 """A storage compared with a model of a page or two: whatever is asked of it, in whichever order, both say the same.
 
 Example:
-    class DrawersMachine(StorageStateMachine):
+    class ExampleMachine(StorageStateMachine):
         async def open_storage(self, directory):
-            storage = await Drawers.open(directory / "drawers")
+            storage = await Example.open(directory / "example")
             await storage.migrate()
             return storage
 
-    class TestDrawersMachine(DrawersMachine.TestCase):
+    class TestExampleMachine(ExampleMachine.TestCase):
         settings = BOUNDED
 """
 
