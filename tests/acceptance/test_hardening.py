@@ -321,7 +321,7 @@ def test_a_thread_that_runs_already_is_filtered_and_landlock_does_not_pretend(tm
             assert {thread["Seccomp"] for thread in threads} == {"2"}
         if LANDLOCK and LANDLOCK < THREADS_ABI:
             assert states["landlock"]["state"] == "unavailable"
-            assert states["landlock"]["detail"].startswith("2 threads run already")
+            assert states["landlock"]["detail"].startswith("2 threads are running")
     finally:
         server.kill()
 
@@ -359,7 +359,7 @@ def test_settings_that_need_what_is_closed_are_refused_at_once(tmp_path: Path) -
         server.signal(signal.SIGHUP)
         told = server.wait_for_line(lambda line: "reload" in line["message"])
         assert told["message"] == "reload refused: the settings stay as they were"
-        assert told["error"] == f"hardening.landlock: {file} is closed since the start; a restart opens it"
+        assert told["error"] == f"hardening.landlock: {file} has been inaccessible since the start; restart to allow it"
         assert server.call(ADMIN, "GET", "/health").status == 200
     finally:
         server.kill()

@@ -36,7 +36,7 @@ async def run_server(
     config: Path | None = None,
     sandbox: Sandbox | None = None,
 ) -> None:
-    """Serve until told to end. A process without a ``sandbox`` locks itself in, once all is read and imported."""
+    """Serve until SIGTERM or SIGINT. Without ``sandbox``, apply the sandbox after all files are read and imported."""
     from vsqlvault.http.forwarding import Forwarding  # noqa: PLC0415
     from vsqlvault.http.server.server import listen, serve  # noqa: PLC0415 - only serving needs Quart, and it takes long to import
     from vsqlvault.http.server.signals import Signals  # noqa: PLC0415

@@ -179,7 +179,9 @@ def _verify_vault(settings: Settings, keys: Sequence[VerifierKey], kept: Sequenc
     if waiting:
         print(f"{waiting} newer rows are not covered by this checkpoint and were not verified")
     if not keys:
-        print("The key is that of the settings: whoever can change them can change it, too. Give --vkey to be sure.")
+        print(
+            "The verifier key comes from the settings. Use --vkey to verify with a key that an operator cannot change."
+        )
     return code
 
 

@@ -1,1 +1,1 @@
-"""Mathematics that a stranger can repeat: canonical forms and the hashes over them. No I/O."""
+"""Canonical forms, hashes and signatures that anyone can recompute. No I/O."""

@@ -1,4 +1,4 @@
-"""Attestations as documents: how they are written, and how they are checked without the vault (docs/evidence.md)."""
+"""Attestations as documents: writing them, and verifying them without the vault (docs/evidence.md)."""
 
 from __future__ import annotations
 
@@ -16,51 +16,51 @@ MAX_SHOWN = 10
 
 
 class AttestationInvalid(ValueError):
-    """An attestation is malformed, or not as it was signed."""
+    """An attestation is malformed, or does not verify."""
 
 
 def write_document(members: Mapping[str, Any]) -> str:
-    """Return the document: JSON in the form of RFC 8785."""
+    """Return the document as RFC 8785 JSON."""
     return canonical_json(dict(members)).decode()
 
 
 def digest_of(document: str) -> str:
-    """Return the SHA-256 of a document, 64 hex digits."""
+    """Return the SHA-256 digest of a document, 64 hex digits."""
     return sha256(document.encode()).hexdigest()
 
 
 def shown_attestation(document: str, note: str | None) -> dict[str, Any]:
-    """Return an attestation as JSON types, as it is given away."""
+    """Return an attestation as JSON types, as the API and the command return it."""
     return {"attestation": json.loads(document), "sha256": digest_of(document), "note": note}
 
 
 def check_attestation(shown: Any, keys: Collection[VerifierKey]) -> dict[str, Any]:
-    """Return the document of what ``shown_attestation`` gives, if one of the keys has signed it.
+    """Return the document of a result of ``shown_attestation``, if one of the keys has signed it.
 
     Raises:
-        AttestationInvalid: with the sentence that says why.
+        AttestationInvalid: with the reason.
     """
     document = shown.get("attestation") if isinstance(shown, dict) else None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise AttestationInvalid(f"expected an attestation with the format {FORMAT}")
     note = shown.get("note")
     if not isinstance(note, str):
-        raise AttestationInvalid("it is not signed")
+        raise AttestationInvalid("the attestation is not signed")
     try:
         text = canonical_json(document)
         open_statement(FORMAT, text, note, keys)
     except (NoteRefused, ValueError, RecursionError) as error:
         raise AttestationInvalid(str(error)) from None
     if shown.get("sha256") != sha256(text).hexdigest():
-        raise AttestationInvalid("expected sha256 to be that of the document, found another")
+        raise AttestationInvalid("expected sha256 to match the document, found another digest")
     return document
 
 
 def summarise(document: Mapping[str, Any]) -> list[str]:
-    """Return what a document says, in lines for people.
+    """Return a summary of a document, as lines of text.
 
     Raises:
-        KeyError, TypeError: a member is not there, or another than it should be.
+        KeyError, TypeError: a member is missing, or has another type.
     """
     overdue, sample = document["overdue"], document["sample"]
     checked, purposes = sample["checked"], len(document["purposes"])

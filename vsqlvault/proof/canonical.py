@@ -1,4 +1,4 @@
-"""RFC 8785 (JSON Canonicalization Scheme): one value, one sequence of bytes."""
+"""RFC 8785 (JSON Canonicalization Scheme): one byte sequence per value."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def canonical_json(value: Any) -> bytes:
     """Return the RFC 8785 form of ``value`` in UTF-8.
 
     Raises:
-        ValueError: for what the form cannot hold: integers beyond 2**53 - 1, NaN, infinities, lone surrogates.
+        ValueError: for values without such a form: integers beyond 2**53 - 1, NaN, infinities, lone surrogates.
     """
     if not _is_plain(value):
         return rfc8785.dumps(value)
@@ -23,9 +23,9 @@ def canonical_json(value: Any) -> bytes:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether Python's own writer gives the same form, many times faster.
+    """Whether Python's ``json`` produces the same form, which is many times faster.
 
-    It does but for numbers with fractions, large ones, and the order of keys beyond ASCII.
+    It does not for numbers with fractions, large numbers, and keys beyond ASCII.
     """
     kind = type(value)
     if kind is str:

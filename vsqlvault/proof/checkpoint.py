@@ -1,4 +1,4 @@
-"""Checkpoints: signed tree heads, as C2SP tlog-checkpoint has them; and proofs, as C2SP tlog-proof has them."""
+"""Checkpoints: signed tree heads in the format C2SP tlog-checkpoint, and proofs in the format C2SP tlog-proof."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class TreeHead:
-    """What a checkpoint says: which log, how many leaves, and the root hash, 32 bytes."""
+    """The content of a checkpoint: the log, the number of leaves, and the root hash, 32 bytes."""
 
     origin: str
     size: int
@@ -27,15 +27,15 @@ class TreeHead:
 
     @classmethod
     def parse(cls, text: str) -> TreeHead:
-        """Read a checkpoint's text; further lines are passed over.
+        """Parse a checkpoint's text. Further lines are ignored.
 
         Raises:
-            NoteRefused: it is none.
+            NoteRefused: it is not a checkpoint.
         """
         lines = text.split("\n")
         root = _hash(lines[2]) if len(lines) > 3 else None  # noqa: PLR2004
         if root is None or not lines[0] or not _NUMBER.fullmatch(lines[1]):
-            raise NoteRefused("expected a checkpoint: origin, size and root hash, a line each")
+            raise NoteRefused("expected a checkpoint: origin, size and root hash, one line each")
         return cls(lines[0], int(lines[1]), root)
 
 
@@ -48,7 +48,7 @@ def open_checkpoint(note: str, keys: Iterable[VerifierKey]) -> TreeHead:
     """Return the tree head of a checkpoint that one of these keys has signed, under the name that is its origin.
 
     Raises:
-        NoteRefused: it is malformed, or signed by none of them.
+        NoteRefused: it is malformed, or not signed by any of them.
     """
     text, signed = open_note(note, keys)
     head = TreeHead.parse(text)
@@ -58,13 +58,13 @@ def open_checkpoint(note: str, keys: Iterable[VerifierKey]) -> TreeHead:
 
 
 def write_proof(index: int, proof: Sequence[bytes], checkpoint: str) -> str:
-    """Return an inclusion proof and the checkpoint it leads to in one text."""
+    """Return an inclusion proof and its checkpoint as one text."""
     hashes = "".join(f"{b64encode(one).decode()}\n" for one in proof)
     return f"{PROOF_HEADER}\nindex {index}\n{hashes}\n{checkpoint}"
 
 
 def read_proof(text: str) -> tuple[int, list[bytes], str]:
-    """Return the index, the hashes and the checkpoint of what ``write_proof`` gives.
+    """Return the index, the hashes and the checkpoint of a result of ``write_proof``.
 
     Raises:
         ProofInvalid: it is malformed.

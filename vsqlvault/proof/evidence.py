@@ -1,4 +1,4 @@
-"""The manifest of an evidence bundle: what is in the file, member by member, and whose log it is of (docs/evidence.md)."""
+"""The manifest of an evidence bundle: the members of the file, and the part of the log in it (docs/evidence.md)."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class ManifestInvalid(ValueError):
-    """A manifest is malformed, or not as it was signed."""
+    """A manifest is malformed, or does not verify."""
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a manifest says. ``members`` maps each name to how many bytes it has, and their SHA-256 in hex.
+    """The content of a manifest. ``members`` maps each name to its size in bytes and its SHA-256 digest in hex.
 
-    ``first`` and ``end`` say which leaves of a log of ``size`` are in the file.
+    ``first`` and ``end`` are the leaves in the file, of a log of ``size`` leaves.
     """
 
     as_of: str
@@ -53,19 +53,19 @@ def write_manifest(manifest: Manifest, software: str) -> bytes:
 
 
 def open_manifest(data: bytes, note: bytes, keys: Collection[VerifierKey]) -> Manifest:
-    """Return what a manifest says, if one of the keys has signed it; until then nothing in it is looked at.
+    """Return the content of a manifest, if one of the keys has signed it. Until then nothing in it is parsed.
 
     Raises:
-        ManifestInvalid: with the sentence that says why.
+        ManifestInvalid: with the reason.
     """
     try:
         open_statement(FORMAT, data, note.decode(), keys)
     except (NoteRefused, UnicodeDecodeError) as error:
-        raise ManifestInvalid(f"the manifest is not signed by a key that you trust: {error}") from None
+        raise ManifestInvalid(f"the manifest is not signed by a trusted key: {error}") from None
     try:
         return _read(json.loads(data))
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise ManifestInvalid(f"the manifest is signed, and is none of the format {FORMAT}") from None
+        raise ManifestInvalid(f"the manifest is signed, but does not have the format {FORMAT}") from None
 
 
 def _read(document: Any) -> Manifest:
@@ -74,7 +74,7 @@ def _read(document: Any) -> Manifest:
     size, first, end = (_count(part[name]) for name in ("size", "first", "end"))
     digests_fit = all(_SHA256.fullmatch(digest) for _, digest in members.values())
     if document["format"] != FORMAT or len(members) != len(document["members"]) or not digests_fit:
-        raise ValueError("expected a manifest whose members stand in it once, with their hashes")
+        raise ValueError("expected a manifest in which each member occurs once, with its hash")
     if not first <= end <= size:
         raise ValueError("expected a part of the log")
     times = str(document["as_of"]), str(period["since"]), str(period["until"])

@@ -1,4 +1,4 @@
-"""A change of the signing key: a note that names both keys, signed by both."""
+"""A change of the signing key: a note with both keys, signed by both."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HEADER = "vsqlvault-key-roll-v1"
 
 @dataclass(frozen=True, slots=True)
 class KeyRoll:
-    """From which key to which. Both have the log's origin as their name."""
+    """The old key and the new key. Both have the log's origin as their name."""
 
     old: VerifierKey
     new: VerifierKey
@@ -22,10 +22,10 @@ class KeyRoll:
 
     @classmethod
     def parse(cls, text: str) -> KeyRoll:
-        """Read what ``str`` gives. Raises NoteRefused: it is none."""
+        """Parse the text form. Raises NoteRefused for any other text."""
         lines = text.split("\n")
         if len(lines) != 4 or lines[0] != HEADER or lines[3]:  # noqa: PLR2004
-            raise NoteRefused(f"expected {HEADER}, the old key and the new one, a line each")
+            raise NoteRefused(f"expected {HEADER}, the old key and the new key, one line each")
         try:
             return cls(VerifierKey.parse(lines[1]), VerifierKey.parse(lines[2]))
         except KeyInvalid as error:
@@ -33,15 +33,15 @@ class KeyRoll:
 
 
 def sign_roll(old: VerifierKey, new: VerifierKey, *signers: Signer) -> str:
-    """Return the note, signed by whoever is there to sign it."""
+    """Return the note, signed by the given signers."""
     return sign_note(str(KeyRoll(old, new)), *signers)
 
 
 def open_roll(note: str, trusted: Collection[VerifierKey]) -> VerifierKey:
-    """Return the new key, where an old one that is trusted has signed for it, and the new one, too.
+    """Return the new key, if a trusted old key and the new key have signed the change.
 
     Raises:
-        NoteRefused: it is not so.
+        NoteRefused: they have not.
     """
     roll = KeyRoll.parse(note.rpartition("\n\n")[0] + "\n")
     if roll.old not in trusted or roll.old.name != roll.new.name:

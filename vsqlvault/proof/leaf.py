@@ -1,8 +1,8 @@
 """Leaves: the canonical bytes of a row of either log, and their hash.
 
-A leaf is the RFC 8785 form of ``{"access": row}`` or ``{"purge": row}``, where the row has the members that
-``GET /admin/access-log`` and ``GET /admin/purge-log`` give it, but for those that are null: so a column that is added later
-changes no leaf that is there. docs/audit-log.md publishes the form, with worked examples.
+A leaf is the RFC 8785 form of ``{"access": row}`` or ``{"purge": row}``. The row has the members of ``GET
+/admin/access-log`` and ``GET /admin/purge-log``, except those that are null, so that a later column does not change
+existing leaves. docs/audit-log.md publishes the form, with worked examples.
 """
 
 from __future__ import annotations
@@ -25,13 +25,15 @@ from vsqlvault.proof.tree import leaf_hash
 
 LONG_TEXT_BYTES = 256
 _MEMBERS = {"stamp": "entry_id", "purge_id": "id"}
-"""Attributes whose members are called otherwise. A stamp is two members, of which nothing sorts between."""
+"""Attributes with other member names. An entry version becomes two members, and no other member sorts between them."""
 
 _Members = tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]]
 
 
 def _members(kind: type[AccessRecord | PurgeRecord]) -> _Members:
-    """Return how each member begins, in the order of their names, and what reads the attributes in that order."""
+    """Return the prefix of each member, in the order of their names, and a function that reads the attributes in that
+    order.
+    """
     order = sorted((field.name for field in fields(kind)), key=lambda name: _MEMBERS.get(name, name))
     return tuple(f',"{_MEMBERS.get(name, name)}":' for name in order), attrgetter(*order)
 
@@ -45,22 +47,23 @@ _FORMS: dict[type, tuple[str, _Members]] = {
 def row_leaf(record: AccessRecord | PurgeRecord) -> bytes:
     """Return the leaf of a row: JSON in UTF-8, at most 65,535 bytes.
 
-    Where it would be longer, each text of more than 256 bytes is put as ``{"sha256": its hash in hex, "size": its bytes}``.
+    If it would be longer, each string of more than 256 bytes is replaced by ``{"sha256": its hash in hex, "size": its
+    bytes}``.
 
     Raises:
-        ValueError: a text that UTF-8 cannot hold.
+        ValueError: for a string that UTF-8 cannot encode.
     """
     leaf = _leaf(record, encode_basestring)
     return leaf if len(leaf) <= MAX_ENTRY_BYTES else _leaf(record, _shortened)
 
 
 def row_hash(record: AccessRecord | PurgeRecord) -> bytes:
-    """Return the hash of a row's leaf, 32 bytes. Raises as ``row_leaf``."""
+    """Return the hash of a row's leaf, 32 bytes. Raises the errors of ``row_leaf``."""
     return leaf_hash(row_leaf(record))
 
 
 def _leaf(record: AccessRecord | PurgeRecord, write_text: Callable[[str], str]) -> bytes:
-    """Write it by hand: this is on the way of every request, and a general writer takes four times as long."""
+    """Write the JSON directly. This runs on every request, and a general writer takes four times as long."""
     name, (beginnings, read) = _FORMS[type(record)]
     parts: list[str] = []
     for beginning, value in zip(beginnings, read(record), strict=True):
@@ -77,7 +80,7 @@ def _leaf(record: AccessRecord | PurgeRecord, write_text: Callable[[str], str]) 
             parts.append(f"{beginning}{'true' if value else 'false'}")
         elif kind is EntryVersion:
             parts.append(f'{beginning}{write_text(value[0])},"entry_version":{value[1]}')
-        else:  # a text of a fixed list
+        else:  # a text from a fixed list
             parts.append(beginning + write_text(value))
     return f'{{"{name}":{{{"".join(parts)[1:]}}}}}'.encode()
 

@@ -1,8 +1,8 @@
-"""Checking a whole log, leaf by leaf, against what was signed. No I/O: whoever has the leaves feeds them in.
+"""Verifies a whole log, leaf by leaf, against its signatures. No I/O: the caller provides the leaves.
 
-What is checked: that each leaf is the one whose hash is in its tile; that the tiles above are those of the tiles below; that
-the tree over the leaves has the root of every checkpoint, at its size; and that a trusted key has signed it, where a key may
-vouch for its successor in the log itself.
+The check verifies that each leaf has the hash in its tile, that each tile above matches the tiles below, that the tree
+over the leaves has the root of every checkpoint at its size, and that a trusted key has signed each checkpoint. A
+trusted key may sign its successor in the log itself.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ROLL = b'"operation":"rotate-signing-key"'
 
 @dataclass(frozen=True, slots=True, order=True)
 class Finding:
-    """Something that is not as it was signed, and the first leaf that it is, or may be, about."""
+    """A problem, and the first leaf that it concerns or may concern."""
 
     index: int
     what: str
@@ -31,7 +31,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class SignedHead:
-    """A checkpoint to compare with: one of the log's own, or one that whoever checks has kept."""
+    """A checkpoint to compare with: one of the log's own, or one that the verifier has kept."""
 
     head: TreeHead
     note: str
@@ -39,7 +39,7 @@ class SignedHead:
 
     @classmethod
     def parse(cls, note: str, *, is_kept: bool = False) -> SignedHead:
-        """Read a note without believing it. Raises NoteRefused: it is no checkpoint."""
+        """Parse a note without verifying it. Raises NoteRefused if it is not a checkpoint."""
         return cls(TreeHead.parse(split_note(note)[0]), note, is_kept)
 
     def __str__(self) -> str:
@@ -47,9 +47,10 @@ class SignedHead:
 
 
 class LogCheck:
-    """Takes leaves in order, and tells in the end what is not as it was signed.
+    """Takes leaves in order, and returns the problems at the end.
 
-    ``remarks`` are worth knowing and no fault. ``keys`` are those that are trusted, and those that these vouch for.
+    ``remarks`` are notes that are not problems. ``keys`` are the trusted keys, including those that trusted keys have
+    signed.
     """
 
     def __init__(self, heads: Iterable[SignedHead], keys: Iterable[VerifierKey]) -> None:
@@ -62,20 +63,20 @@ class LogCheck:
         self._compared = 0
         self._good: list[SignedHead] = []
         self._as_stored: GrowingTree | None = None
-        """The tree over the hashes of the tiles, from where it differs from that over the leaves."""
+        """The tree over the hashes in the tiles, from where it differs from the tree over the leaves."""
         self._unlike: int | None = None
         self._unlike_tiles: set[int] = set()
         self._is_empty_leaf = False
 
     @property
     def size(self) -> int:
-        """How many leaves were taken."""
+        """The number of leaves taken."""
         return self._tree.size
 
     def add_bundle(self, leaves: Sequence[bytes], tile: bytes) -> dict[TileKey, bytes]:
-        """Take the leaves of the next tile of level 0, and the hashes that this tile is said to have.
+        """Take the leaves of the next tile of level 0, and the hashes in this tile.
 
-        A leaf without bytes is one that is gone. Returns the tiles above that are now complete, as they should be.
+        A leaf without bytes is missing. Returns the correct tiles above that are now complete.
         """
         hashes: list[bytes] = []
         for place, leaf in enumerate(leaves):
@@ -95,22 +96,24 @@ class LogCheck:
         return {key: one for key, one in tiles.items() if key.level and len(one) == WIDTH * HASH_BYTES}
 
     def last_tiles(self) -> dict[TileKey, bytes]:
-        """Return the partial tiles above level 0 with which the tree ends, as they should be."""
+        """Return the correct partial tiles above level 0 at the end of the tree."""
         return {key: tile for key, tile in self._edge.tiles().items() if key.level}
 
     def check_tile(self, key: TileKey, expected: bytes, found: bytes) -> None:
-        """Hold a tile above level 0 against what it should be; leaves that differ are told of already."""
+        """Compare a tile above level 0 with the correct one. Leaves that differ have been reported already."""
         for place in range(len(expected) // HASH_BYTES):
             begin, end = place * HASH_BYTES, (place + 1) * HASH_BYTES
             if expected[begin:end] != found[begin:end]:
                 first = (key.index * WIDTH + place) << (HEIGHT * key.level)
                 below = range(first >> HEIGHT, (first >> HEIGHT) + (1 << (HEIGHT * (key.level - 1))))
                 if self._unlike_tiles.isdisjoint(below):
-                    self.findings.append(Finding(first, f"the tile of level {key.level} is not that of those below it"))
+                    self.findings.append(
+                        Finding(first, (f"the tile of level {key.level} does not match the tiles below it"))
+                    )
                     return
 
     def finish(self) -> None:
-        """Say what is missing at the end, whose signature does not hold, and what the leaves that differ amount to."""
+        """Report what is missing at the end, which signatures do not verify, and which checkpoints differ."""
         if not self.heads:
             self.findings.append(Finding(0, "nothing is signed"))
         for late in self.heads[self._compared :]:
@@ -128,24 +131,25 @@ class LogCheck:
 
     def _of_leaf(self, *, is_signed: bool) -> str:
         if is_signed:
-            return "the tile of level 0 does not have the hash of this row, which is as it was signed"
+            return "the tile of level 0 does not have the hash of this row, which matches its signed hash"
         if self._is_empty_leaf:
-            return "its row is gone, or is none that the vault can have written"
-        return "its row is not the one whose hash is in the tree"
+            return "the row is missing, or cannot have been written by the vault"
+        return "the row does not match its hash in the tree"
 
     def _compare(self, signed: SignedHead) -> None:
-        """Hold the tree as it is now against a checkpoint of as many leaves."""
+        """Compare the current tree with a checkpoint of the same size."""
         if self._tree.root() == signed.head.root:
             self._good.append(signed)
         elif self._as_stored is None or self._as_stored.root() != signed.head.root:
-            # Who has forged the log has forged its own checkpoints, too: only those that were kept tell where it was good.
+            # # A forger of the log also has forged its own checkpoints. Only kept checkpoints show up to where it was
+            # unchanged.
             peers = [one.head.size for one in self._good if one.is_kept or not signed.is_kept]
             first = max((size for size in peers if size < self.size), default=0)
-            text = f"somewhere from here to {self.size - 1} the leaves are not those of {signed}"
+            text = f"between this leaf and {self.size - 1}, the leaves do not match {signed}"
             self.findings.append(Finding(first, text))
 
     def _check_signatures(self) -> int:
-        """Check every checkpoint's signature, and return the size of the largest that is good in every way."""
+        """Verify every checkpoint's signature, and return the size of the largest one that verifies completely."""
         good = 0
         for signed in self.heads:
             try:
@@ -165,7 +169,7 @@ class LogCheck:
                 return
             new = open_roll(row["new_value"], self.keys)
         except (NoteRefused, ValueError, KeyError, TypeError, AttributeError) as error:
-            self.remarks.append(f"leaf {index} changes the signing key without the word of a trusted one: {error}")
+            self.remarks.append(f"leaf {index} changes the signing key without the signature of a trusted key: {error}")
         else:
             self.keys.add(new)
-            self.remarks.append(f"leaf {index} changes the signing key to {new}, by the old key's word")
+            self.remarks.append(f"leaf {index} changes the signing key to {new}, signed by the old key")

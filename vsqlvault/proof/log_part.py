@@ -1,7 +1,7 @@
-"""Checking a part of a log against the signed head of the whole: the leaves of some tiles, and of all others only hashes.
+"""Verifies a part of a log against the signed head of the whole log: the leaves of some tiles, and hashes for the rest.
 
-What is needed: the bundles and tiles of level 0 that hold the part; every tile above level 0; and the last tile of level 0
-where it is not full. Each full tile makes the hash that stands for it one level up, so the leaves are bound to the root.
+It needs the bundles and tiles of level 0 with the part, every tile above level 0, and the last tile of level 0 if it is
+partial. Each full tile gives its hash one level up, so the leaves are bound to the root.
 """
 
 from __future__ import annotations
@@ -28,18 +28,20 @@ ReadBundle = Callable[[int, int], Sequence[bytes]]
 
 @dataclass(frozen=True, slots=True)
 class LogPart:
-    """The leaves from ``first`` to ``end``, not included, of a log of ``size``; whole tiles of level 0 are given of them."""
+    """The leaves from ``first`` up to, but not including, ``end``, of a log of ``size`` leaves, in whole tiles of level
+    0.
+    """
 
     size: int
     first: int
     end: int
 
     def bundles(self) -> range:
-        """Return the indexes of the tiles of level 0 that hold the part."""
+        """Return the indexes of the tiles of level 0 with the part."""
         return range(self.first // WIDTH, -(-self.end // WIDTH)) if self.first < self.end else range(0)
 
     def tiles(self) -> Iterator[TileKey]:
-        """Give every tile that is needed."""
+        """Yield every tile that is needed."""
         of_part = self.bundles()
         yield from (TileKey(0, index) for index in of_part)
         last = TileKey(0, self.size // WIDTH)
@@ -51,9 +53,9 @@ class LogPart:
 
 
 def check_part(part: LogPart, tile: ReadTile, bundle: ReadBundle) -> Iterator[Finding]:
-    """Give what is not as the tiles above say, from the leaves up.
+    """Yield the leaves and tiles that do not match the tiles above, from the leaves up.
 
-    The root is not looked at: see ``root_of``.
+    The root is not checked; see ``root_of``.
     """
     for index in part.bundles():
         key = TileKey(0, index)
@@ -62,7 +64,7 @@ def check_part(part: LogPart, tile: ReadTile, bundle: ReadBundle) -> Iterator[Fi
         for place in range(width):
             leaf = leaves[place] if place < len(leaves) else b""
             if leaf_hash(leaf) != hashes[place * HASH_BYTES : (place + 1) * HASH_BYTES]:
-                what = "the leaf is not the one whose hash is in its tile" if leaf else "the leaf is gone"
+                what = "the leaf does not match its hash in the tile" if leaf else "the leaf is missing"
                 yield Finding(index * WIDTH + place, what)
         yield from _check_above(part, key, hashes, tile)
     for key in part.tiles():
@@ -75,7 +77,7 @@ def root_of(size: int, tile: ReadTile) -> bytes:
     """Return the root hash of the first ``size`` leaves.
 
     Raises:
-        TileMissing: a tile that it takes is not there, or too short.
+        TileMissing: a required tile is missing or too short.
     """
 
     def root(node: Callable[[int, int], bytes]) -> bytes:
@@ -85,7 +87,7 @@ def root_of(size: int, tile: ReadTile) -> bytes:
 
 
 def _check_above(part: LogPart, key: TileKey, hashes: bytes, tile: ReadTile) -> Iterator[Finding]:
-    """Give a finding where a full tile does not make the hash that stands for it above."""
+    """Yield a finding if a full tile does not match its hash in the tile above."""
     width = width_of(key, part.size)
     first = (key.index * WIDTH) << (HEIGHT * key.level)
     if len(hashes) < width * HASH_BYTES:
@@ -96,4 +98,4 @@ def _check_above(part: LogPart, key: TileKey, hashes: bytes, tile: ReadTile) -> 
     above, place = TileKey(key.level + 1, key.index // WIDTH), key.index % WIDTH
     found = tile(above)[place * HASH_BYTES : (place + 1) * HASH_BYTES]
     if node_within(hashes, HEIGHT, 0) != found:
-        yield Finding(first, f"tile {key.index} of level {key.level} is not the one that the tile above stands for")
+        yield Finding(first, f"tile {key.index} of level {key.level} does not match its hash in the tile above")

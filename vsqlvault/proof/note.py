@@ -1,4 +1,4 @@
-"""Signed notes with Ed25519, as C2SP signed-note has them (https://c2sp.org/signed-note), and the keys for them."""
+"""Signed notes with Ed25519 in the format C2SP signed-note (https://c2sp.org/signed-note), and their keys."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f]")
 _PRIVATE = "PRIVATE+KEY"
 
 Sign = Callable[[bytes], bytes]
-"""Takes a message and gives its Ed25519 signature, 64 bytes."""
+"""Returns the Ed25519 signature of a message, 64 bytes."""
 
 
 class NoteRefused(ValueError):
-    """A note is malformed, or is not signed by a key that is trusted."""
+    """A note is malformed, or is not signed by a trusted key."""
 
 
 class KeyInvalid(ValueError):
-    """A text is no key."""
+    """A text is not a key."""
 
 
 @dataclass(frozen=True, slots=True)
 class VerifierKey:
-    """The public half of a signing key, under a name. ``str`` gives it as others take it: ``name+id+base64``."""
+    """The public half of a signing key, with its name. ``str`` returns the text form ``name+id+base64``."""
 
     name: str
     public_key: bytes
@@ -47,7 +47,7 @@ class VerifierKey:
 
     @property
     def key_id(self) -> bytes:
-        """Four bytes that tell the keys of one name apart."""
+        """Four bytes that distinguish the keys of one name."""
         return sha256(self.name.encode() + b"\n" + ED25519 + self.public_key).digest()[:KEY_ID_BYTES]
 
     def __str__(self) -> str:
@@ -55,10 +55,10 @@ class VerifierKey:
 
     @classmethod
     def parse(cls, text: str) -> VerifierKey:
-        """Read what ``str`` gives.
+        """Parse the text form.
 
         Raises:
-            KeyInvalid: it is none, or not one for Ed25519.
+            KeyInvalid: it is not a key, or not one for Ed25519.
         """
         name, _, rest = text.strip().partition("+")
         key_id, _, encoded = rest.partition("+")
@@ -71,7 +71,7 @@ class VerifierKey:
         return key
 
     def holds(self, message: bytes, signature: bytes) -> bool:
-        """Whether this key made the signature of the message."""
+        """Return whether this key signed the message."""
         try:
             Ed25519PublicKey.from_public_bytes(self.public_key).verify(signature, message)
         except (InvalidSignature, ValueError):
@@ -81,14 +81,14 @@ class VerifierKey:
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """Who signs: the key that checks it, and the function that does it."""
+    """The verifier key, and the function that signs."""
 
     verifier: VerifierKey
     sign: Sign
 
 
 class SigningKey:
-    """The private half, kept in a text: ``PRIVATE+KEY+name+id+base64``, as Go's ``sumdb/note`` writes it."""
+    """The private half, in the text form of Go's ``sumdb/note``: ``PRIVATE+KEY+name+id+base64``."""
 
     def __init__(self, name: str, seed: bytes) -> None:
         self._seed = seed
@@ -97,12 +97,12 @@ class SigningKey:
 
     @classmethod
     def generate(cls, name: str) -> SigningKey:
-        """Make a new one. Raises KeyInvalid: the name cannot be one."""
+        """Generate a key. Raises KeyInvalid if the name is invalid."""
         return cls(name, Ed25519PrivateKey.generate().private_bytes_raw())
 
     @classmethod
     def parse(cls, text: str) -> SigningKey:
-        """Read what ``reveal`` gives. Raises KeyInvalid; what was found is not shown."""
+        """Parse the text form. Raises KeyInvalid, without the text."""
         head, _, rest = text.strip().partition(f"{_PRIVATE}+")
         name, _, rest = rest.partition("+")
         key_id, _, encoded = rest.partition("+")
@@ -115,20 +115,20 @@ class SigningKey:
         return key
 
     def reveal(self) -> str:
-        """Return the key as a text, for whoever keeps it."""
+        """Return the text form of the key, for storing it."""
         verifier = self.verifier
         return f"{_PRIVATE}+{verifier.name}+{verifier.key_id.hex()}+{b64encode(ED25519 + self._seed).decode()}"
 
     @property
     def signer(self) -> Signer:
-        """What signs with this key."""
+        """The signer with this key."""
         return Signer(self.verifier, self._private.sign)
 
 
 def sign_note(text: str, *signers: Signer) -> str:
-    """Return the text with a signature of each signer. The text ends in a newline."""
+    """Return the text with the signature of each signer. The text ends with a newline."""
     if not text.endswith("\n") or _CONTROLS.search(text):
-        raise ValueError("expected a text that ends in a newline, without other control characters")
+        raise ValueError("expected a text that ends with a newline, without other control characters")
     lines = [
         f"— {signer.verifier.name} {b64encode(signer.verifier.key_id + signer.sign(text.encode())).decode()}\n"
         for signer in signers
@@ -137,10 +137,10 @@ def sign_note(text: str, *signers: Signer) -> str:
 
 
 def open_note(note: str, keys: Iterable[VerifierKey]) -> tuple[str, tuple[VerifierKey, ...]]:
-    """Return a note's text, and which of the keys have signed it. Signatures of unknown keys are passed over.
+    """Return a note's text and the keys that have signed it. Signatures of unknown keys are ignored.
 
     Raises:
-        NoteRefused: it is malformed, no key has signed it, or a signature of a key does not hold.
+        NoteRefused: it is malformed, no key has signed it, or a signature of a key does not verify.
     """
     text, signatures = split_note(note)
     known = {(key.name, key.key_id): key for key in keys}
@@ -148,7 +148,7 @@ def open_note(note: str, keys: Iterable[VerifierKey]) -> tuple[str, tuple[Verifi
     for name, key_id, signature in signatures:
         if key := known.get((name, key_id)):
             if not key.holds(text.encode(), signature):
-                raise NoteRefused(f"the signature of {name} {key_id.hex()} does not hold")
+                raise NoteRefused(f"the signature of {name} {key_id.hex()} does not verify")
             signed[key] = None
     if not signed:
         by = ", ".join(f"{name} {key_id.hex()}" for name, key_id, _ in signatures)
@@ -157,7 +157,7 @@ def open_note(note: str, keys: Iterable[VerifierKey]) -> tuple[str, tuple[Verifi
 
 
 def split_note(note: str) -> tuple[str, list[tuple[str, bytes, bytes]]]:
-    """Return a note's text, and of each signature the name, the key id and the bytes; nothing is checked.
+    """Return a note's text, and the name, key id and bytes of each signature, without verification.
 
     Raises:
         NoteRefused: it is malformed.
@@ -166,7 +166,7 @@ def split_note(note: str) -> tuple[str, list[tuple[str, bytes, bytes]]]:
     if len(note) > MAX_NOTE_BYTES or _CONTROLS.search(note):
         raise NoteRefused("expected a note of at most 64 KiB without control characters")
     if not separator or not block.endswith("\n"):
-        raise NoteRefused("expected a text, an empty line, and lines of signatures")
+        raise NoteRefused("expected a text, an empty line, and signature lines")
     lines = block[:-1].split("\n")
     if len(lines) > MAX_SIGNATURES:
         raise NoteRefused(f"expected at most {MAX_SIGNATURES} signatures")
@@ -178,12 +178,12 @@ def _signature(line: str) -> tuple[str, bytes, bytes]:
     name, _, encoded = rest.partition(" ")
     material = _base64(encoded)
     if dash != "—" or not _KEY_NAME.fullmatch(name) or material is None or len(material) <= KEY_ID_BYTES:
-        raise NoteRefused("expected a line of a signature: an em dash, a name, base64")
+        raise NoteRefused("expected a signature line: an em dash, a name, base64")
     return name, material[:KEY_ID_BYTES], material[KEY_ID_BYTES:]
 
 
 def _base64(text: str) -> bytes | None:
-    """Return what the text stands for; None where it is not canonical base64."""
+    """Return the decoded bytes, or None if the text is not canonical base64."""
     try:
         found = b64decode(text, validate=True)
     except ValueError:

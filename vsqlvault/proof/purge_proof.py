@@ -1,7 +1,7 @@
-"""The purge proof: a hash that whoever kept the entry can recompute.
+"""The purge proof: a hash that anyone with a copy of the entry can recompute.
 
-The document is what ``GET /vault/{purpose}/{external_id}`` answers about one version of an entry, with the value replaced
-by its SHA-256. docs/purge.md publishes the field list and a worked example.
+The document is the response of ``GET /vault/{purpose}/{external_id}`` for one version of an entry, with the value
+replaced by its SHA-256 digest. docs/purge.md publishes the field list and a worked example.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SAFE_INTEGER = 2**53
 
 
 def _number(text: str) -> int | float:
-    """Read a whole number as RFC 8785 does: every number is a double, and large ones have no fraction to show."""
+    """Parse an integer as RFC 8785 does: every number is a double, and large ones have no fraction."""
     return int(text) if len(text) < _SAFE_DIGITS else float(text)
 
 
@@ -29,7 +29,7 @@ _METADATA = json.JSONDecoder(parse_int=_number)
 
 
 def proof_document(entry: Entry, value_sha256: str) -> dict[str, Any]:
-    """Return what the proof is computed over. ``value_sha256`` is 64 hex digits, over the bytes as they were stored."""
+    """Return the document of the proof. ``value_sha256`` is 64 hex digits, over the stored bytes."""
     return {
         "format": FORMAT,
         "purpose": entry.purpose,
@@ -54,19 +54,23 @@ def proof_document(entry: Entry, value_sha256: str) -> dict[str, Any]:
 def purge_proof(entry: Entry, value: bytes) -> str:
     """Return the proof hash, 64 hex digits: SHA-256 over the RFC 8785 form of the proof document.
 
-    The value is hashed from the bytes given, not taken from ``entry.value_sha256``: the proof speaks of what was there.
+    The value is hashed from the given bytes, not taken from ``entry.value_sha256``: the proof is about the actual
+    bytes.
     """
     value_sha256 = hashlib.sha256(value).hexdigest()
     return hashlib.sha256(_written(entry, value_sha256)).hexdigest()
 
 
 def kept_proof(entry: Entry) -> str:
-    """Return the proof hash of an entry whose value was overwritten: the hash of that is kept, and all the rest as it was."""
+    """Return the proof hash of an entry whose value was overwritten, from the stored digest of the value."""
     return hashlib.sha256(_written(entry, entry.value_sha256)).hexdigest()
 
 
 def _written(entry: Entry, value_sha256: str) -> bytes:
-    """Return the RFC 8785 form of the proof document: written down at once, keys in order, for a sweep makes many."""
+    """Return the RFC 8785 form of the proof document.
+
+    It is written directly, with keys in order, because a sweep needs many.
+    """
     if entry.version >= _SAFE_INTEGER or entry.value_size >= _SAFE_INTEGER:
         return canonical_json(proof_document(entry, value_sha256))
     metadata = "{}" if entry.metadata == "{}" else canonical_json(_METADATA.decode(entry.metadata)).decode()

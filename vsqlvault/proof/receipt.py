@@ -1,4 +1,4 @@
-"""Receipts of purges: one JSON file that shows, without the vault, that a purge is on record under a signed checkpoint."""
+"""Purge receipts: one JSON file that proves, without the vault, that a signed checkpoint covers a purge."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ FORMAT = "vsqlvault-receipt-v1"
 
 
 class ReceiptInvalid(ValueError):
-    """A receipt is malformed, or does not show what it says."""
+    """A receipt is malformed, or does not verify."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShownPurge:
-    """What a receipt shows: the row of the purge log as JSON types, its index, and the tree it is in."""
+    """The content of a receipt: the row of the purge log as JSON types, its index, and its tree."""
 
     row: dict[str, Any]
     index: int
@@ -37,7 +37,7 @@ def write_receipt(
     verifier: VerifierKey,
     not_reached: Sequence[str],
 ) -> dict[str, Any]:
-    """Return the receipt as JSON types. ``not_reached`` says where the purged bytes may still be."""
+    """Return the receipt as JSON types. ``not_reached`` lists where the purged bytes may still be."""
     leaf = row_leaf(record).decode()
     return {
         "format": FORMAT,
@@ -51,16 +51,18 @@ def write_receipt(
 
 
 def check_receipt(receipt: Any, keys: Collection[VerifierKey]) -> ShownPurge:
-    """Return what a receipt shows, if one of the keys has signed the checkpoint in it. Its own key is not believed.
+    """Return the content of a receipt, if one of the keys has signed its checkpoint.
+
+    The key in the receipt is not trusted.
 
     Raises:
-        ReceiptInvalid: with the sentence that says why.
+        ReceiptInvalid: with the reason.
     """
     if not isinstance(receipt, dict) or receipt.get("format") != FORMAT:
         raise ReceiptInvalid(f"expected a receipt with the format {FORMAT}")
     leaf, proof = receipt.get("leaf"), receipt.get("proof")
     if not isinstance(leaf, str) or not isinstance(proof, str):
-        raise ReceiptInvalid("expected the texts leaf and proof")
+        raise ReceiptInvalid("expected the strings leaf and proof")
     try:
         index, hashes, checkpoint = read_proof(proof)
         head = open_checkpoint(checkpoint, keys)
@@ -71,5 +73,5 @@ def check_receipt(receipt: Any, keys: Collection[VerifierKey]) -> ShownPurge:
     except (ValueError, KeyError, TypeError, RecursionError):
         raise ReceiptInvalid("expected a leaf that is a row of the purge log") from None
     if receipt.get("purge") != row or receipt.get("entry_hash") != row.get("proof_hash"):
-        raise ReceiptInvalid("expected purge and entry_hash to say what the leaf says, found that they do not")
+        raise ReceiptInvalid("expected purge and entry_hash to match the leaf, found a difference")
     return ShownPurge(row, index, head)

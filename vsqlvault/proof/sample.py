@@ -1,9 +1,9 @@
-"""Samples that nobody chooses and everybody can repeat: which purges are looked at follows from the root hash of the log.
+"""Samples that nobody can choose and anybody can repeat: the log's root hash determines the sampled purges.
 
-The rule ``vsqlvault-sample-v1``: the purges that may be drawn stand in the order of their ids. The n-th draw, counted from 0,
-falls on the first 16 bytes of SHA-256 over ``vsqlvault-sample-v1``, a newline, the seed (the root hash, 32 bytes) and n (8
-bytes, the greater first), in hex: the purge with that id or the next one that is not drawn yet, from the beginning where the
-end is reached. Ids are random, so each purge is as likely as any other; the root is not known before the purges are.
+The rule ``vsqlvault-sample-v1``: the population is ordered by purge id. Draw n, counted from 0, is the first 16 bytes,
+in hex, of SHA-256 over ``vsqlvault-sample-v1``, a newline, the seed (the root hash, 32 bytes) and n (8 bytes,
+big-endian). It selects the purge with that id, or the next one that is not drawn yet; after the last id it continues
+with the first. Ids are random, so each purge is equally likely. The root is not known before the purges are.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _ID_BYTES = 16
 
 
 def draw(seed: bytes, number: int) -> str:
-    """Return the id that a draw falls on, 32 hex digits."""
+    """Return the id of a draw, 32 hex digits."""
     return sha256(f"{RULE}\n".encode() + seed + number.to_bytes(8, "big")).digest()[:_ID_BYTES].hex()
 
 
 def choose(ids: Iterable[str], seed: bytes, size: int) -> list[str]:
-    """Return the sample of all ids that may be drawn, in the order of the draws."""
+    """Return the sample of the population's ids, in the order of the draws."""
     left = sorted(ids)
     chosen: list[str] = []
     while left and len(chosen) < size:

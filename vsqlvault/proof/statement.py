@@ -1,4 +1,4 @@
-"""Signed statements: a note (C2SP signed-note) of two lines, what kind of document it is of, and the hash of its bytes."""
+"""Signed statements: a note (C2SP signed-note) with two lines, the kind of the document and the hash of its bytes."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from vsqlvault.proof.note import NoteRefused, Signer, VerifierKey, open_note, si
 
 
 def sign_statement(kind: str, document: bytes, signer: Signer) -> str:
-    """Return the note that vouches for a document. ``kind`` keeps it from being taken for another one, or a checkpoint."""
+    """Return the note that signs a document. ``kind`` prevents its use for another document or for a checkpoint."""
     return sign_note(_text(kind, document), signer)
 
 
 def open_statement(kind: str, document: bytes, note: str, keys: Iterable[VerifierKey]) -> tuple[VerifierKey, ...]:
-    """Return which of the keys vouch for the document.
+    """Return the keys that have signed the document.
 
     Raises:
-        NoteRefused: none does, or the note is of another document.
+        NoteRefused: none has, or the note is of another document.
     """
     text, signed = open_note(note, keys)
     if text != _text(kind, document):
-        raise NoteRefused(f"expected a note of this document, found one of another, or of another kind than {kind}")
+        raise NoteRefused(f"expected a note of this document and of the kind {kind}, found another note")
     return signed
 
 

@@ -1,7 +1,7 @@
-"""Tiles of a tree and bundles of its entries, as C2SP tlog-tiles lays them out (https://c2sp.org/tlog-tiles).
+"""Tiles of a tree and bundles of its entries, in the layout of C2SP tlog-tiles (https://c2sp.org/tlog-tiles).
 
-A tile has up to 256 hashes of one level; at level 0 they are leaf hashes, above that each is the root of a full tile of the
-level below. A partial tile is the beginning of what will be the full one.
+A tile has up to 256 hashes of one level. At level 0 these are leaf hashes. Above, each is the root of a full tile of
+the level below. A partial tile is the beginning of the later full tile.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LENGTH = struct.Struct(">H")
 
 
 class TileMissing(LookupError):
-    """A tile that the tree needs is not there, or not whole."""
+    """A required tile is missing or incomplete."""
 
     def __init__(self, key: TileKey) -> None:
         self.key = key
@@ -32,11 +32,11 @@ class TileMissing(LookupError):
 
 
 class BundleInvalid(ValueError):
-    """A bundle of entries does not hold what it should."""
+    """A bundle of entries is malformed."""
 
 
 def format_path(index: int, width: int = WIDTH) -> str:
-    """Return how a tile is called within its level: ``x001/x234/067``, and for a partial one ``x001/x234/067.p/112``."""
+    """Return the path of a tile within its level: ``x001/x234/067``, or ``x001/x234/067.p/112`` for a partial one."""
     digits = str(index)
     digits = digits.zfill(-(-len(digits) // 3) * 3)
     parts = [digits[place : place + 3] for place in range(0, len(digits), 3)]
@@ -45,10 +45,10 @@ def format_path(index: int, width: int = WIDTH) -> str:
 
 
 def parse_path(path: str) -> tuple[int, int]:
-    """Return index and width of the tile that is called so.
+    """Return index and width of the tile with this path.
 
     Raises:
-        ValueError: no tile is called so.
+        ValueError: it is not the path of a tile.
     """
     if not PATH.fullmatch(path):
         raise ValueError("expected a tile's path, such as x001/067 or 000.p/12")
@@ -60,13 +60,13 @@ def parse_path(path: str) -> tuple[int, int]:
 
 
 def width_of(key: TileKey, size: int) -> int:
-    """Return how many hashes a tile has in a tree of ``size``; 0: there is no such tile."""
+    """Return the number of hashes of a tile in a tree of ``size``, or 0 if there is no such tile."""
     hashes = size >> (HEIGHT * key.level)
     return min(max(hashes - key.index * WIDTH, 0), WIDTH)
 
 
 def keys_of(size: int) -> Iterable[TileKey]:
-    """Give every tile of a tree of ``size``, level by level."""
+    """Yield every tile of a tree of ``size``, level by level."""
     for level in range(MAX_LEVEL + 1):
         hashes = size >> (HEIGHT * level)
         for index in range(-(-hashes // WIDTH)):
@@ -74,7 +74,7 @@ def keys_of(size: int) -> Iterable[TileKey]:
 
 
 def write_bundle(entries: Iterable[bytes]) -> bytes:
-    """Return entries one after the other, each behind its length in two bytes, the greater first.
+    """Return the entries as a bundle, each with its length in two bytes, big-endian, before it.
 
     Raises:
         BundleInvalid: an entry is too long.
@@ -91,7 +91,7 @@ def read_bundle(data: bytes) -> list[bytes]:
     """Return the entries of a bundle.
 
     Raises:
-        BundleInvalid: it ends in the middle of an entry.
+        BundleInvalid: it ends within an entry.
     """
     entries: list[bytes] = []
     place = 0
@@ -99,38 +99,40 @@ def read_bundle(data: bytes) -> list[bytes]:
         begin = place + _LENGTH.size
         end = begin + (_LENGTH.unpack_from(data, place)[0] if begin <= len(data) else 1)
         if end > len(data):
-            raise BundleInvalid(f"expected a whole entry at byte {place}, found its beginning")
+            raise BundleInvalid(f"expected a whole entry at byte {place}, found only its start")
         entries.append(data[begin:end])
         place = end
     return entries
 
 
 class Edge:
-    """The right edge of a tree: its last tile at each level, which is all that is needed to grow it and to know its root."""
+    """The right edge of a tree: its last tile at each level, which is sufficient to grow it and to compute its root."""
 
     def __init__(self, size: int = 0, tiles: Sequence[bytes] = ()) -> None:
-        """Take the partial tiles of a tree of ``size``, level by level, as ``keys_of_edge`` names them; b"" where none is."""
+        """Take the partial tiles of a tree of ``size``, level by level, in the order of ``keys_of_edge``; b"" for a
+        missing level.
+        """
         self.size = size
         self._tiles = [bytearray(tile) for tile in tiles] or [bytearray()]
 
     @staticmethod
     def keys(size: int) -> list[TileKey | None]:
-        """Return which tiles the edge of a tree of ``size`` consists of, level by level; None where there is none."""
+        """Return the tiles of the edge of a tree of ``size``, level by level; None for a missing one."""
         levels = range(max(1, -(-size.bit_length() // HEIGHT)))
         keys = [TileKey(level, size >> (HEIGHT * (level + 1))) for level in levels]
         return [key if width_of(key, size) else None for key in keys]
 
     @classmethod
     def of(cls, size: int, tiles: Mapping[TileKey, bytes]) -> Edge:
-        """Return the edge of a tree of ``size``, whose tiles may meanwhile be longer.
+        """Return the edge of a tree of ``size``. The stored tiles may be longer.
 
         Raises:
-            TileMissing: one is not there, or shorter than it must be.
+            TileMissing: a tile is missing, or shorter than required.
         """
         return cls(size, [_part(key, size, tiles) if key else b"" for key in cls.keys(size)])
 
     def grown(self, leaves: Sequence[bytes]) -> tuple[Edge, dict[TileKey, bytes]]:
-        """Return the edge with these leaf hashes added, and every tile that this changes, as it then is."""
+        """Return the edge with these leaf hashes added, and every changed tile."""
         grown = Edge(self.size, [bytes(tile) for tile in self._tiles])
         changed: dict[TileKey, bytes] = {}
         for leaf in leaves:
@@ -142,7 +144,7 @@ class Edge:
         return grown, changed
 
     def tiles(self) -> dict[TileKey, bytes]:
-        """Return the tiles that the edge consists of: the partial ones."""
+        """Return the partial tiles of the edge."""
         return {
             TileKey(level, self.size >> (HEIGHT * (level + 1))): bytes(tile)
             for level, tile in enumerate(self._tiles)
@@ -169,7 +171,7 @@ class Edge:
 
 
 def node_within(tile: bytes, level: int, index: int) -> bytes:
-    """Return the hash over ``2**level`` hashes of a tile, of which it is the ``index``-th such group."""
+    """Return the hash over group ``index`` of ``2**level`` hashes of a tile."""
     begin, count = index << level, 1 << level
     hashes = [tile[place * HASH_BYTES : (place + 1) * HASH_BYTES] for place in range(begin, begin + count)]
     while len(hashes) > 1:
@@ -178,9 +180,9 @@ def node_within(tile: bytes, level: int, index: int) -> bytes:
 
 
 def reader_of(tiles: Mapping[TileKey, bytes]) -> NodeReader:
-    """Return a reader of the nodes that these tiles hold.
+    """Return a reader of the nodes in these tiles.
 
-    It raises TileMissing: a tile is not there, or too short.
+    It raises TileMissing if a tile is missing or too short.
     """
 
     def node(level: int, index: int) -> bytes:
@@ -194,7 +196,7 @@ def reader_of(tiles: Mapping[TileKey, bytes]) -> NodeReader:
 
 
 def tiles_needed(work: Callable[[NodeReader], object]) -> set[TileKey]:
-    """Return which tiles ``work`` asks for, by letting it work on hashes that mean nothing."""
+    """Return the tiles that ``work`` reads, by running it on dummy hashes."""
     needed: set[TileKey] = set()
 
     def node(level: int, index: int) -> bytes:
@@ -206,7 +208,7 @@ def tiles_needed(work: Callable[[NodeReader], object]) -> set[TileKey]:
 
 
 def _find(level: int, index: int) -> tuple[TileKey, int, int]:
-    """Return the tile that holds a node, the node's level within it, and its index within that."""
+    """Return the tile of a node, the node's level within it, and its index at that level."""
     tile_level, below = divmod(level, HEIGHT)
     tile_index = index >> (HEIGHT - below)
     return TileKey(tile_level, tile_index), below, index - (tile_index << (HEIGHT - below))
@@ -221,7 +223,7 @@ def _part(key: TileKey, size: int, tiles: Mapping[TileKey, bytes]) -> bytes:
 
 
 def _peaks(tile: bytes) -> list[bytes]:
-    """Return the roots of the complete subtrees that a partial tile's hashes make, the largest first."""
+    """Return the roots of the complete subtrees of a partial tile's hashes, largest first."""
     count, start, peaks = len(tile) // HASH_BYTES, 0, []
     while start < count:
         level = (count - start).bit_length() - 1

@@ -1,6 +1,6 @@
-"""Merkle trees as RFC 9162, section 2.1, has them (RFC 6962 has the same): hashes, proofs, and checking proofs.
+"""Merkle trees of RFC 9162, section 2.1 (the same as in RFC 6962): hashes, proofs and their verification.
 
-A hash is SHA-256, 32 bytes. Leaves are counted from 0; a tree of ``size`` has the leaves before it.
+A hash is SHA-256, 32 bytes. Leaves are counted from 0. A tree of ``size`` contains the leaves below that index.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ HASH_BYTES = 32
 EMPTY_ROOT = sha256(b"").digest()
 
 NodeReader = Callable[[int, int], bytes]
-"""Takes a level and an index, and gives the hash over the leaves ``[index << level, (index + 1) << level)``; all are there."""
+"""Returns the hash over the leaves ``[index << level, (index + 1) << level)``, all of which exist."""
 
 
 class ProofInvalid(ValueError):
-    """A proof does not prove what it is said to prove."""
+    """A proof does not verify."""
 
 
 def leaf_hash(data: bytes) -> bytes:
@@ -30,7 +30,7 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 
 
 class GrowingTree:
-    """A tree of which only the roots of its complete subtrees are kept: at most one for each level."""
+    """A tree that keeps only the roots of its complete subtrees: at most one per level."""
 
     def __init__(self) -> None:
         self.size = 0
@@ -46,18 +46,18 @@ class GrowingTree:
         self.size += 1
 
     def copy(self) -> GrowingTree:
-        """Return a tree like this one, which grows by itself."""
+        """Return a copy that grows independently."""
         copied = GrowingTree()
         copied.size, copied._peaks = self.size, list(self._peaks)
         return copied
 
     def root(self) -> bytes:
-        """Return the root hash of the tree as it is now."""
+        """Return the current root hash."""
         return fold(self._peaks)
 
 
 def fold(peaks: Sequence[bytes]) -> bytes:
-    """Return the hash over complete subtrees that stand side by side, each smaller than the one before it."""
+    """Return the hash over adjacent complete subtrees, each smaller than the one before it."""
     if not peaks:
         return EMPTY_ROOT
     root = peaks[-1]
@@ -93,10 +93,10 @@ def inclusion_proof(index: int, size: int, node: NodeReader) -> list[bytes]:
 
 
 def consistency_proof(first: int, second: int, node: NodeReader) -> list[bytes]:
-    """Return the proof that the first ``first`` of ``second`` leaves are those of the smaller tree.
+    """Return the consistency proof between the trees of ``first`` and of ``second`` leaves.
 
     Raises:
-        ValueError: the first size is beyond the second.
+        ValueError: the first size is larger than the second.
     """
     if not 0 <= first <= second:
         raise ValueError(f"expected a size up to {second}, found {first}")
@@ -118,10 +118,10 @@ def consistency_proof(first: int, second: int, node: NodeReader) -> list[bytes]:
 
 
 def check_inclusion(index: int, size: int, leaf: bytes, proof: Sequence[bytes], root: bytes) -> None:
-    """Check that the leaf with the hash ``leaf`` stands at ``index`` under ``root`` (RFC 9162, section 2.1.3.2).
+    """Verify that the leaf with the hash ``leaf`` is at ``index`` under ``root`` (RFC 9162, section 2.1.3.2).
 
     Raises:
-        ProofInvalid: it is not proved.
+        ProofInvalid: the proof does not verify.
     """
     if not 0 <= index < size:
         raise ProofInvalid(f"expected an index below the size {size}, found {index}")
@@ -143,10 +143,10 @@ def check_inclusion(index: int, size: int, leaf: bytes, proof: Sequence[bytes], 
 
 
 def check_consistency(first: int, second: int, first_root: bytes, second_root: bytes, proof: Sequence[bytes]) -> None:
-    """Check that the tree of ``first`` leaves is how that of ``second`` begins (RFC 9162, section 2.1.4.2).
+    """Verify that the tree of ``first`` leaves is a prefix of the tree of ``second`` (RFC 9162, section 2.1.4.2).
 
     Raises:
-        ProofInvalid: it is not proved.
+        ProofInvalid: the proof does not verify.
     """
     if not 0 <= first <= second:
         raise ProofInvalid(f"expected a size up to {second}, found {first}")
@@ -194,12 +194,12 @@ def _check_root(found: bytes, root: bytes) -> None:
 
 
 def _split(start: int, end: int) -> int:
-    """Return where the larger half ends: the greatest power of two below the number of leaves."""
+    """Return the size of the left subtree: the greatest power of two below the number of leaves."""
     return start + (1 << ((end - start - 1).bit_length() - 1))
 
 
 def _hash_of(start: int, end: int, node: NodeReader) -> bytes:
-    """Return the hash over leaves ``[start, end)``, where ``start`` is a place at which RFC 9162 splits."""
+    """Return the hash over leaves ``[start, end)``, where ``start`` is a split point of RFC 9162."""
     peaks: list[bytes] = []
     while start < end:
         level = (end - start).bit_length() - 1

@@ -1,1 +1,1 @@
-"""Locking the process in: what a served vault gives up before it answers anybody. Linux alone, through libc."""
+"""The process sandbox of the server. Linux only, through libc."""

@@ -1,4 +1,4 @@
-"""The seam to the system: the few calls that Python's standard library does not have."""
+"""The system calls that Python's standard library does not have."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ PR_GET_NO_NEW_PRIVS = 39
 
 
 class StepUnavailable(Exception):
-    """This step cannot be taken here; the text says why, to go on a sentence that names the step."""
+    """This step cannot be applied here. The text is the reason, and continues a sentence that names the step."""
 
 
 class Kernel:
-    """Linux, through the C library. Every call raises OSError where the kernel refuses it."""
+    """Linux, through the C library. Every call raises OSError if the kernel denies it."""
 
     machine = platform.machine()
 
@@ -36,15 +36,15 @@ class Kernel:
         return self._checked(self._libc.prctl(ctypes.c_int(option), ctypes.c_ulong(argument), zero, zero, zero))
 
     def syscall(self, number: int, *arguments: int) -> int:
-        """Make a system call by its number; pointers are addresses."""
+        """Make a system call by its number. Pointers are addresses."""
         return self._checked(self._libc.syscall(ctypes.c_long(number), *(ctypes.c_long(each) for each in arguments)))
 
     def lock_memory(self, flags: int) -> None:
-        """Lock memory as mlockall(2) does."""
+        """Lock memory with mlockall(2)."""
         self._checked(self._libc.mlockall(ctypes.c_int(flags)))
 
     def restrict_files(self, mask: int) -> None:
-        """Set which permissions new files never have."""
+        """Set the permissions that new files never have."""
         os.umask(mask)
 
     def limit(self, of: int) -> tuple[int, int]:
@@ -55,11 +55,11 @@ class Kernel:
         """Set a resource's limits."""
         try:
             resource.setrlimit(of, (soft, hard))
-        except ValueError as error:  # what Python makes of EPERM
+        except ValueError as error:  # the exception of Python for EPERM
             raise OSError(errno.EPERM, str(error)) from error
 
     def threads(self) -> int:
-        """Return how many threads this process has, those that Python knows nothing of included."""
+        """Return the number of threads of this process, including those unknown to Python."""
         try:
             return sum(1 for _ in Path("/proc/self/task").iterdir())
         except OSError:

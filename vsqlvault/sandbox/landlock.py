@@ -1,7 +1,7 @@
-"""Files and ports that this process can no longer reach: Landlock, see landlock(7).
+"""Denies files and ports with Landlock, see landlock(7).
 
-Rules are bound to directories and files, not to names. What is renamed away takes its rule along, and what comes in its
-place has none: so a file that may be replaced is reached through its directory.
+Rules apply to directories and files, not to names. A renamed file keeps its rule, and its replacement has none. A file
+that may be replaced is therefore allowed through its directory.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ MAKE_DIR, MAKE_REG = 1 << 7, 1 << 8
 REFER, TRUNCATE = 1 << 13, 1 << 14
 
 BIND_TCP, CONNECT_TCP = 1, 2
-SCOPES = 3  # abstract Unix sockets and signals of processes outside
+SCOPES = 3  # abstract Unix sockets and signals of other processes
 
 NET_ABI = 4
 SCOPE_ABI = 6
 THREADS_ABI = 8
 _FILE_RIGHTS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1, 5: (1 << 16) - 1}
-"""All rights of each ABI. Whatever no rule grants is refused, executing anything among it."""
+"""All rights of each ABI. Everything without a rule is denied, including execution."""
 
 _TO_READ = READ_FILE | READ_DIR
 _TO_WRITE = _TO_READ | WRITE_FILE | REMOVE_DIR | REMOVE_FILE | MAKE_DIR | MAKE_REG | REFER | TRUNCATE
@@ -47,7 +47,7 @@ _OF_A_FILE = WRITE_FILE | READ_FILE | TRUNCATE
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """What stays reachable: paths that exist, and TCP ports. ``connect_ports`` is None where any port stays so."""
+    """What stays accessible: existing paths and TCP ports. ``connect_ports`` is None if all ports stay accessible."""
 
     readable: frozenset[Path]
     writable: frozenset[Path]
@@ -56,36 +56,37 @@ class Reach:
 
 
 def abi(kernel: Kernel) -> int:
-    """Return the version of Landlock that the kernel has.
+    """Return the Landlock version of the kernel.
 
     Raises:
-        StepUnavailable: it has none, or has it switched off.
+        StepUnavailable: the kernel has none, or it is disabled.
     """
     try:
         return kernel.syscall(CREATE_RULESET, 0, 0, _VERSION)
     except OSError as error:
-        why = {errno.ENOSYS: "the kernel has no Landlock", errno.EOPNOTSUPP: "Landlock is switched off in the kernel"}
-        raise StepUnavailable(why.get(error.errno or 0, f"the kernel refuses: {error.strerror}")) from error
+        why = {errno.ENOSYS: "the kernel has no Landlock", errno.EOPNOTSUPP: "Landlock is disabled in the kernel"}
+        raise StepUnavailable(why.get(error.errno or 0, f"denied by the kernel: {error.strerror}")) from error
 
 
 def apply(kernel: Kernel, reach: Reach) -> str:
-    """Close everything but ``reach``, and return what stays open.
+    """Deny everything but ``reach``, and return what stays accessible.
 
     Raises:
-        StepUnavailable: the kernel has no Landlock or refuses, or threads run already that it would leave out.
+        StepUnavailable: the kernel does not support Landlock or denies it, or other threads are running that it would
+        not restrict.
     """
     version = abi(kernel)
     threads = kernel.threads()
     if threads > 1 and version < THREADS_ABI:
-        raise StepUnavailable(f"{threads} threads run already, and this kernel restricts only one of them")
+        raise StepUnavailable(f"{threads} threads are running, and this kernel restricts only one of them")
     try:
         with _ruleset(kernel, reach, version) as ruleset:
             kernel.syscall(RESTRICT_SELF, ruleset, _ALL_THREADS if version >= THREADS_ABI else 0)
     except OSError as error:
-        hint = " (no_new_privileges is a condition of it)" if error.errno == errno.EPERM else ""
-        raise StepUnavailable(f"the kernel refuses: {error.strerror}{hint}") from error
+        hint = " (no_new_privileges is required)" if error.errno == errno.EPERM else ""
+        raise StepUnavailable(f"denied by the kernel: {error.strerror}{hint}") from error
     if Path("/") not in reach.readable | reach.writable and _can_list_root():
-        raise StepUnavailable("the kernel took it without effect")
+        raise StepUnavailable("accepted by the kernel without effect")
     return _told(reach, version)
 
 
@@ -140,9 +141,9 @@ def _can_list_root() -> bool:
 def _told(reach: Reach, version: int) -> str:
     writes = ", ".join(str(path) for path in sorted(reach.writable) if not path.is_relative_to("/dev")) or "nowhere"
     if version < NET_ABI:
-        ports = "to any port, which Linux closes from 6.7 on"
+        ports = "to any port, restricted from Linux 6.7 on"
     elif reach.connect_ports is None:
-        ports = "to any port, as a plugin asks"
+        ports = "to any port, as required by a plugin"
     else:
         ports = "to " + ", ".join(str(port) for port in sorted(reach.connect_ports))
     return f"ABI {version}; writes in {writes}; connects {ports}"

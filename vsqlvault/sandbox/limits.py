@@ -1,4 +1,4 @@
-"""No core dumps, no debugger, no file that others may read."""
+"""Prevents core dumps, debuggers, and files that other users can read."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ _OWNER_ONLY = 0o077
 
 
 def apply(kernel: Kernel) -> str:
-    """Take the step, and return what is in force.
+    """Apply the step, and return what is in force.
 
-    The limit alone would not keep memory out of a core dump that the system pipes to a program: that takes not being
-    dumpable, which closes /proc/<pid>/mem and ptrace to other processes of this user, too. See core(5) and prctl(2).
+    The limit alone does not prevent a core dump that the system pipes to a program. Being non-dumpable does, and also
+    denies /proc/<pid>/mem and ptrace to other processes of this user. See core(5) and prctl(2).
 
     Raises:
-        StepUnavailable: the kernel refuses.
+        StepUnavailable: the kernel denies it.
     """
     try:
         kernel.restrict_files(_OWNER_ONLY)
@@ -24,7 +24,7 @@ def apply(kernel: Kernel) -> str:
         kernel.prctl(PR_SET_DUMPABLE, 0)
         dumpable = kernel.prctl(PR_GET_DUMPABLE)
     except OSError as error:
-        raise StepUnavailable(f"the kernel refuses: {error.strerror}") from error
+        raise StepUnavailable(f"denied by the kernel: {error.strerror}") from error
     if dumpable or kernel.limit(resource.RLIMIT_CORE) != (0, 0):
-        raise StepUnavailable("the kernel took it without effect")
+        raise StepUnavailable("accepted by the kernel without effect")
     return "no core dumps, not dumpable, umask 077"

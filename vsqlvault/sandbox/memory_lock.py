@@ -1,4 +1,4 @@
-"""Memory that never goes to swap."""
+"""Prevents memory from being swapped out."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _ALL = MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT
 
 
 def apply(kernel: Kernel) -> str:
-    """Lock what is in memory now and what will come into it, without filling it first. A forked child starts unlocked.
+    """Lock current and future memory without filling it first. A forked child starts unlocked.
 
-    Under a limit, locking all future memory would succeed now and fail some allocation later. So a limit that binds this
-    process makes the step unavailable.
+    Under a limit, locking all future memory succeeds and a later allocation fails. A limit that applies to this process
+    therefore makes the step unavailable.
 
     Raises:
-        StepUnavailable: there is such a limit, or the kernel refuses.
+        StepUnavailable: there is such a limit, or the kernel denies it.
     """
     _, hard = kernel.limit(resource.RLIMIT_MEMLOCK)
     try:
@@ -32,14 +32,14 @@ def apply(kernel: Kernel) -> str:
     except OSError as error:
         if hard != resource.RLIM_INFINITY and error.errno in {errno.ENOMEM, errno.EPERM}:
             raise StepUnavailable(
-                f"the limit of locked memory is {hard // 1024} KiB: it takes LimitMEMLOCK=infinity or CAP_IPC_LOCK"
+                f"the limit of locked memory is {hard // 1024} KiB; LimitMEMLOCK=infinity or CAP_IPC_LOCK is required"
             ) from error
-        raise StepUnavailable(f"the kernel refuses: {error.strerror}") from error
-    return "no page of this process goes to swap"
+        raise StepUnavailable(f"denied by the kernel: {error.strerror}") from error
+    return "no memory page is swapped out"
 
 
 def _lock_without_limit(kernel: Kernel, hard: int) -> None:
-    """Lock with a limit of nothing: that works for those alone whom no limit binds, whatever else they seem to be."""
+    """Lock memory under a limit of zero. This works only for a process to which no limit applies."""
     kernel.set_limit(resource.RLIMIT_MEMLOCK, 0, hard)
     try:
         kernel.lock_memory(_ALL)

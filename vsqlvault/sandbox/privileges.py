@@ -1,4 +1,4 @@
-"""No privilege that this process does not have already."""
+"""Prevents the process from gaining privileges."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from vsqlvault.sandbox.kernel import PR_GET_NO_NEW_PRIVS, PR_SET_NO_NEW_PRIVS, K
 
 
 def apply(kernel: Kernel) -> str:
-    """Give up gaining privileges from setuid programs and file capabilities, for good. See prctl(2).
+    """Disable privileges from setuid programs and file capabilities, permanently. See prctl(2).
 
     Raises:
-        StepUnavailable: the kernel refuses.
+        StepUnavailable: the kernel denies it.
     """
     try:
         kernel.prctl(PR_SET_NO_NEW_PRIVS, 1)
         is_set = kernel.prctl(PR_GET_NO_NEW_PRIVS)
     except OSError as error:
-        raise StepUnavailable(f"the kernel refuses: {error.strerror}") from error
+        raise StepUnavailable(f"denied by the kernel: {error.strerror}") from error
     if not is_set:
-        raise StepUnavailable("the kernel took it without effect")
+        raise StepUnavailable("accepted by the kernel without effect")
     return "no program can give this process more privileges"

@@ -1,4 +1,4 @@
-"""What a vault must still reach once it is locked in: Python, what the system's libraries read, its files, its ports."""
+"""What a sandboxed vault must access: Python, the files of system libraries, its own files, and its ports."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ _SHARED = frozenset(
         "usr", "usr/local", "var", "var/lib", "var/run", "var/tmp",
     )
 )  # fmt: skip
-"""Directories that hold more than one program's files: none of them is opened for the sake of one file in it."""
+"""Directories shared by several programs. None of them is allowed for the sake of one file."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestedAccess:
-    """What settings and plugins name: paths as they are written, and TCP ports; None: any port."""
+    """The paths and TCP ports in settings and plugins; None: any port."""
 
     readable: frozenset[str]
     writable: frozenset[str]
@@ -48,7 +48,7 @@ class RequestedAccess:
 
 
 def requested_access(settings: Settings, needs: Iterable[ProcessNeeds], config: Path | None = None) -> RequestedAccess:
-    """Return what a vault with these settings, from the file ``config``, and plugins with these needs asks to reach."""
+    """Return what a vault accesses with these settings from the file ``config``, and with plugins of these needs."""
     needs = list(needs)
     readable = [path for need in needs for path in need.readable]
     readable += _files_of(settings)
@@ -62,7 +62,8 @@ def requested_access(settings: Settings, needs: Iterable[ProcessNeeds], config: 
 
 
 def reach_of(settings: Settings, asked: RequestedAccess) -> Reach:
-    """Return what stays reachable: what is asked for, what the settings list, and what Python and the system's libraries need.
+    """Return what stays accessible: what is requested, what the settings list, and what Python and system libraries
+    need.
 
     Raises:
         SettingsInvalid: a path listed under ``[hardening]`` does not exist.
@@ -81,7 +82,7 @@ def reach_of(settings: Settings, asked: RequestedAccess) -> Reach:
 
 
 def beyond(reach: Reach, before: RequestedAccess, now: RequestedAccess) -> str | None:
-    """Return the first thing asked for now, and not asked for before, that is out of reach; None where there is none."""
+    """Return the first newly requested item that is not accessible, or None if there is none."""
     for path in sorted(now.readable - before.readable):
         if not all(_covers(reach.readable | reach.writable, place) for place in replaceable(path)):
             return path
@@ -101,13 +102,13 @@ def _covers(paths: frozenset[Path], path: Path) -> bool:
 
 
 def replaceable(path: str) -> Iterator[Path]:
-    """Give what to open so that a file stays readable when it is replaced: the directory of the file, and of each link to it.
+    """Yield what to allow so that a replaced file stays readable: its directory, and those of each symbolic link to it.
 
-    A directory that others' files are in, too, is left closed, and the file itself is opened: then a new file in its place
-    needs a restart. A path that is a directory is given as it is.
+    A shared directory is not allowed, only the file itself. A replacement of that file then needs a restart. A path of
+    a directory is yielded unchanged.
     """
     current = Path(path).absolute()
-    for _ in range(40):  # as many links as Linux follows
+    for _ in range(40):  # the number of links that Linux follows
         if current.is_dir():
             yield current.resolve()
             return
@@ -150,7 +151,7 @@ def _listed(name: str, paths: Iterable[str]) -> Iterator[Path]:
 
 
 def _python() -> Iterator[Path]:
-    """Give where modules are: those that are loaded, and those that may still be."""
+    """Yield the directories of modules: of loaded ones, and of those that may still be imported."""
     here = Path.cwd()
     installed = (sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
     for path in (*sys.path, *installed, str(Path(sys.base_prefix, "lib"))):
@@ -164,10 +165,10 @@ def _python() -> Iterator[Path]:
 
 
 def _system() -> Iterator[Path]:
-    """Give what the system's libraries read: shared objects, names of hosts, authorities, time zones.
+    """Yield what system libraries read: shared objects, host names, certificate authorities, time zones.
 
-    ``/etc`` as a whole, where the permissions of its files still hold for this user: its files are replaced while a server
-    runs, ``resolv.conf`` at each renewal of a lease. They do not hold for root, who gets the few files by themselves.
+    ``/etc`` is included as a whole if file permissions apply to this user, because files such as ``resolv.conf`` are
+    replaced while a server runs. File permissions do not apply to root, for whom only these few files are included.
     """
     for path in (*_LIBRARIES, *_NAMES, *_AUTHORITIES, *_TIMES, *_DEVICES, *zoneinfo.TZPATH):
         yield Path(path)
@@ -183,10 +184,10 @@ def _system() -> Iterator[Path]:
 def _is_shared(directory: Path) -> bool:
     try:
         return directory in _SHARED or directory == Path.home()
-    except RuntimeError:  # nobody has told this user's home
+    except RuntimeError:  # this user has no home directory
         return False
 
 
 def _existing(paths: set[Path]) -> frozenset[Path]:
-    """Return those that exist, without those below another of them."""
+    """Return the existing paths, without those below another one."""
     return frozenset(path for path in paths if path.exists() and paths.isdisjoint(path.parents))

@@ -1,4 +1,4 @@
-"""The steps in their order, and what became of each."""
+"""Applies the steps of the sandbox in order, and records the result of each."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vsqlvault.sandbox.reach import RequestedAccess, beyond, reach_of
 MEMORY_LOCK = "memory_lock"
 STEPS = ("limits", MEMORY_LOCK, "no_new_privileges", "landlock", "seccomp")
 NOT_APPLIED: Sequence[StepState] = tuple(
-    StepState(name, "off", "only a server that vsql-vault starts locks itself in") for name in STEPS
+    StepState(name, "off", "only a server started by vsql-vault applies the sandbox") for name in STEPS
 )
 _IMPORTED_LATE = (
     "concurrent.futures.thread", "encodings.idna", "encodings.utf_16_be", "pydantic._internal._dataclasses",
@@ -28,7 +28,7 @@ _IMPORTED_LATE = (
 
 
 def import_early() -> None:
-    """Import what the standard library and the frameworks would import only when a request first needs it."""
+    """Import the modules that the standard library and the frameworks would import on the first request."""
     for name in _IMPORTED_LATE:
         with suppress(ImportError):
             importlib.import_module(name)
@@ -36,42 +36,45 @@ def import_early() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """What became of each step, and what stays reachable because it was asked for."""
+    """The result of each step, and what was requested to stay accessible."""
 
     states: tuple[StepState, ...]
     asked: RequestedAccess
     reach: Reach
 
     def in_child(self, settings: HardeningSettings, kernel: Kernel | None = None) -> Sandbox:
-        """Take the one step that a forked child does not inherit, and return what holds in it.
+        """Apply the one step that a forked child does not inherit, and return the state of the child.
 
         Raises:
-            HardeningUnavailable: it is required and unavailable.
+            HardeningUnavailable: the step is required and unavailable.
         """
         again = _taken(MEMORY_LOCK, settings.memory_lock, kernel or _kernel(), memory_lock.apply)
         return replace(self, states=tuple(again if state.name == MEMORY_LOCK else state for state in self.states))
 
     def check(self, asked: RequestedAccess) -> None:
-        """Refuse what can no longer be reached, so that new settings don't fail at some later moment.
+        """Reject settings that need something inaccessible, so that they do not fail later.
 
         Raises:
-            SettingsInvalid: something is asked for that was closed at start.
+            SettingsInvalid: something was denied at start.
         """
         closed = any(state.name == "landlock" and state.state == "on" for state in self.states)
         if closed and (found := beyond(self.reach, self.asked, asked)):
-            raise SettingsInvalid(f"hardening.landlock: {found} is closed since the start; a restart opens it")
+            raise SettingsInvalid(
+                f"hardening.landlock: {found} has been inaccessible since the start; restart to allow it"
+            )
 
 
 def apply_sandbox(
     settings: Settings, asked: RequestedAccess, *, undeclared: Sequence[str] = (), kernel: Kernel | None = None
 ) -> Sandbox:
-    """Take every step that the settings ask for, and return what became of each. There is no way back.
+    """Apply every step in the settings, and return the result of each. The steps cannot be undone.
 
-    It comes after settings, plugins and secrets are read, and before a thread is started: Landlock would leave it out.
-    ``undeclared`` are the plugins that do not say what they need: because of them Landlock is not on by itself.
+    Call it after settings, plugins and secrets are read, and before a thread is started, which Landlock would not
+    restrict. ``undeclared`` are the plugins that do not declare their needs. Because of them ``auto`` does not apply
+    Landlock.
 
     Raises:
-        HardeningUnavailable: a step that is required is unavailable.
+        HardeningUnavailable: a required step is unavailable.
         SettingsInvalid: a path listed under ``[hardening]`` does not exist.
     """
     kernel = kernel or _kernel()
@@ -90,10 +93,10 @@ def apply_sandbox(
 
 def _taken(name: str, switch: str, kernel: Kernel | None, step: Callable[[Kernel], str]) -> StepState:
     if switch == "off":
-        return StepState(name, "off", "the settings say so")
+        return StepState(name, "off", "disabled by the settings")
     try:
         if kernel is None:
-            raise StepUnavailable("only Linux has it")
+            raise StepUnavailable("available on Linux only")
         return StepState(name, "on", step(kernel))
     except StepUnavailable as unavailable:
         if switch == "required":
@@ -106,7 +109,10 @@ def _off_for_plugins(undeclared: Sequence[str]) -> StepState:
     return StepState(
         "landlock",
         "off",
-        f'not said by these plugins, what they need: {names}. List it under [hardening] and set landlock = "required"',
+        (
+            f"these plugins do not declare their needs: {names}. List the needs under [hardening] and set landlock "
+            '= "required"'
+        ),
     )
 
 

@@ -1,7 +1,7 @@
-"""System calls that are refused from now on, in every thread: a filter of classic BPF, see seccomp(2).
+"""Denies system calls in every thread with a classic BPF filter, see seccomp(2).
 
-It is a list of what is refused. A list of what is allowed would break with each new version of libc, OpenSSL or Python, at
-whatever moment a new call is made first.
+The filter is a denylist. An allowlist would break with each new version of libc, OpenSSL or Python, at the first use of
+a new system call.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ ERRNO = 0x00050000
 
 NUMBER = 0  # offsets into struct seccomp_data
 ARCHITECTURE = 4
-FIRST_ARGUMENT = 16  # its lower half, for all architectures here are little-endian
+FIRST_ARGUMENT = 16  # its lower half, because all architectures here are little-endian
 
 NEW_NAMESPACES = 0x7E020000
-"""CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID and NEWNET. NEWTIME is none of clone's flags."""
+"""CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID and NEWNET. NEWTIME is not a flag of clone."""
 
 _SET_MODE_FILTER = 1
 _ALL_THREADS = 1  # SECCOMP_FILTER_FLAG_TSYNC
@@ -40,10 +40,10 @@ Instruction = tuple[int, int, int, int]
 
 
 def instructions(of: Architecture) -> list[Instruction]:
-    """Return the filter: a call of another architecture ends the process, one of the list fails with EPERM.
+    """Return the filter: a call of another architecture ends the process, and a listed call fails with EPERM.
 
-    ``clone`` fails where it would make a namespace. ``clone3`` hides its flags in memory, where a filter cannot look, so it
-    fails with ENOSYS, and the C library falls back to ``clone``.
+    ``clone`` fails if it would create a namespace. ``clone3`` has its flags in memory, which a filter cannot read, so
+    it fails with ENOSYS, and the C library falls back to ``clone``.
     """
     refusal: Instruction = (RETURN, 0, 0, ERRNO | errno.EPERM)
     program: list[Instruction] = [
@@ -74,7 +74,7 @@ def assembled(program: Sequence[Instruction]) -> bytes:
 
 
 def install(kernel: Kernel, number: int, program: Sequence[Instruction]) -> None:
-    """Put a filter over all threads of this process; ``number`` is that of seccomp(2). Raises OSError."""
+    """Install a filter in all threads of this process. ``number`` is that of seccomp(2). Raises OSError."""
     code = ctypes.create_string_buffer(assembled(program))
     header = ctypes.create_string_buffer(struct.pack("@HP", len(program), ctypes.addressof(code)))
     thread = kernel.syscall(number, _SET_MODE_FILTER, _ALL_THREADS, ctypes.addressof(header))
@@ -83,10 +83,10 @@ def install(kernel: Kernel, number: int, program: Sequence[Instruction]) -> None
 
 
 def apply(kernel: Kernel) -> str:
-    """Install the filter, try it, and return what it does.
+    """Install the filter, test it, and return its effect.
 
     Raises:
-        StepUnavailable: the kernel refuses, or nobody has looked up this architecture's numbers.
+        StepUnavailable: the kernel denies it, or there is no list of system calls for this architecture.
     """
     of = ARCHITECTURES.get(kernel.machine)
     if of is None:
@@ -95,15 +95,15 @@ def apply(kernel: Kernel) -> str:
         install(kernel, of.seccomp, instructions(of))
         mode = kernel.prctl(PR_GET_SECCOMP)
     except OSError as error:
-        hint = " (no_new_privileges is a condition of it)" if error.errno == errno.EACCES else ""
-        raise StepUnavailable(f"the kernel refuses: {error.strerror}{hint}") from error
+        hint = " (no_new_privileges is required)" if error.errno == errno.EACCES else ""
+        raise StepUnavailable(f"denied by the kernel: {error.strerror}{hint}") from error
     if mode != _FILTERED or not _refuses(kernel, of.execve):
-        raise StepUnavailable("the kernel took it without effect")
-    return f"{len(of.refused)} system calls refused, execve, ptrace and mount among them"
+        raise StepUnavailable("accepted by the kernel without effect")
+    return f"{len(of.refused)} system calls denied, including execve, ptrace and mount"
 
 
 def _refuses(kernel: Kernel, execve: int) -> bool:
-    """Whether execve is refused before the kernel sees that there is no program to run."""
+    """Whether execve is denied before the kernel looks up the program."""
     try:
         kernel.syscall(execve, 0, 0, 0)
     except OSError as error:

@@ -1,7 +1,7 @@
-"""The system calls that a vault never makes, and their numbers.
+"""The system calls that a vault does not need, and their numbers.
 
-Numbers are those of ``arch/x86/entry/syscalls/syscall_64.tbl`` and of ``include/uapi/asm-generic/unistd.h``, which aarch64
-uses. None: the architecture has no such call.
+The numbers are those of ``arch/x86/entry/syscalls/syscall_64.tbl`` and of ``include/uapi/asm-generic/unistd.h``, which
+aarch64 uses. None: the architecture has no such call.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 REFUSED: Mapping[str, tuple[int | None, int | None]] = {
-    # other programs, and the insides of other processes
+    # # programs, and the memory of other processes
     "execve": (59, 221),
     "execveat": (322, 281),
     "ptrace": (101, 117),
@@ -42,7 +42,7 @@ REFUSED: Mapping[str, tuple[int | None, int | None]] = {
     "swapon": (167, 224),
     "swapoff": (168, 225),
     "acct": (163, 89),
-    # what has been, again and again, the way into the kernel
+    # # frequent targets of kernel exploits
     "bpf": (321, 280),
     "userfaultfd": (323, 282),
     "io_uring_setup": (425, 425),
@@ -78,7 +78,7 @@ REFUSED: Mapping[str, tuple[int | None, int | None]] = {
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """What a filter has to know: the value of AUDIT_ARCH, and numbers."""
+    """The parameters of a filter: the value of AUDIT_ARCH, and system call numbers."""
 
     audit: int
     refused: frozenset[int]
@@ -87,7 +87,7 @@ class Architecture:
     seccomp: int
     execve: int
     foreign_from: int | None = None
-    """From this number on, calls are those of another ABI on the same architecture (x32)."""
+    """Calls from this number on belong to another ABI of the same architecture (x32)."""
 
 
 ARCHITECTURES: Mapping[str, Architecture] = {

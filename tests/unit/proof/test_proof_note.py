@@ -119,10 +119,10 @@ def test_a_note_by_nobody_who_is_trusted_is_refused() -> None:
 
 def test_a_changed_text_and_a_forged_signature_are_refused() -> None:
     note = sign_note("text\n", KEY.signer)
-    with pytest.raises(NoteRefused, match="does not hold"):
+    with pytest.raises(NoteRefused, match="does not verify"):
         open_note(note.replace("text", "next"), [KEY.verifier])
     forged = KEY.verifier.key_id + OTHER.signer.sign(b"text\n")
-    with pytest.raises(NoteRefused, match="does not hold"):
+    with pytest.raises(NoteRefused, match="does not verify"):
         open_note(f"text\n\n— {KEY.verifier.name} {b64encode(forged).decode()}\n", [KEY.verifier])
 
 

@@ -119,13 +119,13 @@ def test_privileges_are_given_up_before_what_is_conditional_on_it():
         ("memory_lock", {"locked_limit": EIGHT_MIB}, "8192 KiB"),
         ("no_new_privileges", {"refused": {PR_SET_NO_NEW_PRIVS: errno.EINVAL}}, "Invalid argument"),
         ("landlock", {"refused": {CREATE_RULESET: errno.ENOSYS}}, "the kernel has no Landlock"),
-        ("landlock", {"refused": {CREATE_RULESET: errno.EOPNOTSUPP}}, "switched off in the kernel"),
+        ("landlock", {"refused": {CREATE_RULESET: errno.EOPNOTSUPP}}, "disabled in the kernel"),
         ("landlock", {"refused": {CREATE_RULESET: errno.EPERM}}, "Operation not permitted"),
-        ("landlock", {"refused": {RESTRICT_SELF: errno.EPERM}}, "no_new_privileges is a condition"),
+        ("landlock", {"refused": {RESTRICT_SELF: errno.EPERM}}, "no_new_privileges is required"),
         ("landlock", {"refused": {ADD_RULE: errno.EINVAL}}, "Invalid argument"),
-        ("landlock", {"threads": 3}, "3 threads run already"),
+        ("landlock", {"threads": 3}, "3 threads are running"),
         ("seccomp", {"refused": {317: errno.ENOSYS}}, "not implemented"),
-        ("seccomp", {"refused": {317: errno.EACCES}}, "no_new_privileges is a condition"),
+        ("seccomp", {"refused": {317: errno.EACCES}}, "no_new_privileges is required"),
     ],
 )
 class TestAStepThatCannotBeTaken:
@@ -153,8 +153,8 @@ def test_an_architecture_without_a_list_has_no_filter():
 
 def test_another_system_than_linux_has_none_of_it(monkeypatch):
     monkeypatch.setattr(sandbox.sys, "platform", "darwin")
-    assert {(step.state, step.detail) for step in states(None).values()} == {("unavailable", "only Linux has it")}
-    with pytest.raises(HardeningUnavailable, match="only Linux"):
+    assert {(step.state, step.detail) for step in states(None).values()} == {("unavailable", "available on Linux only")}
+    with pytest.raises(HardeningUnavailable, match="Linux only"):
         states(None, limits="required")
 
 
@@ -164,7 +164,7 @@ def test_a_filter_that_does_not_hold_is_not_called_on():
             self._filtered = False
             return super().syscall(number, *arguments)
 
-    assert states(Indifferent())["seccomp"].detail == "the kernel took it without effect"
+    assert states(Indifferent())["seccomp"].detail == "accepted by the kernel without effect"
 
 
 def test_a_thread_with_a_filter_of_its_own_is_told():
@@ -216,7 +216,8 @@ def test_a_forked_child_locks_its_memory_and_inherits_the_rest():
 def test_new_settings_that_ask_for_what_is_closed_are_refused_where_it_is():
     more = RequestedAccess(frozenset(), frozenset(), frozenset({53, 443}))
     with pytest.raises(
-        SettingsInvalid, match=r"hardening\.landlock: port 443 is closed since the start; a restart opens it"
+        SettingsInvalid,
+        match=r"hardening\.landlock: port 443 has been inaccessible since the start; restart to allow it",
     ):
         locked(Pretended()).check(more)
     locked(Pretended()).check(ASKED)

@@ -113,7 +113,7 @@ async def test_a_section_of_a_plugin_is_a_member(install, offering, open_scene) 
     assert "owner-only" in section.context.access_policies
 
 
-OFF = {"state": "off", "detail": "only a server that vsql-vault starts locks itself in"}
+OFF = {"state": "off", "detail": "only a server started by vsql-vault applies the sandbox"}
 
 
 async def test_the_members_asked_for_are_there_with_their_numbers(scene) -> None:
