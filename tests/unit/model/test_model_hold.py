@@ -52,7 +52,7 @@ def test_all_that_is_given_must_fit(selector) -> None:
 
 
 def test_a_selector_of_nothing_is_none() -> None:
-    with pytest.raises(ValueError, match="something"):
+    with pytest.raises(ValueError, match="at least one member"):
         HoldSelector()
 
 

@@ -141,10 +141,10 @@ class TestSeveral:
     @pytest.mark.parametrize(
         ("one", "other", "sentence"),
         [
-            ("", "", "app_prefix or apps for each issuer"),
-            ("apps = ['payments']", "", "app_prefix or apps for each issuer"),
-            ("app_prefix = 'a:'", "app_prefix = 'a:'", "app_prefix of each issuer apart"),
-            ("app_prefix = 'a'", "app_prefix = 'a:'", "app_prefix of each issuer apart"),
+            ("", "", "app_prefix or apps for each of several issuers"),
+            ("apps = ['payments']", "", "app_prefix or apps for each of several issuers"),
+            ("app_prefix = 'a:'", "app_prefix = 'a:'", "app_prefix of each issuer different"),
+            ("app_prefix = 'a'", "app_prefix = 'a:'", "app_prefix of each issuer different"),
         ],
     )
     def test_they_are_refused_where_one_could_name_the_others_app(self, tmp_path, one, other, sentence) -> None:
