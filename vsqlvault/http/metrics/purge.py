@@ -50,7 +50,7 @@ _TEXTS = {
     "sweep_finished_timestamp_seconds": "Unix time at which the last sweep of any process ended.",
     "scrub_finished_timestamp_seconds": "Unix time at which the last scrub of any process ended.",
     "scrub_incomplete": "1 if the last scrub left purged bytes in the data files.",
-    "clock_leap_seconds": "Seconds by which the storage's clock is ahead of the last recorded time, while this stops the sweep.",
+    "clock_leap_seconds": "Seconds by which the storage's clock is ahead of the last recorded time, if this stops sweeps.",
     "clock_behind_seconds": "Seconds by which the storage's clock is behind the vault's time, which stands "
     "still until the clock catches up.",
 }
