@@ -207,9 +207,12 @@ class VaultServer:
 
     def stop(self) -> int:
         """Ask the server to end, and return its exit code."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGTERM)
+        self.stop_later()
         return self.wait()
+
+    def stop_later(self) -> None:
+        """Ask the server to end."""
+        self.signal(signal.SIGTERM)
 
     def wait(self) -> int:
         """Return the exit code of a process that is about to end."""

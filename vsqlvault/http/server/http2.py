@@ -1,55 +1,57 @@
-"""HTTP/2, for those who ask for it: Hypercorn's, on a connection that has shaken hands already."""
+"""The HTTP/2 connections of a server: they begin here, and here is the memory counted that they hold together."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any
+import logging
 
-from hypercorn.app_wrappers import ASGIWrapper
-from hypercorn.asyncio.tcp_server import TCPServer
-from hypercorn.asyncio.worker_context import WorkerContext
-from hypercorn.config import Config
+from h2.errors import ErrorCodes
 
-MAX_STREAMS = 100
-NEVER = 10**9
+from vsqlvault.http.server.client_certificates import ClientCertificate
+from vsqlvault.http.server.http2_connection import Host, Http2Connection
+
+log = logging.getLogger(__name__)
+MAX_HELD_IN_ALL_BYTES = 128 * 1024 * 1024
+"""Above this, the connection that holds the most memory is ended."""
+
+_LOG_INTERVAL_SECONDS = 1.0
 
 
 class Http2:
-    """Hands connections to Hypercorn. ``app`` is an ASGI application; it learns the client's certificate as in HTTP/1.1."""
+    """The HTTP/2 connections of a server, and the memory that they hold together."""
 
-    def __init__(self, app: Callable[[Any, Any, Any], Awaitable[None]], keep_alive_seconds: float) -> None:
-        self._app = app
-        self._config = Config()
-        self._config.accesslog = None
-        self._config.errorlog = None
-        self._config.include_server_header = False
-        self._config.keep_alive_timeout = keep_alive_seconds
-        self._config.keep_alive_max_requests = NEVER  # it drops what is in flight when that number is reached
-        self._config.h2_max_concurrent_streams = MAX_STREAMS
-        self._context = WorkerContext(None)
+    def __init__(self, host: Host, max_held_bytes: int = MAX_HELD_IN_ALL_BYTES) -> None:
+        self._host = host
+        self._connections: set[Http2Connection] = set()
+        self._max_held_bytes = max_held_bytes
+        self._logged_at = float("-inf")
+        self._left_out = 0
 
-    async def serve(self, transport: asyncio.Transport, first: bytes, describe_tls: Callable[[], Any]) -> None:
-        """Serve a connection to its end.
-
-        ``first`` is what has been read of it; ``describe_tls`` gives the ASGI extension ``tls`` for each request.
-        """
-        loop = asyncio.get_running_loop()
-        reader = asyncio.StreamReader(loop=loop)
-        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
-        transport.set_protocol(protocol)
-        protocol.connection_made(transport)
+    def take(
+        self, transport: asyncio.Transport, first: bytes, certificate: ClientCertificate | None, *, may_ask: bool
+    ) -> None:
+        """Serve a connection whose handshake is done. ``first`` is what was read of it."""
+        connection = Http2Connection(self._host, self, certificate, may_ask=may_ask)
+        transport.set_protocol(connection)
+        connection.connection_made(transport)
+        self._connections.add(connection)
         if first:
-            reader.feed_data(first)
-        writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+            connection.data_received(first)
 
-        async def app(scope: Any, receive: Any, send: Any, *_: Any) -> None:
-            if scope["type"] == "http":
-                scope = {**scope, "extensions": {"tls": describe_tls()}}
-            await self._app(scope, receive, send)
+    def discard(self, connection: Http2Connection) -> None:
+        """Let go of a connection that is closed."""
+        self._connections.discard(connection)
 
-        await TCPServer(ASGIWrapper(app), loop, self._config, self._context, {}, reader, writer)
+    def check_held(self) -> None:
+        """End the connection that holds the most, if all of them hold too much."""
+        if sum(each.held for each in self._connections) > self._max_held_bytes:
+            greediest = max(self._connections, key=lambda each: each.held)
+            greediest.end_badly("holds too much memory", ErrorCodes.ENHANCE_YOUR_CALM)
 
-    async def stop(self) -> None:
-        """Let every connection end once what it asked for is answered."""
-        await self._context.terminated.set()
+    def log_ended(self, why: str) -> None:
+        """Log that a connection was ended for what its client did, at most once a second."""
+        if self._host.now - self._logged_at < _LOG_INTERVAL_SECONDS:
+            self._left_out += 1
+            return
+        log.warning("HTTP/2 connection ended", extra={"reason": why, "left_out": self._left_out})
+        self._logged_at, self._left_out = self._host.now, 0

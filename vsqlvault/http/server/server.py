@@ -26,6 +26,7 @@ from vsqlvault.http.metrics.workers import Share
 from vsqlvault.http.server.client_certificates import client_certificate
 from vsqlvault.http.server.connection import Connection
 from vsqlvault.http.server.http2 import Http2
+from vsqlvault.http.server.http2_connection import Http2Connection
 from vsqlvault.http.server.signals import Signals
 from vsqlvault.http.server.tls import Loaded, Tls
 from vsqlvault.service.vault import Vault
@@ -43,6 +44,7 @@ ACCEPTED_AT_ONCE = 16
 
 HANDSHAKE_SECONDS = 5.0
 FLUSH_SECONDS = 0.5
+FINISH_POLL_SECONDS = 0.02
 COLLECT_AFTER = 10_000
 """So many objects more than before, and the collector of cycles looks at the young ones; Python's own number is 700. Several
 times as many make no request cheaper, and take 3 MB more."""
@@ -88,17 +90,17 @@ class Server:
         self.lane = lane
         self.limits = limits
         self.loop = asyncio.get_running_loop()
-        self.connections: set[Connection] = set()
-        self.reserve: dict[Connection, None] = {}
+        self.connections: set[Connection | Http2Connection] = set()
+        self.reserve: dict[Connection | Http2Connection, None] = {}
         self.counts = counts or Counts()
         self.tls = tls
         self._tls_refused = tls_refused
         self._tasks: set[asyncio.Task[Any]] = set()
         self._requests: set[asyncio.Task[Any]] = set()
-        self._http2 = Http2(app, limits.keep_alive_seconds) if tls and tls.offers_http2 else None
+        self._http2 = Http2(self) if tls and tls.offers_http2 else None
         self._arriving = 0
         self._listener: socket.socket | None = None
-        self.now = 0.0
+        self.now: float = 0.0
         self.date = b""
         self._tick()
 
@@ -157,7 +159,7 @@ class Server:
                 return True
         return False
 
-    def forget(self, connection: Connection) -> None:
+    def forget(self, connection: Connection | Http2Connection) -> None:
         """Let go of a connection that is no more."""
         self.connections.discard(connection)
         self.reserve.pop(connection, None)
@@ -189,10 +191,9 @@ class Server:
         """Let what is under way end, for so long; answer the rest that the server is ending."""
         for connection in list(self.connections):
             connection.stop()
-        if self._http2:
-            await self._http2.stop()
-        if self._requests:
-            await asyncio.wait(self._requests, timeout=seconds)
+        ends_at = self.loop.time() + seconds
+        while (self._requests or self._is_answering()) and self.loop.time() < ends_at:  # noqa: ASYNC110 - two kinds of end
+            await asyncio.sleep(FINISH_POLL_SECONDS)
         for connection in list(self.connections):
             connection.give_up(ShuttingDown())
         if self.connections:
@@ -202,6 +203,9 @@ class Server:
         for task in self._tasks:
             task.cancel()
         self._timer.cancel()
+
+    def _is_answering(self) -> bool:
+        return any(not connection.is_idle for connection in self.connections)
 
     def _keep(self, tasks: set[asyncio.Task[Any]], work: Coroutine[Any, Any, None]) -> None:
         task = self.loop.create_task(work)
@@ -234,11 +238,8 @@ class Server:
         chosen = cast("ssl.SSLObject", secured.get_extra_info("ssl_object"))
         if self._http2 and chosen.selected_alpn_protocol() == "h2":
             self.forget(connection)
-            if not connection.may_ask:
-                secured.abort()
-                return
             certificate = client_certificate(chosen)
-            await self._http2.serve(secured, connection.taken(), lambda: tls.describe(certificate))
+            self._http2.take(secured, connection.taken(), certificate, may_ask=connection.may_ask)
             return
         connection.connection_made(secured)
 

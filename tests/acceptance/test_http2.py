@@ -1,0 +1,219 @@
+"""HTTP/2 over TLS on real sockets: the limits, the deadlines and the end of the server are those of HTTP/1.1."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from tests.support.http2 import DATA, PING, Http2Client, frame, section
+from tests.support.server import VaultServer, eventually
+from tests.support.tls import Ground, Start, ground, start
+from tests.support.wire import connected
+
+__all__ = ["ground", "start"]
+
+VALUE = "v" * 1_000_000
+LARGE = "[server]\nmax_body_bytes = 2097152\nmax_value_bytes = 1048576\nhttp2 = true\n"
+
+
+@pytest.fixture
+def server(start: Start, ground: Ground) -> VaultServer:
+    return start(ground.settings(more=LARGE.removeprefix("[server]\n")))
+
+
+@pytest.fixture
+def client(server: VaultServer, ground: Ground) -> Iterator[Http2Client]:
+    with Http2Client.to(server.address, ground.context(None, "h2")) as client:
+        yield client
+
+
+def key(server: VaultServer) -> list[tuple[str, str]]:
+    return [("x-vault-key", server.key("payments"))]
+
+
+def put_head(server: VaultServer, external_id: str) -> list[tuple[bytes, bytes]]:
+    return section("PUT", f"/vault/card/{external_id}", [*key(server), ("content-type", "application/json")])
+
+
+def rss(server: VaultServer) -> int:
+    return int(psutil.Process(server.pid).memory_info().rss)
+
+
+class TestTheEndOfTheServer:
+    def test_a_request_in_flight_is_answered_after_goaway(self, server: VaultServer, client: Http2Client) -> None:
+        body = json.dumps({"encrypted_value": "value"}).encode()
+        stream = client.begin(put_head(server, "a"), ends=False)
+        client.send(stream, body[:5], ends=False)
+        client.ask("GET", "/health")  # the server has begun the stream before it
+        server.stop_later()
+        while client.goaway is None and client.read():
+            pass
+        assert client.goaway == (3, 0)
+        client.send(stream, body[5:])
+        assert client.result(stream).status == 201
+        client.read_to_end()
+        assert server.wait() == 0
+        server.assert_log_is_clean()
+
+    def test_an_answer_is_sent_to_its_end(self, server: VaultServer, ground: Ground) -> None:
+        server.stored("payments", "card/a", VALUE)
+        with Http2Client.to(server.address, ground.context(None, "h2")) as client:
+            stream = client.begin(section("GET", "/vault/card/a", key(server)))
+            eventually(lambda: client.read() and client.responses[stream].headers)
+            server.stop_later()
+            assert VALUE.encode() in client.result(stream).body
+        assert server.wait() == 0
+
+
+class TestSlowReaders:
+    def test_one_that_lets_nothing_be_sent_is_cut_and_its_memory_is_free(
+        self, server: VaultServer, ground: Ground
+    ) -> None:
+        server.stored("payments", "card/a", VALUE)
+        before = rss(server)
+        with Http2Client.to(server.address, ground.context(None, "h2"), window=0) as client:
+            for _ in range(100):
+                client.begin(section("GET", "/vault/card/a", key(server)))
+            began = time.monotonic()
+            most = 0
+            while client.read():
+                most = max(most, rss(server))
+            assert time.monotonic() - began < 20
+        assert most - before < 100 * 1024 * 1024
+        eventually(lambda: rss(server) - before < 40 * 1024 * 1024)
+        server.assert_log_is_clean()
+
+    def test_one_stream_that_is_not_read_does_not_end_the_others(self, server: VaultServer, ground: Ground) -> None:
+        server.stored("payments", "card/a", VALUE)
+        with Http2Client.to(server.address, ground.context(None, "h2"), window=0) as client:
+            stuck = client.begin(section("GET", "/vault/card/a", key(server)))
+            deadline = time.monotonic() + 20
+            while client.responses[stuck].reset is None and time.monotonic() < deadline:
+                other = client.begin(section("GET", "/vault/card/a", key(server)))
+                client.state.increment_flow_control_window(2_000_000, other)
+                client.state.increment_flow_control_window(2_000_000)
+                client.flush()
+                assert client.result(other).is_whole
+                time.sleep(1)
+            assert client.responses[stuck].reset == 8
+
+    def test_many_are_bounded_together(self, server: VaultServer, ground: Ground) -> None:
+        server.stored("payments", "card/a", VALUE)
+        before = rss(server)
+        clients = [Http2Client.to(server.address, ground.context(None, "h2"), window=0) for _ in range(8)]
+        for client in clients:
+            for _ in range(60):
+                client.begin(section("GET", "/vault/card/a", key(server)))
+        most = 0
+        for client in clients:
+            while client.read():
+                most = max(most, rss(server))
+            client.socket.close()
+        assert most - before < 400 * 1024 * 1024
+        assert server.call(None, "GET", "/health").status == 200
+
+
+class TestLimits:
+    def test_a_head_too_large_is_431_and_the_others_go_on(self, server: VaultServer, client: Http2Client) -> None:
+        assert client.ask("GET", "/health", [("x-long", "a" * 20_000)]).slug == "headers-too-large"
+        assert client.ask("GET", "/health", [(f"x-{n}", "a") for n in range(101)]).status == 431
+        assert client.ask("GET", "/health", [(f"x-{n}", "a") for n in range(99)]).status == 200
+
+    def test_fifteen_hundred_fields_are_431(self, client: Http2Client) -> None:
+        assert client.ask("GET", "/health", [(f"x{n}", "") for n in range(1500)]).status == 431
+
+    def test_streams_beyond_the_limit_are_refused_one_by_one(self, server: VaultServer, client: Http2Client) -> None:
+        eventually(lambda: client.read() and client.state.remote_settings.max_concurrent_streams == 100)
+        client.state.remote_settings.max_concurrent_streams = 1000
+        client.state.remote_settings.acknowledge()
+        streams = [client.begin(put_head(server, f"n{n}"), ends=False) for n in range(101)]
+        assert client.result(streams[-1]).reset == 7
+        client.send(streams[0], b'{"encrypted_value": "v"}')
+        assert client.result(streams[0]).status == 201
+
+    @pytest.mark.parametrize(
+        "sent",
+        [b"", b"PRI * HTTP/2.0\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4)[:5],
+         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4) + frame(1, b"\x82", flags=1, stream=1)],
+        ids=["nothing", "half a preface", "half a frame", "half a header block"],
+    )  # fmt: skip
+    def test_a_head_that_does_not_come_closes_after_five_seconds(
+        self, server: VaultServer, ground: Ground, sent: bytes
+    ) -> None:
+        with connected(server.address, 15, ground.context(None, "h2")) as silent:
+            silent.sendall(sent)
+            began = time.monotonic()
+            while silent.recv(4096):
+                pass
+            assert 4 < time.monotonic() - began < 9
+
+    def test_a_body_that_does_not_come_is_408(self, start: Start, ground: Ground) -> None:
+        server = start(ground.settings(more="http2 = true\nbody_timeout_seconds = 1"))
+        with Http2Client.to(server.address, ground.context(None, "h2")) as client:
+            stream = client.begin(put_head(server, "slow"), ends=False)
+            assert client.result(stream).status == 408
+
+    def test_a_body_beyond_the_limit_is_413_and_the_connection_lives(
+        self, server: VaultServer, client: Http2Client
+    ) -> None:
+        stream = client.begin([*put_head(server, "large"), (b"content-length", b"999999999")], ends=False)
+        assert client.result(stream).status == 413
+        assert client.ask("GET", "/health").status == 200
+
+
+class TestHostileClients:
+    def test_connect_is_refused_and_the_others_live(self, server: VaultServer, client: Http2Client) -> None:
+        connect = [(b":method", b"CONNECT"), (b":authority", b"example.org:443")]
+        answer = client.result(client.begin(connect, ends=False)).answer
+        assert (answer.status, answer.slug) == (400, "invalid-path")
+        assert client.ask("GET", "/health").status == 200
+        server.assert_log_is_clean()
+
+    def test_a_flood_of_pings_ends_the_connection_and_logs_little(self, server: VaultServer, ground: Ground) -> None:
+        for _ in range(5):
+            with Http2Client.to(server.address, ground.context(None, "h2")) as client:
+                client.socket.sendall(frame(PING, bytes(8)) * 2000)
+                client.read_to_end()
+                assert client.goaway == (0, 11)
+        ended = [line for line in server.log_lines() if "HTTP/2 connection ended" in line]
+        assert 1 <= len(ended) < 5
+        server.assert_log_is_clean()
+
+    def test_streams_that_are_opened_and_reset_do_not_run_all(self, server: VaultServer, ground: Ground) -> None:
+        with Http2Client.to(server.address, ground.context(None, "h2")) as client:
+            for _ in range(600):
+                stream = client.state.get_next_available_stream_id()
+                client.state.send_headers(stream, section("GET", "/vault/card/a", key(server)), end_stream=True)
+                client.state.reset_stream(stream, 8)
+            client.flush()
+            client.read_to_end()
+            assert client.goaway is not None
+            assert client.goaway[1] == 11
+        assert server.call(None, "GET", "/health").status == 200
+
+    def test_bytes_that_are_no_frames_leave_one_line_and_no_traceback(self, server: VaultServer, ground: Ground) -> None:
+        for _ in range(5):
+            with Http2Client.to(server.address, ground.context(None, "h2")) as client:
+                client.socket.sendall(frame(DATA, b"x" * 100, stream=9))
+                client.read_to_end()
+                assert client.goaway is not None
+        server.assert_log_is_clean()
+
+
+def test_a_client_that_waits_for_100_gets_it(server: VaultServer, client: Http2Client) -> None:
+    stream = client.begin([*put_head(server, "e"), (b"expect", b"100-continue")], ends=False)
+    eventually(lambda: client.read() and client.responses[stream].interim == [100])
+    client.send(stream, b'{"encrypted_value": "v"}')
+    assert client.result(stream).status == 201
+
+
+def test_a_large_value_goes_in_and_out(server: VaultServer, client: Http2Client) -> None:
+    body = json.dumps({"encrypted_value": VALUE}).encode()
+    content = [*key(server), ("content-type", "application/json")]
+    assert client.ask("PUT", "/vault/card/big", content, body).status == 201
+    assert client.ask("GET", "/vault/card/big", key(server)).json["encrypted_value"] == VALUE
+    assert client.ask("HEAD", "/vault/card/big", key(server)).status == 200

@@ -1,0 +1,472 @@
+"""HTTP/2 (RFC 9113): frames in, requests to an ASGI application, frames out, within the limits of HTTP/1.1.
+
+The h2 library keeps the protocol's state. Its own validation of header sections is off: it ends the connection, while
+``http2_head`` refuses the one request. As in HTTP/1.1, nothing is cancelled because a client goes away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import struct
+from collections import deque
+from collections.abc import Coroutine
+from typing import Any, Protocol, cast
+
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.events import (
+    ConnectionTerminated,
+    DataReceived,
+    Event,
+    RequestReceived,
+    StreamEnded,
+    StreamReset,
+)
+from h2.exceptions import ProtocolError
+
+from vsqlvault.errors import BadFraming, InternalFault, Overloaded, RequestTimeout, VaultError
+from vsqlvault.http.messages import default_headers
+from vsqlvault.http.problems import problem
+from vsqlvault.http.server.client_certificates import ClientCertificate
+from vsqlvault.http.server.http2_frames import FrameMeter
+from vsqlvault.http.server.http2_head import read_http2_head
+from vsqlvault.http.server.http2_stream import Fields, Message, Stream
+from vsqlvault.model.ids import new_id
+
+log = logging.getLogger(__name__)
+MAX_STREAMS = 100
+MAX_RUNNING = 32
+"""Requests of one connection that run at once; the others wait."""
+
+MAX_HELD_BYTES = 1024 * 1024
+"""No further request of a connection starts while this much of its answers is unsent."""
+
+FREE_BYTES = 256 * 1024
+"""A connection that holds no more than this is never ended for what all of them hold."""
+
+MAX_UNREAD_CONTROL_BYTES = 256 * 1024
+"""A client that reads nothing, not even control frames, is not read from beyond this."""
+
+MAX_CONTROL_FRAMES = 500
+"""A second. A client that sends more is ended (RFC 9113, section 10.5)."""
+
+MAX_FRAME_BYTES = 16 * 1024
+_GOAWAY = struct.Struct(">HBBBLLL")
+
+
+class Host(Protocol):
+    """The server, as far as its HTTP/2 connections know it."""
+
+    app: Any
+    loop: asyncio.AbstractEventLoop
+    limits: Any
+    now: float
+    date: bytes
+    tls: Any
+    connections: Any
+    reserve: Any
+
+    def run(self, request: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Carry out a request."""
+
+    def ended(self, task: asyncio.Task[None]) -> None:
+        """Let go of the task of a request."""
+
+    def refused(self, error: VaultError) -> None:
+        """Count what never became a request."""
+
+    def forget(self, connection: Any) -> None:
+        """Let go of a connection that is closed."""
+
+
+class Family(Protocol):
+    """The HTTP/2 connections of a server together."""
+
+    def discard(self, connection: Http2Connection) -> None:
+        """Let go of a connection that is closed."""
+
+    def check_held(self) -> None:
+        """End a connection, if all of them hold too much memory."""
+
+    def log_ended(self, why: str) -> None:
+        """Log that a connection was ended for what its client did."""
+
+
+class _State(H2Connection):
+    """The library's state machine. Streams beyond the limit are refused one by one here, not with their connection."""
+
+    @property
+    def open_inbound_streams(self) -> int:
+        super().open_inbound_streams  # noqa: B018 - lets go of the streams that are closed
+        return 0
+
+
+class Http2Connection(asyncio.Protocol):
+    """The server's end of one HTTP/2 connection."""
+
+    def __init__(self, host: Host, family: Family, certificate: ClientCertificate | None, *, may_ask: bool) -> None:
+        self._family = family
+        self._host = host
+        self._certificate = certificate
+        self.may_ask = may_ask
+        self._transport: asyncio.Transport | None = None
+        self._client: Any = None
+        self._address: Any = None
+        self._state = _State(
+            H2Configuration(
+                client_side=False,
+                header_encoding=None,
+                validate_inbound_headers=False,
+                normalize_inbound_headers=False,
+                validate_outbound_headers=False,
+                normalize_outbound_headers=False,
+            )
+        )
+        self._meter = FrameMeter()
+        self._streams: dict[int, Stream] = {}
+        self._waiting: deque[Stream] = deque()
+        self._running = 0
+        self._last_id = 0
+        self._is_ending = False
+        self._is_full = False
+        self._is_reading = True
+        self._moved_at = self._host.now
+        self._unsent = 0
+        self._midway_since: float | None = self._host.now
+        self.deadline = self._host.now + self._host.limits.head_seconds
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it asks nothing."""
+        return not self._streams
+
+    @property
+    def held(self) -> int:
+        """How many bytes of requests and answers it holds in memory."""
+        return sum(stream.held for stream in self._streams.values())
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport, and send the settings."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._client = _address(transport.get_extra_info("peername"))
+        self._address = _address(transport.get_extra_info("sockname"))
+        self._host.connections.add(self)
+        if not self.may_ask:
+            self._host.reserve[self] = None
+        self._state.initiate_connection()
+        self._flush()
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """Forget the socket; requests under way go on."""
+        self._transport = None
+        self._host.forget(self)
+        self._family.discard(self)
+        for stream in self._streams.values():
+            stream.disconnect()
+        self._streams.clear()
+        self._waiting.clear()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what arrived."""
+        if self._transport is None:
+            return
+        self._meter.take(data)
+        self._midway_since = (self._midway_since or self._host.now) if self._meter.is_midway else None
+        if self._meter.control_frames > MAX_CONTROL_FRAMES:
+            self.end_badly("too many control frames", ErrorCodes.ENHANCE_YOUR_CALM)
+            return
+        try:
+            events = self._state.receive_data(data)
+        except ProtocolError as error:
+            self._host.refused(BadFraming())
+            self._end_broken(type(error).__name__)
+            return
+        except Exception as error:  # noqa: BLE001 - the library trips over bytes of a client
+            self._host.refused(BadFraming())
+            self._end_broken(type(error).__name__)
+            return
+        for event in events:
+            self._take(event)
+        self._pump()
+        self._check_held()
+
+    def pause_writing(self) -> None:
+        """Send no more: the client reads slower than it is sent to."""
+        self._is_full = True
+
+    def resume_writing(self) -> None:
+        """Send what waits."""
+        self._is_full = False
+        self._moved_at = self._host.now
+        if not self._is_reading and self._transport is not None:
+            self._is_reading = True
+            self._transport.resume_reading()
+        self._pump()
+
+    def check(self, now: float) -> None:
+        """End what has lasted too long."""
+        self._meter.control_frames = 0
+        limits = self._host.limits
+        if self._midway_since is not None and now - self._midway_since >= limits.head_seconds:
+            self._host.refused(RequestTimeout())
+            self.end_badly("a frame did not end in time", ErrorCodes.NO_ERROR)
+        elif not self._streams:
+            if now >= self.deadline:
+                self.stop()
+                self.abort()
+        else:
+            self._check_reader(now)
+
+    def _check_reader(self, now: float) -> None:
+        """Cut a client, or a stream of it, that takes nothing of what it asked for."""
+        limit = self._host.limits.write_seconds
+        unsent = self._transport.get_write_buffer_size() if self._transport else 0
+        if unsent < self._unsent or not any(stream.pending for stream in self._streams.values()):
+            self._moved_at = now
+        self._unsent = unsent
+        if now - self._moved_at >= limit:
+            self.end_badly("reads too slowly", ErrorCodes.NO_ERROR)
+            return
+        for stream in list(self._streams.values()):
+            if stream.pending and now - stream.moved_at >= limit and self._window(stream) <= 0:
+                self._reset(stream, ErrorCodes.CANCEL)
+        self._flush()
+
+    def stop(self) -> None:
+        """Take no further request, tell the client which were taken, and close once they are answered."""
+        if not self._is_ending:
+            self._is_ending = True
+            # The library's GOAWAY ends its state machine, and with it the answers that are due.
+            self._write(_GOAWAY.pack(0, 8, 7, 0, 0, self._last_id, ErrorCodes.NO_ERROR))
+        if not self._streams and self._transport is not None:
+            self._transport.close()
+
+    def give_up(self, error: VaultError) -> None:
+        """Answer each request without an answer with ``error``, and end the connection."""
+        self.stop()
+        for stream in list(self._streams.values()):
+            if not stream.has_begun_answer:
+                self._answer_problem(stream, error)
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def end_badly(self, why: str, code: ErrorCodes) -> None:
+        """Tell the client the code, log the reason, and end the connection at once."""
+        if self._transport is None:
+            return
+        self._family.log_ended(why)
+        self._state.close_connection(code)
+        self._flush()
+        self.abort_soon()
+
+    def _end_broken(self, why: str) -> None:
+        self._family.log_ended(why)
+        self._flush()
+        self.abort_soon()
+
+    def abort_soon(self) -> None:
+        """End the connection; what the transport takes at once still goes out."""
+        transport = self._transport
+        self.connection_lost(None)
+        if transport is not None:
+            transport.close()
+            self._host.loop.call_later(self._host.limits.linger_seconds, transport.abort)
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, RequestReceived):
+            self._begin(event)
+        elif isinstance(event, DataReceived):
+            self._feed(event)
+        elif isinstance(event, StreamEnded):
+            if stream := self._streams.get(event.stream_id):
+                stream.end_body()
+        elif isinstance(event, StreamReset):
+            if stream := self._streams.pop(event.stream_id, None):
+                stream.disconnect()
+        elif isinstance(event, ConnectionTerminated):
+            self.stop()
+
+    def _check_held(self) -> None:
+        if self.held > FREE_BYTES:
+            self._family.check_held()
+
+    def _begin(self, event: RequestReceived) -> None:
+        stream_id = event.stream_id
+        if self._is_ending or len(self._streams) >= MAX_STREAMS:
+            self._state.reset_stream(stream_id, ErrorCodes.REFUSED_STREAM)
+            return
+        self._last_id = stream_id
+        has_whole_body = event.stream_ended is not None
+        try:
+            head = read_http2_head(event.headers)
+            if not self.may_ask and head.target != b"/health":
+                raise Overloaded
+        except VaultError as error:
+            self._host.refused(error)
+            stream = self._streams[stream_id] = Stream(self, stream_id, None, has_whole_body=has_whole_body)
+            self._answer_problem(stream, error)
+            return
+        stream = self._streams[stream_id] = Stream(self, stream_id, head, has_whole_body=has_whole_body)
+        self._waiting.append(stream)
+        self._start_more()
+
+    def _feed(self, event: DataReceived) -> None:
+        data, size = event.data, event.flow_controlled_length
+        if size:
+            self._state.increment_flow_control_window(size)
+        stream = self._streams.get(event.stream_id)
+        if stream is not None:
+            stream.feed(data)
+            self.consumed(stream, size - len(data))
+
+    def _start_more(self) -> None:
+        while self._waiting and self._running < MAX_RUNNING and self._unsent_answers() < MAX_HELD_BYTES:
+            stream = self._waiting.popleft()
+            if self._streams.get(stream.id) is stream:
+                self._running += 1
+                stream.task = self._host.run(self._carry_out(stream))
+
+    def _unsent_answers(self) -> int:
+        return sum(len(stream.pending) for stream in self._streams.values())
+
+    async def _carry_out(self, stream: Stream) -> None:
+        try:
+            await self._host.app(self._scope(stream), stream.receive, stream.send)
+        except Exception as error:
+            log.exception("request failed", extra={"error": type(error).__name__})
+        if not stream.is_complete:
+            self._break_off(stream)
+        self._running -= 1
+        if stream.task is not None:
+            self._host.ended(stream.task)
+        self._start_more()
+
+    def _break_off(self, stream: Stream) -> None:
+        if stream.has_begun_answer:
+            self._reset(stream, ErrorCodes.INTERNAL_ERROR)
+            self._flush()
+        elif stream.id in self._streams:
+            self._answer_problem(stream, InternalFault())
+
+    def _scope(self, stream: Stream) -> Message:
+        assert stream.head is not None  # noqa: S101 - one without a head is answered and never run
+        path, _, query = stream.head.target.partition(b"?")
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "http_version": "2",
+            "method": stream.head.method,
+            "scheme": "https",
+            "path": path.decode("latin-1"),
+            "raw_path": path,
+            "query_string": query,
+            "root_path": "",
+            "headers": stream.head.headers,
+            "client": self._client,
+            "server": self._address,
+            "extensions": {"tls": self._host.tls.describe(self._certificate) if self._host.tls else None},
+        }
+
+    def _answer_problem(self, stream: Stream, error: VaultError) -> None:
+        request_id = new_id()
+        reply = problem(error, request_id)
+        fields = [*reply.headers, *default_headers(request_id), ("content-type", cast("str", reply.content_type))]
+        wire = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in fields]
+        stream.answer(reply.status, wire, cast("bytes", reply.body))
+
+    def send_head(self, stream: Stream, status: int, fields: Fields) -> None:
+        """Send the head of an answer, or of an interim one."""
+        if stream.id not in self._streams:
+            return
+        section: Fields = [(b":status", b"%d" % status), *fields]
+        if status >= 200:  # noqa: PLR2004
+            name, _, value = self._host.date.strip().partition(b": ")
+            section.append((name, value))
+        self._state.send_headers(stream.id, section)
+        stream.moved_at = self._host.now
+
+    def consumed(self, stream: Stream, count: int) -> None:
+        """Let the client send that many bytes more of the body."""
+        if count and not stream.has_whole_body and stream.id in self._streams:
+            self._state.increment_flow_control_window(count, stream.id)
+            self._flush()
+
+    def push(self, stream: Stream) -> None:
+        """Send what the stream has to send, as far as the client lets it."""
+        if not any(other.pending for other in self._streams.values() if other is not stream):
+            self._moved_at = self._host.now
+        stream.moved_at = self._host.now
+        self._pump()
+        self._check_held()
+
+    def _pump(self) -> None:
+        """Send a frame of each stream in turn, until the client or the socket takes no more."""
+        moved = True
+        while moved and not self._is_full and self._transport is not None:
+            moved = False
+            for stream in list(self._streams.values()):
+                if not self._is_full and self._send_frame(stream):
+                    moved = True
+                    self._flush()
+        self._flush()
+        self._start_more()
+
+    def _send_frame(self, stream: Stream) -> bool:
+        """Send one frame, if the stream has something to send and room for it; say whether it did."""
+        if not stream.has_begun_answer or stream.is_sent:
+            return False
+        count = min(self._window(stream), len(stream.pending), MAX_FRAME_BYTES)
+        ends = stream.is_complete and count == len(stream.pending)
+        if count <= 0 and not ends:
+            return False
+        self._state.send_data(stream.id, stream.take(count), end_stream=ends)
+        self._moved_at = stream.moved_at = self._host.now
+        if ends:
+            self._finish(stream)
+        return True
+
+    def _window(self, stream: Stream) -> int:
+        return self._state.local_flow_control_window(stream.id)
+
+    def _finish(self, stream: Stream) -> None:
+        """Let go of a stream whose answer is sent; what the client still sends of its body is not wanted."""
+        stream.is_sent = True
+        if stream.has_whole_body:
+            self._drop(stream)
+        else:
+            self._reset(stream, ErrorCodes.NO_ERROR)
+
+    def _reset(self, stream: Stream, code: ErrorCodes) -> None:
+        if stream.id in self._streams:
+            self._state.reset_stream(stream.id, code)
+            self._drop(stream)
+
+    def _drop(self, stream: Stream) -> None:
+        self._streams.pop(stream.id, None)
+        stream.disconnect()
+        if not self._streams:
+            self.deadline = self._host.now + self._host.limits.keep_alive_seconds
+            if self._is_ending and self._transport is not None:
+                self._flush()
+                self._transport.close()
+
+    def _flush(self) -> None:
+        self._write(self._state.data_to_send())
+
+    def _write(self, data: bytes) -> None:
+        if data and self._transport is not None:
+            self._transport.write(data)
+            if self._is_reading and self._transport.get_write_buffer_size() > MAX_UNREAD_CONTROL_BYTES:
+                self._is_reading = False
+                self._transport.pause_reading()
+
+
+def _address(found: Any) -> tuple[str, int] | None:
+    return (found[0], found[1]) if isinstance(found, tuple) else None
