@@ -165,6 +165,17 @@ class TestLimits:
         assert client.ask("GET", "/health").status == 200
 
 
+def test_connections_beyond_the_limit_may_ask_for_health_alone(start: Start, ground: Ground) -> None:
+    server = start(ground.settings(more="http2 = true\nmax_connections = 10"))
+    clients = [Http2Client.to(server.address, ground.context(None, "h2")) for _ in range(10)]
+    with Http2Client.to(server.address, ground.context(None, "h2")) as late:
+        assert late.ask("GET", "/vault/card/a", key(server)).slug == "overloaded"
+        assert late.ask("GET", "/health").status == 200
+    for client in clients:
+        client.socket.close()
+    eventually(lambda: server.get("payments", "card/a").status == 404)
+
+
 class TestHostileClients:
     def test_connect_is_refused_and_the_others_live(self, server: VaultServer, client: Http2Client) -> None:
         connect = [(b":method", b"CONNECT"), (b":authority", b"example.org:443")]
@@ -195,7 +206,9 @@ class TestHostileClients:
             assert client.goaway[1] == 11
         assert server.call(None, "GET", "/health").status == 200
 
-    def test_bytes_that_are_no_frames_leave_one_line_and_no_traceback(self, server: VaultServer, ground: Ground) -> None:
+    def test_bytes_that_are_no_frames_leave_one_line_and_no_traceback(
+        self, server: VaultServer, ground: Ground
+    ) -> None:
         for _ in range(5):
             with Http2Client.to(server.address, ground.context(None, "h2")) as client:
                 client.socket.sendall(frame(DATA, b"x" * 100, stream=9))

@@ -59,7 +59,10 @@ class Http2Client:
         self.socket = connection
         self.state = h2.connection.H2Connection(
             h2.config.H2Configuration(
-                client_side=True, header_encoding=None, validate_outbound_headers=False, normalize_outbound_headers=False
+                client_side=True,
+                header_encoding=None,
+                validate_outbound_headers=False,
+                normalize_outbound_headers=False,
             )
         )
         if window is not None:

@@ -10,7 +10,8 @@ import asyncio
 import logging
 import struct
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol, cast
 
 from h2.config import H2Configuration
@@ -178,17 +179,12 @@ class Http2Connection(asyncio.Protocol):
             self.end_badly("too many control frames", ErrorCodes.ENHANCE_YOUR_CALM)
             return
         try:
-            events = self._state.receive_data(data)
-        except ProtocolError as error:
+            for event in self._state.receive_data(data):
+                self._take(event)
+        except Exception as error:  # noqa: BLE001 - ProtocolError, or whatever else bytes of a client do to the library
             self._host.refused(BadFraming())
             self._end_broken(type(error).__name__)
             return
-        except Exception as error:  # noqa: BLE001 - the library trips over bytes of a client
-            self._host.refused(BadFraming())
-            self._end_broken(type(error).__name__)
-            return
-        for event in events:
-            self._take(event)
         self._pump()
         self._check_held()
 
@@ -230,7 +226,7 @@ class Http2Connection(asyncio.Protocol):
             self.end_badly("reads too slowly", ErrorCodes.NO_ERROR)
             return
         for stream in list(self._streams.values()):
-            if stream.pending and now - stream.moved_at >= limit and self._window(stream) <= 0:
+            if stream.pending and now - stream.moved_at >= limit and self._is_blocked(stream):
                 self._reset(stream, ErrorCodes.CANCEL)
         self._flush()
 
@@ -389,13 +385,15 @@ class Http2Connection(asyncio.Protocol):
         if status >= 200:  # noqa: PLR2004
             name, _, value = self._host.date.strip().partition(b": ")
             section.append((name, value))
-        self._state.send_headers(stream.id, section)
+        with self._while_open(stream):
+            self._state.send_headers(stream.id, section)
         stream.moved_at = self._host.now
 
     def consumed(self, stream: Stream, count: int) -> None:
         """Let the client send that many bytes more of the body."""
         if count and not stream.has_whole_body and stream.id in self._streams:
-            self._state.increment_flow_control_window(count, stream.id)
+            with self._while_open(stream):
+                self._state.increment_flow_control_window(count, stream.id)
             self._flush()
 
     def push(self, stream: Stream) -> None:
@@ -422,18 +420,33 @@ class Http2Connection(asyncio.Protocol):
         """Send one frame, if the stream has something to send and room for it; say whether it did."""
         if not stream.has_begun_answer or stream.is_sent:
             return False
-        count = min(self._window(stream), len(stream.pending), MAX_FRAME_BYTES)
-        ends = stream.is_complete and count == len(stream.pending)
-        if count <= 0 and not ends:
+        with self._while_open(stream):
+            count = min(self._state.local_flow_control_window(stream.id), len(stream.pending), MAX_FRAME_BYTES)
+            ends = stream.is_complete and count == len(stream.pending)
+            if count <= 0 and not ends:
+                return False
+            self._state.send_data(stream.id, stream.take(count), end_stream=ends)
+        if stream.id not in self._streams:
             return False
-        self._state.send_data(stream.id, stream.take(count), end_stream=ends)
         self._moved_at = stream.moved_at = self._host.now
+        self._streams[stream.id] = self._streams.pop(stream.id)  # the others come first next time
         if ends:
             self._finish(stream)
         return True
 
-    def _window(self, stream: Stream) -> int:
-        return self._state.local_flow_control_window(stream.id)
+    def _is_blocked(self, stream: Stream) -> bool:
+        window = 1
+        with self._while_open(stream):
+            window = self._state.local_flow_control_window(stream.id)
+        return window <= 0
+
+    @contextmanager
+    def _while_open(self, stream: Stream) -> Iterator[None]:
+        """Let go of a stream that the client has ended: the library knows of it before its events are taken."""
+        try:
+            yield
+        except ProtocolError:
+            self._drop(stream)
 
     def _finish(self, stream: Stream) -> None:
         """Let go of a stream whose answer is sent; what the client still sends of its body is not wanted."""
@@ -445,7 +458,8 @@ class Http2Connection(asyncio.Protocol):
 
     def _reset(self, stream: Stream, code: ErrorCodes) -> None:
         if stream.id in self._streams:
-            self._state.reset_stream(stream.id, code)
+            with self._while_open(stream):
+                self._state.reset_stream(stream.id, code)
             self._drop(stream)
 
     def _drop(self, stream: Stream) -> None:
