@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from vsqlvault import __version__
-from vsqlvault.cli import attest, evidence, keygen, report, schema, serve, sweep, verify
+from vsqlvault.cli import attest, completion, evidence, keygen, man, report, schema, serve, sweep, verify
+from vsqlvault.cli.client.commands import add_commands as add_client_commands
 from vsqlvault.cli.dev import SIGNING_KEY_FILE
 from vsqlvault.cli.exit_codes import exit_code
 from vsqlvault.cli.keys import HELP as KEYS_HELP
 from vsqlvault.cli.keys import add_keys_commands
 from vsqlvault.cli.log_format import set_up_logging
+from vsqlvault.cli.words import Parser
 from vsqlvault.config import Settings, load_settings
 from vsqlvault.errors import InvalidTime
 from vsqlvault.model.times import parse_time
@@ -32,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="vsql-vault",
         description="Governed storage for data that was encrypted elsewhere.",
     )
@@ -115,6 +117,10 @@ def _parser() -> argparse.ArgumentParser:
     text = "confirm a restore: purge again what an export records as purged, and end the quarantine"
     verify.add_restore_arguments(add("confirm-restore", verify.confirm_restore, text))
     add("check-config", _check_config, "validate the settings and load the plugins, without starting the server")
+    add_client_commands(commands)
+    completion_parser = add("completion", _completion, "print the completion script for a shell")
+    completion_parser.add_argument("shell", choices=completion.SHELLS, help="the shell")
+    add("man", _man, "print the man page")
     return parser
 
 
@@ -128,6 +134,14 @@ def _migrate(options: argparse.Namespace, read_settings: ReadSettings) -> None:
     status = run_to_end(migrated(Plugins(read_settings(options))))
     done = "nothing to do" if status.before == status.after else f"from version {status.before}"
     print(f"schema version {status.after}: {done}")
+
+
+def _completion(options: argparse.Namespace, _: ReadSettings) -> None:
+    print(completion.script(_parser(), options.shell), end="")
+
+
+def _man(_: argparse.Namespace, __: ReadSettings) -> None:
+    print(man.page(_parser(), __version__), end="")
 
 
 def _time(text: str) -> datetime:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
+from vsqlvault.client.environment import read_access
 from vsqlvault.client.retries import Attempts, Broken, Outcome, Retries
 from vsqlvault.client.settings import (
     KEY_HEADER,
@@ -25,6 +26,7 @@ from vsqlvault.client.settings import (
 from vsqlvault.client.wire import Answer, Request
 
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
+Kind = TypeVar("Kind", bound="Base")
 JSON_TYPE = ("Content-Type", "application/json")
 
 
@@ -79,6 +81,16 @@ class Base:
             insecure_plaintext=insecure_plaintext,
         )
         self._open(transport, sleep)
+
+    @classmethod
+    def from_environment(cls: type[Kind], profile: str | None = None, **options: Any) -> Kind:
+        """Make a client by the variables ``VSQL_VAULT_ADDR``, ``VSQL_VAULT_KEY`` and so on, or by a profile of the user.
+
+        Raises:
+            Unusable: the profile does not exist, or a setting cannot be used.
+        """
+        access = read_access(profile)
+        return cls(access.addr, **{**access.options(), **options})
 
     def _open(self, transport: Any, sleep: Callable[[float], Any] | None) -> None:
         raise NotImplementedError

@@ -1,0 +1,369 @@
+"""The commands that call a vault: what they print, what they exit with, and what they never show."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.fixtures import SIGNING_KEY
+from tests.support.server import VaultServer
+from vsqlvault.cli import main
+from vsqlvault.client import Vault, verify_receipt
+
+_numbers = itertools.count()
+Run = Callable[..., "Done"]
+
+
+class Done:
+    """What a command did."""
+
+    def __init__(self, code: int, out: bytes, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def text(self) -> str:
+        return self.out.decode()
+
+    @property
+    def documents(self) -> list[Any]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+@pytest.fixture
+def run(
+    server: VaultServer, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes], tmp_path: Path
+) -> Run:
+    """Run a command in this process, as an app of the server, with bytes on standard input."""
+    for name in ("VSQL_VAULT_KEY", "VSQL_VAULT_TOKEN", "VSQL_VAULT_PROFILE", "VSQL_VAULT_CACERT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("VSQL_VAULT_ADDR", server.url)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str, who: str | None = "payments", stdin: bytes = b"") -> Done:
+        if who is not None:
+            monkeypatch.setenv("VSQL_VAULT_KEY", server.key(who))
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        try:
+            code = main(words)
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        out, err = capfdbinary.readouterr()
+        return Done(code, out, err.decode())
+
+    return run
+
+
+@pytest.fixture
+def entry() -> str:
+    return f"card/c{next(_numbers)}"
+
+
+VALUE = b"\x00\xff bytes \r\n of any kind\n"
+
+
+def test_a_value_goes_in_and_comes_out_byte_for_byte(run: Run, entry: str) -> None:
+    put = run("put", entry, stdin=VALUE)
+    assert (put.code, put.err) == (0, "")
+    assert put.text.startswith(f"created {entry} version 1 etag ")
+    assert run("get", entry).out == VALUE
+
+
+def test_a_value_comes_from_a_file_and_goes_to_one_that_only_its_owner_can_read(
+    run: Run, entry: str, tmp_path: Path
+) -> None:
+    (tmp_path / "value").write_bytes(VALUE)
+    assert run("put", entry, "--file", "value").code == 0
+    got = run("get", entry, "--out", "copy")
+    assert (got.code, got.out) == (0, b"")
+    assert (tmp_path / "copy").read_bytes() == VALUE
+    assert (tmp_path / "copy").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_describes_a_value_is_stored_with_it(run: Run, entry: str) -> None:
+    words = ("--key-ref", "k1", "--algorithm", "A", "--policy", "same-purpose", "--ttl", "3d")
+    put = run(
+        "put", entry, *words, "--metadata", "merchant=42", "--metadata", "name=Ada", "--json", "--file", "-", stdin=b"v"
+    )
+    (document,) = put.documents
+    assert (document["key_ref"], document["algorithm_hint"], document["access_policy"]) == ("k1", "A", "same-purpose")
+    assert document["metadata"] == {"merchant": 42, "name": "Ada"}
+    assert document["created_at"].endswith("Z")
+
+
+def test_a_get_as_json_has_the_value_in_base64(run: Run, entry: str) -> None:
+    run("put", entry, stdin=b"value")
+    (document,) = run("get", entry, "--json").documents
+    assert (document["value"], document["external_id"]) == ("dmFsdWU=", entry.partition("/")[2])
+
+
+def test_quiet_prints_nothing_that_was_not_asked_for(run: Run, entry: str) -> None:
+    assert run("put", entry, "--quiet", stdin=b"value").out == b""
+    assert run("get", entry, "--quiet").out == b"value"
+    assert run("rm", entry, "--quiet").out == b""
+
+
+def test_a_warning_goes_to_stderr(run: Run, entry: str) -> None:
+    put = run("put", entry, "--policy", "nowhere-defined", "--quiet", stdin=b"value")
+    assert (put.code, put.out) == (0, b"")
+    assert "warning" in put.err
+    assert "nowhere-defined" in put.err
+
+
+def test_a_head_is_a_table_of_members_or_json(run: Run, entry: str) -> None:
+    run("put", entry, stdin=b"value")
+    assert "access_policy" in run("head", entry).text
+    (document,) = run("head", entry, "--json").documents
+    assert document["access_policy"] == "owner-only"
+
+
+def test_a_list_is_a_table_or_a_document_a_line(run: Run) -> None:
+    for number in range(3):
+        run("put", f"card/ls{number}", "--key-ref", "ls", stdin=b"value")
+    table = run("ls", "card", "--key-ref", "ls").text.splitlines()
+    assert table[0].split()[0] == "EXTERNAL_ID"
+    assert [line.split()[0] for line in table[1:]] == ["ls0", "ls1", "ls2"]
+    assert len({line.index("owner-only") for line in table[1:]}) == 1
+    documents = run("ls", "card", "--key-ref", "ls", "--limit", "2", "--json").documents
+    assert [each["external_id"] for each in documents] == ["ls0", "ls1"]
+
+
+def test_a_purge_prints_its_proof_and_writes_a_receipt_that_verifies(run: Run, entry: str, tmp_path: Path) -> None:
+    run("put", entry, stdin=b"value")
+    purged = run("rm", entry, "--receipt", "receipt.json")
+    receipt = json.loads((tmp_path / "receipt.json").read_text())
+    proof = verify_receipt(receipt, str(SIGNING_KEY.verifier)).row["proof_hash"]
+    assert purged.text == f"purged {entry} by physical-delete proof {proof}\n"
+
+
+def test_conditions_keep_a_version(run: Run, entry: str) -> None:
+    etag = run("put", entry, "--create", stdin=b"value").text.split()[-1]
+    assert run("put", entry, "--create", stdin=b"other").code == 1
+    assert run("put", entry, "--if-match", etag, stdin=b"other").code == 0
+    assert run("rm", entry, "--if-match", etag).code == 1
+    assert run("get", entry).out == b"other"
+
+
+def test_logs_are_printed_with_filters(run: Run, entry: str) -> None:
+    run("put", entry, stdin=b"value")
+    run("get", entry)
+    external_id = entry.partition("/")[2]
+    rows = run("log", "access", "--external-id", external_id, "--oldest-first", "--json", who="auditor").documents
+    assert [row["operation"] for row in rows] == ["store", "retrieve"]
+    table = run("log", "access", "--external-id", external_id, "--limit", "1", who="auditor").text.splitlines()
+    assert table[0].startswith("AT")
+    assert "retrieve" in table[1]
+    assert len(table) == 2
+    run("rm", entry)
+    (row,) = run("log", "purge", "--external-id", external_id, "--json", who="auditor").documents
+    assert row["reason"] == "requested"
+
+
+def test_policies_are_set_read_listed_explained_and_removed(run: Run, tmp_path: Path) -> None:
+    policy = {"rules": {"retrieve": {"allowed_apps": ["@owner"]}}, "description": "by command"}
+    (tmp_path / "policy.json").write_text(json.dumps(policy))
+    assert run("policy", "access", "set", "commanded", "--file", "policy.json", who="vault-admin").code == 0
+    (document,) = run("policy", "access", "get", "commanded", "--json", who="auditor").documents
+    assert (document["description"], document["version"]) == ("by command", 1)
+    assert "commanded" in run("policy", "access", "ls", who="auditor").text
+    words = ("store", "card/x", "--app", "payments", "--purpose", "card", "--policy", "commanded")
+    assert "deny" in run("policy", "access", "explain", *words, who="auditor").text
+    (told,) = run("policy", "access", "explain", *words, "--json", who="auditor").documents
+    assert told["decision"] == "deny"
+    assert run("policy", "access", "rm", "commanded", who="vault-admin").code == 0
+    assert run("policy", "access", "get", "commanded", who="auditor").code == 4
+
+
+def test_retention_policies_are_set_from_options_and_from_a_document(run: Run) -> None:
+    words = ("policy", "retention", "set", "commanded", "--max-days", "30")
+    (first,) = run(*words, "--default-ttl-days", "7", "--json", who="vault-admin").documents
+    assert (first["max_retention_days"], first["default_ttl_days"], first["version"]) == (30, 7, 1)
+    assert run(*words, "--dry-run", who="vault-admin").code == 0
+    document = json.dumps({"max_retention_days": 20, "require_purge_proof": True}).encode()
+    assert run("policy", "retention", "set", "commanded", "--file", "-", stdin=document, who="vault-admin").code == 0
+    assert "20" in run("policy", "retention", "get", "commanded", who="auditor").text
+    assert "commanded" in run("policy", "retention", "ls", who="auditor").text
+
+
+def test_holds_are_placed_read_listed_and_released(run: Run, entry: str) -> None:
+    run("put", entry, stdin=b"value")
+    purpose, _, external_id = entry.partition("/")
+    words = (
+        "hold",
+        "set",
+        "commanded",
+        "--case",
+        "7",
+        "--reason",
+        "dispute",
+        "--purpose",
+        purpose,
+        "--id",
+        external_id,
+    )
+    assert run(*words, who="vault-admin").code == 0
+    assert run("rm", entry).code == 3
+    assert "active" in run("hold", "get", "commanded", who="auditor").text
+    assert [each["name"] for each in run("hold", "ls", "--json", who="auditor").documents] == ["commanded"]
+    assert run("hold", "rm", "commanded", who="vault-admin").code == 0
+    assert "commanded" in run("hold", "ls", "--state", "released", who="auditor").text
+
+
+@pytest.mark.parametrize(
+    ("words", "who", "code"),
+    [
+        (("head", "card/exit"), "payments", 0),
+        (("put", "nowhere/exit"), "vault-admin", 1),
+        (("get", "card"), "payments", 2),
+        (("get", "card/a b"), "payments", 2),
+        (("put", "card/exit", "--ttl", "soon"), "payments", 2),
+        (("put", "card/exit", "--file", "/nowhere"), "payments", 2),
+        (("put", "card/exit", "--metadata", "novalue"), "payments", 2),
+        (("policy", "retention", "set", "card"), "vault-admin", 2),
+        (("get", "card/exit", "--unknown"), "payments", 2),
+        (("get", "card/exit", "--profile", "none"), "payments", 2),
+        (("get", "card/exit"), "billing", 3),
+        (("get", "card/exit"), None, 3),
+        (("get", "card/not-there"), "payments", 4),
+        (("hold", "get", "not-there"), "auditor", 4),
+    ],
+)
+def test_every_way_to_end_has_its_exit_code(run: Run, words: tuple[str, ...], who: str | None, code: int) -> None:
+    assert run("put", "card/exit", stdin=b"value").code == 0
+    done = run(*words, who=who) if who else _with_a_bad_key(run, words)
+    assert done.code == code
+    assert len(done.err.splitlines()) == (0 if code == 0 else 2 if "--unknown" in words else 1), done.err
+    assert "Traceback" not in done.err
+
+
+def _with_a_bad_key(run: Run, words: tuple[str, ...]) -> Done:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VSQL_VAULT_KEY", "not-a-key")
+        return run(*words, who=None)
+
+
+def test_a_vault_that_does_not_answer_is_exit_code_5(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    monkeypatch.setenv("VSQL_VAULT_ADDR", "http://127.0.0.1:1")
+    done = run("get", "card/x")
+    assert done.code == 5
+    assert len(done.err.splitlines()) == 1
+
+
+def test_an_expired_entry_is_exit_code_4(run: Run, server: VaultServer) -> None:
+    run("put", "card/gone", "--ttl", "1s", stdin=b"value")
+    while (done := run("get", "card/gone")).code == 0:
+        pass
+    assert done.code == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "nearest"),
+    [(("gett", "card/x"), "get"), (("get", "card/x", "--ouut", "f"), "--out"), (("policy", "acess", "ls"), "access"),
+     (("put", "card/x", "--keyref", "k"), "--key-ref"), (("log", "acces"), "access"), (("sweeep",), "sweep")],
+)  # fmt: skip
+def test_an_unknown_word_suggests_the_nearest(run: Run, words: tuple[str, ...], nearest: str) -> None:
+    done = run(*words)
+    assert done.code == 2
+    assert f"did you mean {nearest}?" in done.err
+
+
+def test_no_option_takes_a_value_or_a_credential(run: Run) -> None:
+    """Other users of the host read arguments, and shells keep them."""
+    for command in ("put", "get", "rm"):
+        options = run(command, "--help").text
+        assert not {"--value", "--key ", "--token", "--api-key"} & set(options.split())
+    assert run("put", "card/x", "the-value-itself").code == 2
+
+
+PROFILES = """
+default = "good"
+[profiles.good]
+addr = "{url}"
+key_file = "{key_file}"
+[profiles.bad]
+addr = "{url}"
+key = "not-a-key"
+[profiles.typo]
+adr = "x"
+"""
+
+
+@pytest.fixture
+def profiles(server: VaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "config" / "vsqlvault" / "client.toml"
+    path.parent.mkdir(parents=True)
+    key_file = tmp_path / "key"
+    key_file.write_text(server.key("payments") + "\n")
+    path.touch(mode=0o600)
+    path.write_text(PROFILES.format(url=server.url, key_file=key_file))
+    monkeypatch.delenv("VSQL_VAULT_ADDR", raising=False)
+    return path
+
+
+def test_a_profile_has_address_and_credential(
+    run: Run, profiles: Path, entry: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("put", entry, stdin=b"value", who=None).code == 0
+    assert run("get", entry, "--profile", "bad", who=None).code == 3
+    monkeypatch.setenv("VSQL_VAULT_PROFILE", "bad")
+    assert run("get", entry, who=None).code == 3
+    assert run("get", entry, "--profile", "good", who=None).out == b"value"
+
+
+def test_a_variable_overrides_the_profile(run: Run, profiles: Path, entry: str) -> None:
+    assert run("put", entry, stdin=b"value").code == 0
+    assert run("get", entry, "--profile", "bad").out == b"value"
+
+
+@pytest.mark.parametrize(("profile", "said"), [("typo", "profiles.typo.adr"), ("nowhere", "profiles.nowhere")])
+def test_a_profile_that_is_wrong_is_named(run: Run, profiles: Path, profile: str, said: str) -> None:
+    done = run("get", "card/x", "--profile", profile)
+    assert done.code == 2
+    assert said in done.err
+
+
+def test_profiles_that_others_can_read_are_refused(run: Run, profiles: Path) -> None:
+    profiles.chmod(0o644)
+    done = run("get", "card/x", "--profile", "good")
+    assert (done.code, "chmod 600" in done.err) == (2, True)
+
+
+def test_a_script_finds_its_vault_as_the_command_does(run: Run, entry: str) -> None:
+    run("put", entry, stdin=b"value")
+    with Vault.from_environment() as vault:
+        assert vault.get(*entry.split("/")).value == b"value"
+
+
+def test_calling_a_vault_imports_nothing_of_the_server() -> None:
+    script = (
+        "import sys\nfrom vsqlvault.cli import main\n"
+        "try:\n    main(['get', '--help'])\nexcept SystemExit:\n    pass\n"
+        "import vsqlvault.cli.client.running\n"
+        "print(sorted({'pydantic', 'quart', 'asyncpg', 'vsqlvault.config'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_serving_does_not_import_the_client() -> None:
+    script = "import sys, vsqlvault.cli.parser\nprint(sorted({'httpx', 'anyio'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_where_the_client_is_not_installed_one_sentence_says_how_to_install_it() -> None:
+    script = (
+        "import sys\nsys.modules['httpx'] = None\nfrom vsqlvault.cli import main\nsys.exit(main(['get', 'card/x']))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "pip install 'vsqlvault[client]'" in done.stderr

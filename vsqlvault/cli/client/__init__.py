@@ -1,0 +1,1 @@
+"""Commands that call a running vault by the client. Nothing of the server is imported."""

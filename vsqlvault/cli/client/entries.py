@@ -1,0 +1,96 @@
+"""``put``, ``get``, ``head``, ``ls`` and ``rm``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from itertools import islice
+
+from vsqlvault.cli.client.values import metadata_of, place_of, read_value, write_value
+from vsqlvault.cli.output import print_json, print_members, print_table
+from vsqlvault.client import Vault
+
+COLUMNS = (
+    "external_id",
+    "version",
+    "key_ref",
+    "access_policy",
+    "owner_app",
+    "effective_expires_at",
+    "value_size",
+    "state",
+)
+RECEIPT_SECONDS = 10
+
+
+def put(vault: Vault, options: argparse.Namespace) -> None:
+    """Store a value."""
+    purpose, external_id = place_of(options.entry)
+    stored = vault.put(
+        purpose,
+        external_id,
+        read_value(options.file),
+        key_ref=options.key_ref,
+        algorithm_hint=options.algorithm,
+        metadata=metadata_of(options.metadata),
+        expires_at=options.expires_at,
+        ttl=options.ttl,
+        access_policy=options.policy,
+        if_match=options.if_match,
+        create_only=options.create,
+    )
+    for warning in stored.warnings:
+        print(f"vsql-vault: warning: {warning}", file=sys.stderr)
+    if options.json:
+        print_json(stored)
+    elif not options.quiet:
+        word = "created" if stored.created else "stored"
+        print(f"{word} {options.entry} version {stored.version} etag {stored.etag}")
+
+
+def get(vault: Vault, options: argparse.Namespace) -> None:
+    """Retrieve a value: its bytes and nothing else, or all there is as JSON."""
+    entry = vault.get(*place_of(options.entry))
+    if options.json:
+        print_json(entry)
+    else:
+        write_value(entry.value, options.out)
+
+
+def head(vault: Vault, options: argparse.Namespace) -> None:
+    """Inspect an entry."""
+    found = vault.head(*place_of(options.entry))
+    (print_json if options.json else print_members)(found)
+
+
+def ls(vault: Vault, options: argparse.Namespace) -> None:
+    """List the entries of a purpose."""
+    found = vault.list(
+        options.purpose,
+        key_ref=options.key_ref,
+        owner_app=options.owner_app,
+        access_policy=options.policy,
+        expires_before=options.expires_before,
+        state=options.state,
+    )
+    entries = islice(found, options.limit)
+    if options.json:
+        for entry in entries:
+            print_json(entry)
+    else:
+        print_table(COLUMNS, entries)
+
+
+def rm(vault: Vault, options: argparse.Namespace) -> None:
+    """Purge an entry."""
+    place = place_of(options.entry)
+    seconds = RECEIPT_SECONDS if options.receipt else None
+    purge = vault.delete(*place, if_match=options.if_match, wait_seconds=seconds)
+    if options.receipt:
+        receipt = purge.receipt if purge.receipt is not None else vault.receipt(purge.id)
+        write_value(json.dumps(receipt, ensure_ascii=False, indent=2).encode("utf-8") + b"\n", options.receipt)
+    if options.json:
+        print_json(purge)
+    elif not options.quiet:
+        print(f"purged {options.entry} by {purge.method} proof {purge.proof_hash}")

@@ -1,0 +1,64 @@
+"""The argument parser of the command: an unknown word suggests the nearest one."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from difflib import get_close_matches
+from typing import NoReturn
+
+_INVALID_CHOICE = re.compile(r"(argument .*: )?invalid choice: '(?P<word>.*)' \(choose from .*\)", re.DOTALL)
+_UNRECOGNIZED = re.compile(r"unrecognized arguments: (?P<words>.*)", re.DOTALL)
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors name the nearest word. Options cannot be abbreviated."""
+
+    def __init__(self, **options: object) -> None:
+        super().__init__(**{"allow_abbrev": False, **options})  # type: ignore[arg-type]
+
+    def error(self, message: str) -> NoReturn:
+        """Print a sentence and where to read more, and exit with 2."""
+        self.exit(2, f"{self.prog}: {self._sentence(message)}\nTry '{self.prog} --help'.\n")
+
+    def _sentence(self, message: str) -> str:
+        if match := _INVALID_CHOICE.fullmatch(message):
+            known = sorted(commands_of(self)) or self._choices(match["word"])
+            return f"unknown word {match['word']!r}{_suggested(match['word'], known)}"
+        if match := _UNRECOGNIZED.fullmatch(message):
+            word = match["words"].split()[0].partition("=")[0]
+            near = get_close_matches(word, every_option(self), 1, 0.6)
+            return f"unknown argument {word!r}{f'; did you mean {near[0]}?' if near else ''}"
+        return message
+
+    def _choices(self, word: str) -> list[str]:
+        """Return the choices of the argument that has none like the word."""
+        choices = [str(choice) for action in self._actions for choice in action.choices or ()]
+        return [choice for choice in choices if choice != word]
+
+
+def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """Return the subcommands of a parser by their names."""
+    found: dict[str, argparse.ArgumentParser] = {}
+    for action in parser._actions:  # noqa: SLF001 - argparse shows its arguments nowhere else
+        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
+            found |= action.choices
+    return found
+
+
+def options_of(parser: argparse.ArgumentParser) -> list[str]:
+    """Return the options of a parser."""
+    return [option for action in parser._actions for option in action.option_strings]  # noqa: SLF001
+
+
+def every_option(parser: argparse.ArgumentParser) -> list[str]:
+    """Return the options of a parser and of the commands below it."""
+    below = [option for command in commands_of(parser).values() for option in every_option(command)]
+    return sorted({*options_of(parser), *below})
+
+
+def _suggested(word: str, known: list[str]) -> str:
+    near = get_close_matches(word, known, 1, 0.6)
+    if near:
+        return f"; did you mean {near[0]}?"
+    return f"; expected one of {', '.join(known)}" if known else ""
