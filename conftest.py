@@ -27,6 +27,7 @@ sys.dont_write_bytecode = False
 SCRIPTS = Path(sys.executable).parent
 PORT = "8443"
 SET_UP_OF_THE_PROJECT = "python3 -m venv"
+CALLS_A_VAULT = re.compile(r"\bvsql-vault (put|get|head|ls|rm|log|policy|hold) ")
 PRELUDE = """
 set -euo pipefail
 curl() { command curl --fail-with-body --silent --show-error --max-time 20 "$@"; echo; }
@@ -132,8 +133,10 @@ def bash(example):
     if re.search(r"vsql-vault (serve )?--config \S+$", command):
         reader.start(command)
         return
-    if "curl" in script:
+    if "curl" in script or CALLS_A_VAULT.search(script):
         reader.serve()
+    for name, value in re.findall(r"^export (\w+)=(\S+)$", script, re.MULTILINE):
+        reader.environment[name] = reader.here(value)
     reader.run(script)
 
 
