@@ -52,7 +52,7 @@ def test_a_failure_is_told_everywhere_and_is_on_record_once_over_two_restarts(an
     time.sleep(1)
     restart(server)
     (failed,) = eventually(lambda: server.rows("operation=control-failed"))
-    assert failed["detail"] == "nothing_overdue: 1 entries have expired, and the sweep has passed them by"
+    assert failed["detail"] == "nothing_overdue: 1 entries have expired and the last sweep did not purge them"
     control = controls_of(server)["nothing_overdue"]
     assert (control["state"], control["since"]) == ("failing", failed["at"])
     sample = 'vsqlvault_control_failing{control="nothing_overdue"}'

@@ -1,4 +1,4 @@
-"""Horizontal bars as SVG, with their numbers in words for those who do not see them."""
+"""Horizontal bar charts as SVG, with a text alternative."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PROMINENT = 4
 
 
 def chart(found: Mapping[str, Any]) -> str:
-    """Return a figure of a section's chart (``title``, ``unit``, ``series``, ``bars``); nothing where all is zero."""
+    """Return a figure of a section's chart (``title``, ``unit``, ``series``, ``bars``); empty if all values are zero."""
     bars = [(str(each["label"]), [int(number) for number in each["values"]]) for each in found.get("bars", ())]
     series = [str(name) for name in found.get("series", ())]
     largest = max((sum(values) for _, values in bars), default=0)
@@ -50,7 +50,7 @@ def _row(place: int, text: str, values: Sequence[int], largest: int) -> str:
 
 
 def _colour(place: int, of: int) -> int:
-    """Return which colour a series has; of two, the second stands out."""
+    """Return the colour of a series; of two, the second is emphasised."""
     return PROMINENT if of == 2 and place else place % COLOURS  # noqa: PLR2004
 
 

@@ -1,4 +1,4 @@
-"""The compliance report as one page to read, print and file: no script, no other resource, no knowledge of any one section."""
+"""The compliance report as one HTML page: no script, no external resource, no knowledge of particular sections."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _STYLE = files("vsqlvault.report_html").joinpath("report.css").read_text("utf-8"
 _STYLE_HASH = b64encode(hashlib.sha256(_STYLE.encode("utf-8")).digest()).decode("ascii")
 _POLICY = f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; form-action 'none'"
 CONTENT_SECURITY_POLICY = f"{_POLICY}; frame-ancestors 'none'; sandbox allow-top-navigation-by-user-activation"
-"""What the page is served with. It says the same of itself where it is a file, as far as a page may."""
+"""The Content-Security-Policy of the page, repeated in a meta element as far as HTML allows."""
 
 _CORE = ("as_of", "period", "requirements")
 _RESULTS = {
@@ -28,12 +28,12 @@ _RESULTS = {
 _MEASURED = {
     "as_of": "as of the instant of this report",
     "period": "entries as of the instant of this report, logs over its period",
-    "now": "of the moment in which this report was written",
+    "now": "of the time at which this report was written",
 }
 
 
 def report_page(report: Mapping[str, Any]) -> bytes:
-    """Return the page of a report, as HTML in UTF-8: the same report gives the same bytes."""
+    """Return the page of a report as HTML in UTF-8: the same report gives the same bytes."""
     members = {name: member for name, member in report.items() if name not in _CORE and isinstance(member, Mapping)}
     assessed = {name: member for name, member in members.items() if "result" in member or member.get("failed")}
     plain = {name: member for name, member in members.items() if name not in assessed}
@@ -128,7 +128,7 @@ _SHAPE = frozenset({
 
 
 def _figures(member: Mapping[str, Any]) -> str:
-    """Show the figures, and what a section has beside the common shape."""
+    """Render the figures, and the members beyond the common shape."""
     figures = {**member.get("figures", {}), **{name: each for name, each in member.items() if name not in _SHAPE}}
     return value("figures", figures) if figures else ""
 

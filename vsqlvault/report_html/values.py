@@ -1,4 +1,4 @@
-"""JSON values as HTML: numbers, times and spans to read, mappings and lists as lists and tables."""
+"""JSON values as HTML: numbers, times and durations formatted, mappings and lists as lists and tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WIDEST_TABLE = 8
 MOST_COLUMNS = 5
 SMALL = 4
 HASH_PART = 16
-"""Digits of a hash, or of an id, after which a line may end."""
+"""Digits of a hash or id after which a line may break."""
 FIGURES = "figures"
 _NONE = '<span class="nothing">\u2013</span>'
 _TIME = re.compile(r"\b(\d{4}-\d{2}-\d{2})T(\d{2}:\d{2}:\d{2})(?:\.\d+)?Z\b", re.ASCII)
@@ -57,7 +57,7 @@ def _time(match: re.Match[str]) -> str:
 
 
 def _span(seconds: float) -> str:
-    """Return a span in its two largest units: ``1 d 4 h``."""
+    """Return a duration in its two largest units: ``1 d 4 h``."""
     whole = round(timedelta(seconds=seconds).total_seconds())
     parts: list[str] = []
     for size, unit in _SCALES:
@@ -82,7 +82,7 @@ def _mapping(name: str, found: Mapping[str, Any]) -> str:
 
 
 def _is_short(found: Any) -> bool:
-    """Whether it can stand on one line: a scalar, a list of a few, nothing at all."""
+    """Whether it fits on one line: a scalar, a short list, or nothing."""
     if isinstance(found, list):
         return all(not isinstance(each, (Mapping, list)) for each in found)
     return not isinstance(found, Mapping) or not found
@@ -120,7 +120,7 @@ def _table_of_mappings(found: Mapping[str, Mapping[str, Any]], are_data: bool) -
 
 
 def _turned_table(flat: Mapping[str, Mapping[str, Any]], members: Sequence[str], are_data: bool) -> str:
-    """Return a table with a column for each of few mappings of many members."""
+    """Return a table with one column for each mapping, for few mappings with many members."""
     heads = "".join(f'<th scope="col">{_named(key, are_data)}</th>' for key in flat)
     rows = "".join(
         f'<tr><th scope="row">{escape(label(name))}</th>'
@@ -131,7 +131,7 @@ def _turned_table(flat: Mapping[str, Mapping[str, Any]], members: Sequence[str],
 
 
 def _flattened(member: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the mapping with the members of a small one inside it in its own place: ``lag: purges``."""
+    """Return the mapping with the members of small nested mappings inlined: ``lag: purges``."""
     flat: dict[str, Any] = {}
     for key, each in member.items():
         if isinstance(each, Mapping) and each and len(each) <= SMALL and all(map(_is_short, each.values())):
@@ -142,7 +142,7 @@ def _flattened(member: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _places(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return each column's class: one with numbers stands to the right, and with it its head, and what is missing in it."""
+    """Return each column's class: numeric columns are aligned right, with head and empty cells."""
     return {column: next((found for row in rows if (found := _numeric(row.get(column)))), "") for column in columns}
 
 
@@ -171,5 +171,5 @@ def _numeric(found: Any) -> str:
 
 
 def _named(key: str, are_data: bool) -> str:
-    """Return a name as words where it is one of ours, and as it is where it is data."""
+    """Return a member name as words, and a data key unchanged."""
     return f"<code>{escape(key)}</code>" if are_data or not _NAME.fullmatch(key) else escape(label(key))

@@ -362,7 +362,7 @@ def _built_in_policies(evaluators: dict[str, Any]) -> dict[str, AccessPolicy]:
 
 
 def _guarded(observer: Callable[[Record], object]) -> Callable[[Record], None]:
-    """Return the observer made harmless: what it raises is logged, and changes nothing."""
+    """Return the observer with its errors contained: they are logged and have no other effect."""
 
     def watch(record: Record) -> None:
         try:

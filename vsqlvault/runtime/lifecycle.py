@@ -1,4 +1,4 @@
-"""The composition root: settings and plugins go in, a running vault comes out."""
+"""Opens and closes a vault and its storage."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ CLOSE_SECONDS = 10.0
 async def open_vault(
     settings: Settings, *, plugins: Plugins | None = None, hardening: Sequence[StepState] = NOT_APPLIED
 ) -> AsyncIterator[Vault]:
-    """Run a vault for the length of the block: storage open, schema up to date, plugins started. Nothing sweeps by itself.
+    """Run a vault for the length of the block: storage open, schema current, plugins started. Background work is not included.
 
-    ``plugins`` are those of the settings, where somebody has loaded them already; ``hardening`` is how far ``harden`` has come.
+    ``plugins``: already loaded plugins of the settings; ``hardening``: the result of ``harden``.
 
     Raises:
-        StartUpRefused: settings, plugins or storage are not usable.
+        StartUpRefused: settings, plugins or storage are unusable.
         StorageUnavailable: the storage cannot be reached.
     """
     plugins = plugins or Plugins(settings)
@@ -52,10 +52,10 @@ async def open_vault(
 
 
 async def open_storage(plugins: Plugins) -> Storage:
-    """Open the storage whose plugin claims the scheme of ``storage.database_url``; the schema is left as it is.
+    """Open the storage whose plugin claims the scheme of ``storage.database_url``; the schema is left unchanged.
 
     Raises:
-        SettingsInvalid: nobody claims it. StorageUnavailable, UnsafeStorage: as the plugin says.
+        SettingsInvalid: no plugin claims it. StorageUnavailable, UnsafeStorage: as the plugin says.
     """
     url = plugins.settings.storage.database_url
     scheme = url.partition(":")[0]
@@ -74,7 +74,7 @@ async def open_storage(plugins: Plugins) -> Storage:
 
 
 async def migrated(plugins: Plugins) -> MigrationStatus:
-    """Bring the storage of the settings to the newest schema. Raises as ``open_storage``."""
+    """Migrate the storage of the settings to the newest schema. Raises as ``open_storage``."""
     storage = await open_storage(plugins)
     try:
         return await storage.migrate()
@@ -83,7 +83,7 @@ async def migrated(plugins: Plugins) -> MigrationStatus:
 
 
 async def _settle(vault: Vault) -> None:
-    """Let what is under way land before the storage goes."""
+    """Wait for the work in flight before the storage is closed."""
     vault.purge.sweeper.stop()
     await vault.audit.recorder.drain()
     await vault.audit.auth_failures.close()

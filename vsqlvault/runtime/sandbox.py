@@ -11,14 +11,14 @@ from vsqlvault.sandbox.sandbox import Sandbox, apply_sandbox, import_early
 
 
 def harden(plugins: Plugins, config: Path | None) -> Sandbox:
-    """Lock this process in, for good, as far as the settings ask and the system allows; return what became of each step.
+    """Apply the sandbox to this process, irreversibly, as far as settings and system allow; return the state of each step.
 
-    It comes after everything is imported and before the storage is opened or a thread is started. ``config`` is the file
-    that the settings are read from again.
+    Call it after all imports, and before the storage is opened or a thread is started. ``config`` is the settings file,
+    which is read again on SIGHUP.
 
     Raises:
-        HardeningUnavailable: a step that the settings require is not to be had.
-        SettingsInvalid, PluginUnusable: what is to stay reachable cannot be told.
+        HardeningUnavailable: a required step is not available.
+        SettingsInvalid, PluginUnusable: what must remain accessible cannot be determined.
     """
     needs, undeclared = plugins.process_needs(plugins.settings)
     import_early()
@@ -26,7 +26,7 @@ def harden(plugins: Plugins, config: Path | None) -> Sandbox:
 
 
 def check_reach(plugins: Plugins, sandbox: Sandbox, settings: Settings) -> None:
-    """Refuse new settings that need what this process has closed to itself.
+    """Refuse new settings that need access which this process has given up.
 
     Raises:
         SettingsInvalid, PluginUnusable.

@@ -115,7 +115,7 @@ async def finish_call(
         raise _late(plugin)
     if _is(lambda answer: isinstance(answer, expected), outcome):
         return outcome
-    log.error("plugin gave an unusable answer", extra={"plugin": name_of(plugin), "error": type(outcome).__name__})
+    log.error("plugin returned an unusable result", extra={"plugin": name_of(plugin), "error": type(outcome).__name__})
     raise PluginFailed
 
 
@@ -229,7 +229,7 @@ class _Turns:
 
 
 async def _take_turns(calls: Sequence[Callable[[], object]], timeout_seconds: float) -> list[Any]:
-    """Return the outcomes of the first calls: of all of them, or up to one that was late."""
+    """Return the results of the first calls: of all, or up to one that was late."""
     turns = _Turns(time.monotonic(), timeout_seconds)
     task = _started(turns.take(calls))
     _running.add(task)

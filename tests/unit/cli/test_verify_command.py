@@ -227,7 +227,7 @@ class TestExportsThatAreNotWhatTheySeem:
             ("manifest.json", b"{"),
             ("manifest.json", b'{"format": "something-else"}'),
             ("manifest.json", b'{"format": "vsqlvault-audit-export-v1"}'),
-            ("manifest.json", b'{"format": "vsqlvault-audit-export-v1", "oddities": [1]}'),
+            ("manifest.json", b'{"format": "vsqlvault-audit-export-v1", "anomalies": [1]}'),
             ("manifest.json", b"[" * 100_000),
             ("manifest.json", b" " * (MAX_TEXT_BYTES + 1)),
             ("checkpoint", b"\xff"),
@@ -279,7 +279,7 @@ class TestSigningKeys:
         assert key.reveal() not in said
         assert (here / "new.key").stat().st_mode & 0o777 == 0o600
         assert cli.main(["keygen", "--signing", "--out", "new.key"]) == 2
-        assert "no key is overwritten" in capsys.readouterr().err
+        assert "keys are never overwritten" in capsys.readouterr().err
         assert SigningKey.parse((here / "new.key").read_text("utf-8")).verifier == key.verifier
 
     def test_a_log_needs_a_name_that_stands_in_a_note(self, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -291,7 +291,7 @@ class TestSigningKeys:
         ("text", "sentence"),
         [
             ('signing_key_file = "none.key"', "audit.signing_key_file: expected a readable file"),
-            ('signing_key_file = "open.key"', "expected a file that not everybody can read"),
+            ('signing_key_file = "open.key"', "expected a file readable by its owner only"),
             ('signing_key_file = "vkey"', "audit.signing_key_file: expected a signing key"),
             ('signing_key_env = "NO_SUCH_KEY"', "expected the variable NO_SUCH_KEY to be set"),
             ('signing_key_file = "signing.key"\nsigning_key_env = "A"', "at most one of"),
@@ -401,9 +401,9 @@ class TestEvidence:
         assert code == 1
         assert said.splitlines()[1:] == [
             "THE EVIDENCE DOES NOT VERIFY.",
-            "  extra.txt: it is not in the manifest",
-            "  README.txt: it is in the manifest, and not in the file",
-            "  report.json: it is not as it was signed",
+            "  extra.txt: missing from the manifest",
+            "  README.txt: listed in the manifest, missing from the file",
+            "  report.json: differs from the signed content",
         ]
         assert verify("evidence.zip", "--vkey", str(STRANGER.verifier), both=False)[0] == 1
         assert verify("evidence.zip", both=False)[0] == 2

@@ -1,6 +1,7 @@
-"""ZIP files: written so that the same members give the same bytes, and read so that no file can make the reader large.
+"""Reading and writing ZIP files.
 
-Nothing is ever unpacked to disk.
+The writer is deterministic: the same members give the same bytes. The reader bounds its memory whatever the file says.
+Nothing is unpacked to disk.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ _UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, 
 
 
 class ArchiveUnreadable(ValueError):
-    """A file is no ZIP file that is read here, or a member of it cannot be read."""
+    """The file is not a supported ZIP file, or a member cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A member as it was written: its name, how many bytes it has unpacked, and their SHA-256, 64 hex digits."""
+    """A written member: its name, its unpacked size in bytes, and its SHA-256 as 64 hex digits."""
 
     name: str
     size: int
@@ -39,7 +40,7 @@ class Member:
 
 
 class ArchiveWriter:
-    """Writes members one after the other; ``take`` gives the bytes of the file that there are since it was last called."""
+    """Writes members in sequence. ``take`` returns the bytes of the file produced since the previous call."""
 
     def __init__(self) -> None:
         self._sink = _Sink()
@@ -47,7 +48,7 @@ class ArchiveWriter:
         self.members: list[Member] = []
 
     def put(self, name: str, data: bytes) -> None:
-        """Write a member whose bytes are known."""
+        """Write a member whose bytes are known in advance."""
         self._archive.writestr(_described(name), data)
         self.members.append(Member(name, len(data), sha256(data).hexdigest()))
 
@@ -60,11 +61,11 @@ class ArchiveWriter:
         self.members.append(Member(name, writer.size, writer.digest))
 
     def take(self) -> bytes:
-        """Return what was written since the last time."""
+        """Return what was written since the previous call."""
         return self._sink.take()
 
     def close(self) -> bytes:
-        """End the file, and return its last bytes."""
+        """Close the file and return its last bytes."""
         self._archive.close()
         return self._sink.take()
 
@@ -78,19 +79,19 @@ class MemberWriter:
         self.size = 0
 
     def write(self, piece: bytes) -> None:
-        """Add a piece."""
+        """Append a piece."""
         self._file.write(piece)
         self._hash.update(piece)
         self.size += len(piece)
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of what was written."""
+        """Return the SHA-256 of the bytes written."""
         return self._hash.hexdigest()
 
 
 class _Sink:
-    """Keeps what is written until it is taken. It cannot seek, so that a file and a stream get the same bytes."""
+    """Buffers output until it is taken. It cannot seek, so a file and a stream get the same bytes."""
 
     def __init__(self) -> None:
         self._pieces = bytearray()
@@ -100,7 +101,7 @@ class _Sink:
         return len(piece)
 
     def flush(self) -> None:
-        """Do nothing: what is written is here."""
+        """Do nothing: there is no lower layer to flush to."""
 
     def take(self) -> bytes:
         taken = bytes(self._pieces)
@@ -117,13 +118,13 @@ def _described(name: str) -> zipfile.ZipInfo:
 
 
 class Archive:
-    """A ZIP file that somebody gave us."""
+    """A ZIP file from an untrusted source."""
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self._archive = archive
         self._members: dict[str, zipfile.ZipInfo] = {}
         self.twice: set[str] = set()
-        """Names that stand in it more than once: what they are depends on who reads."""
+        """Names that occur more than once: readers would disagree about their content."""
         for info in archive.infolist():
             if info.filename in self._members:
                 self.twice.add(info.filename)
@@ -131,15 +132,15 @@ class Archive:
 
     @property
     def names(self) -> set[str]:
-        """The members' names."""
+        """Return the names of the members."""
         return set(self._members)
 
     def read(self, name: str, limit: int) -> bytes:
-        """Return a member's bytes. Raises ArchiveUnreadable: it is not there, has more than ``limit``, or cannot be read."""
+        """Return the bytes of a member. Raises ArchiveUnreadable: it is missing, larger than ``limit``, or unreadable."""
         return b"".join(self.pieces(name, limit))
 
     def pieces(self, name: str, limit: int) -> Iterator[bytes]:
-        """Give a member's bytes piece by piece. Raises as ``read``; no more than ``limit`` are unpacked."""
+        """Yield the bytes of a member in pieces. Raises as ``read``; at most ``limit`` bytes are unpacked."""
         info = self._members.get(name)
         if info is None:
             raise ArchiveUnreadable(f"{name}: expected such a member, found none")
@@ -176,7 +177,7 @@ def open_archive(path: Path) -> Iterator[Archive]:
 
 
 class _Bounded:
-    """A file that gives away no more at once than a directory may have: that is what a ZIP file's reader takes in whole."""
+    """A file that limits a single read to the largest accepted directory, which ``zipfile`` reads whole."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file

@@ -1,4 +1,4 @@
-"""Since when the vault has had anything on record, and so when its next attestation is due."""
+"""When the next attestation is due."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from vsqlvault.interfaces.storage import LogQuery, Storage
 
 
 class AttestationSchedule:
-    """Knows the time of the first row that there ever was: it is read once, for it does not change."""
+    """Caches the time of the first audit row, from which the first attestation is due. It never changes."""
 
     def __init__(self, storage: Storage, attestation_interval_days: int) -> None:
         """With 0 days no attestation is ever due."""
@@ -16,17 +16,17 @@ class AttestationSchedule:
         self._at: datetime | None = None
         self.interval = timedelta(days=attestation_interval_days)
         self.due_at: datetime | None = None
-        """When the next attestation was last found to be due."""
+        """When the next attestation was last computed to be due."""
 
     async def at(self, now: datetime) -> datetime:
-        """Return it; ``now`` where there is no row yet."""
+        """Return the time of the first row, or ``now`` where there is none yet."""
         if self._at is None:
             rows = await self._storage.access_log(LogQuery(limit=1, oldest_first=True))
             self._at = rows[0].record.at if rows else None
         return self._at or now
 
     async def attestation_due_at(self, now: datetime) -> datetime | None:
-        """Return when the next attestation is due: an interval after the last one, or else after the first row."""
+        """Return when the next attestation is due: one interval after the last attestation, or after the first row."""
         if not self.interval:
             return None
         newest = await self._storage.attestations(None, 1)

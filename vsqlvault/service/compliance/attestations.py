@@ -1,4 +1,4 @@
-"""Attesting retention (PCI DSS 4.0.1, 3.2.1): every purpose is looked at, sampled purges are checked, the result is signed."""
+"""Retention attestations (PCI DSS 4.0.1, 3.2.1): signed results of checking every purpose and a sample of purges."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ LEASE = "attestation"
 LEASE_SECONDS = 600.0
 LOOK_SECONDS = 60.0
 EARLY = 0.1
-"""So much of an interval before it is due, an attestation is made by itself."""
+"""The share of the interval before the due time at which an attestation is made automatically."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What one run has looked at."""
+    """The findings of one run."""
 
     at: datetime
     book: PolicySnapshot
@@ -70,7 +70,7 @@ class _Found:
 
 
 class Attestations:
-    """Makes attestations for admins and the vault itself, and shows them to admins and auditors."""
+    """Creates attestations and returns them to admins and auditors."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class Attestations:
         self.beginning = beginning
 
     async def attest(self, call: Call, trigger: str = "request") -> Attestation:
-        """Look at everything now, and put on record what was found, good or bad.
+        """Check every purpose now, and sign and store the findings, good or bad.
 
         Raises:
             RoleRequired, TreeDamaged (the stored tree cannot be read: nothing is attested), Unavailable.
@@ -124,7 +124,7 @@ class Attestations:
         return made
 
     async def attestations(self, call: Call, before: int | None, limit: int) -> Sequence[Attestation]:
-        """Return a page, the newest first. Raises RoleRequired, Unavailable."""
+        """Return a page, newest first. Raises RoleRequired, Unavailable."""
         trace = AuditContext(call, Operation.READ_ATTESTATION)
 
         async def attempt() -> Sequence[Attestation]:
@@ -139,7 +139,7 @@ class Attestations:
         return await self._auditor.run_audited(trace, attempt)
 
     async def attestation(self, call: Call, number: int) -> Attestation:
-        """Return one. Raises RoleRequired, AttestationNotFound, Unavailable."""
+        """Return one attestation. Raises RoleRequired, AttestationNotFound, Unavailable."""
         trace = AuditContext(call, Operation.READ_ATTESTATION, subject=str(number))
 
         async def attempt() -> Attestation:
@@ -159,18 +159,18 @@ class Attestations:
             try:
                 await self.attest_if_due()
             except VaultError as error:
-                log.warning("retention could not be attested, and is tried again", extra={"error": error.slug})
+                log.warning("the attestation failed and will be retried", extra={"error": error.slug})
             except Exception:
-                log.exception("retention could not be attested, and is tried again")
+                log.exception("the attestation failed and will be retried")
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), LOOK_SECONDS)
 
     async def attest_if_due(self) -> Attestation | None:
-        """Attest if it is time, and no other process does. Raises as ``attest``."""
+        """Attest if it is due and no other process is doing so. Raises as ``attest``."""
         if not await self._is_time() or not await self._storage.acquire_lease(LEASE, self._holder, LEASE_SECONDS):
             return None
         try:
-            if not await self._is_time():  # whoever had the lease has done it
+            if not await self._is_time():  # another process that held the lease may have attested meanwhile
                 return None
             return await self.attest(Call(SYSTEM, secrets.token_hex(16)), trigger="timer")
         finally:
@@ -178,7 +178,7 @@ class Attestations:
                 await self._storage.release_lease(LEASE, self._holder)
 
     def stop(self) -> None:
-        """Let ``run`` end."""
+        """Make ``run`` return."""
         self._stopping.set()
 
     async def _is_time(self) -> bool:
@@ -289,11 +289,11 @@ def _sample(found: _Found) -> dict[str, Any]:
 
 
 def _told(made: Attestation) -> str:
-    """Return what the row keeps: enough to see later that the document is still the one of then."""
+    """Return the summary that the audit row keeps: enough to show later that the document is unchanged."""
     return json.dumps({"number": made.number, "sha256": digest_of(made.document)})
 
 
 def _described(made: Attestation, found: _Found) -> str:
     checked = len(found.checked)
     good = checked - found.failed
-    return f"attestation {made.number}: {found.overdue.count} overdue, {good} of {checked} sampled purges hold"
+    return f"attestation {made.number}: {found.overdue.count} overdue, {good} of {checked} sampled purges verified"

@@ -1,4 +1,4 @@
-"""What each control looks at. This is the one definition: health, metrics, the rows and the report tell of these."""
+"""The checks behind each control. Health, metrics, audit rows and the report all use these."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Ends = Callable[[], Mapping[str, datetime]]
 
 
 class ControlChecks:
-    """Looks at every control. Nothing here takes time that grows with what the vault holds."""
+    """Checks every control. No check takes time that grows with the number of entries or rows."""
 
     def __init__(
         self,
@@ -66,12 +66,12 @@ class ControlChecks:
         self._authenticators = tuple(authenticators)
         self._is_signed = is_signed
         self._anchored: dict[str, tuple[int, float]] = {}
-        """How many leaves each anchor knows of, and when it said so, by the monotonic clock."""
+        """How many leaves each anchor holds, and the monotonic time at which it said so."""
         self.certificates: Ends | None = None
-        """When the certificates that this process shows and checks by end, by file; None: it has none."""
+        """Expiry of the certificates this process presents and trusts, by file; None without TLS."""
 
     async def look(self, now: datetime) -> dict[str, Check]:
-        """Look at each control, and return what was found, by name; what cannot be looked at is failing."""
+        """Check each control and return the results by name. A check that raises counts as failing."""
         looks: dict[str, Callable[[], Awaitable[Check]]] = {
             "sweep_ran": partial(self._sweep_ran, now),
             "nothing_overdue": partial(self._nothing_overdue, now),
@@ -88,14 +88,14 @@ class ControlChecks:
     async def _sweep_ran(self, now: datetime) -> Check:
         hours = self._settings.purge.sweep_interval_hours
         if not hours:
-            return _unused("purge.sweep_interval_hours is 0: sweeps run only when somebody asks")
+            return _unused("purge.sweep_interval_hours is 0: sweeps run only on request")
         limit = timedelta(hours=hours * SWEEPS_MISSED)
         last = await self._storage.last_sweep()
         if last is None:
-            return _judged(now - await self._beginning.at(now) <= limit, "no sweep is on record")
+            return _judged(now - await self._beginning.at(now) <= limit, "no sweep has been recorded")
         ended = format_time(last.finished_at)
         if not last.completed and now - last.finished_at > min(BROKEN_OFF_FOR, limit):
-            return _failing(f"the last sweep broke off at {ended}")
+            return _failing(f"the last sweep was interrupted at {ended}")
         return _judged(now - last.finished_at <= limit, f"the last sweep ended at {ended}")
 
     async def _nothing_overdue(self, now: datetime) -> Check:
@@ -104,13 +104,13 @@ class ControlChecks:
         found = await find_overdue(self._storage, book, now, grace, max_listed=0, look_at=MAX_LOOKED_AT)
         if found.count:
             least = "" if found.is_whole else "at least "
-            return _failing(f"{least}{found.count} entries have expired, and the sweep has passed them by")
-        return _fine("nothing is overdue that no legal hold keeps")
+            return _failing(f"{least}{found.count} entries have expired and the last sweep did not purge them")
+        return _fine("no entry is overdue except those under legal hold")
 
     async def _attestation_current(self, now: datetime) -> Check:
         due_at = await self._beginning.attestation_due_at(now)
         if due_at is None:
-            return _unused("compliance.attestation_interval_days is 0: nobody attests")
+            return _unused("compliance.attestation_interval_days is 0: attestations are off")
         return _judged(now < due_at, f"the next attestation is due at {format_time(due_at)}")
 
     async def _log_signed(self, now: datetime) -> Check:
@@ -120,11 +120,11 @@ class ControlChecks:
         limit = timedelta(seconds=max(LEAST_UNSIGNED_SECONDS, INTERVALS_UNSIGNED * interval))
         waits_since = await self._waits_since()
         if waits_since is not None and now - waits_since > limit:
-            return _failing(f"a row of {format_time(waits_since)} is under no checkpoint")
-        return _fine("no row waits long for its checkpoint")
+            return _failing(f"a row of {format_time(waits_since)} is not covered by a checkpoint")
+        return _fine("every row older than the limit is covered by a checkpoint")
 
     async def _waits_since(self) -> datetime | None:
-        """Return the time of the oldest row that is under no checkpoint, or of one of the oldest."""
+        """Return the time of the oldest row not covered by a checkpoint, or of one of the oldest."""
         newest = await self._storage.newest_checkpoint()
         signed = newest.size if newest else 0
         places = [leaf.place for leaf in await self._storage.unsequenced(1)]
@@ -142,37 +142,37 @@ class ControlChecks:
     async def _anchor_fresh(self, now: datetime) -> Check:
         if not self._anchors or not self._is_signed:
             return _unused(
-                "no anchor is set up" if self._is_signed else "no signing key is set: there is nothing to keep"
+                "no anchor is configured" if self._is_signed else "no signing key is set: there is nothing to keep"
             )
         if not await self._quarantine.is_lifted():
-            return _failing("quarantine: the database does not continue what an anchor knows")
+            return _failing("quarantine: the database does not continue a checkpoint that an anchor holds")
         stale = [why for anchor in self._anchors if (why := await self._lacks(anchor, now))]
-        return _failing("; ".join(stale)) if stale else _fine("what is signed gets to where it is kept")
+        return _failing("; ".join(stale)) if stale else _fine("every anchor holds the recent checkpoints")
 
     async def _lacks(self, anchor: Anchor, now: datetime) -> str | None:
-        """Return what is wrong with an anchor: it says so itself, or it should have got something long ago."""
+        """Return what is wrong with an anchor: its own failure, or a checkpoint it should hold by now."""
         try:
             failure = await call_plugin(anchor, anchor.failure, (str, type(None)), ANCHOR_SECONDS)
             if failure is not None:
-                return f"{anchor.name} could not keep a checkpoint: {failure}"
+                return f"{anchor.name} could not store a checkpoint: {failure}"
             if self._asked_lately(anchor) and await self._missing(anchor, now) is None:
                 return None
             note = await call_plugin(anchor, anchor.newest, (str, type(None)), ANCHOR_SECONDS)
             size = SignedHead.parse(note).head.size if note is not None else 0
         except (PluginFailed, NoteRefused):
             self._anchored.pop(anchor.name, None)
-            return f"{anchor.name} cannot tell its newest checkpoint"
+            return f"{anchor.name} cannot return its newest checkpoint"
         self._anchored[anchor.name] = size, time.monotonic()
         missing = await self._missing(anchor, now)
         return f"{anchor.name} lacks the checkpoint of {format_time(missing)}" if missing else None
 
     def _asked_lately(self, anchor: Anchor) -> bool:
-        """Whether an anchor, which may be far away, need not be asked again unless what it said lacks something by now."""
+        """Whether a recent answer of this anchor, which may be remote, still shows nothing missing."""
         asked = self._anchored.get(anchor.name)
         return asked is not None and time.monotonic() - asked[1] < LEAST_UNANCHORED_SECONDS
 
     async def _missing(self, anchor: Anchor, now: datetime) -> datetime | None:
-        """Return when the first checkpoint was signed that an anchor should have got by now, and had not when last asked."""
+        """Return when the first checkpoint was signed that the anchor should hold by now and did not when last asked."""
         size, _ = self._anchored[anchor.name]
         interval = float(getattr(anchor, "interval_seconds", 0))
         limit = timedelta(seconds=max(LEAST_UNANCHORED_SECONDS, 2 * interval))
@@ -182,25 +182,25 @@ class ControlChecks:
     async def _storage_durable(self) -> Check:
         durable = self._storage.describe().get("durable")
         if not isinstance(durable, bool):
-            return _unused("the storage does not say whether what it acknowledges survives a power cut")
-        return _judged(durable, f"what it acknowledges {'survives' if durable else 'may be lost in'} a power cut")
+            return _unused("the storage does not report whether acknowledged writes survive a power cut")
+        return _judged(durable, f"acknowledged writes {'survive' if durable else 'may not survive'} a power cut")
 
     async def _clock_sane(self) -> Check:
         state = await self._watch.look()
         if state.leap:
             return _failing(
-                "the clock is more than a day past the last time it was seen: nothing is swept until confirmed"
+                "the clock jumped forward by more than a day: sweeps are stopped until an operator confirms the time"
             )
         if state.behind:
-            return _failing("the clock went back: the vault's time stands still until it has caught up")
-        return _fine("the clock runs on from the last time it was seen")
+            return _failing("the clock went back: the vault's time stands still until the clock has caught up")
+        return _fine("the clock continues from the last time it was read")
 
     async def _jwks_fresh(self) -> Check:
         found = [await self._keys_of(authenticator) for authenticator in self._authenticators]
         used = [check for check in found if check.state is not ControlState.NOT_IN_USE]
         if bad := [check.detail for check in used if check.state is ControlState.FAILING]:
             return _failing("; ".join(bad))
-        return used[0] if used else _unused("no credential is verified by keys that are fetched")
+        return used[0] if used else _unused("no authenticator fetches verification keys")
 
     @staticmethod
     async def _keys_of(authenticator: Authenticator) -> Check:
@@ -216,7 +216,7 @@ class ControlChecks:
     async def _certificates_valid(self, now: datetime) -> Check:
         ends = self.certificates() if self.certificates else {}
         if not ends:
-            return _unused("this process shows no certificate")
+            return _unused("this process presents no certificate")
         told = ", ".join(f"{name} until {format_time(at)}" for name, at in sorted(ends.items()))
         return _judged(min(ends.values()) > now, told)
 
@@ -225,10 +225,10 @@ async def _looked(name: str, look: Callable[[], Awaitable[Check]]) -> Check:
     try:
         return await look()
     except VaultError as error:
-        return _failing(f"it cannot be looked at: {error.slug}")
+        return _failing(f"the check failed: {error.slug}")
     except Exception:
-        log.exception("a control cannot be looked at", extra={"control": name})
-        return _failing("it cannot be looked at")
+        log.exception("a control could not be checked", extra={"control": name})
+        return _failing("the check failed")
 
 
 def _judged(is_fine: bool, detail: str) -> Check:

@@ -1,4 +1,4 @@
-"""Watching over the controls: every process looks, and one of them puts on record when one begins to fail and when it ends."""
+"""Monitors the controls. Every process checks them; one records when a control begins to fail and when it recovers."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ LEASE_SECONDS = 90.0
 
 
 class Controls:
-    """Tells how the controls stand (PCI DSS 4.0.1, 10.7.2 and 10.7.3).
+    """Returns the state of the controls (PCI DSS 4.0.1, 10.7.2 and 10.7.3).
 
-    What is on record survives restarts, and each change is there once: whoever has the lease writes it, in one commit with
-    its row, and only if no other change came before. Of what processes see differently, their certificates and their
-    fetched keys, the record has what the one with the lease sees; ``known``, for metrics, has what this one does.
+    Recorded changes survive restarts and are unique: the holder of the lease writes a change in one commit with its audit row,
+    and only if no other change came before. Certificates and fetched keys differ by process: the record has the state of the
+    lease holder, and ``known``, used for metrics, has the state of this process.
     """
 
     def __init__(self, *, storage: Storage, queue: CommitQueue, auditor: Auditor, checks: ControlChecks) -> None:
@@ -46,10 +46,10 @@ class Controls:
         self._leads = False
         self.checks = checks
         self.known: Sequence[Control] = ()
-        """What was last found; nothing before the first look."""
+        """The last results; empty before the first check."""
 
     async def read(self, call: Call) -> Sequence[Control]:
-        """Look at every control now. Raises RoleRequired, Unavailable."""
+        """Check every control now and return the results. Raises RoleRequired, Unavailable."""
         trace = AuditContext(call, Operation.READ_CONTROLS)
 
         async def attempt() -> Sequence[Control]:
@@ -62,12 +62,12 @@ class Controls:
         return await self._auditor.run_audited(trace, attempt)
 
     async def look(self) -> Sequence[Control]:
-        """Look at every control now, and remember what was found. Raises Unavailable."""
+        """Check every control now and keep the results. Raises Unavailable."""
         now = (await self._queue.read()).now
         return await self._look(now, await self._recorded())
 
     async def watch(self) -> None:
-        """Look once, and put on record what has changed, if it is this process's turn. Raises Unavailable."""
+        """Check once, and record changes if this process holds the lease. Raises Unavailable."""
         now = (await self._queue.read()).now
         recorded = await self._recorded()
         found = await self._look(now, recorded)
@@ -82,9 +82,9 @@ class Controls:
             try:
                 await self.watch()
             except VaultError as error:
-                log.warning("the controls could not be looked at", extra={"error": error.slug})
+                log.warning("the controls could not be checked", extra={"error": error.slug})
             except Exception:
-                log.exception("the controls could not be looked at")
+                log.exception("the controls could not be checked")
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), LOOK_SECONDS)
         if self._leads:
@@ -92,7 +92,7 @@ class Controls:
                 await self._storage.release_lease(LEASE, self._holder)
 
     def stop(self) -> None:
-        """Let ``run`` end."""
+        """Make ``run`` return."""
         self._stopping.set()
 
     async def _recorded(self) -> Mapping[str, ControlChange]:
@@ -114,7 +114,7 @@ class Controls:
         return self.known
 
     async def _put_on_record(self, control: Control, recorded: ControlChange | None, now: datetime) -> None:
-        """Commit the change of a control, if it is one, with the row that tells of a failure or of its end."""
+        """Commit the change of a control, if there is one, with the audit row of the failure or the recovery."""
         if recorded is not None and recorded.state is control.state:
             return
         number = recorded.number if recorded else 0
@@ -122,7 +122,7 @@ class Controls:
         rows = _rows(change, recorded)
         write = Write(rows, (NewestControlChangeIs(control.name, number),), (SaveControlChange(change),))
         if isinstance(await self._queue.commit(write), Conflict):
-            return  # another process was first
+            return  # another process recorded the change first
         for row in rows:
             facts = {"control": control.name, "detail": control.detail}
             if row.operation is Operation.CONTROL_FAILED:
@@ -132,7 +132,7 @@ class Controls:
 
 
 def _since(check: Check, recorded: ControlChange | None, before: Control | None, now: datetime) -> datetime:
-    """Return since when a control stands so: as the record says, or else since this process has seen it."""
+    """Return since when a control is in this state: from the record, or else from this process's own checks."""
     if recorded is not None and recorded.state is check.state:
         return recorded.at
     return before.since if before is not None and before.state is check.state else now

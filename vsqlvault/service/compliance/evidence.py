@@ -1,4 +1,4 @@
-"""Evidence bundles: everything that an assessor is handed, in one file that is signed, and that anybody can check."""
+"""Evidence bundles: one signed file with everything an assessor receives, verifiable offline."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from vsqlvault.service.rules.policy_cache import PolicyCache
 from vsqlvault.service.rules.rule_changes import require_reader
 
 MAX_LOG_MEMBERS = 300_000
-"""Of one bundle: so many tiles and entries, some forty million rows."""
+"""Limits of one bundle, in tiles and entry bundles: about forty million rows."""
 
 Render = Callable[[dict[str, Any]], bytes]
 
 
 class Evidence:
-    """Makes bundles for admins and auditors."""
+    """Creates evidence bundles for admins and auditors."""
 
     def __init__(
         self,
@@ -65,13 +65,13 @@ class Evidence:
         until: datetime | None = None,
         progress: Progress = lambda _done, _of: None,
     ) -> AsyncIterator[bytes]:
-        """Return the bytes of a bundle, piece by piece; ``render`` makes the report's page. The times are the report's.
+        """Yield the bytes of a bundle; ``render`` makes the HTML page of the report. Times are as for the report.
 
-        What it is of is decided, and on record, before this returns. The part of the log is that of the period, under the
-        first checkpoint that covers it.
+        The content is fixed and audited before this returns. The log part is that of the period, under the first checkpoint
+        that covers it.
 
         Raises:
-            RoleRequired, NothingSigned, InvalidQuery (as for the report; or the period has too many rows), Unavailable.
+            RoleRequired, NothingSigned, InvalidQuery (as for the report, or the period has too many rows), Unavailable.
         """
         trace = AuditContext(call, Operation.EXPORT_EVIDENCE)
 

@@ -1,4 +1,4 @@
-"""What goes into an evidence bundle, member by member, a piece in memory at a time."""
+"""The content of an evidence bundle, member by member, with one piece in memory at a time."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PAGE = 200
 RECEIPTS = 25
 MAX_CHECKPOINTS = 256
 LARGE_BYTES = 64 * 1024
-"""What is larger is compressed beside the loop that answers requests."""
+"""Larger pieces are compressed in a thread, so that the event loop keeps answering requests."""
 
 README = """Evidence of a vault (vsqlvault), as of one instant. To check it, without the vault and without the network:
 
@@ -56,7 +56,7 @@ docs/evidence.md of vsqlvault describes each.
 
 @dataclass(frozen=True, slots=True)
 class BundlePlan:
-    """What a bundle is of, decided before its first byte."""
+    """The content of a bundle, fixed before its first byte."""
 
     report: Mapping[str, Any]
     as_of: datetime
@@ -68,7 +68,7 @@ class BundlePlan:
 
 
 class EvidenceBundle:
-    """Writes one bundle. What depends on the moment of writing alone is left out: the same plan gives the same bytes."""
+    """Writes one bundle. It omits anything that depends on the time of writing: the same plan gives the same bytes."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class EvidenceBundle:
         self._writer = ArchiveWriter()
 
     async def pieces(self, page: bytes) -> AsyncGenerator[bytes]:
-        """Give the bytes of the file; ``page`` is the report as HTML. Raises Unavailable, TreeDamaged in the middle."""
+        """Yield the bytes of the file; ``page`` is the report as HTML. Raises Unavailable, TreeDamaged part-way."""
         await self._put("README.txt", README.encode())
         await self._put("report.json", _json(self._plan.report))
         await self._put("report.html", page)
@@ -136,7 +136,7 @@ class EvidenceBundle:
         policy: AccessPolicy | None,
         versions: Callable[[VersionQuery], Awaitable[Sequence[StoredRule]]],
     ) -> AsyncIterator[StoredRule]:
-        """Give every version of a rule up to the bundle's instant, the newest first."""
+        """Yield every version of a policy or hold up to the bundle's instant, newest first."""
         if policy is not None and policy.built_in:
             yield policy
             return
@@ -227,7 +227,7 @@ class EvidenceBundle:
 
 
 def members_of(part: LogPart) -> int:
-    """Return how many members the log's part takes."""
+    """Return the number of members that the log part takes."""
     above = sum(-(-(part.size >> (HEIGHT * level)) // WIDTH) for level in range(1, MAX_LEVEL + 1))
     return 2 * len(part.bundles()) + 1 + above
 

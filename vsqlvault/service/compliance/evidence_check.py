@@ -1,4 +1,4 @@
-"""Checking an evidence bundle without the vault: its signature, each of its members, and the log in it."""
+"""Offline verification of an evidence bundle: its signature, its members and its part of the log."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TILES_KEPT = 64
 
 @dataclass(slots=True)
 class EvidenceCheckResult:
-    """What became of a check. ``findings`` is empty where all is as it was signed; ``remarks`` are no faults."""
+    """The result of a check. ``findings`` is empty if the bundle verifies; ``remarks`` are not faults."""
 
     manifest: Manifest | None = None
     findings: list[str] = field(default_factory=list)
@@ -44,13 +44,13 @@ class EvidenceCheckResult:
     attestations: int = 0
 
     def find(self, what: str) -> None:
-        """Add a finding, unless there are too many already."""
+        """Add a finding, up to the limit."""
         if len(self.findings) < MAX_FINDINGS:
             self.findings.append(what)
 
 
 def is_evidence(path: Path) -> bool:
-    """Whether a file is a ZIP file that says it is a bundle."""
+    """Whether a file is a ZIP file that declares itself an evidence bundle."""
     try:
         with open_archive(path) as archive:
             return NOTE in archive.names
@@ -64,12 +64,12 @@ def verify_evidence(
     kept: Collection[str] = (),
     progress: Progress = lambda _done, _of: None,
 ) -> EvidenceCheckResult:
-    """Check a bundle, ``keys`` being trusted, and its log against the checkpoints that were kept.
+    """Verify a bundle against the trusted ``keys``, and its log against the checkpoints that the caller kept.
 
-    Nothing is unpacked to disk, and until the manifest is found to be signed, nothing but it is unpacked at all.
+    Nothing is unpacked to disk. Until the signature of the manifest verifies, only the manifest is unpacked.
 
     Raises:
-        ArchiveUnreadable: it is no ZIP file. NoteRefused: what was kept is no checkpoint.
+        ArchiveUnreadable: not a ZIP file. NoteRefused: a kept checkpoint is malformed.
     """
     heads = [SignedHead.parse(note, is_kept=True) for note in kept]
     with open_archive(path) as archive:
@@ -98,7 +98,7 @@ class _Check:
         self._check_members(manifest)
         if verdict.findings:
             verdict.remarks.append(
-                "the log, the receipts and the attestations were not looked at: the file is not whole"
+                "the log, the receipts and the attestations were not verified: the file is incomplete"
             )
             return
         part = LogPart(manifest.size, manifest.first, manifest.end)
@@ -114,11 +114,11 @@ class _Check:
     def _check_members(self, manifest: Manifest) -> None:
         listed, found = set(manifest.members), self._archive.names - {MANIFEST, NOTE}
         for name in sorted(self._archive.twice):
-            self.verdict.find(f"{name}: it stands in the file twice")
+            self.verdict.find(f"{name}: listed more than once in the file")
         for name in sorted(found - listed):
-            self.verdict.find(f"{name}: it is not in the manifest")
+            self.verdict.find(f"{name}: missing from the manifest")
         for name in sorted(listed - found):
-            self.verdict.find(f"{name}: it is in the manifest, and not in the file")
+            self.verdict.find(f"{name}: listed in the manifest, missing from the file")
         for place, name in enumerate(sorted(listed & found)):
             size, digest = manifest.members[name]
             try:
@@ -127,7 +127,7 @@ class _Check:
                 self.verdict.find(str(error))
                 continue
             if not is_as_signed:
-                self.verdict.find(f"{name}: it is not as it was signed")
+                self.verdict.find(f"{name}: differs from the signed content")
             self.verdict.members += 1
             self._progress(place + 1, len(listed))
 
@@ -147,7 +147,7 @@ class _Check:
         return signed
 
     def _checkpoint(self, name: str) -> SignedHead | None:
-        """Return a checkpoint of the file. A key that nobody gave may have signed it: then the manifest vouches for it."""
+        """Return a checkpoint of the file. If an unknown key signed it, the signature of the manifest covers it."""
         try:
             note = self._archive.read(name, MAX_NOTE_BYTES).decode()
             signed = SignedHead.parse(note)
@@ -155,7 +155,7 @@ class _Check:
             if any((by, key_id) in known for by, key_id, _ in split_note(note)[1]):
                 open_checkpoint(note, self._keys)
             else:
-                self.verdict.remarks.append(f"{name}: it is signed by another key than those given")
+                self.verdict.remarks.append(f"{name}: signed by a key that was not given")
         except (ArchiveUnreadable, NoteRefused, UnicodeDecodeError) as error:
             self.verdict.find(f"{name}: {error}")
             return None
@@ -164,21 +164,21 @@ class _Check:
     def _check_root(self, signed: SignedHead) -> None:
         try:
             if root_of(signed.head.size, self._tile) != signed.head.root:
-                self.verdict.find(f"log: {signed} is not of these leaves")
+                self.verdict.find(f"log: {signed} does not match these leaves")
                 return
         except TileMissing as missing:
-            self.verdict.find(f"log: {signed} cannot be compared with: {missing}")
+            self.verdict.find(f"log: {signed} cannot be compared: {missing}")
             return
         self.verdict.checkpoints += 1
 
     def _check_checkpoints(self, manifest: Manifest, part: LogPart, kept: Collection[SignedHead]) -> None:
-        """Hold the other checkpoints in the file, and those that were kept, against the leaves."""
+        """Compare the other checkpoints in the file, and those the caller kept, with the leaves."""
         for name in sorted(name for name in manifest.members if name.startswith("log/checkpoints/")):
             if signed := self._checkpoint(name):
                 self._check_root(signed)
         for signed in kept:
             if not _can_compare(signed.head.size, part):
-                self.verdict.remarks.append(f"nothing is said of {signed}: its leaves are not those of the period")
+                self.verdict.remarks.append(f"{signed} was not verified: its leaves are outside the period")
                 continue
             self._check_root(signed)
 
@@ -190,7 +190,7 @@ class _Check:
                 self.verdict.find(f"{name}: {error}")
                 continue
             if name != f"receipts/{shown.row.get('id')}.json":
-                self.verdict.find(f"{name}: it is the receipt of another purge")
+                self.verdict.find(f"{name}: the receipt of another purge")
             self.verdict.receipts += 1
 
     def _check_attestations(self) -> None:
@@ -204,20 +204,20 @@ class _Check:
                 check_attestation(shown, self._keys)
             except AttestationInvalid as invalid:
                 self.verdict.remarks.append(
-                    f"attestations.ndjson, line {number}: signed by the manifest alone, for by itself {invalid}"
+                    f"attestations.ndjson, line {number}: covered by the manifest's signature only, because {invalid}"
                 )
                 continue
             self.verdict.attestations += 1
 
     def _lines(self, name: str) -> Iterator[bytes]:
-        """Give a member's lines, one in memory at a time."""
+        """Yield the lines of a member, one in memory at a time."""
         rest = b""
         try:
             for piece in self._archive.pieces(name, self._size_of(name)):
                 *lines, rest = (rest + piece).split(b"\n")
                 yield from lines
                 if len(rest) > MAX_DOCUMENT_BYTES:
-                    self.verdict.find(f"{name}: a line is longer than any is written")
+                    self.verdict.find(f"{name}: a line exceeds the maximum length")
                     return
         except ArchiveUnreadable as error:
             self.verdict.find(str(error))

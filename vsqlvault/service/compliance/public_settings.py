@@ -1,4 +1,4 @@
-"""The settings in force as somebody outside may read them: without what is secret, or may hold a secret."""
+"""The settings in force without secrets, for evidence bundles."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ _SHOWN_OF_PLUGINS = (bool, int, float, type(None))
 def public_settings(settings: Settings) -> dict[str, Any]:
     """Return the settings as JSON types.
 
-    Keys and their hashes are hidden, of a database's URL everything but the scheme (of a file, its path stays), and of other
-    URLs the user, the query and the fragment. Of the tables of plugins, whose texts nobody here knows, only numbers and
-    switches are shown.
+    Keys and their hashes are hidden. Of a database URL only the scheme is shown (and the path of a file); other URLs lose
+    user, query and fragment. Of the tables of plugins only numbers and switches are shown, because their texts may be secret.
     """
     document: dict[str, Any] = settings.model_dump(mode="json", exclude={"plugins"})
     shown = {section: _shown(value) for section, value in document.items()}
@@ -40,7 +39,7 @@ def _shown(value: Any, name: str = "") -> Any:
 
 
 def _url(text: str) -> str:
-    """Return a URL without user, query and fragment; where it is not plain what is which, only its scheme."""
+    """Return a URL without user, query and fragment; only its scheme where it cannot be parsed reliably."""
     scheme = text.partition(":")[0]
     try:
         parts = urlsplit(text)

@@ -1,4 +1,4 @@
-"""Drawing purges from the log by the rule of ``vsqlvault.proof.sample``, and looking whether each is true, and done."""
+"""Draws purges from the log by the rule of ``vsqlvault.proof.sample`` and verifies each."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PROOF = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """Where purges are drawn from: rows of a period that are leaves of the first ``size``, whose root is the seed."""
+    """The population of a sample: rows of a period among the first ``size`` leaves, whose root is the seed."""
 
     since: datetime
     until: datetime
@@ -35,14 +35,14 @@ class Reach:
 
 @dataclass(frozen=True, slots=True)
 class DrawnPurge:
-    """A purge, and the index of its leaf."""
+    """A sampled purge and its leaf index."""
 
     record: PurgeRecord
     index: int
 
 
 async def draw_purges(storage: Storage, reach: Reach, size: int) -> Sequence[DrawnPurge]:
-    """Return the sample: ``size`` purges, or all where there are no more. Raises Unavailable."""
+    """Return the sample: ``size`` purges, or all if there are fewer. Raises Unavailable."""
     drawn: dict[str, DrawnPurge] = {}
     while len(drawn) < size:
         first = draw(reach.root, len(drawn))
@@ -54,7 +54,7 @@ async def draw_purges(storage: Storage, reach: Reach, size: int) -> Sequence[Dra
 
 
 async def check_purge(storage: Storage, queue: CommitQueue, reach: Reach, drawn: DrawnPurge) -> list[str]:
-    """Return what is wrong with a purge, a sentence each; nothing where it is on record as it was, and done.
+    """Return what is wrong with a purge, one sentence each; empty if its record is intact and its entry is gone.
 
     Raises:
         Unavailable.
@@ -63,29 +63,29 @@ async def check_purge(storage: Storage, queue: CommitQueue, reach: Reach, drawn:
     leaf = row_hash(record)
     kept = next(iter(await storage.leaf_rows(drawn.index, 1)), None)
     if kept is None or kept.place.log is not LogName.PURGE or kept.record != record:
-        problems.append("its leaf is not of this row")
+        problems.append("the leaf is not that of this row")
     elif kept.leaf_hash is not None and kept.leaf_hash != leaf:
-        problems.append("the hash that is kept with its row is not that of the row")
+        problems.append("the stored leaf hash differs from the hash of the row")
     try:
         path = await from_tiles(storage, lambda node: inclusion_proof(drawn.index, reach.size, node))
         check_inclusion(drawn.index, reach.size, leaf, path, reach.root)
     except (ProofInvalid, TreeDamaged):
-        problems.append("its row is not in the tree")
+        problems.append("the row is not in the tree")
     if not _PROOF.fullmatch(record.proof_hash):
-        problems.append("its proof is no SHA-256")
+        problems.append("the proof is not a SHA-256")
     problems += await _left(queue, record)
     return problems
 
 
 async def _left(queue: CommitQueue, record: PurgeRecord) -> list[str]:
-    """Return what is wrong with what is under the purge's key now."""
+    """Return what is wrong with the present entry under the purge's key."""
     entry = (await queue.read(record.key)).entry
     if entry is None or entry.entry_id != record.entry_id or entry.version > record.entry_version:
         return []
     if entry.purged_at is None:
-        return ["the entry is still there"]
+        return ["the entry still exists"]
     if kept_proof(entry) != record.proof_hash:
-        return ["its proof is not that of the row that was kept without its value"]
+        return ["the proof differs from that of the row kept without its value"]
     return []
 
 
@@ -104,7 +104,7 @@ async def _next(
 
 
 async def _from(storage: Storage, reach: Reach, first_id: str) -> AsyncIterator[PurgeRecord]:
-    limit = 2  # the first one is mostly the one
+    limit = 2  # the first candidate usually matches
     while True:
         query = PurgesByIdQuery(first_id=first_id, since=reach.since, until=reach.until, limit=limit)
         page = await storage.purges_by_id(query)
@@ -112,4 +112,4 @@ async def _from(storage: Storage, reach: Reach, first_id: str) -> AsyncIterator[
             yield record
         if len(page) < limit:
             return
-        first_id, limit = f"{page[-1].purge_id}0", PAGE  # no id is between the two
+        first_id, limit = f"{page[-1].purge_id}0", PAGE  # no id lies between the two

@@ -1,4 +1,4 @@
-"""The compliance report: one instant, one count, a section from each plugin that offers one."""
+"""The compliance report: one instant, one count, and a section from each plugin that offers one."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ MAX_LISTED_RUNS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class ReportRequest:
-    """Which report: as of when (None: now), and from when to when the logs are counted (None: see ``Report.write``)."""
+    """Which report: the instant (None: now) and the period of the log counts (None: see ``Report.write``)."""
 
     as_of: datetime | None = None
     since: datetime | None = None
@@ -56,7 +56,7 @@ class ReportRequest:
 
 
 class Report:
-    """Writes the report for admins and auditors."""
+    """Creates the report for admins and auditors."""
 
     def __init__(
         self,
@@ -72,14 +72,14 @@ class Report:
         plugins: Sequence[PluginOrigin] = (),
         hardening: Sequence[StepState] = (),
     ) -> None:
-        """Take the sections.
+        """Register the sections.
 
         Raises:
-            PluginUnusable: one is called as a member that is the core's.
+            PluginUnusable: a section has the name of a member of the core.
         """
         if taken := [section.name for section in sections if section.name in RESERVED_MEMBERS]:
             raise PluginUnusable(
-                f"report section {taken[0]!r}: expected another name, for that member is the vault's own"
+                f"report section {taken[0]!r}: expected another name, because the report itself has that member"
             )
         self._settings = settings
         self._storage = storage
@@ -102,8 +102,8 @@ class Report:
     ) -> dict[str, Any]:
         """Return the report as JSON types: ``as_of``, ``period``, a member for each section, ``requirements``.
 
-        ``as_of`` decides what counts as expired and which entries count at all; what was purged since is not brought back.
-        Rows of the logs count from ``since`` (``compliance.period_days`` before ``until``) to ``until`` (``as_of``).
+        ``as_of`` decides which entries count and which have expired; entries purged since are not restored.
+        Log rows count from ``since`` (default: ``compliance.period_days`` before ``until``) to ``until`` (default: ``as_of``).
 
         Raises:
             RoleRequired, InvalidQuery (``as_of`` in the future, ``until`` after it, ``since`` not before ``until``),
@@ -203,7 +203,7 @@ class Report:
         return found[:MAX_ATTESTATIONS]
 
     async def _key_uses(self, as_of: datetime, ends: Mapping[str, datetime]) -> Sequence[tuple[str, KeyRefUse]]:
-        """Return keys with their purposes; one more than are listed, if there are so many."""
+        """Return keys with their purposes: at most one more than the list limit."""
         uses: list[tuple[str, KeyRefUse]] = []
         for purpose, retention_limit in sorted(ends.items()):
             left = MAX_LISTED_KEYS + 1 - len(uses)
@@ -215,12 +215,12 @@ class Report:
 
 
 def _earlier(at: datetime, span: timedelta) -> datetime:
-    """Return the instant ``span`` before, or the first there is."""
+    """Return the instant ``span`` earlier, or the earliest representable one."""
     return at - min(span, at - FIRST_INSTANT)
 
 
 def _used_policies(book: PolicySnapshot, evidence: Evidence) -> list[tuple[str, str]]:
-    """Return purposes with the policies that their entries name, where somebody has defined those."""
+    """Return purposes with the defined policies that their entries name."""
     return [(each.purpose, each.access_policy) for each in evidence.holdings if each.access_policy in book.access]
 
 
@@ -229,7 +229,7 @@ def _shown(period: Period | None) -> dict[str, str] | None:
 
 
 def _requirements(report: Mapping[str, Any]) -> dict[str, Any]:
-    """Return every requirement that a section speaks to, with those sections, and the aliases."""
+    """Return every requirement that a section addresses, with those sections and the aliases."""
     sections: dict[str, list[str]] = {}
     for name, member in report.items():
         for number in _claimed(member):
@@ -272,15 +272,13 @@ async def _written(section: ReportSection, context: ReportContext) -> Any:
         return {"failed": True}
     member = json.loads(text)[section.name]
     if unknown := _unknown_ids(member):
-        log.error(
-            "report section claims a requirement that there is not", extra={"section": section.name, "id": unknown[0]}
-        )
+        log.error("report section claims an unknown requirement", extra={"section": section.name, "id": unknown[0]})
         return {"failed": True}
     return member
 
 
 def _unknown_ids(member: Mapping[str, Any]) -> list[str]:
-    """Return what a section claims of requirements and is none."""
+    """Return the claimed requirements that are not valid ids."""
     claimed = member.get("requirements", [])
     if not isinstance(claimed, list) or not all(isinstance(each, str) for each in claimed):
         return ["not a list of ids"]

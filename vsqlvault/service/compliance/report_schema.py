@@ -1,4 +1,4 @@
-"""The JSON Schema (draft 2020-12) of the compliance report: the members asked for, and the shape that sections share."""
+"""The JSON Schema (draft 2020-12) of the compliance report."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _map(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def report_schema() -> dict[str, Any]:
-    """Return the schema. A member that it does not name is a section of a plugin."""
+    """Return the schema. Members that it does not name are sections of plugins."""
     section = {"$ref": "#/$defs/section"}
     return {
         "$schema": JSON_SCHEMA,

@@ -1,4 +1,4 @@
-"""The stored API keys in memory: found by digest, followed, and never trusted beyond what a request's own read shows."""
+"""The stored API keys in memory: found by digest, and verified again by each request's own read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LOOK_TAKES_SECONDS = 1.0
 
 
 class ApiKeyCache:
-    """See ``StoredKeys``. The keys are those of the rulebook that is known; every read of the storage brings it up to date."""
+    """See ``StoredKeys``. The keys are those of the cached policy snapshot; every read of the storage refreshes it."""
 
     def __init__(
         self,
@@ -55,11 +55,11 @@ class ApiKeyCache:
 
     @property
     def can_refresh(self) -> bool:
-        """See ``StoredKeys.can_refresh``; who comes while somebody looks waits for what that one sees."""
+        """See ``StoredKeys.can_refresh``. Callers that arrive during a refresh wait for its result."""
         return self._looking is not None or self._monotonic() - self._looked_at >= LOOK_EVERY_SECONDS
 
     async def look(self) -> None:
-        """See ``StoredKeys.look``. It is one read for all who ask, so that bad keys cannot make the storage busy."""
+        """See ``StoredKeys.look``. One read serves all callers, so that invalid keys cannot overload the storage."""
         if not self.can_refresh:
             return
         if self._looking is None:
@@ -76,11 +76,11 @@ class ApiKeyCache:
             self._looking = None
 
     def revalidate(self, principal: Principal, snapshot: Snapshot) -> None:
-        """Refuse a principal whose stored key is not good any more, by what this read of the storage has shown.
+        """Refuse a principal whose stored key is no longer valid according to this read of the storage.
 
         Raises:
             CredentialRefused: the key is revoked, or has expired by the storage's clock.
-            StorageUnavailable: the read shows that rules have changed, and they could not be read.
+            StorageUnavailable: the read shows that policies have changed, and they could not be loaded.
         """
         self._catch_up()
         key = self._by_id.get(principal.credential_id)

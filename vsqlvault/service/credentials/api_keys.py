@@ -1,4 +1,4 @@
-"""Making, listing and revoking the API keys that the storage keeps: admins change, admins and auditors read."""
+"""API keys kept in the storage: admins create and revoke them, admins and auditors list them."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from vsqlvault.service.rules.policy_cache import PolicyCache
 from vsqlvault.service.rules.rule_changes import require_admin, require_reader
 
 MAX_API_KEYS = 10_000
-"""So many that are not revoked: all of them are in memory."""
+"""Limit of keys that are not revoked: all of them are in memory."""
 
-OWN_KEY = "this is the key that made the request: from now on it is refused"
+OWN_KEY = "this key made the request: it is refused from now on"
 LAST_ADMIN = (
     "no other credential with the role admin is known beforehand: on the vault's host, `vsql-vault keys create --role admin` "
     "makes one"
@@ -37,7 +37,7 @@ LAST_ADMIN = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKeyRequest:
-    """What a key is to grant. ``purposes`` None: all of them. ``expires_at`` None: until it is revoked."""
+    """What a key grants. ``purposes`` None: all purposes. ``expires_at`` None: valid until revoked."""
 
     app: str
     identity: str | None = None
@@ -49,7 +49,7 @@ class ApiKeyRequest:
 
 @dataclass(frozen=True, slots=True)
 class SeenKey:
-    """A key as its reader sees it: what it is now, and when it was last used."""
+    """A key as shown to its reader: its present state, and when it was last used."""
 
     key: ApiKeyRecord
     state: ApiKeyState
@@ -66,7 +66,7 @@ class CreatedKey:
 
 @dataclass(frozen=True, slots=True)
 class RevokedKey:
-    """A key that is refused from now on, and what whoever revoked it should know."""
+    """A revoked key, and warnings for the caller."""
 
     seen: SeenKey
     warnings: tuple[str, ...] = ()
@@ -74,7 +74,7 @@ class RevokedKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyListRequest:
-    """Which keys to list, oldest first, after which key, and how many at most."""
+    """A page of keys: oldest first, after which key, and how many at most."""
 
     limit: int
     after: tuple[datetime, str] | None = None
@@ -83,7 +83,7 @@ class KeyListRequest:
 
 
 class ApiKeys:
-    """What can be done with stored keys. A key is never changed: it is made, and it is revoked; both are rows."""
+    """Operations on stored keys. A key is never changed: it is created and revoked, each with an audit row."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class ApiKeys:
         credentials: Credentials,
         are_taken: bool = True,
     ) -> None:
-        """``are_taken`` says whether stored keys open anything in this vault."""
+        """``are_taken``: whether this vault accepts stored keys."""
         self._queue = queue
         self._policy_cache = policy_cache
         self._auditor = auditor
@@ -102,7 +102,7 @@ class ApiKeys:
         self._are_taken = are_taken
 
     async def create(self, call: Call, wanted: ApiKeyRequest) -> CreatedKey:
-        """Make a key of 256 random bits; it works on this node at once, and on every other within two seconds.
+        """Create a key of 256 random bits. It works in this process at once, and in every other within two seconds.
 
         Raises:
             RoleRequired, ValidationFailed, TooManyApiKeys, StoredKeysOff, Unavailable.
@@ -129,9 +129,9 @@ class ApiKeys:
         return await self._auditor.run_audited(trace, attempt)
 
     async def revoke(self, call: Call, key_id: str) -> RevokedKey:
-        """Refuse the key from now on; no request that rests on it is carried out once this has returned.
+        """Revoke the key: no request that relies on it succeeds after this has returned.
 
-        A key that is revoked already stays as it was revoked.
+        Revoking a revoked key changes nothing.
 
         Raises:
             RoleRequired, ApiKeyNotFound, Unavailable.
@@ -169,7 +169,7 @@ class ApiKeys:
         return (await self._read(call, pick, key_id))[0]
 
     async def keys(self, call: Call, wanted: KeyListRequest) -> list[SeenKey]:
-        """Return a page of keys, the oldest first. Shorter than ``limit`` means there are no more.
+        """Return a page of keys, oldest first. A page shorter than ``limit`` is the last.
 
         Raises:
             RoleRequired, Unavailable.
@@ -184,7 +184,7 @@ class ApiKeys:
 
     @asynccontextmanager
     async def naming(self, call: Call, operation: Operation, subject: str | None = None) -> AsyncIterator[None]:
-        """Give a refusal inside the block its row, with ``subject``, a key's id, on it."""
+        """Audit a refusal raised inside the block, with ``subject``, a key's id."""
         try:
             yield
         except VaultError as error:
@@ -212,11 +212,11 @@ class ApiKeys:
         return await self._policy_cache.at(snapshot.revision), snapshot.now
 
     async def _saved(self, row: AccessRecord, book: PolicySnapshot, key: ApiKeyRecord) -> bool:
-        """Commit a version of a key, and have this process know of it before anybody is told."""
+        """Commit a version of a key, and update this process's cache before the caller gets the answer."""
         outcome = await self._queue.commit(Write((row,), (RevisionIs(book.revision),), (SaveApiKey(key),)))
         if not isinstance(outcome, Committed):
             return False
-        with suppress(VaultError):  # the next read of the storage will do
+        with suppress(VaultError):  # the next read of the storage refreshes the cache
             await self._policy_cache.at(book.revision + 1)
         return True
 
@@ -235,7 +235,7 @@ def new_secret() -> str:
 
 
 def digest_of(secret: str) -> str:
-    """Return the SHA-256 of a key, as 64 hex digits: all that the vault keeps of it."""
+    """Return the SHA-256 of a key as 64 hex digits: the only form in which the vault keeps it."""
     return hashlib.sha256(secret.encode("ascii")).hexdigest()
 
 
@@ -265,7 +265,7 @@ def _as_json(key: ApiKeyRecord) -> str:
 
 
 def api_key_document(key: ApiKeyRecord) -> dict[str, Any]:
-    """Return what a key grants, as JSON types, in the words of the wire; neither the key nor its digest."""
+    """Return what a key grants as JSON types; neither the key nor its digest."""
     return {
         "key_id": key.key_id,
         "app": key.app,

@@ -1,4 +1,4 @@
-"""What is known of credentials: which there are, and when they were last used."""
+"""The inventory of credentials, and when each was last used."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ MAX_REMEMBERED = 32_768
 
 
 class Credentials:
-    """The inventory of those authenticators that have one, and the uses of what stands in it.
+    """The credentials of the authenticators that list them, with their last uses.
 
-    A request only leaves the name of its credential in a set. Once a second the names get the time, once a minute they go to
-    the storage, in a write of their own.
+    A request only adds the name of its credential to a set. Once a second the names get the time, once a minute they are
+    written to the storage in one write.
     """
 
     def __init__(
@@ -53,17 +53,17 @@ class Credentials:
         self._stopping = asyncio.Event()
 
     def record_usage(self, principal: Principal) -> None:
-        """Remember that the credential of this principal was good for something just now."""
+        """Record that the credential of this principal was accepted just now."""
         if principal.method in self._listing and len(self._used) < MAX_USED:
             self._used.add((principal.method, principal.credential_id))
 
     def known(self) -> list[KnownCredential]:
-        """Return every credential that is known beforehand, with its uses as of the last flush and by this process since."""
+        """Return every configured or stored credential, with its uses as of the last flush and by this process since."""
         self.tick()
         return [self._with_uses(name, each) for name, each in self._listed()]
 
     async def inventory(self) -> list[KnownCredential]:
-        """Return as ``known`` does, with the uses by every process that have reached the storage by now.
+        """Return the same as ``known``, with the uses by every process that have reached the storage.
 
         Raises:
             Unavailable: the storage cannot answer.
@@ -72,14 +72,14 @@ class Credentials:
         return self.known()
 
     def tick(self) -> None:
-        """Give the time to what was used since the last tick."""
+        """Give the current time to the uses since the last tick."""
         used, self._used = self._used, set()
         now = self._clock.now()
         for name in used:
             self._pending[CredentialName(*name)] = now
 
     async def flush(self) -> None:
-        """Bring the uses to the storage; those that it does not take now are kept for the next time."""
+        """Write the uses to the storage; uses that it does not accept now are kept for the next flush."""
         self.tick()
         pending, self._pending = self._pending, {}
         try:
@@ -102,7 +102,7 @@ class Credentials:
                 await asyncio.wait_for(self._stopping.wait(), TICK_SECONDS)
 
     async def follow(self) -> None:
-        """See to it that rules and keys are not much older than a second; where the storage is away, the next time will do."""
+        """Refresh policies and keys that are older than a second; an unavailable storage is retried the next time."""
         self.tick()
         if self._clock.age_seconds() >= TICK_SECONDS:
             with suppress(VaultError):
@@ -126,7 +126,7 @@ class Credentials:
         return [self._sound(name, each) for each in authenticator.credentials()]
 
     def _sound(self, method: str, listed: Any) -> KnownCredential:
-        """Return what a plugin has listed, looked at once as long as it is the same object. Raises TypeError."""
+        """Return a plugin's listed credential, validated once per object. Raises TypeError."""
         if self._looked_at.get(id(listed)) is not listed:
             _check(listed)
             if len(self._looked_at) >= MAX_REMEMBERED:
@@ -145,7 +145,7 @@ class Credentials:
 
 
 def _check(credential: Any) -> None:
-    """Raise TypeError unless metrics and report can be made of what a plugin has listed."""
+    """Raise TypeError unless metrics and the report can use a credential that a plugin listed."""
     if not isinstance(credential, KnownCredential):
         raise TypeError("not a credential")
     texts = (credential.credential_id, credential.app, credential.source, credential.identity or "")
@@ -156,7 +156,7 @@ def _check(credential: Any) -> None:
         and all(at is None or (isinstance(at, datetime) and at.tzinfo is not None) for at in times)
         and all(isinstance(each, frozenset) for each in sets)
     ):
-        raise TypeError("a credential that cannot be")
+        raise TypeError("an invalid credential")
 
 
 def last_uses(credentials: Sequence[KnownCredential]) -> Mapping[str, datetime | None]:

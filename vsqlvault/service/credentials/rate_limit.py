@@ -1,4 +1,4 @@
-"""Sources whose credentials keep being refused: they are told to slow down, and nobody else is."""
+"""Rate limit of failed authentication, by source."""
 
 from __future__ import annotations
 
@@ -23,14 +23,13 @@ class _Source:
 
 
 class AuthRateLimiter:
-    """Counts refused credentials by source: an IPv4 address, or the /64 that an IPv6 address is of.
+    """Counts refused credentials by source: an IPv4 address, or the /64 of an IPv6 address.
 
-    Failures are forgotten at an even pace, ``per_minute`` of them a minute. Beyond ``MAX_SOURCES``, the source that has
-    not failed for longest is forgotten as a whole.
+    Failures decay at ``per_minute`` per minute. Beyond ``MAX_SOURCES``, the source whose last failure is oldest is dropped.
     """
 
     def __init__(self, per_minute: int, monotonic: Callable[[], float] = time.monotonic) -> None:
-        """``per_minute`` 0: nobody is slowed."""
+        """``per_minute`` 0: no limit."""
         self._per_minute = per_minute
         self._per_second = per_minute / 60
         self._monotonic = monotonic
@@ -39,9 +38,9 @@ class AuthRateLimiter:
         self.limited = 0
 
     def weigh(self, error: VaultError, address: str | None) -> VaultError:
-        """Return what to answer to a request that failed so: the error, or that its source is to slow down.
+        """Return the error to answer: the given one, or TooManyRequests if its source exceeds the limit.
 
-        Only a credential that was refused counts; one that is good never comes here, however often others failed.
+        Only refused credentials count; a valid credential never comes here, however often others failed.
         """
         if not isinstance(error, CredentialRefused):
             return error
@@ -54,12 +53,12 @@ class AuthRateLimiter:
 
     @property
     def throttled(self) -> int:
-        """How many sources would be told to slow down if they failed now."""
+        """How many sources exceed the limit now."""
         now = self._monotonic()
         return sum(self._left(source, now) + 1 > self._per_minute for source in self._sources.values())
 
     def _count(self, name: str) -> float:
-        """Count a failure, and return how many seconds are left until the source may fail again; 0: it may."""
+        """Count a failure, and return the seconds until the source may fail again; 0: it is within the limit."""
         now = self._monotonic()
         source = self._sources.get(name)
         if source is None:
@@ -78,7 +77,7 @@ class AuthRateLimiter:
 
 
 def source_of(address: str | None) -> str:
-    """Return whose failures are counted together with those of an address."""
+    """Return the source with which failures of an address are counted."""
     if address is None:
         return _LOCAL
     try:

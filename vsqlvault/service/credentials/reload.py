@@ -1,4 +1,4 @@
-"""New settings for the authenticators that run: all of them take them, or none."""
+"""Applies new settings to the running authenticators: to all of them or to none."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ RELOAD_SECONDS = 30.0
 
 
 class CredentialReload:
-    """Gives settings to the authenticators one by one, and takes them back where one refuses."""
+    """Gives settings to the authenticators one by one, and reverts them if one refuses."""
 
     def __init__(
         self, authenticators: Sequence[Authenticator], settings: Settings, check: Callable[[Settings], Settings]
     ) -> None:
-        """``settings`` are those in force; ``check`` puts the plugins' checked tables into new ones."""
+        """``settings`` are those in force; ``check`` validates the plugins' tables of new ones."""
         self._authenticators = tuple(authenticators)
         self._settings = settings
         self._check = check
         self._one_at_a_time = asyncio.Lock()
 
     async def reload(self, settings: Settings) -> None:
-        """Put the settings in force. Where this raises, the old ones are.
+        """Apply the settings. If this raises, the old ones stay in force.
 
         Raises:
-            SettingsInvalid: a plugin's table does not fit it, or an authenticator refuses what it is given.
+            SettingsInvalid: a plugin's table is invalid, or an authenticator refuses its settings.
             PluginFailed: an authenticator failed or was late.
         """
         async with self._one_at_a_time:
@@ -51,7 +51,9 @@ class CredentialReload:
         try:
             await _switch(authenticator, self._settings)
         except (StartUpRefused, PluginFailed):
-            log.exception("an authenticator keeps settings that were refused", extra={"plugin": authenticator.name})
+            log.exception(
+                "an authenticator could not be reverted to the settings in force", extra={"plugin": authenticator.name}
+            )
 
 
 async def _switch(authenticator: Authenticator, settings: Settings) -> None:

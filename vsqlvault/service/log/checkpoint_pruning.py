@@ -1,4 +1,4 @@
-"""Thinning out old checkpoints: of those that stand close together, the last one says all that the others say."""
+"""Prunes old checkpoints: among close ones, the last proves all that the others prove."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from vsqlvault.service.commit.storage_clock import StorageClock
 log = logging.getLogger(__name__)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 KEEPS_ALL = DAY
-"""So long every checkpoint is kept; after that the last one of each hour."""
+"""How long every checkpoint is kept; afterwards the last one of each hour."""
 
 KEEPS_HOURS = timedelta(days=90)
-"""So long one an hour is kept; after that the last one of each day."""
+"""How long hourly checkpoints are kept; afterwards the last one of each day."""
 
 SLACK = HOUR
-"""By so much the storage's own clock, by which it refuses to give up what is young, may be behind."""
+"""Tolerance for the storage's own clock, by which it refuses to delete young checkpoints."""
 
 PAGE = 250
 REST_SECONDS = 3_600.0
 
 
 def superfluous(checkpoints: Sequence[Checkpoint], now: datetime) -> list[int]:
-    """Return the sizes of those for which the next one stands, of consecutive checkpoints, the smallest first.
+    """Return the sizes of consecutive checkpoints, smallest first, that the next one replaces.
 
-    That is the next one where both have the same signers and are of the same hour, or of the same day (UTC) once old enough.
-    The last is never among them, nor is one whose columns are not what its note says: that is somebody else's to look at.
+    The next one replaces a checkpoint if both have the same signers and fall into the same hour, or the same day (UTC) once old
+    enough. The last is never replaced, nor is one whose columns differ from its note: that is kept for verification.
     """
     return [one.size for one, following in pairwise(checkpoints) if _stands_for(following, one, now - one.signed_at)]
 
@@ -52,7 +52,7 @@ def _stands_for(following: Checkpoint, one: Checkpoint, age: timedelta) -> bool:
 
 
 def _signers(checkpoint: Checkpoint) -> set[tuple[str, bytes]] | None:
-    """Return who has signed it, by its own word; None where its columns say something else than it."""
+    """Return the signers that the note names; None if the columns differ from the note."""
     try:
         text, signatures = split_note(checkpoint.note)
         head = TreeHead.parse(text)
@@ -64,7 +64,7 @@ def _signers(checkpoint: Checkpoint) -> set[tuple[str, bytes]] | None:
 
 
 class Thinning:
-    """Goes through the checkpoints once an hour, a page a step, and takes out those that are superfluous."""
+    """Deletes the superfluous checkpoints once an hour, one page per step."""
 
     def __init__(self, storage: TreeStorage, clock: StorageClock) -> None:
         self._storage = storage
@@ -72,10 +72,10 @@ class Thinning:
         self._after = 0
         self._due = 0.0
         self.taken_out = 0
-        """How many, since this process began."""
+        """Checkpoints deleted by this process."""
 
     async def step(self) -> None:
-        """Look at the next page, if it is time to. Raises Unavailable; the next step begins where this one did."""
+        """Process the next page, if it is time. Raises Unavailable; the next step starts at the same page."""
         if time.monotonic() < self._due:
             return
         page = await self._storage.checkpoints(self._after, PAGE)
@@ -86,6 +86,6 @@ class Thinning:
             self.taken_out += len(sizes)
             log.info("checkpoints thinned out", extra={"count": len(sizes), "from": sizes[0], "to": sizes[-1]})
         if len(page) == PAGE and now - page[-1].signed_at >= KEEPS_ALL:
-            self._after = page[-2].size  # the last one is compared with the one after it, too
+            self._after = page[-2].size  # the last one is compared with its successor, too
         else:
             self._after, self._due = 0, time.monotonic() + REST_SECONDS

@@ -1,4 +1,4 @@
-"""The log in one file, for whoever checks it without the vault: a ZIP of what ``/audit`` serves, under the same names.
+"""The log in one file for offline verification: a ZIP with the resources of ``/audit`` under their names.
 
 docs/audit-log.md publishes the format.
 """
@@ -36,11 +36,11 @@ who is not whoever gave you this file; the one in here proves nothing. KEPT is a
 
 
 class ExportUnreadable(StartUpRefused):
-    """The file is no export of a transparency log."""
+    """The file is not an export of a transparency log."""
 
 
 async def write_export(path: Path, source: StorageSource, verifier: VerifierKey | None, progress: Progress) -> int:
-    """Write the log up to its newest checkpoint, and return how many leaves that has. The file is there only when it is whole.
+    """Write the log up to its newest checkpoint, and return its number of leaves. The file appears only when complete.
 
     Raises:
         ExportUnreadable: nothing is signed yet, or the file cannot be written. Unavailable.
@@ -101,10 +101,10 @@ def _manifest(size: int, anomalies: Sequence[Finding], waiting: int) -> bytes:
 
 
 class ExportSource:
-    """A log in a file that ``write_export`` wrote, or somebody who says so."""
+    """A log in a file that claims to come from ``write_export``."""
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
-        """Raises ExportUnreadable: there is no manifest of this format in it, or no checkpoint."""
+        """Raises ExportUnreadable: it has no manifest of this format, or no checkpoint."""
         self._archive = archive
         self._names = set(archive.namelist())
         self._manifest = _document(self._read(MANIFEST, MAX_TEXT_BYTES))
@@ -121,7 +121,7 @@ class ExportSource:
         return [*(self._text(name) for name in earlier), self._note]
 
     async def bundle(self, index: int, width: int) -> Sequence[bytes]:
-        """See ``LogSource.bundle``. One that is malformed is one that is gone."""
+        """See ``LogSource.bundle``. A malformed bundle counts as missing."""
         return self._bundle(index, width)
 
     def _bundle(self, index: int, width: int) -> Sequence[bytes]:
@@ -136,7 +136,7 @@ class ExportSource:
         return self._read(f"tile/{key.level}/{format_path(key.index, width)}", WIDTH * HASH_BYTES) if width else b""
 
     def leaves(self) -> Iterator[bytes]:
-        """Return all leaves, a bundle in memory at a time."""
+        """Yield all leaves, with one bundle in memory at a time."""
         return (
             leaf
             for index in range(-(-self.size // WIDTH))
@@ -144,11 +144,11 @@ class ExportSource:
         )
 
     async def anomalies(self) -> Sequence[Finding]:
-        """See ``LogSource.anomalies``: what whoever exported the log found beside it."""
+        """See ``LogSource.anomalies``: those found when the log was exported."""
         try:
             return [Finding(int(each["index"]), str(each["what"])) for each in self._manifest["anomalies"]]
         except (KeyError, TypeError, ValueError):
-            raise ExportUnreadable(f"{MANIFEST}: expected oddities, each with an index and what it is") from None
+            raise ExportUnreadable(f"{MANIFEST}: expected anomalies, each with index and what") from None
 
     def _text(self, name: str) -> str:
         try:
@@ -157,7 +157,7 @@ class ExportSource:
             raise ExportUnreadable(f"{name}: expected a text") from None
 
     def _read(self, name: str, limit: int) -> bytes:
-        """Return a member's bytes; none where there is no such member. No more than ``limit`` are unpacked."""
+        """Return a member's bytes; empty if it is missing. At most ``limit`` bytes are unpacked."""
         if name not in self._names:
             return b""
         try:

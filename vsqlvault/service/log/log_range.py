@@ -1,7 +1,7 @@
-"""Which leaves of the transparency log hold the rows of a period.
+"""Finds the leaves that hold the rows of a period.
 
-Rows have times, and leaves an order; the two agree only within one log, and only nearly. But within one log leaves have the
-order of positions, so an index is found by halving.
+Rows have times and leaves have an order; the two agree only approximately, and only within one log. Within one log leaves
+are ordered by position, so an index is found by binary search.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ WINDOW = 64
 async def leaf_range(storage: Storage, since: datetime, until: datetime, size: int) -> tuple[int, int]:
     """Return first index and end of the leaves, of the first ``size``, with every row whose time is in ``[since, until)``.
 
-    Leaves between them may be of other times. Where there is none, both are ``size``.
+    Leaves in between may have other times. Without a match both are ``size``.
 
     Raises:
         Unavailable.
@@ -57,7 +57,7 @@ async def _of_purges(storage: Storage, since: datetime, until: datetime, size: i
 
 
 async def _index_of(storage: Storage, log: LogName, position: int, size: int) -> tuple[int, bool]:
-    """Return the index of the row at a position, and True; where it is no leaf yet, one behind all that stand before it."""
+    """Return the index of the row at a position, and True; if it is no leaf yet, one past all that precede it, and False."""
     low, high = 0, size
     while low < high:
         middle = (low + high) // 2

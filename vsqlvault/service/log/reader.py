@@ -1,4 +1,4 @@
-"""Reading the transparency log: checkpoints, tiles, entries, proofs and receipts. Each reading has its row, too."""
+"""Reads of the transparency log: checkpoints, tiles, entries, proofs and receipts. Each read is audited."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from vsqlvault.service.rules.rule_changes import require_reader
 
 Result = TypeVar("Result")
 LOOK_AGAIN_SECONDS = 0.1
-NOT_YET_REACHED = ("the storage's data files, until the next scrub",)
+NOT_YET_REACHED = ("the data files of the storage, until the next scrub",)
 NOT_REACHED = ("backups", "replicas", "write-ahead logs and their archives", "copies that a client kept")
-"""Where the bytes of a purged value may still be, whatever the storage; a storage's description may say more closely."""
+"""Where the bytes of a purged value may remain with any storage; a storage's description may be more specific."""
 
 
 class Transparency:
-    """What may be read of the tree. Hashes and checkpoints tell nobody anything; entries are rows, for admins and auditors."""
+    """Reads of the tree. Hashes and checkpoints reveal nothing; entries are rows, for admins and auditors."""
 
     def __init__(self, *, storage: Storage, queue: CommitQueue, auditor: Auditor, verifier: VerifierKey | None) -> None:
         self._storage = storage
@@ -49,7 +49,7 @@ class Transparency:
         return await self._audited(call, "checkpoint", read)
 
     async def verifier_key(self, call: Call) -> str:
-        """Return the key that checks what is signed now. Raises NothingSigned, Unavailable."""
+        """Return the key that verifies new signatures. Raises NothingSigned, Unavailable."""
 
         async def read() -> str:
             if self._verifier is None:
@@ -70,9 +70,9 @@ class Transparency:
         return await self._audited(call, f"tile {key.level}/{key.index} of {width}", read)
 
     async def entries(self, call: Call, index: int, width: int) -> bytes:
-        """Return the bundle of the leaves of a tile of level 0, made of the rows as they stand.
+        """Return the entry bundle of a level-0 tile, computed from the present rows.
 
-        A leaf whose row is gone stands in it with no bytes, so that whoever checks it sees which one.
+        A leaf whose row is missing is empty, so that a verifier sees which one.
 
         Raises:
             RoleRequired, NotInTree, Unavailable.
@@ -89,7 +89,7 @@ class Transparency:
         return await self._audited(call, f"entries {index} of {width}", read)
 
     async def inclusion(self, call: Call, index: int) -> str:
-        """Return the proof that a leaf is under the newest checkpoint. Raises RoleRequired, NotInTree, NothingSigned."""
+        """Return the inclusion proof of a leaf in the newest checkpoint. Raises RoleRequired, NotInTree, NothingSigned."""
 
         async def read() -> str:
             require_reader(call)
@@ -101,12 +101,12 @@ class Transparency:
         return await self._audited(call, f"proof {index}", read)
 
     async def consistency(self, call: Call, first: int, second: int) -> list[bytes]:
-        """Return the proof that a tree of ``first`` leaves is how that of ``second`` begins. Raises NotInTree, Unavailable."""
+        """Prove that the tree of ``first`` leaves is a prefix of that of ``second``. Raises NotInTree, Unavailable."""
 
         async def read() -> list[bytes]:
             size = await self._storage.tree_size()
             if not first <= second <= size:
-                raise NotInTree(f"expected from up to to, and to up to {size}")
+                raise NotInTree(f"expected from <= to <= {size}")
             return await from_tiles(self._storage, lambda node: consistency_proof(first, second, node))
 
         return await self._audited(call, f"consistency {first} to {second}", read)
@@ -116,7 +116,7 @@ class Transparency:
 
         Raises:
             RoleRequired, PurgeNotFound, ReceiptPending, NothingSigned.
-            TreeDamaged: the row is not the one that was signed, and no receipt of it would hold. Unavailable.
+            TreeDamaged: the row differs from the signed one, so no receipt would verify. Unavailable.
         """
 
         async def read() -> dict[str, Any]:
@@ -129,7 +129,7 @@ class Transparency:
         return await self._audited(call, purge_id, read, Operation.READ_RECEIPT)
 
     async def receipt_within(self, record: PurgeRecord, seconds: float) -> dict[str, Any] | None:
-        """Return the receipt of a purge just made, once there is one; None where there is none within ``seconds``."""
+        """Return the receipt of a new purge once it exists; None if there is none within ``seconds``."""
         deadline = time.monotonic() + seconds
         while True:
             try:
@@ -153,7 +153,7 @@ class Transparency:
         try:
             check_inclusion(index, newest.size, row_hash(record), path, newest.root)
         except ProofInvalid:
-            raise TreeDamaged(f"leaf {index} is not that of the purge {record.purge_id}") from None
+            raise TreeDamaged(f"leaf {index} is not the purge {record.purge_id}") from None
         return write_receipt(record, index, path, newest.note, self._verifier, self._not_reached(is_scrubbed))
 
     def _not_reached(self, is_scrubbed: bool) -> Sequence[str]:

@@ -1,4 +1,4 @@
-"""After a database was put back: purging again what had been purged since, and confirming it."""
+"""After a restored database: repeats purges that the restore undid, and confirms the database."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_ATTEMPTS = 8
 
 @dataclass(frozen=True, slots=True)
 class Tombstone:
-    """What an export says of one purge: this entry was destroyed, in this version."""
+    """A purge recorded in an export: this entry was destroyed, in this version."""
 
     key: EntryKey
     entry_id: str
@@ -33,14 +33,14 @@ class Tombstone:
 
 @dataclass(slots=True)
 class RestoreCount:
-    """What was purged again. ``kept`` could not be: a hold is on it, or it has no retention policy, or its method failed."""
+    """The result of repeating purges. ``kept``: under legal hold, without retention policy, or the method failed."""
 
     purged: int = 0
     kept: int = 0
 
 
 def tombstones_in(leaves: Iterable[bytes]) -> Iterable[Tombstone]:
-    """Give the tombstones among leaves that were checked. A replaced version is none: its entry lived on."""
+    """Yield the tombstones among verified leaves. A replaced version is none: its entry lived on."""
     for leaf in leaves:
         if leaf.startswith(b'{"purge":'):
             row = json.loads(leaf)["purge"]
@@ -51,7 +51,7 @@ def tombstones_in(leaves: Iterable[bytes]) -> Iterable[Tombstone]:
 
 
 class Restore:
-    """What an operator does before a vault in quarantine serves again."""
+    """The operator's steps before a quarantined vault serves again."""
 
     def __init__(
         self, *, queue: CommitQueue, auditor: Auditor, policy_cache: PolicyCache, purges: Purger, quarantine: Quarantine
@@ -63,10 +63,10 @@ class Restore:
         self._quarantine = quarantine
 
     async def purge_again(self, call: Call, tombstones: Iterable[Tombstone]) -> RestoreCount:
-        """Purge each entry that is back though it had been purged; it gets a row and a proof like any other.
+        """Purge each entry that is present though it had been purged, with a row and a proof like any other.
 
         Raises:
-            RoleRequired, Unavailable. What was purged stays purged, and a second run finds nothing of it.
+            RoleRequired, Unavailable. Completed purges remain, and a second run continues.
         """
         require_admin(call)
         count = RestoreCount()
@@ -81,20 +81,20 @@ class Restore:
         return count
 
     async def confirm(self, call: Call, count: RestoreCount) -> None:
-        """Put on record that an operator accepts the database as it is, which ends the quarantine. Raises RoleRequired."""
+        """Record that an operator accepts the present database, which ends the quarantine. Raises RoleRequired."""
         trace = AuditContext(call, Operation.CONFIRM_RESTORE)
 
         async def attempt() -> bool:
             require_admin(call)
             trace.see(await self._queue.read())
-            detail = f"{self._quarantine.why}; purged again: {count.purged}, could not be: {count.kept}"
+            detail = f"{self._quarantine.why}; purged again: {count.purged}, not purged: {count.kept}"
             await self._queue.record(trace.granted(new_value="\n".join(self._quarantine.notes), detail=detail))
             return True
 
         await self._auditor.run_audited(trace, attempt)
 
     async def _purge_again(self, call: Call, tombstone: Tombstone) -> bool | None:
-        """Return whether the entry was there and is purged; None where it could not be, this time."""
+        """Return whether the entry was present and is purged; None if it could not be purged now."""
         snapshot = await self._queue.read(tombstone.key, with_value=True)
         book = await self._policy_cache.at(snapshot.revision)
         entry = snapshot.entry
@@ -108,7 +108,7 @@ class Restore:
             )
         except (EntryHeld, NoRetentionPolicy, PluginFailed):
             return None
-        trace = AuditContext(call, Operation.PURGE, tombstone.key, subject="purged before the database was put back")
+        trace = AuditContext(call, Operation.PURGE, tombstone.key, subject="purged before the database was restored")
         trace.see(snapshot)
         outcome = await self._queue.commit(Write((trace.granted(),), purge.guards, (purge.change,), (purge.record,)))
         return True if isinstance(outcome, Committed) else None

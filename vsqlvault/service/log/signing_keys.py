@@ -1,4 +1,4 @@
-"""Where the signing key of the transparency log comes from: a file, or the environment."""
+"""Loads the signing key of the transparency log from a file or the environment."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _READABLE_BY_ALL = stat.S_IROTH | stat.S_IWOTH
 
 
 def load_signing(settings: AuditSettings, environment: Mapping[str, str] | None = None) -> Signing:
-    """Return who signs.
+    """Return the signing keys.
 
     Raises:
-        SettingsInvalid: a key that is set is not to be had; or the previous one is of another log.
+        SettingsInvalid: a configured key is not available, or the previous key is that of another log.
     """
     variables = os.environ if environment is None else environment
     current = _load("signing_key", settings.signing_key_file, settings.signing_key_env, variables)
@@ -41,7 +41,7 @@ def _load(setting: str, path: str | None, variable: str | None, environment: Map
     elif variable is not None:
         name, text = f"audit.{setting}_env", environment.get(variable, "")
         if not text:
-            raise SettingsInvalid(f"{name}: expected the variable {variable} to be set, found that it is not")
+            raise SettingsInvalid(f"{name}: expected the variable {variable} to be set, found it unset")
     else:
         return None
     try:
@@ -59,7 +59,7 @@ def _read(name: str, path: Path) -> str:
     except ValueError:
         raise SettingsInvalid(f"{name}: expected a signing key, found other bytes") from None
     if mode & _READABLE_BY_ALL:
-        raise SettingsInvalid(f"{name}: expected a file that not everybody can read, found {stat.filemode(mode)}")
+        raise SettingsInvalid(f"{name}: expected a file readable by its owner only, found {stat.filemode(mode)}")
     return text
 
 
@@ -67,12 +67,12 @@ def write_key(path: Path, key: SigningKey) -> None:
     """Write a new key to a file that only its owner can read.
 
     Raises:
-        SettingsInvalid: there is a file already, or it cannot be written.
+        SettingsInvalid: the file exists, or cannot be written.
     """
     try:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
             file.write(f"{key.reveal()}\n".encode())
     except FileExistsError:
-        raise SettingsInvalid(f"{path}: expected no such file, found one: no key is overwritten") from None
+        raise SettingsInvalid(f"{path}: expected no such file, found one: keys are never overwritten") from None
     except OSError as error:
         raise SettingsInvalid(f"{path}: expected a file that can be written, found: {error.strerror}") from None

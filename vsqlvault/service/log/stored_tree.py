@@ -1,4 +1,4 @@
-"""The tree as it is stored, read with care: what does not fit what was signed is never built upon."""
+"""Reads the stored tree and checks it against what was signed."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ Result = TypeVar("Result")
 
 
 async def from_tiles(storage: TreeStorage, work: Callable[[NodeReader], Result]) -> Result:
-    """Return what ``work`` makes of the nodes it asks for.
+    """Return the result of ``work``, which reads nodes of the stored tree.
 
     Raises:
-        TreeDamaged: a tile that must be there is not.
+        TreeDamaged: a tile is missing.
     """
     tiles = await storage.tiles(tiles_needed(work))
     try:
         return work(reader_of(tiles))
     except TileMissing as missing:
-        raise TreeDamaged(f"a tile is missing, or too short: {missing}") from missing
+        raise TreeDamaged(f"a tile is missing or too short: {missing}") from missing
 
 
 async def load_edge(storage: TreeStorage) -> tuple[Edge, Checkpoint | None]:
-    """Return the right edge of the tree, from which it grows, and the newest checkpoint, which is one of this very tree.
+    """Return the right edge of the tree, from which it grows, and the newest checkpoint, verified against the tree.
 
     Raises:
-        TreeDamaged: the tree is shorter than the checkpoint says, or another one.
+        TreeDamaged: the tree is shorter than the checkpoint, or another tree.
     """
     newest = await storage.newest_checkpoint()
     size = await storage.tree_size()
@@ -39,13 +39,13 @@ async def load_edge(storage: TreeStorage) -> tuple[Edge, Checkpoint | None]:
     try:
         edge = Edge.of(size, await storage.tiles(keys))
     except TileMissing as missing:
-        raise TreeDamaged(f"a tile is missing, or too short: {missing}") from missing
+        raise TreeDamaged(f"a tile is missing or too short: {missing}") from missing
     if newest is not None:
         if newest.size > size:
             raise TreeDamaged(f"the checkpoint has {newest.size} leaves, the tree {size}")
         root = edge.root() if newest.size == size else await root_at(storage, newest.size)
         if root != newest.root:
-            raise TreeDamaged(f"the first {newest.size} leaves are not those that were signed")
+            raise TreeDamaged(f"the first {newest.size} leaves differ from those that were signed")
     return edge, newest
 
 

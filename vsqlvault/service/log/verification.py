@@ -1,4 +1,4 @@
-"""Checking a log from wherever it is: the vault's own storage, or an export. What is checked is in ``proof.log_check``."""
+"""Reads a log to verify from the storage or from an export. The checks themselves are in ``proof.log_check``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vsqlvault.proof.tree import leaf_hash
 
 PAGE_TILES = 16
 MAX_HEADS = 4_096
-"""So many of the log's own checkpoints are compared with: the newest, and others evenly over the log."""
+"""How many of the log's own checkpoints are compared: the newest, and others spread evenly over the log."""
 
 CHECKPOINT_PAGE = 1_000
 MAX_ODDITIES = 1_000
@@ -25,28 +25,28 @@ Progress = Callable[[int, int], None]
 
 
 class LogSource(Protocol):
-    """Where a log to check comes from."""
+    """The source of a log to verify."""
 
     async def checkpoints(self) -> Sequence[str]:
-        """Return the notes of the log's checkpoints, the one of the largest tree last."""
+        """Return the notes of the log's checkpoints, that of the largest tree last."""
         ...
 
     async def bundle(self, index: int, width: int) -> Sequence[bytes]:
-        """Return the leaves of a tile of level 0; one that is gone has no bytes."""
+        """Return the leaves of a level-0 tile; a missing leaf is empty."""
         ...
 
     async def tile(self, key: TileKey) -> bytes:
-        """Return a tile's hashes; none, or fewer than there should be, where it is not whole."""
+        """Return a tile's hashes; fewer than expected if it is incomplete."""
         ...
 
     async def anomalies(self) -> Sequence[Finding]:
-        """Return what was found beside the tree, once all bundles were asked for."""
+        """Return what was found outside the tree, once all bundles were read."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class VerificationResult:
-    """What became of a check. ``findings`` is empty where all is well; the first one names the first bad index."""
+    """The result of a verification. ``findings`` is empty if the log verifies; the first one names the first bad index."""
 
     origin: str | None
     size: int
@@ -56,7 +56,7 @@ class VerificationResult:
 
     @property
     def is_good(self) -> bool:
-        """Whether everything is as it was signed."""
+        """Whether the log verifies."""
         return not self.findings
 
 
@@ -66,10 +66,10 @@ async def verify_log(
     kept: Collection[str] = (),
     progress: Progress = lambda _done, _of: None,
 ) -> VerificationResult:
-    """Check a log against its checkpoints and those that were kept, ``keys`` being trusted.
+    """Verify a log against its checkpoints and those the caller kept, with the trusted ``keys``.
 
     Raises:
-        NoteRefused: what was kept is no checkpoint. Unavailable: the source cannot be read.
+        NoteRefused: a kept checkpoint is malformed. Unavailable: the source cannot be read.
     """
     own, malformed = _parsed(await source.checkpoints())
     check = LogCheck([*own, *(SignedHead.parse(note, is_kept=True) for note in kept)], keys)
@@ -78,7 +78,7 @@ async def verify_log(
     for index in range(-(-size // WIDTH)):
         width = width_of(TileKey(0, index), size)
         leaves, hashes = list(await source.bundle(index, width)), await source.tile(TileKey(0, index))
-        if not any(leaves) and not hashes:  # whatever a checkpoint says, this is the end
+        if not any(leaves) and not hashes:  # whatever a checkpoint claims, the leaves end here
             break
         leaves += [b""] * (width - len(leaves))
         for key, tile in check.add_bundle(leaves, hashes).items():
@@ -105,7 +105,7 @@ def _parsed(notes: Sequence[str]) -> tuple[list[SignedHead], list[Finding]]:
 
 
 class StorageSource:
-    """A log in the storage that it is kept in: every leaf is made anew of its row."""
+    """A log in its storage: every leaf is computed from its row."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
@@ -115,10 +115,10 @@ class StorageSource:
         self._last: dict[LogName, int | None] = dict.fromkeys(LogName)
         self._oddities: list[Finding] = []
         self.waiting = 0
-        """Rows that are committed and not yet in the tree, once ``anomalies`` was asked for."""
+        """Rows committed and not yet in the tree, once ``anomalies`` was called."""
 
     async def checkpoints(self) -> Sequence[str]:
-        """See ``LogSource.checkpoints``. What stands beside a note must say the same as it."""
+        """See ``LogSource.checkpoints``. The columns of a checkpoint must agree with its note."""
         newest = await self._storage.newest_checkpoint()
         if newest is None:
             return []
@@ -142,7 +142,7 @@ class StorageSource:
         return (await self._storage.tiles([key])).get(key, b"")
 
     async def anomalies(self) -> Sequence[Finding]:
-        """See ``LogSource.anomalies``: rows that the tree passes over, and hashes that are not those of their rows."""
+        """See ``LogSource.anomalies``: rows that the tree skips, and stored hashes that differ from those of their rows."""
         for log in LogName:
             self.waiting += len(await self._storage.row_positions(log, self._last[log], None, MAX_ODDITIES))
         return self._oddities
@@ -156,7 +156,7 @@ class StorageSource:
             await self._look_between(log, [row for row in rows if row.place.log is log])
 
     async def _look_between(self, log: LogName, rows: Sequence[LeafRow]) -> None:
-        """Find rows of a log that have no index though later ones have; and leaves out of the order of their rows."""
+        """Find rows without an index before rows that have one, and leaves out of the order of their rows."""
         if not rows:
             return
         index_of = {row.place.position: row.index for row in rows}
@@ -182,16 +182,16 @@ class StorageSource:
         except ValueError:
             return b""
         if row.leaf_hash is not None and row.leaf_hash != leaf_hash(leaf):
-            self._oddity(row.index, "the hash that is kept with its row is not that of the row")
+            self._oddity(row.index, "the stored hash differs from that of the row")
         return leaf
 
     def _check_columns(self, before: int, checkpoint: Checkpoint) -> None:
         try:
             head = SignedHead.parse(checkpoint.note).head
         except NoteRefused:
-            return  # which is found by whoever reads the note
+            return  # the reader of the note reports it
         if (head.origin, head.size, head.root) != (checkpoint.origin, checkpoint.size, checkpoint.root):
-            self._oddity(before, f"what stands beside the checkpoint of {checkpoint.size} leaves is not what it says")
+            self._oddity(before, f"the columns of the checkpoint of {checkpoint.size} leaves differ from its note")
 
     def _oddity(self, index: int, what: str) -> None:
         if len(self._oddities) < MAX_ODDITIES:

@@ -1,4 +1,4 @@
-"""Watching the storage's clock: what has expired stays expired when it goes back, and nothing is swept after it leapt."""
+"""Guards against a wrong storage clock: expired entries stay expired when it goes back, and a forward jump stops sweeps."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _ROW_SECONDS = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class ClockState:
-    """How the storage's clock stands to the high-water mark; both zero where it runs as it should.
+    """The storage's clock relative to the high-water mark; both values are zero in normal operation.
 
-    ``behind`` is how long the vault's time stands still, until the clock has caught up with the mark. ``leap`` is how far
-    the clock is past the mark, where that is more than a day and nobody has confirmed it.
+    ``behind`` is how long the vault's time stands still until the clock reaches the mark. ``leap`` is how far the clock is past
+    the mark, if that is more than a day and unconfirmed.
     """
 
     behind: timedelta = timedelta()
@@ -54,15 +54,15 @@ class ClockGuard:
         self.state = ClockState()
 
     async def look(self) -> ClockState:
-        """Read the clock, raise the mark if all is well, and put on record what is not."""
+        """Read the clock, raise the mark if the clock is sound, and record it if not."""
         await self._looked()
         return self.state
 
     async def sound_time(self, call: Call, *, confirmed: bool) -> datetime:
-        """Return the vault's time, if the clock has not leapt, or if ``call`` confirms that it is right; that is put on record.
+        """Return the vault's time if the clock has not jumped, or if ``call`` confirms it; the confirmation is audited.
 
         Raises:
-            ClockJumped: it may have leapt, and is not confirmed.
+            ClockJumped: it may have jumped and is not confirmed.
         """
         reading = await self._looked()
         mark = reading.mark or reading.clock
@@ -81,13 +81,13 @@ class ClockGuard:
         )
         await self._storage.raise_mark(reading.clock)
         self.state = ClockState()
-        log.warning("a leap of the clock was confirmed", extra={"clock": format_time(reading.clock)})
+        log.warning("a forward jump of the clock was confirmed", extra={"clock": format_time(reading.clock)})
         return reading.clock
 
     async def reach(self, snapshot: Snapshot, at: datetime) -> None:
-        """Return once the mark is at ``at`` or later: what is about to be said of that instant is not taken back.
+        """Return once the mark is at ``at`` or later, so that an answer about that instant is never reversed.
 
-        ``at`` is not after ``snapshot.now``. A leap that nobody has confirmed is not held on to.
+        ``at`` is not after ``snapshot.now``. An unconfirmed jump does not raise the mark.
         """
         if snapshot.mark is None or (snapshot.mark < at and snapshot.now - snapshot.mark <= MAX_LEAP):
             await self._storage.raise_mark(snapshot.now)
@@ -98,9 +98,9 @@ class ClockGuard:
             try:
                 await self.look()
             except VaultError as error:
-                log.warning("the clock could not be looked at", extra={"error": error.slug})
+                log.warning("the clock could not be checked", extra={"error": error.slug})
             except Exception:
-                log.exception("the clock could not be looked at")
+                log.exception("the clock could not be checked")
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), LOOK_SECONDS)
 
@@ -125,7 +125,7 @@ class ClockGuard:
         mark = reading.mark or reading.clock
         detail = f"from {format_time(mark)} to {format_time(reading.clock)}"
         log.error(
-            "the clock is more than a day past the last time it was seen: nothing is swept until that is confirmed",
+            "the clock jumped forward by more than a day: sweeps are stopped until the time is confirmed",
             extra={"seen": format_time(mark), "clock": format_time(reading.clock)},
         )
         await self._record(Operation.CLOCK_JUMP, reading.clock, detail)
@@ -133,13 +133,13 @@ class ClockGuard:
     async def _tell_behind(self, reading: ClockReading) -> None:
         mark = reading.mark or reading.clock
         log.error(
-            "the clock went back: the vault's time stands still until it has caught up",
+            "the clock went back: the vault's time stands still until the clock has caught up",
             extra={"seen": format_time(mark), "clock": format_time(reading.clock)},
         )
         await self._record(Operation.CLOCK_BACKWARDS, mark, f"from {format_time(mark)} to {format_time(reading.clock)}")
 
     async def _record(self, operation: Operation, at: datetime, detail: str) -> None:
-        """Put on record what every process sees, once: whoever is first has a lease on saying it."""
+        """Record what every process sees, once: a lease decides which process writes the row."""
         if await self._storage.acquire_lease(operation.value, self._holder, _ROW_SECONDS):
             trace = AuditContext(Call(SYSTEM, secrets.token_hex(16)), operation)
             trace.at = at

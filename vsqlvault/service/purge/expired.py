@@ -1,4 +1,4 @@
-"""Going through what has expired and is not purged, without reading any value."""
+"""Iterates over expired entries that are not purged, without reading values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PAGE = 1_000
 
 
 async def walk_expired(storage: Storage, policy: RetentionPolicy, at: datetime) -> AsyncGenerator[Entry, None]:
-    """Give the entries of the policy's purpose that are expired at ``at``, the longest expired first.
+    """Yield the entries of the policy's purpose that are expired at ``at``, longest expired first.
 
     Raises:
         Unavailable.

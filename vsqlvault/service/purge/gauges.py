@@ -1,4 +1,4 @@
-"""What monitoring wants to know of purging, measured once a minute by one process of all that share a storage."""
+"""Purge gauges for monitoring, measured once a minute by one of the processes that share a storage."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ SOON = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class PurgeGauge:
-    """What was measured: expired entries that wait for a sweep, and those that only a legal hold keeps; entries that end
-    within a day; and when purges were last seen to.
+    """The measured values: expired entries that wait for a sweep, expired entries under legal hold, entries that expire within
+    a day, and the times of the last sweep and scrub.
 
-    ``is_scrubbed`` is None where there was no scrub, and False where the last one left purged bytes in the data files.
+    ``is_scrubbed`` is None if there was no scrub, False if the last one left purged bytes in the data files.
     """
 
     overdue: int
@@ -42,7 +42,7 @@ class PurgeGauge:
 
 
 class PurgeGauges:
-    """Measures, if no other process does; ``gauge`` is None in the others, so that nothing is counted twice."""
+    """Measures if no other process does; ``gauge`` is None in the others, so that nothing is counted twice."""
 
     def __init__(self, storage: Storage, queue: CommitQueue, policy_cache: PolicyCache, watch: ClockGuard) -> None:
         self._storage = storage
@@ -54,7 +54,7 @@ class PurgeGauges:
         self.gauge: PurgeGauge | None = None
 
     async def measure(self) -> None:
-        """Measure now, or forget what was measured where it is another process' turn."""
+        """Measure now, or clear the gauge if another process holds the lease."""
         self.gauge = await self._measured() if await self._is_ours() else None
 
     async def run(self) -> None:
@@ -64,10 +64,10 @@ class PurgeGauges:
                 await self.measure()
             except VaultError as error:
                 self.gauge = None
-                log.debug("purging could not be measured", extra={"error": error.slug})
+                log.debug("the purge gauges could not be measured", extra={"error": error.slug})
             except Exception:
                 self.gauge = None
-                log.exception("purging could not be measured")
+                log.exception("the purge gauges could not be measured")
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), MEASURE_SECONDS)
 

@@ -1,4 +1,4 @@
-"""Counting what has expired and legal holds keep: it waits for their release, and not for a sweep."""
+"""Counts expired entries under legal hold: they wait for its release, not for a sweep."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class _Tally:
 
 @dataclass(slots=True)
 class _Count:
-    """What has been counted so far, and how many entries may still be looked at; None: all."""
+    """The counts so far, and how many entries may still be read; None: no limit."""
 
     left: int | None
     by_hold: Counter[str] = field(default_factory=Counter)
@@ -49,10 +49,9 @@ async def count_held(
     grace: timedelta = timedelta(0),
     most: int | None = MAX_LOOKED_AT,
 ) -> HeldExpired:
-    """Count the entries that are expired at ``at`` and kept by any of ``holds``; overdue are those expired for ``grace``.
+    """Count the entries that are expired at ``at`` and under any of ``holds``; those expired for ``grace`` count as overdue.
 
-    Only purposes that a hold may concern are looked at, the longest expired first, and no more than ``most`` entries of all
-    (None: all there are).
+    Only purposes that a hold may concern are read, longest expired first, and at most ``most`` entries in all (None: no limit).
 
     Raises:
         Unavailable.

@@ -1,4 +1,4 @@
-"""Finding what should have been purged and was not, as far as no legal hold keeps it. No value is read for it."""
+"""Finds entries that should have been purged and are not under legal hold, without reading values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FIRST_INSTANT = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class OverdueEntry:
-    """One of them, and its effective expiry."""
+    """An overdue entry and its effective expiry."""
 
     purpose: str
     external_id: str
@@ -24,7 +24,7 @@ class OverdueEntry:
 
 @dataclass(slots=True)
 class Overdue:
-    """What was found: counts by purpose. ``held`` is kept by a hold; ``is_whole`` is False where counting was cut short."""
+    """Counts by purpose. ``held`` are under legal hold; ``is_whole`` is False if counting stopped at its limit."""
 
     overdue: dict[str, int] = field(default_factory=dict)
     held: dict[str, int] = field(default_factory=dict)
@@ -33,12 +33,12 @@ class Overdue:
 
     @property
     def count(self) -> int:
-        """How many are overdue, of all purposes."""
+        """How many are overdue, over all purposes."""
         return sum(self.overdue.values())
 
 
 def sweep_grace(book: PolicySnapshot, as_of: datetime, interval_hours: float) -> timedelta:
-    """Return how long an entry may wait for the sweep; no longer than there has been time before what it is taken from."""
+    """Return how long an entry may wait for the sweep; at most the time representable before ``as_of``."""
     earliest = min([as_of, *retention_limits(book, as_of).values()])
     return min(timedelta(hours=interval_hours), earliest - FIRST_INSTANT)
 
@@ -52,7 +52,7 @@ async def find_overdue(
     max_listed: int,
     look_at: int | None = None,
 ) -> Overdue:
-    """Return what had expired ``grace`` before ``as_of`` and is not purged, looking at ``look_at`` entries at most.
+    """Return the entries that expired ``grace`` before ``as_of`` and are not purged; reads at most ``look_at`` entries.
 
     Raises:
         Unavailable.

@@ -1,4 +1,4 @@
-"""Preparing the end of an entry: the method's plan, the proof, the row, and what storage has to do."""
+"""Prepares a purge: the method's plan, the proof, the purge row, and the change for the storage."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ REPLACE = "replace"
 _LARGE = 64 * 1024
 _BY_POLICY = frozenset({PurgeReason.EXPIRED, PurgeReason.RETENTION_POLICY})
 BREATH = 16
-"""So many proofs are computed before others have their turn."""
+"""How many proofs are computed before the event loop gets a turn."""
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedPurge:
-    """What belongs into one commit: the end of the entry, the row that proves it, and what both rest on.
+    """The parts of one commit: the change that destroys the entry, the purge row, and the expectations of both.
 
-    ``guards``: the entry is still that version, and no rule has changed, so no legal hold has come to keep it.
+    ``guards``: the entry still has that version, and the policy revision is unchanged, so no legal hold was placed meanwhile.
     """
 
     change: Change
@@ -44,21 +44,21 @@ class PreparedPurge:
 
 @dataclass(frozen=True, slots=True)
 class ReplacedVersion:
-    """What the commit of the value that takes a version's place needs beside it; ``guards`` as of a prepared purge."""
+    """What the commit of a replacing value needs in addition; ``guards`` as for a prepared purge."""
 
     record: PurgeRecord
     guards: tuple[Expectation, ...]
 
 
 PurgeRefused: TypeAlias = EntryHeld | NoRetentionPolicy | PluginFailed
-"""Why an entry that was to be purged is kept."""
+"""Why an entry was not purged."""
 
 
 class Purger:
-    """Knows the purge methods, and the one way to the end of an entry, whoever asks for it.
+    """Holds the purge methods and implements the only way to destroy an entry.
 
-    The proof and the row are made here, so no method can skip them. Legal holds are heeded here, and each commit is given the
-    guard that no rule has changed, so no path can miss them.
+    The proof and the row are created here, so no method can skip them. Legal holds are checked here, and each commit expects
+    the policy revision to be unchanged, so no path can bypass them.
     """
 
     def __init__(self, methods: Mapping[str, PurgeMethod], timeout_seconds: float) -> None:
@@ -67,7 +67,7 @@ class Purger:
 
     @property
     def method_names(self) -> list[str]:
-        """The methods a retention policy may name, sorted."""
+        """The names of the methods that a retention policy may name, sorted."""
         return sorted(self._methods)
 
     def retires_id(self, policy: RetentionPolicy) -> bool:
@@ -81,9 +81,9 @@ class Purger:
         """Return the change and the row for purging ``entry`` by the method of its purpose's policy.
 
         Raises:
-            EntryHeld: a legal hold keeps the entry. The method is not asked.
+            EntryHeld: the entry is under legal hold. The method is not called.
             NoRetentionPolicy: its purpose has none.
-            PluginFailed: the method is not there, failed, was late, or planned what cannot be done. The entry stays.
+            PluginFailed: the method is missing, failed, was late, or returned an invalid plan. The entry stays.
         """
         policy = _policy_if_free(call, entry, book)
         method = self._method(policy)
@@ -95,7 +95,7 @@ class Purger:
     async def prepare_all(
         self, call: Call, found: Sequence[tuple[Entry, bytes]], reason: PurgeReason, book: PolicySnapshot, now: datetime
     ) -> list[PreparedPurge | PurgeRefused]:
-        """Return what ``prepare`` would of each of one purpose's entries, in order; errors are returned, not raised."""
+        """Return the result of ``prepare`` for each of one purpose's entries, in order; errors are returned, not raised."""
         prepared: list[PreparedPurge | PurgeRefused | None] = [None] * len(found)
         free: list[int] = []
         policy: RetentionPolicy | None = None
@@ -152,10 +152,10 @@ class Purger:
     async def replaced(
         self, call: Call, entry: Entry, value: bytes, reason: PurgeReason, book: PolicySnapshot, now: datetime
     ) -> ReplacedVersion:
-        """Return the row for a version whose bytes a new value takes the place of.
+        """Return the row for a version whose value is replaced.
 
         Raises:
-            EntryHeld: a legal hold keeps the version. NoRetentionPolicy: its purpose has none.
+            EntryHeld: the version is under legal hold. NoRetentionPolicy: its purpose has none.
         """
         policy = _policy_if_free(call, entry, book)
         record = _record(call, entry, await _proof(entry, value), reason, policy, now, REPLACE)
@@ -163,7 +163,7 @@ class Purger:
 
 
 async def _proof(entry: Entry, value: bytes) -> str:
-    """Return the proof, made where it keeps nobody waiting."""
+    """Return the proof, computed in a thread if the value is large."""
     return await asyncio.to_thread(purge_proof, entry, value) if len(value) > _LARGE else purge_proof(entry, value)
 
 
@@ -217,7 +217,7 @@ def _record(
 
 
 def _policy_if_free(call: Call, entry: Entry, book: PolicySnapshot) -> RetentionPolicy:
-    """Return the policy under which the entry may be destroyed; which holds keep it only admins and auditors are told."""
+    """Return the policy under which the entry may be destroyed. Only admins and auditors learn which holds apply."""
     if holds := book.holds_on(entry):
         raise EntryHeld([hold.reference for hold in holds], named=call.principal.may_inspect_all)
     policy = book.retention.get(entry.purpose)
@@ -231,7 +231,7 @@ def _guards(entry: Entry, book: PolicySnapshot) -> tuple[Expectation, ...]:
 
 
 def _change(method: PurgeMethod, plan: PurgePlan, entry: Entry, value: bytes, now: datetime) -> Change:
-    """Return what storage has to do, if the plan is one that can be done and keeps the method's word."""
+    """Return the change for the storage, if the plan is valid and consistent with the method's declaration."""
     disposal = plan.disposal
     if isinstance(disposal, Remove) and not method.retires_id:
         return RemoveEntry(entry.key)
@@ -239,7 +239,7 @@ def _change(method: PurgeMethod, plan: PurgePlan, entry: Entry, value: bytes, no
         filler = disposal.filler
         if isinstance(filler, bytes) and len(filler) == len(value):
             return OverwriteEntry(entry.key, filler, now, method.name)
-        log.error("purge method gave a filler of the wrong length", extra={"purge_method": method.name})
+        log.error("purge method returned a filler of the wrong length", extra={"purge_method": method.name})
         raise PluginFailed
-    log.error("purge method's plan and its retires_id disagree", extra={"purge_method": method.name})
+    log.error("purge method's plan contradicts its retires_id", extra={"purge_method": method.name})
     raise PluginFailed

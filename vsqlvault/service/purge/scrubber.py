@@ -1,4 +1,4 @@
-"""Seeing to it that the bytes of what was purged leave the storage's data files, and putting on record whether they did."""
+"""Removes the bytes of purged entries from the storage's data files, and records the result."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ MAX_LEFT_TEXT = 2_000
 
 
 class Scrubber:
-    """Scrubs after sweeps, and when asked. One scrub covers all purges before it, whoever asked for them.
+    """Scrubs after sweeps and on request. One scrub covers all earlier purges.
 
-    ``lock_seconds`` is how long one step of it may keep requests waiting.
+    ``lock_seconds`` is how long one step may block requests.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Scrubber:
         self._lock_seconds = lock_seconds
 
     async def after_sweep(self, call: Call, trigger: str) -> ScrubRecord | None:
-        """Scrub what purges have left since the last scrub, if the settings say so. It is no fault of a sweep if that fails."""
+        """Scrub what purges have left since the last scrub, if enabled. A failure does not fail the sweep."""
         if self._mode == "off":
             return None
         try:
@@ -58,10 +58,10 @@ class Scrubber:
     async def scrub(
         self, call: Call, *, trigger: str = "request", lock_seconds: float | None = None
     ) -> ScrubRecord | None:
-        """Scrub, and return the record; None where there was nothing to do, which leaves only a row of the access log.
+        """Scrub, and return the record; None if there was nothing to do, which leaves only an access row.
 
         Raises:
-            RoleRequired, Unavailable. One that broke off is on record, too, if the storage allows.
+            RoleRequired, Unavailable. An interrupted scrub is recorded, too, if the storage allows.
         """
         trace = AuditContext(call, Operation.SCRUB)
 
@@ -98,15 +98,15 @@ class Scrubber:
         )
 
     async def _break_off(self, trace: AuditContext, started_at: datetime, trigger: str, error: VaultError) -> None:
-        """Put on record that purged bytes may be left, in one commit with the row of the refusal."""
+        """Record that purged bytes may remain, in one commit with the row of the refusal."""
         try:
             last = await self._storage.last_scrub()
-            outcome = ScrubOutcome(last.through if last else 0, 0, (f"it broke off: {error.slug}",))
+            outcome = ScrubOutcome(last.through if last else 0, 0, (f"interrupted: {error.slug}",))
             record = await self._record(outcome, started_at, trigger)
             row = trace.denied(error, record.finished_at, _described(record))
             await self._queue.commit(Write((row,), changes=(SaveScrub(record),)))
         except VaultError as second:
-            log.warning("a scrub that broke off has no record", extra={"error": second.slug})
+            log.warning("an interrupted scrub could not be recorded", extra={"error": second.slug})
             return
         error.recorded_for = trace.call.request_id
 
@@ -126,5 +126,6 @@ def _tell(record: ScrubRecord) -> None:
         log.info("scrub finished", extra=facts)
     else:
         log.warning(
-            "scrub left purged bytes in the data files: the next one tries again", extra={**facts, "left": record.left}
+            "scrub left purged bytes in the data files: the next scrub tries again",
+            extra={**facts, "left": record.left},
         )

@@ -1,4 +1,4 @@
-"""Purging what has expired, in bounded batches, one sweep at a time."""
+"""Purges expired entries in bounded batches, one sweep at a time."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ LEASE = "sweep"
 LEASE_SECONDS = 60.0
 RENEW_SECONDS = 2.0
 BATCH_BYTES = 8 * 1024 * 1024
-"""Values of a page, of which two are in memory."""
+"""Limit of the values of a page, in bytes; two pages are in memory."""
 
 
 @dataclass(slots=True)
 class SweepCount:
-    """What a sweep did, or a dry run would do. ``by_purpose`` counts the purged.
+    """The result of a sweep or a dry run. ``by_purpose`` counts the purged entries.
 
-    ``failed`` entries could not be purged and were kept; ``held`` ones are expired, too, and a legal hold keeps them.
+    ``failed`` entries could not be purged and were kept; ``held`` entries are expired and under legal hold.
 
-    ``completed`` once every purpose has been gone through: not where ``stop`` or an error came first. ``scrub`` is what
-    drove the purged bytes out of the data files afterwards; None where there was nothing to do, or nothing that could.
+    ``completed``: every purpose was processed before ``stop`` or an error. ``scrub`` is the scrub that followed; None if there
+    was nothing to scrub or the storage cannot.
     """
 
     sweep_id: str
@@ -64,7 +64,7 @@ class SweepCount:
 
     @property
     def done(self) -> int:
-        """How many entries it is done with, of the ``due`` that had expired when it began."""
+        """How many entries were processed of the ``due`` ones that had expired at the start."""
         return self.purged + self.failed + self.held
 
 
@@ -73,9 +73,10 @@ Progress = Callable[[SweepCount], None]
 
 @dataclass(slots=True)
 class _Tally:
-    """What becomes of a page, part by part: ``settled`` of its first entries need no other look.
+    """The progress within a page: its first ``settled`` entries are done.
 
-    One does whose policy changed since the page was read. ``error`` is the first that is more than one entry's.
+    An entry whose policy changed since the page was read counts as settled. ``error`` is the first error that concerns more
+    than one entry.
     """
 
     count: SweepCount
@@ -102,9 +103,9 @@ class _Tally:
 
 @dataclass(slots=True)
 class _Page:
-    """Expired entries with their values, the policy that ends them, all rules, and when it was looked at.
+    """Expired entries with their values, their retention policy, the policy snapshot, and the time of the read.
 
-    ``begun`` has the commits of the first of them.
+    ``begun`` has the commits of the first entries.
     """
 
     call: Call
@@ -118,9 +119,9 @@ class _Page:
 
 
 class Sweeper:
-    """Runs sweeps: on a timer, or when asked. Each entry goes through the same commit as any other purge.
+    """Runs sweeps on a timer or on request. Each entry goes through the same commit as any other purge.
 
-    ``running`` is the sweep under way in this process; ``purged`` and ``failed`` add up those that ended.
+    ``running`` is the sweep under way in this process; ``purged`` and ``failed`` are totals of the sweeps that ended.
     """
 
     def __init__(
@@ -160,11 +161,11 @@ class Sweeper:
         trigger: str = "request",
         progress: Progress | None = None,
     ) -> SweepCount:
-        """Purge every expired entry, or count them; a dry run writes nothing to the purge log, and confirms no clock.
+        """Purge every expired entry, or count them; a dry run writes no purge row and confirms no clock.
 
         Raises:
-            RoleRequired, SweepRunning, ClockJumped, Unavailable. What was purged before an error stays purged, each with
-                its row, and the sweep is on record as not completed, if the storage allows.
+            RoleRequired, SweepRunning, ClockJumped, Unavailable. Entries purged before an error stay purged, each with its
+                row, and the sweep is recorded as not completed, if the storage allows.
         """
         trace = AuditContext(call, Operation.SWEEP)
 
@@ -205,10 +206,10 @@ class Sweeper:
             except SweepRunning:
                 await self._rest(LEASE_SECONDS)
             except VaultError as error:
-                log.warning("sweep failed, and is tried again in a minute", extra={"error": error.slug})
+                log.warning("the sweep failed and is retried in a minute", extra={"error": error.slug})
                 await self._rest(LEASE_SECONDS)
             except Exception:
-                log.exception("sweep failed, and is tried again in a minute")
+                log.exception("the sweep failed and is retried in a minute")
                 await self._rest(LEASE_SECONDS)
 
     async def _rest(self, seconds: float) -> None:
@@ -265,11 +266,11 @@ class Sweeper:
             self._leased = now
 
     async def _release(self, sweep_id: str) -> None:
-        """Give the lease back; where that fails it runs out by itself, and what the sweep did is done."""
+        """Release the lease; if that fails, it expires by itself."""
         try:
             await self._storage.release_lease(LEASE, sweep_id)
         except VaultError as error:
-            log.warning("the sweep's lease runs out by itself", extra={"error": error.slug})
+            log.warning("the sweep's lease could not be released and will expire", extra={"error": error.slug})
 
     async def _conclude(self, trace: AuditContext, count: SweepCount, trigger: str) -> None:
         record = await self._record(count, trigger)
@@ -287,16 +288,16 @@ class Sweeper:
         )
 
     async def _break_off(self, trace: AuditContext, count: SweepCount, trigger: str, error: Exception) -> None:
-        """Put on record what a sweep did until the error, in one commit with the row of its refusal."""
+        """Record what a sweep did before the error, in one commit with the row of its refusal."""
         count.completed = False
         try:
             record = await self._record(count, trigger)
-            rows: tuple[AccessRecord, ...] = ()  # of a fault of the server's own, whoever asked for the sweep leaves it
+            rows: tuple[AccessRecord, ...] = ()  # a fault of the server itself does not name the caller
             if isinstance(error, VaultError):
                 rows = (trace.denied(error, record.finished_at, _described(record)),)
             await self._queue.commit(Write(rows, changes=(SaveSweep(record),)))
         except VaultError as second:
-            log.warning("a sweep that broke off has no summary", extra={"error": second.slug})
+            log.warning("an interrupted sweep could not be recorded", extra={"error": second.slug})
             return
         if isinstance(error, VaultError):
             error.recorded_for = trace.call.request_id
@@ -317,10 +318,10 @@ class Sweeper:
     async def _purge_purpose(
         self, call: Call, purpose: str, count: SweepCount, pace: SweepThrottle, progress: Progress
     ) -> bool:
-        """Purge page after page, and return whether it came to the end of them before ``stop``.
+        """Purge page after page, and return whether all were processed before ``stop``.
 
-        What had expired when the sweep began is gone through once. What could not be purged, or changed while it was about
-        to be, is left for the next run, as what a legal hold keeps is. While a page is purged, the next one is read.
+        Entries that had expired when the sweep began are processed once. Entries that could not be purged, changed
+        meanwhile, or are under legal hold are left for the next run. The next page is read while this one is purged.
         """
         page = await self._page(call, purpose, count, pace, None)
         while not self._stopping.is_set():
@@ -345,7 +346,7 @@ class Sweeper:
     async def _page(
         self, call: Call, purpose: str, count: SweepCount, pace: SweepThrottle, after: ExpiredPlace | None
     ) -> _Page:
-        """Read a page, and prepare the first part of it; what that rests on is guarded in the commit."""
+        """Read a page, and prepare its first part; the commit guards what the preparation relied on."""
         snapshot = await self._queue.read()
         book = await self._policy_cache.at(snapshot.revision)
         query = self._page_query(book.retention[purpose], count.started_at, after, pace.page(self._batch))
@@ -366,10 +367,10 @@ class Sweeper:
         )
 
     async def _purge_page(self, page: _Page, count: SweepCount) -> int:
-        """Purge what can be, and return how many of the page's first entries need no other look.
+        """Purge what can be purged, and return how many of the page's first entries are settled.
 
-        While as many parts are committed as the storage takes at once, the next is prepared. A large page is left where it
-        is once others are served: in small parts it would take so long that the lease runs out, and ``stop`` is not seen.
+        The next part is prepared while the storage commits as many parts as it accepts. A large page is abandoned when other
+        requests arrive: in small parts it would outlast the lease and delay ``stop``.
         """
         tally = _Tally(count, page.policy.purpose)
         under_way: deque[asyncio.Task[Sequence[WriteOutcome | VaultError]]] = deque()
@@ -385,7 +386,7 @@ class Sweeper:
                 if len(under_way) == self._storage.flights:
                     tally.add(await under_way.popleft())
                 under_way.append(asyncio.create_task(self._committed(writes, page.pace)))
-                await asyncio.sleep(0)  # so that it is on its way before the next is prepared
+                await asyncio.sleep(0)  # so that it is under way before the next is prepared
         finally:
             while under_way:
                 tally.add(await under_way.popleft())
@@ -396,7 +397,7 @@ class Sweeper:
     async def _committed(
         self, writes: Sequence[Write | PurgeRefused], pace: SweepThrottle
     ) -> Sequence[WriteOutcome | VaultError]:
-        """Commit the writes as one; where something is in the way of that, each by itself."""
+        """Commit the writes as one; if one of them prevents that, commit each by itself."""
         wanted = [write for write in writes if isinstance(write, Write)]
         with pace.committing(len(wanted), 1 if wanted else 0):
             outcomes: Sequence[WriteOutcome | VaultError] = await self._committed_together(wanted)
@@ -408,7 +409,7 @@ class Sweeper:
         return [next(found) if isinstance(write, Write) else write for write in writes]
 
     async def _committed_together(self, writes: Sequence[Write]) -> Sequence[WriteOutcome]:
-        """Commit the writes as one, and return the outcome of each; none where one of them was in the way."""
+        """Commit the writes as one, and return the outcome of each; empty if one of them prevented it."""
         if not writes:
             return []
         try:
@@ -426,7 +427,7 @@ class Sweeper:
         days = page.policy.max_retention_days
         due = [(entry, value) for entry, value in found if entry.state(page.now, days) is EntryState.EXPIRED]
         if len(due) < len(found):
-            log.error("the storage called entries expired that are not", extra={"purpose": page.policy.purpose})
+            log.error("the storage returned entries as expired that are not", extra={"purpose": page.policy.purpose})
         prepared = await self._purges.prepare_all(page.call, due, PurgeReason.EXPIRED, page.book, page.now)
         purges = {entry.external_id: purge for (entry, _), purge in zip(due, prepared, strict=True)}
         trace = AuditContext(page.call, Operation.PURGE, purpose=page.policy.purpose)
@@ -446,7 +447,7 @@ class Sweeper:
 
 
 async def _given_up(task: asyncio.Task[_Page]) -> None:
-    """Return once the task has ended, whatever came of it."""
+    """Return once the task has ended, whatever its result."""
     task.cancel()
     await asyncio.wait({task})
     if not task.cancelled():
@@ -454,13 +455,13 @@ async def _given_up(task: asyncio.Task[_Page]) -> None:
 
 
 def _write(row: AccessRecord, purge: PreparedPurge) -> Write:
-    """Return what ends one entry. The leaves are hashed here, while the storage is at what came before."""
+    """Return the write that destroys one entry. Leaves are hashed here, while the storage commits earlier writes."""
     record = purge.record
     return Write((row,), purge.guards, (purge.change,), (record,), (row_hash(row),), (row_hash(record),))
 
 
 def _joined(writes: Sequence[Write]) -> Write:
-    """Return one write that is all of them, or nothing."""
+    """Return one write that combines all of them atomically."""
     return Write(
         tuple(row for write in writes for row in write.access),
         tuple(dict.fromkeys(expect for write in writes for expect in write.expects)),
@@ -481,5 +482,5 @@ def _held(number: int) -> str:
 
 
 def retention_limits(book: PolicySnapshot, at: datetime) -> dict[str, datetime]:
-    """Map each purpose to the instant at or before which an entry was created that its maximum has expired at ``at``."""
+    """Map each purpose to the instant at or before which an entry must have been created to exceed its maximum at ``at``."""
     return {purpose: at - timedelta(days=policy.max_retention_days) for purpose, policy in book.retention.items()}

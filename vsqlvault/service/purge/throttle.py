@@ -1,4 +1,4 @@
-"""How fast a sweep may go, by who else is served meanwhile."""
+"""Adapts the speed of a sweep to other traffic."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from contextlib import contextmanager
 from vsqlvault.service.commit.queue import CommitQueue
 
 MOST = 2048
-"""So many purges go into one commit while nobody else asks for anything: the fewer commits, the less they cost together."""
+"""Purges per commit while there is no other traffic: large commits cost least in total."""
 LEAST = 2
 COMMIT_SECONDS = 0.001
-"""Beside requests, so many go into one as take this long: what waits for its turn behind it waits no longer."""
+"""With other traffic, a commit takes at most this long, in seconds, because requests queue behind it."""
 REST = 3.0
-"""Beside requests, the storage is left to them after each commit for so many times what that took."""
+"""With other traffic, the sweep pauses after each commit for this multiple of the commit's duration."""
 PAGE = 48
-"""Beside requests, so many are read at once: who waits meanwhile for this process waits no longer than that takes."""
+"""With other traffic, this many entries are read at once, because requests wait for this process meanwhile."""
 ALONE_SECONDS = 5.0
-"""The sweep is alone once nothing else went through for so long: who asks less often may wait for one large commit."""
+"""The sweep counts as alone after this many seconds without another commit."""
 
 
 class SweepThrottle:
-    """Watches the queue while a sweep runs. Every request commits a row, so none goes unseen.
+    """Observes the commit queue while a sweep runs. Every request commits a row, so the queue sees all traffic.
 
-    Whoever committed before the sweep began is taken for one that goes on.
+    Traffic just before the sweep began counts as continuing.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class SweepThrottle:
 
     @property
     def has_other_traffic(self) -> bool:
-        """Whether others were served within the last seconds."""
+        """Whether other requests were served within the last seconds."""
         others = self._counts.items - self._own
         if others > self._others:
             self._others, self._last_other = others, self._clock()
@@ -59,12 +59,12 @@ class SweepThrottle:
         return self._beside if self.has_other_traffic else MOST
 
     def page(self, batch: int) -> int:
-        """Return how many entries to read at once, where ``batch`` are read while nobody else asks for anything."""
+        """Return how many entries to read at once; ``batch`` if there is no other traffic."""
         return min(batch, PAGE) if self.has_other_traffic else batch
 
     @contextmanager
     def committing(self, purges: int, commits: int) -> Iterator[None]:
-        """Time the block, in which ``purges`` go through as so many ``commits`` of the queue."""
+        """Time the block, which commits ``purges`` in ``commits`` commits of the queue."""
         self._own += commits
         began = self._clock()
         yield
@@ -75,10 +75,10 @@ class SweepThrottle:
             self._beside = min(max(round((self._beside + fitting) / 2), LEAST), MOST)
 
     async def yield_to_requests(self) -> None:
-        """Leave the storage to the others for ``REST`` times what the last commit took, if there are any."""
+        """Pause for ``REST`` times the duration of the last commit, if there is other traffic."""
         if self.has_other_traffic:
             await asyncio.sleep(self.took * REST)
 
     async def rest(self) -> None:
-        """Leave the storage to the others for a while, if there are any."""
+        """Pause for a while, if there is other traffic."""
         await asyncio.sleep(self._pause_seconds if self.has_other_traffic else 0)

@@ -1,4 +1,4 @@
-"""Policies and legal holds as JSON types, in the words of the wire: for answers, audit rows and comparisons."""
+"""Policies and legal holds as JSON types with the names of the HTTP API: for responses, audit rows and comparisons."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ StoredRule = AccessPolicy | RetentionPolicy | LegalHold
 
 
 def rule_document(rule: StoredRule) -> dict[str, Any]:
-    """Return the document of whichever it is."""
+    """Return the document of a policy or hold."""
     match rule:
         case AccessPolicy():
             return access_policy_document(rule)
@@ -26,13 +26,13 @@ def rule_document(rule: StoredRule) -> dict[str, Any]:
 
 
 def version_document(rule: StoredRule) -> dict[str, Any]:
-    """Return the document of one version; of an access policy it says, too, whether this is the one that dropped it."""
+    """Return the document of one version; for an access policy it also has ``deleted``."""
     document = rule_document(rule)
     return {**document, "dropped": rule.dropped} if isinstance(rule, AccessPolicy) else document
 
 
 def as_json(document: Mapping[str, Any]) -> str:
-    """Return the text that an audit row keeps of a document."""
+    """Return the text of a document for an audit row."""
     return json.dumps(document, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 
 
@@ -80,7 +80,7 @@ def retention_policy_document(policy: RetentionPolicy) -> dict[str, Any]:
 
 
 def legal_hold_document(hold: LegalHold) -> dict[str, Any]:
-    """Return the hold as JSON types; of its selector what is given."""
+    """Return the hold as JSON types; of its selector the given members."""
     selector = hold.selector
     selected = {"purpose": selector.purpose, "external_id": selector.external_id, "owner_app": selector.owner_app}
     selected |= {"metadata": json.loads(selector.metadata) if selector.metadata else None}

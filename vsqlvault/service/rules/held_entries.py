@@ -1,4 +1,4 @@
-"""Which entries a legal hold keeps. A storage knows nothing of selectors, so entries are looked at, without their values."""
+"""Lists the entries under a legal hold. The storage does not know selectors, so entries are filtered here, without values."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from vsqlvault.service.rules.rule_changes import require_reader
 
 SCAN_PAGE = 250
 _LAST = "\x7f"
-"""After every external_id."""
+"""Greater than every external_id."""
 
 
 class HeldPlace(NamedTuple):
-    """How far a list has looked: in the order of purposes, and of ids in each."""
+    """How far a list has read: in the order of purposes, and of ids within each."""
 
     purpose: str
     external_id: str
@@ -43,7 +43,7 @@ class HeldPlace(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldEntriesRequest:
-    """Which of a hold's entries to list, and how many at most; ``after`` is how far the page before has looked."""
+    """Which of a hold's entries to list, and how many at most; ``after`` is where the previous page ended."""
 
     limit: int
     state: EntryState | None = None
@@ -52,7 +52,7 @@ class HeldEntriesRequest:
 
 @dataclass(frozen=True, slots=True)
 class HeldListed:
-    """A page, each entry with its state, and how far it has looked; None where there is no more."""
+    """A page, each entry with its state, and where it ended; None at the end of the list."""
 
     entries: tuple[tuple[EntryView, EntryState], ...]
     after: HeldPlace | None
@@ -63,7 +63,7 @@ _Candidate = tuple[HeldPlace, Entry | None]
 
 @dataclass(frozen=True, slots=True)
 class _Scan:
-    """What one page is made from."""
+    """The inputs of one page."""
 
     wanted: HeldEntriesRequest
     selector: HoldSelector
@@ -72,7 +72,7 @@ class _Scan:
 
 
 class HeldEntries:
-    """Lists what a hold keeps, for admins and auditors."""
+    """Lists the entries under a hold, for admins and auditors."""
 
     def __init__(
         self, *, storage: Storage, queue: CommitQueue, policy_cache: PolicyCache, auditor: Auditor, watch: ClockGuard
@@ -84,9 +84,9 @@ class HeldEntries:
         self._watch = watch
 
     async def list(self, call: Call, name: str, wanted: HeldEntriesRequest) -> HeldListed:
-        """Return a page by purpose and id, without values. A released hold keeps nothing, and what is purged is not kept.
+        """Return a page by purpose and id, without values. A released hold has no entries, and purged entries are not listed.
 
-        However few entries fit, a page ends once it has looked at so many, or for so long; it goes on after them.
+        A page ends after a maximum number of entries read, or a maximum time, however few match; the next continues from there.
 
         Raises:
             HoldNotFound, RoleRequired, Unavailable.
@@ -128,7 +128,7 @@ class HeldEntries:
         return HeldListed(tuple(found), None)
 
     async def _pages(self, scan: _Scan) -> AsyncGenerator[Sequence[_Candidate], None]:
-        """Give what may fit, and where it lies, in order; each purpose ends with a place where there is no entry."""
+        """Yield candidates with their places, in order; each purpose ends with a place without an entry."""
         after = scan.wanted.after or HeldPlace("", "")
         for purpose in sorted(scan.book.retention):
             if purpose < after.purpose or scan.selector.purpose not in {None, purpose}:
@@ -147,7 +147,7 @@ class HeldEntries:
 
 
 def _every(scan: _Scan, purpose: str, seen: str) -> EntryQuery:
-    """Ask for every row after ``seen``: behind a filter, a storage might look at all of them to find a few."""
+    """Query every row after ``seen``: with a filter, the storage might read all rows to find a few."""
     return EntryQuery(purpose=purpose, now=scan.snapshot.now, limit=SCAN_PAGE, after=seen, state=None)
 
 

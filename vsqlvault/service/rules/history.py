@@ -1,4 +1,4 @@
-"""What the rules were: every version of a policy or a legal hold, and what changed between two of them."""
+"""The history of policies and legal holds: every version, and the differences between two."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vsqlvault.service.rules.rule_changes import Rules, require_reader
 Found = TypeVar("Found")
 _OF_THE_VERSION = ("version", "created_by", "created_at")
 ABSENT = object()
-"""Stands for a member that one of two documents does not have."""
+"""Marks a member that one of two documents lacks."""
 
 
 class RuleKind(StrEnum):
@@ -32,7 +32,7 @@ class RuleKind(StrEnum):
 
     @property
     def read(self) -> Operation:
-        """The operation that reading it is on record as."""
+        """The audited operation of reading it."""
         return {
             RuleKind.ACCESS_POLICY: Operation.READ_ACCESS_POLICY,
             RuleKind.RETENTION_POLICY: Operation.READ_RETENTION_POLICY,
@@ -41,13 +41,13 @@ class RuleKind(StrEnum):
 
     @property
     def missing(self) -> type[VaultError]:
-        """The error that says that there is none."""
+        """The error if it does not exist."""
         return HoldNotFound if self is RuleKind.LEGAL_HOLD else PolicyNotFound
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One member that two versions do not share: its JSON Pointer (RFC 6901), and ``ABSENT`` or the value on either side."""
+    """One differing member: its JSON Pointer (RFC 6901), and its value or ``ABSENT`` on either side."""
 
     path: str
     old: Any
@@ -56,7 +56,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two versions of one rule and what lies between them, but for version, author and time."""
+    """Two versions of a policy or hold and their differences, except version, author and time."""
 
     old: StoredRule
     new: StoredRule
@@ -64,7 +64,7 @@ class Comparison:
 
 
 class History:
-    """Shows admins and auditors what was in force when, and by whose hand."""
+    """Returns to admins and auditors which version was in force when, and its author."""
 
     def __init__(self, *, storage: Storage, queue: CommitQueue, policy_cache: PolicyCache, auditor: Auditor) -> None:
         self._auditor = auditor
@@ -78,7 +78,7 @@ class History:
         }
 
     async def versions(self, call: Call, kind: RuleKind, query: VersionQuery) -> Sequence[StoredRule]:
-        """Return a page, newest first. Raises PolicyNotFound or HoldNotFound where there never was one; RoleRequired."""
+        """Return a page, newest first. Raises PolicyNotFound or HoldNotFound if it never existed; RoleRequired."""
 
         async def look(book: PolicySnapshot) -> Sequence[StoredRule]:
             found = await self._page(kind, query, book)
@@ -94,7 +94,7 @@ class History:
         return await self._reading(trace, lambda book: self._one(kind, name, number, book))
 
     async def compare(self, call: Call, kind: RuleKind, name: str, number: int, old_number: int) -> Comparison:
-        """Return what the version ``number`` has changed of ``old_number``. Raises as ``version``."""
+        """Return the differences between the versions ``old_number`` and ``number``. Raises as ``version``."""
 
         async def look(book: PolicySnapshot) -> Comparison:
             old = await self._one(kind, name, old_number, book)
@@ -126,7 +126,7 @@ class History:
 
 
 def differences(old: Any, new: Any, path: str = "") -> Iterator[Difference]:
-    """Give what two JSON values do not share, member by member of their objects; any other value is one whole."""
+    """Yield the differences of two JSON values, member by member of objects; any other value is compared as a whole."""
     if isinstance(old, dict) and isinstance(new, dict):
         for name in sorted(old.keys() | new.keys()):
             pointer = f"{path}/{name.replace('~', '~0').replace('/', '~1')}"

@@ -19,10 +19,10 @@ from vsqlvault.service.rules.rule_changes import Rules, require_admin
 
 
 class LegalHolds:
-    """What can be done with legal holds. Each change is a new version, with its audit row; none is ever deleted.
+    """Operations on legal holds. Each change is a new version with its audit row; none is ever deleted.
 
-    A hold binds from the commit that places it: whatever destroys an entry expects, in its own commit, that no rule has
-    changed since it looked (``vsqlvault.service.purge.purger``).
+    A hold applies from the commit that places it: every commit that destroys an entry expects the policy revision to be
+    unchanged since its read (``vsqlvault.service.purge.purger``).
     """
 
     def __init__(self, *, queue: CommitQueue, policy_cache: PolicyCache, auditor: Auditor) -> None:
@@ -46,7 +46,7 @@ class LegalHolds:
     async def save(
         self, call: Call, wanted: LegalHold, preconditions: VersionPreconditions = ANY_STATE
     ) -> tuple[LegalHold, bool]:
-        """Put ``wanted`` in force as the next version, and return it, and whether nothing of its name was in force.
+        """Save ``wanted`` as the next version, and return it and whether the name is new or was released.
 
         Raises:
             RoleRequired, PreconditionFailed, Unavailable.
@@ -71,10 +71,10 @@ class LegalHolds:
         return await self._auditor.run_audited(trace, attempt)
 
     async def release(self, call: Call, name: str, preconditions: VersionPreconditions = ANY_STATE) -> LegalHold:
-        """Release the hold, and return its last version; what it stopped goes with the next sweep.
+        """Release the hold, and return its last version; the purges that it stopped happen in the next sweep.
 
         Raises:
-            RoleRequired, HoldNotFound (also of one that is released already), PreconditionFailed, Unavailable.
+            RoleRequired, HoldNotFound (also if it is already released), PreconditionFailed, Unavailable.
         """
         trace = AuditContext(call, Operation.RELEASE_LEGAL_HOLD, subject=name)
 
@@ -92,7 +92,7 @@ class LegalHolds:
         return await self._auditor.run_audited(trace, attempt)
 
     def naming(self, call: Call, operation: Operation, name: str) -> AbstractAsyncContextManager[None]:
-        """Give a refusal inside the block its row, with the hold's name on it."""
+        """Audit a refusal raised inside the block, with the hold's name."""
         return self._rules.naming(AuditContext(call, operation, subject=name))
 
 

@@ -1,4 +1,4 @@
-"""Reading and changing access policies and retention policies: admins change, admins and auditors read."""
+"""Access and retention policies: admins change them, admins and auditors read them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _OF_RETENTION = (
 
 @dataclass(frozen=True, slots=True)
 class SavedRetention:
-    """A retention policy that is in force, or would be; ``is_new``: its purpose had none. ``effect`` None: not counted."""
+    """A retention policy in force, or a preview. ``is_new``: its purpose had none. ``effect`` None: not counted."""
 
     policy: RetentionPolicy
     is_new: bool
@@ -46,7 +46,7 @@ class SavedRetention:
 
 
 class Policies:
-    """What can be done with policies. Each change is a new version, with author and time, and its audit row."""
+    """Operations on policies. Each change is a new version with author, time and audit row."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class Policies:
         self._rules = Rules(queue, policy_cache, auditor)
 
     async def policy_snapshot(self) -> PolicySnapshot:
-        """Return all policies in force now, the built-in ones among them. Leaves no audit row: for the vault's own use."""
+        """Return all policies in force, built-in ones included. For internal use: leaves no audit row."""
         return await self._policy_cache.at((await self._queue.read()).revision)
 
     async def access_policy(self, call: Call, name: str) -> AccessPolicy:
@@ -76,7 +76,7 @@ class Policies:
         return await self._rules.read(trace, lambda book: book.access.get(name), PolicyNotFound)
 
     async def access_policies(self, call: Call) -> list[AccessPolicy]:
-        """Return all that are in force, by name. Raises RoleRequired."""
+        """Return all policies in force, by name. Raises RoleRequired."""
         trace = _trace(call, Operation.READ_ACCESS_POLICY, None)
         return await self._rules.read(
             trace, lambda book: sorted(book.access.values(), key=lambda policy: policy.name), PolicyNotFound
@@ -88,7 +88,7 @@ class Policies:
         return await self._rules.read(trace, lambda book: book.retention.get(purpose), PolicyNotFound)
 
     async def retention_policies(self, call: Call) -> list[RetentionPolicy]:
-        """Return all that are in force, by purpose. Raises RoleRequired."""
+        """Return all policies in force, by purpose. Raises RoleRequired."""
         trace = _trace(call, Operation.READ_RETENTION_POLICY, None)
         return await self._rules.read(
             trace, lambda book: sorted(book.retention.values(), key=lambda policy: policy.purpose), PolicyNotFound
@@ -97,7 +97,7 @@ class Policies:
     async def save_access_policy(
         self, call: Call, wanted: AccessPolicy, preconditions: VersionPreconditions = ANY_STATE
     ) -> tuple[AccessPolicy, bool]:
-        """Put ``wanted`` in force as the next version, and return it, and whether the name is new.
+        """Save ``wanted`` as the next version, and return it and whether the name is new.
 
         Raises:
             RoleRequired, BuiltInPolicy, ValidationFailed, PreconditionFailed, Unavailable.
@@ -123,7 +123,7 @@ class Policies:
     async def delete_access_policy(
         self, call: Call, name: str, preconditions: VersionPreconditions = ANY_STATE
     ) -> AccessPolicy:
-        """Take the policy out of force, and return what it was; its versions are kept.
+        """Delete the policy, and return its last version; its versions are kept.
 
         Raises:
             RoleRequired, PolicyNotFound, BuiltInPolicy, PolicyInUse, PreconditionFailed, Unavailable.
@@ -150,10 +150,10 @@ class Policies:
     async def save_retention_policy(
         self, call: Call, wanted: RetentionPolicy, preconditions: VersionPreconditions = ANY_STATE
     ) -> SavedRetention:
-        """Put ``wanted`` in force as the next version, and return it with what it does to what is stored.
+        """Save ``wanted`` as the next version, and return it with its effect on stored entries.
 
-        That is counted just before; what is stored or expires in between is not in it. Where the storage cannot count it now,
-        the policy is put in force all the same.
+        The effect is counted just before the commit; entries stored or expiring in between are not included. If the
+        storage cannot count it, the policy is saved without it.
 
         Raises:
             RoleRequired, ValidationFailed, PreconditionFailed, Unavailable.
@@ -165,7 +165,7 @@ class Policies:
             try:
                 effect: RetentionLimitEffect | None = await self._effect(trace, new, old)
             except Unavailable:
-                log.warning("what a retention policy changes could not be counted", extra={"purpose": wanted.purpose})
+                log.warning("the effect of a retention policy could not be counted", extra={"purpose": wanted.purpose})
                 effect = None
             outcome = await self._rules.change(
                 trace, book, SaveRetentionPolicy(new), old, new, detail=_described(effect)
@@ -177,7 +177,7 @@ class Policies:
     async def preview_retention_policy(
         self, call: Call, wanted: RetentionPolicy, preconditions: VersionPreconditions = ANY_STATE
     ) -> SavedRetention:
-        """Return what ``save_retention_policy`` would, and put nothing in force. Raises as that does."""
+        """Return what ``save_retention_policy`` would return, without saving. Raises as that does."""
         trace = _trace(call, Operation.PREVIEW_RETENTION_POLICY, wanted.purpose)
 
         async def attempt() -> SavedRetention:
@@ -191,7 +191,7 @@ class Policies:
     async def _next_retention(
         self, trace: AuditContext, wanted: RetentionPolicy, preconditions: VersionPreconditions
     ) -> tuple[RetentionPolicy, RetentionPolicy | None, PolicySnapshot]:
-        """Return the version that the wish would be, and the one in force."""
+        """Return the next version and the version in force."""
         require_admin(trace.call)
         if wanted.purge_method not in self._purges.method_names:
             known = ", ".join(self._purges.method_names)
@@ -206,7 +206,7 @@ class Policies:
     async def _effect(
         self, trace: AuditContext, new: RetentionPolicy, old: RetentionPolicy | None
     ) -> RetentionLimitEffect:
-        """Return what the new maximum does; where there was no policy, nothing is stored that it could do anything to."""
+        """Return the effect of the new maximum; without an earlier policy no entry is affected."""
         if old is None or trace.at is None or old.max_retention_days == new.max_retention_days:
             return RetentionLimitEffect()
         change = RetentionLimitChange(
@@ -218,7 +218,7 @@ class Policies:
         return await self._storage.retention_limit_effect(change)
 
     def naming(self, call: Call, operation: Operation, subject: str) -> AbstractAsyncContextManager[None]:
-        """Give a refusal inside the block its row, with ``subject``, the policy's name, on it."""
+        """Audit a refusal raised inside the block, with ``subject``, the policy's name."""
         return self._rules.naming(_trace(call, operation, subject))
 
 

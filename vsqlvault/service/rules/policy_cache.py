@@ -1,4 +1,4 @@
-"""The policies in force and the API keys, kept in memory and never trusted longer than one read."""
+"""The policies in force and the API keys in memory, verified against the revision of every read."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from vsqlvault.model.policy import AccessPolicy
 
 
 class PolicyCache:
-    """Knows the rulebook of the newest revision that a read has shown.
+    """Caches the policy snapshot of the newest revision that a read has returned.
 
-    Every read of an entry brings the storage's revision; a newer one than is known makes this load the rulebook again, so
-    a policy changed by another process is seen by the next request. What a decision rests on is checked once more inside
-    its commit.
+    Every read of an entry returns the storage's revision; a newer one makes this load the policies again, so that the next
+    request sees a change made by another process. A commit checks the revision once more.
     """
 
     def __init__(self, storage: Storage, built_in: Mapping[str, AccessPolicy]) -> None:
@@ -25,7 +24,7 @@ class PolicyCache:
         self._loading = asyncio.Lock()
 
     async def at(self, revision: int) -> PolicySnapshot:
-        """Return the rulebook of ``revision`` or a newer one, the built-in policies in it."""
+        """Return the policy snapshot of ``revision`` or a newer one, built-in policies included."""
         if self._known is None or self._known.revision < revision:
             async with self._loading:
                 if self._known is None or self._known.revision < revision:
@@ -34,7 +33,7 @@ class PolicyCache:
 
     @property
     def known(self) -> PolicySnapshot | None:
-        """The newest rulebook that was read, if any was."""
+        """The newest snapshot read, if any."""
         return self._known
 
     def is_built_in(self, name: str) -> bool:

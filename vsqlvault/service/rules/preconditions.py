@@ -1,4 +1,4 @@
-"""What a caller asks of the present version of a rule before it is changed."""
+"""Preconditions of a change to a policy or hold."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from vsqlvault.errors import PreconditionFailed
 
 @dataclass(frozen=True, slots=True)
 class VersionPreconditions:
-    """What ``If-Match`` and ``If-None-Match: *`` ask. An empty ``match`` fits nothing; ``any_match`` is ``If-Match: *``."""
+    """``If-Match`` and ``If-None-Match: *``. An empty ``match`` matches nothing; ``any_match`` is ``If-Match: *``."""
 
     none_exists: bool = False
     any_match: bool = False
     match: frozenset[int] | None = None
 
     def check(self, present: int | None) -> None:
-        """Raise PreconditionFailed unless the version in force (None: none is) is as asked."""
+        """Raise PreconditionFailed unless the version in force (None: there is none) satisfies them."""
         if self.none_exists and present is not None:
             raise PreconditionFailed("it exists")
         if self.any_match and present is None:
@@ -26,4 +26,4 @@ class VersionPreconditions:
 
 
 ANY_STATE = VersionPreconditions()
-"""Nothing is asked."""
+"""No precondition."""

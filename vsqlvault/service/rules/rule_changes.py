@@ -1,4 +1,4 @@
-"""Reading and changing what stands in the rulebook, whichever kind of rule it is: each time with its audit row."""
+"""Reading and changing policies and legal holds, each time with its audit row."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def require_reader(call: Call) -> None:
 
 
 class Rules:
-    """What policies and legal holds have in common: one rulebook, one revision, a row for everything."""
+    """What policies and legal holds share: one policy snapshot, one revision, an audit row for every operation."""
 
     def __init__(self, queue: CommitQueue, policy_cache: PolicyCache, auditor: Auditor) -> None:
         self._queue = queue
@@ -39,7 +39,7 @@ class Rules:
         self._auditor = auditor
 
     async def current(self, trace: AuditContext) -> PolicySnapshot:
-        """Return the rulebook in force, and give the trace its time."""
+        """Return the policy snapshot in force, and give the audit context its time."""
         snapshot = await self._queue.read()
         trace.see(snapshot)
         return await self._policy_cache.at(snapshot.revision)
@@ -47,7 +47,7 @@ class Rules:
     async def read(
         self, trace: AuditContext, pick: Callable[[PolicySnapshot], Picked | None], missing: type[VaultError]
     ) -> Picked:
-        """Return what ``pick`` finds, for admins and auditors. Raises ``missing`` where that is nothing, RoleRequired."""
+        """Return the result of ``pick``, for admins and auditors. Raises ``missing`` if that is None, RoleRequired."""
 
         async def attempt() -> Picked:
             require_reader(trace.call)
@@ -70,7 +70,7 @@ class Rules:
         expects: tuple[Expectation, ...] = (),
         detail: str | None = None,
     ) -> WriteOutcome:
-        """Commit a change decided by ``book``, with its row that has both values; a Conflict says to decide anew."""
+        """Commit a change decided by ``book``, with the row that has both values; a Conflict means: decide again."""
         record = trace.granted(
             CREATED if old is None else OK,
             old_value=as_json(rule_document(old)) if old else None,
@@ -81,7 +81,7 @@ class Rules:
 
     @asynccontextmanager
     async def naming(self, trace: AuditContext) -> AsyncIterator[None]:
-        """Give a refusal inside the block its row, with what the trace says it is about."""
+        """Audit a refusal raised inside the block, with the subject of the audit context."""
         try:
             yield
         except VaultError as error:

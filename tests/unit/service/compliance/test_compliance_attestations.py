@@ -94,7 +94,7 @@ async def test_the_row_names_the_document_by_its_hash(signed) -> None:
     made = await scene.vault.compliance.attestations.attest(scene.admin)
     row = await scene.last_row()
     assert (row.operation, row.app, row.status) == (Operation.ATTEST, "vault-admin", 201)
-    assert row.detail == "attestation 1: 0 overdue, 0 of 0 sampled purges hold"
+    assert row.detail == "attestation 1: 0 overdue, 0 of 0 sampled purges verified"
     assert json.loads(row.new_value) == {"number": 1, "sha256": sha256(made.document.encode()).hexdigest()}
 
 
@@ -252,22 +252,22 @@ class TestProblems:
         scene = await self.one_purge(signed)
         change(tmp_path, "UPDATE purge_log SET proof_hash = replace(proof_hash, substr(proof_hash, 1, 1), 'x')")
         assert await self.again(scene, monkeypatch) == [
-            "the hash that is kept with its row is not that of the row",
-            "its row is not in the tree",
-            "its proof is no SHA-256",
+            "the stored leaf hash differs from the hash of the row",
+            "the row is not in the tree",
+            "the proof is not a SHA-256",
         ]
 
     async def test_a_row_that_was_changed_together_with_its_hash(self, signed, tmp_path, monkeypatch) -> None:
         scene = await self.one_purge(signed)
         change(tmp_path, "UPDATE purge_log SET owner_app = 'nobody', leaf_hash = NULL")
-        assert await self.again(scene, monkeypatch) == ["its row is not in the tree"]
+        assert await self.again(scene, monkeypatch) == ["the row is not in the tree"]
 
     async def test_an_entry_that_was_put_back(self, signed, tmp_path, monkeypatch) -> None:
         scene = await self.one_purge(signed)
         await scene.store("a")
         (row,) = await scene.purge_rows()
         change(tmp_path, f"UPDATE entries SET entry_id = '{row.entry_id}'")
-        assert await self.again(scene, monkeypatch) == ["the entry is still there"]
+        assert await self.again(scene, monkeypatch) == ["the entry still exists"]
 
     async def test_a_new_entry_under_the_same_key_is_none_of_its_business(self, signed, monkeypatch) -> None:
         scene = await self.one_purge(signed)
@@ -277,9 +277,7 @@ class TestProblems:
     async def test_a_shredded_row_that_is_not_what_the_proof_is_of(self, signed, tmp_path, monkeypatch) -> None:
         scene = await self.one_purge(signed, "crypto-shred")
         change(tmp_path, "UPDATE entries SET owner_app = 'nobody'")
-        assert await self.again(scene, monkeypatch) == [
-            "its proof is not that of the row that was kept without its value"
-        ]
+        assert await self.again(scene, monkeypatch) == ["the proof differs from that of the row kept without its value"]
 
     async def test_a_leaf_that_is_of_another_row(self, signed, tmp_path, monkeypatch) -> None:
         scene = await self.one_purge(signed)
@@ -290,7 +288,7 @@ class TestProblems:
             return await found(0 if first == index else first, count)
 
         monkeypatch.setattr(scene.storage.inner, "leaf_rows", another)
-        assert await self.again(scene, monkeypatch) == ["its leaf is not of this row"]
+        assert await self.again(scene, monkeypatch) == ["the leaf is not that of this row"]
 
 
 class TestWho:

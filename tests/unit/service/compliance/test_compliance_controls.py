@@ -63,7 +63,7 @@ class TestSweepRan:
         await scene.go_to(T0 + 2 * DAY)
         assert (await state_of(scene, "sweep_ran"))[0] is OK
         await scene.go_to(T0 + 2 * DAY + TICK)
-        assert await state_of(scene, "sweep_ran") == (FAILING, "no sweep is on record")
+        assert await state_of(scene, "sweep_ran") == (FAILING, "no sweep has been recorded")
 
     async def test_the_last_sweep_may_be_two_intervals_ago(self, scene) -> None:
         await save_sweep(scene, finished_at=T0)
@@ -79,7 +79,7 @@ class TestSweepRan:
         await scene.go_to(T0 + HOUR)
         assert (await state_of(scene, "sweep_ran"))[0] is OK
         await scene.go_to(T0 + HOUR + TICK)
-        assert await state_of(scene, "sweep_ran") == (FAILING, f"the last sweep broke off at {format_time(T0)}")
+        assert await state_of(scene, "sweep_ran") == (FAILING, f"the last sweep was interrupted at {format_time(T0)}")
 
     async def test_it_is_not_in_use_where_nobody_sweeps_on_a_timer(self, open_scene) -> None:
         scene = await open_scene(purge__sweep_interval_hours="0")
@@ -95,7 +95,7 @@ class TestNothingOverdue:
         await scene.go_to(T0 + HOUR + DAY)
         assert await state_of(scene, "nothing_overdue") == (
             FAILING,
-            "2 entries have expired, and the sweep has passed them by",
+            "2 entries have expired and the last sweep did not purge them",
         )
         await scene.vault.purge.sweeper.sweep(scene.admin)
         assert (await state_of(scene, "nothing_overdue"))[0] is OK
@@ -143,7 +143,10 @@ class TestLogSigned:
         await scene.go_to(T0 + MINUTE)
         assert (await state_of(scene, "log_signed"))[0] is OK
         await scene.go_to(T0 + MINUTE + TICK)
-        assert await state_of(scene, "log_signed") == (FAILING, f"a row of {format_time(T0)} is under no checkpoint")
+        assert await state_of(scene, "log_signed") == (
+            FAILING,
+            f"a row of {format_time(T0)} is not covered by a checkpoint",
+        )
         await scene.vault.log.sequencer.sequence()
         assert (await state_of(scene, "log_signed"))[0] is OK
 
@@ -164,7 +167,7 @@ class TestLogSigned:
         await scene.go_to(T0 + timedelta(seconds=111))
         assert (await state_of(scene, "log_signed"))[
             1
-        ] == f"a row of {format_time(T0 + timedelta(seconds=50))} is under no checkpoint"
+        ] == f"a row of {format_time(T0 + timedelta(seconds=50))} is not covered by a checkpoint"
 
     async def test_leaves_that_nobody_signed_wait_too(self, open_scene, signed) -> None:
         scene = await open_scene()
@@ -232,7 +235,7 @@ class TestAnchorFresh:
         install(outside=outside)
         scene = await signed()
         outside.answer = answer
-        assert await state_of(scene, "anchor_fresh") == (FAILING, "outside cannot tell its newest checkpoint")
+        assert await state_of(scene, "anchor_fresh") == (FAILING, "outside cannot return its newest checkpoint")
 
     async def test_one_that_lacks_nothing_is_not_asked_at_each_look(self, signed, install, monkeypatch) -> None:
         outside = Outside()
@@ -251,7 +254,7 @@ class TestAnchorFresh:
         assert outside.asked == 2
         monkeypatch.setattr("vsqlvault.service.compliance.control_checks.LEAST_UNANCHORED_SECONDS", 0)
         outside.answer = OSError("gone")
-        assert (await state_of(scene, "anchor_fresh"))[1] == "outside cannot tell its newest checkpoint"
+        assert (await state_of(scene, "anchor_fresh"))[1] == "outside cannot return its newest checkpoint"
 
     async def test_one_that_could_not_keep_a_checkpoint_fails_at_once(self, signed, install) -> None:
         outside = Outside()
@@ -260,7 +263,7 @@ class TestAnchorFresh:
         outside.why = "No space left on device"
         assert await state_of(scene, "anchor_fresh") == (
             FAILING,
-            "outside could not keep a checkpoint: No space left on device",
+            "outside could not store a checkpoint: No space left on device",
         )
 
     async def test_a_quarantine_fails(self, signed, install, monkeypatch) -> None:
@@ -288,7 +291,7 @@ class TestWhatThisProcessSees:
     async def test_a_clock_that_leapt_or_went_back_fails(self, scene) -> None:
         await scene.vault.purge.clock_guard.look()
         scene.clock.at = T0 + 3 * DAY
-        assert (await state_of(scene, "clock_sane"))[1].startswith("the clock is more than a day past")
+        assert (await state_of(scene, "clock_sane"))[1].startswith("the clock jumped forward")
         await scene.vault.purge.sweeper.sweep(scene.admin, confirm_clock=True)
         assert (await state_of(scene, "clock_sane"))[0] is OK
         scene.clock.at = T0
@@ -337,7 +340,7 @@ class TestWhatThisProcessSees:
         scene.storage.arm(methods={"last_sweep"}, always=True)
         found = await looked(scene)
         assert found["sweep_ran"].state is FAILING
-        assert found["sweep_ran"].detail == "it cannot be looked at: storage-unavailable"
+        assert found["sweep_ran"].detail == "the check failed: storage-unavailable"
         assert found["nothing_overdue"].state is OK
 
 
@@ -381,7 +384,7 @@ class TestRecord:
             await scene.vault.compliance.controls.watch()
         begin, end = T0 + 3 * DAY, T0 + 4 * DAY
         assert await self.rows(scene) == [
-            (Operation.CONTROL_FAILED, "sweep_ran: no sweep is on record", begin),
+            (Operation.CONTROL_FAILED, "sweep_ran: no sweep has been recorded", begin),
             (
                 Operation.CONTROL_RECOVERED,
                 f"sweep_ran: failed from {format_time(begin)} to {format_time(end)}",
@@ -395,13 +398,13 @@ class TestRecord:
             "control": "sweep_ran",
             "state": "failing",
             "at": format_time(begin),
-            "detail": "no sweep is on record",
+            "detail": "no sweep has been recorded",
         }
 
     async def test_what_fails_at_the_first_look_has_its_row(self, scene) -> None:
         await self.fail(scene)
         await scene.vault.compliance.controls.watch()
-        assert [row[1] for row in await self.rows(scene)] == ["sweep_ran: no sweep is on record"]
+        assert [row[1] for row in await self.rows(scene)] == ["sweep_ran: no sweep has been recorded"]
 
     async def test_since_when_survives_a_restart_and_is_told_by_every_process(self, scene, make_vault) -> None:
         await scene.vault.compliance.controls.watch()

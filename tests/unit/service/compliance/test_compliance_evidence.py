@@ -302,11 +302,11 @@ class TestPeriod:
         notes = [each.note for each in await scene.storage.inner.checkpoints(0, 1000)]
         verdict = checked(data, tmp_path, *notes)
         assert verdict.findings == []
-        assert len([remark for remark in verdict.remarks if "nothing is said" in remark]) >= 1
+        assert len([remark for remark in verdict.remarks if "was not verified" in remark]) >= 1
         size = json.loads(members(data)[MANIFEST])["log"]["size"]
         forged = sign_checkpoint(TreeHead(SIGNING_KEY.verifier.name, size, b"\x09" * 32), SIGNING_KEY.signer)
         (finding,) = checked(data, tmp_path, forged).findings
-        assert "is not of these leaves" in finding
+        assert "does not match these leaves" in finding
 
 
 class TestChanged:
@@ -329,19 +329,19 @@ class TestChanged:
             altered = checked(written({**found, name: found[name] + b" "}), tmp_path)
             assert any(finding.startswith(f"{name}:") for finding in altered.findings), name
             swapped = checked(written({**found, name: found[name][:-1] + b"\x00"}), tmp_path)
-            assert swapped.findings == [f"{name}: it is not as it was signed"]
+            assert swapped.findings == [f"{name}: differs from the signed content"]
             missing = checked(written({each: text for each, text in found.items() if each != name}), tmp_path)
-            assert missing.findings == [f"{name}: it is in the manifest, and not in the file"]
+            assert missing.findings == [f"{name}: listed in the manifest, missing from the file"]
 
     def test_a_member_that_was_added_is_named(self, data, tmp_path) -> None:
         verdict = checked(written({**members(data), "report2.html": b"<p>all is well</p>"}), tmp_path)
-        assert verdict.findings == ["report2.html: it is not in the manifest"]
+        assert verdict.findings == ["report2.html: missing from the manifest"]
 
     def test_a_member_that_stands_in_it_twice_is_named(self, data, tmp_path) -> None:
         file = io.BytesIO(data)
         with zipfile.ZipFile(file, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
             archive.writestr("report.json", members(data)["report.json"])
-        assert "report.json: it stands in the file twice" in checked(file.getvalue(), tmp_path).findings
+        assert "report.json: listed more than once in the file" in checked(file.getvalue(), tmp_path).findings
 
     @pytest.mark.parametrize("name", [MANIFEST, NOTE])
     def test_a_manifest_that_is_altered_missing_or_of_another_key_is_no_manifest(self, data, tmp_path, name) -> None:
@@ -429,7 +429,7 @@ class TestChanged:
         found["attestations.ndjson"] = json.dumps(shown).encode()
         verdict = checked(written(signed_again(found)), tmp_path)
         assert (verdict.findings, verdict.attestations) == ([], 0)
-        assert "signed by the manifest alone" in verdict.remarks[0]
+        assert "covered by the manifest's signature only" in verdict.remarks[0]
 
 
 class TestHostile:

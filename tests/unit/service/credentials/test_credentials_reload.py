@@ -118,7 +118,7 @@ async def test_one_that_will_not_go_back_is_on_the_log_and_the_others_do(caplog)
     with pytest.raises(PluginFailed):
         await reloading_of(first, stubborn, Guard("three", leave)).reload("new")
     assert first.settings == "old"
-    assert "an authenticator keeps settings that were refused" in caplog.text
+    assert "an authenticator could not be reverted to the settings in force" in caplog.text
 
 
 def plugin_of(guard: Guard) -> Any:

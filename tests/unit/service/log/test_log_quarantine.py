@@ -166,7 +166,7 @@ class TestPurgingAgain:
             viewed.entry_id,
         )
         (access,) = await scene.access_rows(operation=Operation.PURGE)
-        assert access.detail == "purged before the database was put back"
+        assert access.detail == "purged before the database was restored"
         again = await scene.vault.log.restore.purge_again(scene.admin, [Tombstone(viewed.key, viewed.entry_id, 1)])
         assert (again.purged, again.kept) == (0, 0)
 

@@ -114,7 +114,7 @@ async def test_what_could_not_be_done_is_said_and_nothing_is_claimed(scene, capl
     assert await scrubbed(scene) == {"pay-1": False}
     (row,) = await scene.access_rows(operation="scrub")
     assert row.detail == f"scrub {count.scrub.scrub_id}: 0 rewritten, left: {left}"
-    assert "scrub left purged bytes in the data files: the next one tries again" in caplog.messages
+    assert "scrub left purged bytes in the data files: the next scrub tries again" in caplog.messages
 
 
 async def test_a_scrub_that_fails_is_no_fault_of_the_sweep(scene, caplog) -> None:
@@ -134,9 +134,9 @@ async def test_one_that_broke_off_is_on_record_as_not_completed(scene) -> None:
     scene.storage.arm(methods={"scrub"}, always=True)
     await sweep(scene)
     last = await scene.storage.inner.last_scrub()
-    assert (last.completed, last.through, last.left) == (False, first.through, "it broke off: storage-unavailable")
+    assert (last.completed, last.through, last.left) == (False, first.through, "interrupted: storage-unavailable")
     (row,) = await scene.access_rows(operation="scrub", outcome="denied")
-    assert row.detail == f"scrub {last.scrub_id}: 0 rewritten, left: it broke off: storage-unavailable"
+    assert row.detail == f"scrub {last.scrub_id}: 0 rewritten, left: interrupted: storage-unavailable"
     assert await scrubbed(scene) == {"pay-1": True, "later": False}
 
 

@@ -605,7 +605,7 @@ async def test_the_timer_outlives_whatever_is_raised(scene, monkeypatch, caplog,
             await asyncio.sleep(0.01)
     scene.vault.purge.sweeper.stop()
     await timer
-    assert "sweep failed, and is tried again in a minute" in caplog.messages
+    assert "the sweep failed and is retried in a minute" in caplog.messages
 
 
 async def test_the_timer_outlives_a_method_that_is_no_coroutine_function(install, offering, open_scene, caplog) -> None:
