@@ -52,6 +52,7 @@ class Reader:
             "PATH": f"{SCRIPTS}{os.pathsep}{os.environ['PATH']}",
             "HOME": str(directory),
             "VSQL_VAULT_API_KEY": "your-secret-key",
+            "VSQL_VAULT_ADDR": f"http://localhost:{self.port}",
         }
         self.write_settings(DEFAULT_SETTINGS)
 
