@@ -41,8 +41,9 @@ from vsqlvault.interfaces.writes import Write
 from vsqlvault.model.entry import EntryKey, ValueEncoding
 from vsqlvault.model.principal import Call, Principal, Role
 from vsqlvault.proof.note import SigningKey
-from vsqlvault.runtime import open_vault, sequencing
+from vsqlvault.runtime import open_vault
 from vsqlvault.service.entries.service import StoreRequest
+from vsqlvault.service.tasks import running
 from vsqlvault.service.vault import Vault
 from vsqlvault.testing import a_retention_policy, an_access_record
 from vsqlvault_plugins.storage.postgres import rows as postgres_rows
@@ -143,7 +144,7 @@ async def _measured(options: argparse.Namespace, vault: Vault, way: str, work: A
         return await drive(work, options.callers, options.seconds)
     await vault.log.sequencer.sequence()  # what the other ways have left is not this one's to pay for
     vault.log.sequencer._stopping.clear()
-    async with sequencing(vault):
+    async with running(vault.log.sequencer.task):
         return await drive(work, options.callers, options.seconds)
 
 
@@ -228,7 +229,7 @@ async def _delays(options: argparse.Namespace, vault: Vault) -> list[float]:
                 delays.append(now - committed.pop(0)[1])
             await asyncio.sleep(0.02)
 
-    async with sequencing(vault):
+    async with running(vault.log.sequencer.task):
         writing = asyncio.create_task(write())
         await watch()
     return sorted(delays)

@@ -34,8 +34,9 @@ from vsqlvault.interfaces.storage import Storage
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.principal import Call, Principal, Role
 from vsqlvault.model.times import utc_now
-from vsqlvault.runtime import open_vault, sequencing
+from vsqlvault.runtime import open_vault
 from vsqlvault.service.purge.throttle import ALONE_SECONDS
+from vsqlvault.service.tasks import running
 from vsqlvault.service.vault import Vault
 from vsqlvault.testing import a_retention_policy, storing
 
@@ -147,7 +148,7 @@ async def run(url: str, options: argparse.Namespace) -> None:
         print(f"  scrub        in {scrubbed:.1f} s, left: {scrub.left if scrub else None}")
         print(f"  sweep        {count.purged:,} purged in {took:.1f} s = {count.purged / took:,.0f}/s, {peak()}")
         await alone(vault, options.entries, "nothing beside it")
-        async with sequencing(vault):
+        async with running(vault.log.sequencer.task):
             await alone(vault, options.entries, "beside the log's growth")
 
 

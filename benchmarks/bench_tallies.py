@@ -31,8 +31,8 @@ from benchmarks.report_data import PURPOSES, entries
 from tests.support.postgres import PostgresServer
 from vsqlvault.interfaces.writes import RemoveEntry, StoreEntry, Write
 from vsqlvault.model.entry import EntryKey
-from vsqlvault.runtime import sequencing
 from vsqlvault.service.entries.service import Preconditions
+from vsqlvault.service.tasks import running
 from vsqlvault.service.vault import Vault
 from vsqlvault.testing import a_retention_policy, an_access_record, an_entry
 
@@ -119,7 +119,7 @@ async def measure(urls: Sequence[str], options: argparse.Namespace) -> Costs:
         for number in range(options.rounds + 1):
             for tallied in (0, 1) if number % 2 else (1, 0):
                 vaults[tallied].sequencer._stopping.clear()
-                async with sequencing(vaults[tallied]):
+                async with running(vaults[tallied].log.sequencer.task):
                     spent = await turn(vaults[tallied], numbers)
                 for kind, micros in spent.items():
                     if number:  # the first round warms up

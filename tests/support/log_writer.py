@@ -16,8 +16,9 @@ from vsqlvault.config import load_settings
 from vsqlvault.errors import VaultError
 from vsqlvault.interfaces.writes import Write
 from vsqlvault.model.transparency import Checkpoint
-from vsqlvault.runtime import open_vault, sequencing
+from vsqlvault.runtime import open_vault
 from vsqlvault.service.log import sequencer
+from vsqlvault.service.tasks import running
 from vsqlvault.service.vault import Vault
 from vsqlvault.testing import a_purge_record, an_access_record
 
@@ -53,7 +54,7 @@ async def main(url: str) -> None:
             "VSQL_VAULT_AUDIT__CHECKPOINT_INTERVAL_SECONDS": "0.02",
         },
     )
-    async with open_vault(settings) as vault, sequencing(vault):
+    async with open_vault(settings) as vault, running(vault.log.sequencer.task):
         vault.log.sequencer._observers = (tell,)
         await asyncio.gather(*(write(vault) for _ in range(WRITERS)))
 

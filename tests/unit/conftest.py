@@ -24,6 +24,7 @@ from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.entry import EntryKey, ValueEncoding
 from vsqlvault.model.principal import Call, Role
 from vsqlvault.model.purge import PurgeRecord
+from vsqlvault.runtime.tuning import DEFAULT_TUNING, Tuning
 from vsqlvault.service.entries.service import Preconditions, StoreRequest, StoreResult
 from vsqlvault.service.vault import Vault
 from vsqlvault.testing import T0, FaultyStorage, a_call, a_retention_policy
@@ -132,9 +133,9 @@ def make_vault(
 
     monkeypatch.setattr(runtime.lifecycle, "open_storage", open_storage)
 
-    async def make(**environment: str) -> Vault:
+    async def make(tuning: Tuning = DEFAULT_TUNING, **environment: str) -> Vault:
         settings = load_settings(None, {f"VSQL_VAULT_{name.upper()}": text for name, text in environment.items()})
-        return await stack.enter_async_context(runtime.open_vault(settings))
+        return await stack.enter_async_context(runtime.open_vault(settings, tuning=tuning))
 
     yield make
     runner.run(asyncio.wait_for(stack.aclose(), TIME_LIMIT_SECONDS))
@@ -201,8 +202,8 @@ def scene(runner: asyncio.Runner, make_vault: Callable[..., Awaitable[Vault]], c
     return runner.run(make_scene(make_vault, clock))
 
 
-async def make_scene(make_vault: Callable[..., Awaitable[Vault]], clock: Clock, **environment: str) -> Scene:
-    scene = Scene(await make_vault(**environment), clock)
+async def make_scene(make_vault: Callable[..., Awaitable[Vault]], clock: Clock, **options: Any) -> Scene:
+    scene = Scene(await make_vault(**options), clock)
     await scene.retain()
     return scene
 
@@ -211,8 +212,8 @@ async def make_scene(make_vault: Callable[..., Awaitable[Vault]], clock: Clock, 
 def open_scene(make_vault: Callable[..., Awaitable[Vault]], clock: Clock) -> Callable[..., Awaitable[Scene]]:
     """Return a function that opens a scene, once a test has installed what it needs."""
 
-    async def make(**environment: str) -> Scene:
-        return await make_scene(make_vault, clock, **environment)
+    async def make(**options: Any) -> Scene:
+        return await make_scene(make_vault, clock, **options)
 
     return make
 
@@ -224,7 +225,7 @@ def signed(
     """Return a function that opens a scene whose log is signed with ``SIGNING_KEY``."""
     monkeypatch.setenv("KEY", SIGNING_KEY.reveal())
 
-    async def opened(**environment: str) -> Scene:
-        return await open_scene(audit__signing_key_env="KEY", **environment)
+    async def opened(**options: Any) -> Scene:
+        return await open_scene(audit__signing_key_env="KEY", **options)
 
     return opened

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from vsqlvault import __version__
 from vsqlvault.config import Settings
 from vsqlvault.plugin_loader import Plugins
-from vsqlvault.runtime import check_reach, following, harden, open_vault, sequencing, sweeping, watching
+from vsqlvault.runtime import background, check_reach, harden, open_vault
 from vsqlvault.sandbox.sandbox import Sandbox
 from vsqlvault.service.vault import Vault
 
@@ -51,12 +51,9 @@ async def run_server(
         vault = await stack.enter_async_context(open_vault(settings, plugins=plugins, hardening=locked.states))
         listener = listener or stack.enter_context(listen(settings.server.listen_addr))
         address = _address(settings, listener.getsockname()[1])
-        await stack.enter_async_context(following(vault))
-        await stack.enter_async_context(sequencing(vault))
-        await stack.enter_async_context(sweeping(vault, settings.purge.sweep_interval_hours))
         if tls:
             vault.compliance.controls.checks.certificates = lambda: tls.until
-        await stack.enter_async_context(watching(vault, attest=settings.compliance.attest_automatically))
+        await stack.enter_async_context(background(vault, settings))
 
         def load_within_reach() -> Settings:
             settings = load()

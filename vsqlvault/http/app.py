@@ -36,6 +36,7 @@ from vsqlvault.http.metrics.workers import Share
 from vsqlvault.http.operation import SEVERAL_SEGMENTS, Operation, RequestContext, also_head
 from vsqlvault.http.operations import OPERATIONS
 from vsqlvault.http.schemas.bodies import dump_json
+from vsqlvault.service.tasks import PeriodicTask, running
 from vsqlvault.service.vault import Vault
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
@@ -121,7 +122,7 @@ class Adapter:
         self._vault: Vault | None = None
         self._dispatcher: Dispatcher | None = None
         self._metrics: Metrics | None = None
-        self._publisher: asyncio.Task[None] | None = None
+        self._publishing = AsyncExitStack()
         self.operations = (*OPERATIONS, *self._descriptive())
 
     @cached_property
@@ -144,19 +145,18 @@ class Adapter:
         cursors = Cursors(await self._vault.storage.secret("cursor"))
         self._dispatcher = Dispatcher(self._settings, self._vault, cursors, self._metrics, self._forwarding)
         if self._share:
-            self._publisher = asyncio.get_running_loop().create_task(self._publish(self._metrics))
+            publisher = PeriodicTask("metrics of this worker", self._publish, PUBLISH_SECONDS)
+            await self._publishing.enter_async_context(running(publisher))
 
     async def end(self) -> None:
         """Stop what runs beside the requests."""
-        if self._publisher and self._metrics:
-            self._publisher.cancel()
-            self._metrics.publish()
+        await self._publishing.aclose()
+        if self._share:
+            await self._publish()
 
-    @staticmethod
-    async def _publish(metrics: Metrics) -> None:
-        while True:
-            metrics.publish()
-            await asyncio.sleep(PUBLISH_SECONDS)
+    async def _publish(self) -> None:
+        if self._metrics:
+            self._metrics.publish()
 
     def routes(self) -> Mapping[str, Mapping[str, Operation]]:
         """Return the operations by path and method."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vsqlvault.config import Settings, load_settings
-from vsqlvault.runtime.background import following, sequencing, sweeping, watching
+from vsqlvault.runtime.background import background
 from vsqlvault.runtime.lifecycle import open_vault
 from vsqlvault.service.vault import Vault
 
@@ -28,13 +28,7 @@ def create_app(settings: Settings | None = None) -> Any:
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[Vault]:
-        async with (
-            open_vault(chosen) as vault,
-            following(vault),
-            sequencing(vault),
-            sweeping(vault, chosen.purge.sweep_interval_hours),
-            watching(vault, attest=chosen.compliance.attest_automatically),
-        ):
+        async with open_vault(chosen) as vault, background(vault, chosen):
             yield vault
 
     return build_app(chosen, opened)

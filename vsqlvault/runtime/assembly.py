@@ -16,6 +16,7 @@ from vsqlvault.interfaces.stored_keys import NoStoredKeys
 from vsqlvault.model.policy import AccessPolicy
 from vsqlvault.model.sandbox import StepState
 from vsqlvault.plugin_loader import Plugins
+from vsqlvault.runtime.tuning import DEFAULT_TUNING, Tuning
 from vsqlvault.service.access.decisions import Decisions
 from vsqlvault.service.access.explain import Explain
 from vsqlvault.service.access.replay import Replay
@@ -67,9 +68,15 @@ log = logging.getLogger(__name__)
 Record = TypeVar("Record")
 
 
-def assemble(plugins: Plugins, storage: Storage, hardening: Sequence[StepState], signing: Signing) -> Vault:
+def assemble(
+    plugins: Plugins,
+    storage: Storage,
+    hardening: Sequence[StepState],
+    signing: Signing,
+    tuning: Tuning = DEFAULT_TUNING,
+) -> Vault:
     """Build the vault: first the parts that several services share, then each area's services."""
-    core = _core(plugins, storage, hardening, signing)
+    core = _core(plugins, storage, hardening, signing, tuning)
     log_services = _log(core)
     return Vault(
         entries=_entries(core),
@@ -98,6 +105,7 @@ class _Core:
     storage: Storage
     hardening: Sequence[StepState]
     signing: Signing
+    tuning: Tuning
     clock: StorageClock
     queue: CommitQueue
     policy_cache: PolicyCache
@@ -110,7 +118,9 @@ class _Core:
     inventory: Credentials
 
 
-def _core(plugins: Plugins, storage: Storage, hardening: Sequence[StepState], signing: Signing) -> _Core:
+def _core(
+    plugins: Plugins, storage: Storage, hardening: Sequence[StepState], signing: Signing, tuning: Tuning
+) -> _Core:
     timeout = plugins.settings.access.plugin_timeout_seconds
     clock = StorageClock()
     evaluators = plugins.offers("vault_access_policies", "policy evaluator")
@@ -124,16 +134,17 @@ def _core(plugins: Plugins, storage: Storage, hardening: Sequence[StepState], si
         storage=storage,
         hardening=hardening,
         signing=signing,
+        tuning=tuning,
         clock=clock,
         queue=queue,
         policy_cache=policy_cache,
         auditor=Auditor(queue, clock, api_key_cache.revalidate),
         decisions=Decisions(evaluators, timeout),
         purger=Purger(plugins.offers("vault_purge_methods", "purge method"), timeout),
-        clock_guard=ClockGuard(storage, queue),
+        clock_guard=ClockGuard(storage, queue, interval_seconds=tuning.clock_check_seconds),
         anchors=list(plugins.offers("vault_anchors", "anchor").values()),
         authenticators=authenticators,
-        inventory=Credentials(storage, clock, authenticators, queue.read),
+        inventory=Credentials(storage, clock, authenticators, queue.read, tick_seconds=tuning.credential_tick_seconds),
     )
 
 
@@ -227,11 +238,20 @@ def _purge(core: _Core) -> PurgeServices:
         scrubber=scrubber,
         batch=core.settings.purge.sweep_batch,
         pause_seconds=core.settings.purge.sweep_pause_seconds,
+        interval_hours=core.settings.purge.sweep_interval_hours,
+        retry_seconds=core.tuning.sweep_retry_seconds,
+        renew_seconds=core.tuning.sweep_lease_renewal_seconds,
     )
     return PurgeServices(
         sweeper=sweeper,
         scrubber=scrubber,
-        gauges=PurgeGauges(core.storage, core.queue, core.policy_cache, core.clock_guard),
+        gauges=PurgeGauges(
+            core.storage,
+            core.queue,
+            core.policy_cache,
+            core.clock_guard,
+            interval_seconds=core.tuning.purge_gauge_seconds,
+        ),
         clock_guard=core.clock_guard,
     )
 
@@ -286,6 +306,7 @@ def _compliance(core: _Core, log_services: LogServices) -> ComplianceServices:
             beginning=schedule,
             signer=core.signing.current,
             sweep_interval_hours=core.settings.purge.sweep_interval_hours,
+            interval_seconds=core.tuning.attestation_check_seconds,
         ),
     )
 
@@ -318,7 +339,13 @@ def _controls(core: _Core, schedule: AttestationSchedule, log_services: LogServi
         authenticators=core.authenticators,
         is_signed=log_services.sequencer.verifier is not None,
     )
-    return Controls(storage=core.storage, queue=core.queue, auditor=core.auditor, checks=checks)
+    return Controls(
+        storage=core.storage,
+        queue=core.queue,
+        auditor=core.auditor,
+        checks=checks,
+        interval_seconds=core.tuning.control_check_seconds,
+    )
 
 
 def _credentials(core: _Core) -> CredentialServices:
@@ -342,8 +369,8 @@ def _audit(core: _Core) -> AuditServices:
     return AuditServices(
         recorder=core.auditor,
         log_reader=Logs(storage=core.storage, queue=core.queue, auditor=core.auditor),
-        auth_failures=AuthFailureLog(core.queue, core.clock),
-        unaudited=UnauditedRequests(core.queue, core.clock),
+        auth_failures=AuthFailureLog(core.queue, core.clock, interval_seconds=core.tuning.auth_failure_flush_seconds),
+        unaudited=UnauditedRequests(core.queue, core.clock, interval_seconds=core.tuning.unaudited_flush_seconds),
     )
 
 

@@ -12,6 +12,7 @@ from vsqlvault.interfaces.storage import MigrationStatus, Storage
 from vsqlvault.model.sandbox import StepState
 from vsqlvault.plugin_loader import Plugins
 from vsqlvault.runtime.assembly import assemble
+from vsqlvault.runtime.tuning import DEFAULT_TUNING, Tuning
 from vsqlvault.sandbox.sandbox import NOT_APPLIED
 from vsqlvault.service.log.signing_keys import load_signing
 from vsqlvault.service.plugin_calls import call_plugin
@@ -24,7 +25,11 @@ CLOSE_SECONDS = 10.0
 
 @asynccontextmanager
 async def open_vault(
-    settings: Settings, *, plugins: Plugins | None = None, hardening: Sequence[StepState] = NOT_APPLIED
+    settings: Settings,
+    *,
+    plugins: Plugins | None = None,
+    hardening: Sequence[StepState] = NOT_APPLIED,
+    tuning: Tuning = DEFAULT_TUNING,
 ) -> AsyncIterator[Vault]:
     """Run a vault for the length of the block: storage open, schema current, plugins started. Background work is not included.
 
@@ -42,12 +47,12 @@ async def open_vault(
         status = await storage.migrate()
         if status.before != status.after:
             log.info("schema migrated", extra={"from": status.before, "to": status.after})
-        vault = assemble(plugins, storage, hardening, signing)
+        vault = assemble(plugins, storage, hardening, signing, tuning)
         await vault.log.sequencer.check_key()
         stack.push_async_callback(_stop_plugins, plugins)
         await plugins.start(storage.describe())
         await vault.log.quarantine.begin()
-        stack.push_async_callback(_settle, vault)
+        stack.push_async_callback(settle, vault)
         yield vault
 
 
@@ -82,12 +87,12 @@ async def migrated(plugins: Plugins) -> MigrationStatus:
         await storage.close()
 
 
-async def _settle(vault: Vault) -> None:
+async def settle(vault: Vault) -> None:
     """Wait for the work in flight before the storage is closed."""
     vault.purge.sweeper.stop()
     await vault.audit.recorder.drain()
-    await vault.audit.auth_failures.close()
-    await vault.audit.unaudited.close()
+    await vault.audit.auth_failures.flush()
+    await vault.audit.unaudited.flush()
     await vault.credentials.inventory.flush()
     await vault.queue.drain()
 

@@ -18,7 +18,8 @@ from vsqlvault.model.plugins import PluginOrigin
 from vsqlvault.model.principal import Call, Principal, Role
 from vsqlvault.plugin_loader import Plugins
 from vsqlvault.proof.checkpoint import open_checkpoint
-from vsqlvault.runtime import open_vault, sequencing
+from vsqlvault.runtime import open_vault
+from vsqlvault.service.tasks import running
 from vsqlvault.service.vault import Vault
 
 ADMIN = Call(Principal("till", "api-key", "key-1", roles=frozenset({Role.ADMIN})), "request-1", "127.0.0.1")
@@ -33,7 +34,7 @@ def _key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def in_a_vault(settings: Any, work: Callable[[Vault], Awaitable[Any]]) -> None:
     async def run() -> None:
-        async with open_vault(settings) as vault, sequencing(vault):
+        async with open_vault(settings) as vault, running(vault.log.sequencer.task):
             await work(vault)
 
     asyncio.run(asyncio.wait_for(run(), 30))

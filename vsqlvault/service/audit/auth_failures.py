@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from vsqlvault.errors import CredentialInUrl, CredentialRefused, RateLimited, VaultError
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.commit.storage_clock import StorageClock
+from vsqlvault.service.tasks import PeriodicTask
 
 log = logging.getLogger(__name__)
 INTERVAL_SECONDS = 1.0
@@ -32,12 +32,21 @@ class AuthFailureLog:
     second, sources are counted together under their reason alone.
     """
 
-    def __init__(self, queue: CommitQueue, clock: StorageClock) -> None:
+    def __init__(
+        self,
+        queue: CommitQueue,
+        clock: StorageClock,
+        *,
+        interval_seconds: float = INTERVAL_SECONDS,
+        max_sources: int = MAX_SOURCES,
+    ) -> None:
         self._queue = queue
         self._clock = clock
         self._held: dict[Source, _PendingCount] = {}
-        self._flusher: asyncio.Task[None] | None = None
-        self._closing = asyncio.Event()
+        self._max_sources = max_sources
+        self._flushing = asyncio.Lock()
+        self.task = PeriodicTask("authentication failures", self.flush, interval_seconds)
+        """Commits the counts once a second."""
 
     async def record(
         self, error: VaultError, request_id: str, client_address: str | None, *, untrusted_forwarding: bool = False
@@ -51,7 +60,7 @@ class AuthFailureLog:
         has_id = (CredentialRefused, CredentialInUrl, RateLimited)
         credential_id = error.credential_id if isinstance(error, has_id) else None
         source: Source = (client_address, credential_id, why, untrusted_forwarding)
-        if len(self._held) >= MAX_SOURCES and source not in self._held:
+        if len(self._held) >= self._max_sources and source not in self._held:
             source = (None, None, why, False)
         record = AccessRecord(
             at=self._clock.now(),
@@ -69,7 +78,6 @@ class AuthFailureLog:
             held.count += 1
             return
         self._held[source] = _PendingCount(record)
-        self._start_flusher()
         try:
             await self._queue.record(record)
         except VaultError:
@@ -80,30 +88,17 @@ class AuthFailureLog:
 
     async def flush(self) -> None:
         """Commit what is counted; what cannot be committed now is kept for the next time."""
-        for source, held in list(self._held.items()):
-            if not held.count:
-                del self._held[source]
-                continue
-            count, held.count = held.count, 0
-            try:
-                await self._queue.record(replace(held.record, count=count))
-            except VaultError:
-                held.count += count
-                log.warning("refused credentials wait for their row", extra={"count": held.count})
+        async with self._flushing:
+            for source, held in list(self._held.items()):
+                if held.count:
+                    await self._commit(held)
+                else:
+                    del self._held[source]
 
-    async def close(self) -> None:
-        """Commit what is still counted, and stop."""
-        self._closing.set()
-        if self._flusher:
-            await self._flusher
-        await self.flush()
-
-    def _start_flusher(self) -> None:
-        if self._flusher is None or self._flusher.done():
-            self._flusher = asyncio.get_running_loop().create_task(self._flush_while_held())
-
-    async def _flush_while_held(self) -> None:
-        while self._held and not self._closing.is_set():
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._closing.wait(), INTERVAL_SECONDS)
-            await self.flush()
+    async def _commit(self, held: _PendingCount) -> None:
+        count, held.count = held.count, 0
+        try:
+            await self._queue.record(replace(held.record, count=count))
+        except VaultError:
+            held.count += count
+            log.warning("refused credentials wait for their row", extra={"count": held.count})

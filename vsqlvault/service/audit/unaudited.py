@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import secrets
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,6 +13,7 @@ from vsqlvault.model.times import format_time
 from vsqlvault.service.audit.recorder import LEAVES_NO_ROW
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.commit.storage_clock import StorageClock
+from vsqlvault.service.tasks import PeriodicTask
 
 log = logging.getLogger(__name__)
 RETRY_SECONDS = 0.5
@@ -35,12 +34,12 @@ class UnauditedRequests:
     It is a process's own memory: one that is killed before the storage is back takes its count along, and leaves log lines.
     """
 
-    def __init__(self, queue: CommitQueue, clock: StorageClock) -> None:
+    def __init__(self, queue: CommitQueue, clock: StorageClock, *, interval_seconds: float = RETRY_SECONDS) -> None:
         self._queue = queue
         self._clock = clock
         self._gap: _Gap | None = None
-        self._closer: asyncio.Task[None] | None = None
-        self._closing = asyncio.Event()
+        self.task = PeriodicTask("unaudited requests", self.flush, interval_seconds)
+        """Commits the row of the counted requests, twice a second."""
 
     def count(self, error: VaultError) -> None:
         """Count a request that was answered with ``error``, if that is one that leaves no row."""
@@ -51,23 +50,9 @@ class UnauditedRequests:
         gap.last = max(gap.last, now)
         gap.count += 1
         gap.unknown += isinstance(error, OutcomeUnknown)
-        if self._closer is None or self._closer.done():
-            self._closer = asyncio.get_running_loop().create_task(self._close_gaps())
 
-    async def close(self) -> None:
-        """Try once more to put on record what is counted, and stop."""
-        self._closing.set()
-        if self._closer:
-            await self._closer
-        await self._record()
-
-    async def _close_gaps(self) -> None:
-        while self._gap and not self._closing.is_set():
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._closing.wait(), RETRY_SECONDS)
-            await self._record()
-
-    async def _record(self) -> None:
+    async def flush(self) -> None:
+        """Commit the row of the requests that are counted; if the storage takes none now, they stay counted."""
         gap, self._gap = self._gap, None
         if gap is None:
             return

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from vsqlvault import __version__
-from vsqlvault.errors import AttestationNotFound, VaultError
+from vsqlvault.errors import AttestationNotFound
 from vsqlvault.interfaces.evidence import Evidence, EvidenceQuery
 from vsqlvault.interfaces.storage import PolicySnapshot, Storage
 from vsqlvault.interfaces.watch_storage import NewestAttestationIs, SaveAttestation
@@ -36,13 +34,14 @@ from vsqlvault.service.purge.overdue import Overdue, find_overdue, sweep_grace
 from vsqlvault.service.purge.sweeper import retention_limits
 from vsqlvault.service.rules.policy_cache import PolicyCache
 from vsqlvault.service.rules.rule_changes import require_admin, require_reader
+from vsqlvault.service.tasks import Lease, PeriodicTask
 
 log = logging.getLogger(__name__)
 SAMPLE_SIZE = 25
 MAX_LISTED = 100
 LEASE = "attestation"
 LEASE_SECONDS = 600.0
-LOOK_SECONDS = 60.0
+CHECK_INTERVAL_SECONDS = 60.0
 EARLY = 0.1
 """The share of the interval before the due time at which an attestation is made automatically."""
 
@@ -82,6 +81,7 @@ class Attestations:
         beginning: AttestationSchedule,
         signer: Signer | None,
         sweep_interval_hours: float,
+        interval_seconds: float = CHECK_INTERVAL_SECONDS,
     ) -> None:
         self._storage = storage
         self._queue = queue
@@ -89,9 +89,9 @@ class Attestations:
         self._auditor = auditor
         self._signer = signer
         self._sweep_interval_hours = sweep_interval_hours
-        self._holder = secrets.token_hex(16)
-        self._stopping = asyncio.Event()
         self.beginning = beginning
+        self.task = PeriodicTask("attestation", self._step, interval_seconds)
+        """Attests when it is due; checks that once a minute."""
 
     async def attest(self, call: Call, trigger: str = "request") -> Attestation:
         """Check every purpose now, and sign and store the findings, good or bad.
@@ -153,33 +153,20 @@ class Attestations:
 
         return await self._auditor.run_audited(trace, attempt)
 
-    async def run(self) -> None:
-        """Attest whenever it is time, by whichever process has the lease, until ``stop``."""
-        while not self._stopping.is_set():
-            try:
-                await self.attest_if_due()
-            except VaultError as error:
-                log.warning("the attestation failed and will be retried", extra={"error": error.slug})
-            except Exception:
-                log.exception("the attestation failed and will be retried")
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), LOOK_SECONDS)
-
     async def attest_if_due(self) -> Attestation | None:
         """Attest if it is due and no other process is doing so. Raises as ``attest``."""
-        if not await self._is_time() or not await self._storage.acquire_lease(LEASE, self._holder, LEASE_SECONDS):
+        lease = Lease(self._storage, LEASE, LEASE_SECONDS)
+        if not await self._is_time() or not await lease.acquire():
             return None
         try:
             if not await self._is_time():  # another process that held the lease may have attested meanwhile
                 return None
             return await self.attest(Call(SYSTEM, secrets.token_hex(16)), trigger="timer")
         finally:
-            with suppress(VaultError):
-                await self._storage.release_lease(LEASE, self._holder)
+            await lease.release()
 
-    def stop(self) -> None:
-        """Make ``run`` return."""
-        self._stopping.set()
+    async def _step(self) -> None:
+        await self.attest_if_due()
 
     async def _is_time(self) -> bool:
         now = (await self._queue.read()).now

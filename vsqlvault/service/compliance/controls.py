@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import secrets
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime
 
-from vsqlvault.errors import VaultError
 from vsqlvault.interfaces.storage import Storage
 from vsqlvault.interfaces.watch_storage import NewestControlChangeIs, SaveControlChange
 from vsqlvault.interfaces.writes import Conflict, Write
@@ -22,10 +19,11 @@ from vsqlvault.service.audit.recorder import AuditContext, Auditor
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.compliance.control_checks import ControlChecks
 from vsqlvault.service.rules.rule_changes import require_reader
+from vsqlvault.service.tasks import Lease, LeasedTask
 
 log = logging.getLogger(__name__)
 LEASE = "controls"
-LOOK_SECONDS = 30.0
+CHECK_INTERVAL_SECONDS = 30.0
 LEASE_SECONDS = 90.0
 
 
@@ -37,16 +35,23 @@ class Controls:
     lease holder, and ``known``, used for metrics, has the state of this process.
     """
 
-    def __init__(self, *, storage: Storage, queue: CommitQueue, auditor: Auditor, checks: ControlChecks) -> None:
+    def __init__(
+        self,
+        *,
+        storage: Storage,
+        queue: CommitQueue,
+        auditor: Auditor,
+        checks: ControlChecks,
+        interval_seconds: float = CHECK_INTERVAL_SECONDS,
+    ) -> None:
         self._storage = storage
         self._queue = queue
         self._auditor = auditor
-        self._holder = secrets.token_hex(16)
-        self._stopping = asyncio.Event()
-        self._leads = False
         self.checks = checks
         self.known: Sequence[Control] = ()
         """The last results; empty before the first check."""
+        self.task = LeasedTask(Lease(storage, LEASE, LEASE_SECONDS), "control checks", self.watch, interval_seconds)
+        """Checks twice a minute."""
 
     async def read(self, call: Call) -> Sequence[Control]:
         """Check every control now and return the results. Raises RoleRequired, Unavailable."""
@@ -71,29 +76,9 @@ class Controls:
         now = (await self._queue.read()).now
         recorded = await self._recorded()
         found = await self._look(now, recorded)
-        self._leads = await self._storage.acquire_lease(LEASE, self._holder, LEASE_SECONDS)
-        if self._leads:
+        if await self.task.lead():
             for control in found:
                 await self._put_on_record(control, recorded.get(control.name), now)
-
-    async def run(self) -> None:
-        """Watch twice a minute, until ``stop``."""
-        while not self._stopping.is_set():
-            try:
-                await self.watch()
-            except VaultError as error:
-                log.warning("the controls could not be checked", extra={"error": error.slug})
-            except Exception:
-                log.exception("the controls could not be checked")
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), LOOK_SECONDS)
-        if self._leads:
-            with suppress(VaultError):
-                await self._storage.release_lease(LEASE, self._holder)
-
-    def stop(self) -> None:
-        """Make ``run`` return."""
-        self._stopping.set()
 
     async def _recorded(self) -> Mapping[str, ControlChange]:
         return {change.name: change for change in await self._storage.control_states()}

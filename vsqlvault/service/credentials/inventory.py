@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -18,6 +17,7 @@ from vsqlvault.model.credential import CredentialName, CredentialUse, KnownCrede
 from vsqlvault.model.principal import Principal
 from vsqlvault.service.commit.storage_clock import StorageClock
 from vsqlvault.service.plugin_calls import call_plain
+from vsqlvault.service.tasks import PeriodicTask
 
 log = logging.getLogger(__name__)
 TICK_SECONDS = 1.0
@@ -39,6 +39,9 @@ class Credentials:
         clock: StorageClock,
         authenticators: Sequence[Authenticator],
         read: Callable[[], Awaitable[object]],
+        *,
+        tick_seconds: float = TICK_SECONDS,
+        max_used: int = MAX_USED,
     ) -> None:
         self._storage = storage
         self._clock = clock
@@ -50,11 +53,15 @@ class Credentials:
         self._looked_at: dict[int, KnownCredential] = {}
         self._pending: dict[CredentialName, datetime] = {}
         self._uses: dict[CredentialName, CredentialUse] = {}
-        self._stopping = asyncio.Event()
+        self._tick_seconds = tick_seconds
+        self._max_used = max_used
+        self._ticks = 0
+        self.task = PeriodicTask("credentials", self._step, tick_seconds)
+        """Follows the storage once a second, and writes the uses once a minute."""
 
     def record_usage(self, principal: Principal) -> None:
         """Record that the credential of this principal was accepted just now."""
-        if principal.method in self._listing and len(self._used) < MAX_USED:
+        if principal.method in self._listing and len(self._used) < self._max_used:
             self._used.add((principal.method, principal.credential_id))
 
     def known(self) -> list[KnownCredential]:
@@ -90,27 +97,18 @@ class Credentials:
             self._pending = {**pending, **self._pending}
             log.warning("uses of credentials wait for the storage", extra={"error": error.slug})
 
-    async def run(self) -> None:
-        """Follow the storage until ``stop``: where no request has read it for a second, look at it."""
-        ticks = 0
-        while not self._stopping.is_set():
-            await self.follow()
-            if ticks % (FLUSH_SECONDS / TICK_SECONDS) == 0:
-                await self.flush()
-            ticks += 1
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), TICK_SECONDS)
+    async def _step(self) -> None:
+        await self.follow()
+        if self._ticks % round(FLUSH_SECONDS / TICK_SECONDS) == 0:
+            await self.flush()
+        self._ticks += 1
 
     async def follow(self) -> None:
         """Refresh policies and keys that are older than a second; an unavailable storage is retried the next time."""
         self.tick()
-        if self._clock.age_seconds() >= TICK_SECONDS:
+        if self._clock.age_seconds() >= self._tick_seconds:
             with suppress(VaultError):
                 await self._read()
-
-    def stop(self) -> None:
-        """End ``run``."""
-        self._stopping.set()
 
     def _listed(self) -> list[tuple[CredentialName, KnownCredential]]:
         found: list[tuple[CredentialName, KnownCredential]] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import secrets
 import time
@@ -24,6 +23,7 @@ from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.commit.storage_clock import StorageClock
 from vsqlvault.service.log.checkpoint_pruning import Thinning
 from vsqlvault.service.log.stored_tree import load_edge
+from vsqlvault.service.tasks import Lease, LeasedTask
 
 log = logging.getLogger(__name__)
 LEASE = "sequencer"
@@ -91,12 +91,14 @@ class Sequencer:
         self._interval_seconds = interval_seconds
         self._observers = tuple(observers)
         self._may_grow = may_grow
-        self._holder = secrets.token_hex(16)
-        self._lease_until = 0.0
         self._known: _Known | None = None
         self._thinning = Thinning(storage, clock)
-        self._stopping = asyncio.Event()
+        lease = Lease(storage, LEASE, LEASE_SECONDS, renew_after_seconds=LEASE_SECONDS / 2)
         self.state = SequencerState()
+        self.task = LeasedTask(
+            lease, "transparency log", self._turn, interval_seconds, last_step=self._turn, ends_within_seconds=5.0
+        )
+        """Sequences every interval, and once more when it ends."""
 
     @property
     def verifier(self) -> VerifierKey | None:
@@ -113,19 +115,6 @@ class Sequencer:
         if newest is not None and self._signing.current is not None:
             with suppress(TreeDamaged):  # of which the log will speak
                 self._signer_of(newest)
-
-    async def run(self) -> None:
-        """Sequence every interval, until ``stop``; whatever fails is tried again."""
-        while not self._stopping.is_set():
-            await self._rest(await self._turn())
-        if self.state.is_leader:
-            with suppress(VaultError):
-                await self._turn()
-                await self._storage.release_lease(LEASE, self._holder)
-
-    def stop(self) -> None:
-        """Let ``run`` end, once it has sequenced what is there."""
-        self._stopping.set()
 
     async def sequence(self) -> int:
         """Give every row that is settled its index, sign the tree, and return how many rows there were.
@@ -172,11 +161,7 @@ class Sequencer:
         self.state.thinned = self._thinning.taken_out
 
     async def _leads(self) -> bool:
-        now = time.monotonic()
-        if now < self._lease_until - LEASE_SECONDS / 2:
-            return True
-        self.state.is_leader = await self._storage.acquire_lease(LEASE, self._holder, LEASE_SECONDS)
-        self._lease_until = now + LEASE_SECONDS if self.state.is_leader else 0.0
+        self.state.is_leader = await self.task.lead()
         if not self.state.is_leader:
             self._known = None
         return self.state.is_leader
@@ -258,10 +243,6 @@ class Sequencer:
     def _is_due(self) -> bool:
         signed_at = self.state.signed_at
         return signed_at is None or time.monotonic() - signed_at >= self._interval_seconds
-
-    async def _rest(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), seconds)
 
 
 def _signers(checkpoint: Checkpoint) -> str:

@@ -6,23 +6,23 @@ import asyncio
 import json
 import logging
 import secrets
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from vsqlvault.errors import ClockJumped, VaultError
+from vsqlvault.errors import ClockJumped
 from vsqlvault.interfaces.storage import ClockReading, Snapshot, Storage
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.principal import SYSTEM, Call
 from vsqlvault.model.times import format_time
 from vsqlvault.service.audit.recorder import AuditContext
 from vsqlvault.service.commit.queue import CommitQueue
+from vsqlvault.service.tasks import Lease, PeriodicTask
 
 log = logging.getLogger(__name__)
-LOOK_SECONDS = 60.0
+CHECK_INTERVAL_SECONDS = 60.0
 MAX_LEAP = timedelta(days=1)
 TOLERANCE = timedelta(seconds=2)
-_ROW_SECONDS = 3600.0
+ROW_LEASE_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +45,16 @@ class ClockGuard:
     administrator has confirmed the time, and all else goes on by the clock.
     """
 
-    def __init__(self, storage: Storage, queue: CommitQueue) -> None:
+    def __init__(
+        self, storage: Storage, queue: CommitQueue, *, interval_seconds: float = CHECK_INTERVAL_SECONDS
+    ) -> None:
         self._storage = storage
         self._queue = queue
         self._holder = secrets.token_hex(16)
         self._looking = asyncio.Lock()
-        self._stopping = asyncio.Event()
         self.state = ClockState()
+        self.task = PeriodicTask("clock check", self._step, interval_seconds)
+        """Reads the clock once a minute."""
 
     async def look(self) -> ClockState:
         """Read the clock, raise the mark if the clock is sound, and record it if not."""
@@ -92,21 +95,8 @@ class ClockGuard:
         if snapshot.mark is None or (snapshot.mark < at and snapshot.now - snapshot.mark <= MAX_LEAP):
             await self._storage.raise_mark(snapshot.now)
 
-    async def run(self) -> None:
-        """Look once a minute, until ``stop``."""
-        while not self._stopping.is_set():
-            try:
-                await self.look()
-            except VaultError as error:
-                log.warning("the clock could not be checked", extra={"error": error.slug})
-            except Exception:
-                log.exception("the clock could not be checked")
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), LOOK_SECONDS)
-
-    def stop(self) -> None:
-        """Let ``run`` end."""
-        self._stopping.set()
+    async def _step(self) -> None:
+        await self.look()
 
     async def _looked(self) -> ClockReading:
         async with self._looking:
@@ -140,7 +130,7 @@ class ClockGuard:
 
     async def _record(self, operation: Operation, at: datetime, detail: str) -> None:
         """Record what every process sees, once: a lease decides which process writes the row."""
-        if await self._storage.acquire_lease(operation.value, self._holder, _ROW_SECONDS):
+        if await Lease(self._storage, operation.value, ROW_LEASE_SECONDS, holder=self._holder).acquire():
             trace = AuditContext(Call(SYSTEM, secrets.token_hex(16)), operation)
             trace.at = at
             await self._queue.record(trace.granted(detail=detail))

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import secrets
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from vsqlvault.errors import VaultError
 from vsqlvault.interfaces.storage import Storage
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.purge.clock_guard import ClockGuard, ClockState
 from vsqlvault.service.purge.held_counts import count_held
 from vsqlvault.service.purge.sweeper import retention_limits
 from vsqlvault.service.rules.policy_cache import PolicyCache
+from vsqlvault.service.tasks import Lease, LeasedTask
 
-log = logging.getLogger(__name__)
 LEASE = "purge-gauges"
-MEASURE_SECONDS = 60.0
+MEASURE_INTERVAL_SECONDS = 60.0
 LEASE_SECONDS = 90.0
 SOON = timedelta(days=1)
 
@@ -44,39 +39,31 @@ class PurgeGauge:
 class PurgeGauges:
     """Measures if no other process does; ``gauge`` is None in the others, so that nothing is counted twice."""
 
-    def __init__(self, storage: Storage, queue: CommitQueue, policy_cache: PolicyCache, watch: ClockGuard) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        queue: CommitQueue,
+        policy_cache: PolicyCache,
+        watch: ClockGuard,
+        *,
+        interval_seconds: float = MEASURE_INTERVAL_SECONDS,
+    ) -> None:
         self._storage = storage
         self._queue = queue
         self._policy_cache = policy_cache
         self._watch = watch
-        self._holder = secrets.token_hex(16)
-        self._stopping = asyncio.Event()
         self.gauge: PurgeGauge | None = None
+        self.task = LeasedTask(Lease(storage, LEASE, LEASE_SECONDS), "purge gauges", self.measure, interval_seconds)
+        """Measures once a minute."""
 
     async def measure(self) -> None:
-        """Measure now, or clear the gauge if another process holds the lease."""
-        self.gauge = await self._measured() if await self._is_ours() else None
-
-    async def run(self) -> None:
-        """Measure once a minute, until ``stop``."""
-        while not self._stopping.is_set():
-            try:
-                await self.measure()
-            except VaultError as error:
-                self.gauge = None
-                log.debug("the purge gauges could not be measured", extra={"error": error.slug})
-            except Exception:
-                self.gauge = None
-                log.exception("the purge gauges could not be measured")
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), MEASURE_SECONDS)
-
-    def stop(self) -> None:
-        """Let ``run`` end."""
-        self._stopping.set()
-
-    async def _is_ours(self) -> bool:
-        return await self._storage.acquire_lease(LEASE, self._holder, LEASE_SECONDS)
+        """Measure now, or clear the gauge if another process holds the lease, or on an error."""
+        gauge = None
+        try:
+            if await self.task.lead():
+                gauge = await self._measured()
+        finally:
+            self.gauge = gauge
 
     async def _measured(self) -> PurgeGauge:
         snapshot = await self._queue.read()

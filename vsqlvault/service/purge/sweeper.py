@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -31,11 +29,14 @@ from vsqlvault.service.purge.scrubber import Scrubber
 from vsqlvault.service.purge.throttle import PAGE, SweepThrottle
 from vsqlvault.service.rules.policy_cache import PolicyCache
 from vsqlvault.service.rules.rule_changes import require_admin
+from vsqlvault.service.tasks import Lease, PeriodicTask
 
 log = logging.getLogger(__name__)
 LEASE = "sweep"
 LEASE_SECONDS = 60.0
 RENEW_SECONDS = 2.0
+RETRY_SECONDS = 60.0
+SWEEP_ENDS_SECONDS = 10.0
 BATCH_BYTES = 8 * 1024 * 1024
 """Limit of the values of a page, in bytes; two pages are in memory."""
 
@@ -136,7 +137,11 @@ class Sweeper:
         scrubber: Scrubber,
         batch: int,
         pause_seconds: float,
+        interval_hours: float = 0.0,
+        retry_seconds: float = RETRY_SECONDS,
+        renew_seconds: float = RENEW_SECONDS,
     ) -> None:
+        """``interval_hours``: between the sweeps of ``task``."""
         self._storage = storage
         self._queue = queue
         self._policy_cache = policy_cache
@@ -146,11 +151,14 @@ class Sweeper:
         self._scrubber = scrubber
         self._batch = batch
         self._pause_seconds = pause_seconds
-        self._stopping = asyncio.Event()
+        self._interval = timedelta(hours=interval_hours)
+        self._retry_seconds = retry_seconds
+        self._renew_seconds = renew_seconds
+        self.task = PeriodicTask("sweep", self._sweep_if_due, retry_seconds, ends_within_seconds=SWEEP_ENDS_SECONDS)
+        """Sweeps when the last sweep, of any process, is an interval ago or was not completed."""
         self.running: SweepCount | None = None
         self.purged = 0
         self.failed = 0
-        self._leased = 0.0
 
     async def sweep(
         self,
@@ -187,38 +195,25 @@ class Sweeper:
 
         return await self._auditor.run_audited(trace, attempt)
 
-    async def run_on_timer(self, interval_hours: float) -> None:
-        """Sweep whenever the last sweep, by whichever process, is ``interval_hours`` ago or broke off, until ``stop``."""
-        interval = timedelta(hours=interval_hours)
-        while not self._stopping.is_set():
+    async def _sweep_if_due(self) -> float:
+        """Sweep if it is time, and return the seconds until the next sweep is due."""
+        if (await self._watch.look()).leap:
+            return self._retry_seconds
+        last = await self._storage.last_sweep()
+        now = (await self._queue.read()).now
+        wait = self._interval
+        if last is not None and last.completed and now - last.finished_at < self._interval:
+            wait -= now - last.finished_at
+        else:
             try:
-                if (await self._watch.look()).leap:
-                    await self._rest(LEASE_SECONDS)
-                    continue
-                last = await self._storage.last_sweep()
-                now = (await self._queue.read()).now
-                if last is None or not last.completed or now - last.finished_at >= interval:
-                    await self.sweep(Call(SYSTEM, secrets.token_hex(16)), trigger="timer")
-                    wait = interval
-                else:
-                    wait = interval - (now - last.finished_at)
-                await self._rest(max(wait.total_seconds(), 1))
+                await self.sweep(Call(SYSTEM, secrets.token_hex(16)), trigger="timer")
             except SweepRunning:
-                await self._rest(LEASE_SECONDS)
-            except VaultError as error:
-                log.warning("the sweep failed and is retried in a minute", extra={"error": error.slug})
-                await self._rest(LEASE_SECONDS)
-            except Exception:
-                log.exception("the sweep failed and is retried in a minute")
-                await self._rest(LEASE_SECONDS)
-
-    async def _rest(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), seconds)
+                return self._retry_seconds
+        return max(wait.total_seconds(), 1)
 
     def stop(self) -> None:
-        """Let a running sweep end after the batch it is at, and the timer with it."""
-        self._stopping.set()
+        """Let a running sweep end after the current batch, and the task with it."""
+        self.task.stop()
 
     async def _count_only(self, trace: AuditContext, count: SweepCount) -> None:
         book = await self._policy_cache.at((await self._queue.read()).revision)
@@ -239,14 +234,17 @@ class Sweeper:
     async def _purge_all(
         self, trace: AuditContext, count: SweepCount, pace: SweepThrottle, trigger: str, progress: Progress
     ) -> None:
-        await self._renew_lease(count, at_once=True)
+        lease = Lease(
+            self._storage, LEASE, LEASE_SECONDS, holder=count.sweep_id, renew_after_seconds=self._renew_seconds
+        )
+        await _require(lease)
         self.running = count
         try:
             book = await self._policy_cache.at((await self._queue.read()).revision)
             purposes = sorted(book.retention)
             count.due = await self._storage.count_expired(count.started_at, retention_limits(book, count.started_at))
             count.completed = all(
-                [await self._purge_purpose(trace.call, purpose, count, pace, progress) for purpose in purposes]
+                [await self._purge_purpose(trace.call, purpose, count, pace, lease, progress) for purpose in purposes]
             )
             await self._conclude(trace, count, trigger)
         except Exception as error:
@@ -256,21 +254,7 @@ class Sweeper:
             self.running = None
             self.purged += count.purged
             self.failed += count.failed
-            await self._release(count.sweep_id)
-
-    async def _renew_lease(self, count: SweepCount, *, at_once: bool = False) -> None:
-        now = time.monotonic()
-        if at_once or now - self._leased >= RENEW_SECONDS:
-            if not await self._storage.acquire_lease(LEASE, count.sweep_id, LEASE_SECONDS):
-                raise SweepRunning
-            self._leased = now
-
-    async def _release(self, sweep_id: str) -> None:
-        """Release the lease; if that fails, it expires by itself."""
-        try:
-            await self._storage.release_lease(LEASE, sweep_id)
-        except VaultError as error:
-            log.warning("the sweep's lease could not be released and will expire", extra={"error": error.slug})
+            await lease.release()
 
     async def _conclude(self, trace: AuditContext, count: SweepCount, trigger: str) -> None:
         record = await self._record(count, trigger)
@@ -316,7 +300,7 @@ class Sweeper:
         )
 
     async def _purge_purpose(
-        self, call: Call, purpose: str, count: SweepCount, pace: SweepThrottle, progress: Progress
+        self, call: Call, purpose: str, count: SweepCount, pace: SweepThrottle, lease: Lease, progress: Progress
     ) -> bool:
         """Purge page after page, and return whether all were processed before ``stop``.
 
@@ -324,7 +308,7 @@ class Sweeper:
         meanwhile, or are under legal hold are left for the next run. The next page is read while this one is purged.
         """
         page = await self._page(call, purpose, count, pace, None)
-        while not self._stopping.is_set():
+        while not self.task.is_stopping:
             if not page.found:
                 return True
             end = page.query.place_of(page.found[-1][0])
@@ -332,7 +316,7 @@ class Sweeper:
             try:
                 settled = await self._purge_page(page, count)
                 progress(count)
-                await self._renew_lease(count)
+                await _require(lease)
                 await pace.rest()
                 if settled == len(page.found):
                     page = await ahead
@@ -444,6 +428,12 @@ class Sweeper:
             if len(writes) % BREATH == 0:
                 await asyncio.sleep(0)
         return writes
+
+
+async def _require(lease: Lease) -> None:
+    """Acquire or renew the lease. Raises SweepRunning: another sweep has it."""
+    if not await lease.acquire():
+        raise SweepRunning
 
 
 async def _given_up(task: asyncio.Task[_Page]) -> None:

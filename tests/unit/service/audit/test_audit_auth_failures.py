@@ -10,10 +10,10 @@ import pytest
 from vsqlvault.errors import AmbiguousCredentials, AuditUnavailable, CredentialRefused
 from vsqlvault.interfaces.writes import Committed
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
-from vsqlvault.service.audit import auth_failures as refusals_module
 from vsqlvault.service.audit.auth_failures import AuthFailureLog
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.commit.storage_clock import StorageClock
+from vsqlvault.service.tasks import running
 
 
 class FakeStorage:
@@ -44,11 +44,14 @@ def storage() -> FakeStorage:
     return FakeStorage()
 
 
-@pytest.fixture
-def refusals(storage, monkeypatch) -> AuthFailureLog:
-    monkeypatch.setattr(refusals_module, "INTERVAL_SECONDS", 3600)  # tests flush themselves
+def failure_log(storage: FakeStorage, **options: Any) -> AuthFailureLog:
     clock = StorageClock()
-    return AuthFailureLog(CommitQueue(storage, clock, max_batch=256, max_waiting=10_000), clock)
+    return AuthFailureLog(CommitQueue(storage, clock, max_batch=256, max_waiting=10_000), clock, **options)
+
+
+@pytest.fixture
+def refusals(storage) -> AuthFailureLog:
+    return failure_log(storage)
 
 
 async def refuse(
@@ -63,7 +66,6 @@ async def test_the_first_refusal_of_a_source_is_committed_at_once(refusals, stor
     assert (row.operation, row.outcome, row.status, row.count) == (Operation.AUTHENTICATE, Outcome.DENIED, 401, 1)
     assert (row.reason, row.credential_id, row.client_address, row.request_id) == ("bad_key", "c1", "192.0.2.7", "r1")
     assert row.app is None
-    await refusals.close()
 
 
 async def test_the_others_of_the_same_moment_are_one_row_with_a_count(refusals, storage) -> None:
@@ -72,7 +74,6 @@ async def test_the_others_of_the_same_moment_are_one_row_with_a_count(refusals, 
     assert len(storage.rows) == 1
     await refusals.flush()
     assert [row.count for row in storage.rows] == [1, 99]
-    await refusals.close()
 
 
 @pytest.mark.parametrize("others", [{"why": "expired"}, {"address": "192.0.2.8"}, {"key": "c2"}, {"address": None}])
@@ -80,13 +81,11 @@ async def test_another_source_has_a_row_of_its_own(refusals, storage, others) ->
     await refuse(refusals)
     await refuse(refusals, **others)
     assert len(storage.rows) == 2
-    await refusals.close()
 
 
 async def test_a_refusal_of_another_kind_tells_its_own_reason(refusals, storage) -> None:
     await refusals.record(AmbiguousCredentials(), "r", None)
     assert storage.rows[0].reason == "ambiguous"
-    await refusals.close()
 
 
 async def test_after_a_quiet_while_the_next_is_the_first_again(refusals, storage) -> None:
@@ -94,34 +93,29 @@ async def test_after_a_quiet_while_the_next_is_the_first_again(refusals, storage
     await refusals.flush()
     await refuse(refusals)
     assert [row.count for row in storage.rows] == [1, 1]
-    await refusals.close()
 
 
-async def test_closing_commits_what_is_still_counted(refusals, storage) -> None:
+async def test_a_flush_commits_what_is_counted(refusals, storage) -> None:
     for _ in range(10):
         await refuse(refusals)
-    await refusals.close()
+    await refusals.flush()
     assert storage.counted == 10
 
 
-async def test_the_count_comes_by_itself(storage, monkeypatch) -> None:
-    monkeypatch.setattr(refusals_module, "INTERVAL_SECONDS", 0.01)
-    clock = StorageClock()
-    refusals = AuthFailureLog(CommitQueue(storage, clock, max_batch=256, max_waiting=100), clock)
+async def test_the_task_commits_the_count(storage) -> None:
+    refusals = failure_log(storage, interval_seconds=0.01)
     for _ in range(10):
         await refuse(refusals)
-    async with asyncio.timeout(10):
+    async with running(refusals.task), asyncio.timeout(10):
         while storage.counted < 10:  # noqa: ASYNC110 - there is nothing to be woken by
             await asyncio.sleep(0.01)
-    await refusals.close()
 
 
-async def test_a_flood_of_sources_is_bounded_in_memory_and_loses_nothing(refusals, storage, monkeypatch) -> None:
-    monkeypatch.setattr(refusals_module, "MAX_SOURCES", 10)
+async def test_a_flood_of_sources_is_bounded_and_loses_nothing(storage) -> None:
+    refusals = failure_log(storage, max_sources=10)
     for n in range(500):
         await refuse(refusals, address=f"192.0.2.{n}", why="bad_key" if n % 2 else "expired")
-    assert len(refusals._held) <= 12
-    await refusals.close()
+    await refusals.flush()
     assert storage.counted == 500
     assert len(storage.rows) < 20
 
@@ -133,7 +127,6 @@ async def test_a_first_row_that_cannot_be_committed_is_an_error(refusals, storag
     storage.failing = False
     await refuse(refusals)
     assert storage.counted == 1
-    await refusals.close()
 
 
 async def test_counts_are_kept_while_the_storage_fails(refusals, storage) -> None:
@@ -145,7 +138,7 @@ async def test_counts_are_kept_while_the_storage_fails(refusals, storage) -> Non
         await refusals.flush()
         await refuse(refusals)
     storage.failing = False
-    await refusals.close()
+    await refusals.flush()
     assert storage.counted == 9
 
 
@@ -159,7 +152,7 @@ async def test_what_comes_while_a_count_is_being_committed_is_counted_too(refusa
         await refuse(refusals)
     storage.gate.set()
     await flushing
-    await refusals.close()
+    await refusals.flush()
     assert storage.counted == 10
 
 
@@ -175,7 +168,7 @@ async def test_those_that_were_answered_while_the_first_row_failed_are_counted(r
     with pytest.raises(AuditUnavailable):
         await first
     storage.failing = False
-    await refusals.close()
+    await refusals.flush()
     assert storage.counted == 10
 
 
@@ -190,7 +183,6 @@ async def test_a_first_row_that_fails_after_the_next_flush_is_told_for_what_it_i
     with pytest.raises(AuditUnavailable):
         await first
     storage.failing = False
-    await refusals.close()
 
 
 async def test_a_first_row_that_fails_late_takes_nothing_from_those_that_came_after(refusals, storage) -> None:
@@ -206,48 +198,43 @@ async def test_a_first_row_that_fails_late_takes_nothing_from_those_that_came_af
     storage.gate.set()
     results = await asyncio.gather(first, second, return_exceptions=True)
     storage.failing = False
-    await refusals.close()
+    await refusals.flush()
     assert [type(result) for result in results] == [AuditUnavailable] * 2
     assert storage.counted == 5
 
 
-async def test_closing_in_the_middle_of_a_commit_that_fails_loses_nothing(storage, monkeypatch) -> None:
-    monkeypatch.setattr(refusals_module, "INTERVAL_SECONDS", 0.01)
-    clock = StorageClock()
-    refusals = AuthFailureLog(CommitQueue(storage, clock, max_batch=256, max_waiting=100), clock)
+async def test_a_flush_during_a_flush_that_fails_loses_nothing(refusals, storage) -> None:
     for _ in range(10):
         await refuse(refusals)
     storage.gate.clear()
-    await asyncio.sleep(0.1)  # the flusher is under way
+    flushing = asyncio.create_task(refusals.flush())
+    await asyncio.sleep(0)
     storage.failing = True
-    closing = asyncio.create_task(refusals.close())
+    last = asyncio.create_task(refusals.flush())
     await asyncio.sleep(0)
     storage.gate.set()
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    await flushing
     storage.failing = False
-    await closing
+    await last
     assert storage.counted == 10
 
 
-async def test_closing_in_the_middle_of_a_commit_that_succeeds_counts_nothing_twice(storage, monkeypatch) -> None:
-    monkeypatch.setattr(refusals_module, "INTERVAL_SECONDS", 0.01)
-    clock = StorageClock()
-    refusals = AuthFailureLog(CommitQueue(storage, clock, max_batch=256, max_waiting=100), clock)
+async def test_a_flush_during_a_flush_that_succeeds_counts_nothing_twice(refusals, storage) -> None:
     for _ in range(10):
         await refuse(refusals)
     storage.gate.clear()
-    await asyncio.sleep(0.1)
-    closing = asyncio.create_task(refusals.close())
+    flushing = asyncio.create_task(refusals.flush())
+    await asyncio.sleep(0)
+    last = asyncio.create_task(refusals.flush())
     await asyncio.sleep(0)
     storage.gate.set()
-    await closing
+    await asyncio.gather(flushing, last)
     assert storage.counted == 10
 
 
-async def test_in_the_vault_closing_leaves_no_count_behind(open_scene) -> None:
+async def test_in_the_vault_a_flush_leaves_no_count_behind(open_scene) -> None:
     scene = await open_scene()
     for _ in range(7):
         await refuse(scene.vault.audit.auth_failures)
-    await scene.vault.audit.auth_failures.close()
+    await scene.vault.audit.auth_failures.flush()
     assert sum(row.count for row in await scene.access_rows(operation="authenticate")) == 7

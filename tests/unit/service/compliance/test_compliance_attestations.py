@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.support.fixtures import SIGNING_KEY
+from vsqlvault.config import Settings
 from vsqlvault.errors import AttestationNotFound, AuditUnavailable, RoleRequired
 from vsqlvault.interfaces.storage import LogQuery
 from vsqlvault.model.audit import Operation
@@ -30,7 +31,7 @@ from vsqlvault.proof.attestation import (
 )
 from vsqlvault.proof.note import SigningKey
 from vsqlvault.proof.sample import choose
-from vsqlvault.runtime import watching
+from vsqlvault.runtime import Tuning, background
 from vsqlvault.service.compliance import attestations as module
 from vsqlvault.service.compliance.attestations import SAMPLE_SIZE
 from vsqlvault.testing import T0, a_call, a_legal_hold
@@ -360,10 +361,11 @@ class TestByItself:
         assert await scene.vault.compliance.attestations.attest_if_due() is None
 
     @pytest.mark.parametrize("attest", [True, False])
-    async def test_a_serving_process_does_only_if_it_is_told_to(self, scene, monkeypatch, attest) -> None:
-        monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
+    async def test_a_serving_process_does_only_if_the_settings_say_so(self, open_scene, attest) -> None:
+        scene = await open_scene(tuning=Tuning(attestation_check_seconds=0.01))
+        settings = Settings.model_validate({"compliance": {"attest_automatically": attest}})
         await scene.go_to(T0 + 90 * DAY)
-        async with watching(scene.vault, attest=attest):
+        async with background(scene.vault, settings):
             for _ in range(100):
                 await asyncio.sleep(0.01)
                 if await scene.storage.inner.attestations(None, 1):

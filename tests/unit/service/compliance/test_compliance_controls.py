@@ -18,9 +18,9 @@ from vsqlvault.model.hold import HoldSelector
 from vsqlvault.model.pci_dss import unknown_ids
 from vsqlvault.model.principal import Role
 from vsqlvault.model.times import format_time
-from vsqlvault.runtime import watching
-from vsqlvault.service.compliance import controls
+from vsqlvault.runtime import Tuning
 from vsqlvault.service.log import quarantine
+from vsqlvault.service.tasks import running
 from vsqlvault.testing import T0, a_call, a_legal_hold, a_sweep, a_write
 
 OK, FAILING, NOT_IN_USE = ControlState.OK, ControlState.FAILING, ControlState.NOT_IN_USE
@@ -451,10 +451,9 @@ class TestRecord:
         numbers = [change.number for change in await scene.storage.inner.control_states()]
         assert numbers == [1] * len(CONTROLS)
 
-    async def test_the_next_goes_on_when_one_has_stopped(self, scene, make_vault, monkeypatch) -> None:
-        monkeypatch.setattr(controls, "LOOK_SECONDS", 0.01)
+    async def test_the_next_goes_on_when_one_has_stopped(self, scene, make_vault) -> None:
         other = await make_vault()
-        async with watching(scene.vault):
+        async with running(scene.vault.compliance.controls.task):
             await first_look(scene)
         await self.fail(scene)
         await other.compliance.controls.watch()
@@ -480,10 +479,10 @@ class TestRecord:
         await scene.vault.compliance.controls.watch()
         assert len(await self.rows(scene)) == 1
 
-    async def test_watching_goes_on_after_an_error(self, scene, monkeypatch) -> None:
-        monkeypatch.setattr(controls, "LOOK_SECONDS", 0.01)
+    async def test_watching_goes_on_after_an_error(self, open_scene) -> None:
+        scene = await open_scene(tuning=Tuning(control_check_seconds=0.01))
         scene.storage.arm(1, 2, 3, error=StorageUnavailable)
-        async with watching(scene.vault):
+        async with running(scene.vault.compliance.controls.task):
             await first_look(scene)
 
 

@@ -14,8 +14,8 @@ from vsqlvault.errors import StorageUnavailable
 from vsqlvault.interfaces.storage import PolicySnapshot
 from vsqlvault.interfaces.writes import SaveApiKey, SaveRetentionPolicy
 from vsqlvault.model.credential import CredentialName, CredentialUse, KnownCredential
-from vsqlvault.service.credentials import inventory as module
 from vsqlvault.service.credentials.inventory import Credentials
+from vsqlvault.service.tasks import running
 from vsqlvault.testing import T0, a_principal, a_retention_policy, a_write, an_api_key
 
 LISTED = KnownCredential(credential_id="b1", app="payments", source="settings")
@@ -87,9 +87,9 @@ def uses() -> Uses:
 
 @pytest.fixture
 def make(dial, uses):
-    def made(*listed: Any) -> Credentials:
+    def made(*listed: Any, **options: Any) -> Credentials:
         badges: Any = [Badges(*(listed or (LISTED,))), Unlisted()]
-        return Credentials(uses, dial, badges, dial.read)
+        return Credentials(uses, dial, badges, dial.read, **options)
 
     return made
 
@@ -120,9 +120,8 @@ async def test_credentials_that_nobody_lists_are_not_remembered(make, uses) -> N
     assert uses.notes == []
 
 
-async def test_what_is_remembered_has_an_end(make, uses, monkeypatch) -> None:
-    monkeypatch.setattr(module, "MAX_USED", 3)
-    credentials = make()
+async def test_what_is_remembered_has_an_end(make, uses) -> None:
+    credentials = make(max_used=3)
     for number in range(10):
         credentials.record_usage(replace(USER, credential_id=f"b{number}"))
     await credentials.flush()
@@ -182,16 +181,13 @@ async def test_the_storage_is_looked_at_only_where_nobody_else_does(make, dial) 
     assert dial.reads == 1
 
 
-async def test_it_runs_until_it_is_stopped_through_whatever_the_storage_does(make, dial, uses, monkeypatch) -> None:
-    monkeypatch.setattr(module, "TICK_SECONDS", 0.001)
+async def test_it_runs_until_it_is_stopped_through_whatever_the_storage_does(make, dial, uses) -> None:
     uses.is_away, dial.age = True, 1.0
-    credentials = make()
-    running = asyncio.create_task(credentials.run())
-    for _ in range(3):
-        dial.was_read.clear()
-        await dial.was_read.wait()
-    credentials.stop()
-    await running
+    credentials = make(tick_seconds=0.001)
+    async with running(credentials.task):
+        for _ in range(3):
+            dial.was_read.clear()
+            await dial.was_read.wait()
 
 
 async def test_an_idle_vault_hears_of_rules_and_keys_that_another_process_has_changed(scene) -> None:
@@ -211,6 +207,6 @@ async def test_a_use_makes_no_call_and_a_vault_that_ends_brings_it_to_the_storag
     scene.storage.arm()
     scene.vault.credentials.inventory.record_usage(principal)
     assert scene.storage.calls == []
-    await runtime.lifecycle._settle(scene.vault)
+    await runtime.lifecycle.settle(scene.vault)
     (use,) = (await scene.storage.inner.credential_uses()).values()
     assert use.first_used_at == use.last_used_at

@@ -14,11 +14,11 @@ from vsqlvault.model.transparency import Checkpoint
 from vsqlvault.proof.checkpoint import TreeHead, sign_checkpoint
 from vsqlvault.proof.note import SigningKey
 from vsqlvault.proof.tree import check_consistency
-from vsqlvault.runtime import sequencing
 from vsqlvault.service.log import checkpoint_pruning as thinning
 from vsqlvault.service.log.checkpoint_pruning import superfluous
 from vsqlvault.service.log.export import open_export, write_export
 from vsqlvault.service.log.verification import StorageSource, verify_log
+from vsqlvault.service.tasks import running
 
 KEY = SigningKey("vault.example/audit", b"\x01" * 32)
 NEXT = SigningKey("vault.example/audit", b"\x02" * 32)
@@ -121,7 +121,7 @@ class TestInAVault:
     async def test_where_it_fails_the_log_grows_all_the_same(self, aged, caplog) -> None:
         scene, before = await aged()
         scene.storage.arm(always=True, methods={"thin_checkpoints"})
-        async with sequencing(scene.vault):
+        async with running(scene.vault.log.sequencer.task):
             await scene.store("more")
             await asyncio.sleep(0.05)
         assert (await scene.storage.inner.newest_checkpoint()).size > before[-1].size

@@ -19,8 +19,8 @@ from vsqlvault.proof.key_roll import KeyRoll, open_roll, sign_roll
 from vsqlvault.proof.leaf import row_hash
 from vsqlvault.proof.note import NoteRefused, SigningKey
 from vsqlvault.proof.tree import GrowingTree, check_consistency
-from vsqlvault.runtime import sequencing
 from vsqlvault.service.log import sequencer
+from vsqlvault.service.tasks import running
 from vsqlvault.testing import Fault
 
 KEY = SigningKey("vault.example/audit", b"\x01" * 32)
@@ -149,7 +149,7 @@ async def test_whatever_fails_the_next_turn_mends_it(signing, method: str, fault
 
 async def test_it_runs_beside_requests_and_sequences_what_is_left_when_it_ends(signing) -> None:
     scene = await signing(audit__checkpoint_interval_seconds="0.01")
-    async with sequencing(scene.vault):
+    async with running(scene.vault.log.sequencer.task):
         for number in range(20):
             await scene.store(f"entry-{number}")
             await asyncio.sleep(0.005)
@@ -160,7 +160,7 @@ async def test_it_runs_beside_requests_and_sequences_what_is_left_when_it_ends(s
 async def test_who_does_not_hold_the_lease_leaves_it_to_the_other(signing) -> None:
     scene = await signing(audit__checkpoint_interval_seconds="0.01")
     assert await scene.storage.inner.acquire_lease(sequencer.LEASE, "another", 60)
-    async with sequencing(scene.vault):
+    async with running(scene.vault.log.sequencer.task):
         await asyncio.sleep(0.1)
     assert await scene.storage.inner.tree_size() == 0
     assert not scene.vault.log.sequencer.state.is_leader
@@ -169,7 +169,7 @@ async def test_who_does_not_hold_the_lease_leaves_it_to_the_other(signing) -> No
 async def test_a_failing_storage_does_not_end_it(signing) -> None:
     scene = await signing(audit__checkpoint_interval_seconds="0.01")
     scene.storage.arm(always=True, methods={"unsequenced"})
-    async with sequencing(scene.vault):
+    async with running(scene.vault.log.sequencer.task):
         await asyncio.sleep(0.05)
         assert await scene.storage.inner.tree_size() == 0
         scene.storage.disarm()
@@ -246,7 +246,7 @@ class TestDamage:
         await scene.vault.log.sequencer.sequence()
         damage(tmp_path, "DELETE FROM tiles")
         again = await signing()
-        async with sequencing(again.vault):
+        async with running(again.vault.log.sequencer.task):
             await asyncio.sleep(0.05)
             await again.store("a")
         assert again.vault.log.sequencer.state.is_inconsistent

@@ -14,9 +14,9 @@ from vsqlvault.interfaces.storage import Read
 from vsqlvault.model.audit import Operation, Outcome
 from vsqlvault.model.entry import EntryKey, EntryState
 from vsqlvault.model.times import format_time
-from vsqlvault.runtime import sweeping
+from vsqlvault.runtime import Tuning
 from vsqlvault.service.entries.service import ListRequest
-from vsqlvault.service.purge.clock_guard import LOOK_SECONDS
+from vsqlvault.service.tasks import running
 from vsqlvault.testing import T0, a_call
 
 DAY = timedelta(days=1)
@@ -189,13 +189,12 @@ async def test_a_clock_that_leaps_during_a_sweep_ends_nothing_more(open_scene) -
     assert (await sweep(scene, progress=lambda _: scene.clock.advance(days=30))).purged == 20
 
 
-async def test_the_timer_waits_for_the_confirmation_without_a_row_each_minute(scene, monkeypatch) -> None:
-    monkeypatch.setattr("vsqlvault.service.purge.sweeper.LEASE_SECONDS", 0.02)
-    monkeypatch.setattr("vsqlvault.service.purge.clock_guard.LOOK_SECONDS", 0.02)
+async def test_the_timer_waits_for_the_confirmation_without_a_row_each_minute(open_scene) -> None:
+    scene = await open_scene(tuning=Tuning(sweep_retry_seconds=0.02, clock_check_seconds=0.02))
     await scene.vault.purge.clock_guard.look()
     await scene.store(expires_at=T0 + DAY * 2)
     scene.clock.advance(days=3)
-    async with sweeping(scene.vault, 24):
+    async with running(scene.vault.purge.sweeper.task, scene.vault.purge.clock_guard.task):
         await asyncio.sleep(0.3)
         assert await scene.purge_rows() == []
         await scene.vault.purge.clock_guard.sound_time(scene.admin, confirmed=True)
@@ -207,11 +206,11 @@ async def test_the_timer_waits_for_the_confirmation_without_a_row_each_minute(sc
     assert operations.count(Operation.SWEEP) == 1
 
 
-async def test_the_watch_raises_the_mark_as_time_goes_by_and_outlives_faults(scene, monkeypatch) -> None:
-    monkeypatch.setattr("vsqlvault.service.purge.clock_guard.LOOK_SECONDS", 0.01)
-    assert LOOK_SECONDS == 60
+async def test_the_watch_raises_the_mark_as_time_goes_by_and_outlives_faults(open_scene) -> None:
+    assert Tuning().clock_check_seconds == 60
+    scene = await open_scene(tuning=Tuning(clock_check_seconds=0.01))
     scene.storage.arm(1, 2, methods={"clock"})
-    async with sweeping(scene.vault, 0), asyncio.timeout(5):
+    async with running(scene.vault.purge.clock_guard.task), asyncio.timeout(5):
         while await mark(scene) != T0:  # noqa: ASYNC110 - there is nothing to be woken by
             await asyncio.sleep(0.01)
         scene.clock.advance(hours=1)

@@ -8,7 +8,8 @@ from typing import Any
 
 from vsqlvault.http.metrics.purge import PurgeCollector
 from vsqlvault.model.hold import HoldSelector
-from vsqlvault.runtime import sweeping
+from vsqlvault.runtime import Tuning
+from vsqlvault.service.tasks import running
 from vsqlvault.testing import a_legal_hold
 
 DAY = timedelta(days=1)
@@ -83,9 +84,9 @@ async def test_what_sweeps_did_is_counted_and_how_far_one_has_come_is_shown(open
     assert (found["vsqlvault_sweep_purged_total"], found["vsqlvault_sweep_failed_total"]) == (25, 0)
 
 
-async def test_it_is_measured_while_the_vault_serves_and_outlives_faults(scene, monkeypatch) -> None:
-    monkeypatch.setattr("vsqlvault.service.purge.gauges.MEASURE_SECONDS", 0.01)
+async def test_it_is_measured_while_the_vault_serves_and_outlives_faults(open_scene) -> None:
+    scene = await open_scene(tuning=Tuning(purge_gauge_seconds=0.01))
     scene.storage.arm(1, 2, methods={"count_expired"})
-    async with sweeping(scene.vault, 0), asyncio.timeout(5):
+    async with running(scene.vault.purge.gauges.task), asyncio.timeout(5):
         while scene.vault.purge.gauges.gauge is None:  # noqa: ASYNC110 - there is nothing to be woken by
             await asyncio.sleep(0.01)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from vsqlvault.config import Settings
 from vsqlvault.errors import AuditUnavailable, RoleRequired, StorageUnavailable, SweepRunning, Unavailable
 from vsqlvault.interfaces.storage import Read
 from vsqlvault.model.audit import Operation, Outcome
@@ -17,9 +18,10 @@ from vsqlvault.model.principal import Role
 from vsqlvault.model.purge import PurgePlan, PurgeReason, Remove
 from vsqlvault.proof.canonical import canonical_json
 from vsqlvault.proof.purge_proof import purge_proof
-from vsqlvault.runtime import sweeping
+from vsqlvault.runtime import Tuning, background
 from vsqlvault.service.purge import throttle as sweep_pace
 from vsqlvault.service.purge.sweeper import LEASE
+from vsqlvault.service.tasks import running
 from vsqlvault.testing import a_call, a_retention_policy, storing
 
 DAY = timedelta(days=1)
@@ -409,8 +411,8 @@ async def test_a_sweep_of_another_process_is_waited_out(scene) -> None:
 
 
 async def test_a_sweep_that_loses_its_lease_stops(open_scene, monkeypatch) -> None:
-    monkeypatch.setattr("vsqlvault.service.purge.sweeper.RENEW_SECONDS", 0.0)
-    scene = await open_scene(purge__sweep_batch="10", purge__sweep_pause_seconds="0")
+    tuning = Tuning(sweep_lease_renewal_seconds=0.0)
+    scene = await open_scene(tuning=tuning, purge__sweep_batch="10", purge__sweep_pause_seconds="0")
     ending = await fill(scene, 50)
 
     acquire = scene.storage.inner.acquire_lease
@@ -494,7 +496,7 @@ async def test_the_timer_of_the_next_start_takes_up_a_sweep_that_was_stopped(ope
     ending = await fill(scene, 50)
     await sweep(scene, progress=lambda _: scene.vault.purge.sweeper.stop())
     next_start = await open_scene()
-    async with sweeping(next_start.vault, 24):
+    async with running(next_start.vault.purge.sweeper.task):
         async with asyncio.timeout(5):
             while await there(scene, *ending):  # noqa: ASYNC110 - there is nothing to be woken by
                 await asyncio.sleep(0.01)
@@ -555,7 +557,7 @@ async def test_one_commit_that_fails_leaves_none_uncounted(open_scene, alone) ->
 
 async def test_the_timer_sweeps_at_once_where_there_was_no_sweep(scene) -> None:
     await fill(scene, 3)
-    async with sweeping(scene.vault, 24):
+    async with running(scene.vault.purge.sweeper.task):
         last = await soon(scene.storage.inner.last_sweep)
     assert (last.trigger, last.purged) == ("timer", 3)
     assert {row.app for row in await scene.access_rows(operation="purge")} == {"vsqlvault"}
@@ -564,30 +566,31 @@ async def test_the_timer_sweeps_at_once_where_there_was_no_sweep(scene) -> None:
 async def test_the_timer_waits_where_another_sweep_is_fresh(scene) -> None:
     await sweep(scene)
     before = await scene.storage.inner.last_sweep()
-    async with sweeping(scene.vault, 24):
+    async with running(scene.vault.purge.sweeper.task):
         await asyncio.sleep(0.2)
     assert await scene.storage.inner.last_sweep() == before
 
 
 async def test_no_interval_is_no_timer(scene) -> None:
-    async with sweeping(scene.vault, 0):
+    settings = Settings.model_validate({"purge": {"sweep_interval_hours": 0}})
+    async with background(scene.vault, settings):
         await asyncio.sleep(0.1)
     assert await scene.storage.inner.last_sweep() is None
 
 
-async def test_the_timer_outlives_a_storage_that_fails(scene, monkeypatch) -> None:
-    monkeypatch.setattr("vsqlvault.service.purge.sweeper.LEASE_SECONDS", 0.05)
+async def test_the_timer_outlives_a_storage_that_fails(open_scene) -> None:
+    scene = await open_scene(tuning=Tuning(sweep_retry_seconds=0.05))
     await fill(scene, 1)
     scene.storage.arm(1, 2, 3)
-    async with sweeping(scene.vault, 24):
+    async with running(scene.vault.purge.sweeper.task):
         last = await soon(scene.storage.inner.last_sweep)
     assert last.purged == 1
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyError, OSError, TimeoutError, ExceptionGroup])
 @pytest.mark.parametrize("method", ["last_sweep", "expired"])
-async def test_the_timer_outlives_whatever_is_raised(scene, monkeypatch, caplog, method, error) -> None:
-    monkeypatch.setattr("vsqlvault.service.purge.sweeper.LEASE_SECONDS", 0.05)
+async def test_the_timer_outlives_whatever_is_raised(open_scene, caplog, method, error) -> None:
+    scene = await open_scene(tuning=Tuning(sweep_retry_seconds=0.05))
     await fill(scene, 3)
     plain = getattr(scene.storage.inner, method)
     raised = asyncio.Event()
@@ -598,14 +601,11 @@ async def test_the_timer_outlives_whatever_is_raised(scene, monkeypatch, caplog,
         raise error("x", [ValueError()]) if error is ExceptionGroup else error("x")
 
     setattr(scene.storage.inner, method, once)
-    timer = asyncio.create_task(scene.vault.purge.sweeper.run_on_timer(24))
-    async with asyncio.timeout(5):
+    async with running(scene.vault.purge.sweeper.task), asyncio.timeout(5):
         await raised.wait()
         while await there(scene, "e0", "e1", "e2"):  # noqa: ASYNC110 - there is nothing to be woken by
             await asyncio.sleep(0.01)
-    scene.vault.purge.sweeper.stop()
-    await timer
-    assert "the sweep failed and is retried in a minute" in caplog.messages
+    assert "background task failed; it is tried again" in caplog.messages
 
 
 async def test_the_timer_outlives_a_method_that_is_no_coroutine_function(install, offering, open_scene, caplog) -> None:
@@ -618,7 +618,7 @@ async def test_the_timer_outlives_a_method_that_is_no_coroutine_function(install
     await scene.vault.rules.policies.save_retention_policy(scene.admin, a_retention_policy(purge_method="caprice"))
     await fill(scene, 1)
     caplog.set_level(logging.CRITICAL)
-    task = asyncio.create_task(scene.vault.purge.sweeper.run_on_timer(24))
+    task = asyncio.create_task(scene.vault.purge.sweeper.task.run())
     await asyncio.wait([task], timeout=0.5)
     ended = task.done()
     task.cancel()
