@@ -42,7 +42,7 @@ from vsqlvault.model.entry import EntryKey, ValueEncoding
 from vsqlvault.model.principal import Call, Principal, Role
 from vsqlvault.proof.note import SigningKey
 from vsqlvault.runtime import open_vault
-from vsqlvault.service.entries.service import StoreRequest
+from vsqlvault.service.entries.requests import StoreRequest
 from vsqlvault.service.tasks import running
 from vsqlvault.service.vault import Vault
 from vsqlvault.testing import a_retention_policy, an_access_record

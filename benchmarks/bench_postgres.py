@@ -42,7 +42,7 @@ from vsqlvault.model.principal import Call, Principal, Role
 from vsqlvault.runtime import open_vault
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.commit.storage_clock import StorageClock
-from vsqlvault.service.entries.service import StoreRequest
+from vsqlvault.service.entries.requests import StoreRequest
 from vsqlvault.service.vault import Vault
 from vsqlvault.testing import a_retention_policy, an_access_record
 from vsqlvault_plugins.storage.postgres.storage import PostgresStorage

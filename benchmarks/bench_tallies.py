@@ -31,7 +31,7 @@ from benchmarks.report_data import PURPOSES, entries
 from tests.support.postgres import PostgresServer
 from vsqlvault.interfaces.writes import RemoveEntry, StoreEntry, Write
 from vsqlvault.model.entry import EntryKey
-from vsqlvault.service.entries.service import Preconditions
+from vsqlvault.service.entries.requests import Preconditions
 from vsqlvault.service.tasks import running
 from vsqlvault.service.vault import Vault
 from vsqlvault.testing import a_retention_policy, an_access_record, an_entry

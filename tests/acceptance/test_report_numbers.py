@@ -24,7 +24,7 @@ from vsqlvault.model.purge import PurgeRecord
 from vsqlvault.model.times import format_time
 from vsqlvault.report_html.page import report_page
 from vsqlvault.service.compliance.report_schema import report_schema
-from vsqlvault.service.entries.service import Preconditions, StoreRequest
+from vsqlvault.service.entries.requests import Preconditions, StoreRequest
 from vsqlvault.service.vault import Vault
 from vsqlvault.testing import a_call, a_retention_policy, an_access_policy, storing
 from vsqlvault.testing.vaults import a_vault

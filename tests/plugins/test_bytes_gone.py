@@ -25,7 +25,7 @@ from vsqlvault.interfaces.writes import RemoveEntry
 from vsqlvault.model.entry import EntryKey, ValueEncoding
 from vsqlvault.model.principal import Role
 from vsqlvault.runtime import open_vault
-from vsqlvault.service.entries.service import Preconditions, StoreRequest
+from vsqlvault.service.entries.requests import Preconditions, StoreRequest
 from vsqlvault.service.vault import Vault
 from vsqlvault.testing import a_call, a_purge_record, a_retention_policy, a_write, storing
 from vsqlvault_plugins.storage.postgres import scrub as postgres_scrub

@@ -25,7 +25,7 @@ from vsqlvault.model.entry import EntryKey, ValueEncoding
 from vsqlvault.model.principal import Call, Role
 from vsqlvault.model.purge import PurgeRecord
 from vsqlvault.runtime.tuning import DEFAULT_TUNING, Tuning
-from vsqlvault.service.entries.service import Preconditions, StoreRequest, StoreResult
+from vsqlvault.service.entries.requests import Preconditions, StoreRequest, StoreResult
 from vsqlvault.service.vault import Vault
 from vsqlvault.testing import T0, FaultyStorage, a_call, a_retention_policy
 from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage

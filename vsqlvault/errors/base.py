@@ -22,17 +22,16 @@ class VaultError(Exception):
     status: ClassVar[int] = 503
     reason: ClassVar[str] = "vault_error"
     retry_after_seconds: int | None = None
-    recorded_for: str | None
-    """The request whose audit row describes this error. An error object may be raised for several requests."""
-
-    recorded_detail: str | None = None
-    """The ``detail`` of the audit row, in addition to the ``detail`` for the caller."""
 
     def __init__(self, detail: str | None = None, *, errors: Sequence[FieldError] = ()) -> None:
         self.detail = detail
         self.errors = tuple(errors)
-        self.recorded_for = None
         super().__init__(detail or self.title())
+
+    @property
+    def audit_detail(self) -> str | None:
+        """The ``detail`` of its audit row; None where the row has none of its own."""
+        return None
 
     @classmethod
     def title(cls) -> str:

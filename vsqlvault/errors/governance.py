@@ -48,10 +48,14 @@ class EntryHeld(VaultError):
     reason = "legal_hold"
 
     def __init__(self, holds: Sequence[str], *, named: bool) -> None:
-        """``holds`` are references (``case-17 v2``). The audit row contains them; the response does only if ``named``."""
-        references = ", ".join(holds)
-        super().__init__(references if named else None)
-        self.recorded_detail = f"held by {references}"
+        """``holds`` are references (``case-17 v2``): the audit row has them, a caller reads them only if ``named``."""
+        self._holds = ", ".join(holds)
+        super().__init__(self._holds if named else None)
+
+    @property
+    def audit_detail(self) -> str:
+        """The holds, whether the caller may know them or not."""
+        return f"held by {self._holds}"
 
 
 class PreconditionFailed(VaultError):

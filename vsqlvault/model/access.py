@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 from vsqlvault.model.entry import Entry, EntryKey
 from vsqlvault.model.principal import Principal
+
+_REASON = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
 
 
 class Action(StrEnum):
@@ -54,3 +57,21 @@ class Deny:
 
 
 Decision = Allow | Deny
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorizationResult:
+    """A decision and the policy it came from; ``failed`` where its evaluator gave none."""
+
+    decision: Decision
+    policy: str | None = None
+    version: int | None = None
+    failed: bool = False
+
+    @property
+    def reason(self) -> str | None:
+        """Why not, where not: the evaluator's word, if it is one."""
+        if not isinstance(self.decision, Deny):
+            return None
+        reason = self.decision.reason
+        return reason if isinstance(reason, str) and _REASON.fullmatch(reason) else "denied"

@@ -33,7 +33,7 @@ class Rule:
     def decide(self, request: AccessRequest) -> Decision:
         """Decide one request by this rule alone."""
         principal = request.principal
-        if not self.any_purpose and not principal.holds(request.key.purpose):
+        if not self.any_purpose and not principal.has_purpose(request.key.purpose):
             return Deny("purpose-not-held")
         if self.require_identity and principal.identity is None:
             return Deny("identity-required")

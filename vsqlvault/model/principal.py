@@ -38,8 +38,8 @@ class Principal:
             self, identity=self.identity or other.identity, purposes=purposes, roles=self.roles & other.roles
         )
 
-    def holds(self, purpose: str) -> bool:
-        """Return whether this principal has ``purpose``."""
+    def has_purpose(self, purpose: str) -> bool:
+        """Whether this principal was granted ``purpose``."""
         return self.purposes is None or purpose in self.purposes
 
     @property
@@ -57,11 +57,15 @@ SYSTEM = Principal(app="vsqlvault", method="system", credential_id="system", rol
 """The vault itself, for sweeps on the timer. No credential has this method."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call:
-    """One request for the audit log: the caller, the request id, and the client address without a port."""
+    """One request as the audit log records it: the principal, the request id and the client's address without a port.
+
+    ``refusal`` is the error whose audit row is committed. The auditor sets it, and nothing else of a call changes.
+    """
 
     principal: Principal
     request_id: str
     client_address: str | None = None
     untrusted_forwarding: bool = field(default=False, kw_only=True)
+    refusal: Exception | None = field(default=None, init=False, compare=False, repr=False)

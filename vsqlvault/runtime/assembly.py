@@ -17,13 +17,14 @@ from vsqlvault.model.policy import AccessPolicy
 from vsqlvault.model.sandbox import StepState
 from vsqlvault.plugin_loader import Plugins
 from vsqlvault.runtime.tuning import DEFAULT_TUNING, Tuning
-from vsqlvault.service.access.decisions import Decisions
+from vsqlvault.service.access.authorizer import Authorizer
 from vsqlvault.service.access.explain import Explain
 from vsqlvault.service.access.replay import Replay
 from vsqlvault.service.audit.auth_failures import AuthFailureLog
 from vsqlvault.service.audit.log_reader import Logs
 from vsqlvault.service.audit.recorder import Auditor
 from vsqlvault.service.audit.unaudited import UnauditedRequests
+from vsqlvault.service.commit.policy_cache import PolicyCache
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.commit.storage_clock import StorageClock
 from vsqlvault.service.compliance.attestation_schedule import AttestationSchedule
@@ -37,6 +38,7 @@ from vsqlvault.service.credentials.api_keys import ApiKeys
 from vsqlvault.service.credentials.inventory import Credentials
 from vsqlvault.service.credentials.rate_limit import AuthRateLimiter
 from vsqlvault.service.credentials.reload import CredentialReload
+from vsqlvault.service.entries.held_entries import HeldEntries
 from vsqlvault.service.entries.key_refs import KeyRefs
 from vsqlvault.service.entries.service import EntryService
 from vsqlvault.service.log.quarantine import Quarantine
@@ -48,11 +50,9 @@ from vsqlvault.service.purge.gauges import PurgeGauges
 from vsqlvault.service.purge.purger import Purger
 from vsqlvault.service.purge.scrubber import Scrubber
 from vsqlvault.service.purge.sweeper import Sweeper
-from vsqlvault.service.rules.held_entries import HeldEntries
 from vsqlvault.service.rules.history import History
 from vsqlvault.service.rules.legal_holds import LegalHolds
 from vsqlvault.service.rules.policies import Policies
-from vsqlvault.service.rules.policy_cache import PolicyCache
 from vsqlvault.service.vault import (
     AccessServices,
     AuditServices,
@@ -110,7 +110,7 @@ class _Core:
     queue: CommitQueue
     policy_cache: PolicyCache
     auditor: Auditor
-    decisions: Decisions
+    authorizer: Authorizer
     purger: Purger
     clock_guard: ClockGuard
     anchors: Sequence[Anchor]
@@ -126,6 +126,7 @@ def _core(
     evaluators = plugins.offers("vault_access_policies", "policy evaluator")
     policy_cache = PolicyCache(storage, _built_in_policies(evaluators))
     queue = _queue(plugins, storage, clock, policy_cache)
+    purger = Purger(plugins.offers("vault_purge_methods", "purge method"), timeout)
     api_key_cache = ApiKeyCache(policy_cache, queue.read, clock)
     authenticators = _authenticators(plugins, api_key_cache)
     return _Core(
@@ -139,8 +140,8 @@ def _core(
         queue=queue,
         policy_cache=policy_cache,
         auditor=Auditor(queue, clock, api_key_cache.revalidate),
-        decisions=Decisions(evaluators, timeout),
-        purger=Purger(plugins.offers("vault_purge_methods", "purge method"), timeout),
+        authorizer=Authorizer(evaluators, timeout, purger.retires_id),
+        purger=purger,
         clock_guard=ClockGuard(storage, queue, interval_seconds=tuning.clock_check_seconds),
         anchors=list(plugins.offers("vault_anchors", "anchor").values()),
         authenticators=authenticators,
@@ -170,7 +171,7 @@ def _entries(core: _Core) -> EntryService:
         storage=core.storage,
         queue=core.queue,
         policy_cache=core.policy_cache,
-        decisions=core.decisions,
+        authorizer=core.authorizer,
         purges=core.purger,
         auditor=core.auditor,
         watch=core.clock_guard,
@@ -184,15 +185,14 @@ def _access(core: _Core) -> AccessServices:
             storage=core.storage,
             queue=core.queue,
             policy_cache=core.policy_cache,
-            decisions=core.decisions,
-            purges=core.purger,
+            authorizer=core.authorizer,
             auditor=core.auditor,
         ),
         replay=Replay(
             storage=core.storage,
             queue=core.queue,
             policy_cache=core.policy_cache,
-            decisions=core.decisions,
+            authorizer=core.authorizer,
             auditor=core.auditor,
         ),
     )
@@ -204,7 +204,7 @@ def _rules(core: _Core) -> RuleServices:
             storage=core.storage,
             queue=core.queue,
             policy_cache=core.policy_cache,
-            decisions=core.decisions,
+            authorizer=core.authorizer,
             purges=core.purger,
             auditor=core.auditor,
         ),
@@ -318,7 +318,7 @@ def _report(core: _Core) -> Report:
         queue=core.queue,
         auditor=core.auditor,
         policy_cache=core.policy_cache,
-        decisions=core.decisions,
+        authorizer=core.authorizer,
         credentials=core.inventory,
         plugins=core.plugins.origins,
         sections=list(core.plugins.offers("vault_report_sections", "report section").values()),

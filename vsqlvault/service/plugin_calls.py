@@ -70,19 +70,19 @@ async def call_plugin(
 
 def begin_call(
     plugin: object,
-    call: Callable[[], object],
+    call: Callable[..., object],
     expected: type | tuple[type, ...],
     timeout_seconds: float,
-    *,
+    *arguments: object,
     passes: Passing = (),
 ) -> Any:
-    """Return the answer of a plugin that answers at once, or a Pending for ``finish_call``.
+    """Return the answer of a plugin that answers ``call(*arguments)`` at once, or a Pending for ``finish_call``.
 
     It saves the coroutine of ``call_plugin`` on each request. Raises as ``call_plugin``.
     """
     started_at = time.monotonic()
     try:
-        given = call()
+        given = call(*arguments)
         is_answer = expected is not object and isinstance(given, expected)
     except BaseException as error:
         if isinstance(error, passes):

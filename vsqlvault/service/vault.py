@@ -26,6 +26,7 @@ from vsqlvault.service.credentials.api_keys import ApiKeys
 from vsqlvault.service.credentials.inventory import Credentials
 from vsqlvault.service.credentials.rate_limit import AuthRateLimiter
 from vsqlvault.service.credentials.reload import CredentialReload
+from vsqlvault.service.entries.held_entries import HeldEntries
 from vsqlvault.service.entries.key_refs import KeyRefs
 from vsqlvault.service.entries.service import EntryService
 from vsqlvault.service.log.quarantine import Quarantine
@@ -36,7 +37,6 @@ from vsqlvault.service.purge.clock_guard import ClockGuard
 from vsqlvault.service.purge.gauges import PurgeGauges
 from vsqlvault.service.purge.scrubber import Scrubber
 from vsqlvault.service.purge.sweeper import Sweeper
-from vsqlvault.service.rules.held_entries import HeldEntries
 from vsqlvault.service.rules.history import History
 from vsqlvault.service.rules.legal_holds import LegalHolds
 from vsqlvault.service.rules.policies import Policies

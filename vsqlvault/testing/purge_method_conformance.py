@@ -27,7 +27,7 @@ from vsqlvault.model.policy import DEFAULT_POLICY, RetentionPolicy
 from vsqlvault.model.principal import Role
 from vsqlvault.model.purge import Overwrite, PurgePlan, PurgeReason, PurgeRecord, Remove
 from vsqlvault.proof.purge_proof import purge_proof
-from vsqlvault.service.entries.service import Preconditions, StoreRequest
+from vsqlvault.service.entries.requests import Preconditions, StoreRequest
 from vsqlvault.service.vault import Vault
 from vsqlvault.testing.driving import LoopKit, driven, never_blocks
 from vsqlvault.testing.samples import a_call, a_retention_policy, an_entry

@@ -21,7 +21,7 @@ from vsqlvault.model.plugins import PluginOrigin
 from vsqlvault.model.policy import ADMIN, OWNER, AccessPolicy, RetentionPolicy, Rule
 from vsqlvault.model.principal import Call, Principal, Role
 from vsqlvault.runtime import open_vault
-from vsqlvault.service.entries.service import ListRequest, Preconditions, StoreRequest
+from vsqlvault.service.entries.requests import ListRequest, Preconditions, StoreRequest
 from vsqlvault.service.vault import Vault
 
 # What a vault on SQLite needs, and the plugin under test: whatever else is installed stays out.

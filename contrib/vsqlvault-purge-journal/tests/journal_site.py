@@ -14,7 +14,7 @@ from vsqlvault.config import Settings, load_settings
 from vsqlvault.model.entry import EntryKey, ValueEncoding
 from vsqlvault.model.policy import RetentionPolicy
 from vsqlvault.model.principal import Call, Principal, Role
-from vsqlvault.service.entries.service import StoreRequest
+from vsqlvault.service.entries.requests import StoreRequest
 from vsqlvault.service.vault import Vault
 
 # What a vault on SQLite needs, and the plugin under test: whatever else is installed stays out.

@@ -16,7 +16,7 @@ from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.plugins import PluginOrigin
 from vsqlvault.model.purge import PurgeRecord
 from vsqlvault.runtime import open_vault
-from vsqlvault.service.entries.service import Preconditions
+from vsqlvault.service.entries.requests import Preconditions
 from vsqlvault.service.vault import Vault
 
 METHOD = "journalled-delete"

@@ -28,7 +28,7 @@ from vsqlvault.proof.note import SigningKey
 from vsqlvault.proof.statement import sign_statement
 from vsqlvault.runtime import open_vault
 from vsqlvault.service.compliance.evidence_bundle import EvidenceBundle
-from vsqlvault.service.entries.service import Preconditions, StoreRequest
+from vsqlvault.service.entries.requests import Preconditions, StoreRequest
 from vsqlvault.service.log.export import MAX_TEXT_BYTES
 from vsqlvault.testing import a_call, a_retention_policy
 

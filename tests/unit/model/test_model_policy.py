@@ -191,10 +191,10 @@ class TestBuiltIn:
 
 class TestPrincipal:
     def test_no_list_of_purposes_is_every_purpose(self) -> None:
-        assert a_principal().holds("anything")
+        assert a_principal().has_purpose("anything")
 
     def test_an_empty_list_of_purposes_is_none(self) -> None:
-        assert not a_principal(purposes=frozenset()).holds("card")
+        assert not a_principal(purposes=frozenset()).has_purpose("card")
 
     @pytest.mark.parametrize(
         ("roles", "admin", "inspects"),

@@ -18,7 +18,7 @@ from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.policy import Rule
 from vsqlvault.model.principal import Role
 from vsqlvault.runtime import open_vault
-from vsqlvault.service.entries.service import Preconditions
+from vsqlvault.service.entries.requests import Preconditions
 from vsqlvault.testing import a_call, a_retention_policy, an_access_policy
 
 ADMIN = a_call("vault-admin", Role.ADMIN)

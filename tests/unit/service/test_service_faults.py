@@ -26,7 +26,7 @@ from vsqlvault.model.policy import Rule
 from vsqlvault.proof.purge_proof import purge_proof
 from vsqlvault.service.credentials.api_keys import ApiKeyRequest, KeyListRequest
 from vsqlvault.service.entries.key_refs import KeyRefRequest
-from vsqlvault.service.entries.service import ListRequest
+from vsqlvault.service.entries.requests import ListRequest
 from vsqlvault.testing import Fault, a_call, a_retention_policy, a_write, an_access_policy, an_api_key
 
 KEY = EntryKey("card", "pay-1")

@@ -25,7 +25,7 @@ from vsqlvault.http.schemas.queries import ApiKeysQuery, read_query
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.times import format_time
 from vsqlvault.service.credentials.api_keys import KeyListRequest, SeenKey, api_key_document
-from vsqlvault.service.rules.rule_changes import require_admin, require_reader
+from vsqlvault.service.roles import require_admin, require_reader
 
 PATH = "/admin/api-keys"
 

@@ -32,7 +32,7 @@ from vsqlvault.http.schemas.responses import entry_json, etag, list_json, purge_
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.entry import EntryVersion
 from vsqlvault.model.times import format_time
-from vsqlvault.service.entries.service import ListRequest, Preconditions
+from vsqlvault.service.entries.requests import ListRequest, Preconditions
 
 _ETAG = re.compile(r'"([0-9a-f]{32})\.([1-9][0-9]{0,17})"')
 _WAIT = re.compile(r'wait(?:\s*=\s*"?([0-9]{1,9})"?)?', re.IGNORECASE | re.ASCII)

@@ -28,8 +28,8 @@ from vsqlvault.model.policy import RetentionPolicy
 from vsqlvault.model.times import format_time
 from vsqlvault.service.access.explain import Explanation
 from vsqlvault.service.access.replay import ChangedAnswer, Replayed
-from vsqlvault.service.rules.documents import legal_hold_document, retention_policy_document
-from vsqlvault.service.rules.rule_changes import require_reader
+from vsqlvault.service.audit.rule_documents import legal_hold_document, retention_policy_document
+from vsqlvault.service.roles import require_reader
 
 
 async def explain(exchange: RequestContext) -> Reply:

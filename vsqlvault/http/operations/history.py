@@ -11,7 +11,7 @@ from vsqlvault.http.operation import Handler, Operation, RequestContext
 from vsqlvault.http.schemas.admin_bodies import DiffQuery, VersionsQuery
 from vsqlvault.http.schemas.bodies import dump_json
 from vsqlvault.interfaces.storage import VersionQuery
-from vsqlvault.service.rules.documents import StoredRule, version_document
+from vsqlvault.service.audit.rule_documents import StoredRule, version_document
 from vsqlvault.service.rules.history import ABSENT, Comparison, Difference, RuleKind
 
 _ROUTES = {

@@ -22,9 +22,9 @@ from vsqlvault.http.schemas.queries import read_query
 from vsqlvault.http.schemas.responses import list_json
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.hold import LegalHold
-from vsqlvault.service.rules.documents import legal_hold_document
-from vsqlvault.service.rules.held_entries import HeldEntriesRequest, HeldPlace
-from vsqlvault.service.rules.rule_changes import require_admin
+from vsqlvault.service.audit.rule_documents import legal_hold_document
+from vsqlvault.service.entries.held_entries import HeldEntriesRequest, HeldPlace
+from vsqlvault.service.roles import require_admin
 
 
 async def put_legal_hold(exchange: RequestContext) -> Reply:

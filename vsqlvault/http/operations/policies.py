@@ -29,9 +29,9 @@ from vsqlvault.interfaces.storage import RetentionLimitEffect
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.times import format_time
-from vsqlvault.service.rules.documents import access_policy_document, retention_policy_document, rule_document
+from vsqlvault.service.audit.rule_documents import access_policy_document, retention_policy_document, rule_document
+from vsqlvault.service.roles import require_admin
 from vsqlvault.service.rules.policies import SavedRetention
-from vsqlvault.service.rules.rule_changes import require_admin
 
 
 async def put_retention_policy(exchange: RequestContext) -> Reply:

@@ -37,7 +37,7 @@ from vsqlvault.model.principal import Role
 from vsqlvault.model.times import parse_time
 from vsqlvault.proof.canonical import canonical_json
 from vsqlvault.service.credentials.api_keys import ApiKeyRequest
-from vsqlvault.service.entries.service import Preconditions, StoreRequest
+from vsqlvault.service.entries.requests import Preconditions, StoreRequest
 
 MAX_METADATA_BYTES = 8192
 MAX_METADATA_KEYS = 64

@@ -14,7 +14,7 @@ from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.entry import Entry, EntryState, ValueEncoding
 from vsqlvault.model.purge import PurgeRecord, ScrubRecord
 from vsqlvault.model.times import format_time
-from vsqlvault.service.entries.service import EntryView
+from vsqlvault.service.entries.requests import EntryView
 from vsqlvault.service.purge.sweeper import SweepCount
 
 ACCESS_COLUMNS = (

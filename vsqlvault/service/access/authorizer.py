@@ -1,148 +1,216 @@
-"""What the rules make of one caller and one entry: for whoever acts on it, and for whoever only wants to know."""
+"""Decides whether a caller may perform an action on an entry."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
 
 from vsqlvault.errors import (
     AccessDenied,
     EntryExpired,
     EntryNotFound,
     EntryPurged,
+    FieldError,
     IdRetired,
     NoRetentionPolicy,
+    PluginFailed,
+    ValidationFailed,
     VaultError,
 )
+from vsqlvault.interfaces.access_policy import PolicyEvaluator
 from vsqlvault.interfaces.storage import PolicySnapshot, Snapshot
-from vsqlvault.model.access import AccessRequest, Action, Allow, Deny
+from vsqlvault.model.access import AccessRequest, Action, Allow, AuthorizationResult, Decision, Deny
 from vsqlvault.model.entry import Entry, EntryKey, EntryState
-from vsqlvault.model.policy import RetentionPolicy
-from vsqlvault.service.access.decisions import AuthorizationResult, Decisions
+from vsqlvault.model.policy import DEFAULT_POLICY, AccessPolicy, RetentionPolicy
 from vsqlvault.service.audit.recorder import AuditContext
-from vsqlvault.service.commit.queue import CommitQueue
-from vsqlvault.service.purge.purger import Purger
-from vsqlvault.service.rules.policy_cache import PolicyCache
+from vsqlvault.service.plugin_calls import Pending, begin_call, call_plain, finish_call
 
-MAX_CLOCK_AGE_SECONDS = 1.0
-"""For so long after its last word, the storage's clock is taken to have gone on as this machine's has."""
+log = logging.getLogger(__name__)
+_DECISIONS = (Allow, Deny)
+_NOT_HELD = AuthorizationResult(Deny("purpose-not-held"))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LoadedEntry:
-    """One look at one entry: what was read, the rules in force, and what they make of it."""
+    """An entry as one read found it, with the policies in force and the state that they give it."""
 
     snapshot: Snapshot
-    book: PolicySnapshot
+    policies: PolicySnapshot
     retention: RetentionPolicy | None
     entry: Entry | None
     state: EntryState | None
+    expires_at: datetime | None
+
+    @classmethod
+    def of(cls, snapshot: Snapshot, policies: PolicySnapshot, key: EntryKey) -> LoadedEntry:
+        """Return what ``snapshot`` shows of the entry under ``key``."""
+        retention = policies.retention.get(key.purpose)
+        entry = snapshot.entry
+        if entry is None:
+            return cls(snapshot, policies, retention, None, None, None)
+        expires_at = entry.expires_at
+        if retention is not None:
+            expires_at = min(expires_at, entry.created_at + timedelta(days=retention.max_retention_days))
+        if entry.purged_at is not None:
+            state = EntryState.PURGED
+        else:
+            state = EntryState.EXPIRED if snapshot.now >= expires_at else EntryState.ACTIVE
+        return cls(snapshot, policies, retention, entry, state, expires_at)
 
 
-class Verdicts:
-    """Looks, and decides by what was seen. Whom the entry is decided for stands on the trace, and so does the decision."""
+class Authorizer:
+    """Asks the evaluator of an access policy, and records the decision in the audit context."""
 
-    def __init__(self, queue: CommitQueue, policy_cache: PolicyCache, decisions: Decisions, purges: Purger) -> None:
-        self._queue = queue
-        self._policy_cache = policy_cache
-        self._decisions = decisions
-        self._purges = purges
+    def __init__(
+        self,
+        evaluators: Mapping[str, PolicyEvaluator],
+        timeout_seconds: float,
+        retires_id: Callable[[RetentionPolicy], bool] = lambda _: True,
+    ) -> None:
+        """``retires_id`` says whether the purge method of a retention policy makes the ids of purged entries unusable."""
+        self._evaluators = dict(evaluators)
+        self._timeout_seconds = timeout_seconds
+        self._retires_id = retires_id
 
-    async def look(self, trace: AuditContext, key: EntryKey, *, with_value: bool) -> LoadedEntry:
-        """Return what is there now. Raises Unavailable."""
-        snapshot = await self._queue.read(key, with_value=with_value)
-        trace.see(snapshot)
-        return _seen(snapshot, await self._policy_cache.at(snapshot.revision), key)
-
-    def assume_absent(self, trace: AuditContext, key: EntryKey) -> LoadedEntry | None:
-        """Return what a look would show if there were no entry and no rule had changed, for a commit that expects both.
-
-        None where the storage has said nothing for ``MAX_CLOCK_AGE_SECONDS``.
+    def check(self, policy: AccessPolicy) -> None:
+        """Have the evaluator that the policy names validate it.
 
         Raises:
-            CredentialRefused: the caller's credential is not good any more.
+            ValidationFailed: there is no such evaluator, or it rejects the policy. PluginFailed: it fails.
         """
-        book, now = self._policy_cache.known, self._queue.time_within(MAX_CLOCK_AGE_SECONDS)
-        if book is None or now is None:
+        evaluator = self._evaluators.get(policy.evaluator)
+        if evaluator is None:
+            raise ValidationFailed(errors=[FieldError("evaluator", "an evaluator that a loaded plugin offers")])
+        call_plain(evaluator, lambda: evaluator.check(policy), passes=(VaultError,))
+
+    async def decide(self, request: AccessRequest, policy_name: str, policies: PolicySnapshot) -> AuthorizationResult:
+        """Decide by the named policy, or by ``owner-only`` where it is not defined. Every failure denies.
+
+        Admins and auditors may always inspect: no evaluator is asked, so that none can hide an entry from them.
+        """
+        policy = policies.access.get(policy_name) or policies.access.get(DEFAULT_POLICY)
+        if policy is None:
+            return AuthorizationResult(Deny("no-policy"))
+        if request.action is Action.INSPECT and request.principal.may_inspect_all:
+            return AuthorizationResult(Allow(), policy.name, policy.version)
+        decision = await self._ask(request, policy)
+        return AuthorizationResult(
+            Deny(PluginFailed.reason) if decision is None else decision,
+            policy.name,
+            policy.version,
+            failed=decision is None,
+        )
+
+    async def _ask(self, request: AccessRequest, policy: AccessPolicy) -> Decision | None:
+        """Return the evaluator's decision; None where it gives none that can be used."""
+        evaluator = self._evaluators.get(policy.evaluator)
+        if evaluator is None:
+            log.error("no plugin offers the evaluator", extra={"policy": policy.name, "evaluator": policy.evaluator})
             return None
-        snapshot = Snapshot(now, book.revision, None, None)
-        trace.see(snapshot)
-        return _seen(snapshot, book, key)
+        try:
+            decision: Any = begin_call(
+                evaluator, evaluator.evaluate, _DECISIONS, self._timeout_seconds, request, policy
+            )
+            if type(decision) is Pending:
+                decision = await finish_call(evaluator, decision, _DECISIONS, self._timeout_seconds)
+        except PluginFailed:
+            return None
+        if not _is_sound(decision):
+            log.error("policy evaluator gave an unusable decision", extra={"policy": policy.name})
+            return None
+        sound: Decision = decision
+        return sound
 
-    def require_purpose(self, trace: AuditContext, key: EntryKey) -> None:
-        """Raise AccessDenied for who does not hold the purpose; that is asked before anything of a request to store."""
-        if not trace.call.principal.holds(key.purpose):
-            trace.decided = AuthorizationResult(Deny("purpose-not-held"))
-            raise AccessDenied
+    def require_purpose(self, context: AuditContext, key: EntryKey) -> None:
+        """Raise AccessDenied unless the caller has the entry's purpose."""
+        if not context.call.principal.has_purpose(key.purpose):
+            self.require(context, _NOT_HELD)
 
-    async def require_entry(
-        self, trace: AuditContext, key: EntryKey, action: Action, sight: LoadedEntry
+    def require(self, context: AuditContext, decided: AuthorizationResult) -> Allow:
+        """Record a decision in the context, and return its Allow.
+
+        Raises:
+            AccessDenied: it is a Deny. PluginFailed: the evaluator gave none.
+        """
+        context.decided = decided
+        if type(decided.decision) is Allow:
+            return decided.decision
+        if decided.failed:
+            raise PluginFailed
+        if isinstance(decided.decision, Allow):
+            return decided.decision
+        raise AccessDenied
+
+    async def authorize(
+        self, context: AuditContext, key: EntryKey, action: Action, loaded: LoadedEntry
     ) -> tuple[Entry, Allow]:
-        """Return the live entry and what allows the action; those who may not know of it learn nothing of its state.
+        """Return the live entry and the Allow for the action. Callers that are denied do not learn the entry's state.
 
         Raises:
             AccessDenied, EntryNotFound, EntryPurged, EntryExpired, PluginFailed.
         """
-        if sight.entry is None:
-            principal = trace.call.principal
-            if not principal.holds(key.purpose) and not (action is Action.INSPECT and principal.may_inspect_all):
-                trace.require(AuthorizationResult(Deny("purpose-not-held")))
+        principal, entry = context.call.principal, loaded.entry
+        if entry is None:
+            if not (action is Action.INSPECT and principal.may_inspect_all):
+                self.require_purpose(context, key)
             raise EntryNotFound
-        allowed = await self._decide(trace, action, sight, sight.entry, key, sight.entry.access_policy)
-        if sight.state is EntryState.PURGED:
-            raise EntryPurged
-        if sight.state is EntryState.EXPIRED:
-            raise by_policy(EntryExpired(), sight.retention)
-        return sight.entry, allowed
+        request = AccessRequest(principal, action, key, entry, loaded.snapshot.now)
+        allowed = self.require(context, await self.decide(request, entry.access_policy, loaded.policies))
+        if loaded.state is not EntryState.ACTIVE:
+            if loaded.state is EntryState.PURGED:
+                raise EntryPurged
+            note_retention(context, loaded.retention)
+            raise EntryExpired
+        return entry, allowed
 
-    async def require_storable(
-        self, trace: AuditContext, key: EntryKey, access_policy: str, sight: LoadedEntry
+    async def authorize_store(
+        self, context: AuditContext, key: EntryKey, access_policy: str, loaded: LoadedEntry
     ) -> RetentionPolicy:
-        """Return the retention policy under which the caller may store here, an entry that names ``access_policy``.
+        """Return the retention policy under which the caller may store an entry that names ``access_policy``.
 
-        Replacing is decided by the policy the entry has; the policy it shall have must let its caller store, too.
+        The policy of the entry present decides on its replacement. A new policy must let the caller store, too.
 
         Raises:
             AccessDenied, NoRetentionPolicy, IdRetired, PluginFailed.
         """
-        if sight.entry is not None:
-            await self._decide(trace, Action.STORE, sight, sight.entry, key, sight.entry.access_policy)
-        if sight.entry is None or sight.entry.access_policy != access_policy:
-            decided = trace.decided
-            await self._decide(trace, Action.STORE, sight, None, key, access_policy)
-            trace.decided = decided or trace.decided
-        retention = sight.retention
+        entry, principal, now = loaded.entry, context.call.principal, loaded.snapshot.now
+        if entry is not None:
+            request = AccessRequest(principal, Action.STORE, key, entry, now)
+            self.require(context, await self.decide(request, entry.access_policy, loaded.policies))
+        if entry is None or entry.access_policy != access_policy:
+            decided = context.decided
+            request = AccessRequest(principal, Action.STORE, key, None, now)
+            self.require(context, await self.decide(request, access_policy, loaded.policies))
+            context.decided = decided or context.decided
+        retention = loaded.retention
         if retention is None:
             raise NoRetentionPolicy(f"set one with PUT /admin/retention-policies/{key.purpose}")
-        if sight.state is EntryState.PURGED:
+        if loaded.state is EntryState.PURGED:
             raise IdRetired
-        if sight.state is EntryState.EXPIRED and self._purges.retires_id(retention):
-            raise by_policy(IdRetired(), retention)
+        if loaded.state is EntryState.EXPIRED and self._retires_id(retention):
+            note_retention(context, retention)
+            raise IdRetired
         return retention
 
-    async def may_inspect(self, trace: AuditContext, entry: Entry, sight: LoadedEntry) -> bool:
-        """Whether the caller may know of the entry. Raises PluginFailed: leaving it out would say that there is none."""
-        request = AccessRequest(trace.call.principal, Action.INSPECT, entry.key, entry, sight.snapshot.now)
-        decided = await self._decisions.decide(request, entry.access_policy, sight.book)
+    async def may_inspect(self, context: AuditContext, entry: Entry, loaded: LoadedEntry) -> bool:
+        """Whether the caller may inspect the entry. Raises PluginFailed, since omitting the entry would deny its existence."""
+        request = AccessRequest(context.call.principal, Action.INSPECT, entry.key, entry, loaded.snapshot.now)
+        decided = await self.decide(request, entry.access_policy, loaded.policies)
         if decided.failed:
-            trace.require(decided)
+            self.require(context, decided)
         return isinstance(decided.decision, Allow)
 
-    async def _decide(
-        self, trace: AuditContext, action: Action, sight: LoadedEntry, entry: Entry | None, key: EntryKey, policy: str
-    ) -> Allow:
-        request = AccessRequest(trace.call.principal, action, key, entry, sight.snapshot.now)
-        return trace.require(await self._decisions.decide(request, policy, sight.book))
 
-
-def _seen(snapshot: Snapshot, book: PolicySnapshot, key: EntryKey) -> LoadedEntry:
-    retention = book.retention.get(key.purpose)
-    entry = snapshot.entry
-    retention_limit = retention.max_retention_days if retention else None
-    return LoadedEntry(snapshot, book, retention, entry, entry.state(snapshot.now, retention_limit) if entry else None)
-
-
-def by_policy(error: VaultError, retention: RetentionPolicy | None) -> VaultError:
-    """Return the error with the version of the retention policy that decided it, for the audit row."""
+def note_retention(context: AuditContext, retention: RetentionPolicy | None) -> None:
+    """Put the version of the retention policy that decided into the row of the refusal."""
     if retention is not None:
-        error.recorded_detail = f"retention {retention.reference}"
-    return error
+        context.detail = f"retention {retention.reference}"
+
+
+def _is_sound(decision: Decision) -> bool:
+    """Whether the decision's obligation can be kept; a plugin can put anything into it."""
+    limit = decision.max_retrievals if isinstance(decision, Allow) else None
+    return limit is None or (type(limit) is int and limit >= 0)

@@ -8,20 +8,19 @@ from datetime import datetime
 from vsqlvault.errors import EntryHeld, EntryNotFound, VaultError
 from vsqlvault.interfaces.storage import LogQuery, LogRow, Storage
 from vsqlvault.interfaces.writes import Committed, RevisionIs, Write
-from vsqlvault.model.access import Action, Allow
+from vsqlvault.model.access import Action, Allow, AuthorizationResult
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.entry import Entry, EntryKey, EntryState
 from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.principal import Call, Principal
 from vsqlvault.model.purge import PurgeRecord
-from vsqlvault.service.access.authorizer import LoadedEntry, Verdicts
-from vsqlvault.service.access.decisions import AuthorizationResult, Decisions
+from vsqlvault.service.access.authorizer import Authorizer, LoadedEntry
+from vsqlvault.service.access.loading import EntryLoader
 from vsqlvault.service.audit.recorder import CREATED, OK, AuditContext, Auditor
+from vsqlvault.service.commit.policy_cache import PolicyCache
 from vsqlvault.service.commit.queue import CommitQueue
-from vsqlvault.service.purge.purger import Purger
-from vsqlvault.service.rules.policy_cache import PolicyCache
-from vsqlvault.service.rules.rule_changes import require_reader
+from vsqlvault.service.roles import require_reader
 
 _OPERATIONS = {
     Action.STORE: Operation.STORE,
@@ -74,14 +73,14 @@ class Explain:
         storage: Storage,
         queue: CommitQueue,
         policy_cache: PolicyCache,
-        decisions: Decisions,
-        purges: Purger,
+        authorizer: Authorizer,
         auditor: Auditor,
     ) -> None:
         self._storage = storage
         self._queue = queue
         self._auditor = auditor
-        self._verdicts = Verdicts(queue, policy_cache, decisions, purges)
+        self._authorizer = authorizer
+        self._loader = EntryLoader(queue, policy_cache)
 
     async def explain(self, call: Call, question: Question) -> Explanation:
         """Return the answer. The value is not read, nothing is counted, and nothing changes but for the row of the asking.
@@ -89,65 +88,65 @@ class Explain:
         Raises:
             RoleRequired: the caller is neither admin nor auditor. Unavailable.
         """
-        trace = AuditContext(call, Operation.EXPLAIN_ACCESS, question.key)
+        context = AuditContext(call, Operation.EXPLAIN_ACCESS, question.key)
 
         async def attempt() -> Explanation | None:
             require_reader(call)
             would = AuditContext(
                 replace(call, principal=question.principal), _OPERATIONS[question.action], question.key
             )
-            sight = await self._verdicts.look(would, question.key, with_value=False)
-            trace.see(sight.snapshot)
-            found = await self._answer(would, question, sight)
-            row = trace.granted(detail=_described(found))
-            outcome = await self._queue.commit(Write((row,), (RevisionIs(sight.book.revision),)))
+            loaded = await self._loader.load(would, question.key, with_value=False)
+            context.observe(loaded.snapshot)
+            found = await self._answer(would, question, loaded)
+            row = context.granted(detail=_described(found))
+            outcome = await self._queue.commit(Write((row,), (RevisionIs(loaded.policies.revision),)))
             return found if isinstance(outcome, Committed) else None
 
-        return await self._auditor.run_audited(trace, attempt)
+        return await self._auditor.run_audited(context, attempt)
 
-    async def _answer(self, would: AuditContext, question: Question, sight: LoadedEntry) -> Explanation:
+    async def _answer(self, would: AuditContext, question: Question, loaded: LoadedEntry) -> Explanation:
         allowed, refusal = None, None
         try:
-            allowed = await self._go_as_far_as_possible(would, question, sight)
+            allowed = await self._dry_run(would, question, loaded)
         except VaultError as error:
             refusal = error
         decided = would.decided
         purged = await self._storage.purge_log(
             LogQuery(limit=1, equals={"purpose": question.key.purpose, "external_id": question.key.external_id})
         )
-        entry = sight.entry
-        creates = question.action is Action.STORE and sight.state is not EntryState.ACTIVE
+        entry = loaded.entry
+        creates = question.action is Action.STORE and loaded.state is not EntryState.ACTIVE
         return Explanation(
             question=question,
-            at=sight.snapshot.now,
+            at=loaded.snapshot.now,
             decided=decided,
             allowed=allowed or (decided.decision if decided and isinstance(decided.decision, Allow) else None),
             refusal=refusal,
             status=refusal.status if refusal else CREATED if creates else OK,
-            policy=sight.book.access.get(decided.policy) if decided and decided.policy else None,
+            policy=loaded.policies.access.get(decided.policy) if decided and decided.policy else None,
             entry=entry,
-            state=sight.state,
-            retention=sight.retention,
-            holds=sight.book.holds_on(entry) if entry and entry.purged_at is None else (),
+            state=loaded.state,
+            retention=loaded.retention,
+            holds=loaded.policies.holds_on(entry) if entry and entry.purged_at is None else (),
             last_purge=purged[0] if purged else None,
         )
 
-    async def _go_as_far_as_possible(self, would: AuditContext, question: Question, sight: LoadedEntry) -> Allow | None:
+    async def _dry_run(self, would: AuditContext, question: Question, loaded: LoadedEntry) -> Allow | None:
         """Do all that the operation does before it acts. What only a body could show, such as its size, is left out."""
         key = question.key
         if question.action is Action.STORE:
-            self._verdicts.require_purpose(would, key)
-            await self._verdicts.require_storable(would, key, question.access_policy, sight)
-            _require_free(would, sight.entry, sight)
+            self._authorizer.require_purpose(would, key)
+            await self._authorizer.authorize_store(would, key, question.access_policy, loaded)
+            _require_free(would, loaded.entry, loaded)
             return None
-        entry, allowed = await self._verdicts.require_entry(would, key, question.action, sight)
+        entry, allowed = await self._authorizer.authorize(would, key, question.action, loaded)
         if question.action is Action.PURGE:
-            _require_free(would, entry, sight)
+            _require_free(would, entry, loaded)
         return allowed
 
 
-def _require_free(would: AuditContext, entry: Entry | None, sight: LoadedEntry) -> None:
-    if entry and (holds := sight.book.holds_on(entry)):
+def _require_free(would: AuditContext, entry: Entry | None, loaded: LoadedEntry) -> None:
+    if entry and (holds := loaded.policies.holds_on(entry)):
         raise EntryHeld([hold.reference for hold in holds], named=would.call.principal.may_inspect_all)
 
 

@@ -13,7 +13,7 @@ from vsqlvault.model.access import AccessRequest, Action, Allow
 from vsqlvault.model.entry import Entry, ValueEncoding
 from vsqlvault.model.policy import DEFAULT_EVALUATOR, AccessPolicy
 from vsqlvault.model.principal import Principal, Role
-from vsqlvault.service.access.decisions import Decisions
+from vsqlvault.service.access.authorizer import Authorizer
 
 MAX_POLICIES = 200
 DEADLINE_SECONDS = 3.0
@@ -33,7 +33,7 @@ class Probed:
 
 
 async def probe_policies(
-    decisions: Decisions, book: PolicySnapshot, used: Iterable[tuple[str, str]], at: datetime
+    authorizer: Authorizer, book: PolicySnapshot, used: Iterable[tuple[str, str]], at: datetime
 ) -> Probed:
     """Ask, for each purpose and access policy in ``used``, what each kind of app may do.
 
@@ -46,14 +46,14 @@ async def probe_policies(
         async with asyncio.timeout(DEADLINE_SECONDS):
             for purpose, policy in pairs[:MAX_POLICIES]:
                 probes += [
-                    await _probe(decisions, book, purpose, policy, question) for question in _questions(purpose, at)
+                    await _probe(authorizer, book, purpose, policy, question) for question in _questions(purpose, at)
                 ]
     except TimeoutError:
         return Probed(tuple(probes), complete=False)
     return Probed(tuple(probes), complete=len(pairs) <= MAX_POLICIES)
 
 
-async def run_self_tests(decisions: Decisions, book: PolicySnapshot, at: datetime) -> tuple[SelfTest, ...]:
+async def run_self_tests(authorizer: Authorizer, book: PolicySnapshot, at: datetime) -> tuple[SelfTest, ...]:
     """Ask for what must be denied, whatever policies there are."""
     empty = AccessPolicy(EMPTY, 1, DEFAULT_EVALUATOR, {})
     made_up = replace(book, access={**book.access, EMPTY: empty})
@@ -66,7 +66,7 @@ async def run_self_tests(decisions: Decisions, book: PolicySnapshot, at: datetim
     tests = []
     for name, action, policy in cases:
         request = AccessRequest(stranger, action, _entry(PURPOSE, at).key, _entry(PURPOSE, at), at)
-        decided = await decisions.decide(request, policy, made_up)
+        decided = await authorizer.decide(request, policy, made_up)
         tests.append(SelfTest(name, not isinstance(decided.decision, Allow)))
     return tuple(tests)
 
@@ -98,9 +98,9 @@ def _questions(purpose: str, at: datetime) -> Sequence[_Question]:
     ]
 
 
-async def _probe(decisions: Decisions, book: PolicySnapshot, purpose: str, policy: str, question: _Question) -> Probe:
+async def _probe(authorizer: Authorizer, book: PolicySnapshot, purpose: str, policy: str, question: _Question) -> Probe:
     request = question.request
-    decided = await decisions.decide(request, policy, book)
+    decided = await authorizer.decide(request, policy, book)
     return Probe(
         purpose, policy, question.asks, request.action, request.entry is None, isinstance(decided.decision, Allow),
         decided.reason,

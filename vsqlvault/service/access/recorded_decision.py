@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from vsqlvault.interfaces.storage import PolicySnapshot
-from vsqlvault.model.access import AccessRequest, Action, Allow, Decision, Deny
+from vsqlvault.model.access import AccessRequest, Action, Allow, AuthorizationResult, Decision, Deny
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.entry import Entry, EntryKey
 from vsqlvault.model.policy import DEFAULT_EVALUATOR, AccessPolicy
 from vsqlvault.model.principal import Principal, Role
-from vsqlvault.service.access.decisions import AuthorizationResult, Decisions
+from vsqlvault.service.access.authorizer import Authorizer
 
 MANY = 2**31 - 1
 _ROLES: tuple[frozenset[Role], ...] = (frozenset(), frozenset({Role.AUDITOR}), frozenset({Role.ADMIN}))
@@ -83,8 +83,8 @@ def said_of(row: AccessRecord) -> Decision:
 class Guesser:
     """Decides past cases anew. What the rules of two documents make of a case is remembered: they look at little of it."""
 
-    def __init__(self, decisions: Decisions, candidate: AccessPolicy) -> None:
-        self._decisions = decisions
+    def __init__(self, authorizer: Authorizer, candidate: AccessPolicy) -> None:
+        self._authorizer = authorizer
         self._candidate = candidate
         self._remembered: dict[object, Decision | Unknown] = {}
 
@@ -122,7 +122,7 @@ class Guesser:
 
     async def _ask(self, case: RecordedDecision, guess: Guess, policy: AccessPolicy) -> AuthorizationResult:
         book = PolicySnapshot(0, {policy.name: policy}, {})
-        return await self._decisions.decide(case.request(guess), policy.name, book)
+        return await self._authorizer.decide(case.request(guess), policy.name, book)
 
 
 def _in_effect(decision: Decision, guess: Guess) -> Decision:

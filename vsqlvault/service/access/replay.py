@@ -15,13 +15,13 @@ from vsqlvault.model.audit import AccessRecord, Operation, Outcome
 from vsqlvault.model.entry import Entry, EntryKey
 from vsqlvault.model.policy import DEFAULT_EVALUATOR, DEFAULT_POLICY, AccessPolicy
 from vsqlvault.model.principal import Call
-from vsqlvault.service.access.decisions import Decisions
+from vsqlvault.service.access.authorizer import Authorizer
 from vsqlvault.service.access.recorded_decision import Guesser, RecordedDecision, Unknown, said_of
 from vsqlvault.service.audit.recorder import CREATED, AuditContext, Auditor
+from vsqlvault.service.audit.rule_documents import access_policy_document, as_json
+from vsqlvault.service.commit.policy_cache import PolicyCache
 from vsqlvault.service.commit.queue import CommitQueue
-from vsqlvault.service.rules.documents import access_policy_document, as_json
-from vsqlvault.service.rules.policy_cache import PolicyCache
-from vsqlvault.service.rules.rule_changes import require_reader
+from vsqlvault.service.roles import require_reader
 
 PAGE = 1_000
 MAX_CHANGES = 1_000
@@ -101,12 +101,18 @@ class Replay:
     """Decides anew, by the evaluators that decide in earnest, and says plainly of which rows it cannot."""
 
     def __init__(
-        self, *, storage: Storage, queue: CommitQueue, policy_cache: PolicyCache, decisions: Decisions, auditor: Auditor
+        self,
+        *,
+        storage: Storage,
+        queue: CommitQueue,
+        policy_cache: PolicyCache,
+        authorizer: Authorizer,
+        auditor: Auditor,
     ) -> None:
         self._storage = storage
         self._queue = queue
         self._policy_cache = policy_cache
-        self._decisions = decisions
+        self._authorizer = authorizer
         self._auditor = auditor
         self._busy = asyncio.Lock()
 
@@ -123,12 +129,12 @@ class Replay:
             require_reader(call)
             if self._policy_cache.is_built_in(candidate.name):
                 raise BuiltInPolicy
-            self._decisions.check(candidate)
+            self._authorizer.check(candidate)
             if self._busy.locked():
                 raise ReplayRunning
             async with self._busy:
                 snapshot = await self._queue.read()
-                trace.see(snapshot)
+                trace.observe(snapshot)
                 until = min(window.until, snapshot.now) if window.until else snapshot.now
                 if window.since >= until:
                     raise InvalidQuery(errors=[FieldError("since", "a time before until, and before now")])
@@ -143,7 +149,7 @@ class Replay:
     async def _go_through(self, found: Replayed, candidate: AccessPolicy, window: Window, book: PolicySnapshot) -> None:
         """Read page after page, newest first: nobody who commits has to wait for that."""
         past = _Past(self._storage, candidate, book)
-        guesser = Guesser(self._decisions, candidate)
+        guesser = Guesser(self._authorizer, candidate)
         after: int | None = None
         while not found.complete:
             page = await self._storage.access_log(

@@ -13,7 +13,7 @@ from vsqlvault.model.principal import Call
 from vsqlvault.model.purge import PurgeRecord
 from vsqlvault.service.audit.recorder import AuditContext, Auditor
 from vsqlvault.service.commit.queue import CommitQueue
-from vsqlvault.service.rules.rule_changes import require_reader
+from vsqlvault.service.roles import require_reader
 
 Record = TypeVar("Record", AccessRecord, PurgeRecord)
 Pager = Callable[[LogQuery], Awaitable[Sequence[LogRow[Record]]]]
@@ -56,7 +56,7 @@ class Logs:
 
         async def attempt() -> Sequence[LogRow[Record]]:
             require_reader(call)
-            trace.see(await self._queue.read())
+            trace.observe(await self._queue.read())
             rows = await pager(query)
             await self._queue.record(trace.granted(detail=_described(query)))
             return rows
@@ -72,7 +72,7 @@ class Logs:
         async def attempt() -> AsyncIterator[LogRow[Record]]:
             require_reader(call)
             snapshot = await self._queue.read()
-            trace.see(snapshot)
+            trace.observe(snapshot)
             end = snapshot.now + _TICK if snapshot.now == snapshot.mark else snapshot.now  # then time stands still
             until = min(query.until, end) if query.until else end
             await self._queue.record(trace.granted(detail=_described(query)))

@@ -1,4 +1,4 @@
-"""Making audit rows, and seeing that nothing is answered without one."""
+"""Makes the audit rows of operations, and ensures that each operation leaves one before its answer."""
 
 from __future__ import annotations
 
@@ -6,46 +6,46 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 from vsqlvault.errors import (
-    AccessDenied,
     AuditUnavailable,
     Contended,
     CredentialRefused,
     OutcomeUnknown,
     Overloaded,
-    PluginFailed,
     StorageFull,
     StorageUnavailable,
     VaultError,
 )
 from vsqlvault.interfaces.storage import Snapshot
-from vsqlvault.model.access import Allow
+from vsqlvault.interfaces.writes import Change, Write
+from vsqlvault.model.access import AuthorizationResult
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
 from vsqlvault.model.entry import EntryKey, EntryVersion
 from vsqlvault.model.principal import Call, Principal
-from vsqlvault.service.access.decisions import AuthorizationResult
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.commit.storage_clock import StorageClock
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
+P = ParamSpec("P")
 
 Revalidate = Callable[[Principal, Snapshot], None]
-"""Raises CredentialRefused where a read shows that a principal's credential is not good any more."""
+"""Raises CredentialRefused where a read shows that a principal's credential is no longer valid."""
 
 OK = 200
 CREATED = 201
 _MAX_ATTEMPTS = 32
 LEAVES_NO_ROW = (StorageUnavailable, AuditUnavailable, OutcomeUnknown, StorageFull, Overloaded)
-"""Errors that say that no row could be committed, or that nobody knows."""
+"""Errors after which no row can be committed, or after which it is unknown whether one was."""
 
 
 class AuditContext:
-    """What is learnt about one operation on its way, and the audit row it amounts to.
+    """The facts about one operation that its audit row records.
 
-    ``subject`` names what it is about where that is no entry; it is the row's detail where no other is given.
+    ``subject`` names the object of an operation that is not about an entry; it is the row's detail where no other is given.
+    ``detail`` is the detail of a refusal.
     """
 
     def __init__(
@@ -65,33 +65,21 @@ class AuditContext:
         self.at: datetime | None = None
         self.stamp: EntryVersion | None = None
         self.decided: AuthorizationResult | None = None
+        self.detail: str | None = None
         self.revalidate: Revalidate | None = None
 
-    def see(self, snapshot: Snapshot) -> None:
-        """Take the time of the operation, and the entry it is about, from what was read.
+    def observe(self, snapshot: Snapshot) -> None:
+        """Take the operation's time and its entry's version from a read. A decision of an earlier attempt is dropped.
 
         Raises:
-            CredentialRefused: as what was read shows, the caller's credential is not good any more.
+            CredentialRefused: the read shows that the caller's credential is no longer valid.
         """
         self.at = snapshot.now
-        self.decided = None  # what an earlier attempt decided is not what this one does
-        self.stamp = snapshot.entry.stamp if snapshot.entry else None
+        self.decided = self.detail = None
+        entry = snapshot.entry
+        self.stamp = None if entry is None else entry.stamp
         if self.revalidate is not None:
             self.revalidate(self.call.principal, snapshot)
-
-    def require(self, decided: AuthorizationResult) -> Allow:
-        """Remember the decision, and go on only where it allows.
-
-        Raises:
-            AccessDenied: it does not.
-            PluginFailed: the evaluator gave none.
-        """
-        self.decided = decided
-        if decided.failed:
-            raise PluginFailed
-        if isinstance(decided.decision, Allow):
-            return decided.decision
-        raise AccessDenied
 
     def granted(
         self, status: int = OK, *, old_value: str | None = None, new_value: str | None = None, detail: str | None = None
@@ -100,9 +88,10 @@ class AuditContext:
         return self._row(Outcome.GRANTED, status, None, self.at, old_value, new_value, detail)
 
     def denied(self, error: VaultError, at: datetime, detail: str | None = None) -> AccessRecord:
-        """Return the row of an operation that ended in ``error``; ``at`` stands in where nothing was read."""
+        """Return the row of an operation that ended in ``error``; ``at`` is its time where nothing was read."""
         reason = self.decided.reason if self.decided else None
         reason = reason or (error.why if type(error) is CredentialRefused else error.reason)
+        detail = detail or self.detail or error.audit_detail
         return self._row(Outcome.DENIED, error.status, reason, self.at or at, None, None, detail)
 
     def _row(
@@ -116,7 +105,7 @@ class AuditContext:
         detail: str | None,
     ) -> AccessRecord:
         if at is None:
-            raise ValueError("a row has a time: see() a snapshot first")
+            raise ValueError("a row has a time: observe() a snapshot first")
         principal = self.call.principal
         return AccessRecord(
             at=at,
@@ -143,52 +132,65 @@ class AuditContext:
 
 
 class Auditor:
-    """Runs operations so that each leaves its row, whatever becomes of it and of whoever asked."""
+    """Runs operations so that each one leaves its audit row, also when it fails or its caller disconnects."""
 
     def __init__(self, queue: CommitQueue, clock: StorageClock, revalidate: Revalidate | None = None) -> None:
-        """``revalidate`` looks at every caller again when their operation has read the storage."""
+        """``revalidate`` checks each caller's credential again after the operation has read the storage."""
         self._queue = queue
         self._revalidate = revalidate
         self._clock = clock
         self._running: set[asyncio.Task[object]] = set()
 
-    async def run_audited(self, trace: AuditContext, attempt: Callable[[], Awaitable[Result | None]]) -> Result:
-        """Repeat ``attempt`` until it gives a result; None says that what it rested on changed, so decide anew.
+    async def run_audited(
+        self, context: AuditContext, attempt: Callable[P, Awaitable[Result | None]], *args: P.args, **kwargs: P.kwargs
+    ) -> Result:
+        """Call ``attempt`` until it returns a result. None means that a concurrent change invalidated its decision.
 
-        ``attempt`` commits the row of its success itself, with what it changes. An error gets its row here, before the
-        caller sees it.
+        ``attempt`` commits the row of its success itself, together with its changes. The row of an error is committed here,
+        before the error is raised.
         """
-        trace.revalidate = self._revalidate
+        context.revalidate = self._revalidate
         try:
             for _ in range(_MAX_ATTEMPTS):
-                result = await attempt()
+                result = await attempt(*args, **kwargs)
                 if result is not None:
                     return result
             raise Contended
         except StorageFull as error:
-            if trace.operation is Operation.STORE:
+            if context.operation is Operation.STORE:
                 raise
-            raise AuditUnavailable from error  # whoever stores nothing is not told that it is too much
+            raise AuditUnavailable from error  # the caller stores nothing, so the storage's size is not its problem
         except VaultError as error:
-            await self.refuse(trace, error)
+            await self.refuse(context, error)
             raise
 
-    async def refuse(self, trace: AuditContext, error: VaultError, detail: str | None = None) -> None:
-        """Commit the row of a refusal, unless it has one, or the error is that no row could be written.
+    async def refuse(
+        self,
+        context: AuditContext,
+        error: VaultError,
+        detail: str | None = None,
+        *,
+        at: datetime | None = None,
+        changes: tuple[Change, ...] = (),
+    ) -> None:
+        """Commit the row of a refusal, with ``changes``, unless the call has that row or no row could be committed.
+
+        Every refusal of an operation passes here, so no request gets two rows for one error.
 
         Raises:
-            AuditUnavailable: it cannot be committed; this is then the answer, whatever it would have been.
+            AuditUnavailable: the row cannot be committed; then this is the answer instead of ``error``.
         """
-        if error.recorded_for == trace.call.request_id or isinstance(error, LEAVES_NO_ROW):
+        call = context.call
+        if not changes and (call.refusal is error or isinstance(error, LEAVES_NO_ROW)):
             return
-        await self._queue.record(trace.denied(error, self._clock.now(), detail or error.recorded_detail))
-        error.recorded_for = trace.call.request_id
+        await self._queue.commit(Write((context.denied(error, at or self._clock.now(), detail),), changes=changes))
+        call.refusal = error
 
     async def shielded(self, work: Awaitable[Result]) -> Result:
-        """Await ``work`` in a task of the vault's own: a caller that is cancelled does not cancel it."""
+        """Await ``work`` in a task of the vault's own, which a cancelled caller does not cancel."""
         task = asyncio.ensure_future(work)
         self._running.add(task)
-        task.add_done_callback(self._landed)
+        task.add_done_callback(self._finished)
         return await asyncio.shield(task)
 
     async def drain(self) -> None:
@@ -196,7 +198,7 @@ class Auditor:
         while self._running:
             await asyncio.wait(self._running)
 
-    def _landed(self, task: asyncio.Task[object]) -> None:
+    def _finished(self, task: asyncio.Task[object]) -> None:
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()) and not isinstance(error, VaultError):
             log.debug("shielded work failed", extra={"error": type(error).__name__})

@@ -26,14 +26,14 @@ from vsqlvault.proof.note import Signer
 from vsqlvault.proof.sample import RULE
 from vsqlvault.proof.statement import sign_statement
 from vsqlvault.service.audit.recorder import CREATED, AuditContext, Auditor
+from vsqlvault.service.commit.policy_cache import PolicyCache
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.compliance.attestation_schedule import AttestationSchedule
 from vsqlvault.service.compliance.purge_sample import Reach, check_purge, draw_purges
 from vsqlvault.service.log.stored_tree import root_at
 from vsqlvault.service.purge.overdue import Overdue, find_overdue, sweep_grace
 from vsqlvault.service.purge.sweeper import retention_limits
-from vsqlvault.service.rules.policy_cache import PolicyCache
-from vsqlvault.service.rules.rule_changes import require_admin, require_reader
+from vsqlvault.service.roles import require_admin, require_reader
 from vsqlvault.service.tasks import Lease, PeriodicTask
 
 log = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ class Attestations:
         async def attempt() -> Attestation | None:
             require_admin(call)
             snapshot = await self._queue.read()
-            trace.see(snapshot)
+            trace.observe(snapshot)
             newest = next(iter(await self._storage.attestations(None, 1)), None)
             since = newest.at if newest else await self.beginning.at(snapshot.now)
             found = await self._look(snapshot.now, since, await self._policy_cache.at(snapshot.revision))
@@ -130,7 +130,7 @@ class Attestations:
         async def attempt() -> Sequence[Attestation]:
             require_reader(call)
             snapshot = await self._queue.read()
-            trace.see(snapshot)
+            trace.observe(snapshot)
             found = await self._storage.attestations(before, limit)
             await self.beginning.attestation_due_at(snapshot.now)
             await self._queue.record(trace.granted())
@@ -144,7 +144,7 @@ class Attestations:
 
         async def attempt() -> Attestation:
             require_reader(call)
-            trace.see(await self._queue.read())
+            trace.observe(await self._queue.read())
             found = await self._storage.attestations(number + 1, 1)
             if not found or found[0].number != number:
                 raise AttestationNotFound

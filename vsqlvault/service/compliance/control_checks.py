@@ -18,13 +18,13 @@ from vsqlvault.model.times import format_time
 from vsqlvault.model.transparency import LogName, RowPlace
 from vsqlvault.proof.log_check import SignedHead
 from vsqlvault.proof.note import NoteRefused
+from vsqlvault.service.commit.policy_cache import PolicyCache
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.compliance.attestation_schedule import AttestationSchedule
 from vsqlvault.service.log.quarantine import Quarantine
 from vsqlvault.service.plugin_calls import call_plugin
 from vsqlvault.service.purge.clock_guard import ClockGuard
 from vsqlvault.service.purge.overdue import find_overdue, sweep_grace
-from vsqlvault.service.rules.policy_cache import PolicyCache
 
 log = logging.getLogger(__name__)
 ANCHOR_SECONDS = 10.0

@@ -18,7 +18,7 @@ from vsqlvault.model.times import format_time
 from vsqlvault.service.audit.recorder import AuditContext, Auditor
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.compliance.control_checks import ControlChecks
-from vsqlvault.service.rules.rule_changes import require_reader
+from vsqlvault.service.roles import require_reader
 from vsqlvault.service.tasks import Lease, LeasedTask
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class Controls:
 
         async def attempt() -> Sequence[Control]:
             require_reader(call)
-            trace.see(await self._queue.read())
+            trace.observe(await self._queue.read())
             found = await self.look()
             await self._queue.record(trace.granted())
             return found

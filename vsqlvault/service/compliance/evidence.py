@@ -16,14 +16,14 @@ from vsqlvault.model.times import parse_time
 from vsqlvault.proof.log_part import LogPart
 from vsqlvault.proof.note import Signer
 from vsqlvault.service.audit.recorder import AuditContext, Auditor
+from vsqlvault.service.commit.policy_cache import PolicyCache
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.compliance.evidence_bundle import BundlePlan, EvidenceBundle, members_of
 from vsqlvault.service.compliance.public_settings import public_settings
 from vsqlvault.service.compliance.report import Report
 from vsqlvault.service.log.log_range import leaf_range
 from vsqlvault.service.log.verification import Progress
-from vsqlvault.service.rules.policy_cache import PolicyCache
-from vsqlvault.service.rules.rule_changes import require_reader
+from vsqlvault.service.roles import require_reader
 
 MAX_LOG_MEMBERS = 300_000
 """Limits of one bundle, in tiles and entry bundles: about forty million rows."""
@@ -77,7 +77,7 @@ class Evidence:
 
         async def attempt() -> tuple[BundlePlan, Signer]:
             require_reader(call)
-            trace.see(await self._queue.read())
+            trace.observe(await self._queue.read())
             if self._signer is None:
                 raise NothingSigned
             report = await self._report.write(call, as_of, since=since, until=until)

@@ -23,12 +23,12 @@ from vsqlvault.proof.receipt import write_receipt
 from vsqlvault.proof.statement import sign_statement
 from vsqlvault.proof.tiles import HEIGHT, MAX_LEVEL, WIDTH, format_path, width_of, write_bundle
 from vsqlvault.proof.tree import HASH_BYTES, inclusion_proof
+from vsqlvault.service.audit.rule_documents import StoredRule, version_document
 from vsqlvault.service.compliance.archives import ArchiveWriter
 from vsqlvault.service.compliance.purge_sample import Reach, draw_purges
 from vsqlvault.service.log.reader import NOT_REACHED
 from vsqlvault.service.log.stored_tree import from_tiles
 from vsqlvault.service.log.verification import Progress, StorageSource
-from vsqlvault.service.rules.documents import StoredRule, version_document
 
 PAGE = 200
 RECEIPTS = 25

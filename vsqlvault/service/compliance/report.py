@@ -29,17 +29,17 @@ from vsqlvault.model.plugins import PluginOrigin
 from vsqlvault.model.principal import Call
 from vsqlvault.model.sandbox import StepState
 from vsqlvault.model.times import format_time
-from vsqlvault.service.access.decisions import Decisions
+from vsqlvault.service.access.authorizer import Authorizer
 from vsqlvault.service.access.probes import probe_policies, run_self_tests
 from vsqlvault.service.audit.recorder import AuditContext, Auditor
+from vsqlvault.service.commit.policy_cache import PolicyCache
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.credentials.inventory import Credentials
 from vsqlvault.service.plugin_calls import call_plain, call_plugin
 from vsqlvault.service.purge.held_counts import count_held
 from vsqlvault.service.purge.overdue import FIRST_INSTANT, sweep_grace
 from vsqlvault.service.purge.sweeper import retention_limits
-from vsqlvault.service.rules.policy_cache import PolicyCache
-from vsqlvault.service.rules.rule_changes import require_reader
+from vsqlvault.service.roles import require_reader
 
 log = logging.getLogger(__name__)
 SECTION_SECONDS = 5.0
@@ -66,7 +66,7 @@ class Report:
         queue: CommitQueue,
         policy_cache: PolicyCache,
         auditor: Auditor,
-        decisions: Decisions,
+        authorizer: Authorizer,
         sections: Sequence[ReportSection],
         credentials: Credentials,
         plugins: Sequence[PluginOrigin] = (),
@@ -86,7 +86,7 @@ class Report:
         self._queue = queue
         self._policy_cache = policy_cache
         self._auditor = auditor
-        self._decisions = decisions
+        self._authorizer = authorizer
         self._sections = tuple(sections)
         self._plugins = tuple(plugins)
         self._hardening = tuple(hardening)
@@ -115,7 +115,7 @@ class Report:
         async def attempt() -> dict[str, Any]:
             require_reader(call)
             snapshot = await self._queue.read()
-            trace.see(snapshot)
+            trace.observe(snapshot)
             instant = wanted.as_of or snapshot.now
             if instant > snapshot.now:
                 raise InvalidQuery(errors=[FieldError("as_of", "a time that is not in the future")])
@@ -162,7 +162,7 @@ class Report:
         uses = evidence.key_uses
         if uses is None:
             uses = await self._key_uses(as_of, ends)
-        probed = await probe_policies(self._decisions, book, _used_policies(book, evidence), as_of)
+        probed = await probe_policies(self._authorizer, book, _used_policies(book, evidence), as_of)
         return ReportContext(
             as_of,
             entry_statistics,
@@ -179,7 +179,7 @@ class Report:
             probes=probed.probes,
             probes_complete=probed.complete,
             log_tree=LogTree(await self._storage.tree_size(), await self._storage.newest_checkpoint()),
-            self_tests=await run_self_tests(self._decisions, book, as_of),
+            self_tests=await run_self_tests(self._authorizer, book, as_of),
             plugins=self._plugins,
             storage=dict(self._storage.describe()),
             held=await count_held(self._storage, book.retention, holds.values(), as_of, grace=grace),

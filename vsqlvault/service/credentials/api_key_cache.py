@@ -12,8 +12,8 @@ from vsqlvault.errors import CredentialRefused, StorageUnavailable, VaultError
 from vsqlvault.interfaces.storage import Snapshot
 from vsqlvault.model.api_key import ApiKeyRecord, ApiKeyState
 from vsqlvault.model.principal import Principal
+from vsqlvault.service.commit.policy_cache import PolicyCache
 from vsqlvault.service.commit.storage_clock import StorageClock
-from vsqlvault.service.rules.policy_cache import PolicyCache
 
 LOOK_EVERY_SECONDS = 1.0
 LOOK_TAKES_SECONDS = 1.0

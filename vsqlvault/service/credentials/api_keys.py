@@ -20,10 +20,10 @@ from vsqlvault.model.credential import KnownCredential
 from vsqlvault.model.principal import Call, Role
 from vsqlvault.model.times import format_time
 from vsqlvault.service.audit.recorder import CREATED, OK, AuditContext, Auditor
+from vsqlvault.service.commit.policy_cache import PolicyCache
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.credentials.inventory import Credentials, last_uses
-from vsqlvault.service.rules.policy_cache import PolicyCache
-from vsqlvault.service.rules.rule_changes import require_admin, require_reader
+from vsqlvault.service.roles import require_admin, require_reader
 
 MAX_API_KEYS = 10_000
 """Limit of keys that are not revoked: all of them are in memory."""
@@ -208,7 +208,7 @@ class ApiKeys:
 
     async def _current(self, trace: AuditContext) -> tuple[PolicySnapshot, datetime]:
         snapshot = await self._queue.read()
-        trace.see(snapshot)
+        trace.observe(snapshot)
         return await self._policy_cache.at(snapshot.revision), snapshot.now
 
     async def _saved(self, row: AccessRecord, book: PolicySnapshot, key: ApiKeyRecord) -> bool:

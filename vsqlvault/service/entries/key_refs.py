@@ -10,10 +10,10 @@ from vsqlvault.interfaces.storage import KeyRefQuery, KeyRefUse, PolicySnapshot,
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.principal import Call
 from vsqlvault.service.audit.recorder import AuditContext, Auditor
+from vsqlvault.service.commit.policy_cache import PolicyCache
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.purge.sweeper import retention_limits
-from vsqlvault.service.rules.policy_cache import PolicyCache
-from vsqlvault.service.rules.rule_changes import require_reader
+from vsqlvault.service.roles import require_reader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,7 @@ class KeyRefs:
         async def attempt() -> KeyRefsListed:
             require_reader(call)
             snapshot = await self._queue.read()
-            trace.see(snapshot)
+            trace.observe(snapshot)
             book = await self._policy_cache.at(snapshot.revision)
             uses: list[tuple[str, KeyRefUse]] = []
             for query in _queries(wanted, book, snapshot.now):

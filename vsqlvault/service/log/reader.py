@@ -22,7 +22,7 @@ from vsqlvault.proof.tree import HASH_BYTES, ProofInvalid, check_inclusion, cons
 from vsqlvault.service.audit.recorder import AuditContext, Auditor
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.log.stored_tree import from_tiles
-from vsqlvault.service.rules.rule_changes import require_reader
+from vsqlvault.service.roles import require_reader
 
 Result = TypeVar("Result")
 LOOK_AGAIN_SECONDS = 0.1
@@ -180,7 +180,7 @@ class Transparency:
         trace = AuditContext(call, operation, subject=subject)
 
         async def attempt() -> Result:
-            trace.see(await self._queue.read())
+            trace.observe(await self._queue.read())
             found = await read()
             await self._queue.record(trace.granted())
             return found

@@ -13,11 +13,11 @@ from vsqlvault.model.entry import EntryKey, EntryState
 from vsqlvault.model.principal import Call
 from vsqlvault.model.purge import PurgeReason
 from vsqlvault.service.audit.recorder import AuditContext, Auditor
+from vsqlvault.service.commit.policy_cache import PolicyCache
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.log.quarantine import Quarantine
 from vsqlvault.service.purge.purger import REPLACE, Purger
-from vsqlvault.service.rules.policy_cache import PolicyCache
-from vsqlvault.service.rules.rule_changes import require_admin
+from vsqlvault.service.roles import require_admin
 
 MAX_ATTEMPTS = 8
 
@@ -86,7 +86,7 @@ class Restore:
 
         async def attempt() -> bool:
             require_admin(call)
-            trace.see(await self._queue.read())
+            trace.observe(await self._queue.read())
             detail = f"{self._quarantine.why}; purged again: {count.purged}, not purged: {count.kept}"
             await self._queue.record(trace.granted(new_value="\n".join(self._quarantine.notes), detail=detail))
             return True
@@ -109,6 +109,6 @@ class Restore:
         except (EntryHeld, NoRetentionPolicy, PluginFailed):
             return None
         trace = AuditContext(call, Operation.PURGE, tombstone.key, subject="purged before the database was restored")
-        trace.see(snapshot)
+        trace.observe(snapshot)
         outcome = await self._queue.commit(Write((trace.granted(),), purge.guards, (purge.change,), (purge.record,)))
         return True if isinstance(outcome, Committed) else None

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from vsqlvault.interfaces.storage import Storage
+from vsqlvault.service.commit.policy_cache import PolicyCache
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.purge.clock_guard import ClockGuard, ClockState
 from vsqlvault.service.purge.held_counts import count_held
 from vsqlvault.service.purge.sweeper import retention_limits
-from vsqlvault.service.rules.policy_cache import PolicyCache
 from vsqlvault.service.tasks import Lease, LeasedTask
 
 LEASE = "purge-gauges"

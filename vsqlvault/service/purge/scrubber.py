@@ -16,7 +16,7 @@ from vsqlvault.model.principal import Call
 from vsqlvault.model.purge import ScrubRecord
 from vsqlvault.service.audit.recorder import AuditContext, Auditor
 from vsqlvault.service.commit.queue import CommitQueue
-from vsqlvault.service.rules.rule_changes import require_admin
+from vsqlvault.service.roles import require_admin
 
 log = logging.getLogger(__name__)
 MAX_LEFT_TEXT = 2_000
@@ -68,7 +68,7 @@ class Scrubber:
         async def attempt() -> tuple[ScrubRecord | None]:
             require_admin(call)
             snapshot = await self._queue.read()
-            trace.see(snapshot)
+            trace.observe(snapshot)
             try:
                 outcome = await self._storage.scrub(self._lock_seconds if lock_seconds is None else lock_seconds)
             except VaultError as error:
@@ -103,12 +103,10 @@ class Scrubber:
             last = await self._storage.last_scrub()
             outcome = ScrubOutcome(last.through if last else 0, 0, (f"interrupted: {error.slug}",))
             record = await self._record(outcome, started_at, trigger)
-            row = trace.denied(error, record.finished_at, _described(record))
-            await self._queue.commit(Write((row,), changes=(SaveScrub(record),)))
+            changes = (SaveScrub(record),)
+            await self._auditor.refuse(trace, error, _described(record), at=record.finished_at, changes=changes)
         except VaultError as second:
             log.warning("an interrupted scrub could not be recorded", extra={"error": second.slug})
-            return
-        error.recorded_for = trace.call.request_id
 
 
 def _left(outcome: ScrubOutcome) -> str | None:

@@ -21,14 +21,14 @@ from vsqlvault.model.principal import SYSTEM, Call
 from vsqlvault.model.purge import PurgeReason, ScrubRecord, SweepRecord
 from vsqlvault.proof.leaf import row_hash
 from vsqlvault.service.audit.recorder import AuditContext, Auditor
+from vsqlvault.service.commit.policy_cache import PolicyCache
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.purge.clock_guard import ClockGuard
 from vsqlvault.service.purge.held_counts import count_held
 from vsqlvault.service.purge.purger import BREATH, PreparedPurge, Purger, PurgeRefused
 from vsqlvault.service.purge.scrubber import Scrubber
 from vsqlvault.service.purge.throttle import PAGE, SweepThrottle
-from vsqlvault.service.rules.policy_cache import PolicyCache
-from vsqlvault.service.rules.rule_changes import require_admin
+from vsqlvault.service.roles import require_admin
 from vsqlvault.service.tasks import Lease, PeriodicTask
 
 log = logging.getLogger(__name__)
@@ -182,7 +182,7 @@ class Sweeper:
             last_other = self._queue.writes.counts.last_at
             due = None if dry_run else await self._watch.sound_time(call, confirmed=confirm_clock)
             snapshot = await self._queue.read()
-            trace.see(snapshot)
+            trace.observe(snapshot)
             count = SweepCount(secrets.token_hex(16), dry_run, due or snapshot.now)
             if dry_run:
                 await self._count_only(trace, count)
@@ -276,15 +276,13 @@ class Sweeper:
         count.completed = False
         try:
             record = await self._record(count, trigger)
-            rows: tuple[AccessRecord, ...] = ()  # a fault of the server itself does not name the caller
+            changes = (SaveSweep(record),)
             if isinstance(error, VaultError):
-                rows = (trace.denied(error, record.finished_at, _described(record)),)
-            await self._queue.commit(Write(rows, changes=(SaveSweep(record),)))
+                await self._auditor.refuse(trace, error, _described(record), at=record.finished_at, changes=changes)
+            else:  # the caller of the sweep commits the row of an internal fault
+                await self._queue.commit(Write((), changes=changes))
         except VaultError as second:
             log.warning("an interrupted sweep could not be recorded", extra={"error": second.slug})
-            return
-        if isinstance(error, VaultError):
-            error.recorded_for = trace.call.request_id
 
     async def _record(self, count: SweepCount, trigger: str) -> SweepRecord:
         count.finished_at = (await self._queue.read()).now

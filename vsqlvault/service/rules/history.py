@@ -12,10 +12,11 @@ from vsqlvault.interfaces.storage import PolicySnapshot, Storage, VersionQuery
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.principal import Call
 from vsqlvault.service.audit.recorder import AuditContext, Auditor
+from vsqlvault.service.audit.rule_documents import StoredRule, version_document
+from vsqlvault.service.commit.policy_cache import PolicyCache
 from vsqlvault.service.commit.queue import CommitQueue
-from vsqlvault.service.rules.documents import StoredRule, version_document
-from vsqlvault.service.rules.policy_cache import PolicyCache
-from vsqlvault.service.rules.rule_changes import Rules, require_reader
+from vsqlvault.service.roles import require_reader
+from vsqlvault.service.rules.rule_changes import Rules
 
 Found = TypeVar("Found")
 _OF_THE_VERSION = ("version", "created_by", "created_at")

@@ -12,10 +12,11 @@ from vsqlvault.model.audit import Operation
 from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.principal import Call
 from vsqlvault.service.audit.recorder import AuditContext, Auditor
+from vsqlvault.service.commit.policy_cache import PolicyCache
 from vsqlvault.service.commit.queue import CommitQueue
-from vsqlvault.service.rules.policy_cache import PolicyCache
+from vsqlvault.service.roles import require_admin
 from vsqlvault.service.rules.preconditions import ANY_STATE, VersionPreconditions
-from vsqlvault.service.rules.rule_changes import Rules, require_admin
+from vsqlvault.service.rules.rule_changes import Rules
 
 
 class LegalHolds:

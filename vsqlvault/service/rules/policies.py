@@ -20,13 +20,14 @@ from vsqlvault.interfaces.writes import (
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.principal import Call
-from vsqlvault.service.access.decisions import Decisions
+from vsqlvault.service.access.authorizer import Authorizer
 from vsqlvault.service.audit.recorder import AuditContext, Auditor
+from vsqlvault.service.commit.policy_cache import PolicyCache
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.purge.purger import Purger
-from vsqlvault.service.rules.policy_cache import PolicyCache
+from vsqlvault.service.roles import require_admin
 from vsqlvault.service.rules.preconditions import ANY_STATE, VersionPreconditions
-from vsqlvault.service.rules.rule_changes import Rules, require_admin
+from vsqlvault.service.rules.rule_changes import Rules
 
 log = logging.getLogger(__name__)
 _OF_RETENTION = (
@@ -54,14 +55,14 @@ class Policies:
         storage: Storage,
         queue: CommitQueue,
         policy_cache: PolicyCache,
-        decisions: Decisions,
+        authorizer: Authorizer,
         purges: Purger,
         auditor: Auditor,
     ) -> None:
         self._storage = storage
         self._queue = queue
         self._policy_cache = policy_cache
-        self._decisions = decisions
+        self._authorizer = authorizer
         self._purges = purges
         self._auditor = auditor
         self._rules = Rules(queue, policy_cache, auditor)
@@ -108,7 +109,7 @@ class Policies:
             require_admin(call)
             if self._policy_cache.is_built_in(wanted.name):
                 raise BuiltInPolicy(f"{wanted.name} is built in: choose another name")
-            self._decisions.check(wanted)
+            self._authorizer.check(wanted)
             book = await self._rules.current(trace)
             old = book.access.get(wanted.name)
             preconditions.check(old.version if old else None)

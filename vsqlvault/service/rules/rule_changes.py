@@ -6,28 +6,16 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
-from vsqlvault.errors import RoleRequired, VaultError
+from vsqlvault.errors import VaultError
 from vsqlvault.interfaces.storage import PolicySnapshot
 from vsqlvault.interfaces.writes import Change, Expectation, RevisionIs, Write, WriteOutcome
-from vsqlvault.model.principal import Call
 from vsqlvault.service.audit.recorder import CREATED, OK, AuditContext, Auditor
+from vsqlvault.service.audit.rule_documents import StoredRule, as_json, rule_document
+from vsqlvault.service.commit.policy_cache import PolicyCache
 from vsqlvault.service.commit.queue import CommitQueue
-from vsqlvault.service.rules.documents import StoredRule, as_json, rule_document
-from vsqlvault.service.rules.policy_cache import PolicyCache
+from vsqlvault.service.roles import require_reader
 
 Picked = TypeVar("Picked")
-
-
-def require_admin(call: Call) -> None:
-    """Raise RoleRequired unless the caller is an admin."""
-    if not call.principal.is_admin:
-        raise RoleRequired("admin")
-
-
-def require_reader(call: Call) -> None:
-    """Raise RoleRequired unless the caller is an admin or an auditor."""
-    if not call.principal.roles:
-        raise RoleRequired("admin or auditor")
 
 
 class Rules:
@@ -41,7 +29,7 @@ class Rules:
     async def current(self, trace: AuditContext) -> PolicySnapshot:
         """Return the policy snapshot in force, and give the audit context its time."""
         snapshot = await self._queue.read()
-        trace.see(snapshot)
+        trace.observe(snapshot)
         return await self._policy_cache.at(snapshot.revision)
 
     async def read(

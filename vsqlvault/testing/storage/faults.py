@@ -31,7 +31,7 @@ from vsqlvault.model.principal import Call, Principal, Role
 from vsqlvault.model.purge import PurgeRecord
 from vsqlvault.proof.purge_proof import purge_proof
 from vsqlvault.service.entries.key_refs import KeyRefRequest
-from vsqlvault.service.entries.service import EntryView, ListRequest, Preconditions, StoreRequest
+from vsqlvault.service.entries.requests import EntryView, ListRequest, Preconditions, StoreRequest
 from vsqlvault.service.vault import Vault
 from vsqlvault.testing.driving import StorageKit, driven
 from vsqlvault.testing.faults import Fault, FaultyStorage

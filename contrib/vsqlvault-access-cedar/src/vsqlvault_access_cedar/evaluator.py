@@ -50,7 +50,7 @@ class CedarEvaluator:
         Raises:
             ValidationFailed: the stored parameters cannot be read, so the vault denies.
         """
-        if not request.principal.holds(request.key.purpose):
+        if not request.principal.has_purpose(request.key.purpose):
             return Deny(PURPOSE_NOT_HELD)
         compiled = compile_parameters(policy.parameters)
         try:

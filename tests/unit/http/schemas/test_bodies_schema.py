@@ -13,7 +13,7 @@ from vsqlvault.http import json_body as strict_json
 from vsqlvault.http.json_body import MAX_TOKENS, parse_json
 from vsqlvault.http.schemas import bodies as wire
 from vsqlvault.http.schemas.bodies import MAX_METADATA_BYTES, AccessPolicyBody, StoreBody, read_body
-from vsqlvault.service.entries.service import Preconditions
+from vsqlvault.service.entries.requests import Preconditions
 
 
 class Counted(list[Any]):

@@ -47,7 +47,7 @@ async def recognised(listed: str, *, bootstrap: str | None = None) -> Principal:
 )
 async def test_a_key_holds_what_is_written_down(written, held) -> None:
     principal = await recognised(f"[{{app = 'shop', key_sha256 = '{DIGEST}'{written}}}]")
-    assert {purpose for purpose in ("card", "ach") if principal.holds(purpose)} == held
+    assert {purpose for purpose in ("card", "ach") if principal.has_purpose(purpose)} == held
 
 
 async def test_the_bootstrap_key_holds_every_purpose() -> None:
@@ -59,7 +59,7 @@ async def test_the_key_made_for_development_holds_every_purpose(monkeypatch) -> 
     authenticator = ApiKeyAuthenticator(dev.dev_settings(KEY).auth, {})
     principal = authenticator.authenticate(Presented({"x-vault-key": KEY}))
     assert principal is not None
-    assert principal.holds("card")
+    assert principal.has_purpose("card")
     assert principal.is_admin
 
 

@@ -11,12 +11,12 @@ import pytest
 
 from vsqlvault.errors import AccessDenied, FieldError, PluginFailed, ValidationFailed
 from vsqlvault.interfaces.storage import PolicySnapshot
-from vsqlvault.model.access import AccessRequest, Action, Allow, Deny
+from vsqlvault.model.access import AccessRequest, Action, Allow, AuthorizationResult, Deny
 from vsqlvault.model.audit import Outcome
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.principal import Role
-from vsqlvault.service.access.decisions import AuthorizationResult, Decisions
-from vsqlvault.service.entries.service import ListRequest
+from vsqlvault.service.access.authorizer import Authorizer
+from vsqlvault.service.entries.requests import ListRequest
 from vsqlvault.testing import T0, a_call, a_principal, an_access_policy, an_entry
 from vsqlvault_plugins.access.rules import RulesEvaluator
 
@@ -130,25 +130,25 @@ FAILING: dict[str, Callable[[], Any]] = {
 }
 
 
-def decisions(evaluator: Any, timeout_seconds: float = 0.05) -> Decisions:
-    return Decisions({"rules": RulesEvaluator(), "caprice": evaluator}, timeout_seconds)
+def authorizer(evaluator: Any, timeout_seconds: float = 0.05) -> Authorizer:
+    return Authorizer({"rules": RulesEvaluator(), "caprice": evaluator}, timeout_seconds)
 
 
 @pytest.mark.parametrize("answer", FAILING.values(), ids=FAILING)
 async def test_an_evaluator_that_does_not_decide_denies(answer) -> None:
-    decided = await decisions(MisbehavingPlugin(answer)).decide(REQUEST, "caprice", BOOK)
+    decided = await authorizer(MisbehavingPlugin(answer)).decide(REQUEST, "caprice", BOOK)
     assert decided == AuthorizationResult(Deny("plugin_failure"), "caprice", 4, failed=True)
 
 
 async def test_an_evaluator_that_returns_a_coroutine_denies() -> None:
     coroutine = hanging()
-    decided = await decisions(MisbehavingPlugin(returning(coroutine))).decide(REQUEST, "caprice", BOOK)
+    decided = await authorizer(MisbehavingPlugin(returning(coroutine))).decide(REQUEST, "caprice", BOOK)
     coroutine.close()
     assert decided.failed
 
 
 async def test_an_evaluator_that_does_not_heed_its_cancellation_does_not_hold_the_request() -> None:
-    task = asyncio.create_task(decisions(MisbehavingPlugin(deaf_to_cancellation)).decide(REQUEST, "caprice", BOOK))
+    task = asyncio.create_task(authorizer(MisbehavingPlugin(deaf_to_cancellation)).decide(REQUEST, "caprice", BOOK))
     done, _ = await asyncio.wait([task], timeout=1.5)
     while not task.done():
         task.cancel()
@@ -164,36 +164,36 @@ async def test_an_evaluator_that_raises_before_there_is_anything_to_await_denies
     def answer() -> Any:
         raise error
 
-    decided = await decisions(NotEvenAsync(answer)).decide(REQUEST, "caprice", BOOK)
+    decided = await authorizer(NotEvenAsync(answer)).decide(REQUEST, "caprice", BOOK)
     assert decided.failed
 
 
 @pytest.mark.parametrize("decision", [Allow(3), Deny("not-today")])
 async def test_a_decision_of_a_plain_function_is_a_decision(decision) -> None:
-    decided = await decisions(NotEvenAsync(lambda: decision)).decide(REQUEST, "caprice", BOOK)
+    decided = await authorizer(NotEvenAsync(lambda: decision)).decide(REQUEST, "caprice", BOOK)
     assert decided == AuthorizationResult(decision, "caprice", 4)
 
 
 @pytest.mark.parametrize("given", [None, True, "allow"])
 async def test_anything_else_from_a_plain_function_denies(given) -> None:
-    assert (await decisions(NotEvenAsync(lambda: given)).decide(REQUEST, "caprice", BOOK)).failed
+    assert (await authorizer(NotEvenAsync(lambda: given)).decide(REQUEST, "caprice", BOOK)).failed
 
 
 @pytest.mark.parametrize("decision", [Allow(), Allow(3), Deny("not-today")])
 async def test_a_decision_is_passed_on_with_its_policy(decision) -> None:
-    decided = await decisions(MisbehavingPlugin(returning(decision))).decide(REQUEST, "caprice", BOOK)
+    decided = await authorizer(MisbehavingPlugin(returning(decision))).decide(REQUEST, "caprice", BOOK)
     assert decided == AuthorizationResult(decision, "caprice", 4)
 
 
 async def test_an_evaluator_that_nobody_offers_denies() -> None:
-    decided = await Decisions({"rules": RulesEvaluator()}, 1).decide(REQUEST, "caprice", BOOK)
+    decided = await Authorizer({"rules": RulesEvaluator()}, 1).decide(REQUEST, "caprice", BOOK)
     assert decided.failed
 
 
 async def test_a_policy_that_is_not_defined_is_owner_only() -> None:
     owner = AccessRequest(a_principal("payments"), Action.RETRIEVE, KEY, an_entry(owner_app="payments"), T0)
     other = AccessRequest(a_principal("shop"), Action.RETRIEVE, KEY, an_entry(owner_app="payments"), T0)
-    asked = Decisions({"rules": RulesEvaluator()}, 1)
+    asked = Authorizer({"rules": RulesEvaluator()}, 1)
     assert await asked.decide(owner, "no-such-policy", BOOK) == AuthorizationResult(Allow(), "owner-only", 1)
     assert await asked.decide(other, "no-such-policy", BOOK) == AuthorizationResult(
         Deny("app-not-allowed"), "owner-only", 1
@@ -201,7 +201,7 @@ async def test_a_policy_that_is_not_defined_is_owner_only() -> None:
 
 
 async def test_without_any_policy_nothing_is_allowed() -> None:
-    decided = await Decisions({"rules": RulesEvaluator()}, 1).decide(REQUEST, "x", PolicySnapshot(1, {}, {}))
+    decided = await Authorizer({"rules": RulesEvaluator()}, 1).decide(REQUEST, "x", PolicySnapshot(1, {}, {}))
     assert isinstance(decided.decision, Deny)
 
 

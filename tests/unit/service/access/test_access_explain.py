@@ -20,7 +20,7 @@ from vsqlvault.model.hold import HoldSelector
 from vsqlvault.model.policy import Rule
 from vsqlvault.model.principal import Role
 from vsqlvault.service.access.explain import Explanation, Question
-from vsqlvault.service.entries.service import Preconditions
+from vsqlvault.service.entries.requests import Preconditions
 from vsqlvault.testing import T0, a_call, a_legal_hold, a_write, an_access_policy, storing
 
 KEY = EntryKey("card", "pay-1")

@@ -25,7 +25,7 @@ from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.policy import Rule
 from vsqlvault.model.principal import Role
 from vsqlvault.service.access.replay import MAX_CHANGES, Replayed, Window
-from vsqlvault.service.entries.service import Preconditions
+from vsqlvault.service.entries.requests import Preconditions
 from vsqlvault.testing import T0, a_call, an_access_policy, an_access_record
 
 DAY = timedelta(days=1)

@@ -17,12 +17,11 @@ from vsqlvault.errors import (
 )
 from vsqlvault.interfaces.storage import Snapshot
 from vsqlvault.interfaces.writes import Conflict, RevisionIs
-from vsqlvault.model.access import Deny
+from vsqlvault.model.access import AuthorizationResult, Deny
 from vsqlvault.model.audit import Operation, Outcome
 from vsqlvault.model.entry import EntryKey
-from vsqlvault.service.access.decisions import AuthorizationResult
 from vsqlvault.service.audit.recorder import AuditContext
-from vsqlvault.service.entries.service import Preconditions
+from vsqlvault.service.entries.requests import Preconditions
 from vsqlvault.testing import T0, a_call
 
 KEY = EntryKey("card", "pay-1")
@@ -215,8 +214,8 @@ def hold(scene: Any, method: str) -> Held:
 
 def test_what_an_earlier_attempt_decided_is_not_what_a_later_one_did() -> None:
     trace = AuditContext(a_call(), Operation.RETRIEVE, EntryKey("card", "pay-1"))
-    trace.see(Snapshot(T0, 1, None, None))
+    trace.observe(Snapshot(T0, 1, None, None))
     trace.decided = AuthorizationResult(Deny("app-not-allowed"), "old", 1)
-    trace.see(Snapshot(T0, 2, None, None))
+    trace.observe(Snapshot(T0, 2, None, None))
     row = trace.granted()
     assert (row.policy, row.policy_version) == (None, None)

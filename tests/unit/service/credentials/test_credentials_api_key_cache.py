@@ -12,9 +12,9 @@ import pytest
 from vsqlvault.errors import CredentialRefused, StorageUnavailable
 from vsqlvault.interfaces.storage import PolicySnapshot, Snapshot
 from vsqlvault.model.api_key import ApiKeyRecord
+from vsqlvault.service.commit.policy_cache import PolicyCache
 from vsqlvault.service.commit.storage_clock import StorageClock
 from vsqlvault.service.credentials.api_key_cache import ApiKeyCache
-from vsqlvault.service.rules.policy_cache import PolicyCache
 from vsqlvault.testing import T0, a_principal, an_api_key
 
 KEY = an_api_key()

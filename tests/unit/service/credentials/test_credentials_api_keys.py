@@ -29,7 +29,7 @@ from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.principal import Call, Principal, Role
 from vsqlvault.service.credentials import api_keys
 from vsqlvault.service.credentials.api_keys import LAST_ADMIN, OWN_KEY, ApiKeyRequest, CreatedKey, KeyListRequest
-from vsqlvault.service.entries.service import ListRequest
+from vsqlvault.service.entries.requests import ListRequest
 from vsqlvault.testing import a_call, a_write, an_api_key, an_id
 
 WISH = ApiKeyRequest(app="payments", purposes=frozenset({"card"}), description="of the tests")

@@ -25,18 +25,18 @@ from vsqlvault.model.access import AccessRequest, Action, Allow
 from vsqlvault.model.audit import Outcome
 from vsqlvault.model.policy import AccessPolicy, Rule
 from vsqlvault.model.principal import Call
-from vsqlvault.service.access import authorizer as verdicts
+from vsqlvault.service.access import loading
 from vsqlvault.service.credentials.api_keys import ApiKeyRequest
 from vsqlvault.service.entries import insert_predictor as absence
 from vsqlvault.service.entries.insert_predictor import ENOUGH, InsertPredictor
-from vsqlvault.service.entries.service import Preconditions
+from vsqlvault.service.entries.requests import Preconditions
 from vsqlvault.testing import Fault, a_call, an_access_policy, an_id
 
 
 @pytest.fixture(autouse=True)
 def no_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """However slow the machine: the storage's last word is not too old, unless a test says so."""
-    monkeypatch.setattr(verdicts, "MAX_CLOCK_AGE_SECONDS", 3600.0)
+    monkeypatch.setattr(loading, "MAX_CLOCK_AGE_SECONDS", 3600.0)
 
 
 async def teach(scene: Any) -> None:
@@ -148,7 +148,7 @@ async def test_whether_a_time_is_past_is_asked_of_the_storage_where_it_is_near(s
 
 async def test_the_clock_of_a_storage_that_has_long_said_nothing_is_asked(scene, monkeypatch) -> None:
     await teach(scene)
-    monkeypatch.setattr(verdicts, "MAX_CLOCK_AGE_SECONDS", 0.01)
+    monkeypatch.setattr(loading, "MAX_CLOCK_AGE_SECONDS", 0.01)
     await asyncio.sleep(0.02)
     now = scene.clock.advance(days=1)
     scene.storage.arm()
@@ -259,7 +259,7 @@ async def test_a_key_that_has_expired_stores_nothing(scene) -> None:
 async def test_a_word_of_the_storage_is_as_old_as_the_question(scene, monkeypatch) -> None:
     """An answer that was long on its way tells a time that is long past."""
     await teach(scene)
-    monkeypatch.setattr(verdicts, "MAX_CLOCK_AGE_SECONDS", 0.05)
+    monkeypatch.setattr(loading, "MAX_CLOCK_AGE_SECONDS", 0.05)
     read = scene.storage.inner.read
 
     async def read_slowly(reads: Any) -> Any:

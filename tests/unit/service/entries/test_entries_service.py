@@ -34,7 +34,7 @@ from vsqlvault.model.principal import Role
 from vsqlvault.model.purge import PurgeReason
 from vsqlvault.proof.purge_proof import purge_proof
 from vsqlvault.service.entries.insert_predictor import InsertPredictor
-from vsqlvault.service.entries.service import ListRequest, Preconditions
+from vsqlvault.service.entries.requests import ListRequest, Preconditions
 from vsqlvault.testing import a_call, a_write, an_access_policy
 from vsqlvault_plugins.access.rules import RulesEvaluator
 
@@ -622,7 +622,7 @@ class TestListing:
             assert await self.names(scene, state=state) == names
 
     async def test_a_long_run_of_what_may_not_be_seen_is_walked_in_bounded_pages(self, scene, monkeypatch) -> None:
-        monkeypatch.setattr("vsqlvault.service.entries.service.MAX_LIST_SCAN", 4)
+        monkeypatch.setattr("vsqlvault.service.entries.listing.MAX_LIST_SCAN", 4)
         for n in range(10):
             await scene.store(f"e{n}", call=scene.other)
         await scene.store("mine")
@@ -648,7 +648,7 @@ class TestListing:
         await scene.vault.rules.policies.save_access_policy(scene.admin, an_access_policy(evaluator="slow"))
         for n in range(10):
             await scene.store(f"e{n}", access_policy="tellers")
-        monkeypatch.setattr("vsqlvault.service.entries.service.LIST_SCAN_SECONDS", 0.05)
+        monkeypatch.setattr("vsqlvault.service.entries.listing.LIST_SCAN_SECONDS", 0.05)
         teller = a_call("tellers")
         page = await scene.vault.entries.list_purpose(teller, "card", ListRequest(limit=100))
         assert 1 <= len(page.entries) < 10

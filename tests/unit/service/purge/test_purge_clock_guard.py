@@ -15,7 +15,7 @@ from vsqlvault.model.audit import Operation, Outcome
 from vsqlvault.model.entry import EntryKey, EntryState
 from vsqlvault.model.times import format_time
 from vsqlvault.runtime import Tuning
-from vsqlvault.service.entries.service import ListRequest
+from vsqlvault.service.entries.requests import ListRequest
 from vsqlvault.service.tasks import running
 from vsqlvault.testing import T0, a_call
 

@@ -146,7 +146,7 @@ async def test_a_held_entry_is_not_prepared_and_the_method_is_not_asked() -> Non
     for caller, told in ((a_call(), None), (a_call("admin", Role.ADMIN), "a v3, b v1")):
         with pytest.raises(EntryHeld) as held:
             await purges(MisbehavingPlugin(answer)).prepare(caller, ENTRY, VALUE, PurgeReason.REQUESTED, rules, T0)
-        assert (held.value.detail, held.value.recorded_detail) == (told, "held by a v3, b v1")
+        assert (held.value.detail, held.value.audit_detail) == (told, "held by a v3, b v1")
         with pytest.raises(EntryHeld):
             await purges().replaced(caller, ENTRY, VALUE, PurgeReason.REPLACED, rules, T0)
     assert asked == []

@@ -12,7 +12,7 @@ from vsqlvault.model.audit import Operation, Outcome
 from vsqlvault.model.entry import EntryState
 from vsqlvault.model.hold import HoldSelector
 from vsqlvault.model.principal import Role
-from vsqlvault.service.rules.held_entries import HeldEntriesRequest, HeldListed
+from vsqlvault.service.entries.held_entries import HeldEntriesRequest, HeldListed
 from vsqlvault.testing import a_call, a_legal_hold
 
 DAY = timedelta(days=1)
@@ -71,7 +71,7 @@ async def filled(scene: Any) -> None:
 async def test_what_fits_the_selector_is_listed_once_in_order(
     scene: Any, monkeypatch: pytest.MonkeyPatch, selector: Any, names: Any, limit: int, scan: int
 ) -> None:
-    monkeypatch.setattr("vsqlvault.service.rules.held_entries.SCAN_PAGE", scan)
+    monkeypatch.setattr("vsqlvault.service.entries.held_entries.SCAN_PAGE", scan)
     await filled(scene)
     await place(scene, **selector)
     assert [f"{purpose}-{name}" for purpose, name in await kept(scene, limit=limit)] == names
@@ -101,7 +101,7 @@ async def test_no_value_is_listed_and_the_expiry_is_the_one_that_counts(scene: A
 
 
 async def test_a_selector_that_fits_few_is_walked_in_bounded_pages(scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vsqlvault.service.rules.held_entries.MAX_LIST_SCAN", 4)
+    monkeypatch.setattr("vsqlvault.service.entries.held_entries.MAX_LIST_SCAN", 4)
     for number in range(9):
         await scene.store(f"e{number}")
     await scene.store("mine", metadata='{"case":17}')
@@ -127,7 +127,7 @@ async def test_no_page_of_the_storage_is_searched_for_what_fits(scene: Any, monk
 
 
 async def test_a_page_that_takes_long_ends_and_goes_on_after_it(scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vsqlvault.service.rules.held_entries.LIST_SCAN_SECONDS", -1.0)
+    monkeypatch.setattr("vsqlvault.service.entries.held_entries.LIST_SCAN_SECONDS", -1.0)
     await filled(scene)
     await place(scene, purpose="card")
     assert [len(one.entries) for one in await pages(scene)][:3] == [1, 1, 1]

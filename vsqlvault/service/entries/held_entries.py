@@ -17,17 +17,12 @@ from vsqlvault.model.entry import Entry, EntryKey, EntryState
 from vsqlvault.model.hold import HoldSelector
 from vsqlvault.model.principal import Call
 from vsqlvault.service.audit.recorder import AuditContext, Auditor
+from vsqlvault.service.commit.policy_cache import PolicyCache
 from vsqlvault.service.commit.queue import CommitQueue
-from vsqlvault.service.entries.service import (
-    LIST_MARK_LAG,
-    LIST_SCAN_SECONDS,
-    LIST_TURN_SECONDS,
-    MAX_LIST_SCAN,
-    EntryView,
-)
+from vsqlvault.service.entries.listing import LIST_MARK_LAG, LIST_SCAN_SECONDS, LIST_TURN_SECONDS, MAX_LIST_SCAN
+from vsqlvault.service.entries.requests import EntryView
 from vsqlvault.service.purge.clock_guard import ClockGuard
-from vsqlvault.service.rules.policy_cache import PolicyCache
-from vsqlvault.service.rules.rule_changes import require_reader
+from vsqlvault.service.roles import require_reader
 
 SCAN_PAGE = 250
 _LAST = "\x7f"
@@ -96,7 +91,7 @@ class HeldEntries:
         async def attempt() -> HeldListed | None:
             require_reader(call)
             snapshot = await self._queue.read()
-            trace.see(snapshot)
+            trace.observe(snapshot)
             book = await self._policy_cache.at(snapshot.revision)
             hold = book.holds.get(name)
             if hold is None:

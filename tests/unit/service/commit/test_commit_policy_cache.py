@@ -9,7 +9,7 @@ import pytest
 
 from vsqlvault.errors import StorageUnavailable
 from vsqlvault.interfaces.storage import PolicySnapshot
-from vsqlvault.service.rules.policy_cache import PolicyCache
+from vsqlvault.service.commit.policy_cache import PolicyCache
 
 
 class HeldStorage:

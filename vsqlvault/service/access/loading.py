@@ -1,0 +1,45 @@
+"""Loads an entry together with the policies in force."""
+
+from __future__ import annotations
+
+from vsqlvault.interfaces.storage import Snapshot
+from vsqlvault.model.entry import EntryKey
+from vsqlvault.service.access.authorizer import LoadedEntry
+from vsqlvault.service.audit.recorder import AuditContext
+from vsqlvault.service.commit.policy_cache import PolicyCache
+from vsqlvault.service.commit.queue import CommitQueue
+
+MAX_CLOCK_AGE_SECONDS = 1.0
+"""The storage's clock is extrapolated by this machine's for at most so long after a read."""
+
+
+class EntryLoader:
+    """Reads entries through the commit queue."""
+
+    def __init__(self, queue: CommitQueue, policy_cache: PolicyCache) -> None:
+        self._queue = queue
+        self._policy_cache = policy_cache
+
+    async def load(self, context: AuditContext, key: EntryKey, *, with_value: bool) -> LoadedEntry:
+        """Return the entry under ``key`` as it is now. Raises Unavailable, CredentialRefused."""
+        snapshot = await self._queue.read(key, with_value=with_value)
+        context.observe(snapshot)
+        policies = self._policy_cache.known
+        if policies is None or policies.revision < snapshot.revision:
+            policies = await self._policy_cache.at(snapshot.revision)
+        return LoadedEntry.of(snapshot, policies, key)
+
+    def assume_absent(self, context: AuditContext, key: EntryKey) -> LoadedEntry | None:
+        """Return what a load would find if there were no entry and no rule had changed. The commit must expect both.
+
+        None where the last read is older than ``MAX_CLOCK_AGE_SECONDS``.
+
+        Raises:
+            CredentialRefused: the caller's credential is no longer valid.
+        """
+        policies, now = self._policy_cache.known, self._queue.time_within(MAX_CLOCK_AGE_SECONDS)
+        if policies is None or now is None:
+            return None
+        snapshot = Snapshot(now, policies.revision, None, None)
+        context.observe(snapshot)
+        return LoadedEntry.of(snapshot, policies, key)
