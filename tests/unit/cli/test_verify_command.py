@@ -125,7 +125,7 @@ class TestVerify:
         code, said = verify()
         assert code == 0
         assert "The log verifies" in said
-        assert "Give --vkey to be sure" in said
+        assert "Use --vkey" in said
 
     @pytest.mark.parametrize("key", [str(KEY.verifier), "vkey"])
     def test_an_export_with_a_key_and_a_checkpoint_that_was_kept(self, verify: Verify, key: str) -> None:
