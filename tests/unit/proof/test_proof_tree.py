@@ -270,3 +270,23 @@ class TestTiles:
 
 def test_a_node_is_hashed_as_rfc_9162_says() -> None:
     assert node_hash(b"l" * 32, b"r" * 32) == sha256(b"\x01" + b"l" * 32 + b"r" * 32).digest()
+
+
+A, B = sha256(b"a").digest(), sha256(b"b").digest()
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "first_root", "second_root"),
+    [(3, 3, A, B), (2, 4, A, A), (0, 4, A, B), (4, 3, A, A), (-1, 3, A, A), (1, 2**63, A, A)],
+)
+def test_an_empty_consistency_proof_verifies_no_forged_size(
+    first: int, second: int, first_root: bytes, second_root: bytes
+) -> None:
+    with pytest.raises(ProofInvalid):
+        check_consistency(first, second, first_root, second_root, [])
+
+
+@pytest.mark.parametrize(("index", "size"), [(0, 2), (1, 2), (0, 0), (1, 1), (5, 1), (-1, 1), (0, 2**63)])
+def test_an_empty_inclusion_proof_verifies_no_forged_size(index: int, size: int) -> None:
+    with pytest.raises(ProofInvalid):
+        check_inclusion(index, size, A, [], A)
