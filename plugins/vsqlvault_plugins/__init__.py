@@ -1,1 +1,1 @@
-"""The plugins that come with vsqlvault: ordinary ones, reached through the same entry points as anyone's."""
+"""The built-in plugins of vsqlvault, loaded through the same entry points as third-party plugins."""

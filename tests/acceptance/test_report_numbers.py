@@ -267,7 +267,7 @@ def test_changes_of_policies(lived: Lived) -> None:
     shown = [(each["kind"], each["name"], each["version"], each["change"]) for each in figures["listed"]]
     assert sorted(shown) == [
         ("access", "short-lived", 1, "created"),
-        ("access", "short-lived", 2, "taken out of force"),
+        ("access", "short-lived", 2, "deleted"),
         ("access", "tellers", 1, "created"),
         *(("retention", purpose, 1, "created") for purpose in ("card", "cold", "empty")),
     ]

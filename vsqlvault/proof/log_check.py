@@ -108,7 +108,7 @@ class LogCheck:
                 below = range(first >> HEIGHT, (first >> HEIGHT) + (1 << (HEIGHT * (key.level - 1))))
                 if self._unlike_tiles.isdisjoint(below):
                     self.findings.append(
-                        Finding(first, (f"the tile of level {key.level} does not match the tiles below it"))
+                        Finding(first, f"the tile of level {key.level} does not match the tiles below it")
                     )
                     return
 

@@ -1,4 +1,4 @@
-"""Policies made of rules, and the four that everybody has."""
+"""The evaluator of rules, and the four built-in policies."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _ADMIN = Rule(allowed_apps=frozenset({ADMIN}))
 
 _BUILT_IN = {
     "owner-only": (
-        "Only the app that stored an entry retrieves it.",
+        "Only the app that stored an entry may retrieve it.",
         {Action.STORE: _ANYONE, Action.RETRIEVE: _OWNER, Action.PURGE: _OWNER_OR_ADMIN},
     ),
     "same-purpose": (
-        "Any app that holds the purpose retrieves.",
+        "Any app with the purpose may retrieve.",
         {Action.STORE: _ANYONE, Action.RETRIEVE: _ANYONE, Action.PURGE: _OWNER_OR_ADMIN},
     ),
     "open-retrieve": (
-        "Any authenticated app retrieves.",
+        "Any authenticated app may retrieve.",
         {Action.STORE: _ANYONE, Action.RETRIEVE: Rule(any_purpose=True), Action.PURGE: _OWNER_OR_ADMIN},
     ),
     "admin-only": (
@@ -38,7 +38,7 @@ _BUILT_IN = {
 
 
 class RulesEvaluator:
-    """Decides by the rules of the document and by nothing else."""
+    """Decides by the rules of the document alone."""
 
     name = "rules"
 
@@ -48,22 +48,22 @@ class RulesEvaluator:
             yield AccessPolicy(name, 1, self.name, rules, description=description, built_in=True)
 
     def check(self, policy: AccessPolicy) -> None:
-        """Refuse parameters: there are none."""
+        """Reject parameters, which this evaluator does not support."""
         if policy.parameters != "{}":
-            raise ValidationFailed(errors=[FieldError("parameters", "nothing: the evaluator rules takes none")])
+            raise ValidationFailed(errors=[FieldError("parameters", "nothing: the evaluator rules has no parameters")])
 
     def evaluate(self, request: AccessRequest, policy: AccessPolicy) -> Decision:
-        """Answer by the rule for the action asked."""
+        """Decide by the rule of the action."""
         return policy.decide_by_rules(request)
 
 
 @hookimpl
 def vault_process_needs() -> list[ProcessNeeds]:
-    """Say that rules need nothing of their own."""
+    """Declare that the plugin needs no files or ports."""
     return []
 
 
 @hookimpl
 def vault_access_policies(settings: Settings) -> list[PolicyEvaluator]:  # noqa: ARG001 - the hook's signature
-    """Offer the evaluator ``rules``."""
+    """Return the evaluator ``rules``."""
     return [RulesEvaluator()]

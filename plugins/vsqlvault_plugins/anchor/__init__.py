@@ -1,1 +1,1 @@
-"""Places outside the database where checkpoints of the transparency log are kept."""
+"""Anchors, which store checkpoints of the transparency log outside of the database."""

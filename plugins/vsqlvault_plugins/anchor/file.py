@@ -1,4 +1,4 @@
-"""Keeps checkpoints in a file: on another disk, a share, or wherever whoever can change the database cannot."""
+"""Stores checkpoints in a file, for example on another disk or on a network share."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RETRY_SECONDS = 1.0
 
 
 class FileAnchorSettings(BaseModel):
-    """``[plugins.file-anchor]``: where checkpoints go, and how often at most."""
+    """``[plugins.file-anchor]``: the file, and the minimum interval between two lines."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -37,7 +37,7 @@ class FileAnchorSettings(BaseModel):
 
 
 class FileAnchor:
-    """A line of JSON for each checkpoint: ``signed_at``, ``size``, ``note``. Nothing is ever taken out."""
+    """An append-only file with one JSON line per checkpoint: ``signed_at``, ``size``, ``note``."""
 
     name = "file"
 
@@ -50,10 +50,10 @@ class FileAnchor:
         self._failure: str | None = None
 
     async def newest(self) -> str | None:
-        """See ``Anchor.newest``. A line that broke off in the middle counts for nothing.
+        """See ``Anchor.newest``. An incomplete line is ignored.
 
         Raises:
-            SettingsInvalid: the file cannot be read, or holds something else.
+            SettingsInvalid: the file cannot be read, or has another content.
         """
         return await asyncio.to_thread(self._newest)
 
@@ -62,7 +62,7 @@ class FileAnchor:
         return self._failure
 
     def add(self, checkpoint: Checkpoint) -> None:
-        """Append the checkpoint, or the newest one later, if the last one is not long ago. Called in the event loop."""
+        """Append the checkpoint, or later the newest one if the interval is not over. Called in the event loop."""
         self._waiting = checkpoint
         left = self._written_at + self.interval_seconds - time.monotonic()
         if left <= 0:
@@ -71,7 +71,7 @@ class FileAnchor:
             self._flush_in(left)
 
     def flush(self) -> None:
-        """Append what waits. Where that fails it waits on, for the next checkpoint or the next interval."""
+        """Append the waiting checkpoint. After a failure it waits for the next checkpoint or the next interval."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -81,7 +81,10 @@ class FileAnchor:
             self._append(self._waiting)
         except OSError as error:
             self._failure = error.strerror or type(error).__name__
-            log.error("file anchor: a checkpoint is not kept", extra={"path": str(self._path), "error": self._failure})  # noqa: TRY400
+            log.error(  # noqa: TRY400
+                "file anchor: a checkpoint cannot be stored",
+                extra={"path": str(self._path), "error": self._failure},
+            )
             self._flush_in(max(self.interval_seconds, RETRY_SECONDS))
             return
         self._waiting, self._failure = None, None
@@ -91,7 +94,7 @@ class FileAnchor:
         self._timer = asyncio.get_running_loop().call_later(seconds, self.flush)
 
     def _append(self, checkpoint: Checkpoint) -> None:
-        """Append a line, on a line of its own where a crash or a full disk has left half of another one."""
+        """Append a line. If a crash or a full disk has left an incomplete line, start a new one."""
         line = {"signed_at": format_time(checkpoint.signed_at), "size": checkpoint.size, "note": checkpoint.note}
         data = f"{json.dumps(line, ensure_ascii=False)}\n".encode()
         descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -120,47 +123,47 @@ class FileAnchor:
             except (ValueError, KeyError, TypeError, RecursionError):
                 continue
         if lines:
-            raise SettingsInvalid(f"plugins.{NAME}.path: expected checkpoints, a line of JSON each, found other lines")
+            raise SettingsInvalid(f"plugins.{NAME}.path: expected checkpoints, one JSON line each, found other lines")
         return None
 
     def _check_directory(self) -> None:
         if not os.access(self._path.parent, os.W_OK):
-            raise SettingsInvalid(f"plugins.{NAME}.path: expected a directory that can be written to")
+            raise SettingsInvalid(f"plugins.{NAME}.path: expected a writable directory")
 
 
 class FileAnchorPlugin:
-    """Keeps one file for the one vault of a process."""
+    """The file anchor of the one vault in a process."""
 
     def __init__(self) -> None:
         self._anchor: FileAnchor | None = None
 
     @hookimpl
     def vault_settings(self) -> list[PluginSettings]:
-        """Offer ``[plugins.file-anchor]``."""
+        """Return the settings model ``[plugins.file-anchor]``."""
         return [PluginSettings(NAME, FileAnchorSettings)]
 
     @hookimpl
     def vault_process_needs(self, settings: Settings) -> list[ProcessNeeds]:
-        """Name the directory of the file, where one is set."""
+        """Declare the directory of the file, if a file is configured."""
         chosen: FileAnchorSettings = settings.plugin(NAME)
         return [ProcessNeeds(writable=(str(Path(chosen.path).parent),))] if chosen.path else []
 
     @hookimpl
     def vault_anchors(self, settings: Settings) -> list[Anchor]:
-        """Offer the file, where one is set."""
+        """Return the anchor, if a file is configured."""
         chosen: FileAnchorSettings = settings.plugin(NAME)
         self._anchor = FileAnchor(Path(chosen.path), chosen.interval_seconds) if chosen.path else None
         return [self._anchor] if self._anchor else []
 
     @hookimpl
     def vault_checkpoint_signed(self, record: Checkpoint) -> None:
-        """Append it. It is one small write, which does not wait for the disk."""
+        """Append the checkpoint with one small write, without waiting for the disk."""
         if self._anchor:
             self._anchor.add(record)
 
     @hookimpl
     async def vault_shutdown(self) -> None:
-        """Append the last one."""
+        """Append the last checkpoint."""
         if self._anchor:
             self._anchor.flush()
 

@@ -1,4 +1,4 @@
-"""API keys: random secrets of at least 128 bits, known to the vault by their SHA-256; in the settings, and in the storage."""
+"""API keys: random secrets of at least 128 bits, stored as SHA-256 digests, in the settings and in the storage."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class _Made:
 
 
 class ApiKeyAuthenticator:
-    """Recognises apps by the header ``auth.api_key_header``."""
+    """Authenticates apps by the header ``auth.api_key_header``."""
 
     name = "api-key"
 
@@ -58,8 +58,8 @@ class ApiKeyAuthenticator:
     def authenticate(self, presented: Presented) -> Principal | Awaitable[Principal | None] | None:
         """See ``Authenticator.authenticate``. A wrong key costs the same work as a right one.
 
-        A key that nobody knows may have been made by another process just now: then it is looked for once more, in the
-        storage, but not for every key that is wrong.
+        Another process may just have created an unknown key. It is then looked up again in the storage, but not for
+        every wrong key.
         """
         secret = presented.headers.get(self._header)
         if secret is None:
@@ -86,7 +86,7 @@ class ApiKeyAuthenticator:
         return key.principal
 
     def _stored_principal(self, key: ApiKeyRecord | None) -> Principal:
-        """Return the principal, the same object each time, so that nobody has to look at it twice."""
+        """Return the principal, the same object each time, so that it is checked only once."""
         if key is None:
             raise CredentialRefused("bad_key")
         if key.revoked_at is not None or key.expires_at is not None:
@@ -96,7 +96,7 @@ class ApiKeyAuthenticator:
         return self._made_of(key).principal
 
     def credentials(self) -> list[KnownCredential]:
-        """Return every key that is known; when a key of the settings was made, nobody wrote down."""
+        """Return every known key. The creation time of a key in the settings is unknown."""
         listed = [
             KnownCredential(
                 method=self.name,
@@ -113,14 +113,14 @@ class ApiKeyAuthenticator:
         return listed + [self._made_of(key).known for key in self._stored_keys.all()]
 
     def _made_of(self, key: ApiKeyRecord) -> _Made:
-        """Return what is made of a record, the same as long as it is the same record."""
+        """Return the objects made of a record, the same objects for the same record."""
         made = self._made.get(key.key_id)
         if made is None or made.key is not key:
             made = self._made[key.key_id] = _Made(key, key.principal(self.name), _known(key, self.name))
         return made
 
     async def reload(self, settings: Settings) -> None:
-        """See ``Authenticator.reload``. The header's name stays what it was at start."""
+        """See ``Authenticator.reload``. The header's name stays as it was at start."""
         self._keys = self._load(settings.auth)
 
     def _load(self, settings: AuthSettings) -> dict[str, _Key]:
@@ -178,7 +178,7 @@ def _known(key: ApiKeyRecord, method: str) -> KnownCredential:
 def _digest(secret: str, variable: str) -> str:
     if not secret.isascii() or not secret.isprintable() or secret != secret.strip() or len(secret) > MAX_KEY_LENGTH:
         raise SettingsInvalid(
-            f"{variable}: expected a key of printable ASCII without blanks at its ends, found something that is not shown"
+            f"{variable}: expected a key of printable ASCII without spaces at its ends, found a value that is not shown"
         )
     return hashlib.sha256(secret.encode("ascii")).hexdigest()
 
@@ -186,17 +186,17 @@ def _digest(secret: str, variable: str) -> str:
 def _add(keys: dict[str, _Key], key: _Key) -> None:
     if key.digest in keys:
         apps = f"{keys[key.digest].principal.app} and {key.principal.app}"
-        raise SettingsInvalid(f"auth.api_keys: expected a key of its own for each, found one key for {apps}")
+        raise SettingsInvalid(f"auth.api_keys: expected different keys, found one key for {apps}")
     keys[key.digest] = key
 
 
 @hookimpl
 def vault_process_needs() -> list[ProcessNeeds]:
-    """Say that keys need nothing of their own."""
+    """Declare that the plugin needs no files or ports."""
     return []
 
 
 @hookimpl
 def vault_authenticators(settings: Settings, stored_keys: StoredKeys) -> list[Authenticator]:
-    """Offer API keys."""
+    """Return the authenticator of API keys."""
     return [ApiKeyAuthenticator(settings.auth, stored_keys=stored_keys)]

@@ -1,4 +1,4 @@
-"""Client certificates: the name that an authority wrote into one says whose it is."""
+"""Authenticates apps by client certificates, mapped by a name in the certificate."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from vsqlvault.model.sandbox import ProcessNeeds
 
 MAX_REMEMBERED = 4096
 _KINDS = ("thumbprint", "san_uri", "san_dns", "common_name")
-"""From the one that says most to the one that says least."""
+"""From the most specific to the least specific."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """What one ``[[auth.mtls]]`` says. ``authorities`` are hashes of public keys; None: any that the server trusts."""
+    """The content of one ``[[auth.mtls]]``. ``authorities`` are hashes of public keys; None: any trusted authority."""
 
     kind: str
     value: str
@@ -53,24 +53,24 @@ class _Rule:
 
 
 class CertificateAuthenticator:
-    """Recognises apps by the certificate of their connection, or by one that a proxy may tell of.
+    """Authenticates apps by the certificate of their connection, or by one that a trusted proxy forwards.
 
-    Where nothing is mapped a certificate is no credential: it makes a connection, and says nothing of who asks.
+    Without any mapping, a certificate only permits the connection and is not a credential.
     """
 
     name = "mtls"
     credential_headers: tuple[str, ...] = ()
 
     def __init__(self, settings: Settings) -> None:
-        """Read what is mapped.
+        """Read the mappings.
 
         Raises:
-            SettingsInvalid: an authority's file cannot be used, or one certificate could be two apps'.
+            SettingsInvalid: an authority's file cannot be used, or one certificate could map to two apps.
         """
         self._mapping = _Mapping(_rules(settings))
 
     def authenticate(self, presented: Presented) -> Principal | None:
-        """See ``Authenticator.authenticate``. A certificate is looked at once; what came of it is remembered."""
+        """See ``Authenticator.authenticate``. A certificate is evaluated once, and the result is cached."""
         if presented.client_certificate is None or not self._mapping.rules:
             return None
         return self._mapping.find(presented.client_certificate, presented.client_issuers)
@@ -81,14 +81,14 @@ class CertificateAuthenticator:
 
 
 class _Mapping:
-    """The rules, and what they made of the certificates that were looked at."""
+    """The mappings, and the cached results for certificates."""
 
     def __init__(self, rules: Sequence[_Rule]) -> None:
         self.rules = rules
         self._found: dict[tuple[bytes, tuple[bytes, ...]], Principal | CredentialRefused] = {}
 
     def find(self, certificate: bytes, issuers: tuple[bytes, ...]) -> Principal:
-        """Return whose certificate it is. Raises CredentialRefused."""
+        """Return the principal of the certificate. Raises CredentialRefused."""
         found = self._found.get((certificate, issuers))
         if found is None:
             found = self._look(certificate, issuers)
@@ -117,7 +117,7 @@ class _Mapping:
         return reduce(Principal.narrowed, (rule.principal(credential_id) for rule in rules))
 
     def _rules_for(self, names: CertificateNames, thumbprint: str, chain: frozenset[str]) -> list[_Rule]:
-        """Return the rules of the first kind of name by which the certificate is known."""
+        """Return the mappings by the most specific kind of name that matches the certificate."""
         values = {
             "thumbprint": (thumbprint,),
             "san_uri": names.uris if len(names.uris) == 1 else (),  # X509-SVID, section 2: exactly one
@@ -148,7 +148,9 @@ def _rules(settings: Settings) -> list[_Rule]:
             )
         if clash := next((each for each in rules if rule.overlaps(each)), None):
             apps = f"{clash.settings.app} and {listed.app}"
-            raise SettingsInvalid(f"auth.mtls: expected each certificate to be one app's, found one {kind} for {apps}")
+            raise SettingsInvalid(
+                f"auth.mtls: expected each certificate to map to one app, found one {kind} for {apps}"
+            )
         rules.append(rule)
     return rules
 
@@ -162,7 +164,7 @@ def _authorities(listed: MtlsSettings) -> frozenset[str] | None:
 
 
 def _roots(server: ServerSettings) -> Iterator[x509.Certificate]:
-    """Give the authorities that chains of clients' certificates may end at: in OpenSSL those that have issued themselves."""
+    """Yield the authorities at which chains of client certificates may end: for OpenSSL, the self-signed ones."""
     files = {}
     if server.tls and server.tls.client_ca_file:
         files["server.tls.client_ca_file"] = server.tls.client_ca_file
@@ -183,12 +185,12 @@ def _read(path: str, setting: str) -> list[x509.Certificate]:
 
 @hookimpl
 def vault_authenticators(settings: Settings) -> list[Authenticator]:
-    """Offer client certificates."""
+    """Return the authenticator of client certificates."""
     return [CertificateAuthenticator(settings)]
 
 
 @hookimpl
 def vault_process_needs(settings: Settings) -> list[ProcessNeeds]:
-    """Name the files of authorities that are not the server's own."""
+    """Declare the files of authorities that are not the server's own."""
     files = tuple(each.ca_file for each in settings.auth.mtls if each.ca_file is not None)
     return [ProcessNeeds(readable=files)] if files else []

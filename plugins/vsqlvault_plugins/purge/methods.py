@@ -1,4 +1,4 @@
-"""The three purge methods that were asked for."""
+"""The three built-in purge methods."""
 
 from __future__ import annotations
 
@@ -10,46 +10,46 @@ from vsqlvault.model.sandbox import ProcessNeeds
 
 
 class PhysicalDelete:
-    """The row goes; afterwards the id is as if it had never been."""
+    """Deletes the row. The id can be used again."""
 
     name = "physical-delete"
     retires_id = False
 
     async def plan(self, request: PurgeRequest) -> PurgePlan:
-        """Remove the row."""
+        """Return a plan that deletes the row."""
         return PurgePlan(Remove(), request.reason)
 
 
 class CryptoShred:
-    """The value is overwritten with zeros where it stands; the row stays as a mark, and the id is retired."""
+    """Overwrites the value with zeros in place. The row stays as a marker, and the id is retired."""
 
     name = "crypto-shred"
     retires_id = True
 
     async def plan(self, request: PurgeRequest) -> PurgePlan:
-        """Overwrite with as many zeros."""
+        """Return a plan that overwrites the value with zeros of the same length."""
         return PurgePlan(Overwrite(bytes(request.entry.value_size)), request.reason)
 
 
 class RetentionExpire:
-    """As physical-delete; what ends by its time is put on record as ended by the retention policy."""
+    """Deletes the row like physical-delete, and records the retention policy as the reason for expired entries."""
 
     name = "retention-expire"
     retires_id = False
 
     async def plan(self, request: PurgeRequest) -> PurgePlan:
-        """Remove the row, and name the retention policy where it is the reason."""
+        """Return a plan that deletes the row, and names the retention policy if it is the reason."""
         expired = request.reason is PurgeReason.EXPIRED
         return PurgePlan(Remove(), PurgeReason.RETENTION_POLICY if expired else request.reason)
 
 
 @hookimpl
 def vault_process_needs() -> list[ProcessNeeds]:
-    """Say that the three need nothing of their own."""
+    """Declare that the plugin needs no files or ports."""
     return []
 
 
 @hookimpl
 def vault_purge_methods(settings: Settings) -> list[PurgeMethod]:  # noqa: ARG001 - the hook's signature
-    """Offer the three."""
+    """Return the three methods."""
     return [PhysicalDelete(), CryptoShred(), RetentionExpire()]

@@ -1,4 +1,4 @@
-"""Who may do what, and who did."""
+"""Who has access, and who used it."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ ON_ENTRIES = frozenset({"store", "retrieve", "inspect", "list", "purge"})
 
 
 class AccessReview:
-    """Grants by purpose against their use (PCI DSS 4.0.1, 7.2.1, 7.2.5, 7.2.5.1)."""
+    """Compares grants with their use, by purpose (PCI DSS 4.0.1, 7.2.1, 7.2.5, 7.2.5.1)."""
 
     name = "access_review"
 
     async def write(self, context: ReportContext) -> Mapping[str, Any]:
-        """For each purpose its policies, what each kind of app may do under them, who holds it, and who used it."""
+        """For each purpose: its policies, what each kind of app may do under them, which apps have it, and which used
+        it.
+        """
         purposes = {purpose: _of_purpose(context, purpose) for purpose in sorted(context.retention_policies)}
         unused = [
-            {"purpose": purpose, "what": "holds the purpose and did not use it in the period", "who": app}
+            {"purpose": purpose, "what": "has the purpose and did not use it in the period", "who": app}
             for purpose, of in purposes.items()
             for app in of["never_used"]
         ]
@@ -32,11 +34,13 @@ class AccessReview:
         return Finding(
             title="Access review",
             requirements=("7.2.1", "7.2.5", "7.2.5.1"),
-            supports="Access is granted by named, versioned policies and by purposes, and can be held against its use.",
+            supports=(
+                "Access is granted by named, versioned policies and by purposes, and can be compared with its use."
+            ),
             method=(
-                "What each kind of app may do is what the policy evaluators answer, asked of made-up entries under "
-                "every policy in use. Who holds a purpose comes from credentials known beforehand (tokens and their "
-                "apps are not); who used it from the rows of the period that were granted."
+                "What each kind of app may do is the answer of the policy evaluators for example entries under "
+                "every policy in use. The apps with a purpose come from credentials that are known in advance (not "
+                "tokens). The apps that used it come from the granted rows of the period."
             ),
             measured="period",
             population=sum(of["holders"] for of in purposes.values()),
@@ -47,25 +51,27 @@ class AccessReview:
 
 
 class DefaultDeny:
-    """What must be denied is (PCI DSS 4.0.1, 7.3.3)."""
+    """Verifies that what must be denied is denied (PCI DSS 4.0.1, 7.3.3)."""
 
     name = "default_deny"
 
     async def write(self, context: ReportContext) -> Mapping[str, Any]:
-        """Each self test and whether it was passed; exceptions are those that were not."""
+        """Each self test and its result. Exceptions are the failed ones."""
         failed = [test for test in context.self_tests if not test.passed]
         return Finding(
             title="Default deny",
             requirements=("7.3.3",),
-            supports="Whatever no rule allows is denied, and so is what is under a policy that nobody has defined.",
+            supports=(
+                "Everything without a rule that allows it is denied, and so is everything under an undefined policy."
+            ),
             method=(
-                "The same decisions that every request goes through, asked while this report was written: an app that "
-                "is not the owner asks for each action under a policy that is not defined, and under one without rules."
+                "Decisions by the code that decides all requests, made while this report was written: an app that "
+                "is not the owner requests each action under an undefined policy, and under a policy without rules."
             ),
             measured="now",
             population=len(context.self_tests),
             exceptions=[{"what": "allowed what must be denied", "test": test.name} for test in failed],
-            owner=None if context.self_tests else "whoever writes the report: no test was run",
+            owner=None if context.self_tests else "the author of the report: no test was run",
             figures={"tests": {test.name: "denied" if test.passed else "ALLOWED" for test in context.self_tests}},
         ).member(context.period)
 
@@ -90,7 +96,7 @@ def _of_purpose(context: ReportContext, purpose: str) -> dict[str, Any]:
 
 
 def _used(context: ReportContext, purpose: str) -> dict[str, dict[str, Any]]:
-    """Return, by app, its granted rows in the period: how many of each operation, and the last."""
+    """Return, by app, its granted rows in the period: the number per operation, and the last one."""
     found: dict[str, dict[str, Any]] = {}
     last: dict[str, datetime] = {}
     for each in sorted(context.evidence.access, key=lambda each: each.operation):
@@ -128,7 +134,7 @@ def _apps_named(policy: AccessPolicy) -> list[str]:
 
 
 def _may(probes: Sequence[Probe]) -> dict[str, list[str]]:
-    """Return, for each kind of app, what it may do."""
+    """Return what each kind of app may do."""
     found: dict[str, list[str]] = {}
     for probe in sorted(probes, key=lambda probe: (probe.asks, probe.action.value, not probe.new)):
         may = found.setdefault(probe.asks, [])
@@ -158,6 +164,6 @@ def _undefined(context: ReportContext) -> list[dict[str, Any]]:
         if each.access_policy not in context.access_policies
     }
     return [
-        {"purpose": purpose, "what": "entries under a policy that is not defined: owner-only applies", "who": policy}
+        {"purpose": purpose, "what": "entries under an undefined policy: owner-only applies", "who": policy}
         for purpose, policy in sorted(undefined)
     ]

@@ -1,4 +1,4 @@
-"""Attestations of retention: the last of them, what they found, and when the next is due."""
+"""Attestations of retention: the latest ones, their findings, and when the next is due."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from vsqlvault.model.times import format_time
 from vsqlvault.proof.attestation import digest_of
 from vsqlvault_plugins.report.shape import Finding, shown
 
-OWNER = "whoever verifies each quarter that what should be gone is gone"
+OWNER = "the person who verifies deletion every quarter"
 
 
 class Attestations:
-    """What was attested, up to the report's instant (PCI DSS 4.0.1, 3.2.1)."""
+    """The attestations up to the report's time (PCI DSS 4.0.1, 3.2.1)."""
 
     name = "attestations"
 
@@ -24,7 +24,7 @@ class Attestations:
         self._interval = timedelta(days=interval_days)
 
     async def write(self, context: ReportContext) -> Mapping[str, Any]:
-        """The newest attestations; exceptions are those that the last one found, and one that is past due."""
+        """The newest attestations. Exceptions are those of the last one, and an overdue attestation."""
         made = sorted(context.attestations, key=lambda each: each.number, reverse=True)
         newest = made[0] if made else None
         due_at = self._due_at(newest, context)
@@ -32,17 +32,17 @@ class Attestations:
         if newest is not None and not newest.is_clean:
             exceptions.append({"what": f"attestation {newest.number} has exceptions", "at": format_time(newest.at)})
         if due_at is not None and due_at <= context.as_of:
-            exceptions.append({"what": "the next attestation is past due", "at": format_time(due_at)})
+            exceptions.append({"what": "the next attestation is overdue", "at": format_time(due_at)})
         return Finding(
             title="Attestation of retention",
             requirements=("3.2.1",),
             supports=(
-                "Every purpose is looked at for what is overdue, and a sample of purges that nobody chooses is checked, at "
-                "least so often; the result is signed and kept."
+                "Every purpose is checked for overdue entries, and a sample of purges that nobody can choose is "
+                "verified, at least within this interval. The result is signed and stored."
             ),
             method=(
-                "Attestations as they are stored, the newest first. Each can be had with its signature from GET "
-                "/admin/attestations/{number}, and checked with vsql-vault verify."
+                "Attestations as they are stored, newest first. GET /admin/attestations/{number} returns each with "
+                "its signature. vsql-vault verify verifies it."
             ),
             measured="as_of",
             population=len(made),

@@ -1,4 +1,4 @@
-"""What the logs have, what was denied, and what was changed."""
+"""The content of the logs, denials, and policy changes."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ DENIED = "10.2.1.4"
 
 
 class AuditCoverage:
-    """Rows by class of event, and whether they say what they must (PCI DSS 4.0.1, 10.2 and 10.5.1)."""
+    """Rows by class of event, and whether they are complete (PCI DSS 4.0.1, 10.2 and 10.5.1)."""
 
     name = "audit_coverage"
 
     async def write(self, context: ReportContext) -> Mapping[str, Any]:
-        """Counts by class and operation; exceptions are granted rows that lack something, and gaps in the log."""
+        """Counts by class and operation. Exceptions are granted rows with missing fields, and gaps in the log."""
         access = context.evidence.access
         oldest = context.evidence.oldest_access_at
         return Finding(
@@ -62,12 +62,12 @@ class AuditCoverage:
                 "10.2.2",
                 "10.5.1",
             ),
-            supports="Every operation leaves a row, granted or denied, that is committed before its answer.",
+            supports="Every operation has a row, granted or denied, that is committed before its response.",
             method=(
-                "Rows of the access log of the period by operation and outcome. Time, request id, operation, outcome "
-                "and status cannot be missing; counted is what can: the app, the client's address, and which entry an "
-                "operation on one entry was of. Denied rows of refused credentials have no app, for nobody is known "
-                "then."
+                "Rows of the access log of the period by operation and outcome. Time, request id, operation, "
+                "outcome and status are always present. Counted are the fields that can be missing: the app, the "
+                "client's address, and the entry of an operation on one entry. Rows of rejected credentials have "
+                "no app, because the caller is not authenticated."
             ),
             measured="period",
             population=sum(each.rows for each in access),
@@ -86,7 +86,7 @@ class AuditCoverage:
 
 
 class DeniedAccess:
-    """Denied operations and refused credentials, by reason (PCI DSS 4.0.1, 10.2.1.4)."""
+    """Denied operations and rejected credentials, by reason (PCI DSS 4.0.1, 10.2.1.4)."""
 
     name = "denied_access"
 
@@ -98,10 +98,11 @@ class DeniedAccess:
         return Finding(
             title="Denied access",
             requirements=("10.2.1.4", "7.2.1"),
-            supports="Invalid attempts are on record with their reasons, and can be looked through.",
+            supports="Invalid attempts are recorded with their reasons and can be reviewed.",
             method=(
-                "Denied rows of the access log of the period. Refused credentials of one source within a second share a "
-                "row with a count; events counts each of them. A purpose that no retention policy knows counts as none."
+                "Denied rows of the access log of the period. Rejected credentials of one address within a second "
+                "share a row with a count; events counts each of them. A purpose without a retention policy counts "
+                "as none."
             ),
             measured="period",
             population=sum(each.events for each in context.evidence.access),
@@ -110,7 +111,7 @@ class DeniedAccess:
                 "denied_events": events,
                 "by_reason": reasons,
                 "by_operation": _ranked(denied, lambda each: each.operation),
-                "by_app": _ranked(denied, lambda each: each.app or "(nobody known)"),
+                "by_app": _ranked(denied, lambda each: each.app or "(not authenticated)"),
                 "by_purpose": _ranked(denied, lambda each: each.purpose or "(none)"),
                 "last_at": shown(max((each.last_at for each in denied), default=None)),
             },
@@ -126,12 +127,12 @@ class DeniedAccess:
 
 
 class PolicyChanges:
-    """Versions of policies that came into force (PCI DSS 4.0.1, 3.1.1, 10.2.1.7)."""
+    """Versions of policies created in the period (PCI DSS 4.0.1, 3.1.1, 10.2.1.7)."""
 
     name = "policy_changes"
 
     async def write(self, context: ReportContext) -> Mapping[str, Any]:
-        """The changes of the period, oldest first, and how many policies are in force."""
+        """The changes of the period, oldest first, and the number of policies in force."""
         evidence = context.evidence
         changes = sorted(
             evidence.policy_changes, key=lambda each: (each.changed_at, each.kind, each.name, each.version)
@@ -139,8 +140,11 @@ class PolicyChanges:
         return Finding(
             title="Policy changes",
             requirements=("3.1.1", "10.2.1.2", "10.2.1.7"),
-            supports="Policies are versioned; each change has an author and a time, and a row with the old and the new value.",
-            method="Versions of access and retention policies that were written in the period.",
+            supports=(
+                "Policies are versioned. Each change has an author and a time, and a row with the old and "
+                "the new value."
+            ),
+            method="Versions of access and retention policies created in the period.",
             measured="period",
             population=evidence.policy_changes_count,
             figures={
@@ -154,11 +158,7 @@ class PolicyChanges:
                         "kind": each.kind,
                         "name": each.name,
                         "version": each.version,
-                        "change": "taken out of force"
-                        if each.dropped
-                        else "created"
-                        if each.version == 1
-                        else "changed",
+                        "change": "deleted" if each.dropped else "created" if each.version == 1 else "changed",
                         "by": each.changed_by,
                     }
                     for each in changes[:MAX_LISTED]
@@ -174,7 +174,7 @@ def _by_class(access: Sequence[AccessCount]) -> dict[str, Any]:
         rows = [each for each in access if each.operation in operations]
         found[number] = {"events": label, "rows": sum(each.rows for each in rows)}
     denied = sum(each.rows for each in access if each.outcome == "denied")
-    found[DENIED] = {"events": "denied operations and refused credentials", "rows": denied}
+    found[DENIED] = {"events": "denied operations and rejected credentials", "rows": denied}
     return dict(sorted(found.items()))
 
 

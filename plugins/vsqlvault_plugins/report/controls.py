@@ -1,4 +1,4 @@
-"""The controls that watch over the vault: how they stand, and which have failed."""
+"""The controls: their states and their failures."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from vsqlvault_plugins.report.shape import MAX_LISTED, Finding, shown
 
 
 class Controls:
-    """What is on record of the controls (PCI DSS 4.0.1, 10.7.2 and 10.7.3)."""
+    """The recorded states of the controls (PCI DSS 4.0.1, 10.7.2 and 10.7.3)."""
 
     name = "controls"
 
     async def write(self, context: ReportContext) -> Mapping[str, Any]:
-        """How each stands, and the failures of the period with their ends; exceptions are those that last."""
+        """The state of each control, and the failures of the period with their ends. Exceptions are ongoing failures."""
         states = {change.name: change for change in context.control_states}
         failing = [change for _, change in sorted(states.items()) if change.state is ControlState.FAILING]
         changes = sorted(context.control_changes, key=lambda change: (change.at, change.name, change.number))
@@ -26,10 +26,10 @@ class Controls:
         return Finding(
             title="Controls and their failures",
             requirements=("10.7.2", "10.7.3"),
-            supports="Each control is looked at twice a minute; a failure has a row at its beginning and one at its end.",
+            supports="Each control is checked twice a minute. A failure has a row at its start and one at its end.",
             method=(
-                "What a serving process has put on record of each control: how it stands now, and the failures that began "
-                "in the period. GET /health/controls looks anew."
+                "The recorded changes of each control: its current state, and the failures that began in the "
+                "period. GET /health/controls checks the controls at the time of the request."
             ),
             measured="now",
             population=len(states),
@@ -47,7 +47,7 @@ class Controls:
 def _shown(name: str, requirements: Sequence[str], change: ControlChange | None) -> dict[str, Any]:
     return {
         "control": name,
-        "state": change.state.value if change else "not looked at yet",
+        "state": change.state.value if change else "not checked yet",
         "since": shown(change.at if change else None),
         "what": change.detail if change and change.state is not ControlState.OK else None,
         "requirements": ", ".join(requirements),
@@ -55,9 +55,9 @@ def _shown(name: str, requirements: Sequence[str], change: ControlChange | None)
 
 
 def _failures(changes: Sequence[ControlChange], states: Mapping[str, ControlChange]) -> list[dict[str, Any]]:
-    """Return the failures that began, in the order in which they did; one that goes on has no end.
+    """Return the failures in the order of their start. An ongoing failure has no end.
 
-    Of one whose end is not among the changes, the end is known where the control's newest change is that end.
+    If the end of a failure is not among the changes, it is known if the control's newest change is that end.
     """
     ends = {(change.name, change.number): change.at for change in (*changes, *states.values())}
     return [

@@ -1,4 +1,4 @@
-"""The member of the compliance report that tells of credentials: how many, how old, when last used."""
+"""The report's section on credentials: number, age and last use."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _THIRTY_DAYS = timedelta(days=30)
 
 
 class Credentials:
-    """Credentials that are known before they are presented, method by method (PCI DSS 4.0.1, 8.3.2 and 8.6)."""
+    """Credentials that are known in advance, by method (PCI DSS 4.0.1, 8.3.2 and 8.6)."""
 
     name = "credentials"
 
@@ -25,7 +25,7 @@ class Credentials:
         self._max_age_days = max_age_days
 
     async def write(self, context: ReportContext) -> Mapping[str, Any]:
-        """Counts for each method, and the active credentials, those first that have been there the longest."""
+        """Counts for each method, and the active credentials, oldest first."""
         at = context.as_of
         there = [each for each in context.credentials if each.created_at is None or each.created_at <= at]
         active = [each for each in there if each.state(at) == "active"]
@@ -35,12 +35,12 @@ class Credentials:
             title="Credentials",
             requirements=("8.3.2", "8.6.3"),
             supports=(
-                "Secrets are kept as digests alone, and their age, end and last use are known, so that they can be "
+                "Secrets are stored only as digests. Their age, expiry and last use are known, so that they can be "
                 "changed in time."
             ),
             method=(
-                "Credentials that are known before they are presented, as they were at the instant; last uses are those "
-                "known when the report is written. Tokens are not among them."
+                "Credentials that are known in advance, as of the report's time. Last uses are those known when "
+                "the report is written. Tokens are not included."
             ),
             measured="as_of",
             population=len(there),
@@ -107,7 +107,7 @@ def _since(credential: KnownCredential, at: datetime) -> datetime | None:
 
 
 def _place(credential: KnownCredential, at: datetime) -> tuple[bool, float, str, str]:
-    """Sort by how long it has been there; those of which nobody knows come first."""
+    """The sort key by age. Credentials of unknown age come first."""
     since = _since(credential, at)
     return since is not None, since.timestamp() if since else 0.0, credential.method, credential.credential_id
 

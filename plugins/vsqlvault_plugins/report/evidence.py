@@ -1,4 +1,4 @@
-"""The members of the compliance report that were asked for, by name."""
+"""The report members that the specification names."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from vsqlvault_plugins.report.system import NotAssessed, Software, SystemState
 
 
 class Summary:
-    """How many entries there are, and how many were lately purged."""
+    """The number of entries, and of entries purged recently."""
 
     name = "summary"
 
     async def write(self, context: ReportContext) -> Mapping[str, Any]:
-        """Count; ``total_entries`` is the sum of the three other numbers, as in the report that was asked for."""
+        """Count the entries. ``total_entries`` is the sum of the three other numbers, as in the specification."""
         entry_statistics = context.entry_statistics
         active = sum(of.active for of in entry_statistics.by_purpose.values())
         expired = sum(of.expired_pending_purge for of in entry_statistics.by_purpose.values())
@@ -44,12 +44,12 @@ class Summary:
 
 
 class ByPurpose:
-    """What each purpose holds, for how long, and under which keys."""
+    """The entries of each purpose, their retention and their keys."""
 
     name = "by_purpose"
 
     async def write(self, context: ReportContext) -> Mapping[str, Any]:
-        """One member for each purpose that has a retention policy."""
+        """One member for each purpose with a retention policy."""
         return {
             purpose: {
                 "active": of.active,
@@ -62,13 +62,13 @@ class ByPurpose:
 
 
 class PurgeCompliance:
-    """Whether what has expired is destroyed, with proof."""
+    """Whether expired entries are destroyed, with proof."""
 
     name = "purge_compliance"
 
     async def write(self, context: ReportContext) -> Mapping[str, Any]:
-        """The last sweep, whether it went through every purpose, whether every row of the purge log has its proof; the last
-        scrub, and what of the purged bytes it left in the data files.
+        """The last sweep and whether it completed, whether every purge row has its proof, and the last scrub with the
+        purged bytes that it left in the data files.
         """
         sweep, scrub = context.last_sweep, context.last_scrub
         return {
@@ -83,33 +83,35 @@ class PurgeCompliance:
 
 
 class UndefinedPolicies:
-    """Entries whose access policy is not defined, so that owner-only rules apply to them."""
+    """Entries whose access policy is undefined, so that owner-only rules apply."""
 
     name = "undefined_access_policies"
 
     async def write(self, context: ReportContext) -> Mapping[str, Any]:
-        """Entries by the name they give."""
+        """The number of entries by the policy that they name."""
         return dict(sorted(context.entry_statistics.entries_by_undefined_policy.items()))
 
 
 class Hardening:
-    """How far the process that answers is locked in."""
+    """The sandbox of the process that writes the report."""
 
     name = "hardening"
 
     async def write(self, context: ReportContext) -> Mapping[str, Any]:
-        """By step, its state and what exactly is in force, or why nothing is."""
+        """The state of each step, with what is in force or the reason why it is off."""
         return {step.name: {"state": step.state, "detail": step.detail} for step in context.hardening}
 
 
 class LegalHolds:
-    """What is kept though it may have expired, by which holds, since when and why."""
+    """The legal holds, with start and reason, and the expired entries that they keep."""
 
     name = "legal_holds"
 
     async def write(self, context: ReportContext) -> Mapping[str, Any]:
-        """The holds in force, and the expired entries that each keeps; one under two holds counts with each, and once in
-        ``expired_held``. ``held_at_last_sweep`` counts those that the last sweep kept for them.
+        """The holds in force, and the expired entries that each keeps.
+
+        An entry under two holds counts with each, and once in ``expired_held``. ``held_at_last_sweep`` counts those
+        that the last sweep kept.
         """
         sweep, held = context.last_sweep, context.held
         return {
@@ -145,13 +147,13 @@ def _hold(hold: LegalHold, as_of: datetime) -> dict[str, Any]:
 
 @hookimpl
 def vault_process_needs() -> list[ProcessNeeds]:
-    """Say that a report needs nothing of its own."""
+    """Declare that the plugin needs no files or ports."""
     return []
 
 
 @hookimpl
 def vault_report_sections(settings: Settings) -> list[ReportSection]:
-    """Offer the asked-for members first, and then the sections."""
+    """Return the specified members first, and then the other sections."""
     return [
         Summary(),
         ByPurpose(),

@@ -1,4 +1,4 @@
-"""Which keys encrypted what lies in the vault, and whether their time is up."""
+"""The keys in use, and whether their cryptoperiods are over."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ class KeyInventory:
         self._settings = settings
 
     async def write(self, context: ReportContext) -> Mapping[str, Any]:
-        """The keys in use, oldest first, and those that nothing is left under; exceptions are stale keys and none at all."""
+        """The keys in use, oldest first, and those that can be retired.
+
+        Exceptions are stale keys and entries without a key.
+        """
         at = context.as_of
         keys = [
             self._key(purpose, use, use.key_ref, at) for purpose, use in context.key_uses if use.key_ref is not None
@@ -38,13 +41,13 @@ class KeyInventory:
             title="Key inventory and cryptoperiods",
             requirements=("3.6.1", "3.6.1.3", "3.7.4", "3.7.5"),
             supports=(
-                "No data key is kept here. Each entry names the key that encrypted it, so that keys past their "
-                "cryptoperiod, and keys that nothing needs any more, can be told."
+                "The vault has no data key. Each entry names the key that encrypted it, which identifies keys past "
+                "their cryptoperiod and keys that are no longer needed."
             ),
             method=(
-                "Entries not purged, by purpose and key_ref. A key is at least as old as the oldest value in place "
-                "under it; it is stale when that is longer than its cryptoperiod in [compliance.cryptoperiods]. "
-                "Retirable: values under it were destroyed or replaced in the period, and none is left."
+                "Entries not purged, by purpose and key_ref. A key is at least as old as its oldest current value. "
+                "It is stale if that age exceeds its cryptoperiod in [compliance.cryptoperiods]. Retirable: keys "
+                "whose last value was destroyed or replaced in the period."
             ),
             measured="as_of",
             population=len(keys),
@@ -98,7 +101,7 @@ class KeyInventory:
 
     def _owner(self, keys: list[dict[str, Any]]) -> str | None:
         if keys and not self._settings.cryptoperiods:
-            return "whoever operates the vault: no cryptoperiod is set in [compliance.cryptoperiods]"
+            return "the operator of the vault: no cryptoperiod is set in [compliance.cryptoperiods]"
         return None
 
 
@@ -107,7 +110,7 @@ def _entries(use: KeyRefUse) -> int:
 
 
 def _by_provider(keys: list[dict[str, Any]]) -> dict[str, int]:
-    """Count entries by what stands before the first colon of their key_ref, which by custom names the provider."""
+    """Count entries by the prefix of their key_ref up to the first colon, which usually names the provider."""
     found: dict[str, int] = {}
     for key in keys:
         provider, colon, _ = key["key_ref"].partition(":")

@@ -1,4 +1,4 @@
-"""What guards the logs against changes, and how far it has come."""
+"""The protection of the logs against changes."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from vsqlvault_plugins.report.shape import Finding, shown
 
 
 class LogIntegrity:
-    """The tree that both logs are leaves of, and its newest checkpoint (PCI DSS 4.0.1, 10.3.2, 10.3.4)."""
+    """The tree over both logs, and its newest checkpoint (PCI DSS 4.0.1, 10.3.2, 10.3.4)."""
 
     name = "log_integrity"
 
     async def write(self, context: ReportContext) -> Mapping[str, Any]:
-        """Size and signed head; an exception where rows are there and nobody has signed. Verifying is somebody else's to do."""
+        """Size and signed head. Rows without a checkpoint are an exception. The vault cannot verify itself."""
         tree = context.log_tree
         checkpoint = tree.checkpoint if tree else None
         size = tree.size if tree else 0
-        exceptions = [{"what": "no checkpoint is signed: a rewritten log would look like this one", "leaves": size}]
+        exceptions = [{"what": "no checkpoint is signed: a rewritten log could not be detected", "leaves": size}]
         return Finding(
             title="Log integrity",
             requirements=("10.3.2", "10.3.4"),
-            supports="A row of either log that is changed, dropped or moved is found by whoever keeps a signed checkpoint.",
+            supports="Anyone with a signed checkpoint can detect a changed, missing or moved row of either log.",
             method=(
-                "The number of rows that are leaves of the tree, and the newest signed checkpoint, as they are stored. The "
-                "tree is not computed again here: vsql-vault verify does that, with no trust in the vault."
+                "The number of rows in the tree, and the newest signed checkpoint, as they are stored. The tree is "
+                "not computed again here. vsql-vault verify does that independently of the vault."
             ),
             measured="now",
             population=size,
             exceptions=exceptions if size and checkpoint is None else [],
-            owner="whoever runs vsql-vault verify, and keeps its result",
+            owner="the person who runs vsql-vault verify and keeps its result",
             figures={
                 "leaves": size,
                 "checkpoint_origin": checkpoint.origin if checkpoint else None,

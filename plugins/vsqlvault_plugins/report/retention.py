@@ -1,4 +1,4 @@
-"""Whether what has expired is destroyed, and how soon."""
+"""Whether expired entries are destroyed, and how soon."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ENDING_LABELS = ("within 30 days", "31 to 90 days", "91 to 365 days", "later", "
 
 
 class Retention:
-    """Retention by purpose, what is overdue, and the lag between expiry and purge (PCI DSS 4.0.1, 3.2.1)."""
+    """Retention by purpose, overdue entries, and the lag between expiry and purge (PCI DSS 4.0.1, 3.2.1)."""
 
     name = "retention_and_purge"
 
@@ -23,7 +23,10 @@ class Retention:
         self._interval_hours = sweep_interval_hours
 
     async def write(self, context: ReportContext) -> Mapping[str, Any]:
-        """Figures of each purpose and of all; exceptions are purposes with overdue entries, and policies without a reason."""
+        """Figures by purpose and in total.
+
+        Exceptions are purposes with overdue entries, and policies without a justification.
+        """
         evidence = context.evidence
         overdue = _overdue(context)
         purposes = {
@@ -33,13 +36,12 @@ class Retention:
         return Finding(
             title="Retention and timely purge",
             requirements=("3.2.1", "3.1.1"),
-            supports="Stored data has a limit for each purpose, and what is past it is destroyed with proof.",
+            supports="Stored data has a retention limit per purpose, and is destroyed with proof after it.",
             method=(
-                "Entries past the earlier of their expiry and the purpose's maximum, counted at the instant; held are those "
-                "of them that a legal hold keeps, and overdue those that none keeps and that wait for longer than the "
-                "grace. Lag is "
-                "purged_at less expired_at of every purge-log row of the period whose entry had expired, percentiles by "
-                "nearest rank."
+                "Entries past the earlier of their expiry and the purpose's maximum, counted at the report's time. "
+                "held counts those under a legal hold. overdue counts those without a hold that have waited for "
+                "longer than the grace. Lag is purged_at minus expired_at of every purge-log row of the period "
+                "whose entry had expired, with percentiles by nearest rank."
             ),
             measured="period",
             population=sum(each.active + each.expired for each in evidence.holdings),
@@ -120,7 +122,7 @@ def _late(context: ReportContext, overdue: Mapping[str, int]) -> list[dict[str, 
 
 
 def _overdue(context: ReportContext) -> dict[str, int]:
-    """Count what is overdue and no hold keeps. Holds are looked at a moment after the entries were counted."""
+    """Count overdue entries without a hold. Holds are read just after the entries were counted."""
     counts: dict[str, int] = {}
     for each in context.evidence.holdings:
         counts[each.purpose] = counts.get(each.purpose, 0) + each.overdue
@@ -137,7 +139,7 @@ def _without_reason(context: ReportContext) -> list[dict[str, Any]]:
     return [
         {
             "purpose": purpose,
-            "what": "retention policy without a justification on record",
+            "what": "retention policy without a justification",
             "count": 1,
             "oldest_expired_at": None,
         }

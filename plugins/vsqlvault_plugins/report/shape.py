@@ -1,4 +1,4 @@
-"""The shape that sections share: what is shown, how it was counted, and what stands against it."""
+"""The common shape of sections: figures, method and exceptions."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ Measured = Literal["as_of", "period", "now"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What a section comes to.
+    """The content of a section.
 
-    ``requirements`` are ids of ``vsqlvault.model.pci_dss``. ``measured`` says of when the figures are: of the report's
-    instant, of its period, or of the moment in which it is written. ``population`` counts what was looked at. ``exceptions``
-    are rows of the same members; without any, and without an ``owner`` who would have to look, the figures support what
-    ``supports`` says.
+    ``requirements`` are ids of ``vsqlvault.model.pci_dss``. ``measured`` is the time of the figures: the report's time,
+    its period, or the time of writing. ``population`` counts the examined items. ``exceptions`` are rows with the same
+    members. Without exceptions, and without an ``owner`` who has to assess it, the figures support ``supports``.
     """
 
     title: str
@@ -39,7 +38,7 @@ class Finding:
 
     @property
     def result(self) -> Result:
-        """Exceptions, where there are any; else not assessed, where somebody else has to; else that it supports."""
+        """The result: exceptions, if there are any; not assessed, if it has an owner; otherwise it supports."""
         if self.exceptions or self.exceptions_count:
             return "exceptions"
         return "not_assessed" if self.owner else "supports"
@@ -64,7 +63,7 @@ class Finding:
 
 
 def bars(title: str, unit: str, series: Sequence[str], rows: Sequence[tuple[str, Sequence[int]]]) -> dict[str, Any]:
-    """Return a chart of horizontal bars: for each row its label and a number for each of ``series``, one after the other."""
+    """Return a bar chart: for each row its label and a number for each of ``series``."""
     return {
         "title": title,
         "unit": unit,

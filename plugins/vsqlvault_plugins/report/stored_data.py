@@ -1,4 +1,4 @@
-"""What lies in the vault is ciphertext, as far as those say who stored it."""
+"""The stored values, by the algorithm that the storing apps name."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ WITHOUT = "(none given)"
 
 
 class StoredData:
-    """Entries by the algorithm that their owners name (PCI DSS 4.0.1, 3.5.1)."""
+    """Entries by algorithm_hint (PCI DSS 4.0.1, 3.5.1)."""
 
     name = "stored_data"
 
     async def write(self, context: ReportContext) -> Mapping[str, Any]:
-        """Counts by algorithm_hint; exceptions are purposes with entries that have none."""
+        """Counts by algorithm_hint. Exceptions are purposes with entries without one."""
         counts: dict[str, int] = {}
         missing: dict[str, int] = {}
         for each in context.evidence.holdings:

@@ -1,4 +1,4 @@
-"""The runs of the sweep, and whether the bytes of what they purged are out of the data files."""
+"""The sweeps, and whether a scrub has covered their purges."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from vsqlvault_plugins.report.shape import MAX_LISTED, Finding, shown
 
 
 class Sweeps:
-    """Each run of the period with what it came to (PCI DSS 4.0.1, 3.2.1)."""
+    """Each sweep of the period with its result (PCI DSS 4.0.1, 3.2.1)."""
 
     name = "sweeps"
 
     async def write(self, context: ReportContext) -> Mapping[str, Any]:
-        """The newest runs; exceptions are those that broke off, kept what they could not purge, or left bytes behind."""
+        """The newest sweeps. Exceptions are sweeps that were incomplete, had failures, or left purged bytes."""
         runs = context.sweeps
         scrubs = [(run, _scrub_after(run, context.scrubs)) for run in runs.newest]
         longest = max((run.finished_at - run.started_at for run in runs.newest), default=timedelta(0))
         return Finding(
             title="Sweeps",
             requirements=("3.2.1",),
-            supports="What has expired is looked for and destroyed at regular intervals, and each run is on record.",
+            supports="Expired entries are found and destroyed at regular intervals, and each sweep is recorded.",
             method=(
-                "Records of the sweeps that ended in the period: what each purged with proof, what it could not purge and "
-                "kept, and what legal holds kept. A run is scrubbed once a scrub that began after it ran to its end: then "
-                "it was seen that the bytes of what it purged are out of the storage's data files."
+                "Records of the sweeps that ended in the period: entries purged with proof, entries that could not "
+                "be purged, and entries kept by legal holds. A sweep is scrubbed once a scrub that began after it "
+                "has completed and verified that the purged bytes are removed from the storage's data files."
             ),
             measured="period",
             population=runs.count,
@@ -46,7 +46,7 @@ class Sweeps:
 
 
 def _scrub_after(run: SweepRecord, scrubs: Sequence[ScrubRecord]) -> ScrubRecord | None:
-    """Return the scrub that first reached what the run purged; else the newest that tried to; else None."""
+    """Return the first scrub that covers the sweep's purges, or the newest one that tried to, or None."""
     after = [scrub for scrub in scrubs if scrub.started_at >= run.finished_at]
     done = [scrub for scrub in after if scrub.completed]
     return min(done or after[:1], key=lambda scrub: scrub.finished_at, default=None)
@@ -83,11 +83,11 @@ def _no_runs(context: ReportContext) -> list[dict[str, Any]]:
 def _troubles(run: SweepRecord, scrub: ScrubRecord | None) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     if not run.completed:
-        found.append(_exception(run, "sweep that did not run to its end", 1))
+        found.append(_exception(run, "incomplete sweep", 1))
     if run.failed:
         found.append(_exception(run, "entries that could not be purged and were kept", run.failed))
     if run.purged and not (scrub and scrub.completed):
-        found.append(_exception(run, "entries purged whose bytes no scrub has reached", run.purged))
+        found.append(_exception(run, "entries purged whose bytes no scrub has removed", run.purged))
     return found
 
 

@@ -1,4 +1,4 @@
-"""The process and its transport as they are now, what it is made of, and what it cannot know."""
+"""The process, its transport and its software as of now, and what the vault cannot know."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SOON_DAYS = 30
 
 
 class SystemState:
-    """Hardening, transport and storage, as they are (PCI DSS 4.0.1, 2.2.1, 2.2.7, 4.2.1, 12.3.3)."""
+    """Hardening, transport and storage (PCI DSS 4.0.1, 2.2.1, 2.2.7, 4.2.1, 12.3.3)."""
 
     name = "system_state"
 
@@ -30,20 +30,18 @@ class SystemState:
         self._server = server
 
     async def write(self, context: ReportContext) -> Mapping[str, Any]:
-        """Each step of hardening, what TLS is set to and until when its certificate is good, and how durable storage is."""
+        """Each step of the sandbox, the TLS settings and the expiry of the certificate, and the durability of the
+        storage.
+        """
         steps = {step.name: {"state": step.state, "detail": step.detail} for step in context.hardening}
         transport = self._transport()
         return Finding(
             title="Hardening and transport",
             requirements=("2.2.1", "2.2.7", "4.2.1", "12.3.3"),
-            supports=(
-                "The process closes to itself what it does not need, and speaks plain HTTP to nobody off this host "
-                "unless told to."
-            ),
+            supports="The process sandboxes itself, and serves plain HTTP to other hosts only if configured.",
             method=(
-                "What the process has seen to hold of its hardening, what it is set to for transport, its certificate's "
-                "own dates, and what the storage says of itself; all of the process that wrote the report, at that "
-                "moment."
+                "The verified steps of the sandbox, the transport settings, the certificate's dates, and the "
+                "storage's own status, all of the process that wrote the report, at that time."
             ),
             measured="now",
             population=len(steps),
@@ -68,7 +66,7 @@ class SystemState:
             "client_certificates": "none" if tls is None else tls.client_cert,
             "plain_http_to": "nobody"
             if tls
-            else "this host alone"
+            else "this host only"
             if self._server.plaintext == "loopback"
             else "anybody",
             "certificate_not_after": None if tls is None else _not_after(tls.cert_file),
@@ -77,27 +75,29 @@ class SystemState:
     def _exposed(self, transport: Mapping[str, Any], as_of: datetime) -> list[dict[str, Any]]:
         found = []
         if transport["plain_http_to"] == "anybody" and not self._server.listen_addr.startswith(LOOPBACK):
-            what = "plain HTTP is answered beyond this host: something else has to end TLS in front of it"
+            what = "plain HTTP is served beyond this host: a proxy must terminate TLS"
             found.append({"what": what, "detail": 'server.plaintext = "any"'})
         until = transport["certificate_not_after"]
         if until is not None and (datetime.fromisoformat(until) - as_of).days < SOON_DAYS:
-            found.append({"what": f"the certificate ends within {SOON_DAYS} days", "detail": until})
+            found.append({"what": f"the certificate expires within {SOON_DAYS} days", "detail": until})
         return found
 
 
 class Software:
-    """What runs (PCI DSS 4.0.1, 6.3.2)."""
+    """The software in use (PCI DSS 4.0.1, 6.3.2)."""
 
     name = "software"
 
     async def write(self, context: ReportContext) -> Mapping[str, Any]:
-        """Versions of the vault, of what it runs on, and of every plugin."""
+        """Versions of the vault, of its environment, and of every plugin."""
         plugins = sorted(context.plugins, key=lambda each: each.name)
         return Finding(
             title="Software and plugins",
             requirements=("6.3.2",),
-            supports="What is loaded can be held against an inventory.",
-            method="Plugins as they were loaded, with the distributions that brought them; versions as they say themselves.",
+            supports="The loaded software can be compared with an inventory.",
+            method=(
+                "Plugins as they were loaded, with their distributions. Versions are those that the software reports."
+            ),
             measured="now",
             population=len(plugins),
             figures={
@@ -112,32 +112,32 @@ class Software:
 
 
 NOT_ASSESSED: tuple[tuple[str, str, str], ...] = (
-    ("3.5.1", "that what is stored is ciphertext, and how strong it is", "the apps that encrypt"),
-    ("3.6.1", "how keys are protected, and who has them in the clear", "the custodians of the keys"),
-    ("3.6.1.4", "in how many places keys are stored", "the custodians of the keys"),
-    ("3.7.1", "how keys are made", "the custodians of the keys"),
-    ("3.2.1", "copies in backups, replicas and snapshots of the database", "whoever operates the database"),
+    ("3.5.1", "whether stored values are encrypted, and how strongly", "the apps that encrypt"),
+    ("3.6.1", "how keys are protected, and who has access to cleartext keys", "the custodians of the keys"),
+    ("3.6.1.4", "the number of places where keys are stored", "the custodians of the keys"),
+    ("3.7.1", "how keys are generated", "the custodians of the keys"),
+    ("3.2.1", "copies in backups, replicas and snapshots of the database", "the operator of the database"),
     ("8.6.1", "interactive use of the accounts of applications", "the owners of the apps"),
-    ("8.6.2", "secrets in the code and the files of apps", "the owners of the apps"),
-    ("10.3.3", "copies of the logs elsewhere", "whoever operates the vault"),
-    ("10.4.1", "that somebody reviews the logs each day", "the security team"),
-    ("10.6.1", "that the clock of the storage is synchronised", "whoever operates the host"),
-    ("12.5.2", "what is in scope", "the assessed entity, with its QSA"),
+    ("8.6.2", "secrets in the code and files of apps", "the owners of the apps"),
+    ("10.3.3", "copies of the logs elsewhere", "the operator of the vault"),
+    ("10.4.1", "whether the logs are reviewed daily", "the security team"),
+    ("10.6.1", "whether the clock of the storage is synchronised", "the operator of the host"),
+    ("12.5.2", "the scope of the assessment", "the assessed entity, with its QSA"),
 )
 
 
 class NotAssessed:
-    """What the vault cannot know, and who does."""
+    """What the vault cannot know, and who can."""
 
     name = "not_assessed"
 
     async def write(self, context: ReportContext) -> Mapping[str, Any]:
-        """Each with the requirement it is of, and its owner."""
+        """Each item with its requirement and its owner."""
         return Finding(
             title="What the vault cannot know",
             requirements=sorted({number for number, _, _ in NOT_ASSESSED}),
-            supports="Nothing: each of these needs evidence from its owner.",
-            method="Written down by those who made the vault; nothing was counted.",
+            supports="Nothing: each item needs evidence from its owner.",
+            method="A fixed list. Nothing was counted.",
             measured="now",
             population=len(NOT_ASSESSED),
             owner="see each item",
@@ -148,7 +148,7 @@ class NotAssessed:
 
 
 def _not_after(path: str) -> str | None:
-    """Return until when the certificate is good; None where it cannot be read now."""
+    """Return the expiry of the certificate, or None if it cannot be read."""
     try:
         return format_time(x509.load_pem_x509_certificate(Path(path).read_bytes()).not_valid_after_utc)
     except (OSError, ValueError):
@@ -156,7 +156,7 @@ def _not_after(path: str) -> str | None:
 
 
 def _plain(storage: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the storage says of itself as JSON types."""
+    """Return the storage's own status as JSON types."""
     return {str(name): _simple(value) for name, value in sorted(storage.items())}
 
 

@@ -31,7 +31,7 @@ class SelectorBody(Body):
     metadata: dict[str, Any] | None = Field(
         default=None,
         min_length=1,
-        description=("Members that an entry's metadata must have, each with exactly this value."),
+        description="Members that an entry's metadata must have, each with exactly this value.",
     )
 
     @model_validator(mode="after")
@@ -98,14 +98,14 @@ class ExplainBody(Body):
     app: AnyApp
     identity: Annotated[str, Field(min_length=1, max_length=256)] | None = None
     purposes: list[HeldPurpose] = Field(
-        default=[], max_length=1000, description=("The purposes of the app; `*` for all.")
+        default=[], max_length=1000, description="The purposes of the app; `*` for all."
     )
     roles: list[Literal["admin", "auditor"]] = Field(default=[], max_length=2)
     operation: Literal["store", "retrieve", "inspect", "purge"]
     purpose: Purpose
     external_id: ExternalId
     access_policy: PolicyName = Field(
-        default=DEFAULT_POLICY, description=("For `store`: the access policy that the entry would name.")
+        default=DEFAULT_POLICY, description="For `store`: the access policy that the entry would name."
     )
 
     def question(self) -> Question:

@@ -1,1 +1,1 @@
-"""JSON Web Tokens of issuers that the settings name, with the keys that those issuers publish."""
+"""JSON Web Tokens of the issuers in the settings, verified with the keys that the issuers publish."""

@@ -1,4 +1,4 @@
-"""What a token's claims must be (RFC 7519, section 4.1; RFC 9068), and the principal that they make."""
+"""Checks a token's claims (RFC 7519, section 4.1; RFC 9068) and builds the principal."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ _ROLES = {role.value: role for role in Role}
 
 @dataclass(frozen=True, slots=True)
 class Recognised:
-    """What a good token says: until when (Unix time, the leeway included), and which certificate has to come with it."""
+    """The content of a valid token: its expiry (Unix time, including the leeway), and the certificate it is bound to."""
 
     principal: Principal
     expires_at: float
     thumbprint: str | None
 
     def check(self, now: float, client_certificate: bytes | None) -> None:
-        """Look at what is different for each request.
+        """Check what differs between requests.
 
         Raises:
-            CredentialRefused: ``expired``; ``cnf``, the certificate is none or another one (RFC 8705, section 3.1).
+            CredentialRefused: ``expired``; ``cnf``, the certificate is missing or another one (RFC 8705, section 3.1).
         """
         if now >= self.expires_at:
             raise CredentialRefused("expired", credential_id=self.principal.credential_id)
@@ -49,7 +49,7 @@ class Recognised:
 
 
 class Claims:
-    """The claims of one issuer's tokens."""
+    """The requirements on the claims of one issuer's tokens."""
 
     def __init__(self, settings: JwtSettings) -> None:
         self._settings = settings
@@ -60,7 +60,7 @@ class Claims:
         self._label = _label(settings.issuer)
 
     def check_type(self, typ: str | None) -> None:
-        """Check the header's ``typ``, a media type that may lack its ``application/``.
+        """Check the header's ``typ``, a media type with an optional ``application/``.
 
         Raises:
             CredentialRefused: ``typ``.
@@ -71,7 +71,7 @@ class Claims:
             raise CredentialRefused("typ")
 
     def recognise(self, token: Token, digest: bytes, now: float) -> Recognised:
-        """Return what a token says whose signature is good. ``digest`` is that of its text, ``now`` is Unix time.
+        """Return the content of a token with a valid signature. ``digest`` is that of its text, ``now`` is Unix time.
 
         Raises:
             CredentialRefused: the reason is the name of the claim, or ``expired`` or ``lifetime``.
@@ -88,7 +88,7 @@ class Claims:
         return Recognised(principal, expires_at, thumbprint)
 
     def _credential_id(self, claims: dict[str, Any], digest: bytes) -> str:
-        """Name the token: its issuer and its ``jti``, or its hash where it has none that can be shown."""
+        """Return the credential id of the token: its issuer and its ``jti``, or its hash if it has no printable ``jti``."""
         jti = claims.get("jti")
         if isinstance(jti, str) and 0 < len(jti) <= _MAX_JTI_CHARACTERS and jti.isprintable():
             return f"{self._label}#jti:{jti}"
@@ -104,7 +104,7 @@ class Claims:
             raise CredentialRefused("aud")
 
     def _check_times(self, claims: dict[str, Any], now: float) -> float:
-        """Return when the token ends, the leeway included."""
+        """Return when the token expires, including the leeway."""
         leeway = self._settings.leeway_seconds
         expires = _seconds(claims.get("exp"))
         if expires is None or now >= expires + leeway:
@@ -121,7 +121,7 @@ class Claims:
         return expires + leeway
 
     def _thumbprint(self, claims: dict[str, Any]) -> str | None:
-        """Return the thumbprint the token is bound to. Another confirmation is one that nobody here can check."""
+        """Return the thumbprint that the token is bound to. Any other confirmation cannot be verified here."""
         if "cnf" not in claims and not self._settings.require_cnf:
             return None
         cnf = claims.get("cnf")
@@ -147,7 +147,7 @@ class Claims:
         return found
 
     def _app(self, claims: dict[str, Any]) -> str:
-        """Return the app of the first claim that is there; one that is there and no app's name is not passed over."""
+        """Return the app from the first claim that is present. An invalid app name in it is an error, not skipped."""
         candidates = (_at(claims, path) for path in self._app_claims)
         found = next((each for each in candidates if each is not None), None)
         if not isinstance(found, str):
@@ -158,7 +158,7 @@ class Claims:
         return app
 
     def _purposes(self, claims: dict[str, Any]) -> frozenset[str] | None:
-        """Return the purposes that the claim grants. Whatever in it is no purpose, such as another scope, grants nothing."""
+        """Return the purposes in the claim. Values that are not purposes, such as other scopes, are ignored."""
         granted = _granted(claims, self._settings.purposes_claim, self._settings.purposes_prefix, "purposes")
         if self._settings.allow_all_purposes and "*" in granted:
             return None
@@ -175,7 +175,9 @@ def thumbprint_of(certificate: bytes) -> str:
 
 
 def _seconds(value: object) -> float | None:
-    """Return a NumericDate as a number, None where it is none: a boolean, a text, what is not finite or beyond all sense."""
+    """Return a NumericDate as a number, or None for anything else: a boolean, a text, a value that is not finite or out
+    of range.
+    """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < _MAX_SECONDS:
         return None
     return float(value)
@@ -191,7 +193,9 @@ def _at(claims: dict[str, Any], path: tuple[str, ...]) -> object:
 
 
 def _granted(claims: dict[str, Any], path: tuple[str, ...] | None, prefix: str, why: str) -> set[str]:
-    """Return what a claim lists, as a list or separated by blanks (RFC 8693, section 4.2), without the prefix it must have."""
+    """Return the values of a claim, from a list or separated by spaces (RFC 8693, section 4.2), without the required
+    prefix.
+    """
     found = None if path is None else _at(claims, path)
     if found is None:
         return set()
@@ -202,5 +206,5 @@ def _granted(claims: dict[str, Any], path: tuple[str, ...] | None, prefix: str, 
 
 
 def _label(issuer: str) -> str:
-    """Return the part of an issuer's name that rows name it by."""
+    """Return the part of an issuer's name that is used on audit rows."""
     return (urlsplit(issuer).netloc or issuer)[:_MAX_LABEL_CHARACTERS]

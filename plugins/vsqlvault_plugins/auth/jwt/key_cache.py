@@ -1,4 +1,4 @@
-"""An issuer's keys over time: fetched when needed, renewed before they are old, and not used longer than allowed."""
+"""The key cache of an issuer: fetches keys when needed, renews them in time, and limits their age."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from vsqlvault_plugins.auth.jwt.sources import KeySource, NotFetched
 log = logging.getLogger(__name__)
 FETCH_SECONDS = 3.0
 WAIT_SECONDS = 1.5
-"""A request waits no longer for a fetch; the fetch goes on for those that come after."""
+"""The maximum time a request waits for a fetch. The fetch continues for later requests."""
 
 RETRY_SECONDS = 5.0
-"""After a fetch that failed."""
+"""The pause after a failed fetch."""
 
 RENEW_AT = 0.8
-"""Of their time to live, keys that are asked for are fetched anew, while they are still used."""
+"""The fraction of their time to live after which requested keys are fetched again, while they are still used."""
 
 MAX_UNKNOWN = 128
 
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """How long keys are used. ``last_good_seconds`` is beyond ``ttl_seconds``, and only while fetching fails."""
+    """The limits on the age of keys. ``last_good_seconds`` comes after ``ttl_seconds``, and only while fetching fails."""
 
     ttl_seconds: float
     last_good_seconds: float
@@ -36,7 +36,7 @@ class Times:
 
 
 class KeyCache:
-    """The keys of one issuer. One fetch at a time, and for names that nobody knows not more than one in a while."""
+    """The keys of one issuer. One fetch runs at a time, and fetches for unknown key names are rate-limited."""
 
     def __init__(
         self, issuer: str, source: KeySource, algorithms: Collection[str], times: Times, clock: Callable[[], float]
@@ -54,15 +54,15 @@ class KeyCache:
         self._loading: asyncio.Task[None] | None = None
 
     def inherit(self, former: KeyCache) -> None:
-        """Take over the keys of a cache of the same issuer and source, as if their time to live were just over."""
+        """Take over the keys of a cache with the same issuer and source, as if their time to live were over."""
         self._keys = former._keys
         self._loaded_at = min(former._loaded_at, self._clock() - self._times.ttl_seconds)
 
     def in_force(self) -> KeySet | None:
-        """Return the keys to verify by; None where ``load`` has to come first.
+        """Return the verification keys, or None if ``load`` must run first.
 
         Raises:
-            AuthUnavailable: there are none, and fetching them has just failed.
+            AuthUnavailable: there are no keys, and fetching them has just failed.
         """
         now = self._clock()
         age, since_tried = now - self._loaded_at, now - self._tried_at
@@ -80,16 +80,16 @@ class KeyCache:
         return None
 
     def may_look_for(self, kid: str | None) -> bool:
-        """Whether ``load`` may be called because a token names a key that is not among those in force."""
+        """Whether ``load`` may run because a token names an unknown key."""
         now = self._clock()
         if kid is None or self._unknown.get(kid, now) > now:
             return False
         return self._is_loading or now - self._tried_at >= self._times.unknown_kid_cooldown_seconds
 
     async def load(self, kid: str | None = None) -> None:
-        """Fetch the keys, or join who does, and return when that is done or has taken ``WAIT_SECONDS``.
+        """Fetch the keys, or join a running fetch, and return when it is done or after ``WAIT_SECONDS``.
 
-        ``kid`` is remembered for as long as the keys live if it is not among them.
+        If ``kid`` is not among the keys, it is remembered for as long as the keys live.
         """
         done, _ = await asyncio.wait({self._start()}, timeout=WAIT_SECONDS)
         if kid is not None and done and not self._is_failing and self._keys is not None and not self._keys.has(kid):
@@ -99,7 +99,7 @@ class KeyCache:
             self._unknown[kid] = self._loaded_at + self._times.ttl_seconds
 
     def check(self) -> Check:
-        """Tell whether the keys are as fresh as they are to be; begin a fetch that is due, though nobody asks for a key."""
+        """Return whether the keys are sufficiently fresh. Start a fetch that is due, even if no request needs a key."""
         now = self._clock()
         age = now - self._loaded_at
         if age >= self._times.ttl_seconds * RENEW_AT:
@@ -113,7 +113,7 @@ class KeyCache:
         return Check(ControlState.FAILING, f"{self._issuer}: keys cannot be fetched; no token can be verified")
 
     async def close(self) -> None:
-        """End what is under way."""
+        """Cancel a running fetch."""
         if self._loading is not None and self._loading.get_loop() is asyncio.get_running_loop():
             self._loading.cancel()
             await asyncio.gather(self._loading, return_exceptions=True)
@@ -143,11 +143,11 @@ class KeyCache:
             self._failed(str(error))
         except TimeoutError:
             self._failed(f"no answer within {FETCH_SECONDS:g} seconds")
-        except Exception as error:  # noqa: BLE001 - whatever happens there, it must not end what is in force here
+        except Exception as error:  # noqa: BLE001 - no error may invalidate the keys in use
             self._failed(getattr(error, "strerror", None) or type(error).__name__)
         else:
             self._is_failing = False
-            self._loaded_at = self._tried_at  # the document was as it is then or later
+            self._loaded_at = self._tried_at  # the document is from this time or later
 
     def _failed(self, why: str) -> None:
         self._is_failing = True

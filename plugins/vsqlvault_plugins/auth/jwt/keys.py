@@ -1,4 +1,4 @@
-"""A set of keys as an issuer publishes it (RFC 7517), with everything left out that must not verify anything."""
+"""Parses a JWK Set (RFC 7517), without the keys that must not verify anything."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PRIVATE = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 _SHOWN_CHARACTERS = 64
 
 _ED25519 = ("EdDSA", "Ed25519")
-"""Two names of one thing (RFC 9864)."""
+"""Two names of one algorithm (RFC 9864)."""
 
 _RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 _BY_CURVE: Mapping[tuple[str, str], tuple[str, ...]] = {
@@ -41,22 +41,22 @@ VERIFIERS: Mapping[str, JWSAlgModel] = {
     **{name: _known[name] for name in (*_RSA, "ES256", "ES384", "ES512", "Ed25519")},
     "EdDSA": _known["Ed25519"],
 }
-"""Every algorithm there is here, by its name in a header. There is no ``none`` and no HMAC to be talked into."""
+"""The supported algorithms by their names in headers. ``none`` and HMAC are not among them."""
 
 
 class JwksRefused(Exception):
-    """The document is no set of keys that can be used; the text says why, without showing any of it."""
+    """The document is not a usable JWK Set. The text is the reason, without content of the document."""
 
 
 @dataclass(frozen=True, slots=True)
 class VerificationKey:
-    """A public key, and the algorithms that it may verify: none where it is too weak or meant for something else."""
+    """A public key and the algorithms that it may verify: none if it is too weak or has another use."""
 
     algorithms: frozenset[str]
     key: RSAKey | ECKey | OKPKey | None = None
 
     def verifies(self, algorithm: str, signing_input: bytes, signature: bytes) -> bool:
-        """Whether the signature is one by this key."""
+        """Return whether this key made the signature."""
         try:
             return bool(VERIFIERS[algorithm].verify(signing_input, signature, self.key))
         except (JoseError, ValueError):
@@ -64,7 +64,7 @@ class VerificationKey:
 
 
 class KeySet:
-    """The keys of one document. Two documents that differ are two sets, even if they hold the same keys."""
+    """The keys of one document. Two different documents are two sets, even if they have the same keys."""
 
     def __init__(self, keys: Mapping[str | None, tuple[VerificationKey, ...]], digest: bytes = b"") -> None:
         self._keys = keys
@@ -76,15 +76,15 @@ class KeySet:
 
     @property
     def usable(self) -> int:
-        """How many of them verify anything."""
+        """The number of keys that can verify a signature."""
         return sum(bool(key.algorithms) for key in self._every)
 
     def has(self, kid: str | None) -> bool:
-        """Whether a token with this ``kid`` says which key it means; without one, the only key there is is meant."""
+        """Whether a ``kid`` selects a key of this set. Without a ``kid``, the set must have exactly one key."""
         return len(self._every) == 1 if kid is None else kid in self._keys
 
     def find(self, kid: str | None, algorithm: str) -> VerificationKey:
-        """Return the key for a ``kid`` that this set has.
+        """Return the key of a ``kid`` in this set.
 
         Raises:
             CredentialRefused: ``alg``, no key of that name is for this algorithm; ``kid``, more than one is.
@@ -99,15 +99,15 @@ class KeySet:
 
 
 def digest_of(data: bytes) -> bytes:
-    """Return what tells one document from another."""
+    """Return what distinguishes one document from another."""
     return hashlib.sha256(data).digest()
 
 
 def read_key_set(data: bytes, algorithms: Collection[str], issuer: str) -> KeySet:
-    """Return the keys of a JWK Set. A key that cannot be used is logged, and known by its ``kid`` alone.
+    """Return the keys of a JWK Set. An unusable key is logged and only its ``kid`` is kept.
 
     Raises:
-        JwksRefused: the document is too large, no JWK Set, or has too many keys.
+        JwksRefused: the document is too large, is not a JWK Set, or has too many keys.
     """
     if len(data) > MAX_JWKS_BYTES:
         raise JwksRefused(f"expected at most {MAX_JWKS_BYTES} bytes")
@@ -123,7 +123,7 @@ def read_key_set(data: bytes, algorithms: Collection[str], issuer: str) -> KeySe
     for jwk in listed:
         kid = jwk.get("kid")
         if kid is not None and not isinstance(kid, str):
-            raise JwksRefused("expected each kid as a text")
+            raise JwksRefused("expected each kid as a string")
         try:
             key = _read_key(jwk, algorithms)
         except ValueError as error:
@@ -137,7 +137,7 @@ def _read_key(jwk: dict[str, Any], algorithms: Collection[str]) -> VerificationK
     """Return the key.
 
     Raises:
-        ValueError: it can verify nothing here; the text says why.
+        ValueError: it cannot be used here, with the reason.
     """
     kind, curve = jwk.get("kty"), jwk.get("crv")
     if kind == "oct" or not _PRIVATE.isdisjoint(jwk):
@@ -146,29 +146,29 @@ def _read_key(jwk: dict[str, Any], algorithms: Collection[str]) -> VerificationK
         raise ValueError("use is not sig")
     operations = jwk.get("key_ops", ["verify"])
     if not isinstance(operations, list) or "verify" not in operations:
-        raise ValueError("key_ops are without verify")
+        raise ValueError("key_ops do not include verify")
     possible = _RSA if kind == "RSA" else _BY_CURVE.get((str(kind), str(curve)), ())
     if not possible:
-        raise ValueError("kty or crv is none that is taken")
+        raise ValueError("kty or crv is not supported")
     meant = jwk.get("alg")
     if meant is not None and meant not in _ED25519:
         possible = tuple(name for name in possible if name == meant)
     fit = frozenset(possible) & frozenset(algorithms)
     if not fit:
-        raise ValueError("alg is none of the issuer's algorithms")
+        raise ValueError("alg is not an algorithm of the issuer")
     if kind == "RSA":
         _check_rsa(jwk)
     plain = {name: value for name, value in jwk.items() if name in {"kty", "crv", "n", "e", "x", "y"}}
     try:
         return VerificationKey(fit, _KINDS[str(kind)].import_key(plain))
     except (JoseError, ValueError, TypeError, KeyError, UnsupportedAlgorithm):
-        raise ValueError("its numbers make no key") from None
+        raise ValueError("its numbers are not a valid key") from None
 
 
 def _check_rsa(jwk: dict[str, Any]) -> None:
     modulus, exponent = jwk.get("n"), jwk.get("e")
     if not isinstance(modulus, str) or not isinstance(exponent, str):
-        raise ValueError("n and e are not both texts")  # noqa: TRY004 - what the caller catches is one kind
+        raise ValueError("n and e are not both strings")  # noqa: TRY004 - callers catch one kind of exception
     bits = int.from_bytes(base64url(modulus)).bit_length()
     if not MIN_RSA_BITS <= bits <= MAX_RSA_BITS:
         raise ValueError(f"expected {MIN_RSA_BITS} to {MAX_RSA_BITS} bits, found {bits}")

@@ -1,4 +1,4 @@
-"""Recognising callers by a JSON Web Token in ``Authorization: Bearer``."""
+"""Authenticates callers by a JSON Web Token in ``Authorization: Bearer``."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class _Issuer:
 
 @dataclass(frozen=True, slots=True)
 class _Missing:
-    """Keys that have to be fetched before anybody can tell; ``kid`` where it is one that those in force lack."""
+    """The keys must be fetched before the token can be verified. ``kid`` is the missing key, if only one is missing."""
 
     issuer: _Issuer
     kid: str | None = None
@@ -43,7 +43,7 @@ class _Missing:
 
 @dataclass(frozen=True, slots=True)
 class _Remembered:
-    """A token that was good under these keys; it is good as long as they are in force, and as ``check`` says."""
+    """A token that was verified with these keys. It is valid while they are in force and ``check`` passes."""
 
     recognised: Recognised
     issuer: _Issuer
@@ -51,7 +51,7 @@ class _Remembered:
 
 
 class JwtAuthenticator:
-    """Recognises apps by tokens of the issuers under ``[[auth.jwt]]``; without any, no bearer token is its own."""
+    """Authenticates apps by tokens of the issuers under ``[[auth.jwt]]``. Without issuers it ignores bearer tokens."""
 
     name = METHOD
     credential_headers: tuple[str, ...] = ("authorization",)
@@ -63,10 +63,10 @@ class JwtAuthenticator:
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``now`` is Unix time, for claims; ``clock`` never goes back, and is for the age of keys.
+        """``now`` is Unix time, for claims. ``clock`` is monotonic, for the age of keys.
 
         Raises:
-            SettingsInvalid: a file that an issuer names cannot be used.
+            SettingsInvalid: a file of an issuer cannot be used.
         """
         self._now = now
         self._clock = clock
@@ -75,7 +75,7 @@ class JwtAuthenticator:
         _open.add(self)
 
     def authenticate(self, presented: Presented) -> Principal | Awaitable[Principal | None] | None:
-        """See ``Authenticator.authenticate``. It waits only where keys have to be fetched first."""
+        """See ``Authenticator.authenticate``. It waits only if keys must be fetched first."""
         authorization = presented.headers.get("authorization")
         if authorization is None or not self._issuers:
             return None
@@ -90,7 +90,7 @@ class JwtAuthenticator:
         return found.principal
 
     async def reload(self, settings: Settings) -> None:
-        """See ``Authenticator.reload``. Keys are fetched anew before they are used again, where that is possible."""
+        """See ``Authenticator.reload``. Keys are fetched again before they are used, if possible."""
         issuers = self._made(settings.auth)
         for name, issuer in issuers.items():
             former = self._issuers.get(name)
@@ -102,7 +102,7 @@ class JwtAuthenticator:
             await former.keys.close()
 
     def keys_fresh(self) -> Check:
-        """See ``Authenticator``: of several issuers, those whose keys cannot be fetched are named."""
+        """See ``Authenticator``. The detail names the issuers whose keys cannot be fetched."""
         checks = [issuer.keys.check() for issuer in self._issuers.values()]
         failing = [check.detail for check in checks if check.state is ControlState.FAILING]
         if failing:
@@ -114,7 +114,7 @@ class JwtAuthenticator:
         )
 
     async def close(self) -> None:
-        """End what is under way."""
+        """Cancel running fetches."""
         for issuer in self._issuers.values():
             await issuer.keys.close()
 
@@ -129,7 +129,7 @@ class JwtAuthenticator:
         return remembered.recognised
 
     def _recognised(self, text: str, digest: bytes) -> Recognised | _Missing:
-        """Return what a token says, or what is missing to tell whether it is good."""
+        """Return the content of a token, or what is missing to verify it."""
         token = take_apart(text)
         issuer = self._issuer_of(token)
         keys = issuer.keys.in_force()
@@ -146,7 +146,7 @@ class JwtAuthenticator:
         return recognised
 
     def _issuer_of(self, token: Token) -> _Issuer:
-        """Return the issuer that the token claims, once its header is one that this issuer's tokens may have."""
+        """Return the issuer that the token claims, after checking the header against its settings."""
         name = token.claims.get("iss")
         issuer = self._issuers.get(name) if isinstance(name, str) else None
         if issuer is None:
@@ -157,7 +157,7 @@ class JwtAuthenticator:
         return issuer
 
     async def _after_loading(self, missing: _Missing, presented: Presented, text: str, digest: bytes) -> Principal:
-        """Fetch, and look again from the beginning; once more where new settings were taken in the meantime."""
+        """Fetch the keys, and verify from the beginning; once more if new settings were loaded meanwhile."""
         while True:
             await missing.issuer.keys.load(missing.kid)
             found = self._recognised(text, digest)
@@ -197,13 +197,13 @@ def _check_file(source: FileSource, settings: JwtSettings) -> None:
 
 @hookimpl
 def vault_authenticators(settings: Settings) -> list[Authenticator]:
-    """Offer tokens."""
+    """Return the authenticator of tokens."""
     return [JwtAuthenticator(settings.auth)]
 
 
 @hookimpl
 def vault_process_needs(settings: Settings) -> list[ProcessNeeds]:
-    """Name the files of keys and authorities, and the ports that keys come from: any, where an issuer says where they are."""
+    """Declare the files of keys and authorities, and the ports for fetching keys: any port if an issuer uses discovery."""
     return [_needs_of(issuer) for issuer in settings.auth.jwt]
 
 
@@ -218,6 +218,6 @@ def _needs_of(issuer: JwtSettings) -> ProcessNeeds:
 
 @hookimpl
 async def vault_shutdown() -> None:
-    """End what fetches keys on this loop."""
+    """Cancel running fetches on this event loop."""
     for authenticator in list(_open):
         await authenticator.close()

@@ -1,4 +1,4 @@
-"""Where an issuer's keys come from: a file, a URL, or what the issuer says of itself."""
+"""The sources of an issuer's keys: a file, a URL, or discovery."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _OK = 200
 
 
 class NotFetched(Exception):
-    """The keys could not be had; the text says why."""
+    """The keys could not be fetched. The text is the reason."""
 
 
 class KeySource(Protocol):
-    """One place of keys."""
+    """A source of keys."""
 
     async def load(self) -> bytes:
-        """Return the JWK Set as it is there now, at most a little more than ``MAX_JWKS_BYTES``.
+        """Return the current JWK Set, at most a little more than ``MAX_JWKS_BYTES``.
 
         Raises:
             NotFetched, OSError.
@@ -39,13 +39,13 @@ class KeySource(Protocol):
 
 
 class FileSource:
-    """Keys in a file, for issuers that cannot be asked."""
+    """Keys in a file, for issuers that cannot be reached."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def read(self) -> bytes:
-        """Return what the file holds, as ``load`` does."""
+        """Read the file synchronously."""
         with self._path.open("rb") as file:
             return file.read(MAX_JWKS_BYTES + 1)
 
@@ -67,7 +67,7 @@ class UrlSource:
 
 
 class DiscoverySource:
-    """Keys where the issuer says that they are (OpenID Connect Discovery 1.0, section 4)."""
+    """Keys at the URL that the issuer's discovery document names (OpenID Connect Discovery 1.0, section 4)."""
 
     def __init__(self, issuer: str, context: ssl.SSLContext | None) -> None:
         self._issuer = issuer
@@ -80,11 +80,13 @@ class DiscoverySource:
         except ValueError as error:
             raise NotFetched(f"discovery: expected a JSON object, found {error}") from None
         if told.get("issuer") != self._issuer:
-            raise NotFetched("discovery: expected the issuer to call itself as auth.jwt does, found another name")
+            raise NotFetched("discovery: expected the issuer of auth.jwt, found another name")
         return await get(self._jwks_url(told.get("jwks_uri")), self._context, MAX_JWKS_BYTES)
 
     def _jwks_url(self, found: object) -> str:
-        """Return the URL, if it is as good as one from the settings: an issuer asked over TLS cannot lead off it."""
+        """Return the URL, if it meets the requirements on URLs in the settings: discovery over TLS must not lead to
+        plain HTTP.
+        """
         try:
             url = https_url(str(found))
         except ValueError as error:
@@ -95,7 +97,7 @@ class DiscoverySource:
 
 
 def source_of(settings: JwtSettings) -> KeySource:
-    """Return the source that the settings name.
+    """Return the source in the settings.
 
     Raises:
         SettingsInvalid: ``ca_file`` cannot be used.
@@ -121,20 +123,20 @@ def port_of(url: str) -> int:
 
 
 async def get(url: str, context: ssl.SSLContext | None, max_bytes: int) -> bytes:
-    """Return the body that is at a URL, which ``https_url`` must have passed. No redirect is followed, no proxy asked.
+    """Return the body at a URL that ``https_url`` has accepted. Redirects are not followed, and no proxy is used.
 
-    It waits as long as it takes, and ends at once when it is cancelled.
+    It has no timeout, and ends at once when it is cancelled.
 
     Raises:
-        NotFetched: it was answered with something else than 200 and a body of at most ``max_bytes``.
-        OSError: it was not answered.
+        NotFetched: the response is not 200, or its body has more than ``max_bytes``.
+        OSError: there is no response.
     """
     split = urlsplit(url)
     is_tls = split.scheme == "https"
     try:
         reader, writer = await asyncio.open_connection(split.hostname, port_of(url), ssl=context if is_tls else None)
     except UnicodeError:
-        raise NotFetched("the host's name is none") from None
+        raise NotFetched("the host name is invalid") from None
     try:
         connection = h11.Connection(h11.CLIENT)
         target = (split.path or "/") + (f"?{split.query}" if split.query else "")
@@ -149,7 +151,7 @@ async def get(url: str, context: ssl.SSLContext | None, max_bytes: int) -> bytes
         writer.write(connection.send(h11.EndOfMessage()) or b"")
         return await _body(connection, reader, max_bytes)
     except (h11.RemoteProtocolError, h11.LocalProtocolError):
-        raise NotFetched("the answer is not HTTP/1.1, or was cut short") from None
+        raise NotFetched("the response is not HTTP/1.1, or is incomplete") from None
     finally:
         writer.transport.abort()
 
@@ -169,11 +171,11 @@ async def _body(connection: h11.Connection, reader: asyncio.StreamReader, max_by
         elif isinstance(event, h11.EndOfMessage):
             return bytes(received)
         elif not isinstance(event, h11.InformationalResponse):
-            raise NotFetched("the connection was closed before the answer was complete")
+            raise NotFetched("the connection was closed before the response was complete")
 
 
 def _check_head(response: h11.Response) -> None:
     if response.status_code != _OK:
         raise NotFetched(f"expected status {_OK}, found {response.status_code}")
     if any(name == b"content-encoding" and value.lower() != b"identity" for name, value in response.headers):
-        raise NotFetched("expected a body that is not compressed")
+        raise NotFetched("expected an uncompressed body")

@@ -1,4 +1,4 @@
-"""Taking a token apart: its form alone (RFC 7515, section 7.1; RFC 8725, section 3). Nothing in it is believed yet."""
+"""Parses the form of a token (RFC 7515, section 7.1; RFC 8725, section 3). Its content is not trusted yet."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_HEADER_CHARACTERS = 683
 """In base64url; 512 bytes."""
 
 MAX_SIGNATURE_CHARACTERS = 1366
-"""In base64url; a signature of 1024 bytes, as an RSA key of 8192 bits makes it."""
+"""In base64url; a signature of 1024 bytes, the size for an RSA key of 8192 bits."""
 
 _SEGMENTS = 3
 _KEY_SOURCES = frozenset({"jku", "jwk", "x5u", "x5c"})
@@ -22,7 +22,7 @@ _OTHER_FORMS = frozenset({"crit", "b64", "zip", "enc"})
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """The parts of a token. ``kid`` and ``typ`` are None where the header does not have them."""
+    """The parts of a token. ``kid`` and ``typ`` are None if the header does not have them."""
 
     algorithm: str
     kid: str | None
@@ -33,7 +33,7 @@ class Token:
 
 
 def bearer_token(authorization: str) -> str | None:
-    """Return what follows the scheme ``Bearer``, in whatever case; None where the scheme is another."""
+    """Return the text after the scheme ``Bearer``, in any case, or None for another scheme."""
     scheme, _, token = authorization.partition(" ")
     return token.strip(" ") if scheme.lower() == "bearer" else None
 
@@ -68,7 +68,7 @@ def take_apart(text: str) -> Token:
 
 
 def _check_form(header: dict[str, Any]) -> None:
-    """Refuse a header that brings its own key or says where to get one, and one that makes the rest mean something else."""
+    """Reject a header that contains a key or its location, and one that changes the meaning of the rest."""
     if not _KEY_SOURCES.isdisjoint(header):
         raise CredentialRefused("key_source")
     if not _OTHER_FORMS.isdisjoint(header):

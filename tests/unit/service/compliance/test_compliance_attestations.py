@@ -417,7 +417,7 @@ async def test_the_control_and_the_report_follow(scene) -> None:
     await scene.go_to(T0 + 91 * DAY)
     section = (await scene.vault.compliance.report.write(scene.admin))["attestations"]
     assert section["exceptions"]["listed"] == [
-        {"what": "the next attestation is past due", "at": format_time(T0 + 90 * DAY)}
+        {"what": "the next attestation is overdue", "at": format_time(T0 + 90 * DAY)}
     ]
     controls = {control.name: control for control in await scene.vault.compliance.controls.look()}
     assert controls["attestation_current"].state == "failing"

@@ -65,7 +65,7 @@ async def test_what_a_scrub_left_is_an_exception_until_a_later_one_reaches_it(sc
     assert (listed["scrub"], listed["scrubbed_at"]) == ("left: a part: it was in use", None)
     (exception,) = found["exceptions"]["listed"]
     assert (exception["sweep"], exception["what"], exception["count"]) == (
-        listed["sweep"], "entries purged whose bytes no scrub has reached", 1,
+        listed["sweep"], "entries purged whose bytes no scrub has removed", 1,
     )  # fmt: skip
     at = scene.clock.advance(hours=1)
     await scene.vault.purge.scrubber.scrub(scene.admin)
@@ -90,7 +90,7 @@ async def test_a_run_that_broke_off_is_an_exception(scene) -> None:
     await scene.vault.purge.sweeper.sweep(scene.admin)
     found = await section(scene)
     assert [(each["what"], each["count"]) for each in found["exceptions"]["listed"]] == [
-        ("sweep that did not run to its end", 1)
+        ("incomplete sweep", 1)
     ]
     assert found["figures"]["not_completed"] == 1
 

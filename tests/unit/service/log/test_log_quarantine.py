@@ -257,7 +257,7 @@ class TestFileAnchor:
         anchor = FileAnchor(tmp_path / "place" / "anchor", 0)
         anchor.add(self.checkpoint(3))
         assert anchor.failure() == "No such file or directory"
-        assert "file anchor: a checkpoint is not kept" in caplog.text
+        assert "file anchor: a checkpoint cannot be stored" in caplog.text
         (tmp_path / "place").mkdir()
         await asyncio.sleep(0.1)
         assert (anchor.failure(), await anchor.newest()) == (None, note_of(3))

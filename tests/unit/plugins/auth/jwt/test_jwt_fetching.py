@@ -79,9 +79,9 @@ BROKEN: dict[str, tuple[Callable[[Provider], object], str]] = {
         lambda keys: setattr(keys, "document", jwks(KEY) + b" " * MAX_JWKS_BYTES),
         f"at most {MAX_JWKS_BYTES} bytes",
     ),
-    "a body that is compressed": (lambda keys: keys.headers.update({"Content-Encoding": "gzip"}), "not compressed"),
-    "a connection that is closed": (lambda keys: setattr(keys, "hangs_up", True), "cut short"),
-    "a body that is cut short": (lambda keys: keys.headers.update({"Content-Length": "100000"}), "cut short"),
+    "a body that is compressed": (lambda keys: keys.headers.update({"Content-Encoding": "gzip"}), "uncompressed"),
+    "a connection that is closed": (lambda keys: setattr(keys, "hangs_up", True), "incomplete"),
+    "a body that is cut short": (lambda keys: keys.headers.update({"Content-Length": "100000"}), "incomplete"),
     "nobody there": (lambda keys: keys.stop(), "Connect"),
 }
 
