@@ -178,7 +178,7 @@ class TestSqlite:
                 count = await vault.purge.sweeper.sweep(ADMIN)
                 assert count.scrub is not None
                 assert (count.scrub.completed, count.scrub.through) == (False, 0)
-                assert count.scrub.left == "the write-ahead log: a reader of older pages is in the way"
+                assert count.scrub.left == "the write-ahead log: another process reads older pages"
                 assert occurrences(tmp_path, gone) > 0
                 await other.close()
                 record = await vault.purge.scrubber.scrub(ADMIN)
@@ -308,7 +308,7 @@ class TestPostgres:
         outcome = run(purge())
         assert (outcome.rewritten, outcome.through) == (0, 0)
         assert len(outcome.left) == 16
-        assert outcome.left[0].endswith("purged rows are still kept for a snapshot that this role is not shown")
+        assert outcome.left[0].endswith("purged rows are still kept for a snapshot that this role cannot see")
 
     def test_a_role_that_owns_nothing_says_that_it_may_not_or_may_where_it_was_granted(
         self, run: Run, postgres_url: str
@@ -342,7 +342,7 @@ class TestPostgres:
         assert granted.left == ()
         assert refused is not None
         assert refused.left == (
-            f"the role {runtime} does not own the parts of entries: it is not permitted to rewrite them",
+            f"the role {runtime} does not own the partitions of entries, so it may not rewrite them",
         )
         assert refused.through == granted.through
 
@@ -386,7 +386,7 @@ class TestPostgres:
 
         first, second = run(purge())
         assert (first.rewritten, first.through) == (15, 0)
-        assert first.left == ("vault.entries_07: it was in use each time",)
+        assert first.left == ("vault.entries_07: it was in use at each attempt",)
         assert (second.rewritten, second.left) == (1, ())
 
     def test_only_the_parts_from_which_something_was_purged_are_rewritten(self, run: Run, postgres_url: str) -> None:

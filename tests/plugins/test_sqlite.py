@@ -653,7 +653,7 @@ class TestRowsPutThereByHand:
         spoilt(table)
         with pytest.raises(Unavailable) as refused:
             run(self.LOOKS[table](storage))
-        assert "a stored row cannot be read" in caplog.messages
+        assert "a stored row cannot be decoded" in caplog.messages
         assert self.COLUMNS[table][1].strip("'") not in f"{refused.value} {refused.value.detail} {caplog.text}"
 
     def test_reads_that_share_its_batch_are_answered(self, run, storage, spoilt) -> None:

@@ -1,1 +1,1 @@
-"""Storages. The backends share how SQL is kept in files and how schemas are migrated, and nothing else."""
+"""Storages. The backends share the SQL files and the migrations of schemas, and nothing else."""

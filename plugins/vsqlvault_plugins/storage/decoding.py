@@ -1,4 +1,4 @@
-"""What every SQL storage needs to make values of rows, whoever wrote them."""
+"""Decodes rows to values, for every SQL storage."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from vsqlvault.errors import Unavailable
 from vsqlvault.model.access import Action
 from vsqlvault.model.policy import AccessPolicy, Rule
 
-Row = Any  # what a driver gives and takes: a tuple of columns, or what can be indexed like one
+Row = Any  # a driver's row: a tuple of columns, or an object that is indexed like one
 Value = TypeVar("Value")
 log = logging.getLogger(__name__)
 
 
 def readable(decode: Callable[[Row], Value]) -> Callable[[Row], Value]:
-    """Return ``decode``, telling of a row that it cannot make sense of, put there by another hand, as Unavailable.
+    """Return ``decode`` with errors as Unavailable, for rows that another program wrote and that cannot be decoded.
 
-    Not StorageUnavailable, for that befalls whoever shares the batch.
+    Not StorageUnavailable, because that fails every item of the batch.
     """
 
     @wraps(decode)
@@ -28,8 +28,11 @@ def readable(decode: Callable[[Row], Value]) -> Callable[[Row], Value]:
         try:
             return decode(row)
         except Exception as error:
-            log.error("a stored row cannot be read", extra={"reader": decode.__name__, "error": type(error).__name__})  # noqa: TRY400
-            raise Unavailable("a stored row cannot be read") from error
+            log.error(  # noqa: TRY400
+                "a stored row cannot be decoded",
+                extra={"reader": decode.__name__, "error": type(error).__name__},
+            )
+            raise Unavailable("a stored row cannot be decoded") from error
 
     return checked
 
@@ -64,7 +67,7 @@ def _rule(document: dict[str, Any]) -> Rule:
 
 
 def names_text(names: Iterable[str] | None) -> str | None:
-    """Return a set of names as JSON text; None for None, which stands for all there are."""
+    """Return a set of names as JSON text, or None for None, which means all names."""
     return None if names is None else json.dumps(sorted(names))
 
 

@@ -1,4 +1,4 @@
-"""Counting entries for the report by the days of their creation and their end, and one by one on the days that times cut."""
+"""Counts entries for the report by their days of creation and expiry, and one by one on the days of the report's times."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ UNSPECIFIED = "unspecified"
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """What an entry's times are held against: its end by its own time, and its creation by the maximum of its purpose.
+    """The times that an entry's expiry and creation are compared with.
 
-    ``due`` and ``limit_due`` are of what is overdue, ``ends`` and ``retention_limits`` of what ends within each of
-    ``ENDING_WITHIN_DAYS``.
+    ``due`` and ``limit_due`` decide whether an entry is overdue. ``ends`` and ``retention_limits`` decide whether it
+    expires within each of ``ENDING_WITHIN_DAYS``.
     """
 
     as_of: datetime
@@ -30,12 +30,12 @@ class Times:
 
     @property
     def of_expiry(self) -> tuple[datetime, ...]:
-        """The times that ends are held against: an end on the day of none of them is on one side of each."""
+        """The times that expiries are compared with. For any other day, all expiries on it are on one side of each time."""
         return (self.as_of, self.due, *self.ends)
 
     @property
     def of_creation(self) -> tuple[datetime, ...]:
-        """The times that creations are held against."""
+        """The times that creations are compared with."""
         return (self.as_of, self.retention_limit, self.limit_due, *self.retention_limits)
 
 
@@ -61,25 +61,25 @@ KeyName = tuple[str, str | None, str]
 
 @dataclass(slots=True)
 class EntryCounts:
-    """How many entries there are under each name.
+    """The number of entries by name.
 
-    Of a holding: active, expired, overdue, and active but ending within each of ``ENDING_WITHIN_DAYS``. Of a key: active and
-    expired.
+    For holdings: active, expired, overdue, and active but expiring within each of ``ENDING_WITHIN_DAYS``. For keys:
+    active and expired.
     """
 
     by_holding: dict[HoldingName, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0] * 6))
     by_key: dict[KeyName, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0] * 2))
 
     def add_holding(self, name: HoldingName, sums: Sequence[int | None]) -> None:
-        """Add to what is held under a name; None is no entries."""
+        """Add to the counts of a holding. None counts as zero."""
         _add(self.by_holding[name], sums)
 
     def add_key(self, name: KeyName, states: Sequence[int | None]) -> None:
-        """Add to what lies under a key; None is no entries."""
+        """Add to the counts of a key. None counts as zero."""
         _add(self.by_key[name], states)
 
     def holdings(self) -> list[Holding]:
-        """Return what is held."""
+        """Return the holdings."""
         return [
             Holding(
                 purpose=purpose, algorithm_hint=hint, access_policy=policy, owner_app=owner, active=sums[0],
@@ -90,7 +90,7 @@ class EntryCounts:
         ]  # fmt: skip
 
     def purposes(self, purposes: Iterable[str]) -> dict[str, PurposeStatistics]:
-        """Return the census of each purpose."""
+        """Return the statistics of each purpose."""
         totals: dict[str, list[int]] = defaultdict(lambda: [0] * 6)
         for (purpose, *_), sums in self.by_holding.items():
             _add(totals[purpose], sums)
@@ -109,9 +109,9 @@ class EntryCounts:
         }
 
     def listed_keys(self) -> dict[tuple[str, str | None], list[str]]:
-        """Return purposes and key_refs in the order of their listing, with the policies of the entries under them.
+        """Return purposes and key_refs in list order, with the policies of their entries.
 
-        Entries without a key come before those with one; there is one more than a report lists, if there are so many.
+        Entries without a key come first. If there are more keys than a report lists, one more is returned.
         """
         found: dict[tuple[str, str | None], list[str]] = defaultdict(list)
         for (purpose, ref, policy), (active, expired) in self.by_key.items():
@@ -121,7 +121,7 @@ class EntryCounts:
         return {name: found[name] for name in order[: MAX_LISTED_KEYS + 1]}
 
     def key_use(self, name: tuple[str, str | None], policies: Iterable[str], used: Sequence[datetime]) -> KeyRefUse:
-        """Return the use of a listed key; ``used`` are times of its values, the first and the last among them."""
+        """Return the use of a listed key. ``used`` are times of its values, including the first and the last."""
         states = [self.by_key[(*name, policy)] for policy in policies]
         return KeyRefUse(name[1], sum(of[0] for of in states), sum(of[1] for of in states), min(used), max(used))
 

@@ -1,4 +1,4 @@
-"""Percentiles of purge lags, from how many there are in each step and a look at the few steps that hold a percentile."""
+"""Percentiles of purge lags, from the counts per step and from the lags of the few steps with a percentile."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PERCENTS = (50, 99)
 
 @dataclass(frozen=True, slots=True)
 class LagStep:
-    """How many lags of a purpose are no longer than ``up_to`` and longer than the step before, and the longest of them."""
+    """The number of lags of a purpose up to ``up_to`` and longer than the previous step, and the longest of them."""
 
     purpose: str | None
     up_to: timedelta
@@ -24,7 +24,7 @@ class LagStep:
 
 @dataclass(frozen=True, slots=True)
 class LagPlace:
-    """Which lag is a percentile: the ``rank``-th, counted from 0, of those in the step; of all purposes where it is None."""
+    """The lag of a percentile: number ``rank``, counted from 0, in its step. ``purpose`` None means all purposes."""
 
     purpose: str | None
     up_to: timedelta
@@ -32,7 +32,7 @@ class LagPlace:
 
 
 def by_purpose(steps: Sequence[LagStep]) -> dict[str | None, list[LagStep]]:
-    """Return the steps of each purpose and, under None, those of all together; the shortest lags first."""
+    """Return the steps of each purpose and, under None, of all purposes, shortest lags first."""
     found: dict[str | None, list[LagStep]] = defaultdict(list)
     together: dict[timedelta, LagStep] = {}
     for step in sorted(steps, key=lambda step: step.up_to):
@@ -44,7 +44,7 @@ def by_purpose(steps: Sequence[LagStep]) -> dict[str | None, list[LagStep]]:
 
 
 def places(steps: Sequence[LagStep]) -> list[LagPlace]:
-    """Return, of one purpose's steps, where each of ``PERCENTS`` lies by nearest rank."""
+    """Return the place of each of ``PERCENTS`` in the steps of one purpose, by nearest rank."""
     total = sum(step.count for step in steps)
     return [_place(steps, -(-total * percent // 100) - 1) for percent in PERCENTS]
 
@@ -58,13 +58,13 @@ def _place(steps: Sequence[LagStep], rank: int) -> LagPlace:
 
 
 def purge_lag(steps: Sequence[LagStep], lags: Mapping[LagPlace, timedelta]) -> PurgeLag:
-    """Return what the report says of one purpose's steps; ``lags`` has the lag at each of its ``places``."""
+    """Return the report's lag figures of one purpose. ``lags`` has the lag at each of its ``places``."""
     p50, p99 = (lags[place] for place in places(steps))
     return PurgeLag(sum(step.count for step in steps), p50, p99, max(step.longest for step in steps))
 
 
 def histogram(steps: Sequence[LagStep]) -> list[int]:
-    """Return how many lags there are up to each of ``LAG_BOUNDS_SECONDS``, each of which ends a step, and beyond."""
+    """Return the number of lags up to each of ``LAG_BOUNDS_SECONDS``, each of which ends a step, and of those beyond."""
     bounds = [timedelta(seconds=bound) for bound in LAG_BOUNDS_SECONDS]
     counts = [0] * (len(bounds) + 1)
     for step in steps:

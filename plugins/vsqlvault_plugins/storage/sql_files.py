@@ -1,4 +1,4 @@
-"""SQL kept in ``.sql`` files: named queries and numbered migrations."""
+"""Loads SQL from ``.sql`` files: named queries and numbered migrations."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _MIGRATION = re.compile(r"(?P<version>\d{4})_[a-z0-9_]+\.sql")
 
 @cache
 def load_queries(package: str, file_name: str = "queries.sql") -> Mapping[str, str]:
-    """Return the queries of a file: each begins with ``-- name: …``; comment lines after it describe it."""
+    """Return the queries of a file. Each begins with ``-- name: …``. Comment lines after it describe it."""
     text = files(package).joinpath(file_name).read_text("utf-8")
     parts = _NAME.split(text)[1:]
     queries = {name: _without_comments(body) for name, body in zip(parts[::2], parts[1::2], strict=True)}
     if len(queries) * 2 != len(parts):
-        raise ValueError(f"{package}/{file_name} names a query twice")
+        raise ValueError(f"{package}/{file_name} contains a query name twice")
     return queries
 
 

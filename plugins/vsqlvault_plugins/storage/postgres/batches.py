@@ -1,4 +1,4 @@
-"""Batches on the wire: a read is one statement, a commit one call of a function, or two where not all that it expects holds."""
+"""Batches in PostgreSQL: a read is one statement, and a commit one function call, or two if an expectation is not met."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def read_batch(connection: Connection, reads: Sequence[Read]) -> list[Snap
 
 
 async def commit_batch(connection: Connection, writes: Sequence[Write]) -> list[WriteOutcome]:
-    """Commit what holds together and say of each write whether it did."""
+    """Commit the writes of a batch, and return an outcome for each."""
     if not any(_is_rare(write) for write in writes):
         return await _call(connection, writes)
     outcomes: list[WriteOutcome] = []
@@ -95,7 +95,7 @@ class _Arguments:
 
     @classmethod
     def of(cls, writes: Sequence[Write], *, as_usual: bool) -> _Arguments:
-        """Return the arguments of a batch; writes are counted from 1."""
+        """Return the arguments of a batch. Writes are counted from 1."""
         arguments = cls(as_usual)
         for number, write in enumerate(writes, start=1):
             arguments._add(number, write)
@@ -165,7 +165,7 @@ async def _call(connection: Connection, writes: Sequence[Write]) -> list[WriteOu
 
 
 def _revision_of_all(writes: Sequence[Write]) -> int | None:
-    """Return the revision of the rules that every write expects; None where one expects none, or another."""
+    """Return the policy revision that every write expects, or None if one expects none or another one."""
     found: int | None = None
     for write in writes:
         expects_any = False
@@ -196,7 +196,7 @@ def _is_rare(write: Write) -> bool:
 
 
 async def _broken(connection: Connection, expects: Sequence[Expectation]) -> Expectation | None:
-    """Return the first of those expectations that ``vault.commit_batch`` knows nothing of, and that does not hold."""
+    """Return the first expectation that ``vault.commit_batch`` does not check and that is not met."""
     for expect in expects:
         if (holds := watching.EXPECTATIONS.get(type(expect))) and not await holds(connection, expect):
             return expect

@@ -1,4 +1,4 @@
-"""Counting entries by their tallies, and folding the deltas that commits leave into those."""
+"""Counts entries from counters, and merges the deltas of commits into the counters."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vsqlvault_plugins.storage.sql_files import load_queries
 
 COUNTS = load_queries("vsqlvault_plugins.storage.postgres", "entry_counts.sql")
 FOLD_FROM = 256
-"""So many deltas are left to lie, for a report to add up."""
+"""The number of deltas that are left for a report to add."""
 FOLD_AT_ONCE = 8_192
 
 
@@ -35,7 +35,10 @@ _KEY_USED, _NO_KEY_USED = (
 
 
 async def fold_deltas(connection: Connection) -> bool:
-    """Fold deltas into the tallies, a bounded number of them; False where there are none worth it, or somebody is at it."""
+    """Merge deltas into the counters, a limited number.
+
+    Return False if there are too few, or another process is merging.
+    """
     if not await connection.fetchval(COUNTS["has_deltas"], FOLD_FROM):
         return False
     async with connection.transaction():
@@ -48,7 +51,7 @@ async def fold_deltas(connection: Connection) -> bool:
 
 
 async def count_entries(connection: Connection, query: EvidenceQuery) -> EntryCounts:
-    """Count what is not purged, of each purpose with a policy, inside a transaction."""
+    """Count entries that are not purged, in each purpose with a policy, inside a transaction."""
     counts = EntryCounts()
     for purpose in query.retention_limits:
         times = times_of(query, purpose)
@@ -68,7 +71,7 @@ async def count_entries(connection: Connection, query: EvidenceQuery) -> EntryCo
 
 
 async def key_uses(connection: Connection, counts: EntryCounts, as_of: datetime) -> list[tuple[str, KeyRefUse]]:
-    """Return what lies under each key that is listed, and since when."""
+    """Return the use of each listed key."""
     listed = counts.listed_keys()
     names = [(policy, *name) for name, policies in listed.items() for policy in policies]
     used: dict[tuple[str, str | None], list[datetime]] = {name: [] for name in listed}

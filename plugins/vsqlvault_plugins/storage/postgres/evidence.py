@@ -1,4 +1,4 @@
-"""What the compliance report counts, from one consistent state."""
+"""The counts of the compliance report, from one consistent state."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ THIRTY_DAYS = timedelta(days=30)
 
 
 async def evidence(connection: Connection, query: EvidenceQuery) -> Evidence:
-    """Count; the value of no entry is read."""
+    """Count entries and logs without reading values."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         logs = LogCounts(connection, query.since, query.until, from_rows=query.from_rows)
         steps = lags.by_purpose(await logs.lag_steps())
@@ -58,7 +58,7 @@ async def evidence(connection: Connection, query: EvidenceQuery) -> Evidence:
 
 
 async def _statistics(connection: Connection, query: EvidenceQuery, counts: EntryCounts) -> EntryStatistics:
-    after = query.as_of + MICROSECOND  # its span has its end in it and its beginning not
+    after = query.as_of + MICROSECOND  # its span excludes its start and includes its end
     purges = await LogCounts(connection, after - THIRTY_DAYS, after, from_rows=False).purges()
     return EntryStatistics(
         by_purpose=counts.purposes(query.retention_limits),

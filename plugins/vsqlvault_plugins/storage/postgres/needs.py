@@ -1,4 +1,4 @@
-"""What connecting to PostgreSQL reaches: ports, and the files that libpq's conventions name."""
+"""The ports and files that a connection to PostgreSQL uses, including those of libpq's conventions."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _IN_HOME = (".pgpass", ".pg_service.conf", ".postgresql")
 
 
 def needs_of(url: str, environment: Mapping[str, str] | None = None) -> ProcessNeeds:
-    """Return what connections to this URL reach, now and whenever they are made again.
+    """Return what connections to this URL need, now and later.
 
-    A service file may name any host, so with one any port is needed. The list of users is needed where nobody says which
-    user this is, or where its home is.
+    A service file may name any host, so with one any port is needed. The list of users is needed if the user or the
+    home directory is unknown.
     """
     environment = os.environ if environment is None else environment
     try:
         parts = urlsplit(url)
         query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
         ports = frozenset(_ports(parts.netloc.rpartition("@")[2], query, environment))
-    except ValueError:  # connecting will say what is wrong with it
+    except ValueError:  # connecting reports what is wrong with it
         return ProcessNeeds()
     files = [query[name] for name in _FILE_PARAMETERS if query.get(name)]
     files += [environment[name] for name in _FILE_VARIABLES if environment.get(name)]
@@ -39,7 +39,7 @@ def needs_of(url: str, environment: Mapping[str, str] | None = None) -> ProcessN
 
 
 def _ports(hosts: str, query: Mapping[str, str], environment: Mapping[str, str]) -> Iterator[int]:
-    """Give every port that is named, wherever it is named: of one too many, nothing comes."""
+    """Yield every port in the URL and the environment. A port too many does no harm."""
     for host in f"{hosts},{query.get('host', '')},{environment.get('PGHOST', '')}".split(","):
         if port := unquote(host).rpartition("]")[2].partition(":")[2]:
             yield int(port)

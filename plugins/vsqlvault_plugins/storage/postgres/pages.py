@@ -1,4 +1,4 @@
-"""Lists, logs and counts: what may take its time."""
+"""Lists, logs and counts, which may take long."""
 
 from __future__ import annotations
 
@@ -109,15 +109,16 @@ async def purge_log_page(connection: Connection, query: LogQuery) -> list[LogRow
 
 
 def check_filters(query: LogQuery, known: Sequence[str]) -> None:
-    """Raise ValueError for a filter that is no column of the log: it is about to be written into a statement."""
+    """Raise ValueError for a filter that is not a column of the log, because it is inserted into a statement."""
     if unknown := query.equals.keys() - set(known):
         raise ValueError(f"there is no filter {min(unknown)}")
 
 
 async def settled_position(connection: Connection, log: str) -> int:
-    """Return the position before which no row can come in any more: who follows the log by its cursor misses none.
+    """Return the position before which no row can be inserted any more, so that a reader with a cursor misses none.
 
-    Positions are taken before they are committed. So this waits, for the length of a flush, until no batch is under way.
+    Positions are assigned before the commit. This therefore waits, for the time of a flush, until no batch is in
+    progress.
     """
     async with connection.transaction():
         await connection.execute(QUERIES["lock_rules"])
@@ -150,7 +151,7 @@ async def _log_page(connection: Connection, name: str, time: str, query: LogQuer
 async def entry_statistics(
     connection: Connection, as_of: datetime, retention_limits: Mapping[str, datetime], known_policies: Sequence[str]
 ) -> EntryStatistics:
-    """Count the vault; the value of no entry is read."""
+    """Count the entries of the vault without reading values."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         by_purpose = {
             purpose: await _purpose_statistics(connection, purpose, as_of, retention_limit)
@@ -163,7 +164,7 @@ async def entry_statistics(
 
 
 async def undefined_policies(connection: Connection, known: Sequence[str]) -> dict[str, int]:
-    """Return how many entries there are under each policy that is not among these."""
+    """Return the number of entries under each policy that is not in ``known``."""
     return {row[0]: row[1] for row in await connection.fetch(QUERIES["census_undefined_policies"], known)}
 
 
@@ -191,7 +192,7 @@ async def _purpose_statistics(
 
 
 async def key_refs_page(connection: Connection, query: KeyRefQuery) -> list[KeyRefUse]:
-    """Return a page of what lies under each key_ref; those entries that have none come first."""
+    """Return a page of the entries of each key_ref. Entries without one come first."""
     found: list[Any] = []
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         for name in _key_ref_filters(query):
@@ -209,7 +210,7 @@ def _key_ref_filters(query: KeyRefQuery) -> tuple[str, ...]:
 
 
 async def retention_limit_effect(connection: Connection, change: RetentionLimitChange) -> RetentionLimitEffect:
-    """Count what another maximum would do; the value of no entry is read."""
+    """Count the effects of another maximum without reading values."""
     row = await connection.fetchrow(
         QUERIES["retention_limit_effect"],
         change.purpose,
@@ -222,17 +223,17 @@ async def retention_limit_effect(connection: Connection, change: RetentionLimitC
 
 
 async def acquire_lease(connection: Connection, name: str, holder: str, seconds: float) -> bool:
-    """Take or renew a lease, unless another holder's has not run out."""
+    """Take or renew a lease, unless another holder's lease has not expired."""
     return bool(await connection.fetchval(QUERIES["acquire_lease"], name, holder, seconds))
 
 
 async def release_lease(connection: Connection, name: str, holder: str) -> None:
-    """Give a lease back, if ``holder`` has it."""
+    """Release a lease if ``holder`` has it."""
     await connection.execute(QUERIES["release_lease"], name, holder)
 
 
 async def record_usages(connection: Connection, uses: Mapping[CredentialName, datetime]) -> None:
-    """Remember when credentials were used."""
+    """Record when credentials were used."""
     await connection.execute(
         QUERIES["record_usages"], [name[0] for name in uses], [name[1] for name in uses], list(uses.values())
     )
@@ -245,17 +246,17 @@ async def credential_uses(connection: Connection) -> dict[CredentialName, Creden
 
 
 async def clock_reading(connection: Connection) -> ClockReading:
-    """Return what the clock says, and the mark."""
+    """Return the clock and the high-water mark."""
     row = await connection.fetchrow(QUERIES["clock"])
     return ClockReading(*row)
 
 
 async def raise_mark(connection: Connection, at: datetime) -> None:
-    """Raise the mark, unless it is later already."""
+    """Advance the mark, unless it is later already."""
     await connection.execute(QUERIES["raise_mark"], at)
 
 
 async def secret(connection: Connection, name: str, made: bytes) -> bytes:
-    """Return the secret, which is ``made`` if there was none."""
+    """Return the secret, or store and return ``made`` if there was none."""
     await connection.execute(QUERIES["make_secret"], name, made)
     return bytes(await connection.fetchval(QUERIES["secret"], name))

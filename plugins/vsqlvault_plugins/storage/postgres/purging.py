@@ -1,4 +1,4 @@
-"""What has expired, and what sweeps and scrubs came to."""
+"""Expired entries, and the records of sweeps and scrubs."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def expired_entries(connection: Connection, query: ExpiredQuery) -> list[E
 
 
 async def count_expired(connection: Connection, at: datetime, retention_limits: Mapping[str, datetime]) -> int:
-    """Count what is expired."""
+    """Count expired entries."""
     counts = [
         await connection.fetchval(QUERIES["count_expired"], purpose, at, retention_limit)
         for purpose, retention_limit in retention_limits.items()
@@ -71,7 +71,7 @@ async def last_sweep(connection: Connection) -> SweepRecord | None:
 
 
 async def sweeps(connection: Connection, since: datetime, until: datetime, limit: int) -> SweepRuns:
-    """Return what the sweeps of a period came to."""
+    """Return a summary of the sweeps of a period."""
     (sums,) = await connection.fetch(QUERIES["sum_of_sweeps"], since, until)
     count, purged, failed, not_completed = sums
     newest = await connection.fetch(QUERIES["sweeps_between"], since, until, limit)

@@ -1,4 +1,4 @@
-"""Whose tables they are, and who serves from them."""
+"""The roles that own the schema and serve requests."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Roles:
-    """Who owns the schema and who serves from it, where those are to be two; None: whoever connects."""
+    """The owner of the schema and the role that serves, if they are separate; None: the role that connects."""
 
     owner: str | None = None
     runtime: str | None = None

@@ -1,4 +1,4 @@
-"""Between rows of PostgreSQL and the values of the model. asyncpg gives and takes aware times as they are."""
+"""Converts between rows of PostgreSQL and values of the model. asyncpg passes aware times unchanged."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def entry_of(row: Row) -> Entry:
 
 
 def put_of(write: int, fresh: bool, entry: Entry, value: bytes) -> Row:
-    """Return a ``vault.entry_put``; ``fresh``: no row may be there."""
+    """Return a ``vault.entry_put``. ``fresh``: no row may exist."""
     return (
         write, fresh, entry.purpose, entry.external_id, entry.entry_id, entry.version, entry.encoding,
         entry.value_sha256, entry.value_size, entry.algorithm_hint, entry.key_ref, entry.metadata, entry.owner_app,

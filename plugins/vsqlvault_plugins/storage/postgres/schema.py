@@ -1,4 +1,4 @@
-"""Bringing a database's schema up to date, and giving its roles their rights."""
+"""Migrates a database's schema, and grants privileges to its roles."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from vsqlvault_plugins.storage.sql_files import load_migrations
 MIGRATIONS = load_migrations("vsqlvault_plugins.storage.postgres")
 VERSION = MIGRATIONS[-1].version
 MAINTAIN_SINCE = 17
-"""The first PostgreSQL in which a role may rewrite tables that are not its own."""
+"""The first PostgreSQL version in which a role may rewrite tables that it does not own."""
 
 
 async def migrate(connection: Connection, owner_role: str | None, runtime_role: str | None) -> MigrationStatus:
-    """Run what is missing in one transaction; a second process waits for it, and finds nothing to do."""
+    """Run missing migrations in one transaction. A second process waits for it and finds nothing to do."""
     before = await schema_version(connection)
     _refuse_newer(before)
     if before == VERSION and runtime_role is None:
@@ -38,18 +38,18 @@ async def migrate(connection: Connection, owner_role: str | None, runtime_role: 
 
 
 async def schema_version(connection: Connection) -> int:
-    """Return the schema's version; 0 where there is no schema."""
+    """Return the schema's version, or 0 if there is no schema."""
     if not await connection.fetchval(QUERIES["schema_exists"]):
         return 0
     return int(await connection.fetchval(QUERIES["schema_version"]))
 
 
 def quoted(role: str) -> str:
-    """Return the name of a role as SQL writes it."""
+    """Return the name of a role, quoted for SQL."""
     doubled = role.replace('"', '""')
     return f'"{doubled}"'
 
 
 def _refuse_newer(version: int) -> None:
     if version > VERSION:
-        raise SchemaTooNew(f"its schema has version {version}, this program knows up to {VERSION}")
+        raise SchemaTooNew(f"its schema has version {version}, this program supports up to {VERSION}")

@@ -1,8 +1,8 @@
-"""Driving purged bytes out of the data files: the parts of ``entries`` that held them are rewritten, one by one.
+"""Removes purged bytes from the data files by rewriting the affected partitions of ``entries``, one by one.
 
-A row that is deleted or overwritten leaves its bytes behind, and so does plain VACUUM (docs/decisions/0017-scrub.md). VACUUM
-FULL writes a part anew from the rows that live, while requests for that part wait. It keeps rows that any old snapshot may
-still see, so the horizon is looked at before, and what became of it is read off afterwards.
+A row that is deleted or overwritten leaves its bytes behind, and so does plain VACUUM (docs/decisions/0017-scrub.md).
+VACUUM FULL rewrites a partition from its live rows, while requests for that partition wait. It keeps rows that an old
+snapshot may need, so the horizon is checked before, and the result afterwards.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from vsqlvault_plugins.storage.postgres.schema import MAINTAIN_SINCE
 
 PARTS = 16
 LOCK_WAIT_SECONDS = 0.2
-"""Requests that come while the lock is waited for queue up behind it."""
+"""Requests that arrive while the scrub waits for the lock queue up behind it."""
 TRIES = 5
 PAUSE_SECONDS = 0.1
 REST_SECONDS = 1.0
-"""Requests have the parts to themselves for as long as the last one was locked, but no longer than this."""
+"""After each partition the scrub pauses for as long as its lock was held, but no longer than this."""
 HORIZON_SECONDS = 3.0
 
 
@@ -40,15 +40,15 @@ class _Part:
 
 
 def longest_seconds(lock_seconds: float) -> float:
-    """Return how long a scrub may take that leaves each part after ``lock_seconds``."""
+    """Return the maximum duration of a scrub that stops each partition after ``lock_seconds``."""
     each = lock_seconds + TRIES * (LOCK_WAIT_SECONDS + PAUSE_SECONDS) + REST_SECONDS
     return PARTS * each + HORIZON_SECONDS + 30
 
 
 async def scrub(connection: Connection, lock_seconds: float) -> ScrubOutcome | None:
-    """Rewrite the parts from which entries were purged since they were last rewritten.
+    """Rewrite the partitions from which entries were purged since their last rewrite.
 
-    None where there is none, and the record says so: a scrub may have been killed before its record was written.
+    Return None if there is none and this is recorded. A scrub may have been killed before its record was written.
     """
     if not await connection.fetchval(QUERIES["try_lock_scrub"]):
         through = await connection.fetchval(QUERIES["scrubbed_through"])
@@ -92,15 +92,15 @@ async def _parts(connection: Connection, newest: int) -> list[_Part]:
 
 
 async def _obstacles(connection: Connection, due: list[_Part], horizon: str) -> list[str]:
-    """Return what stands in the way of rewriting any part, once it has had a few seconds to go away."""
+    """Return what prevents rewriting any partition, after waiting a few seconds for it to end."""
     if not all(part.is_permitted for part in due):
         role = await connection.fetchval(QUERIES["role"])
-        return [f"the role {role} does not own the parts of entries: it is not permitted to rewrite them"]
+        return [f"the role {role} does not own the partitions of entries, so it may not rewrite them"]
     deadline = asyncio.get_running_loop().time() + HORIZON_SECONDS
     while True:
         holders = [str(row[0]) for row in await connection.fetch(QUERIES["horizon_holders"], horizon)]
         if not holders and await connection.fetchval(QUERIES["open_transactions"], horizon):
-            holders = ["a transaction that is still open"]
+            holders = ["an open transaction"]
         if not holders:
             return []
         if asyncio.get_running_loop().time() > deadline:
@@ -109,7 +109,7 @@ async def _obstacles(connection: Connection, due: list[_Part], horizon: str) -> 
 
 
 async def _rewrite(connection: Connection, part: _Part, horizon: str, lock_seconds: float) -> str | None:
-    """Rewrite one part; return what kept it from being done, None where it was seen to be done."""
+    """Rewrite one partition. Return what prevented it, or None if the rewrite was verified."""
     for _ in range(TRIES):
         try:
             await connection.execute(QUERIES["limit_waiting"], _millis(LOCK_WAIT_SECONDS), _millis(lock_seconds))
@@ -125,10 +125,10 @@ async def _rewrite(connection: Connection, part: _Part, horizon: str, lock_secon
         else:
             if await connection.fetchval(QUERIES["is_rewritten"], part.name, horizon):
                 return None
-            return "purged rows are still kept for a snapshot that this role is not shown"
+            return "purged rows are still kept for a snapshot that this role cannot see"
         finally:
             await connection.execute(QUERIES["usual_waiting"])
-    return "it was in use each time"
+    return "it was in use at each attempt"
 
 
 def _millis(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""The storage: a few connections to one database, which others may use as well."""
+"""The PostgreSQL storage: a few connections to one database, which others may use too."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ MAX_FOLDS_AT_ONCE = 4
 
 
 class PostgresStorage:
-    """Entries, policies and logs in the schema ``vault`` of one database, whose clock decides."""
+    """Entries, policies and logs in the schema ``vault`` of one database, whose clock is the only clock."""
 
     flights = 2
 
@@ -93,11 +93,11 @@ class PostgresStorage:
         pooler_mode: PoolerMode = "session",
         prepared_statements: bool = True,
     ) -> PostgresStorage:
-        """Connect, and look at how the server is set; the schema is left as it is.
+        """Connect, and check the server's settings. The schema is not changed.
 
         Raises:
-            StorageUnavailable: with the sentence that helps. UnsafeStorage: it would lose what was acknowledged.
-            SettingsInvalid: the URL is none, or asks for what is not supported.
+            StorageUnavailable: with one sentence for the operator. UnsafeStorage: it could lose acknowledged commits.
+            SettingsInvalid: the URL is invalid, or uses something unsupported.
         """
         server = Server(url, pooler_mode=pooler_mode, prepared_statements=prepared_statements)
         connections = Connections(
@@ -232,7 +232,7 @@ class PostgresStorage:
         return await self._run(READ_SECONDS, tree.tree_size)
 
     async def unsequenced(self, limit: int) -> Sequence[PendingLeaf]:
-        """See ``TreeStorage.unsequenced``. No connection is kept while it waits."""
+        """See ``TreeStorage.unsequenced``. It releases its connection while it waits."""
         horizon = await self._run(READ_SECONDS, tree.horizon)
         deadline = time.monotonic() + SETTLE_SECONDS
         left = horizon.committing
@@ -244,15 +244,15 @@ class PostgresStorage:
         return await self._run(PAGE_SECONDS, tree.unsequenced, horizon.positions, limit)
 
     async def grow_tree(self, growth: TreeGrowth) -> bool:
-        """See ``TreeStorage.grow_tree``. Once rows are leaves, they are tallied for the report."""
+        """See ``TreeStorage.grow_tree``. Rows that have become leaves are then counted for the report."""
         has_grown = await self._run(PAGE_SECONDS, tree.grow_tree, growth)
         if has_grown:
-            with suppress(VaultError):  # the next growth makes up for it
+            with suppress(VaultError):  # the next growth counts them
                 await self._tally()
         return has_grown
 
     async def _tally(self) -> None:
-        """Tally the blocks of the logs that are complete, and fold what commits left of entries, a bounded amount of both."""
+        """Count the complete blocks of the logs, and merge the deltas of entries, a limited amount of both."""
         for log in LogName:
             for _ in range(MAX_BLOCKS_AT_ONCE):
                 if not await self._run(PAGE_SECONDS, tallies.tally_next_block, log):
@@ -326,7 +326,7 @@ class PostgresStorage:
         return await self._run(READ_SECONDS, pages.credential_uses)
 
     async def migrate(self) -> MigrationStatus:
-        """See ``Storage.migrate``. It also gives the runtime role its rights, where one is set."""
+        """See ``Storage.migrate``. It also grants the runtime role its privileges, if one is set."""
         try:
             async with self._connections.borrow(MIGRATION_SECONDS) as connection:
                 status = await schema.migrate(connection, self._roles.owner, self._roles.runtime)
@@ -345,8 +345,8 @@ class PostgresStorage:
                 "the write-ahead log until its segments are recycled, and its archive",
                 "replicas until they have replayed the scrub",
                 "backups",
-                "copies that a client kept",
-                "the disk's own blocks",
+                "copies kept by clients",
+                "the blocks of the disk",
             ],
         }
 

@@ -1,4 +1,4 @@
-"""What the logs hold, tallied block by block as the transparency log takes their rows up, and counted for a period."""
+"""Counts the logs block by block as rows enter the transparency log, and sums the counts for a period."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vsqlvault_plugins.storage.sql_files import load_queries
 
 TALLIES = load_queries("vsqlvault_plugins.storage.postgres", "tallies.sql")
 BLOCK_ROWS = 8_192
-"""How many positions a block has. What is kept was counted by it: another size needs a migration that empties the tallies."""
+"""The number of positions in a block. A change needs a migration that deletes the stored counts."""
 _KINDS: Mapping[LogName, Sequence[str]] = {
     LogName.ACCESS: ("put_access_tallies",),
     LogName.PURGE: ("put_purge_tallies", "put_purged_key_tallies", "put_lag_tallies"),
@@ -22,7 +22,7 @@ _KINDS: Mapping[LogName, Sequence[str]] = {
 
 
 async def tally_next_block(connection: Connection, log: LogName) -> bool:
-    """Tally the next block; False where its last rows are not in the transparency log yet, and more may come in."""
+    """Count the next block. Return False if its last rows are not in the transparency log yet."""
     number = await connection.fetchval(TALLIES["next_block"], log.value)
     sequenced = await connection.fetchval(QUERIES[f"sequenced_{log.value}"])
     if sequenced < (number + 1) * BLOCK_ROWS:
@@ -35,7 +35,7 @@ async def tally_next_block(connection: Connection, log: LogName) -> bool:
 
 
 class LogCounts:
-    """Counts of the rows whose time is in ``[since, until)``, inside a transaction; ``from_rows`` uses no tally."""
+    """Counts of the rows whose time is in ``[since, until)``, inside a transaction. ``from_rows`` ignores stored counts."""
 
     def __init__(self, connection: Connection, since: datetime, until: datetime, *, from_rows: bool) -> None:
         self._connection = connection
@@ -43,19 +43,19 @@ class LogCounts:
         self._from_rows = from_rows
 
     async def access(self, purposes: Sequence[str]) -> list[Any]:
-        """Return counts of accesses; ``purposes`` are those that are known."""
+        """Return counts of accesses. ``purposes`` are the known ones."""
         return await self._rows("access_counts", LogName.ACCESS, purposes)
 
     async def purges(self) -> list[Any]:
-        """Return purpose, reason, method and how many."""
+        """Return purpose, reason, method and number of purges."""
         return await self._rows("purge_counts", LogName.PURGE)
 
     async def retired_keys(self, as_of: datetime, limit: int) -> list[Any]:
-        """Return purpose, key_ref and when the last purge was, of keys that nothing lies under."""
+        """Return purpose, key_ref and time of the last purge, for keys without entries."""
         return await self._rows("retired_keys", LogName.PURGE, as_of, limit)
 
     async def lag_steps(self) -> list[LagStep]:
-        """Return how many lags there are of each purpose in each step."""
+        """Return the number of lags of each purpose in each step."""
         return [LagStep(*row) for row in await self._rows("lag_counts", LogName.PURGE)]
 
     async def lag_at(self, place: LagPlace) -> timedelta:

@@ -1,8 +1,8 @@
-"""The transparency log's tables: which row is which leaf, the tiles, the checkpoints.
+"""The tables of the transparency log: leaves, tiles and checkpoints.
 
-Rows are given their positions before they are committed, so of two rows the one with the higher position may be there first.
-But whoever commits rows holds an advisory lock from before it has taken positions. So once those are gone that hold the lock
-now, every row up to the highest position seen before is there, or never will be; nobody had to wait for that but the sequencer.
+Positions are assigned before the commit, so the row with the higher position may be committed first. But every commit
+of rows holds an advisory lock from before it gets its positions. Once the current holders of the lock are gone, every
+row up to the highest position seen before exists, or never will. Only the sequencer waits for this.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ _READERS: dict[LogName, Callable[[Any], LogRow[Any]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Horizon:
-    """The highest positions there were, and the transactions that may yet commit rows below them."""
+    """The highest positions, and the transactions that may still commit rows below them."""
 
     positions: Mapping[LogName, int]
     committing: frozenset[str]
 
 
 async def tree_size(connection: Connection) -> int:
-    """Return how many leaves have an index."""
+    """Return the number of leaves with an index."""
     return int(await connection.fetchval(QUERIES["tree_size"]))
 
 
 async def horizon(connection: Connection) -> Horizon:
-    """Return the highest positions, and after that those for whom one has to wait."""
+    """Return the highest positions, and then the transactions to wait for."""
     newest = await connection.fetchrow(QUERIES["newest_positions"])
     return Horizon({log: newest[log.value] for log in LogName}, await committing(connection))
 
@@ -68,7 +68,7 @@ async def _unsequenced(connection: Connection, log: LogName, until: int, limit: 
 
 
 async def grow_tree(connection: Connection, growth: TreeGrowth) -> bool:
-    """Commit a growth, if the tree is as large as that supposes."""
+    """Commit a growth if the tree has the expected size."""
     async with connection.transaction():
         await connection.execute(QUERIES["lock_tree"])
         if await tree_size(connection) != growth.size:
@@ -89,7 +89,7 @@ async def grow_tree(connection: Connection, growth: TreeGrowth) -> bool:
 
 
 async def tiles(connection: Connection, keys: Collection[TileKey]) -> dict[TileKey, bytes]:
-    """Return those of the tiles that are there."""
+    """Return those of the tiles that exist."""
     found = await connection.fetch(QUERIES["tiles"], [key.level for key in keys], [key.index for key in keys])
     return {TileKey(level, index): hashes for level, index, hashes in found}
 
@@ -106,7 +106,7 @@ async def checkpoints(connection: Connection, after: int, limit: int) -> list[Ch
 
 
 async def thin_checkpoints(connection: Connection, sizes: Collection[int]) -> None:
-    """Take checkpoints out; a trigger sees to it that others stand for them."""
+    """Delete checkpoints. A trigger ensures that others cover them."""
     await connection.execute(QUERIES["thin_checkpoints"], list(sizes))
 
 
@@ -126,7 +126,7 @@ def _leaf_row(log: LogName, row: Any) -> LeafRow:
     if row[3] is not None:
         try:
             record = _READERS[log](tuple(row)[3:]).record
-        except Unavailable:  # it says so itself; to whoever checks the log, it is a leaf without its row
+        except Unavailable:  # decoding logs it; for a verifier it is a leaf without its row
             record = None
     return LeafRow(row[0], RowPlace(log, row[1]), record, row[2])
 

@@ -1,4 +1,4 @@
-"""Controls, attestations, and what they look at."""
+"""Controls, attestations, and the purges that they sample."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ async def control_states(connection: Connection) -> list[ControlChange]:
 
 
 async def control_changes(connection: Connection, since: datetime, until: datetime, limit: int) -> list[ControlChange]:
-    """Return changes of a period, the oldest first."""
+    """Return changes of a period, oldest first."""
     return [_change_of(row) for row in await connection.fetch(QUERIES["control_changes"], since, until, limit)]
 
 
 async def attestations(connection: Connection, before: int | None, limit: int) -> list[Attestation]:
-    """Return attestations, the newest first."""
+    """Return attestations, newest first."""
     found = await connection.fetch(QUERIES["attestations"], _NO_NUMBER if before is None else before, limit)
     return [_attestation_of(row) for row in found]
 
@@ -71,7 +71,7 @@ EXPECTATIONS: dict[type, Callable[[Connection, Any], Awaitable[bool]]] = {
     NewestControlChangeIs: _newest_control_change_is,
     NewestAttestationIs: _newest_attestation_is,
 }
-"""What is looked at while the rules are locked: nobody else commits meanwhile."""
+"""Read while the rules are locked, so that no other process commits meanwhile."""
 
 CHANGES: dict[type, Callable[[Connection, Any], Awaitable[None]]] = {
     SaveControlChange: _save_control_change,

@@ -1,1 +1,1 @@
-"""Storage in one SQLite file: for a laptop, a test, or a single small server."""
+"""The SQLite storage, for a laptop, a test, or one small server."""

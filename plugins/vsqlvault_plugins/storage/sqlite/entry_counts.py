@@ -1,4 +1,4 @@
-"""Counting entries by their tallies, which triggers keep up."""
+"""Counts entries from the counters that triggers maintain."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vsqlvault_plugins.storage.sql_files import load_queries
 COUNTS = load_queries("vsqlvault_plugins.storage.sqlite", "entry_counts.sql")
 DAY_MICROS = 86_400_000_000
 FIRST_DAY_MICROS = -62_135_596_800_000_000
-"""0001-01-01, the first day there is."""
+"""0001-01-01, the first representable day."""
 
 
 def _sums(ends: str, created: str, day: str) -> str:
@@ -33,7 +33,7 @@ _ENTRIES_OF_CUT_DAYS = COUNTS["entries_of_cut_days"].format(sums=_sums("expires_
 
 
 def count_entries(connection: sqlite3.Connection, query: EvidenceQuery) -> EntryCounts:
-    """Count what is not purged, of each purpose with a policy, inside a transaction."""
+    """Count entries that are not purged, in each purpose with a policy, inside a transaction."""
     counts = EntryCounts()
     for purpose in query.retention_limits:
         parameters = _parameters(purpose, times_of(query, purpose))
@@ -48,7 +48,7 @@ def count_entries(connection: sqlite3.Connection, query: EvidenceQuery) -> Entry
 
 
 def key_uses(connection: sqlite3.Connection, counts: EntryCounts, as_of: datetime) -> list[tuple[str, KeyRefUse]]:
-    """Return what lies under each key that is listed, and since when."""
+    """Return the use of each listed key."""
     found = []
     for name, policies in counts.listed_keys().items():
         used = []
@@ -86,5 +86,5 @@ def _days(times: tuple[datetime, ...]) -> str:
 
 
 def _day(micros: int) -> int:
-    """Return the number of a time's UTC date, 0 for the first day there is."""
+    """Return the number of a time's UTC date; 0 for the first representable day."""
     return (micros - FIRST_DAY_MICROS) // DAY_MICROS

@@ -1,4 +1,4 @@
-"""What the compliance report counts, from one consistent state."""
+"""The counts of the compliance report, from one consistent state."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ THIRTY_DAYS = timedelta(days=30)
 
 
 def evidence(connection: sqlite3.Connection, query: EvidenceQuery) -> Evidence:
-    """Count; the value of no entry is read."""
+    """Count entries and logs without reading values."""
     with transaction(connection, "begin_read"):
         logs = LogCounts(connection, query.since, query.until, from_rows=query.from_rows)
         steps = lags.by_purpose(logs.lag_steps())
@@ -63,7 +63,7 @@ def evidence(connection: sqlite3.Connection, query: EvidenceQuery) -> Evidence:
 
 
 def _statistics(connection: sqlite3.Connection, query: EvidenceQuery, counts: EntryCounts) -> EntryStatistics:
-    after = query.as_of + MICROSECOND  # its span has its end in it and its beginning not
+    after = query.as_of + MICROSECOND  # its span excludes its start and includes its end
     purges = LogCounts(connection, after - THIRTY_DAYS, after, from_rows=False).purges()
     (without_proof,) = connection.execute(QUERIES["census_without_proof"]).fetchone()
     return EntryStatistics(

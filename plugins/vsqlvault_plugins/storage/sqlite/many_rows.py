@@ -1,7 +1,7 @@
-"""Many rows in one statement.
+"""Writes many rows with one statement.
 
-The driver gives up Python's lock for each step of a statement, and has to get it back from a process that is busy serving: with
-a statement a row, a batch of many rows is slow for nothing that SQLite does.
+The driver releases Python's lock for each step of a statement, and has to get it back from a process that is busy. One
+statement per row therefore makes a large batch slow.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from itertools import chain
 from vsqlvault_plugins.storage.decoding import Row
 
 MOST = 1024
-"""So many rows at most, and otherwise a power of two: so few statements are prepared, and kept."""
+"""The maximum number of rows per statement. Smaller numbers are powers of two, so that few statements are prepared."""
 _ROW = re.compile(r"(?<=VALUES )\((?:\?, )*\?\)")
 
 
 def in_parts(connection: sqlite3.Connection, sql: str, rows: Sequence[Row]) -> Iterator[sqlite3.Cursor]:
-    """Run ``sql``, which has one ``VALUES (?, …)``, with several of the rows in place of that one, until none is left.
+    """Run ``sql``, which has one ``VALUES (?, …)``, with several rows at once, until no row is left.
 
-    Its cursor is given after each, as far as that is asked for.
+    Yields the cursor after each statement.
     """
     start = 0
     while start < len(rows):

@@ -1,4 +1,4 @@
-"""Lists, logs and counts: what may take its time, on a connection of its own."""
+"""Lists, logs and counts, which may take long and have a connection of their own."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def entry_statistics(
     retention_limits: Mapping[str, datetime],
     known_policies: Sequence[str],
 ) -> EntryStatistics:
-    """Count the vault; the value of no entry is read."""
+    """Count the entries of the vault without reading values."""
     with transaction(connection, "begin_read"):
         by_purpose = {
             purpose: _purpose_statistics(connection, purpose, as_of, retention_limit)
@@ -166,7 +166,7 @@ def entry_statistics(
 
 
 def undefined_policies(connection: sqlite3.Connection, known: Sequence[str]) -> dict[str, int]:
-    """Return how many entries there are under each policy that is not among these."""
+    """Return the number of entries under each policy that is not in ``known``."""
     return dict(connection.execute(QUERIES["census_undefined_policies"], {"known": json.dumps(list(known))}).fetchall())
 
 
@@ -196,7 +196,7 @@ def _purpose_statistics(
 
 
 def key_refs_page(connection: sqlite3.Connection, query: KeyRefQuery) -> list[KeyRefUse]:
-    """Return a page of what lies under each key_ref; those entries that have none come first."""
+    """Return a page of the entries of each key_ref. Entries without one come first."""
     parameters = {
         "purpose": query.purpose,
         "now": to_micros(query.now),
@@ -219,7 +219,7 @@ def _key_ref_filters(query: KeyRefQuery) -> tuple[str, ...]:
 
 
 def retention_limit_effect(connection: sqlite3.Connection, change: RetentionLimitChange) -> RetentionLimitEffect:
-    """Count what another maximum would do; the value of no entry is read."""
+    """Count the effects of another maximum without reading values."""
     expired, revived, changed, oldest = connection.execute(
         QUERIES["retention_limit_effect"],
         {
@@ -238,7 +238,7 @@ def retention_limit_effect(connection: sqlite3.Connection, change: RetentionLimi
 def acquire_lease(
     connection: sqlite3.Connection, name: str, holder: str, seconds: float, clock: Callable[[], datetime]
 ) -> bool:
-    """Take or renew a lease, unless another holder's has not run out."""
+    """Take or renew a lease, unless another holder's lease has not expired."""
     with transaction(connection, "begin_write"):
         now = clock()
         cursor = connection.execute(
@@ -254,13 +254,13 @@ def acquire_lease(
 
 
 def release_lease(connection: sqlite3.Connection, name: str, holder: str) -> None:
-    """Give a lease back, if ``holder`` has it."""
+    """Release a lease if ``holder`` has it."""
     with transaction(connection, "begin_write"):
         connection.execute(QUERIES["release_lease"], {"name": name, "holder": holder})
 
 
 def record_usages(connection: sqlite3.Connection, uses: Mapping[CredentialName, datetime]) -> None:
-    """Remember when credentials were used."""
+    """Record when credentials were used."""
     with transaction(connection, "begin_write"):
         connection.executemany(
             QUERIES["record_usage"],
@@ -275,19 +275,19 @@ def credential_uses(connection: sqlite3.Connection) -> dict[CredentialName, Cred
 
 
 def clock_reading(connection: sqlite3.Connection, clock: Callable[[], datetime]) -> ClockReading:
-    """Return what the clock says, and the mark."""
+    """Return the clock and the high-water mark."""
     (mark,) = connection.execute(QUERIES["mark"]).fetchone()
     return ClockReading(clock(), _time_or_none(mark))
 
 
 def raise_mark(connection: sqlite3.Connection, at: datetime) -> None:
-    """Raise the mark, unless it is later already."""
+    """Advance the mark, unless it is later already."""
     with transaction(connection, "begin_write"):
         connection.execute(QUERIES["raise_mark"], {"at": to_micros(at)})
 
 
 def secret(connection: sqlite3.Connection, name: str, made: bytes) -> bytes:
-    """Return the secret, which is ``made`` if there was none."""
+    """Return the secret, or store and return ``made`` if there was none."""
     with transaction(connection, "begin_write"):
         connection.execute(QUERIES["make_secret"], (name, made))
         (value,) = connection.execute(QUERIES["secret"], (name,)).fetchone()

@@ -1,4 +1,4 @@
-"""Offers ``sqlite:`` URLs."""
+"""Provides the storage for ``sqlite:`` URLs."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def _path(url: str) -> Path | None:
 
 @hookimpl
 def vault_process_needs(settings: Settings) -> list[ProcessNeeds]:
-    """Need the directory of the file, for SQLite keeps its logs beside it."""
+    """Declare the directory of the file, because SQLite writes its logs there."""
     path = _path(settings.storage.database_url)
     return [] if path is None else [ProcessNeeds(writable=(str(path.resolve().parent),))]
 
 
 @hookimpl
 def vault_storages(settings: Settings) -> list[StorageFactory]:  # noqa: ARG001 - the hook's signature
-    """Offer SQLite."""
+    """Return the SQLite storage."""
     return [SqliteFactory()]

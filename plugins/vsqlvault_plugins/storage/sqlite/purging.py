@@ -1,4 +1,4 @@
-"""What has expired, and what sweeps and scrubs came to."""
+"""Expired entries, and the records of sweeps and scrubs."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def expired_entries(connection: sqlite3.Connection, query: ExpiredQuery) -> list
 
 
 def _parameters(query: ExpiredQuery, by_retention_limit: int) -> dict[str, Any]:
-    """Return what a page goes by, and where among what has ended so it starts."""
+    """Return the query and its parameters for a page, and the place where it starts."""
     after = query.after
     from_here = after if after and after.by_retention_limit == by_retention_limit else None
     return {
@@ -61,7 +61,7 @@ def _parameters(query: ExpiredQuery, by_retention_limit: int) -> dict[str, Any]:
 
 
 def count_expired(connection: sqlite3.Connection, at: datetime, retention_limits: Mapping[str, datetime]) -> int:
-    """Count what is expired."""
+    """Count expired entries."""
     total = 0
     for purpose, retention_limit in retention_limits.items():
         parameters = {"purpose": purpose, "at": to_micros(at), "retention_limit": to_micros(retention_limit)}
@@ -77,7 +77,7 @@ def last_sweep(connection: sqlite3.Connection) -> SweepRecord | None:
 
 
 def sweeps(connection: sqlite3.Connection, since: datetime, until: datetime, limit: int) -> SweepRuns:
-    """Return what the sweeps of a period came to."""
+    """Return a summary of the sweeps of a period."""
     span = {"since": to_micros(since), "until": to_micros(until), "limit": limit}
     count, purged, failed, not_completed = connection.execute(QUERIES["sum_of_sweeps"], span).fetchone()
     return SweepRuns(
@@ -102,6 +102,6 @@ def scrubs(connection: sqlite3.Connection, since: datetime, until: datetime, lim
 
 
 def scrub_reach(connection: sqlite3.Connection) -> tuple[int, int]:
-    """Return the position of the newest row of the purge log, and up to which one a scrub has reached."""
+    """Return the position of the newest row of the purge log, and the position up to which a scrub has covered it."""
     newest, through = connection.execute(QUERIES["scrub_reach"]).fetchone()
     return newest, through

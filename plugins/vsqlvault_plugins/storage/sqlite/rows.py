@@ -1,4 +1,4 @@
-"""Between rows of SQLite and the values of the model. Times are microseconds in the row and aware UTC in the value."""
+"""Converts between rows of SQLite and values of the model. A time is microseconds in the row and aware UTC in the value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bringing a file's schema up to date."""
+"""Migrates a file's schema."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ VERSION = MIGRATIONS[-1].version
 
 
 def migrate(connection: sqlite3.Connection) -> MigrationStatus:
-    """Run what is missing, each migration in one exclusive transaction; a second process waits and finds nothing to do."""
+    """Run missing migrations, each in one exclusive transaction. A second process waits and finds nothing to do."""
     before = schema_version(connection)
     if before > VERSION:
-        raise SchemaTooNew(f"its schema has version {before}, this program knows up to {VERSION}")
+        raise SchemaTooNew(f"its schema has version {before}, this program supports up to {VERSION}")
     for migration in MIGRATIONS[before:]:
         with transaction(connection, "begin_migration"):
             if schema_version(connection) >= migration.version:
@@ -31,7 +31,7 @@ def migrate(connection: sqlite3.Connection) -> MigrationStatus:
 
 
 def schema_version(connection: sqlite3.Connection) -> int:
-    """Return the schema's version; 0 where there is no schema."""
+    """Return the schema's version, or 0 if there is no schema."""
     if connection.execute(QUERIES["schema_table_exists"]).fetchone() is None:
         return 0
     (version,) = connection.execute(QUERIES["schema_version"]).fetchone()
@@ -39,7 +39,7 @@ def schema_version(connection: sqlite3.Connection) -> int:
 
 
 def _statements(script: str) -> Iterator[str]:
-    """Split a script where a statement is complete; ``executescript`` would commit what is open."""
+    """Split a script into complete statements. ``executescript`` would commit the open transaction."""
     statement = ""
     for line in script.splitlines(keepends=True):
         statement += line

@@ -1,4 +1,4 @@
-"""The storage: four connections to one file, each on its own thread."""
+"""The SQLite storage: four connections to one file, each on its own thread."""
 
 from __future__ import annotations
 
@@ -78,19 +78,19 @@ _PRAGMAS = (
 
 
 class _Connection(aiosqlite.Connection):
-    """A connection that takes a function to its thread: a whole batch costs one hop instead of one a statement."""
+    """A connection that runs a function on its thread. A whole batch then needs one hop instead of one per statement."""
 
     async def run(self, function: Callable[..., Answer], *arguments: Any) -> Answer:
         """Return ``function(connection, *arguments)``, called on the connection's thread.
 
         Raises:
-            StorageFull, StorageUnavailable, AuditUnavailable: for what SQLite raises.
+            StorageFull, StorageUnavailable, AuditUnavailable: for errors of SQLite.
         """
         try:
             answer: Answer = await self._execute(function, self._conn, *arguments)  # type: ignore[no-untyped-call]
         except sqlite3.Error as error:
             raise _translated(error) from error
-        except (OverflowError, UnicodeError) as error:  # a number or a text that no column can hold
+        except (OverflowError, UnicodeError) as error:  # a number or text that no column can store
             raise AuditUnavailable from error
         except ValueError as error:
             if self._connection is None or not self._running:
@@ -100,7 +100,7 @@ class _Connection(aiosqlite.Connection):
 
 
 class SqliteStorage:
-    """Entries, policies and logs in one file. ``clock`` is the one clock of everything on it."""
+    """Entries, policies and logs in one file. ``clock`` is the only clock of the storage."""
 
     flights = 1
 
@@ -126,17 +126,17 @@ class SqliteStorage:
 
     @classmethod
     async def open(cls, path: Path, clock: Callable[[], datetime] = utc_now) -> SqliteStorage:
-        """Open the file, or make it, readable for its owner only; the schema is left as it is.
+        """Open or create the file, readable only by its owner. The schema is not changed.
 
         Raises:
-            StorageUnavailable: it cannot be opened. UnsafeStorage: it cannot be made durable.
+            StorageUnavailable: the file cannot be opened. UnsafeStorage: it cannot be made durable.
         """
         _create_private(path)
         opened: list[_Connection] = []
         try:
             for _ in range(4):
                 connection = _Connection(lambda: sqlite3.connect(path, isolation_level=None), iter_chunk_size=64)
-                connection._thread.daemon = True  # noqa: SLF001 - a process that was killed by an error must end
+                connection._thread.daemon = True  # noqa: SLF001 - the thread must not keep a failed process alive
                 await connection
                 opened.append(connection)
                 await connection.run(_set_up, connection is not opened[0])
@@ -164,7 +164,7 @@ class SqliteStorage:
         return outcomes
 
     async def _checkpoint(self) -> None:
-        """Bring the write-ahead log into the file as far as it goes, beside the commits; where that fails, a commit does it."""
+        """Copy the write-ahead log to the file as far as possible, beside the commits. If this fails, a commit does it."""
         with suppress(VaultError):
             await self._keeper.run(checkpoint_log)
 
@@ -173,9 +173,9 @@ class SqliteStorage:
             self._truncating = asyncio.create_task(self._truncate_log())
 
     async def _truncate_log(self) -> None:
-        """Empty the write-ahead log, in which purged bytes still stand, within seconds of a purge; readers may delay it.
+        """Truncate the write-ahead log, which contains purged bytes, within seconds of a purge. Readers may delay it.
 
-        Commits wait meanwhile, so while one purge follows another it is done every few seconds.
+        Commits wait for it, so during continuous purges it runs every few seconds.
         """
         pause = max(TRUNCATE_AFTER_SECONDS, self._truncated_at + TRUNCATE_EVERY_SECONDS - time.monotonic())
         emptied = False
@@ -188,11 +188,11 @@ class SqliteStorage:
                 pause = min(pause * 2, MAX_TRUNCATE_PAUSE_SECONDS)
 
     async def _emptied_log(self) -> bool:
-        """Empty the write-ahead log now; False where a reader of old pages is in the way.
+        """Truncate the write-ahead log now. Return False if a reader of old pages prevents it.
 
-        The reader of this process is held still for it if need be: under load it would be in the way most of the time.
+        If necessary, the reader of this process is paused. Under load it would prevent the truncation most of the time.
         """
-        await self._keeper.run(checkpoint_log)  # most of it beside the commits, so that they wait for the rest only
+        await self._keeper.run(checkpoint_log)  # most of it beside the commits, so that they wait only for the rest
         if await self._writer.run(truncate_log):
             return True
         holding, still = threading.Event(), asyncio.Event()
@@ -208,14 +208,17 @@ class SqliteStorage:
             await held
 
     async def scrub(self, lock_seconds: float) -> ScrubOutcome | None:
-        """See ``PurgeStorage.scrub``. The file has zeros where values were: what is left is to empty the log beside it."""
+        """See ``PurgeStorage.scrub``.
+
+        The file already contains zeros in place of values, so only the log must be truncated.
+        """
         newest, through = await self._writer.run(purging.scrub_reach)
         if newest == through:
             return None
         deadline = time.monotonic() + max(lock_seconds, SCRUB_SECONDS)
         while not await self._emptied_log():
             if time.monotonic() > deadline:
-                return ScrubOutcome(through, 0, ("the write-ahead log: a reader of older pages is in the way",))
+                return ScrubOutcome(through, 0, ("the write-ahead log: another process reads older pages",))
             await asyncio.sleep(SCRUB_PAUSE_SECONDS)
         return ScrubOutcome(newest, 1)
 
@@ -310,15 +313,18 @@ class SqliteStorage:
         return await self._pager.run(tree.unsequenced, limit)
 
     async def grow_tree(self, growth: TreeGrowth) -> bool:
-        """See ``TreeStorage.grow_tree``. Once rows are leaves, they are tallied for the report."""
+        """See ``TreeStorage.grow_tree``. Rows that have become leaves are then counted for the report."""
         has_grown = await self._writer.run(tree.grow_tree, growth)
         if has_grown:
-            with suppress(VaultError):  # the next growth makes up for it
+            with suppress(VaultError):  # the next growth counts them
                 await self._tally()
         return has_grown
 
     async def _tally(self) -> None:
-        """Tally the blocks of the logs that are complete, a bounded number of them; commits wait only while they are kept."""
+        """Count the complete blocks of the logs, a limited number at once.
+
+        Commits wait only while the counts are stored.
+        """
         for log in LogName:
             for _ in range(MAX_BLOCKS_AT_ONCE):
                 block = await self._pager.run(tallies.next_block, log)
@@ -391,7 +397,7 @@ class SqliteStorage:
         return await self._pager.run(pages.credential_uses)
 
     async def migrate(self) -> MigrationStatus:
-        """See ``Storage.migrate``. It also empties what a killed process may have left in the write-ahead log."""
+        """See ``Storage.migrate``. It also truncates a write-ahead log that a killed process has left."""
         status = await self._writer.run(schema.migrate)
         self._empty_log_soon()
         return status
@@ -407,16 +413,16 @@ class SqliteStorage:
             "journal_mode": "wal",
             "synchronous": "full",
             "secure_delete": True,
-            "purge_reaches_with_scrub": ["the write-ahead log, for some seconds, or until the next scrub"],
+            "purge_reaches_with_scrub": ["the write-ahead log, for some seconds or until the next scrub"],
             "purge_does_not_reach": [
                 "backups and copies of the file",
-                "copies that a client kept",
-                "the disk's own blocks",
+                "copies kept by clients",
+                "the blocks of the disk",
             ],
         }
 
     async def close(self) -> None:
-        """See ``Storage.close``. Closing the last connection empties the write-ahead log, too."""
+        """See ``Storage.close``. Closing the last connection also truncates the write-ahead log."""
         for task in (self._truncating, self._checkpointing):
             if task:
                 task.cancel()
@@ -426,7 +432,7 @@ class SqliteStorage:
 
 
 def _hold(_: sqlite3.Connection, holding: Callable[[], object], release: threading.Event) -> None:
-    """Keep the connection's thread from reading until ``release``; ``holding`` is called once it does."""
+    """Block the connection's thread until ``release``. ``holding`` is called once it is blocked."""
     holding()
     release.wait(HOLD_SECONDS)
 
@@ -441,7 +447,7 @@ def _create_private(path: Path) -> None:
 
 
 def _set_up(connection: sqlite3.Connection, read_only: bool) -> None:
-    """Set what durability and purging rest on, and read it back: builds and file systems may refuse silently."""
+    """Set the pragmas for durability and purging, and read them back, because builds and file systems may ignore them."""
     for name in _PRAGMAS:
         _insist(connection, QUERIES[name])
     (mode,) = connection.execute(QUERIES["pragma_journal_mode"]).fetchone()
@@ -456,7 +462,7 @@ def _set_up(connection: sqlite3.Connection, read_only: bool) -> None:
 
 @contextmanager
 def _handing_over_often() -> Iterator[None]:
-    """Have the thread that commits much get Python's lock back soon from the one that prepares what comes next."""
+    """Let the committing thread get Python's lock back soon from the thread that prepares the next commit."""
     usual = sys.getswitchinterval()
     sys.setswitchinterval(min(usual, SWITCH_SECONDS))
     try:
@@ -466,7 +472,7 @@ def _handing_over_often() -> Iterator[None]:
 
 
 def _insist(connection: sqlite3.Connection, pragma: str) -> None:
-    """Run a pragma; changing the journal does not heed busy_timeout, so another process that does the same is waited for."""
+    """Run a pragma. Changing the journal mode ignores busy_timeout, so wait here for another process that does the same."""
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
@@ -480,7 +486,7 @@ def _insist(connection: sqlite3.Connection, pragma: str) -> None:
 
 
 def _translated(error: sqlite3.Error) -> VaultError:
-    """Return what happened in the vault's words; SQLite's own stay in ``__cause__`` and out of every answer."""
+    """Return the vault's error for an error of SQLite. SQLite's own message stays in ``__cause__`` and out of responses."""
     name = getattr(error, "sqlite_errorname", "") or ""
     if name == "SQLITE_FULL":
         return StorageFull()

@@ -1,4 +1,4 @@
-"""What the logs hold, tallied block by block as the transparency log takes their rows up, and counted for a period."""
+"""Counts the logs block by block as rows enter the transparency log, and sums the counts for a period."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vsqlvault_plugins.storage.sqlite.transactions import QUERIES, transaction
 
 TALLIES = load_queries("vsqlvault_plugins.storage.sqlite", "tallies.sql")
 BLOCK_ROWS = 8_192
-"""How many positions a block has. What is kept was counted by it: another size needs a migration that empties the tallies."""
+"""The number of positions in a block. A change needs a migration that deletes the stored counts."""
 _KINDS: Mapping[LogName, Sequence[str]] = {
     LogName.ACCESS: ("access_tallies",),
     LogName.PURGE: ("purge_tallies", "purged_key_tallies", "lag_tallies"),
@@ -26,7 +26,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One block's tallies, by the statement that makes and keeps each."""
+    """The counts of one block, by the statement that stores them."""
 
     log: LogName
     number: int
@@ -36,7 +36,7 @@ class Block:
 
 
 def next_block(connection: sqlite3.Connection, log: LogName) -> Block | None:
-    """Tally the next block; None where its last rows are not in the transparency log yet, and more may come in."""
+    """Count the next block. Return None if its last rows are not in the transparency log yet."""
     with transaction(connection, "begin_read"):
         (number,) = connection.execute(TALLIES["next_block"], {"log": log.value}).fetchone()
         (sequenced,) = connection.execute(QUERIES[f"sequenced_{log.value}"]).fetchone()
@@ -49,7 +49,7 @@ def next_block(connection: sqlite3.Connection, log: LogName) -> Block | None:
 
 
 def keep_block(connection: sqlite3.Connection, block: Block) -> None:
-    """Keep a block's tallies, unless another process has done so."""
+    """Store a block's counts, unless another process has done so."""
     with transaction(connection, "begin_write"):
         row = (block.log.value, block.number, block.first_at, block.last_at)
         if connection.execute(TALLIES["put_block"], row).rowcount == 1:
@@ -58,7 +58,7 @@ def keep_block(connection: sqlite3.Connection, block: Block) -> None:
 
 
 class LogCounts:
-    """Counts of the rows whose time is in ``[since, until)``, inside a transaction; ``from_rows`` uses no tally."""
+    """Counts of the rows whose time is in ``[since, until)``, inside a transaction. ``from_rows`` ignores stored counts."""
 
     def __init__(self, connection: sqlite3.Connection, since: datetime, until: datetime, *, from_rows: bool) -> None:
         self._connection = connection
@@ -70,19 +70,19 @@ class LogCounts:
         }
 
     def access(self, purposes: str) -> list[Any]:
-        """Return counts of accesses; ``purposes`` is a JSON array of those that are known."""
+        """Return counts of accesses. ``purposes`` is a JSON array of the known ones."""
         return self._rows("access_counts", LogName.ACCESS, purposes=purposes)
 
     def purges(self) -> list[Any]:
-        """Return purpose, reason, method and how many."""
+        """Return purpose, reason, method and number of purges."""
         return self._rows("purge_counts", LogName.PURGE)
 
     def retired_keys(self, as_of: datetime, limit: int) -> list[Any]:
-        """Return purpose, key_ref and when the last purge was, of keys that nothing lies under."""
+        """Return purpose, key_ref and time of the last purge, for keys without entries."""
         return self._rows("retired_keys", LogName.PURGE, as_of=to_micros(as_of), limit=limit)
 
     def lag_steps(self) -> list[LagStep]:
-        """Return how many lags there are of each purpose in each step."""
+        """Return the number of lags of each purpose in each step."""
         return [
             LagStep(purpose, up_to * _MICROSECOND, count, longest * _MICROSECOND)
             for purpose, up_to, count, longest in self._rows("lag_counts", LogName.PURGE)

@@ -1,4 +1,4 @@
-"""What happens on the connection's own thread: a whole batch in one call, one transaction, one flush to disk."""
+"""Functions that run on the connection's thread: a whole batch in one call, one transaction, one flush to disk."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ from vsqlvault_plugins.storage.sqlite.many_rows import in_parts, put_rows
 QUERIES = load_queries("vsqlvault_plugins.storage.sqlite")
 _COMMITTED = Committed()
 LARGE = 64
-"""So many changes in one write are a sweep's that makes way for nobody."""
+"""A write with more changes than this belongs to a sweep at full speed."""
 
 
 @contextmanager
 def transaction(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
-    """Run the block between ``begin`` and COMMIT; on any exception nothing of it remains."""
+    """Run the block between ``begin`` and COMMIT. Any exception rolls it back."""
     connection.execute(QUERIES[begin])
     try:
         yield
@@ -83,7 +83,7 @@ def _snapshot(
 
 
 def commit_batch(connection: sqlite3.Connection, writes: Sequence[Write]) -> list[WriteOutcome]:
-    """Commit what holds together and say of each write whether it did."""
+    """Commit the writes of a batch, and return an outcome for each."""
     if any(map(is_large, writes)):
         connection.execute(QUERIES["pragma_large_cache"])
     with transaction(connection, "begin_write"):
@@ -105,19 +105,20 @@ def commit_batch(connection: sqlite3.Connection, writes: Sequence[Write]) -> lis
 
 
 def is_large(write: Write) -> bool:
-    """Whether this is of a sweep that has the storage for itself, and worth more memory and more of the processor."""
+    """Whether the write belongs to a sweep at full speed, which may use more memory and CPU time."""
     return len(write.changes) >= LARGE
 
 
 def checkpoint_log(connection: sqlite3.Connection) -> None:
-    """Bring into the file what no reader keeps in the write-ahead log. Nobody waits for it, and it waits for nobody."""
+    """Copy to the file what no reader needs in the write-ahead log. It neither waits nor makes others wait."""
     connection.execute(QUERIES["checkpoint_log"]).fetchall()
 
 
 def truncate_log(connection: sqlite3.Connection) -> bool:
-    """Bring the write-ahead log into the file and empty it; False where a reader of old pages is in the way.
+    """Copy the write-ahead log to the file and truncate it. Return False if a reader of old pages prevents it.
 
-    It does not wait for that reader: commits wait behind it on this thread. Pages that a sweep kept in memory are let go.
+    It does not wait for that reader, because commits wait on this thread. It releases the pages that a sweep kept in
+    memory.
     """
     connection.execute(QUERIES["pragma_usual_cache"])
     connection.execute(QUERIES["pragma_no_timeout"])
@@ -148,7 +149,7 @@ def _broken(connection: sqlite3.Connection, expects: Sequence[Expectation]) -> E
 
 
 def _looked_at_singly(connection: sqlite3.Connection, expects: Sequence[Expectation]) -> Sequence[Expectation]:
-    """Return what is left to look at one by one: all of it where not every entry is as expected, so that the first is found."""
+    """Return the writes to check one by one: all of them if any entry is not as expected, to find the first conflict."""
     entries = [(*expect.key, *expect.stamp) for expect in expects if isinstance(expect, EntryIs)]
     found = sum(cursor.fetchone()[0] for cursor in in_parts(connection, QUERIES["count_unchanged"], entries))
     return expects if found < len(entries) else [expect for expect in expects if not isinstance(expect, EntryIs)]
@@ -194,7 +195,7 @@ def _store_entry(connection: sqlite3.Connection, change: StoreEntry) -> None:
     entry = change.entry
     guard = _guard(connection, entry.key)
     if guard is not None and guard[0] == entry.entry_id and guard[2] > entry.retrievals:
-        entry = replace(entry, retrievals=guard[2])  # retrievals counted since it was read stay counted
+        entry = replace(entry, retrievals=guard[2])  # keeps retrievals that were counted since the read
     connection.execute(QUERIES["put_entry"], rows.row_of_entry(entry, change.value))
 
 

@@ -1,4 +1,4 @@
-"""The transparency log's tables: which row is which leaf, the tiles, the checkpoints."""
+"""The tables of the transparency log: leaves, tiles and checkpoints."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _READERS: dict[LogName, Callable[[Any], LogRow[Any]]] = {
 
 
 def tree_size(connection: sqlite3.Connection) -> int:
-    """Return how many leaves have an index."""
+    """Return the number of leaves with an index."""
     return int(connection.execute(QUERIES["tree_size"]).fetchone()[0])
 
 
 def unsequenced(connection: sqlite3.Connection, limit: int) -> list[PendingLeaf]:
-    """Return rows without an index: one writer at a time commits, so their positions are the order of their commits."""
+    """Return rows without an index. One writer at a time commits, so positions are in commit order."""
     with transaction(connection, "begin_read"):
         return [leaf for log in LogName for leaf in _unsequenced(connection, log, limit)]
 
@@ -50,7 +50,7 @@ def _unsequenced(connection: sqlite3.Connection, log: LogName, limit: int) -> li
 
 
 def grow_tree(connection: sqlite3.Connection, growth: TreeGrowth) -> bool:
-    """Commit a growth, if the tree is as large as that supposes."""
+    """Commit a growth if the tree has the expected size."""
     with transaction(connection, "begin_write"):
         if tree_size(connection) != growth.size:
             return False
@@ -64,7 +64,7 @@ def grow_tree(connection: sqlite3.Connection, growth: TreeGrowth) -> bool:
 
 
 def tiles(connection: sqlite3.Connection, keys: Collection[TileKey]) -> dict[TileKey, bytes]:
-    """Return those of the tiles that are there."""
+    """Return those of the tiles that exist."""
     found = {key: connection.execute(QUERIES["tile"], (key.level, key.index)).fetchone() for key in keys}
     return {key: bytes(row[0]) for key, row in found.items() if row is not None}
 
@@ -81,7 +81,7 @@ def checkpoints(connection: sqlite3.Connection, after: int, limit: int) -> list[
 
 
 def thin_checkpoints(connection: sqlite3.Connection, sizes: Collection[int]) -> None:
-    """Take checkpoints out; a trigger sees to it that others stand for them."""
+    """Delete checkpoints. A trigger ensures that others cover them."""
     with transaction(connection, "begin_write"):
         connection.executemany(QUERIES["thin_checkpoints"], [(size,) for size in sizes])
 
@@ -101,7 +101,7 @@ def _leaf_row(log: LogName, row: Any) -> LeafRow:
     if row[3] is not None:
         try:
             record = _READERS[log](row[3:]).record
-        except Unavailable:  # it says so itself; to whoever checks the log, it is a leaf without its row
+        except Unavailable:  # decoding logs it; for a verifier it is a leaf without its row
             record = None
     return LeafRow(row[0], RowPlace(log, row[1]), record, row[2])
 

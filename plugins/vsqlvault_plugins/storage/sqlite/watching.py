@@ -1,4 +1,4 @@
-"""Controls, attestations, and what they look at."""
+"""Controls, attestations, and the purges that they sample."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def control_states(connection: sqlite3.Connection) -> list[ControlChange]:
 def control_changes(
     connection: sqlite3.Connection, since: datetime, until: datetime, limit: int
 ) -> list[ControlChange]:
-    """Return changes of a period, the oldest first."""
+    """Return changes of a period, oldest first."""
     parameters = {"since": to_micros(since), "until": to_micros(until), "limit": limit}
     return [_change_of(row) for row in connection.execute(QUERIES["control_changes"], parameters)]
 
 
 def attestations(connection: sqlite3.Connection, before: int | None, limit: int) -> list[Attestation]:
-    """Return attestations, the newest first."""
+    """Return attestations, newest first."""
     parameters = {"before": _NO_NUMBER if before is None else before, "limit": limit}
     return [_attestation_of(row) for row in connection.execute(QUERIES["attestations"], parameters)]
 

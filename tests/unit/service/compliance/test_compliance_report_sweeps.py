@@ -89,9 +89,7 @@ async def test_a_run_that_broke_off_is_an_exception(scene) -> None:
     scene.vault.purge.sweeper.stop()
     await scene.vault.purge.sweeper.sweep(scene.admin)
     found = await section(scene)
-    assert [(each["what"], each["count"]) for each in found["exceptions"]["listed"]] == [
-        ("incomplete sweep", 1)
-    ]
+    assert [(each["what"], each["count"]) for each in found["exceptions"]["listed"]] == [("incomplete sweep", 1)]
     assert found["figures"]["not_completed"] == 1
 
 
