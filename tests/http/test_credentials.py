@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -14,6 +15,9 @@ from tests.support.checks import assert_problem, assert_refused
 from tests.support.fixtures import MARKER
 from tests.support.server import ADMIN, VaultServer, eventually
 from tests.support.wire import Answer
+from vsqlvault.errors import RoleRequired
+from vsqlvault.http.operation import Operation
+from vsqlvault.http.operations import OPERATIONS
 
 Start = Callable[..., VaultServer]
 
@@ -183,9 +187,44 @@ ROLES = [
     ("PUT", "/admin/access-policies/none-such", {"payments", "auditor"}),
     ("PUT", "/admin/retention-policies/none-such", {"payments", "auditor"}),
 ]
+OTHER_ROLES = [
+    ("POST", "/admin/access-policies/explain", {"payments"}),
+    ("POST", "/admin/access-policies/none-such/replay", {"payments"}),
+    ("PUT", "/admin/legal-holds/none-such", {"payments", "auditor"}),
+    ("GET", "/admin/legal-holds/none-such", {"payments"}),
+    ("GET", "/admin/legal-holds", {"payments"}),
+    ("GET", "/admin/legal-holds/none-such/entries", {"payments"}),
+    ("DELETE", "/admin/legal-holds/none-such", {"payments", "auditor"}),
+    *(
+        ("GET", f"/admin/{kind}/versions{rest}", {"payments"})
+        for kind in ("access-policies/none-such", "retention-policies/card", "legal-holds/none-such")
+        for rest in ("", "/1", "/1/diff")
+    ),
+    ("GET", "/admin/key-refs", {"payments"}),
+    ("GET", "/audit/tile/entries/000.p/1", {"payments"}),
+    ("GET", "/audit/proof/0", {"payments"}),
+    ("GET", "/admin/purge-log/00000000000000000000000000000000/receipt", {"payments"}),
+    ("POST", "/admin/attestations", {"payments", "auditor"}),
+    ("GET", "/admin/attestations", {"payments"}),
+    ("GET", "/admin/attestations/1", {"payments"}),
+    ("GET", "/compliance/evidence", {"payments"}),
+    ("GET", "/health/controls", {"payments"}),
+]
 
 
-@pytest.mark.parametrize(("method", "target", "who"), [(m, t, w) for m, t, all_ in ROLES for w in sorted(all_)])
+@pytest.mark.parametrize(
+    "operation",
+    [each for each in OPERATIONS if RoleRequired in each.problems],
+    ids=lambda each: f"{each.method} {each.path}",
+)
+def test_the_table_of_routes_that_need_a_role_is_complete(operation: Operation) -> None:
+    path = re.compile(re.sub(r"\\\{(\w+)\\\}", r"[^?]+", re.escape(operation.path)) + r"(\?.*)?")
+    assert any(method == operation.method and path.fullmatch(target) for method, target, _ in ROLES + OTHER_ROLES)
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "who"), [(m, t, w) for m, t, all_ in ROLES + OTHER_ROLES for w in sorted(all_)]
+)
 def test_a_route_that_needs_a_role_is_refused_without_it_with_a_row(
     vault: VaultServer, method: str, target: str, who: str
 ) -> None:
