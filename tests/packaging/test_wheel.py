@@ -43,7 +43,7 @@ def installed(wheel, tmp_path_factory):
     folder = tmp_path_factory.mktemp("installed")
     venv.create(folder / "venv", with_pip=True)
     python = folder / "venv" / "bin" / "python"
-    run(python, "-m", "pip", "install", "--quiet", wheel, *CONTRIB, "pytest", cwd=folder)
+    run(python, "-m", "pip", "install", "--quiet", wheel, *CONTRIB, "pytest", "boto3", cwd=folder)
     return python.parent
 
 
