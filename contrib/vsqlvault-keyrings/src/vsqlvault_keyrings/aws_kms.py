@@ -21,7 +21,7 @@ class KmsClient(Protocol):
 
 
 class AwsKmsKeyRing(WrappingKeyRing):
-    """Data keys of AWS KMS. ``keys`` has ARNs of symmetric keys. The key_ref is in the encryption context, and in CloudTrail."""
+    """Data keys of AWS KMS. ``keys`` has ARNs of symmetric keys. The key_ref is in the encryption context."""
 
     def __init__(self, client: KmsClient, keys: Mapping[str, str], current: str, **options: Any) -> None:
         super().__init__(keys, current, **options)
