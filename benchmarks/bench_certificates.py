@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from benchmarks.bench_credentials import microseconds
 from tests.support.certificates import Authority, uri
-from vsqlvault.config import Settings
+from tests.support.settings import checked
 from vsqlvault.http.forwarding import Forwarding
 from vsqlvault.http.messages import Request
 from vsqlvault.http.server.client_certificates import ClientCertificate
@@ -38,7 +38,7 @@ class Ground:
             "client_ca_file": str(self.authority.cert_file),
             "crl_file": str(self.authority.revoke()),
         }
-        self.settings = Settings.model_validate(
+        self.settings = checked(
             {
                 "server": {"tls": tls, "trusted_proxies": ["127.0.0.1"], "forwarded_certificates": {}},
                 "auth": {"mtls": [{"san_uri": f"spiffe://bench/{n}", "app": f"app-{n}"} for n in range(100)]},

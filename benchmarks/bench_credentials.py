@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from vsqlvault.config import AuthSettings
+from tests.support.settings import checked
 from vsqlvault.http.authentication import authenticate
 from vsqlvault.interfaces.authenticator import Presented
 from vsqlvault_plugins.auth.api_key import ApiKeyAuthenticator
@@ -87,7 +87,7 @@ class Desk:
         self.issuer = Issuer()
         file = Path(directory) / "keys.json"
         file.write_text(self.issuer.jwks(), "utf-8")
-        settings = AuthSettings.model_validate(
+        settings = checked({"auth":
             {
                 "api_key_env": None,
                 "api_keys": [
@@ -101,8 +101,8 @@ class Desk:
                     }
                 ],
             }
-        )  # fmt: skip
-        self.authenticators = [ApiKeyAuthenticator(settings, {}), JwtAuthenticator(settings)]
+        })  # fmt: skip
+        self.authenticators = [ApiKeyAuthenticator(settings.auth, {}), JwtAuthenticator(settings.plugin("jwt"))]
 
     def recognise(self, presented):
         """Return the principal, without a loop."""

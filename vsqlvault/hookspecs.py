@@ -11,17 +11,19 @@ Implement a hook with the marker ``hookimpl``. An implementation may omit argume
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import pluggy
-from pydantic import BaseModel
 
-from vsqlvault.config import Settings
+from vsqlvault.config import PluginSettings, Settings
 from vsqlvault.interfaces.access_policy import PolicyEvaluator
 from vsqlvault.interfaces.anchor import Anchor
 from vsqlvault.interfaces.authenticator import Authenticator
+from vsqlvault.interfaces.command import VaultCommand
+from vsqlvault.interfaces.control import VaultControl
 from vsqlvault.interfaces.purge_method import PurgeMethod
 from vsqlvault.interfaces.report_section import ReportSection
 from vsqlvault.interfaces.storage import StorageFactory
@@ -34,16 +36,34 @@ from vsqlvault.model.transparency import Checkpoint
 PROJECT = "vsqlvault"
 ENTRY_POINT_GROUP = "vsqlvault.plugins"
 
+__all__ = ["OFFERS", "PluginSettings", "hookimpl", "hookspec"]
+
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
 @dataclass(frozen=True, slots=True)
-class PluginSettings:
-    """The name of the table ``[plugins.<name>]`` and its pydantic model, which should forbid extra fields."""
+class OfferKind:
+    """What a hook offers: the word for it in messages, and the protocol that every object must have all members of."""
 
-    name: str
-    model: type[BaseModel]
+    word: str
+    protocol: type | None
+    names: Callable[[Any], Iterable[str]] = field(default=lambda offer: (offer.name,))
+    """The names that an offer claims; no other plugin may claim them."""
+
+
+OFFERS: Mapping[str, OfferKind] = MappingProxyType({
+    "vault_settings": OfferKind("settings table", None),
+    "vault_authenticators": OfferKind("authenticator", Authenticator),
+    "vault_storages": OfferKind("URL scheme", StorageFactory, lambda factory: factory.schemes),
+    "vault_access_policies": OfferKind("policy evaluator", PolicyEvaluator),
+    "vault_purge_methods": OfferKind("purge method", PurgeMethod),
+    "vault_report_sections": OfferKind("report section", ReportSection),
+    "vault_anchors": OfferKind("anchor", Anchor),
+    "vault_controls": OfferKind("control", VaultControl),
+    "vault_commands": OfferKind("command", VaultCommand),
+})  # fmt: skip
+"""The hooks that offer objects with a name."""
 
 
 @hookspec
@@ -68,7 +88,7 @@ def vault_authenticators(  # type: ignore[empty-body]
     """Return authenticators. ``stored_keys`` gives access to the API keys in the storage.
 
     Example:
-        class BadgeAuthenticator:
+        class BadgeAuthenticator(Authenticator):
             name = "badge"
             credential_headers = ("x-badge",)
 
@@ -79,9 +99,6 @@ def vault_authenticators(  # type: ignore[empty-body]
                 if badge != "badge-7":
                     raise CredentialRefused("bad_badge")
                 return Principal(app="front-desk", method=self.name, credential_id="badge-7")
-
-            async def reload(self, settings):
-                pass
 
         @hookimpl
         def vault_authenticators(settings, stored_keys):
@@ -94,7 +111,7 @@ def vault_storages(settings: Settings) -> Iterable[StorageFactory]:  # type: ign
     """Return storages, each with its own URL schemes.
 
     Example:
-        class ExampleStorage:
+        class ExampleStorage(StorageFactory):
             name = "example"
             schemes = ("example",)
 
@@ -112,7 +129,7 @@ def vault_access_policies(settings: Settings) -> Iterable[PolicyEvaluator]:  # t
     """Return policy evaluators, which access policies select with ``evaluator``.
 
     Example:
-        class DenyAll:
+        class DenyAll(PolicyEvaluator):
             name = "deny-all"
 
             def built_in_policies(self):
@@ -135,7 +152,7 @@ def vault_purge_methods(settings: Settings) -> Iterable[PurgeMethod]:  # type: i
     """Return purge methods, which retention policies select with ``purge_method``.
 
     Example:
-        class ZeroFill:
+        class ZeroFill(PurgeMethod):
             name = "zero-fill"
             retires_id = True
 
@@ -153,7 +170,7 @@ def vault_report_sections(settings: Settings) -> Iterable[ReportSection]:  # typ
     """Return sections of the compliance report.
 
     Example:
-        class Purposes:
+        class Purposes(ReportSection):
             name = "purposes"
 
             async def write(self, context):
@@ -162,6 +179,43 @@ def vault_report_sections(settings: Settings) -> Iterable[ReportSection]:  # typ
         @hookimpl
         def vault_report_sections(settings):
             return [Purposes()]
+    """
+
+
+@hookspec
+def vault_controls(settings: Settings) -> Iterable[VaultControl]:  # type: ignore[empty-body]
+    """Offer controls: continuous checks of something the vault's compliance depends on.
+
+    Example:
+        class DiskFree(VaultControl):
+            name = "disk_free"
+            requirements = ("10.7.2",)
+
+            async def check(self, now):
+                return Check(ControlState.OK, "the disk has room")
+
+        @hookimpl
+        def vault_controls(settings):
+            return [DiskFree()]
+    """
+
+
+@hookspec
+def vault_commands() -> Iterable[VaultCommand]:  # type: ignore[empty-body]
+    """Offer subcommands of ``vsql-vault``.
+
+    Example:
+        class Hello(VaultCommand):
+            name = "hello"
+            help = "print the address of the server"
+
+            def run(self, options, settings):
+                print(settings.server.listen_addr)
+                return 0
+
+        @hookimpl
+        def vault_commands():
+            return [Hello()]
     """
 
 
@@ -184,13 +238,10 @@ def vault_anchors(settings: Settings) -> Iterable[Anchor]:  # type: ignore[empty
     """Return anchors, which read the newest checkpoint outside of the vault. At start the database is compared with it.
 
     Example:
-        class ExampleAnchor:
+        class ExampleAnchor(Anchor):
             name = "example"
 
             async def newest(self):
-                return None
-
-            def failure(self):
                 return None
 
         @hookimpl

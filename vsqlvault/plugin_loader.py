@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import pluggy
 
 from vsqlvault import hookspecs
-from vsqlvault.config import Settings, with_plugin_settings
+from vsqlvault.config import PluginSettings, Settings, settings_schema, with_plugin_settings
 from vsqlvault.errors import PluginClash, PluginFailed, PluginUnusable, StartUpRefused
-from vsqlvault.hookspecs import ENTRY_POINT_GROUP, PROJECT
+from vsqlvault.hookspecs import ENTRY_POINT_GROUP, OFFERS, PROJECT, OfferKind
 from vsqlvault.interfaces.stored_keys import NoStoredKeys
 from vsqlvault.model.plugins import PluginOrigin
 from vsqlvault.model.sandbox import ProcessNeeds
@@ -44,7 +44,7 @@ class Plugins:
         for entry_point in _chosen(settings):
             self._load(entry_point)
         self._check_hooks()
-        self._models = [(name, offer.model) for name, offer in self.offers("vault_settings", "settings table").items()]
+        self._offered_settings: list[PluginSettings] = list(self.offers("vault_settings").values())
         self.settings = self.check(settings)
 
     def check(self, settings: Settings) -> Settings:
@@ -53,34 +53,39 @@ class Plugins:
         Raises:
             SettingsInvalid: a table is invalid, or belongs to no loaded plugin.
         """
-        return with_plugin_settings(settings, self._models)
+        return with_plugin_settings(settings, self._offered_settings)
+
+    def settings_schema(self) -> dict[str, Any]:
+        """Return the JSON Schema of the settings, with the tables and keys of these plugins."""
+        return settings_schema(self._offered_settings)
 
     @property
     def origins(self) -> Sequence[PluginOrigin]:
         """Every loaded plugin, in order, with its distribution."""
         return tuple(self._origins.values())
 
-    def offers(
-        self, hook: str, kind: str, names: Callable[[Any], Iterable[str]] | None = None, **offered: Any
-    ) -> dict[str, Any]:
-        """Return what the plugins provide for ``hook``, by name, in loading order.
+    def offers(self, hook: str, **offered: Any) -> dict[str, Any]:
+        """Return what the plugins offer under ``hook``, by name, in the order of loading.
 
-        ``names`` returns the names of an object, by default its ``name``. ``offered`` are further arguments of the
-        hook. Without it there are no stored keys.
+        ``offered`` are arguments of the hook besides the settings; without ``stored_keys`` there are no stored keys.
 
         Raises:
-            PluginClash: two plugins provide one name.
-            PluginUnusable: the hook raised, or returned an object without a name.
+            PluginClash: two plugins claim one name.
+            PluginUnusable: the hook raised, or offered an object without a name or without a member of its protocol.
         """
+        kind = OFFERS[hook]
         found: dict[str, tuple[Any, str]] = {}
         for plugin_name, offer in self._offered(hook, offered):
-            for name in _names(offer, names):
+            called = self._called(plugin_name)
+            for name in _names(offer, kind):
                 if not isinstance(name, str) or not name:
-                    raise PluginUnusable(f"{self._called(plugin_name)}: {hook} returned a {kind} without a name")
+                    raise PluginUnusable(f"{called}: {hook} returned a {kind.word} without a name")
                 if name in found:
-                    first, second = self._called(found[name][1]), self._called(plugin_name)
-                    raise PluginClash(f"{kind} {name!r} is provided by {first} and by {second}: block one of them")
+                    first = self._called(found[name][1])
+                    raise PluginClash(f"{kind.word} {name!r} is provided by {first} and by {called}: block one of them")
                 found[name] = (offer, plugin_name)
+            if missing := missing_members(offer, kind.protocol):
+                raise PluginUnusable(f"{called}: {_lacks(kind, missing)}")
         return {name: offer for name, (offer, _) in found.items()}
 
     def process_needs(self, settings: Settings) -> tuple[list[ProcessNeeds], list[str]]:
@@ -204,10 +209,34 @@ class Plugins:
         return f"{name} ({origin.distribution} {origin.version})" if origin else name
 
 
-def _names(offer: Any, names: Callable[[Any], Iterable[str]] | None) -> Iterable[Any]:
-    """Return the names of a provided object, or (None,) if it has none."""
+def missing_members(offer: Any, protocol: type | None) -> list[str]:
+    """Return the members of a protocol that an object lacks, sorted."""
+    if protocol is None:
+        return []
+    expected: set[str] = set()
+    for part in protocol.__mro__:
+        if part.__module__ not in {"typing", "builtins"}:
+            expected |= {name for name in (*vars(part), *vars(part).get("__annotations__", ())) if name[0] != "_"}
+    return sorted(name for name in expected if not _has(offer, name))
+
+
+def _has(offer: Any, name: str) -> bool:
     try:
-        return tuple(names(offer)) if names else (offer.name,)
+        return hasattr(offer, name)
+    except BaseException:  # noqa: BLE001 - a property of the plugin
+        return False
+
+
+def _lacks(kind: OfferKind, missing: Sequence[str]) -> str:
+    protocol = kind.protocol
+    where = f"{protocol.__module__}.{protocol.__qualname__}" if protocol else ""
+    return f"expected {missing[0]} on the {kind.word} (subclass {where} for the defaults), found none"
+
+
+def _names(offer: Any, kind: OfferKind) -> Iterable[Any]:
+    """Return the names an offer claims; (None,) where it has nothing to claim by."""
+    try:
+        return tuple(kind.names(offer))
     except BaseException:  # noqa: BLE001 - a property of the plugin
         return (None,)
 

@@ -8,12 +8,14 @@ import pytest
 from pydantic import BaseModel
 
 from tests.support.bad_tokens import ROWS
+from tests.support.settings import OFFERED
 from vsqlvault import errors, hookspecs
 from vsqlvault.cli import parser
-from vsqlvault.config import JwtSettings, Settings
+from vsqlvault.config import Settings
 from vsqlvault.http.metrics import Metrics
 from vsqlvault.http.operations import OPERATIONS
 from vsqlvault.proof.purge_proof import proof_document
+from vsqlvault_plugins.auth.jwt.settings import JwtSettings
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -28,6 +30,9 @@ def all_settings():
         model = field.annotation
         if isinstance(model, type) and issubclass(model, BaseModel):
             yield from (f"{section}.{key}" for key in model.model_fields)
+    for offer in OFFERED:
+        if offer.section is not None:
+            yield from (f"{offer.section}.{key}" for key in offer.model.model_fields)
 
 
 def all_errors(root=errors.VaultError):
@@ -51,7 +56,7 @@ def test_every_setting_that_is_documented_exists():
 def test_every_setting_has_a_reader(setting):
     sources = [path.read_text("utf-8") for folder in ("vsqlvault", "plugins") for path in (ROOT / folder).rglob("*.py")]
     name = setting.partition(".")[2]
-    assert any(re.search(rf"(settings|auth)\.(\w+\.)?{name}\b", source) for source in sources)
+    assert any(re.search(rf"(settings|table|pool|mapped|auth)\.(\w+\.)?{name}\b", source) for source in sources)
 
 
 def test_every_setting_of_an_issuer_is_documented_and_no_other():

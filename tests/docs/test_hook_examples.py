@@ -11,8 +11,17 @@ from pydantic import BaseModel
 from vsqlvault import hookspecs
 from vsqlvault.errors import CredentialRefused, StorageUnavailable
 from vsqlvault.hookspecs import PluginSettings, hookimpl
+from vsqlvault.interfaces.access_policy import PolicyEvaluator
+from vsqlvault.interfaces.anchor import Anchor
+from vsqlvault.interfaces.authenticator import Authenticator
+from vsqlvault.interfaces.command import VaultCommand
+from vsqlvault.interfaces.control import VaultControl
+from vsqlvault.interfaces.purge_method import PurgeMethod
+from vsqlvault.interfaces.report_section import ReportSection
+from vsqlvault.interfaces.storage import StorageFactory
 from vsqlvault.interfaces.stored_keys import NoStoredKeys
 from vsqlvault.model.access import Deny
+from vsqlvault.model.control import Check, ControlState
 from vsqlvault.model.principal import Principal
 from vsqlvault.model.purge import Overwrite, PurgePlan
 from vsqlvault.model.sandbox import ProcessNeeds
@@ -29,6 +38,9 @@ def example_of(hook):
 @pytest.mark.parametrize("hook", HOOKS)
 def test_the_example_of_each_hook_implements_it(hook):
     namespace = {
+        "Anchor": Anchor, "Authenticator": Authenticator, "Check": Check, "ControlState": ControlState,
+        "PolicyEvaluator": PolicyEvaluator, "PurgeMethod": PurgeMethod, "ReportSection": ReportSection,
+        "StorageFactory": StorageFactory, "VaultCommand": VaultCommand, "VaultControl": VaultControl,
         "BaseModel": BaseModel, "CredentialRefused": CredentialRefused, "Deny": Deny, "Overwrite": Overwrite,
         "PluginSettings": PluginSettings, "Principal": Principal, "ProcessNeeds": ProcessNeeds, "PurgePlan": PurgePlan,
         "StorageUnavailable": StorageUnavailable, "hookimpl": hookimpl, "print": lambda *_: None,

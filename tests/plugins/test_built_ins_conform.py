@@ -12,6 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from tests.support.certificates import Authority, Issued
+from tests.support.settings import checked
 from tests.support.tokens import ISSUER, SigningKey, claims, jwks, provider
 from vsqlvault.config import AuthSettings, ComplianceSettings, ServerSettings, Settings
 from vsqlvault.interfaces.purge_method import PurgeMethod
@@ -83,7 +84,7 @@ class TestApiKeyConforms(AuthenticatorConformance):
 
 def jwt_settings(**issuer: str) -> Settings:
     table = {"issuer": ISSUER, "audience": "vault", "purposes_claim": "purposes", **issuer}
-    return Settings(auth=AuthSettings.model_validate({"jwt": [table]}))
+    return checked({"auth": {"jwt": [table]}})
 
 
 class TestJwtConforms(AuthenticatorConformance):
@@ -101,7 +102,7 @@ class TestJwtConforms(AuthenticatorConformance):
             settings = jwt_settings(issuer=issuer, **place)
             token = key.token(claims(iss=issuer))
             yield AuthenticatorCase(
-                JwtAuthenticator(settings.auth),
+                JwtAuthenticator(settings.plugin("jwt")),
                 {"authorization": f"Bearer {token}"},
                 token,
                 settings,
@@ -121,7 +122,7 @@ class TestCertificatesConform(AuthenticatorConformance):
             tls = {"cert_file": str(server.cert_file), "key_file": str(server.key_file), "client_cert": "optional"}
             tls["client_ca_file"] = str(authority.cert_file)
             mapped = [{"common_name": name, "app": f"app-{place}"} for place, name in enumerate(names)]
-            return Settings.model_validate({"server": {"tls": tls}, "auth": {"mtls": mapped}})
+            return checked({"server": {"tls": tls}, "auth": {"mtls": mapped}})
 
         def der(issued: Issued) -> bytes:
             return issued.certificate.public_bytes(Encoding.DER)

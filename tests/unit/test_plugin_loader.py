@@ -11,7 +11,8 @@ from pydantic import BaseModel
 
 from vsqlvault.config import Settings, load_settings
 from vsqlvault.errors import PluginClash, PluginUnusable, SettingsInvalid, StartUpRefused, VaultError
-from vsqlvault.hookspecs import PluginSettings, hookimpl
+from vsqlvault.hookspecs import OFFERS, PluginSettings, hookimpl
+from vsqlvault.interfaces.purge_method import PurgeMethod
 from vsqlvault.interfaces.storage import LogQuery
 from vsqlvault.interfaces.stored_keys import NoStoredKeys
 from vsqlvault.model.sandbox import ProcessNeeds
@@ -52,7 +53,9 @@ class Point:
         return self.plugin
 
 
-class Named:
+class Named(PurgeMethod):
+    retires_id = False
+
     def __init__(self, name: Any) -> None:
         self.name = name
 
@@ -142,10 +145,8 @@ class TestAllowAndBlock:
     def test_a_clash_ends_when_one_is_blocked(self, install, offering) -> None:
         install(mine=offering("vault_purge_methods", Named("crypto-shred")))
         with pytest.raises(PluginClash):
-            load().offers("vault_purge_methods", "purge method")
-        assert set(load(plugins__block='["purge-methods"]').offers("vault_purge_methods", "purge method")) == {
-            "crypto-shred"
-        }
+            load().offers("vault_purge_methods")
+        assert set(load(plugins__block='["purge-methods"]').offers("vault_purge_methods")) == {"crypto-shred"}
 
 
 class TestHooks:
@@ -213,24 +214,24 @@ class TestOffers:
             zeta=offering("vault_purge_methods", Named("a")),
             alpha=offering("vault_purge_methods", Named("z"), Named("b")),
         )
-        found = load().offers("vault_purge_methods", "purge method")
+        found = load().offers("vault_purge_methods")
         assert list(found) == ["physical-delete", "crypto-shred", "retention-expire", "z", "b", "a"]
 
     def test_one_name_offered_twice_is_a_clash_that_names_both(self, install, offering) -> None:
         install(one=offering("vault_purge_methods", Named("burn")), two=offering("vault_purge_methods", Named("burn")))
         with pytest.raises(PluginClash, match=r"burn.*one \(acme-plugins 1.0\).*two \(acme-plugins 1.0\)"):
-            load().offers("vault_purge_methods", "purge method")
+            load().offers("vault_purge_methods")
 
     @pytest.mark.parametrize("name", [None, "", 7, ["x"]])
     def test_an_offer_without_a_name_stops_the_start(self, install, offering, name) -> None:
         install(alpha=offering("vault_purge_methods", Named(name)))
         with pytest.raises(PluginUnusable, match=r"alpha \(acme-plugins 1.0\)"):
-            load().offers("vault_purge_methods", "purge method")
+            load().offers("vault_purge_methods")
 
     def test_an_offer_that_has_no_name_at_all_stops_the_start(self, install, offering) -> None:
         install(alpha=offering("vault_purge_methods", object()))
         with pytest.raises(PluginUnusable, match="alpha"):
-            load().offers("vault_purge_methods", "purge method")
+            load().offers("vault_purge_methods")
 
     async def test_a_storage_without_schemes_stops_the_start(self, install, offering) -> None:
         install(alpha=offering("vault_storages", Named("drawers")))
@@ -271,7 +272,7 @@ class TestOffers:
         setattr(plugin, hook, hookimpl(specname=hook)(implementation))
         install(alpha=plugin)
         with pytest.raises(PluginUnusable, match=r"alpha \(acme-plugins 1.0\)"):
-            load().offers(hook, "offer")
+            load().offers(hook)
 
     @pytest.mark.parametrize("given", [7, "text", Named("x")], ids=["a number", "a text", "one object"])
     def test_a_hook_that_returns_no_list_stops_the_start(self, install, given) -> None:
@@ -279,7 +280,7 @@ class TestOffers:
         plugin.vault_purge_methods = hookimpl(specname="vault_purge_methods")(lambda: given)
         install(alpha=plugin)
         with pytest.raises(PluginUnusable, match="alpha"):
-            load().offers("vault_purge_methods", "purge method")
+            load().offers("vault_purge_methods")
 
     def test_an_error_of_the_vault_comes_as_it_is(self, install) -> None:
         def implementation() -> list[Any]:
@@ -289,13 +290,26 @@ class TestOffers:
         plugin.vault_authenticators = hookimpl(specname="vault_authenticators")(implementation)
         install(alpha=plugin)
         with pytest.raises(SettingsInvalid, match=r"auth\.x"):
-            load().offers("vault_authenticators", "authenticator", stored_keys=NoStoredKeys())
+            load().offers("vault_authenticators", stored_keys=NoStoredKeys())
+
+    @pytest.mark.parametrize("hook", [name for name, kind in OFFERS.items() if kind.protocol])
+    def test_an_offer_that_lacks_a_member_of_its_protocol_stops_the_start(self, install, offering, hook) -> None:
+        class Bare:
+            name = "bare"
+            schemes = ("bare",)
+
+        install(alpha=offering(hook, Bare()))
+        protocol = OFFERS[hook].protocol
+        with pytest.raises(
+            PluginUnusable, match=rf"alpha .*: expected \w+ on the .*{protocol.__name__} for the defaults"
+        ):
+            load().offers(hook)
 
     def test_a_hook_that_offers_nothing_offers_nothing(self, install) -> None:
         plugin = Nothing()
         plugin.vault_purge_methods = hookimpl(specname="vault_purge_methods")(lambda: None)
         install(alpha=plugin)
-        assert len(load().offers("vault_purge_methods", "purge method")) == 3
+        assert len(load().offers("vault_purge_methods")) == 3
 
 
 class TestProcessNeeds:
@@ -314,12 +328,12 @@ class TestProcessNeeds:
         class Online:
             @hookimpl
             def vault_process_needs(self, settings: Settings) -> list[ProcessNeeds]:
-                return [ProcessNeeds(connect_ports=(settings.storage.pool_size,))]
+                return [ProcessNeeds(connect_ports=(settings.storage.max_batch,))]
 
         install(frugal=Frugal(), online=Online(), silent=Nothing())
         plugins = load(plugins__allow='["frugal", "online", "silent"]')
         needs, undeclared = plugins.process_needs(plugins.settings)
-        assert (needs, undeclared) == ([ProcessNeeds(connect_ports=(4,))], ["silent"])
+        assert (needs, undeclared) == ([ProcessNeeds(connect_ports=(256,))], ["silent"])
 
     def test_needs_of_another_type_stop_the_start(self, install) -> None:
         class Vague:

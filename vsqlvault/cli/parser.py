@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from vsqlvault.cli.exit_codes import exit_code
 from vsqlvault.cli.keys import HELP as KEYS_HELP
 from vsqlvault.cli.keys import add_keys_commands
 from vsqlvault.cli.log_format import set_up_logging
+from vsqlvault.cli.plugin_commands import add_plugin_commands
 from vsqlvault.cli.words import Parser
 from vsqlvault.config import Settings, load_settings
 from vsqlvault.errors import InvalidTime
@@ -28,12 +30,17 @@ ReadSettings = Callable[[argparse.Namespace], Settings]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code: 0 success, 1 failure, 2 unusable settings or plugins."""
-    options = _parser().parse_args(arguments)
-    code = exit_code(lambda: options.run(options, _settings))
+    code = exit_code(lambda: _run(sys.argv[1:] if arguments is None else arguments))
     return leave(code) if arguments is None else code
 
 
-def _parser() -> argparse.ArgumentParser:
+def _run(arguments: Sequence[str]) -> Any:
+    options = _parser(arguments).parse_args(arguments)
+    return options.run(options, _settings)
+
+
+def _parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """Return the parser; with the commands of plugins, where the arguments ask for one."""
     parser = Parser(
         prog="vsql-vault",
         description="Governed storage for data that was encrypted elsewhere.",
@@ -121,6 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     completion_parser = add("completion", _completion, "print the completion script for a shell")
     completion_parser.add_argument("shell", choices=completion.SHELLS, help="the shell")
     add("man", _man, "print the man page")
+    add_plugin_commands(add, list(commands.choices), arguments)
     return parser
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from vsqlvault.config import Settings
+from vsqlvault.plugin_loader import Plugins
 from vsqlvault.service.compliance.report_schema import JSON_SCHEMA, report_schema
 
 
@@ -20,7 +21,7 @@ def _schema_of(options: argparse.Namespace, read_settings: Callable[[argparse.Na
     if options.of == "report":
         return report_schema()
     if options.of == "settings":
-        return {"$schema": JSON_SCHEMA, **Settings.model_json_schema()}
+        return {"$schema": JSON_SCHEMA, **Plugins(read_settings(options)).settings_schema()}
     from vsqlvault.http.description.openapi import build_openapi  # noqa: PLC0415 - only this and serving need Quart
     from vsqlvault.http.operations import OPERATIONS  # noqa: PLC0415
 

@@ -11,6 +11,7 @@ from vsqlvault.cli.exit_codes import exit_code
 from vsqlvault.cli.server_process import run_server
 from vsqlvault.config import Settings, load_settings
 from vsqlvault.errors import SettingsInvalid, StartUpRefused
+from vsqlvault.hookspecs import OFFERS
 from vsqlvault.plugin_loader import Plugins
 from vsqlvault.runtime import check_reach, harden, migrated, run_to_end
 from vsqlvault.service.log.signing_keys import load_signing
@@ -49,13 +50,8 @@ def check(settings: Settings) -> Plugins:
         Tls(settings.server)
     Forwarding(settings.server)
     load_signing(settings.audit)
-    for hook, kind in (
-        ("vault_authenticators", "authenticator"),
-        ("vault_access_policies", "policy evaluator"),
-        ("vault_purge_methods", "purge method"),
-        ("vault_report_sections", "report section"),
-    ):
-        plugins.offers(hook, kind)
+    for hook in OFFERS:
+        plugins.offers(hook)
     return plugins
 
 

@@ -111,7 +111,5 @@ def _announce(settings: Settings, vault: Vault, address: str) -> None:
             "the bootstrap key is short enough to be guessed: generate one with vsql-vault keygen",
             extra={"variable": variable},
         )
-    auth = settings.auth
-    others = auth.jwt or auth.mtls or vault.credentials.inventory.known()
-    if not auth.api_keys and not others and not (variable and os.environ.get(variable)):
+    if not any(authenticator.is_in_use for authenticator in vault.credentials.authenticators):
         log.warning("there is no credential: every request will be rejected", extra={"variable": variable})

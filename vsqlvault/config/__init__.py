@@ -1,8 +1,9 @@
 """Settings: definition and loading."""
 
-from vsqlvault.config.auth import ApiKeySettings, AuthSettings, Grant, JwtSettings, MtlsSettings, https_url
+from vsqlvault.config.auth import ApiKeySettings, AuthSettings, Grant
 from vsqlvault.config.loading import load_settings, with_plugin_settings
-from vsqlvault.config.sections import APP_NAME, App, Section
+from vsqlvault.config.schema import settings_schema
+from vsqlvault.config.sections import APP_NAME, App, PluginSettings, PublicSection, Section
 from vsqlvault.config.settings import (
     AuditSettings,
     ComplianceSettings,
@@ -21,13 +22,13 @@ __all__ = [
     "ComplianceSettings",
     "Grant",
     "HardeningSettings",
-    "JwtSettings",
-    "MtlsSettings",
+    "PluginSettings",
+    "PublicSection",
     "Section",
     "ServerSettings",
     "Settings",
     "TlsSettings",
-    "https_url",
     "load_settings",
+    "settings_schema",
     "with_plugin_settings",
 ]

@@ -7,14 +7,17 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from vsqlvault.config.sections import PluginSettings
 from vsqlvault.config.settings import Settings
 from vsqlvault.errors import SettingsInvalid
 
 ENVIRONMENT_PREFIX = "VSQL_VAULT_"
+OPEN_SECTIONS = ("auth", "storage")
 _SECRET_FIELDS = re.compile(r"api_keys(?:\.\d+)?$|key_sha256|key_env|secret|password|database_url")
 _WITH_USER = re.compile(r"//[^/?#]*@")
 
@@ -30,29 +33,53 @@ def load_settings(path: Path | None, environment: Mapping[str, str] | None = Non
         if name.startswith(ENVIRONMENT_PREFIX) and "__" in name:
             _lay_over(tree, name, text)
     try:
-        return Settings.model_validate(tree)
+        return Settings.read_from(tree, str(path) if path else "settings")
     except ValidationError as refused:
         raise SettingsInvalid(_sentence(refused, str(path) if path else "settings")) from None
 
 
-def with_plugin_settings(settings: Settings, models: Iterable[tuple[str, type[BaseModel]]]) -> Settings:
-    """Return the settings with each table of ``[plugins]`` replaced by its validated model.
+def with_plugin_settings(settings: Settings, offered: Iterable[PluginSettings]) -> Settings:
+    """Return the settings with the tables and fields of plugins replaced by their checked models.
 
     Raises:
-        SettingsInvalid: a table is invalid, or belongs to no loaded plugin.
+        SettingsInvalid: one does not fit its model, or belongs to no plugin that is loaded.
     """
     tables = {name: table for name, table in settings.plugins.items() if name not in {"allow", "block"}}
     checked: dict[str, Any] = {name: settings.plugins[name] for name in ("allow", "block") if name in settings.plugins}
-    for name, model in models:
+    sections = {name: dict(_section(settings, name).model_extra or {}) for name in OPEN_SECTIONS}
+    known: dict[str, dict[str, Any]] = {name: {} for name in OPEN_SECTIONS}
+    for offer in offered:
+        if offer.section is None:
+            where, given = f"plugins.{offer.name}", tables.pop(offer.name, {})
+        else:
+            where = f"{settings.source}: {offer.section}"
+            found = sections[offer.section]
+            given = {key: found[key] for key in offer.model.model_fields if key in found}
+            tables.pop(offer.name, None) if isinstance(tables.get(offer.name), offer.model) else None
         try:
-            checked[name] = model.model_validate(tables.pop(name, {}))
+            checked[offer.name] = model = offer.model.model_validate(given)
         except ValidationError as refused:
-            raise SettingsInvalid(_sentence(refused, f"plugins.{name}", separator=".")) from None
+            raise SettingsInvalid(_sentence(refused, where, separator=".")) from None
+        if offer.section is not None:
+            known[offer.section] |= {key: getattr(model, key) for key in offer.model.model_fields}
     for blocked in settings.blocked_plugins:
         tables.pop(blocked, None)
     if tables:
         raise SettingsInvalid(f"plugins.{min(tables)}: expected a plugin that takes settings, found no such plugin")
-    return settings.model_copy(update={"plugins": checked})
+    for name, keys in sections.items():
+        if unknown := sorted(set(keys) - set(known[name])):
+            raise SettingsInvalid(_unknown_key(settings, name, unknown[0]))
+    update = {name: _section(settings, name).model_copy(update=keys) for name, keys in known.items()}
+    return settings.model_copy(update={**update, "plugins": MappingProxyType(checked)})
+
+
+def _section(settings: Settings, name: str) -> BaseModel:
+    section: BaseModel = getattr(settings, name)
+    return section
+
+
+def _unknown_key(settings: Settings, section: str, key: str) -> str:
+    return f"{settings.source}: {section}.{key}: expected a known key, found an unknown one"
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

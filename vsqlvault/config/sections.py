@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,3 +19,29 @@ class Section(BaseModel):
     """A table of the file: strict types, no unknown keys."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class OpenSection(Section):
+    """A table of the core to which plugins add fields (``PluginSettings.section``).
+
+    A key that neither the core nor a loaded plugin knows is refused once the plugins are loaded.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+
+class PublicSection(Section):
+    """A table of a plugin that holds no secret: the evidence bundle shows its texts."""
+
+
+@dataclass(frozen=True, slots=True)
+class PluginSettings:
+    """Settings of a plugin: the table ``[plugins.<name>]`` and the pydantic model it must fit.
+
+    With ``section``, the fields of the model are keys of that table of the core instead. The model should forbid extra
+    fields; subclass ``vsqlvault.config.Section`` for that.
+    """
+
+    name: str
+    model: type[BaseModel]
+    section: Literal["auth", "storage"] | None = None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from ipaddress import ip_network
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from vsqlvault.config.auth import AuthSettings
-from vsqlvault.config.sections import Section
+from vsqlvault.config.sections import OpenSection, Section
 
 _LISTEN = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:]+)\]|(?P<host>[^\s:\[\]]+)):(?P<port>[0-9]{1,5})")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
@@ -111,11 +112,10 @@ class ServerSettings(Section):
         return value
 
 
-class StorageSettings(Section):
-    """``[storage]``: the storage and its limits."""
+class StorageSettings(OpenSection):
+    """``[storage]``: the storage and its limits. Plugins add keys, such as ``pool_size``."""
 
     database_url: str = Field(default="sqlite:///vault.db", pattern=r"^[a-z][a-z0-9+.-]*:")
-    pool_size: int = Field(default=4, ge=1, le=64)
     max_waiting_requests: int = Field(default=4096, ge=16, le=65536)
     max_batch: int = Field(default=256, ge=1, le=1024)
 
@@ -240,16 +240,19 @@ class Settings(Section):
     compliance: ComplianceSettings = ComplianceSettings()
     hardening: HardeningSettings = HardeningSettings()
     plugins: dict[str, Any] = Field(default_factory=dict)
+    _source: str = PrivateAttr(default="settings")
 
-    @model_validator(mode="after")
-    def _certificates_come_from_somewhere(self) -> Settings:
-        server = self.server
-        if self.auth.mtls and not server.asks_for_certificates and server.forwarded_certificates is None:
-            raise ValueError(
-                'auth.mtls only where certificates arrive: client_cert = "optional" or "required" in [server.tls], '
-                "or [server.forwarded_certificates]"
-            )
-        return self
+    @property
+    def source(self) -> str:
+        """Where they were read from, for messages: the path of the file."""
+        return self._source
+
+    @classmethod
+    def read_from(cls, tree: Mapping[str, Any], source: str) -> Settings:
+        """Return the settings of a parsed file. Raises pydantic.ValidationError."""
+        settings = cls.model_validate(tree)
+        settings._source = source  # noqa: SLF001 - of its own class
+        return settings
 
     @property
     def allowed_plugins(self) -> tuple[str, ...] | None:

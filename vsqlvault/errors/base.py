@@ -23,6 +23,9 @@ class VaultError(Exception):
     reason: ClassVar[str] = "vault_error"
     retry_after_seconds: int | None = None
 
+    driver_code: str | None = None
+    """The database's own code of the error, which a storage sets for the log, such as ``53100`` or ``SQLITE_FULL``."""
+
     def __init__(self, detail: str | None = None, *, errors: Sequence[FieldError] = ()) -> None:
         self.detail = detail
         self.errors = tuple(errors)

@@ -6,27 +6,27 @@ from typing import Protocol
 
 
 class Anchor(Protocol):
-    """Reads the newest stored checkpoint. The hook ``vault_checkpoint_signed`` stores it.
-
-    An anchor that does not store every checkpoint may define ``interval_seconds``, the time between two of them.
-    """
+    """Reports the newest checkpoint that is kept outside. An observer brings checkpoints there (``vault_observers``)."""
 
     name: str
     """The name of the anchor, unique among the loaded plugins."""
 
-    async def newest(self) -> str | None:
-        """Return the newest stored checkpoint, a signed note, unchanged, or None if there is none.
+    interval_seconds: float = 0
+    """The longest time between two checkpoints that it keeps; 0: it keeps each one. The control ``anchor_fresh`` allows twice
+    that, and at least five minutes."""
 
-        Called at start, before anything is served. If this raises, the vault refuses to start: a restored database
-        could go unnoticed. While the vault serves, the controls call it every five minutes, and more often while a
-        checkpoint is missing.
+    async def newest(self) -> str | None:
+        """Return the newest checkpoint kept there, a signed note, unchanged; None if there never was one.
+
+        Called at start, before the vault serves. If this raises then, the vault refuses to start: a restored database could
+        go unnoticed. While the vault serves it is called every five minutes, and more often while a checkpoint is missing.
+        It has ten seconds.
         """
         ...
 
     def failure(self) -> str | None:
-        """Return in a few words, without secrets, why the last checkpoint is not stored, or None if there is no
-        failure.
+        """Return why the last checkpoint is not kept, in a few words and without secrets; None if it is kept.
 
-        Called for each scrape of the metrics.
+        Called for each scrape of the metrics. It must not block. Default: None.
         """
-        ...
+        return None

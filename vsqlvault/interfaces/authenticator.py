@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from vsqlvault.config import Settings
+from vsqlvault.model.credential import KnownCredential
 from vsqlvault.model.principal import Principal
 
 
@@ -30,15 +31,7 @@ class Presented:
 
 
 class Authenticator(Protocol):
-    """Verifies one kind of credential.
-
-    An authenticator that knows its credentials in advance may define ``credentials()``, a plain method that returns a
-    ``vsqlvault.model.credential.KnownCredential`` for each. These are in the metrics and the report, with their last
-    use.
-
-    An authenticator that fetches verification keys may define ``keys_fresh()``, a plain method that returns a
-    ``vsqlvault.model.control.Check``. It is called twice a minute, and may start a fetch that is due.
-    """
+    """Verifies one kind of credential."""
 
     name: str
     """The ``method`` on audit rows, unique among the loaded plugins."""
@@ -69,5 +62,21 @@ class Authenticator(Protocol):
 
         Raises:
             SettingsInvalid: the settings cannot be used; nothing has changed.
+
+        Default: nothing changes.
         """
-        ...
+
+    def credentials(self) -> Iterable[KnownCredential]:
+        """Return the credentials that are known before anybody presents them. Default: none.
+
+        Metrics and report show them, and the vault records when each was last used. It must not block.
+        """
+        return ()
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether any credential could be good now. False: nothing is configured. Default: True.
+
+        If no authenticator is in use, the vault warns at start that nobody can call it.
+        """
+        return True

@@ -11,7 +11,7 @@ from vsqlvault.interfaces.evidence import Evidence
 from vsqlvault.interfaces.storage import EntryStatistics, KeyRefUse
 from vsqlvault.model.access import Action
 from vsqlvault.model.attestation import Attestation
-from vsqlvault.model.control import ControlChange
+from vsqlvault.model.control import CONTROLS, ControlChange
 from vsqlvault.model.credential import KnownCredential
 from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.plugins import PluginOrigin
@@ -142,6 +142,9 @@ class ReportContext:
 
     control_states: Sequence[ControlChange] = field(default=(), kw_only=True)
     """The newest recorded change of each control, by name."""
+
+    controls: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: dict(CONTROLS), kw_only=True)
+    """Every control by name, those of plugins among them, with the requirements that it serves."""
 
     control_changes: Sequence[ControlChange] = field(default=(), kw_only=True)
     """The first ``MAX_CONTROL_CHANGES`` of the period, oldest first."""

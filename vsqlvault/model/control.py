@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -55,7 +56,11 @@ CONTROLS: Mapping[str, tuple[str, ...]] = MappingProxyType({
     "anchor_fresh": ("10.3.3", "10.7.2"),
     "storage_durable": ("10.5.1", "10.7.2"),
     "clock_sane": ("10.6.1", "10.7.2"),
-    "jwks_fresh": ("7.3.3", "10.7.2"),
     "certificates_valid": ("2.2.7", "4.2.1"),
 })  # fmt: skip
-"""Every control by name, in display order, with the requirements that it serves."""
+"""Every control of the core by name, in the order in which they are shown, with the requirements that it serves.
+
+Plugins add others (``vsqlvault.interfaces.control``), which follow these.
+"""
+
+CONTROL_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 
 from vsqlvault.model.access import AccessRequest, Action, Allow, Decision, Deny
 
@@ -80,6 +81,13 @@ class AccessPolicy:
     created_at: datetime | None = None
     built_in: bool = False
     dropped: bool = False
+
+    def __post_init__(self) -> None:
+        """Make the rules read-only: one policy object serves every request, and evaluators are given it."""
+        object.__setattr__(self, "rules", MappingProxyType(dict(self.rules)))
+
+    def __deepcopy__(self, memo: dict[int, object]) -> AccessPolicy:
+        return self  # it cannot change, and a read-only mapping cannot be copied
 
     def decide_by_rules(self, request: AccessRequest) -> Decision:
         """Decide by the rule of the action. Without a rule the answer is no, except that inspecting follows retrieving.

@@ -11,8 +11,11 @@ from vsqlvault.config import Settings
 from vsqlvault.errors import PluginUnusable, SettingsInvalid
 from vsqlvault.interfaces.anchor import Anchor
 from vsqlvault.interfaces.authenticator import Authenticator
+from vsqlvault.interfaces.control import VaultControl
 from vsqlvault.interfaces.storage import Storage
 from vsqlvault.interfaces.stored_keys import NoStoredKeys
+from vsqlvault.model import pci_dss
+from vsqlvault.model.control import CONTROL_NAME, CONTROLS
 from vsqlvault.model.policy import AccessPolicy
 from vsqlvault.model.sandbox import StepState
 from vsqlvault.plugin_loader import Plugins
@@ -115,6 +118,7 @@ class _Core:
     clock_guard: ClockGuard
     anchors: Sequence[Anchor]
     authenticators: Sequence[Authenticator]
+    controls: Sequence[VaultControl]
     inventory: Credentials
 
 
@@ -123,10 +127,10 @@ def _core(
 ) -> _Core:
     timeout = plugins.settings.access.plugin_timeout_seconds
     clock = StorageClock()
-    evaluators = plugins.offers("vault_access_policies", "policy evaluator")
+    evaluators = plugins.offers("vault_access_policies")
     policy_cache = PolicyCache(storage, _built_in_policies(evaluators))
     queue = _queue(plugins, storage, clock, policy_cache)
-    purger = Purger(plugins.offers("vault_purge_methods", "purge method"), timeout)
+    purger = Purger(plugins.offers("vault_purge_methods"), timeout)
     api_key_cache = ApiKeyCache(policy_cache, queue.read, clock)
     authenticators = _authenticators(plugins, api_key_cache)
     return _Core(
@@ -143,8 +147,9 @@ def _core(
         authorizer=Authorizer(evaluators, timeout, purger.retires_id),
         purger=purger,
         clock_guard=ClockGuard(storage, queue, interval_seconds=tuning.clock_check_seconds),
-        anchors=list(plugins.offers("vault_anchors", "anchor").values()),
+        anchors=list(plugins.offers("vault_anchors").values()),
         authenticators=authenticators,
+        controls=_controls_of_plugins(plugins),
         inventory=Credentials(storage, clock, authenticators, queue.read, tick_seconds=tuning.credential_tick_seconds),
     )
 
@@ -163,7 +168,20 @@ def _queue(plugins: Plugins, storage: Storage, clock: StorageClock, policy_cache
 
 def _authenticators(plugins: Plugins, api_key_cache: ApiKeyCache) -> list[Authenticator]:
     stored_keys = api_key_cache if plugins.settings.auth.stored_keys else NoStoredKeys()
-    return list(plugins.offers("vault_authenticators", "authenticator", stored_keys=stored_keys).values())
+    return list(plugins.offers("vault_authenticators", stored_keys=stored_keys).values())
+
+
+def _controls_of_plugins(plugins: Plugins) -> list[VaultControl]:
+    """Return the controls that plugins add. Raises PluginUnusable for a name or a requirement that cannot be shown."""
+    found: list[VaultControl] = list(plugins.offers("vault_controls").values())
+    for control in found:
+        if not CONTROL_NAME.fullmatch(control.name) or control.name in CONTROLS:
+            raise PluginUnusable(
+                f"control {control.name!r}: expected lower-case words with _, and none of the vault's own"
+            )
+        if unknown := pci_dss.unknown_ids(control.requirements):
+            raise PluginUnusable(f"control {control.name!r}: expected ids of PCI DSS, found {unknown[0]!r}")
+    return found
 
 
 def _entries(core: _Core) -> EntryService:
@@ -321,8 +339,9 @@ def _report(core: _Core) -> Report:
         authorizer=core.authorizer,
         credentials=core.inventory,
         plugins=core.plugins.origins,
-        sections=list(core.plugins.offers("vault_report_sections", "report section").values()),
+        sections=list(core.plugins.offers("vault_report_sections").values()),
         hardening=core.hardening,
+        controls={**CONTROLS, **{each.name: each.requirements for each in core.controls}},
     )
 
 
@@ -336,7 +355,7 @@ def _controls(core: _Core, schedule: AttestationSchedule, log_services: LogServi
         beginning=schedule,
         quarantine=log_services.quarantine,
         anchors=core.anchors,
-        authenticators=core.authenticators,
+        offered=core.controls,
         is_signed=log_services.sequencer.verifier is not None,
     )
     return Controls(

@@ -64,7 +64,7 @@ async def open_storage(plugins: Plugins) -> Storage:
     """
     url = plugins.settings.storage.database_url
     scheme = url.partition(":")[0]
-    factories = plugins.offers("vault_storages", "URL scheme", lambda factory: factory.schemes)
+    factories = plugins.offers("vault_storages")
     if scheme not in factories:
         known = ", ".join(f"{name}:" for name in sorted(factories)) or "none (is the plugin installed?)"
         raise SettingsInvalid(f"storage.database_url: expected a URL with one of the schemes {known}, found {scheme}:")

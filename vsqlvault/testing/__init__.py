@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         an_id,
         storing,
     )
+    from vsqlvault.testing.settings import settings_with
     from vsqlvault.testing.storage.capabilities import StorageCapabilities
     from vsqlvault.testing.storage.conformance import StorageConformance
     from vsqlvault.testing.storage.faults import FaultConformance
@@ -76,6 +77,7 @@ __all__ = [
     "an_id",
     "offering",
     "running_vault",
+    "settings_with",
     "storing",
 ]
 
@@ -97,6 +99,7 @@ _HOMES = {
     "a_vault": "vaults",
     "offering": "vaults",
     "running_vault": "running",
+    "settings_with": "settings",
 }
 _ASSERTING = (
     "authenticator_conformance",

@@ -58,7 +58,7 @@ def test_the_vault_loads_the_plugin_from_its_distribution_and_needs_no_settings(
     (site.directory / "vault.toml").write_text(EXAMPLE)
     plugins = Plugins(load_settings(site.directory / "vault.toml", {}))
     assert PluginOrigin("anchor-git", "vsqlvault-anchor-git", "0.1.0") in plugins.origins
-    assert plugins.offers("vault_anchors", "anchor") == {}
+    assert plugins.offers("vault_anchors") == {}
 
 
 def test_what_was_signed_is_in_the_repository_when_the_vault_has_ended(site: Site) -> None:
@@ -127,7 +127,7 @@ def test_a_server_that_is_gone_breaks_no_request_and_is_seen(site: Site, git_bar
 )
 def test_settings_that_cannot_be_meant_are_refused(site: Site, table: dict[str, Any]) -> None:
     with pytest.raises(SettingsInvalid) as refused:
-        Plugins(site.settings(**table)).offers("vault_anchors", "anchor")
+        Plugins(site.settings(**table)).offers("vault_anchors")
     assert "secret" not in str(refused.value)
 
 

@@ -36,7 +36,7 @@ class FileAnchorSettings(BaseModel):
     interval_seconds: float = Field(default=60, ge=0, le=86_400)
 
 
-class FileAnchor:
+class FileAnchor(Anchor):
     """An append-only file with one JSON line per checkpoint: ``signed_at``, ``size``, ``note``."""
 
     name = "file"

@@ -37,7 +37,7 @@ class _Made:
     known: KnownCredential
 
 
-class ApiKeyAuthenticator:
+class ApiKeyAuthenticator(Authenticator):
     """Authenticates apps by the header ``auth.api_key_header``."""
 
     name = "api-key"
@@ -94,6 +94,11 @@ class ApiKeyAuthenticator:
             if state is not ApiKeyState.ACTIVE:
                 raise CredentialRefused(state.value, credential_id=key.key_id)
         return self._made_of(key).principal
+
+    @property
+    def is_in_use(self) -> bool:
+        """See ``Authenticator.is_in_use``."""
+        return bool(self._keys) or any(True for _ in self._stored_keys.all())
 
     def credentials(self) -> list[KnownCredential]:
         """Return every known key. The creation time of a key in the settings is unknown."""

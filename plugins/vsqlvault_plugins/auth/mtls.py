@@ -10,13 +10,14 @@ from pathlib import Path
 
 from cryptography import x509
 
-from vsqlvault.config import MtlsSettings, ServerSettings, Settings
+from vsqlvault.config import PluginSettings, ServerSettings, Settings
 from vsqlvault.errors import AmbiguousCredentials, CredentialRefused, SettingsInvalid
 from vsqlvault.hookspecs import hookimpl
 from vsqlvault.interfaces.authenticator import Authenticator, Presented
 from vsqlvault.interfaces.certificates import CertificateNames, spki_sha256
 from vsqlvault.model.principal import Principal, Role
 from vsqlvault.model.sandbox import ProcessNeeds
+from vsqlvault_plugins.auth.mtls_settings import MtlsSettings, MtlsTable
 
 MAX_REMEMBERED = 4096
 _KINDS = ("thumbprint", "san_uri", "san_dns", "common_name")
@@ -52,7 +53,7 @@ class _Rule:
         )
 
 
-class CertificateAuthenticator:
+class CertificateAuthenticator(Authenticator):
     """Authenticates apps by the certificate of their connection, or by one that a trusted proxy forwards.
 
     Without any mapping, a certificate only permits the connection and is not a credential.
@@ -68,6 +69,11 @@ class CertificateAuthenticator:
             SettingsInvalid: an authority's file cannot be used, or one certificate could map to two apps.
         """
         self._mapping = _Mapping(_rules(settings))
+
+    @property
+    def is_in_use(self) -> bool:
+        """See ``Authenticator.is_in_use``."""
+        return bool(self._mapping.rules)
 
     def authenticate(self, presented: Presented) -> Principal | None:
         """See ``Authenticator.authenticate``. A certificate is evaluated once, and the result is cached."""
@@ -136,9 +142,15 @@ class _Mapping:
 
 
 def _rules(settings: Settings) -> list[_Rule]:
-    several = bool(settings.auth.mtls) and len({spki_sha256(root) for root in _roots(settings.server)}) > 1
+    mapped: MtlsTable = settings.plugin(CertificateAuthenticator.name)
+    if mapped.mtls and not settings.server.asks_for_certificates and settings.server.forwarded_certificates is None:
+        raise SettingsInvalid(
+            'auth.mtls: expected certificates to arrive: client_cert = "optional" or "required" in [server.tls], or '
+            "[server.forwarded_certificates]; found neither"
+        )
+    several = bool(mapped.mtls) and len({spki_sha256(root) for root in _roots(settings.server)}) > 1
     rules: list[_Rule] = []
-    for listed in settings.auth.mtls:
+    for listed in mapped.mtls:
         kind, value = next((kind, value) for kind in _KINDS if (value := getattr(listed, kind)) is not None)
         rule = _Rule(kind, value, listed, _authorities(listed))
         if several and rule.authorities is None and kind != "thumbprint":
@@ -184,6 +196,12 @@ def _read(path: str, setting: str) -> list[x509.Certificate]:
 
 
 @hookimpl
+def vault_settings() -> list[PluginSettings]:
+    """Offer ``[[auth.mtls]]``."""
+    return [PluginSettings(CertificateAuthenticator.name, MtlsTable, section="auth")]
+
+
+@hookimpl
 def vault_authenticators(settings: Settings) -> list[Authenticator]:
     """Return the authenticator of client certificates."""
     return [CertificateAuthenticator(settings)]
@@ -192,5 +210,7 @@ def vault_authenticators(settings: Settings) -> list[Authenticator]:
 @hookimpl
 def vault_process_needs(settings: Settings) -> list[ProcessNeeds]:
     """Declare the files of authorities that are not the server's own."""
-    files = tuple(each.ca_file for each in settings.auth.mtls if each.ca_file is not None)
+    files = tuple(
+        each.ca_file for each in settings.plugin(CertificateAuthenticator.name).mtls if each.ca_file is not None
+    )
     return [ProcessNeeds(readable=files)] if files else []

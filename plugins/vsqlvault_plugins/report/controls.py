@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from vsqlvault.interfaces.report_section import ReportContext
-from vsqlvault.model.control import CONTROLS, ControlChange, ControlState
+from vsqlvault.model.control import ControlChange, ControlState
 from vsqlvault.model.times import format_time
 from vsqlvault_plugins.report.shape import MAX_LISTED, Finding, shown
 
@@ -37,7 +37,7 @@ class Controls:
                 {"control": change.name, "since": format_time(change.at), "what": change.detail} for change in failing
             ],
             figures={
-                "controls": [_shown(name, ids, states.get(name)) for name, ids in CONTROLS.items()],
+                "controls": [_shown(name, ids, states.get(name)) for name, ids in context.controls.items()],
                 "failures_in_period": len(failures),
                 "failures": failures[:MAX_LISTED],
             },

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from tests.support.settings import load
 from vsqlvault.config import Settings, load_settings
 from vsqlvault.errors import SettingsInvalid, VaultError
 
@@ -49,7 +50,7 @@ def environment(**variables: str) -> dict[str, str]:
 
 def refused(path: Path | None = None, **variables: str) -> str:
     with pytest.raises(SettingsInvalid) as told:
-        load_settings(path, environment(**variables))
+        load(path, environment(**variables))
     sentence = str(told.value)
     assert "\n" not in sentence
     assert "pydantic" not in sentence

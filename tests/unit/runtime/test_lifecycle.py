@@ -13,6 +13,7 @@ import pytest
 from vsqlvault.config import Settings, load_settings
 from vsqlvault.errors import CredentialRefused, SchemaTooNew, SettingsInvalid, StartUpRefused, StorageUnavailable
 from vsqlvault.hookspecs import hookimpl
+from vsqlvault.interfaces.access_policy import PolicyEvaluator
 from vsqlvault.model.access import Action
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.policy import Rule
@@ -92,7 +93,7 @@ async def test_a_newer_schema_stops_the_start_and_the_file_is_let_go(settings, p
 
 
 async def test_two_plugins_that_bring_one_built_in_policy_stop_the_start(settings, install, offering) -> None:
-    class Evaluator:
+    class Evaluator(PolicyEvaluator):
         name = "mine"
 
         def built_in_policies(self) -> list[Any]:

@@ -7,6 +7,8 @@ import re
 import time
 from collections.abc import Callable
 
+from vsqlvault.errors import VaultError
+
 log = logging.getLogger(__name__)
 INTERVAL_SECONDS = 1.0
 _CODE = re.compile(r"[A-Z0-9_]{1,64}", re.ASCII)
@@ -47,7 +49,6 @@ class FailureLog:
 
 def _kind(error: Exception) -> Kind:
     cause = error.__cause__
-    found = cause or error
-    code = getattr(found, "sqlite_errorname", None) or getattr(found, "sqlstate", None)
+    code = error.driver_code if isinstance(error, VaultError) else None
     sound = isinstance(code, str) and _CODE.fullmatch(code) is not None
     return type(error).__name__, type(cause).__name__ if cause else None, code if sound else None

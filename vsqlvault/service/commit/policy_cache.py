@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from vsqlvault.interfaces.storage import PolicySnapshot, Storage
 from vsqlvault.model.policy import AccessPolicy
@@ -41,4 +42,12 @@ class PolicyCache:
         return name in self._built_in
 
     def _with_built_in(self, stored: PolicySnapshot) -> PolicySnapshot:
-        return replace(stored, access={**stored.access, **self._built_in})
+        """Return the snapshot as read-only mappings: plugins are given them, and every request goes by them."""
+        return replace(
+            stored,
+            access=MappingProxyType({**stored.access, **self._built_in}),
+            retention=MappingProxyType(dict(stored.retention)),
+            access_versions=MappingProxyType(dict(stored.access_versions)),
+            api_keys=MappingProxyType(dict(stored.api_keys)),
+            holds=MappingProxyType(dict(stored.holds)),
+        )

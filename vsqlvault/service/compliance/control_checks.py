@@ -11,7 +11,7 @@ from functools import partial
 from vsqlvault.config import Settings
 from vsqlvault.errors import PluginFailed, VaultError
 from vsqlvault.interfaces.anchor import Anchor
-from vsqlvault.interfaces.authenticator import Authenticator
+from vsqlvault.interfaces.control import VaultControl
 from vsqlvault.interfaces.storage import LogQuery, Storage
 from vsqlvault.model.control import CONTROLS, Check, ControlState
 from vsqlvault.model.times import format_time
@@ -28,7 +28,7 @@ from vsqlvault.service.purge.overdue import find_overdue, sweep_grace
 
 log = logging.getLogger(__name__)
 ANCHOR_SECONDS = 10.0
-KEYS_SECONDS = 2.0
+CONTROL_SECONDS = 5.0
 SWEEPS_MISSED = 2
 BROKEN_OFF_FOR = timedelta(hours=1)
 LEAST_UNSIGNED_SECONDS = 60.0
@@ -52,7 +52,7 @@ class ControlChecks:
         beginning: AttestationSchedule,
         quarantine: Quarantine,
         anchors: Sequence[Anchor],
-        authenticators: Sequence[Authenticator],
+        offered: Sequence[VaultControl],
         is_signed: bool,
     ) -> None:
         self._settings = settings
@@ -63,7 +63,7 @@ class ControlChecks:
         self._beginning = beginning
         self._quarantine = quarantine
         self._anchors = tuple(anchors)
-        self._authenticators = tuple(authenticators)
+        self._offered = {control.name: control for control in offered}
         self._is_signed = is_signed
         self._anchored: dict[str, tuple[int, float]] = {}
         """How many leaves each anchor holds, and the monotonic time at which it said so."""
@@ -80,10 +80,15 @@ class ControlChecks:
             "anchor_fresh": partial(self._anchor_fresh, now),
             "storage_durable": self._storage_durable,
             "clock_sane": self._clock_sane,
-            "jwks_fresh": self._jwks_fresh,
             "certificates_valid": partial(self._certificates_valid, now),
         }
-        return {name: await _looked(name, looks[name]) for name in CONTROLS}
+        found = {name: await _looked(name, looks[name]) for name in CONTROLS}
+        return found | {name: await _offered(control, now) for name, control in self._offered.items()}
+
+    @property
+    def requirements(self) -> Mapping[str, tuple[str, ...]]:
+        """Every control by name, in the order in which they are shown, with the requirements that it serves."""
+        return {**CONTROLS, **{name: control.requirements for name, control in self._offered.items()}}
 
     async def _sweep_ran(self, now: datetime) -> Check:
         hours = self._settings.purge.sweep_interval_hours
@@ -174,8 +179,7 @@ class ControlChecks:
     async def _missing(self, anchor: Anchor, now: datetime) -> datetime | None:
         """Return when the first checkpoint was signed that the anchor should hold by now and did not when last asked."""
         size, _ = self._anchored[anchor.name]
-        interval = float(getattr(anchor, "interval_seconds", 0))
-        limit = timedelta(seconds=max(LEAST_UNANCHORED_SECONDS, 2 * interval))
+        limit = timedelta(seconds=max(LEAST_UNANCHORED_SECONDS, 2 * anchor.interval_seconds))
         following = await self._storage.checkpoints(size, 1)
         return following[0].signed_at if following and now - following[0].signed_at > limit else None
 
@@ -195,30 +199,22 @@ class ControlChecks:
             return _failing("the clock went back: the vault's time stands still until the clock has caught up")
         return _fine("the clock continues from the last time it was read")
 
-    async def _jwks_fresh(self) -> Check:
-        found = [await self._keys_of(authenticator) for authenticator in self._authenticators]
-        used = [check for check in found if check.state is not ControlState.NOT_IN_USE]
-        if bad := [check.detail for check in used if check.state is ControlState.FAILING]:
-            return _failing("; ".join(bad))
-        return used[0] if used else _unused("no authenticator fetches verification keys")
-
-    @staticmethod
-    async def _keys_of(authenticator: Authenticator) -> Check:
-        keys_fresh = getattr(authenticator, "keys_fresh", None)
-        if keys_fresh is None:
-            return _unused("")
-        try:
-            check: Check = await call_plugin(authenticator, keys_fresh, Check, KEYS_SECONDS)
-        except PluginFailed:
-            return _failing(f"{authenticator.name} cannot tell")
-        return check
-
     async def _certificates_valid(self, now: datetime) -> Check:
         ends = self.certificates() if self.certificates else {}
         if not ends:
             return _unused("this process presents no certificate")
         told = ", ".join(f"{name} until {format_time(at)}" for name, at in sorted(ends.items()))
         return _judged(min(ends.values()) > now, told)
+
+
+async def _offered(control: VaultControl, now: datetime) -> Check:
+    """Return how a plugin's control stands; one that raises, is late or answers anything else is failing."""
+    try:
+        check: Check = await call_plugin(control, lambda: control.check(now), Check, CONTROL_SECONDS)
+    except PluginFailed:
+        return _failing("its plugin failed")
+    is_sound = isinstance(check.state, ControlState) and isinstance(check.detail, str)
+    return check if is_sound else _failing("its plugin gave an unusable answer")
 
 
 async def _looked(name: str, look: Callable[[], Awaitable[Check]]) -> Check:

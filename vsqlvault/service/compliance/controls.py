@@ -12,7 +12,7 @@ from vsqlvault.interfaces.storage import Storage
 from vsqlvault.interfaces.watch_storage import NewestControlChangeIs, SaveControlChange
 from vsqlvault.interfaces.writes import Conflict, Write
 from vsqlvault.model.audit import AccessRecord, Operation
-from vsqlvault.model.control import CONTROLS, Check, Control, ControlChange, ControlState
+from vsqlvault.model.control import Check, Control, ControlChange, ControlState
 from vsqlvault.model.principal import SYSTEM, Call
 from vsqlvault.model.times import format_time
 from vsqlvault.service.audit.recorder import AuditContext, Auditor
@@ -92,7 +92,7 @@ class Controls:
                 check.state,
                 _since(check, recorded.get(name), before.get(name), now),
                 check.detail,
-                CONTROLS[name],
+                self.checks.requirements[name],
             )
             for name, check in checks.items()
         ]

@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
-from vsqlvault.config import Settings
+from vsqlvault.config import PublicSection, Settings
+from vsqlvault.config.loading import OPEN_SECTIONS
 
 HIDDEN = "(hidden)"
 _SECRET = frozenset({"key_sha256"})
@@ -19,10 +20,20 @@ def public_settings(settings: Settings) -> dict[str, Any]:
     """Return the settings as JSON types.
 
     Keys and their hashes are hidden. Of a database URL only the scheme is shown (and the path of a file); other URLs lose
-    user, query and fragment. Of the tables of plugins only numbers and switches are shown, because their texts may be secret.
+    user, query and fragment. Of the tables of plugins only numbers and switches are shown, because their texts may be secret,
+    unless the table is a ``PublicSection``.
     """
     document: dict[str, Any] = settings.model_dump(mode="json", exclude={"plugins"})
+    public = {
+        key
+        for table in settings.plugins.values()
+        if isinstance(table, PublicSection)
+        for key in type(table).model_fields
+    }
     shown = {section: _shown(value) for section, value in document.items()}
+    for section in OPEN_SECTIONS:
+        for key in set(getattr(settings, section).model_extra or ()) - public:
+            shown[section][key] = _counted(document[section][key])
     shown["storage"]["database_url"] = _database(settings.storage.database_url)
     shown["plugins"] = {name: _of_plugin(name, table) for name, table in sorted(settings.plugins.items())}
     return shown
@@ -59,7 +70,8 @@ def _of_plugin(name: str, table: Any) -> Any:
     if name in {"allow", "block"}:
         return table
     members = table.model_dump(mode="json") if isinstance(table, BaseModel) else table
-    return {key: _counted(value) for key, value in sorted(dict(members).items())}
+    show = _shown if isinstance(table, PublicSection) else _counted
+    return {key: show(value) for key, value in sorted(dict(members).items())}
 
 
 def _counted(value: Any) -> Any:

@@ -25,8 +25,10 @@ from vsqlvault.interfaces.storage import KeyRefQuery, KeyRefUse, PolicySnapshot,
 from vsqlvault.model import pci_dss
 from vsqlvault.model.attestation import Attestation
 from vsqlvault.model.audit import Operation
+from vsqlvault.model.control import CONTROLS
 from vsqlvault.model.plugins import PluginOrigin
 from vsqlvault.model.principal import Call
+from vsqlvault.model.read_only import plain_mapping, read_only
 from vsqlvault.model.sandbox import StepState
 from vsqlvault.model.times import format_time
 from vsqlvault.service.access.authorizer import Authorizer
@@ -71,6 +73,7 @@ class Report:
         credentials: Credentials,
         plugins: Sequence[PluginOrigin] = (),
         hardening: Sequence[StepState] = (),
+        controls: Mapping[str, tuple[str, ...]] = CONTROLS,
     ) -> None:
         """Register the sections.
 
@@ -90,6 +93,7 @@ class Report:
         self._sections = tuple(sections)
         self._plugins = tuple(plugins)
         self._hardening = tuple(hardening)
+        self._controls = controls
         self._credentials = credentials
 
     async def write(
@@ -163,7 +167,7 @@ class Report:
         if uses is None:
             uses = await self._key_uses(as_of, ends)
         probed = await probe_policies(self._authorizer, book, _used_policies(book, evidence), as_of)
-        return ReportContext(
+        context = ReportContext(
             as_of,
             entry_statistics,
             await self._storage.last_sweep(),
@@ -186,10 +190,12 @@ class Report:
             sweeps=await self._storage.sweeps(period.since, period.until, MAX_LISTED_RUNS),
             last_scrub=await self._storage.last_scrub(),
             scrubs=await self._storage.scrubs(period.since, as_of, MAX_LISTED_RUNS),
+            controls=self._controls,
             control_states=await self._storage.control_states(),
             attestations=await self._attestations(as_of),
             control_changes=await self._storage.control_changes(period.since, period.until, MAX_CONTROL_CHANGES),
         )
+        return read_only(context)
 
     async def _attestations(self, as_of: datetime) -> list[Attestation]:
         found: list[Attestation] = []
@@ -259,7 +265,7 @@ def _claimed(member: Any) -> list[str]:
 
 def _json_of(name: str, written: Mapping[str, Any]) -> str:
     """Return a member as JSON text. Raises for what is not JSON in UTF-8, such as a lone surrogate."""
-    text = json.dumps({name: dict(written)}, allow_nan=False, ensure_ascii=False)
+    text = json.dumps({name: dict(written)}, allow_nan=False, ensure_ascii=False, default=plain_mapping)
     text.encode("utf-8")
     return text
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from vsqlvault.errors import SettingsInvalid
+from vsqlvault.interfaces.anchor import Anchor
 from vsqlvault.model.transparency import Checkpoint
 from vsqlvault_anchor_git.repository import Repository
 
@@ -18,7 +19,7 @@ RETRY_SECONDS = 10.0
 Answer = TypeVar("Answer")
 
 
-class GitAnchor:
+class GitAnchor(Anchor):
     """Keeps the newest checkpoint that it was told of, at most once an interval; those that it replaced meanwhile say no more.
 
     All methods are called in one event loop. What blocks runs in a thread that nobody waits for longer than the deadline.

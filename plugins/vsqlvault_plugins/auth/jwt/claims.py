@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from vsqlvault.config import APP_NAME, JwtSettings
+from vsqlvault.config import APP_NAME
 from vsqlvault.errors import CredentialRefused
 from vsqlvault.model.entry import PURPOSE
 from vsqlvault.model.principal import Principal, Role
+from vsqlvault_plugins.auth.jwt.settings import JwtSettings
 from vsqlvault_plugins.auth.jwt.tokens import Token
 
 METHOD = "jwt"

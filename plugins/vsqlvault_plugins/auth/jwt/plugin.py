@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import sys
 import time
+from argparse import ArgumentParser, Namespace
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from inspect import isawaitable
+from pathlib import Path
 from weakref import WeakSet
 
-from vsqlvault.config import AuthSettings, JwtSettings, Settings
+from vsqlvault.config import PluginSettings, Settings
 from vsqlvault.errors import AuthUnavailable, CredentialRefused, SettingsInvalid
 from vsqlvault.hookspecs import hookimpl
 from vsqlvault.interfaces.authenticator import Authenticator, Presented
+from vsqlvault.interfaces.command import VaultCommand
+from vsqlvault.interfaces.control import VaultControl
 from vsqlvault.model.control import Check, ControlState
 from vsqlvault.model.principal import Principal
 from vsqlvault.model.sandbox import ProcessNeeds
 from vsqlvault_plugins.auth.jwt.claims import METHOD, Claims, Recognised
 from vsqlvault_plugins.auth.jwt.key_cache import KeyCache, Times
 from vsqlvault_plugins.auth.jwt.keys import JwksRefused, KeySet, read_key_set
+from vsqlvault_plugins.auth.jwt.settings import JwtSettings, JwtTable
 from vsqlvault_plugins.auth.jwt.sources import FileSource, port_of, source_of
 from vsqlvault_plugins.auth.jwt.tokens import Token, bearer_token, take_apart
 
@@ -50,7 +59,7 @@ class _Remembered:
     verified_by: KeySet
 
 
-class JwtAuthenticator:
+class JwtAuthenticator(Authenticator):
     """Authenticates apps by tokens of the issuers under ``[[auth.jwt]]``. Without issuers it ignores bearer tokens."""
 
     name = METHOD
@@ -58,7 +67,7 @@ class JwtAuthenticator:
 
     def __init__(
         self,
-        settings: AuthSettings,
+        settings: JwtTable,
         *,
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
@@ -91,7 +100,7 @@ class JwtAuthenticator:
 
     async def reload(self, settings: Settings) -> None:
         """See ``Authenticator.reload``. Keys are fetched again before they are used, if possible."""
-        issuers = self._made(settings.auth)
+        issuers = self._made(settings.plugin(METHOD))
         for name, issuer in issuers.items():
             former = self._issuers.get(name)
             if former is not None and former.settings == issuer.settings:
@@ -101,8 +110,13 @@ class JwtAuthenticator:
         for former in former_issuers.values():
             await former.keys.close()
 
+    @property
+    def is_in_use(self) -> bool:
+        """See ``Authenticator.is_in_use``."""
+        return bool(self._issuers)
+
     def keys_fresh(self) -> Check:
-        """See ``Authenticator``. The detail names the issuers whose keys cannot be fetched."""
+        """Return whether every issuer's keys are fresh, and start a fetch that is due. The detail names failing issuers."""
         checks = [issuer.keys.check() for issuer in self._issuers.values()]
         failing = [check.detail for check in checks if check.state is ControlState.FAILING]
         if failing:
@@ -173,7 +187,7 @@ class JwtAuthenticator:
             self._remembered.popitem(last=False)
         self._remembered[digest] = remembered
 
-    def _made(self, settings: AuthSettings) -> Mapping[str, _Issuer]:
+    def _made(self, settings: JwtTable) -> Mapping[str, _Issuer]:
         return {each.issuer: self._issuer(each) for each in settings.jwt}
 
     def _issuer(self, settings: JwtSettings) -> _Issuer:
@@ -183,6 +197,73 @@ class JwtAuthenticator:
         times = Times(settings.jwks_ttl_seconds, settings.last_good_seconds, settings.unknown_kid_cooldown_seconds)
         keys = KeyCache(settings.issuer, source, settings.algorithms, times, self._clock)
         return _Issuer(settings, Claims(settings), keys)
+
+
+class KeysFresh(VaultControl):
+    """The control ``jwks_fresh``."""
+
+    name = "jwks_fresh"
+    requirements: tuple[str, ...] = ("7.3.3", "10.7.2")
+
+    def __init__(self, authenticator: JwtAuthenticator | None) -> None:
+        self._authenticator = authenticator
+
+    async def check(self, now: datetime) -> Check:  # noqa: ARG002 - keys age by this machine's clock
+        """See ``VaultControl.check``."""
+        if self._authenticator is None:
+            return Check(ControlState.NOT_IN_USE, "no issuer")
+        return self._authenticator.keys_fresh()
+
+
+class CheckToken(VaultCommand):
+    """``vsql-vault check-token``: what the settings make of a token."""
+
+    name = "check-token"
+    help = "read a JSON Web Token from a file or stdin, and print the caller it makes, or why it is refused"
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """See ``VaultCommand.add_arguments``."""
+        parser.add_argument("file", nargs="?", default="-", metavar="FILE", help="file with the token; - is stdin")
+
+    def run(self, options: Namespace, settings: Settings) -> int:
+        """See ``VaultCommand.run``. The token is never printed."""
+        try:
+            with sys.stdin if options.file == "-" else Path(options.file).open("r", encoding="utf-8") as file:
+                token = file.read().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            found = error.strerror if isinstance(error, OSError) else "other bytes"
+            raise SettingsInvalid(f"FILE: expected a readable file with a token, found: {found}") from None
+        return asyncio.run(self._check(settings, token))
+
+    @staticmethod
+    async def _check(settings: Settings, token: str) -> int:
+        authenticator = JwtAuthenticator(settings.plugin(METHOD))
+        try:
+            found = authenticator.authenticate(Presented({"authorization": f"Bearer {token}"}))
+            principal = await found if isawaitable(found) else found
+        except (CredentialRefused, AuthUnavailable) as refused:
+            why = refused.why if isinstance(refused, CredentialRefused) else "the keys of the issuer cannot be fetched"
+            print(f"refused: {why}")  # noqa: T201
+            return 1
+        finally:
+            await authenticator.close()
+        if principal is None:
+            print("refused: no issuer is configured under [[auth.jwt]]")  # noqa: T201
+            return 1
+        purposes = "*" if principal.purposes is None else ", ".join(sorted(principal.purposes)) or "none"
+        roles = ", ".join(sorted(role.value for role in principal.roles)) or "none"
+        print(f"accepted\napp: {principal.app}\nidentity: {principal.identity or 'none'}")  # noqa: T201
+        print(f"purposes: {purposes}\nroles: {roles}\ncredential: {principal.credential_id}")  # noqa: T201
+        return 0
+
+
+class _Latest:
+    """The authenticator that was offered last."""
+
+    authenticator: JwtAuthenticator | None = None
+
+
+_latest = _Latest()
 
 
 def _check_file(source: FileSource, settings: JwtSettings) -> None:
@@ -196,15 +277,34 @@ def _check_file(source: FileSource, settings: JwtSettings) -> None:
 
 
 @hookimpl
+def vault_settings() -> list[PluginSettings]:
+    """Return the settings under ``[[auth.jwt]]``."""
+    return [PluginSettings(METHOD, JwtTable, section="auth")]
+
+
+@hookimpl
 def vault_authenticators(settings: Settings) -> list[Authenticator]:
     """Return the authenticator of tokens."""
-    return [JwtAuthenticator(settings.auth)]
+    _latest.authenticator = JwtAuthenticator(settings.plugin(METHOD))
+    return [_latest.authenticator]
+
+
+@hookimpl
+def vault_controls() -> list[VaultControl]:
+    """Offer ``jwks_fresh``, of the authenticator that was offered last: both hooks are called for one vault in turn."""
+    return [KeysFresh(_latest.authenticator)]
+
+
+@hookimpl
+def vault_commands() -> list[VaultCommand]:
+    """Offer ``vsql-vault check-token``."""
+    return [CheckToken()]
 
 
 @hookimpl
 def vault_process_needs(settings: Settings) -> list[ProcessNeeds]:
     """Declare the files of keys and authorities, and the ports for fetching keys: any port if an issuer uses discovery."""
-    return [_needs_of(issuer) for issuer in settings.auth.jwt]
+    return [_needs_of(issuer) for issuer in settings.plugin(METHOD).jwt]
 
 
 def _needs_of(issuer: JwtSettings) -> ProcessNeeds:

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 import h11
 
-from vsqlvault.config import JwtSettings, https_url
 from vsqlvault.errors import SettingsInvalid
 from vsqlvault_plugins.auth.jwt.keys import MAX_JWKS_BYTES
+from vsqlvault_plugins.auth.jwt.settings import JwtSettings, https_url
 from vsqlvault_plugins.auth.jwt.strict import json_object
 
 MAX_DISCOVERY_BYTES = 64 * 1024

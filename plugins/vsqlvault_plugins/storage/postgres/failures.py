@@ -41,10 +41,17 @@ def answered(error: BaseException) -> bool:
 
 
 def translated(error: BaseException, *, committing: bool) -> VaultError:
-    """Return the error for whoever asked.
+    """Return the vault's error for one of the driver, with the server's code for the log.
 
-    ``committing``: the batch had been sent, so that a connection that was lost leaves open what became of it.
+    ``committing``: the batch had been sent, so that a lost connection leaves its outcome unknown.
     """
+    found = _translated(error, committing=committing)
+    if found is not error:
+        found.driver_code = _sqlstate(error) or None
+    return found
+
+
+def _translated(error: BaseException, *, committing: bool) -> VaultError:
     if isinstance(error, StartUpRefused):  # a server that was fit once came back unfit
         return StorageUnavailable()
     if isinstance(error, VaultError):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from vsqlvault.config import Settings
-from vsqlvault.hookspecs import PluginSettings, hookimpl
+from vsqlvault.config import PluginSettings, PublicSection, Section, Settings
+from vsqlvault.hookspecs import hookimpl
 from vsqlvault.interfaces.storage import Storage, StorageFactory
 from vsqlvault.model.sandbox import ProcessNeeds
 from vsqlvault_plugins.storage.postgres.needs import needs_of
@@ -16,16 +16,20 @@ from vsqlvault_plugins.storage.postgres.roles import Roles
 Role = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[^\x00]+$")]
 
 
-class PostgresSettings(BaseModel):
+class PostgresSettings(Section):
     """``[plugins.postgresql]``: roles that ``migrate`` sets up."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     owner_role: Role | None = None
     runtime_role: Role | None = None
 
 
-class PostgresFactory:
+class PoolSettings(PublicSection):
+    """``[storage]`` ``pool_size``: connections to the server, per process."""
+
+    pool_size: int = Field(default=4, ge=1, le=64)
+
+
+class PostgresFactory(StorageFactory):
     """Opens ``postgresql://user:password@host:port/database``."""
 
     name = "postgresql"
@@ -44,8 +48,11 @@ class PostgresFactory:
 
 @hookimpl
 def vault_settings() -> list[PluginSettings]:
-    """Offer ``[plugins.postgresql]``."""
-    return [PluginSettings("postgresql", PostgresSettings)]
+    """Offer ``[plugins.postgresql]`` and ``storage.pool_size``."""
+    return [
+        PluginSettings("postgresql", PostgresSettings),
+        PluginSettings("postgresql-pool", PoolSettings, section="storage"),
+    ]
 
 
 @hookimpl
@@ -59,4 +66,5 @@ def vault_process_needs(settings: Settings) -> list[ProcessNeeds]:
 def vault_storages(settings: Settings) -> list[StorageFactory]:
     """Offer PostgreSQL."""
     chosen: PostgresSettings = settings.plugin("postgresql")
-    return [PostgresFactory(settings.storage.pool_size, Roles(owner=chosen.owner_role, runtime=chosen.runtime_role))]
+    pool: PoolSettings = settings.plugin("postgresql-pool")
+    return [PostgresFactory(pool.pool_size, Roles(owner=chosen.owner_role, runtime=chosen.runtime_role))]

@@ -12,7 +12,7 @@ from vsqlvault.model.sandbox import ProcessNeeds
 from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage
 
 
-class SqliteFactory:
+class SqliteFactory(StorageFactory):
     """Opens ``sqlite:///relative/path`` and ``sqlite:////absolute/path``."""
 
     name = "sqlite"

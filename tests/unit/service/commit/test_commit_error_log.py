@@ -14,9 +14,8 @@ from vsqlvault.service.commit.error_log import FailureLog
 SECRET = "words of the database: 4111111111111111"
 
 
-def caused(error: VaultError, cause: BaseException, **attributes: Any) -> VaultError:
-    for name, value in attributes.items():
-        setattr(cause, name, value)
+def caused(error: VaultError, cause: BaseException, driver_code: str) -> VaultError:
+    error.driver_code = driver_code
     error.__cause__ = cause
     return error
 
@@ -35,15 +34,15 @@ class PostgresError(Exception):
     [
         (StorageUnavailable(), ("StorageUnavailable", None, None)),
         (
-            caused(StorageUnavailable(), sqlite3.OperationalError(SECRET), sqlite_errorname="SQLITE_IOERR"),
+            caused(StorageUnavailable(), sqlite3.OperationalError(SECRET), driver_code="SQLITE_IOERR"),
             ("StorageUnavailable", "OperationalError", "SQLITE_IOERR"),
         ),
         (
-            caused(AuditUnavailable(), PostgresError(SECRET), sqlstate="42501"),
+            caused(AuditUnavailable(), PostgresError(SECRET), driver_code="42501"),
             ("AuditUnavailable", "PostgresError", "42501"),
         ),
         (
-            caused(AuditUnavailable(), PostgresError(SECRET), sqlstate=SECRET),
+            caused(AuditUnavailable(), PostgresError(SECRET), driver_code=SECRET),
             ("AuditUnavailable", "PostgresError", None),
         ),
         (KeyError(SECRET), ("KeyError", None, None)),

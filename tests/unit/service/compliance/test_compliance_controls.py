@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
-from vsqlvault.errors import AuditUnavailable, RoleRequired, StorageUnavailable
+from vsqlvault.errors import AuditUnavailable, PluginClash, PluginUnusable, RoleRequired, StorageUnavailable
 from vsqlvault.hookspecs import hookimpl
+from vsqlvault.interfaces.anchor import Anchor
+from vsqlvault.interfaces.control import VaultControl
 from vsqlvault.interfaces.writes import SaveSweep
 from vsqlvault.model.audit import Operation, Outcome
 from vsqlvault.model.control import CONTROLS, Check, ControlState
@@ -48,7 +50,7 @@ def test_each_control_names_requirements_that_there_are() -> None:
 
 async def test_a_new_vault_is_well(scene) -> None:
     found = await looked(scene)
-    assert list(found) == list(CONTROLS)
+    assert list(found) == [*CONTROLS, "jwks_fresh"]
     assert {name for name, control in found.items() if control.state is NOT_IN_USE} == {
         "log_signed",
         "anchor_fresh",
@@ -185,7 +187,7 @@ class TestLogSigned:
         assert (await state_of(scene, "log_signed"))[0] is FAILING
 
 
-class Outside:
+class Outside(Anchor):
     """An anchor that knows what a test tells it."""
 
     name = "outside"
@@ -313,28 +315,44 @@ class TestWhatThisProcessSees:
             (Check(NOT_IN_USE, "no issuer"), NOT_IN_USE),
             (Check(FAILING, "https://id.example: keys cannot be fetched"), FAILING),
             (ValueError("x"), FAILING),
+            (SystemExit(), FAILING),
             ("fine", FAILING),
+            (Check("ok", "fine"), FAILING),
+            (Check(OK, None), FAILING),
         ],
     )
-    async def test_keys_that_are_fetched_are_as_fresh_as_who_fetches_them_says(
+    async def test_a_control_of_a_plugin_stands_as_its_plugin_says(
         self, open_scene, install, offering, answer, state
     ) -> None:
-        class Fetching:
-            name = "fetching"
-            credential_headers = ()
+        class DiskFree(VaultControl):
+            name = "disk_free"
+            requirements = ("10.7.2",)
 
-            def authenticate(self, presented: Any) -> None:
-                return None
-
-            async def reload(self, settings: Any) -> None: ...
-
-            def keys_fresh(self) -> Any:
-                if isinstance(answer, Exception):
+            async def check(self, now: datetime) -> Any:
+                if isinstance(answer, BaseException):
                     raise answer
                 return answer
 
-        install(fetching=offering("vault_authenticators", Fetching()))
-        assert (await state_of(await open_scene(), "jwks_fresh"))[0] is state
+        install(disk=offering("vault_controls", DiskFree()))
+        scene = await open_scene()
+        assert (await state_of(scene, "disk_free"))[0] is state
+        assert list(await looked(scene)) == [*CONTROLS, "jwks_fresh", "disk_free"]
+
+    @pytest.mark.parametrize(
+        ("name", "requirements"),
+        [("sweep_ran", ()), ("Disk free", ()), ("", ()), ("disk_free", ("99.9",)), ("jwks_fresh", ())],
+    )
+    async def test_a_control_that_cannot_be_shown_stops_the_start(
+        self, open_scene, install, offering, name, requirements
+    ) -> None:
+        class Odd(VaultControl):
+            async def check(self, now: datetime) -> Any: ...
+
+        odd = Odd()
+        odd.name, odd.requirements = name, requirements
+        install(odd=offering("vault_controls", odd))
+        with pytest.raises((PluginUnusable, PluginClash)):
+            await open_scene()
 
     async def test_one_that_cannot_be_looked_at_fails_and_the_others_are_told(self, scene) -> None:
         scene.storage.arm(methods={"last_sweep"}, always=True)
@@ -449,7 +467,7 @@ class TestRecord:
         await asyncio.gather(*(vault.compliance.controls.watch() for vault in vaults))
         assert len(await self.rows(scene)) == 1
         numbers = [change.number for change in await scene.storage.inner.control_states()]
-        assert numbers == [1] * len(CONTROLS)
+        assert numbers == [1] * (len(CONTROLS) + 1)
 
     async def test_the_next_goes_on_when_one_has_stopped(self, scene, make_vault) -> None:
         other = await make_vault()
@@ -490,7 +508,7 @@ class TestReading:
     async def test_admins_and_auditors_read_and_leave_a_row(self, scene) -> None:
         for call in (scene.admin, a_call("qsa", Role.AUDITOR)):
             found = await scene.vault.compliance.controls.read(call)
-            assert [control.name for control in found] == list(CONTROLS)
+            assert [control.name for control in found] == [*CONTROLS, "jwks_fresh"]
             row = await scene.last_row()
             assert (row.operation, row.app) == (Operation.READ_CONTROLS, call.principal.app)
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from tests.support.settings import checked
 from vsqlvault.config import Settings
 from vsqlvault.service.compliance.public_settings import public_settings
 
@@ -15,7 +16,7 @@ SECRET = "s3cr3t"
 
 
 def shown(**tables: Any) -> dict[str, Any]:
-    return public_settings(Settings.model_validate(tables))
+    return public_settings(checked(tables))
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from vsqlvault.config import Settings, load_settings
 from vsqlvault.errors import PluginFailed, SettingsInvalid
 from vsqlvault.hookspecs import PluginSettings, hookimpl
 from vsqlvault.http.server import server
+from vsqlvault.interfaces.authenticator import Authenticator
 from vsqlvault.service.credentials import reload as credential_reload
 from vsqlvault.service.credentials.reload import CredentialReload
 
@@ -26,7 +27,7 @@ class Doors(BaseModel):
     open: int = 0
 
 
-class Guard:
+class Guard(Authenticator):
     """An authenticator that remembers its settings, and refuses those that a test names."""
 
     credential_headers = ("x-guard",)

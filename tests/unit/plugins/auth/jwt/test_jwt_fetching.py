@@ -15,12 +15,12 @@ import pytest
 
 from tests.support.certificates import Authority
 from tests.support.tokens import Provider, SigningKey, claims, jwks, provider
-from vsqlvault.config import AuthSettings
 from vsqlvault.errors import AuthUnavailable, CredentialRefused, SettingsInvalid
 from vsqlvault.interfaces.authenticator import Presented
 from vsqlvault_plugins.auth.jwt import key_cache
 from vsqlvault_plugins.auth.jwt.keys import MAX_JWKS_BYTES
 from vsqlvault_plugins.auth.jwt.plugin import JwtAuthenticator
+from vsqlvault_plugins.auth.jwt.settings import JwtTable
 from vsqlvault_plugins.auth.jwt.sources import MAX_DISCOVERY_BYTES
 
 KEY = SigningKey()
@@ -35,7 +35,7 @@ def keys() -> Iterator[Provider]:
 
 
 def authenticator(issuer: str, **settings: Any) -> JwtAuthenticator:
-    return JwtAuthenticator(AuthSettings.model_validate({"jwt": [{"issuer": issuer, "audience": "vault", **settings}]}))
+    return JwtAuthenticator(JwtTable.model_validate({"jwt": [{"issuer": issuer, "audience": "vault", **settings}]}))
 
 
 async def outcome(asked: JwtAuthenticator, issuer: str, **members: Any) -> str:
@@ -216,7 +216,7 @@ class TestFiles:
         file.write_bytes(jwks(KEY))
         at = 1000.0
         settings = {"issuer": "x", "audience": "vault", "jwks_file": str(file)}
-        asked = JwtAuthenticator(AuthSettings.model_validate({"jwt": [settings]}), clock=lambda: at)
+        asked = JwtAuthenticator(JwtTable.model_validate({"jwt": [settings]}), clock=lambda: at)
         assert await outcome(asked, "x") == "payments"
         file.write_bytes(b'{"keys": []}')
         at += 301

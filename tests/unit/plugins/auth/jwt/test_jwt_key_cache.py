@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
+from tests.support.settings import checked
 from tests.support.tokens import ISSUER, SigningKey, claims, jwks
-from vsqlvault.config import AuthSettings, Settings
+from vsqlvault.config import Settings
 from vsqlvault.errors import AuthUnavailable, CredentialRefused
 from vsqlvault.interfaces.authenticator import Presented
 from vsqlvault.model.principal import Principal
 from vsqlvault_plugins.auth.jwt import key_cache, plugin
 from vsqlvault_plugins.auth.jwt.plugin import JwtAuthenticator
+from vsqlvault_plugins.auth.jwt.settings import JwtTable
 from vsqlvault_plugins.auth.jwt.sources import NotFetched
 
 OLD, NEW = SigningKey("ES256", "old"), SigningKey("ES256", "new")
@@ -45,11 +47,11 @@ class Bench:
     def __init__(self) -> None:
         self.at = 10_000.0
         self.source = Published(jwks(OLD))
-        self.authenticator = JwtAuthenticator(AuthSettings(), clock=lambda: self.at)
+        self.authenticator = JwtAuthenticator(JwtTable(), clock=lambda: self.at)
 
     def settings(self, **issuer: Any) -> Settings:
         table = {"issuer": ISSUER, "audience": "vault", "jwks_url": "https://login.example/keys", **issuer}
-        return Settings(auth=AuthSettings.model_validate({"jwt": [table]}))
+        return checked({"auth": {"jwt": [table]}})
 
     async def ask(self, token: str) -> Principal:
         found = self.authenticator.authenticate(Presented({"authorization": f"Bearer {token}"}))
@@ -372,7 +374,7 @@ async def test_a_fetch_for_settings_that_are_gone_ends_with_them(bench) -> None:
     waiting = asyncio.create_task(bench.outcome(token()))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    await bench.authenticator.reload(Settings())
+    await bench.authenticator.reload(checked({}))
     assert await waiting == "iss"
     assert asyncio.all_tasks() == before
 
@@ -428,4 +430,4 @@ class TestFreshness:
         assert await self.state(bench) == ("failing", f"{ISSUER}: keys cannot be fetched; no token can be verified")
 
     async def test_without_an_issuer_there_is_nothing_to_be_fresh(self) -> None:
-        assert JwtAuthenticator(AuthSettings()).keys_fresh().state.value == "not_in_use"
+        assert JwtAuthenticator(JwtTable()).keys_fresh().state.value == "not_in_use"

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
+from tests.support.settings import load
 from vsqlvault import cli
 from vsqlvault.cli.exit_codes import BAD_SETTINGS
-from vsqlvault.config import JwtSettings, load_settings
 from vsqlvault.errors import SettingsInvalid
 from vsqlvault.model.sandbox import ProcessNeeds
 from vsqlvault_plugins.auth.jwt.plugin import vault_process_needs
+from vsqlvault_plugins.auth.jwt.settings import JwtSettings
 
 ISSUER = "issuer = 'https://login.example/'\naudience = 'vault'\n"
 
@@ -24,7 +25,7 @@ def written(tmp_path: Path, *issuers: str, more: str = "") -> Path:
 
 
 def first(tmp_path: Path, lines: str = "") -> JwtSettings:
-    return load_settings(written(tmp_path, ISSUER + lines), {}).auth.jwt[0]
+    return load(written(tmp_path, ISSUER + lines), {}).plugin("jwt").jwt[0]
 
 
 def test_issuer_and_audience_are_enough(tmp_path) -> None:
@@ -114,7 +115,7 @@ def test_a_password_in_a_url_is_refused_and_not_shown(tmp_path) -> None:
 )
 def test_each_fault_is_one_sentence(tmp_path, lines, sentence) -> None:
     with pytest.raises(SettingsInvalid) as refused:
-        load_settings(written(tmp_path, lines), {})
+        load(written(tmp_path, lines), {})
     assert sentence in str(refused.value)
     assert "\n" not in str(refused.value)
 
@@ -135,8 +136,8 @@ class TestSeveral:
         ],
     )
     def test_they_are_taken_where_each_has_its_own_apps(self, tmp_path, one, other) -> None:
-        settings = load_settings(written(tmp_path, issuer("one", one), issuer("other", other)), {})
-        assert len(settings.auth.jwt) == 2
+        settings = load(written(tmp_path, issuer("one", one), issuer("other", other)), {})
+        assert len(settings.plugin("jwt").jwt) == 2
 
     @pytest.mark.parametrize(
         ("one", "other", "sentence"),
@@ -149,16 +150,16 @@ class TestSeveral:
     )
     def test_they_are_refused_where_one_could_name_the_others_app(self, tmp_path, one, other, sentence) -> None:
         with pytest.raises(SettingsInvalid, match=sentence):
-            load_settings(written(tmp_path, issuer("one", one), issuer("other", other)), {})
+            load(written(tmp_path, issuer("one", one), issuer("other", other)), {})
 
     def test_one_issuer_stands_once(self, tmp_path) -> None:
         twice = issuer("one", "apps = ['payments']")
         with pytest.raises(SettingsInvalid, match="each issuer once"):
-            load_settings(written(tmp_path, twice, twice), {})
+            load(written(tmp_path, twice, twice), {})
 
 
 def test_without_an_issuer_it_reaches_nothing() -> None:
-    assert vault_process_needs(load_settings(None, {})) == []
+    assert vault_process_needs(load(None, {})) == []
 
 
 @pytest.mark.parametrize(
@@ -196,5 +197,5 @@ def test_check_config_asks_no_provider(tmp_path, capsys) -> None:
     ],
 )
 def test_what_it_reaches_is_known_to_who_locks_the_process_in(tmp_path, lines, needs) -> None:
-    settings = load_settings(written(tmp_path, ISSUER + lines), {})
+    settings = load(written(tmp_path, ISSUER + lines), {})
     assert vault_process_needs(settings) == [needs]

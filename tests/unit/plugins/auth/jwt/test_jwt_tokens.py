@@ -12,11 +12,11 @@ import pytest
 
 from tests.support.bad_tokens import CERTIFICATE, EC, ED, P384, PEM, PSS, PUBLISHED, ROWS, RSA, THUMBPRINT, spoilt
 from tests.support.tokens import AUDIENCE, ISSUER, SigningKey, b64, claims, hmac_token, jwks
-from vsqlvault.config import AuthSettings
 from vsqlvault.errors import CredentialRefused
 from vsqlvault.interfaces.authenticator import Presented
 from vsqlvault.model.principal import Principal, Role
 from vsqlvault_plugins.auth.jwt.plugin import JwtAuthenticator
+from vsqlvault_plugins.auth.jwt.settings import JwtTable
 
 NOW = 1_800_000_000.0
 
@@ -36,7 +36,7 @@ class Desk:
         file = self.directory / "keys.json"
         file.write_bytes(published)
         table = {"issuer": ISSUER, "audience": AUDIENCE, "jwks_file": str(file), **settings}
-        auth = AuthSettings.model_validate({"jwt": [table]})
+        auth = JwtTable.model_validate({"jwt": [table]})
         return JwtAuthenticator(auth, now=lambda: self.now)
 
     async def recognised(
@@ -127,7 +127,7 @@ class TestGood:
         assert (await desk.recognised(token)).app == "payments"
 
     async def test_where_there_is_no_issuer_no_token_is_its_own(self) -> None:
-        authenticator = JwtAuthenticator(AuthSettings())
+        authenticator = JwtAuthenticator(JwtTable())
         assert authenticator.authenticate(Presented({"authorization": f"Bearer {EC.token(good())}"})) is None
 
 

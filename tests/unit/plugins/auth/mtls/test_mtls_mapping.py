@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from tests.support.certificates import CLIENT, SERVER, Authority, Issued, dns, uri
+from tests.support.settings import checked
 from vsqlvault.config import Settings
 from vsqlvault.errors import AmbiguousCredentials, CredentialRefused, SettingsInvalid
 from vsqlvault.interfaces.authenticator import Presented
@@ -47,7 +48,7 @@ def settings(authority: Authority) -> Callable[..., Settings]:
             "client_cert": "optional",
             "client_ca_file": str(ca_file or authority.cert_file),
         }
-        return Settings.model_validate({"server": {"tls": tls}, "auth": {"mtls": list(mapped)}})
+        return checked({"server": {"tls": tls}, "auth": {"mtls": list(mapped)}})
 
     return make
 
@@ -351,16 +352,16 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize(("mapped", "told"), WRONG.values(), ids=WRONG.keys())
 def test_what_cannot_be_mapped_is_a_sentence(settings: Callable[..., Settings], mapped, told) -> None:
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(SettingsInvalid, match=told):
         settings({**mapped, "app": "a"})
 
 
-def test_what_is_mapped_needs_certificates_to_arrive() -> None:
+def test_what_is_mapped_needs_certificates_to_arrive(authority: Authority) -> None:
     mapped = {"auth": {"mtls": [{"common_name": "c", "app": "a"}]}}
-    with pytest.raises(ValueError, match=r"auth\.mtls only where certificates arrive"):
-        Settings.model_validate(mapped)
-    forwarded = {"trusted_proxies": ["127.0.0.1"], "forwarded_certificates": {"ca_file": "clients.pem"}}
-    Settings.model_validate({**mapped, "server": forwarded})
+    with pytest.raises(SettingsInvalid, match=r"^auth\.mtls: expected certificates to arrive"):
+        CertificateAuthenticator(checked(mapped))
+    forwarded = {"trusted_proxies": ["127.0.0.1"], "forwarded_certificates": {"ca_file": str(authority.cert_file)}}
+    assert CertificateAuthenticator(checked({**mapped, "server": forwarded})).is_in_use
 
 
 def test_a_public_key_of_an_unknown_kind_cannot_be_read() -> None:

@@ -1,0 +1,78 @@
+"""Subcommands that plugins offer (``vault_commands``)."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from vsqlvault.config import Settings, load_settings
+from vsqlvault.errors import PluginClash, PluginUnusable, StartUpRefused, VaultError
+from vsqlvault.interfaces.command import VaultCommand
+from vsqlvault.plugin_loader import Plugins
+
+ReadSettings = Callable[[argparse.Namespace], Settings]
+Add = Callable[[str, Callable[[argparse.Namespace, ReadSettings], Any], str], argparse.ArgumentParser]
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}", re.ASCII)
+_HELP = {"-h", "--help"}
+
+
+def add_plugin_commands(add: Add, known: Collection[str], arguments: Sequence[str]) -> None:
+    """Add the commands of the plugins that the settings load, where the arguments ask for one, or for help.
+
+    A command of the vault's own loads no plugin for it. Help leaves the plugins' commands out where the settings cannot be
+    used.
+
+    Raises:
+        StartUpRefused: settings or plugins cannot be used.
+    """
+    word, config = _words(arguments)
+    if word in known or (word is None and not _HELP & set(arguments)):
+        return
+    try:
+        offered = Plugins(load_settings(config)).offers("vault_commands")
+    except StartUpRefused:
+        if word is None:
+            return
+        raise
+    for name, command in offered.items():
+        if not _NAME.fullmatch(name):
+            raise PluginUnusable(f"command {name!r}: expected lower-case words with hyphens")
+        if name in known:
+            raise PluginClash(f"command {name!r} is the vault's own: block the plugin that offers it")
+        _add(add, command)
+
+
+def _add(add: Add, command: VaultCommand) -> None:
+    def run(options: argparse.Namespace, read_settings: ReadSettings) -> Any:
+        settings = Plugins(read_settings(options)).settings
+        return _contained(command, lambda: command.run(options, settings))
+
+    parser = add(command.name, run, command.help)
+    _contained(command, lambda: command.add_arguments(parser))
+
+
+def _contained(command: VaultCommand, call: Callable[[], Any]) -> Any:
+    try:
+        return call()
+    except (VaultError, KeyboardInterrupt, BrokenPipeError):
+        raise
+    except BaseException as error:
+        raise PluginUnusable(f"command {command.name}: its plugin failed: {type(error).__name__}") from error
+
+
+def _words(arguments: Sequence[str]) -> tuple[str | None, Path | None]:
+    """Return the first word that is not an option, and the file of ``--config``."""
+    word: str | None = None
+    config: Path | None = None
+    rest = list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        name, equals, value = argument.partition("=")
+        if name == "--config":
+            config = Path(value if equals else (rest.pop(0) if rest else ""))
+        elif word is None and not argument.startswith("-"):
+            word = argument
+    return word, config
