@@ -124,7 +124,12 @@ class TestConditionalChanges:
         )
         assert_refused(vault, answer, 412, "precondition-failed", "precondition")
 
-    @pytest.mark.parametrize("header", [{"If-Match": "1"}, {"If-None-Match": '"1"'}], ids=repr)
+    def test_a_change_can_be_refused_while_a_version_is_in_force(self, vault: VaultServer) -> None:
+        put(vault, "unless", OPEN)
+        assert_problem(put(vault, "unless", CLOSED, {"If-None-Match": '"7", W/"1"'}), 412, "precondition-failed")
+        assert put(vault, "unless", CLOSED, {"If-None-Match": '"2"'}).status == 200
+
+    @pytest.mark.parametrize("header", [{"If-Match": "1"}, {"If-None-Match": '"1'}], ids=repr)
     def test_what_is_no_tag_is_400_and_changes_nothing(self, vault: VaultServer, header: dict[str, str]) -> None:
         answer = put(vault, "no-tag", OPEN, header)
         assert_problem(answer, 400, "invalid-header")

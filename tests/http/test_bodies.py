@@ -9,6 +9,7 @@ import time
 import zlib
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -46,7 +47,9 @@ REFUSED_MEDIA = {
     "charset latin-1": [("Content-Type", "application/json; charset=iso-8859-1")],
     "charset utf-16": [("Content-Type", "application/json; charset=utf-16")],
     "charset utf-7": [("Content-Type", "application/json; charset=utf-7")],
-    "another parameter": [("Content-Type", "application/json; q=1")],
+    "a parameter without a value": [("Content-Type", "application/json; charset")],
+    "a quote that is not closed": [("Content-Type", 'application/json; a="b')],
+    "UTF-8 and another charset": [("Content-Type", "application/json; charset=utf-8; charset=utf-16")],
 }
 
 
@@ -60,7 +63,14 @@ def test_another_media_type_is_refused_with_a_row(vault: VaultServer, headers: l
 
 @pytest.mark.parametrize(
     "media_type",
-    ["application/json", "Application/JSON", "application/json; charset=utf-8", 'application/json;charset="UTF-8"'],
+    [
+        "application/json",
+        "Application/JSON",
+        "application/json; charset=utf-8",
+        'application/json;charset="UTF-8"',
+        "application/json; foo=bar",
+        'application/json; a="b; c"; charset=UTF-8;',
+    ],
 )
 def test_json_in_utf_8_is_taken_however_it_is_said(vault: VaultServer, media_type: str) -> None:
     assert put(vault, "media-2", GOOD, {"Content-Type": media_type}).status in {200, 201}
@@ -112,6 +122,10 @@ NOT_JSON = {
     "5000 digits": in_metadata('{"a":' + "9" * 5000 + "}"),
     "2**53 + 1": in_metadata('{"a":9007199254740993}'),
     "-(2**53 + 1)": in_metadata('{"a":-9007199254740993}'),
+    "1e-400": in_metadata('{"a":1e-400}'),
+    "1e16": in_metadata('{"a":1e16}'),
+    "an exponent beyond any": in_metadata('{"a":1e-99999999999999999999}'),
+    "20 digits of fraction": in_metadata('{"a":0.12345678901234567890}'),
     "a leading zero": in_metadata('{"a":01}'),
     "a leading plus": in_metadata('{"a":+1}'),
     "hexadecimal": in_metadata('{"a":0x1}'),
@@ -230,6 +244,61 @@ def test_metadata_has_no_line_breaks(vault: VaultServer, text: str) -> None:
     assert_refused(vault, answer, 422, "invalid-text", "invalid_metadata")
 
 
+INVISIBLE = {
+    "a line separator": "\u2028",
+    "a paragraph separator": "\u2029",
+    "a zero-width space": "\u200b",
+    "a zero-width joiner": "\u200d",
+    "a word joiner": "\u2060",
+    "a byte order mark": "\ufeff",
+    "a soft hyphen": "\u00ad",
+    "a filler": "\u3164",
+    "a tag": "\U000e0041",
+}
+READ_BY_PEOPLE: dict[str, tuple[str, str, Any]] = {
+    "key_ref": ("PUT", "/vault/card/shown", {"encrypted_value": "v", "key_ref": "{}"}),
+    "metadata": ("PUT", "/vault/card/shown", {"encrypted_value": "v", "metadata": {"a": "{}"}}),
+    "the reason of a hold": (
+        "PUT",
+        "/admin/legal-holds/shown",
+        {"case_reference": "c", "reason": "a{}b", "selector": {"purpose": "ach"}},
+    ),
+    "the reference of a hold": (
+        "PUT",
+        "/admin/legal-holds/shown",
+        {"case_reference": "c{}", "reason": "r", "selector": {"purpose": "ach"}},
+    ),
+    "a justification": (
+        "PUT",
+        "/admin/retention-policies/shown",
+        {"max_retention_days": 1, "purge_method": "physical-delete", "justification": "a{}"},
+    ),
+    "a policy's description": ("PUT", "/admin/access-policies/shown", {"description": "a{}"}),
+    "a key's identity": ("POST", "/admin/api-keys", {"app": "shown", "identity": "a{}"}),
+    "a key's description": ("POST", "/admin/api-keys", {"app": "shown", "description": "a{}"}),
+    "an identity to explain": (
+        "POST",
+        "/admin/access-policies/explain",
+        {"app": "a", "identity": "a{}", "operation": "store", "purpose": "card", "external_id": "a"},
+    ),
+}
+
+
+@pytest.mark.parametrize("character", INVISIBLE.values(), ids=INVISIBLE.keys())
+@pytest.mark.parametrize(("method", "target", "body"), READ_BY_PEOPLE.values(), ids=READ_BY_PEOPLE.keys())
+def test_text_that_people_read_has_no_invisible_character(
+    vault: VaultServer, method: str, target: str, body: Any, character: str
+) -> None:
+    who = "payments" if target.startswith("/vault") else ADMIN
+    sent = json.dumps(body, ensure_ascii=False).replace("{}", character).encode()
+    assert_problem(vault.call(who, method, target, body=sent), 422, "invalid-text")
+
+
+@pytest.mark.parametrize("character", INVISIBLE.values(), ids=INVISIBLE.keys())
+def test_a_query_has_no_invisible_character(vault: VaultServer, character: str) -> None:
+    assert_problem(vault.call("payments", "GET", f"/vault/card?key_ref=a{quote(character)}"), 422, "invalid-query")
+
+
 KEPT_VALUES = {
     "ASCII": "vault:v1:AES256-GCM:keyid=7:c2VjcmV0",
     "lines of armour": "-----BEGIN X-----\nabc\r\n\tdef\n",
@@ -263,6 +332,7 @@ KEPT_METADATA = {
     "nested": {"a": [1, {"b": None}], "c": {"d": [True, False]}},
     "numbers": {"a": 0, "b": -1, "c": 1.5, "d": 9007199254740991, "e": -9007199254740991, "f": 1e-7},
     "unicode": {"\u00fc": "\u20ac \U0001f600"},
+    "a no-break space and a variation selector": {"a": "10\u00a0000 \u2764\ufe0f"},
     "an empty key": {"": "x"},
     "names of prototypes": {"__proto__": {"admin": True}, "constructor": "x"},
     "a key that the vault uses": {"encrypted_value": "x", "owner_app": "vault-admin"},
@@ -277,6 +347,16 @@ def test_metadata_comes_back_as_it_went_in(vault: VaultServer, metadata: dict[st
     name = f"card/meta-{zlib.crc32(json.dumps(metadata).encode())}"
     vault.stored("payments", name, MARKER, metadata=metadata)
     assert vault.get("payments", name).json["metadata"] == metadata
+
+
+@pytest.mark.parametrize("number", ["1.0", "1.50", "1e2", "2.5e-300", "1E-7", "-0", "-0.0", "0.1"])
+def test_a_number_keeps_its_value_and_what_get_returns_is_taken_back(vault: VaultServer, number: str) -> None:
+    name = f"number-{number}"
+    assert put(vault, name, in_metadata(f'{{"n":{number}}}')).status == 201
+    found = vault.get("payments", f"card/{name}")
+    assert found.json["metadata"] == {"n": float(number)}
+    again = vault.put("payments", f"card/{name}", found.json["encrypted_value"], metadata=found.json["metadata"])
+    assert (again.status, again.json["version"]) == (200, 1)
 
 
 FAULTY: dict[str, tuple[Any, str]] = {
@@ -317,6 +397,47 @@ def test_a_faulty_field_is_named_but_not_its_value(vault: VaultServer, body: Any
 def test_a_faulty_field_is_refused_with_a_row(vault: VaultServer, body: Any) -> None:
     answer = put(vault, "field-1", json.dumps(body).encode())
     assert_refused(vault, answer, 422, "validation-failed", "validation")
+
+
+@pytest.mark.parametrize(
+    ("field", "right"),
+    [("Key_Ref", "key_ref"), ("encypted_value", "encrypted_value"), ("expires", "expires_at"), ("meta", "metadata")],
+)
+def test_an_unknown_field_names_the_nearest_right_one(vault: VaultServer, field: str, right: str) -> None:
+    answer = put(vault, "field-4", json.dumps({"encrypted_value": "v", field: "x"}).encode())
+    assert answer.json["errors"] == [{"field": field, "expected": f"unknown field (did you mean {right}?)"}]
+
+
+def test_an_unknown_field_inside_another_names_the_nearest_of_that_one(vault: VaultServer) -> None:
+    body = {"rules": {"retrieve": {"allow_apps": None}}}
+    answer = vault.call(ADMIN, "PUT", "/admin/access-policies/near", json_body=body)
+    assert answer.json["errors"] == [
+        {"field": "rules.retrieve.allow_apps", "expected": "unknown field (did you mean allowed_apps?)"}
+    ]
+
+
+def test_an_unknown_member_of_a_query_names_the_nearest(vault: VaultServer) -> None:
+    answer = vault.call("payments", "GET", "/vault/card?keyref=x")
+    assert answer.json["errors"] == [{"field": "keyref", "expected": "unknown field (did you mean key_ref?)"}]
+
+
+@pytest.mark.parametrize(
+    ("target", "body", "near"),
+    [
+        ("/admin/access-policies/near", {"evaluator": "rule"}, "(did you mean rules?)"),
+        (
+            "/admin/retention-policies/near",
+            {"max_retention_days": 1, "purge_method": "crypto-shed"},
+            "(did you mean crypto-shred?)",
+        ),
+    ],
+)
+def test_a_name_that_no_plugin_offers_comes_with_the_nearest(
+    vault: VaultServer, target: str, body: Any, near: str
+) -> None:
+    answer = vault.call(ADMIN, "PUT", target, json_body=body)
+    assert answer.status == 422
+    assert answer.json["errors"][0]["expected"].endswith(near)
 
 
 @pytest.mark.parametrize("body", [b"[]", b'"text"', b"1", b"null", b"true"])

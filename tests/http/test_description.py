@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from tests.support.fixtures import MARKER
 from tests.support.server import ADMIN, VaultServer
 
-METHODS = {"get", "put", "post", "delete", "head"}
+METHODS = {"get", "put", "patch", "post", "delete", "head"}
 OPENAPI = {
     "type": "object",
     "required": ["openapi", "info", "paths", "components"],

@@ -56,13 +56,14 @@ FAULTY_PRECONDITIONS = [
     ("If-Match", '"a" "b"'),
     ("If-Match", ""),
     ("If-Match", ",".join(['"a"'] * 65)),
-    ("If-None-Match", '"abc"'),
+    ("If-Match", " , ,"),
+    ("If-None-Match", '"abc'),
     ("If-None-Match", ""),
     ("If-None-Match", "**"),
 ]
 
 
-@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "GET"])
 @pytest.mark.parametrize(("name", "value"), FAULTY_PRECONDITIONS)
 def test_a_precondition_that_cannot_be_understood_is_refused_with_a_row(
     vault: VaultServer, method: str, name: str, value: str
@@ -113,6 +114,19 @@ class TestPreconditions:
         tag = vault.put("payments", "card/pre-8", MARKER).header("etag")
         answer = vault.put("payments", "card/pre-8", "new", headers={"If-Match": f'"other", {tag}'})
         assert answer.status == 200
+
+    @pytest.mark.parametrize("form", [", {}", '{} ,,"b"', '\t"a,b" ,\t{},', 'W/"w", {}'])
+    def test_a_list_may_have_empty_members_and_commas_in_tags(self, vault: VaultServer, form: str) -> None:
+        tag = str(vault.put("payments", "card/pre-11", MARKER).header("etag"))
+        answer = vault.put("payments", "card/pre-11", form, headers={"If-Match": form.format(tag)})
+        assert answer.status == 200, answer
+
+    @pytest.mark.parametrize("form", ["{}", "W/{}", '"other", {}'])
+    def test_put_only_where_the_version_is_another_one(self, vault: VaultServer, form: str) -> None:
+        tag = str(vault.put("payments", "card/pre-12", MARKER).header("etag"))
+        answer = vault.put("payments", "card/pre-12", "new", headers={"If-None-Match": form.format(tag)})
+        assert_refused(vault, answer, 412, "precondition-failed", "precondition")
+        assert vault.put("payments", "card/pre-12", "new", headers={"If-None-Match": '"other"'}).status == 200
 
     def test_an_old_tag_does_not_delete(self, vault: VaultServer) -> None:
         tag = vault.put("payments", "card/pre-9", MARKER).header("etag")
@@ -186,7 +200,7 @@ ANSWERS = [
     ("payments", "GET", "/vault/card/none-such", 404),
     ("payments", "GET", "/vault/card", 200),
     ("payments", "HEAD", "/vault/card/none-such", 404),
-    ("payments", "PATCH", "/vault/card/x", 405),
+    ("payments", "POST", "/vault/card/x", 405),
     ("payments", "GET", "/vault/ach/x", 403),
     ("auditor", "GET", "/admin/access-log?limit=1", 200),
     ("auditor", "GET", "/compliance/report", 200),

@@ -17,8 +17,6 @@ NOT_TIMES = [
     "2027-02-16T00:00Z",
     "2027-02-16T00:00:00+01",
     "2027-02-16T00:00:00+0100",
-    "2027-02-16T00:00:00z",
-    "2027-02-16t00:00:00Z",
     "2027-02-16T00:00:60Z",
     "2027-02-16T24:00:00Z",
     "2027-02-16T00:60:00Z",
@@ -30,7 +28,6 @@ NOT_TIMES = [
     "2027-02-16T00:00:00+24:00",
     "2027-02-16T00:00:00+00:60",
     "2027-02-16T00:00:00.Z",
-    "2027-02-16T00:00:00.1234567Z",
     "2027-02-16T00:00:00,5Z",
     "0000-01-01T00:00:00Z",
     "10000-01-01T00:00:00Z",
@@ -81,6 +78,18 @@ def test_an_offset_is_counted(vault: VaultServer, offset: str, hours: int) -> No
 def test_microseconds_are_kept(vault: VaultServer) -> None:
     at = soon(days=2).strftime("%Y-%m-%dT%H:%M:%S.123456Z")
     assert vault.put("payments", "card/micros", MARKER, expires_at=at).json["expires_at"] == at
+
+
+@pytest.mark.parametrize("digits", ["1234567", "123456789", "123456999999999999"])
+def test_a_fraction_is_cut_to_microseconds(vault: VaultServer, digits: str) -> None:
+    at = soon(days=2).strftime("%Y-%m-%dT%H:%M:%S.")
+    answer = vault.put("payments", f"card/fraction-{len(digits)}", MARKER, expires_at=f"{at}{digits}Z")
+    assert answer.json["expires_at"] == f"{at}123456Z"
+
+
+def test_t_and_z_may_be_lower_case(vault: VaultServer) -> None:
+    at = soon(days=2).strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert vault.put("payments", "card/lower", MARKER, expires_at=at.lower()).json["expires_at"] == at
 
 
 @pytest.mark.parametrize("text", ["2020-01-01T00:00:00Z", "0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z"])

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from vsqlvault.config.sections import App, OpenSection, Section
 from vsqlvault.model.entry import PURPOSE
+from vsqlvault.model.text import is_readable
 
 
 class Grant(Section):
@@ -25,8 +26,8 @@ class Grant(Section):
     @field_validator("identity")
     @classmethod
     def _printable(cls, value: str | None) -> str | None:
-        if value is not None and not value.isprintable():
-            raise ValueError("printable text")
+        if value is not None and not is_readable(value):
+            raise ValueError("text without invisible or control characters")
         return value
 
     @field_validator("purposes")

@@ -194,7 +194,7 @@ class InvalidQuery(ValidationFailed):
 
 
 class InvalidText(ValidationFailed):
-    """A text contains a forbidden character: a control character, a lone surrogate or a bidirectional override."""
+    """A text contains an invisible character or a control character."""
 
     slug = "invalid-text"
     reason = "invalid_metadata"

@@ -28,7 +28,7 @@ from vsqlvault.http.cursors import Cursors
 from vsqlvault.http.description.docs_page import CONTENT_SECURITY_POLICY, docs_page
 from vsqlvault.http.description.openapi import build_openapi
 from vsqlvault.http.dispatcher import Dispatcher
-from vsqlvault.http.fast_path import FastPath, raw_path_of, request_of
+from vsqlvault.http.fast_path import NOT_MODIFIED, FastPath, raw_path_of, request_of
 from vsqlvault.http.forwarding import Forwarding
 from vsqlvault.http.messages import BodyReader, Reply, Request
 from vsqlvault.http.metrics import Counts, Metrics
@@ -301,7 +301,10 @@ def _response(reply: Reply, *, is_head: bool) -> Response:
     body: Any = reply.body if isinstance(reply.body, bytes) else _pieces(reply.body)
     response = Response(b"" if is_head else body, reply.status, Headers(reply.headers), content_type=reply.content_type)
     response.timeout = None
-    if is_head:  # GET's length is not known here, and none is better than a wrong one (RFC 9110, section 9.3.2)
+    if reply.content_type is None:
+        response.headers.pop("Content-Type", None)
+    # GET's length is not known here, and none is better than a wrong one (RFC 9110, section 9.3.2)
+    if is_head or reply.status == NOT_MODIFIED:
         response.headers.pop("Content-Length", None)
     return response
 

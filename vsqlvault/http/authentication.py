@@ -11,6 +11,7 @@ from vsqlvault.errors import AmbiguousCredentials, AuthUnavailable, CredentialRe
 from vsqlvault.interfaces.authenticator import Authenticator, Presented
 from vsqlvault.model.entry import PURPOSE
 from vsqlvault.model.principal import Principal, Role
+from vsqlvault.model.text import is_readable
 from vsqlvault.service.plugin_calls import Pending, begin_call, finish_call
 
 log = logging.getLogger(__name__)
@@ -147,7 +148,7 @@ def _is_sound(principal: Principal) -> bool:
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= MAX_TEXT and value.isprintable()
+    return isinstance(value, str) and 0 < len(value) <= MAX_TEXT and is_readable(value)
 
 
 def _is_purpose(value: Any) -> bool:

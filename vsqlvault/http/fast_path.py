@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _ENTRY = re.compile(rb"/vault/([a-z0-9_-]+)/([A-Za-z0-9._:@~-]+)")
 PATH = "/vault/{purpose}/{external_id}"
+NOT_MODIFIED = 304
 Asgi = Callable[[Any, Any, Any], Awaitable[None]]
 
 
@@ -118,7 +119,7 @@ def wire_headers(reply: Reply, request: Request) -> list[tuple[bytes, bytes]]:
     if reply.content_type is not None:
         headers.append((b"content-type", reply.content_type.encode("latin-1")))
     if (
-        request.method != "HEAD"
+        request.method != "HEAD" and reply.status != NOT_MODIFIED
     ):  # GET's length is not known here, and none is better than a wrong one (RFC 9110, 9.3.2)
         headers.append((b"content-length", b"%d" % len(wire_body(reply, request))))
     return headers

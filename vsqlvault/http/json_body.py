@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import json
 import re
+from decimal import Decimal, InvalidOperation
+from math import isfinite
 from typing import Any, NoReturn
 
 from vsqlvault.errors import DuplicateKey, FieldError, InvalidJson, InvalidText, PayloadTooLarge, TooDeep
+from vsqlvault.model.text import is_readable, is_storable
 
 MAX_DEPTH = 32
 MAX_TOKENS = 32_768
 _MAX_INTEGER = 2**53
 _MAX_INTEGER_DIGITS = 17
+_INTEGERS = "expected whole numbers between -(2**53 - 1) and 2**53 - 1"
 _TOKENS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[][{},]', re.DOTALL)
-_NON_CHARACTERS = "".join(f"{chr(plane * 0x10000 + 0xFFFE)}{chr(plane * 0x10000 + 0xFFFF)}" for plane in range(17))
-_REFUSED = "\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufdd0-\ufdef" + _NON_CHARACTERS
-_REFUSED_TEXT = re.compile(f"[{_REFUSED}]")
 _LINE_BREAKS = str.maketrans("", "", "\t\n\r")
 
 
 def parse_json(body: bytes) -> Any:
-    """Return the value of a JSON text: UTF-8 without a byte order mark, no duplicate key, no NaN, integers within
-    2**53, depth 32.
+    """Return the value of a JSON text: UTF-8 without a mark, no key twice, no NaN, depth 32.
+
+    Whole numbers are within 2**53, and every number is one that a double holds exactly as it is written.
 
     A body with more than ``MAX_TOKENS`` strings, brackets and commas is not parsed, because parsing megabytes of tiny
     values would delay other requests.
@@ -42,14 +44,14 @@ def parse_json(body: bytes) -> Any:
 
 
 def check_text(value: Any, path: str = "") -> None:
-    """Check every string of a JSON value, including keys.
+    """Check every string of a JSON value, keys included.
 
     Raises:
-        InvalidText: one contains a control character, a lone surrogate, a bidirectional override or a non-character.
+        InvalidText: one has a character that ``is_readable`` refuses.
     """
     if isinstance(value, str):
-        if not (value.isascii() and value.isprintable()) and _REFUSED_TEXT.search(value):
-            raise InvalidText(errors=[FieldError(path, "text without control characters and similar characters")])
+        if not is_readable(value):
+            raise InvalidText(errors=[FieldError(path, "text without invisible or control characters")])
     elif isinstance(value, dict):
         for key, member in value.items():
             check_text(key, path)
@@ -60,9 +62,9 @@ def check_text(value: Any, path: str = "") -> None:
 
 
 def check_value_text(value: str, path: str) -> None:
-    """Check a stored value like ``check_text``, but allow line breaks, which armoured ciphertext contains."""
-    if not (value.isascii() and value.isprintable()):
-        check_text(value.translate(_LINE_BREAKS), path)
+    """Check a stored value, which nobody reads; it may have lines, for armoured ciphertext does. Raises InvalidText."""
+    if not is_storable(value.translate(_LINE_BREAKS)):
+        raise InvalidText(errors=[FieldError(path, "text without control characters; base64 takes any bytes")])
 
 
 def _check_tokens(body: bytes) -> None:
@@ -93,15 +95,25 @@ def _no_constant(_: str) -> NoReturn:
 
 def _integer(text: str) -> int:
     if len(text) > _MAX_INTEGER_DIGITS or abs(int(text)) >= _MAX_INTEGER:
-        raise InvalidJson("expected integers between -(2**53 - 1) and 2**53 - 1")
+        raise InvalidJson(_INTEGERS)
     return int(text)
 
 
 def _float(text: str) -> float:
+    """Return the number, if it comes back as it went in: the shortest decimal of the double is the one that was sent."""
     value = float(text)
-    if value in {float("inf"), float("-inf")}:
-        raise InvalidJson("expected a number within the range of a double")
+    if not isfinite(value) or not _is_exact(text, value):
+        raise InvalidJson("expected numbers that a double holds exactly as they are written, of up to 17 digits")
+    if value.is_integer() and abs(value) >= _MAX_INTEGER:
+        raise InvalidJson(_INTEGERS)
     return value
+
+
+def _is_exact(text: str, value: float) -> bool:
+    try:
+        return Decimal(text) == Decimal(repr(value))
+    except InvalidOperation:  # an exponent beyond those of Decimal
+        return False
 
 
 _DECODER = json.JSONDecoder(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from vsqlvault.errors import ContentEncodingRefused, InvalidPath, PayloadTooLarge, UnsupportedMediaType, VaultError
 from vsqlvault.http.cursors import Cursors
 from vsqlvault.http.json_body import parse_json
+from vsqlvault.http.media_types import JSON, is_one_of
 from vsqlvault.http.messages import Reply, Request
 from vsqlvault.http.schemas.bodies import read_body
 from vsqlvault.http.schemas.field_errors import Model
@@ -42,8 +43,6 @@ ENTRIES = "vault"
 SEVERAL_SEGMENTS = frozenset({"tile"})
 """Parameters that match the rest of a path, including slashes."""
 
-_CONTENT_TYPE = re.compile(r'application/json(?:\s*;\s*charset="?utf-8"?)?', re.IGNORECASE | re.ASCII)
-
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -68,15 +67,15 @@ class RequestContext:
         """The key of the entry that the path names."""
         return EntryKey(self.request.params["purpose"], self.request.params["external_id"])
 
-    async def body(self, model: type[Model]) -> Model:
+    async def body(self, model: type[Model], media_types: Sequence[str] = (JSON,)) -> Model:
         """Return the request's body.
 
         Raises:
             UnsupportedMediaType, ContentEncodingRefused, PayloadTooLarge, InvalidJson, ValidationFailed, ClientAborted.
         """
         request = self.request
-        if not _CONTENT_TYPE.fullmatch((request.header("content-type") or "").strip()):
-            raise UnsupportedMediaType
+        if not is_one_of(request.header("content-type") or "", media_types):
+            raise UnsupportedMediaType(f"one of {', '.join(media_types)}" if len(media_types) > 1 else None)
         if request.header("content-encoding") is not None:
             raise ContentEncodingRefused
         length = request.header("content-length")
@@ -109,6 +108,7 @@ class Operation:
     handler: Handler
     audited: Audited | None = None
     body: type[BaseModel] | None = None
+    body_types: tuple[str, ...] = (JSON,)
     query: type[BaseModel] = NoQuery
     answers: Mapping[int, str] = field(default_factory=lambda: {200: "Done."})
     problems: tuple[type[VaultError], ...] = ()

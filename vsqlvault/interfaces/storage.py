@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Generic, Protocol, TypeVar
 
+from vsqlvault.errors import EntryHeld
 from vsqlvault.interfaces.evidence import Evidence, EvidenceQuery
 from vsqlvault.interfaces.purge_storage import PurgeStorage
 from vsqlvault.interfaces.tree_storage import TreeStorage
@@ -80,6 +81,11 @@ class PolicySnapshot:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_in_force", HoldIndex(self.holds.values()))
+
+    def require_free(self, entry: Entry, *, names_holds: bool) -> None:
+        """Raise EntryHeld where a legal hold keeps the entry. ``names_holds``: the caller may learn which one."""
+        if holds := self.holds_on(entry):
+            raise EntryHeld([hold.reference for hold in holds], named=names_holds)
 
     def holds_on(self, entry: Entry) -> tuple[LegalHold, ...]:
         """Return the holds in force that keep the entry from being destroyed."""

@@ -10,9 +10,10 @@ from vsqlvault.model.entry import EntryVersion
 
 
 class Operation(StrEnum):
-    """The audited operations. The first five are for entries, the rest for the vault."""
+    """What was attempted. The first six are asked of entries, the rest of the vault."""
 
     STORE = "store"
+    UPDATE = "update"
     RETRIEVE = "retrieve"
     INSPECT = "inspect"
     LIST = "list"

@@ -11,8 +11,10 @@ from vsqlvault.errors import InvalidTime
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _RFC3339 = re.compile(
-    r"\d{4}-\d{2}-\d{2}T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6})?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII
+    r"(\d{4}-\d{2}-\d{2})[Tt]((?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)(?:\.(\d+))?([Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)",
+    re.ASCII,
 )
+_MICROSECOND_DIGITS = 6
 
 
 def utc_now() -> datetime:
@@ -40,14 +42,19 @@ def format_time(at: datetime) -> str:
 
 
 def parse_time(text: str) -> datetime:
-    """Parse RFC 3339 with ``T``, seconds and an explicit offset, at most six fractional digits.
+    """Return the instant that an RFC 3339 text names: with seconds and an explicit offset.
+
+    A fraction of a second may have any number of digits; those after the sixth are cut off.
 
     Raises:
         InvalidTime: for any other text, and for a time that UTC cannot represent.
     """
-    if not _RFC3339.fullmatch(text):
+    found = _RFC3339.fullmatch(text)
+    if found is None:
         raise InvalidTime("expected RFC 3339 with T, seconds and an offset, such as 2027-02-16T00:00:00Z")
+    date, time, fraction, offset = found.groups()
+    micros = f".{fraction[:_MICROSECOND_DIGITS]:0<{_MICROSECOND_DIGITS}}" if fraction else ""
     try:
-        return datetime.fromisoformat(text).astimezone(UTC)
+        return datetime.fromisoformat(f"{date}T{time}{micros}{offset.upper()}").astimezone(UTC)
     except (ValueError, OverflowError):
         raise InvalidTime("expected a time that exists, between the years 1 and 9999 in UTC") from None

@@ -8,6 +8,7 @@ from typing import Any
 import rfc8785
 
 _SAFE_INTEGER = 2**53
+_SAFE_DIGITS = 16
 _PLAIN = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 
 
@@ -20,6 +21,21 @@ def canonical_json(value: Any) -> bytes:
     if not _is_plain(value):
         return rfc8785.dumps(value)
     return _PLAIN.encode(value).encode("utf-8")
+
+
+def read_canonical(text: str) -> Any:
+    """Return the value of an RFC 8785 text, so that ``canonical_json`` of it is that text again.
+
+    Every number there is a double, and large ones have no fraction to show.
+    """
+    return _DECODER.decode(text)
+
+
+def _number(text: str) -> int | float:
+    return int(text) if len(text) < _SAFE_DIGITS else float(text)
+
+
+_DECODER = json.JSONDecoder(parse_int=_number)
 
 
 def _is_plain(value: Any) -> bool:

@@ -7,25 +7,15 @@ replaced by its SHA-256 digest. docs/purge.md publishes the field list and a wor
 from __future__ import annotations
 
 import hashlib
-import json
 from json.encoder import encode_basestring
 from typing import Any
 
 from vsqlvault.model.entry import Entry
 from vsqlvault.model.times import format_time
-from vsqlvault.proof.canonical import canonical_json
+from vsqlvault.proof.canonical import canonical_json, read_canonical
 
 FORMAT = "vsqlvault-entry-v1"
-_SAFE_DIGITS = 16
 _SAFE_INTEGER = 2**53
-
-
-def _number(text: str) -> int | float:
-    """Parse an integer as RFC 8785 does: every number is a double, and large ones have no fraction."""
-    return int(text) if len(text) < _SAFE_DIGITS else float(text)
-
-
-_METADATA = json.JSONDecoder(parse_int=_number)
 
 
 def proof_document(entry: Entry, value_sha256: str) -> dict[str, Any]:
@@ -41,7 +31,7 @@ def proof_document(entry: Entry, value_sha256: str) -> dict[str, Any]:
         "encoding": entry.encoding.value,
         "algorithm_hint": entry.algorithm_hint,
         "key_ref": entry.key_ref,
-        "metadata": _METADATA.decode(entry.metadata),
+        "metadata": read_canonical(entry.metadata),
         "owner_app": entry.owner_app,
         "owner_identity": entry.owner_identity,
         "access_policy": entry.access_policy,
@@ -73,7 +63,7 @@ def _written(entry: Entry, value_sha256: str) -> bytes:
     """
     if entry.version >= _SAFE_INTEGER or entry.value_size >= _SAFE_INTEGER:
         return canonical_json(proof_document(entry, value_sha256))
-    metadata = "{}" if entry.metadata == "{}" else canonical_json(_METADATA.decode(entry.metadata)).decode()
+    metadata = "{}" if entry.metadata == "{}" else canonical_json(read_canonical(entry.metadata)).decode()
     return (
         f'{{"access_policy":{_text(entry.access_policy)},"algorithm_hint":{_text(entry.algorithm_hint)}'
         f',"created_at":"{format_time(entry.created_at)}","encoding":"{entry.encoding.value}"'

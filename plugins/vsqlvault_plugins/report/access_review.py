@@ -11,7 +11,7 @@ from vsqlvault.model.policy import ADMIN, OWNER, AccessPolicy
 from vsqlvault.model.times import format_time
 from vsqlvault_plugins.report.shape import MAX_LISTED, Finding
 
-ON_ENTRIES = frozenset({"store", "retrieve", "inspect", "list", "purge"})
+ON_ENTRIES = frozenset({"store", "update", "retrieve", "inspect", "list", "purge"})
 
 
 class AccessReview:

@@ -15,7 +15,7 @@ _CHANGES_OF_RULES = frozenset({
 })  # fmt: skip
 _CHANGES_OF_CREDENTIALS = frozenset({"create-api-key", "revoke-api-key", "rotate-signing-key"})
 CLASSES: Mapping[str, tuple[str, frozenset[str]]] = {
-    "10.2.1.1": ("access to entries", frozenset({"store", "retrieve", "inspect", "list", "purge"})),
+    "10.2.1.1": ("access to entries", frozenset({"store", "update", "retrieve", "inspect", "list", "purge"})),
     "10.2.1.2": (
         "actions of administrators",
         _CHANGES_OF_RULES | _CHANGES_OF_CREDENTIALS | {"sweep", "attest", "confirm-restore", "confirm-clock"},

@@ -75,8 +75,10 @@ class Generator:
         pick = self.random.choice
         if self.random.random() < 0.05:
             return self.conditional()
-        method = pick(["GET"] * 5 + ["PUT"] * 6 + ["HEAD"] * 2 + ["DELETE"] * 2 + ["POST", "OPTIONS", "PATCH", "BREW"])
-        body = self.body() if method == "PUT" or self.random.random() < 0.05 else b""
+        method = pick(
+            ["GET"] * 5 + ["PUT"] * 6 + ["HEAD"] * 2 + ["DELETE"] * 2 + ["PATCH"] * 2 + ["POST", "OPTIONS", "BREW"]
+        )
+        body = self.body() if method in {"PUT", "PATCH"} or self.random.random() < 0.05 else b""
         headers = [(b"host", b"localhost"), *self.credential(), *self.odd_headers()]
         if body:
             headers += pick([[(b"content-type", b"application/json")]] * 12 + [*self.ODD_TYPES])

@@ -95,7 +95,8 @@ def _operation(operation: Operation) -> dict[str, Any]:
         document["description"] = operation.description
     if operation.body:
         schema = {"$ref": _REFERENCE.format(model=operation.body.__name__)}
-        document["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+        content = {media_type: {"schema": schema} for media_type in operation.body_types}
+        document["requestBody"] = {"required": True, "content": content}
     return document
 
 

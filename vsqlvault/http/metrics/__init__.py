@@ -14,6 +14,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from vsqlvault.errors import NotAcceptable
+from vsqlvault.http.media_types import preferred
 from vsqlvault.http.messages import Reply
 from vsqlvault.http.metrics.controls import ControlCollector
 from vsqlvault.http.metrics.credentials import CredentialCollector, Together
@@ -23,6 +25,7 @@ from vsqlvault.http.metrics.workers import Share
 from vsqlvault.http.server.tls import Tls
 from vsqlvault.service.vault import Vault
 
+_TEXT, _OPENMETRICS = "text/plain", "application/openmetrics-text"
 BUCKETS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 
 
@@ -55,11 +58,12 @@ class Metrics:
         self._of_credentials = CredentialCollector(vault)
 
     def exposition(self, accept: str | None) -> Reply:
-        """Return all metrics as Prometheus text, or as OpenMetrics if ``Accept`` asks for it."""
-        wanted = "application/openmetrics-text" if "application/openmetrics-text" in (accept or "") else ""
-        encode, content_type = choose_encoder(
-            wanted
-        )  # only this flag, never the caller's header: odd parameters make the library fail
+        """Return all metrics, as Prometheus text or, where ``Accept`` asks for it, OpenMetrics."""
+        try:
+            wanted = preferred(accept, (_TEXT, _OPENMETRICS))
+        except NotAcceptable:
+            wanted = _TEXT  # a scraper that accepts neither still gets its metrics
+        encode, content_type = choose_encoder(wanted)  # never with what a caller wrote: it trips over odd parameters
         registry: Any = self._share.total(self._registry) if self._share else self._registry
         return Reply(200, encode(Together(registry, self._of_credentials)), content_type)
 

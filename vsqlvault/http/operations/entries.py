@@ -24,16 +24,18 @@ from vsqlvault.errors import (
     ValidationFailed,
 )
 from vsqlvault.http.conditions import read_conditions
+from vsqlvault.http.media_types import JSON, MERGE_PATCH
 from vsqlvault.http.messages import Reply, Request
 from vsqlvault.http.operation import Operation, RequestContext
-from vsqlvault.http.schemas.bodies import StoreBody, dump_json
+from vsqlvault.http.schemas.bodies import StoreBody, UpdateBody, dump_json
 from vsqlvault.http.schemas.queries import ListQuery, read_query
 from vsqlvault.http.schemas.responses import entry_json, etag, list_json, purge_row
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.entry import EntryVersion
 from vsqlvault.model.times import format_time
-from vsqlvault.service.entries.requests import ListRequest, Preconditions
+from vsqlvault.service.entries.requests import NO_PRECONDITIONS, EntryView, ListRequest, Preconditions
 
+_PATCH_TYPES = (MERGE_PATCH, JSON)
 _ETAG = re.compile(r'"([0-9a-f]{32})\.([1-9][0-9]{0,17})"')
 _WAIT = re.compile(r'wait(?:\s*=\s*"?([0-9]{1,9})"?)?', re.IGNORECASE | re.ASCII)
 DEFAULT_WAIT_SECONDS = 5
@@ -53,15 +55,33 @@ async def store(exchange: RequestContext) -> Reply:
     return reply
 
 
+async def update(exchange: RequestContext) -> Reply:
+    """Change what is known of an entry, and answer with its metadata; the value is not part of it."""
+    vault, call, key = exchange.vault, exchange.call, exchange.key
+    await vault.entries.require_purpose(call, Audited.UPDATE, key)
+    preconditions = read_preconditions(exchange.request)
+    body = await exchange.body(UpdateBody, _PATCH_TYPES)
+    stored = await vault.entries.update(call, key, body.wanted(preconditions))
+    reply = Reply(200, entry_json(stored.viewed, warnings=stored.warnings))
+    reply.headers.append(("ETag", etag(stored.viewed.entry)))
+    return reply
+
+
 async def retrieve(exchange: RequestContext) -> Reply:
-    """Return the value and its metadata."""
-    viewed = await exchange.vault.entries.retrieve(exchange.call, exchange.key)
+    """Answer with the blob."""
+    preconditions = read_preconditions(exchange.request)
+    viewed = await exchange.vault.entries.retrieve(exchange.call, exchange.key, preconditions)
+    if viewed.unmodified:
+        return _unmodified(viewed)
     return Reply(200, entry_json(viewed), headers=[("ETag", etag(viewed.entry))])
 
 
 async def inspect(exchange: RequestContext) -> Reply:
-    """Return headers only. The value is not read and no retrieval is counted."""
-    viewed = await exchange.vault.entries.inspect(exchange.call, exchange.key)
+    """Answer with headers only: no blob is read and no retrieval counted."""
+    preconditions = read_preconditions(exchange.request)
+    viewed = await exchange.vault.entries.inspect(exchange.call, exchange.key, preconditions)
+    if viewed.unmodified:
+        return _unmodified(viewed)
     entry = viewed.entry
     headers = [
         ("ETag", etag(entry)),
@@ -70,6 +90,10 @@ async def inspect(exchange: RequestContext) -> Reply:
         ("X-Vault-Access-Policy", entry.access_policy),
     ]
     return Reply(200, headers=headers)
+
+
+def _unmodified(viewed: EntryView) -> Reply:
+    return Reply(304, content_type=None, headers=[("ETag", etag(viewed.entry))])
 
 
 async def purge(exchange: RequestContext) -> Reply:
@@ -107,17 +131,22 @@ async def list_entries(exchange: RequestContext) -> Reply:
 
 
 def read_preconditions(request: Request) -> Preconditions:
-    """Return the conditions of ``If-Match`` and ``If-None-Match``. A weak tag never matches (RFC 9110, section 13.1.1).
+    """Return what ``If-Match`` and ``If-None-Match`` ask; a weak tag never fits ``If-Match`` (RFC 9110, section 13.1.1).
 
     Raises:
-        InvalidHeader: not a list of entity tags, or an ``If-None-Match`` other than ``*``.
+        InvalidHeader: one of them is neither ``*`` nor a list of entity tags.
     """
+    if "if-match" not in request.by_name and "if-none-match" not in request.by_name:
+        return NO_PRECONDITIONS
     asked = read_conditions(request)
-    match = None
-    if asked.tags is not None:
-        found = (_ETAG.fullmatch(tag) for tag in asked.tags)
-        match = frozenset(EntryVersion(tag[1], int(tag[2])) for tag in found if tag)
-    return Preconditions(asked.none_exists, asked.any_match, match)
+    return Preconditions(asked.none_exists, asked.any_match, _versions(asked.tags), _versions(asked.none_tags))
+
+
+def _versions(tags: tuple[str, ...] | None) -> frozenset[EntryVersion] | None:
+    if tags is None:
+        return None
+    found = (_ETAG.fullmatch(tag) for tag in tags)
+    return frozenset(EntryVersion(tag[1], int(tag[2])) for tag in found if tag)
 
 
 def read_wait(request: Request) -> int | None:
@@ -141,8 +170,9 @@ OPERATIONS = (
         name="store",
         summary="Store an entry",
         description=(
-            "Creates the entry, or replaces it. A replaced version gets a purge record with proof. `If-None-Match: "
-            "*` only creates, and `If-Match` only replaces that version. A repeated request changes nothing."
+            "Creates the entry, or replaces it: then the version replaced gets a purge record with proof. "
+            "`If-None-Match: *` only creates, `If-Match` only replaces that version. Repeating a request is safe: an entry "
+            "that is already so stays as it is. The same value with other fields is an update: nothing is purged."
         ),
         handler=store,
         audited=Audited.STORE,
@@ -159,6 +189,32 @@ OPERATIONS = (
             RetentionExceeded,
             UndefinedPolicy,
             KeyRefWithoutValue,
+        ),
+    ),
+    Operation(
+        method="PATCH",
+        path="/vault/{purpose}/{external_id}",
+        name="update",
+        summary="Change the expiry, the metadata or the access policy of an entry",
+        description=(
+            "A merge patch (RFC 7396): a member that is left out stays, null removes it. The value, `key_ref` and "
+            "`algorithm_hint` are not changed this way. The entry gets a new version, and no purge record: its value lives on. "
+            "Retention and access policies decide as for PUT."
+        ),
+        handler=update,
+        audited=Audited.UPDATE,
+        body=UpdateBody,
+        body_types=_PATCH_TYPES,
+        answers={200: "Changed, or already so."},
+        headers=_ETAG_HEADER,
+        problems=(
+            *_READING,
+            PreconditionFailed,
+            EntryHeld,
+            *_BODY,
+            NoRetentionPolicy,
+            RetentionExceeded,
+            UndefinedPolicy,
         ),
     ),
     Operation(

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
 from vsqlvault.errors import InvalidQuery, NotAcceptable, RoleRequired
+from vsqlvault.http.media_types import preferred
 from vsqlvault.http.messages import Reply
 from vsqlvault.http.operation import Operation, RequestContext
 from vsqlvault.http.schemas.bodies import dump_json
@@ -128,45 +129,6 @@ def _cell(value: Any) -> Any:
     if isinstance(value, bool):
         return "true" if value else "false"
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
-
-
-def preferred(accept: str | None, offered: Sequence[str]) -> str:
-    """Return the offered media type that ``Accept`` prefers, or the first one if it has no preference (RFC 9110,
-    12.5.1).
-
-    Raises:
-        NotAcceptable: it accepts none of them.
-    """
-    if not accept or not accept.strip():
-        return offered[0]
-    quality = {media_type: _quality(accept, media_type) for media_type in offered}
-    best = max(offered, key=lambda media_type: quality[media_type])
-    if quality[best] <= 0:
-        raise NotAcceptable(", ".join(offered))
-    return best
-
-
-def _quality(accept: str, media_type: str) -> float:
-    """Return the quality of the most specific range that matches the media type, or 0 if none does."""
-    found, precision = 0.0, -1
-    kind = media_type.partition("/")[0]
-    for part in accept.split(","):
-        name, *parameters = (piece.strip().lower() for piece in part.split(";"))
-        level = {media_type: 2, f"{kind}/*": 1, "*/*": 0}.get(name, -1)
-        if level > precision:
-            found, precision = _weight(parameters), level
-    return found
-
-
-def _weight(parameters: Sequence[str]) -> float:
-    for parameter in parameters:
-        name, _, value = parameter.partition("=")
-        if name.strip() == "q":
-            try:
-                return min(max(float(value), 0.0), 1.0)
-            except ValueError:
-                return 0.0
-    return 1.0
 
 
 _DESCRIPTION = (

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from vsqlvault.errors import InvalidQuery, NotAcceptable, NothingSigned, RoleRequired
+from vsqlvault.http.media_types import preferred
 from vsqlvault.http.messages import Reply
 from vsqlvault.http.operation import Operation, RequestContext
-from vsqlvault.http.operations.logs import preferred
 from vsqlvault.http.schemas.bodies import dump_json
 from vsqlvault.http.schemas.queries import EvidenceQuery, ReportQuery
 from vsqlvault.model.audit import Operation as Audited

@@ -6,7 +6,7 @@ import json
 from base64 import b64decode, b64encode
 from binascii import Error as NotBase64
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Annotated, Any, Literal
 
@@ -22,7 +22,7 @@ from vsqlvault.errors import (
     ValidationFailed,
 )
 from vsqlvault.http.json_body import check_text, check_value_text
-from vsqlvault.http.schemas.field_errors import MAX_FAULTS, NO_SUCH_FIELD, Model, field_errors, field_path
+from vsqlvault.http.schemas.field_errors import MAX_FAULTS, Model, field_errors, field_path, unknown_field
 from vsqlvault.model.access import Action
 from vsqlvault.model.entry import EXTERNAL_ID, PURPOSE, ValueEncoding
 from vsqlvault.model.policy import (
@@ -35,9 +35,9 @@ from vsqlvault.model.policy import (
 )
 from vsqlvault.model.principal import Role
 from vsqlvault.model.times import parse_time
-from vsqlvault.proof.canonical import canonical_json
+from vsqlvault.proof.canonical import canonical_json, read_canonical
 from vsqlvault.service.credentials.api_keys import ApiKeyRequest
-from vsqlvault.service.entries.requests import Preconditions, StoreRequest
+from vsqlvault.service.entries.requests import Preconditions, StoreRequest, UpdateRequest
 
 MAX_METADATA_BYTES = 8192
 MAX_METADATA_KEYS = 64
@@ -48,6 +48,16 @@ Purpose = Annotated[str, Field(pattern=rf"^{PURPOSE.pattern}$")]
 ExternalId = Annotated[str, Field(pattern=rf"^{EXTERNAL_ID.pattern}$")]
 PolicyName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,127}$")]
 AllowedApp = Annotated[str, Field(pattern=r"^(@owner|@admin|[A-Za-z0-9][A-Za-z0-9._:@/-]{0,127})$")]
+Ttl = Annotated[
+    str,
+    Field(
+        pattern=r"^[1-9][0-9]{0,9}[smhdw]$",
+        description="In place of expires_at: for how long from now, in seconds, minutes, hours, days or weeks.",
+        examples=["90d"],
+    ),
+]
+_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_BEYOND_ANY_POLICY_SECONDS = (MAX_RETENTION_DAYS + 1) * _UNIT_SECONDS["d"]
 Prose = Annotated[str, Field(max_length=1024)]
 
 
@@ -74,7 +84,13 @@ class StoreBody(Body):
         description="RFC 3339 with offset. Left out: as the retention policy says.",
         json_schema_extra={"format": "date-time"},
     )
+    ttl: Ttl | None = None
     access_policy: PolicyName = DEFAULT_POLICY
+
+    @model_validator(mode="after")
+    def _one_expiry(self) -> StoreBody:
+        _check_one_expiry(self.expires_at, self.ttl)
+        return self
 
     def wanted(self, preconditions: Preconditions, max_value_bytes: int) -> StoreRequest:
         """Return the entry to store.
@@ -94,6 +110,7 @@ class StoreBody(Body):
             expires_at=_time("expires_at", self.expires_at) if self.expires_at is not None else None,
             access_policy=self.access_policy,
             preconditions=preconditions,
+            ttl=_ttl(self.ttl),
         )
 
     def _value(self) -> bytes:
@@ -106,6 +123,67 @@ class StoreBody(Body):
         if not value or b64encode(value).decode("ascii") != self.encrypted_value:
             raise InvalidBase64(errors=[FieldError("encrypted_value", "canonical base64 with padding")])
         return value
+
+
+class UpdateBody(Body):
+    """What PATCH /vault/{purpose}/{external_id} takes: a merge patch (RFC 7396), so null removes."""
+
+    metadata: dict[str, Any] | None = Field(
+        default=None, description="Merged into the metadata, member by member; null removes a member, or all of them."
+    )
+    expires_at: str | None = Field(
+        default=None,
+        description="RFC 3339 with offset. Null: as the retention policy says, counted from now.",
+        json_schema_extra={"format": "date-time"},
+    )
+    ttl: Ttl | None = None
+    access_policy: PolicyName | None = Field(default=None, description=f"Null: `{DEFAULT_POLICY}`.")
+
+    @model_validator(mode="after")
+    def _one_expiry(self) -> UpdateBody:
+        _check_one_expiry(self.expires_at, self.ttl)
+        return self
+
+    def wanted(self, preconditions: Preconditions) -> UpdateRequest:
+        """Return what is to be changed; its metadata raises MetadataTooLarge. Raises InvalidTime."""
+        given = self.model_fields_set
+        return UpdateRequest(
+            metadata=self._merged if "metadata" in given else None,
+            access_policy=(self.access_policy or DEFAULT_POLICY) if "access_policy" in given else None,
+            changes_expiry=bool(given & {"expires_at", "ttl"}),
+            expires_at=_time("expires_at", self.expires_at) if self.expires_at is not None else None,
+            ttl=_ttl(self.ttl),
+            preconditions=preconditions,
+        )
+
+    def _merged(self, present: str) -> str:
+        return "{}" if self.metadata is None else metadata_text(merge_patch(read_canonical(present), self.metadata))
+
+
+def merge_patch(target: Any, patch: Any) -> Any:
+    """Return ``target`` with ``patch`` merged into it (RFC 7396, section 2)."""
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = merge_patch(merged.get(name), value)
+    return merged
+
+
+def _check_one_expiry(expires_at: str | None, ttl: str | None) -> None:
+    if expires_at is not None and ttl is not None:
+        raise ValueError("expires_at or ttl, not both")
+
+
+def _ttl(text: str | None) -> timedelta | None:
+    """Return the duration; one beyond every retention policy is cut to just beyond."""
+    if text is None:
+        return None
+    seconds = int(text[:-1]) * _UNIT_SECONDS[text[-1]]
+    return timedelta(seconds=min(seconds, _BEYOND_ANY_POLICY_SECONDS))
 
 
 def metadata_text(metadata: dict[str, Any]) -> str:
@@ -269,13 +347,6 @@ class ApiKeyBody(Body):
             raise ValueError('purposes of lower-case letters, digits, _ and -, or ["*"] for all')
         return value
 
-    @field_validator("identity")
-    @classmethod
-    def _printable(cls, value: str | None) -> str | None:
-        if value is not None and not value.isprintable():
-            raise ValueError("printable text")
-        return value
-
     def wanted(self) -> ApiKeyRequest:
         """Return the grants of the key. Raises InvalidTime."""
         return ApiKeyRequest(
@@ -299,14 +370,16 @@ def read_body(model: type[Model], value: Any) -> Model:
     known = model.model_fields
     unknown = list(islice((name for name in value if name not in known), MAX_FAULTS + 1))
     if len(unknown) > MAX_FAULTS:
-        raise ValidationFailed(errors=[FieldError(field_path((name,)), NO_SUCH_FIELD) for name in unknown[:MAX_FAULTS]])
+        raise ValidationFailed(
+            errors=[FieldError(field_path((name,)), unknown_field(name, known)) for name in unknown[:MAX_FAULTS]]
+        )
     check_text({name: member for name, member in value.items() if name != "encrypted_value"})
     if isinstance(ciphertext := value.get("encrypted_value"), str):
         check_value_text(ciphertext, "encrypted_value")
     try:
         return model.model_validate(value)
     except ValidationError as refused:
-        raise ValidationFailed(errors=field_errors(refused)) from None
+        raise ValidationFailed(errors=field_errors(model, refused)) from None
 
 
 def _time(field: str, text: str) -> datetime:

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from vsqlvault.errors import FieldError
+from vsqlvault.errors.suggestions import did_you_mean
 
 MAX_FAULTS = 20
-NO_SUCH_FIELD = "unknown field"
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def field_errors(refused: ValidationError) -> list[FieldError]:
-    """Return the first faults that a model found."""
+def field_errors(model: type[BaseModel], refused: ValidationError) -> list[FieldError]:
+    """Return the first faults that ``model`` found."""
     return [
-        FieldError(field_path(error["loc"]), _expected(error["type"], error["msg"]))
+        FieldError(field_path(error["loc"]), _expected(model, error["loc"], error["type"], error["msg"]))
         for error in refused.errors(include_url=False, include_input=False)[:MAX_FAULTS]
     ]
+
+
+def unknown_field(name: str, known: Iterable[str]) -> str:
+    """Return what is said of a field that does not exist, with the nearest one that does."""
+    return f"unknown field{did_you_mean(name, known)}"
+
+
+def names_of(model: type[BaseModel]) -> list[str]:
+    """Return the fields of a model as a caller writes them."""
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def field_path(location: tuple[int | str, ...]) -> str:
@@ -28,9 +39,10 @@ def field_path(location: tuple[int | str, ...]) -> str:
     return path if path.isascii() and path.isprintable() and len(path) <= 128 else "(unprintable)"  # noqa: PLR2004
 
 
-def _expected(kind: str, message: str) -> str:
+def _expected(model: type[BaseModel], location: tuple[int | str, ...], kind: str, message: str) -> str:
     if kind == "extra_forbidden":
-        return NO_SUCH_FIELD
+        *way, name = location
+        return unknown_field(str(name), _names_at(model, way))
     if kind == "missing":
         return "required"
     message = message.removeprefix("Value error, ")
@@ -38,3 +50,21 @@ def _expected(kind: str, message: str) -> str:
         if message.startswith(start):
             return message.removeprefix(start)
     return message
+
+
+def _names_at(model: type[BaseModel], way: Iterable[int | str]) -> list[str]:
+    """Return the fields of the model that lies inside ``model`` at the end of the way; none where there is no such model."""
+    for step in way:
+        field = model.model_fields.get(str(step))
+        inner = next(_models_in(field.annotation), None) if field else None
+        if inner is None:
+            return []
+        model = inner
+    return names_of(model)
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for each in get_args(annotation):
+        yield from _models_in(each)

@@ -11,6 +11,7 @@ from vsqlvault.errors import InvalidQuery, InvalidTime
 from vsqlvault.http.schemas.field_errors import Model, field_errors
 from vsqlvault.model.api_key import ApiKeyState
 from vsqlvault.model.entry import EntryState
+from vsqlvault.model.text import is_readable
 from vsqlvault.model.times import EPOCH, parse_time
 
 MAX_LIMIT = 1000
@@ -176,10 +177,10 @@ def read_query(model: type[Model], members: dict[str, str]) -> Model:
     try:
         return model.model_validate(members)
     except ValidationError as refused:
-        raise InvalidQuery(errors=field_errors(refused)) from None
+        raise InvalidQuery(errors=field_errors(model, refused)) from None
 
 
 def check_query_text(name: str, text: str) -> None:
-    """Raise InvalidQuery for a member with a control character or another forbidden character."""
-    if not (name.isprintable() and text.isprintable()):
-        raise InvalidQuery("expected printable text")
+    """Raise InvalidQuery for a member with a character that ``is_readable`` refuses."""
+    if not (is_readable(name) and is_readable(text)):
+        raise InvalidQuery("expected text without invisible or control characters")

@@ -111,7 +111,8 @@ class Cycle:
     def answer(self, reply: Reply) -> None:
         """Send an answer that is whole; to a client that is gone, nothing."""
         if not self.is_complete:
-            fields, body = reply_fields(reply, has_length=not self._is_head), reply.body
+            has_length = not self._is_head and reply.status not in _BODY_OF_NONE
+            fields, body = reply_fields(reply, has_length=has_length), reply.body
             head = self._head(reply.status, fields)
             self._connection.write(head if self._is_head or not isinstance(body, bytes) else head + body)
             self._complete()

@@ -20,6 +20,7 @@ from vsqlvault.errors import (
     ValidationFailed,
     VaultError,
 )
+from vsqlvault.errors.suggestions import did_you_mean
 from vsqlvault.interfaces.access_policy import PolicyEvaluator
 from vsqlvault.interfaces.storage import PolicySnapshot, Snapshot
 from vsqlvault.model.access import AccessRequest, Action, Allow, AuthorizationResult, Decision, Deny
@@ -83,7 +84,8 @@ class Authorizer:
         """
         evaluator = self._evaluators.get(policy.evaluator)
         if evaluator is None:
-            raise ValidationFailed(errors=[FieldError("evaluator", "an evaluator that a loaded plugin offers")])
+            near = did_you_mean(policy.evaluator, self._evaluators)
+            raise ValidationFailed(errors=[FieldError("evaluator", f"an evaluator that a loaded plugin offers{near}")])
         call_plain(evaluator, lambda: evaluator.check(policy), passes=(VaultError,))
 
     async def decide(self, request: AccessRequest, policy_name: str, policies: PolicySnapshot) -> AuthorizationResult:
@@ -174,26 +176,38 @@ class Authorizer:
         The policy of the entry present decides on its replacement. A new policy must let the caller store, too.
 
         Raises:
-            AccessDenied, NoRetentionPolicy, IdRetired, PluginFailed.
+            AccessDenied, NoRetentionPolicy, IdRetired, EntryHeld, PluginFailed.
         """
         entry, principal, now = loaded.entry, context.call.principal, loaded.snapshot.now
         if entry is not None:
             request = AccessRequest(principal, Action.STORE, key, entry, now)
             self.require(context, await self.decide(request, entry.access_policy, loaded.policies))
         if entry is None or entry.access_policy != access_policy:
-            decided = context.decided
-            request = AccessRequest(principal, Action.STORE, key, None, now)
-            self.require(context, await self.decide(request, access_policy, loaded.policies))
-            context.decided = decided or context.decided
+            await self.authorize_policy(context, key, access_policy, loaded)
         retention = loaded.retention
         if retention is None:
             raise NoRetentionPolicy(f"set one with PUT /admin/retention-policies/{key.purpose}")
         if loaded.state is EntryState.PURGED:
             raise IdRetired
         if loaded.state is EntryState.EXPIRED and self._retires_id(retention):
+            if entry is not None:
+                loaded.policies.require_free(entry, names_holds=principal.may_inspect_all)
             note_retention(context, retention)
             raise IdRetired
         return retention
+
+    async def authorize_policy(
+        self, context: AuditContext, key: EntryKey, access_policy: str, loaded: LoadedEntry
+    ) -> None:
+        """Require that the policy which an entry is to name lets the caller store. An earlier decision stays in the context.
+
+        Raises:
+            AccessDenied, PluginFailed.
+        """
+        decided = context.decided
+        request = AccessRequest(context.call.principal, Action.STORE, key, None, loaded.snapshot.now)
+        self.require(context, await self.decide(request, access_policy, loaded.policies))
+        context.decided = decided or context.decided
 
     async def may_inspect(self, context: AuditContext, entry: Entry, loaded: LoadedEntry) -> bool:
         """Whether the caller may inspect the entry. Raises PluginFailed, since omitting the entry would deny its existence."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from vsqlvault.errors import EntryHeld, EntryNotFound, VaultError
+from vsqlvault.errors import EntryNotFound, VaultError
 from vsqlvault.interfaces.storage import LogQuery, LogRow, Storage
 from vsqlvault.interfaces.writes import Committed, RevisionIs, Write
 from vsqlvault.model.access import Action, Allow, AuthorizationResult
@@ -146,8 +146,8 @@ class Explain:
 
 
 def _require_free(would: AuditContext, entry: Entry | None, loaded: LoadedEntry) -> None:
-    if entry and (holds := loaded.policies.holds_on(entry)):
-        raise EntryHeld([hold.reference for hold in holds], named=would.call.principal.may_inspect_all)
+    if entry:
+        loaded.policies.require_free(entry, names_holds=would.call.principal.may_inspect_all)
 
 
 def _described(found: Explanation) -> str:

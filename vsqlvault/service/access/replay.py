@@ -30,6 +30,7 @@ BREATH = 50
 
 _ACTIONS = {
     Operation.STORE: Action.STORE,
+    Operation.UPDATE: Action.STORE,
     Operation.RETRIEVE: Action.RETRIEVE,
     Operation.INSPECT: Action.INSPECT,
     Operation.PURGE: Action.PURGE,
@@ -234,7 +235,7 @@ class _Past:
         if entry is None or entry.entry_id != row.stamp.entry_id:
             return Unknown("entry-gone")
         same_version = entry.stamp == row.stamp and entry.purged_at is None
-        if row.operation is Operation.STORE and entry.access_policy != row.policy and not self._never_defined:
+        if _ACTIONS[row.operation] is Action.STORE and entry.access_policy != row.policy and not self._never_defined:
             # It was asked of the policy that the next version would have named, as of a new entry; or it has changed since.
             return None if same_version else Unknown("entry-changed")
         return entry if same_version or by_rules else Unknown("entry-changed")

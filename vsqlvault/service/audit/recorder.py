@@ -36,6 +36,7 @@ Revalidate = Callable[[Principal, Snapshot], None]
 
 OK = 200
 CREATED = 201
+NOT_MODIFIED = 304
 _MAX_ATTEMPTS = 32
 LEAVES_NO_ROW = (StorageUnavailable, AuditUnavailable, OutcomeUnknown, StorageFull, Overloaded)
 """Errors after which no row can be committed, or after which it is unknown whether one was."""
@@ -157,7 +158,7 @@ class Auditor:
                     return result
             raise Contended
         except StorageFull as error:
-            if context.operation is Operation.STORE:
+            if context.operation in {Operation.STORE, Operation.UPDATE}:
                 raise
             raise AuditUnavailable from error  # the caller stores nothing, so the storage's size is not its problem
         except VaultError as error:

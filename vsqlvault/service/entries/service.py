@@ -25,18 +25,20 @@ from vsqlvault.model.principal import Call
 from vsqlvault.model.purge import PurgeReason, PurgeRecord
 from vsqlvault.service.access.authorizer import Authorizer, LoadedEntry
 from vsqlvault.service.access.loading import EntryLoader
-from vsqlvault.service.audit.recorder import AuditContext, Auditor
+from vsqlvault.service.audit.recorder import NOT_MODIFIED, AuditContext, Auditor
 from vsqlvault.service.commit.entry_locks import EntryLocks
 from vsqlvault.service.commit.policy_cache import PolicyCache
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.entries.listing import EntryListing
 from vsqlvault.service.entries.requests import (
+    NO_PRECONDITIONS,
     EntryPage,
     EntryView,
     ListRequest,
     Preconditions,
     StoreRequest,
     StoreResult,
+    UpdateRequest,
 )
 from vsqlvault.service.entries.store import EntryStore
 from vsqlvault.service.purge.clock_guard import ClockGuard
@@ -82,19 +84,25 @@ class EntryService:
                 await self._auditor.refuse(context, denied)
                 raise
 
-    def retrieve(self, call: Call, key: EntryKey) -> Awaitable[EntryView]:
-        """Return the entry with its value.
+    def retrieve(
+        self, call: Call, key: EntryKey, preconditions: Preconditions = NO_PRECONDITIONS
+    ) -> Awaitable[EntryView]:
+        """Return the entry with its value; without it, where ``If-None-Match`` says that the caller has this version.
+
+        That is audited as ``inspect``, and no retrieval is counted.
 
         Raises:
-            AccessDenied, EntryNotFound, EntryExpired, EntryPurged, Unavailable.
+            AccessDenied, EntryNotFound, EntryExpired, EntryPurged, PreconditionFailed, Unavailable.
         """
         context = AuditContext(call, Operation.RETRIEVE, key)
-        return self._auditor.run_audited(context, self._retrieve_once, context, key)
+        return self._auditor.run_audited(context, self._retrieve_once, context, key, preconditions)
 
-    def inspect(self, call: Call, key: EntryKey) -> Awaitable[EntryView]:
+    def inspect(
+        self, call: Call, key: EntryKey, preconditions: Preconditions = NO_PRECONDITIONS
+    ) -> Awaitable[EntryView]:
         """Return the entry's metadata; the value is not read and no retrieval is counted. Raises as ``retrieve``."""
         context = AuditContext(call, Operation.INSPECT, key)
-        return self._auditor.run_audited(context, self._inspect_once, context, key)
+        return self._auditor.run_audited(context, self._inspect_once, context, key, preconditions)
 
     async def store(self, call: Call, key: EntryKey, wanted: StoreRequest) -> StoreResult:
         """Create the entry, or replace it. The replaced version gets a purge row with proof, in the same commit.
@@ -107,6 +115,17 @@ class EntryService:
         async with self._locks.hold(key):
             attempts = chain((self._store.store_first,), repeat(self._store.store_once))
             return await self._auditor.run_audited(context, lambda: next(attempts)(context, key, wanted))
+
+    async def update(self, call: Call, key: EntryKey, wanted: UpdateRequest) -> StoreResult:
+        """Change expiry, metadata or access policy of the entry. The value stays, so nothing is purged.
+
+        Raises:
+            AccessDenied, EntryNotFound, EntryExpired, EntryPurged, EntryHeld, PreconditionFailed, RetentionRefused,
+                UndefinedPolicy, ValidationFailed, Unavailable.
+        """
+        context = AuditContext(call, Operation.UPDATE, key)
+        async with self._locks.hold(key):
+            return await self._auditor.run_audited(context, self._update_once, context, key, wanted)
 
     async def purge(self, call: Call, key: EntryKey, preconditions: Preconditions) -> PurgeRecord:
         """Destroy the entry by its purpose's method and return the row that proves it.
@@ -138,9 +157,20 @@ class EntryService:
                 await self._watch.reach(loaded.snapshot, loaded.expires_at)
             raise
 
-    async def _retrieve_once(self, context: AuditContext, key: EntryKey) -> EntryView | None:
+    async def _update_once(self, context: AuditContext, key: EntryKey, wanted: UpdateRequest) -> StoreResult | None:
+        loaded = await self._loader.load(context, key, with_value=True)
+        present, _ = await self._authorize(context, key, Action.STORE, loaded)
+        return await self._store.update(context, present, wanted, loaded)
+
+    async def _retrieve_once(
+        self, context: AuditContext, key: EntryKey, preconditions: Preconditions
+    ) -> EntryView | None:
         loaded = await self._loader.load(context, key, with_value=True)
         entry, allowed = await self._authorize(context, key, Action.RETRIEVE, loaded)
+        if preconditions is not NO_PRECONDITIONS:
+            preconditions.check_match(entry)
+            if preconditions.is_current(entry):
+                return await self._commit_unmodified(context, loaded, entry)
         expects: tuple[Expectation, ...] = (EntryIs(key, entry.stamp), RevisionIs(loaded.policies.revision))
         changes: tuple[Change, ...] = ()
         if allowed.max_retrievals is not None:
@@ -150,12 +180,23 @@ class EntryService:
         outcome = await self._queue.commit(Write((context.granted(),), expects, changes))
         return _view(loaded, entry) if type(outcome) is Committed else None
 
-    async def _inspect_once(self, context: AuditContext, key: EntryKey) -> EntryView | None:
+    async def _inspect_once(
+        self, context: AuditContext, key: EntryKey, preconditions: Preconditions
+    ) -> EntryView | None:
         loaded = await self._loader.load(context, key, with_value=False)
         entry, _ = await self._authorize(context, key, Action.INSPECT, loaded)
+        preconditions.check_match(entry)
+        if preconditions.is_current(entry):
+            return await self._commit_unmodified(context, loaded, entry)
         expects = (EntryIs(key, entry.stamp), RevisionIs(loaded.policies.revision))
         outcome = await self._queue.commit(Write((context.granted(),), expects))
         return _view(loaded, entry) if type(outcome) is Committed else None
+
+    async def _commit_unmodified(self, context: AuditContext, loaded: LoadedEntry, entry: Entry) -> EntryView | None:
+        row = replace(context.granted(NOT_MODIFIED), operation=Operation.INSPECT)
+        expects = (EntryIs(entry.key, entry.stamp), RevisionIs(loaded.policies.revision))
+        outcome = await self._queue.commit(Write((row,), expects))
+        return replace(_view(loaded, entry), value=None, unmodified=True) if type(outcome) is Committed else None
 
     async def _purge_once(
         self, context: AuditContext, key: EntryKey, preconditions: Preconditions

@@ -1,33 +1,26 @@
-"""Stores entries: creates, replaces, or leaves unchanged."""
+"""Stores entries: creates, replaces, updates, or leaves unchanged."""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from dataclasses import replace
 
-from vsqlvault.errors import (
-    ExpiresInPast,
-    FieldError,
-    KeyRefWithoutValue,
-    RetentionExceeded,
-    UndefinedPolicy,
-    VaultError,
-)
+from vsqlvault.errors import EntryPurged, NoRetentionPolicy, UndefinedPolicy, VaultError
+from vsqlvault.errors.suggestions import did_you_mean
 from vsqlvault.interfaces.storage import PolicySnapshot
 from vsqlvault.interfaces.writes import Committed, EntryAbsent, EntryIs, RevisionIs, StoreEntry, Write
+from vsqlvault.model.audit import Operation
 from vsqlvault.model.entry import Entry, EntryKey, EntryState
-from vsqlvault.model.ids import new_timed_id
 from vsqlvault.model.policy import RetentionPolicy
 from vsqlvault.model.principal import Call
 from vsqlvault.model.purge import PurgeReason
-from vsqlvault.service.access.authorizer import Authorizer, LoadedEntry, note_retention
-from vsqlvault.service.access.loading import MAX_CLOCK_AGE_SECONDS, EntryLoader
+from vsqlvault.service.access.authorizer import Authorizer, LoadedEntry
+from vsqlvault.service.access.loading import EntryLoader
 from vsqlvault.service.audit.recorder import CREATED, OK, AuditContext
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.entries.insert_predictor import InsertPredictor
-from vsqlvault.service.entries.requests import EntryView, StoreRequest, StoreResult
+from vsqlvault.service.entries.requests import EntryView, StoreRequest, StoreResult, UpdateRequest
+from vsqlvault.service.entries.versions import expires_soon, has_same_value, is_same, next_version, updated
 from vsqlvault.service.purge.purger import Purger, ReplacedVersion
-
-_CLOCK_MARGIN = timedelta(seconds=MAX_CLOCK_AGE_SECONDS)
 
 
 class EntryStore:
@@ -61,6 +54,27 @@ class EntryStore:
         write, stored = await self._prepare(context, key, wanted, loaded)
         return await self._commit(write, stored, loaded)
 
+    async def update(
+        self, context: AuditContext, present: Entry, wanted: UpdateRequest, loaded: LoadedEntry
+    ) -> StoreResult | None:
+        """Change an entry whose caller may store it, as ``loaded`` found it. Raises as ``EntryService.update``."""
+        name = wanted.access_policy or present.access_policy
+        if name != present.access_policy:
+            await self._authorizer.authorize_policy(context, present.key, name, loaded)
+        retention, value = loaded.retention, loaded.snapshot.value
+        if retention is None:
+            raise NoRetentionPolicy(f"set one with PUT /admin/retention-policies/{present.purpose}")
+        wanted.preconditions.check(present)
+        if value is None:
+            raise EntryPurged
+        entry = updated(context, present, wanted, retention, loaded.snapshot.now)
+        warnings = self._policy_warnings(name, loaded.policies)
+        if entry is present:
+            write, result = _unchanged(context, present, retention, loaded, warnings)
+        else:
+            write, result = _updated(context, present, entry, value, retention, loaded, warnings)
+        return result if isinstance(await self._queue.commit(write), Committed) else None
+
     async def _store_optimistic(self, context: AuditContext, key: EntryKey, wanted: StoreRequest) -> StoreResult | None:
         """Create the entry without a read: the commit checks that it is absent and that no rule has changed.
 
@@ -69,7 +83,7 @@ class EntryStore:
         """
         try:
             loaded = self._loader.assume_absent(context, key)
-            if loaded is None or _expires_soon(wanted, loaded.snapshot.now):
+            if loaded is None or expires_soon(wanted, loaded.snapshot.now):
                 return None
             write, stored = await self._prepare(context, key, wanted, loaded)
         except VaultError:
@@ -88,17 +102,16 @@ class EntryStore:
         present = loaded.entry if loaded.state is EntryState.ACTIVE else None
         wanted.preconditions.check(present)
         warnings = self._policy_warnings(wanted.access_policy, loaded.policies)
-        revision = RevisionIs(loaded.policies.revision)
-        if present and _is_same(present, wanted):
-            viewed = EntryView(present, present.effective_expires_at(retention.max_retention_days))
-            write = Write((context.granted(),), (EntryIs(key, present.stamp), revision))
-            return write, StoreResult(viewed, created=False, unchanged=True, warnings=warnings)
-        entry = _next_version(context, key, wanted, present, retention, loaded.snapshot.now)
+        if present and is_same(present, wanted):
+            return _unchanged(context, present, retention, loaded, warnings)
+        entry = next_version(context, key, wanted, present, retention, loaded.snapshot.now)
+        if present and has_same_value(present, wanted):
+            return _updated(context, present, entry, wanted.value, retention, loaded, warnings)
         context.stamp = entry.stamp
         replaced = await self._replaced(context.call, loaded)
         write = Write(
             (context.granted(OK if present else CREATED, detail=f"retention {retention.reference}"),),
-            replaced.guards if replaced else (EntryAbsent(key), revision),
+            replaced.guards if replaced else (EntryAbsent(key), RevisionIs(loaded.policies.revision)),
             (StoreEntry(entry, wanted.value),),
             (replaced.record,) if replaced else (),
         )
@@ -122,72 +135,39 @@ class EntryStore:
         if name in policies.access:
             return ()
         if self._require_defined_policy:
-            raise UndefinedPolicy(f"no access policy is called {name}")
-        return (f"access policy {name} is not defined: owner-only rules apply until it is",)
+            raise UndefinedPolicy(f"no access policy is called {name}{did_you_mean(name, policies.access)}")
+        near = did_you_mean(name, policies.access)
+        return (f"access policy {name} is not defined{near}: owner-only rules apply until it is",)
 
 
-def _is_same(present: Entry, wanted: StoreRequest) -> bool:
-    """Whether the request asks for the entry as it is. A request without ``expires_at`` asks for no other expiry."""
-    return (
-        _has_same_value(present, wanted)
-        and present.encoding is wanted.encoding
-        and present.algorithm_hint == wanted.algorithm_hint
-        and present.key_ref == wanted.key_ref
-        and present.metadata == wanted.metadata
-        and present.access_policy == wanted.access_policy
-        and wanted.expires_at in {None, present.expires_at}
-    )
+def _unchanged(
+    context: AuditContext, present: Entry, retention: RetentionPolicy, loaded: LoadedEntry, warnings: tuple[str, ...]
+) -> tuple[Write, StoreResult]:
+    """Return the commit and the result where the entry is as it is wanted: there is no new version."""
+    viewed = EntryView(present, present.effective_expires_at(retention.max_retention_days))
+    write = Write((context.granted(),), (EntryIs(present.key, present.stamp), RevisionIs(loaded.policies.revision)))
+    return write, StoreResult(viewed, created=False, unchanged=True, warnings=warnings)
 
 
-def _has_same_value(present: Entry, wanted: StoreRequest) -> bool:
-    return present.value_size == len(wanted.value) and present.value_sha256 == wanted.value_sha256
-
-
-def _expires_soon(wanted: StoreRequest, assumed_now: datetime) -> bool:
-    return wanted.expires_at is not None and wanted.expires_at - assumed_now <= _CLOCK_MARGIN
-
-
-def _next_version(
+def _updated(
     context: AuditContext,
-    key: EntryKey,
-    wanted: StoreRequest,
-    present: Entry | None,
+    present: Entry,
+    entry: Entry,
+    value: bytes,
     retention: RetentionPolicy,
-    now: datetime,
-) -> Entry:
-    """Return the entry to store: a new one, or the next version of the one present.
+    loaded: LoadedEntry,
+    warnings: tuple[str, ...],
+) -> tuple[Write, StoreResult]:
+    """Return the commit and the result of a new version that keeps the value: nothing is purged.
 
-    A next version keeps owner, creation time and retrieval counter. So a replacement neither takes over an entry, nor extends
-    its retention, nor resets its limit.
+    Raises:
+        EntryHeld: the metadata would change under a legal hold, which keeps it, and may select by it.
     """
-    if present is None:
-        principal = context.call.principal
-        return Entry(
-            key.purpose, key.external_id, new_timed_id(now), 1, wanted.encoding, wanted.value_sha256, len(wanted.value),
-            wanted.algorithm_hint, wanted.key_ref, wanted.metadata, principal.app, principal.identity,
-            wanted.access_policy, now, now, _expiry(context, wanted.expires_at, now, retention, now),
-        )  # fmt: skip
-    redescribed = (present.key_ref, present.algorithm_hint) != (wanted.key_ref, wanted.algorithm_hint)
-    if redescribed and _has_same_value(present, wanted):
-        raise KeyRefWithoutValue
-    return Entry(
-        key.purpose, key.external_id, present.entry_id, present.version + 1, wanted.encoding, wanted.value_sha256,
-        len(wanted.value), wanted.algorithm_hint, wanted.key_ref, wanted.metadata, present.owner_app,
-        present.owner_identity, wanted.access_policy, present.created_at, now,
-        _expiry(context, wanted.expires_at, present.created_at, retention, now), present.retrievals,
-    )  # fmt: skip
-
-
-def _expiry(
-    context: AuditContext, wanted: datetime | None, created_at: datetime, retention: RetentionPolicy, now: datetime
-) -> datetime:
-    retention_limit = created_at + timedelta(days=retention.max_retention_days)
-    if wanted is None:
-        return min(now + timedelta(days=retention.default_ttl_days or retention.max_retention_days), retention_limit)
-    if wanted <= now:
-        raise ExpiresInPast(errors=[FieldError("expires_at", "a time in the future")])
-    if wanted > retention_limit:
-        expected = f"at most {retention.max_retention_days} days after the entry was created"
-        note_retention(context, retention)
-        raise RetentionExceeded(errors=[FieldError("expires_at", expected)])
-    return wanted
+    if entry.metadata != present.metadata:
+        loaded.policies.require_free(present, names_holds=context.call.principal.may_inspect_all)
+    context.stamp = entry.stamp
+    row = replace(context.granted(detail=f"retention {retention.reference}"), operation=Operation.UPDATE)
+    expects = (EntryIs(present.key, present.stamp), RevisionIs(loaded.policies.revision))
+    viewed = EntryView(entry, entry.effective_expires_at(retention.max_retention_days))
+    write = Write((row,), expects, (StoreEntry(entry, value),))
+    return write, StoreResult(viewed, created=False, unchanged=False, warnings=warnings)

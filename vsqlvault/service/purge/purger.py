@@ -217,9 +217,8 @@ def _record(
 
 
 def _policy_if_free(call: Call, entry: Entry, book: PolicySnapshot) -> RetentionPolicy:
-    """Return the policy under which the entry may be destroyed. Only admins and auditors learn which holds apply."""
-    if holds := book.holds_on(entry):
-        raise EntryHeld([hold.reference for hold in holds], named=call.principal.may_inspect_all)
+    """Return the policy under which the entry may be destroyed."""
+    book.require_free(entry, names_holds=call.principal.may_inspect_all)
     policy = book.retention.get(entry.purpose)
     if policy is None:
         raise NoRetentionPolicy

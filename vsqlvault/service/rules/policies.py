@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from vsqlvault.errors import BuiltInPolicy, FieldError, PolicyInUse, PolicyNotFound, Unavailable, ValidationFailed
+from vsqlvault.errors.suggestions import did_you_mean
 from vsqlvault.interfaces.storage import PolicySnapshot, RetentionLimitChange, RetentionLimitEffect, Storage
 from vsqlvault.interfaces.writes import (
     Committed,
@@ -196,7 +197,8 @@ class Policies:
         require_admin(trace.call)
         if wanted.purge_method not in self._purges.method_names:
             known = ", ".join(self._purges.method_names)
-            raise ValidationFailed(errors=[FieldError("purge_method", f"one of {known}")])
+            near = did_you_mean(wanted.purge_method, self._purges.method_names)
+            raise ValidationFailed(errors=[FieldError("purge_method", f"one of {known}{near}")])
         book = await self._rules.current(trace)
         old = book.retention.get(wanted.purpose)
         preconditions.check(old.version if old else None)

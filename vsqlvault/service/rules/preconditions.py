@@ -9,11 +9,15 @@ from vsqlvault.errors import PreconditionFailed
 
 @dataclass(frozen=True, slots=True)
 class VersionPreconditions:
-    """``If-Match`` and ``If-None-Match: *``. An empty ``match`` matches nothing; ``any_match`` is ``If-Match: *``."""
+    """What ``If-Match`` and ``If-None-Match`` ask. An empty ``match`` fits nothing.
+
+    ``any_match`` is ``If-Match: *``, ``none_exists`` is ``If-None-Match: *``.
+    """
 
     none_exists: bool = False
     any_match: bool = False
     match: frozenset[int] | None = None
+    none_match: frozenset[int] | None = None
 
     def check(self, present: int | None) -> None:
         """Raise PreconditionFailed unless the version in force (None: there is none) satisfies them."""
@@ -23,6 +27,8 @@ class VersionPreconditions:
             raise PreconditionFailed("it does not exist")
         if self.match is not None and (present is None or present not in self.match):
             raise PreconditionFailed("it has changed, or does not exist")
+        if self.none_match is not None and present in self.none_match:
+            raise PreconditionFailed("it has not changed")
 
 
 ANY_STATE = VersionPreconditions()

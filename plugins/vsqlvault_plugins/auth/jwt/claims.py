@@ -13,6 +13,7 @@ from vsqlvault.config import APP_NAME
 from vsqlvault.errors import CredentialRefused
 from vsqlvault.model.entry import PURPOSE
 from vsqlvault.model.principal import Principal, Role
+from vsqlvault.model.text import is_readable
 from vsqlvault_plugins.auth.jwt.settings import JwtSettings
 from vsqlvault_plugins.auth.jwt.tokens import Token
 
@@ -91,7 +92,7 @@ class Claims:
     def _credential_id(self, claims: dict[str, Any], digest: bytes) -> str:
         """Return the credential id of the token: its issuer and its ``jti``, or its hash if it has no printable ``jti``."""
         jti = claims.get("jti")
-        if isinstance(jti, str) and 0 < len(jti) <= _MAX_JTI_CHARACTERS and jti.isprintable():
+        if isinstance(jti, str) and 0 < len(jti) <= _MAX_JTI_CHARACTERS and is_readable(jti):
             return f"{self._label}#jti:{jti}"
         return f"{self._label}#sha256:{digest.hex()[:12]}"
 
@@ -143,7 +144,7 @@ class Claims:
 
     def _identity(self, claims: dict[str, Any]) -> str:
         found = _at(claims, self._settings.identity_claim)
-        if not isinstance(found, str) or not 0 < len(found) <= MAX_TEXT_CHARACTERS or not found.isprintable():
+        if not isinstance(found, str) or not 0 < len(found) <= MAX_TEXT_CHARACTERS or not is_readable(found):
             raise CredentialRefused("sub")
         return found
 

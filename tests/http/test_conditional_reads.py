@@ -1,0 +1,97 @@
+"""GET and HEAD under ``If-Match`` and ``If-None-Match`` (RFC 9110, section 13)."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.checks import assert_problem, assert_refused, assert_standard_headers
+from tests.support.fixtures import MARKER
+from tests.support.server import ADMIN, VaultServer, eventually
+from tests.support.wire import Answer
+
+
+def stored_tag(vault: VaultServer, name: str, **fields: str) -> str:
+    tag = vault.put("payments", f"card/{name}", MARKER, **fields).header("etag")
+    assert tag is not None
+    return tag
+
+
+def read(vault: VaultServer, method: str, name: str, **headers: str) -> Answer:
+    return vault.call(
+        "payments",
+        method,
+        f"/vault/card/{name}",
+        headers={header.replace("_", "-"): value for header, value in headers.items()},
+    )
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+class TestConditionalReads:
+    @pytest.mark.parametrize("match", ['"zzz"', 'W/"zzz"', '"a,b", "c"'])
+    def test_another_version_than_asked_for_is_412(self, vault: VaultServer, method: str, match: str) -> None:
+        stored_tag(vault, "read-1")
+        answer = read(vault, method, "read-1", If_Match=match)
+        assert answer.status == 412
+        row = vault.row(answer)
+        assert (row["outcome"], row["status"], row["reason"]) == ("denied", 412, "precondition")
+        assert row["operation"] == ("retrieve" if method == "GET" else "inspect")
+
+    def test_a_weak_tag_does_not_match_strongly(self, vault: VaultServer, method: str) -> None:
+        tag = stored_tag(vault, "read-2")
+        assert read(vault, method, "read-2", If_Match=f"W/{tag}").status == 412
+
+    @pytest.mark.parametrize("form", ["{}", "*", ' , "x",{}'])
+    def test_the_version_asked_for_is_answered(self, vault: VaultServer, method: str, form: str) -> None:
+        tag = stored_tag(vault, "read-3")
+        assert read(vault, method, "read-3", If_Match=form.format(tag)).status == 200
+
+    @pytest.mark.parametrize("form", ["{}", "W/{}", "*", '"x" ,,W/{}'])
+    def test_a_version_that_the_caller_has_is_304_and_audited_as_inspect(
+        self, vault: VaultServer, method: str, form: str
+    ) -> None:
+        tag = stored_tag(vault, "read-4")
+        answer = read(vault, method, "read-4", If_None_Match=form.format(tag))
+        assert (answer.status, answer.body, answer.header("etag")) == (304, b"", tag)
+        assert answer.header("content-length") is None
+        assert_standard_headers(answer)
+        row = vault.row(answer)
+        assert (row["operation"], row["outcome"], row["status"]) == ("inspect", "granted", 304)
+
+    def test_a_version_that_the_caller_has_not_is_answered(self, vault: VaultServer, method: str) -> None:
+        old = stored_tag(vault, "read-5")
+        vault.put("payments", "card/read-5", "new")
+        assert read(vault, method, "read-5", If_None_Match=old).status == 200
+
+    def test_if_match_comes_before_if_none_match(self, vault: VaultServer, method: str) -> None:
+        tag = stored_tag(vault, "read-6")
+        assert read(vault, method, "read-6", If_Match='"zzz"', If_None_Match=tag).status == 412
+
+    def test_an_entry_that_does_not_exist_is_404_whatever_is_asked(self, vault: VaultServer, method: str) -> None:
+        assert read(vault, method, "read-none", If_Match="*").status == 404
+        assert read(vault, method, "read-none", If_None_Match="*").status == 404
+
+    def test_a_caller_who_may_not_read_is_refused_first(self, vault: VaultServer, method: str) -> None:
+        tag = stored_tag(vault, "read-7")
+        for header in ({"If-None-Match": tag}, {"If-Match": '"zzz"'}):
+            assert vault.call("billing", method, "/vault/card/read-7", headers=header).status == 403
+
+
+def test_an_unmodified_answer_counts_no_retrieval(vault: VaultServer) -> None:
+    vault.access_policy("twice", store={}, retrieve={"max_retrievals": 2}, purge={})
+    tag = stored_tag(vault, "counted", access_policy="twice")
+    for _ in range(5):
+        assert read(vault, "GET", "counted", If_None_Match=tag).status == 304
+    assert read(vault, "GET", "counted").json["retrievals"] == 1
+    assert read(vault, "GET", "counted").status == 200
+    assert_problem(read(vault, "GET", "counted", If_None_Match=tag), 403, "access-denied")
+
+
+def test_an_expired_shredded_entry_under_a_hold_is_423_to_a_store(vault: VaultServer) -> None:
+    vault.retention("shred", method="crypto-shred")
+    hold = {"case_reference": "c", "reason": "r", "selector": {"purpose": "shred"}}
+    entry = vault.stored(ADMIN, "shred/a", MARKER, ttl="1s")
+    assert vault.call(ADMIN, "PUT", "/admin/legal-holds/shred", json_body=hold).status == 201
+    eventually(lambda: vault.get(ADMIN, "shred/a").status == 410)
+    answer = vault.put(ADMIN, "shred/a", "new")
+    assert_refused(vault, answer, 423, "legal-hold", "legal_hold")
+    assert entry["version"] == 1

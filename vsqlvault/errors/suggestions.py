@@ -1,0 +1,20 @@
+"""The nearest right word for one that is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+_MAX_LENGTH = 128
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return ``" (did you mean X?)"`` with the nearest known word; an empty text where none is near.
+
+    Only the known word is shown, never ``word``.
+    """
+    if len(word) > _MAX_LENGTH:
+        return ""
+    by_lower = {each.lower(): each for each in known}
+    near = get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
+    return f" (did you mean {by_lower[near[0]]}?)" if near else ""
