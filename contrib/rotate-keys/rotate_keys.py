@@ -1,7 +1,8 @@
-"""Move the sealed entries of one purpose from one key of a key ring to another, through the vault's own API.
+"""Move the sealed entries of one purpose from one key of a key ring to another, through the vault's API.
 
-What is left to do is what the vault lists under the old ``key_ref``, so nothing is kept here: kill it at any point, start it
-again, run several at once. Each entry is read, opened, sealed again, and put where exactly the version read was.
+The remaining entries are those that the vault lists under the old ``key_ref``, so no state is kept. You can kill and
+restart the command at any point, and run several at once. Each entry is retrieved, opened and sealed again, and
+replaces exactly the version that was read.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ MAX_NAMED_FAILURES = 100
 BAR_WIDTH = 24
 BAR_SECONDS = 0.1
 RETRIES = Retries(repeat_retrievals=True)
-"""A retrieval whose answer was lost is repeated: a rotation retrieves every entry anyway."""
+"""A retrieval whose response was lost is repeated, because a rotation retrieves every entry anyway."""
 
 
 class Outcome(Enum):
-    """What became of one entry."""
+    """The result for one entry."""
 
     MOVED = "moved"
-    TAKEN = "done by another"
+    TAKEN = "moved by another worker"
     GONE = "gone"
     HELD = "under legal hold"
     FAILED = "failed"
@@ -54,12 +55,12 @@ ENDS_ALL = (errors.Unauthenticated, errors.TemporarilyUnavailable, errors.Storag
 
 
 class Unusable(Exception):
-    """The settings or the vault cannot be used; the text is for the operator and has no secret."""
+    """The settings or the vault cannot be used. The text is for the operator and contains no secret."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """Which entries to move, from which key. ``part`` of ``parts`` takes the ids whose hash falls to it, counted from 1."""
+    """The entries to move, and their key. ``part`` of ``parts``, counted from 1, selects ids by their hash."""
 
     purpose: str
     old_ref: str
@@ -67,21 +68,24 @@ class Job:
     parts: int = 1
 
     def is_ours(self, external_id: str) -> bool:
-        """Whether this part is to move the entry."""
+        """Whether this part includes the entry."""
         digest = hashlib.sha256(external_id.encode("ascii")).digest()
         return int.from_bytes(digest[:8], "big") % self.parts == self.part - 1
 
 
 def worklist(sealed: SealedVault, job: Job) -> Iterator[str]:
-    """Return the ids that lie under the old key and are ours, in the vault's order. Raises Unusable."""
+    """Return the ids of the old key in this part, in the vault's order. Raises Unusable."""
     try:
         yield from (external_id for external_id in sealed.stale(job.purpose, job.old_ref) if job.is_ours(external_id))
     except VaultError as error:
-        raise Unusable(f"the vault does not list {job.purpose}: {shown(error)}") from None
+        raise Unusable(f"the vault cannot list {job.purpose}: {shown(error)}") from None
 
 
 def move(sealed: SealedVault, job: Job, external_id: str) -> tuple[Outcome, str]:
-    """Seal one entry under the new key, and return what became of it and why. Raises Unusable: no entry can be moved now."""
+    """Seal one entry under the new key, and return the result with its reason.
+
+    Raises Unusable if no entry can be moved now.
+    """
     try:
         return (Outcome.MOVED if sealed.reseal(job.purpose, external_id) else Outcome.TAKEN), ""
     except VaultError as error:
@@ -94,12 +98,12 @@ def move(sealed: SealedVault, job: Job, external_id: str) -> tuple[Outcome, str]
 
 
 def shown(error: VaultError) -> str:
-    """Return status and slug of a problem: its other words are not for a terminal."""
+    """Return status and slug of a problem. Its other texts are not suitable for a terminal."""
     return f"{error.status or ''} {error.slug}".strip()
 
 
 class Progress:
-    """Counts outcomes, and shows them on a terminal."""
+    """Counts results, and shows progress on a terminal."""
 
     def __init__(self, total: int | None, out: TextIO) -> None:
         self.counts: Counter[Outcome] = Counter()
@@ -123,22 +127,22 @@ class Progress:
                 self._out.flush()
 
     def bar(self, seconds: float) -> str:
-        """Return the line of progress after a number of seconds."""
+        """Return the progress line after a number of seconds."""
         counted = sum(self.counts.values())
         total = max(self._total or 0, counted, 1)
         rate = counted / seconds if seconds > 0 else 0.0
-        left = f"{(total - counted) / rate:.0f} s left" if rate else "no end in sight"
+        left = f"{(total - counted) / rate:.0f} s left" if rate else "time left unknown"
         filled = BAR_WIDTH * counted // total
         return f"[{'#' * filled}{'-' * (BAR_WIDTH - filled)}] {counted:,}/{total:,}  {rate:,.0f}/s  {left}"
 
     def finish(self) -> None:
-        """End the line, name what was left behind, and sum up."""
+        """End the line, name the entries that were not moved, and print a summary."""
         if self._shows:
             self._out.write("\r\x1b[K")
         for external_id, why in list(self.left_behind.items())[:MAX_NAMED_FAILURES]:
-            self._out.write(f"left behind {external_id}: {why}\n")
+            self._out.write(f"not moved: {external_id}: {why}\n")
         if (more := len(self.left_behind) - MAX_NAMED_FAILURES) > 0:
-            self._out.write(f"left behind {more:,} more\n")
+            self._out.write(f"not moved: {more:,} more\n")
         if not self.counts:
             return
         seconds = time.monotonic() - self._started
@@ -148,7 +152,7 @@ class Progress:
 
 
 class Rotation:
-    """Workers that move what one of them lists, over again until nothing is new."""
+    """Workers that move the entries that one of them lists, repeatedly until there are no new ones."""
 
     def __init__(self, sealed: SealedVault, job: Job, progress: Progress, stop: threading.Event, workers: int) -> None:
         self._sealed = sealed
@@ -159,7 +163,7 @@ class Rotation:
         self._failures: list[Unusable] = []
 
     def run(self) -> None:
-        """Move everything. Raises Unusable: the vault cannot be used; what is under way is finished first."""
+        """Move everything. Raises Unusable if the vault cannot be used; entries in progress are completed first."""
         while not self._stop.is_set():
             before = sum(self._progress.counts.values())
             self._once()
@@ -186,7 +190,7 @@ class Rotation:
                 thread.join()
 
     def _work(self, waiting: queue.Queue[str | None]) -> None:
-        """Move what waits, until there is a None. After a stop the queue is emptied, and nothing more is moved."""
+        """Move queued entries until there is a None. After a stop the queue is emptied without moving entries."""
         while (external_id := waiting.get()) is not None:
             if self._stop.is_set():
                 continue
@@ -200,7 +204,7 @@ class Rotation:
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Return the command's arguments. No secret is one of them: other users of the host can read those."""
+    """Return the command's arguments. None is a secret, because other users of the host can read them."""
     parser = argparse.ArgumentParser(prog="rotate-keys", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--url", required=True, help="of the vault, such as https://vault.example:8443")
     parser.add_argument("--purpose", required=True)
@@ -208,23 +212,23 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--to", dest="new_ref", required=True, metavar="KEY_REF", help="of the key to use from now on")
     ring = parser.add_mutually_exclusive_group(required=True)
     ring.add_argument(
-        "--key-ring", type=Path, metavar="FILE", help="a key ring with both keys, as docs/sealing.md has it"
+        "--key-ring", type=Path, metavar="FILE", help="a key ring with both keys, as described in docs/sealing.md"
     )
-    ring.add_argument("--key-ring-env", metavar="NAME", help="the variable with the key ring")
+    ring.add_argument("--key-ring-env", metavar="NAME", help="the environment variable with the key ring")
     api = parser.add_mutually_exclusive_group()
     api.add_argument("--api-key-file", type=Path)
     api.add_argument("--api-key-env", metavar="NAME", default="VSQL_VAULT_API_KEY")
     parser.add_argument("--api-key-header", default="X-Vault-Key")
-    parser.add_argument("--ca-file", type=Path, help="whose server certificates are good, instead of the system's")
+    parser.add_argument("--ca-file", type=Path, help="certificate authorities for the server, instead of the system's")
     parser.add_argument("--client-cert", type=Path, help="certificate and key of this client, in one PEM file")
-    parser.add_argument("--part", default="1/1", metavar="K/N", help="move only the K-th of N parts of the ids")
-    parser.add_argument("--connections", type=int, default=4, help="entries moved at once, 4 by default")
-    parser.add_argument("--dry-run", action="store_true", help="count what would be moved")
+    parser.add_argument("--part", default="1/1", metavar="K/N", help="move only part K of N of the ids")
+    parser.add_argument("--connections", type=int, default=4, help="entries moved in parallel; default: 4")
+    parser.add_argument("--dry-run", action="store_true", help="print the number of entries to move")
     return parser.parse_args(arguments)
 
 
 def job_of(arguments: argparse.Namespace) -> Job:
-    """Return what is to be done. Raises Unusable."""
+    """Return the entries to move. Raises Unusable."""
     part, _, parts = arguments.part.partition("/")
     if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
         raise Unusable("--part: expected K/N with 1 <= K <= N")
@@ -234,7 +238,7 @@ def job_of(arguments: argparse.Namespace) -> Job:
 
 
 def ring_of(arguments: argparse.Namespace) -> StaticKeyRing:
-    """Return a ring of the two keys, of which the new one seals. Raises Unusable."""
+    """Return a ring of the two keys; the new one seals. Raises Unusable."""
     old, new = arguments.old_ref, arguments.new_ref
     if old == new:
         raise Unusable("--to: expected another key_ref than --from")
@@ -244,9 +248,9 @@ def ring_of(arguments: argparse.Namespace) -> StaticKeyRing:
         try:
             keys[key_ref] = read.opening_key(key_ref, b"")
         except UnknownKey:
-            raise Unusable(f"{option}: expected a key_ref that the key ring has") from None
+            raise Unusable(f"{option}: expected a key_ref in the key ring") from None
     if keys[old] == keys[new]:
-        raise Unusable("--to: expected another key than that of --from, not the same under another name")
+        raise Unusable("--to: expected a different key than --from, found the same key under another name")
     return StaticKeyRing(keys, new)
 
 
@@ -259,12 +263,12 @@ def api_key_of(arguments: argparse.Namespace) -> str:
             raise Unusable(f"{arguments.api_key_file}: expected a file with an API key") from None
     key = os.environ.get(arguments.api_key_env)
     if not key:
-        raise Unusable("--api-key-file, --api-key-env: expected an API key in a file or in a variable that is set")
+        raise Unusable("--api-key-file, --api-key-env: expected an API key in a file or in an environment variable")
     return key
 
 
 def vault_of(arguments: argparse.Namespace, stop: threading.Event) -> Vault:
-    """Return the vault; a pause before another attempt ends with a stop. Raises VaultError."""
+    """Return the vault. A stop ends the pause before a retry. Raises VaultError."""
     connections = arguments.connections + 1
     return Vault(
         arguments.url,

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Check a transparency log of vsqlvault, or a receipt of a purge, with nothing but Python's standard library.
+"""Verify a transparency log of vsqlvault, or a purge receipt, with only Python's standard library.
 
     python3 verify_audit.py audit.zip --vkey KEY [--checkpoint KEPT] [--keep FILE] [--rows FILE]
     python3 verify_audit.py receipt.json --vkey KEY
 
-Written by docs/audit-log.md alone, and by the standards that it names: it shares no line with the vault. Exit code 0: all is as
-it was signed. 1: it is not, and the first bad index is named. 2: there is nothing to check, or nothing to check it with.
+It implements docs/audit-log.md and the standards that the page names, and shares no code with the vault. Exit code 0:
+everything verified. 1: verification failed, and the first bad index is named. 2: the file, a key or a checkpoint cannot be
+used.
 """
 
 import argparse
@@ -27,14 +28,14 @@ MAX_TEXT = 4 * 1024 * 1024
 
 
 class Unusable(Exception):
-    """There is nothing to check, or nothing to check it with."""
+    """The file, a key or a checkpoint cannot be used."""
 
 
 class Refused(Exception):
-    """A note, a key or a proof is not to be believed."""
+    """A note, a key or a proof does not verify."""
 
 
-# Ed25519 (RFC 8032, section 5.1), verification only. It need not be fast, nor keep a secret.
+# # Ed25519 (RFC 8032, section 5.1), verification only. It handles no secret and need not be fast.
 
 P = 2**255 - 19
 L = 2**252 + 27742317777372353535851937790883648493
@@ -64,12 +65,12 @@ def point_times(scalar, point):
 
 
 def point_equal(a, b):
-    """Whether two points are the same."""
+    """Whether two points are equal."""
     return (a[0] * b[2] - b[0] * a[2]) % P == 0 and (a[1] * b[2] - b[1] * a[2]) % P == 0
 
 
 def point_decode(data):
-    """Return the point that 32 bytes stand for, or None."""
+    """Return the point that 32 bytes encode, or None."""
     y = int.from_bytes(data, "little")
     sign, y = y >> 255, y & (1 << 255) - 1
     if y >= P:
@@ -89,7 +90,7 @@ BASE = point_decode((4 * pow(5, P - 2, P) % P).to_bytes(32, "little"))
 
 
 def signature_holds(public, message, signature):
-    """Whether the holder of the public key has signed the message."""
+    """Whether the public key signed the message."""
     if len(public) != 32 or len(signature) != 64:
         return False
     a, r = point_decode(public), point_decode(signature[:32])
@@ -104,7 +105,7 @@ def signature_holds(public, message, signature):
 
 
 def decode64(text):
-    """Return what canonical base64 stands for."""
+    """Decode canonical base64."""
     try:
         found = base64.b64decode(text, validate=True)
     except ValueError:
@@ -127,7 +128,7 @@ def parse_key(text):
 
 
 def open_note(note, keys):
-    """Return the text of a note and which of the keys have signed it."""
+    """Return the text of a note, and the keys that have signed it."""
     if re.search(r"[\x00-\x09\x0b-\x1f]", note) or not note.endswith("\n"):
         raise Refused("expected a signed note")
     text, blank, signatures = note[:-1].rpartition("\n\n")
@@ -137,14 +138,14 @@ def open_note(note, keys):
     for line in signatures.split("\n"):
         parts = line.split(" ")
         if len(parts) != 3 or parts[0] != "\u2014" or not parts[1]:
-            raise Refused("expected a line of a signature")
+            raise Refused("expected a signature line")
         material = decode64(parts[2])
         if len(material) < 5:
-            raise Refused("expected a line of a signature")
+            raise Refused("expected a signature line")
         for key in keys:
             if key[0] == parts[1] and key[1] == material[:4]:
                 if not signature_holds(key[2], (text + "\n").encode(), material[4:]):
-                    raise Refused(f"the signature of {key[0]} does not hold")
+                    raise Refused(f"the signature of {key[0]} does not verify")
                 signed.append(key)
     return text + "\n", signed
 
@@ -161,12 +162,12 @@ def read_head(text):
 
 
 def head_unchecked(note):
-    """Return what a checkpoint says, without asking who signed it."""
+    """Return the content of a checkpoint without verifying its signature."""
     return read_head(open_note(note, [])[0])
 
 
 def head_checked(note, keys):
-    """Return what a checkpoint says that a trusted key of its origin has signed."""
+    """Return the content of a checkpoint, if a trusted key of its origin has signed it."""
     text, signed = open_note(note, keys)
     head = read_head(text)
     if not any(key[0] == head[0] for key in signed):
@@ -175,7 +176,7 @@ def head_checked(note, keys):
 
 
 def open_roll(note, keys):
-    """Return the key that a trusted key vouches for, in a note that both have signed."""
+    """Return the new key of a change that a trusted key and the new key have signed."""
     lines = note.partition("\n\n")[0].split("\n")
     if len(lines) != 3 or lines[0] != ROLL:
         raise Refused("expected a change of the key")
@@ -202,7 +203,7 @@ def hash_pair(left, right):
 
 
 class Tree:
-    """The roots of the complete subtrees of a tree that grows, the largest first: (height, hash)."""
+    """The roots of the complete subtrees of a growing tree, largest first: (height, hash)."""
 
     def __init__(self, peaks=()):
         self.peaks = list(peaks)
@@ -226,7 +227,7 @@ class Tree:
 
 
 def root_by_path(index, size, leaf, path):
-    """Return the root that an inclusion proof leads to, by splitting the tree as its definition does."""
+    """Return the root of an inclusion proof, by splitting the tree as its definition does."""
 
     def up(index, size, path):
         if size == 1:
@@ -253,7 +254,7 @@ def full_tile_root(hashes):
 
 
 def tile_name(index, width):
-    """Return how a tile is called within its level."""
+    """Return the path of a tile within its level."""
     parts = [f"{index % 1000:03}"]
     while index >= 1000:
         index //= 1000
@@ -265,14 +266,14 @@ def tile_name(index, width):
 
 
 class Export:
-    """The members of the file, each read within a limit."""
+    """The members of the file, each read up to a limit."""
 
     def __init__(self, archive):
         self.archive = archive
         self.names = set(archive.namelist())
 
     def read(self, name, limit):
-        """Return a member, or nothing where there is none."""
+        """Return a member, or None if it does not exist."""
         if name not in self.names:
             return b""
         try:
@@ -281,11 +282,11 @@ class Export:
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
             raise Unusable(f"{name}: {error}") from None
         if len(data) > limit:
-            raise Unusable(f"{name} is larger than it may be")
+            raise Unusable(f"{name} is too large")
         return data
 
     def text(self, name):
-        """Return a member that is a text."""
+        """Return a member as text."""
         try:
             return self.read(name, MAX_TEXT).decode("utf-8")
         except UnicodeDecodeError:
@@ -302,7 +303,7 @@ class Export:
         return found
 
     def bundle(self, index, width):
-        """Return the leaves of a tile, missing ones as no bytes, and whether there is anything at all."""
+        """Return the leaves of a tile, missing ones without bytes, and whether there is any."""
         data = self.read("tile/entries/" + tile_name(index, width), MAX_BUNDLE)
         leaves, place = [], 0
         while place + 2 <= len(data) and len(leaves) < width:
@@ -314,13 +315,13 @@ class Export:
         return leaves + [b""] * (width - len(leaves))
 
     def tile(self, level, index, width):
-        """Return the hashes of a tile, as many as there are."""
+        """Return the hashes of a tile, as many as exist."""
         data = self.read(f"tile/{level}/{tile_name(index, width)}", 8192)
         return [data[place : place + 32] for place in range(0, len(data), 32)]
 
 
 class Check:
-    """What is found out about a log, leaf by leaf. ``findings`` are pairs of an index and a sentence."""
+    """The verification of a log, leaf by leaf. ``findings`` are pairs of an index and a sentence."""
 
     def __init__(self, keys, heads):
         self.keys = list(keys)
@@ -333,7 +334,7 @@ class Check:
         self.levels = [[]]
 
     def take(self, leaf, stored):
-        """Take the next leaf, and its hash as the tile has it."""
+        """Take the next leaf, and its hash in the tile."""
         found = hash_leaf(leaf)
         if found != stored:
             if self.stored is None:
@@ -351,13 +352,13 @@ class Check:
         return found
 
     def roll(self, leaf):
-        """Trust the key that a trusted one vouches for."""
+        """Trust a key that a trusted key has signed."""
         try:
             row = json.loads(leaf)["access"]
             if row["operation"] == "rotate-signing-key":
                 self.keys.append(open_roll(row["new_value"], self.keys))
         except (Refused, ValueError, KeyError, TypeError, RecursionError):
-            print(f"note: leaf {self.size - 1} changes the key without the word of a trusted one")
+            print(f"note: leaf {self.size - 1} changes the key without the signature of a trusted key")
 
     def compare(self, head):
         """Compare the root at the size of a checkpoint."""
@@ -370,11 +371,11 @@ class Check:
                 if other["good"] and other["size"] < head["size"] and (other["kept"] or not head["kept"])
             ]
             self.findings.append(
-                (max(before, default=0), f"the leaves are not those of the checkpoint of {head['size']}")
+                (max(before, default=0), f"the leaves do not match the checkpoint of {head['size']} leaves")
             )
 
     def grow(self, level, hashes, export, size):
-        """Add the hashes of one level, and compare each tile above level 0 as soon as it is full, or at the end."""
+        """Add the hashes of one level, and compare each tile above level 0 once it is full, or at the end."""
         while len(self.levels) <= level:
             self.levels.append([])
         tile = self.levels[level]
@@ -387,7 +388,7 @@ class Check:
                 tile = self.levels[level]
 
     def compare_tile(self, level, expected, export, size, full):
-        """Compare a tile above level 0 with what the leaves make of it."""
+        """Compare a tile above level 0 with the leaves."""
         if level == 0 or not expected:
             return
         index = (self.size >> (8 * (level + 1))) - (1 if full else 0)
@@ -397,11 +398,11 @@ class Check:
                 first = (index * 256 + place) << (8 * level)
                 end = first + (1 << (8 * level))
                 if not any(first <= leaf < end for leaf in self.unlike):
-                    self.findings.append((first, f"the tile of level {level} is not that of those below it"))
+                    self.findings.append((first, f"the tile of level {level} does not match the tiles below it"))
                     return
 
     def finish(self, anomalies):
-        """Find what is left to find."""
+        """Find the remaining problems."""
         if not self.heads:
             self.findings.append((0, "nothing is signed"))
         vouched = 0
@@ -415,14 +416,14 @@ class Check:
             except Refused as refused:
                 self.findings.append((vouched, f"the checkpoint of {head['size']} leaves: {refused}"))
         if self.unlike:
-            self.findings.append((self.unlike[0], "the row and its hash in the tree differ"))
+            self.findings.append((self.unlike[0], "the row does not match its hash in the tree"))
         for oddity in anomalies:
             self.findings.append((int(oddity["index"]), str(oddity["what"])))
         self.findings.sort()
 
 
 def check_export(export, keys, kept, rows=None):
-    """Return what was found about an export, and the origin. ``rows`` is a file that every row goes to."""
+    """Return the verification of an export, and the origin. ``rows`` is a file for all rows."""
     manifest = export.manifest()
     heads, findings = [], []
     names = sorted(name for name in export.names if name.startswith("checkpoints/"))
@@ -437,7 +438,7 @@ def check_export(export, keys, kept, rows=None):
             findings.append((max((head["size"] for head in heads), default=0), f"a checkpoint: {refused}"))
             continue
         heads.append({"origin": origin, "size": size, "root": root, "note": note, "kept": is_kept, "good": False})
-    heads.sort(key=lambda head: not head["kept"])  # at one size, a checkpoint that was kept comes first
+    heads.sort(key=lambda head: not head["kept"])  # at one size, a kept checkpoint comes first
     own = [head for head in heads if not head["kept"]]
     size = max((head["size"] for head in own), default=0)
     check = Check(keys, heads)
@@ -457,12 +458,12 @@ def check_export(export, keys, kept, rows=None):
     try:
         check.finish(manifest["anomalies"])
     except (KeyError, TypeError, ValueError):
-        raise Unusable("manifest.json: expected oddities, each with an index and what it is") from None
+        raise Unusable("manifest.json: expected anomalies, each with an index and a sentence") from None
     return check, own[-1]["origin"] if own else "a log"
 
 
 def check_receipt(receipt, keys):
-    """Return the row that a receipt proves, its index, and the checkpoint's origin and size."""
+    """Return the row of a receipt, its index, and the checkpoint's origin and size."""
     leaf, proof = receipt.get("leaf"), receipt.get("proof")
     if not isinstance(leaf, str) or not isinstance(proof, str):
         raise Refused("expected a leaf and a proof")
@@ -471,7 +472,7 @@ def check_receipt(receipt, keys):
     if len(lines) > 1 and lines[1].startswith("extra "):
         del lines[1]
     if not blank or lines[0] != PROOF or len(lines) < 2 or not re.fullmatch("index (0|[1-9][0-9]{0,18})", lines[1]):
-        raise Refused(f"expected a proof that begins with {PROOF}")
+        raise Refused(f"expected a proof that starts with {PROOF}")
     index, path = int(lines[1][6:]), [decode64(line) for line in lines[2:]]
     if any(len(one) != 32 for one in path) or len(path) > 64:
         raise Refused("expected hashes of 32 bytes")
@@ -481,9 +482,9 @@ def check_receipt(receipt, keys):
     try:
         row = json.loads(leaf)["purge"]
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise Refused("the leaf is no row of the purge log") from None
+        raise Refused("the leaf is not a row of the purge log") from None
     if receipt.get("purge") != row or receipt.get("entry_hash") != row.get("proof_hash"):
-        raise Refused("purge or entry_hash says something else than the leaf")
+        raise Refused("purge or entry_hash does not match the leaf")
     return row, index, origin, size
 
 
@@ -491,13 +492,13 @@ def check_receipt(receipt, keys):
 
 
 def show(done, of):
-    """Show how far it has come, to whoever watches."""
+    """Show the progress on a terminal."""
     if sys.stderr.isatty():
         sys.stderr.write(f"\r{done} of {of} leaves checked" + ("\n" if done == of else ""))
 
 
 def read_file(path):
-    """Return the beginning of a file, which is all of it that a text needs."""
+    """Return the start of a file, which is the whole file for a text."""
     try:
         with open(path, "rb") as file:
             return file.read(MAX_TEXT)
@@ -506,7 +507,7 @@ def read_file(path):
 
 
 def open_new(path):
-    """Open a file that is not there yet for writing; nowhere, where there is no path."""
+    """Create a file that does not exist yet; without a path, discard the output."""
     try:
         return open(path, "xb") if path else open(os.devnull, "wb")
     except OSError as error:
@@ -514,7 +515,7 @@ def open_new(path):
 
 
 def read_keys(texts):
-    """Return the keys given, each by itself or as a file of them."""
+    """Return the given keys, each as a text or as a file with keys."""
     lines = []
     for text in texts:
         lines += read_file(text).decode("utf-8", "replace").split("\n") if os.path.isfile(text) else [text]
@@ -525,18 +526,18 @@ def read_keys(texts):
 
 
 def read_kept(path):
-    """Return the checkpoints in a file: one as it was served, or many as the file anchor keeps them."""
+    """Return the checkpoints in a file: one as it was served, or several in the format of the file anchor."""
     text = read_file(path).decode("utf-8", "replace")
     if not text.startswith("{"):
         return [text.rstrip() + "\n"]
     try:
         return [str(json.loads(line)["note"]) for line in text.split("\n") if line.strip()]
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise Unusable(f"{path}: expected a checkpoint, or a line of JSON with a note for each") from None
+        raise Unusable(f"{path}: expected a checkpoint, or JSON lines with a note each") from None
 
 
 def run(arguments):
-    """Check, say so, and return the exit code."""
+    """Verify the export, print the result, and return the exit code."""
     keys = read_keys(arguments.vkey)
     kept = [note for path in arguments.checkpoint for note in read_kept(path)]
     data = read_file(arguments.file)
@@ -551,20 +552,20 @@ def run(arguments):
         check, origin = check_export(export, keys, kept, rows)
         newest = export.text("checkpoint")
     if check.findings:
-        print(f"NOT AS IT WAS SIGNED. The first bad index is {check.findings[0][0]}.")
+        print(f"THE LOG DOES NOT VERIFY. The first bad index is {check.findings[0][0]}.")
         for index, what in check.findings[:10]:
             print(f"  {index}: {what}")
         return 1
-    print(f"All is as it was signed: {check.size} leaves of {origin}, under {len(check.heads)} checkpoints.")
+    print(f"The log verifies: {check.size} leaves of {origin}, under {len(check.heads)} checkpoints.")
     if arguments.keep:
         with open_new(arguments.keep) as file:
             file.write(newest.encode("utf-8"))
-        print(f"The newest checkpoint is in {arguments.keep}: keep it for the next time.")
+        print(f"The newest checkpoint was written to {arguments.keep}. Keep it for the next time.")
     return 0
 
 
 def run_receipt(data, keys):
-    """Check a receipt, by itself or in the answer to DELETE."""
+    """Verify a receipt, alone or in the response of DELETE."""
     try:
         document = json.loads(data)
     except (ValueError, RecursionError):
@@ -575,9 +576,9 @@ def run_receipt(data, keys):
     try:
         row, index, origin, size = check_receipt(receipt, keys)
     except Refused as refused:
-        print(f"THIS RECEIPT DOES NOT HOLD: {refused}")
+        print(f"THE RECEIPT DOES NOT VERIFY: {refused}")
         return 1
-    print(f"The receipt holds: leaf {index} of {size} of {origin}.")
+    print(f"The receipt verifies: leaf {index} of {size} of {origin}.")
     for name in sorted(row):
         print(f"  {name:<18} {row[name]}")
     for place in receipt.get("not_reached") or ():
@@ -588,11 +589,11 @@ def run_receipt(data, keys):
 def main(arguments=None):
     """Return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("file", help="an export of the log, or a receipt")
-    parser.add_argument("--vkey", action="append", required=True, help="a verifier key, or a file of them")
+    parser.add_argument("file", help="a log export, or a receipt")
+    parser.add_argument("--vkey", action="append", required=True, help="a verifier key, or a file with verifier keys")
     parser.add_argument("--checkpoint", action="append", default=[], help="a file with a checkpoint that you kept")
-    parser.add_argument("--keep", metavar="FILE", help="where the newest checkpoint goes, if all is well")
-    parser.add_argument("--rows", metavar="FILE", help="where the rows go, a line of JSON each")
+    parser.add_argument("--keep", metavar="FILE", help="write the newest checkpoint to this file, if the log verifies")
+    parser.add_argument("--rows", metavar="FILE", help="write the rows to this file, one JSON line each")
     try:
         return run(parser.parse_args(arguments))
     except Unusable as unusable:

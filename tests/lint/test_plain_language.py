@@ -26,6 +26,7 @@ CODE = (
     "plugins/vsqlvault_plugins/anchor/**/*.py", "plugins/vsqlvault_plugins/auth/**/*.py",
     "plugins/vsqlvault_plugins/purge/**/*.py", "plugins/vsqlvault_plugins/report/**/*.py",
     "plugins/vsqlvault_plugins/storage/*.py", "plugins/vsqlvault_plugins/storage/sqlite/*.py",
+    "contrib/*/*.py", "contrib/*/src/**/*.py",
 )  # fmt: skip
 """Globs of Python files whose comments, docstrings and strings are checked. To check another folder, add its glob."""
 

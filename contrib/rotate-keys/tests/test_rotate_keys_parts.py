@@ -144,7 +144,7 @@ def test_the_bar_tells_how_far_how_fast_and_how_long() -> None:
     for number in range(250):
         progress.count(f"e{number}", Outcome.MOVED)
     assert progress.bar(5.0) == "[######------------------] 250/1,000  50/s  15 s left"
-    assert Progress(0, io.StringIO()).bar(0.0) == "[------------------------] 0/1  0/s  no end in sight"
+    assert Progress(0, io.StringIO()).bar(0.0) == "[------------------------] 0/1  0/s  time left unknown"
 
 
 class Terminal(io.StringIO):
@@ -167,6 +167,6 @@ def test_what_was_left_behind_is_named_up_to_a_point() -> None:
         progress.count(f"e{number}", Outcome.HELD)
     progress.finish()
     lines = out.getvalue().splitlines()
-    assert lines[0] == "left behind e0: under legal hold"
-    assert lines[-2] == "left behind 5 more"
+    assert lines[0] == "not moved: e0: under legal hold"
+    assert lines[-2] == "not moved: 5 more"
     assert "under legal hold 105" in lines[-1]

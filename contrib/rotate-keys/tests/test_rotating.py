@@ -84,11 +84,11 @@ def test_what_cannot_be_moved_is_named_left_alone_and_told_by_the_exit_code(site
     site.store("short", encrypted_value="AAAA")
     done = site.run()
     assert done.returncode == rotate_keys.INCOMPLETE
-    assert {line for line in done.stderr.splitlines() if line.startswith("left behind")} == {
-        f"left behind of-another-key: {SealAltered().title}",
-        "left behind of-another-place: The value was sealed for another purpose or id",
-        "left behind plain: The value is not a sealed value of a known version",
-        "left behind short: The value is not a sealed value of a known version",
+    assert {line for line in done.stderr.splitlines() if line.startswith("not moved:")} == {
+        f"not moved: of-another-key: {SealAltered().title}",
+        "not moved: of-another-place: The value was sealed for another purpose or id",
+        "not moved: plain: The value is not a sealed value of a known version",
+        "not moved: short: The value is not a sealed value of a known version",
     }
     assert "moved 3," in done.stderr
     assert site.under(OLD) == 4
@@ -124,7 +124,7 @@ def test_a_retention_policy_that_was_shortened_does_not_stop_it(site: Site) -> N
         (("--key-ring", "/nowhere/ring"), {}, "expected a key ring that can be read"),
         ((), {"VSQL_VAULT_API_KEY": ""}, "--api-key-file"),
         ((), {"VSQL_VAULT_API_KEY": "not-the-key"}, "401"),
-        (("--purpose", "nowhere/../"), {}, "does not list"),
+        (("--purpose", "nowhere/../"), {}, "cannot list"),
         (("--url", "ftp://localhost"), {}, "http:// or https://"),
         (("--url", "http://vault.example"), {}, "https://"),
     ],
@@ -140,7 +140,7 @@ def test_what_cannot_work_ends_at_once_with_one_sentence(
 
 def test_two_times_the_same_key_is_refused(site: Site) -> None:
     site.write_ring(new=site.old)
-    assert "another key" in site.run().stderr
+    assert "a different key" in site.run().stderr
 
 
 def test_a_key_ring_that_others_can_read_is_refused(site: Site) -> None:

@@ -81,8 +81,8 @@ def test_a_syntax_error_is_found_where_it_is(text: str, found: tuple[int, int]) 
 @pytest.mark.parametrize(
     ("condition", "column", "expected"),
     [
-        ("resource.ownr_app == principal.app", 54, "an attribute that the schema has"),
-        ("context.nowhere", 53, "an attribute that the schema has"),
+        ("resource.ownr_app == principal.app", 54, "an attribute of the schema"),
+        ("context.nowhere", 53, "an attribute of the schema"),
         ('resource.metadata.region == "eu"', 63, "only after `has`"),
         ("resource.expires_at > context.at", 54, "only after `has`"),
         ('principal == Ap::"x"', 58, "App, Role, Entry or Purpose"),

@@ -114,8 +114,8 @@ def test_what_fails_is_said_and_tried_again(monkeypatch: pytest.MonkeyPatch, cap
 
     run(scene)
     said = [entry.getMessage() for entry in caplog.records]
-    assert said[0] == "git anchor: a checkpoint is not kept"
-    assert said[-1] == "git anchor: checkpoints are kept again"
+    assert said[0] == "git anchor: a checkpoint cannot be stored"
+    assert said[-1] == "git anchor: checkpoints are stored again"
 
 
 def test_who_never_answers_is_not_waited_for_and_not_asked_twice(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,7 +104,7 @@ class TestRemote:
         hook.chmod(0o700)
         with served(git_bare, "sesame") as server:
             repository = RemoteRepository(server.url, "main", ("git", "sesame"), 10)
-            with pytest.raises(RepositoryUnusable, match="refuses"):
+            with pytest.raises(RepositoryUnusable, match="rejects"):
                 repository.keep(checkpoint(3))
             assert repository.newest() is None
 

@@ -1,4 +1,4 @@
-"""From the parameters of a policy to what Cedar decides by."""
+"""Compiles the parameters of a policy for Cedar."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ _VAULT = (files(__package__) / "vault.cedarschema").read_text("utf-8")
 _NUMBER = re.compile(r"policy([0-9]+)", re.ASCII)
 _QUOTED = re.compile(r"`(?:[^`]*[.:])?(?P<name>[A-Za-z_][A-Za-z0-9_]*)`")
 _KINDS = (
-    ("unable to guarantee safety of access", "an optional attribute only after `has` has found it"),
-    ("attribute", "an attribute that the schema has"),
+    ("unable to guarantee safety of access", "an optional attribute only after `has` has checked it"),
+    ("attribute", "an attribute of the schema"),
     ("unrecognized entity type", "App, Role, Entry or Purpose"),
     ("unrecognized action", "the action store, retrieve, inspect or purge"),
     ("unable to find an applicable action", "an App as principal, one of the four actions, an Entry as resource"),
-    ("unexpected type", "an operand of the type that its operator takes"),
+    ("unexpected type", "an operand of the type that its operator requires"),
     ("not compatible", "two operands of one type"),
-    ("extension", "a literal that this extension function can read"),
+    ("extension", "a literal that this extension function can parse"),
     ("empty set", "a set that is not empty"),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """Policies that are known to fit the schema. ``statements`` stand in the order that Cedar numbers them by."""
+    """Policies that match the schema. ``statements`` are in the order of Cedar's numbering."""
 
     policies: cedarpy.PolicySet
     schema: cedarpy.Schema
@@ -43,24 +43,24 @@ class Compiled:
     timezone: ZoneInfo
 
     def named(self, policy_id: str) -> Statement:
-        """Return the statement that Cedar calls ``policy3``, the fourth."""
+        """Return the statement with Cedar's id ``policy3``, the fourth one."""
         return self.statements[policy_number(policy_id)]
 
 
 def policy_number(policy_id: str) -> int:
-    """Return which one ``policy3`` is, counted from 0."""
+    """Return the number in an id such as ``policy3``, counted from 0."""
     found = _NUMBER.fullmatch(policy_id)
     if found is None:
-        raise ValueError("expected an id that Cedar gave")
+        raise ValueError("expected an id of Cedar")
     return int(found[1])
 
 
 @lru_cache(maxsize=MAX_CACHED_DOCUMENTS)
 def compile_parameters(parameters: str) -> Compiled:
-    """Return what the parameters of a policy come to.
+    """Return the compiled parameters of a policy.
 
     Raises:
-        ValidationFailed: naming the field, and in the policies the line and column, at fault.
+        ValidationFailed: with the field, and for policies the line and column.
     """
     read = read_parameters(parameters)
     text = read.text
@@ -73,7 +73,7 @@ def compile_parameters(parameters: str) -> Compiled:
     except ValueError:
         raise _at(text, [(first_fault(text, statements, _complaint), "Cedar policies that parse")]) from None
     if len(policies) != len(statements):
-        raise _at(text, [(0, "policies without slots: there is nothing to link a template to")])
+        raise _at(text, [(0, "policies without slots, because templates cannot be linked")])
     schema = cedarpy.Schema.from_str(_VAULT + _metadata_type(read.metadata))
     result = cedarpy.validate_policies(text, schema)
     if not result.validation_passed:
@@ -95,7 +95,7 @@ def _complaint(text: str) -> str | None:
 
 
 def _explained(fault: cedarpy.ValidationError, statements: Sequence[Statement]) -> tuple[int, str]:
-    """Return where the validator's complaint belongs, and what was expected there. Its own words may quote the text."""
+    """Return where the validator's error is, and what was expected. The validator's own message may quote the text."""
     statement = statements[policy_number(fault.policy_id)]
     expected = next((expected for sign, expected in _KINDS if sign in fault.error), "what the schema allows")
     names = [found["name"] for found in _QUOTED.finditer(fault.error) if not _NUMBER.fullmatch(found["name"])]

@@ -1,4 +1,4 @@
-"""Cedar decides, and whatever is not a clear yes is a no."""
+"""The evaluator of Cedar policies. Everything but a clear permit denies."""
 
 from __future__ import annotations
 
@@ -24,31 +24,31 @@ USED_UP = "max-retrievals-reached"
 
 
 class CedarEvaluator:
-    """Decides by the Cedar policies that a document holds in its parameters, and by nothing else of it."""
+    """Decides by the Cedar policies in a document's parameters alone."""
 
     name = "cedar"
 
     def built_in_policies(self) -> Iterable[AccessPolicy]:
-        """Return none: policies are each site's own."""
+        """Return none: there are no built-in policies."""
         return ()
 
     def check(self, policy: AccessPolicy) -> None:
-        """Accept policies that parse and fit the schema, in a document without rules.
+        """Accept a document without rules whose policies parse and match the schema.
 
         Raises:
-            ValidationFailed: naming each field at fault, and in the policies line and column, never what stands there.
+            ValidationFailed: with each invalid field, and for policies line and column, never their content.
         """
         if policy.rules:
-            raise ValidationFailed(errors=[FieldError("rules", "none: the Cedar policies say it all")])
+            raise ValidationFailed(errors=[FieldError("rules", "none, because the Cedar policies decide everything")])
         compile_parameters(policy.parameters)
 
     def evaluate(self, request: AccessRequest, policy: AccessPolicy) -> Decision:
-        """Answer by the policies; an app that does not hold the purpose is denied before they are asked.
+        """Decide by the policies. An app without the purpose is denied before they are evaluated.
 
-        Cedar leaves out a policy whose evaluation fails, a ``forbid`` too. Here such a failure denies.
+        Cedar ignores a policy whose evaluation fails, even a ``forbid``. Here such a failure denies.
 
         Raises:
-            ValidationFailed: the stored parameters cannot be read, so the vault denies.
+            ValidationFailed: the stored parameters cannot be parsed, so the vault denies.
         """
         if not request.principal.has_purpose(request.key.purpose):
             return Deny(PURPOSE_NOT_HELD)
@@ -77,7 +77,7 @@ def _reason(compiled: Compiled, forbidding: Sequence[str]) -> str:
 
 
 def _allowed(request: AccessRequest, compiled: Compiled, permitting: Sequence[str]) -> Decision:
-    """Return how much is allowed: the most that any of the permits gives, for a permit never takes away."""
+    """Return the limit: the highest of the permits that apply, because a permit never restricts."""
     if request.action is not Action.RETRIEVE:
         return Allow()
     limits = [compiled.named(policy).max_retrievals for policy in permitting]

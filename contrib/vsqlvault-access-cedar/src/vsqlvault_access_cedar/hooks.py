@@ -1,4 +1,4 @@
-"""The hooks."""
+"""The hooks of the plugin."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from vsqlvault_access_cedar.evaluator import CedarEvaluator
 
 @hookimpl
 def vault_access_policies() -> list[PolicyEvaluator]:
-    """Offer the evaluator ``cedar``."""
+    """Return the evaluator ``cedar``."""
     return [CedarEvaluator()]
 
 
 @hookimpl
 def vault_process_needs() -> list[ProcessNeeds]:
-    """Say that policies need nothing but time zones, which every vault can read."""
+    """Declare that the plugin needs only time zones, which every vault can read."""
     return []

@@ -1,4 +1,4 @@
-"""What the ``parameters`` of a policy document hold."""
+"""The ``parameters`` of a policy document."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vsqlvault_access_cedar.policy_text import MAX_TEXT
 MAX_MEMBERS = 64
 _HOST_DEPENDENT = frozenset({"localtime"})
 _EXPECTED = {
-    "policies": f"Cedar policies: a text, or a list of lines, of at most {MAX_TEXT} characters",
+    "policies": f"Cedar policies: a string, or a list of lines, of at most {MAX_TEXT} characters",
     "metadata": f"at most {MAX_MEMBERS} names, each with String, Long, Bool, Set<String> or Set<Long>",
     "timezone": "the name of a time zone, such as Europe/Berlin",
 }
@@ -25,7 +25,7 @@ MemberType = Literal["String", "Long", "Bool", "Set<String>", "Set<Long>"]
 
 
 class Parameters(BaseModel):
-    """Policies, the members of an entry's metadata that they look at, and the time zone of ``context.local``."""
+    """The policies, the metadata members that they use, and the time zone of ``context.local``."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -47,10 +47,10 @@ class Parameters(BaseModel):
 
 
 def read_parameters(parameters: str) -> Parameters:
-    """Return what a policy's JSON text describes.
+    """Parse a policy's JSON text.
 
     Raises:
-        ValidationFailed: naming each field at fault, never what stands in it.
+        ValidationFailed: with each invalid field, never its content.
     """
     try:
         return Parameters.model_validate_json(parameters)
@@ -60,8 +60,8 @@ def read_parameters(parameters: str) -> Parameters:
 
 
 def _field_errors(locations: Iterable[tuple[int | str, ...]]) -> list[FieldError]:
-    """Return one fault a field, in order. A key that a caller made up is not repeated to him."""
-    whole = FieldError("parameters", f"an object with policies and, if need be, {', '.join(list(_EXPECTED)[1:])}")
+    """Return one error per field, in order. An unknown key, which a caller chose, is not repeated."""
+    whole = FieldError("parameters", f"an object with policies and optionally {', '.join(list(_EXPECTED)[1:])}")
     known = {name: FieldError(f"parameters.{name}", expected) for name, expected in _EXPECTED.items()}
     faults = [known.get(str(location[0]), whole) if location else whole for location in locations]
     return list(dict.fromkeys(faults))

@@ -1,8 +1,8 @@
-"""Cedar text, as far as it must be read before Cedar reads it: tokens, policies, annotations, limits.
+"""Checks Cedar text before Cedar parses it: tokens, policies, annotations and limits.
 
-Cedar's parser, validator and evaluator recurse without a bound, and end the whole process where the stack does. So a text
-reaches them only if this module has read every token of it, by the token table of Cedar's own grammar
-(``cedar-policy-core/src/parser/grammar.lalrpop``), and found its nesting within bounds.
+Cedar's parser, validator and evaluator recurse without a limit, and a stack overflow ends the whole process. A text
+therefore reaches them only after this module has read every token, by the token table of Cedar's own grammar
+(``cedar-policy-core/src/parser/grammar.lalrpop``), and has limited its nesting.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _CLOSES = {"(": ")", "[": "]", "{": "}"}
 
 
 class TextRefused(Exception):
-    """What was expected of the text at ``offset``, a place in it."""
+    """What was expected of the text at ``offset``."""
 
     def __init__(self, offset: int, expected: str) -> None:
         super().__init__(expected)
@@ -44,7 +44,7 @@ class TextRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A piece of the text, and where it begins."""
+    """A token, and its start."""
 
     text: str
     offset: int
@@ -60,12 +60,12 @@ class Statement:
 
     @property
     def offset(self) -> int:
-        """Where it begins."""
+        """The start of the policy."""
         return self.tokens[0].offset
 
     @property
     def end(self) -> int:
-        """Where it ends, its semicolon included."""
+        """The end of the policy, including its semicolon."""
         return self.tokens[-1].offset + 1
 
 
@@ -73,7 +73,7 @@ def read_statements(text: str) -> list[Statement]:
     """Return the policies of a text.
 
     Raises:
-        TextRefused: it is no sequence of Cedar tokens, nests too deeply, or has an annotation that is not one of ours.
+        TextRefused: it is not a sequence of Cedar tokens, nests too deeply, or has an unsupported annotation.
     """
     if len(text) > MAX_TEXT:
         raise TextRefused(MAX_TEXT, f"at most {MAX_TEXT} characters")
@@ -83,30 +83,30 @@ def read_statements(text: str) -> list[Statement]:
     seen: set[str] = set()
     for statement in statements:
         if statement.id is not None and statement.id in seen:
-            raise TextRefused(statement.offset, "an @id that no policy before it has")
+            raise TextRefused(statement.offset, "an @id that no earlier policy has")
         seen.add(statement.id or "")
     return statements
 
 
 def line_and_column(text: str, offset: int) -> tuple[int, int]:
-    """Return where ``offset`` is, both counted from 1."""
+    """Return line and column of ``offset``, both counted from 1."""
     before = text[:offset]
     return before.count("\n") + 1, offset - (before.rfind("\n") + 1) + 1
 
 
 def first_fault(text: str, statements: Sequence[Statement], complaint: Callable[[str], str | None]) -> int:
-    """Return where the first policy that does not parse goes wrong; ``complaint`` is the parser's, None where it has none.
+    """Return the position of the first error; ``complaint`` is the parser's message, or None if it has none.
 
-    A prefix that an LR parser has read without an error is the beginning of some sentence: of the prefixes of a policy, the
-    shortest about which it complains as about the whole ends with the token at fault. What is wrong but no matter of syntax
-    is found at the token that completed it, or where its policy begins.
+    An LR parser accepts a prefix without an error only if it is the start of some valid text. The shortest prefix of a
+    policy with the same error as the whole text therefore ends with the wrong token. An error that is not one of syntax
+    is reported at the token that completed it, or at the start of its policy.
     """
     for statement in statements:
         said = complaint(text[statement.offset : statement.end])
         if said is None:
             continue
         is_syntax = said.startswith(_SYNTAX)
-        # Closed by a semicolon, a prefix is never merely incomplete; but then the semicolon itself must not be at fault.
+        # # Closed by a semicolon, a prefix is never merely incomplete. The semicolon itself must not cause the error.
         closed = ";" if is_syntax and "`;`" not in said else ""
         low, high = 0, len(statement.tokens)
         while high - low > 1:
@@ -135,7 +135,7 @@ def _tokens(text: str) -> Iterator[Token]:
 
 
 def _split(tokens: Iterator[Token]) -> Iterator[tuple[Token, ...]]:
-    """Give the tokens of each policy; brackets pair off, and neither they nor conditionals nest too deeply."""
+    """Yield the tokens of each policy. Brackets must match, and nesting of brackets and conditionals is limited."""
     statement: list[Token] = []
     closing: list[str] = []
     conditionals = path = 0
@@ -146,7 +146,7 @@ def _split(tokens: Iterator[Token]) -> Iterator[tuple[Token, ...]]:
         if token.text in _CLOSES:
             closing.append(_CLOSES[token.text])
         elif token.text in {")", "]", "}"} and (not closing or closing.pop() != token.text):
-            raise TextRefused(token.offset, "a bracket that closes the one last opened")
+            raise TextRefused(token.offset, "a bracket that closes the last open one")
         if len(closing) > MAX_NESTING or conditionals > MAX_CONDITIONALS or path > MAX_PATH:
             raise TextRefused(
                 token.offset,
@@ -162,7 +162,7 @@ def _split(tokens: Iterator[Token]) -> Iterator[tuple[Token, ...]]:
 
 
 def _path_length(statement: Sequence[Token], so_far: int) -> int:
-    """Return how many names the path has that ends here: ``a.b.c`` has three."""
+    """Return the number of names in the path that ends here: ``a.b.c`` has three."""
     if len(statement) > 1 and statement[-1].text == ".":
         return so_far
     is_name = statement[-1].text[0].isalpha() or statement[-1].text[0] == "_"
@@ -186,7 +186,7 @@ def _statement(tokens: tuple[Token, ...]) -> Statement:
         place += 5
     limit = values.get("max_retrievals")
     if limit is not None and tokens[place].text != "permit":
-        raise TextRefused(tokens[place].offset, "permit: only what is permitted has a limit")
+        raise TextRefused(tokens[place].offset, "permit: only a permit has a limit")
     return Statement(tokens, values.get("id"), int(limit) if limit else None)
 
 

@@ -1,4 +1,4 @@
-"""The vault's question in Cedar's terms."""
+"""Converts the vault's access request to Cedar."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 
 class MetadataMismatch(Exception):
-    """A member of the entry's metadata is not of the type that the policy declares."""
+    """A member of the entry's metadata does not have the type that the policy declares."""
 
 
 def request_of(request: AccessRequest, timezone: ZoneInfo) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def request_of(request: AccessRequest, timezone: ZoneInfo) -> dict[str, Any]:
 
 
 def entities_of(request: AccessRequest, metadata: Mapping[str, str]) -> str:
-    """Return the two entities that the question is about, as JSON text; ``metadata`` says which members, of what types.
+    """Return the two entities of the request as JSON text. ``metadata`` has the declared members and their types.
 
     Raises:
         MetadataMismatch: one of these members has another type.
@@ -89,7 +89,7 @@ def _of_stored(entry: Entry) -> dict[str, Any]:
 
 
 def _metadata(text: str, declared: Mapping[str, str]) -> dict[str, Any]:
-    """Return the members that are declared and there. Null is as good as not there."""
+    """Return the declared members that are present. Null counts as missing."""
     if not declared:
         return {}
     members: dict[str, Any] = json.loads(text)

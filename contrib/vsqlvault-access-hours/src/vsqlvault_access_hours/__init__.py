@@ -1,4 +1,4 @@
-"""Access policies whose entries can be retrieved in office hours only."""
+"""Access policies that allow retrieving only during office hours."""
 
 from vsqlvault_access_hours.evaluator import OfficeHoursEvaluator
 from vsqlvault_access_hours.hours import OfficeHours

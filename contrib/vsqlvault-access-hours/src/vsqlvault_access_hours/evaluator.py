@@ -1,4 +1,4 @@
-"""Rules say who, hours say when."""
+"""The evaluator of rules with office hours."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ _EXPECTED = {
 
 
 class OfficeHoursEvaluator:
-    """Decides by the rules of the document, and allows retrieving only in the hours that its parameters name."""
+    """Decides by the rules of the document, and allows retrieving only during the hours in its parameters."""
 
     name = "office-hours"
 
     def built_in_policies(self) -> Iterable[AccessPolicy]:
-        """Return none: hours are each site's own."""
+        """Return none: there are no built-in policies."""
         return ()
 
     def check(self, policy: AccessPolicy) -> None:
-        """Accept parameters that are an OfficeHours.
+        """Accept parameters that are valid OfficeHours.
 
         Raises:
-            ValidationFailed: naming each field at fault (``parameters.opens``), never what stands in it.
+            ValidationFailed: with each invalid field (``parameters.opens``), never its content.
         """
         try:
             read_hours(policy.parameters)
@@ -44,10 +44,10 @@ class OfficeHoursEvaluator:
             raise ValidationFailed(errors=_field_errors([fault["loc"] for fault in faults])) from None
 
     async def evaluate(self, request: AccessRequest, policy: AccessPolicy) -> Decision:
-        """Answer by the rules; a retrieval that they allow is denied outside the hours.
+        """Decide by the rules. A retrieval that they allow is denied outside the hours.
 
         Raises:
-            pydantic.ValidationError: the stored parameters are no OfficeHours, so the vault denies.
+            pydantic.ValidationError: the stored parameters are not OfficeHours, so the vault denies.
         """
         hours = read_hours(policy.parameters)
         decision = policy.decide_by_rules(request)
@@ -58,16 +58,16 @@ class OfficeHoursEvaluator:
 
 @lru_cache(maxsize=_MAX_CACHED_DOCUMENTS)
 def read_hours(parameters: str) -> OfficeHours:
-    """Return the hours that a policy's JSON text describes.
+    """Parse the hours in a policy's JSON text.
 
     Raises:
-        pydantic.ValidationError: it describes none.
+        pydantic.ValidationError: the text is invalid.
     """
     return OfficeHours.model_validate_json(parameters)
 
 
 def _field_errors(locations: Iterable[tuple[int | str, ...]]) -> list[FieldError]:
-    """Return one fault a field, in order. A key that a caller made up is not repeated to him."""
+    """Return one error per field, in order. An unknown key, which a caller chose, is not repeated."""
     whole = FieldError("parameters", f"an object with {', '.join(_EXPECTED)} and nothing else")
     known = {name: FieldError(f"parameters.{name}", expected) for name, expected in _EXPECTED.items()}
     faults = [known.get(str(location[0]), whole) if location else whole for location in locations]

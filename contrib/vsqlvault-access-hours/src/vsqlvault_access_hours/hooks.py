@@ -1,4 +1,4 @@
-"""The hooks."""
+"""The hooks of the plugin."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ log = logging.getLogger(__name__)
 
 @hookimpl
 def vault_access_policies() -> list[PolicyEvaluator]:
-    """Offer the evaluator ``office-hours``."""
+    """Return the evaluator ``office-hours``."""
     return [OfficeHoursEvaluator()]
 
 
 @hookimpl
 def vault_process_needs() -> list[ProcessNeeds]:
-    """Say that hours need nothing but time zones, which every vault can read."""
+    """Declare that the plugin needs only time zones, which every vault can read."""
     return []
 
 
 @hookimpl
 def vault_access_decided(record: AccessRecord) -> None:
-    """Warn of each retrieval that the hours denied: who, what for, and under which request id; not of which entry."""
+    """Log each retrieval denied outside the hours, with app, purpose and request id, but not the entry."""
     if record.outcome is Outcome.DENIED and record.reason == OUTSIDE:
         log.warning(
             "retrieval outside office hours denied",

@@ -1,4 +1,4 @@
-"""Weekly hours by the clock on a wall."""
+"""Weekly office hours in local time."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ TimeOfDay = Annotated[str, Field(pattern=r"^(?:[01][0-9]|2[0-3]):[0-5][0-9]$")]
 
 
 class OfficeHours(BaseModel):
-    """From ``opens`` (included) until ``closes`` (excluded), ``HH:MM`` local time of ``timezone``, on each of ``days``.
+    """From ``opens`` (inclusive) until ``closes`` (exclusive), ``HH:MM`` local time of ``timezone``, on each of
+    ``days``.
 
-    Where ``closes`` is earlier than ``opens``, the hours run past midnight, and ``days`` names the days they open on.
-    An hour that a change of the clocks repeats counts both times; one that it leaves out never comes.
+    If ``closes`` is earlier than ``opens``, the hours continue past midnight, and ``days`` are the days on which they
+    start. An hour that a clock change repeats counts twice. One that it skips does not exist.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -41,18 +42,18 @@ class OfficeHours(BaseModel):
     @classmethod
     def _each_once(cls, value: tuple[Day, ...]) -> tuple[Day, ...]:
         if len(set(value)) != len(value):
-            raise ValueError("a day stands twice")
+            raise ValueError("a day is listed twice")
         return value
 
     @field_validator("closes")
     @classmethod
     def _not_empty(cls, value: str, info: ValidationInfo) -> str:
         if value == info.data.get("opens"):
-            raise ValueError("no time between opening and closing")
+            raise ValueError("no time between opens and closes")
         return value
 
     def include(self, at: datetime) -> bool:
-        """Whether ``at``, an aware instant, lies within the hours."""
+        """Whether ``at``, an aware time, is within the hours."""
         local = at.astimezone(ZoneInfo(self.timezone))
         minute = local.hour * 60 + local.minute
         opens, closes = _minute(self.opens), _minute(self.closes)
@@ -62,7 +63,7 @@ class OfficeHours(BaseModel):
         return (today and minute >= opens) or (yesterday and minute < closes)
 
     def _open_on(self, weekday: int) -> bool:
-        """Whether the hours open on a day of the week: 0 is Monday, -1 the Sunday before."""
+        """Whether the hours start on a day of the week: 0 is Monday, -1 the Sunday before."""
         return DAYS[weekday] in self.days
 
 

@@ -1,4 +1,4 @@
-"""Taking checkpoints to a repository beside the requests: one at a time, the newest first, and never in anybody's way."""
+"""Stores checkpoints in a repository, outside of requests, one at a time and the newest first."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ Answer = TypeVar("Answer")
 
 
 class GitAnchor(Anchor):
-    """Keeps the newest checkpoint that it was told of, at most once an interval; those that it replaced meanwhile say no more.
+    """Stores the newest signed checkpoint, at most one per interval.
 
-    All methods are called in one event loop. What blocks runs in a thread that nobody waits for longer than the deadline.
+    Checkpoints that were replaced meanwhile are skipped.
+
+    All methods are called in one event loop. Blocking work runs in a thread, and is awaited up to the deadline.
     """
 
     name = "git"
@@ -40,10 +42,10 @@ class GitAnchor(Anchor):
         self._failure: str | None = None
 
     async def newest(self) -> str | None:
-        """See ``Anchor.newest``. While the repository has not answered, it is not asked again.
+        """See ``Anchor.newest``. While a read of the repository is running, no second one is started.
 
         Raises:
-            SettingsInvalid: the repository cannot tell.
+            SettingsInvalid: the repository cannot be read.
         """
         asked = self._asked = self._asked or in_thread(self._repository.newest)
         try:
@@ -54,7 +56,7 @@ class GitAnchor(Anchor):
             return asked.result()
         except Exception as error:
             raise SettingsInvalid(
-                f"plugins.git-anchor.repository: expected a repository that can be read, found: {_said(error)}"
+                f"plugins.git-anchor.repository: expected a readable repository, found: {_said(error)}"
             ) from error
 
     def failure(self) -> str | None:
@@ -62,16 +64,16 @@ class GitAnchor(Anchor):
         return self._failure
 
     def tell(self, checkpoint: Checkpoint) -> None:
-        """Take note of a checkpoint that was signed."""
+        """Remember a signed checkpoint."""
         self._waiting = checkpoint
         self._told.set()
 
     def start(self) -> None:
-        """Begin to keep what is told."""
+        """Start storing checkpoints."""
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """Keep the last one, within the deadline, and end."""
+        """Store the last checkpoint within the deadline, and stop."""
         self._stopping.set()
         self._told.set()
         if self._task is not None:
@@ -91,18 +93,23 @@ class GitAnchor(Anchor):
                 await asyncio.wait_for(self._stopping.wait(), pause)
 
     async def _attempt(self) -> bool:
-        """Keep what waits, and return whether it is kept; if not, it waits still, unless a newer one has taken its place."""
+        """Store the waiting checkpoint, and return whether it is stored.
+
+        If not, it waits, unless a newer one has replaced it.
+        """
         checkpoint = self._waiting
         if checkpoint is None:
             return True
         try:
             await self._keep(checkpoint)
-        except Exception as error:  # noqa: BLE001 - whatever the library and the network come up with
+        except Exception as error:  # noqa: BLE001 - any error of the library or the network
             self._failure = _said(error)
-            log.error("git anchor: a checkpoint is not kept", extra={"size": checkpoint.size, "error": self._failure})  # noqa: TRY400
+            log.error(
+                "git anchor: a checkpoint cannot be stored", extra={"size": checkpoint.size, "error": self._failure}
+            )  # noqa: TRY400
             return False
         if self._failure is not None:
-            log.warning("git anchor: checkpoints are kept again", extra={"size": checkpoint.size})
+            log.warning("git anchor: checkpoints are stored again", extra={"size": checkpoint.size})
         self._failure = None
         if self._waiting is checkpoint:
             self._waiting = None
@@ -110,7 +117,7 @@ class GitAnchor(Anchor):
         return True
 
     async def _keep(self, checkpoint: Checkpoint) -> None:
-        """Keep it in a thread, once the one that was late, if there is one, has come to its end, whichever that was."""
+        """Store it in a thread, after a late thread has ended, if there is one."""
         if self._late is not None:
             await self._end_of(self._late)
         work = in_thread(lambda: self._repository.keep(checkpoint))
@@ -122,11 +129,11 @@ class GitAnchor(Anchor):
         self._late = None if done else work
         if not done:
             raise TimeoutError
-        work.exception()  # whoever wants to hear of it asks for the result
+        work.exception()  # callers read the result
 
 
 def in_thread(work: Callable[[], Answer]) -> asyncio.Future[Answer]:
-    """Run it in a thread of its own, which does not keep the process from ending."""
+    """Run it in its own daemon thread, which does not keep the process alive."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Answer] = loop.create_future()
 
@@ -144,7 +151,7 @@ def in_thread(work: Callable[[], Answer]) -> asyncio.Future[Answer]:
             answer = work()
         except BaseException as error:  # noqa: BLE001 - it is raised where it is awaited
             raised = error
-        with suppress(RuntimeError):  # the loop is gone, and with it whoever asked
+        with suppress(RuntimeError):  # the loop is closed, and nobody waits for the result
             loop.call_soon_threadsafe(settle, answer, raised)
 
     threading.Thread(target=run, name="git-anchor", daemon=True).start()
@@ -152,5 +159,5 @@ def in_thread(work: Callable[[], Answer]) -> asyncio.Future[Answer]:
 
 
 def _said(error: BaseException) -> str:
-    """Return the kind of error and what it says, if that is short."""
+    """Return the kind of error, and its message if that is short."""
     return f"{type(error).__name__}: {error}"[:200] if str(error) else type(error).__name__

@@ -1,4 +1,4 @@
-"""The hooks, on one object: the anchor outlives a single call and belongs to the process."""
+"""The hooks, on one object, because the anchor belongs to the process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class GitAnchorSettings(BaseModel):
-    """``[plugins.git-anchor]``: which repository, which branch, how often at most, and as whom."""
+    """``[plugins.git-anchor]``: the repository, the branch, the interval and the credentials."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -49,7 +49,7 @@ class GitAnchorSettings(BaseModel):
 
     @property
     def is_remote(self) -> bool:
-        """Whether the repository is at a server."""
+        """Whether the repository is on a server."""
         return self.repository is not None and not self.repository.startswith("/")
 
     @property
@@ -60,19 +60,19 @@ class GitAnchorSettings(BaseModel):
 
 
 class GitAnchorPlugin:
-    """Keeps one repository for the one vault of a process."""
+    """The git anchor of the one vault in a process."""
 
     def __init__(self) -> None:
         self._anchor: GitAnchor | None = None
 
     @hookimpl
     def vault_settings(self) -> list[PluginSettings]:
-        """Offer the table ``[plugins.git-anchor]``."""
+        """Return the settings model ``[plugins.git-anchor]``."""
         return [PluginSettings(NAME, GitAnchorSettings)]
 
     @hookimpl
     def vault_process_needs(self, settings: Settings) -> list[ProcessNeeds]:
-        """Name the repository's directory, or the server's port."""
+        """Declare the repository's directory, or the server's port."""
         chosen: GitAnchorSettings = settings.plugin(NAME)
         if chosen.repository is None:
             return []
@@ -82,7 +82,7 @@ class GitAnchorPlugin:
 
     @hookimpl
     def vault_anchors(self, settings: Settings) -> list[Anchor]:
-        """Offer the repository, where one is set."""
+        """Return the anchor, if a repository is configured."""
         chosen: GitAnchorSettings = settings.plugin(NAME)
         self._anchor = None
         if chosen.repository is not None:
@@ -95,19 +95,19 @@ class GitAnchorPlugin:
 
     @hookimpl
     async def vault_startup(self) -> None:
-        """Begin to keep checkpoints."""
+        """Start storing checkpoints."""
         if self._anchor:
             self._anchor.start()
 
     @hookimpl
     def vault_checkpoint_signed(self, record: Checkpoint) -> None:
-        """Take note of it: what is slow is done elsewhere."""
+        """Remember the checkpoint. Slow work runs elsewhere."""
         if self._anchor:
             self._anchor.tell(record)
 
     @hookimpl
     async def vault_shutdown(self) -> None:
-        """Keep the last one."""
+        """Store the last checkpoint."""
         if self._anchor:
             await self._anchor.stop()
 

@@ -1,6 +1,6 @@
-"""A git repository, in a directory or at a server, in which each commit of one branch holds one file: a checkpoint.
+"""A git repository, in a directory or on a server. Each commit of one branch has one file: a checkpoint.
 
-Git's own program is not used: a vault that has locked itself in may run no programs. Everything here blocks.
+Git's own program is not used, because a sandboxed vault may run no programs. Everything here blocks.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ _BRANCHES = b"refs/heads/"
 
 
 class RepositoryUnusable(Exception):
-    """The repository is not one that checkpoints can be kept in."""
+    """The repository cannot store checkpoints."""
 
 
 class Repository(Protocol):
-    """Where checkpoints are kept."""
+    """A repository for checkpoints."""
 
     def newest(self) -> str | None:
-        """Return the note that the branch ends with; None where there is no such branch yet.
+        """Return the note in the last commit of the branch, or None if there is no such branch yet.
 
         Raises:
-            RepositoryUnusable: the branch holds something else. Whatever git and the network raise.
+            RepositoryUnusable: the branch has another content. Also errors of git and the network.
         """
         ...
 
     def keep(self, checkpoint: Checkpoint) -> None:
-        """Add a commit with the checkpoint's note to the branch. Once this returns, the branch ends with it.
+        """Add a commit with the checkpoint's note to the branch. When this returns, it is the last commit.
 
         Raises:
-            RepositoryUnusable: others added commits each time it was about to. Whatever git and the network raise.
+            RepositoryUnusable: others added commits at each attempt. Also errors of git and the network.
         """
         ...
 
@@ -63,7 +63,7 @@ class LocalRepository:
             return _note_of(repo, head) if head else None
 
     def keep(self, checkpoint: Checkpoint) -> None:
-        """See ``Repository.keep``. What is written is flushed to the disk before the branch names it."""
+        """See ``Repository.keep``. Objects are flushed to disk before the branch refers to them."""
         with self._opened() as repo:
             repo.object_store.fsync_object_files = True
             for _ in range(ATTEMPTS):
@@ -73,7 +73,7 @@ class LocalRepository:
                     repo.object_store.add_object(one)
                 if repo.refs.set_if_equals(self._ref, head or ZERO_SHA, made[-1].id):
                     return
-        raise RepositoryUnusable("others add to the branch all the time")
+        raise RepositoryUnusable("others keep adding commits to the branch")
 
     @contextmanager
     def _opened(self) -> Iterator[Repo]:
@@ -84,10 +84,10 @@ class LocalRepository:
 
 
 class RemoteRepository:
-    """A repository at a server that speaks git over HTTPS. Nothing of it is kept here."""
+    """A repository on a server with git over HTTPS. Nothing is stored locally."""
 
     def __init__(self, url: str, branch: str, credentials: tuple[str, str] | None, timeout_seconds: float) -> None:
-        """Each wait for the network ends after ``timeout_seconds``; ``credentials`` are a user name and a password."""
+        """Each network operation ends after ``timeout_seconds``. ``credentials`` are a user name and a password."""
         self._url = url
         self._ref: Any = _BRANCHES + branch.encode()
         self._credentials = credentials or (None, None)
@@ -101,11 +101,11 @@ class RemoteRepository:
         head = found.refs.get(self._ref)
         return _note_of(repo, head) if head else None
 
-    def _wants(self, refs: Any, depth: int | None = None) -> list[Any]:  # noqa: ARG002 - this is how the library calls it
+    def _wants(self, refs: Any, depth: int | None = None) -> list[Any]:  # noqa: ARG002 - the library's signature
         return [refs[self._ref]] if self._ref in refs else []
 
     def keep(self, checkpoint: Checkpoint) -> None:
-        """See ``Repository.keep``. The server compares what the branch was with what it is."""
+        """See ``Repository.keep``. The server compares the branch's old and current commit."""
         for _ in range(ATTEMPTS):
             made: list[Blob | Tree | Commit] = []
 
@@ -120,7 +120,7 @@ class RemoteRepository:
             refusal = (result.ref_status or {}).get(self._ref)
             if refusal is None:
                 return
-        raise RepositoryUnusable(f"the server refuses the commit: {refusal}")
+        raise RepositoryUnusable(f"the server rejects the commit: {refusal}")
 
     @contextmanager
     def _connected(self) -> Iterator[tuple[HttpGitClient, str]]:
@@ -134,7 +134,7 @@ class RemoteRepository:
 
 
 class _Pool(urllib3.PoolManager):
-    """Closes what it has opened: the client leaves open what a server refused."""
+    """Closes the connections that it has opened, including those that the client leaves open after a rejection."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)

@@ -1,4 +1,4 @@
-"""A line in a file outside the database for every purge."""
+"""A journal of purges in a file outside the database."""
 
 from vsqlvault_purge_journal.hooks import plugin
 

@@ -1,4 +1,4 @@
-"""The hooks, on one object: the journal outlives a single call and belongs to the process."""
+"""The hooks, on one object, because the journal belongs to the process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NAME = "purge-journal"
 
 
 class PurgeJournalSettings(BaseModel):
-    """``[plugins.purge-journal]``: ``path`` is the journal's file, as an absolute path; its directory must exist."""
+    """``[plugins.purge-journal]``: ``path`` is the absolute path of the journal. Its directory must exist."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -36,7 +36,7 @@ class PurgeJournalSettings(BaseModel):
 
 
 class PurgeJournalPlugin:
-    """Keeps one journal for the one vault of a process."""
+    """The journal of the one vault in a process."""
 
     def __init__(self) -> None:
         self.journal = Journal()
@@ -44,18 +44,18 @@ class PurgeJournalPlugin:
 
     @hookimpl
     def vault_settings(self) -> list[PluginSettings]:
-        """Offer the table ``[plugins.purge-journal]``."""
+        """Return the settings model ``[plugins.purge-journal]``."""
         return [PluginSettings(NAME, PurgeJournalSettings)]
 
     @hookimpl
     def vault_purge_methods(self, settings: Settings) -> list[PurgeMethod]:
-        """Offer ``journalled-delete``, and remember the path: this is the only hook here that is shown the settings."""
+        """Return ``journalled-delete``, and remember the path: this is the only hook here with the settings."""
         self._path = Path(settings.plugin(NAME).path)
         return [JournalledDelete(self.journal)]
 
     @hookimpl
     def vault_process_needs(self, settings: Settings) -> list[ProcessNeeds]:
-        """Need the journal's directory: the file is made there, and made again when it was moved away."""
+        """Declare the journal's directory, in which the file is created, also after it was moved."""
         return [ProcessNeeds(writable=(str(Path(settings.plugin(NAME).path).parent),))]
 
     @hookimpl
@@ -71,21 +71,21 @@ class PurgeJournalPlugin:
             self.journal.open(self._path)
         except (OSError, JournalUnavailable) as error:
             found = getattr(error, "strerror", None) or str(error)
-            sentence = f"plugins.{NAME}.path: expected a file that can be appended to, found: {found}"
-            log.error(sentence, extra={"path": str(self._path)})  # noqa: TRY400 - the sentence says it all
+            sentence = f"plugins.{NAME}.path: expected a writable file, found: {found}"
+            log.error(sentence, extra={"path": str(self._path)})  # noqa: TRY400 - the message is complete
             raise SettingsInvalid(sentence) from error
 
     @hookimpl
     async def vault_shutdown(self) -> None:
-        """Write what waits, flush and close. What is lost is logged, as a count."""
+        """Write waiting lines, flush and close. The number of lost lines is logged."""
         self.journal.close()
 
     @hookimpl
     def vault_entry_purged(self, record: PurgeRecord) -> None:
-        """Append the record's line, durable before the answer leaves: it costs one flush.
+        """Append the record's line, durably, before the response is sent. This costs one flush.
 
         Raises:
-            OSError, JournalUnavailable: for the vault's log; the answer is not changed.
+            OSError, JournalUnavailable: for the vault's log; the response does not change.
         """
         self.journal.append(record)
 

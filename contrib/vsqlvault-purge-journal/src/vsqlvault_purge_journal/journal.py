@@ -1,4 +1,4 @@
-"""An append-only file that outlives the database."""
+"""An append-only file outside the database."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from vsqlvault.model.times import format_time
 log = logging.getLogger(__name__)
 MAX_WAITING_LINES = 10_000
 _MODE = 0o600
-# Reading is for the last byte only; and a pipe that is opened for both is not waited for, but refused below.
+# # Reading is needed for the last byte only. Opening a pipe for both does not block, and it is rejected below.
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
 
 
 class JournalUnavailable(Exception):
-    """The journal cannot take a line."""
+    """The journal cannot accept a line."""
 
 
 class Journal:
-    """Lines that are durable once ``append`` returns, kept in order of their purges.
+    """Lines that are durable once ``append`` returns, in the order of their purges.
 
-    A line that cannot be written waits in memory, up to ``MAX_WAITING_LINES``, and goes before the next one. Several
-    processes may append to one file. All methods block for as long as the disk takes, and none may run beside another.
+    A line that cannot be written waits in memory, up to ``MAX_WAITING_LINES``, and is written before the next one.
+    Several processes may append to one file. All methods block for disk access, and must not run concurrently.
     """
 
     def __init__(self) -> None:
@@ -38,22 +38,22 @@ class Journal:
         self._lost = 0
 
     def open(self, path: Path) -> None:
-        """Open or create the file with mode 0600 and make its name durable; one that is open already is closed first.
+        """Open or create the file with mode 0600, and make its name durable. An open file is closed first.
 
         Raises:
             OSError: it cannot be opened, or is not a regular file.
-            JournalUnavailable: the one that was open could not be closed without a loss; it is closed now.
+            JournalUnavailable: the open file could not be closed without losing lines; it is closed now.
         """
         self.close()
         self._descriptor = _open(path)
         self._path = path
 
     def append(self, record: PurgeRecord) -> None:
-        """Write the record's line, after those that wait, and flush it to the disk.
+        """Write the record's line after the waiting lines, and flush it to disk.
 
         Raises:
-            OSError: it could not be written, and waits, or is lost where too many wait already.
-            JournalUnavailable: likewise, because the file was moved; or the journal is closed, and the line is lost.
+            OSError: it could not be written and waits, or is lost if too many lines wait already.
+            JournalUnavailable: the same, because the file was moved; or the journal is closed and the line is lost.
         """
         if self._descriptor is None:
             raise JournalUnavailable("the journal is not open")
@@ -66,20 +66,20 @@ class Journal:
                 self._lost += 1
 
     def require_ready(self) -> None:
-        """Return only if the next line can be expected to get to the disk: open, in its place, and nothing waiting.
+        """Return only if the next line can be expected to reach the disk: open, in place, and no line waiting.
 
         Raises:
-            OSError: what waits still cannot be written.
+            OSError: waiting lines still cannot be written.
             JournalUnavailable: the journal is closed, or its file was moved.
         """
         self._in_place()
         self._write_waiting()
 
     def close(self) -> None:
-        """Write what waits, flush, and close. Lines that are lost are logged as a count.
+        """Write waiting lines, flush, and close. The number of lost lines is logged.
 
         Raises:
-            OSError, JournalUnavailable: not everything got to the disk. The journal is closed all the same.
+            OSError, JournalUnavailable: lines were lost. The journal is closed anyway.
         """
         if self._descriptor is None:
             return
@@ -88,15 +88,17 @@ class Journal:
             os.fsync(self._descriptor)
         finally:
             if lost := self._lost + len(self._waiting):
-                log.error("purge records did not get into the journal", extra={"count": lost, "path": str(self._path)})
+                log.error(
+                    ("purge records were not written to the journal"), extra={"count": lost, "path": str(self._path)}
+                )
             os.close(self._descriptor)
             self._descriptor, self._lost = None, 0
             self._waiting.clear()
 
     def _write_waiting(self) -> None:
-        """Write in order, flush once, and forget what is safe.
+        """Write the lines in order, flush once, and forget the durable ones.
 
-        After a failed flush all is written again: the reader knows a repeated line by its ``purge_id``.
+        After a failed flush all lines are written again. A reader recognises a repeated line by its ``purge_id``.
         """
         if not self._waiting:
             return
@@ -113,7 +115,7 @@ class Journal:
                 self._waiting.popleft()
 
     def _in_place(self) -> int:
-        """Return the descriptor, if the path still leads to it: what is written to a removed file is gone."""
+        """Return the descriptor, if the path still refers to its file. Lines written to a removed file would be lost."""
         if self._descriptor is None or self._path is None:
             raise JournalUnavailable("the journal is not open")
         try:
@@ -156,7 +158,7 @@ def _open(path: Path) -> int:
 
 
 def _flush_directory(directory: Path) -> None:
-    """Make the names in a directory durable: the file's own flush does not."""
+    """Make the names in a directory durable, which a flush of the file does not do."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -165,7 +167,7 @@ def _flush_directory(directory: Path) -> None:
 
 
 def _write_line(descriptor: int, text: bytes) -> None:
-    """Write the whole line in one call, on a line of its own where a crash or a full disk left half of another one."""
+    """Write the whole line in one call. If a crash or a full disk has left an incomplete line, start a new one."""
     size = os.fstat(descriptor).st_size
     if size and os.pread(descriptor, 1, size - 1) != b"\n":
         text = b"\n" + text

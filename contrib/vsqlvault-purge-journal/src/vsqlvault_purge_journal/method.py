@@ -1,4 +1,4 @@
-"""Removal that waits for its journal."""
+"""The purge method that needs the journal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from vsqlvault_purge_journal.journal import Journal
 
 
 class JournalledDelete:
-    """The row goes, as by ``physical-delete``, but only while the journal can take its line."""
+    """Deletes the row like ``physical-delete``, but only while the journal can accept its line."""
 
     name = "journalled-delete"
     retires_id = False
@@ -17,10 +17,10 @@ class JournalledDelete:
         self._journal = journal
 
     async def plan(self, request: PurgeRequest) -> PurgePlan:
-        """Remove the row.
+        """Return a plan that deletes the row.
 
         Raises:
-            OSError, JournalUnavailable: the journal cannot take a line now; the vault keeps the entry.
+            OSError, JournalUnavailable: the journal cannot accept a line now; the vault keeps the entry.
         """
         self._journal.require_ready()
         return PurgePlan(Remove(), request.reason)
