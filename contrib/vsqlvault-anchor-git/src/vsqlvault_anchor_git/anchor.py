@@ -104,9 +104,9 @@ class GitAnchor(Anchor):
             await self._keep(checkpoint)
         except Exception as error:  # noqa: BLE001 - any error of the library or the network
             self._failure = _said(error)
-            log.error(
+            log.error(  # noqa: TRY400
                 "git anchor: a checkpoint cannot be stored", extra={"size": checkpoint.size, "error": self._failure}
-            )  # noqa: TRY400
+            )
             return False
         if self._failure is not None:
             log.warning("git anchor: checkpoints are stored again", extra={"size": checkpoint.size})
