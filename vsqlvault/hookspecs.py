@@ -306,8 +306,8 @@ def vault_entry_purged(record: PurgeRecord) -> None:
 def vault_checkpoint_signed(record: Checkpoint) -> None:
     """Called after a checkpoint of the transparency log was signed and committed. Otherwise like ``vault_access_decided``.
 
-    Only the process that sequences the log calls it. Use it to store checkpoints where the vault's operators cannot change
-    them.
+    Every process calls it for each checkpoint that it signs, and for the newest one that it finds in the storage. Use it to
+    store checkpoints where the vault's operators cannot change them.
 
     Example:
         @hookimpl

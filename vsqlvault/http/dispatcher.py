@@ -119,7 +119,7 @@ class Dispatcher:
             if operation is None:
                 raise InvalidPath
             self._check(request, operation)
-            if self._vault.log.quarantine.notes and operation.tag == ENTRIES:
+            if operation.tag == ENTRIES and self._vault.log.quarantine.must_check:
                 await self._vault.log.quarantine.check()
             return await operation.handler(self._exchange(request, call))
         except VaultError as error:

@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Anchor(Protocol):
-    """Reports the newest checkpoint that is kept outside. An observer brings checkpoints there (``vault_observers``)."""
+    """Reports the newest checkpoint that is kept outside. The hook ``vault_checkpoint_signed`` brings it there, in every process."""
 
     name: str
     """The name of the anchor, unique among the loaded plugins."""
@@ -23,6 +23,13 @@ class Anchor(Protocol):
         It has ten seconds.
         """
         ...
+
+    def supersede(self, note: str) -> None:
+        """Accept checkpoints of smaller trees from now on, if ``note`` is the newest stored checkpoint.
+
+        Called after an operator has confirmed a restored database that does not continue this checkpoint. Otherwise an
+        anchor never keeps a checkpoint of a smaller tree than the newest one. Default: nothing, so that it keeps the larger one.
+        """
 
     def failure(self) -> str | None:
         """Return why the last checkpoint is not kept, in a few words and without secrets; None if it is kept.

@@ -257,6 +257,15 @@ class Storage(TreeStorage, PurgeStorage, WatchStorage, Protocol):
     flights: int
     """The maximum number of concurrent batches of reads, and also of commits."""
 
+    @property
+    def incarnation(self) -> str:
+        """Identifies one run of one server on one history of the data. A storage without fail-over returns a constant.
+
+        It changes before any method returns data of another incarnation: after a fail-over, a server restart or a restore.
+        Acknowledged commits may then be missing, so the vault compares the log with the checkpoints that it remembers.
+        """
+        ...
+
     async def read(self, reads: Sequence[Read]) -> Sequence[Snapshot]:
         """Return a snapshot for each read, in order, all of one consistent state.
 
@@ -371,6 +380,7 @@ class Storage(TreeStorage, PurgeStorage, WatchStorage, Protocol):
         """Return information for operators (product, version, durability), without secrets.
 
         ``durable`` is whether acknowledged commits survive a power failure, as far as the storage knows.
+        ``durability_warning``, if set, describes how else they may be lost, for example in a fail-over.
         ``purge_does_not_reach`` lists where the bytes of a purged value may still be, ``purge_reaches_with_scrub``
         where they may be until the next scrub. Receipts repeat both.
         """

@@ -28,13 +28,14 @@ class PendingLeaf:
 class TreeGrowth:
     """The growth of a tree of ``size`` leaves: new leaves in order, changed tiles, and the new head.
 
-    ``checkpoint`` is None without a signing key.
+    ``checkpoint`` is None without a signing key. ``incarnation`` is that of the storage when the tree was read; None: any.
     """
 
     size: int
     places: Sequence[RowPlace]
     tiles: Mapping[TileKey, bytes]
     checkpoint: Checkpoint | None
+    incarnation: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,8 @@ class TreeStorage(Protocol):
     async def grow_tree(self, growth: TreeGrowth) -> bool:
         """Commit the whole growth and return True.
 
-        Return False and commit nothing if the tree does not have ``growth.size`` leaves.
+        Return False and commit nothing if the tree does not have ``growth.size`` leaves, or if the storage has another
+        incarnation than ``growth.incarnation``.
         """
         ...
 
@@ -79,7 +81,7 @@ class TreeStorage(Protocol):
         ...
 
     async def newest_checkpoint(self) -> Checkpoint | None:
-        """Return the checkpoint of the largest tree."""
+        """Return the checkpoint of the largest tree. It is as durable as what ``commit`` has acknowledged."""
         ...
 
     async def checkpoints(self, after: int, limit: int) -> Sequence[Checkpoint]:

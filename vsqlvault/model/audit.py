@@ -42,6 +42,7 @@ class Operation(StrEnum):
     READ_TRANSPARENCY_LOG = "read-transparency-log"
     READ_RECEIPT = "read-receipt"
     ROTATE_SIGNING_KEY = "rotate-signing-key"
+    QUARANTINE = "quarantine"
     CONFIRM_RESTORE = "confirm-restore"
     AUDIT_GAP = "audit-gap"
     CLOCK_JUMP = "clock-jump"

@@ -53,6 +53,7 @@ CONTROLS: Mapping[str, tuple[str, ...]] = MappingProxyType({
     "nothing_overdue": ("3.2.1",),
     "attestation_current": ("3.2.1",),
     "log_signed": ("10.3.4", "10.7.2"),
+    "log_consistent": ("10.3.4", "10.7.2"),
     "anchor_fresh": ("10.3.3", "10.7.2"),
     "storage_durable": ("10.5.1", "10.7.2"),
     "clock_sane": ("10.6.1", "10.7.2"),

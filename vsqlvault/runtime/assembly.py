@@ -44,6 +44,7 @@ from vsqlvault.service.credentials.reload import CredentialReload
 from vsqlvault.service.entries.held_entries import HeldEntries
 from vsqlvault.service.entries.key_refs import KeyRefs
 from vsqlvault.service.entries.service import EntryService
+from vsqlvault.service.log.continuity import Continuity
 from vsqlvault.service.log.quarantine import Quarantine
 from vsqlvault.service.log.reader import Transparency
 from vsqlvault.service.log.restore import Restore
@@ -276,15 +277,26 @@ def _purge(core: _Core) -> PurgeServices:
 
 def _log(core: _Core) -> LogServices:
     signer = core.signing.current
-    quarantine = Quarantine(core.storage, core.anchors, signer.verifier.name if signer else None)
+    observers = [_guarded(function) for function in core.plugins.observers("vault_checkpoint_signed")]
+    continuity = Continuity(core.storage, observers)
+    origin = signer.verifier.name if signer else None
+    quarantine = Quarantine(
+        core.storage,
+        core.anchors,
+        origin,
+        continuity=continuity,
+        queue=core.queue,
+        look_seconds=core.tuning.log_check_seconds,
+    )
     sequencer = Sequencer(
         storage=core.storage,
         queue=core.queue,
         clock=core.clock,
         signing=core.signing,
         interval_seconds=core.settings.audit.checkpoint_interval_seconds,
-        observers=[_guarded(function) for function in core.plugins.observers("vault_checkpoint_signed")],
+        observers=[continuity.remember],
         may_grow=quarantine.is_lifted,
+        require_continuity=quarantine.require,
     )
     return LogServices(
         sequencer=sequencer,
@@ -357,14 +369,17 @@ def _controls(core: _Core, schedule: AttestationSchedule, log_services: LogServi
         anchors=core.anchors,
         offered=core.controls,
         is_signed=log_services.sequencer.verifier is not None,
+        is_inconsistent=lambda: log_services.sequencer.state.is_inconsistent,
     )
-    return Controls(
+    controls = Controls(
         storage=core.storage,
         queue=core.queue,
         auditor=core.auditor,
         checks=checks,
         interval_seconds=core.tuning.control_check_seconds,
     )
+    log_services.quarantine.on_change = controls.task.wake
+    return controls
 
 
 def _credentials(core: _Core) -> CredentialServices:

@@ -29,5 +29,6 @@ async def background(vault: Vault, settings: Settings) -> AsyncIterator[None]:
     if settings.compliance.attest_automatically:
         tasks.append(vault.compliance.attestations.task)
     await vault.credentials.inventory.follow()
-    async with running(vault.credentials.inventory.task, vault.log.sequencer.task), running(*tasks):
+    log_tasks = vault.log.sequencer.task, vault.log.quarantine.task
+    async with running(vault.credentials.inventory.task, *log_tasks), running(*tasks):
         yield

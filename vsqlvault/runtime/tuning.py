@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from vsqlvault.service.audit import auth_failures, unaudited
 from vsqlvault.service.compliance import attestations, controls
 from vsqlvault.service.credentials import inventory
+from vsqlvault.service.log import quarantine
 from vsqlvault.service.purge import clock_guard, gauges, sweeper
 
 
@@ -19,6 +20,7 @@ class Tuning:
     clock_check_seconds: float = clock_guard.CHECK_INTERVAL_SECONDS
     control_check_seconds: float = controls.CHECK_INTERVAL_SECONDS
     credential_tick_seconds: float = inventory.TICK_SECONDS
+    log_check_seconds: float = quarantine.CHECK_INTERVAL_SECONDS
     purge_gauge_seconds: float = gauges.MEASURE_INTERVAL_SECONDS
     sweep_lease_renewal_seconds: float = sweeper.RENEW_SECONDS
     sweep_retry_seconds: float = sweeper.RETRY_SECONDS

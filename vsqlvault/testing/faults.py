@@ -54,6 +54,11 @@ class FaultyStorage:
         self._chosen_error = error
 
     @property
+    def incarnation(self) -> str:
+        """That of the inner storage."""
+        return self.inner.incarnation
+
+    @property
     def struck(self) -> bool:
         """Whether a call has failed since ``arm``."""
         return any(number in self._failing for number in range(1, len(self.calls) + 1))

@@ -8,8 +8,9 @@ import json
 import logging
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -36,8 +37,30 @@ class FileAnchorSettings(BaseModel):
     interval_seconds: float = Field(default=60, ge=0, le=86_400)
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """One line of the file."""
+
+    note: str
+    size: int
+    supersedes: bool
+
+    @classmethod
+    def parse(cls, line: bytes) -> _Kept | None:
+        """Return what the line says; None where it is none of ours, or broke off."""
+        try:
+            found = json.loads(line)
+            return cls(str(found["note"]), int(found["size"]), bool(found.get("supersedes")))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return None
+
+
 class FileAnchor(Anchor):
-    """An append-only file with one JSON line per checkpoint: ``signed_at``, ``size``, ``note``."""
+    """An append-only file with one JSON line per checkpoint: ``signed_at``, ``size``, ``note``.
+
+    Several processes may share the file. The checkpoint of the largest tree counts, so a late line of another process takes
+    nothing back. After a confirmed restore the next line has ``"supersedes": true``, and the lines before it no longer count.
+    """
 
     name = "file"
 
@@ -48,6 +71,7 @@ class FileAnchor(Anchor):
         self._waiting: Checkpoint | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._failure: str | None = None
+        self._superseded: set[str] = set()
 
     async def newest(self) -> str | None:
         """See ``Anchor.newest``. An incomplete line is ignored.
@@ -61,9 +85,14 @@ class FileAnchor(Anchor):
         """See ``Anchor.failure``."""
         return self._failure
 
+    def supersede(self, note: str) -> None:
+        """See ``Anchor.supersede``."""
+        self._superseded.add(note)
+
     def add(self, checkpoint: Checkpoint) -> None:
         """Append the checkpoint, or later the newest one if the interval is not over. Called in the event loop."""
-        self._waiting = checkpoint
+        if self._waiting is None or checkpoint.size > self._waiting.size or self._superseded:
+            self._waiting = checkpoint
         left = self._written_at + self.interval_seconds - time.monotonic()
         if left <= 0:
             self.flush()
@@ -79,8 +108,8 @@ class FileAnchor(Anchor):
             return
         try:
             self._append(self._waiting)
-        except OSError as error:
-            self._failure = error.strerror or type(error).__name__
+        except (OSError, SettingsInvalid) as error:
+            self._failure = getattr(error, "strerror", None) or "the file cannot be read"
             log.error(  # noqa: TRY400
                 "file anchor: a checkpoint cannot be stored",
                 extra={"path": str(self._path), "error": self._failure},
@@ -94,11 +123,16 @@ class FileAnchor(Anchor):
         self._timer = asyncio.get_running_loop().call_later(seconds, self.flush)
 
     def _append(self, checkpoint: Checkpoint) -> None:
-        """Append a line. If a crash or a full disk has left an incomplete line, start a new one."""
-        line = {"signed_at": format_time(checkpoint.signed_at), "size": checkpoint.size, "note": checkpoint.note}
-        data = f"{json.dumps(line, ensure_ascii=False)}\n".encode()
+        """Append a line, unless a larger tree is stored. After an incomplete line, start a new one."""
+        line: dict[str, Any] = {"signed_at": format_time(checkpoint.signed_at), "size": checkpoint.size}
         descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
+            kept = self._largest()
+            if kept is not None and kept.size >= checkpoint.size:
+                if kept.note not in self._superseded:
+                    return
+                line["supersedes"] = True
+            data = f"{json.dumps({**line, 'note': checkpoint.note}, ensure_ascii=False)}\n".encode()
             size = os.fstat(descriptor).st_size
             if size and os.pread(descriptor, 1, size - 1) != b"\n":
                 data = b"\n" + data
@@ -108,6 +142,11 @@ class FileAnchor(Anchor):
             os.close(descriptor)
 
     def _newest(self) -> str | None:
+        kept = self._largest()
+        return kept.note if kept else None
+
+    def _largest(self) -> _Kept | None:
+        """Return the checkpoint of the largest tree since the last line that supersedes what was before."""
         try:
             with self._path.open("rb") as file:
                 file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
@@ -117,14 +156,14 @@ class FileAnchor(Anchor):
             return None
         except OSError as error:
             raise SettingsInvalid(f"plugins.{NAME}.path: expected a readable file, found: {error.strerror}") from None
-        for line in reversed(lines):
-            try:
-                return str(json.loads(line)["note"])
-            except (ValueError, KeyError, TypeError, RecursionError):
-                continue
-        if lines:
+        largest: _Kept | None = None
+        for line in lines:
+            kept = _Kept.parse(line)
+            if kept is not None and (largest is None or kept.supersedes or kept.size > largest.size):
+                largest = kept
+        if lines and largest is None:
             raise SettingsInvalid(f"plugins.{NAME}.path: expected checkpoints, one JSON line each, found other lines")
-        return None
+        return largest
 
     def _check_directory(self) -> None:
         if not os.access(self._path.parent, os.W_OK):

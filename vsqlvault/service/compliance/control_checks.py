@@ -54,6 +54,7 @@ class ControlChecks:
         anchors: Sequence[Anchor],
         offered: Sequence[VaultControl],
         is_signed: bool,
+        is_inconsistent: Callable[[], bool],
     ) -> None:
         self._settings = settings
         self._storage = storage
@@ -65,6 +66,7 @@ class ControlChecks:
         self._anchors = tuple(anchors)
         self._offered = {control.name: control for control in offered}
         self._is_signed = is_signed
+        self._is_inconsistent = is_inconsistent
         self._anchored: dict[str, tuple[int, float]] = {}
         """How many leaves each anchor holds, and the monotonic time at which it said so."""
         self.certificates: Ends | None = None
@@ -77,6 +79,7 @@ class ControlChecks:
             "nothing_overdue": partial(self._nothing_overdue, now),
             "attestation_current": partial(self._attestation_current, now),
             "log_signed": partial(self._log_signed, now),
+            "log_consistent": self._log_consistent,
             "anchor_fresh": partial(self._anchor_fresh, now),
             "storage_durable": self._storage_durable,
             "clock_sane": self._clock_sane,
@@ -127,6 +130,15 @@ class ControlChecks:
         if waits_since is not None and now - waits_since > limit:
             return _failing(f"a row of {format_time(waits_since)} is not covered by a checkpoint")
         return _fine("every row older than the limit is covered by a checkpoint")
+
+    async def _log_consistent(self) -> Check:
+        if not await self._quarantine.is_lifted():
+            return _failing(f"quarantine: {self._quarantine.why}")
+        if self._is_inconsistent():
+            return _failing("the stored tree is not the one that was signed")
+        if not self._is_signed:
+            return _unused("no signing key is set: the transparency log has no checkpoints")
+        return _fine("the stored log continues every checkpoint that is known")
 
     async def _waits_since(self) -> datetime | None:
         """Return the time of the oldest row not covered by a checkpoint, or of one of the oldest."""
@@ -184,7 +196,10 @@ class ControlChecks:
         return following[0].signed_at if following and now - following[0].signed_at > limit else None
 
     async def _storage_durable(self) -> Check:
-        durable = self._storage.describe().get("durable")
+        described = self._storage.describe()
+        if warning := described.get("durability_warning"):
+            return _failing(str(warning))
+        durable = described.get("durable")
         if not isinstance(durable, bool):
             return _unused("the storage does not report whether acknowledged writes survive a power cut")
         return _judged(durable, f"acknowledged writes {'survive' if durable else 'may not survive'} a power cut")

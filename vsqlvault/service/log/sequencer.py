@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from vsqlvault.errors import SettingsInvalid, TreeDamaged, VaultError
+from vsqlvault.errors import Quarantined, SettingsInvalid, TreeDamaged, VaultError
 from vsqlvault.interfaces.storage import Storage
 from vsqlvault.interfaces.tree_storage import PendingLeaf, TreeGrowth
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
@@ -22,6 +22,7 @@ from vsqlvault.proof.tiles import Edge
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.commit.storage_clock import StorageClock
 from vsqlvault.service.log.checkpoint_pruning import Thinning
+from vsqlvault.service.log.continuity import CheckpointObserver
 from vsqlvault.service.log.stored_tree import load_edge
 from vsqlvault.service.tasks import Lease, LeasedTask
 
@@ -32,8 +33,6 @@ BATCH = 1_024
 LEAST_REST_SECONDS = 0.01
 DAMAGED_SECONDS = 60.0
 """How long a tree that is not the one that was signed is left alone before it is looked at again."""
-
-CheckpointObserver = Callable[[Checkpoint], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +62,15 @@ class _Known:
 
     edge: Edge
     signed_size: int
+    incarnation: str
 
 
 class Sequencer:
     """Sequences what was committed, as long as it is the one that holds the lease.
 
-    The lease only spares work: a growth is committed if the tree is still as large as it supposes, whoever holds what. The
-    tree is loaded and held against the newest checkpoint before it grows, so nothing is signed that does not continue it.
+    The lease only spares work: a growth is committed if the tree is still as large as it supposes, in the same incarnation of
+    the storage, whoever holds what. Before it grows, the tree is loaded and compared with the newest checkpoint, stored or
+    remembered, so nothing is signed that does not continue it.
     """
 
     def __init__(
@@ -82,8 +83,13 @@ class Sequencer:
         interval_seconds: float,
         observers: Sequence[CheckpointObserver] = (),
         may_grow: Callable[[], Awaitable[bool]] | None = None,
+        require_continuity: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """``may_grow`` is asked before each turn; while it says no, nothing gets an index and nothing is signed."""
+        """``may_grow`` is asked before each turn; while it says no, nothing gets an index and nothing is signed.
+
+        ``require_continuity`` raises where the stored tree does not continue what is known of it. It is asked whenever the tree
+        is loaded, which it is again in each incarnation of the storage.
+        """
         self._storage = storage
         self._queue = queue
         self._clock = clock
@@ -91,6 +97,7 @@ class Sequencer:
         self._interval_seconds = interval_seconds
         self._observers = tuple(observers)
         self._may_grow = may_grow
+        self._require_continuity = require_continuity
         self._known: _Known | None = None
         self._thinning = Thinning(storage, clock)
         lease = Lease(storage, LEASE, LEASE_SECONDS, renew_after_seconds=LEASE_SECONDS / 2)
@@ -120,13 +127,15 @@ class Sequencer:
         """Give every row that is settled its index, sign the tree, and return how many rows there were.
 
         Raises:
-            TreeDamaged: the stored tree is not the one that was signed. Unavailable, SettingsInvalid.
+            TreeDamaged: the stored tree is not the one that was signed. Quarantined: it does not continue what is known of it.
+            Unavailable, SettingsInvalid.
         """
         added = 0
         more = True
         while more:
-            known = await self._load() if self._known is None else self._known
-            self._known = None  # until it is known again
+            known, self._known = self._known, None  # until it is known again
+            if known is None or known.incarnation != self._storage.incarnation:
+                known = await self._load()
             pending = await self._storage.unsequenced(BATCH)
             more = any(sum(leaf.place.log is log for leaf in pending) == BATCH for log in LogName)
             self._known = await self._grow(known, pending, sign=not more or self._is_due())
@@ -147,6 +156,7 @@ class Sequencer:
             log.error("the transparency log does not grow: run vsql-vault verify", extra={"error": str(error)})  # noqa: TRY400
             return DAMAGED_SECONDS
         except VaultError as error:
+            self.state.is_inconsistent |= isinstance(error, Quarantined)
             log.warning("the transparency log waits", extra={"error": error.slug, "detail": error.detail})
         except Exception:
             log.exception("the transparency log waits")
@@ -167,13 +177,16 @@ class Sequencer:
         return self.state.is_leader
 
     async def _load(self) -> _Known:
+        incarnation = self._storage.incarnation
+        if self._require_continuity is not None:
+            await self._require_continuity()
         edge, newest = await load_edge(self._storage)
         if newest is None or self._signing.current is None:
-            return _Known(edge, newest.size if newest else 0)
+            return _Known(edge, newest.size if newest else 0, incarnation)
         signed_by = self._signer_of(newest)
         if signed_by != self._signing.current.verifier:
             await self._roll(self._signing.current, signed_by, newest)
-        return _Known(edge, newest.size)
+        return _Known(edge, newest.size, incarnation)
 
     def _signer_of(self, newest: Checkpoint) -> VerifierKey | None:
         """Return which of the keys that are set has signed the checkpoint; None where that one is said to be lost."""
@@ -221,17 +234,18 @@ class Sequencer:
         checkpoint = self._sign(edge, known.signed_size) if sign else None
         if not pending and checkpoint is None:
             return known
-        growth = TreeGrowth(known.edge.size, [leaf.place for leaf in pending], tiles, checkpoint)
+        places = [leaf.place for leaf in pending]
+        growth = TreeGrowth(known.edge.size, places, tiles, checkpoint, known.incarnation)
         if not await self._storage.grow_tree(growth):
             return None
         self.state.leaves += len(pending)
         if checkpoint is None:
-            return _Known(edge, known.signed_size)
+            return _Known(edge, known.signed_size, known.incarnation)
         self.state.checkpoints += 1
         self.state.signed_at = time.monotonic()
         for observer in self._observers:
             observer(checkpoint)
-        return _Known(edge, checkpoint.size)
+        return _Known(edge, checkpoint.size, known.incarnation)
 
     def _sign(self, edge: Edge, signed_size: int) -> Checkpoint | None:
         signer = self._signing.current

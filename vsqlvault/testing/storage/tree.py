@@ -132,6 +132,24 @@ class TreeConformance(StorageKit):
         assert await storage.newest_checkpoint() is None
 
     @driven
+    async def test_the_incarnation_stays_while_nothing_happens_to_the_storage(self, storage: Storage) -> None:
+        incarnation = storage.incarnation
+        await _rows(storage, 2)
+        await _sequence(storage)
+        assert storage.incarnation == incarnation != ""
+
+    @driven
+    async def test_a_tree_read_in_this_incarnation_grows_and_one_of_another_does_not(self, storage: Storage) -> None:
+        await _rows(storage, 2)
+        first, second = await storage.unsequenced(LIMIT)
+        other = TreeGrowth(0, [first.place], {}, _checkpoint(1), "another incarnation")
+        assert not await storage.grow_tree(other)
+        assert await storage.tree_size() == 0
+        assert await storage.newest_checkpoint() is None
+        assert await storage.grow_tree(replace(other, incarnation=storage.incarnation))
+        assert await _grow(storage, [second], incarnation=storage.incarnation)
+
+    @driven
     async def test_a_tile_that_has_grown_takes_the_place_of_what_it_was(self, storage: Storage) -> None:
         await _rows(storage, 2)
         first, second = await storage.unsequenced(LIMIT)

@@ -40,6 +40,7 @@ class GitAnchor(Anchor):
         self._late: asyncio.Future[None] | None = None
         self._asked: asyncio.Future[str | None] | None = None
         self._failure: str | None = None
+        self._superseded: set[str] = set()
 
     async def newest(self) -> str | None:
         """See ``Anchor.newest``. While a read of the repository is running, no second one is started.
@@ -62,6 +63,10 @@ class GitAnchor(Anchor):
     def failure(self) -> str | None:
         """See ``Anchor.failure``."""
         return self._failure
+
+    def supersede(self, note: str) -> None:
+        """See ``Anchor.supersede``."""
+        self._superseded.add(note)
 
     def tell(self, checkpoint: Checkpoint) -> None:
         """Remember a signed checkpoint."""
@@ -120,7 +125,8 @@ class GitAnchor(Anchor):
         """Store it in a thread, after a late thread has ended, if there is one."""
         if self._late is not None:
             await self._end_of(self._late)
-        work = in_thread(lambda: self._repository.keep(checkpoint))
+        superseded = frozenset(self._superseded)
+        work = in_thread(lambda: self._repository.keep(checkpoint, superseded))
         await self._end_of(work)
         work.result()
 

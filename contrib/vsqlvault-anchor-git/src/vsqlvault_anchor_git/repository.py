@@ -5,7 +5,7 @@ Git's own program is not used, because a sandboxed vault may run no programs. Ev
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -17,6 +17,8 @@ from dulwich.pack import pack_objects_to_data
 from dulwich.repo import BaseRepo, MemoryRepo, Repo
 
 from vsqlvault.model.transparency import Checkpoint
+from vsqlvault.proof.log_check import SignedHead
+from vsqlvault.proof.note import NoteRefused
 
 FILE = b"checkpoint"
 AUTHOR = b"vsqlvault <vsqlvault@localhost>"
@@ -40,8 +42,10 @@ class Repository(Protocol):
         """
         ...
 
-    def keep(self, checkpoint: Checkpoint) -> None:
-        """Add a commit with the checkpoint's note to the branch. When this returns, it is the last commit.
+    def keep(self, checkpoint: Checkpoint, superseded: Collection[str] = ()) -> None:
+        """Add a commit with the checkpoint's note to the branch. When this returns, the last commit has it, or a larger tree.
+
+        The branch never goes back to a smaller tree, unless its last note is ``superseded``.
 
         Raises:
             RepositoryUnusable: others added commits at each attempt. Also errors of git and the network.
@@ -62,12 +66,14 @@ class LocalRepository:
             head = repo.refs.as_dict().get(self._ref)
             return _note_of(repo, head) if head else None
 
-    def keep(self, checkpoint: Checkpoint) -> None:
+    def keep(self, checkpoint: Checkpoint, superseded: Collection[str] = ()) -> None:
         """See ``Repository.keep``. Objects are flushed to disk before the branch refers to them."""
         with self._opened() as repo:
             repo.object_store.fsync_object_files = True
             for _ in range(ATTEMPTS):
                 head = repo.refs.as_dict().get(self._ref)
+                if head and not _goes_on(_note_of(repo, head), checkpoint, superseded):
+                    return
                 made = _commit(checkpoint, head)
                 for one in made:
                     repo.object_store.add_object(one)
@@ -94,22 +100,31 @@ class RemoteRepository:
         self._timeout = urllib3.Timeout(timeout_seconds)
 
     def newest(self) -> str | None:
-        """See ``Repository.newest``. Only the last commit is fetched."""
+        """See ``Repository.newest``."""
+        return self._head()[1]
+
+    def _head(self) -> tuple[Any, str | None]:
+        """Return the commit that the branch ends with, and its note. Only that commit is fetched."""
         repo = MemoryRepo()
         with self._connected() as (client, path):
             found = client.fetch(path, repo, determine_wants=self._wants, depth=1)
         head = found.refs.get(self._ref)
-        return _note_of(repo, head) if head else None
+        return head, _note_of(repo, head) if head else None
 
     def _wants(self, refs: Any, depth: int | None = None) -> list[Any]:  # noqa: ARG002 - the library's signature
         return [refs[self._ref]] if self._ref in refs else []
 
-    def keep(self, checkpoint: Checkpoint) -> None:
+    def keep(self, checkpoint: Checkpoint, superseded: Collection[str] = ()) -> None:
         """See ``Repository.keep``. The server compares the branch's old and current commit."""
         for _ in range(ATTEMPTS):
+            known, kept = self._head()
+            if kept is not None and not _goes_on(kept, checkpoint, superseded):
+                return
             made: list[Blob | Tree | Commit] = []
 
-            def update(refs: Any, made: Any = made) -> dict[Any, Any]:
+            def update(refs: Any, made: Any = made, known: Any = known) -> dict[Any, Any]:
+                if refs.get(self._ref) != known:
+                    return {}
                 made[:] = _commit(checkpoint, refs.get(self._ref))
                 return {self._ref: made[-1].id}
 
@@ -118,7 +133,7 @@ class RemoteRepository:
                     path, update, lambda *_, made=made, **__: pack_objects_to_data([(one, None) for one in made])
                 )
             refusal = (result.ref_status or {}).get(self._ref)
-            if refusal is None:
+            if made and refusal is None:
                 return
         raise RepositoryUnusable(f"the server rejects the commit: {refusal}")
 
@@ -166,6 +181,16 @@ def _commit(checkpoint: Checkpoint, parent: Any) -> tuple[Blob, Tree, Commit]:
     commit.encoding = b"UTF-8"
     commit.message = f"Checkpoint of {checkpoint.size} leaves\n\n{checkpoint.origin}\n".encode()
     return blob, tree, commit
+
+
+def _goes_on(kept: str, checkpoint: Checkpoint, superseded: Collection[str]) -> bool:
+    """Return whether the checkpoint has a larger tree than the one kept, or that one is superseded."""
+    try:
+        return checkpoint.size > SignedHead.parse(kept).head.size or kept in superseded
+    except NoteRefused:
+        raise RepositoryUnusable(
+            f"expected a commit with a checkpoint in {FILE.decode()}, found another text"
+        ) from None
 
 
 def _note_of(repo: BaseRepo, head: Any) -> str:

@@ -82,6 +82,7 @@ class PostgresStorage:
         self._connections = connections
         self._server = server
         self._roles = roles
+        self._durable: tuple[str, str] | None = None
 
     @classmethod
     async def open(
@@ -111,6 +112,11 @@ class PostgresStorage:
         async with connections.borrow(READ_SECONDS):
             pass
         return cls(connections, server, roles or Roles())
+
+    @property
+    def incarnation(self) -> str:
+        """See ``Storage.incarnation``."""
+        return self._server.fence.incarnation
 
     async def read(self, reads: Sequence[Read]) -> Sequence[Snapshot]:
         """See ``Storage.read``."""
@@ -245,11 +251,17 @@ class PostgresStorage:
 
     async def grow_tree(self, growth: TreeGrowth) -> bool:
         """See ``TreeStorage.grow_tree``. Rows that have become leaves are then counted for the report."""
-        has_grown = await self._run(PAGE_SECONDS, tree.grow_tree, growth)
+        has_grown = await self._run(PAGE_SECONDS, self._grow_tree, growth)
         if has_grown:
             with suppress(VaultError):  # the next growth counts them
                 await self._tally()
         return has_grown
+
+    async def _grow_tree(self, connection: Connection, growth: TreeGrowth) -> bool:
+        """Grow on a connection, which leads to the incarnation of now: had that changed, it would have been cut off."""
+        if growth.incarnation not in {None, self.incarnation}:
+            return False
+        return await tree.grow_tree(connection, growth)
 
     async def _tally(self) -> None:
         """Count the complete blocks of the logs, and merge the deltas of entries, a limited amount of both."""
@@ -266,8 +278,17 @@ class PostgresStorage:
         return await self._run(PAGE_SECONDS, tree.tiles, keys)
 
     async def newest_checkpoint(self) -> Checkpoint | None:
-        """See ``TreeStorage.newest_checkpoint``."""
-        return await self._run(READ_SECONDS, tree.newest_checkpoint)
+        """See ``TreeStorage.newest_checkpoint``.
+
+        A commit is seen before it is on a standby where somebody has told it not to wait, or the server has just restarted. So
+        a checkpoint that was not seen before is returned after a commit of our own, which comes behind it in the log.
+        """
+        incarnation = self.incarnation
+        newest = await self._run(READ_SECONDS, tree.newest_checkpoint)
+        if newest is not None and (seen := (incarnation, newest.note)) != self._durable:
+            await self._run(COMMIT_SECONDS, tree.barrier)
+            self._durable = seen
+        return newest
 
     async def checkpoints(self, after: int, limit: int) -> Sequence[Checkpoint]:
         """See ``TreeStorage.checkpoints``."""

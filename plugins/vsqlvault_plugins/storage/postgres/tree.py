@@ -100,6 +100,11 @@ async def newest_checkpoint(connection: Connection) -> Checkpoint | None:
     return rows.checkpoint_of(row) if row else None
 
 
+async def barrier(connection: Connection) -> None:
+    """Return once all that was committed before is where an acknowledged commit must be."""
+    await connection.execute(QUERIES["barrier"])
+
+
 async def checkpoints(connection: Connection, after: int, limit: int) -> list[Checkpoint]:
     """Return a page of checkpoints."""
     return [rows.checkpoint_of(row) for row in await connection.fetch(QUERIES["checkpoints"], after, limit)]

@@ -103,6 +103,7 @@ class SqliteStorage:
     """Entries, policies and logs in one file. ``clock`` is the only clock of the storage."""
 
     flights = 1
+    incarnation = tree.INCARNATION
 
     def __init__(
         self,

@@ -24,6 +24,8 @@ _READERS: dict[LogName, Callable[[Any], LogRow[Any]]] = {
     LogName.ACCESS: rows.access_row_of,
     LogName.PURGE: rows.purge_row_of,
 }
+INCARNATION = "file"
+"""A file has one history: a copy that is put back takes its place while no process has it open."""
 
 
 def tree_size(connection: sqlite3.Connection) -> int:
@@ -52,7 +54,7 @@ def _unsequenced(connection: sqlite3.Connection, log: LogName, limit: int) -> li
 def grow_tree(connection: sqlite3.Connection, growth: TreeGrowth) -> bool:
     """Commit a growth if the tree has the expected size."""
     with transaction(connection, "begin_write"):
-        if tree_size(connection) != growth.size:
+        if tree_size(connection) != growth.size or growth.incarnation not in {None, INCARNATION}:
             return False
         places = enumerate(growth.places, start=growth.size)
         put_rows(connection, QUERIES["put_leaf"], [(index, log.value, position) for index, (log, position) in places])

@@ -21,7 +21,6 @@ from vsqlvault.model.pci_dss import unknown_ids
 from vsqlvault.model.principal import Role
 from vsqlvault.model.times import format_time
 from vsqlvault.runtime import Tuning
-from vsqlvault.service.log import quarantine
 from vsqlvault.service.tasks import running
 from vsqlvault.testing import T0, a_call, a_legal_hold, a_sweep, a_write
 
@@ -53,6 +52,7 @@ async def test_a_new_vault_is_well(scene) -> None:
     assert list(found) == [*CONTROLS, "jwks_fresh"]
     assert {name for name, control in found.items() if control.state is NOT_IN_USE} == {
         "log_signed",
+        "log_consistent",
         "anchor_fresh",
         "jwks_fresh",
         "certificates_valid",
@@ -268,11 +268,10 @@ class TestAnchorFresh:
             "outside could not store a checkpoint: No space left on device",
         )
 
-    async def test_a_quarantine_fails(self, signed, install, monkeypatch) -> None:
-        monkeypatch.setattr(quarantine, "LOOK_AGAIN_SECONDS", 0)
+    async def test_a_quarantine_fails(self, signed, install) -> None:
         outside = Outside()
         install(outside=outside)
-        scene = await signed()
+        scene = await signed(tuning=Tuning(log_check_seconds=0))
         scene.vault.log.quarantine._unlike["a checkpoint of more"] = "why"
         assert (await state_of(scene, "anchor_fresh"))[1].startswith("quarantine")
 

@@ -19,12 +19,13 @@ from vsqlvault.model.transparency import Checkpoint
 from vsqlvault.proof.checkpoint import TreeHead, sign_checkpoint
 from vsqlvault.proof.leaf import row_leaf
 from vsqlvault.proof.note import SigningKey
-from vsqlvault.service.log import quarantine
+from vsqlvault.runtime.tuning import Tuning
 from vsqlvault.service.log.restore import RestoreCount, Tombstone, tombstones_in
 from vsqlvault.testing import T0, a_legal_hold, a_purge_record, an_access_record, an_entry
 from vsqlvault_plugins.anchor import file as file_anchor
 from vsqlvault_plugins.anchor.file import FileAnchor
 
+AT_ONCE = Tuning(log_check_seconds=0)
 KEY = SigningKey("vault.example/audit", b"\x01" * 32)
 
 
@@ -39,9 +40,13 @@ class Outside:
 
     def __init__(self, answer: Any = None) -> None:
         self.answer = answer
+        self.superseded: list[str] = []
 
     def failure(self) -> None:
         return None
+
+    def supersede(self, note: str) -> None:
+        self.superseded.append(note)
 
     async def newest(self) -> Any:
         if isinstance(self.answer, Exception):
@@ -56,14 +61,13 @@ class Outside:
 @pytest.fixture
 def outside(install, monkeypatch: pytest.MonkeyPatch) -> Outside:
     monkeypatch.setenv("KEY", KEY.reveal())
-    monkeypatch.setattr(quarantine, "LOOK_AGAIN_SECONDS", 0)
     anchor = Outside()
     install(outside=anchor)
     return anchor
 
 
 async def sequenced(open_scene) -> Any:
-    scene = await open_scene(audit__signing_key_env="KEY")
+    scene = await open_scene(tuning=AT_ONCE, audit__signing_key_env="KEY")
     for name in "abc":
         await scene.store(name)
     await scene.vault.log.sequencer.sequence()
@@ -82,7 +86,7 @@ async def test_who_continues_what_is_known_outside_is_in_no_quarantine(open_scen
 async def test_an_older_database_and_another_one_are_in_quarantine(open_scene, outside: Outside, size: int) -> None:
     await sequenced(open_scene)
     outside.answer = note_of(size)
-    scene = await open_scene(audit__signing_key_env="KEY")
+    scene = await open_scene(tuning=AT_ONCE, audit__signing_key_env="KEY")
     with pytest.raises(Quarantined):
         await scene.vault.log.quarantine.check()
     assert ("leaves" in scene.vault.log.quarantine.why) is True
@@ -91,7 +95,7 @@ async def test_an_older_database_and_another_one_are_in_quarantine(open_scene, o
 async def test_in_quarantine_nothing_is_signed(open_scene, outside: Outside) -> None:
     await sequenced(open_scene)
     outside.answer = note_of(1000)
-    scene = await open_scene(audit__signing_key_env="KEY", audit__checkpoint_interval_seconds="0.01")
+    scene = await open_scene(tuning=AT_ONCE, audit__signing_key_env="KEY", audit__checkpoint_interval_seconds="0.01")
     await scene.store("d")
     before = await scene.storage.inner.tree_size()
     await scene.vault.log.sequencer._turn()
@@ -104,15 +108,18 @@ async def test_in_quarantine_nothing_is_signed(open_scene, outside: Outside) -> 
 async def test_a_word_of_an_operator_ends_it_for_all_and_for_ever(open_scene, outside: Outside) -> None:
     await sequenced(open_scene)
     outside.answer = note_of(1000)
-    one, other = await open_scene(audit__signing_key_env="KEY"), await open_scene(audit__signing_key_env="KEY")
+    one, other = (
+        await open_scene(tuning=AT_ONCE, audit__signing_key_env="KEY"),
+        await open_scene(tuning=AT_ONCE, audit__signing_key_env="KEY"),
+    )
     await one.vault.log.restore.confirm(one.admin, RestoreCount(purged=3))
-    for scene in (one, other, await open_scene(audit__signing_key_env="KEY")):
+    for scene in (one, other, await open_scene(tuning=AT_ONCE, audit__signing_key_env="KEY")):
         await scene.vault.log.quarantine.check()
     (row,) = await one.access_rows(operation=Operation.CONFIRM_RESTORE)
     assert (row.app, row.new_value) == (one.admin.principal.app, outside.answer)
     assert "purged again: 3" in row.detail
     outside.answer = note_of(1001)
-    later = await open_scene(audit__signing_key_env="KEY")
+    later = await open_scene(tuning=AT_ONCE, audit__signing_key_env="KEY")
     with pytest.raises(Quarantined):
         await later.vault.log.quarantine.check()
 
@@ -123,17 +130,17 @@ async def test_one_word_ends_it_for_all_that_anchors_know(open_scene, install, o
     elsewhere.name = "elsewhere"
     install(outside=outside, elsewhere=elsewhere)
     outside.answer = note_of(1000)
-    one = await open_scene(audit__signing_key_env="KEY")
+    one = await open_scene(tuning=AT_ONCE, audit__signing_key_env="KEY")
     assert set(one.vault.log.quarantine.notes) == {outside.answer, elsewhere.answer}
     await one.vault.log.restore.confirm(one.admin, RestoreCount())
-    for scene in (one, await open_scene(audit__signing_key_env="KEY")):
+    for scene in (one, await open_scene(tuning=AT_ONCE, audit__signing_key_env="KEY")):
         await scene.vault.log.quarantine.check()
 
 
 async def test_only_an_admin_confirms(open_scene, outside: Outside) -> None:
     await sequenced(open_scene)
     outside.answer = note_of(1000)
-    scene = await open_scene(audit__signing_key_env="KEY")
+    scene = await open_scene(tuning=AT_ONCE, audit__signing_key_env="KEY")
     with pytest.raises(Exception, match="admin"):
         await scene.vault.log.restore.confirm(scene.owner, RestoreCount())
     with pytest.raises(Quarantined):
@@ -144,14 +151,14 @@ async def test_only_an_admin_confirms(open_scene, outside: Outside) -> None:
 async def test_an_anchor_that_cannot_tell_stops_the_start(open_scene, outside: Outside, answer: Any) -> None:
     outside.answer = answer
     with pytest.raises((PluginUnusable, SettingsInvalid)):
-        await open_scene(audit__signing_key_env="KEY")
+        await open_scene(tuning=AT_ONCE, audit__signing_key_env="KEY")
 
 
 @pytest.mark.parametrize("note", ["nonsense", note_of(5, key=SigningKey("elsewhere.example/log", b"\x02" * 32))])
 async def test_what_is_no_checkpoint_of_this_log_stops_the_start(open_scene, outside: Outside, note: str) -> None:
     outside.answer = note
     with pytest.raises(SettingsInvalid, match="anchor outside"):
-        await open_scene(audit__signing_key_env="KEY")
+        await open_scene(tuning=AT_ONCE, audit__signing_key_env="KEY")
 
 
 class TestPurgingAgain:
@@ -211,14 +218,14 @@ class TestFileAnchor:
     def checkpoint(self, size: int) -> Checkpoint:
         return Checkpoint(KEY.verifier.name, size, b"\x07" * 32, note_of(size), T0)
 
-    async def test_the_newest_is_the_last_that_was_added(self, tmp_path: Path) -> None:
+    async def test_the_newest_is_the_largest_that_was_added(self, tmp_path: Path) -> None:
         anchor = FileAnchor(tmp_path / "anchor", 0)
         assert await anchor.newest() is None
         for size in (3, 9, 5):
             anchor.add(self.checkpoint(size))
-        assert await anchor.newest() == note_of(5)
+        assert await anchor.newest() == note_of(9)
         lines = [json.loads(line) for line in (tmp_path / "anchor").read_text("utf-8").splitlines()]
-        assert [line["size"] for line in lines] == [3, 9, 5]
+        assert [line["size"] for line in lines] == [3, 9]
         assert (tmp_path / "anchor").stat().st_mode & 0o077 == 0
 
     async def test_within_the_interval_the_last_one_waits(self, tmp_path: Path) -> None:
@@ -228,8 +235,29 @@ class TestFileAnchor:
         assert await anchor.newest() == note_of(3)
         anchor.flush()
         anchor.flush()
-        assert await anchor.newest() == note_of(5)
+        assert await anchor.newest() == note_of(9)
         assert len((tmp_path / "anchor").read_text("utf-8").splitlines()) == 2
+
+    async def test_of_lines_that_processes_wrote_out_of_order_the_largest_counts(self, tmp_path: Path) -> None:
+        lines = [json.dumps({"size": size, "note": note_of(size)}) + "\n" for size in (3, 9, 5)]
+        (tmp_path / "anchor").write_text("".join(lines), "utf-8")
+        assert await FileAnchor(tmp_path / "anchor", 0).newest() == note_of(9)
+
+    async def test_after_a_confirmed_restore_a_smaller_one_takes_the_place_of_the_largest(self, tmp_path: Path) -> None:
+        anchor = FileAnchor(tmp_path / "anchor", 0)
+        anchor.add(self.checkpoint(9))
+        anchor.supersede(note_of(9))
+        anchor.add(self.checkpoint(5))
+        assert await anchor.newest() == note_of(5)
+        assert await FileAnchor(tmp_path / "anchor", 0).newest() == note_of(5)
+
+    async def test_what_supersedes_one_checkpoint_supersedes_no_later_one(self, tmp_path: Path) -> None:
+        anchor = FileAnchor(tmp_path / "anchor", 0)
+        anchor.add(self.checkpoint(9))
+        anchor.supersede(note_of(9))
+        anchor.add(self.checkpoint(12))
+        anchor.add(self.checkpoint(5))
+        assert await anchor.newest() == note_of(12)
 
     async def test_a_line_that_broke_off_counts_for_nothing(self, tmp_path: Path) -> None:
         anchor = FileAnchor(tmp_path / "anchor", 0)

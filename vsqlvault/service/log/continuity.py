@@ -1,0 +1,98 @@
+"""What this process remembers of the log: nothing is signed and nothing served that does not continue it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from vsqlvault.errors import TreeDamaged
+from vsqlvault.interfaces.tree_storage import TreeStorage
+from vsqlvault.model.transparency import Checkpoint
+from vsqlvault.service.log.stored_tree import root_at
+
+MAX_REMEMBERED = 128
+"""Checkpoints kept in memory: the newest counts, the others tell from where on a log that forked is another one."""
+
+CheckpointObserver = Callable[[Checkpoint], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Discontinuity:
+    """The stored log does not continue ``checkpoint``. ``why`` names sizes, roots and the leaves that are lost."""
+
+    checkpoint: Checkpoint
+    why: str
+
+
+class Continuity:
+    """Remembers the checkpoints that this process signed or saw, and compares the stored tree with the newest of them.
+
+    The memory ends with the process. What has to outlive it is kept by anchors.
+    """
+
+    def __init__(self, storage: TreeStorage, observers: Sequence[CheckpointObserver] = ()) -> None:
+        """``observers`` are told of each checkpoint that is newer than all before, whichever process signed it."""
+        self._storage = storage
+        self._observers = tuple(observers)
+        self._remembered: deque[Checkpoint] = deque(maxlen=MAX_REMEMBERED)
+
+    @property
+    def newest(self) -> Checkpoint | None:
+        """The newest checkpoint signed or seen."""
+        return self._remembered[-1] if self._remembered else None
+
+    def remember(self, checkpoint: Checkpoint) -> None:
+        """Keep a checkpoint that is durable in the storage, if it is larger than the newest known."""
+        newest = self.newest
+        if newest is not None and checkpoint.size <= newest.size:
+            return
+        self._remembered.append(checkpoint)
+        for observer in self._observers:
+            observer(checkpoint)
+
+    def forget(self) -> None:
+        """Begin again with what is stored: an operator has accepted it."""
+        self._remembered.clear()
+
+    async def look(self) -> Discontinuity | None:
+        """Compare the stored log with the newest checkpoint known, and remember its newest one where it continues that.
+
+        Raises:
+            TreeDamaged: the stored tree is not the one that its own newest checkpoint was signed for. Unavailable.
+        """
+        stored, known = await self._storage.newest_checkpoint(), self.newest
+        if known is not None and not await self._continues(known, stored):
+            return Discontinuity(known, await self._describe(known, stored))
+        if stored is not None and (known is None or stored.size > known.size):
+            if await root_at(self._storage, stored.size) != stored.root:
+                raise TreeDamaged(f"the first {stored.size} leaves are not those that were signed")
+            self.remember(stored)
+        return None
+
+    async def _continues(self, known: Checkpoint, stored: Checkpoint | None) -> bool:
+        if stored is None or stored.size < known.size:
+            return False
+        if stored.size == known.size:
+            return stored.root == known.root
+        return await self._agrees(known)
+
+    async def _agrees(self, checkpoint: Checkpoint) -> bool:
+        """Return whether the stored tree has the checkpoint's root at its size."""
+        try:
+            return await root_at(self._storage, checkpoint.size) == checkpoint.root
+        except TreeDamaged:
+            return False
+
+    async def _describe(self, known: Checkpoint, stored: Checkpoint | None) -> str:
+        size = await self._storage.tree_size()
+        common = 0
+        for checkpoint in reversed(self._remembered):
+            if checkpoint.size <= size and await self._agrees(checkpoint):
+                common = checkpoint.size
+                break
+        newest = f"newest checkpoint of {stored.size}, root {stored.root.hex()}" if stored else "no checkpoint"
+        return (
+            f"the stored log has {size} leaves ({newest}); this vault knows a checkpoint of {known.size} leaves, root"
+            f" {known.root.hex()}; both agree up to leaf {common}: leaves {common} to {known.size - 1} are lost"
+        )
