@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Anchor(Protocol):
-    """Reports the newest checkpoint that is kept outside. The hook ``vault_checkpoint_signed`` brings it there, in every process."""
+    """Reports the newest checkpoint kept outside. The hook ``vault_checkpoint_signed`` brings it there, in every process."""
 
     name: str
     """The name of the anchor, unique among the loaded plugins."""
@@ -28,7 +28,7 @@ class Anchor(Protocol):
         """Accept checkpoints of smaller trees from now on, if ``note`` is the newest stored checkpoint.
 
         Called after an operator has confirmed a restored database that does not continue this checkpoint. Otherwise an
-        anchor never keeps a checkpoint of a smaller tree than the newest one. Default: nothing, so that it keeps the larger one.
+        anchor never keeps a checkpoint of a smaller tree than the newest one. Default: no effect.
         """
 
     def failure(self) -> str | None:

@@ -13,6 +13,7 @@ import pytest
 
 from vsqlvault.errors import Quarantined
 from vsqlvault.hookspecs import hookimpl
+from vsqlvault.interfaces.anchor import Anchor
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.control import ControlState
 from vsqlvault.model.transparency import Checkpoint
@@ -235,7 +236,7 @@ async def test_every_process_tells_its_observers_of_the_newest_checkpoint(instal
     assert Watcher.seen == [newest]
 
 
-class Outside:
+class Outside(Anchor):
     """An anchor that knows what a test lets it know."""
 
     name = "outside"

@@ -12,6 +12,7 @@ import pytest
 
 from vsqlvault.errors import PluginUnusable, Quarantined, SettingsInvalid
 from vsqlvault.hookspecs import hookimpl
+from vsqlvault.interfaces.anchor import Anchor
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.purge import PurgeReason
@@ -33,7 +34,7 @@ def note_of(size: int, root: bytes = b"\x07" * 32, key: SigningKey = KEY) -> str
     return sign_checkpoint(TreeHead(key.verifier.name, size, root), key.signer)
 
 
-class Outside:
+class Outside(Anchor):
     """An anchor that says what a test lets it say."""
 
     name = "outside"
