@@ -51,7 +51,7 @@ def test_every_operation_of_the_document_is_a_method(generated: Path) -> None:
     for text in ((generated / "vsqlvault.js").read_text(), (generated / "vsqlvault.d.ts").read_text()):
         for name in names:
             first, *rest = name.split("_")
-            assert f"  {first}{''.join(word.capitalize() for word in rest)}(asked" in text
+            assert f" {first}{''.join(word.capitalize() for word in rest)}(asked" in text
 
 
 def test_it_stores_and_retrieves(generated: Path, server: VaultServer) -> None:
