@@ -56,7 +56,9 @@ class Worker:
             if ledger.value is None:
                 self.put(ledger)
             else:
-                action = self.random.choices([self.put, self.get, self.head, self.delete], [4, 4, 2, 1])[0]
+                action = self.random.choices(
+                    [self.put, self.update, self.get, self.head, self.delete], [4, 2, 4, 2, 1]
+                )[0]
                 action(ledger)
             self.done += 1
 
@@ -65,6 +67,10 @@ class Worker:
         stored = self.vault.put("card", ledger.external_id, value, access_policy=COUNTED)
         ledger.etag, ledger.value, ledger.puts = stored.etag, value, ledger.puts + 1
         ledger.had[stored.entry_id] = ledger.had.get(stored.entry_id, 0) + 1
+
+    def update(self, ledger: Ledger) -> None:
+        stored = self.vault.update("card", ledger.external_id, metadata={"n": self.done}, ttl="9d")
+        ledger.etag, ledger.had[stored.entry_id] = stored.etag, ledger.had[stored.entry_id] + 1
 
     def get(self, ledger: Ledger) -> None:
         try:

@@ -92,6 +92,28 @@ def test_create_only_never_replaces_and_if_match_replaces_one_version(vault: Vau
         vault.put("card", new_id, b"third", if_match=stored.etag)
 
 
+def test_an_update_changes_what_it_names_and_keeps_the_value(vault: Vault, new_id: str) -> None:
+    stored = vault.put("card", new_id, b"value", key_ref="k1", metadata={"a": 1, "b": {"c": 2}}, ttl="3d")
+    changed = vault.update("card", new_id, metadata={"a": None, "b": {"d": 3}}, access_policy="same-purpose")
+    assert (changed.metadata, changed.access_policy, changed.version) == ({"b": {"c": 2, "d": 3}}, "same-purpose", 2)
+    assert (changed.expires_at, changed.key_ref, changed.created) == (stored.expires_at, "k1", False)
+    later = vault.update("card", new_id, ttl="5d", if_match=changed.etag)
+    assert later.expires_at > stored.expires_at
+    assert vault.update("card", new_id, metadata=None).metadata == {}
+    assert vault.update("card", new_id, expires_at=None).expires_at > later.expires_at
+    assert vault.get("card", new_id).value == b"value"
+    with pytest.raises(errors.PreconditionFailed):
+        vault.update("card", new_id, access_policy=None, if_match=stored.etag)
+
+
+def test_the_same_update_again_makes_no_version(vault: Vault, new_id: str) -> None:
+    vault.put("card", new_id, b"value")
+    first, second = (
+        vault.update("card", new_id, metadata={"a": 1}, expires_at="2027-01-01T00:00:00Z") for _ in range(2)
+    )
+    assert first.etag == second.etag
+
+
 def test_a_head_tells_the_effective_expiry_and_counts_no_retrieval(vault: Vault, new_id: str) -> None:
     stored = vault.put("card", new_id, b"value")
     head = vault.head("card", new_id)

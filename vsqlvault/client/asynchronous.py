@@ -99,6 +99,7 @@ class AsyncVault(Base):
 
     put = AsyncCall(entries.put)
     get = AsyncCall(entries.get)
+    update = AsyncCall(entries.update)
     head = AsyncCall(entries.head)
     delete = AsyncCall(entries.delete)
     list = AsyncIterate(entries.list_entries)

@@ -97,6 +97,7 @@ class Vault(Base):
 
     put = Call(entries.put)
     get = Call(entries.get)
+    update = Call(entries.update)
     head = Call(entries.head)
     delete = Call(entries.delete)
     list = Iterate(entries.list_entries)

@@ -22,8 +22,17 @@ _PURPOSE = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _EXTERNAL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@~-]{0,255}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
 _ID = re.compile(r"[A-Za-z0-9._:@~-]{1,256}")
-_DURATION = re.compile(r"([0-9]{1,9})(d|h|m|s)", re.ASCII)
-_UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
+_DURATION = re.compile(r"([0-9]{1,7})([wdhms])", re.ASCII)
+_UNITS = {"w": "weeks", "d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
+
+
+class Keep(Enum):
+    """What an update leaves as it is."""
+
+    KEEP = "keep"
+
+
+KEEP = Keep.KEEP
 
 
 class Repeat(Enum):
@@ -149,12 +158,12 @@ def read_time(text: str) -> datetime:
 
 
 def duration(text: str | timedelta) -> timedelta:
-    """Return how long ``90d``, ``12h``, ``30m`` or ``45s`` is. Raises ValidationFailed."""
+    """Return how long ``2w``, ``90d``, ``12h``, ``30m`` or ``45s`` is. Raises ValidationFailed."""
     if isinstance(text, timedelta):
         return text
     match = _DURATION.fullmatch(text)
     if match is None:
-        raise ValidationFailed(errors=[FieldProblem("ttl", "a number and d, h, m or s, such as 90d")])
+        raise ValidationFailed(errors=[FieldProblem("ttl", "a number and w, d, h, m or s, such as 90d")])
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 

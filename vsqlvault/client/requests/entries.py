@@ -14,7 +14,9 @@ from vsqlvault.client.requests.paging import MAX_PAGE, listed
 from vsqlvault.client.results.entries import Entry, EntryHead, RetrievedEntry, StoredEntry
 from vsqlvault.client.results.rows import Purge
 from vsqlvault.client.wire import (
+    KEEP,
     Answer,
+    Keep,
     Page,
     Repeat,
     Request,
@@ -76,6 +78,38 @@ def put(
         conditions(if_match, create_only=create_only),
         json_body(body),
     )
+
+
+def update(
+    purpose: str,
+    external_id: str,
+    *,
+    metadata: Mapping[str, Any] | Keep | None = KEEP,
+    expires_at: Time | Keep | None = KEEP,
+    ttl: str | timedelta | None = None,
+    access_policy: str | Keep | None = KEEP,
+    if_match: str | None = None,
+) -> Request[StoredEntry]:
+    """Change expiry, metadata or access policy of an entry. The value stays, and nothing is purged.
+
+    ``metadata`` is merged member by member; a member that is None is removed. ``metadata=None`` removes all of it,
+    ``expires_at=None`` is the default of the retention policy, counted from now, ``access_policy=None`` is ``owner-only``.
+    """
+    is_reset = expires_at is None and ttl is None
+    if isinstance(expires_at, Keep):
+        expires_at = None
+    body: dict[str, Any] = {"metadata": metadata, "access_policy": access_policy}
+    body = {name: value for name, value in body.items() if value is not KEEP}
+    expiry = _expiry(expires_at, ttl)
+    if expiry is not None or is_reset:
+        body["expires_at"] = expiry
+
+    def parse(answer: Answer) -> StoredEntry:
+        return read(StoredEntry, answer.document(), answer, created=False)
+
+    repeat = Repeat.ONCE if is_reset and not is_one_version(if_match) else Repeat.IDEMPOTENT
+    path = _path(purpose, external_id)
+    return Request("PATCH", ROUTE, path, parse, repeat, conditions(if_match), json_body(body))
 
 
 def get(purpose: str, external_id: str) -> Request[RetrievedEntry]:
