@@ -44,6 +44,7 @@ from vsqlvault.service.credentials.reload import CredentialReload
 from vsqlvault.service.entries.held_entries import HeldEntries
 from vsqlvault.service.entries.key_refs import KeyRefs
 from vsqlvault.service.entries.service import EntryService
+from vsqlvault.service.log.checkpoint_pruning import Thinning
 from vsqlvault.service.log.continuity import Continuity
 from vsqlvault.service.log.quarantine import Quarantine
 from vsqlvault.service.log.reader import Transparency
@@ -195,6 +196,8 @@ def _entries(core: _Core) -> EntryService:
         auditor=core.auditor,
         watch=core.clock_guard,
         require_defined_policy=core.settings.access.require_defined_policy,
+        scan_limits=core.tuning.scan_limits,
+        max_clock_age_seconds=core.tuning.max_clock_age_seconds,
     )
 
 
@@ -234,6 +237,8 @@ def _rules(core: _Core) -> RuleServices:
             policy_cache=core.policy_cache,
             auditor=core.auditor,
             watch=core.clock_guard,
+            limits=core.tuning.scan_limits,
+            scan_page=core.tuning.held_entries_page,
         ),
         history=History(storage=core.storage, queue=core.queue, policy_cache=core.policy_cache, auditor=core.auditor),
     )
@@ -260,6 +265,7 @@ def _purge(core: _Core) -> PurgeServices:
         interval_hours=core.settings.purge.sweep_interval_hours,
         retry_seconds=core.tuning.sweep_retry_seconds,
         renew_seconds=core.tuning.sweep_lease_renewal_seconds,
+        alone_seconds=core.tuning.sweep_alone_seconds,
     )
     return PurgeServices(
         sweeper=sweeper,
@@ -288,6 +294,9 @@ def _log(core: _Core) -> LogServices:
         queue=core.queue,
         look_seconds=core.tuning.log_check_seconds,
     )
+    pruning = Thinning(
+        core.storage, core.clock, page=core.tuning.pruning_page, rest_seconds=core.tuning.pruning_rest_seconds
+    )
     sequencer = Sequencer(
         storage=core.storage,
         queue=core.queue,
@@ -297,6 +306,8 @@ def _log(core: _Core) -> LogServices:
         observers=[continuity.remember],
         may_grow=quarantine.is_lifted,
         require_continuity=quarantine.require,
+        pruning=pruning,
+        batch=core.tuning.sequencer_batch,
     )
     return LogServices(
         sequencer=sequencer,
@@ -326,6 +337,7 @@ def _compliance(core: _Core, log_services: LogServices) -> ComplianceServices:
             report=report,
             plugins=core.plugins.origins,
             signer=core.signing.current,
+            max_log_members=core.tuning.evidence_max_log_members,
         ),
         controls=_controls(core, schedule, log_services),
         attestations=Attestations(
@@ -337,6 +349,8 @@ def _compliance(core: _Core, log_services: LogServices) -> ComplianceServices:
             signer=core.signing.current,
             sweep_interval_hours=core.settings.purge.sweep_interval_hours,
             interval_seconds=core.tuning.attestation_check_seconds,
+            max_listed=core.tuning.attestation_max_listed,
+            expired_page=core.tuning.expired_page,
         ),
     )
 
@@ -354,6 +368,8 @@ def _report(core: _Core) -> Report:
         sections=list(core.plugins.offers("vault_report_sections").values()),
         hardening=core.hardening,
         controls={**CONTROLS, **{each.name: each.requirements for each in core.controls}},
+        section_seconds=core.tuning.report_section_seconds,
+        probe_seconds=core.tuning.report_probe_seconds,
     )
 
 
@@ -370,6 +386,9 @@ def _controls(core: _Core, schedule: AttestationSchedule, log_services: LogServi
         offered=core.controls,
         is_signed=log_services.sequencer.verifier is not None,
         is_inconsistent=lambda: log_services.sequencer.state.is_inconsistent,
+        max_overdue_read=core.tuning.control_max_overdue_read,
+        expired_page=core.tuning.expired_page,
+        min_unanchored_seconds=core.tuning.min_unanchored_seconds,
     )
     controls = Controls(
         storage=core.storage,
@@ -392,6 +411,7 @@ def _credentials(core: _Core) -> CredentialServices:
             auditor=core.auditor,
             credentials=core.inventory,
             are_taken=auth.stored_keys,
+            max_api_keys=core.tuning.max_api_keys,
         ),
         inventory=core.inventory,
         rate_limiter=AuthRateLimiter(auth.max_failures_per_minute),
@@ -402,7 +422,12 @@ def _credentials(core: _Core) -> CredentialServices:
 def _audit(core: _Core) -> AuditServices:
     return AuditServices(
         recorder=core.auditor,
-        log_reader=Logs(storage=core.storage, queue=core.queue, auditor=core.auditor),
+        log_reader=Logs(
+            storage=core.storage,
+            queue=core.queue,
+            auditor=core.auditor,
+            stream_page=core.tuning.log_stream_page,
+        ),
         auth_failures=AuthFailureLog(core.queue, core.clock, interval_seconds=core.tuning.auth_failure_flush_seconds),
         unaudited=UnauditedRequests(core.queue, core.clock, interval_seconds=core.tuning.unaudited_flush_seconds),
     )

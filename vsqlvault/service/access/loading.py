@@ -16,7 +16,10 @@ MAX_CLOCK_AGE_SECONDS = 1.0
 class EntryLoader:
     """Reads entries through the commit queue."""
 
-    def __init__(self, queue: CommitQueue, policy_cache: PolicyCache) -> None:
+    def __init__(
+        self, queue: CommitQueue, policy_cache: PolicyCache, max_clock_age_seconds: float = MAX_CLOCK_AGE_SECONDS
+    ) -> None:
+        self.max_clock_age_seconds = max_clock_age_seconds
         self._queue = queue
         self._policy_cache = policy_cache
 
@@ -32,12 +35,12 @@ class EntryLoader:
     def assume_absent(self, context: AuditContext, key: EntryKey) -> LoadedEntry | None:
         """Return what a load would find if there were no entry and no rule had changed. The commit must expect both.
 
-        None where the last read is older than ``MAX_CLOCK_AGE_SECONDS``.
+        None where the last read is older than ``max_clock_age_seconds``.
 
         Raises:
             CredentialRefused: the caller's credential is no longer valid.
         """
-        policies, now = self._policy_cache.known, self._queue.time_within(MAX_CLOCK_AGE_SECONDS)
+        policies, now = self._policy_cache.known, self._queue.time_within(self.max_clock_age_seconds)
         if policies is None or now is None:
             return None
         snapshot = Snapshot(now, policies.revision, None, None)

@@ -16,7 +16,7 @@ from vsqlvault.model.principal import Principal, Role
 from vsqlvault.service.access.authorizer import Authorizer
 
 MAX_POLICIES = 200
-DEADLINE_SECONDS = 3.0
+PROBE_SECONDS = 3.0
 OWNER_APP = "report-probe-owner"
 OTHER_APP = "report-probe"
 UNDEFINED = "report-probe.undefined"
@@ -33,7 +33,12 @@ class Probed:
 
 
 async def probe_policies(
-    authorizer: Authorizer, book: PolicySnapshot, used: Iterable[tuple[str, str]], at: datetime
+    authorizer: Authorizer,
+    book: PolicySnapshot,
+    used: Iterable[tuple[str, str]],
+    at: datetime,
+    *,
+    seconds: float = PROBE_SECONDS,
 ) -> Probed:
     """Ask, for each purpose and access policy in ``used``, what each kind of app may do.
 
@@ -43,7 +48,7 @@ async def probe_policies(
     pairs = sorted(set(used))
     probes: list[Probe] = []
     try:
-        async with asyncio.timeout(DEADLINE_SECONDS):
+        async with asyncio.timeout(seconds):
             for purpose, policy in pairs[:MAX_POLICIES]:
                 probes += [
                     await _probe(authorizer, book, purpose, policy, question) for question in _questions(purpose, at)

@@ -24,7 +24,11 @@ _TICK = timedelta(microseconds=1)
 class Logs:
     """What admins and auditors may read of what happened."""
 
-    def __init__(self, *, storage: Storage, queue: CommitQueue, auditor: Auditor) -> None:
+    def __init__(
+        self, *, storage: Storage, queue: CommitQueue, auditor: Auditor, stream_page: int = STREAM_PAGE
+    ) -> None:
+        """``stream_page``: how many rows a stream reads at once."""
+        self._stream_page = stream_page
         self._storage = storage
         self._queue = queue
         self._auditor = auditor
@@ -76,15 +80,15 @@ class Logs:
             end = snapshot.now + _TICK if snapshot.now == snapshot.mark else snapshot.now  # then time stands still
             until = min(query.until, end) if query.until else end
             await self._queue.record(trace.granted(detail=_described(query)))
-            return _records(replace(query, until=until, limit=STREAM_PAGE), limit, pager)
+            return _records(replace(query, until=until, limit=self._stream_page), limit, pager)
 
         return await self._auditor.run_audited(trace, attempt)
 
 
 async def _records(query: LogQuery, limit: int | None, pager: Pager[Record]) -> AsyncIterator[LogRow[Record]]:
-    left = limit
+    left, page = limit, query.limit
     while left is None or left > 0:
-        size = STREAM_PAGE if left is None else min(left, STREAM_PAGE)
+        size = page if left is None else min(left, page)
         rows = await pager(replace(query, limit=size))
         for row in rows:
             yield row

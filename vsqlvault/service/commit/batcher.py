@@ -62,6 +62,8 @@ class Batcher(Generic[Item, Result]):
         max_batch_weight: int = sys.maxsize,
         max_waiting_weight: int = sys.maxsize,
         name: str = "batch",
+        second_flush_delay_seconds: float = SECOND_FLUSH_DELAY_SECONDS,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._flush = flush
         self._flights = flights
@@ -71,6 +73,8 @@ class Batcher(Generic[Item, Result]):
         self._weigh = weigh or zero_size
         self._max_batch_weight = max_batch_weight
         self._max_waiting_weight = max_waiting_weight
+        self._second_flush_delay_seconds = second_flush_delay_seconds
+        self._monotonic = monotonic
         self._waiting_weight = 0
         self._waiting: deque[Waiting[Item, Result]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -139,7 +143,7 @@ class Batcher(Generic[Item, Result]):
         if not self._departures:
             self._take_off()
         elif self._reminder is None and len(self._departures) < self._flights:
-            left = max(self._departures.values()) + SECOND_FLUSH_DELAY_SECONDS - time.monotonic()
+            left = max(self._departures.values()) + self._second_flush_delay_seconds - self._monotonic()
             if left <= 0:
                 self._take_off()
             else:
@@ -152,7 +156,7 @@ class Batcher(Generic[Item, Result]):
 
     def _take_off(self) -> None:
         flight = object()
-        self._departures[flight] = time.monotonic()
+        self._departures[flight] = self._monotonic()
         task = asyncio.get_running_loop().create_task(self._fly(flight))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -161,7 +165,7 @@ class Batcher(Generic[Item, Result]):
         try:
             while self._waiting:
                 batch = self._next()
-                self._departures[flight] = time.monotonic()
+                self._departures[flight] = self._monotonic()
                 if self._waiting:
                     self._take_off_if_due()
                 await self._deliver(batch)
@@ -176,7 +180,7 @@ class Batcher(Generic[Item, Result]):
     async def _deliver(self, batch: list[Waiting[Item, Result]]) -> None:
         self.counts.batches += 1
         self.counts.items += len(batch)
-        self.counts.last_at = time.monotonic()
+        self.counts.last_at = self._monotonic()
         try:
             results = await self._flush([item for item, _ in batch])
             if len(results) != len(batch):  # what it did with which item, only it knows

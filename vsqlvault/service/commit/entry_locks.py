@@ -17,20 +17,22 @@ class EntryLocks:
     entry right is checked inside the commit, for other processes too.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_waiting: int = MAX_WAITING) -> None:
+        self._max_waiting = max_waiting
         self._locks: dict[EntryKey, tuple[asyncio.Lock, int]] = {}
 
     def hold(self, key: EntryKey) -> Hold:
         """Return what holds the lock of ``key`` inside ``async with``."""
-        return Hold(self._locks, key)
+        return Hold(self._locks, key, self._max_waiting)
 
 
 class Hold:
     """Holds one lock inside ``async with``. By hand: it is on the way of every store, and a generator costs twice as much."""
 
-    __slots__ = ("_key", "_lock", "_locks")
+    __slots__ = ("_key", "_lock", "_locks", "_max_waiting")
 
-    def __init__(self, locks: dict[EntryKey, tuple[asyncio.Lock, int]], key: EntryKey) -> None:
+    def __init__(self, locks: dict[EntryKey, tuple[asyncio.Lock, int]], key: EntryKey, max_waiting: int) -> None:
+        self._max_waiting = max_waiting
         self._locks = locks
         self._key = key
 
@@ -41,7 +43,7 @@ class Hold:
             Overloaded: too many wait for it, each with its body in memory.
         """
         self._lock, users = self._locks.get(self._key) or (asyncio.Lock(), 0)
-        if users > MAX_WAITING:
+        if users > self._max_waiting:
             raise Overloaded
         self._locks[self._key] = (self._lock, users + 1)
         try:

@@ -161,10 +161,10 @@ class Archive:
 
 
 @contextmanager
-def open_archive(path: Path) -> Iterator[Archive]:
+def open_archive(path: Path, max_directory_bytes: int = MAX_DIRECTORY_BYTES) -> Iterator[Archive]:
     """Open a ZIP file for the length of the block. Raises ArchiveUnreadable."""
     try:
-        file = _Bounded(path.open("rb"))
+        file = _Bounded(path.open("rb"), max_directory_bytes)
     except OSError as error:
         raise ArchiveUnreadable(f"{path}: expected a readable file, found: {error.strerror}") from None
     with file:
@@ -179,15 +179,16 @@ def open_archive(path: Path) -> Iterator[Archive]:
 class _Bounded:
     """A file that limits a single read to the largest accepted directory, which ``zipfile`` reads whole."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes], max_bytes: int) -> None:
         self._file = file
+        self._max_bytes = max_bytes
         self._size = file.seek(0, io.SEEK_END)
         file.seek(0)
 
     def read(self, count: int = -1) -> bytes:
         wanted = self._size - self._file.tell() if count is None or count < 0 else count
-        if wanted > MAX_DIRECTORY_BYTES:
-            raise zipfile.BadZipFile(f"a directory of more than {MAX_DIRECTORY_BYTES} bytes")
+        if wanted > self._max_bytes:
+            raise zipfile.BadZipFile(f"a directory of more than {self._max_bytes} bytes")
         return self._file.read(count)
 
     def seek(self, place: int, whence: int = io.SEEK_SET) -> int:

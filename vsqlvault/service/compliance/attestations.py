@@ -31,6 +31,7 @@ from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.compliance.attestation_schedule import AttestationSchedule
 from vsqlvault.service.compliance.purge_sample import Reach, check_purge, draw_purges
 from vsqlvault.service.log.stored_tree import root_at
+from vsqlvault.service.purge.expired import PAGE as EXPIRED_PAGE
 from vsqlvault.service.purge.overdue import Overdue, find_overdue, sweep_grace
 from vsqlvault.service.purge.sweeper import retention_limits
 from vsqlvault.service.roles import require_admin, require_reader
@@ -82,7 +83,12 @@ class Attestations:
         signer: Signer | None,
         sweep_interval_hours: float,
         interval_seconds: float = CHECK_INTERVAL_SECONDS,
+        max_listed: int = MAX_LISTED,
+        expired_page: int = EXPIRED_PAGE,
     ) -> None:
+        """``max_listed``: overdue entries that a document lists; ``expired_page``: expired entries read at once."""
+        self._max_listed = max_listed
+        self._expired_page = expired_page
         self._storage = storage
         self._queue = queue
         self._policy_cache = policy_cache
@@ -178,7 +184,9 @@ class Attestations:
         grace = sweep_grace(book, at, self._sweep_interval_hours)
         query = EvidenceQuery(as_of=at, since=min(since, at), until=at, retention_limits=ends, grace=grace)
         evidence = await self._storage.evidence(query)
-        overdue = await find_overdue(self._storage, book, at, grace, max_listed=MAX_LISTED)
+        overdue = await find_overdue(
+            self._storage, book, at, grace, max_listed=self._max_listed, page=self._expired_page
+        )
         newest = await self._storage.newest_checkpoint()
         size = newest.size if newest else await self._storage.tree_size()
         reach = Reach(min(since, at), at, size, await root_at(self._storage, size))

@@ -24,6 +24,7 @@ from vsqlvault.service.compliance.attestation_schedule import AttestationSchedul
 from vsqlvault.service.log.quarantine import Quarantine
 from vsqlvault.service.plugin_calls import call_plugin
 from vsqlvault.service.purge.clock_guard import ClockGuard
+from vsqlvault.service.purge.expired import PAGE as EXPIRED_PAGE
 from vsqlvault.service.purge.overdue import find_overdue, sweep_grace
 
 log = logging.getLogger(__name__)
@@ -33,8 +34,8 @@ SWEEPS_MISSED = 2
 BROKEN_OFF_FOR = timedelta(hours=1)
 LEAST_UNSIGNED_SECONDS = 60.0
 INTERVALS_UNSIGNED = 3
-LEAST_UNANCHORED_SECONDS = 300.0
-MAX_LOOKED_AT = 10_000
+MIN_UNANCHORED_SECONDS = 300.0
+MAX_OVERDUE_READ = 10_000
 Ends = Callable[[], Mapping[str, datetime]]
 
 
@@ -55,7 +56,17 @@ class ControlChecks:
         offered: Sequence[VaultControl],
         is_signed: bool,
         is_inconsistent: Callable[[], bool],
+        max_overdue_read: int = MAX_OVERDUE_READ,
+        expired_page: int = EXPIRED_PAGE,
+        min_unanchored_seconds: float = MIN_UNANCHORED_SECONDS,
     ) -> None:
+        """``max_overdue_read``: expired entries that one check reads, ``expired_page`` at once.
+
+        ``min_unanchored_seconds``: how long a checkpoint may be missing from every anchor, and an answer of one is relied on.
+        """
+        self._max_overdue_read = max_overdue_read
+        self._expired_page = expired_page
+        self._min_unanchored_seconds = min_unanchored_seconds
         self._settings = settings
         self._storage = storage
         self._queue = queue
@@ -109,7 +120,9 @@ class ControlChecks:
     async def _nothing_overdue(self, now: datetime) -> Check:
         book = await self._policy_cache.at((await self._queue.read()).revision)
         grace = sweep_grace(book, now, self._settings.purge.sweep_interval_hours)
-        found = await find_overdue(self._storage, book, now, grace, max_listed=0, look_at=MAX_LOOKED_AT)
+        found = await find_overdue(
+            self._storage, book, now, grace, max_listed=0, look_at=self._max_overdue_read, page=self._expired_page
+        )
         if found.count:
             least = "" if found.is_whole else "at least "
             return _failing(f"{least}{found.count} entries have expired and the last sweep did not purge them")
@@ -186,12 +199,12 @@ class ControlChecks:
     def _asked_lately(self, anchor: Anchor) -> bool:
         """Whether a recent answer of this anchor, which may be remote, still shows nothing missing."""
         asked = self._anchored.get(anchor.name)
-        return asked is not None and time.monotonic() - asked[1] < LEAST_UNANCHORED_SECONDS
+        return asked is not None and time.monotonic() - asked[1] < self._min_unanchored_seconds
 
     async def _missing(self, anchor: Anchor, now: datetime) -> datetime | None:
         """Return when the first checkpoint was signed that the anchor should hold by now and did not when last asked."""
         size, _ = self._anchored[anchor.name]
-        limit = timedelta(seconds=max(LEAST_UNANCHORED_SECONDS, 2 * anchor.interval_seconds))
+        limit = timedelta(seconds=max(self._min_unanchored_seconds, 2 * anchor.interval_seconds))
         following = await self._storage.checkpoints(size, 1)
         return following[0].signed_at if following and now - following[0].signed_at > limit else None
 

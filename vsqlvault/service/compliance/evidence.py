@@ -45,7 +45,9 @@ class Evidence:
         report: Report,
         plugins: Sequence[PluginOrigin],
         signer: Signer | None,
+        max_log_members: int = MAX_LOG_MEMBERS,
     ) -> None:
+        self._max_log_members = max_log_members
         self._settings = settings
         self._storage = storage
         self._queue = queue
@@ -111,7 +113,7 @@ class Evidence:
         covering = await self._storage.checkpoints(max(end - 1, 0), 1)
         checkpoint = covering[0] if covering else newest
         part = LogPart(checkpoint.size, min(first, checkpoint.size), min(end, checkpoint.size))
-        if members_of(part) > MAX_LOG_MEMBERS:
+        if members_of(part) > self._max_log_members:
             raise InvalidQuery(
                 errors=[FieldError("since", "a later time: the period has too many rows for one bundle")]
             )

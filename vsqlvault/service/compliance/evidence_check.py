@@ -20,7 +20,7 @@ from vsqlvault.proof.note import NoteRefused, VerifierKey, split_note
 from vsqlvault.proof.receipt import ReceiptInvalid, check_receipt
 from vsqlvault.proof.tiles import MAX_ENTRY_BYTES, WIDTH, TileMissing, format_path, read_bundle, width_of
 from vsqlvault.proof.tree import HASH_BYTES
-from vsqlvault.service.compliance.archives import Archive, ArchiveUnreadable, open_archive
+from vsqlvault.service.compliance.archives import MAX_DIRECTORY_BYTES, Archive, ArchiveUnreadable, open_archive
 from vsqlvault.service.log.verification import Progress
 
 MAX_MANIFEST_BYTES = 64 * 1024 * 1024
@@ -63,6 +63,9 @@ def verify_evidence(
     keys: Collection[VerifierKey],
     kept: Collection[str] = (),
     progress: Progress = lambda _done, _of: None,
+    *,
+    max_manifest_bytes: int = MAX_MANIFEST_BYTES,
+    max_directory_bytes: int = MAX_DIRECTORY_BYTES,
 ) -> EvidenceCheckResult:
     """Verify a bundle against the trusted ``keys``, and its log against the checkpoints that the caller kept.
 
@@ -72,14 +75,15 @@ def verify_evidence(
         ArchiveUnreadable: not a ZIP file. NoteRefused: a kept checkpoint is malformed.
     """
     heads = [SignedHead.parse(note, is_kept=True) for note in kept]
-    with open_archive(path) as archive:
-        check = _Check(archive, set(keys), progress)
+    with open_archive(path, max_directory_bytes) as archive:
+        check = _Check(archive, set(keys), progress, max_manifest_bytes)
         check.run(heads)
         return check.verdict
 
 
 class _Check:
-    def __init__(self, archive: Archive, keys: set[VerifierKey], progress: Progress) -> None:
+    def __init__(self, archive: Archive, keys: set[VerifierKey], progress: Progress, max_manifest_bytes: int) -> None:
+        self._max_manifest_bytes = max_manifest_bytes
         self._archive = archive
         self._keys = keys
         self._progress = progress
@@ -89,7 +93,7 @@ class _Check:
     def run(self, kept: Collection[SignedHead]) -> None:
         verdict = self.verdict
         try:
-            data = self._archive.read(MANIFEST, MAX_MANIFEST_BYTES)
+            data = self._archive.read(MANIFEST, self._max_manifest_bytes)
             manifest = open_manifest(data, self._archive.read(NOTE, MAX_NOTE_BYTES), self._keys)
         except (ArchiveUnreadable, ManifestInvalid) as error:
             verdict.find(str(error))

@@ -32,7 +32,7 @@ from vsqlvault.model.read_only import plain_mapping, read_only
 from vsqlvault.model.sandbox import StepState
 from vsqlvault.model.times import format_time
 from vsqlvault.service.access.authorizer import Authorizer
-from vsqlvault.service.access.probes import probe_policies, run_self_tests
+from vsqlvault.service.access.probes import PROBE_SECONDS, probe_policies, run_self_tests
 from vsqlvault.service.audit.recorder import AuditContext, Auditor
 from vsqlvault.service.commit.policy_cache import PolicyCache
 from vsqlvault.service.commit.queue import CommitQueue
@@ -74,8 +74,10 @@ class Report:
         plugins: Sequence[PluginOrigin] = (),
         hardening: Sequence[StepState] = (),
         controls: Mapping[str, tuple[str, ...]] = CONTROLS,
+        section_seconds: float = SECTION_SECONDS,
+        probe_seconds: float = PROBE_SECONDS,
     ) -> None:
-        """Register the sections.
+        """Register the sections; ``section_seconds`` is the limit of each, ``probe_seconds`` of all probes together.
 
         Raises:
             PluginUnusable: a section has the name of a member of the core.
@@ -95,6 +97,8 @@ class Report:
         self._hardening = tuple(hardening)
         self._controls = controls
         self._credentials = credentials
+        self._section_seconds = section_seconds
+        self._probe_seconds = probe_seconds
 
     async def write(
         self,
@@ -126,7 +130,7 @@ class Report:
             context = await self._context(instant, self._period(wanted, instant), snapshot.revision)
             report: dict[str, Any] = {"as_of": format_time(context.as_of), "period": _shown(context.period)}
             for section in self._sections:
-                report[section.name] = await _written(section, context)
+                report[section.name] = await _written(section, context, self._section_seconds)
             report["requirements"] = _requirements(report)
             await self._queue.record(trace.granted())
             return report
@@ -166,7 +170,9 @@ class Report:
         uses = evidence.key_uses
         if uses is None:
             uses = await self._key_uses(as_of, ends)
-        probed = await probe_policies(self._authorizer, book, _used_policies(book, evidence), as_of)
+        probed = await probe_policies(
+            self._authorizer, book, _used_policies(book, evidence), as_of, seconds=self._probe_seconds
+        )
         context = ReportContext(
             as_of,
             entry_statistics,
@@ -270,9 +276,9 @@ def _json_of(name: str, written: Mapping[str, Any]) -> str:
     return text
 
 
-async def _written(section: ReportSection, context: ReportContext) -> Any:
+async def _written(section: ReportSection, context: ReportContext, seconds: float) -> Any:
     try:
-        written = await call_plugin(section, lambda: section.write(context), Mapping, SECTION_SECONDS)
+        written = await call_plugin(section, lambda: section.write(context), Mapping, seconds)
         text = call_plain(section, lambda: _json_of(section.name, written))
     except PluginFailed:
         return {"failed": True}

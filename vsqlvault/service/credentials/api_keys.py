@@ -93,7 +93,10 @@ class ApiKeys:
         auditor: Auditor,
         credentials: Credentials,
         are_taken: bool = True,
+        max_api_keys: int = MAX_API_KEYS,
     ) -> None:
+        """``max_api_keys``: how many keys that are not revoked there may be."""
+        self._max_api_keys = max_api_keys
         """``are_taken``: whether this vault accepts stored keys."""
         self._queue = queue
         self._policy_cache = policy_cache
@@ -116,8 +119,8 @@ class ApiKeys:
             book, now = await self._current(trace)
             if wanted.expires_at is not None and wanted.expires_at <= now:
                 raise ValidationFailed(errors=[FieldError("expires_at", "a time in the future")])
-            if sum(key.revoked_at is None for key in book.api_keys.values()) >= MAX_API_KEYS:
-                raise TooManyApiKeys(f"at most {MAX_API_KEYS} that are not revoked")
+            if sum(key.revoked_at is None for key in book.api_keys.values()) >= self._max_api_keys:
+                raise TooManyApiKeys(f"at most {self._max_api_keys} that are not revoked")
             secret = new_secret()
             key = _key_to_be(wanted, secret, call, now)
             if key.key_id in book.api_keys:

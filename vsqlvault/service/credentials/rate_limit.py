@@ -28,8 +28,11 @@ class AuthRateLimiter:
     Failures decay at ``per_minute`` per minute. Beyond ``MAX_SOURCES``, the source whose last failure is oldest is dropped.
     """
 
-    def __init__(self, per_minute: int, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, per_minute: int, monotonic: Callable[[], float] = time.monotonic, *, max_sources: int = MAX_SOURCES
+    ) -> None:
         """``per_minute`` 0: no limit."""
+        self._max_sources = max_sources
         self._per_minute = per_minute
         self._per_second = per_minute / 60
         self._monotonic = monotonic
@@ -62,7 +65,7 @@ class AuthRateLimiter:
         now = self._monotonic()
         source = self._sources.get(name)
         if source is None:
-            if len(self._sources) >= MAX_SOURCES:
+            if len(self._sources) >= self._max_sources:
                 self._sources.popitem(last=False)
             source = self._sources[name] = _Source(0.0, now)
         self._sources.move_to_end(name)

@@ -19,9 +19,18 @@ class CredentialReload:
     """Gives settings to the authenticators one by one, and reverts them if one refuses."""
 
     def __init__(
-        self, authenticators: Sequence[Authenticator], settings: Settings, check: Callable[[Settings], Settings]
+        self,
+        authenticators: Sequence[Authenticator],
+        settings: Settings,
+        check: Callable[[Settings], Settings],
+        *,
+        timeout_seconds: float = RELOAD_SECONDS,
     ) -> None:
-        """``settings`` are those in force; ``check`` validates the plugins' tables of new ones."""
+        """``settings`` are those in force; ``check`` validates the plugins' tables of new ones.
+
+        ``timeout_seconds``: how long one authenticator may take.
+        """
+        self._timeout_seconds = timeout_seconds
         self._authenticators = tuple(authenticators)
         self._settings = settings
         self._check = check
@@ -39,7 +48,7 @@ class CredentialReload:
             switched: list[Authenticator] = []
             try:
                 for authenticator in self._authenticators:
-                    await _switch(authenticator, fresh)
+                    await self._switch(authenticator, fresh)
                     switched.append(authenticator)
             except (StartUpRefused, PluginFailed):
                 for authenticator in reversed(switched):
@@ -49,14 +58,17 @@ class CredentialReload:
 
     async def _restore(self, authenticator: Authenticator) -> None:
         try:
-            await _switch(authenticator, self._settings)
+            await self._switch(authenticator, self._settings)
         except (StartUpRefused, PluginFailed):
             log.exception(
                 "an authenticator could not be reverted to the settings in force", extra={"plugin": authenticator.name}
             )
 
-
-async def _switch(authenticator: Authenticator, settings: Settings) -> None:
-    await call_plugin(
-        authenticator, lambda: authenticator.reload(settings), object, RELOAD_SECONDS, passes=(StartUpRefused,)
-    )
+    async def _switch(self, authenticator: Authenticator, settings: Settings) -> None:
+        await call_plugin(
+            authenticator,
+            lambda: authenticator.reload(settings),
+            object,
+            self._timeout_seconds,
+            passes=(StartUpRefused,),
+        )

@@ -19,7 +19,7 @@ from vsqlvault.model.principal import Call
 from vsqlvault.service.audit.recorder import AuditContext, Auditor
 from vsqlvault.service.commit.policy_cache import PolicyCache
 from vsqlvault.service.commit.queue import CommitQueue
-from vsqlvault.service.entries.listing import LIST_MARK_LAG, LIST_SCAN_SECONDS, LIST_TURN_SECONDS, MAX_LIST_SCAN
+from vsqlvault.service.entries.listing import DEFAULT_SCAN_LIMITS, LIST_MARK_LAG, LIST_TURN_SECONDS, ScanLimits
 from vsqlvault.service.entries.requests import EntryView
 from vsqlvault.service.purge.clock_guard import ClockGuard
 from vsqlvault.service.roles import require_reader
@@ -70,8 +70,19 @@ class HeldEntries:
     """Lists the entries under a hold, for admins and auditors."""
 
     def __init__(
-        self, *, storage: Storage, queue: CommitQueue, policy_cache: PolicyCache, auditor: Auditor, watch: ClockGuard
+        self,
+        *,
+        storage: Storage,
+        queue: CommitQueue,
+        policy_cache: PolicyCache,
+        auditor: Auditor,
+        watch: ClockGuard,
+        limits: ScanLimits = DEFAULT_SCAN_LIMITS,
+        scan_page: int = SCAN_PAGE,
     ) -> None:
+        """``scan_page``: how many entries are read at once."""
+        self._limits = limits
+        self._scan_page = scan_page
         self._storage = storage
         self._queue = queue
         self._policy_cache = policy_cache
@@ -108,14 +119,14 @@ class HeldEntries:
         found: list[tuple[EntryView, EntryState]] = []
         looked_at = 0
         now = time.monotonic()
-        deadline, turn_ends = now + LIST_SCAN_SECONDS, now + LIST_TURN_SECONDS
+        deadline, turn_ends = now + self._limits.seconds, now + LIST_TURN_SECONDS
         async with aclosing(self._pages(scan)) as pages:
             async for place, entry in (candidate async for page in pages for candidate in page):
                 looked_at += 1
                 if entry and (held := _held(scan, entry)):
                     found.append(held)
                 now = time.monotonic()
-                if len(found) == scan.wanted.limit or looked_at == MAX_LIST_SCAN or now > deadline:
+                if len(found) == scan.wanted.limit or looked_at == self._limits.entries or now > deadline:
                     return HeldListed(tuple(found), place)
                 if now > turn_ends:
                     await asyncio.sleep(0)
@@ -135,15 +146,15 @@ class HeldEntries:
                 yield [(HeldPlace(purpose, external_id), found.entry if found else None)]
                 continue
             while seen != _LAST:
-                page = await self._storage.entries(_every(scan, purpose, seen))
-                seen = page[-1].external_id if len(page) == SCAN_PAGE else _LAST
+                page = await self._storage.entries(_every(scan, purpose, seen, self._scan_page))
+                seen = page[-1].external_id if len(page) == self._scan_page else _LAST
                 candidates: list[_Candidate] = [(HeldPlace(purpose, entry.external_id), entry) for entry in page]
                 yield [*candidates, (HeldPlace(purpose, _LAST), None)] if seen == _LAST else candidates
 
 
-def _every(scan: _Scan, purpose: str, seen: str) -> EntryQuery:
+def _every(scan: _Scan, purpose: str, seen: str, limit: int) -> EntryQuery:
     """Query every row after ``seen``: with a filter, the storage might read all rows to find a few."""
-    return EntryQuery(purpose=purpose, now=scan.snapshot.now, limit=SCAN_PAGE, after=seen, state=None)
+    return EntryQuery(purpose=purpose, now=scan.snapshot.now, limit=limit, after=seen, state=None)
 
 
 def _held(scan: _Scan, entry: Entry) -> tuple[EntryView, EntryState] | None:

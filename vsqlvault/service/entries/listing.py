@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
 from datetime import timedelta
 
 from vsqlvault.interfaces.storage import EntryQuery, Storage
@@ -16,19 +17,35 @@ from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.entries.requests import EntryPage, EntryView, ListRequest
 from vsqlvault.service.purge.clock_guard import ClockGuard
 
-MAX_LIST_SCAN = 5_000
-LIST_SCAN_SECONDS = 2.0
 LIST_TURN_SECONDS = 0.005
 LIST_MARK_LAG = timedelta(seconds=1)
 """The high-water mark may be this far behind a list: lists raise it once a second, not once each."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScanLimits:
+    """How many entries one page may examine, and for how many seconds."""
+
+    entries: int = 5_000
+    seconds: float = 2.0
+
+
+DEFAULT_SCAN_LIMITS = ScanLimits()
 
 
 class EntryListing:
     """Reads pages of entries and leaves out those that the caller may not inspect."""
 
     def __init__(
-        self, storage: Storage, queue: CommitQueue, loader: EntryLoader, authorizer: Authorizer, watch: ClockGuard
+        self,
+        storage: Storage,
+        queue: CommitQueue,
+        loader: EntryLoader,
+        authorizer: Authorizer,
+        watch: ClockGuard,
+        limits: ScanLimits = DEFAULT_SCAN_LIMITS,
     ) -> None:
+        self._limits = limits
         self._storage = storage
         self._queue = queue
         self._loader = loader
@@ -57,7 +74,7 @@ class EntryListing:
         after = wanted.after
         examined = 0
         now = time.monotonic()
-        deadline, turn_ends = now + LIST_SCAN_SECONDS, now + LIST_TURN_SECONDS
+        deadline, turn_ends = now + self._limits.seconds, now + LIST_TURN_SECONDS
         while True:
             page = await self._storage.entries(_query(purpose, wanted, loaded, after))
             for place, entry in enumerate(page, start=1):
@@ -67,7 +84,7 @@ class EntryListing:
                     days = loaded.retention.max_retention_days if loaded.retention else None
                     found.append(EntryView(entry, entry.effective_expires_at(days)))
                 now = time.monotonic()
-                if len(found) == wanted.limit or examined == MAX_LIST_SCAN or now > deadline:
+                if len(found) == wanted.limit or examined == self._limits.entries or now > deadline:
                     is_last = place == len(page) <= wanted.limit
                     return found, None if is_last else after
                 if now > turn_ends:

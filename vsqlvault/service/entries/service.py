@@ -24,12 +24,12 @@ from vsqlvault.model.entry import Entry, EntryKey
 from vsqlvault.model.principal import Call
 from vsqlvault.model.purge import PurgeReason, PurgeRecord
 from vsqlvault.service.access.authorizer import Authorizer, LoadedEntry
-from vsqlvault.service.access.loading import EntryLoader
+from vsqlvault.service.access.loading import MAX_CLOCK_AGE_SECONDS, EntryLoader
 from vsqlvault.service.audit.recorder import NOT_MODIFIED, AuditContext, Auditor
 from vsqlvault.service.commit.entry_locks import EntryLocks
 from vsqlvault.service.commit.policy_cache import PolicyCache
 from vsqlvault.service.commit.queue import CommitQueue
-from vsqlvault.service.entries.listing import EntryListing
+from vsqlvault.service.entries.listing import DEFAULT_SCAN_LIMITS, EntryListing, ScanLimits
 from vsqlvault.service.entries.requests import (
     NO_PRECONDITIONS,
     EntryPage,
@@ -59,15 +59,18 @@ class EntryService:
         auditor: Auditor,
         watch: ClockGuard,
         require_defined_policy: bool,
+        scan_limits: ScanLimits = DEFAULT_SCAN_LIMITS,
+        max_clock_age_seconds: float = MAX_CLOCK_AGE_SECONDS,
     ) -> None:
+        """``max_clock_age_seconds``: how long after a read a store without a read relies on the storage's clock."""
         self._queue = queue
         self._authorizer = authorizer
         self._purges = purges
         self._auditor = auditor
         self._watch = watch
-        self._loader = EntryLoader(queue, policy_cache)
+        self._loader = EntryLoader(queue, policy_cache, max_clock_age_seconds)
         self._store = EntryStore(queue, self._loader, authorizer, purges, require_defined_policy=require_defined_policy)
-        self._listing = EntryListing(storage, queue, self._loader, authorizer, watch)
+        self._listing = EntryListing(storage, queue, self._loader, authorizer, watch, scan_limits)
         self._locks = EntryLocks()
 
     async def require_purpose(self, call: Call, operation: Operation, key: EntryKey) -> None:

@@ -66,7 +66,11 @@ def _signers(checkpoint: Checkpoint) -> set[tuple[str, bytes]] | None:
 class Thinning:
     """Deletes the superfluous checkpoints once an hour, one page per step."""
 
-    def __init__(self, storage: TreeStorage, clock: StorageClock) -> None:
+    def __init__(
+        self, storage: TreeStorage, clock: StorageClock, *, page: int = PAGE, rest_seconds: float = REST_SECONDS
+    ) -> None:
+        self._page = page
+        self._rest_seconds = rest_seconds
         self._storage = storage
         self._clock = clock
         self._after = 0
@@ -78,14 +82,14 @@ class Thinning:
         """Process the next page, if it is time. Raises Unavailable; the next step starts at the same page."""
         if time.monotonic() < self._due:
             return
-        page = await self._storage.checkpoints(self._after, PAGE)
+        page = await self._storage.checkpoints(self._after, self._page)
         now = self._clock.now() - SLACK
         sizes = superfluous(page, now)
         if sizes:
             await self._storage.thin_checkpoints(sizes)
             self.taken_out += len(sizes)
             log.info("checkpoints thinned out", extra={"count": len(sizes), "from": sizes[0], "to": sizes[-1]})
-        if len(page) == PAGE and now - page[-1].signed_at >= KEEPS_ALL:
+        if len(page) == self._page and now - page[-1].signed_at >= KEEPS_ALL:
             self._after = page[-2].size  # the last one is compared with its successor, too
         else:
-            self._after, self._due = 0, time.monotonic() + REST_SECONDS
+            self._after, self._due = 0, time.monotonic() + self._rest_seconds

@@ -84,12 +84,16 @@ class Sequencer:
         observers: Sequence[CheckpointObserver] = (),
         may_grow: Callable[[], Awaitable[bool]] | None = None,
         require_continuity: Callable[[], Awaitable[None]] | None = None,
+        pruning: Thinning | None = None,
+        batch: int = BATCH,
     ) -> None:
         """``may_grow`` is asked before each turn; while it says no, nothing gets an index and nothing is signed.
 
         ``require_continuity`` raises where the stored tree does not continue what is known of it. It is asked whenever the tree
-        is loaded, which it is again in each incarnation of the storage.
+        is loaded, which it is again in each incarnation of the storage. ``pruning`` deletes old checkpoints, one page per turn.
+        ``batch``: how many rows of a log are sequenced at once.
         """
+        self._batch = batch
         self._storage = storage
         self._queue = queue
         self._clock = clock
@@ -99,7 +103,7 @@ class Sequencer:
         self._may_grow = may_grow
         self._require_continuity = require_continuity
         self._known: _Known | None = None
-        self._thinning = Thinning(storage, clock)
+        self._thinning = pruning or Thinning(storage, clock)
         lease = Lease(storage, LEASE, LEASE_SECONDS, renew_after_seconds=LEASE_SECONDS / 2)
         self.state = SequencerState()
         self.task = LeasedTask(
@@ -136,8 +140,8 @@ class Sequencer:
             known, self._known = self._known, None  # until it is known again
             if known is None or known.incarnation != self._storage.incarnation:
                 known = await self._load()
-            pending = await self._storage.unsequenced(BATCH)
-            more = any(sum(leaf.place.log is log for leaf in pending) == BATCH for log in LogName)
+            pending = await self._storage.unsequenced(self._batch)
+            more = any(sum(leaf.place.log is log for leaf in pending) == self._batch for log in LogName)
             self._known = await self._grow(known, pending, sign=not more or self._is_due())
             added += len(pending)
         return added

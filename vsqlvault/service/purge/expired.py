@@ -14,8 +14,10 @@ from vsqlvault.model.policy import RetentionPolicy
 PAGE = 1_000
 
 
-async def walk_expired(storage: Storage, policy: RetentionPolicy, at: datetime) -> AsyncGenerator[Entry, None]:
-    """Yield the entries of the policy's purpose that are expired at ``at``, longest expired first.
+async def walk_expired(
+    storage: Storage, policy: RetentionPolicy, at: datetime, *, page: int = PAGE
+) -> AsyncGenerator[Entry, None]:
+    """Yield the entries of the policy's purpose that are expired at ``at``, longest expired first; ``page`` are read at once.
 
     Raises:
         Unavailable.
@@ -24,10 +26,10 @@ async def walk_expired(storage: Storage, policy: RetentionPolicy, at: datetime) 
         purpose=policy.purpose,
         now=at,
         created_before=at - timedelta(days=policy.max_retention_days),
-        limit=PAGE,
+        limit=page,
         byte_limit=1,
     )
-    while page := await storage.expired_entries(query):
-        for entry in page:
+    while found := await storage.expired_entries(query):
+        for entry in found:
             yield entry
-        query = replace(query, after=query.place_of(page[-1]))
+        query = replace(query, after=query.place_of(found[-1]))

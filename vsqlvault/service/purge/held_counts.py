@@ -12,7 +12,7 @@ from vsqlvault.interfaces.report_section import HeldExpired, HeldOfPurpose
 from vsqlvault.interfaces.storage import Storage
 from vsqlvault.model.hold import HoldIndex, LegalHold
 from vsqlvault.model.policy import RetentionPolicy
-from vsqlvault.service.purge.expired import walk_expired
+from vsqlvault.service.purge.expired import PAGE, walk_expired
 
 MAX_LOOKED_AT = 100_000
 
@@ -48,6 +48,7 @@ async def count_held(
     *,
     grace: timedelta = timedelta(0),
     most: int | None = MAX_LOOKED_AT,
+    page: int = PAGE,
 ) -> HeldExpired:
     """Count the entries that are expired at ``at`` and under any of ``holds``; those expired for ``grace`` count as overdue.
 
@@ -62,15 +63,21 @@ async def count_held(
     by_purpose: dict[str, HeldOfPurpose] = {}
     for purpose, policy in sorted(retention.items()):
         if any(hold.selector.purpose in {None, purpose} for hold in in_force):
-            by_purpose[purpose] = await _count_purpose(storage, policy, index, at, at - grace, count)
+            by_purpose[purpose] = await _count_purpose(storage, policy, index, at, at - grace, count, page)
     return HeldExpired(by_purpose, dict(sorted(count.by_hold.items())), is_complete=count.is_complete)
 
 
 async def _count_purpose(
-    storage: Storage, policy: RetentionPolicy, index: HoldIndex, at: datetime, overdue_since: datetime, count: _Count
+    storage: Storage,
+    policy: RetentionPolicy,
+    index: HoldIndex,
+    at: datetime,
+    overdue_since: datetime,
+    count: _Count,
+    page: int,
 ) -> HeldOfPurpose:
     tally = _Tally()
-    async with aclosing(walk_expired(storage, policy, at)) as entries:
+    async with aclosing(walk_expired(storage, policy, at, page=page)) as entries:
         async for entry in entries:
             if count.left == 0:
                 count.is_complete = False

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from vsqlvault.interfaces.storage import PolicySnapshot, Storage
-from vsqlvault.service.purge.expired import walk_expired
+from vsqlvault.service.purge.expired import PAGE, walk_expired
 from vsqlvault.service.purge.sweeper import retention_limits
 
 FIRST_INSTANT = datetime.min.replace(tzinfo=UTC)
@@ -51,6 +51,7 @@ async def find_overdue(
     *,
     max_listed: int,
     look_at: int | None = None,
+    page: int = PAGE,
 ) -> Overdue:
     """Return the entries that expired ``grace`` before ``as_of`` and are not purged; reads at most ``look_at`` entries.
 
@@ -60,7 +61,7 @@ async def find_overdue(
     found = Overdue()
     left = look_at
     for purpose, policy in sorted(book.retention.items()):
-        async with aclosing(walk_expired(storage, policy, as_of - grace)) as entries:
+        async with aclosing(walk_expired(storage, policy, as_of - grace, page=page)) as entries:
             async for entry in entries:
                 if entry.created_at > as_of:
                     continue

@@ -27,7 +27,7 @@ from vsqlvault.service.purge.clock_guard import ClockGuard
 from vsqlvault.service.purge.held_counts import count_held
 from vsqlvault.service.purge.purger import BREATH, PreparedPurge, Purger, PurgeRefused
 from vsqlvault.service.purge.scrubber import Scrubber
-from vsqlvault.service.purge.throttle import PAGE, SweepThrottle
+from vsqlvault.service.purge.throttle import ALONE_SECONDS, PAGE, SweepThrottle
 from vsqlvault.service.roles import require_admin
 from vsqlvault.service.tasks import Lease, PeriodicTask
 
@@ -140,8 +140,10 @@ class Sweeper:
         interval_hours: float = 0.0,
         retry_seconds: float = RETRY_SECONDS,
         renew_seconds: float = RENEW_SECONDS,
+        alone_seconds: float = ALONE_SECONDS,
     ) -> None:
-        """``interval_hours``: between the sweeps of ``task``."""
+        """``interval_hours``: between the sweeps of ``task``; ``alone_seconds``: as for ``SweepThrottle``."""
+        self._alone_seconds = alone_seconds
         self._storage = storage
         self._queue = queue
         self._policy_cache = policy_cache
@@ -187,7 +189,7 @@ class Sweeper:
             if dry_run:
                 await self._count_only(trace, count)
             else:
-                pace = SweepThrottle(self._queue, self._pause_seconds, last_other)
+                pace = SweepThrottle(self._queue, self._pause_seconds, last_other, alone_seconds=self._alone_seconds)
                 await self._purge_all(trace, count, pace, trigger, progress or (lambda _: None))
                 if count.completed:
                     count.scrub = await self._scrubber.after_sweep(call, trigger)

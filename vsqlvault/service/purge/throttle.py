@@ -34,11 +34,14 @@ class SweepThrottle:
         pause_seconds: float,
         last_other: float | None,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        alone_seconds: float = ALONE_SECONDS,
     ) -> None:
         """``last_other`` is the queue's ``BatchCounts.last_at`` before the sweep wrote anything, and by ``clock``."""
         self._counts = queue.writes.counts
         self._pause_seconds = pause_seconds
         self._clock = clock
+        self._alone_seconds = alone_seconds
         self._own = 0
         self._others = self._counts.items
         self._last_other = last_other
@@ -51,7 +54,7 @@ class SweepThrottle:
         others = self._counts.items - self._own
         if others > self._others:
             self._others, self._last_other = others, self._clock()
-        return self._last_other is not None and self._clock() - self._last_other < ALONE_SECONDS
+        return self._last_other is not None and self._clock() - self._last_other < self._alone_seconds
 
     @property
     def size(self) -> int:

@@ -9,7 +9,7 @@ from vsqlvault.interfaces.storage import LogQuery
 from vsqlvault.interfaces.writes import Write
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.principal import Role
-from vsqlvault.service.audit import log_reader as logs_module
+from vsqlvault.runtime import Tuning
 from vsqlvault.testing import a_call, a_purge_record, a_write, an_access_record
 
 LOGS = {"access_log": Operation.READ_ACCESS_LOG, "purge_log": Operation.READ_PURGE_LOG}
@@ -48,8 +48,8 @@ async def test_nobody_but_admins_and_auditors_reads_a_log(scene, method) -> None
 
 @pytest.mark.parametrize("limit", [None, 1, 9, 10, 11, 25, 1000])
 @pytest.mark.parametrize("log", LOGS)
-async def test_a_stream_is_complete_up_to_its_limit_without_repeating(scene, monkeypatch, log, limit) -> None:
-    monkeypatch.setattr(logs_module, "STREAM_PAGE", 10)
+async def test_a_stream_is_complete_up_to_its_limit_without_repeating(open_scene, log, limit) -> None:
+    scene = await open_scene(tuning=Tuning(log_stream_page=10))
     ids = await fill(scene, 25)
     query = LogQuery(limit=5, oldest_first=True, equals={"app": "filler"})
     stream = await getattr(scene.vault.audit.log_reader, f"stream_{log}")(scene.admin, query, limit)
@@ -78,8 +78,8 @@ async def test_while_time_stands_still_what_is_on_record_is_streamed(scene) -> N
     assert Operation.STORE in {row.record.operation async for row in stream}
 
 
-async def test_rows_that_come_while_it_streams_are_left_out(scene, monkeypatch) -> None:
-    monkeypatch.setattr(logs_module, "STREAM_PAGE", 2)
+async def test_rows_that_come_while_it_streams_are_left_out(open_scene) -> None:
+    scene = await open_scene(tuning=Tuning(log_stream_page=2))
     await fill(scene, 6)
     stream = await scene.vault.audit.log_reader.stream_access_log(
         scene.admin, LogQuery(limit=5, oldest_first=True, equals={"app": "filler"}), None

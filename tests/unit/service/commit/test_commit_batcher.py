@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +13,16 @@ from vsqlvault.errors import AuditUnavailable, OutcomeUnknown, Overloaded, Stora
 from vsqlvault.service.commit.batcher import SECOND_FLUSH_DELAY_SECONDS, Batcher
 
 SOON = 5
+
+
+class Clock:
+    """A monotonic clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.at = 100.0
+
+    def __call__(self) -> float:
+        return self.at
 
 
 class Flushes:
@@ -85,16 +94,10 @@ async def test_a_batch_is_no_longer_than_the_limit(limit, lengths) -> None:
     assert [len(batch) for batch in flushes.batches] == lengths
 
 
-@pytest.fixture
-def always_late(monkeypatch) -> None:
-    """Every flight is late as soon as it has taken off."""
-    monkeypatch.setattr("vsqlvault.service.commit.batcher.SECOND_FLUSH_DELAY_SECONDS", 0.0)
-
-
 @pytest.mark.parametrize("flights", [1, 2, 3])
-async def test_no_more_flights_than_allowed_are_under_way(flights, always_late) -> None:
+async def test_no_more_flights_than_allowed_are_under_way(flights) -> None:
     flushes = Flushes(gated=True)
-    one = batcher(flushes, flights=flights, limit=2)
+    one = batcher(flushes, flights=flights, limit=2, second_flush_delay_seconds=0.0)
     items = [asyncio.create_task(one.submit(n)) for n in range(40)]
     await settle()
     flushes.gate.set()
@@ -104,14 +107,12 @@ async def test_no_more_flights_than_allowed_are_under_way(flights, always_late) 
 
 @pytest.mark.parametrize("together", [False, True])
 @pytest.mark.parametrize(("seconds", "batches"), [(0.0, [[0]]), (SECOND_FLUSH_DELAY_SECONDS * 1.2, [[0], [1, 2]])])
-async def test_beside_a_flight_that_is_late_another_takes_off(monkeypatch, seconds, batches, together) -> None:
-    flushes = Flushes(gated=True)
-    one = batcher(flushes, flights=2)
+async def test_beside_a_flight_that_is_late_another_takes_off(seconds, batches, together) -> None:
+    flushes, clock = Flushes(gated=True), Clock()
+    one = batcher(flushes, flights=2, monotonic=clock)
     first = asyncio.create_task(one.submit(0))
     await settle()
-    took_off = one.counts.last_at
-    assert took_off is not None
-    monkeypatch.setattr("vsqlvault.service.commit.batcher.time", SimpleNamespace(monotonic=lambda: took_off + seconds))
+    clock.at += seconds
     rest = [asyncio.create_task(one.submit_all([1, 2]) if together else submit_both(one))]
     await settle()
     assert flushes.batches == batches
@@ -141,7 +142,8 @@ async def test_what_one_batch_has_no_room_for_takes_off_beside_it_once_that_is_l
     assert await asyncio.wait_for(together, SOON) == [0, 2, 4]
 
 
-async def test_a_flight_that_has_landed_makes_no_other_less_late(monkeypatch) -> None:
+async def test_a_flight_that_has_landed_makes_no_other_less_late() -> None:
+    clock = Clock()
     hanging = asyncio.Event()
     begun: list[int] = []
 
@@ -151,11 +153,10 @@ async def test_a_flight_that_has_landed_makes_no_other_less_late(monkeypatch) ->
             await hanging.wait()
         return items
 
-    one = batcher(flush, flights=2)
+    one = batcher(flush, flights=2, monotonic=clock)
     first = asyncio.create_task(one.submit(0))
     await settle()
-    late = (one.counts.last_at or 0.0) + SECOND_FLUSH_DELAY_SECONDS * 1.2
-    monkeypatch.setattr("vsqlvault.service.commit.batcher.time", SimpleNamespace(monotonic=lambda: late))
+    clock.at += SECOND_FLUSH_DELAY_SECONDS * 1.2
     for number in (1, 2):
         item = asyncio.create_task(one.submit(number))
         await settle()

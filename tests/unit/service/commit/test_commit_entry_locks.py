@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
 
 from vsqlvault.errors import Overloaded
 from vsqlvault.model.entry import EntryKey
-from vsqlvault.service.commit import entry_locks as key_locks
-from vsqlvault.service.commit.entry_locks import EntryLocks
+from vsqlvault.service.commit.entry_locks import MAX_WAITING, EntryLocks
 
 KEY, OTHER = EntryKey("card", "pay-1"), EntryKey("card", "pay-2")
 
@@ -20,9 +18,8 @@ async def hold(locks: EntryLocks, go: asyncio.Event, key: EntryKey = KEY) -> Non
         await go.wait()
 
 
-async def test_who_would_make_the_line_too_long_is_refused_and_the_others_are_served(monkeypatch: Any) -> None:
-    monkeypatch.setattr(key_locks, "MAX_WAITING", 3)
-    locks, go = EntryLocks(), asyncio.Event()
+async def test_who_would_make_the_line_too_long_is_refused_and_the_others_are_served() -> None:
+    locks, go = EntryLocks(max_waiting=3), asyncio.Event()
     line = [asyncio.create_task(hold(locks, go)) for _ in range(4)]
     await asyncio.sleep(0.01)
     for _ in range(2):
@@ -50,5 +47,5 @@ async def test_a_thousand_writers_of_one_entry_do_not_all_wait(scene) -> None:
     results = await asyncio.gather(*(scene.store(value=b"%d" % n) for n in range(1000)), return_exceptions=True)
     refused = [result for result in results if isinstance(result, BaseException)]
     assert {type(error) for error in refused} == {Overloaded}
-    assert len(results) - len(refused) == key_locks.MAX_WAITING + 1
-    assert len(await scene.access_rows(operation="store", outcome="granted")) == key_locks.MAX_WAITING + 1
+    assert len(results) - len(refused) == MAX_WAITING + 1
+    assert len(await scene.access_rows(operation="store", outcome="granted")) == MAX_WAITING + 1

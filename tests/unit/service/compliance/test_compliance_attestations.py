@@ -32,7 +32,6 @@ from vsqlvault.proof.attestation import (
 from vsqlvault.proof.note import SigningKey
 from vsqlvault.proof.sample import choose
 from vsqlvault.runtime import Tuning, background
-from vsqlvault.service.compliance import attestations as module
 from vsqlvault.service.compliance.attestations import SAMPLE_SIZE
 from vsqlvault.testing import T0, a_call, a_legal_hold
 
@@ -138,9 +137,8 @@ class TestOverdue:
         (listed,) = (await attested(scene))["overdue"]["listed"]
         assert listed["expired_at"] == format_time(T0 + 10 * DAY)
 
-    async def test_a_hundred_are_listed_and_all_are_counted(self, scene, monkeypatch) -> None:
-        monkeypatch.setattr("vsqlvault.service.purge.expired.PAGE", 7)
-        monkeypatch.setattr(module, "MAX_LISTED", 10)
+    async def test_a_hundred_are_listed_and_all_are_counted(self, open_scene) -> None:
+        scene = await open_scene(tuning=Tuning(expired_page=7, attestation_max_listed=10))
         for number in range(25):
             await scene.store(f"e{number}", expires_at=T0 + HOUR)
         await scene.go_to(T0 + 3 * DAY)

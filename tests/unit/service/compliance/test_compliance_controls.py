@@ -127,9 +127,8 @@ class TestNothingOverdue:
         )
         assert (await state_of(scene, "nothing_overdue"))[0] is OK
 
-    async def test_no_value_is_read_and_no_more_is_looked_at_than_it_takes(self, scene, monkeypatch) -> None:
-        monkeypatch.setattr("vsqlvault.service.compliance.control_checks.MAX_LOOKED_AT", 2)
-        monkeypatch.setattr("vsqlvault.service.purge.expired.PAGE", 1)
+    async def test_no_value_is_read_and_no_more_is_looked_at_than_it_takes(self, open_scene) -> None:
+        scene = await open_scene(tuning=Tuning(control_max_overdue_read=2, expired_page=1))
         for name in "abcd":
             await scene.store(name, expires_at=T0 + HOUR)
         await scene.go_to(T0 + 5 * DAY)
@@ -239,7 +238,7 @@ class TestAnchorFresh:
         outside.answer = answer
         assert await state_of(scene, "anchor_fresh") == (FAILING, "outside cannot return its newest checkpoint")
 
-    async def test_one_that_lacks_nothing_is_not_asked_at_each_look(self, signed, install, monkeypatch) -> None:
+    async def test_one_that_lacks_nothing_is_not_asked_at_each_look(self, signed, install) -> None:
         outside = Outside()
         install(outside=outside)
         scene = await signed()
@@ -254,9 +253,9 @@ class TestAnchorFresh:
         await scene.go_to(T0 + timedelta(hours=1))
         assert (await state_of(scene, "anchor_fresh"))[0] is FAILING
         assert outside.asked == 2
-        monkeypatch.setattr("vsqlvault.service.compliance.control_checks.LEAST_UNANCHORED_SECONDS", 0)
+        again = await signed(tuning=Tuning(min_unanchored_seconds=0))
         outside.answer = OSError("gone")
-        assert (await state_of(scene, "anchor_fresh"))[1] == "outside cannot return its newest checkpoint"
+        assert (await state_of(again, "anchor_fresh"))[1] == "outside cannot return its newest checkpoint"
 
     async def test_one_that_could_not_keep_a_checkpoint_fails_at_once(self, signed, install) -> None:
         outside = Outside()

@@ -28,7 +28,8 @@ from vsqlvault.proof.sample import choose
 from vsqlvault.proof.statement import sign_statement
 from vsqlvault.proof.tiles import read_bundle
 from vsqlvault.report_html.page import report_page
-from vsqlvault.service.compliance import archives, evidence, evidence_check
+from vsqlvault.runtime import Tuning
+from vsqlvault.service.compliance import archives, evidence_check
 from vsqlvault.service.compliance.archives import ArchiveUnreadable
 from vsqlvault.service.compliance.evidence_check import EvidenceCheckResult, is_evidence, verify_evidence
 from vsqlvault.service.log.log_range import leaf_range
@@ -46,10 +47,12 @@ async def bundled(scene: Any, **times: Any) -> bytes:
     return await collected(await scene.vault.compliance.evidence.bundle(scene.admin, report_page, **times))
 
 
-def checked(data: bytes, tmp_path: Path, *kept: str, key: SigningKey = SIGNING_KEY) -> EvidenceCheckResult:
+def checked(
+    data: bytes, tmp_path: Path, *kept: str, key: SigningKey = SIGNING_KEY, **limits: int
+) -> EvidenceCheckResult:
     path = tmp_path / "evidence.zip"
     path.write_bytes(data)
-    return verify_evidence(path, [key.verifier], kept)
+    return verify_evidence(path, [key.verifier], kept, **limits)
 
 
 def members(data: bytes) -> dict[str, bytes]:
@@ -208,11 +211,10 @@ class TestWho:
             await bundled(scene, **times)
         assert len(await scene.access_rows()) == before + 1
 
-    async def test_a_period_of_too_many_rows_is_refused(self, signed, monkeypatch) -> None:
-        scene = await signed()
+    async def test_a_period_of_too_many_rows_is_refused(self, signed) -> None:
+        scene = await signed(tuning=Tuning(evidence_max_log_members=2))
         await scene.vault.log.sequencer.sequence()
         scene.clock.advance(seconds=1)
-        monkeypatch.setattr(evidence, "MAX_LOG_MEMBERS", 2)
         with pytest.raises(InvalidQuery):
             await bundled(scene)
 
@@ -435,16 +437,15 @@ class TestChanged:
 class TestHostile:
     """Files that are made to make the reader large, or to fall over."""
 
-    def test_a_manifest_that_unpacks_to_too_much_is_not_unpacked(self, tmp_path, monkeypatch) -> None:
-        monkeypatch.setattr(evidence_check, "MAX_MANIFEST_BYTES", 1_000)
-        (finding,) = checked(written({MANIFEST: b" " * 10_000_000, NOTE: b""}), tmp_path).findings
+    def test_a_manifest_that_unpacks_to_too_much_is_not_unpacked(self, tmp_path) -> None:
+        data = written({MANIFEST: b" " * 10_000_000, NOTE: b""})
+        (finding,) = checked(data, tmp_path, max_manifest_bytes=1_000).findings
         assert finding == "manifest.json: expected at most 1000 bytes"
 
-    def test_a_directory_that_is_too_large_is_not_read(self, tmp_path, monkeypatch) -> None:
-        monkeypatch.setattr(archives, "MAX_DIRECTORY_BYTES", 100_000)
+    def test_a_directory_that_is_too_large_is_not_read(self, tmp_path) -> None:
         data = written({f"{number}": b"" for number in range(5_000)})
         with pytest.raises(ArchiveUnreadable, match="a directory of more than"):
-            checked(data, tmp_path)
+            checked(data, tmp_path, max_directory_bytes=100_000)
 
     @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
     def test_other_ways_of_packing_are_refused(self, tmp_path, method) -> None:

@@ -15,8 +15,7 @@ from vsqlvault.http.schemas.bodies import dump_json
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.principal import Role
 from vsqlvault.model.times import format_time
-from vsqlvault.service.access import probes as access_probes
-from vsqlvault.service.compliance import report as report_module
+from vsqlvault.runtime import Tuning
 from vsqlvault.testing import a_call, an_access_policy, storing
 
 DAY = timedelta(days=1)
@@ -79,12 +78,9 @@ BROKEN: dict[str, Section] = {
 
 
 @pytest.mark.parametrize("section", BROKEN.values(), ids=BROKEN)
-async def test_a_section_that_fails_is_marked_and_the_rest_is_served(
-    install, offering, open_scene, monkeypatch, section
-) -> None:
-    monkeypatch.setattr(report_module, "SECTION_SECONDS", 0.05)
+async def test_a_section_that_fails_is_marked_and_the_rest_is_served(install, offering, open_scene, section) -> None:
     install(extra=offering("vault_report_sections", section))
-    scene = await open_scene()
+    scene = await open_scene(tuning=Tuning(report_section_seconds=0.05))
     report = await scene.vault.compliance.report.write(scene.admin)
     assert report["extra"] == {"failed": True}
     dump_json(report)
@@ -275,9 +271,8 @@ async def test_a_period_that_cannot_be_is_refused(scene, since, until) -> None:
         await scene.vault.compliance.report.write(scene.admin, since=at[0], until=at[1])
 
 
-async def test_the_sections_that_cannot_be_hang_no_report(install, offering, open_scene, monkeypatch) -> None:
+async def test_the_sections_that_cannot_be_hang_no_report(install, offering, open_scene) -> None:
     """Evaluators that hang are asked for no longer than their deadline, all together."""
-    monkeypatch.setattr(access_probes, "DEADLINE_SECONDS", 0.05)
 
     class Hanging:
         name = "hanging"
@@ -292,7 +287,7 @@ async def test_the_sections_that_cannot_be_hang_no_report(install, offering, ope
             await asyncio.sleep(3600)
 
     install(extra=offering("vault_access_policies", Hanging()))
-    scene = await open_scene()
+    scene = await open_scene(tuning=Tuning(report_probe_seconds=0.05))
     policy = an_access_policy("slow", evaluator="hanging")
     await scene.vault.rules.policies.save_access_policy(scene.admin, policy)
     await scene.vault.storage.commit([storing(access_policy="slow")])

@@ -27,6 +27,7 @@ from vsqlvault.model.api_key import ApiKeyState, key_id_of
 from vsqlvault.model.audit import Operation, Outcome
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.principal import Call, Principal, Role
+from vsqlvault.runtime import Tuning
 from vsqlvault.service.credentials import api_keys
 from vsqlvault.service.credentials.api_keys import LAST_ADMIN, OWN_KEY, ApiKeyRequest, CreatedKey, KeyListRequest
 from vsqlvault.service.entries.requests import ListRequest
@@ -212,8 +213,8 @@ async def test_admins_and_auditors_read_keys_and_nobody_else(scene) -> None:
             await read(a_call(), argument)
 
 
-async def test_there_is_an_end_to_how_many_keys_there_may_be(scene, monkeypatch) -> None:
-    monkeypatch.setattr(api_keys, "MAX_API_KEYS", 2)
+async def test_there_is_an_end_to_how_many_keys_there_may_be(open_scene) -> None:
+    scene = await open_scene(tuning=Tuning(max_api_keys=2))
     first = await create(scene)
     await create(scene)
     with pytest.raises(TooManyApiKeys):

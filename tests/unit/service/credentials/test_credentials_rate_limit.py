@@ -13,7 +13,6 @@ from vsqlvault.errors import (
     RateLimited,
     TlsRequired,
 )
-from vsqlvault.service.credentials import rate_limit as auth_rate_limiter
 from vsqlvault.service.credentials.rate_limit import AuthRateLimiter, source_of
 
 SOURCE = "192.0.2.7"
@@ -115,9 +114,8 @@ def test_nobody_is_slowed_where_that_is_turned_off_but_all_are_counted(clock: Cl
     assert (sources.refused, sources.limited, sources.throttled) == (100, 0, 0)
 
 
-def test_only_so_many_sources_are_remembered_those_that_failed_last(clock: Clock, monkeypatch) -> None:
-    monkeypatch.setattr(auth_rate_limiter, "MAX_SOURCES", 100)
-    sources = AuthRateLimiter(1, clock)
+def test_only_so_many_sources_are_remembered_those_that_failed_last(clock: Clock) -> None:
+    sources = AuthRateLimiter(1, clock, max_sources=100)
     assert limited(sources) is None
     for number in range(300):
         limited(sources, f"2001:db8:{number:x}::1")

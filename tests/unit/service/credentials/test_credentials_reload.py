@@ -16,7 +16,6 @@ from vsqlvault.errors import PluginFailed, SettingsInvalid
 from vsqlvault.hookspecs import PluginSettings, hookimpl
 from vsqlvault.http.server import server
 from vsqlvault.interfaces.authenticator import Authenticator
-from vsqlvault.service.credentials import reload as credential_reload
 from vsqlvault.service.credentials.reload import CredentialReload
 
 
@@ -59,8 +58,8 @@ def leave(_: Any) -> None:
     sys.exit(3)
 
 
-def reloading_of(*guards: Guard) -> Any:
-    return CredentialReload(guards, "old", lambda settings: settings)  # type: ignore[arg-type]
+def reloading_of(*guards: Guard, **options: float) -> Any:
+    return CredentialReload(guards, "old", lambda settings: settings, **options)  # type: ignore[arg-type]
 
 
 async def test_all_take_new_settings() -> None:
@@ -85,11 +84,10 @@ async def test_where_one_refuses_all_have_the_old_ones(refuse, raised) -> None:
     assert (first.settings, second.settings, last.settings) == ("old", "the first", "the first")
 
 
-async def test_where_one_is_late_all_have_the_old_ones(monkeypatch) -> None:
-    monkeypatch.setattr(credential_reload, "RELOAD_SECONDS", 0.01)
+async def test_where_one_is_late_all_have_the_old_ones() -> None:
     first, second = Guard("one"), Guard("two", lambda _: asyncio.sleep(3600))
     with pytest.raises(PluginFailed):
-        await reloading_of(first, second).reload("new")
+        await reloading_of(first, second, timeout_seconds=0.01).reload("new")
     assert first.settings == "old"
 
 

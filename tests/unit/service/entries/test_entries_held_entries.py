@@ -12,7 +12,9 @@ from vsqlvault.model.audit import Operation, Outcome
 from vsqlvault.model.entry import EntryState
 from vsqlvault.model.hold import HoldSelector
 from vsqlvault.model.principal import Role
+from vsqlvault.runtime import Tuning
 from vsqlvault.service.entries.held_entries import HeldEntriesRequest, HeldListed
+from vsqlvault.service.entries.listing import ScanLimits
 from vsqlvault.testing import a_call, a_legal_hold
 
 DAY = timedelta(days=1)
@@ -69,9 +71,9 @@ async def filled(scene: Any) -> None:
 @pytest.mark.parametrize("limit", [1, 2, 3, 100])
 @pytest.mark.parametrize("scan", [1, 2, 250])
 async def test_what_fits_the_selector_is_listed_once_in_order(
-    scene: Any, monkeypatch: pytest.MonkeyPatch, selector: Any, names: Any, limit: int, scan: int
+    open_scene: Any, selector: Any, names: Any, limit: int, scan: int
 ) -> None:
-    monkeypatch.setattr("vsqlvault.service.entries.held_entries.SCAN_PAGE", scan)
+    scene = await open_scene(tuning=Tuning(held_entries_page=scan))
     await filled(scene)
     await place(scene, **selector)
     assert [f"{purpose}-{name}" for purpose, name in await kept(scene, limit=limit)] == names
@@ -100,8 +102,8 @@ async def test_no_value_is_listed_and_the_expiry_is_the_one_that_counts(scene: A
     assert (viewed.value, viewed.effective_expires_at, state) == (None, viewed.entry.created_at + 2 * DAY, ACTIVE)
 
 
-async def test_a_selector_that_fits_few_is_walked_in_bounded_pages(scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vsqlvault.service.entries.held_entries.MAX_LIST_SCAN", 4)
+async def test_a_selector_that_fits_few_is_walked_in_bounded_pages(open_scene: Any) -> None:
+    scene = await open_scene(tuning=Tuning(scan_limits=ScanLimits(entries=4)))
     for number in range(9):
         await scene.store(f"e{number}")
     await scene.store("mine", metadata='{"case":17}')
@@ -126,8 +128,8 @@ async def test_no_page_of_the_storage_is_searched_for_what_fits(scene: Any, monk
     assert set(asked) == {(None, None)}
 
 
-async def test_a_page_that_takes_long_ends_and_goes_on_after_it(scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vsqlvault.service.entries.held_entries.LIST_SCAN_SECONDS", -1.0)
+async def test_a_page_that_takes_long_ends_and_goes_on_after_it(open_scene: Any) -> None:
+    scene = await open_scene(tuning=Tuning(scan_limits=ScanLimits(seconds=-1.0)))
     await filled(scene)
     await place(scene, purpose="card")
     assert [len(one.entries) for one in await pages(scene)][:3] == [1, 1, 1]

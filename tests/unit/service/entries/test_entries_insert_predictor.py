@@ -25,18 +25,20 @@ from vsqlvault.model.access import AccessRequest, Action, Allow
 from vsqlvault.model.audit import Outcome
 from vsqlvault.model.policy import AccessPolicy, Rule
 from vsqlvault.model.principal import Call
-from vsqlvault.service.access import loading
+from vsqlvault.runtime import Tuning
 from vsqlvault.service.credentials.api_keys import ApiKeyRequest
 from vsqlvault.service.entries import insert_predictor as absence
 from vsqlvault.service.entries.insert_predictor import ENOUGH, InsertPredictor
 from vsqlvault.service.entries.requests import Preconditions
 from vsqlvault.testing import Fault, a_call, an_access_policy, an_id
 
+PATIENT = Tuning(max_clock_age_seconds=3600.0)
+"""On a slow machine, too, the last read of the storage's clock is recent enough."""
 
-@pytest.fixture(autouse=True)
-def no_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However slow the machine: the storage's last word is not too old, unless a test says so."""
-    monkeypatch.setattr(loading, "MAX_CLOCK_AGE_SECONDS", 3600.0)
+
+@pytest.fixture
+def scene(runner: asyncio.Runner, open_scene: Any) -> Any:
+    return runner.run(open_scene(tuning=PATIENT))
 
 
 async def teach(scene: Any) -> None:
@@ -118,7 +120,7 @@ async def test_a_rule_that_has_changed_elsewhere_is_heeded(scene, make_vault) ->
     open_to_all = {action: Rule() for action in Action}
     await scene.vault.rules.policies.save_access_policy(scene.admin, an_access_policy("shared", rules=open_to_all))
     await teach(scene)
-    elsewhere = await make_vault()
+    elsewhere = await make_vault(tuning=PATIENT)
     reading_only = {Action.RETRIEVE: Rule()}
     await elsewhere.rules.policies.save_access_policy(scene.admin, an_access_policy("shared", rules=reading_only))
     scene.storage.arm()
@@ -146,9 +148,9 @@ async def test_whether_a_time_is_past_is_asked_of_the_storage_where_it_is_near(s
     assert calls_since(scene) == ["read", "commit"]
 
 
-async def test_the_clock_of_a_storage_that_has_long_said_nothing_is_asked(scene, monkeypatch) -> None:
+async def test_the_clock_of_a_storage_that_has_long_said_nothing_is_asked(open_scene) -> None:
+    scene = await open_scene(tuning=Tuning(max_clock_age_seconds=0.01))
     await teach(scene)
-    monkeypatch.setattr(loading, "MAX_CLOCK_AGE_SECONDS", 0.01)
     await asyncio.sleep(0.02)
     now = scene.clock.advance(days=1)
     scene.storage.arm()
@@ -193,7 +195,7 @@ async def test_who_is_refused_is_looked_at_and_soon_at_first(install, offering, 
     """An evaluator that fails is asked twice by a store or three; then the vault knows better."""
     moody = Moody()
     install(moody=offering("vault_access_policies", moody))
-    scene = await open_scene()
+    scene = await open_scene(tuning=PATIENT)
     await scene.vault.rules.policies.save_access_policy(
         scene.admin, an_access_policy("moods", evaluator="moody", rules={})
     )
@@ -216,13 +218,13 @@ async def test_a_policy_mended_elsewhere_is_not_refused_by_the_broken_one(
 ) -> None:
     moody = Moody()
     install(moody=offering("vault_access_policies", moody))
-    scene = await open_scene()
+    scene = await open_scene(tuning=PATIENT)
     await scene.vault.rules.policies.save_access_policy(
         scene.admin, an_access_policy("moods", evaluator="moody", rules={})
     )
     await teach(scene)
     moody.fails = True
-    elsewhere = await make_vault()
+    elsewhere = await make_vault(tuning=PATIENT)
     await elsewhere.rules.policies.save_access_policy(
         scene.admin, an_access_policy("moods", rules={Action.STORE: Rule()})
     )
@@ -256,10 +258,10 @@ async def test_a_key_that_has_expired_stores_nothing(scene) -> None:
     assert calls_since(scene) == ["read", "commit"]
 
 
-async def test_a_word_of_the_storage_is_as_old_as_the_question(scene, monkeypatch) -> None:
+async def test_a_word_of_the_storage_is_as_old_as_the_question(open_scene, monkeypatch) -> None:
     """An answer that was long on its way tells a time that is long past."""
+    scene = await open_scene(tuning=Tuning(max_clock_age_seconds=0.05))
     await teach(scene)
-    monkeypatch.setattr(loading, "MAX_CLOCK_AGE_SECONDS", 0.05)
     read = scene.storage.inner.read
 
     async def read_slowly(reads: Any) -> Any:

@@ -33,7 +33,9 @@ from vsqlvault.model.policy import Rule
 from vsqlvault.model.principal import Role
 from vsqlvault.model.purge import PurgeReason
 from vsqlvault.proof.purge_proof import purge_proof
+from vsqlvault.runtime import Tuning
 from vsqlvault.service.entries.insert_predictor import InsertPredictor
+from vsqlvault.service.entries.listing import ScanLimits
 from vsqlvault.service.entries.requests import ListRequest, Preconditions
 from vsqlvault.testing import a_call, a_write, an_access_policy
 from vsqlvault_plugins.access.rules import RulesEvaluator
@@ -621,8 +623,8 @@ class TestListing:
         ):
             assert await self.names(scene, state=state) == names
 
-    async def test_a_long_run_of_what_may_not_be_seen_is_walked_in_bounded_pages(self, scene, monkeypatch) -> None:
-        monkeypatch.setattr("vsqlvault.service.entries.listing.MAX_LIST_SCAN", 4)
+    async def test_a_long_run_of_what_may_not_be_seen_is_walked_in_bounded_pages(self, open_scene) -> None:
+        scene = await open_scene(tuning=Tuning(scan_limits=ScanLimits(entries=4)))
         for n in range(10):
             await scene.store(f"e{n}", call=scene.other)
         await scene.store("mine")
@@ -631,7 +633,7 @@ class TestListing:
         assert await self.names(scene) == ["mine"]
 
     async def test_a_scan_that_takes_long_ends_with_a_short_page_and_goes_on_after_it(
-        self, install, offering, open_scene, monkeypatch
+        self, install, offering, open_scene
     ) -> None:
         class Slow(RulesEvaluator):
             name = "slow"
@@ -644,11 +646,10 @@ class TestListing:
                 return policy.decide_by_rules(request)
 
         install(slow=offering("vault_access_policies", Slow()))
-        scene = await open_scene()
+        scene = await open_scene(tuning=Tuning(scan_limits=ScanLimits(seconds=0.05)))
         await scene.vault.rules.policies.save_access_policy(scene.admin, an_access_policy(evaluator="slow"))
         for n in range(10):
             await scene.store(f"e{n}", access_policy="tellers")
-        monkeypatch.setattr("vsqlvault.service.entries.listing.LIST_SCAN_SECONDS", 0.05)
         teller = a_call("tellers")
         page = await scene.vault.entries.list_purpose(teller, "card", ListRequest(limit=100))
         assert 1 <= len(page.entries) < 10

@@ -14,7 +14,7 @@ from vsqlvault.model.transparency import Checkpoint
 from vsqlvault.proof.checkpoint import TreeHead, sign_checkpoint
 from vsqlvault.proof.note import SigningKey
 from vsqlvault.proof.tree import check_consistency
-from vsqlvault.service.log import checkpoint_pruning as thinning
+from vsqlvault.runtime.tuning import DEFAULT_TUNING, Tuning
 from vsqlvault.service.log.checkpoint_pruning import superfluous
 from vsqlvault.service.log.export import open_export, write_export
 from vsqlvault.service.log.verification import StorageSource, verify_log
@@ -83,8 +83,10 @@ class TestInAVault:
         """Make a log with nine checkpoints, of which the first eight were all signed in one hour of long ago."""
         monkeypatch.setenv("KEY", KEY.reveal())
 
-        async def made():
-            scene = await open_scene(audit__signing_key_env="KEY", audit__checkpoint_interval_seconds="0.01")
+        async def made(tuning: Tuning = DEFAULT_TUNING):
+            scene = await open_scene(
+                tuning=tuning, audit__signing_key_env="KEY", audit__checkpoint_interval_seconds="0.01"
+            )
             for number in range(9):
                 await scene.store(f"entry-{number}")
                 await scene.vault.log.sequencer.sequence()
@@ -96,11 +98,9 @@ class TestInAVault:
 
         return made
 
-    async def test_the_sequencer_does_it_a_page_a_turn(self, aged, monkeypatch: pytest.MonkeyPatch) -> None:
-        scene, before = await aged()
+    async def test_the_sequencer_does_it_a_page_a_turn(self, aged) -> None:
+        scene, before = await aged(Tuning(pruning_page=4, pruning_rest_seconds=0.0))
         assert len(before) == 9
-        monkeypatch.setattr(thinning, "PAGE", 4)
-        monkeypatch.setattr(thinning, "REST_SECONDS", 0.0)
         sequencer = scene.vault.log.sequencer
         left = []
         for _ in range(4):

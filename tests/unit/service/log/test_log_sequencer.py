@@ -19,6 +19,7 @@ from vsqlvault.proof.key_roll import KeyRoll, open_roll, sign_roll
 from vsqlvault.proof.leaf import row_hash
 from vsqlvault.proof.note import NoteRefused, SigningKey
 from vsqlvault.proof.tree import GrowingTree, check_consistency
+from vsqlvault.runtime import Tuning
 from vsqlvault.service.log import sequencer
 from vsqlvault.service.tasks import running
 from vsqlvault.testing import Fault
@@ -37,8 +38,8 @@ def _keys(monkeypatch: pytest.MonkeyPatch) -> None:
 def signing(open_scene):
     """Open a scene whose log is signed with ``KEY``."""
 
-    async def opened(**environment: str) -> Any:
-        return await open_scene(**{"audit__signing_key_env": "KEY", **environment})
+    async def opened(**options: Any) -> Any:
+        return await open_scene(**{"audit__signing_key_env": "KEY", **options})
 
     return opened
 
@@ -98,9 +99,8 @@ async def test_each_checkpoint_continues_the_one_before(signing) -> None:
         check_consistency(checkpoint.size, last.size, checkpoint.root, last.root, proof)
 
 
-async def test_more_rows_than_a_batch_are_sequenced_at_once_and_signed_at_the_end(signing, monkeypatch) -> None:
-    monkeypatch.setattr(sequencer, "BATCH", 3)
-    scene = await signing(audit__checkpoint_interval_seconds="3600")
+async def test_more_rows_than_a_batch_are_sequenced_at_once_and_signed_at_the_end(signing) -> None:
+    scene = await signing(tuning=Tuning(sequencer_batch=3), audit__checkpoint_interval_seconds="3600")
     await scene.vault.log.sequencer.sequence()
     for number in range(10):
         await scene.store(f"entry-{number}")

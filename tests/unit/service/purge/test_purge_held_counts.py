@@ -41,11 +41,9 @@ async def test_without_a_hold_nothing_is_looked_at(scene: Any) -> None:
 
 
 @pytest.mark.parametrize("page", [1, 2, 1000])
-async def test_by_purpose_and_by_hold_and_the_oldest_that_no_hold_keeps(
-    scene: Any, monkeypatch: pytest.MonkeyPatch, page: int
-) -> None:
-    monkeypatch.setattr("vsqlvault.service.purge.expired.PAGE", page)
-    found = await counted(scene, hold("shops", owner_app="shop"), hold("ended", external_id="ended", purpose="card"))
+async def test_by_purpose_and_by_hold_and_the_oldest_that_no_hold_keeps(scene: Any, page: int) -> None:
+    holds = hold("shops", owner_app="shop"), hold("ended", external_id="ended", purpose="card")
+    found = await counted(scene, *holds, page=page)
     assert found == HeldExpired(
         {"card": HeldOfPurpose(2, 1, T0 - DAY * 5), "cold": HeldOfPurpose(0, 0, T0 - DAY * 2)},
         {"ended": 1, "shops": 2},

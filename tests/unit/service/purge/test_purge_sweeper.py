@@ -44,10 +44,8 @@ class MisbehavingPlugin:
         return PurgePlan(Remove(), request.reason)
 
 
-@pytest.fixture
-def alone(monkeypatch) -> None:
-    """Whatever was asked a moment ago, nobody asks for anything beside the sweep."""
-    monkeypatch.setattr(sweep_pace, "ALONE_SECONDS", 0.0)
+ALONE = Tuning(sweep_alone_seconds=0.0)
+"""The sweep treats itself as alone, although requests were served a moment ago."""
 
 
 async def there(scene: Any, *ids: str, purpose: str = "card") -> list[str]:
@@ -161,8 +159,8 @@ async def test_a_dry_run_counts_what_the_sweep_then_purges(scene) -> None:
     assert (await sweep(scene, dry_run=True)).by_purpose == (await sweep(scene)).by_purpose == {"ach": 1, "card": 4}
 
 
-async def test_two_thousand_entries_go_in_batches(open_scene, alone) -> None:
-    scene = await open_scene(purge__sweep_batch="250", purge__sweep_pause_seconds="0")
+async def test_two_thousand_entries_go_in_batches(open_scene) -> None:
+    scene = await open_scene(tuning=ALONE, purge__sweep_batch="250", purge__sweep_pause_seconds="0")
     ending = await fill(scene, 2000, live=1)
     pages = []
     count = await sweep(scene, progress=lambda so_far: pages.append(so_far.purged))
@@ -545,8 +543,8 @@ async def test_a_batch_larger_than_the_room_for_what_waits_does_not_end_the_swee
     assert (count.purged, count.completed) == (250, True)
 
 
-async def test_one_commit_that_fails_leaves_none_uncounted(open_scene, alone) -> None:
-    scene = await open_scene(storage__max_batch="1", purge__sweep_pause_seconds="0")
+async def test_one_commit_that_fails_leaves_none_uncounted(open_scene) -> None:
+    scene = await open_scene(tuning=ALONE, storage__max_batch="1", purge__sweep_pause_seconds="0")
     await fill(scene, 10)
     scene.storage.arm(1, 4, methods={"commit"})  # all as one, then the third by itself
     with pytest.raises(AuditUnavailable):
