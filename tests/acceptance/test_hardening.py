@@ -358,7 +358,7 @@ def test_settings_that_need_what_is_closed_are_refused_at_once(tmp_path: Path) -
         server.write_config()
         server.signal(signal.SIGHUP)
         told = server.wait_for_line(lambda line: "reload" in line["message"])
-        assert told["message"] == "reload refused: the settings stay as they were"
+        assert told["message"] == "reload refused: the settings are unchanged"
         assert told["error"] == f"hardening.landlock: {file} has been inaccessible since the start; restart to allow it"
         assert server.call(ADMIN, "GET", "/health").status == 200
     finally:

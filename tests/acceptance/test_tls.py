@@ -222,7 +222,7 @@ class TestReload:
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
-        (lambda ground: ground.key_file.chmod(0o644), "not everybody can read"),
+        (lambda ground: ground.key_file.chmod(0o644), "not readable by all users"),
         (lambda ground: ground.key_file.unlink(), "key_file"),
         (lambda ground: ground.cert_file.write_text("nothing"), "cannot use"),
     ],

@@ -1,1 +1,4 @@
-"""The only room that knows a web framework: bytes come in, values go down, bytes go out."""
+"""The HTTP layer: parses requests, calls the services, and writes responses.
+
+Only this package imports the web framework.
+"""

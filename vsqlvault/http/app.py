@@ -1,4 +1,4 @@
-"""The Quart application: a thin adapter between Quart's requests and the gateway."""
+"""The Quart application: a thin adapter between Quart's requests and the dispatcher."""
 
 from __future__ import annotations
 
@@ -52,15 +52,15 @@ def build_app(
     share: Share | None = None,
     forwarding: Forwarding | None = None,
 ) -> Quart:
-    """Return the application; it opens its vault when it begins to serve and closes it when it ends.
+    """Return the application. It opens its vault when it starts to serve, and closes the vault at the end.
 
-    ``counts`` are those of the server that calls it, for metrics; ``share``, where that has workers, is what they share;
-    ``forwarding`` is what it reads again on SIGHUP.
+    ``counts`` are the server's connection counts, for metrics. ``share`` is the shared memory of several workers.
+    ``forwarding`` is reloaded on SIGHUP.
     """
     app = Quart("vsqlvault", static_folder=None)
     app.config.update(
         MAX_CONTENT_LENGTH=settings.server.max_body_bytes,
-        BODY_TIMEOUT=None,  # the deadline is the adapter's own
+        BODY_TIMEOUT=None,  # the adapter has its own deadline
         RESPONSE_TIMEOUT=None,
         PROVIDE_AUTOMATIC_OPTIONS=False,
     )
@@ -90,27 +90,27 @@ def build_app(
 
 
 class PathGuard:
-    """Gives Quart a path that it can route without decoding, and a method that it knows; what is not plain is refused later."""
+    """Gives Quart a path and a method that it can route without decoding. The dispatcher rejects invalid ones later."""
 
     def __init__(self, asgi_app: Any) -> None:
         self._asgi_app = asgi_app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Pass an ASGI call on; a WebSocket is closed at once, for there is none here."""
+        """Forward an ASGI call. A WebSocket is closed at once, because WebSockets are not supported."""
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
             return
         if scope["type"] == "http":
             raw_path = raw_path_of(scope)
             if scope["method"] not in METHODS:
-                scope = {**scope, "method": "TRACE"}  # no route has it either, and Quart knows it
+                scope = {**scope, "method": "TRACE"}  # a method that no route has, and that Quart knows
             if b"%" in raw_path or b"//" in raw_path or not raw_path.startswith(b"/") or not raw_path.isascii():
                 scope = {**scope, "path": "/-"}
         await self._asgi_app(scope, receive, send)
 
 
 class Adapter:
-    """Turns Quart's request into ours, and our reply into Quart's response."""
+    """Converts Quart's request to ours, and our reply to Quart's response."""
 
     def __init__(
         self, settings: Settings, counts: Counts, share: Share | None = None, forwarding: Forwarding | None = None
@@ -134,12 +134,12 @@ class Adapter:
         return docs_page(self._openapi)
 
     def begin(self, vault: Vault) -> None:
-        """Take the vault that is served."""
+        """Set the vault to serve."""
         self._vault = vault
         self._metrics = Metrics(vault, self._counts, self._share)
 
     async def prepare(self) -> None:
-        """Fetch what the gateway needs from the storage."""
+        """Load what the dispatcher needs from the storage."""
         if self._vault is None or self._metrics is None:
             raise RuntimeError("begin() comes first")
         cursors = Cursors(await self._vault.storage.secret("cursor"))
@@ -149,7 +149,7 @@ class Adapter:
             await self._publishing.enter_async_context(running(publisher))
 
     async def end(self) -> None:
-        """Stop what runs beside the requests."""
+        """Stop the background work."""
         await self._publishing.aclose()
         if self._share:
             await self._publish()
@@ -166,7 +166,7 @@ class Adapter:
         return routes
 
     def view(self, operations: Mapping[str, Operation]) -> Callable[..., Any]:
-        """Return the view of one path: it chooses by method itself, for Quart would answer HEAD with GET's."""
+        """Return the view of one path. It selects the operation by method, because Quart would answer HEAD with GET's."""
         allowed = ", ".join(operations)
 
         async def view(**params: str) -> Response:
@@ -176,7 +176,7 @@ class Adapter:
         return view
 
     async def refuse(self, error: Exception) -> Response:
-        """Answer what Quart would not route, or what failed in it."""
+        """Answer a request that Quart did not route, or that failed in Quart."""
         if isinstance(error, HTTPException):
             refusal: VaultError = {404: NoSuchRoute(), 405: MethodNotAllowed()}.get(error.code or 0, BadRequest())
             return await self._serve(None, {}, refusal)
@@ -184,13 +184,13 @@ class Adapter:
 
     @property
     def dispatcher(self) -> Dispatcher:
-        """What answers, once ``prepare`` is done."""
+        """The dispatcher, once ``prepare`` is done."""
         if self._dispatcher is None:
             raise RuntimeError("not serving yet")
         return self._dispatcher
 
     async def answer(self, request: Request, operation: Operation) -> Reply:
-        """Answer a request, whoever goes away meanwhile: some servers cancel it then."""
+        """Answer a request even if the client disconnects meanwhile, which some servers signal by cancellation."""
         if self._vault is None:
             raise RuntimeError("not serving yet")
         return await self._vault.audit.recorder.shielded(self.dispatcher.answer(request, operation))
@@ -243,7 +243,7 @@ class Adapter:
                 method="GET",
                 path="/openapi.json",
                 name="openapi",
-                summary="This description",
+                summary="The API description",
                 handler=openapi,
                 answers={200: "OpenAPI 3.1."},
                 tag="service",
@@ -252,7 +252,7 @@ class Adapter:
                 method="GET",
                 path="/docs",
                 name="docs",
-                summary="This description as a page",
+                summary="The API description as a page",
                 handler=docs,
                 media_types=("text/html",),
                 answers={200: "A page."},
@@ -262,7 +262,7 @@ class Adapter:
 
 
 def _body_reader(body: Body, gone: asyncio.Future[None], timeout_seconds: float) -> BodyReader:
-    """Return the function that reads a body: counted as it comes, within a time, and only while somebody sends it."""
+    """Return the function that reads a body within its size and time limits, while the client sends it."""
 
     async def read(limit: int) -> bytes:
         collecting = asyncio.ensure_future(_collect(body, limit))
@@ -280,7 +280,7 @@ def _body_reader(body: Body, gone: asyncio.Future[None], timeout_seconds: float)
 
 
 async def _collect(body: Body, limit: int) -> bytes:
-    """Read to the end, counting. Quart's versions differ in what they raise on the way, and in when."""
+    """Read the body to its end and count its size. Quart's versions raise different errors at different times."""
     collected = bytearray()
     too_large = PayloadTooLarge(f"a body has at most {limit} bytes")
     try:
@@ -303,7 +303,7 @@ def _response(reply: Reply, *, is_head: bool) -> Response:
     response.timeout = None
     if reply.content_type is None:
         response.headers.pop("Content-Type", None)
-    # GET's length is not known here, and none is better than a wrong one (RFC 9110, section 9.3.2)
+    # # GET's length is not known here, and no length is better than a wrong one (RFC 9110, section 9.3.2)
     if is_head or reply.status == NOT_MODIFIED:
         response.headers.pop("Content-Length", None)
     return response
@@ -316,5 +316,5 @@ async def _pieces(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 @asynccontextmanager
 async def already_open(vault: Vault) -> AsyncIterator[Vault]:
-    """Serve a vault that somebody else opened and will close."""
+    """Serve a vault that the caller has opened and will close."""
     yield vault

@@ -1,4 +1,4 @@
-"""From what a request presents to a principal, or to a refusal."""
+"""Authenticates a request: from its credentials to a principal."""
 
 from __future__ import annotations
 
@@ -24,15 +24,17 @@ _sound: dict[int, Principal] = {}
 
 
 async def authenticate(authenticators: Sequence[Authenticator], presented: Presented) -> Principal:
-    """Ask every authenticator: each sees its own credential, and one that is bad ends it, whatever else is there.
+    """Call every authenticator with its own credential.
 
-    Several that are good and name one app grant what all of them grant; the row names the first.
+    An invalid credential ends the request, whatever else it contains.
+
+    Several valid credentials of one app grant their intersection. The audit row names the first.
 
     Raises:
-        CredentialRefused: no credential, a bad one, or an ``Authorization`` that nobody knows.
-        AmbiguousCredentials: two good ones that name different apps.
-        AuthUnavailable: an authenticator lacks what it would know the credential by.
-        PluginFailed: an authenticator failed, was late, or gave a principal that cannot be.
+        CredentialRefused: no credential, an invalid one, or an unknown ``Authorization``.
+        AmbiguousCredentials: two valid ones for different apps.
+        AuthUnavailable: an authenticator cannot verify the credential now.
+        PluginFailed: an authenticator failed, was late, or returned an invalid principal.
     """
     principal: Principal | None = None
     claimed_authorization = False
@@ -57,7 +59,7 @@ async def authenticate(authenticators: Sequence[Authenticator], presented: Prese
 
 
 async def credential_id(authenticators: Sequence[Authenticator], text: str) -> str | None:
-    """Return the id of the credential that a text is, whatever header it belongs into; None where it is nobody's."""
+    """Return the id of the credential that a text is, for any header, or None if it is unknown."""
     for authenticator in authenticators:
         for header in authenticator.credential_headers:
             for value in (text, f"Bearer {text}") if header == "authorization" else (text,):
@@ -82,7 +84,7 @@ async def _asked(authenticator: Authenticator, presented: Presented) -> Principa
 
 
 def _begin(authenticator: Authenticator, presented: Presented) -> Principal | Pending | None:
-    """Ask; most know at once."""
+    """Call the authenticator. Most answer without waiting."""
     try:
         found: Principal | Pending | None = begin_call(
             authenticator,
@@ -109,21 +111,21 @@ async def _finish(authenticator: Authenticator, pending: Pending) -> Principal |
 
 
 def _checked(authenticator: Authenticator, found: Principal | None) -> Principal | None:
-    """Return what was answered. Raises PluginFailed for a principal that cannot be."""
+    """Return the answer. Raises PluginFailed for an invalid principal."""
     if found is None or _known_sound(found):
         return found
     raise _unsound(authenticator, "a principal")
 
 
 def _check_refusal(authenticator: Authenticator, refused: CredentialRefused) -> None:
-    """Raise PluginFailed for a refusal that says what no audit row can show."""
+    """Raise PluginFailed for a refusal whose text an audit row cannot contain."""
     why, credential_id = getattr(refused, "why", None), getattr(refused, "credential_id", None)
     if not (_is_text(why) and (credential_id is None or _is_text(credential_id))):
         raise _unsound(authenticator, "a refusal") from refused
 
 
 def _known_sound(principal: Principal) -> bool:
-    """As ``_is_sound``, remembering those that were: a principal does not change, and most are given again and again."""
+    """Check like ``_is_sound``, and remember valid principals, because they are immutable and returned repeatedly."""
     if _sound.get(id(principal)) is principal:
         return True
     if not _is_sound(principal):
@@ -135,7 +137,7 @@ def _known_sound(principal: Principal) -> bool:
 
 
 def _is_sound(principal: Principal) -> bool:
-    """Whether every field is of its type, every text one that an audit row can show, and the app none of a rule's words."""
+    """Whether every field has its type, every text can be on an audit row, and the app is not a reserved word of rules."""
     purposes, roles = principal.purposes, principal.roles
     return (
         all(_is_text(text) for text in (principal.app, principal.method, principal.credential_id))
@@ -156,5 +158,8 @@ def _is_purpose(value: Any) -> bool:
 
 
 def _unsound(authenticator: Authenticator, what: str) -> PluginFailed:
-    log.error("plugin gave an unusable answer", extra={"plugin": authenticator.name, "error": f"{what} that cannot be"})
+    log.error(
+        ("plugin returned an invalid answer"),
+        extra={"plugin": authenticator.name, "error": (f"{what} that is invalid")},
+    )
     return PluginFailed()

@@ -1,4 +1,4 @@
-"""The way every request takes: is it fit, who asks, may they, what came of it; and the row of a refusal on the way."""
+"""Validates, authenticates and dispatches requests, and audits rejections."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _LONG_NUMBER = re.compile(r"\d{9,}")
 
 
 class Dispatcher:
-    """Answers requests. Every adapter, whatever the framework, hands them to ``answer`` and sends what it returns."""
+    """Answers requests. Every adapter passes them to ``answer`` and sends the returned reply."""
 
     def __init__(
         self,
@@ -77,9 +77,10 @@ class Dispatcher:
         self._credential_names = _CREDENTIAL_NAMES | self._credential_headers
 
     async def answer(self, request: Request, operation: Operation | None, refusal: VaultError | None = None) -> Reply:
-        """Return the reply to a request for ``operation``, or to one that is refused before it gets to any.
+        """Return the reply to a request for ``operation``, or the reply of a rejection.
 
-        Never raises what a request could cause; an error is a problem document, and its row is committed.
+        It never raises an error that a request can cause. An error becomes a problem document, and its row is
+        committed.
         """
         started = time.perf_counter()
         try:
@@ -134,23 +135,23 @@ class Dispatcher:
             raise fault from error
 
     def _check(self, request: Request, operation: Operation) -> None:
-        """Raise what is wrong with the request, whoever makes it."""
+        """Raise the error of a malformed request, regardless of the caller."""
         request.check_single(self._credential_headers)
         check_params(request.params)
         if operation.query is NoQuery and request.raw_query:
             read_query(NoQuery, request.query())
 
     async def _recognise_or_not(self, request: Request) -> Call:
-        """Return who asks on an open route, which is anybody; but a credential that is there has to be a good one."""
+        """Return the caller on an open route, which may be anonymous. A credential that is present must be valid."""
         presents = any(name == "authorization" or name in self._credential_headers for name, _ in request.headers)
         if not presents and request.client_certificate is None:
             return Call(ANONYMOUS, request.request_id)
         return await self._recognise(request, None, or_nobody=not presents)
 
     async def _recognise(self, request: Request, refusal: VaultError | None, *, or_nobody: bool = False) -> Call:
-        """Return who asks. A request that is refused anyway is told so even if nobody is recognised.
+        """Return the caller. A request that is rejected anyway gets its own error, even without a valid credential.
 
-        ``or_nobody``: where nobody knows what the client presents, such as a certificate that names no app, it is anonymous.
+        ``or_nobody``: if the credential is unknown, such as a certificate without a mapping, the caller is anonymous.
         """
         address, untrusted = request.client_address, False
         try:
@@ -184,7 +185,7 @@ class Dispatcher:
         return Call(principal, request.request_id, address, untrusted_forwarding=untrusted)
 
     def _unfit(self, request: Request) -> VaultError | None:
-        """Return what is wrong with the request's target, before anything else of it is looked at."""
+        """Return the error of the request's target, before anything else is checked."""
         if len(request.raw_path) + len(request.raw_query) > MAX_TARGET_BYTES:
             return UriTooLong(f"at most {MAX_TARGET_BYTES} bytes")
         path = request.raw_path
@@ -195,12 +196,12 @@ class Dispatcher:
         return CredentialInUrl() if request.raw_query and self._in_url(request) else None
 
     def _in_url(self, request: Request) -> list[str]:
-        """Return the texts that the query string gives as credentials."""
+        """Return the query string's values that may be credentials."""
         members = (part.decode("latin-1").partition("=") for part in request.raw_query.split(b"&"))
         return [unquote(text) for name, _, text in members if unquote(name).lower() in self._credential_names]
 
     async def _leaked(self, request: Request) -> str | None:
-        """Return the id of the first credential in the URL that is one, so that an operator knows which to replace."""
+        """Return the id of the first known credential in the URL, so that an operator can replace it."""
         for text in self._in_url(request)[:MAX_LEAKED]:
             if found := await credential_id(self._vault.credentials.authenticators, text):
                 return found
@@ -218,7 +219,7 @@ def _refused_certificate(request: Request) -> CredentialRefused:
 
 
 def _trace(call: Call, operation: Operation | None, params: Mapping[str, str]) -> AuditContext:
-    """Return the trace of a refusal; of the path only what fits its grammar goes into a row."""
+    """Return the audit context of a rejection. Only the valid parts of a path go into the row."""
     fit = {name: value for name, value in params.items() if PARAMETERS[name].fullmatch(value)}
     audited = (operation.audited if operation else None) or Audited.UNKNOWN
     if "purpose" in fit and "external_id" in fit:
@@ -233,7 +234,7 @@ def _detail(error: VaultError, request: Request) -> str | None:
 
 
 def _described(request: Request) -> str:
-    """Describe a target that is not taken literally: hash, length, and its beginning, with long numbers hidden."""
+    """Describe a target that is not recorded literally: hash, length, and its start, with long numbers hidden."""
     target = request.raw_path
     shown = _LONG_NUMBER.sub("#", target.decode("latin-1")).encode("ascii", "backslashreplace")[:_SHOWN_BYTES]
     text = "".join(chr(byte) if 0x20 <= byte < 0x7F else f"\\x{byte:02x}" for byte in shown)  # noqa: PLR2004

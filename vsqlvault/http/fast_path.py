@@ -1,4 +1,4 @@
-"""The short way for ``/vault/{purpose}/{id}``: the same operations as Quart's routes, without Quart's contexts."""
+"""The fast path for ``/vault/{purpose}/{id}``: the same operations as Quart's routes, without Quart's contexts."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ Asgi = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 class FastPath:
-    """Serves what is plainly a request for an entry, and passes on everything else.
+    """Serves requests for entries, and forwards all other requests.
 
-    It is an ASGI application, for any server; the vault's own connections come in by ``find`` and ``answer``, which are the
-    same way without the messages.
+    It is an ASGI application for any server. The vault's own connections call ``find`` and ``answer`` directly, without
+    ASGI messages.
     """
 
     def __init__(self, asgi_app: Asgi, adapter: Adapter, body_timeout_seconds: float) -> None:
@@ -36,7 +36,7 @@ class FastPath:
         self._operations: Mapping[str, Operation] = adapter.routes()[PATH]
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Serve an ASGI call, here or further on."""
+        """Serve or forward an ASGI call."""
         if scope["type"] == "http" and (found := self.find(scope["method"], raw_path_of(scope))):
             operation, params = found
             request = request_of(scope, params, self.reader(receive))
@@ -47,7 +47,7 @@ class FastPath:
         await self._asgi_app(scope, receive, send)
 
     def find(self, method: str, raw_path: bytes) -> tuple[Operation, Mapping[str, str]] | None:
-        """Return the operation on an entry that this plainly is, with its parameters."""
+        """Return the operation and its parameters, if the request is one for an entry."""
         operation = self._operations.get(method)
         match = _ENTRY.fullmatch(raw_path) if operation else None
         if operation is None or match is None:
@@ -56,11 +56,11 @@ class FastPath:
         return operation, {"purpose": purpose.decode("ascii"), "external_id": external_id.decode("ascii")}
 
     def answer(self, request: Request, operation: Operation) -> Awaitable[Reply]:
-        """Answer a request of one of the vault's own connections, which cancel nothing."""
+        """Answer a request of one of the vault's own connections, which never cancel."""
         return self._adapter.dispatcher.answer(request, operation)
 
     def reader(self, receive: Any) -> BodyReader:
-        """Return the function that reads a body: counted as it comes, within a time, and only while somebody sends it."""
+        """Return the function that reads a body within its size and time limits, while the client sends it."""
 
         async def read(limit: int) -> bytes:
             collected = bytearray()
@@ -82,7 +82,7 @@ class FastPath:
 
 
 def raw_path_of(scope: Any) -> bytes:
-    """Return the path as it was sent, without the query string that some servers leave on it."""
+    """Return the path as it was sent, without the query string that some servers append."""
     raw_path: bytes | None = scope.get("raw_path")
     if raw_path is None:
         raw_path = scope["path"].encode("utf-8")
@@ -90,7 +90,7 @@ def raw_path_of(scope: Any) -> bytes:
 
 
 def request_of(scope: Any, params: Mapping[str, str], read_body: BodyReader) -> Request:
-    """Return the request that an ASGI scope tells of.
+    """Return the request of an ASGI scope.
 
     Raises:
         InvalidHeader: a header's name is not ASCII.
@@ -114,19 +114,19 @@ def request_of(scope: Any, params: Mapping[str, str], read_body: BodyReader) -> 
 
 
 def wire_headers(reply: Reply, request: Request) -> list[tuple[bytes, bytes]]:
-    """Return the header fields of a reply that is in one piece."""
+    """Return the header fields of a reply without a stream."""
     headers = [(_field_name(name), value.encode("latin-1")) for name, value in reply.headers]
     if reply.content_type is not None:
         headers.append((b"content-type", reply.content_type.encode("latin-1")))
     if (
         request.method != "HEAD" and reply.status != NOT_MODIFIED
-    ):  # GET's length is not known here, and none is better than a wrong one (RFC 9110, 9.3.2)
+    ):  # GET's length is not known here, and no length is better than a wrong one (RFC 9110, 9.3.2)
         headers.append((b"content-length", b"%d" % len(wire_body(reply, request))))
     return headers
 
 
 def wire_body(reply: Reply, request: Request) -> bytes:
-    """Return the body that is sent with a reply that is in one piece."""
+    """Return the body to send with a reply without a stream."""
     return b"" if request.method == "HEAD" or not isinstance(reply.body, bytes) else reply.body
 
 

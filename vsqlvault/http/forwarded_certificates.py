@@ -1,6 +1,7 @@
-"""Certificates that a proxy has taken its clients' handshakes with: ``Client-Cert`` of RFC 9440, and what makes one good.
+"""Client certificates forwarded by a proxy in ``Client-Cert`` (RFC 9440), and their verification.
 
-Nothing here proves that the client has the certificate's key. The proxy says so, and so it matters most which proxy.
+The vault cannot verify that the client has the certificate's key. It relies on the proxy for that, so the proxy must be
+trusted.
 """
 
 from __future__ import annotations
@@ -36,17 +37,17 @@ _BYTE_SEQUENCE = re.compile(r":([A-Za-z0-9+/]+={0,2}):")
 class _Verified:
     certificate: ClientCertificate
     list_until: datetime | None
-    """When the revocation list that its issuer has signed ends; None where no lists are asked for."""
+    """The expiry of the revocation list signed by the issuer, or None if no lists are required."""
 
 
 class ForwardedCertificates:
-    """Reads and verifies what a proxy forwards. Whether the proxy may is not decided here."""
+    """Parses and verifies forwarded certificates. Whether the proxy may forward them is decided elsewhere."""
 
     def __init__(self, server: ServerSettings) -> None:
-        """Read the files that ``[server.forwarded_certificates]`` names, or ``[server.tls]`` for it.
+        """Read the files in ``[server.forwarded_certificates]``, or in ``[server.tls]`` by default.
 
         Raises:
-            SettingsInvalid: one cannot be used.
+            SettingsInvalid: a file cannot be used.
         """
         settings = server.forwarded_certificates
         files = settings if settings and settings.ca_file else server.tls
@@ -59,17 +60,17 @@ class ForwardedCertificates:
         self._roots = [each for each in authorities if each.subject == each.issuer]
         self._others = [each for each in authorities if each.subject != each.issuer]
         if not self._roots:
-            raise SettingsInvalid(f"{_SECTION}.ca_file: expected an authority that has issued itself, found none")
+            raise SettingsInvalid(f"{_SECTION}.ca_file: expected a self-signed authority, found none")
         crl_file = files.crl_file if files else None
         self._lists = RevocationLists.read(crl_file, f"{_SECTION}.crl_file") if crl_file else None
         self._remembered: dict[tuple[str, ...], _Verified] = {}
 
     def read(self, values: Sequence[str], chains: Sequence[str]) -> ClientCertificate | None:
-        """Return the certificate that the values of ``Client-Cert`` and ``Client-Cert-Chain`` tell of, where they do.
+        """Return the certificate in ``Client-Cert`` and ``Client-Cert-Chain``, if they are present.
 
         Raises:
-            BadForwarding: they are not what RFC 9440 says.
-            CredentialRefused: the certificate is not good.
+            BadForwarding: they do not conform to RFC 9440.
+            CredentialRefused: the certificate is not valid.
         """
         if not values:
             if chains:
@@ -118,7 +119,7 @@ class ForwardedCertificates:
 
 
 def _unfit(certificate: x509.Certificate) -> str | None:
-    """Return why no client may use a certificate though its chain is good; as OpenSSL has it of those that shake hands."""
+    """Return why a client cannot use a certificate with a valid chain, by the rules that OpenSSL applies in handshakes."""
     if CertificateNames.of(certificate.public_bytes(Encoding.DER)).for_clients is False:
         return "eku"
     for extension in certificate.extensions:
@@ -138,7 +139,7 @@ def _decoded(values: Sequence[str], chains: Sequence[str]) -> tuple[x509.Certifi
 
 
 def _certificate(text: str) -> x509.Certificate:
-    """Read a byte sequence (RFC 8941, section 3.3.5) without parameters, in base64 as it is written, not only as it is read."""
+    """Parse a byte sequence (RFC 8941, section 3.3.5) without parameters, in canonical base64."""
     expected = "a certificate in DER as :base64:"
     match = _BYTE_SEQUENCE.fullmatch(text)
     if match is None or len(match[1]) > MAX_CERTIFICATE_BYTES * 4 // 3 + 4:

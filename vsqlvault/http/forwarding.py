@@ -1,4 +1,4 @@
-"""Whom a request is put down to: the peer, or the client that a proxy of ours tells of; the address and the certificate."""
+"""Resolves the client address and certificate behind trusted proxies."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NAMES = frozenset(
         "x-forwarded-host", "x-forwarded-proto", "x-real-ip",
     }
 )  # fmt: skip
-"""Headers that speak for somebody else. From whoever is no listed proxy they are ignored, and noted on the row."""
+"""Headers that make statements about the client. From untrusted peers they are ignored, which the audit row shows."""
 
 _TAKEN = ("client-cert", "client-cert-chain")
 _OF_CERTIFICATES = frozenset({*_TAKEN, "x-client-cert", "x-forwarded-client-cert"})
@@ -30,7 +30,7 @@ Address = IPv4Address | IPv6Address
 
 @dataclass(frozen=True, slots=True)
 class Proxies:
-    """Who they are, and what of theirs is taken."""
+    """The trusted proxies, and what they may forward."""
 
     networks: tuple[IPv4Network | IPv6Network, ...]
     names: frozenset[str]
@@ -38,10 +38,10 @@ class Proxies:
 
     @classmethod
     def of(cls, settings: ServerSettings) -> Proxies:
-        """Read what the settings say.
+        """Read the settings.
 
         Raises:
-            SettingsInvalid: a file that they name cannot be used.
+            SettingsInvalid: a file in them cannot be used.
         """
         networks = tuple(ip_network(text) for text in settings.trusted_proxies)
         if settings.forwarded_certificates is None:
@@ -49,32 +49,32 @@ class Proxies:
         return cls(networks, frozenset(settings.forwarded_certificates.proxy_names), ForwardedCertificates(settings))
 
     def has(self, text: str) -> bool:
-        """Whether an address is one of theirs."""
+        """Whether an address is one of a trusted proxy."""
         address = _address(text)
         return any(address in network for network in self.networks)
 
 
 class Forwarding:
-    """Believes ``X-Forwarded-For`` and, where that is set up, ``Client-Cert`` of the listed proxies, and of nobody else."""
+    """Uses ``X-Forwarded-For`` and, if configured, ``Client-Cert`` from trusted proxies only."""
 
     def __init__(self, settings: ServerSettings) -> None:
-        """Read what the settings say. Raises SettingsInvalid, as ``Proxies.of`` does."""
+        """Read the settings. Raises SettingsInvalid, as ``Proxies.of`` does."""
         self.use(Proxies.of(settings))
 
     def use(self, proxies: Proxies) -> None:
-        """Believe these proxies from now on."""
+        """Trust these proxies from now on."""
         self._proxies = proxies
         self._trusts = lru_cache(maxsize=1024)(proxies.has)
 
     def trusts(self, peer: str | None) -> bool:
-        """Whether the peer is a listed proxy."""
+        """Whether the peer is a trusted proxy."""
         return bool(self._proxies.networks) and peer is not None and self._trusts(peer)
 
     def client(self, peer: str | None, headers: Sequence[tuple[str, str]]) -> str | None:
-        """Return the address of the client: walking back through listed proxies, the first that is none of them.
+        """Return the client's address: from the right, the first address that is not a trusted proxy.
 
         Raises:
-            BadForwarding: a listed proxy sends what is no list of at most ``MAX_HOPS`` addresses, or more than one list.
+            BadForwarding: a trusted proxy sends more than one list, or not a list of at most ``MAX_HOPS`` addresses.
         """
         if not self.trusts(peer):
             return peer
@@ -93,11 +93,11 @@ class Forwarding:
         return str(addresses[0])
 
     def certificate(self, request: Request) -> ClientCertificate | None:
-        """Return the certificate that may say who asks: the client's own, never that of a proxy that asks for somebody.
+        """Return the certificate that may authenticate the request: the client's own, never that of a forwarding proxy.
 
         Raises:
-            BadForwarding: a proxy that may tell of certificates says what is no certificate, or more than one.
-            CredentialRefused: the certificate that it tells of is not good.
+            BadForwarding: a proxy that may forward certificates sends an invalid one, or more than one.
+            CredentialRefused: the forwarded certificate is not valid.
         """
         if not self.trusts(request.peer):
             return request.client_certificate
@@ -108,7 +108,7 @@ class Forwarding:
         return None if asks_for_somebody else request.client_certificate
 
     def trusted_headers(self, request: Request, headers: Mapping[str, str]) -> Mapping[str, str]:
-        """Return the headers without those that speak for somebody else and are not believed; the same if there are none."""
+        """Return the headers without untrusted forwarding headers; the same object if there are none."""
         if NAMES.isdisjoint(headers):
             return headers
         if not self.trusts(request.peer):
@@ -122,7 +122,9 @@ class Forwarding:
         return {name: value for name, value in headers.items() if name not in unbelieved}
 
     def _vouches(self, request: Request) -> bool:
-        """Whether a listed proxy is known well enough to tell of certificates: it is on this host, or has shown its own."""
+        """Whether a trusted proxy may forward certificates: it is on this host, or has authenticated with its own
+        certificate.
+        """
         if is_loopback(request.peer):
             return True
         own = request.client_certificate

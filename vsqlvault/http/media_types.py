@@ -32,10 +32,11 @@ def is_one_of(content_type: str, taken: Sequence[str]) -> bool:
 
 
 def preferred(accept: str | None, offered: Sequence[str]) -> str:
-    """Return the offered media type that ``Accept`` likes best; the first where it says nothing (RFC 9110, 12.5.1).
+    """Return the offered media type that ``Accept`` prefers, or the first one if it has no preference (RFC 9110,
+    12.5.1).
 
     Raises:
-        NotAcceptable: it likes none.
+        NotAcceptable: it accepts none of them.
     """
     if not accept or not accept.strip():
         return offered[0]
@@ -47,7 +48,7 @@ def preferred(accept: str | None, offered: Sequence[str]) -> str:
 
 
 def _quality(accept: str, media_type: str) -> float:
-    """Return the quality of the most specific range that covers the media type; 0 where none does."""
+    """Return the quality of the most specific range that matches the media type, or 0 if none does."""
     found, precision = 0.0, -1
     kind = media_type.partition("/")[0]
     for part in accept.split(","):

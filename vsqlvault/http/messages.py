@@ -1,4 +1,4 @@
-"""A request and its reply, free of any framework."""
+"""Requests and replies, independent of any framework."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _SINGLE_HEADERS = frozenset(
 
 @dataclass(slots=True)
 class Request:
-    """What arrived. ``headers`` have lower-case names; ``read_body(limit)`` gives the whole body or raises.
+    """A request. ``headers`` have lower-case names. ``read_body(limit)`` returns the whole body or raises.
 
-    ``by_name`` is the first value of each header, for whoever knows it already.
+    ``by_name`` is the first value of each header, if it is already known.
 
-    ``peer`` is the address at the other end, without a port; None on a Unix socket. ``client_address`` is whom the request
-    is put down to: the peer, or whom a listed proxy names. ``client_certificate`` is what the peer, be it a proxy, has proved
-    to have in the TLS handshake; ``certificate_fault`` says why it is good no longer.
+    ``peer`` is the peer's address without a port, or None on a Unix socket. ``client_address`` is the peer, or the
+    client that a trusted proxy names. ``client_certificate`` is the peer's certificate from the TLS handshake, even if
+    the peer is a proxy. ``certificate_fault`` is the reason why it is no longer valid.
     """
 
     method: str
@@ -50,14 +50,14 @@ class Request:
             self.by_name = first_of_each(self.headers)
 
     def header(self, name: str) -> str | None:
-        """Return the value of a header that may stand once."""
+        """Return the value of a header that may occur once."""
         return self.by_name.get(name)
 
     def check_single(self, credential_headers: frozenset[str], *, others: bool = True) -> None:
-        """See that what may stand once does. ``others``: look at those headers too that are no credentials.
+        """Check that headers that may occur once do. ``others``: also check headers that are not credentials.
 
         Raises:
-            DuplicateHeader: one stands twice.
+            DuplicateHeader: one occurs twice.
         """
         if len(self.by_name) != len(self.headers):
             once = credential_headers | _SINGLE_HEADERS if others else credential_headers
@@ -68,10 +68,10 @@ class Request:
                 seen.add(name)
 
     def query(self) -> dict[str, str]:
-        """Return the query string's members; ``+`` stands for itself, as in RFC 3986, so that times need no escaping.
+        """Return the members of the query string. ``+`` is literal, as in RFC 3986, so that times need no escaping.
 
         Raises:
-            InvalidQuery: it is not UTF-8, or names a member twice.
+            InvalidQuery: it is not UTF-8, or has a duplicate name.
         """
         members: dict[str, str] = {}
         for part in self.raw_query.split(b"&") if self.raw_query else ():
@@ -80,7 +80,7 @@ class Request:
             except UnicodeDecodeError:
                 raise InvalidQuery("expected UTF-8") from None
             if not name or name in members:
-                raise InvalidQuery("each member needs a name, once")
+                raise InvalidQuery("each member needs a unique name")
             members[name] = value
         return members
 
@@ -91,7 +91,7 @@ def _halves(part: bytes) -> tuple[bytes, bytes, bytes]:
 
 @dataclass(slots=True)
 class Reply:
-    """What is answered: a body in one piece, or a stream of pieces."""
+    """A reply: a body in one piece, or a stream of pieces."""
 
     status: int
     body: bytes | AsyncIterator[bytes] = b""
@@ -100,18 +100,18 @@ class Reply:
 
 
 def default_headers(request_id: str) -> tuple[tuple[str, str], ...]:
-    """Return the header fields that every reply has, whatever it says."""
+    """Return the header fields of every reply."""
     return ("X-Request-Id", request_id), ("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")
 
 
 async def no_body(_limit: int) -> bytes:
-    """Read the body of a request that has none."""
+    """Read the body of a request without a body."""
     return b""
 
 
 @lru_cache(maxsize=4096)
 def is_loopback(address: str | None) -> bool:
-    """Whether a peer's address is this machine's; a Unix socket's is."""
+    """Whether a peer's address is on this machine. A Unix socket's is."""
     if address is None:
         return True
     try:

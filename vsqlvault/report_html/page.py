@@ -93,7 +93,7 @@ def _contents(assessed: Mapping[str, Mapping[str, Any]]) -> str:
 def _section(name: str, member: Mapping[str, Any]) -> str:
     heading = f'<h2 id="{escape(name)}">{escape(_title(name, member))} {_badge(member)}</h2>'
     if member.get("failed"):
-        text = "This section could not be written; the log of the vault says why. The others are not hurt by it."
+        text = "This section could not be written. The vault's log has the reason. The other sections are not affected."
         return f'<section aria-labelledby="{escape(name)}">{heading}<p>{text}</p></section>'
     facts = [
         ("Requirements", _numbers(member)),

@@ -453,7 +453,7 @@ def _guarded(observer: Callable[[Record], object]) -> Callable[[Record], None]:
     def watch(record: Record) -> None:
         try:
             observer(record)
-        except BaseException as error:  # noqa: BLE001 - an observer cannot break an answer
+        except BaseException as error:  # noqa: BLE001 - an observer cannot affect a response
             log.error("observer failed", extra={"observer": observer.__module__, "error": type(error).__name__})  # noqa: TRY400
 
     return watch

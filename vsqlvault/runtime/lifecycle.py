@@ -57,10 +57,10 @@ async def open_vault(
 
 
 async def open_storage(plugins: Plugins) -> Storage:
-    """Open the storage whose plugin claims the scheme of ``storage.database_url``; the schema is left unchanged.
+    """Open the storage whose plugin provides the scheme of ``storage.database_url``. The schema is not changed.
 
     Raises:
-        SettingsInvalid: no plugin claims it. StorageUnavailable, UnsafeStorage: as the plugin says.
+        SettingsInvalid: no plugin provides it. StorageUnavailable, UnsafeStorage: from the plugin.
     """
     url = plugins.settings.storage.database_url
     scheme = url.partition(":")[0]
@@ -88,7 +88,7 @@ async def migrated(plugins: Plugins) -> MigrationStatus:
 
 
 async def settle(vault: Vault) -> None:
-    """Wait for the work in flight before the storage is closed."""
+    """Wait for the work in progress before the storage is closed."""
     vault.purge.sweeper.stop()
     await vault.audit.recorder.drain()
     await vault.audit.auth_failures.flush()

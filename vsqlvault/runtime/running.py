@@ -1,4 +1,4 @@
-"""Runs a coroutine as ``asyncio.run`` does, and ends in time whatever plugins have left behind."""
+"""Runs a coroutine like ``asyncio.run``, and ends within a time limit whatever plugins leave running."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def run_to_end(main: Coroutine[Any, Any, Result]) -> Result:
 
 
 def leave(code: int) -> int:
-    """Return the exit code, or end the process with it at once where something was abandoned."""
+    """Return the exit code, or end the process with it at once if something was abandoned."""
     stuck = [thread for thread in threading.enumerate() if not thread.daemon and thread is not threading.main_thread()]
     if not stuck and not _abandoned:
         return code
     names = sorted({thread.name for thread in stuck} | {_called(task) for task in _abandoned})
-    log.error("the process ends without waiting for what does not end", extra={"left_behind": names})
+    log.error("the process ends without waiting for tasks and threads that do not end", extra={"left_behind": names})
     with suppress(OSError, ValueError):
         sys.stdout.flush()
         sys.stderr.flush()
@@ -55,11 +55,11 @@ async def _run(main: Coroutine[Any, Any, Result]) -> Result:
         executor.shutdown(wait=False, cancel_futures=True)
         for thread in [each for each in threading.enumerate() if each.name.startswith(_THREADS)]:
             thread.join(max(0.0, deadline - time.monotonic()))
-        loop.set_default_executor(ThreadPoolExecutor(1))  # the loop waits for the one it has, without a limit
+        loop.set_default_executor(ThreadPoolExecutor(1))  # the loop waits for the current one without a limit
 
 
 async def _end_tasks(deadline: float) -> None:
-    """Cancel every other task, and hide from the loop those that go on: it would wait for them for ever."""
+    """Cancel every other task, and hide those that continue from the loop, which would wait for them."""
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     for task in tasks:
         task.cancel()

@@ -1,4 +1,4 @@
-"""Clients' certificates as this server keeps them: read once, and looked at again with each request."""
+"""Client certificates of connections: parsed once, and checked again on each request."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClientCertificate:
-    """A certificate whose key its client has proved to have, and the authorities above it, in DER, as they were verified.
+    """A certificate whose key its client has proved to have, and its verified authorities, in DER.
 
-    ``serials`` are the issuer's name and the serial number of each in that chain; ``not_after`` is when the first of them
-    ends. ``is_readable`` is False where OpenSSL took what cannot be read here.
+    ``serials`` are the issuer's name and the serial number of each certificate in the chain. ``not_after`` is the
+    earliest expiry. ``is_readable`` is False if OpenSSL accepted what cannot be parsed here.
     """
 
     der: bytes
@@ -35,7 +35,7 @@ class ClientCertificate:
 
     @classmethod
     def of(cls, chain: Sequence[bytes]) -> ClientCertificate:
-        """Read a chain that was verified, from the client's own certificate to the authority that is trusted."""
+        """Parse a verified chain, from the client's own certificate to the trusted authority."""
         try:
             parsed = [x509.load_der_x509_certificate(each) for each in chain]
             serials = frozenset((each.issuer.public_bytes(), each.serial_number) for each in parsed)
@@ -46,11 +46,11 @@ class ClientCertificate:
 
     @property
     def credential_id(self) -> str:
-        """What audit rows call it: ``x509:`` and the SHA-256 of it, in hex."""
+        """The credential id on audit rows: ``x509:`` and the SHA-256 digest, in hex."""
         return f"x509:{hashlib.sha256(self.der).hexdigest()}"
 
     def fault(self, revoked: frozenset[tuple[bytes, int]]) -> str | None:
-        """Return why it is good no longer, in the word that the audit row carries."""
+        """Return the reason, as on the audit row, why the certificate is no longer valid."""
         if not self.is_readable:
             return "malformed"
         if not revoked.isdisjoint(self.serials):
@@ -60,7 +60,7 @@ class ClientCertificate:
 
 @dataclass(frozen=True, slots=True)
 class RevocationLists:
-    """What the lists of a file say. ``by_issuer`` has each under its issuer's name."""
+    """The revocation lists of a file. ``by_issuer`` maps issuer names to lists."""
 
     revoked: frozenset[tuple[bytes, int]] = frozenset()
     by_issuer: Mapping[bytes, Sequence[x509.CertificateRevocationList]] | None = None
@@ -70,7 +70,7 @@ class RevocationLists:
         """Read lists in PEM.
 
         Raises:
-            SettingsInvalid: the file has none, or anything else.
+            SettingsInvalid: the file has none, or another content.
         """
         try:
             text = Path(path).read_bytes()
@@ -89,14 +89,14 @@ class RevocationLists:
 
     @property
     def first_end(self) -> datetime | None:
-        """When the first of them ends; None where none does."""
+        """The earliest expiry of the lists, or None if none expires."""
         lists = [each for some in (self.by_issuer or {}).values() for each in some]
         return min((each.next_update_utc for each in lists if each.next_update_utc), default=None)
 
     def until(self, issuer: x509.Certificate) -> datetime | None:
-        """Return how long the list that this authority has signed is good; None where there is none of it.
+        """Return the expiry of the list signed by this authority, or None if there is no such list.
 
-        A list without an end is good for ever (RFC 5280 demands one).
+        A list without an expiry never expires (RFC 5280 requires one).
         """
         signed = [
             each
@@ -108,15 +108,15 @@ class RevocationLists:
 
 
 def client_certificate(tls: ssl.SSLObject) -> ClientCertificate | None:
-    """Return the certificate that the client of a connection has shown; None where it was asked for none, or has none."""
+    """Return the client certificate of a connection, or None if none was requested or sent."""
     chain = verified_chain(tls)
     return ClientCertificate.of(chain) if chain else None
 
 
 def verified_chain(tls: ssl.SSLObject) -> list[bytes]:
-    """Return the chain, in DER, by which OpenSSL has found the peer's certificate good; empty where there is none.
+    """Return the peer's chain, in DER, as verified by OpenSSL, or an empty chain.
 
-    Never one that was not verified: a context that does not verify has no chain.
+    It is never an unverified chain: a context that does not verify has none.
     """
     if tls.context.verify_mode == ssl.CERT_NONE:
         return []
@@ -130,5 +130,5 @@ def _is_signed_by(found: x509.CertificateRevocationList, issuer: x509.Certificat
     key: Any = issuer.public_key()
     try:
         return bool(found.is_signature_valid(key))
-    except TypeError:  # a key of a kind that signs nothing
+    except TypeError:  # a key of a kind that cannot sign
         return False

@@ -1,8 +1,7 @@
-"""One connection of HTTP/1.1: bytes in, requests to an ASGI application, bytes out.
+"""An HTTP/1.1 connection: receives bytes, calls an ASGI application, and sends responses.
 
-Nothing is cancelled because a client went away: a request that has begun is carried out to its end, and its answer is
-dropped. One request is under way at a time; what is pipelined behind it waits. All time limits hang on one clock of the
-server's, which ticks once a second.
+A disconnecting client cancels nothing: a request in progress is completed and its response is dropped. One request runs
+at a time, and pipelined requests wait. All time limits use one clock of the server, which ticks once a second.
 """
 
 from __future__ import annotations
@@ -32,14 +31,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 MAX_AHEAD_BYTES = 64 * 1024
-"""What may lie in memory unread, of a body or of requests to come, before the socket is left alone."""
+"""The maximum number of unread bytes, of a body or of further requests, before reading from the socket is paused."""
 
 
 class Connection(asyncio.Protocol):
     """The server's end of one connection."""
 
     def __init__(self, server: Server, *, may_ask: bool = True) -> None:
-        """Begin; ``may_ask`` is False beyond the number of connections that the server bears."""
+        """Start the connection. ``may_ask`` is False for connections beyond the limit."""
         self._server = server
         self.may_ask = may_ask
         self._transport: asyncio.Transport | None = None
@@ -59,7 +58,7 @@ class Connection(asyncio.Protocol):
         self.deadline = server.now + server.limits.head_seconds
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the transport: of the socket, or of TLS after its handshake."""
+        """Set the transport: of the socket, or of TLS after its handshake."""
         self._transport = cast("asyncio.Transport", transport)
         self._client = _address(transport.get_extra_info("peername"))
         self._address = _address(transport.get_extra_info("sockname"))
@@ -72,20 +71,20 @@ class Connection(asyncio.Protocol):
             self._read_head()
 
     def shake_hands_on(self, transport: asyncio.Transport) -> None:
-        """Learn what ``abort`` has to end until the connection is made."""
+        """Set what ``abort`` ends until the connection is made."""
         self._handshake = transport
 
     @property
     def is_idle(self) -> bool:
-        """Whether it asks nothing, or has not come to the end of it."""
+        """Whether the connection has no request, or an incomplete one."""
         return self._cycle is None
 
     def taken(self) -> bytes:
-        """Return what was read before the connection was made, for whoever takes it over."""
+        """Return what was read before the connection was made, for the protocol that takes it over."""
         return bytes(self._buffer)
 
     def connection_lost(self, _: Exception | None) -> None:
-        """Forget the socket; a request under way goes on."""
+        """Forget the socket. A request in progress continues."""
         self._server.forget(self)
         self._transport = None
         self.resume_writing()
@@ -93,7 +92,7 @@ class Connection(asyncio.Protocol):
             self._cycle.disconnect()
 
     def eof_received(self) -> bool:
-        """Take a client that will send no more: one that still waits for an answer gets it."""
+        """Handle a client that sends nothing more. If it waits for a response, it gets it."""
         if self._cycle is None or not self._cycle.has_whole_body:
             if self._cycle is None:
                 return False
@@ -102,11 +101,11 @@ class Connection(asyncio.Protocol):
         return True
 
     def data_received(self, data: bytes) -> None:
-        """Take what arrived, as far as it can be taken now."""
+        """Process the received bytes as far as possible now."""
         if self._is_lingering:
             return
         self._buffer += data
-        if self._transport is None:  # the handshake's last bytes may bring the first request along
+        if self._transport is None:  # the handshake's last bytes may contain the first request
             return
         if self._cycle is None:
             self._read_head()
@@ -116,19 +115,19 @@ class Connection(asyncio.Protocol):
             self._pause()
 
     def pause_writing(self) -> None:
-        """Let whoever sends wait: the client reads slower than it is sent to."""
+        """Pause senders, because the client reads too slowly."""
         self._write_waiter = self._server.loop.create_future()
         self._unsent_since = self._server.now
         self._unsent = self._transport.get_write_buffer_size() if self._transport else 0
 
     def resume_writing(self) -> None:
-        """Let whoever sends go on."""
+        """Resume senders."""
         waiter, self._write_waiter = self._write_waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
     def check(self, now: float) -> None:
-        """End what has lasted too long."""
+        """End what exceeds its time limit."""
         if self._write_waiter is not None:
             self._check_reader(now)
         elif self._cycle is None and now >= self.deadline:
@@ -145,7 +144,7 @@ class Connection(asyncio.Protocol):
             self.abort()
 
     def stop(self) -> None:
-        """Take no further request; with none under way, close."""
+        """Accept no further request. Without a request in progress, close."""
         if self._cycle is None:
             if self._transport is not None and not self._is_lingering:
                 self._transport.close()
@@ -153,7 +152,7 @@ class Connection(asyncio.Protocol):
             self._cycle.persists = False
 
     def give_up(self, error: VaultError) -> None:
-        """Answer the request under way with ``error``, where it has no answer yet, and end the connection."""
+        """Answer the request in progress with ``error``, if it has no response yet, and close the connection."""
         cycle = self._cycle
         if cycle is not None and not cycle.has_begun_answer:
             cycle.has_begun_answer = cycle.is_complete = True
@@ -162,7 +161,7 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def abort(self) -> None:
-        """End the connection at once."""
+        """Close the connection at once."""
         transport = self._transport or self._handshake
         if transport is not None:
             transport.abort()
@@ -256,7 +255,7 @@ class Connection(asyncio.Protocol):
         }
 
     async def _carry_out(self, cycle: Cycle, answering: Awaitable[Reply | None]) -> None:
-        """Await a reply and send it; an ASGI application sends its own, and comes to None."""
+        """Await a reply and send it. An ASGI application sends its own and returns None."""
         try:
             reply = await answering
             if reply is not None:
@@ -282,7 +281,7 @@ class Connection(asyncio.Protocol):
             self._refuse(error)
 
     def _refuse(self, error: VaultError) -> None:
-        """Answer bytes that are no request of anybody, and end the connection."""
+        """Answer bytes that are not a request, and close the connection."""
         self._server.refused(error)
         if self._cycle is not None:
             if self._cycle.has_begun_answer:
@@ -302,26 +301,26 @@ class Connection(asyncio.Protocol):
 
     @property
     def date(self) -> bytes:
-        """The field that says what time it is, as the server's clock has it."""
+        """The Date header field, by the server's clock."""
         return self._server.date
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
-        """The loop that the connection lives on."""
+        """The event loop of the connection."""
         return self._server.loop
 
     def write(self, data: bytes) -> None:
-        """Send, if somebody is there."""
+        """Send, if the client is connected."""
         if self._transport is not None:
             self._transport.write(data)
 
     async def drained(self) -> None:
-        """Return once the client has read enough of what it was sent, or is gone."""
+        """Wait until the client has read enough, or is gone."""
         if self._write_waiter is not None:
             await self._write_waiter
 
     def finished(self, cycle: Cycle) -> None:
-        """Go on with the next request after an answer, or end."""
+        """Continue with the next request after a response, or close."""
         if self._cycle is not cycle:
             return
         self._cycle = None
@@ -334,7 +333,7 @@ class Connection(asyncio.Protocol):
             self._read_head()
 
     def _linger(self) -> None:
-        """Close, but let the client read the answer first: closing on bytes not yet read would destroy it on its way."""
+        """Close, but let the client read the response first: closing with unread bytes would discard it."""
         self._is_lingering = True
         self._buffer.clear()
         self.deadline = self._server.now + self._server.limits.linger_seconds
@@ -346,7 +345,7 @@ class Connection(asyncio.Protocol):
                 self.resume()
             else:
                 self._transport.close()
-        except OSError:  # the client has hung up already
+        except OSError:  # the client has already disconnected
             self._transport.abort()
 
     def _pause(self) -> None:
@@ -355,7 +354,7 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def resume(self) -> None:
-        """Read on, after what lay in memory was taken."""
+        """Resume reading, after buffered bytes were processed."""
         if self._is_paused and self._transport is not None:
             self._is_paused = False
             self._transport.resume_reading()

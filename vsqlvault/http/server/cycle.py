@@ -1,4 +1,4 @@
-"""One request on a connection and its answer: as the two functions that ASGI asks for, or in one piece."""
+"""One request and its response on a connection: as the two ASGI functions, or in one piece."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from vsqlvault.http.server.connection import Connection
 
-Message = Any  # of ASGI: a mapping whose members depend on its type
+Message = Any  # defined by ASGI: a mapping whose members depend on its type
 _BODY_OF_NONE = frozenset({204, 304})
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode("ascii") for status in HTTPStatus}
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -23,7 +23,7 @@ _DISCONNECT = {"type": "http.disconnect"}
 
 
 class Cycle:
-    """One request and its answer."""
+    """One request and its response."""
 
     def __init__(self, connection: Connection, head: Head) -> None:
         fields = head.fields
@@ -48,14 +48,14 @@ class Cycle:
 
     @property
     def unread(self) -> int:
-        """How many bytes of the body have come and were not asked for yet."""
+        """The number of received bytes of the body that were not read yet."""
         return len(self._pending)
 
     def feed(self, buffer: bytearray) -> None:
-        """Take the body's next part from the front of ``buffer``.
+        """Take the next part of the body from the front of ``buffer``.
 
         Raises:
-            BadFraming: it is no chunk.
+            BadFraming: an invalid chunk.
         """
         if self._chunks is not None:
             self._pending += self._chunks.take(buffer)
@@ -69,12 +69,12 @@ class Cycle:
         self._wake()
 
     def disconnect(self) -> None:
-        """Say that nothing more will come."""
+        """Signal that nothing more will arrive."""
         self._is_disconnected = True
         self._wake()
 
     async def receive(self) -> Message:
-        """Return the next ASGI message: a part of the body, or the news that nobody listens any more."""
+        """Return the next ASGI message: a part of the body, or the client's disconnection."""
         while True:
             if self._pending or (self.has_whole_body and not self._is_told_of_end):
                 body = bytes(self._pending)
@@ -92,7 +92,7 @@ class Cycle:
             await self._waiter
 
     async def send(self, message: Message) -> None:
-        """Send an answer's head, or a part of its body; to a client that is gone, nothing."""
+        """Send a response's head or a part of its body, unless the client is gone."""
         if self.is_complete:
             return
         if message["type"] == "http.response.start":
@@ -109,7 +109,7 @@ class Cycle:
         self._complete()
 
     def answer(self, reply: Reply) -> None:
-        """Send an answer that is whole; to a client that is gone, nothing."""
+        """Send a whole response, unless the client is gone."""
         if not self.is_complete:
             has_length = not self._is_head and reply.status not in _BODY_OF_NONE
             fields, body = reply_fields(reply, has_length=has_length), reply.body
@@ -118,7 +118,7 @@ class Cycle:
             self._complete()
 
     def reader(self, wait: BodyReader) -> BodyReader:
-        """Return the function that reads the body: what is here in one piece, or what ``wait`` gathers."""
+        """Return the function that reads the body: what has arrived, or what ``wait`` collects."""
 
         async def read(limit: int) -> bytes:
             if not self.has_whole_body or self._is_told_of_end:
@@ -138,7 +138,7 @@ class Cycle:
         self._connection.finished(self)
 
     def _begun(self, body: bytes, *, is_whole: bool) -> bytes:
-        """Return the first bytes of an answer whose head an ASGI application has given."""
+        """Return the first bytes of a response whose head an ASGI application has sent."""
         status, headers = self._start["status"], self._start["headers"]
         fields = b"".join([b"%b: %b\r\n" % (name, value) for name, value in headers])
         if not self._is_head and status not in _BODY_OF_NONE and all(name != b"content-length" for name, _ in headers):
@@ -171,9 +171,9 @@ class Cycle:
 
 
 def reply_fields(reply: Reply, *, has_length: bool) -> bytes:
-    """Return the header fields of a reply that is in one piece, as bytes.
+    """Return the header fields of a reply without a stream, as bytes.
 
-    HEAD's has no length: GET's is not known here, and none is better than a wrong one (RFC 9110, section 9.3.2).
+    HEAD's has no length: GET's is not known here, and no length is better than a wrong one (RFC 9110, section 9.3.2).
     """
     lines = [f"{name.lower()}: {value}\r\n" for name, value in reply.headers]
     if reply.content_type is not None:
@@ -184,6 +184,6 @@ def reply_fields(reply: Reply, *, has_length: bool) -> bytes:
 
 
 def answer_head(status: int, fields: bytes, date: bytes, *, persists: bool) -> bytes:
-    """Return the bytes of an answer's head; ``date`` is a whole field."""
+    """Return the bytes of a response's head. ``date`` is a whole field."""
     status_line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d -\r\n" % status
     return b"".join((status_line, fields, date, b"\r\n" if persists else b"connection: close\r\n\r\n"))

@@ -1,7 +1,7 @@
-"""HTTP/1.1 messages, cut out of bytes: heads and chunks, by RFC 9112 and nothing more lenient.
+"""Parses HTTP/1.1 messages, heads and chunks, strictly by RFC 9112.
 
-Where the RFC lets a recipient forgive, this one refuses: two parties that forgive differently are how one request becomes
-two. What is accepted here, every other parser reads alike.
+Where the RFC allows a recipient to be lenient, this parser rejects. Two parties that are lenient in different ways
+cause request smuggling. Every other parser reads accepted messages in the same way.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from vsqlvault.errors import BadFraming, ExpectationFailed, HeadTooLarge, Transf
 MAX_HEAD_BYTES = 16 * 1024
 MAX_FIELDS = 100
 MAX_KEPT_BYTES = 2 * 1024
-"""Fields of more bytes are read anew each time: many connections must not keep many large heads."""
+"""Larger fields are parsed on each request, so that many connections do not keep many large heads."""
 
 MAX_CHUNK_LINE_BYTES = 256
 MAX_TRAILER_BYTES = 4 * 1024
 HUGE = 10**18
-"""Stands for every Content-Length that is longer: it is refused for its size all the same."""
+"""Represents every longer Content-Length. It is rejected for its size in any case."""
 
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e\x80-\xff]+) HTTP/1\.(?=[01]\r\n)")
@@ -39,12 +39,12 @@ _FRAMING = _PLAIN | {b"connection", b"expect", b"upgrade"}
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """A head without its request line, and what it says of the message: ``minor_version`` is that of HTTP/1.
+    """A head without its request line. ``minor_version`` is that of HTTP/1.
 
-    ``headers`` have lower-case names and values without blanks around them; ``texts`` are the same, byte for byte, as text,
-    and ``by_name`` is the first of each.
-    ``length`` is the body's in bytes, None where it comes in chunks. ``persists`` says whether the client expects to send
-    another request, ``awaits_continue`` whether it waits for a 100 before it sends the body.
+    ``headers`` have lower-case names and values without surrounding spaces. ``texts`` are the same, byte for byte, as
+    text, and ``by_name`` is the first value of each. ``length`` is the body's length in bytes, or None for a chunked
+    body. ``persists``: the client may send another request. ``awaits_continue``: it waits for a 100 before it sends the
+    body.
     """
 
     minor_version: int
@@ -57,7 +57,7 @@ class Fields:
 
 
 class Head(NamedTuple):
-    """What stands before a body."""
+    """The head of a request."""
 
     method: str
     target: bytes
@@ -65,18 +65,18 @@ class Head(NamedTuple):
 
 
 def has_stray_line_end(head: bytes | bytearray) -> bool:
-    """Whether a line ends in anything but CR LF, so that the end of such a head need not be waited for.
+    """Whether a line ends with anything but CR LF, so that the end of such a head need not be awaited.
 
-    A CR that stands last may still be followed by its LF.
+    A CR at the end may still be followed by its LF.
     """
     pairs = head.count(b"\r\n")
     return head.count(b"\n") != pairs or head.count(b"\r") != pairs + head.endswith(b"\r")
 
 
 class HeadReader:
-    """Reads the heads of one connection.
+    """Parses the heads of one connection.
 
-    A client's next request mostly has the fields of its last one, byte for byte: then they need not be read again.
+    A client's next request usually has the same fields, byte for byte. These are not parsed again.
     """
 
     def __init__(self) -> None:
@@ -84,7 +84,7 @@ class HeadReader:
         self._fields: Fields | None = None
 
     def read(self, head: bytes) -> Head:
-        """Return the head of one request, given with the empty line that ends it. Raises as ``parse_head``."""
+        """Return the head of one request, including the empty line at its end. Raises the errors of ``parse_head``."""
         method, target, block = _cut(head)
         fields = self._fields
         if fields is None or block != self._block:
@@ -95,10 +95,10 @@ class HeadReader:
 
 
 def parse_head(head: bytes) -> Head:
-    """Return the head of one request, given with the empty line that ends it.
+    """Return the head of one request, including the empty line at its end.
 
     Raises:
-        BadFraming: it is not one, or says two things about where the request ends.
+        BadFraming: it is malformed, or its message length is ambiguous.
         HeadTooLarge: it has too many fields. TransferCodingUnknown, ExpectationFailed, UpgradeRefused.
     """
     method, target, block = _cut(head)
@@ -106,7 +106,7 @@ def parse_head(head: bytes) -> Head:
 
 
 def _cut(head: bytes) -> tuple[str, bytes, bytes]:
-    """Return method and target of a head, and what follows from the last digit of the version on."""
+    """Return method and target of a head, and the rest from the last digit of the version on."""
     match = _REQUEST_LINE.match(head)
     if match is None:
         raise BadFraming
@@ -114,7 +114,7 @@ def _cut(head: bytes) -> tuple[str, bytes, bytes]:
 
 
 def parse_fields(block: bytes) -> Fields:
-    """Return what a head says behind ``HTTP/1.``. Raises as ``parse_head``."""
+    """Parse the part of a head after ``HTTP/1.``. Raises the errors of ``parse_head``."""
     match = _VERSION_AND_FIELDS.fullmatch(block)
     if match is None:
         raise BadFraming
@@ -138,12 +138,12 @@ def parse_fields(block: bytes) -> Fields:
 
 
 def first_of_each(headers: Sequence[tuple[str, str]]) -> Mapping[str, str]:
-    """Return the first value of each header, for many to read and nobody to change."""
+    """Return the first value of each header, as a read-only view."""
     return MappingProxyType(dict(reversed(headers)))
 
 
 def _intentions(framing: Mapping[bytes, list[bytes]], minor_version: int) -> tuple[bool, bool]:
-    """Return whether the client expects to send another request, and whether it waits before it sends the body."""
+    """Return whether the client may send another request, and whether it waits before it sends the body."""
     if b"websocket" in _listed(framing, b"upgrade"):
         raise UpgradeRefused
     expectation = _listed(framing, b"expect")
@@ -155,7 +155,7 @@ def _intentions(framing: Mapping[bytes, list[bytes]], minor_version: int) -> tup
 
 
 def _listed(framing: Mapping[bytes, list[bytes]], name: bytes) -> bytes:
-    """Return the values of a header as the one list that RFC 9110 takes them for, in lower case."""
+    """Return the values of a header as one list, as RFC 9110 defines, in lower case."""
     return b",".join(framing[name]).lower() if name in framing else b""
 
 
@@ -172,7 +172,7 @@ def _body_length(framing: Mapping[bytes, list[bytes]], minor_version: int) -> in
     lengths = framing.get(b"content-length")
     if codings:
         if lengths or minor_version == 0:
-            raise BadFraming("a body has a length or comes in chunks")
+            raise BadFraming("a body has a length or is chunked")
         if len(codings) > 1 or codings[0].lower() != b"chunked":
             raise TransferCodingUnknown
         return None
@@ -184,7 +184,7 @@ def _body_length(framing: Mapping[bytes, list[bytes]], minor_version: int) -> in
 
 
 class ChunkedBody:
-    """Takes the bytes of a chunked body as they come, and gives those of the body."""
+    """Decodes a chunked body as it arrives."""
 
     def __init__(self) -> None:
         self._left = 0
@@ -193,12 +193,12 @@ class ChunkedBody:
         self.is_complete = False
 
     def take(self, buffer: bytearray) -> bytes:
-        """Remove what can be read from the front of ``buffer``, and return the body's part of it.
+        """Remove complete parts from the front of ``buffer``, and return their body bytes.
 
-        Trailers are read and forgotten. What follows the body stays in the buffer.
+        Trailers are parsed and ignored. What follows the body stays in the buffer.
 
         Raises:
-            BadFraming: these are no chunks.
+            BadFraming: invalid chunks.
         """
         taken = bytearray()
         while buffer and not self.is_complete:
@@ -221,9 +221,9 @@ class ChunkedBody:
             return False
         match = _CHUNK.fullmatch(buffer, 0, end + 1)
         if match is None:
-            raise BadFraming("a chunk begins with its size")
+            raise BadFraming("a chunk starts with its size")
         size = int(match[1], 16)
-        del match  # it keeps the buffer from being resized
+        del match  # a memoryview would prevent resizing the buffer
         del buffer[: end + 1]
         self._left, self._in_data, self._ends = size, size > 0, size == 0
         return True

@@ -1,4 +1,4 @@
-"""The HTTP/2 connections of a server: they begin here, and here is the memory counted that they hold together."""
+"""The HTTP/2 connections of a server, and their total memory."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from vsqlvault.http.server.http2_connection import Host, Http2Connection
 
 log = logging.getLogger(__name__)
 MAX_HELD_IN_ALL_BYTES = 128 * 1024 * 1024
-"""Above this, the connection that holds the most memory is ended."""
+"""Above this, the connection that uses the most memory is closed."""
 
 _LOG_INTERVAL_SECONDS = 1.0
 
 
 class Http2:
-    """The HTTP/2 connections of a server, and the memory that they hold together."""
+    """The HTTP/2 connections of a server, and their total memory."""
 
     def __init__(self, host: Host, max_held_bytes: int = MAX_HELD_IN_ALL_BYTES) -> None:
         self._host = host
@@ -30,7 +30,7 @@ class Http2:
     def take(
         self, transport: asyncio.Transport, first: bytes, certificate: ClientCertificate | None, *, may_ask: bool
     ) -> None:
-        """Serve a connection whose handshake is done. ``first`` is what was read of it."""
+        """Serve a connection after its handshake. ``first`` is what was already read."""
         connection = Http2Connection(self._host, self, certificate, may_ask=may_ask)
         transport.set_protocol(connection)
         connection.connection_made(transport)
@@ -39,17 +39,17 @@ class Http2:
             connection.data_received(first)
 
     def discard(self, connection: Http2Connection) -> None:
-        """Let go of a connection that is closed."""
+        """Forget a closed connection."""
         self._connections.discard(connection)
 
     def check_held(self) -> None:
-        """End the connection that holds the most, if all of them hold too much."""
+        """Close the connection that uses the most memory, if the total is too high."""
         if sum(each.held for each in self._connections) > self._max_held_bytes:
             greediest = max(self._connections, key=lambda each: each.held)
-            greediest.end_badly("holds too much memory", ErrorCodes.ENHANCE_YOUR_CALM)
+            greediest.end_badly("uses too much memory", ErrorCodes.ENHANCE_YOUR_CALM)
 
     def log_ended(self, why: str) -> None:
-        """Log that a connection was ended for what its client did, at most once a second."""
+        """Log at most once a second that a connection was closed because of its client."""
         if self._host.now - self._logged_at < _LOG_INTERVAL_SECONDS:
             self._left_out += 1
             return

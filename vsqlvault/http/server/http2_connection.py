@@ -1,7 +1,7 @@
-"""HTTP/2 (RFC 9113): frames in, requests to an ASGI application, frames out, within the limits of HTTP/1.1.
+"""HTTP/2 (RFC 9113): receives frames, calls an ASGI application, and sends frames, within the limits of HTTP/1.1.
 
-The h2 library keeps the protocol's state. Its own validation of header sections is off: it ends the connection, while
-``http2_head`` refuses the one request. As in HTTP/1.1, nothing is cancelled because a client goes away.
+The h2 library keeps the protocol's state. Its own validation of header sections is disabled: it ends the connection,
+while ``http2_head`` rejects only the request. As in HTTP/1.1, a disconnecting client cancels nothing.
 """
 
 from __future__ import annotations
@@ -39,26 +39,26 @@ from vsqlvault.model.ids import new_id
 log = logging.getLogger(__name__)
 MAX_STREAMS = 100
 MAX_RUNNING = 32
-"""Requests of one connection that run at once; the others wait."""
+"""The maximum number of concurrent requests of one connection. The others wait."""
 
 MAX_HELD_BYTES = 1024 * 1024
 """No further request of a connection starts while this much of its answers is unsent."""
 
 FREE_BYTES = 256 * 1024
-"""A connection that holds no more than this is never ended for what all of them hold."""
+"""A connection that uses no more than this is never closed because of the total."""
 
 MAX_UNREAD_CONTROL_BYTES = 256 * 1024
-"""A client that reads nothing, not even control frames, is not read from beyond this."""
+"""A client that reads nothing, not even control frames, is not read from beyond this size."""
 
 MAX_CONTROL_FRAMES = 500
-"""A second. A client that sends more is ended (RFC 9113, section 10.5)."""
+"""Per second. A client that sends more is disconnected (RFC 9113, section 10.5)."""
 
 MAX_FRAME_BYTES = 16 * 1024
 _GOAWAY = struct.Struct(">HBBBLLL")
 
 
 class Host(Protocol):
-    """The server, as far as its HTTP/2 connections know it."""
+    """The server, as seen by its HTTP/2 connections."""
 
     app: Any
     loop: asyncio.AbstractEventLoop
@@ -70,37 +70,37 @@ class Host(Protocol):
     reserve: Any
 
     def run(self, request: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Carry out a request."""
+        """Run a request."""
 
     def ended(self, task: asyncio.Task[None]) -> None:
-        """Let go of the task of a request."""
+        """Forget the task of a request."""
 
     def refused(self, error: VaultError) -> None:
-        """Count what never became a request."""
+        """Count a malformed request."""
 
     def forget(self, connection: Any) -> None:
-        """Let go of a connection that is closed."""
+        """Forget a closed connection."""
 
 
 class Family(Protocol):
-    """The HTTP/2 connections of a server together."""
+    """The HTTP/2 connections of a server."""
 
     def discard(self, connection: Http2Connection) -> None:
-        """Let go of a connection that is closed."""
+        """Forget a closed connection."""
 
     def check_held(self) -> None:
-        """End a connection, if all of them hold too much memory."""
+        """Close a connection if the total memory is too high."""
 
     def log_ended(self, why: str) -> None:
-        """Log that a connection was ended for what its client did."""
+        """Log that a connection was closed because of its client."""
 
 
 class _State(H2Connection):
-    """The library's state machine. Streams beyond the limit are refused one by one here, not with their connection."""
+    """The library's state machine. Streams beyond the limit are rejected one by one, without closing the connection."""
 
     @property
     def open_inbound_streams(self) -> int:
-        super().open_inbound_streams  # noqa: B018 - lets go of the streams that are closed
+        super().open_inbound_streams  # noqa: B018 - releases closed streams
         return 0
 
 
@@ -140,16 +140,16 @@ class Http2Connection(asyncio.Protocol):
 
     @property
     def is_idle(self) -> bool:
-        """Whether it asks nothing."""
+        """Whether the connection has no request."""
         return not self._streams
 
     @property
     def held(self) -> int:
-        """How many bytes of requests and answers it holds in memory."""
+        """The memory in bytes of its requests and responses."""
         return sum(stream.held for stream in self._streams.values())
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the transport, and send the settings."""
+        """Set the transport, and send the settings."""
         self._transport = cast("asyncio.Transport", transport)
         self._client = _address(transport.get_extra_info("peername"))
         self._address = _address(transport.get_extra_info("sockname"))
@@ -160,7 +160,7 @@ class Http2Connection(asyncio.Protocol):
         self._flush()
 
     def connection_lost(self, _: Exception | None) -> None:
-        """Forget the socket; requests under way go on."""
+        """Forget the socket. Requests in progress continue."""
         self._transport = None
         self._host.forget(self)
         self._family.discard(self)
@@ -170,7 +170,7 @@ class Http2Connection(asyncio.Protocol):
         self._waiting.clear()
 
     def data_received(self, data: bytes) -> None:
-        """Take what arrived."""
+        """Process the received bytes."""
         if self._transport is None:
             return
         self._meter.take(data)
@@ -181,7 +181,7 @@ class Http2Connection(asyncio.Protocol):
         try:
             for event in self._state.receive_data(data):
                 self._take(event)
-        except Exception as error:  # noqa: BLE001 - ProtocolError, or whatever else bytes of a client do to the library
+        except Exception as error:  # noqa: BLE001 - ProtocolError, or any other error of the library for bytes of a client
             self._host.refused(BadFraming())
             self._end_broken(type(error).__name__)
             return
@@ -189,7 +189,7 @@ class Http2Connection(asyncio.Protocol):
         self._check_held()
 
     def pause_writing(self) -> None:
-        """Send no more: the client reads slower than it is sent to."""
+        """Stop sending, because the client reads too slowly."""
         self._is_full = True
 
     def resume_writing(self) -> None:
@@ -202,7 +202,7 @@ class Http2Connection(asyncio.Protocol):
         self._pump()
 
     def check(self, now: float) -> None:
-        """End what has lasted too long."""
+        """End what exceeds its time limit."""
         self._meter.control_frames = 0
         limits = self._host.limits
         if self._midway_since is not None and now - self._midway_since >= limits.head_seconds:
@@ -216,7 +216,7 @@ class Http2Connection(asyncio.Protocol):
             self._check_reader(now)
 
     def _check_reader(self, now: float) -> None:
-        """Cut a client, or a stream of it, that takes nothing of what it asked for."""
+        """Disconnect a client, or reset a stream, that does not read its responses."""
         limit = self._host.limits.write_seconds
         unsent = self._transport.get_write_buffer_size() if self._transport else 0
         if unsent < self._unsent or not any(stream.pending for stream in self._streams.values()):
@@ -231,16 +231,16 @@ class Http2Connection(asyncio.Protocol):
         self._flush()
 
     def stop(self) -> None:
-        """Take no further request, tell the client which were taken, and close once they are answered."""
+        """Accept no further request, announce the last accepted one, and close once all are answered."""
         if not self._is_ending:
             self._is_ending = True
-            # The library's GOAWAY ends its state machine, and with it the answers that are due.
+            # # The library's GOAWAY would end its state machine, and with it the pending responses.
             self._write(_GOAWAY.pack(0, 8, 7, 0, 0, self._last_id, ErrorCodes.NO_ERROR))
         if not self._streams and self._transport is not None:
             self._transport.close()
 
     def give_up(self, error: VaultError) -> None:
-        """Answer each request without an answer with ``error``, and end the connection."""
+        """Answer each request without a response with ``error``, and close the connection."""
         self.stop()
         for stream in list(self._streams.values()):
             if not stream.has_begun_answer:
@@ -249,12 +249,12 @@ class Http2Connection(asyncio.Protocol):
             self._transport.close()
 
     def abort(self) -> None:
-        """End the connection at once."""
+        """Close the connection at once."""
         if self._transport is not None:
             self._transport.abort()
 
     def end_badly(self, why: str, code: ErrorCodes) -> None:
-        """Tell the client the code, log the reason, and end the connection at once."""
+        """Send the error code, log the reason, and close the connection at once."""
         if self._transport is None:
             return
         self._family.log_ended(why)
@@ -268,7 +268,7 @@ class Http2Connection(asyncio.Protocol):
         self.abort_soon()
 
     def abort_soon(self) -> None:
-        """End the connection; what the transport takes at once still goes out."""
+        """Close the connection. What the transport accepts at once is still sent."""
         transport = self._transport
         self.connection_lost(None)
         if transport is not None:
@@ -378,7 +378,7 @@ class Http2Connection(asyncio.Protocol):
         stream.answer(reply.status, wire, cast("bytes", reply.body))
 
     def send_head(self, stream: Stream, status: int, fields: Fields) -> None:
-        """Send the head of an answer, or of an interim one."""
+        """Send the head of a final or an interim response."""
         if stream.id not in self._streams:
             return
         section: Fields = [(b":status", b"%d" % status), *fields]
@@ -390,14 +390,14 @@ class Http2Connection(asyncio.Protocol):
         stream.moved_at = self._host.now
 
     def consumed(self, stream: Stream, count: int) -> None:
-        """Let the client send that many bytes more of the body."""
+        """Allow the client to send more bytes of the body."""
         if count and not stream.has_whole_body and stream.id in self._streams:
             with self._while_open(stream):
                 self._state.increment_flow_control_window(count, stream.id)
             self._flush()
 
     def push(self, stream: Stream) -> None:
-        """Send what the stream has to send, as far as the client lets it."""
+        """Send the data of a stream, as far as flow control allows."""
         if not any(other.pending for other in self._streams.values() if other is not stream):
             self._moved_at = self._host.now
         stream.moved_at = self._host.now
@@ -405,7 +405,7 @@ class Http2Connection(asyncio.Protocol):
         self._check_held()
 
     def _pump(self) -> None:
-        """Send a frame of each stream in turn, until the client or the socket takes no more."""
+        """Send a frame of each stream in turn, until flow control or the socket stops it."""
         moved = True
         while moved and not self._is_full and self._transport is not None:
             moved = False
@@ -417,7 +417,7 @@ class Http2Connection(asyncio.Protocol):
         self._start_more()
 
     def _send_frame(self, stream: Stream) -> bool:
-        """Send one frame, if the stream has something to send and room for it; say whether it did."""
+        """Send one frame, if the stream has data and the window has space. Return whether it did."""
         if not stream.has_begun_answer or stream.is_sent:
             return False
         with self._while_open(stream):
@@ -429,7 +429,7 @@ class Http2Connection(asyncio.Protocol):
         if stream.id not in self._streams:
             return False
         self._moved_at = stream.moved_at = self._host.now
-        self._streams[stream.id] = self._streams.pop(stream.id)  # the others come first next time
+        self._streams[stream.id] = self._streams.pop(stream.id)  # other streams come first next time
         if ends:
             self._finish(stream)
         return True
@@ -442,14 +442,14 @@ class Http2Connection(asyncio.Protocol):
 
     @contextmanager
     def _while_open(self, stream: Stream) -> Iterator[None]:
-        """Let go of a stream that the client has ended: the library knows of it before its events are taken."""
+        """Release a stream that the client has ended: the library knows this before its events are processed."""
         try:
             yield
         except ProtocolError:
             self._drop(stream)
 
     def _finish(self, stream: Stream) -> None:
-        """Let go of a stream whose answer is sent; what the client still sends of its body is not wanted."""
+        """Release a stream whose response is sent. The rest of the request's body is discarded."""
         stream.is_sent = True
         if stream.has_whole_body:
             self._drop(stream)

@@ -1,6 +1,6 @@
 """Counts the frames of one HTTP/2 connection before the protocol library reads them.
 
-The library says nothing of a frame or a header block that has begun and does not end, and acts on every frame at once.
+The library does not report an incomplete frame or header block, and processes every frame at once.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ _END_STREAM, _END_HEADERS = 0x1, 0x4
 
 
 class FrameMeter:
-    """Follows the frame headers of what a client sends.
+    """Follows the frame headers of a client.
 
-    ``control_frames`` counts the frames that carry no part of a request: PING, SETTINGS, PRIORITY, RST_STREAM, CONTINUATION,
-    unknown types, and empty DATA. The owner resets it once a second.
+    ``control_frames`` counts the frames that carry no part of a request: PING, SETTINGS, PRIORITY, RST_STREAM,
+    CONTINUATION, unknown types, and empty DATA. The owner resets it once a second.
     """
 
     def __init__(self) -> None:
@@ -27,11 +27,11 @@ class FrameMeter:
 
     @property
     def is_midway(self) -> bool:
-        """Whether the preface, a frame or a header block has begun and not ended. The payload of DATA does not count."""
+        """Whether the preface, a frame or a header block is incomplete. The payload of DATA does not count."""
         return self._in_header_block or bool(self._header) or (self._skip > 0 and self._type != _DATA)
 
     def take(self, data: bytes) -> None:
-        """Follow the next bytes."""
+        """Process the next bytes."""
         at, end = 0, len(data)
         while at < end:
             if self._skip:

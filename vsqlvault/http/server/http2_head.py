@@ -32,7 +32,7 @@ class Http2Head:
 
 
 def read_http2_head(section: Iterable[tuple[bytes, bytes]]) -> Http2Head:
-    """Return the head that a decoded header section describes. ``host`` is among its headers.
+    """Return the head of a decoded header section, with ``host`` among its headers.
 
     Raises:
         HeadTooLarge: more than MAX_HEAD_BYTES or MAX_FIELDS.
@@ -100,7 +100,7 @@ def _target(pseudo: dict[bytes, bytes], *, is_connect: bool) -> bytes:
 
 
 def _body(headers: list[tuple[bytes, bytes]]) -> tuple[int | None, bool]:
-    """Return the length that the client names, if any, and whether it waits before it sends the body."""
+    """Return the length in the header, if any, and whether the client waits before it sends the body."""
     lengths = [value for name, value in headers if name == b"content-length"]
     if len(lengths) > 1 or (lengths and not lengths[0].isdigit()):
         raise BadFraming("one Content-Length, in digits")

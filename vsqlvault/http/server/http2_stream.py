@@ -1,4 +1,4 @@
-"""One request on an HTTP/2 connection and its answer, as the two functions that ASGI asks for."""
+"""One request and its response on an HTTP/2 connection, as the two ASGI functions."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from typing import Any, Protocol
 from vsqlvault.http.server.http2_head import Http2Head
 
 Fields = list[tuple[bytes, bytes]]
-Message = Any  # of ASGI: a mapping whose members depend on its type
+Message = Any  # defined by ASGI: a mapping whose members depend on its type
 HIGH_WATER_BYTES = 64 * 1024
-"""An application that sends its answer in parts waits while this much of it is unsent."""
+"""An application that sends its response in parts waits while this many bytes are unsent."""
 
 _BODY_OF_NONE = frozenset({204, 304})
 _DISCONNECT = {"type": "http.disconnect"}
 
 
 class Carrier(Protocol):
-    """The connection that carries a stream."""
+    """The connection of a stream."""
 
     def send_head(self, stream: Stream, status: int, fields: Fields) -> None:
-        """Send the head of an answer, or of an interim one."""
+        """Send the head of a final or an interim response."""
 
     def consumed(self, stream: Stream, count: int) -> None:
-        """Let the client send that many bytes more of the body."""
+        """Allow the client to send more bytes of the body."""
 
     def push(self, stream: Stream) -> None:
-        """Send what the stream has to send, as far as the client lets it."""
+        """Send the data of the stream, as far as flow control allows."""
 
 
 class Stream:
-    """One request and its answer. ``pending`` is what of the answer's body is not sent yet."""
+    """One request and its response. ``pending`` is the unsent part of the response's body."""
 
     def __init__(self, carrier: Carrier, stream_id: int, head: Http2Head | None, *, has_whole_body: bool) -> None:
         self.id = stream_id
@@ -53,7 +53,7 @@ class Stream:
 
     @property
     def held(self) -> int:
-        """How many bytes of body, of request and answer, lie in memory for this stream."""
+        """The memory in bytes of request and response bodies of this stream."""
         return len(self.pending) + len(self.unread)
 
     def feed(self, data: bytes) -> None:
@@ -68,7 +68,7 @@ class Stream:
         _wake(self._arrival)
 
     def disconnect(self) -> None:
-        """Forget what was to be sent: nobody listens any more. The request is carried out all the same."""
+        """Discard unsent data, because the client is gone. The request is still completed."""
         self._is_disconnected = self.is_sent = True
         self.pending.clear()
         self.unread.clear()
@@ -76,7 +76,7 @@ class Stream:
         _wake(self._departure)
 
     async def receive(self) -> Message:
-        """Return the next ASGI message: a part of the body, or the news that nobody listens any more."""
+        """Return the next ASGI message: a part of the body, or the client's disconnection."""
         while True:
             if self._is_disconnected or self.is_complete:
                 return _DISCONNECT
@@ -93,7 +93,7 @@ class Stream:
             await self._arrival
 
     async def send(self, message: Message) -> None:
-        """Send an answer's head, or a part of its body; to a client that is gone, nothing."""
+        """Send a response's head or a part of its body, unless the client is gone."""
         if self.is_complete:
             return
         if message["type"] == "http.response.start":
@@ -111,7 +111,7 @@ class Stream:
             await self._departure
 
     def answer(self, status: int, fields: Fields, body: bytes) -> None:
-        """Send an answer that is whole."""
+        """Send a whole response."""
         self._start = {"status": status, "headers": fields}
         self._begin_answer(len(body), is_whole=True)
         if not self._has_no_body():
@@ -120,7 +120,7 @@ class Stream:
         self._carrier.push(self)
 
     def take(self, count: int) -> bytes:
-        """Remove the next bytes of the answer from what is pending."""
+        """Remove the next bytes of the response from the pending ones."""
         part = bytes(self.pending[:count])
         del self.pending[:count]
         if len(self.pending) <= HIGH_WATER_BYTES:

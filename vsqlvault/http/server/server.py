@@ -1,4 +1,4 @@
-"""Serving: one listening socket, the connections on it, their limits, and an end that comes in time."""
+"""The server: a listening socket, its connections and their limits, and a shutdown within a time limit."""
 
 from __future__ import annotations
 
@@ -34,20 +34,22 @@ from vsqlvault.service.vault import Vault
 log = logging.getLogger(__name__)
 TICK_SECONDS = 1.0
 RESERVED_CONNECTIONS = 128
-"""Beyond the connections that may ask for anything, so many more may ask how the server is.
+"""The number of connections beyond the limit that may request ``/health``.
 
-Who asks nothing there has to give way to who comes next.
+An idle one is closed when a new connection needs its place.
 """
 
 ACCEPTED_AT_ONCE = 16
-"""So many connections are taken before those that are open get their turn: to be heard before they have to give way."""
+"""The number of connections to accept before existing ones are processed, so that these can send a request first."""
 
 HANDSHAKE_SECONDS = 5.0
 FLUSH_SECONDS = 0.5
 FINISH_POLL_SECONDS = 0.02
 COLLECT_AFTER = 10_000
-"""So many objects more than before, and the collector of cycles looks at the young ones; Python's own number is 700. Several
-times as many make no request cheaper, and take 3 MB more."""
+"""The number of new objects after which the garbage collector runs on the young generation; Python's default is 700.
+
+A multiple of this does not make requests faster, and uses 3 MB more.
+"""
 
 _NO_DESCRIPTORS_SECONDS = 0.1
 _NOT_A_WORD = re.compile(r"[^a-z0-9]+")
@@ -56,7 +58,7 @@ App = Callable[[Any, Any, Any], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a connection may take, in seconds; ``connections`` is a number."""
+    """The limits of a connection, in seconds; ``connections`` is a number."""
 
     head_seconds: float = 5.0
     keep_alive_seconds: float = 60.0
@@ -66,14 +68,14 @@ class Limits:
 
     @classmethod
     def of(cls, settings: ServerSettings) -> Limits:
-        """Return the limits that the settings ask for."""
+        """Return the limits in the settings."""
         return cls(keep_alive_seconds=settings.keep_alive_timeout_seconds, connections=settings.max_connections)
 
 
 class Server:
-    """Accepts connections and watches over them.
+    """Accepts connections and enforces their limits.
 
-    ``app`` is an ASGI application; it is called once for each request that ``lane``, where there is one, does not answer.
+    ``app`` is an ASGI application. It is called for each request that the fast path, if any, does not answer.
     """
 
     def __init__(
@@ -105,12 +107,12 @@ class Server:
         self._tick()
 
     def accept_from(self, listener: socket.socket) -> None:
-        """Take connections from a listening socket, until ``stop_accepting``."""
+        """Accept connections from a listening socket until ``stop_accepting``."""
         self._listener = listener
         self.loop.add_reader(listener, self._accept)
 
     def stop_accepting(self) -> None:
-        """Close the listening socket; who waits there is told so by the system."""
+        """Close the listening socket. The system rejects waiting clients."""
         listener, self._listener = self._listener, None
         if listener is not None:
             self.loop.remove_reader(listener)
@@ -151,7 +153,7 @@ class Server:
         self._keep(self._tasks, self._receive(accepted, connection))
 
     def _make_room(self) -> bool:
-        """End the connection of the reserve that has been there longest and asks nothing, if there is one."""
+        """Close the oldest idle connection of the reserve, if there is one."""
         for connection in self.reserve:
             if connection.is_idle:
                 self.forget(connection)
@@ -160,7 +162,7 @@ class Server:
         return False
 
     def forget(self, connection: Connection | Http2Connection) -> None:
-        """Let go of a connection that is no more."""
+        """Forget a closed connection."""
         self.connections.discard(connection)
         self.reserve.pop(connection, None)
 
@@ -174,21 +176,21 @@ class Server:
             self._arriving -= 1
 
     def run(self, request: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Carry out a request; nothing cancels it. It says when it has ended."""
+        """Run a request. Nothing cancels it."""
         task = self.loop.create_task(request)
         self._requests.add(task)
         return task
 
     def ended(self, task: asyncio.Task[None]) -> None:
-        """Let go of the task of a request."""
+        """Forget the task of a request."""
         self._requests.discard(task)
 
     def refused(self, error: VaultError) -> None:
-        """Count what never became a request."""
+        """Count a malformed request."""
         self.counts.refused[error.reason] += 1
 
     async def finish(self, seconds: float) -> None:
-        """Let what is under way end, for so long; answer the rest that the server is ending."""
+        """Let requests in progress finish within the time, then answer the rest with ShuttingDown."""
         for connection in list(self.connections):
             connection.stop()
         ends_at = self.loop.time() + seconds
@@ -247,7 +249,7 @@ class Server:
         reason = _reason(error)
         self.counts.refused[f"tls.{reason}"] += 1
         if self._tls_refused is not None and isinstance(error, ssl.SSLError):
-            with suppress(VaultError):  # nobody is there to be told
+            with suppress(VaultError):  # the client is gone
                 await self._tls_refused(CredentialRefused(f"tls.reject:{reason}"), address)
 
     def _tick(self) -> None:
@@ -264,7 +266,7 @@ def _same(connection: Connection) -> Connection:
 
 
 class _Waiting(asyncio.Protocol):
-    """Holds a socket still until TLS takes it over."""
+    """Holds a socket until TLS takes it over."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         cast("asyncio.Transport", transport).pause_reading()
@@ -279,7 +281,7 @@ def _peer(accepted: socket.socket) -> str | None:
 
 
 def _reason(error: Exception) -> str:
-    """Return OpenSSL's reason for a handshake that failed, as one word."""
+    """Return OpenSSL's reason for a failed handshake, as one word."""
     if isinstance(error, ssl.SSLCertVerificationError):
         text = error.verify_message
     elif isinstance(error, ssl.SSLError):
@@ -293,7 +295,7 @@ def listen(listen_addr: str) -> socket.socket:
     """Return a listening socket on ``host:port`` or ``[v6]:port``.
 
     Raises:
-        SettingsInvalid: the address cannot be had.
+        SettingsInvalid: the address is not available.
     """
     host, _, port = listen_addr.rpartition(":")
     host = host.strip("[]")
@@ -304,7 +306,7 @@ def listen(listen_addr: str) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
     except OSError as error:
         raise SettingsInvalid(f"server.listen_addr: cannot listen on {listen_addr}: {error.strerror}") from error
-    except ValueError as error:  # a label of a host name that is empty or too long
+    except ValueError as error:  # a host name label that is empty or too long
         raise SettingsInvalid(f"server.listen_addr: expected host:port, found {listen_addr}") from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -329,10 +331,10 @@ async def serve(
     tls: Tls | None = None,
     share: Share | None = None,
 ) -> None:
-    """Serve the vault until SIGTERM or SIGINT, then finish what is in flight, but not for ever. SIGHUP reloads.
+    """Serve the vault until SIGTERM or SIGINT, then finish requests in flight within the time limit. SIGHUP reloads.
 
-    ``load`` reads the settings again. ``ready`` is awaited once everything is in place and connections are taken. ``share``
-    is what this worker shares with the others, where there are others.
+    ``load`` reads the settings again. ``ready`` is awaited once connections are accepted. ``share`` is the shared
+    memory of several workers, if there are any.
     """
     counts = Counts(tls=tls)
     app = build_app(settings, lambda: already_open(vault), counts, share, forwarding)
@@ -356,14 +358,14 @@ async def serve(
 
 
 def _settle_memory() -> None:
-    """Have the collector of cycles leave alone what was made to stay, and look for cycles less often: requests make few."""
+    """Exclude permanent objects from garbage collection, and collect less often, because requests create few cycles."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER)
 
 
 async def _reload(load: Callable[[], Settings], vault: Vault, tls: Tls | None, forwarding: Forwarding) -> None:
-    """Put new settings in force, all of them or none: whatever can be refused is read before anything changes."""
+    """Apply new settings, all or none: everything that can be rejected is read before anything changes."""
     try:
         settings = load()
         loaded = Loaded.of(settings.server) if tls and settings.server.tls else None
@@ -373,6 +375,6 @@ async def _reload(load: Callable[[], Settings], vault: Vault, tls: Tls | None, f
             tls.use(loaded)
         forwarding.use(proxies)
         log.info("settings reloaded")
-    except Exception as error:  # noqa: BLE001 - a bad file must not stop a good server
+    except Exception as error:  # noqa: BLE001 - invalid settings must not stop the server
         told = str(error) if isinstance(error, VaultError) else type(error).__name__
-        log.error("reload refused: the settings stay as they were", extra={"error": told})  # noqa: TRY400
+        log.error("reload refused: the settings are unchanged", extra={"error": told})  # noqa: TRY400

@@ -1,4 +1,4 @@
-"""What the system tells a serving process: to end, or to read its settings again."""
+"""The signals of a server process: shutdown and reload."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ HEARD = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 
 
 def hold_hang_ups() -> None:
-    """Let SIGHUP wait until ``Signals`` hears it: it would end a process that is still starting."""
+    """Block SIGHUP until ``Signals`` handles it, because it would end a process that is still starting."""
     signal.pthread_sigmask(signal.SIG_BLOCK, HANG_UP)
 
 
 class Signals:
-    """Hears from the moment it is made, on the running loop; what came while signals were held is heard now.
+    """Handles signals from its creation on, on the running loop. Signals that were blocked before are handled now.
 
-    A SIGHUP before anybody answers it is not lost, and several of them are one.
+    A SIGHUP before the handler runs is not lost, and several of them count as one.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class Signals:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)
 
     async def on_hang_up(self, act: Callable[[], Awaitable[None]]) -> None:
-        """Act on every SIGHUP, one after the other, until cancelled."""
+        """Handle every SIGHUP, one after the other, until cancelled."""
         while True:
             await self._hung_up.wait()
             self._hung_up.clear()

@@ -1,4 +1,4 @@
-"""TLS as this server speaks it, and what it knows of certificates that were good once."""
+"""The TLS configuration of the server, and the revocation of certificates on open connections."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from vsqlvault.config import ServerSettings, TlsSettings
 from vsqlvault.errors import SettingsInvalid
 from vsqlvault.http.server.client_certificates import ClientCertificate, RevocationLists
 
-_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"  # of TLS 1.2; those of 1.3 are all good
+_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"  # for TLS 1.2; all those of 1.3 are acceptable
 _READABLE_BY_ALL = stat.S_IROTH | stat.S_IWOTH
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What the files of ``[server.tls]`` have come to."""
+    """The loaded files of ``[server.tls]``."""
 
     context: ssl.SSLContext
     lists: RevocationLists
@@ -33,49 +33,51 @@ class Loaded:
         """Read all files.
 
         Raises:
-            SettingsInvalid: one cannot be used, or there are none.
+            SettingsInvalid: a file cannot be used, or TLS is not configured.
         """
         return _load(settings)
 
 
 class Tls:
-    """The context for new connections, and who is refused on those that are open.
+    """The context for new connections, and the check of certificates on open connections.
 
-    A reload makes a context of its own: connections that are open keep theirs, and no session of an earlier one can be
-    resumed, so that none outlives a revocation.
+    A reload creates a new context. Open connections keep theirs, and no session of an earlier context can be resumed,
+    so that none outlives a revocation.
     """
 
     def __init__(self, settings: ServerSettings) -> None:
         """Read all files.
 
         Raises:
-            SettingsInvalid: one cannot be used.
+            SettingsInvalid: a file cannot be used.
         """
         self.use(Loaded.of(settings))
         self.offers_http2 = settings.http2
 
     @property
     def context(self) -> ssl.SSLContext:
-        """The context that the next connection shakes hands with."""
+        """The context for the next connection."""
         return self._loaded.context
 
     @property
     def until(self) -> Mapping[str, datetime]:
-        """When the first certificate, or list, in each file ends: then nobody who needs it gets in any more."""
+        """The expiry of the first certificate or list in each file."""
         return self._loaded.until
 
     def use(self, loaded: Loaded) -> None:
-        """Shake hands by what these files say from now on."""
+        """Use these files for new connections."""
         self._loaded = loaded
 
     def describe(self, certificate: ClientCertificate | None) -> dict[str, Any] | None:
-        """Return the ASGI extension ``tls`` of one request: what was good at the handshake may have been revoked since."""
+        """Return the ASGI extension ``tls`` of one request, because a certificate may have been revoked since the
+        handshake.
+        """
         if certificate is None:
             return None
         return {"client_certificate": certificate, "certificate_fault": self.fault(certificate)}
 
     def fault(self, certificate: ClientCertificate) -> str | None:
-        """Return why a client's certificate, which was good when the connection was made, is good no longer."""
+        """Return why a client's certificate is no longer valid, although it was when the connection was made."""
         return certificate.fault(self._loaded.lists.revoked)
 
 
@@ -102,7 +104,7 @@ def _load(settings: ServerSettings) -> Loaded:
 
 
 def _ask_for_certificates(context: ssl.SSLContext, files: TlsSettings) -> None:
-    context.minimum_version = ssl.TLSVersion.TLSv1_3  # 1.2 resumes sessions without looking at the certificate again
+    context.minimum_version = ssl.TLSVersion.TLSv1_3  # 1.2 resumes sessions without checking the certificate again
     context.num_tickets = 0
     context.verify_mode = ssl.CERT_REQUIRED if files.client_cert == "required" else ssl.CERT_OPTIONAL
     context.verify_flags |= ssl.VERIFY_X509_STRICT
@@ -124,7 +126,7 @@ def _until(files: TlsSettings, lists: RevocationLists) -> dict[str, datetime]:
 def _first_end(path: str) -> datetime | None:
     try:
         certificates = x509.load_pem_x509_certificates(Path(path).read_bytes())
-    except (OSError, ValueError):  # OpenSSL has read it, and reads more than cryptography does
+    except (OSError, ValueError):  # OpenSSL has accepted it, and accepts more than cryptography does
         return None
     return min(each.not_valid_after_utc for each in certificates)
 
@@ -136,7 +138,7 @@ def _check_secret(path: str) -> None:
         raise SettingsInvalid(f"server.tls.key_file: expected a readable file, found: {error.strerror}") from error
     if mode & _READABLE_BY_ALL:
         raise SettingsInvalid(
-            f"server.tls.key_file: expected a file that not everybody can read, found {stat.filemode(mode)}"
+            f"server.tls.key_file: expected a file that is not readable by all users, found {stat.filemode(mode)}"
         )
 
 

@@ -1,4 +1,4 @@
-"""Several processes behind one listening socket: started, watched, told and ended together."""
+"""Several worker processes on one listening socket: starts, supervises and ends them."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class _Worker:
 
 
 class Workers:
-    """Keeps ``count`` processes running ``work`` until this one is told to stop.
+    """Keeps ``count`` processes running ``work`` until this process is stopped.
 
-    ``work`` takes the worker's slot, below ``count``, and returns the exit code; ``UNUSABLE`` ends all, for the next one would
-    find the settings just as unusable. A worker that ends in any other way is replaced, sooner the longer it had lived, after
-    ``retire`` was told its slot. Workers end with this process, however it ends. ``work`` begins with the signals of ``HEARD``
-    held, so that none is lost on it before it hears them.
+    ``work`` takes the worker's slot, below ``count``, and returns the exit code. ``UNUSABLE`` ends all workers, because
+    a replacement would find the same settings. A worker that ends otherwise is replaced, sooner the longer it lived,
+    after ``retire`` was called with its slot. Workers end with this process, however it ends. ``work`` starts with the
+    signals of ``HEARD`` blocked, so that none is lost before its handlers are installed.
     """
 
     def __init__(
@@ -57,10 +57,12 @@ class Workers:
         self._read_end, self._write_end = os.pipe()
 
     def run(self) -> None:
-        """Run until SIGTERM or SIGINT, and return when all workers have ended. SIGHUP: ``hung_up``, then they are told.
+        """Run until SIGTERM or SIGINT, and return when all workers have ended.
+
+        On SIGHUP call ``hung_up``, then signal the workers.
 
         Raises:
-            StartUpRefused: a worker found the settings unusable, and has said why.
+            StartUpRefused: a worker could not use the settings, and has logged why.
         """
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD)
         try:
@@ -93,7 +95,7 @@ class Workers:
         self._running[pid] = _Worker(slot, time.monotonic())
 
     def _live(self, slot: int) -> int:
-        """Be a worker: return its exit code."""
+        """Run as a worker, and return its exit code."""
         code = 1
         try:
             os.close(self._write_end)
@@ -109,7 +111,7 @@ class Workers:
         return code
 
     def _end_with_parent(self) -> None:
-        """Wait for the end of a pipe that only the supervisor holds open."""
+        """Wait until the supervisor closes its end of a pipe."""
         os.read(self._read_end, 1)
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -127,7 +129,7 @@ class Workers:
             log.error("a worker ended and is replaced", extra={"pid": pid, "exit_code": code})
 
     def _put_off(self, lived_seconds: float) -> None:
-        """Set when the next worker starts: one that keeps failing must not keep the machine busy."""
+        """The time of the next start: a worker that keeps failing must not use up the CPU."""
         longer = max(self._delay * 2, _FIRST_DELAY_SECONDS)
         self._delay = 0.0 if lived_seconds >= _SETTLED_SECONDS else min(longer, _LONGEST_DELAY_SECONDS)
         self._starts_at = time.monotonic() + self._delay

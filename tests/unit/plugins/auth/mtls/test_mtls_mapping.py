@@ -345,8 +345,11 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a trust domain in upper case": ({"san_uri": "spiffe://Shop.example/a"}, "a URI in ASCII"),
     "a short thumbprint": ({"thumbprint": "0" * 40}, "64 hex digits"),
     "a key's hash that is none": ({"common_name": "a", "issuer_spki_sha256": "sha256//AAAA"}, "64 hex digits"),
-    "a name with a line": ({"common_name": "a\nb"}, "printable text"),
-    "an identity with a line": ({"common_name": "a", "identity": "a\nb"}, "printable text"),
+    "a name with a line": ({"common_name": "a\nb"}, "text without invisible or control characters"),
+    "an identity with a line": (
+        {"common_name": "a", "identity": "a\nb"},
+        "text without invisible or control characters",
+    ),
 }
 
 
