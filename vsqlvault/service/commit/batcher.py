@@ -1,4 +1,4 @@
-"""Gathering what arrives while the last flush runs into the next one."""
+"""Gathers concurrent items into batches."""
 
 from __future__ import annotations
 
@@ -15,22 +15,24 @@ from vsqlvault.service.commit.error_log import FailureLog
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Waiting: TypeAlias = tuple[Item, asyncio.Future[Result]]
-Choose: TypeAlias = Callable[
-    [deque[Waiting[Item, Result]], int, Callable[[Item], int], int], list[Waiting[Item, Result]]
-]
+Waiting: TypeAlias = tuple[Item, asyncio.Future[Result], int]
+"""An item, the future of its result, and its size."""
+
+Choose: TypeAlias = Callable[[deque[Waiting[Item, Result]], int, int], list[Waiting[Item, Result]]]
+"""Takes what waits, the maximum number of items and the maximum size, and removes the next batch of at least one item."""
 
 SECOND_FLUSH_DELAY_SECONDS = 0.004
-"""A flight under way for so long is waited for no longer: another may take off beside it."""
+"""A second flush starts beside one that has been running for so long."""
 
 BATCH_WIDE_ERRORS = (StorageUnavailable, StorageFull, OutcomeUnknown)
+"""Errors of the storage as a whole: they fail every item of the batch."""
 
 
 @dataclass(slots=True)
 class BatchCounts:
-    """What has gone through, for metrics: ``items / batches`` is the mean batch.
+    """Counters for metrics: ``items / batches`` is the mean size of a batch.
 
-    ``last_at`` is when the newest batch took off, by this process's monotonic clock; None where there was none.
+    ``last_at`` is when the newest batch was flushed, by this process's monotonic clock; None before the first.
     """
 
     items: int = 0
@@ -41,184 +43,193 @@ class BatchCounts:
 
 
 class Batcher(Generic[Item, Result]):
-    """Hands items to ``flush`` in batches, at most ``flights`` at once, each at most ``limit`` items.
+    """Hands items to ``flush`` in batches of at most ``limit`` items, with at most ``max_in_flight`` flushes at once.
 
-    A lone item is flushed at once. What comes while a flight is under way waits for it to land, since each flight costs as much
-    as several items; once that flight is late, what waits takes off beside it, if one more may.
-    ``choose`` takes the next batch, one item or more, out of
-    those that wait. By ``weigh``, a batch of more than one item is no heavier than ``max_batch_weight``, and what waits no
-    heavier than ``max_waiting_weight``, unless it is one item. Log lines about batches that failed call them ``name``.
+    A lone item is flushed at once. Items that arrive during a flush are queued for the next one, because a flush costs as
+    much as several items. If the flush takes longer than ``SECOND_FLUSH_DELAY_SECONDS``, another one starts beside it.
+
+    By ``size_of``, a batch of several items has at most ``max_batch_size``, and several waiting items have at most
+    ``max_waiting_size``. ``translate`` turns an error of the batch into that of one item. Log lines about failed batches
+    call them ``name``.
     """
 
     def __init__(
         self,
         flush: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
         *,
-        flights: int,
+        max_in_flight: int,
         limit: int,
         max_waiting: int,
         choose: Choose[Item, Result] | None = None,
-        weigh: Callable[[Item], int] | None = None,
-        max_batch_weight: int = sys.maxsize,
-        max_waiting_weight: int = sys.maxsize,
+        size_of: Callable[[Item], int] | None = None,
+        max_batch_size: int = sys.maxsize,
+        max_waiting_size: int = sys.maxsize,
+        translate: Callable[[VaultError, Item], VaultError] | None = None,
         name: str = "batch",
         second_flush_delay_seconds: float = SECOND_FLUSH_DELAY_SECONDS,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._flush = flush
-        self._flights = flights
+        self._max_in_flight = max_in_flight
         self._limit = limit
         self._max_waiting = max_waiting
         self._choose = choose or take_first
-        self._weigh = weigh or zero_size
-        self._max_batch_weight = max_batch_weight
-        self._max_waiting_weight = max_waiting_weight
+        self._size_of = size_of
+        self._max_batch_size = max_batch_size
+        self._max_waiting_size = max_waiting_size
+        self._translate = translate
         self._second_flush_delay_seconds = second_flush_delay_seconds
         self._monotonic = monotonic
-        self._waiting_weight = 0
+        self._waiting_size = 0
         self._waiting: deque[Waiting[Item, Result]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._departures: dict[object, float] = {}
-        self._reminder: asyncio.TimerHandle | None = None
+        self._started_at: dict[object, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
         self._failures = FailureLog(name)
         self.counts = BatchCounts()
 
     @property
     def waiting(self) -> int:
-        """How many items wait for a flight."""
+        """The number of items that wait for a flush."""
         return len(self._waiting)
 
-    async def submit(self, item: Item) -> Result:
-        """Return what ``flush`` answers for this item.
+    def enqueue(self, item: Item) -> asyncio.Future[Result]:
+        """Return the future of what ``flush`` answers for this item.
 
         Raises:
-            Overloaded: too many are waiting, or too heavy ones.
-            VaultError: whatever became of this item's batch or, where the batch failed on one of many, of this item.
+            Overloaded: too many items wait, or their size is too large; translated for the item.
         """
-        future = self._enqueued(item)
-        self._take_off_if_due()
-        return await future
+        future = self._enqueue(item)
+        if not self._started_at:
+            self._start_flush()
+        elif self._timer is None:
+            self._flush_beside()
+        return future
+
+    async def submit(self, item: Item) -> Result:
+        """Return what ``flush`` answers for this item. Raises as ``enqueue``, and the error of the item's batch."""
+        return await self.enqueue(item)
 
     async def submit_all(self, items: Sequence[Item]) -> list[Result | VaultError]:
         """Return what ``submit`` would of each item, in order; an error is returned, not raised."""
         futures: list[asyncio.Future[Result]] = []
-        refused: VaultError | None = None
-        for item in items:
+        outcomes: list[Result | VaultError] = []
+        refused: list[Result | VaultError] = []
+        for place, item in enumerate(items):
             try:
-                futures.append(self._enqueued(item))
-            except Overloaded as error:
-                refused = error
+                futures.append(self._enqueue(item))
+            except VaultError as error:
+                refused = [error] * (len(items) - place)
                 break
         if futures:
-            self._take_off_if_due()
+            self._start_if_due()
             await asyncio.wait(futures)
-        outcomes: list[Result | VaultError] = []
         for future in futures:
             try:
                 outcomes.append(future.result())
             except VaultError as error:
                 outcomes.append(error)
-        if refused:
-            outcomes += [refused] * (len(items) - len(futures))
-        return outcomes
-
-    def _enqueued(self, item: Item) -> asyncio.Future[Result]:
-        weight = self._weigh(item)
-        too_heavy = self._waiting and self._waiting_weight + weight > self._max_waiting_weight
-        if len(self._waiting) >= self._max_waiting or too_heavy:
-            self.counts.refused += 1
-            raise Overloaded
-        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, future))
-        self._waiting_weight += weight
-        return future
+        return outcomes + refused
 
     async def drain(self) -> None:
-        """Return when nothing waits and nothing is under way."""
+        """Return when nothing waits and no flush runs."""
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    def _take_off_if_due(self) -> None:
-        """Let a flight take off for what waits: now, or once those under way are late."""
-        if not self._departures:
-            self._take_off()
-        elif self._reminder is None and len(self._departures) < self._flights:
-            left = max(self._departures.values()) + self._second_flush_delay_seconds - self._monotonic()
+    def _enqueue(self, item: Item) -> asyncio.Future[Result]:
+        size = self._size_of(item) if self._size_of is not None else 0
+        waiting = self._waiting
+        if len(waiting) >= self._max_waiting or (waiting and self._waiting_size + size > self._max_waiting_size):
+            self.counts.refused += 1
+            refused = Overloaded()
+            raise refused if self._translate is None else self._translate(refused, item)
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        waiting.append((item, future, size))
+        self._waiting_size += size
+        return future
+
+    def _start_if_due(self) -> None:
+        """Start a flush of what waits: now, or once those that run are late."""
+        if not self._started_at:
+            self._start_flush()
+        elif self._timer is None:
+            self._flush_beside()
+
+    def _flush_beside(self) -> None:
+        if len(self._started_at) < self._max_in_flight:
+            left = max(self._started_at.values()) + self._second_flush_delay_seconds - self._monotonic()
             if left <= 0:
-                self._take_off()
+                self._start_flush()
             else:
-                self._reminder = asyncio.get_running_loop().call_later(left, self._remind)
+                self._timer = asyncio.get_running_loop().call_later(left, self._timer_fired)
 
-    def _remind(self) -> None:
-        self._reminder = None
+    def _timer_fired(self) -> None:
+        self._timer = None
         if self._waiting:
-            self._take_off_if_due()
+            self._start_if_due()
 
-    def _take_off(self) -> None:
-        flight = object()
-        self._departures[flight] = self._monotonic()
-        task = asyncio.get_running_loop().create_task(self._fly(flight))
+    def _start_flush(self) -> None:
+        flush = object()
+        self._started_at[flush] = self._monotonic()
+        task = asyncio.get_running_loop().create_task(self._run(flush))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _fly(self, flight: object) -> None:
+    async def _run(self, flush: object) -> None:
+        waiting = self._waiting
         try:
-            while self._waiting:
-                batch = self._next()
-                self._departures[flight] = self._monotonic()
-                if self._waiting:
-                    self._take_off_if_due()
+            while waiting:
+                if len(waiting) == 1:
+                    batch = [waiting.popleft()]
+                    self._waiting_size = 0
+                else:
+                    batch = self._choose(waiting, self._limit, self._max_batch_size)
+                    for _, _, size in batch:
+                        self._waiting_size -= size
+                self._started_at[flush] = self._monotonic()
+                if waiting:
+                    self._start_if_due()
                 await self._deliver(batch)
-        finally:  # in the same step as the last look at what waits: whoever comes next takes off anew
-            del self._departures[flight]
-
-    def _next(self) -> list[Waiting[Item, Result]]:
-        batch = self._choose(self._waiting, self._limit, self._weigh, self._max_batch_weight)
-        self._waiting_weight -= sum(self._weigh(item) for item, _ in batch)
-        return batch
+        finally:  # in the same step as the last check of what waits: the next item starts another flush
+            del self._started_at[flush]
 
     async def _deliver(self, batch: list[Waiting[Item, Result]]) -> None:
-        self.counts.batches += 1
-        self.counts.items += len(batch)
-        self.counts.last_at = self._monotonic()
+        counts = self.counts
+        counts.batches += 1
+        counts.items += len(batch)
+        counts.last_at = self._monotonic()
         try:
-            results = await self._flush([item for item, _ in batch])
-            if len(results) != len(batch):  # what it did with which item, only it knows
+            results = await self._flush([waiting[0] for waiting in batch])
+            if len(results) != len(batch):  # only the flush knows which result is missing
                 raise OutcomeUnknown
-        except Exception as error:  # noqa: BLE001 - it is handed to whoever waits
+        except Exception as error:  # noqa: BLE001 - it is raised to the callers
             self._failures.tell(error)
-            await self._deliver_one_by_one(batch, error)
+            await self._fail(batch, error)
             return
-        for (_, future), result in zip(batch, results, strict=True):
+        for (_, future, _), result in zip(batch, results, strict=True):
             if not future.done():
                 future.set_result(result)
 
-    async def _deliver_one_by_one(self, batch: list[Waiting[Item, Result]], error: Exception) -> None:
-        """Give one caller's fault to that caller only; what would befall every item alike befalls them all at once."""
+    async def _fail(self, batch: list[Waiting[Item, Result]], error: Exception) -> None:
+        """Flush each item alone, to find the one at fault. An error of the storage as a whole fails every item."""
         if len(batch) > 1 and not isinstance(error, BATCH_WIDE_ERRORS):
             self.counts.rerun += 1
-            for pair in batch:
-                await self._deliver([pair])
+            for waiting in batch:
+                await self._deliver([waiting])
             return
-        for _, future in batch:
+        told = error if isinstance(error, VaultError) else _unexpected(error)
+        for item, future, _ in batch:
             if not future.done():
-                future.set_exception(error if isinstance(error, VaultError) else _unexpected(error))
+                future.set_exception(told if self._translate is None else self._translate(told, item))
 
 
-def zero_size(_: object) -> int:
-    """Weigh nothing, whatever it is."""
-    return 0
-
-
-def take_first(
-    waiting: deque[Waiting[Item, Result]], limit: int, weigh: Callable[[Item], int], max_weight: int
-) -> list[Waiting[Item, Result]]:
-    """Take whatever came first."""
+def take_first(waiting: deque[Waiting[Item, Result]], limit: int, max_size: int) -> list[Waiting[Item, Result]]:
+    """Take the items that have waited longest."""
     batch: list[Waiting[Item, Result]] = []
-    weight = 0
+    total = 0
     while waiting and len(batch) < limit:
-        weight += weigh(waiting[0][0])
-        if batch and weight > max_weight:
+        total += waiting[0][2]
+        if batch and total > max_size:
             break
         batch.append(waiting.popleft())
     return batch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
@@ -25,7 +26,7 @@ from vsqlvault.interfaces.writes import (
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.purge import PurgeRecord
-from vsqlvault.service.commit.batcher import Batcher, Waiting, zero_size
+from vsqlvault.service.commit.batcher import Batcher, Waiting
 from vsqlvault.service.commit.storage_clock import StorageClock
 
 Result = TypeVar("Result")
@@ -67,22 +68,24 @@ class CommitQueue:
         self._purge_observers = tuple(purge_observers)
         self.reads: Batcher[Read, Snapshot] = Batcher(
             self._read_batch,
-            flights=storage.flights,
+            max_in_flight=storage.flights,
             limit=max_batch,
             max_waiting=max_waiting,
-            weigh=_values_of,
-            max_batch_weight=BATCH_VALUES,
+            size_of=_values_of,
+            max_batch_size=BATCH_VALUES,
+            translate=_unread,
             name="reads",
         )
         self.writes: Batcher[Write, WriteOutcome] = Batcher(
             self._commit_batch,
-            flights=storage.flights,
+            max_in_flight=storage.flights,
             limit=max_batch,
             max_waiting=max_waiting,
             choose=take_non_conflicting,
-            weigh=_bytes_of,
-            max_batch_weight=BATCH_BYTES,
-            max_waiting_weight=WAITING_BYTES,
+            size_of=_bytes_of,
+            max_batch_size=BATCH_BYTES,
+            max_waiting_size=WAITING_BYTES,
+            translate=_uncommitted,
             name="commits",
         )
 
@@ -91,42 +94,31 @@ class CommitQueue:
         """How many commits one user may have under way at once, so that requests find room beside it."""
         return max(1, self._max_waiting // 2)
 
-    async def read(self, key: EntryKey | None = None, *, with_value: bool = False) -> Snapshot:
-        """Return the storage's clock, the rulebook's revision and, where asked for, an entry.
+    def read(self, key: EntryKey | None = None, *, with_value: bool = False) -> asyncio.Future[Snapshot]:
+        """Return the storage's clock, the revision of the policies and, where ``key`` is given, an entry.
 
         Raises:
             Unavailable: the storage cannot answer.
         """
-        try:
-            return await self.reads.submit(Read(key, with_value))
-        except StorageFull as error:  # even a read may need room, for a file beside the database
-            raise StorageUnavailable from error
+        return self.reads.enqueue(Read(key, with_value))
 
     def time_within(self, seconds: float) -> datetime | None:
         """Return the storage's time without asking it; None where its last word is older than that."""
         return self._clock.now() if self._clock.age_seconds() <= seconds else None
 
-    async def commit(self, write: Write) -> WriteOutcome:
+    def commit(self, write: Write) -> asyncio.Future[WriteOutcome]:
         """Return once the write is durable, or once it is known that it was left out.
 
         Raises:
             AuditUnavailable: it could not be committed, and nothing of it was.
-            OutcomeUnknown: nobody can say.
-            StorageFull: there is no room for the entry it stores, and nothing of it was committed.
+            OutcomeUnknown: the result cannot be determined.
+            StorageFull: there is no room for the entry that it stores, and nothing of it was committed.
         """
-        try:
-            return await self.writes.submit(write)
-        except (StorageFull, Unavailable) as error:
-            told = _uncommitted(error, write)
-            raise told from told.__cause__
+        return self.writes.enqueue(write)
 
     async def commit_all(self, writes: Sequence[Write]) -> list[WriteOutcome | VaultError]:
         """Return what ``commit`` would of each write, in order; an error is returned, not raised."""
-        outcomes = await self.writes.submit_all(writes)
-        return [
-            _uncommitted(outcome, write) if isinstance(outcome, VaultError) else outcome
-            for outcome, write in zip(outcomes, writes, strict=True)
-        ]
+        return await self.writes.submit_all(writes)
 
     async def record(self, *access: AccessRecord) -> None:
         """Commit rows that stand alone: nothing changed, or nothing was allowed to."""
@@ -181,38 +173,44 @@ async def _contained(work: Awaitable[Result]) -> Result:
 
 
 def take_non_conflicting(
-    waiting: deque[Waiting[Write, WriteOutcome]],
-    limit: int,
-    weigh: Callable[[Write], int] = zero_size,
-    max_weight: int = 0,
+    waiting: deque[Waiting[Write, WriteOutcome]], limit: int, max_size: int = sys.maxsize
 ) -> list[Waiting[Write, WriteOutcome]]:
     """Take the next writes of which none changes an entry that another one changes or expects something of.
 
-    One that gets in another's way is left at the front of what waits; only ``limit`` times two are looked at, and none beyond
-    the first that is too heavy.
+    A write that conflicts stays at the front of what waits. At most ``limit`` times two writes are examined, and none beyond
+    the first that is too large.
     """
     batch: list[Waiting[Write, WriteOutcome]] = []
     left: list[Waiting[Write, WriteOutcome]] = []
     changed: set[EntryKey] = set()
     expected: set[EntryKey] = set()
-    looks = limit * _LOOK_AHEAD
-    weight = 0
-    while waiting and len(batch) < limit and looks > 0:
-        looks -= 1
-        pair = waiting.popleft()
-        changes, expects = _keys(pair[0])
+    examinations = limit * _LOOK_AHEAD
+    total = 0
+    while waiting and len(batch) < limit and examinations > 0:
+        examinations -= 1
+        item = waiting.popleft()
+        changes, expects = _keys(item[0])
         if changed.isdisjoint(changes) and changed.isdisjoint(expects) and expected.isdisjoint(changes):
-            weight += weigh(pair[0])
-            if batch and weight > max_weight:
-                left.append(pair)
+            total += item[2]
+            if batch and total > max_size:
+                left.append(item)
                 break
-            batch.append(pair)
+            batch.append(item)
             changed.update(changes)
             expected.update(expects)
         else:
-            left.append(pair)
+            left.append(item)
     waiting.extendleft(reversed(left))
     return batch
+
+
+def _unread(error: VaultError, _: Read) -> VaultError:
+    """Return a read's error: even a read may need room, for a file beside the database."""
+    if not isinstance(error, StorageFull):
+        return error
+    wrapped = StorageUnavailable()
+    wrapped.__cause__ = error
+    return wrapped
 
 
 def _uncommitted(error: VaultError, write: Write) -> VaultError:
@@ -227,21 +225,22 @@ def _uncommitted(error: VaultError, write: Write) -> VaultError:
 
 
 def _bytes_of(write: Write) -> int:
-    """Return the bytes of the values that the write carries; what else it has is small, and bounded by its number."""
-    weight = 0
+    """Return the bytes of the write's values. The rest of it is small, and limited by the number of writes."""
+    size = 0
     for change in write.changes:
         if isinstance(change, StoreEntry):
-            weight += len(change.value)
+            size += len(change.value)
         elif isinstance(change, OverwriteEntry):
-            weight += len(change.filler)
-    return weight
+            size += len(change.filler)
+    return size
 
 
 def _values_of(read: Read) -> int:
-    return int(read.with_value)
+    return 1 if read.with_value else 0
 
 
-def _keys(write: Write) -> tuple[list[EntryKey], list[EntryKey]]:
+def _keys(write: Write) -> tuple[Sequence[EntryKey], Sequence[EntryKey]]:
+    """Return the keys that a write changes, and those that it expects something of."""
     changes: list[EntryKey] = []
     for change in write.changes:
         if isinstance(change, StoreEntry):

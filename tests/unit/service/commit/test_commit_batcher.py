@@ -52,7 +52,7 @@ class Flushes:
 
 
 def batcher(flush: Any, **limits: Any) -> Batcher[int, int]:
-    return Batcher(flush, **{"flights": 1, "limit": 256, "max_waiting": 1000} | limits)
+    return Batcher(flush, **{"max_in_flight": 1, "limit": 256, "max_waiting": 1000} | limits)
 
 
 async def settle() -> None:
@@ -97,7 +97,7 @@ async def test_a_batch_is_no_longer_than_the_limit(limit, lengths) -> None:
 @pytest.mark.parametrize("flights", [1, 2, 3])
 async def test_no_more_flights_than_allowed_are_under_way(flights) -> None:
     flushes = Flushes(gated=True)
-    one = batcher(flushes, flights=flights, limit=2, second_flush_delay_seconds=0.0)
+    one = batcher(flushes, max_in_flight=flights, limit=2, second_flush_delay_seconds=0.0)
     items = [asyncio.create_task(one.submit(n)) for n in range(40)]
     await settle()
     flushes.gate.set()
@@ -109,7 +109,7 @@ async def test_no_more_flights_than_allowed_are_under_way(flights) -> None:
 @pytest.mark.parametrize(("seconds", "batches"), [(0.0, [[0]]), (SECOND_FLUSH_DELAY_SECONDS * 1.2, [[0], [1, 2]])])
 async def test_beside_a_flight_that_is_late_another_takes_off(seconds, batches, together) -> None:
     flushes, clock = Flushes(gated=True), Clock()
-    one = batcher(flushes, flights=2, monotonic=clock)
+    one = batcher(flushes, max_in_flight=2, monotonic=clock)
     first = asyncio.create_task(one.submit(0))
     await settle()
     clock.at += seconds
@@ -122,7 +122,7 @@ async def test_beside_a_flight_that_is_late_another_takes_off(seconds, batches, 
 
 async def test_what_waits_behind_a_late_flight_takes_off_though_nothing_more_comes() -> None:
     flushes = Flushes(gated=True)
-    one = batcher(flushes, flights=2)
+    one = batcher(flushes, max_in_flight=2)
     items = [asyncio.create_task(one.submit(0))]
     await settle()
     items.append(asyncio.create_task(one.submit(1)))
@@ -134,7 +134,7 @@ async def test_what_waits_behind_a_late_flight_takes_off_though_nothing_more_com
 
 async def test_what_one_batch_has_no_room_for_takes_off_beside_it_once_that_is_late() -> None:
     flushes = Flushes(gated=True)
-    one = batcher(flushes, flights=2, limit=2)
+    one = batcher(flushes, max_in_flight=2, limit=2)
     together = asyncio.create_task(one.submit_all([0, 1, 2]))
     await asyncio.sleep(SECOND_FLUSH_DELAY_SECONDS * 3)
     assert flushes.batches == [[0, 1], [2]]
@@ -153,7 +153,7 @@ async def test_a_flight_that_has_landed_makes_no_other_less_late() -> None:
             await hanging.wait()
         return items
 
-    one = batcher(flush, flights=2, monotonic=clock)
+    one = batcher(flush, max_in_flight=2, monotonic=clock)
     first = asyncio.create_task(one.submit(0))
     await settle()
     clock.at += SECOND_FLUSH_DELAY_SECONDS * 1.2
@@ -175,7 +175,7 @@ async def test_a_batch_that_is_run_again_item_by_item_is_as_late_as_it_is_long()
         await asyncio.sleep(SECOND_FLUSH_DELAY_SECONDS / 8)
         return items
 
-    one = batcher(flush, flights=2)
+    one = batcher(flush, max_in_flight=2)
     together = asyncio.create_task(one.submit_all(range(40)))
     await settle()
     assert await asyncio.wait_for(one.submit(40), SOON) == 40
@@ -263,19 +263,19 @@ async def test_beyond_the_limit_of_waiting_an_item_is_refused_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("max_batch_weight", "batches"),
+    ("max_batch_size", "batches"),
     [(9, [[1, 2, 3], [4, 5], [6], [7]]), (1, [[1], [2], [3], [4], [5], [6], [7]]), (100, [[1, 2, 3, 4, 5, 6, 7]])],
 )
-async def test_a_batch_is_no_heavier_than_the_limit_unless_it_is_one_item(max_batch_weight, batches) -> None:
+async def test_a_batch_is_no_heavier_than_the_limit_unless_it_is_one_item(max_batch_size, batches) -> None:
     flushes = Flushes(gated=True)
-    one = batcher(flushes, weigh=lambda item: item, max_batch_weight=max_batch_weight)
+    one = batcher(flushes, size_of=lambda item: item, max_batch_size=max_batch_size)
     await submit_behind_a_flight(one, flushes, 8)
     assert flushes.batches == [[0], *batches]
 
 
 async def test_beyond_the_weight_of_waiting_an_item_is_refused_at_once() -> None:
     flushes = Flushes(gated=True)
-    one = batcher(flushes, weigh=lambda item: item, max_waiting_weight=10)
+    one = batcher(flushes, size_of=lambda item: item, max_waiting_size=10)
     tasks = [asyncio.create_task(one.submit(0))]
     await settle()
     tasks += [asyncio.create_task(one.submit(n)) for n in (4, 6)]
@@ -290,7 +290,7 @@ async def test_beyond_the_weight_of_waiting_an_item_is_refused_at_once() -> None
 
 async def test_an_item_heavier_than_all_that_may_wait_goes_where_nothing_waits() -> None:
     flushes = Flushes(gated=True)
-    one = batcher(flushes, weigh=lambda item: item, max_waiting_weight=10, max_batch_weight=5)
+    one = batcher(flushes, size_of=lambda item: item, max_waiting_size=10, max_batch_size=5)
     tasks = []
     for item in (1, 50):
         tasks.append(asyncio.create_task(one.submit(item)))
@@ -379,9 +379,9 @@ class DecidesByUnfinishedTasks(Batcher[int, int]):
 
     async def submit(self, item: int) -> int:
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, future))
-        if len(self._tasks) < self._flights:
-            self._take_off()
+        self._waiting.append((item, future, 0))
+        if len(self._tasks) < self._max_in_flight:
+            self._start_flush()
         return await future
 
 
@@ -395,7 +395,7 @@ async def test_an_item_submitted_in_the_step_in_which_a_flight_ends_is_not_stran
 
 
 async def test_that_test_fails_where_unfinished_tasks_decide() -> None:
-    old = DecidesByUnfinishedTasks(Flushes(), flights=1, limit=256, max_waiting=1000)
+    old = DecidesByUnfinishedTasks(Flushes(), max_in_flight=1, limit=256, max_waiting=1000)
     # Directly, for wait_for would put a step in between.
     chain = asyncio.create_task(_straight(old))
     _, pending = await asyncio.wait([chain], timeout=0.5)
@@ -413,6 +413,6 @@ async def _straight(one: Batcher[int, int]) -> list[int]:
 
 @pytest.mark.parametrize("flights", [1, 2])
 async def test_many_chains_of_submissions_all_end(flights) -> None:
-    one = batcher(Flushes(), flights=flights, limit=3)
+    one = batcher(Flushes(), max_in_flight=flights, limit=3)
     chains = await asyncio.wait_for(asyncio.gather(*(_straight(one) for _ in range(20))), SOON)
     assert chains == [[n * 2 for n in range(50)]] * 20
