@@ -48,9 +48,9 @@ def test_more_pages_are_kept_until_the_log_is_emptied(tmp_path, number, meanwhil
 def test_the_lock_is_handed_over_more_often_for_its_length(tmp_path, monkeypatch, number, is_short) -> None:
     seen = []
 
-    def watched(connection, writes):
+    def watched(connection, writes, has_large):
         seen.append(sys.getswitchinterval())
-        return commit_batch(connection, writes)
+        return commit_batch(connection, writes, has_large)
 
     monkeypatch.setattr(storage_module, "commit_batch", watched)
     usual = sys.getswitchinterval()

@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from vsqlvault.model.entry import EntryVersion
+from vsqlvault.model.fast_init import fast_init
 
 
 class Operation(StrEnum):
@@ -64,6 +65,7 @@ class Outcome(StrEnum):
     DENIED = "denied"
 
 
+@fast_init
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessRecord:
     """One operation, granted or denied.

@@ -9,6 +9,8 @@ from datetime import datetime
 from types import MappingProxyType
 
 from vsqlvault.model.access import AccessRequest, Action, Allow, Decision, Deny
+from vsqlvault.model.entry import Entry
+from vsqlvault.model.principal import Principal
 
 POLICY_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}", re.ASCII)
 DEFAULT_POLICY = "owner-only"
@@ -16,6 +18,7 @@ DEFAULT_EVALUATOR = "rules"
 OWNER = "@owner"
 ADMIN = "@admin"
 MAX_RETENTION_DAYS = 36_500
+_ALLOW = Allow()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,33 +36,28 @@ class Rule:
 
     def decide(self, request: AccessRequest) -> Decision:
         """Decide one request by this rule alone."""
-        principal = request.principal
-        if not self.any_purpose and not principal.has_purpose(request.key.purpose):
-            return Deny("purpose-not-held")
-        if self.require_identity and principal.identity is None:
-            return Deny("identity-required")
-        if not self._names(request):
-            return Deny("app-not-allowed")
-        if request.action is Action.RETRIEVE and self._used_up(request):
-            return Deny("max-retrievals-reached")
-        return Allow(self.max_retrievals if request.action is Action.RETRIEVE else None)
+        principal, entry, action = request.principal, request.entry, request.action
+        purposes, limit = principal.purposes, self.max_retrievals
+        denied = None
+        if not self.any_purpose and purposes is not None and request.key.purpose not in purposes:
+            denied = "purpose-not-held"
+        elif self.require_identity and principal.identity is None:
+            denied = "identity-required"
+        elif not self._allows(principal, action, entry):
+            denied = "app-not-allowed"
+        elif action is Action.RETRIEVE and limit is not None:
+            if entry is None or entry.retrievals < limit:
+                return Allow(limit)
+            denied = "max-retrievals-reached"
+        return _ALLOW if denied is None else Deny(denied)
 
-    def _names(self, request: AccessRequest) -> bool:
-        principal = request.principal
-        owns = principal.app == request.owner_app
-        if self.allowed_apps is None:
-            # # Any app with the purpose may create an entry. Only its owner may replace it, unless the rule names apps.
-            return owns or request.action is not Action.STORE or request.entry is None
-        return (
-            principal.app in self.allowed_apps
-            or (OWNER in self.allowed_apps and owns)
-            or (ADMIN in self.allowed_apps and principal.is_admin)
-        )
-
-    def _used_up(self, request: AccessRequest) -> bool:
-        if self.max_retrievals is None or request.entry is None:
-            return False
-        return request.entry.retrievals >= self.max_retrievals
+    def _allows(self, principal: Principal, action: Action, entry: Entry | None) -> bool:
+        app, apps = principal.app, self.allowed_apps
+        owns = entry is None or entry.owner_app == app
+        if apps is None:
+            # Anyone may create an entry. Only its owner replaces it, unless the rule names apps.
+            return owns or action is not Action.STORE
+        return app in apps or (owns and OWNER in apps) or (ADMIN in apps and principal.is_admin)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from vsqlvault.model.entry import EntryKey
+from vsqlvault.model.fast_init import fast_init
 
 
 class PurgeReason(StrEnum):
@@ -42,6 +43,7 @@ class PurgePlan:
     reason: PurgeReason
 
 
+@fast_init
 @dataclass(frozen=True, slots=True)
 class PurgeRecord:
     """A row of the purge log: the destroyed version, time, reason, requester and proof.

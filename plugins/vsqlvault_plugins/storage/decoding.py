@@ -28,13 +28,15 @@ def readable(decode: Callable[[Row], Value]) -> Callable[[Row], Value]:
         try:
             return decode(row)
         except Exception as error:
-            log.error(  # noqa: TRY400
-                "a stored row cannot be decoded",
-                extra={"reader": decode.__name__, "error": type(error).__name__},
-            )
-            raise Unavailable("a stored row cannot be decoded") from error
+            raise unreadable(decode.__name__, error) from error
 
     return checked
+
+
+def unreadable(reader: str, error: Exception) -> Unavailable:
+    """Return the error for a row that ``reader`` cannot decode, and log it."""
+    log.error("a stored row cannot be decoded", extra={"reader": reader, "error": type(error).__name__})
+    return Unavailable("a stored row cannot be decoded")
 
 
 def rules_text(policy: AccessPolicy) -> str:

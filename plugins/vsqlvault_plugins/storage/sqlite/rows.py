@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from vsqlvault.interfaces.storage import LogRow
 from vsqlvault.model.api_key import ApiKeyRecord
@@ -12,10 +12,10 @@ from vsqlvault.model.hold import HoldSelector, LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.principal import Role
 from vsqlvault.model.purge import PurgeReason, PurgeRecord, ScrubRecord, SweepRecord
-from vsqlvault.model.times import from_micros, to_micros
+from vsqlvault.model.times import EPOCH, from_micros, to_micros
 from vsqlvault.model.transparency import Checkpoint
 from vsqlvault.proof.leaf import row_hash
-from vsqlvault_plugins.storage.decoding import Row, names_of, names_text, readable, rules_of, rules_text
+from vsqlvault_plugins.storage.decoding import Row, names_of, names_text, readable, rules_of, rules_text, unreadable
 
 _ENCODINGS = {encoding.value: encoding for encoding in ValueEncoding}
 
@@ -28,13 +28,16 @@ def _optional_micros(at: datetime | None) -> int | None:
     return None if at is None else to_micros(at)
 
 
-@readable
 def entry_of(row: Row) -> Entry:
-    """Return the entry of the first nineteen columns."""
-    return Entry(
-        row[0], row[1], row[2], row[3], _ENCODINGS[row[4]], row[5], row[6], row[7], row[8], row[9], row[10], row[11], row[12],
-        from_micros(row[13]), from_micros(row[14]), from_micros(row[15]), row[16], _optional_time(row[17]), row[18],
-    )  # fmt: skip
+    """Return the entry of the first nineteen columns. Raises as ``readable``; by hand, because it runs on each read."""
+    try:
+        return Entry(
+            row[0], row[1], row[2], row[3], _ENCODINGS[row[4]], row[5], row[6], row[7], row[8], row[9], row[10], row[11],
+            row[12], EPOCH + timedelta(0, 0, row[13]), EPOCH + timedelta(0, 0, row[14]), EPOCH + timedelta(0, 0, row[15]),
+            row[16], None if row[17] is None else from_micros(row[17]), row[18],
+        )  # fmt: skip
+    except Exception as error:
+        raise unreadable("entry_of", error) from error
 
 
 def row_of_entry(entry: Entry, value: bytes) -> Row:

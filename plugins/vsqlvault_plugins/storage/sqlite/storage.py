@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -51,10 +51,10 @@ from vsqlvault.model.times import utc_now
 from vsqlvault.model.transparency import Checkpoint, LogName, TileKey
 from vsqlvault_plugins.storage.sqlite import evidence, pages, purging, schema, tallies, tree, watching
 from vsqlvault_plugins.storage.sqlite.transactions import (
+    LARGE,
     QUERIES,
     checkpoint_log,
     commit_batch,
-    is_large,
     read_batch,
     truncate_log,
 )
@@ -154,11 +154,18 @@ class SqliteStorage:
 
     async def commit(self, writes: Sequence[Write]) -> Sequence[WriteOutcome]:
         """See ``Storage.commit``."""
-        with _handing_over_often() if any(map(is_large, writes)) else nullcontext():
-            outcomes = await self._writer.run(commit_batch, writes)
-        if any(write.purges for write in writes):
+        has_purges = has_large = False
+        for write in writes:
+            self._written += len(write.access)
+            has_purges |= bool(write.purges)
+            has_large |= len(write.changes) >= LARGE
+        if has_large:
+            with _handing_over_often():
+                outcomes = await self._writer.run(commit_batch, writes, True)
+        else:
+            outcomes = await self._writer.run(commit_batch, writes, False)
+        if has_purges:
             self._empty_log_soon()
-        self._written += sum(len(write.access) for write in writes)
         if self._written >= CHECKPOINT_AFTER_ROWS and (self._checkpointing is None or self._checkpointing.done()):
             self._written = 0
             self._checkpointing = asyncio.create_task(self._checkpoint())

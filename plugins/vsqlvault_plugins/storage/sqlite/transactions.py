@@ -35,16 +35,18 @@ from vsqlvault.interfaces.writes import (
     Write,
     WriteOutcome,
 )
-from vsqlvault.model.entry import EntryKey, EntryVersion
+from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.times import from_micros, to_micros
+from vsqlvault_plugins.storage.decoding import Row
 from vsqlvault_plugins.storage.sql_files import load_queries
 from vsqlvault_plugins.storage.sqlite import rows, watching
 from vsqlvault_plugins.storage.sqlite.many_rows import in_parts, put_rows
 
 QUERIES = load_queries("vsqlvault_plugins.storage.sqlite")
 _COMMITTED = Committed()
+_NO_LEAVES = repeat(None)
 LARGE = 64
-"""A write with more changes than this belongs to a sweep at full speed."""
+"""A write with at least so many changes belongs to a sweep at full speed, which may use more memory and CPU time."""
 
 
 @contextmanager
@@ -82,31 +84,28 @@ def _snapshot(
     return Snapshot(now, revision, entry, value, mark)
 
 
-def commit_batch(connection: sqlite3.Connection, writes: Sequence[Write]) -> list[WriteOutcome]:
-    """Commit the writes of a batch, and return an outcome for each."""
-    if any(map(is_large, writes)):
+def commit_batch(connection: sqlite3.Connection, writes: Sequence[Write], has_large: bool) -> list[WriteOutcome]:
+    """Commit the writes of a batch, and return an outcome for each. ``has_large``: whether a write is large."""
+    if has_large:
         connection.execute(QUERIES["pragma_large_cache"])
+    outcomes: list[WriteOutcome] = []
+    access: list[Row] = []
+    purges: list[Row] = []
     with transaction(connection, "begin_write"):
-        outcomes = [_apply(connection, write) for write in writes]
-        done = [write for write, outcome in zip(writes, outcomes, strict=True) if outcome is _COMMITTED]
-        access = [
-            rows.row_of_access(record, leaf)
-            for write in done
-            for record, leaf in zip(write.access, write.access_leaves or repeat(None), strict=False)
-        ]
-        put_rows(connection, QUERIES["put_access_row"], access)
-        purges = [
-            rows.row_of_purge(record, leaf)
-            for write in done
-            for record, leaf in zip(write.purges, write.purge_leaves or repeat(None), strict=False)
-        ]
-        put_rows(connection, QUERIES["put_purge_row"], purges)
+        for write in writes:
+            outcome = _apply(connection, write)
+            outcomes.append(outcome)
+            if outcome is _COMMITTED:
+                for record, leaf in zip(write.access, write.access_leaves or _NO_LEAVES, strict=False):
+                    access.append(rows.row_of_access(record, leaf))
+                for purge, leaf in zip(write.purges, write.purge_leaves or _NO_LEAVES, strict=False):
+                    purges.append(rows.row_of_purge(purge, leaf))
+        for query, found in (("put_access_row", access), ("put_purge_row", purges)):
+            if len(found) == 1:
+                connection.execute(QUERIES[query], found[0])
+            elif found:
+                put_rows(connection, QUERIES[query], found)
     return outcomes
-
-
-def is_large(write: Write) -> bool:
-    """Whether the write belongs to a sweep at full speed, which may use more memory and CPU time."""
-    return len(write.changes) >= LARGE
 
 
 def checkpoint_log(connection: sqlite3.Connection) -> None:
@@ -170,7 +169,7 @@ def _guard(connection: sqlite3.Connection, key: EntryKey) -> Any:
 
 def _entry_is(connection: sqlite3.Connection, expected: EntryIs) -> bool:
     guard = _guard(connection, expected.key)
-    return guard is not None and guard[3] is None and EntryVersion(*guard[:2]) == expected.stamp
+    return guard is not None and guard[3] is None and guard[:2] == expected.stamp
 
 
 def _entry_absent(connection: sqlite3.Connection, expected: EntryAbsent) -> bool:
