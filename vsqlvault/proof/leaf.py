@@ -44,7 +44,7 @@ _FORMS: dict[type, tuple[str, _Members]] = {
 }
 
 
-_HOLES = {',"at":': ',"at":"%s"', ',"entry_id":': "%s", ',"external_id":': "%s", ',"request_id":': ',"request_id":%s'}
+_HOLES = {',"at":': ',"at":"%s"', ',"entry_id":': "%s", ',"external_id":': "%s", ',"request_id":': "%s"}
 _read_shared = attrgetter(
     "app", "client_address", "count", "credential_id", "detail", "identity", "method", "operation._value_",
     "outcome._value_", "policy", "policy_version", "purpose", "reason", "status", "untrusted_forwarding",
@@ -74,14 +74,14 @@ def row_hash(record: AccessRecord | PurgeRecord) -> bytes:
     if type(record) is AccessRecord and record.new_value is None and record.old_value is None:
         shared = _read_shared(record)
         template = _templates.get(shared) or _new_template(record, shared)
-        stamp, external_id = record.stamp, record.external_id
+        stamp, external_id, request_id = record.stamp, record.external_id, record.request_id
         leaf = (
             template
             % (
                 format_time(record.at),
                 "" if stamp is None else f',"entry_id":{encode_basestring(stamp[0])},"entry_version":{stamp[1]}',
                 "" if external_id is None else f',"external_id":{encode_basestring(external_id)}',
-                encode_basestring(record.request_id),
+                "" if request_id is None else f',"request_id":{encode_basestring(request_id)}',
             )
         ).encode()
         if len(leaf) <= MAX_ENTRY_BYTES:

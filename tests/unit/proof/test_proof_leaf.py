@@ -157,3 +157,35 @@ def test_the_longest_row_fits_into_a_bundle() -> None:
 def test_a_text_that_utf_8_cannot_hold_has_no_leaf() -> None:
     with pytest.raises(ValueError, match="surrogates"):
         row_leaf(an_access_record(detail="\ud800"))
+
+
+PLAIN = replace(FULL, old_value=None, new_value=None)
+TEXTS = st.none() | st.text(st.characters(codec="utf-8"), max_size=12) | st.sampled_from(["%s", "%", '"', ',"at":"'])
+
+
+NAMES = (
+    "app", "identity", "method", "credential_id", "client_address", "reason", "policy", "detail", "purpose", "external_id",
+)  # fmt: skip
+STAMPS = st.builds(EntryVersion, st.text(st.characters(codec="utf-8"), max_size=4), st.integers(1, 2**63 - 1))
+TIMES = st.integers(0, 2**50).map(from_micros)
+
+
+@given(
+    st.fixed_dictionaries(dict.fromkeys(NAMES, TEXTS)), st.none() | STAMPS, st.lists(TIMES, max_size=2), st.booleans()
+)
+def test_the_hash_of_rows_from_one_template_is_that_of_their_leaves(texts, stamp, times, untrusted) -> None:
+    row = replace(PLAIN, **texts, stamp=stamp, untrusted_forwarding=untrusted)
+    for number, at in enumerate(times):
+        shown = replace(row, at=at, request_id=f"{number}%", external_id=f'e"{number}%s')
+        for each in (shown, replace(shown, external_id=None), replace(shown, stamp=None)):
+            assert row_hash(each) == hashlib.sha256(b"\x00" + row_leaf(each)).digest()
+
+
+def test_a_row_that_is_too_long_for_its_template_has_the_hash_of_its_shortened_leaf() -> None:
+    long = replace(PLAIN, external_id="x" * MAX_ENTRY_BYTES)
+    assert row_hash(long) == hashlib.sha256(b"\x00" + row_leaf(long)).digest()
+
+
+def test_more_templates_than_are_kept_change_no_hash() -> None:
+    rows = [replace(PLAIN, client_address=f"10.0.{number // 256}.{number % 256}") for number in range(1_100)]
+    assert [row_hash(row) for row in rows] == [hashlib.sha256(b"\x00" + row_leaf(row)).digest() for row in rows]
