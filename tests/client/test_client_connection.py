@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import socket
 import ssl
+import threading
 import traceback
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -265,3 +270,54 @@ def test_a_client_certificate_is_the_credential(ground: Ground, start: Start) ->
     context.load_cert_chain(app.cert_file, app.key_file)
     with Vault(url, verify=context) as vault:
         assert vault.get("card", "by-certificate").value == b"value"
+
+
+def test_http_2_is_spoken_where_it_is_asked_for(ground: Ground, start: Start) -> None:
+    server = start(ground.settings(more="http2 = true"))
+    url = f"https://localhost:{server.address[1]}"
+    with Vault(url, key=server.key("payments"), verify=ground.authority.cert_file, http2=True) as vault:
+        vault.put("card", "by-http-2", b"value")
+        assert vault.get("card", "by-http-2").value == b"value"
+        assert vault._client.get(f"{url}/health").http_version == "HTTP/2"
+
+
+@pytest.fixture
+def breaking() -> Iterator[str]:
+    """A server that begins a chunked answer and hangs up in the middle."""
+
+    def serve(listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(65536)
+                    head = (
+                        b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
+                    )
+                    connection.sendall(head + b'8\r\n{"a":1}\n\r\n4\r\n{"a"')
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+    thread.join()
+
+
+def test_a_stream_that_breaks_off_raises_and_leaves_no_file(breaking: str, tmp_path: Path) -> None:
+    with Vault(breaking, key="k") as vault:
+        with vault.export_access_log() as stream, pytest.raises(errors.ConnectionLost):
+            stream.save(tmp_path / "log.ndjson")
+        with vault.export_access_log() as stream, pytest.raises(errors.ConnectionLost):
+            list(stream.rows())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_awaited_stream_that_breaks_off_raises_and_leaves_no_file(breaking: str, tmp_path: Path) -> None:
+    async def run() -> None:
+        async with AsyncVault(breaking, key="k") as vault, vault.export_access_log() as stream:
+            with pytest.raises(errors.ConnectionLost):
+                await stream.save(tmp_path / "log.ndjson")
+
+    anyio.run(run)
+    assert list(tmp_path.iterdir()) == []

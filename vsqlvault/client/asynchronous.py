@@ -1,4 +1,4 @@
-"""The client for asyncio and trio: each method is awaited."""
+"""The client for asyncio: each method is awaited."""
 
 from __future__ import annotations
 
