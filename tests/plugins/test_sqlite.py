@@ -53,6 +53,7 @@ from vsqlvault.testing import (
     an_entry,
     storing,
 )
+from vsqlvault_plugins.storage.sqlite import connection as sqlite_connection
 from vsqlvault_plugins.storage.sqlite import storage as sqlite_storage
 from vsqlvault_plugins.storage.sqlite.plugin import SqliteFactory
 from vsqlvault_plugins.storage.sqlite.schema import VERSION
@@ -142,8 +143,8 @@ class TestPragmas:
 
     @pytest.mark.parametrize("setting", ["synchronous", "secure_delete"])
     def test_a_build_that_refuses_a_setting_is_refused(self, run, path, monkeypatch, setting) -> None:
-        loose = dict(sqlite_storage.QUERIES) | {f"pragma_{setting}": f"PRAGMA {setting} = OFF"}
-        monkeypatch.setattr(sqlite_storage, "QUERIES", loose)
+        loose = dict(sqlite_connection.QUERIES) | {f"pragma_{setting}": f"PRAGMA {setting} = OFF"}
+        monkeypatch.setattr(sqlite_connection, "QUERIES", loose)
         with pytest.raises(UnsafeStorage, match=setting):
             run(SqliteStorage.open(path))
 

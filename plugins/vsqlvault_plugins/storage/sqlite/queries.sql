@@ -40,9 +40,8 @@ PRAGMA query_only = ON
 PRAGMA temp_store = MEMORY
 
 -- name: pragma_wal_autocheckpoint
--- Pages of the log after which a commit moves into the database what was not moved there beside it, and takes milliseconds:
--- 16 MiB, not SQLite's 4, so that less than one request in a hundred waits for it.
-PRAGMA wal_autocheckpoint = 4000
+-- Off: SQLite ignores the errors of a checkpoint that it runs after a commit, and a failed fsync must not go unnoticed.
+PRAGMA wal_autocheckpoint = 0
 
 -- name: read_synchronous
 PRAGMA synchronous

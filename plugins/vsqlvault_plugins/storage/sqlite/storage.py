@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 import sqlite3
-import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import aiosqlite
-
-from vsqlvault.errors import AuditUnavailable, StorageFull, StorageUnavailable, UnsafeStorage, VaultError
+from vsqlvault.errors import VaultError
 from vsqlvault.interfaces.evidence import Evidence, EvidenceQuery
 from vsqlvault.interfaces.purge_storage import ExpiredQuery, ScrubOutcome
 from vsqlvault.interfaces.storage import (
@@ -38,7 +34,7 @@ from vsqlvault.interfaces.storage import (
 )
 from vsqlvault.interfaces.tree_storage import LeafRow, PendingLeaf, TreeGrowth
 from vsqlvault.interfaces.watch_storage import PurgesByIdQuery
-from vsqlvault.interfaces.writes import Write, WriteOutcome
+from vsqlvault.interfaces.writes import StoreEntry, Write, WriteOutcome
 from vsqlvault.model.attestation import Attestation
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.control import ControlChange
@@ -50,53 +46,56 @@ from vsqlvault.model.purge import PurgeRecord, ScrubRecord, SweepRecord, SweepRu
 from vsqlvault.model.times import utc_now
 from vsqlvault.model.transparency import Checkpoint, LogName, TileKey
 from vsqlvault_plugins.storage.sqlite import evidence, pages, purging, schema, tallies, tree, watching
+from vsqlvault_plugins.storage.sqlite.connection import (
+    Connection,
+    create_private,
+    handing_over_often,
+    set_up,
+    translated,
+)
+from vsqlvault_plugins.storage.sqlite.file_guard import FileGuard, exit_soon, has_wal_reset_bug
 from vsqlvault_plugins.storage.sqlite.transactions import (
     LARGE,
-    QUERIES,
     checkpoint_log,
     commit_batch,
     read_batch,
     truncate_log,
 )
 
-Answer = TypeVar("Answer")
-SYNCHRONOUS_FULL = 2
-BUSY_SECONDS = 5.0
 TRUNCATE_AFTER_SECONDS = 1.0
-CHECKPOINT_AFTER_ROWS = 1_000
+
+
+CHECKPOINT_AFTER_BYTES = 1_500_000
+"""A checkpoint runs after about so many bytes of log rows and values: 1,000 log rows without values."""
+
+
+MAX_LOG_BYTES = 16_000_000
+"""After so many bytes the checkpoint runs on the writer's connection, so that commits wait and the log stops growing."""
+
+
+ROW_BYTES = 1_500
+"""The share of a log row in the write-ahead log, with its indexes."""
+
+
+WAL_RESET_BUG = has_wal_reset_bug(sqlite3.sqlite_version_info[:3])
+
+
 TRUNCATE_EVERY_SECONDS = 5.0
-SWITCH_SECONDS = 0.0001
+
+
 MAX_BLOCKS_AT_ONCE = 16
+
+
 MAX_TRUNCATE_PAUSE_SECONDS = 60.0
+
+
 HOLD_SECONDS = 5.0
+
+
 SCRUB_SECONDS = 5.0
+
+
 SCRUB_PAUSE_SECONDS = 0.1
-_PRAGMAS = (
-    "pragma_busy_timeout", "pragma_journal_mode", "pragma_synchronous", "pragma_secure_delete", "pragma_trusted_schema",
-    "pragma_temp_store", "pragma_wal_autocheckpoint",
-)  # fmt: skip
-
-
-class _Connection(aiosqlite.Connection):
-    """A connection that runs a function on its thread. A whole batch then needs one hop instead of one per statement."""
-
-    async def run(self, function: Callable[..., Answer], *arguments: Any) -> Answer:
-        """Return ``function(connection, *arguments)``, called on the connection's thread.
-
-        Raises:
-            StorageFull, StorageUnavailable, AuditUnavailable: for errors of SQLite.
-        """
-        try:
-            answer: Answer = await self._execute(function, self._conn, *arguments)  # type: ignore[no-untyped-call]
-        except sqlite3.Error as error:
-            raise _translated(error) from error
-        except (OverflowError, UnicodeError) as error:  # a number or text that no column can store
-            raise AuditUnavailable from error
-        except ValueError as error:
-            if self._connection is None or not self._running:
-                raise StorageUnavailable("the storage is closed") from error
-            raise
-        return answer
 
 
 class SqliteStorage:
@@ -108,17 +107,23 @@ class SqliteStorage:
     def __init__(
         self,
         path: Path,
-        writer: _Connection,
-        reader: _Connection,
-        pager: _Connection,
-        keeper: _Connection,
+        writer: Connection,
+        reader: Connection,
+        pager: Connection,
+        keeper: Connection,
         clock: Callable[[], datetime],
+        guard: FileGuard,
     ) -> None:
         self._path = path
+        self._guard = guard
         self._writer = writer
         self._reader = reader
         self._pager = pager
         self._keeper = keeper
+        for connection in (reader, pager, keeper):
+            connection.guarded = guard.read
+        writer.guarded = guard.write
+        self._checkpointer = writer if WAL_RESET_BUG else keeper
         self._clock = clock
         self._truncating: asyncio.Task[None] | None = None
         self._checkpointing: asyncio.Task[None] | None = None
@@ -126,27 +131,32 @@ class SqliteStorage:
         self._written = 0
 
     @classmethod
-    async def open(cls, path: Path, clock: Callable[[], datetime] = utc_now) -> SqliteStorage:
+    async def open(
+        cls, path: Path, clock: Callable[[], datetime] = utc_now, on_io_error: Callable[[], None] = exit_soon
+    ) -> SqliteStorage:
         """Open or create the file, readable only by its owner. The schema is not changed.
+
+        ``on_io_error`` is called once after an I/O error, when nothing is acknowledged any more. By default the process exits.
 
         Raises:
             StorageUnavailable: the file cannot be opened. UnsafeStorage: it cannot be made durable.
         """
-        _create_private(path)
-        opened: list[_Connection] = []
+        create_private(path)
+        opened: list[Connection] = []
         try:
             for _ in range(4):
-                connection = _Connection(lambda: sqlite3.connect(path, isolation_level=None), iter_chunk_size=64)
+                connection = Connection(lambda: sqlite3.connect(path, isolation_level=None), iter_chunk_size=64)
                 connection._thread.daemon = True  # noqa: SLF001 - the thread must not keep a failed process alive
                 await connection
                 opened.append(connection)
-                await connection.run(_set_up, connection is not opened[0])
+                await connection.run(set_up, connection is not opened[0])
         except (sqlite3.Error, VaultError) as error:
             for connection in opened:
                 await connection.close()
-            raise error if isinstance(error, VaultError) else _translated(error) from error
+            raise error if isinstance(error, VaultError) else translated(error) from error
         writer, reader, pager, keeper = opened
-        return cls(path, writer, reader, pager, keeper, clock)
+        guard = FileGuard(path, on_io_error, locks=WAL_RESET_BUG)
+        return cls(path, writer, reader, pager, keeper, clock, guard)
 
     async def read(self, reads: Sequence[Read]) -> Sequence[Snapshot]:
         """See ``Storage.read``."""
@@ -156,25 +166,26 @@ class SqliteStorage:
         """See ``Storage.commit``."""
         has_purges = has_large = False
         for write in writes:
-            self._written += len(write.access)
+            self._written += _size_of(write)
             has_purges |= bool(write.purges)
             has_large |= len(write.changes) >= LARGE
         if has_large:
-            with _handing_over_often():
+            with handing_over_often():
                 outcomes = await self._writer.run(commit_batch, writes, True)
         else:
             outcomes = await self._writer.run(commit_batch, writes, False)
         if has_purges:
             self._empty_log_soon()
-        if self._written >= CHECKPOINT_AFTER_ROWS and (self._checkpointing is None or self._checkpointing.done()):
+        if self._written >= CHECKPOINT_AFTER_BYTES and (self._checkpointing is None or self._checkpointing.done()):
+            connection = self._checkpointer if self._written < MAX_LOG_BYTES else self._writer
             self._written = 0
-            self._checkpointing = asyncio.create_task(self._checkpoint())
+            self._checkpointing = asyncio.create_task(self._checkpoint(connection))
         return outcomes
 
-    async def _checkpoint(self) -> None:
-        """Copy the write-ahead log to the file as far as possible, beside the commits. If this fails, a commit does it."""
+    async def _checkpoint(self, connection: Connection) -> None:
+        """Copy the write-ahead log to the file as far as possible. The guard reports an I/O error."""
         with suppress(VaultError):
-            await self._keeper.run(checkpoint_log)
+            await connection.run(checkpoint_log)
 
     def _empty_log_soon(self) -> None:
         if self._truncating is None or self._truncating.done():
@@ -200,7 +211,7 @@ class SqliteStorage:
 
         If necessary, the reader of this process is paused. Under load it would prevent the truncation most of the time.
         """
-        await self._keeper.run(checkpoint_log)  # most of it beside the commits, so that they wait only for the rest
+        await self._checkpointer.run(checkpoint_log)  # beside the commits where SQLite allows, so that they wait less
         if await self._writer.run(truncate_log):
             return True
         holding, still = threading.Event(), asyncio.Event()
@@ -414,8 +425,10 @@ class SqliteStorage:
         """See ``Storage.describe``."""
         return {
             "product": "SQLite",
-            "durable": True,
+            "durable": self._guard.failure is None,
+            **({"failure": self._guard.failure} if self._guard.failure else {}),
             "version": sqlite3.sqlite_version,
+            "wal_reset_bug": "guarded by a lock file" if WAL_RESET_BUG else "fixed",
             "file": str(self._path),
             "schema_version": schema.VERSION,
             "journal_mode": "wal",
@@ -435,75 +448,20 @@ class SqliteStorage:
             if task:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
+        if self._guard.failure is not None:
+            return  # closing the last connection would run a checkpoint
         for connection in (self._keeper, self._pager, self._reader, self._writer):
             await connection.close()
+        self._guard.close()
+
+
+def _size_of(write: Write) -> int:
+    """Return about how many bytes a write adds to the write-ahead log."""
+    values = sum(len(change.value) for change in write.changes if isinstance(change, StoreEntry))
+    return values + ROW_BYTES * (len(write.access) + len(write.purges))
 
 
 def _hold(_: sqlite3.Connection, holding: Callable[[], object], release: threading.Event) -> None:
     """Block the connection's thread until ``release``. ``holding`` is called once it is blocked."""
     holding()
     release.wait(HOLD_SECONDS)
-
-
-def _create_private(path: Path) -> None:
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    except OSError as error:
-        raise StorageUnavailable(f"cannot open {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise StorageUnavailable("expected a path without NUL") from error
-
-
-def _set_up(connection: sqlite3.Connection, read_only: bool) -> None:
-    """Set the pragmas for durability and purging, and read them back, because builds and file systems may ignore them."""
-    for name in _PRAGMAS:
-        _insist(connection, QUERIES[name])
-    (mode,) = connection.execute(QUERIES["pragma_journal_mode"]).fetchone()
-    (synchronous,) = connection.execute(QUERIES["read_synchronous"]).fetchone()
-    (secure_delete,) = connection.execute(QUERIES["read_secure_delete"]).fetchone()
-    if mode != "wal" or synchronous < SYNCHRONOUS_FULL or secure_delete != 1:
-        found = f"journal_mode={mode}, synchronous={synchronous}, secure_delete={secure_delete}"
-        raise UnsafeStorage(f"SQLite must run with journal_mode=wal, synchronous=2, secure_delete=1, but has {found}")
-    if read_only:
-        connection.execute(QUERIES["pragma_query_only"])
-
-
-@contextmanager
-def _handing_over_often() -> Iterator[None]:
-    """Let the committing thread get Python's lock back soon from the thread that prepares the next commit."""
-    usual = sys.getswitchinterval()
-    sys.setswitchinterval(min(usual, SWITCH_SECONDS))
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(usual)
-
-
-def _insist(connection: sqlite3.Connection, pragma: str) -> None:
-    """Run a pragma. Changing the journal mode ignores busy_timeout, so wait here for another process that does the same."""
-    deadline = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            connection.execute(pragma).fetchall()
-        except sqlite3.OperationalError as error:
-            if not error.sqlite_errorname.startswith("SQLITE_BUSY") or time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
-        else:
-            return
-
-
-def _translated(error: sqlite3.Error) -> VaultError:
-    """Return the vault's error for an error of SQLite. SQLite's own message stays in ``__cause__`` and out of responses."""
-    name = getattr(error, "sqlite_errorname", "") or ""
-    found: VaultError = StorageUnavailable()
-    if name == "SQLITE_FULL":
-        found = StorageFull()
-    elif isinstance(
-        error, (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
-    ):
-        found = AuditUnavailable()
-    elif name == "SQLITE_NOTADB":
-        found = StorageUnavailable("the file is not an SQLite database")
-    found.driver_code = name or None
-    return found

@@ -10,6 +10,7 @@ from datetime import datetime
 from itertools import groupby, repeat
 from typing import Any
 
+from vsqlvault.errors import OutcomeUnknown
 from vsqlvault.interfaces.storage import Read, Snapshot
 from vsqlvault.interfaces.writes import (
     Change,
@@ -40,6 +41,7 @@ from vsqlvault.model.times import from_micros, to_micros
 from vsqlvault_plugins.storage.decoding import Row
 from vsqlvault_plugins.storage.sql_files import load_queries
 from vsqlvault_plugins.storage.sqlite import rows, watching
+from vsqlvault_plugins.storage.sqlite.file_guard import is_io_error
 from vsqlvault_plugins.storage.sqlite.many_rows import in_parts, put_rows
 
 QUERIES = load_queries("vsqlvault_plugins.storage.sqlite")
@@ -51,14 +53,27 @@ LARGE = 64
 
 @contextmanager
 def transaction(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
-    """Run the block between ``begin`` and COMMIT. Any exception rolls it back."""
+    """Run the block between ``begin`` and COMMIT. Any exception rolls it back.
+
+    Raises:
+        OutcomeUnknown: COMMIT had an I/O error. The write-ahead log may contain the transaction all the same.
+    """
     connection.execute(QUERIES[begin])
     try:
         yield
-        connection.execute(QUERIES["commit"])
+        _commit(connection)
     except BaseException:
         if connection.in_transaction:
             connection.execute(QUERIES["rollback"])
+        raise
+
+
+def _commit(connection: sqlite3.Connection) -> None:
+    try:
+        connection.execute(QUERIES["commit"])
+    except sqlite3.Error as error:
+        if is_io_error(error):
+            raise OutcomeUnknown from error
         raise
 
 

@@ -1,0 +1,125 @@
+"""Connections to the database file: pragmas, threads, and SQLite's errors in the vault's terms."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiosqlite
+
+from vsqlvault.errors import AuditUnavailable, StorageFull, StorageUnavailable, UnsafeStorage, VaultError
+from vsqlvault_plugins.storage.sqlite.transactions import (
+    QUERIES,
+)
+
+Answer = TypeVar("Answer")
+
+
+SYNCHRONOUS_FULL = 2
+
+
+BUSY_SECONDS = 5.0
+
+
+SWITCH_SECONDS = 0.0001
+
+
+_PRAGMAS = (
+    "pragma_busy_timeout", "pragma_journal_mode", "pragma_synchronous", "pragma_secure_delete", "pragma_trusted_schema",
+    "pragma_temp_store", "pragma_wal_autocheckpoint",
+)  # fmt: skip
+
+
+class Connection(aiosqlite.Connection):
+    """A connection that runs a function on its thread. A whole batch then needs one hop instead of one per statement."""
+
+    guarded: Callable[..., Any] | None = None
+    """``FileGuard.read`` or ``FileGuard.write``, which runs each function; None while the connection is set up."""
+
+    async def run(self, function: Callable[..., Answer], *arguments: Any) -> Answer:
+        """Return ``function(connection, *arguments)``, called on the connection's thread.
+
+        Raises:
+            StorageFull, StorageUnavailable, AuditUnavailable: for errors of SQLite.
+        """
+        try:
+            if self.guarded is None:
+                answer: Answer = await self._execute(function, self._conn, *arguments)  # type: ignore[no-untyped-call]
+            else:
+                answer = await self._execute(self.guarded, function, self._conn, *arguments)  # type: ignore[no-untyped-call]
+        except sqlite3.Error as error:
+            raise translated(error) from error
+        except (OverflowError, UnicodeError) as error:  # a number or text that no column can store
+            raise AuditUnavailable from error
+        except ValueError as error:
+            if self._connection is None or not self._running:
+                raise StorageUnavailable("the storage is closed") from error
+            raise
+        return answer
+
+
+def create_private(path: Path) -> None:
+    """Create the file if it is missing, readable only by its owner. Raises StorageUnavailable."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise StorageUnavailable(f"cannot open {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise StorageUnavailable("expected a path without NUL") from error
+
+
+def set_up(connection: sqlite3.Connection, read_only: bool) -> None:
+    """Set the pragmas for durability and purging, and read them back, because builds and file systems may ignore them."""
+    for name in _PRAGMAS:
+        _insist(connection, QUERIES[name])
+    (mode,) = connection.execute(QUERIES["pragma_journal_mode"]).fetchone()
+    (synchronous,) = connection.execute(QUERIES["read_synchronous"]).fetchone()
+    (secure_delete,) = connection.execute(QUERIES["read_secure_delete"]).fetchone()
+    if mode != "wal" or synchronous < SYNCHRONOUS_FULL or secure_delete != 1:
+        found = f"journal_mode={mode}, synchronous={synchronous}, secure_delete={secure_delete}"
+        raise UnsafeStorage(f"SQLite must run with journal_mode=wal, synchronous=2, secure_delete=1, but has {found}")
+    if read_only:
+        connection.execute(QUERIES["pragma_query_only"])
+
+
+@contextmanager
+def handing_over_often() -> Iterator[None]:
+    """Let the committing thread get Python's lock back soon from the thread that prepares the next commit."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(min(usual, SWITCH_SECONDS))
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(usual)
+
+
+def _insist(connection: sqlite3.Connection, pragma: str) -> None:
+    """Run a pragma. Changing the journal mode ignores busy_timeout, so wait here for another process that does the same."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute(pragma).fetchall()
+        except sqlite3.OperationalError as error:
+            if not error.sqlite_errorname.startswith("SQLITE_BUSY") or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return
+
+
+def translated(error: sqlite3.Error) -> VaultError:
+    """Return the vault's error for an error of SQLite. SQLite's own message stays in ``__cause__`` and out of responses."""
+    name = getattr(error, "sqlite_errorname", "") or ""
+    if name == "SQLITE_FULL":
+        return StorageFull()
+    if isinstance(error, (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError)):
+        return AuditUnavailable()
+    if name == "SQLITE_NOTADB":
+        return StorageUnavailable("the file is not an SQLite database")
+    return StorageUnavailable()

@@ -1,0 +1,1 @@
+"""Faults of disk and system calls, injected below the storage."""
