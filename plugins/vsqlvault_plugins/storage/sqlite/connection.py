@@ -116,10 +116,14 @@ def _insist(connection: sqlite3.Connection, pragma: str) -> None:
 def translated(error: sqlite3.Error) -> VaultError:
     """Return the vault's error for an error of SQLite. SQLite's own message stays in ``__cause__`` and out of responses."""
     name = getattr(error, "sqlite_errorname", "") or ""
+    found: VaultError = StorageUnavailable()
     if name == "SQLITE_FULL":
-        return StorageFull()
-    if isinstance(error, (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError)):
-        return AuditUnavailable()
-    if name == "SQLITE_NOTADB":
-        return StorageUnavailable("the file is not an SQLite database")
-    return StorageUnavailable()
+        found = StorageFull()
+    elif isinstance(
+        error, (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
+    ):
+        found = AuditUnavailable()
+    elif name == "SQLITE_NOTADB":
+        found = StorageUnavailable("the file is not an SQLite database")
+    found.driver_code = name or None
+    return found
