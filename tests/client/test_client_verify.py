@@ -76,6 +76,13 @@ def test_a_path_that_is_too_short_or_too_long_does_not_verify(size: int) -> None
                     verify_receipt({**receipt, "proof": "\n".join(changed) + "\n\n" + note}, VERIFIER)
 
 
+def test_a_path_that_the_size_does_not_allow_does_not_verify_even_if_it_leads_to_the_root() -> None:
+    receipt = receipt_of(1, 0)
+    head = TreeHead(KEY.verifier.name, 2, leaf_hash(receipt["leaf"].encode()))
+    with pytest.raises(NotVerified):
+        verify_receipt({**receipt, "proof": write_proof(0, [], sign_checkpoint(head, KEY.signer))}, VERIFIER)
+
+
 def test_a_key_that_did_not_sign_verifies_nothing() -> None:
     for key in (str(OTHER.verifier), []):
         with pytest.raises(NotVerified):

@@ -131,8 +131,10 @@ class Interfering(Vault):
 
     before_put: Callable[[Request[Any]], None] | None = None
     maybe_applied = False
+    retrievals = 0
 
     def send(self, request: Request[Any]) -> Any:
+        self.retrievals += request.method == "GET"
         if request.method == "PUT" and self.before_put:
             happen, self.before_put = self.before_put, None
             happen(request)
@@ -147,11 +149,12 @@ class Interfering(Vault):
 def test_resealing_never_replaces_what_was_stored_meanwhile(server: VaultServer, vault: Vault, new_id: str) -> None:
     SealedVault(vault, BEFORE).put("card", new_id, b"value")
     with Interfering(server.url, key=server.key("payments")) as interfering:
-        for maybe_applied in (False, True):
+        for maybe_applied, retrievals in ((False, 1), (True, 3)):
             interfering.before_put = lambda _: SealedVault(vault, BEFORE).put("card", new_id, b"newer") and None
             interfering.maybe_applied = maybe_applied
             with pytest.raises(errors.PreconditionFailed):
                 SealedVault(interfering, AFTER).reseal("card", new_id)
+            assert interfering.retrievals == retrievals
     assert SealedVault(vault, BEFORE).get("card", new_id).plaintext == b"newer"
 
 
