@@ -1,1 +1,1 @@
-"""The use cases: what can be done with a vault, whoever asks and however they ask."""
+"""The use cases of a vault, independent of HTTP and the command line."""

@@ -295,7 +295,7 @@ class TestSigningKeys:
             ('signing_key_file = "vkey"', "audit.signing_key_file: expected a signing key"),
             ('signing_key_env = "NO_SUCH_KEY"', "expected the variable NO_SUCH_KEY to be set"),
             ('signing_key_file = "signing.key"\nsigning_key_env = "A"', "at most one of"),
-            ('signing_key_file = "signing.key"\nprevious_signing_key_file = "foreign.key"', "expected a key called"),
+            ('signing_key_file = "signing.key"\nprevious_signing_key_file = "foreign.key"', "expected a key with the name"),
         ],
     )  # fmt: skip
     def test_a_key_that_cannot_be_used_stops_with_one_sentence(

@@ -1,4 +1,4 @@
-"""Answering who may do what to an entry, by which rules, until when, and what keeps it: without doing any of it."""
+"""Explains a decision: who may do what with an entry, by which rules, until when, and what keeps it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _OPERATIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Whether ``principal`` may do ``action``. ``access_policy`` is what an entry would name that it stores."""
+    """A request to explain: whether ``principal`` may do ``action``. A store would name ``access_policy``."""
 
     principal: Principal
     action: Action
@@ -42,12 +42,12 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The answer, as of ``at``.
+    """The explanation, as of ``at``.
 
-    ``decided`` is the access policy's word, and ``allowed`` what it grants; None where no policy was asked, because there is
-    no entry. ``refusal`` is the error that the request would end in, for whatever reason; None: it would succeed with
-    ``status``. ``policy`` is the version that decided. ``holds`` keep the entry. ``last_purge`` is the newest row of the purge
-    log about the key.
+    ``decided`` is the decision of the access policy, and ``allowed`` what it grants; None if no policy was evaluated,
+    because there is no entry. ``refusal`` is the error of the request, or None if it would succeed with ``status``.
+    ``policy`` is the version that decided. ``holds`` keep the entry. ``last_purge`` is the newest row of the purge log
+    for the key.
     """
 
     question: Question
@@ -65,7 +65,7 @@ class Explanation:
 
 
 class Explain:
-    """Asks what a request would be answered, by the very code that answers it, up to where that would act."""
+    """Explains how a request would be answered, with the code that answers requests, up to the point where it would act."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class Explain:
         self._loader = EntryLoader(queue, policy_cache)
 
     async def explain(self, call: Call, question: Question) -> Explanation:
-        """Return the answer. The value is not read, nothing is counted, and nothing changes but for the row of the asking.
+        """Return the explanation. No value is read, nothing is counted, and nothing but the audit row is written.
 
         Raises:
             RoleRequired: the caller is neither admin nor auditor. Unavailable.
@@ -132,7 +132,7 @@ class Explain:
         )
 
     async def _dry_run(self, would: AuditContext, question: Question, loaded: LoadedEntry) -> Allow | None:
-        """Do all that the operation does before it acts. What only a body could show, such as its size, is left out."""
+        """Run the operation up to the point where it acts. Checks that need a body, such as its size, are omitted."""
         key = question.key
         if question.action is Action.STORE:
             self._authorizer.require_purpose(would, key)
@@ -151,7 +151,7 @@ def _require_free(would: AuditContext, entry: Entry | None, loaded: LoadedEntry)
 
 
 def _described(found: Explanation) -> str:
-    """Return the question and the answer, as the row of the asking tells them."""
+    """Return the request and the explanation as text for the audit row."""
     by = f", by {found.decided.policy} v{found.decided.version}" if found.decided and found.decided.policy else ""
     end = found.refusal.slug if found.refusal and not isinstance(found.refusal, EntryNotFound) else "no entry"
     told = f"{found.status} {end}" if found.refusal else str(found.status)

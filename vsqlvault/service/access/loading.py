@@ -10,7 +10,7 @@ from vsqlvault.service.commit.policy_cache import PolicyCache
 from vsqlvault.service.commit.queue import CommitQueue
 
 MAX_CLOCK_AGE_SECONDS = 1.0
-"""The storage's clock is extrapolated by this machine's for at most so long after a read."""
+"""The maximum time after a read for which this machine's clock extrapolates the storage's clock."""
 
 
 class EntryLoader:

@@ -1,4 +1,4 @@
-"""Asking the policy evaluators what they would answer, for the compliance report. Nothing is done and nothing counts."""
+"""Evaluates policies for example requests, for the compliance report, without side effects."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PURPOSE = "report-probe"
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """What was asked, and whether all that was to be asked was answered in time."""
+    """The results, and whether all probes finished in time."""
 
     probes: tuple[Probe, ...]
     complete: bool
@@ -40,10 +40,9 @@ async def probe_policies(
     *,
     seconds: float = PROBE_SECONDS,
 ) -> Probed:
-    """Ask, for each purpose and access policy in ``used``, what each kind of app may do.
+    """Evaluate, for each purpose and access policy in ``used``, what each kind of app may do.
 
-    The entry asked about is a made-up one of an app of its own, and the apps that ask are made up, too: a policy that names
-    apps denies them, and its rules tell whom it names.
+    The entry and the apps are examples. A policy that names apps denies them; its rules show the named apps.
     """
     pairs = sorted(set(used))
     probes: list[Probe] = []
@@ -59,12 +58,12 @@ async def probe_policies(
 
 
 async def run_self_tests(authorizer: Authorizer, book: PolicySnapshot, at: datetime) -> tuple[SelfTest, ...]:
-    """Ask for what must be denied, whatever policies there are."""
+    """Evaluate requests that must be denied under any policies."""
     empty = AccessPolicy(EMPTY, 1, DEFAULT_EVALUATOR, {})
     made_up = replace(book, access={**book.access, EMPTY: empty})
     stranger = _principal(OTHER_APP, purposes=frozenset({PURPOSE}))
     cases = [
-        (f"{action.value} under a policy that is not defined", action, UNDEFINED)
+        (f"{action.value} under an undefined policy", action, UNDEFINED)
         for action in (Action.RETRIEVE, Action.INSPECT, Action.PURGE, Action.STORE)
     ]
     cases += [(f"{action.value} under a policy without rules", action, EMPTY) for action in Action]

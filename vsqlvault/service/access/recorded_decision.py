@@ -1,8 +1,9 @@
-"""What an access row does not say, guessed in every way that fits what happened; and a decision made anew under each guess.
+"""Repeats a recorded decision under another policy, for every combination of the values that the row does not contain.
 
-A row has the app and its identity, but not the purposes and roles it held; the entry has its counter of now, not of then.
-So a decision is repeated for every combination of these. Those under which the old policy would not have decided as it did are
-put aside; where the rest do not agree on the candidate, nobody can say what it would have decided.
+A row contains the app and its identity, but not its purposes and roles, and the entry has its current counter. A
+decision is therefore repeated for every combination of these. Combinations under which the old policy would not have
+decided as recorded are dropped. If the remaining ones lead to different decisions of the candidate, its decision is
+unknown.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _ROLES: tuple[frozenset[Role], ...] = (frozenset(), frozenset({Role.AUDITOR}), f
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """What one row leaves open."""
+    """One combination of the values that a row does not contain."""
 
     holds_purpose: bool
     roles: frozenset[Role]
@@ -35,7 +36,7 @@ class Guess:
 
 @dataclass(frozen=True, slots=True)
 class RecordedDecision:
-    """One decision of the past: who asked, for what, and what was said. ``entry`` is None where there was none yet."""
+    """A recorded decision: the caller, the request, and the decision. ``entry`` is None if there was none yet."""
 
     app: str
     identity: str | None
@@ -48,13 +49,13 @@ class RecordedDecision:
     said: Decision
 
     def guesses(self) -> Iterator[Guess]:
-        """Give every combination. Who stores holds the purpose: that is asked before any policy."""
+        """Yield every combination. An app that stores has the purpose, which is checked before any policy."""
         purposes = (True,) if self.action is Action.STORE else (True, False)
         counts = (0, MANY) if self.action is Action.RETRIEVE else (0,)
         return (Guess(*parts) for parts in itertools.product(purposes, _ROLES, counts))
 
     def request(self, guess: Guess) -> AccessRequest:
-        """Return the question as it would have been, were the guess right."""
+        """Return the request under this combination."""
         principal = Principal(
             app=self.app,
             method=self.method,
@@ -69,19 +70,19 @@ class RecordedDecision:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Nobody can say what the candidate would have decided; ``why`` is a lower-case word or two with hyphens."""
+    """The decision of the candidate is unknown. ``why`` is lower-case words joined by hyphens."""
 
     why: str
 
 
 def said_of(row: AccessRecord) -> Decision:
-    """Return what the access policy said, as the row tells: of all refusals only a 403 is a policy's."""
-    denied = row.status == 403  # noqa: PLR2004 - AccessDenied.status, as it was written down
+    """Return the recorded decision of the access policy. Of all errors only a 403 is a policy's."""
+    denied = row.status == 403  # noqa: PLR2004 - the recorded AccessDenied.status
     return Deny(row.reason or "") if denied else Allow()
 
 
 class Guesser:
-    """Decides past cases anew. What the rules of two documents make of a case is remembered: they look at little of it."""
+    """Repeats recorded decisions. Decisions of rules are cached, because rules use few of the values."""
 
     def __init__(self, authorizer: Authorizer, candidate: AccessPolicy) -> None:
         self._authorizer = authorizer
@@ -89,7 +90,7 @@ class Guesser:
         self._remembered: dict[object, Decision | Unknown] = {}
 
     async def decide(self, case: RecordedDecision, old: AccessPolicy) -> Decision | Unknown:
-        """Return what the candidate would have decided, where every guess that fits agrees."""
+        """Return the candidate's decision, if all matching combinations agree."""
         if old.evaluator != DEFAULT_EVALUATOR or self._candidate.evaluator != DEFAULT_EVALUATOR:
             return await self._decide(case, old)
         owner = case.entry.owner_app if case.entry else None
@@ -111,7 +112,7 @@ class Guesser:
         return Unknown(_what_matters(fitting, effective))
 
     async def _fits(self, case: RecordedDecision, guess: Guess, old: AccessPolicy) -> bool:
-        """Whether the old policy would have said what it said; one that cannot be asked any more rules nothing out."""
+        """Whether the old policy would have decided as recorded. A policy that cannot be evaluated excludes nothing."""
         decided = await self._ask(case, guess, old)
         if decided.failed:
             return True
@@ -126,7 +127,7 @@ class Guesser:
 
 
 def _in_effect(decision: Decision, guess: Guess) -> Decision:
-    """Return what a decision comes to: a limit that is used up is a refusal, whoever keeps it."""
+    """Return the effective decision: a retrieval limit that is used up is a denial."""
     if (
         isinstance(decision, Allow)
         and decision.max_retrievals is not None
@@ -137,7 +138,7 @@ def _in_effect(decision: Decision, guess: Guess) -> Decision:
 
 
 def _what_matters(guesses: Sequence[Guess], decisions: Sequence[Decision]) -> str:
-    """Return the first thing that alone makes a difference."""
+    """Return the first value that alone changes the decision."""
     by_guess = dict(zip(guesses, decisions, strict=True))
     for name, word in (("retrievals", "retrieval-count"), ("roles", "roles"), ("holds_purpose", "purposes")):
         for one, other in itertools.combinations(guesses, 2):

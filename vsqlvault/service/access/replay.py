@@ -1,4 +1,4 @@
-"""Trying a candidate access policy on what was asked in the past, before it is put in force."""
+"""Replays past requests under a candidate access policy, before it is used."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from vsqlvault.service.roles import require_reader
 PAGE = 1_000
 MAX_CHANGES = 1_000
 BREATH = 50
-"""So many rows are decided before others have their turn."""
+"""The number of rows to decide before other tasks get a turn."""
 
 _ACTIONS = {
     Operation.STORE: Action.STORE,
@@ -39,7 +39,7 @@ _ACTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Rows from ``since`` (inclusive) to ``until`` (exclusive; None: now), the newest ``limit`` of those that matter."""
+    """Rows from ``since`` (inclusive) to ``until`` (exclusive; None: now), the newest ``limit`` of the relevant ones."""
 
     since: datetime
     until: datetime | None
@@ -48,7 +48,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class ChangedAnswer:
-    """A request that the candidate would have decided otherwise: its row, and the candidate's word."""
+    """A request whose decision would change: its row and the candidate's decision."""
 
     row: AccessRecord
     would_be: Decision
@@ -56,12 +56,12 @@ class ChangedAnswer:
 
 @dataclass(slots=True)
 class Replayed:
-    """What a candidate would have changed.
+    """The changes of a candidate policy.
 
-    ``rows`` were decided by the policy, or would have been, and were looked at; ``complete`` is False where there were more,
-    and those are older than ``oldest``. Each is counted once: as ``unchanged``; as one of the two changes; as
-    ``refused_anyway``, where the policy would now refuse what was refused for another reason, such as that it had expired;
-    or in ``not_replayable``, by what is not known. ``changes`` has the newest ``MAX_CHANGES`` changes.
+    ``rows`` is the number of rows that the policy decided, or would have decided, and that were examined. ``complete``
+    is False if there were more, which are older than ``oldest``. Each row is counted once: in ``unchanged``, in one of
+    the two changes, in ``refused_anyway`` if the policy would now deny a request that was refused for another reason,
+    such as an expired entry, or in ``not_replayable``, by cause. ``changes`` has the newest ``MAX_CHANGES`` changes.
     """
 
     since: datetime
@@ -78,11 +78,11 @@ class Replayed:
 
     @property
     def changed(self) -> int:
-        """How many answers would have been others."""
+        """The number of decisions that would change."""
         return self.granted_to_denied + self.denied_to_granted
 
     def count(self, row: AccessRecord, would_be: Decision | Unknown) -> None:
-        """Take one row into account."""
+        """Count one row."""
         self.rows += 1
         self.oldest = row.at
         if isinstance(would_be, Unknown):
@@ -99,7 +99,7 @@ class Replayed:
 
 
 class Replay:
-    """Decides anew, by the evaluators that decide in earnest, and says plainly of which rows it cannot."""
+    """Repeats past decisions with the real evaluators, and reports rows that it cannot decide."""
 
     def __init__(
         self,
@@ -118,11 +118,12 @@ class Replay:
         self._busy = asyncio.Lock()
 
     async def replay(self, call: Call, candidate: AccessPolicy, window: Window) -> Replayed:
-        """Return which answers ``candidate`` would have changed, were it in force under its name in the window.
+        """Return which decisions of the period ``candidate`` would change, if it were in force under its name.
 
         Raises:
-            RoleRequired, BuiltInPolicy, ValidationFailed, InvalidQuery (a window that is none), ReplayRunning (in this
-                process), Unavailable.
+            RoleRequired, BuiltInPolicy, ValidationFailed, InvalidQuery (an invalid period), ReplayRunning (in this
+            process),
+            Unavailable.
         """
         trace = AuditContext(call, Operation.REPLAY_ACCESS_POLICY, subject=candidate.name)
 
@@ -148,7 +149,7 @@ class Replay:
         return await self._auditor.run_audited(trace, attempt)
 
     async def _go_through(self, found: Replayed, candidate: AccessPolicy, window: Window, book: PolicySnapshot) -> None:
-        """Read page after page, newest first: nobody who commits has to wait for that."""
+        """Read page after page, newest first, without blocking commits."""
         past = _Past(self._storage, candidate, book)
         guesser = Guesser(self._authorizer, candidate)
         after: int | None = None
@@ -179,7 +180,7 @@ class Replay:
                 after = page[-1].position
 
     async def _entries(self, rows: Sequence[AccessRecord]) -> Mapping[EntryKey, Entry]:
-        """Return what is there now of the entries that the rows are about, without their values."""
+        """Return the current entries of the rows, without their values."""
         keys = sorted({_key(row) for row in rows})
         found: dict[EntryKey, Entry] = {}
         for start in range(0, len(keys), self._queue.slice):
@@ -190,7 +191,7 @@ class Replay:
 
 
 class _Past:
-    """Makes cases of rows: what was there then, and by which version it was decided."""
+    """Converts rows to recorded decisions, with the entry and the policy version of that time."""
 
     def __init__(self, storage: Storage, candidate: AccessPolicy, book: PolicySnapshot) -> None:
         self._storage = storage
@@ -199,12 +200,12 @@ class _Past:
         self._versions: dict[int, AccessPolicy | None] = {}
         self._never_defined = candidate.name not in book.access_versions
         self.decided_by = DEFAULT_POLICY if self._never_defined else candidate.name
-        """The policy on the rows that matter: of a name that was never defined, the one that stood in for it."""
+        """The policy on the relevant rows: for a name that was never defined, the policy that replaced it."""
 
     async def case(
         self, row: AccessRecord, entry: Entry | None
     ) -> tuple[RecordedDecision, AccessPolicy] | Unknown | None:
-        """Return the case and the policy that decided it; None where the candidate would have had no say."""
+        """Return the recorded decision and its policy, or None if the candidate would not have decided it."""
         if self._never_defined and (entry is None or entry.access_policy != self._candidate.name):
             return None
         old = await self._version(row.policy_version)
@@ -229,14 +230,15 @@ class _Past:
         return case, old
 
     def _entry_then(self, row: AccessRecord, entry: Entry | None, *, by_rules: bool) -> Entry | Unknown | None:
-        """Return the entry as the policy saw it; rules look at nothing of it that a replacement changes, but the counter."""
+        """Return the entry as the policy saw it. Of what a replacement changes, rules use only the counter."""
         if row.stamp is None or (row.operation is Operation.STORE and row.status == CREATED):
             return None
         if entry is None or entry.entry_id != row.stamp.entry_id:
             return Unknown("entry-gone")
         same_version = entry.stamp == row.stamp and entry.purged_at is None
         if _ACTIONS[row.operation] is Action.STORE and entry.access_policy != row.policy and not self._never_defined:
-            # It was asked of the policy that the next version would have named, as of a new entry; or it has changed since.
+            # # It was decided by the policy that the next version would have named, for a new entry; or the entry has
+            # changed since.
             return None if same_version else Unknown("entry-changed")
         return entry if same_version or by_rules else Unknown("entry-changed")
 

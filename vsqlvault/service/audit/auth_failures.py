@@ -1,4 +1,4 @@
-"""Rows for refused credentials: the first of a source at once, then one a second with a count."""
+"""Audits rejected credentials: the first of a source at once, then one row a second with a count."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class _PendingCount:
 
 
 class AuthFailureLog:
-    """Keeps a flood of bad credentials from becoming a flood of rows, without losing a single one from the count.
+    """Limits the number of rows of rejected credentials, without losing any from the count.
 
-    A source is an address, a credential id, a reason, and whether it spoke for somebody else. Beyond ``MAX_SOURCES`` in one
-    second, sources are counted together under their reason alone.
+    A source is an address, a credential id, a reason, and whether forwarding headers were untrusted. Beyond
+    ``MAX_SOURCES`` in one second, sources are counted together by reason.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class AuthFailureLog:
     async def record(
         self, error: VaultError, request_id: str, client_address: str | None, *, untrusted_forwarding: bool = False
     ) -> None:
-        """Put the refusal on record: committed on return if it is its source's first in a second, else counted.
+        """Audit the rejection: the first of its source in a second is committed on return, others are counted.
 
         Raises:
             AuditUnavailable: the first row cannot be committed.
@@ -82,12 +82,12 @@ class AuthFailureLog:
             await self._queue.record(record)
         except VaultError:
             held = self._held.get(source)
-            if held and not held.count:  # whoever was counted meanwhile was answered, and is still owed a row
+            if held and not held.count:  # requests counted meanwhile were answered and still need a row
                 del self._held[source]
             raise
 
     async def flush(self) -> None:
-        """Commit what is counted; what cannot be committed now is kept for the next time."""
+        """Commit the counts. Counts that cannot be committed now are kept."""
         async with self._flushing:
             for source, held in list(self._held.items()):
                 if held.count:
@@ -101,4 +101,4 @@ class AuthFailureLog:
             await self._queue.record(replace(held.record, count=count))
         except VaultError:
             held.count += count
-            log.warning("refused credentials wait for their row", extra={"count": held.count})
+            log.warning("rejected credentials wait for their row", extra={"count": held.count})

@@ -1,4 +1,4 @@
-"""One row for all that could have none: so many requests were answered while no row could be committed, and when."""
+"""Writes one audit row that counts the requests answered while no row could be committed."""
 
 from __future__ import annotations
 
@@ -29,9 +29,11 @@ class _Gap:
 
 
 class UnauditedRequests:
-    """Remembers how many requests were refused because the storage took no row, until it takes the row that says so.
+    """Counts the requests that were refused because no row could be committed, until a row with their number is
+    committed.
 
-    It is a process's own memory: one that is killed before the storage is back takes its count along, and leaves log lines.
+    The count is in the memory of the process. If it is killed before the storage recovers, the count is lost, and only
+    log lines remain.
     """
 
     def __init__(self, queue: CommitQueue, clock: StorageClock, *, interval_seconds: float = RETRY_SECONDS) -> None:
@@ -42,7 +44,7 @@ class UnauditedRequests:
         """Commits the row of the counted requests, twice a second."""
 
     def count(self, error: VaultError) -> None:
-        """Count a request that was answered with ``error``, if that is one that leaves no row."""
+        """Count a request that was answered with ``error``, if such requests have no row."""
         if not isinstance(error, LEAVES_NO_ROW):
             return
         now = self._clock.now()
@@ -52,13 +54,13 @@ class UnauditedRequests:
         gap.unknown += isinstance(error, OutcomeUnknown)
 
     async def flush(self) -> None:
-        """Commit the row of the requests that are counted; if the storage takes none now, they stay counted."""
+        """Commit the row of the counted requests. If the storage still fails, they stay counted."""
         gap, self._gap = self._gap, None
         if gap is None:
             return
         detail = f"from {format_time(gap.first)} to {format_time(gap.last)}"
         if gap.unknown:
-            detail += f"; {gap.unknown} of them may have a row all the same"
+            detail += f"; {gap.unknown} of them may have a row"
         record = AccessRecord(
             at=self._clock.now(),
             request_id=secrets.token_hex(16),
@@ -74,10 +76,10 @@ class UnauditedRequests:
         except VaultError:
             self._merge(gap)
         else:
-            log.warning("requests were refused without a row", extra={"count": gap.count})
+            log.warning("requests were refused without an audit row", extra={"count": gap.count})
 
     def _merge(self, gap: _Gap) -> None:
-        """Put back a gap that could not be recorded, together with what was counted since."""
+        """Add an unrecorded gap to what was counted since."""
         since = self._gap
         self._gap = gap
         if since:

@@ -111,7 +111,7 @@ class Batcher(Generic[Item, Result]):
         return await self.enqueue(item)
 
     async def submit_all(self, items: Sequence[Item]) -> list[Result | VaultError]:
-        """Return what ``submit`` would of each item, in order; an error is returned, not raised."""
+        """Return the result of ``submit`` for each item, in order. An error is returned, not raised."""
         futures: list[asyncio.Future[Result]] = []
         outcomes: list[Result | VaultError] = []
         refused: list[Result | VaultError] = []

@@ -1,4 +1,4 @@
-"""Lining up, within this process, those who are about to change one entry."""
+"""Serializes the changes of one entry within this process."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ MAX_WAITING = 256
 
 
 class EntryLocks:
-    """Locks by entry key, kept only while somebody has or wants them; no more than ``MAX_WAITING`` may want one.
+    """Locks by entry key, kept only while they are in use. At most ``MAX_WAITING`` callers may wait for one.
 
-    They are a courtesy, not a guard: without them fifty writers of one entry would conflict fifty times over. What keeps the
-    entry right is checked inside the commit, for other processes too.
+    They are an optimization: without them fifty writers of one entry would conflict fifty times. The commit itself
+    protects the entry, also against other processes.
     """
 
     def __init__(self, max_waiting: int = MAX_WAITING) -> None:
@@ -22,12 +22,15 @@ class EntryLocks:
         self._locks: dict[EntryKey, tuple[asyncio.Lock, int]] = {}
 
     def hold(self, key: EntryKey) -> Hold:
-        """Return what holds the lock of ``key`` inside ``async with``."""
+        """Return a context manager for the lock of ``key``."""
         return Hold(self._locks, key, self._max_waiting)
 
 
 class Hold:
-    """Holds one lock inside ``async with``. By hand: it is on the way of every store, and a generator costs twice as much."""
+    """An async context manager for one lock.
+
+    A class, because it runs on every store and a generator costs twice as much.
+    """
 
     __slots__ = ("_key", "_lock", "_locks", "_max_waiting")
 
@@ -40,7 +43,7 @@ class Hold:
         """Wait for the lock.
 
         Raises:
-            Overloaded: too many wait for it, each with its body in memory.
+            Overloaded: too many callers wait for it, each with its body in memory.
         """
         self._lock, users = self._locks.get(self._key) or (asyncio.Lock(), 0)
         if users > self._max_waiting:
@@ -53,7 +56,7 @@ class Hold:
             raise
 
     async def __aexit__(self, *_: object) -> None:
-        """Let the next one have it."""
+        """Pass the lock to the next caller."""
         self._lock.release()
         self._leave()
 

@@ -1,4 +1,4 @@
-"""Log lines about a storage that fails: enough to know it by, and not one for each request."""
+"""Logs storage errors with sufficient detail, but not once per request."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ Kind = tuple[str, str | None, str | None]
 
 
 class FailureLog:
-    """Says which kind of error a batch of ``name`` ended with, at most once a second for each kind, never an error's text.
+    """Logs which kind of error a batch of ``name`` ended with, at most once a second per kind, without the error's
+    text.
 
-    A kind is the error, what caused it, and the database's own code for that. ``left_out`` in a line counts the failures of
-    its kind since the line before.
+    A kind is the error, its cause, and the database's error code. ``left_out`` in a line counts the failures of that
+    kind since the line before.
     """
 
     def __init__(self, name: str, monotonic: Callable[[], float] = time.monotonic) -> None:

@@ -1,4 +1,4 @@
-"""The one way to the storage for everything that a request reads and writes."""
+"""The commit queue: the only access to the storage for reads and writes of requests."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _LOOK_AHEAD = 2
 BATCH_BYTES = 8 * 1024 * 1024
 WAITING_BYTES = 64 * 1024 * 1024
 BATCH_VALUES = 64
-"""How many values one batch of reads asks for: their sizes are known only once they are there, and then they are in memory."""
+"""The maximum number of values in one batch of reads, because their sizes are unknown until they are in memory."""
 
 _MUTATIONS = (RemoveEntry, OverwriteEntry, CountRetrieval)
 _ENTRY_EXPECTATIONS = (EntryIs, EntryAbsent, RetrievalsBelow)
@@ -45,7 +45,7 @@ _ENTRY_EXPECTATIONS = (EntryIs, EntryAbsent, RetrievalsBelow)
 class CommitQueue:
     """Joins reads and writes of concurrent requests into batches (docs/decisions/0001-group-commit.md).
 
-    What is committed is told to the observers afterwards, before the caller goes on.
+    Observers are called after each commit, before the caller continues.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class CommitQueue:
         purge_observers: Sequence[PurgeObserver] = (),
         follow: Callable[[int], Awaitable[object]] | None = None,
     ) -> None:
-        """``follow`` is told the revision that a read has brought, and awaited before the read is answered."""
+        """``follow`` is called with the revision of a read, and awaited before the read is answered."""
         self._storage = storage
         self._follow = follow
         self._max_waiting = max_waiting
@@ -91,7 +91,7 @@ class CommitQueue:
 
     @property
     def slice(self) -> int:
-        """How many commits one user may have under way at once, so that requests find room beside it."""
+        """The maximum number of concurrent commits of one user of the queue, to leave capacity for requests."""
         return max(1, self._max_waiting // 2)
 
     def read(self, key: EntryKey | None = None, *, with_value: bool = False) -> asyncio.Future[Snapshot]:
@@ -103,7 +103,7 @@ class CommitQueue:
         return self.reads.enqueue(Read(key, with_value))
 
     def time_within(self, seconds: float) -> datetime | None:
-        """Return the storage's time without asking it; None where its last word is older than that."""
+        """Return the storage's time without reading it, or None if the last reading is too old."""
         return self._clock.now() if self._clock.age_seconds() <= seconds else None
 
     def commit(self, write: Write) -> asyncio.Future[WriteOutcome]:
@@ -117,15 +117,15 @@ class CommitQueue:
         return self.writes.enqueue(write)
 
     async def commit_all(self, writes: Sequence[Write]) -> list[WriteOutcome | VaultError]:
-        """Return what ``commit`` would of each write, in order; an error is returned, not raised."""
+        """Return the result of ``commit`` for each write, in order. An error is returned, not raised."""
         return await self.writes.submit_all(writes)
 
     async def record(self, *access: AccessRecord) -> None:
-        """Commit rows that stand alone: nothing changed, or nothing was allowed to."""
+        """Commit rows without changes."""
         await self.commit(Write(access))
 
     async def drain(self) -> None:
-        """Return when everything under way has landed."""
+        """Return when all batches in progress have ended."""
         await asyncio.gather(self.reads.drain(), self.writes.drain())
 
     async def _read_batch(self, reads: Sequence[Read]) -> Sequence[Snapshot]:
@@ -137,12 +137,12 @@ class CommitQueue:
                 await self._follow(snapshots[0].revision)
             except StorageUnavailable:
                 raise
-            except VaultError:  # a rule that cannot be read is told to what rests on the rules, and to nothing else
+            except VaultError:  # an error of reading the rules concerns only what depends on them
                 pass
         return snapshots
 
     async def _commit_batch(self, writes: Sequence[Write]) -> Sequence[WriteOutcome]:
-        """Commit, and tell the observers at once: whoever asked may be gone by now, what happened has happened."""
+        """Commit, and call the observers at once, even if the caller is gone by now."""
         outcomes = await _contained(self._storage.commit(writes))
         if self._observers or self._purge_observers:
             for write, outcome in zip(writes, outcomes, strict=False):
@@ -214,7 +214,7 @@ def _unread(error: VaultError, _: Read) -> VaultError:
 
 
 def _uncommitted(error: VaultError, write: Write) -> VaultError:
-    """Return what a storage's error means to whoever wanted the write committed."""
+    """Return the error for the caller of a write, for an error of the storage."""
     if isinstance(error, (OutcomeUnknown, AuditUnavailable)) or not isinstance(error, (StorageFull, Unavailable)):
         return error
     if isinstance(error, StorageFull) and any(isinstance(change, StoreEntry) for change in write.changes):

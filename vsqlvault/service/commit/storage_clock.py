@@ -1,4 +1,4 @@
-"""The storage's clock, known between two readings of it."""
+"""The storage's clock between two readings."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ TICK_SECONDS = 0.001
 
 
 class StorageClock:
-    """Tells the storage's time where no read has just told it: for the rows of requests that never got to a read.
+    """Returns the storage's time without a read, for the rows of requests that never read.
 
-    Between two words of the storage it goes on by the millisecond, never ahead: what is written of about the same time is
-    then written of the same instant, as what one read has told is.
+    Between two readings it advances by milliseconds, and is never ahead. Rows of about the same time therefore have the
+    same time, like those of one read.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -25,21 +25,21 @@ class StorageClock:
         self._asked_at = float("-inf")
 
     def asked(self) -> float:
-        """Return when the storage is asked, for ``set``."""
+        """Return the time at which the storage is asked, for ``set``."""
         return self._monotonic()
 
     def set(self, now: datetime, asked_at: float | None = None) -> None:
-        """Remember what the storage has just said, and when it was asked: its word may be as old as that."""
+        """Remember a reading of the storage's clock, and when it was requested: the reading may be that old."""
         heard_at = self._monotonic()
         self._told = self._shown = (now, heard_at)
         self._asked_at = heard_at if asked_at is None else asked_at
 
     def age_seconds(self) -> float:
-        """Return how old the storage's last word is at most; infinity before the first."""
+        """Return the maximum age of the last reading; infinity before the first."""
         return self._monotonic() - self._asked_at
 
     def now(self) -> datetime:
-        """Return the storage's last word plus the time since, or this machine's clock before the first word."""
+        """Return the last reading plus the time since, or this machine's clock before the first reading."""
         if self._told is None or self._shown is None:
             return utc_now()
         monotonic = self._monotonic()

@@ -36,18 +36,18 @@ MAX_CHECKPOINTS = 256
 LARGE_BYTES = 64 * 1024
 """Larger pieces are compressed in a thread, so that the event loop keeps answering requests."""
 
-README = """Evidence of a vault (vsqlvault), as of one instant. To check it, without the vault and without the network:
+README = """Evidence of a vault (vsqlvault), as of one instant. Verify it without the vault and without a network:
 
     vsql-vault verify FILE.zip --vkey KEY
 
-Get KEY from somebody who is not whoever gave you this file; the one in log/vkey proves nothing.
+Get KEY from someone other than the sender of this file; the key in log/vkey proves nothing.
 
-    report.html, report.json          the compliance report: begin here
-    policies/                         every version of every policy and legal hold, a line of JSON each
-    attestations.ndjson               what was attested of retention, each as it was signed
-    receipts/                         purges that nobody chose, each with its proof
-    log/                              the rows of both logs of the period, and the proof that they are of the one log
-    configuration.json, plugins.json  what was set, without secrets, and what was loaded
+    report.html, report.json          the compliance report: start here
+    policies/                         every version of every policy and legal hold, one JSON line each
+    attestations.ndjson               the attestations of retention, each as it was signed
+    receipts/                         a sample of purges, each with its proof
+    log/                              the rows of both logs of the period, and the proof that they belong to the signed log
+    configuration.json, plugins.json  the settings without secrets, and the loaded plugins
     manifest.json, manifest.note      every member with its SHA-256, and the signature over that
 
 docs/evidence.md of vsqlvault describes each.

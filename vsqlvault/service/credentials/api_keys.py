@@ -30,8 +30,7 @@ MAX_API_KEYS = 10_000
 
 OWN_KEY = "this key made the request: it is refused from now on"
 LAST_ADMIN = (
-    "no other credential with the role admin is known beforehand: on the vault's host, `vsql-vault keys create --role admin` "
-    "makes one"
+    "no other admin credential is known: create one on the vault's host with `vsql-vault keys create --role admin`"
 )
 
 

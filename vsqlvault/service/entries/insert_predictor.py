@@ -1,4 +1,4 @@
-"""Expecting, from what was met before, that a purpose has no entry of an id yet."""
+"""Predicts whether a store creates an entry."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ MET_ONE_COSTS = 3
 
 
 class InsertPredictor:
-    """Learns for each purpose whether storing creates entries or replaces them: a saturating counter, as in branch prediction.
+    """A saturating counter per purpose, as in branch prediction: whether stores create entries or replace them.
 
-    A store that expected absence in vain, or met an entry, outweighs three that created: the first takes as much longer as one
-    that expects rightly takes less, and does work twice besides. Whoever teaches it bounds the number of purposes: only those
-    that have a retention policy have stores that succeed, and only of these an absence is expected.
+    A wrong prediction, or a store that found an entry, counts as much as three creations: a wrong prediction costs as
+    much time as a right one saves, and twice the work. The caller limits the number of purposes: stores succeed only in
+    purposes with a retention policy, and only these are predicted.
     """
 
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
 
     def expects_insert(self, purpose: str) -> bool:
-        """Whether the next entry to be stored is most likely a new one."""
+        """Whether the next store most likely creates an entry."""
         return self._counts.get(purpose, 0) >= ENOUGH
 
     def learn(self, purpose: str, *, absent: bool) -> None:
-        """Take into account what a store has met; one that expected absence in vain has met something."""
+        """Learn from a store. After a wrong prediction, it found an entry."""
         count = self._counts.get(purpose, 0)
         self._counts[purpose] = min(count + 1, MOST) if absent else max(count - MET_ONE_COSTS, 0)

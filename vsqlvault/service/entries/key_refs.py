@@ -1,4 +1,4 @@
-"""Which keys encrypted what still lies in the vault, for whoever has to rotate or retire one."""
+"""Lists the encryption keys in use, for rotating and retiring keys."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vsqlvault.service.roles import require_reader
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRefRequest:
-    """Which key_refs to list, and how many at most; ``after`` is the purpose and key_ref of the last one seen."""
+    """Which key_refs to list, and how many. ``after`` is the purpose and key_ref of the last one on the previous page."""
 
     limit: int
     purpose: str | None = None
@@ -28,14 +28,14 @@ class KeyRefRequest:
 
 @dataclass(frozen=True, slots=True)
 class KeyRefsListed:
-    """A page, each use with its purpose, and whether there is more."""
+    """A page: each use with its purpose, and whether there are more."""
 
     uses: tuple[tuple[str, KeyRefUse], ...]
     more: bool
 
 
 class KeyRefs:
-    """What admins and auditors may read of keys. The vault knows them by ``key_ref`` and has none."""
+    """Key usage for admins and auditors. The vault knows keys only by their ``key_ref``."""
 
     def __init__(self, *, storage: Storage, queue: CommitQueue, policy_cache: PolicyCache, auditor: Auditor) -> None:
         self._storage = storage
@@ -44,7 +44,7 @@ class KeyRefs:
         self._auditor = auditor
 
     async def list(self, call: Call, wanted: KeyRefRequest) -> KeyRefsListed:
-        """Return a page, by purpose and then by key_ref. A key_ref that no entry has is not in it.
+        """Return a page, by purpose and then by key_ref. A key_ref without entries is not listed.
 
         Raises:
             RoleRequired, Unavailable.
@@ -58,7 +58,7 @@ class KeyRefs:
             book = await self._policy_cache.at(snapshot.revision)
             uses: list[tuple[str, KeyRefUse]] = []
             for query in _queries(wanted, book, snapshot.now):
-                left = wanted.limit + 1 - len(uses)  # one more than asked for tells whether there is more
+                left = wanted.limit + 1 - len(uses)  # one more than requested shows whether there are more
                 if left == 0:
                     break
                 uses += [(query.purpose, use) for use in await self._storage.key_refs(replace(query, limit=left))]
@@ -69,7 +69,7 @@ class KeyRefs:
 
 
 def _queries(wanted: KeyRefRequest, book: PolicySnapshot, now: datetime) -> Iterator[KeyRefQuery]:
-    """Give one query for each purpose that is asked for and not yet through; nothing lies where no retention is set."""
+    """Yield one query per requested purpose that is not complete. Purposes without a retention policy have no entries."""
     started, last_seen = wanted.after or ("", None)
     for purpose, retention_limit in sorted(retention_limits(book, now).items()):
         if purpose < started or wanted.purpose not in {None, purpose}:

@@ -88,7 +88,7 @@ class Thinning:
         if sizes:
             await self._storage.thin_checkpoints(sizes)
             self.taken_out += len(sizes)
-            log.info("checkpoints thinned out", extra={"count": len(sizes), "from": sizes[0], "to": sizes[-1]})
+            log.info("old checkpoints deleted", extra={"count": len(sizes), "from": sizes[0], "to": sizes[-1]})
         if len(page) == self._page and now - page[-1].signed_at >= KEEPS_ALL:
             self._after = page[-2].size  # the last one is compared with its successor, too
         else:

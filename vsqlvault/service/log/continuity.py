@@ -1,4 +1,4 @@
-"""What this process remembers of the log: nothing is signed and nothing served that does not continue it."""
+"""The checkpoints that this process remembers. Nothing that does not continue them is signed or served."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from vsqlvault.model.transparency import Checkpoint
 from vsqlvault.service.log.stored_tree import root_at
 
 MAX_REMEMBERED = 128
-"""Checkpoints kept in memory: the newest counts, the others tell from where on a log that forked is another one."""
+"""The maximum number of checkpoints in memory. The newest one decides; the others show where a forked log differs."""
 
 CheckpointObserver = Callable[[Checkpoint], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Discontinuity:
-    """The stored log does not continue ``checkpoint``. ``why`` names sizes, roots and the leaves that are lost."""
+    """The stored log does not continue ``checkpoint``. ``why`` contains sizes, roots and the lost leaves."""
 
     checkpoint: Checkpoint
     why: str
@@ -28,11 +28,11 @@ class Discontinuity:
 class Continuity:
     """Remembers the checkpoints that this process signed or saw, and compares the stored tree with the newest of them.
 
-    The memory ends with the process. What has to outlive it is kept by anchors.
+    The memory ends with the process. Anchors keep checkpoints longer.
     """
 
     def __init__(self, storage: TreeStorage, observers: Sequence[CheckpointObserver] = ()) -> None:
-        """``observers`` are told of each checkpoint that is newer than all before, whichever process signed it."""
+        """``observers`` are called with each new newest checkpoint, whichever process signed it."""
         self._storage = storage
         self._observers = tuple(observers)
         self._remembered: deque[Checkpoint] = deque(maxlen=MAX_REMEMBERED)
@@ -52,21 +52,21 @@ class Continuity:
             observer(checkpoint)
 
     def forget(self) -> None:
-        """Begin again with what is stored: an operator has accepted it."""
+        """Start again with the stored log, because an operator has accepted it."""
         self._remembered.clear()
 
     async def look(self) -> Discontinuity | None:
-        """Compare the stored log with the newest checkpoint known, and remember its newest one where it continues that.
+        """Compare the stored log with the newest known checkpoint, and remember its newest one if it continues that.
 
         Raises:
-            TreeDamaged: the stored tree is not the one that its own newest checkpoint was signed for. Unavailable.
+            TreeDamaged: the stored tree does not match its own newest checkpoint. Unavailable.
         """
         stored, known = await self._storage.newest_checkpoint(), self.newest
         if known is not None and not await self._continues(known, stored):
             return Discontinuity(known, await self._describe(known, stored))
         if stored is not None and (known is None or stored.size > known.size):
             if await root_at(self._storage, stored.size) != stored.root:
-                raise TreeDamaged(f"the first {stored.size} leaves are not those that were signed")
+                raise TreeDamaged(f"the first {stored.size} leaves do not match the signed ones")
             self.remember(stored)
         return None
 

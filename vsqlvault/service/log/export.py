@@ -26,12 +26,13 @@ MANIFEST, CHECKPOINT, KEY = "manifest.json", "checkpoint", "vkey"
 MAX_TEXT_BYTES = 4 * 1024 * 1024
 MAX_BUNDLE_BYTES = WIDTH * (2 + MAX_ENTRY_BYTES)
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-_ABOUT = """A transparency log of vsqlvault, to be checked without the vault:
+_ABOUT = """A transparency log of vsqlvault. Verify it without the vault:
 
     vsql-vault verify FILE --vkey KEY --checkpoint KEPT
 
-or with any tool for C2SP tlog-tiles (https://c2sp.org/tlog-tiles), whose names the files in here have. Get KEY from somebody
-who is not whoever gave you this file; the one in here proves nothing. KEPT is a checkpoint that you kept from the last time.
+or with any tool for C2SP tlog-tiles (https://c2sp.org/tlog-tiles): the files have the names of that format. Get KEY from
+someone other than the sender of this file; the key in this file proves nothing. KEPT is a
+checkpoint that you kept from the last time.
 """
 
 
@@ -47,7 +48,7 @@ async def write_export(path: Path, source: StorageSource, verifier: VerifierKey 
     """
     notes = await source.checkpoints()
     if not notes:
-        raise ExportUnreadable("expected a log with a checkpoint, found that nothing is signed")
+        raise ExportUnreadable("expected a signed log, found no checkpoint")
     try:
         size = SignedHead.parse(notes[-1]).head.size
     except NoteRefused as refused:
@@ -66,7 +67,7 @@ async def write_export(path: Path, source: StorageSource, verifier: VerifierKey 
             _put(archive, MANIFEST, _manifest(size, await source.anomalies(), source.waiting))
         beside.replace(path)
     except OSError as error:
-        raise ExportUnreadable(f"{path}: expected a file that can be written, found: {error.strerror}") from error
+        raise ExportUnreadable(f"{path}: expected a writable file, found: {error.strerror}") from error
     finally:
         beside.unlink(missing_ok=True)
     return size
@@ -148,13 +149,13 @@ class ExportSource:
         try:
             return [Finding(int(each["index"]), str(each["what"])) for each in self._manifest["anomalies"]]
         except (KeyError, TypeError, ValueError):
-            raise ExportUnreadable(f"{MANIFEST}: expected anomalies, each with index and what") from None
+            raise ExportUnreadable(f"{MANIFEST}: expected anomalies, each with an index and a sentence") from None
 
     def _text(self, name: str) -> str:
         try:
             return self._read(name, MAX_TEXT_BYTES).decode()
         except UnicodeDecodeError:
-            raise ExportUnreadable(f"{name}: expected a text") from None
+            raise ExportUnreadable(f"{name}: expected UTF-8 text") from None
 
     def _read(self, name: str, limit: int) -> bytes:
         """Return a member's bytes; empty if it is missing. At most ``limit`` bytes are unpacked."""
@@ -164,7 +165,7 @@ class ExportSource:
             with self._archive.open(name) as member:
                 found = member.read(limit + 1)
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
-            raise ExportUnreadable(f"{name}: expected a whole file, found: {error}") from error
+            raise ExportUnreadable(f"{name}: expected a complete file, found: {error}") from error
         if len(found) > limit:
             raise ExportUnreadable(f"{name}: expected at most {limit} bytes")
         return found

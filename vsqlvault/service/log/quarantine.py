@@ -1,4 +1,4 @@
-"""A database that is older than what is known of it, or another one, gives nothing away until an operator confirms it."""
+"""The quarantine: entries are unavailable while the database does not continue a known checkpoint."""
 
 from __future__ import annotations
 
@@ -45,9 +45,10 @@ RECORDED_BEFORE = timedelta(minutes=1)
 class Quarantine:
     """Compares the stored tree with the checkpoints that this process, other processes and anchors know.
 
-    It looks once a second, and before anything is served when the storage has become another incarnation. Anchors are asked
-    at start and at each new incarnation. An operator confirms by a row of the access log that names the checkpoints which the
-    stored tree does not continue (``vsql-vault confirm-restore``); every process on the storage sees it.
+    It compares once a second, and before anything is served when the storage has become another incarnation. Anchors
+    are read at start and at each new incarnation. An operator confirms with a row of the access log that names the
+    checkpoints which the stored tree does not continue (``vsql-vault confirm-restore``). Every process on the storage
+    reads it.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class Quarantine:
         self._look_seconds = look_seconds
         self._looked_at = 0.0
         self._checked: str | None = None
-        """The incarnation that was compared last; None: none was."""
+        """The incarnation that was compared last, or None."""
         self._anchors_are_due = False
         self._unlike: dict[str, str] = {}
         self._anchored: dict[str, set[Anchor]] = {}
@@ -85,53 +86,57 @@ class Quarantine:
 
     @property
     def notes(self) -> Sequence[str]:
-        """The checkpoints that the stored tree does not continue; none: there is no quarantine."""
+        """The checkpoints that the stored tree does not continue; empty without a quarantine."""
         return tuple(self._unlike)
 
     @property
     def why(self) -> str:
-        """In what the stored tree differs from them."""
+        """How the stored tree differs from them."""
         return "; ".join(dict.fromkeys(self._unlike.values()))
 
     @property
     def must_check(self) -> bool:
-        """Whether ``check`` has to be asked before an entry is served."""
+        """Whether ``check`` must be called before an entry is served."""
         return bool(self._unlike) or self._storage.incarnation != self._checked
 
     async def begin(self) -> None:
         """Compare for the first time.
 
         Raises:
-            PluginUnusable: an anchor cannot tell. SettingsInvalid: what it knows is of another log, or no checkpoint.
+            PluginUnusable: an anchor does not answer. SettingsInvalid: its answer is of another log, or is not a
+            checkpoint.
         """
         incarnation = self._storage.incarnation
         for anchor in self._anchors:
             try:
                 await self._ask(anchor)
             except PluginFailed as failed:
-                raise PluginUnusable(f"anchor {anchor.name}: it cannot tell its newest checkpoint") from failed
-        with suppress(TreeDamaged):  # of which the sequencer will speak
+                raise PluginUnusable(f"anchor {anchor.name}: it cannot return its newest checkpoint") from failed
+        with suppress(TreeDamaged):  # the sequencer reports it
             await self._continuity.look()
         await self._take_recorded()
         self._checked = incarnation
 
     async def compare(self) -> None:
-        """Compare the stored log with what is known of it, and end the quarantine if it was confirmed. Raises Unavailable."""
+        """Compare the stored log with the known checkpoints, and end the quarantine if it was confirmed.
+
+        Raises Unavailable.
+        """
         with suppress(TreeDamaged):  # the sequencer reports it
             await self.look()
         await self.is_lifted()
         await self._ask_anchors_again()
 
     async def look(self) -> None:
-        """Compare the stored log with what is known of it. Raises TreeDamaged, Unavailable."""
+        """Compare the stored log with the known checkpoints. Raises TreeDamaged, Unavailable."""
         async with self._looking:
             await self._look()
 
     async def check(self) -> None:
-        """Compare, where the storage is another incarnation than the one compared last.
+        """Compare, if the storage is another incarnation than the one compared last.
 
         Raises:
-            Quarantined: the vault is in quarantine, and nobody has confirmed meanwhile. Unavailable.
+            Quarantined: the vault is in quarantine, and no operator has confirmed. Unavailable.
         """
         if self._storage.incarnation != self._checked:
             async with self._looking:
@@ -148,7 +153,7 @@ class Quarantine:
             raise Quarantined(self.why)
 
     async def is_lifted(self) -> bool:
-        """Whether there is no quarantine, or none any more; the storage is asked once a second at most."""
+        """Whether there is no quarantine, or it has ended. The storage is read at most once a second."""
         if self._unlike and time.monotonic() - self._looked_at >= self._look_seconds:
             self._looked_at = time.monotonic()
             for note in self.notes:
@@ -172,7 +177,7 @@ class Quarantine:
         self._checked = incarnation
 
     async def _begin_over(self, found: Discontinuity) -> None:
-        """Go into quarantine, unless that is confirmed, and put it on record for all processes, also later ones."""
+        """Start the quarantine, unless it is confirmed, and record it for all processes."""
         note = found.checkpoint.note
         self._seen[note] = found.checkpoint
         if await self._is_confirmed(note):
@@ -189,7 +194,7 @@ class Quarantine:
         self._tell()
 
     async def _accept(self, note: str) -> None:
-        """Take the stored log as it is, though it does not continue this checkpoint."""
+        """Accept the stored log, although it does not continue this checkpoint."""
         self._unlike.pop(note, None)
         for anchor in self._anchored.pop(note, ()):
             with suppress(PluginFailed):
@@ -203,7 +208,7 @@ class Quarantine:
             self.on_change()
 
     async def _take_recorded(self) -> None:
-        """Go into the quarantine that another process has put on record, if it lasts."""
+        """Start the quarantine that another process has recorded, if it has not ended."""
         states = {change.name: change for change in await self._storage.control_states()}
         failing = states.get(CONTROL)
         if failing is None or failing.state is not ControlState.FAILING:
@@ -216,14 +221,17 @@ class Quarantine:
                 self._enter(note, row.record.detail or "", "another process")
 
     async def _ask_anchors_again(self) -> None:
-        """Ask the anchors after the storage became another incarnation; one that cannot tell is asked at the next look."""
+        """Read the anchors after the storage became another incarnation.
+
+        An anchor that fails is read again at the next comparison.
+        """
         if not self._anchors_are_due:
             return
         for anchor in self._anchors:
             try:
                 await self._ask(anchor)
             except (PluginFailed, StartUpRefused) as error:
-                log.warning("an anchor cannot be asked", extra={"anchor": anchor.name, "error": error.slug})
+                log.warning("an anchor cannot be read", extra={"anchor": anchor.name, "error": error.slug})
                 return
         self._anchors_are_due = False
 
@@ -260,7 +268,7 @@ class Quarantine:
     async def _is_confirmed(self, note: str, begun_at: datetime | None = None) -> bool:
         """Whether an operator has confirmed: with this checkpoint's note, or after it was signed or ``begun_at``.
 
-        The latter goes only for what a process has seen itself: each has seen another one last.
+        The latter applies only to what this process has seen, because each process has seen another checkpoint last.
         """
         seen = self._seen.get(note)
         since = begun_at or (seen.signed_at if seen else None)

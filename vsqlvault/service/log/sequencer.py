@@ -1,4 +1,4 @@
-"""Giving rows their indexes in the transparency log, and signing what the tree then is: by one process at a time."""
+"""Assigns indexes to rows and signs the tree, in one process at a time."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ LEASE_SECONDS = 5.0
 BATCH = 1_024
 LEAST_REST_SECONDS = 0.01
 DAMAGED_SECONDS = 60.0
-"""How long a tree that is not the one that was signed is left alone before it is looked at again."""
+"""The pause before a tree that does not match its signed state is checked again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signing:
-    """Who signs: nobody, or a key; ``previous`` is the key that signed before. ``previous_lost``: that one is not to be had."""
+    """The signing keys. ``previous`` is the previous key. ``previous_lost``: the previous key is not available."""
 
     current: Signer | None = None
     previous: Signer | None = None
@@ -46,7 +46,7 @@ class Signing:
 
 @dataclass(slots=True)
 class SequencerState:
-    """What this process has done for the tree, for metrics. ``signed_at`` is by its monotonic clock, where it has signed."""
+    """The work of this process, for metrics. ``signed_at`` is by its monotonic clock, or None if it has not signed."""
 
     leaves: int = 0
     checkpoints: int = 0
@@ -66,10 +66,10 @@ class _Known:
 
 
 class Sequencer:
-    """Sequences what was committed, as long as it is the one that holds the lease.
+    """Sequences committed rows while this process has the lease.
 
-    The lease only spares work: a growth is committed if the tree is still as large as it supposes, in the same incarnation of
-    the storage, whoever holds what. Before it grows, the tree is loaded and compared with the newest checkpoint, stored or
+    The lease only avoids duplicate work: a growth is committed only if the tree has the expected size, in the same
+    incarnation of the storage. Before it grows, the tree is loaded and compared with the newest checkpoint, stored or
     remembered, so nothing is signed that does not continue it.
     """
 
@@ -87,11 +87,11 @@ class Sequencer:
         pruning: Thinning | None = None,
         batch: int = BATCH,
     ) -> None:
-        """``may_grow`` is asked before each turn; while it says no, nothing gets an index and nothing is signed.
+        """``may_grow`` is called before each turn. While it returns False, nothing is indexed or signed.
 
-        ``require_continuity`` raises where the stored tree does not continue what is known of it. It is asked whenever the tree
-        is loaded, which it is again in each incarnation of the storage. ``pruning`` deletes old checkpoints, one page per turn.
-        ``batch``: how many rows of a log are sequenced at once.
+        ``require_continuity`` raises if the stored tree does not continue the known checkpoints. It is called whenever
+        the tree is loaded, which happens again in each incarnation of the storage. ``pruning`` deletes old checkpoints,
+        one page per turn. ``batch``: the number of rows of a log that are sequenced at once.
         """
         self._batch = batch
         self._storage = storage
@@ -109,35 +109,36 @@ class Sequencer:
         self.task = LeasedTask(
             lease, "transparency log", self._turn, interval_seconds, last_step=self._turn, ends_within_seconds=5.0
         )
-        """Sequences every interval, and once more when it ends."""
+        """Runs every interval, and once more when it ends."""
 
     @property
     def verifier(self) -> VerifierKey | None:
-        """The key that checks what is signed now; None where nobody signs."""
+        """The verifier key of new checkpoints, or None without a signing key."""
         return self._signing.current.verifier if self._signing.current else None
 
     async def check_key(self) -> None:
-        """See that whoever signs may go on from the newest checkpoint.
+        """Check that the signing key may continue from the newest checkpoint.
 
         Raises:
-            SettingsInvalid: another key signed that, and it is not there to sign for its successor.
+            SettingsInvalid: another key signed it, and is not available to sign its successor.
         """
         newest = await self._storage.newest_checkpoint()
         if newest is not None and self._signing.current is not None:
-            with suppress(TreeDamaged):  # of which the log will speak
+            with suppress(TreeDamaged):  # the log reports it
                 self._signer_of(newest)
 
     async def sequence(self) -> int:
-        """Give every row that is settled its index, sign the tree, and return how many rows there were.
+        """Assign an index to every settled row, sign the tree, and return the number of rows.
 
         Raises:
-            TreeDamaged: the stored tree is not the one that was signed. Quarantined: it does not continue what is known of it.
+            TreeDamaged: the stored tree does not match the signed one. Quarantined: it does not continue the known
+            checkpoints.
             Unavailable, SettingsInvalid.
         """
         added = 0
         more = True
         while more:
-            known, self._known = self._known, None  # until it is known again
+            known, self._known = self._known, None  # until it is loaded again
             if known is None or known.incarnation != self._storage.incarnation:
                 known = await self._load()
             pending = await self._storage.unsequenced(self._batch)
@@ -147,7 +148,7 @@ class Sequencer:
         return added
 
     async def _turn(self) -> float:
-        """Sequence once, if it is this process's turn, and return for how long to rest: turns begin an interval apart."""
+        """Run one turn if this process has the lease, and return the pause: turns start one interval apart."""
         began = time.monotonic()
         try:
             if (self._may_grow is None or await self._may_grow()) and await self._leads():
@@ -167,11 +168,11 @@ class Sequencer:
         return self._interval_seconds
 
     async def _thin(self) -> None:
-        """Thin out a page of old checkpoints; where that fails, the log grows all the same."""
+        """Delete a page of old checkpoints. If this fails, the log still grows."""
         try:
             await self._thinning.step()
         except VaultError as error:
-            log.warning("checkpoints are not thinned out", extra={"error": error.slug, "detail": error.detail})
+            log.warning("old checkpoints could not be deleted", extra={"error": error.slug, "detail": error.detail})
         self.state.thinned = self._thinning.taken_out
 
     async def _leads(self) -> bool:
@@ -193,7 +194,7 @@ class Sequencer:
         return _Known(edge, newest.size, incarnation)
 
     def _signer_of(self, newest: Checkpoint) -> VerifierKey | None:
-        """Return which of the keys that are set has signed the checkpoint; None where that one is said to be lost."""
+        """Return the configured key that signed the checkpoint, or None if that key is declared lost."""
         signing = self._signing
         keys = [signer.verifier for signer in (signing.current, signing.previous) if signer]
         try:
@@ -206,11 +207,11 @@ class Sequencer:
                 " key as audit.previous_signing_key_file"
             ) from refused
         if text != str(TreeHead(newest.origin, newest.size, newest.root)):
-            raise TreeDamaged(f"the note of the checkpoint of {newest.size} leaves says something else")
+            raise TreeDamaged(f"the note of the checkpoint of {newest.size} leaves has another content")
         return signed[0]
 
     async def _roll(self, current: Signer, old: VerifierKey | None, newest: Checkpoint) -> None:
-        """Put on record that another key signs from now on: by the old key's own word, where that is to be had."""
+        """Record the change of the signing key, signed by the old key if it is available."""
         note = (
             sign_roll(old, current.verifier, self._signing.previous, current)
             if old and self._signing.previous
@@ -233,7 +234,7 @@ class Sequencer:
         log.warning("the signing key has changed", extra={"old": row.old_value, "new": str(current.verifier)})
 
     async def _grow(self, known: _Known, pending: Sequence[PendingLeaf], *, sign: bool) -> _Known | None:
-        """Commit the leaves; None where somebody else was faster, or nobody knows."""
+        """Commit the leaves. Return None if another process was faster, or the outcome is unknown."""
         edge, tiles = known.edge.grown([leaf.leaf_hash for leaf in pending])
         checkpoint = self._sign(edge, known.signed_size) if sign else None
         if not pending and checkpoint is None:
@@ -267,7 +268,7 @@ def _signers(checkpoint: Checkpoint) -> str:
     """Return the names and key ids under a checkpoint.
 
     Raises:
-        TreeDamaged: it is no signed note.
+        TreeDamaged: it is not a signed note.
     """
     try:
         return ", ".join(f"{name} {key_id.hex()}" for name, key_id, _ in split_note(checkpoint.note)[1])

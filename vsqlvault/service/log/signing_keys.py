@@ -28,7 +28,8 @@ def load_signing(settings: AuditSettings, environment: Mapping[str, str] | None 
     )
     if current and previous and current.verifier.name != previous.verifier.name:
         raise SettingsInvalid(
-            f"audit.previous_signing_key: expected a key called {current.verifier.name}, found {previous.verifier.name}"
+            f"audit.previous_signing_key: expected a key with the name {current.verifier.name}, found "
+            f"{previous.verifier.name}"
         )
     return Signing(
         current.signer if current else None, previous.signer if previous else None, settings.unsafe_previous_key_lost
@@ -75,4 +76,4 @@ def write_key(path: Path, key: SigningKey) -> None:
     except FileExistsError:
         raise SettingsInvalid(f"{path}: expected no such file, found one: keys are never overwritten") from None
     except OSError as error:
-        raise SettingsInvalid(f"{path}: expected a file that can be written, found: {error.strerror}") from None
+        raise SettingsInvalid(f"{path}: expected a writable file, found: {error.strerror}") from None

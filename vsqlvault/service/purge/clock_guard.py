@@ -29,8 +29,8 @@ ROW_LEASE_SECONDS = 3600.0
 class ClockState:
     """The storage's clock relative to the high-water mark; both values are zero in normal operation.
 
-    ``behind`` is how long the vault's time stands still until the clock reaches the mark. ``leap`` is how far the clock is past
-    the mark, if that is more than a day and unconfirmed.
+    ``behind`` is how long the vault's time stands still until the clock reaches the mark. ``leap`` is how far the clock
+    jumped past the mark, if that is more than a day and unconfirmed.
     """
 
     behind: timedelta = timedelta()
@@ -38,11 +38,11 @@ class ClockState:
 
 
 class ClockGuard:
-    """Keeps the high-water mark a minute behind the clock at most, and puts on record when the clock goes wrong.
+    """Keeps the high-water mark at most a minute behind the clock, and records clock errors.
 
-    A clock that is more than a day past the mark may have leapt, or no vault may have run for so long: nothing that the
-    vault knows tells the two apart (docs/decisions/0016-clocks.md). So the mark stays, sweeps are refused until an
-    administrator has confirmed the time, and all else goes on by the clock.
+    If the clock is more than a day past the mark, it may have jumped, or no vault may have run for that time; the vault
+    cannot distinguish the two (docs/decisions/0016-clocks.md). So the mark stays, sweeps are refused until an
+    administrator confirms the time, and everything else uses the clock.
     """
 
     def __init__(

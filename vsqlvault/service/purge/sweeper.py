@@ -122,7 +122,7 @@ class _Page:
 class Sweeper:
     """Runs sweeps on a timer or on request. Each entry goes through the same commit as any other purge.
 
-    ``running`` is the sweep under way in this process; ``purged`` and ``failed`` are totals of the sweeps that ended.
+    ``running`` is the sweep in progress in this process; ``purged`` and ``failed`` are totals of the sweeps that ended.
     """
 
     def __init__(
@@ -370,7 +370,7 @@ class Sweeper:
                 if len(under_way) == self._storage.flights:
                     tally.add(await under_way.popleft())
                 under_way.append(asyncio.create_task(self._committed(writes, page.pace)))
-                await asyncio.sleep(0)  # so that it is under way before the next is prepared
+                await asyncio.sleep(0)  # so that it is in progress before the next is prepared
         finally:
             while under_way:
                 tally.add(await under_way.popleft())
