@@ -22,7 +22,7 @@ Choose: TypeAlias = Callable[[deque[Waiting[Item, Result]], int, int], list[Wait
 """Takes what waits, the maximum number of items and the maximum size, and removes the next batch of at least one item."""
 
 SECOND_FLUSH_DELAY_SECONDS = 0.004
-"""A second flush starts beside one that has been running for so long."""
+"""A second flush starts beside one that has been running for this long."""
 
 BATCH_WIDE_ERRORS = (StorageUnavailable, StorageFull, OutcomeUnknown)
 """Errors of the storage as a whole: they fail every item of the batch."""

@@ -66,11 +66,11 @@ TRUNCATE_AFTER_SECONDS = 1.0
 
 
 CHECKPOINT_AFTER_BYTES = 1_500_000
-"""A checkpoint runs after about so many bytes of log rows and values: 1,000 log rows without values."""
+"""A checkpoint runs after about this many bytes of log rows and values: 1,000 log rows without values."""
 
 
 MAX_LOG_BYTES = 16_000_000
-"""After so many bytes the checkpoint runs on the writer's connection, so that commits wait and the log stops growing."""
+"""Beyond this size the checkpoint runs on the writer's connection, so that commits wait and the log stops growing."""
 
 
 ROW_BYTES = 1_500

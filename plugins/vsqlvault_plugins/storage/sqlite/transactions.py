@@ -48,7 +48,7 @@ QUERIES = load_queries("vsqlvault_plugins.storage.sqlite")
 _COMMITTED = Committed()
 _NO_LEAVES = repeat(None)
 LARGE = 64
-"""A write with at least so many changes belongs to a sweep at full speed, which may use more memory and CPU time."""
+"""A write with at least this many changes belongs to a sweep at full speed, which may use more memory and CPU time."""
 
 
 @contextmanager
