@@ -19,6 +19,7 @@ from vsqlvault.errors.availability import (
     StorageUnavailable,
     TreeDamaged,
     Unavailable,
+    ValueCorrupt,
 )
 from vsqlvault.errors.base import (
     FieldError,
@@ -187,5 +188,6 @@ __all__ = [
     "UpgradeRefused",
     "UriTooLong",
     "ValidationFailed",
+    "ValueCorrupt",
     "VaultError",
 ]

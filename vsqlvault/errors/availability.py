@@ -35,6 +35,13 @@ class OutcomeUnknown(Unavailable):
     reason = "outcome_unknown"
 
 
+class ValueCorrupt(Unavailable):
+    """The stored value differs from the hash recorded when it was stored."""
+
+    slug = "value-corrupt"
+    reason = "value_corrupt"
+
+
 class Overloaded(Unavailable):
     """Too many requests are waiting."""
 

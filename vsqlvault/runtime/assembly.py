@@ -44,6 +44,7 @@ from vsqlvault.service.credentials.reload import CredentialReload
 from vsqlvault.service.entries.held_entries import HeldEntries
 from vsqlvault.service.entries.key_refs import KeyRefs
 from vsqlvault.service.entries.service import EntryService
+from vsqlvault.service.entries.value_integrity import ValueIntegrity
 from vsqlvault.service.log.checkpoint_pruning import Thinning
 from vsqlvault.service.log.continuity import Continuity
 from vsqlvault.service.log.quarantine import Quarantine
@@ -122,6 +123,7 @@ class _Core:
     authenticators: Sequence[Authenticator]
     controls: Sequence[VaultControl]
     inventory: Credentials
+    integrity: ValueIntegrity
 
 
 def _core(
@@ -153,6 +155,7 @@ def _core(
         authenticators=authenticators,
         controls=_controls_of_plugins(plugins),
         inventory=Credentials(storage, clock, authenticators, queue.read, tick_seconds=tuning.credential_tick_seconds),
+        integrity=ValueIntegrity(),
     )
 
 
@@ -198,6 +201,7 @@ def _entries(core: _Core) -> EntryService:
         require_defined_policy=core.settings.access.require_defined_policy,
         scan_limits=core.tuning.scan_limits,
         max_clock_age_seconds=core.tuning.max_clock_age_seconds,
+        integrity=core.integrity,
     )
 
 
@@ -386,6 +390,7 @@ def _controls(core: _Core, schedule: AttestationSchedule, log_services: LogServi
         offered=core.controls,
         is_signed=log_services.sequencer.verifier is not None,
         is_inconsistent=lambda: log_services.sequencer.state.is_inconsistent,
+        corrupt_values=lambda: core.integrity.count,
         max_overdue_read=core.tuning.control_max_overdue_read,
         expired_page=core.tuning.expired_page,
         min_unanchored_seconds=core.tuning.min_unanchored_seconds,

@@ -93,6 +93,7 @@ from vsqlvault.client.errors.states import (
     Unauthenticated,
     Unavailable,
     UpgradeRefused,
+    ValueCorrupt,
 )
 
 __all__ = [
@@ -183,5 +184,6 @@ __all__ = [
     "UpgradeRefused",
     "UriTooLong",
     "ValidationFailed",
+    "ValueCorrupt",
     "VaultError",
 ]

@@ -250,6 +250,13 @@ class OutcomeUnknown(Unavailable):
     status = 503
 
 
+class ValueCorrupt(Unavailable):
+    """The stored value differs from the hash recorded when it was stored: it must be stored again."""
+
+    slug = "value-corrupt"
+    status = 503
+
+
 class Overloaded(Unavailable):
     """Too many requests are waiting."""
 

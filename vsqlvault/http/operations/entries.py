@@ -22,6 +22,7 @@ from vsqlvault.errors import (
     UndefinedPolicy,
     UnsupportedMediaType,
     ValidationFailed,
+    ValueCorrupt,
 )
 from vsqlvault.http.conditions import read_conditions
 from vsqlvault.http.media_types import JSON, MERGE_PATCH
@@ -226,7 +227,7 @@ OPERATIONS = (
         audited=Audited.RETRIEVE,
         answers={200: "The value and its metadata."},
         headers=_ETAG_HEADER,
-        problems=_READING,
+        problems=(*_READING, ValueCorrupt),
     ),
     Operation(
         method="HEAD",

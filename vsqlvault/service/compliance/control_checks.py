@@ -56,6 +56,7 @@ class ControlChecks:
         offered: Sequence[VaultControl],
         is_signed: bool,
         is_inconsistent: Callable[[], bool],
+        corrupt_values: Callable[[], int],
         max_overdue_read: int = MAX_OVERDUE_READ,
         expired_page: int = EXPIRED_PAGE,
         min_unanchored_seconds: float = MIN_UNANCHORED_SECONDS,
@@ -78,6 +79,7 @@ class ControlChecks:
         self._offered = {control.name: control for control in offered}
         self._is_signed = is_signed
         self._is_inconsistent = is_inconsistent
+        self._corrupt_values = corrupt_values
         self._anchored: dict[str, tuple[int, float]] = {}
         """How many leaves each anchor holds, and the monotonic time at which it said so."""
         self.certificates: Ends | None = None
@@ -93,6 +95,7 @@ class ControlChecks:
             "log_consistent": self._log_consistent,
             "anchor_fresh": partial(self._anchor_fresh, now),
             "storage_durable": self._storage_durable,
+            "values_intact": self._values_intact,
             "clock_sane": self._clock_sane,
             "certificates_valid": partial(self._certificates_valid, now),
         }
@@ -216,6 +219,12 @@ class ControlChecks:
         if not isinstance(durable, bool):
             return _unused("the storage does not report whether acknowledged writes survive a power cut")
         return _judged(durable, f"acknowledged writes {'survive' if durable else 'may not survive'} a power cut")
+
+    async def _values_intact(self) -> Check:
+        count = self._corrupt_values()
+        if count:
+            return _failing(f"{count} entries had a value that differs from its hash when this process read them")
+        return _fine("every value that this process read is the one that was stored")
 
     async def _clock_sane(self) -> Check:
         state = await self._watch.look()

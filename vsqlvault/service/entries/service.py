@@ -41,8 +41,11 @@ from vsqlvault.service.entries.requests import (
     UpdateRequest,
 )
 from vsqlvault.service.entries.store import EntryStore
+from vsqlvault.service.entries.value_integrity import ValueIntegrity, is_intact
 from vsqlvault.service.purge.clock_guard import ClockGuard
 from vsqlvault.service.purge.purger import Purger
+
+PURGED_CORRUPT = "the purged value differed from its recorded hash"
 
 
 class EntryService:
@@ -61,6 +64,7 @@ class EntryService:
         require_defined_policy: bool,
         scan_limits: ScanLimits = DEFAULT_SCAN_LIMITS,
         max_clock_age_seconds: float = MAX_CLOCK_AGE_SECONDS,
+        integrity: ValueIntegrity | None = None,
     ) -> None:
         """``max_clock_age_seconds``: how long after a read a store without a read relies on the storage's clock."""
         self._queue = queue
@@ -69,7 +73,15 @@ class EntryService:
         self._auditor = auditor
         self._watch = watch
         self._loader = EntryLoader(queue, policy_cache, max_clock_age_seconds)
-        self._store = EntryStore(queue, self._loader, authorizer, purges, require_defined_policy=require_defined_policy)
+        self._integrity = integrity or ValueIntegrity()
+        self._store = EntryStore(
+            queue,
+            self._loader,
+            authorizer,
+            purges,
+            self._integrity,
+            require_defined_policy=require_defined_policy,
+        )
         self._listing = EntryListing(storage, queue, self._loader, authorizer, watch, scan_limits)
         self._locks = EntryLocks()
 
@@ -180,6 +192,8 @@ class EntryService:
             expects = (*expects, RetrievalsBelow(key, allowed.max_retrievals))
             changes = (CountRetrieval(key),)
             entry = replace(entry, retrievals=entry.retrievals + 1)
+        if (value := loaded.snapshot.value) is not None:
+            self._integrity.check(entry, value)
         outcome = await self._queue.commit(Write((context.granted(),), expects, changes))
         return _view(loaded, entry) if type(outcome) is Committed else None
 
@@ -213,8 +227,12 @@ class EntryService:
         purge = await self._purges.prepare(
             context.call, entry, value, PurgeReason.REQUESTED, loaded.policies, loaded.snapshot.now
         )
-        write = Write((context.granted(),), purge.guards, (purge.change,), (purge.record,))
-        return purge.record if type(await self._queue.commit(write)) is Committed else None
+        detail = None if is_intact(entry, value) else PURGED_CORRUPT
+        write = Write((context.granted(detail=detail),), purge.guards, (purge.change,), (purge.record,))
+        if type(await self._queue.commit(write)) is not Committed:
+            return None
+        self._integrity.forget((key,))
+        return purge.record
 
 
 def _view(loaded: LoadedEntry, entry: Entry) -> EntryView:

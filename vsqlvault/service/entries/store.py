@@ -19,6 +19,7 @@ from vsqlvault.service.audit.recorder import CREATED, OK, AuditContext
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.entries.insert_predictor import InsertPredictor
 from vsqlvault.service.entries.requests import EntryView, StoreRequest, StoreResult, UpdateRequest
+from vsqlvault.service.entries.value_integrity import ValueIntegrity
 from vsqlvault.service.entries.versions import expires_soon, has_same_value, is_same, next_version, updated
 from vsqlvault.service.purge.purger import Purger, ReplacedVersion
 
@@ -32,6 +33,7 @@ class EntryStore:
         loader: EntryLoader,
         authorizer: Authorizer,
         purges: Purger,
+        integrity: ValueIntegrity,
         *,
         require_defined_policy: bool,
     ) -> None:
@@ -39,6 +41,7 @@ class EntryStore:
         self._loader = loader
         self._authorizer = authorizer
         self._purges = purges
+        self._integrity = integrity
         self._require_defined_policy = require_defined_policy
         self._predictor = InsertPredictor()
 
@@ -102,7 +105,7 @@ class EntryStore:
         present = loaded.entry if loaded.state is EntryState.ACTIVE else None
         wanted.preconditions.check(present)
         warnings = self._policy_warnings(wanted.access_policy, loaded.policies)
-        if present and is_same(present, wanted):
+        if present and is_same(present, wanted) and _is_stored(loaded, wanted):
             return _unchanged(context, present, retention, loaded, warnings)
         entry = next_version(context, key, wanted, present, retention, loaded.snapshot.now)
         if present and has_same_value(present, wanted):
@@ -122,6 +125,7 @@ class EntryStore:
         if not isinstance(await self._queue.commit(write), Committed):
             return None
         self._predictor.learn(stored.viewed.entry.purpose, absent=loaded.entry is None)
+        self._integrity.forget((stored.viewed.entry.key,))
         return stored
 
     async def _replaced(self, call: Call, loaded: LoadedEntry) -> ReplacedVersion | None:
@@ -138,6 +142,11 @@ class EntryStore:
             raise UndefinedPolicy(f"no access policy is called {name}{did_you_mean(name, policies.access)}")
         near = did_you_mean(name, policies.access)
         return (f"access policy {name} is not defined{near}: owner-only rules apply until it is",)
+
+
+def _is_stored(loaded: LoadedEntry, wanted: StoreRequest) -> bool:
+    """Return whether the stored bytes are those to store. Their recorded hash alone does not show that."""
+    return loaded.snapshot.value == wanted.value
 
 
 def _unchanged(
