@@ -24,14 +24,12 @@ from vsqlvault.interfaces.anchor import Anchor
 from vsqlvault.interfaces.authenticator import Authenticator
 from vsqlvault.interfaces.command import VaultCommand
 from vsqlvault.interfaces.control import VaultControl
+from vsqlvault.interfaces.observer import Observer
 from vsqlvault.interfaces.purge_method import PurgeMethod
 from vsqlvault.interfaces.report_section import ReportSection
 from vsqlvault.interfaces.storage import StorageFactory
 from vsqlvault.interfaces.stored_keys import StoredKeys
-from vsqlvault.model.audit import AccessRecord
-from vsqlvault.model.purge import PurgeRecord
 from vsqlvault.model.sandbox import ProcessNeeds
-from vsqlvault.model.transparency import Checkpoint
 
 PROJECT = "vsqlvault"
 ENTRY_POINT_GROUP = "vsqlvault.plugins"
@@ -60,6 +58,7 @@ OFFERS: Mapping[str, OfferKind] = MappingProxyType({
     "vault_purge_methods": OfferKind("purge method", PurgeMethod),
     "vault_report_sections": OfferKind("report section", ReportSection),
     "vault_anchors": OfferKind("anchor", Anchor),
+    "vault_observers": OfferKind("observer", Observer),
     "vault_controls": OfferKind("control", VaultControl),
     "vault_commands": OfferKind("command", VaultCommand),
 })  # fmt: skip
@@ -278,39 +277,19 @@ async def vault_shutdown() -> None:
 
 
 @hookspec
-def vault_access_decided(record: AccessRecord) -> None:
-    """Called after a row of the access log was committed, before the response is sent. It must be fast and must not block.
-
-    An exception is logged and has no other effect.
+def vault_observers(settings: Settings) -> Iterable[Observer]:  # type: ignore[empty-body]
+    """Return observers of committed rows and checkpoints.
 
     Example:
+        class Denials(Observer):
+            name = "denials"
+
+            async def access(self, records):
+                for record in records:
+                    if record.outcome == "denied":
+                        print("denied:", record.reason)
+
         @hookimpl
-        def vault_access_decided(record):
-            if record.outcome == "denied":
-                print("denied:", record.reason)
-    """
-
-
-@hookspec
-def vault_entry_purged(record: PurgeRecord) -> None:
-    """Called after a row of the purge log was committed. Otherwise like ``vault_access_decided``.
-
-    Example:
-        @hookimpl
-        def vault_entry_purged(record):
-            print("gone:", record.proof_hash)
-    """
-
-
-@hookspec
-def vault_checkpoint_signed(record: Checkpoint) -> None:
-    """Called after a checkpoint of the transparency log was signed and committed. Otherwise like ``vault_access_decided``.
-
-    Every process calls it for each checkpoint that it signs, and for the newest one that it finds in the storage. Use it to
-    store checkpoints where the vault's operators cannot change them.
-
-    Example:
-        @hookimpl
-        def vault_checkpoint_signed(record):
-            print(record.size, record.note)
+        def vault_observers(settings):
+            return [Denials()]
     """

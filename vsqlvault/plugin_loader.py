@@ -23,7 +23,6 @@ OWN_DISTRIBUTION = "vsqlvault"
 START_SECONDS = 60.0
 STOP_SECONDS = 5.0
 _LIFECYCLE = ("vault_startup", "vault_shutdown")
-_OBSERVERS = ("vault_access_decided", "vault_entry_purged", "vault_checkpoint_signed")
 Offer = TypeVar("Offer")
 
 
@@ -107,13 +106,6 @@ class Plugins:
         told = {each.plugin_name for each in self._manager.hook.vault_process_needs.get_hookimpls()}
         return needs, [name for name in self._origins if name not in told]
 
-    def observers(self, hook: str) -> list[Callable[[Any], object]]:
-        """Return the plugins' functions for an observing hook, each with the record as its argument."""
-        implementations = self._manager.subset_hook_caller(hook, []).get_hookimpls()
-        order = {name: place for place, name in enumerate(self._origins)}
-        found = sorted(implementations, key=lambda each: order[each.plugin_name])
-        return [implementation.function for implementation in found]
-
     async def start(self, storage: Mapping[str, Any]) -> None:
         """Run ``vault_startup`` in the order of loading, each for at most ``START_SECONDS``."""
         offered = {"settings": self.settings, "storage": storage}
@@ -172,8 +164,6 @@ class Plugins:
                 called = self._called(implementation.plugin_name)
                 if implementation.hookwrapper or implementation.wrapper:
                     raise PluginUnusable(f"{called}: {hook.name} must not be a hook wrapper")
-                if hook.name in _OBSERVERS and implementation.argnames != ("record",):
-                    raise PluginUnusable(f"{called}: {hook.name} must take record")
                 is_async = inspect.iscoroutinefunction(implementation.function)
                 if is_async != (hook.name in _LIFECYCLE):
                     expected = "async def" if hook.name in _LIFECYCLE else "a plain def"

@@ -16,6 +16,7 @@ from vsqlvault.interfaces.anchor import Anchor
 from vsqlvault.interfaces.authenticator import Authenticator
 from vsqlvault.interfaces.command import VaultCommand
 from vsqlvault.interfaces.control import VaultControl
+from vsqlvault.interfaces.observer import Observer
 from vsqlvault.interfaces.purge_method import PurgeMethod
 from vsqlvault.interfaces.report_section import ReportSection
 from vsqlvault.interfaces.storage import StorageFactory
@@ -39,7 +40,7 @@ def example_of(hook):
 def test_the_example_of_each_hook_implements_it(hook):
     namespace = {
         "Anchor": Anchor, "Authenticator": Authenticator, "Check": Check, "ControlState": ControlState,
-        "PolicyEvaluator": PolicyEvaluator, "PurgeMethod": PurgeMethod, "ReportSection": ReportSection,
+        "Observer": Observer, "PolicyEvaluator": PolicyEvaluator, "PurgeMethod": PurgeMethod, "ReportSection": ReportSection,
         "StorageFactory": StorageFactory, "VaultCommand": VaultCommand, "VaultControl": VaultControl,
         "BaseModel": BaseModel, "CredentialRefused": CredentialRefused, "Deny": Deny, "Overwrite": Overwrite,
         "PluginSettings": PluginSettings, "Principal": Principal, "ProcessNeeds": ProcessNeeds, "PurgePlan": PurgePlan,

@@ -14,6 +14,7 @@ from contextlib import suppress
 
 from vsqlvault.config import load_settings
 from vsqlvault.errors import VaultError
+from vsqlvault.interfaces.tree_storage import TreeGrowth
 from vsqlvault.interfaces.writes import Write
 from vsqlvault.model.transparency import Checkpoint
 from vsqlvault.runtime import open_vault
@@ -55,7 +56,15 @@ async def main(url: str) -> None:
         },
     )
     async with open_vault(settings) as vault, running(vault.log.sequencer.task):
-        vault.log.sequencer._observers = (tell,)
+        grow_tree = vault.storage.grow_tree
+
+        async def growing(growth: TreeGrowth) -> bool:
+            has_grown = await grow_tree(growth)
+            if has_grown and growth.checkpoint is not None:
+                tell(growth.checkpoint)
+            return has_grown
+
+        vault.storage.grow_tree = growing  # type: ignore[method-assign]
         await asyncio.gather(*(write(vault) for _ in range(WRITERS)))
 
 

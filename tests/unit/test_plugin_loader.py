@@ -10,10 +10,9 @@ import pytest
 from pydantic import BaseModel
 
 from vsqlvault.config import Settings, load_settings
-from vsqlvault.errors import PluginClash, PluginUnusable, SettingsInvalid, StartUpRefused, VaultError
+from vsqlvault.errors import PluginClash, PluginUnusable, SettingsInvalid, StartUpRefused
 from vsqlvault.hookspecs import OFFERS, PluginSettings, hookimpl
 from vsqlvault.interfaces.purge_method import PurgeMethod
-from vsqlvault.interfaces.storage import LogQuery
 from vsqlvault.interfaces.stored_keys import NoStoredKeys
 from vsqlvault.model.sandbox import ProcessNeeds
 from vsqlvault.plugin_loader import Plugins
@@ -186,15 +185,13 @@ class TestHooks:
         with pytest.raises(PluginUnusable, match=f"alpha.*{hook} must be async def"):
             load()
 
-    @pytest.mark.parametrize("hook", ["vault_purge_methods", "vault_settings", "vault_access_decided"])
+    @pytest.mark.parametrize("hook", ["vault_purge_methods", "vault_settings"])
     def test_any_other_hook_that_is_async_is_refused(self, install, hook) -> None:
         async def offer() -> list[Any]:
             return []
 
-        async def watch(record: Any) -> None: ...
-
         plugin = Nothing()
-        setattr(plugin, hook, hookimpl(specname=hook)(watch if hook == "vault_access_decided" else offer))
+        setattr(plugin, hook, hookimpl(specname=hook)(offer))
         install(alpha=plugin)
         with pytest.raises(PluginUnusable, match=f"alpha.*{hook} must be a plain def"):
             load()
@@ -454,54 +451,3 @@ class TestLifecycle:
         install(alpha=self.plugin([], "alpha", fail="start"))
         with pytest.raises(StartUpRefused):
             await make_vault()
-
-
-class TestObservers:
-    async def test_observers_see_every_row_and_every_purge(self, install, open_scene) -> None:
-        rows, purges = [], []
-
-        class Plugin:
-            @hookimpl
-            def vault_access_decided(self, record: Any) -> None:
-                rows.append(record)
-
-            @hookimpl
-            def vault_entry_purged(self, record: Any) -> None:
-                purges.append(record)
-
-        install(alpha=Plugin())
-        scene = await open_scene()
-        await scene.store()
-        record = await scene.purge()
-        with pytest.raises(VaultError):
-            await scene.purge()
-        await scene.vault.audit.log_reader.access_log(scene.admin, LogQuery(limit=1))
-        assert rows == await scene.access_rows()
-        assert purges == [record]
-
-    @pytest.mark.parametrize(
-        "error", [RuntimeError("x"), VaultError("x"), SystemExit(0)], ids=lambda e: type(e).__name__
-    )
-    async def test_an_observer_cannot_break_an_answer(self, install, open_scene, error) -> None:
-        seen: list[Any] = []
-
-        class Loud:
-            @hookimpl
-            def vault_access_decided(self, record: Any) -> None:
-                raise error
-
-        class Quiet:
-            @hookimpl
-            def vault_access_decided(self, record: Any) -> None:
-                seen.append(record)
-
-        install(alpha=Quiet(), beta=Loud(), gamma=Quiet())
-        scene = await open_scene()
-        assert (await scene.store()).created
-        assert len(seen) == 2 * len(await scene.access_rows())
-
-    @pytest.mark.parametrize("hook", ["vault_access_decided", "vault_entry_purged"])
-    def test_an_observer_that_does_not_take_the_record_stops_the_start(self, install, offering, hook) -> None:
-        install(alpha=offering(hook))
-        with pytest.raises(PluginUnusable, match=f"alpha.*{hook} must take record"):
-            load()

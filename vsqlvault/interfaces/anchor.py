@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from vsqlvault.model.transparency import Checkpoint
+
 
 class Anchor(Protocol):
-    """Reports the newest checkpoint kept outside. The hook ``vault_checkpoint_signed`` brings it there, in every process."""
+    """Keeps checkpoints outside of the vault, and reports the newest one."""
 
     name: str
     """The name of the anchor, unique among the loaded plugins."""
@@ -23,6 +25,14 @@ class Anchor(Protocol):
         It has ten seconds.
         """
         ...
+
+    def keep(self, checkpoint: Checkpoint) -> None:
+        """Keep a checkpoint that is committed.
+
+        Every process calls it for each checkpoint that it signs, and for the newest one that it finds in the storage. It must
+        return at once: slow work belongs in a task or a thread of the anchor. Default: no effect.
+        """
+        del checkpoint
 
     def supersede(self, note: str) -> None:
         """Accept checkpoints of smaller trees from now on, if ``note`` is the newest stored checkpoint.

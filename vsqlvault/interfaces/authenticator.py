@@ -65,6 +65,7 @@ class Authenticator(Protocol):
 
         Default: nothing changes.
         """
+        del settings
 
     def credentials(self) -> Iterable[KnownCredential]:
         """Return the credentials that are known before anybody presents them. Default: none.

@@ -19,6 +19,7 @@ class VaultCommand(Protocol):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add the command's own arguments. Default: it has none."""
+        del parser
 
     def run(self, options: Namespace, settings: Settings) -> int:
         """Run the command and return its exit code: 0 done, 1 failed.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from vsqlvault.model.entry import Entry
 from vsqlvault.model.policy import RetentionPolicy
-from vsqlvault.model.purge import PurgePlan, PurgeReason
+from vsqlvault.model.purge import PurgePlan, PurgeReason, PurgeRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +40,12 @@ class PurgeMethod(Protocol):
         two seconds. An exception, a timeout, any other value or a filler of the wrong length keeps the entry.
         """
         ...
+
+    async def purged(self, records: Sequence[PurgeRecord]) -> None:
+        """Destroy copies outside the vault: these purges are committed.
+
+        ``records`` are rows of the purge log with this method, and rows of replaced versions (reason ``replaced``) of
+        purposes whose retention policy named this method then. It runs beside the requests, as for
+        ``vsqlvault.interfaces.observer.Observer``: at most 256 records, 30 seconds, at least once. Default: nothing is done.
+        """
+        del records

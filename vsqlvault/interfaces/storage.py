@@ -355,6 +355,14 @@ class Storage(TreeStorage, PurgeStorage, WatchStorage, Protocol):
         """Return 32 random bytes, the same for every process on this storage, created at the first call. Not a data key."""
         ...
 
+    async def cursors(self) -> Mapping[str, int]:
+        """Return the position of every cursor that was saved, by name."""
+        ...
+
+    async def save_cursor(self, name: str, position: int) -> None:
+        """Save the position of a cursor, unless a greater one is saved. When this returns, it is durable."""
+        ...
+
     async def record_usages(self, uses: Mapping[CredentialName, datetime]) -> None:
         """Record when credentials were used. The earliest and the latest time of each are kept.
 

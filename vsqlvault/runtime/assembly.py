@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from vsqlvault.config import Settings
-from vsqlvault.errors import PluginUnusable, SettingsInvalid
+from vsqlvault.errors import PluginFailed, PluginUnusable, SettingsInvalid
 from vsqlvault.interfaces.anchor import Anchor
 from vsqlvault.interfaces.authenticator import Authenticator
 from vsqlvault.interfaces.control import VaultControl
+from vsqlvault.interfaces.purge_method import PurgeMethod
 from vsqlvault.interfaces.storage import Storage
 from vsqlvault.interfaces.stored_keys import NoStoredKeys
 from vsqlvault.model import pci_dss
 from vsqlvault.model.control import CONTROL_NAME, CONTROLS
 from vsqlvault.model.policy import AccessPolicy
 from vsqlvault.model.sandbox import StepState
+from vsqlvault.model.transparency import Checkpoint
 from vsqlvault.plugin_loader import Plugins
 from vsqlvault.runtime.tuning import DEFAULT_TUNING, Tuning
 from vsqlvault.service.access.authorizer import Authorizer
@@ -47,10 +51,12 @@ from vsqlvault.service.entries.service import EntryService
 from vsqlvault.service.entries.value_integrity import ValueIntegrity
 from vsqlvault.service.log.checkpoint_pruning import Thinning
 from vsqlvault.service.log.continuity import Continuity
+from vsqlvault.service.log.observers import Observers
 from vsqlvault.service.log.quarantine import Quarantine
 from vsqlvault.service.log.reader import Transparency
 from vsqlvault.service.log.restore import Restore
 from vsqlvault.service.log.sequencer import Sequencer, Signing
+from vsqlvault.service.plugin_calls import call_plain
 from vsqlvault.service.purge.clock_guard import ClockGuard
 from vsqlvault.service.purge.gauges import PurgeGauges
 from vsqlvault.service.purge.purger import Purger
@@ -118,6 +124,7 @@ class _Core:
     auditor: Auditor
     authorizer: Authorizer
     purger: Purger
+    purge_methods: Mapping[str, PurgeMethod]
     clock_guard: ClockGuard
     anchors: Sequence[Anchor]
     authenticators: Sequence[Authenticator]
@@ -134,7 +141,8 @@ def _core(
     evaluators = plugins.offers("vault_access_policies")
     policy_cache = PolicyCache(storage, _built_in_policies(evaluators))
     queue = _queue(plugins, storage, clock, policy_cache)
-    purger = Purger(plugins.offers("vault_purge_methods"), timeout)
+    purge_methods = plugins.offers("vault_purge_methods")
+    purger = Purger(purge_methods, timeout)
     api_key_cache = ApiKeyCache(policy_cache, queue.read, clock)
     authenticators = _authenticators(plugins, api_key_cache)
     return _Core(
@@ -150,6 +158,7 @@ def _core(
         auditor=Auditor(queue, clock, api_key_cache.revalidate),
         authorizer=Authorizer(evaluators, timeout, purger.retires_id),
         purger=purger,
+        purge_methods=purge_methods,
         clock_guard=ClockGuard(storage, queue, interval_seconds=tuning.clock_check_seconds),
         anchors=list(plugins.offers("vault_anchors").values()),
         authenticators=authenticators,
@@ -165,8 +174,6 @@ def _queue(plugins: Plugins, storage: Storage, clock: StorageClock, policy_cache
         clock,
         max_batch=plugins.settings.storage.max_batch,
         max_waiting=plugins.settings.storage.max_waiting_requests,
-        observers=[_guarded(function) for function in plugins.observers("vault_access_decided")],
-        purge_observers=[_guarded(function) for function in plugins.observers("vault_entry_purged")],
         follow=policy_cache.at,
     )
 
@@ -287,8 +294,7 @@ def _purge(core: _Core) -> PurgeServices:
 
 def _log(core: _Core) -> LogServices:
     signer = core.signing.current
-    observers = [_guarded(function) for function in core.plugins.observers("vault_checkpoint_signed")]
-    continuity = Continuity(core.storage, observers)
+    continuity = Continuity(core.storage, [partial(_keep, anchor) for anchor in core.anchors])
     origin = signer.verifier.name if signer else None
     quarantine = Quarantine(
         core.storage,
@@ -301,6 +307,11 @@ def _log(core: _Core) -> LogServices:
     pruning = Thinning(
         core.storage, core.clock, page=core.tuning.pruning_page, rest_seconds=core.tuning.pruning_rest_seconds
     )
+    observers = Observers(
+        core.storage,
+        list(core.plugins.offers("vault_observers").values()),
+        core.purge_methods,
+    )
     sequencer = Sequencer(
         storage=core.storage,
         queue=core.queue,
@@ -308,6 +319,7 @@ def _log(core: _Core) -> LogServices:
         signing=core.signing,
         interval_seconds=core.settings.audit.checkpoint_interval_seconds,
         observers=[continuity.remember],
+        on_growth=observers.wake,
         may_grow=quarantine.is_lifted,
         require_continuity=quarantine.require,
         pruning=pruning,
@@ -315,6 +327,7 @@ def _log(core: _Core) -> LogServices:
     )
     return LogServices(
         sequencer=sequencer,
+        observers=observers,
         reader=Transparency(storage=core.storage, queue=core.queue, auditor=core.auditor, verifier=sequencer.verifier),
         quarantine=quarantine,
         restore=Restore(
@@ -452,13 +465,6 @@ def _built_in_policies(evaluators: dict[str, Any]) -> dict[str, AccessPolicy]:
     return policies
 
 
-def _guarded(observer: Callable[[Record], object]) -> Callable[[Record], None]:
-    """Return the observer with its errors contained: they are logged and have no other effect."""
-
-    def watch(record: Record) -> None:
-        try:
-            observer(record)
-        except BaseException as error:  # noqa: BLE001 - an observer cannot affect a response
-            log.error("observer failed", extra={"observer": observer.__module__, "error": type(error).__name__})  # noqa: TRY400
-
-    return watch
+def _keep(anchor: Anchor, checkpoint: Checkpoint) -> None:
+    with suppress(PluginFailed):  # it is logged; the control anchor_fresh fails
+        call_plain(anchor, lambda: anchor.keep(checkpoint))

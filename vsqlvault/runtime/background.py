@@ -15,7 +15,7 @@ async def background(vault: Vault, settings: Settings) -> AsyncIterator[None]:
     """Run the vault's background tasks for the length of the block.
 
     ``purge.sweep_interval_hours`` 0 leaves out sweeps, and ``compliance.attest_automatically`` false leaves out attestations.
-    The sequencer ends last, so that the log has the rows of the other tasks.
+    The sequencer ends after the other tasks, so that the log has their rows; the deliveries end last.
     """
     tasks = [
         vault.purge.clock_guard.task,
@@ -30,5 +30,9 @@ async def background(vault: Vault, settings: Settings) -> AsyncIterator[None]:
         tasks.append(vault.compliance.attestations.task)
     await vault.credentials.inventory.follow()
     log_tasks = vault.log.sequencer.task, vault.log.quarantine.task
-    async with running(vault.credentials.inventory.task, *log_tasks), running(*tasks):
+    async with (
+        running(*vault.log.observers.tasks),
+        running(vault.credentials.inventory.task, *log_tasks),
+        running(*tasks),
+    ):
         yield

@@ -52,6 +52,7 @@ async def open_vault(
         stack.push_async_callback(_stop_plugins, plugins)
         await plugins.start(storage.describe())
         await vault.log.quarantine.begin()
+        await vault.log.observers.begin()
         stack.push_async_callback(settle, vault)
         yield vault
 

@@ -29,6 +29,7 @@ from vsqlvault.service.credentials.reload import CredentialReload
 from vsqlvault.service.entries.held_entries import HeldEntries
 from vsqlvault.service.entries.key_refs import KeyRefs
 from vsqlvault.service.entries.service import EntryService
+from vsqlvault.service.log.observers import Observers
 from vsqlvault.service.log.quarantine import Quarantine
 from vsqlvault.service.log.reader import Transparency
 from vsqlvault.service.log.restore import Restore
@@ -72,9 +73,10 @@ class PurgeServices:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogServices:
-    """The transparency log."""
+    """The transparency log, and the deliveries of its rows."""
 
     sequencer: Sequencer
+    observers: Observers
     reader: Transparency
     quarantine: Quarantine
     restore: Restore

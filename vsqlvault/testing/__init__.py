@@ -111,6 +111,7 @@ _ASSERTING = (
     "storage.entry_statistics",
     "storage.clock",
     "storage.commits",
+    "storage.cursors",
     "storage.entries",
     "storage.evidence",
     "storage.faults",

@@ -64,6 +64,8 @@ def in_a_vault(directory: Path, work: Callable[[Vault], Awaitable[Any]]) -> None
                 OWNER_CALL, RetentionPolicy("card", 0, 365, 90, "physical-delete")
             )
             await work(vault)
+            await vault.log.sequencer.sequence()
+            await vault.log.observers.deliver()
 
     asyncio.run(run())
 

@@ -34,7 +34,11 @@ def _key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def in_a_vault(settings: Any, work: Callable[[Vault], Awaitable[Any]]) -> None:
     async def run() -> None:
-        async with open_vault(settings) as vault, running(vault.log.sequencer.task):
+        async with (
+            open_vault(settings) as vault,
+            running(*vault.log.observers.tasks),
+            running(vault.log.sequencer.task),
+        ):
             await work(vault)
 
     asyncio.run(asyncio.wait_for(run(), 30))

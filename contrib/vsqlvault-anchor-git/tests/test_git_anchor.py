@@ -72,7 +72,7 @@ def test_what_is_told_is_kept() -> None:
         store = Store()
         keeper = anchor(store)
         for size in (3, 9):
-            keeper.tell(checkpoint(size))
+            keeper.keep(checkpoint(size))
             await until(lambda size=size: size in store.kept)  # type: ignore[misc]
         await keeper.stop()
         assert (store.kept, keeper.failure()) == ([3, 9], None)
@@ -85,10 +85,10 @@ def test_within_the_interval_the_newest_waits_and_is_kept_at_the_end() -> None:
     async def scene() -> None:
         store = Store()
         keeper = anchor(store, interval=3600)
-        keeper.tell(checkpoint(3))
+        keeper.keep(checkpoint(3))
         await until(lambda: store.kept == [3])
         for size in (5, 9):
-            keeper.tell(checkpoint(size))
+            keeper.keep(checkpoint(size))
         await asyncio.sleep(0.02)
         assert store.kept == [3]
         await keeper.stop()
@@ -104,7 +104,7 @@ def test_what_fails_is_said_and_tried_again(monkeypatch: pytest.MonkeyPatch, cap
         store = Store()
         store.error = ConnectionRefusedError("nobody listens")
         keeper = anchor(store)
-        keeper.tell(checkpoint(3))
+        keeper.keep(checkpoint(3))
         await until(lambda: keeper.failure() is not None)
         assert keeper.failure() == "ConnectionRefusedError: nobody listens"
         store.error = None
@@ -125,9 +125,9 @@ def test_who_never_answers_is_not_waited_for_and_not_asked_twice(monkeypatch: py
         store = Store()
         store.open.clear()
         keeper = anchor(store, deadline=0.05)
-        keeper.tell(checkpoint(3))
+        keeper.keep(checkpoint(3))
         await until(lambda: keeper.failure() == "TimeoutError")
-        keeper.tell(checkpoint(9))
+        keeper.keep(checkpoint(9))
         await asyncio.sleep(0.2)
         assert store.most_at_once == 1
         store.open.set()
@@ -145,7 +145,7 @@ def test_the_end_is_not_held_up_by_who_never_answers() -> None:
 
     async def scene() -> None:
         keeper = anchor(store, deadline=0.05)
-        keeper.tell(checkpoint(3))
+        keeper.keep(checkpoint(3))
         await asyncio.sleep(0.01)
         await keeper.stop()
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 @pytest.fixture
 def record() -> Callable[[str], PurgeRecord]:
     return lambda external_id: PurgeRecord(
-        purge_id="0" * 32,
+        purge_id=hashlib.sha256(external_id.encode()).hexdigest()[:32],
         purpose="card",
         external_id=external_id,
         entry_id="1" * 32,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from vsqlvault.config import Settings, load_settings
 from vsqlvault.model.entry import EntryKey, ValueEncoding
 from vsqlvault.model.policy import RetentionPolicy
 from vsqlvault.model.principal import Call, Principal, Role
+from vsqlvault.runtime import open_vault
 from vsqlvault.service.entries.requests import StoreRequest
 from vsqlvault.service.vault import Vault
 
@@ -44,6 +45,20 @@ class Site:
 
 def wanted(value: bytes = b"ciphertext", expires_at: datetime | None = None) -> StoreRequest:
     return StoreRequest(value, ValueEncoding.UTF_8, None, "key-ref-1", "{}", expires_at, "owner-only")
+
+
+async def deliver(vault: Vault) -> None:
+    """Deliver every row that is committed."""
+    await vault.log.sequencer.sequence()
+    await vault.log.observers.deliver()
+
+
+@asynccontextmanager
+async def a_vault(settings: Settings) -> AsyncIterator[Vault]:
+    """Run a vault that delivers what is left at its end, as a server does."""
+    async with open_vault(settings) as vault:
+        yield vault
+        await deliver(vault)
 
 
 async def retain(vault: Vault, purpose: str, method: str) -> None:

@@ -34,7 +34,7 @@ def ids(path: Path) -> list[str]:
 
 def test_a_line_has_the_fields_that_a_second_purge_needs(record: NewRecord) -> None:
     assert json.loads(module.line(record("p1"))) == {
-        "purge_id": "0" * 32,
+        "purge_id": record("p1").purge_id,
         "purpose": "card",
         "external_id": "p1",
         "entry_id": "1" * 32,
@@ -66,7 +66,7 @@ def test_a_file_that_others_could_read_is_for_its_owner_only_afterwards(tmp_path
 def test_what_was_there_stays(tmp_path: Path, record: NewRecord) -> None:
     for external_id in ("p1", "p2"):
         journal = opened(tmp_path / "j")
-        journal.append(record(external_id))
+        journal.append([record(external_id)])
         journal.close()
     assert ids(tmp_path / "j") == ["p1", "p2"]
 
@@ -74,7 +74,7 @@ def test_what_was_there_stays(tmp_path: Path, record: NewRecord) -> None:
 def test_two_writers_share_a_file(tmp_path: Path, record: NewRecord) -> None:
     first, second = opened(tmp_path / "j"), opened(tmp_path / "j")
     for writer, external_id in ((first, "p1"), (second, "p2"), (first, "p3")):
-        writer.append(record(external_id))
+        writer.append([record(external_id)])
     first.close()
     second.close()
     assert ids(tmp_path / "j") == ["p1", "p2", "p3"]
@@ -83,7 +83,7 @@ def test_two_writers_share_a_file(tmp_path: Path, record: NewRecord) -> None:
 def test_half_a_line_from_a_crash_spoils_no_other(tmp_path: Path, record: NewRecord) -> None:
     (tmp_path / "j").write_bytes(b'{"purge_id":"0')
     journal = opened(tmp_path / "j")
-    journal.append(record("p1"))
+    journal.append([record("p1")])
     journal.close()
     assert ids(tmp_path / "j") == ["p1"]
 
@@ -107,7 +107,7 @@ def test_a_line_is_flushed_before_append_returns(
         flush(descriptor)
 
     monkeypatch.setattr(os, "fsync", watched)
-    journal.append(record("p1"))
+    journal.append([record("p1")])
     assert sizes == [len(module.line(record("p1")))]
     journal.close()
 
@@ -122,100 +122,46 @@ def test_a_line_whose_flush_fails_is_written_again(
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", broken)
         with pytest.raises(OSError, match="Input/output"):
-            journal.append(record("p1"))
-    journal.append(record("p2"))
+            journal.append([record("p1")])
+    journal.append([record("p1")])
+    journal.append([record("p2")])
     journal.close()
     assert ids(tmp_path / "j") == ["p1", "p1", "p2"]
 
 
-def test_lines_wait_while_the_disk_is_full_and_are_written_in_order(tmp_path: Path, record: NewRecord) -> None:
+def test_what_does_not_fit_is_an_error_until_it_is_written(tmp_path: Path, record: NewRecord) -> None:
     journal = opened(tmp_path / "j")
-    journal.append(record("p1"))
-    size = (tmp_path / "j").stat().st_size
-    with no_room_beyond(size):
-        for external_id in ("p2", "p3"):
-            with pytest.raises(OSError, match="File too large"):
-                journal.append(record(external_id))
+    journal.append([record("p1")])
+    with no_room_beyond((tmp_path / "j").stat().st_size):
         with pytest.raises(OSError, match="File too large"):
+            journal.append([record("p2"), record("p3")])
+        with pytest.raises(JournalUnavailable, match="could not be written"):
             journal.require_ready()
-    journal.append(record("p4"))
+    journal.append([record("p2"), record("p3")])
     journal.require_ready()
     journal.close()
-    assert ids(tmp_path / "j") == ["p1", "p2", "p3", "p4"]
+    assert ids(tmp_path / "j") == ["p1", "p2", "p3"]
 
 
 def test_a_line_of_which_half_fitted_is_written_again_as_a_whole(tmp_path: Path, record: NewRecord) -> None:
     journal = opened(tmp_path / "j")
     with no_room_beyond(40), pytest.raises(OSError, match="No space left"):
-        journal.append(record("p1"))
+        journal.append([record("p1")])
     assert (tmp_path / "j").stat().st_size == 40
-    journal.require_ready()
+    journal.append([record("p1")])
     journal.close()
     assert ids(tmp_path / "j") == ["p1"]
 
 
-def test_of_the_lines_that_wait_those_that_fit_are_written_once(tmp_path: Path, record: NewRecord) -> None:
-    journal = opened(tmp_path / "j")
-    with no_room_beyond(0):
-        for external_id in ("p1", "p2"):
-            with pytest.raises(OSError, match="File too large"):
-                journal.append(record(external_id))
-    with no_room_beyond(len(module.line(record("p1")))), pytest.raises(OSError, match="File too large"):
-        journal.require_ready()
-    assert ids(tmp_path / "j") == ["p1"]
-    journal.close()
-    assert ids(tmp_path / "j") == ["p1", "p2"]
-
-
-def test_closing_writes_what_waits(tmp_path: Path, record: NewRecord) -> None:
-    journal = opened(tmp_path / "j")
-    with no_room_beyond(0), pytest.raises(OSError, match="File too large"):
-        journal.append(record("p1"))
-    journal.close()
-    assert ids(tmp_path / "j") == ["p1"]
-
-
-def test_closing_on_a_full_disk_logs_how_many_lines_are_lost(
-    tmp_path: Path, record: NewRecord, caplog: pytest.LogCaptureFixture
+def test_a_record_that_was_written_lately_gets_no_second_line(
+    tmp_path: Path, record: NewRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(module, "MAX_RECENT", 2)
     journal = opened(tmp_path / "j")
-    with no_room_beyond(0):
-        for external_id in ("p1", "p2"):
-            with pytest.raises(OSError, match="File too large"):
-                journal.append(record(external_id))
-        with pytest.raises(OSError, match="File too large"):
-            journal.close()
-    assert [vars(entry)["count"] for entry in caplog.records] == [2]
-    with pytest.raises(JournalUnavailable, match="not open"):
-        journal.require_ready()
-
-
-def test_what_is_lost_does_not_turn_up_in_the_next_file(tmp_path: Path, record: NewRecord) -> None:
-    journal = opened(tmp_path / "old")
-    with no_room_beyond(0):
-        with pytest.raises(OSError, match="File too large"):
-            journal.append(record("p1"))
-        with pytest.raises(OSError, match="File too large"):
-            journal.close()
-    journal.open(tmp_path / "new")
-    journal.append(record("p2"))
+    for external_id in ("p1", "p1", "p2", "p3", "p1"):
+        journal.append([record(external_id)])
     journal.close()
-    assert ids(tmp_path / "new") == ["p2"]
-
-
-def test_no_more_than_the_limit_wait_and_the_newest_is_lost(
-    tmp_path: Path, record: NewRecord, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(module, "MAX_WAITING_LINES", 2)
-    journal = opened(tmp_path / "j")
-    with no_room_beyond(0):
-        for external_id in ("p1", "p2", "p3"):
-            with pytest.raises(OSError, match="File too large"):
-                journal.append(record(external_id))
-    journal.append(record("p4"))
-    journal.close()
-    assert ids(tmp_path / "j") == ["p1", "p2", "p4"]
-    assert [vars(entry)["count"] for entry in caplog.records] == [1]
+    assert ids(tmp_path / "j") == ["p1", "p2", "p3", "p1"]
 
 
 def test_a_journal_that_was_moved_takes_no_line_until_it_is_back(tmp_path: Path, record: NewRecord) -> None:
@@ -224,11 +170,12 @@ def test_a_journal_that_was_moved_takes_no_line_until_it_is_back(tmp_path: Path,
     with pytest.raises(JournalUnavailable, match="moved"):
         journal.require_ready()
     with pytest.raises(JournalUnavailable, match="moved"):
-        journal.append(record("p1"))
+        journal.append([record("p1")])
     (tmp_path / "j").touch()
     with pytest.raises(JournalUnavailable, match="moved"):
         journal.require_ready()
     (tmp_path / "elsewhere").rename(tmp_path / "j")
+    journal.append([record("p1")])
     journal.close()
     assert ids(tmp_path / "j") == ["p1"]
 
@@ -236,7 +183,7 @@ def test_a_journal_that_was_moved_takes_no_line_until_it_is_back(tmp_path: Path,
 def test_a_journal_that_is_not_open_takes_no_line(record: NewRecord) -> None:
     journal = Journal()
     with pytest.raises(JournalUnavailable, match="not open"):
-        journal.append(record("p1"))
+        journal.append([record("p1")])
     with pytest.raises(JournalUnavailable, match="not open"):
         journal.require_ready()
     journal.close()
@@ -245,7 +192,7 @@ def test_a_journal_that_is_not_open_takes_no_line(record: NewRecord) -> None:
 def test_opening_again_goes_on_in_the_new_file(tmp_path: Path, record: NewRecord) -> None:
     journal = opened(tmp_path / "old")
     journal.open(tmp_path / "new")
-    journal.append(record("p1"))
+    journal.append([record("p1")])
     journal.close()
     assert ids(tmp_path / "old") == []
     assert ids(tmp_path / "new") == ["p1"]

@@ -89,8 +89,8 @@ class FileAnchor(Anchor):
         """See ``Anchor.supersede``."""
         self._superseded.add(note)
 
-    def add(self, checkpoint: Checkpoint) -> None:
-        """Append the checkpoint, or later the newest one if the interval is not over. Called in the event loop."""
+    def keep(self, checkpoint: Checkpoint) -> None:
+        """See ``Anchor.keep``. Appends the checkpoint now, or the newest one when the interval is over."""
         if self._waiting is None or checkpoint.size > self._waiting.size or self._superseded:
             self._waiting = checkpoint
         left = self._written_at + self.interval_seconds - time.monotonic()
@@ -193,12 +193,6 @@ class FileAnchorPlugin:
         chosen: FileAnchorSettings = settings.plugin(NAME)
         self._anchor = FileAnchor(Path(chosen.path), chosen.interval_seconds) if chosen.path else None
         return [self._anchor] if self._anchor else []
-
-    @hookimpl
-    def vault_checkpoint_signed(self, record: Checkpoint) -> None:
-        """Append the checkpoint with one small write, without waiting for the disk."""
-        if self._anchor:
-            self._anchor.add(record)
 
     @hookimpl
     async def vault_shutdown(self) -> None:

@@ -9,7 +9,7 @@ from vsqlvault.model.purge import Overwrite, PurgePlan, PurgeReason, Remove
 from vsqlvault.model.sandbox import ProcessNeeds
 
 
-class PhysicalDelete:
+class PhysicalDelete(PurgeMethod):
     """Deletes the row. The id can be used again."""
 
     name = "physical-delete"
@@ -20,7 +20,7 @@ class PhysicalDelete:
         return PurgePlan(Remove(), request.reason)
 
 
-class CryptoShred:
+class CryptoShred(PurgeMethod):
     """Overwrites the value with zeros in place. The row stays as a marker, and the id is retired."""
 
     name = "crypto-shred"
@@ -31,7 +31,7 @@ class CryptoShred:
         return PurgePlan(Overwrite(bytes(request.entry.value_size)), request.reason)
 
 
-class RetentionExpire:
+class RetentionExpire(PurgeMethod):
     """Deletes the row like physical-delete, and records the retention policy as the reason for expired entries."""
 
     name = "retention-expire"

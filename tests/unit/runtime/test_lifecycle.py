@@ -14,6 +14,7 @@ from vsqlvault.config import Settings, load_settings
 from vsqlvault.errors import CredentialRefused, SchemaTooNew, SettingsInvalid, StartUpRefused, StorageUnavailable
 from vsqlvault.hookspecs import hookimpl
 from vsqlvault.interfaces.access_policy import PolicyEvaluator
+from vsqlvault.interfaces.storage import LogQuery
 from vsqlvault.model.access import Action
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.policy import Rule
@@ -123,12 +124,9 @@ async def test_plugins_stop_before_the_storage_closes_and_after_the_last_commit(
 
         @hookimpl
         async def vault_shutdown(self) -> None:
-            assert (await self.vault.storage.policy_snapshot()).revision
+            rows = await self.vault.storage.access_log(LogQuery(limit=10, oldest_first=True))
+            log.extend(row.record.operation for row in rows)
             log.append("stopped")
-
-        @hookimpl
-        def vault_access_decided(self, record: Any) -> None:
-            log.append(record.operation)
 
     plugin = Plugin()
     install(alpha=plugin)

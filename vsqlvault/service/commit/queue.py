@@ -12,7 +12,6 @@ from typing import TypeVar
 from vsqlvault.errors import AuditUnavailable, OutcomeUnknown, StorageFull, StorageUnavailable, Unavailable, VaultError
 from vsqlvault.interfaces.storage import Read, Snapshot, Storage
 from vsqlvault.interfaces.writes import (
-    Committed,
     CountRetrieval,
     EntryAbsent,
     EntryIs,
@@ -25,13 +24,10 @@ from vsqlvault.interfaces.writes import (
 )
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.entry import EntryKey
-from vsqlvault.model.purge import PurgeRecord
 from vsqlvault.service.commit.batcher import Batcher, Waiting
 from vsqlvault.service.commit.storage_clock import StorageClock
 
 Result = TypeVar("Result")
-Observer = Callable[[AccessRecord], None]
-PurgeObserver = Callable[[PurgeRecord], None]
 _LOOK_AHEAD = 2
 BATCH_BYTES = 8 * 1024 * 1024
 WAITING_BYTES = 64 * 1024 * 1024
@@ -43,10 +39,7 @@ _ENTRY_EXPECTATIONS = (EntryIs, EntryAbsent, RetrievalsBelow)
 
 
 class CommitQueue:
-    """Joins reads and writes of concurrent requests into batches (docs/decisions/0001-group-commit.md).
-
-    Observers are called after each commit, before the caller continues.
-    """
+    """Joins reads and writes of concurrent requests into batches (docs/decisions/0001-group-commit.md)."""
 
     def __init__(
         self,
@@ -55,8 +48,6 @@ class CommitQueue:
         *,
         max_batch: int,
         max_waiting: int,
-        observers: Sequence[Observer] = (),
-        purge_observers: Sequence[PurgeObserver] = (),
         follow: Callable[[int], Awaitable[object]] | None = None,
     ) -> None:
         """``follow`` is called with the revision of a read, and awaited before the read is answered."""
@@ -64,8 +55,6 @@ class CommitQueue:
         self._follow = follow
         self._max_waiting = max_waiting
         self._clock = clock
-        self._observers = tuple(observers)
-        self._purge_observers = tuple(purge_observers)
         self.reads: Batcher[Read, Snapshot] = Batcher(
             self._read_batch,
             max_in_flight=storage.flights,
@@ -142,21 +131,7 @@ class CommitQueue:
         return snapshots
 
     async def _commit_batch(self, writes: Sequence[Write]) -> Sequence[WriteOutcome]:
-        """Commit, and call the observers at once, even if the caller is gone by now."""
-        outcomes = await _contained(self._storage.commit(writes))
-        if self._observers or self._purge_observers:
-            for write, outcome in zip(writes, outcomes, strict=False):
-                if isinstance(outcome, Committed):
-                    self._tell(write)
-        return outcomes
-
-    def _tell(self, write: Write) -> None:
-        for observer in self._observers:
-            for record in write.access:
-                observer(record)
-        for purge_observer in self._purge_observers:
-            for purge in write.purges:
-                purge_observer(purge)
+        return await _contained(self._storage.commit(writes))
 
 
 async def _contained(work: Awaitable[Result]) -> Result:

@@ -82,6 +82,7 @@ class Sequencer:
         signing: Signing,
         interval_seconds: float,
         observers: Sequence[CheckpointObserver] = (),
+        on_growth: Callable[[], None] = lambda: None,
         may_grow: Callable[[], Awaitable[bool]] | None = None,
         require_continuity: Callable[[], Awaitable[None]] | None = None,
         pruning: Thinning | None = None,
@@ -91,7 +92,8 @@ class Sequencer:
 
         ``require_continuity`` raises if the stored tree does not continue the known checkpoints. It is called whenever
         the tree is loaded, which happens again in each incarnation of the storage. ``pruning`` deletes old checkpoints,
-        one page per turn. ``batch``: the number of rows of a log that are sequenced at once.
+        one page per turn. ``on_growth`` is called after each growth. ``batch``: the number of rows of a log
+        that are sequenced at once.
         """
         self._batch = batch
         self._storage = storage
@@ -100,6 +102,7 @@ class Sequencer:
         self._signing = signing
         self._interval_seconds = interval_seconds
         self._observers = tuple(observers)
+        self._on_growth = on_growth
         self._may_grow = may_grow
         self._require_continuity = require_continuity
         self._known: _Known | None = None
@@ -244,6 +247,7 @@ class Sequencer:
         if not await self._storage.grow_tree(growth):
             return None
         self.state.leaves += len(pending)
+        self._on_growth()
         if checkpoint is None:
             return _Known(edge, known.signed_size, known.incarnation)
         self.state.checkpoints += 1

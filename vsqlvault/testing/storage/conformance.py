@@ -17,6 +17,7 @@ from __future__ import annotations
 from vsqlvault.testing.storage.api_keys import ApiKeyConformance
 from vsqlvault.testing.storage.clock import ClockConformance, MarkConformance
 from vsqlvault.testing.storage.commits import CommitConformance
+from vsqlvault.testing.storage.cursors import CursorConformance
 from vsqlvault.testing.storage.entries import EntryPagesConformance
 from vsqlvault.testing.storage.entry_statistics import EntryStatisticsConformance
 from vsqlvault.testing.storage.evidence import EvidenceConformance
@@ -47,6 +48,7 @@ class StorageConformance(
     MarkConformance,
     ScrubConformance,
     ClockConformance,
+    CursorConformance,
     KillConformance,
 ):
     """Subclass it, and implement ``open_storage``."""

@@ -68,7 +68,7 @@ class GitAnchor(Anchor):
         """See ``Anchor.supersede``."""
         self._superseded.add(note)
 
-    def tell(self, checkpoint: Checkpoint) -> None:
+    def keep(self, checkpoint: Checkpoint) -> None:
         """Remember a signed checkpoint."""
         self._waiting = checkpoint
         self._told.set()

@@ -14,7 +14,6 @@ from vsqlvault.errors import SettingsInvalid
 from vsqlvault.hookspecs import PluginSettings, hookimpl
 from vsqlvault.interfaces.anchor import Anchor
 from vsqlvault.model.sandbox import ProcessNeeds
-from vsqlvault.model.transparency import Checkpoint
 from vsqlvault_anchor_git.anchor import GitAnchor
 from vsqlvault_anchor_git.repository import LocalRepository, RemoteRepository, Repository
 
@@ -98,12 +97,6 @@ class GitAnchorPlugin:
         """Start storing checkpoints."""
         if self._anchor:
             self._anchor.start()
-
-    @hookimpl
-    def vault_checkpoint_signed(self, record: Checkpoint) -> None:
-        """Remember the checkpoint. Slow work runs elsewhere."""
-        if self._anchor:
-            self._anchor.tell(record)
 
     @hookimpl
     async def vault_shutdown(self) -> None:

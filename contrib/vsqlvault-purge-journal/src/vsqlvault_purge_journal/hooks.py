@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, field_validator
@@ -10,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from vsqlvault.config import Settings
 from vsqlvault.errors import SettingsInvalid
 from vsqlvault.hookspecs import PluginSettings, hookimpl
+from vsqlvault.interfaces.observer import Observer
 from vsqlvault.interfaces.purge_method import PurgeMethod
 from vsqlvault.model.purge import PurgeRecord
 from vsqlvault.model.sandbox import ProcessNeeds
@@ -33,6 +36,24 @@ class PurgeJournalSettings(BaseModel):
         if not Path(value).is_absolute() or "\0" in value:
             raise ValueError("an absolute path, such as /var/lib/vsql-vault/purges.ndjson")
         return value
+
+
+class OtherPurges(Observer):
+    """Writes the lines of purges by other methods than ``journalled-delete``, which writes its own."""
+
+    name = NAME
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    async def purges(self, records: Sequence[PurgeRecord]) -> None:
+        """See ``Observer.purges``.
+
+        Raises:
+            OSError, JournalUnavailable: the vault delivers the records again.
+        """
+        others = [record for record in records if record.method != JournalledDelete.name]
+        await asyncio.to_thread(self._journal.append, others)
 
 
 class PurgeJournalPlugin:
@@ -77,17 +98,13 @@ class PurgeJournalPlugin:
 
     @hookimpl
     async def vault_shutdown(self) -> None:
-        """Write waiting lines, flush and close. The number of lost lines is logged."""
+        """Flush and close."""
         self.journal.close()
 
     @hookimpl
-    def vault_entry_purged(self, record: PurgeRecord) -> None:
-        """Append the record's line, durably, before the response is sent. This costs one flush.
-
-        Raises:
-            OSError, JournalUnavailable: for the vault's log; the response does not change.
-        """
-        self.journal.append(record)
+    def vault_observers(self) -> list[Observer]:
+        """Return the observer that writes the lines of the other purge methods."""
+        return [OtherPurges(self.journal)]
 
 
 plugin = PurgeJournalPlugin()

@@ -1,121 +1,99 @@
-"""An append-only file outside the database."""
+"""An append-only file that outlives the database."""
 
 from __future__ import annotations
 
 import errno
 import json
-import logging
 import os
 import stat
-from collections import deque
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 
 from vsqlvault.model.purge import PurgeRecord
 from vsqlvault.model.times import format_time
 
-log = logging.getLogger(__name__)
-MAX_WAITING_LINES = 10_000
+MAX_RECENT = 10_000
 _MODE = 0o600
-# # Reading is needed for the last byte only. Opening a pipe for both does not block, and it is rejected below.
+# Reading is for the last byte only; and a pipe that is opened for both is not waited for, but refused below.
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
 
 
 class JournalUnavailable(Exception):
-    """The journal cannot accept a line."""
+    """The journal cannot take a line."""
 
 
 class Journal:
     """Lines that are durable once ``append`` returns, in the order of their purges.
 
-    A line that cannot be written waits in memory, up to ``MAX_WAITING_LINES``, and is written before the next one.
-    Several processes may append to one file. All methods block for disk access, and must not run concurrently.
+    Several processes may append to one file. All methods block for as long as the disk takes; a lock keeps them apart.
     """
 
     def __init__(self) -> None:
         self._path: Path | None = None
         self._descriptor: int | None = None
-        self._waiting: deque[bytes] = deque()
-        self._lost = 0
+        self._is_failing = False
+        self._recent: OrderedDict[str, None] = OrderedDict()
+        self._lock = threading.Lock()
 
     def open(self, path: Path) -> None:
-        """Open or create the file with mode 0600, and make its name durable. An open file is closed first.
+        """Open or create the file with mode 0600 and make its name durable; one that is open already is closed first.
 
         Raises:
             OSError: it cannot be opened, or is not a regular file.
-            JournalUnavailable: the open file could not be closed without losing lines; it is closed now.
         """
         self.close()
-        self._descriptor = _open(path)
-        self._path = path
+        with self._lock:
+            self._descriptor = _open(path)
+            self._path = path
 
-    def append(self, record: PurgeRecord) -> None:
-        """Write the record's line after the waiting lines, and flush it to disk.
-
-        Raises:
-            OSError: it could not be written and waits, or is lost if too many lines wait already.
-            JournalUnavailable: the same, because the file was moved; or the journal is closed and the line is lost.
-        """
-        if self._descriptor is None:
-            raise JournalUnavailable("the journal is not open")
-        self._waiting.append(line(record))
-        try:
-            self._write_waiting()
-        finally:
-            if len(self._waiting) > MAX_WAITING_LINES:
-                self._waiting.pop()
-                self._lost += 1
-
-    def require_ready(self) -> None:
-        """Return only if the next line can be expected to reach the disk: open, in place, and no line waiting.
+    def append(self, records: Sequence[PurgeRecord]) -> None:
+        """Write a line for each record, and flush them to the disk. Records that were written lately get no second line.
 
         Raises:
-            OSError: waiting lines still cannot be written.
+            OSError: they could not be written as a whole. Some lines may be there: the reader takes lines with one
+                ``purge_id`` as one.
             JournalUnavailable: the journal is closed, or its file was moved.
         """
-        self._in_place()
-        self._write_waiting()
+        with self._lock:
+            self._is_failing = True  # until it is done
+            new = [record for record in records if record.purge_id not in self._recent]
+            descriptor = self._in_place()
+            for record in new:
+                _write_line(descriptor, line(record))
+            if new:
+                os.fsync(descriptor)
+            self._recent.update((record.purge_id, None) for record in new)
+            while len(self._recent) > MAX_RECENT:
+                self._recent.popitem(last=False)
+            self._is_failing = False
 
-    def close(self) -> None:
-        """Write waiting lines, flush, and close. The number of lost lines is logged.
+    def require_ready(self) -> None:
+        """Return only if the next line can be expected to get to the disk.
 
         Raises:
-            OSError, JournalUnavailable: lines were lost. The journal is closed anyway.
+            JournalUnavailable: the journal is closed, its file was moved, or the last line could not be written.
         """
-        if self._descriptor is None:
-            return
-        try:
-            self._write_waiting()
-            os.fsync(self._descriptor)
-        finally:
-            if lost := self._lost + len(self._waiting):
-                log.error(
-                    ("purge records were not written to the journal"), extra={"count": lost, "path": str(self._path)}
-                )
-            os.close(self._descriptor)
-            self._descriptor, self._lost = None, 0
-            self._waiting.clear()
+        self._in_place()
+        if self._is_failing:
+            raise JournalUnavailable("the last line could not be written")
 
-    def _write_waiting(self) -> None:
-        """Write the lines in order, flush once, and forget the durable ones.
-
-        After a failed flush all lines are written again. A reader recognises a repeated line by its ``purge_id``.
-        """
-        if not self._waiting:
-            return
-        descriptor = self._in_place()
-        written = 0
-        try:
-            for waiting in self._waiting:
-                _write_line(descriptor, waiting)
-                written += 1
-        finally:
-            if written:
+    def close(self) -> None:
+        """Flush and close."""
+        with self._lock:
+            descriptor, self._descriptor = self._descriptor, None
+            self._recent.clear()
+            self._is_failing = False
+            if descriptor is None:
+                return
+            try:
                 os.fsync(descriptor)
-            for _ in range(written):
-                self._waiting.popleft()
+            finally:
+                os.close(descriptor)
 
     def _in_place(self) -> int:
-        """Return the descriptor, if the path still refers to its file. Lines written to a removed file would be lost."""
+        """Return the descriptor, if the path still leads to it: what is written to a removed file is gone."""
         if self._descriptor is None or self._path is None:
             raise JournalUnavailable("the journal is not open")
         try:
@@ -158,7 +136,7 @@ def _open(path: Path) -> int:
 
 
 def _flush_directory(directory: Path) -> None:
-    """Make the names in a directory durable, which a flush of the file does not do."""
+    """Make the names in a directory durable: the file's own flush does not."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -167,7 +145,7 @@ def _flush_directory(directory: Path) -> None:
 
 
 def _write_line(descriptor: int, text: bytes) -> None:
-    """Write the whole line in one call. If a crash or a full disk has left an incomplete line, start a new one."""
+    """Write the whole line in one call, on a line of its own where a crash or a full disk left half of another one."""
     size = os.fstat(descriptor).st_size
     if size and os.pread(descriptor, 1, size - 1) != b"\n":
         text = b"\n" + text

@@ -1,13 +1,16 @@
-"""The purge method that needs the journal."""
+"""Removal that waits for its journal."""
 
 from __future__ import annotations
 
-from vsqlvault.interfaces.purge_method import PurgeRequest
-from vsqlvault.model.purge import PurgePlan, Remove
+import asyncio
+from collections.abc import Sequence
+
+from vsqlvault.interfaces.purge_method import PurgeMethod, PurgeRequest
+from vsqlvault.model.purge import PurgePlan, PurgeRecord, Remove
 from vsqlvault_purge_journal.journal import Journal
 
 
-class JournalledDelete:
+class JournalledDelete(PurgeMethod):
     """Deletes the row like ``physical-delete``, but only while the journal can accept its line."""
 
     name = "journalled-delete"
@@ -17,10 +20,18 @@ class JournalledDelete:
         self._journal = journal
 
     async def plan(self, request: PurgeRequest) -> PurgePlan:
-        """Return a plan that deletes the row.
+        """Remove the row.
 
         Raises:
-            OSError, JournalUnavailable: the journal cannot accept a line now; the vault keeps the entry.
+            JournalUnavailable: the journal cannot accept a line now; the vault keeps the entry.
         """
         self._journal.require_ready()
         return PurgePlan(Remove(), request.reason)
+
+    async def purged(self, records: Sequence[PurgeRecord]) -> None:
+        """Write their lines, in a thread.
+
+        Raises:
+            OSError, JournalUnavailable: the vault delivers the records again.
+        """
+        await asyncio.to_thread(self._journal.append, records)

@@ -232,6 +232,16 @@ async def release_lease(connection: Connection, name: str, holder: str) -> None:
     await connection.execute(QUERIES["release_lease"], name, holder)
 
 
+async def cursors(connection: Connection) -> dict[str, int]:
+    """Return every cursor's position."""
+    return {name: int(position) for name, position in await connection.fetch(QUERIES["cursors"])}
+
+
+async def save_cursor(connection: Connection, name: str, position: int) -> None:
+    """Move a cursor forward."""
+    await connection.execute(QUERIES["save_cursor"], name, position)
+
+
 async def record_usages(connection: Connection, uses: Mapping[CredentialName, datetime]) -> None:
     """Record when credentials were used."""
     await connection.execute(

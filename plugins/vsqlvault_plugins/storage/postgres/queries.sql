@@ -460,6 +460,13 @@ ON CONFLICT (method, credential_id) DO UPDATE SET
     first_used_at = least(known.first_used_at, excluded.first_used_at),
     last_used_at = greatest(known.last_used_at, excluded.last_used_at)
 
+-- name: cursors
+SELECT name, position FROM vault.cursors
+
+-- name: save_cursor
+INSERT INTO vault.cursors AS known (name, position) VALUES ($1, $2)
+ON CONFLICT (name) DO UPDATE SET position = greatest(known.position, excluded.position)
+
 -- name: credential_uses
 SELECT method, credential_id, first_used_at, last_used_at FROM vault.credential_uses
 
@@ -593,7 +600,7 @@ GRANT USAGE ON SCHEMA vault TO {role};
 GRANT SELECT ON ALL TABLES IN SCHEMA vault TO {role};
 GRANT INSERT, UPDATE, DELETE ON vault.entries, vault.leases, vault.entry_deltas, vault.holding_tallies,
     vault.key_tallies TO {role};
-GRANT INSERT, UPDATE ON vault.credential_uses, vault.tiles TO {role};
+GRANT INSERT, UPDATE ON vault.credential_uses, vault.tiles, vault.cursors TO {role};
 GRANT DELETE ON vault.checkpoints TO {role};
 GRANT INSERT ON vault.access_log, vault.purge_log, vault.access_policies, vault.retention_policies, vault.api_keys,
     vault.legal_holds, vault.sweeps, vault.scrubs, vault.secrets, vault.leaves, vault.checkpoints, vault.log_blocks,

@@ -338,6 +338,14 @@ class PostgresStorage:
         """See ``Storage.secret``."""
         return await self._run(READ_SECONDS, pages.secret, name, secrets.token_bytes(32))
 
+    async def cursors(self) -> Mapping[str, int]:
+        """See ``Storage.cursors``."""
+        return await self._run(READ_SECONDS, pages.cursors)
+
+    async def save_cursor(self, name: str, position: int) -> None:
+        """See ``Storage.save_cursor``."""
+        await self._run(READ_SECONDS, pages.save_cursor, name, position)
+
     async def record_usages(self, uses: Mapping[CredentialName, datetime]) -> None:
         """See ``Storage.record_usages``."""
         await self._run(READ_SECONDS, pages.record_usages, uses)

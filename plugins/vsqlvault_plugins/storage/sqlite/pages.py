@@ -259,6 +259,17 @@ def release_lease(connection: sqlite3.Connection, name: str, holder: str) -> Non
         connection.execute(QUERIES["release_lease"], {"name": name, "holder": holder})
 
 
+def cursors(connection: sqlite3.Connection) -> dict[str, int]:
+    """Return every cursor's position."""
+    return {name: int(position) for name, position in connection.execute(QUERIES["cursors"]).fetchall()}
+
+
+def save_cursor(connection: sqlite3.Connection, name: str, position: int) -> None:
+    """Move a cursor forward."""
+    with transaction(connection, "begin_write"):
+        connection.execute(QUERIES["save_cursor"], {"name": name, "position": position})
+
+
 def record_usages(connection: sqlite3.Connection, uses: Mapping[CredentialName, datetime]) -> None:
     """Record when credentials were used."""
     with transaction(connection, "begin_write"):

@@ -466,6 +466,13 @@ INSERT INTO credential_uses (method, credential_id, first_used_at, last_used_at)
 ON CONFLICT (method, credential_id) DO UPDATE SET
     first_used_at = min(first_used_at, excluded.first_used_at), last_used_at = max(last_used_at, excluded.last_used_at)
 
+-- name: cursors
+SELECT name, position FROM cursors
+
+-- name: save_cursor
+INSERT INTO cursors (name, position) VALUES (:name, :position)
+ON CONFLICT (name) DO UPDATE SET position = max(position, excluded.position)
+
 -- name: credential_uses
 SELECT method, credential_id, first_used_at, last_used_at FROM credential_uses
 

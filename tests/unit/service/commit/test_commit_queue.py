@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -32,7 +31,7 @@ from vsqlvault.model.entry import EntryKey, EntryVersion
 from vsqlvault.service.commit.batcher import Batcher
 from vsqlvault.service.commit.queue import CommitQueue, take_non_conflicting
 from vsqlvault.service.commit.storage_clock import StorageClock
-from vsqlvault.testing import T0, a_purge_record, a_retention_policy, a_write, an_access_record, an_entry, storing
+from vsqlvault.testing import T0, a_retention_policy, a_write, an_entry, storing
 
 KEYS = [EntryKey("card", name) for name in "abcd"]
 STAMP = EntryVersion("0" * 32, 1)
@@ -214,25 +213,6 @@ async def test_a_read_sets_the_clock(storage) -> None:
     clock = StorageClock(lambda: 0.0)
     await queue_on(storage, clock=clock).read()
     assert clock.now() == T0 + timedelta(days=5)
-
-
-async def test_observers_are_told_what_was_committed_before_the_caller_goes_on(storage) -> None:
-    seen: list[Any] = []
-    queue = queue_on(storage, observers=[seen.append], purge_observers=[seen.append])
-    purge = a_purge_record()
-    records = (an_access_record(request_id="1"), an_access_record(request_id="2"))
-    await queue.commit(Write(records, purges=(purge,)))
-    assert seen == [*records, purge]
-
-
-async def test_observers_are_not_told_what_was_left_out(storage) -> None:
-    seen: list[Any] = []
-    queue = queue_on(storage, observers=[seen.append])
-    await queue.commit(replace(a_write(), expects=(RevisionIs(9),)))
-    storage.error = StorageUnavailable()
-    with pytest.raises(AuditUnavailable):
-        await queue.commit(a_write())
-    assert seen == []
 
 
 async def test_writes_of_one_entry_go_one_after_another_and_others_together(storage) -> None:

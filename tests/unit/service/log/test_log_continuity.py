@@ -218,16 +218,22 @@ async def test_another_incarnation_is_compared_before_an_entry_is_served(
         await scene.vault.log.quarantine.check()
 
 
-async def test_every_process_tells_its_observers_of_the_newest_checkpoint(install, signing) -> None:
-    class Watcher:
+@pytest.mark.parametrize("error", [None, RuntimeError(), SystemExit()])
+async def test_every_process_gives_its_anchors_the_newest_checkpoint(install, offering, signing, error) -> None:
+    class Watcher(Anchor):
+        name = "watcher"
         seen: list[Checkpoint] = []
 
-        @hookimpl
-        def vault_checkpoint_signed(self, record):
-            self.seen.append(record)
+        async def newest(self) -> str | None:
+            return None
+
+        def keep(self, checkpoint: Checkpoint) -> None:
+            self.seen.append(checkpoint)
+            if error is not None:
+                raise error
 
     scene = await signing()
-    install(watcher=Watcher())
+    install(watcher=offering("vault_anchors", Watcher()))
     other = await signing()
     Watcher.seen.clear()
     newest = await sign(scene, "a")

@@ -223,7 +223,7 @@ class TestFileAnchor:
         anchor = FileAnchor(tmp_path / "anchor", 0)
         assert await anchor.newest() is None
         for size in (3, 9, 5):
-            anchor.add(self.checkpoint(size))
+            anchor.keep(self.checkpoint(size))
         assert await anchor.newest() == note_of(9)
         lines = [json.loads(line) for line in (tmp_path / "anchor").read_text("utf-8").splitlines()]
         assert [line["size"] for line in lines] == [3, 9]
@@ -232,7 +232,7 @@ class TestFileAnchor:
     async def test_within_the_interval_the_last_one_waits(self, tmp_path: Path) -> None:
         anchor = FileAnchor(tmp_path / "anchor", 3600)
         for size in (3, 9, 5):
-            anchor.add(self.checkpoint(size))
+            anchor.keep(self.checkpoint(size))
         assert await anchor.newest() == note_of(3)
         anchor.flush()
         anchor.flush()
@@ -246,23 +246,23 @@ class TestFileAnchor:
 
     async def test_after_a_confirmed_restore_a_smaller_one_takes_the_place_of_the_largest(self, tmp_path: Path) -> None:
         anchor = FileAnchor(tmp_path / "anchor", 0)
-        anchor.add(self.checkpoint(9))
+        anchor.keep(self.checkpoint(9))
         anchor.supersede(note_of(9))
-        anchor.add(self.checkpoint(5))
+        anchor.keep(self.checkpoint(5))
         assert await anchor.newest() == note_of(5)
         assert await FileAnchor(tmp_path / "anchor", 0).newest() == note_of(5)
 
     async def test_what_supersedes_one_checkpoint_supersedes_no_later_one(self, tmp_path: Path) -> None:
         anchor = FileAnchor(tmp_path / "anchor", 0)
-        anchor.add(self.checkpoint(9))
+        anchor.keep(self.checkpoint(9))
         anchor.supersede(note_of(9))
-        anchor.add(self.checkpoint(12))
-        anchor.add(self.checkpoint(5))
+        anchor.keep(self.checkpoint(12))
+        anchor.keep(self.checkpoint(5))
         assert await anchor.newest() == note_of(12)
 
     async def test_a_line_that_broke_off_counts_for_nothing(self, tmp_path: Path) -> None:
         anchor = FileAnchor(tmp_path / "anchor", 0)
-        anchor.add(self.checkpoint(3))
+        anchor.keep(self.checkpoint(3))
         with (tmp_path / "anchor").open("a", encoding="utf-8") as file:
             file.write('{"note": "half a li')
         assert await anchor.newest() == note_of(3)
@@ -270,13 +270,13 @@ class TestFileAnchor:
     async def test_after_half_a_line_the_next_one_stands_by_itself(self, tmp_path: Path) -> None:
         anchor = FileAnchor(tmp_path / "anchor", 0)
         (tmp_path / "anchor").write_text('{"note": "half a li', encoding="utf-8")
-        anchor.add(self.checkpoint(5))
+        anchor.keep(self.checkpoint(5))
         assert await anchor.newest() == note_of(5)
 
     async def test_what_waits_is_appended_after_the_interval_though_nothing_else_happens(self, tmp_path: Path) -> None:
         anchor = FileAnchor(tmp_path / "anchor", 0.05)
         for size in (3, 9):
-            anchor.add(self.checkpoint(size))
+            anchor.keep(self.checkpoint(size))
         assert await anchor.newest() == note_of(3)
         await asyncio.sleep(0.1)
         assert await anchor.newest() == note_of(9)
@@ -284,7 +284,7 @@ class TestFileAnchor:
     async def test_what_cannot_be_appended_is_said_and_waits(self, tmp_path: Path, monkeypatch, caplog) -> None:
         monkeypatch.setattr(file_anchor, "RETRY_SECONDS", 0.02)
         anchor = FileAnchor(tmp_path / "place" / "anchor", 0)
-        anchor.add(self.checkpoint(3))
+        anchor.keep(self.checkpoint(3))
         assert anchor.failure() == "No such file or directory"
         assert "file anchor: a checkpoint cannot be stored" in caplog.text
         (tmp_path / "place").mkdir()
@@ -295,7 +295,7 @@ class TestFileAnchor:
         anchor = FileAnchor(tmp_path / "anchor", 0)
         whole = os.write
         monkeypatch.setattr(os, "write", lambda descriptor, data: whole(descriptor, data[:20]))
-        anchor.add(self.checkpoint(3))
+        anchor.keep(self.checkpoint(3))
         assert anchor.failure() == "No space left on device"
         monkeypatch.setattr(os, "write", whole)
         anchor.flush()

@@ -11,9 +11,7 @@ from typing import Any
 import pytest
 
 from vsqlvault.errors import SettingsInvalid, StorageUnavailable, TreeDamaged
-from vsqlvault.hookspecs import hookimpl
 from vsqlvault.model.audit import Operation
-from vsqlvault.model.transparency import Checkpoint
 from vsqlvault.proof.checkpoint import TreeHead, open_checkpoint
 from vsqlvault.proof.key_roll import KeyRoll, open_roll, sign_roll
 from vsqlvault.proof.leaf import row_hash
@@ -175,21 +173,6 @@ async def test_a_failing_storage_does_not_end_it(signing) -> None:
         scene.storage.disarm()
         await asyncio.sleep(0.1)
         assert await scene.storage.inner.tree_size() > 0
-
-
-async def test_observers_are_told_of_each_checkpoint_after_it_is_committed(install, signing) -> None:
-    class Watcher:
-        seen: list[Checkpoint] = []
-
-        @hookimpl
-        def vault_checkpoint_signed(self, record):
-            self.seen.append(record)
-            raise RuntimeError("an observer breaks nothing")
-
-    install(watcher=Watcher())
-    scene = await signing()
-    await scene.vault.log.sequencer.sequence()
-    assert Watcher.seen == list(await scene.storage.inner.checkpoints(0, 10))
 
 
 class TestDamage:
