@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import Any
 
 from vsqlvault.proof.canonical import canonical_json
-from vsqlvault.proof.note import NoteRefused, VerifierKey
+from vsqlvault.proof.note import NoteRefused, SignerUnknown, VerifierKey
 from vsqlvault.proof.statement import open_statement
 
 FORMAT = "vsqlvault-attestation-v1"
@@ -17,6 +17,10 @@ MAX_SHOWN = 10
 
 class AttestationInvalid(ValueError):
     """An attestation is malformed, or does not verify."""
+
+
+class AttestationUnverified(AttestationInvalid):
+    """No trusted key has signed the attestation: by itself it can be neither verified nor refuted."""
 
 
 def write_document(members: Mapping[str, Any]) -> str:
@@ -38,17 +42,19 @@ def check_attestation(shown: Any, keys: Collection[VerifierKey]) -> dict[str, An
     """Return the document of a result of ``shown_attestation``, if one of the keys has signed it.
 
     Raises:
-        AttestationInvalid: with the reason.
+        AttestationUnverified: no key has signed it. AttestationInvalid: it does not verify. Both with the reason.
     """
     document = shown.get("attestation") if isinstance(shown, dict) else None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise AttestationInvalid(f"expected an attestation with the format {FORMAT}")
     note = shown.get("note")
     if not isinstance(note, str):
-        raise AttestationInvalid("the attestation is not signed")
+        raise AttestationUnverified("the attestation is not signed")
     try:
         text = canonical_json(document)
         open_statement(FORMAT, text, note, keys)
+    except SignerUnknown as unknown:
+        raise AttestationUnverified(str(unknown)) from None
     except (NoteRefused, ValueError, RecursionError) as error:
         raise AttestationInvalid(str(error)) from None
     if shown.get("sha256") != sha256(text).hexdigest():

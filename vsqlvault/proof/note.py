@@ -28,6 +28,10 @@ class NoteRefused(ValueError):
     """A note is malformed, or is not signed by a trusted key."""
 
 
+class SignerUnknown(NoteRefused):
+    """No trusted key has signed the note: its signatures can be neither verified nor refuted."""
+
+
 class KeyInvalid(ValueError):
     """A text is not a key."""
 
@@ -140,7 +144,7 @@ def open_note(note: str, keys: Iterable[VerifierKey]) -> tuple[str, tuple[Verifi
     """Return a note's text and the keys that have signed it. Signatures of unknown keys are ignored.
 
     Raises:
-        NoteRefused: it is malformed, no key has signed it, or a signature of a key does not verify.
+        SignerUnknown: no key has signed it. NoteRefused: it is malformed, or a signature of a key does not verify.
     """
     text, signatures = split_note(note)
     known = {(key.name, key.key_id): key for key in keys}
@@ -152,7 +156,7 @@ def open_note(note: str, keys: Iterable[VerifierKey]) -> tuple[str, tuple[Verifi
             signed[key] = None
     if not signed:
         by = ", ".join(f"{name} {key_id.hex()}" for name, key_id, _ in signatures)
-        raise NoteRefused(f"expected a signature of a trusted key, found {by}")
+        raise SignerUnknown(f"expected a signature of a trusted key, found {by}")
     return text, tuple(signed)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vsqlvault.model.transparency import TileKey
-from vsqlvault.proof.attestation import AttestationInvalid, check_attestation
+from vsqlvault.proof.attestation import AttestationInvalid, AttestationUnverified, check_attestation
 from vsqlvault.proof.checkpoint import open_checkpoint
 from vsqlvault.proof.evidence import MANIFEST, NOTE, Manifest, ManifestInvalid, open_manifest
 from vsqlvault.proof.log_check import SignedHead
@@ -206,10 +206,13 @@ class _Check:
                 continue
             try:
                 check_attestation(shown, self._keys)
-            except AttestationInvalid as invalid:
+            except AttestationUnverified as unverified:
                 self.verdict.remarks.append(
-                    f"attestations.ndjson, line {number}: covered by the manifest's signature only, because {invalid}"
+                    f"attestations.ndjson, line {number}: covered by the manifest's signature only, because {unverified}"
                 )
+                continue
+            except AttestationInvalid as invalid:
+                self.verdict.find(f"attestations.ndjson, line {number}: {invalid}")
                 continue
             self.verdict.attestations += 1
 

@@ -433,6 +433,27 @@ class TestChanged:
         assert (verdict.findings, verdict.attestations) == ([], 0)
         assert "covered by the manifest's signature only" in verdict.remarks[0]
 
+    @pytest.mark.parametrize(
+        "break_it",
+        [
+            lambda shown: shown["attestation"].__setitem__("result", "all is well"),
+            lambda shown: shown.__setitem__("note", shown["note"].replace("sha256:", "sha256:0", 1)),
+            lambda shown: shown.__setitem__("note", "no note"),
+            lambda shown: shown.__setitem__("sha256", "0" * 64),
+            lambda shown: shown["attestation"].__setitem__("format", "other"),
+        ],
+        ids=["another document", "another text", "malformed", "another digest", "another format"],
+    )
+    def test_an_attestation_that_does_not_verify_is_a_finding(
+        self, data, tmp_path, break_it: Callable[..., Any]
+    ) -> None:
+        found = members(data)
+        shown = json.loads(found["attestations.ndjson"])
+        break_it(shown)
+        found["attestations.ndjson"] = json.dumps(shown).encode()
+        (finding,) = checked(written(signed_again(found)), tmp_path).findings
+        assert finding.startswith("attestations.ndjson, line 1: ")
+
 
 class TestHostile:
     """Files that are made to make the reader large, or to fall over."""
