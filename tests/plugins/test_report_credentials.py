@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from vsqlvault.interfaces.report_section import ReportContext
-from vsqlvault.interfaces.storage import EntryStatistics
+from vsqlvault.interfaces.statistics import EntryStatistics
 from vsqlvault.model.credential import KnownCredential
 from vsqlvault.model.principal import Role
 from vsqlvault.testing import T0

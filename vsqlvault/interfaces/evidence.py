@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from vsqlvault.interfaces.storage import EntryStatistics, KeyRefUse
+from vsqlvault.interfaces.statistics import EntryStatistics, KeyRefUse
 
 ENDING_WITHIN_DAYS = (30, 90, 365)
 LAG_BOUNDS_SECONDS = (3_600, 6 * 3_600, 86_400, 2 * 86_400, 7 * 86_400, 30 * 86_400)

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from vsqlvault.interfaces.evidence import Evidence
-from vsqlvault.interfaces.storage import EntryStatistics, KeyRefUse
+from vsqlvault.interfaces.statistics import EntryStatistics, KeyRefUse
 from vsqlvault.model.access import Action
 from vsqlvault.model.attestation import Attestation
 from vsqlvault.model.control import CONTROLS, ControlChange

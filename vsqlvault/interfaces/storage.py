@@ -14,6 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from vsqlvault.errors import EntryHeld
 from vsqlvault.interfaces.evidence import Evidence, EvidenceQuery
 from vsqlvault.interfaces.purge_storage import PurgeStorage
+from vsqlvault.interfaces.statistics import EntryStatistics, KeyRefUse
 from vsqlvault.interfaces.tree_storage import TreeStorage
 from vsqlvault.interfaces.watch_storage import (
     WatchStorage,
@@ -188,26 +189,6 @@ class RetentionLimitEffect:
     oldest_created_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PurposeStatistics:
-    """Counts of the entries of one purpose as of a time."""
-
-    active: int
-    expired_pending_purge: int
-    expiring_next_30_days: int
-    key_refs: Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class EntryStatistics:
-    """Counts of the entries of the vault as of a time. ``purged_last_30_days`` counts entries, not replaced versions."""
-
-    by_purpose: Mapping[str, PurposeStatistics]
-    purged_last_30_days: int
-    purges_without_proof: int
-    entries_by_undefined_policy: Mapping[str, int]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRefQuery:
     """A page of the key_refs of one purpose.
@@ -223,20 +204,6 @@ class KeyRefQuery:
     limit: int
     after: str | None = None
     key_ref: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class KeyRefUse:
-    """The entries of one key_ref (None: without one): counts, and when their values were stored.
-
-    ``first_used_at`` and ``last_used_at`` are the oldest and the newest ``updated_at`` of the current values.
-    """
-
-    key_ref: str | None
-    active: int
-    expired_pending_purge: int
-    first_used_at: datetime
-    last_used_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

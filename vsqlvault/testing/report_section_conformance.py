@@ -39,7 +39,7 @@ from vsqlvault.interfaces.report_section import (
     ReportSection,
     SelfTest,
 )
-from vsqlvault.interfaces.storage import EntryStatistics, KeyRefUse, PurposeStatistics
+from vsqlvault.interfaces.statistics import EntryStatistics, KeyRefUse, PurposeStatistics
 from vsqlvault.model import pci_dss
 from vsqlvault.model.access import Action
 from vsqlvault.model.control import ControlChange, ControlState

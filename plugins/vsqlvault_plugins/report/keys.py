@@ -8,7 +8,7 @@ from typing import Any
 
 from vsqlvault.config import ComplianceSettings
 from vsqlvault.interfaces.report_section import ReportContext
-from vsqlvault.interfaces.storage import KeyRefUse
+from vsqlvault.interfaces.statistics import KeyRefUse
 from vsqlvault.model.times import format_time
 from vsqlvault_plugins.report.shape import MAX_LISTED, Finding, bars
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from vsqlvault.interfaces.evidence import ENDING_WITHIN_DAYS, MAX_LISTED_KEYS, EvidenceQuery, Holding
-from vsqlvault.interfaces.storage import KeyRefUse, PurposeStatistics
+from vsqlvault.interfaces.statistics import KeyRefUse, PurposeStatistics
 
 UNSPECIFIED = "unspecified"
 

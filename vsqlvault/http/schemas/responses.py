@@ -9,7 +9,7 @@ from datetime import datetime
 from json.encoder import encode_basestring
 from typing import Any
 
-from vsqlvault.interfaces.storage import KeyRefUse
+from vsqlvault.interfaces.statistics import KeyRefUse
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.entry import Entry, EntryState, ValueEncoding
 from vsqlvault.model.purge import PurgeRecord, ScrubRecord

@@ -21,7 +21,8 @@ from vsqlvault.interfaces.report_section import (
     ReportContext,
     ReportSection,
 )
-from vsqlvault.interfaces.storage import KeyRefQuery, KeyRefUse, PolicySnapshot, Storage
+from vsqlvault.interfaces.statistics import KeyRefUse
+from vsqlvault.interfaces.storage import KeyRefQuery, PolicySnapshot, Storage
 from vsqlvault.model import pci_dss
 from vsqlvault.model.attestation import Attestation
 from vsqlvault.model.audit import Operation

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from vsqlvault.interfaces.storage import KeyRefQuery, KeyRefUse, PolicySnapshot, Storage
+from vsqlvault.interfaces.statistics import KeyRefUse
+from vsqlvault.interfaces.storage import KeyRefQuery, PolicySnapshot, Storage
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.principal import Call
 from vsqlvault.service.audit.recorder import AuditContext, Auditor

@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from vsqlvault.interfaces.storage import PurposeStatistics, RetentionLimitChange, RetentionLimitEffect, Storage
+from vsqlvault.interfaces.statistics import PurposeStatistics
+from vsqlvault.interfaces.storage import RetentionLimitChange, RetentionLimitEffect, Storage
 from vsqlvault.interfaces.writes import OverwriteEntry, StoreEntry, Write
 from vsqlvault.model.entry import Entry, EntryKey, EntryState
 from vsqlvault.model.purge import PurgeReason, PurgeRecord

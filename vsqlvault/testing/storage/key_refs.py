@@ -9,7 +9,8 @@ from datetime import timedelta
 
 import pytest
 
-from vsqlvault.interfaces.storage import KeyRefQuery, KeyRefUse, Storage
+from vsqlvault.interfaces.statistics import KeyRefUse
+from vsqlvault.interfaces.storage import KeyRefQuery, Storage
 from vsqlvault.interfaces.writes import OverwriteEntry, RemoveEntry, StoreEntry
 from vsqlvault.model.entry import Entry, EntryKey, EntryState
 from vsqlvault.testing.driving import StorageKit, committed, driven

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime
 
 from vsqlvault.interfaces.evidence import EvidenceQuery
-from vsqlvault.interfaces.storage import KeyRefUse
+from vsqlvault.interfaces.statistics import KeyRefUse
 from vsqlvault_plugins.storage.entry_counts import EntryCounts, Times, times_of
 from vsqlvault_plugins.storage.postgres.connections import Connection
 from vsqlvault_plugins.storage.sql_files import load_queries

@@ -19,7 +19,7 @@ from vsqlvault.interfaces.evidence import (
     PurgeLag,
     RetiredKey,
 )
-from vsqlvault.interfaces.storage import EntryStatistics
+from vsqlvault.interfaces.statistics import EntryStatistics
 from vsqlvault.model.purge import PurgeReason
 from vsqlvault_plugins.storage import lags
 from vsqlvault_plugins.storage.entry_counts import EntryCounts

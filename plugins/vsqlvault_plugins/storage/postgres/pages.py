@@ -7,16 +7,14 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from vsqlvault.interfaces.statistics import EntryStatistics, KeyRefUse, PurposeStatistics
 from vsqlvault.interfaces.storage import (
     ClockReading,
     EntryQuery,
-    EntryStatistics,
     KeyRefQuery,
-    KeyRefUse,
     LogQuery,
     LogRow,
     PolicySnapshot,
-    PurposeStatistics,
     RetentionLimitChange,
     RetentionLimitEffect,
     VersionQuery,

@@ -13,14 +13,13 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from vsqlvault.errors import VaultError
 from vsqlvault.interfaces.evidence import Evidence, EvidenceQuery
 from vsqlvault.interfaces.purge_storage import ExpiredQuery, ScrubOutcome
+from vsqlvault.interfaces.statistics import EntryStatistics, KeyRefUse
 from vsqlvault.interfaces.storage import (
     ACCESS_LOG_FILTERS,
     PURGE_LOG_FILTERS,
     ClockReading,
     EntryQuery,
-    EntryStatistics,
     KeyRefQuery,
-    KeyRefUse,
     LogQuery,
     LogRow,
     MigrationStatus,

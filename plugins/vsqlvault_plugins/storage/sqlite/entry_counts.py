@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from vsqlvault.interfaces.evidence import EvidenceQuery
-from vsqlvault.interfaces.storage import KeyRefUse
+from vsqlvault.interfaces.statistics import KeyRefUse
 from vsqlvault.model.times import from_micros, to_micros
 from vsqlvault_plugins.storage.entry_counts import EntryCounts, Times, times_of
 from vsqlvault_plugins.storage.sql_files import load_queries

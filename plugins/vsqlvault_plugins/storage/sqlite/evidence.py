@@ -19,7 +19,7 @@ from vsqlvault.interfaces.evidence import (
     PurgeCount,
     RetiredKey,
 )
-from vsqlvault.interfaces.storage import EntryStatistics
+from vsqlvault.interfaces.statistics import EntryStatistics
 from vsqlvault.model.purge import PurgeReason
 from vsqlvault.model.times import from_micros, to_micros
 from vsqlvault_plugins.storage import lags

@@ -9,18 +9,16 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from vsqlvault.interfaces.statistics import EntryStatistics, KeyRefUse, PurposeStatistics
 from vsqlvault.interfaces.storage import (
     ACCESS_LOG_FILTERS,
     PURGE_LOG_FILTERS,
     ClockReading,
     EntryQuery,
-    EntryStatistics,
     KeyRefQuery,
-    KeyRefUse,
     LogQuery,
     LogRow,
     PolicySnapshot,
-    PurposeStatistics,
     RetentionLimitChange,
     RetentionLimitEffect,
     VersionQuery,

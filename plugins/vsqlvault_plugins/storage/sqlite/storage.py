@@ -16,12 +16,11 @@ from typing import Any
 from vsqlvault.errors import VaultError
 from vsqlvault.interfaces.evidence import Evidence, EvidenceQuery
 from vsqlvault.interfaces.purge_storage import ExpiredQuery, ScrubOutcome
+from vsqlvault.interfaces.statistics import EntryStatistics, KeyRefUse
 from vsqlvault.interfaces.storage import (
     ClockReading,
     EntryQuery,
-    EntryStatistics,
     KeyRefQuery,
-    KeyRefUse,
     LogQuery,
     LogRow,
     MigrationStatus,
