@@ -20,7 +20,7 @@ from sybil.parsers.markdown import CodeBlockParser
 
 from vsqlvault.config import load_settings
 
-# Hundreds of processes are started here: each would compile every module anew.
+# Hundreds of processes are started here: each would compile every module again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 

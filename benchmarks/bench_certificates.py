@@ -1,7 +1,7 @@
-"""What a client certificate costs: with each request, when it is seen first, and when a proxy tells of it.
+"""The cost of a client certificate: on each request, on first use, and forwarded by a proxy.
 
-``python -m benchmarks.bench_certificates``. Timed is what a request adds: the look at revocation and end, what a proxy tells,
-and the mapping.
+``python -m benchmarks.bench_certificates``. Measured is the additional work of a request: the check of revocation and
+expiry, the forwarded certificate, and the mapping.
 """
 
 import base64

@@ -1,11 +1,11 @@
-"""What one server bears: how soon it answers, how many connections it refuses, what it holds in memory after many requests.
+"""The limits of one server: its start time, the connections it refuses, and its memory after many requests.
 
     python -m benchmarks.bench_endurance [--starts 7] [--idle 10000] [--requests 1000000]
 
 - Start: from the start of the process to the first answer of ``/health``; each start on a file that is there already.
-- Idle: so many connections that say nothing. Beyond ``server.max_connections`` they are closed at once; ``/health`` is asked
+- Idle: this number of silent connections. Beyond ``server.max_connections`` they are closed at once; ``/health`` is requested
   meanwhile.
-- Requests: GET and PUT by turns until there were so many, asked by wrk; the server's resident memory after each tenth.
+- Requests: GET and PUT by turns, this number in total, sent by wrk; the server's resident memory after each tenth.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def measure_starts(directory: Path, starts: int) -> None:
 
 
 async def stay_idle(address: tuple[str, int], number: int) -> int:
-    """Open so many connections that say nothing, and return how many of them were still open after a second."""
+    """Open this number of silent connections, and return how many of them were still open after a second."""
 
     async def is_kept() -> bool:
         reader, writer = await asyncio.open_connection(*address)
@@ -92,7 +92,7 @@ def measure_idle(server: VaultServer, number: int) -> None:
 
 
 def measure_memory(server: VaultServer, requests: int) -> None:
-    """Ask so often, and print the memory held after each share."""
+    """Make this number of requests, and print the memory after each share."""
     asked, faces = 0.0, []
     print(f"resident: {resident(server):.1f} MiB at first")
     while asked < requests:

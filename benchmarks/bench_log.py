@@ -1,4 +1,4 @@
-"""What the transparency log costs, in one run each: the requests, the sequencer, and whoever checks it.
+"""The cost of the transparency log: for requests, for the sequencer, and for verification.
 
     python -m benchmarks.bench_log requests [--storage sqlite] [--callers 64] [--rounds 7] [--seconds 2]
     python -m benchmarks.bench_log sequencer [--storage sqlite] [--rows 50000] [--rate 2000]
@@ -11,7 +11,7 @@ SQLite's threads in it; medians of the rounds.
 ``sequencer``: how many rows a second get their index, on one core, when they wait already; and how long it takes from a commit
 to the signed checkpoint that covers it while rows come in at ``--rate`` a second.
 
-``verify``: how long it takes, and how much memory, to check so many rows: in the storage, in an export, and there with the
+``verify``: how long it takes, and how much memory, to verify ``--rows`` rows: in the storage, in an export, and there with the
 second verifier, each in a process of its own. Filling takes longest: with ``--at``, the URL of a database, that one is
 filled where it is empty, and kept; ``--part`` (``storage``, ``export``, ``second``) measures one of them.
 """

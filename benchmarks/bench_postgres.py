@@ -7,7 +7,7 @@ A program of its own and not a pytest-benchmark: pgbench is a program, too, and 
 Two paths are measured. "storage" is commit queue and storage alone: what a GET or PUT reads, and then commits with its audit
 row and its guards, which is what pgbench is made to do. "vault" has the policies, the trace and the proofs as well; a PUT
 replaces, so that it also leaves a purge row, which pgbench is spared.
-pgbench is measured as it comes (each statement is parsed and planned anew) and with prepared statements, as asyncpg has them.
+pgbench is measured as it comes (each statement is parsed and planned again) and with prepared statements, as asyncpg has them.
 Medians of the rounds; compare ratios, not figures.
 """
 

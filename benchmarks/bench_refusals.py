@@ -1,6 +1,6 @@
-"""Whether time tells one wrong API key from another: medians of many tries, by turns, and what they differ by.
+"""Whether response times distinguish one wrong API key from another: medians of many attempts by turns, and their differences.
 
-A statistic to look at, not a test: the machine's noise is in it. To judge it by, one kind stands there twice.
+A statistic, not a test, because it contains the machine's noise. For comparison, one kind is measured twice.
 ``python -m benchmarks.bench_refusals``, with ``--tries``.
 """
 
@@ -69,7 +69,7 @@ def medians(tries):
 
 
 def main():
-    """Print the medians, and by how much each differs from that of a key that nobody knows."""
+    """Print the medians, and the difference of each from that of an unknown key."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tries", type=int, default=10_000)
     found = medians(parser.parse_args().tries)

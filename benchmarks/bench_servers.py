@@ -7,13 +7,13 @@
 - stock: the same operations and storage through Quart's routes on Hypercorn: ``create_app()`` without the lane.
 - lane: this server's connections and the lane alone, with a constant for an answer: what HTTP costs.
 - bare: a protocol of asyncio's over httptools that answers a constant: what any server on asyncio costs.
-- pgbench: PostgreSQL doing the same work, one statement a request, 32 clients, each statement parsed anew or prepared; and
+- pgbench: PostgreSQL doing the same work, one statement a request, 32 clients, each statement parsed again or prepared; and
   one client, for what a lone request has to wait for on this machine.
 
-PUT stores a new entry each time. REPLACE is a PUT that puts another value in the place of one, which also leaves a purge row
+PUT stores a new entry each time. REPLACE is a PUT that replaces a value, which also leaves a purge row
 with its proof; pgbench writes no such row.
 
-Whoever has no turn stands still, so that nobody is measured beside what another does by the clock. pgbench's turn for a
+A server without a turn is suspended, so that no server is measured beside another one's timers. pgbench's turn for a
 method comes right after the servers' with 64 connections, for the machine is not as fast in one minute as in the next. A lone
 caller asks for three times as long, since few of its requests are the hundredth part.
 
@@ -95,7 +95,7 @@ class Figures(NamedTuple):
 
 
 class Caller(asyncio.Protocol):
-    """One connection that asks, waits for the answer, and asks again until told to stop."""
+    """One connection that sends requests, one after the other, until it is stopped."""
 
     def __init__(self, method: str, key: str, taken: list[float], stopping: asyncio.Event) -> None:
         self._method = method
@@ -152,7 +152,7 @@ class Caller(asyncio.Protocol):
 
 
 def ask(server: VaultServer, method: str, connections: int, seconds: float) -> Figures:
-    """Ask on so many connections for so long."""
+    """Send requests on this number of connections for this many seconds."""
     before = _cpu(server.pid)
     # wrk waits for the body that HEAD does not have; of a lone caller's times it tells some too long
     if WRK is None or method == "HEAD" or connections == 1:

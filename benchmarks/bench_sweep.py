@@ -3,7 +3,7 @@
     python -m benchmarks.bench_sweep [--entries 100000] [--beside 10000] [--readers 16] [--pause-ms 5] [--storage sqlite]
 
 A program of its own. The vault is whole: policies, proofs, both logs, durability on. Reads go on without the sweep, then
-with it (``--beside``: so many entries), then without it again, then beside the scrub that follows a sweep, in one run and one
+with it (``--beside``: number of entries), then without it again, then beside the scrub that follows a sweep, in one run and one
 process; a reader waits ``--pause-ms`` between two reads (0: not at all, so that the readers alone use all the machine gives).
 Then ``--entries`` are swept while nobody reads, and as many again while the transparency log grows. Compare the ratios, not
 the figures.

@@ -2,7 +2,7 @@
 
     python -m benchmarks.bench_tallies [--entries 100000] [--rounds 7] [--storage sqlite]
 
-Two vaults of so many entries take turns: one as it is, and one whose database lost what is there for the tallies alone: the
+Two vaults of this number of entries take turns: one unchanged, and one whose database lacks what only the tallies need: the
 triggers, and the columns by which the index of policies finds when a key was used. New entries are stored, stored again and
 purged, by 64 callers and by one, then removed through the storage in commits of 250, as a sweep does. The sequencer runs
 meanwhile, which folds what commits left. Medians of rounds by turns, in microseconds an entry; the ratio is of the two medians.
@@ -55,7 +55,7 @@ Costs = dict[str, dict[bool, list[float]]]
 
 
 async def fill(vault: Vault, url: str, number: int, *, tallied: bool) -> None:
-    """Lay down entries, and take off what ``tallied`` is about."""
+    """Store entries, and remove what ``tallied`` selects."""
     for purpose in PURPOSES:
         await vault.rules.policies.save_retention_policy(a_call(), a_retention_policy(purpose))
     every = entries(number, (await vault.queue.read()).now)

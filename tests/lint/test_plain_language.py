@@ -19,14 +19,7 @@ PROSE = (
     "contrib/*/*.json", "contrib/*/*.service", "benchmarks/README.md",
 )  # fmt: skip
 CODE = (
-    "vsqlvault/*.py", "vsqlvault/cli/**/*.py", "vsqlvault/config/**/*.py", "vsqlvault/errors/**/*.py", "vsqlvault/http/**/*.py",
-    "vsqlvault/interfaces/**/*.py", "vsqlvault/model/**/*.py", "vsqlvault/proof/**/*.py", "vsqlvault/report_html/**/*.py",
-    "vsqlvault/runtime/**/*.py", "vsqlvault/sandbox/**/*.py", "vsqlvault/service/**/*.py",
-    "plugins/vsqlvault_plugins/*.py", "plugins/vsqlvault_plugins/access/**/*.py", "plugins/vsqlvault_plugins/anchor/**/*.py",
-    "plugins/vsqlvault_plugins/auth/**/*.py", "plugins/vsqlvault_plugins/purge/**/*.py",
-    "plugins/vsqlvault_plugins/report/**/*.py", "plugins/vsqlvault_plugins/storage/*.py",
-    "plugins/vsqlvault_plugins/storage/sqlite/**/*.py",
-    "contrib/*/*.py", "contrib/*/src/**/*.py",
+    "vsqlvault/**/*.py", "plugins/**/*.py", "contrib/*/*.py", "contrib/*/src/**/*.py", "benchmarks/*.py", "conftest.py",
 )  # fmt: skip
 """Globs of Python files whose comments, docstrings and strings are checked. To check another folder, add its glob."""
 

@@ -123,7 +123,7 @@ class TestCrowded:
                     pass
                 found = await asyncio.gather(*(storage.commit([a_write()]) for _ in range(20)))
                 assert found == [[Committed()]] * 20
-                with pytest.raises(StorageUnavailable, match="no connection to spare"):
+                with pytest.raises(StorageUnavailable, match="no free connection"):
                     await PostgresStorage.open(postgres_url)
 
         run(crowd())

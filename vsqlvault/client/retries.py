@@ -65,7 +65,7 @@ Outcome = Answer | Broken
 
 
 class Attempts(Generic[Result]):
-    """The course of one call: told of each outcome, it says whether and when to try again, and what came of it."""
+    """The attempts of one call: takes each outcome, and decides whether and when to retry and what to return."""
 
     def __init__(
         self,

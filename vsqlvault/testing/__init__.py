@@ -1,7 +1,8 @@
-"""What plugin authors test with: samples of every value, a vault, a storage that fails on command, conformance classes.
+"""The test kit for plugin authors: sample values, a running vault, a storage that fails on demand, and conformance
+classes.
 
-The conformance classes need pytest, and ``StorageStateMachine`` needs Hypothesis; the rest needs nothing that the vault
-does not. Each name is loaded when it is first asked for, so that importing this package costs nothing.
+The conformance classes need pytest, and ``StorageStateMachine`` needs Hypothesis. The rest has the dependencies of the
+vault. Each name is loaded when it is first used, so that importing this package costs nothing.
 """
 
 from __future__ import annotations
@@ -128,7 +129,7 @@ _ASSERTING = (
 
 
 def __getattr__(name: str) -> Any:
-    """Load what is asked for; with pytest running, the parts that assert get its explanations."""
+    """Load a name on first use. With pytest running, its assertions are rewritten."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     modules = {f"{__name__}.{module}" for module in _ASSERTING}

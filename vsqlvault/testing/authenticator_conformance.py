@@ -1,4 +1,4 @@
-"""What an authenticator promises, as tests that see nothing but the ``Authenticator`` protocol.
+"""Conformance tests of authenticators, which use only the ``Authenticator`` protocol.
 
 Example:
     class TestBadges(AuthenticatorConformance):
@@ -6,7 +6,7 @@ Example:
         def authenticator_case(self):
             settings = load_settings(None, {})
             return AuthenticatorCase(
-                StaffBadge(settings), {"x-badge": "badge-7-secret"}, "badge-7-secret", settings, without, unusable
+                BadgeAuthenticator(settings), {"x-badge": "badge-7-secret"}, "badge-7-secret", settings, without, unusable
             )
 """
 
@@ -37,14 +37,14 @@ SPOILT = (
 
 @dataclass(frozen=True)
 class AuthenticatorCase:
-    """An authenticator and what the suite has to know of it.
+    """An authenticator and its test data.
 
-    ``headers`` present a good credential, with lower-case names; ``secret``, of eight characters or more, is the part of
-    them that must never be shown. ``settings`` are those that it was made with, ``without`` lack the credential, and
-    ``unusable`` are refused by ``reload`` (None: it refuses none).
+    ``headers`` contain a valid credential, with lower-case names. ``secret``, of eight characters or more, is the part
+    of them that must never be shown. ``settings`` are those of the authenticator, ``without`` lack the credential, and
+    ``unusable`` are rejected by ``reload`` (None: it rejects none).
 
-    An authenticator that looks at the client's certificate alone has no ``headers`` and ``""`` as ``secret``, for a
-    certificate is none. ``certificate`` is a good one, in DER; ``bad_certificates`` are others, by what is wrong with them.
+    An authenticator that uses only the client's certificate has no ``headers``, and ``""`` as ``secret``.
+    ``certificate`` is a valid one, in DER. ``bad_certificates`` are invalid ones, by their fault.
     """
 
     authenticator: Authenticator
@@ -58,11 +58,11 @@ class AuthenticatorCase:
 
     @property
     def bad(self) -> list[str]:
-        """What can be wrong with a credential of this kind."""
+        """The faults that a credential of this kind can have."""
         return list(SPOILT if self.headers else self.bad_certificates)
 
     def spoilt(self, how: str) -> str:
-        """Return a bad secret."""
+        """Return an invalid secret."""
         secret = self.secret
         return {
             "empty": "",
@@ -77,7 +77,7 @@ class AuthenticatorCase:
         }[how]
 
     async def present(self, secret: str | None = None) -> Principal | None:
-        """Present the good credential, or one with ``secret`` in its place, beside headers that every request has."""
+        """Return a request with the valid credential, or with ``secret`` instead, and with usual headers."""
         headers = {
             name: value if secret is None else value.replace(self.secret, secret)
             for name, value in self.headers.items()
@@ -85,13 +85,13 @@ class AuthenticatorCase:
         return await self.answer(Presented({**USUAL, **headers}, "192.0.2.7", self.certificate))
 
     async def present_bad(self, how: str) -> Principal | None:
-        """Present a credential that is bad in one of the ways of ``bad``."""
+        """Return a request with a credential that has one of the faults in ``bad``."""
         if self.headers:
             return await self.present(self.spoilt(how))
         return await self.answer(Presented(USUAL, "192.0.2.7", self.bad_certificates[how]))
 
     async def answer(self, presented: Presented) -> Principal | None:
-        """Ask the authenticator, be it plain or a coroutine."""
+        """Call the authenticator, whether it is plain or a coroutine."""
         found = self.authenticator.authenticate(presented)
         return await found if inspect.isawaitable(found) else found
 
@@ -101,7 +101,7 @@ class AuthenticatorConformance(LoopKit):
 
     @pytest.fixture
     def authenticator_case(self) -> AuthenticatorCase:
-        """Return the authenticator, new, with a credential that is good."""
+        """Return a new authenticator with a valid credential."""
         raise NotImplementedError("define the fixture authenticator_case")
 
     def test_it_says_what_it_is_called_and_what_it_reads(self, authenticator_case: AuthenticatorCase) -> None:
@@ -115,7 +115,7 @@ class AuthenticatorConformance(LoopKit):
         assert all(name and name == name.lower() and name.isascii() for name in names)
 
     def test_the_case_is_fit_to_show_something(self, authenticator_case: AuthenticatorCase) -> None:
-        """A credential that stands in no header that is read, or is too short to be looked for, would prove nothing."""
+        """A credential in a header that is not read, or one that is too short to search for, would prove nothing."""
         case = authenticator_case
         if case.certificate and not case.headers:
             assert case.bad_certificates

@@ -1,4 +1,4 @@
-"""Running coroutine tests without a plugin for them, each on a loop and a directory of its own."""
+"""Runs coroutine tests without a plugin, each on its own loop and in its own directory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Kit = TypeVar("Kit", bound="LoopKit")
 
 
 def driven(test: Callable[Concatenate[Kit, P], Coroutine[Any, Any, None]]) -> Callable[Concatenate[Kit, P], None]:
-    """Make a coroutine test one that pytest can call by itself; it fails when it takes longer than a minute."""
+    """Make a coroutine test callable by pytest. It fails if it takes longer than a minute."""
 
     @functools.wraps(test)
     def drive(self: Kit, *arguments: P.args, **named: P.kwargs) -> None:
@@ -35,7 +35,7 @@ def driven(test: Callable[Concatenate[Kit, P], Coroutine[Any, Any, None]]) -> Ca
 
 
 class LoopKit:
-    """What every suite stands on: a loop and a directory for each test."""
+    """The base of every suite: a loop and a directory for each test."""
 
     runner: asyncio.Runner
     directory: Path
@@ -49,16 +49,16 @@ class LoopKit:
 
 
 class StorageKit(LoopKit, ABC):
-    """What every part of the storage suite stands on: a loop, a directory, and storages opened in it."""
+    """The base of the storage suite: a loop, a directory, and storages opened in it."""
 
     capabilities: ClassVar[StorageCapabilities] = StorageCapabilities()
 
     @abstractmethod
     async def open_storage(self, directory: Path) -> Storage:
-        """Return a storage that keeps what it keeps in ``directory``, migrated; the suite closes it."""
+        """Return a migrated storage in ``directory``. The suite closes it."""
 
     async def open_storage_at(self, directory: Path, clock: Callable[[], datetime]) -> Storage:
-        """Return a storage as ``open_storage`` does, whose clock is ``clock``, for ``settable_clock`` storages."""
+        """Return a storage like ``open_storage``, with ``clock``, for storages with ``settable_clock``."""
         raise NotImplementedError(f"a settable clock, in {directory}, at {clock()}")
 
     def needs(self, *capabilities: str) -> None:
@@ -69,14 +69,14 @@ class StorageKit(LoopKit, ABC):
 
     @pytest.fixture
     def storage(self, _on_a_loop_of_its_own: None) -> Iterator[Storage]:
-        """A storage that is open, migrated and empty."""
+        """An open, migrated and empty storage."""
         storage = self.runner.run(self.open_storage(self.directory))
         yield storage
         self.runner.run(storage.close())
 
     @asynccontextmanager
     async def another(self) -> AsyncIterator[Storage]:
-        """Open one more storage on the place of the first."""
+        """Open another storage on the same location."""
         storage = await self.open_storage(self.directory)
         try:
             yield storage
@@ -85,7 +85,7 @@ class StorageKit(LoopKit, ABC):
 
 
 async def never_blocks(work: Callable[[], Awaitable[object]], times: int = 20) -> None:
-    """Fail if ``work``, run ``times`` over, keeps the loop from other tasks for long, and does so three times running."""
+    """Fail if ``work``, run ``times`` times, blocks the loop for long three times in a row."""
     pauses: list[float] = []
     while not pauses or (pauses[-1] >= LONGEST_PAUSE_SECONDS and len(pauses) < 3):
         pauses.append(await _longest_pause(work, times))
@@ -121,7 +121,7 @@ async def _longest_pause(work: Callable[[], Awaitable[object]], times: int) -> f
 
 
 async def committed(storage: Storage, *writes: Write) -> None:
-    """Commit the writes in one batch, and fail unless each of them was."""
+    """Commit the writes in one batch, and fail unless each is committed."""
     outcomes = await storage.commit(writes)
     assert list(outcomes) == [Committed()] * len(writes)
 
@@ -135,6 +135,6 @@ async def look(
 
 
 async def revision_of(storage: Storage) -> int:
-    """Return the revision that a read brings."""
+    """Return the revision of a read."""
     (snapshot,) = await storage.read([Read()])
     return snapshot.revision

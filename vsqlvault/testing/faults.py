@@ -1,4 +1,4 @@
-"""A storage that fails on command, for seeing what its users make of it."""
+"""A storage that fails on demand, for testing its users."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from vsqlvault.interfaces.storage import Storage
 
 
 class Fault(StrEnum):
-    """When the chosen call fails: before anything happened, or after all of it did, so that nobody can say."""
+    """When the chosen call fails: before it had any effect, or after its whole effect, so that the result is unknown."""
 
     BEFORE = "before"
     AFTER = "after"
 
 
 class FaultyStorage:
-    """Passes everything on to a storage, but for the calls it was told to fail.
+    """Forwards calls to a storage, except those that are configured to fail.
 
-    ``calls`` lists the methods called since ``arm``. ``migrate``, ``describe`` and ``close`` always pass.
+    ``calls`` lists the methods called since ``arm``. ``migrate``, ``describe`` and ``close`` are always forwarded.
     """
 
     _PASS = frozenset({"migrate", "describe", "close"})
@@ -42,10 +42,12 @@ class FaultyStorage:
         always: bool = False,
         error: type[VaultError] | None = None,
     ) -> None:
-        """Fail the calls of these numbers, counted from now and from 1, or all; of ``methods`` only, where given.
+        """Fail the calls with these numbers, counted from now and from 1, or all; if ``methods`` is given, only of
+        these.
 
-        They raise ``error``, or else what a storage would: OutcomeUnknown where a commit has happened, and
-        StorageUnavailable. As no other method may raise OutcomeUnknown, in the place of that they raise StorageUnavailable.
+        They raise ``error``, or by default the error of a storage: OutcomeUnknown if a commit has happened, and
+        StorageUnavailable otherwise. Only ``commit`` may raise OutcomeUnknown, so other methods raise
+        StorageUnavailable instead.
         """
         self.calls = []
         self._failing = range(1, 1_000_000) if always else numbers
@@ -55,7 +57,7 @@ class FaultyStorage:
 
     @property
     def incarnation(self) -> str:
-        """That of the inner storage."""
+        """The value of the inner storage."""
         return self.inner.incarnation
 
     @property
@@ -64,7 +66,7 @@ class FaultyStorage:
         return any(number in self._failing for number in range(1, len(self.calls) + 1))
 
     def disarm(self) -> None:
-        """Let everything pass."""
+        """Forward all calls again."""
         self.arm()
 
     def __getattr__(self, name: str) -> Any:

@@ -1,10 +1,10 @@
-"""What a policy evaluator promises, as tests that see nothing but the ``PolicyEvaluator`` protocol.
+"""Conformance tests of policy evaluators, which use only the ``PolicyEvaluator`` protocol.
 
 Example:
-    class TestNobody(PolicyEvaluatorConformance):
+    class TestDenyAll(PolicyEvaluatorConformance):
         @pytest.fixture
         def evaluator_case(self):
-            return EvaluatorCase(Nobody(), accepted=[a_policy], refused=[a_policy_it_cannot_use])
+            return EvaluatorCase(DenyAll(), accepted=[a_policy], refused=[an_invalid_policy])
 """
 
 from __future__ import annotations
@@ -64,10 +64,11 @@ HOSTILE_PARAMETERS = {
 
 @dataclass(frozen=True)
 class EvaluatorCase:
-    """An evaluator and what the suite has to know of it.
+    """An evaluator and its test data.
 
-    ``accepted`` are documents that ``check`` takes, one at least, and ``refused`` some that it does not. ``open`` names
-    what an app that nobody named, and that holds no purpose, may do: pairs of a policy's name and an action.
+    ``accepted`` are documents that ``check`` accepts, at least one, and ``refused`` some that it rejects. ``open``
+    lists what an app without a purpose and without a mention in a policy may do: pairs of a policy's name and an
+    action.
     """
 
     evaluator: PolicyEvaluator
@@ -76,18 +77,18 @@ class EvaluatorCase:
     open: Collection[tuple[str, Action]] = ()
 
     def policies(self) -> list[AccessPolicy]:
-        """Return every policy that the evaluator may be asked by: its own, and those that it accepts."""
+        """Return every policy for the evaluator: its built-in ones and the accepted ones."""
         return [*self.evaluator.built_in_policies(), *self.accepted]
 
     def questions(self) -> Iterator[tuple[AccessRequest, AccessPolicy]]:
-        """Return every question of the suite, by each policy."""
+        """Return every request of the suite, by each policy."""
         asked = itertools.product(self.policies(), PRINCIPALS, Action, ENTRIES)
         for number, (policy, principal, action, entry) in enumerate(asked):
             key = entry.key if entry else EntryKey("card", "pay-1")
             yield AccessRequest(principal, action, key, entry, T0 + timedelta(hours=number % 200)), policy
 
     async def decide(self, request: AccessRequest, policy: AccessPolicy) -> Decision:
-        """Ask, whether the evaluator is a plain ``def`` or an ``async def``."""
+        """Evaluate, whether the evaluator is a plain ``def`` or an ``async def``."""
         answer = self.evaluator.evaluate(request, policy)
         return await answer if inspect.isawaitable(answer) else answer
 
@@ -97,7 +98,7 @@ class PolicyEvaluatorConformance(LoopKit):
 
     @pytest.fixture
     def evaluator_case(self) -> EvaluatorCase:
-        """Return the evaluator, new, with documents for it."""
+        """Return a new evaluator with documents for it."""
         raise NotImplementedError("define the fixture evaluator_case")
 
     def test_it_says_what_it_is_called(self, evaluator_case: EvaluatorCase) -> None:

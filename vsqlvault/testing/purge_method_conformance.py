@@ -1,4 +1,4 @@
-"""What a purge method promises, as tests that see nothing but the ``PurgeMethod`` protocol, and a vault that uses it.
+"""Conformance tests of purge methods, which use the ``PurgeMethod`` protocol and a vault with the method.
 
 Example:
     class TestZeroFill(PurgeMethodConformance):
@@ -61,7 +61,7 @@ class PurgeMethodConformance(LoopKit):
 
     @pytest.fixture
     def purge_method(self) -> PurgeMethod:
-        """Return the method, ready to plan."""
+        """Return the method."""
         raise NotImplementedError("define the fixture purge_method")
 
     def test_it_says_what_it_is_called_and_whether_ids_are_retired(self, purge_method: PurgeMethod) -> None:
@@ -86,7 +86,7 @@ class PurgeMethodConformance(LoopKit):
 
     @driven
     async def test_the_reason_is_one_and_not_that_of_a_replacement(self, purge_method: PurgeMethod) -> None:
-        """The report counts no replaced versions among the purged."""
+        """The report does not count replaced versions as purged."""
         for request in _requests():
             plan = await purge_method.plan(request)
             assert isinstance(plan.reason, PurgeReason)

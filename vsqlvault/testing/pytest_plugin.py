@@ -1,7 +1,7 @@
-"""Fixtures for whoever tests a plugin of the vault: installed with vsqlvault, and loaded by pytest as an entry point.
+"""Pytest fixtures for testing plugins, installed with vsqlvault and loaded through an entry point.
 
-Nothing of the vault is imported until a fixture is asked for: other suites of the same environment are not held up by it,
-and coverage begins before the vault does.
+Nothing of the vault is imported until a fixture is used, so that other test suites in the environment are not slowed
+down and coverage starts before the vault does.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def vsqlvault_plugins() -> Sequence[object]:
-    """Plugins, modules or objects, for ``vsqlvault_vault`` to load beside the built-in ones: override it with yours."""
+    """Plugins, modules or objects, that ``vsqlvault_vault`` loads in addition to the built-in ones. Override it."""
     return ()
 
 
 @pytest.fixture
 def vsqlvault_settings() -> Mapping[str, Any]:
-    """Settings for ``vsqlvault_vault``, as tables of the settings file: override it with yours."""
+    """Settings of ``vsqlvault_vault``, as tables of the settings file. Override it."""
     return {}
 
 
@@ -41,7 +41,7 @@ def _vsqlvault_running(
 
 @pytest.fixture
 def vsqlvault_vault(_vsqlvault_running: tuple[RunningVault, VaultClient]) -> RunningVault:
-    """A vault that runs on SQLite in ``tmp_path``, with a retention policy for the purpose ``card``."""
+    """A running vault on SQLite in ``tmp_path``, with a retention policy for the purpose ``card``."""
     return _vsqlvault_running[0]
 
 
@@ -53,5 +53,5 @@ def vsqlvault_client(_vsqlvault_running: tuple[RunningVault, VaultClient]) -> Va
 
 @pytest.fixture
 def vsqlvault_storage(vsqlvault_vault: RunningVault) -> FaultyStorage:
-    """The storage of ``vsqlvault_vault``, which fails on command."""
+    """The storage of ``vsqlvault_vault``, which can be made to fail."""
     return vsqlvault_vault.storage

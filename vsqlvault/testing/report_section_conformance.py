@@ -1,4 +1,4 @@
-"""What a report section promises, as tests that see nothing but the ``ReportSection`` protocol, and a vault that uses it.
+"""Conformance tests of report sections, which use the ``ReportSection`` protocol and a vault with the section.
 
 Example:
     class TestPurposes(ReportSectionConformance):
@@ -84,7 +84,7 @@ def _usual() -> ReportContext:
 
 
 def _credentials() -> list[KnownCredential]:
-    """Return credentials of two methods: unused, used, expired, revoked, made later, and of unknown age."""
+    """Return credentials of two methods: unused, used, expired, revoked, created later, and of unknown age."""
     an_hour, a_year = timedelta(hours=1), timedelta(days=366)
     facts: list[dict[str, Any]] = [
         {"created_at": T0 - an_hour},
@@ -100,7 +100,7 @@ def _credentials() -> list[KnownCredential]:
 
 
 def _with_a_history() -> ReportContext:
-    """Return the context of a vault that lived: expired, purged and denied, with keys, probes, plugins and changes."""
+    """Return the context of a used vault: expired, purged and denied, with keys, probes, plugins and changes."""
     day = timedelta(days=1)
     lag = PurgeLag(3, timedelta(0), day, day * 2)
     hints = (None, "", "AES-256-GCM")
@@ -235,7 +235,7 @@ CONTEXTS = {
 
 
 def _is_json(found: object) -> bool:
-    """Whether something is JSON types through and through, so that nothing is turned into another type on its way."""
+    """Whether a value consists of JSON types only, so that no conversion is needed."""
     if type(found) is dict:
         return all(type(name) is str and _is_json(member) for name, member in found.items())
     if type(found) is list:
@@ -305,7 +305,7 @@ class ReportSectionConformance(LoopKit):
 
 
 def _turned_round(context: ReportContext) -> ReportContext:
-    """Return a context that says the same in another order."""
+    """Return a context with the same content in another order."""
     entry_statistics = context.entry_statistics
     by_purpose = {
         purpose: replace(of, key_refs=_backwards(of.key_refs))

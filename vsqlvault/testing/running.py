@@ -1,4 +1,4 @@
-"""A vault that runs beside a plain test function, and a client that asks it as its callers do."""
+"""A vault that runs beside a plain test function, and a client for it."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from vsqlvault.testing.vaults import a_vault, settings_for
 TIME_LIMIT_SECONDS = 60.0
 PURPOSE = "card"
 ROLES: Mapping[str, tuple[str, ...]] = {"vault-admin": ("admin",), "auditor": ("auditor",), "payments": (), "shop": ()}
-"""The apps that a running vault knows, each with a key of its own, and every purpose."""
+"""The apps of a running vault, each with its own key and every purpose."""
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the vault answered."""
+    """A response of the vault."""
 
     status: int
     headers: Mapping[str, str]
@@ -35,14 +35,14 @@ class Answer:
 
     @property
     def json(self) -> Any:
-        """The body, read as JSON."""
+        """The body, parsed as JSON."""
         return json.loads(self.body)
 
 
 class RunningVault:
-    """A vault on a loop of its own, which stands still but for the calls of ``run`` and of its client.
+    """A vault on its own loop, which runs only during calls of ``run`` and of its client.
 
-    ``storage`` is the vault's storage: it passes everything on until it is told to fail (``storage.arm``).
+    ``storage`` is the vault's storage. It forwards all calls until it is made to fail (``storage.arm``).
     """
 
     def __init__(self, runner: asyncio.Runner, vault: Vault) -> None:
@@ -51,7 +51,7 @@ class RunningVault:
         self.storage = cast("FaultyStorage", vault.storage)
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Return what the coroutine comes to, within a minute."""
+        """Return the result of the coroutine, within a minute."""
         return self._runner.run(_in_time(work))
 
 
@@ -71,7 +71,7 @@ class VaultClient:
         headers: Mapping[str, str] | None = None,
         json: Any = None,
     ) -> Answer:
-        """Return the answer to one request, made with the key of ``app``, or without one (None)."""
+        """Return the response to one request with the key of ``app``, or without a key (None)."""
         sent = dict(headers or {})
         if app is not None:
             sent["X-Vault-Key"] = key_of(app)
@@ -84,7 +84,7 @@ class VaultClient:
 
 
 def key_of(app: str) -> str:
-    """Return the API key of one of the apps that a running vault knows: good in tests and nowhere else."""
+    """Return the API key of one of the apps of a running vault, for tests only."""
     return f"vsk_key-for-tests-of-{app}"
 
 
@@ -107,7 +107,7 @@ def running_vault(
         "api_key_env": None,
         "api_keys": keys,
         "max_failures_per_minute": 0,
-    }  # tests are refused often, and at once
+    }  # tests cause many rejections in a short time
     tree["auth"] = {**usual, **tree.get("auth", {})}
     with asyncio.Runner() as runner:
         stack = AsyncExitStack()

@@ -1,4 +1,4 @@
-"""Builders of values: each gives something complete and plausible, and takes what a test cares about."""
+"""Builders of sample values: each returns a complete, plausible value, and takes the fields that a test needs."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from vsqlvault.model.principal import Call, Principal, Role
 from vsqlvault.model.purge import PurgeReason, PurgeRecord, ScrubRecord, SweepRecord
 
 T0 = datetime(2027, 1, 15, 12, 0, 0, 123456, tzinfo=UTC)
-"""The instant that samples are made at."""
+"""The time of the samples."""
 
 
 def an_id() -> str:
-    """Return 32 hex digits, new each time."""
+    """Return 32 hex digits, different each time."""
     return secrets.token_hex(16)
 
 
@@ -73,7 +73,7 @@ def an_access_record(**fields: Any) -> AccessRecord:
 
 
 def a_purge_record(entry: Entry | None = None, **fields: Any) -> PurgeRecord:
-    """Return a row of the purge log about ``entry``, purged when asked by its owner."""
+    """Return a row of the purge log for ``entry``, purged on request of its owner."""
     about = entry or an_entry()
     made: dict[str, Any] = {
         "purge_id": an_id(),
@@ -98,7 +98,7 @@ def a_purge_record(entry: Entry | None = None, **fields: Any) -> PurgeRecord:
 
 
 def an_access_policy(name: str = "tellers", version: int = 1, **fields: Any) -> AccessPolicy:
-    """Return a policy by which ``tellers`` retrieve and the owner purges."""
+    """Return a policy by which ``tellers`` may retrieve and the owner may purge."""
     made: dict[str, Any] = {
         "evaluator": "rules",
         "rules": {
@@ -113,7 +113,7 @@ def an_access_policy(name: str = "tellers", version: int = 1, **fields: Any) -> 
 
 
 def a_retention_policy(purpose: str = "card", version: int = 1, **fields: Any) -> RetentionPolicy:
-    """Return a policy of at most a year, ninety days by default, that deletes rows."""
+    """Return a policy with a maximum of one year, ninety days by default, that deletes rows."""
     made: dict[str, Any] = {
         "max_retention_days": 365,
         "default_ttl_days": 90,
@@ -125,7 +125,7 @@ def a_retention_policy(purpose: str = "card", version: int = 1, **fields: Any) -
 
 
 def an_api_key(text: str = "vsk_sample", version: int = 1, **fields: Any) -> ApiKeyRecord:
-    """Return the record of the key ``text`` of ``payments``, which holds ``card`` and does not expire."""
+    """Return the record of the key ``text`` of ``payments``, with the purpose ``card`` and without expiry."""
     digest = hashlib.sha256(text.encode("ascii")).hexdigest()
     made: dict[str, Any] = {
         "key_id": key_id_of(digest),
@@ -143,7 +143,7 @@ def an_api_key(text: str = "vsk_sample", version: int = 1, **fields: Any) -> Api
 
 
 def a_legal_hold(name: str = "case-17", version: int = 1, **fields: Any) -> LegalHold:
-    """Return a hold in force on everything of purpose ``card``; ``selector`` takes another ``HoldSelector``."""
+    """Return a hold in force on all entries of ``card``; ``selector`` takes another ``HoldSelector``."""
     made: dict[str, Any] = {
         "case_reference": "17 O 4/27",
         "reason": "Litigation over chargebacks",
@@ -156,7 +156,7 @@ def a_legal_hold(name: str = "case-17", version: int = 1, **fields: Any) -> Lega
 
 
 def a_sweep(**fields: Any) -> SweepRecord:
-    """Return the record of a sweep that took a minute and purged seven entries."""
+    """Return the record of a sweep that took one minute and purged seven entries."""
     made: dict[str, Any] = {
         "sweep_id": an_id(),
         "started_at": T0,
@@ -170,7 +170,7 @@ def a_sweep(**fields: Any) -> SweepRecord:
 
 
 def a_scrub(**fields: Any) -> ScrubRecord:
-    """Return the record of a scrub that left nothing."""
+    """Return the record of a complete scrub."""
     made: dict[str, Any] = {
         "scrub_id": an_id(),
         "started_at": T0 - timedelta(minutes=1),
@@ -185,35 +185,35 @@ def a_scrub(**fields: Any) -> ScrubRecord:
 
 
 def a_control_change(name: str = "sweep_ran", number: int = 1, **fields: Any) -> ControlChange:
-    """Return a change after which a control is well."""
+    """Return a change after which a control is ok."""
     made: dict[str, Any] = {"state": ControlState.OK, "at": T0, "detail": "the last sweep ended at noon"}
     return ControlChange(name, number, **made | fields)
 
 
 def an_attestation(number: int = 1, **fields: Any) -> Attestation:
-    """Return an attestation that found nothing; its document says no more than its number."""
+    """Return an attestation without findings. Its document contains only its number."""
     made: dict[str, Any] = {"at": T0, "is_clean": True, "document": f'{{"number":{number}}}', "note": "a note\n"}
     return Attestation(number, **made | fields)
 
 
 def a_write(*changes: Change, expects: tuple[Expectation, ...] = (), purges: tuple[PurgeRecord, ...] = ()) -> Write:
-    """Return a write of these changes, with a row of its own in the access log."""
+    """Return a write of these changes, with one row of the access log."""
     return Write((an_access_record(operation=Operation.STORE),), expects, changes, purges)
 
 
 def storing(external_id: str = "pay-1", value: bytes = b"cipher", **fields: Any) -> Write:
-    """Return a write that stores an entry, whatever was there."""
+    """Return a write that stores an entry, whether or not one exists."""
     return a_write(StoreEntry(an_entry(external_id, value, **fields), value))
 
 
 def a_principal(app: str = "payments", *roles: Role, **fields: Any) -> Principal:
-    """Return an app that holds every purpose, with these roles."""
+    """Return an app with every purpose and these roles."""
     principal = Principal(app=app, method="api-key", credential_id=f"key-of-{app}", roles=frozenset(roles))
     return replace(principal, **fields)
 
 
 def a_call(app: str = "payments", *roles: Role, **fields: Any) -> Call:
-    """Return a call by ``a_principal`` under a new request id."""
+    """Return a call by ``a_principal`` with a new request id."""
     return Call(a_principal(app, *roles, **fields), an_id(), "192.0.2.7")
 
 

@@ -1,4 +1,4 @@
-"""A whole vault for a test: composed as ``vsqlvault.runtime`` composes it, on SQLite or a storage that the test brings."""
+"""A whole vault for a test, composed like ``vsqlvault.runtime`` does, on SQLite or on the test's storage."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class _Distribution:
 
 @dataclass(frozen=True, slots=True)
 class _Installed:
-    """An entry point that loads an object instead of looking for one."""
+    """An entry point that loads an object."""
 
     plugin: object
     name: str
@@ -46,7 +46,7 @@ class _Installed:
 
 
 def offering(hook: str, *offers: object) -> object:
-    """Return a plugin that offers these objects under ``hook`` (``vault_purge_methods``)."""
+    """Return a plugin that returns these objects for ``hook`` (``vault_purge_methods``)."""
 
     def implementation() -> list[object]:
         return list(offers)
@@ -57,7 +57,7 @@ def offering(hook: str, *offers: object) -> object:
 
 
 def built_in_plugins() -> list[str]:
-    """Return the names of the plugins that come with vsqlvault."""
+    """Return the names of the built-in plugins."""
     return [
         point.name
         for point in entry_points(group=ENTRY_POINT_GROUP)
@@ -72,7 +72,7 @@ def settings_for(
     block: Sequence[str] = (),
     extra: Mapping[str, Any] | None = None,
 ) -> Settings:
-    """Return settings for a vault on ``directory/vault.db``; ``extra`` is laid over them, section by section."""
+    """Return settings for a vault on ``directory/vault.db``. ``extra`` overrides them, section by section."""
     names = [*built_in_plugins(), *(_name(number) for number in range(len(plugins)))]
     tree: dict[str, Any] = {
         "storage": {"database_url": f"sqlite:///{directory / 'vault.db'}"},
@@ -93,10 +93,11 @@ async def a_vault(
     open_storage: Opener | None = None,
     wrap: Wrapper | None = None,
 ) -> AsyncIterator[Vault]:
-    """Run a vault for the length of the block, with the built-in plugins but for those in ``block``, and with ``plugins``.
+    """Run a vault for the length of the block, with the built-in plugins except those in ``block``, and with
+    ``plugins``.
 
-    Its storage is ``open_storage(directory)``, or SQLite in ``directory``; ``wrap`` may put something around it, such as
-    ``FaultyStorage``. Two vaults must not be opened at the same moment.
+    Its storage is ``open_storage(directory)``, or SQLite in ``directory``. ``wrap`` may wrap it, for example in
+    ``FaultyStorage``. Two vaults must not be opened at the same time.
 
     Raises:
         StartUpRefused: as ``vsqlvault.runtime.open_vault``.

@@ -1,4 +1,4 @@
-"""Requests that the vault does not accept, whoever sends them."""
+"""Errors of malformed requests."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class SealedVault:
     ) -> StoredEntry:
         """Store a plaintext, sealed under the current key. The parameters are those of ``Vault.put``.
 
-        Each call seals anew, so the same plaintext again is another version of the entry.
+        Each call seals again, so the same plaintext is another version of the entry.
         """
         request = entries.put(
             self.keyring.sealing_key(),
@@ -67,7 +67,7 @@ class SealedVault:
         return entries.opened(self.keyring, self.vault.get(purpose, external_id), purpose, external_id)
 
     def reseal(self, purpose: str, external_id: str) -> StoredEntry | None:
-        """Seal an entry under the current key, in the place of exactly the version that is read.
+        """Seal an entry under the current key, and replace exactly the version that is read.
 
         None: it is under the current key already.
 

@@ -28,7 +28,7 @@ class OpenedEntry(Entry):
 
 @dataclass(frozen=True)
 class Resealing:
-    """The request that puts an entry, sealed under another key, in the place of the version that was read."""
+    """The request that replaces exactly the version that was read, sealed under another key."""
 
     request: Request[StoredEntry]
     value: bytes = field(repr=False)

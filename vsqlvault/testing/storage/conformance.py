@@ -1,4 +1,4 @@
-"""What a storage promises, as tests that see nothing but the ``Storage`` protocol.
+"""Conformance tests of storages, which use only the ``Storage`` protocol.
 
 Example:
     class TestExample(StorageConformance):

@@ -1,4 +1,4 @@
-"""A whole vault on a storage whose n-th call fails, for every n: what the logs say, what is stored and what was told agree.
+"""A whole vault on a storage whose n-th call fails, for every n. Logs, stored data and responses must agree.
 
 Example:
     class TestExampleFail(FaultConformance):
@@ -67,8 +67,8 @@ ONE_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
-class _Told:
-    """One operation as its caller saw it: the request, what was asked for, and the answer or the error."""
+class _Result:
+    """One operation as its caller saw it: the request, its purpose, and the response or the error."""
 
     request_id: str
     operation: Operation
@@ -78,15 +78,15 @@ class _Told:
 
 @dataclass
 class _Scenario:
-    """Everything that a vault does, once; each operation goes on where the one before it has failed."""
+    """Runs every operation of a vault once, and continues after a failure."""
 
     vault: Vault
     storage: FaultyStorage
-    told: list[_Told] = field(default_factory=list)
+    results: list[_Result] = field(default_factory=list)
     seen: dict[EntryVersion, tuple[Entry, bytes]] = field(default_factory=dict)
 
     async def run(self) -> None:
-        """Do it all."""
+        """Run all operations."""
         card, cold = (EntryKey("card", "a"), EntryKey("cold", "a"))
         entries, policies, logs = self.vault.entries, self.vault.rules.policies, self.vault.audit.log_reader
         await self.do(Operation.CHANGE_ACCESS_POLICY, ADMIN, policies.save_access_policy, LIMITED)
@@ -118,20 +118,20 @@ class _Scenario:
     async def do(
         self, operation: Operation, who: Principal, act: Callable[..., Awaitable[Any]], *arguments: Any
     ) -> Any:
-        """Do one thing as ``who``, and remember what was told and what can be seen afterwards."""
+        """Run one operation as ``who``, and record the result and the visible state."""
         call = Call(who, an_id())
         try:
             answer = await act(call, *arguments)
         except VaultError as error:
-            self.told.append(_Told(call.request_id, operation, error=error))
+            self.results.append(_Result(call.request_id, operation, error=error))
             answer = None
         else:
-            self.told.append(_Told(call.request_id, operation, answer))
+            self.results.append(_Result(call.request_id, operation, answer))
         await self.look()
         return answer
 
     async def look(self) -> dict[EntryKey, Entry]:
-        """Return what is stored now, and remember each version with its value."""
+        """Return the stored entries, and remember each version with its value."""
         keys = [EntryKey(purpose, external_id) for purpose in PURPOSES for external_id in IDS]
         found = await self.storage.inner.read([Read(key, with_value=True) for key in keys])
         for snapshot in found:
@@ -144,13 +144,13 @@ class FaultConformance(StorageKit):
     """Subclass it, and implement ``open_storage``: the vault that stands on it is the one that is served."""
 
     every: ClassVar[int] = 1
-    """Let each misfortune strike every so manieth call only, each beginning at another one."""
+    """Apply each fault only to every n-th call, with a different start for each."""
 
-    @pytest.mark.parametrize("misfortune", FAILURES)
+    @pytest.mark.parametrize("failure", FAILURES)
     @driven
-    async def test_whichever_call_fails_the_logs_and_the_entries_and_the_answers_agree(self, misfortune: str) -> None:
-        error, fault = FAILURES[misfortune]
-        first = 1 + list(FAILURES).index(misfortune) % self.every
+    async def test_whichever_call_fails_the_logs_and_the_entries_and_the_answers_agree(self, failure: str) -> None:
+        error, fault = FAILURES[failure]
+        first = 1 + list(FAILURES).index(failure) % self.every
         for number in range(first, MAX_CALLS, self.every):
             directory = self.directory / str(number)
             directory.mkdir()
@@ -170,7 +170,7 @@ class FaultConformance(StorageKit):
 
 
 async def _prepare(scenario: _Scenario) -> None:
-    """Put policies in force, and entries that have expired, each with the row of the request that stored it."""
+    """Set policies, and store entries that have expired, each with the audit row of its request."""
     vault, storage = scenario.vault, scenario.storage
     for purpose, method in (("card", "physical-delete"), ("cold", "crypto-shred")):
         policy = a_retention_policy(purpose, purge_method=method)
@@ -203,16 +203,18 @@ async def _agrees(scenario: _Scenario, *, struck: bool, where: str) -> None:
 
 def _answers_have_their_rows(scenario: _Scenario, granted: list[AccessRecord], *, struck: bool, where: str) -> None:
     rows = Counter((row.request_id, row.operation) for row in granted)
-    failed = [told for told in scenario.told if told.error]
+    failed = [result for result in scenario.results if result.error]
     assert struck or not failed, where
-    for told in scenario.told:
-        found = rows[told.request_id, told.operation]
-        if told.error is None:
-            assert found == 1, f"{where}: {told.operation} was answered without its row"
-            if isinstance(told.answer, EntryView) and told.answer.value is not None:
-                assert told.answer.entry.stamp in scenario.seen, where
+    for result in scenario.results:
+        found = rows[result.request_id, result.operation]
+        if result.error is None:
+            assert found == 1, f"{where}: {result.operation} was answered without its row"
+            if isinstance(result.answer, EntryView) and result.answer.value is not None:
+                assert result.answer.entry.stamp in scenario.seen, where
         elif found:
-            assert isinstance(told.error, OutcomeUnknown), f"{where}: {told.operation} is done, and told as undone"
+            assert isinstance(result.error, OutcomeUnknown), (
+                f"{where}: {result.operation} is done, but was reported as failed"
+            )
 
 
 def _versions_have_their_rows(
@@ -222,7 +224,7 @@ def _versions_have_their_rows(
     purges: list[PurgeRecord],
     where: str,
 ) -> None:
-    """Each version ever seen was stored by a granted request, and is there or has exactly one purge row."""
+    """Each version was stored by a granted request, and either exists or has exactly one purge row."""
     storing = {row.stamp for row in granted if row.operation is Operation.STORE}
     live = {entry.stamp for entry in stored.values() if entry.purged_at is None}
     gone = Counter(EntryVersion(purge.entry_id, purge.entry_version) for purge in purges)
@@ -287,9 +289,9 @@ async def _policies_have_their_rows(scenario: _Scenario, granted: list[AccessRec
 
 
 async def _goes_on(scenario: _Scenario, where: str) -> None:
-    """The next requests find a vault that works, and the next sweep finishes what is left, once no lease is in its way."""
+    """The vault works on the next requests, and the next sweep completes the rest once no lease prevents it."""
     vault, key = scenario.vault, EntryKey("card", "c")
-    told = len(scenario.told)
+    done = len(scenario.results)
     for value in (b"third", b"fourth"):
         await scenario.do(Operation.STORE, OWNER, vault.entries.store, key, _wish(value))
     viewed = await scenario.do(Operation.RETRIEVE, OWNER, vault.entries.retrieve, key)
@@ -297,9 +299,9 @@ async def _goes_on(scenario: _Scenario, where: str) -> None:
     assert viewed.value == b"fourth"
     await scenario.do(Operation.PURGE, OWNER, vault.entries.purge, key, Preconditions())
     await scenario.do(Operation.READ_REPORT, ADMIN, vault.compliance.report.write)
-    assert not [told.error for told in scenario.told[told:] if told.error], where
+    assert not [result.error for result in scenario.results[done:] if result.error], where
     await scenario.do(Operation.SWEEP, ADMIN, vault.purge.sweeper.sweep)
-    swept = scenario.told[-1].error
+    swept = scenario.results[-1].error
     assert swept is None or isinstance(swept, SweepRunning), where
     stored = await scenario.look()
     if swept is None:

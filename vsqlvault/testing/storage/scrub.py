@@ -1,6 +1,7 @@
-"""Scrubbing: what it says it has reached, and what it leaves as it is.
+"""Scrubs: what they cover, and what they leave unchanged.
 
-That the bytes are gone is seen in the storage's own files only: whoever writes a storage shows it by searching them.
+Whether the bytes are gone can be checked only in the storage's own files. The author of a storage tests this by
+searching them.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ DAY = timedelta(days=1)
 
 
 class ScrubConformance(StorageKit):
-    """What a scrub covers, its record, and counting what has expired."""
+    """The coverage and record of a scrub, and the count of expired entries."""
 
     @driven
     async def test_where_nothing_was_purged_there_is_nothing_to_do(self, storage: Storage) -> None:
@@ -134,7 +135,7 @@ class ScrubConformance(StorageKit):
 
 
 def _purging(external_id: str) -> Write:
-    """Return a write that removes an entry that may or may not be there, and tells of it."""
+    """Return a write that removes an entry, whether or not it exists, with its audit row."""
     entry = an_entry(external_id)
     return a_write(RemoveEntry(EntryKey("card", external_id)), purges=(a_purge_record(entry),))
 

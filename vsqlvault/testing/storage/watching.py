@@ -1,4 +1,4 @@
-"""What watching keeps: changes of controls and attestations, each once and for good; and what it looks at."""
+"""Changes of controls and attestations, which are append-only, and the data that they examine."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def _rows(storage: Storage) -> list[str]:
 
 
 class WatchingConformance(StorageKit):
-    """Controls, attestations, and what they look at."""
+    """Controls, attestations, and the data that they examine."""
 
     @driven
     async def test_a_new_storage_has_watched_nothing(self, storage: Storage) -> None:

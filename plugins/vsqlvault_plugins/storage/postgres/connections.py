@@ -1,4 +1,4 @@
-"""A few connections, each trusted only while nothing has gone wrong on it."""
+"""A pool of a few connections. A connection is used only while no error has occurred on it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ CLOSE_SECONDS = 2.0
 
 
 class Connections:
-    """At most ``limit`` connections, made when they are needed and kept.
+    """At most ``limit`` connections, created on demand and kept.
 
-    A connection on which a statement was late, was cancelled or was cut off is thrown away: nobody knows what it would
-    answer next. Where the server has no connection to spare, those that are there are shared.
-    Who comes first is served first: whoever gives a connection back and wants one again queues behind those who wait.
+    A connection on which a statement was late, cancelled or cut off is closed, because its state is unknown. If the
+    server has no free connection, existing ones are shared. Requests are served in order: a caller that returns a
+    connection and wants one again queues behind the others.
     """
 
     def __init__(
@@ -53,12 +53,12 @@ class Connections:
 
     @asynccontextmanager
     async def borrow(self, seconds: float) -> AsyncIterator[Connection]:
-        """Give a connection for the length of the block, which may last ``seconds``.
+        """Lend a connection for the length of the block, which may take ``seconds``.
 
         Raises:
-            StorageUnavailable: none can be had. Overloaded: all are in use for too long.
-            OutcomeUnknown: a commit of the block is durable here, but somebody told it not to wait for its standby.
-            TimeoutError: the block was late. Whatever the block raises.
+            StorageUnavailable: no connection is available. Overloaded: all are in use for too long.
+            OutcomeUnknown: a commit of the block is durable here, but did not wait for its standby.
+            TimeoutError: the block was late. Errors of the block.
         """
         connection = await self._take()
         self._used.add(connection)
@@ -79,9 +79,9 @@ class Connections:
 
     @asynccontextmanager
     async def borrow_beside(self, seconds: float) -> AsyncIterator[Connection]:
-        """Give a connection beyond the limit, so that long work takes none from requests; it is closed afterwards.
+        """Lend a connection beyond the limit, so that long work takes none from requests. It is closed afterwards.
 
-        Where the server has none to spare, one of those that are there is lent. Raises as ``borrow`` does.
+        If the server has no free connection, one of the pool is lent. Raises the errors of ``borrow``.
         """
         try:
             connection = await self._connect()
@@ -100,14 +100,14 @@ class Connections:
             connection.terminate()
 
     def drop_all(self) -> None:
-        """Cut every connection off, lent or not: none of them leads to where the next one will."""
+        """Close every connection, lent or not, because the next one leads to another server."""
         self._generation += 1
         for connection in (*self._idle, *self._used, *self._beside):
             connection.terminate()
         self._idle.clear()
 
     async def close(self) -> None:
-        """Give no more, let what is under way finish, and close all connections."""
+        """Lend no more connections, wait for work in progress, and close all connections."""
         self._is_closed = True
         for waiter in self._waiting:
             if not waiter.done():
@@ -122,7 +122,7 @@ class Connections:
 
     @property
     def in_use(self) -> int:
-        """How many are lent out or being made."""
+        """The number of connections that are lent or being created."""
         return len(self._used) + self._making
 
     async def _take(self) -> Connection:
@@ -144,7 +144,7 @@ class Connections:
         raise StorageUnavailable("the storage is closed")
 
     def _sound_one(self) -> Connection | None:
-        """Return a connection that nobody uses, if there is one."""
+        """Return an idle connection, if there is one."""
         while self._idle:
             connection = self._idle.pop()
             if not connection.is_closed():
@@ -152,9 +152,9 @@ class Connections:
         return None
 
     async def _make(self) -> Connection | None:
-        """Return a new connection; None where there is none to be had but others of ours are there or will come back.
+        """Return a new connection, or None if none is available but others of the pool are or will be.
 
-        A server that is full may say so, or hang up before it has said anything.
+        A full server may report this, or disconnect without an answer.
         """
         self._making += 1
         try:
@@ -163,7 +163,7 @@ class Connections:
                 connection = await self._connect()
                 if generation == self._generation:
                     return connection
-                connection.terminate()  # all were cut off meanwhile, perhaps by what this one found
+                connection.terminate()  # all were closed meanwhile, perhaps because of what this one found
         except StorageUnavailable:
             if self._idle or self.in_use > 1:
                 return None

@@ -1,4 +1,4 @@
-"""Connecting to whichever host of a URL takes writes now: each has its own deadline, and none waits for another."""
+"""Connects to the host of a URL that takes writes. Each host has its own deadline, and none waits for another."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Generic, Protocol, TypeVar, cast
 
 HEAD_START_SECONDS = 0.25
-"""The host that was last good is dialed alone for so long."""
+"""The time for which the last good host is dialed alone."""
 
 GRACE_SECONDS = 0.5
-"""Where no host is known to be good, the first that answers is held back for so long, in case a better one answers too."""
+"""If no host is known to be good, the time to wait for a better one after the first answer."""
 
 
 class _Closable(Protocol):

@@ -1,4 +1,7 @@
-"""What PostgreSQL and its driver raise, in the vault's words. Theirs stay in ``__cause__`` and out of every answer."""
+"""Converts the errors of PostgreSQL and its driver to the vault's.
+
+The originals stay in ``__cause__`` and out of responses.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +25,9 @@ _OUT_OF_OUR_HANDS = frozenset({"08", "53", "55", "57", "58", "XX"})
 
 
 def is_worth_repeating(error: BaseException) -> bool:
-    """Whether the batch would probably go through the next time: another transaction was in its way.
+    """Whether a retry of the batch would probably succeed, because another transaction was in its way.
 
-    A second creator of an entry finds it there only when it inserts; the next look at it breaks its expectation instead.
+    A second creator of an entry finds it only when it inserts. In the retry its expectation is not met instead.
     """
     if not isinstance(error, asyncpg.PostgresError):
         return False
@@ -33,9 +36,9 @@ def is_worth_repeating(error: BaseException) -> bool:
 
 
 def answered(error: BaseException) -> bool:
-    """Whether the server itself refused, so that it is known that nothing was committed and the connection is sound.
+    """Whether the server itself refused, so that nothing was committed and the connection is usable.
 
-    A server that is told to stop may say so after it has committed, but before it has said that.
+    A server that is shut down may report this after the commit, but before it has confirmed it.
     """
     return isinstance(error, asyncpg.PostgresError) and not _sqlstate(error).startswith((_SHUTTING_DOWN, "08"))
 

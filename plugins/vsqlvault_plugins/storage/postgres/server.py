@@ -33,14 +33,14 @@ _SENTENCES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], s
     (asyncpg.InvalidPasswordError, "the server refuses the password of the role {role}"),
     (
         asyncpg.InvalidAuthorizationSpecificationError,
-        "the server does not let the role {role} in: createuser{options} {role}, or look at its pg_hba.conf",
+        "the server does not let the role {role} in: createuser{options} {role}, or check its pg_hba.conf",
     ),
     (
         asyncpg.InsufficientPrivilegeError,
         "the role {role} may not make the schema vault: psql{options} -c 'GRANT CREATE ON DATABASE {database} TO {role}'",
     ),
     (asyncpg.CannotConnectNowError, "the server at {address} is starting or stopping"),
-    (asyncpg.TooManyConnectionsError, "the server at {address} has no connection to spare"),
+    (asyncpg.TooManyConnectionsError, "the server at {address} has no free connection"),
     (
         (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError),
         "the pooler at {address} keeps no prepared statements: set its pool_mode to session, or pooler_mode to transaction",
@@ -51,7 +51,7 @@ _SENTENCES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], s
         "the certificate of the server at {address} is not trusted: see sslrootcert and sslmode",
     ),
     (ssl.SSLError, "TLS with the server at {address} failed"),
-    (OSError, "nobody answers at {address}: is PostgreSQL running there?"),
+    (OSError, "no answer at {address}: is PostgreSQL running there?"),
     ((ValueError, asyncpg.ClientConfigurationError), "expected postgresql://user@host:port/database"),
 )
 
@@ -114,7 +114,7 @@ class Server:
         self._dialer.forget()
 
     def is_replicated(self, connection: Connection) -> bool:
-        """Whether every commit on this connection has waited for its standby for as long as it was told to."""
+        """Whether every commit on this connection has waited for its standby as long as configured."""
         return connection not in self._unreplicated
 
     async def _dial(self, address: Address | None) -> _Dialed:
@@ -144,7 +144,9 @@ class Server:
         return facts
 
     def _hear(self, connection: Any, message: Any) -> None:
-        """Mark a connection whose commit was told to wait for no standby: it is durable here, and perhaps nowhere else."""
+        """Mark a connection whose commit was configured not to wait for a standby: it is durable here, and perhaps
+        nowhere else.
+        """
         if message.server_source_function == _SYNC_REPLICATION:
             self._unreplicated.add(connection)
 
@@ -160,11 +162,11 @@ class Server:
         return (UnsafeStorage if unsafe else StorageUnavailable)("no host takes writes: " + "; ".join(said))
 
     async def look_at_owner(self, connection: Connection) -> None:
-        """Find out whether this role could take the triggers off the logs."""
+        """Determine whether this role could drop the triggers of the logs."""
         self._facts["owns_logs"] = bool(await connection.fetchval(QUERIES["owner"]))
 
     def describe(self) -> Mapping[str, Any]:
-        """Return what an operator should know, without secrets."""
+        """Return information for operators, without secrets."""
         facts = self._facts
         return {
             "product": "PostgreSQL",
@@ -188,7 +190,7 @@ class Server:
         return self._parts.netloc.rpartition("@")[2] or "the default server"
 
     def explained(self, error: BaseException) -> VaultError:
-        """Return the error as one sentence for whoever starts the server, with the command that helps where there is one."""
+        """Return the error as one sentence for the operator, with the command that helps, if there is one."""
         if isinstance(error, VaultError):
             return error
         sentence = self._sentence(error)
@@ -221,7 +223,7 @@ def _is_durable(facts: Mapping[str, Any]) -> bool:
 
 
 def _durability_warning(facts: Mapping[str, Any]) -> str | None:
-    """Return what a fail-over could lose though standbys are named to keep it; None where nothing."""
+    """Return what a fail-over could lose although standbys are configured to keep it, or None."""
     level, names = facts.get("synchronous_commit"), facts.get("synchronous_standby_names")
     if not names or level not in _NOT_ON_A_STANDBY:
         return None

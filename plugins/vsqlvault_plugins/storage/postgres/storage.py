@@ -279,8 +279,8 @@ class PostgresStorage:
     async def newest_checkpoint(self) -> Checkpoint | None:
         """See ``TreeStorage.newest_checkpoint``.
 
-        A commit is seen before it is on a standby where somebody has told it not to wait, or the server has just restarted. So
-        a checkpoint that was not seen before is returned after a commit of our own, which comes behind it in the log.
+        A commit is visible before it is on a standby if it was configured not to wait, or the server has just restarted. A
+        checkpoint that was not seen before is therefore returned after a commit of our own, which follows it in the log.
         """
         incarnation = self.incarnation
         newest = await self._run(READ_SECONDS, tree.newest_checkpoint)
