@@ -1,4 +1,7 @@
-"""The exit codes of commands: 0 success, 1 failure, 2 unusable settings or plugins, 130 interrupted."""
+"""The exit codes of commands.
+
+0 success, 1 failure, 2 unusable settings, plugins or storage, 3 denied, 4 not there, 5 unavailable, 130 interrupted.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from collections.abc import Callable
 from vsqlvault.errors import StartUpRefused, StorageUnavailable, VaultError
 
 BAD_SETTINGS = 2
+BY_STATUS = {401: 3, 403: 3, 423: 3, 404: 4, 410: 4, 429: 5, 503: 5}
+"""Denied, not there, unavailable: the same for commands that call a vault over HTTP."""
 
 
 def exit_code(run: Callable[[], object]) -> int:
@@ -23,7 +28,7 @@ def exit_code(run: Callable[[], object]) -> int:
     except VaultError as error:
         fields = "".join(f"; {each.field}: expected {each.expected}" for each in error.errors)
         print(f"vsql-vault: {error}{fields}", file=sys.stderr)
-        return 1
+        return BY_STATUS.get(error.status, 1)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from vsqlvault.cli.output import add_json, print_json, print_rows
 from vsqlvault.config import Settings
 from vsqlvault.errors import SettingsInvalid, ValidationFailed
 from vsqlvault.model.principal import SYSTEM, Call
@@ -20,7 +21,7 @@ Answer = TypeVar("Answer")
 HELP = "create, list and revoke API keys in the storage, with or without a running server"
 PAGE = 1_000
 _FLAGS = {"purposes": "--purpose", "roles": "--role", "expires_at": "--expires-at"}
-_COLUMNS = ("KEY", "STATE", "APP", "IDENTITY", "PURPOSES", "ROLES", "CREATED", "EXPIRES", "LAST USED")
+_COLUMNS = ("key_id", "state", "app", "identity", "purposes", "roles", "created_at", "expires_at", "last_used_at")
 
 
 def add_keys_commands(parser: argparse.ArgumentParser, read: Callable[[argparse.Namespace], Settings]) -> None:
@@ -32,6 +33,7 @@ def add_keys_commands(parser: argparse.ArgumentParser, read: Callable[[argparse.
         command.add_argument(
             "--config", type=Path, default=argparse.SUPPRESS, metavar="FILE", help="settings file in TOML"
         )
+        add_json(command)
         command.set_defaults(run=lambda options, _: run(read(options), options))
         return command
 
@@ -57,7 +59,7 @@ def add_keys_commands(parser: argparse.ArgumentParser, read: Callable[[argparse.
     revoke.add_argument("key_id", metavar="KEY", help="the key's id: sha256: and 12 hex digits")
 
 
-def _list(settings: Settings, _: argparse.Namespace) -> None:
+def _list(settings: Settings, options: argparse.Namespace) -> None:
     async def read(vault: Vault, call: Call) -> list[SeenKey]:
         found: list[SeenKey] = []
         while True:
@@ -67,25 +69,13 @@ def _list(settings: Settings, _: argparse.Namespace) -> None:
             if len(page) < PAGE:
                 return found
 
-    rows = [_COLUMNS, *(_row(seen) for seen in _with_vault(settings, read))]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+    print_rows(_COLUMNS, map(_document, _with_vault(settings, read)), as_json=options.json)
 
 
-def _row(seen: SeenKey) -> tuple[str, ...]:
-    key, last = seen.key, seen.last_used_at
-    return (
-        key.key_id,
-        seen.state.value,
-        key.app,
-        key.identity or "-",
-        "*" if key.purposes is None else ",".join(sorted(key.purposes)) or "-",
-        ",".join(sorted(key.roles)) or "-",
-        format_time(key.created_at.replace(microsecond=0)),
-        format_time(key.expires_at) if key.expires_at else "-",
-        format_time(last.replace(microsecond=0)) if last else "never",
-    )
+def _document(seen: SeenKey) -> dict[str, Any]:
+    from vsqlvault.http.operations.api_keys import seen_key_document  # noqa: PLC0415 - it imports all of http
+
+    return seen_key_document(seen)
 
 
 def _create(settings: Settings, options: argparse.Namespace) -> None:
@@ -106,6 +96,9 @@ def _create(settings: Settings, options: argparse.Namespace) -> None:
         expected = refused.errors[0].expected if refused.errors else refused.detail or refused.title()
         raise SettingsInvalid(f"{_FLAGS.get(field, f'--{field}')}: expected {expected}") from None
     key = created.seen.key
+    if options.json:
+        print_json({"key": created.secret, **_document(created.seen)})
+        return
     print(
         f"API key of {key.app}, id {key.key_id}. It is shown only once; give it only to the app:\n\n  {created.secret}"
     )
@@ -117,6 +110,9 @@ def _revoke(settings: Settings, options: argparse.Namespace) -> None:
 
     revoked = _with_vault(settings, end)
     key = revoked.seen.key
+    if options.json:
+        print_json({**_document(revoked.seen), "warnings": list(revoked.warnings)})
+        return
     at = f" since {format_time(key.revoked_at)}" if key.revoked_at else ""
     print(f"{key.key_id} of {key.app} is revoked{at}")
     for warning in revoked.warnings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import sys
@@ -17,6 +18,11 @@ COLOURS = {
     "deny": RED, "revoked": RED,
 }  # fmt: skip
 _INVISIBLE = "-"
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add ``--json`` to a command that calls ``print_json`` for it."""
+    parser.add_argument("--json", action="store_true", help="print JSON, one document a line")
 
 
 def has_colour(stream: TextIO) -> bool:
@@ -85,8 +91,12 @@ class Table:
         return "  ".join(cells).rstrip()
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Any]) -> None:
-    """Print a table."""
+def print_rows(columns: Sequence[str], rows: Iterable[Any], *, as_json: bool) -> None:
+    """Print results as a table, or a JSON document a line."""
+    if as_json:
+        for row in rows:
+            print_json(row)
+        return
     table = Table(columns)
     for row in rows:
         table.add(row)
@@ -99,6 +109,8 @@ def cell(value: Any) -> str:
         return _INVISIBLE
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+        value = ",".join(value) or _INVISIBLE
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return "".join(each if each.isprintable() else "?" for each in text)
 

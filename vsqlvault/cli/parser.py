@@ -17,6 +17,7 @@ from vsqlvault.cli.exit_codes import exit_code
 from vsqlvault.cli.keys import HELP as KEYS_HELP
 from vsqlvault.cli.keys import add_keys_commands
 from vsqlvault.cli.log_format import set_up_logging
+from vsqlvault.cli.output import add_json, print_json, print_rows
 from vsqlvault.cli.plugin_commands import add_plugin_commands
 from vsqlvault.cli.words import Parser
 from vsqlvault.config import Settings, load_settings
@@ -64,7 +65,7 @@ def _parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
         return command
 
     add("serve", serve.serve, "start the server (default)")
-    add("migrate", _migrate, "update the storage's schema")
+    add_json(add("migrate", _migrate, "update the storage's schema"))
     sweep_parser = add("sweep", sweep.sweep, "purge expired entries, with proof")
     scrub_parser = add("scrub", sweep.scrub, "remove purged bytes from the data files")
     sweep.add_arguments(sweep_parser, scrub_parser)
@@ -89,7 +90,7 @@ def _parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
         default="settings",
         help="which schema to print; default: settings",
     )
-    add("plugins", _plugins, "list the plugins that the server would load, with their distributions")
+    add_json(add("plugins", _plugins, "list the plugins that the server would load, with their distributions"))
     text = "generate an API key and its settings, or a signing key for the transparency log"
     keygen_parser = add("keygen", keygen.generate_key, text)
     kind = keygen_parser.add_mutually_exclusive_group(required=True)
@@ -123,7 +124,9 @@ def _parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     )
     text = "confirm a restore: purge again what an export records as purged, and end the quarantine"
     verify.add_restore_arguments(add("confirm-restore", verify.confirm_restore, text))
-    add("check-config", _check_config, "validate the settings and load the plugins, without starting the server")
+    add_json(
+        add("check-config", _check_config, "validate the settings and load the plugins, without starting the server")
+    )
     add_client_commands(commands)
     completion_parser = add("completion", _completion, "print the completion script for a shell")
     completion_parser.add_argument("shell", choices=completion.SHELLS, help="the shell")
@@ -140,6 +143,9 @@ def _settings(options: argparse.Namespace) -> Settings:
 
 def _migrate(options: argparse.Namespace, read_settings: ReadSettings) -> None:
     status = run_to_end(migrated(Plugins(read_settings(options))))
+    if options.json:
+        print_json({"before": status.before, "after": status.after})
+        return
     done = "nothing to do" if status.before == status.after else f"from version {status.before}"
     print(f"schema version {status.after}: {done}")
 
@@ -160,10 +166,12 @@ def _time(text: str) -> datetime:
 
 
 def _plugins(options: argparse.Namespace, read_settings: ReadSettings) -> None:
-    for origin in Plugins(read_settings(options)).origins:
-        print(f"{origin.name:<24} {origin.distribution} {origin.version}")
+    print_rows(("name", "distribution", "version"), Plugins(read_settings(options)).origins, as_json=options.json)
 
 
 def _check_config(options: argparse.Namespace, read_settings: ReadSettings) -> None:
     plugins = serve.check(read_settings(options))
+    if options.json:
+        print_json({"valid": True, "config": options.config and str(options.config), "plugins": len(plugins.origins)})
+        return
     print(f"{options.config or 'default settings'}: valid, {len(plugins.origins)} plugins")

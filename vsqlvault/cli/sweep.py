@@ -9,7 +9,9 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
+from vsqlvault.cli.output import add_json, print_json
 from vsqlvault.config import Settings
+from vsqlvault.http.schemas.responses import scrub_document, sweep_document
 from vsqlvault.model.principal import SYSTEM, Call
 from vsqlvault.model.purge import ScrubRecord
 from vsqlvault.runtime import open_vault, run_to_end
@@ -24,6 +26,8 @@ _LINE_SECONDS = 5.0
 
 def add_arguments(sweep: argparse.ArgumentParser, scrub: argparse.ArgumentParser) -> None:
     """Add the arguments of both commands."""
+    for command in (sweep, scrub):
+        add_json(command)
     sweep.add_argument("--dry-run", action="store_true", help="only count the expired entries")
     sweep.add_argument(
         "--confirm-clock",
@@ -56,6 +60,9 @@ def sweep(options: argparse.Namespace, read_settings: ReadSettings) -> None:
         count = run_to_end(run())
     finally:
         progress.end()
+    if options.json:
+        print_json(sweep_document(count))
+        return
     verb = "would be purged" if count.dry_run else "purged"
     for purpose, number in sorted(count.by_purpose.items()):
         print(f"{purpose}: {number} {verb}")
@@ -76,7 +83,10 @@ def scrub(options: argparse.Namespace, read_settings: ReadSettings) -> int:
             )
 
     record = run_to_end(run())
-    print(_scrubbed(record) if record else "nothing to do: no purge since the last scrub")
+    if options.json:
+        print_json({"scrub": scrub_document(record) if record else None})
+    else:
+        print(_scrubbed(record) if record else "nothing to do: no purge since the last scrub")
     return LEFT_SOMETHING if record and not record.completed else 0
 
 

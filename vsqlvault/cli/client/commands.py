@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
+from vsqlvault.cli.output import add_json
 from vsqlvault.cli.words import Parser
 
 COMMANDS = ("put", "get", "head", "ls", "rm", "log", "policy", "hold")
@@ -46,7 +47,7 @@ def add_commands(commands: Any) -> None:
     def add(name: str, handler: str, text: str, to: Any = commands) -> argparse.ArgumentParser:
         command: argparse.ArgumentParser = to.add_parser(name, help=text, description=text)
         command.add_argument("--profile", metavar="NAME", help="a profile of ~/.config/vsqlvault/client.toml")
-        command.add_argument("--json", action="store_true", help="print JSON, one document a line")
+        add_json(command)
         command.add_argument("--quiet", action="store_true", help="print only what was asked for, and errors")
         command.set_defaults(run=run, handler=handler)
         return command

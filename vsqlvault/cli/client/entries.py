@@ -8,7 +8,7 @@ import sys
 from itertools import islice
 
 from vsqlvault.cli.client.values import metadata_of, place_of, read_value, write_value
-from vsqlvault.cli.output import print_json, print_members, print_table
+from vsqlvault.cli.output import print_json, print_members, print_rows
 from vsqlvault.client import Vault
 
 COLUMNS = (
@@ -74,12 +74,7 @@ def ls(vault: Vault, options: argparse.Namespace) -> None:
         expires_before=options.expires_before,
         state=options.state,
     )
-    entries = islice(found, options.limit)
-    if options.json:
-        for entry in entries:
-            print_json(entry)
-    else:
-        print_table(COLUMNS, entries)
+    print_rows(COLUMNS, islice(found, options.limit), as_json=options.json)
 
 
 def rm(vault: Vault, options: argparse.Namespace) -> None:

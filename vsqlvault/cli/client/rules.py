@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from vsqlvault.cli.client.values import metadata_of, place_of, read_document
-from vsqlvault.cli.output import print_json, print_members, print_table
+from vsqlvault.cli.output import print_json, print_members, print_rows
 from vsqlvault.client import Vault
 from vsqlvault.client.errors import Unusable
 
@@ -49,7 +49,7 @@ def access_set(vault: Vault, options: argparse.Namespace) -> None:
 
 def access_ls(vault: Vault, options: argparse.Namespace) -> None:
     """List the access policies."""
-    _list(ACCESS_COLUMNS, vault.policies.access.list(), options)
+    print_rows(ACCESS_COLUMNS, vault.policies.access.list(), as_json=options.json)
 
 
 def access_rm(vault: Vault, options: argparse.Namespace) -> None:
@@ -99,7 +99,7 @@ def retention_set(vault: Vault, options: argparse.Namespace) -> None:
 
 def retention_ls(vault: Vault, options: argparse.Namespace) -> None:
     """List the retention policies."""
-    _list(RETENTION_COLUMNS, vault.policies.retention.list(), options)
+    print_rows(RETENTION_COLUMNS, vault.policies.retention.list(), as_json=options.json)
 
 
 def hold_set(vault: Vault, options: argparse.Namespace) -> None:
@@ -125,7 +125,7 @@ def hold_get(vault: Vault, options: argparse.Namespace) -> None:
 
 def hold_ls(vault: Vault, options: argparse.Namespace) -> None:
     """List the legal holds."""
-    _list(HOLD_COLUMNS, vault.holds.list(state=options.state), options)
+    print_rows(HOLD_COLUMNS, vault.holds.list(state=options.state), as_json=options.json)
 
 
 def hold_rm(vault: Vault, options: argparse.Namespace) -> None:
@@ -138,14 +138,6 @@ def _print(found: Any, options: argparse.Namespace) -> None:
         print_json(found)
     elif not options.quiet:
         print_members(found)
-
-
-def _list(columns: tuple[str, ...], found: Any, options: argparse.Namespace) -> None:
-    if not options.json:
-        print_table(columns, found)
-        return
-    for each in found:
-        print_json(each)
 
 
 def _require(document: dict[str, Any], known: tuple[str, ...], *more: str) -> None:

@@ -127,11 +127,12 @@ def sweep_document(count: SweepCount) -> dict[str, Any]:
         "held": count.held,
         "completed": count.completed,
         "by_purpose": count.by_purpose,
-        "scrub": _scrub_document(count.scrub) if count.scrub else None,
+        "scrub": scrub_document(count.scrub) if count.scrub else None,
     }
 
 
-def _scrub_document(scrub: ScrubRecord) -> dict[str, Any]:
+def scrub_document(scrub: ScrubRecord) -> dict[str, Any]:
+    """Return the result of a scrub."""
     return {
         "id": scrub.scrub_id,
         "finished_at": format_time(scrub.finished_at),
