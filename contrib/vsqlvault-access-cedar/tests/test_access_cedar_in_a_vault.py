@@ -176,7 +176,7 @@ def test_a_stored_document_that_cannot_be_read_denies_everything(
     put_policy(vsqlvault_client, MINE)
     store(vsqlvault_client)
     unreadable = AccessPolicy("payment-team", 2, "cedar", {}, "{}", None, "till", datetime.now(UTC))
-    vsqlvault_vault.run(vsqlvault_vault.vault.queue.commit(Write((), changes=(SaveAccessPolicy(unreadable),))))
+    vsqlvault_vault.run(vsqlvault_vault.vault.storage.commit([Write((), changes=(SaveAccessPolicy(unreadable),))]))
     compile_parameters.cache_clear()
     for method in ("GET", "HEAD", "DELETE"):
         assert vsqlvault_client.request(method, ENTRY).status == 503

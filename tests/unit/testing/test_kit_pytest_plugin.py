@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import vsqlvault.testing
+from vsqlvault.interfaces.storage import Read
 from vsqlvault.model.entry import EntryKey
 
 HEAVY = ("pydantic", "quart", "aiosqlite", "hypercorn", "hypothesis", "prometheus_client")
@@ -102,7 +103,7 @@ def test_the_vault_its_client_and_its_storage(vsqlvault_vault, vsqlvault_client,
     assert vsqlvault_client.request("GET", "/vault/card/pay-1").status == 503
     assert vsqlvault_client.request("GET", "/vault/card/pay-1").json["encrypted_value"] == "vault:v1:c2VjcmV0"
     assert vsqlvault_storage is vsqlvault_vault.vault.storage
-    snapshot = vsqlvault_vault.run(vsqlvault_vault.vault.queue.read(EntryKey("card", "pay-1")))
+    (snapshot,) = vsqlvault_vault.run(vsqlvault_vault.vault.storage.read([Read(EntryKey("card", "pay-1"))]))
     assert snapshot.entry is not None
     assert snapshot.entry.owner_app == "payments"
 
