@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vsqlvault import __version__
-from vsqlvault.cli import attest, completion, evidence, keygen, man, report, schema, serve, sweep, verify
+from vsqlvault.cli import attest, completion, evidence, keygen, man, new_plugin, report, schema, serve, sweep, verify
 from vsqlvault.cli.client.commands import add_commands as add_client_commands
 from vsqlvault.cli.dev import SIGNING_KEY_FILE
 from vsqlvault.cli.exit_codes import exit_code
@@ -127,6 +127,7 @@ def _parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     add_json(
         add("check-config", _check_config, "validate the settings and load the plugins, without starting the server")
     )
+    new_plugin.add_arguments(add("new-plugin", new_plugin.new_plugin, "write a plugin to start from, with tests"))
     add_client_commands(commands)
     completion_parser = add("completion", _completion, "print the completion script for a shell")
     completion_parser.add_argument("shell", choices=completion.SHELLS, help="the shell")

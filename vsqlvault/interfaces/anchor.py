@@ -40,6 +40,7 @@ class Anchor(Protocol):
         Called after an operator has confirmed a restored database that does not continue this checkpoint. Otherwise an
         anchor never keeps a checkpoint of a smaller tree than the newest one. Default: no effect.
         """
+        del note
 
     def failure(self) -> str | None:
         """Return why the last checkpoint is not kept, in a few words and without secrets; None if it is kept.

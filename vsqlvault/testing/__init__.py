@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vsqlvault.testing.authenticator_conformance import AuthenticatorCase, AuthenticatorConformance
     from vsqlvault.testing.faults import Fault, FaultyStorage
+    from vsqlvault.testing.plugin_conformance import PluginConformance
     from vsqlvault.testing.policy_evaluator_conformance import EvaluatorCase, PolicyEvaluatorConformance
     from vsqlvault.testing.purge_method_conformance import PurgeMethodConformance
     from vsqlvault.testing.report_section_conformance import ReportSectionConformance
@@ -52,6 +53,7 @@ __all__ = [
     "Fault",
     "FaultConformance",
     "FaultyStorage",
+    "PluginConformance",
     "PolicyEvaluatorConformance",
     "PurgeMethodConformance",
     "ReportSectionConformance",
@@ -89,6 +91,7 @@ _HOMES = {
     "Fault": "faults",
     "FaultConformance": "storage.faults",
     "FaultyStorage": "faults",
+    "PluginConformance": "plugin_conformance",
     "PolicyEvaluatorConformance": "policy_evaluator_conformance",
     "PurgeMethodConformance": "purge_method_conformance",
     "ReportSectionConformance": "report_section_conformance",
@@ -105,6 +108,7 @@ _HOMES = {
 _ASSERTING = (
     "authenticator_conformance",
     "driving",
+    "plugin_conformance",
     "policy_evaluator_conformance",
     "purge_method_conformance",
     "report_section_conformance",

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from functools import reduce
 from importlib import import_module
 from pathlib import Path
@@ -44,19 +45,23 @@ class KillConformance(StorageKit):
     def _kill_after(self, batches: int) -> int:
         """Kill a process that commits, and return the number of the last batch that it had acknowledged."""
         place = [type(self).__module__, type(self).__qualname__, str(self.directory)]
-        process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", __name__, *place],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        )
-        assert process.stdout is not None
-        told = [line for _ in range(batches + 1) if (line := process.stdout.readline())]
-        process.send_signal(signal.SIGKILL)
-        rest, errors = process.communicate()
-        assert len(told) == batches + 1, f"open_storage does not work in a process of its own:\n{errors}"
-        return int((told[-1] + rest).split()[-1])
+        with tempfile.TemporaryFile("w+") as errors:
+            process = subprocess.Popen(  # noqa: S603
+                [sys.executable, "-m", __name__, *place],
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            )
+            with process:
+                assert process.stdout is not None
+                acknowledged = [line for _ in range(batches + 1) if (line := process.stdout.readline())]
+                process.send_signal(signal.SIGKILL)
+                # The same reader to the end: it has read ahead, and communicate() would leave out what it holds.
+                acknowledged += process.stdout.read().splitlines(keepends=True)
+            errors.seek(0)
+            assert len(acknowledged) > batches, f"open_storage does not work in a process of its own:\n{errors.read()}"
+        return int([line for line in acknowledged if line.endswith("\n")][-1])
 
 
 async def _count(storage: Storage, batch: int) -> int:

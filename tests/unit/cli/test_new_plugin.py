@@ -1,0 +1,61 @@
+"""``vsql-vault new-plugin`` writes plugins whose tests pass."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from vsqlvault.cli import main
+from vsqlvault.cli.new_plugin import KINDS, skeleton
+
+
+def install(folder: Path, name: str) -> dict[str, str]:
+    """Install the plugin for processes with these variables: its metadata as pip writes it."""
+    project = tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))["project"]
+    about = folder / f"{name.replace('-', '_')}-{project['version']}.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {project['version']}\n")
+    points = project["entry-points"]["vsqlvault.plugins"]
+    lines = "".join(f"{point} = {target}\n" for point, target in points.items())
+    (about / "entry_points.txt").write_text(f"[vsqlvault.plugins]\n{lines}")
+    return {**os.environ, "PYTHONPATH": str(folder)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_tests_of_a_new_plugin_pass(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["new-plugin", kind, "night-watch"]) == 0
+    variables = install(tmp_path / "night-watch", "night-watch")
+    # Of a storage only the part that shows that it is driven: the whole suite is run on the built-in ones.
+    chosen = ["-k", "Plugin or cursor or lease"] if kind == "storage" else []
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *chosen, "night-watch"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=variables)
+    assert ran.returncode == 0, ran.stdout[-3000:]
+    assert " passed" in ran.stdout
+
+
+@pytest.mark.parametrize("name", ["Night", "night watch", "../night", "7", ""])
+def test_a_name_that_is_none_is_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["new-plugin", "observer", name]) == 2
+    assert "NAME: expected lower-case words with hyphens" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_exists_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "night" / "tests").mkdir(parents=True)
+    assert main(["new-plugin", "observer", "night"]) == 2
+    assert not (tmp_path / "night" / "pyproject.toml").exists()
+
+
+def test_a_skeleton_has_its_own_name_everywhere() -> None:
+    for kind in KINDS:
+        assert "xample" not in "".join(skeleton(kind, "night-watch").values())

@@ -1,0 +1,26 @@
+"""Opens ``example:///path`` with the built-in SQLite storage: a place to start from, method by method."""
+
+from importlib.metadata import entry_points
+
+from vsqlvault.config import Settings
+from vsqlvault.hookspecs import hookimpl
+from vsqlvault.interfaces.storage import Storage, StorageFactory
+
+
+class ExampleStorages(StorageFactory):
+    """Opens storages under the scheme ``example``."""
+
+    name = "example"
+    schemes = ("example",)
+
+    async def open(self, url: str) -> Storage:
+        """Return the open storage. Replace this with a storage of your own."""
+        (point,) = entry_points(group="vsqlvault.plugins", name="storage-sqlite")
+        factory: StorageFactory = point.load().vault_storages(Settings())[0]
+        return await factory.open(f"sqlite:{url.partition(':')[2]}")
+
+
+@hookimpl
+def vault_storages() -> list[StorageFactory]:
+    """Offer the storage."""
+    return [ExampleStorages()]
