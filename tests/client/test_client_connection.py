@@ -321,3 +321,41 @@ def test_an_awaited_stream_that_breaks_off_raises_and_leaves_no_file(breaking: s
 
     anyio.run(run)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_awaited_client_retries_renews_and_traces_as_the_blocking_one_does() -> None:
+    seen: list[Attempt] = []
+    slept: list[float] = []
+    tokens = iter(["t1", "t2", "old", "new", "new"])
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    async def run() -> None:
+        transport, requests = answering(
+            httpx.ConnectError("refused"), problem(503, "overloaded", **{"Retry-After": "2"}), problem(401, "unauthenticated"),
+            httpx.Response(200, json=ENTRY),
+        )  # fmt: skip
+        options: dict[str, Any] = {"transport": transport, "hooks": Hooks(after=seen.append), "sleep": sleep}
+        async with AsyncVault(URL, token=lambda: next(tokens), **options) as vault:
+            assert (await vault.get("card", "p1")).value == b"value"
+        assert [request.headers["Authorization"] for request in requests] == [
+            "Bearer t1", "Bearer t2", "Bearer old", "Bearer new",
+        ]  # fmt: skip
+
+    anyio.run(run)
+    assert [each.status or each.error for each in seen] == ["ConnectError", 503, 401, 200]
+    assert len(slept) == 2
+    assert slept[1] >= 2
+
+
+def test_a_cancelled_call_leaves_the_awaited_client_usable(server: VaultServer) -> None:
+    async def run() -> None:
+        async with AsyncVault(server.url, key=server.key("payments")) as vault:
+            await vault.put("card", "cancelled", b"value")
+            for _ in range(20):
+                with anyio.move_on_after(0.0005):
+                    await vault.head("card", "cancelled")
+            assert (await vault.head("card", "cancelled")).access_policy == "owner-only"
+
+    anyio.run(run)
