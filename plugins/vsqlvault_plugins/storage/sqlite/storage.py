@@ -464,7 +464,7 @@ class SqliteStorage:
 
 def _size_of(write: Write) -> int:
     """Return about how many bytes a write adds to the write-ahead log."""
-    values = sum(len(change.value) for change in write.changes if isinstance(change, StoreEntry))
+    values = sum(len(change.value or b"") for change in write.changes if isinstance(change, StoreEntry))
     return values + ROW_BYTES * (len(write.access) + len(write.purges))
 
 
