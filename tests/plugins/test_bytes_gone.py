@@ -17,20 +17,19 @@ import asyncpg
 import pytest
 
 from tests.support.postgres import PostgresServer
-from vsqlvault.config import load_settings
 from vsqlvault.errors import StorageUnavailable
 from vsqlvault.interfaces.purge_storage import ScrubOutcome
 from vsqlvault.interfaces.storage import Read, Storage
 from vsqlvault.interfaces.writes import RemoveEntry
 from vsqlvault.model.entry import EntryKey, ValueEncoding
 from vsqlvault.model.principal import Role
-from vsqlvault.runtime import open_vault
 from vsqlvault.service.entries.requests import Preconditions, StoreRequest
 from vsqlvault.service.vault import Vault
-from vsqlvault.testing import a_call, a_purge_record, a_retention_policy, a_write, storing
+from vsqlvault.testing import a_call, a_purge_record, a_retention_policy, a_vault, a_write, storing
 from vsqlvault_plugins.storage.postgres import scrub as postgres_scrub
 from vsqlvault_plugins.storage.postgres.roles import Roles
-from vsqlvault_plugins.storage.postgres.storage import PostgresStorage
+from vsqlvault_plugins.storage.postgres.scrub import DEFAULT_PATIENCE, ScrubPatience
+from vsqlvault_plugins.storage.postgres.storage import PostgresStorage, PostgresTuning
 from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage
 
 SIZES = (64, 500, 1_990, 2_100, 9_000, 100_000, 1_000_000)
@@ -140,13 +139,9 @@ class TestSqlite:
 
         run(purge())
 
-    def test_under_readers_that_never_rest_the_log_is_emptied_at_the_first_try(
-        self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("vsqlvault_plugins.storage.sqlite.storage.SCRUB_SECONDS", 0.0)
-
+    def test_under_readers_that_never_rest_the_log_is_emptied_at_the_first_try(self, run: Run, tmp_path: Path) -> None:
         async def purge() -> None:
-            async with sqlite_vault(tmp_path) as vault:
+            async with sqlite_vault(tmp_path, scrub_seconds=0.0) as vault:
                 await vault.rules.policies.save_retention_policy(ADMIN, a_retention_policy("card"))
                 await vault.entries.store(OWNER, EntryKey("card", "lives"), wanted(b"x" * 1000))
                 readers = [asyncio.create_task(read_for_ever(vault)) for _ in range(16)]
@@ -165,12 +160,10 @@ class TestSqlite:
         run(purge())
 
     def test_a_reader_of_old_pages_in_another_process_is_told_of_and_then_waited_out(
-        self, run: Run, tmp_path: Path, gone: bytes, kept: bytes, monkeypatch: pytest.MonkeyPatch
+        self, run: Run, tmp_path: Path, gone: bytes, kept: bytes
     ) -> None:
-        monkeypatch.setattr("vsqlvault_plugins.storage.sqlite.storage.SCRUB_SECONDS", 0.3)
-
         async def purge() -> None:
-            async with sqlite_vault(tmp_path) as vault:
+            async with sqlite_vault(tmp_path, scrub_seconds=0.3) as vault:
                 await live_and_die(vault, gone, kept)
                 await expire(vault, gone)
                 other = await SqliteStorage.open(tmp_path / "vault.db")
@@ -205,12 +198,13 @@ async def read_slowly_for_ever(storage: Storage) -> None:
         await storage._reader.run(read)
 
 
-def sqlite_vault(directory: Path) -> Any:
-    return open_vault(load_settings(None, {"VSQL_VAULT_STORAGE__DATABASE_URL": f"sqlite:///{directory / 'vault.db'}"}))
+def sqlite_vault(directory: Path, **options: float) -> Any:
+    return a_vault(directory, open_storage=lambda place: SqliteStorage.open(place / "vault.db", **options))
 
 
-def postgres_vault(url: str) -> Any:
-    return open_vault(load_settings(None, {"VSQL_VAULT_STORAGE__DATABASE_URL": url}))
+def postgres_vault(url: str, patience: ScrubPatience = DEFAULT_PATIENCE) -> Any:
+    tuning = PostgresTuning(scrub=patience)
+    return a_vault(Path("unused"), open_storage=lambda _: PostgresStorage.open(url, tuning=tuning))
 
 
 @pytest.fixture
@@ -256,12 +250,10 @@ class TestPostgres:
         run(purge())
 
     def test_an_old_snapshot_keeps_them_and_the_scrub_says_so(
-        self, run: Run, postgres_url: str, data: Count, gone: bytes, kept: bytes, monkeypatch: pytest.MonkeyPatch
+        self, run: Run, postgres_url: str, data: Count, gone: bytes, kept: bytes
     ) -> None:
-        monkeypatch.setattr(postgres_scrub, "HORIZON_SECONDS", 0.2)
-
         async def purge() -> None:
-            async with postgres_vault(postgres_url) as vault:
+            async with postgres_vault(postgres_url, ScrubPatience(horizon_seconds=0.2)) as vault:
                 await live_and_die(vault, gone, kept)
                 await expire(vault, gone)
                 other = await asyncpg.connect(postgres_url, server_settings={"application_name": "pg_dump"})
@@ -365,13 +357,9 @@ class TestPostgres:
         assert short.left[0] == "vault.entries_00: rewriting it takes longer than 0.001 seconds"
         assert (long.rewritten, long.left) == (16, ())
 
-    def test_a_part_that_is_in_use_is_left_and_the_others_are_done(
-        self, run: Run, postgres_url: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(postgres_scrub, "TRIES", 2)
-
+    def test_a_part_that_is_in_use_is_left_and_the_others_are_done(self, run: Run, postgres_url: str) -> None:
         async def purge() -> tuple[ScrubOutcome, ScrubOutcome]:
-            storage = await migrated(postgres_url)
+            storage = await migrated(postgres_url, tuning=PostgresTuning(scrub=ScrubPatience(tries=2)))
             await purge_some(storage)
             other = await asyncpg.connect(postgres_url)
             async with other.transaction():
@@ -502,8 +490,8 @@ class TestPostgres:
         assert (outcome.rewritten, outcome.left) == (16, ())
 
 
-async def migrated(url: str, pool_size: int = 4) -> PostgresStorage:
-    storage = await PostgresStorage.open(url, pool_size=pool_size)
+async def migrated(url: str, **options: Any) -> PostgresStorage:
+    storage = await PostgresStorage.open(url, **options)
     await storage.migrate()
     return storage
 

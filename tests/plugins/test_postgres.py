@@ -54,10 +54,11 @@ from vsqlvault.testing import (
     storing,
 )
 from vsqlvault.testing.storage.faults import FAILURES, FaultConformance
-from vsqlvault_plugins.storage.postgres import entry_counts, rows
+from vsqlvault_plugins.storage.postgres import rows
+from vsqlvault_plugins.storage.postgres.entry_counts import Folding
 from vsqlvault_plugins.storage.postgres.roles import Roles
 from vsqlvault_plugins.storage.postgres.schema import VERSION
-from vsqlvault_plugins.storage.postgres.storage import PostgresStorage
+from vsqlvault_plugins.storage.postgres.storage import PostgresStorage, PostgresTuning
 
 KEY = EntryKey("card", "pay-1")
 LOGS = ("access_log", "purge_log")
@@ -330,13 +331,12 @@ class TestRoles:
         postgres.sql("DROP ROLE keeper, server")
 
     def test_the_runtime_role_serves_and_cannot_touch_what_is_logged(
-        self, run: Run, postgres_url: str, roles: str, monkeypatch: pytest.MonkeyPatch
+        self, run: Run, postgres_url: str, roles: str
     ) -> None:
-        monkeypatch.setattr(entry_counts, "FOLD_FROM", 1)
         made = run(opened(postgres_url, roles=Roles(owner="keeper", runtime="server")))
         assert made.describe()["role_owns_logs"] is True
         run(made.close())
-        storage = run(opened(roles))
+        storage = run(opened(roles, tuning=PostgresTuning(folding=Folding(leave=1))))
         assert storage.describe()["role_owns_logs"] is False
         run(committed(storage, storing(), a_write(SaveRetentionPolicy(a_retention_policy()))))
         run(committed(storage, a_write(RemoveEntry(KEY), purges=(a_purge_record(),))))

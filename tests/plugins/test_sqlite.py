@@ -54,7 +54,6 @@ from vsqlvault.testing import (
     storing,
 )
 from vsqlvault_plugins.storage.sqlite import connection as sqlite_connection
-from vsqlvault_plugins.storage.sqlite import storage as sqlite_storage
 from vsqlvault_plugins.storage.sqlite.plugin import SqliteFactory
 from vsqlvault_plugins.storage.sqlite.schema import VERSION
 from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage
@@ -90,6 +89,15 @@ def run(runner: asyncio.Runner) -> Callable[[Coroutine[Any, Any, Any]], Any]:
 @pytest.fixture
 def storage(run, path: Path) -> Iterator[SqliteStorage]:
     storage = run(SqliteStorage.open(path))
+    run(storage.migrate())
+    yield storage
+    run(storage.close())
+
+
+@pytest.fixture
+def quick_storage(run, path: Path) -> Iterator[SqliteStorage]:
+    """A storage that truncates its write-ahead log soon after a purge."""
+    storage = run(SqliteStorage.open(path, truncate_after_seconds=0.05))
     run(storage.migrate())
     yield storage
     run(storage.close())
@@ -458,40 +466,30 @@ class TestBytesThatWerePurged:
         while self.MARKER in everything(path):  # noqa: ASYNC110 - nobody says when
             await asyncio.sleep(0.02)
 
-    def test_soon_after_a_purge_its_bytes_are_gone_without_anybody_asking(
-        self, run, storage, path, monkeypatch
-    ) -> None:
-        monkeypatch.setattr(sqlite_storage, "TRUNCATE_AFTER_SECONDS", 0.05)
-        self.purge(run, storage, self.MARKER * 10)
+    def test_soon_after_a_purge_its_bytes_are_gone_without_anybody_asking(self, run, quick_storage, path) -> None:
+        self.purge(run, quick_storage, self.MARKER * 10)
         assert self.MARKER in everything(path)
         run(asyncio.wait_for(self.gone(path), BOUND_SECONDS))
 
-    def test_the_second_purge_is_followed_up_like_the_first(self, run, storage, path, monkeypatch) -> None:
-        monkeypatch.setattr(sqlite_storage, "TRUNCATE_AFTER_SECONDS", 0.05)
+    def test_the_second_purge_is_followed_up_like_the_first(self, run, quick_storage, path) -> None:
         for _ in range(3):
-            self.purge(run, storage, self.MARKER * 10)
+            self.purge(run, quick_storage, self.MARKER * 10)
             run(asyncio.wait_for(self.gone(path), BOUND_SECONDS))
 
-    def test_a_reader_of_another_process_delays_it_and_does_not_prevent_it(
-        self, run, storage, path, monkeypatch
-    ) -> None:
-        monkeypatch.setattr(sqlite_storage, "TRUNCATE_AFTER_SECONDS", 0.05)
-        run(storage.commit([storing(value=self.MARKER * 10)]))
+    def test_a_reader_of_another_process_delays_it_and_does_not_prevent_it(self, run, quick_storage, path) -> None:
+        run(quick_storage.commit([storing(value=self.MARKER * 10)]))
         with opened(path) as other:
             other.execute("BEGIN")
             other.execute("SELECT count(*) FROM entries").fetchone()
-            run(storage.commit([a_write(RemoveEntry(KEY), purges=(a_purge_record(),))]))
+            run(quick_storage.commit([a_write(RemoveEntry(KEY), purges=(a_purge_record(),))]))
             run(asyncio.sleep(0.3))
             assert self.MARKER in everything(path)
-            assert list(run(storage.commit([storing("meanwhile")]))) == [Committed()]
+            assert list(run(quick_storage.commit([storing("meanwhile")]))) == [Committed()]
             other.execute("COMMIT")
         run(asyncio.wait_for(self.gone(path), BOUND_SECONDS))
 
-    def test_a_writer_of_another_process_delays_it_and_does_not_prevent_it(
-        self, run, storage, path, monkeypatch
-    ) -> None:
-        monkeypatch.setattr(sqlite_storage, "TRUNCATE_AFTER_SECONDS", 0.05)
-        self.purge(run, storage, self.MARKER * 10)
+    def test_a_writer_of_another_process_delays_it_and_does_not_prevent_it(self, run, quick_storage, path) -> None:
+        self.purge(run, quick_storage, self.MARKER * 10)
         with opened(path) as other:
             other.execute("BEGIN IMMEDIATE")
             run(asyncio.sleep(0.3))
@@ -581,13 +579,12 @@ asyncio.run(main())
 
 
 class TestKillAfterAPurge:
-    def test_its_bytes_are_gone_soon_after_the_vault_is_opened_again(self, run, path, monkeypatch) -> None:
-        monkeypatch.setattr(sqlite_storage, "TRUNCATE_AFTER_SECONDS", 0.05)
+    def test_its_bytes_are_gone_soon_after_the_vault_is_opened_again(self, run, path) -> None:
         marker = TestBytesThatWerePurged.MARKER
         process = start_python(PURGER, str(path), marker.hex())
         assert process.communicate(timeout=60) == ("", "")
         assert marker in everything(path)
-        storage = run(SqliteStorage.open(path))
+        storage = run(SqliteStorage.open(path, truncate_after_seconds=0.05))
         run(storage.migrate())
         for _ in range(100):
             run(asyncio.sleep(0.02))

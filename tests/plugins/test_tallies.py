@@ -25,10 +25,10 @@ from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.purge import PurgeReason
 from vsqlvault.testing import T0, a_purge_record, an_access_record, an_entry
 from vsqlvault.testing.driving import committed
-from vsqlvault_plugins.storage.postgres import entry_counts as postgres_counts
 from vsqlvault_plugins.storage.postgres import schema as postgres_schema
 from vsqlvault_plugins.storage.postgres import tallies as postgres_tallies
-from vsqlvault_plugins.storage.postgres.storage import PostgresStorage
+from vsqlvault_plugins.storage.postgres.entry_counts import Folding
+from vsqlvault_plugins.storage.postgres.storage import PostgresStorage, PostgresTuning
 from vsqlvault_plugins.storage.sqlite import schema as sqlite_schema
 from vsqlvault_plugins.storage.sqlite import tallies as sqlite_tallies
 from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage
@@ -51,7 +51,8 @@ class Place:
     async def open(self) -> Tallying:
         storage: Tallying
         if self.url.startswith("postgresql"):
-            storage = await PostgresStorage.open(self.url, pool_size=2)
+            tuning = PostgresTuning(folding=Folding(leave=5, at_once=40))
+            storage = await PostgresStorage.open(self.url, pool_size=2, tuning=tuning)
         else:
             storage = await SqliteStorage.open(Path(self.url.removeprefix("sqlite:///")))
         await storage.migrate()
@@ -80,8 +81,6 @@ class Place:
 def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (postgres_tallies, sqlite_tallies):
         monkeypatch.setattr(module, "BLOCK_ROWS", SIZE)
-    monkeypatch.setattr(postgres_counts, "FOLD_FROM", 5)
-    monkeypatch.setattr(postgres_counts, "FOLD_AT_ONCE", 40)
 
 
 @pytest.fixture

@@ -20,9 +20,8 @@ from vsqlvault.model.transparency import Checkpoint, LogName, TileKey
 from vsqlvault.proof.leaf import row_hash
 from vsqlvault.testing import T0, a_purge_record, a_write, an_access_record
 from vsqlvault.testing.driving import committed
-from vsqlvault_plugins.storage.postgres import storage as postgres_storage
 from vsqlvault_plugins.storage.postgres.roles import Roles
-from vsqlvault_plugins.storage.postgres.storage import PostgresStorage
+from vsqlvault_plugins.storage.postgres.storage import PostgresStorage, PostgresTuning
 from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -50,7 +49,7 @@ class TestPostgres:
     @pytest.fixture
     def storage(self, run: Run, postgres_url: str) -> Iterator[PostgresStorage]:
         async def opened() -> PostgresStorage:
-            storage = await PostgresStorage.open(postgres_url)
+            storage = await PostgresStorage.open(postgres_url, tuning=PostgresTuning(settle_seconds=0.2))
             await storage.migrate()
             return storage
 
@@ -65,10 +64,8 @@ class TestPostgres:
         run(connection.close())
 
     def test_a_row_that_is_committed_late_has_its_place_before_those_that_were_faster(
-        self, run: Run, storage: PostgresStorage, beside: Any, monkeypatch: pytest.MonkeyPatch
+        self, run: Run, storage: PostgresStorage, beside: Any
     ) -> None:
-        monkeypatch.setattr(postgres_storage, "SETTLE_SECONDS", 0.2)
-
         async def race() -> None:
             transaction = beside.transaction()
             await transaction.start()

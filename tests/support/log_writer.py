@@ -17,8 +17,7 @@ from vsqlvault.errors import VaultError
 from vsqlvault.interfaces.tree_storage import TreeGrowth
 from vsqlvault.interfaces.writes import Write
 from vsqlvault.model.transparency import Checkpoint
-from vsqlvault.runtime import open_vault
-from vsqlvault.service.log import sequencer
+from vsqlvault.runtime import Tuning, open_vault
 from vsqlvault.service.tasks import running
 from vsqlvault.service.vault import Vault
 from vsqlvault.testing import a_purge_record, an_access_record
@@ -46,7 +45,6 @@ async def write(vault: Vault) -> None:
 
 
 async def main(url: str) -> None:
-    sequencer.LEASE_SECONDS = 0.3
     settings = load_settings(
         None,
         {
@@ -55,7 +53,8 @@ async def main(url: str) -> None:
             "VSQL_VAULT_AUDIT__CHECKPOINT_INTERVAL_SECONDS": "0.02",
         },
     )
-    async with open_vault(settings) as vault, running(vault.log.sequencer.task):
+    tuning = Tuning(sequencer_lease_seconds=0.3)
+    async with open_vault(settings, tuning=tuning) as vault, running(vault.log.sequencer.task):
         grow_tree = vault.storage.grow_tree
 
         async def growing(growth: TreeGrowth) -> bool:

@@ -23,7 +23,9 @@ MAX_REMEMBERED = 4096
 _sound: dict[int, Principal] = {}
 
 
-async def authenticate(authenticators: Sequence[Authenticator], presented: Presented) -> Principal:
+async def authenticate(
+    authenticators: Sequence[Authenticator], presented: Presented, timeout_seconds: float = AUTHENTICATOR_SECONDS
+) -> Principal:
     """Call every authenticator with its own credential.
 
     An invalid credential ends the request, whatever else it contains.
@@ -39,9 +41,9 @@ async def authenticate(authenticators: Sequence[Authenticator], presented: Prese
     principal: Principal | None = None
     claimed_authorization = False
     for authenticator in authenticators:
-        found = _begin(authenticator, presented)
+        found = _begin(authenticator, presented, timeout_seconds)
         if type(found) is Pending:
-            found = await _finish(authenticator, found)
+            found = await _finish(authenticator, found, timeout_seconds)
         if found is None:
             continue
         claimed_authorization |= "authorization" in authenticator.credential_headers
@@ -79,18 +81,18 @@ async def _known_as(authenticator: Authenticator, presented: Presented) -> str |
 
 
 async def _asked(authenticator: Authenticator, presented: Presented) -> Principal | None:
-    found = _begin(authenticator, presented)
-    return await _finish(authenticator, found) if type(found) is Pending else found
+    found = _begin(authenticator, presented, AUTHENTICATOR_SECONDS)
+    return await _finish(authenticator, found, AUTHENTICATOR_SECONDS) if type(found) is Pending else found
 
 
-def _begin(authenticator: Authenticator, presented: Presented) -> Principal | Pending | None:
+def _begin(authenticator: Authenticator, presented: Presented, timeout_seconds: float) -> Principal | Pending | None:
     """Call the authenticator. Most answer without waiting."""
     try:
         found: Principal | Pending | None = begin_call(
             authenticator,
             lambda: authenticator.authenticate(presented),
             _ANSWERS,
-            AUTHENTICATOR_SECONDS,
+            timeout_seconds,
             passes=_PASSES,
         )
     except CredentialRefused as refused:
@@ -99,11 +101,9 @@ def _begin(authenticator: Authenticator, presented: Presented) -> Principal | Pe
     return found if type(found) is Pending else _checked(authenticator, found)
 
 
-async def _finish(authenticator: Authenticator, pending: Pending) -> Principal | None:
+async def _finish(authenticator: Authenticator, pending: Pending, timeout_seconds: float) -> Principal | None:
     try:
-        found: Principal | None = await finish_call(
-            authenticator, pending, _ANSWERS, AUTHENTICATOR_SECONDS, passes=_PASSES
-        )
+        found: Principal | None = await finish_call(authenticator, pending, _ANSWERS, timeout_seconds, passes=_PASSES)
     except CredentialRefused as refused:
         _check_refusal(authenticator, refused)
         raise

@@ -22,7 +22,7 @@ from vsqlvault.errors import (
     UriTooLong,
     VaultError,
 )
-from vsqlvault.http.authentication import authenticate, credential_id
+from vsqlvault.http.authentication import AUTHENTICATOR_SECONDS, authenticate, credential_id
 from vsqlvault.http.cursors import Cursors
 from vsqlvault.http.forwarding import Forwarding
 from vsqlvault.http.messages import Reply, Request, default_headers, is_loopback
@@ -59,8 +59,12 @@ class Dispatcher:
         cursors: Cursors,
         metrics: Metrics,
         forwarding: Forwarding | None = None,
+        *,
+        authenticator_seconds: float = AUTHENTICATOR_SECONDS,
     ) -> None:
+        """``authenticator_seconds``: how long one authenticator may take."""
         self._vault = vault
+        self._authenticator_seconds = authenticator_seconds
         self._cursors = cursors
         self._metrics = metrics
         self._forwarding = forwarding or Forwarding(settings.server)
@@ -167,7 +171,9 @@ class Dispatcher:
                 if certificate
                 else Presented(MappingProxyType(trusted_headers), address)
             )
-            principal = await authenticate(self._vault.credentials.authenticators, presented)
+            principal = await authenticate(
+                self._vault.credentials.authenticators, presented, self._authenticator_seconds
+            )
             self._vault.credentials.inventory.record_usage(principal)
         except VaultError as error:
             if or_nobody and isinstance(error, CredentialRefused) and error.why in NAMES_NOBODY:

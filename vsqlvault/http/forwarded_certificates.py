@@ -43,7 +43,7 @@ class _Verified:
 class ForwardedCertificates:
     """Parses and verifies forwarded certificates. Whether the proxy may forward them is decided elsewhere."""
 
-    def __init__(self, server: ServerSettings) -> None:
+    def __init__(self, server: ServerSettings, *, max_remembered: int = MAX_REMEMBERED) -> None:
         """Read the files in ``[server.forwarded_certificates]``, or in ``[server.tls]`` by default.
 
         Raises:
@@ -63,6 +63,7 @@ class ForwardedCertificates:
             raise SettingsInvalid(f"{_SECTION}.ca_file: expected a self-signed authority, found none")
         crl_file = files.crl_file if files else None
         self._lists = RevocationLists.read(crl_file, f"{_SECTION}.crl_file") if crl_file else None
+        self._max_remembered = max_remembered
         self._remembered: dict[tuple[str, ...], _Verified] = {}
 
     def read(self, values: Sequence[str], chains: Sequence[str]) -> ClientCertificate | None:
@@ -80,7 +81,7 @@ class ForwardedCertificates:
         found = self._remembered.get(key)
         if found is None:
             found = self._verify(*_decoded(values, chains))
-            if len(self._remembered) >= MAX_REMEMBERED:
+            if len(self._remembered) >= self._max_remembered:
                 self._remembered.clear()
             self._remembered[key] = found
         fault = found.certificate.fault(self._lists.revoked if self._lists else frozenset())

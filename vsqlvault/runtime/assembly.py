@@ -311,6 +311,7 @@ def _log(core: _Core) -> LogServices:
         core.storage,
         list(core.plugins.offers("vault_observers").values()),
         core.purge_methods,
+        batch=core.tuning.observer_batch,
     )
     sequencer = Sequencer(
         storage=core.storage,
@@ -324,6 +325,7 @@ def _log(core: _Core) -> LogServices:
         require_continuity=quarantine.require,
         pruning=pruning,
         batch=core.tuning.sequencer_batch,
+        lease_seconds=core.tuning.sequencer_lease_seconds,
     )
     return LogServices(
         sequencer=sequencer,

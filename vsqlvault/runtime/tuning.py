@@ -9,7 +9,7 @@ from vsqlvault.service.audit import auth_failures, log_reader, unaudited
 from vsqlvault.service.compliance import attestations, control_checks, controls, evidence, report
 from vsqlvault.service.credentials import api_keys, inventory
 from vsqlvault.service.entries import held_entries, listing
-from vsqlvault.service.log import checkpoint_pruning, quarantine, sequencer
+from vsqlvault.service.log import checkpoint_pruning, observers, quarantine, sequencer
 from vsqlvault.service.purge import clock_guard, expired, gauges, sweeper, throttle
 
 
@@ -32,6 +32,7 @@ class Tuning:
     max_api_keys: int = api_keys.MAX_API_KEYS
     max_clock_age_seconds: float = loading.MAX_CLOCK_AGE_SECONDS
     min_unanchored_seconds: float = control_checks.MIN_UNANCHORED_SECONDS
+    observer_batch: int = observers.BATCH
     pruning_page: int = checkpoint_pruning.PAGE
     pruning_rest_seconds: float = checkpoint_pruning.REST_SECONDS
     purge_gauge_seconds: float = gauges.MEASURE_INTERVAL_SECONDS
@@ -39,6 +40,7 @@ class Tuning:
     report_section_seconds: float = report.SECTION_SECONDS
     scan_limits: listing.ScanLimits = listing.DEFAULT_SCAN_LIMITS
     sequencer_batch: int = sequencer.BATCH
+    sequencer_lease_seconds: float = sequencer.LEASE_SECONDS
     sweep_alone_seconds: float = throttle.ALONE_SECONDS
     sweep_lease_renewal_seconds: float = sweeper.RENEW_SECONDS
     sweep_retry_seconds: float = sweeper.RETRY_SECONDS

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from git_site import checkpoint
-from vsqlvault_anchor_git import anchor as anchor_module
 from vsqlvault_anchor_git.anchor import GitAnchor
 
 from vsqlvault.errors import SettingsInvalid
@@ -58,7 +57,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def anchor(store: Store, interval: float = 0, deadline: float = 5) -> GitAnchor:
-    made = GitAnchor(store, interval_seconds=interval, deadline_seconds=deadline)
+    made = GitAnchor(store, interval_seconds=interval, deadline_seconds=deadline, retry_seconds=0.01)
     made.start()
     return made
 
@@ -97,9 +96,7 @@ def test_within_the_interval_the_newest_waits_and_is_kept_at_the_end() -> None:
     run(scene)
 
 
-def test_what_fails_is_said_and_tried_again(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(anchor_module, "RETRY_SECONDS", 0.01)
-
+def test_what_fails_is_said_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
     async def scene() -> None:
         store = Store()
         store.error = ConnectionRefusedError("nobody listens")
@@ -118,9 +115,7 @@ def test_what_fails_is_said_and_tried_again(monkeypatch: pytest.MonkeyPatch, cap
     assert said[-1] == "git anchor: checkpoints are stored again"
 
 
-def test_who_never_answers_is_not_waited_for_and_not_asked_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(anchor_module, "RETRY_SECONDS", 0.01)
-
+def test_who_never_answers_is_not_waited_for_and_not_asked_twice() -> None:
     async def scene() -> None:
         store = Store()
         store.open.clear()

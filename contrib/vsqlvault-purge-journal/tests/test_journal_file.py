@@ -153,11 +153,9 @@ def test_a_line_of_which_half_fitted_is_written_again_as_a_whole(tmp_path: Path,
     assert ids(tmp_path / "j") == ["p1"]
 
 
-def test_a_record_that_was_written_lately_gets_no_second_line(
-    tmp_path: Path, record: NewRecord, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "MAX_RECENT", 2)
-    journal = opened(tmp_path / "j")
+def test_a_record_that_was_written_lately_gets_no_second_line(tmp_path: Path, record: NewRecord) -> None:
+    journal = Journal(max_recent=2)
+    journal.open(tmp_path / "j")
     for external_id in ("p1", "p1", "p2", "p3", "p1"):
         journal.append([record(external_id)])
     journal.close()

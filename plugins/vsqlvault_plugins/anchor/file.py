@@ -64,8 +64,10 @@ class FileAnchor(Anchor):
 
     name = "file"
 
-    def __init__(self, path: Path, interval_seconds: float) -> None:
+    def __init__(self, path: Path, interval_seconds: float, *, retry_seconds: float = RETRY_SECONDS) -> None:
+        """``retry_seconds``: the minimum wait after a line could not be appended."""
         self._path = path
+        self._retry_seconds = retry_seconds
         self.interval_seconds = interval_seconds
         self._written_at = float("-inf")
         self._waiting: Checkpoint | None = None
@@ -114,7 +116,7 @@ class FileAnchor(Anchor):
                 "file anchor: a checkpoint cannot be stored",
                 extra={"path": str(self._path), "error": self._failure},
             )
-            self._flush_in(max(self.interval_seconds, RETRY_SECONDS))
+            self._flush_in(max(self.interval_seconds, self._retry_seconds))
             return
         self._waiting, self._failure = None, None
         self._written_at = time.monotonic()

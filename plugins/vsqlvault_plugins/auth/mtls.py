@@ -62,13 +62,14 @@ class CertificateAuthenticator(Authenticator):
     name = "mtls"
     credential_headers: tuple[str, ...] = ()
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, max_remembered: int = MAX_REMEMBERED) -> None:
         """Read the mappings.
 
         Raises:
             SettingsInvalid: an authority's file cannot be used, or one certificate could map to two apps.
         """
-        self._mapping = _Mapping(_rules(settings))
+        self._max_remembered = max_remembered
+        self._mapping = _Mapping(_rules(settings), max_remembered)
 
     @property
     def is_in_use(self) -> bool:
@@ -83,14 +84,15 @@ class CertificateAuthenticator(Authenticator):
 
     async def reload(self, settings: Settings) -> None:
         """See ``Authenticator.reload``."""
-        self._mapping = _Mapping(_rules(settings))
+        self._mapping = _Mapping(_rules(settings), self._max_remembered)
 
 
 class _Mapping:
     """The mappings, and the cached results for certificates."""
 
-    def __init__(self, rules: Sequence[_Rule]) -> None:
+    def __init__(self, rules: Sequence[_Rule], max_remembered: int) -> None:
         self.rules = rules
+        self._max_remembered = max_remembered
         self._found: dict[tuple[bytes, tuple[bytes, ...]], Principal | CredentialRefused] = {}
 
     def find(self, certificate: bytes, issuers: tuple[bytes, ...]) -> Principal:
@@ -98,7 +100,7 @@ class _Mapping:
         found = self._found.get((certificate, issuers))
         if found is None:
             found = self._look(certificate, issuers)
-            if len(self._found) >= MAX_REMEMBERED:
+            if len(self._found) >= self._max_remembered:
                 self._found.clear()
             self._found[certificate, issuers] = found
         if isinstance(found, CredentialRefused):

@@ -12,7 +12,7 @@ import pytest
 
 from vsqlvault.config import Settings
 from vsqlvault.errors import CredentialRefused, StorageUnavailable
-from vsqlvault.http import authentication
+from vsqlvault.http.authentication import AUTHENTICATOR_SECONDS
 from vsqlvault.http.cursors import Cursors
 from vsqlvault.http.dispatcher import Dispatcher
 from vsqlvault.http.messages import Reply, Request
@@ -70,7 +70,10 @@ def asked(install, offering, open_scene) -> Callable[..., Awaitable[tuple[Reply,
     """Ask for something with a badge; return the answer and the rows it left."""
 
     async def ask(
-        behave: Callable[[Presented], Any], *headers: tuple[str, str], certificate: bytes | None = None
+        behave: Callable[[Presented], Any],
+        *headers: tuple[str, str],
+        certificate: bytes | None = None,
+        authenticator_seconds: float = AUTHENTICATOR_SECONDS,
     ) -> tuple[Reply, list[AccessRecord]]:
         async def handler(exchange: RequestContext) -> Reply:
             return Reply(200, exchange.call.principal.app.encode())
@@ -81,7 +84,13 @@ def asked(install, offering, open_scene) -> Callable[..., Awaitable[tuple[Reply,
         install(badges=offering("vault_authenticators", Badges(behave)))
         scene = await open_scene()
         before = len(await scene.access_rows())
-        dispatcher = Dispatcher(Settings(), scene.vault, Cursors(bytes(32)), Metrics(scene.vault))
+        dispatcher = Dispatcher(
+            Settings(),
+            scene.vault,
+            Cursors(bytes(32)),
+            Metrics(scene.vault),
+            authenticator_seconds=authenticator_seconds,
+        )
         operation = Operation(
             method="GET", path="/here", name="here", summary="", handler=handler, audited=Audited.READ_REPORT
         )
@@ -173,9 +182,8 @@ async def test_an_unsound_principal_is_nobody(asked, fields) -> None:
     assert [(row.status, row.reason, row.app) for row in rows] == [(503, "plugin_failure", None)]
 
 
-async def test_an_authenticator_that_is_late_refuses_with_a_row(asked, monkeypatch) -> None:
-    monkeypatch.setattr(authentication, "AUTHENTICATOR_SECONDS", 0.01)
-    reply, rows = await asked(sleep_for_long)
+async def test_an_authenticator_that_is_late_refuses_with_a_row(asked) -> None:
+    reply, rows = await asked(sleep_for_long, authenticator_seconds=0.01)
     assert reply.status == 503
     assert [row.reason for row in rows] == ["plugin_failure"]
 

@@ -10,12 +10,11 @@ import pytest
 from vsqlvault.config import Settings
 from vsqlvault.errors import StorageUnavailable
 from vsqlvault.http.app import already_open, build_app
-from vsqlvault.http.operations import logs as log_operations
 from vsqlvault.http.server.server import Limits, Server, listen
-from vsqlvault.service.audit import log_reader as logs
+from vsqlvault.runtime import Tuning
 
 KEY = "a-key-for-this-test-alone"
-ROWS = 40
+ROWS = 90
 
 
 @pytest.fixture
@@ -24,9 +23,7 @@ def exported(open_scene, clock, monkeypatch) -> Callable[..., Awaitable[bytes]]:
 
     async def export(accept: str, version: str, *, broken: bool, target: str = "/admin/access-log") -> bytes:
         monkeypatch.setenv("VSQL_VAULT_API_KEY", KEY)
-        monkeypatch.setattr(logs, "STREAM_PAGE", 30)
-        monkeypatch.setattr(log_operations, "_PIECE", 10)
-        scene = await open_scene()
+        scene = await open_scene(tuning=Tuning(log_stream_page=70))
         await asyncio.gather(*(scene.store(f"pay-{number}") for number in range(ROWS)))
         clock.advance(seconds=1)
         if broken:

@@ -58,13 +58,18 @@ App = Callable[[Any, Any, Any], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The limits of a connection, in seconds; ``connections`` is a number."""
+    """The limits of a connection, in seconds; ``connections`` is a number.
+
+    ``tick_seconds``: how often the limits are checked. ``flush_seconds``: how long the last answers have to leave.
+    """
 
     head_seconds: float = 5.0
     keep_alive_seconds: float = 60.0
     write_seconds: float = 10.0
     linger_seconds: float = 2.0
     connections: int = 512
+    tick_seconds: float = TICK_SECONDS
+    flush_seconds: float = FLUSH_SECONDS
 
     @classmethod
     def of(cls, settings: ServerSettings) -> Limits:
@@ -199,7 +204,7 @@ class Server:
         for connection in list(self.connections):
             connection.give_up(ShuttingDown())
         if self.connections:
-            await asyncio.sleep(FLUSH_SECONDS)
+            await asyncio.sleep(self.limits.flush_seconds)
         for connection in list(self.connections):
             connection.abort()
         for task in self._tasks:
@@ -258,7 +263,7 @@ class Server:
         for connection in list(self.connections):
             connection.check(self.now)
         self.counts.open = len(self.connections) + self._arriving
-        self._timer = self.loop.call_later(TICK_SECONDS, self._tick)
+        self._timer = self.loop.call_later(self.limits.tick_seconds, self._tick)
 
 
 def _same(connection: Connection) -> Connection:

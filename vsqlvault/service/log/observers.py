@@ -34,6 +34,9 @@ class Feed(ABC):
         self.name = name
         """The name of the stored position."""
         self.from_start = from_start
+        self.batch = BATCH
+        """How many records are delivered at once."""
+
         self.waiting = 0
         """How far the delivery is behind, in leaves, as this process saw it last."""
 
@@ -71,9 +74,9 @@ class _Rows(Feed):
         return await self._storage.tree_size()
 
     async def deliver_from(self, position: int) -> int:
-        leaves = await self._storage.leaf_rows(position, BATCH)
+        leaves = await self._storage.leaf_rows(position, self.batch)
         if not leaves:
-            return min(position + BATCH, await self.end())
+            return min(position + self.batch, await self.end())
         await self._deliver(leaves)
         return leaves[-1].index + 1
 
@@ -111,7 +114,7 @@ class CheckpointsToObserver(Feed):
 
     async def deliver_from(self, position: int) -> int:
         """See ``Feed.deliver_from``."""
-        found = tuple(await self._storage.checkpoints(position, BATCH))
+        found = tuple(await self._storage.checkpoints(position, self.batch))
         if not found:
             return await self.end()
         await _call(self._observer, partial(self._observer.checkpoints, found))
@@ -162,9 +165,12 @@ class Observers:
         *,
         interval_seconds: float = 1.0,
         retry_seconds: float = RETRY_SECONDS,
+        batch: int = BATCH,
     ) -> None:
         self._storage = storage
         self.feeds: Sequence[Feed] = [*_observer_feeds(storage, observers), *_method_feeds(storage, methods)]
+        for feed in self.feeds:
+            feed.batch = batch
         self.tasks: Sequence[LeasedTask] = [
             _task(storage, feed, interval_seconds, retry_seconds) for feed in self.feeds
         ]

@@ -87,6 +87,7 @@ class Sequencer:
         require_continuity: Callable[[], Awaitable[None]] | None = None,
         pruning: Thinning | None = None,
         batch: int = BATCH,
+        lease_seconds: float = LEASE_SECONDS,
     ) -> None:
         """``may_grow`` is called before each turn. While it returns False, nothing is indexed or signed.
 
@@ -107,7 +108,7 @@ class Sequencer:
         self._require_continuity = require_continuity
         self._known: _Known | None = None
         self._thinning = pruning or Thinning(storage, clock)
-        lease = Lease(storage, LEASE, LEASE_SECONDS, renew_after_seconds=LEASE_SECONDS / 2)
+        lease = Lease(storage, LEASE, lease_seconds, renew_after_seconds=lease_seconds / 2)
         self.state = SequencerState()
         self.task = LeasedTask(
             lease, "transparency log", self._turn, interval_seconds, last_step=self._turn, ends_within_seconds=5.0

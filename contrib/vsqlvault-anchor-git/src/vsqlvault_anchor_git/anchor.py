@@ -29,8 +29,17 @@ class GitAnchor(Anchor):
 
     name = "git"
 
-    def __init__(self, repository: Repository, *, interval_seconds: float, deadline_seconds: float) -> None:
+    def __init__(
+        self,
+        repository: Repository,
+        *,
+        interval_seconds: float,
+        deadline_seconds: float,
+        retry_seconds: float = RETRY_SECONDS,
+    ) -> None:
+        """``retry_seconds``: the maximum wait after a failure."""
         self._repository = repository
+        self._retry_seconds = retry_seconds
         self.interval_seconds = interval_seconds
         self._deadline_seconds = deadline_seconds
         self._waiting: Checkpoint | None = None
@@ -93,7 +102,7 @@ class GitAnchor(Anchor):
             if self._stopping.is_set():
                 return
             kept = await self._attempt()
-            pause = self.interval_seconds if kept else min(max(self.interval_seconds, 1.0), RETRY_SECONDS)
+            pause = self.interval_seconds if kept else min(max(self.interval_seconds, 1.0), self._retry_seconds)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause)
 

@@ -30,7 +30,9 @@ class Journal:
     Several processes may append to one file. All methods block for as long as the disk takes; a lock keeps them apart.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_recent: int = MAX_RECENT) -> None:
+        """``max_recent``: how many written records are remembered."""
+        self._max_recent = max_recent
         self._path: Path | None = None
         self._descriptor: int | None = None
         self._is_failing = False
@@ -65,7 +67,7 @@ class Journal:
             if new:
                 os.fsync(descriptor)
             self._recent.update((record.purge_id, None) for record in new)
-            while len(self._recent) > MAX_RECENT:
+            while len(self._recent) > self._max_recent:
                 self._recent.popitem(last=False)
             self._is_failing = False
 

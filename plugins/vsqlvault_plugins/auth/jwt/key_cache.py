@@ -13,12 +13,7 @@ from vsqlvault_plugins.auth.jwt.keys import JwksRefused, KeySet, digest_of, read
 from vsqlvault_plugins.auth.jwt.sources import KeySource, NotFetched
 
 log = logging.getLogger(__name__)
-FETCH_SECONDS = 3.0
-WAIT_SECONDS = 1.5
-"""The maximum time a request waits for a fetch. The fetch continues for later requests."""
 
-RETRY_SECONDS = 5.0
-"""The pause after a failed fetch."""
 
 RENEW_AT = 0.8
 """The fraction of their time to live after which requested keys are fetched again, while they are still used."""
@@ -35,12 +30,31 @@ class Times:
     unknown_kid_cooldown_seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class FetchTimes:
+    """How long a fetch may take, how long a request waits for it, and how long after a failure the next one starts."""
+
+    fetch_seconds: float = 3.0
+    wait_seconds: float = 1.5
+    retry_seconds: float = 5.0
+
+
+DEFAULT_FETCH_TIMES = FetchTimes()
+
+
 class KeyCache:
     """The keys of one issuer. One fetch runs at a time, and fetches for unknown key names are rate-limited."""
 
     def __init__(
-        self, issuer: str, source: KeySource, algorithms: Collection[str], times: Times, clock: Callable[[], float]
+        self,
+        issuer: str,
+        source: KeySource,
+        algorithms: Collection[str],
+        times: Times,
+        clock: Callable[[], float],
+        fetch_times: FetchTimes = DEFAULT_FETCH_TIMES,
     ) -> None:
+        self._fetch_times = fetch_times
         self._issuer = issuer
         self._source = source
         self._algorithms = algorithms
@@ -70,12 +84,12 @@ class KeyCache:
             if age >= self._times.ttl_seconds * RENEW_AT:
                 self._start_if_due(since_tried)
             return self._keys
-        if not self._is_failing or since_tried >= 2 * RETRY_SECONDS:
+        if not self._is_failing or since_tried >= 2 * self._fetch_times.retry_seconds:
             return None
         if age < self._times.ttl_seconds + self._times.last_good_seconds:
             self._start_if_due(since_tried)
             return self._keys
-        if not self._is_loading and since_tried < RETRY_SECONDS:
+        if not self._is_loading and since_tried < self._fetch_times.retry_seconds:
             raise AuthUnavailable
         return None
 
@@ -87,11 +101,11 @@ class KeyCache:
         return self._is_loading or now - self._tried_at >= self._times.unknown_kid_cooldown_seconds
 
     async def load(self, kid: str | None = None) -> None:
-        """Fetch the keys, or join a running fetch, and return when it is done or after ``WAIT_SECONDS``.
+        """Fetch the keys, or join a running fetch, and return when it is done or after the wait of ``FetchTimes``.
 
         If ``kid`` is not among the keys, it is remembered for as long as the keys live.
         """
-        done, _ = await asyncio.wait({self._start()}, timeout=WAIT_SECONDS)
+        done, _ = await asyncio.wait({self._start()}, timeout=self._fetch_times.wait_seconds)
         if kid is not None and done and not self._is_failing and self._keys is not None and not self._keys.has(kid):
             self._unknown.pop(kid, None)
             while len(self._unknown) >= MAX_UNKNOWN:
@@ -123,7 +137,7 @@ class KeyCache:
         return self._loading is not None and not self._loading.done()
 
     def _start_if_due(self, since_tried: float) -> None:
-        if not self._is_loading and (not self._is_failing or since_tried >= RETRY_SECONDS):
+        if not self._is_loading and (not self._is_failing or since_tried >= self._fetch_times.retry_seconds):
             self._start()
 
     def _start(self) -> asyncio.Task[None]:
@@ -134,7 +148,7 @@ class KeyCache:
 
     async def _fetch(self) -> None:
         try:
-            async with asyncio.timeout(FETCH_SECONDS):
+            async with asyncio.timeout(self._fetch_times.fetch_seconds):
                 data = await self._source.load()
                 if self._keys is None or self._keys.digest != digest_of(data):
                     self._keys = await asyncio.to_thread(read_key_set, data, self._algorithms, self._issuer)
@@ -142,7 +156,7 @@ class KeyCache:
         except (NotFetched, JwksRefused) as error:
             self._failed(str(error))
         except TimeoutError:
-            self._failed(f"no answer within {FETCH_SECONDS:g} seconds")
+            self._failed(f"no answer within {self._fetch_times.fetch_seconds:g} seconds")
         except Exception as error:  # noqa: BLE001 - no error may invalidate the keys in use
             self._failed(getattr(error, "strerror", None) or type(error).__name__)
         else:

@@ -25,7 +25,7 @@ from vsqlvault.model.control import Check, ControlState
 from vsqlvault.model.principal import Principal
 from vsqlvault.model.sandbox import ProcessNeeds
 from vsqlvault_plugins.auth.jwt.claims import METHOD, Claims, Recognised
-from vsqlvault_plugins.auth.jwt.key_cache import KeyCache, Times
+from vsqlvault_plugins.auth.jwt.key_cache import DEFAULT_FETCH_TIMES, FetchTimes, KeyCache, Times
 from vsqlvault_plugins.auth.jwt.keys import JwksRefused, KeySet, read_key_set
 from vsqlvault_plugins.auth.jwt.settings import JwtSettings, JwtTable
 from vsqlvault_plugins.auth.jwt.sources import FileSource, port_of, source_of
@@ -71,6 +71,8 @@ class JwtAuthenticator(Authenticator):
         *,
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
+        fetch_times: FetchTimes = DEFAULT_FETCH_TIMES,
+        max_remembered: int = MAX_REMEMBERED,
     ) -> None:
         """``now`` is Unix time, for claims. ``clock`` is monotonic, for the age of keys.
 
@@ -79,6 +81,8 @@ class JwtAuthenticator(Authenticator):
         """
         self._now = now
         self._clock = clock
+        self._fetch_times = fetch_times
+        self._max_remembered = max_remembered
         self._issuers = self._made(settings)
         self._remembered: OrderedDict[bytes, _Remembered] = OrderedDict()
         _open.add(self)
@@ -183,7 +187,7 @@ class JwtAuthenticator(Authenticator):
             missing = found
 
     def _remember(self, digest: bytes, remembered: _Remembered) -> None:
-        if len(self._remembered) >= MAX_REMEMBERED:
+        if len(self._remembered) >= self._max_remembered:
             self._remembered.popitem(last=False)
         self._remembered[digest] = remembered
 
@@ -195,7 +199,7 @@ class JwtAuthenticator(Authenticator):
         if isinstance(source, FileSource):
             _check_file(source, settings)
         times = Times(settings.jwks_ttl_seconds, settings.last_good_seconds, settings.unknown_kid_cooldown_seconds)
-        keys = KeyCache(settings.issuer, source, settings.algorithms, times, self._clock)
+        keys = KeyCache(settings.issuer, source, settings.algorithms, times, self._clock, self._fetch_times)
         return _Issuer(settings, Claims(settings), keys)
 
 

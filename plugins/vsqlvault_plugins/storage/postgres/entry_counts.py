@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 from vsqlvault.interfaces.evidence import EvidenceQuery
@@ -12,9 +13,17 @@ from vsqlvault_plugins.storage.postgres.connections import Connection
 from vsqlvault_plugins.storage.sql_files import load_queries
 
 COUNTS = load_queries("vsqlvault_plugins.storage.postgres", "entry_counts.sql")
-FOLD_FROM = 256
-"""The number of deltas that are left for a report to add."""
-FOLD_AT_ONCE = 8_192
+
+
+@dataclass(frozen=True, slots=True)
+class Folding:
+    """How many deltas are left for a report to add, and how many are merged at once."""
+
+    leave: int = 256
+    at_once: int = 8_192
+
+
+DEFAULT_FOLDING = Folding()
 
 
 def _sums(ends: str, created: str) -> str:
@@ -34,17 +43,17 @@ _KEY_USED, _NO_KEY_USED = (
 )
 
 
-async def fold_deltas(connection: Connection) -> bool:
+async def fold_deltas(connection: Connection, folding: Folding = DEFAULT_FOLDING) -> bool:
     """Merge deltas into the counters, a limited number.
 
     Return False if there are too few, or another process is merging.
     """
-    if not await connection.fetchval(COUNTS["has_deltas"], FOLD_FROM):
+    if not await connection.fetchval(COUNTS["has_deltas"], folding.leave):
         return False
     async with connection.transaction():
         if not await connection.fetchval(COUNTS["lock_tallies"]):
             return False
-        await connection.execute(COUNTS["fold_deltas"], FOLD_AT_ONCE)
+        await connection.execute(COUNTS["fold_deltas"], folding.at_once)
         for name in ("forget_empty_holdings", "forget_empty_keys"):
             await connection.execute(COUNTS[name])
     return True

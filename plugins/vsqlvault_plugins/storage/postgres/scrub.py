@@ -23,11 +23,20 @@ from vsqlvault_plugins.storage.postgres.schema import MAINTAIN_SINCE
 PARTS = 16
 LOCK_WAIT_SECONDS = 0.2
 """Requests that arrive while the scrub waits for the lock queue up behind it."""
-TRIES = 5
 PAUSE_SECONDS = 0.1
 REST_SECONDS = 1.0
 """After each partition the scrub pauses for as long as its lock was held, but no longer than this."""
-HORIZON_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class ScrubPatience:
+    """How long a scrub waits for old snapshots to end, and how often it tries to lock a partition."""
+
+    horizon_seconds: float = 3.0
+    tries: int = 5
+
+
+DEFAULT_PATIENCE = ScrubPatience()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +48,15 @@ class _Part:
     is_permitted: bool
 
 
-def longest_seconds(lock_seconds: float) -> float:
+def longest_seconds(lock_seconds: float, patience: ScrubPatience = DEFAULT_PATIENCE) -> float:
     """Return the maximum duration of a scrub that stops each partition after ``lock_seconds``."""
-    each = lock_seconds + TRIES * (LOCK_WAIT_SECONDS + PAUSE_SECONDS) + REST_SECONDS
-    return PARTS * each + HORIZON_SECONDS + 30
+    each = lock_seconds + patience.tries * (LOCK_WAIT_SECONDS + PAUSE_SECONDS) + REST_SECONDS
+    return PARTS * each + patience.horizon_seconds + 30
 
 
-async def scrub(connection: Connection, lock_seconds: float) -> ScrubOutcome | None:
+async def scrub(
+    connection: Connection, lock_seconds: float, patience: ScrubPatience = DEFAULT_PATIENCE
+) -> ScrubOutcome | None:
     """Rewrite the partitions from which entries were purged since their last rewrite.
 
     Return None if there is none and this is recorded. A scrub may have been killed before its record was written.
@@ -54,13 +65,13 @@ async def scrub(connection: Connection, lock_seconds: float) -> ScrubOutcome | N
         through = await connection.fetchval(QUERIES["scrubbed_through"])
         return ScrubOutcome(through, 0, ("another process is scrubbing",))
     try:
-        return await _scrub(connection, lock_seconds)
+        return await _scrub(connection, lock_seconds, patience)
     finally:
         with suppress(Exception):
             await connection.execute(QUERIES["unlock_scrub"])
 
 
-async def _scrub(connection: Connection, lock_seconds: float) -> ScrubOutcome | None:
+async def _scrub(connection: Connection, lock_seconds: float, patience: ScrubPatience) -> ScrubOutcome | None:
     newest = await settled_position(connection, "purge_log")
     horizon = await connection.fetchval(QUERIES["horizon_now"])
     parts = await _parts(connection, newest)
@@ -71,12 +82,12 @@ async def _scrub(connection: Connection, lock_seconds: float) -> ScrubOutcome | 
         if not await connection.fetchval(QUERIES["is_off_record"], newest):
             return None
         return ScrubOutcome(await connection.fetchval(QUERIES["scrubbed_through"]), 0)
-    left = await _obstacles(connection, due, horizon)
+    left = await _obstacles(connection, due, horizon, patience.horizon_seconds)
     rewritten = 0
     now = asyncio.get_running_loop().time
     for part in due if not left else ():
         began = now()
-        if trouble := await _rewrite(connection, part, horizon, lock_seconds):
+        if trouble := await _rewrite(connection, part, horizon, lock_seconds, patience.tries):
             left.append(f"{part.name}: {trouble}")
         else:
             rewritten += 1
@@ -91,12 +102,12 @@ async def _parts(connection: Connection, newest: int) -> list[_Part]:
     return [_Part(*row) for row in found]
 
 
-async def _obstacles(connection: Connection, due: list[_Part], horizon: str) -> list[str]:
+async def _obstacles(connection: Connection, due: list[_Part], horizon: str, seconds: float) -> list[str]:
     """Return what prevents rewriting any partition, after waiting a few seconds for it to end."""
     if not all(part.is_permitted for part in due):
         role = await connection.fetchval(QUERIES["role"])
         return [f"the role {role} does not own the partitions of entries, so it may not rewrite them"]
-    deadline = asyncio.get_running_loop().time() + HORIZON_SECONDS
+    deadline = asyncio.get_running_loop().time() + seconds
     while True:
         holders = [str(row[0]) for row in await connection.fetch(QUERIES["horizon_holders"], horizon)]
         if not holders and await connection.fetchval(QUERIES["open_transactions"], horizon):
@@ -108,9 +119,9 @@ async def _obstacles(connection: Connection, due: list[_Part], horizon: str) -> 
         await asyncio.sleep(PAUSE_SECONDS)
 
 
-async def _rewrite(connection: Connection, part: _Part, horizon: str, lock_seconds: float) -> str | None:
+async def _rewrite(connection: Connection, part: _Part, horizon: str, lock_seconds: float, tries: int) -> str | None:
     """Rewrite one partition. Return what prevented it, or None if the rewrite was verified."""
-    for _ in range(TRIES):
+    for _ in range(tries):
         try:
             await connection.execute(QUERIES["limit_waiting"], _millis(LOCK_WAIT_SECONDS), _millis(lock_seconds))
             await connection.execute(QUERIES["rewrite_part"].format(name=part.name))

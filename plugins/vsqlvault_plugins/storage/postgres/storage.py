@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -66,10 +67,21 @@ COMMIT_SECONDS = 5.0
 PAGE_SECONDS = 30.0
 MIGRATION_SECONDS = 600.0
 MAX_TRIES = 8
-SETTLE_SECONDS = 1.0
 SETTLE_PAUSE_SECONDS = 0.01
 MAX_BLOCKS_AT_ONCE = 16
 MAX_FOLDS_AT_ONCE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresTuning:
+    """Waits and limits that are not settings. ``settle_seconds``: how long a read of leaves waits for open commits."""
+
+    settle_seconds: float = 1.0
+    scrub: scrub.ScrubPatience = scrub.DEFAULT_PATIENCE
+    folding: entry_counts.Folding = entry_counts.DEFAULT_FOLDING
+
+
+DEFAULT_TUNING = PostgresTuning()
 
 
 class PostgresStorage:
@@ -77,7 +89,14 @@ class PostgresStorage:
 
     flights = 2
 
-    def __init__(self, connections: Connections, server: Server, roles: Roles) -> None:
+    def __init__(
+        self,
+        connections: Connections,
+        server: Server,
+        roles: Roles,
+        tuning: PostgresTuning = DEFAULT_TUNING,
+    ) -> None:
+        self._tuning = tuning
         self._connections = connections
         self._server = server
         self._roles = roles
@@ -92,6 +111,7 @@ class PostgresStorage:
         roles: Roles | None = None,
         pooler_mode: PoolerMode = "session",
         prepared_statements: bool = True,
+        tuning: PostgresTuning = DEFAULT_TUNING,
     ) -> PostgresStorage:
         """Connect, and check the server's settings. The schema is not changed.
 
@@ -110,7 +130,7 @@ class PostgresStorage:
         server.fence.on_change = connections.drop_all
         async with connections.borrow(READ_SECONDS):
             pass
-        return cls(connections, server, roles or Roles())
+        return cls(connections, server, roles or Roles(), tuning)
 
     @property
     def incarnation(self) -> str:
@@ -199,8 +219,10 @@ class PostgresStorage:
     async def scrub(self, lock_seconds: float) -> ScrubOutcome | None:
         """See ``PurgeStorage.scrub``."""
         try:
-            async with self._connections.borrow_beside(scrub.longest_seconds(lock_seconds)) as connection:
-                return await scrub.scrub(connection, lock_seconds)
+            async with self._connections.borrow_beside(
+                scrub.longest_seconds(lock_seconds, self._tuning.scrub)
+            ) as connection:
+                return await scrub.scrub(connection, lock_seconds, self._tuning.scrub)
         except Exception as error:
             raise translated(error, committing=False) from error
 
@@ -239,7 +261,7 @@ class PostgresStorage:
     async def unsequenced(self, limit: int) -> Sequence[PendingLeaf]:
         """See ``TreeStorage.unsequenced``. It releases its connection while it waits."""
         horizon = await self._run(READ_SECONDS, tree.horizon)
-        deadline = time.monotonic() + SETTLE_SECONDS
+        deadline = time.monotonic() + self._tuning.settle_seconds
         left = horizon.committing
         while left:
             if time.monotonic() > deadline:
@@ -269,7 +291,7 @@ class PostgresStorage:
                 if not await self._run(PAGE_SECONDS, tallies.tally_next_block, log):
                     break
         for _ in range(MAX_FOLDS_AT_ONCE):
-            if not await self._run(PAGE_SECONDS, entry_counts.fold_deltas):
+            if not await self._run(PAGE_SECONDS, entry_counts.fold_deltas, self._tuning.folding):
                 break
 
     async def tiles(self, keys: Collection[TileKey]) -> Mapping[TileKey, bytes]:

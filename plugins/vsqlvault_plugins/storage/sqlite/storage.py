@@ -112,7 +112,11 @@ class SqliteStorage:
         keeper: Connection,
         clock: Callable[[], datetime],
         guard: FileGuard,
+        truncate_after_seconds: float = TRUNCATE_AFTER_SECONDS,
+        scrub_seconds: float = SCRUB_SECONDS,
     ) -> None:
+        self._truncate_after_seconds = truncate_after_seconds
+        self._scrub_seconds = scrub_seconds
         self._path = path
         self._guard = guard
         self._writer = writer
@@ -131,11 +135,19 @@ class SqliteStorage:
 
     @classmethod
     async def open(
-        cls, path: Path, clock: Callable[[], datetime] = utc_now, on_io_error: Callable[[], None] = exit_soon
+        cls,
+        path: Path,
+        clock: Callable[[], datetime] = utc_now,
+        on_io_error: Callable[[], None] = exit_soon,
+        *,
+        truncate_after_seconds: float = TRUNCATE_AFTER_SECONDS,
+        scrub_seconds: float = SCRUB_SECONDS,
     ) -> SqliteStorage:
         """Open or create the file, readable only by its owner. The schema is not changed.
 
         ``on_io_error`` is called once after an I/O error, when nothing is acknowledged any more. By default the process exits.
+        ``truncate_after_seconds``: from a purge until the write-ahead log is truncated. ``scrub_seconds``: the minimum time
+        for which a scrub waits for readers.
 
         Raises:
             StorageUnavailable: the file cannot be opened. UnsafeStorage: it cannot be made durable.
@@ -155,7 +167,7 @@ class SqliteStorage:
             raise error if isinstance(error, VaultError) else translated(error) from error
         writer, reader, pager, keeper = opened
         guard = FileGuard(path, on_io_error, locks=WAL_RESET_BUG)
-        return cls(path, writer, reader, pager, keeper, clock, guard)
+        return cls(path, writer, reader, pager, keeper, clock, guard, truncate_after_seconds, scrub_seconds)
 
     async def read(self, reads: Sequence[Read]) -> Sequence[Snapshot]:
         """See ``Storage.read``."""
@@ -195,7 +207,7 @@ class SqliteStorage:
 
         Commits wait for it, so during continuous purges it runs every few seconds.
         """
-        pause = max(TRUNCATE_AFTER_SECONDS, self._truncated_at + TRUNCATE_EVERY_SECONDS - time.monotonic())
+        pause = max(self._truncate_after_seconds, self._truncated_at + TRUNCATE_EVERY_SECONDS - time.monotonic())
         emptied = False
         while not emptied:
             await asyncio.sleep(pause)
@@ -233,7 +245,7 @@ class SqliteStorage:
         newest, through = await self._writer.run(purging.scrub_reach)
         if newest == through:
             return None
-        deadline = time.monotonic() + max(lock_seconds, SCRUB_SECONDS)
+        deadline = time.monotonic() + max(lock_seconds, self._scrub_seconds)
         while not await self._emptied_log():
             if time.monotonic() > deadline:
                 return ScrubOutcome(through, 0, ("the write-ahead log: another process reads older pages",))

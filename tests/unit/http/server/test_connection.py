@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from vsqlvault.http.server import server as server_module
 from vsqlvault.http.server.server import RESERVED_CONNECTIONS, Limits, Server, listen
 
 TICK = 0.05
@@ -82,15 +81,12 @@ class Serving:
 
 
 @pytest.fixture
-def serve(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    monkeypatch.setattr(server_module, "TICK_SECONDS", TICK)
-    monkeypatch.setattr(server_module, "FLUSH_SECONDS", TICK)
-
+def serve() -> Callable[..., Any]:
     @asynccontextmanager
     async def serve(app: Any, *, listener: socket.socket | None = None, **limits: Any) -> AsyncIterator[Serving]:
         listener = listener or listen("127.0.0.1:0")
         address = listener.getsockname()
-        server = Server(app, Limits(**limits))
+        server = Server(app, Limits(**{"tick_seconds": TICK, "flush_seconds": TICK, **limits}))
         server.accept_from(listener)
         serving = Serving(server, address)
         try:

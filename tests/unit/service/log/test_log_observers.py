@@ -13,7 +13,7 @@ from vsqlvault.errors import PluginFailed
 from vsqlvault.interfaces.observer import Observer
 from vsqlvault.interfaces.purge_method import PurgeMethod
 from vsqlvault.model.purge import PurgePlan, Remove
-from vsqlvault.service.log import observers
+from vsqlvault.runtime import Tuning
 from vsqlvault.service.tasks import running
 from vsqlvault.testing import a_retention_policy
 
@@ -131,11 +131,10 @@ async def test_rows_from_before_an_observer_was_there_are_delivered_only_from_st
     assert 0 < len(late.rows) < len(whole.rows)
 
 
-async def test_more_rows_than_a_batch_are_delivered(install, offering, open_scene, monkeypatch) -> None:
-    monkeypatch.setattr(observers, "BATCH", 2)
+async def test_more_rows_than_a_batch_are_delivered(install, offering, open_scene) -> None:
     seen = Seen()
     install(alpha=offering("vault_observers", seen))
-    scene = await open_scene()
+    scene = await open_scene(tuning=Tuning(observer_batch=2))
     for number in range(7):
         await scene.store(external_id=f"e{number}")
     await deliver(scene)

@@ -23,7 +23,6 @@ from vsqlvault.proof.note import SigningKey
 from vsqlvault.runtime.tuning import Tuning
 from vsqlvault.service.log.restore import RestoreCount, Tombstone, tombstones_in
 from vsqlvault.testing import T0, a_legal_hold, a_purge_record, an_access_record, an_entry
-from vsqlvault_plugins.anchor import file as file_anchor
 from vsqlvault_plugins.anchor.file import FileAnchor
 
 AT_ONCE = Tuning(log_check_seconds=0)
@@ -281,9 +280,8 @@ class TestFileAnchor:
         await asyncio.sleep(0.1)
         assert await anchor.newest() == note_of(9)
 
-    async def test_what_cannot_be_appended_is_said_and_waits(self, tmp_path: Path, monkeypatch, caplog) -> None:
-        monkeypatch.setattr(file_anchor, "RETRY_SECONDS", 0.02)
-        anchor = FileAnchor(tmp_path / "place" / "anchor", 0)
+    async def test_what_cannot_be_appended_is_said_and_waits(self, tmp_path: Path, caplog) -> None:
+        anchor = FileAnchor(tmp_path / "place" / "anchor", 0, retry_seconds=0.02)
         anchor.keep(self.checkpoint(3))
         assert anchor.failure() == "No such file or directory"
         assert "file anchor: a checkpoint cannot be stored" in caplog.text

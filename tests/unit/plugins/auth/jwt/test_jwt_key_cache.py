@@ -15,6 +15,7 @@ from vsqlvault.errors import AuthUnavailable, CredentialRefused
 from vsqlvault.interfaces.authenticator import Presented
 from vsqlvault.model.principal import Principal
 from vsqlvault_plugins.auth.jwt import key_cache, plugin
+from vsqlvault_plugins.auth.jwt.key_cache import DEFAULT_FETCH_TIMES, FetchTimes
 from vsqlvault_plugins.auth.jwt.plugin import JwtAuthenticator
 from vsqlvault_plugins.auth.jwt.settings import JwtTable
 from vsqlvault_plugins.auth.jwt.sources import NotFetched
@@ -47,7 +48,14 @@ class Bench:
     def __init__(self) -> None:
         self.at = 10_000.0
         self.source = Published(jwks(OLD))
-        self.authenticator = JwtAuthenticator(JwtTable(), clock=lambda: self.at)
+        self.authenticator = self.made(DEFAULT_FETCH_TIMES)
+
+    def made(self, fetch_times: FetchTimes) -> JwtAuthenticator:
+        return JwtAuthenticator(JwtTable(), clock=lambda: self.at, fetch_times=fetch_times)
+
+    async def replace_authenticator(self, fetch_times: FetchTimes) -> None:
+        self.authenticator = self.made(fetch_times)
+        await self.authenticator.reload(self.settings())
 
     def settings(self, **issuer: Any) -> Settings:
         table = {"issuer": ISSUER, "audience": "vault", "jwks_url": "https://login.example/keys", **issuer}
@@ -233,7 +241,7 @@ class TestOutage:
         bench.source.is_down = True
         await bench.outcome(token())
         bench.source.is_down = False
-        bench.at += key_cache.RETRY_SECONDS - 0.1
+        bench.at += DEFAULT_FETCH_TIMES.retry_seconds - 0.1
         assert await bench.outcome(token()) == "auth-unavailable"
         bench.at += 0.1
         assert await bench.outcome(token()) == "payments"
@@ -258,7 +266,7 @@ class TestOutage:
         for number in range(50):
             assert await bench.outcome(token(jti=str(number))) == "payments"
         assert bench.source.fetches == 2
-        bench.at += key_cache.RETRY_SECONDS
+        bench.at += DEFAULT_FETCH_TIMES.retry_seconds
         assert await bench.outcome(token()) == "payments"
         await bench.settle()
         assert bench.source.fetches == 3
@@ -270,7 +278,7 @@ class TestOutage:
         bench.at += TTL
         await bench.ask(known)
         bench.source.is_down, bench.source.document = False, jwks(NEW)
-        bench.at += key_cache.RETRY_SECONDS
+        bench.at += DEFAULT_FETCH_TIMES.retry_seconds
         await bench.outcome(known)
         await bench.settle()
         assert await bench.outcome(known) == "kid"
@@ -305,8 +313,8 @@ class TestOutage:
         monkeypatch.setattr(bench.source, "load", fail)
         assert await bench.outcome(token()) == "auth-unavailable"
 
-    async def test_a_slow_provider_is_not_waited_for_for_long(self, bench, monkeypatch) -> None:
-        monkeypatch.setattr(key_cache, "WAIT_SECONDS", 0.01)
+    async def test_a_slow_provider_is_not_waited_for_for_long(self, bench) -> None:
+        await bench.replace_authenticator(FetchTimes(wait_seconds=0.01))
         bench.source.held = asyncio.Event()
         assert await bench.outcome(token()) == "auth-unavailable"
         bench.source.held.set()
@@ -314,8 +322,8 @@ class TestOutage:
         assert await bench.outcome(token()) == "payments"
         assert bench.source.fetches == 1
 
-    async def test_a_provider_that_never_ends_is_given_up(self, bench, monkeypatch) -> None:
-        monkeypatch.setattr(key_cache, "FETCH_SECONDS", 0.01)
+    async def test_a_provider_that_never_ends_is_given_up(self, bench) -> None:
+        await bench.replace_authenticator(FetchTimes(fetch_seconds=0.01))
         bench.source.held = asyncio.Event()
         assert await bench.outcome(token()) == "auth-unavailable"
         await bench.settle()
@@ -422,7 +430,7 @@ class TestFreshness:
         bench.at += LAST_GOOD
         assert await self.state(bench) == ("failing", f"{ISSUER}: keys cannot be fetched; no token can be verified")
         bench.source.is_down = False
-        bench.at += key_cache.RETRY_SECONDS
+        bench.at += DEFAULT_FETCH_TIMES.retry_seconds
         assert (await self.state(bench))[0] == "ok"
 
     async def test_keys_that_never_came_fail(self, bench) -> None:

@@ -32,12 +32,14 @@ class Desk:
         self.directory = directory
         self.now = NOW
 
-    def authenticator(self, published: bytes = PUBLISHED, **settings: Any) -> JwtAuthenticator:
+    def authenticator(
+        self, published: bytes = PUBLISHED, max_remembered: int = 4096, **settings: Any
+    ) -> JwtAuthenticator:
         file = self.directory / "keys.json"
         file.write_bytes(published)
         table = {"issuer": ISSUER, "audience": AUDIENCE, "jwks_file": str(file), **settings}
         auth = JwtTable.model_validate({"jwt": [table]})
-        return JwtAuthenticator(auth, now=lambda: self.now)
+        return JwtAuthenticator(auth, now=lambda: self.now, max_remembered=max_remembered)
 
     async def recognised(
         self, token: str, *, certificate: bytes | None = None, published: bytes = PUBLISHED, **settings: Any
@@ -408,9 +410,8 @@ async def test_a_token_that_was_bad_is_not_remembered(desk, members) -> None:
     assert not authenticator._remembered
 
 
-async def test_only_so_many_tokens_are_remembered(desk, monkeypatch) -> None:
-    monkeypatch.setattr("vsqlvault_plugins.auth.jwt.plugin.MAX_REMEMBERED", 3)
-    authenticator = desk.authenticator()
+async def test_only_so_many_tokens_are_remembered(desk) -> None:
+    authenticator = desk.authenticator(max_remembered=3)
     tokens = [signed(jti=f"token-{number}") for number in range(5)]
     for token in tokens:
         await ask(authenticator, token)

@@ -18,6 +18,7 @@ from tests.support.certificates import DAY, SERVER, Authority, Issued, dns, uri
 from vsqlvault.config import ServerSettings
 from vsqlvault.errors import BadForwarding, CredentialRefused, SettingsInvalid
 from vsqlvault.http import forwarded_certificates
+from vsqlvault.http.forwarded_certificates import ForwardedCertificates
 from vsqlvault.http.forwarding import NAMES, Forwarding
 from vsqlvault.http.messages import Request
 from vsqlvault.http.server.client_certificates import ClientCertificate
@@ -186,16 +187,16 @@ class TestGood:
         monkeypatch.setattr(forwarded_certificates, "_decoded", None)
         assert forwarding.certificate(arrived(HERE, headers)) is first
 
-    def test_only_so_many_are_remembered(
-        self, authority: Authority, settings: Callable[..., ServerSettings], monkeypatch
+    def test_the_oldest_is_forgotten_when_the_limit_is_reached(
+        self, authority: Authority, settings: Callable[..., ServerSettings]
     ) -> None:
-        monkeypatch.setattr(forwarded_certificates, "MAX_REMEMBERED", 2)
-        forwarding = Forwarding(settings())
-        for _ in range(5):
-            shown(forwarding, HERE, [("client-cert", header(der(authority.client("client"))))])
-        certificates = forwarding._proxies.certificates
-        assert certificates is not None
-        assert len(certificates._remembered) <= 2
+        certificates = ForwardedCertificates(settings(), max_remembered=2)
+        values = [header(der(authority.client("client"))) for _ in range(3)]
+        first = certificates.read(values[:1], [])
+        assert certificates.read(values[:1], []) is first
+        for value in values[1:]:
+            certificates.read([value], [])
+        assert certificates.read(values[:1], []) is not first
 
 
 def signed(authority: Authority, key: Any, **usage: bool) -> bytes:

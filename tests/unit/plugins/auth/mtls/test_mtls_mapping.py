@@ -306,14 +306,16 @@ class TestRemembering:
         assert len(found) == 1
         assert len(read) == 2
 
-    def test_only_so_many_are_remembered(
-        self, authority: Authority, settings: Callable[..., Settings], monkeypatch
+    def test_the_oldest_is_forgotten_when_the_limit_is_reached(
+        self, authority: Authority, settings: Callable[..., Settings]
     ) -> None:
-        monkeypatch.setattr(mtls, "MAX_REMEMBERED", 3)
-        authenticator = CertificateAuthenticator(settings({"common_name": "c", "app": "a"}))
-        for _ in range(10):
-            present(authenticator, authority.client("c"))
-            assert len(authenticator._mapping._found) <= 3
+        authenticator = CertificateAuthenticator(settings({"common_name": "c", "app": "a"}), max_remembered=3)
+        clients = [authority.client("c") for _ in range(4)]
+        first = present(authenticator, clients[0])
+        assert present(authenticator, clients[0]) is first
+        for client in clients[1:]:
+            present(authenticator, client)
+        assert present(authenticator, clients[0]) is not first
 
     async def test_a_reload_forgets_what_was_found(
         self, authority: Authority, settings: Callable[..., Settings]
