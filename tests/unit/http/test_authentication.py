@@ -19,7 +19,7 @@ from vsqlvault.http.messages import Reply, Request
 from vsqlvault.http.metrics import Metrics
 from vsqlvault.http.operation import Operation, RequestContext
 from vsqlvault.http.server.client_certificates import ClientCertificate
-from vsqlvault.interfaces.authenticator import Presented
+from vsqlvault.interfaces.authenticator import Authenticator, Presented
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.principal import Principal, Role
@@ -35,7 +35,7 @@ GOOD: dict[str, Any] = {
 
 
 @dataclass
-class Badges:
+class Badges(Authenticator):
     """An authenticator that does what a test tells it to."""
 
     behave: Callable[[Presented], Any]

@@ -51,7 +51,7 @@ async def test_a_key_holds_what_is_written_down(written, held) -> None:
 
 
 async def test_the_bootstrap_key_holds_every_purpose() -> None:
-    assert (await recognised("[]", bootstrap=KEY)).holds("card")
+    assert (await recognised("[]", bootstrap=KEY)).has_purpose("card")
 
 
 async def test_the_key_made_for_development_holds_every_purpose(monkeypatch) -> None:
