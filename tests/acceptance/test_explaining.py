@@ -37,7 +37,11 @@ class TestExplaining:
             "in_force_since": second["created_at"],
             "changed_by": ADMIN,
             "max_retrievals": None,
-            "answer": {"status": 403, "slug": "access-denied", "title": "The access policy does not allow this"},
+            "answer": {
+                "status": 403,
+                "slug": "access-denied",
+                "title": "The access policy does not allow this operation",
+            },
             "legal_holds": [],
             "last_purge": None,
         }

@@ -69,9 +69,9 @@ def test_a_key_revoked_on_one_node_carries_out_nothing_on_the_other_from_then_on
         eventually(lambda made=made: get(second, made).status == 200, EVERY_NODE_SECONDS)
         revoke(first, made)
         assert get(second, made).status == 401
-        granted = first.rows(f"credential_id={made['key_id']}&outcome=granted")
+        granted = first.rows(f"credential_id={made['credential_id']}&outcome=granted")
         assert [row["operation"] for row in granted] == ["retrieve"]
-        assert first.rows(f"credential_id={made['key_id']}&reason=revoked")
+        assert first.rows(f"credential_id={made['credential_id']}&reason=revoked")
 
 
 def test_an_idle_node_hears_of_it_in_time(pair: Pair) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -36,11 +37,11 @@ def test_a_key_is_shown_once_and_opens_what_it_grants(vault: VaultServer) -> Non
     answer = vault.call(ADMIN, "POST", PATH, json_body={"app": "minted", "purposes": ["card"], "identity": "jane"})
     document = answer.json
     digest = sha256(document["key"].encode()).hexdigest()
-    assert document["key_id"] == f"sha256:{digest[:12]}"
+    assert (document["key_id"], document["credential_id"]) == (f"sha256-{digest[:12]}", f"sha256:{digest[:12]}")
     assert answer.header("location") == f"{PATH}/{document['key_id']}"
     assert answer.header("cache-control") == "no-store"
     row = vault.row(with_key(vault, document["key"]))
-    assert (row["app"], row["identity"], row["credential_id"]) == ("minted", "jane", document["key_id"])
+    assert (row["app"], row["identity"], row["credential_id"]) == ("minted", "jane", document["credential_id"])
     assert with_key(vault, document["key"], target="/vault/ach/none-such").status == 403
 
 
@@ -67,7 +68,7 @@ def test_the_key_and_its_digest_are_nowhere(another_vault: Start) -> None:
     with_key(server, key)
     for target in ("/admin/access-log?limit=1000", PATH, "/compliance/report", "/metrics"):
         body = server.call(ADMIN, "GET", target).body.decode()
-        assert document["key_id"] in body or target in {"/compliance/report", "/metrics"}
+        assert document["credential_id"] in body or target in {"/compliance/report", "/metrics"}
         assert key not in body
         assert digest not in body
     assert server.stop() == 0
@@ -80,7 +81,7 @@ def test_a_revoked_key_is_refused_at_the_next_request(vault: VaultServer) -> Non
     revoked = vault.call(ADMIN, "DELETE", f"{PATH}/{document['key_id']}").json
     assert (revoked["state"], revoked["revoked_by"], "warnings" in revoked) == ("revoked", ADMIN, False)
     assert_problem(with_key(vault, document["key"]), 401, "unauthenticated")
-    eventually(lambda: vault.rows(f"reason=revoked&credential_id={document['key_id']}"), 4)
+    eventually(lambda: vault.rows(f"reason=revoked&credential_id={document['credential_id']}"), 4)
     again = vault.call(ADMIN, "DELETE", f"{PATH}/{document['key_id']}")
     assert (again.status, again.json["revoked_at"]) == (200, revoked["revoked_at"])
 
@@ -98,7 +99,7 @@ def test_revoked_expired_and_unknown_keys_are_answered_alike(vault: VaultServer)
     assert len({without_id(with_key(vault, key)) for key in keys}) == 1
     seen = vault.call(ADMIN, "GET", f"{PATH}/{expiring['key_id']}").json
     assert seen["state"] == "expired"
-    eventually(lambda: vault.rows(f"reason=expired&credential_id={expiring['key_id']}"), 4)
+    eventually(lambda: vault.rows(f"reason=expired&credential_id={expiring['credential_id']}"), 4)
 
 
 def test_who_revokes_its_own_key_is_told_so(vault: VaultServer) -> None:
@@ -123,7 +124,6 @@ def test_who_revokes_its_own_key_is_told_so(vault: VaultServer) -> None:
         ({"roles": ["root"]}, "roles[0]"),
         ({"roles": ["admin"] * 3}, "roles"),
         ({"identity": ""}, "identity"),
-        ({"identity": "\u200b"}, "identity"),
         ({"identity": "i" * 257}, "identity"),
         ({"description": "d" * 1025}, "description"),
         ({"expires_at": 4102444800}, "expires_at"),
@@ -145,6 +145,17 @@ def test_a_body_that_is_not_fit_makes_no_key(vault: VaultServer, fields: dict[st
 def test_a_time_without_an_offset_makes_no_key(vault: VaultServer) -> None:
     body = {"app": "unfit", "expires_at": "2099-01-01T00:00:00"}
     assert_problem(vault.call(ADMIN, "POST", PATH, json_body=body), 422, "invalid-time")
+
+
+@pytest.mark.parametrize("form", ["key_id", "credential_id"])
+def test_both_names_of_a_key_are_taken_in_a_path(vault: VaultServer, form: str) -> None:
+    document = created(vault, app="named")
+    assert vault.call(ADMIN, "GET", f"{PATH}/{document[form]}").json["key_id"] == document["key_id"]
+
+
+def test_a_key_id_survives_percent_encoding(vault: VaultServer) -> None:
+    key_id = created(vault, app="quoted")["key_id"]
+    assert quote(key_id, safe="") == key_id
 
 
 @pytest.mark.parametrize("key_id", ["sha256:00000000000", "sha256:00000000000G", "env:VSQL_VAULT_API_KEY", "minted"])
@@ -199,7 +210,7 @@ def test_metrics_tell_how_many_and_how_old_and_name_nobody(another_vault: Start)
     assert 'vsqlvault_credentials{method="api-key",state="expired"} 1.0' in text
     assert 'vsqlvault_credential_oldest_seconds{method="api-key"} ' in text
     assert "measured" not in text
-    assert document["key_id"] not in text
+    assert document["credential_id"] not in text
 
 
 def test_where_stored_keys_are_off_the_answer_says_so(another_vault: Start) -> None:

@@ -46,7 +46,10 @@ OPENAPI = {
                     "type": "object",
                     "minProperties": 1,
                     "propertyNames": {"pattern": "^[1-5][0-9][0-9]$"},
-                    "additionalProperties": {"type": "object", "required": ["description"]},
+                    "additionalProperties": {
+                        "type": "object",
+                        "anyOf": [{"required": ["description"]}, {"required": ["$ref"]}],
+                    },
                 },
             },
         },
@@ -102,9 +105,43 @@ class TestOpenApi:
                 Draft202012Validator.check_schema(parameter["schema"])
 
     def test_every_reference_leads_somewhere(self, document: Any) -> None:
-        found = re.findall(r'"\$ref": "#/components/schemas/([^"]+)"', json.dumps(document))
-        assert set(found) <= set(document["components"]["schemas"])
+        found = re.findall(r'"\$ref": "#/components/(\w+)/([^"]+)"', json.dumps(document))
+        assert all(name in document["components"][kind] for kind, name in found)
         assert json.dumps(document).count('"$ref"') == len(found)
+
+    def test_every_operation_has_an_example_and_every_example_fits_its_schema(self, document: Any) -> None:
+        shown = 0
+        for method, path, operation in operations(document):
+            answers = {} if method == "head" else operation["responses"]
+            ok = [answer for status, answer in answers.items() if status[0] == "2"]
+            contents = [operation.get("requestBody", {}), *ok]
+            for content in (each for part in contents for each in part.get("content", {}).values()):
+                assert content.get("examples"), (method, path)
+                for example in content["examples"].values():
+                    schema = {**content["schema"], "components": document["components"]}
+                    Draft202012Validator(schema).validate(example["value"])
+                    shown += 1
+        assert shown > len(operations(document))
+
+    def test_there_are_no_extensions(self, document: Any) -> None:
+        assert not re.findall(r'"x-[^"]*":', json.dumps(document).replace('"X-', ""))
+
+    def test_limits_are_those_of_the_server(self, vault: VaultServer, document: Any) -> None:
+        first, second = document["paths"]["/audit/consistency"]["get"]["parameters"]
+        assert (first["schema"]["minimum"], second["schema"]["minimum"]) == (0, 0)
+        assert vault.call("auditor", "GET", "/audit/consistency?from=-1&to=1").status == 422
+        assert document["components"]["schemas"]["SelectorBody"]["minProperties"] == 1
+        for selector in ({}, {"purpose": None}):
+            body = {"case_reference": "c", "reason": "r", "selector": selector}
+            assert vault.call(ADMIN, "PUT", "/admin/legal-holds/none", json_body=body).status == 422
+
+    @pytest.mark.parametrize("status", ["401", "414", "429", "503"])
+    def test_every_route_documents_what_every_route_answers(self, document: Any, status: str) -> None:
+        assert all(status in operation["responses"] for _, _, operation in operations(document))
+
+    def test_507_is_documented_where_something_is_stored(self, document: Any) -> None:
+        found = {operation["operationId"] for *_, operation in operations(document) if "507" in operation["responses"]}
+        assert found == {"store", "update"}
 
     def test_operation_ids_are_unique(self, document: Any) -> None:
         names = [operation["operationId"] for _, _, operation in operations(document)]
@@ -124,7 +161,7 @@ class TestOpenApi:
         for method, path, operation in operations(document):
             target = path.format(
                 purpose="card", external_id="described", name="described", version="1", number="1", level="0", tile="000.p/1",
-                index="0", purge_id="0" * 32, key_id="sha256:" + "0" * 12,
+                index="0", purge_id="0" * 32, key_id="sha256-" + "0" * 12,
             )  # fmt: skip
             for who in ("payments", ADMIN, "other"):
                 body = b"{}" if "requestBody" in operation else None
@@ -139,7 +176,8 @@ class TestOpenApi:
 
     def test_a_problem_is_as_described(self, vault: VaultServer, document: Any) -> None:
         answer = vault.put("payments", "card/schema-2", "")
-        Draft202012Validator(document["components"]["schemas"]["Problem"]).validate(answer.json)
+        schema = {"$ref": "#/components/schemas/Problem", "components": document["components"]}
+        Draft202012Validator(schema).validate(answer.json)
 
 
 class TestDocsPage:

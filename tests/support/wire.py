@@ -11,6 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from tests.support.described import faults_of
+
 SECONDS = 20.0
 Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 PROBLEM = "urn:vsqlvault:problem:"
@@ -105,4 +107,6 @@ def exchange(
     with connected(address, seconds, tls) as connection:
         with suppress(BrokenPipeError, ConnectionResetError):
             connection.sendall(raw)
-        return read_answer(connection, method)
+        answer = read_answer(connection, method)
+    assert not (faults := faults_of(raw, answer.status, answer.headers, answer.body)), faults
+    return answer

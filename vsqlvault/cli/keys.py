@@ -106,7 +106,7 @@ def _create(settings: Settings, options: argparse.Namespace) -> None:
 
 def _revoke(settings: Settings, options: argparse.Namespace) -> None:
     async def end(vault: Vault, call: Call) -> RevokedKey:
-        return await vault.credentials.api_keys.revoke(call, options.key_id)
+        return await vault.credentials.api_keys.revoke(call, options.key_id.replace("-", ":"))
 
     revoked = _with_vault(settings, end)
     key = revoked.seen.key

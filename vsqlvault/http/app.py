@@ -36,6 +36,7 @@ from vsqlvault.http.metrics.workers import Share
 from vsqlvault.http.operation import SEVERAL_SEGMENTS, Operation, RequestContext, also_head
 from vsqlvault.http.operations import OPERATIONS
 from vsqlvault.http.schemas.bodies import dump_json
+from vsqlvault.http.schemas.results.service import OpenApi
 from vsqlvault.service.tasks import PeriodicTask, running
 from vsqlvault.service.vault import Vault
 
@@ -235,6 +236,7 @@ class Adapter:
                     summary="Prometheus metrics",
                     handler=metrics,
                     media_types=("text/plain", "application/openmetrics-text"),
+                    example="# HELP vsqlvault_connections Connections that are open.\n…",
                     answers={200: "Metrics."},
                     tag="service",
                 )
@@ -245,6 +247,7 @@ class Adapter:
                 name="openapi",
                 summary="The API description",
                 handler=openapi,
+                result=OpenApi,
                 answers={200: "OpenAPI 3.1."},
                 tag="service",
             ),
@@ -255,6 +258,7 @@ class Adapter:
                 summary="The API description as a page",
                 handler=docs,
                 media_types=("text/html",),
+                example="<!doctype html>…",
                 answers={200: "A page."},
                 tag="service",
             ),

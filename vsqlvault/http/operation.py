@@ -17,7 +17,7 @@ from vsqlvault.http.messages import Reply, Request
 from vsqlvault.http.schemas.bodies import read_body
 from vsqlvault.http.schemas.field_errors import Model
 from vsqlvault.http.schemas.queries import NoQuery, read_query
-from vsqlvault.model.api_key import KEY_ID
+from vsqlvault.model.api_key import PATH_KEY_ID
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.entry import EXTERNAL_ID, PURPOSE, EntryKey
 from vsqlvault.model.policy import POLICY_NAME
@@ -31,7 +31,7 @@ PARAMETERS: Mapping[str, re.Pattern[str]] = {
     "name": POLICY_NAME,
     "version": re.compile(r"[1-9][0-9]{0,17}", re.ASCII),
     "number": re.compile(r"[1-9][0-9]{0,17}", re.ASCII),
-    "key_id": KEY_ID,
+    "key_id": PATH_KEY_ID,
     "level": re.compile(r"[0-9]|[1-5][0-9]|6[0-3]", re.ASCII),
     "tile": TILE_PATH,
     "index": re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII),
@@ -97,6 +97,7 @@ class Operation:
     """One method on one route: its input, its responses and how it is audited.
 
     ``path`` is in the form of OpenAPI (``/vault/{purpose}``). ``problems`` are errors beyond those of every route.
+    ``result`` is the JSON body of a success; ``example`` is one body in another media type.
     ``audited`` is None for routes that access no data and have no audit row; the settings define which of them are
     open.
     """
@@ -110,10 +111,13 @@ class Operation:
     body: type[BaseModel] | None = None
     body_types: tuple[str, ...] = (JSON,)
     query: type[BaseModel] = NoQuery
+    result: type[BaseModel] | None = None
     answers: Mapping[int, str] = field(default_factory=lambda: {200: "Done."})
     problems: tuple[type[VaultError], ...] = ()
     media_types: tuple[str, ...] = ("application/json",)
     headers: Mapping[str, str] = field(default_factory=dict)
+    takes_headers: Mapping[str, str] = field(default_factory=dict)
+    example: str = ""
     description: str = ""
     tag: str = ENTRIES
 

@@ -10,6 +10,8 @@ from enum import StrEnum
 from vsqlvault.model.principal import Principal, Role
 
 KEY_ID = re.compile(r"sha256:[0-9a-f]{12}", re.ASCII)
+PATH_KEY_ID = re.compile(r"sha256[:-][0-9a-f]{12}", re.ASCII)
+"""A key's id in a path. Clients percent-encode ``:``, which no path may contain; ``-`` survives."""
 _SHOWN_DIGITS = 12
 
 

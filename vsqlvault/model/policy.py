@@ -102,7 +102,12 @@ class AccessPolicy:
 
 @dataclass(frozen=True, slots=True)
 class RetentionPolicy:
-    """One version of the retention policy of a purpose, in days of 24 hours, with its purge method."""
+    """One version of the retention policy of a purpose, in days of 24 hours, with its purge method.
+
+    Entries of the purpose may name only ``allowed_access_policies`` (None: any), have values of at most ``max_value_bytes``,
+    and have every member of ``required_metadata``. With ``inactivity_days`` an entry expires this number of days after its last
+    retrieval, or after it was stored, and at the maximum at the latest.
+    """
 
     purpose: str
     version: int
@@ -115,6 +120,10 @@ class RetentionPolicy:
     data_class: str | None = None
     created_by: str | None = None
     created_at: datetime | None = None
+    allowed_access_policies: tuple[str, ...] | None = None
+    max_value_bytes: int | None = None
+    required_metadata: tuple[str, ...] = ()
+    inactivity_days: int | None = None
 
     @property
     def reference(self) -> str:
@@ -125,4 +134,5 @@ class RetentionPolicy:
     def summary(self) -> str:
         """The sentence of the compliance report: ``365 days max, 90 day default TTL``."""
         default = f"{self.default_ttl_days} day" if self.default_ttl_days else "no"
-        return f"{self.max_retention_days} days max, {default} default TTL"
+        idle = f", {self.inactivity_days} days after the last retrieval" if self.inactivity_days else ""
+        return f"{self.max_retention_days} days max, {default} default TTL{idle}"

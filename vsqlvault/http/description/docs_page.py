@@ -30,10 +30,11 @@ th, td { text-align: left; vertical-align: top; padding: .3rem .6rem .3rem 0; bo
 def docs_page(document: dict[str, Any]) -> bytes:
     """Return the page of an OpenAPI document, as HTML in UTF-8."""
     info = document["info"]
+    shared = document["components"]["responses"]
     by_tag: dict[str, list[str]] = {}
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
-            by_tag.setdefault(operation["tags"][0], []).append(_operation(method, path, operation))
+            by_tag.setdefault(operation["tags"][0], []).append(_operation(method, path, operation, shared))
     sections = "".join(f"<h2>{escape(tag)}</h2>{''.join(shown)}" for tag, shown in by_tag.items())
     schemas = "".join(
         f"<details><summary><code>{escape(name)}</code></summary><div>{_code(schema)}</div></details>"
@@ -49,7 +50,7 @@ def docs_page(document: dict[str, Any]) -> bytes:
     return page.encode("utf-8")
 
 
-def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
+def _operation(method: str, path: str, operation: dict[str, Any], shared: dict[str, Any]) -> str:
     parts = [f"<p>{_prose(operation['description'])}</p>" if "description" in operation else ""]
     if operation["parameters"]:
         rows = [
@@ -60,7 +61,10 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
     if "requestBody" in operation:
         name = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
         parts.append(f"<p>Body: <code>{escape(name)}</code>, see Schemas below.</p>")
-    answers = [(escape(status), _prose(answer["description"])) for status, answer in operation["responses"].items()]
+    answers = [
+        (escape(status), _prose(answer.get("description") or shared[answer["$ref"].rpartition("/")[2]]["description"]))
+        for status, answer in operation["responses"].items()
+    ]
     parts.append(_table(("Status", "Meaning"), answers))
     return (
         f'<details><summary><span class="method">{method.upper()}</span> <code>{escape(path)}</code> '

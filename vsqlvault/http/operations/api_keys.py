@@ -22,6 +22,7 @@ from vsqlvault.http.messages import Reply
 from vsqlvault.http.operation import Operation, RequestContext
 from vsqlvault.http.schemas.bodies import ApiKeyBody, dump_json
 from vsqlvault.http.schemas.queries import ApiKeysQuery, read_query
+from vsqlvault.http.schemas.results.service import ApiKey, ApiKeys, CreatedApiKey
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.times import format_time
 from vsqlvault.service.credentials.api_keys import KeyListRequest, SeenKey, api_key_document
@@ -35,9 +36,20 @@ def seen_key_document(seen: SeenKey) -> dict[str, Any]:
     last = seen.last_used_at
     return {
         **api_key_document(seen.key),
+        "key_id": path_key_id(seen.key.key_id),
+        "credential_id": seen.key.key_id,
         "state": seen.state.value,
         "last_used_at": format_time(last.replace(microsecond=0)) if last else None,
     }
+
+
+def path_key_id(key_id: str) -> str:
+    """Return a key's id as it stands in paths and answers: percent-encoding leaves it as it is."""
+    return key_id.replace(":", "-")
+
+
+def _key_id(exchange: RequestContext) -> str:
+    return exchange.request.params["key_id"].replace("-", ":")
 
 
 async def create_api_key(exchange: RequestContext) -> Reply:
@@ -48,12 +60,12 @@ async def create_api_key(exchange: RequestContext) -> Reply:
         wanted = (await exchange.body(ApiKeyBody)).wanted()
     created = await keys.create(exchange.call, wanted)
     document = {"key": created.secret, **seen_key_document(created.seen)}
-    return Reply(201, dump_json(document), headers=[("Location", f"{PATH}/{created.seen.key.key_id}")])
+    return Reply(201, dump_json(document), headers=[("Location", f"{PATH}/{path_key_id(created.seen.key.key_id)}")])
 
 
 async def get_api_key(exchange: RequestContext) -> Reply:
     """Return the grants of one key."""
-    seen = await exchange.vault.credentials.api_keys.key(exchange.call, exchange.request.params["key_id"])
+    seen = await exchange.vault.credentials.api_keys.key(exchange.call, _key_id(exchange))
     return Reply(200, dump_json(seen_key_document(seen)))
 
 
@@ -81,7 +93,7 @@ async def list_api_keys(exchange: RequestContext) -> Reply:
 
 async def revoke_api_key(exchange: RequestContext) -> Reply:
     """Revoke a key, and return its grants."""
-    revoked = await exchange.vault.credentials.api_keys.revoke(exchange.call, exchange.request.params["key_id"])
+    revoked = await exchange.vault.credentials.api_keys.revoke(exchange.call, _key_id(exchange))
     document = seen_key_document(revoked.seen)
     if revoked.warnings:
         document["warnings"] = list(revoked.warnings)
@@ -95,6 +107,7 @@ OPERATIONS = (
         method="POST",
         path=PATH,
         name="create_api_key",
+        result=CreatedApiKey,
         summary="Create an API key",
         description=(
             "`key` in the response is the only copy of the key; the vault stores its SHA-256 digest. The key is "
@@ -113,6 +126,7 @@ OPERATIONS = (
         method="GET",
         path=PATH,
         name="list_api_keys",
+        result=ApiKeys,
         summary="List API keys in the storage",
         description="Oldest first, including revoked and expired keys. Keys in the settings file are not listed.",
         handler=list_api_keys,
@@ -126,6 +140,7 @@ OPERATIONS = (
         method="GET",
         path=PATH + "/{key_id}",
         name="get_api_key",
+        result=ApiKey,
         summary="Read an API key",
         handler=get_api_key,
         audited=Audited.READ_API_KEY,
@@ -137,6 +152,7 @@ OPERATIONS = (
         method="DELETE",
         path=PATH + "/{key_id}",
         name="revoke_api_key",
+        result=ApiKey,
         summary="Revoke an API key",
         description=(
             "After the response, no node carries out a request with this key. The key's grants are kept. Revoking "

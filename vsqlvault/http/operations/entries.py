@@ -19,6 +19,7 @@ from vsqlvault.errors import (
     PayloadTooLarge,
     PreconditionFailed,
     RetentionExceeded,
+    RetentionRefused,
     UndefinedPolicy,
     UnsupportedMediaType,
     ValidationFailed,
@@ -31,6 +32,7 @@ from vsqlvault.http.operation import Operation, RequestContext
 from vsqlvault.http.schemas.bodies import StoreBody, UpdateBody, dump_json
 from vsqlvault.http.schemas.queries import ListQuery, read_query
 from vsqlvault.http.schemas.responses import entry_json, etag, list_json, purge_row
+from vsqlvault.http.schemas.results.entries import EntryPage, PurgeResult, RetrievedEntry, StoredEntry
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.entry import EntryVersion
 from vsqlvault.model.times import format_time
@@ -169,6 +171,7 @@ OPERATIONS = (
         method="PUT",
         path="/vault/{purpose}/{external_id}",
         name="store",
+        result=StoredEntry,
         summary="Store an entry",
         description=(
             "Creates the entry, or replaces it: then the version replaced gets a purge record with proof. "
@@ -188,6 +191,7 @@ OPERATIONS = (
             *_BODY,
             NoRetentionPolicy,
             RetentionExceeded,
+            RetentionRefused,
             UndefinedPolicy,
             KeyRefWithoutValue,
         ),
@@ -196,6 +200,7 @@ OPERATIONS = (
         method="PATCH",
         path="/vault/{purpose}/{external_id}",
         name="update",
+        result=StoredEntry,
         summary="Change the expiry, the metadata or the access policy of an entry",
         description=(
             "A merge patch (RFC 7396): a member that is left out stays, null removes it. The value, `key_ref` and "
@@ -215,6 +220,7 @@ OPERATIONS = (
             *_BODY,
             NoRetentionPolicy,
             RetentionExceeded,
+            RetentionRefused,
             UndefinedPolicy,
         ),
     ),
@@ -222,12 +228,13 @@ OPERATIONS = (
         method="GET",
         path="/vault/{purpose}/{external_id}",
         name="retrieve",
+        result=RetrievedEntry,
         summary="Retrieve an entry",
         handler=retrieve,
         audited=Audited.RETRIEVE,
-        answers={200: "The value and its metadata."},
+        answers={200: "The value and its metadata.", 304: "The caller has this version."},
         headers=_ETAG_HEADER,
-        problems=(*_READING, ValueCorrupt),
+        problems=(*_READING, PreconditionFailed, ValueCorrupt),
     ),
     Operation(
         method="HEAD",
@@ -236,7 +243,7 @@ OPERATIONS = (
         summary="Inspect an entry without its value",
         handler=inspect,
         audited=Audited.INSPECT,
-        answers={200: "The entry exists."},
+        answers={200: "The entry exists.", 304: "The caller has this version."},
         headers={
             **_ETAG_HEADER,
             "X-Vault-Expires-At": (
@@ -245,12 +252,13 @@ OPERATIONS = (
             "X-Vault-Created-At": "When the entry was created.",
             "X-Vault-Access-Policy": "The access policy that the entry names.",
         },
-        problems=_READING,
+        problems=(*_READING, PreconditionFailed),
     ),
     Operation(
         method="DELETE",
         path="/vault/{purpose}/{external_id}",
         name="purge",
+        result=PurgeResult,
         summary="Purge an entry, with proof",
         description=(
             "Destroys the entry by the purge method of its retention policy, and returns the purge record. "
@@ -260,12 +268,15 @@ OPERATIONS = (
         handler=purge,
         audited=Audited.PURGE,
         answers={200: "Purged. The record contains the proof."},
+        headers={"Preference-Applied": "The seconds waited, where the receipt is there."},
+        takes_headers={"Prefer": "`wait`, or `wait=` up to 10 seconds: wait for the receipt."},
         problems=(*_READING, PreconditionFailed, EntryHeld),
     ),
     Operation(
         method="GET",
         path="/vault/{purpose}",
         name="list",
+        result=EntryPage,
         summary="List entries of a purpose",
         description=(
             "Lists metadata of the entries that the caller may inspect, by external_id. A page may be short and "

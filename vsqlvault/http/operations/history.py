@@ -10,6 +10,16 @@ from vsqlvault.http.messages import Reply
 from vsqlvault.http.operation import Handler, Operation, RequestContext
 from vsqlvault.http.schemas.admin_bodies import DiffQuery, VersionsQuery
 from vsqlvault.http.schemas.bodies import dump_json
+from vsqlvault.http.schemas.results.base import Result
+from vsqlvault.http.schemas.results.rules import (
+    AccessPolicyVersion,
+    AccessPolicyVersions,
+    LegalHold,
+    LegalHoldVersions,
+    RetentionPolicy,
+    RetentionPolicyVersions,
+    VersionDiff,
+)
 from vsqlvault.interfaces.storage import VersionQuery
 from vsqlvault.service.audit.rule_documents import StoredRule, version_document
 from vsqlvault.service.rules.history import ABSENT, Comparison, Difference, RuleKind
@@ -18,6 +28,12 @@ _ROUTES = {
     RuleKind.ACCESS_POLICY: ("/admin/access-policies/{name}", "name"),
     RuleKind.RETENTION_POLICY: ("/admin/retention-policies/{purpose}", "purpose"),
     RuleKind.LEGAL_HOLD: ("/admin/legal-holds/{name}", "name"),
+}
+
+_RESULTS: dict[RuleKind, tuple[type[Result], type[Result]]] = {
+    RuleKind.ACCESS_POLICY: (AccessPolicyVersion, AccessPolicyVersions),
+    RuleKind.RETENTION_POLICY: (RetentionPolicy, RetentionPolicyVersions),
+    RuleKind.LEGAL_HOLD: (LegalHold, LegalHoldVersions),
 }
 
 
@@ -81,12 +97,14 @@ def _change(difference: Difference) -> dict[str, Any]:
 
 def _operations(kind: RuleKind) -> Iterator[Operation]:
     route, _ = _ROUTES[kind]
+    one, pages = _RESULTS[kind]
     slug = kind.value.replace(" ", "_")
     article = "an" if kind is RuleKind.ACCESS_POLICY else "a"
     yield Operation(
         method="GET",
         path=f"{route}/versions",
         name=f"list_{slug}_versions",
+        result=pages,
         summary=f"List every version of {article} {kind.value}, newest first",
         description="If `next_before` is not null, request the next page with this value as `before`.",
         handler=_listing(kind),
@@ -100,6 +118,7 @@ def _operations(kind: RuleKind) -> Iterator[Operation]:
         method="GET",
         path=f"{route}/versions/{{version}}",
         name=f"get_{slug}_version",
+        result=one,
         summary=f"Read one version of {article} {kind.value}",
         handler=_getting(kind),
         audited=kind.read,
@@ -111,6 +130,7 @@ def _operations(kind: RuleKind) -> Iterator[Operation]:
         method="GET",
         path=f"{route}/versions/{{version}}/diff",
         name=f"diff_{slug}_versions",
+        result=VersionDiff,
         summary=f"Compare two versions of {article} {kind.value}",
         description=(
             "`from` is the older version, by default the one before. Each change has its `path` (a JSON Pointer), "

@@ -14,6 +14,7 @@ from vsqlvault.http.operation import Operation, RequestContext
 from vsqlvault.http.schemas.bodies import dump_json
 from vsqlvault.http.schemas.queries import DEFAULT_LIMIT, AccessLogQuery, LogQueryBase, PurgeLogQuery, read_query
 from vsqlvault.http.schemas.responses import ACCESS_COLUMNS, PURGE_COLUMNS, access_row, purge_row
+from vsqlvault.http.schemas.results.entries import AccessLogPage, PurgeLogPage
 from vsqlvault.interfaces.storage import ACCESS_LOG_FILTERS, PURGE_LOG_FILTERS, LogQuery, LogRow
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.audit import Operation as Audited
@@ -142,6 +143,8 @@ OPERATIONS = (
         method="GET",
         path="/admin/access-log",
         name="access_log",
+        example="at,request_id,operation,…",
+        result=AccessLogPage,
         summary="Query the access log",
         description=_DESCRIPTION,
         handler=access_log,
@@ -156,6 +159,8 @@ OPERATIONS = (
         method="GET",
         path="/admin/purge-log",
         name="purge_log",
+        example="id,purged_at,purpose,…",
+        result=PurgeLogPage,
         summary="Query the purge log",
         description=_DESCRIPTION,
         handler=purge_log,

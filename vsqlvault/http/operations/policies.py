@@ -25,6 +25,15 @@ from vsqlvault.http.operation import Operation, RequestContext
 from vsqlvault.http.schemas.bodies import AccessPolicyBody, RetentionPolicyBody, dump_json
 from vsqlvault.http.schemas.queries import RetentionPolicyQuery, SweepQuery
 from vsqlvault.http.schemas.responses import sweep_document
+from vsqlvault.http.schemas.results.rules import (
+    AccessPolicies,
+    RetentionPolicies,
+    SavedAccessPolicy,
+    SavedRetentionPolicy,
+)
+from vsqlvault.http.schemas.results.rules import AccessPolicy as AccessPolicyResult
+from vsqlvault.http.schemas.results.rules import RetentionPolicy as RetentionPolicyResult
+from vsqlvault.http.schemas.results.service import Sweep
 from vsqlvault.interfaces.storage import RetentionLimitEffect
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
@@ -130,6 +139,7 @@ OPERATIONS = (
         method="PUT",
         path="/admin/retention-policies/{purpose}",
         name="put_retention_policy",
+        result=SavedRetentionPolicy,
         summary="Create or update a retention policy",
         description=(
             "Every change is a new version with author and time, and also applies to stored entries. `effect` "
@@ -149,6 +159,7 @@ OPERATIONS = (
         method="GET",
         path="/admin/retention-policies/{purpose}",
         name="get_retention_policy",
+        result=RetentionPolicyResult,
         summary="Read a retention policy",
         handler=get_retention_policy,
         audited=Audited.READ_RETENTION_POLICY,
@@ -161,6 +172,7 @@ OPERATIONS = (
         method="GET",
         path="/admin/retention-policies",
         name="list_retention_policies",
+        result=RetentionPolicies,
         summary="List retention policies",
         handler=list_retention_policies,
         audited=Audited.READ_RETENTION_POLICY,
@@ -172,6 +184,7 @@ OPERATIONS = (
         method="PUT",
         path="/admin/access-policies/{name}",
         name="put_access_policy",
+        result=SavedAccessPolicy,
         summary="Create or update an access policy",
         description=(
             "`rules` has a rule for each operation: store, retrieve, inspect, purge. `allowed_apps` null allows "
@@ -189,6 +202,7 @@ OPERATIONS = (
         method="GET",
         path="/admin/access-policies/{name}",
         name="get_access_policy",
+        result=AccessPolicyResult,
         summary="Read an access policy",
         handler=get_access_policy,
         audited=Audited.READ_ACCESS_POLICY,
@@ -201,6 +215,7 @@ OPERATIONS = (
         method="GET",
         path="/admin/access-policies",
         name="list_access_policies",
+        result=AccessPolicies,
         summary="List access policies",
         handler=list_access_policies,
         audited=Audited.READ_ACCESS_POLICY,
@@ -212,6 +227,7 @@ OPERATIONS = (
         method="DELETE",
         path="/admin/access-policies/{name}",
         name="delete_access_policy",
+        result=AccessPolicyResult,
         summary="Delete an access policy",
         handler=delete_access_policy,
         audited=Audited.DELETE_ACCESS_POLICY,
@@ -223,6 +239,7 @@ OPERATIONS = (
         method="POST",
         path="/admin/purge/sweep",
         name="sweep",
+        result=Sweep,
         summary="Run a purge sweep",
         description=(
             "Purges all expired entries. `dry_run=true` only counts and writes nothing to the purge log. "

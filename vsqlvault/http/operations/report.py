@@ -8,6 +8,7 @@ from vsqlvault.http.messages import Reply
 from vsqlvault.http.operation import Operation, RequestContext
 from vsqlvault.http.schemas.bodies import dump_json
 from vsqlvault.http.schemas.queries import EvidenceQuery, ReportQuery
+from vsqlvault.http.schemas.results.service import Report
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.report_html.page import CONTENT_SECURITY_POLICY, report_page
 
@@ -46,11 +47,14 @@ OPERATIONS = (
         method="GET",
         path="/compliance/report",
         name="report",
+        example="<!doctype html>…",
+        result=Report,
         summary="PCI DSS Requirement 3 evidence, as of one instant",
         handler=report,
         audited=Audited.READ_REPORT,
         query=ReportQuery,
         answers={200: "The report."},
+        headers={"Vary": "The format depends on Accept."},
         description=(
             "`Accept: text/html` or `format=html` returns a page to read and print. Entries are counted as of "
             "`as_of`, log rows from `since` to `until`. `vsql-vault schema report` prints the JSON Schema."
@@ -63,11 +67,13 @@ OPERATIONS = (
         method="GET",
         path="/compliance/evidence",
         name="evidence",
+        example="PK…",
         summary="Get the evidence of a period in one signed file",
         handler=evidence,
         audited=Audited.EXPORT_EVIDENCE,
         query=EvidenceQuery,
         answers={200: "A ZIP file, streamed."},
+        headers={"Content-Disposition": "The file name."},
         description=(
             "Verify the file with `vsql-vault verify FILE --vkey KEY`. An incomplete stream is not a valid ZIP file."
         ),

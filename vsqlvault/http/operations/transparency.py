@@ -17,6 +17,8 @@ from vsqlvault.http.messages import Reply
 from vsqlvault.http.operation import Operation, RequestContext
 from vsqlvault.http.schemas.bodies import dump_json
 from vsqlvault.http.schemas.queries import ConsistencyQuery
+from vsqlvault.http.schemas.results.entries import Receipt
+from vsqlvault.http.schemas.results.service import ConsistencyProof
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.transparency import TileKey
 from vsqlvault.proof.tiles import parse_path
@@ -82,6 +84,7 @@ OPERATIONS = (
         method="GET",
         path="/audit/checkpoint",
         name="checkpoint",
+        example="vault.example/audit\n2\n5Q…=\n\n— vault.example/audit …\n",
         summary="Get the newest checkpoint of the transparency log",
         description="A signed note (C2SP tlog-checkpoint): origin, size and root hash of the tree over both logs.",
         handler=checkpoint,
@@ -95,6 +98,7 @@ OPERATIONS = (
         method="GET",
         path="/audit/vkey",
         name="verifier_key",
+        example="vault.example/audit+1a2b3c4d+AY…",
         summary="Get the verifier key of the checkpoints",
         description="A verifier key (C2SP signed-note). Compare it with a copy from another channel, because a "
         "dishonest vault would also return a wrong key.",
@@ -109,6 +113,7 @@ OPERATIONS = (
         method="GET",
         path="/audit/tile/{level}/{tile}",
         name="tile",
+        example="32 bytes for each hash",
         summary="Get a tile of the tree's hashes",
         description="C2SP tlog-tiles: `tile` is `x001/x234/067`, or `x001/x234/067.p/112` for a partial tile.",
         handler=tile,
@@ -122,6 +127,7 @@ OPERATIONS = (
         method="GET",
         path="/audit/tile/entries/{tile}",
         name="entries",
+        example="two bytes of length, then the row, for each leaf",
         summary="Get a bundle of the tree's leaves",
         description="C2SP tlog-tiles: up to 256 log rows, each preceded by its length in two bytes. For admins and auditors.",
         handler=entries,
@@ -135,6 +141,7 @@ OPERATIONS = (
         method="GET",
         path="/audit/proof/{index}",
         name="inclusion_proof",
+        example="c2sp.org/tlog-proof@v1\nindex 0\n…",
         summary="Get the inclusion proof of a leaf under the newest checkpoint",
         description="C2SP tlog-proof: the index, the hashes of the path, and the checkpoint. For admins and auditors.",
         handler=proof,
@@ -148,6 +155,7 @@ OPERATIONS = (
         method="GET",
         path="/audit/consistency",
         name="consistency_proof",
+        result=ConsistencyProof,
         summary="Get the consistency proof between two tree sizes",
         description="RFC 9162, section 2.1.4: `proof` contains the hashes in base64.",
         handler=consistency,
@@ -161,6 +169,7 @@ OPERATIONS = (
         method="GET",
         path="/admin/purge-log/{purge_id}/receipt",
         name="receipt",
+        result=Receipt,
         summary="Get the receipt of a purge, which can be verified without the vault",
         handler=receipt,
         audited=Audited.READ_RECEIPT,

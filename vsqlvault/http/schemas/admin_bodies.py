@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from vsqlvault.http.schemas.bodies import Body, ExternalId, PolicyName, Prose, Purpose, metadata_text
 from vsqlvault.http.schemas.queries import DEFAULT_LIMIT, Cursor, Limit, Query, QueryTime, WholeNumber
@@ -22,32 +22,50 @@ AnyApp = Annotated[str, Field(min_length=1, max_length=256, pattern="^[^@]")]
 """The app names that an authenticator may return."""
 
 
+_NOT_GIVEN: Any = None
+"""Stands for a member that is left out. Null in a body is refused, as the types say."""
+
+
 class SelectorBody(Body):
     """The entries under a hold: those that match all given members."""
 
-    purpose: Purpose | None = None
-    external_id: ExternalId | None = None
-    owner_app: AnyApp | None = None
-    metadata: dict[str, Any] | None = Field(
-        default=None,
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
+    purpose: Purpose = _NOT_GIVEN
+    external_id: ExternalId = _NOT_GIVEN
+    owner_app: AnyApp = _NOT_GIVEN
+    metadata: dict[str, Any] = Field(
+        default=_NOT_GIVEN,
         min_length=1,
         description="Members that an entry's metadata must have, each with exactly this value.",
     )
 
     @model_validator(mode="after")
     def _something(self) -> SelectorBody:
-        if all(given is None for given in (self.purpose, self.external_id, self.owner_app, self.metadata)):
+        if not self.model_fields_set:
             raise ValueError("at least one of purpose, external_id, owner_app, metadata")
         return self
 
     def selector(self) -> HoldSelector:
         """Return the selector. Raises MetadataTooLarge."""
-        metadata = None if self.metadata is None else metadata_text(self.metadata)
+        metadata = metadata_text(self.metadata) if "metadata" in self.model_fields_set else None
         return HoldSelector(self.purpose, self.external_id, self.owner_app, metadata)
 
 
 class LegalHoldBody(Body):
     """The body of PUT /admin/legal-holds/{name}."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "case_reference": "2027-17",
+                    "reason": "Pending claim",
+                    "selector": {"purpose": "card", "owner_app": "payments"},
+                }
+            ]
+        }
+    )
 
     case_reference: Annotated[str, Field(min_length=1, max_length=256)]
     reason: Annotated[Prose, Field(min_length=1)]
@@ -94,6 +112,20 @@ HeldPurpose = Annotated[str, Field(pattern=rf"^(\*|{PURPOSE.pattern})$")]
 
 class ExplainBody(Body):
     """The body of POST /admin/access-policies/explain: a principal, an operation and an entry."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "app": "billing",
+                    "purposes": ["card"],
+                    "operation": "retrieve",
+                    "purpose": "card",
+                    "external_id": "tok_1",
+                }
+            ]
+        }
+    )
 
     app: AnyApp
     identity: Annotated[str, Field(min_length=1, max_length=256)] | None = None

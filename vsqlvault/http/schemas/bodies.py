@@ -46,6 +46,7 @@ MAX_METADATA_TEXT = 1024
 
 Purpose = Annotated[str, Field(pattern=rf"^{PURPOSE.pattern}$")]
 ExternalId = Annotated[str, Field(pattern=rf"^{EXTERNAL_ID.pattern}$")]
+HELD_PURPOSE = rf"^(\*|{PURPOSE.pattern})$"
 PolicyName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,127}$")]
 AllowedApp = Annotated[str, Field(pattern=r"^(@owner|@admin|[A-Za-z0-9][A-Za-z0-9._:@/-]{0,127})$")]
 Ttl = Annotated[
@@ -70,6 +71,19 @@ class Body(BaseModel):
 class StoreBody(Body):
     """The body of PUT /vault/{purpose}/{external_id}."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "encrypted_value": "vault:v1:c2VjcmV0",
+                    "key_ref": "key-2027-01",
+                    "metadata": {"last4": "4242"},
+                    "ttl": "90d",
+                }
+            ]
+        }
+    )
+
     encrypted_value: str = Field(min_length=1, description="The ciphertext. It is returned byte for byte.")
     encoding: Literal["utf-8", "base64"] = Field(
         default="utf-8", description="How encrypted_value is encoded; base64 is RFC 4648 section 4 with padding."
@@ -78,7 +92,11 @@ class StoreBody(Body):
     key_ref: str | None = Field(
         default=None, min_length=1, max_length=256, description="Your name for the key that encrypted the value."
     )
-    metadata: dict[str, Any] = Field(default_factory=dict, description="An object of at most 8 KiB and 64 keys.")
+    metadata: dict[str, Any] = Field(
+        default_factory=dict,
+        json_schema_extra={"maxProperties": 64},
+        description="An object of at most 8 KiB and 64 keys.",
+    )
     expires_at: str | None = Field(
         default=None,
         description="RFC 3339 with offset. Left out: as the retention policy says.",
@@ -127,6 +145,10 @@ class StoreBody(Body):
 
 class UpdateBody(Body):
     """What PATCH /vault/{purpose}/{external_id} takes: a merge patch (RFC 7396), so null removes."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"ttl": "30d", "metadata": {"last4": None, "tier": "gold"}}]}
+    )
 
     metadata: dict[str, Any] | None = Field(
         default=None, description="Merged into the metadata, member by member; null removes a member, or all of them."
@@ -240,14 +262,38 @@ def _small(value: Any) -> bool:
 class RetentionPolicyBody(Body):
     """The body of PUT /admin/retention-policies/{purpose}."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"max_retention_days": 365, "default_ttl_days": 90, "purge_method": "physical-delete"}]
+        }
+    )
+
     max_retention_days: int = Field(ge=1, le=MAX_RETENTION_DAYS)
     default_ttl_days: int | None = Field(default=None, ge=1, le=MAX_RETENTION_DAYS)
     purge_method: str = Field(min_length=1, max_length=64)
-    require_purge_proof: bool = Field(default=True, description="Must be true. The vault never purges without proof.")
+    require_purge_proof: bool = Field(
+        default=True,
+        json_schema_extra={"const": True},
+        description="Must be true. The vault never purges without proof.",
+    )
     description: Prose | None = None
     justification: Prose | None = None
     legal_basis: Prose | None = None
     data_class: Prose | None = None
+
+    allowed_access_policies: list[PolicyName] | None = Field(
+        default=None, min_length=1, max_length=100, description="The access policies that entries may name. Null: any."
+    )
+    max_value_bytes: int | None = Field(default=None, ge=1, le=2**31 - 1)
+    required_metadata: list[Annotated[str, Field(min_length=1, max_length=MAX_METADATA_KEY)]] = Field(
+        default_factory=list, max_length=MAX_METADATA_KEYS, description="The members that metadata must have."
+    )
+    inactivity_days: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_RETENTION_DAYS,
+        description="Entries expire this number of days after their last retrieval, and at the maximum at the latest.",
+    )
 
     @field_validator("require_purge_proof")
     @classmethod
@@ -260,12 +306,23 @@ class RetentionPolicyBody(Body):
     def _within(self) -> RetentionPolicyBody:
         if self.default_ttl_days is not None and self.default_ttl_days > self.max_retention_days:
             raise ValueError("default_ttl_days within max_retention_days")
+        if self.inactivity_days is not None and self.inactivity_days > self.max_retention_days:
+            raise ValueError("inactivity_days within max_retention_days")
+        if self.inactivity_days is not None and self.default_ttl_days is not None:
+            raise ValueError("default_ttl_days or inactivity_days, not both")
         return self
 
     def policy(self, purpose: str) -> RetentionPolicy:
         """Return the requested policy. The vault sets version, author and time."""
-        fields = self.model_dump(exclude={"require_purge_proof"})
-        return RetentionPolicy(purpose=purpose, version=0, **fields)
+        fields = self.model_dump(exclude={"require_purge_proof", "allowed_access_policies", "required_metadata"})
+        allowed = self.allowed_access_policies
+        return RetentionPolicy(
+            purpose=purpose,
+            version=0,
+            allowed_access_policies=None if allowed is None else tuple(sorted(set(allowed))),
+            required_metadata=tuple(sorted(set(self.required_metadata))),
+            **fields,
+        )
 
 
 class RuleBody(Body):
@@ -306,6 +363,20 @@ class RulesBody(Body):
 class AccessPolicyBody(Body):
     """The body of PUT /admin/access-policies/{name}."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "rules": {
+                        "store": {},
+                        "retrieve": {"allowed_apps": ["@owner", "billing"]},
+                        "purge": {"allowed_apps": ["@owner"]},
+                    }
+                }
+            ]
+        }
+    )
+
     rules: RulesBody = RulesBody()
     evaluator: PolicyName = DEFAULT_EVALUATOR
     parameters: dict[str, Any] = Field(default_factory=dict, description="For an evaluator of a plugin.")
@@ -323,8 +394,14 @@ class AccessPolicyBody(Body):
 class ApiKeyBody(Body):
     """The body of POST /admin/api-keys. The vault generates the key itself."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"app": "payments", "purposes": ["card"], "description": "Checkout, production"}]
+        }
+    )
+
     app: App
-    purposes: list[str] = Field(
+    purposes: list[Annotated[str, Field(json_schema_extra={"pattern": HELD_PURPOSE})]] = Field(
         default_factory=list,
         max_length=1000,
         description=('The purposes that the app may use with this key; ["*"] for all.'),

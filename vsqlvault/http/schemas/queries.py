@@ -44,8 +44,8 @@ def _query_boolean(text: Any) -> Any:
     raise ValueError("true or false")
 
 
-WholeNumber = Annotated[int, BeforeValidator(_ascii_integer)]
-TreeSize = Annotated[int, BeforeValidator(_tree_size)]
+WholeNumber = Annotated[int, BeforeValidator(_ascii_integer), Field(ge=0, le=999_999_999)]
+TreeSize = Annotated[int, BeforeValidator(_tree_size), Field(ge=0, le=10**18 - 1)]
 QueryTime = Annotated[datetime, BeforeValidator(_query_time)]
 QueryBoolean = Annotated[bool, BeforeValidator(_query_boolean)]
 QueryText = Annotated[str, Field(min_length=1, max_length=512)]

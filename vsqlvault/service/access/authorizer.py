@@ -17,6 +17,7 @@ from vsqlvault.errors import (
     IdRetired,
     NoRetentionPolicy,
     PluginFailed,
+    RetentionRefused,
     ValidationFailed,
     VaultError,
 )
@@ -176,7 +177,7 @@ class Authorizer:
         The policy of the entry present decides on its replacement. A new policy must let the caller store, too.
 
         Raises:
-            AccessDenied, NoRetentionPolicy, IdRetired, EntryHeld, PluginFailed.
+            AccessDenied, NoRetentionPolicy, RetentionRefused, IdRetired, EntryHeld, PluginFailed.
         """
         entry, principal, now = loaded.entry, context.call.principal, loaded.snapshot.now
         if entry is not None:
@@ -187,6 +188,7 @@ class Authorizer:
         retention = loaded.retention
         if retention is None:
             raise NoRetentionPolicy(f"set one with PUT /admin/retention-policies/{key.purpose}")
+        require_allowed(context, access_policy, retention)
         if loaded.state is EntryState.PURGED:
             raise IdRetired
         if loaded.state is EntryState.EXPIRED and self._retires_id(retention):
@@ -216,6 +218,15 @@ class Authorizer:
         if decided.failed:
             self.require(context, decided)
         return isinstance(decided.decision, Allow)
+
+
+def require_allowed(context: AuditContext, access_policy: str, retention: RetentionPolicy) -> None:
+    """Raise RetentionRefused where the purpose does not allow its entries to name the access policy."""
+    allowed = retention.allowed_access_policies
+    if allowed is not None and access_policy not in allowed:
+        note_retention(context, retention)
+        near = did_you_mean(access_policy, allowed)
+        raise RetentionRefused(errors=[FieldError("access_policy", f"one of {', '.join(allowed)}{near}")])
 
 
 def note_retention(context: AuditContext, retention: RetentionPolicy | None) -> None:

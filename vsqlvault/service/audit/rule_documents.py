@@ -74,8 +74,20 @@ def retention_policy_document(policy: RetentionPolicy) -> dict[str, Any]:
         "justification": policy.justification,
         "legal_basis": policy.legal_basis,
         "data_class": policy.data_class,
+        **retention_limits(policy),
         "created_by": policy.created_by,
         "created_at": _time(policy.created_at),
+    }
+
+
+def retention_limits(policy: RetentionPolicy) -> dict[str, Any]:
+    """Return the limits that the policy sets for the entries of its purpose, as JSON types."""
+    allowed = policy.allowed_access_policies
+    return {
+        "allowed_access_policies": None if allowed is None else list(allowed),
+        "max_value_bytes": policy.max_value_bytes,
+        "required_metadata": list(policy.required_metadata),
+        "inactivity_days": policy.inactivity_days,
     }
 
 

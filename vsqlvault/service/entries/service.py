@@ -16,6 +16,7 @@ from vsqlvault.interfaces.writes import (
     Expectation,
     RetrievalsBelow,
     RevisionIs,
+    StoreEntry,
     Write,
 )
 from vsqlvault.model.access import Action, Allow
@@ -42,6 +43,7 @@ from vsqlvault.service.entries.requests import (
 )
 from vsqlvault.service.entries.store import EntryStore
 from vsqlvault.service.entries.value_integrity import ValueIntegrity, is_intact
+from vsqlvault.service.entries.versions import after_retrieval
 from vsqlvault.service.purge.clock_guard import ClockGuard
 from vsqlvault.service.purge.purger import Purger
 
@@ -194,8 +196,20 @@ class EntryService:
             entry = replace(entry, retrievals=entry.retrievals + 1)
         if (value := loaded.snapshot.value) is not None:
             self._integrity.check(entry, value)
+        if loaded.retention is not None and loaded.retention.inactivity_days is not None:
+            return await self._commit_moved(loaded, entry, Write((context.granted(),), expects, changes))
         outcome = await self._queue.commit(Write((context.granted(),), expects, changes))
         return _view(loaded, entry) if type(outcome) is Committed else None
+
+    async def _commit_moved(self, loaded: LoadedEntry, entry: Entry, write: Write) -> EntryView | None:
+        """Commit a retrieval that moves the entry's expiry: the same version of the same entry, with another time."""
+        moved = after_retrieval(entry, loaded.retention, loaded.snapshot.now)
+        if moved.expires_at != entry.expires_at and loaded.snapshot.value is not None and loaded.entry is not None:
+            stored = replace(loaded.entry, expires_at=moved.expires_at)
+            write = replace(write, changes=(StoreEntry(stored, loaded.snapshot.value), *write.changes))
+        if type(await self._queue.commit(write)) is not Committed:
+            return None
+        return EntryView(moved, moved.expires_at, loaded.snapshot.value)
 
     async def _inspect_once(
         self, context: AuditContext, key: EntryKey, preconditions: Preconditions

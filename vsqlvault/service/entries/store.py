@@ -13,7 +13,7 @@ from vsqlvault.model.entry import Entry, EntryKey, EntryState
 from vsqlvault.model.policy import RetentionPolicy
 from vsqlvault.model.principal import Call
 from vsqlvault.model.purge import PurgeReason
-from vsqlvault.service.access.authorizer import Authorizer, LoadedEntry
+from vsqlvault.service.access.authorizer import Authorizer, LoadedEntry, require_allowed
 from vsqlvault.service.access.loading import EntryLoader
 from vsqlvault.service.audit.recorder import CREATED, OK, AuditContext
 from vsqlvault.service.commit.queue import CommitQueue
@@ -67,6 +67,8 @@ class EntryStore:
         retention, value = loaded.retention, loaded.snapshot.value
         if retention is None:
             raise NoRetentionPolicy(f"set one with PUT /admin/retention-policies/{present.purpose}")
+        if name != present.access_policy:
+            require_allowed(context, name, retention)
         wanted.preconditions.check(present)
         if value is None:
             raise EntryPurged
@@ -108,7 +110,7 @@ class EntryStore:
         if present and is_same(present, wanted) and _is_stored(loaded, wanted):
             return _unchanged(context, present, retention, loaded, warnings)
         entry = next_version(context, key, wanted, present, retention, loaded.snapshot.now)
-        if present and has_same_value(present, wanted):
+        if present and has_same_value(present, wanted) and _is_stored(loaded, wanted):
             return _updated(context, present, entry, wanted.value, retention, loaded, warnings)
         context.stamp = entry.stamp
         replaced = await self._replaced(context.call, loaded)

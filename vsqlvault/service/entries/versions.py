@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from vsqlvault.errors import ExpiresInPast, FieldError, KeyRefWithoutValue, RetentionExceeded
+from vsqlvault.errors import ExpiresInPast, FieldError, KeyRefWithoutValue, RetentionExceeded, RetentionRefused
 from vsqlvault.model.entry import Entry, EntryKey
 from vsqlvault.model.ids import new_timed_id
 from vsqlvault.model.policy import RetentionPolicy
+from vsqlvault.proof.canonical import read_canonical
 from vsqlvault.service.access.authorizer import note_retention
 from vsqlvault.service.access.loading import MAX_CLOCK_AGE_SECONDS
 from vsqlvault.service.audit.recorder import AuditContext
@@ -57,8 +58,9 @@ def next_version(
     its retention, nor resets its limit.
 
     Raises:
-        KeyRefWithoutValue, ExpiresInPast, RetentionExceeded.
+        KeyRefWithoutValue, ExpiresInPast, RetentionExceeded, RetentionRefused.
     """
+    _check_limits(context, wanted, retention)
     if present is None:
         principal = context.call.principal
         return Entry(
@@ -83,7 +85,7 @@ def updated(
     """Return the next version with the changes; the present one itself where nothing changes.
 
     Raises:
-        ExpiresInPast, RetentionExceeded, MetadataTooLarge.
+        ExpiresInPast, RetentionExceeded, RetentionRefused, MetadataTooLarge.
     """
     expires_at = present.expires_at
     if wanted.changes_expiry:
@@ -94,7 +96,38 @@ def updated(
         access_policy=wanted.access_policy or present.access_policy,
         expires_at=expires_at,
     )
+    if entry.metadata != present.metadata:
+        _check_metadata(context, entry.metadata, retention)
     return present if entry == present else replace(entry, version=present.version + 1, updated_at=now)
+
+
+def after_retrieval(entry: Entry, retention: RetentionPolicy | None, now: datetime) -> Entry:
+    """Return the entry with the expiry that it has once it was retrieved at ``now``."""
+    if retention is None or retention.inactivity_days is None:
+        return entry
+    return replace(entry, expires_at=_idle_expiry(entry.created_at, retention, retention.inactivity_days, now))
+
+
+def _idle_expiry(created_at: datetime, retention: RetentionPolicy, days: int, now: datetime) -> datetime:
+    return min(now + timedelta(days=days), created_at + timedelta(days=retention.max_retention_days))
+
+
+def _check_limits(context: AuditContext, wanted: StoreRequest, retention: RetentionPolicy) -> None:
+    limit = retention.max_value_bytes
+    if limit is not None and len(wanted.value) > limit:
+        note_retention(context, retention)
+        raise RetentionRefused(errors=[FieldError("encrypted_value", f"at most {limit} bytes in this purpose")])
+    _check_metadata(context, wanted.metadata, retention)
+
+
+def _check_metadata(context: AuditContext, metadata: str, retention: RetentionPolicy) -> None:
+    if retention.required_metadata:
+        members = read_canonical(metadata)
+        if missing := [name for name in retention.required_metadata if name not in members]:
+            note_retention(context, retention)
+            raise RetentionRefused(
+                errors=[FieldError(f"metadata.{name}", "required in this purpose") for name in missing]
+            )
 
 
 def _expiry(
@@ -106,6 +139,14 @@ def _expiry(
 ) -> datetime:
     retention_limit = created_at + timedelta(days=retention.max_retention_days)
     field, expires_at = ("ttl", now + wanted.ttl) if wanted.ttl is not None else ("expires_at", wanted.expires_at)
+    if retention.inactivity_days is not None:
+        if expires_at is not None:
+            note_retention(context, retention)
+            expected = (
+                f"no expiry: entries of this purpose expire {retention.inactivity_days} days after their last retrieval"
+            )
+            raise RetentionRefused(errors=[FieldError(field, expected)])
+        return _idle_expiry(created_at, retention, retention.inactivity_days, now)
     if expires_at is None:
         return min(now + timedelta(days=retention.default_ttl_days or retention.max_retention_days), retention_limit)
     if expires_at <= now:

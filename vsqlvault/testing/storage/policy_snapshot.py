@@ -47,6 +47,13 @@ RETENTION_POLICIES: dict[str, RetentionPolicy] = {
         data_class="pan",
         created_by="jane",
     ),
+    "limits of the purpose": a_retention_policy(
+        default_ttl_days=None,
+        allowed_access_policies=("owner-only", "tellers"),
+        max_value_bytes=1024,
+        required_metadata=("case", "größe"),
+        inactivity_days=30,
+    ),
 }
 LEGAL_HOLDS: dict[str, LegalHold] = {
     "on a purpose": a_legal_hold(),

@@ -210,7 +210,8 @@ class StorageStateMachine(RuleBasedStateMachine):
     def save_a_retention_policy(self, purpose: str, stale: bool, days: int) -> None:
         """Put a next version in force, or try to, on an old revision."""
         old = self._model.retention.get(purpose)
-        policy = a_retention_policy(purpose, old.version + 1 if old else 1, max_retention_days=days)
+        limits: dict[str, Any] = {"max_value_bytes": days, "inactivity_days": days} if days % 2 else {}
+        policy = a_retention_policy(purpose, old.version + 1 if old else 1, max_retention_days=days, **limits)
         self._change_a_rule(SaveRetentionPolicy(policy), stale=stale)
 
     @rule(name=st.sampled_from(HOLDS), selector=st.sampled_from(SELECTORS), released=st.booleans(), stale=_SELDOM)

@@ -52,8 +52,8 @@ INSERT INTO vault.access_policies (
 -- name: put_retention_policy
 INSERT INTO vault.retention_policies (
     purpose, version, max_retention_days, default_ttl_days, purge_method, description, justification, legal_basis,
-    data_class, created_by, created_at
-) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+    data_class, created_by, created_at, allowed_access_policies, max_value_bytes, required_metadata, inactivity_days
+) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
 
 -- name: put_api_key
 INSERT INTO vault.api_keys (
@@ -93,7 +93,8 @@ FROM vault.access_policies ORDER BY name, version DESC
 
 -- name: retention_policies
 SELECT DISTINCT ON (purpose) purpose, version, max_retention_days, default_ttl_days, purge_method, description,
-       justification, legal_basis, data_class, created_by, created_at
+       justification, legal_basis, data_class, created_by, created_at,
+       allowed_access_policies, max_value_bytes, required_metadata, inactivity_days
 FROM vault.retention_policies ORDER BY purpose, version DESC
 
 -- name: api_keys
@@ -114,7 +115,8 @@ FROM vault.access_policies WHERE name = $1 AND version < $2 ORDER BY version DES
 
 -- name: retention_policy_versions
 SELECT purpose, version, max_retention_days, default_ttl_days, purge_method, description, justification, legal_basis,
-       data_class, created_by, created_at
+       data_class, created_by, created_at,
+       allowed_access_policies, max_value_bytes, required_metadata, inactivity_days
 FROM vault.retention_policies WHERE purpose = $1 AND version < $2 ORDER BY version DESC LIMIT $3
 
 -- name: legal_hold_versions

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from vsqlvault.interfaces.storage import LogRow
 from vsqlvault.model.api_key import ApiKeyRecord
@@ -122,13 +123,16 @@ def retention_policy_row(policy: RetentionPolicy, created_at: datetime) -> Row:
     return (
         policy.purpose, policy.version, policy.max_retention_days, policy.default_ttl_days, policy.purge_method,
         policy.description, policy.justification, policy.legal_basis, policy.data_class, policy.created_by, created_at,
+        policy.allowed_access_policies, policy.max_value_bytes, policy.required_metadata or None, policy.inactivity_days,
     )  # fmt: skip
 
 
 @readable
 def retention_policy_of(row: Row) -> RetentionPolicy:
     """Return the policy of a row of ``retention_policies``."""
-    return RetentionPolicy(*row)
+    allowed, required = (None if names is None else tuple(names) for names in (row[11], row[13]))
+    members: list[Any] = [*row[:11], allowed, row[12], required or (), row[14]]
+    return RetentionPolicy(*members)
 
 
 def api_key_row(key: ApiKeyRecord) -> Row:

@@ -150,8 +150,8 @@ INSERT INTO access_policies (
 -- name: put_retention_policy
 INSERT INTO retention_policies (
     purpose, version, max_retention_days, default_ttl_days, purge_method, description, justification, legal_basis,
-    data_class, created_by, created_at
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    data_class, created_by, created_at, allowed_access_policies, max_value_bytes, required_metadata, inactivity_days
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: put_api_key
 INSERT INTO api_keys (
@@ -203,7 +203,8 @@ WHERE version = (SELECT max(version) FROM access_policies WHERE name = newest.na
 
 -- name: retention_policies
 SELECT purpose, version, max_retention_days, default_ttl_days, purge_method, description, justification, legal_basis,
-       data_class, created_by, created_at
+       data_class, created_by, created_at,
+       allowed_access_policies, max_value_bytes, required_metadata, inactivity_days
 FROM retention_policies AS newest
 WHERE version = (SELECT max(version) FROM retention_policies WHERE purpose = newest.purpose)
 
@@ -227,7 +228,8 @@ FROM access_policies WHERE name = :name AND version < :before ORDER BY version D
 
 -- name: retention_policy_versions
 SELECT purpose, version, max_retention_days, default_ttl_days, purge_method, description, justification, legal_basis,
-       data_class, created_by, created_at
+       data_class, created_by, created_at,
+       allowed_access_policies, max_value_bytes, required_metadata, inactivity_days
 FROM retention_policies WHERE purpose = :name AND version < :before ORDER BY version DESC LIMIT :limit
 
 -- name: legal_hold_versions

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timedelta
+from typing import Any
 
 from vsqlvault.interfaces.storage import LogRow
 from vsqlvault.model.api_key import ApiKeyRecord
@@ -129,16 +131,21 @@ def row_of_retention_policy(policy: RetentionPolicy, created_at: datetime) -> Ro
     return (
         policy.purpose, policy.version, policy.max_retention_days, policy.default_ttl_days, policy.purge_method,
         policy.description, policy.justification, policy.legal_basis, policy.data_class, policy.created_by,
-        to_micros(created_at),
+        to_micros(created_at), _optional_list(policy.allowed_access_policies), policy.max_value_bytes,
+        _optional_list(policy.required_metadata or None), policy.inactivity_days,
     )  # fmt: skip
+
+
+def _optional_list(names: tuple[str, ...] | None) -> str | None:
+    return None if names is None else json.dumps(names)
 
 
 @readable
 def retention_policy_of(row: Row) -> RetentionPolicy:
     """Return the policy of a row of ``retention_policies``."""
-    return RetentionPolicy(
-        row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7], row[8], row[9], from_micros(row[10])
-    )
+    allowed, required = (None if text is None else tuple(json.loads(text)) for text in (row[11], row[13]))
+    members: list[Any] = [*row[:10], from_micros(row[10]), allowed, row[12], required or (), row[14]]
+    return RetentionPolicy(*members)
 
 
 def row_of_api_key(key: ApiKeyRecord) -> Row:

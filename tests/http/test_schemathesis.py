@@ -1,0 +1,37 @@
+"""Requests that schemathesis makes from the document: no 5xx, and nothing that the document does not say."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.server import ADMIN, VaultServer
+
+SECONDS = 20
+"""Of each of the four runs: an app and an admin, on both storages."""
+
+CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
+
+
+@pytest.mark.parametrize("who", ["payments", ADMIN])
+def test_what_schemathesis_sends_is_answered_as_documented(
+    another_vault: Callable[..., VaultServer], tmp_path: Path, who: str
+) -> None:
+    vault = another_vault()
+    description = tmp_path / "openapi.json"
+    description.write_bytes(vault.call(who, "GET", "/openapi.json").body)
+    (tmp_path / "settings.toml").write_text("")
+    command = [
+        Path(sys.executable).with_name("schemathesis"), "--config-file=settings.toml", "run", description,
+        f"--url={vault.url}", f"--checks={CHECKS}", f"--header={vault.api_key_header}: {vault.key(who)}",
+        f"--max-time={SECONDS}", "--seed=1", "--generation-database=none", "--no-color",
+        "--phases=examples,coverage,fuzzing",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=120)
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    vault.assert_log_is_clean()
