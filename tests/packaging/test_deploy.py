@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import yaml
@@ -69,3 +70,13 @@ def test_systemd_takes_the_unit(tmp_path):
         check=False,
     )
     assert UNIT.name not in done.stderr, done.stderr
+
+
+def test_the_vault_of_the_three_node_example_knows_every_database_node():
+    settings = load_settings(DEPLOY / "patroni" / "vsql-vault.toml", {})
+    nodes = yaml.safe_load((DEPLOY / "patroni" / "patroni.yml").read_text("utf-8"))["etcd3"]["hosts"]
+    dsn = urlsplit(settings.storage.database_url)
+    assert [host.partition(":")[0] for host in dsn.netloc.rpartition("@")[2].split(",")] == [
+        node.partition(":")[0] for node in nodes
+    ]
+    assert dict(parse_qsl(dsn.query))["target_session_attrs"] == "read-write"

@@ -17,7 +17,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from tests.support.tcp_proxy import TcpProxy
 
 START_SECONDS = 90.0
 SUPERUSER, REPLICATOR, VAULT = "postgres", "replicator", "vault"
-TTL_SECONDS = 20
+EXAMPLE = Path(__file__).parents[2] / "contrib" / "deploy" / "patroni" / "patroni.yml"
 
 
 UNPRIVILEGED = ("unshare", "--user", "--map-user=65534", "--map-group=65534")
@@ -330,62 +330,34 @@ class Cluster:
         (node.directory / "patroni.yml").write_text(yaml.safe_dump(self._settings(node)), "utf-8")
 
     def _settings(self, node: Node) -> dict[str, Any]:
-        roles = {
-            "superuser": {"username": SUPERUSER, "password": self.passwords[SUPERUSER]},
-            "replication": {"username": REPLICATOR, "password": self.passwords[REPLICATOR]},
-        }
-        return {
-            "scope": "vault",
-            "name": node.name,
-            "restapi": {"listen": f"127.0.0.1:{node.rest_port}", "connect_address": f"127.0.0.1:{node.rest_port}"},
-            "etcd3": {"hosts": [f"127.0.0.1:{proxy.port}" for proxy in node.etcd_proxies]},
-            "bootstrap": {
-                "dcs": {
-                    "ttl": TTL_SECONDS,
-                    "loop_wait": 1,
-                    "retry_timeout": 3,
-                    "primary_start_timeout": 0,
-                    "maximum_lag_on_failover": 1_048_576,
-                    "synchronous_mode": self.synchronous,
-                    "postgresql": {
-                        "use_pg_rewind": True,
-                        "parameters": {
-                            "synchronous_commit": "on",
-                            "max_connections": 60,
-                            "shared_buffers": "32MB",
-                            "wal_keep_size": "512MB",
-                            "wal_log_hints": "on",
-                            "hot_standby_feedback": "on",
-                        },
-                    },
-                },
-                "initdb": [{"encoding": "UTF8"}, {"locale": "C"}, "no-sync"],
+        """Return the example's settings, with this node's addresses and shorter intervals, without TLS and watchdog."""
+        settings: dict[str, Any] = yaml.safe_load(EXAMPLE.read_text("utf-8"))
+        settings.pop("watchdog")
+        settings["name"] = node.name
+        settings["restapi"] = dict.fromkeys(("listen", "connect_address"), f"127.0.0.1:{node.rest_port}")
+        settings["etcd3"]["hosts"] = [f"127.0.0.1:{proxy.port}" for proxy in node.etcd_proxies]
+        dcs = settings["bootstrap"]["dcs"]
+        dcs |= {"loop_wait": 1, "retry_timeout": 3, "synchronous_mode": self.synchronous}
+        dcs["postgresql"]["parameters"] |= {"max_connections": 60, "shared_buffers": "32MB", "wal_keep_size": "512MB"}
+        settings["bootstrap"]["initdb"].append("no-sync")
+        settings["postgresql"] |= {
+            "listen": f"127.0.0.1:{node.port}",
+            "connect_address": f"127.0.0.1:{node.peer_proxy.port}",
+            "data_dir": str(node.data_directory),
+            "bin_dir": str(self.programs),
+            "pgpass": str(node.directory / "pgpass"),
+            "authentication": {
+                "superuser": {"username": SUPERUSER, "password": self.passwords[SUPERUSER]},
+                "replication": {"username": REPLICATOR, "password": self.passwords[REPLICATOR]},
             },
-            "postgresql": {
-                "listen": f"127.0.0.1:{node.port}",
-                "connect_address": f"127.0.0.1:{node.peer_proxy.port}",
-                "data_dir": str(node.data_directory),
-                "bin_dir": str(self.programs),
-                "pgpass": str(node.directory / "pgpass"),
-                "authentication": roles,
-                "parameters": {"unix_socket_directories": str(node.directory)},
-                "pg_hba": [
-                    "local all all trust",
-                    "host replication all 127.0.0.1/32 scram-sha-256",
-                    "host all all 127.0.0.1/32 scram-sha-256",
-                ],
-            },
+            "parameters": {"unix_socket_directories": str(node.directory)},
+            "pg_hba": [
+                "local all all trust",
+                "host replication all 127.0.0.1/32 scram-sha-256",
+                "host all all 127.0.0.1/32 scram-sha-256",
+            ],
         }
+        return settings
 
 
-def cluster_or_skip() -> Iterator[Cluster]:
-    """Give a running cluster, or skip with a word where the machine lacks something."""
-    import pytest  # noqa: PLC0415 - the campaign runs without
-
-    if why := missing():
-        pytest.skip(why)
-    with Cluster() as cluster:
-        yield cluster
-
-
-__all__ = ["Cluster", "Node", "cluster_or_skip", "missing"]
+__all__ = ["Cluster", "Etcd", "Node", "missing"]

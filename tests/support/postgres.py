@@ -247,7 +247,8 @@ class PostgresServer(Databases):
         except FileNotFoundError:
             return False
         assert self._postmaster is not None
-        return lines[:1] == [str(self._postmaster.pid)] and [line.strip() for line in lines[7:]] == ["ready"]
+        state = [line.strip() for line in lines[7:]]
+        return lines[:1] == [str(self._postmaster.pid)] and state in (["ready"], ["standby"])
 
     def _signal_all(self, number: signal.Signals) -> None:
         for process in processes_in(self.data_directory):

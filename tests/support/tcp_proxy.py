@@ -68,6 +68,8 @@ class TcpProxy:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+        for _ in range(3):  # what was aborted is closed in a later turn of the loop
+            await asyncio.sleep(0)
 
     def _abort_all(self) -> None:
         for writer in list(self._open):

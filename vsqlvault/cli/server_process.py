@@ -101,6 +101,8 @@ def _announce(settings: Settings, vault: Vault, address: str) -> None:
         log.warning("no signing key is set: the transparency log has no checkpoints (vsql-vault keygen --signing)")
     else:
         log.info("the transparency log is signed", extra={"verifier_key": str(vault.log.sequencer.verifier)})
+    if durability_warning := vault.describe_storage().get("durability_warning"):
+        log.warning("acknowledged commits may be lost", extra={"warning": durability_warning})
     if settings.audit.unsafe_previous_key_lost:
         log.warning("audit.unsafe_previous_key_lost is set: the key change is not signed by the previous key")
     if settings.server.plaintext == "any":

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from vsqlvault.config import PluginSettings, PublicSection, Section, Settings
+from vsqlvault.errors import SettingsInvalid
 from vsqlvault.hookspecs import hookimpl
 from vsqlvault.interfaces.storage import Storage, StorageFactory
 from vsqlvault.model.sandbox import ProcessNeeds
@@ -17,10 +18,20 @@ Role = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[^\x00]+$")]
 
 
 class PostgresSettings(Section):
-    """``[plugins.postgresql]``: roles that ``migrate`` sets up."""
+    """``[plugins.postgresql]``: roles that ``migrate`` sets up, and what a connection pooler keeps.
+
+    ``prepared_statements`` defaults to true in session mode and to false in transaction mode.
+    """
 
     owner_role: Role | None = None
     runtime_role: Role | None = None
+    pooler_mode: Literal["session", "transaction"] = "session"
+    prepared_statements: bool | None = None
+
+    @property
+    def keeps_prepared_statements(self) -> bool:
+        """Whether statements are prepared once per connection."""
+        return self.pooler_mode == "session" if self.prepared_statements is None else self.prepared_statements
 
 
 class PoolSettings(PublicSection):
@@ -35,15 +46,21 @@ class PostgresFactory(StorageFactory):
     name = "postgresql"
     schemes: tuple[str, ...] = ("postgresql", "postgres")
 
-    def __init__(self, pool_size: int, roles: Roles) -> None:
+    def __init__(self, pool_size: int, chosen: PostgresSettings) -> None:
         self._pool_size = pool_size
-        self._roles = roles
+        self._chosen = chosen
 
     async def open(self, url: str) -> Storage:
         """See ``StorageFactory.open``."""
         from vsqlvault_plugins.storage.postgres.storage import PostgresStorage  # noqa: PLC0415 - asyncpg is for who uses it
 
-        return await PostgresStorage.open(url, pool_size=self._pool_size, roles=self._roles)
+        return await PostgresStorage.open(
+            url,
+            pool_size=self._pool_size,
+            roles=Roles(owner=self._chosen.owner_role, runtime=self._chosen.runtime_role),
+            pooler_mode=self._chosen.pooler_mode,
+            prepared_statements=self._chosen.keeps_prepared_statements,
+        )
 
 
 @hookimpl
@@ -64,7 +81,16 @@ def vault_process_needs(settings: Settings) -> list[ProcessNeeds]:
 
 @hookimpl
 def vault_storages(settings: Settings) -> list[StorageFactory]:
-    """Offer PostgreSQL."""
+    """Offer PostgreSQL.
+
+    Raises:
+        SettingsInvalid: a scrub is configured, but the pooler keeps no sessions.
+    """
     chosen: PostgresSettings = settings.plugin("postgresql")
     pool: PoolSettings = settings.plugin("postgresql-pool")
-    return [PostgresFactory(pool.pool_size, Roles(owner=chosen.owner_role, runtime=chosen.runtime_role))]
+    if chosen.pooler_mode == "transaction" and settings.purge.scrub != "off":
+        raise SettingsInvalid(
+            'purge.scrub: expected "off" with plugins.postgresql.pooler_mode = "transaction", because a scrub needs a session:'
+            " run vsql-vault scrub with a connection that does not use the pooler"
+        )
+    return [PostgresFactory(pool.pool_size, chosen)]

@@ -80,6 +80,7 @@ class Server:
         if self._dsn.uses_system_roots:
             self._options["ssl"] = ssl.create_default_context()
         self._facts: dict[str, Any] = {}
+        self._is_pooled = False
         self._unreplicated: WeakSet[Connection] = WeakSet()
         self._dialer: Dialer[Address | None, _Dialed] = Dialer(
             self._dsn.addresses or (None,), self._dial, lambda dialed: int(dialed.facts["timeline"])
@@ -108,6 +109,22 @@ class Server:
             raise
         self._facts.update(dialed.facts)
         return dialed.connection
+
+    async def check_pooler(self, connection: Connection) -> None:
+        """See that a pooler between the vault and the server keeps sessions, as is configured.
+
+        Raises:
+            StorageUnavailable, UnsafeStorage: with one sentence.
+        """
+        if not self._is_pooled:
+            return
+        other = await self.connect()
+        try:
+            await sessions.check_kept(connection, other, self._dsn.settings)
+        except asyncpg.PostgresError as error:
+            raise self.explained(error) from error
+        finally:
+            other.terminate()
 
     def forget_host(self) -> None:
         """Take no host for good any more: one has not answered in time."""
@@ -139,8 +156,8 @@ class Server:
         if self._pooler_mode == "transaction":
             await sessions.check(connection, self._dsn.settings)
         else:
-            is_pooled = facts["backend_pid"] != connection.get_server_pid()
-            await sessions.set_up(connection, self._dsn.settings, is_pooled=is_pooled)
+            self._is_pooled = facts["backend_pid"] != connection.get_server_pid()
+            await sessions.set_up(connection, self._dsn.settings, is_pooled=self._is_pooled)
         return facts
 
     def _hear(self, connection: Any, message: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from vsqlvault.errors import UnsafeStorage
 from vsqlvault_plugins.storage.postgres.batches import QUERIES
@@ -35,10 +35,28 @@ async def set_up(connection: Connection, own: Mapping[str, str], *, is_pooled: b
     wanted = {**SETTINGS, **own}
     found = await connection.fetch(QUERIES["set_settings"], list(wanted), list(wanted.values()), False)
     if is_pooled and (lost := await _not_in_force(connection, {row["name"]: row["value"] for row in found})):
-        raise UnsafeStorage(
-            f"the pooler does not keep the settings of a session ({', '.join(lost)}): set its pool_mode to session, or"
-            ' plugins.postgresql.pooler_mode to "transaction"'
-        )
+        raise _not_kept(lost)
+
+
+async def check_kept(connection: Connection, other: Connection, own: Mapping[str, str]) -> None:
+    """See that two sessions of a pooler are two, each with its settings, also while the first is in a transaction.
+
+    Raises:
+        UnsafeStorage: the pooler shares servers between sessions.
+    """
+    wanted = {**SETTINGS, **own}
+    found = await connection.fetch(QUERIES["settings_in_force"], list(wanted))
+    async with connection.transaction():
+        await connection.execute("SELECT 1")
+        if lost := await _not_in_force(other, {row["name"]: row["value"] for row in found}):
+            raise _not_kept(lost)
+
+
+def _not_kept(lost: Sequence[str]) -> UnsafeStorage:
+    return UnsafeStorage(
+        f"the pooler does not keep the settings of a session ({', '.join(lost)}): set its pool_mode to session, or"
+        ' plugins.postgresql.pooler_mode to "transaction"'
+    )
 
 
 async def check(connection: Connection, own: Mapping[str, str]) -> None:

@@ -128,8 +128,8 @@ class PostgresStorage:
             is_replicated=server.is_replicated,
         )
         server.fence.on_change = connections.drop_all
-        async with connections.borrow(READ_SECONDS):
-            pass
+        async with connections.borrow(max(READ_SECONDS, server.connect_seconds)) as connection:
+            await server.check_pooler(connection)
         return cls(connections, server, roles or Roles(), tuning)
 
     @property
