@@ -20,7 +20,7 @@ from vsqlvault.client import AsyncVault, Purge, Rule, Vault, errors, verify_chec
 from vsqlvault.client.methods import _Method
 
 _numbers = itertools.count()
-TEXT = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x2FF, exclude_categories=["Cc"]), max_size=40)
+TEXT = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x2FF, exclude_categories=["Cc", "Cf"]), max_size=40)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | TEXT,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
