@@ -24,7 +24,7 @@ Start = Callable[..., VaultServer]
 
 
 class History:
-    """One client without pause: what it was answered, until it is told to stop."""
+    """One client that sends requests without a pause until it is stopped, and the responses it got."""
 
     def __init__(self, server: VaultServer, seed: int) -> None:
         self.server = server
@@ -208,7 +208,7 @@ def test_a_server_that_is_killed_leaves_the_other_serving(start: Start) -> None:
 
 
 class Wire:
-    """A TCP connection's way to the database, which can be cut once so many answers have passed."""
+    """A TCP connection's way to the database, which can be cut after a number of answers."""
 
     def __init__(self, target: tuple[str, int]) -> None:
         self._target = target

@@ -1,4 +1,4 @@
-"""Certificates that a proxy tells of: from whom they are taken, what makes one good, and what is no certificate at all."""
+"""Forwarded certificates: from which proxies they are accepted, which are valid, and which are malformed."""
 
 from __future__ import annotations
 

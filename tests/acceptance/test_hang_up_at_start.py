@@ -1,4 +1,4 @@
-"""A process that is told to read its settings again while it starts goes on starting, and does so then."""
+"""SIGHUP during the start does not end the process; it reloads once it serves."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ def test_keys_are_rotated_under_load_without_one_refusal(pair: Pair) -> None:
             new, old = create(pair[0]), asking.current
             eventually(lambda new=new: get(pair[1], new).status == 200, EVERY_NODE_SECONDS)
             asking.current = new
-            asking.next_ones()  # whoever had the old one has been answered
+            asking.next_ones()  # requests with the old one have been answered
             revoke(pair[0], old)
     assert {status for answered in asking.answered for _, status in answered} == {200}
 

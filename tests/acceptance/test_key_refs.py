@@ -1,4 +1,4 @@
-"""``/admin/key-refs``, as whoever rotates a key reads it."""
+"""``/admin/key-refs``, as used in a key rotation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def rotating(tmp_path_factory: pytest.TempPathFactory, new_database: NewDatabase
             server.retention(purpose)
         for number in range(3):
             server.stored("payments", f"card/pay-{number}", MARKER, key_ref=OLD)
-        server.put("payments", "card/pay-0", f"{MARKER}-anew", key_ref=NEW)
+        server.put("payments", "card/pay-0", f"{MARKER}-again", key_ref=NEW)
         server.stored("payments", "card/pay-3", MARKER)
         server.stored("other", "ach/pay-0", MARKER, key_ref=NEW)
         yield server

@@ -191,7 +191,7 @@ class TestGracefulEnd:
 
 @dataclass
 class Client:
-    """One client's history: what was answered, and what was under way when the server ended."""
+    """One client's history: the responses, and the request in progress when the server ended."""
 
     server: VaultServer
     seed: int
@@ -228,7 +228,7 @@ class Client:
 
 
 def is_loaded(group: list[Client]) -> bool:
-    """Whether enough was under way: a slow machine takes longer for it, and is not killed any sooner."""
+    """Whether enough requests were in progress: a slow machine takes longer for it, and is not killed any sooner."""
     return sum(len(client.read) for client in group) > 25 and sum(len(client.purged) for client in group) > 5
 
 

@@ -1,4 +1,4 @@
-"""An old copy of the database in the place of the new one: noticed at start, confirmed by an operator, and purged again."""
+"""An old copy of the database: detected at start, confirmed by an operator, and purged again."""
 
 from __future__ import annotations
 

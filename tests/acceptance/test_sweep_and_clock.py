@@ -93,7 +93,7 @@ def test_the_command_scrubs_and_says_what_it_reached(another_vault: Start) -> No
 def test_what_has_expired_stays_so_when_the_clock_goes_back(another_vault: Start) -> None:
     server = another_vault()
     server.stored("payments", "card/ends", MARKER, expires_at=(datetime.now(UTC) + HOUR / 2).isoformat())
-    move_mark(server, HOUR)  # as the clock was an hour further when it was last looked at
+    move_mark(server, HOUR)  # as if the clock was an hour ahead when it was last read
     for _ in range(2):
         assert_problem(server.get("payments", "card/ends"), 410, "expired")
         assert server.stop() == 0

@@ -44,7 +44,7 @@ ORIGIN = "vault.example/audit"
 OLD, KEY, STRANGER = (SigningKey(ORIGIN, bytes([number]) * 32) for number in (1, 2, 3))
 STEPS = 12
 ROWS = 50
-"""So many rows of the access log, and a fifth as many of the purge log, between two checkpoints."""
+"""The number of access log rows between two checkpoints, and five times the number of purge log rows."""
 
 _spec = importlib.util.spec_from_file_location("verify_audit", ROOT / "contrib" / "verify-audit" / "verify_audit.py")
 assert _spec is not None
@@ -212,7 +212,7 @@ async def both_verdicts(log: Log, kept: list[str]) -> tuple[VerificationResult, 
 
 
 async def first_bad(log: Log, kept: list[str] | None = None) -> int | None:
-    """Return the first bad index that all agree on; None where all find that all is well."""
+    """Return the first bad index that all agree on; None if all find no problem."""
     live, exported, check = await both_verdicts(log, kept or [])
     found = {
         findings[0] if findings else None
@@ -476,7 +476,7 @@ async def swap_rows(log: Log, facts: Facts) -> int:
     for position, to in ((a, -7), (b, a), (-7, b)):
         if log.is_sqlite:
             await log.sql("UPDATE access_log SET position = ? WHERE position = ?", to, position)
-        else:  # an identity is not to be set, whoever asks; so the rows' contents change places
+        else:  # an identity column cannot be set by any role; so the rows' contents change places
             columns = ", ".join(ACCESS)
             if position == a:
                 await log.sql(
@@ -614,7 +614,7 @@ async def sign_a_changed_log_with_another_key(log: Log, facts: Facts) -> int:
     await rewritten(log, facts, index)
     await grown_anew(log)
     await signed_anew(log, facts.checkpoints, lambda _: STRANGER)
-    return 0  # no checkpoint is left that vouches for anything
+    return 0  # no checkpoint is left that verifies
 
 
 async def sign_the_end_with_another_key(log: Log, facts: Facts) -> int:

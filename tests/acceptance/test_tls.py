@@ -1,4 +1,4 @@
-"""TLS as a client meets it: who gets in, who is kept out and put on record, and what a reload changes."""
+"""TLS as a client meets it: which clients are accepted, which are rejected and audited, and what a reload changes."""
 
 from __future__ import annotations
 
@@ -220,7 +220,7 @@ class TestReload:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "stated"),
     [
         (lambda ground: ground.key_file.chmod(0o644), "not readable by all users"),
         (lambda ground: ground.key_file.unlink(), "key_file"),
@@ -228,11 +228,11 @@ class TestReload:
     ],
     ids=["a key for all to read", "no key", "no certificate"],
 )
-def test_files_that_cannot_be_used_end_the_start_with_a_sentence(start: Start, ground: Ground, spoil, told) -> None:
+def test_files_that_cannot_be_used_end_the_start_with_a_sentence(start: Start, ground: Ground, spoil, stated) -> None:
     spoil(ground)
     with pytest.raises(AssertionError, match="the server ended") as ended:
         start(ground.settings())
-    assert told in str(ended.value)
+    assert stated in str(ended.value)
     assert "Traceback" not in str(ended.value)
 
 
@@ -309,7 +309,7 @@ class TestHttp2:
 
 
 def test_plain_http_without_tls_is_for_the_loopback_alone(start: Start, ground: Ground) -> None:
-    """A peer elsewhere cannot be had here; a proxy on the loopback that forwards for one can."""
+    """A peer on another host is not available here; a proxy on the loopback that forwards for one can."""
     server = start(ground.settings(more='trusted_proxies = ["127.0.0.1"]'))
     headers = [("X-Vault-Key", server.key("payments")), ("X-Forwarded-For", "203.0.113.9")]
     raw = request_bytes("GET", "/vault/card/none-such", headers=headers)

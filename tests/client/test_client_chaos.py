@@ -27,7 +27,7 @@ COUNTED = "counted"
 
 @dataclass
 class Ledger:
-    """What one worker did to one entry, and what it was told. Nobody else touches the entry."""
+    """What one worker did to one entry, and the responses it got. No other worker uses the entry."""
 
     external_id: str
     etag: str | None = None
@@ -146,7 +146,7 @@ def test_nothing_is_lost_doubled_or_reported_that_was_not_done(tmp_path: Path) -
 
 
 def check(server: VaultServer, ledgers: list[Ledger]) -> None:
-    """Compare what the workers were told with what the vault has, past the unreliable network."""
+    """Compare the workers' responses with the vault's data, without the unreliable network."""
     purges: dict[str, list[dict[str, object]]] = defaultdict(list)
     for row in server.purge_rows("purpose=card"):
         purges[str(row["external_id"])].append(row)
@@ -160,7 +160,7 @@ def check(server: VaultServer, ledgers: list[Ledger]) -> None:
             assert set(ledger.deleted) <= set(requested), "reported deleted, and was not"
             assert len(requested) == len(ledger.deleted) + ledger.maybe_deleted, "deleted twice"
             assert len(requested) + len(replaced) + (entry is not None) == ledger.puts, (
-                "stored more or less often than told"
+                "stored more or less often than answered"
             )
             if ledger.value is None:
                 assert entry is None, "deleted, and is there"

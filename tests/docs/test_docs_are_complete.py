@@ -1,4 +1,4 @@
-"""What can be set, said, measured, hooked or called stands in the docs; and what stands there exists."""
+"""Every setting, command, metric, hook and route is documented, and everything documented exists."""
 
 import pkgutil
 import re

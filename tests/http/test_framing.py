@@ -23,7 +23,7 @@ def refused_so_far(vault: VaultServer, reason: str) -> int:
 
 
 def answers(vault: VaultServer, raw: bytes, count: int) -> list[Answer]:
-    """Send all at once on one connection and read so many answers, each as long as it says."""
+    """Send everything at once on one connection, and read this number of responses by their lengths."""
     found = []
     with socket.create_connection(vault.address, timeout=20) as connection, connection.makefile("rb") as stream:
         connection.sendall(raw)

@@ -1,4 +1,4 @@
-"""Tokens over HTTP: who gets in, what everybody else reads, and the word that stays of it on record."""
+"""Tokens over HTTP: which are accepted, what the others get, and the reason on the audit row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The house rules, as tests: format, lint, types, layers."""
+"""The rules of the project as tests: format, lint, types, layers."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ BIN = Path(sys.executable).parent
     ],
     ids=["format", "lint", "types", "layers"],
 )
-def test_the_house_is_in_order(command):
+def test_the_project_passes(command):
     done = subprocess.run(
         [str(BIN / command[0]), *command[1:]], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
     )

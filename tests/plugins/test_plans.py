@@ -32,7 +32,7 @@ FILTERS = ("none", "any", "after", "equal")
 
 @pytest.fixture(scope="module")
 def plan_of_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
-    """Tell how SQLite would go about a statement, on a file with some entries."""
+    """Return SQLite's plan of a statement, on a file with some entries."""
     file = tmp_path_factory.mktemp("plans") / "vault.db"
 
     async def fill() -> None:
@@ -49,7 +49,7 @@ def plan_of_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callabl
 
 @pytest.fixture(scope="module")
 def plan_of_postgres(postgres: Databases) -> Iterator[Callable[..., str]]:
-    """Tell how PostgreSQL would go about a statement, on a connection that is set up as the storage's own."""
+    """Return PostgreSQL's plan of a statement, on a connection that is set up as the storage's own."""
     name = postgres.create_database()
     url = postgres.url(name)
 

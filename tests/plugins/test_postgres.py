@@ -115,7 +115,7 @@ class TestPostgresConforms(OnItsOwnDatabase, StorageConformance):
 class TestPostgresFails(OnItsOwnDatabase, FaultConformance):
     every = len(
         FAILURES
-    )  # a new database for each call is slow: here one misfortune strikes it, on SQLite all of them do
+    )  # a new database for each call is slow: here one fault applies to it, on SQLite all of them do
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""PostgreSQL that is down, hung, crowded, cut off or full: what callers are told, and that all is well afterwards."""
+"""PostgreSQL that is down, hung, crowded, cut off or full: the responses, and the recovery afterwards."""
 
 from __future__ import annotations
 

@@ -158,7 +158,7 @@ class TestPragmas:
 
 
 class TestAppendOnlyLogs:
-    """The database itself refuses, whoever asks it."""
+    """The database itself refuses every caller."""
 
     @pytest.mark.parametrize("table", LOGS)
     @pytest.mark.parametrize("clause", ["", "OR IGNORE ", "OR REPLACE ", "OR FAIL ", "OR ROLLBACK "])
@@ -462,7 +462,7 @@ class TestBytesThatWerePurged:
         run(storage.commit([a_write(RemoveEntry(KEY), purges=(a_purge_record(),))]))
 
     async def gone(self, path: Path) -> None:
-        """Return when no file holds the marker; whoever waits for it sets the limit."""
+        """Return when no file contains the marker. The caller sets the time limit."""
         while self.MARKER in everything(path):  # noqa: ASYNC110 - nobody says when
             await asyncio.sleep(0.02)
 
@@ -608,7 +608,7 @@ class TestClock:
 
 
 class TestRowsPutThereByHand:
-    """What no program of the vault writes is told as unavailable, with a log line, and hurts nobody else."""
+    """A row that no program of the vault wrote is answered with unavailable and logged, and affects no other request."""
 
     COLUMNS = {
         "access_log": ("operation", "'teleport'"),

@@ -59,7 +59,7 @@ class Place:
         return storage
 
     def days(self, number: int) -> str:
-        """Return what SQL adds to a time for so many days."""
+        """Return what SQL adds to a time for this number of days."""
         return f"interval '{number} days'" if self.url.startswith("postgresql") else f"{number * 86_400_000_000}"
 
     async def rows(self, sql: str) -> list[Any]:

@@ -1,6 +1,6 @@
 """A plugin that tries, from inside a served vault, what an intruder would; a member of the report says how far it got.
 
-It runs as a module of its own in that vault: what it is told stands in variables of the environment.
+It runs as a module of its own in that vault: its configuration is in environment variables.
 """
 
 import ctypes

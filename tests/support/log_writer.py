@@ -1,7 +1,7 @@
 """A process that writes rows, and sequences and signs them if it is its turn, until it is killed: ``python -m … URL``.
 
 It says ``R`` and a request id for each row that is acknowledged, and ``C`` and a note, as JSON, for each checkpoint it has
-signed. Whoever sequences does not keep the other one from it for long.
+signed. A process that sequences does not block the other one for long.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ SHAPES: Mapping[str, Settings] = {"default": DEFAULT, "micro": MICRO}
 
 
 class Databases:
-    """Makes and drops databases on a server, whoever runs it."""
+    """Creates and drops databases on a server of any kind."""
 
     def __init__(self, url: str, program_directory: Path) -> None:
         """Take the URL of a database that is always there, as a role that may create databases."""
@@ -94,7 +94,7 @@ class Databases:
         return name
 
     def drop_database(self, name: str) -> None:
-        """Drop a database, whoever is connected to it."""
+        """Drop a database, even with open connections."""
         self.sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 

@@ -27,7 +27,7 @@ START_SECONDS = 20.0
 STOP_SECONDS = 20.0
 ADMIN = "vault-admin"
 HARDENING_VARIABLE = "VSQLVAULT_TEST_HARDENING"
-"""``required`` or ``off``: what every served vault is told of every step, where a test says nothing; else it is ``auto``."""
+"""``required`` or ``off``: the setting of every sandbox step in tests that set none; otherwise ``auto``."""
 
 STEPS = ("limits", "memory_lock", "no_new_privileges", "landlock", "seccomp")
 NOT_SLOWED = "max_failures_per_minute = 0\n"

@@ -1,4 +1,4 @@
-"""A TCP proxy on the loopback that a test can cut or hang: what a network does to whoever talks through it."""
+"""A TCP proxy on the loopback that a test can cut or hang: a network that fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An issuer of tokens for tests: its keys, whatever it is told to sign, and the server that publishes its keys."""
+"""An issuer of tokens for tests: its keys, the tokens it signs, and the server that publishes its keys."""
 
 from __future__ import annotations
 

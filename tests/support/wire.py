@@ -1,4 +1,4 @@
-"""A client of a few lines: it sends exactly the bytes it is told to, and reads one answer a connection."""
+"""A client of a few lines: it sends exactly the given bytes, and reads one response per connection."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ def _offering() -> Callable[..., Any]:
 def make_vault(
     runner: asyncio.Runner, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Awaitable[Vault]]]:
-    """Return a function that opens a vault on this test's file and clock; its storage can be told to fail."""
+    """Return a function that opens a vault on this test's file and clock; its storage can be made to fail."""
     stack = AsyncExitStack()
 
     async def open_storage(_: Any) -> FaultyStorage:

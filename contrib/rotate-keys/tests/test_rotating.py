@@ -1,4 +1,4 @@
-"""Against a real vault: nothing is lost, nothing is done twice, and what stays behind is named."""
+"""Against a real vault: nothing is lost or done twice, and entries that were not moved are named."""
 
 from __future__ import annotations
 

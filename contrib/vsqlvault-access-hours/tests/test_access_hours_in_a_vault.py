@@ -38,7 +38,7 @@ RULES = {
 
 
 def hours(opens_in_hours: int) -> str:
-    """Return parameters whose twelve hours began, or begin, so many hours from now, on every day."""
+    """Return parameters whose twelve hours began, or begin, this number of hours from now, on every day."""
     opens = datetime.now(UTC) + timedelta(hours=opens_in_hours)
     closes = opens + timedelta(hours=12)
     days = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]

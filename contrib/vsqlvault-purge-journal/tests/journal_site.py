@@ -31,7 +31,7 @@ class Site:
         self._directory = directory
 
     def settings(self, table: str | None = None) -> Settings:
-        """Return settings as an operator writes them; ``table`` is TOML in the place of the plugin's table."""
+        """Return settings as an operator writes them; ``table`` is TOML that replaces the plugin's table."""
         file = self._directory / "vault.toml"
         table = f"[plugins.purge-journal]\npath = {json.dumps(str(self.journal))}" if table is None else table
         url = f"sqlite:///{self._directory / 'vault.db'}"

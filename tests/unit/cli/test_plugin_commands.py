@@ -45,14 +45,14 @@ def test_what_it_raises_is_one_sentence(install: Any, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize(
-    ("name", "told"), [("serve", "is the vault's own"), ("Hello you", "expected lower-case words")]
+    ("name", "stated"), [("serve", "is the vault's own"), ("Hello you", "expected lower-case words")]
 )
 def test_a_name_that_cannot_be_is_refused(
-    install: Any, name: str, told: str, capsys: pytest.CaptureFixture[str]
+    install: Any, name: str, stated: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     install(mine=offering("vault_commands", Hello(name)))
     assert main(["another"]) == 2
-    assert told in capsys.readouterr().err
+    assert stated in capsys.readouterr().err
 
 
 def test_help_lists_it(install: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,9 +90,9 @@ def test_check_token_prints_the_caller(tmp_path: Path, config: Path, capsys: pyt
     token = signed(time.time(), client_id="payments")
     (tmp_path / "token").write_text(token, "utf-8")
     assert main(["--config", str(config), "check-token", str(tmp_path / "token")]) == 0
-    told = capsys.readouterr().out
-    assert "app: payments\n" in told
-    assert token not in told
+    stated = capsys.readouterr().out
+    assert "app: payments\n" in stated
+    assert token not in stated
 
 
 def test_check_token_says_why_it_is_refused(tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]) -> None:

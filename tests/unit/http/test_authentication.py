@@ -103,7 +103,7 @@ def asked(install, offering, open_scene) -> Callable[..., Awaitable[tuple[Reply,
 
 
 class Liar:
-    """Says so often what it is, and then raises where somebody asks."""
+    """Returns its class a number of times, and then raises."""
 
     def __init__(self, honest: int = 0) -> None:
         self.honest = honest

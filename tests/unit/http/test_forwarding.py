@@ -1,4 +1,4 @@
-"""Whose address a request is put down to."""
+"""The client address of a request."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PROXIES = Forwarding(ServerSettings(trusted_proxies=("127.0.0.1", "10.0.0.0/8", 
 
 
 @pytest.mark.parametrize(
-    ("peer", "told", "client"),
+    ("peer", "stated", "client"),
     [
         ("203.0.113.1", "198.51.100.7", "203.0.113.1"),
         ("127.0.0.1", "198.51.100.7", "198.51.100.7"),
@@ -26,8 +26,8 @@ PROXIES = Forwarding(ServerSettings(trusted_proxies=("127.0.0.1", "10.0.0.0/8", 
         (None, "198.51.100.7", None),
     ],
 )
-def test_it_is_the_first_that_is_no_proxy_of_ours(peer: str | None, told: str, client: str | None) -> None:
-    assert PROXIES.client(peer, [("x-forwarded-for", told)]) == client
+def test_it_is_the_first_that_is_no_proxy_of_ours(peer: str | None, stated: str, client: str | None) -> None:
+    assert PROXIES.client(peer, [("x-forwarded-for", stated)]) == client
 
 
 def test_without_the_header_it_is_the_peer() -> None:
@@ -39,13 +39,13 @@ def test_with_no_proxies_nobody_is_believed() -> None:
 
 
 @pytest.mark.parametrize(
-    "told",
+    "stated",
     ["", "junk", "198.51.100.7:80", "[2001:db9::1]:80", "fe80::1%eth0", "198.51.100.7,", "unknown", "198.51.100.256",
      ",".join(["198.51.100.7"] * (MAX_HOPS + 1))],
 )  # fmt: skip
-def test_what_a_proxy_of_ours_may_not_send(told: str) -> None:
+def test_what_a_proxy_of_ours_may_not_send(stated: str) -> None:
     with pytest.raises(BadForwarding):
-        PROXIES.client("127.0.0.1", [("x-forwarded-for", told)])
+        PROXIES.client("127.0.0.1", [("x-forwarded-for", stated)])
 
 
 def test_nor_two_lists() -> None:

@@ -1,4 +1,4 @@
-"""Putting a vault together, and taking it apart without losing what is under way."""
+"""Opening a vault, and closing it without losing work in progress."""
 
 from __future__ import annotations
 

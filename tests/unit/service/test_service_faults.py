@@ -165,11 +165,11 @@ async def test_at_whichever_call_the_storage_fails_nothing_is_half_done(open_sce
         else:
             assert isinstance(answer, Unavailable)
             if granted and not name.startswith(("sweep", "stream")):
-                assert isinstance(answer, OutcomeUnknown), "it is done, and was told as undone"
+                assert isinstance(answer, OutcomeUnknown), "it was done, and reported as failed"
             if not granted:
                 await nothing_but_whole_purges(scene, before, after, purges, name)
         if answer is not None and isinstance(answer, OutcomeUnknown):
-            return  # done, and nobody can say: what comes next starts from another state
+            return  # the result is unknown: the next step starts from another state
     pytest.fail("it never got through")
 
 

@@ -185,7 +185,7 @@ class Observers:
                 await self._storage.save_cursor(feed.name, 0 if feed.from_start else await feed.end())
 
     async def deliver(self) -> None:
-        """Deliver everything that has its index in the log now, whoever leads. For tests and commands.
+        """Deliver everything that has its index in the log now, without the lease. For tests and commands.
 
         Raises:
             PluginFailed: a plugin failed. Unavailable.

@@ -1,4 +1,4 @@
-"""A body of a great many small values costs no more than a small one: what is looked at is counted."""
+"""A body of a great many small values costs no more than a small one: examined values are counted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vsqlvault.service.entries.requests import Preconditions
 
 
 class Counted(list[Any]):
-    """A list that counts how many of its members were looked at."""
+    """A list that counts how many of its members were read."""
 
     looked_at = 0
 

@@ -64,7 +64,7 @@ async def test_the_key_made_for_development_holds_every_purpose(monkeypatch) -> 
 
 
 class Keys:
-    """Stored keys that a test puts there: ``elsewhere`` are those that only a look at the storage finds."""
+    """Stored keys that a test puts there: ``elsewhere`` are those that only a read of the storage finds."""
 
     def __init__(self, *records: ApiKeyRecord, at: datetime = T0) -> None:
         self.records = {record.digest: record for record in records}
@@ -156,7 +156,7 @@ async def test_a_key_that_is_known_is_not_looked_for() -> None:
 
 
 async def test_one_record_is_one_principal_and_its_next_version_another() -> None:
-    """Who is the same object need not be looked at twice; who has changed must be."""
+    """The same principal object is checked once; a changed one is checked again."""
     keys = Keys(an_api_key(KEY))
     authenticator = ApiKeyAuthenticator(load_settings(None, {}).auth, {}, keys)
     ask = Presented({"x-vault-key": KEY})

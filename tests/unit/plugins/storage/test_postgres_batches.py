@@ -14,7 +14,7 @@ ENTRY = an_entry()
 
 
 class FakeConnection:
-    """Answers calls of functions as it is told to, and remembers them."""
+    """Answers calls of functions as configured, and remembers them."""
 
     def __init__(self, *answers: list[int] | None) -> None:
         self.answers = list(answers)

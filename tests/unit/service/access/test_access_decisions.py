@@ -95,7 +95,7 @@ async def deaf_to_cancellation() -> Any:
 
 
 class Liar:
-    """Says so often what it is, and then raises where somebody asks."""
+    """Returns its class a number of times, and then raises."""
 
     def __init__(self, honest: int = 0) -> None:
         self.honest = honest

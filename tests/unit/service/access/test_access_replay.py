@@ -169,7 +169,7 @@ async def test_of_an_entry_that_is_gone_nothing_is_said(scene) -> None:
     await scene.purge()
     found = await replay(scene, CLOSED)
     assert dict(found.not_replayable) == {"entry-gone": 2}
-    assert found.unchanged == 1  # that it was created takes no entry to decide anew
+    assert found.unchanged == 1  # a creation needs no entry to be decided again
     await scene.store(access_policy="team")  # another entry under the same id
     assert dict((await replay(scene, CLOSED)).not_replayable) == {"entry-gone": 2}
 
@@ -237,7 +237,7 @@ async def test_storing_under_a_policy_is_decided_as_of_a_new_entry(scene) -> Non
 
 
 class Fickle:
-    """An evaluator that looks at the entry's metadata, or fails when it is told to."""
+    """An evaluator that reads the entry's metadata, or fails if configured."""
 
     name = "fickle"
     broken = False
@@ -386,7 +386,7 @@ def documents() -> Iterator[Any]:
 
 @pytest.mark.parametrize("old", range(len(RULES)))
 async def test_what_it_says_is_true_for_every_pair_of_rules(scene, old) -> None:
-    """What is called changed is answered otherwise once the candidate is in force; what is not is not, or nobody knows."""
+    """Every reported change is real once the candidate is in force; the rest is unchanged or reported as unknown."""
     rules = list(documents())
     await in_force(scene, rules[old])
     was = await answers(scene, "old")

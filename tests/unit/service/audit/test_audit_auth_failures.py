@@ -157,7 +157,7 @@ async def test_what_comes_while_a_count_is_being_committed_is_counted_too(refusa
 
 
 async def test_those_that_were_answered_while_the_first_row_failed_are_counted(refusals, storage) -> None:
-    """Whoever was told 401 has a row or a share in one; only the first was told that there is none."""
+    """Every 401 has a row or is counted in one; only the first was answered that there is none."""
     storage.gate.clear()
     first = asyncio.create_task(refuse(refusals))
     await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Rows: none is left out, whatever becomes of the request and of whoever asked."""
+"""Every operation has its row, whatever happens to the request and its caller."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests that were refused without a row are counted, and on record as soon as rows are taken again."""
+"""Requests that were refused without a row are counted, and recorded once rows can be committed again."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class Clock:
 
 
 class Flushes:
-    """A flush that waits until it is let go, doubles numbers, and fails on what it was told to."""
+    """A flush that waits until it is released, doubles numbers, and fails on configured items."""
 
     def __init__(self, *, gated: bool = False) -> None:
         self.batches: list[list[int]] = []
@@ -94,15 +94,15 @@ async def test_a_batch_is_no_longer_than_the_limit(limit, lengths) -> None:
     assert [len(batch) for batch in flushes.batches] == lengths
 
 
-@pytest.mark.parametrize("flights", [1, 2, 3])
-async def test_no_more_flights_than_allowed_are_under_way(flights) -> None:
+@pytest.mark.parametrize("at_once", [1, 2, 3])
+async def test_no_more_flights_than_allowed_are_under_way(at_once) -> None:
     flushes = Flushes(gated=True)
-    one = batcher(flushes, max_in_flight=flights, limit=2, second_flush_delay_seconds=0.0)
+    one = batcher(flushes, max_in_flight=at_once, limit=2, second_flush_delay_seconds=0.0)
     items = [asyncio.create_task(one.submit(n)) for n in range(40)]
     await settle()
     flushes.gate.set()
     await asyncio.gather(*items)
-    assert flushes.most_under_way == flights
+    assert flushes.most_under_way == at_once
 
 
 @pytest.mark.parametrize("together", [False, True])
@@ -375,7 +375,7 @@ async def test_a_flush_that_answers_for_too_few_or_too_many_leaves_nobody_waitin
 
 
 class DecidesByUnfinishedTasks(Batcher[int, int]):
-    """As the batcher once was: a flight counts until its task is seen to be finished, a step after its last look."""
+    """A former batcher: a flush counts until its task is seen to be finished, a step after its last check."""
 
     async def submit(self, item: int) -> int:
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -386,7 +386,7 @@ class DecidesByUnfinishedTasks(Batcher[int, int]):
 
 
 async def submit_in_the_step_in_which_a_flight_ends(one: Batcher[int, int]) -> list[int]:
-    """Submit again as soon as the last result is there: the flight has looked for the last time, and is not yet gone."""
+    """Submit again as soon as the last result is there: the flush has made its last check of the queue, and has not ended."""
     return [await asyncio.wait_for(one.submit(n), 1) for n in range(3)]
 
 
@@ -411,8 +411,8 @@ async def _straight(one: Batcher[int, int]) -> list[int]:
     return [await one.submit(n) for n in range(50)]
 
 
-@pytest.mark.parametrize("flights", [1, 2])
-async def test_many_chains_of_submissions_all_end(flights) -> None:
-    one = batcher(Flushes(), max_in_flight=flights, limit=3)
+@pytest.mark.parametrize("at_once", [1, 2])
+async def test_many_chains_of_submissions_all_end(at_once) -> None:
+    one = batcher(Flushes(), max_in_flight=at_once, limit=3)
     chains = await asyncio.wait_for(asyncio.gather(*(_straight(one) for _ in range(20))), SOON)
     assert chains == [[n * 2 for n in range(50)]] * 20

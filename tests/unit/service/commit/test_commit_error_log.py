@@ -30,7 +30,7 @@ class PostgresError(Exception):
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "stated"),
     [
         (StorageUnavailable(), ("StorageUnavailable", None, None)),
         (
@@ -49,9 +49,9 @@ class PostgresError(Exception):
     ],
     ids=["alone", "SQLite", "PostgreSQL", "no code", "no error of the vault"],
 )
-def test_a_line_tells_the_kind_and_never_the_text(caplog, error, told) -> None:
+def test_a_line_tells_the_kind_and_never_the_text(caplog, error, stated) -> None:
     FailureLog("reads").tell(error)
-    assert lines(caplog) == [("reads", *told, 0)]
+    assert lines(caplog) == [("reads", *stated, 0)]
     told_by_lines = repr([vars(record) for record in caplog.records])
     assert "words of the database" not in told_by_lines
     assert "4111111111111111" not in told_by_lines

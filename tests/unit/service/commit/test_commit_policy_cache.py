@@ -13,7 +13,7 @@ from vsqlvault.service.commit.policy_cache import PolicyCache
 
 
 class HeldStorage:
-    """Reads its rulebook at once and gives it when it is told to."""
+    """Reads its policies at once, and returns them when released."""
 
     def __init__(self) -> None:
         self.revision = 1

@@ -1,4 +1,4 @@
-"""The commit queue: which writes share a batch, and what its users are told."""
+"""The commit queue: which writes share a batch, and which errors its users get."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_batch_after_batch_everything_is_taken(writes, limit) -> None:
 
 
 class FakeStorage:
-    """Commits what it is told to, and remembers it."""
+    """Commits what is configured, and remembers it."""
 
     flights = 1
 
@@ -166,7 +166,7 @@ def queue_on(storage: FakeStorage, **more: Any) -> CommitQueue:
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "stated"),
     [
         (StorageUnavailable(), AuditUnavailable),
         (AuditUnavailable(), AuditUnavailable),
@@ -176,11 +176,11 @@ def queue_on(storage: FakeStorage, **more: Any) -> CommitQueue:
     ],
     ids=lambda value: getattr(value, "__name__", type(value).__name__),
 )
-async def test_a_commit_that_failed_is_told_for_what_it_is(storage, error, told) -> None:
+async def test_a_commit_that_failed_is_told_for_what_it_is(storage, error, stated) -> None:
     storage.error = error
-    with pytest.raises(told) as refused:
+    with pytest.raises(stated) as refused:
         await queue_on(storage).commit(a_write())
-    assert type(refused.value) is told
+    assert type(refused.value) is stated
 
 
 async def test_only_who_stores_an_entry_is_told_that_the_storage_is_full(storage) -> None:

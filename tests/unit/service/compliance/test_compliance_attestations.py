@@ -1,4 +1,4 @@
-"""Attestations: everything is looked at, the sample is nobody's choice, and what was found is signed, kept and on record."""
+"""Attestations: every purpose is checked, the sample cannot be chosen, and the result is signed, stored and audited."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Controls: each fails when what it watches over fails, and each failure is on record once, with its end."""
+"""Controls: each fails when the function that it checks fails, and each failure is recorded once, with its end."""
 
 from __future__ import annotations
 
@@ -374,7 +374,7 @@ class TestAttestationCurrent:
 
 
 async def first_look(scene: Any) -> None:
-    """Return once the controls have been looked at."""
+    """Return once the controls have been checked."""
     while not scene.vault.compliance.controls.known:  # noqa: ASYNC110 - nobody tells
         await asyncio.sleep(0.01)
 

@@ -69,7 +69,7 @@ def written(found: dict[str, bytes]) -> bytes:
 
 
 def signed_again(found: dict[str, bytes], key: SigningKey = SIGNING_KEY, **log: Any) -> dict[str, bytes]:
-    """Return the members with a manifest that says what they are now, signed: what only whoever has the key can make."""
+    """Return the members with a manifest that says what they are now, signed, which only the owner of the key can create."""
     manifest = json.loads(found[MANIFEST])
     manifest["log"] |= log
     rest = {name: data for name, data in found.items() if name not in {MANIFEST, NOTE}}
@@ -312,7 +312,7 @@ class TestPeriod:
 
 
 class TestChanged:
-    """Whatever is done to a bundle, it is found; and whoever has not the key can do nothing at all."""
+    """Every change of a bundle is detected; without the key no change is possible."""
 
     @pytest.fixture
     def data(self, runner, signed) -> bytes:
@@ -436,7 +436,7 @@ class TestChanged:
     @pytest.mark.parametrize(
         "break_it",
         [
-            lambda shown: shown["attestation"].__setitem__("result", "all is well"),
+            lambda shown: shown["attestation"].__setitem__("result", "no problem"),
             lambda shown: shown.__setitem__("note", shown["note"].replace("sha256:", "sha256:0", 1)),
             lambda shown: shown.__setitem__("note", "no note"),
             lambda shown: shown.__setitem__("sha256", "0" * 64),

@@ -1,4 +1,4 @@
-"""The key ring: it follows what reads show, looks seldom, and vouches for nobody whose key a read shows to be gone."""
+"""The API key cache: it follows reads, refreshes rarely, and rejects a key that a read shows to be revoked."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ async def test_a_new_key_opens_what_was_wished_for_and_is_known_by_its_digest(sc
 
 
 async def test_a_key_works_at_once_where_it_was_made_also_amid_bad_ones(scene) -> None:
-    """Bad keys have used up this second's look at the storage."""
+    """Unknown keys have used this second's read of the storage."""
     with pytest.raises(CredentialRefused):
         await recognised(scene.vault, "vsk_bad")
     created = await create(scene)

@@ -1,4 +1,4 @@
-"""Which entries a hold keeps: for readers, page by page, without looking at everything for one request."""
+"""Which entries a hold keeps: page by page, without examining everything in one request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stores that are committed without a look first: when, and that nothing else is different about them."""
+"""Stores that are committed without a read: when, and that they do not differ otherwise."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def scene(runner: asyncio.Runner, open_scene: Any) -> Any:
 
 
 async def teach(scene: Any) -> None:
-    """Store so many new entries that the next one is expected to be new, too."""
+    """Store enough new entries that the next one is predicted to be new."""
     for number in range(ENOUGH):
         await scene.store(f"taught-{number}")
 
@@ -172,7 +172,7 @@ async def test_a_commit_that_failed_is_told_and_not_tried_again(scene, fault, er
 
 @dataclass
 class Moody:
-    """An evaluator that fails once it is told to."""
+    """An evaluator that fails once configured."""
 
     name: str = "moody"
     fails: bool = False

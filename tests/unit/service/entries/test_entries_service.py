@@ -44,10 +44,10 @@ KEY = EntryKey("card", "pay-1")
 DAY = timedelta(days=1)
 
 
-@pytest.fixture(params=["after a look", "without a look"], autouse=True)
+@pytest.fixture(params=["with a read", "without a read"], autouse=True)
 def how_it_stores(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is expected to be there, what becomes of a store is the same."""
-    monkeypatch.setattr(InsertPredictor, "expects_insert", lambda *_: request.param == "without a look")
+    monkeypatch.setattr(InsertPredictor, "expects_insert", lambda *_: request.param == "without a read")
 
 
 async def ask(scene: Any, operation: str, call: Any = None, **wanted: Any) -> Any:

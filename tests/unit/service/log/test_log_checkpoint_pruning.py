@@ -1,4 +1,4 @@
-"""Thinning: which checkpoints go, how few at a time, and that whoever kept one that went can still check everything."""
+"""Checkpoint pruning: which checkpoints are deleted, how many at a time, and that a kept copy still verifies."""
 
 from __future__ import annotations
 

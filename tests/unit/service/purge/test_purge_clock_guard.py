@@ -1,4 +1,4 @@
-"""The clock: what has expired stays expired when it goes back, and a leap stops the sweep and nothing else."""
+"""The clock: expired entries stay expired when it goes back, and a jump stops only the sweep."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def test_what_was_called_expired_does_not_come_back_with_an_earlier_clock(
         with pytest.raises(EntryExpired):
             await (scene.purge() if ask == "purge" else getattr(scene.vault.entries, ask)(scene.owner, KEY))
     scene.clock.at -= back
-    for vault in (scene.vault, await make_vault()):  # and another process, which was never told
+    for vault in (scene.vault, await make_vault()):  # and another process, which has not read it
         with pytest.raises(EntryExpired):
             await vault.entries.retrieve(scene.owner, KEY)
 

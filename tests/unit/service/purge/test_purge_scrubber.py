@@ -1,4 +1,4 @@
-"""Scrubs: after each sweep, on record, and truthful about what they left."""
+"""Scrubs: after each sweep, recorded, with what they left."""
 
 from __future__ import annotations
 

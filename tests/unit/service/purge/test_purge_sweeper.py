@@ -28,7 +28,7 @@ DAY = timedelta(days=1)
 
 
 class MisbehavingPlugin:
-    """A purge method that fails on the ids it was told to."""
+    """A purge method that fails on the configured ids."""
 
     name = "caprice"
     retires_id = False
@@ -332,7 +332,7 @@ async def test_a_policy_that_changes_in_the_middle_costs_another_look_and_no_ent
     scene.storage.inner.expired = expired_then_changed
     count = await sweep(scene)
     assert (count.purged, count.failed, count.completed) == (500, 0, True)
-    assert looks > 4  # three pages and an empty one, and again whatever was looked at before a change
+    assert looks > 4  # three pages and an empty one, and again the pages read before a change
     assert len({row.entry_id for row in await scene.purge_rows()}) == 500
 
 

@@ -1,4 +1,4 @@
-"""Legal holds: placed, changed, released; and what they keep stays, whoever wants it gone."""
+"""Legal holds: placing, changing, releasing; and no operation destroys a held entry."""
 
 from __future__ import annotations
 

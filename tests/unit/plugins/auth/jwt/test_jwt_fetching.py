@@ -91,13 +91,13 @@ def _redirect(keys: Provider, status: int) -> None:
     keys.headers["Location"] = keys.url
 
 
-@pytest.mark.parametrize(("spoil", "told"), BROKEN.values(), ids=BROKEN.keys())
-async def test_what_cannot_be_used_is_no_key_and_the_log_says_why(keys, spoil, told, caplog) -> None:
+@pytest.mark.parametrize(("spoil", "stated"), BROKEN.values(), ids=BROKEN.keys())
+async def test_what_cannot_be_used_is_no_key_and_the_log_says_why(keys, spoil, stated, caplog) -> None:
     spoil(keys)
     assert await by_url(keys) == "auth-unavailable"
     assert keys.fetches <= 1
     (record,) = caplog.records
-    assert told in record.error
+    assert stated in record.error
 
 
 async def test_a_provider_that_drips_is_given_up_in_time(keys, caplog) -> None:
@@ -109,7 +109,7 @@ async def test_a_provider_that_drips_is_given_up_in_time(keys, caplog) -> None:
 
 
 async def test_a_provider_that_is_slow_delays_nobody_else(keys) -> None:
-    """The loop goes on; and who waits is told to come again, before the deadline of every authenticator."""
+    """The loop continues, and a waiting request gets an error before the deadline of every authenticator."""
     keys.delay_seconds = 5
     asked = authenticator("https://login.example", FetchTimes(wait_seconds=0.05), jwks_url=keys.url)
     assert await outcome(asked, "https://login.example") == "auth-unavailable"
@@ -144,13 +144,13 @@ DISCOVERY: dict[str, tuple[Callable[[Provider], object], str]] = {
 }
 
 
-@pytest.mark.parametrize(("spoil", "told"), DISCOVERY.values(), ids=DISCOVERY.keys())
-async def test_what_an_issuer_says_of_itself_is_not_believed_blindly(keys, spoil, told, caplog) -> None:
+@pytest.mark.parametrize(("spoil", "stated"), DISCOVERY.values(), ids=DISCOVERY.keys())
+async def test_what_an_issuer_says_of_itself_is_not_believed_blindly(keys, spoil, stated, caplog) -> None:
     spoil(keys)
     assert await by_discovery(keys) == "auth-unavailable"
     assert keys.fetches == 0
     (record,) = caplog.records
-    assert told in record.error
+    assert stated in record.error
 
 
 class TestTls:
@@ -188,14 +188,14 @@ class TestTls:
 
 class TestFiles:
     @pytest.mark.parametrize(
-        ("content", "told"),
+        ("content", "stated"),
         [(None, "No such file"), (b"<html>", "expected a JSON object"), (b'{"keys": 5}', "list of objects")],
     )
-    def test_a_file_that_cannot_be_used_is_told_at_once(self, tmp_path, content, told) -> None:
+    def test_a_file_that_cannot_be_used_is_told_at_once(self, tmp_path, content, stated) -> None:
         file = tmp_path / "keys.json"
         if content is not None:
             file.write_bytes(content)
-        with pytest.raises(SettingsInvalid, match=told) as refused:
+        with pytest.raises(SettingsInvalid, match=stated) as refused:
             authenticator("https://login.example", jwks_file=str(file))
         assert "\n" not in str(refused.value)
 

@@ -25,7 +25,7 @@ TTL, LAST_GOOD, COOLDOWN = 300, 3600, 60
 
 
 class Published:
-    """A source of keys that does as it is told, and counts."""
+    """A source of keys with a configurable result, which counts its calls."""
 
     def __init__(self, document: bytes) -> None:
         self.document = document
@@ -77,7 +77,7 @@ class Bench:
             return unavailable.slug
 
     async def settle(self) -> None:
-        """Let what is under way in the background end."""
+        """Wait for background work."""
         for _ in range(200):
             await asyncio.sleep(0.005)
             if not any(issuer.keys._is_loading for issuer in self.authenticator._issuers.values()):
@@ -399,7 +399,7 @@ async def test_the_end_ends_a_fetch_that_is_under_way(bench) -> None:
 
 
 class TestFreshness:
-    """What the authenticator says of its keys to whoever watches over the vault's controls."""
+    """The state of the keys, for the controls."""
 
     async def state(self, bench: Bench) -> tuple[str, str]:
         bench.authenticator.keys_fresh()

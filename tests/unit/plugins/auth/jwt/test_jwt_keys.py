@@ -41,7 +41,7 @@ USED: dict[str, tuple[dict[str, Any], set[str]]] = {
     "P-521": (SigningKey("ES512").jwk(), {"ES512"}),
     "Ed25519": (ED.jwk(), {"EdDSA", "Ed25519"}),
     "Ed25519 by its old name": (ED.jwk(alg="EdDSA"), {"EdDSA", "Ed25519"}),
-    "members that nobody knows": (EC.jwk(x5c=["MIIB"], x5t="a", nonce=5), {"ES256"}),
+    "unknown members": (EC.jwk(x5c=["MIIB"], x5t="a", nonce=5), {"ES256"}),
 }
 EVEN = b64(bytes([0x80]) + bytes(255))
 REFUSED: dict[str, dict[str, Any]] = {

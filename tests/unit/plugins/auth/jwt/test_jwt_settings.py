@@ -163,19 +163,19 @@ def test_without_an_issuer_it_reaches_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lines", "told"),
+    ("lines", "stated"),
     [
         ("jwks_file = 'none-such.json'", "jwks_file: expected a JWK Set in none-such.json, found: No such file"),
         ("ca_file = 'none-such.pem'", "ca_file: expected certificates in PEM in none-such.pem"),
         ("algorithms = ['HS256']", "auth.jwt.0.algorithms.0: expected"),
     ],
 )
-def test_check_config_tells_in_a_sentence(tmp_path, monkeypatch, capsys, lines, told) -> None:
+def test_check_config_tells_in_a_sentence(tmp_path, monkeypatch, capsys, lines, stated) -> None:
     monkeypatch.chdir(tmp_path)
     file = written(tmp_path, ISSUER + lines)
     assert cli.main(["--config", str(file), "check-config"]) == BAD_SETTINGS
     error: Any = capsys.readouterr().err
-    assert told in error
+    assert stated in error
     assert error.count("\n") == 1
 
 

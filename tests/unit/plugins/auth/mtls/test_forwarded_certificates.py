@@ -94,7 +94,7 @@ class TestWhoMayTell:
     def test_an_app_in_a_listed_network_is_no_proxy(
         self, authority: Authority, settings: Callable[..., ServerSettings]
     ) -> None:
-        """Certificates are no secret: an app that might tell of another's could be any app."""
+        """Certificates are no secret: an app that may forward another's could be any app."""
         forwarding = Forwarding(settings())
         client = authority.client("client")
         claimed = [("client-cert", header(der(client)))]
@@ -127,7 +127,7 @@ class TestWhoMayTell:
         (FAR, False, NAMES - {"client-cert", "client-cert-chain", "x-client-cert", "x-forwarded-client-cert"}),
         (FAR, True, NAMES - {"x-client-cert", "x-forwarded-client-cert"}),
     ],
-    ids=["a stranger", "a listed one", "one that may tell of certificates"],
+    ids=["a stranger", "a listed one", "one that may forward certificates"],
 )
 def test_what_is_not_believed_is_not_shown_to_anybody(
     authority: Authority, settings: Callable[..., ServerSettings], name: str, peer: str, is_known: bool, kept: set[str]

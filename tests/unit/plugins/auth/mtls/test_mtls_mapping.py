@@ -355,9 +355,9 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize(("mapped", "told"), WRONG.values(), ids=WRONG.keys())
-def test_what_cannot_be_mapped_is_a_sentence(settings: Callable[..., Settings], mapped, told) -> None:
-    with pytest.raises(SettingsInvalid, match=told):
+@pytest.mark.parametrize(("mapped", "stated"), WRONG.values(), ids=WRONG.keys())
+def test_what_cannot_be_mapped_is_a_sentence(settings: Callable[..., Settings], mapped, stated) -> None:
+    with pytest.raises(SettingsInvalid, match=stated):
         settings({**mapped, "app": "a"})
 
 
