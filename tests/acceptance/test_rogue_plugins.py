@@ -1,0 +1,193 @@
+"""A plugin that does each of ten bad things, at each method of each kind of object and each hook, costs only its own part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from signal import SIGHUP
+
+import pytest
+
+from tests.support import rogue
+from tests.support.plugins import installed
+from tests.support.server import ADMIN, VaultServer
+from tests.support.wire import Answer
+from vsqlvault.proof.note import SigningKey
+
+BAD_THINGS = [*rogue.RAISED, *rogue.OTHERS]
+SETTINGS = """
+[access]
+plugin_timeout_seconds = 0.3
+[audit]
+signing_key_env = "ROGUE_SIGNING_KEY"
+checkpoint_interval_seconds = 0.2
+"""
+SECONDS = 20.0
+CALLERS = 3
+
+
+class Site:
+    """A served vault with the plugin, and the file that tells it what to do."""
+
+    def __init__(self, directory: Path) -> None:
+        plugins = directory / "plugins"
+        plugins.mkdir()
+        self._told = directory / "told"
+        self.tell("nothing")
+        variables = {
+            **installed(plugins, "rogue", Path(rogue.__file__)),
+            "ROGUE": str(self._told),
+            "ROGUE_SIGNING_KEY": SigningKey("vault.example/rogue", bytes([9]) * 32).reveal(),
+        }
+        self.server = VaultServer(directory, settings=SETTINGS, environment=variables)
+        self.purged = 0
+
+    def tell(self, where: str, how: str = "") -> None:
+        self._told.write_text(f"{where} {how}", "utf-8")
+
+    def start(self) -> Site:
+        self.server.start()
+        self.server.retention("card")
+        self.server.retention("rogue", method="rogue")
+        body = {"evaluator": "rogue"}
+        assert self.server.call(ADMIN, "PUT", "/admin/access-policies/rogue", json_body=body).status == 201
+        self.server.stored("payments", "card/good")
+        self.server.stored("payments", "card/rogue", access_policy="rogue")
+        return self
+
+    def others_are_served(self) -> None:
+        for _ in range(CALLERS):
+            answer = self.server.call("payments", "GET", "/vault/card/good", seconds=SECONDS)
+            assert (answer.status, answer.json["encrypted_value"]) == (200, "vault:v1:c2VjcmV0")
+        assert self.server.call(None, "GET", "/health", seconds=SECONDS).status == 200
+
+    def ends_in_time(self) -> None:
+        assert self.server.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    site = Site(tmp_path_factory.mktemp("rogue")).start()
+    try:
+        yield site
+        site.ends_in_time()
+        faults = [line for line in site.server.log_lines() if "Traceback" in line or "request failed" in line]
+        assert not faults, faults[0][:2000]
+    finally:
+        site.server.kill()
+
+
+def badge(site: Site) -> Answer:
+    return site.server.call(None, "GET", "/vault/card/good", headers={"X-Rogue": "1"}, seconds=SECONDS)
+
+
+def retrieve(site: Site) -> Answer:
+    return site.server.call("payments", "GET", "/vault/card/rogue", seconds=SECONDS)
+
+
+def save_policy(site: Site) -> Answer:
+    body = {"evaluator": "rogue", "description": f"{site.purged}"}
+    return site.server.call(ADMIN, "PUT", "/admin/access-policies/rogue-too", json_body=body, seconds=SECONDS)
+
+
+def replace_rogue(site: Site) -> Answer:
+    """Replace a version under the rogue method's policy."""
+    body = {"encrypted_value": f"vault:v1:{site.purged}"}
+    return site.server.call(ADMIN, "PUT", "/vault/rogue/two", json_body=body, seconds=SECONDS)
+
+
+def read(target: str) -> Callable[[Site], Answer]:
+    return lambda site: site.server.call(ADMIN, "GET", target, seconds=SECONDS)
+
+
+def store(site: Site) -> Answer:
+    return site.server.put("payments", "card/written", value=f"vault:v1:{site.purged}")
+
+
+def hang_up(site: Site) -> Answer:
+    site.server.signal(SIGHUP)
+    return store(site)
+
+
+WRITTEN = {200, 201}
+DENIED = {401, 503}
+TABLE: dict[str, tuple[Callable[[Site], Answer], set[int]]] = {
+    "authenticator.authenticate": (badge, DENIED),
+    "authenticator.credentials": (read("/metrics"), {200}),
+    "authenticator.reload": (hang_up, WRITTEN),
+    "evaluator.evaluate": (retrieve, {503}),
+    "evaluator.check": (save_policy, {*WRITTEN, 503}),
+    "section.write": (read("/compliance/report"), {200}),
+    "anchor.failure": (read("/metrics"), {200}),
+    "anchor.newest": (read("/health/controls"), {200}),
+    "anchor.keep": (store, WRITTEN),
+    "control.check": (read("/health/controls"), {200}),
+    "observer.access": (store, WRITTEN),
+    "observer.purges": (store, WRITTEN),
+    "observer.checkpoints": (store, WRITTEN),
+    "method.purged": (replace_rogue, WRITTEN),
+}
+"""How each method is reached, and what may be answered then; a replacing PUT makes rows of both logs, and a checkpoint."""
+
+
+@pytest.mark.parametrize("how", BAD_THINGS)
+@pytest.mark.parametrize("where", TABLE)
+def test_other_callers_are_served(site: Site, where: str, how: str) -> None:
+    act, expected = TABLE[where]
+    site.purged += 1
+    site.tell(where, how)
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            rogue_caller = pool.submit(act, site)
+            others = pool.submit(site.others_are_served)
+            answer = rogue_caller.result()
+            others.result()
+    finally:
+        site.tell("nothing")
+    unhurt = {200, 403} if how == "mutate" else set()  # it got views, and could change nothing
+    assert answer.status in expected | unhurt, answer
+    site.others_are_served()
+
+
+@pytest.mark.parametrize("how", BAD_THINGS)
+def test_a_purge_method_that_plans_badly_keeps_the_entry(site: Site, how: str) -> None:
+    site.server.call(ADMIN, "PUT", "/vault/rogue/one", json_body={"encrypted_value": "v"})
+    site.tell("method.plan", how)
+    try:
+        answer = site.server.call(ADMIN, "DELETE", "/vault/rogue/one", seconds=SECONDS)
+    finally:
+        site.tell("nothing")
+    if how == "mutate":  # it got views, and could change nothing
+        assert answer.status == 200, answer
+        return
+    assert answer.status == 503, answer
+    assert site.server.call(ADMIN, "GET", "/vault/rogue/one").status == 200
+    site.others_are_served()
+
+
+@pytest.mark.parametrize(
+    "where", ["evaluator.evaluate", "authenticator.authenticate", "observer.access", "section.write"]
+)
+@pytest.mark.parametrize("how", ["hang", "swallow cancellation"])
+def test_the_process_ends_in_time_while_a_plugin_does_not_answer(tmp_path: Path, where: str, how: str) -> None:
+    site = Site(tmp_path).start()
+    act, _ = TABLE[where]
+    site.tell(where, how)
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            pool.submit(act, site)
+            site.server.wait_for_line(lambda line: line.get("message") in {"plugin failed", "Vault API is running"})
+            site.ends_in_time()
+        finally:
+            site.server.kill()
+
+
+@pytest.mark.parametrize("how", BAD_THINGS)
+def test_a_shutdown_that_goes_wrong_ends_in_time(tmp_path: Path, how: str) -> None:
+    site = Site(tmp_path).start()
+    site.tell("hook.vault_shutdown", how)
+    try:
+        site.ends_in_time()
+    finally:
+        site.server.kill()

@@ -1,0 +1,52 @@
+"""A hook that does a bad thing stops the start with a sentence, or changes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import rogue
+from vsqlvault.cli import main
+
+HOOKS = [name for name in vars(rogue) if name.startswith("vault_")]
+OFFERING = [name for name in HOOKS if name not in {"vault_startup", "vault_shutdown"}]
+
+
+@pytest.fixture
+def tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, install: Any) -> Any:
+    told = tmp_path / "told"
+    told.write_text("nothing", "utf-8")
+    monkeypatch.setenv("ROGUE", str(told))
+    monkeypatch.setenv("VSQL_VAULT_STORAGE__DATABASE_URL", f"sqlite:///{tmp_path / 'vault.db'}")
+    monkeypatch.setattr(rogue, "BLOCK_SECONDS", 0.01)
+    install(rogue=rogue)
+    return lambda where, how: told.write_text(f"{where} {how}", "utf-8")
+
+
+@pytest.mark.parametrize("hook", OFFERING)
+@pytest.mark.parametrize("how", [*rogue.RAISED, "wrong type", "mutate"])
+def test_it_stops_the_start_or_changes_nothing(tell: Any, hook: str, how: str, capsys: Any) -> None:
+    tell(f"hook.{hook}", how)
+    code = main(["check-config"])
+    told = capsys.readouterr().err
+    assert code in {0, 2}
+    if code:
+        assert told.startswith("vsql-vault: rogue (")
+        assert "Traceback" not in told
+    if how in rogue.RAISED:
+        assert code == 2
+
+
+@pytest.mark.parametrize("how", [*rogue.RAISED, "mutate"])
+def test_a_startup_that_goes_wrong_stops_the_start(tell: Any, how: str, capsys: Any) -> None:
+    tell("hook.vault_startup", how)
+    assert main(["sweep"]) == 2
+    assert capsys.readouterr().err.startswith("vsql-vault: rogue (")
+
+
+@pytest.mark.parametrize("how", rogue.RAISED)
+def test_a_shutdown_that_goes_wrong_changes_nothing(tell: Any, how: str) -> None:
+    tell("hook.vault_shutdown", how)
+    assert main(["sweep"]) == 0
