@@ -250,7 +250,7 @@ class TestKeys:
         assert check_receipt(again, [NEXT.verifier]).row == shown.row
 
     def test_without_a_key_there_is_a_tree_and_no_checkpoint(self, another_vault: Callable[..., VaultServer]) -> None:
-        vault = another_vault()
+        vault = another_vault(is_signed=False)
         vault.stored("payments", "card/unsigned", MARKER)
         answer = vault.call("payments", "DELETE", "/vault/card/unsigned", headers={"Prefer": "wait"})
         assert (answer.status, answer.json["receipt"]) == (200, None)

@@ -38,6 +38,20 @@ def test_each_sees_at_once_what_the_other_has_committed(server: VaultServer) -> 
     assert server.stop() == 0
 
 
+def test_a_new_key_is_in_force_on_both_when_its_creation_is_answered(server: VaultServer) -> None:
+    """Also while wrong keys come in."""
+    eventually(lambda: both_run(server))
+    statuses = []
+    for _ in range(20):
+        for wrong in range(3):
+            server.call(None, "GET", "/vault/card/a", headers={"X-Vault-Key": f"vsk_wrong-{wrong}"})
+        made = server.call(ADMIN, "POST", "/admin/api-keys", json_body={"app": "payments", "purposes": ["card"]})
+        key = {"X-Vault-Key": made.json["key"]}
+        statuses += [server.call(None, "GET", "/vault/card/none-such", headers=key).status for _ in range(4)]
+    assert set(statuses) == {404}
+    assert server.stop() == 0
+
+
 def test_one_that_is_killed_is_replaced_and_the_other_serves_meanwhile(server: VaultServer) -> None:
     eventually(lambda: both_run(server))
     first, second = (process.pid for process in workers(server))

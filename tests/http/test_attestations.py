@@ -73,7 +73,7 @@ def test_what_is_made_can_be_read_listed_and_checked(signing: VaultServer) -> No
 
 
 def test_what_is_overdue_makes_it_one_with_exceptions(another_vault: Start) -> None:
-    server = another_vault()
+    server = another_vault(is_signed=False)
     server.stored(
         "payments", "card/short", MARKER, expires_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 2))
     )

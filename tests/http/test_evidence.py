@@ -59,5 +59,6 @@ def test_who_may_and_when(vault: VaultServer) -> None:
     assert_problem(vault.call(ADMIN, "GET", "/compliance/evidence?format=pdf"), 422, "invalid-query")
 
 
-def test_nothing_is_given_while_nothing_is_signed(vault: VaultServer) -> None:
+def test_nothing_is_given_while_nothing_is_signed(another_vault) -> None:
+    vault = another_vault(is_signed=False)
     assert_problem(vault.call(ADMIN, "GET", "/compliance/evidence"), 404, "nothing-signed")

@@ -21,6 +21,7 @@ import pytest
 from vsqlvault.errors import (
     AuditUnavailable,
     SchemaTooNew,
+    SettingsInvalid,
     StorageFull,
     StorageUnavailable,
     Unavailable,
@@ -230,9 +231,33 @@ class TestFile:
     )
     def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(self, run, path, content) -> None:
         path.write_bytes(content)
-        with pytest.raises(StorageUnavailable, match="not an SQLite database"):
+        with pytest.raises(SettingsInvalid, match="not an SQLite database"):
             run(SqliteStorage.open(path))
         assert path.read_bytes() == content
+
+    def test_the_file_of_another_program_is_refused_and_left_as_it_is(self, run, path) -> None:
+        with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("CREATE TABLE customers (name TEXT)")
+        content = path.read_bytes()
+        with pytest.raises(SettingsInvalid, match=r"another program \(tables: 1\)"):
+            run(SqliteStorage.open(path))
+        assert path.read_bytes() == content
+
+    def test_three_slashes_that_were_meant_to_be_four_are_explained(self, run, tmp_path, monkeypatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "there").mkdir()
+        with pytest.raises(SettingsInvalid, match=f"an absolute path has four slashes, sqlite:///{tmp_path}/there/x"):
+            run(SqliteFactory().open(f"sqlite://{tmp_path}/there/x"))
+        with pytest.raises(SettingsInvalid, match=r"found no directory nowhere$"):
+            run(SqliteFactory().open("sqlite:///nowhere/x"))
+
+    def test_what_a_migration_would_do_is_known_and_nothing_is_changed(self, run, path) -> None:
+        storage = run(SqliteStorage.open(path))
+        status = run(storage.schema_status())
+        assert (status.before, status.after, len(status.steps)) == (0, VERSION, VERSION)
+        assert status.steps[0] == "0001_vault.sql"
+        assert run(storage.schema_status()).before == 0
+        run(storage.close())
 
     def test_a_directory_that_is_missing_is_named(self, run, tmp_path) -> None:
         with pytest.raises(StorageUnavailable, match=r"missing.vault\.db: No such file or directory"):
@@ -253,7 +278,7 @@ class TestFile:
     )
     def test_a_url_without_a_file_is_refused(self, run, url, tmp_path, monkeypatch) -> None:
         monkeypatch.chdir(tmp_path)
-        with pytest.raises(StorageUnavailable, match="sqlite:///path"):
+        with pytest.raises(SettingsInvalid, match="sqlite:///path"):
             run(SqliteFactory().open(url))
         assert not list(tmp_path.iterdir())
 
@@ -290,9 +315,9 @@ class TestSchema:
         assert (status.before, status.after) == (0, VERSION)
 
     def test_a_migration_that_fails_leaves_nothing(self, run, path) -> None:
+        storage = run(SqliteStorage.open(path))
         with opened(path) as connection:
             connection.execute("CREATE TABLE leases (mine TEXT)")  # a later table of the first migration
-        storage = run(SqliteStorage.open(path))
         with pytest.raises(VaultError):
             run(storage.migrate())
         run(storage.close())

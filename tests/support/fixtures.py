@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,7 +59,7 @@ def another_vault(tmp_path: Path, new_database: NewDatabase) -> Iterator[Callabl
     """Start further vaults: for tests that kill, slow down or reconfigure them, or that count everything there is."""
     servers: list[VaultServer] = []
 
-    def start(**options: str) -> VaultServer:
+    def start(**options: Any) -> VaultServer:
         directory = tmp_path / str(len(servers))
         directory.mkdir()
         server = VaultServer(directory, database_url=new_database(directory), **options)

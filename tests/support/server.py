@@ -94,8 +94,12 @@ class VaultServer:
         api_key_header: str = "X-Vault-Key",
         database_url: str | None = None,
         environment: Mapping[str, str] | None = None,
+        is_signed: bool = True,
     ) -> None:
+        """``is_signed=False``: no signing key can be generated beside the settings, so that nothing is signed."""
         self.directory = directory
+        if not is_signed:
+            (directory / ".vault-signing.key.part").mkdir()
         self.database_url = database_url or f"sqlite:///{directory / 'vault.db'}"
         self.apps = usual_apps() if apps is None else apps
         self.admin_key = f"vsk_{secrets.token_urlsafe(32)}"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from vsqlvault.cli.output import add_json, print_json
 from vsqlvault.config import Settings
+from vsqlvault.durable_file import write_durably
 from vsqlvault.errors import SettingsInvalid
 from vsqlvault.model.attestation import Attestation
 from vsqlvault.model.principal import SYSTEM, Call
@@ -22,6 +23,7 @@ HAS_EXCEPTIONS = 1
 
 def add_arguments(attest: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
+    add_json(attest)
     attest.add_argument("--out", type=Path, metavar="FILE", help="also write the attestation to FILE")
 
 
@@ -38,19 +40,21 @@ def attest(options: argparse.Namespace, read_settings: Callable[[argparse.Namesp
 
     made = run_to_end(run())
     shown = shown_attestation(made.document, made.note)
+    if options.out:
+        _write(options.out, shown)
+    if options.json:
+        print_json(shown)
+        return 0 if made.is_clean else HAS_EXCEPTIONS
     print("\n".join(summarise(shown["attestation"])))
     if made.note is None:
         print("The attestation is not signed, because there is no signing key (vsql-vault keygen --signing)")
     if options.out:
-        _write(options.out, shown)
         print(f"Written to {options.out}. Verify it with: vsql-vault verify {options.out} --vkey KEY")
     return 0 if made.is_clean else HAS_EXCEPTIONS
 
 
 def _write(path: Path, shown: dict[str, Any]) -> None:
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(f"{json.dumps(shown, indent=1, ensure_ascii=False)}\n")
+        write_durably(path, f"{json.dumps(shown, indent=1, ensure_ascii=False)}\n".encode())
     except OSError as error:
         raise SettingsInvalid(f"--out: expected a writable file, found {error.strerror}") from None

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import secrets
-from pathlib import Path
 
 from vsqlvault import __version__
 from vsqlvault.cli.log_format import set_up_logging
 from vsqlvault.cli.server_process import run_server
+from vsqlvault.cli.starting import bound
 from vsqlvault.config import ApiKeySettings, Settings, load_settings
 from vsqlvault.errors import SettingsInvalid
 from vsqlvault.model.policy import RetentionPolicy
 from vsqlvault.model.principal import SYSTEM, Call
-from vsqlvault.proof.note import SigningKey
+from vsqlvault.runtime import run_to_end
 from vsqlvault.service.credentials.api_keys import digest_of, new_secret
-from vsqlvault.service.log.signing_keys import write_key
 from vsqlvault.service.vault import Vault
 
 DEV_HOSTS = ("127.0.0.1", "[::1]", "localhost")
@@ -23,31 +22,22 @@ DEV_HOSTS = ("127.0.0.1", "[::1]", "localhost")
 DEV_POLICY = RetentionPolicy("card", 0, 365, 90, "physical-delete", "Card tokens: at most 1 year, by default 90 days")
 
 
-SIGNING_KEY_FILE = Path("vault-signing.key")
-
-
 DEV_ORIGIN = "localhost/vsqlvault-dev"
 
 
-async def serve_dev() -> None:
+def serve_dev() -> None:
     """Serve ``vault.db`` in this directory with an API key generated for this run, which is printed once."""
     key = new_secret()
     settings = dev_settings(key)
     set_up_logging(settings.logging.format, settings.logging.level)
-    _make_signing_key_once(settings)
 
     async def set_policy(vault: Vault, address: str) -> None:
         if "card" not in (await vault.rules.policies.policy_snapshot()).retention:
             await vault.rules.policies.save_retention_policy(Call(SYSTEM, secrets.token_hex(16)), DEV_POLICY)
         print(_dev_welcome(key, address), flush=True)
 
-    await run_server(settings, lambda: settings, set_policy)
-
-
-def _make_signing_key_once(settings: Settings) -> None:
-    """Generate the development signing key, if the settings use it and it does not exist."""
-    if settings.audit.signing_key_file == str(SIGNING_KEY_FILE) and not SIGNING_KEY_FILE.exists():
-        write_key(SIGNING_KEY_FILE, SigningKey.generate(DEV_ORIGIN))
+    with bound(settings, DEV_ORIGIN) as listener:
+        run_to_end(run_server(settings, lambda: settings, set_policy, listener=listener))
 
 
 def dev_settings(key: str) -> Settings:
@@ -64,10 +54,7 @@ def dev_settings(key: str) -> Settings:
     auth = settings.auth.model_copy(update={"api_key_env": None, "api_keys": (*settings.auth.api_keys, admin)})
     text = settings.logging.model_copy(update={"format": "text"})
     docs = settings.docs.model_copy(update={"require_auth": False})
-    audit = settings.audit
-    if audit.signing_key_file is None and audit.signing_key_env is None:
-        audit = audit.model_copy(update={"signing_key_file": str(SIGNING_KEY_FILE)})
-    return settings.model_copy(update={"auth": auth, "logging": text, "docs": docs, "audit": audit})
+    return settings.model_copy(update={"auth": auth, "logging": text, "docs": docs})
 
 
 def _dev_welcome(key: str, address: str) -> str:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import os
 import secrets
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from vsqlvault.cli.checked import Checked
+from vsqlvault.cli.output import add_json, print_json
 from vsqlvault.cli.progress import Bar
 from vsqlvault.config import Settings
+from vsqlvault.durable_file import durable_file
 from vsqlvault.errors import NothingSigned, SettingsInvalid
 from vsqlvault.model.principal import SYSTEM, Call
 from vsqlvault.proof.note import VerifierKey
 from vsqlvault.runtime import open_vault, run_to_end
 from vsqlvault.service.compliance.evidence_check import EvidenceCheckResult, verify_evidence
 
-NOT_AS_SIGNED = 1
 MAX_SHOWN = 10
 ReadSettings = Callable[[argparse.Namespace], Settings]
 ReadTime = Callable[[str], Any]
@@ -26,6 +26,7 @@ ReadTime = Callable[[str], Any]
 
 def add_arguments(evidence: argparse.ArgumentParser, read_time: ReadTime) -> None:
     """Add the arguments of the command."""
+    add_json(evidence)
     evidence.add_argument("--out", required=True, type=Path, metavar="FILE", help="the ZIP file for the bundle")
     for name, text in (
         ("--as-of", "count entries as of this instant"),
@@ -65,35 +66,29 @@ def write_evidence(options: argparse.Namespace, read_settings: ReadSettings) -> 
         ) from None
     finally:
         bar.end()
+    if options.json:
+        print_json({"file": str(options.out), "bytes": size})
+        return
     print(f"{options.out}: {size} bytes. Verify it with: vsql-vault verify {options.out} --vkey KEY")
 
 
 async def _write(path: Path, pieces: Any) -> int:
-    """Write the pieces to a temporary file, readable only by its owner, and rename it once it is complete."""
+    """Write the pieces to a file that only its owner can read, and return its size."""
     if not path.name:
         raise SettingsInvalid(f"--out: expected a file, found {path}")
-    beside = path.with_name(f".{path.name}.part")
     size = 0
-    is_ours = False
     try:
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        is_ours = True
-        with os.fdopen(descriptor, "wb") as file:
+        with durable_file(path) as file:
             async for piece in pieces:
                 file.write(piece)
                 size += len(piece)
-        beside.replace(path)
     except OSError as error:
         raise SettingsInvalid(f"--out: expected a writable file, found: {error.strerror}") from error
-    finally:
-        if is_ours:
-            with suppress(OSError):
-                beside.unlink(missing_ok=True)
     return size
 
 
-def verify(path: Path, keys: Collection[VerifierKey], kept: Collection[str]) -> int:
-    """Verify a bundle, print the result, and return 0 if it verifies, else 1.
+def verify(path: Path, keys: Collection[VerifierKey], kept: Collection[str]) -> Checked:
+    """Verify a bundle.
 
     Raises:
         NoteRefused: a kept checkpoint cannot be parsed.
@@ -103,17 +98,17 @@ def verify(path: Path, keys: Collection[VerifierKey], kept: Collection[str]) -> 
         verdict = verify_evidence(path, keys, kept, bar)
     finally:
         bar.end()
-    for remark in verdict.remarks[:MAX_SHOWN]:
-        print(f"Note: {remark}")
+    lines = [f"Note: {remark}" for remark in verdict.remarks[:MAX_SHOWN]]
+    document = {name: getattr(verdict, name) for name in ("members", "checkpoints", "receipts", "attestations")}
+    document |= {"findings": list(verdict.findings), "remarks": list(verdict.remarks)}
+    if verdict.manifest is not None:
+        document["origin"] = verdict.manifest.origin
     if not verdict.findings:
-        print(_summary(verdict))
-        return 0
-    print("THE EVIDENCE DOES NOT VERIFY.")
-    for finding in verdict.findings[:MAX_SHOWN]:
-        print(f"  {finding}")
+        return Checked("evidence", True, [*lines, _summary(verdict)], document)
+    lines += ["THE EVIDENCE DOES NOT VERIFY.", *(f"  {finding}" for finding in verdict.findings[:MAX_SHOWN])]
     if len(verdict.findings) > MAX_SHOWN:
-        print(f"  and {len(verdict.findings) - MAX_SHOWN} more")
-    return NOT_AS_SIGNED
+        lines.append(f"  and {len(verdict.findings) - MAX_SHOWN} more")
+    return Checked("evidence", False, lines, document)
 
 
 def _summary(verdict: EvidenceCheckResult) -> str:

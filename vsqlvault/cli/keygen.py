@@ -9,17 +9,34 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
+from vsqlvault.cli.output import print_json
 from vsqlvault.config import ApiKeySettings, Settings
 from vsqlvault.errors import SettingsInvalid
 from vsqlvault.proof.note import KeyInvalid, SigningKey
 from vsqlvault.service.credentials.api_keys import digest_of, new_secret
 from vsqlvault.service.log.signing_keys import write_key
 
+_SIGNING = """The signing key is in {path}, readable only by you. Keep a copy on another machine: the log needs it to change to
+another key.
+
+Give its verifier key to everyone who verifies the log, through a channel other than the vault:
+
+  {verifier}
+
+Add this to vsql-vault.toml:
+
+[audit]
+signing_key_file = {quoted}"""
+
 
 def generate_key(options: argparse.Namespace, _: Callable[[argparse.Namespace], Settings]) -> None:
     """Generate an API key or a signing key, and print the settings for it."""
     if options.signing:
-        print(_new_signing_key(options.out, options.origin))
+        made = _new_signing_key(options.out, options.origin)
+        if options.json:
+            print_json({"file": str(options.out), "verifier_key": str(made.verifier)})
+        else:
+            print(_SIGNING.format(path=options.out, verifier=made.verifier, quoted=json.dumps(str(options.out))))
         return
     key = new_secret()
     digest = digest_of(key)
@@ -27,6 +44,9 @@ def generate_key(options: argparse.Namespace, _: Callable[[argparse.Namespace], 
         ApiKeySettings(app=options.app, key_sha256=digest)
     except ValueError:
         raise SettingsInvalid(f"--app: expected letters, digits and . _ : @ / -, found {options.app!r}") from None
+    if options.json:
+        print_json({"app": options.app, "key": key, "key_sha256": digest})
+        return
     print(f"""API key of {options.app}. It is shown only once; give it only to the app:
 
   {key}
@@ -39,21 +59,11 @@ key_sha256 = "{digest}"
 purposes = ["card"]  # the purposes the app may use; ["*"] for all""")
 
 
-def _new_signing_key(path: Path, origin: str | None) -> str:
-    """Generate a signing key, and return the text to print."""
+def _new_signing_key(path: Path, origin: str | None) -> SigningKey:
+    """Generate a signing key in a new file."""
     try:
         key = SigningKey.generate(origin or f"{socket.gethostname()}/vsqlvault-{secrets.token_hex(4)}")
     except KeyInvalid:
         raise SettingsInvalid(f"--origin: expected a name without spaces and plus signs, found {origin!r}") from None
     write_key(path, key)
-    return f"""The signing key is in {path}, readable only by you. Keep a copy on another machine: the log needs it to change to
-another key.
-
-Give its verifier key to everyone who verifies the log, through a channel other than the vault:
-
-  {key.verifier}
-
-Add this to vsql-vault.toml:
-
-[audit]
-signing_key_file = {json.dumps(str(path))}"""
+    return key

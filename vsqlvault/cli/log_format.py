@@ -6,14 +6,15 @@ import json
 import logging
 import sys
 import time
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from typing import Literal, TextIO
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
-def set_up_logging(form: Literal["json", "text"], level: str) -> None:
-    """Write the vault's log lines of ``level`` and above to stdout, one line each."""
-    handler = logging.StreamHandler(sys.stdout)
+def set_up_logging(form: Literal["json", "text"], level: str, stream: TextIO | None = None) -> None:
+    """Write the vault's log lines of ``level`` and above to a stream, by default stdout, one line each."""
+    handler = logging.StreamHandler(stream or sys.stdout)
     handler.setFormatter(JsonLines() if form == "json" else TextLines())
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -40,13 +41,30 @@ class JsonLines(logging.Formatter):
 
 
 class TextLines(logging.Formatter):
-    """Formats a line as text: time, level, message and fields."""
+    """Formats a line as text: time, level, message, then ``key=value`` for each field, nested ones with dots."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
-        fields = "".join(f" {name}={value}" for name, value in _fields(record).items())
+        fields = "".join(f" {name}={value}" for name, value in _pairs(_fields(record)))
         line = f"{_time(record)} {record.levelname.lower():<7} {record.getMessage()}{fields}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def _pairs(fields: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    """Yield names and values in the logfmt style: a value with a space, a quote or an equals sign is quoted."""
+    for name, value in fields.items():
+        if isinstance(value, Mapping):
+            for inner, text in _pairs(value):
+                yield f"{name}.{inner}", text
+        elif isinstance(value, (list, tuple)):
+            yield name, _value(",".join(map(str, value)))
+        else:
+            yield name, _value("" if value is None else str(value))
+
+
+def _value(text: str) -> str:
+    is_plain = text and text.isprintable() and not set(text) & set(' "=')
+    return text if is_plain else json.dumps(text, ensure_ascii=False)
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:

@@ -12,7 +12,6 @@ from typing import Any
 from vsqlvault import __version__
 from vsqlvault.cli import attest, completion, evidence, keygen, man, new_plugin, report, schema, serve, sweep, verify
 from vsqlvault.cli.client.commands import add_commands as add_client_commands
-from vsqlvault.cli.dev import SIGNING_KEY_FILE
 from vsqlvault.cli.exit_codes import exit_code
 from vsqlvault.cli.keys import HELP as KEYS_HELP
 from vsqlvault.cli.keys import add_keys_commands
@@ -20,11 +19,14 @@ from vsqlvault.cli.log_format import set_up_logging
 from vsqlvault.cli.output import add_json, print_json, print_rows
 from vsqlvault.cli.plugin_commands import add_plugin_commands
 from vsqlvault.cli.words import Parser
-from vsqlvault.config import Settings, load_settings
+from vsqlvault.config import DEFAULT_SIGNING_KEY_FILE, Settings, load_settings
 from vsqlvault.errors import InvalidTime
 from vsqlvault.model.times import parse_time
 from vsqlvault.plugin_loader import Plugins
-from vsqlvault.runtime import leave, migrated, run_to_end
+from vsqlvault.runtime import leave, migrated, planned, run_to_end
+
+HERE = Path("vsql-vault.toml")
+"""The settings where no --config is given."""
 
 ReadSettings = Callable[[argparse.Namespace], Settings]
 
@@ -65,7 +67,9 @@ def _parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
         return command
 
     add("serve", serve.serve, "start the server (default)")
-    add_json(add("migrate", _migrate, "update the storage's schema"))
+    migrate = add("migrate", _migrate, "update the storage's schema")
+    migrate.add_argument("--plan", action="store_true", help="only print the steps of the migration")
+    add_json(migrate)
     sweep_parser = add("sweep", sweep.sweep, "purge expired entries, with proof")
     scrub_parser = add("scrub", sweep.scrub, "remove purged bytes from the data files")
     sweep.add_arguments(sweep_parser, scrub_parser)
@@ -96,9 +100,10 @@ def _parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     kind = keygen_parser.add_mutually_exclusive_group(required=True)
     kind.add_argument("--app", metavar="NAME", help="the app of the API key")
     kind.add_argument("--signing", action="store_true", help="generate a signing key")
+    add_json(keygen_parser)
     keygen_parser.add_argument("--origin", metavar="NAME", help="the name of the log, such as vault.example.com/audit")
     keygen_parser.add_argument(
-        "--out", type=Path, metavar="FILE", default=SIGNING_KEY_FILE, help="the file for the signing key"
+        "--out", type=Path, metavar="FILE", default=Path(DEFAULT_SIGNING_KEY_FILE), help="the file for the signing key"
     )
     add_keys_commands(commands.add_parser("keys", help=KEYS_HELP, description=KEYS_HELP), _settings)
     verify.add_arguments(
@@ -124,9 +129,11 @@ def _parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     )
     text = "confirm a restore: purge again what an export records as purged, and end the quarantine"
     verify.add_restore_arguments(add("confirm-restore", verify.confirm_restore, text))
-    add_json(
-        add("check-config", _check_config, "validate the settings and load the plugins, without starting the server")
+    check = add(
+        "check-config", _check_config, "validate the settings and load the plugins, without starting the server"
     )
+    check.add_argument("--connect", action="store_true", help="also open the storage, and compare its schema")
+    add_json(check)
     new_plugin.add_arguments(add("new-plugin", new_plugin.new_plugin, "write a plugin to start from, with tests"))
     add_client_commands(commands)
     completion_parser = add("completion", _completion, "print the completion script for a shell")
@@ -137,18 +144,25 @@ def _parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
 
 
 def _settings(options: argparse.Namespace) -> Settings:
+    if options.config is None and HERE.is_file():
+        options.config = HERE
     settings = load_settings(options.config)
-    set_up_logging(settings.logging.format, settings.logging.level)
+    is_server = options.run is serve.serve
+    set_up_logging(settings.logging.format, settings.logging.level, sys.stdout if is_server else sys.stderr)
     return settings
 
 
 def _migrate(options: argparse.Namespace, read_settings: ReadSettings) -> None:
-    status = run_to_end(migrated(Plugins(read_settings(options))))
+    plugins = Plugins(read_settings(options))
+    status = run_to_end(planned(plugins) if options.plan else migrated(plugins))
     if options.json:
-        print_json({"before": status.before, "after": status.after})
+        print_json(status)
         return
     done = "nothing to do" if status.before == status.after else f"from version {status.before}"
     print(f"schema version {status.after}: {done}")
+    if options.plan:
+        for step in status.steps:
+            print(f"  would run {step}")
 
 
 def _completion(options: argparse.Namespace, _: ReadSettings) -> None:
@@ -172,7 +186,11 @@ def _plugins(options: argparse.Namespace, read_settings: ReadSettings) -> None:
 
 def _check_config(options: argparse.Namespace, read_settings: ReadSettings) -> None:
     plugins = serve.check(read_settings(options))
+    status = serve.check_storage(plugins) if options.connect else None
     if options.json:
-        print_json({"valid": True, "config": options.config and str(options.config), "plugins": len(plugins.origins)})
+        source = str(options.config) if options.config else None
+        print_json({"valid": True, "config": source, "plugins": len(plugins.origins), "schema": status})
         return
     print(f"{options.config or 'default settings'}: valid, {len(plugins.origins)} plugins")
+    if status:
+        print(f"the storage is reachable, its schema has version {status.before}, this program needs {status.after}")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vsqlvault.config import Settings
+from vsqlvault.durable_file import write_durably
 from vsqlvault.errors import SettingsInvalid
 from vsqlvault.model.principal import SYSTEM, Call
 from vsqlvault.runtime import open_vault, run_to_end
@@ -36,6 +37,6 @@ def write_report(options: argparse.Namespace, read_settings: Callable[[argparse.
 
 def _write_file(option: str, path: Path, content: bytes) -> None:
     try:
-        path.write_bytes(content)
+        write_durably(path, content, mode=0o644)
     except OSError as error:
         raise SettingsInvalid(f"{option}: expected a writable file, found {error.strerror}") from None

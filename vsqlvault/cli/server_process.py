@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vsqlvault import __version__
 from vsqlvault.config import Settings
+from vsqlvault.model.plugins import PluginOrigin
 from vsqlvault.plugin_loader import Plugins
 from vsqlvault.runtime import background, check_reach, harden, open_vault
 from vsqlvault.sandbox.sandbox import Sandbox
@@ -31,14 +33,15 @@ async def run_server(
     settings: Settings,
     load: Callable[[], Settings],
     ready: Callable[[Vault, str], Awaitable[None]] | None = None,
-    listener: socket.socket | None = None,
+    *,
+    listener: socket.socket,
     share: Share | None = None,
     config: Path | None = None,
     sandbox: Sandbox | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT. Without ``sandbox``, apply the sandbox after all files are read and imported."""
     from vsqlvault.http.forwarding import Forwarding  # noqa: PLC0415
-    from vsqlvault.http.server.server import listen, serve  # noqa: PLC0415 - only serving needs Quart, and it takes long to import
+    from vsqlvault.http.server.server import serve  # noqa: PLC0415 - only serving needs Quart, and it takes long to import
     from vsqlvault.http.server.signals import Signals  # noqa: PLC0415
     from vsqlvault.http.server.tls import Tls  # noqa: PLC0415
 
@@ -49,7 +52,6 @@ async def run_server(
     locked = sandbox or harden(plugins, config)
     async with AsyncExitStack() as stack:
         vault = await stack.enter_async_context(open_vault(settings, plugins=plugins, hardening=locked.states))
-        listener = listener or stack.enter_context(listen(settings.server.listen_addr))
         address = _address(settings, listener.getsockname()[1])
         if tls:
             vault.compliance.controls.checks.certificates = lambda: tls.until
@@ -61,7 +63,7 @@ async def run_server(
             return settings
 
         async def announce() -> None:
-            _announce(settings, vault, address)
+            _announce(settings, vault, address, config)
             if ready:
                 await ready(vault, address)
 
@@ -83,18 +85,19 @@ def _address(settings: Settings, port: int) -> str:
     return f"{settings.server.listen_addr.rpartition(':')[0]}:{port}"
 
 
-def _announce(settings: Settings, vault: Vault, address: str) -> None:
+def _announce(settings: Settings, vault: Vault, address: str, config: Path | None) -> None:
     """Log the version, address, storage and plugins, and warn of unsafe settings."""
+    described = vault.describe_storage()
+    storage = {name: described[name] for name in ("product", "version", "schema_version") if name in described}
+    log.info("Vault API is running", extra={"version": __version__, "listen_addr": address, "storage": storage})
     log.info(
-        "Vault API is running",
-        extra={
-            "version": __version__,
-            "listen_addr": address,
-            "storage": dict(vault.describe_storage()),
-            "plugins": [f"{each.name} ({each.distribution} {each.version})" for each in vault.plugins],
-        },
+        "settings", extra={"file": str(config) if config else "none", "directory": str(settings.directory.absolute())}
     )
-    log.info("process hardening", extra={step.name: str(step) for step in vault.hardening})
+    log.info("plugins loaded", extra={"plugins": _by_distribution(vault.plugins)})
+    has_details = settings.logging.format == "json"
+    log.info(
+        "process hardening", extra={step.name: str(step) if has_details else step.state for step in vault.hardening}
+    )
     if given_up := [name for name, switch in settings.hardening if switch == "off"]:
         log.warning("hardening steps are disabled by the settings", extra={"steps": given_up})
     if vault.log.sequencer.verifier is None:
@@ -107,6 +110,12 @@ def _announce(settings: Settings, vault: Vault, address: str) -> None:
         log.warning("audit.unsafe_previous_key_lost is set: the key change is not signed by the previous key")
     if settings.server.plaintext == "any":
         log.warning("server.plaintext is any: credentials and ciphertext are sent over the network unencrypted")
+    if settings.server.tls is None and settings.server.plaintext == "loopback" and not _is_loopback(address):
+        log.warning(
+            "server.listen_addr is reachable from other machines, but without [server.tls] only clients on this machine are"
+            ' served; others get 403 tls-required: configure [server.tls], or set server.plaintext = "any" behind a proxy'
+            " that terminates TLS"
+        )
     variable = settings.auth.api_key_env
     if variable and (key := os.environ.get(variable)) and len(key) < SHORT_KEY:
         log.warning(
@@ -115,3 +124,19 @@ def _announce(settings: Settings, vault: Vault, address: str) -> None:
         )
     if not any(authenticator.is_in_use for authenticator in vault.credentials.authenticators):
         log.warning("there is no credential: every request will be rejected", extra={"variable": variable})
+
+
+def _is_loopback(address: str) -> bool:
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _by_distribution(plugins: Iterable[PluginOrigin]) -> dict[str, str]:
+    """Return the names of the plugins of each distribution."""
+    found: dict[str, list[str]] = {}
+    for each in plugins:
+        found.setdefault(f"{each.distribution} {each.version}".replace(" ", "-"), []).append(each.name)
+    return {distribution: ",".join(names) for distribution, names in found.items()}

@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
+from vsqlvault.cli.checked import Checked
 from vsqlvault.cli.evidence import verify as verify_evidence
+from vsqlvault.cli.output import add_json, print_json
 from vsqlvault.cli.progress import Bar
 from vsqlvault.config import Settings
 from vsqlvault.errors import StartUpRefused
@@ -21,15 +24,15 @@ from vsqlvault.proof.log_check import SignedHead
 from vsqlvault.proof.note import KeyInvalid, NoteRefused, Signer, VerifierKey
 from vsqlvault.proof.receipt import FORMAT as RECEIPT
 from vsqlvault.proof.receipt import ReceiptInvalid, check_receipt
-from vsqlvault.runtime import open_storage, open_vault, run_to_end
+from vsqlvault.runtime import migrate_at_start, open_storage, open_vault, run_to_end
 from vsqlvault.service.compliance.evidence_check import is_evidence
 from vsqlvault.service.log.export import ExportSource, open_export, write_export
 from vsqlvault.service.log.restore import RestoreCount, tombstones_in
 from vsqlvault.service.log.signing_keys import load_signing
 from vsqlvault.service.log.verification import StorageSource, VerificationResult, verify_log
 
-NOT_AS_SIGNED = 1
 MAX_SHOWN = 10
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 MAX_FILE_BYTES = 4 * 1024 * 1024
 Answer = TypeVar("Answer")
 ReadSettings = Callable[[argparse.Namespace], Settings]
@@ -63,11 +66,14 @@ def add_arguments(verify: argparse.ArgumentParser, export: argparse.ArgumentPars
         metavar="FILE",
         help="a checkpoint that you kept; repeatable",
     )
+    add_json(verify)
+    add_json(export)
     export.add_argument("--out", required=True, type=Path, metavar="FILE", help="the file for the export")
 
 
 def add_restore_arguments(confirm: argparse.ArgumentParser) -> None:
     """Add the arguments of ``confirm-restore``."""
+    add_json(confirm)
     confirm.add_argument(
         "--export", type=Path, metavar="FILE", help="a log export: entries it records as purged are purged again"
     )
@@ -87,24 +93,28 @@ def verify(options: argparse.Namespace, read_settings: ReadSettings) -> int:
     """
     keys, kept = _keys(options.vkey), [note for path in options.checkpoint for note in _kept(path)]
     try:
-        if options.file is None:
-            return _verify_vault(read_settings(options), keys, kept)
-        if document := _document_in(options.file):
-            check = _verify_attestation if "attestation" in document else _verify_receipt
-            return check(document, _required(keys))
-        if is_evidence(options.file):
-            return verify_evidence(options.file, _required(keys), kept)
-        with open_export(options.file) as source:
-            bar = Bar("leaves checked")
-            return _report(run_to_end(verify_log(source, _required(keys), kept, bar)), bar)
+        return _checked(options, read_settings, keys, kept).show(as_json=options.json)
     except NoteRefused as refused:
         raise CannotVerify(f"--checkpoint: {refused}") from None
+
+
+def _checked(
+    options: argparse.Namespace, read_settings: ReadSettings, keys: Sequence[VerifierKey], kept: Sequence[str]
+) -> Checked:
+    if options.file is None:
+        return _verify_vault(read_settings(options), keys, kept)
+    if document := _document_in(options.file):
+        check = _verify_attestation if "attestation" in document else _verify_receipt
+        return check(document, _required(keys))
+    if is_evidence(options.file):
+        return verify_evidence(options.file, _required(keys), kept)
+    return _check_export(options.file, _required(keys), kept)
 
 
 def export(options: argparse.Namespace, read_settings: ReadSettings) -> None:
     """Write the log of the vault to one file."""
     settings = read_settings(options)
-    signer = load_signing(settings.audit).current
+    signer = load_signing(settings.audit, default_file=settings.default_signing_key_file).current
     bar = Bar("leaves written")
 
     async def write(storage: Storage) -> int:
@@ -112,6 +122,9 @@ def export(options: argparse.Namespace, read_settings: ReadSettings) -> None:
 
     size = run_to_end(_with_storage(settings, write))
     bar.end()
+    if options.json:
+        print_json({"file": str(options.out), "leaves": size})
+        return
     print(f"{options.out}: {size} leaves. Verify it with: vsql-vault verify {options.out} --vkey KEY")
 
 
@@ -125,8 +138,10 @@ def confirm_restore(options: argparse.Namespace, read_settings: ReadSettings) ->
         raise CannotVerify("expected one of --export FILE and --without-export")
     settings = read_settings(options)
     keys = _keys(options.vkey) or [signer.verifier for signer in _signers(settings)]
-    if options.export is not None and (code := _check_export(options.export, _required(keys))):
-        return code
+    if options.export is not None:
+        checked = _check_export(options.export, _required(keys))
+        if not checked.verifies:
+            return checked.show(as_json=options.json)
 
     async def run() -> tuple[RestoreCount, bool]:
         call = Call(SYSTEM, secrets.token_hex(16))
@@ -142,6 +157,9 @@ def confirm_restore(options: argparse.Namespace, read_settings: ReadSettings) ->
             return count, True
 
     count, confirmed = run_to_end(run())
+    if options.json:
+        print_json({"purged_again": count.purged, "failed": count.kept, "confirmed": confirmed})
+        return 0
     print(f"{count.purged} purged again, {count.kept} failed")
     print("The restore is confirmed; the quarantine has ended." if confirmed else "The vault is not in quarantine.")
     return 0
@@ -155,18 +173,21 @@ def _warn_of_what_is_missing(source: ExportSource, notes: Sequence[str]) -> None
         )
 
 
-def _check_export(path: Path, keys: Sequence[VerifierKey]) -> int:
+def _check_export(path: Path, keys: Sequence[VerifierKey], kept: Sequence[str] = ()) -> Checked:
     with open_export(path) as source:
         bar = Bar("leaves checked")
-        return _report(run_to_end(verify_log(source, keys, (), bar)), bar)
+        try:
+            return _of_log(run_to_end(verify_log(source, keys, kept, bar)))
+        finally:
+            bar.end()
 
 
 def _signers(settings: Settings) -> list[Signer]:
-    signing = load_signing(settings.audit)
+    signing = load_signing(settings.audit, default_file=settings.default_signing_key_file)
     return [signer for signer in (signing.current, signing.previous) if signer]
 
 
-def _verify_vault(settings: Settings, keys: Sequence[VerifierKey], kept: Sequence[str]) -> int:
+def _verify_vault(settings: Settings, keys: Sequence[VerifierKey], kept: Sequence[str]) -> Checked:
     trusted = list(keys) or [signer.verifier for signer in _signers(settings)]
     bar = Bar("leaves checked")
 
@@ -174,76 +195,81 @@ def _verify_vault(settings: Settings, keys: Sequence[VerifierKey], kept: Sequenc
         source = StorageSource(storage)
         return await verify_log(source, _required(trusted), kept, bar), source.waiting
 
-    verdict, waiting = run_to_end(_with_storage(settings, check))
-    code = _report(verdict, bar)
+    try:
+        verdict, waiting = run_to_end(_with_storage(settings, check))
+    finally:
+        bar.end()
+    further = []
     if waiting:
-        print(f"{waiting} newer rows are not covered by this checkpoint and were not verified")
+        further.append(f"{waiting} newer rows are not covered by this checkpoint and were not verified")
     if not keys:
-        print(
+        further.append(
             "The verifier key comes from the settings. Use --vkey to verify with a key that an operator cannot change."
         )
-    return code
+    return _of_log(verdict, further, {"rows_not_covered": waiting, "key_from_settings": not keys})
 
 
 async def _with_storage(settings: Settings, work: Callable[[Storage], Awaitable[Answer]]) -> Answer:
     storage = await open_storage(Plugins(settings))
     try:
-        await storage.migrate()
+        await migrate_at_start(storage, settings)
         return await work(storage)
     finally:
         await storage.close()
 
 
-def _verify_receipt(receipt: dict[str, Any], keys: Sequence[VerifierKey]) -> int:
+def _verify_receipt(receipt: dict[str, Any], keys: Sequence[VerifierKey]) -> Checked:
     try:
         shown = check_receipt(receipt, keys)
     except ReceiptInvalid as invalid:
-        print(f"THE RECEIPT DOES NOT VERIFY: {invalid}")
-        return NOT_AS_SIGNED
+        return Checked("receipt", False, [f"THE RECEIPT DOES NOT VERIFY: {invalid}"], {"findings": [str(invalid)]})
     row = shown.row
-    print(
-        f"The receipt verifies. Leaf {shown.index} of {shown.head.size} in {shown.head.origin}:\n"
-        f"  purged       {row['purpose']}/{row['external_id']}, version {row['entry_version']}, at {row['purged_at']}\n"
-        f"  method       {row['method']}, reason {row['reason']}, by {row['app']}\n"
-        f"  entry hash   {row['proof_hash']}"
-    )
+    lines = [
+        f"The receipt verifies. Leaf {shown.index} of {shown.head.size} in {shown.head.origin}:",
+        f"  purged       {row['purpose']}/{row['external_id']}, version {row['entry_version']}, at {row['purged_at']}",
+        f"  method       {row['method']}, reason {row['reason']}, by {row['app']}",
+        f"  entry hash   {row['proof_hash']}",
+    ]
     if reached := receipt.get("not_reached"):
-        print("The purge does not reach: " + ", ".join(map(str, reached)))
-    return 0
+        lines.append("The purge does not reach: " + ", ".join(map(str, reached)))
+    found = {"origin": shown.head.origin, "index": shown.index, "size": shown.head.size, "row": row}
+    return Checked("receipt", True, lines, found)
 
 
-def _verify_attestation(shown: dict[str, Any], keys: Sequence[VerifierKey]) -> int:
+def _verify_attestation(shown: dict[str, Any], keys: Sequence[VerifierKey]) -> Checked:
     try:
         document = check_attestation(shown, keys)
     except AttestationInvalid as invalid:
-        print(f"THE ATTESTATION DOES NOT VERIFY: {invalid}")
-        return NOT_AS_SIGNED
+        text = f"THE ATTESTATION DOES NOT VERIFY: {invalid}"
+        return Checked("attestation", False, [text], {"findings": [str(invalid)]})
     try:
-        lines = summarise(document)
+        lines = ["The attestation verifies.", *summarise(document)]
     except (KeyError, TypeError, ValueError):
-        print("The attestation verifies. This version cannot show its content.")
-        return 0
-    print("The attestation verifies.\n" + "\n".join(lines))
-    return 0
+        lines = ["The attestation verifies. This version cannot show its content."]
+    return Checked("attestation", True, lines, {"attestation": document})
 
 
-def _report(verdict: VerificationResult, bar: Bar) -> int:
-    bar.end()
-    for remark in verdict.remarks[:MAX_SHOWN]:
-        print(f"Note: {remark}")
+def _of_log(verdict: VerificationResult, further: Sequence[str] = (), found: Mapping[str, Any] = _NOTHING) -> Checked:
+    document = {
+        "origin": verdict.origin,
+        "size": verdict.size,
+        "checkpoints": verdict.checkpoints,
+        "findings": [{"index": each.index, "what": each.what} for each in verdict.findings],
+        "remarks": list(verdict.remarks),
+        **found,
+    }
+    lines = [f"Note: {remark}" for remark in verdict.remarks[:MAX_SHOWN]]
     if verdict.is_good:
-        print(
+        lines.append(
             f"The log verifies: {verdict.size} leaves of {verdict.origin}, each computed from its row,"
             f" under {verdict.checkpoints} checkpoints."
         )
-        return 0
-    first = verdict.findings[0]
-    print(f"THE LOG DOES NOT VERIFY. The first bad index is {first.index}.")
-    for finding in verdict.findings[:MAX_SHOWN]:
-        print(f"  {finding.index}: {finding.what}")
+        return Checked("log", True, [*lines, *further], document)
+    lines.append(f"THE LOG DOES NOT VERIFY. The first bad index is {verdict.findings[0].index}.")
+    lines += [f"  {finding.index}: {finding.what}" for finding in verdict.findings[:MAX_SHOWN]]
     if len(verdict.findings) > MAX_SHOWN:
-        print(f"  and {len(verdict.findings) - MAX_SHOWN} more")
-    return NOT_AS_SIGNED
+        lines.append(f"  and {len(verdict.findings) - MAX_SHOWN} more")
+    return Checked("log", False, [*lines, *further], document)
 
 
 def _required(keys: Sequence[VerifierKey]) -> Sequence[VerifierKey]:

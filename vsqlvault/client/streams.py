@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 import httpx
 
 from vsqlvault.client.errors import ConnectionLost, UnexpectedAnswer
+from vsqlvault.client.files import durable_file
 
 
 class ByteStream:
@@ -52,7 +52,7 @@ class ByteStream:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the whole stream to a file that only its owner can read. Nothing is at ``path`` unless the stream is whole."""
-        with _whole(path) as file:
+        with durable_file(Path(path)) as file:
             for piece in self:
                 file.write(piece)
 
@@ -95,7 +95,7 @@ class AsyncByteStream:
 
     async def save(self, path: str | os.PathLike[str]) -> None:
         """Write the whole stream to a file that only its owner can read. Nothing is at ``path`` unless the stream is whole."""
-        with _whole(path) as file:
+        with durable_file(Path(path)) as file:
             async for piece in self:
                 file.write(piece)
 
@@ -125,19 +125,3 @@ def _required(response: httpx.Response | None) -> httpx.Response:
     if response is None:
         raise RuntimeError("a stream is read inside of its with statement")
     return response
-
-
-@contextmanager
-def _whole(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """Give a file beside the path, and put it there once it is written."""
-    target = Path(path)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

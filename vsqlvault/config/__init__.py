@@ -5,6 +5,7 @@ from vsqlvault.config.loading import load_settings, with_plugin_settings
 from vsqlvault.config.schema import settings_schema
 from vsqlvault.config.sections import APP_NAME, App, PluginSettings, PublicSection, Section
 from vsqlvault.config.settings import (
+    DEFAULT_SIGNING_KEY_FILE,
     AuditSettings,
     ComplianceSettings,
     HardeningSettings,
@@ -15,6 +16,7 @@ from vsqlvault.config.settings import (
 
 __all__ = [
     "APP_NAME",
+    "DEFAULT_SIGNING_KEY_FILE",
     "ApiKeySettings",
     "App",
     "AuditSettings",

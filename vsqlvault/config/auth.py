@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from vsqlvault.config.sections import App, OpenSection, Section
+from vsqlvault.errors import SettingsInvalid
 from vsqlvault.model.entry import PURPOSE
 from vsqlvault.model.text import is_readable
 
@@ -74,6 +76,20 @@ class AuthSettings(OpenSection):
     stored_keys: bool = True
     api_key_max_age_days: int = Field(default=365, ge=1, le=36_500)
     max_failures_per_minute: int = Field(default=10, ge=0, le=100_000)
+
+    def check_secrets(self, environment: Mapping[str, str]) -> None:
+        """Refuse settings whose variables hold no key. A command that authenticates nobody needs none of them.
+
+        Raises:
+            SettingsInvalid: a variable that holds a key is not set.
+        """
+        if self.requires_bootstrap_key and not environment.get(self.api_key_env or ""):
+            raise SettingsInvalid(f"auth.api_key_env: expected a key in the variable {self.api_key_env}, found none")
+        for listed in self.api_keys:
+            if listed.key_env is not None and not environment.get(listed.key_env):
+                raise SettingsInvalid(
+                    f"auth.api_keys: {listed.app}: expected a key in the variable {listed.key_env}, found none"
+                )
 
     @property
     def requires_bootstrap_key(self) -> bool:

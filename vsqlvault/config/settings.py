@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
@@ -14,6 +15,7 @@ from vsqlvault.config.sections import OpenSection, Section
 
 _LISTEN = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:]+)\]|(?P<host>[^\s:\[\]]+)):(?P<port>[0-9]{1,5})")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
+DEFAULT_SIGNING_KEY_FILE = "vault-signing.key"
 HardeningStep = Literal["auto", "required", "off"]
 
 
@@ -118,6 +120,7 @@ class StorageSettings(OpenSection):
     database_url: str = Field(default="sqlite:///vault.db", pattern=r"^[a-z][a-z0-9+.-]*:")
     max_waiting_requests: int = Field(default=4096, ge=16, le=65536)
     max_batch: int = Field(default=256, ge=1, le=1024)
+    migrate: Literal["auto", "manual"] | None = None
 
     @field_validator("database_url")
     @classmethod
@@ -241,6 +244,22 @@ class Settings(Section):
     hardening: HardeningSettings = HardeningSettings()
     plugins: dict[str, Any] = Field(default_factory=dict)
     _source: str = PrivateAttr(default="settings")
+    _directory: Path = PrivateAttr(default=Path())
+    _variables: Mapping[tuple[str, ...], str] = PrivateAttr(default_factory=dict)
+
+    def source_of(self, section: str, key: str) -> str:
+        """Return where a value was read from: the environment variable, or the file."""
+        return self._variables.get((section, key), self._source)
+
+    @property
+    def directory(self) -> Path:
+        """The directory of the file that they were read from; the current one where there is no file."""
+        return self._directory
+
+    @property
+    def default_signing_key_file(self) -> Path:
+        """The file of the signing key where none is set, beside the settings."""
+        return self._directory / DEFAULT_SIGNING_KEY_FILE
 
     @property
     def source(self) -> str:
@@ -248,10 +267,17 @@ class Settings(Section):
         return self._source
 
     @classmethod
-    def read_from(cls, tree: Mapping[str, Any], source: str) -> Settings:
-        """Return the settings of a parsed file. Raises pydantic.ValidationError."""
+    def read_from(
+        cls, tree: Mapping[str, Any], path: Path | None, variables: Mapping[tuple[str, ...], str]
+    ) -> Settings:
+        """Return the settings of a parsed file; None: without a file. Raises pydantic.ValidationError.
+
+        ``variables`` are the environment variables that values come from, by section and key.
+        """
         settings = cls.model_validate(tree)
-        settings._source = source  # noqa: SLF001 - of its own class
+        settings._variables = variables  # noqa: SLF001 - of its own class
+        if path is not None:
+            settings._source, settings._directory = str(path), path.parent  # noqa: SLF001 - of its own class
         return settings
 
     @property

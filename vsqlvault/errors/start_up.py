@@ -31,5 +31,9 @@ class HardeningUnavailable(StartUpRefused):
     """The system does not support a sandbox step that the settings require."""
 
 
+class SchemaTooOld(StartUpRefused):
+    """The storage's schema belongs to an older version of vsqlvault, and is not migrated at start."""
+
+
 class SchemaTooNew(StartUpRefused):
     """The storage's schema belongs to a newer version of vsqlvault."""

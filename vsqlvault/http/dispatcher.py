@@ -33,13 +33,17 @@ from vsqlvault.http.schemas.queries import NoQuery, read_query
 from vsqlvault.interfaces.authenticator import Presented
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.entry import EntryKey
-from vsqlvault.model.principal import Call, Principal
+from vsqlvault.model.principal import Call, Principal, Role
 from vsqlvault.service.audit.recorder import AuditContext
 from vsqlvault.service.vault import Vault
 
 log = logging.getLogger(__name__)
 MAX_TARGET_BYTES = 8192
 MAX_LEAKED = 4
+NO_TLS = (
+    "this server has no [server.tls], so it serves clients on its own machine only: connect with TLS, or have the operator"
+    ' configure [server.tls], or server.plaintext = "any" behind a proxy that terminates TLS'
+)
 NAMES_NOBODY = frozenset({"no_credential", "unmapped_cert"})
 ANONYMOUS = Principal(app="anonymous", method="none", credential_id="none", purposes=frozenset())
 _TARGET = re.compile(rb"/(?:[A-Za-z0-9._:@~-]+(?:/[A-Za-z0-9._:@~-]+)*)?")
@@ -91,7 +95,7 @@ class Dispatcher:
             reply = await self._answer(request, operation, refusal)
         except VaultError as error:
             self._vault.audit.unaudited.count(error)
-            reply = problem(error, request.request_id)
+            reply = problem(error, request.request_id, for_admin=request.is_admin)
         except Exception:
             log.exception("request failed", extra={"request_id": request.request_id})
             reply = problem(InternalFault(), request.request_id)
@@ -110,7 +114,7 @@ class Dispatcher:
         if isinstance(refusal, CredentialInUrl):
             refusal.credential_id = await self._leaked(request)
         if not (request.secure or self._plaintext_anywhere or is_loopback(request.peer)):
-            insecure = TlsRequired()
+            insecure = TlsRequired(NO_TLS)
             await self._vault.audit.auth_failures.record(insecure, request.request_id, request.client_address)
             raise insecure
         if operation is not None and operation.path in self._open and refusal is None:
@@ -118,6 +122,7 @@ class Dispatcher:
             read_query(operation.query, request.query())
             return await operation.handler(self._exchange(request, call))
         call = await self._recognise(request, refusal)
+        request.is_admin = Role.ADMIN in call.principal.roles
         try:
             if refusal is not None:
                 raise refusal

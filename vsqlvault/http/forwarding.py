@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,6 +26,7 @@ NAMES = frozenset(
 
 _TAKEN = ("client-cert", "client-cert-chain")
 _OF_CERTIFICATES = frozenset({*_TAKEN, "x-client-cert", "x-forwarded-client-cert"})
+_WITH_PORT = re.compile(r"(?P<v4>[0-9.]+):[0-9]{1,5}|\[(?P<v6>[0-9A-Fa-f:.]+)\](?::[0-9]{1,5})?")
 Address = IPv4Address | IPv6Address
 
 
@@ -74,19 +76,20 @@ class Forwarding:
         """Return the client's address: from the right, the first address that is not a trusted proxy.
 
         Raises:
-            BadForwarding: a trusted proxy sends more than one list, or not a list of at most ``MAX_HOPS`` addresses.
+            BadForwarding: a trusted proxy does not send a list of at most ``MAX_HOPS`` addresses. Several
+                lines are one list (RFC 9110, section 5.3).
         """
         if not self.trusts(peer):
             return peer
         lists = [value for name, value in headers if name == "x-forwarded-for"]
         if not lists:
             return peer
-        if len(lists) > 1:
-            raise BadForwarding("one X-Forwarded-For")
-        hops = lists[0].split(",")
+        hops = [hop for hop in (each.strip(" \t") for each in ",".join(lists).split(",")) if hop]
+        if not hops:
+            return peer
         if len(hops) > MAX_HOPS:
             raise BadForwarding(f"at most {MAX_HOPS} hops")
-        addresses = [_address(hop.strip(" \t")) for hop in hops]
+        addresses = [_address(_without_port(hop)) for hop in hops]
         for address in reversed(addresses):
             if not self._trusts(str(address)):
                 return str(address)
@@ -131,11 +134,17 @@ class Forwarding:
         return own is not None and not self._proxies.names.isdisjoint(_names(own.der))
 
 
+def _without_port(text: str) -> str:
+    """Return the address in ``192.0.2.1:4711``, ``[2001:db8::1]:4711`` and ``[2001:db8::1]``."""
+    match = _WITH_PORT.fullmatch(text)
+    return (match["v4"] or match["v6"]) if match else text
+
+
 def _address(text: str) -> Address:
     try:
         address = ip_address(text)
     except ValueError:
-        raise BadForwarding("addresses without ports") from None
+        raise BadForwarding("IP addresses") from None
     if isinstance(address, IPv6Address):
         if address.scope_id:
             raise BadForwarding("addresses without zones")

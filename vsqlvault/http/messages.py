@@ -42,6 +42,7 @@ class Request:
     client_certificate: ClientCertificate | None = None
     certificate_fault: str | None = None
     by_name: Mapping[str, str] = field(default_factory=dict)
+    is_admin: bool = False
     client_address: str | None = field(init=False)
 
     def __post_init__(self) -> None:

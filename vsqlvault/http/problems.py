@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from vsqlvault.errors import CredentialRefused, MethodNotAllowed, VaultError
+from vsqlvault.errors import CredentialRefused, MethodNotAllowed, StorageUnavailable, VaultError
 from vsqlvault.http.messages import Reply
 
 CONTENT_TYPE = "application/problem+json"
@@ -14,10 +14,13 @@ CHALLENGES = 'ApiKey realm="vsqlvault", Bearer realm="vsqlvault"'
 """The challenge of every 401. It does not reveal what was wrong (RFC 9110, section 11.6.1; RFC 6750, section 3)."""
 
 
-def problem(error: VaultError, request_id: str) -> Reply:
-    """Return the reply of an error. Every field is fixed text, a grammar, or the request id."""
+def problem(error: VaultError, request_id: str, *, for_admin: bool = False) -> Reply:
+    """Return the reply of an error. Every field is fixed text, a grammar, or the request id.
+
+    The detail of an unavailable storage may contain its address: only admins and the log get it.
+    """
     document: dict[str, Any] = {"type": URN + error.slug, "title": error.title(), "status": error.status}
-    if error.detail:
+    if error.detail and (for_admin or not isinstance(error, StorageUnavailable)):
         document["detail"] = error.detail
     document["request_id"] = request_id
     if error.errors:

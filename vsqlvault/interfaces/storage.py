@@ -208,10 +208,16 @@ class KeyRefQuery:
 
 @dataclass(frozen=True, slots=True)
 class MigrationStatus:
-    """The schema's version before and after the migration, and the version that this program uses."""
+    """The schema's version before and after a migration to the version that this program uses.
+
+    ``steps`` are the names of the migrations from one to the other. ``is_shared``: other servers may use the same database,
+    and an older one could not start again after the migration.
+    """
 
     before: int
     after: int
+    steps: tuple[str, ...] = ()
+    is_shared: bool = False
 
 
 class Storage(TreeStorage, PurgeStorage, WatchStorage, Protocol):
@@ -339,6 +345,14 @@ class Storage(TreeStorage, PurgeStorage, WatchStorage, Protocol):
 
     async def credential_uses(self) -> Mapping[CredentialName, CredentialUse]:
         """Return the recorded usage of every credential."""
+        ...
+
+    async def schema_status(self) -> MigrationStatus:
+        """Return what ``migrate`` would do, and change nothing. ``before`` is 0 for an empty database.
+
+        Raises:
+            SettingsInvalid: the database belongs to another program.
+        """
         ...
 
     async def migrate(self) -> MigrationStatus:

@@ -31,11 +31,11 @@ class StoredKeys(Protocol):
 
     @property
     def can_refresh(self) -> bool:
-        """Whether ``refresh`` would read the storage, which it does at most once a second."""
+        """Whether there is a storage with keys, so that ``look`` may find one that is not in memory."""
         ...
 
     async def look(self) -> None:
-        """Load the keys that another process has created, if ``can_refresh``. Errors of the storage are not raised."""
+        """Load the keys that other processes have created before this call. Errors of the storage are not raised."""
         ...
 
 

@@ -2,7 +2,15 @@
 
 from vsqlvault.runtime.application import create_app
 from vsqlvault.runtime.background import background
-from vsqlvault.runtime.lifecycle import migrated, open_storage, open_vault
+from vsqlvault.runtime.lifecycle import (
+    migrate_at_start,
+    migrated,
+    open_storage,
+    open_vault,
+    planned,
+    storage_of,
+    was_signed,
+)
 from vsqlvault.runtime.running import leave, run_to_end
 from vsqlvault.runtime.sandbox import check_reach, harden
 from vsqlvault.runtime.tuning import Tuning
@@ -14,8 +22,12 @@ __all__ = [
     "create_app",
     "harden",
     "leave",
+    "migrate_at_start",
     "migrated",
     "open_storage",
     "open_vault",
+    "planned",
     "run_to_end",
+    "storage_of",
+    "was_signed",
 ]

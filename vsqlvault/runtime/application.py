@@ -24,6 +24,7 @@ def create_app(settings: Settings | None = None) -> Any:
     if settings is None:
         path = os.environ.get("VSQL_VAULT_CONFIG")
         settings = load_settings(Path(path) if path else None)
+    settings.auth.check_secrets(os.environ)
     chosen = settings
 
     @asynccontextmanager

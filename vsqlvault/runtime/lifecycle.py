@@ -7,13 +7,16 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from vsqlvault.config import Settings
-from vsqlvault.errors import PluginFailed, PluginUnusable, SettingsInvalid, VaultError
-from vsqlvault.interfaces.storage import MigrationStatus, Storage
+from vsqlvault.errors import PluginFailed, PluginUnusable, SchemaTooOld, SettingsInvalid, VaultError
+from vsqlvault.errors.suggestions import did_you_mean
+from vsqlvault.interfaces.storage import MigrationStatus, Storage, StorageFactory
 from vsqlvault.model.sandbox import StepState
 from vsqlvault.plugin_loader import Plugins
+from vsqlvault.proof.note import NoteRefused, open_note
 from vsqlvault.runtime.assembly import assemble
 from vsqlvault.runtime.tuning import DEFAULT_TUNING, Tuning
 from vsqlvault.sandbox.sandbox import NOT_APPLIED
+from vsqlvault.service.log.sequencer import Signing
 from vsqlvault.service.log.signing_keys import load_signing
 from vsqlvault.service.plugin_calls import call_plugin
 from vsqlvault.service.vault import Vault
@@ -40,13 +43,14 @@ async def open_vault(
         StorageUnavailable: the storage cannot be reached.
     """
     plugins = plugins or Plugins(settings)
-    signing = load_signing(settings.audit)
+    signing = load_signing(settings.audit, default_file=settings.default_signing_key_file)
     async with AsyncExitStack() as stack:
         storage = await open_storage(plugins)
         stack.push_async_callback(_close, storage)
-        status = await storage.migrate()
+        status = await migrate_at_start(storage, settings)
         if status.before != status.after:
             log.info("schema migrated", extra={"from": status.before, "to": status.after})
+        signing = await _fitting(signing, storage)
         vault = assemble(plugins, storage, hardening, signing, tuning)
         await vault.log.sequencer.check_key()
         stack.push_async_callback(_stop_plugins, plugins)
@@ -57,35 +61,107 @@ async def open_vault(
         yield vault
 
 
+def storage_of(plugins: Plugins) -> StorageFactory:
+    """Return the plugin's factory that claims the scheme of ``storage.database_url``.
+
+    Raises:
+        SettingsInvalid: no plugin claims it.
+    """
+    scheme = plugins.settings.storage.database_url.partition(":")[0]
+    factories = plugins.offers("vault_storages")
+    if scheme not in factories:
+        known = ", ".join(f"{name}:" for name in sorted(factories)) or "none (is the plugin installed?)"
+        hint = did_you_mean(scheme, factories)
+        raise SettingsInvalid(
+            f"storage.database_url: expected a URL with one of the schemes {known}, found {scheme}:{hint}"
+        )
+    factory: StorageFactory = factories[scheme]
+    return factory
+
+
 async def open_storage(plugins: Plugins) -> Storage:
     """Open the storage whose plugin provides the scheme of ``storage.database_url``. The schema is not changed.
 
     Raises:
         SettingsInvalid: no plugin provides it. StorageUnavailable, UnsafeStorage: from the plugin.
     """
-    url = plugins.settings.storage.database_url
-    scheme = url.partition(":")[0]
-    factories = plugins.offers("vault_storages")
-    if scheme not in factories:
-        known = ", ".join(f"{name}:" for name in sorted(factories)) or "none (is the plugin installed?)"
-        raise SettingsInvalid(f"storage.database_url: expected a URL with one of the schemes {known}, found {scheme}:")
-    factory = factories[scheme]
+    url, factory = plugins.settings.storage.database_url, storage_of(plugins)
     try:
         storage: Storage = await call_plugin(
             factory, lambda: factory.open(url), object, OPEN_SECONDS, passes=(VaultError,)
         )
     except PluginFailed as failed:
-        raise PluginUnusable(f"storage {scheme}: {type(failed.__cause__ or failed).__name__} when opened") from failed
+        scheme, error = url.partition(":")[0], failed.__cause__ or failed
+        raise PluginUnusable(f"storage {scheme}: {type(error).__name__} when opened") from failed
     return storage
 
 
-async def migrated(plugins: Plugins) -> MigrationStatus:
-    """Migrate the storage of the settings to the newest schema. Raises as ``open_storage``."""
+async def migrate_at_start(storage: Storage, settings: Settings) -> MigrationStatus:
+    """Migrate the schema, unless ``storage.migrate`` leaves that to ``vsql-vault migrate``.
+
+    An older server that uses the same database could not start again. So the default is ``manual`` where the database may be
+    shared and is not empty.
+
+    Raises:
+        SchemaTooOld, SchemaTooNew.
+    """
+    status = await storage.schema_status()
+    if status.before < status.after:
+        usual = "manual" if status.is_shared and status.before else "auto"
+        if (settings.storage.migrate or usual) == "manual":
+            raise SchemaTooOld(
+                f"the schema has version {status.before}, this program needs {status.after}: run vsql-vault migrate"
+                ' (--plan shows what it does), or set storage.migrate = "auto"'
+            )
+    return await storage.migrate()
+
+
+async def _fitting(signing: Signing, storage: Storage) -> Signing:
+    """Return who signs: a key that was generated by default never signs a log that another key has signed."""
+    if not signing.is_default or signing.current is None:
+        return signing
+    newest = await storage.newest_checkpoint()
+    if newest is None:
+        return signing
+    try:
+        open_note(newest.note, [signing.current.verifier])
+    except NoteRefused:
+        log.warning(
+            "the log is signed by another key than the generated one: this process does not sign",
+            extra={"verifier_key": str(signing.current.verifier)},
+        )
+        return Signing()
+    return signing
+
+
+async def was_signed(plugins: Plugins) -> bool:
+    """Return whether the log of the storage has a checkpoint. Raises as ``open_storage``."""
     storage = await open_storage(plugins)
     try:
-        return await storage.migrate()
+        status = await storage.schema_status()
+        if status.before in {0, status.after}:
+            return bool(status.before) and await storage.newest_checkpoint() is not None
+        return True  # another version of the schema: it is not known
     finally:
-        await storage.close()
+        await _close(storage)
+
+
+async def planned(plugins: Plugins) -> MigrationStatus:
+    """Return what ``migrated`` would do. Raises as ``open_storage``."""
+    storage = await open_storage(plugins)
+    try:
+        return await storage.schema_status()
+    finally:
+        await _close(storage)
+
+
+async def migrated(plugins: Plugins, *, at_start: bool = False) -> MigrationStatus:
+    """Update the schema of the storage; ``at_start``: as ``migrate_at_start``. Raises as ``open_storage``."""
+    storage = await open_storage(plugins)
+    try:
+        return await (migrate_at_start(storage, plugins.settings) if at_start else storage.migrate())
+    finally:
+        await _close(storage)
 
 
 async def settle(vault: Vault) -> None:

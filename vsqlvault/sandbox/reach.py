@@ -122,6 +122,8 @@ def replaceable(path: str) -> Iterator[Path]:
 def _files_of(settings: Settings) -> list[str]:
     tls, forwarded, audit = settings.server.tls, settings.server.forwarded_certificates, settings.audit
     files = [audit.signing_key_file, audit.previous_signing_key_file]
+    if settings.default_signing_key_file.exists():
+        files.append(str(settings.default_signing_key_file))
     if forwarded is not None:
         files += [forwarded.ca_file, forwarded.crl_file]
     if tls is not None:

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from vsqlvault.config import Settings
+from vsqlvault.durable_file import sync_directory
 from vsqlvault.errors import SettingsInvalid
 from vsqlvault.hookspecs import PluginSettings, hookimpl
 from vsqlvault.interfaces.anchor import Anchor
@@ -136,10 +137,13 @@ class FileAnchor(Anchor):
                 line["supersedes"] = True
             data = f"{json.dumps({**line, 'note': checkpoint.note}, ensure_ascii=False)}\n".encode()
             size = os.fstat(descriptor).st_size
+            if not size:
+                sync_directory(self._path.parent)
             if size and os.pread(descriptor, 1, size - 1) != b"\n":
                 data = b"\n" + data
             if os.write(descriptor, data) != len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(descriptor)
         finally:
             os.close(descriptor)
 

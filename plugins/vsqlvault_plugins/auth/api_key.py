@@ -135,10 +135,6 @@ class ApiKeyAuthenticator(Authenticator):
                 settings.api_key_app, self.name, f"env:{settings.api_key_env}", roles=frozenset({Role.ADMIN})
             )
             _add(keys, _Key(_digest(secret, settings.api_key_env), principal, None))
-        elif settings.requires_bootstrap_key:
-            raise SettingsInvalid(
-                f"auth.api_key_env: expected a key in the variable {settings.api_key_env}, found none"
-            )
         for listed in settings.api_keys:
             _add(keys, self._listed(listed))
         return keys
@@ -146,11 +142,8 @@ class ApiKeyAuthenticator(Authenticator):
     def _listed(self, listed: ApiKeySettings) -> _Key:
         if listed.key_env is not None:
             secret = self._environment.get(listed.key_env)
-            if not secret:
-                raise SettingsInvalid(
-                    f"auth.api_keys: {listed.app}: expected a key in the variable {listed.key_env}, found none"
-                )
-            digest, credential_id = _digest(secret, listed.key_env), f"env:{listed.key_env}"
+            digest = _digest(secret, listed.key_env) if secret else f"not set: {listed.key_env}"
+            credential_id = f"env:{listed.key_env}"
         else:
             digest = listed.key_sha256 or ""
             credential_id = key_id_of(digest)

@@ -19,6 +19,7 @@ import pytest
 
 from vsqlvault import cli
 from vsqlvault.config import load_settings
+from vsqlvault.durable_file import durable_file
 from vsqlvault.errors import TreeDamaged
 from vsqlvault.model.entry import EntryKey, ValueEncoding
 from vsqlvault.model.principal import Role
@@ -428,13 +429,20 @@ class TestEvidence:
 
         monkeypatch.setattr(EvidenceBundle, "_put_log", broken)
         before = set(here.iterdir())
-        assert write("--out", "evidence.zip") == 1
+        assert write("--out", "evidence.zip") == 5
         assert set(here.iterdir()) == before
 
-    def test_another_process_that_writes_there_is_left_alone(self, write, here: Path) -> None:
-        (here / ".evidence.zip.part").write_bytes(b"another's")
-        assert write("--out", "evidence.zip") == 2
-        assert (here / ".evidence.zip.part").read_bytes() == b"another's"
+    def test_another_process_that_writes_there_is_left_alone(self, write, here: Path, capsys) -> None:
+        with durable_file(here / "evidence.zip") as file:
+            file.write(b"another's")
+            assert write("--out", "evidence.zip") == 2
+            assert "another run is writing it now" in capsys.readouterr().err
+        assert (here / "evidence.zip").read_bytes() == b"another's"
+
+    def test_what_an_interrupted_run_has_left_is_replaced(self, write, here: Path) -> None:
+        (here / ".evidence.zip.part").write_bytes(b"half of an earlier one")
+        assert write("--out", "evidence.zip") == 0
+        assert not (here / ".evidence.zip.part").exists()
 
     @pytest.mark.parametrize(
         ("times", "sentence"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 from tests.support.settings import load
 from vsqlvault.config import Settings, load_settings
 from vsqlvault.errors import SettingsInvalid, VaultError
+from vsqlvault.plugin_loader import Plugins
 
 DIGEST = "ab" * 32
 QUICK_START = """
@@ -238,7 +240,6 @@ class TestRefusing:
     @pytest.mark.parametrize(
         "address",
         [
-            "",
             "8443",
             ":8443",
             "localhost",
@@ -254,6 +255,65 @@ class TestRefusing:
         assert "server.listen_addr: expected host:port, such as 127.0.0.1:8443 or [::1]:8443" in refused(
             server__listen_addr=address
         ).replace("\\n", "")
+
+    @pytest.mark.parametrize(
+        ("name", "sentence"),
+        [
+            ("DB_URL", "an unknown one (did you mean VSQL_VAULT_STORAGE__DATABASE_URL?)"),
+            ("API_KEY_", "an unknown one (did you mean VSQL_VAULT_API_KEY?)"),
+            ("SERVER__WORKER", "VSQL_VAULT_SERVER__WORKER: server.worker: expected a known key"),
+            ("SERVER__WORKER", "(did you mean workers?)"),
+            ("AUDT__SIGNING_KEY_FILE", "found no section 'audt' (did you mean audit?)"),
+        ],
+    )
+    def test_a_variable_that_nothing_reads_is_refused(self, name: str, sentence: str) -> None:
+        with pytest.raises(SettingsInvalid, match=re.escape(sentence)):
+            load_settings(None, {f"VSQL_VAULT_{name}": "1"})
+
+    def test_an_empty_variable_is_named(self) -> None:
+        with pytest.raises(
+            SettingsInvalid, match=r"^VSQL_VAULT_STORAGE__DATABASE_URL: expected a value, found an empty"
+        ):
+            load_settings(None, {"VSQL_VAULT_STORAGE__DATABASE_URL": ""})
+
+    def test_a_bad_value_of_a_variable_is_not_blamed_on_the_file(self, tmp_path: Path) -> None:
+        path = tmp_path / "vault.toml"
+        path.write_text("[server]\nworkers = 2\n")
+        with pytest.raises(SettingsInvalid, match=r"^VSQL_VAULT_SERVER__WORKERS: server\.workers: "):
+            load_settings(path, {"VSQL_VAULT_SERVER__WORKERS": "999"})
+
+    @pytest.mark.parametrize("name", ["POOL_SIZE", "POOLSIZE"])
+    def test_nor_is_one_that_a_plugin_reads(self, tmp_path: Path, name: str) -> None:
+        path = tmp_path / "vault.toml"
+        path.write_text("[server]\nworkers = 2\n")
+        settings = load_settings(path, {f"VSQL_VAULT_STORAGE__{name}": "999"})
+        with pytest.raises(SettingsInvalid, match=rf"^VSQL_VAULT_STORAGE__{name}: storage\.{name.lower()}: "):
+            Plugins(settings)
+
+    def test_variables_of_kubernetes_of_the_client_and_of_the_settings_are_left_alone(self, tmp_path: Path) -> None:
+        names = [
+            "SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTPS", "PORT", "PORT_8443_TCP", "PORT_8443_TCP_ADDR", "ADDR",
+            "TOKEN", "PROFILE", "CONFIG", "SHOP",
+        ]  # fmt: skip
+        path = tmp_path / "vault.toml"
+        path.write_text("[[auth.api_keys]]\napp = 'shop'\nkey_env = 'VSQL_VAULT_SHOP'\n")
+        assert load_settings(path, {f"VSQL_VAULT_{name}": "1" for name in names}).directory == tmp_path
+
+    @pytest.mark.parametrize(
+        ("text", "hint"),
+        [
+            ('[server]\nlisten_adr = "a"', "did you mean listen_addr?"),
+            ("[[auth.api_keys]]\napp = 'a'\nkey_sha = 'b'", "did you mean key_sha256?"),
+            ("[server.tls]\ncertfile = 'a'", "did you mean cert_file?"),
+            ("[storag]\npool_size = 1", "did you mean storage?"),
+            ("[server]\nmax_batch = 1", "did you mean storage.max_batch?"),
+        ],
+    )
+    def test_an_unknown_key_names_the_nearest(self, tmp_path: Path, text: str, hint: str) -> None:
+        path = tmp_path / "vault.toml"
+        path.write_text(text)
+        with pytest.raises(SettingsInvalid, match=re.escape(hint)):
+            load_settings(path, {})
 
     def test_a_long_value_is_not_shown_whole(self) -> None:
         assert "found a text of 500 characters" in refused(logging__level="x" * 500)

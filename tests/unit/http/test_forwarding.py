@@ -40,7 +40,8 @@ def test_with_no_proxies_nobody_is_believed() -> None:
 
 @pytest.mark.parametrize(
     "stated",
-    ["", "junk", "198.51.100.7:80", "[2001:db9::1]:80", "fe80::1%eth0", "198.51.100.7,", "unknown", "198.51.100.256",
+    ["junk", "fe80::1%eth0", "[fe80::1%eth0]:80", "unknown", "198.51.100.7:port", "198.51.100.7:", "2001:db9::1]",
+     "198.51.100.256",
      ",".join(["198.51.100.7"] * (MAX_HOPS + 1))],
 )  # fmt: skip
 def test_what_a_proxy_of_ours_may_not_send(stated: str) -> None:
@@ -48,6 +49,23 @@ def test_what_a_proxy_of_ours_may_not_send(stated: str) -> None:
         PROXIES.client("127.0.0.1", [("x-forwarded-for", stated)])
 
 
-def test_nor_two_lists() -> None:
+def test_several_lines_are_one_list() -> None:
+    lines = [("x-forwarded-for", "203.0.113.5"), ("x-a", "b"), ("x-forwarded-for", " 198.51.100.7, ,127.0.0.1")]
+    assert PROXIES.client("127.0.0.1", lines) == "198.51.100.7"
+
+
+def test_several_lines_have_the_limit_of_one() -> None:
     with pytest.raises(BadForwarding):
-        PROXIES.client("127.0.0.1", [("x-forwarded-for", "198.51.100.7")] * 2)
+        PROXIES.client("127.0.0.1", [("x-forwarded-for", "198.51.100.7")] * (MAX_HOPS + 1))
+
+
+def test_a_list_without_members_names_nobody() -> None:
+    assert PROXIES.client("127.0.0.1", [("x-forwarded-for", " , ")]) == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("told", "client"),
+    [("198.51.100.7:80", "198.51.100.7"), ("[2001:db9::1]:80", "2001:db9::1"), ("[2001:db9::1]", "2001:db9::1")],
+)
+def test_a_port_is_dropped(told: str, client: str) -> None:
+    assert PROXIES.client("127.0.0.1", [("x-forwarded-for", told)]) == client

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from vsqlvault.client.errors import Unusable
+from vsqlvault.client.files import durable_file
 from vsqlvault.client.sealed.errors import UnknownKey
 
 KEY_BYTES = 32
@@ -155,15 +156,12 @@ def _created(path: Path, key_ref: str) -> None:
     """Make a file with one new key, unless there is a file."""
     document = {"current": key_ref, "keys": {key_ref: b64encode(os.urandom(KEY_BYTES)).decode("ascii")}}
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with durable_file(path, replace=False) as file:
+            file.write((json.dumps(document, indent=2) + "\n").encode("utf-8"))
     except FileExistsError:
         return
     except OSError:
         raise Unusable(f"{path}: expected a place where a key ring can be written") from None
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(json.dumps(document, indent=2) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _shown(key_ref: str) -> str:

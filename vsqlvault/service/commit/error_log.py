@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Callable
 
-from vsqlvault.errors import VaultError
+from vsqlvault.errors import StorageUnavailable, VaultError
 
 log = logging.getLogger(__name__)
 INTERVAL_SECONDS = 1.0
@@ -44,7 +44,8 @@ class FailureLog:
         name, cause, code = kind
         log.error(
             "storage failed",
-            extra={"batch": self._name, "error": name, "cause": cause, "code": code, "left_out": left_out},
+            extra={"batch": self._name, "error": name, "cause": cause, "code": code, "left_out": left_out}
+            | ({"detail": error.detail} if isinstance(error, StorageUnavailable) and error.detail else {}),
         )
 
 

@@ -15,8 +15,8 @@ from vsqlvault.model.principal import Principal
 from vsqlvault.service.commit.policy_cache import PolicyCache
 from vsqlvault.service.commit.storage_clock import StorageClock
 
-LOOK_EVERY_SECONDS = 1.0
-LOOK_TAKES_SECONDS = 1.0
+PAUSE_SECONDS = 0.02
+REFRESH_TIMEOUT_SECONDS = 1.0
 
 
 class ApiKeyCache:
@@ -28,16 +28,21 @@ class ApiKeyCache:
         read: Callable[[], Awaitable[Snapshot]],
         clock: StorageClock,
         monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        pause_seconds: float = PAUSE_SECONDS,
     ) -> None:
         self._policy_cache = policy_cache
         self._read = read
         self._clock = clock
         self._monotonic = monotonic
+        self._sleep = sleep
         self._revision = -1
         self._by_id: dict[str, ApiKeyRecord] = {}
         self._by_digest: dict[str, ApiKeyRecord] = {}
-        self._looked_at = -LOOK_EVERY_SECONDS
-        self._looking: asyncio.Task[None] | None = None
+        self._pause_seconds = pause_seconds
+        self._began_at = float("-inf")
+        self._current: asyncio.Task[None] | None = None
+        self._next: asyncio.Task[None] | None = None
 
     def find(self, digest: str) -> ApiKeyRecord | None:
         """See ``StoredKeys.find``."""
@@ -53,27 +58,28 @@ class ApiKeyCache:
         """See ``StoredKeys.now``."""
         return self._clock.now()
 
-    @property
-    def can_refresh(self) -> bool:
-        """See ``StoredKeys.can_refresh``. Callers that arrive during a refresh wait for its result."""
-        return self._looking is not None or self._monotonic() - self._looked_at >= LOOK_EVERY_SECONDS
+    can_refresh = True
+    """See ``StoredKeys.can_refresh``."""
 
     async def look(self) -> None:
-        """See ``StoredKeys.look``. One read serves all callers, so that invalid keys cannot overload the storage."""
-        if not self.can_refresh:
-            return
-        if self._looking is None:
-            self._looked_at = self._monotonic()
-            self._looking = asyncio.create_task(self._look())
-        await asyncio.shield(self._looking)
+        """See ``StoredKeys.look``. The read begins after this call, and serves every caller that waits for it.
 
-    async def _look(self) -> None:
-        try:
-            with suppress(VaultError, TimeoutError):
-                async with asyncio.timeout(LOOK_TAKES_SECONDS):
-                    await self._read()
-        finally:
-            self._looking = None
+        Reads begin ``pause_seconds`` apart, one at a time, so that a flood of wrong keys costs the storage a fixed number
+        of reads a second, and a key that was created elsewhere is found all the same.
+        """
+        if self._next is None:
+            self._next = asyncio.create_task(self._refresh(self._current))
+        await asyncio.shield(self._next)
+
+    async def _refresh(self, before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            await asyncio.wait([before])
+        await self._sleep(max(0.0, self._began_at + self._pause_seconds - self._monotonic()))
+        self._current, self._next = self._next, None  # a caller that comes from now on waits for the next read
+        self._began_at = self._monotonic()
+        with suppress(VaultError, TimeoutError):
+            async with asyncio.timeout(REFRESH_TIMEOUT_SECONDS):
+                await self._read()
 
     def revalidate(self, principal: Principal, snapshot: Snapshot) -> None:
         """Refuse a principal whose stored key is no longer valid according to this read of the storage.

@@ -104,7 +104,7 @@ class ApiKeys:
         self._are_taken = are_taken
 
     async def create(self, call: Call, wanted: ApiKeyRequest) -> CreatedKey:
-        """Create a key of 256 random bits. It works in this process at once, and in every other within two seconds.
+        """Create a key of 256 random bits. Every process accepts it once this has returned.
 
         Raises:
             RoleRequired, ValidationFailed, TooManyApiKeys, StoredKeysOff, Unavailable.

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from vsqlvault.durable_file import durable_file
 from vsqlvault.errors import StartUpRefused
 from vsqlvault.model.transparency import TileKey
 from vsqlvault.proof.log_check import Finding, SignedHead
@@ -53,10 +54,8 @@ async def write_export(path: Path, source: StorageSource, verifier: VerifierKey 
         size = SignedHead.parse(notes[-1]).head.size
     except NoteRefused as refused:
         raise ExportUnreadable(f"the newest checkpoint is malformed: {refused}") from None
-    beside = path.with_name(f".{path.name}.part")
     try:
-        with beside.open("xb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-            beside.chmod(0o600)
+        with durable_file(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             _put(archive, "README.txt", _ABOUT.encode())
             _put(archive, CHECKPOINT, notes[-1].encode())
             if verifier is not None:
@@ -65,11 +64,8 @@ async def write_export(path: Path, source: StorageSource, verifier: VerifierKey 
                 _put(archive, f"checkpoints/{number:06}", note.encode())
             await _put_tree(archive, source, size, progress)
             _put(archive, MANIFEST, _manifest(size, await source.anomalies(), source.waiting))
-        beside.replace(path)
     except OSError as error:
         raise ExportUnreadable(f"{path}: expected a writable file, found: {error.strerror}") from error
-    finally:
-        beside.unlink(missing_ok=True)
     return size
 
 

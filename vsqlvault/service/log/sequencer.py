@@ -37,11 +37,15 @@ DAMAGED_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Signing:
-    """The signing keys. ``previous`` is the previous key. ``previous_lost``: the previous key is not available."""
+    """The signing keys. ``previous`` is the previous key. ``previous_lost``: the previous key is not available.
+
+    ``is_default``: the key was generated because none was set. It never signs a log that another key has signed.
+    """
 
     current: Signer | None = None
     previous: Signer | None = None
     previous_lost: bool = False
+    is_default: bool = False
 
 
 @dataclass(slots=True)
@@ -190,11 +194,16 @@ class Sequencer:
         if self._require_continuity is not None:
             await self._require_continuity()
         edge, newest = await load_edge(self._storage)
-        if newest is None or self._signing.current is None:
+        current = self._signing.current
+        if newest is None or current is None:
             return _Known(edge, newest.size if newest else 0, incarnation)
+        if self._signing.is_default and not _is_signed_by(newest, current):
+            log.warning("another process has signed first, with its own key: this process does not sign")
+            self._signing = Signing()
+            return _Known(edge, newest.size, incarnation)
         signed_by = self._signer_of(newest)
-        if signed_by != self._signing.current.verifier:
-            await self._roll(self._signing.current, signed_by, newest)
+        if signed_by != current.verifier:
+            await self._roll(current, signed_by, newest)
         return _Known(edge, newest.size, incarnation)
 
     def _signer_of(self, newest: Checkpoint) -> VerifierKey | None:
@@ -267,6 +276,14 @@ class Sequencer:
     def _is_due(self) -> bool:
         signed_at = self.state.signed_at
         return signed_at is None or time.monotonic() - signed_at >= self._interval_seconds
+
+
+def _is_signed_by(checkpoint: Checkpoint, signer: Signer) -> bool:
+    try:
+        open_note(checkpoint.note, [signer.verifier])
+    except NoteRefused:
+        return False
+    return True
 
 
 def _signers(checkpoint: Checkpoint) -> str:

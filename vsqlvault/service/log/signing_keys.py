@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import secrets
+import socket
 import stat
 from collections.abc import Mapping
 from pathlib import Path
 
 from vsqlvault.config import AuditSettings
+from vsqlvault.durable_file import write_durably
 from vsqlvault.errors import SettingsInvalid
 from vsqlvault.proof.note import KeyInvalid, SigningKey
 from vsqlvault.service.log.sequencer import Signing
@@ -15,14 +18,19 @@ from vsqlvault.service.log.sequencer import Signing
 _READABLE_BY_ALL = stat.S_IROTH | stat.S_IWOTH
 
 
-def load_signing(settings: AuditSettings, environment: Mapping[str, str] | None = None) -> Signing:
-    """Return the signing keys.
+def load_signing(
+    settings: AuditSettings, environment: Mapping[str, str] | None = None, default_file: Path | None = None
+) -> Signing:
+    """Return the signing keys. Where none is set, ``default_file`` may be the one that was generated at the first start.
 
     Raises:
         SettingsInvalid: a configured key is not available, or the previous key is that of another log.
     """
     variables = os.environ if environment is None else environment
     current = _load("signing_key", settings.signing_key_file, settings.signing_key_env, variables)
+    if default_file is not None and not has_signing_key(settings) and default_file.exists():
+        found = _load("signing_key", str(default_file), None, variables)
+        return Signing(found.signer if found else None, is_default=True)
     previous = _load(
         "previous_signing_key", settings.previous_signing_key_file, settings.previous_signing_key_env, variables
     )
@@ -34,6 +42,23 @@ def load_signing(settings: AuditSettings, environment: Mapping[str, str] | None 
     return Signing(
         current.signer if current else None, previous.signer if previous else None, settings.unsafe_previous_key_lost
     )
+
+
+def has_signing_key(settings: AuditSettings) -> bool:
+    """Whether the settings name a key."""
+    return any((settings.signing_key_file, settings.signing_key_env, settings.previous_signing_key_file))
+
+
+def generate_key(path: Path, origin: str | None = None) -> SigningKey | None:
+    """Generate a key and write it to the path; return None if another process has just done so. Raises SettingsInvalid."""
+    key = SigningKey.generate(origin or f"{socket.gethostname()}/vsqlvault-{secrets.token_hex(4)}")
+    try:
+        write_key(path, key)
+    except SettingsInvalid:
+        if path.exists():
+            return None
+        raise
+    return key
 
 
 def _load(setting: str, path: str | None, variable: str | None, environment: Mapping[str, str]) -> SigningKey | None:
@@ -71,8 +96,7 @@ def write_key(path: Path, key: SigningKey) -> None:
         SettingsInvalid: the file exists, or cannot be written.
     """
     try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
-            file.write(f"{key.reveal()}\n".encode())
+        write_durably(path, f"{key.reveal()}\n".encode(), replace=False)
     except FileExistsError:
         raise SettingsInvalid(f"{path}: expected no such file, found one: keys are never overwritten") from None
     except OSError as error:

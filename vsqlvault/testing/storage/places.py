@@ -103,6 +103,11 @@ class PlaceConformance(StorageKit):
         assert (await look(storage)).value == b"cipher"
 
     @driven
+    async def test_what_a_migration_would_do_is_known_beforehand(self, storage: Storage) -> None:
+        status = await storage.schema_status()
+        assert (status.before, status.steps) == (status.after, ())
+
+    @driven
     async def test_it_describes_itself_in_json(self, storage: Storage) -> None:
         description = storage.describe()
         assert {"product", "version"} <= set(description)

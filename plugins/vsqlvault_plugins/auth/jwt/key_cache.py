@@ -18,8 +18,6 @@ log = logging.getLogger(__name__)
 RENEW_AT = 0.8
 """The fraction of their time to live after which requested keys are fetched again, while they are still used."""
 
-MAX_UNKNOWN = 128
-
 
 @dataclass(frozen=True, slots=True)
 class Times:
@@ -64,7 +62,6 @@ class KeyCache:
         self._loaded_at = float("-inf")
         self._tried_at = float("-inf")
         self._is_failing = False
-        self._unknown: dict[str, float] = {}
         self._loading: asyncio.Task[None] | None = None
 
     def inherit(self, former: KeyCache) -> None:
@@ -94,23 +91,18 @@ class KeyCache:
         return None
 
     def may_look_for(self, kid: str | None) -> bool:
-        """Whether ``load`` may run because a token names an unknown key."""
-        now = self._clock()
-        if kid is None or self._unknown.get(kid, now) > now:
-            return False
-        return self._is_loading or now - self._tried_at >= self._times.unknown_kid_cooldown_seconds
+        """Return whether ``load`` may be called because a token names a key that is not among those in force.
 
-    async def load(self, kid: str | None = None) -> None:
-        """Fetch the keys, or join a running fetch, and return when it is done or after the wait of ``FetchTimes``.
-
-        If ``kid`` is not among the keys, it is remembered for as long as the keys live.
+        Names are not remembered: a client that guesses a name before it is published must not delay it.
         """
-        done, _ = await asyncio.wait({self._start()}, timeout=self._fetch_times.wait_seconds)
-        if kid is not None and done and not self._is_failing and self._keys is not None and not self._keys.has(kid):
-            self._unknown.pop(kid, None)
-            while len(self._unknown) >= MAX_UNKNOWN:
-                del self._unknown[next(iter(self._unknown))]
-            self._unknown[kid] = self._loaded_at + self._times.ttl_seconds
+        cooldown = self._times.unknown_kid_cooldown_seconds
+        return kid is not None and (self._is_loading or self._clock() - self._tried_at >= cooldown)
+
+    async def load(self) -> None:
+        """Fetch the keys, or join a fetch in progress, and return when it is done or has taken the wait of
+        ``FetchTimes``.
+        """
+        await asyncio.wait({self._start()}, timeout=self._fetch_times.wait_seconds)
 
     def check(self) -> Check:
         """Return whether the keys are sufficiently fresh. Start a fetch that is due, even if no request needs a key."""

@@ -177,7 +177,7 @@ class JwtAuthenticator(Authenticator):
     async def _after_loading(self, missing: _Missing, presented: Presented, text: str, digest: bytes) -> Principal:
         """Fetch the keys, and verify from the beginning; once more if new settings were loaded meanwhile."""
         while True:
-            await missing.issuer.keys.load(missing.kid)
+            await missing.issuer.keys.load()
             found = self._recognised(text, digest)
             if isinstance(found, Recognised):
                 found.check(self._now(), presented.client_certificate)

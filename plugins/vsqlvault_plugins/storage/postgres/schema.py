@@ -14,6 +14,14 @@ MAINTAIN_SINCE = 17
 """The first PostgreSQL version in which a role may rewrite tables that it does not own."""
 
 
+async def status(connection: Connection) -> MigrationStatus:
+    """Return what ``migrate`` would do."""
+    before = await schema_version(connection)
+    return MigrationStatus(
+        before, max(before, VERSION), tuple(each.name for each in MIGRATIONS[before:]), is_shared=True
+    )
+
+
 async def migrate(connection: Connection, owner_role: str | None, runtime_role: str | None) -> MigrationStatus:
     """Run missing migrations in one transaction. A second process waits for it and finds nothing to do."""
     before = await schema_version(connection)

@@ -375,6 +375,14 @@ class PostgresStorage:
         """See ``Storage.credential_uses``."""
         return await self._run(READ_SECONDS, pages.credential_uses)
 
+    async def schema_status(self) -> MigrationStatus:
+        """See ``Storage.schema_status``."""
+        try:
+            async with self._connections.borrow(MIGRATION_SECONDS) as connection:
+                return await schema.status(connection)
+        except Exception as error:
+            raise self._server.explained(error) from error
+
     async def migrate(self) -> MigrationStatus:
         """See ``Storage.migrate``. It also grants the runtime role its privileges, if one is set."""
         try:

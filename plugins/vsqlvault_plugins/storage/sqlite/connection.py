@@ -13,7 +13,14 @@ from typing import Any, TypeVar
 
 import aiosqlite
 
-from vsqlvault.errors import AuditUnavailable, StorageFull, StorageUnavailable, UnsafeStorage, VaultError
+from vsqlvault.errors import (
+    AuditUnavailable,
+    SettingsInvalid,
+    StorageFull,
+    StorageUnavailable,
+    UnsafeStorage,
+    VaultError,
+)
 from vsqlvault_plugins.storage.sqlite.transactions import (
     QUERIES,
 )
@@ -124,6 +131,8 @@ def translated(error: sqlite3.Error) -> VaultError:
     ):
         found = AuditUnavailable()
     elif name == "SQLITE_NOTADB":
-        found = StorageUnavailable("the file is not an SQLite database")
+        found = SettingsInvalid(
+            "storage.database_url: expected the file of a vault, or a new file, found one that is not an SQLite database"
+        )
     found.driver_code = name or None
     return found

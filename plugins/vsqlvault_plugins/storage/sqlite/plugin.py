@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vsqlvault.config import Settings
-from vsqlvault.errors import StorageUnavailable
+from vsqlvault.errors import SettingsInvalid
 from vsqlvault.hookspecs import hookimpl
 from vsqlvault.interfaces.storage import Storage, StorageFactory
 from vsqlvault.model.sandbox import ProcessNeeds
@@ -22,7 +22,13 @@ class SqliteFactory(StorageFactory):
         """See ``StorageFactory.open``."""
         path = _path(url)
         if path is None:
-            raise StorageUnavailable("expected sqlite:///path to a file, such as sqlite:///vault.db")
+            raise SettingsInvalid("storage.database_url: expected sqlite:///path to a file, such as sqlite:///vault.db")
+        if not path.parent.is_dir():
+            rooted = Path("/", path)
+            hint = f": an absolute path has four slashes, sqlite:///{rooted}" if rooted.parent.is_dir() else ""
+            raise SettingsInvalid(
+                f"storage.database_url: expected a file in a directory that exists, found no directory {path.parent}{hint}"
+            )
         return await SqliteStorage.open(path)
 
 

@@ -3,6 +3,9 @@
 -- name: schema_table_exists
 SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'schema_version'
 
+-- name: other_tables
+SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\_%' ESCAPE '\'
+
 -- name: schema_version
 SELECT version FROM schema_version
 

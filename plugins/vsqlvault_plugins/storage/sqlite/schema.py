@@ -5,13 +5,28 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 
-from vsqlvault.errors import SchemaTooNew
+from vsqlvault.errors import SchemaTooNew, SettingsInvalid
 from vsqlvault.interfaces.storage import MigrationStatus
 from vsqlvault_plugins.storage.sql_files import load_migrations
 from vsqlvault_plugins.storage.sqlite.transactions import QUERIES, transaction
 
 MIGRATIONS = load_migrations("vsqlvault_plugins.storage.sqlite")
 VERSION = MIGRATIONS[-1].version
+
+
+def check_owner(connection: sqlite3.Connection) -> None:
+    """Raise SettingsInvalid if the file is the database of another program."""
+    if schema_version(connection) == 0 and (tables := connection.execute(QUERIES["other_tables"]).fetchone()[0]):
+        raise SettingsInvalid(
+            "storage.database_url: expected the file of a vault, or a new file, found the SQLite database of another"
+            f" program (tables: {tables})"
+        )
+
+
+def status(connection: sqlite3.Connection) -> MigrationStatus:
+    """Return what ``migrate`` would do."""
+    before = schema_version(connection)
+    return MigrationStatus(before, max(before, VERSION), tuple(each.name for each in MIGRATIONS[before:]))
 
 
 def migrate(connection: sqlite3.Connection) -> MigrationStatus:

@@ -160,6 +160,7 @@ class SqliteStorage:
                 connection._thread.daemon = True  # noqa: SLF001 - the thread must not keep a failed process alive
                 await connection
                 opened.append(connection)
+                await connection.run(schema.check_owner)
                 await connection.run(set_up, connection is not opened[0])
         except (sqlite3.Error, VaultError) as error:
             for connection in opened:
@@ -433,6 +434,10 @@ class SqliteStorage:
     async def credential_uses(self) -> Mapping[CredentialName, CredentialUse]:
         """See ``Storage.credential_uses``."""
         return await self._pager.run(pages.credential_uses)
+
+    async def schema_status(self) -> MigrationStatus:
+        """See ``Storage.schema_status``."""
+        return await self._writer.run(schema.status)
 
     async def migrate(self) -> MigrationStatus:
         """See ``Storage.migrate``. It also truncates a write-ahead log that a killed process has left."""

@@ -43,7 +43,7 @@ class Scene:
         self.place = Place(*keys)
         self.books = PolicyCache(self.place, {})  # type: ignore[arg-type]
         self.seconds = 100.0
-        self.ring = ApiKeyCache(self.books, self.read, StorageClock(), lambda: self.seconds)
+        self.ring = ApiKeyCache(self.books, self.read, StorageClock(), lambda: self.seconds, pause_seconds=0.0)
 
     async def read(self) -> Snapshot:
         """Read as the commit queue does: what a read brings, the rulebooks follow."""
@@ -87,32 +87,36 @@ async def test_a_hundred_who_look_at_once_make_one_read() -> None:
     assert scene.place.reads == 1
 
 
-async def test_it_looks_once_a_second_at_most() -> None:
-    scene = Scene(KEY)
-    for passed in (0.0, 0.5, 0.4):
-        scene.seconds += passed
-        await scene.ring.look()
-    assert (scene.place.reads, scene.ring.can_refresh) == (1, False)
-    scene.seconds += 0.2
-    assert scene.ring.can_refresh
-    await scene.ring.look()
-    assert scene.place.reads == 2
-
-
-async def test_who_comes_while_somebody_looks_waits_for_what_that_one_sees() -> None:
+async def test_a_read_that_has_begun_does_not_count_for_a_caller_that_comes_later() -> None:
+    """A key that was created after that read began is found by the next one."""
     scene = Scene()
     scene.place.gate = asyncio.Event()
     first = asyncio.create_task(scene.ring.look())
-    await asyncio.sleep(0)
-    assert scene.ring.can_refresh
-    second = asyncio.create_task(scene.ring.look())
+    await asyncio.sleep(0.01)
+    assert scene.place.reads == 1
+    later = [asyncio.create_task(scene.ring.look()) for _ in range(100)]
     first.cancel()
     await asyncio.sleep(0)
     scene.place.put(KEY)
     scene.place.gate.set()
-    await second
+    await asyncio.gather(*later)
     assert scene.ring.find(KEY.digest) == KEY
-    assert scene.place.reads == 1
+    assert scene.place.reads == 2
+
+
+async def test_reads_begin_a_pause_apart() -> None:
+    scene = Scene(KEY)
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(round(seconds, 3))
+        scene.seconds += seconds
+
+    ring = ApiKeyCache(scene.books, scene.read, StorageClock(), lambda: scene.seconds, sleep, pause_seconds=0.5)
+    await ring.look()
+    scene.seconds += 0.1
+    await ring.look()
+    assert (slept, scene.place.reads) == ([0.0, 0.4], 2)
 
 
 async def test_a_storage_that_is_away_hurts_nobody_who_looks() -> None:

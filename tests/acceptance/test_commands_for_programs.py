@@ -1,0 +1,79 @@
+"""Every command of an operator prints JSON with ``--json``, one document a line, and nothing else on stdout."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vsqlvault.cli.parser import _parser
+from vsqlvault.cli.words import commands_of, options_of
+
+PRINT_SOMETHING_ELSE = {"new-plugin", "check-token", "serve", "report", "schema", "completion", "man"}
+"""``report`` and ``schema`` print JSON anyway; the others print text for a shell, or run until they are stopped."""
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("commands")
+    assert run(directory, "keygen", "--signing", "--json")["file"] == "vault-signing.key"
+    return directory
+
+
+def run(directory: Path, *arguments: str, code: int = 0) -> Any:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("VSQL_VAULT_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "vsqlvault", *arguments], cwd=directory, env=environment, text=True, capture_output=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    documents = (
+        [json.loads(line) for line in done.stdout.splitlines()] if "--json" in arguments else [json.loads(done.stdout)]
+    )
+    return documents[0] if len(documents) == 1 else documents
+
+
+def leaves(parser: argparse.ArgumentParser, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    below = commands_of(parser)
+    if not below:
+        yield path, parser
+    for name, command in below.items():
+        yield from leaves(command, (*path, name))
+
+
+def test_every_command_takes_json() -> None:
+    without = {" ".join(path) for path, command in leaves(_parser()) if "--json" not in options_of(command)}
+    assert without - PRINT_SOMETHING_ELSE == set()
+
+
+def test_what_they_print(directory: Path) -> None:
+    migrated = run(directory, "migrate", "--json")
+    assert (migrated["before"], len(migrated["steps"])) == (0, 0)
+    assert run(directory, "check-config", "--connect", "--json")["schema"]["before"] == migrated["after"]
+    assert "storage-sqlite" in {each["name"] for each in run(directory, "plugins", "--json")}
+    made = run(directory, "keys", "create", "--app", "shop", "--purpose", "card", "--json")
+    assert made["key"].startswith("vsk_")
+    listed = run(directory, "keys", "list", "--json")
+    assert (listed["key_id"], listed["app"], listed["state"]) == (made["key_id"], "shop", "active")
+    assert "key" not in listed
+    assert run(directory, "keys", "revoke", made["key_id"], "--json")["state"] == "revoked"
+    assert run(directory, "sweep", "--json")["purged"] == 0
+    assert run(directory, "sweep", "--dry-run", "--json")["dry_run"] is True
+    assert run(directory, "scrub", "--json") == {"scrub": None}
+    assert run(directory, "attest", "--json")["attestation"]
+    generated = run(directory, "keygen", "--app", "shop", "--json")
+    assert set(generated) == {"app", "key", "key_sha256"}
+    assert "hardening" in run(directory, "report")
+
+
+def test_a_log_that_nobody_has_signed_does_not_verify_in_json_either(directory: Path) -> None:
+    found = run(directory, "verify", "--json", code=1)
+    assert (found["kind"], found["verifies"]) == ("log", False)
+    assert found["findings"][0]["what"]

@@ -1,0 +1,29 @@
+"""What a verification has found: for people in sentences, for programs as one JSON document."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from vsqlvault.cli.output import print_json
+
+FAILED = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The result of a check of one thing. ``kind`` is ``log``, ``evidence``, ``receipt`` or ``attestation``."""
+
+    kind: str
+    verifies: bool
+    lines: Sequence[str]
+    document: Mapping[str, Any] = field(default_factory=dict)
+
+    def show(self, *, as_json: bool) -> int:
+        """Print it, and return the exit code: 0 if it verifies, else 1."""
+        if as_json:
+            print_json({"kind": self.kind, "verifies": self.verifies, **self.document})
+        else:
+            print("\n".join(self.lines))
+        return 0 if self.verifies else FAILED
