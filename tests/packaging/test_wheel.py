@@ -92,7 +92,7 @@ def test_a_third_party_access_policy_decides_in_the_running_server(installed, tm
     policy = {
         "evaluator": "office-hours",
         "rules": {"store": {}, "retrieve": {}},
-        "parameters": {"timezone": "UTC", "days": days, "opens": "00:00", "closes": "23:59"},
+        "parameters": {"timezone": "UTC", "days": days, "opens": "00:00", "closes": "24:00"},
     }
     with configured(installed, tmp_path) as server:
         server.put_policy("physical-delete")

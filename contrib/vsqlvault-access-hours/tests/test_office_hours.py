@@ -47,6 +47,22 @@ def test_the_day_is_the_local_one() -> None:
     assert not hours(timezone="UTC", opens="00:00", closes="23:59").include(sunday_evening_utc)
 
 
+@pytest.mark.parametrize("opens", ["00:00", "23:59"])
+def test_hours_until_24_00_include_the_last_instant_of_the_day_and_not_the_next_day(opens: str) -> None:
+    midnight = berlin("2026-03-07T00:00")
+    until_midnight = hours(opens=opens, closes="24:00")
+    assert until_midnight.include(midnight - INSTANT)
+    assert not until_midnight.include(midnight)
+
+
+def test_from_00_00_until_24_00_is_the_whole_day() -> None:
+    whole = hours(days=("mon",), opens="00:00", closes="24:00")
+    monday = berlin("2026-03-02T00:00")
+    assert [whole.include(monday + shift) for shift in (-INSTANT, 0 * INSTANT, timedelta(days=1) - INSTANT)] == [
+        False, True, True,
+    ]  # fmt: skip
+
+
 def test_the_same_local_hour_is_another_instant_in_summer() -> None:
     winter, summer = datetime(2026, 3, 2, 7, tzinfo=UTC), datetime(2026, 7, 6, 6, tzinfo=UTC)
     assert hours().include(winter)

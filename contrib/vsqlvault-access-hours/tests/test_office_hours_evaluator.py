@@ -82,6 +82,7 @@ def test_there_are_no_built_in_policies() -> None:
         {"opens": "22:00", "closes": "06:00"},
         {"opens": "00:00", "closes": "23:59"},
         {"opens": "08:00", "closes": "00:00"},
+        {"opens": "00:00", "closes": "24:00"},
     ],
 )
 def test_parameters_that_are_hours_are_taken(changes: dict[str, Any]) -> None:
@@ -116,7 +117,8 @@ def test_parameters_that_are_hours_are_taken(changes: dict[str, Any]) -> None:
         ({"opens": 8}, "parameters.opens"),
         ({"opens": ["08:00"]}, "parameters.opens"),
         ({"closes": "18.00"}, "parameters.closes"),
-        ({"closes": "24:00"}, "parameters.closes"),
+        ({"closes": "24:01"}, "parameters.closes"),
+        ({"closes": "25:00"}, "parameters.closes"),
         ({"closes": "08:00"}, "parameters.closes"),
         ({"holidays": ["2026-12-25"]}, "parameters"),
     ],

@@ -18,7 +18,7 @@ _EXPECTED = {
     "timezone": "the name of a time zone, such as Europe/Berlin",
     "days": "one or more of mon, tue, wed, thu, fri, sat and sun, each once",
     "opens": "a time of day as HH:MM",
-    "closes": "a time of day as HH:MM, other than opens",
+    "closes": "a time of day as HH:MM, 24:00 for the end of the day, other than opens",
 }
 
 

@@ -14,14 +14,16 @@ _HOST_DEPENDENT = frozenset({"localtime"})
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 TimeOfDay = Annotated[str, Field(pattern=r"^(?:[01][0-9]|2[0-3]):[0-5][0-9]$")]
+ClosingTime = Annotated[str, Field(pattern=r"^(?:(?:[01][0-9]|2[0-3]):[0-5][0-9]|24:00)$")]
 
 
 class OfficeHours(BaseModel):
     """From ``opens`` (inclusive) until ``closes`` (exclusive), ``HH:MM`` local time of ``timezone``, on each of
     ``days``.
 
-    If ``closes`` is earlier than ``opens``, the hours continue past midnight, and ``days`` are the days on which they
-    start. An hour that a clock change repeats counts twice. One that it skips does not exist.
+    ``closes`` may be ``24:00``, the end of the day. If ``closes`` is earlier than ``opens``, the hours continue past
+    midnight, and ``days`` are the days on which they start. An hour that a clock change repeats counts twice. One that it
+    skips does not exist.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -29,7 +31,7 @@ class OfficeHours(BaseModel):
     timezone: str
     days: tuple[Day, ...] = Field(min_length=1, max_length=len(DAYS))
     opens: TimeOfDay
-    closes: TimeOfDay
+    closes: ClosingTime
 
     @field_validator("timezone")
     @classmethod
