@@ -440,6 +440,41 @@ def test_a_name_that_no_plugin_offers_comes_with_the_nearest(
     assert answer.json["errors"][0]["expected"].endswith(near)
 
 
+UNDEFINED: dict[str, tuple[str, str, Any, str]] = {
+    "the purpose of a key": (
+        "POST",
+        "/admin/api-keys",
+        {"app": "typo", "purposes": ["card", "cart"]},
+        "purpose cart is not defined (did you mean card?): nothing can be stored until it has a retention policy",
+    ),
+    "the app of a policy": (
+        "PUT",
+        "/admin/access-policies/typo",
+        {"rules": {"retrieve": {"allowed_apps": ["@owner", "payments", "biling"]}}},
+        "app biling is not defined (did you mean billing?): no credential names it",
+    ),
+    "an allowed access policy": (
+        "PUT",
+        "/admin/retention-policies/typo",
+        {
+            "max_retention_days": 9,
+            "purge_method": "physical-delete",
+            "allowed_access_policies": ["owner-only", "same-porpoise"],
+        },
+        "access policy same-porpoise is not defined (did you mean same-purpose?): owner-only rules apply until it is",
+    ),
+}
+
+
+@pytest.mark.parametrize(("method", "target", "body", "warning"), UNDEFINED.values(), ids=UNDEFINED.keys())
+def test_a_name_that_nothing_defines_is_warned_of(
+    vault: VaultServer, method: str, target: str, body: Any, warning: str
+) -> None:
+    answer = vault.call(ADMIN, method, target, json_body=body)
+    assert answer.status in {200, 201}
+    assert answer.json["warnings"] == [warning]
+
+
 @pytest.mark.parametrize("body", [b"[]", b'"text"', b"1", b"null", b"true"])
 def test_a_body_that_is_no_object_is_refused_with_a_row(vault: VaultServer, body: bytes) -> None:
     assert_refused(vault, put(vault, "field-2", body), 422, "validation-failed", "validation")

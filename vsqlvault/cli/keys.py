@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import secrets
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +22,17 @@ Answer = TypeVar("Answer")
 HELP = "create, list and revoke API keys in the storage, with or without a running server"
 PAGE = 1_000
 _FLAGS = {"purposes": "--purpose", "roles": "--role", "expires_at": "--expires-at"}
-_COLUMNS = ("key_id", "state", "app", "identity", "purposes", "roles", "created_at", "expires_at", "last_used_at")
+_COLUMNS = (
+    "credential_id",
+    "state",
+    "app",
+    "identity",
+    "purposes",
+    "roles",
+    "created_at",
+    "expires_at",
+    "last_used_at",
+)
 
 
 def add_keys_commands(parser: argparse.ArgumentParser, read: Callable[[argparse.Namespace], Settings]) -> None:
@@ -97,11 +108,13 @@ def _create(settings: Settings, options: argparse.Namespace) -> None:
         raise SettingsInvalid(f"{_FLAGS.get(field, f'--{field}')}: expected {expected}") from None
     key = created.seen.key
     if options.json:
-        print_json({"key": created.secret, **_document(created.seen)})
+        print_json({"key": created.secret, **_document(created.seen), "warnings": list(created.warnings)})
         return
     print(
         f"API key of {key.app}, id {key.key_id}. It is shown only once; give it only to the app:\n\n  {created.secret}"
     )
+    for warning in created.warnings:
+        print(f"note: {warning}", file=sys.stderr)
 
 
 def _revoke(settings: Settings, options: argparse.Namespace) -> None:

@@ -18,3 +18,12 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     by_lower = {each.lower(): each for each in known}
     near = get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
     return f" (did you mean {by_lower[near[0]]}?)" if near else ""
+
+
+def undefined(kind: str, names: Iterable[str], known: Iterable[str], consequence: str) -> tuple[str, ...]:
+    """Return a warning for each name that nothing defines, with the nearest name that is defined."""
+    defined = sorted(known)
+    return tuple(
+        f"{kind} {name} is not defined{did_you_mean(name, defined)}: {consequence}"
+        for name in sorted(set(names) - set(defined))
+    )

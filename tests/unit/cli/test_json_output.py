@@ -59,8 +59,8 @@ def test_keys_are_made_listed_and_revoked_as_json_and_as_a_table(commands: Comma
     (listed,) = commands.documents("keys", "list")
     assert (listed["key_id"], listed["purposes"], "key" in listed) == (made["key_id"], ["ach", "card"], False)
     header, row = commands.text("keys", "list").splitlines()
-    assert header.split()[:3] == ["KEY_ID", "STATE", "APP"]
-    assert row.split()[:5] == [made["key_id"], "active", "payments", "-", "ach,card"]
+    assert header.split()[:3] == ["CREDENTIAL_ID", "STATE", "APP"]
+    assert row.split()[:5] == [made["credential_id"], "active", "payments", "-", "ach,card"]
     (revoked,) = commands.documents("keys", "revoke", made["key_id"])
     assert revoked["state"] == "revoked"
 

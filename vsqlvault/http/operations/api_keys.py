@@ -60,6 +60,8 @@ async def create_api_key(exchange: RequestContext) -> Reply:
         wanted = (await exchange.body(ApiKeyBody)).wanted()
     created = await keys.create(exchange.call, wanted)
     document = {"key": created.secret, **seen_key_document(created.seen)}
+    if created.warnings:
+        document["warnings"] = list(created.warnings)
     return Reply(201, dump_json(document), headers=[("Location", f"{PATH}/{path_key_id(created.seen.key.key_id)}")])
 
 

@@ -19,6 +19,7 @@ from vsqlvault.errors import (
     UnsupportedMediaType,
     ValidationFailed,
 )
+from vsqlvault.errors.suggestions import undefined
 from vsqlvault.http.conditions import read_version_preconditions, version_etag
 from vsqlvault.http.messages import Reply
 from vsqlvault.http.operation import Operation, RequestContext
@@ -36,7 +37,7 @@ from vsqlvault.http.schemas.results.rules import RetentionPolicy as RetentionPol
 from vsqlvault.http.schemas.results.service import Sweep
 from vsqlvault.interfaces.storage import RetentionLimitEffect
 from vsqlvault.model.audit import Operation as Audited
-from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
+from vsqlvault.model.policy import ADMIN, OWNER, AccessPolicy, RetentionPolicy
 from vsqlvault.model.times import format_time
 from vsqlvault.service.audit.rule_documents import access_policy_document, retention_policy_document, rule_document
 from vsqlvault.service.roles import require_admin
@@ -60,7 +61,11 @@ async def put_retention_policy(exchange: RequestContext) -> Reply:
 
 
 def _saved(saved: SavedRetention) -> dict[str, Any]:
-    return {**retention_policy_document(saved.policy), "effect": _effect(saved.effect) if saved.effect else None}
+    return {
+        **retention_policy_document(saved.policy),
+        "effect": _effect(saved.effect) if saved.effect else None,
+        **({"warnings": list(saved.warnings)} if saved.warnings else {}),
+    }
 
 
 def _effect(effect: RetentionLimitEffect) -> dict[str, Any]:
@@ -93,7 +98,17 @@ async def put_access_policy(exchange: RequestContext) -> Reply:
         preconditions = read_version_preconditions(exchange.request)
         wanted = (await exchange.body(AccessPolicyBody)).policy(name)
     policy, is_new = await exchange.vault.rules.policies.save_access_policy(exchange.call, wanted, preconditions)
-    return _shown(policy, 201 if is_new else 200)
+    headers = [("ETag", version_etag(policy.version))]
+    document = {**rule_document(policy), **_undefined_apps(exchange, policy)}
+    return Reply(201 if is_new else 200, dump_json(document), headers=headers)
+
+
+def _undefined_apps(exchange: RequestContext, policy: AccessPolicy) -> dict[str, list[str]]:
+    """Return warnings for apps that no credential names; none where tokens may name any app."""
+    known = exchange.vault.credentials.inventory.known_apps()
+    named = {app for rule in policy.rules.values() for app in rule.allowed_apps or ()} - {OWNER, ADMIN}
+    warnings = () if known is None else undefined("app", named, known, "no credential names it")
+    return {"warnings": list(warnings)} if warnings else {}
 
 
 async def get_access_policy(exchange: RequestContext) -> Reply:

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from vsqlvault.errors import ApiKeyNotFound, FieldError, StoredKeysOff, TooManyApiKeys, ValidationFailed, VaultError
+from vsqlvault.errors.suggestions import undefined
 from vsqlvault.interfaces.storage import PolicySnapshot
 from vsqlvault.interfaces.writes import Committed, RevisionIs, SaveApiKey, Write
 from vsqlvault.model.api_key import ApiKeyRecord, ApiKeyState, key_id_of
@@ -61,6 +62,7 @@ class CreatedKey:
 
     seen: SeenKey
     secret: str = field(repr=False)
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,11 @@ class ApiKeys:
                 return None
             trace.subject = key.key_id
             row = trace.granted(CREATED, new_value=_as_json(key))
-            return CreatedKey(SeenKey(key, key.state(now)), secret) if await self._saved(row, book, key) else None
+            warnings = undefined(
+                "purpose", key.purposes or (), book.retention, "nothing can be stored until it has a retention policy"
+            )
+            created = CreatedKey(SeenKey(key, key.state(now)), secret, warnings)
+            return created if await self._saved(row, book, key) else None
 
         return await self._auditor.run_audited(trace, attempt)
 

@@ -46,6 +46,7 @@ class Credentials:
         self._storage = storage
         self._clock = clock
         self._read = read
+        self._authenticators = tuple(authenticators)
         self._listing: dict[str, Any] = {
             each.name: each for each in authenticators if callable(getattr(each, "credentials", None))
         }
@@ -68,6 +69,16 @@ class Credentials:
         """Return every configured or stored credential, with its uses as of the last flush and by this process since."""
         self.tick()
         return [self._with_uses(name, each) for name, each in self._listed()]
+
+    def known_apps(self) -> frozenset[str] | None:
+        """Return the apps of all configured and stored credentials. None: some credentials are not known in advance."""
+        apps: set[str] = set()
+        for authenticator in self._authenticators:
+            listed = {each.app for name, each in self._listed() if name.method == authenticator.name}
+            if authenticator.is_in_use and not listed:
+                return None
+            apps |= listed
+        return frozenset(apps)
 
     async def inventory(self) -> list[KnownCredential]:
         """Return the same as ``known``, with the uses by every process that have reached the storage.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from vsqlvault.errors import BuiltInPolicy, FieldError, PolicyInUse, PolicyNotFound, Unavailable, ValidationFailed
-from vsqlvault.errors.suggestions import did_you_mean
+from vsqlvault.errors.suggestions import did_you_mean, undefined
 from vsqlvault.interfaces.storage import PolicySnapshot, RetentionLimitChange, RetentionLimitEffect, Storage
 from vsqlvault.interfaces.writes import (
     Committed,
@@ -45,6 +45,7 @@ class SavedRetention:
     policy: RetentionPolicy
     is_new: bool
     effect: RetentionLimitEffect | None
+    warnings: tuple[str, ...] = ()
 
 
 class Policies:
@@ -172,7 +173,8 @@ class Policies:
             outcome = await self._rules.change(
                 trace, book, SaveRetentionPolicy(new), old, new, detail=_described(effect)
             )
-            return SavedRetention(new, old is None, effect) if isinstance(outcome, Committed) else None
+            saved = SavedRetention(new, old is None, effect, _undefined_policies(new, book))
+            return saved if isinstance(outcome, Committed) else None
 
         return await self._auditor.run_audited(trace, attempt)
 
@@ -183,10 +185,10 @@ class Policies:
         trace = _trace(call, Operation.PREVIEW_RETENTION_POLICY, wanted.purpose)
 
         async def attempt() -> SavedRetention:
-            new, old, _ = await self._next_retention(trace, wanted, preconditions)
+            new, old, book = await self._next_retention(trace, wanted, preconditions)
             effect = await self._effect(trace, new, old)
             await self._queue.record(trace.granted(detail=_described(effect)))
-            return SavedRetention(new, old is None, effect)
+            return SavedRetention(new, old is None, effect, _undefined_policies(new, book))
 
         return await self._auditor.run_audited(trace, attempt)
 
@@ -223,6 +225,11 @@ class Policies:
     def naming(self, call: Call, operation: Operation, subject: str) -> AbstractAsyncContextManager[None]:
         """Audit a refusal raised inside the block, with ``subject``, the policy's name."""
         return self._rules.naming(_trace(call, operation, subject))
+
+
+def _undefined_policies(policy: RetentionPolicy, book: PolicySnapshot) -> tuple[str, ...]:
+    names = policy.allowed_access_policies or ()
+    return undefined("access policy", names, book.access, "owner-only rules apply until it is")
 
 
 def _next_version(book: PolicySnapshot, name: str) -> int:
