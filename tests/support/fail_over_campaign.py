@@ -101,9 +101,10 @@ class Campaign:
         }
 
     def run(self, name: str | None = None, *, hold_seconds: float = 4.0) -> str:
-        """Break one thing, hold it for a while, heal it, and return once all serve again."""
+        """Break one thing, hold it for a while, heal it, and return once all serve again. ``name``: a fault, or its beginning."""
         faults = self.faults()
-        name = name or self.random.choice(sorted(faults))
+        if name not in faults:
+            name = self.random.choice([each for each in sorted(faults) if each.startswith(name or "")])
         before = self._timeline()
         broken_at = time.monotonic()
         heal = faults[name]()
@@ -286,7 +287,7 @@ class Campaign:
                     break
                 self.vaults[which].kill()
             else:
-                self.vaults[which].start()
+                raise AssertionError(f"a vault did not start: {self.vaults[which].log_lines()[-5:]}")
             self.disturbed.discard(which)
 
         return heal
@@ -307,6 +308,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--schedules", type=int, default=40)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--faults", default="", help="how the names of the faults begin, such as primary")
     options = parser.parse_args()
     if why := missing():
         raise SystemExit(why)
@@ -317,7 +319,7 @@ def main() -> None:
         campaign = Campaign(directory, cluster, options.seed)
         stack.callback(campaign.close)
         for number in range(1, options.schedules + 1):
-            name = campaign.run()
+            name = campaign.run(options.faults)
             campaign.check()
             told = campaign.acknowledged
             print(

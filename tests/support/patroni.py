@@ -335,7 +335,8 @@ class Cluster:
         settings.pop("watchdog")
         settings["name"] = node.name
         settings["restapi"] = dict.fromkeys(("listen", "connect_address"), f"127.0.0.1:{node.rest_port}")
-        settings["etcd3"]["hosts"] = [f"127.0.0.1:{proxy.port}" for proxy in node.etcd_proxies]
+        hosts = [f"127.0.0.1:{proxy.port}" for proxy in node.etcd_proxies]
+        settings["etcd3"] = {"hosts": hosts, "use_proxies": True}  # or it would learn the members' own addresses
         dcs = settings["bootstrap"]["dcs"]
         dcs |= {"loop_wait": 1, "retry_timeout": 3, "synchronous_mode": self.synchronous}
         dcs["postgresql"]["parameters"] |= {"max_connections": 60, "shared_buffers": "32MB", "wal_keep_size": "512MB"}
