@@ -101,7 +101,7 @@ class Campaign:
         }
 
     def run(self, name: str | None = None, *, hold_seconds: float = 4.0) -> str:
-        """Break one thing, hold it for a while, heal it, and return once all serve again. ``name``: a fault, or its beginning."""
+        """Break one thing, hold it for a while, heal it, and return once all serve again. ``name`` begins it."""
         faults = self.faults()
         if name not in faults:
             name = self.random.choice([each for each in sorted(faults) if each.startswith(name or "")])

@@ -61,7 +61,8 @@ class Continuity:
         Raises:
             TreeDamaged: the stored tree does not match its own newest checkpoint. Unavailable.
         """
-        stored, known = await self._storage.newest_checkpoint(), self.newest
+        known = self.newest  # before the storage is read: what is signed during the read is in no earlier answer
+        stored = await self._storage.newest_checkpoint()
         if known is not None and not await self._continues(known, stored):
             return Discontinuity(known, await self._describe(known, stored))
         if stored is not None and (known is None or stored.size > known.size):

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,21 @@ async def test_a_log_that_goes_on_is_no_reason_for_a_quarantine(signing) -> None
         await other.vault.log.quarantine.look()
     assert other.vault.log.quarantine.notes == ()
     assert other.vault.log.quarantine._continuity.newest == await scene.storage.inner.newest_checkpoint()
+
+
+async def test_a_checkpoint_signed_while_the_storage_is_read_is_not_missed_there(signing, monkeypatch) -> None:
+    scene = await signing()
+    await sign(scene, "a")
+    older = await scene.storage.inner.newest_checkpoint()
+    newer = replace(older, size=older.size + 1)
+    continuity = scene.vault.log.quarantine._continuity
+
+    async def read_while_another_is_signed() -> Checkpoint:
+        continuity.remember(newer)
+        return older
+
+    monkeypatch.setattr(scene.storage.inner, "newest_checkpoint", read_while_another_is_signed)
+    assert await continuity.look() is None
 
 
 async def test_sizes_roots_and_lost_leaves_are_named_in_the_control_and_in_a_row(signing, standby: Standby) -> None:
