@@ -6,13 +6,15 @@ import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vsqlvault import __version__
+from vsqlvault.cli.undefined_names import undefined_names
 from vsqlvault.config import Settings
+from vsqlvault.errors import VaultError
 from vsqlvault.model.plugins import PluginOrigin
 from vsqlvault.plugin_loader import Plugins
 from vsqlvault.runtime import background, check_reach, harden, open_vault
@@ -64,6 +66,7 @@ async def run_server(
 
         async def announce() -> None:
             _announce(settings, vault, address, config)
+            await _warn_of_undefined_names(vault)
             if ready:
                 await ready(vault, address)
 
@@ -124,6 +127,18 @@ def _announce(settings: Settings, vault: Vault, address: str, config: Path | Non
         )
     if not any(authenticator.is_in_use for authenticator in vault.credentials.authenticators):
         log.warning("there is no credential: every request will be rejected", extra={"variable": variable})
+
+
+async def _warn_of_undefined_names(vault: Vault) -> None:
+    """Log names in credentials and policies that are probably misspelled. A storage that fails here delays no start."""
+    with suppress(VaultError):
+        rules = await vault.rules.policies.policy_snapshot()
+        known = vault.credentials.inventory.known()
+        methods = {each.method for each in known}
+        has_unlisted_apps = any(each.name not in methods for each in vault.credentials.authenticators)
+        names = undefined_names(rules, known, has_unlisted_apps=has_unlisted_apps)
+        if names:
+            log.warning("names that nothing defines: check their spelling", extra={"names": names})
 
 
 def _is_loopback(address: str) -> bool:
