@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import pluggy
@@ -108,7 +109,7 @@ class Plugins:
 
     async def start(self, storage: Mapping[str, Any]) -> None:
         """Run ``vault_startup`` in the order of loading, each for at most ``START_SECONDS``."""
-        offered = {"settings": self.settings, "storage": storage}
+        offered = {"settings": self.settings, "storage": MappingProxyType(dict(storage))}
         for name, function, arguments in self._lifecycle("vault_startup"):
             given = {argument: offered[argument] for argument in arguments}
             try:

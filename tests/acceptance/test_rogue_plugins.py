@@ -33,18 +33,18 @@ class Site:
     def __init__(self, directory: Path) -> None:
         plugins = directory / "plugins"
         plugins.mkdir()
-        self._told = directory / "told"
+        self._orders = directory / "orders"
         self.tell("nothing")
         variables = {
             **installed(plugins, "rogue", Path(rogue.__file__)),
-            "ROGUE": str(self._told),
+            "ROGUE": str(self._orders),
             "ROGUE_SIGNING_KEY": SigningKey("vault.example/rogue", bytes([9]) * 32).reveal(),
         }
         self.server = VaultServer(directory, settings=SETTINGS, environment=variables)
         self.purged = 0
 
     def tell(self, where: str, how: str = "") -> None:
-        self._told.write_text(f"{where} {how}", "utf-8")
+        self._orders.write_text(f"{where} {how}", "utf-8")
 
     def start(self) -> Site:
         self.server.start()

@@ -4,11 +4,14 @@ import asyncio
 import inspect
 import re
 import textwrap
+from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
 
+from tests.docs import api_reference
 from vsqlvault import hookspecs
+from vsqlvault.cli.new_plugin import KINDS
 from vsqlvault.errors import CredentialRefused, StorageUnavailable
 from vsqlvault.hookspecs import PluginSettings, hookimpl
 from vsqlvault.interfaces.access_policy import PolicyEvaluator
@@ -26,6 +29,7 @@ from vsqlvault.model.control import Check, ControlState
 from vsqlvault.model.principal import Principal
 from vsqlvault.model.purge import Overwrite, PurgePlan
 from vsqlvault.model.sandbox import ProcessNeeds
+from vsqlvault.testing import examples
 
 HOOKS = [name for name in vars(hookspecs) if name.startswith("vault_")]
 ARGUMENTS = {"settings": None, "stored_keys": NoStoredKeys(), "storage": {"product": "SQLite"}, "record": None}
@@ -58,3 +62,25 @@ def test_the_example_of_each_hook_implements_it(hook):
         assert asyncio.run(answer) is None
     else:
         assert len(list(answer)) == 1
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "plugins.md"
+EXAMPLES = [path for path in Path(examples.__file__).parent.glob("*.py") if path.name != "__init__.py"]
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_the_page_has_each_example_as_it_is_tested(example: Path) -> None:
+    assert f"```python\n{example.read_text('utf-8')}```\n" in PAGE.read_text("utf-8")
+
+
+def test_there_is_an_example_for_each_kind_that_new_plugin_writes() -> None:
+    assert {path.stem.replace("_", "-") for path in EXAMPLES} == set(KINDS)
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_an_example_implements_each_hook(hook: str) -> None:
+    assert any(f"def {hook}(" in path.read_text("utf-8") for path in EXAMPLES)
+
+
+def test_the_api_page_is_that_of_the_docstrings() -> None:
+    assert api_reference.PAGE.read_text("utf-8") == api_reference.page(), "run python -m tests.docs.api_reference"

@@ -33,14 +33,14 @@ BLOCK_SECONDS = 2.5
 FOR_EVER = 3600
 
 
-def told(where: str) -> str | None:
+def ordered(where: str) -> str | None:
     place, _, how = Path(os.environ["ROGUE"]).read_text("utf-8").partition(" ")
     return how if place == where else None
 
 
 def plainly(where: str, good: Any, *arguments: Any) -> Any:
     """Return the good answer, or do a bad thing that needs no waiting."""
-    how = told(where)
+    how = ordered(where)
     if how in RAISED:
         raise RAISED[how]
     if how in {"hang", "block", "swallow cancellation"}:
@@ -53,7 +53,7 @@ def plainly(where: str, good: Any, *arguments: Any) -> Any:
 
 async def waiting(where: str, good: Any, *arguments: Any) -> Any:
     """Return the good answer, or do a bad thing."""
-    how = told(where)
+    how = ordered(where)
     await asyncio.sleep(0)
     while how in {"hang", "swallow cancellation"}:
         try:

@@ -12,7 +12,7 @@ from vsqlvault.model.sandbox import ProcessNeeds
 class ExampleSettings(Section):
     """``[plugins.example]``."""
 
-    path: str = "/tmp/example.log"  # noqa: S108
+    path: str = "example.log"
 
 
 class ExamplePlugin:
@@ -28,7 +28,7 @@ class ExamplePlugin:
     @hookimpl
     def vault_process_needs(self, settings: Settings) -> list[ProcessNeeds]:
         """Declare the folder of the file: everything else is closed while the vault serves."""
-        return [ProcessNeeds(writable=(str(Path(settings.plugin("example").path).parent),))]
+        return [ProcessNeeds(writable=(str(Path(settings.plugin("example").path).resolve().parent),))]
 
     @hookimpl
     async def vault_startup(self, settings: Settings, storage: Mapping[str, Any]) -> None:
