@@ -268,7 +268,7 @@ def test_what_is_required_and_lacking_refuses_the_start(tmp_path: Path, lacking:
     )
 
 
-def test_a_limit_of_locked_memory_that_binds_is_told(tmp_path: Path) -> None:
+def test_an_insufficient_memory_lock_limit_is_reported(tmp_path: Path) -> None:
     if os.geteuid() == 0:
         pytest.skip("no limit binds root")
     server = VaultServer(tmp_path, settings=AS_FAR_AS_IT_GOES).start()

@@ -144,7 +144,7 @@ def test_keys_are_rotated_under_load_without_one_refusal(pair: Pair) -> None:
     assert {status for answered in asking.answered for _, status in answered} == {200}
 
 
-def test_a_use_on_one_node_is_told_by_the_other_once_it_has_reached_the_storage(
+def test_a_use_on_one_node_is_shown_by_the_other_once_it_is_stored(
     pair: Pair, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     first = pair[0]

@@ -203,7 +203,7 @@ class TestKeeping:
         finally:
             release(vault, "keeping")
 
-    def test_who_may_not_purge_is_not_told_of_a_hold(self, vault: VaultServer) -> None:
+    def test_a_caller_that_may_not_purge_learns_of_no_hold(self, vault: VaultServer) -> None:
         vault.stored("payments", "card/untold-hold", MARKER)
         place(vault, "untold", external_id="untold-hold")
         assert_problem(vault.delete("billing", "card/untold-hold"), 403, "access-denied")

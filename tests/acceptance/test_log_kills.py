@@ -95,7 +95,7 @@ async def counted(storage: Storage) -> tuple[Counter[str], list[int], list[tuple
     return found, indexes, places
 
 
-def test_whoever_is_killed_every_acknowledged_row_is_in_the_tree_once(
+def test_after_any_kill_every_acknowledged_row_is_in_the_tree_once(
     tmp_path: Path, new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SIGNING_KEY", KEY.reveal())

@@ -115,13 +115,13 @@ class TestAfterAShredding:
         assert vault.row(answer)["reason"] == "purged"
 
     @pytest.mark.parametrize("who", ["archive", ADMIN])
-    def test_the_id_is_retired_for_whoever_might_store(self, vault: VaultServer, who: str) -> None:
+    def test_the_id_is_retired_for_every_caller(self, vault: VaultServer, who: str) -> None:
         vault.stored(who, f"cold/retired-{who}", MARKER)
         vault.delete(who, f"cold/retired-{who}")
         answer = vault.put(who, f"cold/retired-{who}", "new")
         assert_refused(vault, answer, 409, "id-retired", "id_retired")
 
-    def test_others_are_not_told(self, vault: VaultServer) -> None:
+    def test_other_callers_get_no_hint(self, vault: VaultServer) -> None:
         vault.stored("archive", "cold/untold", MARKER)
         vault.delete("archive", "cold/untold")
         assert_problem(vault.get("payments", "cold/untold"), 403, "access-denied")
@@ -226,7 +226,7 @@ class TestExpiry:
     def test_its_refusal_says_so(self, vault: VaultServer, kept: Any) -> None:
         assert_problem(vault.get("archive", "card/expiring"), 410, "expired")
 
-    def test_others_are_not_told(self, vault: VaultServer, kept: Any) -> None:
+    def test_other_callers_get_no_hint(self, vault: VaultServer, kept: Any) -> None:
         assert_problem(vault.get("payments", "card/expiring"), 403, "access-denied")
 
     @pytest.mark.parametrize(("query", "there"), [("", False), ("state=active", False), ("state=expired", True)])
@@ -242,7 +242,7 @@ class TestExpiry:
         assert vault.purge_rows("") == before
         assert_problem(vault.get("archive", "card/expiring"), 410, "expired")
 
-    def test_storing_over_it_purges_it_and_begins_anew(self, vault: VaultServer, kept: Any) -> None:
+    def test_storing_over_it_purges_it_and_creates_a_new_entry(self, vault: VaultServer, kept: Any) -> None:
         answer = vault.put("archive", "card/expiring-2", "new")
         assert (answer.status, answer.json["version"]) == (201, 1)
         (row,) = vault.purge_rows("external_id=expiring-2")

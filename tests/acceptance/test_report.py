@@ -83,7 +83,7 @@ def test_a_purpose_without_entries_is_there(report: Any) -> None:
     assert report["by_purpose"]["ach"]["active"] == 0
 
 
-def test_the_last_sweep_is_told(reported: VaultServer, report: Any) -> None:
+def test_the_last_sweep_is_reported(reported: VaultServer, report: Any) -> None:
     compliance = report["purge_compliance"]
     assert compliance["entries_purged_last_sweep"] == 1
     assert compliance["purge_proof_available"] is True

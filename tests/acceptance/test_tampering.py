@@ -692,7 +692,7 @@ class TestWithACheckpointThatWasKept:
 
         asyncio.run(scene())
 
-    def test_another_history_by_whoever_has_the_keys(self, log: Log, facts: Facts) -> None:
+    def test_another_history_signed_with_the_keys(self, log: Log, facts: Facts) -> None:
         async def scene() -> None:
             index, _ = facts.some(LogName.ACCESS, 200)
             await rewritten(log, facts, index)

@@ -132,7 +132,7 @@ class TestTree:
         covering(vault, head_of(vault).size + 1)
         assert time.monotonic() - before < CERTAIN
 
-    def test_the_key_is_told(self, vault: VaultServer) -> None:
+    def test_the_key_is_published(self, vault: VaultServer) -> None:
         answer = vault.call("payments", "GET", "/audit/vkey")
         assert VerifierKey.parse(answer.body.decode()) == KEY.verifier
 
@@ -155,7 +155,7 @@ class TestRefusals:
         assert vault.call(ADMIN, "GET", f"/audit/{target}").status == 200
 
     @pytest.mark.parametrize("target", ["checkpoint", "vkey", "tile/0/000.p/1", "consistency?from=1&to=2"])
-    def test_whoever_is_known_may_read_what_tells_nothing_of_anybody(self, vault: VaultServer, target: str) -> None:
+    def test_every_authenticated_caller_may_read_hashes(self, vault: VaultServer, target: str) -> None:
         covering(vault, 2)
         assert vault.call("payments", "GET", f"/audit/{target}").status == 200
         assert_problem(vault.call(None, "GET", f"/audit/{target}"), 401, "unauthenticated")

@@ -102,7 +102,7 @@ def test_revoked_expired_and_unknown_keys_are_answered_alike(vault: VaultServer)
     eventually(lambda: vault.rows(f"reason=expired&credential_id={expiring['credential_id']}"), 4)
 
 
-def test_who_revokes_its_own_key_is_told_so(vault: VaultServer) -> None:
+def test_revoking_the_own_key_gives_a_warning(vault: VaultServer) -> None:
     document = created(vault, roles=["admin"])
     answer = with_key(vault, document["key"], "DELETE", f"{PATH}/{document['key_id']}")
     assert answer.status == 200

@@ -641,13 +641,13 @@ def test_a_422_names_the_fields_at_fault(vault: VaultServer, slug: str, body: An
     assert answer.json.get("errors")
 
 
-def test_the_purpose_is_asked_for_before_the_body_is_looked_at(vault: VaultServer) -> None:
+def test_the_purpose_is_checked_before_the_body(vault: VaultServer) -> None:
     answer = vault.call("other", "PUT", "/vault/card/order-1", body=b"not json", headers={"Content-Type": "text/x"})
     assert_refused(vault, answer, 403, "access-denied", "purpose-not-held")
 
 
 @pytest.mark.parametrize("target", ["/admin/retention-policies/card", "/admin/access-policies/mine"])
-def test_the_role_is_asked_for_before_the_body_is_looked_at(vault: VaultServer, target: str) -> None:
+def test_the_role_is_checked_before_the_body(vault: VaultServer, target: str) -> None:
     answer = vault.call("payments", "PUT", target, body=b"not json")
     assert_refused(vault, answer, 403, "role-required", "role")
 

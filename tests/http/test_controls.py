@@ -45,7 +45,7 @@ def test_a_storage_that_is_as_it_must_be_is_durable(vault: VaultServer) -> None:
     assert controls_of(vault)["storage_durable"]["state"] == "ok"
 
 
-def test_a_failure_is_told_everywhere_and_is_on_record_once_over_two_restarts(another_vault: Start) -> None:
+def test_a_failure_is_shown_everywhere_and_recorded_once_over_two_restarts(another_vault: Start) -> None:
     server = another_vault(settings="[server]\nworkers = 2\n")
     soon = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
     server.stored("payments", "card/short", MARKER, expires_at=soon)

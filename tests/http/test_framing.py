@@ -73,7 +73,7 @@ def test_a_chunk_that_is_none_ends_the_connection(vault: VaultServer, chunks: by
 
 
 @pytest.mark.parametrize("method", ["OPTIONS", "TRACE", "POST", "CONNECT", "gEt", "BREW", "PROPFIND"])
-def test_another_method_is_told_which_there_are(vault: VaultServer, method: str) -> None:
+def test_another_method_gets_the_allowed_ones(vault: VaultServer, method: str) -> None:
     answer = vault.call("payments", method, "/vault/card/a")
     assert_refused(vault, answer, 405, "method-not-allowed", "method")
     assert answer.header("allow") is not None

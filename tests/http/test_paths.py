@@ -85,7 +85,7 @@ def test_a_policy_name_outside_the_grammar_is_refused(vault: VaultServer) -> Non
     assert_refused(vault, answer, 400, "invalid-path", "invalid_path")
 
 
-def test_a_path_outside_the_grammar_is_told_without_credential(vault: VaultServer) -> None:
+def test_a_malformed_path_is_reported_without_a_credential(vault: VaultServer) -> None:
     assert_problem(vault.call(None, "GET", b"/vault/card/%00"), 400, "invalid-path")
 
 
@@ -158,7 +158,7 @@ def test_an_unknown_route_is_not_found_with_a_row(vault: VaultServer) -> None:
     assert_refused(vault, answer, 404, "no-such-route", "no_such_route")
 
 
-def test_an_unknown_route_is_not_told_without_credential(vault: VaultServer) -> None:
+def test_an_unknown_route_is_not_reported_without_a_credential(vault: VaultServer) -> None:
     assert_problem(vault.call(None, "GET", "/vault/card/a/b/c"), 401, "unauthenticated")
 
 

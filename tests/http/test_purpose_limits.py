@@ -113,7 +113,7 @@ class TestLimits:
 
 
 class TestInactivity:
-    def test_an_entry_expires_so_many_days_after_it_was_stored(self, vault: VaultServer) -> None:
+    def test_an_entry_expires_its_number_of_days_after_it_was_stored(self, vault: VaultServer) -> None:
         set_policy(vault, inactivity_days=30)
         assert lives(vault.stored("payments", "card/idle-1", MARKER)) == 30 * DAY
 

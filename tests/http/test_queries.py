@@ -153,7 +153,7 @@ def test_a_known_key_in_the_query_is_on_record_by_its_id(
     assert server.key(who) not in json.dumps(row)
 
 
-def test_a_known_key_in_the_query_is_told_beside_the_one_in_the_header(vault: VaultServer) -> None:
+def test_a_known_key_in_the_query_is_reported_beside_the_one_in_the_header(vault: VaultServer) -> None:
     answer = vault.call("payments", "GET", f"/vault/card/q-1?a=1&token=x&api_key={vault.key('billing')}")
     row = assert_refused(vault, answer, 400, "credential-in-url", "credential_in_url")
     assert row["credential_id"] == digest_id(vault, "payments")

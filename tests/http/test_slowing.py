@@ -30,7 +30,7 @@ def exhaust(server: VaultServer, source: str = "203.0.113.9") -> None:
         assert_problem(guess(server, number, source), 401, "unauthenticated")
 
 
-def test_beyond_so_many_failures_the_answer_is_to_wait(server: VaultServer) -> None:
+def test_beyond_the_limit_of_failures_the_answer_is_429(server: VaultServer) -> None:
     exhaust(server)
     answer = guess(server, 5)
     assert_problem(answer, 429, "rate-limited")
@@ -48,7 +48,7 @@ def test_a_good_credential_is_answered_from_a_source_that_is_slowed(server: Vaul
     assert guess(server).status == 429
 
 
-def test_whoever_is_guessed_at_and_whoever_sits_elsewhere_is_not_slowed(server: VaultServer) -> None:
+def test_neither_the_owner_of_the_key_nor_another_address_is_throttled(server: VaultServer) -> None:
     """The id of a credential, here an expired one, says nothing of who presents it."""
     exhaust(server)
     for _ in range(3 * ALLOWED):

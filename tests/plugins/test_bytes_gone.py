@@ -159,7 +159,7 @@ class TestSqlite:
 
         run(purge())
 
-    def test_a_reader_of_old_pages_in_another_process_is_told_of_and_then_waited_out(
+    def test_a_reader_of_old_pages_in_another_process_is_reported_and_then_waited_for(
         self, run: Run, tmp_path: Path, gone: bytes, kept: bytes
     ) -> None:
         async def purge() -> None:

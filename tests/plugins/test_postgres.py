@@ -390,7 +390,7 @@ class TestMigrations:
 
 
 class TestLocks:
-    def test_a_batch_waits_for_a_change_of_policies_and_is_then_decided_anew(self, run: Run, storage, beside) -> None:
+    def test_a_batch_waits_for_a_change_of_policies_and_is_then_decided_again(self, run: Run, storage, beside) -> None:
         async def race() -> None:
             await committed(storage, storing())
             seen = await look(storage)

@@ -199,7 +199,7 @@ class TestCutOff:
         assert run(rows(storage)) == 1
 
 
-def test_a_full_disk_is_told_apart(run: Run, postgres_url: str, storage: PostgresStorage) -> None:
+def test_a_full_disk_has_its_own_error(run: Run, postgres_url: str, storage: PostgresStorage) -> None:
     async def fill() -> None:
         connection = await asyncpg.connect(postgres_url)
         await connection.execute(

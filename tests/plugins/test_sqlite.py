@@ -415,7 +415,7 @@ class TestMisfortune:
         with pytest.raises(StorageUnavailable, match="Permission denied"):
             run(SqliteStorage.open(path))
 
-    def test_a_full_disk_is_told_as_such_and_nothing_of_the_batch_is_there(self, run, storage) -> None:
+    def test_a_full_disk_has_its_own_error_and_nothing_of_the_batch_is_stored(self, run, storage) -> None:
         pages = run(storage._writer.run(lambda c: c.execute("PRAGMA page_count").fetchone()[0]))
         run(storage._writer.run(lambda c: c.execute(f"PRAGMA max_page_count = {pages + 4}").fetchone()))
         with pytest.raises(StorageFull):

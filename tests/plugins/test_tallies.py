@@ -403,7 +403,7 @@ def test_a_batch_that_fails_changes_no_tally(run: Run, place: Place, monkeypatch
     run(live())
 
 
-def test_commits_at_once_and_whoever_folds_meanwhile_lose_no_count(run: Run, place: Place) -> None:
+def test_concurrent_commits_and_folds_lose_no_count(run: Run, place: Place) -> None:
     chance = random.Random(4)
 
     async def live() -> None:

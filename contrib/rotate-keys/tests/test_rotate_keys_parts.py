@@ -88,7 +88,7 @@ def test_an_entry_that_another_has_moved_is_not_written(key_ref: str) -> None:
     assert len(asked) == 1
 
 
-def test_a_refusal_is_told_by_status_and_slug_and_by_no_other_word() -> None:
+def test_a_refusal_is_reported_by_status_and_slug_only() -> None:
     assert rotate_keys.move(scripted(lambda _: problem(403, "access-denied")), JOB, "e1") == (
         Outcome.FAILED,
         "403 access-denied",

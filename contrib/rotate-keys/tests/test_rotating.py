@@ -76,7 +76,7 @@ def test_an_interrupt_finishes_what_is_under_way_and_says_so(site: Site) -> None
     assert site.under(OLD) > 0
 
 
-def test_what_cannot_be_moved_is_named_left_alone_and_told_by_the_exit_code(site: Site) -> None:
+def test_an_entry_that_cannot_be_moved_is_named_and_kept_and_the_exit_code_says_so(site: Site) -> None:
     site.fill(3)
     site.store("of-another-key", key=b"k" * 32)
     site.store("of-another-place", place="elsewhere")

@@ -247,7 +247,7 @@ def test_stored_parameters_that_cannot_be_read_allow_nothing() -> None:
             CedarEvaluator().evaluate(request, AccessPolicy("p", 1, "cedar", {}, parameters))
 
 
-def test_a_document_is_compiled_once_and_so_many_are_kept() -> None:
+def test_a_document_is_compiled_once_and_the_cache_is_bounded() -> None:
     compile_parameters.cache_clear()
     for _ in range(3):
         decide(f"{ALL};")

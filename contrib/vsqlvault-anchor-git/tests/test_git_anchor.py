@@ -66,7 +66,7 @@ def run(scene: Scene) -> None:
     asyncio.run(asyncio.wait_for(scene(), 20))
 
 
-def test_what_is_told_is_kept() -> None:
+def test_a_checkpoint_that_is_passed_is_stored() -> None:
     async def scene() -> None:
         store = Store()
         keeper = anchor(store)
@@ -166,7 +166,7 @@ def test_who_does_not_tell_the_newest_in_time_is_not_asked_again_meanwhile() -> 
     run(scene)
 
 
-def test_whoever_cannot_tell_the_newest_stops_the_start() -> None:
+def test_an_unreadable_repository_stops_the_start() -> None:
     async def scene() -> None:
         store = Store()
         store.error = OSError("no such host")

@@ -90,14 +90,14 @@ class TestRemote:
         assert git_bare.git("fsck", "--strict", "--full") == ""
         assert git_bare.git("show", "main~1:checkpoint") == checkpoint(3).note
 
-    def test_who_is_not_let_in_is_told_so(self, git_bare: Bare) -> None:
+    def test_a_rejected_login_is_reported(self, git_bare: Bare) -> None:
         with served(git_bare, "sesame") as server:
             for credentials in (None, ("git", "guess")):
                 with pytest.raises(Exception, match="403") as refused:
                     RemoteRepository(server.url, "main", credentials, 10).keep(checkpoint(3))
                 assert "guess" not in str(refused.value)
 
-    def test_a_server_that_refuses_the_commit_is_told_of(self, git_bare: Bare) -> None:
+    def test_a_rejected_push_is_reported(self, git_bare: Bare) -> None:
         hook = git_bare.path / "hooks" / "pre-receive"
         hook.parent.mkdir(exist_ok=True)
         hook.write_text("#!/bin/sh\nexit 1\n")

@@ -322,7 +322,7 @@ class TestAttestations:
     def attested(self, here: Path) -> Callable[..., int]:
         return lambda *arguments: cli.main(["attest", "--config", "vsql-vault.toml", *arguments])
 
-    def test_what_is_attested_is_told_and_can_be_checked(self, attested, verify: Verify, here: Path, capsys) -> None:
+    def test_an_attestation_is_printed_and_can_be_verified(self, attested, verify: Verify, here: Path, capsys) -> None:
         assert attested("--out", "attestation.json") == 0
         told = capsys.readouterr().out
         assert "Attestation 1" in told

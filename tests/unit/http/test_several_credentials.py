@@ -112,7 +112,7 @@ async def test_a_bad_one_is_refused_whatever_else_is_there(others, place: int) -
 
 
 @pytest.mark.parametrize("broken", [ZeroDivisionError(), principal(app="@owner")])
-async def test_one_that_cannot_be_told_is_no_reason_to_take_the_other(broken: Any) -> None:
+async def test_an_unavailable_credential_is_not_replaced_by_another(broken: Any) -> None:
     check: Callable[..., Any] = pytest.raises
     for answers in ((principal(), broken), (broken, principal())):
         with check(PluginFailed):

@@ -61,7 +61,7 @@ class TestRule:
         assert rule.decide(asking(AUDITOR)) == Deny("app-not-allowed")
         assert rule.decide(asking(OWNER)) == Deny("app-not-allowed")
 
-    def test_whoever_creates_an_entry_will_be_its_owner(self) -> None:
+    def test_the_creator_of_an_entry_becomes_its_owner(self) -> None:
         rule = Rule(frozenset({"@owner"}))
         assert rule.decide(asking(OTHER, Action.STORE, None)) == Allow()
 

@@ -41,7 +41,7 @@ def test_where_there_are_no_more_all_are_drawn(count: int) -> None:
     assert sorted(choose(IDS[:count], SEEDS[0], 25)) == sorted(IDS[:count])
 
 
-def test_the_order_in_which_they_are_told_does_not_matter() -> None:
+def test_their_order_does_not_matter() -> None:
     assert choose(reversed(IDS), SEEDS[0], 25) == choose(IDS, SEEDS[0], 25)
 
 

@@ -125,7 +125,7 @@ def test_a_failed_section_says_so_and_the_others_are_there() -> None:
     assert "1,234,567" in text
 
 
-def test_a_chart_is_told_in_words_too() -> None:
+def test_a_chart_has_a_text_alternative() -> None:
     bars = [{"label": "card", "values": [1200, 3]}, {"label": "ach", "values": [0, 4]}]
     drawn = chart({"title": "Entries", "unit": "entries", "series": ["active", "expired"], "bars": bars})
     assert 'aria-label="Entries, in entries. card: 1,200 active, 3 expired; ach: 4 expired."' in drawn

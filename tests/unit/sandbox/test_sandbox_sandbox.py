@@ -167,7 +167,7 @@ def test_a_filter_that_does_not_hold_is_not_called_on():
     assert states(Indifferent())["seccomp"].detail == "accepted by the kernel without effect"
 
 
-def test_a_thread_with_a_filter_of_its_own_is_told():
+def test_a_thread_with_its_own_filter_is_reported():
     class Torn(Pretended):
         def syscall(self, number, *arguments):
             return 4711 if number == 317 else super().syscall(number, *arguments)

@@ -186,7 +186,7 @@ async def nothing_but_whole_purges(scene: Any, before: Any, after: Any, purges: 
 
 
 @pytest.mark.parametrize("name", [name for name in OPERATIONS if "read" not in name])
-async def test_while_every_commit_fails_nothing_is_done_and_nothing_is_told(open_scene, name) -> None:
+async def test_while_every_commit_fails_nothing_is_done_and_nothing_is_answered(open_scene, name) -> None:
     operation = OPERATIONS[name]
     scene = await open_scene()
     if operation.prepare:
@@ -201,7 +201,7 @@ async def test_while_every_commit_fails_nothing_is_done_and_nothing_is_told(open
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-async def test_while_the_storage_is_full_only_who_stores_is_told_so(open_scene, name) -> None:
+async def test_while_the_storage_is_full_only_a_store_raises_storage_full(open_scene, name) -> None:
     operation = OPERATIONS[name]
     scene = await open_scene()
     if operation.prepare:

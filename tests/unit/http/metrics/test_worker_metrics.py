@@ -37,7 +37,7 @@ def status(code: str) -> tuple[str, tuple[tuple[str, str], ...]]:
     return "requests_total", (("status", code),)
 
 
-def test_whoever_is_asked_answers_for_all(shared: SharedSamples) -> None:
+def test_each_worker_answers_for_all(shared: SharedSamples) -> None:
     first, second, third = (Worker(shared, slot) for slot in range(3))
     first.requests.labels("200").inc(2)
     second.requests.labels("200").inc(3)
@@ -64,7 +64,7 @@ def test_instants_are_not_added_the_first_of_them_counts(shared: SharedSamples) 
         assert worker.totals()["ends_timestamp_seconds", ()] == 1_700_000_000.0
 
 
-def test_no_total_goes_back_whoever_is_asked_next(shared: SharedSamples) -> None:
+def test_no_total_decreases_between_workers(shared: SharedSamples) -> None:
     workers = [Worker(shared, slot) for slot in range(3)]
     seen = 0.0
     for turn in range(60):

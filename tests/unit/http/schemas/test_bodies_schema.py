@@ -110,7 +110,7 @@ def test_many_unknown_fields_are_refused_before_each_becomes_an_error(validated,
     assert validated == []
 
 
-def test_a_few_unknown_fields_are_told_with_the_other_faults() -> None:
+def test_a_few_unknown_fields_are_reported_with_the_other_errors() -> None:
     with pytest.raises(ValidationFailed) as refused:
         read_body(StoreBody, {"encrypted_value": 5, "colour": 1})
     assert {fault.field for fault in refused.value.errors} == {"encrypted_value", "colour"}

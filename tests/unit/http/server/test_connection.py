@@ -493,7 +493,7 @@ async def test_a_client_that_has_said_all_is_still_answered(serve) -> None:
         assert (await client.rest()).endswith(b"late")
 
 
-async def test_a_fault_in_a_body_under_way_is_told_and_ends_the_connection(serve) -> None:
+async def test_an_error_in_a_body_is_reported_and_closes_the_connection(serve) -> None:
     heard: list[str] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:

@@ -63,7 +63,7 @@ def test_what_openssl_sets_by_itself_stays_set(tls: Callable[..., Tls]) -> None:
     assert tls().context.options & (usual | more) == usual | more
 
 
-def test_whoever_may_show_a_certificate_gets_no_session_to_resume(tls: Callable[..., Tls]) -> None:
+def test_with_client_certificates_no_session_is_resumed(tls: Callable[..., Tls]) -> None:
     for mode in ("optional", "required"):
         context = tls(client_cert=mode).context
         assert context.num_tickets == 0
@@ -76,7 +76,7 @@ def test_only_the_authorities_of_the_file_are_trusted(tls: Callable[..., Tls], a
 
 
 class TestClientCertificate:
-    def test_it_is_told_with_its_chain(self, tls: Callable[..., Tls], authority: Authority) -> None:
+    def test_it_is_passed_on_with_its_chain(self, tls: Callable[..., Tls], authority: Authority) -> None:
         client = authority.client("client")
         found = client_certificate(shaken(tls(client_cert="required").context, authority, client))
         assert found is not None

@@ -30,7 +30,7 @@ async def connect() -> Any:
 
 
 @pytest.mark.parametrize(("limit", "callers"), [(1, 2), (1, 5), (2, 3), (3, 9)])
-async def test_whoever_gives_back_and_asks_again_queues_behind_those_who_wait(limit: int, callers: int) -> None:
+async def test_a_returned_connection_goes_to_the_longest_waiting_caller(limit: int, callers: int) -> None:
     connections = Connections(connect, limit)
     order: list[int] = []
 
@@ -113,7 +113,7 @@ async def test_a_connection_made_while_all_are_cut_off_is_made_again() -> None:
     assert [line.is_open for line in made] == [False, True]
 
 
-async def test_a_late_statement_is_told() -> None:
+async def test_a_late_statement_is_reported() -> None:
     told: list[str] = []
     connections = Connections(connect, 1, on_late=lambda: told.append("late"))
     with pytest.raises(TimeoutError):

@@ -85,7 +85,7 @@ async def test_a_forgotten_host_competes_with_the_others() -> None:
     assert (await within(dialer.connect)).host == "b"
 
 
-async def test_where_none_can_be_used_each_reason_is_told() -> None:
+async def test_if_no_host_is_usable_each_reason_is_reported() -> None:
     net = Net(a="refuses", b="refuses")
     with pytest.raises(NoHost) as none:
         await net.dialer().connect()

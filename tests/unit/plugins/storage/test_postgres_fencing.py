@@ -30,7 +30,9 @@ def test_another_cluster_is_refused(fence: Fence) -> None:
 
 
 @pytest.mark.parametrize("other", [server(3), server(2, started="2")])
-def test_a_newer_timeline_and_a_new_start_change_the_incarnation_and_are_told(fence: Fence, other: Incarnation) -> None:
+def test_a_newer_timeline_and_a_restart_change_the_incarnation_and_are_reported(
+    fence: Fence, other: Incarnation
+) -> None:
     told: list[str] = []
     fence.on_change = lambda: told.append(fence.incarnation)
     fence.admit(other, "b")

@@ -313,14 +313,14 @@ class TestBounds:
             ]
             await scene.vault.queue.record(*rows)
 
-    async def test_it_looks_at_so_many_rows_and_says_that_there_are_more(self, scene) -> None:
+    async def test_it_reads_a_limited_number_of_rows_and_reports_that_there_are_more(self, scene) -> None:
         await self.rows(scene, 30)
         found = await replay(scene, CLOSED, limit=10)
         assert (found.rows, found.complete, found.granted_to_denied) == (10, False, 10)
         found = await replay(scene, CLOSED, limit=32)
         assert (found.rows, found.complete) == (32, True)
 
-    async def test_it_goes_through_many_pages_and_lists_so_many_changes(self, scene) -> None:
+    async def test_it_reads_many_pages_and_lists_a_limited_number_of_changes(self, scene) -> None:
         await self.rows(scene, 2100)
         found = await replay(scene, CLOSED)
         assert (found.rows, found.complete, found.granted_to_denied) == (2102, True, 2100)

@@ -172,7 +172,7 @@ async def test_those_that_were_answered_while_the_first_row_failed_are_counted(r
     assert storage.counted == 10
 
 
-async def test_a_first_row_that_fails_after_the_next_flush_is_told_for_what_it_is(refusals, storage) -> None:
+async def test_a_first_row_that_fails_after_the_next_flush_raises_its_error(refusals, storage) -> None:
     """A locked storage keeps a row waiting for longer than a source is remembered."""
     storage.gate.clear()
     first = asyncio.create_task(refuse(refusals))

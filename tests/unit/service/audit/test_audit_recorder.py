@@ -77,13 +77,13 @@ async def test_an_error_that_is_met_twice_has_two_rows(scene) -> None:
     assert len(await scene.access_rows(operation="retrieve")) == 2
 
 
-async def test_a_refusal_that_cannot_be_recorded_is_not_told(scene) -> None:
+async def test_a_refusal_that_cannot_be_recorded_is_not_answered(scene) -> None:
     scene.storage.arm(methods={"commit"}, always=True)
     with pytest.raises(AuditUnavailable):
         await scene.vault.entries.retrieve(scene.owner, KEY)
 
 
-async def test_who_is_always_too_late_is_told_so_in_the_end_and_has_one_row(scene) -> None:
+async def test_after_the_last_retry_the_conflict_is_answered_with_one_row(scene) -> None:
     commit = scene.storage.inner.commit
 
     async def never(writes: Any) -> Any:

@@ -28,7 +28,7 @@ async def test_one_row_tells_how_many_and_when(scene) -> None:
     assert "may have a row" not in row.detail
 
 
-async def test_those_whose_outcome_nobody_knows_are_told_apart(scene) -> None:
+async def test_requests_of_unknown_outcome_are_counted_separately(scene) -> None:
     scene.vault.audit.unaudited.count(StorageUnavailable())
     scene.vault.audit.unaudited.count(OutcomeUnknown())
     await scene.vault.audit.unaudited.flush()

@@ -89,7 +89,7 @@ def test_taking_a_batch_loses_nothing_and_keeps_the_order(writes, limit) -> None
 
 
 @given(WRITES.filter(bool), st.integers(1, 25))
-def test_whoever_waits_longest_is_always_taken(writes, limit) -> None:
+def test_the_longest_waiting_item_is_always_taken(writes, limit) -> None:
     assert take_non_conflicting(waiting(writes), limit)[0][1] == 0
 
 
@@ -176,14 +176,14 @@ def queue_on(storage: FakeStorage, **more: Any) -> CommitQueue:
     ],
     ids=lambda value: getattr(value, "__name__", type(value).__name__),
 )
-async def test_a_commit_that_failed_is_told_for_what_it_is(storage, error, stated) -> None:
+async def test_a_failed_commit_raises_its_error(storage, error, stated) -> None:
     storage.error = error
     with pytest.raises(stated) as refused:
         await queue_on(storage).commit(a_write())
     assert type(refused.value) is stated
 
 
-async def test_only_who_stores_an_entry_is_told_that_the_storage_is_full(storage) -> None:
+async def test_only_a_store_raises_storage_full(storage) -> None:
     storage.error = StorageFull()
     queue = queue_on(storage)
     stores = [storing(), a_write(CountRetrieval(KEYS[0])), a_write(SaveRetentionPolicy(a_retention_policy()))]
@@ -191,7 +191,7 @@ async def test_only_who_stores_an_entry_is_told_that_the_storage_is_full(storage
     assert [type(result) for result in results] == [StorageFull, AuditUnavailable, AuditUnavailable]
 
 
-async def test_a_read_is_not_told_that_the_storage_is_full(storage) -> None:
+async def test_a_read_never_raises_storage_full(storage) -> None:
     storage.error = StorageFull()
     with pytest.raises(StorageUnavailable):
         await queue_on(storage).read()
@@ -203,7 +203,7 @@ async def test_a_commit_for_which_there_is_no_place_was_not_audited(storage) -> 
     assert isinstance(refused.value.__cause__, Overloaded)
 
 
-async def test_a_read_that_failed_is_told_for_what_it_is(storage) -> None:
+async def test_a_failed_read_raises_its_error(storage) -> None:
     storage.error = StorageUnavailable()
     with pytest.raises(StorageUnavailable):
         await queue_on(storage).read()

@@ -60,7 +60,7 @@ def change(tmp_path: Path, *statements: str) -> None:
             file.execute(statement)
 
 
-async def test_a_clean_run_says_what_it_looked_at_and_is_signed(signed) -> None:
+async def test_a_clean_run_states_its_scope_and_is_signed(signed) -> None:
     scene = await signed()
     await scene.retain("ach", max_retention_days=30, default_ttl_days=5, justification="why not")
     await scene.store("a")

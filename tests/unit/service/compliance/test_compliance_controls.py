@@ -127,7 +127,7 @@ class TestNothingOverdue:
         )
         assert (await state_of(scene, "nothing_overdue"))[0] is OK
 
-    async def test_no_value_is_read_and_no_more_is_looked_at_than_it_takes(self, open_scene) -> None:
+    async def test_no_value_and_a_limited_number_of_entries_are_read(self, open_scene) -> None:
         scene = await open_scene(tuning=Tuning(control_max_overdue_read=2, expired_page=1))
         for name in "abcd":
             await scene.store(name, expires_at=T0 + HOUR)
@@ -352,7 +352,7 @@ class TestWhatThisProcessSees:
         with pytest.raises((PluginUnusable, PluginClash)):
             await open_scene()
 
-    async def test_one_that_cannot_be_looked_at_fails_and_the_others_are_told(self, scene) -> None:
+    async def test_a_check_that_raises_fails_and_the_others_are_reported(self, scene) -> None:
         scene.storage.arm(methods={"last_sweep"}, always=True)
         found = await looked(scene)
         assert found["sweep_ran"].state is FAILING
@@ -422,7 +422,9 @@ class TestRecord:
         await scene.vault.compliance.controls.watch()
         assert [row[1] for row in await self.rows(scene)] == ["sweep_ran: no sweep has been recorded"]
 
-    async def test_since_when_survives_a_restart_and_is_told_by_every_process(self, scene, make_vault) -> None:
+    async def test_the_start_of_a_failure_survives_a_restart_and_every_process_shows_it(
+        self, scene, make_vault
+    ) -> None:
         await scene.vault.compliance.controls.watch()
         await self.fail(scene)
         await scene.vault.compliance.controls.watch()
@@ -440,7 +442,7 @@ class TestRecord:
         assert len(await self.rows(scene)) == 1
         assert all(any(c.state is FAILING for c in vault.compliance.controls.known) for vault in vaults)
 
-    async def test_what_only_another_process_sees_is_told_by_it_and_put_on_record_by_nobody(
+    async def test_a_failure_that_only_another_process_sees_is_shown_by_it_and_not_recorded(
         self, scene, make_vault
     ) -> None:
         other = await make_vault()

@@ -179,7 +179,7 @@ class TestWhatIsInIt:
         assert await scene.last_row() == row
 
     @pytest.mark.parametrize("taken", [0, 1, 3, 8])
-    async def test_whoever_goes_away_leaves_nothing_open(self, scene, taken) -> None:
+    async def test_a_client_that_disconnects_leaves_nothing_open(self, scene, taken) -> None:
         pieces = await scene.vault.compliance.evidence.bundle(scene.admin, report_page)
         for _ in range(taken):
             await anext(pieces)
@@ -356,7 +356,7 @@ class TestChanged:
         del found[name]
         assert checked(written(found), tmp_path).findings == [f"{name}: expected such a member, found none"]
 
-    def test_whoever_signs_with_another_key_is_not_believed(self, data, tmp_path) -> None:
+    def test_a_signature_of_another_key_is_rejected(self, data, tmp_path) -> None:
         found = members(data)
         forged = signed_again({**found, "report.json": b"{}"}, OTHER)
         assert checked(written(forged), tmp_path).findings != []

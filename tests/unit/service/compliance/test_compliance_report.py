@@ -163,7 +163,7 @@ async def test_the_members_asked_for_are_there_with_their_numbers(scene) -> None
     assert [name for name, member in report.items() if member == {"failed": True}] == []
 
 
-async def test_the_last_sweep_is_told(scene) -> None:
+async def test_the_last_sweep_is_reported(scene) -> None:
     await scene.store(expires_at=scene.clock.at + DAY)
     scene.clock.advance(days=1)
     await scene.vault.purge.sweeper.sweep(scene.admin)
@@ -173,7 +173,7 @@ async def test_the_last_sweep_is_told(scene) -> None:
     assert compliance["entries_purged_last_sweep"] == 1
 
 
-async def test_the_last_scrub_is_told(scene) -> None:
+async def test_the_last_scrub_is_reported(scene) -> None:
     await scene.store()
     await scene.purge()
     await scene.vault.purge.sweeper.sweep(scene.admin)
@@ -182,7 +182,7 @@ async def test_the_last_scrub_is_told(scene) -> None:
     assert (compliance["scrub_completed"], compliance["scrub_left"]) == (True, None)
 
 
-async def test_a_last_sweep_that_was_stopped_is_told_as_such(scene) -> None:
+async def test_a_last_sweep_that_was_stopped_is_reported_as_not_completed(scene) -> None:
     scene.vault.purge.sweeper.stop()
     await scene.vault.purge.sweeper.sweep(scene.admin)
     compliance = (await scene.vault.compliance.report.write(scene.admin))["purge_compliance"]

@@ -30,7 +30,7 @@ def leaving(scene: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(scene.storage.inner, "scrub", scrub)
 
 
-async def test_each_run_is_told_with_what_it_came_to(scene) -> None:
+async def test_each_run_is_reported_with_its_result(scene) -> None:
     first = await purged(scene, "a")
     scene.clock.advance(hours=1)
     second = await scene.vault.purge.sweeper.sweep(scene.admin, trigger="timer")

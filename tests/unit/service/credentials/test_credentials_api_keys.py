@@ -229,7 +229,7 @@ async def test_a_name_that_is_taken_is_not_given_twice(scene, monkeypatch) -> No
     assert [(await create(scene)).secret, (await create(scene)).secret] == ["vsk_one", "vsk_two"]
 
 
-async def test_who_revokes_its_own_key_is_told_and_is_refused_from_then_on(scene) -> None:
+async def test_revoking_the_own_key_gives_a_warning_and_refuses_it_from_then_on(scene) -> None:
     created = await create(scene, replace(WISH, roles=frozenset({Role.ADMIN})))
     own = Call(await recognised(scene.vault, created.secret), an_id())
     revoked = await scene.vault.credentials.api_keys.revoke(own, created.seen.key.key_id)

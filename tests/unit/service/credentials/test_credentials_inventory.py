@@ -140,7 +140,7 @@ async def test_uses_that_the_storage_does_not_take_are_kept_for_the_next_time(ma
     assert uses.notes == [{NAME: T0, CredentialName("badge", "b2"): dial.at}]
 
 
-async def test_the_uses_of_all_processes_and_of_this_one_are_told_together(make, dial, uses) -> None:
+async def test_the_uses_of_all_processes_and_of_this_one_are_combined(make, dial, uses) -> None:
     credentials = make()
     early, late = T0 - timedelta(days=1), T0 + timedelta(days=1)
     (told,) = await credentials.inventory()
@@ -172,7 +172,7 @@ async def test_a_plugin_that_lists_what_cannot_be_is_left_out(make, listed, capl
     assert "secret" not in caplog.text
 
 
-async def test_the_storage_is_looked_at_only_where_nobody_else_does(make, dial) -> None:
+async def test_the_storage_is_read_only_if_no_request_reads_it(make, dial) -> None:
     credentials = make()
     await credentials.follow()
     assert dial.reads == 0

@@ -42,7 +42,7 @@ def limited(sources: AuthRateLimiter, address: str | None = SOURCE) -> int | Non
     return None
 
 
-def test_so_many_failures_at_once_and_then_one_at_an_even_pace(clock: Clock) -> None:
+def test_a_burst_up_to_the_limit_and_then_an_even_pace(clock: Clock) -> None:
     sources = AuthRateLimiter(10, clock)
     assert [limited(sources) for _ in range(12)] == [None] * 10 + [6, 6]
     clock.at += 5
@@ -114,7 +114,7 @@ def test_nobody_is_slowed_where_that_is_turned_off_but_all_are_counted(clock: Cl
     assert (sources.refused, sources.limited, sources.throttled) == (100, 0, 0)
 
 
-def test_only_so_many_sources_are_remembered_those_that_failed_last(clock: Clock) -> None:
+def test_the_number_of_sources_is_bounded_and_the_oldest_is_dropped(clock: Clock) -> None:
     sources = AuthRateLimiter(1, clock, max_sources=100)
     assert limited(sources) is None
     for number in range(300):

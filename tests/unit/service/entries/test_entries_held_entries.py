@@ -145,9 +145,7 @@ async def test_a_released_hold_keeps_nothing_and_an_unknown_one_is_not_found(sce
     assert await page(scene) == HeldListed((), None)
 
 
-async def test_a_hold_that_is_narrowed_while_a_page_is_made_is_looked_at_anew(
-    scene: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_hold_that_is_narrowed_during_a_page_is_read_again(scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     await filled(scene)
     await place(scene, purpose="card")
     inner = scene.storage.inner.entries

@@ -162,7 +162,7 @@ async def test_the_clock_of_a_storage_that_has_long_said_nothing_is_asked(open_s
 @pytest.mark.parametrize(
     ("fault", "error"), [(Fault.AFTER, OutcomeUnknown), (Fault.BEFORE, AuditUnavailable)], ids=["after", "before"]
 )
-async def test_a_commit_that_failed_is_told_and_not_tried_again(scene, fault, error) -> None:
+async def test_a_failed_commit_raises_and_is_not_retried(scene, fault, error) -> None:
     await teach(scene)
     scene.storage.arm(methods={"commit"}, fault=fault, always=True)
     with pytest.raises(error):
@@ -191,7 +191,7 @@ class Moody:
         return Allow()
 
 
-async def test_who_is_refused_is_looked_at_and_soon_at_first(install, offering, open_scene) -> None:
+async def test_a_refusal_rests_on_a_read_and_ends_the_prediction(install, offering, open_scene) -> None:
     """An evaluator that fails is asked twice by a store or three; then the vault knows better."""
     moody = Moody()
     install(moody=offering("vault_access_policies", moody))
@@ -231,7 +231,7 @@ async def test_a_policy_mended_elsewhere_is_not_refused_by_the_broken_one(
     assert (await scene.store(access_policy="moods")).created
 
 
-async def test_what_presumes_in_vain_is_soon_looked_at_first(scene) -> None:
+async def test_repeated_mispredictions_disable_the_optimistic_store(scene) -> None:
     await scene.store()
     await teach(scene)
     calls = []

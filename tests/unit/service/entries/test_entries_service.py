@@ -125,7 +125,7 @@ class TestStatesAndOperations:
 
     @pytest.mark.parametrize("operation", ["retrieve", "inspect", "purge", "store"])
     @pytest.mark.parametrize("state", HIDDEN)
-    async def test_whoever_may_not_learns_nothing_of_the_state(self, scene, state, operation) -> None:
+    async def test_a_caller_without_permission_learns_nothing_of_the_state(self, scene, state, operation) -> None:
         await bring_to(scene, state)
         before = await entry_of(scene)
         with pytest.raises(AccessDenied) as refused:
@@ -137,9 +137,7 @@ class TestStatesAndOperations:
 
     @pytest.mark.parametrize("operation", ["retrieve", "inspect", "purge"])
     @pytest.mark.parametrize("state", ["never stored", *HIDDEN])
-    async def test_whoever_does_not_hold_the_purpose_cannot_tell_whether_there_is_an_entry(
-        self, scene, state, operation
-    ) -> None:
+    async def test_without_the_purpose_an_entry_cannot_be_detected(self, scene, state, operation) -> None:
         await bring_to(scene, state)
         stranger = a_call("payments", purposes=frozenset({"ach"}))
         with pytest.raises(AccessDenied):
@@ -358,7 +356,7 @@ class TestReplacing:
         await scene.store(access_policy="owner-only")
         assert (await scene.last_row()).policy == "same-purpose"
 
-    async def test_an_expired_id_is_created_anew_by_its_owner(self, scene) -> None:
+    async def test_an_expired_id_is_created_again_by_its_owner(self, scene) -> None:
         old = (await scene.store(value=b"old")).viewed.entry
         scene.clock.advance(days=91)
         stored = await scene.store(value=b"new")
@@ -597,7 +595,7 @@ class TestListing:
         reader = a_call("reader", role, purposes=frozenset())
         assert await self.names(scene, reader) == ["a", "b"]
 
-    async def test_whoever_does_not_hold_the_purpose_is_denied(self, scene) -> None:
+    async def test_without_the_purpose_a_list_is_denied(self, scene) -> None:
         with pytest.raises(AccessDenied):
             await self.names(scene, a_call("payments", purposes=frozenset()))
         row = await scene.last_row()
@@ -609,7 +607,7 @@ class TestListing:
         assert [viewed.value for viewed in page.entries] == [None]
         assert len(await scene.access_rows(operation="list")) == 1
 
-    async def test_states_are_told_apart(self, scene) -> None:
+    async def test_states_are_distinguished(self, scene) -> None:
         await scene.retain(purge_method="crypto-shred")
         await scene.store("ended", expires_at=scene.clock.at + DAY)
         await scene.store("live")

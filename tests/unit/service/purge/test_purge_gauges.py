@@ -41,7 +41,7 @@ async def test_what_a_hold_keeps_does_not_wait_for_a_sweep(scene) -> None:
     assert (found["vsqlvault_entries_overdue"], found["vsqlvault_entries_held"]) == (2, 1)
 
 
-async def test_the_last_sweep_and_scrub_and_the_clock_are_told(scene) -> None:
+async def test_the_last_sweep_and_scrub_and_the_clock_are_measured(scene) -> None:
     await scene.store()
     await scene.purge()
     await scene.vault.purge.sweeper.sweep(scene.admin)

@@ -34,7 +34,7 @@ async def counted(scene: Any, *holds: Any, **options: Any) -> HeldExpired:
     return await count_held(scene.storage, RETENTION, holds, T0, grace=DAY * 2, **options)
 
 
-async def test_without_a_hold_nothing_is_looked_at(scene: Any) -> None:
+async def test_without_a_hold_nothing_is_read(scene: Any) -> None:
     scene.storage.arm(methods={"expired_entries"}, always=True)
     assert await counted(scene) == HeldExpired()
     assert await counted(scene, a_legal_hold(released_at=T0)) == HeldExpired()
@@ -51,12 +51,12 @@ async def test_by_purpose_and_by_hold_and_the_oldest_that_no_hold_keeps(scene: A
     assert found.held == 2
 
 
-async def test_only_purposes_that_a_hold_may_concern_are_looked_at(scene: Any) -> None:
+async def test_only_purposes_that_a_hold_may_concern_are_read(scene: Any) -> None:
     found = await counted(scene, hold("cold", purpose="cold"), hold("elsewhere", purpose="ach"))
     assert found == HeldExpired({"cold": HeldOfPurpose(1, 1, None)}, {"cold": 1})
 
 
-async def test_no_more_are_looked_at_than_may_be_and_that_is_said(scene: Any) -> None:
+async def test_the_number_of_entries_read_is_bounded_and_reported(scene: Any) -> None:
     everything = hold("all", owner_app="payments"), hold("cards", purpose="card")
     assert (await counted(scene, *everything, most=4)).is_complete
     found = await counted(scene, *everything, most=2)

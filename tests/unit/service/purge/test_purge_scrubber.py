@@ -150,7 +150,7 @@ async def test_a_fault_of_the_storages_own_in_a_scrub_is_no_fault_of_the_sweep_e
     assert "scrub failed; the next sweep's scrub covers it" in caplog.messages
 
 
-async def test_whoever_asks_for_one_is_told_if_it_fails(scene) -> None:
+async def test_a_requested_scrub_raises_its_error(scene) -> None:
     scene.storage.arm(methods={"scrub"}, always=True)
     with pytest.raises(StorageUnavailable):
         await scene.vault.purge.scrubber.scrub(scene.admin)

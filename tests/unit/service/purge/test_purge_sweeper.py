@@ -526,7 +526,7 @@ async def test_a_sweep_that_ends_with_a_fault_has_a_summary_and_the_fault_is_rai
     assert (last.completed, last.purged) == (False, 10)
 
 
-async def test_where_no_summary_can_be_written_the_first_error_is_told(scene) -> None:
+async def test_if_no_summary_can_be_written_the_first_error_is_raised(scene) -> None:
     await fill(scene, 3)
     scene.storage.arm(methods={"commit", "expired"}, always=True)
     with pytest.raises(StorageUnavailable):

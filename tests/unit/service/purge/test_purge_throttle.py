@@ -42,7 +42,7 @@ def test_what_the_sweep_commits_itself_is_no_request() -> None:
 @pytest.mark.parametrize(
     ("seconds_ago", "has_other_traffic"), [(ALONE_SECONDS * 0.9, True), (ALONE_SECONDS * 1.1, False)]
 )
-def test_whoever_committed_just_before_it_is_taken_to_go_on(seconds_ago: float, has_other_traffic: bool) -> None:
+def test_traffic_just_before_the_sweep_counts_as_other_traffic(seconds_ago: float, has_other_traffic: bool) -> None:
     line = Line()
     line.others(1000)
     line.writes.counts.last_at = line.now

@@ -114,7 +114,7 @@ async def test_a_release_shows_as_what_it_changed(scene) -> None:
     ],
     ids=itertools.count(),
 )
-def test_differences_are_told_by_their_place(old, new, found) -> None:
+def test_differences_name_their_place(old, new, found) -> None:
     assert list(differences(old, new)) == [Difference(*parts) for parts in found]
     assert list(differences(old, old)) == []
 

@@ -144,7 +144,7 @@ class TestKeeping:
         assert (viewed.value, viewed.entry.version) == (b"old", 1)
         assert await scene.purge_rows() == []
 
-    async def test_an_admin_is_told_which_holds(self, scene) -> None:
+    async def test_an_admin_learns_which_holds(self, scene) -> None:
         await scene.store()
         await place(scene)
         await place(scene, a_legal_hold("b"))

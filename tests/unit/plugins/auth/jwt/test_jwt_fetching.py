@@ -191,7 +191,7 @@ class TestFiles:
         ("content", "stated"),
         [(None, "No such file"), (b"<html>", "expected a JSON object"), (b'{"keys": 5}', "list of objects")],
     )
-    def test_a_file_that_cannot_be_used_is_told_at_once(self, tmp_path, content, stated) -> None:
+    def test_an_unusable_file_is_reported_at_once(self, tmp_path, content, stated) -> None:
         file = tmp_path / "keys.json"
         if content is not None:
             file.write_bytes(content)
@@ -200,7 +200,7 @@ class TestFiles:
         assert "\n" not in str(refused.value)
 
     @pytest.mark.parametrize("content", [None, b"no certificate"])
-    def test_authorities_that_cannot_be_used_are_told_at_once(self, tmp_path, content) -> None:
+    def test_unusable_authorities_are_reported_at_once(self, tmp_path, content) -> None:
         file = tmp_path / "ca.pem"
         if content is not None:
             file.write_bytes(content)

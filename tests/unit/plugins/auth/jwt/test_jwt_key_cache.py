@@ -190,7 +190,7 @@ class TestUnknownNames:
         assert await bench.outcome(token()) == "payments"
         assert bench.source.fetches == before + 1
 
-    async def test_whoever_comes_while_keys_are_fetched_waits_for_them(self, bench) -> None:
+    async def test_requests_during_a_fetch_wait_for_it(self, bench) -> None:
         await bench.ask(token())
         bench.at += COOLDOWN
         bench.source.document = jwks(OLD, NEW)
@@ -325,7 +325,7 @@ class TestOutage:
 
 
 class TestReload:
-    async def test_it_is_a_reason_to_fetch_keys_anew(self, bench) -> None:
+    async def test_it_fetches_keys_again(self, bench) -> None:
         known = token()
         await bench.ask(known)
         bench.source.document = jwks(NEW)

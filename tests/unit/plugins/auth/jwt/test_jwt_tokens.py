@@ -95,7 +95,7 @@ class TestGood:
         assert (await desk.recognised(token, published=jwks(EC))).app == "payments"
         assert (await desk.recognised(token, published=jwks(EC.jwk(kid=None)))).app == "payments"
 
-    async def test_keys_that_share_a_kid_are_told_apart_by_algorithm(self, desk) -> None:
+    async def test_keys_that_share_a_kid_are_distinguished_by_algorithm(self, desk) -> None:
         published = jwks(EC.jwk(kid="one"), RSA.jwk(kid="one"))
         for key in (EC, RSA):
             assert (await desk.recognised(key.token(good(), {"kid": "one"}), published=published)).app == "payments"
@@ -410,7 +410,7 @@ async def test_a_token_that_was_bad_is_not_remembered(desk, members) -> None:
     assert not authenticator._remembered
 
 
-async def test_only_so_many_tokens_are_remembered(desk) -> None:
+async def test_the_number_of_remembered_tokens_is_bounded(desk) -> None:
     authenticator = desk.authenticator(max_remembered=3)
     tokens = [signed(jti=f"token-{number}") for number in range(5)]
     for token in tokens:

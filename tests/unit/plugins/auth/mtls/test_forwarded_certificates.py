@@ -102,7 +102,7 @@ class TestWhoMayTell:
             assert shown(forwarding, FAR, claimed, own) is None
             assert shown(forwarding, FAR, [], own) == (der(own) if own else None)
 
-    def test_whoever_is_not_listed_shows_his_own(
+    def test_a_proxy_that_is_not_listed_presents_its_own_certificate(
         self, authority: Authority, settings: Callable[..., ServerSettings]
     ) -> None:
         forwarding = Forwarding(settings())
@@ -147,7 +147,7 @@ def refused(forwarding: Forwarding, certificate: bytes) -> str:
 
 
 class TestGood:
-    def test_the_chain_is_told_from_the_issuer_to_the_root(
+    def test_the_chain_is_passed_on_from_the_issuer_to_the_root(
         self, authority: Authority, settings: Callable[..., ServerSettings]
     ) -> None:
         issuing = authority.below("issuing")

@@ -180,9 +180,7 @@ class TestAuthorities:
         mapped = {"common_name": "c", "app": "payments", "ca_file": str(authority.cert_file)}
         assert whose(settings(mapped), impostor.client("c"), impostor.issued) == "unmapped_cert"
 
-    def test_the_chain_has_to_be_told_where_something_is_pinned(
-        self, authority: Authority, settings: Callable[..., Settings]
-    ) -> None:
+    def test_a_pinned_mapping_needs_the_chain(self, authority: Authority, settings: Callable[..., Settings]) -> None:
         mapped = {"common_name": "c", "app": "payments", "ca_file": str(authority.cert_file)}
         assert whose(settings(mapped), authority.client("c")) == "unmapped_cert"
 
@@ -196,7 +194,7 @@ class TestAuthorities:
         assert whose(made, authority.client("c"), authority.issued) == "app ours"
         assert whose(made, partner.client("c"), partner.issued) == "app theirs"
 
-    def test_several_that_are_trusted_have_to_be_told_apart(
+    def test_several_trusted_authorities_must_be_distinguishable(
         self, authority: Authority, partner: Authority, settings: Callable[..., Settings], tmp_path: Path
     ) -> None:
         both = tmp_path / "both.pem"
