@@ -44,7 +44,7 @@ def plainly(where: str, good: Any, *arguments: Any) -> Any:
     if how in RAISED:
         raise RAISED[how]
     if how in {"hang", "block", "swallow cancellation"}:
-        time.sleep(BLOCK_SECONDS)
+        time.sleep(float(os.environ.get("ROGUE_BLOCK_SECONDS", BLOCK_SECONDS)))
     if how == "mutate":
         for argument in arguments:
             _mutate(argument)

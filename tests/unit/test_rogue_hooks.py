@@ -20,7 +20,7 @@ def tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, install: Any) -> Any:
     orders.write_text("nothing", "utf-8")
     monkeypatch.setenv("ROGUE", str(orders))
     monkeypatch.setenv("VSQL_VAULT_STORAGE__DATABASE_URL", f"sqlite:///{tmp_path / 'vault.db'}")
-    monkeypatch.setattr(rogue, "BLOCK_SECONDS", 0.01)
+    monkeypatch.setenv("ROGUE_BLOCK_SECONDS", "0.01")
     install(rogue=rogue)
     return lambda where, how: orders.write_text(f"{where} {how}", "utf-8")
 

@@ -64,8 +64,8 @@ def test_a_list_without_members_names_nobody() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "client"),
+    ("forwarded", "client"),
     [("198.51.100.7:80", "198.51.100.7"), ("[2001:db9::1]:80", "2001:db9::1"), ("[2001:db9::1]", "2001:db9::1")],
 )
-def test_a_port_is_dropped(told: str, client: str) -> None:
-    assert PROXIES.client("127.0.0.1", [("x-forwarded-for", told)]) == client
+def test_a_port_is_dropped(forwarded: str, client: str) -> None:
+    assert PROXIES.client("127.0.0.1", [("x-forwarded-for", forwarded)]) == client
