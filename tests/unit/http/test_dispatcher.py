@@ -14,6 +14,7 @@ from vsqlvault.http.metrics import Metrics
 from vsqlvault.http.operation import Operation
 from vsqlvault.http.operations import OPERATIONS
 from vsqlvault.http.server.client_certificates import ClientCertificate
+from vsqlvault.interfaces.authenticator import Authenticator
 from vsqlvault.interfaces.storage import LogQuery
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.principal import Principal, Role
@@ -69,7 +70,7 @@ async def asked_for_health(tmp_path, *authenticators, headers=(), certificate=No
         return await dispatcher.answer(request, health)
 
 
-class Certificates:
+class Certificates(Authenticator):
     """Knows one certificate, has never heard of most, and refuses one."""
 
     name = "certificates"

@@ -16,6 +16,7 @@ import pytest
 
 from vsqlvault.config import AuthSettings, Settings
 from vsqlvault.errors import CredentialRefused, FieldError, SettingsInvalid, ValidationFailed
+from vsqlvault.interfaces.purge_method import PurgeMethod
 from vsqlvault.model.access import Allow, Deny
 from vsqlvault.model.principal import Principal
 from vsqlvault.model.purge import Overwrite, PurgePlan, PurgeReason, Remove
@@ -276,7 +277,7 @@ def rules_case(kind: type[Rules]) -> EvaluatorCase:
     return EvaluatorCase(kind(), [policy], [replace(policy, parameters='{"a":1}')])
 
 
-class ZeroFill:
+class ZeroFill(PurgeMethod):
     """A sound method."""
 
     name = "noughts"

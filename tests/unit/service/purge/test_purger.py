@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from vsqlvault.errors import EntryHeld, EntryNotFound, EntryPurged, PluginFailed
+from vsqlvault.interfaces.purge_method import PurgeMethod
 from vsqlvault.interfaces.storage import PolicySnapshot
 from vsqlvault.interfaces.writes import EntryIs, OverwriteEntry, RemoveEntry, RevisionIs
 from vsqlvault.model.audit import Outcome
@@ -29,7 +30,7 @@ ENTRY = an_entry(value=VALUE)
 POLICY = a_retention_policy(version=3, max_retention_days=30, purge_method="caprice")
 
 
-class MisbehavingPlugin:
+class MisbehavingPlugin(PurgeMethod):
     """A purge method that does as a test says."""
 
     name = "caprice"
