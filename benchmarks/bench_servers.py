@@ -324,15 +324,15 @@ async def _serve_stock(listener: Any, config: Path) -> None:
 
 
 async def _serve_lane(listener: Any) -> None:
-    from vsqlvault.config import Settings  # noqa: PLC0415
-    from vsqlvault.http.app import Adapter  # noqa: PLC0415
     from vsqlvault.http.fast_path import FastPath  # noqa: PLC0415
     from vsqlvault.http.messages import Reply  # noqa: PLC0415
-    from vsqlvault.http.metrics import Counts  # noqa: PLC0415
-    from vsqlvault.http.server.server import Limits, Server  # noqa: PLC0415
+    from vsqlvault.http.operations import OPERATIONS  # noqa: PLC0415
+    from vsqlvault.http.routing import Router  # noqa: PLC0415
+    from vsqlvault.http.server.server import Server  # noqa: PLC0415
+    from vsqlvault.http.server.state import Limits  # noqa: PLC0415
 
     class Constant:
-        """Stands in the gateway's place."""
+        """Takes the dispatcher's place."""
 
         async def answer(self, request: Any, operation: Any) -> Reply:
             if request.method == "PUT":
@@ -341,11 +341,9 @@ async def _serve_lane(listener: Any) -> None:
             return Reply(200, ANSWER, headers=[*headers, ("X-Content-Type-Options", "nosniff")])
 
     async def nowhere(*_: Any) -> None:
-        raise RuntimeError("only the lane is served")
+        raise RuntimeError("only the fast path is served")
 
-    adapter = Adapter(Settings(), Counts())
-    adapter._dispatcher = Constant()  # type: ignore[assignment]
-    server = Server(nowhere, Limits(), lane=FastPath(nowhere, adapter, 10.0))
+    server = Server(nowhere, Limits(), handler=FastPath(nowhere, Router(OPERATIONS), Constant(), 10.0))
     server.accept_from(listener)
     await asyncio.Event().wait()
 

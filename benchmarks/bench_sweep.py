@@ -29,7 +29,7 @@ import psutil
 
 from tests.support.postgres import PostgresServer
 from vsqlvault.config import load_settings
-from vsqlvault.http.server.server import COLLECT_AFTER
+from vsqlvault.http.serving import COLLECT_AFTER
 from vsqlvault.interfaces.storage import Storage
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.principal import Call, Principal, Role

@@ -43,9 +43,9 @@ async def run_server(
 ) -> None:
     """Serve until SIGTERM or SIGINT. Without ``sandbox``, apply the sandbox after all files are read and imported."""
     from vsqlvault.http.forwarding import Forwarding  # noqa: PLC0415
-    from vsqlvault.http.server.server import serve  # noqa: PLC0415 - only serving needs Quart, and it takes long to import
     from vsqlvault.http.server.signals import Signals  # noqa: PLC0415
     from vsqlvault.http.server.tls import Tls  # noqa: PLC0415
+    from vsqlvault.http.serving import serve  # noqa: PLC0415
 
     signals = Signals()
     tls = Tls(settings.server) if settings.server.tls else None

@@ -39,8 +39,11 @@ class CredentialInUrl(BadRequest):
 
     slug = "credential-in-url"
     reason = "credential_in_url"
-    credential_id: str | None = None
-    """The id of the credential, if it is known. For the audit row only."""
+
+    def __init__(self, credential_id: str | None = None) -> None:
+        """``credential_id`` is the id of the credential, if it is known. For the audit row only."""
+        super().__init__()
+        self.credential_id = credential_id
 
 
 class InvalidJson(BadRequest):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import cached_property
 from typing import Any
@@ -18,30 +17,27 @@ from vsqlvault.config import Settings
 from vsqlvault.errors import (
     BadRequest,
     ClientAborted,
-    MethodNotAllowed,
-    NoSuchRoute,
     PayloadTooLarge,
-    RequestTimeout,
-    VaultError,
 )
 from vsqlvault.http.cursors import Cursors
 from vsqlvault.http.description.docs_page import CONTENT_SECURITY_POLICY, docs_page
 from vsqlvault.http.description.openapi import build_openapi
 from vsqlvault.http.dispatcher import Dispatcher
-from vsqlvault.http.fast_path import NOT_MODIFIED, FastPath, raw_path_of, request_of
+from vsqlvault.http.fast_path import FastPath, raw_path_of, request_of
 from vsqlvault.http.forwarding import Forwarding
-from vsqlvault.http.messages import BodyReader, Reply, Request
-from vsqlvault.http.metrics import Counts, Metrics
+from vsqlvault.http.messages import BodyReader, Reply, Request, answer_of, collect_body
+from vsqlvault.http.metrics import Metrics
 from vsqlvault.http.metrics.workers import Share
-from vsqlvault.http.operation import SEVERAL_SEGMENTS, Operation, RequestContext, also_head
+from vsqlvault.http.operation import Operation, RequestContext, also_head
 from vsqlvault.http.operations import OPERATIONS
+from vsqlvault.http.routing import Match, Router
 from vsqlvault.http.schemas.bodies import dump_json
 from vsqlvault.http.schemas.results.service import OpenApi
+from vsqlvault.http.server.state import Counts
 from vsqlvault.service.tasks import PeriodicTask, running
 from vsqlvault.service.vault import Vault
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
-_PARAMETER = re.compile(r"\{(\w+)\}")
 PUBLISH_SECONDS = 1.0
 Opener = Callable[[], AbstractAsyncContextManager[Vault]]
 
@@ -67,26 +63,24 @@ def build_app(
     )
     app.url_map.merge_slashes = False
     adapter = Adapter(settings, counts or Counts(), share, forwarding)
-    for path, operations in adapter.routes().items():
-        rule = _PARAMETER.sub(lambda found: f"<{'path:' * (found[1] in SEVERAL_SEGMENTS)}{found[1]}>", path)
-        app.add_url_rule(rule, path, adapter.view(operations), methods=list(METHODS), provide_automatic_options=False)
+    app.add_url_rule("/", "any", adapter.view, methods=list(METHODS), provide_automatic_options=False)
     app.register_error_handler(HTTPException, adapter.refuse)
     app.register_error_handler(Exception, adapter.refuse)
     stack = AsyncExitStack()
+    fast_path = FastPath(PathGuard(app.asgi_app), adapter.router, adapter, settings.server.body_timeout_seconds)
 
     @app.before_serving
     async def begin() -> None:
         adapter.begin(await stack.enter_async_context(open_vault()))
         await adapter.prepare()
+        fast_path.use(adapter.dispatcher)
 
     @app.after_serving
     async def end() -> None:
         await adapter.end()
         await stack.aclose()
 
-    app.asgi_app = FastPath(  # type: ignore[method-assign]
-        PathGuard(app.asgi_app), adapter, settings.server.body_timeout_seconds
-    )
+    app.asgi_app = fast_path  # type: ignore[method-assign]
     return app
 
 
@@ -102,11 +96,9 @@ class PathGuard:
             await send({"type": "websocket.close", "code": 1008})
             return
         if scope["type"] == "http":
-            raw_path = raw_path_of(scope)
+            scope = {**scope, "path": "/"}  # the router matches the path as it was sent
             if scope["method"] not in METHODS:
-                scope = {**scope, "method": "TRACE"}  # a method that no route has, and that Quart knows
-            if b"%" in raw_path or b"//" in raw_path or not raw_path.startswith(b"/") or not raw_path.isascii():
-                scope = {**scope, "path": "/-"}
+                scope["method"] = "TRACE"  # a method that no route has, and that Quart knows
         await self._asgi_app(scope, receive, send)
 
 
@@ -125,6 +117,7 @@ class Adapter:
         self._metrics: Metrics | None = None
         self._publishing = AsyncExitStack()
         self.operations = (*OPERATIONS, *self._descriptive())
+        self.router = Router(self.operations)
 
     @cached_property
     def _openapi(self) -> dict[str, Any]:
@@ -159,28 +152,16 @@ class Adapter:
         if self._metrics:
             self._metrics.publish()
 
-    def routes(self) -> Mapping[str, Mapping[str, Operation]]:
-        """Return the operations by path and method."""
-        routes: dict[str, dict[str, Operation]] = {}
-        for operation in self.operations:
-            routes.setdefault(operation.path, {})[operation.method] = operation
-        return routes
-
-    def view(self, operations: Mapping[str, Operation]) -> Callable[..., Any]:
-        """Return the view of one path. It selects the operation by method, because Quart would answer HEAD with GET's."""
-        allowed = ", ".join(operations)
-
-        async def view(**params: str) -> Response:
-            operation = operations.get(request.method)
-            return await self._serve(operation, params, None if operation else MethodNotAllowed(allowed))
-
-        return view
+    async def view(self) -> Response:
+        """Answer the request of Quart's context."""
+        scope: Any = request.scope
+        match = self.router.find(scope["method"], raw_path_of(scope))
+        return await self._serve(match)
 
     async def refuse(self, error: Exception) -> Response:
         """Answer a request that Quart did not route, or that failed in Quart."""
         if isinstance(error, HTTPException):
-            refusal: VaultError = {404: NoSuchRoute(), 405: MethodNotAllowed()}.get(error.code or 0, BadRequest())
-            return await self._serve(None, {}, refusal)
+            return await self._serve(Match(None, {}, BadRequest()))
         raise error
 
     @property
@@ -196,23 +177,20 @@ class Adapter:
             raise RuntimeError("not serving yet")
         return await self._vault.audit.recorder.shielded(self.dispatcher.answer(request, operation))
 
-    async def _serve(self, operation: Operation | None, params: dict[str, str], refusal: VaultError | None) -> Response:
+    async def _serve(self, match: Match) -> Response:
         if self._vault is None:
             raise RuntimeError("not serving yet")
         gone = asyncio.get_running_loop().create_future()
-        exchange = self._request(params, gone)
-        work = asyncio.ensure_future(self.dispatcher.answer(exchange, operation, refusal))
+        reader = _body_reader(request.body, gone, self._settings.server.body_timeout_seconds)
+        asked = request_of(request.scope, match.params, reader)
+        work = asyncio.ensure_future(self.dispatcher.answer(asked, match.operation, match.refusal))
         try:
             reply = await self._vault.audit.recorder.shielded(work)
         except asyncio.CancelledError:
             if not gone.done():
                 gone.set_result(None)
             raise
-        return _response(reply, is_head=exchange.method == "HEAD")
-
-    def _request(self, params: dict[str, str], gone: asyncio.Future[None]) -> Request:
-        reader = _body_reader(request.body, gone, self._settings.server.body_timeout_seconds)
-        return request_of(request.scope, params, reader)
+        return _response(reply, is_head=asked.method == "HEAD")
 
     def _descriptive(self) -> tuple[Operation, ...]:
         async def metrics(exchange: RequestContext) -> Reply:
@@ -266,50 +244,47 @@ class Adapter:
 
 
 def _body_reader(body: Body, gone: asyncio.Future[None], timeout_seconds: float) -> BodyReader:
-    """Return the function that reads a body within its size and time limits, while the client sends it."""
+    """Return the function that reads Quart's body while the client sends it."""
 
     async def read(limit: int) -> bytes:
-        collecting = asyncio.ensure_future(_collect(body, limit))
+        collecting = asyncio.ensure_future(collect_body(_chunks(body, limit), limit, timeout_seconds))
         either: set[asyncio.Future[Any]] = {collecting, gone}
         try:
-            done, _ = await asyncio.wait(either, timeout=timeout_seconds, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         finally:
             if not collecting.done():
                 collecting.cancel()
-        if collecting in done:
-            return collecting.result()
-        raise ClientAborted if gone in done else RequestTimeout
+        if collecting.cancelled() or not collecting.done():
+            raise ClientAborted
+        return collecting.result()
 
     return read
 
 
-async def _collect(body: Body, limit: int) -> bytes:
-    """Read the body to its end and count its size. Quart's versions raise different errors at different times."""
-    collected = bytearray()
-    too_large = PayloadTooLarge(f"a body has at most {limit} bytes")
+async def _chunks(body: Body, limit: int) -> AsyncIterator[bytes]:
+    """Yield the chunks of a body. Quart's versions raise different errors at different times."""
     try:
         async for chunk in body:
-            collected += chunk
-            if len(collected) > limit:
-                raise too_large
+            yield chunk
     except RequestEntityTooLarge:
-        raise too_large from None
-    except VaultError:
-        raise
+        raise PayloadTooLarge(f"a body has at most {limit} bytes") from None
     except Exception as error:
         raise ClientAborted from error
-    return bytes(collected)
 
 
 def _response(reply: Reply, *, is_head: bool) -> Response:
-    body: Any = reply.body if isinstance(reply.body, bytes) else _pieces(reply.body)
-    response = Response(b"" if is_head else body, reply.status, Headers(reply.headers), content_type=reply.content_type)
+    if not isinstance(reply.body, bytes):
+        response = Response(_pieces(reply.body), reply.status, Headers(reply.headers), content_type=reply.content_type)
+        if is_head:
+            response.set_data(b"")
+            response.headers.pop("Content-Length", None)
+    else:
+        status, fields, body = answer_of(reply, is_head=is_head)
+        response = Response(body, status, Headers(fields))
+        for name in ("Content-Length", "Content-Type"):  # Quart's own, where the reply has none
+            if name.lower() not in dict(fields):
+                response.headers.pop(name, None)
     response.timeout = None
-    if reply.content_type is None:
-        response.headers.pop("Content-Type", None)
-    # # GET's length is not known here, and no length is better than a wrong one (RFC 9110, section 9.3.2)
-    if is_head or reply.status == NOT_MODIFIED:
-        response.headers.pop("Content-Length", None)
     return response
 
 

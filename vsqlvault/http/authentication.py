@@ -39,11 +39,12 @@ async def authenticate(
         PluginFailed: an authenticator failed, was late, or returned an invalid principal.
     """
     principal: Principal | None = None
-    claimed_authorization = False
+    headers, claimed_authorization = presented.headers, False
     for authenticator in authenticators:
-        found = _begin(authenticator, presented, timeout_seconds)
-        if type(found) is Pending:
-            found = await _finish(authenticator, found, timeout_seconds)
+        read = authenticator.credential_headers
+        if read and presented.client_certificate is None and headers.keys().isdisjoint(read):
+            continue  # the request presents nothing that it reads
+        found = await _asked(authenticator, presented, timeout_seconds)
         if found is None:
             continue
         claimed_authorization |= "authorization" in authenticator.credential_headers
@@ -53,7 +54,7 @@ async def authenticate(
             principal = principal.narrowed(found)
         else:
             raise AmbiguousCredentials
-    if "authorization" in presented.headers and not claimed_authorization:
+    if "authorization" in headers and not claimed_authorization:
         raise CredentialRefused("unknown_scheme")
     if principal is None:
         raise CredentialRefused("no_credential")
@@ -72,7 +73,7 @@ async def credential_id(authenticators: Sequence[Authenticator], text: str) -> s
 
 async def _known_as(authenticator: Authenticator, presented: Presented) -> str | None:
     try:
-        principal = await _asked(authenticator, presented)
+        principal = await _asked(authenticator, presented, AUTHENTICATOR_SECONDS)
     except CredentialRefused as refused:
         return refused.credential_id
     except (AuthUnavailable, PluginFailed):
@@ -80,34 +81,18 @@ async def _known_as(authenticator: Authenticator, presented: Presented) -> str |
     return principal.credential_id if principal else None
 
 
-async def _asked(authenticator: Authenticator, presented: Presented) -> Principal | None:
-    found = _begin(authenticator, presented, AUTHENTICATOR_SECONDS)
-    return await _finish(authenticator, found, AUTHENTICATOR_SECONDS) if type(found) is Pending else found
-
-
-def _begin(authenticator: Authenticator, presented: Presented, timeout_seconds: float) -> Principal | Pending | None:
-    """Call the authenticator. Most answer without waiting."""
+async def _asked(authenticator: Authenticator, presented: Presented, timeout_seconds: float) -> Principal | None:
+    """Return the principal that an authenticator recognises; most answer at once."""
     try:
-        found: Principal | Pending | None = begin_call(
-            authenticator,
-            lambda: authenticator.authenticate(presented),
-            _ANSWERS,
-            timeout_seconds,
-            passes=_PASSES,
+        found: Any = begin_call(
+            authenticator, authenticator.authenticate, _ANSWERS, timeout_seconds, presented, passes=_PASSES
         )
+        if type(found) is Pending:
+            found = await finish_call(authenticator, found, _ANSWERS, timeout_seconds, passes=_PASSES)
     except CredentialRefused as refused:
         _check_refusal(authenticator, refused)
         raise
-    return found if type(found) is Pending else _checked(authenticator, found)
-
-
-async def _finish(authenticator: Authenticator, pending: Pending, timeout_seconds: float) -> Principal | None:
-    try:
-        found: Principal | None = await finish_call(authenticator, pending, _ANSWERS, timeout_seconds, passes=_PASSES)
-    except CredentialRefused as refused:
-        _check_refusal(authenticator, refused)
-        raise
-    return _checked(authenticator, found)
+    return found if found is not None and _sound.get(id(found)) is found else _checked(authenticator, found)
 
 
 def _checked(authenticator: Authenticator, found: Principal | None) -> Principal | None:

@@ -7,6 +7,7 @@ import logging
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from urllib.parse import unquote
 
@@ -24,7 +25,7 @@ from vsqlvault.errors import (
 )
 from vsqlvault.http.authentication import AUTHENTICATOR_SECONDS, authenticate, credential_id
 from vsqlvault.http.cursors import Cursors
-from vsqlvault.http.forwarding import Forwarding
+from vsqlvault.http.forwarding import Forwarding, Proxies
 from vsqlvault.http.messages import Reply, Request, default_headers, is_loopback
 from vsqlvault.http.metrics import Metrics
 from vsqlvault.http.operation import ENTRIES, PARAMETERS, Limits, Operation, RequestContext, check_params
@@ -51,6 +52,27 @@ _DOTS = re.compile(rb"/\.\.?(?:/|$)")
 _CREDENTIAL_NAMES = frozenset({"access_token", "api-key", "api_key", "apikey", "authorization", "key", "token"})
 _SHOWN_BYTES = 64
 _LONG_NUMBER = re.compile(r"\d{9,}")
+
+
+_FACTS = "dispatcher"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeaderFacts:
+    """What the header fields of a request show, by the proxies that are trusted.
+
+    ``client_address`` is the client to whom the request is attributed. ``is_single``: no field occurs twice.
+    ``has_untrusted``: a field speaks for somebody else, and is not trusted. ``presented`` has no certificate yet.
+    """
+
+    proxies: Proxies
+    peer: str | None
+    client_address: str | None
+    bad_forwarding: BadForwarding | None
+    is_single: bool
+    has_untrusted: bool
+    is_from_proxy: bool
+    presented: Presented
 
 
 class Dispatcher:
@@ -106,76 +128,102 @@ class Dispatcher:
         return reply
 
     async def _answer(self, request: Request, operation: Operation | None, refusal: VaultError | None) -> Reply:
-        refusal = self._unfit(request) or refusal
-        try:
-            request.client_address = self._forwarding.client(request.peer, request.headers)
-        except BadForwarding as error:
-            refusal = error
+        if request.raw_query or not request.is_plain:
+            refusal = self._unfit(request) or refusal
+        facts = self._facts_of(request)
+        refusal = facts.bad_forwarding or refusal
         if isinstance(refusal, CredentialInUrl):
-            refusal.credential_id = await self._leaked(request)
+            refusal = CredentialInUrl(await self._leaked(request))
         if not (request.secure or self._plaintext_anywhere or is_loopback(request.peer)):
             insecure = TlsRequired(NO_TLS)
-            await self._vault.audit.auth_failures.record(insecure, request.request_id, request.client_address)
+            await self._vault.audit.auth_failures.record(insecure, request.request_id, facts.client_address)
             raise insecure
         if operation is not None and operation.path in self._open and refusal is None:
-            call = await self._recognise_or_not(request)
+            call = await self._recognise_or_not(request, facts)
             read_query(operation.query, request.query())
             return await operation.handler(self._exchange(request, call))
-        call = await self._recognise(request, refusal)
+        call = await self._recognise(request, facts, refusal)
         request.is_admin = Role.ADMIN in call.principal.roles
         try:
             if refusal is not None:
                 raise refusal
             if operation is None:
                 raise InvalidPath
-            self._check(request, operation)
+            if request.raw_query or not (request.is_plain and facts.is_single):
+                self._check(request, operation)
             if operation.tag == ENTRIES and self._vault.log.quarantine.must_check:
                 await self._vault.log.quarantine.check()
-            return await operation.handler(self._exchange(request, call))
-        except VaultError as error:
-            await self._vault.audit.recorder.refuse(
-                _trace(call, operation, request.params), error, _detail(error, request)
-            )
-            raise
-        except Exception as error:
-            log.exception("request failed", extra={"request_id": request.request_id})
-            fault = InternalFault()
-            await self._vault.audit.recorder.refuse(_trace(call, operation, request.params), fault)
-            raise fault from error
+            return await operation.handler(RequestContext(request, call, self._vault, self._cursors, self._limits))
+        except Exception as error:  # noqa: BLE001 - every error becomes a problem document
+            raise await self._refused(request, operation, call, error)  # noqa: B904 - it has its cause
+
+    async def _refused(self, request: Request, operation: Operation | None, call: Call, error: Exception) -> VaultError:
+        """Return the error to answer with, once its audit row is committed. Raises AuditUnavailable."""
+        told = error if isinstance(error, VaultError) else InternalFault()
+        if told is not error:
+            log.error("request failed", exc_info=error, extra={"request_id": request.request_id})
+            told.__cause__ = error
+        if call.refusal is not told:
+            context = _refused_context(call, operation, request.params)
+            await self._vault.audit.recorder.refuse(context, told, _detail(told, request))
+        return told
+
+    def _facts_of(self, request: Request) -> HeaderFacts:
+        """Return what the headers show, from the request before on the same connection if they are the same."""
+        facts: HeaderFacts | None = request.memo.get(_FACTS)
+        if facts is None or facts.proxies is not self._forwarding.proxies or facts.peer != request.peer:
+            facts = self._new_facts(request)
+            if facts.bad_forwarding is None:
+                request.memo[_FACTS] = facts
+        return facts
+
+    def _new_facts(self, request: Request) -> HeaderFacts:
+        bad_forwarding, address = None, request.peer
+        try:
+            address = self._forwarding.client(request.peer, request.headers)
+        except BadForwarding as error:
+            bad_forwarding = error
+        trusted = self._forwarding.trusted_headers(request, request.by_name)
+        return HeaderFacts(
+            proxies=self._forwarding.proxies,
+            peer=request.peer,
+            client_address=address,
+            bad_forwarding=bad_forwarding,
+            is_single=len(request.by_name) == len(request.headers),
+            has_untrusted=trusted is not request.by_name,
+            is_from_proxy=self._forwarding.trusts(request.peer),
+            presented=Presented(MappingProxyType(dict(trusted)), address),
+        )
 
     def _check(self, request: Request, operation: Operation) -> None:
-        """Raise the error of a malformed request, regardless of the caller."""
+        """Raise the fault of the request, whoever makes it."""
         request.check_single(self._credential_headers)
         check_params(request.params)
         if operation.query is NoQuery and request.raw_query:
             read_query(NoQuery, request.query())
 
-    async def _recognise_or_not(self, request: Request) -> Call:
+    async def _recognise_or_not(self, request: Request, facts: HeaderFacts) -> Call:
         """Return the caller on an open route, which may be anonymous. A credential that is present must be valid."""
         presents = any(name == "authorization" or name in self._credential_headers for name, _ in request.headers)
         if not presents and request.client_certificate is None:
             return Call(ANONYMOUS, request.request_id)
-        return await self._recognise(request, None, or_nobody=not presents)
+        return await self._recognise(request, facts, None, or_nobody=not presents)
 
-    async def _recognise(self, request: Request, refusal: VaultError | None, *, or_nobody: bool = False) -> Call:
-        """Return the caller. A request that is rejected anyway gets its own error, even without a valid credential.
+    async def _recognise(
+        self, request: Request, facts: HeaderFacts, refusal: VaultError | None, *, or_nobody: bool = False
+    ) -> Call:
+        """Return the call of a caller who is authenticated. A request with a fault is told of it all the same.
 
-        ``or_nobody``: if the credential is unknown, such as a certificate without a mapping, the caller is anonymous.
+        ``or_nobody``: a caller whose certificate names no app is anonymous.
         """
-        address, untrusted = request.client_address, False
+        address, untrusted = facts.client_address, False
         try:
-            request.check_single(self._credential_headers, others=False)
-            headers = dict(request.by_name)
-            trusted_headers = self._forwarding.trusted_headers(request, headers)
-            untrusted = trusted_headers is not headers
-            if request.certificate_fault:
-                raise _refused_certificate(request)
-            certificate = self._forwarding.certificate(request)
-            presented = (
-                Presented(MappingProxyType(trusted_headers), address, certificate.der, certificate.issuers)
-                if certificate
-                else Presented(MappingProxyType(trusted_headers), address)
-            )
+            if not facts.is_single:
+                request.check_single(self._credential_headers, others=False)
+            untrusted = facts.has_untrusted
+            presented = facts.presented
+            if request.client_certificate is not None or request.certificate_fault or facts.is_from_proxy:
+                presented = self._with_certificate(request, presented)
             principal = await authenticate(
                 self._vault.credentials.authenticators, presented, self._authenticator_seconds
             )
@@ -194,6 +242,15 @@ class Dispatcher:
                 raise
             raise answered from None
         return Call(principal, request.request_id, address, untrusted_forwarding=untrusted)
+
+    def _with_certificate(self, request: Request, presented: Presented) -> Presented:
+        """Return what is presented with the client's certificate, where there is one. Raises as ``Forwarding.certificate``."""
+        if request.certificate_fault:
+            raise _refused_certificate(request)
+        certificate = self._forwarding.certificate(request)
+        if certificate is None:
+            return presented
+        return replace(presented, client_certificate=certificate.der, client_issuers=certificate.issuers)
 
     def _unfit(self, request: Request) -> VaultError | None:
         """Return the error of the request's target, before anything else is checked."""
@@ -229,7 +286,7 @@ def _refused_certificate(request: Request) -> CredentialRefused:
     )
 
 
-def _trace(call: Call, operation: Operation | None, params: Mapping[str, str]) -> AuditContext:
+def _refused_context(call: Call, operation: Operation | None, params: Mapping[str, str]) -> AuditContext:
     """Return the audit context of a rejection. Only the valid parts of a path go into the row."""
     fit = {name: value for name, value in params.items() if PARAMETERS[name].fullmatch(value)}
     audited = (operation.audited if operation else None) or Audited.UNKNOWN

@@ -2,87 +2,113 @@
 
 from __future__ import annotations
 
-import asyncio
-import re
-from collections.abc import Awaitable, Callable, Mapping
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, Protocol
 
-from vsqlvault.errors import ClientAborted, PayloadTooLarge, RequestTimeout
-from vsqlvault.http.messages import BodyReader, Reply, Request, decode_headers
+from vsqlvault.errors import ClientAborted
+from vsqlvault.http.messages import BodyReader, Reply, Request, answer_of, collect_body, decode_headers
 from vsqlvault.http.operation import Operation
+from vsqlvault.http.routing import Router
+from vsqlvault.http.server.framing import Head
+from vsqlvault.http.server.state import Answer, Peer
 from vsqlvault.model.ids import new_id
 
-if TYPE_CHECKING:
-    from vsqlvault.http.app import Adapter
-
-_ENTRY = re.compile(rb"/vault/([a-z0-9_-]+)/([A-Za-z0-9._:@~-]+)")
-PATH = "/vault/{purpose}/{external_id}"
-NOT_MODIFIED = 304
 Asgi = Callable[[Any, Any, Any], Awaitable[None]]
+Found = tuple[Operation, Mapping[str, str]]
+
+
+class Answering(Protocol):
+    """Answers requests."""
+
+    def answer(self, request: Request, operation: Operation) -> Awaitable[Reply]:
+        """Return the reply."""
 
 
 class FastPath:
     """Serves requests for entries, and forwards all other requests.
 
-    It is an ASGI application for any server. The vault's own connections call ``find`` and ``answer`` directly, without
-    ASGI messages.
+    It is an ASGI application for any server. The vault's own connections call ``find``, ``start`` and ``finish``, which do
+    the same without ASGI messages. ``shielded`` answers the requests of other servers, which may cancel them.
     """
 
-    def __init__(self, asgi_app: Asgi, adapter: Adapter, body_timeout_seconds: float) -> None:
+    def __init__(
+        self,
+        asgi_app: Asgi,
+        router: Router,
+        shielded: Answering,
+        body_timeout_seconds: float,
+    ) -> None:
         self._asgi_app = asgi_app
-        self._adapter = adapter
+        self._direct = shielded
+        self._shielded = shielded
         self._body_timeout_seconds = body_timeout_seconds
-        self._operations: Mapping[str, Operation] = adapter.routes()[PATH]
+        self.find = router.entry
+
+    def use(self, direct: Answering) -> None:
+        """Set what answers the requests of the vault's own connections, which are never cancelled."""
+        self._direct = direct
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve or forward an ASGI call."""
         if scope["type"] == "http" and (found := self.find(scope["method"], raw_path_of(scope))):
             operation, params = found
-            request = request_of(scope, params, self.reader(receive))
-            reply = await self._adapter.answer(request, operation)
-            await send({"type": "http.response.start", "status": reply.status, "headers": wire_headers(reply, request)})
-            await send({"type": "http.response.body", "body": wire_body(reply, request), "more_body": False})
+            request = request_of(scope, params, lambda limit: self.read_pieces(receive, limit))
+            request.is_plain = True
+            reply = await self._shielded.answer(request, operation)
+            status, fields, body = answer_of(reply, is_head=request.method == "HEAD")
+            headers = [(name.encode("ascii"), value.encode("latin-1")) for name, value in fields]
+            await send({"type": "http.response.start", "status": status, "headers": headers})
+            await send({"type": "http.response.body", "body": body, "more_body": False})
             return
         await self._asgi_app(scope, receive, send)
 
-    def find(self, method: str, raw_path: bytes) -> tuple[Operation, Mapping[str, str]] | None:
-        """Return the operation and its parameters, if the request is one for an entry."""
-        operation = self._operations.get(method)
-        match = _ENTRY.fullmatch(raw_path) if operation else None
-        if operation is None or match is None:
-            return None
-        purpose, external_id = match.groups()
-        return operation, {"purpose": purpose.decode("ascii"), "external_id": external_id.decode("ascii")}
+    def start(
+        self, found: Found, head: Head, path: bytes, query: bytes, peer: Peer, fault: str | None, read_body: BodyReader
+    ) -> Awaitable[Reply]:
+        """See ``Handler.start``."""
+        operation, params = found
+        fields = head.fields
+        request = Request(
+            method=head.method,
+            raw_path=path,
+            raw_query=query,
+            headers=fields.texts,
+            peer=peer.address,
+            secure=peer.is_secure,
+            request_id=new_id(),
+            read_body=read_body,
+            params=params,
+            http_version="1.1" if fields.minor_version else "1.0",
+            client_certificate=peer.certificate,
+            certificate_fault=fault,
+            by_name=fields.by_name,
+            memo=fields.memo,
+            is_plain=True,
+        )
+        return self._direct.answer(request, operation)
 
-    def answer(self, request: Request, operation: Operation) -> Awaitable[Reply]:
-        """Answer a request of one of the vault's own connections, which never cancel."""
-        return self._adapter.dispatcher.answer(request, operation)
+    def finish(self, outcome: Reply, *, is_head: bool) -> Answer:
+        """See ``Handler.finish``."""
+        return answer_of(outcome, is_head=is_head)
 
-    def reader(self, receive: Any) -> BodyReader:
-        """Return the function that reads a body within its size and time limits, while the client sends it."""
+    async def read_pieces(self, receive: Callable[[], Awaitable[Any]], limit: int) -> bytes:
+        """See ``Handler.read_pieces``."""
+        return await collect_body(_pieces_of(receive), limit, self._body_timeout_seconds)
 
-        async def read(limit: int) -> bytes:
-            collected = bytearray()
-            try:
-                async with asyncio.timeout(self._body_timeout_seconds):
-                    while True:
-                        message = await receive()
-                        if message["type"] != "http.request":
-                            raise ClientAborted
-                        collected += message.get("body", b"")
-                        if len(collected) > limit:
-                            raise PayloadTooLarge(f"a body has at most {limit} bytes")
-                        if not message.get("more_body", False):
-                            return bytes(collected)
-            except TimeoutError:
-                raise RequestTimeout from None
 
-        return read
+async def _pieces_of(receive: Callable[[], Awaitable[Any]]) -> AsyncIterator[bytes]:
+    """Yield the parts of a body that arrives as ASGI messages. Raises ClientAborted."""
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise ClientAborted
+        more = message.get("more_body", False)
+        yield message.get("body", b"")
 
 
 def raw_path_of(scope: Any) -> bytes:
-    """Return the path as it was sent, without the query string that some servers append."""
+    """Return the path as it was sent, without the query string that some servers leave on it."""
     raw_path: bytes | None = scope.get("raw_path")
     if raw_path is None:
         raw_path = scope["path"].encode("utf-8")
@@ -111,25 +137,3 @@ def request_of(scope: Any, params: Mapping[str, str], read_body: BodyReader) -> 
         client_certificate=tls.get("client_certificate"),
         certificate_fault=tls.get("certificate_fault"),
     )
-
-
-def wire_headers(reply: Reply, request: Request) -> list[tuple[bytes, bytes]]:
-    """Return the header fields of a reply without a stream."""
-    headers = [(_field_name(name), value.encode("latin-1")) for name, value in reply.headers]
-    if reply.content_type is not None:
-        headers.append((b"content-type", reply.content_type.encode("latin-1")))
-    if (
-        request.method != "HEAD" and reply.status != NOT_MODIFIED
-    ):  # GET's length is not known here, and no length is better than a wrong one (RFC 9110, 9.3.2)
-        headers.append((b"content-length", b"%d" % len(wire_body(reply, request))))
-    return headers
-
-
-def wire_body(reply: Reply, request: Request) -> bytes:
-    """Return the body to send with a reply without a stream."""
-    return b"" if request.method == "HEAD" or not isinstance(reply.body, bytes) else reply.body
-
-
-@lru_cache(maxsize=64)
-def _field_name(name: str) -> bytes:
-    return name.lower().encode("ascii")

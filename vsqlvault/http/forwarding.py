@@ -65,12 +65,12 @@ class Forwarding:
 
     def use(self, proxies: Proxies) -> None:
         """Trust these proxies from now on."""
-        self._proxies = proxies
+        self.proxies = proxies
         self._trusts = lru_cache(maxsize=1024)(proxies.has)
 
     def trusts(self, peer: str | None) -> bool:
         """Whether the peer is a trusted proxy."""
-        return bool(self._proxies.networks) and peer is not None and self._trusts(peer)
+        return bool(self.proxies.networks) and peer is not None and self._trusts(peer)
 
     def client(self, peer: str | None, headers: Sequence[tuple[str, str]]) -> str | None:
         """Return the client's address: from the right, the first address that is not a trusted proxy.
@@ -104,9 +104,9 @@ class Forwarding:
         """
         if not self.trusts(request.peer):
             return request.client_certificate
-        if self._proxies.certificates is not None and self._vouches(request):
+        if self.proxies.certificates is not None and self._vouches(request):
             values, chains = ([value for name, value in request.headers if name == wanted] for wanted in _TAKEN)
-            return self._proxies.certificates.read(values, chains)
+            return self.proxies.certificates.read(values, chains)
         asks_for_somebody = any(name in NAMES for name, _ in request.headers)
         return None if asks_for_somebody else request.client_certificate
 
@@ -116,7 +116,7 @@ class Forwarding:
             return headers
         if not self.trusts(request.peer):
             unbelieved = NAMES
-        elif self._proxies.certificates is not None and self._vouches(request):
+        elif self.proxies.certificates is not None and self._vouches(request):
             unbelieved = _OF_CERTIFICATES.difference(_TAKEN)
         else:
             unbelieved = _OF_CERTIFICATES
@@ -131,7 +131,7 @@ class Forwarding:
         if is_loopback(request.peer):
             return True
         own = request.client_certificate
-        return own is not None and not self._proxies.names.isdisjoint(_names(own.der))
+        return own is not None and not self.proxies.names.isdisjoint(_names(own.der))
 
 
 def _without_port(text: str) -> str:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import ip_address
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from vsqlvault.errors import DuplicateHeader, InvalidHeader, InvalidQuery
+from vsqlvault.errors import DuplicateHeader, InvalidHeader, InvalidQuery, PayloadTooLarge, RequestTimeout
 from vsqlvault.http.server.client_certificates import ClientCertificate
 from vsqlvault.http.server.framing import first_of_each
+from vsqlvault.http.server.state import Answer
 
 BodyReader = Callable[[int], Awaitable[bytes]]
 _SINGLE_HEADERS = frozenset(
@@ -24,9 +27,12 @@ class Request:
 
     ``by_name`` is the first value of each header, if it is already known.
 
-    ``peer`` is the peer's address without a port, or None on a Unix socket. ``client_address`` is the peer, or the
-    client that a trusted proxy names. ``client_certificate`` is the peer's certificate from the TLS handshake, even if
-    the peer is a proxy. ``certificate_fault`` is the reason why it is no longer valid.
+    ``peer`` is the peer's address without a port, or None on a Unix socket. ``client_certificate`` is
+    the peer's certificate from the TLS handshake, even if the peer is a proxy. ``certificate_fault`` is the reason why
+    it is no longer valid.
+
+    ``memo`` keeps what was derived from the headers while the requests of one connection repeat them. ``is_plain``: the
+    path and its parameters match their grammar.
     """
 
     method: str
@@ -43,10 +49,10 @@ class Request:
     certificate_fault: str | None = None
     by_name: Mapping[str, str] = field(default_factory=dict)
     is_admin: bool = False
-    client_address: str | None = field(init=False)
+    memo: dict[str, Any] = field(default_factory=dict)
+    is_plain: bool = False
 
     def __post_init__(self) -> None:
-        self.client_address = self.peer
         if self.headers and not self.by_name:
             self.by_name = first_of_each(self.headers)
 
@@ -105,9 +111,41 @@ def default_headers(request_id: str) -> tuple[tuple[str, str], ...]:
     return ("X-Request-Id", request_id), ("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")
 
 
-async def no_body(_limit: int) -> bytes:
-    """Read the body of a request without a body."""
-    return b""
+NOT_MODIFIED = 304
+
+
+def answer_of(reply: Reply, *, is_head: bool) -> Answer:
+    """Return a reply that is no stream as a response. Every adapter writes its header fields from this.
+
+    A response to HEAD has no length: GET's is not known here, and none is better than a wrong one (RFC 9110, 9.3.2).
+    """
+    fields = [(name.lower(), value) for name, value in reply.headers]
+    if reply.content_type is not None:
+        fields.append(("content-type", reply.content_type))
+    body = reply.body if isinstance(reply.body, bytes) else b""
+    if is_head:
+        return Answer(reply.status, fields, b"")
+    if reply.status != NOT_MODIFIED:
+        fields.append(("content-length", str(len(body))))
+    return Answer(reply.status, fields, body)
+
+
+async def collect_body(pieces: AsyncIterator[bytes], limit: int, timeout_seconds: float) -> bytes:
+    """Return a body from its pieces, within its size and time limits. Every adapter reads bodies by this.
+
+    Raises:
+        PayloadTooLarge, RequestTimeout, and what ``pieces`` raises.
+    """
+    collected = bytearray()
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            async for piece in pieces:
+                collected += piece
+                if len(collected) > limit:
+                    raise PayloadTooLarge(f"a body has at most {limit} bytes")
+    except TimeoutError:
+        raise RequestTimeout from None
+    return bytes(collected)
 
 
 @lru_cache(maxsize=4096)

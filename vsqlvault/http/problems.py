@@ -6,7 +6,9 @@ import json
 from typing import Any
 
 from vsqlvault.errors import CredentialRefused, MethodNotAllowed, StorageUnavailable, VaultError
-from vsqlvault.http.messages import Reply
+from vsqlvault.http.messages import Reply, answer_of, default_headers
+from vsqlvault.http.server.state import Answer
+from vsqlvault.model.ids import new_id
 
 CONTENT_TYPE = "application/problem+json"
 URN = "urn:vsqlvault:problem:"
@@ -33,3 +35,11 @@ def problem(error: VaultError, request_id: str, *, for_admin: bool = False) -> R
     if isinstance(error, MethodNotAllowed) and error.detail:
         reply.headers.append(("Allow", error.detail))
     return reply
+
+
+def protocol_problem(error: VaultError) -> Answer:
+    """Return the response for an error of the protocol, which has a request id of its own."""
+    request_id = new_id()
+    reply = problem(error, request_id)
+    reply.headers += default_headers(request_id)
+    return answer_of(reply, is_head=False)

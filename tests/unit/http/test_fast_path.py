@@ -20,9 +20,11 @@ from vsqlvault import runtime
 from vsqlvault.config import load_settings
 from vsqlvault.errors import VaultError
 from vsqlvault.http.app import already_open, build_app
-from vsqlvault.http.server.connection import Connection
+from vsqlvault.http.problems import protocol_problem
 from vsqlvault.http.server.framing import parse_head
-from vsqlvault.http.server.server import Limits, Server
+from vsqlvault.http.server.protocol import Connection
+from vsqlvault.http.server.server import Server
+from vsqlvault.http.server.state import Limits
 from vsqlvault.model import ids
 from vsqlvault.model.audit import Operation
 from vsqlvault.service.commit.storage_clock import StorageClock
@@ -242,7 +244,7 @@ class Wire(Way):
 
     def __init__(self, app: Quart) -> None:
         super().__init__(app.asgi_app)
-        self._server = Server(app, Limits(), lane=app.asgi_app)  # type: ignore[arg-type]
+        self._server = Server(app, Limits(), handler=app.asgi_app, problem=protocol_problem)  # type: ignore[arg-type]
 
     async def ask(self, asked: RequestedAccess) -> list[Any]:
         path = asked.target.partition(b"?")[0]
@@ -270,7 +272,7 @@ class Wire(Way):
             connection.data_received(piece)
         if asked.is_broken_off:
             connection.connection_lost(None)
-        await asyncio.gather(*self._server._requests)
+        await asyncio.gather(*self._server.requests)
         connection.connection_lost(None)
         if not transport.written:
             return []

@@ -10,7 +10,9 @@ import pytest
 from vsqlvault.config import Settings
 from vsqlvault.errors import StorageUnavailable
 from vsqlvault.http.app import already_open, build_app
-from vsqlvault.http.server.server import Limits, Server, listen
+from vsqlvault.http.problems import protocol_problem
+from vsqlvault.http.server.server import Server, listen
+from vsqlvault.http.server.state import Limits
 from vsqlvault.runtime import Tuning
 
 KEY = "a-key-for-this-test-alone"
@@ -41,7 +43,7 @@ def exported(open_scene, clock, monkeypatch) -> Callable[..., Awaitable[bytes]]:
         port = listener.getsockname()[1]
         app = build_app(Settings(), lambda: already_open(scene.vault))
         await app.startup()
-        server = Server(app, Limits())
+        server = Server(app, Limits(), problem=protocol_problem)
         server.accept_from(listener)
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         head = f"GET {target} HTTP/{version}\r\nHost: localhost\r\nX-Vault-Key: {KEY}\r\nAccept: {accept}\r\n"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter as Tally
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -22,22 +21,11 @@ from vsqlvault.http.metrics.credentials import CredentialCollector, Together
 from vsqlvault.http.metrics.log import LogCollector
 from vsqlvault.http.metrics.purge import PurgeCollector
 from vsqlvault.http.metrics.workers import Share
-from vsqlvault.http.server.tls import Tls
+from vsqlvault.http.server.state import Counts
 from vsqlvault.service.vault import Vault
 
 _TEXT, _OPENMETRICS = "text/plain", "application/openmetrics-text"
 BUCKETS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
-
-
-@dataclass(slots=True)
-class Counts:
-    """Counts of connections. ``refused`` counts malformed requests and failed handshakes, by reason."""
-
-    open: int = 0
-    accepted: int = 0
-    rejected: int = 0
-    refused: Tally[str] = field(default_factory=Tally)
-    tls: Tls | None = None
 
 
 class Metrics:

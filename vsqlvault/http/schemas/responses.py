@@ -36,13 +36,16 @@ def etag(entry: Entry) -> str:
 def entry_json(viewed: EntryView, *, state: EntryState = EntryState.ACTIVE, warnings: Sequence[str] = ()) -> bytes:
     """Return an entry as JSON. The stored metadata is canonical JSON and is inserted unchanged."""
     entry = viewed.entry
+    hint, key_ref, identity = entry.algorithm_hint, entry.key_ref, entry.owner_identity
     parts = [
         (
             f'{{"purpose":"{entry.purpose}","external_id":"{entry.external_id}","entry_id":"{entry.entry_id}"'
             f',"version":{entry.version},"state":"{state}","encoding":"{entry.encoding}"'
             f',"value_sha256":"{entry.value_sha256}","value_size":{entry.value_size}'
-            f',"algorithm_hint":{_text(entry.algorithm_hint)},"key_ref":{_text(entry.key_ref)}'
-            f',"owner_app":{_text(entry.owner_app)},"owner_identity":{_text(entry.owner_identity)}'
+            f',"algorithm_hint":{"null" if hint is None else encode_basestring(hint)}'
+            f',"key_ref":{"null" if key_ref is None else encode_basestring(key_ref)}'
+            f',"owner_app":{encode_basestring(entry.owner_app)}'
+            f',"owner_identity":{"null" if identity is None else encode_basestring(identity)}'
             f',"access_policy":"{entry.access_policy}","created_at":"{format_time(entry.created_at)}"'
             f',"updated_at":"{format_time(entry.updated_at)}","expires_at":"{format_time(entry.expires_at)}"'
             f',"effective_expires_at":"{format_time(viewed.effective_expires_at)}","retrievals":{entry.retrievals}'

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from vsqlvault.errors import BadFraming, ExpectationFailed, HeadTooLarge, TransferCodingUnknown, UpgradeRefused
 
@@ -54,6 +54,8 @@ class Fields:
     length: int | None
     persists: bool
     awaits_continue: bool
+    memo: dict[str, Any] = field(default_factory=dict, compare=False)
+    """What the application derives from the fields, kept while a client repeats them."""
 
 
 class Head(NamedTuple):

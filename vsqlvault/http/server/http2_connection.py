@@ -28,13 +28,11 @@ from h2.events import (
 from h2.exceptions import ProtocolError
 
 from vsqlvault.errors import BadFraming, InternalFault, Overloaded, RequestTimeout, VaultError
-from vsqlvault.http.messages import default_headers
-from vsqlvault.http.problems import problem
 from vsqlvault.http.server.client_certificates import ClientCertificate
 from vsqlvault.http.server.http2_frames import FrameMeter
 from vsqlvault.http.server.http2_head import read_http2_head
 from vsqlvault.http.server.http2_stream import Fields, Message, Stream
-from vsqlvault.model.ids import new_id
+from vsqlvault.http.server.state import Answer
 
 log = logging.getLogger(__name__)
 MAX_STREAMS = 100
@@ -77,6 +75,9 @@ class Host(Protocol):
 
     def refused(self, error: VaultError) -> None:
         """Count a malformed request."""
+
+    def problem(self, error: VaultError) -> Answer:
+        """Return the response for an error."""
 
     def forget(self, connection: Any) -> None:
         """Forget a closed connection."""
@@ -371,11 +372,8 @@ class Http2Connection(asyncio.Protocol):
         }
 
     def _answer_problem(self, stream: Stream, error: VaultError) -> None:
-        request_id = new_id()
-        reply = problem(error, request_id)
-        fields = [*reply.headers, *default_headers(request_id), ("content-type", cast("str", reply.content_type))]
-        wire = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in fields]
-        stream.answer(reply.status, wire, cast("bytes", reply.body))
+        status, fields, body = self._host.problem(error)
+        stream.answer(status, [(name.encode("latin-1"), value.encode("latin-1")) for name, value in fields], body)
 
     def send_head(self, stream: Stream, status: int, fields: Fields) -> None:
         """Send the head of a final or an interim response."""

@@ -3,36 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import re
-import secrets
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
 from email.utils import formatdate
 from functools import partial
 from typing import Any, cast
 
-from vsqlvault.config import ServerSettings, Settings
 from vsqlvault.errors import CredentialRefused, SettingsInvalid, ShuttingDown, VaultError
-from vsqlvault.http.app import already_open, build_app
-from vsqlvault.http.fast_path import FastPath
-from vsqlvault.http.forwarding import Forwarding, Proxies
-from vsqlvault.http.metrics import Counts
-from vsqlvault.http.metrics.workers import Share
 from vsqlvault.http.server.client_certificates import client_certificate
-from vsqlvault.http.server.connection import Connection
 from vsqlvault.http.server.http2 import Http2
-from vsqlvault.http.server.http2_connection import Http2Connection
-from vsqlvault.http.server.signals import Signals
-from vsqlvault.http.server.tls import Loaded, Tls
-from vsqlvault.service.vault import Vault
+from vsqlvault.http.server.protocol import Connection
+from vsqlvault.http.server.state import Answer, App, Counts, Handler, Limits, ServerState, plain_problem
+from vsqlvault.http.server.tls import Tls
 
 log = logging.getLogger(__name__)
-TICK_SECONDS = 1.0
 RESERVED_CONNECTIONS = 128
 """The number of connections beyond the limit that may request ``/health``.
 
@@ -43,44 +31,15 @@ ACCEPTED_AT_ONCE = 16
 """The number of connections to accept before existing ones are processed, so that these can send a request first."""
 
 HANDSHAKE_SECONDS = 5.0
-FLUSH_SECONDS = 0.5
 FINISH_POLL_SECONDS = 0.02
-COLLECT_AFTER = 10_000
-"""The number of new objects after which the garbage collector runs on the young generation; Python's default is 700.
-
-A multiple of this does not make requests faster, and uses 3 MB more.
-"""
-
 _NO_DESCRIPTORS_SECONDS = 0.1
 _NOT_A_WORD = re.compile(r"[^a-z0-9]+")
-App = Callable[[Any, Any, Any], Awaitable[None]]
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The limits of a connection, in seconds; ``connections`` is a number.
-
-    ``tick_seconds``: how often the limits are checked. ``flush_seconds``: how long the last answers have to leave.
-    """
-
-    head_seconds: float = 5.0
-    keep_alive_seconds: float = 60.0
-    write_seconds: float = 10.0
-    linger_seconds: float = 2.0
-    connections: int = 512
-    tick_seconds: float = TICK_SECONDS
-    flush_seconds: float = FLUSH_SECONDS
-
-    @classmethod
-    def of(cls, settings: ServerSettings) -> Limits:
-        """Return the limits in the settings."""
-        return cls(keep_alive_seconds=settings.keep_alive_timeout_seconds, connections=settings.max_connections)
-
-
-class Server:
+class Server(ServerState):
     """Accepts connections and enforces their limits.
 
-    ``app`` is an ASGI application. It is called for each request that the fast path, if any, does not answer.
+    ``tls_refused`` is called with the error and the client's address when a TLS handshake fails.
     """
 
     def __init__(
@@ -88,27 +47,18 @@ class Server:
         app: App,
         limits: Limits,
         *,
-        lane: FastPath | None = None,
+        handler: Handler | None = None,
         counts: Counts | None = None,
         tls: Tls | None = None,
         tls_refused: Callable[[VaultError, str | None], Awaitable[None]] | None = None,
+        problem: Callable[[VaultError], Answer] = plain_problem,
     ) -> None:
-        self.app = app
-        self.lane = lane
-        self.limits = limits
-        self.loop = asyncio.get_running_loop()
-        self.connections: set[Connection | Http2Connection] = set()
-        self.reserve: dict[Connection | Http2Connection, None] = {}
-        self.counts = counts or Counts()
-        self.tls = tls
+        super().__init__(app, limits, handler=handler, counts=counts, tls=tls, problem=problem)
         self._tls_refused = tls_refused
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._requests: set[asyncio.Task[Any]] = set()
         self._http2 = Http2(self) if tls and tls.offers_http2 else None
         self._arriving = 0
         self._listener: socket.socket | None = None
-        self.now: float = 0.0
-        self.date = b""
         self._tick()
 
     def accept_from(self, listener: socket.socket) -> None:
@@ -166,11 +116,6 @@ class Server:
                 return True
         return False
 
-    def forget(self, connection: Connection | Http2Connection) -> None:
-        """Forget a closed connection."""
-        self.connections.discard(connection)
-        self.reserve.pop(connection, None)
-
     async def _receive(self, accepted: socket.socket, connection: Connection) -> None:
         try:
             if self.tls is None:
@@ -180,26 +125,12 @@ class Server:
         finally:
             self._arriving -= 1
 
-    def run(self, request: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run a request. Nothing cancels it."""
-        task = self.loop.create_task(request)
-        self._requests.add(task)
-        return task
-
-    def ended(self, task: asyncio.Task[None]) -> None:
-        """Forget the task of a request."""
-        self._requests.discard(task)
-
-    def refused(self, error: VaultError) -> None:
-        """Count a malformed request."""
-        self.counts.refused[error.reason] += 1
-
     async def finish(self, seconds: float) -> None:
         """Let requests in progress finish within the time, then answer the rest with ShuttingDown."""
         for connection in list(self.connections):
             connection.stop()
         ends_at = self.loop.time() + seconds
-        while (self._requests or self._is_answering()) and self.loop.time() < ends_at:  # noqa: ASYNC110 - two kinds of end
+        while (self.requests or self._is_answering()) and self.loop.time() < ends_at:  # noqa: ASYNC110 - two kinds of end
             await asyncio.sleep(FINISH_POLL_SECONDS)
         for connection in list(self.connections):
             connection.give_up(ShuttingDown())
@@ -322,64 +253,3 @@ def listen(listen_addr: str) -> socket.socket:
         raise SettingsInvalid(f"server.listen_addr: cannot listen on {listen_addr}: {error.strerror}") from error
     listener.setblocking(False)
     return listener
-
-
-async def serve(
-    settings: Settings,
-    vault: Vault,
-    listener: socket.socket,
-    load: Callable[[], Settings],
-    signals: Signals,
-    *,
-    ready: Callable[[], Awaitable[None]],
-    forwarding: Forwarding,
-    tls: Tls | None = None,
-    share: Share | None = None,
-) -> None:
-    """Serve the vault until SIGTERM or SIGINT, then finish requests in flight within the time limit. SIGHUP reloads.
-
-    ``load`` reads the settings again. ``ready`` is awaited once connections are accepted. ``share`` is the shared
-    memory of several workers, if there are any.
-    """
-    counts = Counts(tls=tls)
-    app = build_app(settings, lambda: already_open(vault), counts, share, forwarding)
-
-    async def record(error: VaultError, address: str | None) -> None:
-        await vault.audit.auth_failures.record(error, secrets.token_hex(16), address)
-
-    await app.startup()
-    _settle_memory()
-    lane = app.asgi_app if isinstance(app.asgi_app, FastPath) else None
-    server = Server(app, Limits.of(settings.server), lane=lane, counts=counts, tls=tls, tls_refused=record)
-    server.accept_from(listener)
-    await ready()
-    credential_reload = asyncio.create_task(signals.on_hang_up(lambda: _reload(load, vault, tls, forwarding)))
-    await signals.stopping.wait()
-    log.info("stopping", extra={"within_seconds": settings.server.graceful_timeout_seconds})
-    server.stop_accepting()
-    await server.finish(settings.server.graceful_timeout_seconds)
-    credential_reload.cancel()
-    await app.shutdown()
-
-
-def _settle_memory() -> None:
-    """Exclude permanent objects from garbage collection, and collect less often, because requests create few cycles."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(COLLECT_AFTER)
-
-
-async def _reload(load: Callable[[], Settings], vault: Vault, tls: Tls | None, forwarding: Forwarding) -> None:
-    """Apply new settings, all or none: everything that can be rejected is read before anything changes."""
-    try:
-        settings = load()
-        loaded = Loaded.of(settings.server) if tls and settings.server.tls else None
-        proxies = Proxies.of(settings.server)
-        await vault.credentials.reload.reload(settings)
-        if tls and loaded:
-            tls.use(loaded)
-        forwarding.use(proxies)
-        log.info("settings reloaded")
-    except Exception as error:  # noqa: BLE001 - invalid settings must not stop the server
-        told = str(error) if isinstance(error, VaultError) else type(error).__name__
-        log.error("reload refused: the settings are unchanged", extra={"error": told})  # noqa: TRY400

@@ -21,21 +21,17 @@ class PolicyCache:
     def __init__(self, storage: Storage, built_in: Mapping[str, AccessPolicy]) -> None:
         self._storage = storage
         self._built_in = dict(built_in)
-        self._known: PolicySnapshot | None = None
+        self.known: PolicySnapshot | None = None
+        """The newest policies that were read; None before the first read."""
         self._loading = asyncio.Lock()
 
     async def at(self, revision: int) -> PolicySnapshot:
         """Return the policy snapshot of ``revision`` or a newer one, built-in policies included."""
-        if self._known is None or self._known.revision < revision:
+        if self.known is None or self.known.revision < revision:
             async with self._loading:
-                if self._known is None or self._known.revision < revision:
-                    self._known = self._with_built_in(await self._storage.policy_snapshot())
-        return self._known
-
-    @property
-    def known(self) -> PolicySnapshot | None:
-        """The newest snapshot read, if any."""
-        return self._known
+                if self.known is None or self.known.revision < revision:
+                    self.known = self._with_built_in(await self._storage.policy_snapshot())
+        return self.known
 
     def is_built_in(self, name: str) -> bool:
         """Whether a policy of this name comes from a plugin and cannot be changed."""

@@ -88,7 +88,9 @@ class ApiKeyCache:
             CredentialRefused: the key is revoked, or has expired by the storage's clock.
             StorageUnavailable: the read shows that policies have changed, and they could not be loaded.
         """
-        self._catch_up()
+        known = self._policy_cache.known
+        if known is not None and known.revision != self._revision:
+            self._catch_up()
         key = self._by_id.get(principal.credential_id)
         if key is None:
             return

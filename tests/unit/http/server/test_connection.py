@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
-from vsqlvault.http.server.server import RESERVED_CONNECTIONS, Limits, Server, listen
+from vsqlvault.http.problems import protocol_problem
+from vsqlvault.http.server.server import RESERVED_CONNECTIONS, Server, listen
+from vsqlvault.http.server.state import Limits
 
 TICK = 0.05
 MEBIBYTE = 1024 * 1024
@@ -86,7 +88,9 @@ def serve() -> Callable[..., Any]:
     async def serve(app: Any, *, listener: socket.socket | None = None, **limits: Any) -> AsyncIterator[Serving]:
         listener = listener or listen("127.0.0.1:0")
         address = listener.getsockname()
-        server = Server(app, Limits(**{"tick_seconds": TICK, "flush_seconds": TICK, **limits}))
+        server = Server(
+            app, Limits(**{"tick_seconds": TICK, "flush_seconds": TICK, **limits}), problem=protocol_problem
+        )
         server.accept_from(listener)
         serving = Serving(server, address)
         try:

@@ -8,38 +8,40 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Any, TypeAlias, cast
 
 from vsqlvault.errors import (
     BadFraming,
     HeadTooLarge,
     InternalFault,
     Overloaded,
+    PayloadTooLarge,
     RequestTimeout,
     VaultError,
 )
-from vsqlvault.http.messages import BodyReader, Reply, Request, default_headers, no_body
-from vsqlvault.http.problems import problem
-from vsqlvault.http.server.client_certificates import ClientCertificate, client_certificate
-from vsqlvault.http.server.cycle import Cycle, Message, answer_head, reply_fields
-from vsqlvault.http.server.framing import MAX_HEAD_BYTES, Head, HeadReader, has_stray_line_end
-from vsqlvault.model.ids import new_id
-
-if TYPE_CHECKING:
-    from vsqlvault.http.server.server import Server
+from vsqlvault.http.server.client_certificates import client_certificate
+from vsqlvault.http.server.framing import MAX_HEAD_BYTES, ChunkedBody, Head, HeadReader, has_stray_line_end
+from vsqlvault.http.server.state import Answer, Handler, Peer, ServerState
 
 log = logging.getLogger(__name__)
 MAX_AHEAD_BYTES = 64 * 1024
 """The maximum number of unread bytes, of a body or of further requests, before reading from the socket is paused."""
+Message: TypeAlias = Any  # defined by ASGI: a mapping whose members depend on its type
+_BODY_OF_NONE = frozenset({204, 304})
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode("ascii") for status in HTTPStatus}
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_LAST_CHUNK = b"0\r\n\r\n"
+_DISCONNECT = {"type": "http.disconnect"}
 
 
 class Connection(asyncio.Protocol):
     """The server's end of one connection."""
 
-    def __init__(self, server: Server, *, may_ask: bool = True) -> None:
+    def __init__(self, state: ServerState, *, may_ask: bool = True) -> None:
         """Start the connection. ``may_ask`` is False for connections beyond the limit."""
-        self._server = server
+        self.state = state
         self.may_ask = may_ask
         self._transport: asyncio.Transport | None = None
         self._handshake: asyncio.Transport | None = None
@@ -53,9 +55,8 @@ class Connection(asyncio.Protocol):
         self._unsent_since = 0.0
         self._client: tuple[str, int] | None = None
         self._address: tuple[str, int] | None = None
-        self._is_secure = False
-        self._certificate: ClientCertificate | None = None
-        self.deadline = server.now + server.limits.head_seconds
+        self._peer = Peer(None)
+        self.deadline = state.now + state.limits.head_seconds
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Set the transport: of the socket, or of TLS after its handshake."""
@@ -63,10 +64,9 @@ class Connection(asyncio.Protocol):
         self._client = _address(transport.get_extra_info("peername"))
         self._address = _address(transport.get_extra_info("sockname"))
         tls = transport.get_extra_info("ssl_object")
-        if tls is not None:
-            self._is_secure = True
-            self._certificate = client_certificate(tls)
-        self._server.connections.add(self)
+        address = self._client[0] if self._client else None
+        self._peer = Peer(address) if tls is None else Peer(address, True, client_certificate(tls))
+        self.state.connections.add(self)
         if self._buffer:
             self._read_head()
 
@@ -85,7 +85,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, _: Exception | None) -> None:
         """Forget the socket. A request in progress continues."""
-        self._server.forget(self)
+        self.state.forget(self)
         self._transport = None
         self.resume_writing()
         if self._cycle is not None:
@@ -116,8 +116,8 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Pause senders, because the client reads too slowly."""
-        self._write_waiter = self._server.loop.create_future()
-        self._unsent_since = self._server.now
+        self._write_waiter = self.state.loop.create_future()
+        self._unsent_since = self.state.now
         self._unsent = self._transport.get_write_buffer_size() if self._transport else 0
 
     def resume_writing(self) -> None:
@@ -140,7 +140,7 @@ class Connection(asyncio.Protocol):
         unsent = self._transport.get_write_buffer_size() if self._transport else 0
         if unsent < self._unsent:
             self._unsent, self._unsent_since = unsent, now
-        elif now - self._unsent_since >= self._server.limits.write_seconds:
+        elif now - self._unsent_since >= self.state.limits.write_seconds:
             self.abort()
 
     def stop(self) -> None:
@@ -193,7 +193,7 @@ class Connection(asyncio.Protocol):
         elif has_stray_line_end(buffer):
             self._refuse(BadFraming())
         elif buffer and len(buffer) < MAX_HEAD_BYTES:
-            self.deadline = min(self.deadline, self._server.now + self._server.limits.head_seconds)
+            self.deadline = min(self.deadline, self.state.now + self.state.limits.head_seconds)
 
     def _begin(self, head: Head) -> None:
         cycle = Cycle(self, head)
@@ -203,36 +203,23 @@ class Connection(asyncio.Protocol):
             if self._cycle is not cycle:
                 return
         path, _, query = head.target.partition(b"?")
-        lane = self._server.lane
-        found = lane.find(head.method, path) if lane else None
-        answering: Awaitable[Reply | None]
-        if lane is None or found is None:
-            answering = self._server.app(self._scope(head), cycle.receive, cycle.send)
+        state = self.state
+        handler = state.handler
+        found = handler.find(head.method, path) if handler is not None else None
+        if handler is None or found is None:
+            answering = self.state.app(self._scope(head), cycle.receive, cycle.send)
         else:
-            operation, params = found
-            read_body = cycle.reader(lane.reader(cycle.receive)) if head.fields.length != 0 else no_body
-            answering = lane.answer(self._request(head, path, query, params, read_body), operation)
-        cycle.task = self._server.run(self._carry_out(cycle, answering))
+            peer = self._peer
+            fault = None if peer.certificate is None or state.tls is None else state.tls.fault(peer.certificate)
+            read_body = no_body if head.fields.length == 0 else cycle.read_body
+            answering = handler.start(found, head, path, query, peer, fault, read_body)
+        cycle.task = state.run(self._run(cycle, answering, handler if found is not None else None))
 
-    def _request(
-        self, head: Head, path: bytes, query: bytes, params: Mapping[str, str], read_body: BodyReader
-    ) -> Request:
-        certificate, tls = self._certificate, self._server.tls
-        return Request(
-            method=head.method,
-            raw_path=path,
-            raw_query=query,
-            headers=head.fields.texts,
-            by_name=head.fields.by_name,
-            peer=self._client[0] if self._client else None,
-            secure=self._is_secure,
-            request_id=new_id(),
-            read_body=read_body,
-            params=params,
-            http_version="1.1" if head.fields.minor_version else "1.0",
-            client_certificate=certificate,
-            certificate_fault=tls.fault(certificate) if tls and certificate else None,
-        )
+    async def read_pieces(self, receive: Callable[[], Awaitable[Message]], limit: int) -> bytes:
+        """Return a body that has not arrived yet."""
+        if self.state.handler is None:
+            raise RuntimeError("an ASGI application reads its body itself")
+        return await self.state.handler.read_pieces(receive, limit)
 
     def _scope(self, head: Head) -> Message:
         path, _, query = head.target.partition(b"?")
@@ -241,7 +228,7 @@ class Connection(asyncio.Protocol):
             "asgi": {"version": "3.0", "spec_version": "2.4"},
             "http_version": "1.1" if head.fields.minor_version else "1.0",
             "method": head.method,
-            "scheme": "https" if self._is_secure else "http",
+            "scheme": "https" if self._peer.is_secure else "http",
             "path": path.decode("latin-1"),
             "raw_path": path,
             "query_string": query,
@@ -250,22 +237,22 @@ class Connection(asyncio.Protocol):
             "client": self._client,
             "server": self._address,
             "extensions": {
-                "tls": self._server.tls.describe(self._certificate) if self._server.tls else None,
+                "tls": self.state.tls.describe(self._peer.certificate) if self.state.tls else None,
             },
         }
 
-    async def _carry_out(self, cycle: Cycle, answering: Awaitable[Reply | None]) -> None:
-        """Await a reply and send it. An ASGI application sends its own and returns None."""
+    async def _run(self, cycle: Cycle, answering: Awaitable[Any], handler: Handler | None) -> None:
+        """Await an answer, and send the handler's; an ASGI application sends its own."""
         try:
-            reply = await answering
-            if reply is not None:
-                cycle.answer(reply)
+            outcome = await answering
+            if handler is not None:
+                cycle.answer(handler.finish(outcome, is_head=cycle.is_head))
         except Exception as error:
             log.exception("request failed", extra={"error": type(error).__name__})
         if not cycle.is_complete:
             self._break_off(cycle)
         if cycle.task is not None:
-            self._server.ended(cycle.task)
+            self.state.ended(cycle.task)
 
     def _break_off(self, cycle: Cycle) -> None:
         if cycle.has_begun_answer:
@@ -282,7 +269,7 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, error: VaultError) -> None:
         """Answer bytes that are not a request, and close the connection."""
-        self._server.refused(error)
+        self.state.refused(error)
         if self._cycle is not None:
             if self._cycle.has_begun_answer:
                 self.abort()
@@ -293,21 +280,9 @@ class Connection(asyncio.Protocol):
         self._linger()
 
     def _answer_problem(self, error: VaultError) -> None:
-        request_id = new_id()
-        reply = problem(error, request_id)
-        reply.headers += default_headers(request_id)
-        head = answer_head(reply.status, reply_fields(reply, has_length=True), self.date, persists=False)
-        self.write(head + reply.body if isinstance(reply.body, bytes) else head)
-
-    @property
-    def date(self) -> bytes:
-        """The Date header field, by the server's clock."""
-        return self._server.date
-
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """The event loop of the connection."""
-        return self._server.loop
+        status, fields, body = self.state.problem(error)
+        lines = "".join([f"{name}: {value}\r\n" for name, value in fields]).encode("latin-1")
+        self.write(answer_head(status, lines, self.state.date, persists=False) + body)
 
     def write(self, data: bytes) -> None:
         """Send, if the client is connected."""
@@ -327,7 +302,7 @@ class Connection(asyncio.Protocol):
         if not cycle.persists:
             self._linger()
             return
-        self.deadline = self._server.now + self._server.limits.keep_alive_seconds
+        self.deadline = self.state.now + self.state.limits.keep_alive_seconds
         self.resume()
         if self._buffer:
             self._read_head()
@@ -336,7 +311,7 @@ class Connection(asyncio.Protocol):
         """Close, but let the client read the response first: closing with unread bytes would discard it."""
         self._is_lingering = True
         self._buffer.clear()
-        self.deadline = self._server.now + self._server.limits.linger_seconds
+        self.deadline = self.state.now + self.state.limits.linger_seconds
         if self._transport is None:
             return
         try:
@@ -362,3 +337,160 @@ class Connection(asyncio.Protocol):
 
 def _address(found: Any) -> tuple[str, int] | None:
     return (found[0], found[1]) if isinstance(found, tuple) else None
+
+
+class Cycle:
+    """One request and its response."""
+
+    def __init__(self, connection: Connection, head: Head) -> None:
+        fields = head.fields
+        length = fields.length
+        self._connection = connection
+        self.is_head = head.method == "HEAD"
+        self._is_http_1_0 = fields.minor_version == 0
+        self._awaits_continue = fields.awaits_continue and length != 0
+        self._chunks = ChunkedBody() if length is None else None
+        self._left = length or 0
+        self._pending = bytearray()
+        self._is_told_of_end = False
+        self._is_disconnected = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._start: Message = None
+        self._is_chunked = False
+        self.task: asyncio.Task[None] | None = None
+        self.persists = fields.persists
+        self.has_whole_body = length == 0
+        self.has_begun_answer = False
+        self.is_complete = False
+
+    @property
+    def unread(self) -> int:
+        """The number of received bytes of the body that were not read yet."""
+        return len(self._pending)
+
+    def feed(self, buffer: bytearray) -> None:
+        """Take the next part of the body from the front of ``buffer``.
+
+        Raises:
+            BadFraming: an invalid chunk.
+        """
+        if self._chunks is not None:
+            self._pending += self._chunks.take(buffer)
+            self.has_whole_body = self._chunks.is_complete
+        else:
+            part = buffer[: self._left]
+            del buffer[: self._left]
+            self._left -= len(part)
+            self._pending += part
+            self.has_whole_body = self._left == 0
+        self._wake()
+
+    def disconnect(self) -> None:
+        """Signal that nothing more will arrive."""
+        self._is_disconnected = True
+        self._wake()
+
+    async def receive(self) -> Message:
+        """Return the next ASGI message: a part of the body, or the client's disconnection."""
+        while True:
+            if self._pending or (self.has_whole_body and not self._is_told_of_end):
+                body = bytes(self._pending)
+                self._pending.clear()
+                self._is_told_of_end = self.has_whole_body
+                if not self.has_whole_body:
+                    self._connection.resume()
+                return {"type": "http.request", "body": body, "more_body": not self.has_whole_body}
+            if self._is_disconnected or self.is_complete:
+                return _DISCONNECT
+            if self._awaits_continue and not self.has_whole_body:
+                self._awaits_continue = False
+                self._connection.write(_CONTINUE)
+            self._waiter = self._connection.state.loop.create_future()
+            await self._waiter
+
+    async def send(self, message: Message) -> None:
+        """Send a response's head or a part of its body, unless the client is gone."""
+        if self.is_complete:
+            return
+        if message["type"] == "http.response.start":
+            self._start = message
+            return
+        body, more = message.get("body", b""), message.get("more_body", False)
+        body = self._framed(body) if self.has_begun_answer else self._begun(body, is_whole=not more)
+        if not more and self._is_chunked:
+            body += _LAST_CHUNK
+        self._connection.write(body)
+        if more:
+            await self._connection.drained()
+            return
+        self._complete()
+
+    def answer(self, answer: Answer) -> None:
+        """Send a whole response. If the client is gone, nothing is sent."""
+        if self.is_complete:
+            return
+        status, fields, body = answer
+        lines = ""
+        for name, value in fields:
+            lines += f"{name}: {value}\r\n"
+        self._connection.write(self._head(status, lines.encode("latin-1")) + body)
+        self._complete()
+
+    async def read_body(self, limit: int) -> bytes:
+        """Return the body: what has arrived, or what the application gathers of the rest."""
+        if not self.has_whole_body or self._is_told_of_end:
+            return await self._connection.read_pieces(self.receive, limit)
+        if len(self._pending) > limit:
+            raise PayloadTooLarge(f"a body has at most {limit} bytes")
+        self._is_told_of_end = True
+        body = bytes(self._pending)
+        self._pending.clear()
+        return body
+
+    def _complete(self) -> None:
+        self.is_complete = True
+        self._wake()
+        self._connection.finished(self)
+
+    def _begun(self, body: bytes, *, is_whole: bool) -> bytes:
+        """Return the first bytes of a response whose head an ASGI application has sent."""
+        status, headers = self._start["status"], self._start["headers"]
+        fields = b"".join([b"%b: %b\r\n" % (name, value) for name, value in headers])
+        if not self.is_head and status not in _BODY_OF_NONE and all(name != b"content-length" for name, _ in headers):
+            if is_whole:
+                fields += b"content-length: %d\r\n" % len(body)
+            elif self._is_http_1_0:
+                self.persists = False
+            else:
+                self._is_chunked = True
+                fields += b"transfer-encoding: chunked\r\n"
+        return self._head(status, fields) + self._framed(body)
+
+    def _head(self, status: int, fields: bytes) -> bytes:
+        self.has_begun_answer = True
+        if not self.has_whole_body:
+            self.persists = False
+        if self.persists and self._is_http_1_0:
+            fields += b"connection: keep-alive\r\n"
+        return answer_head(status, fields, self._connection.state.date, persists=self.persists)
+
+    def _framed(self, body: bytes) -> bytes:
+        if self.is_head:
+            return b""
+        return b"%x\r\n%b\r\n" % (len(body), body) if self._is_chunked and body else body
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+
+def answer_head(status: int, fields: bytes, date: bytes, *, persists: bool) -> bytes:
+    """Return the bytes of a response's head. ``date`` is a whole field."""
+    status_line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d -\r\n" % status
+    return b"".join((status_line, fields, date, b"\r\n" if persists else b"connection: close\r\n\r\n"))
+
+
+async def no_body(_limit: int) -> bytes:
+    """Read the body of a request that has none."""
+    return b""
