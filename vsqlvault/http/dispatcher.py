@@ -196,7 +196,7 @@ class Dispatcher:
         )
 
     def _check(self, request: Request, operation: Operation) -> None:
-        """Raise the fault of the request, whoever makes it."""
+        """Raise the fault of the request, regardless of the caller."""
         request.check_single(self._credential_headers)
         check_params(request.params)
         if operation.query is NoQuery and request.raw_query:
