@@ -212,7 +212,7 @@ class Dispatcher:
     async def _recognise(
         self, request: Request, facts: HeaderFacts, refusal: VaultError | None, *, or_nobody: bool = False
     ) -> Call:
-        """Return the call of a caller who is authenticated. A request with a fault is told of it all the same.
+        """Return the call of an authenticated caller. A faulty request gets its own error, even without a valid credential.
 
         ``or_nobody``: a caller whose certificate names no app is anonymous.
         """
