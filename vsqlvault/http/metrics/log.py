@@ -45,6 +45,12 @@ class LogCollector(Collector):
         for anchor in self._vault.log.quarantine.anchors:
             failing.add_metric([anchor.name], _is_failing(anchor))
         yield failing
+        waiting = GaugeMetricFamily(
+            "vsqlvault_delivery_waiting", "Leaves of the log not yet delivered to an observer.", labels=["delivery"]
+        )
+        for feed in self._vault.log.observers.feeds:
+            waiting.add_metric([feed.name], feed.waiting)
+        yield waiting
 
 
 def _is_failing(anchor: Anchor) -> bool:

@@ -98,6 +98,8 @@ async def test_a_batch_that_failed_is_delivered_again_and_other_observers_get_th
     with pytest.raises(PluginFailed):
         await deliver(scene)
     assert len(quiet.rows) == len(await scene.access_rows())
+    waiting = {feed.name: feed.waiting for feed in scene.vault.log.observers.feeds}
+    assert waiting["observer:loud"] > 0 == waiting["observer:quiet"]
     await deliver(scene)
     assert loud.rows == quiet.rows
 
