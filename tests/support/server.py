@@ -95,6 +95,7 @@ class VaultServer:
         database_url: str | None = None,
         environment: Mapping[str, str] | None = None,
         is_signed: bool = True,
+        start_seconds: float = START_SECONDS,
     ) -> None:
         """``is_signed=False``: no signing key can be generated beside the settings, so that nothing is signed."""
         self.directory = directory
@@ -109,6 +110,7 @@ class VaultServer:
         self.settings = settings if "[hardening]" in settings else settings + hardening_of_this_run()
         self._environment = dict(environment or {})
         self._process: subprocess.Popen[bytes] | None = None
+        self._start_seconds = start_seconds
         self._lines_seen = 0
         self.write_config()
 
@@ -202,7 +204,7 @@ class VaultServer:
                 raise AssertionError(f"the server ended: {self.log_lines()[-5:]}")
             return found
 
-        return eventually(look, START_SECONDS)
+        return eventually(look, self._start_seconds)
 
     def log_lines(self) -> list[str]:
         """Return the lines that are whole: one that is read while it is written may end anywhere."""
