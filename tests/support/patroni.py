@@ -83,6 +83,14 @@ class Etcd:
                 cwd=self.directory.parent,
             )  # fmt: skip
 
+    def is_ready(self) -> bool:
+        """Whether the members have elected a leader and agreed on a version: Patroni ends if it finds none."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.client_port}/version", timeout=2) as answer:
+                return str(json.load(answer)["etcdcluster"])[:1].isdigit()
+        except (OSError, ValueError, KeyError):
+            return False
+
     def signal(self, number: signal.Signals) -> None:
         assert self.process is not None
         self.process.send_signal(number)
@@ -237,6 +245,7 @@ class Cluster:
         """Start all, and return once one node is the primary and all others stream from it."""
         for member in self.etcd:
             self.start_etcd(member)
+        self.wait(lambda: all(member.is_ready() for member in self.etcd))
         first, *others = self.nodes
         for node in self.nodes:
             self._prepare(node)
