@@ -13,15 +13,15 @@ from vsqlvault.model.transparency import Checkpoint
 class Observer(Protocol):
     """Receives committed rows and checkpoints in batches, in the order of the transparency log.
 
-    Delivery runs beside the requests, in one process of those that share a storage. It is never on the path of an answer.
-    The vault stores how far each observer has come, and goes on there after a restart. A method that raises, or takes more
-    than 30 seconds, gets the same batch again after five seconds: each record is delivered at least once.
+    Delivery runs in the background, in one of the processes that share a storage. Responses never wait for it.
+    The vault stores the position of each observer, and continues there after a restart. A method that raises an exception or
+    takes more than 30 seconds receives the same batch again after five seconds. Each record is delivered at least once.
 
-    A method that is not overridden is not called, and nothing is read for it.
+    The vault does not call a method that is not overridden, and reads no rows for it.
     """
 
     name: str
-    """Unique among the plugins loaded. The stored position is kept under it: with another name, delivery starts over."""
+    """Unique among the plugins loaded. The vault stores the position under this name; a new name starts delivery again."""
 
     from_start: bool = False
     """Whether the first delivery begins with the oldest row. Default: with the rows committed after the vault was first

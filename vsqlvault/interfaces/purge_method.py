@@ -45,7 +45,7 @@ class PurgeMethod(Protocol):
         """Destroy copies outside the vault: these purges are committed.
 
         ``records`` are rows of the purge log with this method, and rows of replaced versions (reason ``replaced``) of
-        purposes whose retention policy named this method then. It runs beside the requests, as for
-        ``vsqlvault.interfaces.observer.Observer``: at most 256 records, 30 seconds, at least once. Default: nothing is done.
+        purposes whose retention policy named this method at that time. The call runs in the background, as for
+        ``vsqlvault.interfaces.observer.Observer``: at most 256 records, 30 seconds, at least once. Default: no effect.
         """
         del records

@@ -1,4 +1,4 @@
-"""Work that repeats beside the requests: periodic tasks, and leases that let one process of several do it."""
+"""Background work that repeats: periodic tasks, and leases that let one process of several do it."""
 
 from __future__ import annotations
 

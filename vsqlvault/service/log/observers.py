@@ -1,4 +1,4 @@
-"""Delivers committed rows to observers and purge methods, beside the requests, at least once."""
+"""Delivers committed rows to observers and purge methods in the background, at least once."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from vsqlvault.model.audit import AccessRecord, Outcome
 
 
 class ExampleObserver(Observer):
-    """Counts denials by reason. A row may be delivered again: ``request_id`` tells."""
+    """Counts denials by reason. A row may be delivered again, with the same ``request_id``."""
 
     name = "example"
 
