@@ -423,7 +423,8 @@ SELECT current_user
 SELECT set_config('lock_timeout', $1, false), set_config('statement_timeout', $2, false)
 
 -- name: usual_waiting
-RESET lock_timeout; RESET statement_timeout
+-- Read before they are changed: RESET would return to the server's values, not to those that the session was given.
+SELECT current_setting('lock_timeout'), current_setting('statement_timeout')
 
 -- name: rewrite_part
 VACUUM (FULL) {name}

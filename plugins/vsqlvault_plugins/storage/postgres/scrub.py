@@ -121,6 +121,7 @@ async def _obstacles(connection: Connection, due: list[_Part], horizon: str, sec
 
 async def _rewrite(connection: Connection, part: _Part, horizon: str, lock_seconds: float, tries: int) -> str | None:
     """Rewrite one partition. Return what prevented it, or None if the rewrite was verified."""
+    usual = tuple(await connection.fetchrow(QUERIES["usual_waiting"]))
     for _ in range(tries):
         try:
             await connection.execute(QUERIES["limit_waiting"], _millis(LOCK_WAIT_SECONDS), _millis(lock_seconds))
@@ -138,7 +139,7 @@ async def _rewrite(connection: Connection, part: _Part, horizon: str, lock_secon
                 return None
             return "purged rows are still kept for a snapshot that this role cannot see"
         finally:
-            await connection.execute(QUERIES["usual_waiting"])
+            await connection.execute(QUERIES["limit_waiting"], *usual)
     return "it was in use at each attempt"
 
 
