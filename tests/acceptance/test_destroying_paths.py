@@ -64,10 +64,10 @@ def expected(way: str, purpose: str, state: str) -> Outcome:
     if way == "put":
         return {
             "live": Outcome(200, "new value", ("replaced",)),
-            # Where the method retires ids, this one is as good as retired; a hold on it makes no difference to that.
+            # Where the method retires ids, this one is as good as retired. A hold on it comes first.
             "expired": Outcome(409, "value") if shreds else Outcome(201, "new value", ("expired",)),
             "held": Outcome(423, "value"),
-            "expired-and-held": Outcome(409 if shreds else 423, "value"),
+            "expired-and-held": Outcome(423, "value"),
             "shredded": Outcome(409, "zeros", ("requested",)),
             "counted-out": Outcome(200, "new value", ("replaced",)),
         }[state]

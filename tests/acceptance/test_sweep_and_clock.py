@@ -76,16 +76,16 @@ def test_the_command_confirms_too(another_vault: Start) -> None:
     refused = command(server, "sweep")
     assert (refused.returncode, "confirm_clock" in refused.stderr) == (1, True)
     assert command(server, "sweep", "--confirm-clock").returncode == 0
-    assert command(server, "sweep").stdout.endswith("\n0 purged, 0 could not be purged and were kept\n")
+    assert command(server, "sweep").stdout == "0 purged, 0 failed and were kept\n"
 
 
 def test_the_command_scrubs_and_says_what_it_reached(another_vault: Start) -> None:
     server = another_vault()
-    assert command(server, "scrub").stdout.endswith("nothing to do: nothing was purged since the last scrub\n")
+    assert command(server, "scrub").stdout.endswith("nothing to do: no purge since the last scrub\n")
     server.stored("payments", "card/gone", MARKER)
     server.delete("payments", "card/gone")
     done = command(server, "scrub", "--lock-seconds", "30")
-    assert done.stdout.endswith("\nthe bytes of all that was purged are out of the data files\n")
+    assert done.stdout.endswith("no purged bytes are left in the data files\n")
     assert done.returncode == 0
     assert command(server, "scrub", "--lock-seconds", "0").returncode == 2
 

@@ -149,6 +149,7 @@ class TestTree:
 class TestRefusals:
     @pytest.mark.parametrize("target", ["tile/entries/000.p/1", "proof/0"])
     def test_entries_are_for_admins_and_auditors(self, vault: VaultServer, target: str) -> None:
+        covering(vault, 2)
         answer = vault.call("payments", "GET", f"/audit/{target}")
         assert_problem(answer, 403, "role-required")
         assert vault.row(answer)["outcome"] == "denied"
@@ -167,6 +168,7 @@ class TestRefusals:
          "consistency?from=2&to=1", "consistency?from=0&to=999999999999999999"],
     )  # fmt: skip
     def test_what_is_not_in_the_tree_is_404(self, vault: VaultServer, target: str) -> None:
+        covering(vault, 2)
         assert_problem(vault.call("auditor", "GET", f"/audit/{target}"), 404, "not-in-tree")
 
     @pytest.mark.parametrize(
@@ -194,7 +196,7 @@ class TestReceipts:
         assert shown.row == {name: value for name, value in purged.items() if value is not None}
         assert answer.json["entry_hash"] == purged["proof_hash"]
         assert "until the next scrub" in answer.json["not_reached"][0]
-        assert "copies that a client kept" in answer.json["not_reached"]
+        assert "copies kept by clients" in answer.json["not_reached"]
         assert vault.row(answer)["detail"] == purged["id"]
 
     @pytest.mark.parametrize("prefer", ["wait", "wait=8", 'respond-async, wait="8"'])

@@ -252,7 +252,7 @@ class TestExplanations:
             ({"database": "nowhere"}, "there is no database nowhere: createdb -h"),
             ({"password": "guessed"}, "refuses the password of the role"),
             ({"user": "nobody-known"}, "nobody-known"),
-            ({"port": "1"}, "nobody answers at 127.0.0.1:1"),
+            ({"port": "1"}, "no answer at 127.0.0.1:1"),
         ],
     )
     def test_at_start(self, run: Run, postgres_url: str, wrong: dict[str, str], words: str) -> None:

@@ -37,7 +37,7 @@ class Store:
             raise self.error
         return checkpoint(self.kept[-1]).note if self.kept else None
 
-    def keep(self, one: Checkpoint) -> None:
+    def keep(self, one: Checkpoint, _: frozenset[str] = frozenset()) -> None:
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:

@@ -157,7 +157,7 @@ def test_the_vault_does_not_start_without_its_journal(
     occupy(site.journal)
     with pytest.raises(StartUpRefused, match="purge-journal"):
         asyncio.run(work())
-    assert any("plugins.purge-journal.path: expected a file" in entry.getMessage() for entry in caplog.records)
+    assert any("plugins.purge-journal.path: expected a writable file" in entry.getMessage() for entry in caplog.records)
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def test_what_is_loaded(request):
     assert loaded == {{"vsqlvault", "vsqlvault.testing", "vsqlvault.testing.pytest_plugin"}}
     assert not set({HEAVY!r}) & set(sys.modules)
 """
-    pytest_passes(tmp_path, suite, "-p", "no:hypothesispytest", "-p", "no:sybil")
+    pytest_passes(tmp_path, suite, "-p", "no:hypothesispytest", "-p", "no:sybil", "-p", "no:schemathesis")
 
 
 def test_the_fixtures_are_listed_with_what_they_are(tmp_path) -> None:

@@ -27,7 +27,7 @@ from vsqlvault.service.roles import require_reader
 Result = TypeVar("Result")
 LOOK_AGAIN_SECONDS = 0.1
 NOT_YET_REACHED = ("the data files of the storage, until the next scrub",)
-NOT_REACHED = ("backups", "replicas", "write-ahead logs and their archives", "copies that a client kept")
+NOT_REACHED = ("backups", "replicas", "write-ahead logs and their archives", "copies kept by clients")
 """Where the bytes of a purged value may remain with any storage; a storage's description may be more specific."""
 
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from vsqlvault.config import Settings, load_settings
 from vsqlvault.errors import PluginFailed, SettingsInvalid
 from vsqlvault.hookspecs import PluginSettings, hookimpl
-from vsqlvault.http.server import server
+from vsqlvault.http import serving
 from vsqlvault.interfaces.authenticator import Authenticator
 from vsqlvault.service.credentials.reload import CredentialReload
 
@@ -155,6 +155,6 @@ async def test_the_log_does_not_repeat_what_a_failed_reload_said(caplog) -> None
         raise OSError("marker-of-a-secret")
 
     with caplog.at_level(logging.ERROR):
-        await server._reload(load, None, None, None)
+        await serving._reload(load, None, None, None)
     assert "reload refused" in caplog.text
     assert caplog.records[-1].error == "OSError"

@@ -12,6 +12,7 @@ from vsqlvault.errors import ValueCorrupt
 from vsqlvault.model.audit import Operation, Outcome
 from vsqlvault.model.control import ControlState
 from vsqlvault.model.entry import EntryKey
+from vsqlvault.model.purge import PurgeReason
 from vsqlvault.proof.purge_proof import purge_proof
 from vsqlvault.service.entries.value_integrity import ValueIntegrity
 from vsqlvault.testing import an_entry
@@ -66,10 +67,12 @@ async def test_storing_the_right_value_again_repairs_it(scene, tmp_path) -> None
     assert (await scene.vault.entries.retrieve(scene.owner, KEY)).value == b"cipher"
 
 
-async def test_a_repair_has_no_purge_row(scene, tmp_path) -> None:
+async def test_a_repair_proves_the_bytes_that_it_replaces(scene, tmp_path) -> None:
     await tampered(scene, tmp_path)
+    entry = (await scene.vault.entries.inspect(scene.owner, KEY)).entry
     await scene.store(value=b"cipher")
-    assert await scene.purge_rows() == []
+    (record,) = await scene.purge_rows()
+    assert (record.reason, record.proof_hash) == (PurgeReason.REPLACED, purge_proof(entry, FORGED))
 
 
 async def test_its_purge_proves_the_bytes_that_were_found(scene, tmp_path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from vsqlvault.config import Settings
 from vsqlvault.errors import AuditUnavailable, RoleRequired, StorageUnavailable, SweepRunning, Unavailable
+from vsqlvault.interfaces.purge_method import PurgeMethod
 from vsqlvault.interfaces.storage import Read
 from vsqlvault.model.audit import Operation, Outcome
 from vsqlvault.model.entry import EntryKey
@@ -27,7 +28,7 @@ from vsqlvault.testing import a_call, a_retention_policy, storing
 DAY = timedelta(days=1)
 
 
-class MisbehavingPlugin:
+class MisbehavingPlugin(PurgeMethod):
     """A purge method that fails on the configured ids."""
 
     name = "caprice"
