@@ -113,7 +113,9 @@ class TestSlowReaders:
             while client.read():
                 most = max(most, rss(server))
             client.socket.close()
-        assert most - before < 400 * 1024 * 1024
+        assert (
+            most - before < 512 * 1024 * 1024
+        )  # the limit is 128 MiB of answers; the rest is values under way and the allocator
         assert server.call(None, "GET", "/health").status == 200
 
 
