@@ -115,7 +115,7 @@ class TestSlowReaders:
             client.socket.close()
         assert (
             most - before < 512 * 1024 * 1024
-        )  # the limit is 128 MiB of answers; the rest is values under way and the allocator
+        )  # the limit is 128 MiB of answers; the rest is values in progress and the allocator
         assert server.call(None, "GET", "/health").status == 200
 
 

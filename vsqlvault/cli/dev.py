@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 
 from vsqlvault import __version__
@@ -25,24 +26,29 @@ DEV_POLICY = RetentionPolicy("card", 0, 365, 90, "physical-delete", "Card tokens
 DEV_ORIGIN = "localhost/vsqlvault-dev"
 
 
-def serve_dev() -> None:
-    """Serve ``vault.db`` in this directory with an API key generated for this run, which is printed once."""
-    key = new_secret()
-    settings = dev_settings(key)
+def serve_dev(listen_addr: str | None = None, key: str | None = None) -> None:
+    """Serve ``vault.db`` in this directory.
+
+    The API key is ``key``, or that of the environment variable of the bootstrap key, or one generated for this run. Only a
+    generated key is printed, once. Raises SettingsInvalid.
+    """
+    given = key or os.environ.get(load_settings(None).auth.api_key_env or "")
+    key = given or new_secret()
+    settings = dev_settings(key, listen_addr)
     set_up_logging(settings.logging.format, settings.logging.level)
 
     async def set_policy(vault: Vault, address: str) -> None:
         if "card" not in (await vault.rules.policies.policy_snapshot()).retention:
             await vault.rules.policies.save_retention_policy(Call(SYSTEM, secrets.token_hex(16)), DEV_POLICY)
-        print(_dev_welcome(key, address), flush=True)
+        print(_dev_welcome(None if given else key, address), flush=True)
 
     with bound(settings, DEV_ORIGIN) as listener:
         run_to_end(run_server(settings, lambda: settings, set_policy, listener=listener))
 
 
-def dev_settings(key: str) -> Settings:
-    """Return the settings of ``--dev``: those of the environment, with this key. Raises SettingsInvalid."""
-    settings = load_settings(None)
+def dev_settings(key: str, listen_addr: str | None = None) -> Settings:
+    """Return the settings of ``--dev``: those of the environment, with this key and address. Raises SettingsInvalid."""
+    settings = load_settings(None, _environment(listen_addr))
     if settings.server.listen_addr.rpartition(":")[0] not in DEV_HOSTS:
         raise SettingsInvalid(f"--dev: expected a loopback address, found {settings.server.listen_addr!r}")
     admin = ApiKeySettings(
@@ -57,11 +63,18 @@ def dev_settings(key: str) -> Settings:
     return settings.model_copy(update={"auth": auth, "logging": text, "docs": docs})
 
 
-def _dev_welcome(key: str, address: str) -> str:
+def _environment(listen_addr: str | None) -> dict[str, str]:
+    return {**os.environ, **({"VSQL_VAULT_SERVER__LISTEN_ADDR": listen_addr} if listen_addr is not None else {})}
+
+
+def _dev_welcome(new_key: str | None, address: str) -> str:
+    """Return what to do first. A key that was given is not shown again: the commands leave a place for it."""
+    key = new_key or "KEY"
+    made = f"API key for this run, shown only once:  {key}" if new_key else "The API key is the one that was given."
     return f"""
   vsql-vault {__version__}, development server on http://{address}
 
-  API key for this run, shown only once:  {key}
+  {made}
 
   Store an entry and retrieve it:
 

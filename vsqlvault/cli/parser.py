@@ -55,6 +55,10 @@ def _parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
         action="store_true",
         help="start a development server: SQLite in this directory, a new API key, loopback only",
     )
+    parser.add_argument("--listen", metavar="HOST:PORT", help="with --dev: another loopback address or port")
+    parser.add_argument(
+        "--key", metavar="KEY", help="with --dev: this API key. Default: VSQL_VAULT_API_KEY, or a new key"
+    )
     parser.set_defaults(run=serve.serve, dev=False)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 

@@ -33,8 +33,12 @@ def serve(options: argparse.Namespace, read: Callable[[argparse.Namespace], Sett
     if options.dev:
         if options.config is not None:
             raise SettingsInvalid("--dev: expected no --config, because --dev has its own settings")
-        serve_dev()
+        serve_dev(options.listen, options.key)
         return
+    if options.listen is not None or options.key is not None:
+        raise SettingsInvalid(
+            "--listen, --key: expected --dev beside them; without it, server.listen_addr and auth decide"
+        )
     is_named = options.config is not None
     settings = read(options)
     settings.auth.check_secrets(os.environ)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
-from vsqlvault.cli import main
+from vsqlvault.cli import dev, main
+from vsqlvault.errors import SettingsInvalid
 
 DEEP = "[" * 5000 + "]" * 5000
 ADDRESS = "server.listen_addr: expected host:port, such as 127.0.0.1:8443 or [::1]:8443, found "
@@ -102,3 +104,40 @@ def test_settings_that_cannot_be_used_are_one_sentence(check, capsys, text, vari
 )
 def test_a_bootstrap_key_need_not_be_there_unless_it_is_written_down(check, text, variables) -> None:
     assert check(text, variables) == 0
+
+
+def test_a_development_server_takes_its_key_from_the_environment(monkeypatch) -> None:
+    monkeypatch.setenv("VSQL_VAULT_API_KEY", "given-to-the-development-server")
+    served: list[tuple[str, str | None]] = []
+    monkeypatch.setattr(dev, "dev_settings", lambda key, listen: served.append((key, listen)) or sys.exit(0))
+    with pytest.raises(SystemExit):
+        dev.serve_dev("127.0.0.1:0")
+    assert served == [("given-to-the-development-server", "127.0.0.1:0")]
+
+
+def test_a_key_on_the_command_line_goes_before_that_of_the_environment(monkeypatch) -> None:
+    monkeypatch.setenv("VSQL_VAULT_API_KEY", "of-the-environment")
+    served: list[str] = []
+    monkeypatch.setattr(dev, "dev_settings", lambda key, _: served.append(key) or sys.exit(0))
+    with pytest.raises(SystemExit):
+        dev.serve_dev(None, "of-the-command-line")
+    assert served == ["of-the-command-line"]
+
+
+def test_a_development_server_listens_at_the_given_address() -> None:
+    assert dev.dev_settings("k" * 30, "127.0.0.1:9443").server.listen_addr == "127.0.0.1:9443"
+
+
+def test_a_development_server_listens_on_the_loopback_only() -> None:
+    with pytest.raises(SettingsInvalid, match="loopback"):
+        dev.dev_settings("k" * 30, "0.0.0.0:9443")
+
+
+def test_a_given_key_is_not_printed_again() -> None:
+    assert "-H 'X-Vault-Key: KEY'" in dev._dev_welcome(None, "127.0.0.1:8443")
+
+
+@pytest.mark.parametrize("option", [["--listen", "127.0.0.1:1"], ["--key", "k"]])
+def test_options_of_the_development_server_need_it(option: list[str], capsys) -> None:
+    assert main(option) == 2
+    assert "expected --dev" in capsys.readouterr().err
