@@ -57,24 +57,28 @@ class TestLimits:
         self, vault: VaultServer, fields: dict[str, Any], fault: tuple[str, str]
     ) -> None:
         version = set_policy(vault, **LIMITS)["version"]
-        answer = vault.put("payments", "card/limit-1", **{"value": "v", "metadata": {"case": 1}, **fields})
+        answer = vault.put("payments", "card/purpose-limit-1", **{"value": "v", "metadata": {"case": 1}, **fields})
         row = assert_refused(vault, answer, 422, "retention-refused", "retention")
         assert [(each["field"], each["expected"]) for each in answer.json["errors"]] == [fault]
         assert row["detail"] == f"retention card v{version}"
 
     def test_a_store_within_the_limits_is_taken(self, vault: VaultServer) -> None:
         set_policy(vault, **LIMITS)
-        answer = vault.put("payments", "card/limit-2", "x" * 100, metadata={"case": None}, access_policy="same-purpose")
+        answer = vault.put(
+            "payments", "card/purpose-limit-2", "x" * 100, metadata={"case": None}, access_policy="same-purpose"
+        )
         assert answer.status == 201
 
     def test_an_update_beyond_a_limit_is_422_and_what_it_leaves_alone_is_not_asked(self, vault: VaultServer) -> None:
-        vault.stored("payments", "card/limit-3", MARKER, access_policy="open-retrieve")
+        vault.stored("payments", "card/purpose-limit-3", MARKER, access_policy="open-retrieve")
         set_policy(vault, **LIMITS)
         for body in ({"access_policy": "open-retrieve", "metadata": {"x": 1}}, {"metadata": {"x": 1}}):
-            answer = vault.call("payments", "PATCH", "/vault/card/limit-3", json_body=body)
+            answer = vault.call("payments", "PATCH", "/vault/card/purpose-limit-3", json_body=body)
             assert_problem(answer, 422, "retention-refused")
-        assert vault.call("payments", "PATCH", "/vault/card/limit-3", json_body={"ttl": "1d"}).status == 200
-        answer = vault.call("payments", "PATCH", "/vault/card/limit-3", json_body={"access_policy": "admin-only"})
+        assert vault.call("payments", "PATCH", "/vault/card/purpose-limit-3", json_body={"ttl": "1d"}).status == 200
+        answer = vault.call(
+            "payments", "PATCH", "/vault/card/purpose-limit-3", json_body={"access_policy": "admin-only"}
+        )
         assert answer.status in {403, 422}
 
     def test_they_are_shown_by_the_policy_explain_and_the_report(self, vault: VaultServer) -> None:
