@@ -37,6 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return leave(code) if arguments is None else code
 
 
+Add = Callable[[str, Callable[[argparse.Namespace, ReadSettings], Any], str], argparse.ArgumentParser]
+"""Adds a command by name, function and help, and returns its parser."""
+
+
 def _run(arguments: Sequence[str]) -> Any:
     options = _parser(arguments).parse_args(arguments)
     return options.run(options, _settings)
@@ -70,6 +74,21 @@ def _parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
         command.set_defaults(run=run)
         return command
 
+    _add_server_commands(add)
+    _add_report_commands(add)
+    add_json(add("plugins", _plugins, "list the plugins that the server would load, with their distributions"))
+    _add_keygen(add)
+    add_keys_commands(commands.add_parser("keys", help=KEYS_HELP, description=KEYS_HELP), _settings)
+    _add_audit_commands(add)
+    add_client_commands(commands)
+    completion_parser = add("completion", _completion, "print the completion script for a shell")
+    completion_parser.add_argument("shell", choices=completion.SHELLS, help="the shell")
+    add("man", _man, "print the man page")
+    add_plugin_commands(add, list(commands.choices), arguments)
+    return parser
+
+
+def _add_server_commands(add: Add) -> None:
     add("serve", serve.serve, "start the server (default)")
     migrate = add("migrate", _migrate, "update the storage's schema")
     migrate.add_argument("--plan", action="store_true", help="only print the steps of the migration")
@@ -77,6 +96,9 @@ def _parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     sweep_parser = add("sweep", sweep.sweep, "purge expired entries, with proof")
     scrub_parser = add("scrub", sweep.scrub, "remove purged bytes from the data files")
     sweep.add_arguments(sweep_parser, scrub_parser)
+
+
+def _add_report_commands(add: Add) -> None:
     report_parser = add("report", report.write_report, "print the compliance report as JSON, or write it to files")
     report_parser.add_argument("--json", type=Path, metavar="FILE", help="write the report to FILE as JSON")
     report_parser.add_argument("--html", type=Path, metavar="FILE", help="write the report to FILE as HTML")
@@ -98,7 +120,9 @@ def _parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
         default="settings",
         help="which schema to print; default: settings",
     )
-    add_json(add("plugins", _plugins, "list the plugins that the server would load, with their distributions"))
+
+
+def _add_keygen(add: Add) -> None:
     text = "generate an API key and its settings, or a signing key for the transparency log"
     keygen_parser = add("keygen", keygen.generate_key, text)
     kind = keygen_parser.add_mutually_exclusive_group(required=True)
@@ -109,7 +133,9 @@ def _parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     keygen_parser.add_argument(
         "--out", type=Path, metavar="FILE", default=Path(DEFAULT_SIGNING_KEY_FILE), help="the file for the signing key"
     )
-    add_keys_commands(commands.add_parser("keys", help=KEYS_HELP, description=KEYS_HELP), _settings)
+
+
+def _add_audit_commands(add: Add) -> None:
     verify.add_arguments(
         add(
             "verify",
@@ -139,12 +165,6 @@ def _parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     check.add_argument("--connect", action="store_true", help="also open the storage, and compare its schema")
     add_json(check)
     new_plugin.add_arguments(add("new-plugin", new_plugin.new_plugin, "write a plugin to start from, with tests"))
-    add_client_commands(commands)
-    completion_parser = add("completion", _completion, "print the completion script for a shell")
-    completion_parser.add_argument("shell", choices=completion.SHELLS, help="the shell")
-    add("man", _man, "print the man page")
-    add_plugin_commands(add, list(commands.choices), arguments)
-    return parser
 
 
 def _settings(options: argparse.Namespace) -> Settings:
