@@ -25,6 +25,7 @@ LOCK_WAIT_SECONDS = 0.2
 """Requests that arrive while the scrub waits for the lock queue up behind it."""
 PAUSE_SECONDS = 0.1
 REST_SECONDS = 1.0
+RESTORE_TRIES = 20
 """After each partition the scrub pauses for as long as its lock was held, but no longer than this."""
 
 
@@ -139,8 +140,17 @@ async def _rewrite(connection: Connection, part: _Part, horizon: str, lock_secon
                 return None
             return "purged rows are still kept for a snapshot that this role cannot see"
         finally:
-            await connection.execute(QUERIES["limit_waiting"], *usual)
+            await _restore(connection, usual)
     return "it was in use at each attempt"
+
+
+async def _restore(connection: Connection, usual: tuple[str, ...]) -> None:
+    """Set the usual limits again. The limit of the rewrite applies to this statement too, so it may need several tries."""
+    for _ in range(RESTORE_TRIES):
+        with suppress(asyncpg.QueryCanceledError):
+            await connection.execute(QUERIES["limit_waiting"], *usual)
+            return
+    await connection.execute(QUERIES["limit_waiting"], *usual)
 
 
 def _millis(seconds: float) -> str:
