@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 import sys
@@ -21,9 +22,8 @@ from vsqlvault.errors import (
     UnsafeStorage,
     VaultError,
 )
-from vsqlvault_plugins.storage.sqlite.transactions import (
-    QUERIES,
-)
+from vsqlvault_plugins.storage.sqlite.file_guard import StorageBusy
+from vsqlvault_plugins.storage.sqlite.transactions import QUERIES
 
 Answer = TypeVar("Answer")
 
@@ -32,6 +32,12 @@ SYNCHRONOUS_FULL = 2
 
 
 BUSY_SECONDS = 5.0
+
+
+FIRST_PAUSE_SECONDS = 0.002
+
+
+MAX_PAUSE_SECONDS = 0.1
 
 
 SWITCH_SECONDS = 0.0001
@@ -49,17 +55,41 @@ class Connection(aiosqlite.Connection):
     guarded: Callable[..., Any] | None = None
     """``FileGuard.read`` or ``FileGuard.write``, which runs each function; None while the connection is set up."""
 
+    guarded_behind: Callable[..., Any] | None = None
+    """``FileGuard.write_at_once``, on the connection that writes."""
+
     async def run(self, function: Callable[..., Answer], *arguments: Any) -> Answer:
         """Return ``function(connection, *arguments)``, called on the connection's thread.
 
         Raises:
             StorageFull, StorageUnavailable, AuditUnavailable: for errors of SQLite.
         """
+        return await self._run(self.guarded, function, *arguments)
+
+    async def run_behind(self, function: Callable[..., Answer], *arguments: Any) -> Answer:
+        """As ``run``, for work of the background: it never waits for a lock on the thread, where requests wait behind it.
+
+        It is repeated for ``BUSY_SECONDS`` while another program holds the lock.
+        """
+        deadline = time.monotonic() + BUSY_SECONDS
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                return await self._run(self.guarded_behind or self.guarded, function, *arguments)
+            except StorageBusy:
+                if time.monotonic() > deadline:
+                    raise
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, MAX_PAUSE_SECONDS)
+
+    async def _run(
+        self, guarded: Callable[..., Any] | None, function: Callable[..., Answer], *arguments: Any
+    ) -> Answer:
         try:
-            if self.guarded is None:
+            if guarded is None:
                 answer: Answer = await self._execute(function, self._conn, *arguments)  # type: ignore[no-untyped-call]
             else:
-                answer = await self._execute(self.guarded, function, self._conn, *arguments)  # type: ignore[no-untyped-call]
+                answer = await self._execute(guarded, function, self._conn, *arguments)  # type: ignore[no-untyped-call]
         except sqlite3.Error as error:
             raise translated(error) from error
         except (OverflowError, UnicodeError) as error:  # a number or text that no column can store

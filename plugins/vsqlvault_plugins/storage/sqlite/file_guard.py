@@ -23,13 +23,22 @@ Answer = TypeVar("Answer")
 log = logging.getLogger(__name__)
 LOCK_SUFFIX = "-lock"
 LOCK_SECONDS = 5.0
-"""How long to wait for another process that commits or checkpoints: the same as SQLite's busy timeout."""
+"""How long requests wait for a lock that another program holds, counted from the first request that had to wait."""
+PROBE_SECONDS = 0.02
+"""How long a later batch of requests waits while the same lock is still held."""
 FIRST_PAUSE_SECONDS = 0.0002
 MAX_PAUSE_SECONDS = 0.005
 EXIT_AFTER_SECONDS = 1.0
 """Time for the answers in flight to leave before the process exits after an I/O error."""
 EX_IOERR = 74
 _FIXED_IN = ((3, 44, 6), (3, 50, 7), (3, 51, 3))
+
+
+class StorageBusy(StorageUnavailable):
+    """The storage is unavailable."""
+
+    def __init__(self) -> None:
+        super().__init__("another program holds the write lock of the database file")
 
 
 def has_wal_reset_bug(version: tuple[int, int, int]) -> bool:
@@ -60,7 +69,13 @@ class FileGuard:
     """
 
     def __init__(
-        self, path: Path, on_io_error: Callable[[], None], *, locks: bool, lock_seconds: float = LOCK_SECONDS
+        self,
+        path: Path,
+        on_io_error: Callable[[], None],
+        *,
+        locks: bool,
+        lock_seconds: float = LOCK_SECONDS,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """``locks``: exclude writes of other processes, as versions with the WAL-reset bug need.
 
@@ -71,6 +86,9 @@ class FileGuard:
         self._log_path = path.with_name(path.name + "-wal")
         self._on_io_error = on_io_error
         self._lock_seconds = lock_seconds
+        self._monotonic = monotonic
+        self._blocked_since: float | None = None
+        self._busy_millis: int | None = None
         self._file = _identity(path)
         self._log_file: tuple[int, int] | None = None
         self._lock_file = _open_lock(path) if locks else None
@@ -84,12 +102,45 @@ class FileGuard:
             return function(connection, *arguments)
 
     def write(self, function: Callable[..., Answer], connection: sqlite3.Connection, *arguments: Any) -> Answer:
-        """As ``read``, for functions that write or checkpoint. The file is checked again after the write."""
+        """As ``read``, for functions that write. The file is checked again after the write.
+
+        It waits for a lock that another program holds, at most ``lock_seconds`` after the first write that had to wait.
+        """
+        since = self._monotonic()
+        deadline = (self._blocked_since if self._blocked_since is not None else since) + self._lock_seconds
+        try:
+            answer = self._write(max(PROBE_SECONDS, deadline - since), function, connection, *arguments)
+        except StorageBusy:
+            self._blocked_since = since if self._blocked_since is None else self._blocked_since
+            raise
+        self._blocked_since = None
+        return answer
+
+    def write_at_once(self, function: Callable[..., Answer], connection: sqlite3.Connection, *arguments: Any) -> Answer:
+        """As ``write``, but it does not wait: background work must not delay requests. Raises StorageBusy."""
+        return self._write(0.0, function, connection, *arguments)
+
+    def _write(
+        self, seconds: float, function: Callable[..., Answer], connection: sqlite3.Connection, *arguments: Any
+    ) -> Answer:
         self._check()
-        with self._locked(), self._watched():
-            answer = function(connection, *arguments)
+        deadline = self._monotonic() + seconds
+        with self._locked(seconds), self._watched():
+            self._set_busy_timeout(connection, max(0.0, deadline - self._monotonic()) if seconds else 0.0)
+            try:
+                answer = function(connection, *arguments)
+            except sqlite3.OperationalError as error:
+                if (error.sqlite_errorname or "").startswith("SQLITE_BUSY"):
+                    raise StorageBusy from error
+                raise
         self._check()
         return answer
+
+    def _set_busy_timeout(self, connection: sqlite3.Connection, seconds: float) -> None:
+        millis = round(seconds * 1000)
+        if millis != self._busy_millis:
+            connection.execute(f"PRAGMA busy_timeout = {millis}")
+            self._busy_millis = millis
 
     def close(self) -> None:
         """Close the lock file."""
@@ -130,11 +181,11 @@ class FileGuard:
             self._on_io_error()
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _locked(self, seconds: float) -> Iterator[None]:
         if self._lock_file is None:
             yield
             return
-        _take(self._lock_file, self._lock_seconds)
+        _take(self._lock_file, seconds)
         try:
             yield
         finally:
@@ -148,8 +199,8 @@ def _take(lock_file: int, seconds: float) -> None:
         try:
             fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise StorageUnavailable("another process holds the lock of the database file") from None
+            if time.monotonic() >= deadline:
+                raise StorageBusy from None
             time.sleep(pause)
             pause = min(pause * 2, MAX_PAUSE_SECONDS)
         else:

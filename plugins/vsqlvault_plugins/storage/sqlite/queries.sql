@@ -22,9 +22,6 @@ PRAGMA secure_delete = ON
 -- Milliseconds to wait for another process that writes.
 PRAGMA busy_timeout = 5000
 
--- name: pragma_no_timeout
-PRAGMA busy_timeout = 0
-
 -- name: pragma_trusted_schema
 PRAGMA trusted_schema = OFF
 

@@ -52,7 +52,7 @@ from vsqlvault_plugins.storage.sqlite.connection import (
     set_up,
     translated,
 )
-from vsqlvault_plugins.storage.sqlite.file_guard import FileGuard, exit_soon, has_wal_reset_bug
+from vsqlvault_plugins.storage.sqlite.file_guard import LOCK_SECONDS, FileGuard, exit_soon, has_wal_reset_bug
 from vsqlvault_plugins.storage.sqlite.transactions import (
     LARGE,
     checkpoint_log,
@@ -62,38 +62,18 @@ from vsqlvault_plugins.storage.sqlite.transactions import (
 )
 
 TRUNCATE_AFTER_SECONDS = 1.0
-
-
 CHECKPOINT_AFTER_BYTES = 1_500_000
 """A checkpoint runs after about this many bytes of log rows and values: 1,000 log rows without values."""
-
-
 MAX_LOG_BYTES = 16_000_000
 """Beyond this size the checkpoint runs on the writer's connection, so that commits wait and the log stops growing."""
-
-
 ROW_BYTES = 1_500
 """The share of a log row in the write-ahead log, with its indexes."""
-
-
 WAL_RESET_BUG = has_wal_reset_bug(sqlite3.sqlite_version_info[:3])
-
-
 TRUNCATE_EVERY_SECONDS = 5.0
-
-
 MAX_BLOCKS_AT_ONCE = 16
-
-
 MAX_TRUNCATE_PAUSE_SECONDS = 60.0
-
-
 HOLD_SECONDS = 5.0
-
-
 SCRUB_SECONDS = 5.0
-
-
 SCRUB_PAUSE_SECONDS = 0.1
 
 
@@ -126,6 +106,7 @@ class SqliteStorage:
         for connection in (reader, pager, keeper):
             connection.guarded = guard.read
         writer.guarded = guard.write
+        writer.guarded_behind = guard.write_at_once
         self._checkpointer = writer if WAL_RESET_BUG else keeper
         self._clock = clock
         self._truncating: asyncio.Task[None] | None = None
@@ -142,12 +123,14 @@ class SqliteStorage:
         *,
         truncate_after_seconds: float = TRUNCATE_AFTER_SECONDS,
         scrub_seconds: float = SCRUB_SECONDS,
+        lock_seconds: float = LOCK_SECONDS,
     ) -> SqliteStorage:
         """Open or create the file, readable only by its owner. The schema is not changed.
 
         ``on_io_error`` is called once after an I/O error, when nothing is acknowledged any more. By default the process exits.
         ``truncate_after_seconds``: from a purge until the write-ahead log is truncated. ``scrub_seconds``: the minimum time
-        for which a scrub waits for readers.
+        for which a scrub waits for readers. ``lock_seconds``: how long requests wait while another program holds the write
+        lock.
 
         Raises:
             StorageUnavailable: the file cannot be opened. UnsafeStorage: it cannot be made durable.
@@ -167,7 +150,7 @@ class SqliteStorage:
                 await connection.close()
             raise error if isinstance(error, VaultError) else translated(error) from error
         writer, reader, pager, keeper = opened
-        guard = FileGuard(path, on_io_error, locks=WAL_RESET_BUG)
+        guard = FileGuard(path, on_io_error, locks=WAL_RESET_BUG, lock_seconds=lock_seconds)
         return cls(path, writer, reader, pager, keeper, clock, guard, truncate_after_seconds, scrub_seconds)
 
     async def read(self, reads: Sequence[Read]) -> Sequence[Snapshot]:
@@ -197,7 +180,7 @@ class SqliteStorage:
     async def _checkpoint(self, connection: Connection) -> None:
         """Copy the write-ahead log to the file as far as possible. The guard reports an I/O error."""
         with suppress(VaultError):
-            await connection.run(checkpoint_log)
+            await connection.run_behind(checkpoint_log)
 
     def _empty_log_soon(self) -> None:
         if self._truncating is None or self._truncating.done():
@@ -223,8 +206,10 @@ class SqliteStorage:
 
         If necessary, the reader of this process is paused. Under load it would prevent the truncation most of the time.
         """
-        await self._checkpointer.run(checkpoint_log)  # beside the commits where SQLite allows, so that they wait less
-        if await self._writer.run(truncate_log):
+        await self._checkpointer.run_behind(
+            checkpoint_log
+        )  # beside the commits where SQLite allows, so that they wait less
+        if await self._writer.run_behind(truncate_log):
             return True
         holding, still = threading.Event(), asyncio.Event()
         call_soon = asyncio.get_running_loop().call_soon_threadsafe
@@ -232,7 +217,7 @@ class SqliteStorage:
         stilled = asyncio.create_task(still.wait())
         try:
             await asyncio.wait({held, stilled}, return_when=asyncio.FIRST_COMPLETED)
-            return await self._writer.run(truncate_log)
+            return await self._writer.run_behind(truncate_log)
         finally:
             stilled.cancel()
             holding.set()
@@ -243,7 +228,7 @@ class SqliteStorage:
 
         The file already contains zeros in place of values, so only the log must be truncated.
         """
-        newest, through = await self._writer.run(purging.scrub_reach)
+        newest, through = await self._writer.run_behind(purging.scrub_reach)
         if newest == through:
             return None
         deadline = time.monotonic() + max(lock_seconds, self._scrub_seconds)
@@ -329,11 +314,11 @@ class SqliteStorage:
 
     async def acquire_lease(self, name: str, holder: str, seconds: float) -> bool:
         """See ``Storage.acquire_lease``."""
-        return await self._writer.run(pages.acquire_lease, name, holder, seconds, self._clock)
+        return await self._writer.run_behind(pages.acquire_lease, name, holder, seconds, self._clock)
 
     async def release_lease(self, name: str, holder: str) -> None:
         """See ``Storage.release_lease``."""
-        await self._writer.run(pages.release_lease, name, holder)
+        await self._writer.run_behind(pages.release_lease, name, holder)
 
     async def tree_size(self) -> int:
         """See ``TreeStorage.tree_size``."""
@@ -345,7 +330,7 @@ class SqliteStorage:
 
     async def grow_tree(self, growth: TreeGrowth) -> bool:
         """See ``TreeStorage.grow_tree``. Rows that have become leaves are then counted for the report."""
-        has_grown = await self._writer.run(tree.grow_tree, growth)
+        has_grown = await self._writer.run_behind(tree.grow_tree, growth)
         if has_grown:
             with suppress(VaultError):  # the next growth counts them
                 await self._tally()
@@ -361,7 +346,7 @@ class SqliteStorage:
                 block = await self._pager.run(tallies.next_block, log)
                 if block is None:
                     break
-                await self._writer.run(tallies.keep_block, block)
+                await self._writer.run_behind(tallies.keep_block, block)
 
     async def tiles(self, keys: Collection[TileKey]) -> Mapping[TileKey, bytes]:
         """See ``TreeStorage.tiles``."""
@@ -377,7 +362,7 @@ class SqliteStorage:
 
     async def thin_checkpoints(self, sizes: Collection[int]) -> None:
         """See ``TreeStorage.thin_checkpoints``."""
-        await self._writer.run(tree.thin_checkpoints, sizes)
+        await self._writer.run_behind(tree.thin_checkpoints, sizes)
 
     async def leaf_rows(self, first: int, count: int) -> Sequence[LeafRow]:
         """See ``TreeStorage.leaf_rows``."""
@@ -413,11 +398,11 @@ class SqliteStorage:
 
     async def raise_mark(self, at: datetime) -> None:
         """See ``Storage.raise_mark``."""
-        await self._writer.run(pages.raise_mark, at)
+        await self._writer.run_behind(pages.raise_mark, at)
 
     async def secret(self, name: str) -> bytes:
         """See ``Storage.secret``."""
-        return await self._writer.run(pages.secret, name, secrets.token_bytes(32))
+        return await self._writer.run_behind(pages.secret, name, secrets.token_bytes(32))
 
     async def cursors(self) -> Mapping[str, int]:
         """See ``Storage.cursors``."""
@@ -425,11 +410,11 @@ class SqliteStorage:
 
     async def save_cursor(self, name: str, position: int) -> None:
         """See ``Storage.save_cursor``."""
-        await self._writer.run(pages.save_cursor, name, position)
+        await self._writer.run_behind(pages.save_cursor, name, position)
 
     async def record_usages(self, uses: Mapping[CredentialName, datetime]) -> None:
         """See ``Storage.record_usages``."""
-        await self._writer.run(pages.record_usages, uses)
+        await self._writer.run_behind(pages.record_usages, uses)
 
     async def credential_uses(self) -> Mapping[CredentialName, CredentialUse]:
         """See ``Storage.credential_uses``."""

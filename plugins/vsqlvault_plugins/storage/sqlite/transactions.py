@@ -131,15 +131,10 @@ def checkpoint_log(connection: sqlite3.Connection) -> None:
 def truncate_log(connection: sqlite3.Connection) -> bool:
     """Copy the write-ahead log to the file and truncate it. Return False if a reader of old pages prevents it.
 
-    It does not wait for that reader, because commits wait on this thread. It releases the pages that a sweep kept in
-    memory.
+    Commits wait on this thread, so it must run without a busy timeout. It releases the pages that a sweep kept in memory.
     """
     connection.execute(QUERIES["pragma_usual_cache"])
-    connection.execute(QUERIES["pragma_no_timeout"])
-    try:
-        busy, _, _ = connection.execute(QUERIES["truncate_log"]).fetchone()
-    finally:
-        connection.execute(QUERIES["pragma_busy_timeout"])
+    busy, _, _ = connection.execute(QUERIES["truncate_log"]).fetchone()
     return not busy
 
 
