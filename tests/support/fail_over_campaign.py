@@ -42,6 +42,7 @@ class Acknowledged:
     requests: set[str] = field(default_factory=set)
     put_times: list[float] = field(default_factory=list)
     slowest: float = 0.0
+    slowest_answer: str = ""
     unanswered: list[str] = field(default_factory=list)
     failures: int = 0
 
@@ -230,8 +231,9 @@ class Campaign:
             return 0
         now = time.monotonic()
         with self._lock:
-            if which not in self.disturbed and not was_disturbed:
-                self.acknowledged.slowest = max(self.acknowledged.slowest, now - began)
+            if which not in self.disturbed and not was_disturbed and now - began > self.acknowledged.slowest:
+                self.acknowledged.slowest = now - began
+                self.acknowledged.slowest_answer = f"{method} {answer.status} {answer.slug or ''}"
             if answer.status >= 500:
                 self.acknowledged.failures += 1
                 return answer.status
@@ -327,7 +329,7 @@ def main() -> None:
             told = campaign.acknowledged
             print(
                 f"{time.monotonic() - began:6.0f} s  {number:2} {name:32} PUT {len(told.puts):6} DELETE {len(told.deletes):5}"
-                f" rows {len(told.requests):6} 5xx {told.failures:5} slowest {told.slowest:4.1f} s"
+                f" rows {len(told.requests):6} 5xx {told.failures:5} slowest {told.slowest:4.1f} s ({told.slowest_answer})"
                 f" recoveries {[round(each, 1) for each in campaign.recoveries]}",
                 flush=True,
             )

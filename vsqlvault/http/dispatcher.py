@@ -19,7 +19,9 @@ from vsqlvault.errors import (
     CredentialRefused,
     InternalFault,
     InvalidPath,
+    OutcomeUnknown,
     TlsRequired,
+    Unavailable,
     UriTooLong,
     VaultError,
 )
@@ -36,6 +38,7 @@ from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.principal import Call, Principal, Role
 from vsqlvault.service.audit.recorder import AuditContext
+from vsqlvault.service.log.quarantine import Quarantine
 from vsqlvault.service.vault import Vault
 
 log = logging.getLogger(__name__)
@@ -50,6 +53,7 @@ ANONYMOUS = Principal(app="anonymous", method="none", credential_id="none", purp
 _TARGET = re.compile(rb"/(?:[A-Za-z0-9._:@~-]+(?:/[A-Za-z0-9._:@~-]+)*)?")
 _DOTS = re.compile(rb"/\.\.?(?:/|$)")
 _CREDENTIAL_NAMES = frozenset({"access_token", "api-key", "api_key", "apikey", "authorization", "key", "token"})
+_SAFE_METHODS = frozenset({"GET", "HEAD"})
 _SHOWN_BYTES = 64
 _LONG_NUMBER = re.compile(r"\d{9,}")
 
@@ -151,11 +155,22 @@ class Dispatcher:
                 raise InvalidPath
             if request.raw_query or not (request.is_plain and facts.is_single):
                 self._check(request, operation)
-            if operation.tag == ENTRIES and self._vault.log.quarantine.must_check:
-                await self._vault.log.quarantine.check()
-            return await operation.handler(RequestContext(request, call, self._vault, self._cursors, self._limits))
+            context = RequestContext(request, call, self._vault, self._cursors, self._limits)
+            if operation.tag == ENTRIES:
+                return await self._serve_entry(operation, context)
+            return await operation.handler(context)
         except Exception as error:  # noqa: BLE001 - every error becomes a problem document
             raise await self._refused(request, operation, call, error)  # noqa: B904 - it has its cause
+
+    async def _serve_entry(self, operation: Operation, context: RequestContext) -> Reply:
+        quarantine = self._vault.log.quarantine
+        if quarantine.must_check:
+            await quarantine.check()
+        try:
+            return await operation.handler(context)
+        finally:
+            if quarantine.must_check:  # the handler may be the first that met another incarnation
+                await _check_after(quarantine, operation)
 
     async def _refused(self, request: Request, operation: Operation | None, call: Call, error: Exception) -> VaultError:
         """Return the error to answer with, once its audit row is committed. Raises AuditUnavailable."""
@@ -284,6 +299,16 @@ def _refused_certificate(request: Request) -> CredentialRefused:
     return CredentialRefused(
         request.certificate_fault or "malformed", credential_id=certificate.credential_id if certificate else None
     )
+
+
+async def _check_after(quarantine: Quarantine, operation: Operation) -> None:
+    """Check once more before the response. Raises Quarantined, Unavailable; OutcomeUnknown after a write."""
+    try:
+        await quarantine.check()
+    except Unavailable as unavailable:
+        if operation.method in _SAFE_METHODS:
+            raise
+        raise OutcomeUnknown from unavailable
 
 
 def _refused_context(call: Call, operation: Operation | None, params: Mapping[str, str]) -> AuditContext:

@@ -330,7 +330,13 @@ def _log(core: _Core) -> LogServices:
     return LogServices(
         sequencer=sequencer,
         observers=observers,
-        reader=Transparency(storage=core.storage, queue=core.queue, auditor=core.auditor, verifier=sequencer.verifier),
+        reader=Transparency(
+            storage=core.storage,
+            queue=core.queue,
+            auditor=core.auditor,
+            continuity=continuity,
+            verifier=sequencer.verifier,
+        ),
         quarantine=quarantine,
         restore=Restore(
             queue=core.queue,

@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 import pytest
 
 from vsqlvault.config import load_settings
-from vsqlvault.errors import CredentialRefused
+from vsqlvault.errors import CredentialRefused, EntryNotFound, Quarantined
 from vsqlvault.http.cursors import Cursors
 from vsqlvault.http.dispatcher import Dispatcher
-from vsqlvault.http.messages import Request
+from vsqlvault.http.messages import Reply, Request
 from vsqlvault.http.metrics import Metrics
-from vsqlvault.http.operation import Operation
+from vsqlvault.http.operation import ENTRIES, Operation
 from vsqlvault.http.operations import OPERATIONS
 from vsqlvault.http.server.client_certificates import ClientCertificate
 from vsqlvault.interfaces.authenticator import Authenticator
@@ -19,6 +19,7 @@ from vsqlvault.interfaces.storage import LogQuery
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.principal import Principal, Role
 from vsqlvault.runtime import open_vault
+from vsqlvault.testing.faults import FaultyStorage
 from vsqlvault.testing.vaults import a_vault, offering, settings_for
 
 
@@ -114,3 +115,46 @@ def test_headers_are_read_by_the_first_of_each_name_and_nobody_changes_them():
     assert dict(request.by_name) == {"accept": "a", "x": "1"}
     with pytest.raises(TypeError):
         request.by_name["x"] = "2"
+
+
+class Another(FaultyStorage):
+    """A storage that becomes another incarnation while a request is handled."""
+
+    changed = False
+
+    @property
+    def incarnation(self):
+        return "after a fail-over" if self.changed else self.inner.incarnation
+
+
+@pytest.mark.parametrize(("method", "slug"), [("GET", "quarantined"), ("PUT", "outcome-unknown")])
+@pytest.mark.parametrize("error", [None, EntryNotFound])
+def test_a_request_that_meets_another_incarnation_first_is_checked_before_its_response(
+    tmp_path, monkeypatch, method, slug, error
+):
+    monkeypatch.setenv("VSQL_VAULT_API_KEY", "a-key-for-this-test-alone")
+
+    async def answered():
+        async with a_vault(tmp_path, wrap=Another) as vault:
+
+            async def handler(_):
+                vault.storage.changed = True
+                if error:
+                    raise error
+                return Reply(200, b"of a database with another past")
+
+            async def lacks_it():
+                raise Quarantined
+
+            monkeypatch.setattr(vault.log.quarantine, "check", lacks_it)
+            operation = Operation(
+                method=method, path="/entry", name="entry", summary="", handler=handler, audited=Audited.RETRIEVE,
+                tag=ENTRIES,
+            )  # fmt: skip
+            headers = [("x-vault-key", "a-key-for-this-test-alone")]
+            request = Request(method, b"/entry", b"", headers, "127.0.0.1", False, "0" * 32, None)
+            dispatcher = Dispatcher(settings_for(tmp_path), vault, Cursors(bytes(32)), Metrics(vault))
+            return await dispatcher.answer(request, operation)
+
+    reply = asyncio.run(answered())
+    assert (reply.status, f"problem:{slug}".encode() in reply.body) == (503, True)

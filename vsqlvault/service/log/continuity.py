@@ -51,6 +51,17 @@ class Continuity:
         for observer in self._observers:
             observer(checkpoint)
 
+    async def served(self, checkpoint: Checkpoint) -> None:
+        """Remember a stored checkpoint before it is served, unless it does not continue the newest known. Raises Unavailable.
+
+        Without this, a process that did not sign it might go on with a database that lacks it.
+        """
+        newest = self.newest
+        if newest is not None and (checkpoint.size <= newest.size or not await self._agrees(newest)):
+            return
+        if await self._agrees(checkpoint):
+            self.remember(checkpoint)
+
     def forget(self) -> None:
         """Start again with the stored log, because an operator has accepted it."""
         self._remembered.clear()

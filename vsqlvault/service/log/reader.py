@@ -21,6 +21,7 @@ from vsqlvault.proof.tiles import WIDTH, write_bundle
 from vsqlvault.proof.tree import HASH_BYTES, ProofInvalid, check_inclusion, consistency_proof, inclusion_proof
 from vsqlvault.service.audit.recorder import AuditContext, Auditor
 from vsqlvault.service.commit.queue import CommitQueue
+from vsqlvault.service.log.continuity import Continuity
 from vsqlvault.service.log.stored_tree import from_tiles
 from vsqlvault.service.roles import require_reader
 
@@ -34,8 +35,17 @@ NOT_REACHED = ("backups", "replicas", "write-ahead logs and their archives", "co
 class Transparency:
     """Reads of the tree. Hashes and checkpoints reveal nothing; entries are rows, for admins and auditors."""
 
-    def __init__(self, *, storage: Storage, queue: CommitQueue, auditor: Auditor, verifier: VerifierKey | None) -> None:
+    def __init__(
+        self,
+        *,
+        storage: Storage,
+        queue: CommitQueue,
+        auditor: Auditor,
+        continuity: Continuity,
+        verifier: VerifierKey | None,
+    ) -> None:
         self._storage = storage
+        self._continuity = continuity
         self._queue = queue
         self._auditor = auditor
         self._verifier = verifier
@@ -165,6 +175,7 @@ class Transparency:
         newest = await self._storage.newest_checkpoint()
         if newest is None:
             raise NothingSigned
+        await self._continuity.served(newest)
         return newest
 
     async def _path(self, index: int, checkpoint: Checkpoint) -> list[bytes]:

@@ -132,6 +132,30 @@ async def test_a_log_that_grew_past_it_with_other_rows_is_found(signing, standby
     assert scene.vault.log.quarantine.notes == (newest.note,)
 
 
+async def test_a_process_that_serves_a_checkpoint_remembers_it(signing, standby: Standby) -> None:
+    scene, other = await signing(), await signing()
+    await sign(scene, "a", "b")
+    standby.replicate()
+    await other.vault.log.quarantine.look()
+    newest = await sign(scene, "c", "d")
+    assert await other.vault.log.reader.checkpoint(other.admin) == newest.note
+    await standby.promote(other)
+    await other.vault.log.quarantine.look()
+    assert other.vault.log.quarantine.notes == (newest.note,)
+
+
+async def test_a_served_checkpoint_of_another_past_does_not_replace_the_known_one(signing, standby: Standby) -> None:
+    scene = await signing()
+    newest = await lost(signing, standby, scene)
+    unaware = await signing()
+    await standby.promote(unaware)
+    unaware.vault.log.quarantine._continuity.forget()
+    forked = await sign(unaware, "e", "f", "g")
+    assert await scene.vault.log.reader.checkpoint(scene.admin) == forked.note
+    await scene.vault.log.quarantine.look()
+    assert scene.vault.log.quarantine.notes == (newest.note,)
+
+
 async def test_a_log_that_goes_on_is_no_reason_for_a_quarantine(signing) -> None:
     scene, other = await signing(), await signing()
     for name in "abc":
