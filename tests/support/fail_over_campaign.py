@@ -55,6 +55,9 @@ class Campaign:
         self.random = random.Random(seed)
         self.acknowledged = Acknowledged()
         self.recoveries: list[float] = []
+        """Seconds from each promotion to the first PUT acknowledged after it."""
+        self.database_recoveries: list[float] = []
+        """Seconds from each promotion until a statement of psql was committed on a standby too."""
         self.checkpoints: dict[str, int] = {}
         self.disturbed: set[int] = set()
         """The vaults that are killed or stopped now: they owe no answer."""
@@ -187,6 +190,8 @@ class Campaign:
             time.sleep(0.1)
         if promoted_at is not None:
             since = promoted_at
+            self.cluster.sql("CREATE TABLE IF NOT EXISTS probe (number int); INSERT INTO probe VALUES (1)")
+            self.database_recoveries.append(time.monotonic() - since)
             self.cluster.wait(lambda: self._served_since(since), 30)
             with self._lock:
                 self.recoveries.append(next(at for at in self.acknowledged.put_times if at >= since) - since)
@@ -330,7 +335,8 @@ def main() -> None:
             print(
                 f"{time.monotonic() - began:6.0f} s  {number:2} {name:32} PUT {len(told.puts):6} DELETE {len(told.deletes):5}"
                 f" rows {len(told.requests):6} 5xx {told.failures:5} slowest {told.slowest:4.1f} s ({told.slowest_answer})"
-                f" recoveries {[round(each, 1) for each in campaign.recoveries]}",
+                f" recoveries {[round(each, 1) for each in campaign.recoveries]}"
+                f" of the database {[round(each, 1) for each in campaign.database_recoveries]}",
                 flush=True,
             )
         campaign.verify()
