@@ -14,6 +14,7 @@ import pluggy
 from vsqlvault import hookspecs
 from vsqlvault.config import PluginSettings, Settings, settings_schema, with_plugin_settings
 from vsqlvault.errors import PluginClash, PluginFailed, PluginUnusable, StartUpRefused
+from vsqlvault.errors.suggestions import did_you_mean
 from vsqlvault.hookspecs import ENTRY_POINT_GROUP, OFFERS, PROJECT, OfferKind
 from vsqlvault.interfaces.stored_keys import NoStoredKeys
 from vsqlvault.model.plugins import PluginOrigin
@@ -232,13 +233,22 @@ def _names(offer: Any, kind: OfferKind) -> Iterable[Any]:
         return (None,)
 
 
+def installed_plugins() -> frozenset[str]:
+    """Return the names of the installed plugins, loaded or not."""
+    return frozenset(point.name for point in _installed().values())
+
+
+def _installed() -> dict[tuple[str, str], EntryPoint]:
+    return {(point.name, point.value): point for point in entry_points(group=ENTRY_POINT_GROUP)}
+
+
 def _chosen(settings: Settings) -> list[EntryPoint]:
     """Return the entry points to load: the built-in ones first, then the others, each group by name."""
-    installed = {(point.name, point.value): point for point in entry_points(group=ENTRY_POINT_GROUP)}
-    points = sorted(installed.values(), key=lambda p: ((p.dist.name if p.dist else "") != OWN_DISTRIBUTION, p.name))
+    points = sorted(_installed().values(), key=lambda p: ((p.dist.name if p.dist else "") != OWN_DISTRIBUTION, p.name))
     allowed = settings.allowed_plugins
     if allowed is not None:
         if missing := sorted(set(allowed) - {point.name for point in points}):
-            raise PluginUnusable(f"plugins.allow: expected {missing[0]} to be installed, found no such plugin")
+            hint = did_you_mean(missing[0], [point.name for point in points])
+            raise PluginUnusable(f"plugins.allow: expected {missing[0]} to be installed, found no such plugin{hint}")
         points = [point for point in points if point.name in allowed]
     return [point for point in points if point.name not in settings.blocked_plugins]

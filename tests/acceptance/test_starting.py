@@ -23,6 +23,10 @@ from tests.support.server import ADMIN, App, VaultServer, eventually
 from vsqlvault.proof.note import SigningKey
 
 KEY_FILE = "vault-signing.key"
+WITHOUT_SIGNING = (
+    ["report"], ["sweep"], ["sweep", "--dry-run"], ["scrub"], ["keys", "list"], ["keys", "create", "--app", "a"],
+    ["migrate", "--plan"], ["migrate"], ["plugins"], ["confirm-restore", "--without-export"],
+)  # fmt: skip
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -160,6 +164,26 @@ class TestSecrets:
             done = ran(vault.directory, *command, "--config", "vault.toml")
             assert (done.returncode, "expected a key in the variable" in done.stderr) == (2, True)
 
+    def test_a_command_that_signs_nothing_needs_no_signing_key(self, vault: VaultServer) -> None:
+        vault.start()
+        vault.retention("card")
+        verifier = signed_by(vault) and str(SigningKey.parse((vault.directory / KEY_FILE).read_text()).verifier)
+        assert vault.stop() == 0
+        (vault.directory / KEY_FILE).unlink()
+        config = vault.write_config()
+        config.write_text(config.read_text() + '\n[audit]\nsigning_key_env = "VAULT_SIGNING_KEY"\n')
+        for command in WITHOUT_SIGNING:
+            done = ran(vault.directory, *command, "--config", "vault.toml")
+            assert done.returncode == 0, (command, done.stderr)
+        exported = ran(vault.directory, "export-audit", "--out", "log.zip", "--config", "vault.toml")
+        assert (exported.returncode, "contains no verifier key" in exported.stderr) == (0, True)
+        assert ran(vault.directory, "verify", "log.zip", "--vkey", verifier).returncode == 0
+        assert ran(vault.directory, "verify", "--vkey", verifier, "--config", "vault.toml").returncode == 0
+        for command in (["serve"], ["check-config"], ["evidence", "--out", "e.zip"], ["attest"], ["verify"]):
+            done = ran(vault.directory, *command, "--config", "vault.toml", VSQL_VAULT_API_KEY="x" * 32)
+            assert (done.returncode, "expected the variable VAULT_SIGNING_KEY to be set" in done.stderr) == (2, True)
+            assert ("use --vkey KEY" in done.stderr) == (command == ["verify"])
+
 
 def _digest(app: App) -> str:
     return re.findall(r'key_sha256 = "(\w+)"', app.toml())[0]
@@ -173,6 +197,34 @@ class TestSettings:
         said = vault.wait_for_line(lambda line: line["message"] == "settings are read from the current directory")
         assert said["file"] == "vsql-vault.toml"
         assert vault.call(ADMIN, "GET", "/health").status == 200
+        assert vault.stop() == 0
+
+    def test_names_that_nothing_defines_are_warned_of_with_the_nearest(self, vault: VaultServer) -> None:
+        vault.apps["shop"] = App("shop", ("card", "crad"))
+        config = vault.write_config()
+        config.write_text(config.read_text() + '\n[plugins]\nblock = ["report-evidense"]\n')
+        vault.start()
+        retention = {
+            "max_retention_days": 9,
+            "purge_method": "physical-delete",
+            "allowed_access_policies": ["owned-only"],
+        }
+        assert vault.call(ADMIN, "PUT", "/admin/retention-policies/card", json_body=retention).status == 201
+        policy = {"rules": {"retrieve": {"allowed_apps": ["shpo"]}}}
+        assert vault.call(ADMIN, "PUT", "/admin/access-policies/typo", json_body=policy).status == 201
+        hold = {"case_reference": "17 O 4/27", "reason": "Litigation", "selector": {"purpose": "crad"}}
+        assert vault.call(ADMIN, "PUT", "/admin/legal-holds/typo", json_body=hold).status == 201
+        assert vault.stop() == 0
+        vault.start()
+        said = vault.wait_for_line(lambda line: line["message"].startswith("names that nothing defines"))
+        for sentence in (
+            "plugins.block: no plugin report-evidense is installed (did you mean report-evidence?)",
+            "shop: purpose crad has no retention policy (did you mean card?)",
+            "access policy typo: app shpo has no credential (did you mean shop?)",
+            "retention policy card: access policy owned-only is not defined (did you mean owner-only?)",
+            "legal hold typo: purpose crad has no retention policy (did you mean card?)",
+        ):
+            assert sentence in said["names"]
         assert vault.stop() == 0
 
     def test_a_server_for_this_machine_alone_that_listens_elsewhere_says_so(self, vault: VaultServer) -> None:

@@ -453,6 +453,18 @@ UNDEFINED: dict[str, tuple[str, str, Any, str]] = {
         {"rules": {"retrieve": {"allowed_apps": ["@owner", "payments", "biling"]}}},
         "app biling is not defined (did you mean billing?): no credential names it",
     ),
+    "the purpose of a hold": (
+        "PUT",
+        "/admin/legal-holds/typo-purpose",
+        {"case_reference": "17 O 4/27", "reason": "Litigation", "selector": {"purpose": "cart"}},
+        "purpose cart is not defined (did you mean card?): the hold keeps no entry",
+    ),
+    "the app of a hold": (
+        "PUT",
+        "/admin/legal-holds/typo-app",
+        {"case_reference": "17 O 4/27", "reason": "Litigation", "selector": {"owner_app": "biling"}},
+        "app biling is not defined (did you mean billing?): no credential names it",
+    ),
     "an allowed access policy": (
         "PUT",
         "/admin/retention-policies/typo",

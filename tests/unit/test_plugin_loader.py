@@ -129,6 +129,12 @@ class TestAllowAndBlock:
         with pytest.raises(PluginUnusable, match="gamma"):
             load(plugins__allow='["storage-sqlite", "gamma"]')
 
+    def test_an_allowed_plugin_that_is_misspelled_comes_with_the_nearest(self) -> None:
+        with pytest.raises(
+            PluginUnusable, match=r"storage-sqlit to be installed, .* \(did you mean storage-sqlite\?\)"
+        ):
+            load(plugins__allow='["storage-sqlit"]')
+
     def test_nothing_allowed_is_nothing_loaded(self) -> None:
         assert names(load(plugins__allow="[]")) == []
 

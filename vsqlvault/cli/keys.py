@@ -134,7 +134,7 @@ def _revoke(settings: Settings, options: argparse.Namespace) -> None:
 
 def _with_vault(settings: Settings, act: Callable[[Vault, Call], Awaitable[Answer]]) -> Answer:
     async def run() -> Answer:
-        async with open_vault(settings) as vault:
+        async with open_vault(settings, signs=False) as vault:
             return await act(vault, Call(SYSTEM, secrets.token_hex(16)))
 
     return run_to_end(run())

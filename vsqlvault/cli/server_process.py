@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vsqlvault import __version__
-from vsqlvault.cli.undefined_names import undefined_names
+from vsqlvault.cli.undefined_names import undefined_names, undefined_plugins
 from vsqlvault.config import Settings
 from vsqlvault.errors import VaultError
 from vsqlvault.model.plugins import PluginOrigin
-from vsqlvault.plugin_loader import Plugins
+from vsqlvault.plugin_loader import Plugins, installed_plugins
 from vsqlvault.runtime import background, check_reach, harden, open_vault
 from vsqlvault.sandbox.sandbox import Sandbox
 from vsqlvault.service.vault import Vault
@@ -66,7 +66,7 @@ async def run_server(
 
         async def announce() -> None:
             _announce(settings, vault, address, config)
-            await _warn_of_undefined_names(vault)
+            await _warn_of_undefined_names(vault, settings)
             if ready:
                 await ready(vault, address)
 
@@ -129,14 +129,20 @@ def _announce(settings: Settings, vault: Vault, address: str, config: Path | Non
         log.warning("there is no credential: every request will be rejected", extra={"variable": variable})
 
 
-async def _warn_of_undefined_names(vault: Vault) -> None:
-    """Log names in credentials and policies that are probably misspelled. A storage that fails here delays no start."""
+async def _warn_of_undefined_names(vault: Vault, settings: Settings) -> None:
+    """Log names that are probably misspelled. A storage that fails here delays no start."""
     with suppress(VaultError):
         rules = await vault.rules.policies.policy_snapshot()
         known = vault.credentials.inventory.known()
-        methods = {each.method for each in known}
-        has_unlisted_apps = any(each.name not in methods for each in vault.credentials.authenticators)
-        names = undefined_names(rules, known, has_unlisted_apps=has_unlisted_apps)
+        has_unlisted_apps = vault.credentials.inventory.known_apps() is None
+        names = undefined_plugins(settings.blocked_plugins, installed_plugins())
+        names += undefined_names(
+            rules,
+            known,
+            has_unlisted_apps=has_unlisted_apps,
+            evaluators=vault.rules.policies.evaluator_names,
+            purge_methods=vault.rules.policies.purge_method_names,
+        )
         if names:
             log.warning("names that nothing defines: check their spelling", extra={"names": names})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import secrets
+import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -15,13 +16,13 @@ from vsqlvault.cli.evidence import verify as verify_evidence
 from vsqlvault.cli.output import add_json, print_json
 from vsqlvault.cli.progress import Bar
 from vsqlvault.config import Settings
-from vsqlvault.errors import StartUpRefused
+from vsqlvault.errors import SettingsInvalid, StartUpRefused
 from vsqlvault.interfaces.storage import Storage
 from vsqlvault.model.principal import SYSTEM, Call
 from vsqlvault.plugin_loader import Plugins
 from vsqlvault.proof.attestation import AttestationInvalid, check_attestation, summarise
 from vsqlvault.proof.log_check import SignedHead
-from vsqlvault.proof.note import KeyInvalid, NoteRefused, Signer, VerifierKey
+from vsqlvault.proof.note import KeyInvalid, NoteRefused, VerifierKey
 from vsqlvault.proof.receipt import FORMAT as RECEIPT
 from vsqlvault.proof.receipt import ReceiptInvalid, check_receipt
 from vsqlvault.runtime import migrate_at_start, open_storage, open_vault, run_to_end
@@ -114,11 +115,11 @@ def _checked(
 def export(options: argparse.Namespace, read_settings: ReadSettings) -> None:
     """Write the log of the vault to one file."""
     settings = read_settings(options)
-    signer = load_signing(settings.audit, default_file=settings.default_signing_key_file).current
+    verifier = _verifier(settings)
     bar = Bar("leaves written")
 
     async def write(storage: Storage) -> int:
-        return await write_export(options.out, StorageSource(storage), signer.verifier if signer else None, bar)
+        return await write_export(options.out, StorageSource(storage), verifier, bar)
 
     size = run_to_end(_with_storage(settings, write))
     bar.end()
@@ -137,15 +138,15 @@ def confirm_restore(options: argparse.Namespace, read_settings: ReadSettings) ->
     if (options.export is None) != options.without_export:
         raise CannotVerify("expected one of --export FILE and --without-export")
     settings = read_settings(options)
-    keys = _keys(options.vkey) or [signer.verifier for signer in _signers(settings)]
     if options.export is not None:
+        keys = _keys(options.vkey) or _verifiers(settings)
         checked = _check_export(options.export, _required(keys))
         if not checked.verifies:
             return checked.show(as_json=options.json)
 
     async def run() -> tuple[RestoreCount, bool]:
         call = Call(SYSTEM, secrets.token_hex(16))
-        async with open_vault(settings) as vault:
+        async with open_vault(settings, signs=False) as vault:
             count = RestoreCount()
             if options.export is not None:
                 with open_export(options.export) as source:
@@ -182,13 +183,27 @@ def _check_export(path: Path, keys: Sequence[VerifierKey], kept: Sequence[str] =
             bar.end()
 
 
-def _signers(settings: Settings) -> list[Signer]:
-    signing = load_signing(settings.audit, default_file=settings.default_signing_key_file)
-    return [signer for signer in (signing.current, signing.previous) if signer]
+def _verifiers(settings: Settings) -> list[VerifierKey]:
+    """Return the verifier keys of the settings. Raises CannotVerify: a signing key is not available."""
+    try:
+        signing = load_signing(settings.audit, default_file=settings.default_signing_key_file)
+    except SettingsInvalid as error:
+        raise CannotVerify(f"{error}; or use --vkey KEY, which needs no signing key") from None
+    return [signer.verifier for signer in (signing.current, signing.previous) if signer]
+
+
+def _verifier(settings: Settings) -> VerifierKey | None:
+    """Return the verifier key for an export, or None with a note if the signing key is not available."""
+    try:
+        signer = load_signing(settings.audit, default_file=settings.default_signing_key_file).current
+    except SettingsInvalid as error:
+        print(f"note: the export contains no verifier key: {error}", file=sys.stderr)
+        return None
+    return signer.verifier if signer else None
 
 
 def _verify_vault(settings: Settings, keys: Sequence[VerifierKey], kept: Sequence[str]) -> Checked:
-    trusted = list(keys) or [signer.verifier for signer in _signers(settings)]
+    trusted = list(keys) or _verifiers(settings)
     bar = Bar("leaves checked")
 
     async def check(storage: Storage) -> tuple[VerificationResult, int]:

@@ -33,17 +33,19 @@ async def open_vault(
     plugins: Plugins | None = None,
     hardening: Sequence[StepState] = NOT_APPLIED,
     tuning: Tuning = DEFAULT_TUNING,
+    signs: bool = True,
 ) -> AsyncIterator[Vault]:
     """Run a vault for the length of the block: storage open, schema current, plugins started. Background work is not included.
 
-    ``plugins``: already loaded plugins of the settings; ``hardening``: the result of ``harden``.
+    ``plugins``: already loaded plugins of the settings; ``hardening``: the result of ``harden``. ``signs``: whether the
+    signing key is loaded; a command that signs nothing does not need it.
 
     Raises:
         StartUpRefused: settings, plugins or storage are unusable.
         StorageUnavailable: the storage cannot be reached.
     """
     plugins = plugins or Plugins(settings)
-    signing = load_signing(settings.audit, default_file=settings.default_signing_key_file)
+    signing = load_signing(settings.audit, default_file=settings.default_signing_key_file) if signs else Signing()
     async with AsyncExitStack() as stack:
         storage = await open_storage(plugins)
         stack.push_async_callback(_close, storage)

@@ -16,13 +16,14 @@ from vsqlvault.errors import (
 from vsqlvault.http.conditions import read_version_preconditions, version_etag
 from vsqlvault.http.messages import Reply
 from vsqlvault.http.operation import Operation, RequestContext
+from vsqlvault.http.operations.known_apps import undefined_apps
 from vsqlvault.http.schemas.admin_bodies import HeldEntriesQuery, HoldsQuery, LegalHoldBody
 from vsqlvault.http.schemas.bodies import dump_json
 from vsqlvault.http.schemas.queries import read_query
 from vsqlvault.http.schemas.responses import list_json
 from vsqlvault.http.schemas.results.entries import EntryPage
 from vsqlvault.http.schemas.results.rules import LegalHold as LegalHoldResult
-from vsqlvault.http.schemas.results.rules import LegalHolds
+from vsqlvault.http.schemas.results.rules import LegalHolds, SavedLegalHold
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.hold import LegalHold
 from vsqlvault.service.audit.rule_documents import legal_hold_document
@@ -37,8 +38,12 @@ async def put_legal_hold(exchange: RequestContext) -> Reply:
         require_admin(exchange.call)
         preconditions = read_version_preconditions(exchange.request)
         wanted = (await exchange.body(LegalHoldBody)).hold(name)
-    hold, is_new = await exchange.vault.rules.legal_holds.save(exchange.call, wanted, preconditions)
-    return _shown(hold, 201 if is_new else 200)
+    saved = await exchange.vault.rules.legal_holds.save(exchange.call, wanted, preconditions)
+    owners = [wanted.selector.owner_app] if wanted.selector.owner_app else []
+    warnings = [*saved.warnings, *undefined_apps(exchange, owners)]
+    document = {**legal_hold_document(saved.hold), **({"warnings": warnings} if warnings else {})}
+    headers = [("ETag", version_etag(saved.hold.version))]
+    return Reply(201 if saved.is_new else 200, dump_json(document), headers=headers)
 
 
 async def get_legal_hold(exchange: RequestContext) -> Reply:
@@ -77,8 +82,8 @@ async def release_legal_hold(exchange: RequestContext) -> Reply:
     return _shown(await exchange.vault.rules.legal_holds.release(exchange.call, name, preconditions))
 
 
-def _shown(hold: LegalHold, status: int = 200) -> Reply:
-    return Reply(status, dump_json(legal_hold_document(hold)), headers=[("ETag", version_etag(hold.version))])
+def _shown(hold: LegalHold) -> Reply:
+    return Reply(200, dump_json(legal_hold_document(hold)), headers=[("ETag", version_etag(hold.version))])
 
 
 _BODY = (InvalidJson, PayloadTooLarge, UnsupportedMediaType, ContentEncodingRefused, ValidationFailed)
@@ -89,7 +94,7 @@ OPERATIONS = (
         method="PUT",
         path="/admin/legal-holds/{name}",
         name="put_legal_hold",
-        result=LegalHoldResult,
+        result=SavedLegalHold,
         summary="Place or change a legal hold",
         description=(
             "After the response, no operation destroys a matching entry until the hold is released. Every change "

@@ -19,10 +19,10 @@ from vsqlvault.errors import (
     UnsupportedMediaType,
     ValidationFailed,
 )
-from vsqlvault.errors.suggestions import undefined
 from vsqlvault.http.conditions import read_version_preconditions, version_etag
 from vsqlvault.http.messages import Reply
 from vsqlvault.http.operation import Operation, RequestContext
+from vsqlvault.http.operations.known_apps import undefined_apps
 from vsqlvault.http.schemas.bodies import AccessPolicyBody, RetentionPolicyBody, dump_json
 from vsqlvault.http.schemas.queries import RetentionPolicyQuery, SweepQuery
 from vsqlvault.http.schemas.responses import sweep_document
@@ -99,16 +99,10 @@ async def put_access_policy(exchange: RequestContext) -> Reply:
         wanted = (await exchange.body(AccessPolicyBody)).policy(name)
     policy, is_new = await exchange.vault.rules.policies.save_access_policy(exchange.call, wanted, preconditions)
     headers = [("ETag", version_etag(policy.version))]
-    document = {**rule_document(policy), **_undefined_apps(exchange, policy)}
-    return Reply(201 if is_new else 200, dump_json(document), headers=headers)
-
-
-def _undefined_apps(exchange: RequestContext, policy: AccessPolicy) -> dict[str, list[str]]:
-    """Return warnings for apps that no credential names; none where tokens may name any app."""
-    known = exchange.vault.credentials.inventory.known_apps()
     named = {app for rule in policy.rules.values() for app in rule.allowed_apps or ()} - {OWNER, ADMIN}
-    warnings = () if known is None else undefined("app", named, known, "no credential names it")
-    return {"warnings": list(warnings)} if warnings else {}
+    warnings = undefined_apps(exchange, named)
+    document = {**rule_document(policy), **({"warnings": list(warnings)} if warnings else {})}
+    return Reply(201 if is_new else 200, dump_json(document), headers=headers)
 
 
 async def get_access_policy(exchange: RequestContext) -> Reply:

@@ -77,6 +77,11 @@ class Authorizer:
         self._timeout_seconds = timeout_seconds
         self._retires_id = retires_id
 
+    @property
+    def evaluator_names(self) -> list[str]:
+        """The names of the evaluators that plugins offer."""
+        return sorted(self._evaluators)
+
     def check(self, policy: AccessPolicy) -> None:
         """Have the evaluator that the policy names validate it.
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from vsqlvault.errors import HoldNotFound
+from vsqlvault.errors.suggestions import undefined
 from vsqlvault.interfaces.storage import PolicySnapshot
 from vsqlvault.interfaces.writes import Committed, SaveLegalHold
 from vsqlvault.model.audit import Operation
@@ -17,6 +18,15 @@ from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.roles import require_admin
 from vsqlvault.service.rules.preconditions import ANY_STATE, VersionPreconditions
 from vsqlvault.service.rules.rule_changes import Rules
+
+
+@dataclass(frozen=True, slots=True)
+class SavedHold:
+    """A hold that was placed or changed, whether its name is new or was released, and warnings for the caller."""
+
+    hold: LegalHold
+    is_new: bool
+    warnings: tuple[str, ...] = ()
 
 
 class LegalHolds:
@@ -44,17 +54,15 @@ class LegalHolds:
 
         return await self._rules.read(AuditContext(call, Operation.READ_LEGAL_HOLD), pick, HoldNotFound)
 
-    async def save(
-        self, call: Call, wanted: LegalHold, preconditions: VersionPreconditions = ANY_STATE
-    ) -> tuple[LegalHold, bool]:
-        """Save ``wanted`` as the next version, and return it and whether the name is new or was released.
+    async def save(self, call: Call, wanted: LegalHold, preconditions: VersionPreconditions = ANY_STATE) -> SavedHold:
+        """Save ``wanted`` as the next version, and return it, with a warning if its purpose has no retention policy.
 
         Raises:
             RoleRequired, PreconditionFailed, Unavailable.
         """
         trace = AuditContext(call, Operation.CHANGE_LEGAL_HOLD, subject=wanted.name)
 
-        async def attempt() -> tuple[LegalHold, bool] | None:
+        async def attempt() -> SavedHold | None:
             require_admin(call)
             book = await self._rules.current(trace)
             newest, old = book.holds.get(wanted.name), _in_force(book, wanted.name)
@@ -67,7 +75,8 @@ class LegalHolds:
                 created_at=trace.at,
             )
             outcome = await self._rules.change(trace, book, SaveLegalHold(new), old, new)
-            return (new, old is None) if isinstance(outcome, Committed) else None
+            saved = SavedHold(new, old is None, _undefined_purpose(new, book))
+            return saved if isinstance(outcome, Committed) else None
 
         return await self._auditor.run_audited(trace, attempt)
 
@@ -95,6 +104,11 @@ class LegalHolds:
     def naming(self, call: Call, operation: Operation, name: str) -> AbstractAsyncContextManager[None]:
         """Audit a refusal raised inside the block, with the hold's name."""
         return self._rules.naming(AuditContext(call, operation, subject=name))
+
+
+def _undefined_purpose(hold: LegalHold, book: PolicySnapshot) -> tuple[str, ...]:
+    purpose = hold.selector.purpose
+    return undefined("purpose", [purpose] if purpose else [], book.retention, "the hold keeps no entry")
 
 
 def _in_force(book: PolicySnapshot, name: str) -> LegalHold | None:

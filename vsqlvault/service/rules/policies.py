@@ -69,6 +69,16 @@ class Policies:
         self._auditor = auditor
         self._rules = Rules(queue, policy_cache, auditor)
 
+    @property
+    def evaluator_names(self) -> list[str]:
+        """The names of the evaluators that plugins offer."""
+        return self._authorizer.evaluator_names
+
+    @property
+    def purge_method_names(self) -> list[str]:
+        """The names of the purge methods that plugins offer."""
+        return self._purges.method_names
+
     async def policy_snapshot(self) -> PolicySnapshot:
         """Return all policies in force, built-in ones included. For internal use: leaves no audit row."""
         return await self._policy_cache.at((await self._queue.read()).revision)

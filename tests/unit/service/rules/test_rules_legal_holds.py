@@ -25,7 +25,8 @@ HOLD = a_legal_hold(selector=HoldSelector(external_id="pay-1"))
 
 
 async def place(scene: Any, hold: Any = HOLD, **options: Any) -> Any:
-    return await scene.vault.rules.legal_holds.save(scene.admin, hold, **options)
+    saved = await scene.vault.rules.legal_holds.save(scene.admin, hold, **options)
+    return saved.hold, saved.is_new
 
 
 async def release(scene: Any, name: str = "case-17", **options: Any) -> Any:
@@ -50,7 +51,8 @@ class TestVersions:
         )  # fmt: skip
         later = scene.clock.advance(hours=1)
         other = a_call("other-admin", Role.ADMIN)
-        second, is_new = await scene.vault.rules.legal_holds.save(other, replace(HOLD, reason="More"))
+        saved = await scene.vault.rules.legal_holds.save(other, replace(HOLD, reason="More"))
+        second, is_new = saved.hold, saved.is_new
         assert (second.version, second.created_by, second.created_at, second.held_since, is_new) == (
             2, "other-admin", later, at, False,
         )  # fmt: skip

@@ -204,6 +204,12 @@ class LegalHold(Result):
     released_at: Timestamp | None
 
 
+class SavedLegalHold(LegalHold):
+    """A legal hold as it was placed or changed."""
+
+    warnings: list[str] = Field(default=[], description="Names that nothing defines.")
+
+
 class LegalHolds(Result):
     """Legal holds."""
 
