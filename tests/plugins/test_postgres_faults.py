@@ -208,8 +208,11 @@ def test_a_full_disk_has_its_own_error(run: Run, postgres_url: str, storage: Pos
             "CREATE TRIGGER no_room BEFORE INSERT ON vault.access_log EXECUTE FUNCTION public.no_room()"
         )
         await connection.close()
+        (outcome,) = await storage.commit([storing()])
+        assert isinstance(outcome, StorageFull)
         with pytest.raises(StorageFull):
-            await storage.commit([storing()])
+            await storage.commit([a_write()])
+        assert storage.describe()["full"] is True
         (snapshot,) = await storage.read([Read(None)])
         assert snapshot.entry is None
 

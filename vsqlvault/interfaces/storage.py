@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Generic, Protocol, TypeVar
 
-from vsqlvault.errors import EntryHeld
+from vsqlvault.errors import EntryHeld, StorageFull
 from vsqlvault.interfaces.evidence import Evidence, EvidenceQuery
 from vsqlvault.interfaces.purge_storage import PurgeStorage
 from vsqlvault.interfaces.statistics import EntryStatistics, KeyRefUse
@@ -246,12 +246,13 @@ class Storage(TreeStorage, PurgeStorage, WatchStorage, Protocol):
         """
         ...
 
-    async def commit(self, writes: Sequence[Write]) -> Sequence[WriteOutcome]:
+    async def commit(self, writes: Sequence[Write]) -> Sequence[WriteOutcome | StorageFull]:
         """Commit the writes of a batch, and return an outcome for each write, in order.
 
         When this returns, every Committed write is durable. A write with an unmet expectation is omitted and its
-        outcome is Conflict; the other writes are not affected. If this raises, nothing was committed (but see
-        OutcomeUnknown).
+        outcome is Conflict; the other writes are not affected. A storage whose disk is full may omit the writes that
+        store an entry. Their outcome is a StorageFull, and reading and purging continue. If this raises, nothing was
+        committed (but see OutcomeUnknown).
         """
         ...
 
@@ -369,6 +370,7 @@ class Storage(TreeStorage, PurgeStorage, WatchStorage, Protocol):
         """Return information for operators (product, version, durability), without secrets.
 
         ``durable`` is whether acknowledged commits survive a power failure, as far as the storage knows.
+        ``full`` is whether the disk has no room, so that nothing is stored.
         ``durability_warning``, if set, describes how else they may be lost, for example in a fail-over.
         ``purge_does_not_reach`` lists where the bytes of a purged value may still be, ``purge_reaches_with_scrub``
         where they may be until the next scrub. Receipts repeat both.

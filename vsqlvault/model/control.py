@@ -56,6 +56,7 @@ CONTROLS: Mapping[str, tuple[str, ...]] = MappingProxyType({
     "log_consistent": ("10.3.4", "10.7.2"),
     "anchor_fresh": ("10.3.3", "10.7.2"),
     "storage_durable": ("10.5.1", "10.7.2"),
+    "storage_has_room": ("10.5.1", "10.7.2"),
     "values_intact": ("10.3.4", "10.7.2"),
     "clock_sane": ("10.6.1", "10.7.2"),
     "certificates_valid": ("2.2.7", "4.2.1"),

@@ -21,7 +21,7 @@ HEALTH_SECONDS = 2.0
 
 
 async def health(exchange: RequestContext) -> Reply:
-    """Return whether the storage answers.
+    """Return whether the storage answers, and whether its disk is full.
 
     Admins and auditors also get version, storage, plugins and the state of the sandbox.
     """
@@ -31,7 +31,8 @@ async def health(exchange: RequestContext) -> Reply:
             await exchange.vault.queue.read()
     except (VaultError, TimeoutError):
         return Reply(503, dump_json({"status": "unavailable", **detail}), headers=[("Retry-After", "1")])
-    return Reply(200, dump_json({"status": "ok", **detail}))
+    status = "full" if exchange.vault.describe_storage().get("full") is True else "ok"
+    return Reply(200, dump_json({"status": status, **detail}))
 
 
 def _detail(vault: Vault) -> dict[str, Any]:
@@ -84,7 +85,10 @@ OPERATIONS = (
             handler=health,
             description="With a credential of an admin or an auditor, the response also contains version, "
             "storage, hardening and plugins.",
-            answers={200: "The storage answers.", 503: "The storage does not answer."},
+            answers={
+                200: "The storage answers. `full`: nothing can be stored until its disk has room.",
+                503: "The storage does not answer.",
+            },
             tag="service",
         )
     ),

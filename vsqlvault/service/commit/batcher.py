@@ -55,7 +55,7 @@ class Batcher(Generic[Item, Result]):
 
     def __init__(
         self,
-        flush: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
+        flush: Callable[[Sequence[Item]], Awaitable[Sequence[Result | VaultError]]],
         *,
         max_in_flight: int,
         limit: int,
@@ -206,8 +206,12 @@ class Batcher(Generic[Item, Result]):
             self._failures.tell(error)
             await self._fail(batch, error)
             return
-        for (_, future, _), result in zip(batch, results, strict=True):
-            if not future.done():
+        for (item, future, _), result in zip(batch, results, strict=True):
+            if future.done():
+                continue
+            if isinstance(result, VaultError):
+                future.set_exception(result if self._translate is None else self._translate(result, item))
+            else:
                 future.set_result(result)
 
     async def _fail(self, batch: list[Waiting[Item, Result]], error: Exception) -> None:

@@ -130,7 +130,7 @@ class CommitQueue:
                 pass
         return snapshots
 
-    async def _commit_batch(self, writes: Sequence[Write]) -> Sequence[WriteOutcome]:
+    async def _commit_batch(self, writes: Sequence[Write]) -> Sequence[WriteOutcome | VaultError]:
         return await _contained(self._storage.commit(writes))
 
 

@@ -95,6 +95,7 @@ class ControlChecks:
             "log_consistent": self._log_consistent,
             "anchor_fresh": partial(self._anchor_fresh, now),
             "storage_durable": self._storage_durable,
+            "storage_has_room": self._storage_has_room,
             "values_intact": self._values_intact,
             "clock_sane": self._clock_sane,
             "certificates_valid": partial(self._certificates_valid, now),
@@ -219,6 +220,12 @@ class ControlChecks:
         if not isinstance(durable, bool):
             return _unused("the storage does not report whether acknowledged writes survive a power cut")
         return _judged(durable, f"acknowledged writes {'survive' if durable else 'may not survive'} a power cut")
+
+    async def _storage_has_room(self) -> Check:
+        full = self._storage.describe().get("full")
+        if not isinstance(full, bool):
+            return _unused("the storage does not report whether its disk is full")
+        return _judged(not full, "the disk is full: nothing is stored" if full else "the last write found room")
 
     async def _values_intact(self) -> Check:
         count = self._corrupt_values()

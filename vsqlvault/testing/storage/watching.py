@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from vsqlvault.errors import StorageFull
 from vsqlvault.interfaces.storage import LogQuery, Storage
 from vsqlvault.interfaces.watch_storage import (
     NewestAttestationIs,
@@ -87,7 +88,7 @@ class WatchingConformance(StorageKit):
     async def test_so_it_is_of_two_storages_on_one_place(self, storage: Storage) -> None:
         self.needs("shared")
         async with self.another() as other:
-            outcomes: list[WriteOutcome] = []
+            outcomes: list[WriteOutcome | StorageFull] = []
             for number in range(1, 11):
                 both = [_saving(a_control_change(number=number), row) for row in ("one", "other")]
                 done = await asyncio.gather(storage.commit(both[:1]), other.commit(both[1:]))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from vsqlvault.errors import VaultError
+from vsqlvault.errors import StorageFull, VaultError
 from vsqlvault.interfaces.evidence import Evidence, EvidenceQuery
 from vsqlvault.interfaces.purge_storage import ExpiredQuery, ScrubOutcome
 from vsqlvault.interfaces.statistics import EntryStatistics, KeyRefUse
@@ -43,6 +43,7 @@ from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.purge import PurgeRecord, ScrubRecord, SweepRecord, SweepRuns
 from vsqlvault.model.transparency import Checkpoint, LogName, TileKey
+from vsqlvault_plugins.storage.full_disk import FullDisk
 from vsqlvault_plugins.storage.postgres import (
     entry_counts,
     evidence,
@@ -101,6 +102,7 @@ class PostgresStorage:
         self._server = server
         self._roles = roles
         self._durable: tuple[str, str] | None = None
+        self._disk = FullDisk()
 
     @classmethod
     async def open(
@@ -141,8 +143,11 @@ class PostgresStorage:
         """See ``Storage.read``."""
         return await self._run(READ_SECONDS, read_batch, reads)
 
-    async def commit(self, writes: Sequence[Write]) -> Sequence[WriteOutcome]:
+    async def commit(self, writes: Sequence[Write]) -> Sequence[WriteOutcome | StorageFull]:
         """See ``Storage.commit``."""
+        return await self._disk.commit(writes, self._commit)
+
+    async def _commit(self, writes: Sequence[Write]) -> Sequence[WriteOutcome]:
         for _ in range(MAX_TRIES - 1):
             try:
                 return await self._commit_once(writes)
@@ -397,6 +402,7 @@ class PostgresStorage:
         """See ``Storage.describe``."""
         return {
             **self._server.describe(),
+            "full": self._disk.is_full,
             "schema_version": schema.VERSION,
             "purge_reaches_with_scrub": ["the database's data files, until the next scrub"],
             "purge_does_not_reach": [

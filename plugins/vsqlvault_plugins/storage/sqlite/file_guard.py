@@ -75,9 +75,12 @@ class FileGuard:
         *,
         locks: bool,
         lock_seconds: float = LOCK_SECONDS,
+        on_full: Callable[[], None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """``locks``: exclude writes of other processes, as versions with the WAL-reset bug need.
+
+        ``on_full`` is called when a write finds no room on the disk, before its error is raised.
 
         Raises:
             StorageUnavailable: the lock file cannot be opened.
@@ -86,6 +89,7 @@ class FileGuard:
         self._log_path = path.with_name(path.name + "-wal")
         self._on_io_error = on_io_error
         self._lock_seconds = lock_seconds
+        self._on_full = on_full
         self._monotonic = monotonic
         self._blocked_since: float | None = None
         self._busy_millis: int | None = None
@@ -130,8 +134,11 @@ class FileGuard:
             try:
                 answer = function(connection, *arguments)
             except sqlite3.OperationalError as error:
-                if (error.sqlite_errorname or "").startswith("SQLITE_BUSY"):
+                name = error.sqlite_errorname or ""
+                if name.startswith("SQLITE_BUSY"):
                     raise StorageBusy from error
+                if name == "SQLITE_FULL":
+                    self._on_full()
                 raise
         self._check()
         return answer

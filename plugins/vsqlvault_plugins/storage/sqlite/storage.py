@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from vsqlvault.errors import VaultError
+from vsqlvault.errors import StorageFull, VaultError
 from vsqlvault.interfaces.evidence import Evidence, EvidenceQuery
 from vsqlvault.interfaces.purge_storage import ExpiredQuery, ScrubOutcome
 from vsqlvault.interfaces.statistics import EntryStatistics, KeyRefUse
@@ -44,6 +44,7 @@ from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.purge import PurgeRecord, ScrubRecord, SweepRecord, SweepRuns
 from vsqlvault.model.times import utc_now
 from vsqlvault.model.transparency import Checkpoint, LogName, TileKey
+from vsqlvault_plugins.storage.full_disk import without_stores
 from vsqlvault_plugins.storage.sqlite import evidence, pages, purging, schema, tallies, tree, watching
 from vsqlvault_plugins.storage.sqlite.connection import (
     Connection,
@@ -53,6 +54,7 @@ from vsqlvault_plugins.storage.sqlite.connection import (
     translated,
 )
 from vsqlvault_plugins.storage.sqlite.file_guard import LOCK_SECONDS, FileGuard, exit_soon, has_wal_reset_bug
+from vsqlvault_plugins.storage.sqlite.reserve import CREATE_AFTER_SECONDS, Reserve
 from vsqlvault_plugins.storage.sqlite.transactions import (
     LARGE,
     checkpoint_log,
@@ -92,6 +94,7 @@ class SqliteStorage:
         keeper: Connection,
         clock: Callable[[], datetime],
         guard: FileGuard,
+        reserve: Reserve,
         truncate_after_seconds: float = TRUNCATE_AFTER_SECONDS,
         scrub_seconds: float = SCRUB_SECONDS,
     ) -> None:
@@ -113,6 +116,8 @@ class SqliteStorage:
         self._checkpointing: asyncio.Task[None] | None = None
         self._truncated_at = -TRUNCATE_EVERY_SECONDS
         self._written = 0
+        self._reserve = reserve
+        self._reserving: asyncio.Task[None] | None = None
 
     @classmethod
     async def open(
@@ -124,13 +129,15 @@ class SqliteStorage:
         truncate_after_seconds: float = TRUNCATE_AFTER_SECONDS,
         scrub_seconds: float = SCRUB_SECONDS,
         lock_seconds: float = LOCK_SECONDS,
+        reserve: Reserve | None = None,
+        reserve_after_seconds: float = CREATE_AFTER_SECONDS,
     ) -> SqliteStorage:
         """Open or create the file, readable only by its owner. The schema is not changed.
 
         ``on_io_error`` is called once after an I/O error, when nothing is acknowledged any more. By default the process exits.
         ``truncate_after_seconds``: from a purge until the write-ahead log is truncated. ``scrub_seconds``: the minimum time
         for which a scrub waits for readers. ``lock_seconds``: how long requests wait while another program holds the write
-        lock.
+        lock. ``reserve_after_seconds``: when the reserve of disk space is created.
 
         Raises:
             StorageUnavailable: the file cannot be opened. UnsafeStorage: it cannot be made durable.
@@ -150,15 +157,26 @@ class SqliteStorage:
                 await connection.close()
             raise error if isinstance(error, VaultError) else translated(error) from error
         writer, reader, pager, keeper = opened
-        guard = FileGuard(path, on_io_error, locks=WAL_RESET_BUG, lock_seconds=lock_seconds)
-        return cls(path, writer, reader, pager, keeper, clock, guard, truncate_after_seconds, scrub_seconds)
+        kept = reserve or Reserve(path)
+        guard = FileGuard(path, on_io_error, locks=WAL_RESET_BUG, lock_seconds=lock_seconds, on_full=kept.release)
+        storage = cls(path, writer, reader, pager, keeper, clock, guard, kept, truncate_after_seconds, scrub_seconds)
+        storage._reserving = asyncio.create_task(kept.keep(reserve_after_seconds, storage._empty_log_soon))
+        return storage
 
     async def read(self, reads: Sequence[Read]) -> Sequence[Snapshot]:
         """See ``Storage.read``."""
         return await self._reader.run(read_batch, reads, self._clock)
 
-    async def commit(self, writes: Sequence[Write]) -> Sequence[WriteOutcome]:
+    async def commit(self, writes: Sequence[Write]) -> Sequence[WriteOutcome | StorageFull]:
         """See ``Storage.commit``."""
+        if not self._reserve.is_full:
+            try:
+                return await self._commit(writes)
+            except StorageFull:  # the reserve has been released
+                pass
+        return await without_stores(writes, self._commit)
+
+    async def _commit(self, writes: Sequence[Write]) -> Sequence[WriteOutcome]:
         has_purges = has_large = False
         for write in writes:
             self._written += _size_of(write)
@@ -435,6 +453,7 @@ class SqliteStorage:
         return {
             "product": "SQLite",
             "durable": self._guard.failure is None,
+            "full": self._reserve.is_full,
             **({"failure": self._guard.failure} if self._guard.failure else {}),
             "version": sqlite3.sqlite_version,
             "wal_reset_bug": "guarded by a lock file" if WAL_RESET_BUG else "fixed",
@@ -453,7 +472,7 @@ class SqliteStorage:
 
     async def close(self) -> None:
         """See ``Storage.close``. Closing the last connection also truncates the write-ahead log."""
-        for task in (self._truncating, self._checkpointing):
+        for task in (self._truncating, self._checkpointing, self._reserving):
             if task:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)

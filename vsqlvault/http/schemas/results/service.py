@@ -238,7 +238,9 @@ class Health(Result):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ok"}]})
 
-    status: Literal["ok", "unavailable"]
+    status: Literal["ok", "full", "unavailable"] = Field(
+        description="`full`: the disk of the storage is full; entries can be read and purged, but not stored."
+    )
     version: str | None = None
     storage: dict[str, Any] | None = None
     hardening: dict[str, SandboxStep] | None = None
