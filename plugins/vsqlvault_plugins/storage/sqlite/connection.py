@@ -34,6 +34,9 @@ SYNCHRONOUS_FULL = 2
 BUSY_SECONDS = 5.0
 
 
+LOCKED = "another program holds the write lock of the database file"
+
+
 FIRST_PAUSE_SECONDS = 0.002
 
 
@@ -64,7 +67,10 @@ class Connection(aiosqlite.Connection):
         Raises:
             StorageFull, StorageUnavailable, AuditUnavailable: for errors of SQLite.
         """
-        return await self._run(self.guarded, function, *arguments)
+        try:
+            return await self._run(self.guarded, function, *arguments)
+        except StorageBusy as busy:
+            raise StorageUnavailable(LOCKED) from busy
 
     async def run_behind(self, function: Callable[..., Answer], *arguments: Any) -> Answer:
         """As ``run``, for work of the background: it never waits for a lock on the thread, where requests wait behind it.
@@ -76,9 +82,9 @@ class Connection(aiosqlite.Connection):
         while True:
             try:
                 return await self._run(self.guarded_behind or self.guarded, function, *arguments)
-            except StorageBusy:
+            except StorageBusy as busy:
                 if time.monotonic() > deadline:
-                    raise
+                    raise StorageUnavailable(LOCKED) from busy
             await asyncio.sleep(pause)
             pause = min(pause * 2, MAX_PAUSE_SECONDS)
 

@@ -34,11 +34,8 @@ EX_IOERR = 74
 _FIXED_IN = ((3, 44, 6), (3, 50, 7), (3, 51, 3))
 
 
-class StorageBusy(StorageUnavailable):
-    """The storage is unavailable."""
-
-    def __init__(self) -> None:
-        super().__init__("another program holds the write lock of the database file")
+class StorageBusy(Exception):
+    """Another program holds the write lock of the database file."""
 
 
 def has_wal_reset_bug(version: tuple[int, int, int]) -> bool:
