@@ -10,7 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from vsqlvault import __version__
-from vsqlvault.cli import attest, completion, evidence, keygen, man, new_plugin, report, schema, serve, sweep, verify
+from vsqlvault.cli import (
+    attest,
+    backup,
+    completion,
+    evidence,
+    keygen,
+    man,
+    new_plugin,
+    report,
+    schema,
+    serve,
+    sweep,
+    verify,
+)
 from vsqlvault.cli.client.commands import add_commands as add_client_commands
 from vsqlvault.cli.exit_codes import exit_code
 from vsqlvault.cli.keys import HELP as KEYS_HELP
@@ -93,6 +106,10 @@ def _add_server_commands(add: Add) -> None:
     migrate = add("migrate", _migrate, "update the storage's schema")
     migrate.add_argument("--plan", action="store_true", help="only print the steps of the migration")
     add_json(migrate)
+    backup_parser = add(
+        "backup", backup.backup, "copy the storage to one file, while it is in use, and check such a file"
+    )
+    backup.add_arguments(backup_parser)
     sweep_parser = add("sweep", sweep.sweep, "purge expired entries, with proof")
     scrub_parser = add("scrub", sweep.scrub, "remove purged bytes from the data files")
     sweep.add_arguments(sweep_parser, scrub_parser)

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from vsqlvault.errors import EntryHeld, StorageFull
+from vsqlvault.errors import EntryHeld, SettingsInvalid, StorageFull
+from vsqlvault.interfaces.backup import BackupContents
 from vsqlvault.interfaces.evidence import Evidence, EvidenceQuery
 from vsqlvault.interfaces.purge_storage import PurgeStorage
 from vsqlvault.interfaces.statistics import EntryStatistics, KeyRefUse
@@ -399,3 +401,14 @@ class StorageFactory(Protocol):
             UnsafeStorage: its configuration could lose acknowledged commits.
         """
         ...
+
+    async def backup(self, url: str, directory: Path) -> BackupContents:  # noqa: ARG002 - for those that override it
+        """Write one consistent state of the storage to a new file in ``directory``, verify it, and describe it.
+
+        The storage may be in use. By default, a storage has no backup of its own.
+
+        Raises:
+            SettingsInvalid: there is no backup, or a program for it is missing.
+            StorageUnavailable: the storage cannot be read, or the copy is damaged. StorageFull.
+        """
+        raise SettingsInvalid(f"backup: expected a storage that can be backed up by this command, found {self.name}")

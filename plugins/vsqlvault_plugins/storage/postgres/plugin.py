@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -9,6 +10,7 @@ from pydantic import Field
 from vsqlvault.config import PluginSettings, PublicSection, Section, Settings
 from vsqlvault.errors import SettingsInvalid
 from vsqlvault.hookspecs import hookimpl
+from vsqlvault.interfaces.backup import BackupContents
 from vsqlvault.interfaces.storage import Storage, StorageFactory
 from vsqlvault.model.sandbox import ProcessNeeds
 from vsqlvault_plugins.storage.postgres.needs import needs_of
@@ -61,6 +63,12 @@ class PostgresFactory(StorageFactory):
             pooler_mode=self._chosen.pooler_mode,
             prepared_statements=self._chosen.keeps_prepared_statements,
         )
+
+    async def backup(self, url: str, directory: Path) -> BackupContents:
+        """See ``StorageFactory.backup``."""
+        from vsqlvault_plugins.storage.postgres.backup import back_up  # noqa: PLC0415 - as above
+
+        return await back_up(url, directory)
 
 
 @hookimpl

@@ -617,3 +617,15 @@ GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA vault TO {role}
 GRANT MAINTAIN ON vault.entries_00, vault.entries_01, vault.entries_02, vault.entries_03, vault.entries_04, vault.entries_05,
     vault.entries_06, vault.entries_07, vault.entries_08, vault.entries_09, vault.entries_10, vault.entries_11,
     vault.entries_12, vault.entries_13, vault.entries_14, vault.entries_15 TO {role}
+
+-- name: export_snapshot
+SELECT pg_export_snapshot()
+
+-- name: backup_counts
+SELECT (SELECT count(*) FROM vault.entries), (SELECT count(*) FROM vault.access_log), (SELECT count(*) FROM vault.purge_log)
+
+-- name: newest_note
+SELECT note FROM vault.checkpoints ORDER BY size DESC LIMIT 1
+
+-- name: server_version
+SHOW server_version

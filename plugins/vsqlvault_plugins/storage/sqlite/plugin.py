@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 from vsqlvault.config import Settings
 from vsqlvault.errors import SettingsInvalid
 from vsqlvault.hookspecs import hookimpl
+from vsqlvault.interfaces.backup import BackupContents
 from vsqlvault.interfaces.storage import Storage, StorageFactory
 from vsqlvault.model.sandbox import ProcessNeeds
+from vsqlvault_plugins.storage.sqlite.backup import back_up
 from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage
 
 
@@ -30,6 +33,13 @@ class SqliteFactory(StorageFactory):
                 f"storage.database_url: expected a file in a directory that exists, found no directory {path.parent}{hint}"
             )
         return await SqliteStorage.open(path)
+
+    async def backup(self, url: str, directory: Path) -> BackupContents:
+        """See ``StorageFactory.backup``."""
+        path = _path(url)
+        if path is None:
+            raise SettingsInvalid("storage.database_url: expected sqlite:///path to a file, such as sqlite:///vault.db")
+        return await asyncio.to_thread(back_up, path, directory)
 
 
 def _path(url: str) -> Path | None:

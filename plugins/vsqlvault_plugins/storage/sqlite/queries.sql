@@ -544,3 +544,16 @@ WHERE r.purge_id = ?
 SELECT position FROM {log}_log
 WHERE position > coalesce(:after, -9223372036854775808) AND position <= coalesce(:until, 9223372036854775807)
 ORDER BY position LIMIT :limit
+
+-- name: pragma_journal_delete
+-- A backup is one file, without a write-ahead log. The vault sets the mode that it needs when it opens the file.
+PRAGMA journal_mode = DELETE
+
+-- name: integrity_check
+PRAGMA integrity_check
+
+-- name: backup_counts
+SELECT (SELECT count(*) FROM entries), (SELECT count(*) FROM access_log), (SELECT count(*) FROM purge_log)
+
+-- name: newest_note
+SELECT note FROM checkpoints ORDER BY size DESC LIMIT 1
