@@ -95,3 +95,66 @@ def test_an_expired_shredded_entry_under_a_hold_is_423_to_a_store(vault: VaultSe
     answer = vault.put(ADMIN, "shred/a", "new")
     assert_refused(vault, answer, 423, "legal-hold", "legal_hold")
     assert entry["version"] == 1
+
+
+HOLD = {"case_reference": "17 O 4/27", "reason": "Litigation", "selector": {"external_id": "read-of-a-hold"}}
+RETENTION = {"max_retention_days": 9, "purge_method": "physical-delete"}
+RULES: dict[str, tuple[str, dict[str, object] | None, str]] = {
+    "access policy": ("/admin/access-policies/read-etag", {"rules": {"store": {}}}, "read-access-policy"),
+    "built-in access policy": ("/admin/access-policies/owner-only", None, "read-access-policy"),
+    "retention policy": ("/admin/retention-policies/read-etag", RETENTION, "read-retention-policy"),
+    "legal hold": ("/admin/legal-holds/read-etag", HOLD, "read-legal-hold"),
+}
+
+
+@pytest.mark.parametrize(("target", "body", "operation"), RULES.values(), ids=RULES.keys())
+class TestConditionalReadsOfRules:
+    @staticmethod
+    def tag(vault: VaultServer, target: str, body: dict[str, object] | None) -> str:
+        if body is not None:
+            assert vault.call(ADMIN, "PUT", target, json_body=body).status in {200, 201}
+        tag = vault.call("auditor", "GET", target).header("etag")
+        assert tag is not None
+        return tag
+
+    @pytest.mark.parametrize("form", ["{}", "W/{}", "*", '"x" ,,{}'])
+    def test_a_version_that_the_caller_has_is_304(
+        self, vault: VaultServer, target: str, body: dict[str, object] | None, operation: str, form: str
+    ) -> None:
+        tag = self.tag(vault, target, body)
+        answer = vault.call("auditor", "GET", target, headers={"If-None-Match": form.format(tag)})
+        assert (answer.status, answer.body, answer.header("etag")) == (304, b"", tag)
+        row = vault.row(answer)
+        assert (row["operation"], row["outcome"], row["status"]) == (operation, "granted", 304)
+
+    def test_another_version_than_asked_for_is_412_and_comes_first(
+        self, vault: VaultServer, target: str, body: dict[str, object] | None, operation: str
+    ) -> None:
+        tag = self.tag(vault, target, body)
+        answer = vault.call("auditor", "GET", target, headers={"If-Match": '"999"', "If-None-Match": tag})
+        assert answer.status == 412
+        assert (vault.row(answer)["operation"], vault.row(answer)["reason"]) == (operation, "precondition")
+
+    @pytest.mark.parametrize("headers", [{"If-Match": "{}"}, {"If-Match": "*"}, {"If-None-Match": '"999"'}])
+    def test_the_version_asked_for_is_answered(
+        self, vault: VaultServer, target: str, body: dict[str, object] | None, operation: str, headers: dict[str, str]
+    ) -> None:
+        tag = self.tag(vault, target, body)
+        asked = {name: value.format(tag) for name, value in headers.items()}
+        answer = vault.call("auditor", "GET", target, headers=asked)
+        assert (answer.status, vault.row(answer)["operation"]) == (200, operation)
+
+    def test_a_caller_without_a_role_is_refused_first(
+        self, vault: VaultServer, target: str, body: dict[str, object] | None, operation: str
+    ) -> None:
+        tag = self.tag(vault, target, body)
+        for header in ({"If-None-Match": tag}, {"If-Match": "bad"}):
+            answer = vault.call("payments", "GET", target, headers=header)
+            assert (answer.status, vault.row(answer)["operation"]) == (403, operation)
+
+    def test_a_name_that_does_not_exist_is_404_whatever_is_asked(
+        self, vault: VaultServer, target: str, body: dict[str, object] | None, operation: str
+    ) -> None:
+        for header in ({"If-None-Match": "*"}, {"If-Match": "*"}):
+            answer = vault.call("auditor", "GET", f"{target}-none", headers=header)
+            assert (answer.status, vault.row(answer)["operation"]) == (404, operation)

@@ -28,7 +28,7 @@ from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.hold import LegalHold
 from vsqlvault.service.audit.rule_documents import legal_hold_document
 from vsqlvault.service.entries.held_entries import HeldEntriesRequest, HeldPlace
-from vsqlvault.service.roles import require_admin
+from vsqlvault.service.roles import require_admin, require_reader
 
 
 async def put_legal_hold(exchange: RequestContext) -> Reply:
@@ -48,7 +48,14 @@ async def put_legal_hold(exchange: RequestContext) -> Reply:
 
 async def get_legal_hold(exchange: RequestContext) -> Reply:
     """Return the newest version of a hold."""
-    return _shown(await exchange.vault.rules.legal_holds.hold(exchange.call, exchange.request.params["name"]))
+    name, holds = exchange.request.params["name"], exchange.vault.rules.legal_holds
+    async with holds.naming(exchange.call, Audited.READ_LEGAL_HOLD, name):
+        require_reader(exchange.call)
+        preconditions = read_version_preconditions(exchange.request)
+    viewed = await holds.view(exchange.call, name, preconditions)
+    if viewed.unmodified:
+        return Reply(304, content_type=None, headers=[("ETag", version_etag(viewed.rule.version))])
+    return _shown(viewed.rule)
 
 
 async def list_legal_holds(exchange: RequestContext) -> Reply:
@@ -116,9 +123,9 @@ OPERATIONS = (
         summary="Read a legal hold",
         handler=get_legal_hold,
         audited=Audited.READ_LEGAL_HOLD,
-        answers={200: "The newest version, which may be the release."},
+        answers={200: "The newest version, which may be the release.", 304: "The caller has this version."},
         headers=_ETAG_HEADER,
-        problems=(RoleRequired, HoldNotFound),
+        problems=(RoleRequired, HoldNotFound, PreconditionFailed),
         tag="admin",
     ),
     Operation(

@@ -40,8 +40,9 @@ from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.policy import ADMIN, OWNER, AccessPolicy, RetentionPolicy
 from vsqlvault.model.times import format_time
 from vsqlvault.service.audit.rule_documents import access_policy_document, retention_policy_document, rule_document
-from vsqlvault.service.roles import require_admin
+from vsqlvault.service.roles import require_admin, require_reader
 from vsqlvault.service.rules.policies import SavedRetention
+from vsqlvault.service.rules.rule_changes import RuleView
 
 
 async def put_retention_policy(exchange: RequestContext) -> Reply:
@@ -81,7 +82,11 @@ def _effect(effect: RetentionLimitEffect) -> dict[str, Any]:
 async def get_retention_policy(exchange: RequestContext) -> Reply:
     """Return the retention policy in force."""
     purpose = exchange.request.params["purpose"]
-    return _shown(await exchange.vault.rules.policies.retention_policy(exchange.call, purpose))
+    policies = exchange.vault.rules.policies
+    async with policies.naming(exchange.call, Audited.READ_RETENTION_POLICY, purpose):
+        require_reader(exchange.call)
+        preconditions = read_version_preconditions(exchange.request)
+    return _shown(await policies.view_retention_policy(exchange.call, purpose, preconditions))
 
 
 async def list_retention_policies(exchange: RequestContext) -> Reply:
@@ -107,7 +112,11 @@ async def put_access_policy(exchange: RequestContext) -> Reply:
 
 async def get_access_policy(exchange: RequestContext) -> Reply:
     """Return the access policy in force."""
-    return _shown(await exchange.vault.rules.policies.access_policy(exchange.call, exchange.request.params["name"]))
+    name, policies = exchange.request.params["name"], exchange.vault.rules.policies
+    async with policies.naming(exchange.call, Audited.READ_ACCESS_POLICY, name):
+        require_reader(exchange.call)
+        preconditions = read_version_preconditions(exchange.request)
+    return _shown(await policies.view_access_policy(exchange.call, name, preconditions))
 
 
 async def list_access_policies(exchange: RequestContext) -> Reply:
@@ -135,8 +144,11 @@ async def sweep(exchange: RequestContext) -> Reply:
     return Reply(200, dump_json(sweep_document(count)))
 
 
-def _shown(policy: AccessPolicy | RetentionPolicy, status: int = 200) -> Reply:
-    return Reply(status, dump_json(rule_document(policy)), headers=[("ETag", version_etag(policy.version))])
+def _shown(viewed: RuleView[AccessPolicy] | RuleView[RetentionPolicy]) -> Reply:
+    headers = [("ETag", version_etag(viewed.rule.version))]
+    if viewed.unmodified:
+        return Reply(304, content_type=None, headers=headers)
+    return Reply(200, dump_json(rule_document(viewed.rule)), headers=headers)
 
 
 _BODY = (InvalidJson, PayloadTooLarge, UnsupportedMediaType, ContentEncodingRefused, ValidationFailed)
@@ -172,9 +184,9 @@ OPERATIONS = (
         summary="Read a retention policy",
         handler=get_retention_policy,
         audited=Audited.READ_RETENTION_POLICY,
-        answers={200: "The version in force."},
+        answers={200: "The version in force.", 304: "The caller has this version."},
         headers=_ETAG_HEADER,
-        problems=(RoleRequired, PolicyNotFound),
+        problems=(RoleRequired, PolicyNotFound, PreconditionFailed),
         tag="admin",
     ),
     Operation(
@@ -215,9 +227,9 @@ OPERATIONS = (
         summary="Read an access policy",
         handler=get_access_policy,
         audited=Audited.READ_ACCESS_POLICY,
-        answers={200: "The version in force."},
+        answers={200: "The version in force.", 304: "The caller has this version."},
         headers=_ETAG_HEADER,
-        problems=(RoleRequired, PolicyNotFound),
+        problems=(RoleRequired, PolicyNotFound, PreconditionFailed),
         tag="admin",
     ),
     Operation(

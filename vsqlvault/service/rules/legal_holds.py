@@ -17,7 +17,7 @@ from vsqlvault.service.commit.policy_cache import PolicyCache
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.roles import require_admin
 from vsqlvault.service.rules.preconditions import ANY_STATE, VersionPreconditions
-from vsqlvault.service.rules.rule_changes import Rules
+from vsqlvault.service.rules.rule_changes import Rules, RuleView
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +42,12 @@ class LegalHolds:
 
     async def hold(self, call: Call, name: str) -> LegalHold:
         """Return the newest version, released or not. Raises HoldNotFound, RoleRequired."""
+        return (await self.view(call, name, ANY_STATE)).rule
+
+    async def view(self, call: Call, name: str, preconditions: VersionPreconditions) -> RuleView[LegalHold]:
+        """Return the newest version, released or not. Raises HoldNotFound, RoleRequired, PreconditionFailed."""
         trace = AuditContext(call, Operation.READ_LEGAL_HOLD, subject=name)
-        return await self._rules.read(trace, lambda book: book.holds.get(name), HoldNotFound)
+        return await self._rules.read_version(trace, lambda book: book.holds.get(name), HoldNotFound, preconditions)
 
     async def holds(self, call: Call, *, released: bool = False) -> list[LegalHold]:
         """Return the holds in force, or those released, by name. Raises RoleRequired."""

@@ -28,7 +28,7 @@ from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.purge.purger import Purger
 from vsqlvault.service.roles import require_admin
 from vsqlvault.service.rules.preconditions import ANY_STATE, VersionPreconditions
-from vsqlvault.service.rules.rule_changes import Rules
+from vsqlvault.service.rules.rule_changes import Rules, RuleView
 
 log = logging.getLogger(__name__)
 _OF_RETENTION = (
@@ -85,8 +85,14 @@ class Policies:
 
     async def access_policy(self, call: Call, name: str) -> AccessPolicy:
         """Return the version in force. Raises PolicyNotFound, RoleRequired."""
+        return (await self.view_access_policy(call, name, ANY_STATE)).rule
+
+    async def view_access_policy(
+        self, call: Call, name: str, preconditions: VersionPreconditions
+    ) -> RuleView[AccessPolicy]:
+        """Return the version in force. Raises PolicyNotFound, RoleRequired, PreconditionFailed."""
         trace = _trace(call, Operation.READ_ACCESS_POLICY, name)
-        return await self._rules.read(trace, lambda book: book.access.get(name), PolicyNotFound)
+        return await self._rules.read_version(trace, lambda book: book.access.get(name), PolicyNotFound, preconditions)
 
     async def access_policies(self, call: Call) -> list[AccessPolicy]:
         """Return all policies in force, by name. Raises RoleRequired."""
@@ -97,8 +103,16 @@ class Policies:
 
     async def retention_policy(self, call: Call, purpose: str) -> RetentionPolicy:
         """Return the version in force. Raises PolicyNotFound, RoleRequired."""
+        return (await self.view_retention_policy(call, purpose, ANY_STATE)).rule
+
+    async def view_retention_policy(
+        self, call: Call, purpose: str, preconditions: VersionPreconditions
+    ) -> RuleView[RetentionPolicy]:
+        """Return the version in force. Raises PolicyNotFound, RoleRequired, PreconditionFailed."""
         trace = _trace(call, Operation.READ_RETENTION_POLICY, purpose)
-        return await self._rules.read(trace, lambda book: book.retention.get(purpose), PolicyNotFound)
+        return await self._rules.read_version(
+            trace, lambda book: book.retention.get(purpose), PolicyNotFound, preconditions
+        )
 
     async def retention_policies(self, call: Call) -> list[RetentionPolicy]:
         """Return all policies in force, by purpose. Raises RoleRequired."""

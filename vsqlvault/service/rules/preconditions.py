@@ -1,4 +1,4 @@
-"""Preconditions of a change to a policy or hold."""
+"""Preconditions of a read of or a change to a policy or hold."""
 
 from __future__ import annotations
 
@@ -29,6 +29,15 @@ class VersionPreconditions:
             raise PreconditionFailed("it has changed, or does not exist")
         if self.none_match is not None and present in self.none_match:
             raise PreconditionFailed("it has not changed")
+
+    def is_unmodified(self, present: int) -> bool:
+        """Whether ``If-None-Match`` names the version that is read, so that the reader has it (RFC 9110, 13.1.2)."""
+        return self.none_exists or (self.none_match is not None and present in self.none_match)
+
+    def check_read(self, present: int) -> None:
+        """Raise PreconditionFailed unless ``If-Match`` holds for the version that is read."""
+        if self.match is not None and present not in self.match:
+            raise PreconditionFailed("it has changed")
 
 
 ANY_STATE = VersionPreconditions()

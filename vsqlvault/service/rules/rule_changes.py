@@ -4,18 +4,31 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from vsqlvault.errors import VaultError
 from vsqlvault.interfaces.storage import PolicySnapshot
 from vsqlvault.interfaces.writes import Change, Expectation, RevisionIs, Write, WriteOutcome
-from vsqlvault.service.audit.recorder import CREATED, OK, AuditContext, Auditor
+from vsqlvault.model.hold import LegalHold
+from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
+from vsqlvault.service.audit.recorder import CREATED, NOT_MODIFIED, OK, AuditContext, Auditor
 from vsqlvault.service.audit.rule_documents import StoredRule, as_json, rule_document
 from vsqlvault.service.commit.policy_cache import PolicyCache
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.roles import require_reader
+from vsqlvault.service.rules.preconditions import VersionPreconditions
 
 Picked = TypeVar("Picked")
+Rule = TypeVar("Rule", AccessPolicy, RetentionPolicy, LegalHold)
+
+
+@dataclass(frozen=True, slots=True)
+class RuleView(Generic[Rule]):
+    """A policy or legal hold as it was read. ``unmodified``: the caller has this version, as ``If-None-Match`` says."""
+
+    rule: Rule
+    unmodified: bool
 
 
 class Rules:
@@ -44,6 +57,27 @@ class Rules:
                 raise missing
             await self._queue.record(trace.granted())
             return found
+
+        return await self._auditor.run_audited(trace, attempt)
+
+    async def read_version(
+        self,
+        trace: AuditContext,
+        pick: Callable[[PolicySnapshot], Rule | None],
+        missing: type[VaultError],
+        preconditions: VersionPreconditions,
+    ) -> RuleView[Rule]:
+        """Return the rule that ``pick`` returns, as ``read`` does. Raises as ``read``, and PreconditionFailed."""
+
+        async def attempt() -> RuleView[Rule]:
+            require_reader(trace.call)
+            found = pick(await self.current(trace))
+            if found is None:
+                raise missing
+            preconditions.check_read(found.version)
+            unmodified = preconditions.is_unmodified(found.version)
+            await self._queue.record(trace.granted(NOT_MODIFIED if unmodified else OK))
+            return RuleView(found, unmodified)
 
         return await self._auditor.run_audited(trace, attempt)
 
