@@ -34,8 +34,12 @@ FOR_EVER = 3600
 
 
 def ordered(where: str) -> str | None:
-    place, _, how = Path(os.environ["ROGUE"]).read_text("utf-8").partition(" ")
-    return how if place == where else None
+    orders = Path(os.environ["ROGUE"])
+    place, _, how = orders.read_text("utf-8").partition(" ")
+    if place != where:
+        return None
+    orders.with_suffix(".reached").write_text(f"{place} {how}", "utf-8")
+    return how
 
 
 def plainly(where: str, good: Any, *arguments: Any) -> Any:
@@ -141,10 +145,22 @@ class RogueControl(VaultControl):
         return await waiting("control.check", Check(ControlState.OK, "fine"))
 
 
+_started: list[asyncio.Task[None]] = []
+
+
+def start_a_task() -> None:
+    """Start a task that nobody waits for, as a plugin may."""
+    task = asyncio.ensure_future(waiting("task.step", None))
+    task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+    _started[:] = [each for each in _started if not each.done()] + [task]
+    asyncio.get_running_loop().call_soon(plainly, "callback.call", None)
+
+
 class RogueObserver(Observer):
     name = "rogue"
 
     async def access(self, records: Any) -> None:
+        start_a_task()
         await waiting("observer.access", None, records)
 
     async def purges(self, records: Any) -> None:

@@ -16,6 +16,7 @@ from vsqlvault.plugin_loader import Plugins
 ReadSettings = Callable[[argparse.Namespace], Settings]
 Add = Callable[[str, Callable[[argparse.Namespace, ReadSettings], Any], str], argparse.ArgumentParser]
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,31}", re.ASCII)
+MAX_EXIT_CODE = 255
 _HELP = {"-h", "--help"}
 
 
@@ -42,25 +43,37 @@ def add_plugin_commands(add: Add, known: Collection[str], arguments: Sequence[st
             raise PluginUnusable(f"command {name!r}: expected lower-case words with hyphens")
         if name in known:
             raise PluginClash(f"command {name!r} is the vault's own: block the plugin that offers it")
-        _add(add, command)
+        _add(add, name, command)
 
 
-def _add(add: Add, command: VaultCommand) -> None:
-    def run(options: argparse.Namespace, read_settings: ReadSettings) -> Any:
+def _add(add: Add, name: str, command: VaultCommand) -> None:
+    def run(options: argparse.Namespace, read_settings: ReadSettings) -> int:
         settings = Plugins(read_settings(options)).settings
-        return _contained(command, lambda: command.run(options, settings))
+        code = _contained(name, lambda: command.run(options, settings))
+        if type(code) not in {int, bool} or not 0 <= code <= MAX_EXIT_CODE:
+            raise PluginUnusable(
+                f"command {name}: expected an exit code from 0 to {MAX_EXIT_CODE}, its plugin returned {_shown(code)}"
+            )
+        return int(code)
 
-    parser = add(command.name, run, command.help)
-    _contained(command, lambda: command.add_arguments(parser))
+    text = _contained(name, lambda: command.help)
+    if type(text) is not str:
+        raise PluginUnusable(f"command {name}: expected a text as help, found {type(text).__name__}")
+    parser = add(name, run, text.replace("%", "%%"))
+    _contained(name, lambda: command.add_arguments(parser))
 
 
-def _contained(command: VaultCommand, call: Callable[[], Any]) -> Any:
+def _shown(code: object) -> str:
+    return "another number" if type(code) is int else type(code).__name__
+
+
+def _contained(name: str, call: Callable[[], Any]) -> Any:
     try:
         return call()
     except (VaultError, KeyboardInterrupt, BrokenPipeError):
         raise
     except BaseException as error:
-        raise PluginUnusable(f"command {command.name}: its plugin failed: {type(error).__name__}") from error
+        raise PluginUnusable(f"command {name}: its plugin failed: {type(error).__name__}") from error
 
 
 def _words(arguments: Sequence[str]) -> tuple[str | None, Path | None]:

@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from vsqlvault.runtime.contained_loop import ContainedLoop
+
 log = logging.getLogger(__name__)
 END_SECONDS = 2.0
 _THREADS = "vsqlvault-io"
@@ -23,10 +25,10 @@ Result = TypeVar("Result")
 def run_to_end(main: Coroutine[Any, Any, Result]) -> Result:
     """Return the result of ``main``, and end every other task and thread of its loop within ``END_SECONDS``.
 
-    A task that ignores its cancellation, and a thread that does not return, are abandoned: ``leave`` ends the process
-    without waiting for them.
+    SystemExit or KeyboardInterrupt of another task is logged and ends nothing. A task that ignores its cancellation, and
+    a thread that does not return, are abandoned: ``leave`` ends the process without waiting for them.
     """
-    with asyncio.Runner() as runner:
+    with asyncio.Runner(loop_factory=ContainedLoop) as runner:
         return runner.run(_run(main))
 
 

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
+from tests.support import rogue
 from tests.support.bad_tokens import PUBLISHED, signed
 from tests.support.tokens import ISSUER
 from vsqlvault.cli import main
@@ -42,6 +44,67 @@ def test_what_it_raises_is_one_sentence(install: Any, capsys: pytest.CaptureFixt
     install(mine=offering("vault_commands", Hello(run=fails)))
     assert main(["hello"]) == 2
     assert capsys.readouterr().err == "vsql-vault: command hello: its plugin failed: SystemExit\n"
+
+
+@pytest.mark.parametrize("error", [*rogue.RAISED.values()])
+@pytest.mark.parametrize("method", ["add_arguments", "run"])
+def test_whatever_a_method_raises_it_is_never_a_success(
+    install: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: Any, method: str
+) -> None:
+    def raising(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Hello, method, raising)
+    install(mine=offering("vault_commands", Hello()))
+    code, said = main(["hello"]), capsys.readouterr().err
+    if error is KeyboardInterrupt:  # as the one who runs it may cause
+        assert (code, said) == (130, "")
+    else:
+        assert (code, said) == (2, f"vsql-vault: command hello: its plugin failed: {error.__name__}\n")
+
+
+@pytest.mark.parametrize(
+    "returned", [None, object(), "0", 0.0, 256, -1, 10**30], ids=lambda value: type(value).__name__
+)
+def test_what_is_no_exit_code_is_no_success(install: Any, capsys: pytest.CaptureFixture[str], returned: Any) -> None:
+    install(mine=offering("vault_commands", Hello(run=lambda: returned)))
+    assert main(["hello"]) == 2
+    assert "command hello: expected an exit code from 0 to 255" in capsys.readouterr().err
+
+
+def test_a_method_that_blocks_is_waited_for(install: Any) -> None:
+    install(mine=offering("vault_commands", Hello(run=lambda: time.sleep(0.01) or 7)))
+    assert main(["hello"]) == 7
+
+
+def test_a_method_that_empties_its_arguments_changes_nothing(install: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(_: Hello, options: Namespace, settings: Any) -> int:
+        vars(options).clear()
+        with pytest.raises(AttributeError):
+            settings.plugins.clear()
+        with pytest.raises(ValidationError):
+            settings.storage.database_url = "sqlite:///another.db"
+        return 7
+
+    monkeypatch.setattr(Hello, "run", run)
+    install(mine=offering("vault_commands", Hello()))
+    assert main(["hello"]) == 7
+
+
+@pytest.mark.parametrize(("text", "code"), [(None, 2), (object(), 2), ("100 % %d %(prog)s", 0)])
+def test_help_that_is_no_text_is_refused_and_any_text_is_shown(
+    install: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: Any, code: int
+) -> None:
+    monkeypatch.setattr(Hello, "help", text)
+    install(mine=offering("vault_commands", Hello()))
+    if code:
+        assert main(["hello"]) == 2
+        assert "command hello: expected a text as help" in capsys.readouterr().err
+        return
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    assert text in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
