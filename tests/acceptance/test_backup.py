@@ -31,7 +31,7 @@ def command(vault: VaultServer, *arguments: str, path: str = "") -> subprocess.C
     return subprocess.run(
         [sys.executable, "-m", "vsqlvault", *arguments],
         cwd=vault.directory,
-        env={"VSQL_VAULT_API_KEY": vault.admin_key, "PATH": path},
+        env={"VSQL_VAULT_API_KEY": vault.admin_key, "PATH": path, "PYTHONPATH": os.environ.get("PYTHONPATH", "")},
         capture_output=True,
         text=True,
         timeout=120,
@@ -134,6 +134,16 @@ def test_a_damaged_database_gives_no_backup(vault: VaultServer) -> None:
     done = command(vault, "backup", "--config", "vault.toml", "--out", "copy.db")
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
+    assert not (vault.directory / "copy.db").exists()
+
+
+def test_a_database_whose_rows_break_a_constraint_gives_no_backup(vault: VaultServer) -> None:
+    vault.stop()
+    with closing(sqlite3.connect(vault.directory / "vault.db")) as database, database:
+        database.execute("PRAGMA ignore_check_constraints = ON")
+        database.execute("INSERT INTO checkpoints VALUES (9999, 'x', x'00', 'n', 0)")
+    done = command(vault, "backup", "--config", "vault.toml", "--out", "copy.db")
+    assert (done.returncode, "integrity_check" in done.stderr) == (2, True)
     assert not (vault.directory / "copy.db").exists()
 
 

@@ -630,3 +630,35 @@ async def soon(look: Any) -> Any:
         while (found := await look()) is None:  # noqa: ASYNC110 - there is nothing to be woken by
             await asyncio.sleep(0.01)
     return found
+
+
+@pytest.mark.parametrize("replaced", ["e0", "e1", "e8"])
+async def test_each_entry_of_a_joined_commit_is_the_one_that_had_expired(scene, replaced) -> None:
+    ending = await fill(scene, 9)
+    storage = scene.storage.inner
+    commit = storage.commit
+
+    async def replaced_then_committed(writes: Any) -> Any:
+        if any(len(write.purges) > 1 for write in writes):
+            storage.commit = commit
+            at = scene.clock.at
+            await commit([storing(replaced, b"new", version=2, created_at=at, expires_at=at + DAY)])
+        return await commit(writes)
+
+    storage.commit = replaced_then_committed
+    assert (await sweep(scene)).purged == 8
+    assert await there(scene, *ending) == [replaced]
+
+
+async def test_a_living_entry_that_the_storage_calls_expired_is_kept(scene) -> None:
+    await fill(scene, 2, live=1)
+    (snapshot,) = await scene.storage.inner.read([Read(EntryKey("card", "live-0"), with_value=True)])
+    expired = scene.storage.inner.expired
+
+    async def expired_and_more(query: Any) -> Any:
+        page = await expired(query)
+        return [*page, (snapshot.entry, snapshot.value)] if page else page
+
+    scene.storage.inner.expired = expired_and_more
+    await sweep(scene)
+    assert await there(scene, "e0", "e1", "live-0") == ["live-0"]

@@ -379,3 +379,18 @@ def test_a_public_key_of_an_unknown_kind_cannot_be_read() -> None:
 def test_a_process_that_is_locked_in_can_still_read_the_authorities(settings: Callable[..., Settings]) -> None:
     made = settings({"common_name": "c", "app": "a", "ca_file": "/ca/a.pem"}, {"thumbprint": "0" * 64, "app": "b"})
     assert [need.readable for need in mtls.vault_process_needs(made)] == [("/ca/a.pem",)]
+
+
+def test_one_certificate_under_other_issuers_is_evaluated_again(
+    authority: Authority, partner: Authority, settings: Callable[..., Settings]
+) -> None:
+    client = authority.client("c")
+    authenticator = CertificateAuthenticator(
+        settings({"common_name": "c", "app": "ours", "ca_file": str(authority.cert_file)})
+    )
+    found = present(authenticator, client, authority.issued)
+    assert found is not None
+    assert found.app == "ours"
+    with pytest.raises(CredentialRefused) as refused:
+        present(authenticator, client, partner.issued)
+    assert refused.value.why == "unmapped_cert"

@@ -1,0 +1,1 @@
+"""Seeded faults: each must be killed by a test."""
