@@ -40,6 +40,20 @@ database_url = "sqlite:///vault.db"
 """
 CARD_POLICY = {"max_retention_days": 365, "purge_method": "physical-delete"}
 
+LONGEST_FILES = (
+    "tests/acceptance/test_http2.py", "tests/plugins/test_postgres.py", "tests/packaging/test_wheel.py",
+    "tests/plugins/test_sqlite_faults.py", "tests/acceptance/test_rogue_plugins.py", "tests/http/test_schemathesis.py",
+    "tests/acceptance/test_processes.py", "tests/acceptance/test_tls.py", "tests/plugins/test_sqlite.py",
+    "tests/acceptance/test_restore.py", "tests/acceptance/test_hardening.py", "tests/plugins/test_postgres_load.py",
+    "tests/acceptance/test_patroni.py", "tests/plugins/test_postgres_machine.py",
+)  # fmt: skip
+"""Each takes a minute or more. They are begun first, so that no worker is left alone with one at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(LONGEST_FILES)}
+    items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(places)))
+
 
 class Reader:
     """What follows a page from top to bottom: a directory, its settings, and the server the page has started."""

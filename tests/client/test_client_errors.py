@@ -17,7 +17,7 @@ def problems(
     root: type[server_errors.VaultError] = server_errors.VaultError,
 ) -> Iterator[type[server_errors.VaultError]]:
     for error in root.__subclasses__():
-        if not issubclass(error, server_errors.StartUpRefused):
+        if error.__module__.startswith("vsqlvault.") and not issubclass(error, server_errors.StartUpRefused):
             yield error
             yield from problems(error)
 

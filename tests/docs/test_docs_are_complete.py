@@ -37,7 +37,7 @@ def all_settings():
 
 def all_errors(root=errors.VaultError):
     for error in root.__subclasses__():
-        if not issubclass(error, errors.StartUpRefused):
+        if error.__module__.startswith("vsqlvault.") and not issubclass(error, errors.StartUpRefused):
             yield error
             yield from all_errors(error)
 
