@@ -43,6 +43,7 @@ from vsqlvault.service.compliance.report import Report
 from vsqlvault.service.credentials.api_key_cache import ApiKeyCache
 from vsqlvault.service.credentials.api_keys import ApiKeys
 from vsqlvault.service.credentials.inventory import Credentials
+from vsqlvault.service.credentials.key_origins import KeyOrigins
 from vsqlvault.service.credentials.rate_limit import AuthRateLimiter
 from vsqlvault.service.credentials.reload import CredentialReload
 from vsqlvault.service.entries.held_entries import HeldEntries
@@ -139,7 +140,7 @@ def _core(
     timeout = plugins.settings.access.plugin_timeout_seconds
     clock = StorageClock()
     evaluators = plugins.offers("vault_access_policies")
-    policy_cache = PolicyCache(storage, _built_in_policies(evaluators))
+    policy_cache = PolicyCache(storage, _built_in_policies(evaluators), KeyOrigins(storage).unlogged)
     queue = _queue(plugins, storage, clock, policy_cache)
     purge_methods = plugins.offers("vault_purge_methods")
     purger = Purger(purge_methods, timeout)

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
 from vsqlvault.interfaces.storage import PolicySnapshot, Storage
 from vsqlvault.model.policy import AccessPolicy
+
+UnloggedKeys = Callable[[PolicySnapshot], Awaitable[frozenset[str]]]
+"""Returns the ids of the API keys that no audit row created."""
+
+
+async def _none(_policies: PolicySnapshot) -> frozenset[str]:
+    return frozenset()
 
 
 class PolicyCache:
@@ -18,11 +25,16 @@ class PolicyCache:
     request sees a change made by another process. A commit checks the revision once more.
     """
 
-    def __init__(self, storage: Storage, built_in: Mapping[str, AccessPolicy]) -> None:
+    def __init__(
+        self, storage: Storage, built_in: Mapping[str, AccessPolicy], find_unlogged: UnloggedKeys = _none
+    ) -> None:
         self._storage = storage
+        self._find_unlogged = find_unlogged
         self._built_in = dict(built_in)
         self.known: PolicySnapshot | None = None
         """The newest policies that were read; None before the first read."""
+        self.unlogged_keys: frozenset[str] = frozenset()
+        """The ids of the API keys in ``known`` that no audit row created, and that must not authenticate."""
         self._loading = asyncio.Lock()
 
     async def at(self, revision: int) -> PolicySnapshot:
@@ -30,7 +42,9 @@ class PolicyCache:
         if self.known is None or self.known.revision < revision:
             async with self._loading:
                 if self.known is None or self.known.revision < revision:
-                    self.known = self._with_built_in(await self._storage.policy_snapshot())
+                    loaded = await self._storage.policy_snapshot()
+                    self.unlogged_keys = await self._find_unlogged(loaded)
+                    self.known = self._with_built_in(loaded)
         return self.known
 
     def is_built_in(self, name: str) -> bool:

@@ -106,6 +106,8 @@ class ApiKeyCache:
             return
         self._revision = book.revision
         self._by_id = {
-            key.key_id: old if (old := self._by_id.get(key.key_id)) == key else key for key in book.api_keys.values()
+            key.key_id: old if (old := self._by_id.get(key.key_id)) == key else key
+            for key in book.api_keys.values()
+            if key.key_id not in self._policy_cache.unlogged_keys
         }
         self._by_digest = {key.digest: key for key in self._by_id.values()}

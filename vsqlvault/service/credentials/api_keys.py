@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -127,7 +127,7 @@ class ApiKeys:
             if key.key_id in book.api_keys:
                 return None
             trace.subject = key.key_id
-            row = trace.granted(CREATED, new_value=_as_json(key))
+            row = trace.granted(CREATED, new_value=_as_json(created_document(key)))
             warnings = undefined(
                 "purpose", key.purposes or (), book.retention, "nothing can be stored until it has a retention policy"
             )
@@ -157,7 +157,9 @@ class ApiKeys:
                 used = last_uses(self._credentials.known())
                 return RevokedKey(SeenKey(old, ApiKeyState.REVOKED, used.get(key_id)))
             new = replace(old, version=old.version + 1, revoked_by=call.principal.app, revoked_at=now)
-            row = trace.granted(OK, old_value=_as_json(old), new_value=_as_json(new))
+            row = trace.granted(
+                OK, old_value=_as_json(api_key_document(old)), new_value=_as_json(api_key_document(new))
+            )
             if not await self._saved(row, book, new):
                 return None
             known = self._credentials.known()
@@ -268,8 +270,16 @@ def _place(key: ApiKeyRecord) -> tuple[datetime, str]:
     return key.created_at, key.key_id
 
 
-def _as_json(key: ApiKeyRecord) -> str:
-    return json.dumps(api_key_document(key), ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+def _as_json(document: Mapping[str, Any]) -> str:
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+
+
+def created_document(key: ApiKeyRecord) -> dict[str, Any]:
+    """Return ``api_key_document`` with the SHA-256 of the digest, so that the audit row shows to which key it belongs.
+
+    The key has 256 random bits: its digest cannot be found from this hash, and the key from neither.
+    """
+    return {**api_key_document(key), "digest_sha256": hashlib.sha256(key.digest.encode("ascii")).hexdigest()}
 
 
 def api_key_document(key: ApiKeyRecord) -> dict[str, Any]:

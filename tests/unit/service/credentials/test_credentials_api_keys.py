@@ -22,16 +22,24 @@ from vsqlvault.errors import (
 from vsqlvault.http.authentication import authenticate
 from vsqlvault.interfaces.authenticator import Presented
 from vsqlvault.interfaces.storage import LogQuery
-from vsqlvault.interfaces.writes import SaveApiKey
-from vsqlvault.model.api_key import ApiKeyState, key_id_of
+from vsqlvault.interfaces.writes import Committed, SaveApiKey, Write
+from vsqlvault.model.api_key import ApiKeyRecord, ApiKeyState, key_id_of
 from vsqlvault.model.audit import Operation, Outcome
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.principal import Call, Principal, Role
 from vsqlvault.runtime import Tuning
 from vsqlvault.service.credentials import api_keys
-from vsqlvault.service.credentials.api_keys import LAST_ADMIN, OWN_KEY, ApiKeyRequest, CreatedKey, KeyListRequest
+from vsqlvault.service.credentials.api_keys import (
+    LAST_ADMIN,
+    OWN_KEY,
+    ApiKeyRequest,
+    CreatedKey,
+    KeyListRequest,
+    api_key_document,
+    created_document,
+)
 from vsqlvault.service.entries.requests import ListRequest
-from vsqlvault.testing import a_call, a_write, an_api_key, an_id
+from vsqlvault.testing import T0, a_call, a_retention_policy, a_write, an_access_record, an_api_key, an_id
 
 WISH = ApiKeyRequest(app="payments", purposes=frozenset({"card"}), description="of the tests")
 ALL = KeyListRequest(limit=100)
@@ -92,8 +100,10 @@ async def test_the_rows_say_what_was_granted_and_what_became_of_it(scene) -> Non
         operation="revoke-api-key"
     )
     assert (made.status, made.detail, made.old_value) == (201, key_id, None)
-    assert (ended.status, ended.detail, ended.old_value) == (200, key_id, made.new_value)
     grants = json.loads(made.new_value)
+    digest = hashlib.sha256(created.seen.key.digest.encode()).hexdigest()
+    assert grants.pop("digest_sha256") == digest
+    assert (ended.status, ended.detail, json.loads(ended.old_value)) == (200, key_id, grants)
     assert (grants["app"], grants["purposes"], grants["revoked_at"]) == ("payments", ["card"], None)
     assert json.loads(ended.new_value)["revoked_by"] == "vault-admin"
 
@@ -262,8 +272,70 @@ async def test_where_stored_keys_are_off_none_is_made_and_none_opens_anything(op
 
 
 async def test_a_key_made_by_another_process_works_at_its_first_use(scene) -> None:
-    await scene.storage.inner.commit([a_write(SaveApiKey(an_api_key("vsk_from-afar")))])
+    await commit_with_row(scene, an_api_key("vsk_from-afar"))
     assert (await recognised(scene.vault, "vsk_from-afar")).app == "payments"
+
+
+async def test_a_key_whose_row_has_no_hash_of_its_digest_works(scene) -> None:
+    """Rows of older versions have none."""
+    key = an_api_key("vsk_of-old")
+    await commit_with_row(scene, key, api_key_document(key))
+    assert (await recognised(scene.vault, "vsk_of-old")).app == "payments"
+
+
+async def commit_with_row(scene: Any, key: ApiKeyRecord, document: dict[str, Any] | None = None) -> None:
+    """Commit a key and a row that created it, as another process does."""
+    row = an_access_record(
+        operation=Operation.CREATE_API_KEY, at=key.created_at, new_value=json.dumps(document or created_document(key))
+    )
+    write = Write((row,), changes=(SaveApiKey(key),))
+    (outcome,) = await scene.storage.inner.commit([write])
+    assert isinstance(outcome, Committed)
+
+
+FORGERIES: dict[str, Any] = {
+    "no row": None,
+    "a row without new value": {"new_value": None},
+    "a row that is no JSON": {"new_value": "{"},
+    "a denied request": {"outcome": Outcome.DENIED},
+    "a row of another time": {"at": T0 + timedelta(seconds=1)},
+    "a row of another operation": {"operation": Operation.READ_API_KEY},
+    "a row of other roles": {"grants": {"roles": ["auditor"]}},
+    "a row of another key of the same id": {"grants": {"digest_sha256": "0" * 64}},
+}
+
+
+@pytest.mark.parametrize("name", FORGERIES)
+async def test_a_key_that_no_row_created_is_refused(scene, name) -> None:
+    key, facts = an_api_key("vsk_inserted", roles=frozenset({Role.ADMIN}), purposes=None), FORGERIES[name]
+    rows = []
+    if facts is not None:
+        document = created_document(key) | facts.get("grants", {})
+        members = {"operation": Operation.CREATE_API_KEY, "at": T0, "new_value": json.dumps(document)}
+        rows = [an_access_record(**members | {name: value for name, value in facts.items() if name != "grants"})]
+    await scene.storage.inner.commit([Write(tuple(rows), changes=(SaveApiKey(key),))])
+    with pytest.raises(CredentialRefused) as refused:
+        await recognised(scene.vault, "vsk_inserted")
+    assert refused.value.why == "bad_key"
+    (listed,) = await scene.vault.credentials.api_keys.keys(scene.admin, ALL)
+    assert listed.key == key
+
+
+async def test_a_key_whose_digest_was_exchanged_is_refused(scene) -> None:
+    """Its id and its row are those of a key that was created, the digest is that of another key."""
+    key = an_api_key("vsk_created")
+    await commit_with_row(scene, replace(key, digest=an_api_key("vsk_known").digest), api_key_document(key))
+    with pytest.raises(CredentialRefused):
+        await recognised(scene.vault, "vsk_known")
+
+
+async def test_a_key_is_checked_once(scene) -> None:
+    created = await create(scene)
+    await scene.vault.credentials.api_keys.create(scene.admin, WISH)
+    scene.storage.arm()
+    await scene.vault.rules.policies.save_retention_policy(scene.admin, a_retention_policy("checked-once"))
+    assert (await recognised(scene.vault, created.secret)).app == "payments"
+    assert "access_log" not in scene.storage.calls
 
 
 OPERATIONS: dict[str, Any] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -12,11 +13,13 @@ import pytest
 from vsqlvault import runtime
 from vsqlvault.errors import StorageUnavailable
 from vsqlvault.interfaces.storage import PolicySnapshot
-from vsqlvault.interfaces.writes import SaveApiKey, SaveRetentionPolicy
+from vsqlvault.interfaces.writes import SaveApiKey, SaveRetentionPolicy, Write
+from vsqlvault.model.audit import Operation
 from vsqlvault.model.credential import CredentialName, CredentialUse, KnownCredential
+from vsqlvault.service.credentials.api_keys import created_document
 from vsqlvault.service.credentials.inventory import Credentials
 from vsqlvault.service.tasks import running
-from vsqlvault.testing import T0, a_principal, a_retention_policy, a_write, an_api_key
+from vsqlvault.testing import T0, a_principal, a_retention_policy, a_write, an_access_record, an_api_key
 
 LISTED = KnownCredential(credential_id="b1", app="payments", source="settings")
 NAME = CredentialName("badge", "b1")
@@ -191,8 +194,12 @@ async def test_it_runs_until_it_is_stopped_through_whatever_the_storage_does(mak
 
 
 async def test_an_idle_vault_hears_of_rules_and_keys_that_another_process_has_changed(scene) -> None:
-    changes = (SaveApiKey(an_api_key()), SaveRetentionPolicy(a_retention_policy("ach")))
-    await scene.storage.inner.commit([a_write(change) for change in changes])
+    key = an_api_key()
+    row = an_access_record(
+        operation=Operation.CREATE_API_KEY, at=key.created_at, new_value=json.dumps(created_document(key))
+    )
+    made = Write((row,), changes=(SaveApiKey(key), SaveRetentionPolicy(a_retention_policy("ach"))))
+    await scene.storage.inner.commit([made])
     scene.vault.clock._asked_at = float("-inf")  # as it is once nobody has asked for a second
     await scene.vault.credentials.inventory.follow()
     assert [each.credential_id for each in scene.vault.credentials.inventory.known()] == [an_api_key().key_id]
