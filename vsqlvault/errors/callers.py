@@ -48,6 +48,14 @@ class TlsRequired(VaultError):
     reason = "tls_required"
 
 
+class FormRefused(VaultError):
+    """The form was not sent by a page of this vault in this session: open the page again."""
+
+    slug = "form-refused"
+    status = 403
+    reason = "form_refused"
+
+
 class AccessDenied(VaultError):
     """The access policy does not allow this operation."""
 

@@ -34,6 +34,7 @@ from vsqlvault.http.routing import Match, Router
 from vsqlvault.http.schemas.bodies import dump_json
 from vsqlvault.http.schemas.results.service import OpenApi
 from vsqlvault.http.server.state import Counts
+from vsqlvault.http.sessions import Sessions
 from vsqlvault.service.tasks import PeriodicTask, running
 from vsqlvault.service.vault import Vault
 
@@ -137,7 +138,14 @@ class Adapter:
         if self._vault is None or self._metrics is None:
             raise RuntimeError("begin() comes first")
         cursors = Cursors(await self._vault.storage.secret("cursor"))
-        self._dispatcher = Dispatcher(self._settings, self._vault, cursors, self._metrics, self._forwarding)
+        self._dispatcher = Dispatcher(
+            self._settings,
+            self._vault,
+            cursors,
+            self._metrics,
+            self._forwarding,
+            sessions=Sessions(await self._vault.storage.secret("session")),
+        )
         if self._share:
             publisher = PeriodicTask("metrics of this worker", self._publish, PUBLISH_SECONDS)
             await self._publishing.enter_async_context(running(publisher))
@@ -237,8 +245,9 @@ class Adapter:
                 handler=docs,
                 media_types=("text/html",),
                 example="<!doctype html>…",
-                answers={200: "A page."},
+                answers={200: "A page.", 303: "A browser without a session is sent to sign in."},
                 tag="service",
+                in_browser=True,
             ),
         )
 

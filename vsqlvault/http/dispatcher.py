@@ -26,13 +26,16 @@ from vsqlvault.errors import (
     VaultError,
 )
 from vsqlvault.http.authentication import AUTHENTICATOR_SECONDS, authenticate, credential_id
+from vsqlvault.http.browsing import Browsing, counts_as_failure, is_navigation, renewed
 from vsqlvault.http.cursors import Cursors
 from vsqlvault.http.forwarding import Forwarding, Proxies
 from vsqlvault.http.messages import Reply, Request, default_headers, is_loopback
 from vsqlvault.http.metrics import Metrics
 from vsqlvault.http.operation import ENTRIES, PARAMETERS, Limits, Operation, RequestContext, check_params
+from vsqlvault.http.pages.replies import SIGN_IN, problem_page, to_sign_in
 from vsqlvault.http.problems import problem
 from vsqlvault.http.schemas.queries import NoQuery, read_query
+from vsqlvault.http.sessions import CLEARED, Session, Sessions
 from vsqlvault.interfaces.authenticator import Presented
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.entry import EntryKey
@@ -90,9 +93,11 @@ class Dispatcher:
         metrics: Metrics,
         forwarding: Forwarding | None = None,
         *,
+        sessions: Sessions | None = None,
+        start_path: str = "/docs",
         authenticator_seconds: float = AUTHENTICATOR_SECONDS,
     ) -> None:
-        """``authenticator_seconds``: how long one authenticator may take."""
+        """``authenticator_seconds``: how long one authenticator may take. ``sessions`` None: no browser can sign in."""
         self._vault = vault
         self._authenticator_seconds = authenticator_seconds
         self._cursors = cursors
@@ -100,7 +105,12 @@ class Dispatcher:
         self._forwarding = forwarding or Forwarding(settings.server)
         self._limits = Limits(settings.server.max_body_bytes, settings.server.max_value_bytes)
         self._plaintext_anywhere = settings.server.plaintext == "any"
-        self._open = {"/health"}
+        self._browsing = (
+            Browsing(vault, sessions, settings.auth.api_key_header.lower(), start_path)
+            if sessions is not None
+            else None
+        )
+        self._open = {"/health", SIGN_IN}
         if not settings.metrics.require_auth:
             self._open.add("/metrics")
         if not settings.docs.require_auth:
@@ -121,7 +131,10 @@ class Dispatcher:
             reply = await self._answer(request, operation, refusal)
         except VaultError as error:
             self._vault.audit.unaudited.count(error)
-            reply = problem(error, request.request_id, for_admin=request.is_admin)
+            if operation and operation.is_page and is_navigation(request, operation) and not self._presents(request):
+                reply = problem_page(error, request.request_id)
+            else:
+                reply = problem(error, request.request_id, for_admin=request.is_admin)
         except Exception:
             log.exception("request failed", extra={"request_id": request.request_id})
             reply = problem(InternalFault(), request.request_id)
@@ -145,8 +158,60 @@ class Dispatcher:
         if operation is not None and operation.path in self._open and refusal is None:
             call = await self._recognise_or_not(request, facts)
             read_query(operation.query, request.query())
-            return await operation.handler(self._exchange(request, call))
+            return await operation.handler(self._exchange(request, call, facts))
+        if operation is not None and operation.in_browser and self._browsing and not self._presents(request):
+            return await self._browse(request, operation, facts, refusal, self._browsing)
         call = await self._recognise(request, facts, refusal)
+        return await self._serve(request, operation, facts, refusal, call)
+
+    async def _browse(
+        self,
+        request: Request,
+        operation: Operation,
+        facts: HeaderFacts,
+        refusal: VaultError | None,
+        browsing: Browsing,
+    ) -> Reply:
+        """Answer a request without a credential header, by the session of its cookie."""
+        try:
+            session = await browsing.session_of(request)
+        except CredentialRefused as error:
+            answered = error
+            if counts_as_failure(error):
+                weighed = self._vault.credentials.rate_limiter.weigh(error, facts.client_address)
+                answered = weighed if isinstance(weighed, CredentialRefused) else error
+            await self._vault.audit.auth_failures.record(answered, request.request_id, facts.client_address)
+            return self._signed_out(request, operation, error)
+        if session is None:
+            if request.client_certificate is None and refusal is None and is_navigation(request, operation):
+                return to_sign_in(request.raw_path, request.raw_query)
+            call = await self._recognise(request, facts, refusal)
+        else:
+            facts = _presenting(facts, {session.header: session.credential})
+            try:
+                call = await self._recognise(request, facts, refusal)
+            except CredentialRefused as error:
+                return self._signed_out(request, operation, error)
+        return await self._serve(request, operation, facts, refusal, call, session)
+
+    def _signed_out(self, request: Request, operation: Operation, error: VaultError) -> Reply:
+        """Return the reply to a browser whose session is not valid, which removes its cookie."""
+        if is_navigation(request, operation):
+            reply = to_sign_in(request.raw_path, request.raw_query)
+        else:
+            reply = problem(error, request.request_id)
+        reply.headers.append(CLEARED)
+        return reply
+
+    async def _serve(
+        self,
+        request: Request,
+        operation: Operation | None,
+        facts: HeaderFacts,
+        refusal: VaultError | None,
+        call: Call,
+        session: Session | None = None,
+    ) -> Reply:
         request.is_admin = Role.ADMIN in call.principal.roles
         try:
             if refusal is not None:
@@ -155,12 +220,28 @@ class Dispatcher:
                 raise InvalidPath
             if request.raw_query or not (request.is_plain and facts.is_single):
                 self._check(request, operation)
+            if operation.in_browser:
+                return await self._serve_page(operation, request, facts, call, session)
             context = RequestContext(request, call, self._vault, self._cursors, self._limits)
             if operation.tag == ENTRIES:
                 return await self._serve_entry(operation, context)
             return await operation.handler(context)
         except Exception as error:  # noqa: BLE001 - every error becomes a problem document
             raise await self._refused(request, operation, call, error)  # noqa: B904 - it has its cause
+
+    async def _serve_page(
+        self, operation: Operation, request: Request, facts: HeaderFacts, call: Call, session: Session | None
+    ) -> Reply:
+        """Answer a request that a browser may make. A form must come from a page of its session."""
+        context = self._exchange(request, call, facts, session)
+        if self._browsing is None:
+            return await operation.handler(context)
+        form = await self._browsing.checked_form(request, operation, session)
+        reply = await operation.handler(replace(context, form=form))
+        cookie = renewed(context, self._browsing.sessions)
+        if cookie is not None and CLEARED not in reply.headers:
+            reply.headers.append(cookie)
+        return reply
 
     async def _serve_entry(self, operation: Operation, context: RequestContext) -> Reply:
         quarantine = self._vault.log.quarantine
@@ -219,7 +300,7 @@ class Dispatcher:
 
     async def _recognise_or_not(self, request: Request, facts: HeaderFacts) -> Call:
         """Return the caller on an open route, which may be anonymous. A credential that is present must be valid."""
-        presents = any(name == "authorization" or name in self._credential_headers for name, _ in request.headers)
+        presents = self._presents(request)
         if not presents and request.client_certificate is None:
             return Call(ANONYMOUS, request.request_id)
         return await self._recognise(request, facts, None, or_nobody=not presents)
@@ -290,8 +371,20 @@ class Dispatcher:
                 return found
         return None
 
-    def _exchange(self, request: Request, call: Call) -> RequestContext:
-        return RequestContext(request, call, self._vault, self._cursors, self._limits)
+    def _exchange(
+        self, request: Request, call: Call, facts: HeaderFacts, session: Session | None = None
+    ) -> RequestContext:
+        context = RequestContext(request, call, self._vault, self._cursors, self._limits, session)
+        if self._browsing is None:
+            return context
+
+        async def recognise(headers: Mapping[str, str]) -> Call:
+            return await self._recognise(request, _presenting(facts, headers), None)
+
+        return replace(context, pages=self._browsing.for_pages(request, facts.client_address, recognise))
+
+    def _presents(self, request: Request) -> bool:
+        return any(name == "authorization" or name in self._credential_headers for name, _ in request.headers)
 
 
 def _refused_certificate(request: Request) -> CredentialRefused:
@@ -299,6 +392,12 @@ def _refused_certificate(request: Request) -> CredentialRefused:
     return CredentialRefused(
         request.certificate_fault or "malformed", credential_id=certificate.credential_id if certificate else None
     )
+
+
+def _presenting(facts: HeaderFacts, headers: Mapping[str, str]) -> HeaderFacts:
+    """Return the facts of a request with a credential that its headers do not have."""
+    presented = replace(facts.presented, headers=MappingProxyType({**facts.presented.headers, **headers}))
+    return replace(facts, presented=presented)
 
 
 async def _check_after(quarantine: Quarantine, operation: Operation) -> None:

@@ -17,6 +17,7 @@ from vsqlvault.http.messages import Reply, Request
 from vsqlvault.http.schemas.bodies import read_body
 from vsqlvault.http.schemas.field_errors import Model
 from vsqlvault.http.schemas.queries import NoQuery, read_query
+from vsqlvault.http.sessions import Session, Sessions
 from vsqlvault.model.api_key import PATH_KEY_ID
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.entry import EXTERNAL_ID, PURPOSE, EntryKey
@@ -53,14 +54,48 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Browser:
+    """What the pages for signing in need.
+
+    ``recognise`` returns the call of a request with the given headers as its credential; ``old_session`` returns the
+    session that the request has, if it is valid. ``key_header`` is the header of API keys.
+    """
+
+    sessions: Sessions
+    key_header: str
+    start_path: str
+    client_address: str | None
+    recognise: Callable[[Mapping[str, str]], Awaitable[Call]]
+    old_session: Callable[[], Awaitable[Session | None]]
+
+
+@dataclass(frozen=True, slots=True)
 class RequestContext:
-    """One request and what its operation needs."""
+    """One request and what its operation needs.
+
+    ``session`` is the browser session that authenticated it, and ``form`` are the fields that it sent.
+    """
 
     request: Request
     call: Call
     vault: Vault
     cursors: Cursors
     limits: Limits
+    session: Session | None = None
+    form: Mapping[str, str] = field(default_factory=dict)
+    pages: Browser | None = None
+
+    @property
+    def browser(self) -> Browser:
+        """What the pages for signing in need."""
+        if self.pages is None:
+            raise RuntimeError("only pages have it")
+        return self.pages
+
+    @property
+    def csrf_token(self) -> str | None:
+        """The token of the forms of this session, or None if a credential header authenticated the request."""
+        return None if self.session is None else self.browser.sessions.token(self.session.session_id)
 
     @property
     def key(self) -> EntryKey:
@@ -98,8 +133,9 @@ class Operation:
 
     ``path`` is in the form of OpenAPI (``/vault/{purpose}``). ``problems`` are errors beyond those of every route.
     ``result`` is the JSON body of a success; ``example`` is one body in another media type.
-    ``audited`` is None for routes that access no data and have no audit row; the settings define which of them are
-    open.
+    ``in_browser``: a browser session authenticates it too. ``is_page``: it is a page for browsers only, and no part of the
+    API description.
+    ``audited`` is None for routes that access no data and have no audit row; the settings define which are open.
     """
 
     method: str
@@ -120,6 +156,8 @@ class Operation:
     example: str = ""
     description: str = ""
     tag: str = ENTRIES
+    in_browser: bool = False
+    is_page: bool = False
 
 
 def also_head(operation: Operation) -> tuple[Operation, Operation]:

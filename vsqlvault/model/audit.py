@@ -55,6 +55,12 @@ class Operation(StrEnum):
     ATTEST = "attest"
     READ_ATTESTATION = "read-attestation"
     EXPORT_EVIDENCE = "export-evidence"
+    SIGN_IN = "sign-in"
+    SIGN_OUT = "sign-out"
+    READ_SESSIONS = "read-sessions"
+    END_SESSION = "end-session"
+    READ_PAGE = "read-page"
+    SUBMIT_PAGE = "submit-page"
     UNKNOWN = "unknown"
 
 

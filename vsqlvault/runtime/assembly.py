@@ -46,6 +46,7 @@ from vsqlvault.service.credentials.inventory import Credentials
 from vsqlvault.service.credentials.key_origins import KeyOrigins
 from vsqlvault.service.credentials.rate_limit import AuthRateLimiter
 from vsqlvault.service.credentials.reload import CredentialReload
+from vsqlvault.service.credentials.sessions import BrowserSessions
 from vsqlvault.service.entries.held_entries import HeldEntries
 from vsqlvault.service.entries.key_refs import KeyRefs
 from vsqlvault.service.entries.service import EntryService
@@ -442,6 +443,7 @@ def _credentials(core: _Core) -> CredentialServices:
         ),
         inventory=core.inventory,
         rate_limiter=AuthRateLimiter(auth.max_failures_per_minute),
+        sessions=BrowserSessions(storage=core.storage, queue=core.queue, auditor=core.auditor),
         reload=CredentialReload(core.authenticators, core.settings, core.plugins.check),
     )
 

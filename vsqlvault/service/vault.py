@@ -26,6 +26,7 @@ from vsqlvault.service.credentials.api_keys import ApiKeys
 from vsqlvault.service.credentials.inventory import Credentials
 from vsqlvault.service.credentials.rate_limit import AuthRateLimiter
 from vsqlvault.service.credentials.reload import CredentialReload
+from vsqlvault.service.credentials.sessions import BrowserSessions
 from vsqlvault.service.entries.held_entries import HeldEntries
 from vsqlvault.service.entries.key_refs import KeyRefs
 from vsqlvault.service.entries.service import EntryService
@@ -101,6 +102,7 @@ class CredentialServices:
     inventory: Credentials
     rate_limiter: AuthRateLimiter
     reload: CredentialReload
+    sessions: BrowserSessions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,6 +40,13 @@ class TlsRequired(Denied):
     status = 403
 
 
+class FormRefused(Denied):
+    """A form of a page was not sent by this vault's page in this session."""
+
+    slug = "form-refused"
+    status = 403
+
+
 class UpgradeRefused(Denied):
     """The vault has no WebSockets."""
 

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
+from vsqlvault.http.pages.rendering import style_source
+
 _CODE = re.compile(r"`([^`]+)`")
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8881; }
@@ -25,6 +24,10 @@ table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .6rem .3rem 0; border-bottom: 1px solid var(--line); }
 .method { display: inline-block; min-width: 4.2rem; font-weight: 700; }
 """
+CONTENT_SECURITY_POLICY = (
+    f"default-src 'none'; style-src {style_source(_STYLE)}; img-src data:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
 
 
 def docs_page(document: dict[str, Any]) -> bytes:
@@ -42,7 +45,8 @@ def docs_page(document: dict[str, Any]) -> bytes:
     )
     page = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(info["title"])} API</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>'
+        f'<meta name="viewport" content="width=device-width">'
+        f"<style>{_STYLE}</style></head><body>"
         f"<h1>{escape(info['title'])} {escape(info['version'])}</h1><p>{escape(info['summary'])} "
         f'This page as data: <a href="/openapi.json">/openapi.json</a>.</p>{sections}<h2>Schemas</h2>{schemas}'
         "</body></html>"

@@ -77,11 +77,13 @@ _REQUEST_ID = {
 }
 _HEADERS = {"X-Request-Id": {"$ref": "#/components/headers/RequestId"}}
 _BY_STATUS = {
+    303: {"Location": "The page to sign in."},
     401: {"WWW-Authenticate": "The schemes that are accepted."},
     429: {"Retry-After": "Seconds to wait."},
     503: {"Retry-After": "Seconds to wait."},
 }
 _NOT_MODIFIED = 304
+_SEE_OTHER = 303
 _KEYWORDS = {"ge": "minimum", "le": "maximum"}
 """What pydantic calls a limit of a field that a validator reads first, and what JSON Schema calls it."""
 
@@ -90,7 +92,7 @@ _OCTETS = ("application/octet-stream", "application/zip")
 
 def build_openapi(operations: Iterable[Operation], api_key_header: str) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document of the operations."""
-    operations = tuple(operations)
+    operations = tuple(operation for operation in operations if not operation.is_page)
     models: dict[type[BaseModel], None] = dict.fromkeys([*_models(operations), Problem])
     _, definitions = models_json_schema([(model, "validation") for model in models], ref_template=_REFERENCE)
     paths: dict[str, dict[str, Any]] = {}
@@ -253,7 +255,7 @@ def _described(headers: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _answer_content(operation: Operation, status: int) -> dict[str, Any]:
-    if status == _NOT_MODIFIED:
+    if status in {_NOT_MODIFIED, _SEE_OTHER}:
         return {}
     content: dict[str, Any] = {}
     for media_type in operation.media_types:

@@ -11,6 +11,7 @@ from vsqlvault.http.operations.legal_holds import OPERATIONS as HOLD_OPERATIONS
 from vsqlvault.http.operations.logs import OPERATIONS as LOG_OPERATIONS
 from vsqlvault.http.operations.policies import OPERATIONS as POLICY_OPERATIONS
 from vsqlvault.http.operations.report import OPERATIONS as REPORT_OPERATIONS
+from vsqlvault.http.operations.sign_in import OPERATIONS as SIGN_IN_OPERATIONS
 from vsqlvault.http.operations.transparency import OPERATIONS as TRANSPARENCY_OPERATIONS
 
 OPERATIONS = (
@@ -26,6 +27,7 @@ OPERATIONS = (
     *ATTESTATION_OPERATIONS,
     *REPORT_OPERATIONS,
     *HEALTH_OPERATIONS,
+    *SIGN_IN_OPERATIONS,
 )
 
 __all__ = ["OPERATIONS"]

@@ -53,7 +53,7 @@ OPERATIONS = (
         handler=report,
         audited=Audited.READ_REPORT,
         query=ReportQuery,
-        answers={200: "The report."},
+        answers={200: "The report.", 303: "A browser without a session is sent to sign in."},
         headers={"Vary": "The format depends on Accept."},
         description=(
             "`Accept: text/html` or `format=html` returns a page to read and print. Entries are counted as of "
@@ -62,6 +62,7 @@ OPERATIONS = (
         media_types=(JSON, HTML),
         problems=(RoleRequired, InvalidQuery, NotAcceptable),
         tag="compliance",
+        in_browser=True,
     ),
     Operation(
         method="GET",

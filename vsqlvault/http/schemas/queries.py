@@ -75,6 +75,12 @@ class ListQuery(Query):
     expires_before: QueryTime | None = None
 
 
+class SignInQuery(Query):
+    """The query string of the sign-in form: the path to open afterwards."""
+
+    next: QueryText | None = None
+
+
 class LogQueryBase(Query):
     """The common query members of both logs."""
 
