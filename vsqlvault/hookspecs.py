@@ -25,6 +25,7 @@ from vsqlvault.interfaces.authenticator import Authenticator
 from vsqlvault.interfaces.command import VaultCommand
 from vsqlvault.interfaces.control import VaultControl
 from vsqlvault.interfaces.observer import Observer
+from vsqlvault.interfaces.page import Page
 from vsqlvault.interfaces.purge_method import PurgeMethod
 from vsqlvault.interfaces.report_section import ReportSection
 from vsqlvault.interfaces.storage import StorageFactory
@@ -61,6 +62,7 @@ OFFERS: Mapping[str, OfferKind] = MappingProxyType({
     "vault_observers": OfferKind("observer", Observer),
     "vault_controls": OfferKind("control", VaultControl),
     "vault_commands": OfferKind("command", VaultCommand),
+    "vault_pages": OfferKind("page", Page),
 })  # fmt: skip
 """The hooks that offer objects with a name."""
 
@@ -214,6 +216,26 @@ def vault_commands() -> Iterable[VaultCommand]:  # type: ignore[empty-body]
 
         @hookimpl
         def vault_commands():
+            return [Hello()]
+    """
+
+
+@hookspec
+def vault_pages(settings: Settings) -> Iterable[Page]:  # type: ignore[empty-body]
+    """Offer pages for browsers that are signed in.
+
+    Example:
+        class Hello(Page):
+            name = "hello"
+            path = "/hello"
+            title = "Hello"
+            template = "<p>You are {{ caller.app }}, on {{ product }}.</p>"
+
+            async def show(self, request):
+                return {"product": "VibeSQL Vault"}
+
+        @hookimpl
+        def vault_pages(settings):
             return [Hello()]
     """
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from vsqlvault.config import PluginSettings
 from vsqlvault.hookspecs import OFFERS
 from vsqlvault.interfaces.authenticator import Presented
+from vsqlvault.interfaces.page import PageRequest
 from vsqlvault.interfaces.purge_method import PurgeRequest
 from vsqlvault.interfaces.report_section import ReportContext
 from vsqlvault.interfaces.stored_keys import StoredKeys
@@ -34,7 +35,7 @@ PROTOCOLS = tuple(dict.fromkeys(kind.protocol for kind in OFFERS.values() if kin
 VALUES = (
     PluginSettings, ProcessNeeds, Presented, Principal, KnownCredential, StoredKeys, AccessRequest, Allow, Deny, AccessPolicy,
     RetentionPolicy, PurgeRequest, PurgePlan, Remove, Overwrite, Check, ControlState, AccessRecord, PurgeRecord, Checkpoint,
-    ReportContext,
+    ReportContext, PageRequest,
 )  # fmt: skip
 
 

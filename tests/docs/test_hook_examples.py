@@ -20,6 +20,7 @@ from vsqlvault.interfaces.authenticator import Authenticator
 from vsqlvault.interfaces.command import VaultCommand
 from vsqlvault.interfaces.control import VaultControl
 from vsqlvault.interfaces.observer import Observer
+from vsqlvault.interfaces.page import Page
 from vsqlvault.interfaces.purge_method import PurgeMethod
 from vsqlvault.interfaces.report_section import ReportSection
 from vsqlvault.interfaces.storage import StorageFactory
@@ -45,7 +46,7 @@ def test_the_example_of_each_hook_implements_it(hook):
     namespace = {
         "Anchor": Anchor, "Authenticator": Authenticator, "Check": Check, "ControlState": ControlState,
         "Observer": Observer, "PolicyEvaluator": PolicyEvaluator, "PurgeMethod": PurgeMethod, "ReportSection": ReportSection,
-        "StorageFactory": StorageFactory, "VaultCommand": VaultCommand, "VaultControl": VaultControl,
+        "StorageFactory": StorageFactory, "VaultCommand": VaultCommand, "VaultControl": VaultControl, "Page": Page,
         "BaseModel": BaseModel, "CredentialRefused": CredentialRefused, "Deny": Deny, "Overwrite": Overwrite,
         "PluginSettings": PluginSettings, "Principal": Principal, "ProcessNeeds": ProcessNeeds, "PurgePlan": PurgePlan,
         "StorageUnavailable": StorageUnavailable, "hookimpl": hookimpl, "print": lambda *_: None,

@@ -30,6 +30,7 @@ from vsqlvault.http.metrics import Metrics
 from vsqlvault.http.metrics.workers import Share
 from vsqlvault.http.operation import Operation, RequestContext, also_head
 from vsqlvault.http.operations import OPERATIONS
+from vsqlvault.http.operations.plugin_pages import page_operations
 from vsqlvault.http.routing import Match, Router
 from vsqlvault.http.schemas.bodies import dump_json
 from vsqlvault.http.schemas.results.service import OpenApi
@@ -129,9 +130,10 @@ class Adapter:
         return docs_page(self._openapi)
 
     def begin(self, vault: Vault) -> None:
-        """Set the vault to serve."""
+        """Set the vault to serve, with its pages. Raises PluginUnusable: a page cannot be served."""
         self._vault = vault
         self._metrics = Metrics(vault, self._counts, self._share)
+        self.router = Router((*self.operations, *page_operations(vault.pages, self.operations)))
 
     async def prepare(self) -> None:
         """Load what the dispatcher needs from the storage."""
@@ -145,6 +147,7 @@ class Adapter:
             self._metrics,
             self._forwarding,
             sessions=Sessions(await self._vault.storage.secret("session")),
+            start_path="/console" if any(page.path == "/console" for page in self._vault.pages) else "/docs",
         )
         if self._share:
             publisher = PeriodicTask("metrics of this worker", self._publish, PUBLISH_SECONDS)

@@ -107,6 +107,7 @@ def assemble(
         clock=core.clock,
         plugins=plugins.origins,
         hardening=hardening,
+        pages=list(plugins.offers("vault_pages").values()),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vsqlvault.interfaces.authenticator import Authenticator
+from vsqlvault.interfaces.page import Page
 from vsqlvault.interfaces.storage import Storage
 from vsqlvault.model.plugins import PluginOrigin
 from vsqlvault.model.sandbox import StepState
@@ -133,6 +134,7 @@ class Vault:
     clock: StorageClock
     plugins: Sequence[PluginOrigin]
     hardening: Sequence[StepState]
+    pages: Sequence[Page] = ()
 
     def describe_storage(self) -> Mapping[str, Any]:
         """Return the storage's description for operators, without secrets."""

@@ -20,6 +20,9 @@ import pytest
 from vsqlvault.config import PluginSettings, Settings
 from vsqlvault.errors import SettingsInvalid
 from vsqlvault.hookspecs import ENTRY_POINT_GROUP, OFFERS
+from vsqlvault.http.operations import OPERATIONS
+from vsqlvault.http.operations.plugin_pages import page_operations
+from vsqlvault.interfaces.page import PageRequest
 from vsqlvault.model.control import Check
 from vsqlvault.model.principal import Role
 from vsqlvault.plugin_loader import Plugins
@@ -138,6 +141,10 @@ class PluginConformance(LoopKit):
             elif hook == "vault_anchors":
                 assert isinstance(await offer.newest(), (str, type(None)))
                 assert isinstance(offer.failure(), (str, type(None)))
+            elif hook == "vault_pages":
+                page_operations([offer], OPERATIONS)
+                caller = a_call("vault-admin", Role.ADMIN).principal
+                assert isinstance(await offer.show(PageRequest(caller)), Mapping)
             elif hook == "vault_commands":
                 assert isinstance(offer.help, str)
                 offer.add_arguments(ArgumentParser())
