@@ -10,7 +10,7 @@ POSTGRES = "plugins/vsqlvault_plugins/storage/postgres"
 STORAGE_TESTS = (
     "tests/plugins/test_sqlite.py",
     "-k",
-    "expectation or changes or retriev or counter or absent or overwritten or policy or Pragmas or Clock or size",
+    "expectation or changes or retriev or counter or absent or overwritten or policy or setting or Pragmas or Clock or size",
 )
 ENTRY_TESTS = ("tests/unit/service/entries",)
 PURGE_TESTS = ("tests/unit/service/purge",)
@@ -327,5 +327,19 @@ MUTANTS = (
         "                ORDER BY e.purpose, e.external_id\n                FOR UPDATE OF e\n",
         "                ORDER BY e.purpose, e.external_id\n",
         ("tests/plugins/test_postgres.py", "-k", "replace or race or both or many"),
+    ),
+    Mutant(
+        "replace-shares-the-row-lock",
+        f"{POSTGRES}/migrations/0013_leaner_commits.sql",
+        "IF cardinality(puts) + cardinality(removals)",
+        "IF cardinality(removals)",
+        ("tests/plugins/test_postgres.py", "-k", "replace_one_version"),
+    ),
+    Mutant(
+        "synchronous-lowered-after-start",
+        f"{SQLITE}/queries.sql",
+        "PRAGMA cache_size = -2000",
+        "PRAGMA synchronous = NORMAL",
+        STORAGE_TESTS,
     ),
 )

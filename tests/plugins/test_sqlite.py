@@ -58,6 +58,7 @@ from vsqlvault_plugins.storage.sqlite import connection as sqlite_connection
 from vsqlvault_plugins.storage.sqlite.plugin import SqliteFactory
 from vsqlvault_plugins.storage.sqlite.schema import VERSION
 from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage
+from vsqlvault_plugins.storage.sqlite.transactions import LARGE, checkpoint_log, truncate_log
 
 LOGS = ("access_log", "purge_log")
 KEY = EntryKey("card", "pay-1")
@@ -143,6 +144,15 @@ class TestPragmas:
     )
     def test_every_connection_is_set_for_durability_and_purging(self, run, storage, name, setting, value) -> None:
         assert pragma(run, connections(storage)[name], setting) == value
+
+    @pytest.mark.parametrize(("setting", "value"), [("synchronous", 2), ("secure_delete", 1)])
+    def test_no_work_of_the_storage_lowers_a_setting(self, run, storage, setting, value) -> None:
+        many = a_write(*(change for n in range(LARGE) for change in storing(f"lowered-{n}").changes))
+        run(storage.commit([many]))
+        run(storage._writer.run(checkpoint_log))
+        run(storage._writer.run_behind(truncate_log))
+        run(storage.scrub(1.0))
+        assert [pragma(run, connection, setting) for connection in connections(storage).values()] == [value] * 3
 
     @pytest.mark.parametrize("name", ["reader", "pager"])
     def test_a_connection_that_only_reads_cannot_write(self, run, storage, name) -> None:

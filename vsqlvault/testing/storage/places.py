@@ -15,6 +15,7 @@ from vsqlvault.interfaces.writes import (
     Conflict,
     CountRetrieval,
     EntryAbsent,
+    EntryIs,
     RetrievalsBelow,
     RevisionIs,
     SaveAccessPolicy,
@@ -209,6 +210,18 @@ class PlaceConformance(StorageKit):
             write = replace(storing(), expects=(EntryAbsent(KEY),))
             outcomes = await asyncio.gather(*(s.commit([write]) for s in (storage, other) * 10))
             assert sum(outcome == Committed() for (outcome,) in outcomes) == 1
+
+    @driven
+    async def test_of_two_storages_that_replace_one_version_one_does(self, storage: Storage) -> None:
+        self.needs("shared")
+        entry = an_entry("replaced-by-two")
+        async with self.another() as other:
+            for number in range(2, 42):
+                await committed(storage, a_write(StoreEntry(entry, b"cipher")))
+                following = an_entry("replaced-by-two", b"next", version=number)
+                write = a_write(StoreEntry(following, b"next"), expects=(EntryIs(entry.key, entry.stamp),))
+                outcomes = await asyncio.gather(storage.commit([write]), other.commit([write]))
+                assert sorted(type(outcome).__name__ for (outcome,) in outcomes) == ["Committed", "Conflict"]
 
     @driven
     async def test_a_limit_is_kept_exactly_by_two_storages(self, storage: Storage) -> None:

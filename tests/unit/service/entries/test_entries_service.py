@@ -499,6 +499,16 @@ class TestRaces:
         assert len(await scene.access_rows(operation=operation)) == 1
         assert (await entry_of(scene)).purged_at is None
 
+    async def test_a_policy_that_is_tightened_before_a_list_is_committed_hides_its_entries(self, scene) -> None:
+        open_policy = an_access_policy(rules={a: Rule(any_purpose=True) for a in Action})
+        closed = an_access_policy(rules={a: Rule(frozenset()) for a in Action})
+        await scene.vault.rules.policies.save_access_policy(scene.admin, open_policy)
+        await scene.store(access_policy="tellers")
+        meanwhile(scene, lambda: scene.vault.rules.policies.save_access_policy(scene.admin, closed))
+        page = await scene.vault.entries.list_purpose(scene.owner, "card", ListRequest(limit=5))
+        assert page.entries == ()
+        assert len(await scene.access_rows(operation="list")) == 1
+
     async def test_an_entry_replaced_between_look_and_commit_is_never_seen_as_it_was(self, scene) -> None:
         await scene.store(value=b"old")
         meanwhile(scene, lambda: scene.store(value=b"new"))
