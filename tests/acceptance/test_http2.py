@@ -113,9 +113,8 @@ class TestSlowReaders:
             while client.read():
                 most = max(most, rss(server))
             client.socket.close()
-        assert (
-            most - before < 512 * 1024 * 1024
-        )  # the limit is 128 MiB of answers; the rest is values in progress and the allocator
+        # 64 running requests, and 8 MiB of answers of each connection; measured: 115 to 161 MiB
+        assert most - before < 300 * 1024 * 1024
         assert server.call(None, "GET", "/health").status == 200
 
 

@@ -50,3 +50,10 @@ def test_a_startup_that_goes_wrong_stops_the_start(tell: Any, how: str, capsys: 
 def test_a_shutdown_that_goes_wrong_changes_nothing(tell: Any, how: str) -> None:
     tell("hook.vault_shutdown", how)
     assert main(["sweep"]) == 0
+
+
+@pytest.mark.parametrize("how", [*rogue.RAISED, "wrong type"])
+def test_an_anchor_that_answers_badly_stops_the_start(tell: Any, how: str, capsys: Any) -> None:
+    tell("anchor.newest", how)
+    assert main(["sweep"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("vsql-vault: anchor rogue: ")

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import struct
 from collections import deque
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol, cast
 
@@ -31,8 +31,8 @@ from vsqlvault.errors import BadFraming, InternalFault, Overloaded, RequestTimeo
 from vsqlvault.http.server.client_certificates import ClientCertificate
 from vsqlvault.http.server.http2_frames import FrameMeter
 from vsqlvault.http.server.http2_head import read_http2_head
+from vsqlvault.http.server.http2_host import Host
 from vsqlvault.http.server.http2_stream import Fields, Message, Stream
-from vsqlvault.http.server.state import Answer
 
 log = logging.getLogger(__name__)
 MAX_STREAMS = 100
@@ -41,6 +41,9 @@ MAX_RUNNING = 32
 
 MAX_HELD_BYTES = 1024 * 1024
 """No further request of a connection starts while this much of its answers is unsent."""
+
+MAX_EXPECTED_BYTES = 8 * 1024 * 1024
+"""No further request starts while unsent answers, and running requests as large as the largest of them, reach this."""
 
 FREE_BYTES = 256 * 1024
 """A connection that uses no more than this is never closed because of the total."""
@@ -55,39 +58,20 @@ MAX_FRAME_BYTES = 16 * 1024
 _GOAWAY = struct.Struct(">HBBBLLL")
 
 
-class Host(Protocol):
-    """The server, as seen by its HTTP/2 connections."""
-
-    app: Any
-    loop: asyncio.AbstractEventLoop
-    limits: Any
-    now: float
-    date: bytes
-    tls: Any
-    connections: Any
-    reserve: Any
-
-    def run(self, request: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run a request."""
-
-    def ended(self, task: asyncio.Task[None]) -> None:
-        """Forget the task of a request."""
-
-    def refused(self, error: VaultError) -> None:
-        """Count a malformed request."""
-
-    def problem(self, error: VaultError) -> Answer:
-        """Return the response for an error."""
-
-    def forget(self, connection: Any) -> None:
-        """Forget a closed connection."""
-
-
 class Family(Protocol):
     """The HTTP/2 connections of a server."""
 
     def discard(self, connection: Http2Connection) -> None:
         """Forget a closed connection."""
+
+    def may_start(self) -> bool:
+        """Whether one more request may run beside the others of its connection."""
+
+    def began(self) -> None:
+        """Count a request that runs."""
+
+    def finished(self) -> None:
+        """Count a request that has ended, and let connections whose requests wait start more."""
 
     def check_held(self) -> None:
         """Close a connection if the total memory is too high."""
@@ -128,8 +112,9 @@ class Http2Connection(asyncio.Protocol):
         )
         self._meter = FrameMeter()
         self._streams: dict[int, Stream] = {}
-        self._waiting: deque[Stream] = deque()
+        self.waiting: deque[Stream] = deque()
         self._running = 0
+        self._largest = 0
         self._last_id = 0
         self._is_ending = False
         self._is_full = False
@@ -168,7 +153,7 @@ class Http2Connection(asyncio.Protocol):
         for stream in self._streams.values():
             stream.disconnect()
         self._streams.clear()
-        self._waiting.clear()
+        self.waiting.clear()
 
     def data_received(self, data: bytes) -> None:
         """Process the received bytes."""
@@ -311,8 +296,8 @@ class Http2Connection(asyncio.Protocol):
             self._answer_problem(stream, error)
             return
         stream = self._streams[stream_id] = Stream(self, stream_id, head, has_whole_body=has_whole_body)
-        self._waiting.append(stream)
-        self._start_more()
+        self.waiting.append(stream)
+        self.start_more()
 
     def _feed(self, event: DataReceived) -> None:
         data, size = event.data, event.flow_controlled_length
@@ -323,12 +308,22 @@ class Http2Connection(asyncio.Protocol):
             stream.feed(data)
             self.consumed(stream, size - len(data))
 
-    def _start_more(self) -> None:
-        while self._waiting and self._running < MAX_RUNNING and self._unsent_answers() < MAX_HELD_BYTES:
-            stream = self._waiting.popleft()
+    def start_more(self, at_most: int = MAX_RUNNING) -> int:
+        """Start requests that wait, within the limits of this connection and of all, and return their number."""
+        before = self._running
+        while self.waiting and self._running - before < at_most and self._may_run_another():
+            stream = self.waiting.popleft()
             if self._streams.get(stream.id) is stream:
                 self._running += 1
+                self._family.began()
                 stream.task = self._host.run(self._carry_out(stream))
+        return self._running - before
+
+    def _may_run_another(self) -> bool:
+        """Whether another request may run. One may run whatever the other connections do, as on HTTP/1.1."""
+        is_free = self._running == 0 or (self._running < MAX_RUNNING and self._family.may_start())
+        unsent = self._unsent_answers()
+        return is_free and unsent < MAX_HELD_BYTES and unsent + self._running * self._largest < MAX_EXPECTED_BYTES
 
     def _unsent_answers(self) -> int:
         return sum(len(stream.pending) for stream in self._streams.values())
@@ -340,10 +335,10 @@ class Http2Connection(asyncio.Protocol):
             log.exception("request failed", extra={"error": type(error).__name__})
         if not stream.is_complete:
             self._break_off(stream)
-        self._running -= 1
         if stream.task is not None:
             self._host.ended(stream.task)
-        self._start_more()
+        self._running -= 1
+        self._family.finished()
 
     def _break_off(self, stream: Stream) -> None:
         if stream.has_begun_answer:
@@ -399,6 +394,7 @@ class Http2Connection(asyncio.Protocol):
         if not any(other.pending for other in self._streams.values() if other is not stream):
             self._moved_at = self._host.now
         stream.moved_at = self._host.now
+        self._largest = max(self._largest, len(stream.pending))
         self._pump()
         self._check_held()
 
@@ -412,7 +408,7 @@ class Http2Connection(asyncio.Protocol):
                     moved = True
                     self._flush()
         self._flush()
-        self._start_more()
+        self.start_more()
 
     def _send_frame(self, stream: Stream) -> bool:
         """Send one frame, if the stream has data and the window has space. Return whether it did."""
