@@ -25,11 +25,13 @@ from vsqlvault.proof.log_check import SignedHead
 from vsqlvault.proof.note import KeyInvalid, NoteRefused, VerifierKey
 from vsqlvault.proof.receipt import FORMAT as RECEIPT
 from vsqlvault.proof.receipt import ReceiptInvalid, check_receipt
+from vsqlvault.proof.state_replay import StateReplay
 from vsqlvault.runtime import migrate_at_start, open_storage, open_vault, run_to_end
 from vsqlvault.service.compliance.evidence_check import is_evidence
 from vsqlvault.service.log.export import ExportSource, open_export, write_export
 from vsqlvault.service.log.restore import RestoreCount, tombstones_in
 from vsqlvault.service.log.signing_keys import load_signing
+from vsqlvault.service.log.state_check import StateResult, check_state
 from vsqlvault.service.log.verification import StorageSource, VerificationResult, verify_log
 
 MAX_SHOWN = 10
@@ -206,12 +208,13 @@ def _verify_vault(settings: Settings, keys: Sequence[VerifierKey], kept: Sequenc
     trusted = list(keys) or _verifiers(settings)
     bar = Bar("leaves checked")
 
-    async def check(storage: Storage) -> tuple[VerificationResult, int]:
-        source = StorageSource(storage)
-        return await verify_log(source, _required(trusted), kept, bar), source.waiting
+    async def check(storage: Storage) -> tuple[VerificationResult, int, StateResult]:
+        source, replay = StorageSource(storage), StateReplay()
+        verdict = await verify_log(source, _required(trusted), kept, bar, replay)
+        return verdict, source.waiting, await check_state(storage, source, replay)
 
     try:
-        verdict, waiting = run_to_end(_with_storage(settings, check))
+        verdict, waiting, state = run_to_end(_with_storage(settings, check))
     finally:
         bar.end()
     further = []
@@ -221,7 +224,22 @@ def _verify_vault(settings: Settings, keys: Sequence[VerifierKey], kept: Sequenc
         further.append(
             "The verifier key comes from the settings. Use --vkey to verify with a key that an operator cannot change."
         )
-    return _of_log(verdict, further, {"rows_not_covered": waiting, "key_from_settings": not keys})
+    log = _of_log(verdict, further, {"rows_not_covered": waiting, "key_from_settings": not keys})
+    return _with_state(log, state)
+
+
+def _with_state(log: Checked, state: StateResult) -> Checked:
+    """Return the result of the log with that of the tables, which are compared with what the leaves say."""
+    findings = [{"table": each.table, "key": each.key, "leaf": each.leaf, "what": each.what} for each in state.findings]
+    document = {**log.document, "state": {"values": state.values, "findings": findings}}
+    if not findings:
+        line = f"The tables are as the log says, and {state.values} values match their hashes."
+        return Checked(log.kind, log.verifies, [*log.lines, line], document)
+    lines = ["THE TABLES ARE NOT AS THE LOG SAYS."]
+    lines += [f"  {each}" for each in state.findings[:MAX_SHOWN]]
+    if len(findings) > MAX_SHOWN:
+        lines.append(f"  and {len(findings) - MAX_SHOWN} more")
+    return Checked(log.kind, False, [*log.lines, *lines], document)
 
 
 async def _with_storage(settings: Settings, work: Callable[[Storage], Awaitable[Answer]]) -> Answer:

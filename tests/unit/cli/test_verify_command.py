@@ -210,6 +210,26 @@ class TestVerify:
         assert not (here / "new.zip").exists()
 
 
+def test_a_changed_table_is_exit_1_and_named_with_its_leaf(here: Path, verify: Verify) -> None:
+    damage("UPDATE retention_policies SET max_retention_days = 3650")
+    code, said = verify()
+    assert code == 1
+    assert "The log verifies" in said
+    assert "THE TABLES ARE NOT AS THE LOG SAYS" in said
+    assert "retention_policies, card v1: max_retention_days is 3650, the log has" in said
+    assert "(leaf 0)" in said
+
+
+def test_a_changed_table_is_in_the_json(here: Path, verify: Verify) -> None:
+    damage("UPDATE entries SET owner_app = 'thief' WHERE external_id = 'e3'")
+    code, said = verify("--json")
+    document = json.loads(said)
+    assert (code, document["verifies"], document["findings"]) == (1, False, [])
+    (finding,) = document["state"]["findings"]
+    assert (finding["table"], finding["key"]) == ("entries", "card/e3")
+    assert finding["leaf"] is not None
+
+
 def rewritten(source: Path, target: Path, change: Callable[[dict[str, bytes]], None]) -> None:
     with zipfile.ZipFile(source) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}

@@ -25,7 +25,8 @@ from vsqlvault.http.schemas.queries import ApiKeysQuery, read_query
 from vsqlvault.http.schemas.results.service import ApiKey, ApiKeys, CreatedApiKey
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.times import format_time
-from vsqlvault.service.credentials.api_keys import KeyListRequest, SeenKey, api_key_document
+from vsqlvault.service.audit.rule_documents import api_key_document
+from vsqlvault.service.credentials.api_keys import KeyListRequest, SeenKey
 from vsqlvault.service.roles import require_admin, require_reader
 
 PATH = "/admin/api-keys"

@@ -1,4 +1,7 @@
-"""Policies and legal holds as JSON types with the names of the HTTP API: for responses, audit rows and comparisons."""
+"""Policies, legal holds and API keys as JSON types with the names of the HTTP API.
+
+They serve responses, audit rows and comparisons.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from vsqlvault.model.api_key import ApiKeyRecord
 from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy, Rule
 from vsqlvault.model.times import format_time
@@ -108,6 +112,23 @@ def legal_hold_document(hold: LegalHold) -> dict[str, Any]:
         "created_at": _time(hold.created_at),
         "released_by": hold.released_by,
         "released_at": _time(hold.released_at),
+    }
+
+
+def api_key_document(key: ApiKeyRecord) -> dict[str, Any]:
+    """Return what a key grants as JSON types; neither the key nor its digest."""
+    return {
+        "key_id": key.key_id,
+        "app": key.app,
+        "identity": key.identity,
+        "purposes": ["*"] if key.purposes is None else sorted(key.purposes),
+        "roles": sorted(key.roles),
+        "description": key.description,
+        "expires_at": _time(key.expires_at),
+        "created_by": key.created_by,
+        "created_at": format_time(key.created_at),
+        "revoked_by": key.revoked_by,
+        "revoked_at": _time(key.revoked_at),
     }
 
 

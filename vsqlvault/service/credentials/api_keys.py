@@ -19,8 +19,8 @@ from vsqlvault.model.api_key import ApiKeyRecord, ApiKeyState, key_id_of
 from vsqlvault.model.audit import AccessRecord, Operation
 from vsqlvault.model.credential import KnownCredential
 from vsqlvault.model.principal import Call, Role
-from vsqlvault.model.times import format_time
 from vsqlvault.service.audit.recorder import CREATED, OK, AuditContext, Auditor
+from vsqlvault.service.audit.rule_documents import api_key_document
 from vsqlvault.service.commit.policy_cache import PolicyCache
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.credentials.inventory import Credentials, last_uses
@@ -280,20 +280,3 @@ def created_document(key: ApiKeyRecord) -> dict[str, Any]:
     The key has 256 random bits: its digest cannot be found from this hash, and the key from neither.
     """
     return {**api_key_document(key), "digest_sha256": hashlib.sha256(key.digest.encode("ascii")).hexdigest()}
-
-
-def api_key_document(key: ApiKeyRecord) -> dict[str, Any]:
-    """Return what a key grants as JSON types; neither the key nor its digest."""
-    return {
-        "key_id": key.key_id,
-        "app": key.app,
-        "identity": key.identity,
-        "purposes": ["*"] if key.purposes is None else sorted(key.purposes),
-        "roles": sorted(key.roles),
-        "description": key.description,
-        "expires_at": format_time(key.expires_at) if key.expires_at else None,
-        "created_by": key.created_by,
-        "created_at": format_time(key.created_at),
-        "revoked_by": key.revoked_by,
-        "revoked_at": format_time(key.revoked_at) if key.revoked_at else None,
-    }

@@ -11,7 +11,8 @@ from typing import Any
 from vsqlvault.interfaces.storage import LogQuery, PolicySnapshot, Storage
 from vsqlvault.model.api_key import ApiKeyRecord, key_id_of
 from vsqlvault.model.audit import Operation, Outcome
-from vsqlvault.service.credentials.api_keys import api_key_document, created_document
+from vsqlvault.service.audit.rule_documents import api_key_document
+from vsqlvault.service.credentials.api_keys import created_document
 
 log = logging.getLogger(__name__)
 ROWS_OF_AN_INSTANT = 256

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from vsqlvault.interfaces.storage import Storage
+from vsqlvault.interfaces.storage import LogQuery, Storage
 from vsqlvault.interfaces.tree_storage import LeafRow
 from vsqlvault.model.transparency import Checkpoint, LogName, TileKey
 from vsqlvault.proof.leaf import row_leaf
 from vsqlvault.proof.log_check import Finding, LogCheck, SignedHead
 from vsqlvault.proof.note import NoteRefused, VerifierKey
+from vsqlvault.proof.state_replay import StateReplay
 from vsqlvault.proof.tiles import WIDTH, width_of
 from vsqlvault.proof.tree import leaf_hash
 
@@ -65,8 +66,11 @@ async def verify_log(
     keys: Collection[VerifierKey],
     kept: Collection[str] = (),
     progress: Progress = lambda _done, _of: None,
+    replay: StateReplay | None = None,
 ) -> VerificationResult:
     """Verify a log against its checkpoints and those the caller kept, with the trusted ``keys``.
+
+    ``replay`` takes the leaves in order.
 
     Raises:
         NoteRefused: a kept checkpoint is malformed. Unavailable: the source cannot be read.
@@ -81,6 +85,9 @@ async def verify_log(
         if not any(leaves) and not hashes:  # whatever a checkpoint claims, the leaves end here
             break
         leaves += [b""] * (width - len(leaves))
+        if replay is not None:
+            for place, leaf in enumerate(leaves, start=index * WIDTH):
+                replay.take(place, leaf)
         for key, tile in check.add_bundle(leaves, hashes).items():
             check.check_tile(key, tile, await source.tile(key))
         progress(check.size, size)
@@ -114,6 +121,8 @@ class StorageSource:
         self._tiles: dict[TileKey, bytes] = {}
         self._last: dict[LogName, int | None] = dict.fromkeys(LogName)
         self._oddities: list[Finding] = []
+        self.size = 0
+        """The number of leaves under the newest checkpoint."""
         self.waiting = 0
         """Rows committed and not yet in the tree, once ``anomalies`` was called."""
 
@@ -122,6 +131,7 @@ class StorageSource:
         newest = await self._storage.newest_checkpoint()
         if newest is None:
             return []
+        self.size = newest.size
         found = await _thinned(self._storage, newest)
         for before, checkpoint in zip([0, *(one.size for one in found)], found, strict=False):
             self._check_columns(before, checkpoint)
@@ -146,6 +156,15 @@ class StorageSource:
         for log in LogName:
             self.waiting += len(await self._storage.row_positions(log, self._last[log], None, MAX_ODDITIES))
         return self._oddities
+
+    async def tail(self) -> AsyncIterator[bytes]:
+        """Yield the leaves of the rows that are not in the tree yet, once ``anomalies`` was called."""
+        for log, read in ((LogName.ACCESS, self._storage.access_log), (LogName.PURGE, self._storage.purge_log)):
+            after = self._last[log]
+            while page := await read(LogQuery(limit=CHECKPOINT_PAGE, after=after, oldest_first=True)):
+                for row in page:
+                    yield row_leaf(row.record)
+                after = page[-1].position
 
     async def _turn(self, first: int) -> None:
         rows = await self._storage.leaf_rows(first, PAGE_TILES * WIDTH)

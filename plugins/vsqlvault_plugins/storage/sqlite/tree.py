@@ -68,7 +68,12 @@ def grow_tree(connection: sqlite3.Connection, growth: TreeGrowth) -> bool:
 def tiles(connection: sqlite3.Connection, keys: Collection[TileKey]) -> dict[TileKey, bytes]:
     """Return those of the tiles that exist."""
     found = {key: connection.execute(QUERIES["tile"], (key.level, key.index)).fetchone() for key in keys}
-    return {key: bytes(row[0]) for key, row in found.items() if row is not None}
+    return {key: _bytes(row[0]) for key, row in found.items() if row is not None}
+
+
+def _bytes(stored: object) -> bytes:
+    """Return the hashes; none where another program has stored another type, so that verifying reports the tile."""
+    return stored if isinstance(stored, bytes) else b""
 
 
 def newest_checkpoint(connection: sqlite3.Connection) -> Checkpoint | None:

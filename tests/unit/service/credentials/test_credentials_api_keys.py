@@ -28,6 +28,7 @@ from vsqlvault.model.audit import Operation, Outcome
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.principal import Call, Principal, Role
 from vsqlvault.runtime import Tuning
+from vsqlvault.service.audit.rule_documents import api_key_document
 from vsqlvault.service.credentials import api_keys
 from vsqlvault.service.credentials.api_keys import (
     LAST_ADMIN,
@@ -35,7 +36,6 @@ from vsqlvault.service.credentials.api_keys import (
     ApiKeyRequest,
     CreatedKey,
     KeyListRequest,
-    api_key_document,
     created_document,
 )
 from vsqlvault.service.entries.requests import ListRequest

@@ -1,0 +1,276 @@
+"""What a person with every right on the database can do to the tables beside the log: ``verify`` names table and key."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vsqlvault.config import load_settings
+from vsqlvault.interfaces.watch_storage import NewestControlChangeIs, SaveControlChange
+from vsqlvault.interfaces.writes import Write
+from vsqlvault.model.control import ControlChange, ControlState
+from vsqlvault.model.entry import EntryKey, ValueEncoding
+from vsqlvault.model.principal import Role
+from vsqlvault.proof.note import SigningKey
+from vsqlvault.proof.state_replay import StateReplay
+from vsqlvault.runtime import open_vault
+from vsqlvault.service.compliance.controls import _rows
+from vsqlvault.service.credentials.api_keys import ApiKeyRequest
+from vsqlvault.service.entries.requests import Preconditions, StoreRequest, UpdateRequest
+from vsqlvault.service.log.state_check import StateResult, check_state
+from vsqlvault.service.log.verification import StorageSource, VerificationResult, verify_log
+from vsqlvault.testing import a_call, a_legal_hold, a_retention_policy, an_access_policy
+from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage
+
+KEY = SigningKey("state.example/audit", b"\x07" * 32)
+ADMIN = a_call("vault-admin", Role.ADMIN)
+OWNER = a_call()
+
+
+def wanted(value: bytes = b"cipher", **fields: Any) -> StoreRequest:
+    return replace(StoreRequest(value, ValueEncoding.UTF_8, None, None, "{}", None, "owner-only"), **fields)
+
+
+def settings_of(directory: Path) -> Any:
+    variables = {
+        "VSQL_VAULT_STORAGE__DATABASE_URL": f"sqlite:///{directory / 'vault.db'}",
+        "VSQL_VAULT_AUDIT__SIGNING_KEY_FILE": str(directory / "signing.key"),
+    }
+    return load_settings(None, variables)
+
+
+async def live(vault: Any) -> None:
+    """Use everything that leaves a leaf: policies, holds, keys, entries, purges, a sweep, an attestation, a control."""
+    policies, holds, keys = vault.rules.policies, vault.rules.legal_holds, vault.credentials.api_keys
+    await policies.save_retention_policy(ADMIN, a_retention_policy("tamper", max_retention_days=365))
+    await policies.save_retention_policy(ADMIN, a_retention_policy("tamper", max_retention_days=30))
+    await policies.save_retention_policy(ADMIN, a_retention_policy("shredded", purge_method="crypto-shred"))
+    await policies.save_access_policy(ADMIN, an_access_policy("kept"))
+    await policies.save_access_policy(ADMIN, an_access_policy("kept", description="of the second version"))
+    await policies.save_access_policy(ADMIN, an_access_policy("gone"))
+    await policies.delete_access_policy(ADMIN, "gone")
+    await policies.save_access_policy(ADMIN, an_access_policy("gone"))
+    await policies.save_access_policy(ADMIN, an_access_policy("vast", description="w" * 70_000))
+    await holds.save(ADMIN, a_legal_hold("case-t1"))
+    await holds.save(ADMIN, a_legal_hold("case-t2"))
+    await holds.release(ADMIN, "case-t2")
+    await keys.create(ADMIN, ApiKeyRequest(app="kept", purposes=frozenset({"tamper"})))
+    revoked = await keys.create(ADMIN, ApiKeyRequest(app="revoked", purposes=frozenset({"tamper"})))
+    await keys.revoke(ADMIN, revoked.seen.key.key_id)
+    for number in range(6):
+        await vault.entries.store(OWNER, EntryKey("tamper", f"e{number}"), wanted())
+    await vault.entries.store(OWNER, EntryKey("tamper", "e1"), wanted(b"another"))
+    await vault.entries.store(OWNER, EntryKey("tamper", "e1"), wanted(b"another"))
+    await vault.entries.update(OWNER, EntryKey("tamper", "e2"), UpdateRequest(metadata=lambda _: '{"a":"b"}'))
+    await vault.entries.purge(OWNER, EntryKey("tamper", "e3"), Preconditions())
+    await vault.entries.store(OWNER, EntryKey("tamper", "e3"), wanted(b"under the old id"))
+    await vault.entries.purge(OWNER, EntryKey("tamper", "e4"), Preconditions())
+    await vault.entries.store(OWNER, EntryKey("shredded", "s1"), wanted())
+    await vault.entries.store(OWNER, EntryKey("shredded", "s2"), wanted())
+    await vault.entries.purge(OWNER, EntryKey("shredded", "s1"), Preconditions())
+    await vault.log.sequencer.sequence()
+    await vault.purge.sweeper.sweep(ADMIN)
+    await vault.compliance.attestations.attest(ADMIN)
+    await vault.compliance.attestations.attest(ADMIN)
+    await control_fails_and_recovers(vault)
+
+
+async def control_fails_and_recovers(vault: Any) -> None:
+    now, before = (await vault.queue.read()).now, None
+    states = (ControlState.OK, ControlState.FAILING, ControlState.OK)
+    for number, state in enumerate(states, start=1):
+        change = ControlChange("of_state", number, state, now.replace(microsecond=number), "as it is")
+        write = Write(
+            _rows(change, before), (NewestControlChangeIs("of_state", number - 1),), (SaveControlChange(change),)
+        )
+        await vault.queue.commit(write)
+        before = change
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the database of a stopped vault. The last rows are not in the tree."""
+    directory = tmp_path_factory.mktemp("state")
+    (directory / "signing.key").write_text(KEY.reveal(), "utf-8")
+    (directory / "signing.key").chmod(0o600)
+
+    async def fill() -> None:
+        async with open_vault(settings_of(directory)) as vault:
+            await live(vault)
+            await vault.log.sequencer.sequence()
+            await vault.entries.store(OWNER, EntryKey("tamper", "late"), wanted())
+            await vault.entries.purge(OWNER, EntryKey("tamper", "e5"), Preconditions())
+
+    asyncio.run(fill())
+    return directory / "vault.db"
+
+
+@asynccontextmanager
+async def opened(path: Path) -> AsyncIterator[SqliteStorage]:
+    storage = await SqliteStorage.open(path)
+    try:
+        yield storage
+    finally:
+        await storage.close()
+
+
+async def checked(path: Path) -> tuple[VerificationResult, StateResult]:
+    async with opened(path) as storage:
+        source, replay = StorageSource(storage), StateReplay()
+        log = await verify_log(source, [KEY.verifier], replay=replay)
+        return log, await check_state(storage, source, replay)
+
+
+def tampered(made: Path, tmp_path: Path, statement: str) -> Path:
+    """Return a copy of the database after a statement that ran with the triggers off."""
+    path = tmp_path / "vault.db"
+    shutil.copyfile(made, path)
+    file = sqlite3.connect(path, isolation_level=None)
+    triggers = file.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
+    for name, _ in triggers:
+        file.execute(f"DROP TRIGGER {name}")
+    assert file.execute(statement).rowcount >= 1, "the statement changes nothing"
+    for _, text in triggers:
+        file.execute(text)
+    file.close()
+    return path
+
+
+def test_an_untouched_vault_passes(made: Path, tmp_path: Path) -> None:
+    path = tmp_path / "vault.db"
+    shutil.copyfile(made, path)
+    log, state = asyncio.run(checked(path))
+    assert log.findings == []
+    assert [str(each) for each in state.findings] == []
+    assert (state.entries, state.values) == (6, 6)
+
+
+NEW_KEY = (
+    "INSERT INTO api_keys SELECT 'sha256:' || substr(hex, 1, 12), 1, hex, 'vault-admin', NULL, NULL, '[\"admin\"]', NULL,"
+    " NULL, 'vault-admin', 1, NULL, NULL FROM (SELECT lower(hex(zeroblob(32))) AS hex)"
+)
+TAMPERS: dict[str, tuple[str, str]] = {
+    "UPDATE retention_policies SET max_retention_days = 3650 WHERE version = 2": ("retention_policies", "tamper v2"),
+    "UPDATE retention_policies SET max_retention_days = 3650 WHERE purpose = 'tamper' AND version = 1": (
+        "retention_policies", "tamper v1",
+    ),
+    "UPDATE retention_policies SET default_ttl_days = 1 WHERE version = 2": ("retention_policies", "tamper v2"),
+    "UPDATE retention_policies SET purge_method = 'crypto-shred' WHERE version = 2": ("retention_policies", "tamper v2"),
+    "UPDATE retention_policies SET created_by = 'jane' WHERE version = 2": ("retention_policies", "tamper v2"),
+    "UPDATE retention_policies SET created_at = created_at - 1 WHERE version = 2": ("retention_policies", "tamper v2"),
+    "UPDATE retention_policies SET justification = 'none' WHERE version = 2": ("retention_policies", "tamper v2"),
+    "UPDATE retention_policies SET max_value_bytes = 10 WHERE version = 2": ("retention_policies", "tamper v2"),
+    "UPDATE retention_policies SET version = 3 WHERE version = 2": ("retention_policies", "tamper v3"),
+    "UPDATE retention_policies SET purpose = 'other' WHERE purpose = 'shredded'": ("retention_policies", "shredded v1"),
+    "DELETE FROM retention_policies WHERE version = 2": ("retention_policies", "tamper v2"),
+    "DELETE FROM retention_policies WHERE purpose = 'shredded'": ("retention_policies", "shredded v1"),
+    "INSERT INTO retention_policies (purpose, version, max_retention_days, purge_method, created_by, created_at)"
+    " VALUES ('forged', 1, 10, 'physical-delete', 'vault-admin', 1)": ("retention_policies", "forged v1"),
+    "UPDATE access_policies SET rules = replace(rules, 'false', 'true') WHERE name = 'kept' AND version = 2": (
+        "access_policies", "kept v2",
+    ),
+    "UPDATE access_policies SET rules = '{}' WHERE name = 'kept' AND version = 1": ("access_policies", "kept v1"),
+    "UPDATE access_policies SET description = 'x' WHERE name = 'kept' AND version = 2": ("access_policies", "kept v2"),
+    "UPDATE access_policies SET description = 'x' WHERE name = 'vast'": ("access_policies", "vast v1"),
+    "UPDATE access_policies SET created_by = 'jane' WHERE name = 'kept' AND version = 2": ("access_policies", "kept v2"),
+    "UPDATE access_policies SET parameters = '{\"a\":1}' WHERE name = 'kept' AND version = 2": (
+        "access_policies", "kept v2",
+    ),
+    "UPDATE access_policies SET dropped = 1 WHERE name = 'kept' AND version = 2": ("access_policies", "kept v2"),
+    "UPDATE access_policies SET dropped = 0 WHERE name = 'gone' AND version = 2": ("access_policies", "gone v2"),
+    "DELETE FROM access_policies WHERE name = 'kept' AND version = 2": ("access_policies", "kept v2"),
+    "DELETE FROM access_policies WHERE name = 'gone'": ("access_policies", "gone v1"),
+    "INSERT INTO access_policies SELECT 'forged', 1, evaluator, rules, parameters, description, created_by, created_at, 0"
+    " FROM access_policies WHERE name = 'kept' AND version = 1": ("access_policies", "forged v1"),
+    "UPDATE legal_holds SET purpose = 'other' WHERE name = 'case-t1'": ("legal_holds", "case-t1 v1"),
+    "UPDATE legal_holds SET reason = 'other' WHERE name = 'case-t1'": ("legal_holds", "case-t1 v1"),
+    "UPDATE legal_holds SET released_by = 'x', released_at = 1 WHERE name = 'case-t1'": ("legal_holds", "case-t1 v1"),
+    "DELETE FROM legal_holds WHERE name = 'case-t1'": ("legal_holds", "case-t1 v1"),
+    "DELETE FROM legal_holds WHERE name = 'case-t2' AND version = 2": ("legal_holds", "case-t2 v2"),
+    "UPDATE legal_holds SET name = 'forged' WHERE name = 'case-t2' AND version = 1": ("legal_holds", "forged v1"),
+    NEW_KEY: ("api_keys", "sha256:000000000000"),
+    "UPDATE api_keys SET roles = '[\"admin\"]' WHERE app = 'kept'": ("api_keys", "KEY"),
+    "UPDATE api_keys SET purposes = NULL WHERE app = 'kept'": ("api_keys", "KEY"),
+    "UPDATE api_keys SET app = 'other' WHERE app = 'kept'": ("api_keys", "KEY"),
+    "UPDATE api_keys SET expires_at = 1 WHERE app = 'kept'": ("api_keys", "KEY"),
+    "UPDATE api_keys SET digest = lower(hex(zeroblob(32))) WHERE app = 'kept'": ("api_keys", "KEY"),
+    "UPDATE api_keys SET digest = substr(digest, 1, 12) || substr(lower(hex(zeroblob(32))), 13) WHERE app = 'kept'": (
+        "api_keys", "KEY",
+    ),
+    "DELETE FROM api_keys WHERE app = 'kept'": ("api_keys", "KEY"),
+    "DELETE FROM api_keys WHERE app = 'revoked' AND version = 2": ("api_keys", "REVOKED"),
+    "UPDATE control_changes SET detail = 'x' WHERE number = 2 AND name = 'of_state'": ("control_changes", "of_state"),
+    "UPDATE control_changes SET state = 'ok' WHERE number = 2 AND name = 'of_state'": ("control_changes", "of_state"),
+    "UPDATE control_changes SET at = at + 1 WHERE number = 3 AND name = 'of_state'": ("control_changes", "of_state"),
+    "DELETE FROM control_changes WHERE number = 2 AND name = 'of_state'": ("control_changes", "of_state"),
+    "UPDATE attestations SET document = replace(document, 'clean', 'bad')": ("attestations", "1"),
+    "UPDATE attestations SET is_clean = 1 - is_clean WHERE number = 1": ("attestations", "1"),
+    "UPDATE attestations SET at = at - 1 WHERE number = 2": ("attestations", "2"),
+    "DELETE FROM attestations WHERE number = 2": ("attestations", "2"),
+    "INSERT INTO attestations SELECT 3, at, is_clean, document, note FROM attestations WHERE number = 2": (
+        "attestations", "3",
+    ),
+    "UPDATE sweeps SET purged = 7": ("sweeps", ""),
+    "UPDATE sweeps SET failed = 7": ("sweeps", ""),
+    "UPDATE sweeps SET completed = 0": ("sweeps", ""),
+    "DELETE FROM sweeps": ("sweeps", ""),
+    "INSERT INTO sweeps SELECT 'forged', started_at, finished_at, started_by, 0, 0, 1, 0 FROM sweeps": ("sweeps", "forged"),
+    "UPDATE entries SET owner_app = 'thief' WHERE external_id = 'e0'": ("entries", "tamper/e0"),
+    "UPDATE entries SET owner_app = 'thief' WHERE external_id = 'e1'": ("entries", "tamper/e1"),
+    "UPDATE entries SET version = 9 WHERE external_id = 'e0'": ("entries", "tamper/e0"),
+    "UPDATE entries SET entry_id = lower(hex(zeroblob(16))) WHERE external_id = 'e0'": ("entries", "tamper/e0"),
+    "UPDATE entries SET external_id = 'moved' WHERE external_id = 'e0'": ("entries", "tamper/e0"),
+    "DELETE FROM entries WHERE external_id = 'e2'": ("entries", "tamper/e2"),
+    "DELETE FROM entries WHERE external_id = 'late'": ("entries", "tamper/late"),
+    "UPDATE entries SET purged_at = 1 WHERE external_id = 's2'": ("entries", "shredded/s2"),
+    "UPDATE entries SET purged_at = NULL WHERE external_id = 's1'": ("entries", "shredded/s1"),
+    "UPDATE entries SET external_id = 'e4' WHERE external_id = 'e0'": ("entries", "tamper/e4"),
+    "UPDATE entries SET encrypted_value = CAST('forged' AS BLOB) WHERE external_id = 'e0'": ("entries", "tamper/e0"),
+    "UPDATE entries SET value_sha256 = lower(hex(zeroblob(32))) WHERE external_id = 'e0'": ("entries", "tamper/e0"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("statement", TAMPERS)
+def test_a_tamper_of_a_table_is_named(made: Path, tmp_path: Path, statement: str) -> None:
+    table, key = TAMPERS[statement]
+    path = tampered(made, tmp_path, statement)
+    log, state = asyncio.run(checked(path))
+    assert log.findings == []
+    assert table in {each.table for each in state.findings}, state.findings
+    expected = {"KEY": "kept", "REVOKED": "revoked"}.get(key)
+    if expected is not None:
+        file = sqlite3.connect(made)
+        (key,) = file.execute("SELECT key_id FROM api_keys WHERE app = ?", (expected,)).fetchone()
+        file.close()
+    assert any(each.key.startswith(key) for each in state.findings if each.table == table), state.findings
+
+
+UNREADABLE = {
+    "UPDATE access_policies SET rules = 'x' WHERE name = 'kept' AND version = 2": "policies",
+    "UPDATE access_policies SET rules = 'x' WHERE name = 'kept' AND version = 1": "access_policies",
+    "UPDATE api_keys SET roles = '[\"king\"]'": "policies",
+    "UPDATE attestations SET at = 'x'": "attestations",
+    "UPDATE control_changes SET state = 'x'": "control_changes",
+    "UPDATE sweeps SET finished_at = 'x'": "sweeps",
+    "UPDATE entries SET encoding = 'x' WHERE external_id = 'e0'": "entries",
+}
+
+
+@pytest.mark.parametrize("statement", UNREADABLE)
+def test_a_row_that_cannot_be_decoded_is_named(made: Path, tmp_path: Path, statement: str) -> None:
+    _, state = asyncio.run(checked(tampered(made, tmp_path, statement)))
+    assert any(each.table.startswith(UNREADABLE[statement]) for each in state.findings), state.findings
+
+
+def test_a_tile_of_another_column_type_is_named(made: Path, tmp_path: Path) -> None:
+    path = tampered(made, tmp_path, "UPDATE tiles SET hashes = hex(hashes) WHERE level = 0")
+    log, _ = asyncio.run(checked(path))
+    assert log.findings

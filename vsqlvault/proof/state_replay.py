@@ -1,0 +1,167 @@
+"""Rebuilds the state of a vault from the leaves of its log. No I/O: the caller provides the leaves.
+
+The state is the versions of all policies, legal holds and API keys, the recorded changes of controls, the attestations, the
+sweeps, and the entries. docs/audit-log.md publishes which leaf says what.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+REPLACE = "replace"
+_STATEFUL = re.compile(
+    rb'"operation":"(?:store|update|sweep|change-access-policy|delete-access-policy|change-retention-policy|create-api-key'
+    rb'|revoke-api-key|change-legal-hold|release-legal-hold|control-failed|control-recovered|attest)"'
+)
+_RULES = {
+    "change-access-policy": ("access_policies", "name"),
+    "change-retention-policy": ("retention_policies", "purpose"),
+    "change-legal-hold": ("legal_holds", "name"),
+    "release-legal-hold": ("legal_holds", "name"),
+}
+_SWEEP = re.compile(r"sweep (\w+): (\d+) purged, (\d+) failed(?:, (\d+) held)?(, not completed)?")
+HASHED = "sha256:"
+"""Begins the key of a row of which the leaf has only the hash of the text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a leaf says about one row of a table: the members, by name."""
+
+    index: int
+    members: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedEntry:
+    """What the leaves say about an entry. ``owner`` is None where no leaf of this log says who created it."""
+
+    index: int
+    entry_id: str
+    version: int
+    owner: str | None
+
+
+@dataclass(slots=True)
+class ReplayedState:
+    """The state that the leaves describe. A key of ``rows`` is a table, and the key of its row as text: ``card v3``."""
+
+    rows: dict[str, dict[str, Recorded]] = field(default_factory=dict)
+    entries: dict[tuple[str, str], RecordedEntry] = field(default_factory=dict)
+    overwritten: dict[tuple[str, str], RecordedEntry] = field(default_factory=dict)
+    """Entries whose value was purged. Their row may remain, with ``purged_at``."""
+
+    def copy(self) -> ReplayedState:
+        """Return a copy whose tables change independently."""
+        rows = {table: dict(recorded) for table, recorded in self.rows.items()}
+        return ReplayedState(rows, dict(self.entries), self.overwritten)
+
+
+class StateReplay:
+    """Takes the leaves in order. A leaf that cannot be read is ignored: the check of the log reports it."""
+
+    def __init__(self) -> None:
+        self.state = ReplayedState()
+        self._purged: dict[str, int] = {}
+        """Entry ids whose purge came before their store: the two logs are put into the tree in turn."""
+
+    def take(self, index: int, leaf: bytes) -> None:
+        """Take the next leaf. To take rows again that are not in the tree yet changes nothing."""
+        is_purge = leaf.startswith(b'{"purge":')
+        if not is_purge and not _STATEFUL.search(leaf):
+            return
+        try:
+            document = json.loads(leaf)
+            if is_purge:
+                self._purge(index, document["purge"])
+            else:
+                self._access(index, document["access"])
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return
+
+    def _purge(self, index: int, row: dict[str, Any]) -> None:
+        if row["method"] == REPLACE:
+            return
+        key = (row["purpose"], row["external_id"])
+        known = self.state.entries.get(key)
+        if known is not None and known.entry_id == row["entry_id"]:
+            del self.state.entries[key]
+        else:
+            self._purged[row["entry_id"]] = index
+        self.state.overwritten[key] = RecordedEntry(index, row["entry_id"], row["entry_version"], row["owner_app"])
+
+    def _access(self, index: int, row: dict[str, Any]) -> None:
+        operation = row["operation"]
+        if operation == "sweep":  # also one that ended in an error leaves a row in its table
+            self._sweep(index, row)
+        elif row["outcome"] != "granted":
+            return
+        elif operation in {"store", "update"}:
+            self._store(index, row)
+        elif operation in _RULES:
+            self._rule(index, row)
+        elif operation == "delete-access-policy":
+            self._drop(index, row)
+        elif "new_value" in row:
+            self._record(index, row)
+
+    def _rule(self, index: int, row: dict[str, Any]) -> None:
+        table, name = _RULES[row["operation"]]
+        if isinstance(row["new_value"], dict):
+            self._set(table, HASHED + row["new_value"]["sha256"], index, {})
+            return
+        document = _document(row["new_value"])
+        self._set(table, f"{document[name]} v{document['version']}", index, document)
+
+    def _record(self, index: int, row: dict[str, Any]) -> None:
+        """Take a row about a key, a control or an attestation."""
+        document = _document(row["new_value"])
+        if row["operation"] == "attest":
+            self._set("attestations", str(document["number"]), index, document)
+        elif "control" in document:
+            self._set("control_changes", f"{document['control']} at {document['at']}", index, document)
+        else:
+            known = self.state.rows.get("api_keys", {}).get(row["detail"])
+            self._set("api_keys", row["detail"], index, (known.members if known else {}) | document)
+
+    def _store(self, index: int, row: dict[str, Any]) -> None:
+        key, entry_id = (row["purpose"], row["external_id"]), row.get("entry_id")
+        if entry_id is None or entry_id in self._purged:
+            return
+        version: int = row["entry_version"]
+        known = self.state.entries.get(key)
+        is_same = known is not None and known.entry_id == entry_id
+        if is_same and known is not None and version <= known.version:
+            return  # the same fields were stored again: there is no new version
+        owner = known.owner if is_same and known is not None else row.get("app") if version == 1 else None
+        self.state.entries[key] = RecordedEntry(index, entry_id, version, owner)
+
+    def _drop(self, index: int, row: dict[str, Any]) -> None:
+        version, name = _document(row["old_value"])["version"] + 1, row["detail"]
+        members = {"name": name, "version": version, "dropped": True, "created_by": row["app"], "created_at": row["at"]}
+        self._set("access_policies", f"{name} v{version}", index, members)
+
+    def _sweep(self, index: int, row: dict[str, Any]) -> None:
+        found = _SWEEP.fullmatch(row.get("detail") or "")
+        if found:
+            sweep_id, purged, failed, held, stopped = found.groups()
+            members = {
+                "purged": int(purged),
+                "failed": int(failed),
+                "held": int(held or 0),
+                "completed": stopped is None,
+            }
+            self._set("sweeps", sweep_id, index, members)
+
+    def _set(self, table: str, key: str, index: int, members: dict[str, Any]) -> None:
+        self.state.rows.setdefault(table, {})[key] = Recorded(index, members)
+
+
+def _document(text: str) -> dict[str, Any]:
+    document = json.loads(text)
+    if not isinstance(document, dict):
+        raise TypeError("expected an object")
+    return document

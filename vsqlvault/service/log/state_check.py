@@ -1,0 +1,306 @@
+"""Compares the tables of a storage with the state that the leaves of its log describe."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from vsqlvault.errors import StorageUnavailable, Unavailable
+from vsqlvault.interfaces.storage import EntryQuery, PolicySnapshot, Read, Storage, VersionQuery
+from vsqlvault.model.api_key import ApiKeyRecord, key_id_of
+from vsqlvault.model.attestation import Attestation
+from vsqlvault.model.control import ControlChange, ControlState
+from vsqlvault.model.entry import Entry
+from vsqlvault.model.times import EPOCH, format_time
+from vsqlvault.proof.attestation import digest_of
+from vsqlvault.proof.state_replay import HASHED, Recorded, RecordedEntry, ReplayedState, StateReplay
+from vsqlvault.service.audit.rule_documents import (
+    StoredRule,
+    api_key_document,
+    as_json,
+    rule_document,
+    version_document,
+)
+from vsqlvault.service.log.verification import StorageSource
+
+PAGE = 1_000
+ATTEMPTS = 3
+VALUES_AT_ONCE_BYTES = 8 * 1024 * 1024
+MAX_SWEEPS = 100_000
+MAX_CONTROL_CHANGES = 1_000_000
+END = datetime(9999, 12, 31, tzinfo=UTC)
+Document = Mapping[str, Any]
+Versions = Callable[[VersionQuery], Awaitable[Sequence[StoredRule]]]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class StateFinding:
+    """A difference: the table, the key of the row, the leaf that says otherwise (None: no leaf created the row), and what."""
+
+    table: str
+    key: str
+    leaf: int | None = field(compare=False)
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.table}, {self.key}: {self.what}" + ("" if self.leaf is None else f" (leaf {self.leaf})")
+
+
+@dataclass(frozen=True, slots=True)
+class StateResult:
+    """The result of a comparison. ``findings`` is empty if the tables are as the leaves say."""
+
+    findings: Sequence[StateFinding]
+    entries: int
+    values: int
+
+
+async def check_state(storage: Storage, source: StorageSource, replay: StateReplay) -> StateResult:
+    """Compare the tables with the leaves that ``replay`` has taken, and with the rows that are not in the tree yet.
+
+    A server that runs changes both meanwhile. So what differs is compared again, and only what differs each time is found.
+
+    Raises:
+        StorageUnavailable.
+    """
+    found: dict[tuple[str, str], StateFinding] | None = None
+    for _ in range(ATTEMPTS):
+        async for leaf in source.tail():
+            replay.take(source.size, leaf)
+        check = StateCheck(storage, replay.state.copy())
+        entries = len(replay.state.entries)
+        await check.run()
+        now = {(each.table, each.key): each for each in check.findings}
+        found = now if found is None else {place: each for place, each in found.items() if place in now}
+        if not found:
+            break
+    findings = sorted(found.values()) if found else []
+    return StateResult(findings, entries, check.values)
+
+
+class StateCheck:
+    """One comparison. ``state`` is used up."""
+
+    def __init__(self, storage: Storage, state: ReplayedState) -> None:
+        self._storage = storage
+        self._state = state
+        self.findings: list[StateFinding] = []
+        self.values = 0
+        """The number of values that were compared with their hashes."""
+
+    async def run(self) -> None:
+        """Compare every table. Raises StorageUnavailable."""
+        policies = await self._readable("policies, legal holds and API keys", self._storage.policy_snapshot())
+        if policies is not None:
+            await self._rules(policies)
+            self._keys(policies)
+        for table, check in (
+            ("control_changes", self._control_changes),
+            ("attestations", self._attestations),
+            ("sweeps", self._sweeps),
+        ):
+            await self._readable(table, check())
+        await self._readable("entries", self._entries(policies))
+        self.findings.sort(key=lambda each: (each.table, each.key, each.what))
+
+    async def _readable(self, table: str, work: Awaitable[Any]) -> Any:
+        """Return the result; None with a finding where a stored row cannot be decoded."""
+        try:
+            return await work
+        except StorageUnavailable:
+            raise
+        except Unavailable as error:
+            self._find(table, "a row", None, str(error.detail))
+            return None
+
+    def _find(self, table: str, key: str, leaf: int | None, what: str) -> None:
+        self.findings.append(StateFinding(table, key, leaf, what))
+
+    async def _rules(self, policies: PolicySnapshot) -> None:
+        storage = self._storage
+        tables: tuple[tuple[str, set[str], Versions], ...] = (
+            ("access_policies", set(policies.access_versions) | set(policies.access), storage.access_policy_versions),
+            ("retention_policies", set(policies.retention), storage.retention_policy_versions),
+            ("legal_holds", set(policies.holds), storage.legal_hold_versions),
+        )
+        for table, names, versions in tables:
+            await self._readable(table, self._versions(table, names, versions))
+
+    async def _versions(self, table: str, names: set[str], versions: Versions) -> None:
+        recorded = self._state.rows.get(table, {})
+        known = {key.rpartition(" v")[0] for key in recorded if not key.startswith(HASHED)}
+        for name in sorted(names | known):
+            before: int | None = None
+            while page := await versions(VersionQuery(name=name, limit=PAGE, before=before)):
+                for rule in page:
+                    self._row(table, f"{name} v{rule.version}", version_document(rule), rule)
+                before = page[-1].version
+        self._missing(table)
+
+    def _row(self, table: str, key: str, found: Document, rule: StoredRule | None = None) -> None:
+        """Compare a row with its leaf, which is then used up."""
+        recorded = self._state.rows.get(table, {})
+        said = recorded.pop(key, None)
+        if said is None and rule is not None:
+            text = as_json(rule_document(rule)).encode()
+            if recorded.pop(HASHED + hashlib.sha256(text).hexdigest(), None) is not None:
+                return
+        if said is None:
+            self._find(table, key, None, "no leaf created this row")
+            return
+        for member, what in _differences(said, found):
+            self._find(table, key, said.index, f"{member} {what}")
+
+    def _missing(self, table: str) -> None:
+        for key, said in self._state.rows.get(table, {}).items():
+            self._find(table, key, said.index, "the row is missing")
+
+    def _keys(self, policies: PolicySnapshot) -> None:
+        for key in policies.api_keys.values():
+            said = self._state.rows.get("api_keys", {}).get(key.key_id)
+            self._row("api_keys", key.key_id, _key_members(key, said))
+            if key_id_of(key.digest) != key.key_id:
+                self._find("api_keys", key.key_id, said.index if said else None, "digest is that of another key")
+        self._missing("api_keys")
+
+    async def _control_changes(self) -> None:
+        """A change has a leaf if the control fails from then on, or failed until then."""
+        failing: dict[str, bool] = {}
+        changes = await self._storage.control_changes(EPOCH, END, MAX_CONTROL_CHANGES)
+        for change in sorted(changes, key=lambda change: (change.name, change.number)):
+            fails = change.state is ControlState.FAILING
+            if fails or failing.get(change.name, False):
+                self._row("control_changes", f"{change.name} at {format_time(change.at)}", _change_members(change))
+            failing[change.name] = fails
+        self._missing("control_changes")
+
+    async def _attestations(self) -> None:
+        before: int | None = None
+        while page := await self._storage.attestations(before, PAGE):
+            for made in page:
+                self._attestation(made)
+            before = page[-1].number
+        self._missing("attestations")
+
+    def _attestation(self, made: Attestation) -> None:
+        """Compare the document with its leaf, and the columns with the document."""
+        key = str(made.number)
+        self._row("attestations", key, {"number": made.number, "sha256": digest_of(made.document)})
+        try:
+            document = json.loads(made.document)
+            said = document["at"], document["result"] == "clean"
+        except (ValueError, KeyError, TypeError, RecursionError):
+            self._find("attestations", key, None, "document is not an attestation")
+            return
+        if said != (format_time(made.at), made.is_clean):
+            self._find("attestations", key, None, "at or is_clean differs from the document")
+
+    async def _sweeps(self) -> None:
+        """A sweep that ended in an internal error has no leaf."""
+        runs = await self._storage.sweeps(EPOCH, END, MAX_SWEEPS)
+        for sweep in runs.newest:
+            if sweep.completed or sweep.sweep_id in self._state.rows.get("sweeps", {}):
+                members = {name: getattr(sweep, name) for name in ("purged", "failed", "held", "completed")}
+                self._row("sweeps", sweep.sweep_id, members)
+        self._missing("sweeps")
+
+    async def _entries(self, policies: PolicySnapshot | None) -> None:
+        purposes = {purpose for purpose, _ in self._state.entries} | set(policies.retention if policies else ())
+        for purpose in sorted(purposes):
+            async for page in self._pages(purpose):
+                for entry in page:
+                    self._entry(entry)
+                await self._values([entry for entry in page if entry.purged_at is None])
+        for (purpose, external_id), said in self._state.entries.items():
+            self._find("entries", f"{purpose}/{external_id}", said.index, "the row is missing")
+
+    async def _pages(self, purpose: str) -> AsyncIterator[Sequence[Entry]]:
+        after: str | None = None
+        while page := await self._storage.entries(
+            EntryQuery(purpose=purpose, now=END, limit=PAGE, after=after, state=None)
+        ):
+            yield page
+            after = page[-1].external_id
+
+    def _entry(self, entry: Entry) -> None:
+        key, name = (entry.purpose, entry.external_id), f"{entry.purpose}/{entry.external_id}"
+        purged = self._state.overwritten.get(key)
+        if purged is not None and purged.entry_id != entry.entry_id:
+            purged = None
+        said = self._state.entries.pop(key, None)
+        if entry.purged_at is not None:
+            if purged is None:
+                self._find("entries", name, said.index if said else None, "no leaf purged this entry")
+        elif said is None:
+            leaf, what = (purged.index, "it was purged") if purged else (None, "no leaf stored this entry")
+            self._find("entries", name, leaf, what)
+        else:
+            for column, found, expected in _entry_members(entry, said):
+                if expected is not None and found != expected:
+                    self._find("entries", name, said.index, f"{column} is {found!r}, the log has {expected!r}")
+
+    async def _values(self, entries: Sequence[Entry]) -> None:
+        """Compare the values with their hashes."""
+        for some in _by_size(entries):
+            snapshots = await self._storage.read([Read(entry.key, with_value=True) for entry in some])
+            for snapshot in snapshots:
+                entry, value = snapshot.entry, snapshot.value
+                if entry is None or value is None:
+                    continue
+                self.values += 1
+                if hashlib.sha256(value).hexdigest() != entry.value_sha256:
+                    self._find(
+                        "entries", f"{entry.purpose}/{entry.external_id}", None, "encrypted_value is not value_sha256"
+                    )
+
+
+def _by_size(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
+    some: list[Entry] = []
+    size = 0
+    for entry in entries:
+        if some and (size + entry.value_size > VALUES_AT_ONCE_BYTES or len(some) >= PAGE):
+            yield some
+            some, size = [], 0
+        some.append(entry)
+        size += entry.value_size
+    if some:
+        yield some
+
+
+def _entry_members(entry: Entry, said: RecordedEntry) -> tuple[tuple[str, Any, Any], ...]:
+    return (
+        ("entry_id", entry.entry_id, said.entry_id),
+        ("version", entry.version, said.version),
+        ("owner_app", entry.owner_app, said.owner),
+    )
+
+
+def _key_members(key: ApiKeyRecord, said: Recorded | None) -> Document:
+    """Return the members of a key; with the hash of its digest where the leaf has one."""
+    members = api_key_document(key)
+    if said is not None and "digest_sha256" in said.members:
+        members["digest_sha256"] = hashlib.sha256(key.digest.encode("ascii")).hexdigest()
+    return members
+
+
+def _change_members(change: ControlChange) -> Document:
+    return {
+        "control": change.name,
+        "state": change.state.value,
+        "at": format_time(change.at),
+        "detail": change.detail,
+    }
+
+
+def _differences(said: Recorded, found: Document) -> Iterator[tuple[str, str]]:
+    """Yield each member that differs. A member that the leaf does not have is newer than the leaf, and has no value."""
+    for member, value in found.items():
+        if member in said.members:
+            if said.members[member] != value:
+                yield member, f"is {value!r}, the log has {said.members[member]!r}"
+        elif value and not said.members.get("dropped"):
+            yield member, f"is {value!r}, the log has none"
