@@ -45,7 +45,7 @@ class Transport(asyncio.Transport):
 
 
 class Host:
-    """A server whose application answers when it is told to, and counts the requests that run."""
+    """A server whose application answers when the gate opens, and counts the requests that run."""
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
