@@ -81,6 +81,18 @@ class TestLimits:
         )
         assert answer.status in {403, 422}
 
+    def test_an_update_to_a_policy_that_is_not_allowed_is_422_and_names_those_that_are(
+        self, vault: VaultServer
+    ) -> None:
+        set_policy(vault, **LIMITS)
+        vault.stored("payments", "card/purpose-limit-4", "v", metadata={"case": 1})
+        answer = vault.call(
+            "payments", "PATCH", "/vault/card/purpose-limit-4", json_body={"access_policy": "open-retrieve"}
+        )
+        assert_refused(vault, answer, 422, "retention-refused", "retention")
+        fault = {"field": "access_policy", "expected": "one of owner-only, same-purpose"}
+        assert answer.json["errors"] == [fault]
+
     def test_they_are_shown_by_the_policy_explain_and_the_report(self, vault: VaultServer) -> None:
         assert {name: set_policy(vault, **LIMITS)[name] for name in LIMITS} == LIMITS
         question = {
