@@ -267,14 +267,14 @@ MUTANTS = (
     Mutant(
         "purge-of-any-version",
         "vsqlvault/service/purge/purger.py",
-        "return (EntryIs(entry.key, entry.stamp), RevisionIs(book.revision))",
-        "return (RevisionIs(book.revision),)",
+        "return (EntryIs(entry.key, entry.stamp), RevisionIs(policies.revision))",
+        "return (RevisionIs(policies.revision),)",
         (*PURGE_TESTS, *ENTRY_TESTS),
     ),
     Mutant(
         "purge-by-old-rules",
         "vsqlvault/service/purge/purger.py",
-        "return (EntryIs(entry.key, entry.stamp), RevisionIs(book.revision))",
+        "return (EntryIs(entry.key, entry.stamp), RevisionIs(policies.revision))",
         "return (EntryIs(entry.key, entry.stamp),)",
         (*PURGE_TESTS, *ENTRY_TESTS),
     ),

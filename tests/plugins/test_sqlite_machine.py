@@ -126,15 +126,15 @@ class ShowsWhatIsShredded(Faulty):
 
 class ForgetsVersions(Faulty):
     async def policy_snapshot(self) -> PolicySnapshot:
-        book = await self.inner.policy_snapshot()
-        return replace(book, access_versions={name: policy.version for name, policy in book.access.items()})
+        policies = await self.inner.policy_snapshot()
+        return replace(policies, access_versions={name: policy.version for name, policy in policies.access.items()})
 
 
 class ForgetsReleases(Faulty):
     async def policy_snapshot(self) -> PolicySnapshot:
-        book = await self.inner.policy_snapshot()
-        kept = {name: replace(hold, released_by=None, released_at=None) for name, hold in book.holds.items()}
-        return replace(book, holds=kept)
+        policies = await self.inner.policy_snapshot()
+        kept = {name: replace(hold, released_by=None, released_at=None) for name, hold in policies.holds.items()}
+        return replace(policies, holds=kept)
 
 
 class LastSavedIsNewest(Faulty):

@@ -34,7 +34,7 @@ class Probed:
 
 async def probe_policies(
     authorizer: Authorizer,
-    book: PolicySnapshot,
+    policies: PolicySnapshot,
     used: Iterable[tuple[str, str]],
     at: datetime,
     *,
@@ -50,17 +50,18 @@ async def probe_policies(
         async with asyncio.timeout(seconds):
             for purpose, policy in pairs[:MAX_POLICIES]:
                 probes += [
-                    await _probe(authorizer, book, purpose, policy, question) for question in _questions(purpose, at)
+                    await _probe(authorizer, policies, purpose, policy, question)
+                    for question in _questions(purpose, at)
                 ]
     except TimeoutError:
         return Probed(tuple(probes), complete=False)
     return Probed(tuple(probes), complete=len(pairs) <= MAX_POLICIES)
 
 
-async def run_self_tests(authorizer: Authorizer, book: PolicySnapshot, at: datetime) -> tuple[SelfTest, ...]:
+async def run_self_tests(authorizer: Authorizer, policies: PolicySnapshot, at: datetime) -> tuple[SelfTest, ...]:
     """Evaluate requests that must be denied under any policies."""
     empty = AccessPolicy(EMPTY, 1, DEFAULT_EVALUATOR, {})
-    made_up = replace(book, access={**book.access, EMPTY: empty})
+    made_up = replace(policies, access={**policies.access, EMPTY: empty})
     stranger = _principal(OTHER_APP, purposes=frozenset({PURPOSE}))
     cases = [
         (f"{action.value} under an undefined policy", action, UNDEFINED)
@@ -102,9 +103,11 @@ def _questions(purpose: str, at: datetime) -> Sequence[_Question]:
     ]
 
 
-async def _probe(authorizer: Authorizer, book: PolicySnapshot, purpose: str, policy: str, question: _Question) -> Probe:
+async def _probe(
+    authorizer: Authorizer, policies: PolicySnapshot, purpose: str, policy: str, question: _Question
+) -> Probe:
     request = question.request
-    decided = await authorizer.decide(request, policy, book)
+    decided = await authorizer.decide(request, policy, policies)
     return Probe(
         purpose, policy, question.asks, request.action, request.entry is None, isinstance(decided.decision, Allow),
         decided.reason,

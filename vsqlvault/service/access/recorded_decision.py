@@ -122,8 +122,8 @@ class Guesser:
         return replace(decided, decision=decision).reason == case.said.reason
 
     async def _ask(self, case: RecordedDecision, guess: Guess, policy: AccessPolicy) -> AuthorizationResult:
-        book = PolicySnapshot(0, {policy.name: policy}, {})
-        return await self._authorizer.decide(case.request(guess), policy.name, book)
+        policies = PolicySnapshot(0, {policy.name: policy}, {})
+        return await self._authorizer.decide(case.request(guess), policy.name, policies)
 
 
 def _in_effect(decision: Decision, guess: Guess) -> Decision:

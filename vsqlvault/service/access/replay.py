@@ -148,9 +148,11 @@ class Replay:
 
         return await self._auditor.run_audited(trace, attempt)
 
-    async def _go_through(self, found: Replayed, candidate: AccessPolicy, window: Window, book: PolicySnapshot) -> None:
+    async def _go_through(
+        self, found: Replayed, candidate: AccessPolicy, window: Window, policies: PolicySnapshot
+    ) -> None:
         """Read page after page, newest first, without blocking commits."""
-        past = _Past(self._storage, candidate, book)
+        past = _Past(self._storage, candidate, policies)
         guesser = Guesser(self._authorizer, candidate)
         after: int | None = None
         while not found.complete:
@@ -193,12 +195,12 @@ class Replay:
 class _Past:
     """Converts rows to recorded decisions, with the entry and the policy version of that time."""
 
-    def __init__(self, storage: Storage, candidate: AccessPolicy, book: PolicySnapshot) -> None:
+    def __init__(self, storage: Storage, candidate: AccessPolicy, policies: PolicySnapshot) -> None:
         self._storage = storage
         self._candidate = candidate
-        self._book = book
+        self._book = policies
         self._versions: dict[int, AccessPolicy | None] = {}
-        self._never_defined = candidate.name not in book.access_versions
+        self._never_defined = candidate.name not in policies.access_versions
         self.decided_by = DEFAULT_POLICY if self._never_defined else candidate.name
         """The policy on the relevant rows: for a name that was never defined, the policy that replaced it."""
 

@@ -52,7 +52,7 @@ class _Found:
     """The findings of one run."""
 
     at: datetime
-    book: PolicySnapshot
+    policies: PolicySnapshot
     evidence: Evidence
     overdue: Overdue
     grace: timedelta
@@ -179,19 +179,19 @@ class Attestations:
         due_at = await self.beginning.attestation_due_at(now)
         return due_at is not None and now >= due_at - self.beginning.interval * EARLY
 
-    async def _look(self, at: datetime, since: datetime, book: PolicySnapshot) -> _Found:
-        ends = retention_limits(book, at)
-        grace = sweep_grace(book, at, self._sweep_interval_hours)
+    async def _look(self, at: datetime, since: datetime, policies: PolicySnapshot) -> _Found:
+        ends = retention_limits(policies, at)
+        grace = sweep_grace(policies, at, self._sweep_interval_hours)
         query = EvidenceQuery(as_of=at, since=min(since, at), until=at, retention_limits=ends, grace=grace)
         evidence = await self._storage.evidence(query)
         overdue = await find_overdue(
-            self._storage, book, at, grace, max_listed=self._max_listed, page=self._expired_page
+            self._storage, policies, at, grace, max_listed=self._max_listed, page=self._expired_page
         )
         newest = await self._storage.newest_checkpoint()
         size = newest.size if newest else await self._storage.tree_size()
         reach = Reach(min(since, at), at, size, await root_at(self._storage, size))
         checked = [await self._checked(reach, each) for each in await draw_purges(self._storage, reach, SAMPLE_SIZE)]
-        return _Found(at, book, evidence, overdue, grace, reach, checked, newest.note if newest else None)
+        return _Found(at, policies, evidence, overdue, grace, reach, checked, newest.note if newest else None)
 
     async def _checked(self, reach: Reach, drawn: Any) -> Mapping[str, Any]:
         problems = await check_purge(self._storage, self._queue, reach, drawn)
@@ -251,7 +251,7 @@ def _purposes(found: _Found) -> list[dict[str, Any]]:
             "held": found.overdue.held.get(purpose, 0),
             "purged_in_period": purged[purpose],
         }
-        for purpose, policy in sorted(found.book.retention.items())
+        for purpose, policy in sorted(found.policies.retention.items())
     ]
 
 

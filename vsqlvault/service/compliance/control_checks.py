@@ -122,10 +122,10 @@ class ControlChecks:
         return _judged(now - last.finished_at <= limit, f"the last sweep ended at {ended}")
 
     async def _nothing_overdue(self, now: datetime) -> Check:
-        book = await self._policy_cache.at((await self._queue.read()).revision)
-        grace = sweep_grace(book, now, self._settings.purge.sweep_interval_hours)
+        policies = await self._policy_cache.at((await self._queue.read()).revision)
+        grace = sweep_grace(policies, now, self._settings.purge.sweep_interval_hours)
         found = await find_overdue(
-            self._storage, book, now, grace, max_listed=0, look_at=self._max_overdue_read, page=self._expired_page
+            self._storage, policies, now, grace, max_listed=0, look_at=self._max_overdue_read, page=self._expired_page
         )
         if found.count:
             least = "" if found.is_whole else "at least "

@@ -117,8 +117,8 @@ class Evidence:
             raise InvalidQuery(
                 errors=[FieldError("since", "a later time: the period has too many rows for one bundle")]
             )
-        book = await self._policy_cache.at((await self._queue.read()).revision)
-        return BundlePlan(report, parse_time(report["as_of"]), since, until, book, checkpoint, part)
+        policies = await self._policy_cache.at((await self._queue.read()).revision)
+        return BundlePlan(report, parse_time(report["as_of"]), since, until, policies, checkpoint, part)
 
     def _configuration(self) -> Mapping[str, Any]:
         return {"settings": public_settings(self._settings), "storage": _plain(self._storage.describe())}

@@ -62,7 +62,7 @@ class BundlePlan:
     as_of: datetime
     since: datetime
     until: datetime
-    book: PolicySnapshot
+    policies: PolicySnapshot
     checkpoint: Checkpoint
     part: LogPart
 
@@ -115,16 +115,16 @@ class EvidenceBundle:
             self._writer.put(name, data)
 
     async def _put_rules(self) -> AsyncGenerator[None]:
-        book, storage = self._plan.book, self._storage
+        policies, storage = self._plan.policies, self._storage
         kinds: tuple[tuple[str, Sequence[str], Callable[[VersionQuery], Awaitable[Sequence[StoredRule]]]], ...] = (
-            ("access-policies", sorted({*book.access, *book.access_versions}), storage.access_policy_versions),
-            ("retention-policies", sorted(book.retention), storage.retention_policy_versions),
-            ("legal-holds", sorted(book.holds), storage.legal_hold_versions),
+            ("access-policies", sorted({*policies.access, *policies.access_versions}), storage.access_policy_versions),
+            ("retention-policies", sorted(policies.retention), storage.retention_policy_versions),
+            ("legal-holds", sorted(policies.holds), storage.legal_hold_versions),
         )
         for kind, names, versions in kinds:
             with self._writer.open(f"policies/{kind}.ndjson") as member:
                 for name in names:
-                    built_in = book.access.get(name) if kind == "access-policies" else None
+                    built_in = policies.access.get(name) if kind == "access-policies" else None
                     async for rule in self._versions(name, built_in, versions):
                         member.write(_line(version_document(rule)))
                     yield

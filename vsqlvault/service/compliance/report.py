@@ -148,10 +148,10 @@ class Report:
         return Period(since, until)
 
     async def _context(self, as_of: datetime, period: Period, revision: int) -> ReportContext:
-        book = await self._policy_cache.at(revision)
-        ends = retention_limits(book, as_of)
-        grace = sweep_grace(book, as_of, self._settings.purge.sweep_interval_hours)
-        known = sorted(book.access)
+        policies = await self._policy_cache.at(revision)
+        ends = retention_limits(policies, as_of)
+        grace = sweep_grace(policies, as_of, self._settings.purge.sweep_interval_hours)
+        known = sorted(policies.access)
         evidence = await self._storage.evidence(
             EvidenceQuery(
                 as_of=as_of,
@@ -165,21 +165,21 @@ class Report:
         entry_statistics = evidence.entry_statistics or await self._storage.entry_statistics(as_of, ends, known)
         holds = {
             name: hold
-            for name, hold in book.holds.items()
+            for name, hold in policies.holds.items()
             if not hold.is_released and hold.held_since and hold.held_since <= as_of
         }
         uses = evidence.key_uses
         if uses is None:
             uses = await self._key_uses(as_of, ends)
         probed = await probe_policies(
-            self._authorizer, book, _used_policies(book, evidence), as_of, seconds=self._probe_seconds
+            self._authorizer, policies, _used_policies(policies, evidence), as_of, seconds=self._probe_seconds
         )
         context = ReportContext(
             as_of,
             entry_statistics,
             await self._storage.last_sweep(),
-            book.retention,
-            book.access,
+            policies.retention,
+            policies.access,
             await self._credentials.inventory(),
             hardening=self._hardening,
             legal_holds=holds,
@@ -190,10 +190,10 @@ class Report:
             probes=probed.probes,
             probes_complete=probed.complete,
             log_tree=LogTree(await self._storage.tree_size(), await self._storage.newest_checkpoint()),
-            self_tests=await run_self_tests(self._authorizer, book, as_of),
+            self_tests=await run_self_tests(self._authorizer, policies, as_of),
             plugins=self._plugins,
             storage=dict(self._storage.describe()),
-            held=await count_held(self._storage, book.retention, holds.values(), as_of, grace=grace),
+            held=await count_held(self._storage, policies.retention, holds.values(), as_of, grace=grace),
             sweeps=await self._storage.sweeps(period.since, period.until, MAX_LISTED_RUNS),
             last_scrub=await self._storage.last_scrub(),
             scrubs=await self._storage.scrubs(period.since, as_of, MAX_LISTED_RUNS),
@@ -232,9 +232,9 @@ def _earlier(at: datetime, span: timedelta) -> datetime:
     return at - min(span, at - FIRST_INSTANT)
 
 
-def _used_policies(book: PolicySnapshot, evidence: Evidence) -> list[tuple[str, str]]:
+def _used_policies(policies: PolicySnapshot, evidence: Evidence) -> list[tuple[str, str]]:
     """Return purposes with the defined policies that their entries name."""
-    return [(each.purpose, each.access_policy) for each in evidence.holdings if each.access_policy in book.access]
+    return [(each.purpose, each.access_policy) for each in evidence.holdings if each.access_policy in policies.access]
 
 
 def _shown(period: Period | None) -> dict[str, str] | None:

@@ -101,13 +101,13 @@ class ApiKeyCache:
             raise CredentialRefused(state.value, credential_id=key.key_id)
 
     def _catch_up(self) -> None:
-        book = self._policy_cache.known
-        if book is None or book.revision == self._revision:
+        policies = self._policy_cache.known
+        if policies is None or policies.revision == self._revision:
             return
-        self._revision = book.revision
+        self._revision = policies.revision
         self._by_id = {
             key.key_id: old if (old := self._by_id.get(key.key_id)) == key else key
-            for key in book.api_keys.values()
+            for key in policies.api_keys.values()
             if key.key_id not in self._policy_cache.unlogged_keys
         }
         self._by_digest = {key.digest: key for key in self._by_id.values()}

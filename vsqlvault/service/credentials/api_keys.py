@@ -117,22 +117,25 @@ class ApiKeys:
             require_admin(call)
             if not self._are_taken:
                 raise StoredKeysOff
-            book, now = await self._current(trace)
+            policies, now = await self._current(trace)
             if wanted.expires_at is not None and wanted.expires_at <= now:
                 raise ValidationFailed(errors=[FieldError("expires_at", "a time in the future")])
-            if sum(key.revoked_at is None for key in book.api_keys.values()) >= self._max_api_keys:
+            if sum(key.revoked_at is None for key in policies.api_keys.values()) >= self._max_api_keys:
                 raise TooManyApiKeys(f"at most {self._max_api_keys} that are not revoked")
             secret = new_secret()
             key = _key_to_be(wanted, secret, call, now)
-            if key.key_id in book.api_keys:
+            if key.key_id in policies.api_keys:
                 return None
             trace.subject = key.key_id
             row = trace.granted(CREATED, new_value=_as_json(created_document(key)))
             warnings = undefined(
-                "purpose", key.purposes or (), book.retention, "nothing can be stored until it has a retention policy"
+                "purpose",
+                key.purposes or (),
+                policies.retention,
+                "nothing can be stored until it has a retention policy",
             )
             created = CreatedKey(SeenKey(key, key.state(now)), secret, warnings)
-            return created if await self._saved(row, book, key) else None
+            return created if await self._saved(row, policies, key) else None
 
         return await self._auditor.run_audited(trace, attempt)
 
@@ -148,8 +151,8 @@ class ApiKeys:
 
         async def attempt() -> RevokedKey | None:
             require_admin(call)
-            book, now = await self._current(trace)
-            old = book.api_keys.get(key_id)
+            policies, now = await self._current(trace)
+            old = policies.api_keys.get(key_id)
             if old is None:
                 raise ApiKeyNotFound
             if old.revoked_at is not None:
@@ -160,7 +163,7 @@ class ApiKeys:
             row = trace.granted(
                 OK, old_value=_as_json(api_key_document(old)), new_value=_as_json(api_key_document(new))
             )
-            if not await self._saved(row, book, new):
+            if not await self._saved(row, policies, new):
                 return None
             known = self._credentials.known()
             seen = SeenKey(new, ApiKeyState.REVOKED, last_uses(known).get(key_id))
@@ -171,10 +174,10 @@ class ApiKeys:
     async def key(self, call: Call, key_id: str) -> SeenKey:
         """Return one key. Raises RoleRequired, ApiKeyNotFound, Unavailable."""
 
-        def pick(book: PolicySnapshot) -> list[ApiKeyRecord]:
-            if key_id not in book.api_keys:
+        def pick(policies: PolicySnapshot) -> list[ApiKeyRecord]:
+            if key_id not in policies.api_keys:
                 raise ApiKeyNotFound
-            return [book.api_keys[key_id]]
+            return [policies.api_keys[key_id]]
 
         return (await self._read(call, pick, key_id))[0]
 
@@ -185,8 +188,8 @@ class ApiKeys:
             RoleRequired, Unavailable.
         """
 
-        def pick(book: PolicySnapshot) -> list[ApiKeyRecord]:
-            of_app = (key for key in book.api_keys.values() if wanted.app in {None, key.app})
+        def pick(policies: PolicySnapshot) -> list[ApiKeyRecord]:
+            of_app = (key for key in policies.api_keys.values() if wanted.app in {None, key.app})
             return sorted((key for key in of_app if wanted.after is None or _place(key) > wanted.after), key=_place)
 
         seen = await self._read(call, pick)
@@ -208,8 +211,8 @@ class ApiKeys:
 
         async def attempt() -> list[SeenKey]:
             require_reader(call)
-            book, now = await self._current(trace)
-            keys = pick(book)
+            policies, now = await self._current(trace)
+            keys = pick(policies)
             used = last_uses(await self._credentials.inventory())
             await self._queue.record(trace.granted())
             return [SeenKey(key, key.state(now), used.get(key.key_id)) for key in keys]
@@ -221,13 +224,13 @@ class ApiKeys:
         trace.observe(snapshot)
         return await self._policy_cache.at(snapshot.revision), snapshot.now
 
-    async def _saved(self, row: AccessRecord, book: PolicySnapshot, key: ApiKeyRecord) -> bool:
+    async def _saved(self, row: AccessRecord, policies: PolicySnapshot, key: ApiKeyRecord) -> bool:
         """Commit a version of a key, and update this process's cache before the caller gets the answer."""
-        outcome = await self._queue.commit(Write((row,), (RevisionIs(book.revision),), (SaveApiKey(key),)))
+        outcome = await self._queue.commit(Write((row,), (RevisionIs(policies.revision),), (SaveApiKey(key),)))
         if not isinstance(outcome, Committed):
             return False
         with suppress(VaultError):  # the next read of the storage refreshes the cache
-            await self._policy_cache.at(book.revision + 1)
+            await self._policy_cache.at(policies.revision + 1)
         return True
 
 

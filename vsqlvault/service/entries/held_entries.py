@@ -62,7 +62,7 @@ class _Scan:
 
     wanted: HeldEntriesRequest
     selector: HoldSelector
-    book: PolicySnapshot
+    policies: PolicySnapshot
     snapshot: Snapshot
 
 
@@ -103,14 +103,14 @@ class HeldEntries:
             require_reader(call)
             snapshot = await self._queue.read()
             trace.observe(snapshot)
-            book = await self._policy_cache.at(snapshot.revision)
-            hold = book.holds.get(name)
+            policies = await self._policy_cache.at(snapshot.revision)
+            hold = policies.holds.get(name)
             if hold is None:
                 raise HoldNotFound
-            scan = _Scan(wanted, hold.selector, book, snapshot)
+            scan = _Scan(wanted, hold.selector, policies, snapshot)
             listed = HeldListed((), None) if hold.is_released else await self._page(scan)
             await self._watch.reach(snapshot, snapshot.now - LIST_MARK_LAG)
-            outcome = await self._queue.commit(Write((trace.granted(),), (RevisionIs(book.revision),)))
+            outcome = await self._queue.commit(Write((trace.granted(),), (RevisionIs(policies.revision),)))
             return listed if isinstance(outcome, Committed) else None
 
         return await self._auditor.run_audited(trace, attempt)
@@ -136,7 +136,7 @@ class HeldEntries:
     async def _pages(self, scan: _Scan) -> AsyncGenerator[Sequence[_Candidate], None]:
         """Yield candidates with their places, in order; each purpose ends with a place without an entry."""
         after = scan.wanted.after or HeldPlace("", "")
-        for purpose in sorted(scan.book.retention):
+        for purpose in sorted(scan.policies.retention):
             if purpose < after.purpose or scan.selector.purpose not in {None, purpose}:
                 continue
             seen = after.external_id if purpose == after.purpose else ""
@@ -158,7 +158,7 @@ def _every(scan: _Scan, purpose: str, seen: str, limit: int) -> EntryQuery:
 
 
 def _held(scan: _Scan, entry: Entry) -> tuple[EntryView, EntryState] | None:
-    days = scan.book.retention[entry.purpose].max_retention_days
+    days = scan.policies.retention[entry.purpose].max_retention_days
     state = entry.state(scan.snapshot.now, days)
     if state is EntryState.PURGED or scan.wanted.state not in {None, state} or not scan.selector.fits(entry):
         return None

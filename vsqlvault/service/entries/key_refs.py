@@ -56,9 +56,9 @@ class KeyRefs:
             require_reader(call)
             snapshot = await self._queue.read()
             trace.observe(snapshot)
-            book = await self._policy_cache.at(snapshot.revision)
+            policies = await self._policy_cache.at(snapshot.revision)
             uses: list[tuple[str, KeyRefUse]] = []
-            for query in _queries(wanted, book, snapshot.now):
+            for query in _queries(wanted, policies, snapshot.now):
                 left = wanted.limit + 1 - len(uses)  # one more than requested shows whether there are more
                 if left == 0:
                     break
@@ -69,10 +69,10 @@ class KeyRefs:
         return await self._auditor.run_audited(trace, attempt)
 
 
-def _queries(wanted: KeyRefRequest, book: PolicySnapshot, now: datetime) -> Iterator[KeyRefQuery]:
+def _queries(wanted: KeyRefRequest, policies: PolicySnapshot, now: datetime) -> Iterator[KeyRefQuery]:
     """Yield one query per requested purpose that is not complete. Purposes without a retention policy have no entries."""
     started, last_seen = wanted.after or ("", None)
-    for purpose, retention_limit in sorted(retention_limits(book, now).items()):
+    for purpose, retention_limit in sorted(retention_limits(policies, now).items()):
         if purpose < started or wanted.purpose not in {None, purpose}:
             continue
         begun = purpose == started

@@ -96,7 +96,7 @@ class Restore:
     async def _purge_again(self, call: Call, tombstone: Tombstone) -> bool | None:
         """Return whether the entry was present and is purged; None if it could not be purged now."""
         snapshot = await self._queue.read(tombstone.key, with_value=True)
-        book = await self._policy_cache.at(snapshot.revision)
+        policies = await self._policy_cache.at(snapshot.revision)
         entry = snapshot.entry
         if entry is None or entry.entry_id != tombstone.entry_id or entry.version > tombstone.version:
             return False
@@ -104,7 +104,7 @@ class Restore:
             return False
         try:
             purge = await self._purges.prepare(
-                call, entry, snapshot.value, PurgeReason.RESTORED_THEN_PURGED, book, snapshot.now
+                call, entry, snapshot.value, PurgeReason.RESTORED_THEN_PURGED, policies, snapshot.now
             )
         except (EntryHeld, NoRetentionPolicy, PluginFailed):
             return None

@@ -67,11 +67,11 @@ class PurgeGauges:
 
     async def _measured(self) -> PurgeGauge:
         snapshot = await self._queue.read()
-        book = await self._policy_cache.at(snapshot.revision)
+        policies = await self._policy_cache.at(snapshot.revision)
         soon = snapshot.now + SOON
-        expired = await self._storage.count_expired(snapshot.now, retention_limits(book, snapshot.now))
-        held = (await count_held(self._storage, book.retention, book.holds.values(), snapshot.now)).held
-        expired_soon = await self._storage.count_expired(soon, retention_limits(book, soon))
+        expired = await self._storage.count_expired(snapshot.now, retention_limits(policies, snapshot.now))
+        held = (await count_held(self._storage, policies.retention, policies.holds.values(), snapshot.now)).held
+        expired_soon = await self._storage.count_expired(soon, retention_limits(policies, soon))
         sweep, scrub = await self._storage.last_sweep(), await self._storage.last_scrub()
         return PurgeGauge(
             overdue=max(expired - held, 0),

@@ -37,15 +37,15 @@ class Overdue:
         return sum(self.overdue.values())
 
 
-def sweep_grace(book: PolicySnapshot, as_of: datetime, interval_hours: float) -> timedelta:
+def sweep_grace(policies: PolicySnapshot, as_of: datetime, interval_hours: float) -> timedelta:
     """Return how long an entry may wait for the sweep; at most the time representable before ``as_of``."""
-    earliest = min([as_of, *retention_limits(book, as_of).values()])
+    earliest = min([as_of, *retention_limits(policies, as_of).values()])
     return min(timedelta(hours=interval_hours), earliest - FIRST_INSTANT)
 
 
 async def find_overdue(
     storage: Storage,
-    book: PolicySnapshot,
+    policies: PolicySnapshot,
     as_of: datetime,
     grace: timedelta,
     *,
@@ -60,7 +60,7 @@ async def find_overdue(
     """
     found = Overdue()
     left = look_at
-    for purpose, policy in sorted(book.retention.items()):
+    for purpose, policy in sorted(policies.retention.items()):
         async with aclosing(walk_expired(storage, policy, as_of - grace, page=page)) as entries:
             async for entry in entries:
                 if entry.created_at > as_of:
@@ -69,7 +69,7 @@ async def find_overdue(
                     found.is_whole = False
                     return found
                 left = None if left is None else left - 1
-                if book.holds_on(entry):
+                if policies.holds_on(entry):
                     found.held[purpose] = found.held.get(purpose, 0) + 1
                     continue
                 found.overdue[purpose] = found.overdue.get(purpose, 0) + 1

@@ -76,7 +76,7 @@ class Purger:
         return method is None or method.retires_id
 
     async def prepare(
-        self, call: Call, entry: Entry, value: bytes, reason: PurgeReason, book: PolicySnapshot, now: datetime
+        self, call: Call, entry: Entry, value: bytes, reason: PurgeReason, policies: PolicySnapshot, now: datetime
     ) -> PreparedPurge:
         """Return the change and the row for purging ``entry`` by the method of its purpose's policy.
 
@@ -85,15 +85,20 @@ class Purger:
             NoRetentionPolicy: its purpose has none.
             PluginFailed: the method is missing, failed, was late, or returned an invalid plan. The entry stays.
         """
-        policy = _policy_if_free(call, entry, book)
+        policy = _policy_if_free(call, entry, policies)
         method = self._method(policy)
         plan = await call_plugin(
             method, lambda: method.plan(PurgeRequest(entry, reason, policy)), PurgePlan, self._timeout_seconds
         )
-        return _prepared(method, plan, call, entry, value, await _proof(entry, value), policy, book, now)
+        return _prepared(method, plan, call, entry, value, await _proof(entry, value), policy, policies, now)
 
     async def prepare_all(
-        self, call: Call, found: Sequence[tuple[Entry, bytes]], reason: PurgeReason, book: PolicySnapshot, now: datetime
+        self,
+        call: Call,
+        found: Sequence[tuple[Entry, bytes]],
+        reason: PurgeReason,
+        policies: PolicySnapshot,
+        now: datetime,
     ) -> list[PreparedPurge | PurgeRefused]:
         """Return the result of ``prepare`` for each of one purpose's entries, in order; errors are returned, not raised."""
         prepared: list[PreparedPurge | PurgeRefused | None] = [None] * len(found)
@@ -101,7 +106,7 @@ class Purger:
         policy: RetentionPolicy | None = None
         for place, (entry, _) in enumerate(found):
             try:
-                policy = _policy_if_free(call, entry, book)
+                policy = _policy_if_free(call, entry, policies)
                 free.append(place)
             except (EntryHeld, NoRetentionPolicy) as kept:
                 prepared[place] = kept
@@ -110,7 +115,7 @@ class Purger:
             for done, (place, plan) in enumerate(zip(free, plans, strict=True), start=1):
                 entry, value = found[place]
                 proof = await _proof(entry, value) if len(value) > _LARGE else purge_proof(entry, value)
-                prepared[place] = self._prepared_or_kept(plan, call, entry, value, proof, policy, book, now)
+                prepared[place] = self._prepared_or_kept(plan, call, entry, value, proof, policy, policies, now)
                 if done % BREATH == 0:
                     await asyncio.sleep(0)
         return [outcome or PluginFailed() for outcome in prepared]
@@ -132,13 +137,13 @@ class Purger:
         value: bytes,
         proof: str,
         policy: RetentionPolicy,
-        book: PolicySnapshot,
+        policies: PolicySnapshot,
         now: datetime,
     ) -> PreparedPurge | PurgeRefused:
         if isinstance(plan, PluginFailed):
             return plan
         try:
-            return _prepared(self._method(policy), plan, call, entry, value, proof, policy, book, now)
+            return _prepared(self._method(policy), plan, call, entry, value, proof, policy, policies, now)
         except PluginFailed as failed:
             return failed
 
@@ -150,16 +155,16 @@ class Purger:
         return method
 
     async def replaced(
-        self, call: Call, entry: Entry, value: bytes, reason: PurgeReason, book: PolicySnapshot, now: datetime
+        self, call: Call, entry: Entry, value: bytes, reason: PurgeReason, policies: PolicySnapshot, now: datetime
     ) -> ReplacedVersion:
         """Return the row for a version whose value is replaced.
 
         Raises:
             EntryHeld: the version is under legal hold. NoRetentionPolicy: its purpose has none.
         """
-        policy = _policy_if_free(call, entry, book)
+        policy = _policy_if_free(call, entry, policies)
         record = _record(call, entry, await _proof(entry, value), reason, policy, now, REPLACE)
-        return ReplacedVersion(record, _guards(entry, book))
+        return ReplacedVersion(record, _guards(entry, policies))
 
 
 async def _proof(entry: Entry, value: bytes) -> str:
@@ -175,7 +180,7 @@ def _prepared(
     value: bytes,
     proof: str,
     policy: RetentionPolicy,
-    book: PolicySnapshot,
+    policies: PolicySnapshot,
     now: datetime,
 ) -> PreparedPurge:
     if not isinstance(plan.reason, PurgeReason):
@@ -183,7 +188,7 @@ def _prepared(
         raise PluginFailed
     change = _change(method, plan, entry, value, now)
     record = _record(call, entry, proof, plan.reason, policy, now, method.name)
-    return PreparedPurge(change, record, _guards(entry, book))
+    return PreparedPurge(change, record, _guards(entry, policies))
 
 
 def _record(
@@ -216,17 +221,17 @@ def _record(
     )
 
 
-def _policy_if_free(call: Call, entry: Entry, book: PolicySnapshot) -> RetentionPolicy:
+def _policy_if_free(call: Call, entry: Entry, policies: PolicySnapshot) -> RetentionPolicy:
     """Return the policy under which the entry may be destroyed."""
-    book.require_free(entry, names_holds=call.principal.may_inspect_all)
-    policy = book.retention.get(entry.purpose)
+    policies.require_free(entry, names_holds=call.principal.may_inspect_all)
+    policy = policies.retention.get(entry.purpose)
     if policy is None:
         raise NoRetentionPolicy
     return policy
 
 
-def _guards(entry: Entry, book: PolicySnapshot) -> tuple[Expectation, ...]:
-    return (EntryIs(entry.key, entry.stamp), RevisionIs(book.revision))
+def _guards(entry: Entry, policies: PolicySnapshot) -> tuple[Expectation, ...]:
+    return (EntryIs(entry.key, entry.stamp), RevisionIs(policies.revision))
 
 
 def _change(method: PurgeMethod, plan: PurgePlan, entry: Entry, value: bytes, now: datetime) -> Change:

@@ -113,7 +113,7 @@ class _Page:
     query: ExpiredQuery
     found: Sequence[tuple[Entry, bytes]]
     policy: RetentionPolicy
-    book: PolicySnapshot
+    policies: PolicySnapshot
     now: datetime
     pace: SweepThrottle
     begun: Sequence[Write | PurgeRefused] = ()
@@ -218,11 +218,13 @@ class Sweeper:
         self.task.stop()
 
     async def _count_only(self, trace: AuditContext, count: SweepCount) -> None:
-        book = await self._policy_cache.at((await self._queue.read()).revision)
+        policies = await self._policy_cache.at((await self._queue.read()).revision)
         entry_statistics = await self._storage.entry_statistics(
-            count.started_at, retention_limits(book, count.started_at), []
+            count.started_at, retention_limits(policies, count.started_at), []
         )
-        found = await count_held(self._storage, book.retention, book.holds.values(), count.started_at, most=None)
+        found = await count_held(
+            self._storage, policies.retention, policies.holds.values(), count.started_at, most=None
+        )
         for purpose, of in sorted(entry_statistics.by_purpose.items()):
             if of.expired_pending_purge:
                 held = found.by_purpose[purpose].held if purpose in found.by_purpose else 0
@@ -242,9 +244,11 @@ class Sweeper:
         await _require(lease)
         self.running = count
         try:
-            book = await self._policy_cache.at((await self._queue.read()).revision)
-            purposes = sorted(book.retention)
-            count.due = await self._storage.count_expired(count.started_at, retention_limits(book, count.started_at))
+            policies = await self._policy_cache.at((await self._queue.read()).revision)
+            purposes = sorted(policies.retention)
+            count.due = await self._storage.count_expired(
+                count.started_at, retention_limits(policies, count.started_at)
+            )
             count.completed = all(
                 [await self._purge_purpose(trace.call, purpose, count, pace, lease, progress) for purpose in purposes]
             )
@@ -332,9 +336,11 @@ class Sweeper:
     ) -> _Page:
         """Read a page, and prepare its first part; the commit guards what the preparation relied on."""
         snapshot = await self._queue.read()
-        book = await self._policy_cache.at(snapshot.revision)
-        query = self._page_query(book.retention[purpose], count.started_at, after, pace.page(self._batch))
-        page = _Page(call, query, await self._storage.expired(query), book.retention[purpose], book, snapshot.now, pace)
+        policies = await self._policy_cache.at(snapshot.revision)
+        query = self._page_query(policies.retention[purpose], count.started_at, after, pace.page(self._batch))
+        page = _Page(
+            call, query, await self._storage.expired(query), policies.retention[purpose], policies, snapshot.now, pace
+        )
         page.begun = await self._writes(page, page.found[: pace.size], count.sweep_id)
         return page
 
@@ -412,7 +418,7 @@ class Sweeper:
         due = [(entry, value) for entry, value in found if entry.state(page.now, days) is EntryState.EXPIRED]
         if len(due) < len(found):
             log.error("the storage returned entries as expired that are not", extra={"purpose": page.policy.purpose})
-        prepared = await self._purges.prepare_all(page.call, due, PurgeReason.EXPIRED, page.book, page.now)
+        prepared = await self._purges.prepare_all(page.call, due, PurgeReason.EXPIRED, page.policies, page.now)
         purges = {entry.external_id: purge for (entry, _), purge in zip(due, prepared, strict=True)}
         trace = AuditContext(page.call, Operation.PURGE, purpose=page.policy.purpose)
         trace.at = page.now
@@ -471,6 +477,6 @@ def _held(number: int) -> str:
     return f", {number} held" if number else ""
 
 
-def retention_limits(book: PolicySnapshot, at: datetime) -> dict[str, datetime]:
+def retention_limits(policies: PolicySnapshot, at: datetime) -> dict[str, datetime]:
     """Map each purpose to the instant at or before which an entry must have been created to exceed its maximum at ``at``."""
-    return {purpose: at - timedelta(days=policy.max_retention_days) for purpose, policy in book.retention.items()}
+    return {purpose: at - timedelta(days=policy.max_retention_days) for purpose, policy in policies.retention.items()}

@@ -81,8 +81,8 @@ class History:
     async def versions(self, call: Call, kind: RuleKind, query: VersionQuery) -> Sequence[StoredRule]:
         """Return a page, newest first. Raises PolicyNotFound or HoldNotFound if it never existed; RoleRequired."""
 
-        async def look(book: PolicySnapshot) -> Sequence[StoredRule]:
-            found = await self._page(kind, query, book)
+        async def look(policies: PolicySnapshot) -> Sequence[StoredRule]:
+            found = await self._page(kind, query, policies)
             if not found and query.before is None:
                 raise kind.missing
             return found
@@ -92,14 +92,14 @@ class History:
     async def version(self, call: Call, kind: RuleKind, name: str, number: int) -> StoredRule:
         """Return one version. Raises PolicyNotFound, HoldNotFound, RoleRequired."""
         trace = _trace(call, kind, name, f"v{number}")
-        return await self._reading(trace, lambda book: self._one(kind, name, number, book))
+        return await self._reading(trace, lambda policies: self._one(kind, name, number, policies))
 
     async def compare(self, call: Call, kind: RuleKind, name: str, number: int, old_number: int) -> Comparison:
         """Return the differences between the versions ``old_number`` and ``number``. Raises as ``version``."""
 
-        async def look(book: PolicySnapshot) -> Comparison:
-            old = await self._one(kind, name, old_number, book)
-            new = await self._one(kind, name, number, book)
+        async def look(policies: PolicySnapshot) -> Comparison:
+            old = await self._one(kind, name, old_number, policies)
+            new = await self._one(kind, name, number, policies)
             return Comparison(old, new, tuple(differences(_content(old), _content(new))))
 
         return await self._reading(_trace(call, kind, name, f"v{old_number} to v{number}"), look)
@@ -113,15 +113,15 @@ class History:
 
         return await self._auditor.run_audited(trace, attempt)
 
-    async def _one(self, kind: RuleKind, name: str, number: int, book: PolicySnapshot) -> StoredRule:
-        found = await self._page(kind, VersionQuery(name=name, limit=1, before=number + 1), book)
+    async def _one(self, kind: RuleKind, name: str, number: int, policies: PolicySnapshot) -> StoredRule:
+        found = await self._page(kind, VersionQuery(name=name, limit=1, before=number + 1), policies)
         if not found or found[0].version != number:
             raise kind.missing(f"it has no version {number}")
         return found[0]
 
-    async def _page(self, kind: RuleKind, query: VersionQuery, book: PolicySnapshot) -> Sequence[StoredRule]:
+    async def _page(self, kind: RuleKind, query: VersionQuery, policies: PolicySnapshot) -> Sequence[StoredRule]:
         if kind is RuleKind.ACCESS_POLICY and self._policy_cache.is_built_in(query.name):
-            built_in = book.access[query.name]
+            built_in = policies.access[query.name]
             return [built_in] if query.before is None or built_in.version < query.before else []
         return await self._pagers[kind](query)
 

@@ -47,13 +47,15 @@ class LegalHolds:
     async def view(self, call: Call, name: str, preconditions: VersionPreconditions) -> RuleView[LegalHold]:
         """Return the newest version, released or not. Raises HoldNotFound, RoleRequired, PreconditionFailed."""
         trace = AuditContext(call, Operation.READ_LEGAL_HOLD, subject=name)
-        return await self._rules.read_version(trace, lambda book: book.holds.get(name), HoldNotFound, preconditions)
+        return await self._rules.read_version(
+            trace, lambda policies: policies.holds.get(name), HoldNotFound, preconditions
+        )
 
     async def holds(self, call: Call, *, released: bool = False) -> list[LegalHold]:
         """Return the holds in force, or those released, by name. Raises RoleRequired."""
 
-        def pick(book: PolicySnapshot) -> list[LegalHold]:
-            found = (hold for hold in book.holds.values() if hold.is_released is released)
+        def pick(policies: PolicySnapshot) -> list[LegalHold]:
+            found = (hold for hold in policies.holds.values() if hold.is_released is released)
             return sorted(found, key=lambda hold: hold.name)
 
         return await self._rules.read(AuditContext(call, Operation.READ_LEGAL_HOLD), pick, HoldNotFound)
@@ -68,8 +70,8 @@ class LegalHolds:
 
         async def attempt() -> SavedHold | None:
             require_admin(call)
-            book = await self._rules.current(trace)
-            newest, old = book.holds.get(wanted.name), _in_force(book, wanted.name)
+            policies = await self._rules.current(trace)
+            newest, old = policies.holds.get(wanted.name), _in_force(policies, wanted.name)
             preconditions.check(old.version if old else None)
             new = replace(
                 wanted,
@@ -78,8 +80,8 @@ class LegalHolds:
                 created_by=call.principal.app,
                 created_at=trace.at,
             )
-            outcome = await self._rules.change(trace, book, SaveLegalHold(new), old, new)
-            saved = SavedHold(new, old is None, _undefined_purpose(new, book))
+            outcome = await self._rules.change(trace, policies, SaveLegalHold(new), old, new)
+            saved = SavedHold(new, old is None, _undefined_purpose(new, policies))
             return saved if isinstance(outcome, Committed) else None
 
         return await self._auditor.run_audited(trace, attempt)
@@ -94,13 +96,13 @@ class LegalHolds:
 
         async def attempt() -> LegalHold | None:
             require_admin(call)
-            book = await self._rules.current(trace)
-            old = _in_force(book, name)
+            policies = await self._rules.current(trace)
+            old = _in_force(policies, name)
             preconditions.check(old.version if old else None)
             if old is None:
                 raise HoldNotFound
             new = replace(old, version=old.version + 1, released_by=call.principal.app, released_at=trace.at)
-            outcome = await self._rules.change(trace, book, SaveLegalHold(new), old, new)
+            outcome = await self._rules.change(trace, policies, SaveLegalHold(new), old, new)
             return new if isinstance(outcome, Committed) else None
 
         return await self._auditor.run_audited(trace, attempt)
@@ -110,11 +112,11 @@ class LegalHolds:
         return self._rules.naming(AuditContext(call, operation, subject=name))
 
 
-def _undefined_purpose(hold: LegalHold, book: PolicySnapshot) -> tuple[str, ...]:
+def _undefined_purpose(hold: LegalHold, policies: PolicySnapshot) -> tuple[str, ...]:
     purpose = hold.selector.purpose
-    return undefined("purpose", [purpose] if purpose else [], book.retention, "the hold keeps no entry")
+    return undefined("purpose", [purpose] if purpose else [], policies.retention, "the hold keeps no entry")
 
 
-def _in_force(book: PolicySnapshot, name: str) -> LegalHold | None:
-    hold = book.holds.get(name)
+def _in_force(policies: PolicySnapshot, name: str) -> LegalHold | None:
+    hold = policies.holds.get(name)
     return None if hold is None or hold.is_released else hold

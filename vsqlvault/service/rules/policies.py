@@ -92,13 +92,15 @@ class Policies:
     ) -> RuleView[AccessPolicy]:
         """Return the version in force. Raises PolicyNotFound, RoleRequired, PreconditionFailed."""
         trace = _trace(call, Operation.READ_ACCESS_POLICY, name)
-        return await self._rules.read_version(trace, lambda book: book.access.get(name), PolicyNotFound, preconditions)
+        return await self._rules.read_version(
+            trace, lambda policies: policies.access.get(name), PolicyNotFound, preconditions
+        )
 
     async def access_policies(self, call: Call) -> list[AccessPolicy]:
         """Return all policies in force, by name. Raises RoleRequired."""
         trace = _trace(call, Operation.READ_ACCESS_POLICY, None)
         return await self._rules.read(
-            trace, lambda book: sorted(book.access.values(), key=lambda policy: policy.name), PolicyNotFound
+            trace, lambda policies: sorted(policies.access.values(), key=lambda policy: policy.name), PolicyNotFound
         )
 
     async def retention_policy(self, call: Call, purpose: str) -> RetentionPolicy:
@@ -111,14 +113,16 @@ class Policies:
         """Return the version in force. Raises PolicyNotFound, RoleRequired, PreconditionFailed."""
         trace = _trace(call, Operation.READ_RETENTION_POLICY, purpose)
         return await self._rules.read_version(
-            trace, lambda book: book.retention.get(purpose), PolicyNotFound, preconditions
+            trace, lambda policies: policies.retention.get(purpose), PolicyNotFound, preconditions
         )
 
     async def retention_policies(self, call: Call) -> list[RetentionPolicy]:
         """Return all policies in force, by purpose. Raises RoleRequired."""
         trace = _trace(call, Operation.READ_RETENTION_POLICY, None)
         return await self._rules.read(
-            trace, lambda book: sorted(book.retention.values(), key=lambda policy: policy.purpose), PolicyNotFound
+            trace,
+            lambda policies: sorted(policies.retention.values(), key=lambda policy: policy.purpose),
+            PolicyNotFound,
         )
 
     async def save_access_policy(
@@ -136,13 +140,13 @@ class Policies:
             if self._policy_cache.is_built_in(wanted.name):
                 raise BuiltInPolicy(f"{wanted.name} is built in: choose another name")
             self._authorizer.check(wanted)
-            book = await self._rules.current(trace)
-            old = book.access.get(wanted.name)
+            policies = await self._rules.current(trace)
+            old = policies.access.get(wanted.name)
             preconditions.check(old.version if old else None)
             new = replace(
-                wanted, version=_next_version(book, wanted.name), created_by=call.principal.app, created_at=trace.at
+                wanted, version=_next_version(policies, wanted.name), created_by=call.principal.app, created_at=trace.at
             )
-            outcome = await self._rules.change(trace, book, SaveAccessPolicy(new), old, new)
+            outcome = await self._rules.change(trace, policies, SaveAccessPolicy(new), old, new)
             return (new, old is None) if isinstance(outcome, Committed) else None
 
         return await self._auditor.run_audited(trace, attempt)
@@ -161,13 +165,13 @@ class Policies:
             require_admin(call)
             if self._policy_cache.is_built_in(name):
                 raise BuiltInPolicy
-            book = await self._rules.current(trace)
-            old = book.access.get(name)
+            policies = await self._rules.current(trace)
+            old = policies.access.get(name)
             preconditions.check(old.version if old else None)
             if old is None or trace.at is None:
                 raise PolicyNotFound
-            drop = DropAccessPolicy(name, _next_version(book, name), call.principal.app, trace.at)
-            outcome = await self._rules.change(trace, book, drop, old, None, expects=(PolicyUnused(name),))
+            drop = DropAccessPolicy(name, _next_version(policies, name), call.principal.app, trace.at)
+            outcome = await self._rules.change(trace, policies, drop, old, None, expects=(PolicyUnused(name),))
             if isinstance(outcome, Conflict) and isinstance(outcome.broken, PolicyUnused):
                 raise PolicyInUse
             return old if isinstance(outcome, Committed) else None
@@ -188,16 +192,16 @@ class Policies:
         trace = _trace(call, Operation.CHANGE_RETENTION_POLICY, wanted.purpose)
 
         async def attempt() -> SavedRetention | None:
-            new, old, book = await self._next_retention(trace, wanted, preconditions)
+            new, old, policies = await self._next_retention(trace, wanted, preconditions)
             try:
                 effect: RetentionLimitEffect | None = await self._effect(trace, new, old)
             except Unavailable:
                 log.warning("the effect of a retention policy could not be counted", extra={"purpose": wanted.purpose})
                 effect = None
             outcome = await self._rules.change(
-                trace, book, SaveRetentionPolicy(new), old, new, detail=_described(effect)
+                trace, policies, SaveRetentionPolicy(new), old, new, detail=_described(effect)
             )
-            saved = SavedRetention(new, old is None, effect, _undefined_policies(new, book))
+            saved = SavedRetention(new, old is None, effect, _undefined_policies(new, policies))
             return saved if isinstance(outcome, Committed) else None
 
         return await self._auditor.run_audited(trace, attempt)
@@ -209,10 +213,10 @@ class Policies:
         trace = _trace(call, Operation.PREVIEW_RETENTION_POLICY, wanted.purpose)
 
         async def attempt() -> SavedRetention:
-            new, old, book = await self._next_retention(trace, wanted, preconditions)
+            new, old, policies = await self._next_retention(trace, wanted, preconditions)
             effect = await self._effect(trace, new, old)
             await self._queue.record(trace.granted(detail=_described(effect)))
-            return SavedRetention(new, old is None, effect, _undefined_policies(new, book))
+            return SavedRetention(new, old is None, effect, _undefined_policies(new, policies))
 
         return await self._auditor.run_audited(trace, attempt)
 
@@ -225,12 +229,12 @@ class Policies:
             known = ", ".join(self._purges.method_names)
             near = did_you_mean(wanted.purge_method, self._purges.method_names)
             raise ValidationFailed(errors=[FieldError("purge_method", f"one of {known}{near}")])
-        book = await self._rules.current(trace)
-        old = book.retention.get(wanted.purpose)
+        policies = await self._rules.current(trace)
+        old = policies.retention.get(wanted.purpose)
         preconditions.check(old.version if old else None)
         author = trace.call.principal.app
         new = replace(wanted, version=old.version + 1 if old else 1, created_by=author, created_at=trace.at)
-        return new, old, book
+        return new, old, policies
 
     async def _effect(
         self, trace: AuditContext, new: RetentionPolicy, old: RetentionPolicy | None
@@ -251,13 +255,13 @@ class Policies:
         return self._rules.naming(_trace(call, operation, subject))
 
 
-def _undefined_policies(policy: RetentionPolicy, book: PolicySnapshot) -> tuple[str, ...]:
+def _undefined_policies(policy: RetentionPolicy, policies: PolicySnapshot) -> tuple[str, ...]:
     names = policy.allowed_access_policies or ()
-    return undefined("access policy", names, book.access, "owner-only rules apply until it is")
+    return undefined("access policy", names, policies.access, "owner-only rules apply until it is")
 
 
-def _next_version(book: PolicySnapshot, name: str) -> int:
-    return book.access_versions.get(name, 0) + 1
+def _next_version(policies: PolicySnapshot, name: str) -> int:
+    return policies.access_versions.get(name, 0) + 1
 
 
 def _trace(call: Call, operation: Operation, subject: str | None) -> AuditContext:

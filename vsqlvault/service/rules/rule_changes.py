@@ -84,7 +84,7 @@ class Rules:
     async def change(
         self,
         trace: AuditContext,
-        book: PolicySnapshot,
+        policies: PolicySnapshot,
         change: Change,
         old: StoredRule | None,
         new: StoredRule | None,
@@ -92,14 +92,14 @@ class Rules:
         expects: tuple[Expectation, ...] = (),
         detail: str | None = None,
     ) -> WriteOutcome:
-        """Commit a change decided by ``book``, with the row that has both values; a Conflict means: decide again."""
+        """Commit a change decided by ``policies``, with the row that has both values; a Conflict means: decide again."""
         record = trace.granted(
             CREATED if old is None else OK,
             old_value=as_json(rule_document(old)) if old else None,
             new_value=as_json(rule_document(new)) if new else None,
             detail=detail,
         )
-        return await self._queue.commit(Write((record,), (RevisionIs(book.revision), *expects), (change,)))
+        return await self._queue.commit(Write((record,), (RevisionIs(policies.revision), *expects), (change,)))
 
     @asynccontextmanager
     async def naming(self, trace: AuditContext) -> AsyncIterator[None]:

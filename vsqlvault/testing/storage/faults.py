@@ -270,7 +270,7 @@ def _counters_have_their_rows(stored: dict[EntryKey, Entry], granted: list[Acces
 
 
 async def _policies_have_their_rows(scenario: _Scenario, granted: list[AccessRecord], where: str) -> None:
-    book = await scenario.storage.policy_snapshot()
+    policies = await scenario.storage.policy_snapshot()
     access, retention = Counter[str](), Counter[str]()
     newest: dict[str, Any] = {}
     for row in granted:
@@ -280,11 +280,13 @@ async def _policies_have_their_rows(scenario: _Scenario, granted: list[AccessRec
             access[str(row.detail)] += 1
             newest[str(row.detail)] = json.loads(row.new_value) if row.new_value else None
     holds = [row for row in granted if row.operation in {Operation.CHANGE_LEGAL_HOLD, Operation.RELEASE_LEGAL_HOLD}]
-    assert [hold.version for hold in book.holds.values()] == ([len(holds)] if holds else []), f"{where}: holds differ"
-    assert dict(book.access_versions) == dict(access), f"{where}: access policies and their rows differ"
-    assert {name: policy.version for name, policy in book.retention.items()} == dict(retention), where
-    assert set(book.access) == {name for name, document in newest.items() if document}, where
-    for name, policy in book.access.items():
+    assert [hold.version for hold in policies.holds.values()] == ([len(holds)] if holds else []), (
+        f"{where}: holds differ"
+    )
+    assert dict(policies.access_versions) == dict(access), f"{where}: access policies and their rows differ"
+    assert {name: policy.version for name, policy in policies.retention.items()} == dict(retention), where
+    assert set(policies.access) == {name for name, document in newest.items() if document}, where
+    for name, policy in policies.access.items():
         assert newest[name]["description"] == policy.description, where
 
 

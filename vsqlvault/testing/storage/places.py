@@ -161,14 +161,14 @@ class PlaceConformance(StorageKit):
                 a_write(StoreEntry(entry, b"cipher"), SaveAccessPolicy(access), SaveRetentionPolicy(retention)),
                 a_write(SaveSweep(sweep), purges=(purge,)),
             )
-            secret, book = await storage.secret("cursor"), await storage.policy_snapshot()
+            secret, policies = await storage.secret("cursor"), await storage.policy_snapshot()
             log = await storage.access_log(LogQuery(limit=10))
             assert await storage.acquire_lease("sweep", "a", LONG)
         async with self.another() as storage:
             snapshot = await look(storage)
             assert (snapshot.entry, snapshot.value) == (entry, b"cipher")
             assert await storage.secret("cursor") == secret
-            assert await storage.policy_snapshot() == book
+            assert await storage.policy_snapshot() == policies
             assert await storage.last_sweep() == sweep
             assert await storage.access_log(LogQuery(limit=10)) == log
             assert [row.record for row in await storage.purge_log(LogQuery(limit=10))] == [purge]

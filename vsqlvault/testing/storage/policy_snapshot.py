@@ -70,9 +70,9 @@ class PolicySnapshotConformance(StorageKit):
 
     @driven
     async def test_a_new_storage_has_no_policies(self, storage: Storage) -> None:
-        book = await storage.policy_snapshot()
-        assert (dict(book.access), dict(book.retention), dict(book.access_versions)) == ({}, {}, {})
-        assert dict(book.holds) == {}
+        policies = await storage.policy_snapshot()
+        assert (dict(policies.access), dict(policies.retention), dict(policies.access_versions)) == ({}, {}, {})
+        assert dict(policies.holds) == {}
 
     @driven
     async def test_the_rulebook_and_a_read_tell_one_revision(self, storage: Storage) -> None:
@@ -84,9 +84,9 @@ class PolicySnapshotConformance(StorageKit):
     @driven
     async def test_an_access_policy_comes_back_as_it_was(self, storage: Storage, policy: AccessPolicy) -> None:
         await committed(storage, a_write(SaveAccessPolicy(policy)))
-        book = await storage.policy_snapshot()
-        assert dict(book.access) == {"tellers": policy}
-        assert dict(book.access_versions) == {"tellers": 1}
+        policies = await storage.policy_snapshot()
+        assert dict(policies.access) == {"tellers": policy}
+        assert dict(policies.access_versions) == {"tellers": 1}
 
     @pytest.mark.parametrize("policy", RETENTION_POLICIES.values(), ids=RETENTION_POLICIES)
     @driven
@@ -148,18 +148,18 @@ class PolicySnapshotConformance(StorageKit):
         retention = [a_retention_policy(version=version, max_retention_days=version) for version in range(1, 12)]
         for one, other in zip(access, retention, strict=True):
             await committed(storage, a_write(SaveAccessPolicy(one)), a_write(SaveRetentionPolicy(other)))
-        book = await storage.policy_snapshot()
-        assert book.access["tellers"] == access[-1]
-        assert book.retention["card"] == retention[-1]
+        policies = await storage.policy_snapshot()
+        assert policies.access["tellers"] == access[-1]
+        assert policies.retention["card"] == retention[-1]
 
     @driven
     async def test_a_dropped_policy_is_not_in_force_and_its_version_is_known(self, storage: Storage) -> None:
         await committed(storage, a_write(SaveAccessPolicy(an_access_policy())))
         await committed(storage, a_write(SaveAccessPolicy(an_access_policy("others"))))
         await committed(storage, a_write(DROP))
-        book = await storage.policy_snapshot()
-        assert list(book.access) == ["others"]
-        assert dict(book.access_versions) == {"tellers": 2, "others": 1}
+        policies = await storage.policy_snapshot()
+        assert list(policies.access) == ["others"]
+        assert dict(policies.access_versions) == {"tellers": 2, "others": 1}
 
     @driven
     async def test_a_name_that_is_taken_again_is_in_force_again(self, storage: Storage) -> None:
@@ -167,8 +167,8 @@ class PolicySnapshotConformance(StorageKit):
         await committed(storage, a_write(SaveAccessPolicy(an_access_policy())))
         await committed(storage, a_write(DROP))
         await committed(storage, a_write(SaveAccessPolicy(again)))
-        book = await storage.policy_snapshot()
-        assert (dict(book.access), dict(book.access_versions)) == ({"tellers": again}, {"tellers": 3})
+        policies = await storage.policy_snapshot()
+        assert (dict(policies.access), dict(policies.access_versions)) == ({"tellers": again}, {"tellers": 3})
 
     @driven
     async def test_policies_of_different_names_do_not_touch_each_other(self, storage: Storage) -> None:

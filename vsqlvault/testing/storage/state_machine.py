@@ -288,13 +288,13 @@ class StorageStateMachine(RuleBasedStateMachine):
         """The rulebook, keys and holds among it, its revision, and the newest sweep."""
         if self._storage is None:
             return
-        book = self._run(self.storage.policy_snapshot())
-        assert book.revision == self._model.revision
-        assert dict(book.access) == self._model.access
-        assert dict(book.access_versions) == self._model.access_versions
-        assert dict(book.retention) == self._model.retention
-        assert dict(book.api_keys) == self._model.api_keys
-        assert dict(book.holds) == self._model.holds
+        policies = self._run(self.storage.policy_snapshot())
+        assert policies.revision == self._model.revision
+        assert dict(policies.access) == self._model.access
+        assert dict(policies.access_versions) == self._model.access_versions
+        assert dict(policies.retention) == self._model.retention
+        assert dict(policies.api_keys) == self._model.api_keys
+        assert dict(policies.holds) == self._model.holds
         newest = max(self._model.sweeps, key=lambda sweep: sweep.finished_at, default=None)
         assert self._run(self.storage.last_sweep()) == newest
 

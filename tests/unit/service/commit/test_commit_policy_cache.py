@@ -22,11 +22,11 @@ class HeldStorage:
 
     async def policy_snapshot(self) -> PolicySnapshot:
         self.count += 1
-        book = PolicySnapshot(self.revision, {}, {})
+        policies = PolicySnapshot(self.revision, {}, {})
         gate = asyncio.get_running_loop().create_future()
-        self.loads.append((book, gate))
+        self.loads.append((policies, gate))
         await gate
-        return book
+        return policies
 
 
 async def let_the_newest_end_first(storage: HeldStorage, *waiting: asyncio.Task[Any]) -> None:
@@ -44,30 +44,30 @@ def policy_cache(storage: HeldStorage) -> PolicyCache:
 
 async def test_a_load_that_ends_late_puts_no_older_rulebook_over_a_newer_one() -> None:
     storage = HeldStorage()
-    books = policy_cache(storage)
+    policy_snapshots = policy_cache(storage)
     waiting = []
     for revision in (5, 6, 7):
         storage.revision = revision
-        waiting.append(asyncio.create_task(books.at(revision)))
+        waiting.append(asyncio.create_task(policy_snapshots.at(revision)))
         await asyncio.sleep(0)
     await let_the_newest_end_first(storage, *waiting)
     assert all(task.result().revision >= wanted for task, wanted in zip(waiting, (5, 6, 7), strict=True))
     async with asyncio.timeout(1):  # nothing is loaded again, for the newest is known
-        assert (await books.at(7)).revision == 7
+        assert (await policy_snapshots.at(7)).revision == 7
 
 
 async def test_who_asks_while_the_same_rulebook_is_loaded_shares_the_load() -> None:
     storage = HeldStorage()
-    books = policy_cache(storage)
-    waiting = [asyncio.create_task(books.at(1)) for _ in range(10)]
+    policy_snapshots = policy_cache(storage)
+    waiting = [asyncio.create_task(policy_snapshots.at(1)) for _ in range(10)]
     await let_the_newest_end_first(storage, *waiting)
     assert storage.count == 1
 
 
 async def test_a_load_that_fails_or_is_cancelled_leaves_the_next_one_to_try() -> None:
     storage = HeldStorage()
-    books = policy_cache(storage)
-    failing, cancelled, last = (asyncio.create_task(books.at(1)) for _ in range(3))
+    policy_snapshots = policy_cache(storage)
+    failing, cancelled, last = (asyncio.create_task(policy_snapshots.at(1)) for _ in range(3))
     await asyncio.sleep(0)
     storage.loads.pop()[1].set_exception(StorageUnavailable())
     with pytest.raises(StorageUnavailable):

@@ -25,25 +25,27 @@ class Place:
     """A storage of keys: it can be away, and it counts what it is asked."""
 
     def __init__(self, *keys: ApiKeyRecord) -> None:
-        self.book = PolicySnapshot(1, {}, {}, {}, {key.key_id: key for key in keys})
+        self.policies = PolicySnapshot(1, {}, {}, {}, {key.key_id: key for key in keys})
         self.reads = 0
         self.gate: asyncio.Event | None = None
         self.is_away = False
 
     def put(self, *keys: ApiKeyRecord) -> None:
-        merged = {**self.book.api_keys, **{key.key_id: key for key in keys}}
-        self.book = replace(self.book, revision=self.book.revision + 1, api_keys=merged)
+        merged = {**self.policies.api_keys, **{key.key_id: key for key in keys}}
+        self.policies = replace(self.policies, revision=self.policies.revision + 1, api_keys=merged)
 
     async def policy_snapshot(self) -> PolicySnapshot:
-        return self.book
+        return self.policies
 
 
 class Scene:
     def __init__(self, *keys: ApiKeyRecord) -> None:
         self.place = Place(*keys)
-        self.books = PolicyCache(self.place, {})  # type: ignore[arg-type]
+        self.policy_snapshots = PolicyCache(self.place, {})  # type: ignore[arg-type]
         self.seconds = 100.0
-        self.ring = ApiKeyCache(self.books, self.read, StorageClock(), lambda: self.seconds, pause_seconds=0.0)
+        self.ring = ApiKeyCache(
+            self.policy_snapshots, self.read, StorageClock(), lambda: self.seconds, pause_seconds=0.0
+        )
 
     async def read(self) -> Snapshot:
         """Read as the commit queue does: what a read brings, the rulebooks follow."""
@@ -52,8 +54,8 @@ class Scene:
             await self.place.gate.wait()
         if self.place.is_away:
             raise StorageUnavailable
-        await self.books.at(self.place.book.revision)
-        return Snapshot(T0, self.place.book.revision, None, None)
+        await self.policy_snapshots.at(self.place.policies.revision)
+        return Snapshot(T0, self.place.policies.revision, None, None)
 
 
 def principal_of(key: ApiKeyRecord) -> Any:
@@ -112,7 +114,9 @@ async def test_reads_begin_a_pause_apart() -> None:
         slept.append(round(seconds, 3))
         scene.seconds += seconds
 
-    ring = ApiKeyCache(scene.books, scene.read, StorageClock(), lambda: scene.seconds, sleep, pause_seconds=0.5)
+    ring = ApiKeyCache(
+        scene.policy_snapshots, scene.read, StorageClock(), lambda: scene.seconds, sleep, pause_seconds=0.5
+    )
     await ring.look()
     scene.seconds += 0.1
     await ring.look()

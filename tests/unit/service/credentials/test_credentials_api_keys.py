@@ -153,9 +153,9 @@ async def test_twenty_changes_at_once_each_happen(scene) -> None:
     created = await asyncio.gather(*(create(scene) for _ in range(20)))
     ids = [each.seen.key.key_id for each in created]
     await asyncio.gather(*(scene.vault.credentials.api_keys.revoke(scene.admin, key_id) for key_id in [*ids, *ids]))
-    book = await scene.storage.inner.policy_snapshot()
-    assert {key.version for key in book.api_keys.values()} == {2}
-    assert len(book.api_keys) == 20
+    policies = await scene.storage.inner.policy_snapshot()
+    assert {key.version for key in policies.api_keys.values()} == {2}
+    assert len(policies.api_keys) == 20
 
 
 async def test_keys_are_listed_oldest_first_by_app_by_state_and_page_by_page(scene) -> None:

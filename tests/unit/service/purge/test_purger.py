@@ -104,13 +104,13 @@ def purges(*methods: Any) -> Purger:
     return Purger({method.name: method for method in methods}, 0.05)
 
 
-def book(retention: Any, *holds: Any) -> PolicySnapshot:
+def policies(retention: Any, *holds: Any) -> PolicySnapshot:
     return PolicySnapshot(7, {}, {retention.purpose: retention}, holds={hold.name: hold for hold in holds})
 
 
 async def prepare(method: Any, reason: PurgeReason = PurgeReason.REQUESTED, **policy: Any) -> Any:
     retention = a_retention_policy(version=3, max_retention_days=30, **{"purge_method": method.name} | policy)
-    return await purges(method).prepare(a_call(identity="jane"), ENTRY, VALUE, reason, book(retention), T0)
+    return await purges(method).prepare(a_call(identity="jane"), ENTRY, VALUE, reason, policies(retention), T0)
 
 
 @pytest.mark.parametrize("method", LYING.values(), ids=LYING)
@@ -130,7 +130,7 @@ async def test_a_method_that_raises_before_there_is_anything_to_await_prepares_n
 
 async def test_a_method_that_nobody_offers_prepares_nothing() -> None:
     with pytest.raises(PluginFailed):
-        await purges().prepare(a_call(), ENTRY, VALUE, PurgeReason.REQUESTED, book(POLICY), T0)
+        await purges().prepare(a_call(), ENTRY, VALUE, PurgeReason.REQUESTED, policies(POLICY), T0)
 
 
 def test_a_method_that_nobody_offers_is_taken_to_retire_the_id() -> None:
@@ -143,7 +143,7 @@ async def test_a_held_entry_is_not_prepared_and_the_method_is_not_asked() -> Non
     async def answer() -> Any:
         asked.append(True)
 
-    rules = book(POLICY, a_legal_hold("a", 3), a_legal_hold("b"))
+    rules = policies(POLICY, a_legal_hold("a", 3), a_legal_hold("b"))
     for caller, told in ((a_call(), None), (a_call("admin", Role.ADMIN), "a v3, b v1")):
         with pytest.raises(EntryHeld) as held:
             await purges(MisbehavingPlugin(answer)).prepare(caller, ENTRY, VALUE, PurgeReason.REQUESTED, rules, T0)
@@ -156,14 +156,14 @@ async def test_a_held_entry_is_not_prepared_and_the_method_is_not_asked() -> Non
 async def test_what_is_prepared_comes_with_the_guards_of_its_commit() -> None:
     wanted = (EntryIs(KEY, ENTRY.stamp), RevisionIs(7))
     assert (await prepare(PhysicalDelete())).guards == wanted
-    replaced = await purges().replaced(a_call(), ENTRY, VALUE, PurgeReason.REPLACED, book(POLICY), T0)
+    replaced = await purges().replaced(a_call(), ENTRY, VALUE, PurgeReason.REPLACED, policies(POLICY), T0)
     assert replaced.guards == wanted
 
 
 async def test_the_record_is_the_cores_and_complete() -> None:
     call = a_call("vault-admin", identity="jane")
     policy = a_retention_policy(version=3, max_retention_days=30)
-    prepared = await purges(PhysicalDelete()).prepare(call, ENTRY, VALUE, PurgeReason.EXPIRED, book(policy), T0)
+    prepared = await purges(PhysicalDelete()).prepare(call, ENTRY, VALUE, PurgeReason.EXPIRED, policies(policy), T0)
     record = prepared.record
     assert prepared.change == RemoveEntry(KEY)
     assert record.proof_hash == purge_proof(ENTRY, VALUE)
@@ -188,7 +188,7 @@ async def test_a_large_value_is_proven_as_a_small_one_is() -> None:
     value = bytes(range(256)) * 1024
     entry = an_entry(value=value)
     prepared = await purges(PhysicalDelete()).prepare(
-        a_call(), entry, value, PurgeReason.REQUESTED, book(a_retention_policy()), T0
+        a_call(), entry, value, PurgeReason.REQUESTED, policies(a_retention_policy()), T0
     )
     assert prepared.record.proof_hash == purge_proof(entry, value)
 
