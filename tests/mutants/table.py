@@ -10,7 +10,7 @@ POSTGRES = "plugins/vsqlvault_plugins/storage/postgres"
 STORAGE_TESTS = (
     "tests/plugins/test_sqlite.py",
     "-k",
-    "expectation or changes or retriev or counter or absent or overwritten or policy or setting or Pragmas or Clock or size",
+    "expectation or changes or retriev or counter or absent or overwritten or policy or mark or setting or Pragmas or Clock or size",
 )
 ENTRY_TESTS = ("tests/unit/service/entries",)
 PURGE_TESTS = ("tests/unit/service/purge",)

@@ -219,6 +219,15 @@ class CommitConformance(StorageKit):
         absent = EntryAbsent(KEY)
         assert list(await storage.commit([replace(a_write(), expects=(absent,))])) == [Conflict(absent)]
 
+    @pytest.mark.parametrize("expectation", [EntryIs(KEY, ENTRY.stamp), RetrievalsBelow(KEY, 10)], ids=["is", "below"])
+    @driven
+    async def test_an_entry_that_was_overwritten_is_no_version_and_has_no_retrievals_left(
+        self, storage: Storage, expectation: Expectation
+    ) -> None:
+        await committed(storage, a_write(StoreEntry(ENTRY, b"cipher")))
+        await committed(storage, a_write(OverwriteEntry(KEY, b"\0" * 6, T0, "crypto-shred")))
+        assert list(await storage.commit([replace(a_write(), expects=(expectation,))])) == [Conflict(expectation)]
+
     @driven
     async def test_an_entry_that_was_removed_is_absent(self, storage: Storage) -> None:
         await committed(storage, storing())
@@ -276,6 +285,15 @@ class CommitConformance(StorageKit):
         snapshot = await look(storage)
         assert (snapshot.entry, snapshot.value) == (replace(ENTRY, retrievals=3), b"cipher")
         assert (await look(storage, "pay-2")).entry == other
+
+    @driven
+    async def test_a_new_version_keeps_the_retrievals_that_were_counted_since_the_read(self, storage: Storage) -> None:
+        await committed(storage, a_write(StoreEntry(ENTRY, b"cipher")))
+        await committed(storage, a_write(CountRetrieval(KEY)))
+        await committed(storage, a_write(StoreEntry(replace(ENTRY, version=2), b"next")))
+        entry = (await look(storage)).entry
+        assert entry is not None
+        assert (entry.version, entry.retrievals) == (2, 1)
 
     @driven
     async def test_the_counter_is_compared_with_what_was_counted(self, storage: Storage) -> None:
