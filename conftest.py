@@ -24,6 +24,9 @@ from vsqlvault.config import load_settings
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
+# A shell that starts this in the background has it ignore interrupts, and the programs that tests start and interrupt, too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 SCRIPTS = Path(sys.executable).parent
 PORT = "8443"
 SET_UP_OF_THE_PROJECT = "python3 -m venv"

@@ -222,7 +222,8 @@ def test_rows_by_operation_and_what_they_lack(lived: Lived) -> None:
         assert numbers["denied"] == sum(row.outcome.value == "denied" for row in rows)
         assert numbers["without_app"] == sum(row.app is None for row in rows)
     assert set(shown["by_operation"]) == {row.operation.value for row in lived.accesses}
-    assert shown["oldest_access_row_at"] == format_time(lived.accesses[0].at)
+    history = lived.report["log_history"]["figures"]
+    assert history["oldest_access_row_at"] == format_time(lived.accesses[0].at)
 
 
 def test_denials_by_reason_and_by_app(lived: Lived) -> None:

@@ -34,7 +34,7 @@ from vsqlvault_plugins.auth.mtls import CertificateAuthenticator
 from vsqlvault_plugins.purge.methods import CryptoShred, PhysicalDelete, RetentionExpire
 from vsqlvault_plugins.report.access_review import AccessReview, DefaultDeny
 from vsqlvault_plugins.report.attestations import Attestations
-from vsqlvault_plugins.report.audit import AuditCoverage, DeniedAccess, PolicyChanges
+from vsqlvault_plugins.report.audit import AuditCoverage, DeniedAccess, LogHistory, PolicyChanges
 from vsqlvault_plugins.report.controls import Controls
 from vsqlvault_plugins.report.credentials import Credentials
 from vsqlvault_plugins.report.evidence import (
@@ -175,6 +175,7 @@ class TestReportSectionsConform(ReportSectionConformance):
             AccessReview(),
             DefaultDeny(),
             AuditCoverage(),
+            LogHistory(),
             LogIntegrity(),
             Controls(),
             Attestations(90),

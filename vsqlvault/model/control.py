@@ -54,11 +54,11 @@ CONTROLS: Mapping[str, tuple[str, ...]] = MappingProxyType({
     "attestation_current": ("3.2.1",),
     "log_signed": ("10.3.4", "10.7.2"),
     "log_consistent": ("10.3.4", "10.7.2"),
-    "anchor_fresh": ("10.3.3", "10.7.2"),
-    "storage_durable": ("10.5.1", "10.7.2"),
-    "storage_has_room": ("10.5.1", "10.7.2"),
+    "anchor_fresh": ("10.3.4", "10.7.2"),
+    "storage_durable": (),
+    "storage_has_room": ("10.7.2",),
     "values_intact": ("10.3.4", "10.7.2"),
-    "clock_sane": ("10.6.1", "10.7.2"),
+    "clock_sane": ("10.6.3", "10.7.2"),
     "certificates_valid": ("2.2.7", "4.2.1"),
 })  # fmt: skip
 """Every control of the core by name, in the order in which they are shown, with the requirements that it serves.

@@ -47,7 +47,7 @@ class Attestations:
             measured="as_of",
             population=len(made),
             exceptions=exceptions,
-            owner=None if self._interval or newest else OWNER,
+            owner=None if newest else OWNER,
             figures={
                 "interval_days": self._interval.days,
                 "last_at": shown(newest.at if newest else None),

@@ -14,7 +14,7 @@ from vsqlvault.model.sandbox import ProcessNeeds
 from vsqlvault.model.times import format_time
 from vsqlvault_plugins.report.access_review import AccessReview, DefaultDeny
 from vsqlvault_plugins.report.attestations import Attestations
-from vsqlvault_plugins.report.audit import AuditCoverage, DeniedAccess, PolicyChanges
+from vsqlvault_plugins.report.audit import AuditCoverage, DeniedAccess, LogHistory, PolicyChanges
 from vsqlvault_plugins.report.controls import Controls
 from vsqlvault_plugins.report.credentials import Credentials
 from vsqlvault_plugins.report.keys import KeyInventory
@@ -166,6 +166,7 @@ def vault_report_sections(settings: Settings) -> list[ReportSection]:
         DefaultDeny(),
         Credentials(settings.auth.api_key_max_age_days),
         AuditCoverage(),
+        LogHistory(),
         LogIntegrity(),
         Controls(),
         Attestations(settings.compliance.attestation_interval_days),

@@ -45,7 +45,6 @@ class StoredData:
                 "by_algorithm_hint": dict(ranked[:MAX_LISTED]),
                 "algorithm_hints": len(counts),
                 "without_algorithm_hint": sum(missing.values()),
-                "decryption_keys_held": 0,
             },
             charts=[
                 bars(

@@ -207,7 +207,7 @@ class KeysFresh(VaultControl):
     """The control ``jwks_fresh``."""
 
     name = "jwks_fresh"
-    requirements: tuple[str, ...] = ("7.3.3", "10.7.2")
+    requirements: tuple[str, ...] = ("8.3.1", "10.7.2")
 
     def __init__(self, authenticator: JwtAuthenticator | None) -> None:
         self._authenticator = authenticator

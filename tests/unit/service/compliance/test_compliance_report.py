@@ -293,3 +293,29 @@ async def test_the_sections_that_cannot_be_hang_no_report(install, offering, ope
     await scene.vault.storage.commit([storing(access_policy="slow")])
     figures = (await scene.vault.compliance.report.write(scene.admin))["access_review"]["figures"]
     assert figures["all_policies_asked"] is False
+
+
+async def test_no_attestation_is_no_evidence(scene) -> None:
+    section = (await scene.vault.compliance.report.write(scene.admin))["attestations"]
+    assert section["result"] == "not_assessed"
+
+
+@pytest.mark.parametrize(("days", "result"), [(364, "not_assessed"), (365, "supports")])
+async def test_a_history_shorter_than_twelve_months_is_not_assessed(scene, days, result) -> None:
+    await scene.store()
+    await scene.go_to(scene.clock.at + DAY * days)
+    section = (await scene.vault.compliance.report.write(scene.admin))["log_history"]
+    assert (section["result"], section["figures"]["days_at_hand"]) == (result, days)
+    assert section["requirements"] == ["10.5.1"]
+
+
+async def test_changes_of_rules_are_no_system_level_objects(scene) -> None:
+    report = await scene.vault.compliance.report.write(scene.admin)
+    assert report["requirements"]["by_id"]["10.2.1.7"]["sections"] == ["not_assessed"]
+    assert report["requirements"]["by_id"]["12.3.3"]["sections"] == ["not_assessed"]
+
+
+async def test_no_figure_is_a_literal(scene) -> None:
+    text = json.dumps(await scene.vault.compliance.report.write(scene.admin))
+    assert "decryption_keys_held" not in text
+    assert "rows_ever_deleted_by_the_vault" not in text
