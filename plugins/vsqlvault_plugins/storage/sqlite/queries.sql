@@ -94,7 +94,7 @@ FROM entries WHERE purpose = ? AND external_id = ?
 -- name: entry_with_value
 SELECT purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref, metadata,
        owner_app, owner_identity, access_policy, created_at, updated_at, expires_at, retrievals, purged_at, purge_method,
-       encrypted_value
+       CAST(encrypted_value AS BLOB)
 FROM entries WHERE purpose = ? AND external_id = ?
 
 -- name: entry_guard
@@ -271,7 +271,7 @@ AND (expires_at < :expires_before OR created_at < :expires_before_creation)
 -- name: expired_by_time
 SELECT purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref, metadata,
        owner_app, owner_identity, access_policy, created_at, updated_at, expires_at, retrievals, purged_at, purge_method,
-       encrypted_value
+       CAST(encrypted_value AS BLOB)
 FROM entries
 WHERE purpose = :purpose AND purged_at IS NULL AND expires_at <= :now
   AND (expires_at, external_id) > (:after_at, :after_id)
@@ -281,7 +281,7 @@ ORDER BY expires_at, external_id LIMIT :limit
 -- What the retention policy's maximum ends, though its own time has not come.
 SELECT purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref, metadata,
        owner_app, owner_identity, access_policy, created_at, updated_at, expires_at, retrievals, purged_at, purge_method,
-       encrypted_value
+       CAST(encrypted_value AS BLOB)
 FROM entries
 WHERE purpose = :purpose AND purged_at IS NULL AND created_at <= :created_before AND expires_at > :now
   AND (created_at, external_id) > (:after_at, :after_id)

@@ -21,7 +21,7 @@ KEY = EntryKey("card", "pay-1")
 FORGED = b"forged"
 
 
-async def tampered(scene, tmp_path: Path, value: bytes = FORGED) -> None:
+async def tampered(scene, tmp_path: Path, value: object = FORGED) -> None:
     """Store an entry, and change its value as a superuser of the database would."""
     await scene.store(value=b"cipher")
     with sqlite3.connect(tmp_path / "vault.db", isolation_level=None) as file:
@@ -34,8 +34,9 @@ async def control(scene) -> ControlState:
     return found["values_intact"]
 
 
-async def test_it_is_not_served(scene, tmp_path) -> None:
-    await tampered(scene, tmp_path)
+@pytest.mark.parametrize("value", [FORGED, "text", 5, 1.5], ids=repr)
+async def test_it_is_not_served(scene, tmp_path, value) -> None:
+    await tampered(scene, tmp_path, value)
     with pytest.raises(ValueCorrupt):
         await scene.vault.entries.retrieve(scene.owner, KEY)
 
