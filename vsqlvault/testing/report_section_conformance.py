@@ -76,7 +76,7 @@ def _empty() -> ReportContext:
 
 
 def _usual() -> ReportContext:
-    entry_statistics = EntryStatistics({"card": PurposeStatistics(3, 1, 2, {"k1": 2, "unspecified": 1})}, 7, 0, {})
+    entry_statistics = EntryStatistics({"card": PurposeStatistics(3, 1, 2, {"k1": 2}, 1)}, 7, 0, {})
     policies = {"card": a_retention_policy()}, {"tellers": an_access_policy()}
     return ReportContext(
         T0, entry_statistics, a_sweep(held=1), *policies, _credentials(), legal_holds={"case-17": a_legal_hold()}
