@@ -168,7 +168,7 @@ def vault_report_sections(settings: Settings) -> list[ReportSection]:
         Credentials(settings.auth.api_key_max_age_days),
         AuditCoverage(),
         LogHistory(),
-        LogIntegrity(),
+        LogIntegrity(settings.audit.verify_interval_hours),
         Controls(),
         Attestations(settings.compliance.attestation_interval_days),
         DeniedAccess(),
