@@ -238,9 +238,23 @@ MUTANTS = (
     Mutant(
         "missing-outcome-guessed",
         "vsqlvault/service/commit/batcher.py",
-        "            if len(results) != len(batch):  # only the flush knows which result is missing\n                raise OutcomeUnknown\n",
-        "",
+        "            self._fail_all(batch, self._unknown_from(None))",
+        "            self._fail_all(batch, StorageUnavailable())",
         COMMIT_TESTS,
+    ),
+    Mutant(
+        "late-flush-awaited",
+        "vsqlvault/service/commit/batcher.py",
+        "        if left > 0:\n",
+        "        if True:\n",
+        COMMIT_TESTS,
+    ),
+    Mutant(
+        "unusable-commit-not-unknown",
+        "vsqlvault/runtime/contained_storage.py",
+        '    unusable = OutcomeUnknown if name == "commit" else StorageUnavailable',
+        "    unusable = StorageUnavailable",
+        ("tests/unit/runtime/test_contained_storage.py",),
     ),
     Mutant(
         "unknown-outcome-repeated",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import time
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from vsqlvault.config import Settings
 from vsqlvault.hookspecs import hookimpl
 from vsqlvault.interfaces.access_policy import PolicyEvaluator
 from vsqlvault.interfaces.anchor import Anchor
@@ -16,6 +19,7 @@ from vsqlvault.interfaces.control import VaultControl
 from vsqlvault.interfaces.observer import Observer
 from vsqlvault.interfaces.purge_method import PurgeMethod
 from vsqlvault.interfaces.report_section import ReportSection
+from vsqlvault.interfaces.storage import Storage, StorageFactory
 from vsqlvault.model.access import Allow
 from vsqlvault.model.control import Check, ControlState
 from vsqlvault.model.principal import Principal
@@ -45,10 +49,19 @@ def ordered(where: str) -> str | None:
 def plainly(where: str, good: Any, *arguments: Any) -> Any:
     """Return the good answer, or do a bad thing that needs no waiting."""
     how = ordered(where)
+    if how in {"hang", "block", "swallow cancellation"}:
+        _block()
+    return _misdone(how, good, *arguments)
+
+
+def _block() -> None:
+    time.sleep(float(os.environ.get("ROGUE_BLOCK_SECONDS", BLOCK_SECONDS)))
+
+
+def _misdone(how: str | None, good: Any, *arguments: Any) -> Any:
+    """Return the good answer or a bad one, or raise, or change the arguments."""
     if how in RAISED:
         raise RAISED[how]
-    if how in {"hang", "block", "swallow cancellation"}:
-        time.sleep(float(os.environ.get("ROGUE_BLOCK_SECONDS", BLOCK_SECONDS)))
     if how == "mutate":
         for argument in arguments:
             _mutate(argument)
@@ -59,13 +72,20 @@ async def waiting(where: str, good: Any, *arguments: Any) -> Any:
     """Return the good answer, or do a bad thing."""
     how = ordered(where)
     await asyncio.sleep(0)
+    await _misspent(how)
+    return _misdone(how, good, *arguments)
+
+
+async def _misspent(how: str | None) -> None:
+    """Take for ever, or block the event loop, where that is ordered."""
     while how in {"hang", "swallow cancellation"}:
         try:
             await asyncio.sleep(FOR_EVER)
         except asyncio.CancelledError:
             if how == "hang":
                 raise
-    return plainly(where, good, *arguments)
+    if how == "block":
+        _block()
 
 
 def _mutate(argument: Any) -> None:
@@ -145,6 +165,77 @@ class RogueControl(VaultControl):
         return await waiting("control.check", Check(ControlState.OK, "fine"))
 
 
+STORAGE_METHODS = [
+    name
+    for name, member in inspect.getmembers(Storage)
+    if not name.startswith("_") and (inspect.isfunction(member) or isinstance(member, property))
+]
+"""Every method and property of the protocol, so that a new one is in the table without a change here."""
+
+
+def ordered_once(where: str) -> str | None:
+    """Return what to do now. Orders that end with ``once`` are followed once: other callers get good answers."""
+    trace = Path(os.environ["ROGUE"]).with_suffix(".trace")
+    if trace.exists():
+        with trace.open("a", encoding="utf-8") as lines:
+            lines.write(f"{where}\n")
+    how = ordered(where)
+    if how is None or not how.endswith(" once"):
+        return how
+    Path(os.environ["ROGUE"]).write_text("nothing", "utf-8")
+    return how.removesuffix(" once")
+
+
+class RogueStorage:
+    """Calls another storage, and does a bad thing in place of a call, or with its answer."""
+
+    def __init__(self, inner: Any) -> None:
+        self.flights = inner.flights
+        self._inner = inner
+        for name in STORAGE_METHODS:
+            member = getattr(Storage, name)
+            if not isinstance(member, property):
+                setattr(self, name, self._waiting(name) if inspect.iscoroutinefunction(member) else self._plain(name))
+
+    def _plain(self, name: str) -> Any:
+        return lambda: _done_at_once(name, getattr(self._inner, name)())
+
+    def _waiting(self, name: str) -> Any:
+        async def call(*arguments: Any, **named: Any) -> Any:
+            how = ordered_once(f"storage.{name}")
+            await _misspent(how)
+            answer = await getattr(self._inner, name)(*arguments, **named)
+            return _misdone(how, answer, *arguments, *named.values())
+
+        return call
+
+
+def _done_at_once(name: str, good: Any) -> Any:
+    how = ordered_once(f"storage.{name}")
+    if how in {"hang", "block", "swallow cancellation"}:
+        _block()
+    return _misdone(how, good)
+
+
+def _rogue_property(name: str) -> property:
+    return property(lambda storage: _done_at_once(name, getattr(storage._inner, name)))
+
+
+for _name in STORAGE_METHODS:
+    if isinstance(getattr(Storage, _name), property):
+        setattr(RogueStorage, _name, _rogue_property(_name))
+
+
+class RogueFactory(StorageFactory):
+    name = "rogue"
+    schemes = ("rogue",)
+
+    async def open(self, url: str) -> Any:
+        (point,) = entry_points(group="vsqlvault.plugins", name="storage-sqlite")
+        factory = point.load().vault_storages(Settings())[0]
+        return RogueStorage(await factory.open(f"sqlite:{url.partition(':')[2]}"))
+
+
 _started: list[asyncio.Task[None]] = []
 
 
@@ -203,6 +294,11 @@ def vault_controls() -> Any:
 @hookimpl
 def vault_observers() -> Any:
     return plainly("hook.vault_observers", [RogueObserver()])
+
+
+@hookimpl
+def vault_storages() -> Any:
+    return plainly("hook.vault_storages", [RogueFactory()])
 
 
 @hookimpl

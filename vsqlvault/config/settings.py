@@ -120,6 +120,8 @@ class StorageSettings(OpenSection):
     database_url: str = Field(default="sqlite:///vault.db", pattern=r"^[a-z][a-z0-9+.-]*:")
     max_waiting_requests: int = Field(default=4096, ge=16, le=65536)
     max_batch: int = Field(default=256, ge=1, le=1024)
+    timeout_seconds: float = Field(default=30, gt=0, le=3600)
+    slow_timeout_seconds: float = Field(default=600, gt=0, le=24 * 3600)
     migrate: Literal["auto", "manual"] | None = None
 
     @field_validator("database_url")
@@ -167,7 +169,6 @@ class AuditSettings(Section):
     previous_signing_key_env: str | None = Field(default=None, min_length=1)
     unsafe_previous_key_lost: bool = False
     checkpoint_interval_seconds: float = Field(default=1, ge=0.01, le=3600)
-    verify_interval_hours: float = Field(default=24, ge=0, le=8760)
 
     @model_validator(mode="after")
     def _one_source_each(self) -> AuditSettings:

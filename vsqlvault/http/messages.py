@@ -32,8 +32,7 @@ class Request:
     it is no longer valid.
 
     ``memo`` keeps what was derived from the headers while the requests of one connection repeat them. ``is_plain``: the
-    path and its parameters match their grammar. ``viewer`` has the ``caller`` and the ``csrf`` token of a browser session,
-    for error pages.
+    path and its parameters match their grammar.
     """
 
     method: str
@@ -52,7 +51,6 @@ class Request:
     is_admin: bool = False
     memo: dict[str, Any] = field(default_factory=dict)
     is_plain: bool = False
-    viewer: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.headers and not self.by_name:

@@ -227,6 +227,9 @@ class Storage(TreeStorage, PurgeStorage, WatchStorage, Protocol):
 
     Every method raises StorageUnavailable if the storage cannot be reached, StorageFull if it has no space, and
     OutcomeUnknown if the result of a commit cannot be determined. Driver exceptions must not propagate.
+
+    A batch has ``storage.timeout_seconds``, and so has ``policy_snapshot``. Another call has ``storage.slow_timeout_seconds``,
+    but for ``migrate`` and ``scrub``. A late call is cancelled and not waited for.
     """
 
     flights: int

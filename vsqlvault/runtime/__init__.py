@@ -2,7 +2,6 @@
 
 from vsqlvault.runtime.application import create_app
 from vsqlvault.runtime.background import background
-from vsqlvault.runtime.freed_memory import return_large_blocks
 from vsqlvault.runtime.lifecycle import (
     migrate_at_start,
     migrated,
@@ -28,7 +27,6 @@ __all__ = [
     "open_storage",
     "open_vault",
     "planned",
-    "return_large_blocks",
     "run_to_end",
     "storage_of",
     "was_signed",

@@ -14,6 +14,7 @@ from vsqlvault.model.sandbox import StepState
 from vsqlvault.plugin_loader import Plugins
 from vsqlvault.proof.note import NoteRefused, open_note
 from vsqlvault.runtime.assembly import assemble
+from vsqlvault.runtime.contained_storage import contained
 from vsqlvault.runtime.tuning import DEFAULT_TUNING, Tuning
 from vsqlvault.sandbox.sandbox import NOT_APPLIED
 from vsqlvault.service.log.sequencer import Signing
@@ -95,7 +96,13 @@ async def open_storage(plugins: Plugins) -> Storage:
     except PluginFailed as failed:
         scheme, error = url.partition(":")[0], failed.__cause__ or failed
         raise PluginUnusable(f"storage {scheme}: {type(error).__name__} when opened") from failed
-    return storage
+    try:
+        return contained(
+            storage, plugins.settings.storage.timeout_seconds, plugins.settings.storage.slow_timeout_seconds
+        )
+    except Exception as error:
+        scheme = url.partition(":")[0]
+        raise PluginUnusable(f"storage {scheme}: {error}") from error
 
 
 async def migrate_at_start(storage: Storage, settings: Settings) -> MigrationStatus:

@@ -145,6 +145,26 @@ async def call_plugin_in_turn(
     return answers
 
 
+async def call_in_place(call: Callable[[], Awaitable[Answer]]) -> Answer:
+    """Await ``call()`` in the task of the caller, who has a time limit and logs. VaultError and cancellation pass.
+
+    Raises:
+        PluginFailed: it raised another error, which is the cause.
+    """
+    task = asyncio.current_task()
+    try:
+        return await call()
+    except VaultError:
+        raise
+    except (asyncio.CancelledError, GeneratorExit) as error:
+        is_from_outside = task is None or task.cancelling() or asyncio.current_task() is not task
+        if is_from_outside:  # of the task's cancellation, or of the end of its coroutine
+            raise
+        raise PluginFailed from error
+    except BaseException as error:
+        raise PluginFailed from error
+
+
 def call_plain(plugin: object, call: Callable[[], Answer], *, passes: Passing = ()) -> Answer:
     """Return the answer of a plain method, which nothing can interrupt.
 

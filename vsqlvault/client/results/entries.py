@@ -13,8 +13,7 @@ class Entry:
     """An entry without its value.
 
     ``effective_expires_at`` is the earlier of ``expires_at`` and the limit of the retention policy in force.
-    ``purged_at`` and ``purge_method`` are set on an entry whose id is retired. ``retrievals`` is None if none was counted:
-    only an access policy with ``max_retrievals`` counts them.
+    ``purged_at`` and ``purge_method`` are set on an entry whose id is retired.
     """
 
     purpose: str
@@ -34,7 +33,7 @@ class Entry:
     updated_at: datetime
     expires_at: datetime
     effective_expires_at: datetime
-    retrievals: int | None
+    retrievals: int
     metadata: Mapping[str, Any]
     purged_at: datetime | None = None
     purge_method: str | None = None

@@ -331,6 +331,8 @@ class Http2Connection(asyncio.Protocol):
     async def _carry_out(self, stream: Stream) -> None:
         try:
             await self._host.app(self._scope(stream), stream.receive, stream.send)
+        except VaultError as error:  # in the middle of a response: an earlier one is answered
+            log.warning("response broken off", extra={"error": error.slug, "detail": error.detail})
         except Exception as error:
             log.exception("request failed", extra={"error": type(error).__name__})
         if not stream.is_complete:

@@ -247,6 +247,8 @@ class Connection(asyncio.Protocol):
             outcome = await answering
             if handler is not None:
                 cycle.answer(handler.finish(outcome, is_head=cycle.is_head))
+        except VaultError as error:  # in the middle of a response: an earlier one is answered
+            log.warning("response broken off", extra={"error": error.slug, "detail": error.detail})
         except Exception as error:
             log.exception("request failed", extra={"error": type(error).__name__})
         if not cycle.is_complete:

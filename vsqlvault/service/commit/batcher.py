@@ -7,7 +7,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeAlias, TypeVar
 
 from vsqlvault.errors import OutcomeUnknown, Overloaded, StorageFull, StorageUnavailable, VaultError
@@ -21,11 +21,24 @@ Waiting: TypeAlias = tuple[Item, asyncio.Future[Result], int]
 Choose: TypeAlias = Callable[[deque[Waiting[Item, Result]], int, int], list[Waiting[Item, Result]]]
 """Takes what waits, the maximum number of items and the maximum size, and removes the next batch of at least one item."""
 
+FLUSH_SECONDS = 30.0
 SECOND_FLUSH_DELAY_SECONDS = 0.004
 """A second flush starts beside one that has been running for this long."""
 
 BATCH_WIDE_ERRORS = (StorageUnavailable, StorageFull, OutcomeUnknown)
 """Errors of the storage as a whole: they fail every item of the batch."""
+
+
+@dataclass(slots=True, eq=False)
+class _Flush(Generic[Item, Result]):
+    """A flush that runs: its batch, when the batch was taken, and since when it, or one item alone, is flushed."""
+
+    started_at: float
+    since: float = 0.0
+    batch: list[Waiting[Item, Result]] = field(default_factory=list)
+    task: asyncio.Task[None] | None = None
+    watch: asyncio.TimerHandle | None = None
+    is_abandoned: bool = False
 
 
 @dataclass(slots=True)
@@ -51,6 +64,9 @@ class Batcher(Generic[Item, Result]):
     By ``size_of``, a batch of several items has at most ``max_batch_size``, and several waiting items have at most
     ``max_waiting_size``. ``translate`` turns an error of the batch into that of one item. Log lines about failed batches
     call them ``name``.
+
+    A flush that takes longer than ``flush_seconds`` is cancelled and not waited for. Its items get the error ``unknown``, as
+    do those of a flush that returns another number of results.
     """
 
     def __init__(
@@ -66,6 +82,8 @@ class Batcher(Generic[Item, Result]):
         max_waiting_size: int = sys.maxsize,
         translate: Callable[[VaultError, Item], VaultError] | None = None,
         name: str = "batch",
+        flush_seconds: float = FLUSH_SECONDS,
+        unknown: type[VaultError] = OutcomeUnknown,
         second_flush_delay_seconds: float = SECOND_FLUSH_DELAY_SECONDS,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -83,7 +101,9 @@ class Batcher(Generic[Item, Result]):
         self._waiting_size = 0
         self._waiting: deque[Waiting[Item, Result]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._started_at: dict[object, float] = {}
+        self._running: set[_Flush[Item, Result]] = set()
+        self._flush_seconds = flush_seconds
+        self._unknown = unknown
         self._timer: asyncio.TimerHandle | None = None
         self._failures = FailureLog(name)
         self.counts = BatchCounts()
@@ -100,7 +120,7 @@ class Batcher(Generic[Item, Result]):
             Overloaded: too many items wait, or their size is too large; translated for the item.
         """
         future = self._enqueue(item)
-        if not self._started_at:
+        if not self._running:
             self._start_flush()
         elif self._timer is None:
             self._flush_beside()
@@ -150,14 +170,15 @@ class Batcher(Generic[Item, Result]):
 
     def _start_if_due(self) -> None:
         """Start a flush of what waits: now, or once those that run are late."""
-        if not self._started_at:
+        if not self._running:
             self._start_flush()
         elif self._timer is None:
             self._flush_beside()
 
     def _flush_beside(self) -> None:
-        if len(self._started_at) < self._max_in_flight:
-            left = max(self._started_at.values()) + self._second_flush_delay_seconds - self._monotonic()
+        if len(self._running) < self._max_in_flight:
+            newest = max(flush.started_at for flush in self._running)
+            left = newest + self._second_flush_delay_seconds - self._monotonic()
             if left <= 0:
                 self._start_flush()
             else:
@@ -169,16 +190,18 @@ class Batcher(Generic[Item, Result]):
             self._start_if_due()
 
     def _start_flush(self) -> None:
-        flush = object()
-        self._started_at[flush] = self._monotonic()
-        task = asyncio.get_running_loop().create_task(self._run(flush))
+        flush: _Flush[Item, Result] = _Flush(self._monotonic())
+        self._running.add(flush)
+        loop = asyncio.get_running_loop()
+        task = flush.task = loop.create_task(self._run(flush))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _run(self, flush: object) -> None:
+    async def _run(self, flush: _Flush[Item, Result]) -> None:
         waiting = self._waiting
+        watch = asyncio.get_running_loop().call_later(self._flush_seconds, self._watch, flush)
         try:
-            while waiting:
+            while waiting and not flush.is_abandoned:
                 if len(waiting) == 1:
                     batch = [waiting.popleft()]
                     self._waiting_size = 0
@@ -186,25 +209,47 @@ class Batcher(Generic[Item, Result]):
                     batch = self._choose(waiting, self._limit, self._max_batch_size)
                     for _, _, size in batch:
                         self._waiting_size -= size
-                self._started_at[flush] = self._monotonic()
+                flush.batch = batch
+                flush.started_at = self._monotonic()
                 if waiting:
                     self._start_if_due()
-                await self._deliver(batch)
+                await self._deliver(batch, flush)
         finally:  # in the same step as the last check of what waits: the next item starts another flush
-            del self._started_at[flush]
+            self._running.discard(flush)
+            (flush.watch or watch).cancel()
 
-    async def _deliver(self, batch: list[Waiting[Item, Result]]) -> None:
+    def _watch(self, flush: _Flush[Item, Result]) -> None:
+        """Abandon a flush that is late, or test it again when it would be."""
+        left = flush.since + self._flush_seconds - self._monotonic()
+        if left > 0:
+            flush.watch = asyncio.get_running_loop().call_later(left, self._watch, flush)
+            return
+        flush.is_abandoned = True
+        self._running.discard(flush)
+        if flush.task is not None:
+            self._tasks.discard(flush.task)
+            flush.task.cancel()
+        self._fail_all(flush.batch, self._unknown_from(TimeoutError()))
+        if self._waiting:
+            self._start_if_due()
+
+    async def _deliver(self, batch: list[Waiting[Item, Result]], flush: _Flush[Item, Result]) -> None:
         counts = self.counts
         counts.batches += 1
         counts.items += len(batch)
-        counts.last_at = self._monotonic()
+        counts.last_at = flush.since = self._monotonic()
         try:
             results = await self._flush([waiting[0] for waiting in batch])
-            if len(results) != len(batch):  # only the flush knows which result is missing
-                raise OutcomeUnknown
         except Exception as error:  # noqa: BLE001 - it is raised to the callers
-            self._failures.tell(error)
-            await self._fail(batch, error)
+            if not flush.is_abandoned:
+                await self._fail(batch, error, flush)
+            return
+        try:
+            is_complete = len(results) == len(batch)
+        except TypeError:
+            is_complete = False
+        if not is_complete:  # only the flush knows which result is missing
+            self._fail_all(batch, self._unknown_from(None))
             return
         for (item, future, _), result in zip(batch, results, strict=True):
             if future.done():
@@ -214,17 +259,28 @@ class Batcher(Generic[Item, Result]):
             else:
                 future.set_result(result)
 
-    async def _fail(self, batch: list[Waiting[Item, Result]], error: Exception) -> None:
+    async def _fail(self, batch: list[Waiting[Item, Result]], error: Exception, flush: _Flush[Item, Result]) -> None:
         """Flush each item alone, to find the one at fault. An error of the storage as a whole fails every item."""
         if len(batch) > 1 and not isinstance(error, BATCH_WIDE_ERRORS):
+            self._failures.tell(error)
             self.counts.rerun += 1
             for waiting in batch:
-                await self._deliver([waiting])
+                if not flush.is_abandoned:
+                    await self._deliver([waiting], flush)
             return
+        self._fail_all(batch, error)
+
+    def _fail_all(self, batch: list[Waiting[Item, Result]], error: Exception) -> None:
+        self._failures.tell(error)
         told = error if isinstance(error, VaultError) else _unexpected(error)
         for item, future, _ in batch:
             if not future.done():
                 future.set_exception(told if self._translate is None else self._translate(told, item))
+
+    def _unknown_from(self, cause: Exception | None) -> VaultError:
+        error = self._unknown()
+        error.__cause__ = cause
+        return error
 
 
 def take_first(waiting: deque[Waiting[Item, Result]], limit: int, max_size: int) -> list[Waiting[Item, Result]]:

@@ -9,7 +9,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import TypeVar
 
-from vsqlvault.errors import AuditUnavailable, OutcomeUnknown, StorageFull, StorageUnavailable, Unavailable, VaultError
+from vsqlvault.errors import (
+    AuditUnavailable,
+    OutcomeUnknown,
+    PluginFailed,
+    StorageFull,
+    StorageUnavailable,
+    Unavailable,
+    VaultError,
+)
 from vsqlvault.interfaces.storage import Read, Snapshot, Storage
 from vsqlvault.interfaces.writes import (
     CountRetrieval,
@@ -26,9 +34,11 @@ from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.service.commit.batcher import Batcher, Waiting
 from vsqlvault.service.commit.storage_clock import StorageClock
+from vsqlvault.service.plugin_calls import call_in_place
 
 Result = TypeVar("Result")
 _LOOK_AHEAD = 2
+BATCH_SECONDS = 30.0
 BATCH_BYTES = 8 * 1024 * 1024
 WAITING_BYTES = 64 * 1024 * 1024
 BATCH_VALUES = 64
@@ -48,9 +58,13 @@ class CommitQueue:
         *,
         max_batch: int,
         max_waiting: int,
+        batch_seconds: float = BATCH_SECONDS,
         follow: Callable[[int], Awaitable[object]] | None = None,
     ) -> None:
-        """``follow`` is called with the revision of a read, and awaited before the read is answered."""
+        """``batch_seconds``: how long one batch may take before its requests get 503.
+
+        ``follow`` is called with the revision of a read, and awaited before the read is answered.
+        """
         self._storage = storage
         self._follow = follow
         self._max_waiting = max_waiting
@@ -63,6 +77,8 @@ class CommitQueue:
             size_of=_values_of,
             max_batch_size=BATCH_VALUES,
             translate=_unread,
+            flush_seconds=batch_seconds,
+            unknown=StorageUnavailable,
             name="reads",
         )
         self.writes: Batcher[Write, WriteOutcome] = Batcher(
@@ -75,6 +91,7 @@ class CommitQueue:
             max_batch_size=BATCH_BYTES,
             max_waiting_size=WAITING_BYTES,
             translate=_uncommitted,
+            flush_seconds=batch_seconds,
             name="commits",
         )
 
@@ -119,7 +136,9 @@ class CommitQueue:
 
     async def _read_batch(self, reads: Sequence[Read]) -> Sequence[Snapshot]:
         asked_at = self._clock.asked()
-        snapshots = await _contained(self._storage.read(reads))
+        snapshots = await _contained(lambda: self._storage.read(reads))
+        if not snapshots:
+            return snapshots
         self._clock.set(snapshots[0].now, asked_at)
         if self._follow is not None:
             try:
@@ -131,20 +150,15 @@ class CommitQueue:
         return snapshots
 
     async def _commit_batch(self, writes: Sequence[Write]) -> Sequence[WriteOutcome | VaultError]:
-        return await _contained(self._storage.commit(writes))
+        return await _contained(lambda: self._storage.commit(writes))
 
 
-async def _contained(work: Awaitable[Result]) -> Result:
+async def _contained(call: Callable[[], Awaitable[Sequence[Result]]]) -> Sequence[Result]:
     """Return what the storage returns. What no storage may raise, such as SystemExit, becomes StorageUnavailable."""
     try:
-        return await work
-    except (asyncio.CancelledError, GeneratorExit) as error:
-        task = asyncio.current_task()
-        if isinstance(error, GeneratorExit) or (task is not None and task.cancelling()):
-            raise
-        raise StorageUnavailable from error
-    except (KeyboardInterrupt, SystemExit) as error:
-        raise StorageUnavailable from error
+        return await call_in_place(call)
+    except PluginFailed as failed:
+        raise StorageUnavailable from failed.__cause__
 
 
 def take_non_conflicting(

@@ -416,3 +416,86 @@ async def test_many_chains_of_submissions_all_end(at_once) -> None:
     one = batcher(Flushes(), max_in_flight=at_once, limit=3)
     chains = await asyncio.wait_for(asyncio.gather(*(_straight(one) for _ in range(20))), SOON)
     assert chains == [[n * 2 for n in range(50)]] * 20
+
+
+class TestAFlushThatDoesNotEnd:
+    """It fails its own items after its time, and those that come later are flushed without it."""
+
+    async def _hung(self, first: Any, **limits: Any) -> Any:
+        calls = 0
+
+        async def flush(items: Sequence[int]) -> list[int]:
+            nonlocal calls
+            calls += 1
+            if calls == 1:
+                await first()
+            return [item * 2 for item in items]
+
+        one = batcher(flush, **{"flush_seconds": 0.02} | limits)
+        late, next_one = asyncio.create_task(one.submit(1)), None
+        await settle()
+        next_one = asyncio.create_task(one.submit(2))
+        with pytest.raises(limits.get("unknown", OutcomeUnknown)) as raised:
+            await asyncio.wait_for(late, SOON)
+        assert await asyncio.wait_for(next_one, SOON) == 4
+        assert await asyncio.wait_for(one.submit(3), SOON) == 6
+        await asyncio.wait_for(one.drain(), SOON)
+        return raised.value
+
+    def test_its_items_have_an_unknown_outcome_and_the_next_are_flushed(self) -> None:
+        error = asyncio.run(self._hung(lambda: asyncio.sleep(60)))
+        assert isinstance(error.__cause__, TimeoutError)
+
+    def test_of_reads_they_have_the_error_of_reads(self) -> None:
+        asyncio.run(self._hung(lambda: asyncio.sleep(60), unknown=StorageUnavailable))
+
+    def test_it_may_swallow_its_cancellation(self) -> None:
+        async def swallow() -> None:
+            for _ in range(3):
+                try:
+                    await asyncio.sleep(0.1)
+                except asyncio.CancelledError:
+                    continue
+
+        asyncio.run(self._hung(swallow))
+
+    def test_every_item_is_answered_where_one_of_a_batch_run_again_hangs(self) -> None:
+        async def run() -> None:
+            async def flush(items: Sequence[int]) -> list[int]:
+                if len(items) > 1:
+                    raise ValueError
+                if items[0] == 2:
+                    await asyncio.sleep(60)
+                return list(items)
+
+            one = batcher(flush, flush_seconds=0.02)
+            outcomes = await asyncio.wait_for(one.submit_all([1, 2, 3]), SOON)
+            assert [type(outcome) for outcome in outcomes] == [int, OutcomeUnknown, OutcomeUnknown]
+
+        asyncio.run(run())
+
+    def test_the_time_of_each_batch_counts_alone(self) -> None:
+        async def run() -> None:
+            async def flush(items: Sequence[int]) -> list[int]:
+                await asyncio.sleep(0.05)
+                return list(items)
+
+            one = batcher(flush, flush_seconds=0.01, monotonic=Clock())  # no batch ever takes time by this clock
+            assert await asyncio.wait_for(one.submit(7), SOON) == 7
+
+        asyncio.run(run())
+
+
+def test_results_that_are_no_sequence_leave_the_outcome_unknown_and_nothing_is_committed_twice() -> None:
+    calls = 0
+
+    async def flush(_: Sequence[int]) -> Any:
+        nonlocal calls
+        calls += 1
+
+    async def run() -> list[Any]:
+        return await batcher(flush).submit_all([1, 2])
+
+    outcomes = asyncio.run(run())
+    assert [type(outcome) for outcome in outcomes] == [OutcomeUnknown, OutcomeUnknown]
+    assert calls == 1

@@ -1,1 +1,0 @@
-"""Derives a whole storage from twelve methods: the base class for storages of third parties."""
