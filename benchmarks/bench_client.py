@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1000)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
-        server = VaultServer(Path(directory)).start()
+        server = VaultServer(Path(directory), by_exec=True).start()
         try:
             server.retention("card")
             with Vault(server.url, key=server.key("payments")) as vault:

@@ -36,7 +36,9 @@ class Machine:
         (directory / "signing.key").write_text(SIGNING_KEY.reveal(), "utf-8")
         (directory / "signing.key").chmod(0o600)
         settings = "[audit]\nsigning_key_file = 'signing.key'\n"
-        self.vault = VaultServer(directory, settings=settings, database_url=postgres.url(self.database)).start()
+        self.vault = VaultServer(
+            directory, by_exec=True, settings=settings, database_url=postgres.url(self.database)
+        ).start()
         self.vault.retention("card")
 
     def cpu(self) -> tuple[float, float]:

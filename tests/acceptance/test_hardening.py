@@ -78,7 +78,11 @@ def raided(
         plugins = tmp_path_factory.mktemp("plugins")
         variables |= installed(plugins, "intruder", Path(intruder.__file__))
         server = VaultServer(
-            directory, database_url=new_database(directory), settings=AS_FAR_AS_IT_GOES, environment=variables
+            directory,
+            by_exec=True,
+            database_url=new_database(directory),
+            settings=AS_FAR_AS_IT_GOES,
+            environment=variables,
         )
         server.start()
         try:
@@ -271,7 +275,7 @@ def test_what_is_required_and_lacking_refuses_the_start(tmp_path: Path, lacking:
 def test_an_insufficient_memory_lock_limit_is_reported(tmp_path: Path) -> None:
     if os.geteuid() == 0:
         pytest.skip("no limit binds root")
-    server = VaultServer(tmp_path, settings=AS_FAR_AS_IT_GOES).start()
+    server = VaultServer(tmp_path, by_exec=True, settings=AS_FAR_AS_IT_GOES).start()
     try:
         state = server.call(ADMIN, "GET", "/health").json["hardening"]["memory_lock"]
     finally:
@@ -281,7 +285,7 @@ def test_an_insufficient_memory_lock_limit_is_reported(tmp_path: Path) -> None:
 
 
 def test_what_is_switched_off_is_a_warning_at_each_start(tmp_path: Path) -> None:
-    server = VaultServer(tmp_path, settings='[hardening]\nlandlock = "off"\nseccomp = "off"\n').start()
+    server = VaultServer(tmp_path, by_exec=True, settings='[hardening]\nlandlock = "off"\nseccomp = "off"\n').start()
     try:
         line = server.wait_for_line(lambda line: line["message"] == "hardening steps are disabled by the settings")
         assert (line["level"], line["steps"]) == ("warning", ["landlock", "seccomp"])
@@ -297,7 +301,9 @@ def test_a_plugin_that_does_not_say_what_it_needs_leaves_landlock_off(tmp_path: 
     (tmp_path / "plugins").mkdir()
     variables = installed(tmp_path / "plugins", "silent", silent)
     for switch, expected in (("auto", "off"), ("required", "on")):
-        server = VaultServer(tmp_path, settings=f'[hardening]\nlandlock = "{switch}"\n', environment=variables).start()
+        server = VaultServer(
+            tmp_path, by_exec=True, settings=f'[hardening]\nlandlock = "{switch}"\n', environment=variables
+        ).start()
         try:
             landlock = server.call(ADMIN, "GET", "/health").json["hardening"]["landlock"]
             assert landlock["state"] == expected
@@ -312,7 +318,7 @@ def test_a_thread_that_runs_already_is_filtered_and_landlock_does_not_pretend(tm
     busy.write_text(BUSY)
     (tmp_path / "plugins").mkdir()
     variables = installed(tmp_path / "plugins", "busy", busy)
-    server = VaultServer(tmp_path, settings=AS_FAR_AS_IT_GOES, environment=variables).start()
+    server = VaultServer(tmp_path, by_exec=True, settings=AS_FAR_AS_IT_GOES, environment=variables).start()
     try:
         states = server.call(ADMIN, "GET", "/health").json["hardening"]
         if POSSIBLE["seccomp"]:
@@ -333,7 +339,9 @@ def test_settings_that_are_replaced_by_name_are_read_again(tmp_path: Path) -> No
     settings.mkdir()
     data.mkdir()
     required = '[hardening]\nlandlock = "required"\n'
-    server = VaultServer(settings, settings=required, database_url=f"sqlite:///{data / 'vault.db'}").start()
+    server = VaultServer(
+        settings, by_exec=True, settings=required, database_url=f"sqlite:///{data / 'vault.db'}"
+    ).start()
     try:
         new = settings / "new"
         new.write_text(server.write_config().read_text())
@@ -351,7 +359,7 @@ def test_settings_that_need_what_is_closed_are_refused_at_once(tmp_path: Path) -
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (tmp_path / "here").mkdir()
-    server = VaultServer(tmp_path / "here", settings='[hardening]\nlandlock = "required"\n').start()
+    server = VaultServer(tmp_path / "here", by_exec=True, settings='[hardening]\nlandlock = "required"\n').start()
     file = elsewhere / "keys.json"
     try:
         server.settings += f'[[auth.jwt]]\nissuer = "login"\naudience = "vault"\njwks_file = "{file}"\n'
@@ -397,7 +405,7 @@ def test_once_it_serves_nothing_is_imported_any_more(another_vault: Start) -> No
 
 
 def test_the_report_of_the_command_says_that_nothing_locks_it_in(tmp_path: Path) -> None:
-    server = VaultServer(tmp_path)
+    server = VaultServer(tmp_path, by_exec=True)
     done = subprocess.run(
         [*server.command()[:3], "report", "--config", str(tmp_path / "vault.toml")],
         cwd=tmp_path,

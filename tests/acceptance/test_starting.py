@@ -41,7 +41,7 @@ def ran(directory: Path, *arguments: str, **environment: str) -> subprocess.Comp
 
 @pytest.fixture
 def vault(tmp_path: Path, new_database: NewDatabase):
-    server = VaultServer(tmp_path, database_url=new_database(tmp_path))
+    server = VaultServer(tmp_path, by_exec=True, database_url=new_database(tmp_path))
     yield server
     server.kill()
 
@@ -138,7 +138,7 @@ class TestSchema:
 
     def test_an_older_one_in_postgresql_is_not_migrated_by_a_start(self, postgres: Databases, tmp_path: Path) -> None:
         name = postgres.create_database()
-        server = VaultServer(tmp_path, database_url=postgres.url(name))
+        server = VaultServer(tmp_path, by_exec=True, database_url=postgres.url(name))
         server.start()  # an empty database is migrated
         assert server.stop() == 0
         server.query(sqlite="", postgresql="UPDATE vault.schema_version SET version = version - 1")

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 import asyncpg
 
+from tests.support.warm_start import ForkedProcess, start_vault
 from tests.support.wire import SECONDS, Answer, Headers, exchange, request_bytes
 
 START_SECONDS = 20.0
@@ -96,8 +97,12 @@ class VaultServer:
         environment: Mapping[str, str] | None = None,
         is_signed: bool = True,
         start_seconds: float = START_SECONDS,
+        by_exec: bool = False,
     ) -> None:
-        """``is_signed=False``: no signing key can be generated beside the settings, so that nothing is signed."""
+        """``is_signed=False``: no signing key can be generated beside the settings, so that nothing is signed.
+
+        ``by_exec``: as an operator starts it; else forked from a process that has imported the program (warm_start).
+        """
         self.directory = directory
         if not is_signed:
             (directory / ".vault-signing.key.part").mkdir()
@@ -109,7 +114,8 @@ class VaultServer:
         self.tls: ssl.SSLContext | None = None
         self.settings = settings if "[hardening]" in settings else settings + hardening_of_this_run()
         self._environment = dict(environment or {})
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: ForkedProcess | subprocess.Popen[bytes] | None = None
+        self._is_started_by_exec = by_exec
         self._start_seconds = start_seconds
         self._lines_seen = 0
         self.write_config()
@@ -180,13 +186,8 @@ class VaultServer:
         environment |= self._environment
         self._lines_seen = len(self.log_lines())
         with self.log_file.open("ab") as log:
-            self._process = subprocess.Popen(
-                self.command(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=self.directory,
-                env=environment,
+            self._process = start_vault(
+                self.command(), log, self.directory, environment, by_exec=self._is_started_by_exec
             )
         running = self.wait_for_line(lambda line: line.get("message") == "Vault API is running")
         host, _, port = running["listen_addr"].rpartition(":")
