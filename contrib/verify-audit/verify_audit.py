@@ -189,6 +189,27 @@ def open_roll(note, keys):
     return new
 
 
+def notes_in(text):
+    """Return the notes in the row of a confirmed restore. An empty line separates them, and each has one."""
+    if not isinstance(text, str):
+        return []
+    parts = text.removesuffix("\n").split("\n\n")
+    return [f"{parts[place]}\n\n{parts[place + 1]}\n" for place in range(0, len(parts) - 1, 2)]
+
+
+def describe_restore(restore):
+    """Return one line about a confirmed restore."""
+    index, row, notes = restore
+    sizes = []
+    for note in notes:
+        try:
+            sizes.append(head_unchecked(note)[1])
+        except Refused:
+            continue
+    given_up = ", ".join(map(str, sorted(sizes))) or "none"
+    return f"leaf {index} confirms a restored database, at {row.get('at')}, by {row.get('app')}: sizes given up: {given_up}"
+
+
 # Trees (RFC 9162, section 2.1).
 
 
@@ -331,6 +352,8 @@ class Check:
         self.stored = None
         self.size = 0
         self.unlike = []
+        self.restores = []
+        self.discontinued = []
         self.levels = [[]]
 
     def take(self, leaf, stored):
@@ -346,6 +369,8 @@ class Check:
         self.size += 1
         if b'"rotate-signing-key"' in leaf:
             self.roll(leaf)
+        if b'"confirm-restore"' in leaf:
+            self.restore(leaf)
         for head in self.heads:
             if head["size"] == self.size:
                 self.compare(head)
@@ -360,6 +385,22 @@ class Check:
         except (Refused, ValueError, KeyError, TypeError, RecursionError):
             print(f"note: leaf {self.size - 1} changes the key without the signature of a trusted key")
 
+    def restore(self, leaf):
+        """Take a confirmed restore: its row has the notes of the checkpoints that the log does not continue."""
+        try:
+            row = json.loads(leaf)["access"]
+            if row["operation"] == "confirm-restore" and row["outcome"] == "granted":
+                self.restores.append((self.size - 1, row, notes_in(row.get("new_value"))))
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return
+
+    def discontinue(self, head, index, what):
+        """Add a finding; for a kept checkpoint only if no confirmed restore has it."""
+        if head["kept"]:
+            self.discontinued.append((head["note"], (index, what)))
+        else:
+            self.findings.append((index, what))
+
     def compare(self, head):
         """Compare the root at the size of a checkpoint."""
         if self.tree.root() == head["root"]:
@@ -370,9 +411,8 @@ class Check:
                 for other in self.heads
                 if other["good"] and other["size"] < head["size"] and (other["kept"] or not head["kept"])
             ]
-            self.findings.append(
-                (max(before, default=0), f"the leaves do not match the checkpoint of {head['size']} leaves")
-            )
+            what = f"the leaves do not match the checkpoint of {head['size']} leaves"
+            self.discontinue(head, max(before, default=0), what)
 
     def grow(self, level, hashes, export, size):
         """Add the hashes of one level, and compare each tile above level 0 once it is full, or at the end."""
@@ -408,13 +448,15 @@ class Check:
         vouched = 0
         for head in self.heads:
             if head["size"] > self.size:
-                self.findings.append((self.size, f"the log ends here, but the checkpoint has {head['size']} leaves"))
+                self.discontinue(head, self.size, f"the log ends here, but the checkpoint has {head['size']} leaves")
             try:
                 head_checked(head["note"], self.keys)
                 if head["good"]:
                     vouched = head["size"]
             except Refused as refused:
                 self.findings.append((vouched, f"the checkpoint of {head['size']} leaves: {refused}"))
+        given_up = {note for index, _, notes in self.restores if index < vouched for note in notes}
+        self.findings += [finding for note, finding in self.discontinued if note not in given_up]
         if self.unlike:
             self.findings.append((self.unlike[0], "the row does not match its hash in the tree"))
         for oddity in anomalies:
@@ -551,6 +593,8 @@ def run(arguments):
         export = Export(archive)
         check, origin = check_export(export, keys, kept, rows)
         newest = export.text("checkpoint")
+    for restore in check.restores[:10]:
+        print(f"note: {describe_restore(restore)}")
     if check.findings:
         print(f"THE LOG DOES NOT VERIFY. The first bad index is {check.findings[0][0]}.")
         for index, what in check.findings[:10]:

@@ -15,6 +15,7 @@ from tests.support.checks import assert_problem
 from tests.support.fixtures import MARKER, NewDatabase
 from tests.support.postgres import Databases
 from tests.support.server import VaultServer, eventually
+from vsqlvault.proof.checkpoint import TreeHead, sign_checkpoint
 from vsqlvault.proof.note import SigningKey
 
 KEY = SigningKey("vault.example/audit", b"\x01" * 32)
@@ -122,7 +123,14 @@ def test_a_database_that_was_put_back_is_in_quarantine_until_what_was_purged_is_
     vault.start()
     assert vault.get("payments", "card/kept").status == 200
     assert vault.stop() == 0
-    bad = run(vault, "verify", "--vkey", str(KEY.verifier), "--checkpoint", "checkpoints.jsonl")
+    verified = run(vault, "verify", "--json", "--vkey", str(KEY.verifier), "--checkpoint", "checkpoints.jsonl")
+    assert verified.returncode == 0, verified.stdout
+    (restored,) = json.loads(verified.stdout)["restores"]
+    assert restored["app"] == "vsqlvault"
+    assert restored["sizes_given_up"][-1] == known[-1]["size"]
+
+    forged = sign_checkpoint(TreeHead("vault.example/audit", known[-1]["size"], bytes(32)), KEY.signer)
+    (vault.directory / "forged").write_text(forged, "utf-8")
+    bad = run(vault, "verify", "--vkey", str(KEY.verifier), "--checkpoint", "forged")
     assert bad.returncode == 1
     assert "DOES NOT VERIFY" in bad.stdout
-    assert run(vault, "verify", "--vkey", str(KEY.verifier)).returncode == 0

@@ -86,6 +86,17 @@ def test_an_unmodified_answer_counts_no_retrieval(vault: VaultServer) -> None:
     assert_problem(read(vault, "GET", "counted", If_None_Match=tag), 403, "access-denied")
 
 
+def test_retrievals_that_no_policy_counts_are_null_and_not_zero(vault: VaultServer) -> None:
+    stored_tag(vault, "uncounted")
+    assert [read(vault, "GET", "uncounted").json["retrievals"] for _ in range(2)] == [None, None]
+
+
+def test_a_purge_before_the_expiry_shows_the_planned_expiry(vault: VaultServer) -> None:
+    entry = vault.stored("payments", "card/early", MARKER, ttl="1h")
+    row = vault.delete("payments", "card/early").json
+    assert row["expired_at"] == entry["effective_expires_at"] > row["purged_at"]
+
+
 def test_an_expired_shredded_entry_under_a_hold_is_423_to_a_store(vault: VaultServer) -> None:
     vault.retention("shred", method="crypto-shred")
     hold = {"case_reference": "c", "reason": "r", "selector": {"purpose": "shred"}}

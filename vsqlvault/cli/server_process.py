@@ -17,7 +17,7 @@ from vsqlvault.config import Settings
 from vsqlvault.errors import VaultError
 from vsqlvault.model.plugins import PluginOrigin
 from vsqlvault.plugin_loader import Plugins, installed_plugins
-from vsqlvault.runtime import background, check_reach, harden, open_vault
+from vsqlvault.runtime import background, check_reach, harden, open_vault, return_large_blocks
 from vsqlvault.sandbox.sandbox import Sandbox
 from vsqlvault.service.vault import Vault
 
@@ -47,6 +47,7 @@ async def run_server(
     from vsqlvault.http.server.tls import Tls  # noqa: PLC0415
     from vsqlvault.http.serving import serve  # noqa: PLC0415
 
+    return_large_blocks()
     signals = Signals()
     tls = Tls(settings.server) if settings.server.tls else None
     forwarding = Forwarding(settings.server)

@@ -84,6 +84,15 @@ def add_restore_arguments(confirm: argparse.ArgumentParser) -> None:
         "--vkey", action="append", default=[], metavar="KEY", help="a verifier key for the export; repeatable"
     )
     confirm.add_argument(
+        "--checkpoint",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="a checkpoint that was kept elsewhere, or the file of an anchor: the row of the confirmation names it if the"
+        " log does not continue it; repeatable",
+    )
+    confirm.add_argument(
         "--without-export", action="store_true", help="confirm without an export; purged entries may be present again"
     )
 
@@ -146,6 +155,8 @@ def confirm_restore(options: argparse.Namespace, read_settings: ReadSettings) ->
         if not checked.verifies:
             return checked.show(as_json=options.json)
 
+    known = [note for path in options.checkpoint for note in _kept(path)]
+
     async def run() -> tuple[RestoreCount, bool]:
         call = Call(SYSTEM, secrets.token_hex(16))
         async with open_vault(settings, signs=False) as vault:
@@ -154,17 +165,18 @@ def confirm_restore(options: argparse.Namespace, read_settings: ReadSettings) ->
                 with open_export(options.export) as source:
                     _warn_of_what_is_missing(source, vault.log.quarantine.notes)
                     count = await vault.log.restore.purge_again(call, tombstones_in(source.leaves()))
-            if not vault.log.quarantine.notes:
-                return count, False
-            await vault.log.restore.confirm(call, count)
-            return count, True
+                    known.extend(await source.checkpoints())
+            return count, await vault.log.restore.confirm(call, count, known)
 
     count, confirmed = run_to_end(run())
     if options.json:
         print_json({"purged_again": count.purged, "failed": count.kept, "confirmed": confirmed})
         return 0
     print(f"{count.purged} purged again, {count.kept} failed")
-    print("The restore is confirmed; the quarantine has ended." if confirmed else "The vault is not in quarantine.")
+    if confirmed:
+        print("The restore is confirmed; the quarantine has ended.")
+    else:
+        print("The vault is not in quarantine, and the log continues every known checkpoint.")
     return 0
 
 
@@ -289,6 +301,10 @@ def _of_log(verdict: VerificationResult, further: Sequence[str] = (), found: Map
         "checkpoints": verdict.checkpoints,
         "findings": [{"index": each.index, "what": each.what} for each in verdict.findings],
         "remarks": list(verdict.remarks),
+        "restores": [
+            {"index": each.index, "at": each.at, "app": each.app, "sizes_given_up": each.sizes}
+            for each in verdict.restores
+        ],
         **found,
     }
     lines = [f"Note: {remark}" for remark in verdict.remarks[:MAX_SHOWN]]

@@ -169,6 +169,7 @@ class AuditSettings(Section):
     previous_signing_key_env: str | None = Field(default=None, min_length=1)
     unsafe_previous_key_lost: bool = False
     checkpoint_interval_seconds: float = Field(default=1, ge=0.01, le=3600)
+    verify_interval_hours: float = Field(default=24, ge=0, le=8760)
 
     @model_validator(mode="after")
     def _one_source_each(self) -> AuditSettings:

@@ -19,8 +19,13 @@ SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 def is_navigation(request: Request, operation: Operation | None) -> bool:
     """Whether a browser asks for a page to show."""
+    return request.method == "GET" and shows_page(request, operation)
+
+
+def shows_page(request: Request, operation: Operation | None) -> bool:
+    """Whether a browser shows the response: that of a page, also of a form."""
     accepts = "text/html" in (request.header("accept") or "")
-    return operation is not None and operation.in_browser and request.method == "GET" and accepts
+    return operation is not None and operation.in_browser and accepts
 
 
 async def form_of(request: Request) -> dict[str, str]:

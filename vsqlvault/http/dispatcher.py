@@ -26,13 +26,13 @@ from vsqlvault.errors import (
     VaultError,
 )
 from vsqlvault.http.authentication import AUTHENTICATOR_SECONDS, authenticate, credential_id
-from vsqlvault.http.browsing import Browsing, counts_as_failure, is_navigation, renewed
+from vsqlvault.http.browsing import Browsing, counts_as_failure, is_navigation, renewed, shows_page
 from vsqlvault.http.cursors import Cursors
 from vsqlvault.http.forwarding import Forwarding, Proxies
 from vsqlvault.http.messages import Reply, Request, default_headers, is_loopback
 from vsqlvault.http.metrics import Metrics
 from vsqlvault.http.operation import ENTRIES, PARAMETERS, Limits, Operation, RequestContext, check_params
-from vsqlvault.http.pages.replies import SIGN_IN, problem_page, to_sign_in
+from vsqlvault.http.pages.replies import SIGN_IN, START, problem_page, redirect, to_sign_in
 from vsqlvault.http.problems import problem
 from vsqlvault.http.schemas.queries import NoQuery, read_query
 from vsqlvault.http.sessions import CLEARED, Session, Sessions
@@ -131,10 +131,9 @@ class Dispatcher:
             reply = await self._answer(request, operation, refusal)
         except VaultError as error:
             self._vault.audit.unaudited.count(error)
-            if operation and operation.is_page and is_navigation(request, operation) and not self._presents(request):
-                reply = problem_page(error, request.request_id)
-            else:
-                reply = problem(error, request.request_id, for_admin=request.is_admin)
+            reply = problem(error, request.request_id, for_admin=request.is_admin)
+            if shows_page(request, operation) and not self._presents(request):
+                reply = problem_page(error, request, reply.headers)
         except Exception:
             log.exception("request failed", extra={"request_id": request.request_id})
             reply = problem(InternalFault(), request.request_id)
@@ -160,6 +159,8 @@ class Dispatcher:
             read_query(operation.query, request.query())
             return await operation.handler(self._exchange(request, call, facts))
         if operation is not None and operation.in_browser and self._browsing and not self._presents(request):
+            if operation.path == START and refusal is None and is_navigation(request, operation):
+                return redirect(self._browsing.start_path)
             return await self._browse(request, operation, facts, refusal, self._browsing)
         call = await self._recognise(request, facts, refusal)
         return await self._serve(request, operation, facts, refusal, call)
@@ -192,6 +193,7 @@ class Dispatcher:
                 call = await self._recognise(request, facts, refusal)
             except CredentialRefused as error:
                 return self._signed_out(request, operation, error)
+            request.viewer = {"caller": call.principal, "csrf": browsing.sessions.token(session.session_id)}
         return await self._serve(request, operation, facts, refusal, call, session)
 
     def _signed_out(self, request: Request, operation: Operation, error: VaultError) -> Reply:

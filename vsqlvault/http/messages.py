@@ -32,7 +32,8 @@ class Request:
     it is no longer valid.
 
     ``memo`` keeps what was derived from the headers while the requests of one connection repeat them. ``is_plain``: the
-    path and its parameters match their grammar.
+    path and its parameters match their grammar. ``viewer`` has the ``caller`` and the ``csrf`` token of a browser session,
+    for error pages.
     """
 
     method: str
@@ -51,6 +52,7 @@ class Request:
     is_admin: bool = False
     memo: dict[str, Any] = field(default_factory=dict)
     is_plain: bool = False
+    viewer: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.headers and not self.by_name:

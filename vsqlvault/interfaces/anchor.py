@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from vsqlvault.model.transparency import Checkpoint
@@ -25,6 +26,16 @@ class Anchor(Protocol):
         It has ten seconds.
         """
         ...
+
+    async def larger_than(self, size: int, limit: int) -> Sequence[str]:
+        """Return the checkpoints of more than ``size`` leaves kept there, each unchanged; the largest ``limit`` of them.
+
+        Called when an operator confirms a restored database: the row of the confirmation names them, so that a verifier can
+        tell this restore from a log that was cut. Default: none. Without them the row names only the newest one. It has ten
+        seconds.
+        """
+        del size, limit
+        return ()
 
     def keep(self, checkpoint: Checkpoint) -> None:
         """Keep a checkpoint that is committed.

@@ -19,6 +19,7 @@ from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.purge import ScrubRecord, SweepRecord, SweepRuns
 from vsqlvault.model.sandbox import StepState
 from vsqlvault.model.transparency import Checkpoint
+from vsqlvault.model.verification import RecordedVerification
 
 MAX_CONTROL_CHANGES = 1_000
 MAX_ATTESTATIONS = 20
@@ -136,6 +137,9 @@ class ReportContext:
     probes_complete: bool = field(default=True, kw_only=True)
     self_tests: Sequence[SelfTest] = field(default=(), kw_only=True)
     log_tree: LogTree | None = field(default=None, kw_only=True)
+    log_verification: RecordedVerification | None = field(default=None, kw_only=True)
+    """The newest result of the verification in the background, as of now. None if there is none."""
+
     plugins: Sequence[PluginOrigin] = field(default=(), kw_only=True)
     storage: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
     """The result of ``Storage.describe``, as of now, without secrets."""

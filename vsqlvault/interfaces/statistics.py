@@ -9,12 +9,16 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class PurposeStatistics:
-    """Counts of the entries of one purpose as of a time."""
+    """Counts of the entries of one purpose as of a time.
+
+    ``key_refs`` counts active entries by key_ref, and ``without_key_ref`` counts the active entries without one.
+    """
 
     active: int
     expired_pending_purge: int
     expiring_next_30_days: int
     key_refs: Mapping[str, int]
+    without_key_ref: int = 0
 
 
 @dataclass(frozen=True, slots=True)

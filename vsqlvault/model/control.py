@@ -54,6 +54,7 @@ CONTROLS: Mapping[str, tuple[str, ...]] = MappingProxyType({
     "attestation_current": ("3.2.1",),
     "log_signed": ("10.3.4", "10.7.2"),
     "log_consistent": ("10.3.4", "10.7.2"),
+    "log_verified": ("10.3.4", "10.7.2"),
     "anchor_fresh": ("10.3.4", "10.7.2"),
     "storage_durable": (),
     "storage_has_room": ("10.7.2",),

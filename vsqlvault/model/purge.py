@@ -49,7 +49,8 @@ class PurgeRecord:
     """A row of the purge log: the destroyed version, time, reason, requester and proof.
 
     ``purge_id`` is 32 hex digits. ``proof_hash`` is 64 hex digits: SHA-256 over the proof document (docs/purge.md).
-    ``policy_reference`` is the retention policy that required the purge (``card v3``), if one did.
+    ``policy_reference`` is the retention policy that required the purge (``card v3``), if one did. ``expired_at`` is the
+    planned expiry of the version. It is after ``purged_at`` if the version was deleted or replaced earlier.
     """
 
     purge_id: str

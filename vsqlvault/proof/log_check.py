@@ -15,6 +15,7 @@ from vsqlvault.model.transparency import TileKey
 from vsqlvault.proof.checkpoint import TreeHead, open_checkpoint
 from vsqlvault.proof.key_roll import open_roll
 from vsqlvault.proof.note import NoteRefused, VerifierKey, split_note
+from vsqlvault.proof.restores import ConfirmedRestore, restore_in
 from vsqlvault.proof.tiles import HEIGHT, WIDTH, Edge
 from vsqlvault.proof.tree import HASH_BYTES, GrowingTree, leaf_hash
 
@@ -50,7 +51,8 @@ class LogCheck:
     """Takes leaves in order, and returns the problems at the end.
 
     ``remarks`` are notes that are not problems. ``keys`` are the trusted keys, including those that trusted keys have
-    signed.
+    signed. ``restores`` are the confirmed restores. A checkpoint that was kept and that the log does not continue is no
+    problem if a confirmed restore has its note, under a checkpoint of this log that verifies, and a trusted key signed it.
     """
 
     def __init__(self, heads: Iterable[SignedHead], keys: Iterable[VerifierKey]) -> None:
@@ -58,6 +60,9 @@ class LogCheck:
         self.keys = set(keys)
         self.findings: list[Finding] = []
         self.remarks: list[str] = []
+        self.restores: list[ConfirmedRestore] = []
+        self._discontinued: list[tuple[SignedHead, Finding]] = []
+        """The kept checkpoints that the log does not continue."""
         self._tree = GrowingTree()
         self._edge = Edge()
         self._compared = 0
@@ -89,6 +94,8 @@ class LogCheck:
             self._tree.append(found)
             if _ROLL in leaf:
                 self._roll(leaf)
+            if restore := restore_in(self.size - 1, leaf):
+                self.restores.append(restore)
             while self._compared < len(self.heads) and self.heads[self._compared].head.size <= self.size:
                 self._compare(self.heads[self._compared])
                 self._compared += 1
@@ -117,8 +124,11 @@ class LogCheck:
         if not self.heads:
             self.findings.append(Finding(0, "nothing is signed"))
         for late in self.heads[self._compared :]:
-            self.findings.append(Finding(self.size, f"the log ends here, but not {late}"))
+            self._discontinues(late, Finding(self.size, f"the log ends here, but not {late}"))
         good = self._check_signatures()
+        given_up = {note for restore in self.restores if restore.index < good for note in restore.notes}
+        self.findings += [finding for signed, finding in self._discontinued if signed.note not in given_up]
+        self.remarks += [str(restore) for restore in self.restores]
         if self._unlike is not None:
             self.findings.append(Finding(self._unlike, self._of_leaf(is_signed=good > self._unlike)))
         self.findings.sort()
@@ -141,12 +151,18 @@ class LogCheck:
         if self._tree.root() == signed.head.root:
             self._good.append(signed)
         elif self._as_stored is None or self._as_stored.root() != signed.head.root:
-            # # A forger of the log also has forged its own checkpoints. Only kept checkpoints show up to where it was
+            # A forger of the log has also forged its own checkpoints. Only kept checkpoints show up to where it was
             # unchanged.
             peers = [one.head.size for one in self._good if one.is_kept or not signed.is_kept]
             first = max((size for size in peers if size < self.size), default=0)
             text = f"between this leaf and {self.size - 1}, the leaves do not match {signed}"
-            self.findings.append(Finding(first, text))
+            self._discontinues(signed, Finding(first, text))
+
+    def _discontinues(self, signed: SignedHead, finding: Finding) -> None:
+        if signed.is_kept:
+            self._discontinued.append((signed, finding))
+        else:
+            self.findings.append(finding)
 
     def _check_signatures(self) -> int:
         """Verify every checkpoint's signature, and return the size of the largest one that verifies completely."""

@@ -2,6 +2,7 @@
 
 from vsqlvault.runtime.application import create_app
 from vsqlvault.runtime.background import background
+from vsqlvault.runtime.freed_memory import return_large_blocks
 from vsqlvault.runtime.lifecycle import (
     migrate_at_start,
     migrated,
@@ -27,6 +28,7 @@ __all__ = [
     "open_storage",
     "open_vault",
     "planned",
+    "return_large_blocks",
     "run_to_end",
     "storage_of",
     "was_signed",

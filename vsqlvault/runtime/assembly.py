@@ -58,6 +58,7 @@ from vsqlvault.service.log.quarantine import Quarantine
 from vsqlvault.service.log.reader import Transparency
 from vsqlvault.service.log.restore import Restore
 from vsqlvault.service.log.sequencer import Sequencer, Signing
+from vsqlvault.service.log.verifier import LogVerifier
 from vsqlvault.service.plugin_calls import call_plain
 from vsqlvault.service.purge.clock_guard import ClockGuard
 from vsqlvault.service.purge.gauges import PurgeGauges
@@ -342,6 +343,13 @@ def _log(core: _Core) -> LogServices:
             verifier=sequencer.verifier,
         ),
         quarantine=quarantine,
+        verifier=LogVerifier(
+            storage=core.storage,
+            queue=core.queue,
+            keys=[each.verifier for each in (signer, core.signing.previous) if each],
+            interval_hours=core.settings.audit.verify_interval_hours,
+            check_seconds=core.tuning.log_verification_check_seconds,
+        ),
         restore=Restore(
             queue=core.queue,
             auditor=core.auditor,
@@ -354,7 +362,7 @@ def _log(core: _Core) -> LogServices:
 
 def _compliance(core: _Core, log_services: LogServices) -> ComplianceServices:
     schedule = AttestationSchedule(core.storage, core.settings.compliance.attestation_interval_days)
-    report = _report(core)
+    report = _report(core, log_services)
     return ComplianceServices(
         report=report,
         evidence=Evidence(
@@ -384,7 +392,7 @@ def _compliance(core: _Core, log_services: LogServices) -> ComplianceServices:
     )
 
 
-def _report(core: _Core) -> Report:
+def _report(core: _Core, log_services: LogServices) -> Report:
     return Report(
         settings=core.settings,
         storage=core.storage,
@@ -393,6 +401,7 @@ def _report(core: _Core) -> Report:
         policy_cache=core.policy_cache,
         authorizer=core.authorizer,
         credentials=core.inventory,
+        verifier=log_services.verifier,
         plugins=core.plugins.origins,
         sections=list(core.plugins.offers("vault_report_sections").values()),
         hardening=core.hardening,
@@ -411,6 +420,7 @@ def _controls(core: _Core, schedule: AttestationSchedule, log_services: LogServi
         watch=core.clock_guard,
         beginning=schedule,
         quarantine=log_services.quarantine,
+        verifier=log_services.verifier,
         anchors=core.anchors,
         offered=core.controls,
         is_signed=log_services.sequencer.verifier is not None,
@@ -428,6 +438,7 @@ def _controls(core: _Core, schedule: AttestationSchedule, log_services: LogServi
         interval_seconds=core.tuning.control_check_seconds,
     )
     log_services.quarantine.on_change = controls.task.wake
+    log_services.verifier.on_result = controls.task.wake
     return controls
 
 

@@ -21,6 +21,7 @@ async def background(vault: Vault, settings: Settings) -> AsyncIterator[None]:
         vault.purge.clock_guard.task,
         vault.purge.gauges.task,
         vault.compliance.controls.task,
+        vault.log.verifier.task,
         vault.audit.auth_failures.task,
         vault.audit.unaudited.task,
     ]

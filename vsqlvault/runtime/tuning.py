@@ -9,7 +9,7 @@ from vsqlvault.service.audit import auth_failures, log_reader, unaudited
 from vsqlvault.service.compliance import attestations, control_checks, controls, evidence, report
 from vsqlvault.service.credentials import api_keys, inventory
 from vsqlvault.service.entries import held_entries, listing
-from vsqlvault.service.log import checkpoint_pruning, observers, quarantine, sequencer
+from vsqlvault.service.log import checkpoint_pruning, observers, quarantine, sequencer, verifier
 from vsqlvault.service.purge import clock_guard, expired, gauges, sweeper, throttle
 
 
@@ -28,6 +28,7 @@ class Tuning:
     expired_page: int = expired.PAGE
     held_entries_page: int = held_entries.SCAN_PAGE
     log_check_seconds: float = quarantine.CHECK_INTERVAL_SECONDS
+    log_verification_check_seconds: float = verifier.CHECK_INTERVAL_SECONDS
     log_stream_page: int = log_reader.STREAM_PAGE
     max_api_keys: int = api_keys.MAX_API_KEYS
     max_clock_age_seconds: float = loading.MAX_CLOCK_AGE_SECONDS

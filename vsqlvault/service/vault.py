@@ -36,6 +36,7 @@ from vsqlvault.service.log.quarantine import Quarantine
 from vsqlvault.service.log.reader import Transparency
 from vsqlvault.service.log.restore import Restore
 from vsqlvault.service.log.sequencer import Sequencer
+from vsqlvault.service.log.verifier import LogVerifier
 from vsqlvault.service.purge.clock_guard import ClockGuard
 from vsqlvault.service.purge.gauges import PurgeGauges
 from vsqlvault.service.purge.scrubber import Scrubber
@@ -81,6 +82,7 @@ class LogServices:
     observers: Observers
     reader: Transparency
     quarantine: Quarantine
+    verifier: LogVerifier
     restore: Restore
 
 

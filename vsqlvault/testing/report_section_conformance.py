@@ -49,6 +49,7 @@ from vsqlvault.model.plugins import PluginOrigin
 from vsqlvault.model.principal import Role
 from vsqlvault.model.purge import SweepRuns
 from vsqlvault.model.transparency import Checkpoint
+from vsqlvault.model.verification import RecordedVerification
 from vsqlvault.testing.driving import LoopKit, driven, never_blocks
 from vsqlvault.testing.samples import (
     T0,
@@ -76,7 +77,7 @@ def _empty() -> ReportContext:
 
 
 def _usual() -> ReportContext:
-    entry_statistics = EntryStatistics({"card": PurposeStatistics(3, 1, 2, {"k1": 2, "unspecified": 1})}, 7, 0, {})
+    entry_statistics = EntryStatistics({"card": PurposeStatistics(3, 1, 2, {"k1": 2}, 1)}, 7, 0, {})
     policies = {"card": a_retention_policy()}, {"tellers": an_access_policy()}
     return ReportContext(
         T0, entry_statistics, a_sweep(held=1), *policies, _credentials(), legal_holds={"case-17": a_legal_hold()}
@@ -136,6 +137,10 @@ def _with_a_history() -> ReportContext:
             for action in Action
         ],
         probes_complete=False,
+        log_verification=RecordedVerification(
+            started_at=T0 - day, finished_at=T0 - day, leaves=5, checkpoints=2, waiting=1, entries=3, values=3,
+            findings=1, listed=("leaf 3: the row does not match its hash in the tree",),
+        ),
         log_tree=LogTree(9, Checkpoint("vault.example", 7, b"\0" * 32, "a note", T0)),
         self_tests=[SelfTest("a", passed=True), SelfTest("b", passed=False)],
         plugins=[PluginOrigin(name, "acme", "1.0") for name in ("b", "a")],

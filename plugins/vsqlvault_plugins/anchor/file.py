@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -83,6 +84,14 @@ class FileAnchor(Anchor):
             SettingsInvalid: the file cannot be read, or has another content.
         """
         return await asyncio.to_thread(self._newest)
+
+    async def larger_than(self, size: int, limit: int) -> Sequence[str]:
+        """See ``Anchor.larger_than``. Lines that were superseded before are included.
+
+        Raises:
+            SettingsInvalid: the file cannot be read.
+        """
+        return await asyncio.to_thread(self._larger_than, size, limit)
 
     def failure(self) -> str | None:
         """See ``Anchor.failure``."""
@@ -170,6 +179,16 @@ class FileAnchor(Anchor):
         if lines and largest is None:
             raise SettingsInvalid(f"plugins.{NAME}.path: expected checkpoints, one JSON line each, found other lines")
         return largest
+
+    def _larger_than(self, size: int, limit: int) -> list[str]:
+        try:
+            with self._path.open("rb") as file:
+                kept = [each for each in map(_Kept.parse, file) if each is not None and each.size > size]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise SettingsInvalid(f"plugins.{NAME}.path: expected a readable file, found: {error.strerror}") from None
+        return [each.note for each in sorted(kept, key=lambda each: each.size)[-limit:]]
 
     def _check_directory(self) -> None:
         if not os.access(self._path.parent, os.W_OK):

@@ -56,6 +56,7 @@ class ByPurpose:
                 "retention_policy": context.retention_policies[purpose].summary,
                 "entries_expiring_next_30_days": of.expiring_next_30_days,
                 "key_refs": dict(sorted(of.key_refs.items())),
+                "entries_without_key_ref": of.without_key_ref,
             }
             for purpose, of in sorted(context.entry_statistics.by_purpose.items())
         }
@@ -167,7 +168,7 @@ def vault_report_sections(settings: Settings) -> list[ReportSection]:
         Credentials(settings.auth.api_key_max_age_days),
         AuditCoverage(),
         LogHistory(),
-        LogIntegrity(),
+        LogIntegrity(settings.audit.verify_interval_hours),
         Controls(),
         Attestations(settings.compliance.attestation_interval_days),
         DeniedAccess(),

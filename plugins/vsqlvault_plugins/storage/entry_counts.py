@@ -10,8 +10,6 @@ from datetime import datetime, timedelta
 from vsqlvault.interfaces.evidence import ENDING_WITHIN_DAYS, MAX_LISTED_KEYS, EvidenceQuery, Holding
 from vsqlvault.interfaces.statistics import KeyRefUse, PurposeStatistics
 
-UNSPECIFIED = "unspecified"
-
 
 @dataclass(frozen=True, slots=True)
 class Times:
@@ -95,15 +93,19 @@ class EntryCounts:
         for (purpose, *_), sums in self.by_holding.items():
             _add(totals[purpose], sums)
         refs: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+        without: dict[str, int] = defaultdict(int)
         for (purpose, ref, _), (active, _) in self.by_key.items():
-            if active:
-                refs[purpose][ref or UNSPECIFIED] += active
+            if not ref:
+                without[purpose] += active
+            elif active:
+                refs[purpose][ref] += active
         return {
             purpose: PurposeStatistics(
                 active=totals[purpose][0],
                 expired_pending_purge=totals[purpose][1],
                 expiring_next_30_days=totals[purpose][3],
                 key_refs=dict(refs[purpose]),
+                without_key_ref=without[purpose],
             )
             for purpose in purposes
         }

@@ -13,7 +13,8 @@ class Entry:
     """An entry without its value.
 
     ``effective_expires_at`` is the earlier of ``expires_at`` and the limit of the retention policy in force.
-    ``purged_at`` and ``purge_method`` are set on an entry whose id is retired.
+    ``purged_at`` and ``purge_method`` are set on an entry whose id is retired. ``retrievals`` is None if none was counted:
+    only an access policy with ``max_retrievals`` counts them.
     """
 
     purpose: str
@@ -33,7 +34,7 @@ class Entry:
     updated_at: datetime
     expires_at: datetime
     effective_expires_at: datetime
-    retrievals: int
+    retrievals: int | None
     metadata: Mapping[str, Any]
     purged_at: datetime | None = None
     purge_method: str | None = None

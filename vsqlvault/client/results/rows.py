@@ -40,7 +40,8 @@ class AccessRow:
 class PurgeRow:
     """One purge: what was destroyed, when, why, by whom, and the proof hash.
 
-    ``scrubbed_at`` is None until a scrub has removed the bytes from the data files.
+    ``scrubbed_at`` is None until a scrub has removed the bytes from the data files. ``expired_at`` is the planned expiry
+    of the version: it is after ``purged_at`` if the version was deleted or replaced earlier.
     """
 
     id: str

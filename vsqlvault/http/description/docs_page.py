@@ -46,10 +46,10 @@ def docs_page(document: dict[str, Any]) -> bytes:
     page = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(info["title"])} API</title>'
         f'<meta name="viewport" content="width=device-width">'
-        f"<style>{_STYLE}</style></head><body>"
+        f"<style>{_STYLE}</style></head><body><main>"
         f"<h1>{escape(info['title'])} {escape(info['version'])}</h1><p>{escape(info['summary'])} "
         f'This page as data: <a href="/openapi.json">/openapi.json</a>.</p>{sections}<h2>Schemas</h2>{schemas}'
-        "</body></html>"
+        "</main></body></html>"
     )
     return page.encode("utf-8")
 

@@ -75,6 +75,7 @@ _REQUEST_ID = {
     "required": True,
     "schema": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
 }
+_ERROR_PAGE = {"text/html": {"schema": {"type": "string"}, "examples": {"example1": {"value": "<!doctype html>…"}}}}
 _HEADERS = {"X-Request-Id": {"$ref": "#/components/headers/RequestId"}}
 _BY_STATUS = {
     303: {"Location": "The page to sign in."},
@@ -229,7 +230,8 @@ def _responses(operation: Operation) -> dict[str, Any]:
     every = _by_status(_ANY_ROUTE)
     responses: dict[str, Any] = {}
     for status in sorted({*operation.answers, *own, *every}):
-        if status not in operation.answers and status not in own and operation.method != "HEAD":
+        is_shared = status not in operation.answers and status not in own and not operation.in_browser
+        if is_shared and operation.method != "HEAD":
             responses[str(status)] = {"$ref": f"#/components/responses/Problem{status}"}
             continue
         texts = [operation.answers[status]] if status in operation.answers else []
@@ -237,6 +239,7 @@ def _responses(operation: Operation) -> dict[str, Any]:
         content = _answer_content(operation, status) if status in operation.answers else {}
         if status in own or status in every:
             content[CONTENT_TYPE] = {"schema": {"$ref": _REFERENCE.format(model=Problem.__name__)}}
+            content |= _ERROR_PAGE if operation.in_browser else {}
         headers = operation.headers if status in operation.answers else {}
         responses[str(status)] = _response(status, texts, headers, {} if operation.method == "HEAD" else content)
     return responses

@@ -39,6 +39,7 @@ class LogCollector(Collector):
             "1 while the vault is in quarantine and rejects requests for entries.",
             bool(self._vault.log.quarantine.notes),
         )
+        yield from self._verification()
         failing = GaugeMetricFamily(
             "vsqlvault_anchor_failing", "1 while an anchor cannot store checkpoints.", labels=["anchor"]
         )
@@ -51,6 +52,19 @@ class LogCollector(Collector):
         for feed in self._vault.log.observers.feeds:
             waiting.add_metric([feed.name], feed.waiting)
         yield waiting
+
+    def _verification(self) -> Iterable[Metric]:
+        verified = GaugeMetricFamily(
+            "vsqlvault_log_verified_timestamp_seconds", "Unix time at which the last verification of the log ended."
+        )
+        findings = GaugeMetricFamily(
+            "vsqlvault_log_verification_findings", "Above 0 if the last verification of the log found a difference."
+        )
+        if (last := self._vault.log.verifier.known) is not None:
+            verified.add_metric([], last.finished_at.timestamp())
+        findings.add_metric([], last.findings if last else 0)
+        yield verified
+        yield findings
 
 
 def _is_failing(anchor: Anchor) -> bool:

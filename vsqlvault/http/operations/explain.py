@@ -124,7 +124,7 @@ def _entry(entry: Entry, found: Explanation) -> dict[str, Any]:
         "created_at": format_time(entry.created_at),
         "expires_at": format_time(entry.expires_at),
         "effective_expires_at": format_time(entry.effective_expires_at(retention_limit)),
-        "retrievals": entry.retrievals,
+        "retrievals": entry.retrievals or None,
         "purged_at": format_time(entry.purged_at) if entry.purged_at else None,
         "purge_method": entry.purge_method,
     }

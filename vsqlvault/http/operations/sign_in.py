@@ -9,7 +9,7 @@ from vsqlvault.http.browsing import form_of
 from vsqlvault.http.messages import Reply
 from vsqlvault.http.operation import Handler, Operation, RequestContext
 from vsqlvault.http.pages.rendering import Renderer
-from vsqlvault.http.pages.replies import SIGN_IN, local_path, redirect
+from vsqlvault.http.pages.replies import SIGN_IN, START, local_path, redirect
 from vsqlvault.http.schemas.queries import NoQuery, SignInQuery
 from vsqlvault.http.sessions import (
     CLEARED,
@@ -157,7 +157,7 @@ def _page(method: str, path: str, name: str, handler: Handler, audited: Audited 
 
 
 OPERATIONS = (
-    _page("GET", "/", "start", show_start, None, "Go to the console or the documentation"),
+    _page("GET", START, "start", show_start, None, "Go to the console or the documentation"),
     _page("GET", SIGN_IN, "show_sign_in", show_sign_in, None, "The form to sign in"),
     _page("POST", SIGN_IN, "sign_in", sign_in, Audited.SIGN_IN, "Sign in"),
     _page("POST", "/sign-out", "sign_out", sign_out, Audited.SIGN_OUT, "Sign out"),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from urllib.parse import quote
 
-from vsqlvault.errors import VaultError
-from vsqlvault.http.messages import Reply
+from vsqlvault.errors import StorageUnavailable, VaultError
+from vsqlvault.http.messages import Reply, Request
 from vsqlvault.http.pages.rendering import Renderer
 
-SIGN_IN = "/sign-in"
+START, SIGN_IN = "/", "/sign-in"
 _SEE_OTHER = 303
 _MAX_NEXT = 1024
 _NEXT = re.compile(
@@ -34,7 +35,19 @@ def to_sign_in(raw_path: bytes, raw_query: bytes) -> Reply:
     return redirect(f"{SIGN_IN}?next={quote(target, safe='/')}" if local_path(target) == target else SIGN_IN)
 
 
-def problem_page(error: VaultError, request_id: str) -> Reply:
-    """Return an error as a page. It has fixed texts and the request id only."""
-    variables = {"detail": error.detail or error.title(), "request_id": request_id}
-    return _renderer.reply("problem.html", error.title(), variables, error.status)
+def problem_page(error: VaultError, request: Request, headers: Sequence[tuple[str, str]] = ()) -> Reply:
+    """Return an error as a page, with ``headers`` besides those of pages.
+
+    Every text is fixed, a grammar, or the request id. The detail of an unavailable storage may contain its address: only
+    admins and the log get it.
+    """
+    is_shown = request.is_admin or not isinstance(error, StorageUnavailable)
+    variables = {
+        "detail": error.detail if is_shown else None,
+        "errors": error.errors,
+        "request_id": request.request_id,
+        **request.viewer,
+    }
+    reply = _renderer.reply("problem.html", error.title(), variables, error.status)
+    reply.headers += headers
+    return reply

@@ -48,7 +48,7 @@ def entry_json(viewed: EntryView, *, state: EntryState = EntryState.ACTIVE, warn
             f',"owner_identity":{"null" if identity is None else encode_basestring(identity)}'
             f',"access_policy":"{entry.access_policy}","created_at":"{format_time(entry.created_at)}"'
             f',"updated_at":"{format_time(entry.updated_at)}","expires_at":"{format_time(entry.expires_at)}"'
-            f',"effective_expires_at":"{format_time(viewed.effective_expires_at)}","retrievals":{entry.retrievals}'
+            f',"effective_expires_at":"{format_time(viewed.effective_expires_at)}","retrievals":{entry.retrievals or "null"}'
         )
     ]
     if entry.purged_at is not None:

@@ -22,6 +22,7 @@ from vsqlvault.service.commit.policy_cache import PolicyCache
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.compliance.attestation_schedule import AttestationSchedule
 from vsqlvault.service.log.quarantine import Quarantine
+from vsqlvault.service.log.verifier import LogVerifier
 from vsqlvault.service.plugin_calls import call_plugin
 from vsqlvault.service.purge.clock_guard import ClockGuard
 from vsqlvault.service.purge.expired import PAGE as EXPIRED_PAGE
@@ -52,6 +53,7 @@ class ControlChecks:
         watch: ClockGuard,
         beginning: AttestationSchedule,
         quarantine: Quarantine,
+        verifier: LogVerifier,
         anchors: Sequence[Anchor],
         offered: Sequence[VaultControl],
         is_signed: bool,
@@ -75,6 +77,7 @@ class ControlChecks:
         self._watch = watch
         self._beginning = beginning
         self._quarantine = quarantine
+        self._verifier = verifier
         self._anchors = tuple(anchors)
         self._offered = {control.name: control for control in offered}
         self._is_signed = is_signed
@@ -93,6 +96,7 @@ class ControlChecks:
             "attestation_current": partial(self._attestation_current, now),
             "log_signed": partial(self._log_signed, now),
             "log_consistent": self._log_consistent,
+            "log_verified": partial(self._log_verified, now),
             "anchor_fresh": partial(self._anchor_fresh, now),
             "storage_durable": self._storage_durable,
             "storage_has_room": self._storage_has_room,
@@ -156,6 +160,21 @@ class ControlChecks:
         if not self._is_signed:
             return _unused("no signing key is set: the transparency log has no checkpoints")
         return _fine("the stored log continues every checkpoint that is known")
+
+    async def _log_verified(self, now: datetime) -> Check:
+        if not self._verifier.is_enabled:
+            return _unused("no signing key is set, or audit.verify_interval_hours is 0")
+        due_at = await self._verifier.due_at(now)
+        last = self._verifier.known
+        if last is None:
+            return _judged(now <= due_at, "no verification of the log has been recorded")
+        reach = f"{last.leaves} leaves, {last.entries} entries and {last.values} values"
+        ended = format_time(last.finished_at)
+        if not last.is_good:
+            return _failing(
+                f"the verification that ended at {ended} found {last.findings} differences: {last.listed[0]}"
+            )
+        return _judged(now <= due_at, f"the last verification ended at {ended} and covered {reach}")
 
     async def _waits_since(self) -> datetime | None:
         """Return the time of the oldest row not covered by a checkpoint, or of one of the oldest."""

@@ -38,6 +38,7 @@ from vsqlvault.service.audit.recorder import AuditContext, Auditor
 from vsqlvault.service.commit.policy_cache import PolicyCache
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.credentials.inventory import Credentials
+from vsqlvault.service.log.verifier import LogVerifier
 from vsqlvault.service.plugin_calls import call_plain, call_plugin
 from vsqlvault.service.purge.held_counts import count_held
 from vsqlvault.service.purge.overdue import FIRST_INSTANT, sweep_grace
@@ -72,6 +73,7 @@ class Report:
         authorizer: Authorizer,
         sections: Sequence[ReportSection],
         credentials: Credentials,
+        verifier: LogVerifier,
         plugins: Sequence[PluginOrigin] = (),
         hardening: Sequence[StepState] = (),
         controls: Mapping[str, tuple[str, ...]] = CONTROLS,
@@ -98,6 +100,7 @@ class Report:
         self._hardening = tuple(hardening)
         self._controls = controls
         self._credentials = credentials
+        self._verifier = verifier
         self._section_seconds = section_seconds
         self._probe_seconds = probe_seconds
 
@@ -190,6 +193,7 @@ class Report:
             probes=probed.probes,
             probes_complete=probed.complete,
             log_tree=LogTree(await self._storage.tree_size(), await self._storage.newest_checkpoint()),
+            log_verification=await self._verifier.newest(),
             self_tests=await run_self_tests(self._authorizer, policies, as_of),
             plugins=self._plugins,
             storage=dict(self._storage.describe()),

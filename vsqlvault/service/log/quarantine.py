@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
@@ -20,13 +20,15 @@ from vsqlvault.errors import (
     TreeDamaged,
 )
 from vsqlvault.interfaces.anchor import Anchor
-from vsqlvault.interfaces.storage import LogQuery, Storage
+from vsqlvault.interfaces.storage import LogQuery, LogRow, Storage
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
 from vsqlvault.model.control import ControlState
 from vsqlvault.model.principal import SYSTEM
 from vsqlvault.model.transparency import Checkpoint
+from vsqlvault.proof.checkpoint import TreeHead
 from vsqlvault.proof.log_check import SignedHead
 from vsqlvault.proof.note import NoteRefused
+from vsqlvault.proof.restores import split_notes
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.log.continuity import Continuity, Discontinuity
 from vsqlvault.service.log.stored_tree import root_at
@@ -38,6 +40,9 @@ CONTROL = "log_consistent"
 ANCHOR_SECONDS = 10.0
 CHECK_INTERVAL_SECONDS = 1.0
 CONFIRMATIONS = 100
+MAX_GIVEN_UP = 4_096
+"""How many checkpoints a confirmation has at most: the largest ones."""
+
 RECORDED_BEFORE = timedelta(minutes=1)
 """The row of a quarantine is committed shortly before the control is seen to fail."""
 
@@ -152,6 +157,33 @@ class Quarantine:
         if self._unlike:
             raise Quarantined(self.why)
 
+    async def discontinued(self, notes: Iterable[str]) -> list[str]:
+        """Return the checkpoints of this log that the stored tree does not continue, each once, smallest first.
+
+        Checkpoints of other logs, and those that an operator has given up before, are left out. Raises Unavailable.
+        """
+        newest = await self._storage.newest_checkpoint()
+        origin = self._origin or (newest and newest.origin)
+        given_up = {note for row in await self._confirmations() for note in split_notes(row.record.new_value or "")}
+        heads: dict[str, TreeHead] = {}
+        for note in notes:
+            with suppress(NoteRefused):
+                if note not in given_up and (head := SignedHead.parse(note).head).origin == origin:
+                    heads[note] = head
+        by_size = sorted(heads, key=lambda note: heads[note].size)
+        return [note for note in by_size if await self._difference(heads[note])][-MAX_GIVEN_UP:]
+
+    async def kept_by_anchors(self) -> list[str]:
+        """Return the checkpoints that anchors keep, from the size of the stored tree. An anchor that fails is left out."""
+        size, found = await self._storage.tree_size(), list[str]()
+        for anchor in self._anchors:
+            with suppress(PluginFailed):
+                kept = await call_plugin(
+                    anchor, partial(anchor.larger_than, size, MAX_GIVEN_UP), (list, tuple), ANCHOR_SECONDS
+                )
+                found += [note for note in kept if isinstance(note, str)]
+        return found
+
     async def is_lifted(self) -> bool:
         """Whether there is no quarantine, or it has ended. The storage is read at most once a second."""
         if self._unlike and time.monotonic() - self._looked_at >= self._look_seconds:
@@ -252,6 +284,9 @@ class Quarantine:
             raise SettingsInvalid(f"anchor {anchor.name}: {refused}") from None
         if self._origin is not None and head.origin != self._origin:
             raise SettingsInvalid(f"anchor {anchor.name}: expected a checkpoint of {self._origin}, found {head.origin}")
+        return await self._difference(head)
+
+    async def _difference(self, head: TreeHead) -> str | None:
         size = await self._storage.tree_size()
         if head.size > size:
             return (
@@ -272,11 +307,14 @@ class Quarantine:
         """
         seen = self._seen.get(note)
         since = begun_at or (seen.signed_at if seen else None)
-        equals = {"operation": Operation.CONFIRM_RESTORE.value, "outcome": "granted"}
-        found = await self._storage.access_log(LogQuery(limit=CONFIRMATIONS, equals=equals))
         return any(
-            note in (row.record.new_value or "") or (since is not None and row.record.at >= since) for row in found
+            note in (row.record.new_value or "") or (since is not None and row.record.at >= since)
+            for row in await self._confirmations()
         )
+
+    async def _confirmations(self) -> Sequence[LogRow[AccessRecord]]:
+        equals = {"operation": Operation.CONFIRM_RESTORE.value, "outcome": "granted"}
+        return await self._storage.access_log(LogQuery(limit=CONFIRMATIONS, equals=equals))
 
 
 def _row(found: Discontinuity, at: datetime) -> AccessRecord:

@@ -12,6 +12,7 @@ from vsqlvault.model.audit import Operation
 from vsqlvault.model.entry import EntryKey, EntryState
 from vsqlvault.model.principal import Call
 from vsqlvault.model.purge import PurgeReason
+from vsqlvault.proof.restores import in_rows, join_notes
 from vsqlvault.service.audit.recorder import AuditContext, Auditor
 from vsqlvault.service.commit.policy_cache import PolicyCache
 from vsqlvault.service.commit.queue import CommitQueue
@@ -20,6 +21,8 @@ from vsqlvault.service.purge.purger import REPLACE, Purger
 from vsqlvault.service.roles import require_admin
 
 MAX_ATTEMPTS = 8
+NOT_CONTINUED = "the stored log does not continue these checkpoints"
+FURTHER = f"{NOT_CONTINUED}; the next row confirms the restore"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +83,34 @@ class Restore:
                 count.kept += 1
         return count
 
-    async def confirm(self, call: Call, count: RestoreCount) -> None:
-        """Record that an operator accepts the present database, which ends the quarantine. Raises RoleRequired."""
+    async def confirm(self, call: Call, count: RestoreCount, known: Iterable[str] = ()) -> bool:
+        """Record that an operator accepts the present database, which ends the quarantine.
+
+        The rows have the checkpoints that the stored log does not continue: those of the quarantine, those that anchors
+        keep, and those among ``known``. A verifier accepts such a checkpoint only because a row has it. The last row has
+        those of the quarantine, because it ends the quarantine.
+
+        Returns:
+            Whether there was such a checkpoint, and therefore a row.
+
+        Raises:
+            RoleRequired, Unavailable.
+        """
         trace = AuditContext(call, Operation.CONFIRM_RESTORE)
 
         async def attempt() -> bool:
             require_admin(call)
+            notes = self._quarantine.notes
             trace.observe(await self._queue.read())
-            detail = f"{self._quarantine.why}; purged again: {count.purged}, not purged: {count.kept}"
-            await self._queue.record(trace.granted(new_value="\n".join(self._quarantine.notes), detail=detail))
-            return True
+            further = await self._quarantine.discontinued([*known, *await self._quarantine.kept_by_anchors()])
+            rows = list(in_rows([*(note for note in further if note not in notes), *notes]))
+            why = f"{self._quarantine.why or NOT_CONTINUED}; purged again: {count.purged}, not purged: {count.kept}"
+            for number, some in enumerate(rows, start=1):
+                detail = why if number == len(rows) else FURTHER
+                await self._queue.record(trace.granted(new_value=join_notes(some), detail=detail))
+            return bool(rows)
 
-        await self._auditor.run_audited(trace, attempt)
+        return await self._auditor.run_audited(trace, attempt)
 
     async def _purge_again(self, call: Call, tombstone: Tombstone) -> bool | None:
         """Return whether the entry was present and is purged; None if it could not be purged now."""

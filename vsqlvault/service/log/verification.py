@@ -12,6 +12,7 @@ from vsqlvault.model.transparency import Checkpoint, LogName, TileKey
 from vsqlvault.proof.leaf import row_leaf
 from vsqlvault.proof.log_check import Finding, LogCheck, SignedHead
 from vsqlvault.proof.note import NoteRefused, VerifierKey
+from vsqlvault.proof.restores import ConfirmedRestore
 from vsqlvault.proof.state_replay import StateReplay
 from vsqlvault.proof.tiles import WIDTH, width_of
 from vsqlvault.proof.tree import leaf_hash
@@ -54,6 +55,7 @@ class VerificationResult:
     checkpoints: int
     findings: Sequence[Finding]
     remarks: Sequence[str]
+    restores: Sequence[ConfirmedRestore] = ()
 
     @property
     def is_good(self) -> bool:
@@ -96,7 +98,7 @@ async def verify_log(
     check.findings += await source.anomalies()
     check.finish()
     origin = own[-1].head.origin if own else None
-    return VerificationResult(origin, check.size, len(check.heads), check.findings, check.remarks)
+    return VerificationResult(origin, check.size, len(check.heads), check.findings, check.remarks, check.restores)
 
 
 def _parsed(notes: Sequence[str]) -> tuple[list[SignedHead], list[Finding]]:

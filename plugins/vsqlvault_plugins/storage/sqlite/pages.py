@@ -34,7 +34,6 @@ from vsqlvault_plugins.storage.sqlite import rows
 from vsqlvault_plugins.storage.sqlite.transactions import QUERIES, transaction
 
 THIRTY_DAYS = timedelta(days=30)
-UNSPECIFIED = "unspecified"
 NO_VERSION = 2**63 - 1
 """Greater than every version."""
 
@@ -181,15 +180,12 @@ def _purpose_statistics(
             "retention_limit_soon": to_micros(retention_limit + THIRTY_DAYS),
         },
     ).fetchall()
-    key_refs: dict[str, int] = {}
-    for row in found:
-        if row[1]:
-            key_refs[row[0] or UNSPECIFIED] = key_refs.get(row[0] or UNSPECIFIED, 0) + row[1]
     return PurposeStatistics(
         active=sum(row[1] for row in found),
         expired_pending_purge=sum(row[2] for row in found),
         expiring_next_30_days=sum(row[3] for row in found),
-        key_refs=key_refs,
+        key_refs={row[0]: row[1] for row in found if row[0] and row[1]},
+        without_key_ref=sum(row[1] for row in found if not row[0]),
     )
 
 

@@ -61,6 +61,7 @@ async def test_a_new_vault_is_well(scene) -> None:
     assert {name for name, control in found.items() if control.state is NOT_IN_USE} == {
         "log_signed",
         "log_consistent",
+        "log_verified",
         "anchor_fresh",
         "jwks_fresh",
         "certificates_valid",

@@ -33,6 +33,7 @@ from vsqlvault.service.compliance import archives, evidence_check
 from vsqlvault.service.compliance.archives import ArchiveUnreadable
 from vsqlvault.service.compliance.evidence_check import EvidenceCheckResult, is_evidence, verify_evidence
 from vsqlvault.service.log.log_range import leaf_range
+from vsqlvault.service.log.restore import RestoreCount
 from vsqlvault.testing import T0, a_call, a_legal_hold, a_purge_record, an_access_policy, an_access_record, an_entry
 
 OTHER = SigningKey("vault.example/audit", b"\x02" * 32)
@@ -298,6 +299,20 @@ class TestPeriod:
         ]
         assert len(pieces) > 20
         assert max(pieces) < 100_000
+
+    async def test_a_kept_checkpoint_that_a_confirmed_restore_gives_up_is_no_finding(self, scene, tmp_path) -> None:
+        origin = SIGNING_KEY.verifier.name
+        given_up, unnamed = (sign_checkpoint(TreeHead(origin, 0, bytes([n]) * 32), SIGNING_KEY.signer) for n in (1, 2))
+        forged = sign_checkpoint(TreeHead(origin, 0, b"\x03" * 32), OTHER.signer)
+        assert await scene.vault.log.restore.confirm(scene.admin, RestoreCount(), [given_up, forged])
+        scene.clock.advance(seconds=1)
+        await scene.vault.log.sequencer.sequence()
+        data = await bundled(scene)
+        verdict = checked(data, tmp_path, given_up)
+        assert verdict.findings == []
+        assert [each for each in verdict.remarks if "confirms a restored database" in each]
+        for note in (unnamed, forged):
+            assert len(checked(data, tmp_path, note).findings) == 1
 
     async def test_checkpoints_that_were_kept_are_held_against_it(self, scene, tmp_path) -> None:
         data = await bundled(scene, since=T0 + DAY * 5, until=T0 + DAY * 12)

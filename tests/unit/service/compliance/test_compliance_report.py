@@ -136,6 +136,7 @@ async def test_the_members_asked_for_are_there_with_their_numbers(scene) -> None
                 "retention_policy": "365 days max, 90 day default TTL",
                 "entries_expiring_next_30_days": 1,
                 "key_refs": {"k1": 2, "k2": 1},
+                "entries_without_key_ref": 0,
             }
         },
         "purge_compliance": {
@@ -226,7 +227,7 @@ async def test_writing_the_report_reads_no_value(scene) -> None:
     assert set(scene.storage.calls) <= {
         "read", "entry_statistics", "evidence", "key_refs", "credential_uses", "last_sweep", "describe", "tree_size",
         "newest_checkpoint", "commit", "policy_snapshot", "last_scrub", "sweeps", "scrubs", "control_states", "control_changes",
-        "attestations",
+        "attestations", "cursors",
     }  # fmt: skip
 
 
@@ -319,3 +320,11 @@ async def test_no_figure_is_a_literal(scene) -> None:
     text = json.dumps(await scene.vault.compliance.report.write(scene.admin))
     assert "decryption_keys_held" not in text
     assert "rows_ever_deleted_by_the_vault" not in text
+
+
+async def test_entries_without_a_key_are_counted_apart_from_a_key_called_unspecified(scene) -> None:
+    await scene.store("apart-1", key_ref="unspecified")
+    await scene.store("apart-2", key_ref=None)
+    await scene.store("apart-3", key_ref=None)
+    found = (await scene.vault.compliance.report.write(scene.admin))["by_purpose"]["card"]
+    assert (found["key_refs"], found["entries_without_key_ref"]) == ({"unspecified": 1}, 2)

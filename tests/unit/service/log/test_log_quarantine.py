@@ -20,6 +20,7 @@ from vsqlvault.model.transparency import Checkpoint
 from vsqlvault.proof.checkpoint import TreeHead, sign_checkpoint
 from vsqlvault.proof.leaf import row_leaf
 from vsqlvault.proof.note import SigningKey
+from vsqlvault.proof.restores import split_notes
 from vsqlvault.runtime.tuning import Tuning
 from vsqlvault.service.log.restore import RestoreCount, Tombstone, tombstones_in
 from vsqlvault.testing import T0, a_legal_hold, a_purge_record, an_access_record, an_entry
@@ -41,6 +42,10 @@ class Outside(Anchor):
     def __init__(self, answer: Any = None) -> None:
         self.answer = answer
         self.superseded: list[str] = []
+        self.kept: list[str] = []
+
+    async def larger_than(self, size: int, limit: int) -> list[str]:
+        return self.kept
 
     def failure(self) -> None:
         return None
@@ -137,6 +142,23 @@ async def test_one_word_ends_it_for_all_that_anchors_know(open_scene, install, o
         await scene.vault.log.quarantine.check()
 
 
+async def test_the_rows_of_a_confirmation_have_every_checkpoint_that_the_log_does_not_continue(
+    open_scene, outside: Outside
+) -> None:
+    await sequenced(open_scene)
+    outside.answer, outside.kept = note_of(1000), [note_of(700), note_of(1000), "no note"]
+    scene = await open_scene(tuning=AT_ONCE, audit__signing_key_env="KEY")
+    good = (await scene.storage.inner.newest_checkpoint()).note
+    elsewhere = note_of(900, key=SigningKey("elsewhere.example/log", b"\x02" * 32))
+    known = [note_of(800), good, elsewhere, note_of(2)]
+    assert await scene.vault.log.restore.confirm(scene.admin, RestoreCount(), known)
+    (row,) = await scene.access_rows(operation=Operation.CONFIRM_RESTORE)
+    assert split_notes(row.new_value) == [note_of(size) for size in (2, 700, 800, 1000)]
+    await scene.vault.log.quarantine.check()
+    assert not await scene.vault.log.restore.confirm(scene.admin, RestoreCount(), [note_of(800)])
+    assert await scene.vault.log.restore.confirm(scene.admin, RestoreCount(), [note_of(801)])
+
+
 async def test_only_an_admin_confirms(open_scene, outside: Outside) -> None:
     await sequenced(open_scene)
     outside.answer = note_of(1000)
@@ -215,6 +237,14 @@ class TestPurgingAgain:
 
 
 class TestFileAnchor:
+    async def test_it_returns_the_largest_checkpoints_above_a_size(self, tmp_path: Path) -> None:
+        anchor = FileAnchor(tmp_path / "anchor", 0)
+        assert await anchor.larger_than(0, 10) == []
+        for size in (3, 5, 9):
+            anchor.keep(self.checkpoint(size))
+        assert await anchor.larger_than(3, 10) == [note_of(5), note_of(9)]
+        assert await anchor.larger_than(0, 2) == [note_of(5), note_of(9)]
+
     def checkpoint(self, size: int) -> Checkpoint:
         return Checkpoint(KEY.verifier.name, size, b"\x07" * 32, note_of(size), T0)
 

@@ -26,7 +26,7 @@ ENTRY: dict[str, Any] = {
     "updated_at": "2027-02-16T00:00:00Z",
     "expires_at": "2027-05-17T00:00:00Z",
     "effective_expires_at": "2027-05-17T00:00:00Z",
-    "retrievals": 0,
+    "retrievals": None,
     "metadata": {"last4": "4242"},
 }
 PURGE: dict[str, Any] = {
@@ -84,7 +84,9 @@ class Entry(Result):
     effective_expires_at: Timestamp = Field(
         description="The earlier of `expires_at` and the limit of the retention policy in force."
     )
-    retrievals: Count = Field(description="Counted only under a policy that limits them.")
+    retrievals: Count | None = Field(
+        description="The retrievals that were counted, or null if none was. Only a policy with `max_retrievals` counts."
+    )
     purged_at: Timestamp | None = None
     purge_method: str | None = None
     metadata: dict[str, Any]
@@ -131,7 +133,9 @@ class PurgeRecord(Result):
     value_size: Count
     key_ref: str | None
     owner_app: str
-    expired_at: Timestamp
+    expired_at: Timestamp = Field(
+        description="The expiry that was planned for the version. It is after `purged_at` if the purge came earlier."
+    )
     app: str
     identity: str | None
     request_id: str

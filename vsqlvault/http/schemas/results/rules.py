@@ -302,7 +302,7 @@ class ExplainedEntry(Result):
     created_at: Timestamp
     expires_at: Timestamp
     effective_expires_at: Timestamp
-    retrievals: Count
+    retrievals: Count | None
     purged_at: Timestamp | None
     purge_method: str | None
 
