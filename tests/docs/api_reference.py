@@ -24,6 +24,8 @@ from vsqlvault.model.principal import Principal
 from vsqlvault.model.purge import Overwrite, PurgePlan, PurgeRecord, Remove
 from vsqlvault.model.sandbox import ProcessNeeds
 from vsqlvault.model.transparency import Checkpoint
+from vsqlvault.storage_defaults.basic import BasicWrite, Item, ItemIs, ItemKey, ItemRange, NewRow, PutItem, StoredRow
+from vsqlvault.storage_defaults.required import RequiredStorage
 
 PAGE = Path(__file__).parents[2] / "docs" / "plugin-api.md"
 HEAD = """# Plugin API
@@ -31,11 +33,11 @@ HEAD = """# Plugin API
 The protocols and values of [plugins](plugins.md), from their docstrings. This page is generated:
 `python -m tests.docs.api_reference` writes it, and a test fails when it differs.
 """
-PROTOCOLS = tuple(dict.fromkeys(kind.protocol for kind in OFFERS.values() if kind.protocol))
+PROTOCOLS = (*dict.fromkeys(kind.protocol for kind in OFFERS.values() if kind.protocol), RequiredStorage)
 VALUES = (
     PluginSettings, ProcessNeeds, Presented, Principal, KnownCredential, StoredKeys, AccessRequest, Allow, Deny, AccessPolicy,
     RetentionPolicy, PurgeRequest, PurgePlan, Remove, Overwrite, Check, ControlState, AccessRecord, PurgeRecord, Checkpoint,
-    ReportContext, PageRequest,
+    ReportContext, PageRequest, BasicWrite, NewRow, StoredRow, ItemKey, Item, ItemRange, ItemIs, PutItem,
 )  # fmt: skip
 
 

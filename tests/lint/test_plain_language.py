@@ -50,7 +50,7 @@ BANNED = (
     Phrase("anew", "again"),
     Phrase("so (many|much|long|often|few)(?! as)", "the number, the limit"),
     Phrase("in sight", "visible, known"),
-    Phrase(r"(?<!\bin\W)flights?", "flush, batch in progress"),
+    Phrase(r"(?<!\bin\W)(?<!`)flights?", "flush, batch in progress"),
     Phrase("take(s|n)? off", "start"),
     Phrase("under way", "in progress"),
     Phrase("nobody (knows|can say|can tell|could say|could tell)", "is unknown, cannot be determined"),

@@ -13,7 +13,7 @@ from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from vsqlvault.interfaces.purge_storage import ExpiredQuery
-from vsqlvault.interfaces.storage import EntryQuery, LogQuery, PolicySnapshot, Read, Storage
+from vsqlvault.interfaces.storage import EntryQuery, KeyRefQuery, LogQuery, PolicySnapshot, Read, Storage
 from vsqlvault.interfaces.writes import (
     Committed,
     CountRetrieval,
@@ -157,6 +157,11 @@ class SharesLeases(Faulty):
 class KeepsLeases(Faulty):
     async def release_lease(self, name: str, holder: str) -> None:
         pass
+
+
+class OmitsAKey(Faulty):
+    async def key_refs(self, query: KeyRefQuery) -> Any:
+        return (await self.inner.key_refs(query))[:-1]
 
 
 @pytest.mark.parametrize("fault", Faulty.__subclasses__(), ids=lambda fault: fault.__name__)

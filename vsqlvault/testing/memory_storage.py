@@ -2,7 +2,7 @@
 
 It implements the twelve required methods (``vsqlvault.storage_defaults.required``) and a scrub; ``StorageDefaults`` derives
 the rest. docs/plugins.md walks through it. Tests open it as ``memory:NAME``. Storages of one name share their data while one
-of them is open. It is not for serving: nothing of it is stored.
+of them exists. It is not for serving: nothing of it is stored.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ SCHEMA_VERSION = 1
 
 
 @dataclass
-class _State:
-    """All data. A change replaces the values of the dictionaries and never changes one, so a copy is a snapshot."""
+class MemoryData:
+    """All data of one name."""
 
     entries: dict[EntryKey, tuple[Entry, bytes]] = field(default_factory=dict)
     items: dict[ItemKey, bytes] = field(default_factory=dict)
@@ -110,29 +110,30 @@ class _State:
                     self.items[item_key] = item
 
 
-_states: WeakValueDictionary[str, _State] = WeakValueDictionary()
+_places: WeakValueDictionary[str, MemoryData] = WeakValueDictionary()
 
 
 class MemoryStorage(StorageDefaults):
     """Entries, logs and items in dictionaries."""
 
     def __init__(self, name: str, clock: Callable[[], datetime] = utc_now) -> None:
-        self._shared: _State | None = _states.setdefault(name, _State())
+        self.data = _places.setdefault(name, MemoryData())
         self._clock = clock
+        self._is_closed = False
 
-    async def _opened(self) -> _State:
+    async def _opened(self) -> MemoryData:
         """Return the data, after other tasks had their turn. What follows without an await is atomic."""
         await asyncio.sleep(0)
-        if self._shared is None:
+        if self._is_closed:
             raise StorageUnavailable("the storage is closed")
-        return self._shared
+        return self.data
 
     async def read(self, reads: Sequence[Read]) -> Sequence[Snapshot]:
         """See ``RequiredStorage.read``."""
         state, now = await self._opened(), self._clock()
         return [self._snapshot(state, now, read) for read in reads]
 
-    def _snapshot(self, state: _State, now: datetime, read: Read) -> Snapshot:
+    def _snapshot(self, state: MemoryData, now: datetime, read: Read) -> Snapshot:
         entry, value = state.entries.get(read.key, (None, b"")) if read.key else (None, b"")
         is_readable = read.with_value and entry is not None and entry.purged_at is None
         return self.snapshot_of(now, state.items.get(MARK), state.revision, entry, value if is_readable else None)
@@ -142,7 +143,7 @@ class MemoryStorage(StorageDefaults):
         state = await self._opened()
         return [self._apply_one(state, write) for write in writes]
 
-    def _apply_one(self, state: _State, write: BasicWrite) -> BasicExpectation | None:
+    def _apply_one(self, state: MemoryData, write: BasicWrite) -> BasicExpectation | None:
         for expected in write.expects:
             if not state.is_met(expected):
                 return expected
@@ -229,7 +230,7 @@ class MemoryStorage(StorageDefaults):
 
     async def close(self) -> None:
         """See ``RequiredStorage.close``."""
-        self._shared = None
+        self._is_closed = True
 
     async def scrub(self, lock_seconds: float) -> ScrubOutcome | None:  # noqa: ARG002 - nothing is locked
         """See ``PurgeStorage.scrub``. The values have left the dictionary already."""

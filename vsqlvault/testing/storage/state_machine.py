@@ -1,4 +1,4 @@
-"""A storage compared with a model of a page or two: whatever is asked of it, in whichever order, both say the same.
+"""A storage compared with the one in memory: the same calls in any order return the same from both.
 
 Example:
     class ExampleMachine(StorageStateMachine):
@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -25,8 +26,19 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from vsqlvault.errors import StorageFull
+from vsqlvault.interfaces.evidence import EvidenceQuery
 from vsqlvault.interfaces.purge_storage import ExpiredQuery
-from vsqlvault.interfaces.storage import EntryQuery, LogQuery, LogRow, Read, Storage
+from vsqlvault.interfaces.storage import (
+    EntryQuery,
+    KeyRefQuery,
+    LogQuery,
+    LogRow,
+    PolicySnapshot,
+    Read,
+    RetentionLimitChange,
+    Storage,
+)
 from vsqlvault.interfaces.writes import (
     Change,
     Committed,
@@ -47,10 +59,13 @@ from vsqlvault.interfaces.writes import (
     SaveSweep,
     StoreEntry,
     Write,
+    WriteOutcome,
 )
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.entry import Entry, EntryKey, EntryState, EntryVersion
 from vsqlvault.model.hold import HoldSelector
+from vsqlvault.model.transparency import LogName
+from vsqlvault.testing.memory_storage import MemoryStorage
 from vsqlvault.testing.samples import (
     T0,
     a_legal_hold,
@@ -64,7 +79,6 @@ from vsqlvault.testing.samples import (
     an_id,
 )
 from vsqlvault.testing.storage.capabilities import StorageCapabilities
-from vsqlvault.testing.storage.model import StorageModel
 
 TIME_LIMIT_SECONDS = 60.0
 BOUNDED = settings(
@@ -145,7 +159,10 @@ class StorageStateMachine(RuleBasedStateMachine):
         super().__init__()
         self._runner = asyncio.Runner()
         self._directory = tempfile.TemporaryDirectory(prefix="vsqlvault-machine-")
-        self._model = StorageModel()
+        self._reference = MemoryStorage(self._directory.name)
+        self._data = self._reference.data
+        self._batches: list[tuple[int, int]] = []
+        self._swept: set[datetime] = set()
         self._storage: Storage | None = None
 
     async def open_storage(self, directory: Path) -> Storage:
@@ -172,7 +189,7 @@ class StorageStateMachine(RuleBasedStateMachine):
     def begin(self) -> None:
         """Open an empty place."""
         self._storage = self._run(self.open_storage(Path(self._directory.name)))
-        self._model.revision = self._run(self.storage.policy_snapshot()).revision
+        self._data.revision = self._run(self.storage.policy_snapshot()).revision
 
     @rule(batch=_batches(_GUARDED))
     def commit_a_batch(self, batch: list[_Plan]) -> None:
@@ -184,32 +201,32 @@ class StorageStateMachine(RuleBasedStateMachine):
         """Store entries, whatever is there."""
         self._commit([self._write(plan) for plan in batch])
 
-    @precondition(lambda self: any(map(self._model.live, KEYS)))
+    @precondition(lambda self: any(map(self._data.live, KEYS)))
     @rule(data=st.data())
     def change_live_entries(self, data: st.DataObject) -> None:
         """Replace, remove, overwrite or count entries that have their values."""
-        live = [key for key in KEYS if self._model.live(key)]
+        live = [key for key in KEYS if self._data.live(key)]
         self._commit([self._write(plan) for plan in data.draw(_batches(_plans(OF_LIVE_ENTRIES, live)))])
 
     @rule(name=st.sampled_from(POLICIES), stale=_SELDOM, description=st.text(max_size=5))
     def save_an_access_policy(self, name: str, stale: bool, description: str) -> None:
         """Put a next version in force, or try to, on an old revision."""
-        version = self._model.access_versions.get(name, 0) + 1
+        version = self._rules().access_versions.get(name, 0) + 1
         policy = an_access_policy(name, version, description=description.encode("ascii", "ignore").decode() or None)
         self._change_a_rule(SaveAccessPolicy(policy), stale=stale)
 
-    @precondition(lambda self: bool(self._model.access))
+    @precondition(lambda self: bool(self._rules().access))
     @rule(data=st.data(), stale=_SELDOM)
     def drop_an_access_policy(self, data: st.DataObject, stale: bool) -> None:
         """Take a policy out of force, unless an entry names it."""
-        name = data.draw(st.sampled_from(sorted(self._model.access)))
-        drop = DropAccessPolicy(name, self._model.access_versions[name] + 1, "vault-admin", T0)
+        name = data.draw(st.sampled_from(sorted(self._rules().access)))
+        drop = DropAccessPolicy(name, self._rules().access_versions[name] + 1, "vault-admin", T0)
         self._change_a_rule(drop, PolicyUnused(name), stale=stale)
 
     @rule(purpose=st.sampled_from(PURPOSES), stale=_SELDOM, days=st.integers(min_value=1, max_value=36_500))
     def save_a_retention_policy(self, purpose: str, stale: bool, days: int) -> None:
         """Put a next version in force, or try to, on an old revision."""
-        old = self._model.retention.get(purpose)
+        old = self._rules().retention.get(purpose)
         limits: dict[str, Any] = {"max_value_bytes": days, "inactivity_days": days} if days % 2 else {}
         policy = a_retention_policy(purpose, old.version + 1 if old else 1, max_retention_days=days, **limits)
         self._change_a_rule(SaveRetentionPolicy(policy), stale=stale)
@@ -217,7 +234,7 @@ class StorageStateMachine(RuleBasedStateMachine):
     @rule(name=st.sampled_from(HOLDS), selector=st.sampled_from(SELECTORS), released=st.booleans(), stale=_SELDOM)
     def save_a_legal_hold(self, name: str, selector: HoldSelector, released: bool, stale: bool) -> None:
         """Place, change or release a hold, or try to, on an old revision."""
-        old = self._model.holds.get(name)
+        old = self._rules().holds.get(name)
         hold = a_legal_hold(name, old.version + 1 if old else 1, selector=selector)
         if released:
             hold = replace(hold, released_by="vault-admin", released_at=T0 + DAY)
@@ -227,7 +244,7 @@ class StorageStateMachine(RuleBasedStateMachine):
     def save_or_revoke_an_api_key(self, secret: str, stale: bool) -> None:
         """Add a key, or a version of it that says it is revoked, or try to, on an old revision."""
         new = an_api_key(secret)
-        if old := self._model.api_keys.get(new.key_id):
+        if old := self._rules().api_keys.get(new.key_id):
             new = replace(old, version=old.version + 1, revoked_by="vault-admin", revoked_at=T0 + DAY)
         self._change_a_rule(SaveApiKey(new), stale=stale)
 
@@ -235,20 +252,20 @@ class StorageStateMachine(RuleBasedStateMachine):
     def save_a_sweep(self, minutes: int) -> None:
         """Save the record of a sweep, also of one that finished before others that are saved."""
         finished_at = T0 + timedelta(minutes=minutes)
-        if finished_at not in {sweep.finished_at for sweep in self._model.sweeps}:
+        if finished_at not in self._swept:
+            self._swept.add(finished_at)
             self._commit([Write((), changes=(SaveSweep(a_sweep(finished_at=finished_at)),))])
 
     @rule(holder=st.sampled_from(HOLDERS))
     def acquire_the_lease(self, holder: str) -> None:
         """Take or renew a lease that does not run out, or try to."""
-        wanted = self._model.leases.setdefault(LEASE, holder) == holder
+        wanted = self._run(self._reference.acquire_lease(LEASE, holder, LONG))
         assert self._run(self.storage.acquire_lease(LEASE, holder, LONG)) is wanted
 
     @rule(holder=st.sampled_from(HOLDERS), next_holder=st.sampled_from(HOLDERS))
     def release_the_lease(self, holder: str, next_holder: str) -> None:
         """Give the lease back, or try to, and see who can have it."""
-        if self._model.leases.get(LEASE) == holder:
-            del self._model.leases[LEASE]
+        self._run(self._reference.release_lease(LEASE, holder))
         self._run(self.storage.release_lease(LEASE, holder))
         self.acquire_the_lease(next_holder)
 
@@ -259,9 +276,15 @@ class StorageStateMachine(RuleBasedStateMachine):
         assert len(snapshots) == len(asked)
         assert len({(snapshot.now, snapshot.revision) for snapshot in snapshots}) == 1
         for (key, with_value), snapshot in zip(asked, snapshots, strict=True):
-            entry, value = self._model.entries.get(key, (None, None)) if key else (None, None)
+            entry, value = self._data.entries.get(key, (None, None)) if key else (None, None)
             is_there = with_value and entry is not None and entry.purged_at is None
             assert (snapshot.entry, snapshot.value) == (entry, value if is_there else None)
+
+    @rule()
+    def count_what_is_there(self) -> None:
+        """Count entries and rows in every way."""
+        limits = dict.fromkeys(PURPOSES, T0 - DAY * MAX_DAYS)
+        assert self._run(_counts(self.storage, limits)) == self._run(_counts(self._reference, limits))
 
     @precondition(lambda self: self.capabilities.durable)
     @rule()
@@ -289,13 +312,11 @@ class StorageStateMachine(RuleBasedStateMachine):
         if self._storage is None:
             return
         policies = self._run(self.storage.policy_snapshot())
-        assert policies.revision == self._model.revision
-        assert dict(policies.access) == self._model.access
-        assert dict(policies.access_versions) == self._model.access_versions
-        assert dict(policies.retention) == self._model.retention
-        assert dict(policies.api_keys) == self._model.api_keys
-        assert dict(policies.holds) == self._model.holds
-        newest = max(self._model.sweeps, key=lambda sweep: sweep.finished_at, default=None)
+        assert policies.revision == self._data.revision
+        wanted = self._rules()
+        for name in ("access", "access_versions", "retention", "api_keys", "holds"):
+            assert dict(getattr(policies, name)) == dict(getattr(wanted, name)), name
+        newest = self._run(self._reference.last_sweep())
         assert self._run(self.storage.last_sweep()) == newest
 
     @invariant()
@@ -303,32 +324,42 @@ class StorageStateMachine(RuleBasedStateMachine):
         """Both logs, batch by batch; within a batch the order is the storage's own."""
         if self._storage is None:
             return
-        for pager, batches in (
-            (self.storage.access_log, self._model.access_log),
-            (self.storage.purge_log, self._model.purge_log),
+        access, purges = zip(*self._batches, strict=True) if self._batches else ((), ())
+        for name, pager, ends in (
+            (LogName.ACCESS, self.storage.access_log, access),
+            (LogName.PURGE, self.storage.purge_log, purges),
         ):
             rows = self._run(_log_pages(pager, LogQuery(limit=PAGE, oldest_first=True)))
             assert [row.position for row in rows] == sorted({row.position for row in rows})
             assert self._run(_log_pages(pager, LogQuery(limit=PAGE))) == rows[::-1]
-            _in_order_of_batches([row.record for row in rows], batches)
+            wanted = [row.record for row in self._data.logs[name]]
+            _in_order_of_batches([row.record for row in rows], [wanted[a:b] for a, b in pairwise((0, *ends))])
 
     def _commit(self, writes: list[Write]) -> None:
         outcomes = self._run(self.storage.commit(writes))
-        assert list(outcomes) == self._model.commit(writes)
+        assert list(outcomes) == self._commit_to_reference(writes)
+
+    def _commit_to_reference(self, writes: list[Write]) -> list[WriteOutcome | StorageFull]:
+        outcomes = self._run(self._reference.commit(writes))
+        self._batches.append((len(self._data.logs[LogName.ACCESS]), len(self._data.logs[LogName.PURGE])))
+        return list(outcomes)
+
+    def _rules(self) -> PolicySnapshot:
+        return self._run(self._reference.policy_snapshot())
 
     def _change_a_rule(self, change: Change, *expects: Expectation, stale: bool) -> None:
-        revision = self._model.revision
+        revision = self._data.revision
         row = an_access_record(operation=Operation.CHANGE_ACCESS_POLICY)
         write = Write((row,), (RevisionIs(revision - stale), *expects), (change,))
-        wanted = self._model.commit([write])
+        wanted = self._commit_to_reference([write])
         assert list(self._run(self.storage.commit([write]))) == wanted
         found = self._run(self.storage.policy_snapshot()).revision
         assert found > revision if wanted == [Committed()] else found == revision
-        self._model.revision = found
+        self._data.revision = found
 
     def _write(self, plan: _Plan) -> Write:
         """Return what is planned, fit for what is there. What needs an entry expects it, so that it conflicts where none is."""
-        live = self._model.live(plan.key)
+        live = self._data.live(plan.key)
         expects = tuple(self._expectation(plan.key, guard) for guard in plan.guards)
         rows = tuple(
             an_access_record(purpose=plan.key.purpose, external_id=plan.key.external_id) for _ in range(plan.rows)
@@ -353,7 +384,7 @@ class StorageStateMachine(RuleBasedStateMachine):
                 return Write(rows, expects)
 
     def _expectation(self, key: EntryKey, guard: str) -> Expectation:
-        entry = self._model.entries[key][0] if key in self._model.entries else an_entry()
+        entry = self._data.entries[key][0] if key in self._data.entries else an_entry()
         guards: dict[str, Expectation] = {
             "as it is": EntryIs(key, entry.stamp),
             "an older version": EntryIs(key, EntryVersion(entry.entry_id, entry.version - 1)),
@@ -361,15 +392,15 @@ class StorageStateMachine(RuleBasedStateMachine):
             "absent": EntryAbsent(key),
             "below": RetrievalsBelow(key, entry.retrievals + 1),
             "not below": RetrievalsBelow(key, entry.retrievals),
-            "revision": RevisionIs(self._model.revision),
-            "old revision": RevisionIs(self._model.revision - 1),
+            "revision": RevisionIs(self._data.revision),
+            "old revision": RevisionIs(self._data.revision - 1),
         }
         return guards[guard]
 
     def _in_state(self, purpose: str, state: EntryState) -> list[tuple[Entry, bytes]]:
         return [
             (entry, value)
-            for key, (entry, value) in sorted(self._model.entries.items())
+            for key, (entry, value) in sorted(self._data.entries.items())
             if key.purpose == purpose and entry.state(T0, MAX_DAYS) is state
         ]
 
@@ -406,6 +437,29 @@ def _entry(plan: _Plan, **fields: Any) -> Entry:
         "access_policy": plan.policy,
     }
     return an_entry(plan.key.external_id, plan.value, **made | fields)
+
+
+async def _counts(storage: Storage, limits: Mapping[str, datetime]) -> dict[str, object]:
+    """Return every count of a storage, in an order that does not depend on it."""
+    query = EvidenceQuery(
+        as_of=T0, since=T0 - DAY, until=T0 + DAY * 2, retention_limits=limits, grace=DAY, known_policies=POLICIES[:1]
+    )
+    evidence = await storage.evidence(query)
+    pages = [KeyRefQuery(purpose=name, now=T0, created_before=limit, limit=9) for name, limit in limits.items()]
+    changes = [RetentionLimitChange(purpose=name, now=T0, before=DAY * MAX_DAYS, after=DAY) for name in limits]
+    return {
+        "statistics": await storage.entry_statistics(T0, limits, query.known_policies),
+        "expired": await storage.count_expired(T0, limits),
+        "key_refs": [list(await storage.key_refs(page)) for page in pages],
+        "effects": [await storage.retention_limit_effect(change) for change in changes],
+        "holdings": set(evidence.holdings),
+        "oldest": dict(evidence.oldest_expired_at),
+        "purges": set(evidence.purges),
+        "lags": (dict(evidence.lags), list(evidence.lag_histogram)),
+        "retired": list(evidence.retired_keys),
+        "access": set(evidence.access),
+        "changes": (list(evidence.policy_changes), evidence.policy_changes_count),
+    }
 
 
 async def _log_pages(pager: Callable[[LogQuery], Awaitable[Sequence[Any]]], query: LogQuery) -> list[LogRow[Any]]:
