@@ -108,7 +108,7 @@ def _table_of_mappings(found: Mapping[str, Mapping[str, Any]], are_data: bool) -
         return _turned_table(flat, columns, are_data)
     if not is_flat or len(columns) > WIDEST_TABLE:
         return "".join(
-            f'<h4>{_named(key, are_data)}</h4><div class="nested">{_mapping(key, member)}</div>'
+            f'<h3>{_named(key, are_data)}</h3><div class="nested">{_mapping(key, member)}</div>'
             for key, member in found.items()
         )
     places = _places(columns, list(flat.values()))

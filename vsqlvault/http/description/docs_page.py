@@ -12,8 +12,11 @@ from vsqlvault.http.pages.rendering import style_source
 
 _CODE = re.compile(r"`([^`]+)`")
 _STYLE = """
-:root { color-scheme: light dark; --line: #8884; --soft: #8881; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+:root { color-scheme: light dark; --ink: #17202b; --paper: #fff; --link: #0b57a4; --line: #8884; --soft: #8881; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6eaf0; --paper: #171d26; --link: #8cc0f5; } }
+body { color: var(--ink); background: var(--paper); font: 16px/1.5 system-ui, sans-serif;
+  max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+a { color: var(--link); }
 h2 { margin-top: 2.5rem; text-transform: capitalize; }
 details { border: 1px solid var(--line); border-radius: 6px; margin: .5rem 0; }
 summary { padding: .6rem .8rem; cursor: pointer; }
