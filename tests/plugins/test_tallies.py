@@ -25,13 +25,16 @@ from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.purge import PurgeReason
 from vsqlvault.testing import T0, a_purge_record, an_access_record, an_entry
 from vsqlvault.testing.driving import committed
+from vsqlvault_plugins.storage.postgres import rows as postgres_rows
 from vsqlvault_plugins.storage.postgres import schema as postgres_schema
 from vsqlvault_plugins.storage.postgres import tallies as postgres_tallies
 from vsqlvault_plugins.storage.postgres.entry_counts import Folding
 from vsqlvault_plugins.storage.postgres.storage import PostgresStorage, PostgresTuning
+from vsqlvault_plugins.storage.sqlite import rows as sqlite_rows
 from vsqlvault_plugins.storage.sqlite import schema as sqlite_schema
 from vsqlvault_plugins.storage.sqlite import tallies as sqlite_tallies
 from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage
+from vsqlvault_plugins.storage.sqlite.transactions import QUERIES
 
 Tallying = SqliteStorage | PostgresStorage
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -126,6 +129,8 @@ def a_random_write(chance: random.Random, at: datetime, mark: str = "") -> Write
         method=chance.choice(["api-key", "system"]),
         count=chance.choice([1, 1, 7]),
         detail=chance.choice([None, "x"]),
+        role=chance.choice(["admin", None]),
+        identity=chance.choice(["jane", None]),
     )
     lags = [-HOUR, timedelta(), timedelta(microseconds=1), *(timedelta(seconds=bound) for bound in LAG_BOUNDS_SECONDS)]
     lag = chance.choice([*lags, timedelta(microseconds=chance.randrange(10**12))])
@@ -452,6 +457,15 @@ def test_whatever_changes_entries_beside_the_vault_is_counted(run: Run, place: P
     run(live())
 
 
+def _write_rows_without_roles(patches: pytest.MonkeyPatch) -> None:
+    """Write rows of the access log as a release without the column ``role`` did."""
+    sqlite_row, postgres_row = sqlite_rows.row_of_access, postgres_rows.access_row
+    patches.setattr(sqlite_rows, "row_of_access", lambda *of: sqlite_row(*of)[:-1])
+    patches.setattr(postgres_rows, "access_row", lambda *of: postgres_row(*of)[:-1])
+    statement = QUERIES["put_access_row"].replace("leaf_hash, role", "leaf_hash").replace("?, ?)", "?)")
+    patches.setitem(QUERIES, "put_access_row", statement)
+
+
 def test_a_database_from_before_the_tallies_is_counted_when_it_is_migrated(
     run: Run, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -462,6 +476,7 @@ def test_a_database_from_before_the_tallies_is_counted_when_it_is_migrated(
             for module in (sqlite_schema, postgres_schema):
                 before.setattr(module, "MIGRATIONS", module.MIGRATIONS[:11])
                 before.setattr(module, "VERSION", 11)
+            _write_rows_without_roles(before)
             old = await place.open()
             for _ in range(40):
                 await committed(old, *random_writes(chance, T0, 3))

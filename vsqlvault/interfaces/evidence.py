@@ -92,7 +92,8 @@ class AccessCount:
     ``purpose`` is None also if no retention policy has the purpose. ``events`` is the sum of the rows' ``count``.
     ``without_app`` counts rows without an app. ``without_origin`` counts rows without a client address, except rows of
     the vault itself. ``without_subject`` counts rows of the four operations on one entry without both external_id and
-    ``detail``.
+    ``detail``. ``role`` is that of the caller. ``without_identity`` counts rows with an app but without an identity,
+    except rows of the vault itself.
     """
 
     operation: str
@@ -107,6 +108,8 @@ class AccessCount:
     without_app: int
     without_origin: int
     without_subject: int
+    role: str | None = None
+    without_identity: int = 0
 
 
 @dataclass(frozen=True, slots=True)

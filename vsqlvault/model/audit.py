@@ -81,7 +81,8 @@ class AccessRecord:
     response. ``count`` is above 1 only on coalesced rejections of one address within a second, and on the row of an
     audit gap, where it is the number of requests answered 503 or 507 while no row could be committed. ``detail``
     describes input that could not be recorded literally. ``old_value`` and ``new_value`` are JSON text of what an
-    administrator changed.
+    administrator changed. ``role`` is ``admin`` or ``auditor`` if the caller's credential has that role, else None; the
+    vault itself has none.
     """
 
     at: datetime
@@ -105,3 +106,4 @@ class AccessRecord:
     detail: str | None = None
     old_value: str | None = None
     new_value: str | None = None
+    role: str | None = None

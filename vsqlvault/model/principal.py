@@ -13,6 +13,9 @@ class Role(StrEnum):
     AUDITOR = "auditor"
 
 
+SYSTEM_METHOD = "system"
+
+
 @dataclass(frozen=True, slots=True)
 class Principal:
     """An app, as authenticated by a credential.
@@ -48,12 +51,19 @@ class Principal:
         return Role.ADMIN in self.roles
 
     @property
+    def audited_role(self) -> str | None:
+        """The role that an audit row names: ``admin`` before ``auditor``. None for the vault itself."""
+        if not self.roles or self.method == SYSTEM_METHOD:
+            return None
+        return (Role.ADMIN if Role.ADMIN in self.roles else Role.AUDITOR).value
+
+    @property
     def may_inspect_all(self) -> bool:
         """Whether this principal may always inspect metadata: admins and auditors."""
         return bool(self.roles)
 
 
-SYSTEM = Principal(app="vsqlvault", method="system", credential_id="system", roles=frozenset({Role.ADMIN}))
+SYSTEM = Principal(app="vsqlvault", method=SYSTEM_METHOD, credential_id="system", roles=frozenset({Role.ADMIN}))
 """The vault itself, for sweeps on the timer. No credential has this method."""
 
 

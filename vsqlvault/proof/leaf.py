@@ -47,7 +47,7 @@ _FORMS: dict[type, tuple[str, _Members]] = {
 _HOLES = {',"at":': ',"at":"%s"', ',"entry_id":': "%s", ',"external_id":': "%s", ',"request_id":': "%s"}
 _read_shared = attrgetter(
     "app", "client_address", "count", "credential_id", "detail", "identity", "method", "operation._value_",
-    "outcome._value_", "policy", "policy_version", "purpose", "reason", "status", "untrusted_forwarding",
+    "outcome._value_", "policy", "policy_version", "purpose", "reason", "role", "status", "untrusted_forwarding",
 )  # fmt: skip
 MAX_TEMPLATES = 1_024
 _templates: dict[tuple[Any, ...], str] = {}

@@ -169,7 +169,7 @@ def _accesses(outcome: str, app: str | None, purpose: str) -> AccessCount:
     return AccessCount(
         operation="retrieve", outcome=outcome, reason="no-rule" if outcome == "denied" else None, purpose=purpose, app=app,
         rows=4, events=9, first_at=T0 - timedelta(days=3), last_at=T0 - timedelta(days=1), without_app=0 if app else 4,
-        without_origin=1, without_subject=2,
+        without_origin=1, without_subject=2, role="admin" if app else None, without_identity=3,
     )  # fmt: skip
 
 

@@ -33,6 +33,7 @@ FULL = an_access_record(
     detail="sweep",
     old_value="{}",
     new_value='{"a":1}',
+    role="admin",
     untrusted_forwarding=True,
 )
 PURGE = a_purge_record(
@@ -165,6 +166,7 @@ TEXTS = st.none() | st.text(st.characters(codec="utf-8"), max_size=12) | st.samp
 
 NAMES = (
     "app", "identity", "method", "credential_id", "client_address", "reason", "policy", "detail", "purpose", "external_id",
+    "role",
 )  # fmt: skip
 STAMPS = st.builds(EntryVersion, st.text(st.characters(codec="utf-8"), max_size=4), st.integers(1, 2**63 - 1))
 TIMES = st.integers(0, 2**50).map(from_micros)

@@ -34,6 +34,7 @@ class AccessRow:
     old_value: str | None
     new_value: str | None
     untrusted_forwarding: bool = False
+    role: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from vsqlvault.service.purge.sweeper import SweepCount
 ACCESS_COLUMNS = (
     "at", "request_id", "operation", "outcome", "status", "purpose", "external_id", "entry_id", "entry_version", "app",
     "identity", "method", "credential_id", "client_address", "untrusted_forwarding", "reason", "policy",
-    "policy_version", "count", "detail", "old_value", "new_value",
+    "policy_version", "count", "detail", "old_value", "new_value", "role",
 )  # fmt: skip
 PURGE_COLUMNS = (
     "id", "purged_at", "purpose", "external_id", "entry_id", "entry_version", "method", "reason", "policy_reference",

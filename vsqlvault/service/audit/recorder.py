@@ -129,6 +129,7 @@ class AuditContext:
             detail=detail or self.subject,
             old_value=old_value,
             new_value=new_value,
+            role=principal.audited_role,
         )
 
 

@@ -146,6 +146,8 @@ def _accesses() -> list[AccessRecord]:
             client_address=chance.choice([None, "10.0.0.1"]),
             count=chance.choice([1, 1, 7]),
             detail=chance.choice([None, "odd"]),
+            role=chance.choice([None, "admin", "auditor"]),
+            identity=chance.choice([None, "jane"]),
         )
         for _ in range(300)
     ]
@@ -225,16 +227,19 @@ class EvidenceConformance(StorageKit):
         for record in records:
             if SINCE <= record.at < UNTIL:
                 purpose = record.purpose if record.purpose in DAYS else None
-                name = record.operation.value, record.outcome.value, record.reason, purpose, record.app
+                name = record.operation.value, record.outcome.value, record.reason, purpose, record.app, record.role
                 groups[name].append(record)
         found = (await storage.evidence(_query())).access
-        assert {(a.operation, a.outcome, a.reason, a.purpose, a.app): a for a in found}.keys() == groups.keys()
+        assert {(a.operation, a.outcome, a.reason, a.purpose, a.app, a.role) for a in found} == groups.keys()
         for count in found:
-            rows = groups[count.operation, count.outcome, count.reason, count.purpose, count.app]
+            rows = groups[count.operation, count.outcome, count.reason, count.purpose, count.app, count.role]
             assert (count.rows, count.events) == (len(rows), sum(row.count for row in rows))
             assert (count.first_at, count.last_at) == (min(row.at for row in rows), max(row.at for row in rows))
             assert count.without_app == sum(row.app is None for row in rows)
             assert count.without_origin == sum(row.client_address is None and row.method != "system" for row in rows)
+            assert count.without_identity == sum(
+                row.app is not None and row.identity is None and row.method != "system" for row in rows
+            )
             assert count.without_subject == sum(
                 row.operation is not Operation.AUTHENTICATE and row.external_id is None and row.detail is None
                 for row in rows

@@ -226,4 +226,5 @@ def _full_access_record(text: str) -> AccessRecord:
         detail=text,
         old_value=text,
         new_value=text,
+        role=text,
     )

@@ -207,7 +207,7 @@ ORDER BY created_at, external_id LIMIT $6
 -- name: access_log_page
 SELECT position, at, request_id, operation, outcome, status, purpose, external_id, entry_id, entry_version, app, identity,
        method, credential_id, client_address, untrusted_forwarding, reason, policy, policy_version, count, detail,
-       old_value, new_value
+       old_value, new_value, role
 FROM vault.access_log WHERE true {filters} ORDER BY {order} LIMIT $1
 
 -- name: purge_log_page
@@ -542,7 +542,7 @@ DELETE FROM vault.checkpoints WHERE size = ANY ($1::bigint[])
 -- name: access_leaves
 SELECT l.leaf_index, l.position, r.leaf_hash, r.position, r.at, r.request_id, r.operation, r.outcome, r.status, r.purpose,
        r.external_id, r.entry_id, r.entry_version, r.app, r.identity, r.method, r.credential_id, r.client_address,
-       r.untrusted_forwarding, r.reason, r.policy, r.policy_version, r.count, r.detail, r.old_value, r.new_value
+       r.untrusted_forwarding, r.reason, r.policy, r.policy_version, r.count, r.detail, r.old_value, r.new_value, r.role
 FROM vault.leaves AS l LEFT JOIN vault.access_log AS r ON r.position = l.position
 WHERE l.log = 'access' AND l.leaf_index >= $1 AND l.leaf_index < $2
 

@@ -50,7 +50,7 @@ def access_row(write: int, record: AccessRecord, leaf: bytes | None = None) -> R
         write, record.at, record.request_id, record.operation, record.outcome, record.status, record.purpose,
         record.external_id, entry_id, entry_version, record.app, record.identity, record.method, record.credential_id,
         record.client_address, record.untrusted_forwarding, record.reason, record.policy, record.policy_version,
-        record.count, record.detail, record.old_value, record.new_value, leaf or row_hash(record),
+        record.count, record.detail, record.old_value, record.new_value, leaf or row_hash(record), record.role,
     )  # fmt: skip
 
 
@@ -59,14 +59,14 @@ def access_row_of(row: Row) -> LogRow[AccessRecord]:
     """Return the row of ``access_log`` that begins with its position."""
     (position, at, request_id, operation, outcome, status, purpose, external_id, entry_id, entry_version, app, identity,
      method, credential_id, client_address, untrusted, reason, policy, policy_version, count, detail, old_value,
-     new_value) = row  # fmt: skip
+     new_value, role) = row  # fmt: skip
     record = AccessRecord(
         at=at, request_id=request_id, operation=Operation(operation), outcome=Outcome(outcome), status=status,
         purpose=purpose, external_id=external_id,
         stamp=EntryVersion(entry_id, entry_version) if entry_id is not None else None, app=app, identity=identity,
         method=method, credential_id=credential_id, client_address=client_address, untrusted_forwarding=untrusted,
         reason=reason, policy=policy, policy_version=policy_version, count=count, detail=detail, old_value=old_value,
-        new_value=new_value,
+        new_value=new_value, role=role,
     )  # fmt: skip
     return LogRow(position, record)
 

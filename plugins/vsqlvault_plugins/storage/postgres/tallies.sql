@@ -12,13 +12,13 @@ ON CONFLICT (log, block) DO NOTHING RETURNING true
 
 -- name: put_access_tallies
 INSERT INTO vault.access_tallies (
-    block, operation, outcome, reason, purpose, app, row_count, event_count, first_at, last_at, without_app, without_origin,
-    without_subject
+    block, operation, outcome, reason, purpose, app, role, row_count, event_count, first_at, last_at, without_app,
+    without_origin, without_subject, without_identity
 )
-SELECT $1, operation, outcome, reason, purpose, app, sum(row_count), sum(event_count), min(at), max(at),
-       sum(without_app), sum(without_origin), sum(without_subject)
+SELECT $1, operation, outcome, reason, purpose, app, role, sum(row_count), sum(event_count), min(at), max(at),
+       sum(without_app), sum(without_origin), sum(without_subject), sum(without_identity)
 FROM vault.access_units WHERE position > $1 * $2::bigint AND position <= ($1 + 1) * $2
-GROUP BY operation, outcome, reason, purpose, app
+GROUP BY operation, outcome, reason, purpose, app, role
 
 -- name: put_purge_tallies
 INSERT INTO vault.purge_tallies (block, purpose, reason, method, row_count)
@@ -57,21 +57,21 @@ WITH touched AS MATERIALIZED (
 -- name: access_counts
 -- A purpose that no policy knows is a caller's word, and there may be as many of those as there are rows.
 SELECT operation, outcome, reason, CASE WHEN purpose = ANY ($5::text[]) THEN purpose END AS known_purpose, app,
-       sum(row_count)::bigint, sum(event_count)::bigint, min(first_at), max(last_at), sum(without_app)::bigint,
-       sum(without_origin)::bigint, sum(without_subject)::bigint
+       role, sum(row_count)::bigint, sum(event_count)::bigint, min(first_at), max(last_at), sum(without_app)::bigint,
+       sum(without_origin)::bigint, sum(without_subject)::bigint, sum(without_identity)::bigint
 FROM (
-    SELECT operation, outcome, reason, purpose, app, row_count, event_count, first_at, last_at, without_app, without_origin,
-           without_subject
+    SELECT operation, outcome, reason, purpose, app, role, row_count, event_count, first_at, last_at, without_app,
+           without_origin, without_subject, without_identity
     FROM whole JOIN vault.access_tallies AS t ON t.block = whole.block
     UNION ALL
-    SELECT operation, outcome, reason, purpose, app, row_count, event_count, at, at, without_app, without_origin,
-           without_subject
+    SELECT operation, outcome, reason, purpose, app, role, row_count, event_count, at, at, without_app, without_origin,
+           without_subject, without_identity
     FROM parts CROSS JOIN LATERAL (
         SELECT * FROM vault.access_units AS u WHERE u.position >= parts.first AND u.position <= parts.last OFFSET 0
     ) AS units
     WHERE at >= $1 AND at < $2
 ) AS counted
-GROUP BY operation, outcome, reason, known_purpose, app
+GROUP BY operation, outcome, reason, known_purpose, app, role
 
 -- name: purge_counts
 SELECT purpose, reason, method, sum(row_count)::bigint

@@ -126,9 +126,9 @@ def _change(row: Any) -> PolicyChange:
 
 def _access_count(row: Any) -> AccessCount:
     return AccessCount(
-        operation=row[0], outcome=row[1], reason=row[2], purpose=row[3], app=row[4], rows=row[5], events=row[6],
-        first_at=from_micros(row[7]), last_at=from_micros(row[8]),
-        without_app=row[9], without_origin=row[10], without_subject=row[11],
+        operation=row[0], outcome=row[1], reason=row[2], purpose=row[3], app=row[4], role=row[5], rows=row[6],
+        events=row[7], first_at=from_micros(row[8]), last_at=from_micros(row[9]),
+        without_app=row[10], without_origin=row[11], without_subject=row[12], without_identity=row[13],
     )  # fmt: skip
 
 

@@ -186,8 +186,8 @@ INSERT INTO sweeps (
 INSERT INTO access_log (
     at, request_id, operation, outcome, status, purpose, external_id, entry_id, entry_version, app, identity, method,
     credential_id, client_address, untrusted_forwarding, reason, policy, policy_version, count, detail, old_value, new_value,
-    leaf_hash
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    leaf_hash, role
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: put_purge_row
 INSERT INTO purge_log (
@@ -306,7 +306,7 @@ ORDER BY created_at, external_id LIMIT :limit
 -- name: access_log_page
 SELECT position, at, request_id, operation, outcome, status, purpose, external_id, entry_id, entry_version, app, identity,
        method, credential_id, client_address, untrusted_forwarding, reason, policy, policy_version, count, detail,
-       old_value, new_value
+       old_value, new_value, role
 FROM access_log WHERE 1 {filters} ORDER BY {order} LIMIT :limit
 
 -- name: purge_log_page
@@ -525,7 +525,7 @@ DELETE FROM checkpoints WHERE size = ?
 -- name: access_leaves
 SELECT l.leaf_index, l.position, r.leaf_hash, r.position, r.at, r.request_id, r.operation, r.outcome, r.status, r.purpose,
        r.external_id, r.entry_id, r.entry_version, r.app, r.identity, r.method, r.credential_id, r.client_address,
-       r.untrusted_forwarding, r.reason, r.policy, r.policy_version, r.count, r.detail, r.old_value, r.new_value
+       r.untrusted_forwarding, r.reason, r.policy, r.policy_version, r.count, r.detail, r.old_value, r.new_value, r.role
 FROM leaves AS l LEFT JOIN access_log AS r ON r.position = l.position
 WHERE l.log = 'access' AND l.leaf_index >= :first AND l.leaf_index < :end
 

@@ -11,10 +11,10 @@ SELECT min(at), max(at) FROM {log}_units WHERE position > :block * :size AND pos
 INSERT OR IGNORE INTO log_blocks (log, block, first_at, last_at) VALUES (?, ?, ?, ?)
 
 -- name: access_tallies
-SELECT :block, operation, outcome, reason, purpose, app, sum(row_count), sum(event_count), min(at), max(at),
-       sum(without_app), sum(without_origin), sum(without_subject)
+SELECT :block, operation, outcome, reason, purpose, app, role, sum(row_count), sum(event_count), min(at), max(at),
+       sum(without_app), sum(without_origin), sum(without_subject), sum(without_identity)
 FROM access_units WHERE position > :block * :size AND position <= (:block + 1) * :size
-GROUP BY operation, outcome, reason, purpose, app
+GROUP BY operation, outcome, reason, purpose, app, role
 
 -- name: purge_tallies
 SELECT :block, purpose, reason, method, count(*)
@@ -33,9 +33,9 @@ GROUP BY purpose, up_to
 
 -- name: put_access_tallies
 INSERT INTO access_tallies (
-    block, operation, outcome, reason, purpose, app, row_count, event_count, first_at, last_at, without_app, without_origin,
-    without_subject
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    block, operation, outcome, reason, purpose, app, role, row_count, event_count, first_at, last_at, without_app,
+    without_origin, without_subject, without_identity
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: put_purge_tallies
 INSERT INTO purge_tallies (block, purpose, reason, method, row_count) VALUES (?, ?, ?, ?, ?)
@@ -64,19 +64,19 @@ WITH touched AS MATERIALIZED (
 -- A purpose that no policy knows is a caller's word, and there may be as many of those as there are rows.
 SELECT operation, outcome, reason,
        CASE WHEN purpose IN (SELECT value FROM json_each(:purposes)) THEN purpose END AS known_purpose,
-       app, sum(row_count), sum(event_count), min(first_at), max(last_at), sum(without_app), sum(without_origin),
-       sum(without_subject)
+       app, role, sum(row_count), sum(event_count), min(first_at), max(last_at), sum(without_app), sum(without_origin),
+       sum(without_subject), sum(without_identity)
 FROM (
-    SELECT operation, outcome, reason, purpose, app, row_count, event_count, first_at, last_at, without_app, without_origin,
-           without_subject
+    SELECT operation, outcome, reason, purpose, app, role, row_count, event_count, first_at, last_at, without_app,
+           without_origin, without_subject, without_identity
     FROM whole CROSS JOIN access_tallies AS t ON t.block = whole.block
     UNION ALL
-    SELECT operation, outcome, reason, purpose, app, row_count, event_count, at, at, without_app, without_origin,
-           without_subject
+    SELECT operation, outcome, reason, purpose, app, role, row_count, event_count, at, at, without_app, without_origin,
+           without_subject, without_identity
     FROM parts CROSS JOIN access_units AS u ON u.position >= parts.first AND u.position <= parts.last
     WHERE at >= :since AND at < :until
 )
-GROUP BY operation, outcome, reason, known_purpose, app
+GROUP BY operation, outcome, reason, known_purpose, app, role
 
 -- name: purge_counts
 SELECT purpose, reason, method, sum(row_count)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable
 from datetime import timedelta
@@ -10,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from vsqlvault.errors import InvalidQuery, PluginUnusable, RoleRequired
+from vsqlvault.errors import InvalidQuery, PluginUnusable, RoleRequired, VaultError
 from vsqlvault.http.schemas.bodies import dump_json
 from vsqlvault.model.audit import Operation
+from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.principal import Role
 from vsqlvault.model.times import format_time
 from vsqlvault.runtime import Tuning
@@ -328,3 +330,19 @@ async def test_entries_without_a_key_are_counted_apart_from_a_key_called_unspeci
     await scene.store("apart-3", key_ref=None)
     found = (await scene.vault.compliance.report.write(scene.admin))["by_purpose"]["card"]
     assert (found["key_refs"], found["entries_without_key_ref"]) == ({"unspecified": 1}, 2)
+
+
+async def test_the_actions_of_administrators_are_those_of_their_role_and_no_others(scene) -> None:
+    await scene.store("by-owner")
+    with contextlib.suppress(RoleRequired):
+        await scene.vault.rules.policies.save_access_policy(scene.owner, an_access_policy("mine"))
+    with contextlib.suppress(VaultError):
+        await scene.vault.entries.retrieve(scene.admin, EntryKey("card", "by-owner"))
+    await scene.vault.rules.policies.save_access_policy(scene.admin, an_access_policy("ours"))
+    await scene.vault.compliance.report.write(scene.admin)
+    scene.clock.advance(hours=1)
+    figures = (await scene.vault.compliance.report.write(scene.admin))["audit_coverage"]["figures"]
+    assert figures["by_admins"].keys() >= {"retrieve", "change-access-policy", "read-report"}
+    assert figures["by_admins"]["change-access-policy"] == 1
+    assert figures["by_class"]["10.2.1.2"]["rows"] == figures["by_role"]["admin"] == sum(figures["by_admins"].values())
+    assert figures["by_role"]["(no role)"] >= 2

@@ -187,6 +187,9 @@ class AccessRecord(Result):
     detail: str | None
     old_value: str | None
     new_value: str | None
+    role: Literal["admin", "auditor"] | None = Field(
+        description="The role of the caller's credential, `admin` before `auditor`. Null for the vault itself."
+    )
 
 
 ACCESS: dict[str, Any] = {

@@ -1,0 +1,217 @@
+-- The role with which the caller of each row acted, and counts by role. The counts of the access log are made again.
+ALTER TABLE vault.access_log ADD COLUMN role text;
+ALTER TYPE vault.access_row ADD ATTRIBUTE role text;
+
+DELETE FROM vault.log_blocks WHERE log = 'access';
+DROP TABLE vault.access_tallies;
+CREATE TABLE vault.access_tallies (
+    block            bigint NOT NULL,
+    operation        text NOT NULL,
+    outcome          text NOT NULL,
+    reason           text,
+    purpose          text COLLATE "C",
+    app              text,
+    role             text,
+    row_count        bigint NOT NULL,
+    event_count      bigint NOT NULL,
+    first_at         timestamptz NOT NULL,
+    last_at          timestamptz NOT NULL,
+    without_app      bigint NOT NULL,
+    without_origin   bigint NOT NULL,
+    without_subject  bigint NOT NULL,
+    without_identity bigint NOT NULL
+);
+CREATE INDEX access_tallies_by_block ON vault.access_tallies (block);
+
+DROP VIEW vault.access_units;
+CREATE VIEW vault.access_units AS
+SELECT position, at, operation, outcome, reason, purpose, app, role, 1::bigint AS row_count, count AS event_count,
+       (app IS NULL)::int AS without_app,
+       (client_address IS NULL AND method IS DISTINCT FROM 'system')::int AS without_origin,
+       (operation IN ('store', 'retrieve', 'inspect', 'purge') AND external_id IS NULL AND detail IS NULL)::int
+           AS without_subject,
+       (app IS NOT NULL AND identity IS NULL AND method IS DISTINCT FROM 'system')::int AS without_identity
+FROM vault.access_log;
+
+-- Commits what holds together, and returns for each write the place of the first expectation that does not hold, or 0.
+-- One call is one transaction and one round trip. Each statement in it sees what was committed before that statement.
+--
+-- It asks what there is to ask: of entries that are to be there, in one statement, of entries that are not, in another; and which
+-- expectation of which write is broken, only where one is. Each such statement costs about as much as several rows do.
+--
+-- Changes of policies hold this advisory lock alone, so the revision stays what it is until this batch is committed.
+-- Entries that are expected are locked in the order of their keys, and stay as they are until then, too; so the rows that
+-- tell of them stand in the logs in the order in which things happened. Whoever is about to give rows their positions holds
+-- the advisory lock from before that until it has committed: so the sequencer knows for whom it has to wait.
+--
+-- Whether an entry is purged is asked inside CASE: outside, it would admit the partial indexes, and while there are no statistics
+-- the planner takes those for all but empty, and reads the whole of one for every batch.
+CREATE OR REPLACE FUNCTION vault.commit_batch(
+    writes       int,
+    expectations vault.expectation[],
+    puts         vault.entry_put[],
+    removals     vault.entry_key[],
+    overwrites   vault.entry_overwrite[],
+    counts       vault.entry_key[],
+    access_rows  vault.access_row[],
+    purge_rows   vault.purge_row[]
+) RETURNS int[] LANGUAGE plpgsql AS $$
+DECLARE
+    broken  int[] := array_fill(0, ARRAY[writes]);
+    held    bigint[] := '{}';
+    current bigint;
+    asked   int;
+    absence boolean;
+    doubt   boolean;
+    failed  record;
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(1987277164, 1);
+    SELECT
+        min(r.revision),
+        count(*) FILTER (WHERE x.kind NOT IN ('entry-absent', 'policy-unused', 'revision-is')),
+        coalesce(bool_or(x.kind = 'entry-absent'), false),
+        coalesce(bool_or(x.kind = 'policy-unused' OR x.kind = 'revision-is' AND x.number IS DISTINCT FROM r.revision), false)
+    INTO current, asked, absence, doubt
+    FROM (SELECT (SELECT revision FROM vault.rulebook) AS revision) AS r LEFT JOIN unnest(expectations) AS x ON true;
+
+    IF asked > 0 THEN
+        IF cardinality(puts) + cardinality(removals) + cardinality(overwrites) + cardinality(counts) > 0 THEN
+            held := ARRAY(
+                SELECT x.ordinal
+                FROM unnest(expectations) WITH ORDINALITY
+                    AS x (write, place, kind, purpose, external_id, subject, number, ordinal)
+                JOIN vault.entries AS e ON e.purpose = x.purpose AND e.external_id = x.external_id
+                WHERE CASE WHEN e.purged_at IS NULL THEN true END AND CASE x.kind
+                    WHEN 'entry-is' THEN e.entry_id = x.subject AND e.version = x.number
+                    WHEN 'retrievals-below' THEN e.retrievals < x.number
+                END
+                ORDER BY e.purpose, e.external_id
+                FOR UPDATE OF e
+            );
+        ELSE
+            held := ARRAY(
+                SELECT x.ordinal
+                FROM unnest(expectations) WITH ORDINALITY
+                    AS x (write, place, kind, purpose, external_id, subject, number, ordinal)
+                JOIN vault.entries AS e ON e.purpose = x.purpose AND e.external_id = x.external_id
+                WHERE CASE WHEN e.purged_at IS NULL THEN true END AND CASE x.kind
+                    WHEN 'entry-is' THEN e.entry_id = x.subject AND e.version = x.number
+                    WHEN 'retrievals-below' THEN e.retrievals < x.number
+                END
+                ORDER BY e.purpose, e.external_id
+                FOR KEY SHARE OF e
+            );
+        END IF;
+    END IF;
+    IF absence AND NOT doubt THEN
+        doubt := EXISTS (
+            SELECT FROM unnest(expectations) AS x
+            JOIN vault.entries AS e ON e.purpose = x.purpose AND e.external_id = x.external_id
+            WHERE x.kind = 'entry-absent'
+        );
+    END IF;
+    IF doubt OR cardinality(held) < asked THEN
+        FOR failed IN
+            SELECT x.write, min(x.place) AS place
+            FROM unnest(expectations) WITH ORDINALITY
+                AS x (write, place, kind, purpose, external_id, subject, number, ordinal)
+            WHERE NOT CASE x.kind
+                WHEN 'revision-is' THEN x.number = current
+                WHEN 'entry-absent' THEN NOT EXISTS (
+                    SELECT FROM vault.entries AS e WHERE e.purpose = x.purpose AND e.external_id = x.external_id
+                )
+                WHEN 'policy-unused' THEN NOT EXISTS (
+                    SELECT FROM vault.entries AS e WHERE e.access_policy = x.subject AND e.purged_at IS NULL
+                )
+                ELSE x.ordinal = ANY (held)
+            END
+            GROUP BY x.write
+        LOOP
+            broken[failed.write] := failed.place;
+        END LOOP;
+    END IF;
+
+    IF cardinality(removals) > 0 THEN
+        DELETE FROM vault.entries AS e USING unnest(removals) AS r
+        WHERE e.purpose = r.purpose AND e.external_id = r.external_id AND broken[r.write] = 0;
+    END IF;
+    IF cardinality(overwrites) > 0 THEN
+        UPDATE vault.entries AS e
+        SET encrypted_value = o.filler, purged_at = o.purged_at, purge_method = o.method
+        FROM unnest(overwrites) AS o
+        WHERE e.purpose = o.purpose AND e.external_id = o.external_id AND broken[o.write] = 0;
+    END IF;
+    IF cardinality(counts) > 0 THEN
+        UPDATE vault.entries AS e SET retrievals = e.retrievals + 1
+        FROM unnest(counts) AS c
+        WHERE e.purpose = c.purpose AND e.external_id = c.external_id AND broken[c.write] = 0;
+    END IF;
+    IF cardinality(puts) > 0 THEN
+        INSERT INTO vault.entries (
+            purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref,
+            metadata, owner_app, owner_identity, access_policy, created_at, updated_at, expires_at, retrievals,
+            purged_at, purge_method, encrypted_value
+        )
+        SELECT
+            p.purpose, p.external_id, p.entry_id, p.version, p.encoding, p.value_sha256, p.value_size, p.algorithm_hint,
+            p.key_ref, p.metadata, p.owner_app, p.owner_identity, p.access_policy, p.created_at, p.updated_at,
+            p.expires_at, p.retrievals, p.purged_at, p.purge_method, p.encrypted_value
+        FROM unnest(puts) AS p
+        WHERE p.fresh AND broken[p.write] = 0
+        ORDER BY p.purpose COLLATE "C", p.external_id COLLATE "C";
+
+        IF EXISTS (SELECT FROM unnest(puts) AS p WHERE NOT p.fresh) THEN
+            INSERT INTO vault.entries AS e (
+                purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref,
+                metadata, owner_app, owner_identity, access_policy, created_at, updated_at, expires_at, retrievals,
+                purged_at, purge_method, encrypted_value
+            )
+            SELECT
+                p.purpose, p.external_id, p.entry_id, p.version, p.encoding, p.value_sha256, p.value_size, p.algorithm_hint,
+                p.key_ref, p.metadata, p.owner_app, p.owner_identity, p.access_policy, p.created_at, p.updated_at,
+                p.expires_at, p.retrievals, p.purged_at, p.purge_method, p.encrypted_value
+            FROM unnest(puts) AS p
+            WHERE NOT p.fresh AND broken[p.write] = 0
+            ORDER BY p.purpose COLLATE "C", p.external_id COLLATE "C"
+            ON CONFLICT (purpose, external_id) DO UPDATE SET
+                entry_id = excluded.entry_id, version = excluded.version, encoding = excluded.encoding,
+                value_sha256 = excluded.value_sha256, value_size = excluded.value_size,
+                algorithm_hint = excluded.algorithm_hint, key_ref = excluded.key_ref, metadata = excluded.metadata,
+                owner_app = excluded.owner_app, owner_identity = excluded.owner_identity,
+                access_policy = excluded.access_policy, created_at = excluded.created_at, updated_at = excluded.updated_at,
+                expires_at = excluded.expires_at, purged_at = excluded.purged_at, purge_method = excluded.purge_method,
+                encrypted_value = excluded.encrypted_value,
+                retrievals = CASE WHEN e.entry_id = excluded.entry_id
+                    THEN greatest(e.retrievals, excluded.retrievals) ELSE excluded.retrievals END;
+        END IF;
+    END IF;
+
+    INSERT INTO vault.access_log (
+        at, request_id, operation, outcome, status, purpose, external_id, entry_id, entry_version, app, identity, method,
+        credential_id, client_address, untrusted_forwarding, reason, policy, policy_version, count, detail, old_value,
+        new_value, leaf_hash, role
+    )
+    SELECT
+        a.at, a.request_id, a.operation, a.outcome, a.status, a.purpose, a.external_id, a.entry_id, a.entry_version,
+        a.app, a.identity, a.method, a.credential_id, a.client_address, a.untrusted_forwarding, a.reason, a.policy,
+        a.policy_version, a.count, a.detail, a.old_value, a.new_value, a.leaf_hash, a.role
+    FROM unnest(access_rows) AS a
+    WHERE broken[a.write] = 0;
+
+    IF cardinality(purge_rows) > 0 THEN
+        INSERT INTO vault.purge_log (
+            purge_id, purpose, external_id, entry_id, entry_version, method, reason, policy_reference, proof_hash,
+            value_size, key_ref, owner_app, purged_at, expired_at, app, identity, request_id, leaf_hash
+        )
+        SELECT
+            p.purge_id, p.purpose, p.external_id, p.entry_id, p.entry_version, p.method, p.reason, p.policy_reference,
+            p.proof_hash, p.value_size, p.key_ref, p.owner_app, p.purged_at, p.expired_at, p.app, p.identity,
+            p.request_id, p.leaf_hash
+        FROM unnest(purge_rows) AS p
+        WHERE broken[p.write] = 0;
+    END IF;
+    RETURN broken;
+END
+$$;
+
+UPDATE vault.schema_version SET version = 17;
