@@ -275,7 +275,7 @@ def test_the_untouched_log_passes(original: Log, facts: Facts) -> None:
 ACCESS = [
     "at", "request_id", "operation", "outcome", "status", "purpose", "external_id", "entry_id", "entry_version", "app",
     "identity", "method", "credential_id", "client_address", "untrusted_forwarding", "reason", "policy",
-    "policy_version", "count", "detail", "old_value", "new_value", "leaf_hash",
+    "policy_version", "count", "detail", "old_value", "new_value", "leaf_hash", "role",
 ]  # fmt: skip
 PURGE = [
     "purge_id", "purpose", "external_id", "entry_id", "entry_version", "method", "reason", "policy_reference", "proof_hash",
