@@ -12,7 +12,7 @@ Implement a hook with the marker ``hookimpl``. An implementation may omit argume
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 from typing import Any
 
@@ -31,6 +31,7 @@ from vsqlvault.interfaces.report_section import ReportSection
 from vsqlvault.interfaces.storage import StorageFactory
 from vsqlvault.interfaces.stored_keys import StoredKeys
 from vsqlvault.model.sandbox import ProcessNeeds
+from vsqlvault.quick_dataclass import dataclass
 
 PROJECT = "vsqlvault"
 ENTRY_POINT_GROUP = "vsqlvault.plugins"

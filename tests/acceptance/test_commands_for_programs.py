@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from vsqlvault.cli.parser import _parser
+from vsqlvault.cli.parser import command_parser
 from vsqlvault.cli.words import commands_of, options_of
 
 PRINT_SOMETHING_ELSE = {"new-plugin", "check-token", "serve", "report", "schema", "completion", "man"}
@@ -49,7 +49,7 @@ def leaves(parser: argparse.ArgumentParser, path: tuple[str, ...] = ()) -> Itera
 
 
 def test_every_command_takes_json() -> None:
-    without = {" ".join(path) for path, command in leaves(_parser()) if "--json" not in options_of(command)}
+    without = {" ".join(path) for path, command in leaves(command_parser()) if "--json" not in options_of(command)}
     assert without - PRINT_SOMETHING_ELSE == set()
 
 

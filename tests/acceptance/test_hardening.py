@@ -373,7 +373,11 @@ def test_settings_that_need_what_is_closed_are_refused_at_once(tmp_path: Path) -
         server.kill()
 
 
-def test_once_it_serves_nothing_is_imported_any_more(another_vault: Start) -> None:
+def imported_since(server: VaultServer, begins: int) -> list[str]:
+    return [line for line in server.log_lines()[begins:] if line.startswith("import time:")]
+
+
+def test_requests_for_entries_import_nothing(another_vault: Start) -> None:
     server = another_vault(environment={"PYTHONPROFILEIMPORTTIME": "1"})
     for method in ("physical-delete", "crypto-shred", "retention-expire"):
         server.retention("cold", method=method)
@@ -381,15 +385,8 @@ def test_once_it_serves_nothing_is_imported_any_more(another_vault: Start) -> No
         assert server.get("archive", f"cold/{method}").status == 200
         assert server.delete("archive", f"cold/{method}").status == 200
     server.access_policy("named", store={}, retrieve={"allowed_apps": ["payments"]})
-    assert server.call("payments", "GET", "/vault/card?limit=1").status == 200
-    for accept in ("application/json", "application/x-ndjson", "text/csv"):
-        assert server.call("auditor", "GET", "/admin/access-log", headers={"Accept": accept}).status == 200
     for who, method, target in (
-        (None, "GET", "/metrics"),
         (ADMIN, "GET", "/health"),
-        (ADMIN, "GET", "/openapi.json"),
-        (ADMIN, "GET", "/docs"),
-        ("auditor", "GET", "/compliance/report"),
         (ADMIN, "POST", "/admin/purge/sweep"),
         ("payments", "PATCH", "/vault/card/a"),
         ("payments", "GET", "/none-such"),
@@ -400,8 +397,35 @@ def test_once_it_serves_nothing_is_imported_any_more(another_vault: Start) -> No
     server.hang_up()
     lines = server.log_lines()
     begins = next(number for number, line in enumerate(lines) if "Vault API is running" in line)
-    assert [line for line in lines[begins:] if line.startswith("import time:")] == []
+    assert imported_since(server, begins) == []
     assert server.stop() == 0
+
+
+@with_landlock
+def test_what_other_requests_import_is_within_reach_and_imported_once(tmp_path: Path) -> None:
+    server = VaultServer(
+        tmp_path,
+        settings='[hardening]\nlandlock = "required"\nseccomp = "required"\n',
+        environment={"PYTHONPROFILEIMPORTTIME": "1"},
+    ).start()
+    try:
+        server.retention("card")
+        for number in range(3):
+            server.stored("payments", f"card/late-{number}", MARKER)
+        for _ in range(2):
+            begins = len(server.log_lines())
+            assert server.call("payments", "GET", "/vault/card?limit=1").status == 200
+            for accept in ("application/json", "application/x-ndjson", "text/csv"):
+                assert server.call("auditor", "GET", "/admin/access-log", headers={"Accept": accept}).status == 200
+            for who, target in (
+                (None, "/metrics"), (ADMIN, "/openapi.json"), (ADMIN, "/docs"), ("auditor", "/compliance/report"),
+                ("auditor", "/compliance/report?format=html"), (None, "/sign-in"),
+            ):  # fmt: skip
+                assert server.call(who, "GET", target).status == 200, target
+        assert imported_since(server, begins) == []
+        assert server.stop() == 0
+    finally:
+        server.kill()
 
 
 def test_the_report_of_the_command_says_that_nothing_locks_it_in(tmp_path: Path) -> None:

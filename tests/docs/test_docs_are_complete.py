@@ -105,7 +105,7 @@ def test_every_route_is_documented(operation):
 
 
 def test_every_command_is_documented():
-    actions = [action for action in parser._parser()._actions if getattr(action, "choices", None)]
+    actions = [action for action in parser.command_parser()._actions if getattr(action, "choices", None)]
     for command in actions[0].choices:
         assert f"`vsql-vault {command}" in text_of("command.md")
 

@@ -16,9 +16,10 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from vsqlvault.http.metrics import Counts, Metrics
+from vsqlvault.http.metrics import Metrics
 from vsqlvault.http.metrics.workers import Share, SharedSamples
 from vsqlvault.http.operations import OPERATIONS
+from vsqlvault.http.server.state import Counts
 from vsqlvault.model.control import CONTROLS
 from vsqlvault.testing import VaultClient
 from vsqlvault_plugins.anchor.file import FileAnchor

@@ -54,7 +54,7 @@ def test_every_container_of_the_manifest_is_locked_in():
     ids=["systemd", "kubernetes"],
 )
 def test_the_commands_exist(arguments):
-    assert parser._parser().parse_args(arguments).config.suffix == ".toml"
+    assert parser.command_parser().parse_args(arguments).config.suffix == ".toml"
 
 
 def test_systemd_takes_the_unit(tmp_path):

@@ -11,9 +11,9 @@ from typing import Any
 from jsonschema import Draft202012Validator
 
 from vsqlvault.config import Settings
-from vsqlvault.http.app import Adapter
+from vsqlvault.http.application import Application
 from vsqlvault.http.description.openapi import build_openapi
-from vsqlvault.http.metrics import Counts
+from vsqlvault.http.server.state import Counts
 
 NAMED_HEADERS = {
     "etag", "location", "retry-after", "www-authenticate", "preference-applied", "vary", "content-disposition",
@@ -27,7 +27,7 @@ _REQUEST_LINE = re.compile(rb"([A-Z]+) (/[^ ?]*)(?:\?[^ ]*)? HTTP/1\.[01]\r\n")
 def document() -> dict[str, Any]:
     """Return the document that a vault with default settings serves."""
     settings = Settings.model_validate({"storage": {"database_url": "sqlite:///unused.db"}})
-    return build_openapi(Adapter(settings, Counts()).operations, settings.auth.api_key_header)
+    return build_openapi(Application(settings, Counts()).operations, settings.auth.api_key_header)
 
 
 @cache

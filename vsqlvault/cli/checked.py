@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from vsqlvault.cli.output import print_json
+from vsqlvault.quick_dataclass import dataclass
 
 FAILED = 1
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-from vsqlvault.cli.words import commands_of
+from vsqlvault.cli.words import actions_of, commands_of
+from vsqlvault.quick_dataclass import dataclass
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -37,7 +37,7 @@ def nodes_of(parser: argparse.ArgumentParser, words: tuple[str, ...]) -> Iterato
     commands = commands_of(parser)
     options = tuple(
         (option, (action.help or "").split(";")[0], action.metavar == "FILE")
-        for action in parser._actions  # noqa: SLF001 - argparse shows its arguments nowhere else
+        for action in actions_of(parser)
         for option in action.option_strings
         if option.startswith("--")
     )

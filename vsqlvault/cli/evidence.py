@@ -10,6 +10,7 @@ from typing import Any
 
 from vsqlvault.cli.checked import Checked
 from vsqlvault.cli.output import add_json, print_json
+from vsqlvault.cli.periods import add_period
 from vsqlvault.cli.progress import Bar
 from vsqlvault.config import Settings
 from vsqlvault.durable_file import durable_file
@@ -21,19 +22,13 @@ from vsqlvault.service.compliance.evidence_check import EvidenceCheckResult, ver
 
 MAX_SHOWN = 10
 ReadSettings = Callable[[argparse.Namespace], Settings]
-ReadTime = Callable[[str], Any]
 
 
-def add_arguments(evidence: argparse.ArgumentParser, read_time: ReadTime) -> None:
+def add_arguments(evidence: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     add_json(evidence)
     evidence.add_argument("--out", required=True, type=Path, metavar="FILE", help="the ZIP file for the bundle")
-    for name, text in (
-        ("--as-of", "count entries as of this instant"),
-        ("--since", "include the logs from this time, inclusive"),
-        ("--until", "include the logs up to this time, exclusive"),
-    ):
-        evidence.add_argument(name, type=read_time, metavar="TIME", help=f"{text}, such as 2027-02-16T00:00:00Z")
+    add_period(evidence, "include")
 
 
 def write_evidence(options: argparse.Namespace, read_settings: ReadSettings) -> None:

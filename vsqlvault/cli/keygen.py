@@ -9,8 +9,8 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from vsqlvault.cli.output import print_json
-from vsqlvault.config import ApiKeySettings, Settings
+from vsqlvault.cli.output import add_json, print_json
+from vsqlvault.config import DEFAULT_SIGNING_KEY_FILE, ApiKeySettings, Settings
 from vsqlvault.errors import SettingsInvalid
 from vsqlvault.proof.note import KeyInvalid, SigningKey
 from vsqlvault.service.credentials.api_keys import digest_of, new_secret
@@ -27,6 +27,18 @@ Add this to vsql-vault.toml:
 
 [audit]
 signing_key_file = {quoted}"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    kind = parser.add_mutually_exclusive_group(required=True)
+    kind.add_argument("--app", metavar="NAME", help="the app of the API key")
+    kind.add_argument("--signing", action="store_true", help="generate a signing key")
+    add_json(parser)
+    parser.add_argument("--origin", metavar="NAME", help="the name of the log, such as vault.example.com/audit")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", default=Path(DEFAULT_SIGNING_KEY_FILE), help="the file for the signing key"
+    )
 
 
 def generate_key(options: argparse.Namespace, _: Callable[[argparse.Namespace], Settings]) -> None:

@@ -19,7 +19,7 @@ from vsqlvault.service.credentials.api_keys import CreatedKey, KeyListRequest, R
 from vsqlvault.service.vault import Vault
 
 Answer = TypeVar("Answer")
-HELP = "create, list and revoke API keys in the storage, with or without a running server"
+ReadSettings = Callable[[argparse.Namespace], Settings]
 PAGE = 1_000
 _FLAGS = {"purposes": "--purpose", "roles": "--role", "expires_at": "--expires-at"}
 _COLUMNS = (
@@ -35,17 +35,17 @@ _COLUMNS = (
 )
 
 
-def add_keys_commands(parser: argparse.ArgumentParser, read: Callable[[argparse.Namespace], Settings]) -> None:
-    """Add ``list``, ``create`` and ``revoke`` to the parser of ``keys``; ``read`` returns the settings for the options."""
+def add_commands(parser: argparse.ArgumentParser) -> None:
+    """Add ``list``, ``create`` and ``revoke`` to the parser of ``keys``."""
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    def add(name: str, run: Callable[[Settings, argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
+    def add(name: str, act: Callable[[Settings, argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument(
             "--config", type=Path, default=argparse.SUPPRESS, metavar="FILE", help="settings file in TOML"
         )
         add_json(command)
-        command.set_defaults(run=lambda options, _: run(read(options), options))
+        command.set_defaults(act=act)
         return command
 
     add("list", _list, "list the keys in the storage, oldest first")
@@ -68,6 +68,11 @@ def add_keys_commands(parser: argparse.ArgumentParser, read: Callable[[argparse.
     create.add_argument("--description", metavar="TEXT", help="a text for people")
     revoke = add("revoke", _revoke, "revoke a key")
     revoke.add_argument("key_id", metavar="KEY", help="the key's id: sha256: and 12 hex digits")
+
+
+def run(options: argparse.Namespace, read_settings: ReadSettings) -> None:
+    """Run the command below ``keys``. Raises StartUpRefused, Unavailable."""
+    options.act(read_settings(options), options)
 
 
 def _list(settings: Settings, options: argparse.Namespace) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 
-from vsqlvault.cli.words import commands_of
+from vsqlvault.cli.words import actions_of, commands_of
 
 EXIT_CODES = {
     "0": "done",
@@ -63,16 +63,12 @@ def _commands(parser: argparse.ArgumentParser) -> Iterator[str]:
 
 
 def _usage(command: argparse.ArgumentParser) -> str:
-    names = [
-        str(action.metavar or action.dest.upper())
-        for action in command._actions  # noqa: SLF001 - argparse shows its arguments nowhere else
-        if not action.option_strings
-    ]
+    names = [str(action.metavar or action.dest.upper()) for action in actions_of(command) if not action.option_strings]
     return " ".join((command.prog, *names))
 
 
 def _arguments(parser: argparse.ArgumentParser) -> Iterator[str]:
-    for action in parser._actions:  # noqa: SLF001
+    for action in actions_of(parser):
         if not action.option_strings or action.help == argparse.SUPPRESS:
             continue
         value = "" if action.nargs == 0 else f" {action.metavar or '|'.join(map(str, action.choices or ()))}"

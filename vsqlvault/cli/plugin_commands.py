@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -14,30 +14,27 @@ from vsqlvault.interfaces.command import VaultCommand
 from vsqlvault.plugin_loader import Plugins
 
 ReadSettings = Callable[[argparse.Namespace], Settings]
-Add = Callable[[str, Callable[[argparse.Namespace, ReadSettings], Any], str], argparse.ArgumentParser]
+Add = Callable[[str, str, Callable[[argparse.Namespace, ReadSettings], Any]], argparse.ArgumentParser]
+"""Adds a command by name, help and function, and returns its parser."""
+
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,31}", re.ASCII)
 MAX_EXIT_CODE = 255
-_HELP = {"-h", "--help"}
 
 
-def add_plugin_commands(add: Add, known: Collection[str], arguments: Sequence[str]) -> None:
-    """Add the commands of the plugins that the settings load, where the arguments ask for one, or for help.
+def add_plugin_commands(add: Add, known: Collection[str], config: Path | None, *, is_asked_for: bool) -> None:
+    """Add the commands of the plugins that the settings load.
 
-    A command of the vault's own loads no plugin for it. Help leaves the plugins' commands out where the settings cannot be
-    used.
+    ``is_asked_for``: a word asks for one. Help leaves the plugins' commands out where the settings cannot be used.
 
     Raises:
         StartUpRefused: settings or plugins cannot be used.
     """
-    word, config = _words(arguments)
-    if word in known or (word is None and not _HELP & set(arguments)):
-        return
     try:
         offered = Plugins(load_settings(config)).offers("vault_commands")
     except StartUpRefused:
-        if word is None:
-            return
-        raise
+        if is_asked_for:
+            raise
+        return
     for name, command in offered.items():
         if not _NAME.fullmatch(name):
             raise PluginUnusable(f"command {name!r}: expected lower-case words with hyphens")
@@ -59,7 +56,7 @@ def _add(add: Add, name: str, command: VaultCommand) -> None:
     text = _contained(name, lambda: command.help)
     if type(text) is not str:
         raise PluginUnusable(f"command {name}: expected a text as help, found {type(text).__name__}")
-    parser = add(name, run, text.replace("%", "%%"))
+    parser = add(name, text.replace("%", "%%"), run)
     _contained(name, lambda: command.add_arguments(parser))
 
 
@@ -74,18 +71,3 @@ def _contained(name: str, call: Callable[[], Any]) -> Any:
         raise
     except BaseException as error:
         raise PluginUnusable(f"command {name}: its plugin failed: {type(error).__name__}") from error
-
-
-def _words(arguments: Sequence[str]) -> tuple[str | None, Path | None]:
-    """Return the first word that is not an option, and the file of ``--config``."""
-    word: str | None = None
-    config: Path | None = None
-    rest = list(arguments)
-    while rest:
-        argument = rest.pop(0)
-        name, equals, value = argument.partition("=")
-        if name == "--config":
-            config = Path(value if equals else (rest.pop(0) if rest else ""))
-        elif word is None and not argument.startswith("-"):
-            word = argument
-    return word, config

@@ -9,11 +9,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from vsqlvault.cli.periods import add_period
 from vsqlvault.config import Settings
 from vsqlvault.durable_file import write_durably
 from vsqlvault.errors import SettingsInvalid
 from vsqlvault.model.principal import SYSTEM, Call
 from vsqlvault.runtime import open_vault, run_to_end
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report to FILE as JSON")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write the report to FILE as HTML")
+    add_period(parser, "count")
 
 
 def write_report(options: argparse.Namespace, read_settings: Callable[[argparse.Namespace], Settings]) -> None:

@@ -12,6 +12,17 @@ from vsqlvault.plugin_loader import Plugins
 from vsqlvault.service.compliance.report_schema import JSON_SCHEMA, report_schema
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the argument of the command."""
+    parser.add_argument(
+        "of",
+        nargs="?",
+        choices=("settings", "api", "report"),
+        default="settings",
+        help="which schema to print; default: settings",
+    )
+
+
 def print_schema(options: argparse.Namespace, read_settings: Callable[[argparse.Namespace], Settings]) -> None:
     """Print a JSON Schema: of the settings, the HTTP API or the report."""
     print(json.dumps(_schema_of(options, read_settings), indent=2, ensure_ascii=False))

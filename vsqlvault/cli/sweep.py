@@ -24,16 +24,20 @@ _BAR_SECONDS = 0.1
 _LINE_SECONDS = 5.0
 
 
-def add_arguments(sweep: argparse.ArgumentParser, scrub: argparse.ArgumentParser) -> None:
-    """Add the arguments of both commands."""
-    for command in (sweep, scrub):
-        add_json(command)
+def add_sweep_arguments(sweep: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``sweep``."""
+    add_json(sweep)
     sweep.add_argument("--dry-run", action="store_true", help="only count the expired entries")
     sweep.add_argument(
         "--confirm-clock",
         action="store_true",
         help="confirm that the storage's clock is correct although it jumped forward by more than a day",
     )
+
+
+def add_scrub_arguments(scrub: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``scrub``."""
+    add_json(scrub)
     scrub.add_argument(
         "--lock-seconds",
         type=_seconds,

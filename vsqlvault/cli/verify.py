@@ -45,8 +45,8 @@ class CannotVerify(StartUpRefused):
     """The file, the key or a checkpoint cannot be used."""
 
 
-def add_arguments(verify: argparse.ArgumentParser, export: argparse.ArgumentParser) -> None:
-    """Add the arguments of both commands."""
+def add_arguments(verify: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``verify``."""
     verify.add_argument(
         "file",
         nargs="?",
@@ -70,6 +70,10 @@ def add_arguments(verify: argparse.ArgumentParser, export: argparse.ArgumentPars
         help="a checkpoint that you kept; repeatable",
     )
     add_json(verify)
+
+
+def add_export_arguments(export: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``export-audit``."""
     add_json(export)
     export.add_argument("--out", required=True, type=Path, metavar="FILE", help="the file for the export")
 

@@ -4,18 +4,33 @@ from __future__ import annotations
 
 import argparse
 import re
-from difflib import get_close_matches
-from typing import NoReturn
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 _INVALID_CHOICE = re.compile(r"(argument .*: )?invalid choice: '(?P<word>.*)' \(choose from .*\)", re.DOTALL)
 _UNRECOGNIZED = re.compile(r"unrecognized arguments: (?P<words>.*)", re.DOTALL)
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors name the nearest word. Options cannot be abbreviated."""
+    """An argument parser whose errors name the nearest word. Options cannot be abbreviated.
 
-    def __init__(self, **options: object) -> None:
+    ``add_arguments`` is called once, before the arguments are needed: for a command that is not used, never.
+    """
+
+    def __init__(self, *, add_arguments: Callable[[Parser], None] | None = None, **options: object) -> None:
         super().__init__(**{"allow_abbrev": False, **options})  # type: ignore[arg-type]
+        self._add_arguments = add_arguments
+
+    def complete(self) -> None:
+        """Add the arguments, if they were not added yet."""
+        add_arguments, self._add_arguments = self._add_arguments, None
+        if add_arguments is not None:
+            add_arguments(self)
+
+    def parse_known_args(self, *arguments: Any, **options: Any) -> Any:
+        """Parse as argparse does."""
+        self.complete()
+        return super().parse_known_args(*arguments, **options)
 
     def error(self, message: str) -> NoReturn:
         """Print a sentence and where to read more, and exit with 2."""
@@ -27,7 +42,7 @@ class Parser(argparse.ArgumentParser):
             return f"unknown word {match['word']!r}{_suggested(match['word'], known)}"
         if match := _UNRECOGNIZED.fullmatch(message):
             word = match["words"].split()[0].partition("=")[0]
-            near = get_close_matches(word, every_option(self), 1, 0.6)
+            near = _close_matches(word, every_option(self))
             return f"unknown argument {word!r}{f'; did you mean {near[0]}?' if near else ''}"
         return message
 
@@ -37,10 +52,17 @@ class Parser(argparse.ArgumentParser):
         return [choice for choice in choices if choice != word]
 
 
+def actions_of(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+    """Return the arguments of a parser."""
+    if isinstance(parser, Parser):
+        parser.complete()
+    return parser._actions  # noqa: SLF001 - argparse shows its arguments nowhere else
+
+
 def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
     """Return the subcommands of a parser by their names."""
     found: dict[str, argparse.ArgumentParser] = {}
-    for action in parser._actions:  # noqa: SLF001 - argparse shows its arguments nowhere else
+    for action in actions_of(parser):
         if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
             found |= action.choices
     return found
@@ -48,7 +70,7 @@ def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentP
 
 def options_of(parser: argparse.ArgumentParser) -> list[str]:
     """Return the options of a parser."""
-    return [option for action in parser._actions for option in action.option_strings]  # noqa: SLF001
+    return [option for action in actions_of(parser) for option in action.option_strings]
 
 
 def every_option(parser: argparse.ArgumentParser) -> list[str]:
@@ -58,7 +80,13 @@ def every_option(parser: argparse.ArgumentParser) -> list[str]:
 
 
 def _suggested(word: str, known: list[str]) -> str:
-    near = get_close_matches(word, known, 1, 0.6)
+    near = _close_matches(word, known)
     if near:
         return f"; did you mean {near[0]}?"
     return f"; expected one of {', '.join(known)}" if known else ""
+
+
+def _close_matches(word: str, known: list[str]) -> list[str]:
+    from difflib import get_close_matches  # noqa: PLC0415 - only an error needs it
+
+    return get_close_matches(word, known, 1, 0.6)

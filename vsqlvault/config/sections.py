@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from vsqlvault.quick_dataclass import dataclass
 
 _APP = r"^[A-Za-z0-9][A-Za-z0-9._:@/-]{0,127}$"
 

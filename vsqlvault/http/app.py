@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from functools import cached_property
-from typing import Any
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import TYPE_CHECKING, Any
 
 from quart import Quart, Response, request
 from quart.wrappers import Body
@@ -14,33 +13,19 @@ from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from vsqlvault.config import Settings
-from vsqlvault.errors import (
-    BadRequest,
-    ClientAborted,
-    PayloadTooLarge,
-)
-from vsqlvault.http.cursors import Cursors
-from vsqlvault.http.description.docs_page import CONTENT_SECURITY_POLICY, docs_page
-from vsqlvault.http.description.openapi import build_openapi
-from vsqlvault.http.dispatcher import Dispatcher
+from vsqlvault.errors import BadRequest, ClientAborted, PayloadTooLarge
+from vsqlvault.http.application import Application
 from vsqlvault.http.fast_path import FastPath, raw_path_of, request_of
 from vsqlvault.http.forwarding import Forwarding
-from vsqlvault.http.messages import BodyReader, Reply, Request, answer_of, collect_body
-from vsqlvault.http.metrics import Metrics
-from vsqlvault.http.metrics.workers import Share
-from vsqlvault.http.operation import Operation, RequestContext, also_head
-from vsqlvault.http.operations import OPERATIONS
-from vsqlvault.http.operations.plugin_pages import page_operations
-from vsqlvault.http.routing import Match, Router
-from vsqlvault.http.schemas.bodies import dump_json
-from vsqlvault.http.schemas.results.service import OpenApi
+from vsqlvault.http.messages import BodyReader, Reply, answer_of, collect_body
+from vsqlvault.http.routing import Match
 from vsqlvault.http.server.state import Counts
-from vsqlvault.http.sessions import Sessions
-from vsqlvault.service.tasks import PeriodicTask, running
 from vsqlvault.service.vault import Vault
 
+if TYPE_CHECKING:
+    from vsqlvault.http.metrics.workers import Share
+
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
-PUBLISH_SECONDS = 1.0
 Opener = Callable[[], AbstractAsyncContextManager[Vault]]
 
 
@@ -104,64 +89,14 @@ class PathGuard:
         await self._asgi_app(scope, receive, send)
 
 
-class Adapter:
+class Adapter(Application):
     """Converts Quart's request to ours, and our reply to Quart's response."""
 
     def __init__(
         self, settings: Settings, counts: Counts, share: Share | None = None, forwarding: Forwarding | None = None
     ) -> None:
-        self._settings = settings
-        self._forwarding = forwarding
-        self._share = share
-        self._counts = counts
-        self._vault: Vault | None = None
-        self._dispatcher: Dispatcher | None = None
-        self._metrics: Metrics | None = None
-        self._publishing = AsyncExitStack()
-        self.operations = (*OPERATIONS, *self._descriptive())
-        self.router = Router(self.operations)
-
-    @cached_property
-    def _openapi(self) -> dict[str, Any]:
-        return build_openapi(self.operations, self._settings.auth.api_key_header)
-
-    @cached_property
-    def _docs_page(self) -> bytes:
-        return docs_page(self._openapi)
-
-    def begin(self, vault: Vault) -> None:
-        """Set the vault to serve, with its pages. Raises PluginUnusable: a page cannot be served."""
-        self._vault = vault
-        self._metrics = Metrics(vault, self._counts, self._share)
-        self.router = Router((*self.operations, *page_operations(vault.pages, self.operations)))
-
-    async def prepare(self) -> None:
-        """Load what the dispatcher needs from the storage."""
-        if self._vault is None or self._metrics is None:
-            raise RuntimeError("begin() comes first")
-        cursors = Cursors(await self._vault.storage.secret("cursor"))
-        self._dispatcher = Dispatcher(
-            self._settings,
-            self._vault,
-            cursors,
-            self._metrics,
-            self._forwarding,
-            sessions=Sessions(await self._vault.storage.secret("session")),
-            start_path="/console" if any(page.path == "/console" for page in self._vault.pages) else "/docs",
-        )
-        if self._share:
-            publisher = PeriodicTask("metrics of this worker", self._publish, PUBLISH_SECONDS)
-            await self._publishing.enter_async_context(running(publisher))
-
-    async def end(self) -> None:
-        """Stop the background work."""
-        await self._publishing.aclose()
-        if self._share:
-            await self._publish()
-
-    async def _publish(self) -> None:
-        if self._metrics:
-            self._metrics.publish()
+        super().__init__(settings, counts, share, forwarding)
+        self._body_timeout_seconds = settings.server.body_timeout_seconds
 
     async def view(self) -> Response:
         """Answer the request of Quart's context."""
@@ -175,84 +110,17 @@ class Adapter:
             return await self._serve(Match(None, {}, BadRequest()))
         raise error
 
-    @property
-    def dispatcher(self) -> Dispatcher:
-        """The dispatcher, once ``prepare`` is done."""
-        if self._dispatcher is None:
-            raise RuntimeError("not serving yet")
-        return self._dispatcher
-
-    async def answer(self, request: Request, operation: Operation) -> Reply:
-        """Answer a request even if the client disconnects meanwhile, which some servers signal by cancellation."""
-        if self._vault is None:
-            raise RuntimeError("not serving yet")
-        return await self._vault.audit.recorder.shielded(self.dispatcher.answer(request, operation))
-
     async def _serve(self, match: Match) -> Response:
-        if self._vault is None:
-            raise RuntimeError("not serving yet")
         gone = asyncio.get_running_loop().create_future()
-        reader = _body_reader(request.body, gone, self._settings.server.body_timeout_seconds)
+        reader = _body_reader(request.body, gone, self._body_timeout_seconds)
         asked = request_of(request.scope, match.params, reader)
-        work = asyncio.ensure_future(self.dispatcher.answer(asked, match.operation, match.refusal))
         try:
-            reply = await self._vault.audit.recorder.shielded(work)
+            reply = await self.answer(asked, match.operation, match.refusal)
         except asyncio.CancelledError:
             if not gone.done():
                 gone.set_result(None)
             raise
         return _response(reply, is_head=asked.method == "HEAD")
-
-    def _descriptive(self) -> tuple[Operation, ...]:
-        async def metrics(exchange: RequestContext) -> Reply:
-            if self._metrics is None:
-                raise RuntimeError("not serving yet")
-            return self._metrics.exposition(exchange.request.header("accept"))
-
-        async def openapi(_: RequestContext) -> Reply:
-            return Reply(200, dump_json(self._openapi))
-
-        async def docs(_: RequestContext) -> Reply:
-            headers = [("Content-Security-Policy", CONTENT_SECURITY_POLICY)]
-            return Reply(200, self._docs_page, "text/html; charset=utf-8", headers)
-
-        return (
-            *also_head(
-                Operation(
-                    method="GET",
-                    path="/metrics",
-                    name="metrics",
-                    summary="Prometheus metrics",
-                    handler=metrics,
-                    media_types=("text/plain", "application/openmetrics-text"),
-                    example="# HELP vsqlvault_connections Connections that are open.\n…",
-                    answers={200: "Metrics."},
-                    tag="service",
-                )
-            ),
-            Operation(
-                method="GET",
-                path="/openapi.json",
-                name="openapi",
-                summary="The API description",
-                handler=openapi,
-                result=OpenApi,
-                answers={200: "OpenAPI 3.1."},
-                tag="service",
-            ),
-            Operation(
-                method="GET",
-                path="/docs",
-                name="docs",
-                summary="The API description as a page",
-                handler=docs,
-                media_types=("text/html",),
-                example="<!doctype html>…",
-                answers={200: "A page.", 303: "A browser without a session is sent to sign in."},
-                tag="service",
-                in_browser=True,
-            ),
-        )
 
 
 def _body_reader(body: Body, gone: asyncio.Future[None], timeout_seconds: float) -> BodyReader:
@@ -303,9 +171,3 @@ def _response(reply: Reply, *, is_head: bool) -> Response:
 async def _pieces(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     async for piece in stream:
         yield piece
-
-
-@asynccontextmanager
-async def already_open(vault: Vault) -> AsyncIterator[Vault]:
-    """Serve a vault that the caller has opened and will close."""
-    yield vault

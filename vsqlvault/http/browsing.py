@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 
 from vsqlvault.errors import CredentialRefused, FormRefused, UnsupportedMediaType, VaultError
 from vsqlvault.http.messages import Request
 from vsqlvault.http.operation import Browser, Operation, RequestContext
 from vsqlvault.http.sessions import COOKIE, CSRF_FIELD, Session, Sessions, cookie_of, parse_form
 from vsqlvault.model.principal import Call
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.service.vault import Vault
 
 FORM = "application/x-www-form-urlencoded"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from vsqlvault.errors import InvalidHeader
 from vsqlvault.http.messages import Request
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.service.rules.preconditions import VersionPreconditions
 
 _TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'

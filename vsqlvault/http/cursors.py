@@ -6,13 +6,12 @@ import hashlib
 import hmac
 import json
 from base64 import urlsafe_b64encode
-from typing import Any
-
-from joserfc import jwe
-from joserfc.errors import JoseError
-from joserfc.jwk import OctKey
+from typing import TYPE_CHECKING, Any
 
 from vsqlvault.errors import InvalidQuery
+
+if TYPE_CHECKING:
+    from joserfc.jwk import OctKey
 
 _HEADER = {"alg": "dir", "enc": "A256GCM"}
 _START = urlsafe_b64encode(json.dumps(_HEADER, separators=(",", ":")).encode("ascii")).rstrip(b"=").decode("ascii")
@@ -31,6 +30,8 @@ class Cursors:
 
     def seal(self, app: str, route: str, query: dict[str, str], after: list[Any]) -> str:
         """Return a cursor for the page after ``after`` of ``query``."""
+        from joserfc import jwe  # noqa: PLC0415 - only pages need it, and it takes long to import
+
         content = json.dumps([query, after], separators=(",", ":"), ensure_ascii=False).encode("utf-8")
         return jwe.encrypt_compact(_HEADER, content, self._key(app, route))
 
@@ -50,6 +51,9 @@ class Cursors:
         return {**sealed, **query}, after
 
     def _content(self, app: str, route: str, cursor: str) -> bytes:
+        from joserfc import jwe  # noqa: PLC0415
+        from joserfc.errors import JoseError  # noqa: PLC0415
+
         refused = InvalidQuery("expected a cursor that this server returned to this caller for this route")
         if not cursor.startswith(f"{_START}.."):  # only this header is parsed
             raise refused
@@ -62,5 +66,7 @@ class Cursors:
         return content
 
     def _key(self, app: str, route: str) -> OctKey:
+        from joserfc.jwk import OctKey  # noqa: PLC0415
+
         context = json.dumps(["cursor", app, route]).encode("ascii")
         return OctKey.import_key(hmac.digest(self._secret, context, hashlib.sha256))

@@ -7,7 +7,7 @@ import logging
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
 from urllib.parse import unquote
 
@@ -40,6 +40,7 @@ from vsqlvault.interfaces.authenticator import Presented
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.principal import Call, Principal, Role
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.service.audit.recorder import AuditContext
 from vsqlvault.service.log.quarantine import Quarantine
 from vsqlvault.service.vault import Vault

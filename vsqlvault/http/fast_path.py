@@ -93,10 +93,10 @@ class FastPath:
 
     async def read_pieces(self, receive: Callable[[], Awaitable[Any]], limit: int) -> bytes:
         """See ``Handler.read_pieces``."""
-        return await collect_body(_pieces_of(receive), limit, self._body_timeout_seconds)
+        return await collect_body(pieces_of(receive), limit, self._body_timeout_seconds)
 
 
-async def _pieces_of(receive: Callable[[], Awaitable[Any]]) -> AsyncIterator[bytes]:
+async def pieces_of(receive: Callable[[], Awaitable[Any]]) -> AsyncIterator[bytes]:
     """Yield the parts of a body that arrives as ASGI messages. Raises ClientAborted."""
     more = True
     while more:

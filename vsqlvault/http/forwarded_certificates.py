@@ -10,7 +10,6 @@ import base64
 import binascii
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from vsqlvault.config import ServerSettings
 from vsqlvault.errors import BadForwarding, CredentialRefused, SettingsInvalid
 from vsqlvault.http.server.client_certificates import ClientCertificate, RevocationLists
 from vsqlvault.interfaces.certificates import CertificateNames
+from vsqlvault.quick_dataclass import dataclass
 
 MAX_CERTIFICATE_BYTES = 8192
 MAX_CHAIN = 4

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import TYPE_CHECKING
 
 from vsqlvault.config import ServerSettings
 from vsqlvault.errors import BadForwarding
-from vsqlvault.http.forwarded_certificates import ForwardedCertificates
 from vsqlvault.http.messages import Request, is_loopback
 from vsqlvault.http.server.client_certificates import ClientCertificate
 from vsqlvault.interfaces.certificates import CertificateNames
+from vsqlvault.quick_dataclass import dataclass
+
+if TYPE_CHECKING:
+    from vsqlvault.http.forwarded_certificates import ForwardedCertificates
 
 MAX_HOPS = 16
 NAMES = frozenset(
@@ -48,6 +51,8 @@ class Proxies:
         networks = tuple(ip_network(text) for text in settings.trusted_proxies)
         if settings.forwarded_certificates is None:
             return cls(networks, frozenset(), None)
+        from vsqlvault.http.forwarded_certificates import ForwardedCertificates  # noqa: PLC0415 - it takes long to import
+
         return cls(networks, frozenset(settings.forwarded_certificates.proxy_names), ForwardedCertificates(settings))
 
     def has(self, text: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
@@ -14,6 +14,7 @@ from vsqlvault.errors import DuplicateHeader, InvalidHeader, InvalidQuery, Paylo
 from vsqlvault.http.server.client_certificates import ClientCertificate
 from vsqlvault.http.server.framing import first_of_each
 from vsqlvault.http.server.state import Answer
+from vsqlvault.quick_dataclass import dataclass
 
 BodyReader = Callable[[int], Awaitable[bytes]]
 _SINGLE_HEADERS = frozenset(
@@ -121,15 +122,21 @@ def answer_of(reply: Reply, *, is_head: bool) -> Answer:
 
     A response to HEAD has no length: GET's is not known here, and none is better than a wrong one (RFC 9110, 9.3.2).
     """
-    fields = [(name.lower(), value) for name, value in reply.headers]
-    if reply.content_type is not None:
-        fields.append(("content-type", reply.content_type))
+    fields = fields_of(reply)
     body = reply.body if isinstance(reply.body, bytes) else b""
     if is_head:
         return Answer(reply.status, fields, b"")
     if reply.status != NOT_MODIFIED:
         fields.append(("content-length", str(len(body))))
     return Answer(reply.status, fields, body)
+
+
+def fields_of(reply: Reply) -> list[tuple[str, str]]:
+    """Return the header fields of a reply, without its length."""
+    fields = [(name.lower(), value) for name, value in reply.headers]
+    if reply.content_type is not None:
+        fields.append(("content-type", reply.content_type))
+    return fields
 
 
 async def collect_body(pieces: AsyncIterator[bytes], limit: int, timeout_seconds: float) -> bytes:

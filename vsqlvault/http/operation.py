@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from pydantic import BaseModel
@@ -24,6 +24,7 @@ from vsqlvault.model.entry import EXTERNAL_ID, PURPOSE, EntryKey
 from vsqlvault.model.policy import POLICY_NAME
 from vsqlvault.model.principal import Call
 from vsqlvault.proof.tiles import PATH as TILE_PATH
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.service.vault import Vault
 
 PARAMETERS: Mapping[str, re.Pattern[str]] = {

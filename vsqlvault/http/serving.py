@@ -8,19 +8,23 @@ import logging
 import secrets
 import socket
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 from vsqlvault.config import Settings
 from vsqlvault.errors import VaultError
-from vsqlvault.http.app import already_open, build_app
+from vsqlvault.http.application import Application
 from vsqlvault.http.fast_path import FastPath
 from vsqlvault.http.forwarding import Forwarding, Proxies
-from vsqlvault.http.metrics.workers import Share
+from vsqlvault.http.plain_asgi import PlainAsgi
 from vsqlvault.http.problems import protocol_problem
 from vsqlvault.http.server.server import Server
 from vsqlvault.http.server.signals import Signals
 from vsqlvault.http.server.state import Counts, Limits
 from vsqlvault.http.server.tls import Loaded, Tls
 from vsqlvault.service.vault import Vault
+
+if TYPE_CHECKING:
+    from vsqlvault.http.metrics.workers import Share
 
 log = logging.getLogger(__name__)
 COLLECT_AFTER = 10_000
@@ -48,19 +52,23 @@ async def serve(
     memory of several workers, if there are any.
     """
     counts = Counts(tls=tls)
-    app = build_app(settings, lambda: already_open(vault), counts, share, forwarding)
+    application = Application(settings, counts, share, forwarding)
 
     async def record(error: VaultError, address: str | None) -> None:
         await vault.audit.auth_failures.record(error, secrets.token_hex(16), address)
 
-    await app.startup()
+    application.begin(vault)
+    await application.prepare()
+    body_seconds = settings.server.body_timeout_seconds
+    paths = FastPath(PlainAsgi(application, body_seconds), application.router, application, body_seconds)
+    paths.use(application.dispatcher)
     _settle_memory()
     server = Server(
-        app,
+        paths,
         Limits(
             keep_alive_seconds=settings.server.keep_alive_timeout_seconds, connections=settings.server.max_connections
         ),
-        handler=app.asgi_app if isinstance(app.asgi_app, FastPath) else None,
+        handler=paths,
         counts=counts,
         tls=tls,
         tls_refused=record,
@@ -74,7 +82,7 @@ async def serve(
     server.stop_accepting()
     await server.finish(settings.server.graceful_timeout_seconds)
     credential_reload.cancel()
-    await app.shutdown()
+    await application.end()
 
 
 def _settle_memory() -> None:

@@ -11,15 +11,17 @@ import hmac
 import json
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
-from joserfc import jwe
-from joserfc.errors import JoseError
-from joserfc.jwk import OctKey
-
 from vsqlvault.errors import CredentialRefused, FormRefused
+from vsqlvault.quick_dataclass import dataclass
+
+if TYPE_CHECKING:
+    from joserfc.jwk import OctKey
 
 COOKIE = "__Host-vsqlvault"
 FORM_COOKIE = "__Host-vsqlvault-form"
@@ -55,14 +57,22 @@ class Sessions:
         self, secret: bytes, *, idle_seconds: float = IDLE_SECONDS, session_seconds: float = SESSION_SECONDS
     ) -> None:
         """``idle_seconds``: how long a session lasts without a request; ``session_seconds``: in all."""
-        self._key = OctKey.import_key(hmac.digest(secret, b"session cookie", hashlib.sha256))
+        self._cookie_key = hmac.digest(secret, b"session cookie", hashlib.sha256)
         self._form_key = hmac.digest(secret, b"session form", hashlib.sha256)
         self._idle = timedelta(seconds=idle_seconds)
         self._longest = timedelta(seconds=session_seconds)
         self._max_age = int(idle_seconds)
 
+    @cached_property
+    def _key(self) -> OctKey:
+        from joserfc.jwk import OctKey  # noqa: PLC0415
+
+        return OctKey.import_key(self._cookie_key)
+
     def cookie(self, session: Session, now: datetime) -> tuple[str, str]:
         """Return the ``Set-Cookie`` field of a session that is used now."""
+        from joserfc import jwe  # noqa: PLC0415 - only browsers need it, and it takes long to import
+
         content = json.dumps([
             session.session_id, session.header, session.credential, session.credential_id,
             session.began_at.isoformat(), now.isoformat(),
@@ -77,6 +87,9 @@ class Sessions:
             CredentialRefused: the cookie is not the vault's (``session_invalid``), or the session has expired
                 (``session_expired``).
         """
+        from joserfc import jwe  # noqa: PLC0415
+        from joserfc.errors import JoseError  # noqa: PLC0415
+
         try:
             content = jwe.decrypt_compact(cookie, self._key, algorithms=list(_HEADER.values())).plaintext
             session_id, header, credential, credential_id, began, seen = json.loads(content or b"")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
 from vsqlvault.config import Settings
 from vsqlvault.model.credential import KnownCredential
 from vsqlvault.model.principal import Principal
+from vsqlvault.quick_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from vsqlvault.quick_dataclass import dataclass
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,9 @@ class CertificateNames:
         Raises:
             ValueError: it is not a certificate, or one of its extensions cannot be parsed.
         """
+        from cryptography import x509  # noqa: PLC0415 - only certificates need it, and it takes long to import
+        from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID  # noqa: PLC0415
+
         parsed = x509.load_der_x509_certificate(certificate)
         extensions = parsed.extensions
         uris: list[str] = []
@@ -57,6 +60,9 @@ def spki_sha256(certificate: x509.Certificate) -> str:
     Raises:
         ValueError: the key is of an unsupported kind.
     """
+    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat  # noqa: PLC0415
+
     try:
         key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     except UnsupportedAlgorithm as error:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 
 from vsqlvault.interfaces.statistics import EntryStatistics, KeyRefUse
+from vsqlvault.quick_dataclass import dataclass
 
 ENDING_WITHIN_DAYS = (30, 90, 365)
 LAG_BOUNDS_SECONDS = (3_600, 6 * 3_600, 86_400, 2 * 86_400, 7 * 86_400, 30 * 86_400)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from vsqlvault.model.entry import Entry
 from vsqlvault.model.policy import RetentionPolicy
 from vsqlvault.model.purge import PurgePlan, PurgeReason, PurgeRecord
+from vsqlvault.quick_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

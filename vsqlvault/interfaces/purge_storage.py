@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from vsqlvault.model.entry import Entry
 from vsqlvault.model.purge import ScrubRecord, SweepRecord, SweepRuns
+from vsqlvault.quick_dataclass import dataclass
 
 
 class ExpiredPlace(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ from vsqlvault.model.purge import ScrubRecord, SweepRecord, SweepRuns
 from vsqlvault.model.sandbox import StepState
 from vsqlvault.model.transparency import Checkpoint
 from vsqlvault.model.verification import RecordedVerification
+from vsqlvault.quick_dataclass import dataclass
 
 MAX_CONTROL_CHANGES = 1_000
 MAX_ATTESTATIONS = 20

@@ -7,7 +7,7 @@ collects the requests that arrive during a flush (``vsqlvault.service.commit.que
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -29,6 +29,7 @@ from vsqlvault.model.entry import Entry, EntryKey, EntryState
 from vsqlvault.model.hold import HoldIndex, LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.purge import PurgeRecord
+from vsqlvault.quick_dataclass import dataclass
 
 Record = TypeVar("Record", AccessRecord, PurgeRecord)
 

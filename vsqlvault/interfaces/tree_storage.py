@@ -8,12 +8,12 @@ afterwards.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.purge import PurgeRecord
 from vsqlvault.model.transparency import Checkpoint, LogName, RowPlace, TileKey
+from vsqlvault.quick_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from vsqlvault.model.attestation import Attestation
 from vsqlvault.model.control import ControlChange
 from vsqlvault.model.purge import PurgeRecord
+from vsqlvault.quick_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

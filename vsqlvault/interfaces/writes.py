@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from vsqlvault.interfaces.watch_storage import (
@@ -17,6 +16,7 @@ from vsqlvault.model.entry import Entry, EntryKey, EntryVersion
 from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.purge import PurgeRecord, ScrubRecord, SweepRecord
+from vsqlvault.quick_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 from vsqlvault.model.entry import Entry, EntryKey
 from vsqlvault.model.principal import Principal
+from vsqlvault.quick_dataclass import dataclass
 
 _REASON = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
 

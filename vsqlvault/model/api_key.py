@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 from vsqlvault.model.principal import Principal, Role
+from vsqlvault.quick_dataclass import dataclass
 
 KEY_ID = re.compile(r"sha256:[0-9a-f]{12}", re.ASCII)
 PATH_KEY_ID = re.compile(r"sha256[:-][0-9a-f]{12}", re.ASCII)

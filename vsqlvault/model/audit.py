@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 from vsqlvault.model.entry import EntryVersion
-from vsqlvault.model.fast_init import fast_init
+from vsqlvault.quick_dataclass import dataclass
 
 
 class Operation(StrEnum):
@@ -72,7 +71,6 @@ class Outcome(StrEnum):
     DENIED = "denied"
 
 
-@fast_init
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessRecord:
     """One operation, granted or denied.

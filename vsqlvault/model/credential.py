@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
 from vsqlvault.model.principal import Role
+from vsqlvault.quick_dataclass import dataclass
 
 
 class CredentialName(NamedTuple):

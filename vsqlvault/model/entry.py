@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
-from vsqlvault.model.fast_init import fast_init
+from vsqlvault.quick_dataclass import dataclass
 
 PURPOSE = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)
 EXTERNAL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@~-]{0,255}", re.ASCII)
@@ -43,7 +42,6 @@ class EntryState(StrEnum):
     PURGED = "purged"
 
 
-@fast_init
 @dataclass(frozen=True, slots=True)
 class Entry:
     """An entry without its value.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 
 from vsqlvault.model.entry import Entry
+from vsqlvault.quick_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

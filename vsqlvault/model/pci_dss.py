@@ -7,8 +7,9 @@ are kept as aliases with a note, because in v4.0.1 they mean something else or n
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
+
+from vsqlvault.quick_dataclass import dataclass
 
 VERSION = "4.0.1"
 

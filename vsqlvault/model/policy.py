@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 
 from vsqlvault.model.access import AccessRequest, Action, Allow, Decision, Deny
 from vsqlvault.model.entry import Entry
 from vsqlvault.model.principal import Principal
+from vsqlvault.quick_dataclass import dataclass
 
 POLICY_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}", re.ASCII)
 DEFAULT_POLICY = "owner-only"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
+
+from vsqlvault.quick_dataclass import dataclass
 
 
 class Role(StrEnum):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 from vsqlvault.model.entry import EntryKey
-from vsqlvault.model.fast_init import fast_init
+from vsqlvault.quick_dataclass import dataclass
 
 
 class PurgeReason(StrEnum):
@@ -43,7 +42,6 @@ class PurgePlan:
     reason: PurgeReason
 
 
-@fast_init
 @dataclass(frozen=True, slots=True)
 class PurgeRecord:
     """A row of the purge log: the destroyed version, time, reason, requester and proof.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
+
+from vsqlvault.quick_dataclass import dataclass
 
 
 class LogName(StrEnum):

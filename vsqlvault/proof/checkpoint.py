@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from vsqlvault.proof.note import NoteRefused, Signer, VerifierKey, open_note, sign_note
 from vsqlvault.proof.tree import HASH_BYTES, ProofInvalid
+from vsqlvault.quick_dataclass import dataclass
 
 PROOF_HEADER = "c2sp.org/tlog-proof@v1"
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from vsqlvault.proof.note import NoteRefused, VerifierKey
 from vsqlvault.proof.statement import open_statement
+from vsqlvault.quick_dataclass import dataclass
 
 FORMAT = "vsqlvault-evidence-v1"
 MANIFEST, NOTE = "manifest.json", "manifest.note"

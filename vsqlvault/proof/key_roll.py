@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 
 from vsqlvault.proof.note import KeyInvalid, NoteRefused, Signer, VerifierKey, open_note, sign_note
+from vsqlvault.quick_dataclass import dataclass
 
 HEADER = "vsqlvault-key-roll-v1"
 

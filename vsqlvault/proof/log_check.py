@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from vsqlvault.model.transparency import TileKey
 from vsqlvault.proof.checkpoint import TreeHead, open_checkpoint
@@ -18,6 +17,7 @@ from vsqlvault.proof.note import NoteRefused, VerifierKey, split_note
 from vsqlvault.proof.restores import ConfirmedRestore, restore_in
 from vsqlvault.proof.tiles import HEIGHT, WIDTH, Edge
 from vsqlvault.proof.tree import HASH_BYTES, GrowingTree, leaf_hash
+from vsqlvault.quick_dataclass import dataclass
 
 _ROLL = b'"operation":"rotate-signing-key"'
 

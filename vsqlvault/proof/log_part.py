@@ -7,7 +7,6 @@ partial. Each full tile gives its hash one level up, so the leaves are bound to 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 from vsqlvault.model.transparency import TileKey
 from vsqlvault.proof.log_check import Finding
@@ -21,6 +20,7 @@ from vsqlvault.proof.tiles import (
     width_of,
 )
 from vsqlvault.proof.tree import HASH_BYTES, leaf_hash, root_hash
+from vsqlvault.quick_dataclass import dataclass
 
 ReadTile = Callable[[TileKey], bytes]
 ReadBundle = Callable[[int, int], Sequence[bytes]]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from vsqlvault.model.purge import PurgeRecord
@@ -12,6 +11,7 @@ from vsqlvault.proof.checkpoint import TreeHead, open_checkpoint, read_proof, wr
 from vsqlvault.proof.leaf import row_leaf
 from vsqlvault.proof.note import NoteRefused, VerifierKey
 from vsqlvault.proof.tree import ProofInvalid, check_inclusion, leaf_hash
+from vsqlvault.quick_dataclass import dataclass
 
 FORMAT = "vsqlvault-receipt-v1"
 

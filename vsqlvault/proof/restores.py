@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from vsqlvault.proof.checkpoint import TreeHead
 from vsqlvault.proof.note import NoteRefused, split_note
+from vsqlvault.quick_dataclass import dataclass
 
 OPERATION = "confirm-restore"
 MARK = b'"operation":"confirm-restore"'

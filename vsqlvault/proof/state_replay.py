@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
+
+from vsqlvault.quick_dataclass import dataclass
 
 REPLACE = "replace"
 _STATEFUL = re.compile(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -23,6 +22,7 @@ from vsqlvault.model.policy import AccessPolicy
 from vsqlvault.model.sandbox import StepState
 from vsqlvault.model.transparency import Checkpoint
 from vsqlvault.plugin_loader import Plugins
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.runtime.tuning import DEFAULT_TUNING, Tuning
 from vsqlvault.service.access.authorizer import Authorizer
 from vsqlvault.service.access.explain import Explain

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.service.access import loading, probes
 from vsqlvault.service.audit import auth_failures, log_reader, unaudited
 from vsqlvault.service.compliance import attestations, control_checks, controls, evidence, report

@@ -13,9 +13,9 @@ import stat
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.sandbox.kernel import Kernel, StepUnavailable
 
 CREATE_RULESET = 444  # the same three numbers on every architecture

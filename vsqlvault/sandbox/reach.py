@@ -8,12 +8,12 @@ import sys
 import sysconfig
 import zoneinfo
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from vsqlvault.config import HardeningSettings, Settings
 from vsqlvault.errors import SettingsInvalid
 from vsqlvault.model.sandbox import ProcessNeeds
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.sandbox.landlock import Reach
 
 DNS_PORT = 53

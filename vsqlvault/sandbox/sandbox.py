@@ -6,11 +6,12 @@ import importlib
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from vsqlvault.config import HardeningSettings, Settings
 from vsqlvault.errors import HardeningUnavailable, SettingsInvalid
 from vsqlvault.model.sandbox import StepState
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.sandbox import landlock, limits, memory_lock, privileges, seccomp
 from vsqlvault.sandbox.kernel import Kernel, StepUnavailable
 from vsqlvault.sandbox.landlock import Reach

@@ -7,7 +7,8 @@ aarch64 uses. None: the architecture has no such call.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from vsqlvault.quick_dataclass import dataclass
 
 REFUSED: Mapping[str, tuple[int | None, int | None]] = {
     # # programs, and the memory of other processes

@@ -13,10 +13,11 @@ import logging
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, TypeVar, final
 
 from vsqlvault.errors import PluginFailed, VaultError
+from vsqlvault.quick_dataclass import dataclass
 
 log = logging.getLogger(__name__)
 YIELD_AFTER_SECONDS = 0.002

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from vsqlvault.interfaces.authenticator import Authenticator
@@ -11,6 +10,7 @@ from vsqlvault.interfaces.page import Page
 from vsqlvault.interfaces.storage import Storage
 from vsqlvault.model.plugins import PluginOrigin
 from vsqlvault.model.sandbox import StepState
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.service.access.explain import Explain
 from vsqlvault.service.access.replay import Replay
 from vsqlvault.service.audit.auth_failures import AuthFailureLog

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, NamedTuple
 
@@ -22,6 +21,7 @@ from vsqlvault.interfaces.writes import (
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.purge import PurgeRecord
 from vsqlvault.model.times import to_micros
+from vsqlvault.quick_dataclass import dataclass
 
 _TIME_OFFSET = 2**62
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime, timedelta
 
 from vsqlvault.interfaces.purge_storage import ExpiredQuery
@@ -19,6 +19,7 @@ from vsqlvault.interfaces.storage import (
 from vsqlvault.model.entry import Entry, EntryState
 from vsqlvault.model.purge import PurgeReason
 from vsqlvault.model.transparency import LogName
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.storage_defaults.filters import end_of
 from vsqlvault.storage_defaults.logs import LogDefaults
 from vsqlvault.storage_defaults.required import PAGE

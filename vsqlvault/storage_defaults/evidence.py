@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -29,6 +29,7 @@ from vsqlvault.model.entry import Entry
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.purge import PurgeRecord
 from vsqlvault.model.transparency import LogName
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.storage_defaults.basic import ItemRange
 from vsqlvault.storage_defaults.codec import decode
 from vsqlvault.storage_defaults.counts import CountDefaults

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import TypeVar
@@ -17,6 +16,7 @@ from vsqlvault.model.control import ControlChange
 from vsqlvault.model.credential import CredentialName, CredentialUse
 from vsqlvault.model.purge import ScrubRecord, SweepRecord, SweepRuns
 from vsqlvault.model.times import to_micros
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.storage_defaults.basic import BasicWrite, ItemIs, ItemKey, ItemRange, PutItem, number_name, time_name
 from vsqlvault.storage_defaults.codec import decode, encode
 from vsqlvault.storage_defaults.lowering import ATTESTATION, CONTROL, CONTROL_CHANGE, SCRUB, SWEEP

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any
@@ -13,6 +12,7 @@ from vsqlvault.errors import Unavailable
 from vsqlvault.interfaces.storage import LogQuery
 from vsqlvault.interfaces.tree_storage import LeafRow, PendingLeaf, TreeGrowth
 from vsqlvault.model.transparency import Checkpoint, LogName, RowPlace, TileKey
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.storage_defaults.basic import ItemIs, ItemKey, ItemRange, PutItem, StoredRow, number_name
 from vsqlvault.storage_defaults.codec import decode, encode
 from vsqlvault.storage_defaults.logs import LogDefaults

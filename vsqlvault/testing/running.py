@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from vsqlvault.http.app import already_open, build_app
+from vsqlvault.http.app import build_app
+from vsqlvault.http.application import already_open
 from vsqlvault.model.principal import Role
 from vsqlvault.service.vault import Vault
 from vsqlvault.testing.faults import FaultyStorage

@@ -9,7 +9,6 @@ import logging
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +22,7 @@ from vsqlvault.interfaces.anchor import Anchor
 from vsqlvault.model.sandbox import ProcessNeeds
 from vsqlvault.model.times import format_time
 from vsqlvault.model.transparency import Checkpoint
+from vsqlvault.quick_dataclass import dataclass
 
 log = logging.getLogger(__name__)
 NAME = "file-anchor"

@@ -6,7 +6,6 @@ import hashlib
 import hmac
 import os
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 
 from vsqlvault.config import ApiKeySettings, AuthSettings, Settings
@@ -18,6 +17,7 @@ from vsqlvault.model.api_key import ApiKeyRecord, ApiKeyState, key_id_of
 from vsqlvault.model.credential import KnownCredential
 from vsqlvault.model.principal import Principal, Role
 from vsqlvault.model.sandbox import ProcessNeeds
+from vsqlvault.quick_dataclass import dataclass
 
 MAX_KEY_LENGTH = 8192
 _NO_DIGEST = "0" * 64

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
-
-from cryptography import x509
+from typing import TYPE_CHECKING
 
 from vsqlvault.config import PluginSettings, ServerSettings, Settings
 from vsqlvault.errors import AmbiguousCredentials, CredentialRefused, SettingsInvalid
@@ -17,7 +15,11 @@ from vsqlvault.interfaces.authenticator import Authenticator, Presented
 from vsqlvault.interfaces.certificates import CertificateNames, spki_sha256
 from vsqlvault.model.principal import Principal, Role
 from vsqlvault.model.sandbox import ProcessNeeds
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault_plugins.auth.mtls_settings import MtlsSettings, MtlsTable
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 MAX_REMEMBERED = 4096
 _KINDS = ("thumbprint", "san_uri", "san_dns", "common_name")
@@ -108,6 +110,8 @@ class _Mapping:
         return found
 
     def _look(self, certificate: bytes, issuers: tuple[bytes, ...]) -> Principal | CredentialRefused:
+        from cryptography import x509  # noqa: PLC0415 - only certificates need it, and it takes long to import
+
         thumbprint = hashlib.sha256(certificate).hexdigest()
         credential_id = f"x509:{thumbprint}"
         try:
@@ -189,6 +193,8 @@ def _roots(server: ServerSettings) -> Iterator[x509.Certificate]:
 
 
 def _read(path: str, setting: str) -> list[x509.Certificate]:
+    from cryptography import x509  # noqa: PLC0415
+
     try:
         return x509.load_pem_x509_certificates(Path(path).read_bytes())
     except OSError as error:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Any, Literal
 
 from vsqlvault.interfaces.report_section import Period
 from vsqlvault.model.times import format_time
+from vsqlvault.quick_dataclass import dataclass
 
 MAX_LISTED = 100
 Result = Literal["supports", "exceptions", "not_assessed"]

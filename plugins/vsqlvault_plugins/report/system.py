@@ -9,8 +9,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from cryptography import x509
-
 from vsqlvault import __version__
 from vsqlvault.config import ServerSettings
 from vsqlvault.interfaces.report_section import ReportContext
@@ -159,6 +157,8 @@ class NotAssessed:
 
 def _not_after(path: str) -> str | None:
     """Return the expiry of the certificate, or None if it cannot be read."""
+    from cryptography import x509  # noqa: PLC0415 - only a report needs it, and it takes long to import
+
     try:
         return format_time(x509.load_pem_x509_certificate(Path(path).read_bytes()).not_valid_after_utc)
     except (OSError, ValueError):

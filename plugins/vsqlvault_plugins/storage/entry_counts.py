@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 
 from vsqlvault.interfaces.evidence import ENDING_WITHIN_DAYS, MAX_LISTED_KEYS, EvidenceQuery, Holding
 from vsqlvault.interfaces.statistics import KeyRefUse, PurposeStatistics
+from vsqlvault.quick_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 
 from vsqlvault.interfaces.evidence import LAG_BOUNDS_SECONDS, PurgeLag
+from vsqlvault.quick_dataclass import dataclass
 
 PERCENTS = (50, 99)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+
+from vsqlvault.quick_dataclass import dataclass
 
 _NAME = re.compile(r"^-- name: (?P<name>[a-z0-9_]+)$", re.MULTILINE)
 _MIGRATION = re.compile(r"(?P<version>\d{4})_[a-z0-9_]+\.sql")

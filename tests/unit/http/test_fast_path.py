@@ -1,4 +1,4 @@
-"""The lane and Quart's way lead to the same operations: whatever is asked, the answers are the same bytes."""
+"""The fast path, the plain ASGI application, the vault's own connections and Quart give the same bytes as answers."""
 
 from __future__ import annotations
 
@@ -19,12 +19,15 @@ from quart import Quart
 from vsqlvault import runtime
 from vsqlvault.config import load_settings
 from vsqlvault.errors import VaultError
-from vsqlvault.http.app import already_open, build_app
+from vsqlvault.http.app import build_app
+from vsqlvault.http.application import Application, already_open
+from vsqlvault.http.fast_path import FastPath
+from vsqlvault.http.plain_asgi import PlainAsgi
 from vsqlvault.http.problems import protocol_problem
 from vsqlvault.http.server.framing import parse_head
 from vsqlvault.http.server.protocol import Connection
 from vsqlvault.http.server.server import Server
-from vsqlvault.http.server.state import Limits
+from vsqlvault.http.server.state import Counts, Limits
 from vsqlvault.model import ids
 from vsqlvault.model.audit import Operation
 from vsqlvault.service.commit.storage_clock import StorageClock
@@ -125,7 +128,8 @@ class Generator:
                 [b"/vault/card/", b"/vault/card", b"/vault/CARD/a", b"/vault/card/a/b", b"/vault/card/a%62", b"/vault/card/..",
                  b"/vault/card/-a", b"/vault/card/" + b"a" * 257, b"/vault/card/" + b"a" * 9000, b"/vault//card/a", b"*", b"",
                  b"/vault/-card/a", b"/vault/card/\xc3\xa9", b"/vault/card/a;b", b"/vault/" + b"c" * 65 + b"/a",
-                 b"/Vault/card/a"]
+                 b"/Vault/card/a", b"/vault/card?limit=9", b"/admin/access-policies", b"/health",
+                 b"/admin/access-policies/none", b"/admin/retention-policies"]
             )  # fmt: skip
         purpose = pick([b"card"] * 12 + [b"none", b"unknown"])
         query = pick(
@@ -183,7 +187,7 @@ class Generator:
 
 
 class Way:
-    """One of the two ways into one vault, and what it answers."""
+    """One of the ways into one vault, and what it answers."""
 
     def __init__(self, asgi_app: Any) -> None:
         self._asgi_app = asgi_app
@@ -242,9 +246,9 @@ class Way:
 class Wire(Way):
     """The vault's own connection, which enters the lane past ASGI; what it would refuse as no request takes the ASGI way."""
 
-    def __init__(self, app: Quart) -> None:
-        super().__init__(app.asgi_app)
-        self._server = Server(app, Limits(), handler=app.asgi_app, problem=protocol_problem)  # type: ignore[arg-type]
+    def __init__(self, paths: FastPath) -> None:
+        super().__init__(paths)
+        self._server = Server(paths, Limits(), handler=paths, problem=protocol_problem)
 
     async def ask(self, asked: RequestedAccess) -> list[Any]:
         path = asked.target.partition(b"?")[0]
@@ -311,23 +315,34 @@ def _even(message: Any) -> Any:
     return _RANDOM.sub(b"ID", bytes(message["body"]))
 
 
-def by_lane(app: Quart) -> Way:
+BODY_SECONDS = 30.0
+
+
+def by_lane(app: Quart, _: Application) -> Way:
     return Way(app.asgi_app)
 
 
-def by_quart(app: Quart) -> Way:
+def by_quart(app: Quart, _: Application) -> Way:
     return Way(app.asgi_app._asgi_app)  # type: ignore[attr-defined]
 
 
-def by_connection(app: Quart) -> Way:
-    return Wire(app)
+def by_plain_asgi(_: Quart, application: Application) -> Way:
+    return Way(PlainAsgi(application, BODY_SECONDS))
+
+
+def by_connection(_: Quart, application: Application) -> Way:
+    paths = FastPath(PlainAsgi(application, BODY_SECONDS), application.router, application, BODY_SECONDS)
+    paths.use(application.dispatcher)
+    return Wire(paths)
 
 
 @pytest.fixture
 def take(open_scene, clock, monkeypatch, tmp_path: Path):
     """Return a function that asks all of a new vault, in one of the ways, and returns answers and rows."""
 
-    async def take(requests: list[RequestedAccess], way_of: Callable[[Quart], Way]) -> tuple[list[Any], list[Any]]:
+    async def take(
+        requests: list[RequestedAccess], way_of: Callable[[Quart, Application], Way]
+    ) -> tuple[list[Any], list[Any]]:
         async def open_storage(_: Any) -> FaultyStorage:
             return FaultyStorage(await SqliteStorage.open(tmp_path / f"{way_of.__name__}.db", clock))
 
@@ -338,7 +353,10 @@ def take(open_scene, clock, monkeypatch, tmp_path: Path):
         settings = load_settings(None, {f"VSQL_VAULT_{name.upper()}": text for name, text in environment().items()})
         app = build_app(settings, lambda: already_open(scene.vault))
         await app.startup()
-        way = way_of(app)
+        application = Application(settings, Counts())
+        application.begin(scene.vault)
+        await application.prepare()
+        way = way_of(app, application)
         answers = []
         with monkeypatch.context() as patch:
             for number, asked in enumerate(requests):
@@ -357,8 +375,8 @@ def take(open_scene, clock, monkeypatch, tmp_path: Path):
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
-@pytest.mark.parametrize("way", [by_lane, by_connection])
-async def test_all_ways_answer_alike(take, seed: int, way: Callable[[Quart], Way]) -> None:
+@pytest.mark.parametrize("way", [by_lane, by_plain_asgi, by_connection])
+async def test_all_ways_answer_alike(take, seed: int, way: Callable[[Quart, Application], Way]) -> None:
     generator = Generator(seed)
     requests = [generator.request() for _ in range(REQUESTS)]
     in_lane, rows_in_lane = await take(requests, way)

@@ -3,24 +3,48 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import pytest
+from quart import Quart
 
 from vsqlvault.config import Settings
 from vsqlvault.errors import StorageUnavailable
-from vsqlvault.http.app import already_open, build_app
+from vsqlvault.http.app import build_app
+from vsqlvault.http.application import Application, already_open
+from vsqlvault.http.messages import Reply
+from vsqlvault.http.plain_asgi import PlainAsgi
 from vsqlvault.http.problems import protocol_problem
 from vsqlvault.http.server.server import Server, listen
-from vsqlvault.http.server.state import Limits
+from vsqlvault.http.server.state import Counts, Limits
 from vsqlvault.runtime import Tuning
+from vsqlvault.service.vault import Vault
 
 KEY = "a-key-for-this-test-alone"
 ROWS = 90
 
 
+async def by_quart(vault: Vault) -> Any:
+    app = build_app(Settings(), lambda: already_open(vault))
+    await app.startup()
+    return app
+
+
+async def by_plain_asgi(vault: Vault) -> Any:
+    application = Application(Settings(), Counts())
+    application.begin(vault)
+    await application.prepare()
+    return PlainAsgi(application, 30.0)
+
+
+@pytest.fixture(params=[by_quart, by_plain_asgi])
+def adapter(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
 @pytest.fixture
-def exported(open_scene, clock, monkeypatch) -> Callable[..., Awaitable[bytes]]:
+def exported(open_scene, clock, monkeypatch, adapter) -> Callable[..., Awaitable[bytes]]:
     """Serve a log of ``ROWS`` rows, ask for it, and return all that comes until the server hangs up."""
 
     async def export(accept: str, version: str, *, broken: bool, target: str = "/admin/access-log") -> bytes:
@@ -41,8 +65,7 @@ def exported(open_scene, clock, monkeypatch) -> Callable[..., Awaitable[bytes]]:
             )
         listener = listen("127.0.0.1:0")
         port = listener.getsockname()[1]
-        app = build_app(Settings(), lambda: already_open(scene.vault))
-        await app.startup()
+        app = await adapter(scene.vault)
         server = Server(app, Limits(), problem=protocol_problem)
         server.accept_from(listener)
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -53,7 +76,8 @@ def exported(open_scene, clock, monkeypatch) -> Callable[..., Awaitable[bytes]]:
         await writer.wait_closed()
         server.stop_accepting()
         await server.finish(1)
-        await app.shutdown()
+        if isinstance(app, Quart):
+            await app.shutdown()
         return answer
 
     return export
@@ -96,3 +120,40 @@ async def test_a_page_is_answered_to_it_with_its_length(exported) -> None:
     assert b" 200 " in answer.partition(b"\r\n")[0]
     assert b"content-length: " in answer.lower()
     assert count(answer) == ROWS
+
+
+async def test_a_stream_ends_when_its_client_is_gone(open_scene, monkeypatch) -> None:
+    monkeypatch.setenv("VSQL_VAULT_API_KEY", KEY)
+    scene = await open_scene()
+    app = await by_plain_asgi(scene.vault)
+    closed = asyncio.Event()
+
+    async def endless() -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield b"row"
+                await asyncio.sleep(0)
+        finally:
+            closed.set()
+
+    async def answer(*_: Any) -> Reply:
+        return Reply(200, endless())
+
+    monkeypatch.setattr(app._application, "answer", answer)
+    messages = [{"type": "http.request", "body": b"", "more_body": False}, {"type": "http.disconnect"}]
+
+    async def receive() -> Any:
+        return messages.pop(0)
+
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http", "method": "GET", "raw_path": b"/admin/access-log", "query_string": b"", "headers": [],
+        "scheme": "http", "client": ("127.0.0.1", 1),
+    }  # fmt: skip
+    await asyncio.wait_for(app(scope, receive, send), 30)
+    assert closed.is_set()
+    assert all(message.get("more_body", True) for message in sent)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 from base64 import b64encode
 from collections.abc import Mapping
+from functools import cached_property
 from importlib.resources import files
-from typing import Any
-
-from jinja2 import BaseLoader, DictLoader, StrictUndefined
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-from markupsafe import Markup
+from typing import TYPE_CHECKING, Any
 
 from vsqlvault.http.messages import Reply
+
+if TYPE_CHECKING:
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 _OWN = ("layout.html", "sign_in.html", "sessions.html", "problem.html")
 _FOLDER = files("vsqlvault.http.pages")
@@ -42,11 +42,18 @@ class Renderer:
 
     def __init__(self, templates: Mapping[str, str] | None = None) -> None:
         """Compile the templates. Raises jinja2.TemplateError: one is invalid."""
-        own = {name: _FOLDER.joinpath(name).read_text("utf-8") for name in _OWN}
-        loader: BaseLoader = DictLoader({**(templates or {}), **own})
-        self._environment = ImmutableSandboxedEnvironment(loader=loader, autoescape=True, undefined=StrictUndefined)
+        self._templates = templates or {}
         for name in templates or ():
             self._environment.get_template(name)
+
+    @cached_property
+    def _environment(self) -> ImmutableSandboxedEnvironment:
+        from jinja2 import DictLoader, StrictUndefined  # noqa: PLC0415 - only pages need it, and it takes long to import
+        from jinja2.sandbox import ImmutableSandboxedEnvironment  # noqa: PLC0415
+
+        own = {name: _FOLDER.joinpath(name).read_text("utf-8") for name in _OWN}
+        loader = DictLoader({**self._templates, **own})
+        return ImmutableSandboxedEnvironment(loader=loader, autoescape=True, undefined=StrictUndefined)
 
     def reply(self, name: str, title: str, variables: Mapping[str, Any], status: int = 200) -> Reply:
         """Return a page. ``csrf`` and ``caller`` are the token of its forms and who is signed in, if anybody is.
@@ -54,6 +61,8 @@ class Renderer:
         Raises:
             jinja2.TemplateError, and whatever a value raises.
         """
+        from markupsafe import Markup  # noqa: PLC0415
+
         fixed = {"csrf": None, "caller": None, **variables, "title": title, "style": Markup(_STYLE)}  # noqa: S704 - our file
         text = self._environment.get_template(name).render(fixed)
         return Reply(status, text.encode("utf-8"), "text/html; charset=utf-8", list(PAGE_HEADERS))

@@ -65,7 +65,7 @@ Prose = Annotated[str, Field(max_length=1024)]
 class Body(BaseModel):
     """A JSON body with strict types and no unknown fields."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
 
 class StoreBody(Body):

@@ -56,7 +56,7 @@ Limit = Annotated[WholeNumber, Field(ge=1, le=MAX_LIMIT)]
 class Query(BaseModel):
     """A query string without unknown members."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
 
 class NoQuery(Query):

@@ -7,14 +7,15 @@ import hashlib
 import ssl
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-
-from cryptography import x509
+from typing import TYPE_CHECKING, Any
 
 from vsqlvault.errors import SettingsInvalid
+from vsqlvault.quick_dataclass import dataclass
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
@@ -36,6 +37,8 @@ class ClientCertificate:
     @classmethod
     def of(cls, chain: Sequence[bytes]) -> ClientCertificate:
         """Parse a verified chain, from the client's own certificate to the trusted authority."""
+        from cryptography import x509  # noqa: PLC0415 - only certificates need it, and it takes long to import
+
         try:
             parsed = [x509.load_der_x509_certificate(each) for each in chain]
             serials = frozenset((each.issuer.public_bytes(), each.serial_number) for each in parsed)
@@ -72,6 +75,8 @@ class RevocationLists:
         Raises:
             SettingsInvalid: the file has none, or another content.
         """
+        from cryptography import x509  # noqa: PLC0415
+
         try:
             text = Path(path).read_bytes()
             lists = [x509.load_pem_x509_crl(b"-----BEGIN" + part) for part in text.split(b"-----BEGIN")[1:]]

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from vsqlvault.errors import BadFraming, ExpectationFailed, HeadTooLarge, TransferCodingUnknown, UpgradeRefused
+from vsqlvault.quick_dataclass import dataclass
 
 MAX_HEAD_BYTES = 16 * 1024
 MAX_FIELDS = 100

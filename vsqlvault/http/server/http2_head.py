@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from vsqlvault.errors import BadFraming, ExpectationFailed, HeadTooLarge, UpgradeRefused
 from vsqlvault.http.server.framing import HUGE, MAX_FIELDS, MAX_HEAD_BYTES
+from vsqlvault.quick_dataclass import dataclass
 
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
 _METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")

@@ -11,14 +11,16 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from email.utils import formatdate
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from vsqlvault.errors import CredentialRefused, SettingsInvalid, ShuttingDown, VaultError
 from vsqlvault.http.server.client_certificates import client_certificate
-from vsqlvault.http.server.http2 import Http2
 from vsqlvault.http.server.protocol import Connection
 from vsqlvault.http.server.state import Answer, App, Counts, Handler, Limits, ServerState, plain_problem
 from vsqlvault.http.server.tls import Tls
+
+if TYPE_CHECKING:
+    from vsqlvault.http.server.http2 import Http2
 
 log = logging.getLogger(__name__)
 RESERVED_CONNECTIONS = 128
@@ -56,10 +58,15 @@ class Server(ServerState):
         super().__init__(app, limits, handler=handler, counts=counts, tls=tls, problem=problem)
         self._tls_refused = tls_refused
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._http2 = Http2(self) if tls and tls.offers_http2 else None
+        self._http2 = self._new_http2() if tls and tls.offers_http2 else None
         self._arriving = 0
         self._listener: socket.socket | None = None
         self._tick()
+
+    def _new_http2(self) -> Http2:
+        from vsqlvault.http.server.http2 import Http2  # noqa: PLC0415 - it takes long to import
+
+        return Http2(self)
 
     def accept_from(self, listener: socket.socket) -> None:
         """Accept connections from a listening socket until ``stop_accepting``."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, NamedTuple, Protocol
 
 from vsqlvault.errors import VaultError
 from vsqlvault.http.server.client_certificates import ClientCertificate
 from vsqlvault.http.server.framing import Head
 from vsqlvault.http.server.tls import Tls
+from vsqlvault.quick_dataclass import dataclass
 
 TICK_SECONDS = 1.0
 FLUSH_SECONDS = 0.5

@@ -5,16 +5,14 @@ from __future__ import annotations
 import ssl
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from cryptography import x509
-
 from vsqlvault.config import ServerSettings, TlsSettings
 from vsqlvault.errors import SettingsInvalid
 from vsqlvault.http.server.client_certificates import ClientCertificate, RevocationLists
+from vsqlvault.quick_dataclass import dataclass
 
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"  # for TLS 1.2; all those of 1.3 are acceptable
 _READABLE_BY_ALL = stat.S_IROTH | stat.S_IWOTH
@@ -124,6 +122,8 @@ def _until(files: TlsSettings, lists: RevocationLists) -> dict[str, datetime]:
 
 
 def _first_end(path: str) -> datetime | None:
+    from cryptography import x509  # noqa: PLC0415 - only a server with TLS needs it, and it takes long to import
+
     try:
         certificates = x509.load_pem_x509_certificates(Path(path).read_bytes())
     except (OSError, ValueError):  # OpenSSL has accepted it, and accepts more than cryptography does

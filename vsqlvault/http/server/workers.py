@@ -10,10 +10,10 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
 from vsqlvault.errors import StartUpRefused
 from vsqlvault.http.server.signals import HEARD
+from vsqlvault.quick_dataclass import dataclass
 
 log = logging.getLogger(__name__)
 _HEARD = HEARD | {signal.SIGCHLD}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -27,6 +26,7 @@ from vsqlvault.interfaces.storage import PolicySnapshot, Snapshot
 from vsqlvault.model.access import AccessRequest, Action, Allow, AuthorizationResult, Decision, Deny
 from vsqlvault.model.entry import Entry, EntryKey, EntryState
 from vsqlvault.model.policy import DEFAULT_POLICY, AccessPolicy, RetentionPolicy
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.service.audit.recorder import AuditContext
 from vsqlvault.service.plugin_calls import Pending, begin_call, call_plain, finish_call
 

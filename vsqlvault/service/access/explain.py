@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 from vsqlvault.errors import EntryNotFound, VaultError
@@ -15,6 +15,7 @@ from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.principal import Call, Principal
 from vsqlvault.model.purge import PurgeRecord
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.service.access.authorizer import Authorizer, LoadedEntry
 from vsqlvault.service.access.loading import EntryLoader
 from vsqlvault.service.audit.recorder import CREATED, OK, AuditContext, Auditor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 from vsqlvault.interfaces.report_section import Probe, SelfTest
@@ -13,6 +13,7 @@ from vsqlvault.model.access import AccessRequest, Action, Allow
 from vsqlvault.model.entry import Entry, ValueEncoding
 from vsqlvault.model.policy import DEFAULT_EVALUATOR, AccessPolicy
 from vsqlvault.model.principal import Principal, Role
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.service.access.authorizer import Authorizer
 
 MAX_POLICIES = 200

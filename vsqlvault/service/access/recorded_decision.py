@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 from vsqlvault.interfaces.storage import PolicySnapshot
@@ -19,6 +19,7 @@ from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.entry import Entry, EntryKey
 from vsqlvault.model.policy import DEFAULT_EVALUATOR, AccessPolicy
 from vsqlvault.model.principal import Principal, Role
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.service.access.authorizer import Authorizer
 
 MANY = 2**31 - 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 
 from vsqlvault.errors import BuiltInPolicy, FieldError, InvalidQuery, PluginFailed, ReplayRunning
@@ -15,6 +15,7 @@ from vsqlvault.model.audit import AccessRecord, Operation, Outcome
 from vsqlvault.model.entry import Entry, EntryKey
 from vsqlvault.model.policy import DEFAULT_EVALUATOR, DEFAULT_POLICY, AccessPolicy
 from vsqlvault.model.principal import Call
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.service.access.authorizer import Authorizer
 from vsqlvault.service.access.recorded_decision import Guesser, RecordedDecision, Unknown, said_of
 from vsqlvault.service.audit.recorder import CREATED, AuditContext, Auditor

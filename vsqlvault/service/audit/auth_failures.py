@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from vsqlvault.errors import CredentialInUrl, CredentialRefused, RateLimited, VaultError
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.commit.storage_clock import StorageClock
 from vsqlvault.service.tasks import PeriodicTask

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import secrets
-from dataclasses import dataclass
 from datetime import datetime
 
 from vsqlvault.errors import OutcomeUnknown, VaultError
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
 from vsqlvault.model.times import format_time
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.service.audit.recorder import LEAVES_NO_ROW
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.commit.storage_clock import StorageClock

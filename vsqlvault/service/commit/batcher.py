@@ -7,10 +7,11 @@ import sys
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Generic, TypeAlias, TypeVar
 
 from vsqlvault.errors import OutcomeUnknown, Overloaded, StorageFull, StorageUnavailable, VaultError
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.service.commit.error_log import FailureLog
 
 Item = TypeVar("Item")

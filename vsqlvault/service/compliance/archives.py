@@ -11,10 +11,11 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any, cast
+
+from vsqlvault.quick_dataclass import dataclass
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
 MODE = 0o600 << 16

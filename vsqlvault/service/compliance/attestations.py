@@ -7,7 +7,6 @@ import logging
 import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -25,6 +24,7 @@ from vsqlvault.proof.attestation import FORMAT, digest_of, write_document
 from vsqlvault.proof.note import Signer
 from vsqlvault.proof.sample import RULE
 from vsqlvault.proof.statement import sign_statement
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.service.audit.recorder import CREATED, AuditContext, Auditor
 from vsqlvault.service.commit.policy_cache import PolicyCache
 from vsqlvault.service.commit.queue import CommitQueue

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -23,6 +23,7 @@ from vsqlvault.proof.receipt import write_receipt
 from vsqlvault.proof.statement import sign_statement
 from vsqlvault.proof.tiles import HEIGHT, MAX_LEVEL, WIDTH, format_path, width_of, write_bundle
 from vsqlvault.proof.tree import HASH_BYTES, inclusion_proof
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.service.audit.rule_documents import StoredRule, version_document
 from vsqlvault.service.compliance.archives import ArchiveWriter
 from vsqlvault.service.compliance.purge_sample import Reach, draw_purges

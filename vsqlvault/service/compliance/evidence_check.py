@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -21,6 +21,7 @@ from vsqlvault.proof.receipt import ReceiptInvalid, check_receipt
 from vsqlvault.proof.restores import ConfirmedRestore, restore_in
 from vsqlvault.proof.tiles import MAX_ENTRY_BYTES, WIDTH, TileMissing, format_path, read_bundle, width_of
 from vsqlvault.proof.tree import HASH_BYTES
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.service.compliance.archives import MAX_DIRECTORY_BYTES, Archive, ArchiveUnreadable, open_archive
 from vsqlvault.service.log.verification import Progress
 

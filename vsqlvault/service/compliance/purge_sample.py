@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from vsqlvault.errors import TreeDamaged
@@ -16,6 +15,7 @@ from vsqlvault.proof.leaf import row_hash
 from vsqlvault.proof.purge_proof import kept_proof
 from vsqlvault.proof.sample import draw
 from vsqlvault.proof.tree import ProofInvalid, check_inclusion, inclusion_proof
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.log.stored_tree import from_tiles
 

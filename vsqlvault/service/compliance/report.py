@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -32,6 +31,7 @@ from vsqlvault.model.principal import Call
 from vsqlvault.model.read_only import plain_mapping, read_only
 from vsqlvault.model.sandbox import StepState
 from vsqlvault.model.times import format_time
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.service.access.authorizer import Authorizer
 from vsqlvault.service.access.probes import PROBE_SECONDS, probe_policies, run_self_tests
 from vsqlvault.service.audit.recorder import AuditContext, Auditor

@@ -7,7 +7,7 @@ import json
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +19,7 @@ from vsqlvault.model.api_key import ApiKeyRecord, ApiKeyState, key_id_of
 from vsqlvault.model.audit import AccessRecord, Operation
 from vsqlvault.model.credential import KnownCredential
 from vsqlvault.model.principal import Call, Role
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.service.audit.recorder import CREATED, OK, AuditContext, Auditor
 from vsqlvault.service.audit.rule_documents import api_key_document
 from vsqlvault.service.commit.policy_cache import PolicyCache

@@ -6,10 +6,10 @@ import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from ipaddress import IPv6Address, IPv6Network, ip_address
 
 from vsqlvault.errors import CredentialRefused, RateLimited, VaultError
+from vsqlvault.quick_dataclass import dataclass
 
 MAX_SOURCES = 4096
 IPV6_PREFIX_BITS = 64

@@ -7,13 +7,13 @@ keeps no credential and no cookie.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from vsqlvault.errors import Contended, RoleRequired
 from vsqlvault.interfaces.storage import LogQuery, Storage
 from vsqlvault.model.audit import AccessRecord, Operation
 from vsqlvault.model.principal import Call
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.service.audit.recorder import AuditContext, Auditor
 from vsqlvault.service.commit.queue import CommitQueue
 

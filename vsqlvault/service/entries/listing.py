@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
 from datetime import timedelta
 
 from vsqlvault.interfaces.storage import EntryQuery, Storage
 from vsqlvault.interfaces.writes import Committed, RevisionIs, Write
 from vsqlvault.model.entry import EntryKey
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.service.access.authorizer import Authorizer, LoadedEntry
 from vsqlvault.service.access.loading import EntryLoader
 from vsqlvault.service.audit.recorder import AuditContext

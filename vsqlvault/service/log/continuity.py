@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from vsqlvault.errors import TreeDamaged
 from vsqlvault.interfaces.tree_storage import TreeStorage
 from vsqlvault.model.transparency import Checkpoint
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.service.log.stored_tree import root_at
 
 MAX_REMEMBERED = 128

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from vsqlvault.errors import EntryHeld, NoRetentionPolicy, PluginFailed
 from vsqlvault.interfaces.writes import Committed, Write
@@ -13,6 +12,7 @@ from vsqlvault.model.entry import EntryKey, EntryState
 from vsqlvault.model.principal import Call
 from vsqlvault.model.purge import PurgeReason
 from vsqlvault.proof.restores import in_rows, join_notes
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.service.audit.recorder import AuditContext, Auditor
 from vsqlvault.service.commit.policy_cache import PolicyCache
 from vsqlvault.service.commit.queue import CommitQueue

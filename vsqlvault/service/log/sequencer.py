@@ -7,7 +7,6 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 from vsqlvault.errors import Quarantined, SettingsInvalid, TreeDamaged, VaultError
 from vsqlvault.interfaces.storage import Storage
@@ -19,6 +18,7 @@ from vsqlvault.proof.checkpoint import TreeHead, sign_checkpoint
 from vsqlvault.proof.key_roll import sign_roll
 from vsqlvault.proof.note import NoteRefused, Signer, VerifierKey, open_note, split_note
 from vsqlvault.proof.tiles import Edge
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.commit.storage_clock import StorageClock
 from vsqlvault.service.log.checkpoint_pruning import Thinning

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,6 +18,7 @@ from vsqlvault.model.entry import Entry
 from vsqlvault.model.times import EPOCH, format_time
 from vsqlvault.proof.attestation import digest_of
 from vsqlvault.proof.state_replay import HASHED, Recorded, RecordedEntry, ReplayedState, StateReplay
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.service.audit.rule_documents import (
     StoredRule,
     api_key_document,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from vsqlvault.interfaces.storage import LogQuery, Storage
@@ -16,6 +15,7 @@ from vsqlvault.proof.restores import ConfirmedRestore
 from vsqlvault.proof.state_replay import StateReplay
 from vsqlvault.proof.tiles import WIDTH, width_of
 from vsqlvault.proof.tree import leaf_hash
+from vsqlvault.quick_dataclass import dataclass
 
 PAGE_TILES = 16
 MAX_HEADS = 4_096

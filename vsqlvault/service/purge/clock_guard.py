@@ -6,7 +6,6 @@ import asyncio
 import json
 import logging
 import secrets
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from vsqlvault.errors import ClockJumped
@@ -14,6 +13,7 @@ from vsqlvault.interfaces.storage import ClockReading, Snapshot, Storage
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.principal import SYSTEM, Call
 from vsqlvault.model.times import format_time
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.service.audit.recorder import AuditContext
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.tasks import Lease, PeriodicTask

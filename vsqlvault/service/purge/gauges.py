@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from vsqlvault.interfaces.storage import Storage
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.service.commit.policy_cache import PolicyCache
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.purge.clock_guard import ClockGuard, ClockState

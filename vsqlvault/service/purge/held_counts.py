@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 
 from vsqlvault.interfaces.report_section import HeldExpired, HeldOfPurpose
 from vsqlvault.interfaces.storage import Storage
 from vsqlvault.model.hold import HoldIndex, LegalHold
 from vsqlvault.model.policy import RetentionPolicy
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.service.purge.expired import PAGE, walk_expired
 
 MAX_LOOKED_AT = 100_000

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime, timedelta
 
 from vsqlvault.interfaces.storage import PolicySnapshot, Storage
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.service.purge.expired import PAGE, walk_expired
 from vsqlvault.service.purge.sweeper import retention_limits
 

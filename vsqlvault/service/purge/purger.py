@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeAlias
@@ -20,6 +19,7 @@ from vsqlvault.model.policy import RetentionPolicy
 from vsqlvault.model.principal import Call
 from vsqlvault.model.purge import Overwrite, PurgePlan, PurgeReason, PurgeRecord, Remove
 from vsqlvault.proof.purge_proof import purge_proof
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.service.plugin_calls import call_plugin, call_plugin_in_turn
 
 log = logging.getLogger(__name__)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -11,6 +10,7 @@ from vsqlvault.errors import HoldNotFound, PolicyNotFound, VaultError
 from vsqlvault.interfaces.storage import PolicySnapshot, Storage, VersionQuery
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.principal import Call
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.service.audit.recorder import AuditContext, Auditor
 from vsqlvault.service.audit.rule_documents import StoredRule, version_document
 from vsqlvault.service.commit.policy_cache import PolicyCache

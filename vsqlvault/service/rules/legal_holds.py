@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from vsqlvault.errors import HoldNotFound
 from vsqlvault.errors.suggestions import undefined
@@ -12,6 +12,7 @@ from vsqlvault.interfaces.writes import Committed, SaveLegalHold
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.principal import Call
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.service.audit.recorder import AuditContext, Auditor
 from vsqlvault.service.commit.policy_cache import PolicyCache
 from vsqlvault.service.commit.queue import CommitQueue

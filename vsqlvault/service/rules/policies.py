@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 
 from vsqlvault.errors import BuiltInPolicy, FieldError, PolicyInUse, PolicyNotFound, Unavailable, ValidationFailed
@@ -21,6 +21,7 @@ from vsqlvault.interfaces.writes import (
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.principal import Call
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.service.access.authorizer import Authorizer
 from vsqlvault.service.audit.recorder import AuditContext, Auditor
 from vsqlvault.service.commit.policy_cache import PolicyCache

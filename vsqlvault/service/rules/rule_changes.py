@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from vsqlvault.errors import VaultError
@@ -12,6 +11,7 @@ from vsqlvault.interfaces.storage import PolicySnapshot
 from vsqlvault.interfaces.writes import Change, Expectation, RevisionIs, Write, WriteOutcome
 from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.service.audit.recorder import CREATED, NOT_MODIFIED, OK, AuditContext, Auditor
 from vsqlvault.service.audit.rule_documents import StoredRule, as_json, rule_document
 from vsqlvault.service.commit.policy_cache import PolicyCache

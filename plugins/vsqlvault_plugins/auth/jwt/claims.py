@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,6 +13,7 @@ from vsqlvault.errors import CredentialRefused
 from vsqlvault.model.entry import PURPOSE
 from vsqlvault.model.principal import Principal, Role
 from vsqlvault.model.text import is_readable
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault_plugins.auth.jwt.settings import JwtSettings
 from vsqlvault_plugins.auth.jwt.tokens import Token
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 
 from vsqlvault.errors import AuthUnavailable
 from vsqlvault.model.control import Check, ControlState
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault_plugins.auth.jwt.keys import JwksRefused, KeySet, digest_of, read_key_set
 from vsqlvault_plugins.auth.jwt.sources import KeySource, NotFetched
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import Any
-
-from cryptography.exceptions import UnsupportedAlgorithm
-from joserfc.errors import JoseError
-from joserfc.jwa import JWS_ALGORITHMS, JWSAlgModel
-from joserfc.jwk import ECKey, OKPKey, RSAKey
+from typing import TYPE_CHECKING, Any
 
 from vsqlvault.errors import CredentialRefused
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault_plugins.auth.jwt.strict import base64url, json_object
+
+if TYPE_CHECKING:
+    from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 log = logging.getLogger(__name__)
 MAX_JWKS_BYTES = 1024 * 1024
@@ -35,13 +33,6 @@ _BY_CURVE: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("EC", "P-521"): ("ES512",),
     ("OKP", "Ed25519"): _ED25519,
 }
-_KINDS: Mapping[str, type[RSAKey | ECKey | OKPKey]] = {"RSA": RSAKey, "EC": ECKey, "OKP": OKPKey}
-_known = {model.name: model for model in JWS_ALGORITHMS}
-VERIFIERS: Mapping[str, JWSAlgModel] = {
-    **{name: _known[name] for name in (*_RSA, "ES256", "ES384", "ES512", "Ed25519")},
-    "EdDSA": _known["Ed25519"],
-}
-"""The supported algorithms by their names in headers. ``none`` and HMAC are not among them."""
 
 
 class JwksRefused(Exception):
@@ -57,10 +48,9 @@ class VerificationKey:
 
     def verifies(self, algorithm: str, signing_input: bytes, signature: bytes) -> bool:
         """Return whether this key made the signature."""
-        try:
-            return bool(VERIFIERS[algorithm].verify(signing_input, signature, self.key))
-        except (JoseError, ValueError):
-            return False
+        from vsqlvault_plugins.auth.jwt.algorithms import verifies  # noqa: PLC0415
+
+        return verifies(self.key, algorithm, signing_input, signature)
 
 
 class KeySet:
@@ -139,6 +129,8 @@ def _read_key(jwk: dict[str, Any], algorithms: Collection[str]) -> VerificationK
     Raises:
         ValueError: it cannot be used here, with the reason.
     """
+    from vsqlvault_plugins.auth.jwt.algorithms import KINDS, NOT_A_KEY  # noqa: PLC0415 - it imports joserfc
+
     kind, curve = jwk.get("kty"), jwk.get("crv")
     if kind == "oct" or not _PRIVATE.isdisjoint(jwk):
         raise ValueError("a secret or private key is published")
@@ -160,8 +152,8 @@ def _read_key(jwk: dict[str, Any], algorithms: Collection[str]) -> VerificationK
         _check_rsa(jwk)
     plain = {name: value for name, value in jwk.items() if name in {"kty", "crv", "n", "e", "x", "y"}}
     try:
-        return VerificationKey(fit, _KINDS[str(kind)].import_key(plain))
-    except (JoseError, ValueError, TypeError, KeyError, UnsupportedAlgorithm):
+        return VerificationKey(fit, KINDS[str(kind)].import_key(plain))
+    except NOT_A_KEY:
         raise ValueError("its numbers are not a valid key") from None
 
 

@@ -9,7 +9,6 @@ import time
 from argparse import ArgumentParser, Namespace
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from inspect import isawaitable
 from pathlib import Path
@@ -24,6 +23,7 @@ from vsqlvault.interfaces.control import VaultControl
 from vsqlvault.model.control import Check, ControlState
 from vsqlvault.model.principal import Principal
 from vsqlvault.model.sandbox import ProcessNeeds
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault_plugins.auth.jwt.claims import METHOD, Claims, Recognised
 from vsqlvault_plugins.auth.jwt.key_cache import DEFAULT_FETCH_TIMES, FetchTimes, KeyCache, Times
 from vsqlvault_plugins.auth.jwt.keys import JwksRefused, KeySet, read_key_set

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import ssl
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
-
-import h11
 
 from vsqlvault.errors import SettingsInvalid
 from vsqlvault_plugins.auth.jwt.keys import MAX_JWKS_BYTES
 from vsqlvault_plugins.auth.jwt.settings import JwtSettings, https_url
 from vsqlvault_plugins.auth.jwt.strict import json_object
+
+if TYPE_CHECKING:
+    import h11
 
 MAX_DISCOVERY_BYTES = 64 * 1024
 DISCOVERY = "/.well-known/openid-configuration"
@@ -131,6 +132,8 @@ async def get(url: str, context: ssl.SSLContext | None, max_bytes: int) -> bytes
         NotFetched: the response is not 200, or its body has more than ``max_bytes``.
         OSError: there is no response.
     """
+    import h11  # noqa: PLC0415 - only an issuer with a URL needs it
+
     split = urlsplit(url)
     is_tls = split.scheme == "https"
     try:
@@ -157,6 +160,8 @@ async def get(url: str, context: ssl.SSLContext | None, max_bytes: int) -> bytes
 
 
 async def _body(connection: h11.Connection, reader: asyncio.StreamReader, max_bytes: int) -> bytes:
+    import h11  # noqa: PLC0415
+
     received = bytearray()
     while True:
         event = connection.next_event()

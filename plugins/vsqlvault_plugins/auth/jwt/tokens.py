@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from vsqlvault.errors import CredentialRefused
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault_plugins.auth.jwt.strict import base64url, json_object
 
 MAX_TOKEN_CHARACTERS = 8192

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Container, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import groupby, repeat
 from typing import Any
 
@@ -33,6 +33,7 @@ from vsqlvault.interfaces.writes import (
     WriteOutcome,
 )
 from vsqlvault.model.entry import EntryKey
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault_plugins.storage.postgres import rows, watching
 from vsqlvault_plugins.storage.postgres.connections import Connection
 from vsqlvault_plugins.storage.sql_files import load_queries

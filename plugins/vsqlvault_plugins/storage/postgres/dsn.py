@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from vsqlvault.errors import SettingsInvalid
+from vsqlvault.quick_dataclass import dataclass
 
 DEFAULT_PORT = 5432
 DEFAULT_CONNECT_SECONDS = 2.0

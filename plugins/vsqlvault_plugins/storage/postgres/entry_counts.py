@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 from vsqlvault.interfaces.evidence import EvidenceQuery
 from vsqlvault.interfaces.statistics import KeyRefUse
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault_plugins.storage.entry_counts import EntryCounts, Times, times_of
 from vsqlvault_plugins.storage.postgres.connections import Connection
 from vsqlvault_plugins.storage.sql_files import load_queries

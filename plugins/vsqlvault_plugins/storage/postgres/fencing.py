@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from vsqlvault.errors import UnsafeStorage
+from vsqlvault.quick_dataclass import dataclass
 
 log = logging.getLogger(__name__)
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass
 
 import asyncpg
 
 from vsqlvault.interfaces.purge_storage import ScrubOutcome
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault_plugins.storage.postgres.batches import QUERIES
 from vsqlvault_plugins.storage.postgres.connections import Connection
 from vsqlvault_plugins.storage.postgres.failures import answered

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 from weakref import WeakSet
@@ -13,6 +12,7 @@ from weakref import WeakSet
 import asyncpg
 
 from vsqlvault.errors import StorageUnavailable, UnsafeStorage, VaultError
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault_plugins.storage.postgres import sessions
 from vsqlvault_plugins.storage.postgres.batches import QUERIES
 from vsqlvault_plugins.storage.postgres.connections import Connection

@@ -7,7 +7,6 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -43,6 +42,7 @@ from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.purge import PurgeRecord, ScrubRecord, SweepRecord, SweepRuns
 from vsqlvault.model.transparency import Checkpoint, LogName, TileKey
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault_plugins.storage.full_disk import FullDisk
 from vsqlvault_plugins.storage.postgres import (
     entry_counts,

@@ -8,7 +8,6 @@ row up to the highest position seen before exists, or never will. Only the seque
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from vsqlvault.errors import Unavailable
@@ -16,6 +15,7 @@ from vsqlvault.interfaces.storage import LogRow
 from vsqlvault.interfaces.tree_storage import LeafRow, PendingLeaf, TreeGrowth
 from vsqlvault.model.transparency import Checkpoint, LogName, RowPlace, TileKey
 from vsqlvault.proof.leaf import row_hash
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault_plugins.storage.postgres import rows
 from vsqlvault_plugins.storage.postgres.batches import QUERIES
 from vsqlvault_plugins.storage.postgres.connections import Connection

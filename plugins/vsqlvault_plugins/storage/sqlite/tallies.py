@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from vsqlvault.model.times import to_micros
 from vsqlvault.model.transparency import LogName
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault_plugins.storage.lags import LagPlace, LagStep
 from vsqlvault_plugins.storage.sql_files import load_queries
 from vsqlvault_plugins.storage.sqlite.transactions import QUERIES, transaction

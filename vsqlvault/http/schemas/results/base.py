@@ -16,4 +16,4 @@ NextCursor = Annotated[str | None, Field(description="Send it as `cursor` for th
 class Result(BaseModel):
     """A JSON object of a response."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
