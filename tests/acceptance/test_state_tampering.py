@@ -131,6 +131,7 @@ async def checked(path: Path) -> tuple[VerificationResult, StateResult]:
 
 def tampered(made: Path, tmp_path: Path, statement: str) -> Path:
     """Return a copy of the database after a statement that ran with the triggers off."""
+    tmp_path.mkdir(exist_ok=True)
     path = tmp_path / "vault.db"
     shutil.copyfile(made, path)
     file = sqlite3.connect(path, isolation_level=None)
@@ -254,23 +255,89 @@ def test_a_tamper_of_a_table_is_named(made: Path, tmp_path: Path, statement: str
 
 
 UNREADABLE = {
-    "UPDATE access_policies SET rules = 'x' WHERE name = 'kept' AND version = 2": "policies",
-    "UPDATE access_policies SET rules = 'x' WHERE name = 'kept' AND version = 1": "access_policies",
-    "UPDATE api_keys SET roles = '[\"king\"]'": "policies",
-    "UPDATE attestations SET at = 'x'": "attestations",
-    "UPDATE control_changes SET state = 'x'": "control_changes",
-    "UPDATE sweeps SET finished_at = 'x'": "sweeps",
-    "UPDATE entries SET encoding = 'x' WHERE external_id = 'e0'": "entries",
-}
+    "UPDATE access_policies SET rules = 'x' WHERE name = 'kept' AND version = 2": {("access_policies", "kept v2")},
+    "UPDATE access_policies SET rules = 'x' WHERE name = 'kept' AND version = 1": {("access_policies", "kept v1")},
+    "UPDATE access_policies SET rules = 'x' WHERE name IN ('kept', 'gone')": {
+        ("access_policies", "kept v1"), ("access_policies", "kept v2"), ("access_policies", "gone v1"),
+        ("access_policies", "gone v2"), ("access_policies", "gone v3"),
+    },
+    "UPDATE retention_policies SET created_at = 'x' WHERE version = 2": {("retention_policies", "tamper v2")},
+    "UPDATE legal_holds SET held_since = 'x' WHERE version = 2": {("legal_holds", "case-t2 v2")},
+    "UPDATE api_keys SET roles = '[\"king\"]' WHERE app = 'kept'": {("api_keys", "KEY")},
+    "INSERT INTO access_policies VALUES ('forged', 7, 'rules', 'x', '{}', NULL, 'jane', 1, 0)": {
+        ("access_policies", "forged v7"),
+    },
+    "UPDATE attestations SET document = x'00' WHERE number = 1": {("attestations", "1")},
+    "UPDATE control_changes SET state = 'x' WHERE number = 2": {("control_changes", "a row")},
+    "UPDATE sweeps SET started_at = 'x'": {("sweeps", "a row")},
+    "UPDATE entries SET encoding = 'x' WHERE external_id = 'e0'": {("entries", "tamper/e0")},
+    "UPDATE entries SET encoding = 'x' WHERE external_id IN ('e1', 'late')": {
+        ("entries", "tamper/e1"), ("entries", "tamper/late"),
+    },
+}  # fmt: skip
+
+
+def key_of(made: Path, app: str) -> str:
+    file = sqlite3.connect(made)
+    (key,) = file.execute("SELECT key_id FROM api_keys WHERE app = ?", (app,)).fetchone()
+    file.close()
+    return str(key)
 
 
 @pytest.mark.parametrize("statement", UNREADABLE)
-def test_a_row_that_cannot_be_decoded_is_named(made: Path, tmp_path: Path, statement: str) -> None:
-    _, state = asyncio.run(checked(tampered(made, tmp_path, statement)))
-    assert any(each.table.startswith(UNREADABLE[statement]) for each in state.findings), state.findings
+def test_a_row_that_cannot_be_decoded_is_named_and_hides_no_other_row(
+    made: Path, tmp_path: Path, statement: str
+) -> None:
+    path = tampered(made, tmp_path, statement)
+    _, state = asyncio.run(checked(path))
+    expected = {(table, key_of(made, "kept") if key == "KEY" else key) for table, key in UNREADABLE[statement]}
+    assert {(each.table, each.key) for each in state.findings if each.what != "the row is missing"} == expected
+    if "e0" not in statement:
+        path = tampered(path, tmp_path / "more", "UPDATE entries SET owner_app = 'thief' WHERE external_id = 'e0'")
+        _, state = asyncio.run(checked(path))
+        assert ("entries", "tamper/e0") in {(each.table, each.key) for each in state.findings}
 
 
 def test_a_tile_of_another_column_type_is_named(made: Path, tmp_path: Path) -> None:
     path = tampered(made, tmp_path, "UPDATE tiles SET hashes = hex(hashes) WHERE level = 0")
     log, _ = asyncio.run(checked(path))
     assert log.findings
+
+
+@pytest.mark.parametrize(
+    "column", ["note = x'00'", "root_hash = substr(hex(root_hash), 1, 32)", "signed_at = 'x'", "origin = x'00'"]
+)
+@pytest.mark.parametrize("which", ["max", "min"])
+def test_a_checkpoint_that_cannot_be_decoded_is_named(made: Path, tmp_path: Path, column: str, which: str) -> None:
+    statement = f"UPDATE checkpoints SET {column} WHERE size = (SELECT {which}(size) FROM checkpoints)"
+    log, state = asyncio.run(checked(tampered(made, tmp_path, statement)))
+    assert any("a checkpoint of more than" in each.what for each in log.findings), log.findings
+    assert state.findings == []
+
+
+def test_a_row_that_is_not_in_the_tree_yet_and_cannot_be_decoded_is_named(made: Path, tmp_path: Path) -> None:
+    statement = "UPDATE access_log SET at = 'x' WHERE position = (SELECT max(position) FROM access_log)"
+    _, state = asyncio.run(checked(tampered(made, tmp_path, statement)))
+    assert [(each.table, each.what) for each in state.findings] == [("access_log", "the row cannot be decoded")]
+
+
+ANOTHER_TYPE = [
+    "UPDATE access_policies SET name = x'00ff' WHERE name = 'vast'",
+    "UPDATE access_policies SET parameters = 'x' WHERE name = 'kept' AND version = 2",
+    "UPDATE attestations SET document = x'00ff' WHERE number = 2",
+    "UPDATE control_changes SET number = 'x' WHERE number = 2",
+    "UPDATE sweeps SET sweep_id = NULL",
+    "UPDATE entries SET value_size = x'00ff' WHERE external_id = 'e0'",
+    "UPDATE entries SET value_size = 'x' WHERE external_id = 'e0'",
+    "UPDATE access_log SET policy = x'00ff' WHERE position = (SELECT max(position) FROM access_log)",
+    "UPDATE access_log SET app = x'00ff' WHERE position = 1",
+    "UPDATE purge_log SET key_ref = x'00ff' WHERE position = (SELECT max(position) FROM purge_log)",
+    "UPDATE purge_log SET app = 'x' WHERE position = (SELECT max(position) FROM purge_log)",
+    "UPDATE leaves SET position = 'x' WHERE leaf_index = 3",
+]
+
+
+@pytest.mark.parametrize("statement", ANOTHER_TYPE)
+def test_a_column_of_another_type_is_a_finding(made: Path, tmp_path: Path, statement: str) -> None:
+    log, state = asyncio.run(checked(tampered(made, tmp_path, statement)))
+    assert [*log.findings, *state.findings]

@@ -96,6 +96,19 @@ class PolicySnapshot:
         return self._in_force.on(entry)
 
 
+class RulesUnreadable(Exception):
+    """The cause of an Unavailable: rows of policies, legal holds or API keys cannot be decoded.
+
+    ``readable`` has the others. ``rows`` are the tables and keys of those that cannot be decoded, such as
+    ``("legal_holds", "case-17 v2")``.
+    """
+
+    def __init__(self, readable: PolicySnapshot, rows: Sequence[tuple[str, str]]) -> None:
+        super().__init__("a stored row cannot be decoded")
+        self.readable = readable
+        self.rows = tuple(rows)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntryQuery:
     """A page of one purpose's entries, by external_id, after ``after``.
@@ -263,7 +276,12 @@ class Storage(TreeStorage, PurgeStorage, WatchStorage, Protocol):
         ...
 
     async def policy_snapshot(self) -> PolicySnapshot:
-        """Return all policies in force, all API keys and every legal hold, of one consistent state."""
+        """Return all policies in force, all API keys and every legal hold, of one consistent state.
+
+        Raises:
+            Unavailable: a row cannot be decoded. Its cause should be a RulesUnreadable. Otherwise ``vsql-vault verify`` does
+            not compare the other rows.
+        """
         ...
 
     async def access_policy_versions(self, query: VersionQuery) -> Sequence[AccessPolicy]:

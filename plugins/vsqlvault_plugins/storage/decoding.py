@@ -33,6 +33,19 @@ def readable(decode: Callable[[Row], Value]) -> Callable[[Row], Value]:
     return checked
 
 
+def without_bytes(decode: Callable[[Row], Value]) -> Callable[[Row], Value]:
+    """Return ``decode`` for rows of texts and integers. SQLite stores any type in any column: another type is unreadable."""
+
+    @readable
+    @wraps(decode)
+    def checked(row: Row) -> Value:
+        if any(isinstance(column, bytes | float) for column in row):
+            raise TypeError("expected texts and integers")
+        return decode(row)
+
+    return checked
+
+
 def unreadable(reader: str, error: Exception) -> Unavailable:
     """Return the error for a row that ``reader`` cannot decode, and log it."""
     log.error("a stored row cannot be decoded", extra={"reader": reader, "error": type(error).__name__})

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import field
 from datetime import UTC, datetime
 from typing import Any
 
 from vsqlvault.errors import StorageUnavailable, Unavailable
-from vsqlvault.interfaces.storage import EntryQuery, PolicySnapshot, Read, Storage, VersionQuery
+from vsqlvault.interfaces.storage import PolicySnapshot, Read, Snapshot, Storage, VersionQuery
 from vsqlvault.model.api_key import ApiKeyRecord, key_id_of
 from vsqlvault.model.attestation import Attestation
 from vsqlvault.model.control import ControlChange, ControlState
 from vsqlvault.model.entry import Entry
+from vsqlvault.model.purge import SweepRecord
 from vsqlvault.model.times import EPOCH, format_time
 from vsqlvault.proof.attestation import digest_of
 from vsqlvault.proof.state_replay import HASHED, Recorded, RecordedEntry, ReplayedState, StateReplay
@@ -26,10 +27,12 @@ from vsqlvault.service.audit.rule_documents import (
     rule_document,
     version_document,
 )
+from vsqlvault.service.log import stored_rows
 from vsqlvault.service.log.verification import StorageSource
 
 PAGE = 1_000
 ATTEMPTS = 3
+UNREADABLE = "the row cannot be decoded"
 VALUES_AT_ONCE_BYTES = 8 * 1024 * 1024
 MAX_SWEEPS = 100_000
 MAX_CONTROL_CHANGES = 1_000_000
@@ -73,6 +76,10 @@ async def check_state(storage: Storage, source: StorageSource, replay: StateRepl
         async for leaf in source.tail():
             replay.take(source.size, leaf)
         check = StateCheck(storage, replay.state.copy())
+        check.findings += [
+            StateFinding(f"{log.value}_log", f"position {position}", None, what)
+            for log, position, what in source.unlike
+        ]
         entries = len(replay.state.entries)
         await check.run()
         now = {(each.table, each.key): each for each in check.findings}
@@ -90,57 +97,83 @@ class StateCheck:
         self._storage = storage
         self._state = state
         self.findings: list[StateFinding] = []
+        self._versions_unreadable: dict[str, set[str]] = {}
         self.values = 0
         """The number of values that were compared with their hashes."""
 
     async def run(self) -> None:
         """Compare every table. Raises StorageUnavailable."""
-        policies = await self._readable("policies, legal holds and API keys", self._storage.policy_snapshot())
-        if policies is not None:
-            await self._rules(policies)
-            self._keys(policies)
-        for table, check in (
-            ("control_changes", self._control_changes),
-            ("attestations", self._attestations),
-            ("sweeps", self._sweeps),
-        ):
-            await self._readable(table, check())
-        await self._readable("entries", self._entries(policies))
+        policies = await self._policies()
+        await self._rules(policies)
+        self._keys(policies)
+        await self._control_changes()
+        await self._attestations()
+        await self._sweeps()
+        await self._entries(policies)
         self.findings.sort(key=lambda each: (each.table, each.key, each.what))
 
-    async def _readable(self, table: str, work: Awaitable[Any]) -> Any:
-        """Return the result; None with a finding where a stored row cannot be decoded."""
+    async def _policies(self) -> PolicySnapshot:
+        """Return the policies, holds and keys that can be decoded, and report the others."""
         try:
-            return await work
+            policies, unreadable = await stored_rows.policies(self._storage)
         except StorageUnavailable:
             raise
         except Unavailable as error:
-            self._find(table, "a row", None, str(error.detail))
-            return None
+            self._find("policies, legal holds and API keys", "a row", None, str(error.detail))
+            return PolicySnapshot(0, {}, {})
+        for table, key in unreadable:
+            if table == "api_keys":
+                self._unreadable(table, key)
+            else:
+                self._versions_unreadable.setdefault(table, set()).add(key)
+        return policies
+
+    def _unreadable(self, table: str, key: str) -> None:
+        """Report a row that cannot be decoded."""
+        said = self._state.rows.get(table, {}).pop(key, None)
+        self._find(table, key, said.index if said else None, UNREADABLE)
 
     def _find(self, table: str, key: str, leaf: int | None, what: str) -> None:
-        self.findings.append(StateFinding(table, key, leaf, what))
+        self.findings.append(StateFinding(table, str(key), leaf, what))
 
     async def _rules(self, policies: PolicySnapshot) -> None:
         storage = self._storage
         tables: tuple[tuple[str, set[str], Versions], ...] = (
-            ("access_policies", set(policies.access_versions) | set(policies.access), storage.access_policy_versions),
+            ("access_policies", {*policies.access_versions, *policies.access}, storage.access_policy_versions),
             ("retention_policies", set(policies.retention), storage.retention_policy_versions),
             ("legal_holds", set(policies.holds), storage.legal_hold_versions),
         )
         for table, names, versions in tables:
-            await self._readable(table, self._versions(table, names, versions))
+            await self._versions(table, names, versions)
 
     async def _versions(self, table: str, names: set[str], versions: Versions) -> None:
         recorded = self._state.rows.get(table, {})
-        known = {key.rpartition(" v")[0] for key in recorded if not key.startswith(HASHED)}
-        for name in sorted(names | known):
-            before: int | None = None
-            while page := await versions(VersionQuery(name=name, limit=PAGE, before=before)):
-                for rule in page:
-                    self._row(table, f"{name} v{rule.version}", version_document(rule), rule)
-                before = page[-1].version
+        unreadable = self._versions_unreadable.get(table, set())
+        keys = [*unreadable, *(key for key in recorded if not key.startswith(HASHED))]
+        for name in sorted(names | {key.rpartition(" v")[0] for key in keys}):
+
+            def page(before: int | None, limit: int, name: str = name) -> Awaitable[Sequence[StoredRule]]:
+                return versions(VersionQuery(name=name, limit=limit, before=before))
+
+            numbers = {
+                int(number)
+                for of, _, number in (key.rpartition(" v") for key in keys)
+                if of == name and number.isdigit()
+            }
+            async for rule in stored_rows.numbered(page, lambda rule: rule.version, numbers):
+                if rule is None or isinstance(rule, int):
+                    self._unreadable(table, f"{name} v{'?' if rule is None else rule}")
+                else:
+                    self._version(table, f"{name} v{rule.version}", rule)
         self._missing(table)
+
+    def _version(self, table: str, key: str, rule: StoredRule) -> None:
+        try:
+            document = version_document(rule)
+        except ValueError:  # a member that is JSON text, and is not
+            self._unreadable(table, key)
+        else:
+            self._row(table, key, document, rule)
 
     def _row(self, table: str, key: str, found: Document, rule: StoredRule | None = None) -> None:
         """Compare a row with its leaf, which is then used up."""
@@ -171,7 +204,12 @@ class StateCheck:
     async def _control_changes(self) -> None:
         """A change has a leaf if the control fails from then on, or failed until then."""
         failing: dict[str, bool] = {}
-        changes = await self._storage.control_changes(EPOCH, END, MAX_CONTROL_CHANGES)
+        changes: list[ControlChange] = []
+        async for change in stored_rows.between(self._changes, EPOCH, END):
+            if change is None:
+                self._unreadable("control_changes", "a row")
+            else:
+                changes.append(change)
         for change in sorted(changes, key=lambda change: (change.name, change.number)):
             fails = change.state is ControlState.FAILING
             if fails or failing.get(change.name, False):
@@ -180,11 +218,12 @@ class StateCheck:
         self._missing("control_changes")
 
     async def _attestations(self) -> None:
-        before: int | None = None
-        while page := await self._storage.attestations(before, PAGE):
-            for made in page:
+        numbers = [int(key) for key in self._state.rows.get("attestations", {})]
+        async for made in stored_rows.numbered(self._storage.attestations, lambda made: made.number, numbers):
+            if made is None or isinstance(made, int):
+                self._unreadable("attestations", "?" if made is None else str(made))
+            else:
                 self._attestation(made)
-            before = page[-1].number
         self._missing("attestations")
 
     def _attestation(self, made: Attestation) -> None:
@@ -202,30 +241,40 @@ class StateCheck:
 
     async def _sweeps(self) -> None:
         """A sweep that ended in an internal error has no leaf."""
-        runs = await self._storage.sweeps(EPOCH, END, MAX_SWEEPS)
-        for sweep in runs.newest:
+        async for sweep in stored_rows.between(self._sweep_runs, EPOCH, END):
+            if sweep is None:
+                self._unreadable("sweeps", "a row")
+                continue
             if sweep.completed or sweep.sweep_id in self._state.rows.get("sweeps", {}):
                 members = {name: getattr(sweep, name) for name in ("purged", "failed", "held", "completed")}
                 self._row("sweeps", sweep.sweep_id, members)
         self._missing("sweeps")
 
-    async def _entries(self, policies: PolicySnapshot | None) -> None:
-        purposes = {purpose for purpose, _ in self._state.entries} | set(policies.retention if policies else ())
-        for purpose in sorted(purposes):
-            async for page in self._pages(purpose):
+    async def _changes(self, since: datetime, until: datetime) -> Sequence[ControlChange]:
+        return await self._storage.control_changes(since, until, MAX_CONTROL_CHANGES)
+
+    async def _sweep_runs(self, since: datetime, until: datetime) -> Sequence[SweepRecord]:
+        return (await self._storage.sweeps(since, until, MAX_SWEEPS)).newest
+
+    async def _entries(self, policies: PolicySnapshot) -> None:
+        state = self._state
+        purposes = {purpose for known in (state.entries, state.overwritten) for purpose, _ in known}
+        for purpose in sorted(purposes | set(policies.retention)):
+
+            def next_known(after: str, purpose: str = purpose) -> str | None:
+                keys = (key for known in (state.entries, state.overwritten) for key in known)
+                return min((each for of, each in keys if of == purpose and each > after), default=None)
+
+            async for page in stored_rows.entries(self._storage, purpose, END, next_known):
+                if isinstance(page, str):
+                    said = self._state.entries.pop((purpose, page), None)
+                    self._find("entries", f"{purpose}/{page}", said.index if said else None, UNREADABLE)
+                    continue
                 for entry in page:
                     self._entry(entry)
-                await self._values([entry for entry in page if entry.purged_at is None])
+                await self._values([entry for entry in page if entry.purged_at is None and _has_size(entry)])
         for (purpose, external_id), said in self._state.entries.items():
             self._find("entries", f"{purpose}/{external_id}", said.index, "the row is missing")
-
-    async def _pages(self, purpose: str) -> AsyncIterator[Sequence[Entry]]:
-        after: str | None = None
-        while page := await self._storage.entries(
-            EntryQuery(purpose=purpose, now=END, limit=PAGE, after=after, state=None)
-        ):
-            yield page
-            after = page[-1].external_id
 
     def _entry(self, entry: Entry) -> None:
         key, name = (entry.purpose, entry.external_id), f"{entry.purpose}/{entry.external_id}"
@@ -233,6 +282,8 @@ class StateCheck:
         if purged is not None and purged.entry_id != entry.entry_id:
             purged = None
         said = self._state.entries.pop(key, None)
+        if not _has_size(entry):
+            self._find("entries", name, said.index if said else None, "value_size is not a number of bytes")
         if entry.purged_at is not None:
             if purged is None:
                 self._find("entries", name, said.index if said else None, "no leaf purged this entry")
@@ -247,7 +298,7 @@ class StateCheck:
     async def _values(self, entries: Sequence[Entry]) -> None:
         """Compare the values with their hashes."""
         for some in _by_size(entries):
-            snapshots = await self._storage.read([Read(entry.key, with_value=True) for entry in some])
+            snapshots = await self._snapshots(some)
             for snapshot in snapshots:
                 entry, value = snapshot.entry, snapshot.value
                 if entry is None or value is None:
@@ -257,6 +308,16 @@ class StateCheck:
                     self._find(
                         "entries", f"{entry.purpose}/{entry.external_id}", None, "encrypted_value is not value_sha256"
                     )
+
+    async def _snapshots(self, entries: Sequence[Entry]) -> Sequence[Snapshot]:
+        """Read entries with their values: together, or one by one if one cannot be decoded."""
+        found = await stored_rows.readable(self._storage.read([Read(each.key, with_value=True) for each in entries]))
+        if found is not None:
+            return found
+        if len(entries) == 1:
+            self._find("entries", f"{entries[0].purpose}/{entries[0].external_id}", None, UNREADABLE)
+            return ()
+        return [snapshot for entry in entries for snapshot in await self._snapshots([entry])]
 
 
 def _by_size(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
@@ -270,6 +331,10 @@ def _by_size(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
         size += entry.value_size
     if some:
         yield some
+
+
+def _has_size(entry: Entry) -> bool:
+    return type(entry.value_size) is int
 
 
 def _entry_members(entry: Entry, said: RecordedEntry) -> tuple[tuple[str, Any, Any], ...]:

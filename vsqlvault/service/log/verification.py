@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
-from vsqlvault.interfaces.storage import LogQuery, Storage
+from vsqlvault.errors import StorageUnavailable, Unavailable
+from vsqlvault.interfaces.storage import LogQuery, LogRow, Storage
 from vsqlvault.interfaces.tree_storage import LeafRow
-from vsqlvault.model.transparency import Checkpoint, LogName, TileKey
+from vsqlvault.model.transparency import Checkpoint, LogName, RowPlace, TileKey
 from vsqlvault.proof.leaf import row_leaf
 from vsqlvault.proof.log_check import Finding, LogCheck, SignedHead
 from vsqlvault.proof.note import NoteRefused, VerifierKey
@@ -16,6 +17,7 @@ from vsqlvault.proof.state_replay import StateReplay
 from vsqlvault.proof.tiles import WIDTH, width_of
 from vsqlvault.proof.tree import leaf_hash
 from vsqlvault.quick_dataclass import dataclass
+from vsqlvault.service.log.stored_rows import readable
 
 PAGE_TILES = 16
 MAX_HEADS = 4_096
@@ -127,14 +129,16 @@ class StorageSource:
         """The number of leaves under the newest checkpoint."""
         self.waiting = 0
         """Rows committed and not yet in the tree, once ``anomalies`` was called."""
+        self.unlike: list[tuple[LogName, int, str]] = []
+        """The rows at which ``tail`` found a fault: log, position and fault."""
 
     async def checkpoints(self) -> Sequence[str]:
         """See ``LogSource.checkpoints``. The columns of a checkpoint must agree with its note."""
-        newest = await self._storage.newest_checkpoint()
+        newest = await self._newest()
         if newest is None:
             return []
         self.size = newest.size
-        found = await _thinned(self._storage, newest)
+        found = await self._thinned(newest)
         for before, checkpoint in zip([0, *(one.size for one in found)], found, strict=False):
             self._check_columns(before, checkpoint)
         return [checkpoint.note for checkpoint in found]
@@ -160,16 +164,47 @@ class StorageSource:
         return self._oddities
 
     async def tail(self) -> AsyncIterator[bytes]:
-        """Yield the leaves of the rows that are not in the tree yet, once ``anomalies`` was called."""
-        for log, read in ((LogName.ACCESS, self._storage.access_log), (LogName.PURGE, self._storage.purge_log)):
+        """Yield the leaves of the rows that are not in the tree yet, once ``anomalies`` was called.
+
+        Rows that cannot be decoded, or do not match their stored hash, are in ``unlike``.
+        """
+        self.unlike = []
+        pending = {each.place: each.leaf_hash for each in await self._storage.unsequenced(CHECKPOINT_PAGE)}
+        for log in LogName:
             after = self._last[log]
-            while page := await read(LogQuery(limit=CHECKPOINT_PAGE, after=after, oldest_first=True)):
-                for row in page:
-                    yield row_leaf(row.record)
-                after = page[-1].position
+            while positions := await self._storage.row_positions(log, after, None, CHECKPOINT_PAGE):
+                before = [after, *positions]
+                for row in await self._rows(log, after, len(positions)) or [
+                    row for place in before[:-1] for row in await self._rows(log, place, 1)
+                ]:
+                    if leaf := self._waiting_leaf(pending.get(RowPlace(log, row.position)), log, row):
+                        yield leaf
+                after = positions[-1]
+
+    def _waiting_leaf(self, stored: bytes | None, log: LogName, row: LogRow[Any]) -> bytes | None:
+        try:
+            leaf = row_leaf(row.record)
+        except (ValueError, TypeError):
+            leaf = None
+        if leaf is None or (stored is not None and stored != leaf_hash(leaf)):
+            self.unlike.append((log, row.position, "the row does not match its stored hash"))
+        return leaf
+
+    async def _rows(self, log: LogName, after: int | None, limit: int) -> Sequence[LogRow[Any]]:
+        """Return rows of a log; none if one of them cannot be decoded."""
+        read: Any = self._storage.access_log if log is LogName.ACCESS else self._storage.purge_log
+        found: Sequence[LogRow[Any]] | None = await readable(
+            read(LogQuery(limit=limit, after=after, oldest_first=True))
+        )
+        if found is not None:
+            return found
+        if limit == 1:
+            places = await self._storage.row_positions(log, after, None, 1)
+            self.unlike += [(log, place, "the row cannot be decoded") for place in places]
+        return ()
 
     async def _turn(self, first: int) -> None:
-        rows = await self._storage.leaf_rows(first, PAGE_TILES * WIDTH)
+        rows = await self._storage.leaf_rows(first, min(PAGE_TILES * WIDTH, self.size - first))
         self._first, self._page = first, {row.index: row for row in rows}
         keys = [TileKey(0, first // WIDTH + place) for place in range(PAGE_TILES)]
         self._tiles = dict(await self._storage.tiles(keys))
@@ -200,7 +235,7 @@ class StorageSource:
             return b""
         try:
             leaf = row_leaf(row.record)
-        except ValueError:
+        except (ValueError, TypeError):
             return b""
         if row.leaf_hash is not None and row.leaf_hash != leaf_hash(leaf):
             self._oddity(row.index, "the stored hash differs from that of the row")
@@ -215,19 +250,54 @@ class StorageSource:
             self._oddity(before, f"the columns of the checkpoint of {checkpoint.size} leaves differ from its note")
 
     def _oddity(self, index: int, what: str) -> None:
-        if len(self._oddities) < MAX_ODDITIES:
+        if len(self._oddities) < MAX_ODDITIES and Finding(index, what) not in self._oddities:
             self._oddities.append(Finding(index, what))
 
+    async def _newest(self) -> Checkpoint | None:
+        """Return the newest checkpoint that can be decoded. Another one is an anomaly."""
+        try:
+            return await self._storage.newest_checkpoint()
+        except StorageUnavailable:
+            raise
+        except Unavailable:
+            found = [page[-1] async for page in self._pages()]
+            return found[-1] if found else None
 
-async def _thinned(storage: Storage, newest: Checkpoint) -> list[Checkpoint]:
-    """Return at most ``MAX_HEADS`` checkpoints, the newest among them, spread evenly over the leaves."""
-    found: list[Checkpoint] = []
-    step = max(1, newest.size // (MAX_HEADS - 1))
-    after, due = 0, 0
-    while page := await storage.checkpoints(after, CHECKPOINT_PAGE):
-        for checkpoint in page:
-            if checkpoint.size >= due and checkpoint.size < newest.size:
-                found.append(checkpoint)
-                due = checkpoint.size + step
-        after = page[-1].size
-    return [*found, newest]
+    async def _thinned(self, newest: Checkpoint) -> list[Checkpoint]:
+        """Return at most ``MAX_HEADS`` checkpoints, the newest among them, spread evenly over the leaves."""
+        found: list[Checkpoint] = []
+        step = max(1, newest.size // (MAX_HEADS - 1))
+        due = 0
+        async for page in self._pages():
+            for checkpoint in page:
+                if checkpoint.size >= due and checkpoint.size < newest.size:
+                    found.append(checkpoint)
+                    due = checkpoint.size + step
+        return [*found, newest]
+
+    async def _pages(self) -> AsyncIterator[Sequence[Checkpoint]]:
+        """Yield all checkpoints in pages. One that cannot be decoded is an anomaly."""
+        after = 0
+        while True:
+            page = await readable(self._storage.checkpoints(after, CHECKPOINT_PAGE))
+            if page is None:
+                page = await readable(self._storage.checkpoints(after, 1))
+            if page is None:
+                self._oddity(after, f"a checkpoint of more than {after} leaves cannot be decoded")
+                after = await self._after_unreadable(after)
+            elif page:
+                yield page
+                after = page[-1].size
+            else:
+                return
+
+    async def _after_unreadable(self, after: int) -> int:
+        """Return a size after which the next checkpoint can be decoded again, or none follows."""
+        low, high = after, max(after + 1, await self._storage.tree_size())
+        while high - low > 1:
+            middle = (low + high) // 2
+            if await readable(self._storage.checkpoints(middle, 1)) is None:
+                low = middle
+            else:
+                high = middle
+        return high

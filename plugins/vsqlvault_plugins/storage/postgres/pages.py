@@ -26,6 +26,7 @@ from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.purge import PurgeRecord
 from vsqlvault.model.times import EPOCH
+from vsqlvault_plugins.storage.policy_rows import snapshot_of
 from vsqlvault_plugins.storage.postgres import rows
 from vsqlvault_plugins.storage.postgres.batches import QUERIES
 from vsqlvault_plugins.storage.postgres.connections import Connection
@@ -43,14 +44,7 @@ async def policy_snapshot(connection: Connection) -> PolicySnapshot:
         retention = await connection.fetch(QUERIES["retention_policies"])
         api_keys = await connection.fetch(QUERIES["api_keys"])
         holds = await connection.fetch(QUERIES["legal_holds"])
-    return PolicySnapshot(
-        revision,
-        {row[0]: rows.access_policy_of(row) for row in access if not row[8]},
-        {row[0]: rows.retention_policy_of(row) for row in retention},
-        {row[0]: row[1] for row in access},
-        {row[0]: rows.api_key_of(row) for row in api_keys},
-        {row[0]: rows.legal_hold_of(row) for row in holds},
-    )
+    return snapshot_of(revision, access, retention, api_keys, holds, rows)
 
 
 async def access_policy_versions(connection: Connection, query: VersionQuery) -> list[AccessPolicy]:

@@ -30,6 +30,7 @@ from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.purge import PurgeRecord
 from vsqlvault.model.times import EPOCH, from_micros, to_micros
+from vsqlvault_plugins.storage.policy_rows import snapshot_of
 from vsqlvault_plugins.storage.sqlite import rows
 from vsqlvault_plugins.storage.sqlite.transactions import QUERIES, transaction
 
@@ -46,14 +47,7 @@ def policy_snapshot(connection: sqlite3.Connection) -> PolicySnapshot:
         retention = connection.execute(QUERIES["retention_policies"]).fetchall()
         api_keys = connection.execute(QUERIES["api_keys"]).fetchall()
         holds = connection.execute(QUERIES["legal_holds"]).fetchall()
-    return PolicySnapshot(
-        revision,
-        {row[0]: rows.access_policy_of(row) for row in access if not row[8]},
-        {row[0]: rows.retention_policy_of(row) for row in retention},
-        {row[0]: row[1] for row in access},
-        {row[0]: rows.api_key_of(row) for row in api_keys},
-        {row[0]: rows.legal_hold_of(row) for row in holds},
-    )
+    return snapshot_of(revision, access, retention, api_keys, holds, rows)
 
 
 def access_policy_versions(connection: sqlite3.Connection, query: VersionQuery) -> list[AccessPolicy]:

@@ -17,7 +17,16 @@ from vsqlvault.model.purge import PurgeReason, PurgeRecord, ScrubRecord, SweepRe
 from vsqlvault.model.times import EPOCH, from_micros, to_micros
 from vsqlvault.model.transparency import Checkpoint
 from vsqlvault.proof.leaf import row_hash
-from vsqlvault_plugins.storage.decoding import Row, names_of, names_text, readable, rules_of, rules_text, unreadable
+from vsqlvault_plugins.storage.decoding import (
+    Row,
+    names_of,
+    names_text,
+    readable,
+    rules_of,
+    rules_text,
+    unreadable,
+    without_bytes,
+)
 
 _ENCODINGS = {encoding.value: encoding for encoding in ValueEncoding}
 
@@ -109,7 +118,7 @@ def row_of_access_policy(policy: AccessPolicy, created_at: datetime) -> Row:
     )  # fmt: skip
 
 
-@readable
+@without_bytes
 def access_policy_of(row: Row) -> AccessPolicy:
     """Return the policy of a row of ``access_policies``."""
     name, version, evaluator, rules, parameters, description, created_by, created_at, dropped = row
@@ -140,7 +149,7 @@ def _optional_list(names: tuple[str, ...] | None) -> str | None:
     return None if names is None else json.dumps(names)
 
 
-@readable
+@without_bytes
 def retention_policy_of(row: Row) -> RetentionPolicy:
     """Return the policy of a row of ``retention_policies``."""
     allowed, required = (None if text is None else tuple(json.loads(text)) for text in (row[11], row[13]))
@@ -167,7 +176,7 @@ def row_of_legal_hold(hold: LegalHold, held_since: datetime, created_at: datetim
     )  # fmt: skip
 
 
-@readable
+@without_bytes
 def legal_hold_of(row: Row) -> LegalHold:
     """Return the hold of a row of ``legal_holds``."""
     return LegalHold(
@@ -176,7 +185,7 @@ def legal_hold_of(row: Row) -> LegalHold:
     )  # fmt: skip
 
 
-@readable
+@without_bytes
 def api_key_of(row: Row) -> ApiKeyRecord:
     """Return the key of a row of ``api_keys``."""
     (key_id, version, digest, app, identity, purposes, roles, description, expires_at, created_by, created_at, revoked_by,
@@ -205,13 +214,13 @@ def row_of_scrub(scrub: ScrubRecord) -> Row:
     )  # fmt: skip
 
 
-@readable
+@without_bytes
 def scrub_of(row: Row) -> ScrubRecord:
     """Return the scrub of a row of ``scrubs``."""
     return ScrubRecord(row[0], from_micros(row[1]), from_micros(row[2]), row[3], row[4], row[5], bool(row[6]), row[7])
 
 
-@readable
+@without_bytes
 def sweep_of(row: Row) -> SweepRecord:
     """Return the sweep of a row of ``sweeps``."""
     return SweepRecord(row[0], from_micros(row[1]), from_micros(row[2]), row[3], row[4], row[5], bool(row[6]), row[7])
@@ -227,4 +236,7 @@ def row_of_checkpoint(checkpoint: Checkpoint) -> Row:
 @readable
 def checkpoint_of(row: Row) -> Checkpoint:
     """Return the checkpoint of a row that begins with its origin."""
+    origin, _, root, note, _ = row
+    if not (isinstance(origin, str) and isinstance(root, bytes) and isinstance(note, str)):
+        raise TypeError("expected an origin, a root hash and a note")
     return Checkpoint(row[0], row[1], row[2], row[3], from_micros(row[4]))

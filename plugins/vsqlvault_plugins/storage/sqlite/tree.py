@@ -110,7 +110,8 @@ def _leaf_row(log: LogName, row: Any) -> LeafRow:
             record = _READERS[log](row[3:]).record
         except Unavailable:  # decoding logs it; for a verifier it is a leaf without its row
             record = None
-    return LeafRow(row[0], RowPlace(log, row[1]), record, row[2])
+    position = row[1] if isinstance(row[1], int) else 0  # of another type: there is no such row
+    return LeafRow(row[0], RowPlace(log, position), record, row[2])
 
 
 def purge_index(connection: sqlite3.Connection, purge_id: str) -> int | None:

@@ -18,7 +18,7 @@ from vsqlvault.model.attestation import Attestation
 from vsqlvault.model.control import ControlChange, ControlState
 from vsqlvault.model.purge import PurgeRecord
 from vsqlvault.model.times import from_micros, to_micros
-from vsqlvault_plugins.storage.decoding import readable
+from vsqlvault_plugins.storage.decoding import without_bytes
 from vsqlvault_plugins.storage.sql_files import load_queries
 from vsqlvault_plugins.storage.sqlite import rows
 
@@ -88,11 +88,13 @@ CHANGES: dict[type, Callable[[sqlite3.Connection, Any], None]] = {
 }
 
 
-@readable
+@without_bytes
 def _change_of(row: Any) -> ControlChange:
+    if not isinstance(row[1], int):
+        raise TypeError("expected a number")
     return ControlChange(row[0], row[1], ControlState(row[2]), from_micros(row[3]), row[4])
 
 
-@readable
+@without_bytes
 def _attestation_of(row: Any) -> Attestation:
     return Attestation(row[0], from_micros(row[1]), bool(row[2]), row[3], row[4])

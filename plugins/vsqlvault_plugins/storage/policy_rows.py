@@ -1,0 +1,61 @@
+"""Makes a policy snapshot of rows, for every SQL storage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+from vsqlvault.errors import Unavailable
+from vsqlvault.interfaces.storage import PolicySnapshot, RulesUnreadable
+from vsqlvault.model.api_key import ApiKeyRecord
+from vsqlvault.model.hold import LegalHold
+from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
+from vsqlvault_plugins.storage.decoding import Row
+
+Rule = TypeVar("Rule")
+
+
+class Decoders(Protocol):
+    """The decoders of a storage. Each raises Unavailable for a row that cannot be decoded."""
+
+    access_policy_of: Callable[[Row], AccessPolicy]
+    retention_policy_of: Callable[[Row], RetentionPolicy]
+    api_key_of: Callable[[Row], ApiKeyRecord]
+    legal_hold_of: Callable[[Row], LegalHold]
+
+
+def snapshot_of(
+    revision: int,
+    access: Sequence[Row],
+    retention: Sequence[Row],
+    api_keys: Sequence[Row],
+    holds: Sequence[Row],
+    decoders: Decoders,
+) -> PolicySnapshot:
+    """Return the snapshot of the newest rows, each of which begins with its name and its version.
+
+    Raises:
+        Unavailable: rows cannot be decoded. The cause is a RulesUnreadable.
+    """
+    unreadable: list[tuple[str, str]] = []
+
+    def decoded(table: str, rows: Sequence[Row], decode: Callable[[Row], Rule]) -> dict[Any, Rule]:
+        found: dict[Any, Rule] = {}
+        for row in rows:
+            try:
+                found[row[0]] = decode(row)
+            except Unavailable:
+                unreadable.append((table, str(row[0]) if table == "api_keys" else f"{row[0]} v{row[1]}"))
+        return found
+
+    snapshot = PolicySnapshot(
+        revision,
+        decoded("access_policies", [row for row in access if not row[8]], decoders.access_policy_of),
+        decoded("retention_policies", retention, decoders.retention_policy_of),
+        {str(row[0]): row[1] for row in access},
+        decoded("api_keys", api_keys, decoders.api_key_of),
+        decoded("legal_holds", holds, decoders.legal_hold_of),
+    )
+    if unreadable:
+        raise Unavailable("a stored row cannot be decoded") from RulesUnreadable(snapshot, unreadable)
+    return snapshot
