@@ -465,6 +465,12 @@ UNDEFINED: dict[str, tuple[str, str, Any, str]] = {
         {"case_reference": "17 O 4/27", "reason": "Litigation", "selector": {"owner_app": "biling"}},
         "app biling is not defined (did you mean billing?): no credential names it",
     ),
+    "the purpose of a new retention policy": (
+        "PUT",
+        "/admin/retention-policies/crad",
+        {"max_retention_days": 9, "purge_method": "physical-delete"},
+        "purpose crad is named by no credential (did you mean card?)",
+    ),
     "an allowed access policy": (
         "PUT",
         "/admin/retention-policies/typo",
@@ -485,6 +491,24 @@ def test_a_name_that_nothing_defines_is_warned_of(
     answer = vault.call(ADMIN, method, target, json_body=body)
     assert answer.status in {200, 201}
     assert answer.json["warnings"] == [warning]
+
+
+def warnings_of_new_purpose(vault: VaultServer, purpose: str) -> list[str]:
+    policy = {"max_retention_days": 9, "purge_method": "physical-delete"}
+    answer = vault.call(ADMIN, "PUT", f"/admin/retention-policies/{purpose}?dry_run=true", json_body=policy)
+    assert answer.status == 200
+    return list(answer.json.get("warnings", []))
+
+
+def test_a_new_purpose_like_another_is_not_warned_of_where_a_key_names_it(vault: VaultServer) -> None:
+    assert warnings_of_new_purpose(vault, "carb") != []
+    key = vault.call(ADMIN, "POST", "/admin/api-keys", json_body={"app": "carbon", "purposes": ["carb"]})
+    assert key.status == 201
+    assert warnings_of_new_purpose(vault, "carb") == []
+
+
+def test_a_new_purpose_like_no_other_is_not_warned_of(vault: VaultServer) -> None:
+    assert warnings_of_new_purpose(vault, "wholly-other") == []
 
 
 @pytest.mark.parametrize("body", [b"[]", b'"text"', b"1", b"null", b"true"])

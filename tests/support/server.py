@@ -232,6 +232,10 @@ class VaultServer:
             process.wait()
             raise
 
+    def exit_code(self) -> int | None:
+        """Return the exit code; None while the process runs."""
+        return self._process.poll() if self._process is not None else None
+
     def kill(self) -> None:
         """End the process as a power cut would, if it still runs."""
         if self._process is not None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vsqlvault import __version__
 from vsqlvault.cli.undefined_names import undefined_names, undefined_plugins
@@ -54,11 +55,16 @@ async def run_server(
     plugins = Plugins(settings)
     locked = sandbox or harden(plugins, config)
     async with AsyncExitStack() as stack:
-        vault = await stack.enter_async_context(open_vault(settings, plugins=plugins, hardening=locked.states))
+        try:
+            async with _cancelled_by(signals.stopping):
+                vault = await stack.enter_async_context(open_vault(settings, plugins=plugins, hardening=locked.states))
+                await stack.enter_async_context(background(vault, settings))
+        except _StartEnded:
+            log.info("stopped before anything was served")
+            return
         address = _address(settings, listener.getsockname()[1])
         if tls:
             vault.compliance.controls.checks.certificates = lambda: tls.until
-        await stack.enter_async_context(background(vault, settings))
 
         def load_within_reach() -> Settings:
             settings = load()
@@ -83,6 +89,37 @@ async def run_server(
             share=share,
         )
         log.info("stopped")
+
+
+class _StartEnded(Exception):
+    """A signal ended the start."""
+
+
+@asynccontextmanager
+async def _cancelled_by(stopping: asyncio.Event) -> AsyncIterator[None]:
+    """Cancel the block once the event is set: a migration, or a storage that does not answer, may take long.
+
+    Raises:
+        _StartEnded: the block was cancelled.
+    """
+    task, is_over = asyncio.current_task(), False
+
+    def cancel(watch: asyncio.Task[Any]) -> None:
+        if task is not None and not is_over and not watch.cancelled():
+            task.cancel()
+
+    watch = asyncio.create_task(stopping.wait())
+    watch.add_done_callback(cancel)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if task is None or not stopping.is_set():
+            raise
+        task.uncancel()
+        raise _StartEnded from None
+    finally:
+        is_over = True
+        watch.cancel()
 
 
 def _address(settings: Settings, port: int) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from vsqlvault.config import Settings
 from vsqlvault.errors import PluginFailed, PluginUnusable, SchemaTooOld, SettingsInvalid, VaultError
@@ -24,6 +25,7 @@ from vsqlvault.service.vault import Vault
 
 log = logging.getLogger(__name__)
 OPEN_SECONDS = 300.0
+SETTLE_SECONDS = 5.0
 CLOSE_SECONDS = 10.0
 
 
@@ -173,19 +175,31 @@ async def migrated(plugins: Plugins, *, at_start: bool = False) -> MigrationStat
         await _close(storage)
 
 
-async def settle(vault: Vault) -> None:
-    """Wait for the work in progress before the storage is closed."""
+async def settle(vault: Vault, within_seconds: float = SETTLE_SECONDS) -> None:
+    """Wait for the work in progress before the storage is closed, and commit the rows that are counted.
+
+    ``within_seconds``: for the work, and again for the rows. What does not end in time is cancelled: a storage that does not
+    answer must not keep the process.
+    """
     vault.purge.sweeper.stop()
-    await vault.audit.recorder.drain()
-    await vault.audit.auth_failures.flush()
-    await vault.audit.unaudited.flush()
-    await vault.credentials.inventory.flush()
-    await vault.queue.drain()
+    await vault.audit.recorder.drain(within_seconds)
+    try:
+        async with asyncio.timeout(within_seconds):
+            await vault.audit.auth_failures.flush()
+            await vault.audit.unaudited.flush()
+            await vault.credentials.inventory.flush()
+            await vault.queue.drain()
+    except TimeoutError:
+        log.error("the storage did not answer in time: the last rows may be missing")  # noqa: TRY400 - no error of ours
 
 
 async def _close(storage: Storage) -> None:
-    with suppress(PluginFailed):  # it is logged
+    try:
         await call_plugin("storage", storage.close, object, CLOSE_SECONDS, passes=(VaultError,))
+    except PluginFailed:  # it is logged
+        return
+    except VaultError as error:
+        log.error("the storage was not closed", extra={"error": error.slug})  # noqa: TRY400 - the text of its error
 
 
 async def _stop_plugins(plugins: Plugins) -> None:

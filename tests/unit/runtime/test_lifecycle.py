@@ -20,6 +20,7 @@ from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.policy import Rule
 from vsqlvault.model.principal import Role
 from vsqlvault.runtime import open_vault
+from vsqlvault.runtime.lifecycle import settle
 from vsqlvault.service.entries.requests import Preconditions
 from vsqlvault.testing import a_call, a_retention_policy, an_access_policy
 
@@ -56,6 +57,26 @@ async def test_after_its_end_the_storage_is_closed(settings) -> None:
         pass
     with pytest.raises(StorageUnavailable):
         await vault.storage.policy_snapshot()
+
+
+async def test_rows_that_the_storage_does_not_take_delay_the_end_by_the_time_limit_only(settings, caplog) -> None:
+    async with open_vault(settings) as vault:
+        vault.queue.drain = asyncio.Event().wait  # type: ignore[method-assign]
+        await asyncio.wait_for(settle(vault, 0.01), 5)
+        del vault.queue.drain
+    assert "the storage did not answer in time: the last rows may be missing" in caplog.messages
+
+
+async def test_a_storage_that_cannot_be_closed_ends_nothing(settings, caplog) -> None:
+    async with open_vault(settings) as vault:
+        close = vault.storage.close
+
+        async def closed_and_failed() -> None:
+            await close()
+            raise StorageUnavailable
+
+        vault.storage.close = closed_and_failed  # type: ignore[method-assign]
+    assert "the storage was not closed" in caplog.messages
 
 
 async def test_what_is_under_way_at_the_end_is_done_whole(settings, path, a_wish) -> None:

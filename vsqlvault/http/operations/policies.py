@@ -22,7 +22,7 @@ from vsqlvault.errors import (
 from vsqlvault.http.conditions import read_version_preconditions, version_etag
 from vsqlvault.http.messages import Reply
 from vsqlvault.http.operation import Operation, RequestContext
-from vsqlvault.http.operations.known_apps import undefined_apps
+from vsqlvault.http.operations.known_apps import misspelt_purpose, undefined_apps
 from vsqlvault.http.schemas.bodies import AccessPolicyBody, RetentionPolicyBody, dump_json
 from vsqlvault.http.schemas.queries import RetentionPolicyQuery, SweepQuery
 from vsqlvault.http.schemas.responses import sweep_document
@@ -55,17 +55,18 @@ async def put_retention_policy(exchange: RequestContext) -> Reply:
         wanted = (await exchange.body(RetentionPolicyBody)).policy(purpose)
     if dry_run:
         would_be = await policies.preview_retention_policy(call, wanted, preconditions)
-        return Reply(200, dump_json({**_saved(would_be), "dry_run": True}))
+        return Reply(200, dump_json({**await _saved(exchange, would_be), "dry_run": True}))
     saved = await policies.save_retention_policy(call, wanted, preconditions)
     etag = ("ETag", version_etag(saved.policy.version))
-    return Reply(201 if saved.is_new else 200, dump_json(_saved(saved)), headers=[etag])
+    return Reply(201 if saved.is_new else 200, dump_json(await _saved(exchange, saved)), headers=[etag])
 
 
-def _saved(saved: SavedRetention) -> dict[str, Any]:
+async def _saved(exchange: RequestContext, saved: SavedRetention) -> dict[str, Any]:
+    warnings = [*saved.warnings, *(await misspelt_purpose(exchange, saved.policy.purpose) if saved.is_new else ())]
     return {
         **retention_policy_document(saved.policy),
         "effect": _effect(saved.effect) if saved.effect else None,
-        **({"warnings": list(saved.warnings)} if saved.warnings else {}),
+        **({"warnings": warnings} if warnings else {}),
     }
 
 

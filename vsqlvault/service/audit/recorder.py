@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import ParamSpec, TypeVar
@@ -38,6 +39,7 @@ OK = 200
 CREATED = 201
 NOT_MODIFIED = 304
 _MAX_ATTEMPTS = 32
+CANCELLED_SECONDS = 1.0
 LEAVES_NO_ROW = (StorageUnavailable, AuditUnavailable, OutcomeUnknown, StorageFull, Overloaded)
 """Errors after which no row can be committed, or after which it is unknown whether one was."""
 
@@ -195,10 +197,18 @@ class Auditor:
         task.add_done_callback(self._finished)
         return await asyncio.shield(task)
 
-    async def drain(self) -> None:
-        """Return when all shielded work is done."""
+    async def drain(self, within_seconds: float | None = None) -> None:
+        """Return when all shielded work is done. What is not done in time is cancelled, and then waited for briefly."""
+        ends_at = None if within_seconds is None else time.monotonic() + within_seconds
         while self._running:
-            await asyncio.wait(self._running)
+            left = None if ends_at is None else ends_at - time.monotonic()
+            if left is not None and left <= 0:
+                log.error("work in progress did not end in time: it is cancelled", extra={"count": len(self._running)})
+                for task in self._running:
+                    task.cancel()
+                await asyncio.wait(self._running, timeout=CANCELLED_SECONDS)
+                return
+            await asyncio.wait(self._running, timeout=left)
 
     def _finished(self, task: asyncio.Task[object]) -> None:
         self._running.discard(task)

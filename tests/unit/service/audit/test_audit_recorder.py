@@ -175,6 +175,13 @@ class TestShielded:
         held.go.set()
         await asyncio.gather(draining, caller)
 
+    async def test_draining_within_a_time_cancels_what_does_not_end(self, scene) -> None:
+        caller = asyncio.create_task(scene.vault.audit.recorder.shielded(asyncio.sleep(3600)))
+        await asyncio.sleep(0)
+        await asyncio.wait_for(scene.vault.audit.recorder.drain(0.01), 5)
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+
     async def test_others_are_not_lost_when_one_goes_away(self, scene) -> None:
         held = hold(scene, "commit")
         callers = [asyncio.create_task(scene.store(f"e{n}")) for n in range(20)]
