@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
-from types import MappingProxyType
+from types import FunctionType, MappingProxyType, ModuleType
 from typing import Any, TypeVar
 
 import pluggy
@@ -28,6 +28,16 @@ _LIFECYCLE = ("vault_startup", "vault_shutdown")
 Offer = TypeVar("Offer")
 
 
+class _Manager(pluggy.PluginManager):
+    """Examines only the functions of a module: its other names, mostly imports, would take a large part of a start."""
+
+    def parse_hookimpl_opts(self, plugin: Any, name: str) -> Any:
+        members = vars(plugin) if isinstance(plugin, ModuleType) else {}
+        if name in members and not isinstance(members[name], FunctionType):
+            return None
+        return super().parse_hookimpl_opts(plugin, name)
+
+
 class Plugins:
     """The plugins of one vault. Each hook is called once, and the names it provides must be unique."""
 
@@ -38,12 +48,12 @@ class Plugins:
             PluginUnusable: a plugin in ``plugins.allow`` is missing, or one cannot be loaded.
             SettingsInvalid: a plugin's table in the settings is invalid.
         """
-        self._manager = pluggy.PluginManager(PROJECT)
+        self._manager = _Manager(PROJECT)
         self._manager.add_hookspecs(hookspecs)
         self._origins: dict[str, PluginOrigin] = {}
         self._started: set[str] = set()
-        for entry_point in _chosen(settings):
-            self._load(entry_point)
+        for entry_point, origin in _chosen(settings):
+            self._load(entry_point, origin)
         self._check_hooks()
         self._offered_settings: list[PluginSettings] = list(self.offers("vault_settings").values())
         self.settings = self.check(settings)
@@ -138,13 +148,7 @@ class Plugins:
                 failed.append(name)
         return failed
 
-    def _load(self, entry_point: EntryPoint) -> None:
-        distribution = entry_point.dist
-        origin = PluginOrigin(
-            entry_point.name,
-            distribution.name if distribution else "unknown",
-            distribution.version if distribution else "unknown",
-        )
+    def _load(self, entry_point: EntryPoint, origin: PluginOrigin) -> None:
         if clash := self._origins.get(entry_point.name):
             raise PluginClash(
                 f"plugin {entry_point.name!r} comes from {clash.distribution} and from {origin.distribution}"
@@ -242,13 +246,30 @@ def _installed() -> dict[tuple[str, str], EntryPoint]:
     return {(point.name, point.value): point for point in entry_points(group=ENTRY_POINT_GROUP)}
 
 
-def _chosen(settings: Settings) -> list[EntryPoint]:
+def _chosen(settings: Settings) -> list[tuple[EntryPoint, PluginOrigin]]:
     """Return the entry points to load: the built-in ones first, then the others, each group by name."""
-    points = sorted(_installed().values(), key=lambda p: ((p.dist.name if p.dist else "") != OWN_DISTRIBUTION, p.name))
+    origins = _origins(_installed().values())
+    found = sorted(origins, key=lambda each: (each[1].distribution != OWN_DISTRIBUTION, each[1].name))
     allowed = settings.allowed_plugins
     if allowed is not None:
-        if missing := sorted(set(allowed) - {point.name for point in points}):
-            hint = did_you_mean(missing[0], [point.name for point in points])
+        names = [origin.name for _, origin in found]
+        if missing := sorted(set(allowed) - set(names)):
+            hint = did_you_mean(missing[0], names)
             raise PluginUnusable(f"plugins.allow: expected {missing[0]} to be installed, found no such plugin{hint}")
-        points = [point for point in points if point.name in allowed]
-    return [point for point in points if point.name not in settings.blocked_plugins]
+        found = [each for each in found if each[1].name in allowed]
+    return [each for each in found if each[1].name not in settings.blocked_plugins]
+
+
+def _origins(points: Iterable[EntryPoint]) -> list[tuple[EntryPoint, PluginOrigin]]:
+    """Return each entry point with its origin.
+
+    A distribution parses its metadata, which contain its whole README, each time that its name or version is read.
+    """
+    read: dict[int, tuple[str, str]] = {id(None): ("unknown", "unknown")}
+    found = []
+    for point in points:
+        distribution = point.dist
+        if distribution is not None and id(distribution) not in read:
+            read[id(distribution)] = (distribution.name, distribution.version)
+        found.append((point, PluginOrigin(point.name, *read[id(distribution)])))
+    return found
