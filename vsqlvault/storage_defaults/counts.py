@@ -26,8 +26,6 @@ from vsqlvault.storage_defaults.required import PAGE
 
 PAGE_BYTES = 16 * 2**20
 PROOF_DIGITS = 64
-UNSPECIFIED = "unspecified"
-"""The name of entries without a key_ref in statistics."""
 _THIRTY_DAYS = timedelta(days=30)
 _TICK = timedelta(microseconds=1)
 
@@ -38,6 +36,7 @@ class _Counts:
     expired: int = 0
     soon: int = 0
     key_refs: Counter[str] = field(default_factory=Counter)
+    without_key_ref: int = 0
 
 
 class CountDefaults(LogDefaults):
@@ -73,7 +72,9 @@ class CountDefaults(LogDefaults):
                     undefined[entry.access_policy] += 1
                 if entry.created_at <= as_of:
                     _count(counts, entry, end_of(entry, as_of, limit), as_of)
-            by_purpose[purpose] = PurposeStatistics(counts.active, counts.expired, counts.soon, dict(counts.key_refs))
+            by_purpose[purpose] = PurposeStatistics(
+                counts.active, counts.expired, counts.soon, dict(counts.key_refs), counts.without_key_ref
+            )
         purged, without_proof = 0, 0
         async for row in self.log_rows(LogName.PURGE, LogQuery(limit=PAGE, oldest_first=True)):
             record = row.record
@@ -133,7 +134,10 @@ def _count(counts: _Counts, entry: Entry, end: datetime, as_of: datetime) -> Non
         return
     counts.active += 1
     counts.soon += end <= as_of + _THIRTY_DAYS
-    counts.key_refs[UNSPECIFIED if entry.key_ref is None else entry.key_ref] += 1
+    if entry.key_ref:
+        counts.key_refs[entry.key_ref] += 1
+    else:
+        counts.without_key_ref += 1
 
 
 def _comes_after(key_ref: str | None, after: str | None) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -38,6 +38,7 @@ from vsqlvault.storage_defaults.lowering import ACCESS_POLICY, RETENTION_POLICY
 from vsqlvault.storage_defaults.required import PAGE
 
 _OF_ENTRIES = frozenset({Operation.STORE, Operation.RETRIEVE, Operation.INSPECT, Operation.PURGE})
+_SUMS = ("rows", "events", "without_app", "without_origin", "without_subject", "without_identity")
 _BOUNDS = tuple(timedelta(seconds=bound) for bound in LAG_BOUNDS_SECONDS)
 
 
@@ -54,6 +55,7 @@ class _AccessGroup(NamedTuple):
     reason: str | None
     purpose: str | None
     app: str | None
+    role: str | None
 
 
 @dataclass
@@ -184,20 +186,25 @@ def _histogram(lags: Sequence[timedelta]) -> list[int]:
 
 def _access_group(record: AccessRecord, purposes: Mapping[str, datetime]) -> _AccessGroup:
     purpose = record.purpose if record.purpose in purposes else None
-    return _AccessGroup(record.operation.value, record.outcome.value, record.reason, purpose, record.app)
+    return _AccessGroup(record.operation.value, record.outcome.value, record.reason, purpose, record.app, record.role)
 
 
 def _with_row(group: _AccessGroup, so_far: AccessCount | None, record: AccessRecord) -> AccessCount:
-    is_of_entry = record.operation in _OF_ENTRIES
-    return AccessCount(
+    has_caller = record.method != "system"
+    has_subject = record.external_id is not None or record.detail is not None
+    one = AccessCount(
         **group._asdict(),
-        rows=(so_far.rows if so_far else 0) + 1,
-        events=(so_far.events if so_far else 0) + record.count,
-        first_at=min(so_far.first_at, record.at) if so_far else record.at,
-        last_at=max(so_far.last_at, record.at) if so_far else record.at,
-        without_app=(so_far.without_app if so_far else 0) + (record.app is None),
-        without_origin=(so_far.without_origin if so_far else 0)
-        + (record.client_address is None and record.method != "system"),
-        without_subject=(so_far.without_subject if so_far else 0)
-        + (is_of_entry and record.external_id is None and record.detail is None),
+        rows=1,
+        events=record.count,
+        first_at=record.at,
+        last_at=record.at,
+        without_app=record.app is None,
+        without_origin=record.client_address is None and has_caller,
+        without_subject=record.operation in _OF_ENTRIES and not has_subject,
+        without_identity=record.app is not None and record.identity is None and has_caller,
     )
+    if so_far is None:
+        return one
+    sums = {name: getattr(so_far, name) + getattr(one, name) for name in _SUMS}
+    first_at, last_at = min(so_far.first_at, one.first_at), max(so_far.last_at, one.last_at)
+    return replace(one, first_at=first_at, last_at=last_at, **sums)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from vsqlvault.errors import StorageUnavailable
-from vsqlvault.interfaces.storage import PolicySnapshot, Read, VersionQuery
+from vsqlvault.errors import StorageUnavailable, Unavailable
+from vsqlvault.interfaces.storage import PolicySnapshot, Read, RulesUnreadable, VersionQuery
 from vsqlvault.model.api_key import ApiKeyRecord
 from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
@@ -15,6 +15,12 @@ from vsqlvault.storage_defaults.codec import decode
 from vsqlvault.storage_defaults.lowering import ACCESS_POLICY, API_KEY, LEGAL_HOLD, RETENTION_POLICY, version_name
 from vsqlvault.storage_defaults.required import MAX_ATTEMPTS, PAGE, RequiredStorage
 
+_TABLES = {
+    ACCESS_POLICY: "access_policies",
+    RETENTION_POLICY: "retention_policies",
+    API_KEY: "api_keys",
+    LEGAL_HOLD: "legal_holds",
+}
 Rule = TypeVar("Rule", AccessPolicy, RetentionPolicy, ApiKeyRecord, LegalHold)
 
 
@@ -24,20 +30,24 @@ class RuleDefaults(RequiredStorage):
     async def policy_snapshot(self) -> PolicySnapshot:
         """See ``Storage.policy_snapshot``. It is read again if a rule changes meanwhile."""
         for _ in range(MAX_ATTEMPTS):
-            before = await self._revision()
-            access = await self._newest(ACCESS_POLICY, AccessPolicy)
-            retention = await self._newest(RETENTION_POLICY, RetentionPolicy)
-            api_keys = await self._newest(API_KEY, ApiKeyRecord)
-            holds = await self._newest(LEGAL_HOLD, LegalHold)
-            if before == await self._revision():
-                return PolicySnapshot(
-                    before,
-                    {name: policy for name, policy in access.items() if not policy.dropped},
-                    retention,
-                    {name: policy.version for name, policy in access.items()},
-                    api_keys,
-                    holds,
-                )
+            before, damaged = await self._revision(), list[tuple[str, str]]()
+            access = await self._newest(ACCESS_POLICY, AccessPolicy, damaged)
+            retention = await self._newest(RETENTION_POLICY, RetentionPolicy, damaged)
+            api_keys = await self._newest(API_KEY, ApiKeyRecord, damaged)
+            holds = await self._newest(LEGAL_HOLD, LegalHold, damaged)
+            if before != await self._revision():
+                continue
+            snapshot = PolicySnapshot(
+                before,
+                {name: policy for name, policy in access.items() if not policy.dropped},
+                retention,
+                {name: policy.version for name, policy in access.items()},
+                api_keys,
+                holds,
+            )
+            if damaged:
+                raise Unavailable("a stored rule cannot be decoded") from RulesUnreadable(snapshot, damaged)
+            return snapshot
         raise StorageUnavailable("the rules changed during every read of them")
 
     async def access_policy_versions(self, query: VersionQuery) -> Sequence[AccessPolicy]:
@@ -56,9 +66,22 @@ class RuleDefaults(RequiredStorage):
         (snapshot,) = await self.read([Read()])
         return snapshot.revision
 
-    async def _newest(self, table: str, kind: type[Rule]) -> dict[str, Rule]:
-        found = self.all_items(ItemRange(table=table, limit=PAGE))
-        return {item.name.decode(): decode(kind, item.value) async for item in found}
+    async def _newest(self, table: str, kind: type[Rule], damaged: list[tuple[str, str]]) -> dict[str, Rule]:
+        found: dict[str, Rule] = {}
+        async for item in self.all_items(ItemRange(table=table, limit=PAGE)):
+            try:
+                found[item.name.decode()] = decode(kind, item.value)
+            except Unavailable:
+                damaged.append((_TABLES[table], await self._key_of(table, item.name)))
+        return found
+
+    async def _key_of(self, table: str, name: bytes) -> str:
+        """Return the name and the newest version of a rule that cannot be decoded."""
+        newest = await self.item_range(
+            ItemRange(table=f"{table}-version", first=name + b"\0", until=name + b"\1", limit=1, descending=True)
+        )
+        version = int.from_bytes(newest[0].name[len(name) + 1 :], "big") if newest else 0
+        return f"{name.decode(errors='replace')} v{version}"
 
     async def _versions(self, table: str, kind: type[Rule], query: VersionQuery) -> list[Rule]:
         until = version_name(query.name, query.before) if query.before is not None else query.name.encode() + b"\1"

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
 import pytest
 
 from vsqlvault.errors import OutcomeUnknown, StorageFull, StorageUnavailable, Unavailable
-from vsqlvault.interfaces.storage import Storage
+from vsqlvault.interfaces.storage import RulesUnreadable, Storage
 from vsqlvault.interfaces.tree_storage import TreeGrowth
 from vsqlvault.interfaces.writes import SaveAccessPolicy, SaveSweep
 from vsqlvault.model.credential import CredentialName, CredentialUse
@@ -26,13 +26,14 @@ REQUIRED = {
 }  # fmt: skip
 NAME = CredentialName("api-key", "x" * 3_000)
 Result = TypeVar("Result")
+Kind = TypeVar("Kind", bound=MemoryStorage)
 
 
 def run(work: Coroutine[Any, Any, Result]) -> Result:
     return asyncio.run(asyncio.wait_for(work, 60))
 
 
-def storage(name: str, kind: type[MemoryStorage] = MemoryStorage) -> MemoryStorage:
+def storage(name: str, kind: type[Kind] = MemoryStorage) -> Kind:  # type: ignore[assignment]
     return kind(f"defaults-{name}")
 
 
@@ -89,7 +90,8 @@ def test_a_damaged_item_is_unavailable_and_names_its_kind() -> None:
     damaged = storage("damaged")
     run(damaged.commit([a_write(SaveSweep(a_sweep()))]))
     (key,) = [key for key in damaged.data.items if key.table == SWEEP]
-    for value in (b"", b"{}", b'{"sweep_id":1}', b"\xff"):
+    whole = damaged.data.items[key]
+    for value in (b"", b"{}", b'{"sweep_id":1}', b"\xff", whole.replace(b'"purged":', b'"purged":"1","failed":')):
         damaged.data.items[key] = value
         with pytest.raises(Unavailable, match="SweepRecord"):
             run(damaged.last_sweep())
@@ -101,6 +103,21 @@ def test_a_secret_of_another_length_is_not_used() -> None:
     damaged.data.items[ItemKey("secret", b"cursor")] = b"short"
     with pytest.raises(StorageUnavailable):
         run(damaged.secret("cursor"))
+
+
+def test_a_secret_that_another_process_creates_meanwhile_is_used() -> None:
+    class IsOvertaken(MemoryStorage):
+        others: bytes | None = None
+
+        async def items(self, table: str, names: Collection[bytes]) -> Mapping[bytes, bytes]:
+            found = await super().items(table, names)
+            if not found and self.others is None:
+                self.others = b""
+                self.others = await storage("overtaken-secret").secret("cursor")
+            return found
+
+    overtaken = storage("overtaken-secret", IsOvertaken)
+    assert run(overtaken.secret("cursor")) == overtaken.others
 
 
 def test_a_long_credential_id_comes_back() -> None:
@@ -131,6 +148,19 @@ def test_a_policy_snapshot_is_of_one_revision_although_a_rule_changes_meanwhile(
     policies = run(changing.policy_snapshot())
     assert policies.revision == changing.data.revision == 2
     assert policies.access_versions == {"tellers": 3}
+
+
+def test_a_damaged_rule_is_named_and_the_others_are_readable() -> None:
+    damaged = storage("damaged-rule")
+    changes = [SaveAccessPolicy(an_access_policy("tellers", 4)), SaveAccessPolicy(an_access_policy("other"))]
+    run(damaged.commit([a_write(*changes)]))
+    damaged.data.items[ItemKey("access-policy", b"tellers")] = b"{}"
+    with pytest.raises(Unavailable) as caught:
+        run(damaged.policy_snapshot())
+    cause = caught.value.__cause__
+    assert isinstance(cause, RulesUnreadable)
+    assert cause.rows == (("access_policies", "tellers v4"),)
+    assert list(cause.readable.access) == ["other"]
 
 
 def test_rules_that_never_rest_end_as_unavailable() -> None:

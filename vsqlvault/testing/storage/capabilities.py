@@ -24,5 +24,8 @@ class StorageCapabilities:
     shared: bool = True
     """Two storages opened on one directory are two doors to one place."""
 
+    scrubs: bool = True
+    """``scrub`` removes purged bytes from the data files. A storage without it lists in ``describe`` where they remain."""
+
     settable_clock: bool = False
     """``open_storage_at`` opens a storage whose clock the test sets."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
+import pytest
+
 from vsqlvault.interfaces.purge_storage import ScrubOutcome
 from vsqlvault.interfaces.storage import LogQuery, Storage
 from vsqlvault.interfaces.writes import EntryIs, OverwriteEntry, RemoveEntry, SaveScrub, SaveSweep, StoreEntry, Write
@@ -32,6 +34,7 @@ class ScrubConformance(StorageKit):
 
     @driven
     async def test_a_scrub_covers_all_that_was_purged_before_it(self, storage: Storage) -> None:
+        self.needs("scrubs")
         await committed(storage, *(_purging(f"e{n}") for n in range(40)))
         outcome = await _scrubbed(storage)
         newest = (await storage.purge_log(LogQuery(limit=1)))[0].position
@@ -40,7 +43,16 @@ class ScrubConformance(StorageKit):
         assert outcome.rewritten >= 1
 
     @driven
+    async def test_a_storage_without_a_scrub_lists_where_purged_bytes_remain(self, storage: Storage) -> None:
+        if self.capabilities.scrubs:
+            pytest.skip("this storage scrubs")
+        await committed(storage, _purging("gone"))
+        assert await storage.scrub(SECONDS) is None
+        assert storage.describe()["purge_does_not_reach"]
+
+    @driven
     async def test_what_lives_lives_on(self, storage: Storage) -> None:
+        self.needs("scrubs")
         entry = an_entry("lives", b"alive" * 1000)
         shredded = an_entry("shredded", b"cipher")
         await committed(storage, a_write(StoreEntry(entry, b"alive" * 1000)), a_write(StoreEntry(shredded, b"cipher")))
@@ -56,6 +68,7 @@ class ScrubConformance(StorageKit):
 
     @driven
     async def test_a_row_says_when_a_scrub_had_reached_it(self, storage: Storage) -> None:
+        self.needs("scrubs")
         await committed(storage, _purging("first"))
         outcome = await _scrubbed(storage)
         await committed(storage, _purging("second"))
@@ -69,6 +82,7 @@ class ScrubConformance(StorageKit):
 
     @driven
     async def test_one_that_was_killed_before_its_record_was_written_is_not_forgotten(self, storage: Storage) -> None:
+        self.needs("scrubs")
         await committed(storage, _purging("gone"))
         unrecorded = await storage.scrub(SECONDS)
         assert unrecorded is not None
@@ -107,6 +121,7 @@ class ScrubConformance(StorageKit):
 
     @driven
     async def test_requests_go_on_beside_a_scrub(self, storage: Storage) -> None:
+        self.needs("scrubs")
         await committed(storage, *(storing(f"e{n}") for n in range(40)))
         await committed(storage, *(_purging(f"gone-{n}") for n in range(40)))
         scrub = asyncio.create_task(storage.scrub(SECONDS))
