@@ -284,6 +284,13 @@ class Storage(TreeStorage, PurgeStorage, WatchStorage, Protocol):
         """
         ...
 
+    async def revoked_keys(self) -> frozenset[str]:
+        """Return the ids of the API keys that granted ``revoke-api-key`` rows of the access log name in ``detail``.
+
+        Read once for each change of policies, holds or keys. It must not scan the log.
+        """
+        ...
+
     async def access_policy_versions(self, query: VersionQuery) -> Sequence[AccessPolicy]:
         """Return a page of versions of an access policy, including deletions; empty if it never existed."""
         ...

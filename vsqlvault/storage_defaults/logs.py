@@ -10,7 +10,7 @@ from typing import Any
 
 from vsqlvault.interfaces.storage import LogQuery, LogRow
 from vsqlvault.interfaces.watch_storage import PurgesByIdQuery
-from vsqlvault.model.audit import AccessRecord
+from vsqlvault.model.audit import AccessRecord, Operation, Outcome
 from vsqlvault.model.purge import PurgeRecord, ScrubRecord
 from vsqlvault.model.transparency import LogName
 from vsqlvault.storage_defaults.basic import ItemRange, StoredRow
@@ -39,6 +39,12 @@ class LogDefaults(RequiredStorage):
         """See ``TreeStorage.row_positions``."""
         page = await self.log(log, LogQuery(limit=limit, after=after, oldest_first=True))
         return [row.position for row in page if until is None or row.position <= until]
+
+    async def revoked_keys(self) -> frozenset[str]:
+        """See ``Storage.revoked_keys``. Reads every row of such a revocation with the filter of ``log``."""
+        granted = {"operation": Operation.REVOKE_API_KEY.value, "outcome": Outcome.GRANTED.value}
+        rows = self.log_rows(LogName.ACCESS, LogQuery(limit=PAGE, equals=granted))
+        return frozenset([row.record.detail async for row in rows if row.record.detail is not None])
 
     async def purges_by_id(self, query: PurgesByIdQuery) -> Sequence[PurgeRecord]:
         """See ``WatchStorage.purges_by_id``. Reads all purges of the period."""

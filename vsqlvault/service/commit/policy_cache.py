@@ -11,7 +11,7 @@ from vsqlvault.interfaces.storage import PolicySnapshot, Storage
 from vsqlvault.model.policy import AccessPolicy
 
 UnloggedKeys = Callable[[PolicySnapshot], Awaitable[frozenset[str]]]
-"""Returns the ids of the API keys that no audit row created."""
+"""Returns the ids of the API keys that no audit row created, or that one revoked."""
 
 
 async def _none(_policies: PolicySnapshot) -> frozenset[str]:
@@ -34,7 +34,7 @@ class PolicyCache:
         self.known: PolicySnapshot | None = None
         """The newest policies that were read; None before the first read."""
         self.unlogged_keys: frozenset[str] = frozenset()
-        """The ids of the API keys in ``known`` that no audit row created, and that must not authenticate."""
+        """The ids of the API keys in ``known`` that no audit row created or that one revoked. They must not authenticate."""
         self._loading = asyncio.Lock()
 
     async def at(self, revision: int) -> PolicySnapshot:

@@ -1,4 +1,4 @@
-"""Checks that the audit log has the row that created each stored API key. A key without one does not authenticate."""
+"""Compares the stored API keys with the audit log. A key that no row created, or that a row revoked, does not authenticate."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _OF_REVOCATION = ("revoked_by", "revoked_at")
 
 
 class KeyOrigins:
-    """Finds the stored keys that no row of the access log created.
+    """Finds the stored keys that no row of the access log created, and those that it revoked but the storage did not.
 
     A key and its row have the same time, and are committed together. So one read by time finds the row. Each key is checked
     once in a process, and again if its row in the storage changes. A revoked key is not checked: it does not authenticate.
@@ -31,14 +31,19 @@ class KeyOrigins:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._checked: dict[ApiKeyRecord, bool] = {}
+        self._revoked: frozenset[str] = frozenset()
 
     async def unlogged(self, policies: PolicySnapshot) -> frozenset[str]:
-        """Return the ids of the keys without a row. Raises Unavailable."""
+        """Return the ids of the keys that must not authenticate. Raises Unavailable."""
         keys = [key for key in policies.api_keys.values() if key.revoked_at is None]
         at_once = asyncio.Semaphore(CONCURRENT_READS)
         found = await asyncio.gather(*(self._has_row(key, at_once) for key in keys))
         self._checked = dict(zip(keys, found, strict=True))
-        return frozenset(key.key_id for key, has_row in self._checked.items() if not has_row)
+        revoked = frozenset(key.key_id for key in keys) & await self._storage.revoked_keys()
+        for key_id in sorted(revoked - self._revoked):
+            log.error("an API key that the audit log revokes is not revoked: it is refused", extra={"key_id": key_id})
+        self._revoked = revoked
+        return revoked | {key.key_id for key, has_row in self._checked.items() if not has_row}
 
     async def _has_row(self, key: ApiKeyRecord, at_once: asyncio.Semaphore) -> bool:
         if (known := self._checked.get(key)) is not None:

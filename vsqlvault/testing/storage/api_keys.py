@@ -9,12 +9,13 @@ from datetime import timedelta
 import pytest
 
 from vsqlvault.interfaces.storage import Storage
-from vsqlvault.interfaces.writes import Conflict, RevisionIs, SaveApiKey
+from vsqlvault.interfaces.writes import Conflict, RevisionIs, SaveApiKey, Write
 from vsqlvault.model.api_key import ApiKeyRecord
+from vsqlvault.model.audit import Operation, Outcome
 from vsqlvault.model.credential import CredentialName, CredentialUse
 from vsqlvault.model.principal import Role
 from vsqlvault.testing.driving import StorageKit, committed, driven, revision_of
-from vsqlvault.testing.samples import T0, a_write, an_api_key
+from vsqlvault.testing.samples import T0, a_write, an_access_record, an_api_key
 
 SECOND = timedelta(seconds=1)
 API_KEYS: dict[str, ApiKeyRecord] = {
@@ -54,6 +55,15 @@ class ApiKeyConformance(StorageKit):
         await committed(storage, a_write(SaveApiKey(one)), a_write(SaveApiKey(other)))
         await committed(storage, a_write(SaveApiKey(gone)))
         assert dict((await storage.policy_snapshot()).api_keys) == {one.key_id: gone, other.key_id: other}
+
+    @driven
+    async def test_the_keys_that_granted_rows_revoke_are_known(self, storage: Storage) -> None:
+        assert await storage.revoked_keys() == frozenset()
+        row = an_access_record(operation=Operation.REVOKE_API_KEY, detail="sha256:00000000aaaa")
+        denied = replace(row, outcome=Outcome.DENIED, detail="sha256:00000000bbbb")
+        other = replace(row, operation=Operation.CREATE_API_KEY, detail="sha256:00000000cccc")
+        await committed(storage, *(Write((each,)) for each in (row, denied, other, row)))
+        assert await storage.revoked_keys() == {"sha256:00000000aaaa"}
 
     @driven
     async def test_the_revision_grows_with_each_change_of_a_key(self, storage: Storage) -> None:

@@ -47,6 +47,11 @@ async def policy_snapshot(connection: Connection) -> PolicySnapshot:
     return snapshot_of(revision, access, retention, api_keys, holds, rows)
 
 
+async def revoked_keys(connection: Connection) -> frozenset[str]:
+    """Return the ids of the API keys that rows of the access log revoke."""
+    return frozenset(row[0] for row in await connection.fetch(QUERIES["revoked_keys"]))
+
+
 async def access_policy_versions(connection: Connection, query: VersionQuery) -> list[AccessPolicy]:
     """Return a page of an access policy's versions."""
     return [rows.access_policy_of(row) for row in await _versions(connection, "access_policy_versions", query)]

@@ -463,6 +463,11 @@ ON CONFLICT (method, credential_id) DO UPDATE SET
     first_used_at = least(known.first_used_at, excluded.first_used_at),
     last_used_at = greatest(known.last_used_at, excluded.last_used_at)
 
+-- name: revoked_keys
+-- The terms are those of the partial index.
+SELECT DISTINCT detail FROM vault.access_log
+WHERE operation = 'revoke-api-key' AND outcome = 'granted' AND detail IS NOT NULL
+
 -- name: cursors
 SELECT name, position FROM vault.cursors
 

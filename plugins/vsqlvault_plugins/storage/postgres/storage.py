@@ -169,6 +169,10 @@ class PostgresStorage:
         """See ``Storage.policy_snapshot``."""
         return await self._run(READ_SECONDS, pages.policy_snapshot)
 
+    async def revoked_keys(self) -> frozenset[str]:
+        """See ``Storage.revoked_keys``."""
+        return await self._run(READ_SECONDS, pages.revoked_keys)
+
     async def access_policy_versions(self, query: VersionQuery) -> Sequence[AccessPolicy]:
         """See ``Storage.access_policy_versions``."""
         return await self._run(READ_SECONDS, pages.access_policy_versions, query)

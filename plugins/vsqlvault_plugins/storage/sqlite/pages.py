@@ -50,6 +50,11 @@ def policy_snapshot(connection: sqlite3.Connection) -> PolicySnapshot:
     return snapshot_of(revision, access, retention, api_keys, holds, rows)
 
 
+def revoked_keys(connection: sqlite3.Connection) -> frozenset[str]:
+    """Return the ids of the API keys that rows of the access log revoke."""
+    return frozenset(row[0] for row in connection.execute(QUERIES["revoked_keys"]))
+
+
 def access_policy_versions(connection: sqlite3.Connection, query: VersionQuery) -> list[AccessPolicy]:
     """Return a page of an access policy's versions."""
     return [rows.access_policy_of(row) for row in _versions(connection, "access_policy_versions", query)]

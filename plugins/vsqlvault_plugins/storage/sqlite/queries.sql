@@ -468,6 +468,11 @@ INSERT INTO credential_uses (method, credential_id, first_used_at, last_used_at)
 ON CONFLICT (method, credential_id) DO UPDATE SET
     first_used_at = min(first_used_at, excluded.first_used_at), last_used_at = max(last_used_at, excluded.last_used_at)
 
+-- name: revoked_keys
+-- The terms are those of the partial index.
+SELECT DISTINCT detail FROM access_log
+WHERE operation = 'revoke-api-key' AND outcome = 'granted' AND detail IS NOT NULL
+
 -- name: cursors
 SELECT name, position FROM cursors
 

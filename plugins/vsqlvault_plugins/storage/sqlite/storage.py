@@ -268,6 +268,10 @@ class SqliteStorage:
         """See ``Storage.policy_snapshot``."""
         return await self._reader.run(pages.policy_snapshot)
 
+    async def revoked_keys(self) -> frozenset[str]:
+        """See ``Storage.revoked_keys``."""
+        return await self._reader.run(pages.revoked_keys)
+
     async def access_policy_versions(self, query: VersionQuery) -> Sequence[AccessPolicy]:
         """See ``Storage.access_policy_versions``."""
         return await self._pager.run(pages.access_policy_versions, query)

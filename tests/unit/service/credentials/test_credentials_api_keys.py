@@ -329,6 +329,29 @@ async def test_a_key_whose_digest_was_exchanged_is_refused(scene) -> None:
         await recognised(scene.vault, "vsk_known")
 
 
+@pytest.mark.parametrize(
+    ("members", "is_refused"),
+    [
+        ({}, True),
+        ({"outcome": Outcome.DENIED}, False),
+        ({"operation": Operation.READ_API_KEY}, False),
+        ({"detail": "sha256:000000000000"}, False),
+    ],
+)
+async def test_a_key_that_the_log_revokes_and_the_storage_does_not_is_refused(scene, members, is_refused) -> None:
+    """This is a vault whose revoking row of the table ``api_keys`` was deleted."""
+    key = an_api_key("vsk_revived")
+    row = an_access_record(**{"operation": Operation.REVOKE_API_KEY, "detail": key.key_id, **members})
+    await scene.storage.inner.commit([Write((row,))])
+    await commit_with_row(scene, key)
+    if is_refused:
+        with pytest.raises(CredentialRefused) as refused:
+            await recognised(scene.vault, "vsk_revived")
+        assert refused.value.why == "bad_key"
+    else:
+        assert (await recognised(scene.vault, "vsk_revived")).app == "payments"
+
+
 async def test_a_key_is_checked_once(scene) -> None:
     created = await create(scene)
     await scene.vault.credentials.api_keys.create(scene.admin, WISH)
