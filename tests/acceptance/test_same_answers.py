@@ -23,6 +23,8 @@ _MASKS = (
     (re.compile(rb"sha256:[0-9a-f]+"), b"key"),
     (re.compile(rb"sweep [0-9a-f]{32}"), b"sweep"),
     (re.compile(rb"scrub [0-9a-f]{32}: \d+ rewritten"), b"scrub"),
+    (re.compile(rb'"version \d+"|\\"after\\":\d+'), b"schema"),
+    (re.compile(rb'fingerprint\\":\\"[0-9a-f]{16}'), b"fingerprint"),
     (re.compile(rb'seconds": \d+\.\d+(e-\d+)?,'), b'seconds": 0,'),
 )
 _OF_THE_PROCESS = {"credentials", "hardening", "log_integrity", "system_state"}

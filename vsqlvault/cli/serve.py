@@ -101,7 +101,7 @@ def _serve_with_workers(
 
     async def run(slot: int) -> None:
         own = sandbox.in_child(settings.hardening)
-        await run_server(in_force, load, listener=listener, share=Share(shared, slot), sandbox=own)
+        await run_server(in_force, load, listener=listener, share=Share(shared, slot), sandbox=own, worker=slot)
 
     def look_again() -> None:
         """Let replaced workers start with the reloaded settings, if these are valid."""

@@ -41,6 +41,7 @@ async def run_server(
     share: Share | None = None,
     config: Path | None = None,
     sandbox: Sandbox | None = None,
+    worker: int = 0,
 ) -> None:
     """Serve until SIGTERM or SIGINT. Without ``sandbox``, apply the sandbox after all files are read and imported."""
     from vsqlvault.http.forwarding import Forwarding  # noqa: PLC0415
@@ -59,6 +60,7 @@ async def run_server(
             async with _cancelled_by(signals.stopping):
                 vault = await stack.enter_async_context(open_vault(settings, plugins=plugins, hardening=locked.states))
                 await stack.enter_async_context(background(vault, settings))
+                await stack.enter_async_context(vault.audit.process_log.running(_server(settings), worker))
         except _StartEnded:
             log.info("stopped before anything was served")
             return
@@ -120,6 +122,12 @@ async def _cancelled_by(stopping: asyncio.Event) -> AsyncIterator[None]:
     finally:
         is_over = True
         watch.cancel()
+
+
+def _server(settings: Settings) -> str | None:
+    """Return a name that the next start of this server has, too; None for a port that the system chooses."""
+    host, _, port = settings.server.listen_addr.rpartition(":")
+    return None if port == "0" else f"{socket.gethostname()} {host}:{port}"
 
 
 def _address(settings: Settings, port: int) -> str:

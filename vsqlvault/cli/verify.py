@@ -7,6 +7,7 @@ import json
 import secrets
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -21,17 +22,17 @@ from vsqlvault.interfaces.storage import Storage
 from vsqlvault.model.principal import SYSTEM, Call
 from vsqlvault.plugin_loader import Plugins
 from vsqlvault.proof.attestation import AttestationInvalid, check_attestation, summarise
+from vsqlvault.proof.credential_replay import CredentialReplay, VaultReplay
 from vsqlvault.proof.log_check import SignedHead
 from vsqlvault.proof.note import KeyInvalid, NoteRefused, VerifierKey
 from vsqlvault.proof.receipt import FORMAT as RECEIPT
 from vsqlvault.proof.receipt import ReceiptInvalid, check_receipt
-from vsqlvault.proof.state_replay import StateReplay
 from vsqlvault.runtime import migrate_at_start, open_storage, open_vault, run_to_end
 from vsqlvault.service.compliance.evidence_check import is_evidence
 from vsqlvault.service.log.export import ExportSource, open_export, write_export
 from vsqlvault.service.log.restore import RestoreCount, tombstones_in
 from vsqlvault.service.log.signing_keys import load_signing
-from vsqlvault.service.log.state_check import StateResult, check_state
+from vsqlvault.service.log.state_check import StateFinding, StateResult, check_state
 from vsqlvault.service.log.verification import StorageSource, VerificationResult, verify_log
 
 MAX_SHOWN = 10
@@ -225,9 +226,10 @@ def _verify_vault(settings: Settings, keys: Sequence[VerifierKey], kept: Sequenc
     bar = Bar("leaves checked")
 
     async def check(storage: Storage) -> tuple[VerificationResult, int, StateResult]:
-        source, replay = StorageSource(storage), StateReplay()
+        source, replay = StorageSource(storage), VaultReplay()
         verdict = await verify_log(source, _required(trusted), kept, bar, replay)
-        return verdict, source.waiting, await check_state(storage, source, replay)
+        state = await check_state(storage, source, replay)
+        return verdict, source.waiting, _with_credentials(state, replay.credentials)
 
     try:
         verdict, waiting, state = run_to_end(_with_storage(settings, check))
@@ -242,6 +244,14 @@ def _verify_vault(settings: Settings, keys: Sequence[VerifierKey], kept: Sequenc
         )
     log = _of_log(verdict, further, {"rows_not_covered": waiting, "key_from_settings": not keys})
     return _with_state(log, state)
+
+
+def _with_credentials(state: StateResult, replay: CredentialReplay) -> StateResult:
+    """Return the result with the rows about credentials of the settings that disagree with each other."""
+    found = [
+        StateFinding("credentials of the settings", f"leaf {index}", index, what) for index, what in replay.findings
+    ]
+    return replace(state, findings=[*state.findings, *found])
 
 
 def _with_state(log: Checked, state: StateResult) -> Checked:

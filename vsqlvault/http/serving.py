@@ -8,9 +8,11 @@ import logging
 import secrets
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from vsqlvault.config import Settings
+from vsqlvault.config.changes import changed_keys
 from vsqlvault.errors import VaultError
 from vsqlvault.http.application import Application
 from vsqlvault.http.fast_path import FastPath
@@ -94,6 +96,7 @@ def _settle_memory() -> None:
 
 async def _reload(load: Callable[[], Settings], vault: Vault, tls: Tls | None, forwarding: Forwarding) -> None:
     """Apply new settings, all or none: everything that can be rejected is read before anything changes."""
+    before = vault.credentials.reload.settings
     try:
         settings = load()
         loaded = Loaded.of(settings.server) if tls and settings.server.tls else None
@@ -103,6 +106,9 @@ async def _reload(load: Callable[[], Settings], vault: Vault, tls: Tls | None, f
             tls.use(loaded)
         forwarding.use(proxies)
         log.info("settings reloaded")
+        await vault.audit.process_log.reloaded(changed_keys(before, vault.credentials.reload.settings))
     except Exception as error:  # noqa: BLE001 - invalid settings must not stop the server
         told = str(error) if isinstance(error, VaultError) else type(error).__name__
         log.error("reload refused: the settings are unchanged", extra={"error": told})  # noqa: TRY400
+        with suppress(VaultError):
+            await vault.audit.process_log.reload_refused(error)

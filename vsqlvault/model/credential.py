@@ -21,7 +21,8 @@ class KnownCredential:
     """A credential that its authenticator knows before it is presented.
 
     ``source`` is where it is defined: ``settings`` or ``storage``. ``created_at`` is None if the creation time is
-    unknown. ``first_used_at`` and ``last_used_at`` are None if it was never used.
+    unknown. ``first_used_at`` and ``last_used_at`` are None if it was never used. ``fingerprint`` differs if the secret
+    does, and does not reveal it; None if the credential id does that.
     """
 
     credential_id: str
@@ -36,6 +37,7 @@ class KnownCredential:
     method: str = ""
     first_used_at: datetime | None = None
     last_used_at: datetime | None = None
+    fingerprint: str | None = None
 
     @property
     def since(self) -> datetime | None:

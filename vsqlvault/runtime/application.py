@@ -29,7 +29,11 @@ def create_app(settings: Settings | None = None) -> Any:
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[Vault]:
-        async with open_vault(chosen) as vault, background(vault, chosen):
+        async with (
+            open_vault(chosen) as vault,
+            background(vault, chosen),
+            vault.audit.process_log.running(None),
+        ):
             yield vault
 
     return build_app(chosen, opened)

@@ -39,11 +39,13 @@ from vsqlvault.service.compliance.attestations import Attestations
 from vsqlvault.service.compliance.control_checks import ControlChecks
 from vsqlvault.service.compliance.controls import Controls
 from vsqlvault.service.compliance.evidence import Evidence
+from vsqlvault.service.compliance.process_log import ProcessLog
 from vsqlvault.service.compliance.report import Report
 from vsqlvault.service.credentials.api_key_cache import ApiKeyCache
 from vsqlvault.service.credentials.api_keys import ApiKeys
 from vsqlvault.service.credentials.inventory import Credentials
 from vsqlvault.service.credentials.key_origins import KeyOrigins
+from vsqlvault.service.credentials.ledger import CredentialLedger
 from vsqlvault.service.credentials.rate_limit import AuthRateLimiter
 from vsqlvault.service.credentials.reload import CredentialReload
 from vsqlvault.service.credentials.sessions import BrowserSessions
@@ -92,7 +94,7 @@ def assemble(
 ) -> Vault:
     """Build the vault: first the parts that several services share, then each area's services."""
     core = _core(plugins, storage, hardening, signing, tuning)
-    log_services = _log(core)
+    log_services, credentials = _log(core), _credentials(core)
     return Vault(
         entries=_entries(core),
         key_refs=KeyRefs(storage=storage, queue=core.queue, policy_cache=core.policy_cache, auditor=core.auditor),
@@ -101,8 +103,8 @@ def assemble(
         purge=_purge(core),
         log=log_services,
         compliance=_compliance(core, log_services),
-        credentials=_credentials(core),
-        audit=_audit(core),
+        credentials=credentials,
+        audit=_audit(core, credentials.ledger),
         storage=storage,
         queue=core.queue,
         clock=core.clock,
@@ -458,10 +460,11 @@ def _credentials(core: _Core) -> CredentialServices:
         rate_limiter=AuthRateLimiter(auth.max_failures_per_minute),
         sessions=BrowserSessions(storage=core.storage, queue=core.queue, auditor=core.auditor),
         reload=CredentialReload(core.authenticators, core.settings, core.plugins.check),
+        ledger=CredentialLedger(storage=core.storage, queue=core.queue, credentials=core.inventory),
     )
 
 
-def _audit(core: _Core) -> AuditServices:
+def _audit(core: _Core, ledger: CredentialLedger) -> AuditServices:
     return AuditServices(
         recorder=core.auditor,
         log_reader=Logs(
@@ -471,6 +474,7 @@ def _audit(core: _Core) -> AuditServices:
             stream_page=core.tuning.log_stream_page,
         ),
         auth_failures=AuthFailureLog(core.queue, core.clock, interval_seconds=core.tuning.auth_failure_flush_seconds),
+        process_log=ProcessLog(storage=core.storage, queue=core.queue, ledger=ledger, plugins=core.plugins.origins),
         unaudited=UnauditedRequests(core.queue, core.clock, interval_seconds=core.tuning.unaudited_flush_seconds),
     )
 

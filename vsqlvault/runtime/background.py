@@ -24,6 +24,8 @@ async def background(vault: Vault, settings: Settings) -> AsyncIterator[None]:
         vault.log.verifier.task,
         vault.audit.auth_failures.task,
         vault.audit.unaudited.task,
+        vault.audit.process_log.task,
+        vault.credentials.ledger.task,
     ]
     if settings.purge.sweep_interval_hours:
         tasks.append(vault.purge.sweeper.task)

@@ -22,9 +22,11 @@ from vsqlvault.service.commit.storage_clock import StorageClock
 from vsqlvault.service.compliance.attestations import Attestations
 from vsqlvault.service.compliance.controls import Controls
 from vsqlvault.service.compliance.evidence import Evidence
+from vsqlvault.service.compliance.process_log import ProcessLog
 from vsqlvault.service.compliance.report import Report
 from vsqlvault.service.credentials.api_keys import ApiKeys
 from vsqlvault.service.credentials.inventory import Credentials
+from vsqlvault.service.credentials.ledger import CredentialLedger
 from vsqlvault.service.credentials.rate_limit import AuthRateLimiter
 from vsqlvault.service.credentials.reload import CredentialReload
 from vsqlvault.service.credentials.sessions import BrowserSessions
@@ -105,6 +107,7 @@ class CredentialServices:
     inventory: Credentials
     rate_limiter: AuthRateLimiter
     reload: CredentialReload
+    ledger: CredentialLedger
     sessions: BrowserSessions
 
 
@@ -115,6 +118,7 @@ class AuditServices:
     recorder: Auditor
     log_reader: Logs
     auth_failures: AuthFailureLog
+    process_log: ProcessLog
     unaudited: UnauditedRequests
 
 

@@ -112,6 +112,7 @@ class ApiKeyAuthenticator(Authenticator):
                 purposes=key.principal.purposes,
                 roles=key.principal.roles,
                 expires_at=key.expires_at,
+                fingerprint=hashlib.sha256(f"fingerprint {key.digest}".encode()).hexdigest(),
             )
             for key in self._keys.values()
         ]

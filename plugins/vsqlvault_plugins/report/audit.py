@@ -11,7 +11,12 @@ from vsqlvault.model.principal import SYSTEM, Role
 from vsqlvault.model.times import format_time
 from vsqlvault_plugins.report.shape import MAX_LISTED, Finding, bars, shown
 
-_CHANGES_OF_CREDENTIALS = frozenset({"create-api-key", "revoke-api-key", "rotate-signing-key"})
+_CHANGES_OF_CREDENTIALS = frozenset({
+    "create-api-key", "revoke-api-key", "rotate-signing-key", "credential-added", "credential-changed", "credential-removed",
+})  # fmt: skip
+_LIFE_OF_SERVERS = frozenset({
+    "server-started", "server-stopped", "settings-reloaded", "schema-migrated", "plugins-loaded", "audit-gap", "control-failed",
+})  # fmt: skip
 CLASSES: Mapping[str, tuple[str, frozenset[str]]] = {
     "10.2.1.1": ("access to entries", frozenset({"store", "update", "retrieve", "inspect", "list", "purge"})),
     "10.2.1.3": (
@@ -28,7 +33,7 @@ CLASSES: Mapping[str, tuple[str, frozenset[str]]] = {
         ),
     ),
     "10.2.1.5": ("changes of credentials", _CHANGES_OF_CREDENTIALS),
-    "10.2.1.6": ("interruptions of logging, and failures of controls", frozenset({"audit-gap", "control-failed"})),
+    "10.2.1.6": ("starts, stops and interruptions of logging, and failures of controls", _LIFE_OF_SERVERS),
 }
 ADMINS = "10.2.1.2"
 DENIED = "10.2.1.4"

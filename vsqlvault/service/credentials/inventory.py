@@ -157,7 +157,13 @@ def _check(credential: Any) -> None:
     """Raise TypeError unless metrics and the report can use a credential that a plugin listed."""
     if not isinstance(credential, KnownCredential):
         raise TypeError("not a credential")
-    texts = (credential.credential_id, credential.app, credential.source, credential.identity or "")
+    texts = (
+        credential.credential_id,
+        credential.app,
+        credential.source,
+        credential.identity or "",
+        credential.fingerprint or "",
+    )
     times = (credential.created_at, credential.expires_at, credential.revoked_at)
     sets = (credential.purposes or frozenset(), credential.roles)
     if not (

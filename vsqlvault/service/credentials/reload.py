@@ -36,6 +36,11 @@ class CredentialReload:
         self._check = check
         self._one_at_a_time = asyncio.Lock()
 
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self._settings
+
     async def reload(self, settings: Settings) -> None:
         """Apply the settings. If this raises, the old ones stay in force.
 

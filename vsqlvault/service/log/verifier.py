@@ -16,6 +16,7 @@ from vsqlvault.model.entry import Entry, EntryKey
 from vsqlvault.model.principal import SYSTEM, Call
 from vsqlvault.model.times import format_time, from_micros, parse_time, to_micros
 from vsqlvault.model.verification import RecordedVerification
+from vsqlvault.proof.credential_replay import VaultReplay
 from vsqlvault.proof.key_roll import KeyRoll, open_roll
 from vsqlvault.proof.note import NoteRefused, VerifierKey, open_note
 from vsqlvault.proof.state_replay import StateReplay
@@ -134,7 +135,7 @@ class LogVerifier:
         self, started_at: datetime, paced: PacedStorage, pace: Pace, rest: Callable[[], Any]
     ) -> RecordedVerification:
         storage = cast("Storage", paced)
-        source, replay = StorageSource(storage), StateReplay()
+        source, replay = StorageSource(storage), VaultReplay()
         keys = await self._trusted_keys()
         verdict = await verify_log(PacedSource(source, rest), keys, replay=replay)
         state = await check_state(storage, source, replay)
@@ -142,6 +143,7 @@ class LogVerifier:
         differing = await self._confirmed(source, replay, state.findings)
         found = [f"leaf {each.index}: {each.what}" for each in verdict.findings]
         found += [f"{each.table}, {each.key}: {each.what}" for each in differing]
+        found += [f"leaf {index}: {what}" for index, what in replay.credentials.findings]
         return RecordedVerification(
             started_at=started_at,
             finished_at=(await self._queue.read()).now,

@@ -150,11 +150,11 @@ async def test_a_table_that_does_not_fit_its_plugin_changes_nothing(install, mak
     assert guard.settings == "the first"
 
 
-async def test_the_log_does_not_repeat_what_a_failed_reload_said(caplog) -> None:
+async def test_the_log_does_not_repeat_what_a_failed_reload_said(scene, caplog) -> None:
     def load() -> Settings:
         raise OSError("marker-of-a-secret")
 
     with caplog.at_level(logging.ERROR):
-        await serving._reload(load, None, None, None)
+        await serving._reload(load, scene.vault, None, None)
     assert "reload refused" in caplog.text
     assert caplog.records[-1].error == "OSError"
