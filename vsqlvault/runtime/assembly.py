@@ -55,6 +55,7 @@ from vsqlvault.service.entries.service import EntryService
 from vsqlvault.service.entries.value_integrity import ValueIntegrity
 from vsqlvault.service.log.checkpoint_pruning import Thinning
 from vsqlvault.service.log.continuity import Continuity
+from vsqlvault.service.log.delivery_watch import DeliveryWatch
 from vsqlvault.service.log.observers import Observers
 from vsqlvault.service.log.quarantine import Quarantine
 from vsqlvault.service.log.reader import Transparency
@@ -423,6 +424,9 @@ def _controls(core: _Core, schedule: AttestationSchedule, log_services: LogServi
         beginning=schedule,
         quarantine=log_services.quarantine,
         verifier=log_services.verifier,
+        deliveries=DeliveryWatch(
+            core.storage, log_services.observers.feeds, unmoved_seconds=core.tuning.delivery_unmoved_seconds
+        ),
         anchors=core.anchors,
         offered=core.controls,
         is_signed=log_services.sequencer.verifier is not None,

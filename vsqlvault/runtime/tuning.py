@@ -8,7 +8,7 @@ from vsqlvault.service.audit import auth_failures, log_reader, unaudited
 from vsqlvault.service.compliance import attestations, control_checks, controls, evidence, report
 from vsqlvault.service.credentials import api_keys, inventory
 from vsqlvault.service.entries import held_entries, listing
-from vsqlvault.service.log import checkpoint_pruning, observers, quarantine, sequencer, verifier
+from vsqlvault.service.log import checkpoint_pruning, delivery_watch, observers, quarantine, sequencer, verifier
 from vsqlvault.service.purge import clock_guard, expired, gauges, sweeper, throttle
 
 
@@ -23,6 +23,7 @@ class Tuning:
     control_check_seconds: float = controls.CHECK_INTERVAL_SECONDS
     control_max_overdue_read: int = control_checks.MAX_OVERDUE_READ
     credential_tick_seconds: float = inventory.TICK_SECONDS
+    delivery_unmoved_seconds: float = delivery_watch.UNMOVED_SECONDS
     evidence_max_log_members: int = evidence.MAX_LOG_MEMBERS
     expired_page: int = expired.PAGE
     held_entries_page: int = held_entries.SCAN_PAGE

@@ -7,13 +7,14 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
+from types import MappingProxyType
 
 from vsqlvault.config import Settings
 from vsqlvault.errors import PluginFailed, VaultError
 from vsqlvault.interfaces.anchor import Anchor
 from vsqlvault.interfaces.control import VaultControl
 from vsqlvault.interfaces.storage import LogQuery, Storage
-from vsqlvault.model.control import CONTROLS, Check, ControlState
+from vsqlvault.model.control import CONTROLS, Check, ControlChange, ControlState
 from vsqlvault.model.times import format_time
 from vsqlvault.model.transparency import LogName, RowPlace
 from vsqlvault.proof.log_check import SignedHead
@@ -21,6 +22,7 @@ from vsqlvault.proof.note import NoteRefused
 from vsqlvault.service.commit.policy_cache import PolicyCache
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.compliance.attestation_schedule import AttestationSchedule
+from vsqlvault.service.log.delivery_watch import DeliveryWatch
 from vsqlvault.service.log.quarantine import Quarantine
 from vsqlvault.service.log.verifier import LogVerifier
 from vsqlvault.service.plugin_calls import call_plugin
@@ -37,6 +39,7 @@ LEAST_UNSIGNED_SECONDS = 60.0
 INTERVALS_UNSIGNED = 3
 MIN_UNANCHORED_SECONDS = 300.0
 MAX_OVERDUE_READ = 10_000
+NOTHING_RECORDED: Mapping[str, ControlChange] = MappingProxyType({})
 Ends = Callable[[], Mapping[str, datetime]]
 
 
@@ -54,6 +57,7 @@ class ControlChecks:
         beginning: AttestationSchedule,
         quarantine: Quarantine,
         verifier: LogVerifier,
+        deliveries: DeliveryWatch,
         anchors: Sequence[Anchor],
         offered: Sequence[VaultControl],
         is_signed: bool,
@@ -78,6 +82,7 @@ class ControlChecks:
         self._beginning = beginning
         self._quarantine = quarantine
         self._verifier = verifier
+        self._deliveries = deliveries
         self._anchors = tuple(anchors)
         self._offered = {control.name: control for control in offered}
         self._is_signed = is_signed
@@ -88,8 +93,11 @@ class ControlChecks:
         self.certificates: Ends | None = None
         """Expiry of the certificates this process presents and trusts, by file; None without TLS."""
 
-    async def look(self, now: datetime) -> dict[str, Check]:
-        """Check each control and return the results by name. A check that raises counts as failing."""
+    async def look(self, now: datetime, recorded: Mapping[str, ControlChange] = NOTHING_RECORDED) -> dict[str, Check]:
+        """Check each control and return the results by name. A check that raises counts as failing.
+
+        ``recorded``: the newest recorded change of each control, which stays while this process cannot judge it yet.
+        """
         looks: dict[str, Callable[[], Awaitable[Check]]] = {
             "sweep_ran": partial(self._sweep_ran, now),
             "nothing_overdue": partial(self._nothing_overdue, now),
@@ -98,6 +106,7 @@ class ControlChecks:
             "log_consistent": self._log_consistent,
             "log_verified": partial(self._log_verified, now),
             "anchor_fresh": partial(self._anchor_fresh, now),
+            "deliveries_current": partial(self._deliveries_current, now, recorded.get("deliveries_current")),
             "storage_durable": self._storage_durable,
             "storage_has_room": self._storage_has_room,
             "values_intact": self._values_intact,
@@ -230,6 +239,19 @@ class ControlChecks:
         limit = timedelta(seconds=max(self._min_unanchored_seconds, 2 * anchor.interval_seconds))
         following = await self._storage.checkpoints(size, 1)
         return following[0].signed_at if following and now - following[0].signed_at > limit else None
+
+    async def _deliveries_current(self, now: datetime, recorded: ControlChange | None) -> Check:
+        if not self._deliveries.is_in_use:
+            return _unused("no plugin observes the log")
+        late = await self._deliveries.late(now)
+        stopped = [each for each in late if each.has_stopped]
+        if stopped:
+            told = "; ".join(f"{each.name} has not taken a record of {format_time(each.since)}" for each in stopped)
+            return _failing(told)
+        is_undecided = any(each.has_stopped is None for each in late)
+        if is_undecided and recorded is not None and recorded.state is ControlState.FAILING:
+            return _failing(recorded.detail)
+        return _fine("every delivery is current or catching up")
 
     async def _storage_durable(self) -> Check:
         described = self._storage.describe()

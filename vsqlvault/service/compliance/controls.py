@@ -84,7 +84,7 @@ class Controls:
         return {change.name: change for change in await self._storage.control_states()}
 
     async def _look(self, now: datetime, recorded: Mapping[str, ControlChange]) -> Sequence[Control]:
-        checks = await self.checks.look(now)
+        checks = await self.checks.look(now, recorded)
         before = {control.name: control for control in self.known}
         self.known = [
             Control(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -48,6 +49,10 @@ class Feed(ABC):
         """Return the position after the newest record."""
 
     @abstractmethod
+    async def time_after(self, position: int) -> datetime | None:
+        """Return the time of the first record after the position; None if there is none, or its time is unknown."""
+
+    @abstractmethod
     async def deliver_from(self, position: int) -> int:
         """Deliver one batch, and return the position after it. Raises PluginFailed, Unavailable."""
 
@@ -72,6 +77,12 @@ class _Rows(Feed):
 
     async def end(self) -> int:
         return await self._storage.tree_size()
+
+    async def time_after(self, position: int) -> datetime | None:
+        for leaf in await self._storage.leaf_rows(position, 1):
+            if leaf.record is not None:
+                return leaf.record.at if isinstance(leaf.record, AccessRecord) else leaf.record.purged_at
+        return None
 
     async def deliver_from(self, position: int) -> int:
         leaves = await self._storage.leaf_rows(position, self.batch)
@@ -111,6 +122,10 @@ class CheckpointsToObserver(Feed):
         """See ``Feed.end``."""
         newest = await self._storage.newest_checkpoint()
         return newest.size if newest else 0
+
+    async def time_after(self, position: int) -> datetime | None:
+        """See ``Feed.time_after``."""
+        return next((each.signed_at for each in await self._storage.checkpoints(position, 1)), None)
 
     async def deliver_from(self, position: int) -> int:
         """See ``Feed.deliver_from``."""
