@@ -321,3 +321,12 @@ def test_a_second_server_on_the_same_storage_sees_the_same(
         eventually(lambda: first.call(None, "GET", "/health").status == 200)
     finally:
         second.kill()
+
+
+def test_while_it_drains_it_serves_and_is_not_ready(another_vault: Start) -> None:
+    vault = another_vault(settings="[server]\ndrain_seconds = 600\n")
+    vault.signal(signal.SIGTERM)
+    answer = eventually(lambda: found if (found := vault.call(None, "GET", "/health/ready")).status == 503 else None)
+    assert answer.json == {"status": "unavailable", "reason": "ending"}
+    assert vault.get("payments", "card/none-such").status == 404
+    vault.kill()

@@ -17,6 +17,8 @@ from tests.support.checks import assert_problem, assert_refused
 from tests.support.fixtures import MARKER
 from tests.support.server import ADMIN, VaultServer
 from tests.support.wire import exchange, request_bytes
+from vsqlvault.http.operations import OPERATIONS
+from vsqlvault.http.routing import Router
 
 GOOD = json.dumps({"encrypted_value": MARKER}).encode()
 LIMIT = 65536
@@ -703,3 +705,38 @@ def test_nothing_that_was_refused_is_stored(vault: VaultServer) -> None:
     ]
     for external_id in refused:
         assert_problem(vault.get("payments", f"card/{external_id}"), 404, "not-found")
+
+
+REPEATED = {
+    ("PUT", "/vault/card/repeat-1"): ({"encrypted_value": MARKER}, {"purpose": "card", "external_id": "repeat-1"}),
+    ("PATCH", "/vault/card/repeat-1"): ({"ttl": "30d"}, {"purpose": "card", "external_id": "repeat-1"}),
+    ("PUT", "/admin/retention-policies/repeats"): (
+        {"max_retention_days": 30, "purge_method": "physical-delete"},
+        {"purpose": "repeats"},
+    ),
+    ("PUT", "/admin/access-policies/repeats"): ({"rules": {"store": {}}}, {"name": "repeats"}),
+    ("PUT", "/admin/legal-holds/repeats"): (
+        {"case_reference": "1", "reason": "r", "selector": {"purpose": "repeats"}},
+        {"name": "repeats"},
+    ),
+}
+
+
+def test_every_put_and_patch_route_is_among_them() -> None:
+    found = [Router(OPERATIONS).find(method, target.encode()).operation for method, target in REPEATED]
+    changing = [each for each in OPERATIONS if each.method in ("PUT", "PATCH")]
+    assert sorted((each.method, each.path) for each in found if each) == sorted((e.method, e.path) for e in changing)
+
+
+@pytest.mark.parametrize(("method", "target"), REPEATED)
+def test_a_body_may_repeat_what_the_path_says(vault: VaultServer, method: str, target: str) -> None:
+    body, repeated = REPEATED[method, target]
+    if method == "PATCH":
+        vault.put("payments", target.removeprefix("/vault/"))
+    who = "payments" if target.startswith("/vault") else ADMIN
+    for name in repeated:
+        for other in ("another", None, 7):
+            answer = vault.call(who, method, target, json_body={**body, **repeated, name: other})
+            assert_problem(answer, 422, "validation-failed")
+            assert answer.json["errors"] == [{"field": name, "expected": f"the {name} of the path, or left out"}]
+    assert vault.call(who, method, target, json_body={**body, **repeated}).status in (200, 201)

@@ -35,6 +35,12 @@ def test_others_read_the_status_only(vault: VaultServer, who: str | None) -> Non
     assert vault.call(who, "GET", "/health").json == {"status": "ok"}
 
 
+@pytest.mark.parametrize(("target", "status"), [("/health/live", "live"), ("/health/ready", "ready")])
+def test_probes_need_no_credential(vault: VaultServer, target: str, status: str) -> None:
+    answer = vault.call(None, "GET", target)
+    assert (answer.status, answer.json) == (200, {"status": status})
+
+
 def test_head_is_as_get_for_those_too(vault: VaultServer) -> None:
     head = vault.call("auditor", "HEAD", "/health")
     assert (head.status, head.body) == (200, b"")
@@ -47,7 +53,7 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("target", ["/health", "/metrics"])
+@pytest.mark.parametrize("target", ["/health", "/health/live", "/health/ready", "/metrics"])
 @pytest.mark.parametrize("reason", BAD)
 def test_a_bad_credential_is_refused_on_an_open_route_too(vault: VaultServer, target: str, reason: str) -> None:
     assert_problem(vault.call(None, "GET", target, headers=[BAD[reason]]), 401, "unauthenticated")

@@ -114,5 +114,5 @@ def _serve_with_workers(
             return  # each worker logs it
         in_force = fresh
 
-    ends_within = settings.server.graceful_timeout_seconds + WORKERS_END_SECONDS
+    ends_within = settings.server.seconds_to_end + WORKERS_END_SECONDS
     Workers(settings.server.workers, work, ends_within, shared.retire, look_again).run()

@@ -71,6 +71,7 @@ class ServerSettings(Section):
     body_timeout_seconds: float = Field(default=10, gt=0, le=600)
     keep_alive_timeout_seconds: float = Field(default=60, gt=0, le=3600)
     graceful_timeout_seconds: float = Field(default=10, gt=0, le=600)
+    drain_seconds: float = Field(default=0, ge=0, le=600)
 
     @field_validator("trusted_proxies")
     @classmethod
@@ -99,6 +100,11 @@ class ServerSettings(Section):
                 "forwarded_certificates only together with trusted_proxies: on the loopback, or with proxy_names"
             )
         return self
+
+    @property
+    def seconds_to_end(self) -> float:
+        """How long the server takes at most to end after SIGTERM."""
+        return self.drain_seconds + self.graceful_timeout_seconds
 
     @property
     def asks_for_certificates(self) -> bool:

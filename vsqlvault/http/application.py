@@ -19,6 +19,7 @@ from vsqlvault.http.metrics import Metrics
 from vsqlvault.http.operation import Operation, RequestContext, also_head
 from vsqlvault.http.operations import OPERATIONS
 from vsqlvault.http.operations.plugin_pages import page_operations
+from vsqlvault.http.operations.probes import probes
 from vsqlvault.http.routing import Router
 from vsqlvault.http.schemas.bodies import dump_json
 from vsqlvault.http.schemas.results.service import OpenApi
@@ -123,6 +124,7 @@ class Application:
             return Reply(200, self._docs_page, "text/html; charset=utf-8", headers)
 
         return (
+            *probes(lambda: self._counts.is_ending),
             *also_head(
                 Operation(
                     method="GET",

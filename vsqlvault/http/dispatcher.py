@@ -35,6 +35,7 @@ from vsqlvault.http.operation import ENTRIES, PARAMETERS, Limits, Operation, Req
 from vsqlvault.http.pages.replies import SIGN_IN, START, problem_page, redirect, to_sign_in
 from vsqlvault.http.problems import problem
 from vsqlvault.http.schemas.queries import NoQuery, read_query
+from vsqlvault.http.server.state import PROBES
 from vsqlvault.http.sessions import CLEARED, Session, Sessions
 from vsqlvault.interfaces.authenticator import Presented
 from vsqlvault.model.audit import Operation as Audited
@@ -111,7 +112,7 @@ class Dispatcher:
             if sessions is not None
             else None
         )
-        self._open = {"/health", SIGN_IN}
+        self._open = {*(path.decode("ascii") for path in PROBES), SIGN_IN}
         if not settings.metrics.require_auth:
             self._open.add("/metrics")
         if not settings.docs.require_auth:

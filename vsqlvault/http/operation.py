@@ -118,7 +118,7 @@ class RequestContext:
         limit = self.limits.max_body_bytes
         if length is not None and length.isdecimal() and int(length[:20]) > limit:
             raise PayloadTooLarge(f"a body has at most {limit} bytes")
-        return read_body(model, parse_json(await request.read_body(limit)))
+        return read_body(model, parse_json(await request.read_body(limit)), request.params)
 
     def query(self, model: type[Model]) -> Model:
         """Return the query string. Raises InvalidQuery."""

@@ -48,7 +48,9 @@ async def serve(
     tls: Tls | None = None,
     share: Share | None = None,
 ) -> None:
-    """Serve the vault until SIGTERM or SIGINT, then finish requests in flight within the time limit. SIGHUP reloads.
+    """Serve the vault until SIGTERM or SIGINT, then drain and finish requests in flight within their limits.
+
+    SIGHUP reloads the settings.
 
     ``load`` reads the settings again. ``ready`` is awaited once connections are accepted. ``share`` is the shared
     memory of several workers, if there are any.
@@ -80,7 +82,9 @@ async def serve(
     await ready()
     credential_reload = asyncio.create_task(signals.on_hang_up(lambda: _reload(load, vault, tls, forwarding)))
     await signals.stopping.wait()
-    log.info("stopping", extra={"within_seconds": settings.server.graceful_timeout_seconds})
+    counts.is_ending = True
+    log.info("stopping", extra={"within_seconds": settings.server.seconds_to_end})
+    await asyncio.sleep(settings.server.drain_seconds)
     server.stop_accepting()
     await server.finish(settings.server.graceful_timeout_seconds)
     credential_reload.cancel()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from base64 import b64decode, b64encode
 from binascii import Error as NotBase64
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from itertools import islice
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -436,8 +437,8 @@ class ApiKeyBody(Body):
         )
 
 
-def read_body(model: type[Model], value: Any) -> Model:
-    """Return the model of a parsed JSON body.
+def read_body(model: type[Model], value: Any, path: Mapping[str, str] = MappingProxyType({})) -> Model:
+    """Return the model of a parsed JSON body. It may repeat the parameters of the path, with the same values.
 
     Raises:
         ValidationFailed: with field paths and what was expected, never the value. InvalidText.
@@ -445,6 +446,9 @@ def read_body(model: type[Model], value: Any) -> Model:
     if not isinstance(value, dict):
         raise ValidationFailed(errors=[FieldError("", "a JSON object")])
     known = model.model_fields
+    for name in path:
+        if name in value and name not in known:
+            value = _without(value, name, path[name])
     unknown = list(islice((name for name in value if name not in known), MAX_FAULTS + 1))
     if len(unknown) > MAX_FAULTS:
         raise ValidationFailed(
@@ -457,6 +461,13 @@ def read_body(model: type[Model], value: Any) -> Model:
         return model.model_validate(value)
     except ValidationError as refused:
         raise ValidationFailed(errors=field_errors(model, refused)) from None
+
+
+def _without(body: dict[str, Any], name: str, of_path: str) -> dict[str, Any]:
+    """Return the body without a member that repeats a parameter of the path. Raises ValidationFailed: it differs."""
+    if body[name] != of_path:
+        raise ValidationFailed(errors=[FieldError(name, f"the {name} of the path, or left out")])
+    return {member: value for member, value in body.items() if member != name}
 
 
 def _time(field: str, text: str) -> datetime:

@@ -33,6 +33,7 @@ from vsqlvault.http.server.http2_frames import FrameMeter
 from vsqlvault.http.server.http2_head import read_http2_head
 from vsqlvault.http.server.http2_host import Host
 from vsqlvault.http.server.http2_stream import Fields, Message, Stream
+from vsqlvault.http.server.state import PROBES
 
 log = logging.getLogger(__name__)
 MAX_STREAMS = 100
@@ -288,7 +289,7 @@ class Http2Connection(asyncio.Protocol):
         has_whole_body = event.stream_ended is not None
         try:
             head = read_http2_head(event.headers)
-            if not self.may_ask and head.target != b"/health":
+            if not self.may_ask and head.target not in PROBES:
                 raise Overloaded
         except VaultError as error:
             self._host.refused(error)

@@ -23,7 +23,7 @@ from vsqlvault.errors import (
 )
 from vsqlvault.http.server.client_certificates import client_certificate
 from vsqlvault.http.server.framing import MAX_HEAD_BYTES, ChunkedBody, Head, HeadReader, has_stray_line_end
-from vsqlvault.http.server.state import Answer, Handler, Peer, ServerState
+from vsqlvault.http.server.state import PROBES, Answer, Handler, Peer, ServerState
 
 log = logging.getLogger(__name__)
 MAX_AHEAD_BYTES = 64 * 1024
@@ -181,7 +181,7 @@ class Connection(asyncio.Protocol):
         except VaultError as error:
             self._refuse(error)
             return
-        if not self.may_ask and head.target != b"/health":
+        if not self.may_ask and head.target not in PROBES:
             self._refuse(Overloaded())
             return
         self._begin(head)

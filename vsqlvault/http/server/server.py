@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 RESERVED_CONNECTIONS = 128
-"""The number of connections beyond the limit that may request ``/health``.
+"""The number of connections beyond the limit that may request ``/health`` and the probes below it.
 
 An idle one is closed when a new connection needs its place.
 """

@@ -16,6 +16,9 @@ from vsqlvault.quick_dataclass import dataclass
 
 TICK_SECONDS = 1.0
 FLUSH_SECONDS = 0.5
+PROBES = frozenset({b"/health", b"/health/live", b"/health/ready"})
+"""What a connection of the reserve may request."""
+
 App = Callable[[Any, Any, Any], Awaitable[None]]
 ReadBody = Callable[[int], Awaitable[bytes]]
 
@@ -73,13 +76,17 @@ class Handler(Protocol):
 
 @dataclass(slots=True)
 class Counts:
-    """Counts of connections. ``refused`` counts malformed requests and failed handshakes, by reason."""
+    """Counts of connections. ``refused`` counts malformed requests and failed handshakes, by reason.
+
+    ``is_ending``: the server stops soon.
+    """
 
     open: int = 0
     accepted: int = 0
     rejected: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     tls: Tls | None = None
+    is_ending: bool = False
 
 
 def plain_problem(error: VaultError) -> Answer:

@@ -157,7 +157,8 @@ async def test_a_client_that_reads_slowly_is_not(serve) -> None:
         assert read == size
 
 
-async def test_beyond_the_limit_only_health_is_answered(serve) -> None:
+@pytest.mark.parametrize("probe", ["/health", "/health/live", "/health/ready"])
+async def test_beyond_the_limit_only_health_is_answered(serve, probe) -> None:
     async with serve(hello, connections=2) as serving:
         first, second = [await serving.client() for _ in range(2)]
         assert [(await client.ask(head()))[0] for client in (first, second)] == [200, 200]
@@ -169,7 +170,7 @@ async def test_beyond_the_limit_only_health_is_answered(serve) -> None:
             "overloaded",
         )
         fourth = await serving.client()
-        assert (await fourth.ask(head("/health")))[0] == 200
+        assert (await fourth.ask(head(probe)))[0] == 200
         assert (await first.ask(head()))[0] == 200
         assert serving.server.counts.refused["overloaded"] == 1
 

@@ -247,6 +247,25 @@ class Health(Result):
     plugins: list[Plugin] | None = None
 
 
+class Live(Result):
+    """That the process answers."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "live"}]})
+
+    status: Literal["live"]
+
+
+class Ready(Result):
+    """Whether the process serves entries, or the reason why not."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"status": "ready"}, {"status": "unavailable", "reason": "quarantined"}]}
+    )
+
+    status: Literal["ready", "unavailable"]
+    reason: Literal["ending", "quarantined", "storage_unavailable"] | None = None
+
+
 class Control(Result):
     """A control and its state."""
 
