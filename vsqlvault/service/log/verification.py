@@ -204,7 +204,10 @@ class StorageSource:
         return ()
 
     async def _turn(self, first: int) -> None:
-        rows = await self._storage.leaf_rows(first, min(PAGE_TILES * WIDTH, self.size - first))
+        count = PAGE_TILES * WIDTH
+        if self.size:  # later leaves are waiting rows for ``tail``
+            count = min(count, self.size - first)
+        rows = await self._storage.leaf_rows(first, count)
         self._first, self._page = first, {row.index: row for row in rows}
         keys = [TileKey(0, first // WIDTH + place) for place in range(PAGE_TILES)]
         self._tiles = dict(await self._storage.tiles(keys))
