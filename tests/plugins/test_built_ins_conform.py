@@ -35,6 +35,7 @@ from vsqlvault_plugins.purge.methods import CryptoShred, PhysicalDelete, Retenti
 from vsqlvault_plugins.report.access_review import AccessReview, DefaultDeny
 from vsqlvault_plugins.report.attestations import Attestations
 from vsqlvault_plugins.report.audit import AuditCoverage, DeniedAccess, LogHistory, PolicyChanges
+from vsqlvault_plugins.report.certificates import Certificates, Cryptography
 from vsqlvault_plugins.report.controls import Controls
 from vsqlvault_plugins.report.credentials import Credentials
 from vsqlvault_plugins.report.evidence import (
@@ -45,12 +46,21 @@ from vsqlvault_plugins.report.evidence import (
     Summary,
     UndefinedPolicies,
 )
+from vsqlvault_plugins.report.identities import (
+    Factors,
+    Identities,
+    RejectedCredentials,
+    UnusedCredentials,
+    UserAccounts,
+)
+from vsqlvault_plugins.report.inventory import Software, Technologies
 from vsqlvault_plugins.report.keys import KeyInventory
 from vsqlvault_plugins.report.log_integrity import LogIntegrity
 from vsqlvault_plugins.report.retention import Retention
+from vsqlvault_plugins.report.reviews import BulkAccess, DataClasses, LogReview, TimeSettings
 from vsqlvault_plugins.report.stored_data import StoredData
 from vsqlvault_plugins.report.sweeps import Sweeps
-from vsqlvault_plugins.report.system import NotAssessed, Software, SystemState
+from vsqlvault_plugins.report.system import NotAssessed, SystemState
 
 SECRET = "vsk_S0me-Secret-Of-The-Tests-Only"
 
@@ -184,6 +194,18 @@ class TestReportSectionsConform(ReportSectionConformance):
             SystemState(ServerSettings()),
             Hardening(),
             Software(),
+            Technologies(),
+            Certificates(ServerSettings()),
+            Cryptography(Settings()),
+            UserAccounts(),
+            Identities(),
+            UnusedCredentials(),
+            RejectedCredentials(Settings()),
+            Factors(),
+            BulkAccess(),
+            LogReview(),
+            TimeSettings(),
+            DataClasses(),
             NotAssessed(),
         ],
         ids=lambda section: section.name,

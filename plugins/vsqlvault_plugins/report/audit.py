@@ -132,7 +132,7 @@ class DeniedAccess:
                 "as none."
             ),
             measured="period",
-            population=sum(each.events for each in context.evidence.access),
+            population=events,
             figures={
                 "denied_rows": sum(each.rows for each in denied),
                 "denied_events": events,

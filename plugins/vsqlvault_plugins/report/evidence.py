@@ -15,14 +15,24 @@ from vsqlvault.model.times import format_time
 from vsqlvault_plugins.report.access_review import AccessReview, DefaultDeny
 from vsqlvault_plugins.report.attestations import Attestations
 from vsqlvault_plugins.report.audit import AuditCoverage, DeniedAccess, LogHistory, PolicyChanges
+from vsqlvault_plugins.report.certificates import Certificates, Cryptography
 from vsqlvault_plugins.report.controls import Controls
 from vsqlvault_plugins.report.credentials import Credentials
+from vsqlvault_plugins.report.identities import (
+    Factors,
+    Identities,
+    RejectedCredentials,
+    UnusedCredentials,
+    UserAccounts,
+)
+from vsqlvault_plugins.report.inventory import Software, Technologies
 from vsqlvault_plugins.report.keys import KeyInventory
 from vsqlvault_plugins.report.log_integrity import LogIntegrity
 from vsqlvault_plugins.report.retention import Retention
+from vsqlvault_plugins.report.reviews import BulkAccess, DataClasses, LogReview, TimeSettings
 from vsqlvault_plugins.report.stored_data import StoredData
 from vsqlvault_plugins.report.sweeps import Sweeps
-from vsqlvault_plugins.report.system import NotAssessed, Software, SystemState
+from vsqlvault_plugins.report.system import NotAssessed, SystemState
 
 
 class Summary:
@@ -161,12 +171,21 @@ def vault_report_sections(settings: Settings) -> list[ReportSection]:
         PurgeCompliance(),
         Retention(settings.purge.sweep_interval_hours),
         Sweeps(),
+        DataClasses(),
         StoredData(),
+        Cryptography(settings),
         KeyInventory(settings.compliance),
         AccessReview(),
         DefaultDeny(),
+        BulkAccess(),
+        UserAccounts(),
+        Identities(),
         Credentials(settings.auth.api_key_max_age_days),
+        UnusedCredentials(),
+        RejectedCredentials(settings),
+        Factors(),
         AuditCoverage(),
+        LogReview(),
         LogHistory(),
         LogIntegrity(settings.audit.verify_interval_hours),
         Controls(),
@@ -175,8 +194,11 @@ def vault_report_sections(settings: Settings) -> list[ReportSection]:
         PolicyChanges(),
         UndefinedPolicies(),
         LegalHolds(),
+        TimeSettings(),
         SystemState(settings.server),
+        Certificates(settings.server),
         Hardening(),
         Software(),
+        Technologies(),
         NotAssessed(),
     ]

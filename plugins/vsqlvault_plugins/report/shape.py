@@ -12,6 +12,7 @@ from vsqlvault.model.times import format_time
 from vsqlvault.quick_dataclass import dataclass
 
 MAX_LISTED = 100
+NOBODY = "nobody yet: there was nothing to examine"
 Result = Literal["supports", "exceptions", "not_assessed"]
 Measured = Literal["as_of", "period", "now"]
 
@@ -22,7 +23,8 @@ class Finding:
 
     ``requirements`` are ids of ``vsqlvault.model.pci_dss``. ``measured`` is the time of the figures: the report's time,
     its period, or the time of writing. ``population`` counts the examined items. ``exceptions`` are rows with the same
-    members. Without exceptions, and without an ``owner`` who has to assess it, the figures support ``supports``.
+    members. The figures support ``supports`` if something was examined, there are no exceptions, and there is no
+    ``owner`` who has to assess it.
     """
 
     title: str
@@ -39,10 +41,15 @@ class Finding:
 
     @property
     def result(self) -> Result:
-        """The result: exceptions, if there are any; not assessed, if it has an owner; otherwise it supports."""
+        """The result: exceptions, if there are any; not assessed with an owner or without a population; else supports."""
         if self.exceptions or self.exceptions_count:
             return "exceptions"
-        return "not_assessed" if self.owner else "supports"
+        return "not_assessed" if self.assessor else "supports"
+
+    @property
+    def assessor(self) -> str | None:
+        """Who has to assess it, or None. Where nothing was examined, nothing supports a claim."""
+        return self.owner or (None if self.population else NOBODY)
 
     def member(self, period: Period | None) -> dict[str, Any]:
         """Return the member of the report."""
@@ -57,7 +64,7 @@ class Finding:
             "method": self.method,
             "population": self.population,
             "exceptions": {"count": count, "listed": [dict(each) for each in self.exceptions[:MAX_LISTED]]},
-            "owner": self.owner,
+            "owner": self.assessor,
             "figures": dict(self.figures),
             "charts": [dict(chart) for chart in self.charts],
         }

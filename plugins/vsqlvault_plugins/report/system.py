@@ -1,15 +1,12 @@
-"""The process, its transport and its software as of now, and what the vault cannot know."""
+"""The process and its transport as of now, and what the vault cannot know."""
 
 from __future__ import annotations
 
-import platform
-import ssl
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from vsqlvault import __version__
 from vsqlvault.config import ServerSettings
 from vsqlvault.interfaces.report_section import ReportContext
 from vsqlvault.model.times import format_time
@@ -79,34 +76,6 @@ class SystemState:
         if until is not None and (datetime.fromisoformat(until) - as_of).days < SOON_DAYS:
             found.append({"what": f"the certificate expires within {SOON_DAYS} days", "detail": until})
         return found
-
-
-class Software:
-    """The software in use (PCI DSS 4.0.1, 6.3.2)."""
-
-    name = "software"
-
-    async def write(self, context: ReportContext) -> Mapping[str, Any]:
-        """Versions of the vault, of its environment, and of every plugin."""
-        plugins = sorted(context.plugins, key=lambda each: each.name)
-        return Finding(
-            title="Software and plugins",
-            requirements=("6.3.2",),
-            supports="The loaded software can be compared with an inventory.",
-            method=(
-                "Plugins as they were loaded, with their distributions. Versions are those that the software reports."
-            ),
-            measured="now",
-            population=len(plugins),
-            figures={
-                "vsqlvault": __version__,
-                "python": platform.python_version(),
-                "openssl": ssl.OPENSSL_VERSION,
-                "plugins": [
-                    {"name": each.name, "distribution": each.distribution, "version": each.version} for each in plugins
-                ],
-            },
-        ).member(context.period)
 
 
 NOT_ASSESSED: tuple[tuple[str, str, str], ...] = (

@@ -1,0 +1,236 @@
+"""Each section of the report stops supporting its claim once the evidence for the claim is taken away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.certificates import Authority, Issued
+from vsqlvault.config import ServerSettings, Settings
+from vsqlvault.interfaces.evidence import AccessCount, Evidence, Holding, PolicyChange
+from vsqlvault.interfaces.report_section import Period, ReportContext, ReportSection, SelfTest
+from vsqlvault.interfaces.statistics import EntryStatistics, KeyRefUse, PurposeStatistics
+from vsqlvault.model.control import ControlState
+from vsqlvault.model.credential import KnownCredential
+from vsqlvault.model.plugins import PluginOrigin
+from vsqlvault.model.principal import Role
+from vsqlvault.model.purge import SweepRuns
+from vsqlvault.model.sandbox import StepState
+from vsqlvault.testing import T0, a_retention_policy, an_access_policy
+from vsqlvault.testing.samples import a_control_change, a_scrub, a_sweep, an_attestation
+from vsqlvault_plugins.report.certificates import Certificates
+from vsqlvault_plugins.report.evidence import vault_report_sections
+
+DAY = timedelta(days=1)
+SETTINGS = Settings.model_validate({"compliance": {"cryptoperiods": {"akv:": 90}}})
+SECTIONS: Mapping[str, ReportSection] = {each.name: each for each in vault_report_sections(SETTINGS)}
+NEVER_SUPPORT = {
+    "bulk_access", "cryptography", "data_classes", "factors", "log_integrity", "log_review", "not_assessed",
+    "rejected_credentials", "technologies", "time_settings", "user_accounts",
+}  # fmt: skip
+"""Sections about facts that the vault can only show a part of, so that somebody else has to assess them."""
+
+
+def rows(operation: str = "retrieve", outcome: str = "granted", **fields: Any) -> AccessCount:
+    made: dict[str, Any] = {
+        "reason": "no-rule" if outcome == "denied" else None, "purpose": "card", "app": "payments", "rows": 4, "events": 4,
+        "first_at": T0 - DAY * 2, "last_at": T0 - DAY, "without_app": 0, "without_origin": 0, "without_subject": 0,
+    }  # fmt: skip
+    return AccessCount(operation=operation, outcome=outcome, **made | fields)
+
+
+def known(name: str = "c1", **fields: Any) -> KnownCredential:
+    made: dict[str, Any] = {
+        "app": "payments", "source": "storage", "method": "api-key", "purposes": frozenset({"card"}),
+        "created_at": T0 - DAY * 30, "expires_at": T0 + DAY * 30, "first_used_at": T0 - DAY * 3, "last_used_at": T0 - DAY,
+    }  # fmt: skip
+    return KnownCredential(credential_id=name, **made | fields)
+
+
+def holding(**fields: Any) -> Holding:
+    made: dict[str, Any] = {
+        "purpose": "card", "algorithm_hint": "AES-256-GCM", "access_policy": "tellers", "owner_app": "payments",
+        "active": 9, "expired": 0, "overdue": 0, "ending": (1, 2, 3),
+    }  # fmt: skip
+    return Holding(**made | fields)
+
+
+ADMIN_ROWS = rows("change-access-policy", app="vault-admin", role="admin", purpose=None)
+LIVED = ReportContext(
+    T0,
+    EntryStatistics({"card": PurposeStatistics(9, 0, 1, {"akv:k": 9})}, 7, 0, {}),
+    a_sweep(),
+    {"card": a_retention_policy(justification="chargebacks", data_class="cardholder data")},
+    {"tellers": an_access_policy()},
+    (known(), known("admin", app="vault-admin", identity="jane", roles=frozenset({Role.ADMIN}), purposes=frozenset())),
+    period=Period(T0 - DAY * 90, T0),
+    evidence=Evidence(
+        holdings=[holding()],
+        access=[rows(), rows(outcome="denied"), ADMIN_ROWS],
+        policy_changes=[PolicyChange("access", "tellers", 1, False, "carol", T0 - DAY)],
+        policy_changes_count=1,
+        oldest_access_at=T0 - DAY * 400,
+        oldest_purge_at=T0 - DAY * 300,
+    ),
+    key_uses=[("card", KeyRefUse("akv:k", 9, 0, T0 - DAY * 30, T0 - DAY))],
+    self_tests=[SelfTest("store under an undefined policy", True)],
+    sweeps=SweepRuns(count=1, purged=7, newest=(a_sweep(started_at=T0 - DAY, finished_at=T0 - DAY),)),
+    scrubs=[a_scrub()],
+    control_states=[a_control_change()],
+    attestations=[an_attestation(at=T0 - DAY)],
+    hardening=[StepState("no_new_privs", "on", "set")],
+    plugins=[PluginOrigin("report", "vsqlvault", "0.1.0")],
+)
+"""A vault with evidence for every claim."""
+
+
+def evidence(**fields: Any) -> ReportContext:
+    return replace(LIVED, evidence=replace(LIVED.evidence, **fields))
+
+
+TAKEN_AWAY: list[tuple[str, str, ReportContext]] = [
+    ("retention_and_purge", "entries", evidence(holdings=[])),
+    ("retention_and_purge", "the justification", replace(LIVED, retention_policies={"card": a_retention_policy()})),
+    ("retention_and_purge", "timely purges", evidence(holdings=[holding(expired=2, overdue=1)])),
+    ("sweeps", "the sweeps", replace(LIVED, sweeps=SweepRuns())),
+    ("sweeps", "the scrub", replace(LIVED, scrubs=[])),
+    ("stored_data", "entries", evidence(holdings=[])),
+    ("stored_data", "the algorithm", evidence(holdings=[holding(algorithm_hint=None)])),
+    ("key_inventory", "the keys", replace(LIVED, key_uses=[])),
+    ("access_review", "the apps with the purpose", replace(LIVED, credentials=())),
+    ("access_review", "the use", evidence(access=[])),
+    ("access_review", "the policy", evidence(holdings=[holding(access_policy="nowhere")])),
+    ("default_deny", "the tests", replace(LIVED, self_tests=())),
+    ("default_deny", "the denial", replace(LIVED, self_tests=[SelfTest("store", False)])),
+    ("credentials", "the credentials", replace(LIVED, credentials=())),
+    ("credentials", "a short age", replace(LIVED, credentials=[known(created_at=T0 - DAY * 900)])),
+    ("unused_credentials", "the credentials", replace(LIVED, credentials=())),
+    ("unused_credentials", "the use", replace(LIVED, credentials=[known(last_used_at=T0 - DAY * 91)])),
+    ("unused_credentials", "age and use", replace(LIVED, credentials=[known(created_at=None, last_used_at=None)])),
+    ("identities", "the rows", evidence(access=[rows()])),
+    ("identities", "the identity", evidence(access=[replace(ADMIN_ROWS, without_identity=1)])),
+    ("audit_coverage", "the rows", evidence(access=[])),
+    ("audit_coverage", "the app", evidence(access=[rows(without_app=1)])),
+    ("audit_coverage", "a log without gaps", evidence(access=[rows(), rows("audit-gap")])),
+    ("log_history", "the rows", evidence(oldest_access_at=None, oldest_purge_at=None)),
+    ("log_history", "twelve months", evidence(oldest_access_at=T0 - DAY * 364)),
+    ("controls", "the checks", replace(LIVED, control_states=())),
+    ("controls", "a working control", replace(LIVED, control_states=[a_control_change(state=ControlState.FAILING)])),
+    ("attestations", "the attestation", replace(LIVED, attestations=())),
+    ("attestations", "a recent attestation", replace(LIVED, attestations=[an_attestation(at=T0 - DAY * 91)])),
+    ("attestations", "a clean attestation", replace(LIVED, attestations=[an_attestation(at=T0, is_clean=False)])),
+    ("denied_access", "the denials", evidence(access=[rows()])),
+    ("policy_changes", "the changes", evidence(policy_changes=[], policy_changes_count=0)),
+    ("system_state", "the sandbox", replace(LIVED, hardening=())),
+    ("system_state", "a working step", replace(LIVED, hardening=[StepState("landlock", "off", "no kernel support")])),
+]
+
+
+def result(section: ReportSection, context: ReportContext = LIVED) -> Any:
+    return asyncio.run(_written(section, context))["result"]
+
+
+async def _written(section: ReportSection, context: ReportContext) -> Mapping[str, Any]:
+    return await section.write(context)
+
+
+def certificates(issued: Issued, at: datetime) -> Any:
+    tls = {"cert_file": str(issued.cert_file), "key_file": str(issued.key_file)}
+    section = Certificates(ServerSettings.model_validate({"tls": tls}))
+    return asyncio.run(_written(section, replace(LIVED, as_of=at)))
+
+
+@pytest.mark.parametrize("name", sorted({name for name, _, _ in TAKEN_AWAY}))
+def test_with_its_evidence_a_section_supports_its_claim(name: str) -> None:
+    assert result(SECTIONS[name]) == "supports"
+
+
+@pytest.mark.parametrize(
+    ("name", "what", "context"), TAKEN_AWAY, ids=[f"{name}: {what}" for name, what, _ in TAKEN_AWAY]
+)
+def test_without_its_evidence_a_section_supports_nothing(name: str, what: str, context: ReportContext) -> None:
+    assert result(SECTIONS[name], context) != "supports"
+
+
+@pytest.mark.parametrize("name", sorted(NEVER_SUPPORT))
+def test_what_the_vault_sees_only_in_part_is_assessed_by_somebody_else(name: str) -> None:
+    member = asyncio.run(_written(SECTIONS[name], LIVED))
+    assert (member["result"], bool(member["owner"])) == ("not_assessed", True)
+
+
+def test_every_section_has_a_claim_test() -> None:
+    assessed = {name for name, each in SECTIONS.items() if "result" in asyncio.run(_written(each, LIVED))}
+    assert assessed - {name for name, _, _ in TAKEN_AWAY} - NEVER_SUPPORT == {"certificates", "software"}
+
+
+EMPTY = ReportContext(T0, EntryStatistics({}, 0, 0, {}), None, {}, {})
+
+
+@pytest.mark.parametrize("name", sorted(SECTIONS.keys() - {"software"}))
+def test_an_empty_vault_supports_nothing(name: str) -> None:
+    member = asyncio.run(_written(SECTIONS[name], EMPTY))
+    assert member.get("result") != "supports"
+
+
+def test_software_names_every_loaded_library_with_its_version() -> None:
+    member = asyncio.run(_written(SECTIONS["software"], LIVED))
+    libraries = {each["name"]: each["version"] for each in member["figures"]["libraries"]}
+    assert libraries.keys() >= {"pydantic", "pluggy", "cryptography"}
+    assert all(libraries.values())
+    assert member["population"] == len(libraries) + 1
+
+
+EXCEPTIONS: Mapping[str, tuple[str, Callable[[], ReportContext]]] = {
+    "a jump of the clock": ("time_settings", lambda: evidence(access=[rows("clock-jump")])),
+    "a class of sensitive authentication data": (
+        "data_classes",
+        lambda: replace(LIVED, retention_policies={"card": a_retention_policy(data_class="CVV2, until authorised")}),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", EXCEPTIONS)
+def test_what_speaks_against_a_claim_is_an_exception(what: str) -> None:
+    name, context = EXCEPTIONS[what]
+    assert result(SECTIONS[name], context()) == "exceptions"
+
+
+def test_credentials_without_a_limit_of_rejections_are_an_exception() -> None:
+    settings = Settings.model_validate({"auth": {"max_failures_per_minute": 0}})
+    sections = {each.name: each for each in vault_report_sections(settings)}
+    assert result(sections["rejected_credentials"]) == "exceptions"
+
+
+@pytest.fixture(scope="module")
+def issued(tmp_path_factory: pytest.TempPathFactory) -> Issued:
+    return Authority(tmp_path_factory.mktemp("certificates")).server()
+
+
+class TestCertificates:
+    def test_a_valid_certificate_supports_the_inventory_and_is_described(self, issued: Issued) -> None:
+        member = certificates(issued, issued.certificate.not_valid_before_utc)
+        (listed,) = member["figures"]["certificates"]
+        assert (member["result"], member["population"]) == ("supports", 1)
+        assert (listed["sha256"], listed["key"], listed["subject"]) == (issued.thumbprint, "EC secp256r1", "CN=server")
+
+    @pytest.mark.parametrize(("left", "what"), [(timedelta(), "expired"), (DAY, "expires within 30 days")])
+    def test_a_certificate_that_ends_is_an_exception(self, issued: Issued, left: timedelta, what: str) -> None:
+        member = certificates(issued, issued.certificate.not_valid_after_utc - left)
+        assert [each["what"] for each in member["exceptions"]["listed"]] == [what]
+
+    def test_a_file_that_cannot_be_read_is_an_exception_and_no_population(self, issued: Issued, tmp_path: Path) -> None:
+        member = certificates(replace(issued, cert_file=tmp_path / "none.pem"), T0)
+        assert (member["population"], member["exceptions"]["listed"]) == (
+            0,
+            [{"what": "the file could not be read", "file": "none.pem"}],
+        )
+
+    def test_without_tls_the_operator_of_the_proxy_has_to_assess_it(self) -> None:
+        member = asyncio.run(_written(Certificates(ServerSettings()), LIVED))
+        assert (member["result"], member["population"]) == ("not_assessed", 0)
