@@ -14,7 +14,7 @@ import pytest
 from tests.support.certificates import Authority, Issued
 from vsqlvault.config import ServerSettings, Settings
 from vsqlvault.interfaces.evidence import AccessCount, Evidence, Holding, PolicyChange
-from vsqlvault.interfaces.report_section import Period, ReportContext, ReportSection, SelfTest
+from vsqlvault.interfaces.report_section import LogTree, Period, ReportContext, ReportSection, SelfTest
 from vsqlvault.interfaces.statistics import EntryStatistics, KeyRefUse, PurposeStatistics
 from vsqlvault.model.control import ControlState
 from vsqlvault.model.credential import KnownCredential
@@ -22,6 +22,8 @@ from vsqlvault.model.plugins import PluginOrigin
 from vsqlvault.model.principal import Role
 from vsqlvault.model.purge import SweepRuns
 from vsqlvault.model.sandbox import StepState
+from vsqlvault.model.transparency import Checkpoint
+from vsqlvault.model.verification import RecordedVerification
 from vsqlvault.testing import T0, a_retention_policy, an_access_policy
 from vsqlvault.testing.samples import a_control_change, a_scrub, a_sweep, an_attestation
 from vsqlvault_plugins.report.certificates import Certificates
@@ -31,7 +33,7 @@ DAY = timedelta(days=1)
 SETTINGS = Settings.model_validate({"compliance": {"cryptoperiods": {"akv:": 90}}})
 SECTIONS: Mapping[str, ReportSection] = {each.name: each for each in vault_report_sections(SETTINGS)}
 NEVER_SUPPORT = {
-    "bulk_access", "cryptography", "data_classes", "factors", "log_integrity", "log_review", "not_assessed",
+    "bulk_access", "cryptography", "data_classes", "factors", "log_review", "not_assessed",
     "rejected_credentials", "technologies", "time_settings", "user_accounts",
 }  # fmt: skip
 """Sections about facts that the vault can only show a part of, so that somebody else has to assess them."""
@@ -62,6 +64,9 @@ def holding(**fields: Any) -> Holding:
 
 
 ADMIN_ROWS = rows("change-access-policy", app="vault-admin", role="admin", purpose=None)
+VERIFIED = RecordedVerification(
+    started_at=T0 - DAY / 4, finished_at=T0 - DAY / 5, leaves=8, checkpoints=1, waiting=0, entries=9, values=9, findings=0
+)  # fmt: skip
 LIVED = ReportContext(
     T0,
     EntryStatistics({"card": PurposeStatistics(9, 0, 1, {"akv:k": 9})}, 7, 0, {}),
@@ -84,6 +89,8 @@ LIVED = ReportContext(
     scrubs=[a_scrub()],
     control_states=[a_control_change()],
     attestations=[an_attestation(at=T0 - DAY)],
+    log_tree=LogTree(8, Checkpoint("vault.example/audit", 8, bytes(32), "a note\n", T0)),
+    log_verification=VERIFIED,
     hardening=[StepState("no_new_privs", "on", "set")],
     plugins=[PluginOrigin("report", "vsqlvault", "0.1.0")],
 )
@@ -120,6 +127,11 @@ TAKEN_AWAY: list[tuple[str, str, ReportContext]] = [
     ("audit_coverage", "a log without gaps", evidence(access=[rows(), rows("audit-gap")])),
     ("log_history", "the rows", evidence(oldest_access_at=None, oldest_purge_at=None)),
     ("log_history", "twelve months", evidence(oldest_access_at=T0 - DAY * 364)),
+    ("log_integrity", "the rows", replace(LIVED, log_tree=None)),
+    ("log_integrity", "the checkpoint", replace(LIVED, log_tree=LogTree(8, None))),
+    ("log_integrity", "the verification", replace(LIVED, log_verification=None)),
+    ("log_integrity", "a recent one", replace(LIVED, log_verification=replace(VERIFIED, finished_at=T0 - DAY * 2))),
+    ("log_integrity", "a clean one", replace(LIVED, log_verification=replace(VERIFIED, findings=1, listed=("a row",)))),
     ("controls", "the checks", replace(LIVED, control_states=())),
     ("controls", "a working control", replace(LIVED, control_states=[a_control_change(state=ControlState.FAILING)])),
     ("attestations", "the attestation", replace(LIVED, attestations=())),
