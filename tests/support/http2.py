@@ -128,7 +128,7 @@ class Http2Client:
             return False
         for event in events:
             self._take(event)
-        with suppress(BrokenPipeError, ConnectionResetError):
+        with suppress(BrokenPipeError, ConnectionResetError, ssl.SSLError):  # it closes while its last bytes are read
             self.flush()
         return True
 
