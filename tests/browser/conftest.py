@@ -52,7 +52,13 @@ class Visitor:
     def sign_in(self, key: str, path: str = REPORT) -> None:
         self.page.goto(path)
         self.page.get_by_label("API key or token").fill(key)
-        self.page.get_by_role("button", name="Sign in").click()
+        self.press("Sign in")
+
+    def press(self, button: str) -> Any:
+        """Press a button that sends a form, and return the response once its page is loaded."""
+        with self.page.expect_navigation() as answer:
+            self.page.get_by_role("button", name=button).click()
+        return answer.value
 
     def sign_in_as(self, app: str, path: str = REPORT) -> None:
         self.sign_in(self.server.apps[app].key, path)

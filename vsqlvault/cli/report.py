@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import secrets
 from collections.abc import Callable
@@ -26,21 +27,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def write_report(options: argparse.Namespace, read_settings: Callable[[argparse.Namespace], Settings]) -> None:
     """Write the compliance report to standard output or to files."""
-    from vsqlvault.report_html.page import report_page  # noqa: PLC0415 - with it comes what serving needs
+    from vsqlvault.report_html.page import Reading, report_page  # noqa: PLC0415 - with it comes what serving needs
+    from vsqlvault.service.compliance.evidence_bundle import report_file  # noqa: PLC0415
 
-    async def run() -> dict[str, Any]:
+    async def run() -> tuple[dict[str, Any], str | None]:
         async with open_vault(read_settings(options), signs=False) as vault:
             call = Call(SYSTEM, secrets.token_hex(16))
-            return await vault.compliance.report.write(call, options.as_of, since=options.since, until=options.until)
+            written = await vault.compliance.report.write(call, options.as_of, since=options.since, until=options.until)
+            newest = await vault.storage.newest_checkpoint()
+            return written, newest.origin if newest else None
 
-    report = run_to_end(run())
-    text = json.dumps(report, indent=2, ensure_ascii=False)
+    report, origin = run_to_end(run())
+    document = report_file(report)
     if options.json:
-        _write_file("--json", options.json, f"{text}\n".encode())
+        _write_file("--json", options.json, document)
     if options.html:
-        _write_file("--html", options.html, report_page(report))
+        reading = Reading(origin, "vsql-vault report, on a host of the vault", hashlib.sha256(document).hexdigest())
+        _write_file("--html", options.html, report_page(report, reading))
     if not options.json and not options.html:
-        print(text)
+        print(json.dumps(report, indent=2, ensure_ascii=False))
 
 
 def _write_file(option: str, path: Path, content: bytes) -> None:

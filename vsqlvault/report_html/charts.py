@@ -6,20 +6,30 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from vsqlvault.report_html.words import in_words
+
 WIDTH, LABELS, NUMBERS = 720, 210, 70
 ROW, BAR, TOP = 26, 16, 4
 COLOURS = 6
 PROMINENT = 4
+MAX_BARS = 16
+_CODED = ("by reason", "by operation")
+"""Ends of titles of charts whose labels are codes of the vault."""
+
+Bar = tuple[str, list[int]]
 
 
 def chart(found: Mapping[str, Any]) -> str:
     """Return a figure of a section's chart (``title``, ``unit``, ``series``, ``bars``); empty if all values are zero."""
-    bars = [(str(each["label"]), [int(number) for number in each["values"]]) for each in found.get("bars", ())]
+    title = str(found.get("title", ""))
+    spoken = in_words if title.lower().endswith(_CODED) else str
+    bars = [(spoken(str(each["label"])), [int(number) for number in each["values"]]) for each in found.get("bars", ())]
+    bars = _largest(bars)
     series = [str(name) for name in found.get("series", ())]
     largest = max((sum(values) for _, values in bars), default=0)
     if largest <= 0:
         return ""
-    title, unit = str(found.get("title", "")), str(found.get("unit", ""))
+    unit = str(found.get("unit", ""))
     height = TOP * 2 + ROW * len(bars)
     rows = "".join(_row(place, text, values, largest) for place, (text, values) in enumerate(bars))
     return (
@@ -27,6 +37,16 @@ def chart(found: Mapping[str, Any]) -> str:
         f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(_in_words(title, unit, series, bars))}">'
         f"{rows}</svg></figure>"
     )
+
+
+def _largest(bars: list[Bar]) -> list[Bar]:
+    """Return the bars, or the largest of many and one for all others together."""
+    if len(bars) <= MAX_BARS:
+        return bars
+    least = sorted((sum(values) for _, values in bars), reverse=True)[MAX_BARS - 2]
+    kept = [bar for bar in bars if sum(bar[1]) >= least][: MAX_BARS - 1]
+    others = [values for bar in bars if bar not in kept for values in (bar[1],)]
+    return [*kept, (f"{len(others)} others together", [sum(column) for column in zip(*others, strict=False)])]
 
 
 def _row(place: int, text: str, values: Sequence[int], largest: int) -> str:

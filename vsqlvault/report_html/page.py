@@ -5,19 +5,19 @@ from __future__ import annotations
 import hashlib
 from base64 import b64encode
 from collections.abc import Mapping
+from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 from typing import Any
 
 from vsqlvault import __version__
 from vsqlvault.report_html.charts import chart
-from vsqlvault.report_html.values import label, value
+from vsqlvault.report_html.tables import NUMBER, cell, value
+from vsqlvault.report_html.tables import exceptions as exceptions_table
+from vsqlvault.report_html.words import label
 
 _STYLE = files("vsqlvault.report_html").joinpath("report.css").read_text("utf-8")
-_STYLE_HASH = b64encode(hashlib.sha256(_STYLE.encode("utf-8")).digest()).decode("ascii")
-_POLICY = f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; form-action 'none'"
-CONTENT_SECURITY_POLICY = f"{_POLICY}; frame-ancestors 'none'; sandbox allow-top-navigation-by-user-activation"
-"""The Content-Security-Policy of the page, repeated in a meta element as far as HTML allows."""
+_HTTP_ONLY = "frame-ancestors 'none'; sandbox allow-top-navigation-by-user-activation"
 
 _CORE = ("as_of", "period", "requirements")
 _RESULTS = {
@@ -32,39 +32,94 @@ _MEASURED = {
 }
 
 
-def report_page(report: Mapping[str, Any]) -> bytes:
-    """Return the page of a report as HTML in UTF-8: the same report gives the same bytes."""
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Which vault a report is of, who asked for it, and the SHA-256 of the same facts as ``report.json`` of a bundle.
+
+    ``origin`` None: the vault's log is not signed.
+    """
+
+    origin: str | None
+    asked_by: str
+    digest: str
+
+
+def content_security_policy(report: Mapping[str, Any], reading: Reading | None = None) -> str:
+    """Return the Content-Security-Policy of a page. A meta element of the page repeats it as far as HTML allows."""
+    return f"{_policy(running_heads(report, reading))}; {_HTTP_ONLY}"
+
+
+def _policy(heads: str) -> str:
+    hashes = " ".join(
+        f"'sha256-{b64encode(hashlib.sha256(style.encode('utf-8')).digest()).decode('ascii')}'"
+        for style in (_STYLE, heads)
+    )
+    return f"default-src 'none'; style-src {hashes}; base-uri 'none'; form-action 'none'"
+
+
+def running_heads(report: Mapping[str, Any], reading: Reading | None) -> str:
+    """Return the style of the heads and feet of printed pages."""
+    origin = (reading and reading.origin) or "VibeSQL Vault"
+    digest = f"report.json {reading.digest[:16]}…" if reading else ""
+    return (
+        f'@page {{ @top-left {{ content: "{_in_css(origin)}" }} @top-right {{ content: "{_in_css(report["as_of"])}" }} '
+        f'@bottom-left {{ content: "{_in_css(digest)}" }} }}'
+    )
+
+
+def _in_css(text: str) -> str:
+    """Return text for a string of a style sheet: everything but ASCII letters and digits as an escape."""
+    return "".join(each if each.isascii() and each.isalnum() else f"\\{ord(each):x} " for each in text)
+
+
+def report_page(report: Mapping[str, Any], reading: Reading | None = None) -> bytes:
+    """Return the page of a report as HTML in UTF-8: the same report and reading give the same bytes.
+
+    ``reading`` None: the page does not say who asked for it, as in a bundle.
+    """
     members = {name: member for name, member in report.items() if name not in _CORE and isinstance(member, Mapping)}
     assessed = {name: member for name, member in members.items() if "result" in member or member.get("failed")}
     plain = {name: member for name, member in members.items() if name not in assessed}
     title = f"Compliance report as of {report['as_of']}"
     body = [
-        _head(report),
+        _head(report, reading),
         _cards(plain.pop("summary", {})),
         _contents(assessed),
         *(_section(name, member) for name, member in assessed.items()),
         _plain_members(plain),
         _appendix(report.get("requirements", {})),
     ]
+    heads = running_heads(report, reading)
     page = (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f'<meta http-equiv="Content-Security-Policy" content="{escape(_POLICY)}">'
+        f'<meta http-equiv="Content-Security-Policy" content="{escape(_policy(heads))}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">'
-        f"<style>{_STYLE}</style></head><body><main>{''.join(body)}</main></body></html>\n"
+        f"<style>{_STYLE}</style><style>{heads}</style></head><body><main>{''.join(body)}</main></body></html>\n"
     )
     return page.encode("utf-8")
 
 
-def _head(report: Mapping[str, Any]) -> str:
+def _head(report: Mapping[str, Any], reading: Reading | None) -> str:
     period = report.get("period") or {}
     standard = report.get("requirements", {}).get("standard", "")
     span = f"{value('since', period['since'])} to {value('until', period['until'])}" if period else "\u2013"
     return (
         f'<header><p class="eyebrow">VibeSQL Vault \u00b7 {escape(standard)} evidence</p><h1>Compliance report</h1>'
-        f'<dl class="facts"><div><dt>As of</dt><dd>{value("as_of", report["as_of"])}</dd></div>'
+        f'<dl class="facts">{_vault(reading)}<div><dt>As of</dt><dd>{value("as_of", report["as_of"])}</dd></div>'
         f"<div><dt>Logs counted from</dt><dd>{span}</dd></div>"
         f"<div><dt>Written by</dt><dd>vsqlvault {escape(__version__)}</dd></div></dl>"
         f'<p class="note">{escape(report.get("requirements", {}).get("note", ""))}</p></header>'
+    )
+
+
+def _vault(reading: Reading | None) -> str:
+    if reading is None:
+        return ""
+    return (
+        f"<div><dt>Vault</dt><dd>{escape(reading.origin or 'its log is not signed')}</dd></div>"
+        f"<div><dt>Asked for by</dt><dd>{escape(reading.asked_by)}</dd></div>"
+        f'<div class="wide"><dt>SHA-256 of report.json, the same facts in an evidence bundle</dt>'
+        f"<dd>{value('digest', reading.digest)}</dd></div>"
     )
 
 
@@ -79,7 +134,8 @@ def _cards(summary: Mapping[str, Any]) -> str:
 def _contents(assessed: Mapping[str, Mapping[str, Any]]) -> str:
     rows = "".join(
         f'<tr><th scope="row"><a href="#{escape(name)}">{escape(_title(name, member))}</a></th>'
-        f'<td>{_numbers(member)}</td><td>{_badge(member)}</td><td class="number">{_exceptions_count(member)}</td></tr>'
+        f"{cell('Requirements', _numbers(member))}{cell('Result', _badge(member))}"
+        f"{cell('Exceptions', _exceptions_count(member), NUMBER)}</tr>"
         for name, member in assessed.items()
     )
     return (
@@ -118,7 +174,7 @@ def _exceptions(member: Mapping[str, Any]) -> str:
     if not count:
         return ""
     more = f"<p>{count - len(listed):,} more are not listed.</p>" if count > len(listed) else ""
-    return f'<div class="exceptions"><h3>Exceptions ({count:,})</h3>{value("exceptions", listed)}{more}</div>'
+    return f'<div class="exceptions"><h3>Exceptions ({count:,})</h3>{exceptions_table(listed)}{more}</div>'
 
 
 _SHAPE = frozenset({
@@ -143,13 +199,13 @@ def _plain_members(plain: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _appendix(requirements: Mapping[str, Any]) -> str:
     rows = "".join(
-        f'<tr id="req-{escape(number)}"><th scope="row">{escape(number)}</th><td>{escape(each["title"])}</td>'
-        f"<td>{', '.join(map(_link, each['sections']))}</td></tr>"
+        f'<tr id="req-{escape(number)}"><th scope="row">{escape(number)}</th>{cell("Title", escape(each["title"]))}'
+        f"{cell('Sections', ', '.join(map(_link, each['sections'])))}</tr>"
         for number, each in requirements.get("by_id", {}).items()
     )
     aliases = "".join(
-        f'<tr><th scope="row">{escape(each["number"])}</th><td>{escape(each["label"])}</td>'
-        f"<td>{escape(', '.join(each['requirements']))}</td><td>{escape(each['note'])}</td></tr>"
+        f'<tr><th scope="row">{escape(each["number"])}</th>{cell("Label", escape(each["label"]))}'
+        f"{cell('In v4.0.1', escape(', '.join(each['requirements'])))}{cell('Note', escape(each['note']))}</tr>"
         for each in requirements.get("aliases", ())
     )
     return (

@@ -1,20 +1,24 @@
-"""JSON values as HTML: numbers, times and durations formatted, mappings and lists as lists and tables."""
+"""JSON values on one line of HTML: numbers, times and durations formatted, short members side by side."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import timedelta
 from html import escape
 from typing import Any
 
-WIDEST_TABLE = 8
-MOST_COLUMNS = 5
-SMALL = 4
+from vsqlvault.report_html.words import in_words, is_coded, label
+
+DEEPEST_LEVEL = 6
 HASH_PART = 16
 """Digits of a hash or id after which a line may break."""
-FIGURES = "figures"
-_NONE = '<span class="nothing">\u2013</span>'
+MAX_INLINE = 24
+"""Items of a list in a cell of a table; report.json has all of them."""
+
+LONG_TEXT = 48
+"""Characters of a text that has a line of its own."""
+NOTHING = '<span class="nothing">\u2013</span>'
 _TIME = re.compile(r"\b(\d{4}-\d{2}-\d{2})T(\d{2}:\d{2}:\d{2})(?:\.\d+)?Z\b", re.ASCII)
 _HASH = re.compile(r"[0-9a-f]{32,128}", re.ASCII)
 _NAME = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
@@ -22,29 +26,15 @@ _NAMES_ARE_DATA = ("by_", "used_by", "key_refs", "entries_by_", "purged_by_", "p
 _SCALES = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
-def label(name: str) -> str:
-    """Return a member's name as words."""
-    words = name.removesuffix("_seconds").replace("_", " ")
-    return words[:1].upper() + words[1:]
-
-
-def value(name: str, found: Any) -> str:
-    """Return the value of the member ``name`` as HTML."""
-    if isinstance(found, Mapping):
-        return _mapping(name, found)
-    if isinstance(found, list):
-        return _list(name, found)
-    return _scalar(name, found)
-
-
-def _scalar(name: str, found: Any) -> str:
+def scalar(name: str, found: Any) -> str:
+    """Return a value that is no container."""
     if found is None or found == "":
-        return _NONE
+        return NOTHING
     if isinstance(found, bool):
         return "yes" if found else "no"
     if isinstance(found, (int, float)):
-        return _span(found) if name.endswith("_seconds") else f"{found:,}"
-    text = str(found)
+        return _span(found) if name.endswith("seconds") else f"{found:,}"
+    text = in_words(str(found)) if is_coded(name) else str(found)
     if _HASH.fullmatch(text):
         return (
             f"<code>{'<wbr>'.join(text[place : place + HASH_PART] for place in range(0, len(text), HASH_PART))}</code>"
@@ -64,112 +54,74 @@ def _span(seconds: float) -> str:
         number, whole = divmod(whole, size)
         if number or (parts and len(parts) < 2):  # noqa: PLR2004
             parts.append(f"{number} {unit}")
-    return " ".join(parts[:2]) or "0 s"
+    return " ".join(parts[:2]) or ("0 s" if not seconds else "under 1 s")
 
 
-def _mapping(name: str, found: Mapping[str, Any]) -> str:
-    if not found:
-        return _NONE
-    are_data = name.startswith(_NAMES_ARE_DATA)
-    rows = [member for member in found.values() if isinstance(member, Mapping)]
-    if len(rows) == len(found) and name != FIGURES:
-        return _table_of_mappings(found, are_data)
-    short = {key: member for key, member in found.items() if _is_short(member)}
-    long = {key: member for key, member in found.items() if key not in short}
-    return _facts(short, are_data) + "".join(
-        f"<h3>{_named(key, are_data)}</h3>{value(key, member)}" for key, member in long.items()
-    )
-
-
-def _is_short(found: Any) -> bool:
+def is_short(found: Any) -> bool:
     """Whether it fits on one line: a scalar, a short list, or nothing."""
     if isinstance(found, list):
         return all(not isinstance(each, (Mapping, list)) for each in found)
     return not isinstance(found, Mapping) or not found
 
 
-def _facts(found: Mapping[str, Any], are_data: bool) -> str:
-    """Return a table of names and values."""
+def tiles(name: str, found: Mapping[str, Any]) -> str:
+    """Return names and values side by side: numbers of data keys in columns, everything else in a grid."""
     if not found:
         return ""
-    rows = "".join(
-        f'<tr><th scope="row">{_named(key, are_data)}</th><td{_numeric(member)}>{value(key, member)}</td></tr>'
+    numbers = all(_is_number(member) for member in found.values())
+    kind = "counts" if numbers and has_data_keys(name) else "tiles"
+    items = "".join(
+        f"<div{_width(member)}><dt>{named(name, key)}</dt><dd>{inline(key, member)}</dd></div>"
         for key, member in found.items()
     )
-    return f'<table class="pairs"><tbody>{rows}</tbody></table>'
+    return f'<dl class="{kind}">{items}</dl>'
 
 
-def _table_of_mappings(found: Mapping[str, Mapping[str, Any]], are_data: bool) -> str:
-    flat = {key: _flattened(member) for key, member in found.items()}
-    columns = list(dict.fromkeys(key for member in flat.values() for key in member))
-    columns = [column for column in columns if not any(other.startswith(f"{column}: ") for other in columns)]
-    is_flat = all(_is_short(each) for member in flat.values() for each in member.values())
-    if is_flat and len(columns) > WIDEST_TABLE and len(found) <= MOST_COLUMNS:
-        return _turned_table(flat, columns, are_data)
-    if not is_flat or len(columns) > WIDEST_TABLE:
-        return "".join(
-            f'<h3>{_named(key, are_data)}</h3><div class="nested">{_mapping(key, member)}</div>'
-            for key, member in found.items()
-        )
-    places = _places(columns, list(flat.values()))
-    rows = "".join(
-        f'<tr><th scope="row">{_named(key, are_data)}</th>{_cells(member, places)}</tr>' for key, member in flat.items()
-    )
-    heads = _heads(places)
-    return f"<table><thead><tr><td></td>{heads}</tr></thead><tbody>{rows}</tbody></table>"
+def _width(found: Any) -> str:
+    text = ", ".join(map(str, found)) if isinstance(found, list) else found
+    return ' class="long"' if isinstance(text, str) and len(text) > LONG_TEXT else ""
 
 
-def _turned_table(flat: Mapping[str, Mapping[str, Any]], members: Sequence[str], are_data: bool) -> str:
-    """Return a table with one column for each mapping, for few mappings with many members."""
-    heads = "".join(f'<th scope="col">{_named(key, are_data)}</th>' for key in flat)
-    rows = "".join(
-        f'<tr><th scope="row">{escape(label(name))}</th>'
-        f"{''.join(f'<td>{value(name, mapping.get(name))}</td>' for mapping in flat.values())}</tr>"
-        for name in members
-    )
-    return f'<table class="turned"><thead><tr><td></td>{heads}</tr></thead><tbody>{rows}</tbody></table>'
+def inline(name: str, found: Any) -> str:
+    """Return any value on one line, for a cell of a table; what is not set is left out."""
+    if isinstance(found, Mapping):
+        set_members = {key: member for key, member in found.items() if member not in (None, "", [], {})}
+        pairs = [f"{named(name, key)}{_sign(member)} {inline(key, member)}" for key, member in set_members.items()]
+        is_deep = any(isinstance(member, (Mapping, list)) for member in set_members.values())
+        return (("; " if is_deep else ", ").join(pairs)) or NOTHING
+    if isinstance(found, list):
+        more = f" and {len(found) - MAX_INLINE:,} more" if len(found) > MAX_INLINE else ""
+        return f"{', '.join(inline(name, each) for each in found[:MAX_INLINE])}{more}" or NOTHING
+    return scalar(name, found)
 
 
-def _flattened(member: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the mapping with the members of small nested mappings inlined: ``lag: purges``."""
-    flat: dict[str, Any] = {}
-    for key, each in member.items():
-        if isinstance(each, Mapping) and each and len(each) <= SMALL and all(map(_is_short, each.values())):
-            flat.update({f"{key}: {inner}": found for inner, found in each.items()})
-        else:
-            flat[key] = each
-    return flat
+def _sign(found: Any) -> str:
+    return ":" if isinstance(found, (Mapping, list, str)) else ""
 
 
-def _places(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return each column's class: numeric columns are aligned right, with head and empty cells."""
-    return {column: next((found for row in rows if (found := _numeric(row.get(column)))), "") for column in columns}
+def heading(level: int, text: str) -> str:
+    """Return a heading; below the deepest level, a paragraph."""
+    return f"<h{level}>{text}</h{level}>" if level <= DEEPEST_LEVEL else f'<p class="heading">{text}</p>'
 
 
-def _heads(places: Mapping[str, str]) -> str:
-    return "".join(f'<th scope="col"{place}>{escape(label(column))}</th>' for column, place in places.items())
+def named(name: str, key: str) -> str:
+    """Return a key of the mapping ``name``: a member name or a code as words, data unchanged."""
+    if is_coded(name):
+        return escape(in_words(key))
+    if has_data_keys(name) or not _NAME.fullmatch(key):
+        return f"<code>{escape(key)}</code>"
+    return escape(label(key))
 
 
-def _list(name: str, found: Sequence[Any]) -> str:
-    if not found:
-        return _NONE
-    if all(isinstance(each, Mapping) for each in found):
-        columns = list(dict.fromkeys(key for member in found for key in member))
-        places = _places(columns, found)
-        rows = "".join(f"<tr>{_cells(member, places)}</tr>" for member in found)
-        wide = ' class="wide"' if len(columns) > WIDEST_TABLE else ""
-        return f"<table{wide}><thead><tr>{_heads(places)}</tr></thead><tbody>{rows}</tbody></table>"
-    return ", ".join(value(name, each) for each in found)
+def numeric(found: Any) -> str:
+    """Return the class of a cell."""
+    return ' class="number"' if _is_number(found) else ""
 
 
-def _cells(member: Mapping[str, Any], places: Mapping[str, str]) -> str:
-    return "".join(f"<td{place}>{value(column, member.get(column))}</td>" for column, place in places.items())
+def _is_number(found: Any) -> bool:
+    return isinstance(found, (int, float)) and not isinstance(found, bool)
 
 
-def _numeric(found: Any) -> str:
-    return ' class="number"' if isinstance(found, (int, float)) and not isinstance(found, bool) else ""
-
-
-def _named(key: str, are_data: bool) -> str:
-    """Return a member name as words, and a data key unchanged."""
-    return f"<code>{escape(key)}</code>" if are_data or not _NAME.fullmatch(key) else escape(label(key))
+def has_data_keys(name: str) -> bool:
+    """Whether the keys of a mapping of this name are data, not names of members."""
+    return name.startswith(_NAMES_ARE_DATA)

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from vsqlvault.report_html.charts import chart
-from vsqlvault.report_html.page import CONTENT_SECURITY_POLICY, report_page
-from vsqlvault.report_html.values import value
+from vsqlvault.report_html.page import Reading, content_security_policy, report_page
+from vsqlvault.report_html.tables import exceptions, value
+from vsqlvault.report_html.words import label
 
 HOSTILE = "</style><script src=//evil.example>alert('1')</script><img src=x onerror=\"y\">&amp;"
-VOID = {"meta", "br", "img", "link", "input"}
+VOID = {"meta", "br", "img", "link", "input", "wbr"}
 
 
 class Reader(HTMLParser):
@@ -91,13 +92,15 @@ def test_a_page_is_well_formed_and_loads_and_runs_nothing(member: Any) -> None:
 
 
 def test_the_style_is_allowed_by_its_hash_and_names_nothing_outside() -> None:
-    (style,) = re.findall(r"<style>(.*?)</style>", report_page(a_report()).decode(), re.DOTALL)
-    digest = b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    assert f"style-src 'sha256-{digest}'" in CONTENT_SECURITY_POLICY
-    assert "default-src 'none'" in CONTENT_SECURITY_POLICY
-    assert "unsafe" not in CONTENT_SECURITY_POLICY
-    assert "url(" not in style
-    assert "@import" not in style
+    reading = Reading(HOSTILE, HOSTILE, "ab" * 32)
+    policy = content_security_policy(a_report(), reading)
+    styles = re.findall(r"<style>(.*?)</style>", report_page(a_report(), reading).decode(), re.DOTALL)
+    digests = ["'sha256-" + b64encode(hashlib.sha256(style.encode()).digest()).decode() + "'" for style in styles]
+    assert f"style-src {' '.join(digests)};" in policy
+    assert len(styles) == 2
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert not [style for style in styles if "url(" in style or "@import" in style or "<" in style]
 
 
 def test_every_table_tells_what_its_heads_are_of() -> None:
@@ -154,3 +157,79 @@ def test_where_all_is_zero_there_is_no_chart() -> None:
 )  # fmt: skip
 def test_values_are_to_read(name: str, found: Any, shown: str) -> None:
     assert value(name, found) == shown
+
+
+def test_a_page_names_the_vault_who_asked_and_the_hash() -> None:
+    reader = Reader()
+    reader.feed(report_page(a_report(), Reading("vault.example/audit", "assessor (carol)", "ab" * 32)).decode())
+    assert "vault.example/audit" in reader.text
+    assert "assessor (carol)" in reader.text
+    assert "ab" * 32 in reader.text
+
+
+def test_the_page_of_a_bundle_names_nobody() -> None:
+    assert "Asked for by" not in read(a_report()).text
+
+
+@pytest.mark.parametrize("count", [2, 40])
+def test_each_purpose_has_one_row_however_many_there_are(count: int) -> None:
+    members = {f"member_{number}": number for number in range(12)}
+    found = {f"purpose-{number}": {**members, "own": number, "deep": {"a": {"b": [1]}}} for number in range(count)}
+    assert len(re.findall(r'<tr><th scope="row"><code>purpose-', value("by_purpose", found))) == count
+
+
+def test_a_column_that_is_the_same_everywhere_is_one_sentence() -> None:
+    shown = value("by_purpose", {f"p{number}": {"days": 365, "basis": None, "own": number} for number in range(3)})
+    assert "In every row: Days 365." in shown
+    assert "Not set in any row: Basis." in shown
+    assert shown.count("365") == 1
+
+
+def test_what_all_rows_say_of_a_policy_is_said_once_and_counts_stay() -> None:
+    def row(entries: int) -> dict[str, object]:
+        return {"policies": {"owner-only": {"entries": entries, "version": 1, "may": {"owner": ["retrieve"]}}}}
+
+    shown = value("by_purpose", {"a": row(3), "b": row(4)})
+    assert (shown.count("retrieve"), shown.count("Entries 3"), shown.count("Entries 4")) == (1, 1, 1)
+
+
+def test_what_differs_between_rows_is_in_each_row() -> None:
+    shown = value("by_purpose", {name: {"policies": {"p": {"version": name}, "q": {"x": "y"}}} for name in ("1", "2")})
+    assert "Version: 1" in shown
+    assert "Version: 2" in shown
+
+
+def test_exceptions_are_grouped_by_kind_with_their_counts() -> None:
+    cases = [{"what": "no key", "purpose": name, "count": 2} for name in ("a", "b")]
+    cases += [{"what": "unused", "purpose": name, "who": "shop", "count": None} for name in ("a", "b")]
+    text = re.sub(r"(?:<[^>]+>)+", "|", exceptions(cases))
+    assert "|no key|2|a (2), b (2)|" in text
+    assert "|unused|2|App shop: a, b|" in text
+
+
+def test_a_chart_of_many_bars_shows_the_largest_and_the_sum_of_the_others() -> None:
+    bars = [{"label": f"p{number}", "values": [number, 1]} for number in range(100)]
+    drawn = chart({"title": "t", "unit": "u", "series": ["a", "b"], "bars": bars})
+    assert drawn.count('class="label"') == 16
+    assert "85 others together: 3,570 a, 85 b" in drawn
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("by_purpose", "By purpose"),
+        ("max_value_bytes", "Maximum value in bytes"),
+        ("purged_last_30_days", "Purged in the last 30 days"),
+        ("lowest_tls_version", "Lowest TLS version"),
+        ("wait_seconds", "Wait"),
+    ],
+)
+def test_labels_are_words(name: str, shown: str) -> None:
+    assert label(name) == shown
+
+
+def test_codes_of_the_vault_are_words_and_data_is_unchanged() -> None:
+    assert "no such entry (not a denial)" in value("by_reason", {"not_found": 2})
+    assert "<code>not_found</code>" in value("by_purpose", {"not_found": 2})
+    assert value("trigger", "time_limit") == "time limit"
+    assert value("purpose", "card_data") == "card_data"

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
 from vsqlvault.errors import InvalidQuery, NotAcceptable, NothingSigned, RoleRequired
 from vsqlvault.http.media_types import preferred
 from vsqlvault.http.messages import Reply
@@ -25,10 +29,25 @@ async def report(exchange: RequestContext) -> Reply:
     vary = ("Vary", "Accept")
     if media_type == JSON:
         return Reply(200, dump_json(written), headers=[vary])
-    from vsqlvault.report_html.page import CONTENT_SECURITY_POLICY, report_page  # noqa: PLC0415 - only a report needs it
+    return await _page(exchange, written, [vary, ("Referrer-Policy", "no-referrer")])
 
-    headers = [vary, ("Content-Security-Policy", CONTENT_SECURITY_POLICY), ("Referrer-Policy", "no-referrer")]
-    return Reply(200, report_page(written), f"{HTML}; charset=utf-8", headers)
+
+async def _page(exchange: RequestContext, written: Mapping[str, Any], headers: list[tuple[str, str]]) -> Reply:
+    """Return the report as a page that names the vault and who asked. Raises Unavailable."""
+    from vsqlvault.report_html.page import (  # noqa: PLC0415 - only a report needs it
+        Reading,
+        content_security_policy,
+        report_page,
+    )
+    from vsqlvault.report_html.words import in_words  # noqa: PLC0415
+    from vsqlvault.service.compliance.evidence_bundle import report_file  # noqa: PLC0415
+
+    caller, newest = exchange.call.principal, await exchange.vault.storage.newest_checkpoint()
+    name = f"{caller.app} ({caller.identity})" if caller.identity else caller.app
+    asked_by = f"{name}, with {in_words(caller.method)} {caller.credential_id}"
+    reading = Reading(newest.origin if newest else None, asked_by, hashlib.sha256(report_file(written)).hexdigest())
+    headers.append(("Content-Security-Policy", content_security_policy(written, reading)))
+    return Reply(200, report_page(written, reading), f"{HTML}; charset=utf-8", headers)
 
 
 async def evidence(exchange: RequestContext) -> Reply:

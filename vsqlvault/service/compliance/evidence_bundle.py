@@ -92,7 +92,7 @@ class EvidenceBundle:
     async def pieces(self, page: bytes) -> AsyncGenerator[bytes]:
         """Yield the bytes of the file; ``page`` is the report as HTML. Raises Unavailable, TreeDamaged part-way."""
         await self._put("README.txt", README.encode())
-        await self._put("report.json", _json(self._plan.report))
+        await self._put("report.json", report_file(self._plan.report))
         await self._put("report.html", page)
         await self._put("configuration.json", _json(self._configuration))
         await self._put(
@@ -231,6 +231,11 @@ def members_of(part: LogPart) -> int:
     """Return the number of members that the log part takes."""
     above = sum(-(-(part.size >> (HEIGHT * level)) // WIDTH) for level in range(1, MAX_LEVEL + 1))
     return 2 * len(part.bundles()) + 1 + above
+
+
+def report_file(report: Mapping[str, Any]) -> bytes:
+    """Return the bytes of ``report.json``."""
+    return _json(report)
 
 
 def _json(document: Any) -> bytes:
