@@ -230,6 +230,7 @@ class ComplianceSettings(Section):
     cryptoperiods: dict[Annotated[str, Field(max_length=256)], Annotated[int, Field(ge=1, le=36_500)]] = Field(
         default_factory=dict
     )
+    refuse_stale_keys: bool = False
 
     def cryptoperiod_days(self, key_ref: str) -> int | None:
         """Return the number of days for which a key may be used, or None if there is no setting for it."""

@@ -12,7 +12,7 @@ from vsqlvault.interfaces.statistics import EntryStatistics, KeyRefUse
 from vsqlvault.model.access import Action
 from vsqlvault.model.attestation import Attestation
 from vsqlvault.model.control import CONTROLS, ControlChange
-from vsqlvault.model.credential import KnownCredential
+from vsqlvault.model.credential import CredentialUse, KnownCredential
 from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.plugins import PluginOrigin
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
@@ -132,6 +132,9 @@ class ReportContext:
     """The entries of each key_ref, with its purpose. ``key_uses_complete`` is False if there are more."""
 
     key_uses_complete: bool = field(default=True, kw_only=True)
+    key_lifetimes: Mapping[str, CredentialUse] = field(default_factory=dict, kw_only=True)
+    """The first and the last time that a value was stored under each key_ref, as of now. They stay after the purge."""
+
     probes: Sequence[Probe] = field(default=(), kw_only=True)
     """``probes_complete`` is False if not every policy could be evaluated in time."""
 

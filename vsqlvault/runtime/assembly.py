@@ -51,6 +51,7 @@ from vsqlvault.service.credentials.reload import CredentialReload
 from vsqlvault.service.credentials.sessions import BrowserSessions
 from vsqlvault.service.entries.held_entries import HeldEntries
 from vsqlvault.service.entries.key_refs import KeyRefs
+from vsqlvault.service.entries.key_usage import KeyUsage
 from vsqlvault.service.entries.service import EntryService
 from vsqlvault.service.entries.value_integrity import ValueIntegrity
 from vsqlvault.service.log.checkpoint_pruning import Thinning
@@ -99,6 +100,7 @@ def assemble(
     return Vault(
         entries=_entries(core),
         key_refs=KeyRefs(storage=storage, queue=core.queue, policy_cache=core.policy_cache, auditor=core.auditor),
+        key_usage=core.key_usage,
         access=_access(core),
         rules=_rules(core),
         purge=_purge(core),
@@ -138,6 +140,7 @@ class _Core:
     controls: Sequence[VaultControl]
     inventory: Credentials
     integrity: ValueIntegrity
+    key_usage: KeyUsage
 
 
 def _core(
@@ -172,6 +175,12 @@ def _core(
         controls=_controls_of_plugins(plugins),
         inventory=Credentials(storage, clock, authenticators, queue.read, tick_seconds=tuning.credential_tick_seconds),
         integrity=ValueIntegrity(),
+        key_usage=KeyUsage(
+            storage=storage,
+            queue=queue,
+            cryptoperiod_days=plugins.settings.compliance.cryptoperiod_days,
+            refuses_stale=plugins.settings.compliance.refuse_stale_keys,
+        ),
     )
 
 
@@ -217,6 +226,7 @@ def _entries(core: _Core) -> EntryService:
         scan_limits=core.tuning.scan_limits,
         max_clock_age_seconds=core.tuning.max_clock_age_seconds,
         integrity=core.integrity,
+        key_usage=core.key_usage,
     )
 
 
@@ -405,6 +415,7 @@ def _report(core: _Core, log_services: LogServices) -> Report:
         authorizer=core.authorizer,
         credentials=core.inventory,
         verifier=log_services.verifier,
+        key_usage=core.key_usage,
         plugins=core.plugins.origins,
         sections=list(core.plugins.offers("vault_report_sections").values()),
         hardening=core.hardening,

@@ -25,6 +25,7 @@ async def background(vault: Vault, settings: Settings) -> AsyncIterator[None]:
         vault.audit.auth_failures.task,
         vault.audit.unaudited.task,
         vault.audit.process_log.task,
+        vault.key_usage.task,
         vault.credentials.ledger.task,
     ]
     if settings.purge.sweep_interval_hours:

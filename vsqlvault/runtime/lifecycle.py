@@ -188,6 +188,7 @@ async def settle(vault: Vault, within_seconds: float = SETTLE_SECONDS) -> None:
             await vault.audit.auth_failures.flush()
             await vault.audit.unaudited.flush()
             await vault.credentials.inventory.flush()
+            await vault.key_usage.flush()
             await vault.queue.drain()
     except TimeoutError:
         log.error("the storage did not answer in time: the last rows may be missing")  # noqa: TRY400 - no error of ours

@@ -32,6 +32,7 @@ from vsqlvault.service.credentials.reload import CredentialReload
 from vsqlvault.service.credentials.sessions import BrowserSessions
 from vsqlvault.service.entries.held_entries import HeldEntries
 from vsqlvault.service.entries.key_refs import KeyRefs
+from vsqlvault.service.entries.key_usage import KeyUsage
 from vsqlvault.service.entries.service import EntryService
 from vsqlvault.service.log.observers import Observers
 from vsqlvault.service.log.quarantine import Quarantine
@@ -128,6 +129,7 @@ class Vault:
 
     entries: EntryService
     key_refs: KeyRefs
+    key_usage: KeyUsage
     access: AccessServices
     rules: RuleServices
     purge: PurgeServices

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from vsqlvault.config import ComplianceSettings
@@ -29,9 +28,10 @@ class KeyInventory:
 
         Exceptions are stale keys and entries without a key.
         """
-        at = context.as_of
         keys = [
-            self._key(purpose, use, use.key_ref, at) for purpose, use in context.key_uses if use.key_ref is not None
+            self._key(purpose, use, use.key_ref, context)
+            for purpose, use in context.key_uses
+            if use.key_ref is not None
         ]
         keys.sort(key=lambda key: (key["first_used_at"], key["purpose"], key["key_ref"]))
         stale = [key for key in keys if key["stale"]]
@@ -45,9 +45,10 @@ class KeyInventory:
                 "their cryptoperiod and keys that are no longer needed."
             ),
             method=(
-                "Entries not purged, by purpose and key_ref. A key is at least as old as its oldest current value. "
-                "It is stale if that age exceeds its cryptoperiod in [compliance.cryptoperiods]. Retirable: keys "
-                "whose last value was destroyed or replaced in the period."
+                "Entries not purged, by purpose and key_ref. The age of a key counts from the first value that was "
+                "stored under it, in any purpose, also if that value was purged since. It is stale if that age reaches "
+                "its cryptoperiod in [compliance.cryptoperiods]. The vault does not know whether a key was in use "
+                "elsewhere before. Retirable: keys whose last value was destroyed or replaced in the period."
             ),
             measured="as_of",
             population=len(keys),
@@ -62,6 +63,16 @@ class KeyInventory:
                     for key in stale
                 ),
                 *(
+                    {
+                        "purpose": key["purpose"],
+                        "what": "values were stored under the key after its cryptoperiod",
+                        "key_ref": key["key_ref"],
+                        "entries": key["entries"],
+                    }
+                    for key in keys
+                    if key["used_past_cryptoperiod"]
+                ),
+                *(
                     {"purpose": purpose, "what": "entries without a key_ref", "key_ref": None, "entries": count}
                     for purpose, count in sorted(unnamed.items())
                 ),
@@ -69,6 +80,7 @@ class KeyInventory:
             owner=self._owner(keys),
             figures={
                 "keys": len(keys),
+                "keys_ever_used": len(_ever(context)),
                 "all_keys_counted": context.key_uses_complete,
                 "stale": len(stale),
                 "without_cryptoperiod": sum(key["cryptoperiod_days"] is None for key in keys),
@@ -85,24 +97,39 @@ class KeyInventory:
             charts=[_ages(keys)],
         ).member(context.period)
 
-    def _key(self, purpose: str, use: KeyRefUse, key_ref: str, at: datetime) -> dict[str, Any]:
+    def _key(self, purpose: str, use: KeyRefUse, key_ref: str, context: ReportContext) -> dict[str, Any]:
         days = self._settings.cryptoperiod_days(key_ref)
-        age = max(0, (at - use.first_used_at).days)
+        at, known = context.as_of, context.key_lifetimes.get(key_ref)
+        first_used_at = min(use.first_used_at, known.first_used_at) if known else use.first_used_at
+        age = max(0, (at - first_used_at).days)
+        last_put_at = known.last_used_at if known and known.last_used_at <= at else use.first_used_at
         return {
             "purpose": purpose,
             "key_ref": key_ref,
             "entries": _entries(use),
-            "first_used_at": format_time(use.first_used_at),
+            "first_used_at": format_time(first_used_at),
             "last_used_at": format_time(use.last_used_at),
             "age_days": age,
             "cryptoperiod_days": days,
             "stale": days is not None and age >= days,
+            "used_past_cryptoperiod": days is not None and (last_put_at - first_used_at).days >= days,
         }
 
     def _owner(self, keys: list[dict[str, Any]]) -> str | None:
         if keys and not self._settings.cryptoperiods:
             return "the operator of the vault: no cryptoperiod is set in [compliance.cryptoperiods]"
+        missing = sum(key["cryptoperiod_days"] is None for key in keys)
+        if missing:
+            return (
+                f"the operator of the vault: [compliance.cryptoperiods] has no period for {missing} of {len(keys)} keys"
+            )
         return None
+
+
+def _ever(context: ReportContext) -> set[str]:
+    """Return every key that was in use until the report's time, also without an entry now."""
+    known = {name for name, use in context.key_lifetimes.items() if use.first_used_at <= context.as_of}
+    return known | {use.key_ref for _, use in context.key_uses if use.key_ref is not None}
 
 
 def _entries(use: KeyRefUse) -> int:

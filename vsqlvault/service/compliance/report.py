@@ -38,6 +38,7 @@ from vsqlvault.service.audit.recorder import AuditContext, Auditor
 from vsqlvault.service.commit.policy_cache import PolicyCache
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.credentials.inventory import Credentials
+from vsqlvault.service.entries.key_usage import KeyUsage
 from vsqlvault.service.log.verifier import LogVerifier
 from vsqlvault.service.plugin_calls import call_plain, call_plugin
 from vsqlvault.service.purge.held_counts import count_held
@@ -74,6 +75,7 @@ class Report:
         sections: Sequence[ReportSection],
         credentials: Credentials,
         verifier: LogVerifier,
+        key_usage: KeyUsage,
         plugins: Sequence[PluginOrigin] = (),
         hardening: Sequence[StepState] = (),
         controls: Mapping[str, tuple[str, ...]] = CONTROLS,
@@ -101,6 +103,7 @@ class Report:
         self._controls = controls
         self._credentials = credentials
         self._verifier = verifier
+        self._key_usage = key_usage
         self._section_seconds = section_seconds
         self._probe_seconds = probe_seconds
 
@@ -189,6 +192,7 @@ class Report:
             period=period,
             evidence=evidence,
             key_uses=uses[:MAX_LISTED_KEYS],
+            key_lifetimes=await self._key_usage.lifetimes(),
             key_uses_complete=len(uses) <= MAX_LISTED_KEYS,
             probes=probed.probes,
             probes_complete=probed.complete,

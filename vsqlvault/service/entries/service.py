@@ -30,6 +30,7 @@ from vsqlvault.service.audit.recorder import NOT_MODIFIED, AuditContext, Auditor
 from vsqlvault.service.commit.entry_locks import EntryLocks
 from vsqlvault.service.commit.policy_cache import PolicyCache
 from vsqlvault.service.commit.queue import CommitQueue
+from vsqlvault.service.entries.key_usage import KeyUsage
 from vsqlvault.service.entries.listing import DEFAULT_SCAN_LIMITS, EntryListing, ScanLimits
 from vsqlvault.service.entries.requests import (
     NO_PRECONDITIONS,
@@ -63,6 +64,7 @@ class EntryService:
         purges: Purger,
         auditor: Auditor,
         watch: ClockGuard,
+        key_usage: KeyUsage,
         require_defined_policy: bool,
         scan_limits: ScanLimits = DEFAULT_SCAN_LIMITS,
         max_clock_age_seconds: float = MAX_CLOCK_AGE_SECONDS,
@@ -82,6 +84,7 @@ class EntryService:
             authorizer,
             purges,
             self._integrity,
+            key_usage,
             require_defined_policy=require_defined_policy,
         )
         self._listing = EntryListing(storage, queue, self._loader, authorizer, watch, scan_limits)

@@ -18,6 +18,7 @@ from vsqlvault.service.access.loading import EntryLoader
 from vsqlvault.service.audit.recorder import CREATED, OK, AuditContext
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.entries.insert_predictor import InsertPredictor
+from vsqlvault.service.entries.key_usage import KeyUsage
 from vsqlvault.service.entries.requests import EntryView, StoreRequest, StoreResult, UpdateRequest
 from vsqlvault.service.entries.value_integrity import ValueIntegrity
 from vsqlvault.service.entries.versions import expires_soon, has_same_value, is_same, next_version, updated
@@ -34,6 +35,7 @@ class EntryStore:
         authorizer: Authorizer,
         purges: Purger,
         integrity: ValueIntegrity,
+        key_usage: KeyUsage,
         *,
         require_defined_policy: bool,
     ) -> None:
@@ -42,6 +44,7 @@ class EntryStore:
         self._authorizer = authorizer
         self._purges = purges
         self._integrity = integrity
+        self._key_usage = key_usage
         self._require_defined_policy = require_defined_policy
         self._predictor = InsertPredictor()
 
@@ -112,6 +115,7 @@ class EntryStore:
         entry = next_version(context, key, wanted, present, retention, loaded.snapshot.now)
         if present and has_same_value(present, wanted) and _is_stored(loaded, wanted):
             return _updated(context, present, entry, wanted.value, retention, loaded, warnings)
+        self._key_usage.require_current(entry.key_ref, loaded.snapshot.now)
         context.stamp = entry.stamp
         replaced = await self._replaced(context.call, loaded)
         write = Write(
@@ -128,6 +132,8 @@ class EntryStore:
             return None
         self._predictor.learn(stored.viewed.entry.purpose, absent=loaded.entry is None)
         self._integrity.forget((stored.viewed.entry.key,))
+        if write.changes and write.access[0].operation is Operation.STORE:
+            self._key_usage.note(stored.viewed.entry.key_ref, loaded.snapshot.now)
         return stored
 
     async def _replaced(self, call: Call, loaded: LoadedEntry) -> ReplacedVersion | None:
