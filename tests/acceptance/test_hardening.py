@@ -378,7 +378,8 @@ def imported_since(server: VaultServer, begins: int) -> list[str]:
 
 
 def test_requests_for_entries_import_nothing(another_vault: Start) -> None:
-    server = another_vault(environment={"PYTHONPROFILEIMPORTTIME": "1"})
+    server = another_vault(by_exec=True, environment={"PYTHONPROFILEIMPORTTIME": "1"})
+    assert imported_since(server, 0)
     for method in ("physical-delete", "crypto-shred", "retention-expire"):
         server.retention("cold", method=method)
         server.stored("archive", f"cold/{method}", MARKER, metadata={"café": "é", "\U0001f600": 1}, key_ref="k")
@@ -405,10 +406,12 @@ def test_requests_for_entries_import_nothing(another_vault: Start) -> None:
 def test_what_other_requests_import_is_within_reach_and_imported_once(tmp_path: Path) -> None:
     server = VaultServer(
         tmp_path,
+        by_exec=True,
         settings='[hardening]\nlandlock = "required"\nseccomp = "required"\n',
         environment={"PYTHONPROFILEIMPORTTIME": "1"},
     ).start()
     try:
+        assert imported_since(server, 0)
         server.retention("card")
         for number in range(3):
             server.stored("payments", f"card/late-{number}", MARKER)

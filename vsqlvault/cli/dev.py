@@ -7,13 +7,12 @@ import secrets
 
 from vsqlvault import __version__
 from vsqlvault.cli.log_format import set_up_logging
-from vsqlvault.cli.server_process import run_server
+from vsqlvault.cli.server_process import serve_alone
 from vsqlvault.cli.starting import bound
 from vsqlvault.config import ApiKeySettings, Settings, load_settings
 from vsqlvault.errors import SettingsInvalid
 from vsqlvault.model.policy import RetentionPolicy
 from vsqlvault.model.principal import SYSTEM, Call
-from vsqlvault.runtime import run_to_end
 from vsqlvault.service.credentials.api_keys import digest_of, new_secret
 from vsqlvault.service.vault import Vault
 
@@ -43,7 +42,7 @@ def serve_dev(listen_addr: str | None = None, key: str | None = None) -> None:
         print(_dev_welcome(None if given else key, address), flush=True)
 
     with bound(settings, DEV_ORIGIN) as listener:
-        run_to_end(run_server(settings, lambda: settings, set_policy, listener=listener))
+        serve_alone(settings, lambda: settings, set_policy, listener=listener)
 
 
 def dev_settings(key: str, listen_addr: str | None = None) -> Settings:

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from vsqlvault.cli.dev import serve_dev
 from vsqlvault.cli.exit_codes import exit_code
-from vsqlvault.cli.server_process import run_server
+from vsqlvault.cli.server_process import run_server, serve_alone
 from vsqlvault.cli.starting import bound
 from vsqlvault.config import Settings, load_settings
 from vsqlvault.errors import SettingsInvalid, StartUpRefused
 from vsqlvault.hookspecs import OFFERS
 from vsqlvault.interfaces.storage import MigrationStatus
 from vsqlvault.plugin_loader import Plugins
-from vsqlvault.runtime import check_reach, harden, migrated, planned, run_to_end, storage_of
+from vsqlvault.runtime import check_reach, harden, migrated, planned, run_to_end, server_loop, storage_of
 from vsqlvault.service.log.signing_keys import load_signing
 
 log = logging.getLogger("vsqlvault")
@@ -52,7 +52,7 @@ def serve(options: argparse.Namespace, read: Callable[[argparse.Namespace], Sett
 
     with bound(settings) as listener:
         if settings.server.workers == 1:
-            run_to_end(run_server(settings, load_again, listener=listener, config=options.config))
+            serve_alone(settings, load_again, listener=listener, config=options.config)
         else:
             _serve_with_workers(settings, load_again, listener, options.config)
 
@@ -94,14 +94,23 @@ def _serve_with_workers(
     sandbox = harden(plugins, config)
     run_to_end(migrated(plugins, at_start=True))
     shared = SharedSamples(settings.server.workers)
+    loop_factory = server_loop(has_tls=settings.server.tls is not None)
     in_force = settings
 
     def work(slot: int) -> int:
-        return exit_code(lambda: run_to_end(run(slot)))
+        return exit_code(lambda: run_to_end(run(slot), loop_factory))
 
     async def run(slot: int) -> None:
         own = sandbox.in_child(settings.hardening)
-        await run_server(in_force, load, listener=listener, share=Share(shared, slot), sandbox=own, worker=slot)
+        await run_server(
+            in_force,
+            load,
+            listener=listener,
+            share=Share(shared, slot),
+            plugins=Plugins(in_force),
+            sandbox=own,
+            worker=slot,
+        )
 
     def look_again() -> None:
         """Let replaced workers start with the reloaded settings, if these are valid."""

@@ -18,7 +18,16 @@ from vsqlvault.config import Settings
 from vsqlvault.errors import VaultError
 from vsqlvault.model.plugins import PluginOrigin
 from vsqlvault.plugin_loader import Plugins, installed_plugins
-from vsqlvault.runtime import background, check_reach, harden, open_vault, return_large_blocks
+from vsqlvault.runtime import (
+    background,
+    check_reach,
+    harden,
+    loop_name,
+    open_vault,
+    return_large_blocks,
+    run_to_end,
+    server_loop,
+)
 from vsqlvault.sandbox.sandbox import Sandbox
 from vsqlvault.service.vault import Vault
 
@@ -32,18 +41,37 @@ log = logging.getLogger("vsqlvault")
 SHORT_KEY = 22
 
 
+def serve_alone(
+    settings: Settings,
+    load: Callable[[], Settings],
+    ready: Callable[[Vault, str], Awaitable[None]] | None = None,
+    *,
+    listener: socket.socket,
+    config: Path | None = None,
+) -> None:
+    """Serve with one process, until SIGTERM or SIGINT. The sandbox is in force before the event loop is made."""
+    from vsqlvault.http.serving import serve  # noqa: F401, PLC0415 - it is imported before the sandbox
+
+    loop_factory = server_loop(has_tls=settings.server.tls is not None)
+    plugins = Plugins(settings)
+    sandbox = harden(plugins, config)
+    server = run_server(settings, load, ready, listener=listener, config=config, plugins=plugins, sandbox=sandbox)
+    run_to_end(server, loop_factory)
+
+
 async def run_server(
     settings: Settings,
     load: Callable[[], Settings],
     ready: Callable[[Vault, str], Awaitable[None]] | None = None,
     *,
     listener: socket.socket,
+    plugins: Plugins,
+    sandbox: Sandbox,
     share: Share | None = None,
     config: Path | None = None,
-    sandbox: Sandbox | None = None,
     worker: int = 0,
 ) -> None:
-    """Serve until SIGTERM or SIGINT. Without ``sandbox``, apply the sandbox after all files are read and imported."""
+    """Serve until SIGTERM or SIGINT, in a process that the sandbox was applied to."""
     from vsqlvault.http.forwarding import Forwarding  # noqa: PLC0415
     from vsqlvault.http.server.signals import Signals  # noqa: PLC0415
     from vsqlvault.http.server.tls import Tls  # noqa: PLC0415
@@ -53,12 +81,10 @@ async def run_server(
     signals = Signals()
     tls = Tls(settings.server) if settings.server.tls else None
     forwarding = Forwarding(settings.server)
-    plugins = Plugins(settings)
-    locked = sandbox or harden(plugins, config)
     async with AsyncExitStack() as stack:
         try:
             async with _cancelled_by(signals.stopping):
-                vault = await stack.enter_async_context(open_vault(settings, plugins=plugins, hardening=locked.states))
+                vault = await stack.enter_async_context(open_vault(settings, plugins=plugins, hardening=sandbox.states))
                 await stack.enter_async_context(background(vault, settings))
                 await stack.enter_async_context(vault.audit.process_log.running(_server(settings), worker))
         except _StartEnded:
@@ -70,7 +96,7 @@ async def run_server(
 
         def load_within_reach() -> Settings:
             settings = load()
-            check_reach(plugins, locked, settings)
+            check_reach(plugins, sandbox, settings)
             return settings
 
         async def announce() -> None:
@@ -138,7 +164,15 @@ def _announce(settings: Settings, vault: Vault, address: str, config: Path | Non
     """Log the version, address, storage and plugins, and warn of unsafe settings."""
     described = vault.describe_storage()
     storage = {name: described[name] for name in ("product", "version", "schema_version") if name in described}
-    log.info("Vault API is running", extra={"version": __version__, "listen_addr": address, "storage": storage})
+    log.info(
+        "Vault API is running",
+        extra={
+            "version": __version__,
+            "listen_addr": address,
+            "storage": storage,
+            "event_loop": loop_name(),
+        },
+    )
     log.info(
         "settings", extra={"file": str(config) if config else "none", "directory": str(settings.directory.absolute())}
     )

@@ -2,6 +2,7 @@
 
 from vsqlvault.runtime.application import create_app
 from vsqlvault.runtime.background import background
+from vsqlvault.runtime.contained_loop import loop_name, server_loop
 from vsqlvault.runtime.freed_memory import return_large_blocks
 from vsqlvault.runtime.lifecycle import (
     migrate_at_start,
@@ -23,6 +24,7 @@ __all__ = [
     "create_app",
     "harden",
     "leave",
+    "loop_name",
     "migrate_at_start",
     "migrated",
     "open_storage",
@@ -30,6 +32,7 @@ __all__ = [
     "planned",
     "return_large_blocks",
     "run_to_end",
+    "server_loop",
     "storage_of",
     "was_signed",
 ]

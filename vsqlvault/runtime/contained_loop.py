@@ -8,12 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    _Base = asyncio.SelectorEventLoop
+else:
+    _Base = object
 
 
-class ContainedLoop(asyncio.SelectorEventLoop):
+class _Contained(_Base):
     """Continues after SystemExit and KeyboardInterrupt of any task or callback but the awaited one.
 
     The exceptions that end it are those of the future that ``run_until_complete`` waits for, and a second SIGINT while
@@ -57,6 +64,34 @@ class ContainedLoop(asyncio.SelectorEventLoop):
         if awaited is not None and awaited.done():
             return not awaited.cancelled() and awaited.exception() is error
         return _is_of_signal(error)
+
+
+class ContainedLoop(_Contained, asyncio.SelectorEventLoop):
+    """The event loop of commands, and of a server without uvloop."""
+
+
+@cache
+def server_loop(*, has_tls: bool) -> Callable[[], asyncio.AbstractEventLoop]:
+    """Return the class of a server's event loop: uvloop's, if it is installed and the server has no TLS.
+
+    A loop of uvloop must be made after the seccomp filter is in force. Its library tries ``io_uring``, which the filter
+    denies, and uses epoll if it is denied from the beginning. uvloop reads from a new connection although its protocol has
+    paused it, so that the first bytes of a TLS handshake could be lost.
+    """
+    if has_tls:
+        return ContainedLoop
+    try:
+        uvloop = import_module("uvloop")
+    except ImportError:
+        return ContainedLoop
+    return type("ContainedUvloop", (_Contained, uvloop.Loop), {})
+
+
+def loop_name() -> str:
+    """Return the name and version of the running loop's library, for the log."""
+    if isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop):
+        return "asyncio"
+    return f"uvloop {import_module('uvloop').__version__}"
 
 
 def _is_of_signal(error: BaseException) -> bool:

@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -22,13 +22,15 @@ _abandoned: list[asyncio.Task[Any]] = []
 Result = TypeVar("Result")
 
 
-def run_to_end(main: Coroutine[Any, Any, Result]) -> Result:
+def run_to_end(
+    main: Coroutine[Any, Any, Result], loop_factory: Callable[[], asyncio.AbstractEventLoop] = ContainedLoop
+) -> Result:
     """Return the result of ``main``, and end every other task and thread of its loop within ``END_SECONDS``.
 
     SystemExit or KeyboardInterrupt of another task is logged and ends nothing. A task that ignores its cancellation, and
     a thread that does not return, are abandoned: ``leave`` ends the process without waiting for them.
     """
-    with asyncio.Runner(loop_factory=ContainedLoop) as runner:
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
         return runner.run(_run(main))
 
 

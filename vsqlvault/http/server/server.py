@@ -59,7 +59,7 @@ class Server(ServerState):
         self._tls_refused = tls_refused
         self._tasks: set[asyncio.Task[Any]] = set()
         self._http2 = self._new_http2() if tls and tls.offers_http2 else None
-        self._arriving = 0
+        self._arriving: set[Connection] = set()
         self._listener: socket.socket | None = None
         self._tick()
 
@@ -101,18 +101,23 @@ class Server(ServerState):
             self.loop.add_reader(self._listener, self._accept)
 
     def _welcome(self, accepted: socket.socket) -> None:
-        taken = len(self.connections) + self._arriving
+        taken = self._open
         if taken >= self.limits.connections + RESERVED_CONNECTIONS:
             self.counts.rejected += 1
             if not self._make_room():
                 accepted.close()
                 return
         self.counts.accepted += 1
-        self._arriving += 1
         connection = Connection(self, may_ask=taken < self.limits.connections)
+        self._arriving.add(connection)
         if not connection.may_ask:
             self.reserve[connection] = None
         self._keep(self._tasks, self._receive(accepted, connection))
+
+    @property
+    def _open(self) -> int:
+        """The number of connections. One that arrives is among the others for a moment, and counts once."""
+        return len(self.connections) + len(self._arriving - self.connections)
 
     def _make_room(self) -> bool:
         """Close the oldest idle connection of the reserve, if there is one."""
@@ -130,7 +135,7 @@ class Server(ServerState):
             else:
                 await self._shake_hands(accepted, connection, self.tls)
         finally:
-            self._arriving -= 1
+            self._arriving.discard(connection)
 
     async def finish(self, seconds: float) -> None:
         """Let requests in progress finish within the time, then answer the rest with ShuttingDown."""
@@ -200,7 +205,7 @@ class Server(ServerState):
         self.date = b"date: %b\r\n" % formatdate(usegmt=True).encode("ascii")
         for connection in list(self.connections):
             connection.check(self.now)
-        self.counts.open = len(self.connections) + self._arriving
+        self.counts.open = self._open
         self._timer = self.loop.call_later(self.limits.tick_seconds, self._tick)
 
 
