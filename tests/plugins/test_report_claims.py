@@ -134,6 +134,15 @@ TAKEN_AWAY: list[tuple[str, str, ReportContext]] = [
     ("log_integrity", "a clean one", replace(LIVED, log_verification=replace(VERIFIED, findings=1, listed=("a row",)))),
     ("controls", "the checks", replace(LIVED, control_states=())),
     ("controls", "a working control", replace(LIVED, control_states=[a_control_change(state=ControlState.FAILING)])),
+    (
+        "controls",
+        "the cause of a failure",
+        replace(
+            LIVED,
+            control_changes=[a_control_change(state=ControlState.FAILING, at=T0 - DAY)],
+            control_states=[a_control_change(number=2)],
+        ),
+    ),
     ("attestations", "the attestation", replace(LIVED, attestations=())),
     ("attestations", "a recent attestation", replace(LIVED, attestations=[an_attestation(at=T0 - DAY * 91)])),
     ("attestations", "a clean attestation", replace(LIVED, attestations=[an_attestation(at=T0, is_clean=False)])),

@@ -194,6 +194,14 @@ class AttestationNotFound(VaultError):
     reason = "attestation_not_found"
 
 
+class ControlFailureNotFound(VaultError):
+    """The control did not begin to fail at that time."""
+
+    slug = "control-failure-not-found"
+    status = 404
+    reason = "control_failure_not_found"
+
+
 class PurgeNotFound(VaultError):
     """The purge does not exist."""
 

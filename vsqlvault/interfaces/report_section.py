@@ -11,7 +11,7 @@ from vsqlvault.interfaces.evidence import Evidence
 from vsqlvault.interfaces.statistics import EntryStatistics, KeyRefUse
 from vsqlvault.model.access import Action
 from vsqlvault.model.attestation import Attestation
-from vsqlvault.model.control import CONTROLS, ControlChange
+from vsqlvault.model.control import CONTROLS, Acknowledgement, ControlChange
 from vsqlvault.model.credential import CredentialUse, KnownCredential
 from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.plugins import PluginOrigin
@@ -156,6 +156,9 @@ class ReportContext:
 
     control_changes: Sequence[ControlChange] = field(default=(), kw_only=True)
     """The first ``MAX_CONTROL_CHANGES`` of the period, oldest first."""
+
+    acknowledgements: Sequence[Acknowledgement] = field(default=(), kw_only=True)
+    """The newest ``MAX_CONTROL_CHANGES`` of the period, newest first."""
 
     attestations: Sequence[Attestation] = field(default=(), kw_only=True)
     """The newest ``MAX_ATTESTATIONS``, up to ``as_of``, newest first."""

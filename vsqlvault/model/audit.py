@@ -61,6 +61,7 @@ class Operation(StrEnum):
     READ_CONTROLS = "read-controls"
     CONTROL_FAILED = "control-failed"
     CONTROL_RECOVERED = "control-recovered"
+    ACKNOWLEDGE_FAILURE = "acknowledge-failure"
     ATTEST = "attest"
     READ_ATTESTATION = "read-attestation"
     EXPORT_EVIDENCE = "export-evidence"

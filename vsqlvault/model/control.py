@@ -49,6 +49,19 @@ class ControlChange:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """The cause and the remedy of a failure that began at ``failed_at``, as an admin recorded them at ``at``."""
+
+    control: str
+    failed_at: datetime
+    cause: str
+    remedy: str
+    at: datetime
+    app: str
+    identity: str | None
+
+
 CONTROLS: Mapping[str, tuple[str, ...]] = MappingProxyType({
     "sweep_ran": ("3.2.1",),
     "nothing_overdue": ("3.2.1",),

@@ -34,6 +34,7 @@ from vsqlvault.service.audit.unaudited import UnauditedRequests
 from vsqlvault.service.commit.policy_cache import PolicyCache
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.commit.storage_clock import StorageClock
+from vsqlvault.service.compliance.acknowledgements import Acknowledgements
 from vsqlvault.service.compliance.attestation_schedule import AttestationSchedule
 from vsqlvault.service.compliance.attestations import Attestations
 from vsqlvault.service.compliance.control_checks import ControlChecks
@@ -390,6 +391,7 @@ def _compliance(core: _Core, log_services: LogServices) -> ComplianceServices:
             max_log_members=core.tuning.evidence_max_log_members,
         ),
         controls=_controls(core, schedule, log_services),
+        acknowledgements=Acknowledgements(storage=core.storage, queue=core.queue, auditor=core.auditor),
         attestations=Attestations(
             storage=core.storage,
             queue=core.queue,

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from vsqlvault.interfaces.report_section import ReportContext
-from vsqlvault.model.control import ControlChange, ControlState
+from vsqlvault.model.control import Acknowledgement, ControlChange, ControlState
 from vsqlvault.model.times import format_time
 from vsqlvault_plugins.report.shape import MAX_LISTED, Finding, shown
 
@@ -18,23 +18,38 @@ class Controls:
     name = "controls"
 
     async def write(self, context: ReportContext) -> Mapping[str, Any]:
-        """The state of each control, and the failures of the period with their ends. Exceptions are ongoing failures."""
+        """The state of each control, and the failures of the period with end, cause and remedy.
+
+        Exceptions are ongoing failures, and ended ones without a recorded cause and remedy.
+        """
         states = {change.name: change for change in context.control_states}
         failing = [change for _, change in sorted(states.items()) if change.state is ControlState.FAILING]
         changes = sorted(context.control_changes, key=lambda change: (change.at, change.name, change.number))
-        failures = _failures(changes, states)
+        failures = _failures(changes, states, _newest(context))
+        unexplained = [each for each in failures if each["cause"] is None and each["ended_at"] is not None]
         return Finding(
             title="Controls and their failures",
             requirements=("10.7.2", "10.7.3"),
-            supports="Each control is checked twice a minute. A failure has a row at its start and one at its end.",
+            supports=(
+                "Each control is checked twice a minute. A failure has a row at its start, one at its end, and one with its "
+                "cause and remedy."
+            ),
             method=(
                 "The recorded changes of each control: its current state, and the failures that began in the "
-                "period. GET /health/controls checks the controls at the time of the request."
+                "period. GET /health/controls checks the controls at the time of the request. Cause and remedy are what an "
+                "admin recorded for the failure in the period."
             ),
             measured="now",
             population=len(states),
             exceptions=[
-                {"control": change.name, "since": format_time(change.at), "what": change.detail} for change in failing
+                *(
+                    {"control": change.name, "since": format_time(change.at), "what": change.detail}
+                    for change in failing
+                ),
+                *(
+                    {"control": each["control"], "since": each["began_at"], "what": "no cause and remedy is recorded"}
+                    for each in unexplained
+                ),
             ],
             figures={
                 "controls": [_shown(name, ids, states.get(name)) for name, ids in context.controls.items()],
@@ -54,7 +69,19 @@ def _shown(name: str, requirements: Sequence[str], change: ControlChange | None)
     }
 
 
-def _failures(changes: Sequence[ControlChange], states: Mapping[str, ControlChange]) -> list[dict[str, Any]]:
+def _newest(context: ReportContext) -> dict[tuple[str, datetime], Acknowledgement]:
+    """Return the newest acknowledgement of each failure."""
+    found: dict[tuple[str, datetime], Acknowledgement] = {}
+    for each in sorted(context.acknowledgements, key=lambda each: (each.at, each.cause, each.remedy)):
+        found[each.control, each.failed_at] = each
+    return found
+
+
+def _failures(
+    changes: Sequence[ControlChange],
+    states: Mapping[str, ControlChange],
+    acknowledged: Mapping[tuple[str, datetime], Acknowledgement],
+) -> list[dict[str, Any]]:
     """Return the failures in the order of their start. An ongoing failure has no end.
 
     If the end of a failure is not among the changes, it is known if the control's newest change is that end.
@@ -67,10 +94,20 @@ def _failures(changes: Sequence[ControlChange], states: Mapping[str, ControlChan
             "ended_at": shown(end := ends.get((change.name, change.number + 1))),
             "lasted_seconds": _seconds(change.at, end),
             "what": change.detail,
+            **_explained(acknowledged.get((change.name, change.at))),
         }
         for change in changes
         if change.state is ControlState.FAILING
     ]
+
+
+def _explained(found: Acknowledgement | None) -> dict[str, Any]:
+    return {
+        "cause": found.cause if found else None,
+        "remedy": found.remedy if found else None,
+        "acknowledged_by": found.identity or found.app if found else None,
+        "acknowledged_at": shown(found.at if found else None),
+    }
 
 
 def _seconds(began_at: datetime, ended_at: datetime | None) -> int | None:

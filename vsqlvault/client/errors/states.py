@@ -68,6 +68,13 @@ class AttestationNotFound(NotThere):
     status = 404
 
 
+class ControlFailureNotFound(NotThere):
+    """The control did not begin to fail at that time."""
+
+    slug = "control-failure-not-found"
+    status = 404
+
+
 class HoldNotFound(NotThere):
     """There is no such legal hold."""
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from vsqlvault.http.schemas.bodies import Body, ExternalId, PolicyName, Prose, Purpose, metadata_text
+from vsqlvault.http.schemas.bodies import Body, ExternalId, PolicyName, Prose, Purpose, body_time, metadata_text
 from vsqlvault.http.schemas.queries import DEFAULT_LIMIT, Cursor, Limit, Query, QueryTime, WholeNumber
 from vsqlvault.model.access import Action
 from vsqlvault.model.entry import PURPOSE, EntryKey, EntryState
@@ -81,6 +82,39 @@ class LegalHoldBody(Body):
     def hold(self, name: str) -> LegalHold:
         """Return the requested hold. The vault sets version, author and times."""
         return LegalHold(name, 0, self.case_reference, self.reason, self.selector.selector())
+
+
+class AcknowledgementBody(Body):
+    """The body of POST /admin/controls/{name}/acknowledgements."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "failed_at": "2027-02-16T04:00:12Z",
+                    "cause": "The disk was full",
+                    "remedy": "Twice the space, and an alert at 80 percent",
+                }
+            ]
+        }
+    )
+
+    failed_at: str = Field(
+        description="When the control began to fail: RFC 3339 with offset.", json_schema_extra={"format": "date-time"}
+    )
+    cause: Annotated[Prose, Field(min_length=1)]
+    remedy: Annotated[Prose, Field(min_length=1)]
+
+    @field_validator("cause", "remedy")
+    @classmethod
+    def _says_something(cls, text: str) -> str:
+        if not text.strip():
+            raise ValueError("a text")
+        return text
+
+    def failure_time(self) -> datetime:
+        """Return the start of the failure. Raises InvalidTime."""
+        return body_time("failed_at", self.failed_at)
 
 
 class HoldsQuery(Query):

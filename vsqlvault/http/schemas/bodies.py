@@ -126,7 +126,7 @@ class StoreBody(Body):
             algorithm_hint=self.algorithm_hint,
             key_ref=self.key_ref,
             metadata=metadata_text(self.metadata),
-            expires_at=_time("expires_at", self.expires_at) if self.expires_at is not None else None,
+            expires_at=body_time("expires_at", self.expires_at) if self.expires_at is not None else None,
             access_policy=self.access_policy,
             preconditions=preconditions,
             ttl=_ttl(self.ttl),
@@ -174,7 +174,7 @@ class UpdateBody(Body):
             metadata=self._merged if "metadata" in given else None,
             access_policy=(self.access_policy or DEFAULT_POLICY) if "access_policy" in given else None,
             changes_expiry=bool(given & {"expires_at", "ttl"}),
-            expires_at=_time("expires_at", self.expires_at) if self.expires_at is not None else None,
+            expires_at=body_time("expires_at", self.expires_at) if self.expires_at is not None else None,
             ttl=_ttl(self.ttl),
             preconditions=preconditions,
         )
@@ -433,7 +433,7 @@ class ApiKeyBody(Body):
             purposes=None if self.purposes == ["*"] else frozenset(self.purposes),
             roles=frozenset(Role(role) for role in self.roles),
             description=self.description,
-            expires_at=_time("expires_at", self.expires_at) if self.expires_at is not None else None,
+            expires_at=body_time("expires_at", self.expires_at) if self.expires_at is not None else None,
         )
 
 
@@ -470,7 +470,8 @@ def _without(body: dict[str, Any], name: str, of_path: str) -> dict[str, Any]:
     return {member: value for member, value in body.items() if member != name}
 
 
-def _time(field: str, text: str) -> datetime:
+def body_time(field: str, text: str) -> datetime:
+    """Return the time of a member. Raises InvalidTime that names the member."""
     try:
         return parse_time(text)
     except InvalidTime as error:

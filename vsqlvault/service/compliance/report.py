@@ -37,6 +37,7 @@ from vsqlvault.service.access.probes import PROBE_SECONDS, probe_policies, run_s
 from vsqlvault.service.audit.recorder import AuditContext, Auditor
 from vsqlvault.service.commit.policy_cache import PolicyCache
 from vsqlvault.service.commit.queue import CommitQueue
+from vsqlvault.service.compliance.acknowledgements import acknowledgements
 from vsqlvault.service.credentials.inventory import Credentials
 from vsqlvault.service.entries.key_usage import KeyUsage
 from vsqlvault.service.log.verifier import LogVerifier
@@ -208,6 +209,7 @@ class Report:
             controls=self._controls,
             control_states=await self._storage.control_states(),
             attestations=await self._attestations(as_of),
+            acknowledgements=await acknowledgements(self._storage, evidence),
             control_changes=await self._storage.control_changes(period.since, period.until, MAX_CONTROL_CHANGES),
         )
         return read_only(context)

@@ -302,6 +302,34 @@ class Controls(Result):
     controls: list[Control]
 
 
+class Acknowledgement(Result):
+    """The cause and the remedy of a failed control."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "control": "sweep_ran",
+                    "failed_at": "2027-02-16T04:00:12Z",
+                    "cause": "The disk was full",
+                    "remedy": "Twice the space, and an alert at 80 percent",
+                    "acknowledged_at": "2027-02-16T09:30:00Z",
+                    "app": "vault-admin",
+                    "identity": None,
+                }
+            ]
+        }
+    )
+
+    control: str
+    failed_at: Timestamp
+    cause: str
+    remedy: str
+    acknowledged_at: Timestamp
+    app: str
+    identity: str | None
+
+
 class OpenApi(Result):
     """An OpenAPI document."""
 
