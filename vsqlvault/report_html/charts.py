@@ -12,7 +12,7 @@ WIDTH, LABELS, NUMBERS = 720, 210, 70
 ROW, BAR, TOP = 26, 16, 4
 COLOURS = 6
 PROMINENT = 4
-MAX_BARS = 16
+MAX_BARS = 12
 _CODED = ("by reason", "by operation")
 """Ends of titles of charts whose labels are codes of the vault."""
 

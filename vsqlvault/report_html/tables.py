@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -22,6 +23,8 @@ from vsqlvault.report_html.words import label
 WIDEST_TABLE = 8
 FEWEST_FOR_SAME = 3
 """Rows from which on a column that is the same everywhere becomes a sentence."""
+FEWEST_FOR_HALVES, HALF_WIDTH = 16, 48
+"""Rows from which on a table is set in two columns, and the characters that a row of such a table has at most."""
 SMALL = 4
 WHAT = "what"
 _COUNTS = ("count", "entries", "rows")
@@ -31,6 +34,7 @@ TOP_LEVEL = 3
 
 FIGURES = "figures"
 NUMBER = ' class="number"'
+_FRACTION = re.compile(r"\.\d+(?=Z$)", re.ASCII)
 _KEY_HEADS = {"policies": "Policy", "used_by": "App", "tests": "Test"}
 _KINDS = frozenset({"version", "evaluator"})
 """Numbers that are no counts: they may be stated once for several rows."""
@@ -152,6 +156,7 @@ def _key_head(name: str) -> str:
 def _table(rows: Sequence[Row], level: int, key_head: str = "") -> str:
     columns = list(dict.fromkeys(key for _, row in rows for key in row))
     columns = [column for column in columns if not any(other.startswith(f"{column}: ") for other in columns)]
+    columns = [column for column in columns if not _is_length(column, rows)]
     same = _same(columns, rows)
     columns = [column for column in columns if column not in same]
     if not columns:
@@ -171,7 +176,8 @@ def _table(rows: Sequence[Row], level: int, key_head: str = "") -> str:
         for column, parts in shared.items()
         if parts
     )
-    return f"{_told(same)}<table><thead><tr>{first}{heads}{last}</tr></thead><tbody>{body}</tbody></table>{legends}"
+    table = f"<table><thead><tr>{first}{heads}{last}</tr></thead><tbody>{body}</tbody></table>"
+    return f"{_told(same)}{_side_by_side(table) if _is_narrow(columns, rows) else table}{legends}"
 
 
 def _head(column: str) -> str:
@@ -200,6 +206,29 @@ def _cell(column: str, found: Any, shared: Parts) -> str:
     return "".join(
         f"<div>{named(name, key)}{': ' + inline(key, each) if each else ''}</div>" for key, each in own.items()
     )
+
+
+def _is_length(column: str, rows: Sequence[Row]) -> bool:
+    """Whether a column only counts the items of another: ``used_by_count`` beside ``used_by``."""
+    other = column.removesuffix("_count")
+    found = [(row.get(other), row.get(column)) for _, row in rows]
+    return other != column and all(isinstance(each, (Mapping, list)) and len(each) == count for each, count in found)
+
+
+def _is_narrow(columns: Sequence[str], rows: Sequence[Row]) -> bool:
+    """Whether two halves of a long table fit beside each other."""
+    if len(rows) < FEWEST_FOR_HALVES:
+        return False
+    widths = (len(key or "") + sum(len(_plain(row.get(column))) for column in columns) for key, row in rows)
+    return max(widths) <= HALF_WIDTH
+
+
+def _plain(found: Any) -> str:
+    return _FRACTION.sub("", str(found))
+
+
+def _side_by_side(table: str) -> str:
+    return f'<div class="halves">{table}</div>'
 
 
 def _same(columns: Sequence[str], rows: Sequence[Row]) -> dict[str, Any]:

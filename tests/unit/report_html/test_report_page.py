@@ -210,8 +210,20 @@ def test_exceptions_are_grouped_by_kind_with_their_counts() -> None:
 def test_a_chart_of_many_bars_shows_the_largest_and_the_sum_of_the_others() -> None:
     bars = [{"label": f"p{number}", "values": [number, 1]} for number in range(100)]
     drawn = chart({"title": "t", "unit": "u", "series": ["a", "b"], "bars": bars})
-    assert drawn.count('class="label"') == 16
-    assert "85 others together: 3,570 a, 85 b" in drawn
+    assert drawn.count('class="label"') == 12
+    assert "89 others together: 3,916 a, 89 b" in drawn
+
+
+def test_a_count_of_the_items_beside_it_has_no_column_of_its_own() -> None:
+    shown = value("by_purpose", {name: {"unused": [name], "unused_count": 1} for name in ("a", "b")})
+    assert "count" not in shown
+    assert "Unused count" in value("by_purpose", {name: {"unused": [name], "unused_count": 9} for name in ("a", "b")})
+
+
+def test_a_long_narrow_table_is_set_in_halves() -> None:
+    rows = [{"name": f"package-{number}", "version": number} for number in range(40)]
+    assert 'class="halves"' in value("libraries", rows)
+    assert 'class="halves"' not in value("libraries", [{**row, "text": f"{row} {'x' * 50}"} for row in rows])
 
 
 @pytest.mark.parametrize(
