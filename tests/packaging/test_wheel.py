@@ -72,7 +72,7 @@ def test_the_command_starts_from_an_empty_folder_and_serves(installed, tmp_path)
 def test_the_contributed_plugins_are_loaded_with_their_distribution(installed, tmp_path):
     (tmp_path / "vsql-vault.toml").write_text(SETTINGS.format(folder=tmp_path))
     listed = run(installed / "vsql-vault", "plugins", "--config", "vsql-vault.toml", cwd=tmp_path)
-    for name in ("access-cedar", "access-hours", "anchor-git", "purge-journal"):
+    for name in ("access-cedar", "access-hours", "anchor-git", "purge-journal", "storage-mariadb"):
         assert re.search(rf"^{name} +vsqlvault-{name} ", listed, re.MULTILINE)
 
 
