@@ -1,16 +1,19 @@
 #!/usr/bin/env python3
-"""Verify a transparency log of vsqlvault, or a purge receipt, with only Python's standard library.
+"""Verify a transparency log, an evidence bundle, a purge receipt or an attestation of vsqlvault, with only Python's
+standard library.
 
     python3 verify_audit.py audit.zip --vkey KEY [--checkpoint KEPT] [--keep FILE] [--rows FILE]
+    python3 verify_audit.py evidence.zip --vkey KEY [--checkpoint KEPT]
     python3 verify_audit.py receipt.json --vkey KEY
 
-It implements docs/audit-log.md and the standards that the page names, and shares no code with the vault. Exit code 0:
-everything verified. 1: verification failed, and the first bad index is named. 2: the file, a key or a checkpoint cannot be
-used.
+It implements docs/audit-log.md, docs/evidence.md and the standards that they name, and shares no code with the vault.
+Exit code 0: everything verified. 1: verification failed, and the first bad index is named. 2: the file, a key or a
+checkpoint cannot be used.
 """
 
 import argparse
 import base64
+import datetime
 import hashlib
 import json
 import os
@@ -22,6 +25,8 @@ import zlib
 EXPORT = "vsqlvault-audit-export-v1"
 RECEIPT = "vsqlvault-receipt-v1"
 ROLL = "vsqlvault-key-roll-v1"
+EVIDENCE = "vsqlvault-evidence-v1"
+ATTESTATION = "vsqlvault-attestation-v1"
 PROOF = "c2sp.org/tlog-proof@v1"
 MAX_BUNDLE = 256 * (2 + 65535)
 MAX_TEXT = 4 * 1024 * 1024
@@ -33,6 +38,10 @@ class Unusable(Exception):
 
 class Refused(Exception):
     """A note, a key or a proof does not verify."""
+
+
+class Unknown(Refused):
+    """No trusted key has signed it."""
 
 
 # # Ed25519 (RFC 8032, section 5.1), verification only. It handles no secret and need not be fast.
@@ -236,6 +245,13 @@ class Tree:
             leaf = hash_pair(self.peaks.pop()[1], leaf)
             height += 1
         self.peaks.append((height, leaf))
+
+    def add_subtree(self, height, root):
+        """Add the root of a complete subtree of 2**height leaves."""
+        while self.peaks and self.peaks[-1][0] == height:
+            root = hash_pair(self.peaks.pop()[1], root)
+            height += 1
+        self.peaks.append((height, root))
 
     def root(self):
         """Return the root hash."""
@@ -530,6 +546,382 @@ def check_receipt(receipt, keys):
     return row, index, origin, size
 
 
+# Statements, attestations and evidence bundles (docs/evidence.md).
+
+
+def open_statement(kind, document, note, keys):
+    """Require that a trusted key has signed a document."""
+    text, signed = open_note(note, keys)
+    if not signed:
+        raise Unknown("no trusted key has signed it")
+    if text != f"{kind}\nsha256:{hashlib.sha256(document).hexdigest()}\n":
+        raise Refused("the note is of another document")
+
+
+def canonical(value):
+    """Return the RFC 8785 form of a value without fractions."""
+    if isinstance(value, dict):
+        members = sorted(value.items(), key=lambda member: member[0].encode("utf-16-be", "surrogatepass"))
+        return b"{" + b",".join(canonical(name) + b":" + canonical(each) for name, each in members) + b"}"
+    if isinstance(value, list):
+        return b"[" + b",".join(map(canonical, value)) + b"]"
+    if isinstance(value, float):
+        raise Refused("a number with a fraction")
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
+
+
+def check_attestation(shown, keys):
+    """Return the document of an attestation, if a trusted key has signed it."""
+    document = shown.get("attestation") if isinstance(shown, dict) else None
+    if not isinstance(document, dict) or document.get("format") != ATTESTATION:
+        raise Refused(f"expected an attestation with the format {ATTESTATION}")
+    if not isinstance(shown.get("note"), str):
+        raise Unknown("the attestation is not signed")
+    text = canonical(document)
+    open_statement(ATTESTATION, text, shown["note"], keys)
+    if shown.get("sha256") != hashlib.sha256(text).hexdigest():
+        raise Refused("sha256 is not that of the document")
+    return document
+
+
+def read_time(text):
+    """Return the time of an RFC 3339 text in UTC."""
+    found = datetime.datetime.fromisoformat(str(text))
+    if found.tzinfo is None:
+        raise ValueError("expected a time with an offset")
+    return found
+
+
+class Replay:
+    """What the leaves of a bundle say about policies, legal holds and attestations, by table and row."""
+
+    NAMES = {
+        "change-retention-policy": ("retention_policies", "purpose"),
+        "change-access-policy": ("access_policies", "name"),
+        "change-legal-hold": ("legal_holds", "name"),
+        "release-legal-hold": ("legal_holds", "name"),
+    }
+    MEMBERS = {
+        "policies/access-policies.ndjson": ("access_policies", "name"),
+        "policies/retention-policies.ndjson": ("retention_policies", "purpose"),
+        "policies/legal-holds.ndjson": ("legal_holds", "name"),
+    }
+    SETTLED = datetime.timedelta(minutes=1)
+
+    def __init__(self, as_of, since):
+        """``since`` is None if the leaves begin with the first one of the log."""
+        self.as_of, self.since, self.newest = as_of, since, None
+        self.said = {}
+        self.findings = []
+
+    def take(self, index, leaf):
+        """Take a leaf."""
+        try:
+            row = json.loads(leaf)["access"]
+            at = read_time(row["at"])
+            self.newest = at if self.newest is None else max(at, self.newest)
+            if row["outcome"] == "granted":
+                self.take_row(index, row)
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return
+
+    def take_row(self, index, row):
+        """Take a granted row of the access log."""
+        operation = row["operation"]
+        if operation in self.NAMES:
+            table, name = self.NAMES[operation]
+            if isinstance(row["new_value"], dict):
+                self.say(table, "sha256:" + row["new_value"]["sha256"], index, {}, row)
+                return
+            document = json.loads(row["new_value"])
+            self.say(table, f"{document[name]} v{document['version']}", index, document, row)
+        elif operation == "delete-access-policy":
+            version = json.loads(row["old_value"])["version"] + 1
+            found = {"name": row["detail"], "version": version, "dropped": True}
+            found |= {"created_by": row["app"], "created_at": row["at"]}
+            self.say("access_policies", f"{row['detail']} v{version}", index, found, row)
+        elif operation == "attest":
+            document = json.loads(row["new_value"])
+            self.say("attestations", str(document["number"]), index, document, row)
+
+    def say(self, table, key, index, members, row):
+        """Keep what a leaf says."""
+        self.said[table, key] = index, members, members.get("created_at") or row["at"]
+
+    def compare_version(self, member, document):
+        """Compare a version with its leaf."""
+        if document.get("built_in"):
+            return
+        table, name = self.MEMBERS[member]
+        rest = {each: value for each, value in document.items() if each != "dropped"}
+        text = json.dumps(rest, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+        self.compare(table, f"{document[name]} v{document['version']}", document, document["created_at"], text)
+
+    def compare_attestation(self, shown):
+        """Compare an attestation with its leaf."""
+        document = shown["attestation"]
+        found = {"number": document["number"], "sha256": hashlib.sha256(canonical(document)).hexdigest()}
+        self.compare("attestations", str(document["number"]), found, document["at"], "")
+
+    def compare(self, table, key, found, at, text):
+        """Compare a row with its leaf, if it must have one."""
+        said = self.said.pop((table, key), None)
+        if said is None:
+            by_hash = "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+            if self.said.pop((table, by_hash), None) is None and self.must_have_leaf(read_time(at)):
+                self.findings.append(f"{table}, {key}: no leaf created this row")
+            return
+        index, members, _ = said
+        for name, value in found.items():
+            if name in members:
+                if members[name] != value:
+                    self.findings.append(
+                        f"{table}, {key}: {name} is {value!r}, the log has {members[name]!r} (leaf {index})"
+                    )
+            elif value and not members.get("dropped"):
+                self.findings.append(f"{table}, {key}: {name} is {value!r}, the log has none (leaf {index})")
+
+    def must_have_leaf(self, at):
+        """Whether the leaf of a row of this time is in the bundle."""
+        if self.newest is None or at > self.newest - self.SETTLED:
+            return False
+        return self.since is None or at >= self.since
+
+    def finish(self):
+        """Find the rows that leaves created and the bundle does not have."""
+        for (table, key), (index, _, at) in self.said.items():
+            if read_time(at) <= self.as_of:
+                self.findings.append(f"{table}, {key}: missing (leaf {index})")
+
+
+class Bundle(Export):
+    """An evidence bundle: a manifest with the hash of every member, and a part of the log."""
+
+    def __init__(self, archive, keys):
+        super().__init__(archive)
+        self.keys, self.findings, self.remarks, self.restores = keys, [], [], []
+        self.receipts = self.attestations = 0
+
+    def check(self, kept):
+        """Check everything. Once a member differs, the rest is not checked. ``kept`` are notes."""
+        try:
+            heads = [(note, head_unchecked(note)) for note in kept]
+        except Refused as refused:
+            raise Unusable(f"--checkpoint: {refused}") from None
+        try:
+            self.check_file(heads)
+        except Unusable as error:  # a member cannot be read
+            self.findings.append(str(error))
+
+    def check_file(self, kept):
+        """Check the members, then the log, the receipts, the attestations and the state."""
+        note = self.text("manifest.note")
+        data = self.read("manifest.json", 16 * MAX_TEXT)
+        try:
+            open_statement(EVIDENCE, data, note, self.keys)
+            self.take_manifest(json.loads(data))
+        except (Refused, ValueError, KeyError, TypeError, RecursionError) as error:
+            self.findings.append(f"the manifest: {error}")
+            return
+        self.check_members()
+        if not self.findings:
+            self.check_log(kept)
+            self.check_receipts()
+            self.check_attestations()
+        if not self.findings:
+            self.check_state()
+
+    def take_manifest(self, manifest):
+        """Read the manifest, which a trusted key has signed."""
+        part = manifest["log"]
+        self.origin, self.size, self.first, self.end = part["origin"], part["size"], part["first"], part["end"]
+        if manifest["format"] != EVIDENCE or not 0 <= self.first <= self.end <= self.size:
+            raise Refused(f"expected the format {EVIDENCE}, and a part of the log")
+        self.members = {each["name"]: (each["size"], each["sha256"]) for each in manifest["members"]}
+        self.bundles = range(self.first // 256, -(-self.end // 256)) if self.first < self.end else range(0)
+        since = None if self.bundles.start == 0 else read_time(manifest["period"]["since"])
+        self.replay = Replay(read_time(manifest["as_of"]), since)
+
+    def check_members(self):
+        """Compare every member with the manifest."""
+        found = [name for name in self.archive.namelist() if name not in ("manifest.json", "manifest.note")]
+        self.findings += [f"{name}: listed more than once" for name in sorted(set(found)) if found.count(name) > 1]
+        self.findings += [f"{name}: missing from the manifest" for name in sorted(set(found) - set(self.members))]
+        for name, (size, digest) in sorted(self.members.items()):
+            if name not in self.names:
+                self.findings.append(f"{name}: missing from the file")
+            elif self.digest(name, size) != digest:
+                self.findings.append(f"{name}: differs from the signed content")
+
+    def digest(self, name, size):
+        """Return the hash of a member; None if it does not have this size."""
+        digest, left = hashlib.sha256(), size
+        try:
+            with self.archive.open(name) as member:
+                while piece := member.read(min(left + 1, 65536)):
+                    digest.update(piece)
+                    left -= len(piece)
+                    if left < 0:
+                        return None
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError):
+            return None
+        return digest.hexdigest() if left == 0 else None
+
+    def hashes(self, level, index):
+        """Return the hashes of a tile of the log, and how many there must be."""
+        width = max(min((self.size >> (8 * level)) - index * 256, 256), 0)
+        data = self.read(f"log/tile/{level}/{tile_name(index, width)}", 8192) if width else b""
+        return [data[place : place + 32] for place in range(0, len(data), 32)], width
+
+    def leaves(self, index):
+        """Return the leaves of a tile of level 0."""
+        data = self.read("log/tile/entries/" + tile_name(index, self.hashes(0, index)[1]), MAX_BUNDLE)
+        leaves, place = [], 0
+        while place + 2 <= len(data):
+            length = int.from_bytes(data[place : place + 2], "big")
+            leaves.append(data[place + 2 : place + 2 + length])
+            place += 2 + length
+        return leaves
+
+    def check_leaves(self):
+        """Check the leaves and tiles of the part."""
+        for index in self.bundles:
+            hashes, width = self.hashes(0, index)
+            leaves = self.leaves(index)
+            for place in range(width):
+                leaf = leaves[place] if place < len(leaves) else b""
+                if hashes[place : place + 1] != [hash_leaf(leaf)]:
+                    self.findings.append(f"log, index {index * 256 + place}: the leaf does not match its hash")
+                elif b'"confirm-restore"' in leaf:
+                    self.restore(index * 256 + place, leaf)
+                self.replay.take(index * 256 + place, leaf)
+            self.check_above(0, index)
+        level = 1
+        while self.size >> (8 * level):
+            for index in range(-(-(self.size >> (8 * level)) // 256)):
+                self.check_above(level, index)
+            level += 1
+
+    def check_log(self, kept):
+        """Check the part of the log, and the checkpoints."""
+        self.check_leaves()
+        head = self.checkpoint("log/checkpoint")
+        if head and head[:2] != (self.origin, self.size):
+            self.findings.append("log/checkpoint: of another log than the manifest")
+        elif head:
+            self.compare_root("log/checkpoint", head)
+        for name in sorted(name for name in self.members if name.startswith("log/checkpoints/")):
+            if earlier := self.checkpoint(name):
+                self.compare_root(name, earlier)
+        for note, (_, size, root) in kept:
+            self.compare_kept(note, size, root)
+
+    def restore(self, index, leaf):
+        """Take a confirmed restore."""
+        try:
+            row = json.loads(leaf)["access"]
+            if row["operation"] == "confirm-restore" and row["outcome"] == "granted":
+                self.restores.append((index, row, notes_in(row.get("new_value"))))
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return
+
+    def check_above(self, level, index):
+        """Compare a full tile with its hash in the tile above."""
+        hashes, width = self.hashes(level, index)
+        above = self.hashes(level + 1, index // 256)[0]
+        if len(hashes) < width:
+            self.findings.append(f"log: tile {index} of level {level} is missing or too short")
+        elif width == 256 and above[index % 256 : index % 256 + 1] != [full_tile_root(hashes)]:
+            self.findings.append(f"log, index {index << (8 * level + 8)}: the tile of level {level} does not match")
+
+    def checkpoint(self, name):
+        """Return the head of a checkpoint in the file. If an unknown key signed it, the manifest covers it."""
+        note = self.text(name)
+        try:
+            head = head_unchecked(note)
+            if open_note(note, self.keys)[1]:
+                head_checked(note, self.keys)
+            else:
+                self.remarks.append(f"{name}: signed by a key that was not given")
+        except Refused as refused:
+            self.findings.append(f"{name}: {refused}")
+            return None
+        return head
+
+    def root_of(self, size):
+        """Return the root of the first ``size`` leaves, from the tiles; None without the tiles."""
+        tree = Tree()
+        for level in range(8, -1, -1):
+            count = size >> (8 * level)
+            if count % 256:
+                hashes = self.hashes(level, count // 256)[0]
+                if len(hashes) < count % 256:
+                    return None
+                for one in hashes[: count % 256]:
+                    tree.add_subtree(8 * level, one)
+        return tree.root()
+
+    def compare_root(self, name, head):
+        """Compare a checkpoint with the leaves."""
+        if self.root_of(head[1]) != head[2]:
+            self.findings.append(f"{name}: does not match these leaves")
+
+    def compare_kept(self, note, size, root):
+        """Compare a kept checkpoint with the leaves, if the file has those at its edge."""
+        if size > self.size or (size != self.size and size % 256 and size // 256 not in self.bundles):
+            self.remarks.append(f"the kept checkpoint of {size} leaves was not verified: outside of the period")
+        elif self.root_of(size) != root:
+            try:
+                head_checked(note, self.keys)
+                is_given_up = not self.findings and any(note in notes for _, _, notes in self.restores)
+            except Refused:
+                is_given_up = False
+            if not is_given_up:
+                self.findings.append(f"the kept checkpoint of {size} leaves does not match these leaves")
+
+    def check_receipts(self):
+        """Check the receipts."""
+        for name in sorted(name for name in self.members if name.startswith("receipts/")):
+            try:
+                row = check_receipt(json.loads(self.read(name, MAX_TEXT)), self.keys)[0]
+                if name != f"receipts/{row['id']}.json":
+                    raise Refused("of another purge")
+            except (Refused, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+                self.findings.append(f"{name}: {error}")
+            self.receipts += 1
+
+    def lines(self, name):
+        """Yield the lines of a member."""
+        if name in self.names:
+            with self.archive.open(name) as member:
+                yield from enumerate(member, start=1)
+
+    def check_attestations(self):
+        """Check the attestations."""
+        for number, line in self.lines("attestations.ndjson"):
+            try:
+                check_attestation(json.loads(line), self.keys)
+                self.attestations += 1
+            except Unknown as unknown:
+                self.remarks.append(f"attestations.ndjson, line {number}: {unknown}")
+            except (Refused, ValueError, RecursionError) as error:
+                self.findings.append(f"attestations.ndjson, line {number}: {error}")
+
+    def check_state(self):
+        """Compare the policies, legal holds and attestations with the leaves."""
+        for name in [*self.replay.MEMBERS, "attestations.ndjson"]:
+            for number, line in self.lines(name):
+                try:
+                    if name in self.replay.MEMBERS:
+                        self.replay.compare_version(name, json.loads(line))
+                    else:
+                        self.replay.compare_attestation(json.loads(line))
+                except (Refused, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+                    self.findings.append(f"{name}, line {number}: malformed")
+        self.replay.finish()
+        self.findings += self.replay.findings
+
+
 # The command.
 
 
@@ -584,11 +976,14 @@ def run(arguments):
     kept = [note for path in arguments.checkpoint for note in read_kept(path)]
     data = read_file(arguments.file)
     if data.lstrip()[:1] == b"{":
-        return run_receipt(data, keys)
+        return run_document(data, keys)
     try:
         archive = zipfile.ZipFile(arguments.file)
     except (OSError, zipfile.BadZipFile) as error:
         raise Unusable(f"{arguments.file}: {error}") from None
+    if "manifest.note" in archive.namelist():
+        with archive:
+            return run_bundle(Bundle(archive, keys), kept)
     with archive, open_new(arguments.rows) as rows:
         export = Export(archive)
         check, origin = check_export(export, keys, kept, rows)
@@ -608,12 +1003,39 @@ def run(arguments):
     return 0
 
 
-def run_receipt(data, keys):
-    """Verify a receipt, alone or in the response of DELETE."""
+def run_bundle(bundle, kept):
+    """Verify an evidence bundle."""
+    bundle.check(kept)
+    for remark in bundle.remarks[:10]:
+        print(f"note: {remark}")
+    for restore in bundle.restores[:10]:
+        print(f"note: {describe_restore(restore)}")
+    if bundle.findings:
+        print("THE EVIDENCE DOES NOT VERIFY.")
+        for finding in bundle.findings[:10]:
+            print(f"  {finding}")
+        return 1
+    print(
+        f"The evidence verifies: leaves {bundle.first} to {bundle.end} of {bundle.size} of {bundle.origin},"
+        f" {bundle.receipts} receipts, {bundle.attestations} attestations."
+    )
+    return 0
+
+
+def run_document(data, keys):
+    """Verify an attestation, or a receipt, alone or in the response of DELETE."""
     try:
         document = json.loads(data)
     except (ValueError, RecursionError):
         raise Unusable("expected JSON") from None
+    if isinstance(document.get("attestation"), dict):
+        try:
+            found = check_attestation(document, keys)
+        except Refused as refused:
+            print(f"THE ATTESTATION DOES NOT VERIFY: {refused}")
+            return 1
+        print(f"The attestation verifies: {found.get('number')}, at {found.get('at')}: {found.get('result')}.")
+        return 0
     receipt = document.get("receipt", document)
     if not isinstance(receipt, dict) or receipt.get("format") != RECEIPT:
         raise Unusable(f"expected a receipt with the format {RECEIPT}")
@@ -633,7 +1055,7 @@ def run_receipt(data, keys):
 def main(arguments=None):
     """Return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("file", help="a log export, or a receipt")
+    parser.add_argument("file", help="a log export, an evidence file, a receipt or an attestation")
     parser.add_argument("--vkey", action="append", required=True, help="a verifier key, or a file with verifier keys")
     parser.add_argument("--checkpoint", action="append", default=[], help="a file with a checkpoint that you kept")
     parser.add_argument("--keep", metavar="FILE", help="write the newest checkpoint to this file, if the log verifies")

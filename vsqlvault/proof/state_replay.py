@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import field
 from typing import Any
 
@@ -31,10 +32,11 @@ HASHED = "sha256:"
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What a leaf says about one row of a table: the members, by name."""
+    """What a leaf says about one row of a table: the members, by name. ``at`` is the time of the leaf."""
 
     index: int
     members: dict[str, Any]
+    at: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,21 +115,21 @@ class StateReplay:
     def _rule(self, index: int, row: dict[str, Any]) -> None:
         table, name = _RULES[row["operation"]]
         if isinstance(row["new_value"], dict):
-            self._set(table, HASHED + row["new_value"]["sha256"], index, {})
+            self._set(table, HASHED + row["new_value"]["sha256"], index, {}, row)
             return
         document = _document(row["new_value"])
-        self._set(table, f"{document[name]} v{document['version']}", index, document)
+        self._set(table, f"{document[name]} v{document['version']}", index, document, row)
 
     def _record(self, index: int, row: dict[str, Any]) -> None:
         """Take a row about a key, a control or an attestation."""
         document = _document(row["new_value"])
         if row["operation"] == "attest":
-            self._set("attestations", str(document["number"]), index, document)
+            self._set("attestations", str(document["number"]), index, document, row)
         elif "control" in document:
-            self._set("control_changes", f"{document['control']} at {document['at']}", index, document)
+            self._set("control_changes", f"{document['control']} at {document['at']}", index, document, row)
         else:
             known = self.state.rows.get("api_keys", {}).get(row["detail"])
-            self._set("api_keys", row["detail"], index, (known.members if known else {}) | document)
+            self._set("api_keys", row["detail"], index, (known.members if known else {}) | document, row)
 
     def _store(self, index: int, row: dict[str, Any]) -> None:
         key, entry_id = (row["purpose"], row["external_id"]), row.get("entry_id")
@@ -144,7 +146,7 @@ class StateReplay:
     def _drop(self, index: int, row: dict[str, Any]) -> None:
         version, name = _document(row["old_value"])["version"] + 1, row["detail"]
         members = {"name": name, "version": version, "dropped": True, "created_by": row["app"], "created_at": row["at"]}
-        self._set("access_policies", f"{name} v{version}", index, members)
+        self._set("access_policies", f"{name} v{version}", index, members, row)
 
     def _sweep(self, index: int, row: dict[str, Any]) -> None:
         found = _SWEEP.fullmatch(row.get("detail") or "")
@@ -156,10 +158,10 @@ class StateReplay:
                 "held": int(held or 0),
                 "completed": stopped is None,
             }
-            self._set("sweeps", sweep_id, index, members)
+            self._set("sweeps", sweep_id, index, members, row)
 
-    def _set(self, table: str, key: str, index: int, members: dict[str, Any]) -> None:
-        self.state.rows.setdefault(table, {})[key] = Recorded(index, members)
+    def _set(self, table: str, key: str, index: int, members: dict[str, Any], row: dict[str, Any]) -> None:
+        self.state.rows.setdefault(table, {})[key] = Recorded(index, members, str(row["at"]))
 
 
 def _document(text: str) -> dict[str, Any]:
@@ -167,3 +169,13 @@ def _document(text: str) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise TypeError("expected an object")
     return document
+
+
+def differences(said: Recorded, found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield each member that differs. A member that the leaf does not have is newer than the leaf, and has no value."""
+    for member, value in found.items():
+        if member in said.members:
+            if said.members[member] != value:
+                yield member, f"is {value!r}, the log has {said.members[member]!r}"
+        elif value and not said.members.get("dropped"):
+            yield member, f"is {value!r}, the log has none"

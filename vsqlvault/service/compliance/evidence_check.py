@@ -12,6 +12,7 @@ from typing import Any
 
 from vsqlvault.model.transparency import TileKey
 from vsqlvault.proof.attestation import AttestationInvalid, AttestationUnverified, check_attestation
+from vsqlvault.proof.bundle_replay import ATTESTATIONS, MEMBERS, BundleReplay
 from vsqlvault.proof.checkpoint import open_checkpoint
 from vsqlvault.proof.evidence import MANIFEST, NOTE, Manifest, ManifestInvalid, open_manifest
 from vsqlvault.proof.log_check import SignedHead
@@ -44,6 +45,8 @@ class EvidenceCheckResult:
     checkpoints: int = 0
     receipts: int = 0
     attestations: int = 0
+    rows: int = 0
+    """The versions and attestations that were compared with their leaves."""
 
     def find(self, what: str) -> None:
         """Add a finding, up to the limit."""
@@ -90,6 +93,7 @@ class _Check:
         self._keys = keys
         self._progress = progress
         self._restores: dict[int, ConfirmedRestore] = {}
+        self._replay: BundleReplay | None = None
         self._tile = lru_cache(TILES_KEPT)(self._read_tile)
         self.verdict = EvidenceCheckResult()
 
@@ -110,6 +114,7 @@ class _Check:
             return
         part = LogPart(manifest.size, manifest.first, manifest.end)
         head = self._check_head(manifest)
+        self._replay = self._new_replay(manifest, part)
         for finding in check_part(part, self._tile, self._bundle):
             verdict.find(f"log, index {finding.index}: {finding.what}")
         if head is not None:
@@ -118,6 +123,8 @@ class _Check:
         self._check_checkpoints(manifest, part, kept)
         self._check_receipts(manifest)
         self._check_attestations()
+        if not verdict.findings:
+            self._check_state()
 
     def _check_members(self, manifest: Manifest) -> None:
         listed, found = set(manifest.members), self._archive.names - {MANIFEST, NOTE}
@@ -230,6 +237,32 @@ class _Check:
                 continue
             self.verdict.attestations += 1
 
+    def _new_replay(self, manifest: Manifest, part: LogPart) -> BundleReplay | None:
+        try:
+            return BundleReplay(
+                as_of=manifest.as_of, since=manifest.since, is_from_first_leaf=part.bundles().start == 0
+            )
+        except ValueError:
+            self.verdict.find("manifest.json: as_of or since is not a time")
+            return None
+
+    def _check_state(self) -> None:
+        """Compare the policies, holds and attestations with the leaves."""
+        replay = self._replay
+        if replay is None:
+            return
+        for name in (*MEMBERS, ATTESTATIONS):
+            for number, line in enumerate(self._lines(name), start=1):
+                try:
+                    document = _document(line)
+                    replay.attestation(document) if name == ATTESTATIONS else replay.version(name, document)
+                except (KeyError, TypeError, ValueError, AttributeError):
+                    self.verdict.find(f"{name}, line {number}: malformed")
+        replay.finish()
+        for finding in replay.findings:
+            self.verdict.find(finding)
+        self.verdict.rows = replay.compared
+
     def _lines(self, name: str) -> Iterator[bytes]:
         """Yield the lines of a member, one in memory at a time."""
         rest = b""
@@ -268,6 +301,8 @@ class _Check:
         for place, leaf in enumerate(leaves, start=index * WIDTH):
             if restore := restore_in(place, leaf):
                 self._restores[place] = restore
+            if self._replay is not None:
+                self._replay.take(place, leaf)
         return leaves
 
 

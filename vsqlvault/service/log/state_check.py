@@ -18,7 +18,7 @@ from vsqlvault.model.entry import Entry
 from vsqlvault.model.purge import SweepRecord
 from vsqlvault.model.times import EPOCH, format_time
 from vsqlvault.proof.attestation import digest_of
-from vsqlvault.proof.state_replay import HASHED, Recorded, RecordedEntry, ReplayedState, StateReplay
+from vsqlvault.proof.state_replay import HASHED, Recorded, RecordedEntry, ReplayedState, StateReplay, differences
 from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.service.audit.rule_documents import (
     StoredRule,
@@ -186,7 +186,7 @@ class StateCheck:
         if said is None:
             self._find(table, key, None, "no leaf created this row")
             return
-        for member, what in _differences(said, found):
+        for member, what in differences(said, found):
             self._find(table, key, said.index, f"{member} {what}")
 
     def _missing(self, table: str) -> None:
@@ -360,13 +360,3 @@ def _change_members(change: ControlChange) -> Document:
         "at": format_time(change.at),
         "detail": change.detail,
     }
-
-
-def _differences(said: Recorded, found: Document) -> Iterator[tuple[str, str]]:
-    """Yield each member that differs. A member that the leaf does not have is newer than the leaf, and has no value."""
-    for member, value in found.items():
-        if member in said.members:
-            if said.members[member] != value:
-                yield member, f"is {value!r}, the log has {said.members[member]!r}"
-        elif value and not said.members.get("dropped"):
-            yield member, f"is {value!r}, the log has none"

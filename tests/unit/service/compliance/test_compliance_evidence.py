@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.exports import second_verifier
 from tests.support.fixtures import SIGNING_KEY
 from vsqlvault.errors import InvalidQuery, NothingSigned, RoleRequired
 from vsqlvault.interfaces.writes import Write
@@ -53,7 +54,20 @@ def checked(
 ) -> EvidenceCheckResult:
     path = tmp_path / "evidence.zip"
     path.write_bytes(data)
-    return verify_evidence(path, [key.verifier], kept, **limits)
+    verdict = verify_evidence(path, [key.verifier], kept, **limits)
+    if not limits and not verdict.findings:
+        with zipfile.ZipFile(path) as archive:
+            second = second_verifier.Bundle(archive, [second_verifier.parse_key(str(key.verifier))])
+            second.check(kept)
+        assert second.findings == []
+        assert (second.receipts, second.attestations) == (verdict.receipts, verdict.attestations)
+        assert len(second.remarks) + len(second.restores) == len(verdict.remarks)
+    elif not limits:
+        with zipfile.ZipFile(path) as archive:
+            second = second_verifier.Bundle(archive, [second_verifier.parse_key(str(key.verifier))])
+            second.check(kept)
+        assert second.findings
+    return verdict
 
 
 def members(data: bytes) -> dict[str, bytes]:
