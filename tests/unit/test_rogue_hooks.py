@@ -9,6 +9,9 @@ import pytest
 
 from tests.support import rogue
 from vsqlvault.cli import main
+from vsqlvault.config import load_settings
+from vsqlvault.errors import PluginUnusable
+from vsqlvault.runtime import Tuning, open_vault, running
 
 HOOKS = [name for name in vars(rogue) if name.startswith("vault_")]
 OFFERING = [name for name in HOOKS if name not in {"vault_startup", "vault_shutdown"}]
@@ -57,3 +60,17 @@ def test_an_anchor_that_answers_badly_stops_the_start(tell: Any, how: str, capsy
     tell("anchor.newest", how)
     assert main(["sweep"]) == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith("vsql-vault: anchor rogue: ")
+
+
+@pytest.mark.parametrize("how", ["hang", "block", "swallow cancellation"])
+def test_an_anchor_that_does_not_answer_stops_the_start(tell: Any, monkeypatch: Any, how: str) -> None:
+    tell("anchor.newest", how)
+    monkeypatch.setenv("ROGUE_BLOCK_SECONDS", "0.2")
+    monkeypatch.setattr(running, "_abandoned", [])  # a later command would end the process of the tests
+
+    async def start() -> None:
+        async with open_vault(load_settings(None), tuning=Tuning(anchor_seconds=0.1)):
+            raise AssertionError("it serves, though nobody said what the newest checkpoint is")
+
+    with pytest.raises(PluginUnusable, match="anchor rogue: it cannot return its newest checkpoint"):
+        running.run_to_end(start())

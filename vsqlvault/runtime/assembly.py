@@ -322,6 +322,7 @@ def _log(core: _Core) -> LogServices:
         continuity=continuity,
         queue=core.queue,
         look_seconds=core.tuning.log_check_seconds,
+        anchor_seconds=core.tuning.anchor_seconds,
     )
     pruning = Thinning(
         core.storage, core.clock, page=core.tuning.pruning_page, rest_seconds=core.tuning.pruning_rest_seconds

@@ -16,6 +16,7 @@ from vsqlvault.service.purge import clock_guard, expired, gauges, sweeper, throt
 class Tuning:
     """How often background tasks run, and how much they take at once. Operators have the defaults; tests pass their own."""
 
+    anchor_seconds: float = quarantine.ANCHOR_SECONDS
     attestation_check_seconds: float = attestations.CHECK_INTERVAL_SECONDS
     attestation_max_listed: int = attestations.MAX_LISTED
     auth_failure_flush_seconds: float = auth_failures.INTERVAL_SECONDS

@@ -65,6 +65,7 @@ class Quarantine:
         continuity: Continuity,
         queue: CommitQueue,
         look_seconds: float = CHECK_INTERVAL_SECONDS,
+        anchor_seconds: float = ANCHOR_SECONDS,
     ) -> None:
         self._storage = storage
         self._anchors = tuple(anchors)
@@ -72,6 +73,7 @@ class Quarantine:
         self._continuity = continuity
         self._queue = queue
         self._look_seconds = look_seconds
+        self._anchor_seconds = anchor_seconds
         self._looked_at = 0.0
         self._checked: str | None = None
         """The incarnation that was compared last, or None."""
@@ -179,7 +181,7 @@ class Quarantine:
         for anchor in self._anchors:
             with suppress(PluginFailed):
                 kept = await call_plugin(
-                    anchor, partial(anchor.larger_than, size, MAX_GIVEN_UP), (list, tuple), ANCHOR_SECONDS
+                    anchor, partial(anchor.larger_than, size, MAX_GIVEN_UP), (list, tuple), self._anchor_seconds
                 )
                 found += [note for note in kept if isinstance(note, str)]
         return found
@@ -230,7 +232,7 @@ class Quarantine:
         self._unlike.pop(note, None)
         for anchor in self._anchored.pop(note, ()):
             with suppress(PluginFailed):
-                await call_plugin(anchor, partial(anchor.supersede, note), type(None), ANCHOR_SECONDS)
+                await call_plugin(anchor, partial(anchor.supersede, note), type(None), self._anchor_seconds)
         newest = self._continuity.newest
         if self._seen.pop(note, None) is not None or (newest is not None and newest.note == note):
             self._continuity.forget()
@@ -268,7 +270,9 @@ class Quarantine:
         self._anchors_are_due = False
 
     async def _ask(self, anchor: Anchor) -> None:
-        note = await call_plugin(anchor, anchor.newest, (str, type(None)), ANCHOR_SECONDS, passes=(StartUpRefused,))
+        note = await call_plugin(
+            anchor, anchor.newest, (str, type(None)), self._anchor_seconds, passes=(StartUpRefused,)
+        )
         if note is None or note in self._unlike or not (why := await self._differs(anchor, note)):
             return
         self._anchored.setdefault(note, set()).add(anchor)
