@@ -24,6 +24,7 @@ from vsqlvault.interfaces.anchor import Anchor
 from vsqlvault.interfaces.authenticator import Authenticator
 from vsqlvault.interfaces.command import VaultCommand
 from vsqlvault.interfaces.control import VaultControl
+from vsqlvault.interfaces.log_sink import LogSinkKind
 from vsqlvault.interfaces.observer import Observer
 from vsqlvault.interfaces.page import Page
 from vsqlvault.interfaces.purge_method import PurgeMethod
@@ -61,6 +62,7 @@ OFFERS: Mapping[str, OfferKind] = MappingProxyType({
     "vault_report_sections": OfferKind("report section", ReportSection),
     "vault_anchors": OfferKind("anchor", Anchor),
     "vault_observers": OfferKind("observer", Observer),
+    "vault_log_sinks": OfferKind("log sink", LogSinkKind),
     "vault_controls": OfferKind("control", VaultControl),
     "vault_commands": OfferKind("command", VaultCommand),
     "vault_pages": OfferKind("page", Page),
@@ -315,4 +317,27 @@ def vault_observers(settings: Settings) -> Iterable[Observer]:  # type: ignore[e
         @hookimpl
         def vault_observers(settings):
             return [Denials()]
+    """
+
+
+@hookspec
+def vault_log_sinks(settings: Settings) -> Iterable[LogSinkKind]:  # type: ignore[empty-body]
+    """Return kinds of destinations for ``[[export]]``.
+
+    Example:
+        class Printed(LogSink):
+            async def deliver(self, rows):
+                for row in rows:
+                    print(row.line().decode())
+
+        class Printer(LogSinkKind):
+            name = "print"
+            model = Section
+
+            def open(self, name, chosen):
+                return Printed()
+
+        @hookimpl
+        def vault_log_sinks(settings):
+            return [Printer()]
     """

@@ -79,6 +79,7 @@ TABLE: dict[str, tuple[Callable[[Site], Answer], set[int]]] = {
     "observer.purges": (store, WRITTEN),
     "observer.checkpoints": (store, WRITTEN),
     "method.purged": (replace_rogue, WRITTEN),
+    "sink.deliver": (store, WRITTEN),
     "task.step": (store, WRITTEN),
     "callback.call": (store, WRITTEN),
 }
@@ -88,7 +89,7 @@ TABLE: dict[str, tuple[Callable[[Site], Answer], set[int]]] = {
 """
 
 
-RETRIED = {"observer.access", "observer.purges", "observer.checkpoints", "method.purged"}
+RETRIED = {"observer.access", "observer.purges", "observer.checkpoints", "method.purged", "sink.deliver"}
 """After a failure these are called again after a pause of seconds. Only the whole table waits until each bad thing happened."""
 
 REACHED_SECONDS = 60.0

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from tests.docs import api_reference
 from vsqlvault import hookspecs
 from vsqlvault.cli.new_plugin import KINDS
+from vsqlvault.config import Section
 from vsqlvault.errors import CredentialRefused, StorageUnavailable
 from vsqlvault.hookspecs import PluginSettings, hookimpl
 from vsqlvault.interfaces.access_policy import PolicyEvaluator
@@ -19,6 +20,7 @@ from vsqlvault.interfaces.anchor import Anchor
 from vsqlvault.interfaces.authenticator import Authenticator
 from vsqlvault.interfaces.command import VaultCommand
 from vsqlvault.interfaces.control import VaultControl
+from vsqlvault.interfaces.log_sink import LogSink, LogSinkKind
 from vsqlvault.interfaces.observer import Observer
 from vsqlvault.interfaces.page import Page
 from vsqlvault.interfaces.purge_method import PurgeMethod
@@ -45,6 +47,7 @@ def example_of(hook):
 def test_the_example_of_each_hook_implements_it(hook):
     namespace = {
         "Anchor": Anchor, "Authenticator": Authenticator, "Check": Check, "ControlState": ControlState,
+        "LogSink": LogSink, "LogSinkKind": LogSinkKind, "Section": Section,
         "Observer": Observer, "PolicyEvaluator": PolicyEvaluator, "PurgeMethod": PurgeMethod, "ReportSection": ReportSection,
         "StorageFactory": StorageFactory, "VaultCommand": VaultCommand, "VaultControl": VaultControl, "Page": Page,
         "BaseModel": BaseModel, "CredentialRefused": CredentialRefused, "Deny": Deny, "Overwrite": Overwrite,

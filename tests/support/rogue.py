@@ -10,12 +10,13 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from vsqlvault.config import Settings
+from vsqlvault.config import Section, Settings
 from vsqlvault.hookspecs import hookimpl
 from vsqlvault.interfaces.access_policy import PolicyEvaluator
 from vsqlvault.interfaces.anchor import Anchor
 from vsqlvault.interfaces.authenticator import Authenticator
 from vsqlvault.interfaces.control import VaultControl
+from vsqlvault.interfaces.log_sink import LogSink, LogSinkKind
 from vsqlvault.interfaces.observer import Observer
 from vsqlvault.interfaces.purge_method import PurgeMethod
 from vsqlvault.interfaces.report_section import ReportSection
@@ -294,6 +295,24 @@ def vault_controls() -> Any:
 @hookimpl
 def vault_observers() -> Any:
     return plainly("hook.vault_observers", [RogueObserver()])
+
+
+class RogueSink(LogSink):
+    async def deliver(self, rows: Any) -> None:
+        await waiting("sink.deliver", None, rows)
+
+
+class RogueSinks(LogSinkKind):
+    name = "rogue"
+    model = Section
+
+    def open(self, name: str, chosen: Any) -> Any:
+        return plainly("sinks.open", RogueSink(), chosen)
+
+
+@hookimpl
+def vault_log_sinks(settings: Any) -> Any:
+    return plainly("hook.vault_log_sinks", [RogueSinks()], settings.export)
 
 
 @hookimpl

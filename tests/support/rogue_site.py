@@ -15,6 +15,9 @@ plugin_timeout_seconds = 0.3
 [audit]
 signing_key_env = "ROGUE_SIGNING_KEY"
 checkpoint_interval_seconds = 0.2
+[[export]]
+name = "rogue"
+kind = "rogue"
 """
 SECONDS = 20.0
 CALLERS = 3

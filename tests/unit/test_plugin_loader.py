@@ -24,6 +24,7 @@ BUILT_IN = [
     "auth-api-key",
     "auth-jwt",
     "auth-mtls",
+    "log-sinks",
     "purge-methods",
     "report-evidence",
     "storage-postgresql",

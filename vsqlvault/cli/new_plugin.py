@@ -13,8 +13,8 @@ from vsqlvault.config import Settings
 from vsqlvault.errors import SettingsInvalid
 
 KINDS = (
-    "authenticator", "storage", "access-policy", "purge-method", "report-section", "anchor", "observer", "control",
-    "command", "page", "lifecycle",
+    "authenticator", "storage", "access-policy", "purge-method", "report-section", "anchor", "observer", "log-sink",
+    "control", "command", "page", "lifecycle",
 )  # fmt: skip
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*", re.ASCII)
 _PYPROJECT = """[build-system]

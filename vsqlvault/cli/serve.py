@@ -18,7 +18,7 @@ from vsqlvault.errors import SettingsInvalid, StartUpRefused
 from vsqlvault.hookspecs import OFFERS
 from vsqlvault.interfaces.storage import MigrationStatus
 from vsqlvault.plugin_loader import Plugins
-from vsqlvault.runtime import check_reach, harden, migrated, planned, run_to_end, server_loop, storage_of
+from vsqlvault.runtime import check_reach, harden, log_sinks, migrated, planned, run_to_end, server_loop, storage_of
 from vsqlvault.service.log.signing_keys import load_signing
 
 log = logging.getLogger("vsqlvault")
@@ -70,6 +70,8 @@ def check(settings: Settings) -> Plugins:
     load_signing(settings.audit, default_file=settings.default_signing_key_file)
     for hook in OFFERS:
         plugins.offers(hook)
+    for sink in log_sinks(plugins):
+        sink.open()
     storage_of(plugins)
     return plugins
 

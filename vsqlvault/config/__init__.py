@@ -1,13 +1,14 @@
 """Settings: definition and loading."""
 
 from vsqlvault.config.auth import ApiKeySettings, AuthSettings, Grant
-from vsqlvault.config.loading import load_settings, with_plugin_settings
+from vsqlvault.config.loading import checked_table, load_settings, with_plugin_settings
 from vsqlvault.config.schema import settings_schema
 from vsqlvault.config.sections import APP_NAME, App, PluginSettings, PublicSection, Section
 from vsqlvault.config.settings import (
     DEFAULT_SIGNING_KEY_FILE,
     AuditSettings,
     ComplianceSettings,
+    ExportSettings,
     HardeningSettings,
     ServerSettings,
     Settings,
@@ -22,6 +23,7 @@ __all__ = [
     "AuditSettings",
     "AuthSettings",
     "ComplianceSettings",
+    "ExportSettings",
     "Grant",
     "HardeningSettings",
     "PluginSettings",
@@ -30,6 +32,7 @@ __all__ = [
     "ServerSettings",
     "Settings",
     "TlsSettings",
+    "checked_table",
     "load_settings",
     "settings_schema",
     "with_plugin_settings",

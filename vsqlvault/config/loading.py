@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -22,6 +22,7 @@ from vsqlvault.errors.suggestions import did_you_mean
 ENVIRONMENT_PREFIX = "VSQL_VAULT_"
 OPEN_SECTIONS = ("auth", "storage")
 _LIKE = 0.6
+Model = TypeVar("Model", bound=BaseModel)
 _OTHER_VARIABLES = frozenset(
     ENVIRONMENT_PREFIX + name
     for name in (
@@ -97,6 +98,14 @@ def with_plugin_settings(settings: Settings, offered: Iterable[PluginSettings]) 
             raise SettingsInvalid(_unknown_key(settings, name, unknown[0], known[name]))
     update = {name: _section(settings, name).model_copy(update=keys) for name, keys in known.items()}
     return settings.model_copy(update={**update, "plugins": MappingProxyType(checked)})
+
+
+def checked_table(model: type[Model], table: Mapping[str, Any], where: str) -> Model:
+    """Return a table that a plugin validates by itself. ``where`` is its name in messages. Raises SettingsInvalid."""
+    try:
+        return model.model_validate(table)
+    except ValidationError as refused:
+        raise SettingsInvalid(_sentence(refused, where, separator=".", model=model)) from None
 
 
 def _section(settings: Settings, name: str) -> BaseModel:

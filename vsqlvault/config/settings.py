@@ -212,6 +212,19 @@ class HardeningSettings(Section):
     connect_ports: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = Field(default=(), strict=False)
 
 
+class ExportSettings(OpenSection):
+    """``[[export]]``: one destination of the logs. The plugin of its kind adds keys."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
+    kind: str = Field(min_length=1)
+    from_start: bool = True
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The keys that belong to the kind."""
+        return self.model_extra or {}
+
+
 class DocsSettings(Section):
     """``[docs]``: access to ``/openapi.json`` and ``/docs``."""
 
@@ -252,6 +265,7 @@ class Settings(Section):
     docs: DocsSettings = DocsSettings()
     compliance: ComplianceSettings = ComplianceSettings()
     hardening: HardeningSettings = HardeningSettings()
+    export: tuple[ExportSettings, ...] = Field(default=(), strict=False)
     plugins: dict[str, Any] = Field(default_factory=dict)
     _source: str = PrivateAttr(default="settings")
     _directory: Path = PrivateAttr(default=Path())
@@ -304,6 +318,13 @@ class Settings(Section):
     def plugin(self, name: str) -> Any:
         """Return the validated model of ``[plugins.<name>]``, for the plugin that provides it."""
         return self.plugins[name]
+
+    @field_validator("export")
+    @classmethod
+    def _one_each(cls, value: tuple[ExportSettings, ...]) -> tuple[ExportSettings, ...]:
+        if len({table.name for table in value}) < len(value):
+            raise ValueError("tables with different names")
+        return value
 
     @field_validator("plugins")
     @classmethod

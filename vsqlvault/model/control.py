@@ -71,6 +71,7 @@ CONTROLS: Mapping[str, tuple[str, ...]] = MappingProxyType({
     "log_verified": ("10.3.4", "10.7.2"),
     "anchor_fresh": ("10.3.4", "10.7.2"),
     "deliveries_current": ("10.7.2",),
+    "export_current": ("10.3.3", "10.7.2"),
     "storage_durable": (),
     "storage_has_room": ("10.7.2",),
     "values_intact": ("10.3.4", "10.7.2"),

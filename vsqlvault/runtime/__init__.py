@@ -3,6 +3,7 @@
 from vsqlvault.runtime.application import create_app
 from vsqlvault.runtime.background import background
 from vsqlvault.runtime.contained_loop import loop_name, server_loop
+from vsqlvault.runtime.exports import log_sinks
 from vsqlvault.runtime.freed_memory import return_large_blocks
 from vsqlvault.runtime.lifecycle import (
     migrate_at_start,
@@ -24,6 +25,7 @@ __all__ = [
     "create_app",
     "harden",
     "leave",
+    "log_sinks",
     "loop_name",
     "migrate_at_start",
     "migrated",

@@ -23,6 +23,7 @@ from vsqlvault.model.sandbox import StepState
 from vsqlvault.model.transparency import Checkpoint
 from vsqlvault.plugin_loader import Plugins
 from vsqlvault.quick_dataclass import dataclass
+from vsqlvault.runtime.exports import log_sinks
 from vsqlvault.runtime.tuning import DEFAULT_TUNING, Tuning
 from vsqlvault.service.access.authorizer import Authorizer
 from vsqlvault.service.access.explain import Explain
@@ -331,6 +332,7 @@ def _log(core: _Core) -> LogServices:
         core.storage,
         list(core.plugins.offers("vault_observers").values()),
         core.purge_methods,
+        log_sinks(core.plugins),
         batch=core.tuning.observer_batch,
     )
     sequencer = Sequencer(
@@ -439,8 +441,9 @@ def _controls(core: _Core, schedule: AttestationSchedule, log_services: LogServi
         quarantine=log_services.quarantine,
         verifier=log_services.verifier,
         deliveries=DeliveryWatch(
-            core.storage, log_services.observers.feeds, unmoved_seconds=core.tuning.delivery_unmoved_seconds
+            core.storage, log_services.observers.to_plugins, unmoved_seconds=core.tuning.delivery_unmoved_seconds
         ),
+        exports=DeliveryWatch(core.storage, log_services.observers.exports),
         anchors=core.anchors,
         offered=core.controls,
         is_signed=log_services.sequencer.verifier is not None,

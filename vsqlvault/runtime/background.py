@@ -15,8 +15,13 @@ async def background(vault: Vault, settings: Settings) -> AsyncIterator[None]:
     """Run the vault's background tasks for the length of the block.
 
     ``purge.sweep_interval_hours`` 0 leaves out sweeps, and ``compliance.attest_automatically`` false leaves out attestations.
+    The destinations of exports are opened first.
     The sequencer ends after the other tasks, so that the log has their rows; the deliveries end last.
+
+    Raises:
+        StartUpRefused: a destination of an export cannot be used.
     """
+    vault.log.observers.open_sinks()
     tasks = [
         vault.purge.clock_guard.task,
         vault.purge.gauges.task,

@@ -79,7 +79,7 @@ def settings_for(
         "plugins": {"allow": [name for name in names if name not in block]},
     }
     for section, values in (extra or {}).items():
-        tree[section] = {**tree.get(section, {}), **values}
+        tree[section] = {**tree.get(section, {}), **values} if isinstance(values, Mapping) else values
     return Settings.model_validate(tree)
 
 

@@ -58,6 +58,7 @@ class ControlChecks:
         quarantine: Quarantine,
         verifier: LogVerifier,
         deliveries: DeliveryWatch,
+        exports: DeliveryWatch,
         anchors: Sequence[Anchor],
         offered: Sequence[VaultControl],
         is_signed: bool,
@@ -83,6 +84,7 @@ class ControlChecks:
         self._quarantine = quarantine
         self._verifier = verifier
         self._deliveries = deliveries
+        self._exports = exports
         self._anchors = tuple(anchors)
         self._offered = {control.name: control for control in offered}
         self._is_signed = is_signed
@@ -107,6 +109,7 @@ class ControlChecks:
             "log_verified": partial(self._log_verified, now),
             "anchor_fresh": partial(self._anchor_fresh, now),
             "deliveries_current": partial(self._deliveries_current, now, recorded.get("deliveries_current")),
+            "export_current": partial(self._export_current, now),
             "storage_durable": self._storage_durable,
             "storage_has_room": self._storage_has_room,
             "values_intact": self._values_intact,
@@ -252,6 +255,14 @@ class ControlChecks:
         if is_undecided and recorded is not None and recorded.state is ControlState.FAILING:
             return _failing(recorded.detail)
         return _fine("every delivery is current or catching up")
+
+    async def _export_current(self, now: datetime) -> Check:
+        if not self._exports.is_in_use:
+            return _unused("the settings have no [[export]]")
+        late = await self._exports.late(now)
+        if late:
+            return _failing("; ".join(f"{each.name} waits for the row of {format_time(each.since)}" for each in late))
+        return _fine("every export has the rows that are five minutes old")
 
     async def _storage_durable(self) -> Check:
         described = self._storage.describe()

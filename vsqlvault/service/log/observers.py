@@ -10,12 +10,15 @@ from functools import partial
 from typing import Any
 
 from vsqlvault.errors import PluginFailed
+from vsqlvault.interfaces.log_sink import ExportedRow, LogSink
 from vsqlvault.interfaces.observer import Observer
 from vsqlvault.interfaces.purge_method import PurgeMethod
 from vsqlvault.interfaces.storage import Storage, VersionQuery
 from vsqlvault.interfaces.tree_storage import LeafRow
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.purge import PurgeReason, PurgeRecord
+from vsqlvault.proof.leaf import row_leaf
+from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.service.plugin_calls import call_plugin
 from vsqlvault.service.tasks import Lease, LeasedTask
 
@@ -25,6 +28,17 @@ DELIVERY_SECONDS = 30.0
 RETRY_SECONDS = 5.0
 LEASE_SECONDS = 60.0
 MAX_VERSIONS = 1000
+EXPORT = "export:"
+"""The prefix of the names of exports among the deliveries."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamedSink:
+    """A destination that is opened before the first delivery, and the name of its table in the settings."""
+
+    name: str
+    open: Callable[[], LogSink]
+    from_start: bool
 
 
 class Feed(ABC):
@@ -136,6 +150,26 @@ class CheckpointsToObserver(Feed):
         return found[-1].size
 
 
+class RowsToSink(_Rows):
+    """Rows of both logs, to a destination outside. A row that is missing is left out: the gap in the indexes shows it."""
+
+    def __init__(self, storage: Storage, named: NamedSink) -> None:
+        super().__init__(storage, f"{EXPORT}{named.name}", from_start=named.from_start)
+        self._open = named.open
+        self._sink: LogSink | None = None
+
+    def open(self) -> LogSink:
+        """Open the destination, once. Raises StartUpRefused."""
+        self._sink = self._sink or self._open()
+        return self._sink
+
+    async def _deliver(self, leaves: Sequence[LeafRow]) -> None:
+        rows = [ExportedRow(leaf.index, leaf.place.log, row_leaf(leaf.record)) for leaf in leaves if leaf.record]
+        if rows:
+            sink = self.open()
+            await _call(sink, partial(sink.deliver, rows))
+
+
 class PurgesToMethod(_Rows):
     """Rows of the purge log, to the purge method that made them, or whose policy was in force for a replaced version."""
 
@@ -177,18 +211,39 @@ class Observers:
         storage: Storage,
         observers: Sequence[Observer],
         methods: Mapping[str, PurgeMethod],
+        sinks: Sequence[NamedSink] = (),
         *,
         interval_seconds: float = 1.0,
         retry_seconds: float = RETRY_SECONDS,
         batch: int = BATCH,
     ) -> None:
         self._storage = storage
-        self.feeds: Sequence[Feed] = [*_observer_feeds(storage, observers), *_method_feeds(storage, methods)]
+        self.feeds: Sequence[Feed] = [
+            *_observer_feeds(storage, observers),
+            *_method_feeds(storage, methods),
+            *(RowsToSink(storage, each) for each in sinks),
+        ]
         for feed in self.feeds:
             feed.batch = batch
         self.tasks: Sequence[LeasedTask] = [
             _task(storage, feed, interval_seconds, retry_seconds) for feed in self.feeds
         ]
+
+    @property
+    def exports(self) -> Sequence[Feed]:
+        """The deliveries to destinations of the settings."""
+        return [feed for feed in self.feeds if isinstance(feed, RowsToSink)]
+
+    @property
+    def to_plugins(self) -> Sequence[Feed]:
+        """The deliveries to observers and purge methods."""
+        return [feed for feed in self.feeds if not isinstance(feed, RowsToSink)]
+
+    def open_sinks(self) -> None:
+        """Open the destinations of the exports, while the variables with their secrets are there. Raises StartUpRefused."""
+        for feed in self.feeds:
+            if isinstance(feed, RowsToSink):
+                feed.open()
 
     async def begin(self) -> None:
         """Store the position of each new feed, so that rows committed from now on are delivered. Raises Unavailable."""

@@ -64,6 +64,7 @@ async def test_a_new_vault_is_well(scene) -> None:
         "log_verified",
         "anchor_fresh",
         "deliveries_current",
+        "export_current",
         "jwks_fresh",
         "certificates_valid",
     }

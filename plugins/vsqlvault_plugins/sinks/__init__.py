@@ -1,0 +1,1 @@
+"""Destinations of exported log rows: a file, HTTP, and syslog over TLS."""
