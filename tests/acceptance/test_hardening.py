@@ -443,3 +443,16 @@ def test_the_report_of_the_command_says_that_nothing_locks_it_in(tmp_path: Path)
     )
     states = json.loads(done.stdout)["hardening"]
     assert {step["state"] for step in states.values()} == {"off"}
+
+
+def test_the_environment_of_a_server_shows_no_key_and_a_reload_still_finds_it(tmp_path: Path) -> None:
+    server = VaultServer(tmp_path, by_exec=True, settings='[hardening]\nlimits = "off"\n').start()
+    try:
+        shown = Path(f"/proc/{server.pid}/environ").read_bytes()
+        assert b"VSQL_VAULT_API_KEY=" in shown
+        assert server.admin_key.encode() not in shown
+        server.hang_up()
+        server.wait_for_line(lambda line: line["message"] == "settings reloaded")
+        assert server.call("vault-admin", "GET", "/admin/access-policies").status == 200
+    finally:
+        server.stop()

@@ -51,6 +51,7 @@ def known(name: str = "c1", **fields: Any) -> KnownCredential:
     made: dict[str, Any] = {
         "app": "payments", "source": "storage", "method": "api-key", "purposes": frozenset({"card"}),
         "created_at": T0 - DAY * 30, "expires_at": T0 + DAY * 30, "first_used_at": T0 - DAY * 3, "last_used_at": T0 - DAY,
+        "is_strong": True,
     }  # fmt: skip
     return KnownCredential(credential_id=name, **made | fields)
 
@@ -116,6 +117,10 @@ TAKEN_AWAY: list[tuple[str, str, ReportContext]] = [
     ("default_deny", "the tests", replace(LIVED, self_tests=())),
     ("default_deny", "the denial", replace(LIVED, self_tests=[SelfTest("store", False)])),
     ("credentials", "the credentials", replace(LIVED, credentials=())),
+    ("credentials", "the strength", replace(LIVED, credentials=[known(is_strong=None)])),
+    ("credentials", "a strong key", replace(LIVED, credentials=[known(is_strong=False)])),
+    ("credentials", "the time of making", replace(LIVED, credentials=[known(created_at=None)])),
+    ("credentials", "the expiry", replace(LIVED, credentials=[known(expires_at=None)])),
     ("credentials", "a short age", replace(LIVED, credentials=[known(created_at=T0 - DAY * 900)])),
     ("unused_credentials", "the credentials", replace(LIVED, credentials=())),
     ("unused_credentials", "the use", replace(LIVED, credentials=[known(last_used_at=T0 - DAY * 91)])),

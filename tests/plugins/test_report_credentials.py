@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from vsqlvault.interfaces.report_section import ReportContext
 from vsqlvault.interfaces.statistics import EntryStatistics
@@ -56,9 +59,9 @@ def test_each_method_is_counted_by_what_became_of_its_credentials() -> None:
             "never_used": 0,
             "without_expiry": 1,
             "expiring_next_30_days": 0,
-            "older_than_max_age": 1,
-            "age_unknown": 0,
-            "oldest_since": (T0 - DAY * 200).isoformat().replace("+00:00", "Z"),
+            "older_than_max_age": 0,
+            "age_unknown": 1,
+            "oldest_since": None,
             "last_used_at": T0.isoformat().replace("+00:00", "Z"),
         },
     }
@@ -94,3 +97,51 @@ def test_as_of_an_earlier_instant_what_came_later_has_not_happened() -> None:
 def test_the_list_has_an_end_and_says_so() -> None:
     report = written(*(known(f"k{number}", created_at=T0) for number in range(MAX_LISTED + 7)))
     assert (len(report["active"]), report["active_not_listed"]) == (MAX_LISTED, 7)
+
+
+def whats(report: Any) -> list[tuple[str, str]]:
+    return [(each["credential_id"], each["what"]) for each in report["exceptions"]["listed"]]
+
+
+GOOD: dict[str, Any] = {"created_at": T0 - DAY, "expires_at": T0 + DAY, "is_strong": True}
+
+
+def test_a_strong_key_of_known_age_with_an_expiry_supports() -> None:
+    assert written(known("good", **GOOD))["result"] == "supports"
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"created_at": T0 - DAY * 91}, "older than 90 days"),
+        ({"created_at": None}, "the time at which it was made is not known"),
+        ({"expires_at": None}, "no expiry"),
+        ({"is_strong": False}, "weak: shorter than 22 characters, or fewer than 10 different ones"),
+    ],
+)
+def test_a_key_that_lacks_one_of_these_is_an_exception(change: dict[str, Any], what: str) -> None:
+    assert whats(written(known("bad", **GOOD | change))) == [("bad", what)]
+
+
+def test_the_age_of_a_key_does_not_count_from_its_first_use() -> None:
+    report = written(known("file", **GOOD | {"created_at": None}, first_used_at=T0 - DAY * 200))
+    assert report["active"][0]["age_days"] is None
+    assert report["active"][0]["first_used_at"] is not None
+
+
+def test_a_key_of_unknown_strength_is_not_assessed() -> None:
+    report = written(known("digest", **GOOD | {"is_strong": None}))
+    assert (report["result"], report["figures"]["strength_unknown"]) == ("not_assessed", 1)
+
+
+def test_a_key_that_the_environment_of_the_process_shows_is_an_exception() -> None:
+    name = next(iter(shown_environment()))
+    assert whats(written(known(f"env:{name}", **GOOD))) == [
+        (f"env:{name}", "readable in the environment of the process")
+    ]
+    assert whats(written(known("env:NOT_IN_THE_ENVIRONMENT", **GOOD))) == []
+
+
+def shown_environment() -> set[str]:
+    entries = Path("/proc/self/environ").read_bytes().split(b"\0")
+    return {entry.partition(b"=")[0].decode() for entry in entries if entry.partition(b"=")[2]}

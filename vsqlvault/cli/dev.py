@@ -13,6 +13,7 @@ from vsqlvault.config import ApiKeySettings, Settings, load_settings
 from vsqlvault.errors import SettingsInvalid
 from vsqlvault.model.policy import RetentionPolicy
 from vsqlvault.model.principal import SYSTEM, Call
+from vsqlvault.sandbox.environment import overwrite_variables
 from vsqlvault.service.credentials.api_keys import digest_of, new_secret
 from vsqlvault.service.vault import Vault
 
@@ -34,6 +35,7 @@ def serve_dev(listen_addr: str | None = None, key: str | None = None) -> None:
     given = key or os.environ.get(load_settings(None).auth.api_key_env or "")
     key = given or new_secret()
     settings = dev_settings(key, listen_addr)
+    overwrite_variables(settings.secret_variables | {load_settings(None).auth.api_key_env or ""})
     set_up_logging(settings.logging.format, settings.logging.level)
 
     async def set_policy(vault: Vault, address: str) -> None:

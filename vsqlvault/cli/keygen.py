@@ -12,6 +12,7 @@ from pathlib import Path
 from vsqlvault.cli.output import add_json, print_json
 from vsqlvault.config import DEFAULT_SIGNING_KEY_FILE, ApiKeySettings, Settings
 from vsqlvault.errors import SettingsInvalid
+from vsqlvault.model.times import format_time, utc_now
 from vsqlvault.proof.note import KeyInvalid, SigningKey
 from vsqlvault.service.credentials.api_keys import digest_of, new_secret
 from vsqlvault.service.log.signing_keys import write_key
@@ -68,6 +69,7 @@ Add this to vsql-vault.toml, then send SIGHUP to the server:
 [[auth.api_keys]]
 app = {json.dumps(options.app)}
 key_sha256 = "{digest}"
+created_at = {format_time(utc_now().replace(microsecond=0))}
 purposes = ["card"]  # the purposes the app may use; ["*"] for all""")
 
 

@@ -19,6 +19,7 @@ from vsqlvault.hookspecs import OFFERS
 from vsqlvault.interfaces.storage import MigrationStatus
 from vsqlvault.plugin_loader import Plugins
 from vsqlvault.runtime import check_reach, harden, log_sinks, migrated, planned, run_to_end, server_loop, storage_of
+from vsqlvault.sandbox.environment import overwrite_variables
 from vsqlvault.service.log.signing_keys import load_signing
 
 log = logging.getLogger("vsqlvault")
@@ -42,6 +43,7 @@ def serve(options: argparse.Namespace, read: Callable[[argparse.Namespace], Sett
     is_named = options.config is not None
     settings = read(options)
     settings.auth.check_secrets(os.environ)
+    overwrite_variables(settings.secret_variables)
     if options.config is not None and not is_named:
         log.info("settings are read from the current directory", extra={"file": str(options.config)})
 

@@ -47,6 +47,7 @@ class ApiKeySettings(Grant):
 
     key_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     key_env: str | None = None
+    created_at: datetime | None = None
     expires_at: datetime | None = None
 
     @model_validator(mode="after")
@@ -55,7 +56,7 @@ class ApiKeySettings(Grant):
             raise ValueError("exactly one of key_sha256 and key_env")
         return self
 
-    @field_validator("expires_at")
+    @field_validator("created_at", "expires_at")
     @classmethod
     def _aware(cls, value: datetime | None) -> datetime | None:
         if value is not None and value.tzinfo is None:
@@ -73,9 +74,25 @@ class AuthSettings(OpenSection):
     api_key_env: str | None = "VSQL_VAULT_API_KEY"
     api_key_app: App = "vault-admin"
     api_keys: tuple[ApiKeySettings, ...] = Field(default=(), strict=False)
+    api_key_created_at: datetime | None = None
+    api_key_expires_at: datetime | None = None
+    require_strong_keys: bool = False
     stored_keys: bool = True
     api_key_max_age_days: int = Field(default=365, ge=1, le=36_500)
     max_failures_per_minute: int = Field(default=10, ge=0, le=100_000)
+
+    @field_validator("api_key_created_at", "api_key_expires_at")
+    @classmethod
+    def _aware(cls, value: datetime | None) -> datetime | None:
+        if value is not None and value.tzinfo is None:
+            raise ValueError("a time with an offset, such as 2027-02-16T00:00:00Z")
+        return value
+
+    @property
+    def secret_variables(self) -> frozenset[str]:
+        """The environment variables that have keys."""
+        named = {self.api_key_env, *(listed.key_env for listed in self.api_keys)}
+        return frozenset(name for name in named if name)
 
     def check_secrets(self, environment: Mapping[str, str]) -> None:
         """Refuse settings whose variables hold no key. A command that authenticates nobody needs none of them.

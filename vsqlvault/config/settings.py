@@ -251,6 +251,9 @@ class ComplianceSettings(Section):
         return self.cryptoperiods[max(fitting, key=len)] if fitting else None
 
 
+DATABASE_URL_VARIABLE = "VSQL_VAULT_STORAGE__DATABASE_URL"
+
+
 class Settings(Section):
     """All settings."""
 
@@ -270,6 +273,12 @@ class Settings(Section):
     _source: str = PrivateAttr(default="settings")
     _directory: Path = PrivateAttr(default=Path())
     _variables: Mapping[tuple[str, ...], str] = PrivateAttr(default_factory=dict)
+
+    @property
+    def secret_variables(self) -> frozenset[str]:
+        """The environment variables with secrets that the vault reads: keys, signing keys, and the database's URL."""
+        signing = {self.audit.signing_key_env, self.audit.previous_signing_key_env}
+        return self.auth.secret_variables | {name for name in signing if name} | {DATABASE_URL_VARIABLE}
 
     def source_of(self, section: str, key: str) -> str:
         """Return where a value was read from: the environment variable, or the file."""

@@ -22,7 +22,8 @@ class KnownCredential:
 
     ``source`` is where it is defined: ``settings`` or ``storage``. ``created_at`` is None if the creation time is
     unknown. ``first_used_at`` and ``last_used_at`` are None if it was never used. ``fingerprint`` differs if the secret
-    does, and does not reveal it; None if the credential id does that.
+    does, and does not reveal it; None if the credential id does that. ``is_strong`` is whether the secret is long and varied
+    enough, or None if the vault does not know it.
     """
 
     credential_id: str
@@ -38,6 +39,7 @@ class KnownCredential:
     first_used_at: datetime | None = None
     last_used_at: datetime | None = None
     fingerprint: str | None = None
+    is_strong: bool | None = None
 
     @property
     def since(self) -> datetime | None:

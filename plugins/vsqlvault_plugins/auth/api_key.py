@@ -20,6 +20,12 @@ from vsqlvault.model.sandbox import ProcessNeeds
 from vsqlvault.quick_dataclass import dataclass
 
 MAX_KEY_LENGTH = 8192
+MIN_KEY_LENGTH = 22
+"""The characters of 128 random bits in base64."""
+
+MIN_DIFFERENT = 10
+"""A random key of this length with fewer different characters is less likely than one in a million."""
+
 _NO_DIGEST = "0" * 64
 
 
@@ -27,7 +33,9 @@ _NO_DIGEST = "0" * 64
 class _Key:
     digest: str
     principal: Principal
+    created_at: datetime | None
     expires_at: datetime | None
+    is_strong: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +109,7 @@ class ApiKeyAuthenticator(Authenticator):
         return bool(self._keys) or any(True for _ in self._stored_keys.all())
 
     def credentials(self) -> list[KnownCredential]:
-        """Return every known key. The creation time of a key in the settings is unknown."""
+        """Return every known key. The strength of a key is unknown if the settings have only its digest."""
         listed = [
             KnownCredential(
                 method=self.name,
@@ -111,7 +119,9 @@ class ApiKeyAuthenticator(Authenticator):
                 identity=key.principal.identity,
                 purposes=key.principal.purposes,
                 roles=key.principal.roles,
+                created_at=key.created_at,
                 expires_at=key.expires_at,
+                is_strong=key.is_strong,
                 fingerprint=hashlib.sha256(f"fingerprint {key.digest}".encode()).hexdigest(),
             )
             for key in self._keys.values()
@@ -135,15 +145,19 @@ class ApiKeyAuthenticator(Authenticator):
             principal = Principal(
                 settings.api_key_app, self.name, f"env:{settings.api_key_env}", roles=frozenset({Role.ADMIN})
             )
-            _add(keys, _Key(_digest(secret, settings.api_key_env), principal, None))
+            digest = _digest(secret, settings.api_key_env)
+            strong = _strength(secret, settings.api_key_env, settings)
+            _add(keys, _Key(digest, principal, settings.api_key_created_at, settings.api_key_expires_at, strong))
         for listed in settings.api_keys:
-            _add(keys, self._listed(listed))
+            _add(keys, self._listed(listed, settings))
         return keys
 
-    def _listed(self, listed: ApiKeySettings) -> _Key:
+    def _listed(self, listed: ApiKeySettings, settings: AuthSettings) -> _Key:
+        strong = None
         if listed.key_env is not None:
             secret = self._environment.get(listed.key_env)
             digest = _digest(secret, listed.key_env) if secret else f"not set: {listed.key_env}"
+            strong = _strength(secret, listed.key_env, settings) if secret else None
             credential_id = f"env:{listed.key_env}"
         else:
             digest = listed.key_sha256 or ""
@@ -156,7 +170,7 @@ class ApiKeyAuthenticator(Authenticator):
             purposes=None if listed.purposes is None else frozenset(listed.purposes),
             roles=frozenset(Role(role) for role in listed.roles),
         )
-        return _Key(digest, principal, listed.expires_at)
+        return _Key(digest, principal, listed.created_at, listed.expires_at, strong)
 
 
 def _known(key: ApiKeyRecord, method: str) -> KnownCredential:
@@ -171,7 +185,19 @@ def _known(key: ApiKeyRecord, method: str) -> KnownCredential:
         created_at=key.created_at,
         expires_at=key.expires_at,
         revoked_at=key.revoked_at,
+        is_strong=True,  # the vault made it: 256 random bits
     )
+
+
+def _strength(secret: str, variable: str, settings: AuthSettings) -> bool:
+    """Return whether a key is long and varied enough. Raises SettingsInvalid if it must be and is not."""
+    is_strong = len(secret) >= MIN_KEY_LENGTH and len(set(secret)) >= MIN_DIFFERENT
+    if settings.require_strong_keys and not is_strong:
+        raise SettingsInvalid(
+            f"{variable}: expected a key of at least {MIN_KEY_LENGTH} characters, {MIN_DIFFERENT} of them different, found a"
+            " weaker one that is not shown: generate one with vsql-vault keygen"
+        )
+    return is_strong
 
 
 def _digest(secret: str, variable: str) -> str:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from vsqlvault.interfaces.report_section import ReportContext
 from vsqlvault.model.credential import KnownCredential
 from vsqlvault.model.times import format_time
-from vsqlvault_plugins.report.shape import MAX_LISTED as LISTED_OLD
+from vsqlvault.sandbox.environment import readable_variables
+from vsqlvault_plugins.report.shape import MAX_LISTED as LISTED
 from vsqlvault_plugins.report.shape import Finding
 
 MAX_LISTED = 1_000
+OF_VARIABLE = "env:"
 _THIRTY_DAYS = timedelta(days=30)
 
 
@@ -30,26 +32,28 @@ class Credentials:
         there = [each for each in context.credentials if each.created_at is None or each.created_at <= at]
         active = [each for each in there if each.state(at) == "active"]
         active.sort(key=lambda each: _place(each, at))
-        old = [each for each in active if self._is_old(each, at)]
+        unknown = sum(each.is_strong is None for each in active)
+        exceptions = self._exceptions(active, at)
         finding = Finding(
             title="Credentials",
             requirements=("8.3.2", "8.6.3"),
             supports=(
-                "Secrets are stored only as digests. Their age, expiry and last use are known, so that they can be "
-                "changed in time."
+                "Each key is strong, was made not longer ago than the limit, and has an expiry. The storage and the "
+                "settings have digests, except of keys in environment variables, which a server overwrites there at its start."
             ),
             method=(
-                "Credentials that are known in advance, as of the report's time. Last uses are those known when "
-                "the report is written. Tokens are not included."
+                "Credentials that are known in advance, as of the report's time. The age counts from the time at which "
+                "the key was made. A key is strong if the vault made it, or if it has at least 22 characters, 10 of "
+                "them different; of a key of which the settings have the digest, the vault does not know it. Keys from "
+                "environment variables stay in the memory of the process. Last uses are those known when the report is "
+                "written. Tokens are not included."
             ),
             measured="as_of",
             population=len(there),
-            exceptions=[
-                {"what": f"older than {self._max_age_days} days", "app": each.app, "credential_id": each.credential_id}
-                for each in old[:LISTED_OLD]
-            ],
-            exceptions_count=len(old),
-            figures={},
+            exceptions=exceptions[:LISTED],
+            exceptions_count=len(exceptions),
+            owner=f"the owners of the apps: the strength of {unknown} credentials is not known" if unknown else None,
+            figures={"strength_unknown": unknown},
         )
         return finding.member(context.period) | {
             "max_age_days": self._max_age_days,
@@ -60,6 +64,22 @@ class Credentials:
             "active": [self._listed(each, at) for each in active[:MAX_LISTED]],
             "active_not_listed": max(0, len(active) - MAX_LISTED),
         }
+
+    def _exceptions(self, active: Sequence[KnownCredential], at: datetime) -> list[dict[str, Any]]:
+        readable = _readable(active)
+        found: tuple[tuple[str, Callable[[KnownCredential], bool]], ...] = (
+            (f"older than {self._max_age_days} days", lambda each: self._is_old(each, at)),
+            ("the time at which it was made is not known", lambda each: _since(each, at) is None),
+            ("no expiry", lambda each: each.expires_at is None),
+            ("weak: shorter than 22 characters, or fewer than 10 different ones", lambda each: each.is_strong is False),
+            ("readable in the environment of the process", lambda each: each.credential_id in readable),
+        )
+        return [
+            {"what": what, "app": each.app, "credential_id": each.credential_id}
+            for what, applies in found
+            for each in active
+            if applies(each)
+        ]
 
     def _summary(self, there: Sequence[KnownCredential], at: datetime) -> dict[str, Any]:
         active = [each for each in there if each.state(at) == "active"]
@@ -94,6 +114,7 @@ class Credentials:
             "age_days": (at - since).days if since else None,
             "older_than_max_age": self._is_old(credential, at),
             "expires_at": _shown(credential.expires_at),
+            "first_used_at": _shown(credential.first_used_at),
             "last_used_at": _shown(credential.last_used_at),
         }
 
@@ -103,7 +124,19 @@ class Credentials:
 
 
 def _since(credential: KnownCredential, at: datetime) -> datetime | None:
-    return credential.since if credential.since and credential.since <= at else None
+    """Return when the credential was made, if that is known. Its first use shows only that it is not younger."""
+    return credential.created_at if credential.created_at and credential.created_at <= at else None
+
+
+def _readable(active: Sequence[KnownCredential]) -> frozenset[str]:
+    """Return the ids of the keys that everybody who may see the environment of this process can read."""
+    names = {
+        each.credential_id.removeprefix(OF_VARIABLE) for each in active if each.credential_id.startswith(OF_VARIABLE)
+    }
+    try:
+        return frozenset(OF_VARIABLE + name for name in readable_variables(names))
+    except OSError:
+        return frozenset()
 
 
 def _place(credential: KnownCredential, at: datetime) -> tuple[bool, float, str, str]:
