@@ -433,6 +433,20 @@ def test_a_form_that_is_malformed_is_refused(server: VaultServer, also: str) -> 
     assert get(server, "/docs", cookie).status == 200
 
 
+def test_a_new_session_removes_leases_that_have_expired(server: VaultServer) -> None:
+    server.query(
+        sqlite="INSERT INTO leases (name, holder, expires_at) VALUES ('session:gone', 'live', 1)",
+        postgresql="INSERT INTO vault.leases (name, holder, expires_at) VALUES ('session:gone', 'live', '2020-01-01Z')",
+    )
+    first, second = session_of(server), session_of(server)
+    assert [get(server, "/docs", cookie).status for cookie in (first, second)] == [200, 200]
+    send(server, "/sign-out", first, {"csrf": token_of(get(server, "/sessions", first))})
+    get(server, "/docs", session_of(server))
+    gone = "SELECT 1 FROM {} WHERE name = 'session:gone'"
+    assert server.query(sqlite=gone.format("leases"), postgresql=gone.format("vault.leases")) == []
+    assert [get(server, "/docs", cookie).status for cookie in (first, second)] == [303, 200]
+
+
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
 

@@ -341,7 +341,10 @@ class Storage(TreeStorage, PurgeStorage, WatchStorage, Protocol):
         ...
 
     async def acquire_lease(self, name: str, holder: str, seconds: float) -> bool:
-        """Take or renew the lease ``name`` for ``holder``. Return False if another holder's lease has not expired."""
+        """Take or renew the lease ``name`` for ``holder``. Return False if another holder's lease has not expired.
+
+        Expired leases may be removed at any time.
+        """
         ...
 
     async def release_lease(self, name: str, holder: str) -> None:

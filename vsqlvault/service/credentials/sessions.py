@@ -19,6 +19,7 @@ from vsqlvault.service.commit.queue import CommitQueue
 
 SESSION_SECONDS = 8 * 3600
 MAX_LISTED = 1000
+PAGE_ROWS = 1000
 _LIVE, _ENDED = "live", "ended"
 _ATTEMPTS = 8
 
@@ -35,9 +36,18 @@ class BrowserSessions:
     """Begins, checks, lists and ends sessions."""
 
     def __init__(
-        self, *, storage: Storage, queue: CommitQueue, auditor: Auditor, session_seconds: float = SESSION_SECONDS
+        self,
+        *,
+        storage: Storage,
+        queue: CommitQueue,
+        auditor: Auditor,
+        session_seconds: float = SESSION_SECONDS,
+        max_listed: int = MAX_LISTED,
+        page_rows: int = PAGE_ROWS,
     ) -> None:
-        """``session_seconds``: how long a session may last."""
+        """``session_seconds``: how long a session may last; ``max_listed``: how many sign-ins a list examines at most."""
+        self._max_listed = max_listed
+        self._page_rows = page_rows
         self._storage = storage
         self._queue = queue
         self._auditor = auditor
@@ -80,6 +90,8 @@ class BrowserSessions:
     async def listed(self, call: Call) -> Sequence[ListedSession]:
         """Return the sessions that the caller may see, newest first: all for admins and auditors, else the own ones.
 
+        Only the newest ``max_listed`` sign-ins are examined.
+
         Raises:
             Unavailable.
         """
@@ -90,7 +102,7 @@ class BrowserSessions:
             context.observe(snapshot)
             since = snapshot.now - timedelta(seconds=self.session_seconds)
             own = {} if call.principal.may_inspect_all else {"credential_id": call.principal.credential_id}
-            begun = await self._rows(Operation.SIGN_IN, since, own)
+            begun = await self._rows(Operation.SIGN_IN, since, own, self._max_listed)
             ended = {row.detail for row in await self._rows(Operation.SIGN_OUT, since, {})}
             ended |= {row.detail for row in await self._rows(Operation.END_SESSION, since, {})}
             await self._queue.record(context.granted())
@@ -98,11 +110,21 @@ class BrowserSessions:
 
         return await self._auditor.run_audited(context, attempt)
 
-    async def _rows(self, operation: Operation, since: datetime, also: dict[str, str]) -> list[AccessRecord]:
+    async def _rows(
+        self, operation: Operation, since: datetime, also: dict[str, str], most: int | None = None
+    ) -> list[AccessRecord]:
+        """Return the newest ``most`` rows, or all, newest first."""
         equals = {"operation": operation.value, "outcome": "granted", **also}
-        return [
-            row.record for row in await self._storage.access_log(LogQuery(limit=MAX_LISTED, since=since, equals=equals))
-        ]
+        found: list[AccessRecord] = []
+        after: int | None = None
+        while most is None or len(found) < most:
+            limit = self._page_rows if most is None else min(self._page_rows, most - len(found))
+            page = await self._storage.access_log(LogQuery(limit=limit, since=since, after=after, equals=equals))
+            found += [row.record for row in page]
+            if len(page) < limit:
+                break
+            after = page[-1].position
+        return found
 
     async def _is_own(self, call: Call, session_id: str) -> bool:
         since = (await self._queue.read()).now - timedelta(seconds=self.session_seconds)

@@ -445,6 +445,12 @@ SELECT sweep_id, started_at, finished_at, started_by, purged, failed, completed,
 FROM vault.sweeps ORDER BY finished_at DESC LIMIT 1
 
 -- name: acquire_lease
+-- A new lease removes those that have expired: nobody can tell an expired lease from none.
+WITH dropped AS (
+    DELETE FROM vault.leases WHERE name IN (
+        SELECT name FROM vault.leases
+        WHERE expires_at <= clock_timestamp() AND name <> $1 AND NOT EXISTS (SELECT FROM vault.leases WHERE name = $1)
+        LIMIT 1000 FOR UPDATE SKIP LOCKED))
 INSERT INTO vault.leases AS held (name, holder, expires_at)
 VALUES ($1, $2, clock_timestamp() + make_interval(secs => $3))
 ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at

@@ -231,9 +231,11 @@ def retention_limit_effect(connection: sqlite3.Connection, change: RetentionLimi
 def acquire_lease(
     connection: sqlite3.Connection, name: str, holder: str, seconds: float, clock: Callable[[], datetime]
 ) -> bool:
-    """Take or renew a lease, unless another holder's lease has not expired."""
+    """Take or renew a lease, unless another holder's lease has not expired. A new one removes those that have expired."""
     with transaction(connection, "begin_write"):
         now = clock()
+        if connection.execute(QUERIES["knows_lease"], {"name": name}).fetchone() is None:
+            connection.execute(QUERIES["drop_expired_leases"], {"name": name, "now": to_micros(now)})
         cursor = connection.execute(
             QUERIES["acquire_lease"],
             {

@@ -460,6 +460,13 @@ INSERT INTO leases (name, holder, expires_at) VALUES (:name, :holder, :expires_a
 ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at
 WHERE leases.holder = excluded.holder OR leases.expires_at <= :now
 
+-- name: knows_lease
+SELECT 1 FROM leases WHERE name = :name
+
+-- name: drop_expired_leases
+-- Nobody can tell an expired lease from none.
+DELETE FROM leases WHERE name IN (SELECT name FROM leases WHERE expires_at <= :now AND name <> :name LIMIT 1000)
+
 -- name: release_lease
 DELETE FROM leases WHERE name = :name AND holder = :holder
 
