@@ -22,6 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report to FILE as JSON")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the report to FILE as HTML")
+    parser.add_argument(
+        "--oscal", type=Path, metavar="FILE", help="write the report to FILE as OSCAL assessment results"
+    )
     add_period(parser, "count")
 
 
@@ -44,7 +47,12 @@ def write_report(options: argparse.Namespace, read_settings: Callable[[argparse.
     if options.html:
         reading = Reading(origin, "vsql-vault report, on a host of the vault", hashlib.sha256(document).hexdigest())
         _write_file("--html", options.html, report_page(report, reading))
-    if not options.json and not options.html:
+    if options.oscal:
+        from vsqlvault.service.compliance.oscal import oscal_document  # noqa: PLC0415 - few reports need it
+
+        text = json.dumps(oscal_document(report), indent=2, ensure_ascii=False)
+        _write_file("--oscal", options.oscal, f"{text}\n".encode())
+    if not options.json and not options.html and not options.oscal:
         print(json.dumps(report, indent=2, ensure_ascii=False))
 
 

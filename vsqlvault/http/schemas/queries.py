@@ -161,7 +161,7 @@ class ReportQuery(Query):
     as_of: QueryTime | None = None
     since: QueryTime | None = None
     until: QueryTime | None = None
-    format: Literal["json", "html"] | None = None
+    format: Literal["json", "html", "oscal"] | None = None
 
 
 class EvidenceQuery(Query):
