@@ -66,7 +66,6 @@ class ByPurpose:
                 "retention_policy": context.retention_policies[purpose].summary,
                 "entries_expiring_next_30_days": of.expiring_next_30_days,
                 "key_refs": dict(sorted(of.key_refs.items())),
-                "entries_without_key_ref": of.without_key_ref,
             }
             for purpose, of in sorted(context.entry_statistics.by_purpose.items())
         }

@@ -85,6 +85,11 @@ class KeyInventory:
                 "stale": len(stale),
                 "without_cryptoperiod": sum(key["cryptoperiod_days"] is None for key in keys),
                 "entries_without_key_ref": sum(unnamed.values()),
+                "entries_by_purpose_without_key_ref": {
+                    purpose: of.without_key_ref
+                    for purpose, of in sorted(context.entry_statistics.by_purpose.items())
+                    if of.without_key_ref
+                },
                 "entries_by_provider": _by_provider(keys),
                 "retirable": [
                     {"purpose": key.purpose, "key_ref": key.key_ref, "last_purged_at": format_time(key.last_purged_at)}

@@ -64,7 +64,6 @@ def _asked_for() -> dict[str, Any]:
                 "retention_policy": _TEXT,
                 "entries_expiring_next_30_days": _COUNT,
                 "key_refs": _map(_COUNT),
-                "entries_without_key_ref": _COUNT,
             })
         ),
         "purge_compliance": _object({
