@@ -10,7 +10,7 @@ from vsqlvault.http.messages import BodyReader, Reply, Request, answer_of, colle
 from vsqlvault.http.operation import Operation
 from vsqlvault.http.routing import Router
 from vsqlvault.http.server.framing import Head
-from vsqlvault.http.server.state import Answer, Peer
+from vsqlvault.http.server.state import Peer
 from vsqlvault.model.ids import new_id
 
 Asgi = Callable[[Any, Any, Any], Awaitable[None]]
@@ -87,9 +87,8 @@ class FastPath:
         )
         return self._direct.answer(request, operation)
 
-    def finish(self, outcome: Reply, *, is_head: bool) -> Answer:
-        """See ``Handler.finish``."""
-        return answer_of(outcome, is_head=is_head)
+    finish = staticmethod(answer_of)
+    """See ``Handler.finish``."""
 
     async def read_pieces(self, receive: Callable[[], Awaitable[Any]], limit: int) -> bytes:
         """See ``Handler.read_pieces``."""

@@ -133,7 +133,9 @@ def answer_of(reply: Reply, *, is_head: bool) -> Answer:
 
 def fields_of(reply: Reply) -> list[tuple[str, str]]:
     """Return the header fields of a reply, without its length."""
-    fields = [(name.lower(), value) for name, value in reply.headers]
+    fields: list[tuple[str, str]] = []
+    for name, value in reply.headers:
+        fields.append((name.lower(), value))
     if reply.content_type is not None:
         fields.append(("content-type", reply.content_type))
     return fields

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -13,6 +14,7 @@ from vsqlvault.errors import OutcomeUnknown, PluginFailed, StorageUnavailable, V
 from vsqlvault.interfaces.storage import Storage
 from vsqlvault.service.plugin_calls import call_in_place, call_plain, call_plugin
 
+log = logging.getLogger(__name__)
 BATCHES = frozenset({"read", "commit"})
 """These run on the way of every request, in the task of the commit queue, which has their time limit."""
 
@@ -44,10 +46,16 @@ class ContainedStorage:
     @property
     def incarnation(self) -> str:
         """See ``Storage.incarnation``."""
-        found: object = _plainly(lambda: self._inner.incarnation)
-        if not isinstance(found, str):
-            raise StorageUnavailable
-        return found
+        try:  # without a call: it is read twice on the way of every request
+            found: object = self._inner.incarnation
+            if isinstance(found, str):
+                return found
+        except VaultError:
+            raise
+        except BaseException as error:
+            log.error("plugin failed", extra={"plugin": PLUGIN, "error": type(error).__name__})  # noqa: TRY400
+            raise StorageUnavailable from error
+        raise StorageUnavailable
 
 
 def contained(storage: Storage, batch_seconds: float, slow_seconds: float) -> Storage:
@@ -87,7 +95,7 @@ async def _call_batch(
 ) -> Any:
     """Call a method in the task of the caller, who has a time limit: a task of its own would cost each request."""
     try:
-        answer = await call_in_place(lambda: call(*arguments, **named))
+        answer = await call_in_place(partial(call, *arguments, **named))
     except PluginFailed as failed:
         raise StorageUnavailable from failed.__cause__
     if not is_answer(answer):
@@ -125,7 +133,16 @@ def _check_of(annotation: Any) -> Callable[[object], bool]:
     if get_origin(annotation) is not Sequence or not items:
         return lambda answer: isinstance(answer, expected)
     of_items = _classes_of(items[0])
-    return lambda answer: isinstance(answer, Sequence) and all(isinstance(item, of_items) for item in answer)
+
+    def is_sequence(answer: object) -> bool:
+        if not isinstance(answer, Sequence):
+            return False
+        for item in answer:  # noqa: SIM110 - a generator costs every batch a call for each item
+            if not isinstance(item, of_items):
+                return False
+        return True
+
+    return is_sequence
 
 
 def _classes_of(annotation: Any) -> tuple[type, ...]:

@@ -111,7 +111,9 @@ class Connection(asyncio.Protocol):
             self._read_head()
         elif not self._cycle.has_whole_body:
             self._feed(self._cycle)
-        if self._cycle is not None and (len(self._buffer) > MAX_AHEAD_BYTES or self._cycle.unread > MAX_AHEAD_BYTES):
+        if self._cycle is not None and (
+            len(self._buffer) > MAX_AHEAD_BYTES or len(self._cycle.unread) > MAX_AHEAD_BYTES
+        ):
             self._pause()
 
     def pause_writing(self) -> None:
@@ -353,7 +355,7 @@ class Cycle:
         self._awaits_continue = fields.awaits_continue and length != 0
         self._chunks = ChunkedBody() if length is None else None
         self._left = length or 0
-        self._pending = bytearray()
+        self.unread = bytearray()
         self._is_told_of_end = False
         self._is_disconnected = False
         self._waiter: asyncio.Future[None] | None = None
@@ -365,11 +367,6 @@ class Cycle:
         self.has_begun_answer = False
         self.is_complete = False
 
-    @property
-    def unread(self) -> int:
-        """The number of received bytes of the body that were not read yet."""
-        return len(self._pending)
-
     def feed(self, buffer: bytearray) -> None:
         """Take the next part of the body from the front of ``buffer``.
 
@@ -377,13 +374,13 @@ class Cycle:
             BadFraming: an invalid chunk.
         """
         if self._chunks is not None:
-            self._pending += self._chunks.take(buffer)
+            self.unread += self._chunks.take(buffer)
             self.has_whole_body = self._chunks.is_complete
         else:
             part = buffer[: self._left]
             del buffer[: self._left]
             self._left -= len(part)
-            self._pending += part
+            self.unread += part
             self.has_whole_body = self._left == 0
         self._wake()
 
@@ -395,9 +392,9 @@ class Cycle:
     async def receive(self) -> Message:
         """Return the next ASGI message: a part of the body, or the client's disconnection."""
         while True:
-            if self._pending or (self.has_whole_body and not self._is_told_of_end):
-                body = bytes(self._pending)
-                self._pending.clear()
+            if self.unread or (self.has_whole_body and not self._is_told_of_end):
+                body = bytes(self.unread)
+                self.unread.clear()
                 self._is_told_of_end = self.has_whole_body
                 if not self.has_whole_body:
                     self._connection.resume()
@@ -442,11 +439,11 @@ class Cycle:
         """Return the body: what has arrived, or what the application gathers of the rest."""
         if not self.has_whole_body or self._is_told_of_end:
             return await self._connection.read_pieces(self.receive, limit)
-        if len(self._pending) > limit:
+        if len(self.unread) > limit:
             raise PayloadTooLarge(f"a body has at most {limit} bytes")
         self._is_told_of_end = True
-        body = bytes(self._pending)
-        self._pending.clear()
+        body = bytes(self.unread)
+        self.unread.clear()
         return body
 
     def _complete(self) -> None:

@@ -7,6 +7,7 @@ import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import TypeVar
 
 from vsqlvault.errors import (
@@ -136,7 +137,7 @@ class CommitQueue:
 
     async def _read_batch(self, reads: Sequence[Read]) -> Sequence[Snapshot]:
         asked_at = self._clock.asked()
-        snapshots = await _contained(lambda: self._storage.read(reads))
+        snapshots = await _contained(partial(self._storage.read, reads))
         if not snapshots:
             return snapshots
         self._clock.set(snapshots[0].now, asked_at)
@@ -150,7 +151,7 @@ class CommitQueue:
         return snapshots
 
     async def _commit_batch(self, writes: Sequence[Write]) -> Sequence[WriteOutcome | VaultError]:
-        return await _contained(lambda: self._storage.commit(writes))
+        return await _contained(partial(self._storage.commit, writes))
 
 
 async def _contained(call: Callable[[], Awaitable[Sequence[Result]]]) -> Sequence[Result]:
