@@ -349,6 +349,21 @@ def test_a_column_of_another_type_is_a_finding(made: Path, tmp_path: Path, state
     assert [*log.findings, *state.findings]
 
 
+def test_values_are_read_unless_they_are_left_out(made: Path, tmp_path: Path) -> None:
+    statement = "UPDATE entries SET encrypted_value = CAST('forged' AS BLOB) WHERE external_id = 'e0'"
+    path = tampered(made, tmp_path, statement)
+
+    async def check(*, with_values: bool) -> StateResult:
+        async with opened(path) as storage:
+            source, replay = StorageSource(storage), StateReplay()
+            await verify_log(source, [KEY.verifier], replay=replay)
+            return await check_state(storage, source, replay, with_values=with_values)
+
+    assert len(asyncio.run(check(with_values=True)).findings) == 1
+    without = asyncio.run(check(with_values=False))
+    assert (list(without.findings), without.values) == ([], 0)
+
+
 IN_BUNDLES = [
     statement
     for statement, (table, _) in TAMPERS.items()
