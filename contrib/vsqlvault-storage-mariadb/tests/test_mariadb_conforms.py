@@ -47,6 +47,8 @@ class TestMariaDbConforms(StorageConformance if is_long else _Short):  # type: i
 @in_long
 @pytest.mark.usefixtures("mariadb_socket")
 class TestMariaDbFaults(FaultConformance):
+    every = 4  # each test ends after a minute, also on a busy machine
+
     async def open_storage(self, directory: Path) -> Storage:
         return await opened(directory)
 
