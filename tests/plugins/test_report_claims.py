@@ -33,7 +33,7 @@ DAY = timedelta(days=1)
 SETTINGS = Settings.model_validate({"compliance": {"cryptoperiods": {"akv:": 90}}})
 SECTIONS: Mapping[str, ReportSection] = {each.name: each for each in vault_report_sections(SETTINGS)}
 NEVER_SUPPORT = {
-    "bulk_access", "cryptography", "data_classes", "factors", "log_review", "not_assessed",
+    "access_review", "bulk_access", "cryptography", "data_classes", "factors", "log_review", "not_assessed",
     "rejected_credentials", "technologies", "time_settings", "user_accounts",
 }  # fmt: skip
 """Sections about facts that the vault can only show a part of, so that somebody else has to assess them."""
@@ -111,9 +111,6 @@ TAKEN_AWAY: list[tuple[str, str, ReportContext]] = [
     ("stored_data", "entries", evidence(holdings=[])),
     ("stored_data", "the algorithm", evidence(holdings=[holding(algorithm_hint=None)])),
     ("key_inventory", "the keys", replace(LIVED, key_uses=[])),
-    ("access_review", "the apps with the purpose", replace(LIVED, credentials=())),
-    ("access_review", "the use", evidence(access=[])),
-    ("access_review", "the policy", evidence(holdings=[holding(access_policy="nowhere")])),
     ("default_deny", "the tests", replace(LIVED, self_tests=())),
     ("default_deny", "the denial", replace(LIVED, self_tests=[SelfTest("store", False)])),
     ("credentials", "the credentials", replace(LIVED, credentials=())),

@@ -41,8 +41,9 @@ class Probe:
     """The decision of a policy evaluator for one kind of app, under an access policy, for a purpose.
 
     ``asks`` is ``owner``, ``purpose-holder`` (another app with the purpose), ``outsider`` (an app without any purpose)
-    or ``admin`` (another app with that role and the purpose). ``reason`` is set on a denial. ``new`` means that the
-    request stores under an id without an entry.
+    or ``admin`` (another app with that role and the purpose), or ``named``: the app ``app``, which a rule of the policy
+    names, with the purpose. ``reason`` is set on a denial. ``new`` means that the request stores under an id without an
+    entry.
     """
 
     purpose: str
@@ -52,6 +53,7 @@ class Probe:
     new: bool
     is_allowed: bool
     reason: str | None
+    app: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,23 @@ from datetime import datetime
 from typing import Any
 
 from vsqlvault.interfaces.report_section import Probe, ReportContext
+from vsqlvault.model.access import Action
 from vsqlvault.model.policy import ADMIN, OWNER, AccessPolicy
+from vsqlvault.model.principal import Role
 from vsqlvault.model.times import format_time
 from vsqlvault_plugins.report.shape import MAX_LISTED, Finding
 
-ON_ENTRIES = frozenset({"store", "update", "retrieve", "inspect", "list", "purge"})
+ON_ENTRIES: Mapping[str, Action] = {
+    "store": Action.STORE,
+    "update": Action.STORE,
+    "retrieve": Action.RETRIEVE,
+    "inspect": Action.INSPECT,
+    "list": Action.INSPECT,
+    "purge": Action.PURGE,
+}
+"""The audited operations on entries, with the action that a policy decides for each."""
+
+OWNER_OF_REVIEW = "the person who reviews access at least every six months: the vault has no record of a review"
 
 
 class AccessReview:
@@ -30,7 +42,12 @@ class AccessReview:
             for app in of["never_used"]
         ]
         count = sum(of["never_used_count"] for of in purposes.values())
-        other = [*_open_to_outsiders(context), *_undefined(context)]
+        lost = [
+            {"purpose": purpose, "what": f"used {operation} in the period and may no longer", "who": app}
+            for purpose, of in purposes.items()
+            for app, operation in of.pop("lost")
+        ]
+        other = [*_open_to_outsiders(context), *_undefined(context), *lost]
         return Finding(
             title="Access review",
             requirements=("7.2.1", "7.2.5", "7.2.5.1"),
@@ -38,14 +55,18 @@ class AccessReview:
                 "Access is granted by named, versioned policies and by purposes, and can be compared with its use."
             ),
             method=(
-                "What each kind of app may do is the answer of the policy evaluators for example entries under "
-                "every policy in use. The apps with a purpose come from credentials that are known in advance (not "
-                "tokens). The apps that used it come from the granted rows of the period."
+                "What each kind of app and each app that a policy names may do is the answer of the policy evaluators "
+                "for example entries under every policy in use. The apps with a purpose come from credentials that "
+                "are known in advance (not tokens). The apps that used it come from the granted rows of the period. "
+                "An app may no longer do what it did if no policy in use allows it: neither as owner of an entry, nor "
+                "by name, nor as an app with the purpose or the role admin. An app without a known credential is "
+                "taken to have the purpose."
             ),
             measured="period",
             population=sum(of["holders"] for of in purposes.values()),
             exceptions=[*other, *unused],
             exceptions_count=count + len(other),
+            owner=OWNER_OF_REVIEW,
             figures={"all_policies_asked": context.probes_complete, "by_purpose": purposes},
         ).member(context.period)
 
@@ -92,7 +113,53 @@ def _of_purpose(context: ReportContext, purpose: str) -> dict[str, Any]:
         "used_by_count": len(used),
         "never_used": never[:MAX_LISTED],
         "never_used_count": len(never),
+        "named_never_used": _named_without_use(context, purpose, used)[:MAX_LISTED],
+        "lost": _lost(context, purpose, used),
     }
+
+
+def _named_without_use(context: ReportContext, purpose: str, used: Mapping[str, Any]) -> list[str]:
+    """Return the apps that a policy names and allows something, and that did nothing in the period."""
+    may = {each.app for each in context.probes if each.purpose == purpose and each.app and each.is_allowed}
+    return sorted(may - used.keys())
+
+
+def _lost(context: ReportContext, purpose: str, used: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Return apps with an operation that they used in the period and that no policy in use allows them now."""
+    in_use = {each.access_policy for each in context.evidence.holdings if each.purpose == purpose}
+    asked = {each.policy for each in context.probes if each.purpose == purpose}
+    if not in_use or in_use - asked or not context.probes_complete:
+        return []
+    return [
+        (app, operation)
+        for app, numbers in sorted(used.items())
+        for operation in sorted(numbers.keys() & ON_ENTRIES.keys())
+        if not _may_now(context, purpose, app, ON_ENTRIES[operation])
+    ]
+
+
+def _may_now(context: ReportContext, purpose: str, app: str, action: Action) -> bool:
+    owned = {
+        each.access_policy for each in context.evidence.holdings if each.purpose == purpose and each.owner_app == app
+    }
+    known = [each for each in context.credentials if each.app == app]
+    active = [each for each in known if each.state(context.as_of) == "active"]
+    holds = not known or any(each.purposes is None or purpose in each.purposes for each in active)
+    reads_all = action is Action.INSPECT and any(each.roles for each in active)
+    kinds = {"outsider"} if active or not known else set()
+    if holds:
+        kinds |= {"purpose-holder"} | ({"admin"} if any(Role.ADMIN in each.roles for each in active) else set())
+    return reads_all or any(
+        each.is_allowed
+        and each.purpose == purpose
+        and each.action is action
+        and (
+            each.asks in kinds
+            or (holds and each.app == app)
+            or (holds and each.asks == "owner" and (each.new or each.policy in owned))
+        )
+        for each in context.probes
+    )
 
 
 def _used(context: ReportContext, purpose: str) -> dict[str, dict[str, Any]]:
@@ -123,7 +190,8 @@ def _policies(context: ReportContext, purpose: str) -> dict[str, Any]:
             "version": policy.version if policy else None,
             "evaluator": policy.evaluator if policy else None,
             "apps_named": _apps_named(policy) if policy else [],
-            "may": _may(probes) if policy else {},
+            "may": _may([each for each in probes if each.app is None]) if policy else {},
+            "named_may": _may([each for each in probes if each.app is not None]) if policy else {},
         }
     return found
 
@@ -134,10 +202,10 @@ def _apps_named(policy: AccessPolicy) -> list[str]:
 
 
 def _may(probes: Sequence[Probe]) -> dict[str, list[str]]:
-    """Return what each kind of app may do."""
+    """Return what each kind of app, or each named app, may do."""
     found: dict[str, list[str]] = {}
-    for probe in sorted(probes, key=lambda probe: (probe.asks, probe.action.value, not probe.new)):
-        may = found.setdefault(probe.asks, [])
+    for probe in sorted(probes, key=lambda probe: (probe.app or probe.asks, probe.action.value, not probe.new)):
+        may = found.setdefault(probe.app or probe.asks, [])
         if probe.is_allowed:
             may.append(_word(probe))
     return found

@@ -11,12 +11,14 @@ from vsqlvault.interfaces.report_section import Probe, SelfTest
 from vsqlvault.interfaces.storage import PolicySnapshot
 from vsqlvault.model.access import AccessRequest, Action, Allow
 from vsqlvault.model.entry import Entry, ValueEncoding
-from vsqlvault.model.policy import DEFAULT_EVALUATOR, AccessPolicy
+from vsqlvault.model.policy import ADMIN, DEFAULT_EVALUATOR, OWNER, AccessPolicy
 from vsqlvault.model.principal import Principal, Role
 from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.service.access.authorizer import Authorizer
 
 MAX_POLICIES = 200
+MAX_NAMED = 100
+NAMED = "named"
 PROBE_SECONDS = 3.0
 OWNER_APP = "report-probe-owner"
 OTHER_APP = "report-probe"
@@ -41,22 +43,26 @@ async def probe_policies(
     *,
     seconds: float = PROBE_SECONDS,
 ) -> Probed:
-    """Evaluate, for each purpose and access policy in ``used``, what each kind of app may do.
+    """Evaluate, for each purpose and access policy in ``used``, what each kind of app and each named app may do.
 
-    The entry and the apps are examples. A policy that names apps denies them; its rules show the named apps.
+    The entry, the owner and the apps of each kind are examples. Of a policy's named apps, the first ``MAX_NAMED`` are
+    asked for.
     """
     pairs = sorted(set(used))
+    is_complete = len(pairs) <= MAX_POLICIES
     probes: list[Probe] = []
     try:
         async with asyncio.timeout(seconds):
             for purpose, policy in pairs[:MAX_POLICIES]:
+                named = _named(policies, policy)
+                is_complete = is_complete and len(named) <= MAX_NAMED
                 probes += [
                     await _probe(authorizer, policies, purpose, policy, question)
-                    for question in _questions(purpose, at)
+                    for question in _questions(purpose, at, named[:MAX_NAMED])
                 ]
     except TimeoutError:
         return Probed(tuple(probes), complete=False)
-    return Probed(tuple(probes), complete=len(pairs) <= MAX_POLICIES)
+    return Probed(tuple(probes), complete=is_complete)
 
 
 async def run_self_tests(authorizer: Authorizer, policies: PolicySnapshot, at: datetime) -> tuple[SelfTest, ...]:
@@ -83,17 +89,26 @@ class _Question:
     request: AccessRequest
 
 
-def _questions(purpose: str, at: datetime) -> Sequence[_Question]:
+def _named(policies: PolicySnapshot, policy: str) -> list[str]:
+    """Return the apps that the rules of a policy name."""
+    defined = policies.access.get(policy)
+    rules = defined.rules.values() if defined else ()
+    return sorted({app for rule in rules for app in rule.allowed_apps or ()} - {OWNER, ADMIN})
+
+
+def _questions(purpose: str, at: datetime, named: Sequence[str]) -> Sequence[_Question]:
     entry = _entry(purpose, at)
-    kinds = {
-        "owner": _principal(OWNER_APP, purposes=frozenset({purpose})),
-        "purpose-holder": _principal(OTHER_APP, purposes=frozenset({purpose})),
-        "outsider": _principal(OTHER_APP),
-        "admin": _principal(OTHER_APP, purposes=frozenset({purpose}), roles=frozenset({Role.ADMIN})),
-    }
+    holds = frozenset({purpose})
+    kinds = [
+        ("owner", _principal(OWNER_APP, purposes=holds)),
+        ("purpose-holder", _principal(OTHER_APP, purposes=holds)),
+        ("outsider", _principal(OTHER_APP)),
+        ("admin", _principal(OTHER_APP, purposes=holds, roles=frozenset({Role.ADMIN}))),
+        *((NAMED, _principal(app, purposes=holds)) for app in named),
+    ]
     return [
         _Question(asks, AccessRequest(principal, action, entry.key, there, at))
-        for asks, principal in kinds.items()
+        for asks, principal in kinds
         for action, there in (
             (Action.STORE, None),
             (Action.STORE, entry),
@@ -111,7 +126,7 @@ async def _probe(
     decided = await authorizer.decide(request, policy, policies)
     return Probe(
         purpose, policy, question.asks, request.action, request.entry is None, isinstance(decided.decision, Allow),
-        decided.reason,
+        decided.reason, request.principal.app if question.asks == NAMED else None,
     )  # fmt: skip
 
 
