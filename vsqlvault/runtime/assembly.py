@@ -3,38 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from vsqlvault.config import Settings
-from vsqlvault.errors import PluginFailed, PluginUnusable, SettingsInvalid
+from vsqlvault.errors import PluginFailed
 from vsqlvault.interfaces.anchor import Anchor
-from vsqlvault.interfaces.authenticator import Authenticator
-from vsqlvault.interfaces.control import VaultControl
-from vsqlvault.interfaces.purge_method import PurgeMethod
 from vsqlvault.interfaces.storage import Storage
-from vsqlvault.interfaces.stored_keys import NoStoredKeys
-from vsqlvault.model import pci_dss
-from vsqlvault.model.control import CONTROL_NAME, CONTROLS
-from vsqlvault.model.policy import AccessPolicy
+from vsqlvault.model.control import CONTROLS
 from vsqlvault.model.sandbox import StepState
 from vsqlvault.model.transparency import Checkpoint
 from vsqlvault.plugin_loader import Plugins
-from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.runtime.exports import log_sinks
+from vsqlvault.runtime.shared_parts import Core, shared_parts
 from vsqlvault.runtime.tuning import DEFAULT_TUNING, Tuning
-from vsqlvault.service.access.authorizer import Authorizer
 from vsqlvault.service.access.explain import Explain
 from vsqlvault.service.access.replay import Replay
 from vsqlvault.service.audit.auth_failures import AuthFailureLog
 from vsqlvault.service.audit.log_reader import Logs
-from vsqlvault.service.audit.recorder import Auditor
 from vsqlvault.service.audit.unaudited import UnauditedRequests
-from vsqlvault.service.commit.policy_cache import PolicyCache
-from vsqlvault.service.commit.queue import CommitQueue
-from vsqlvault.service.commit.storage_clock import StorageClock
 from vsqlvault.service.compliance.acknowledgements import Acknowledgements
 from vsqlvault.service.compliance.attestation_schedule import AttestationSchedule
 from vsqlvault.service.compliance.attestations import Attestations
@@ -43,19 +31,14 @@ from vsqlvault.service.compliance.controls import Controls
 from vsqlvault.service.compliance.evidence import Evidence
 from vsqlvault.service.compliance.process_log import ProcessLog
 from vsqlvault.service.compliance.report import Report
-from vsqlvault.service.credentials.api_key_cache import ApiKeyCache
 from vsqlvault.service.credentials.api_keys import ApiKeys
-from vsqlvault.service.credentials.inventory import Credentials
-from vsqlvault.service.credentials.key_origins import KeyOrigins
 from vsqlvault.service.credentials.ledger import CredentialLedger
 from vsqlvault.service.credentials.rate_limit import AuthRateLimiter
 from vsqlvault.service.credentials.reload import CredentialReload
 from vsqlvault.service.credentials.sessions import BrowserSessions
 from vsqlvault.service.entries.held_entries import HeldEntries
 from vsqlvault.service.entries.key_refs import KeyRefs
-from vsqlvault.service.entries.key_usage import KeyUsage
 from vsqlvault.service.entries.service import EntryService
-from vsqlvault.service.entries.value_integrity import ValueIntegrity
 from vsqlvault.service.log.checkpoint_pruning import Thinning
 from vsqlvault.service.log.continuity import Continuity
 from vsqlvault.service.log.delivery_watch import DeliveryWatch
@@ -66,9 +49,7 @@ from vsqlvault.service.log.restore import Restore
 from vsqlvault.service.log.sequencer import Sequencer, Signing
 from vsqlvault.service.log.verifier import LogVerifier
 from vsqlvault.service.plugin_calls import call_plain
-from vsqlvault.service.purge.clock_guard import ClockGuard
 from vsqlvault.service.purge.gauges import PurgeGauges
-from vsqlvault.service.purge.purger import Purger
 from vsqlvault.service.purge.scrubber import Scrubber
 from vsqlvault.service.purge.sweeper import Sweeper
 from vsqlvault.service.rules.history import History
@@ -97,7 +78,7 @@ def assemble(
     tuning: Tuning = DEFAULT_TUNING,
 ) -> Vault:
     """Build the vault: first the parts that several services share, then each area's services."""
-    core = _core(plugins, storage, hardening, signing, tuning)
+    core = shared_parts(plugins, storage, hardening, signing, tuning)
     log_services, credentials = _log(core), _credentials(core)
     return Vault(
         entries=_entries(core),
@@ -119,103 +100,7 @@ def assemble(
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Core:
-    """The parts that services of several areas share."""
-
-    settings: Settings
-    plugins: Plugins
-    storage: Storage
-    hardening: Sequence[StepState]
-    signing: Signing
-    tuning: Tuning
-    clock: StorageClock
-    queue: CommitQueue
-    policy_cache: PolicyCache
-    auditor: Auditor
-    authorizer: Authorizer
-    purger: Purger
-    purge_methods: Mapping[str, PurgeMethod]
-    clock_guard: ClockGuard
-    anchors: Sequence[Anchor]
-    authenticators: Sequence[Authenticator]
-    controls: Sequence[VaultControl]
-    inventory: Credentials
-    integrity: ValueIntegrity
-    key_usage: KeyUsage
-
-
-def _core(
-    plugins: Plugins, storage: Storage, hardening: Sequence[StepState], signing: Signing, tuning: Tuning
-) -> _Core:
-    timeout = plugins.settings.access.plugin_timeout_seconds
-    clock = StorageClock()
-    evaluators = plugins.offers("vault_access_policies")
-    policy_cache = PolicyCache(storage, _built_in_policies(evaluators), KeyOrigins(storage).unlogged)
-    queue = _queue(plugins, storage, clock, policy_cache)
-    purge_methods = plugins.offers("vault_purge_methods")
-    purger = Purger(purge_methods, timeout)
-    api_key_cache = ApiKeyCache(policy_cache, queue.read, clock)
-    authenticators = _authenticators(plugins, api_key_cache)
-    return _Core(
-        settings=plugins.settings,
-        plugins=plugins,
-        storage=storage,
-        hardening=hardening,
-        signing=signing,
-        tuning=tuning,
-        clock=clock,
-        queue=queue,
-        policy_cache=policy_cache,
-        auditor=Auditor(queue, clock, api_key_cache.revalidate),
-        authorizer=Authorizer(evaluators, timeout, purger.retires_id),
-        purger=purger,
-        purge_methods=purge_methods,
-        clock_guard=ClockGuard(storage, queue, interval_seconds=tuning.clock_check_seconds),
-        anchors=list(plugins.offers("vault_anchors").values()),
-        authenticators=authenticators,
-        controls=_controls_of_plugins(plugins),
-        inventory=Credentials(storage, clock, authenticators, queue.read, tick_seconds=tuning.credential_tick_seconds),
-        integrity=ValueIntegrity(),
-        key_usage=KeyUsage(
-            storage=storage,
-            queue=queue,
-            cryptoperiod_days=plugins.settings.compliance.cryptoperiod_days,
-            refuses_stale=plugins.settings.compliance.refuse_stale_keys,
-        ),
-    )
-
-
-def _queue(plugins: Plugins, storage: Storage, clock: StorageClock, policy_cache: PolicyCache) -> CommitQueue:
-    return CommitQueue(
-        storage,
-        clock,
-        max_batch=plugins.settings.storage.max_batch,
-        max_waiting=plugins.settings.storage.max_waiting_requests,
-        batch_seconds=plugins.settings.storage.timeout_seconds,
-        follow=policy_cache.at,
-    )
-
-
-def _authenticators(plugins: Plugins, api_key_cache: ApiKeyCache) -> list[Authenticator]:
-    stored_keys = api_key_cache if plugins.settings.auth.stored_keys else NoStoredKeys()
-    return list(plugins.offers("vault_authenticators", stored_keys=stored_keys).values())
-
-
-def _controls_of_plugins(plugins: Plugins) -> list[VaultControl]:
-    """Return the controls that plugins add. Raises PluginUnusable for a name or a requirement that cannot be shown."""
-    found: list[VaultControl] = list(plugins.offers("vault_controls").values())
-    for control in found:
-        if not CONTROL_NAME.fullmatch(control.name) or control.name in CONTROLS:
-            raise PluginUnusable(
-                f"control {control.name!r}: expected lower-case words with _, and none of the vault's own"
-            )
-        if unknown := pci_dss.unknown_ids(control.requirements):
-            raise PluginUnusable(f"control {control.name!r}: expected ids of PCI DSS, found {unknown[0]!r}")
-    return found
-
-
-def _entries(core: _Core) -> EntryService:
+def _entries(core: Core) -> EntryService:
     return EntryService(
         storage=core.storage,
         queue=core.queue,
@@ -232,7 +117,7 @@ def _entries(core: _Core) -> EntryService:
     )
 
 
-def _access(core: _Core) -> AccessServices:
+def _access(core: Core) -> AccessServices:
     return AccessServices(
         explain=Explain(
             storage=core.storage,
@@ -251,7 +136,7 @@ def _access(core: _Core) -> AccessServices:
     )
 
 
-def _rules(core: _Core) -> RuleServices:
+def _rules(core: Core) -> RuleServices:
     return RuleServices(
         policies=Policies(
             storage=core.storage,
@@ -275,7 +160,7 @@ def _rules(core: _Core) -> RuleServices:
     )
 
 
-def _purge(core: _Core) -> PurgeServices:
+def _purge(core: Core) -> PurgeServices:
     scrubber = Scrubber(
         storage=core.storage,
         queue=core.queue,
@@ -312,7 +197,7 @@ def _purge(core: _Core) -> PurgeServices:
     )
 
 
-def _log(core: _Core) -> LogServices:
+def _log(core: Core) -> LogServices:
     signer = core.signing.current
     continuity = Continuity(core.storage, [partial(_keep, anchor) for anchor in core.anchors])
     origin = signer.verifier.name if signer else None
@@ -328,13 +213,7 @@ def _log(core: _Core) -> LogServices:
     pruning = Thinning(
         core.storage, core.clock, page=core.tuning.pruning_page, rest_seconds=core.tuning.pruning_rest_seconds
     )
-    observers = Observers(
-        core.storage,
-        list(core.plugins.offers("vault_observers").values()),
-        core.purge_methods,
-        log_sinks(core.plugins),
-        batch=core.tuning.observer_batch,
-    )
+    observers = _observers(core)
     sequencer = Sequencer(
         storage=core.storage,
         queue=core.queue,
@@ -377,7 +256,17 @@ def _log(core: _Core) -> LogServices:
     )
 
 
-def _compliance(core: _Core, log_services: LogServices) -> ComplianceServices:
+def _observers(core: Core) -> Observers:
+    return Observers(
+        core.storage,
+        list(core.plugins.offers("vault_observers").values()),
+        core.purge_methods,
+        log_sinks(core.plugins),
+        batch=core.tuning.observer_batch,
+    )
+
+
+def _compliance(core: Core, log_services: LogServices) -> ComplianceServices:
     schedule = AttestationSchedule(core.storage, core.settings.compliance.attestation_interval_days)
     report = _report(core, log_services)
     return ComplianceServices(
@@ -410,7 +299,7 @@ def _compliance(core: _Core, log_services: LogServices) -> ComplianceServices:
     )
 
 
-def _report(core: _Core, log_services: LogServices) -> Report:
+def _report(core: Core, log_services: LogServices) -> Report:
     return Report(
         settings=core.settings,
         storage=core.storage,
@@ -430,7 +319,7 @@ def _report(core: _Core, log_services: LogServices) -> Report:
     )
 
 
-def _controls(core: _Core, schedule: AttestationSchedule, log_services: LogServices) -> Controls:
+def _controls(core: Core, schedule: AttestationSchedule, log_services: LogServices) -> Controls:
     checks = ControlChecks(
         settings=core.settings,
         storage=core.storage,
@@ -465,7 +354,7 @@ def _controls(core: _Core, schedule: AttestationSchedule, log_services: LogServi
     return controls
 
 
-def _credentials(core: _Core) -> CredentialServices:
+def _credentials(core: Core) -> CredentialServices:
     auth = core.settings.auth
     return CredentialServices(
         authenticators=core.authenticators,
@@ -485,7 +374,7 @@ def _credentials(core: _Core) -> CredentialServices:
     )
 
 
-def _audit(core: _Core, ledger: CredentialLedger) -> AuditServices:
+def _audit(core: Core, ledger: CredentialLedger) -> AuditServices:
     return AuditServices(
         recorder=core.auditor,
         log_reader=Logs(
@@ -498,20 +387,6 @@ def _audit(core: _Core, ledger: CredentialLedger) -> AuditServices:
         process_log=ProcessLog(storage=core.storage, queue=core.queue, ledger=ledger, plugins=core.plugins.origins),
         unaudited=UnauditedRequests(core.queue, core.clock, interval_seconds=core.tuning.unaudited_flush_seconds),
     )
-
-
-def _built_in_policies(evaluators: dict[str, Any]) -> dict[str, AccessPolicy]:
-    policies: dict[str, AccessPolicy] = {}
-    for evaluator in evaluators.values():
-        try:
-            brought = list(evaluator.built_in_policies())
-        except BaseException as error:
-            raise PluginUnusable(f"policy evaluator {evaluator.name}: {type(error).__name__}: {error}") from error
-        for policy in brought:
-            if policy.name in policies:
-                raise SettingsInvalid(f"two plugins bring a built-in access policy called {policy.name}: block one")
-            policies[policy.name] = policy
-    return policies
 
 
 def _keep(anchor: Anchor, checkpoint: Checkpoint) -> None:

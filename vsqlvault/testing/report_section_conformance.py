@@ -104,20 +104,11 @@ def _with_a_history() -> ReportContext:
     """Return the context of a used vault: expired, purged and denied, with keys, probes, plugins and changes."""
     day = timedelta(days=1)
     lag = PurgeLag(3, timedelta(0), day, day * 2)
-    hints = (None, "", "AES-256-GCM")
     return replace(
         _usual(),
         period=Period(T0 - day * 90, T0),
         evidence=Evidence(
-            holdings=[
-                Holding(
-                    purpose=purpose, algorithm_hint=hint, access_policy=policy, owner_app="payments", active=9,
-                    expired=3, overdue=number, ending=(1, 2, 3),
-                )
-                for purpose in ("card", "gone")
-                for number, hint in enumerate(hints)
-                for policy in ("tellers", "undefined")
-            ],
+            holdings=_holdings(),
             oldest_expired_at={"card": T0 - day, "gone": T0 - day * 2},
             purges=[PurgeCount("card", reason, "crypto-shred", 2) for reason in ("expired", "replaced")],
             lags={None: lag, "card": lag},
@@ -163,6 +154,18 @@ def _with_a_history() -> ReportContext:
             for number, state in ((1, ControlState.OK), (2, ControlState.FAILING))
         ],
     )  # fmt: skip
+
+
+def _holdings() -> list[Holding]:
+    return [
+        Holding(
+            purpose=purpose, algorithm_hint=hint, access_policy=policy, owner_app="payments", active=9,
+            expired=3, overdue=number, ending=(1, 2, 3),
+        )
+        for purpose in ("card", "gone")
+        for number, hint in enumerate((None, "", "AES-256-GCM"))
+        for policy in ("tellers", "undefined")
+    ]  # fmt: skip
 
 
 def _accesses(outcome: str, app: str | None, purpose: str) -> AccessCount:

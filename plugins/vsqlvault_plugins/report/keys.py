@@ -34,9 +34,7 @@ class KeyInventory:
             if use.key_ref is not None
         ]
         keys.sort(key=lambda key: (key["first_used_at"], key["purpose"], key["key_ref"]))
-        stale = [key for key in keys if key["stale"]]
         unnamed = {purpose: _entries(use) for purpose, use in context.key_uses if use.key_ref is None}
-        retired = sorted(context.evidence.retired_keys, key=lambda key: (key.purpose, key.key_ref))
         return Finding(
             title="Key inventory and cryptoperiods",
             requirements=("3.6.1", "3.6.1.3", "3.7.4", "3.7.5"),
@@ -52,53 +50,9 @@ class KeyInventory:
             ),
             measured="as_of",
             population=len(keys),
-            exceptions=[
-                *(
-                    {
-                        "purpose": key["purpose"],
-                        "what": "stale key",
-                        "key_ref": key["key_ref"],
-                        "entries": key["entries"],
-                    }
-                    for key in stale
-                ),
-                *(
-                    {
-                        "purpose": key["purpose"],
-                        "what": "values were stored under the key after its cryptoperiod",
-                        "key_ref": key["key_ref"],
-                        "entries": key["entries"],
-                    }
-                    for key in keys
-                    if key["used_past_cryptoperiod"]
-                ),
-                *(
-                    {"purpose": purpose, "what": "entries without a key_ref", "key_ref": None, "entries": count}
-                    for purpose, count in sorted(unnamed.items())
-                ),
-            ],
+            exceptions=_exceptions(keys, unnamed),
             owner=self._owner(keys),
-            figures={
-                "keys": len(keys),
-                "keys_ever_used": len(_ever(context)),
-                "all_keys_counted": context.key_uses_complete,
-                "stale": len(stale),
-                "without_cryptoperiod": sum(key["cryptoperiod_days"] is None for key in keys),
-                "entries_without_key_ref": sum(unnamed.values()),
-                "entries_by_purpose_without_key_ref": {
-                    purpose: of.without_key_ref
-                    for purpose, of in sorted(context.entry_statistics.by_purpose.items())
-                    if of.without_key_ref
-                },
-                "entries_by_provider": _by_provider(keys),
-                "retirable": [
-                    {"purpose": key.purpose, "key_ref": key.key_ref, "last_purged_at": format_time(key.last_purged_at)}
-                    for key in retired[:MAX_LISTED]
-                ],
-                "retirable_count": len(retired),
-                "in_use": keys[:MAX_LISTED],
-                "in_use_not_listed": max(0, len(keys) - MAX_LISTED),
-            },
+            figures=_figures(context, keys, unnamed),
             charts=[_ages(keys)],
         ).member(context.period)
 
@@ -129,6 +83,46 @@ class KeyInventory:
                 f"the operator of the vault: [compliance.cryptoperiods] has no period for {missing} of {len(keys)} keys"
             )
         return None
+
+
+def _exceptions(keys: list[dict[str, Any]], unnamed: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Return stale keys, keys that were used past their cryptoperiod, and entries without a key."""
+    found = [_exception(key, "stale key") for key in keys if key["stale"]]
+    late = "values were stored under the key after its cryptoperiod"
+    found += [_exception(key, late) for key in keys if key["used_past_cryptoperiod"]]
+    return found + [
+        {"purpose": purpose, "what": "entries without a key_ref", "key_ref": None, "entries": count}
+        for purpose, count in sorted(unnamed.items())
+    ]
+
+
+def _exception(key: Mapping[str, Any], what: str) -> dict[str, Any]:
+    return {"purpose": key["purpose"], "what": what, "key_ref": key["key_ref"], "entries": key["entries"]}
+
+
+def _figures(context: ReportContext, keys: list[dict[str, Any]], unnamed: Mapping[str, int]) -> dict[str, Any]:
+    retired = sorted(context.evidence.retired_keys, key=lambda key: (key.purpose, key.key_ref))
+    return {
+        "keys": len(keys),
+        "keys_ever_used": len(_ever(context)),
+        "all_keys_counted": context.key_uses_complete,
+        "stale": sum(key["stale"] for key in keys),
+        "without_cryptoperiod": sum(key["cryptoperiod_days"] is None for key in keys),
+        "entries_without_key_ref": sum(unnamed.values()),
+        "entries_by_purpose_without_key_ref": {
+            purpose: of.without_key_ref
+            for purpose, of in sorted(context.entry_statistics.by_purpose.items())
+            if of.without_key_ref
+        },
+        "entries_by_provider": _by_provider(keys),
+        "retirable": [
+            {"purpose": key.purpose, "key_ref": key.key_ref, "last_purged_at": format_time(key.last_purged_at)}
+            for key in retired[:MAX_LISTED]
+        ],
+        "retirable_count": len(retired),
+        "in_use": keys[:MAX_LISTED],
+        "in_use_not_listed": max(0, len(keys) - MAX_LISTED),
+    }
 
 
 def _ever(context: ReportContext) -> set[str]:

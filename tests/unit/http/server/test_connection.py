@@ -139,7 +139,7 @@ async def test_a_client_that_reads_nothing_is_cut_off(serve) -> None:
 
 
 async def test_a_client_that_reads_slowly_is_not(serve) -> None:
-    size = 24 * MEBIBYTE
+    size = 12 * MEBIBYTE
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % size)]})
