@@ -53,6 +53,13 @@ def report(reported: VaultServer) -> Any:
     return reported.call("auditor", "GET", "/compliance/report").json
 
 
+@pytest.mark.parametrize(("query", "accept"), [("?format=oscal", "application/json"), ("", "application/oscal+json")])
+def test_it_is_had_as_oscal_under_a_media_type_of_its_own(reported: VaultServer, query: str, accept: str) -> None:
+    answer = reported.call("auditor", "GET", f"/compliance/report{query}", headers={"Accept": accept})
+    assert (answer.status, answer.header("content-type")) == (200, "application/oscal+json")
+    assert answer.json["assessment-results"]["results"]
+
+
 def test_the_summary_counts(report: Any) -> None:
     summary = dict(report["summary"])
     assert summary["active_entries"] == 3

@@ -7,18 +7,22 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
 
 from tests.support.checks import assert_problem
+from tests.support.exports import second_verifier
 from tests.support.fixtures import MARKER, NewDatabase
 from tests.support.postgres import Databases
-from tests.support.server import VaultServer, eventually
+from tests.support.server import ADMIN, VaultServer, eventually
 from vsqlvault.proof.checkpoint import TreeHead, sign_checkpoint
 from vsqlvault.proof.note import SigningKey
 
 KEY = SigningKey("vault.example/audit", b"\x01" * 32)
+NEXT_KEY = SigningKey("vault.example/audit", b"\x02" * 32)
 PLACES = ("/vault/card/kept", "/vault/card/gone", "/vault/card")
 
 
@@ -134,3 +138,61 @@ def test_a_database_that_was_put_back_is_in_quarantine_until_what_was_purged_is_
     bad = run(vault, "verify", "--vkey", str(KEY.verifier), "--checkpoint", "forged")
     assert bad.returncode == 1
     assert "DOES NOT VERIFY" in bad.stdout
+
+
+def test_a_vault_that_lived_through_all_of_it_verifies_by_both_verifiers(
+    vault: VaultServer, request: pytest.FixtureRequest
+) -> None:
+    """Policies, holds, keys, purges, a sweep, a restore and a new signing key: nothing of it is a finding."""
+    copies = Copies(vault, request)
+    live(vault)
+    assert vault.stop() == 0
+    copies.keep()
+    vault.start()
+    assert vault.delete("payments", "card/b").status == 200
+    assert vault.stop() == 0
+    assert run(vault, "export-audit", "--out", "old.zip").returncode == 0
+    copies.put_back()
+    vault.start()
+    assert run(vault, "confirm-restore", "--export", "old.zip", "--vkey", str(KEY.verifier)).returncode == 0
+    assert vault.stop() == 0
+
+    (vault.directory / "new.key").write_text(NEXT_KEY.reveal(), "utf-8")
+    (vault.directory / "new.key").chmod(0o600)
+    rolled = 'signing_key_file = "new.key"\nprevious_signing_key_file = "signing.key"'
+    vault.settings = vault.settings.replace('signing_key_file = "signing.key"', rolled)
+    vault.write_config()
+    vault.start()
+    vault.stored("payments", "card/late", MARKER)
+    assert vault.stop() == 0
+
+    keys = [option for key in (KEY, NEXT_KEY) for option in ("--vkey", str(key.verifier))]
+    kept = ["--checkpoint", str(vault.directory / "checkpoints.jsonl")]
+    live_check = run(vault, "verify", *keys, *kept)
+    assert live_check.returncode == 0, live_check.stdout
+    for command, name in (("export-audit", "audit.zip"), ("evidence", "evidence.zip")):
+        assert run(vault, command, "--out", name).returncode == 0
+        with redirect_stdout(StringIO()) as written:
+            code = second_verifier.main([str(vault.directory / name), *keys, *(kept if name == "audit.zip" else [])])
+        assert code == 0, written.getvalue()
+        checked = run(vault, "verify", name, *keys, *(kept if name == "audit.zip" else []))
+        assert checked.returncode == 0, checked.stdout
+
+
+def live(vault: VaultServer) -> None:
+    """Use what leaves rows: entries, both kinds of policies, a hold, keys, purges and a sweep."""
+    vault.retention("card", days=200)
+    vault.access_policy("tellers", store={}, retrieve={"allowed_apps": ["billing"]}, purge={})
+    vault.access_policy("tellers", store={}, retrieve={"allowed_apps": ["billing", "archive"]}, purge={})
+    for name in "abcd":
+        vault.stored("payments", f"card/{name}", MARKER, access_policy="tellers")
+    assert vault.get("billing", "card/a").status == 200
+    assert vault.put("payments", "card/c", MARKER + "2").status == 200
+    assert vault.delete("payments", "card/d").status == 200
+    hold = {"case_reference": "17 O 4", "reason": "a case", "selector": {"purpose": "card", "external_id": "a"}}
+    assert vault.call(ADMIN, "PUT", "/admin/legal-holds/case-1", json_body=hold).status == 201
+    assert vault.call(ADMIN, "DELETE", "/admin/legal-holds/case-1").status == 200
+    made = vault.call(ADMIN, "POST", "/admin/api-keys", json_body={"app": "lived", "purposes": ["card"]})
+    assert made.status == 201
+    assert vault.call(ADMIN, "DELETE", f"/admin/api-keys/{made.json['key_id']}").status in {200, 204}
+    assert vault.call(ADMIN, "POST", "/admin/purge/sweep").status in {200, 202}

@@ -264,6 +264,9 @@ def _answer_content(operation: Operation, status: int) -> dict[str, Any]:
     for media_type in operation.media_types:
         if media_type == JSON and operation.result:
             content[media_type] = _content(operation.result)
+        elif media_type.endswith("+json"):
+            content[media_type] = {"schema": {"type": "object"}, "examples": {"example1": {"value": {}}}}
+            continue
         elif media_type in _OCTETS:
             content[media_type] = {"schema": {"type": "string", "format": "binary"}}
         else:

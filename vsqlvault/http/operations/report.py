@@ -15,22 +15,22 @@ from vsqlvault.http.schemas.queries import EvidenceQuery, ReportQuery
 from vsqlvault.http.schemas.results.service import Report
 from vsqlvault.model.audit import Operation as Audited
 
-JSON, HTML, ZIP = "application/json", "text/html", "application/zip"
+JSON, HTML, ZIP, OSCAL = "application/json", "text/html", "application/zip", "application/oscal+json"
 
 
 async def report(exchange: RequestContext) -> Reply:
-    """Return the compliance report as JSON or as a page. ``format`` takes precedence over ``Accept``."""
+    """Return the compliance report as JSON, as a page, or as OSCAL. ``format`` takes precedence over ``Accept``."""
     query = exchange.query(ReportQuery)
-    named = {"json": JSON, "oscal": JSON, "html": HTML}.get(query.format or "")
-    media_type = named or preferred(exchange.request.header("accept"), (JSON, HTML))
+    named = {"json": JSON, "oscal": OSCAL, "html": HTML}.get(query.format or "")
+    media_type = named or preferred(exchange.request.header("accept"), (JSON, HTML, OSCAL))
     written = await exchange.vault.compliance.report.write(
         exchange.call, query.as_of, since=query.since, until=query.until
     )
     vary = ("Vary", "Accept")
-    if query.format == "oscal":
+    if media_type == OSCAL:
         from vsqlvault.service.compliance.oscal import oscal_document  # noqa: PLC0415 - few reports need it
 
-        return Reply(200, dump_json(oscal_document(written)), headers=[vary])
+        return Reply(200, dump_json(oscal_document(written)), OSCAL, [vary])
     if media_type == JSON:
         return Reply(200, dump_json(written), headers=[vary])
     return await _page(exchange, written, [vary, ("Referrer-Policy", "no-referrer")])
@@ -82,11 +82,11 @@ OPERATIONS = (
         answers={200: "The report.", 303: "A browser without a session is sent to sign in."},
         headers={"Vary": "The format depends on Accept."},
         description=(
-            "`Accept: text/html` or `format=html` returns a page to read and print, and `format=oscal` OSCAL "
-            "assessment results in JSON. Entries are counted as of "
+            "`Accept: text/html` or `format=html` returns a page to read and print, and "
+            "`Accept: application/oscal+json` or `format=oscal` OSCAL assessment results. Entries are counted as of "
             "`as_of`, log rows from `since` to `until`. `vsql-vault schema report` prints the JSON Schema."
         ),
-        media_types=(JSON, HTML),
+        media_types=(JSON, HTML, OSCAL),
         problems=(RoleRequired, InvalidQuery, NotAcceptable),
         tag="compliance",
         in_browser=True,
