@@ -25,6 +25,8 @@ _MASKS = (
     (re.compile(rb"scrub [0-9a-f]{32}: \d+ rewritten"), b"scrub"),
     (re.compile(rb'"version \d+"|\\"after\\":\d+'), b"schema"),
     (re.compile(rb'fingerprint\\":\\"[0-9a-f]{16}'), b"fingerprint"),
+    (re.compile(rb'"log_signed_as": "[^"]+"'), b'"log_signed_as": "name"'),
+    (re.compile(rb'"storage": "(PostgreSQL|SQLite)"'), b'"storage": "product"'),
     (re.compile(rb'seconds": \d+\.\d+(e-\d+)?,'), b'seconds": 0,'),
 )
 _OF_THE_PROCESS = {"credentials", "hardening", "log_integrity", "system_state"}

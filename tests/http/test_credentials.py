@@ -188,6 +188,7 @@ ROLES = [
     ("PUT", "/admin/retention-policies/none-such", {"payments", "auditor"}),
 ]
 OTHER_ROLES = [
+    ("POST", "/admin/controls/sweep_ran/acknowledgements", {"payments", "auditor"}),
     ("POST", "/admin/access-policies/explain", {"payments"}),
     ("POST", "/admin/access-policies/none-such/replay", {"payments"}),
     ("PUT", "/admin/legal-holds/none-such", {"payments", "auditor"}),
