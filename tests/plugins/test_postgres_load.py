@@ -28,7 +28,8 @@ from vsqlvault_plugins.storage.postgres.storage import PostgresStorage
 
 CALLERS = 256
 TURNS = 8
-EXPIRED = 10_000
+EXPIRED = 3_000
+"""More than one batch of a sweep."""
 ADMIN = a_call("vault-admin", Role.ADMIN)
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
