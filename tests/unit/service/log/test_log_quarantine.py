@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support import rogue
 from vsqlvault.errors import PluginUnusable, Quarantined, SettingsInvalid
 from vsqlvault.hookspecs import hookimpl
 from vsqlvault.interfaces.anchor import Anchor
@@ -157,6 +159,25 @@ async def test_the_rows_of_a_confirmation_have_every_checkpoint_that_the_log_doe
     await scene.vault.log.quarantine.check()
     assert not await scene.vault.log.restore.confirm(scene.admin, RestoreCount(), [note_of(800)])
     assert await scene.vault.log.restore.confirm(scene.admin, RestoreCount(), [note_of(801)])
+
+
+@pytest.mark.parametrize("how", [*rogue.RAISED, "hang", "block", "None", "wrong type", "mutate"])
+@pytest.mark.parametrize("method", ["larger_than", "supersede"])
+async def test_an_anchor_that_behaves_badly_cannot_stop_a_confirmation(
+    open_scene, outside: Outside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, how: str
+) -> None:
+    (tmp_path / "orders").write_text(f"anchor.{method} {how}", "utf-8")
+    monkeypatch.setenv("ROGUE", str(tmp_path / "orders"))
+    monkeypatch.setenv("ROGUE_BLOCK_SECONDS", "0.2")
+    await sequenced(open_scene)
+    outside.answer = note_of(1000)
+    monkeypatch.setattr(
+        outside, method, partial(rogue.waiting if method == "larger_than" else rogue.plainly, f"anchor.{method}", None)
+    )
+    scene = await open_scene(tuning=Tuning(log_check_seconds=0, anchor_seconds=0.1), audit__signing_key_env="KEY")
+    assert await scene.vault.log.restore.confirm(scene.admin, RestoreCount())
+    assert await scene.vault.log.quarantine.is_lifted()
+    assert (tmp_path / "orders.reached").exists()
 
 
 async def test_only_an_admin_confirms(open_scene, outside: Outside) -> None:
