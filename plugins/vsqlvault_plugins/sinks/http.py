@@ -8,7 +8,7 @@ import os
 import ssl
 import time
 from collections.abc import Sequence
-from http.client import HTTPConnection, HTTPSConnection
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import SplitResult, urlsplit
@@ -73,7 +73,7 @@ class HttpSink(LogSink):
             answer = connection.getresponse()
             answer.read(MAX_ANSWER_BYTES)
             if not 200 <= answer.status < 300:  # noqa: PLR2004 - the class of success
-                raise ConnectionRefusedError(f"the endpoint answered {answer.status}")
+                raise HTTPException(f"the endpoint answered {answer.status}")
         finally:
             connection.close()
 
