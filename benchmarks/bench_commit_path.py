@@ -2,9 +2,9 @@
 
 import asyncio
 import secrets
+import sqlite3
 import time
 
-import aiosqlite
 import pytest
 
 from vsqlvault.config import load_settings
@@ -15,6 +15,7 @@ from vsqlvault.model.times import utc_now
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.commit.storage_clock import StorageClock
 from vsqlvault_plugins.storage.sqlite import rows
+from vsqlvault_plugins.storage.sqlite.connection import Connection
 from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage
 from vsqlvault_plugins.storage.sqlite.transactions import QUERIES
 
@@ -71,23 +72,26 @@ class StatementByStatement:
     async def put(self, key):
         """Store one entry."""
         async with self.lock:
-            await self.connection.execute("BEGIN IMMEDIATE")
-            await self.connection.execute(QUERIES["revision"])
-            await self.connection.execute(QUERIES["put_entry"], rows.row_of_entry(an_entry(key), VALUE))
+            await self._run("BEGIN IMMEDIATE")
+            await self._run(QUERIES["revision"])
+            await self._run(QUERIES["put_entry"], rows.row_of_entry(an_entry(key), VALUE))
             await self._row(Operation.STORE, key)
 
     async def get(self, key):
         """Retrieve one entry."""
         async with self.lock:
-            await self.connection.execute("BEGIN IMMEDIATE")
-            await self.connection.execute(QUERIES["revision"])
-            cursor = await self.connection.execute(QUERIES["entry_with_value"], key)
-            await cursor.fetchone()
+            await self._run("BEGIN IMMEDIATE")
+            await self._run(QUERIES["revision"])
+            cursor = await self._run(QUERIES["entry_with_value"], key)
+            await self.connection.run(lambda _: cursor.fetchone())
             await self._row(Operation.RETRIEVE, key)
 
+    async def _run(self, sql, parameters=()):
+        return await self.connection.run(sqlite3.Connection.execute, sql, parameters)
+
     async def _row(self, operation, key):
-        await self.connection.execute(QUERIES["put_access_row"], rows.row_of_access(a_row(operation, key)))
-        await self.connection.execute("COMMIT")
+        await self._run(QUERIES["put_access_row"], rows.row_of_access(a_row(operation, key)))
+        await self._run("COMMIT")
 
 
 async def drive(work, callers, operations):
@@ -144,7 +148,7 @@ def test_commit_path(benchmark, tmp_path, found, kind, way, callers, operations)
 
 
 async def _connected(folder):
-    connection = await aiosqlite.connect(folder / "vault.db", isolation_level=None)
+    connection = await Connection.open(folder / "vault.db")
     for name in ("pragma_busy_timeout", "pragma_synchronous", "pragma_secure_delete"):
-        await connection.execute(QUERIES[name])
+        await connection.run(sqlite3.Connection.execute, QUERIES[name])
     return connection

@@ -9,10 +9,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
-
-import aiosqlite
 
 from vsqlvault.errors import (
     AuditUnavailable,
@@ -24,6 +23,7 @@ from vsqlvault.errors import (
 )
 from vsqlvault_plugins.storage.sqlite.file_guard import StorageBusy
 from vsqlvault_plugins.storage.sqlite.transactions import QUERIES
+from vsqlvault_plugins.storage.sqlite.worker_thread import WorkerThread
 
 Answer = TypeVar("Answer")
 
@@ -52,14 +52,37 @@ _PRAGMAS = (
 )  # fmt: skip
 
 
-class Connection(aiosqlite.Connection):
-    """A connection that runs a function on its thread. A whole batch then needs one hop instead of one per statement."""
+class Connection:
+    """A connection on a thread of its own. A whole batch is one function, and needs one hop instead of one per statement."""
 
     guarded: Callable[..., Any] | None = None
     """``FileGuard.read`` or ``FileGuard.write``, which runs each function; None while the connection is set up."""
 
     guarded_behind: Callable[..., Any] | None = None
     """``FileGuard.write_at_once``, on the connection that writes."""
+
+    def __init__(self, connection: sqlite3.Connection, thread: WorkerThread) -> None:
+        self._connection: sqlite3.Connection | None = connection
+        self._thread = thread
+
+    @classmethod
+    async def open(cls, path: Path) -> Connection:
+        """Open the file. SQLite begins no transaction of its own. Raises sqlite3.Error."""
+        thread = WorkerThread()
+        try:
+            return cls(await thread.run(partial(sqlite3.connect, path, isolation_level=None)), thread)
+        except BaseException:
+            thread.end()
+            raise
+
+    async def close(self) -> None:
+        """Close the connection after the functions that were called before. Closing twice does nothing."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            try:
+                await self._thread.run(connection.close)
+            finally:
+                self._thread.end()
 
     async def run(self, function: Callable[..., Answer], *arguments: Any) -> Answer:
         """Return ``function(connection, *arguments)``, called on the connection's thread.
@@ -91,19 +114,16 @@ class Connection(aiosqlite.Connection):
     async def _run(
         self, guarded: Callable[..., Any] | None, function: Callable[..., Answer], *arguments: Any
     ) -> Answer:
+        if self._connection is None:
+            raise StorageUnavailable("the storage is closed")
         try:
             if guarded is None:
-                answer: Answer = await self._execute(function, self._conn, *arguments)  # type: ignore[no-untyped-call]
-            else:
-                answer = await self._execute(guarded, function, self._conn, *arguments)  # type: ignore[no-untyped-call]
+                return await self._thread.run(function, self._connection, *arguments)
+            answer: Answer = await self._thread.run(guarded, function, self._connection, *arguments)
         except sqlite3.Error as error:
             raise translated(error) from error
         except (OverflowError, UnicodeError) as error:  # a number or text that no column can store
             raise AuditUnavailable from error
-        except ValueError as error:
-            if self._connection is None or not self._running:
-                raise StorageUnavailable("the storage is closed") from error
-            raise
         return answer
 
 

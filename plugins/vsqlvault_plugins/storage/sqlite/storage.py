@@ -146,9 +146,7 @@ class SqliteStorage:
         opened: list[Connection] = []
         try:
             for _ in range(4):
-                connection = Connection(lambda: sqlite3.connect(path, isolation_level=None), iter_chunk_size=64)
-                connection._thread.daemon = True  # noqa: SLF001 - the thread must not keep a failed process alive
-                await connection
+                connection = await Connection.open(path)
                 opened.append(connection)
                 await connection.run(schema.check_owner)
                 await connection.run(set_up, connection is not opened[0])
