@@ -1,0 +1,1 @@
+"""Upgrades of databases that earlier versions made, from frozen dumps."""
