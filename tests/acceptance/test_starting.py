@@ -20,6 +20,7 @@ import pytest
 from tests.support.fixtures import NewDatabase
 from tests.support.postgres import Databases
 from tests.support.server import ADMIN, App, VaultServer, eventually
+from tests.upgrades.frozen import OLDEST_SQLITE
 from vsqlvault.proof.note import SigningKey
 
 KEY_FILE = "vault-signing.key"
@@ -100,10 +101,7 @@ class TestSchema:
     @pytest.fixture
     def older(self, tmp_path: Path) -> Path:
         """A file with the schema of an earlier version, and a vault's settings beside it."""
-        source = Path(__file__).parents[2] / "plugins/vsqlvault_plugins/storage/sqlite/migrations"
-        with closing(sqlite3.connect(tmp_path / "vault.db", isolation_level=None)) as file:
-            for script in sorted(source.glob("*.sql"))[:3]:
-                file.executescript(script.read_text())
+        OLDEST_SQLITE.load_sqlite(tmp_path / "vault.db")
         return tmp_path
 
     @staticmethod
@@ -115,7 +113,7 @@ class TestSchema:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             done = ran(older, "serve", VSQL_VAULT_SERVER__LISTEN_ADDR=f"127.0.0.1:{taken.getsockname()[1]}")
         assert (done.returncode, "Address already in use" in done.stderr) == (2, True)
-        assert self.version(older) == 3
+        assert self.version(older) == OLDEST_SQLITE.version
         assert not (older / KEY_FILE).exists()
 
     @pytest.mark.parametrize("command", [["serve"], ["report"], ["verify", "--vkey", "any"]])
@@ -124,17 +122,17 @@ class TestSchema:
             command = ["verify", "--vkey", str(SigningKey.generate("a/b").verifier)]
         done = ran(older, *command, VSQL_VAULT_STORAGE__MIGRATE="manual", VSQL_VAULT_SERVER__LISTEN_ADDR="127.0.0.1:0")
         assert done.returncode == 2
-        assert re.search(r"the schema has version 3, this program needs \d+: run vsql-vault migrate", done.stderr)
-        assert self.version(older) == 3
+        assert re.search(r"the schema has version 12, this program needs \d+: run vsql-vault migrate", done.stderr)
+        assert self.version(older) == OLDEST_SQLITE.version
 
     def test_the_plan_changes_nothing_and_names_each_step(self, older: Path) -> None:
         plan = ran(older, "migrate", "--plan")
-        assert (plan.returncode, "0004_transparency_log.sql" in plan.stdout) == (0, True)
-        assert self.version(older) == 3
+        assert (plan.returncode, "0013_cursors.sql" in plan.stdout) == (0, True)
+        assert self.version(older) == OLDEST_SQLITE.version
         told = json.loads(ran(older, "migrate", "--plan", "--json").stdout)
-        assert (told["before"], told["steps"][0]) == (3, "0004_transparency_log.sql")
+        assert (told["before"], told["steps"][0]) == (OLDEST_SQLITE.version, "0013_cursors.sql")
         done = json.loads(ran(older, "migrate", "--json").stdout)
-        assert (done["before"], done["after"]) == (3, self.version(older))
+        assert (done["before"], done["after"]) == (OLDEST_SQLITE.version, self.version(older))
 
     def test_an_older_one_in_postgresql_is_not_migrated_by_a_start(self, postgres: Databases, tmp_path: Path) -> None:
         name = postgres.create_database()

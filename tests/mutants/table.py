@@ -337,14 +337,14 @@ MUTANTS = (
     ),
     Mutant(
         "replace-without-row-lock",
-        f"{POSTGRES}/migrations/0013_leaner_commits.sql",
+        f"{POSTGRES}/functions.sql",
         "                ORDER BY e.purpose, e.external_id\n                FOR UPDATE OF e\n",
         "                ORDER BY e.purpose, e.external_id\n",
         ("tests/plugins/test_postgres.py", "-k", "replace or race or both or many"),
     ),
     Mutant(
         "replace-shares-the-row-lock",
-        f"{POSTGRES}/migrations/0013_leaner_commits.sql",
+        f"{POSTGRES}/functions.sql",
         "IF cardinality(puts) + cardinality(removals)",
         "IF cardinality(removals)",
         ("tests/plugins/test_postgres.py", "-k", "replace_one_version"),

@@ -53,7 +53,8 @@ def test_the_wheel_holds_the_two_packages_and_nothing_else(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.partition("/")[0] for name in names if ".dist-info" not in name} == {"vsqlvault", "vsqlvault_plugins"}
     assert "vsqlvault_plugins/storage/sqlite/queries.sql" in names
-    assert "vsqlvault_plugins/storage/sqlite/migrations/0001_vault.sql" in names
+    for name in ("schema.sql", "functions.sql", "migrations/0017_functions_apart.sql"):
+        assert f"vsqlvault_plugins/storage/sqlite/{name}" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 

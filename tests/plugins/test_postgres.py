@@ -380,6 +380,23 @@ class TestMigrations:
         with pytest.raises(SchemaTooNew):
             run(storage.migrate())
 
+    def test_it_waits_for_a_commit_and_does_not_deadlock_with_it(self, run: Run, storage, beside) -> None:
+        async def race() -> None:
+            await beside.execute("UPDATE vault.schema_version SET functions = NULL")
+            commit = beside.transaction()
+            await commit.start()
+            await beside.execute("SELECT pg_advisory_xact_lock_shared(1987277164, 1)")
+            await beside.execute("LOCK TABLE vault.entries IN ROW EXCLUSIVE MODE")
+            migration = asyncio.create_task(storage.migrate())
+            waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+            while not await beside.fetchval(waiting):  # noqa: ASYNC110 - nothing wakes it
+                await asyncio.sleep(0.01)
+            await beside.execute("LOCK TABLE vault.access_log IN ROW EXCLUSIVE MODE")
+            await commit.commit()
+            assert (await migration).steps == ("functions.sql",)
+
+        run(race())
+
     def test_one_that_breaks_off_leaves_nothing(self, run: Run, postgres_url: str, beside) -> None:
         run(beside.execute("CREATE TABLE public.x (); CREATE SCHEMA vault"))
         storage = run(PostgresStorage.open(postgres_url))

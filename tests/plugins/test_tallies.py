@@ -25,16 +25,11 @@ from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.purge import PurgeReason
 from vsqlvault.testing import T0, a_purge_record, an_access_record, an_entry
 from vsqlvault.testing.driving import committed
-from vsqlvault_plugins.storage.postgres import rows as postgres_rows
-from vsqlvault_plugins.storage.postgres import schema as postgres_schema
 from vsqlvault_plugins.storage.postgres import tallies as postgres_tallies
 from vsqlvault_plugins.storage.postgres.entry_counts import Folding
 from vsqlvault_plugins.storage.postgres.storage import PostgresStorage, PostgresTuning
-from vsqlvault_plugins.storage.sqlite import rows as sqlite_rows
-from vsqlvault_plugins.storage.sqlite import schema as sqlite_schema
 from vsqlvault_plugins.storage.sqlite import tallies as sqlite_tallies
 from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage
-from vsqlvault_plugins.storage.sqlite.transactions import QUERIES
 
 Tallying = SqliteStorage | PostgresStorage
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -452,42 +447,6 @@ def test_whatever_changes_entries_beside_the_vault_is_counted(run: Run, place: P
         ):
             await place.rows(statement)
             await assert_exact(storage, T0 - DAY, T0)
-        await storage.close()
-
-    run(live())
-
-
-def _write_rows_without_roles(patches: pytest.MonkeyPatch) -> None:
-    """Write rows of the access log as a release without the column ``role`` did."""
-    sqlite_row, postgres_row = sqlite_rows.row_of_access, postgres_rows.access_row
-    patches.setattr(sqlite_rows, "row_of_access", lambda *of: sqlite_row(*of)[:-1])
-    patches.setattr(postgres_rows, "access_row", lambda *of: postgres_row(*of)[:-1])
-    statement = QUERIES["put_access_row"].replace("leaf_hash, role", "leaf_hash").replace("?, ?)", "?)")
-    patches.setitem(QUERIES, "put_access_row", statement)
-
-
-def test_a_database_from_before_the_tallies_is_counted_when_it_is_migrated(
-    run: Run, place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    chance = random.Random(5)
-
-    async def live() -> None:
-        with monkeypatch.context() as before:
-            for module in (sqlite_schema, postgres_schema):
-                before.setattr(module, "MIGRATIONS", module.MIGRATIONS[:11])
-                before.setattr(module, "VERSION", 11)
-            _write_rows_without_roles(before)
-            old = await place.open()
-            for _ in range(40):
-                await committed(old, *random_writes(chance, T0, 3))
-            await old.close()
-        storage = await place.open()
-        await assert_exact(storage, T0 - DAY, T0 + DAY)
-        ((tallied,),) = await place.rows("SELECT sum(entry_count) FROM {schema}holding_tallies")
-        ((entries,),) = await place.rows("SELECT count(*) FROM {schema}entries WHERE purged_at IS NULL")
-        assert tallied == entries > 5
-        await committed(storage, *random_writes(chance, T0, 20))
-        await assert_exact(storage, T0 - DAY, T0 + DAY)
         await storage.close()
 
     run(live())

@@ -33,11 +33,11 @@ def migrate(options: argparse.Namespace, read_settings: ReadSettings) -> None:
     if options.json:
         print_json(status)
         return
-    done = "nothing to do" if status.before == status.after else f"from version {status.before}"
+    is_done = status.before == status.after and not status.steps
+    done = "nothing to do" if is_done else f"from version {status.before}"
     print(f"schema version {status.after}: {done}")
-    if options.plan:
-        for step in status.steps:
-            print(f"  would run {step}")
+    for step in status.steps:
+        print(f"  would run {step}" if options.plan else f"  ran {step}")
 
 
 def list_plugins(options: argparse.Namespace, read_settings: ReadSettings) -> None:

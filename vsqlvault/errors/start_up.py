@@ -32,7 +32,7 @@ class HardeningUnavailable(StartUpRefused):
 
 
 class SchemaTooOld(StartUpRefused):
-    """The storage's schema belongs to an older version of vsqlvault, and is not migrated at start."""
+    """The storage's schema belongs to an older version of vsqlvault. It is not migrated at start, or is too old."""
 
 
 class SchemaTooNew(StartUpRefused):

@@ -226,8 +226,8 @@ class KeyRefQuery:
 class MigrationStatus:
     """The schema's version before and after a migration to the version that this program uses.
 
-    ``steps`` are the names of the migrations from one to the other. ``is_shared``: other servers may use the same database,
-    and an older one could not start again after the migration.
+    ``steps`` are the names of what the migration runs. They leave the version as it is if only functions of the database have
+    changed. ``is_shared``: other servers may use the same database, and an older one could not start again after the migration.
     """
 
     before: int
@@ -386,7 +386,7 @@ class Storage(TreeStorage, PurgeStorage, WatchStorage, Protocol):
         """Return what ``migrate`` would do, and change nothing. ``before`` is 0 for an empty database.
 
         Raises:
-            SettingsInvalid: the database belongs to another program.
+            SettingsInvalid: the database belongs to another program. SchemaTooOld: it is too old to be updated.
         """
         ...
 
@@ -396,7 +396,7 @@ class Storage(TreeStorage, PurgeStorage, WatchStorage, Protocol):
         If two processes do so at once, one waits and finds nothing to do.
 
         Raises:
-            SchemaTooNew: the schema belongs to a newer program.
+            SchemaTooNew: the schema belongs to a newer program. SchemaTooOld: it is too old to be updated.
         """
         ...
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 
 from vsqlvault.config import Settings
 from vsqlvault.errors import PluginFailed, PluginUnusable, SchemaTooOld, SettingsInvalid, VaultError
@@ -111,19 +112,21 @@ async def migrate_at_start(storage: Storage, settings: Settings) -> MigrationSta
     """Migrate the schema, unless ``storage.migrate`` leaves that to ``vsql-vault migrate``.
 
     An older server that uses the same database could not start again. So the default is ``manual`` where the database may be
-    shared and is not empty.
+    shared and is not empty. If steps leave the version as it is, the start then goes on without them.
 
     Raises:
         SchemaTooOld, SchemaTooNew.
     """
     status = await storage.schema_status()
-    if status.before < status.after:
-        usual = "manual" if status.is_shared and status.before else "auto"
-        if (settings.storage.migrate or usual) == "manual":
+    usual = "manual" if status.is_shared and status.before else "auto"
+    if (settings.storage.migrate or usual) == "manual":
+        if status.before < status.after:
             raise SchemaTooOld(
                 f"the schema has version {status.before}, this program needs {status.after}: run vsql-vault migrate"
                 ' (--plan shows what it does), or set storage.migrate = "auto"'
             )
+        if status.steps:
+            return replace(status, steps=())
     return await storage.migrate()
 
 

@@ -114,6 +114,22 @@ async def test_a_newer_schema_stops_the_start_and_the_file_is_let_go(settings, p
         assert connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
 
 
+@pytest.mark.parametrize(("mode", "is_replaced"), [("manual", False), ("auto", True)])
+async def test_functions_of_another_text_stop_no_start_and_are_replaced_unless_that_is_left_to_the_command(
+    settings, path, mode: str, is_replaced: bool
+) -> None:
+    async with open_vault(settings):
+        pass
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("UPDATE schema_version SET functions = 'of another text'")
+    storage = settings.storage.model_copy(update={"migrate": mode})
+    async with open_vault(settings.model_copy(update={"storage": storage})):
+        pass
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        (functions,) = connection.execute("SELECT functions FROM schema_version").fetchone()
+    assert (functions != "of another text") == is_replaced
+
+
 async def test_two_plugins_that_bring_one_built_in_policy_stop_the_start(settings, install, offering) -> None:
     class Evaluator(PolicyEvaluator):
         name = "mine"

@@ -6,6 +6,16 @@ SELECT to_regclass('vault.schema_version') IS NOT NULL
 -- name: schema_version
 SELECT version FROM vault.schema_version
 
+-- name: schema_state
+-- An older schema has no column functions.
+SELECT version, to_jsonb(v) ->> 'functions' FROM vault.schema_version AS v
+
+-- name: forget_state
+DELETE FROM vault.schema_version
+
+-- name: put_state
+INSERT INTO vault.schema_version (version, functions) VALUES ($1, $2)
+
 -- name: lock_migration
 -- The first number stands for this program, the second for what is locked.
 SELECT pg_advisory_xact_lock(1987277164, 2)

@@ -9,6 +9,16 @@ SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlit
 -- name: schema_version
 SELECT version FROM schema_version
 
+-- name: schema_state
+-- An older schema has no column functions.
+SELECT * FROM schema_version
+
+-- name: forget_state
+DELETE FROM schema_version
+
+-- name: put_state
+INSERT INTO schema_version (version, functions) VALUES (?, ?)
+
 -- name: pragma_journal_mode
 PRAGMA journal_mode = WAL
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 
-from vsqlvault.errors import SchemaTooNew, SettingsInvalid
+from vsqlvault.errors import SettingsInvalid
 from vsqlvault.interfaces.storage import MigrationStatus
-from vsqlvault_plugins.storage.sql_files import load_migrations
+from vsqlvault_plugins.storage.schemas import SchemaState, load_schema
 from vsqlvault_plugins.storage.sqlite.transactions import QUERIES, transaction
 
-MIGRATIONS = load_migrations("vsqlvault_plugins.storage.sqlite")
-VERSION = MIGRATIONS[-1].version
+SCHEMA = load_schema("vsqlvault_plugins.storage.sqlite")
+VERSION = SCHEMA.version
 
 
 def check_owner(connection: sqlite3.Connection) -> None:
     """Raise SettingsInvalid if the file is the database of another program."""
-    if schema_version(connection) == 0 and (tables := connection.execute(QUERIES["other_tables"]).fetchone()[0]):
+    has_schema = schema_state(connection).version > 0
+    if not has_schema and (tables := connection.execute(QUERIES["other_tables"]).fetchone()[0]):
         raise SettingsInvalid(
             "storage.database_url: expected the file of a vault, or a new file, found the SQLite database of another"
             f" program (tables: {tables})"
@@ -24,33 +25,37 @@ def check_owner(connection: sqlite3.Connection) -> None:
 
 
 def status(connection: sqlite3.Connection) -> MigrationStatus:
-    """Return what ``migrate`` would do."""
-    before = schema_version(connection)
-    return MigrationStatus(before, max(before, VERSION), tuple(each.name for each in MIGRATIONS[before:]))
+    """Return what ``migrate`` would do. Raises SchemaTooOld."""
+    return SCHEMA.status(schema_state(connection))
 
 
 def migrate(connection: sqlite3.Connection) -> MigrationStatus:
-    """Run missing migrations, each in one exclusive transaction. A second process waits and finds nothing to do."""
-    before = schema_version(connection)
-    if before > VERSION:
-        raise SchemaTooNew(f"its schema has version {before}, this program supports up to {VERSION}")
-    for migration in MIGRATIONS[before:]:
-        with transaction(connection, "begin_migration"):
-            if schema_version(connection) >= migration.version:
-                continue
-            for statement in _statements(migration.script):
+    """Run the pending scripts in one exclusive transaction. A second process waits and finds nothing to do.
+
+    Raises:
+        SchemaTooNew, SchemaTooOld.
+    """
+    found = schema_state(connection)
+    if not SCHEMA.pending(found):
+        return SCHEMA.status(found)
+    with transaction(connection, "begin_migration"):
+        found = schema_state(connection)
+        for script in SCHEMA.pending(found):
+            for statement in _statements(script.text):
                 connection.execute(statement)
-            if schema_version(connection) != migration.version:
-                raise ValueError(f"{migration.name} does not set the version it is named after")
-    return MigrationStatus(before, VERSION)
+            if script.version not in {None, schema_state(connection).version}:
+                raise ValueError(f"{script.name} does not set the version it is named after")
+        connection.execute(QUERIES["forget_state"])
+        connection.execute(QUERIES["put_state"], (SCHEMA.current.version, SCHEMA.current.functions))
+    return SCHEMA.status(found)
 
 
-def schema_version(connection: sqlite3.Connection) -> int:
-    """Return the schema's version, or 0 if there is no schema."""
+def schema_state(connection: sqlite3.Connection) -> SchemaState:
+    """Return the state of the schema."""
     if connection.execute(QUERIES["schema_table_exists"]).fetchone() is None:
-        return 0
-    (version,) = connection.execute(QUERIES["schema_version"]).fetchone()
-    return int(version)
+        return SchemaState()
+    row = connection.execute(QUERIES["schema_state"]).fetchone()
+    return SchemaState(*row) if row else SchemaState()
 
 
 def _statements(script: str) -> Iterator[str]:

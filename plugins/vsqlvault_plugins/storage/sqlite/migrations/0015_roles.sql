@@ -22,12 +22,7 @@ CREATE TABLE access_tallies (
 );
 CREATE INDEX access_tallies_by_block ON access_tallies (block);
 
+-- functions.sql makes it again, with the role.
 DROP VIEW access_units;
-CREATE VIEW access_units AS
-SELECT position, at, operation, outcome, reason, purpose, app, role, 1 AS row_count, count AS event_count,
-       app IS NULL AS without_app, client_address IS NULL AND method IS NOT 'system' AS without_origin,
-       operation IN ('store', 'retrieve', 'inspect', 'purge') AND external_id IS NULL AND detail IS NULL AS without_subject,
-       app IS NOT NULL AND identity IS NULL AND method IS NOT 'system' AS without_identity
-FROM access_log;
 
 UPDATE schema_version SET version = 15;

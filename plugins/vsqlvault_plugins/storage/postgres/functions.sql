@@ -1,16 +1,126 @@
--- Commits what holds together, and returns for each write the place of the first expectation that does not hold, or 0.
--- One call is one transaction and one round trip. Each statement in it sees what was committed before that statement.
+-- Functions, triggers and views. migrate runs this file after the schema and its steps, and whenever its text has changed.
+-- Each statement replaces what there was. A step in migrations/ drops what cannot be replaced.
+
+-- Logs only grow.
+
+CREATE OR REPLACE FUNCTION vault.refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION '% is append-only', TG_TABLE_NAME;
+END
+$$;
+
+-- Checkpoints are thinned: of those that are older than a day the last of each hour stays, of those that are older than 90 days
+-- the last of each day (UTC).
+CREATE OR REPLACE FUNCTION vault.refuse_thinner() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    signed    timestamp := OLD.signed_at AT TIME ZONE 'UTC';
+    following timestamp;
+    present   timestamp := clock_timestamp() AT TIME ZONE 'UTC';
+BEGIN
+    SELECT c.signed_at AT TIME ZONE 'UTC' INTO following
+    FROM vault.checkpoints AS c WHERE c.size > OLD.size ORDER BY c.size LIMIT 1;
+    IF signed < present - interval '1 day' AND date_trunc('hour', signed) = date_trunc('hour', following)
+        OR signed < present - interval '90 days' AND date_trunc('day', signed) = date_trunc('day', following)
+    THEN
+        RETURN OLD;
+    END IF;
+    RAISE EXCEPTION '% is append-only', TG_TABLE_NAME;
+END
+$$;
+
+CREATE OR REPLACE TRIGGER access_log_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON vault.access_log
+    FOR EACH STATEMENT EXECUTE FUNCTION vault.refuse_change();
+CREATE OR REPLACE TRIGGER purge_log_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON vault.purge_log
+    FOR EACH STATEMENT EXECUTE FUNCTION vault.refuse_change();
+CREATE OR REPLACE TRIGGER leaves_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON vault.leaves
+    FOR EACH STATEMENT EXECUTE FUNCTION vault.refuse_change();
+CREATE OR REPLACE TRIGGER control_changes_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON vault.control_changes
+    FOR EACH STATEMENT EXECUTE FUNCTION vault.refuse_change();
+CREATE OR REPLACE TRIGGER attestations_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON vault.attestations
+    FOR EACH STATEMENT EXECUTE FUNCTION vault.refuse_change();
+CREATE OR REPLACE TRIGGER checkpoints_append_only BEFORE UPDATE OR TRUNCATE ON vault.checkpoints
+    FOR EACH STATEMENT EXECUTE FUNCTION vault.refuse_change();
+CREATE OR REPLACE TRIGGER checkpoints_thinned_by_rule BEFORE DELETE ON vault.checkpoints
+    FOR EACH ROW EXECUTE FUNCTION vault.refuse_thinner();
+
+-- Changes of entries, as deltas of the counts for the report.
+
+CREATE OR REPLACE FUNCTION vault.count_entries_added() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO vault.entry_deltas
+    SELECT purpose, key_ref, algorithm_hint, access_policy, owner_app, (created_at AT TIME ZONE 'UTC')::date,
+           (expires_at AT TIME ZONE 'UTC')::date, count(*)
+    FROM added WHERE purged_at IS NULL GROUP BY 1, 2, 3, 4, 5, 6, 7;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION vault.count_entries_removed() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO vault.entry_deltas
+    SELECT purpose, key_ref, algorithm_hint, access_policy, owner_app, (created_at AT TIME ZONE 'UTC')::date,
+           (expires_at AT TIME ZONE 'UTC')::date, -count(*)
+    FROM removed WHERE purged_at IS NULL GROUP BY 1, 2, 3, 4, 5, 6, 7;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION vault.count_entries_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO vault.entry_deltas
+    SELECT purpose, key_ref, algorithm_hint, access_policy, owner_app, (created_at AT TIME ZONE 'UTC')::date,
+           (expires_at AT TIME ZONE 'UTC')::date, sum(number)
+    FROM (
+        SELECT purpose, key_ref, algorithm_hint, access_policy, owner_app, created_at, expires_at, 1 AS number
+        FROM added WHERE purged_at IS NULL
+        UNION ALL
+        SELECT purpose, key_ref, algorithm_hint, access_policy, owner_app, created_at, expires_at, -1
+        FROM removed WHERE purged_at IS NULL
+    ) AS changed
+    GROUP BY 1, 2, 3, 4, 5, 6, 7 HAVING sum(number) <> 0;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE TRIGGER entries_added AFTER INSERT ON vault.entries
+    REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION vault.count_entries_added();
+CREATE OR REPLACE TRIGGER entries_removed AFTER DELETE ON vault.entries
+    REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION vault.count_entries_removed();
+CREATE OR REPLACE TRIGGER entries_changed AFTER UPDATE ON vault.entries
+    REFERENCING OLD TABLE AS removed NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION vault.count_entries_changed();
+
+-- Rows of the logs as they are counted. A lag is null if the purge was before the expiry.
+
+CREATE OR REPLACE VIEW vault.access_units AS
+SELECT position, at, operation, outcome, reason, purpose, app, role, 1::bigint AS row_count, count AS event_count,
+       (app IS NULL)::int AS without_app,
+       (client_address IS NULL AND method IS DISTINCT FROM 'system')::int AS without_origin,
+       (operation IN ('store', 'retrieve', 'inspect', 'purge') AND external_id IS NULL AND detail IS NULL)::int
+           AS without_subject,
+       (app IS NOT NULL AND identity IS NULL AND method IS DISTINCT FROM 'system')::int AS without_identity
+FROM vault.access_log;
+
+CREATE OR REPLACE VIEW vault.purge_units AS
+SELECT position, purged_at AS at, purpose, reason, method, key_ref,
+       CASE WHEN purged_at >= expired_at THEN purged_at - expired_at END AS lag,
+       CASE WHEN purged_at >= expired_at THEN (
+           SELECT min(s.up_to) FROM vault.lag_steps AS s WHERE s.up_to >= purged_at - expired_at
+       ) END AS up_to
+FROM vault.purge_log;
+
+-- Commits a batch, and returns for each write the place of the first expectation that is not met, or 0. One call is one
+-- transaction and one round trip. Each statement in it sees what was committed before that statement.
 --
--- It asks what there is to ask: of entries that are to be there, in one statement, of entries that are not, in another; and which
--- expectation of which write is broken, only where one is. Each such statement costs about as much as several rows do.
+-- Entries that must exist are checked in one statement, entries that must not in another. Which expectation of which write is
+-- broken is determined only if one is. Each of these statements costs about as much as several rows.
 --
--- Changes of policies hold this advisory lock alone, so the revision stays what it is until this batch is committed.
--- Entries that are expected are locked in the order of their keys, and stay as they are until then, too; so the rows that
--- tell of them stand in the logs in the order in which things happened. Whoever is about to give rows their positions holds
--- the advisory lock from before that until it has committed: so the sequencer knows for whom it has to wait.
+-- Changes of policies hold this advisory lock exclusively, so the revision cannot change before this batch is committed. Expected
+-- entries are locked in the order of their keys and cannot change before that either. So their rows are in the logs in the order
+-- of the events. A transaction holds the advisory lock from before it takes positions until it has committed, so the sequencer
+-- knows which transactions it has to wait for.
 --
--- Whether an entry is purged is asked inside CASE: outside, it would admit the partial indexes, and while there are no statistics
--- the planner takes those for all but empty, and reads the whole of one for every batch.
+-- Whether an entry is purged is tested inside CASE: otherwise the planner could use the partial indexes. Without statistics it
+-- estimates them as nearly empty, and reads the whole of one for every batch.
 CREATE OR REPLACE FUNCTION vault.commit_batch(
     writes       int,
     expectations vault.expectation[],
@@ -154,12 +264,12 @@ BEGIN
     INSERT INTO vault.access_log (
         at, request_id, operation, outcome, status, purpose, external_id, entry_id, entry_version, app, identity, method,
         credential_id, client_address, untrusted_forwarding, reason, policy, policy_version, count, detail, old_value,
-        new_value, leaf_hash
+        new_value, leaf_hash, role
     )
     SELECT
         a.at, a.request_id, a.operation, a.outcome, a.status, a.purpose, a.external_id, a.entry_id, a.entry_version,
         a.app, a.identity, a.method, a.credential_id, a.client_address, a.untrusted_forwarding, a.reason, a.policy,
-        a.policy_version, a.count, a.detail, a.old_value, a.new_value, a.leaf_hash
+        a.policy_version, a.count, a.detail, a.old_value, a.new_value, a.leaf_hash, a.role
     FROM unnest(access_rows) AS a
     WHERE broken[a.write] = 0;
 
@@ -179,4 +289,32 @@ BEGIN
 END
 $$;
 
-UPDATE vault.schema_version SET version = 13;
+-- Commits a batch in which every write expects this revision of the rules, and every fresh put expects that there is no row. Such
+-- expectations are not passed one by one, because each costs as much as a row of the log. Returns the result of commit_batch, or
+-- null without any change if one of these expectations is not met. commit_batch then determines which.
+CREATE OR REPLACE FUNCTION vault.commit_as_usual(
+    writes       int,
+    revision     bigint,
+    expectations vault.expectation[],
+    puts         vault.entry_put[],
+    removals     vault.entry_key[],
+    overwrites   vault.entry_overwrite[],
+    counts       vault.entry_key[],
+    access_rows  vault.access_row[],
+    purge_rows   vault.purge_row[]
+) RETURNS int[] LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(1987277164, 1);
+    IF NOT EXISTS (SELECT FROM vault.rulebook AS r WHERE r.revision = commit_as_usual.revision) THEN
+        RETURN NULL;
+    END IF;
+    IF cardinality(puts) > 0 AND EXISTS (
+        SELECT FROM unnest(puts) AS p
+        JOIN vault.entries AS e ON e.purpose = p.purpose AND e.external_id = p.external_id
+        WHERE p.fresh
+    ) THEN
+        RETURN NULL;
+    END IF;
+    RETURN vault.commit_batch(writes, expectations, puts, removals, overwrites, counts, access_rows, purge_rows);
+END
+$$;
