@@ -22,7 +22,7 @@ from pathlib import Path
 from vsqlvault.config import load_settings
 from vsqlvault.interfaces.writes import StoreEntry, Write
 from vsqlvault.model.audit import Operation
-from vsqlvault.model.entry import EntryVersion
+from vsqlvault.proof.entry_statement import state_entry
 from vsqlvault.proof.note import SigningKey
 from vsqlvault.runtime import open_vault
 from vsqlvault.testing import T0, an_access_record, an_entry
@@ -42,27 +42,25 @@ def variables(directory: Path) -> dict[str, str]:
 def a_write(number: int, entries: int, value: bytes) -> Write:
     """Return the write of one row: the first ``entries`` rows store an entry, the others retrieve one."""
     entry_number = number % entries
-    stamp = EntryVersion(f"{entry_number:032x}", 1)
+    entry = an_entry(
+        f"e{entry_number:08}",
+        value,
+        entry_id=f"{entry_number:032x}",
+        value_sha256=hashlib.sha256(value).hexdigest(),
+        value_size=len(value),
+    )
     is_store = number < entries
     row = an_access_record(
         at=T0 + timedelta(milliseconds=number),
         request_id=f"{number:032x}",
         operation=Operation.STORE if is_store else Operation.RETRIEVE,
         purpose="card",
-        external_id=f"e{entry_number:08}",
-        stamp=stamp,
+        external_id=entry.external_id,
+        stamp=entry.stamp,
+        app=entry.owner_app,
+        detail=f"retention card v1, {state_entry(entry)}" if is_store else None,
     )
-    if not is_store:
-        return Write((row,))
-    entry = an_entry(
-        f"e{entry_number:08}",
-        value,
-        entry_id=stamp.entry_id,
-        owner_app=row.app,
-        value_sha256=hashlib.sha256(value).hexdigest(),
-        value_size=len(value),
-    )
-    return Write((row,), changes=(StoreEntry(entry, value),))
+    return Write((row,), changes=(StoreEntry(entry, value),) if is_store else ())
 
 
 async def generate(directory: Path, rows: int, entries: int, value: bytes) -> None:

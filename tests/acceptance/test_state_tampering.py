@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ import zipfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +55,19 @@ def settings_of(directory: Path) -> Any:
     return load_settings(None, variables)
 
 
+PROTECTED = {
+    "algorithm_hint": "AES-256-GCM", "key_ref": "akv:t/k1", "metadata": '{"merchant":42,"rate":0.5}', "ttl": timedelta(days=9),
+}  # fmt: skip
+
+
 async def live(vault: Any) -> None:
     """Use everything that leaves a leaf: policies, holds, keys, entries, purges, a sweep, an attestation, a control."""
     policies, holds, keys = vault.rules.policies, vault.rules.legal_holds, vault.credentials.api_keys
     await policies.save_retention_policy(ADMIN, a_retention_policy("tamper", max_retention_days=365))
     await policies.save_retention_policy(ADMIN, a_retention_policy("tamper", max_retention_days=30))
     await policies.save_retention_policy(ADMIN, a_retention_policy("shredded", purge_method="crypto-shred"))
+    idle = a_retention_policy("idle", max_retention_days=30, default_ttl_days=None, inactivity_days=5)
+    await policies.save_retention_policy(ADMIN, idle)
     await policies.save_access_policy(ADMIN, an_access_policy("kept"))
     await policies.save_access_policy(ADMIN, an_access_policy("kept", description="of the second version"))
     await policies.save_access_policy(ADMIN, an_access_policy("gone"))
@@ -79,6 +88,10 @@ async def live(vault: Any) -> None:
     await vault.entries.purge(OWNER, EntryKey("tamper", "e3"), Preconditions())
     await vault.entries.store(OWNER, EntryKey("tamper", "e3"), wanted(b"under the old id"))
     await vault.entries.purge(OWNER, EntryKey("tamper", "e4"), Preconditions())
+    await vault.entries.store(OWNER, EntryKey("tamper", "full"), wanted(**PROTECTED))
+    await vault.entries.store(OWNER, EntryKey("idle", "i1"), wanted())
+    await vault.entries.store(OWNER, EntryKey("idle", "i2"), wanted())
+    await vault.entries.retrieve(OWNER, EntryKey("idle", "i1"), Preconditions())
     await vault.entries.store(OWNER, EntryKey("shredded", "s1"), wanted())
     await vault.entries.store(OWNER, EntryKey("shredded", "s2"), wanted())
     await vault.entries.purge(OWNER, EntryKey("shredded", "s1"), Preconditions())
@@ -157,13 +170,14 @@ def test_an_untouched_vault_passes(made: Path, tmp_path: Path) -> None:
     log, state = asyncio.run(checked(path))
     assert log.findings == []
     assert [str(each) for each in state.findings] == []
-    assert (state.entries, state.values) == (6, 6)
+    assert (state.entries, state.values) == (9, 9)
 
 
 NEW_KEY = (
     "INSERT INTO api_keys SELECT 'sha256:' || substr(hex, 1, 12), 1, hex, 'vault-admin', NULL, NULL, '[\"admin\"]', NULL,"
     " NULL, 'vault-admin', 1, NULL, NULL FROM (SELECT lower(hex(zeroblob(32))) AS hex)"
 )
+FORGED = hashlib.sha256(b"forged").hexdigest()
 TAMPERS: dict[str, tuple[str, str]] = {
     "UPDATE retention_policies SET max_retention_days = 3650 WHERE version = 2": ("retention_policies", "tamper v2"),
     "UPDATE retention_policies SET max_retention_days = 3650 WHERE purpose = 'tamper' AND version = 1": (
@@ -242,6 +256,25 @@ TAMPERS: dict[str, tuple[str, str]] = {
     "UPDATE entries SET external_id = 'e4' WHERE external_id = 'e0'": ("entries", "tamper/e4"),
     "UPDATE entries SET encrypted_value = CAST('forged' AS BLOB) WHERE external_id = 'e0'": ("entries", "tamper/e0"),
     "UPDATE entries SET value_sha256 = lower(hex(zeroblob(32))) WHERE external_id = 'e0'": ("entries", "tamper/e0"),
+    "UPDATE entries SET expires_at = expires_at + 1 WHERE external_id = 'e0'": ("entries", "tamper/e0: expires_at"),
+    "UPDATE entries SET expires_at = expires_at + 1 WHERE external_id = 'e1'": ("entries", "tamper/e1: expires_at"),
+    "UPDATE entries SET expires_at = expires_at - 1 WHERE external_id = 'i1'": ("entries", "idle/i1: expires_at"),
+    "UPDATE entries SET access_policy = 'kept' WHERE external_id = 'e0'": ("entries", "tamper/e0: access_policy"),
+    "UPDATE entries SET access_policy = 'kept' WHERE external_id = 'i1'": ("entries", "idle/i1: access_policy"),
+    "UPDATE entries SET owner_identity = 'jane' WHERE external_id = 'e0'": ("entries", "tamper/e0: one of"),
+    "UPDATE entries SET metadata = '{}' WHERE external_id = 'full'": ("entries", "tamper/full: one of"),
+    "UPDATE entries SET metadata = '{}' WHERE external_id = 'e2'": ("entries", "tamper/e2: one of"),
+    "UPDATE entries SET metadata = 'x' WHERE external_id = 'e2'": ("entries", "tamper/e2: a member"),
+    "UPDATE entries SET key_ref = 'k2' WHERE external_id = 'full'": ("entries", "tamper/full: one of"),
+    "UPDATE entries SET key_ref = NULL WHERE external_id = 'full'": ("entries", "tamper/full: one of"),
+    "UPDATE entries SET algorithm_hint = 'none' WHERE external_id = 'full'": ("entries", "tamper/full: one of"),
+    "UPDATE entries SET encoding = 'base64' WHERE external_id = 'e0'": ("entries", "tamper/e0: one of"),
+    "UPDATE entries SET value_size = 7 WHERE external_id = 'e0'": ("entries", "tamper/e0: one of"),
+    "UPDATE entries SET created_at = created_at - 1 WHERE external_id = 'e0'": ("entries", "tamper/e0: one of"),
+    "UPDATE entries SET updated_at = updated_at + 1 WHERE external_id = 'e0'": ("entries", "tamper/e0: one of"),
+    f"UPDATE entries SET encrypted_value = CAST('forged' AS BLOB), value_sha256 = '{FORGED}' WHERE external_id = 'e0'": (
+        "entries", "tamper/e0: one of",
+    ),
 }  # fmt: skip
 
 
@@ -257,7 +290,8 @@ def test_a_tamper_of_a_table_is_named(made: Path, tmp_path: Path, statement: str
         file = sqlite3.connect(made)
         (key,) = file.execute("SELECT key_id FROM api_keys WHERE app = ?", (expected,)).fetchone()
         file.close()
-    assert any(each.key.startswith(key) for each in state.findings if each.table == table), state.findings
+    named = [f"{each.key}: {each.what}" for each in state.findings if each.table == table]
+    assert any(each.startswith(key) for each in named), state.findings
 
 
 UNREADABLE = {

@@ -44,9 +44,15 @@ _FORMS: dict[type, tuple[str, _Members]] = {
 }
 
 
-_HOLES = {',"at":': ',"at":"%s"', ',"entry_id":': "%s", ',"external_id":': "%s", ',"request_id":': "%s"}
+_HOLES = {
+    ',"at":': ',"at":"%s"',
+    ',"detail":': "%s",
+    ',"entry_id":': "%s",
+    ',"external_id":': "%s",
+    ',"request_id":': "%s",
+}
 _read_shared = attrgetter(
-    "app", "client_address", "count", "credential_id", "detail", "identity", "method", "operation._value_",
+    "app", "client_address", "count", "credential_id", "identity", "method", "operation._value_",
     "outcome._value_", "policy", "policy_version", "purpose", "reason", "role", "status", "untrusted_forwarding",
 )  # fmt: skip
 MAX_TEMPLATES = 1_024
@@ -74,11 +80,12 @@ def row_hash(record: AccessRecord | PurgeRecord) -> bytes:
     if type(record) is AccessRecord and record.new_value is None and record.old_value is None:
         shared = _read_shared(record)
         template = _templates.get(shared) or _new_template(record, shared)
-        stamp, external_id, request_id = record.stamp, record.external_id, record.request_id
+        stamp, external_id, request_id, detail = record.stamp, record.external_id, record.request_id, record.detail
         leaf = (
             template
             % (
                 format_time(record.at),
+                "" if detail is None else f',"detail":{encode_basestring(detail)}',
                 "" if stamp is None else f',"entry_id":{encode_basestring(stamp[0])},"entry_version":{stamp[1]}',
                 "" if external_id is None else f',"external_id":{encode_basestring(external_id)}',
                 "" if request_id is None else f',"request_id":{encode_basestring(request_id)}',
@@ -105,8 +112,7 @@ def _new_template(record: AccessRecord, shared: tuple[Any, ...]) -> str:
     template = f'{{"{name}":{{{"".join(parts)[1:]}}}}}'
     if len(_templates) >= MAX_TEMPLATES:
         _templates.clear()
-    if record.detail is None or len(record.detail) <= LONG_TEXT_BYTES:
-        _templates[shared] = template
+    _templates[shared] = template
     return template
 
 

@@ -56,14 +56,20 @@ def kept_proof(entry: Entry) -> str:
     return hashlib.sha256(_written(entry, entry.value_sha256)).hexdigest()
 
 
-def _written(entry: Entry, value_sha256: str) -> bytes:
-    """Return the RFC 8785 form of the proof document.
+def stored_proof(entry: Entry) -> str:
+    """Return the proof hash of an entry that is about to be stored. Its metadata was just written as RFC 8785 text."""
+    return hashlib.sha256(_written(entry, entry.value_sha256, entry.metadata)).hexdigest()
+
+
+def _written(entry: Entry, value_sha256: str, metadata: str | None = None) -> bytes:
+    """Return the RFC 8785 form of the proof document. ``metadata`` is that of the entry, if its form is known.
 
     It is written directly, with keys in order, because a sweep needs many.
     """
     if entry.version >= _SAFE_INTEGER or entry.value_size >= _SAFE_INTEGER:
         return canonical_json(proof_document(entry, value_sha256))
-    metadata = "{}" if entry.metadata == "{}" else canonical_json(read_canonical(entry.metadata)).decode()
+    if metadata is None:
+        metadata = "{}" if entry.metadata == "{}" else canonical_json(read_canonical(entry.metadata)).decode()
     return (
         f'{{"access_policy":{_text(entry.access_policy)},"algorithm_hint":{_text(entry.algorithm_hint)}'
         f',"created_at":"{format_time(entry.created_at)}","encoding":"{entry.encoding.value}"'

@@ -10,8 +10,13 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import field
+from datetime import timedelta
 from typing import Any
 
+from vsqlvault.model.entry import EntryKey
+from vsqlvault.proof.entry_records import EntryRecords, RecordedEntry
+from vsqlvault.proof.entry_statement import MARK as MOVED
+from vsqlvault.proof.entry_statement import statement_in
 from vsqlvault.quick_dataclass import dataclass
 
 REPLACE = "replace"
@@ -26,6 +31,8 @@ _RULES = {
     "release-legal-hold": ("legal_holds", "name"),
 }
 _SWEEP = re.compile(r"sweep (\w+): (\d+) purged, (\d+) failed(?:, (\d+) held)?(, not completed)?")
+TOGETHER = timedelta(seconds=10)
+"""Retrievals whose expiries differ by at most this may have been committed in the other order."""
 HASHED = "sha256:"
 """Begins the key of a row of which the leaf has only the hash of the text."""
 
@@ -39,29 +46,21 @@ class Recorded:
     at: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedEntry:
-    """What the leaves say about an entry. ``owner`` is None where no leaf of this log says who created it."""
-
-    index: int
-    entry_id: str
-    version: int
-    owner: str | None
-
-
 @dataclass(slots=True)
 class ReplayedState:
     """The state that the leaves describe. A key of ``rows`` is a table, and the key of its row as text: ``card v3``."""
 
     rows: dict[str, dict[str, Recorded]] = field(default_factory=dict)
-    entries: dict[tuple[str, str], RecordedEntry] = field(default_factory=dict)
-    overwritten: dict[tuple[str, str], RecordedEntry] = field(default_factory=dict)
+    entries: EntryRecords = field(default_factory=EntryRecords)
+    overwritten: EntryRecords = field(default_factory=EntryRecords)
     """Entries whose value was purged. Their row may remain, with ``purged_at``."""
+    moved: dict[tuple[str, str], RecordedEntry] = field(default_factory=dict)
+    """Entries that two retrievals moved at about the same time, as the other one moved them."""
 
     def copy(self) -> ReplayedState:
         """Return a copy whose tables change independently."""
         rows = {table: dict(recorded) for table, recorded in self.rows.items()}
-        return ReplayedState(rows, dict(self.entries), self.overwritten)
+        return ReplayedState(rows, self.entries.copy(), self.overwritten, self.moved)
 
 
 class StateReplay:
@@ -75,7 +74,7 @@ class StateReplay:
     def take(self, index: int, leaf: bytes) -> None:
         """Take the next leaf. To take rows again that are not in the tree yet changes nothing."""
         is_purge = leaf.startswith(b'{"purge":')
-        if not is_purge and not _STATEFUL.search(leaf):
+        if not is_purge and not _STATEFUL.search(leaf) and MOVED not in leaf:
             return
         try:
             document = json.loads(leaf)
@@ -89,13 +88,15 @@ class StateReplay:
     def _purge(self, index: int, row: dict[str, Any]) -> None:
         if row["method"] == REPLACE:
             return
-        key = (row["purpose"], row["external_id"])
-        known = self.state.entries.get(key)
+        key = EntryKey(row["purpose"], row["external_id"])
+        known = self.state.entries.get(*key)
         if known is not None and known.entry_id == row["entry_id"]:
-            del self.state.entries[key]
+            self.state.entries.pop(*key)
+            self.state.moved.pop(key, None)
         else:
             self._purged[row["entry_id"]] = index
-        self.state.overwritten[key] = RecordedEntry(index, row["entry_id"], row["entry_version"], row["owner_app"])
+        gone = RecordedEntry(index, row["entry_id"], row["entry_version"], row["owner_app"])
+        self.state.overwritten.put(*key, gone)
 
     def _access(self, index: int, row: dict[str, Any]) -> None:
         operation = row["operation"]
@@ -105,6 +106,8 @@ class StateReplay:
             return
         elif operation in {"store", "update"}:
             self._store(index, row)
+        elif operation == "retrieve":
+            self._retrieve(index, row)
         elif operation in _RULES:
             self._rule(index, row)
         elif operation == "delete-access-policy":
@@ -132,16 +135,36 @@ class StateReplay:
             self._set("api_keys", row["detail"], index, (known.members if known else {}) | document, row)
 
     def _store(self, index: int, row: dict[str, Any]) -> None:
-        key, entry_id = (row["purpose"], row["external_id"]), row.get("entry_id")
+        key, entry_id = EntryKey(row["purpose"], row["external_id"]), row.get("entry_id")
         if entry_id is None or entry_id in self._purged:
             return
         version: int = row["entry_version"]
-        known = self.state.entries.get(key)
+        known = self.state.entries.get(*key)
         is_same = known is not None and known.entry_id == entry_id
         if is_same and known is not None and version <= known.version:
             return  # the same fields were stored again: there is no new version
         owner = known.owner if is_same and known is not None else row.get("app") if version == 1 else None
-        self.state.entries[key] = RecordedEntry(index, entry_id, version, owner)
+        stated = statement_in(row.get("detail")) or ()
+        self.state.entries.put(*key, RecordedEntry(index, entry_id, version, owner, *stated))
+        self.state.moved.pop(key, None)
+
+    def _retrieve(self, index: int, row: dict[str, Any]) -> None:
+        """Take a retrieval that moved the expiry of its entry.
+
+        The leaves of two retrievals at about the same time may be in another order than their commits.
+        """
+        key, stated = EntryKey(row["purpose"], row["external_id"]), statement_in(row.get("detail"))
+        known = self.state.entries.get(*key)
+        if stated is None or known is None or known.digest == stated.digest:
+            return
+        if (known.entry_id, known.version) != (row.get("entry_id"), row["entry_version"]):
+            return
+        is_close = known.expires_at is not None and abs(stated.expires_at - known.expires_at) <= TOGETHER
+        if is_close:
+            self.state.moved[key] = known
+        else:
+            self.state.moved.pop(key, None)
+        self.state.entries.put(*key, RecordedEntry(index, known.entry_id, known.version, known.owner, *stated))
 
     def _drop(self, index: int, row: dict[str, Any]) -> None:
         version, name = _document(row["old_value"])["version"] + 1, row["detail"]

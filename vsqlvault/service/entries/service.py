@@ -24,6 +24,7 @@ from vsqlvault.model.audit import Operation
 from vsqlvault.model.entry import Entry, EntryKey
 from vsqlvault.model.principal import Call
 from vsqlvault.model.purge import PurgeReason, PurgeRecord
+from vsqlvault.proof.entry_statement import state_entry
 from vsqlvault.service.access.authorizer import Authorizer, LoadedEntry
 from vsqlvault.service.access.loading import MAX_CLOCK_AGE_SECONDS, EntryLoader
 from vsqlvault.service.audit.recorder import NOT_MODIFIED, AuditContext, Auditor
@@ -209,7 +210,9 @@ class EntryService:
         moved = after_retrieval(entry, loaded.retention, loaded.snapshot.now)
         if moved.expires_at != entry.expires_at and loaded.snapshot.value is not None and loaded.entry is not None:
             stored = replace(loaded.entry, expires_at=moved.expires_at)
-            write = replace(write, changes=(StoreEntry(stored, loaded.snapshot.value), *write.changes))
+            row = replace(write.access[0], detail=state_entry(stored))
+            changes = (StoreEntry(stored, loaded.snapshot.value), *write.changes)
+            write = replace(write, access=(row,), changes=changes)
         if type(await self._queue.commit(write)) is not Committed:
             return None
         return EntryView(moved, moved.expires_at, loaded.snapshot.value)

@@ -13,6 +13,7 @@ from vsqlvault.model.entry import Entry, EntryKey, EntryState
 from vsqlvault.model.policy import RetentionPolicy
 from vsqlvault.model.principal import Call
 from vsqlvault.model.purge import PurgeReason
+from vsqlvault.proof.entry_statement import state_entry
 from vsqlvault.service.access.authorizer import Authorizer, LoadedEntry, require_allowed
 from vsqlvault.service.access.loading import EntryLoader
 from vsqlvault.service.audit.recorder import CREATED, OK, AuditContext
@@ -119,7 +120,7 @@ class EntryStore:
         context.stamp = entry.stamp
         replaced = await self._replaced(context.call, loaded)
         write = Write(
-            (context.granted(OK if present else CREATED, detail=f"retention {retention.reference}"),),
+            (context.granted(OK if present else CREATED, detail=_stated(entry, retention)),),
             replaced.guards if replaced else (EntryAbsent(key), RevisionIs(loaded.policies.revision)),
             (StoreEntry(entry, wanted.value),),
             (replaced.record,) if replaced else (),
@@ -157,6 +158,11 @@ def _is_stored(loaded: LoadedEntry, wanted: StoreRequest) -> bool:
     return loaded.snapshot.value == wanted.value
 
 
+def _stated(entry: Entry, retention: RetentionPolicy) -> str:
+    """Return the detail of the row of a new version, from which ``verify`` learns what the entry must be."""
+    return f"retention {retention.reference}, {state_entry(entry)}"
+
+
 def _unchanged(
     context: AuditContext, present: Entry, retention: RetentionPolicy, loaded: LoadedEntry, warnings: tuple[str, ...]
 ) -> tuple[Write, StoreResult]:
@@ -183,7 +189,7 @@ def _updated(
     if entry.metadata != present.metadata:
         loaded.policies.require_free(present, names_holds=context.call.principal.may_inspect_all)
     context.stamp = entry.stamp
-    row = replace(context.granted(detail=f"retention {retention.reference}"), operation=Operation.UPDATE)
+    row = replace(context.granted(detail=_stated(entry, retention)), operation=Operation.UPDATE)
     expects = (EntryIs(present.key, present.stamp), RevisionIs(loaded.policies.revision))
     viewed = EntryView(entry, entry.effective_expires_at(retention.max_retention_days))
     write = Write((row,), expects, (StoreEntry(entry, value),))

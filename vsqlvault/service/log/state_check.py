@@ -18,7 +18,8 @@ from vsqlvault.model.entry import Entry
 from vsqlvault.model.purge import SweepRecord
 from vsqlvault.model.times import EPOCH, format_time
 from vsqlvault.proof.attestation import digest_of
-from vsqlvault.proof.state_replay import HASHED, Recorded, RecordedEntry, ReplayedState, StateReplay, differences
+from vsqlvault.proof.entry_records import entry_differences
+from vsqlvault.proof.state_replay import HASHED, Recorded, ReplayedState, StateReplay, differences
 from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.service.audit.rule_documents import (
     StoredRule,
@@ -263,31 +264,31 @@ class StateCheck:
 
     async def _entries(self, policies: PolicySnapshot) -> None:
         state = self._state
-        purposes = {purpose for known in (state.entries, state.overwritten) for purpose, _ in known}
+        purposes = state.entries.purposes() | state.overwritten.purposes()
         for purpose in sorted(purposes | set(policies.retention)):
 
             def next_known(after: str, purpose: str = purpose) -> str | None:
-                keys = (key for known in (state.entries, state.overwritten) for key in known)
-                return min((each for of, each in keys if of == purpose and each > after), default=None)
+                found = (known.next_after(purpose, after) for known in (state.entries, state.overwritten))
+                return min((each for each in found if each is not None), default=None)
 
             async for page in stored_rows.entries(self._storage, purpose, END, next_known):
                 if isinstance(page, str):
-                    said = self._state.entries.pop((purpose, page), None)
+                    said = self._state.entries.pop(purpose, page)
                     self._find("entries", f"{purpose}/{page}", said.index if said else None, UNREADABLE)
                     continue
                 for entry in page:
                     self._entry(entry)
                 if self._with_values:
                     await self._values([entry for entry in page if entry.purged_at is None and _has_size(entry)])
-        for (purpose, external_id), said in self._state.entries.items():
+        for purpose, external_id, said in self._state.entries:
             self._find("entries", f"{purpose}/{external_id}", said.index, "the row is missing")
 
     def _entry(self, entry: Entry) -> None:
-        key, name = (entry.purpose, entry.external_id), f"{entry.purpose}/{entry.external_id}"
-        purged = self._state.overwritten.get(key)
+        key, name = entry.key, f"{entry.purpose}/{entry.external_id}"
+        purged = self._state.overwritten.get(*key)
         if purged is not None and purged.entry_id != entry.entry_id:
             purged = None
-        said = self._state.entries.pop(key, None)
+        said = self._state.entries.pop(*key)
         if not _has_size(entry):
             self._find("entries", name, said.index if said else None, "value_size is not a number of bytes")
         if entry.purged_at is not None:
@@ -297,9 +298,11 @@ class StateCheck:
             leaf, what = (purged.index, "it was purged") if purged else (None, "no leaf stored this entry")
             self._find("entries", name, leaf, what)
         else:
-            for column, found, expected in _entry_members(entry, said):
-                if expected is not None and found != expected:
-                    self._find("entries", name, said.index, f"{column} is {found!r}, the log has {expected!r}")
+            differing = entry_differences(entry, said)
+            moved = self._state.moved.get(key)
+            if differing and not (moved is not None and not entry_differences(entry, moved)):
+                for what in differing:
+                    self._find("entries", name, said.index, what)
 
     async def _values(self, entries: Sequence[Entry]) -> None:
         """Compare the values with their hashes."""
@@ -341,14 +344,6 @@ def _by_size(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
 
 def _has_size(entry: Entry) -> bool:
     return type(entry.value_size) is int
-
-
-def _entry_members(entry: Entry, said: RecordedEntry) -> tuple[tuple[str, Any, Any], ...]:
-    return (
-        ("entry_id", entry.entry_id, said.entry_id),
-        ("version", entry.version, said.version),
-        ("owner_app", entry.owner_app, said.owner),
-    )
 
 
 def _key_members(key: ApiKeyRecord, said: Recorded | None) -> Document:
