@@ -253,6 +253,15 @@ class TestFile:
             run(SqliteStorage.open(path))
         assert path.read_bytes() == content
 
+    @pytest.mark.parametrize(
+        "columns", ["'1.2', 'initial'", "7, 'a', 'b'", "NULL"], ids=["a text", "three columns", "no version"]
+    )
+    def test_a_schema_version_of_another_program_is_not_that_of_a_vault(self, run, path, columns: str) -> None:
+        with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute(f"CREATE TABLE schema_version AS SELECT {columns}")
+        with pytest.raises(SettingsInvalid, match="another program"):
+            run(SqliteStorage.open(path))
+
     def test_three_slashes_that_were_meant_to_be_four_are_explained(self, run, tmp_path, monkeypatch) -> None:
         monkeypatch.chdir(tmp_path)
         (tmp_path / "there").mkdir()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import fields
 
 from vsqlvault.errors import SettingsInvalid
 from vsqlvault.interfaces.storage import MigrationStatus
@@ -51,11 +52,13 @@ def migrate(connection: sqlite3.Connection) -> MigrationStatus:
 
 
 def schema_state(connection: sqlite3.Connection) -> SchemaState:
-    """Return the state of the schema."""
+    """Return the state of the schema. A table of that name that another program made is none of a vault."""
     if connection.execute(QUERIES["schema_table_exists"]).fetchone() is None:
         return SchemaState()
     row = connection.execute(QUERIES["schema_state"]).fetchone()
-    return SchemaState(*row) if row else SchemaState()
+    if row is None or len(row) > len(fields(SchemaState)) or not isinstance(row[0], int):
+        return SchemaState()
+    return SchemaState(*row)
 
 
 def _statements(script: str) -> Iterator[str]:
