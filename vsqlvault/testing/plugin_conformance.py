@@ -160,4 +160,4 @@ class PluginConformance(LoopKit):
 
 
 def _usual() -> Settings:
-    return Settings.model_validate({"plugins": {"allow": built_in_plugins()}})
+    return Settings.model_validate({"plugins": {"allow": [*built_in_plugins()]}})
