@@ -33,19 +33,27 @@ def run(*command, cwd, **options):
 
 
 @pytest.fixture(scope="session")
-def wheel(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wheel")
-    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, ROOT, cwd=folder)
-    return next(folder.glob("vsqlvault-*.whl"))
+def wheels(tmp_path_factory):
+    """The wheels of the project and of everything in contrib. The environment of the tests has what builds them."""
+    folder = tmp_path_factory.mktemp("wheels")
+    build = ("-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", folder)
+    run(sys.executable, *build, ROOT, *CONTRIB, cwd=folder)
+    return sorted(folder.glob("*.whl"))
 
 
 @pytest.fixture(scope="session")
-def installed(wheel, tmp_path_factory):
+def wheel(wheels):
+    return next(path for path in wheels if path.name.startswith("vsqlvault-"))
+
+
+@pytest.fixture(scope="session")
+def installed(wheels, tmp_path_factory):
     """A virtual environment with the wheel, the contributed plugins and pytest, and with no way to the source tree."""
     folder = tmp_path_factory.mktemp("installed")
-    venv.create(folder / "venv", with_pip=True)
+    venv.create(folder / "venv")
     python = folder / "venv" / "bin" / "python"
-    run(python, "-m", "pip", "install", "--quiet", wheel, *CONTRIB, "pytest", "boto3", cwd=folder)
+    install = ("-m", "pip", "--python", python, "install", "--quiet", "--no-compile")
+    run(sys.executable, *install, *wheels, "pytest", "boto3", cwd=folder)
     return python.parent
 
 
