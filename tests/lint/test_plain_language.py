@@ -15,8 +15,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 PROSE = (
-    "README.md", "docs/*.md", "docs/decisions/*.md", "contrib/*/README.md", "contrib/*/*.yml", "contrib/*/*.yaml",
-    "contrib/*/*.json", "contrib/*/*.service", "benchmarks/README.md",
+    "README.md", "docs/*.md", "docs/decisions/*.md", "contrib/*/README.md", "contrib/*/*.yml", "contrib/**/*.yaml",
+    "contrib/*/*.json", "contrib/**/*.service", "benchmarks/README.md",
 )  # fmt: skip
 CODE = (
     "vsqlvault/**/*.py", "plugins/**/*.py", "contrib/*/*.py", "contrib/*/src/**/*.py", "contrib/*/tests/*.py",

@@ -1,5 +1,8 @@
-"""What contrib/deploy ships is used as it stands: settings that load, a command that exists, a unit that systemd takes."""
+"""What contrib/deploy ships beside Kubernetes is used as it stands: the systemd unit, and the example of three nodes."""
 
+from __future__ import annotations
+
+import os
 import re
 import shutil
 import subprocess
@@ -11,68 +14,77 @@ import yaml
 
 from vsqlvault.cli import parser
 from vsqlvault.config import load_settings
+from vsqlvault.proof.note import SigningKey
+from vsqlvault.service.log.signing_keys import load_signing, write_key
 
 DEPLOY = Path(__file__).parents[2] / "contrib" / "deploy"
-UNIT = DEPLOY / "vsql-vault.service"
-MANIFEST = DEPLOY / "kubernetes.yaml"
+UNIT = DEPLOY / "systemd" / "vsql-vault.service"
+MAX_EXPOSURE = 20
+"""Tenths of the measure of ``systemd-analyze security``, from 0 (sandboxed) to 100."""
 
 
-def manifest():
-    return list(yaml.safe_load_all(MANIFEST.read_text("utf-8")))
+def lines_of(name: str) -> list[str]:
+    return re.findall(rf"^{name}=(.+)$", UNIT.read_text("utf-8"), re.MULTILINE)
 
 
-def vault_container():
-    return manifest()[1]["spec"]["template"]["spec"]["containers"][0]
-
-
-def test_the_settings_in_the_manifest_load_and_name_what_is_mounted(tmp_path):
-    (tmp_path / "vsql-vault.toml").write_text(manifest()[0]["data"]["vsql-vault.toml"])
-    settings = load_settings(tmp_path / "vsql-vault.toml", {})
-    assert settings.hardening.seccomp == "required"
-    mounted = {Path(mount["mountPath"]) for mount in vault_container()["volumeMounts"]}
-    assert {Path(file).parent for file in (settings.server.tls.cert_file, settings.server.tls.key_file)} <= mounted
-
-
-def test_every_container_of_the_manifest_is_locked_in():
-    pod = manifest()[1]["spec"]["template"]["spec"]
-    assert pod["securityContext"]["runAsNonRoot"]
-    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    for container in pod["containers"]:
-        assert container["securityContext"] == {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        }
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        re.search(r"^ExecStart=\S+/vsql-vault (.+)$", UNIT.read_text("utf-8"), re.MULTILINE)[1].split(),
-        vault_container()["args"],
-    ],
-    ids=["systemd", "kubernetes"],
-)
-def test_the_commands_exist(arguments):
-    assert parser.command_parser().parse_args(arguments).config.suffix == ".toml"
-
-
-def test_systemd_takes_the_unit(tmp_path):
+def systemd_analyze(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     if not shutil.which("systemd-analyze"):
         pytest.skip("this machine has no systemd-analyze")
     unit = UNIT.read_text("utf-8").replace("/opt/vsqlvault/bin/vsql-vault", "/bin/true")
-    (tmp_path / UNIT.name).write_text(unit)
-    done = subprocess.run(
-        ["systemd-analyze", "verify", str(tmp_path / UNIT.name)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert UNIT.name not in done.stderr, done.stderr
+    (directory / UNIT.name).write_text(unit)
+    command = ["systemd-analyze", *arguments, str(directory / UNIT.name)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_the_vault_of_the_three_node_example_knows_every_database_node():
+class TestSystemd:
+    def test_the_unit_is_valid(self, tmp_path: Path) -> None:
+        done = systemd_analyze(tmp_path, "verify")
+        assert UNIT.name not in done.stderr, done.stderr
+
+    def test_its_exposure_is_at_most_two_of_ten(self, tmp_path: Path) -> None:
+        done = systemd_analyze(tmp_path, "security", "--offline=true", f"--threshold={MAX_EXPOSURE}", "--no-pager")
+        assert done.returncode == 0, done.stdout[-2000:]
+
+    def test_it_starts_a_command_that_exists(self) -> None:
+        (command,) = lines_of("ExecStart")
+        assert parser.command_parser().parse_args(command.split()[1:]).config.suffix == ".toml"
+
+    def test_it_waits_longer_than_the_vault_takes_to_end(self) -> None:
+        server = load_settings(None, {}).server
+        (stop,) = lines_of("TimeoutStopSec")
+        assert int(stop) >= 10 + server.graceful_timeout_seconds
+
+    def test_it_keeps_no_secret_in_the_environment(self) -> None:
+        assert not lines_of("EnvironmentFile")
+        assert {line.partition("=")[0] for line in lines_of("Environment")} == {
+            "PYTHONDONTWRITEBYTECODE",
+            "VSQL_VAULT_AUDIT__SIGNING_KEY_FILE",
+        }
+
+    def test_the_vault_reads_its_credentials(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("VSQL_VAULT_API_KEY", raising=False)
+        key = SigningKey.generate("vault.example/audit")
+        for name, _, source in (line.partition(":") for line in lines_of("LoadCredential")):
+            assert source.startswith("/etc/vsqlvault/credentials/")
+            if name == "signing.key":
+                write_key(tmp_path / name, key)
+            else:
+                (tmp_path / name).write_text(f"content of {name}\n")
+        monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+        for line in lines_of("Environment"):
+            monkeypatch.setenv(*line.replace("%d", str(tmp_path)).split("=", 1))
+        try:
+            settings = load_settings(None)
+            settings.auth.check_secrets(os.environ)
+            assert os.environ[settings.auth.api_key_env or ""] == "content of VSQL_VAULT_API_KEY"
+            signer = load_signing(settings.audit).current
+        finally:
+            os.environ.pop("VSQL_VAULT_API_KEY", None)
+        assert signer is not None
+        assert str(signer.verifier) == str(key.verifier)
+
+
+def test_the_vault_of_the_three_node_example_knows_every_database_node() -> None:
     settings = load_settings(DEPLOY / "patroni" / "vsql-vault.toml", {})
     nodes = yaml.safe_load((DEPLOY / "patroni" / "patroni.yml").read_text("utf-8"))["etcd3"]["hosts"]
     dsn = urlsplit(settings.storage.database_url)

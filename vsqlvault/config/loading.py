@@ -14,6 +14,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from vsqlvault.config.credentials import take_credentials
 from vsqlvault.config.sections import PluginSettings
 from vsqlvault.config.settings import Settings
 from vsqlvault.errors import SettingsInvalid
@@ -42,10 +43,14 @@ _WITH_USER = re.compile(r"//[^/?#]*@")
 def load_settings(path: Path | None, environment: Mapping[str, str] | None = None) -> Settings:
     """Read the file (None: no file), apply ``VSQL_VAULT_<SECTION>__<KEY>``, and validate the result.
 
+    Without ``environment``, that of the process is completed by the files in ``$CREDENTIALS_DIRECTORY``, and read.
+
     Raises:
         SettingsInvalid: one sentence with the key, the expected and the found value; secrets are not shown.
     """
     tree = _read_toml(path) if path else {}
+    if environment is None:
+        take_credentials(os.environ)
     variables = os.environ if environment is None else environment
     ours = sorted(name for name in variables if name.startswith(ENVIRONMENT_PREFIX))
     laid = {_lay_over(tree, name, variables[name]): name for name in ours if "__" in name}

@@ -444,3 +444,14 @@ class StorageFactory(Protocol):
             StorageUnavailable: the storage cannot be read, or the copy is damaged. StorageFull.
         """
         raise SettingsInvalid(f"backup: expected a storage that can be backed up by this command, found {self.name}")
+
+    async def create_database(self, url: str, admin: str) -> bool:  # noqa: ARG002 - for those that override it
+        """Create the role and the database that the URL names, as the role ``admin``. Return False if both exist.
+
+        By default, a storage creates neither.
+
+        Raises:
+            SettingsInvalid: the storage cannot do it, or not for this URL.
+            StorageUnavailable: the server does not answer, or refuses.
+        """
+        raise SettingsInvalid(f"--create-database-as: expected a storage with roles and databases, found {self.name}")

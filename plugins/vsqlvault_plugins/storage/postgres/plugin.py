@@ -70,6 +70,12 @@ class PostgresFactory(StorageFactory):
 
         return await back_up(url, directory)
 
+    async def create_database(self, url: str, admin: str) -> bool:
+        """See ``StorageFactory.create_database``."""
+        from vsqlvault_plugins.storage.postgres.creating import create_database  # noqa: PLC0415 - as above
+
+        return await create_database(url, admin)
+
 
 @hookimpl
 def vault_settings() -> list[PluginSettings]:
