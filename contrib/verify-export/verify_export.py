@@ -3,8 +3,9 @@
 
     verify_export.py CHECKPOINT FILE...
 
-Each FILE has the exported rows, one JSON object a line: {"index": 0, "leaf": {...}, "log": "access"}. Repeated rows are fine if
-they are equal. CHECKPOINT is the text of GET /audit/checkpoint; check its signature with verify_audit.py or any C2SP client.
+Each FILE has the exported rows, one JSON object a line: {"index": 0, "leaf": {...}, "log": "access"}; or OCSF events: the
+leaf is raw_data, its index metadata.sequence. Repeated rows are fine if they are equal. CHECKPOINT is the text of
+GET /audit/checkpoint; check its signature with verify_audit.py or any C2SP client.
 Exit code 0: every row up to the size of the checkpoint is there, and none was changed. 1: a row is missing or differs.
 2: CHECKPOINT is no checkpoint.
 Python's standard library is enough.
@@ -18,6 +19,7 @@ import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 
 def canonical(value: object) -> bytes:
@@ -52,6 +54,13 @@ def root_of(hashes: Iterable[bytes]) -> bytes:
     return node
 
 
+def index_and_hash(row: Any) -> tuple[int, bytes]:
+    """Return the index and the leaf hash of a row or of an OCSF event. Raises ValueError, KeyError, TypeError."""
+    if "raw_data" in row:
+        return int(row["metadata"]["sequence"]), leaf_hash(json.loads(row["raw_data"]))
+    return int(row["index"]), leaf_hash(row["leaf"])
+
+
 def received(files: Iterable[Path]) -> tuple[dict[int, bytes], list[str]]:
     """Return the leaf hash of each index, and a finding for each line that is no row or contradicts another."""
     found: dict[int, bytes] = {}
@@ -60,8 +69,7 @@ def received(files: Iterable[Path]) -> tuple[dict[int, bytes], list[str]]:
         with path.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
                 try:
-                    row = json.loads(line)
-                    index, hashed = int(row["index"]), leaf_hash(row["leaf"])
+                    index, hashed = index_and_hash(json.loads(line))
                 except (ValueError, KeyError, TypeError):
                     findings.append(f"{path}:{number}: expected an exported row, found another line")
                     continue

@@ -218,6 +218,7 @@ class ExportSettings(OpenSection):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
     kind: str = Field(min_length=1)
     from_start: bool = True
+    format: Literal["rows", "ocsf"] = "rows"
 
     @property
     def options(self) -> Mapping[str, Any]:

@@ -31,7 +31,7 @@ def log_sinks(plugins: Plugins) -> list[NamedSink]:
             hint = did_you_mean(table.kind, kinds)
             raise SettingsInvalid(f"{where}.kind: expected one of {known}, found another word{hint}")
         chosen = checked_table(kind.model, table.options, where)
-        found.append(NamedSink(table.name, partial(_opened, kind, table.name, chosen), table.from_start))
+        found.append(NamedSink(table.name, partial(_opened, kind, table.name, chosen), table.from_start, table.format))
     return found
 
 

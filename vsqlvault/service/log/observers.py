@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from vsqlvault.errors import PluginFailed
 from vsqlvault.interfaces.log_sink import ExportedRow, LogSink
@@ -39,6 +39,7 @@ class NamedSink:
     name: str
     open: Callable[[], LogSink]
     from_start: bool
+    format: Literal["rows", "ocsf"] = "rows"
 
 
 class Feed(ABC):
@@ -156,6 +157,7 @@ class RowsToSink(_Rows):
     def __init__(self, storage: Storage, named: NamedSink) -> None:
         super().__init__(storage, f"{EXPORT}{named.name}", from_start=named.from_start)
         self._open = named.open
+        self._format = named.format
         self._sink: LogSink | None = None
 
     def open(self) -> LogSink:
@@ -164,7 +166,8 @@ class RowsToSink(_Rows):
         return self._sink
 
     async def _deliver(self, leaves: Sequence[LeafRow]) -> None:
-        rows = [ExportedRow(leaf.index, leaf.place.log, row_leaf(leaf.record)) for leaf in leaves if leaf.record]
+        row = _row_type(self._format)
+        rows = [row(leaf.index, leaf.place.log, row_leaf(leaf.record)) for leaf in leaves if leaf.record]
         if rows:
             sink = self.open()
             await _call(sink, partial(sink.deliver, rows))
@@ -268,6 +271,15 @@ class Observers:
         for feed, task in zip(self.feeds, self.tasks, strict=True):
             if not feed.is_failing:  # it has its own pace
                 task.wake()
+
+
+def _row_type(form: Literal["rows", "ocsf"]) -> type[ExportedRow]:
+    """Return the class of the rows, whose line has the format. What only an export in OCSF uses is imported for it."""
+    if form == "rows":
+        return ExportedRow
+    from vsqlvault.service.log.ocsf import OcsfRow  # noqa: PLC0415
+
+    return OcsfRow
 
 
 def _observer_feeds(storage: Storage, observers: Sequence[Observer]) -> list[Feed]:
