@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -16,10 +17,13 @@ import tarfile
 import tomllib
 import urllib.error
 import urllib.request
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 
 from tests.support.server import eventually
 
@@ -75,6 +79,38 @@ def test_the_dockerfile_has_the_settings_of_the_archive(tmp_path: Path) -> None:
         config["StopSignal"],
     )
     assert ({*json.loads(found["VOLUME"])}, {found["EXPOSE"]}) == ({*config["Volumes"]}, {*config["ExposedPorts"]})
+
+
+def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
+    hadolint = shutil.which("hadolint")
+    if not hadolint:
+        pytest.skip("hadolint is not installed")
+    done = subprocess.run([hadolint, IMAGE / "Dockerfile"], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_the_bill_of_materials_has_the_schema_of_cyclonedx(tmp_path: Path) -> None:
+    wheel = tmp_path / "vsqlvault-0.1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("vsqlvault-0.1.0.dist-info/METADATA", "Name: vsqlvault\nVersion: 0.1.0\n")
+    code = "import json, sys, pathlib, sbom\nlock = json.load(open('packages.json'))\n"
+    code += "print(json.dumps(sbom.document(lock, pathlib.Path(sys.argv[1]))))"
+    command = [sys.executable, "-B", "-c", code, wheel]
+    written = subprocess.run(command, cwd=IMAGE, capture_output=True, text=True, check=True, timeout=60).stdout
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(written) is None
+    broken = json.dumps({**json.loads(written), "components": [{"name": "without a type"}]})
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(broken) is not None
+
+
+@pytest.mark.skipif(
+    "VSQLVAULT_AUDIT" not in os.environ, reason="VSQLVAULT_AUDIT is not set: it needs PyPI's JSON interface"
+)
+def test_no_package_has_known_vulnerabilities(tmp_path: Path) -> None:
+    lines = [f"{each['name']}=={each['version']} --hash=sha256:{each['sha256']}\n" for each in LOCK["python"]]
+    (tmp_path / "requirements.txt").write_text("".join(lines))
+    command = ["pip-audit", "--strict", "--no-deps", "--disable-pip", "--requirement", tmp_path / "requirements.txt"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def contents(archive: Path, root: Path | None = None) -> tuple[Any, Any]:
