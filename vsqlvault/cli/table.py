@@ -27,6 +27,12 @@ COMMANDS = (
         "backup:backup",
         "backup:add_arguments",
     ),
+    Command(
+        "import",
+        "store the entries of a file or of another vault, with their owners and times",
+        "imports.command:run_import",
+        "imports.command:add_arguments",
+    ),
     Command("sweep", "purge expired entries, with proof", "sweep:sweep", "sweep:add_sweep_arguments"),
     Command("scrub", "remove purged bytes from the data files", "sweep:scrub", "sweep:add_scrub_arguments"),
     Command(

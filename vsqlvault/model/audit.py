@@ -71,6 +71,7 @@ class Operation(StrEnum):
     END_SESSION = "end-session"
     READ_PAGE = "read-page"
     SUBMIT_PAGE = "submit-page"
+    IMPORT = "import"
     UNKNOWN = "unknown"
 
 

@@ -21,7 +21,7 @@ from vsqlvault.quick_dataclass import dataclass
 
 REPLACE = "replace"
 _STATEFUL = re.compile(
-    rb'"operation":"(?:store|update|sweep|change-access-policy|delete-access-policy|change-retention-policy|create-api-key'
+    rb'"operation":"(?:store|update|import|sweep|change-access-policy|delete-access-policy|change-retention-policy|create-api-key'
     rb'|revoke-api-key|change-legal-hold|release-legal-hold|control-failed|control-recovered|attest)"'
 )
 _RULES = {
@@ -105,7 +105,10 @@ class StateReplay:
         elif row["outcome"] != "granted":
             return
         elif operation in {"store", "update"}:
-            self._store(index, row)
+            self._store(index, row, row.get("app"))
+        elif operation == "import":
+            if "external_id" in row:  # the row that counts a run has none
+                self._store(index, row, _document(row["new_value"])["owner_app"])
         elif operation == "retrieve":
             self._retrieve(index, row)
         elif operation in _RULES:
@@ -134,7 +137,7 @@ class StateReplay:
             known = self.state.rows.get("api_keys", {}).get(row["detail"])
             self._set("api_keys", row["detail"], index, (known.members if known else {}) | document, row)
 
-    def _store(self, index: int, row: dict[str, Any]) -> None:
+    def _store(self, index: int, row: dict[str, Any], owner_app: str | None) -> None:
         key, entry_id = EntryKey(row["purpose"], row["external_id"]), row.get("entry_id")
         if entry_id is None or entry_id in self._purged:
             return
@@ -143,7 +146,7 @@ class StateReplay:
         is_same = known is not None and known.entry_id == entry_id
         if is_same and known is not None and version <= known.version:
             return  # the same fields were stored again: there is no new version
-        owner = known.owner if is_same and known is not None else row.get("app") if version == 1 else None
+        owner = known.owner if is_same and known is not None else owner_app if version == 1 else None
         stated = statement_in(row.get("detail")) or ()
         self.state.entries.put(*key, RecordedEntry(index, entry_id, version, owner, *stated))
         self.state.moved.pop(key, None)

@@ -37,6 +37,7 @@ from vsqlvault.service.credentials.rate_limit import AuthRateLimiter
 from vsqlvault.service.credentials.reload import CredentialReload
 from vsqlvault.service.credentials.sessions import BrowserSessions
 from vsqlvault.service.entries.held_entries import HeldEntries
+from vsqlvault.service.entries.importer import Importer
 from vsqlvault.service.entries.key_refs import KeyRefs
 from vsqlvault.service.entries.service import EntryService
 from vsqlvault.service.log.checkpoint_pruning import Thinning
@@ -82,6 +83,13 @@ def assemble(
     log_services, credentials = _log(core), _credentials(core)
     return Vault(
         entries=_entries(core),
+        importer=Importer(
+            storage=storage,
+            queue=core.queue,
+            policy_cache=core.policy_cache,
+            purges=core.purger,
+            require_defined_policy=core.settings.access.require_defined_policy,
+        ),
         key_refs=KeyRefs(storage=storage, queue=core.queue, policy_cache=core.policy_cache, auditor=core.auditor),
         key_usage=core.key_usage,
         access=_access(core),

@@ -32,6 +32,7 @@ from vsqlvault.service.credentials.rate_limit import AuthRateLimiter
 from vsqlvault.service.credentials.reload import CredentialReload
 from vsqlvault.service.credentials.sessions import BrowserSessions
 from vsqlvault.service.entries.held_entries import HeldEntries
+from vsqlvault.service.entries.importer import Importer
 from vsqlvault.service.entries.key_refs import KeyRefs
 from vsqlvault.service.entries.key_usage import KeyUsage
 from vsqlvault.service.entries.service import EntryService
@@ -130,6 +131,7 @@ class Vault:
     """A running vault. ``vsqlvault.runtime.assembly`` builds it."""
 
     entries: EntryService
+    importer: Importer
     key_refs: KeyRefs
     key_usage: KeyUsage
     access: AccessServices

@@ -18,7 +18,7 @@ _LIFE_OF_SERVERS = frozenset({
     "server-started", "server-stopped", "settings-reloaded", "schema-migrated", "plugins-loaded", "audit-gap", "control-failed",
 })  # fmt: skip
 CLASSES: Mapping[str, tuple[str, frozenset[str]]] = {
-    "10.2.1.1": ("access to entries", frozenset({"store", "update", "retrieve", "inspect", "list", "purge"})),
+    "10.2.1.1": ("access to entries", frozenset({"store", "update", "retrieve", "inspect", "list", "purge", "import"})),
     "10.2.1.3": (
         "access to the logs",
         frozenset(

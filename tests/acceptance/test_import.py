@@ -1,0 +1,293 @@
+"""``vsql-vault import`` on both storages: files, standard input, a vibesql-vault, bad records, and interrupted runs."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.fixtures import SIGNING_KEY, NewDatabase
+from tests.support.postgres import Databases
+from tests.support.vibesql import ENTRIES, TABLES
+from vsqlvault import runtime
+from vsqlvault.__main__ import main
+from vsqlvault.config import load_settings
+from vsqlvault.interfaces.storage import EntryQuery, LogQuery
+from vsqlvault.model.audit import Operation
+from vsqlvault.model.entry import Entry, EntryKey
+from vsqlvault.model.principal import SYSTEM, Call
+from vsqlvault.model.times import utc_now
+from vsqlvault.service.commit.queue import CommitQueue
+from vsqlvault.testing import a_retention_policy
+
+Run = Callable[..., tuple[int, dict[str, Any], str]]
+LINE: dict[str, Any] = {
+    "purpose": "card",
+    "external_id": "imp-0",
+    "encrypted_value": "ciphertext",
+    "owner_app": "legacy",
+    "created_at": "2026-01-01T00:00:00Z",
+    "expires_at": "2027-06-01T00:00:00Z",
+}
+
+
+@pytest.fixture
+def directory(tmp_path: Path, new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory with the settings of a vault that has a retention policy for ``card``."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VSQL_VAULT_API_KEY", "k" * 40)
+    (tmp_path / "signing.key").write_text(SIGNING_KEY.reveal(), "utf-8")
+    (tmp_path / "signing.key").chmod(0o600)
+    settings = f'[storage]\ndatabase_url = "{new_database(tmp_path)}"\n[audit]\nsigning_key_file = "signing.key"\n'
+    (tmp_path / "vsql-vault.toml").write_text(settings, "utf-8")
+
+    async def retain() -> None:
+        async with runtime.open_vault(settings_of(tmp_path)) as vault:
+            policy = a_retention_policy("card", max_retention_days=730)
+            await vault.rules.policies.save_retention_policy(Call(SYSTEM, "0" * 32), policy)
+
+    asyncio.run(retain())
+    return tmp_path
+
+
+def settings_of(directory: Path) -> Any:
+    return load_settings(directory / "vsql-vault.toml", {"VSQL_VAULT_API_KEY": "k" * 40})
+
+
+@pytest.fixture
+def run(directory: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run ``import`` in this process. Return the exit code, the count, and standard error."""
+
+    def call(*arguments: str) -> tuple[int, dict[str, Any], str]:
+        capsys.readouterr()
+        try:
+            code = main(["import", "--json", *arguments])
+        except SystemExit as ended:
+            code = int(str(ended.code))
+        shown = capsys.readouterr()
+        return code, json.loads(shown.out) if shown.out else {}, shown.err
+
+    return call
+
+
+def lines(directory: Path, *changes: dict[str, Any], name: str = "entries.ndjson") -> str:
+    """Write a file with one line for each change of ``LINE``."""
+    (directory / name).write_text("".join(json.dumps(LINE | change) + "\n" for change in changes), "utf-8")
+    return str(directory / name)
+
+
+def many(directory: Path, count: int) -> str:
+    return lines(directory, *({"external_id": f"imp-{number:04}"} for number in range(count)))
+
+
+def entries(directory: Path) -> list[tuple[Entry, bytes | None]]:
+    """Return the entries of ``card`` with their values."""
+
+    async def read() -> list[tuple[Entry, bytes | None]]:
+        async with runtime.open_vault(settings_of(directory)) as vault:
+            found = await vault.storage.entries(EntryQuery(purpose="card", now=utc_now(), limit=5_000, state=None))
+            return [(each, (await vault.queue.read(each.key, with_value=True)).value) for each in found]
+
+    return asyncio.run(read())
+
+
+def import_rows(directory: Path) -> list[str]:
+    """Return the ids of the ``import`` rows, in order."""
+
+    async def read() -> list[str]:
+        async with runtime.open_vault(settings_of(directory)) as vault:
+            query = LogQuery(limit=10_000, oldest_first=True, equals={"operation": Operation.IMPORT.value})
+            return [row.record.external_id or "" for row in await vault.storage.access_log(query)]
+
+    return asyncio.run(read())
+
+
+def verify(directory: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    """Let every row become a leaf, then verify the log, the tables and the values."""
+
+    async def sequence() -> None:
+        async with runtime.open_vault(settings_of(directory)) as vault:
+            while await vault.log.sequencer.sequence():
+                pass
+
+    asyncio.run(sequence())
+    capsys.readouterr()
+    code = main(["verify"])
+    return code, capsys.readouterr().out
+
+
+def test_an_imported_vault_verifies_with_replay(directory, run, capsys) -> None:
+    code, count, _ = run(many(directory, 600))
+    assert (code, count["created"]) == (0, 600)
+    found = entries(directory)
+    assert {each.owner_app for each, _ in found} == {"legacy"}
+    assert {value for _, value in found} == {b"ciphertext"}
+    assert sorted(import_rows(directory)) == ["", *sorted(each.external_id for each, _ in found)]
+    code, text = verify(directory, capsys)
+    assert code == 0, text
+    assert "600 values match their hashes" in text
+
+
+def test_an_answer_of_the_vault_is_a_line(directory, run) -> None:
+    run(lines(directory, {"metadata": {"a": 1.5}, "encoding": "base64", "encrypted_value": "/w=="}))
+    entry = entries(directory)[0][0]
+    answer = {
+        "entry_id": entry.entry_id, "version": 1, "state": "active", "value_sha256": entry.value_sha256, "value_size": 1,
+        "effective_expires_at": "2027-06-01T00:00:00Z", "retrievals": None, "owner_identity": None, "key_ref": None,
+        "algorithm_hint": None, "access_policy": "owner-only", "updated_at": "2026-01-01T00:00:00Z", "metadata": {"a": 1.5},
+        "encoding": "base64", "encrypted_value": "/w==",
+    }  # fmt: skip
+    code, count, text = run(lines(directory, answer))
+    assert (code, count["unchanged"]) == (0, 1), text
+
+
+def test_standard_input_is_a_source(directory, run, monkeypatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(json.dumps(LINE).encode())))
+    assert run("-")[1]["created"] == 1
+
+
+def test_a_run_that_was_interrupted_is_resumed(directory, run, monkeypatch, capsys) -> None:
+    path, commit_all = many(directory, 1_500), CommitQueue.commit_all
+    batches = []
+
+    async def interrupted(queue: CommitQueue, writes: Any) -> Any:
+        batches.append(len(writes))
+        if len(batches) == 2:  # half of a batch is committed, and the process ends
+            await commit_all(queue, writes[: len(writes) // 2])
+            raise KeyboardInterrupt
+        return await commit_all(queue, writes)
+
+    monkeypatch.setattr(CommitQueue, "commit_all", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(path)
+    monkeypatch.setattr(CommitQueue, "commit_all", commit_all)
+    there = len(entries(directory))
+    assert 0 < there < 1_500
+    code, count, _ = run(path)
+    assert (code, count["created"], count["unchanged"]) == (0, 1_500 - there, there)
+    rows = [name for name in import_rows(directory) if name]
+    assert len(rows) == len(set(rows)) == 1_500
+    assert verify(directory, capsys)[0] == 0
+
+
+def test_a_dry_run_stores_nothing(directory, run) -> None:
+    code, count, _ = run("--dry-run", lines(directory, {}, {"external_id": "no id"}))
+    assert (code, count["created"], count["rejected"]) == (1, 1, 1)
+    assert entries(directory) == []
+    assert import_rows(directory) == []
+
+
+BAD_LINES: list[tuple[dict[str, Any], str]] = [
+    ({"purpose": "Card"}, "purpose: "),
+    ({"purpose": "crad"}, "purpose: expected a purpose with a retention policy (did you mean card?)"),
+    ({"external_id": "../x"}, "external_id: "),
+    ({"owner_app": None}, "owner_app: "),
+    ({"owner_app": ""}, "owner_app: "),
+    ({"created_at": "yesterday"}, "created_at: expected RFC 3339"),
+    ({"created_at": "2026-01-01T00:00:00"}, "created_at: expected RFC 3339"),
+    ({"created_at": "2200-01-01T00:00:00Z"}, "created_at: expected a time that is not in the future"),
+    ({"updated_at": "2025-12-31T00:00:00Z"}, "updated_at: expected a time that is not before created_at"),
+    ({"expires_at": "2025-01-01T00:00:00Z"}, "expires_at: expected a time after created_at"),
+    ({"expires_at": "2031-01-01T00:00:00Z"}, "expires_at: expected at most 730 days after created_at"),
+    ({"encrypted_value": ""}, "encrypted_value: expected required"),
+    ({"encrypted_value": 7}, "encrypted_value: "),
+    ({"encrypted_value": "x" * (1024 * 1024 + 1)}, "encrypted_value: expected at most 1048576 bytes"),
+    ({"encoding": "base64", "encrypted_value": "no base64"}, "encrypted_value: expected canonical base64"),
+    ({"encoding": "latin-1"}, "encoding: "),
+    ({"metadata": []}, "metadata: "),
+    ({"metadata": {"a": "x" * 9000}}, "metadata: "),
+    ({"value_sha256": "0" * 64}, "value_sha256: expected the SHA-256 of encrypted_value"),
+    ({"value_size": 1}, "value_size: "),
+    ({"key_reff": "k"}, "key_reff: expected unknown field (did you mean key_ref?)"),
+    ({"access_policy": "No Policy"}, "access_policy: "),
+    ({"ttl": "90d"}, "expires_at or ttl"),
+    ({"owner_identity": "a\u202eb"}, "owner_identity: "),
+    ({"retrievals": "many"}, "retrievals: "),
+]
+
+
+def test_each_of_100_bad_lines_has_its_message(directory, run) -> None:
+    bad = [
+        (change | ({} if "external_id" in change else {"external_id": f"bad-{turn}-{place}"}), message)
+        for turn in range(4)
+        for place, (change, message) in enumerate(BAD_LINES)
+    ]
+    code, count, text = run(lines(directory, *(change for change, _ in bad)))
+    assert (code, count["rejected"], count["created"]) == (1, 100, 0)
+    said = text.splitlines()
+    for number, (_, message) in enumerate(bad, start=1):
+        assert any(line.startswith(f"line {number}: ") and message in line for line in said), (number, message)
+    assert entries(directory) == []
+
+
+def test_lines_that_are_no_json_are_named_by_number(directory, run) -> None:
+    good = json.dumps(LINE).encode()
+    bad = [b"\xef\xbb\xbf" + good, b"{", b"[]", b'{"a":1,"a":2}', b'{"purpose":"\xff"}', b'{"a":NaN}', b"", good]
+    (directory / "bad.ndjson").write_bytes(b"\n".join(bad))
+    code, count, text = run("bad.ndjson")
+    assert (code, count["created"], count["rejected"]) == (1, 1, 6)
+    assert [line.partition(":")[0] for line in text.splitlines()] == [f"line {number}" for number in range(1, 7)]
+
+
+def test_a_line_that_is_too_long_is_rejected_and_the_next_one_taken(directory, run) -> None:
+    path = lines(directory, {"encrypted_value": "x" * 1_600_000}, {})
+    code, count, text = run(path)
+    assert (code, count["created"], count["rejected"]) == (1, 1, 1)
+    assert text.startswith("line 1: expected a line of at most ")
+
+
+def test_rejects_are_collected_in_a_file_that_can_be_imported(directory, run) -> None:
+    run("--rejects", "rejects.ndjson", lines(directory, {"external_id": "late", "expires_at": "2031-01-01T00:00:00Z"}))
+    reject = json.loads((directory / "rejects.ndjson").read_text("utf-8"))
+    assert reject["place"] == "line 1"
+    assert reject["errors"][0]["field"] == "expires_at"
+    assert run("--shorten-expiry", "rejects.ndjson")[1]["created"] == 1
+    assert (directory / "rejects.ndjson").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_of_rejects_is_never_overwritten(directory, run) -> None:
+    (directory / "rejects.ndjson").write_text("mine")
+    code, _, text = run("--rejects", "rejects.ndjson", lines(directory, {}))
+    assert (code, (directory / "rejects.ndjson").read_text()) == (2, "mine")
+    assert "--rejects: expected a new file" in text
+
+
+def test_a_missing_file_is_named(directory, run) -> None:
+    code, _, text = run("nowhere.ndjson")
+    assert (code, "SOURCE: expected a file that can be read" in text) == (2, True)
+
+
+def test_no_value_is_shown(directory, run) -> None:
+    secret = "ciphertext-7f3e"
+    _, _, text = run(lines(directory, {"encrypted_value": secret, "purpose": "nowhere"}))
+    assert secret not in text
+
+
+@pytest.fixture
+def vibesql(postgres: Databases) -> Any:
+    name = postgres.create_database()
+    postgres.sql(TABLES + ENTRIES, name)
+    yield postgres.url(name)
+    postgres.drop_database(name)
+
+
+def test_a_vibesql_vault_is_imported(directory, run, vibesql, capsys) -> None:
+    code, count, text = run("--from", "vibesql-vault", vibesql)
+    assert (code, count["created"], count["purged"]) == (0, 4, 1), text
+    entry, value = entries(directory)[1]
+    assert entry.key == EntryKey("card", "00000000-0000-0000-0000-000000000002")
+    assert (value, entry.encoding, entry.owner_app, entry.key_ref) == (b"\x00\xff2", "base64", "payments", "kv:key-1")
+    assert json.loads(entry.metadata) == {"merchant": "m1", "content_type": "application/octet-stream"}
+    assert (entry.updated_at - entry.created_at).days == 1
+    assert run("--from", "vibesql-vault", vibesql)[1]["unchanged"] == 4
+    assert verify(directory, capsys)[0] == 0
+
+
+def test_a_database_without_the_table_is_named(directory, run, vibesql) -> None:
+    code, _, text = run("--from", "vibesql-vault", "--table", "public.entries", vibesql)
+    assert (code, "found no table public.entries" in text) == (2, True)

@@ -1,0 +1,1 @@
+"""``vsql-vault import``: its sources, and the run over one of them."""

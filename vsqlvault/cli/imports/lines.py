@@ -1,0 +1,139 @@
+"""NDJSON: one entry on each line, with the members that ``GET`` of an entry returns. docs/migrating.md describes it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import IO, Any, Literal
+
+from pydantic import Field
+
+from vsqlvault.cli.imports.source import Record
+from vsqlvault.config import App
+from vsqlvault.errors import FieldError, PayloadTooLarge, ValidationFailed, VaultError
+from vsqlvault.http.json_body import parse_json
+from vsqlvault.http.schemas.bodies import ExternalId, Purpose, StoreBody, body_time, read_body
+from vsqlvault.model.entry import EntryKey
+from vsqlvault.service.entries.imports import ImportedEntry
+from vsqlvault.service.entries.requests import NO_PRECONDITIONS
+
+BASE64_SIZE = 4 / 3
+_REJECT_MEMBERS = {"place", "errors", "entry"}
+OTHER_MEMBERS_BYTES = 64 * 1024
+"""How many bytes a line may have beside the value."""
+
+
+class ImportedBody(StoreBody):
+    """One line. The members after ``last_used_at`` are those of an answer that the import does not take."""
+
+    purpose: Purpose
+    external_id: ExternalId
+    encrypted_value: str = ""
+    owner_app: App
+    owner_identity: str | None = Field(default=None, min_length=1, max_length=256)
+    created_at: str
+    updated_at: str | None = None
+    purged_at: str | None = None
+    last_used_at: str | None = None
+    value_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    value_size: int | None = None
+    entry_id: str | None = None
+    version: int | None = None
+    state: Literal["active", "expired", "purged"] | None = None
+    effective_expires_at: str | None = None
+    retrievals: int | None = None
+    purge_method: str | None = None
+    warnings: list[str] | None = None
+
+    def imported(self, max_value_bytes: int) -> ImportedEntry:
+        """Return the entry of the line.
+
+        Raises:
+            VaultError: with the errors of its fields.
+        """
+        is_purged = self.purged_at is not None or self.state == "purged"
+        if not self.encrypted_value and not is_purged:
+            raise ValidationFailed(errors=[FieldError("encrypted_value", "required")])
+        try:
+            body = self.model_copy(update={"encrypted_value": "-", "encoding": "utf-8"}) if is_purged else self
+            wanted = body.wanted(NO_PRECONDITIONS, max_value_bytes)
+        except PayloadTooLarge:
+            expected = f"at most {max_value_bytes} bytes (storage.max_value_bytes)"
+            raise ValidationFailed(errors=[FieldError("encrypted_value", expected)]) from None
+        created_at = body_time("created_at", self.created_at)
+        entry = ImportedEntry(
+            key=EntryKey(self.purpose, self.external_id),
+            value=wanted.value,
+            encoding=wanted.encoding,
+            algorithm_hint=wanted.algorithm_hint,
+            key_ref=wanted.key_ref,
+            metadata=wanted.metadata,
+            access_policy=wanted.access_policy,
+            owner_app=self.owner_app,
+            owner_identity=self.owner_identity,
+            created_at=created_at,
+            updated_at=_time("updated_at", self.updated_at) or created_at,
+            expires_at=wanted.expires_at,
+            ttl=wanted.ttl,
+            last_used_at=_time("last_used_at", self.last_used_at),
+            is_purged=is_purged,
+        )
+        self._check_value(entry)
+        return entry
+
+    def _check_value(self, entry: ImportedEntry) -> None:
+        """Compare the value with its hash and its size, where the line has them."""
+        if entry.is_purged:
+            return
+        if self.value_sha256 not in {None, hashlib.sha256(entry.value).hexdigest()}:
+            raise ValidationFailed(errors=[FieldError("value_sha256", "the SHA-256 of encrypted_value")])
+        if self.value_size not in {None, len(entry.value)}:
+            raise ValidationFailed(errors=[FieldError("value_size", "the number of bytes of encrypted_value")])
+
+
+def _time(name: str, text: str | None) -> datetime | None:
+    return None if text is None else body_time(name, text)
+
+
+class Lines:
+    """The lines of a file. An empty line is no entry."""
+
+    def __init__(self, file: IO[bytes], total: int, max_value_bytes: int) -> None:
+        self._file = file
+        self._max_value_bytes = max_value_bytes
+        self.total = total
+
+    async def records(self) -> AsyncIterator[Record]:
+        """Yield what each line has: an entry, or why it has none. A line that is too long is not read into memory."""
+        limit = int(self._max_value_bytes * BASE64_SIZE) + OTHER_MEMBERS_BYTES
+        number = 0
+        while line := self._file.readline(limit + 1):
+            number += 1
+            if len(line) > limit and not line.endswith(b"\n"):
+                self._skip_rest(limit)
+                yield Record(f"line {number}", None, (FieldError("", f"a line of at most {limit} bytes"),))
+            elif number == 1 and line.startswith(b"\xef\xbb\xbf"):
+                yield Record("line 1", None, (FieldError("", "UTF-8 without a byte order mark"),), line)
+            elif line.strip():
+                yield record_of(f"line {number}", line, self._max_value_bytes)
+
+    def _skip_rest(self, limit: int) -> None:
+        while piece := self._file.readline(limit):
+            if piece.endswith(b"\n"):
+                return
+
+
+def record_of(place: str, line: bytes, max_value_bytes: int) -> Record:
+    """Return what one line has. A line of a file of rejects has the entry as a member."""
+    try:
+        body: Any = parse_json(line.rstrip(b"\r\n"))
+        if isinstance(body, dict) and body.keys() == _REJECT_MEMBERS:
+            body = body["entry"]
+        return Record(place, read_body(ImportedBody, body).imported(max_value_bytes), line=line)
+    except VaultError as error:
+        return Record(place, None, error.errors or (FieldError("", _expected(error)),), line)
+
+
+def _expected(error: VaultError) -> str:
+    return (error.detail or error.title()).removeprefix("expected ")
