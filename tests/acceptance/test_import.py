@@ -17,14 +17,21 @@ from tests.support.vibesql import ENTRIES, TABLES
 from vsqlvault import runtime
 from vsqlvault.__main__ import main
 from vsqlvault.config import load_settings
-from vsqlvault.interfaces.storage import EntryQuery, LogQuery
-from vsqlvault.model.audit import Operation
-from vsqlvault.model.entry import Entry, EntryKey
-from vsqlvault.model.principal import SYSTEM, Call
-from vsqlvault.model.times import utc_now
+from vsqlvault.interfaces.storage import EntryQuery, LogQuery, Read, VersionQuery
+from vsqlvault.model.audit import AccessRecord, Operation, Outcome
+from vsqlvault.model.entry import Entry, EntryKey, ValueEncoding
+from vsqlvault.model.hold import HoldSelector
+from vsqlvault.model.principal import SYSTEM, Call, Role
+from vsqlvault.model.times import EPOCH, utc_now
+from vsqlvault.plugin_loader import Plugins
 from vsqlvault.service.commit.queue import CommitQueue
-from vsqlvault.testing import a_retention_policy
+from vsqlvault.service.credentials.api_keys import ApiKeyRequest
+from vsqlvault.service.entries.requests import NO_PRECONDITIONS, StoreRequest
+from vsqlvault.service.log import copied_tables, vault_copy
+from vsqlvault.service.log.vault_copy import END_DETAIL, VaultCopy
+from vsqlvault.testing import a_call, a_legal_hold, a_retention_policy, an_access_policy
 
+INTERRUPTED = 130
 Run = Callable[..., tuple[int, dict[str, Any], str]]
 LINE: dict[str, Any] = {
     "purpose": "card",
@@ -163,8 +170,7 @@ def test_a_run_that_was_interrupted_is_resumed(directory, run, monkeypatch, caps
         return await commit_all(queue, writes)
 
     monkeypatch.setattr(CommitQueue, "commit_all", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        run(path)
+    assert run(path)[0] == INTERRUPTED
     monkeypatch.setattr(CommitQueue, "commit_all", commit_all)
     there = len(entries(directory))
     assert 0 < there < 1_500
@@ -291,3 +297,177 @@ def test_a_vibesql_vault_is_imported(directory, run, vibesql, capsys) -> None:
 def test_a_database_without_the_table_is_named(directory, run, vibesql) -> None:
     code, _, text = run("--from", "vibesql-vault", "--table", "public.entries", vibesql)
     assert (code, "found no table public.entries" in text) == (2, True)
+
+
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a vault on SQLite that has policies, a hold, a key, replaced, shredded and swept entries."""
+    directory = tmp_path_factory.mktemp("lived")
+    (directory / "signing.key").write_text(SIGNING_KEY.reveal(), "utf-8")
+    (directory / "signing.key").chmod(0o600)
+
+    async def live() -> None:
+        async with runtime.open_vault(lived_settings(directory)) as vault:
+            await live_in(vault)
+
+    asyncio.run(live())
+    return directory
+
+
+def lived_settings(directory: Path) -> Any:
+    database, key = directory / "vault.db", directory / "signing.key"
+    text = f'[storage]\ndatabase_url = "sqlite:///{database}"\n[audit]\nsigning_key_file = "{key}"\n'
+    (directory / "vsql-vault.toml").write_text(text, "utf-8")
+    return settings_of(directory)
+
+
+async def live_in(vault: Any) -> None:
+    admin, owner = a_call("vault-admin", Role.ADMIN), a_call("payments")
+    for purpose, method in (("card", "physical-delete"), ("cold", "crypto-shred")):
+        for days in (30, 60):
+            policy = a_retention_policy(purpose, max_retention_days=days, purge_method=method, default_ttl_days=None)
+            await vault.rules.policies.save_retention_policy(admin, policy)
+    for description in ("first", "second"):
+        await vault.rules.policies.save_access_policy(admin, an_access_policy("copied", description=description))
+    await vault.rules.policies.delete_access_policy(admin, "copied")
+    await vault.rules.policies.save_access_policy(admin, an_access_policy("copied"))
+    await vault.credentials.api_keys.create(admin, ApiKeyRequest(app="copied", purposes=frozenset({"card"})))
+    for number in range(6):
+        key = EntryKey("cold" if number % 2 else "card", f"copy-{number}")
+        await vault.entries.store(owner, key, a_store(b"\x00\xff%d" % number))
+        await vault.log.sequencer.sequence()
+    await vault.entries.store(owner, EntryKey("card", "copy-0"), a_store(b"again"))
+    await vault.entries.purge(owner, EntryKey("cold", "copy-1"), NO_PRECONDITIONS)
+    await vault.entries.purge(owner, EntryKey("card", "copy-2"), NO_PRECONDITIONS)
+    await vault.rules.legal_holds.save(admin, a_legal_hold("copied", selector=HoldSelector(purpose="cold")))
+    await vault.purge.sweeper.sweep(admin)
+    await vault.log.sequencer.sequence()
+    await vault.compliance.attestations.attest(admin)
+    await vault.entries.retrieve(owner, EntryKey("card", "copy-0"))  # this row has no index yet
+
+
+def a_store(value: bytes) -> StoreRequest:
+    return StoreRequest(value, ValueEncoding.BASE64, None, "k1", '{"a":1}', None, "owner-only")
+
+
+async def state_of(settings: Any) -> dict[str, Any]:
+    """Return what a copy must have: rows, checkpoints, rules, runs and entries with values."""
+    storage = await runtime.open_storage(Plugins(settings))
+    try:
+        rules = await storage.policy_snapshot()
+        known = await storage.entries(EntryQuery(purpose="cold", now=utc_now(), limit=99, state=None))
+        known = [*known, *await storage.entries(EntryQuery(purpose="card", now=utc_now(), limit=99, state=None))]
+        size = await storage.tree_size()
+        return {
+            "leaves": [(leaf.place.log, leaf.record, leaf.leaf_hash) for leaf in await storage.leaf_rows(0, size)],
+            "access": [row.record for row in await storage.access_log(LogQuery(limit=999, oldest_first=True))],
+            "purges": [row.record for row in await storage.purge_log(LogQuery(limit=999, oldest_first=True))],
+            "checkpoints": await storage.checkpoints(0, 999),
+            "rules": (dict(rules.access), dict(rules.retention), dict(rules.holds), dict(rules.api_keys)),
+            "versions": await storage.access_policy_versions(VersionQuery(name="copied", limit=9)),
+            "sweeps": (await storage.sweeps(EPOCH, utc_now(), 9)).newest,
+            "attestations": await storage.attestations(None, 9),
+            "entries": known,
+            "values": [each.value for each in await storage.read([Read(entry.key, True) for entry in known])],
+        }
+    finally:
+        await storage.close()
+
+
+@pytest.fixture
+def empty(tmp_path: Path, new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory with settings of a vault on an empty storage, and the signing key of the vault that lived."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VSQL_VAULT_API_KEY", "k" * 40)
+    (tmp_path / "signing.key").write_text(SIGNING_KEY.reveal(), "utf-8")
+    (tmp_path / "signing.key").chmod(0o600)
+    settings = f'[storage]\ndatabase_url = "{new_database(tmp_path)}"\n[audit]\nsigning_key_file = "signing.key"\n'
+    (tmp_path / "vsql-vault.toml").write_text(settings, "utf-8")
+    return tmp_path
+
+
+def copy(lived: Path) -> int:
+    return main(["import", "--from", "vault", f"sqlite:///{lived / 'vault.db'}"])
+
+
+def without_the_last_row(state: dict[str, Any]) -> dict[str, Any]:
+    assert state["access"][-1].detail == END_DETAIL
+    return state | {"access": state["access"][:-1]}
+
+
+def test_a_whole_vault_is_copied_with_its_log(lived, empty, capsys) -> None:
+    assert copy(lived) == 0
+    wanted, found = asyncio.run(state_of(settings_of(lived))), asyncio.run(state_of(settings_of(empty)))
+    assert without_the_last_row(found) == wanted
+    assert {entry.purged_at is None for entry in wanted["entries"]} == {True, False}
+    code, text = verify(empty, capsys)
+    assert code == 0, text
+
+
+def test_a_copy_that_was_interrupted_at_any_commit_goes_on(lived, empty, monkeypatch) -> None:
+    monkeypatch.setattr(vault_copy, "PAGE", 7)
+    monkeypatch.setattr(copied_tables, "PAGE", 2)
+    wanted = asyncio.run(state_of(settings_of(lived)))
+
+    async def interrupted_copy() -> int:
+        """Copy, ended once after each commit. Return the number of interruptions."""
+        source = await runtime.open_storage(Plugins(settings_of(lived)))
+        target = Interrupted(await runtime.open_storage(Plugins(settings_of(empty))))
+        await target.inner.migrate()
+        times = 0
+        try:
+            while True:
+                try:
+                    target.commits_left = 1 + times % 2
+                    await VaultCopy(source, target).run(END_ROW)
+                except Interruption:
+                    times += 1
+                else:
+                    return times
+        finally:
+            await source.close()
+            await target.close()
+
+    assert asyncio.run(interrupted_copy()) > 20
+    assert without_the_last_row(asyncio.run(state_of(settings_of(empty)))) == wanted
+
+
+def test_a_second_copy_adds_nothing(lived, empty, capsys) -> None:
+    assert (copy(lived), copy(lived)) == (0, 0)
+    assert "copied before" in capsys.readouterr().out
+
+
+def test_a_vault_is_not_copied_over_another_one(lived, directory, capsys) -> None:
+    assert copy(lived) == 2
+    assert "expected an empty storage, found rows of another vault" in capsys.readouterr().err
+
+
+class Interruption(Exception):
+    """The process ends."""
+
+
+class Interrupted:
+    """A storage that ends the process after some changes."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+        self.commits_left = 0
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self.inner, name)
+        if name not in {"commit", "grow_tree"}:
+            return method
+
+        async def counted(*arguments: Any) -> Any:
+            if not self.commits_left:
+                raise Interruption
+            self.commits_left -= 1
+            return await method(*arguments)
+
+        return counted
+
+
+END_ROW = AccessRecord(
+    at=utc_now(), request_id="0" * 32, operation=Operation.IMPORT, outcome=Outcome.GRANTED, status=200, app="vsqlvault",
+    method="system", credential_id="system", detail=END_DETAIL,
+)  # fmt: skip

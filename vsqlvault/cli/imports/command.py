@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from vsqlvault.cli.imports.copying import copy_vault
 from vsqlvault.cli.imports.lines import Lines
 from vsqlvault.cli.imports.rejects import Rejects, rejects_in
 from vsqlvault.cli.imports.source import Record
@@ -25,7 +26,7 @@ from vsqlvault.service.entries.importer import ImportCount
 from vsqlvault.service.entries.imports import Existing, ImportRules, Result
 from vsqlvault.service.vault import Vault
 
-NDJSON, VIBESQL = "ndjson", "vibesql-vault"
+NDJSON, VIBESQL, VAULT = "ndjson", "vibesql-vault", "vault"
 BATCH = 512
 BATCH_BYTES = 4 * 1024 * 1024
 READ_AT_ONCE = 16
@@ -50,7 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
     parser.add_argument("source", metavar="SOURCE", help="a file, - for standard input, or the URL of a database")
     parser.add_argument(
-        "--from", dest="kind", choices=(NDJSON, VIBESQL), default=NDJSON, help="what the source is; default: ndjson"
+        "--from",
+        dest="kind",
+        choices=(NDJSON, VIBESQL, VAULT),
+        default=NDJSON,
+        help="what the source is; default: ndjson",
     )
     parser.add_argument(
         "--table", default=TABLE, metavar="NAME", help=f"the table of a vibesql-vault; default: {TABLE}"
@@ -80,6 +85,8 @@ def run_import(options: argparse.Namespace, read_settings: ReadSettings) -> int:
         SettingsInvalid: the source or the file of rejects cannot be used. StartUpRefused, Unavailable.
     """
     settings = read_settings(options)
+    if options.kind == VAULT:
+        return copy_vault(options, settings)
     rules = ImportRules(
         existing=Existing(options.existing), takes_expired=options.with_expired, shortens=options.shorten_expiry
     )
