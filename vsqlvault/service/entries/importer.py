@@ -19,6 +19,7 @@ from vsqlvault.model.principal import Call
 from vsqlvault.model.purge import PurgeReason, PurgeRecord
 from vsqlvault.model.times import format_time
 from vsqlvault.proof.canonical import canonical_json
+from vsqlvault.proof.entry_statement import state_entry
 from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.service.audit.recorder import CREATED, OK, AuditContext
 from vsqlvault.service.commit.policy_cache import PolicyCache
@@ -193,7 +194,9 @@ class Importer:
         context.observe(snapshot)
         context.stamp = stored.stamp
         row = context.granted(
-            OK if present else CREATED, detail=f"retention {retention.reference}", new_value=_document(stored)
+            OK if present else CREATED,
+            detail=f"retention {retention.reference}, {state_entry(stored)}",
+            new_value=_document(stored),
         )
         write = Write((row,), expects, (StoreEntry(stored, entry.value),), purges)
         return _Prepared(write, Imported(Result.REPLACED if present else Result.CREATED, warnings=warnings))

@@ -78,7 +78,9 @@ async def test_its_row_names_the_owner_and_the_caller(scene) -> None:
     await take(scene, imported())
     row = await scene.last_row()
     assert (row.operation, row.app, row.external_id, row.status) == (Operation.IMPORT, "vault-admin", "imp-1", 201)
-    assert row.detail == "retention card v1"
+    assert (row.detail or "").startswith(
+        "retention card v1, access policy owner-only, expires 2027-02-04T12:00:00.123456Z, "
+    )
     assert row.new_value == (
         '{"created_at":"2027-01-05T12:00:00.123456Z","expires_at":"2027-02-04T12:00:00.123456Z",'
         '"owner_app":"legacy","owner_identity":"jo","updated_at":"2027-01-06T12:00:00.123456Z"}'
