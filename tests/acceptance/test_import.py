@@ -27,7 +27,6 @@ from vsqlvault.plugin_loader import Plugins
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.credentials.api_keys import ApiKeyRequest
 from vsqlvault.service.entries.requests import NO_PRECONDITIONS, StoreRequest
-from vsqlvault.service.log import copied_tables, vault_copy
 from vsqlvault.service.log.vault_copy import END_DETAIL, VaultCopy
 from vsqlvault.testing import a_call, a_legal_hold, a_retention_policy, an_access_policy
 
@@ -404,9 +403,7 @@ def test_a_whole_vault_is_copied_with_its_log(lived, empty, capsys) -> None:
     assert code == 0, text
 
 
-def test_a_copy_that_was_interrupted_at_any_commit_goes_on(lived, empty, monkeypatch) -> None:
-    monkeypatch.setattr(vault_copy, "PAGE", 7)
-    monkeypatch.setattr(copied_tables, "PAGE", 2)
+def test_a_copy_that_was_interrupted_at_any_commit_goes_on(lived, empty) -> None:
     wanted = asyncio.run(state_of(settings_of(lived)))
 
     async def interrupted_copy() -> int:
@@ -419,7 +416,7 @@ def test_a_copy_that_was_interrupted_at_any_commit_goes_on(lived, empty, monkeyp
             while True:
                 try:
                     target.commits_left = 1 + times % 2
-                    await VaultCopy(source, target).run(END_ROW)
+                    await VaultCopy(source, target, page=2).run(END_ROW)
                 except Interruption:
                     times += 1
                 else:

@@ -32,7 +32,7 @@ from vsqlvault.model.times import EPOCH
 from vsqlvault.model.transparency import LogName
 from vsqlvault.service.audit.rule_documents import StoredRule
 
-PAGE = 500
+VERSIONS = 500
 POSITIONS = 10_000
 MAX_BYTES = 4 * 1024 * 1024
 MAX_RUNS = 1_000_000
@@ -43,7 +43,9 @@ Versions = Callable[[VersionQuery], Awaitable[Sequence[StoredRule]]]
 class CopiedTables:
     """Copies what the target does not have. What an earlier run copied is compared, and not written again."""
 
-    def __init__(self, source: Storage, target: Storage) -> None:
+    def __init__(self, source: Storage, target: Storage, *, page: int) -> None:
+        """``page``: the number of entries that are read at once, and of writes of one commit."""
+        self._at_once = page
         self._source = source
         self._target = target
 
@@ -120,7 +122,7 @@ class CopiedTables:
         count, after = 0, None
         while True:
             page = await self._page(self._source, purpose, after)
-            until = page[-1].external_id if len(page) == PAGE else None
+            until = page[-1].external_id if len(page) == self._at_once else None
             await self._entry_page(purpose, page, after, until)
             count += len(page)
             if until is None:
@@ -134,7 +136,7 @@ class CopiedTables:
         while found := await self._page(self._target, purpose, place):
             there.update({each.external_id: each for each in found if until is None or each.external_id <= until})
             place = found[-1].external_id
-            if len(found) < PAGE or (until is not None and place > until):
+            if len(found) < self._at_once or (until is not None and place > until):
                 break
         keys = {each.external_id for each in page}
         gone = [RemoveEntry(EntryKey(purpose, name)) for name in there if name not in keys]
@@ -159,13 +161,14 @@ class CopiedTables:
         await self._commit(overwrites)
 
     async def _page(self, storage: Storage, purpose: str, after: str | None) -> Sequence[Entry]:
-        return await storage.entries(EntryQuery(purpose=purpose, now=END, limit=PAGE, after=after, state=None))
+        return await storage.entries(EntryQuery(purpose=purpose, now=END, limit=self._at_once, after=after, state=None))
 
-    async def _commit(self, changes: Iterable[Change], *, at_once: int = PAGE) -> None:
+    async def _commit(self, changes: Iterable[Change], *, at_once: int | None = None) -> None:
         """Commit each change in a write of its own, in order. Two changes of one row are never in one batch."""
+        size = at_once or self._at_once
         waiting = [Write((), changes=(change,)) for change in changes]
-        for first in range(0, len(waiting), at_once):
-            for outcome in await self._target.commit(waiting[first : first + at_once]):
+        for first in range(0, len(waiting), size):
+            for outcome in await self._target.commit(waiting[first : first + size]):
                 if isinstance(outcome, Exception):
                     raise outcome
                 if isinstance(outcome, Conflict):  # none of them has an expectation
@@ -186,9 +189,9 @@ async def _all_versions(read: Versions, name: str) -> list[StoredRule]:
     """Return every version of a rule, newest first."""
     found: list[StoredRule] = []
     while True:
-        page = await read(VersionQuery(name=name, limit=PAGE, before=found[-1].version if found else None))
+        page = await read(VersionQuery(name=name, limit=VERSIONS, before=found[-1].version if found else None))
         found += page
-        if len(page) < PAGE:
+        if len(page) < VERSIONS:
             return found
 
 

@@ -21,6 +21,7 @@ from vsqlvault.service.log.copied_tables import CopiedTables, positions_of
 from vsqlvault.service.log.stored_tree import load_edge
 
 PAGE = 1_000
+TABLES_PAGE = 500
 END_DETAIL = "the whole vault was copied from another storage"
 Progress = Callable[[int, int], None]
 
@@ -47,7 +48,11 @@ class _Row:
 class VaultCopy:
     """Copies ``source`` to ``target``, whose schema is current. No server may use either of them meanwhile."""
 
-    def __init__(self, source: Storage, target: Storage, progress: Progress = lambda _done, _of: None) -> None:
+    def __init__(
+        self, source: Storage, target: Storage, progress: Progress = lambda _done, _of: None, *, page: int = PAGE
+    ) -> None:
+        """``page``: the number of rows of one commit."""
+        self._page = page
         self._source = source
         self._target = target
         self._progress = progress
@@ -65,7 +70,7 @@ class VaultCopy:
             return CopyCount(sum(map(len, done.values())) - 1, size, 0, was_complete=True)
         rows = await self._rows({log: len(positions) for log, positions in done.items()}, size)
         await self._tree(size)
-        entries = await CopiedTables(self._source, self._target).copy()
+        entries = await CopiedTables(self._source, self._target, page=min(self._page, TABLES_PAGE)).copy()
         if (await self._source.tree_size(), await self._row_count(self._source)) != (size, rows):
             raise SettingsInvalid("SOURCE: expected a vault that no server uses, found new rows: stop it, and repeat")
         await self._commit(Write((end,)))
@@ -95,7 +100,7 @@ class VaultCopy:
                     )
                 continue
             batch.append(row)
-            if len(batch) == PAGE:
+            if len(batch) == self._page:
                 await self._commit(_write(batch))
                 self._progress(sum(seen.values()), size)
                 batch = []
@@ -110,14 +115,14 @@ class VaultCopy:
     async def _source_rows(self, size: int) -> AsyncIterator[_Row]:
         """Yield the rows with a leaf, by index, then those that have none yet."""
         last: dict[LogName, int | None] = dict.fromkeys(LogName)
-        for first in range(0, size, PAGE):
-            leaves = await self._source.leaf_rows(first, min(PAGE, size - first))
+        for first in range(0, size, self._page):
+            leaves = await self._source.leaf_rows(first, min(self._page, size - first))
             for place, leaf in enumerate(leaves, start=first):
                 if leaf.index != place or leaf.record is None:
                     raise SettingsInvalid(f"SOURCE: expected every row of the log, found none for leaf {place}")
                 last[leaf.place.log] = leaf.place.position
                 yield _Row(leaf.place.log, leaf.record, leaf.leaf_hash or row_hash(leaf.record))
-            if len(leaves) < min(PAGE, size - first):
+            if len(leaves) < min(self._page, size - first):
                 raise SettingsInvalid(
                     f"SOURCE: expected every row of the log, found none for leaf {first + len(leaves)}"
                 )
@@ -128,18 +133,18 @@ class VaultCopy:
     async def _rows_after(self, log: LogName, after: int | None) -> AsyncIterator[AccessRecord | PurgeRecord]:
         page_of = self._source.access_log if log is LogName.ACCESS else self._source.purge_log
         while True:
-            page = await page_of(LogQuery(limit=PAGE, after=after, oldest_first=True))
+            page = await page_of(LogQuery(limit=self._page, after=after, oldest_first=True))
             for row in page:
                 after = row.position
                 yield row.record
-            if len(page) < PAGE:
+            if len(page) < self._page:
                 return
 
     async def _tree(self, size: int) -> None:
         """Give the rows of the target the indexes of the source, and copy every checkpoint at its size."""
         grown = await self._target.tree_size()
         edge, newest = await load_edge(self._target)
-        checkpoints = await self._source.checkpoints(newest.size if newest else 0, PAGE)
+        checkpoints = await self._source.checkpoints(newest.size if newest else 0, self._page)
         places = {log: iter(await positions_of(self._target, log)) for log in LogName}
         skipped = grown
         async for leaves in self._pages_of_leaves(size):
@@ -162,12 +167,12 @@ class VaultCopy:
                 if not await self._target.grow_tree(TreeGrowth(before, rows, tiles, signed)):
                     raise SettingsInvalid("storage.database_url: expected a storage that no server uses")
                 if signed is not None:
-                    checkpoints = checkpoints[1:] or await self._source.checkpoints(signed.size, PAGE)
+                    checkpoints = checkpoints[1:] or await self._source.checkpoints(signed.size, self._page)
             self._progress(edge.size, size)
 
     async def _pages_of_leaves(self, size: int) -> AsyncIterator[list[tuple[LogName, bytes]]]:
-        for first in range(0, size, PAGE):
-            found = await self._source.leaf_rows(first, min(PAGE, size - first))
+        for first in range(0, size, self._page):
+            found = await self._source.leaf_rows(first, min(self._page, size - first))
             yield [
                 (leaf.place.log, leaf.leaf_hash or row_hash(leaf.record)) for leaf in found if leaf.record is not None
             ]
