@@ -27,6 +27,11 @@ RECEIPT = "vsqlvault-receipt-v1"
 ROLL = "vsqlvault-key-roll-v1"
 EVIDENCE = "vsqlvault-evidence-v1"
 ATTESTATION = "vsqlvault-attestation-v1"
+ACCESS_REVIEW = "vsqlvault-access-review-v1"
+SIGNED = {
+    "attestations.ndjson": ("attestations", "attestation", ATTESTATION),
+    "access-reviews.ndjson": ("access_reviews", "access_review", ACCESS_REVIEW),
+}
 PROOF = "c2sp.org/tlog-proof@v1"
 MAX_BUNDLE = 256 * (2 + 65535)
 MAX_TEXT = 4 * 1024 * 1024
@@ -570,15 +575,15 @@ def canonical(value):
     return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
-def check_attestation(shown, keys):
-    """Return the document of an attestation, if a trusted key has signed it."""
-    document = shown.get("attestation") if isinstance(shown, dict) else None
-    if not isinstance(document, dict) or document.get("format") != ATTESTATION:
-        raise Refused(f"expected an attestation with the format {ATTESTATION}")
+def check_signed(shown, keys, name, kind):
+    """Return an attestation or an access review, if a trusted key has signed it."""
+    document = shown.get(name) if isinstance(shown, dict) else None
+    if not isinstance(document, dict) or document.get("format") != kind:
+        raise Refused(f"expected {name} with the format {kind}")
     if not isinstance(shown.get("note"), str):
-        raise Unknown("the attestation is not signed")
+        raise Unknown(f"the {name.replace('_', ' ')} is not signed")
     text = canonical(document)
-    open_statement(ATTESTATION, text, shown["note"], keys)
+    open_statement(kind, text, shown["note"], keys)
     if shown.get("sha256") != hashlib.sha256(text).hexdigest():
         raise Refused("sha256 is not that of the document")
     return document
@@ -593,7 +598,7 @@ def read_time(text):
 
 
 class Replay:
-    """What the leaves of a bundle say about policies, legal holds and attestations, by table and row."""
+    """What the leaves of a bundle say about policies, legal holds, attestations and access reviews, by table and row."""
 
     NAMES = {
         "change-retention-policy": ("retention_policies", "purpose"),
@@ -640,9 +645,10 @@ class Replay:
             found = {"name": row["detail"], "version": version, "dropped": True}
             found |= {"created_by": row["app"], "created_at": row["at"]}
             self.say("access_policies", f"{row['detail']} v{version}", index, found, row)
-        elif operation == "attest":
+        elif operation in ("attest", "review-access"):
             document = json.loads(row["new_value"])
-            self.say("attestations", str(document["number"]), index, document, row)
+            table = "attestations" if operation == "attest" else "access_reviews"
+            self.say(table, str(document["number"]), index, document, row)
 
     def say(self, table, key, index, members, row):
         """Keep what a leaf says."""
@@ -657,11 +663,12 @@ class Replay:
         text = json.dumps(rest, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
         self.compare(table, f"{document[name]} v{document['version']}", document, document["created_at"], text)
 
-    def compare_attestation(self, shown):
-        """Compare an attestation with its leaf."""
-        document = shown["attestation"]
+    def compare_signed(self, member, shown):
+        """Compare an attestation or an access review with its leaf."""
+        table, name, _ = SIGNED[member]
+        document = shown[name]
         found = {"number": document["number"], "sha256": hashlib.sha256(canonical(document)).hexdigest()}
-        self.compare("attestations", str(document["number"]), found, document["at"], "")
+        self.compare(table, str(document["number"]), found, document["at"], "")
 
     def compare(self, table, key, found, at, text):
         """Compare a row with its leaf, if it must have one."""
@@ -700,7 +707,7 @@ class Bundle(Export):
     def __init__(self, archive, keys):
         super().__init__(archive)
         self.keys, self.findings, self.remarks, self.restores = keys, [], [], []
-        self.receipts = self.attestations = 0
+        self.receipts, self.signed = 0, dict.fromkeys(SIGNED, 0)
 
     def check(self, kept):
         """Check everything. Once a member differs, the rest is not checked. ``kept`` are notes."""
@@ -727,7 +734,7 @@ class Bundle(Export):
         if not self.findings:
             self.check_log(kept)
             self.check_receipts()
-            self.check_attestations()
+            self.check_signed()
         if not self.findings:
             self.check_state()
 
@@ -896,26 +903,27 @@ class Bundle(Export):
             with self.archive.open(name) as member:
                 yield from enumerate(member, start=1)
 
-    def check_attestations(self):
-        """Check the attestations."""
-        for number, line in self.lines("attestations.ndjson"):
-            try:
-                check_attestation(json.loads(line), self.keys)
-                self.attestations += 1
-            except Unknown as unknown:
-                self.remarks.append(f"attestations.ndjson, line {number}: {unknown}")
-            except (Refused, ValueError, RecursionError) as error:
-                self.findings.append(f"attestations.ndjson, line {number}: {error}")
+    def check_signed(self):
+        """Check the attestations and the access reviews."""
+        for member, (_, name, kind) in SIGNED.items():
+            for number, line in self.lines(member):
+                try:
+                    check_signed(json.loads(line), self.keys, name, kind)
+                    self.signed[member] += 1
+                except Unknown as unknown:
+                    self.remarks.append(f"{member}, line {number}: {unknown}")
+                except (Refused, ValueError, RecursionError) as error:
+                    self.findings.append(f"{member}, line {number}: {error}")
 
     def check_state(self):
-        """Compare the policies, legal holds and attestations with the leaves."""
-        for name in [*self.replay.MEMBERS, "attestations.ndjson"]:
+        """Compare the policies, legal holds, attestations and access reviews with the leaves."""
+        for name in [*self.replay.MEMBERS, *SIGNED]:
             for number, line in self.lines(name):
                 try:
                     if name in self.replay.MEMBERS:
                         self.replay.compare_version(name, json.loads(line))
                     else:
-                        self.replay.compare_attestation(json.loads(line))
+                        self.replay.compare_signed(name, json.loads(line))
                 except (Refused, ValueError, KeyError, TypeError, AttributeError, RecursionError):
                     self.findings.append(f"{name}, line {number}: malformed")
         self.replay.finish()
@@ -1017,24 +1025,29 @@ def run_bundle(bundle, kept):
         return 1
     print(
         f"The evidence verifies: leaves {bundle.first} to {bundle.end} of {bundle.size} of {bundle.origin},"
-        f" {bundle.receipts} receipts, {bundle.attestations} attestations."
+        f" {bundle.receipts} receipts, {bundle.signed['attestations.ndjson']} attestations,"
+        f" {bundle.signed['access-reviews.ndjson']} access reviews."
     )
     return 0
 
 
 def run_document(data, keys):
-    """Verify an attestation, or a receipt, alone or in the response of DELETE."""
+    """Verify an attestation, an access review, or a receipt, alone or in the response of DELETE."""
     try:
         document = json.loads(data)
     except (ValueError, RecursionError):
         raise Unusable("expected JSON") from None
-    if isinstance(document.get("attestation"), dict):
+    for _, name, kind in SIGNED.values():
+        if not isinstance(document.get(name), dict):
+            continue
+        what = name.replace("_", " ")
         try:
-            found = check_attestation(document, keys)
+            found = check_signed(document, keys, name, kind)
         except Refused as refused:
-            print(f"THE ATTESTATION DOES NOT VERIFY: {refused}")
+            print(f"THE {what.upper()} DOES NOT VERIFY: {refused}")
             return 1
-        print(f"The attestation verifies: {found.get('number')}, at {found.get('at')}: {found.get('result')}.")
+        result = found.get("result") or found.get("purpose") or "all purposes"
+        print(f"The {what} verifies: {found.get('number')}, at {found.get('at')}: {result}.")
         return 0
     receipt = document.get("receipt", document)
     if not isinstance(receipt, dict) or receipt.get("format") != RECEIPT:
@@ -1055,7 +1068,7 @@ def run_document(data, keys):
 def main(arguments=None):
     """Return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("file", help="a log export, an evidence file, a receipt or an attestation")
+    parser.add_argument("file", help="a log export, an evidence file, a receipt, an attestation or an access review")
     parser.add_argument("--vkey", action="append", required=True, help="a verifier key, or a file with verifier keys")
     parser.add_argument("--checkpoint", action="append", default=[], help="a file with a checkpoint that you kept")
     parser.add_argument("--keep", metavar="FILE", help="write the newest checkpoint to this file, if the log verifies")

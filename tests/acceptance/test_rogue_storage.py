@@ -99,6 +99,8 @@ ACTS: dict[str, Act] = {
     "sweep": request("POST", "/admin/purge/sweep"),
     "attest": request("POST", "/admin/attestations"),
     "attestations": request("GET", "/admin/attestations"),
+    "review access": request("POST", "/admin/access-reviews", {"statement": "all is needed"}),
+    "access reviews": request("GET", "/admin/access-reviews"),
     "report": request("GET", "/compliance/report"),
     "evidence": request("GET", "/compliance/evidence"),
     "controls": request("GET", "/health/controls"),

@@ -19,16 +19,19 @@ from typing import Any
 import pytest
 
 from tests.support.exports import second_verifier
+from vsqlvault import cli
 from vsqlvault.config import load_settings
 from vsqlvault.interfaces.watch_storage import NewestControlChangeIs, SaveControlChange
 from vsqlvault.interfaces.writes import Write
 from vsqlvault.model.control import ControlChange, ControlState
 from vsqlvault.model.entry import EntryKey, ValueEncoding
 from vsqlvault.model.principal import Role
+from vsqlvault.proof.access_review import shown_access_review
 from vsqlvault.proof.attestation import AttestationInvalid, check_attestation, shown_attestation
 from vsqlvault.proof.note import SigningKey
 from vsqlvault.proof.state_replay import StateReplay
 from vsqlvault.runtime import open_vault
+from vsqlvault.service.compliance.access_reviews import ReviewRequest
 from vsqlvault.service.compliance.controls import _rows
 from vsqlvault.service.compliance.evidence_check import verify_evidence
 from vsqlvault.service.credentials.api_keys import ApiKeyRequest
@@ -99,6 +102,8 @@ async def live(vault: Any) -> None:
     await vault.purge.sweeper.sweep(ADMIN)
     await vault.compliance.attestations.attest(ADMIN)
     await vault.compliance.attestations.attest(ADMIN)
+    await vault.compliance.access_reviews.review(ADMIN, ReviewRequest(statement="all is needed"))
+    await vault.compliance.access_reviews.review(ADMIN, ReviewRequest(statement="no change", purpose="tamper"))
     await control_fails_and_recovers(vault)
 
 
@@ -239,6 +244,13 @@ TAMPERS: dict[str, tuple[str, str]] = {
     "INSERT INTO attestations SELECT 3, at, is_clean, document, note FROM attestations WHERE number = 2": (
         "attestations", "3",
     ),
+    "UPDATE access_reviews SET document = replace(document, 'all is needed', 'none')": ("access_reviews", "1"),
+    "UPDATE access_reviews SET due_at = due_at + 1 WHERE number = 1": ("access_reviews", "1"),
+    "UPDATE access_reviews SET purpose = 'shredded' WHERE number = 2": ("access_reviews", "2"),
+    "DELETE FROM access_reviews WHERE number = 2": ("access_reviews", "2"),
+    "INSERT INTO access_reviews SELECT 3, at, purpose, due_at, document, note FROM access_reviews WHERE number = 2": (
+        "access_reviews", "3",
+    ),
     "UPDATE sweeps SET purged = 7": ("sweeps", ""),
     "UPDATE sweeps SET failed = 7": ("sweeps", ""),
     "UPDATE sweeps SET completed = 0": ("sweeps", ""),
@@ -308,6 +320,7 @@ UNREADABLE = {
         ("access_policies", "forged v7"),
     },
     "UPDATE attestations SET document = x'00' WHERE number = 1": {("attestations", "1")},
+    "UPDATE access_reviews SET document = x'00' WHERE number = 1": {("access_reviews", "1")},
     "UPDATE control_changes SET state = 'x' WHERE number = 2": {("control_changes", "a row")},
     "UPDATE sweeps SET started_at = 'x'": {("sweeps", "a row")},
     "UPDATE entries SET encoding = 'x' WHERE external_id = 'e0'": {("entries", "tamper/e0")},
@@ -401,9 +414,11 @@ def test_values_are_read_unless_they_are_left_out(made: Path, tmp_path: Path) ->
 IN_BUNDLES = [
     statement
     for statement, (table, _) in TAMPERS.items()
-    if table in {"retention_policies", "access_policies", "legal_holds", "attestations"}
+    if table in {"retention_policies", "access_policies", "legal_holds", "attestations", "access_reviews"}
     and "SET at =" not in statement  # columns beside the document are not in a bundle
     and "is_clean" not in statement
+    and "due_at =" not in statement
+    and "purpose = 'shredded'" not in statement
     and "SELECT 'forged'" not in statement  # a row of the last minute may have its leaf after the bundle
 ]
 if not os.environ.get("VSQLVAULT_ALL_TAMPERS"):
@@ -452,7 +467,20 @@ def test_both_verifiers_name_the_tamper_in_a_bundle(made: Path, tmp_path: Path, 
     path = tampered(made, tmp_path, statement)
     found = findings_of(asyncio.run(bundle_of(with_key(made, path.parent))))
     assert found
-    assert all(each.startswith((f"{table}, ", f"{table}.ndjson, ")) for each in found), found
+    member = f"{table.replace('_', '-')}.ndjson"
+    assert all(each.startswith((f"{table}, ", f"{member}, ")) for each in found), found
+
+
+def test_both_verifiers_verify_an_access_review(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = sqlite3.connect(made)
+    document, note = file.execute("SELECT document, note FROM access_reviews WHERE number = 1").fetchone()
+    file.close()
+    path = tmp_path / "review.json"
+    for text, code in ((document, 0), (document.replace("all is needed", "none is"), 1)):
+        path.write_text(json.dumps(shown_access_review(text, note)), "utf-8")
+        assert second_verifier.main([str(path), "--vkey", str(KEY.verifier)]) == code
+        assert cli.main(["verify", str(path), "--vkey", str(KEY.verifier)]) == code
+    assert capsys.readouterr().out.count("THE ACCESS REVIEW DOES NOT VERIFY") == 2
 
 
 def test_both_verifiers_verify_an_attestation(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -71,6 +71,7 @@ UNSAFE = [
     service.create_key("app"),
     service.sweep(),
     service.attest(),
+    service.review_access("all is needed"),
 ]
 
 

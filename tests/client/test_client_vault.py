@@ -326,6 +326,7 @@ def test_the_remaining_reads_answer(admin: Vault, vault: Vault, new_id: str) -> 
     assert admin.inclusion_proof(0).startswith("c2sp.org/tlog-proof@v1\n")
     assert admin.consistency_proof(1, 1)["proof"] == []
     assert admin.attest()["attestation"]
+    assert admin.review_access("all is needed", purpose="card")["access_review"]["purpose"] == "card"
     candidate = {"rules": {"retrieve": {}}}
     assert admin.policies.access.replay("clients-candidate", candidate, since="2020-01-01T00:00:00Z")["complete"]
 

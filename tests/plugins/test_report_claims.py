@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -16,6 +17,7 @@ from vsqlvault.config import ServerSettings, Settings
 from vsqlvault.interfaces.evidence import AccessCount, Evidence, Holding, PolicyChange
 from vsqlvault.interfaces.report_section import LogTree, Period, ReportContext, ReportSection, SelfTest
 from vsqlvault.interfaces.statistics import EntryStatistics, KeyRefUse, PurposeStatistics
+from vsqlvault.model.access_review import AccessList, AccessReview
 from vsqlvault.model.control import ControlState
 from vsqlvault.model.credential import KnownCredential
 from vsqlvault.model.plugins import PluginOrigin
@@ -24,8 +26,9 @@ from vsqlvault.model.purge import SweepRuns
 from vsqlvault.model.sandbox import StepState
 from vsqlvault.model.transparency import Checkpoint
 from vsqlvault.model.verification import RecordedVerification
+from vsqlvault.proof.access_review import digest_of_list
 from vsqlvault.testing import T0, a_retention_policy, an_access_policy
-from vsqlvault.testing.samples import a_control_change, a_scrub, a_sweep, an_attestation
+from vsqlvault.testing.samples import a_control_change, a_scrub, a_sweep, an_access_review, an_attestation
 from vsqlvault_plugins.report.certificates import Certificates
 from vsqlvault_plugins.report.evidence import vault_report_sections
 
@@ -33,8 +36,8 @@ DAY = timedelta(days=1)
 SETTINGS = Settings.model_validate({"compliance": {"cryptoperiods": {"akv:": 90}}})
 SECTIONS: Mapping[str, ReportSection] = {each.name: each for each in vault_report_sections(SETTINGS)}
 NEVER_SUPPORT = {
-    "access_review", "bulk_access", "cryptography", "data_classes", "factors", "log_review", "not_assessed",
-    "rejected_credentials", "technologies", "time_settings", "user_accounts",
+    "bulk_access", "cryptography", "data_classes", "factors", "log_review", "not_assessed",
+    "rejected_credentials", "technologies", "time_settings",
 }  # fmt: skip
 """Sections about facts that the vault can only show a part of, so that somebody else has to assess them."""
 
@@ -68,6 +71,19 @@ ADMIN_ROWS = rows("change-access-policy", app="vault-admin", role="admin", purpo
 VERIFIED = RecordedVerification(
     started_at=T0 - DAY / 4, finished_at=T0 - DAY / 5, leaves=8, checkpoints=1, waiting=0, entries=9, values=9, findings=0
 )  # fmt: skip
+GRANTS = AccessList([("app", "payments", "", "card"), ("policy", "tellers", "1", "owner", "", "retrieve")])
+ACCOUNTS = AccessList([("admin", "vault-admin", "jane")])
+
+
+def reviewed(purpose: str | None = None, by: str | None = "jane", **fields: Any) -> AccessReview:
+    accounts = None if purpose else {"may_sha256": digest_of_list(ACCOUNTS.may)}
+    document = {
+        "reviewed_by": {"app": "vault-admin", "identity": by}, "accounts": accounts,
+        "purposes": [{"purpose": "card", "may_sha256": digest_of_list(GRANTS.may)}],
+    }  # fmt: skip
+    return an_access_review(purpose=purpose, document=json.dumps(document), **fields)
+
+
 LIVED = ReportContext(
     T0,
     EntryStatistics({"card": PurposeStatistics(9, 0, 1, {"akv:k": 9})}, 7, 0, {}),
@@ -90,6 +106,9 @@ LIVED = ReportContext(
     scrubs=[a_scrub()],
     control_states=[a_control_change()],
     attestations=[an_attestation(at=T0 - DAY)],
+    access_lists={"card": GRANTS},
+    role_list=ACCOUNTS,
+    access_reviews=[reviewed()],
     log_tree=LogTree(8, Checkpoint("vault.example/audit", 8, bytes(32), "a note\n", T0)),
     log_verification=VERIFIED,
     hardening=[StepState("no_new_privs", "on", "set")],
@@ -111,6 +130,20 @@ TAKEN_AWAY: list[tuple[str, str, ReportContext]] = [
     ("stored_data", "entries", evidence(holdings=[])),
     ("stored_data", "the algorithm", evidence(holdings=[holding(algorithm_hint=None)])),
     ("key_inventory", "the keys", replace(LIVED, key_uses=[])),
+    ("access_review", "the grants", replace(LIVED, access_lists={})),
+    ("access_review", "the review", replace(LIVED, access_reviews=[])),
+    ("access_review", "the policies' answers", replace(LIVED, probes_complete=False)),
+    ("access_review", "a recent review", replace(LIVED, access_reviews=[reviewed(due_at=T0)])),
+    (
+        "access_review",
+        "the same grants",
+        replace(LIVED, access_lists={"card": AccessList([("app", "batch", "", "card")])}),
+    ),
+    ("access_review", "the person", replace(LIVED, access_reviews=[reviewed(by=None)])),
+    ("user_accounts", "the review", replace(LIVED, access_reviews=[])),
+    ("user_accounts", "the review of all", replace(LIVED, access_reviews=[reviewed("card")])),
+    ("user_accounts", "a recent review", replace(LIVED, access_reviews=[reviewed(due_at=T0)])),
+    ("user_accounts", "the same accounts", replace(LIVED, role_list=AccessList([("admin", "mallory", "")]))),
     ("default_deny", "the tests", replace(LIVED, self_tests=())),
     ("default_deny", "the denial", replace(LIVED, self_tests=[SelfTest("store", False)])),
     ("credentials", "the credentials", replace(LIVED, credentials=())),

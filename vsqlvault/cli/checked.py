@@ -14,7 +14,7 @@ FAILED = 1
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """The result of a check of one thing. ``kind`` is ``log``, ``evidence``, ``receipt`` or ``attestation``."""
+    """The result of a check. ``kind`` is ``log``, ``evidence``, ``receipt``, ``attestation`` or ``access review``."""
 
     kind: str
     verifies: bool

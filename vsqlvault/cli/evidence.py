@@ -94,7 +94,10 @@ def verify(path: Path, keys: Collection[VerifierKey], kept: Collection[str]) -> 
     finally:
         bar.end()
     lines = [f"Note: {remark}" for remark in verdict.remarks[:MAX_SHOWN]]
-    document = {name: getattr(verdict, name) for name in ("members", "checkpoints", "receipts", "attestations", "rows")}
+    document = {
+        name: getattr(verdict, name)
+        for name in ("members", "checkpoints", "receipts", "attestations", "access_reviews", "rows")
+    }
     document |= {"findings": list(verdict.findings), "remarks": list(verdict.remarks)}
     if verdict.manifest is not None:
         document["origin"] = verdict.manifest.origin
@@ -116,6 +119,6 @@ def _summary(verdict: EvidenceCheckResult) -> str:
         f"  log          leaves {manifest.first} to {manifest.end} of {manifest.size},"
         f" under {verdict.checkpoints} checkpoints\n"
         f"  receipts     {verdict.receipts} verified\n"
-        f"  attestations {verdict.attestations} verified\n"
-        f"  replay       {verdict.rows} policies, holds and attestations match their leaves"
+        f"  attestations {verdict.attestations} verified, {verdict.access_reviews} access reviews\n"
+        f"  replay       {verdict.rows} policies, holds, attestations and access reviews match their leaves"
     )

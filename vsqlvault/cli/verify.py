@@ -21,6 +21,8 @@ from vsqlvault.errors import SettingsInvalid, StartUpRefused
 from vsqlvault.interfaces.storage import Storage
 from vsqlvault.model.principal import SYSTEM, Call
 from vsqlvault.plugin_loader import Plugins
+from vsqlvault.proof import access_review
+from vsqlvault.proof.access_review import MEMBER, check_access_review
 from vsqlvault.proof.attestation import AttestationInvalid, check_attestation, summarise
 from vsqlvault.proof.credential_replay import CredentialReplay, VaultReplay
 from vsqlvault.proof.log_check import SignedHead
@@ -53,7 +55,7 @@ def add_arguments(verify: argparse.ArgumentParser) -> None:
         nargs="?",
         type=Path,
         metavar="FILE",
-        help="a log export, an evidence file, a receipt or an attestation; default: this vault's log",
+        help="a log export, an evidence file, a receipt, an attestation or an access review; default: this vault's log",
     )
     verify.add_argument(
         "--vkey",
@@ -126,7 +128,7 @@ def _checked(
     if options.file is None:
         return _verify_vault(read_settings(options), keys, kept, with_values=not options.without_values)
     if document := _document_in(options.file):
-        check = _verify_attestation if "attestation" in document else _verify_receipt
+        check = next((each for name, each in _SIGNED.items() if name in document), _verify_receipt)
         return check(document, _required(keys))
     if is_evidence(options.file):
         return verify_evidence(options.file, _required(keys), kept)
@@ -316,6 +318,22 @@ def _verify_attestation(shown: dict[str, Any], keys: Sequence[VerifierKey]) -> C
     return Checked("attestation", True, lines, {"attestation": document})
 
 
+def _verify_access_review(shown: dict[str, Any], keys: Sequence[VerifierKey]) -> Checked:
+    try:
+        document = check_access_review(shown, keys)
+    except AttestationInvalid as invalid:
+        text = f"THE ACCESS REVIEW DOES NOT VERIFY: {invalid}"
+        return Checked("access review", False, [text], {"findings": [str(invalid)]})
+    try:
+        lines = ["The access review verifies.", *access_review.summarise(document)]
+    except (KeyError, TypeError, ValueError):
+        lines = ["The access review verifies. This version cannot show its content."]
+    return Checked("access review", True, lines, {MEMBER: document})
+
+
+_SIGNED = {"attestation": _verify_attestation, MEMBER: _verify_access_review}
+
+
 def _of_log(verdict: VerificationResult, further: Sequence[str] = (), found: Mapping[str, Any] = _NOTHING) -> Checked:
     document = {
         "origin": verdict.origin,
@@ -365,7 +383,7 @@ def _is_file(text: str) -> bool:
 
 
 def _document_in(path: Path) -> dict[str, Any] | None:
-    """Return the receipt in a file, alone or in the response of DELETE, or the attestation; None for anything else."""
+    """Return the receipt in a file, alone or in a response of DELETE, attestation or access review; None for anything else."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_FILE_BYTES)
@@ -377,11 +395,11 @@ def _document_in(path: Path) -> dict[str, Any] | None:
         document = json.loads(data)
     except (ValueError, RecursionError):
         document = {}
-    if isinstance(document.get("attestation"), dict):
+    if any(isinstance(document.get(member), dict) for member in _SIGNED):
         return dict(document)
     receipt = document.get("receipt", document)
     if not isinstance(receipt, dict) or receipt.get("format") != RECEIPT:
-        raise CannotVerify(f"{path}: expected a receipt with the format {RECEIPT}, or an attestation")
+        raise CannotVerify(f"{path}: expected a receipt with the format {RECEIPT}, an attestation or an access review")
     return receipt
 
 

@@ -114,6 +114,7 @@ class AsyncVault(Base):
     controls = AsyncCall(service.controls)
     health = AsyncCall(service.health)
     attest = AsyncCall(service.attest)
+    review_access = AsyncCall(service.review_access)
     receipt = AsyncCall(service.receipt)
     checkpoint = AsyncCall(service.checkpoint)
     verifier_key = AsyncCall(service.verifier_key)

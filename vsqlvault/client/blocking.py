@@ -112,6 +112,7 @@ class Vault(Base):
     controls = Call(service.controls)
     health = Call(service.health)
     attest = Call(service.attest)
+    review_access = Call(service.review_access)
     receipt = Call(service.receipt)
     checkpoint = Call(service.checkpoint)
     verifier_key = Call(service.verifier_key)

@@ -241,6 +241,7 @@ class ComplianceSettings(Section):
     period_days: int = Field(default=90, ge=1, le=3660)
     attestation_interval_days: int = Field(default=90, ge=0, le=366)
     attest_automatically: bool = False
+    access_review_interval_days: int = Field(default=180, ge=1, le=366)
     cryptoperiods: dict[Annotated[str, Field(max_length=256)], Annotated[int, Field(ge=1, le=36_500)]] = Field(
         default_factory=dict
     )

@@ -35,6 +35,7 @@ from vsqlvault.errors.callers import (
     TlsRequired,
 )
 from vsqlvault.errors.governance import (
+    AccessReviewNotFound,
     ApiKeyNotFound,
     AttestationNotFound,
     BuiltInPolicy,
@@ -108,6 +109,7 @@ from vsqlvault.errors.start_up import (
 
 __all__ = [
     "AccessDenied",
+    "AccessReviewNotFound",
     "AmbiguousCredentials",
     "ApiKeyNotFound",
     "AttestationNotFound",

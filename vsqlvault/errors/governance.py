@@ -194,6 +194,14 @@ class AttestationNotFound(VaultError):
     reason = "attestation_not_found"
 
 
+class AccessReviewNotFound(VaultError):
+    """The access review does not exist."""
+
+    slug = "access-review-not-found"
+    status = 404
+    reason = "access_review_not_found"
+
+
 class ControlFailureNotFound(VaultError):
     """The control did not begin to fail at that time."""
 

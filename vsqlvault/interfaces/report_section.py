@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from vsqlvault.interfaces.evidence import Evidence
 from vsqlvault.interfaces.statistics import EntryStatistics, KeyRefUse
 from vsqlvault.model.access import Action
+from vsqlvault.model.access_review import AccessList, AccessReview
 from vsqlvault.model.attestation import Attestation
 from vsqlvault.model.control import CONTROLS, Acknowledgement, ControlChange
 from vsqlvault.model.credential import CredentialUse, KnownCredential
@@ -164,6 +165,15 @@ class ReportContext:
 
     attestations: Sequence[Attestation] = field(default=(), kw_only=True)
     """The newest ``MAX_ATTESTATIONS``, up to ``as_of``, newest first."""
+
+    access_lists: Mapping[str, AccessList] = field(default_factory=dict, kw_only=True)
+    """Who may do what now, and who did what in the period, by purpose."""
+
+    role_list: AccessList = field(default_factory=AccessList, kw_only=True)
+    """The known accounts with a role, and who acted with one in the period."""
+
+    access_reviews: Sequence[AccessReview] = field(default=(), kw_only=True)
+    """The newest review of each purpose, and of all purposes, up to ``as_of``, by number."""
 
 
 class ReportSection(Protocol):

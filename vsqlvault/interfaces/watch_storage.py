@@ -1,4 +1,4 @@
-"""The part of a storage for changes of controls and for attestations. Both are append-only."""
+"""The part of a storage for changes of controls, attestations and access reviews. They are append-only."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
+from vsqlvault.model.access_review import AccessReview
 from vsqlvault.model.attestation import Attestation
 from vsqlvault.model.control import ControlChange
 from vsqlvault.model.purge import PurgeRecord
@@ -28,6 +29,13 @@ class NewestAttestationIs:
 
 
 @dataclass(frozen=True, slots=True)
+class NewestAccessReviewIs:
+    """The newest access review has this number; 0 if there is none."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class SaveControlChange:
     """Add the change. Older ones are kept."""
 
@@ -41,6 +49,13 @@ class SaveAttestation:
     attestation: Attestation
 
 
+@dataclass(frozen=True, slots=True)
+class SaveAccessReview:
+    """Add the access review. Older ones are kept."""
+
+    review: AccessReview
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PurgesByIdQuery:
     """Rows of the purge log whose time is in ``[since, until)``, in the order of their ids, from ``first_id`` on."""
@@ -52,7 +67,7 @@ class PurgesByIdQuery:
 
 
 class WatchStorage(Protocol):
-    """The part of a storage that controls and attestations use. Errors are as for ``Storage``."""
+    """The part of a storage that controls, attestations and access reviews use. Errors are as for ``Storage``."""
 
     async def control_states(self) -> Sequence[ControlChange]:
         """Return the newest change of every control, by name."""
@@ -64,6 +79,17 @@ class WatchStorage(Protocol):
 
     async def attestations(self, before: int | None, limit: int) -> Sequence[Attestation]:
         """Return attestations, newest first: those numbered below ``before``, if it is given."""
+        ...
+
+    async def access_reviews(self, before: int | None, limit: int) -> Sequence[AccessReview]:
+        """Return access reviews, newest first: those numbered below ``before``, if it is given."""
+        ...
+
+    async def newest_access_reviews(self, as_of: datetime) -> Sequence[AccessReview]:
+        """Return the newest review of each purpose, and of all purposes, made at or before ``as_of``, by number.
+
+        It must not scan the log.
+        """
         ...
 
     async def purges_by_id(self, query: PurgesByIdQuery) -> Sequence[PurgeRecord]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 
 from vsqlvault.interfaces.watch_storage import (
+    NewestAccessReviewIs,
     NewestAttestationIs,
     NewestControlChangeIs,
+    SaveAccessReview,
     SaveAttestation,
     SaveControlChange,
 )
@@ -57,7 +59,14 @@ class PolicyUnused:
 
 
 Expectation = (
-    EntryIs | EntryAbsent | RevisionIs | RetrievalsBelow | PolicyUnused | NewestControlChangeIs | NewestAttestationIs
+    EntryIs
+    | EntryAbsent
+    | RevisionIs
+    | RetrievalsBelow
+    | PolicyUnused
+    | NewestControlChangeIs
+    | NewestAttestationIs
+    | NewestAccessReviewIs
 )
 
 
@@ -162,6 +171,7 @@ Change = (
     | SaveScrub
     | SaveControlChange
     | SaveAttestation
+    | SaveAccessReview
 )
 
 

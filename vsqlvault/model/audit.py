@@ -64,6 +64,8 @@ class Operation(StrEnum):
     ACKNOWLEDGE_FAILURE = "acknowledge-failure"
     ATTEST = "attest"
     READ_ATTESTATION = "read-attestation"
+    REVIEW_ACCESS = "review-access"
+    READ_ACCESS_REVIEW = "read-access-review"
     EXPORT_EVIDENCE = "export-evidence"
     SIGN_IN = "sign-in"
     SIGN_OUT = "sign-out"

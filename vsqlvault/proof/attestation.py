@@ -16,11 +16,11 @@ MAX_SHOWN = 10
 
 
 class AttestationInvalid(ValueError):
-    """An attestation is malformed, or does not verify."""
+    """An attestation, or an access review, is malformed, or does not verify."""
 
 
 class AttestationUnverified(AttestationInvalid):
-    """No trusted key has signed the attestation: by itself it can be neither verified nor refuted."""
+    """No trusted key has signed it: by itself it can be neither verified nor refuted."""
 
 
 def write_document(members: Mapping[str, Any]) -> str:
@@ -35,7 +35,12 @@ def digest_of(document: str) -> str:
 
 def shown_attestation(document: str, note: str | None) -> dict[str, Any]:
     """Return an attestation as JSON types, as the API and the command return it."""
-    return {"attestation": json.loads(document), "sha256": digest_of(document), "note": note}
+    return shown_as("attestation", document, note)
+
+
+def shown_as(member: str, document: str, note: str | None) -> dict[str, Any]:
+    """Return a signed document as JSON types, under a name."""
+    return {member: json.loads(document), "sha256": digest_of(document), "note": note}
 
 
 def check_attestation(shown: Any, keys: Collection[VerifierKey]) -> dict[str, Any]:
@@ -44,15 +49,20 @@ def check_attestation(shown: Any, keys: Collection[VerifierKey]) -> dict[str, An
     Raises:
         AttestationUnverified: no key has signed it. AttestationInvalid: it does not verify. Both with the reason.
     """
-    document = shown.get("attestation") if isinstance(shown, dict) else None
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise AttestationInvalid(f"expected an attestation with the format {FORMAT}")
+    return check_shown(shown, keys, member="attestation", kind=FORMAT)
+
+
+def check_shown(shown: Any, keys: Collection[VerifierKey], *, member: str, kind: str) -> dict[str, Any]:
+    """Return the document in ``member``, if one of the keys has signed it as one of this kind. Raises as above."""
+    document = shown.get(member) if isinstance(shown, dict) else None
+    if not isinstance(document, dict) or document.get("format") != kind:
+        raise AttestationInvalid(f"expected {member} with the format {kind}")
     note = shown.get("note")
     if not isinstance(note, str):
-        raise AttestationUnverified("the attestation is not signed")
+        raise AttestationUnverified(f"the {member.replace('_', ' ')} is not signed")
     try:
         text = canonical_json(document)
-        open_statement(FORMAT, text, note, keys)
+        open_statement(kind, text, note, keys)
     except SignerUnknown as unknown:
         raise AttestationUnverified(str(unknown)) from None
     except (NoteRefused, ValueError, RecursionError) as error:

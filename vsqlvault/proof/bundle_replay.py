@@ -1,4 +1,4 @@
-"""Compares the policies, legal holds and attestations of an evidence bundle with the leaves in it."""
+"""Compares the policies, legal holds, attestations and access reviews of an evidence bundle with the leaves in it."""
 
 from __future__ import annotations
 
@@ -24,6 +24,10 @@ MEMBERS = {
 """The members with versions: the table of each, and the document's member that names the policy or hold."""
 
 ATTESTATIONS = "attestations.ndjson"
+REVIEWS = "access-reviews.ndjson"
+SIGNED = {ATTESTATIONS: ("attestations", "attestation"), REVIEWS: ("access_reviews", "access_review")}
+"""The members with signed documents: the table of each, and the name of a document in a line."""
+
 _TEXT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 """Writes a document as it is in ``new_value``."""
 
@@ -64,16 +68,17 @@ class BundleReplay:
         without = {each: value for each, value in document.items() if each != "dropped"}
         self._compare(table, key, document, str(document["created_at"]), _TEXT.encode(without))
 
-    def attestation(self, shown: Mapping[str, Any]) -> None:
-        """Take a line of the attestations. Raises KeyError, TypeError, ValueError for a malformed one."""
-        document = shown["attestation"]
+    def signed(self, member: str, shown: Mapping[str, Any]) -> None:
+        """Take a line of a member with signed documents. Raises KeyError, TypeError, ValueError for a malformed one."""
+        table, name = SIGNED[member]
+        document = shown[name]
         number = document["number"]
         found = {"number": number, "sha256": hashlib.sha256(canonical_json(dict(document))).hexdigest()}
-        self._compare("attestations", str(number), found, str(document["at"]))
+        self._compare(table, str(number), found, str(document["at"]))
 
     def finish(self) -> None:
-        """Report the versions and attestations that leaves created and that no member has."""
-        for table in (*(table for table, _ in MEMBERS.values()), "attestations"):
+        """Report the versions and signed documents that leaves created and that no member has."""
+        for table, _ in (*MEMBERS.values(), *SIGNED.values()):
             for key, said in self._recorded(table).items():
                 made = said.members.get("created_at")
                 if parse_time(made if isinstance(made, str) else said.at) <= self._as_of:

@@ -38,6 +38,9 @@ _FRACTION = re.compile(r"\.\d+(?=Z$)", re.ASCII)
 _KEY_HEADS = {"policies": "Policy", "used_by": "App", "tests": "Test"}
 _KINDS = frozenset({"version", "evaluator"})
 """Numbers that are no counts: they may be stated once for several rows."""
+_ONLY_IN_JSON = frozenset({"may_sha256"})
+"""Columns that report.json has and the page leaves out: digests of 64 digits in each row."""
+
 Row = tuple[str | None, Mapping[str, Any]]
 Parts = Mapping[str, Mapping[str, Any]]
 
@@ -156,7 +159,7 @@ def _key_head(name: str) -> str:
 def _table(rows: Sequence[Row], level: int, key_head: str = "") -> str:
     columns = list(dict.fromkeys(key for _, row in rows for key in row))
     columns = [column for column in columns if not any(other.startswith(f"{column}: ") for other in columns)]
-    columns = [column for column in columns if not _is_length(column, rows)]
+    columns = [column for column in columns if column not in _ONLY_IN_JSON and not _is_length(column, rows)]
     same = _same(columns, rows)
     columns = [column for column in columns if column not in same]
     if not columns:

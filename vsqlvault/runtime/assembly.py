@@ -23,6 +23,7 @@ from vsqlvault.service.access.replay import Replay
 from vsqlvault.service.audit.auth_failures import AuthFailureLog
 from vsqlvault.service.audit.log_reader import Logs
 from vsqlvault.service.audit.unaudited import UnauditedRequests
+from vsqlvault.service.compliance.access_reviews import AccessReviews
 from vsqlvault.service.compliance.acknowledgements import Acknowledgements
 from vsqlvault.service.compliance.attestation_schedule import AttestationSchedule
 from vsqlvault.service.compliance.attestations import Attestations
@@ -291,6 +292,14 @@ def _compliance(core: Core, log_services: LogServices) -> ComplianceServices:
             max_log_members=core.tuning.evidence_max_log_members,
         ),
         controls=_controls(core, schedule, log_services),
+        access_reviews=AccessReviews(
+            storage=core.storage,
+            queue=core.queue,
+            auditor=core.auditor,
+            report=report,
+            signer=core.signing.current,
+            interval_days=core.settings.compliance.access_review_interval_days,
+        ),
         acknowledgements=Acknowledgements(storage=core.storage, queue=core.queue, auditor=core.auditor),
         attestations=Attestations(
             storage=core.storage,

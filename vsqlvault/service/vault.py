@@ -19,6 +19,7 @@ from vsqlvault.service.audit.recorder import Auditor
 from vsqlvault.service.audit.unaudited import UnauditedRequests
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.commit.storage_clock import StorageClock
+from vsqlvault.service.compliance.access_reviews import AccessReviews
 from vsqlvault.service.compliance.acknowledgements import Acknowledgements
 from vsqlvault.service.compliance.attestations import Attestations
 from vsqlvault.service.compliance.controls import Controls
@@ -93,12 +94,13 @@ class LogServices:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComplianceServices:
-    """Report, evidence bundle, controls with acknowledgements of their failures, and attestations."""
+    """Report, evidence bundle, controls with acknowledgements of their failures, attestations, and access reviews."""
 
     report: Report
     evidence: Evidence
     controls: Controls
     attestations: Attestations
+    access_reviews: AccessReviews
     acknowledgements: Acknowledgements
 
 

@@ -9,8 +9,10 @@ from typing import Any, cast, get_type_hints
 
 from vsqlvault.errors import Unavailable
 from vsqlvault.interfaces.watch_storage import (
+    NewestAccessReviewIs,
     NewestAttestationIs,
     NewestControlChangeIs,
+    SaveAccessReview,
     SaveAttestation,
     SaveControlChange,
 )
@@ -49,6 +51,8 @@ SWEEP, SCRUB = "sweep", "scrub"
 CONTROL, CONTROL_CHANGE, CONTROL_NUMBER = "control", "control-change", "control-number"
 ATTESTATION = "attestation"
 ATTESTATION_NUMBER = ItemKey("attestation-number", b"")
+ACCESS_REVIEW = "access-review"
+ACCESS_REVIEW_NUMBER = ItemKey("access-review-number", b"")
 
 
 def basic_write(write: Write) -> BasicWrite:
@@ -98,6 +102,8 @@ def _basic_expectation(expected: Expectation) -> BasicExpectation:
             return ItemIs(ItemKey(CONTROL_NUMBER, name.encode()), _counted(number))
         case NewestAttestationIs(number):
             return ItemIs(ATTESTATION_NUMBER, _counted(number))
+        case NewestAccessReviewIs(number):
+            return ItemIs(ACCESS_REVIEW_NUMBER, _counted(number))
         case _:
             return expected
 
@@ -119,7 +125,7 @@ def _basic_changes(change: Change) -> Iterator[BasicChange]:
             yield from _rule(API_KEY, key.key_id, key)
         case SaveLegalHold(hold):
             yield from _rule(LEGAL_HOLD, hold.name, hold)
-        case SaveSweep() | SaveScrub() | SaveControlChange() | SaveAttestation():
+        case SaveSweep() | SaveScrub() | SaveControlChange() | SaveAttestation() | SaveAccessReview():
             yield from _record(change)
         case StoreEntry(_, value) if not isinstance(value, bytes):
             raise Unavailable("value: expected bytes")
@@ -132,7 +138,9 @@ def _rule(table: str, name: str, version: Any) -> Iterator[PutItem]:
     yield PutItem(ItemKey(f"{table}-version", version_name(name, version.version)), encode(version))
 
 
-def _record(change: SaveSweep | SaveScrub | SaveControlChange | SaveAttestation) -> Iterator[PutItem]:
+def _record(
+    change: SaveSweep | SaveScrub | SaveControlChange | SaveAttestation | SaveAccessReview,
+) -> Iterator[PutItem]:
     match change:
         case SaveSweep(sweep):
             yield PutItem(ItemKey(SWEEP, time_name(sweep.finished_at) + sweep.sweep_id.encode()), encode(sweep))
@@ -147,3 +155,6 @@ def _record(change: SaveSweep | SaveScrub | SaveControlChange | SaveAttestation)
         case SaveAttestation(attestation):
             yield PutItem(ATTESTATION_NUMBER, number_name(attestation.number))
             yield PutItem(ItemKey(ATTESTATION, number_name(attestation.number)), encode(attestation))
+        case SaveAccessReview(review):
+            yield PutItem(ACCESS_REVIEW_NUMBER, number_name(review.number))
+            yield PutItem(ItemKey(ACCESS_REVIEW, number_name(review.number)), encode(review))

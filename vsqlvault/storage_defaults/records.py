@@ -11,6 +11,7 @@ from typing import TypeVar
 from vsqlvault.errors import StorageUnavailable
 from vsqlvault.interfaces.purge_storage import ScrubOutcome
 from vsqlvault.interfaces.storage import ClockReading
+from vsqlvault.model.access_review import AccessReview
 from vsqlvault.model.attestation import Attestation
 from vsqlvault.model.control import ControlChange
 from vsqlvault.model.credential import CredentialName, CredentialUse
@@ -19,7 +20,7 @@ from vsqlvault.model.times import to_micros
 from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.storage_defaults.basic import BasicWrite, ItemIs, ItemKey, ItemRange, PutItem, number_name, time_name
 from vsqlvault.storage_defaults.codec import decode, encode
-from vsqlvault.storage_defaults.lowering import ATTESTATION, CONTROL, CONTROL_CHANGE, SCRUB, SWEEP
+from vsqlvault.storage_defaults.lowering import ACCESS_REVIEW, ATTESTATION, CONTROL, CONTROL_CHANGE, SCRUB, SWEEP
 from vsqlvault.storage_defaults.required import MARK, MAX_ATTEMPTS, PAGE, RequiredStorage, mark_of
 
 Run = TypeVar("Run", SweepRecord, ScrubRecord)
@@ -165,6 +166,21 @@ class RecordDefaults(RequiredStorage):
         until = None if before is None else number_name(before)
         page = await self.item_range(ItemRange(table=ATTESTATION, until=until, limit=limit, descending=True))
         return [decode(Attestation, item.value) for item in page]
+
+    async def access_reviews(self, before: int | None, limit: int) -> Sequence[AccessReview]:
+        """See ``WatchStorage.access_reviews``."""
+        until = None if before is None else number_name(before)
+        page = await self.item_range(ItemRange(table=ACCESS_REVIEW, until=until, limit=limit, descending=True))
+        return [decode(AccessReview, item.value) for item in page]
+
+    async def newest_access_reviews(self, as_of: datetime) -> Sequence[AccessReview]:
+        """See ``WatchStorage.newest_access_reviews``. Every review is read."""
+        newest: dict[str | None, AccessReview] = {}
+        async for item in self.all_items(ItemRange(table=ACCESS_REVIEW, limit=PAGE)):
+            review = decode(AccessReview, item.value)
+            if review.at <= as_of:
+                newest[review.purpose] = review
+        return sorted(newest.values(), key=lambda review: review.number)
 
 
 def _usage_name(name: CredentialName) -> bytes:

@@ -10,6 +10,7 @@ from typing import Any
 
 from vsqlvault.interfaces.writes import Change, Expectation, StoreEntry, Write
 from vsqlvault.model.access import Action
+from vsqlvault.model.access_review import AccessReview
 from vsqlvault.model.api_key import ApiKeyRecord, key_id_of
 from vsqlvault.model.attestation import Attestation
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
@@ -194,6 +195,14 @@ def an_attestation(number: int = 1, **fields: Any) -> Attestation:
     """Return an attestation without findings. Its document contains only its number."""
     made: dict[str, Any] = {"at": T0, "is_clean": True, "document": f'{{"number":{number}}}', "note": "a note\n"}
     return Attestation(number, **made | fields)
+
+
+def an_access_review(number: int = 1, **fields: Any) -> AccessReview:
+    """Return a review of all purposes. Its document contains only its number."""
+    made: dict[str, Any] = {
+        "at": T0, "purpose": None, "due_at": T0 + timedelta(days=180), "document": f'{{"number":{number}}}', "note": "a note\n",
+    }  # fmt: skip
+    return AccessReview(number, **made | fields)
 
 
 def a_write(*changes: Change, expects: tuple[Expectation, ...] = (), purges: tuple[PurgeRecord, ...] = ()) -> Write:

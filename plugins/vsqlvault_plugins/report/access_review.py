@@ -11,6 +11,8 @@ from vsqlvault.model.access import Action
 from vsqlvault.model.policy import ADMIN, OWNER, AccessPolicy
 from vsqlvault.model.principal import Role
 from vsqlvault.model.times import format_time
+from vsqlvault.proof.access_review import digest_of_all, digest_of_list
+from vsqlvault_plugins.report.review_state import NEVER, Reviewed, review_of, shown_review
 from vsqlvault_plugins.report.shape import MAX_LISTED, Finding
 
 ON_ENTRIES: Mapping[str, Action] = {
@@ -23,7 +25,7 @@ ON_ENTRIES: Mapping[str, Action] = {
 }
 """The audited operations on entries, with the action that a policy decides for each."""
 
-OWNER_OF_REVIEW = "the person who reviews access at least every six months: the vault has no record of a review"
+OWNER_OF_REVIEW = "the person who reviews access at least every six months: not every purpose has a recorded review"
 
 
 class AccessReview:
@@ -32,8 +34,8 @@ class AccessReview:
     name = "access_review"
 
     async def write(self, context: ReportContext) -> Mapping[str, Any]:
-        """For each purpose: its policies, what each kind of app may do under them, which apps have it, and which used
-        it.
+        """For each purpose: its policies, what each kind of app may do under them, which apps have it, which used it, and
+        who reviewed that.
         """
         purposes = {purpose: _of_purpose(context, purpose) for purpose in sorted(context.retention_policies)}
         unused = [
@@ -41,13 +43,16 @@ class AccessReview:
             for purpose, of in purposes.items()
             for app in of["never_used"]
         ]
+        lists = context.access_lists
         count = sum(of["never_used_count"] for of in purposes.values())
         lost = [
             {"purpose": purpose, "what": f"used {operation} in the period and may no longer", "who": app}
             for purpose, of in purposes.items()
             for app, operation in of.pop("lost")
         ]
-        other = [*_open_to_outsiders(context), *_undefined(context), *lost]
+        reviews = {purpose: review_of(context, purpose) for purpose in purposes}
+        other = [*_open_to_outsiders(context), *_undefined(context), *lost, *_of_reviews(context, reviews)]
+        is_reviewed = context.probes_complete and bool(reviews) and all(reviews.values())
         return Finding(
             title="Access review",
             requirements=("7.2.1", "7.2.5", "7.2.5.1"),
@@ -60,14 +65,21 @@ class AccessReview:
                 "are known in advance (not tokens). The apps that used it come from the granted rows of the period. "
                 "An app may no longer do what it did if no policy in use allows it: neither as owner of an entry, nor "
                 "by name, nor as an app with the purpose or the role admin. An app without a known credential is "
-                "taken to have the purpose."
+                "taken to have the purpose. The population is the apps with a purpose and what the policies in use allow. A "
+                "review is what a person recorded and the vault signed: GET /admin/access-reviews/{number} returns it. It has "
+                "changed since if the digest of who may is another one now."
             ),
             measured="period",
-            population=sum(of["holders"] for of in purposes.values()),
+            population=sum(len(each.may) for each in lists.values()),
             exceptions=[*other, *unused],
             exceptions_count=count + len(other),
-            owner=OWNER_OF_REVIEW,
-            figures={"all_policies_asked": context.probes_complete, "by_purpose": purposes},
+            owner=None if is_reviewed else OWNER_OF_REVIEW,
+            figures={
+                "all_policies_asked": context.probes_complete,
+                "purposes_reviewed": sum(each is not None for each in reviews.values()),
+                "may_sha256": digest_of_all({name: digest_of_list(each.may) for name, each in lists.items()}),
+                "by_purpose": {name: of | _of_review(context, name, reviews[name]) for name, of in purposes.items()},
+            },
         ).member(context.period)
 
 
@@ -95,6 +107,25 @@ class DefaultDeny:
             owner=None if context.self_tests else "the author of the report: no test was run",
             figures={"tests": {test.name: "denied" if test.passed else "ALLOWED" for test in context.self_tests}},
         ).member(context.period)
+
+
+def _of_reviews(context: ReportContext, reviews: Mapping[str, Reviewed | None]) -> list[dict[str, Any]]:
+    """Return the findings about reviews. Without any review, the section is not assessed."""
+    if not any(reviews.values()):
+        return []
+    found: list[dict[str, Any]] = []
+    for purpose, review in reviews.items():
+        if review is None:
+            found.append({"purpose": purpose, "what": NEVER})
+        else:
+            exceptions = review.exceptions(context.as_of, can_compare=context.probes_complete)
+            found += [{"purpose": purpose, **each} for each in exceptions]
+    return found
+
+
+def _of_review(context: ReportContext, purpose: str, review: Reviewed | None) -> dict[str, Any]:
+    lists = context.access_lists.get(purpose)
+    return {**shown_review(review), "may_sha256": digest_of_list(lists.may) if lists else None}
 
 
 def _of_purpose(context: ReportContext, purpose: str) -> dict[str, Any]:

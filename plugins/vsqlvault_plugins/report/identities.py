@@ -11,11 +11,12 @@ from vsqlvault.interfaces.evidence import AccessCount
 from vsqlvault.interfaces.report_section import ReportContext
 from vsqlvault.model.credential import KnownCredential
 from vsqlvault.model.times import format_time
+from vsqlvault_plugins.report.review_state import review_of_accounts, shown_review
 from vsqlvault_plugins.report.shape import MAX_LISTED, Finding, shown
 
 UNUSED_DAYS = 90
 AUTHENTICATE = "authenticate"
-REVIEWER = "the person who reviews accounts and their access every six months: the vault has no record of that review"
+REVIEWER = "the person who reviews accounts and their access every six months: no review of all access is recorded"
 SIGN_IN_OWNER = "the operators of the identity provider and of the network: the vault authenticates with one factor"
 LOCK_OUT_OWNER = (
     "the operator of the identity provider: the vault slows an address down for a minute, and locks no account"
@@ -28,21 +29,26 @@ class UserAccounts:
     name = "user_accounts"
 
     async def write(self, context: ReportContext) -> Mapping[str, Any]:
-        """Each active credential with a role. The vault cannot know whether people reviewed them."""
+        """Each active credential with a role, and the newest review of all access. Exceptions are about the review."""
         active = [each for each in active_credentials(context) if each.roles]
         active.sort(key=lambda each: (each.method, each.credential_id))
+        review = review_of_accounts(context)
+        exceptions = list(review.exceptions(context.as_of, can_compare=True)) if review else []
         return Finding(
             title="Accounts with a role",
             requirements=("7.2.4",),
-            supports="The accounts that can administer or audit the vault are listed for a review.",
+            supports="A person has reviewed the accounts that can administer or audit the vault, and they are still the same.",
             method=(
                 "Active credentials with the role admin or auditor, of those known in advance, as of the report's time. "
-                "Roles in tokens come from the identity provider and are not included."
+                "Roles in tokens come from the identity provider and are not included. The review is the newest one of all "
+                "purposes, as the vault signed it: GET /admin/access-reviews/{number}."
             ),
             measured="as_of",
             population=len(active),
-            owner=REVIEWER,
+            exceptions=exceptions,
+            owner=None if review else REVIEWER,
             figures={
+                **shown_review(review),
                 "by_role": _by_role(active),
                 "listed": [
                     {

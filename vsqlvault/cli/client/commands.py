@@ -11,7 +11,7 @@ from typing import Any
 from vsqlvault.cli.output import add_json
 from vsqlvault.cli.words import Parser
 
-COMMANDS = ("put", "get", "head", "ls", "rm", "log", "policy", "hold")
+COMMANDS = ("put", "get", "head", "ls", "rm", "log", "policy", "hold", "review-access")
 USAGE = 2
 ENTRY: dict[str, Any] = {"metavar": "PURPOSE/ID", "help": "the entry, such as card/payment-12345"}
 IF_MATCH: dict[str, Any] = {"metavar": "ETAG", "help": "change only this version"}
@@ -66,6 +66,22 @@ def add_commands(commands: Any) -> None:
     text = "place, read and release legal holds"
     hold = commands.add_parser("hold", help=text, description=text)
     _add_holds(add, hold.add_subparsers(title="commands", metavar="COMMAND", required=True))
+    _add_review(add("review-access", "rules.review_access", "record that you have reviewed who may access what"))
+
+
+def _add_review(review: argparse.ArgumentParser) -> None:
+    review.add_argument(
+        "purpose", nargs="?", metavar="PURPOSE", help="default: all purposes, and the accounts with a role"
+    )
+    review.add_argument(
+        "--statement",
+        required=True,
+        metavar="TEXT",
+        help="what you found, and what was done about access that is not needed",
+    )
+    review.add_argument("--interval-days", type=_whole, metavar="N", help="the next review is due after N days")
+    review.add_argument("--may-sha256", metavar="HEX", help="fail if the list is no longer the one with this digest")
+    review.add_argument("--out", metavar="FILE", help="also write the signed review to this file")
 
 
 def _add_entries(add: Add) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 from typing import Any
 
-from vsqlvault.cli.client.values import metadata_of, place_of, read_document
+from vsqlvault.cli.client.values import metadata_of, place_of, read_document, write_value
 from vsqlvault.cli.output import print_json, print_members, print_rows
 from vsqlvault.client import Vault
 from vsqlvault.client.errors import Unusable
@@ -131,6 +132,25 @@ def hold_ls(vault: Vault, options: argparse.Namespace) -> None:
 def hold_rm(vault: Vault, options: argparse.Namespace) -> None:
     """Release a legal hold."""
     _print(vault.holds.release(options.name, if_match=options.if_match), options)
+
+
+def review_access(vault: Vault, options: argparse.Namespace) -> None:
+    """Record a review of access, and print the signed document."""
+    shown = vault.review_access(
+        options.statement,
+        purpose=options.purpose,
+        interval_days=options.interval_days,
+        may_sha256=options.may_sha256,
+    )
+    if options.out is not None:
+        write_value(json.dumps(shown, ensure_ascii=False, indent=1).encode("utf-8") + b"\n", options.out)
+    if options.json:
+        print_json(shown)
+    elif not options.quiet:
+        made = shown["access_review"]
+        print_members(
+            {name: made[name] for name in ("number", "at", "purpose", "due_at")} | {"sha256": shown["sha256"]}
+        )
 
 
 def _print(found: Any, options: argparse.Namespace) -> None:

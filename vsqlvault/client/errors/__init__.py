@@ -51,6 +51,7 @@ from vsqlvault.client.errors.requests import (
 )
 from vsqlvault.client.errors.states import (
     AccessDenied,
+    AccessReviewNotFound,
     AmbiguousCredentials,
     ApiKeyNotFound,
     AttestationNotFound,
@@ -100,6 +101,7 @@ from vsqlvault.client.errors.states import (
 
 __all__ = [
     "AccessDenied",
+    "AccessReviewNotFound",
     "AmbiguousCredentials",
     "ApiKeyNotFound",
     "AttestationNotFound",

@@ -61,6 +61,12 @@ class ApiKeyNotFound(NotThere):
     status = 404
 
 
+class AccessReviewNotFound(NotThere):
+    """There is no such access review."""
+
+    slug = "access-review-not-found"
+
+
 class AttestationNotFound(NotThere):
     """There is no such attestation."""
 

@@ -23,6 +23,7 @@ from vsqlvault.client.wire import (
 
 KEYS = "/admin/api-keys"
 SWEEP = "/admin/purge/sweep"
+REVIEWS = "/admin/access-reviews"
 
 
 def create_key(
@@ -124,6 +125,17 @@ def consistency_proof(first: int, second: int) -> Request[Mapping[str, Any]]:
 def attest() -> Request[Mapping[str, Any]]:
     """Attest retention now, and return the attestation."""
     return Request("POST", "/admin/attestations", "/admin/attestations", Answer.document, Repeat.ONCE)
+
+
+def review_access(
+    statement: str, *, purpose: str | None = None, interval_days: int | None = None, may_sha256: str | None = None
+) -> Request[Mapping[str, Any]]:
+    """Record a review of the access to a purpose, or to all, and return it as it was signed.
+
+    ``may_sha256`` is the digest of the list that was reviewed, from the report; ValidationFailed if it is another list now.
+    """
+    body = without_none(statement=statement, purpose=purpose, interval_days=interval_days, may_sha256=may_sha256)
+    return Request("POST", REVIEWS, REVIEWS, Answer.document, Repeat.ONCE, body=json_body(body))
 
 
 def _read(route: str, query: str = "") -> Request[Mapping[str, Any]]:

@@ -1,5 +1,6 @@
 """All operations of the HTTP API, by route."""
 
+from vsqlvault.http.operations.access_reviews import OPERATIONS as ACCESS_REVIEW_OPERATIONS
 from vsqlvault.http.operations.acknowledgements import OPERATIONS as ACKNOWLEDGEMENT_OPERATIONS
 from vsqlvault.http.operations.api_keys import OPERATIONS as API_KEY_OPERATIONS
 from vsqlvault.http.operations.attestations import OPERATIONS as ATTESTATION_OPERATIONS
@@ -26,6 +27,7 @@ OPERATIONS = (
     *LOG_OPERATIONS,
     *TRANSPARENCY_OPERATIONS,
     *ATTESTATION_OPERATIONS,
+    *ACCESS_REVIEW_OPERATIONS,
     *ACKNOWLEDGEMENT_OPERATIONS,
     *REPORT_OPERATIONS,
     *HEALTH_OPERATIONS,

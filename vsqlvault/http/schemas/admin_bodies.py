@@ -84,6 +84,40 @@ class LegalHoldBody(Body):
         return LegalHold(name, 0, self.case_reference, self.reason, self.selector.selector())
 
 
+class AccessReviewBody(Body):
+    """The body of POST /admin/access-reviews."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"purpose": "card", "statement": "All grants are needed; the batch app was removed."}]
+        }
+    )
+
+    statement: Annotated[Prose, Field(min_length=1)] = Field(
+        description="What the reviewer found, and what was done about access that is not needed."
+    )
+    purpose: Purpose | None = Field(
+        None, description="The purpose whose access was reviewed. Default: all purposes, and the accounts with a role."
+    )
+    interval_days: Annotated[int, Field(ge=1, le=366)] | None = Field(
+        None, description="Days until the next review is due. Default: `compliance.access_review_interval_days`."
+    )
+    may_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = Field(
+        None,
+        description=(
+            "The digest of the list that was reviewed, from the section `access_review` of the report. If it is another list "
+            "now, the response is 422. Default: not compared."
+        ),
+    )
+
+    @field_validator("statement")
+    @classmethod
+    def _says_something(cls, text: str) -> str:
+        if not text.strip():
+            raise ValueError("a text")
+        return text
+
+
 class AcknowledgementBody(Body):
     """The body of POST /admin/controls/{name}/acknowledgements."""
 

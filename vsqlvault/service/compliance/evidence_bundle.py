@@ -15,6 +15,7 @@ from vsqlvault.interfaces.storage import PolicySnapshot, Storage, VersionQuery
 from vsqlvault.model.plugins import PluginOrigin
 from vsqlvault.model.policy import AccessPolicy
 from vsqlvault.model.transparency import Checkpoint, TileKey
+from vsqlvault.proof.access_review import shown_access_review
 from vsqlvault.proof.attestation import shown_attestation
 from vsqlvault.proof.evidence import FORMAT, MANIFEST, NOTE, Manifest, write_manifest
 from vsqlvault.proof.log_part import LogPart
@@ -46,6 +47,7 @@ Get KEY from someone other than the sender of this file; the key in log/vkey pro
     report.html, report.json          the compliance report: start here
     policies/                         every version of every policy and legal hold, one JSON line each
     attestations.ndjson               the attestations of retention, each as it was signed
+    access-reviews.ndjson             the reviews of access by people, each as it was signed
     receipts/                         a sample of purges, each with its proof
     log/                              the rows of both logs of the period, and the proof that they belong to the signed log
     configuration.json, plugins.json  the settings without secrets, and the loaded plugins
@@ -99,7 +101,7 @@ class EvidenceBundle:
             "plugins.json", _json([asdict(each) for each in sorted(self._plugins, key=lambda one: one.name)])
         )
         yield self._writer.take()
-        for put in (self._put_rules, self._put_attestations, self._put_receipts, self._put_checkpoints, self._put_log):
+        for put in self._steps:
             async with aclosing(put()) as steps:
                 async for _ in steps:
                     if piece := self._writer.take():
@@ -108,6 +110,11 @@ class EvidenceBundle:
         await self._put(MANIFEST, manifest)
         await self._put(NOTE, sign_statement(FORMAT, manifest, self._signer).encode())
         yield self._writer.close()
+
+    @property
+    def _steps(self) -> Sequence[Callable[[], AsyncGenerator[None]]]:
+        signed = (self._put_attestations, self._put_access_reviews)
+        return (self._put_rules, *signed, self._put_receipts, self._put_checkpoints, self._put_log)
 
     async def _put(self, name: str, data: bytes) -> None:
         if len(data) > LARGE_BYTES:
@@ -155,6 +162,17 @@ class EvidenceBundle:
                 for made in found:
                     if made.at <= self._plan.as_of:
                         member.write(_line(shown_attestation(made.document, made.note)))
+                before = found[-1].number
+                yield
+        yield
+
+    async def _put_access_reviews(self) -> AsyncGenerator[None]:
+        with self._writer.open("access-reviews.ndjson") as member:
+            before: int | None = None
+            while found := await self._storage.access_reviews(before, PAGE):
+                for made in found:
+                    if made.at <= self._plan.as_of:
+                        member.write(_line(shown_access_review(made.document, made.note)))
                 before = found[-1].number
                 yield
         yield

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import field
 from functools import lru_cache
 from hashlib import sha256
@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from vsqlvault.model.transparency import TileKey
+from vsqlvault.proof.access_review import check_access_review
 from vsqlvault.proof.attestation import AttestationInvalid, AttestationUnverified, check_attestation
-from vsqlvault.proof.bundle_replay import ATTESTATIONS, MEMBERS, BundleReplay
+from vsqlvault.proof.bundle_replay import ATTESTATIONS, MEMBERS, REVIEWS, SIGNED, BundleReplay
 from vsqlvault.proof.checkpoint import open_checkpoint
 from vsqlvault.proof.evidence import MANIFEST, NOTE, Manifest, ManifestInvalid, open_manifest
 from vsqlvault.proof.log_check import SignedHead
@@ -45,8 +46,9 @@ class EvidenceCheckResult:
     checkpoints: int = 0
     receipts: int = 0
     attestations: int = 0
+    access_reviews: int = 0
     rows: int = 0
-    """The versions and attestations that were compared with their leaves."""
+    """The versions, attestations and access reviews that were compared with their leaves."""
 
     def find(self, what: str) -> None:
         """Add a finding, up to the limit."""
@@ -122,7 +124,8 @@ class _Check:
         verdict.remarks += [str(restore) for _, restore in sorted(self._restores.items())]
         self._check_checkpoints(manifest, part, kept)
         self._check_receipts(manifest)
-        self._check_attestations()
+        self.verdict.attestations = self._check_signed(ATTESTATIONS, check_attestation)
+        self.verdict.access_reviews = self._check_signed(REVIEWS, check_access_review)
         if not verdict.findings:
             self._check_state()
 
@@ -218,24 +221,27 @@ class _Check:
                 self.verdict.find(f"{name}: the receipt of another purge")
             self.verdict.receipts += 1
 
-    def _check_attestations(self) -> None:
-        for number, line in enumerate(self._lines("attestations.ndjson"), start=1):
+    def _check_signed(self, name: str, check: Callable[[Any, Collection[VerifierKey]], object]) -> int:
+        """Check the signed documents of a member, and return how many verify."""
+        good = 0
+        for number, line in enumerate(self._lines(name), start=1):
             try:
                 shown = _document(line)
             except ValueError as error:
-                self.verdict.find(f"attestations.ndjson, line {number}: {error}")
+                self.verdict.find(f"{name}, line {number}: {error}")
                 continue
             try:
-                check_attestation(shown, self._keys)
+                check(shown, self._keys)
             except AttestationUnverified as unverified:
                 self.verdict.remarks.append(
-                    f"attestations.ndjson, line {number}: covered by the manifest's signature only, because {unverified}"
+                    f"{name}, line {number}: covered by the manifest's signature only, because {unverified}"
                 )
                 continue
             except AttestationInvalid as invalid:
-                self.verdict.find(f"attestations.ndjson, line {number}: {invalid}")
+                self.verdict.find(f"{name}, line {number}: {invalid}")
                 continue
-            self.verdict.attestations += 1
+            good += 1
+        return good
 
     def _new_replay(self, manifest: Manifest, part: LogPart) -> BundleReplay | None:
         try:
@@ -247,15 +253,15 @@ class _Check:
             return None
 
     def _check_state(self) -> None:
-        """Compare the policies, holds and attestations with the leaves."""
+        """Compare the policies, holds, attestations and access reviews with the leaves."""
         replay = self._replay
         if replay is None:
             return
-        for name in (*MEMBERS, ATTESTATIONS):
+        for name in (*MEMBERS, *SIGNED):
             for number, line in enumerate(self._lines(name), start=1):
                 try:
                     document = _document(line)
-                    replay.attestation(document) if name == ATTESTATIONS else replay.version(name, document)
+                    replay.signed(name, document) if name in SIGNED else replay.version(name, document)
                 except (KeyError, TypeError, ValueError, AttributeError):
                     self.verdict.find(f"{name}, line {number}: malformed")
         replay.finish()

@@ -26,6 +26,7 @@ from vsqlvault.model import pci_dss
 from vsqlvault.model.attestation import Attestation
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.control import CONTROLS
+from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.plugins import PluginOrigin
 from vsqlvault.model.principal import Call
 from vsqlvault.model.read_only import plain_mapping, read_only
@@ -37,6 +38,7 @@ from vsqlvault.service.access.probes import PROBE_SECONDS, probe_policies, run_s
 from vsqlvault.service.audit.recorder import AuditContext, Auditor
 from vsqlvault.service.commit.policy_cache import PolicyCache
 from vsqlvault.service.commit.queue import CommitQueue
+from vsqlvault.service.compliance.access_lists import access_lists
 from vsqlvault.service.compliance.acknowledgements import acknowledgements
 from vsqlvault.service.credentials.inventory import Credentials
 from vsqlvault.service.entries.key_usage import KeyUsage
@@ -154,6 +156,10 @@ class Report:
             raise InvalidQuery(errors=[FieldError("since", "a time before until")])
         return Period(since, until)
 
+    async def context(self, as_of: datetime, since: datetime | None, revision: int) -> ReportContext:
+        """Return the facts of a report up to ``as_of`` from ``since`` on (default: ``compliance.period_days`` earlier)."""
+        return await self._context(as_of, self._period(ReportRequest(as_of, since), as_of), revision)
+
     async def _context(self, as_of: datetime, period: Period, revision: int) -> ReportContext:
         policies = await self._policy_cache.at(revision)
         ends = retention_limits(policies, as_of)
@@ -170,24 +176,22 @@ class Report:
             )
         )
         entry_statistics = evidence.entry_statistics or await self._storage.entry_statistics(as_of, ends, known)
-        holds = {
-            name: hold
-            for name, hold in policies.holds.items()
-            if not hold.is_released and hold.held_since and hold.held_since <= as_of
-        }
+        holds = _in_force(policies, as_of)
         uses = evidence.key_uses
         if uses is None:
             uses = await self._key_uses(as_of, ends)
         probed = await probe_policies(
             self._authorizer, policies, _used_policies(policies, evidence), as_of, seconds=self._probe_seconds
         )
+        credentials = await self._credentials.inventory()
+        lists = access_lists(policies, evidence, probed, credentials, as_of)
         context = ReportContext(
             as_of,
             entry_statistics,
             await self._storage.last_sweep(),
             policies.retention,
             policies.access,
-            await self._credentials.inventory(),
+            credentials,
             hardening=self._hardening,
             legal_holds=holds,
             period=period,
@@ -210,6 +214,9 @@ class Report:
             control_states=await self._storage.control_states(),
             attestations=await self._attestations(as_of),
             acknowledgements=await acknowledgements(self._storage, evidence),
+            access_lists=lists.by_purpose,
+            role_list=lists.roles,
+            access_reviews=await self._storage.newest_access_reviews(as_of),
             control_changes=await self._storage.control_changes(period.since, period.until, MAX_CONTROL_CHANGES),
         )
         return read_only(context)
@@ -240,6 +247,15 @@ class Report:
 def _earlier(at: datetime, span: timedelta) -> datetime:
     """Return the instant ``span`` earlier, or the earliest representable one."""
     return at - min(span, at - FIRST_INSTANT)
+
+
+def _in_force(policies: PolicySnapshot, as_of: datetime) -> dict[str, LegalHold]:
+    """Return the legal holds in force, but for those placed after ``as_of``."""
+    return {
+        name: hold
+        for name, hold in policies.holds.items()
+        if not hold.is_released and hold.held_since and hold.held_since <= as_of
+    }
 
 
 def _used_policies(policies: PolicySnapshot, evidence: Evidence) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from vsqlvault.errors import StorageUnavailable, Unavailable
 from vsqlvault.interfaces.storage import PolicySnapshot, Read, Snapshot, Storage, VersionQuery
+from vsqlvault.model.access_review import AccessReview
 from vsqlvault.model.api_key import ApiKeyRecord, key_id_of
 from vsqlvault.model.attestation import Attestation
 from vsqlvault.model.control import ControlChange, ControlState
@@ -114,6 +115,7 @@ class StateCheck:
         self._keys(policies)
         await self._control_changes()
         await self._attestations()
+        await self._access_reviews()
         await self._sweeps()
         await self._entries(policies)
         self.findings.sort(key=lambda each: (each.table, each.key, each.what))
@@ -244,6 +246,28 @@ class StateCheck:
             return
         if said != (format_time(made.at), made.is_clean):
             self._find("attestations", key, None, "at or is_clean differs from the document")
+
+    async def _access_reviews(self) -> None:
+        numbers = [int(key) for key in self._state.rows.get("access_reviews", {})]
+        async for made in stored_rows.numbered(self._storage.access_reviews, lambda made: made.number, numbers):
+            if made is None or isinstance(made, int):
+                self._unreadable("access_reviews", "?" if made is None else str(made))
+            else:
+                self._access_review(made)
+        self._missing("access_reviews")
+
+    def _access_review(self, made: AccessReview) -> None:
+        """Compare the document with its leaf, and the columns with the document."""
+        key = str(made.number)
+        self._row("access_reviews", key, {"number": made.number, "sha256": digest_of(made.document)})
+        try:
+            document = json.loads(made.document)
+            said = document["at"], document["purpose"], document["due_at"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            self._find("access_reviews", key, None, "document is not an access review")
+            return
+        if said != (format_time(made.at), made.purpose, format_time(made.due_at)):
+            self._find("access_reviews", key, None, "at, purpose or due_at differs from the document")
 
     async def _sweeps(self) -> None:
         """A sweep that ended in an internal error has no leaf."""

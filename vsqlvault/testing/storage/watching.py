@@ -11,9 +11,11 @@ import pytest
 from vsqlvault.errors import StorageFull
 from vsqlvault.interfaces.storage import LogQuery, Storage
 from vsqlvault.interfaces.watch_storage import (
+    NewestAccessReviewIs,
     NewestAttestationIs,
     NewestControlChangeIs,
     PurgesByIdQuery,
+    SaveAccessReview,
     SaveAttestation,
     SaveControlChange,
 )
@@ -26,6 +28,7 @@ from vsqlvault.testing.samples import (
     a_purge_record,
     a_write,
     an_access_record,
+    an_access_review,
     an_attestation,
     an_entry,
     storing,
@@ -59,6 +62,8 @@ class WatchingConformance(StorageKit):
         assert list(await storage.control_states()) == []
         assert list(await storage.control_changes(T0 - HOUR, T0 + HOUR, LIMIT)) == []
         assert list(await storage.attestations(None, LIMIT)) == []
+        assert list(await storage.access_reviews(None, LIMIT)) == []
+        assert list(await storage.newest_access_reviews(T0)) == []
 
     @driven
     async def test_the_newest_change_of_a_control_says_how_it_stands_and_older_ones_are_kept(
@@ -128,6 +133,35 @@ class WatchingConformance(StorageKit):
         unsigned = replace(an_attestation(1), note=None, is_clean=False, document='{"purpose":"\u00fc\U0001f510"}')
         await committed(storage, Write((), (NewestAttestationIs(0),), (SaveAttestation(unsigned),)))
         assert list(await storage.attestations(None, 1)) == [unsigned]
+
+    @driven
+    async def test_access_reviews_are_numbered_one_by_one_and_come_back_newest_first(self, storage: Storage) -> None:
+        made = [
+            an_access_review(1, document='{"purpose":"\u00fc\U0001f510"}', note=None),
+            an_access_review(2, purpose="card"),
+            an_access_review(3, due_at=T0 + HOUR),
+        ]
+        for review in made:
+            expected = NewestAccessReviewIs(review.number - 1)
+            await committed(storage, Write((an_access_record(),), (expected,), (SaveAccessReview(review),)))
+        again = Write((), (NewestAccessReviewIs(2),), (SaveAccessReview(made[2]),))
+        assert list(await storage.commit([again])) == [Conflict(again.expects[0])]
+        assert list(await storage.access_reviews(None, LIMIT)) == made[::-1]
+        assert list(await storage.access_reviews(3, 1)) == [made[1]]
+
+    @driven
+    async def test_the_newest_access_review_of_each_purpose_and_of_all_is_found_as_of_a_time(
+        self, storage: Storage
+    ) -> None:
+        of = [None, "card", "card", None, "pan"]
+        made = [
+            an_access_review(number, purpose=each, at=T0 + number * HOUR) for number, each in enumerate(of, start=1)
+        ]
+        for review in made:
+            await committed(storage, Write((), (NewestAccessReviewIs(review.number - 1),), (SaveAccessReview(review),)))
+        assert list(await storage.newest_access_reviews(T0)) == []
+        assert list(await storage.newest_access_reviews(T0 + 2 * HOUR)) == made[:2]
+        assert list(await storage.newest_access_reviews(T0 + 9 * HOUR)) == made[2:]
 
     @driven
     async def test_purges_are_found_by_their_ids(self, storage: Storage) -> None:

@@ -33,6 +33,7 @@ from vsqlvault.interfaces.storage import (
 from vsqlvault.interfaces.tree_storage import LeafRow, PendingLeaf, TreeGrowth
 from vsqlvault.interfaces.watch_storage import PurgesByIdQuery
 from vsqlvault.interfaces.writes import Write, WriteOutcome
+from vsqlvault.model.access_review import AccessReview
 from vsqlvault.model.attestation import Attestation
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.control import ControlChange
@@ -351,6 +352,14 @@ class PostgresStorage:
     async def attestations(self, before: int | None, limit: int) -> Sequence[Attestation]:
         """See ``WatchStorage.attestations``."""
         return await self._run(PAGE_SECONDS, watching.attestations, before, limit)
+
+    async def access_reviews(self, before: int | None, limit: int) -> Sequence[AccessReview]:
+        """See ``WatchStorage.access_reviews``."""
+        return await self._run(PAGE_SECONDS, watching.access_reviews, before, limit)
+
+    async def newest_access_reviews(self, as_of: datetime) -> Sequence[AccessReview]:
+        """See ``WatchStorage.newest_access_reviews``."""
+        return await self._run(PAGE_SECONDS, watching.newest_access_reviews, as_of)
 
     async def purges_by_id(self, query: PurgesByIdQuery) -> Sequence[PurgeRecord]:
         """See ``WatchStorage.purges_by_id``."""

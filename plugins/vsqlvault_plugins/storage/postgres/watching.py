@@ -1,4 +1,4 @@
-"""Controls, attestations, and the purges that they sample."""
+"""Controls, attestations with the purges that they sample, and access reviews."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from datetime import datetime
 from typing import Any
 
 from vsqlvault.interfaces.watch_storage import (
+    NewestAccessReviewIs,
     NewestAttestationIs,
     NewestControlChangeIs,
     PurgesByIdQuery,
+    SaveAccessReview,
     SaveAttestation,
     SaveControlChange,
 )
+from vsqlvault.model.access_review import AccessReview
 from vsqlvault.model.attestation import Attestation
 from vsqlvault.model.control import ControlChange, ControlState
 from vsqlvault.model.purge import PurgeRecord
@@ -41,6 +44,17 @@ async def attestations(connection: Connection, before: int | None, limit: int) -
     return [_attestation_of(row) for row in found]
 
 
+async def access_reviews(connection: Connection, before: int | None, limit: int) -> list[AccessReview]:
+    """Return access reviews, newest first."""
+    found = await connection.fetch(QUERIES["access_reviews"], _NO_NUMBER if before is None else before, limit)
+    return [_review_of(row) for row in found]
+
+
+async def newest_access_reviews(connection: Connection, as_of: datetime) -> list[AccessReview]:
+    """Return the newest review of each purpose and of all."""
+    return [_review_of(row) for row in await connection.fetch(QUERIES["newest_access_reviews"], as_of)]
+
+
 async def purges_by_id(connection: Connection, query: PurgesByIdQuery) -> list[PurgeRecord]:
     """Return rows of the purge log in the order of their ids."""
     found = await connection.fetch(QUERIES["purges_by_id"], query.first_id, query.since, query.until, query.limit)
@@ -55,6 +69,10 @@ async def _newest_attestation_is(connection: Connection, expected: NewestAttesta
     return bool(await connection.fetchval(QUERIES["newest_attestation"]) == expected.number)
 
 
+async def _newest_access_review_is(connection: Connection, expected: NewestAccessReviewIs) -> bool:
+    return bool(await connection.fetchval(QUERIES["newest_access_review"]) == expected.number)
+
+
 async def _save_control_change(connection: Connection, wanted: SaveControlChange) -> None:
     change = wanted.change
     await connection.execute(
@@ -67,15 +85,24 @@ async def _save_attestation(connection: Connection, wanted: SaveAttestation) -> 
     await connection.execute(QUERIES["put_attestation"], made.number, made.at, made.is_clean, made.document, made.note)
 
 
+async def _save_access_review(connection: Connection, wanted: SaveAccessReview) -> None:
+    made = wanted.review
+    await connection.execute(
+        QUERIES["put_access_review"], made.number, made.at, made.purpose, made.due_at, made.document, made.note
+    )
+
+
 EXPECTATIONS: dict[type, Callable[[Connection, Any], Awaitable[bool]]] = {
     NewestControlChangeIs: _newest_control_change_is,
     NewestAttestationIs: _newest_attestation_is,
+    NewestAccessReviewIs: _newest_access_review_is,
 }
 """Read while the rules are locked, so that no other process commits meanwhile."""
 
 CHANGES: dict[type, Callable[[Connection, Any], Awaitable[None]]] = {
     SaveControlChange: _save_control_change,
     SaveAttestation: _save_attestation,
+    SaveAccessReview: _save_access_review,
 }
 
 
@@ -87,3 +114,8 @@ def _change_of(row: Any) -> ControlChange:
 @readable
 def _attestation_of(row: Any) -> Attestation:
     return Attestation(*row)
+
+
+@readable
+def _review_of(row: Any) -> AccessReview:
+    return AccessReview(*row)

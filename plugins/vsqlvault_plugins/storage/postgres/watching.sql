@@ -6,11 +6,26 @@ INSERT INTO vault.control_changes (name, number, state, at, detail) VALUES ($1, 
 -- name: put_attestation
 INSERT INTO vault.attestations (number, at, is_clean, document, note) VALUES ($1, $2, $3, $4, $5)
 
+-- name: put_access_review
+INSERT INTO vault.access_reviews (number, at, purpose, due_at, document, note) VALUES ($1, $2, $3, $4, $5, $6)
+
 -- name: newest_control_change
 SELECT coalesce(max(number), 0) FROM vault.control_changes WHERE name = $1
 
 -- name: newest_attestation
 SELECT coalesce(max(number), 0) FROM vault.attestations
+
+-- name: newest_access_review
+SELECT coalesce(max(number), 0) FROM vault.access_reviews
+
+-- name: access_reviews
+SELECT number, at, purpose, due_at, document, note FROM vault.access_reviews
+WHERE number < $1 ORDER BY number DESC LIMIT $2
+
+-- name: newest_access_reviews
+SELECT number, at, purpose, due_at, document, note FROM vault.access_reviews
+WHERE number IN (SELECT max(number) FROM vault.access_reviews WHERE at <= $1 GROUP BY purpose)
+ORDER BY number
 
 -- name: control_states
 SELECT DISTINCT ON (name) name, number, state, at, detail FROM vault.control_changes ORDER BY name, number DESC

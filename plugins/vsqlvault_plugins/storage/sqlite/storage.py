@@ -33,7 +33,8 @@ from vsqlvault.interfaces.storage import (
 )
 from vsqlvault.interfaces.tree_storage import LeafRow, PendingLeaf, TreeGrowth
 from vsqlvault.interfaces.watch_storage import PurgesByIdQuery
-from vsqlvault.interfaces.writes import StoreEntry, Write, WriteOutcome
+from vsqlvault.interfaces.writes import Write, WriteOutcome
+from vsqlvault.model.access_review import AccessReview
 from vsqlvault.model.attestation import Attestation
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.control import ControlChange
@@ -60,6 +61,7 @@ from vsqlvault_plugins.storage.sqlite.transactions import (
     checkpoint_log,
     commit_batch,
     read_batch,
+    size_of,
     truncate_log,
 )
 
@@ -68,8 +70,6 @@ CHECKPOINT_AFTER_BYTES = 1_500_000
 """A checkpoint runs after about this many bytes of log rows and values: 1,000 log rows without values."""
 MAX_LOG_BYTES = 16_000_000
 """Beyond this size the checkpoint runs on the writer's connection, so that commits wait and the log stops growing."""
-ROW_BYTES = 1_500
-"""The share of a log row in the write-ahead log, with its indexes."""
 WAL_RESET_BUG = has_wal_reset_bug(sqlite3.sqlite_version_info[:3])
 TRUNCATE_EVERY_SECONDS = 5.0
 MAX_BLOCKS_AT_ONCE = 16
@@ -177,7 +177,7 @@ class SqliteStorage:
     async def _commit(self, writes: Sequence[Write]) -> Sequence[WriteOutcome]:
         has_purges = has_large = False
         for write in writes:
-            self._written += _size_of(write)
+            self._written += size_of(write)
             has_purges |= bool(write.purges)
             has_large |= len(write.changes) >= LARGE
         if has_large:
@@ -408,6 +408,14 @@ class SqliteStorage:
         """See ``WatchStorage.attestations``."""
         return await self._pager.run(watching.attestations, before, limit)
 
+    async def access_reviews(self, before: int | None, limit: int) -> Sequence[AccessReview]:
+        """See ``WatchStorage.access_reviews``."""
+        return await self._pager.run(watching.access_reviews, before, limit)
+
+    async def newest_access_reviews(self, as_of: datetime) -> Sequence[AccessReview]:
+        """See ``WatchStorage.newest_access_reviews``."""
+        return await self._pager.run(watching.newest_access_reviews, as_of)
+
     async def purges_by_id(self, query: PurgesByIdQuery) -> Sequence[PurgeRecord]:
         """See ``WatchStorage.purges_by_id``."""
         return await self._pager.run(watching.purges_by_id, query)
@@ -483,12 +491,6 @@ class SqliteStorage:
         for connection in (self._keeper, self._pager, self._reader, self._writer):
             await connection.close()
         self._guard.close()
-
-
-def _size_of(write: Write) -> int:
-    """Return about how many bytes a write adds to the write-ahead log."""
-    values = sum(len(change.value or b"") for change in write.changes if isinstance(change, StoreEntry))
-    return values + ROW_BYTES * (len(write.access) + len(write.purges))
 
 
 def _hold(_: sqlite3.Connection, holding: Callable[[], object], release: threading.Event) -> None:

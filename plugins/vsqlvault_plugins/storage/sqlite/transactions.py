@@ -47,8 +47,16 @@ from vsqlvault_plugins.storage.sqlite.many_rows import in_parts, put_rows
 QUERIES = load_queries("vsqlvault_plugins.storage.sqlite")
 _COMMITTED = Committed()
 _NO_LEAVES = repeat(None)
+ROW_BYTES = 1_500
+"""The share of a log row in the write-ahead log, with its indexes."""
 LARGE = 64
 """A write with at least this many changes belongs to a sweep at full speed, which may use more memory and CPU time."""
+
+
+def size_of(write: Write) -> int:
+    """Return about how many bytes a write adds to the write-ahead log."""
+    values = sum(len(change.value or b"") for change in write.changes if isinstance(change, StoreEntry))
+    return values + ROW_BYTES * (len(write.access) + len(write.purges))
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Controls, attestations, and the purges that they sample."""
+"""Controls, attestations with the purges that they sample, and access reviews."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from datetime import datetime
 from typing import Any
 
 from vsqlvault.interfaces.watch_storage import (
+    NewestAccessReviewIs,
     NewestAttestationIs,
     NewestControlChangeIs,
     PurgesByIdQuery,
+    SaveAccessReview,
     SaveAttestation,
     SaveControlChange,
 )
+from vsqlvault.model.access_review import AccessReview
 from vsqlvault.model.attestation import Attestation
 from vsqlvault.model.control import ControlChange, ControlState
 from vsqlvault.model.purge import PurgeRecord
@@ -45,6 +48,18 @@ def attestations(connection: sqlite3.Connection, before: int | None, limit: int)
     return [_attestation_of(row) for row in connection.execute(QUERIES["attestations"], parameters)]
 
 
+def access_reviews(connection: sqlite3.Connection, before: int | None, limit: int) -> list[AccessReview]:
+    """Return access reviews, newest first."""
+    parameters = {"before": _NO_NUMBER if before is None else before, "limit": limit}
+    return [_review_of(row) for row in connection.execute(QUERIES["access_reviews"], parameters)]
+
+
+def newest_access_reviews(connection: sqlite3.Connection, as_of: datetime) -> list[AccessReview]:
+    """Return the newest review of each purpose and of all."""
+    found = connection.execute(QUERIES["newest_access_reviews"], {"as_of": to_micros(as_of)})
+    return [_review_of(row) for row in found]
+
+
 def purges_by_id(connection: sqlite3.Connection, query: PurgesByIdQuery) -> list[PurgeRecord]:
     """Return rows of the purge log in the order of their ids."""
     parameters = {
@@ -66,6 +81,11 @@ def _newest_attestation_is(connection: sqlite3.Connection, expected: NewestAttes
     return bool(number == expected.number)
 
 
+def _newest_access_review_is(connection: sqlite3.Connection, expected: NewestAccessReviewIs) -> bool:
+    (number,) = connection.execute(QUERIES["newest_access_review"]).fetchone()
+    return bool(number == expected.number)
+
+
 def _save_control_change(connection: sqlite3.Connection, wanted: SaveControlChange) -> None:
     change = wanted.change
     row = (change.name, change.number, change.state.value, to_micros(change.at), change.detail)
@@ -78,13 +98,21 @@ def _save_attestation(connection: sqlite3.Connection, wanted: SaveAttestation) -
     connection.execute(QUERIES["put_attestation"], row)
 
 
+def _save_access_review(connection: sqlite3.Connection, wanted: SaveAccessReview) -> None:
+    made = wanted.review
+    row = (made.number, to_micros(made.at), made.purpose, to_micros(made.due_at), made.document, made.note)
+    connection.execute(QUERIES["put_access_review"], row)
+
+
 EXPECTATIONS: dict[type, Callable[[sqlite3.Connection, Any], bool]] = {
     NewestControlChangeIs: _newest_control_change_is,
     NewestAttestationIs: _newest_attestation_is,
+    NewestAccessReviewIs: _newest_access_review_is,
 }
 CHANGES: dict[type, Callable[[sqlite3.Connection, Any], None]] = {
     SaveControlChange: _save_control_change,
     SaveAttestation: _save_attestation,
+    SaveAccessReview: _save_access_review,
 }
 
 
@@ -98,3 +126,8 @@ def _change_of(row: Any) -> ControlChange:
 @without_bytes
 def _attestation_of(row: Any) -> Attestation:
     return Attestation(row[0], from_micros(row[1]), bool(row[2]), row[3], row[4])
+
+
+@without_bytes
+def _review_of(row: Any) -> AccessReview:
+    return AccessReview(row[0], from_micros(row[1]), row[2], from_micros(row[3]), row[4], row[5])

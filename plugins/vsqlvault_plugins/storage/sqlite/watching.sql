@@ -6,11 +6,26 @@ INSERT INTO control_changes (name, number, state, at, detail) VALUES (?, ?, ?, ?
 -- name: put_attestation
 INSERT INTO attestations (number, at, is_clean, document, note) VALUES (?, ?, ?, ?, ?)
 
+-- name: put_access_review
+INSERT INTO access_reviews (number, at, purpose, due_at, document, note) VALUES (?, ?, ?, ?, ?, ?)
+
 -- name: newest_control_change
 SELECT coalesce(max(number), 0) FROM control_changes WHERE name = ?
 
 -- name: newest_attestation
 SELECT coalesce(max(number), 0) FROM attestations
+
+-- name: newest_access_review
+SELECT coalesce(max(number), 0) FROM access_reviews
+
+-- name: access_reviews
+SELECT number, at, purpose, due_at, document, note FROM access_reviews
+WHERE number < :before ORDER BY number DESC LIMIT :limit
+
+-- name: newest_access_reviews
+SELECT number, at, purpose, due_at, document, note FROM access_reviews
+WHERE number IN (SELECT max(number) FROM access_reviews WHERE at <= :as_of GROUP BY purpose)
+ORDER BY number
 
 -- name: control_states
 SELECT name, number, state, at, detail FROM control_changes AS newest

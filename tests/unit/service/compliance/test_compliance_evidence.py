@@ -31,6 +31,7 @@ from vsqlvault.proof.tiles import read_bundle
 from vsqlvault.report_html.page import report_page
 from vsqlvault.runtime import Tuning
 from vsqlvault.service.compliance import archives, evidence_check
+from vsqlvault.service.compliance.access_reviews import ReviewRequest
 from vsqlvault.service.compliance.archives import ArchiveUnreadable
 from vsqlvault.service.compliance.evidence_check import EvidenceCheckResult, is_evidence, verify_evidence
 from vsqlvault.service.log.log_range import leaf_range
@@ -60,7 +61,11 @@ def checked(
             second = second_verifier.Bundle(archive, [second_verifier.parse_key(str(key.verifier))])
             second.check(kept)
         assert second.findings == []
-        assert (second.receipts, second.attestations) == (verdict.receipts, verdict.attestations)
+        assert (second.receipts, *second.signed.values()) == (
+            verdict.receipts,
+            verdict.attestations,
+            verdict.access_reviews,
+        )
         assert len(second.remarks) + len(second.restores) == len(verdict.remarks)
     elif not limits:
         with zipfile.ZipFile(path) as archive:
@@ -109,6 +114,7 @@ async def lived(scene: Any) -> None:
     await scene.vault.log.sequencer.sequence()
     scene.clock.advance(seconds=1)
     await scene.vault.compliance.attestations.attest(scene.admin)
+    await scene.vault.compliance.access_reviews.review(scene.admin, ReviewRequest(statement="all is needed"))
     scene.clock.advance(seconds=1)
     await scene.vault.log.sequencer.sequence()
 
@@ -126,7 +132,7 @@ class TestWhatIsInIt:
     async def test_it_is_checked_alone(self, scene, tmp_path) -> None:
         verdict = checked(await bundled(scene), tmp_path)
         assert (verdict.findings, verdict.remarks) == ([], [])
-        assert (verdict.receipts, verdict.attestations) == (25, 1)
+        assert (verdict.receipts, verdict.attestations, verdict.access_reviews) == (25, 1, 1)
         assert verdict.checkpoints >= 1
 
     async def test_report_and_rules_and_their_history(self, scene) -> None:

@@ -1,4 +1,4 @@
-"""API keys, key references, sweeps, attestations, proofs, the report, health and controls."""
+"""API keys, key references, sweeps, attestations, reviews, proofs, the report, health and controls."""
 
 from __future__ import annotations
 
@@ -28,6 +28,12 @@ API_KEY: dict[str, Any] = {
 }
 ATTESTATION: dict[str, Any] = {
     "attestation": {"format": "vsqlvault-attestation-v1", "number": 1, "result": "clean"},
+    "sha256": ENTRY["value_sha256"],
+    "note": None,
+}
+
+ACCESS_REVIEW: dict[str, Any] = {
+    "access_review": {"format": "vsqlvault-access-review-v1", "number": 1, "purpose": "card"},
     "sha256": ENTRY["value_sha256"],
     "note": None,
 }
@@ -185,6 +191,36 @@ class Attestations(Result):
     attestations: list[ListedAttestation]
     next_before: NextBefore
     due_at: Timestamp | None
+
+
+class AccessReview(Result):
+    """A review of access, as it was signed."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [ACCESS_REVIEW]})
+
+    access_review: dict[str, Any]
+    sha256: Sha256
+    note: str | None
+
+
+class ListedAccessReview(Result):
+    """A review of access in a list. ``purpose`` is null for all purposes."""
+
+    number: int
+    at: Timestamp
+    purpose: str | None
+    due_at: Timestamp
+    signed: bool
+    sha256: Sha256
+
+
+class AccessReviews(Result):
+    """A page of reviews of access, newest first."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"access_reviews": [], "next_before": None}]})
+
+    access_reviews: list[ListedAccessReview]
+    next_before: NextBefore
 
 
 class ConsistencyProof(Result):
