@@ -37,7 +37,7 @@ SETTINGS = Settings.model_validate({"compliance": {"cryptoperiods": {"akv:": 90}
 SECTIONS: Mapping[str, ReportSection] = {each.name: each for each in vault_report_sections(SETTINGS)}
 NEVER_SUPPORT = {
     "bulk_access", "cryptography", "data_classes", "factors", "log_review", "not_assessed",
-    "rejected_credentials", "technologies", "time_settings",
+    "rejected_credentials", "technologies", "time_settings", "trends",
 }  # fmt: skip
 """Sections about facts that the vault can only show a part of, so that somebody else has to assess them."""
 

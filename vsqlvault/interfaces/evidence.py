@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from vsqlvault.interfaces.statistics import EntryStatistics, KeyRefUse
 from vsqlvault.quick_dataclass import dataclass
@@ -114,6 +114,21 @@ class AccessCount:
 
 
 @dataclass(frozen=True, slots=True)
+class DayCount:
+    """The activity of one day, in UTC, within the period.
+
+    ``stored`` and ``retrieved`` count granted rows, ``denied`` the sum of ``count`` of denied rows, and ``purged`` rows of the
+    purge log.
+    """
+
+    day: date
+    stored: int = 0
+    retrieved: int = 0
+    denied: int = 0
+    purged: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class PolicyChange:
     """A version of a policy that was created in the period. ``kind`` is ``access`` or ``retention``."""
 
@@ -133,8 +148,8 @@ class Evidence:
     ``lags`` has one item per purpose, and under None the one of all. ``lag_histogram`` counts the same rows by
     ``LAG_BOUNDS_SECONDS``: up to the first bound, up to the second, and so on; the last number counts those beyond.
     ``retired_keys`` has at most ``MAX_LISTED_KEYS``, by purpose and key_ref. ``policy_changes`` has the oldest
-    ``MAX_LISTED_CHANGES`` of ``policy_changes_count``. ``oldest_access_at`` and ``oldest_purge_at`` are of the whole
-    logs.
+    ``MAX_LISTED_CHANGES`` of ``policy_changes_count``. ``days`` has each day with rows, in order.
+    ``oldest_access_at`` and ``oldest_purge_at`` are of the whole logs.
 
     A storage with counters also returns ``entry_statistics``, and in ``key_uses`` the key_refs of each purpose, at most
     ``MAX_LISTED_KEYS`` plus one. If they are None, ``Storage.entry_statistics`` and ``Storage.key_refs`` are called.
@@ -147,6 +162,7 @@ class Evidence:
     lag_histogram: Sequence[int] = (0,) * (len(LAG_BOUNDS_SECONDS) + 1)
     retired_keys: Sequence[RetiredKey] = ()
     access: Sequence[AccessCount] = ()
+    days: Sequence[DayCount] = ()
     policy_changes: Sequence[PolicyChange] = ()
     policy_changes_count: int = 0
     oldest_access_at: datetime | None = None

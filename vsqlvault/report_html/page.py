@@ -12,6 +12,7 @@ from typing import Any
 
 from vsqlvault import __version__
 from vsqlvault.report_html.charts import chart
+from vsqlvault.report_html.day_charts import day_charts
 from vsqlvault.report_html.tables import NUMBER, cell, value
 from vsqlvault.report_html.tables import exceptions as exceptions_table
 from vsqlvault.report_html.words import label
@@ -154,6 +155,7 @@ def _section(name: str, member: Mapping[str, Any]) -> str:
     facts = [
         ("Requirements", _numbers(member)),
         ("How it was counted", escape(str(member.get("method", "")))),
+        ("How to check it", escape(str(member.get("check", "")))),
         ("Measured", escape(_MEASURED.get(str(member.get("measured")), str(member.get("measured", ""))))),
         ("Population", value("population", member.get("population"))),
     ]
@@ -177,16 +179,27 @@ def _exceptions(member: Mapping[str, Any]) -> str:
     return f'<div class="exceptions"><h3>Exceptions ({count:,})</h3>{exceptions_table(listed)}{more}</div>'
 
 
+DAYS = "days"
+"""The figure that is drawn by day and has no table."""
+
 _SHAPE = frozenset({
-    "title", "requirements", "result", "supports", "measured", "period", "method", "population", "exceptions", "owner",
+    "title", "requirements", "result", "supports", "measured", "period", "method", "check", "population", "exceptions", "owner",
     "charts", "figures",
 })  # fmt: skip
 
 
 def _figures(member: Mapping[str, Any]) -> str:
     """Render the figures, and the members beyond the common shape."""
-    figures = {**member.get("figures", {}), **{name: each for name, each in member.items() if name not in _SHAPE}}
-    return value("figures", figures) if figures else ""
+    own = dict(member.get("figures", {}))
+    days = own.pop(DAYS, None)
+    figures = {**own, **{name: each for name, each in member.items() if name not in _SHAPE}}
+    shown = value("figures", figures) if figures else ""
+    return shown + day_charts(days) if _are_days(days) else shown
+
+
+def _are_days(found: Any) -> bool:
+    """Whether a figure is a list of counts by day."""
+    return isinstance(found, list) and all(isinstance(each, Mapping) and "day" in each for each in found)
 
 
 def _plain_members(plain: Mapping[str, Mapping[str, Any]]) -> str:

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
 from vsqlvault.interfaces.evidence import (
@@ -15,6 +15,7 @@ from vsqlvault.interfaces.evidence import (
     MAX_LISTED_CHANGES,
     MAX_LISTED_KEYS,
     AccessCount,
+    DayCount,
     Evidence,
     EvidenceQuery,
     Holding,
@@ -24,7 +25,7 @@ from vsqlvault.interfaces.evidence import (
     RetiredKey,
 )
 from vsqlvault.interfaces.storage import LogQuery
-from vsqlvault.model.audit import AccessRecord, Operation
+from vsqlvault.model.audit import AccessRecord, Operation, Outcome
 from vsqlvault.model.entry import Entry
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.purge import PurgeRecord
@@ -70,6 +71,7 @@ class _Purges:
     counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     lags: dict[str | None, list[timedelta]] = field(default_factory=lambda: defaultdict(list))
     keys: dict[tuple[str, str], datetime] = field(default_factory=dict)
+    days: Counter[date] = field(default_factory=Counter)
 
 
 class EvidenceDefaults(CountDefaults):
@@ -78,6 +80,7 @@ class EvidenceDefaults(CountDefaults):
     async def evidence(self, query: EvidenceQuery) -> Evidence:
         """See ``Storage.evidence``."""
         entries, purges = await self._entries_of_vault(query), await self._purges(query)
+        access, kinds = await self._access(query)
         changes = await self._policy_changes(query)
         retired = sorted((*name, at) for name, at in purges.keys.items() if name not in entries.keys)
         return Evidence(
@@ -87,7 +90,8 @@ class EvidenceDefaults(CountDefaults):
             lags={purpose: _lag(lags) for purpose, lags in purges.lags.items()},
             lag_histogram=_histogram(purges.lags.get(None, [])),
             retired_keys=[RetiredKey(*key) for key in retired[:MAX_LISTED_KEYS]],
-            access=await self._access(query),
+            access=list(access.values()),
+            days=_days(kinds, purges.days),
             policy_changes=changes[:MAX_LISTED_CHANGES],
             policy_changes_count=len(changes),
             oldest_access_at=await self._oldest(LogName.ACCESS),
@@ -109,13 +113,16 @@ class EvidenceDefaults(CountDefaults):
             _add_purge(found, row.record)
         return found
 
-    async def _access(self, query: EvidenceQuery) -> list[AccessCount]:
+    async def _access(self, query: EvidenceQuery) -> tuple[dict[_AccessGroup, AccessCount], Counter[tuple[date, str]]]:
+        kinds: Counter[tuple[date, str]] = Counter()
         groups: dict[_AccessGroup, AccessCount] = {}
         span = LogQuery(limit=PAGE, since=query.since, until=query.until, oldest_first=True)
         async for row in self.log_rows(LogName.ACCESS, span):
             group = _access_group(row.record, query.retention_limits)
             groups[group] = _with_row(group, groups.get(group), row.record)
-        return list(groups.values())
+            if (kind := _kind_of(row.record)) is not None:
+                kinds[_day(row.record.at), kind] += row.record.count if kind == "denied" else 1
+        return groups, kinds
 
     async def _policy_changes(self, query: EvidenceQuery) -> list[PolicyChange]:
         changes: list[PolicyChange] = []
@@ -165,12 +172,33 @@ def _holding(group: _Group, ends: Sequence[datetime], query: EvidenceQuery) -> H
 
 def _add_purge(found: _Purges, record: PurgeRecord) -> None:
     found.counts[record.purpose, record.reason.value, record.method] += 1
+    found.days[_day(record.purged_at)] += 1
     if (lag := record.purged_at - record.expired_at) >= timedelta():
         found.lags[None].append(lag)
         found.lags[record.purpose].append(lag)
     if record.key_ref is not None:
         name = record.purpose, record.key_ref
         found.keys[name] = max(record.purged_at, found.keys.get(name, record.purged_at))
+
+
+def _kind_of(record: AccessRecord) -> str | None:
+    """Return the member of ``DayCount`` that counts a row."""
+    if record.outcome is Outcome.DENIED:
+        return "denied"
+    return {Operation.STORE: "stored", Operation.RETRIEVE: "retrieved"}.get(record.operation)
+
+
+def _day(at: datetime) -> date:
+    return at.astimezone(UTC).date()
+
+
+def _days(kinds: Mapping[tuple[date, str], int], purges: Mapping[date, int]) -> list[DayCount]:
+    counts: dict[date, dict[str, int]] = {}
+    for (day, kind), count in kinds.items():
+        counts.setdefault(day, {})[kind] = count
+    for day, count in purges.items():
+        counts.setdefault(day, {})["purged"] = count
+    return [DayCount(day, **counts[day]) for day in sorted(counts)]
 
 
 def _lag(lags: Sequence[timedelta]) -> PurgeLag:

@@ -21,6 +21,7 @@ import pytest
 
 from vsqlvault.interfaces.evidence import (
     AccessCount,
+    DayCount,
     Evidence,
     Holding,
     PolicyChange,
@@ -114,6 +115,7 @@ def _with_a_history() -> ReportContext:
             lags={None: lag, "card": lag},
             lag_histogram=(1, 0, 1, 0, 1, 0, 0),
             retired_keys=[RetiredKey("card", name, T0 - day) for name in ("k0", "k9")],
+            days=[DayCount((T0 - day * n).date(), stored=n, denied=1) for n in (3, 2, 1)],
             access=[_accesses(outcome, app, "card") for outcome in ("granted", "denied") for app in (None, "payments")],
             policy_changes=[PolicyChange("access", "tellers", n, n == 2, "carol", T0 - day) for n in (1, 2)],
             policy_changes_count=500,
@@ -341,6 +343,7 @@ def _evidence_turned_round(evidence: Evidence) -> Evidence:
         evidence,
         holdings=list(reversed(evidence.holdings)),
         purges=list(reversed(evidence.purges)),
+        days=list(reversed(evidence.days)),
         retired_keys=list(reversed(evidence.retired_keys)),
         access=list(reversed(evidence.access)),
         policy_changes=list(reversed(evidence.policy_changes)),

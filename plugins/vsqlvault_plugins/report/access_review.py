@@ -69,6 +69,10 @@ class AccessReview:
                 "review is what a person recorded and the vault signed: GET /admin/access-reviews/{number} returns it. It has "
                 "changed since if the digest of who may is another one now."
             ),
+            check=(
+                "POST /admin/access-policies/explain repeats a decision, GET /admin/access-log?purpose=NAME has the uses, "
+                "GET /admin/access-reviews the reviews."
+            ),
             measured="period",
             population=sum(len(each.may) for each in lists.values()),
             exceptions=[*other, *unused],
@@ -101,6 +105,7 @@ class DefaultDeny:
                 "Decisions by the code that decides all requests, made while this report was written: an app that "
                 "is not the owner requests each action under an undefined policy, and under a policy without rules."
             ),
+            check="POST /admin/access-policies/explain gives the decision for any app, operation and policy.",
             measured="now",
             population=len(context.self_tests),
             exceptions=[{"what": "allowed what must be denied", "test": test.name} for test in failed],

@@ -44,6 +44,7 @@ class Attestations:
                 "Attestations as they are stored, newest first. GET /admin/attestations/{number} returns each with "
                 "its signature. vsql-vault verify verifies it."
             ),
+            check="GET /admin/attestations/{number} has each one, vsql-vault verify its signature.",
             measured="as_of",
             population=len(made),
             exceptions=exceptions,

@@ -70,6 +70,7 @@ class AuditCoverage:
                 "whose credential had the role admin, whatever the operation. Commands on the host run as the vault "
                 "itself, and a row from before the vault recorded roles has none."
             ),
+            check="GET /admin/access-log?operation=NAME has the rows of an operation, as NDJSON or CSV too.",
             measured="period",
             population=sum(each.rows for each in access),
             exceptions=[*_incomplete(access), *_unaudited(access)],
@@ -101,6 +102,7 @@ class LogHistory:
                 "The oldest stored row of each log. Its age is compared with twelve months (365 days). If the history "
                 "is shorter, the operator of the vault has to show where older rows are, or since when the vault runs."
             ),
+            check="GET /admin/access-log?order=asc&limit=1 has the oldest row, and GET /admin/purge-log?order=asc&limit=1.",
             measured="as_of",
             population=sum(at is not None for at in (oldest, context.evidence.oldest_purge_at)),
             owner=None if days is not None and days >= TWELVE_MONTHS_DAYS else "the operator of the vault",
@@ -131,6 +133,7 @@ class DeniedAccess:
                 "share a row with a count; events counts each of them. A purpose without a retention policy counts "
                 "as none."
             ),
+            check="GET /admin/access-log?outcome=denied has the rows.",
             measured="period",
             population=events,
             figures={
@@ -172,6 +175,10 @@ class PolicyChanges:
                 "the new value."
             ),
             method="Versions of access and retention policies created in the period.",
+            check=(
+                "GET /admin/access-policies/{name}/versions and GET /admin/retention-policies/{purpose}/versions have each "
+                "version."
+            ),
             measured="period",
             population=evidence.policy_changes_count,
             figures={

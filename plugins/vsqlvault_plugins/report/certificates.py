@@ -37,6 +37,7 @@ class Certificates:
                 "The certificates in the files of [server.tls] and [server.forwarded_certificates], as they are read now. "
                 "Keys of token issuers, and certificates of clients, proxies and the database, are not included."
             ),
+            check="GET /metrics has the expiry; openssl x509 -in FILE -noout -text shows a certificate on the host.",
             measured="now",
             population=sum("subject" in each for each in listed),
             exceptions=[
@@ -76,6 +77,7 @@ class Cryptography:
                 "Entries not purged, by the algorithm_hint and key_ref that the storing apps set. The vault verifies "
                 "neither. The key that signs the log protects no stored account data."
             ),
+            check="GET /vault/{purpose} lists entries with algorithm_hint and key_ref, GET /admin/key-refs the keys.",
             measured="as_of",
             population=sum(hints.values()),
             owner=CUSTODIANS,

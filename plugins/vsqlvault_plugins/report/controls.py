@@ -39,6 +39,7 @@ class Controls:
                 "period. GET /health/controls checks the controls at the time of the request. Cause and remedy are what an "
                 "admin recorded for the failure in the period."
             ),
+            check="GET /health/controls checks them now, GET /admin/access-log?operation=control-failed has the failures.",
             measured="now",
             population=len(states),
             exceptions=[

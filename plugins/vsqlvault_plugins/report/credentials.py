@@ -48,6 +48,10 @@ class Credentials:
                 "environment variables stay in the memory of the process. Last uses are those known when the report is "
                 "written. Tokens are not included."
             ),
+            check=(
+                "GET /admin/api-keys has the stored keys, GET /admin/access-log?operation=credential-added those of the "
+                "settings."
+            ),
             measured="as_of",
             population=len(there),
             exceptions=exceptions[:LISTED],

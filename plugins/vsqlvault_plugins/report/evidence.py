@@ -33,6 +33,7 @@ from vsqlvault_plugins.report.reviews import BulkAccess, DataClasses, LogReview,
 from vsqlvault_plugins.report.stored_data import StoredData
 from vsqlvault_plugins.report.sweeps import Sweeps
 from vsqlvault_plugins.report.system import NotAssessed, SystemState
+from vsqlvault_plugins.report.trends import Trends
 
 
 class Summary:
@@ -189,6 +190,7 @@ def vault_report_sections(settings: Settings) -> list[ReportSection]:
         LogIntegrity(settings.audit.verify_interval_hours),
         Controls(),
         Attestations(settings.compliance.attestation_interval_days),
+        Trends(),
         DeniedAccess(),
         PolicyChanges(),
         UndefinedPolicies(),

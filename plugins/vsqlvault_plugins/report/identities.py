@@ -43,6 +43,10 @@ class UserAccounts:
                 "Roles in tokens come from the identity provider and are not included. The review is the newest one of all "
                 "purposes, as the vault signed it: GET /admin/access-reviews/{number}."
             ),
+            check=(
+                "GET /admin/api-keys has the stored keys, GET /admin/access-log?operation=credential-added those of the "
+                "settings, GET /admin/access-reviews the reviews."
+            ),
             measured="as_of",
             population=len(active),
             exceptions=exceptions,
@@ -89,6 +93,7 @@ class Identities:
                 "credential with a role and without an identity, such as the bootstrap key, can be shared: the vault "
                 "cannot know who holds it, or whether its use was approved. Commands on the host are not included."
             ),
+            check="GET /admin/access-log?app=NAME has the rows of an app with role and identity.",
             measured="period",
             population=sum(each.rows for each in acted),
             exceptions=[
@@ -126,6 +131,10 @@ class UnusedCredentials:
                 "the report is written. A credential that was never used counts from its creation. Accounts behind "
                 "tokens are kept by the identity provider and are not included."
             ),
+            check=(
+                "GET /admin/api-keys has the last use of stored keys, GET /admin/access-log?credential_id=ID the rows of any "
+                "credential."
+            ),
             measured="as_of",
             population=len(active),
             exceptions=[
@@ -162,6 +171,7 @@ class RejectedCredentials:
                 "account is never locked out, so lockout after ten attempts and its duration have to be assessed where "
                 "people sign in."
             ),
+            check="GET /admin/access-log?operation=authenticate&outcome=denied has the rows.",
             measured="period",
             population=sum(each.events for each in rejected),
             exceptions=[]
@@ -192,6 +202,7 @@ class Factors:
                 "Rows of the access log of the period whose caller had a role. A second factor can be asked for where a "
                 "token is issued, or where the network is entered. The vault sees neither."
             ),
+            check="GET /compliance/evidence has the authentication settings in configuration.json.",
             measured="period",
             population=sum(each.rows for each in acted),
             owner=SIGN_IN_OWNER,

@@ -37,6 +37,7 @@ class Software:
                 "which the process that writes the report has loaded a module, with the versions that they report. "
                 "Libraries of the operating system are not included, apart from those named."
             ),
+            check="GET /health has the version and the plugins, vsql-vault plugins their distributions.",
             measured="now",
             population=len(plugins) + len(libraries),
             figures={
@@ -68,6 +69,7 @@ class Technologies:
                 "Versions that the software reports now. The vault cannot know which versions still receive fixes, or "
                 "what the hardware is. The section software has every library."
             ),
+            check="GET /health has the storage and its version.",
             measured="now",
             population=len(environment),
             owner=OPERATOR,

@@ -48,6 +48,7 @@ class KeyInventory:
                 "its cryptoperiod in [compliance.cryptoperiods]. The vault does not know whether a key was in use "
                 "elsewhere before. Retirable: keys whose last value was destroyed or replaced in the period."
             ),
+            check="GET /admin/key-refs counts the entries of each key, GET /vault/{purpose}?key_ref=KEY lists them.",
             measured="as_of",
             population=len(keys),
             exceptions=_exceptions(keys, unnamed),

@@ -42,6 +42,9 @@ class LogIntegrity:
                 "checkpoint, and the tables and values with what the leaves say. The vault does this itself, with the "
                 "verifier key of its settings: vsql-vault verify --vkey KEY does the same independently."
             ),
+            check=(
+                "vsql-vault verify repeats the verification, vsql-vault export-audit writes the log to verify it elsewhere."
+            ),
             measured="now",
             population=size,
             exceptions=[*_unsigned(size, tree), *self._verification(last, context.as_of)],

@@ -43,6 +43,10 @@ class Retention:
                 "longer than the grace. Lag is purged_at minus expired_at of every purge-log row of the period "
                 "whose entry had expired, with percentiles by nearest rank."
             ),
+            check=(
+                "GET /vault/{purpose}?state=expired lists what is expired and not purged, GET /admin/retention-policies the "
+                "limits, GET /admin/purge-log each purge."
+            ),
             measured="period",
             population=sum(each.active + each.expired for each in evidence.holdings),
             exceptions=[*_late(context, overdue), *_without_reason(context), *_without_proof(context)],

@@ -47,6 +47,7 @@ class BulkAccess:
                 "Queries of the database itself, with a role of the database or as the owner of its file, pass the vault "
                 "by and have no row."
             ),
+            check="GET /admin/access-log?operation=retrieve&app=NAME has a row for each value that an app read.",
             measured="period",
             population=sum(each.rows for each in granted),
             owner=DATABASE,
@@ -59,7 +60,7 @@ class BulkAccess:
 
 
 class LogReview:
-    """Who read the logs (PCI DSS 4.0.1, 10.4.1.1)."""
+    """Who read the logs (PCI DSS 4.0.1, 10.3.1, 10.4.1.1)."""
 
     name = "log_review"
 
@@ -68,12 +69,13 @@ class LogReview:
         read = [each for each in context.evidence.access if each.outcome == "granted" and each.operation in LOG_READS]
         return Finding(
             title="Readers of the logs",
-            requirements=("10.4.1.1",),
+            requirements=("10.3.1", "10.4.1.1"),
             supports="The logs can be read by a machine, and each read has a row.",
             method=(
                 "Granted rows of the period that read or exported a log, by app. Whether an automated mechanism reviews "
                 "what was read is not visible to the vault."
             ),
+            check="GET /admin/access-log?operation=read-access-log has a row for each read.",
             measured="period",
             population=sum(each.rows for each in read),
             owner=SECURITY_TEAM,
@@ -104,6 +106,7 @@ class TimeSettings:
                 "Rows of the access log of the period about the clock of the storage. The settings of time "
                 "synchronisation belong to the host, and the vault cannot see who changes them."
             ),
+            check="GET /admin/access-log?operation=clock-jump has the jumps, and clock-backwards the steps back.",
             measured="period",
             population=sum(each.rows for each in context.evidence.access),
             exceptions=[
@@ -138,6 +141,7 @@ class DataClasses:
                 "Entries not purged, by the data_class of their purpose's retention policy. A class that names sensitive "
                 "authentication data (such as CVV, track or PIN) is an exception. What a value contains is not visible."
             ),
+            check="GET /admin/retention-policies has the data_class of each purpose, GET /vault/{purpose} its entries.",
             measured="as_of",
             population=sum(counts.values()),
             exceptions=[

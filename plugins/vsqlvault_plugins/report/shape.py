@@ -21,7 +21,8 @@ Measured = Literal["as_of", "period", "now"]
 class Finding:
     """The content of a section.
 
-    ``requirements`` are ids of ``vsqlvault.model.pci_dss``. ``measured`` is the time of the figures: the report's time,
+    ``requirements`` are ids of ``vsqlvault.model.pci_dss``. ``check`` names the routes, commands or queries that show
+    the same facts one by one. ``measured`` is the time of the figures: the report's time,
     its period, or the time of writing. ``population`` counts the examined items. ``exceptions`` are rows with the same
     members. The figures support ``supports`` if something was examined, there are no exceptions, and there is no
     ``owner`` who has to assess it.
@@ -31,6 +32,7 @@ class Finding:
     requirements: Sequence[str]
     supports: str
     method: str
+    check: str
     measured: Measured
     population: int
     figures: Mapping[str, Any]
@@ -62,6 +64,7 @@ class Finding:
             "measured": self.measured,
             "period": shown_period(period) if self.measured == "period" else None,
             "method": self.method,
+            "check": self.check,
             "population": self.population,
             "exceptions": {"count": count, "listed": [dict(each) for each in self.exceptions[:MAX_LISTED]]},
             "owner": self.assessor,

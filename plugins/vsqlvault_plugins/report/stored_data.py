@@ -34,6 +34,7 @@ class StoredData:
                 "them. The storing apps are responsible for the encryption and its strength."
             ),
             method="Entries not purged, by the algorithm_hint that the storing app set. The value is not read.",
+            check="GET /vault/{purpose} lists the entries of a purpose with their algorithm_hint.",
             measured="as_of",
             population=sum(counts.values()),
             exceptions=[

@@ -30,6 +30,10 @@ class Sweeps:
                 "be purged, and entries kept by legal holds. A sweep is scrubbed once a scrub that began after it "
                 "has completed and verified that the purged bytes are removed from the storage's data files."
             ),
+            check=(
+                "GET /admin/access-log?operation=sweep has a row for each sweep, GET /admin/purge-log?reason=expired what it "
+                "purged."
+            ),
             measured="period",
             population=runs.count,
             exceptions=[*_no_runs(context), *(trouble for run, scrub in scrubs for trouble in _troubles(run, scrub))],

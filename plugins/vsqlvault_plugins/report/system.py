@@ -38,6 +38,7 @@ class SystemState:
                 "The verified steps of the sandbox, the transport settings, the certificate's dates, and the "
                 "storage's own status, all of the process that wrote the report, at that time."
             ),
+            check="GET /health has the steps of the sandbox, vsql-vault check-config checks the settings.",
             measured="now",
             population=len(steps),
             exceptions=[
@@ -115,6 +116,7 @@ class NotAssessed:
             requirements=sorted({number for number, _, _ in NOT_ASSESSED}),
             supports="Nothing: each item needs evidence from its owner.",
             method="A fixed list. Nothing was counted.",
+            check="Ask each owner; GET /compliance/evidence has the settings that the vault runs with.",
             measured="now",
             population=len(NOT_ASSESSED),
             owner="see each item",

@@ -103,7 +103,8 @@ def _section(identifier: str, name: str, member: Mapping[str, Any], report: Mapp
         *((("owner", member["owner"]),) if member["owner"] else ()),
         *(("requirement", f"{CATALOGUE}-{number}") for number in member["requirements"]),
     ]
-    observation = _observation(identifier, name, member["method"], facts, report)
+    text = f"{member['method']} {member.get('check', '')}".rstrip()
+    observation = _observation(identifier, name, text, facts, report)
     listed = [{"description": _text(each)} for each in member["exceptions"]["listed"]]
     return {
         **observation,

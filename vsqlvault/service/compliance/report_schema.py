@@ -94,6 +94,7 @@ def _section() -> dict[str, Any]:
             "measured": {"enum": ["as_of", "period", "now"]},
             "period": _or_null({"$ref": "#/$defs/period"}),
             "method": _TEXT,
+            "check": _TEXT,
             "population": _COUNT,
             "exceptions": _object({"count": _COUNT, "listed": {"type": "array", "items": {"type": "object"}}}),
             "owner": _or_null(_TEXT),

@@ -48,6 +48,7 @@ async def evidence(connection: Connection, query: EvidenceQuery) -> Evidence:
             lag_histogram=lags.histogram(steps.get(None, ())),
             retired_keys=[RetiredKey(*row) for row in await logs.retired_keys(query.as_of, MAX_LISTED_KEYS)],
             access=[_access_count(row) for row in await logs.access(sorted(query.retention_limits))],
+            days=await logs.days(),
             policy_changes=changes[:MAX_LISTED_CHANGES],
             policy_changes_count=len(changes),
             oldest_access_at=await connection.fetchval(QUERIES["evidence_oldest_access"]),

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from vsqlvault.interfaces.evidence import DayCount
 from vsqlvault.model.transparency import LogName
+from vsqlvault_plugins.storage.days import joined_days
 from vsqlvault_plugins.storage.lags import LagPlace, LagStep
 from vsqlvault_plugins.storage.postgres.batches import QUERIES
 from vsqlvault_plugins.storage.postgres.connections import Connection
@@ -16,8 +18,8 @@ TALLIES = load_queries("vsqlvault_plugins.storage.postgres", "tallies.sql")
 BLOCK_ROWS = 8_192
 """The number of positions in a block. A change needs a migration that deletes the stored counts."""
 _KINDS: Mapping[LogName, Sequence[str]] = {
-    LogName.ACCESS: ("put_access_tallies",),
-    LogName.PURGE: ("put_purge_tallies", "put_purged_key_tallies", "put_lag_tallies"),
+    LogName.ACCESS: ("put_access_tallies", "put_access_day_tallies"),
+    LogName.PURGE: ("put_purge_tallies", "put_purge_day_tallies", "put_purged_key_tallies", "put_lag_tallies"),
 }
 
 
@@ -49,6 +51,12 @@ class LogCounts:
     async def purges(self) -> list[Any]:
         """Return purpose, reason, method and number of purges."""
         return await self._rows("purge_counts", LogName.PURGE)
+
+    async def days(self) -> list[DayCount]:
+        """Return the activity of each day."""
+        return joined_days(
+            await self._rows("access_day_counts", LogName.ACCESS), await self._rows("purge_day_counts", LogName.PURGE)
+        )
 
     async def retired_keys(self, as_of: datetime, limit: int) -> list[Any]:
         """Return purpose, key_ref and time of the last purge, for keys without entries."""

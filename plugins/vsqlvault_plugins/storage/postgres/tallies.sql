@@ -10,6 +10,18 @@ INSERT INTO vault.log_blocks (log, block, first_at, last_at)
 SELECT '{log}', $1, min(at), max(at) FROM vault.{log}_units WHERE position > $1 * $2::bigint AND position <= ($1 + 1) * $2
 ON CONFLICT (log, block) DO NOTHING RETURNING true
 
+-- name: put_access_day_tallies
+INSERT INTO vault.access_day_tallies (block, day, stored, retrieved, denied)
+SELECT $1, day, sum(stored), sum(retrieved), sum(denied)
+FROM vault.access_days WHERE position > $1 * $2::bigint AND position <= ($1 + 1) * $2
+GROUP BY day
+
+-- name: put_purge_day_tallies
+INSERT INTO vault.purge_day_tallies (block, day, purged)
+SELECT $1, day, sum(purged)
+FROM vault.purge_days WHERE position > $1 * $2::bigint AND position <= ($1 + 1) * $2
+GROUP BY day
+
 -- name: put_access_tallies
 INSERT INTO vault.access_tallies (
     block, operation, outcome, reason, purpose, app, role, row_count, event_count, first_at, last_at, without_app,
@@ -85,6 +97,32 @@ FROM (
     WHERE at >= $1 AND at < $2
 ) AS counted
 GROUP BY purpose, reason, method
+
+-- name: access_day_counts
+SELECT day, sum(stored)::bigint, sum(retrieved)::bigint, sum(denied)::bigint
+FROM (
+    SELECT day, stored, retrieved, denied FROM whole JOIN vault.access_day_tallies AS t ON t.block = whole.block
+    UNION ALL
+    SELECT day, stored, retrieved, denied
+    FROM parts CROSS JOIN LATERAL (
+        SELECT * FROM vault.access_days AS u WHERE u.position >= parts.first AND u.position <= parts.last OFFSET 0
+    ) AS units
+    WHERE at >= $1 AND at < $2
+) AS counted
+GROUP BY day
+
+-- name: purge_day_counts
+SELECT day, sum(purged)::bigint
+FROM (
+    SELECT day, purged FROM whole JOIN vault.purge_day_tallies AS t ON t.block = whole.block
+    UNION ALL
+    SELECT day, purged
+    FROM parts CROSS JOIN LATERAL (
+        SELECT * FROM vault.purge_days AS u WHERE u.position >= parts.first AND u.position <= parts.last OFFSET 0
+    ) AS units
+    WHERE at >= $1 AND at < $2
+) AS counted
+GROUP BY day
 
 -- name: lag_counts
 SELECT purpose, up_to, sum(row_count)::bigint, max(longest)

@@ -53,6 +53,7 @@ def evidence(connection: sqlite3.Connection, query: EvidenceQuery) -> Evidence:
                 for row in logs.retired_keys(query.as_of, MAX_LISTED_KEYS)
             ],
             access=[_access_count(row) for row in logs.access(json.dumps(sorted(query.retention_limits)))],
+            days=logs.days(),
             policy_changes=changes[:MAX_LISTED_CHANGES],
             policy_changes_count=len(changes),
             oldest_access_at=_oldest(connection, "evidence_oldest_access"),

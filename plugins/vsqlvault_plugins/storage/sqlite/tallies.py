@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
+from vsqlvault.interfaces.evidence import DayCount
 from vsqlvault.model.times import to_micros
 from vsqlvault.model.transparency import LogName
 from vsqlvault.quick_dataclass import dataclass
+from vsqlvault_plugins.storage.days import joined_days
 from vsqlvault_plugins.storage.lags import LagPlace, LagStep
 from vsqlvault_plugins.storage.sql_files import load_queries
 from vsqlvault_plugins.storage.sqlite.transactions import QUERIES, transaction
@@ -18,10 +20,11 @@ TALLIES = load_queries("vsqlvault_plugins.storage.sqlite", "tallies.sql")
 BLOCK_ROWS = 8_192
 """The number of positions in a block. A change needs a migration that deletes the stored counts."""
 _KINDS: Mapping[LogName, Sequence[str]] = {
-    LogName.ACCESS: ("access_tallies",),
-    LogName.PURGE: ("purge_tallies", "purged_key_tallies", "lag_tallies"),
+    LogName.ACCESS: ("access_tallies", "access_day_tallies"),
+    LogName.PURGE: ("purge_tallies", "purge_day_tallies", "purged_key_tallies", "lag_tallies"),
 }
 _MICROSECOND = timedelta(microseconds=1)
+DAY, EPOCH = timedelta(days=1), date(1970, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,13 @@ class LogCounts:
     def purges(self) -> list[Any]:
         """Return purpose, reason, method and number of purges."""
         return self._rows("purge_counts", LogName.PURGE)
+
+    def days(self) -> list[DayCount]:
+        """Return the activity of each day."""
+        return joined_days(
+            ((EPOCH + row[0] * DAY, *row[1:]) for row in self._rows("access_day_counts", LogName.ACCESS)),
+            ((EPOCH + row[0] * DAY, row[1]) for row in self._rows("purge_day_counts", LogName.PURGE)),
+        )
 
     def retired_keys(self, as_of: datetime, limit: int) -> list[Any]:
         """Return purpose, key_ref and time of the last purge, for keys without entries."""

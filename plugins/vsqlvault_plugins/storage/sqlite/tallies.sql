@@ -31,6 +31,22 @@ SELECT :block, purpose, up_to, count(*), max(lag)
 FROM purge_units WHERE position > :block * :size AND position <= (:block + 1) * :size AND lag IS NOT NULL
 GROUP BY purpose, up_to
 
+-- name: access_day_tallies
+SELECT :block, day, sum(stored), sum(retrieved), sum(denied)
+FROM access_days WHERE position > :block * :size AND position <= (:block + 1) * :size
+GROUP BY day
+
+-- name: purge_day_tallies
+SELECT :block, day, sum(purged)
+FROM purge_days WHERE position > :block * :size AND position <= (:block + 1) * :size
+GROUP BY day
+
+-- name: put_access_day_tallies
+INSERT INTO access_day_tallies (block, day, stored, retrieved, denied) VALUES (?, ?, ?, ?, ?)
+
+-- name: put_purge_day_tallies
+INSERT INTO purge_day_tallies (block, day, purged) VALUES (?, ?, ?)
+
 -- name: put_access_tallies
 INSERT INTO access_tallies (
     block, operation, outcome, reason, purpose, app, role, row_count, event_count, first_at, last_at, without_app,
@@ -88,6 +104,27 @@ FROM (
     WHERE at >= :since AND at < :until
 )
 GROUP BY purpose, reason, method
+
+-- name: access_day_counts
+SELECT day, sum(stored), sum(retrieved), sum(denied)
+FROM (
+    SELECT day, stored, retrieved, denied FROM whole CROSS JOIN access_day_tallies AS t ON t.block = whole.block
+    UNION ALL
+    SELECT day, stored, retrieved, denied
+    FROM parts CROSS JOIN access_days AS u ON u.position >= parts.first AND u.position <= parts.last
+    WHERE at >= :since AND at < :until
+)
+GROUP BY day
+
+-- name: purge_day_counts
+SELECT day, sum(purged)
+FROM (
+    SELECT day, purged FROM whole CROSS JOIN purge_day_tallies AS t ON t.block = whole.block
+    UNION ALL
+    SELECT day, purged FROM parts CROSS JOIN purge_days AS u ON u.position >= parts.first AND u.position <= parts.last
+    WHERE at >= :since AND at < :until
+)
+GROUP BY day
 
 -- name: lag_counts
 SELECT purpose, up_to, sum(row_count), max(longest)

@@ -1,0 +1,80 @@
+"""Each section of the report says how its figures were counted and how a reader checks them, and these ways exist."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from tests.plugins.test_report_claims import LIVED, SECTIONS
+from vsqlvault.cli.client.commands import COMMANDS as CLIENT_COMMANDS
+from vsqlvault.cli.table import COMMANDS
+from vsqlvault.http.operation import Operation
+from vsqlvault.http.operations import OPERATIONS
+from vsqlvault.model.audit import Operation as Audited
+from vsqlvault.model.pci_dss import REQUIREMENTS
+
+ROUTE = re.compile(r"\b(GET|POST|PUT|DELETE) (/[\w/{}-]*)(?:\?([\w=&-]+))?")
+COMMAND = re.compile(r"vsql-vault ([a-z-]+)")
+ROUTES = {(each.method, each.path): each for each in OPERATIONS}
+ONLY_OF_CONTROLS = ("8.3.1",)
+"""Requirements that no section claims: the control of the token issuers names it."""
+WITHOUT_OPERATION = {"/metrics"}
+
+
+async def _written(name: str) -> Mapping[str, Any]:
+    return await SECTIONS[name].write(LIVED)
+
+
+MEMBERS = {name: member for name in SECTIONS if "result" in (member := asyncio.run(_written(name)))}
+
+
+def route_of(method: str, path: str) -> Operation:
+    return next(
+        each
+        for (of, template), each in ROUTES.items()
+        if of == method and re.sub(r"\{\w+\}", "{}", template) == re.sub(r"\{\w+\}", "{}", path)
+    )
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_a_section_has_method_population_and_check(name: str) -> None:
+    member = MEMBERS[name]
+    assert re.fullmatch(r"[A-Z].*\.", member["method"])
+    assert isinstance(member["population"], int)
+    assert re.fullmatch(r"\S.*\.", member["check"])
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_a_check_names_a_route_or_a_command(name: str) -> None:
+    check = MEMBERS[name]["check"]
+    assert ROUTE.search(check) or COMMAND.search(check)
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_the_routes_of_a_section_exist_with_their_parameters(name: str) -> None:
+    for text in (MEMBERS[name]["method"], MEMBERS[name]["check"]):
+        for method, path, query in ROUTE.findall(text):
+            if path in WITHOUT_OPERATION:
+                continue
+            asked = [part.partition("=") for part in query.split("&") if part]
+            operation = route_of(method, path)
+            known = operation.query.model_fields if operation.query else {}
+            assert {name for name, _, _ in asked} <= known.keys(), (path, query)
+            values = {value for name, _, value in asked if name == "operation" and value.islower()}
+            assert values <= {each.value for each in Audited}
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_the_commands_of_a_section_exist(name: str) -> None:
+    known = {each.name for each in COMMANDS} | set(CLIENT_COMMANDS)
+    for text in (MEMBERS[name]["method"], MEMBERS[name]["check"]):
+        assert set(COMMAND.findall(text)) <= known
+
+
+def test_every_requirement_of_the_report_has_a_section_that_says_how_to_check_it() -> None:
+    checked = {number for member in MEMBERS.values() if member["check"] for number in member["requirements"]}
+    assert set(REQUIREMENTS) - checked == set(ONLY_OF_CONTROLS)
