@@ -29,8 +29,9 @@ _MASKS = (
     (re.compile(rb'"storage": "(PostgreSQL|SQLite)"'), b'"storage": "product"'),
     (re.compile(rb'seconds": \d+\.\d+(e-\d+)?,'), b'seconds": 0,'),
 )
-_OF_THE_PROCESS = {"credentials", "hardening", "log_integrity", "system_state"}
-"""Members of the report that tell when the server's process met what, how far it has signed, and what it can reach."""
+_OF_THE_PROCESS = {"credentials", "database_roles", "hardening", "log_integrity", "system_state"}
+"""Members of the report that tell when the server's process met what, how far it has signed, what it can reach, and who
+can reach the tables."""
 
 RULES = {"store": {}, "retrieve": {"allowed_apps": ["@owner", "billing"], "max_retrievals": 2}, "purge": {}}
 

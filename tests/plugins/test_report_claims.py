@@ -20,6 +20,7 @@ from vsqlvault.interfaces.statistics import EntryStatistics, KeyRefUse, PurposeS
 from vsqlvault.model.access_review import AccessList, AccessReview
 from vsqlvault.model.control import ControlState
 from vsqlvault.model.credential import KnownCredential
+from vsqlvault.model.database_access import DatabaseAccess, DatabaseRole
 from vsqlvault.model.plugins import PluginOrigin
 from vsqlvault.model.principal import Role
 from vsqlvault.model.purge import SweepRuns
@@ -84,6 +85,14 @@ def reviewed(purpose: str | None = None, by: str | None = "jane", **fields: Any)
     return an_access_review(purpose=purpose, document=json.dumps(document), **fields)
 
 
+OWN_ROLE = DatabaseRole(name="vault", is_superuser=False, can_log_in=True, is_own=True, may_read=9, may_write=9)
+
+
+def with_role(**fields: Any) -> ReportContext:
+    other = replace(OWN_ROLE, name="analyst", is_own=False, **fields)
+    return replace(LIVED, database_access=DatabaseAccess(roles=[OWN_ROLE, other], roles_examined=9))
+
+
 LIVED = ReportContext(
     T0,
     EntryStatistics({"card": PurposeStatistics(9, 0, 1, {"akv:k": 9})}, 7, 0, {}),
@@ -107,6 +116,7 @@ LIVED = ReportContext(
     control_states=[a_control_change()],
     attestations=[an_attestation(at=T0 - DAY)],
     access_lists={"card": GRANTS},
+    database_access=DatabaseAccess(roles=[OWN_ROLE], roles_examined=9),
     role_list=ACCOUNTS,
     access_reviews=[reviewed()],
     log_tree=LogTree(8, Checkpoint("vault.example/audit", 8, bytes(32), "a note\n", T0)),
@@ -140,6 +150,19 @@ TAKEN_AWAY: list[tuple[str, str, ReportContext]] = [
         replace(LIVED, access_lists={"card": AccessList([("app", "batch", "", "card")])}),
     ),
     ("access_review", "the person", replace(LIVED, access_reviews=[reviewed(by=None)])),
+    ("database_roles", "the catalogue", replace(LIVED, database_access=None)),
+    (
+        "database_roles",
+        "the roles",
+        replace(LIVED, database_access=DatabaseAccess(file={"mode": "0600", "others": False})),
+    ),
+    (
+        "database_roles",
+        "a private file",
+        replace(LIVED, database_access=DatabaseAccess(file={"mode": "0644", "others": True})),
+    ),
+    ("database_roles", "no other reader", with_role(may_write=0)),
+    ("database_roles", "no other superuser", with_role(is_superuser=True)),
     ("user_accounts", "the review", replace(LIVED, access_reviews=[])),
     ("user_accounts", "the review of all", replace(LIVED, access_reviews=[reviewed("card")])),
     ("user_accounts", "a recent review", replace(LIVED, access_reviews=[reviewed(due_at=T0)])),

@@ -14,6 +14,7 @@ from vsqlvault.model.access_review import AccessList, AccessReview
 from vsqlvault.model.attestation import Attestation
 from vsqlvault.model.control import CONTROLS, Acknowledgement, ControlChange
 from vsqlvault.model.credential import CredentialUse, KnownCredential
+from vsqlvault.model.database_access import DatabaseAccess
 from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.plugins import PluginOrigin
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
@@ -174,6 +175,9 @@ class ReportContext:
 
     access_reviews: Sequence[AccessReview] = field(default=(), kw_only=True)
     """The newest review of each purpose, and of all purposes, up to ``as_of``, by number."""
+
+    database_access: DatabaseAccess | None = field(default=None, kw_only=True)
+    """Who can reach the stored tables without the vault, as of now. None if the storage does not know."""
 
 
 class ReportSection(Protocol):

@@ -9,6 +9,7 @@ from typing import Protocol
 from vsqlvault.model.access_review import AccessReview
 from vsqlvault.model.attestation import Attestation
 from vsqlvault.model.control import ControlChange
+from vsqlvault.model.database_access import DatabaseAccess
 from vsqlvault.model.purge import PurgeRecord
 from vsqlvault.quick_dataclass import dataclass
 
@@ -90,6 +91,10 @@ class WatchStorage(Protocol):
 
         It must not scan the log.
         """
+        ...
+
+    async def database_access(self) -> DatabaseAccess | None:
+        """Return who can reach the stored tables without the vault, or None if the storage does not know. No secrets."""
         ...
 
     async def purges_by_id(self, query: PurgesByIdQuery) -> Sequence[PurgeRecord]:

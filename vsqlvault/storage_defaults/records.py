@@ -15,6 +15,7 @@ from vsqlvault.model.access_review import AccessReview
 from vsqlvault.model.attestation import Attestation
 from vsqlvault.model.control import ControlChange
 from vsqlvault.model.credential import CredentialName, CredentialUse
+from vsqlvault.model.database_access import DatabaseAccess
 from vsqlvault.model.purge import ScrubRecord, SweepRecord, SweepRuns
 from vsqlvault.model.times import to_micros
 from vsqlvault.quick_dataclass import dataclass
@@ -166,6 +167,10 @@ class RecordDefaults(RequiredStorage):
         until = None if before is None else number_name(before)
         page = await self.item_range(ItemRange(table=ATTESTATION, until=until, limit=limit, descending=True))
         return [decode(Attestation, item.value) for item in page]
+
+    async def database_access(self) -> DatabaseAccess | None:
+        """See ``WatchStorage.database_access``. By default, it is unknown."""
+        return None
 
     async def access_reviews(self, before: int | None, limit: int) -> Sequence[AccessReview]:
         """See ``WatchStorage.access_reviews``."""

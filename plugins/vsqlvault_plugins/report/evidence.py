@@ -18,6 +18,7 @@ from vsqlvault_plugins.report.audit import AuditCoverage, DeniedAccess, LogHisto
 from vsqlvault_plugins.report.certificates import Certificates, Cryptography
 from vsqlvault_plugins.report.controls import Controls
 from vsqlvault_plugins.report.credentials import Credentials
+from vsqlvault_plugins.report.database_roles import DatabaseRoles
 from vsqlvault_plugins.report.identities import (
     Factors,
     Identities,
@@ -178,6 +179,7 @@ def vault_report_sections(settings: Settings) -> list[ReportSection]:
         AccessReview(),
         DefaultDeny(),
         BulkAccess(),
+        DatabaseRoles(),
         UserAccounts(),
         Identities(),
         Credentials(settings.auth.api_key_max_age_days),

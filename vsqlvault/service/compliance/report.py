@@ -215,6 +215,7 @@ class Report:
             attestations=await self._attestations(as_of),
             acknowledgements=await acknowledgements(self._storage, evidence),
             access_lists=lists.by_purpose,
+            database_access=await self._storage.database_access(),
             role_list=lists.roles,
             access_reviews=await self._storage.newest_access_reviews(as_of),
             control_changes=await self._storage.control_changes(period.since, period.until, MAX_CONTROL_CHANGES),

@@ -38,6 +38,7 @@ from vsqlvault.model.attestation import Attestation
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.control import ControlChange
 from vsqlvault.model.credential import CredentialName, CredentialUse
+from vsqlvault.model.database_access import DatabaseAccess
 from vsqlvault.model.entry import Entry
 from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
@@ -352,6 +353,10 @@ class PostgresStorage:
     async def attestations(self, before: int | None, limit: int) -> Sequence[Attestation]:
         """See ``WatchStorage.attestations``."""
         return await self._run(PAGE_SECONDS, watching.attestations, before, limit)
+
+    async def database_access(self) -> DatabaseAccess | None:
+        """See ``WatchStorage.database_access``."""
+        return await self._run(PAGE_SECONDS, watching.database_access)
 
     async def access_reviews(self, before: int | None, limit: int) -> Sequence[AccessReview]:
         """See ``WatchStorage.access_reviews``."""

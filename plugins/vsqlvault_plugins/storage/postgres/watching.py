@@ -18,6 +18,7 @@ from vsqlvault.interfaces.watch_storage import (
 from vsqlvault.model.access_review import AccessReview
 from vsqlvault.model.attestation import Attestation
 from vsqlvault.model.control import ControlChange, ControlState
+from vsqlvault.model.database_access import DatabaseAccess, DatabaseRole
 from vsqlvault.model.purge import PurgeRecord
 from vsqlvault_plugins.storage.decoding import readable
 from vsqlvault_plugins.storage.postgres import rows
@@ -53,6 +54,18 @@ async def access_reviews(connection: Connection, before: int | None, limit: int)
 async def newest_access_reviews(connection: Connection, as_of: datetime) -> list[AccessReview]:
     """Return the newest review of each purpose and of all."""
     return [_review_of(row) for row in await connection.fetch(QUERIES["newest_access_reviews"], as_of)]
+
+
+async def database_access(connection: Connection) -> DatabaseAccess:
+    """Return the roles that may read or write a table of the vault."""
+    roles = [
+        DatabaseRole(
+            name=name, is_superuser=is_superuser, can_log_in=can_log_in, is_own=is_own, may_read=reads, may_write=writes,
+            through=tuple(through),
+        )
+        for name, is_superuser, can_log_in, is_own, reads, writes, through in await connection.fetch(QUERIES["database_roles"])
+    ]  # fmt: skip
+    return DatabaseAccess(roles=roles, roles_examined=await connection.fetchval(QUERIES["count_roles"]))
 
 
 async def purges_by_id(connection: Connection, query: PurgesByIdQuery) -> list[PurgeRecord]:

@@ -39,6 +39,7 @@ from vsqlvault.model.attestation import Attestation
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.control import ControlChange
 from vsqlvault.model.credential import CredentialName, CredentialUse
+from vsqlvault.model.database_access import DatabaseAccess
 from vsqlvault.model.entry import Entry
 from vsqlvault.model.hold import LegalHold
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
@@ -54,12 +55,14 @@ from vsqlvault_plugins.storage.sqlite.connection import (
     set_up,
     translated,
 )
+from vsqlvault_plugins.storage.sqlite.file_access import file_access
 from vsqlvault_plugins.storage.sqlite.file_guard import LOCK_SECONDS, FileGuard, exit_soon, has_wal_reset_bug
 from vsqlvault_plugins.storage.sqlite.reserve import CREATE_AFTER_SECONDS, Reserve
 from vsqlvault_plugins.storage.sqlite.transactions import (
     LARGE,
     checkpoint_log,
     commit_batch,
+    hold,
     read_batch,
     size_of,
     truncate_log,
@@ -74,7 +77,6 @@ WAL_RESET_BUG = has_wal_reset_bug(sqlite3.sqlite_version_info[:3])
 TRUNCATE_EVERY_SECONDS = 5.0
 MAX_BLOCKS_AT_ONCE = 16
 MAX_TRUNCATE_PAUSE_SECONDS = 60.0
-HOLD_SECONDS = 5.0
 SCRUB_SECONDS = 5.0
 SCRUB_PAUSE_SECONDS = 0.1
 
@@ -229,7 +231,7 @@ class SqliteStorage:
             return True
         holding, still = threading.Event(), asyncio.Event()
         call_soon = asyncio.get_running_loop().call_soon_threadsafe
-        held = asyncio.create_task(self._reader.run(_hold, lambda: call_soon(still.set), holding))
+        held = asyncio.create_task(self._reader.run(hold, lambda: call_soon(still.set), holding))
         stilled = asyncio.create_task(still.wait())
         try:
             await asyncio.wait({held, stilled}, return_when=asyncio.FIRST_COMPLETED)
@@ -408,6 +410,10 @@ class SqliteStorage:
         """See ``WatchStorage.attestations``."""
         return await self._pager.run(watching.attestations, before, limit)
 
+    async def database_access(self) -> DatabaseAccess | None:
+        """See ``WatchStorage.database_access``."""
+        return await asyncio.to_thread(file_access, self._path)
+
     async def access_reviews(self, before: int | None, limit: int) -> Sequence[AccessReview]:
         """See ``WatchStorage.access_reviews``."""
         return await self._pager.run(watching.access_reviews, before, limit)
@@ -491,9 +497,3 @@ class SqliteStorage:
         for connection in (self._keeper, self._pager, self._reader, self._writer):
             await connection.close()
         self._guard.close()
-
-
-def _hold(_: sqlite3.Connection, holding: Callable[[], object], release: threading.Event) -> None:
-    """Block the connection's thread until ``release``. ``holding`` is called once it is blocked."""
-    holding()
-    release.wait(HOLD_SECONDS)

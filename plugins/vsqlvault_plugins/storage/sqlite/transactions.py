@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -49,6 +50,7 @@ _COMMITTED = Committed()
 _NO_LEAVES = repeat(None)
 ROW_BYTES = 1_500
 """The share of a log row in the write-ahead log, with its indexes."""
+HOLD_SECONDS = 5.0
 LARGE = 64
 """A write with at least this many changes belongs to a sweep at full speed, which may use more memory and CPU time."""
 
@@ -271,6 +273,12 @@ def _save_scrub(connection: sqlite3.Connection, change: SaveScrub) -> None:
 
 def _save_sweep(connection: sqlite3.Connection, change: SaveSweep) -> None:
     connection.execute(QUERIES["put_sweep"], rows.row_of_sweep(change.sweep))
+
+
+def hold(_: sqlite3.Connection, holding: Callable[[], object], release: threading.Event) -> None:
+    """Block the connection's thread until ``release``. ``holding`` is called once it is blocked."""
+    holding()
+    release.wait(HOLD_SECONDS)
 
 
 _EXPECTATIONS: dict[type[Expectation], Callable[[sqlite3.Connection, Any], bool]] = {

@@ -228,7 +228,7 @@ async def test_writing_the_report_reads_no_value(scene) -> None:
     assert set(scene.storage.calls) <= {
         "read", "entry_statistics", "evidence", "key_refs", "credential_uses", "last_sweep", "describe", "tree_size",
         "newest_checkpoint", "commit", "policy_snapshot", "last_scrub", "sweeps", "scrubs", "control_states", "control_changes",
-        "attestations", "cursors", "newest_access_reviews",
+        "attestations", "cursors", "newest_access_reviews", "database_access",
     }  # fmt: skip
 
 
