@@ -23,7 +23,7 @@ class DatabaseRoles:
         found = context.database_access or DatabaseAccess()
         others = [each for each in found.roles if not each.is_own]
         can_log_in = [each for each in others if each.can_log_in]
-        open_file = [{"what": "other accounts of the host can open the database file", "mode": found.file["mode"]}]
+        open_file = [{"what": "other accounts of the host can open the database file", "mode": found.file.get("mode")}]
         return Finding(
             title="Roles of the database",
             requirements=("7.2.6",),
