@@ -176,7 +176,6 @@ class Report:
             )
         )
         entry_statistics = evidence.entry_statistics or await self._storage.entry_statistics(as_of, ends, known)
-        holds = _in_force(policies, as_of)
         uses = evidence.key_uses
         if uses is None:
             uses = await self._key_uses(as_of, ends)
@@ -193,7 +192,7 @@ class Report:
             policies.access,
             credentials,
             hardening=self._hardening,
-            legal_holds=holds,
+            legal_holds=(holds := _in_force(policies, as_of)),
             period=period,
             evidence=evidence,
             key_uses=uses[:MAX_LISTED_KEYS],
