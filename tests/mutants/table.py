@@ -252,7 +252,7 @@ MUTANTS = (
     Mutant(
         "unusable-commit-not-unknown",
         "vsqlvault/runtime/contained_storage.py",
-        '    unusable = OutcomeUnknown if name == "commit" else StorageUnavailable',
+        '    unusable = OutcomeUnknown if name in {"commit", "retrieve"} else StorageUnavailable',
         "    unusable = StorageUnavailable",
         ("tests/unit/runtime/test_contained_storage.py",),
     ),

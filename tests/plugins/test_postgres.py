@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -34,6 +35,7 @@ from vsqlvault.interfaces.writes import (
     EntryAbsent,
     EntryIs,
     RemoveEntry,
+    Retrieval,
     RetrievalsBelow,
     RevisionIs,
     SaveApiKey,
@@ -59,6 +61,7 @@ from vsqlvault_plugins.storage.postgres.entry_counts import Folding
 from vsqlvault_plugins.storage.postgres.roles import Roles
 from vsqlvault_plugins.storage.postgres.schema import VERSION
 from vsqlvault_plugins.storage.postgres.storage import PostgresStorage, PostgresTuning
+from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage
 
 KEY = EntryKey("card", "pay-1")
 LOGS = ("access_log", "purge_log")
@@ -137,6 +140,23 @@ def other(run: Run, storage: PostgresStorage, postgres_url: str) -> Iterator[Pos
     other = run(opened(postgres_url, pool_size=2))
     yield other
     run(other.close())
+
+
+def test_the_built_in_storages_retrieve_in_one_call(run, storage, tmp_path) -> None:
+    async def retrieved(each: Any) -> Any:
+        await each.commit([storing("lone", b"cipher")])
+        seen = await look(each, EntryKey("card", "lone"))
+        record = an_access_record(external_id="lone", stamp=seen.entry.stamp)
+        return await each.retrieve(Retrieval(seen.entry, True, seen.revision, seen.now + timedelta(seconds=9), record))
+
+    async def on_sqlite() -> Any:
+        file = await SqliteStorage.open(tmp_path / "vault.db")
+        await file.migrate()
+        found = await retrieved(file)
+        await file.close()
+        return found
+
+    assert [found.value for found in (run(retrieved(storage)), run(on_sqlite()))] == [b"cipher", b"cipher"]
 
 
 @pytest.fixture

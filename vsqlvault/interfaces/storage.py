@@ -21,7 +21,7 @@ from vsqlvault.interfaces.tree_storage import TreeStorage
 from vsqlvault.interfaces.watch_storage import (
     WatchStorage,
 )
-from vsqlvault.interfaces.writes import Write, WriteOutcome
+from vsqlvault.interfaces.writes import Retrieval, Write, WriteOutcome
 from vsqlvault.model.api_key import ApiKeyRecord
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.credential import CredentialName, CredentialUse
@@ -272,6 +272,15 @@ class Storage(TreeStorage, PurgeStorage, WatchStorage, Protocol):
         outcome is Conflict; the other writes are not affected. A storage whose disk is full may omit the writes that
         store an entry. Their outcome is a StorageFull, and reading and purging continue. If this raises, nothing was
         committed (but see OutcomeUnknown).
+        """
+        ...
+
+    async def retrieve(self, retrieval: Retrieval) -> Snapshot | None:
+        """Commit the row of a retrieval, and return a snapshot with the entry's value, in one round trip.
+
+        Returns None if nothing was committed: the entry, its counter or its expiry differs from ``retrieval.entry``, the
+        value differs from its hash, a rule has changed, or the storage's clock has reached ``retrieval.until``. A storage
+        that needs as long for it as for ``read`` and ``commit`` always returns None. The core then calls these two.
         """
         ...
 

@@ -195,6 +195,20 @@ class Write:
 
 
 @dataclass(frozen=True, slots=True)
+class Retrieval:
+    """The row of a GET or HEAD of an entry that was read before, to be committed if ``entry`` is still as it was read.
+
+    It must not be committed from the instant ``until`` of the storage's clock on, or if the policy revision is another.
+    """
+
+    entry: Entry
+    with_value: bool
+    revision: int
+    until: datetime
+    access: AccessRecord
+
+
+@dataclass(frozen=True, slots=True)
 class Committed:
     """The write is durable: it survives a kill and a power failure."""
 

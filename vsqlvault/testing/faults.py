@@ -46,7 +46,7 @@ class FaultyStorage:
         these.
 
         They raise ``error``, or by default the error of a storage: OutcomeUnknown if a commit has happened, and
-        StorageUnavailable otherwise. Only ``commit`` may raise OutcomeUnknown, so other methods raise
+        StorageUnavailable otherwise. Only ``commit`` and ``retrieve`` may raise OutcomeUnknown, so other methods raise
         StorageUnavailable instead.
         """
         self.calls = []
@@ -91,4 +91,4 @@ class FaultyStorage:
 
     def _error(self, name: str) -> VaultError:
         error = self._chosen_error or (OutcomeUnknown if self._fault is Fault.AFTER else StorageUnavailable)
-        return StorageUnavailable() if error is OutcomeUnknown and name != "commit" else error()
+        return StorageUnavailable() if error is OutcomeUnknown and name not in {"commit", "retrieve"} else error()

@@ -215,6 +215,9 @@ class Connection(asyncio.Protocol):
             fault = None if peer.certificate is None or state.tls is None else state.tls.fault(peer.certificate)
             read_body = no_body if head.fields.length == 0 else cycle.read_body
             answering = handler.start(found, head, path, query, peer, fault, read_body)
+            if cycle.has_whole_body:
+                state.run_in_steps(self._run(cycle, answering, handler))
+                return
         cycle.task = state.run(self._run(cycle, answering, handler if found is not None else None))
 
     async def read_pieces(self, receive: Callable[[], Awaitable[Message]], limit: int) -> bytes:
@@ -238,9 +241,7 @@ class Connection(asyncio.Protocol):
             "headers": head.fields.headers,
             "client": self._client,
             "server": self._address,
-            "extensions": {
-                "tls": self.state.tls.describe(self._peer.certificate) if self.state.tls else None,
-            },
+            "extensions": {"tls": self.state.tls.describe(self._peer.certificate) if self.state.tls else None},
         }
 
     async def _run(self, cycle: Cycle, answering: Awaitable[Any], handler: Handler | None) -> None:
@@ -308,7 +309,11 @@ class Connection(asyncio.Protocol):
             return
         self.deadline = self.state.now + self.state.limits.keep_alive_seconds
         self.resume()
-        if self._buffer:
+        if self._buffer:  # in a callback of its own: any number of requests may be there, and each answered at once
+            self.state.loop.call_soon(self._read_next)
+
+    def _read_next(self) -> None:
+        if self._buffer and self._cycle is None and not self._is_lingering:
             self._read_head()
 
     def _linger(self) -> None:

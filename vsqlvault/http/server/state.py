@@ -13,6 +13,7 @@ from vsqlvault.http.server.client_certificates import ClientCertificate
 from vsqlvault.http.server.framing import Head
 from vsqlvault.http.server.tls import Tls
 from vsqlvault.quick_dataclass import dataclass
+from vsqlvault.steps import Steps
 
 TICK_SECONDS = 1.0
 FLUSH_SECONDS = 0.5
@@ -120,7 +121,7 @@ class ServerState:
         self.counts = counts or Counts()
         self.tls = tls
         self.problem = problem
-        self.requests: set[asyncio.Task[Any]] = set()
+        self.requests: set[object] = set()
         self.now: float = 0.0
         self.date = b""
 
@@ -129,6 +130,12 @@ class ServerState:
         task = self.loop.create_task(request)
         self.requests.add(task)
         return task
+
+    def run_in_steps(self, request: Coroutine[Any, Any, None]) -> None:
+        """Run a request that uses no time limit of asyncio, for less time than ``run``. Nothing cancels it."""
+        steps = Steps(request, self.requests.discard)
+        self.requests.add(steps)
+        steps.go_on()
 
     def ended(self, task: asyncio.Task[None]) -> None:
         """Forget the task of a request."""

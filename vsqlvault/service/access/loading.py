@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vsqlvault.interfaces.storage import Snapshot
-from vsqlvault.model.entry import EntryKey
+from vsqlvault.model.entry import Entry, EntryKey
 from vsqlvault.service.access.authorizer import LoadedEntry
 from vsqlvault.service.audit.recorder import AuditContext
 from vsqlvault.service.commit.policy_cache import PolicyCache
@@ -32,10 +32,10 @@ class EntryLoader:
             policies = await self._policy_cache.at(snapshot.revision)
         return LoadedEntry.of(snapshot, policies, key)
 
-    def assume_absent(self, context: AuditContext, key: EntryKey) -> LoadedEntry | None:
-        """Return what a load would find if there were no entry and no rule had changed. The commit must expect both.
+    def assume(self, context: AuditContext, key: EntryKey, entry: Entry | None = None) -> LoadedEntry | None:
+        """Return what a load would find if the entry were this one, or absent, and no rule had changed.
 
-        None where the last read is older than ``max_clock_age_seconds``.
+        The commit must expect both. None where the last read is older than ``max_clock_age_seconds``.
 
         Raises:
             CredentialRefused: the caller's credential is no longer valid.
@@ -43,6 +43,6 @@ class EntryLoader:
         policies, now = self._policy_cache.known, self._queue.time_within(self.max_clock_age_seconds)
         if policies is None or now is None:
             return None
-        snapshot = Snapshot(now, policies.revision, None, None)
+        snapshot = Snapshot(now, policies.revision, entry, None)
         context.observe(snapshot)
         return LoadedEntry.of(snapshot, policies, key)

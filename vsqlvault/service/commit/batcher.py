@@ -13,10 +13,11 @@ from typing import Generic, TypeAlias, TypeVar
 from vsqlvault.errors import OutcomeUnknown, Overloaded, StorageFull, StorageUnavailable, VaultError
 from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.service.commit.error_log import FailureLog
+from vsqlvault.steps import Outcome, continue_soon
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Waiting: TypeAlias = tuple[Item, asyncio.Future[Result], int]
+Waiting: TypeAlias = tuple[Item, Outcome[Result], int]
 """An item, the future of its result, and its size."""
 
 Choose: TypeAlias = Callable[[deque[Waiting[Item, Result]], int, int], list[Waiting[Item, Result]]]
@@ -114,7 +115,12 @@ class Batcher(Generic[Item, Result]):
         """The number of items that wait for a flush."""
         return len(self._waiting)
 
-    def enqueue(self, item: Item) -> asyncio.Future[Result]:
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits and no flush runs."""
+        return not self._running and not self._waiting
+
+    def enqueue(self, item: Item) -> Outcome[Result]:
         """Return the future of what ``flush`` answers for this item.
 
         Raises:
@@ -133,7 +139,7 @@ class Batcher(Generic[Item, Result]):
 
     async def submit_all(self, items: Sequence[Item]) -> list[Result | VaultError]:
         """Return the result of ``submit`` for each item, in order. An error is returned, not raised."""
-        futures: list[asyncio.Future[Result]] = []
+        futures: list[Outcome[Result]] = []
         outcomes: list[Result | VaultError] = []
         refused: list[Result | VaultError] = []
         for place, item in enumerate(items):
@@ -157,17 +163,17 @@ class Batcher(Generic[Item, Result]):
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    def _enqueue(self, item: Item) -> asyncio.Future[Result]:
+    def _enqueue(self, item: Item) -> Outcome[Result]:
         size = self._size_of(item) if self._size_of is not None else 0
         waiting = self._waiting
         if len(waiting) >= self._max_waiting or (waiting and self._waiting_size + size > self._max_waiting_size):
             self.counts.refused += 1
             refused = Overloaded()
             raise refused if self._translate is None else self._translate(refused, item)
-        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        waiting.append((item, future, size))
+        outcome: Outcome[Result] = Outcome()
+        waiting.append((item, outcome, size))
         self._waiting_size += size
-        return future
+        return outcome
 
     def _start_if_due(self) -> None:
         """Start a flush of what waits: now, or once those that run are late."""
@@ -252,13 +258,17 @@ class Batcher(Generic[Item, Result]):
         if not is_complete:  # only the flush knows which result is missing
             self._fail_all(batch, self._unknown_from(None))
             return
-        for (item, future, _), result in zip(batch, results, strict=True):
-            if future.done():
+        waiting: list[Callable[[], None]] = []
+        for (item, outcome, _), result in zip(batch, results, strict=True):
+            if outcome.done():
                 continue
             if isinstance(result, VaultError):
-                future.set_exception(result if self._translate is None else self._translate(result, item))
+                outcome.set_exception(result if self._translate is None else self._translate(result, item))
             else:
-                future.set_result(result)
+                outcome.set_result(result)
+            if outcome.waiting is not None:
+                waiting.append(outcome.waiting)
+        continue_soon(waiting)
 
     async def _fail(self, batch: list[Waiting[Item, Result]], error: Exception, flush: _Flush[Item, Result]) -> None:
         """Flush each item alone, to find the one at fault. An error of the storage as a whole fails every item."""
@@ -274,9 +284,13 @@ class Batcher(Generic[Item, Result]):
     def _fail_all(self, batch: list[Waiting[Item, Result]], error: Exception) -> None:
         self._failures.tell(error)
         told = error if isinstance(error, VaultError) else _unexpected(error)
-        for item, future, _ in batch:
-            if not future.done():
-                future.set_exception(told if self._translate is None else self._translate(told, item))
+        waiting: list[Callable[[], None]] = []
+        for item, outcome, _ in batch:
+            if not outcome.done():
+                outcome.set_exception(told if self._translate is None else self._translate(told, item))
+                if outcome.waiting is not None:
+                    waiting.append(outcome.waiting)
+        continue_soon(waiting)
 
     def _unknown_from(self, cause: Exception | None) -> VaultError:
         error = self._unknown()

@@ -26,6 +26,7 @@ from vsqlvault.interfaces.writes import (
     EntryIs,
     OverwriteEntry,
     RemoveEntry,
+    Retrieval,
     RetrievalsBelow,
     StoreEntry,
     Write,
@@ -36,6 +37,7 @@ from vsqlvault.model.entry import EntryKey
 from vsqlvault.service.commit.batcher import Batcher, Waiting
 from vsqlvault.service.commit.storage_clock import StorageClock
 from vsqlvault.service.plugin_calls import call_in_place
+from vsqlvault.steps import Outcome
 
 Result = TypeVar("Result")
 _LOOK_AHEAD = 2
@@ -95,13 +97,34 @@ class CommitQueue:
             flush_seconds=batch_seconds,
             name="commits",
         )
+        self._retrievals: Batcher[Retrieval, Snapshot | None] = Batcher(
+            self._retrieve,
+            max_in_flight=storage.flights,
+            limit=1,
+            max_waiting=max_waiting,
+            translate=_unretrieved,
+            flush_seconds=batch_seconds,
+            name="retrievals",
+        )
 
     @property
     def slice(self) -> int:
         """The maximum number of concurrent commits of one user of the queue, to leave capacity for requests."""
         return max(1, self._max_waiting // 2)
 
-    def read(self, key: EntryKey | None = None, *, with_value: bool = False) -> asyncio.Future[Snapshot]:
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits and nothing runs, so that a single request is answered soonest by a call of its own."""
+        return self.writes.is_idle and self.reads.is_idle and self._retrievals.is_idle
+
+    def retrieve(self, retrieval: Retrieval) -> Outcome[Snapshot | None]:
+        """Commit the row of a retrieval and return the value, in one call. None: nothing was committed, so read first.
+
+        Raises as ``commit``.
+        """
+        return self._retrievals.enqueue(retrieval)
+
+    def read(self, key: EntryKey | None = None, *, with_value: bool = False) -> Outcome[Snapshot]:
         """Return the storage's clock, the revision of the policies and, where ``key`` is given, an entry.
 
         Raises:
@@ -113,7 +136,7 @@ class CommitQueue:
         """Return the storage's time without reading it, or None if the last reading is too old."""
         return self._clock.now() if self._clock.age_seconds() <= seconds else None
 
-    def commit(self, write: Write) -> asyncio.Future[WriteOutcome]:
+    def commit(self, write: Write) -> Outcome[WriteOutcome]:
         """Return once the write is durable, or once it is known that it was left out.
 
         Raises:
@@ -133,7 +156,7 @@ class CommitQueue:
 
     async def drain(self) -> None:
         """Return when all batches in progress have ended."""
-        await asyncio.gather(self.reads.drain(), self.writes.drain())
+        await asyncio.gather(self.reads.drain(), self.writes.drain(), self._retrievals.drain())
 
     async def _read_batch(self, reads: Sequence[Read]) -> Sequence[Snapshot]:
         asked_at = self._clock.asked()
@@ -150,11 +173,18 @@ class CommitQueue:
                 pass
         return snapshots
 
+    async def _retrieve(self, retrievals: Sequence[Retrieval]) -> Sequence[Snapshot | None]:
+        asked_at = self._clock.asked()
+        snapshot = await _contained(partial(self._storage.retrieve, retrievals[0]))
+        if snapshot is not None:
+            self._clock.set(snapshot.now, asked_at)
+        return [snapshot]
+
     async def _commit_batch(self, writes: Sequence[Write]) -> Sequence[WriteOutcome | VaultError]:
         return await _contained(partial(self._storage.commit, writes))
 
 
-async def _contained(call: Callable[[], Awaitable[Sequence[Result]]]) -> Sequence[Result]:
+async def _contained(call: Callable[[], Awaitable[Result]]) -> Result:
     """Return what the storage returns. What no storage may raise, such as SystemExit, becomes StorageUnavailable."""
     try:
         return await call_in_place(call)
@@ -205,9 +235,18 @@ def _unread(error: VaultError, _: Read) -> VaultError:
 
 def _uncommitted(error: VaultError, write: Write) -> VaultError:
     """Return the error for the caller of a write, for an error of the storage."""
-    if isinstance(error, (OutcomeUnknown, AuditUnavailable)) or not isinstance(error, (StorageFull, Unavailable)):
-        return error
     if isinstance(error, StorageFull) and any(isinstance(change, StoreEntry) for change in write.changes):
+        return error
+    return _without_row(error)
+
+
+def _unretrieved(error: VaultError, _: Retrieval) -> VaultError:
+    return _without_row(error)
+
+
+def _without_row(error: VaultError) -> VaultError:
+    """Return the error for a caller whose row could not be committed, for an error of the storage."""
+    if isinstance(error, (OutcomeUnknown, AuditUnavailable)) or not isinstance(error, (StorageFull, Unavailable)):
         return error
     wrapped = AuditUnavailable()
     wrapped.__cause__ = error

@@ -43,6 +43,7 @@ from vsqlvault.service.entries.requests import (
     StoreResult,
     UpdateRequest,
 )
+from vsqlvault.service.entries.seen import SeenEntries
 from vsqlvault.service.entries.store import EntryStore
 from vsqlvault.service.entries.value_integrity import ValueIntegrity, is_intact
 from vsqlvault.service.entries.versions import after_retrieval
@@ -90,6 +91,7 @@ class EntryService:
         )
         self._listing = EntryListing(storage, queue, self._loader, authorizer, watch, scan_limits)
         self._locks = EntryLocks()
+        self._seen = SeenEntries(queue, self._loader, authorizer)
 
     async def require_purpose(self, call: Call, operation: Operation, key: EntryKey) -> None:
         """Refuse a caller that does not have the purpose, before any other part of the request is examined.
@@ -186,6 +188,11 @@ class EntryService:
     async def _retrieve_once(
         self, context: AuditContext, key: EntryKey, preconditions: Preconditions
     ) -> EntryView | None:
+        is_first = context.at is None and preconditions is NO_PRECONDITIONS
+        if is_first and (seen := self._seen.entry(key)) is not None:
+            viewed = await self._seen.retrieve(context, seen, Action.RETRIEVE)
+            if viewed is not None:
+                return viewed
         loaded = await self._loader.load(context, key, with_value=True)
         entry, allowed = await self._authorize(context, key, Action.RETRIEVE, loaded)
         if preconditions is not NO_PRECONDITIONS:
@@ -202,6 +209,8 @@ class EntryService:
             self._integrity.check(entry, value)
         if loaded.retention is not None and loaded.retention.inactivity_days is not None:
             return await self._commit_moved(loaded, entry, Write((context.granted(),), expects, changes))
+        if not changes:
+            self._seen.keep(entry)
         outcome = await self._queue.commit(Write((context.granted(),), expects, changes))
         return _view(loaded, entry) if type(outcome) is Committed else None
 
@@ -220,11 +229,17 @@ class EntryService:
     async def _inspect_once(
         self, context: AuditContext, key: EntryKey, preconditions: Preconditions
     ) -> EntryView | None:
+        is_first = context.at is None and preconditions is NO_PRECONDITIONS
+        if is_first and (seen := self._seen.entry(key)) is not None:
+            viewed = await self._seen.retrieve(context, seen, Action.INSPECT)
+            if viewed is not None:
+                return viewed
         loaded = await self._loader.load(context, key, with_value=False)
         entry, _ = await self._authorize(context, key, Action.INSPECT, loaded)
         preconditions.check_match(entry)
         if preconditions.is_current(entry):
             return await self._commit_unmodified(context, loaded, entry)
+        self._seen.keep(entry)
         expects = (EntryIs(key, entry.stamp), RevisionIs(loaded.policies.revision))
         outcome = await self._queue.commit(Write((context.granted(),), expects))
         return _view(loaded, entry) if type(outcome) is Committed else None

@@ -91,7 +91,7 @@ class EntryStore:
         expiry is so near that only the storage's clock can decide whether it is past.
         """
         try:
-            loaded = self._loader.assume_absent(context, key)
+            loaded = self._loader.assume(context, key)
             if loaded is None or expires_soon(wanted, loaded.snapshot.now):
                 return None
             write, stored = await self._prepare(context, key, wanted, loaded)

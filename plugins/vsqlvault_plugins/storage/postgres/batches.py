@@ -20,6 +20,7 @@ from vsqlvault.interfaces.writes import (
     OverwriteEntry,
     PolicyUnused,
     RemoveEntry,
+    Retrieval,
     RetrievalsBelow,
     RevisionIs,
     SaveAccessPolicy,
@@ -56,6 +57,19 @@ async def read_batch(connection: Connection, reads: Sequence[Read]) -> list[Snap
         Snapshot(row[20], row[21], rows.entry_of(row) if row[0] is not None else None, row[19], row[22])
         for row in found
     ]
+
+
+async def retrieve(connection: Connection, retrieval: Retrieval) -> Snapshot | None:
+    """Commit the row of a retrieval, and return the value. None: nothing was committed."""
+    entry = retrieval.entry
+    row = await connection.fetchrow(
+        QUERIES["retrieve"], *entry.key, *entry.stamp, entry.retrievals, entry.expires_at, retrieval.until,
+        retrieval.with_value, retrieval.revision, [(1, 1, "entry-is", *entry.key, *entry.stamp)],
+        [rows.access_row(1, retrieval.access)],
+    )  # fmt: skip
+    if row is None or row["broken"] != [0]:
+        return None
+    return Snapshot(row["now"], retrieval.revision, entry, row["encrypted_value"], row["mark"])
 
 
 async def commit_batch(connection: Connection, writes: Sequence[Write]) -> list[WriteOutcome]:

@@ -51,6 +51,18 @@ SELECT vault.commit_batch($1, $2, $3, $4, $5, $6, $7, $8)
 -- name: commit_as_usual
 SELECT vault.commit_as_usual($1, $2, $3, $4, $5, $6, $7, $8, $9)
 
+-- name: retrieve
+-- Commits the row of one retrieval and returns the value, in one round trip. The function runs only if the entry is as it was read
+-- before, and checks that once more, under its lock. A value belongs to a version, so the value of this row is the one then.
+SELECT CASE WHEN $8::boolean THEN e.encrypted_value END AS encrypted_value,
+       greatest(now(), (SELECT mark FROM vault.clock)) AS now, (SELECT mark FROM vault.clock) AS mark,
+       vault.commit_as_usual(1, $9::bigint, $10, '{}', '{}', '{}', '{}', $11, '{}') AS broken
+FROM vault.entries AS e
+WHERE e.purpose = $1::text AND e.external_id = $2::text AND e.entry_id = $3 AND e.version = $4 AND e.retrievals = $5
+  AND e.expires_at = $6 AND CASE WHEN e.purged_at IS NULL THEN true END
+  AND greatest(now(), (SELECT mark FROM vault.clock)) < $7
+  AND (NOT $8::boolean OR encode(sha256(e.encrypted_value), 'hex') = e.value_sha256)
+
 -- name: next_revision
 UPDATE vault.rulebook SET revision = revision + 1
 

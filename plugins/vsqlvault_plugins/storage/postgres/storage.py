@@ -32,7 +32,7 @@ from vsqlvault.interfaces.storage import (
 )
 from vsqlvault.interfaces.tree_storage import LeafRow, PendingLeaf, TreeGrowth
 from vsqlvault.interfaces.watch_storage import PurgesByIdQuery
-from vsqlvault.interfaces.writes import Write, WriteOutcome
+from vsqlvault.interfaces.writes import Retrieval, Write, WriteOutcome
 from vsqlvault.model.access_review import AccessReview
 from vsqlvault.model.attestation import Attestation
 from vsqlvault.model.audit import AccessRecord
@@ -57,7 +57,7 @@ from vsqlvault_plugins.storage.postgres import (
     tree,
     watching,
 )
-from vsqlvault_plugins.storage.postgres.batches import commit_batch, read_batch
+from vsqlvault_plugins.storage.postgres.batches import commit_batch, read_batch, retrieve
 from vsqlvault_plugins.storage.postgres.connections import WAIT_SECONDS, Connection, Connections
 from vsqlvault_plugins.storage.postgres.failures import is_worth_repeating, translated
 from vsqlvault_plugins.storage.postgres.roles import Roles
@@ -65,6 +65,7 @@ from vsqlvault_plugins.storage.postgres.server import PoolerMode, Server
 
 P = ParamSpec("P")
 Answer = TypeVar("Answer")
+Item = TypeVar("Item")
 READ_SECONDS = 2.0
 COMMIT_SECONDS = 5.0
 PAGE_SECONDS = 30.0
@@ -152,18 +153,27 @@ class PostgresStorage:
     async def _commit(self, writes: Sequence[Write]) -> Sequence[WriteOutcome]:
         for _ in range(MAX_TRIES - 1):
             try:
-                return await self._commit_once(writes)
+                return await self._commit_once(commit_batch, writes)
             except VaultError as error:
                 if error.__cause__ is None or not is_worth_repeating(error.__cause__):
                     raise
-        return await self._commit_once(writes)
+        return await self._commit_once(commit_batch, writes)
 
-    async def _commit_once(self, writes: Sequence[Write]) -> Sequence[WriteOutcome]:
+    async def retrieve(self, retrieval: Retrieval) -> Snapshot | None:
+        """See ``Storage.retrieve``."""
+        try:
+            return await self._commit_once(retrieve, retrieval)
+        except VaultError as error:
+            if error.__cause__ is None or not is_worth_repeating(error.__cause__):
+                raise
+        return None
+
+    async def _commit_once(self, commit: Callable[[Connection, Item], Awaitable[Answer]], item: Item) -> Answer:
         sent = False
         try:
             async with self._connections.borrow(COMMIT_SECONDS) as connection:
                 sent = True
-                return await commit_batch(connection, writes)
+                return await commit(connection, item)
         except Exception as error:
             raise translated(error, committing=sent) from error
 

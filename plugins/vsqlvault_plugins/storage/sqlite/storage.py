@@ -33,7 +33,7 @@ from vsqlvault.interfaces.storage import (
 )
 from vsqlvault.interfaces.tree_storage import LeafRow, PendingLeaf, TreeGrowth
 from vsqlvault.interfaces.watch_storage import PurgesByIdQuery
-from vsqlvault.interfaces.writes import Write, WriteOutcome
+from vsqlvault.interfaces.writes import Retrieval, Write, WriteOutcome
 from vsqlvault.model.access_review import AccessReview
 from vsqlvault.model.attestation import Attestation
 from vsqlvault.model.audit import AccessRecord
@@ -47,7 +47,7 @@ from vsqlvault.model.purge import PurgeRecord, ScrubRecord, SweepRecord, SweepRu
 from vsqlvault.model.times import utc_now
 from vsqlvault.model.transparency import Checkpoint, LogName, TileKey
 from vsqlvault_plugins.storage.full_disk import without_stores
-from vsqlvault_plugins.storage.sqlite import evidence, pages, purging, schema, tallies, tree, watching
+from vsqlvault_plugins.storage.sqlite import evidence, pages, purging, schema, tallies, transactions, tree, watching
 from vsqlvault_plugins.storage.sqlite.connection import (
     Connection,
     create_private,
@@ -58,15 +58,6 @@ from vsqlvault_plugins.storage.sqlite.connection import (
 from vsqlvault_plugins.storage.sqlite.file_access import file_access
 from vsqlvault_plugins.storage.sqlite.file_guard import LOCK_SECONDS, FileGuard, exit_soon, has_wal_reset_bug
 from vsqlvault_plugins.storage.sqlite.reserve import CREATE_AFTER_SECONDS, Reserve
-from vsqlvault_plugins.storage.sqlite.transactions import (
-    LARGE,
-    checkpoint_log,
-    commit_batch,
-    hold,
-    read_batch,
-    size_of,
-    truncate_log,
-)
 
 TRUNCATE_AFTER_SECONDS = 1.0
 CHECKPOINT_AFTER_BYTES = 1_500_000
@@ -165,7 +156,7 @@ class SqliteStorage:
 
     async def read(self, reads: Sequence[Read]) -> Sequence[Snapshot]:
         """See ``Storage.read``."""
-        return await self._reader.run(read_batch, reads, self._clock)
+        return await self._reader.run(transactions.read_batch, reads, self._clock)
 
     async def commit(self, writes: Sequence[Write]) -> Sequence[WriteOutcome | StorageFull]:
         """See ``Storage.commit``."""
@@ -179,26 +170,36 @@ class SqliteStorage:
     async def _commit(self, writes: Sequence[Write]) -> Sequence[WriteOutcome]:
         has_purges = has_large = False
         for write in writes:
-            self._written += size_of(write)
+            self._written += transactions.size_of(write)
             has_purges |= bool(write.purges)
-            has_large |= len(write.changes) >= LARGE
+            has_large |= len(write.changes) >= transactions.LARGE
         if has_large:
             with handing_over_often():
-                outcomes = await self._writer.run(commit_batch, writes, True)
+                outcomes = await self._writer.run(transactions.commit_batch, writes, True)
         else:
-            outcomes = await self._writer.run(commit_batch, writes, False)
+            outcomes = await self._writer.run(transactions.commit_batch, writes, False)
         if has_purges:
             self._empty_log_soon()
+        self._checkpoint_if_due()
+        return outcomes
+
+    async def retrieve(self, retrieval: Retrieval) -> Snapshot | None:
+        """See ``Storage.retrieve``."""
+        self._written += transactions.ROW_BYTES
+        snapshot = await self._writer.run(transactions.retrieve, retrieval, self._clock)
+        self._checkpoint_if_due()
+        return snapshot
+
+    def _checkpoint_if_due(self) -> None:
         if self._written >= CHECKPOINT_AFTER_BYTES and (self._checkpointing is None or self._checkpointing.done()):
             connection = self._checkpointer if self._written < MAX_LOG_BYTES else self._writer
             self._written = 0
             self._checkpointing = asyncio.create_task(self._checkpoint(connection))
-        return outcomes
 
     async def _checkpoint(self, connection: Connection) -> None:
         """Copy the write-ahead log to the file as far as possible. The guard reports an I/O error."""
         with suppress(VaultError):
-            await connection.run_behind(checkpoint_log)
+            await connection.run_behind(transactions.checkpoint_log)
 
     def _empty_log_soon(self) -> None:
         if self._truncating is None or self._truncating.done():
@@ -225,17 +226,17 @@ class SqliteStorage:
         If necessary, the reader of this process is paused. Under load it would prevent the truncation most of the time.
         """
         await self._checkpointer.run_behind(
-            checkpoint_log
+            transactions.checkpoint_log
         )  # beside the commits where SQLite allows, so that they wait less
-        if await self._writer.run_behind(truncate_log):
+        if await self._writer.run_behind(transactions.truncate_log):
             return True
         holding, still = threading.Event(), asyncio.Event()
         call_soon = asyncio.get_running_loop().call_soon_threadsafe
-        held = asyncio.create_task(self._reader.run(hold, lambda: call_soon(still.set), holding))
+        held = asyncio.create_task(self._reader.run(transactions.hold, lambda: call_soon(still.set), holding))
         stilled = asyncio.create_task(still.wait())
         try:
             await asyncio.wait({held, stilled}, return_when=asyncio.FIRST_COMPLETED)
-            return await self._writer.run_behind(truncate_log)
+            return await self._writer.run_behind(transactions.truncate_log)
         finally:
             stilled.cancel()
             holding.set()

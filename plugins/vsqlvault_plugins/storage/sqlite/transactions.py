@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
+from hashlib import sha256
 from itertools import groupby, repeat
 from typing import Any
 
@@ -25,6 +26,7 @@ from vsqlvault.interfaces.writes import (
     OverwriteEntry,
     PolicyUnused,
     RemoveEntry,
+    Retrieval,
     RetrievalsBelow,
     RevisionIs,
     SaveAccessPolicy,
@@ -90,10 +92,17 @@ def _commit(connection: sqlite3.Connection) -> None:
 def read_batch(connection: sqlite3.Connection, reads: Sequence[Read], clock: Callable[[], datetime]) -> list[Snapshot]:
     """Answer a batch of reads from one consistent state."""
     with transaction(connection, "begin_read"):
-        revision, micros = connection.execute(QUERIES["revision_and_mark"]).fetchone()
-        mark = None if micros is None else from_micros(micros)
-        now = clock() if mark is None else max(clock(), mark)
-        return [_snapshot(connection, read, now, revision, mark) for read in reads]
+        return read_in_transaction(connection, reads, clock)
+
+
+def read_in_transaction(
+    connection: sqlite3.Connection, reads: Sequence[Read], clock: Callable[[], datetime]
+) -> list[Snapshot]:
+    """Answer reads within a transaction that was begun."""
+    revision, micros = connection.execute(QUERIES["revision_and_mark"]).fetchone()
+    mark = None if micros is None else from_micros(micros)
+    now = clock() if mark is None else max(clock(), mark)
+    return [_snapshot(connection, read, now, revision, mark) for read in reads]
 
 
 def _snapshot(
@@ -133,6 +142,18 @@ def commit_batch(connection: sqlite3.Connection, writes: Sequence[Write], has_la
     return outcomes
 
 
+def retrieve(connection: sqlite3.Connection, retrieval: Retrieval, clock: Callable[[], datetime]) -> Snapshot | None:
+    """Commit the row of a retrieval, and return the value. None: nothing was committed."""
+    with transaction(connection, "begin_write"):
+        (found,) = read_in_transaction(connection, [Read(retrieval.entry.key, retrieval.with_value)], clock)
+        if found.entry != retrieval.entry or found.revision != retrieval.revision or found.now >= retrieval.until:
+            return None
+        if found.value is not None and sha256(found.value).hexdigest() != retrieval.entry.value_sha256:
+            return None
+        connection.execute(QUERIES["put_access_row"], rows.row_of_access(retrieval.access))
+    return found
+
+
 def checkpoint_log(connection: sqlite3.Connection) -> None:
     """Copy to the file what no reader needs in the write-ahead log. It neither waits nor makes others wait."""
     connection.execute(QUERIES["checkpoint_log"]).fetchall()
@@ -146,6 +167,12 @@ def truncate_log(connection: sqlite3.Connection) -> bool:
     connection.execute(QUERIES["pragma_usual_cache"])
     busy, _, _ = connection.execute(QUERIES["truncate_log"]).fetchone()
     return not busy
+
+
+def hold(_: sqlite3.Connection, holding: Callable[[], object], release: threading.Event) -> None:
+    """Block the connection's thread until ``release``. ``holding`` is called once it is blocked."""
+    holding()
+    release.wait(HOLD_SECONDS)
 
 
 def _apply(connection: sqlite3.Connection, write: Write) -> WriteOutcome:
@@ -273,12 +300,6 @@ def _save_scrub(connection: sqlite3.Connection, change: SaveScrub) -> None:
 
 def _save_sweep(connection: sqlite3.Connection, change: SaveSweep) -> None:
     connection.execute(QUERIES["put_sweep"], rows.row_of_sweep(change.sweep))
-
-
-def hold(_: sqlite3.Connection, holding: Callable[[], object], release: threading.Event) -> None:
-    """Block the connection's thread until ``release``. ``holding`` is called once it is blocked."""
-    holding()
-    release.wait(HOLD_SECONDS)
 
 
 _EXPECTATIONS: dict[type[Expectation], Callable[[sqlite3.Connection, Any], bool]] = {

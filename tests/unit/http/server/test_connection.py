@@ -15,7 +15,7 @@ import pytest
 
 from vsqlvault.http.problems import protocol_problem
 from vsqlvault.http.server.server import RESERVED_CONNECTIONS, Server, listen
-from vsqlvault.http.server.state import Limits
+from vsqlvault.http.server.state import Answer, Limits
 
 TICK = 0.05
 MEBIBYTE = 1024 * 1024
@@ -85,11 +85,16 @@ class Serving:
 @pytest.fixture
 def serve() -> Callable[..., Any]:
     @asynccontextmanager
-    async def serve(app: Any, *, listener: socket.socket | None = None, **limits: Any) -> AsyncIterator[Serving]:
+    async def serve(
+        app: Any, *, listener: socket.socket | None = None, handler: Any = None, **limits: Any
+    ) -> AsyncIterator[Serving]:
         listener = listener or listen("127.0.0.1:0")
         address = listener.getsockname()
         server = Server(
-            app, Limits(**{"tick_seconds": TICK, "flush_seconds": TICK, **limits}), problem=protocol_problem
+            app,
+            Limits(**{"tick_seconds": TICK, "flush_seconds": TICK, **limits}),
+            handler=handler,
+            problem=protocol_problem,
         )
         server.accept_from(listener)
         serving = Serving(server, address)
@@ -101,6 +106,28 @@ def serve() -> Callable[..., Any]:
             await server.finish(0.5)
 
     return serve
+
+
+class AtOnce:
+    """A handler that awaits nothing."""
+
+    def find(self, _method: str, path: bytes) -> bytes:
+        return path
+
+    async def start(self, found: bytes, *_: Any) -> bytes:
+        return found
+
+    def finish(self, outcome: bytes, *, is_head: bool) -> Answer:
+        return Answer(200, [("content-length", str(len(outcome)))], b"" if is_head else outcome)
+
+
+async def test_any_number_of_pipelined_requests_that_are_answered_at_once_do_not_nest(serve) -> None:
+    targets = [f"/{number}" for number in range(400)]
+    async with serve(hello, handler=AtOnce()) as serving:
+        client = await serving.client()
+        client.writer.write(b"".join(head(target) for target in targets))
+        answers = [(await client.answer())[2].decode() for _ in targets]
+    assert answers == targets
 
 
 async def test_pipelined_requests_are_answered_in_order_one_at_a_time(serve) -> None:

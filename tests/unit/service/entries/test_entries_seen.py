@@ -1,0 +1,228 @@
+"""A lone retrieval of an entry that was read before: one call of the storage, and all that two calls would guarantee."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from vsqlvault.errors import (
+    AccessDenied,
+    AuditUnavailable,
+    EntryExpired,
+    EntryNotFound,
+    EntryPurged,
+    OutcomeUnknown,
+    StorageUnavailable,
+    ValueCorrupt,
+)
+from vsqlvault.interfaces.writes import CountRetrieval, SaveAccessPolicy
+from vsqlvault.model.access import Action
+from vsqlvault.model.audit import Operation, Outcome
+from vsqlvault.model.entry import EntryKey
+from vsqlvault.model.policy import Rule
+from vsqlvault.service.entries.requests import Preconditions
+from vsqlvault.service.entries.seen import SeenEntries
+from vsqlvault.testing import Fault, a_write, an_access_policy
+
+KEY = EntryKey("card", "pay-1")
+
+
+async def seen(scene: Any) -> None:
+    """Store an entry, and retrieve it alone."""
+    await scene.store()
+    await scene.vault.entries.retrieve(scene.owner, KEY)
+    scene.storage.arm()
+
+
+async def again(scene: Any, call: Any = None) -> Any:
+    return await scene.vault.entries.retrieve(call or scene.owner, KEY)
+
+
+@pytest.mark.parametrize("operation", ["retrieve", "inspect"])
+async def test_it_is_one_call(scene, operation) -> None:
+    await seen(scene)
+    await getattr(scene.vault.entries, operation)(scene.owner, KEY)
+    assert scene.storage.calls == ["retrieve"]
+
+
+@pytest.mark.parametrize("operation", ["retrieve", "inspect"])
+async def test_its_answer_and_its_row_are_those_of_two_calls(scene, operation) -> None:
+    await scene.store()
+    answers, rows = [], []
+    for _ in range(3):
+        answers.append(await getattr(scene.vault.entries, operation)(scene.owner, KEY))
+        rows.append(replace(await scene.last_row(), at=scene.clock.at))
+    assert scene.storage.calls.count("retrieve") == 2
+    assert answers[0] == answers[1] == answers[2]
+    assert rows[0] == rows[1] == rows[2]
+    assert rows[0].operation is Operation(operation)
+
+
+async def test_an_entry_that_was_stored_and_not_read_is_read(scene) -> None:
+    await scene.store()
+    scene.storage.arm()
+    await again(scene)
+    assert scene.storage.calls == ["read", "commit"]
+
+
+async def test_many_requests_at_once_share_batches(scene) -> None:
+    await seen(scene)
+    await asyncio.gather(*(again(scene) for _ in range(10)))
+    assert scene.storage.calls.count("retrieve") == 1
+    assert scene.storage.calls.count("commit") < 9
+
+
+async def test_the_condition_of_a_reader_that_has_the_version_is_examined_on_a_read(scene) -> None:
+    await seen(scene)
+    viewed = await scene.vault.entries.retrieve(scene.owner, KEY, Preconditions(none_exists=True))
+    assert viewed.unmodified
+    assert scene.storage.calls == ["read", "commit"]
+
+
+async def replaced(scene: Any) -> None:
+    await scene.store(value=b"new")
+
+
+async def purged(scene: Any) -> None:
+    await scene.purge()
+
+
+async def shredded(scene: Any) -> None:
+    await scene.retain(purge_method="crypto-shred")
+    await scene.purge()
+
+
+async def expired(scene: Any) -> None:
+    scene.clock.advance(days=90)
+
+
+async def beyond_the_retention_limit(scene: Any) -> None:
+    await scene.retain(max_retention_days=10, default_ttl_days=5)
+    scene.clock.advance(days=10)
+
+
+REFUSALS: list[tuple[Callable[[Any], Awaitable[None]], type[Exception]]] = [
+    (purged, EntryNotFound),
+    (shredded, EntryPurged),
+    (expired, EntryExpired),
+    (beyond_the_retention_limit, EntryExpired),
+]
+
+
+@pytest.mark.parametrize(("change", "error"), REFUSALS)
+async def test_an_entry_that_has_ended_since_is_refused_as_after_a_read(scene, change, error) -> None:
+    await seen(scene)
+    await change(scene)
+    with pytest.raises(error):
+        await again(scene)
+    row = await scene.last_row()
+    assert (row.operation, row.outcome) == (Operation.RETRIEVE, Outcome.DENIED)
+
+
+async def test_a_new_value_is_returned(scene) -> None:
+    await seen(scene)
+    await replaced(scene)
+    assert (await again(scene)).value == b"new"
+
+
+async def test_a_policy_that_has_changed_since_decides(scene) -> None:
+    save = scene.vault.rules.policies.save_access_policy
+    nobody = {action: Rule(allowed_apps=frozenset()) for action in Action}
+    everybody = {action: Rule() for action in Action}
+    await save(scene.admin, an_access_policy("tellers", rules=everybody))
+    await scene.store(access_policy="tellers")
+    await again(scene)
+    await scene.vault.queue.read()
+    await scene.storage.inner.commit([a_write(SaveAccessPolicy(an_access_policy("tellers", 2, rules=nobody)))])
+    scene.storage.arm()
+    with pytest.raises(AccessDenied):
+        await again(scene)
+    assert scene.storage.calls[:2] == ["retrieve", "read"]
+
+
+async def test_a_caller_whom_the_policy_refuses_is_refused_on_a_read(scene) -> None:
+    await seen(scene)
+    with pytest.raises(AccessDenied):
+        await again(scene, scene.other)
+    assert scene.storage.calls == ["read", "commit"]
+
+
+async def test_a_value_that_was_changed_in_the_database_is_not_served(scene, tmp_path) -> None:
+    await seen(scene)
+    with sqlite3.connect(tmp_path / "vault.db", isolation_level=None) as file:
+        file.execute("UPDATE entries SET encrypted_value = ?", (b"forged",))
+    file.close()
+    with pytest.raises(ValueCorrupt):
+        await again(scene)
+    assert (await scene.last_row()).reason == "value_corrupt"
+
+
+async def test_a_counter_that_others_raise_is_shown(scene) -> None:
+    await seen(scene)
+    await scene.storage.inner.commit([a_write(CountRetrieval(KEY))])
+    assert (await again(scene)).entry.retrievals == 1
+
+
+async def test_a_retrieval_that_is_counted_is_read_first(scene) -> None:
+    twice = {action: Rule(max_retrievals=2 if action is Action.RETRIEVE else None) for action in Action}
+    await scene.vault.rules.policies.save_access_policy(scene.admin, an_access_policy("tellers", rules=twice))
+    await scene.store(access_policy="tellers")
+    await scene.vault.entries.inspect(scene.owner, KEY)
+    assert [(await again(scene)).entry.retrievals for _ in range(2)] == [1, 2]
+    with pytest.raises(AccessDenied):
+        await again(scene)
+
+
+async def test_a_retrieval_that_moves_the_expiry_is_read_first(scene) -> None:
+    await scene.retain(inactivity_days=5)
+    await scene.store()
+    first = await again(scene)
+    scene.clock.advance(days=4)
+    await scene.vault.entries.inspect(scene.owner, KEY)
+    second = await again(scene)
+    assert second.effective_expires_at - first.effective_expires_at == timedelta(days=4)
+
+
+async def test_without_a_recent_reading_of_the_clock_it_is_read_first(scene, monkeypatch) -> None:
+    await seen(scene)
+    monkeypatch.setattr(scene.vault.clock, "age_seconds", lambda: 5.0)
+    await again(scene)
+    assert scene.storage.calls == ["read", "commit"]
+
+
+@pytest.mark.parametrize(("fault", "error"), [(Fault.BEFORE, AuditUnavailable), (Fault.AFTER, OutcomeUnknown)])
+async def test_a_storage_that_fails_leaves_no_second_row(scene, fault, error) -> None:
+    await seen(scene)
+    before = len(await scene.access_rows())
+    scene.storage.arm(1, methods={"retrieve"}, fault=fault)
+    with pytest.raises(error):
+        await again(scene)
+    assert len(await scene.access_rows()) == before + (fault is Fault.AFTER)
+
+
+async def test_a_storage_that_fails_at_the_read_that_follows_is_unavailable(scene) -> None:
+    await seen(scene)
+    await scene.purge()
+    scene.storage.arm(1, methods={"read"})
+    with pytest.raises(StorageUnavailable):
+        await again(scene)
+
+
+async def test_the_oldest_entry_beyond_the_limit_is_dropped(scene) -> None:
+    await scene.store("pay-1")
+    await scene.store("pay-2")
+    loader: Any = SimpleNamespace(max_clock_age_seconds=1.0)
+    authorizer: Any = None
+    kept = SeenEntries(scene.vault.queue, loader, authorizer, max_seen=1)
+    entries = scene.vault.entries
+    first, second = [(await entries.inspect(scene.owner, EntryKey("card", name))).entry for name in ("pay-1", "pay-2")]
+    kept.keep(first)
+    kept.keep(second)
+    assert (kept.entry(first.key), kept.entry(second.key)) == (None, second)
