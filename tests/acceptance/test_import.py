@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -17,7 +17,8 @@ from tests.support.vibesql import ENTRIES, TABLES
 from vsqlvault import runtime
 from vsqlvault.__main__ import main
 from vsqlvault.config import load_settings
-from vsqlvault.interfaces.storage import EntryQuery, LogQuery, Read, VersionQuery
+from vsqlvault.errors import SettingsInvalid
+from vsqlvault.interfaces.storage import EntryQuery, LogQuery, Read, Storage, VersionQuery
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
 from vsqlvault.model.entry import Entry, EntryKey, ValueEncoding
 from vsqlvault.model.hold import HoldSelector
@@ -468,3 +469,35 @@ END_ROW = AccessRecord(
     at=utc_now(), request_id="0" * 32, operation=Operation.IMPORT, outcome=Outcome.GRANTED, status=200, app="vsqlvault",
     method="system", credential_id="system", detail=END_DETAIL,
 )  # fmt: skip
+
+
+class Growing:
+    """A source whose log grows while it is copied."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+        self.calls = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    async def tree_size(self) -> int:
+        self.calls += 1
+        size: int = await self.inner.tree_size()
+        return size + (self.calls > 1)
+
+
+def test_a_copy_of_a_vault_that_is_used_meanwhile_does_not_end(lived, empty) -> None:
+    async def copied() -> None:
+        source = await runtime.open_storage(Plugins(settings_of(lived)))
+        target = await runtime.open_storage(Plugins(settings_of(empty)))
+        try:
+            await target.migrate()
+            with pytest.raises(SettingsInvalid, match="that no server uses, found new rows"):
+                await VaultCopy(cast("Storage", Growing(source)), target).run(END_ROW)
+            assert (await target.access_log(LogQuery(limit=1)))[0].record.detail != END_DETAIL
+        finally:
+            await source.close()
+            await target.close()
+
+    asyncio.run(copied())

@@ -149,7 +149,7 @@ def _source(kind: str, name: str) -> str:
     source = (files("vsqlvault.testing.examples") / f"{kind.replace('-', '_')}.py").read_text("utf-8")
     word = name.replace("-", "_") if kind == "control" else name  # it labels a metric
     source = source.replace("Example", _words(name)).replace("example", word)
-    if kind == "lifecycle":
+    if "def vault_process_needs" in source:
         return source
     last = [line for line in source.splitlines(keepends=True) if line.startswith("from vsqlvault.")][-1]
     return source.replace(last, f"{last}from vsqlvault.model.sandbox import ProcessNeeds\n", 1) + _PROCESS_NEEDS

@@ -7,11 +7,13 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from vsqlvault.cli import main
 from vsqlvault.cli.new_plugin import KINDS, skeleton
+from vsqlvault.config import load_settings
 
 
 def install(folder: Path, name: str) -> dict[str, str]:
@@ -59,3 +61,31 @@ def test_a_folder_that_exists_is_left_alone(tmp_path: Path, monkeypatch: pytest.
 def test_a_skeleton_has_its_own_name_everywhere() -> None:
     for kind in KINDS:
         assert "xample" not in "".join(skeleton(kind, "night-watch").values())
+
+
+def needs_of(kind: str, settings: str, tmp_path: Path) -> list[str]:
+    """Return the paths that a new plugin declares as writable, for these settings."""
+    (tmp_path / "vault.toml").write_text(settings, "utf-8")
+    written = skeleton(kind, "night-watch")
+    names: dict[str, Any] = {"__name__": "night_watch"}
+    exec(written["night_watch.py"], names)
+    declared = names["vault_process_needs"](load_settings(tmp_path / "vault.toml", {}))
+    return [path for needs in declared for path in needs.writable]
+
+
+def test_a_new_log_sink_declares_the_directories_that_it_writes_to(tmp_path: Path) -> None:
+    settings = '[[export]]\nname = "a"\nkind = "night-watch"\ndirectory = "/var/night"\n[[export]]\nname = "b"\nkind = "file"\n'
+    assert needs_of("log-sink", settings, tmp_path) == ["/var/night"]
+
+
+@pytest.mark.parametrize(
+    ("url", "declared"), [("night-watch:///var/night/vault.db", ["/var/night"]), ("sqlite:///x.db", [])]
+)
+def test_a_new_storage_declares_the_folder_of_its_file(url: str, declared: list[str], tmp_path: Path) -> None:
+    assert needs_of("storage", f'[storage]\ndatabase_url = "{url}"\n', tmp_path) == declared
+
+
+def test_every_kind_is_named_in_the_page() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "plugins.md").read_text("utf-8")
+    listed = page.partition("\nThe kinds are ")[2].partition(". ")[0]
+    assert [kind for kind in KINDS if f"`{kind}`" not in listed] == []

@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from vsqlvault.config import Section
+from vsqlvault.config import Section, Settings
 from vsqlvault.hookspecs import hookimpl
 from vsqlvault.interfaces.log_sink import ExportedRow, LogSink, LogSinkKind
+from vsqlvault.model.sandbox import ProcessNeeds
 
 
 class ExampleSettings(Section):
@@ -42,3 +43,10 @@ class ExampleSinks(LogSinkKind):
 def vault_log_sinks() -> list[LogSinkKind]:
     """Offer the kind."""
     return [ExampleSinks()]
+
+
+@hookimpl
+def vault_process_needs(settings: Settings) -> list[ProcessNeeds]:
+    """Declare the directories: everything else is closed while the vault serves."""
+    tables = [table.options for table in settings.export if table.kind == ExampleSinks.name]
+    return [ProcessNeeds(writable=(str(options.get("directory", "")),)) for options in tables]

@@ -1,10 +1,12 @@
 """Opens ``example:///path`` with the built-in SQLite storage: a place to start from, method by method."""
 
 from importlib.metadata import entry_points
+from pathlib import Path
 
 from vsqlvault.config import Settings
 from vsqlvault.hookspecs import hookimpl
 from vsqlvault.interfaces.storage import Storage, StorageFactory
+from vsqlvault.model.sandbox import ProcessNeeds
 
 
 class ExampleStorages(StorageFactory):
@@ -24,3 +26,10 @@ class ExampleStorages(StorageFactory):
 def vault_storages() -> list[StorageFactory]:
     """Offer the storage."""
     return [ExampleStorages()]
+
+
+@hookimpl
+def vault_process_needs(settings: Settings) -> list[ProcessNeeds]:
+    """Declare the folder of the file: everything else is closed while the vault serves."""
+    scheme, _, path = settings.storage.database_url.partition("://")
+    return [ProcessNeeds(writable=(str(Path(path).parent),))] if scheme == ExampleStorages.name else []
