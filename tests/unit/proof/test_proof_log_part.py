@@ -116,3 +116,41 @@ def test_a_tile_that_is_missing_is_found(key: TileKey) -> None:
     tiles, bundles = Log(1000).given(part)
     for short in (b"", tiles[key][:-1]):
         assert findings(part, {**tiles, key: short}, bundles) != []
+
+
+def test_a_finding_says_whether_the_leaf_is_changed_or_missing() -> None:
+    part = LogPart(1000, 300, 700)
+    for change, what in (
+        (b"another", "the leaf does not match its hash in the tile"),
+        (b"", "the leaf is missing"),
+    ):
+        tiles, bundles = Log(1000).given(part)
+        bundles[1][5] = change
+        found = list(
+            check_part(part, lambda key, tiles=tiles: tiles[key], lambda index, _, given=bundles: given[index])
+        )
+        assert [(each.index, each.what) for each in found] == [(261, what)]
+
+
+def test_a_leaf_is_missing_whatever_is_its_number_in_a_bundle_that_ends_early() -> None:
+    part = LogPart(1000, 300, 700)
+    tiles, bundles = Log(1000).given(part)
+    del bundles[1][250:]
+    found = list(check_part(part, tiles.__getitem__, lambda index, _: bundles[index]))
+    assert [each.index for each in found] == list(range(256 + 250, 512))
+    assert {each.what for each in found} == {"the leaf is missing"}
+
+
+def test_a_tile_that_is_too_short_is_found_at_the_first_leaf_below_it() -> None:
+    size = 256 * 256 + 700
+    part = LogPart(size, size - 10, size)
+    tiles, bundles = Log(size).given(part)
+    key = TileKey(1, 1)
+    short = {**tiles, key: tiles[key][:-1]}
+    found = list(check_part(part, lambda each: short.get(each, b""), lambda index, _: bundles[index]))
+    assert (256 * 256, "tile 1 of level 1 is missing, or too short") in [(each.index, each.what) for each in found]
+
+
+def test_a_part_without_leaves_needs_no_bundle() -> None:
+    assert list(LogPart(1000, 300, 300).bundles()) == []
+    assert list(LogPart(1000, 0, 0).bundles()) == []
