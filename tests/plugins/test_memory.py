@@ -11,7 +11,7 @@ from vsqlvault.interfaces.storage import Storage
 from vsqlvault.testing import FaultConformance, StorageCapabilities, StorageConformance, memory_storage, running_vault
 from vsqlvault.testing.memory_storage import MemoryStorage
 
-CAPABILITIES = StorageCapabilities(durable=False, survives_kill=False, settable_clock=True)
+CAPABILITIES = StorageCapabilities(durable=False, survives_kill=False, drops_archived_rows=False, settable_clock=True)
 
 
 class TestMemoryConforms(StorageConformance):

@@ -322,7 +322,7 @@ class TestAppendOnlyLogs:
         [
             "UPDATE {} SET request_id = 'x'",
             "DELETE FROM {}",
-            "DELETE FROM {} WHERE false",
+            "UPDATE {} SET request_id = 'x' WHERE false",
             "TRUNCATE {}",
             "TRUNCATE {} CASCADE",
         ],

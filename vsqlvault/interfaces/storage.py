@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from vsqlvault.errors import EntryHeld, SettingsInvalid, StorageFull
+from vsqlvault.interfaces.archive_storage import ArchiveStorage
 from vsqlvault.interfaces.backup import BackupContents
 from vsqlvault.interfaces.evidence import Evidence, EvidenceQuery
 from vsqlvault.interfaces.purge_storage import PurgeStorage
@@ -236,7 +237,7 @@ class MigrationStatus:
     is_shared: bool = False
 
 
-class Storage(TreeStorage, PurgeStorage, WatchStorage, Protocol):
+class Storage(TreeStorage, PurgeStorage, WatchStorage, ArchiveStorage, Protocol):
     """Stores everything. All methods may run concurrently. All but ``read`` and ``commit`` may be slow.
 
     Every method raises StorageUnavailable if the storage cannot be reached, StorageFull if it has no space, and
@@ -416,7 +417,8 @@ class Storage(TreeStorage, PurgeStorage, WatchStorage, Protocol):
         ``full`` is whether the disk has no room, so that nothing is stored.
         ``durability_warning``, if set, describes how else they may be lost, for example in a fail-over.
         ``purge_does_not_reach`` lists where the bytes of a purged value may still be, ``purge_reaches_with_scrub``
-        where they may be until the next scrub. Receipts repeat both.
+        where they may be until the next scrub. Receipts repeat both. ``drops_archived_rows`` is whether the storage can drop
+        rows of the logs that are archived.
         """
         ...
 

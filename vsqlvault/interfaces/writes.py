@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from vsqlvault.interfaces.archive_storage import NewestArchiveIs, SaveArchive
 from vsqlvault.interfaces.watch_storage import (
     NewestAccessReviewIs,
     NewestAttestationIs,
@@ -67,6 +68,7 @@ Expectation = (
     | NewestControlChangeIs
     | NewestAttestationIs
     | NewestAccessReviewIs
+    | NewestArchiveIs
 )
 
 
@@ -172,6 +174,7 @@ Change = (
     | SaveControlChange
     | SaveAttestation
     | SaveAccessReview
+    | SaveArchive
 )
 
 

@@ -43,6 +43,7 @@ class Operation(StrEnum):
     READ_RECEIPT = "read-receipt"
     ROTATE_SIGNING_KEY = "rotate-signing-key"
     VERIFY_LOG = "verify-log"
+    ARCHIVE_LOG = "archive-log"
     QUARANTINE = "quarantine"
     CONFIRM_RESTORE = "confirm-restore"
     AUDIT_GAP = "audit-gap"

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Sequence
 
 from vsqlvault.model.transparency import TileKey
+from vsqlvault.proof.archived_leaves import ArchivedLeaves
 from vsqlvault.proof.checkpoint import TreeHead, open_checkpoint
 from vsqlvault.proof.key_roll import open_roll
 from vsqlvault.proof.note import NoteRefused, VerifierKey, split_note
@@ -53,14 +54,18 @@ class LogCheck:
     ``remarks`` are notes that are not problems. ``keys`` are the trusted keys, including those that trusted keys have
     signed. ``restores`` are the confirmed restores. A checkpoint that was kept and that the log does not continue is no
     problem if a confirmed restore has its note, under a checkpoint of this log that verifies, and a trusted key signed it.
+
+    ``archives`` are the ``new_value`` of rows ``archive-log``. A leaf in one of them may be missing: its hash in the tile
+    stands for it. The rows must be in the log, under a checkpoint that verifies.
     """
 
-    def __init__(self, heads: Iterable[SignedHead], keys: Iterable[VerifierKey]) -> None:
+    def __init__(self, heads: Iterable[SignedHead], keys: Iterable[VerifierKey], archives: Iterable[str] = ()) -> None:
         self.heads = sorted(heads, key=lambda signed: (signed.head.size, not signed.is_kept))
         self.keys = set(keys)
         self.findings: list[Finding] = []
         self.remarks: list[str] = []
         self.restores: list[ConfirmedRestore] = []
+        self.archived = ArchivedLeaves(archives)
         self._discontinued: list[tuple[SignedHead, Finding]] = []
         """The kept checkpoints that the log does not continue."""
         self._tree = GrowingTree()
@@ -86,12 +91,15 @@ class LogCheck:
         hashes: list[bytes] = []
         for place, leaf in enumerate(leaves):
             found, stored = leaf_hash(leaf), tile[place * HASH_BYTES : (place + 1) * HASH_BYTES]
+            if self.archived.stands_for(self.size, leaf, stored):
+                found = stored
             if found != stored:
                 self._differs(leaf)
             if self._as_stored is not None:
                 self._as_stored.append(stored.ljust(HASH_BYTES, b"\x00"))
             hashes.append(found)
             self._tree.append(found)
+            self.archived.take(self.size - 1, leaf, found)
             if _ROLL in leaf:
                 self._roll(leaf)
             if restore := restore_in(self.size - 1, leaf):
@@ -129,6 +137,7 @@ class LogCheck:
         given_up = {note for restore in self.restores if restore.index < good for note in restore.notes}
         self.findings += [finding for signed, finding in self._discontinued if signed.note not in given_up]
         self.remarks += [str(restore) for restore in self.restores]
+        self.findings += [Finding(*each) for each in self.archived.finish(good)]
         if self._unlike is not None:
             self.findings.append(Finding(self._unlike, self._of_leaf(is_signed=good > self._unlike)))
         self.findings.sort()

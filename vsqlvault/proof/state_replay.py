@@ -1,7 +1,7 @@
 """Rebuilds the state of a vault from the leaves of its log. No I/O: the caller provides the leaves.
 
 The state is the versions of all policies, legal holds and API keys, the recorded changes of controls, the attestations, the
-access reviews, the sweeps, and the entries. docs/audit-log.md publishes which leaf says what.
+access reviews, the sweeps, the archives, and the entries. docs/audit-log.md publishes which leaf says what.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from vsqlvault.quick_dataclass import dataclass
 REPLACE = "replace"
 _STATEFUL = re.compile(
     rb'"operation":"(?:store|update|import|sweep|change-access-policy|delete-access-policy|change-retention-policy|create-api-key'
-    rb'|revoke-api-key|change-legal-hold|release-legal-hold|control-failed|control-recovered|attest|review-access)"'
+    rb'|revoke-api-key|change-legal-hold|release-legal-hold|control-failed|control-recovered|attest|review-access|archive-log)"'
 )
 _RULES = {
     "change-access-policy": ("access_policies", "name"),
@@ -30,8 +30,8 @@ _RULES = {
     "change-legal-hold": ("legal_holds", "name"),
     "release-legal-hold": ("legal_holds", "name"),
 }
-_SIGNED = {"attest": "attestations", "review-access": "access_reviews"}
-"""Operations that make a signed document, of which the row has the number and the digest, and their tables."""
+_NUMBERED = {"attest": "attestations", "review-access": "access_reviews", "archive-log": "log_archives"}
+"""Operations that make a numbered document, which the row has, or its digest, and their tables."""
 
 _SWEEP = re.compile(r"sweep (\w+): (\d+) purged, (\d+) failed(?:, (\d+) held)?(, not completed)?")
 TOGETHER = timedelta(seconds=10)
@@ -130,9 +130,9 @@ class StateReplay:
         self._set(table, f"{document[name]} v{document['version']}", index, document, row)
 
     def _record(self, index: int, row: dict[str, Any]) -> None:
-        """Take a row about a key, a control, an attestation or an access review."""
+        """Take a row about a key, a control, an attestation, an access review or an archive."""
         document = _document(row["new_value"])
-        if (table := _SIGNED.get(row["operation"])) is not None:
+        if (table := _NUMBERED.get(row["operation"])) is not None:
             self._set(table, str(document["number"]), index, document, row)
         elif "control" in document:
             self._set("control_changes", f"{document['control']} at {document['at']}", index, document, row)

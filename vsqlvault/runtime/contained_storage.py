@@ -21,7 +21,7 @@ BATCHES = frozenset({"read", "commit", "retrieve"})
 PROMPT = frozenset({"policy_snapshot"})
 """Requests wait for these too. They have the time limit of a batch."""
 
-UNLIMITED = frozenset({"migrate", "scrub"})
+UNLIMITED = frozenset({"migrate", "scrub", "reclaim"})
 """These rewrite the database, and may take hours. No request waits for them."""
 
 PLUGIN = "storage"

@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any, cast, get_type_hints
 
 from vsqlvault.errors import Unavailable
+from vsqlvault.interfaces.archive_storage import NewestArchiveIs, SaveArchive
 from vsqlvault.interfaces.watch_storage import (
     NewestAccessReviewIs,
     NewestAttestationIs,
@@ -53,6 +54,8 @@ ATTESTATION = "attestation"
 ATTESTATION_NUMBER = ItemKey("attestation-number", b"")
 ACCESS_REVIEW = "access-review"
 ACCESS_REVIEW_NUMBER = ItemKey("access-review-number", b"")
+ARCHIVE = "log-archive"
+ARCHIVE_NUMBER = ItemKey("log-archive-number", b"")
 
 
 def basic_write(write: Write) -> BasicWrite:
@@ -104,6 +107,8 @@ def _basic_expectation(expected: Expectation) -> BasicExpectation:
             return ItemIs(ATTESTATION_NUMBER, _counted(number))
         case NewestAccessReviewIs(number):
             return ItemIs(ACCESS_REVIEW_NUMBER, _counted(number))
+        case NewestArchiveIs(number):
+            return ItemIs(ARCHIVE_NUMBER, _counted(number))
         case _:
             return expected
 
@@ -125,7 +130,7 @@ def _basic_changes(change: Change) -> Iterator[BasicChange]:
             yield from _rule(API_KEY, key.key_id, key)
         case SaveLegalHold(hold):
             yield from _rule(LEGAL_HOLD, hold.name, hold)
-        case SaveSweep() | SaveScrub() | SaveControlChange() | SaveAttestation() | SaveAccessReview():
+        case SaveSweep() | SaveScrub() | SaveControlChange() | SaveAttestation() | SaveAccessReview() | SaveArchive():
             yield from _record(change)
         case StoreEntry(_, value) if not isinstance(value, bytes):
             raise Unavailable("value: expected bytes")
@@ -139,7 +144,7 @@ def _rule(table: str, name: str, version: Any) -> Iterator[PutItem]:
 
 
 def _record(
-    change: SaveSweep | SaveScrub | SaveControlChange | SaveAttestation | SaveAccessReview,
+    change: SaveSweep | SaveScrub | SaveControlChange | SaveAttestation | SaveAccessReview | SaveArchive,
 ) -> Iterator[PutItem]:
     match change:
         case SaveSweep(sweep):
@@ -158,3 +163,6 @@ def _record(
         case SaveAccessReview(review):
             yield PutItem(ACCESS_REVIEW_NUMBER, number_name(review.number))
             yield PutItem(ItemKey(ACCESS_REVIEW, number_name(review.number)), encode(review))
+        case SaveArchive(archive):
+            yield PutItem(ARCHIVE_NUMBER, number_name(archive.number))
+            yield PutItem(ItemKey(ARCHIVE, number_name(archive.number)), encode(archive))

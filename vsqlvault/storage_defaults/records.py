@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import TypeVar
 
-from vsqlvault.errors import StorageUnavailable
+from vsqlvault.errors import SettingsInvalid, StorageUnavailable
 from vsqlvault.interfaces.purge_storage import ScrubOutcome
 from vsqlvault.interfaces.storage import ClockReading
 from vsqlvault.model.access_review import AccessReview
@@ -16,12 +16,22 @@ from vsqlvault.model.attestation import Attestation
 from vsqlvault.model.control import ControlChange
 from vsqlvault.model.credential import CredentialName, CredentialUse
 from vsqlvault.model.database_access import DatabaseAccess
+from vsqlvault.model.log_archive import LogArchive
 from vsqlvault.model.purge import ScrubRecord, SweepRecord, SweepRuns
 from vsqlvault.model.times import to_micros
+from vsqlvault.model.transparency import LogName
 from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.storage_defaults.basic import BasicWrite, ItemIs, ItemKey, ItemRange, PutItem, number_name, time_name
 from vsqlvault.storage_defaults.codec import decode, encode
-from vsqlvault.storage_defaults.lowering import ACCESS_REVIEW, ATTESTATION, CONTROL, CONTROL_CHANGE, SCRUB, SWEEP
+from vsqlvault.storage_defaults.lowering import (
+    ACCESS_REVIEW,
+    ARCHIVE,
+    ATTESTATION,
+    CONTROL,
+    CONTROL_CHANGE,
+    SCRUB,
+    SWEEP,
+)
 from vsqlvault.storage_defaults.required import MARK, MAX_ATTEMPTS, PAGE, RequiredStorage, mark_of
 
 Run = TypeVar("Run", SweepRecord, ScrubRecord)
@@ -186,6 +196,20 @@ class RecordDefaults(RequiredStorage):
             if review.at <= as_of:
                 newest[review.purpose] = review
         return sorted(newest.values(), key=lambda review: review.number)
+
+    async def archives(self) -> Sequence[LogArchive]:
+        """See ``ArchiveStorage.archives``."""
+        return [decode(LogArchive, item.value) async for item in self.all_items(ItemRange(table=ARCHIVE, limit=PAGE))]
+
+    async def drop_archived(self, log: LogName, first: int, limit: int) -> int | None:  # noqa: ARG002 - as for scrub
+        """See ``ArchiveStorage.drop_archived``. By default, a storage cannot drop rows."""
+        raise SettingsInvalid(
+            "storage.database_url: expected a storage that can drop archived rows of the log, such as PostgreSQL or SQLite"
+        )
+
+    async def reclaim(self) -> bool:
+        """See ``ArchiveStorage.reclaim``. Nothing was dropped."""
+        return False
 
 
 def _usage_name(name: CredentialName) -> bytes:

@@ -21,7 +21,7 @@ from vsqlvault.testing.storage.kills import KillConformance
 from vsqlvault.testing.storage.places import PlaceConformance
 from vsqlvault.testing.storage.tree import TreeConformance
 
-CAPABILITIES = StorageCapabilities(scrubs=False)
+CAPABILITIES = StorageCapabilities(scrubs=False, drops_archived_rows=False)
 is_long = os.environ.get("VSQLVAULT_MARIADB_TESTS") == "all"
 in_long = pytest.mark.skipif(not is_long, reason="only with VSQLVAULT_MARIADB_TESTS=all")
 

@@ -39,6 +39,7 @@ VALUES_AT_ONCE_BYTES = 8 * 1024 * 1024
 MAX_SWEEPS = 100_000
 MAX_CONTROL_CHANGES = 1_000_000
 END = datetime(9999, 12, 31, tzinfo=UTC)
+_ARCHIVE_COLUMNS = ("number", "first", "end", "access_through", "purge_through")
 Document = Mapping[str, Any]
 Versions = Callable[[VersionQuery], Awaitable[Sequence[StoredRule]]]
 
@@ -117,6 +118,7 @@ class StateCheck:
         await self._attestations()
         await self._access_reviews()
         await self._sweeps()
+        await self._archives()
         await self._entries(policies)
         self.findings.sort(key=lambda each: (each.table, each.key, each.what))
 
@@ -279,6 +281,25 @@ class StateCheck:
                 members = {name: getattr(sweep, name) for name in ("purged", "failed", "held", "completed")}
                 self._row("sweeps", sweep.sweep_id, members)
         self._missing("sweeps")
+
+    async def _archives(self) -> None:
+        """Compare the documents with their leaves, and the columns with the documents."""
+        archives = await stored_rows.readable(self._storage.archives())
+        if archives is None:
+            self._unreadable("log_archives", "a row")
+        for archive in archives or ():
+            key = str(archive.number)
+            try:
+                members = json.loads(archive.document)
+                columns = tuple(members[name] for name in _ARCHIVE_COLUMNS)
+            except (ValueError, KeyError, TypeError, RecursionError):
+                self._find("log_archives", key, None, "document is not the record of an archive")
+                self._state.rows.get("log_archives", {}).pop(key, None)
+                continue
+            self._row("log_archives", key, members)
+            if columns != tuple(getattr(archive, name) for name in _ARCHIVE_COLUMNS):
+                self._find("log_archives", key, None, "a column differs from the document")
+        self._missing("log_archives")
 
     async def _changes(self, since: datetime, until: datetime) -> Sequence[ControlChange]:
         return await self._storage.control_changes(since, until, MAX_CONTROL_CHANGES)

@@ -58,6 +58,11 @@ class VerificationResult:
     findings: Sequence[Finding]
     remarks: Sequence[str]
     restores: Sequence[ConfirmedRestore] = ()
+    archived: int = 0
+    """The number of leaves whose rows are in an archive and were not read."""
+
+    waits_for_record: bool = False
+    """Whether rows are missing under an archive whose record is not signed yet."""
 
     @property
     def is_good(self) -> bool:
@@ -71,16 +76,17 @@ async def verify_log(
     kept: Collection[str] = (),
     progress: Progress = lambda _done, _of: None,
     replay: StateReplay | None = None,
+    archives: Collection[str] = (),
 ) -> VerificationResult:
     """Verify a log against its checkpoints and those the caller kept, with the trusted ``keys``.
 
-    ``replay`` takes the leaves in order.
+    ``replay`` takes the leaves in order. ``archives``: as for ``LogCheck``.
 
     Raises:
         NoteRefused: a kept checkpoint is malformed. Unavailable: the source cannot be read.
     """
     own, malformed = _parsed(await source.checkpoints())
-    check = LogCheck([*own, *(SignedHead.parse(note, is_kept=True) for note in kept)], keys)
+    check = LogCheck([*own, *(SignedHead.parse(note, is_kept=True) for note in kept)], keys, archives)
     check.findings += malformed
     size = own[-1].head.size if own else 0
     for index in range(-(-size // WIDTH)):
@@ -100,7 +106,10 @@ async def verify_log(
     check.findings += await source.anomalies()
     check.finish()
     origin = own[-1].head.origin if own else None
-    return VerificationResult(origin, check.size, len(check.heads), check.findings, check.remarks, check.restores)
+    return VerificationResult(
+        origin, check.size, len(check.heads), check.findings, check.remarks, check.restores, check.archived.missing,
+        check.archived.has_unrecorded,
+    )  # fmt: skip
 
 
 def _parsed(notes: Sequence[str]) -> tuple[list[SignedHead], list[Finding]]:

@@ -27,5 +27,8 @@ class StorageCapabilities:
     scrubs: bool = True
     """``scrub`` removes purged bytes from the data files. A storage without it lists in ``describe`` where they remain."""
 
+    drops_archived_rows: bool = True
+    """``drop_archived`` drops rows of the logs, and ``describe`` says so. A storage without it keeps every row."""
+
     settable_clock: bool = False
     """``open_storage_at`` opens a storage whose clock the test sets."""

@@ -15,6 +15,7 @@ implements ``open_storage_at``.
 from __future__ import annotations
 
 from vsqlvault.testing.storage.api_keys import ApiKeyConformance
+from vsqlvault.testing.storage.archives import ArchiveConformance
 from vsqlvault.testing.storage.clock import ClockConformance, MarkConformance
 from vsqlvault.testing.storage.commits import CommitConformance
 from vsqlvault.testing.storage.cursors import CursorConformance
@@ -46,6 +47,7 @@ class StorageConformance(
     EvidenceConformance,
     KeyRefConformance,
     WatchingConformance,
+    ArchiveConformance,
     PlaceConformance,
     MarkConformance,
     ScrubConformance,

@@ -28,11 +28,11 @@ BEGIN
 END
 $$;
 
-CREATE OR REPLACE TRIGGER access_log_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON vault.access_log
+CREATE OR REPLACE TRIGGER access_log_append_only BEFORE UPDATE OR TRUNCATE ON vault.access_log
     FOR EACH STATEMENT EXECUTE FUNCTION vault.refuse_change();
-CREATE OR REPLACE TRIGGER purge_log_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON vault.purge_log
+CREATE OR REPLACE TRIGGER purge_log_append_only BEFORE UPDATE OR TRUNCATE ON vault.purge_log
     FOR EACH STATEMENT EXECUTE FUNCTION vault.refuse_change();
-CREATE OR REPLACE TRIGGER leaves_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON vault.leaves
+CREATE OR REPLACE TRIGGER leaves_append_only BEFORE UPDATE OR TRUNCATE ON vault.leaves
     FOR EACH STATEMENT EXECUTE FUNCTION vault.refuse_change();
 CREATE OR REPLACE TRIGGER control_changes_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON vault.control_changes
     FOR EACH STATEMENT EXECUTE FUNCTION vault.refuse_change();
@@ -44,6 +44,143 @@ CREATE OR REPLACE TRIGGER checkpoints_append_only BEFORE UPDATE OR TRUNCATE ON v
     FOR EACH STATEMENT EXECUTE FUNCTION vault.refuse_change();
 CREATE OR REPLACE TRIGGER checkpoints_thinned_by_rule BEFORE DELETE ON vault.checkpoints
     FOR EACH ROW EXECUTE FUNCTION vault.refuse_thinner();
+
+-- Archives of the log.
+
+CREATE OR REPLACE TRIGGER log_archives_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON vault.log_archives
+    FOR EACH STATEMENT EXECUTE FUNCTION vault.refuse_change();
+
+CREATE OR REPLACE FUNCTION vault.check_archive() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.number <> (SELECT coalesce(max(number), 0) + 1 FROM vault.log_archives)
+        OR NEW.first_index <> (SELECT coalesce(max(end_index), 0) FROM vault.log_archives)
+        OR NEW.access_through < (SELECT coalesce(max(access_through), 0) FROM vault.log_archives)
+        OR NEW.purge_through < (SELECT coalesce(max(purge_through), 0) FROM vault.log_archives)
+    THEN
+        RAISE EXCEPTION 'log_archives is append-only';
+    END IF;
+    RETURN NEW;
+END
+$$;
+CREATE OR REPLACE TRIGGER log_archives_in_order BEFORE INSERT ON vault.log_archives
+    FOR EACH ROW EXECUTE FUNCTION vault.check_archive();
+
+-- Whether an archived row is needed. proof.archive_record has the same list of operations. The rows that stored an entry that
+-- exists stay, in its first and in its present version, and so do retrievals that moved its expiry, and the purge of an entry with
+-- a row.
+CREATE OR REPLACE FUNCTION vault.needs_access(
+    operation text, outcome text, purpose text, external_id text, entry_id text, entry_version bigint, detail text
+) RETURNS boolean LANGUAGE sql STABLE AS $$
+    SELECT CASE
+        WHEN $2 = 'granted' AND ($1 IN ('store', 'update', 'import') OR $1 = 'retrieve' AND $7 LIKE 'access policy %') THEN EXISTS (
+            SELECT FROM vault.entries AS e
+            WHERE e.purpose = $3 COLLATE "C" AND e.external_id = $4 COLLATE "C" AND e.entry_id = $5
+              AND e.purged_at IS NULL AND ($6 = 1 OR $6 = e.version)
+        )
+        ELSE ($2 = 'granted' OR $1 = 'sweep') AND $1 NOT IN (
+            'store', 'update', 'import', 'retrieve', 'inspect', 'list', 'purge', 'authenticate', 'read-access-policy',
+            'read-retention-policy', 'preview-retention-policy', 'read-api-key', 'explain-access', 'replay-access-policy',
+            'read-legal-hold', 'read-access-log', 'read-purge-log', 'read-key-refs', 'read-report',
+            'read-transparency-log', 'read-receipt', 'read-controls', 'read-attestation', 'sign-in', 'sign-out',
+            'read-sessions', 'end-session', 'read-page', 'submit-page', 'unknown'
+        )
+    END
+$$;
+
+CREATE OR REPLACE FUNCTION vault.needs_purge(method text, purpose text, external_id text, entry_id text)
+RETURNS boolean LANGUAGE sql STABLE AS $$
+    SELECT $1 <> 'replace' AND EXISTS (
+        SELECT FROM vault.entries AS e
+        WHERE e.purpose = $2 COLLATE "C" AND e.external_id = $3 COLLATE "C" AND e.entry_id = $4
+    )
+$$;
+
+-- One check for all rows of a statement.
+CREATE OR REPLACE FUNCTION vault.refuse_drop() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    is_refused boolean;
+BEGIN
+    IF TG_TABLE_NAME = 'access_log' THEN
+        SELECT EXISTS (
+            SELECT FROM gone AS g
+            WHERE g.position > (SELECT coalesce(max(access_through), 0) FROM vault.log_archives)
+               OR vault.needs_access(g.operation, g.outcome, g.purpose, g.external_id, g.entry_id, g.entry_version, g.detail)
+        ) INTO is_refused;
+    ELSIF TG_TABLE_NAME = 'purge_log' THEN
+        SELECT EXISTS (
+            SELECT FROM gone AS g
+            WHERE g.position > (SELECT coalesce(max(purge_through), 0) FROM vault.log_archives)
+               OR vault.needs_purge(g.method, g.purpose, g.external_id, g.entry_id)
+        ) INTO is_refused;
+    ELSE
+        SELECT EXISTS (
+            SELECT FROM gone AS g
+            WHERE g.leaf_index >= (SELECT coalesce(max(end_index), 0) FROM vault.log_archives)
+               OR CASE g.log
+                   WHEN 'access' THEN EXISTS (SELECT FROM vault.access_log AS r WHERE r.position = g.position)
+                   ELSE EXISTS (SELECT FROM vault.purge_log AS r WHERE r.position = g.position)
+               END
+        ) INTO is_refused;
+    END IF;
+    IF is_refused THEN
+        RAISE EXCEPTION '% is append-only', TG_TABLE_NAME;
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE TRIGGER access_log_drop AFTER DELETE ON vault.access_log REFERENCING OLD TABLE AS gone
+    FOR EACH STATEMENT EXECUTE FUNCTION vault.refuse_drop();
+CREATE OR REPLACE TRIGGER purge_log_drop AFTER DELETE ON vault.purge_log REFERENCING OLD TABLE AS gone
+    FOR EACH STATEMENT EXECUTE FUNCTION vault.refuse_drop();
+CREATE OR REPLACE TRIGGER leaves_drop AFTER DELETE ON vault.leaves REFERENCING OLD TABLE AS gone
+    FOR EACH STATEMENT EXECUTE FUNCTION vault.refuse_drop();
+
+-- Drops archived rows of a log that nothing needs, of at most this many leaves from "first" on, and the leaves without a row.
+-- Returns the leaf to go on with, or null. It runs with the rights of the schema's owner: the runtime role may delete no row.
+-- The newest row of a log stays: it says how far the log has come.
+CREATE OR REPLACE FUNCTION vault.drop_archived(of_log text, first bigint, most int)
+RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    last   bigint;
+    low    bigint;
+    high   bigint;
+    newest bigint;
+BEGIN
+    SELECT max(l.leaf_index), min(l.position), max(l.position) INTO last, low, high
+    FROM (
+        SELECT leaf_index, position FROM vault.leaves
+        WHERE log = of_log AND leaf_index >= first
+          AND leaf_index < (SELECT coalesce(max(end_index), 0) FROM vault.log_archives)
+        ORDER BY leaf_index LIMIT most
+    ) AS l;
+    IF last IS NULL THEN
+        RETURN NULL;
+    END IF;
+    IF of_log = 'access' THEN
+        SELECT max(position) INTO newest FROM vault.access_log;
+        DELETE FROM vault.access_log AS a
+        WHERE a.position >= low AND a.position <= high AND a.position < newest
+          AND a.position <= (SELECT coalesce(max(access_through), 0) FROM vault.log_archives)
+          AND NOT vault.needs_access(
+              a.operation, a.outcome, a.purpose, a.external_id, a.entry_id, a.entry_version, a.detail
+          );
+        DELETE FROM vault.leaves AS l
+        WHERE l.log = 'access' AND l.leaf_index >= first AND l.leaf_index <= last
+          AND NOT EXISTS (SELECT FROM vault.access_log AS r WHERE r.position = l.position);
+    ELSE
+        SELECT max(position) INTO newest FROM vault.purge_log;
+        DELETE FROM vault.purge_log AS p
+        WHERE p.position >= low AND p.position <= high AND p.position < newest
+          AND p.position <= (SELECT coalesce(max(purge_through), 0) FROM vault.log_archives)
+          AND NOT vault.needs_purge(p.method, p.purpose, p.external_id, p.entry_id);
+        DELETE FROM vault.leaves AS l
+        WHERE l.log = 'purge' AND l.leaf_index >= first AND l.leaf_index <= last
+          AND NOT EXISTS (SELECT FROM vault.purge_log AS r WHERE r.position = l.position);
+    END IF;
+    RETURN last + 1;
+END
+$$;
 
 -- Changes of entries, as deltas of the counts for the report.
 

@@ -641,7 +641,7 @@ GRANT DELETE ON vault.checkpoints TO {role};
 GRANT INSERT ON vault.access_log, vault.purge_log, vault.access_policies, vault.retention_policies, vault.api_keys,
     vault.legal_holds, vault.sweeps, vault.scrubs, vault.secrets, vault.leaves, vault.checkpoints, vault.log_blocks,
     vault.access_tallies, vault.purge_tallies, vault.purged_key_tallies, vault.lag_tallies, vault.control_changes,
-    vault.attestations, vault.access_reviews, vault.access_day_tallies, vault.purge_day_tallies TO {role};
+    vault.attestations, vault.log_archives, vault.access_reviews, vault.access_day_tallies, vault.purge_day_tallies TO {role};
 GRANT UPDATE ON vault.rulebook, vault.clock, vault.scrubbed TO {role};
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA vault TO {role}
 

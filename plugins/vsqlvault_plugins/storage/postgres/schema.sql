@@ -320,6 +320,18 @@ CREATE TABLE vault.access_reviews (
 );
 CREATE INDEX access_reviews_by_purpose ON vault.access_reviews (purpose, at, number);
 
+-- Archives of the log: which leaves have their rows outside the vault. Rows of the logs can be deleted below their end, and only
+-- those that nothing needs.
+CREATE TABLE vault.log_archives (
+    number         bigint      PRIMARY KEY,
+    first_index    bigint      NOT NULL,
+    end_index      bigint      NOT NULL CHECK (end_index > first_index),
+    access_through bigint      NOT NULL,
+    purge_through  bigint      NOT NULL,
+    at             timestamptz NOT NULL,
+    document       text        NOT NULL
+);
+
 -- Counts of the logs for the report, by block. A block is 8,192 positions of a log. It is counted once, when all its rows are
 -- leaves, because then none can be added and none can change. If these seven tables are emptied, the blocks are counted again.
 

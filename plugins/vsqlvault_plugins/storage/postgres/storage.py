@@ -41,12 +41,14 @@ from vsqlvault.model.credential import CredentialName, CredentialUse
 from vsqlvault.model.database_access import DatabaseAccess
 from vsqlvault.model.entry import Entry
 from vsqlvault.model.hold import LegalHold
+from vsqlvault.model.log_archive import LogArchive
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.purge import PurgeRecord, ScrubRecord, SweepRecord, SweepRuns
 from vsqlvault.model.transparency import Checkpoint, LogName, TileKey
 from vsqlvault.quick_dataclass import dataclass
 from vsqlvault_plugins.storage.full_disk import FullDisk
 from vsqlvault_plugins.storage.postgres import (
+    archiving,
     entry_counts,
     evidence,
     pages,
@@ -70,6 +72,7 @@ READ_SECONDS = 2.0
 COMMIT_SECONDS = 5.0
 PAGE_SECONDS = 30.0
 MIGRATION_SECONDS = 600.0
+RECLAIM_SECONDS = 3600.0
 MAX_TRIES = 8
 SETTLE_PAUSE_SECONDS = 0.01
 MAX_BLOCKS_AT_ONCE = 16
@@ -360,6 +363,22 @@ class PostgresStorage:
         """See ``WatchStorage.control_changes``."""
         return await self._run(PAGE_SECONDS, watching.control_changes, since, until, limit)
 
+    async def archives(self) -> Sequence[LogArchive]:
+        """See ``ArchiveStorage.archives``."""
+        return await self._run(READ_SECONDS, archiving.archives)
+
+    async def drop_archived(self, log: LogName, first: int, limit: int) -> int | None:
+        """See ``ArchiveStorage.drop_archived``."""
+        return await self._run(PAGE_SECONDS, archiving.drop_archived, log, first, limit)
+
+    async def reclaim(self) -> bool:
+        """See ``ArchiveStorage.reclaim``. It vacuums the logs, on a connection of its own."""
+        try:
+            async with self._connections.borrow_beside(RECLAIM_SECONDS) as connection:
+                return await archiving.reclaim(connection)
+        except Exception as error:
+            raise translated(error, committing=False) from error
+
     async def attestations(self, before: int | None, limit: int) -> Sequence[Attestation]:
         """See ``WatchStorage.attestations``."""
         return await self._run(PAGE_SECONDS, watching.attestations, before, limit)
@@ -431,6 +450,7 @@ class PostgresStorage:
         return {
             **self._server.describe(),
             "full": self._disk.is_full,
+            "drops_archived_rows": True,
             "schema_version": schema.VERSION,
             "purge_reaches_with_scrub": ["the database's data files, until the next scrub"],
             "purge_does_not_reach": [

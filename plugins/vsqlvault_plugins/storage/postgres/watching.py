@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
+from vsqlvault.interfaces.archive_storage import NewestArchiveIs, SaveArchive
 from vsqlvault.interfaces.watch_storage import (
     NewestAccessReviewIs,
     NewestAttestationIs,
@@ -21,7 +22,7 @@ from vsqlvault.model.control import ControlChange, ControlState
 from vsqlvault.model.database_access import DatabaseAccess, DatabaseRole
 from vsqlvault.model.purge import PurgeRecord
 from vsqlvault_plugins.storage.decoding import readable
-from vsqlvault_plugins.storage.postgres import rows
+from vsqlvault_plugins.storage.postgres import archiving, rows
 from vsqlvault_plugins.storage.postgres.connections import Connection
 from vsqlvault_plugins.storage.sql_files import load_queries
 
@@ -109,6 +110,7 @@ EXPECTATIONS: dict[type, Callable[[Connection, Any], Awaitable[bool]]] = {
     NewestControlChangeIs: _newest_control_change_is,
     NewestAttestationIs: _newest_attestation_is,
     NewestAccessReviewIs: _newest_access_review_is,
+    NewestArchiveIs: archiving.newest_archive_is,
 }
 """Read while the rules are locked, so that no other process commits meanwhile."""
 
@@ -116,6 +118,7 @@ CHANGES: dict[type, Callable[[Connection, Any], Awaitable[None]]] = {
     SaveControlChange: _save_control_change,
     SaveAttestation: _save_attestation,
     SaveAccessReview: _save_access_review,
+    SaveArchive: archiving.save_archive,
 }
 
 

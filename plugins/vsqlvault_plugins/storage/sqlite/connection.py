@@ -47,7 +47,8 @@ SWITCH_SECONDS = 0.0001
 
 
 _PRAGMAS = (
-    "pragma_busy_timeout", "pragma_journal_mode", "pragma_synchronous", "pragma_secure_delete", "pragma_trusted_schema",
+    "pragma_busy_timeout", "pragma_auto_vacuum", "pragma_journal_mode", "pragma_synchronous", "pragma_secure_delete",
+    "pragma_trusted_schema",
     "pragma_temp_store", "pragma_wal_autocheckpoint",
 )  # fmt: skip
 

@@ -2,12 +2,62 @@
 
 -- Logs only grow. A row cannot be replaced either (INSERT OR REPLACE).
 
+-- The rows that may be deleted: archived, and needed by nothing. proof.archive_record has the same list of operations. The rows
+-- that stored an entry that exists stay, in its first and in its present version, and so do retrievals that moved its expiry, and
+-- the purge of an entry with a row.
+DROP VIEW IF EXISTS droppable_access;
+CREATE VIEW droppable_access AS
+SELECT a.position FROM access_log AS a
+WHERE a.position <= (SELECT coalesce(max(access_through), 0) FROM log_archives)
+  AND CASE
+      WHEN a.outcome = 'granted' AND (a.operation IN ('store', 'update', 'import')
+          OR a.operation = 'retrieve' AND a.detail LIKE 'access policy %')
+      THEN NOT EXISTS (
+          SELECT 1 FROM entries AS e
+          WHERE e.purpose = a.purpose AND e.external_id = a.external_id AND e.entry_id = a.entry_id
+            AND e.purged_at IS NULL AND (a.entry_version = 1 OR a.entry_version = e.version)
+      )
+      ELSE a.outcome = 'denied' AND a.operation <> 'sweep' OR a.operation IN (
+          'store', 'update', 'import', 'retrieve', 'inspect', 'list', 'purge', 'authenticate', 'read-access-policy',
+          'read-retention-policy', 'preview-retention-policy', 'read-api-key', 'explain-access', 'replay-access-policy',
+          'read-legal-hold', 'read-access-log', 'read-purge-log', 'read-key-refs', 'read-report',
+          'read-transparency-log', 'read-receipt', 'read-controls', 'read-attestation', 'sign-in', 'sign-out',
+          'read-sessions', 'end-session', 'read-page', 'submit-page', 'unknown'
+      )
+  END;
+
+DROP VIEW IF EXISTS droppable_purge;
+CREATE VIEW droppable_purge AS
+SELECT p.position FROM purge_log AS p
+WHERE p.position <= (SELECT coalesce(max(purge_through), 0) FROM log_archives)
+  AND (p.method = 'replace' OR NOT EXISTS (
+      SELECT 1 FROM entries AS e
+      WHERE e.purpose = p.purpose AND e.external_id = p.external_id AND e.entry_id = p.entry_id
+  ));
+
+DROP TRIGGER IF EXISTS log_archives_no_update;
+CREATE TRIGGER log_archives_no_update BEFORE UPDATE ON log_archives
+BEGIN SELECT RAISE(ABORT, 'log_archives is append-only'); END;
+
+DROP TRIGGER IF EXISTS log_archives_no_delete;
+CREATE TRIGGER log_archives_no_delete BEFORE DELETE ON log_archives
+BEGIN SELECT RAISE(ABORT, 'log_archives is append-only'); END;
+
+DROP TRIGGER IF EXISTS log_archives_in_order;
+CREATE TRIGGER log_archives_in_order BEFORE INSERT ON log_archives
+WHEN NEW.number <> (SELECT coalesce(max(number), 0) + 1 FROM log_archives)
+  OR NEW.first_index <> (SELECT coalesce(max(end_index), 0) FROM log_archives)
+  OR NEW.access_through < (SELECT coalesce(max(access_through), 0) FROM log_archives)
+  OR NEW.purge_through < (SELECT coalesce(max(purge_through), 0) FROM log_archives)
+BEGIN SELECT RAISE(ABORT, 'log_archives is append-only'); END;
+
 DROP TRIGGER IF EXISTS access_log_no_update;
 CREATE TRIGGER access_log_no_update BEFORE UPDATE ON access_log
 BEGIN SELECT RAISE(ABORT, 'access_log is append-only'); END;
 
 DROP TRIGGER IF EXISTS access_log_no_delete;
 CREATE TRIGGER access_log_no_delete BEFORE DELETE ON access_log
+WHEN NOT EXISTS (SELECT 1 FROM droppable_access WHERE position = OLD.position)
 BEGIN SELECT RAISE(ABORT, 'access_log is append-only'); END;
 
 DROP TRIGGER IF EXISTS access_log_no_replace;
@@ -21,6 +71,7 @@ BEGIN SELECT RAISE(ABORT, 'purge_log is append-only'); END;
 
 DROP TRIGGER IF EXISTS purge_log_no_delete;
 CREATE TRIGGER purge_log_no_delete BEFORE DELETE ON purge_log
+WHEN NOT EXISTS (SELECT 1 FROM droppable_purge WHERE position = OLD.position)
 BEGIN SELECT RAISE(ABORT, 'purge_log is append-only'); END;
 
 DROP TRIGGER IF EXISTS purge_log_no_replace;
@@ -38,6 +89,11 @@ BEGIN SELECT RAISE(ABORT, 'leaves is append-only'); END;
 
 DROP TRIGGER IF EXISTS leaves_no_delete;
 CREATE TRIGGER leaves_no_delete BEFORE DELETE ON leaves
+WHEN OLD.leaf_index >= (SELECT coalesce(max(end_index), 0) FROM log_archives)
+  OR CASE OLD.log
+      WHEN 'access' THEN EXISTS (SELECT 1 FROM access_log WHERE position = OLD.position)
+      ELSE EXISTS (SELECT 1 FROM purge_log WHERE position = OLD.position)
+  END
 BEGIN SELECT RAISE(ABORT, 'leaves is append-only'); END;
 
 DROP TRIGGER IF EXISTS leaves_no_replace;

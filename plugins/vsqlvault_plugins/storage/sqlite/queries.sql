@@ -18,6 +18,9 @@ DELETE FROM schema_version
 
 -- name: put_state
 INSERT INTO schema_version (version, functions) VALUES (?, ?)
+-- name: pragma_auto_vacuum
+-- A file that is created shrinks when archived rows have been dropped. An existing file stays as it is.
+PRAGMA auto_vacuum = INCREMENTAL
 
 -- name: pragma_journal_mode
 PRAGMA journal_mode = WAL

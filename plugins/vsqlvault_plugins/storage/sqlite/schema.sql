@@ -296,6 +296,19 @@ CREATE TABLE access_reviews (
 );
 CREATE INDEX access_reviews_by_purpose ON access_reviews (purpose, at, number);
 
+-- Archives of the log: which leaves have their rows outside the vault. Rows of the logs can be deleted below their end, and only
+-- those that nothing needs.
+CREATE TABLE log_archives (
+    number         INTEGER PRIMARY KEY,
+    first_index    INTEGER NOT NULL,
+    end_index      INTEGER NOT NULL,
+    access_through INTEGER NOT NULL,
+    purge_through  INTEGER NOT NULL,
+    at             INTEGER NOT NULL,
+    document       TEXT    NOT NULL,
+    CHECK (end_index > first_index)
+);
+
 -- Counts of the logs for the report, by block. A block is 8,192 positions of a log. It is counted once, when all its rows are
 -- leaves, because then none can be added and none can change. If these seven tables are emptied, the blocks are counted again.
 

@@ -48,6 +48,7 @@ from vsqlvault.model.times import utc_now
 from vsqlvault.model.transparency import Checkpoint, LogName, TileKey
 from vsqlvault_plugins.storage.full_disk import without_stores
 from vsqlvault_plugins.storage.sqlite import evidence, pages, purging, schema, tallies, transactions, tree, watching
+from vsqlvault_plugins.storage.sqlite.archived_logs import ArchivedLogs
 from vsqlvault_plugins.storage.sqlite.connection import (
     Connection,
     create_private,
@@ -65,14 +66,13 @@ CHECKPOINT_AFTER_BYTES = 1_500_000
 MAX_LOG_BYTES = 16_000_000
 """Beyond this size the checkpoint runs on the writer's connection, so that commits wait and the log stops growing."""
 WAL_RESET_BUG = has_wal_reset_bug(sqlite3.sqlite_version_info[:3])
-TRUNCATE_EVERY_SECONDS = 5.0
+TRUNCATE_EVERY_SECONDS, MAX_TRUNCATE_PAUSE_SECONDS = 5.0, 60.0
 MAX_BLOCKS_AT_ONCE = 16
-MAX_TRUNCATE_PAUSE_SECONDS = 60.0
 SCRUB_SECONDS = 5.0
 SCRUB_PAUSE_SECONDS = 0.1
 
 
-class SqliteStorage:
+class SqliteStorage(ArchivedLogs):
     """Entries, policies and logs in one file. ``clock`` is the only clock of the storage."""
 
     flights = 1
@@ -225,9 +225,8 @@ class SqliteStorage:
 
         If necessary, the reader of this process is paused. Under load it would prevent the truncation most of the time.
         """
-        await self._checkpointer.run_behind(
-            transactions.checkpoint_log
-        )  # beside the commits where SQLite allows, so that they wait less
+        # Beside the commits where SQLite allows, so that they wait less.
+        await self._checkpointer.run_behind(transactions.checkpoint_log)
         if await self._writer.run_behind(transactions.truncate_log):
             return True
         holding, still = threading.Event(), asyncio.Event()
@@ -479,6 +478,7 @@ class SqliteStorage:
             "journal_mode": "wal",
             "synchronous": "full",
             "secure_delete": True,
+            "drops_archived_rows": True,
             "purge_reaches_with_scrub": ["the write-ahead log, for some seconds or until the next scrub"],
             "purge_does_not_reach": [
                 "backups and copies of the file",

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from vsqlvault.interfaces.archive_storage import NewestArchiveIs, SaveArchive
 from vsqlvault.interfaces.watch_storage import (
     NewestAccessReviewIs,
     NewestAttestationIs,
@@ -23,7 +24,7 @@ from vsqlvault.model.purge import PurgeRecord
 from vsqlvault.model.times import from_micros, to_micros
 from vsqlvault_plugins.storage.decoding import without_bytes
 from vsqlvault_plugins.storage.sql_files import load_queries
-from vsqlvault_plugins.storage.sqlite import rows
+from vsqlvault_plugins.storage.sqlite import archiving, rows
 
 QUERIES = load_queries("vsqlvault_plugins.storage.sqlite", "watching.sql")
 _NO_NUMBER = 2**63 - 1
@@ -108,11 +109,13 @@ EXPECTATIONS: dict[type, Callable[[sqlite3.Connection, Any], bool]] = {
     NewestControlChangeIs: _newest_control_change_is,
     NewestAttestationIs: _newest_attestation_is,
     NewestAccessReviewIs: _newest_access_review_is,
+    NewestArchiveIs: archiving.newest_archive_is,
 }
 CHANGES: dict[type, Callable[[sqlite3.Connection, Any], None]] = {
     SaveControlChange: _save_control_change,
     SaveAttestation: _save_attestation,
     SaveAccessReview: _save_access_review,
+    SaveArchive: archiving.save_archive,
 }
 
 

@@ -1,0 +1,53 @@
+"""The part of the SQLite storage for archives of the log."""
+
+from __future__ import annotations
+
+import sqlite3
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from vsqlvault.model.log_archive import LogArchive
+from vsqlvault.model.transparency import LogName
+from vsqlvault_plugins.storage.sqlite import archiving
+from vsqlvault_plugins.storage.sqlite.connection import Connection
+from vsqlvault_plugins.storage.sqlite.transactions import transaction
+
+DROPPED_BYTES = 4_000
+"""The share of a dropped row in the write-ahead log: the pages that it leaves are written again, with those of its indexes."""
+
+
+class ArchivedLogs(ABC):
+    """Records of archives, and the drop of archived rows."""
+
+    _pager: Connection
+    _writer: Connection
+    _written: int
+
+    @abstractmethod
+    def _checkpoint_if_due(self) -> None: ...
+
+    @abstractmethod
+    def _empty_log_soon(self) -> None: ...
+
+    async def archives(self) -> Sequence[LogArchive]:
+        """See ``ArchiveStorage.archives``."""
+        return await self._pager.run(archiving.archives)
+
+    async def drop_archived(self, log: LogName, first: int, limit: int) -> int | None:
+        """See ``ArchiveStorage.drop_archived``."""
+        after = await self._writer.run_behind(_dropped, log, first, limit)
+        self._written += DROPPED_BYTES * limit
+        self._checkpoint_if_due()
+        return after
+
+    async def reclaim(self) -> bool:
+        """See ``ArchiveStorage.reclaim``. It shortens the file, unless an earlier version of this program created it."""
+        has_more = await self._writer.run_behind(archiving.reclaim)
+        if not has_more:
+            self._empty_log_soon()
+        return has_more
+
+
+def _dropped(connection: sqlite3.Connection, log: LogName, first: int, limit: int) -> int | None:
+    with transaction(connection, "begin_write"):
+        return archiving.drop_archived(connection, log, first, limit)

@@ -1,0 +1,65 @@
+"""Records of archives, and the drop of archived rows."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+from vsqlvault.interfaces.archive_storage import NewestArchiveIs, SaveArchive
+from vsqlvault.model.log_archive import LogArchive
+from vsqlvault.model.times import from_micros, to_micros
+from vsqlvault.model.transparency import LogName
+from vsqlvault_plugins.storage.decoding import without_bytes
+from vsqlvault_plugins.storage.sql_files import load_queries
+
+QUERIES = load_queries("vsqlvault_plugins.storage.sqlite", "archiving.sql")
+INCREMENTAL = 2
+
+
+def archives(connection: sqlite3.Connection) -> list[LogArchive]:
+    """Return the records of all archives, the oldest first."""
+    return [_archive_of(row) for row in connection.execute(QUERIES["archives"])]
+
+
+def drop_archived(connection: sqlite3.Connection, log: LogName, first: int, limit: int) -> int | None:
+    """Drop archived rows of at most ``limit`` leaves, inside a transaction. Triggers reject every other row."""
+    span = {"log": log.value, "first": first, "limit": limit}
+    last, low, high = connection.execute(QUERIES["archived_span"], span).fetchone()
+    if last is None:
+        return None
+    connection.execute(QUERIES["drop_rows"].format(log=log.value), {"low": low, "high": high})
+    connection.execute(QUERIES["drop_leaves"].format(log=log.value), {"first": first, "last": last})
+    return int(last) + 1
+
+
+def reclaim(connection: sqlite3.Connection) -> bool:
+    """Shorten the file by some free pages, where it can be shortened, and return whether there are more."""
+    (kind,) = connection.execute(QUERIES["auto_vacuum"]).fetchone()
+    if kind != INCREMENTAL:
+        return False
+    connection.execute(QUERIES["give_back"]).fetchall()
+    (left,) = connection.execute(QUERIES["free_pages"]).fetchone()
+    return bool(left)
+
+
+def newest_archive_is(connection: sqlite3.Connection, expected: NewestArchiveIs) -> bool:
+    """Return whether the newest archive has this number."""
+    (number,) = connection.execute(QUERIES["newest_archive"]).fetchone()
+    return bool(number == expected.number)
+
+
+def save_archive(connection: sqlite3.Connection, wanted: SaveArchive) -> None:
+    """Add the record of an archive."""
+    made = wanted.archive
+    through = (made.access_through, made.purge_through)
+    row = (made.number, made.first, made.end, *through, to_micros(made.at), made.document)
+    connection.execute(QUERIES["put_archive"], row)
+
+
+@without_bytes
+def _archive_of(row: Any) -> LogArchive:
+    number, first, end, access_through, purge_through, at, document = row
+    return LogArchive(
+        number=number, first=first, end=end, access_through=access_through, purge_through=purge_through,
+        at=from_micros(at), document=document,
+    )  # fmt: skip

@@ -1,0 +1,39 @@
+-- Archives of the log, and the drop of archived rows.
+
+-- name: put_archive
+INSERT INTO log_archives (number, first_index, end_index, access_through, purge_through, at, document)
+VALUES (?, ?, ?, ?, ?, ?, ?)
+
+-- name: newest_archive
+SELECT coalesce(max(number), 0) FROM log_archives
+
+-- name: archives
+SELECT number, first_index, end_index, access_through, purge_through, at, document FROM log_archives ORDER BY number
+
+-- name: archived_span
+-- The leaves to go through at once, and the positions of their rows.
+SELECT max(leaf_index), min(position), max(position) FROM (
+    SELECT leaf_index, position FROM leaves
+    WHERE log = :log AND leaf_index >= :first AND leaf_index < (SELECT coalesce(max(end_index), 0) FROM log_archives)
+    ORDER BY leaf_index LIMIT :limit
+)
+
+-- name: drop_rows
+-- The newest row of a log stays: it says how far the log has come.
+DELETE FROM {log}_log WHERE position IN (
+    SELECT position FROM droppable_{log} WHERE position >= :low AND position <= :high
+) AND position < (SELECT max(position) FROM {log}_log)
+
+-- name: drop_leaves
+DELETE FROM leaves WHERE log = '{log}' AND leaf_index >= :first AND leaf_index <= :last
+AND NOT EXISTS (SELECT 1 FROM {log}_log AS r WHERE r.position = leaves.position)
+
+-- name: auto_vacuum
+PRAGMA auto_vacuum
+
+-- name: free_pages
+PRAGMA freelist_count
+
+-- name: give_back
+-- This many pages at once, so that commits do not wait long.
+PRAGMA incremental_vacuum(256)
