@@ -29,6 +29,7 @@ from vsqlvault.interfaces.observer import Observer
 from vsqlvault.interfaces.page import Page
 from vsqlvault.interfaces.purge_method import PurgeMethod
 from vsqlvault.interfaces.report_section import ReportSection
+from vsqlvault.interfaces.request_observer import RequestObserver
 from vsqlvault.interfaces.storage import StorageFactory
 from vsqlvault.interfaces.stored_keys import StoredKeys
 from vsqlvault.model.sandbox import ProcessNeeds
@@ -63,6 +64,7 @@ OFFERS: Mapping[str, OfferKind] = MappingProxyType({
     "vault_anchors": OfferKind("anchor", Anchor),
     "vault_observers": OfferKind("observer", Observer),
     "vault_log_sinks": OfferKind("log sink", LogSinkKind),
+    "vault_request_observers": OfferKind("request observer", RequestObserver),
     "vault_controls": OfferKind("control", VaultControl),
     "vault_commands": OfferKind("command", VaultCommand),
     "vault_pages": OfferKind("page", Page),
@@ -340,4 +342,22 @@ def vault_log_sinks(settings: Settings) -> Iterable[LogSinkKind]:  # type: ignor
         @hookimpl
         def vault_log_sinks(settings):
             return [Printer()]
+    """
+
+
+@hookspec
+def vault_request_observers(settings: Settings) -> Iterable[RequestObserver]:  # type: ignore[empty-body]
+    """Return observers of answered requests.
+
+    Example:
+        class Slow(RequestObserver):
+            name = "slow"
+
+            def answered(self, request):
+                if request.seconds > 1:
+                    print("slow:", request.method, request.route)
+
+        @hookimpl
+        def vault_request_observers(settings):
+            return [Slow()]
     """

@@ -80,6 +80,7 @@ TABLE: dict[str, tuple[Callable[[Site], Answer], set[int]]] = {
     "observer.checkpoints": (store, WRITTEN),
     "method.purged": (replace_rogue, WRITTEN),
     "sink.deliver": (store, WRITTEN),
+    "request_observer.answered": (store, WRITTEN),
     "task.step": (store, WRITTEN),
     "callback.call": (store, WRITTEN),
 }

@@ -14,6 +14,7 @@ from vsqlvault.interfaces.authenticator import Presented
 from vsqlvault.interfaces.page import PageRequest
 from vsqlvault.interfaces.purge_method import PurgeRequest
 from vsqlvault.interfaces.report_section import ReportContext
+from vsqlvault.interfaces.request_observer import AnsweredRequest
 from vsqlvault.interfaces.stored_keys import StoredKeys
 from vsqlvault.model.access import AccessRequest, Allow, Deny
 from vsqlvault.model.audit import AccessRecord
@@ -35,7 +36,8 @@ The protocols and values of [plugins](plugins.md), from their docstrings. This p
 """
 PROTOCOLS = (*dict.fromkeys(kind.protocol for kind in OFFERS.values() if kind.protocol), RequiredStorage)
 VALUES = (
-    PluginSettings, ProcessNeeds, Presented, Principal, KnownCredential, StoredKeys, AccessRequest, Allow, Deny, AccessPolicy,
+    PluginSettings, ProcessNeeds, AnsweredRequest,
+    Presented, Principal, KnownCredential, StoredKeys, AccessRequest, Allow, Deny, AccessPolicy,
     RetentionPolicy, PurgeRequest, PurgePlan, Remove, Overwrite, Check, ControlState, AccessRecord, PurgeRecord, Checkpoint,
     ReportContext, PageRequest, BasicWrite, NewRow, StoredRow, ItemKey, Item, ItemRange, ItemIs, PutItem,
 )  # fmt: skip

@@ -25,6 +25,7 @@ from vsqlvault.interfaces.observer import Observer
 from vsqlvault.interfaces.page import Page
 from vsqlvault.interfaces.purge_method import PurgeMethod
 from vsqlvault.interfaces.report_section import ReportSection
+from vsqlvault.interfaces.request_observer import RequestObserver
 from vsqlvault.interfaces.storage import StorageFactory
 from vsqlvault.interfaces.stored_keys import NoStoredKeys
 from vsqlvault.model.access import Deny
@@ -47,7 +48,7 @@ def example_of(hook):
 def test_the_example_of_each_hook_implements_it(hook):
     namespace = {
         "Anchor": Anchor, "Authenticator": Authenticator, "Check": Check, "ControlState": ControlState,
-        "LogSink": LogSink, "LogSinkKind": LogSinkKind, "Section": Section,
+        "LogSink": LogSink, "RequestObserver": RequestObserver, "LogSinkKind": LogSinkKind, "Section": Section,
         "Observer": Observer, "PolicyEvaluator": PolicyEvaluator, "PurgeMethod": PurgeMethod, "ReportSection": ReportSection,
         "StorageFactory": StorageFactory, "VaultCommand": VaultCommand, "VaultControl": VaultControl, "Page": Page,
         "BaseModel": BaseModel, "CredentialRefused": CredentialRefused, "Deny": Deny, "Overwrite": Overwrite,

@@ -20,6 +20,7 @@ from vsqlvault.interfaces.log_sink import LogSink, LogSinkKind
 from vsqlvault.interfaces.observer import Observer
 from vsqlvault.interfaces.purge_method import PurgeMethod
 from vsqlvault.interfaces.report_section import ReportSection
+from vsqlvault.interfaces.request_observer import RequestObserver
 from vsqlvault.interfaces.storage import Storage, StorageFactory
 from vsqlvault.model.access import Allow
 from vsqlvault.model.control import Check, ControlState
@@ -313,6 +314,18 @@ class RogueSinks(LogSinkKind):
 @hookimpl
 def vault_log_sinks(settings: Any) -> Any:
     return plainly("hook.vault_log_sinks", [RogueSinks()], settings.export)
+
+
+class RogueRequestObserver(RequestObserver):
+    name = "rogue"
+
+    def answered(self, request: Any) -> None:
+        plainly("request_observer.answered", None, request)
+
+
+@hookimpl
+def vault_request_observers() -> Any:
+    return plainly("hook.vault_request_observers", [RogueRequestObserver()])
 
 
 @hookimpl

@@ -29,6 +29,7 @@ BUILT_IN = [
     "report-evidence",
     "storage-postgresql",
     "storage-sqlite",
+    "telemetry-otel",
 ]
 
 

@@ -14,7 +14,7 @@ from vsqlvault.errors import SettingsInvalid
 
 KINDS = (
     "authenticator", "storage", "access-policy", "purge-method", "report-section", "anchor", "observer", "log-sink",
-    "control", "command", "page", "lifecycle",
+    "request-observer", "control", "command", "page", "lifecycle",
 )  # fmt: skip
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*", re.ASCII)
 _PYPROJECT = """[build-system]

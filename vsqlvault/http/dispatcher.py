@@ -7,7 +7,9 @@ import logging
 import re
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 from urllib.parse import unquote
 
@@ -20,6 +22,7 @@ from vsqlvault.errors import (
     InternalFault,
     InvalidPath,
     OutcomeUnknown,
+    PluginFailed,
     TlsRequired,
     Unavailable,
     UriTooLong,
@@ -37,13 +40,16 @@ from vsqlvault.http.problems import problem
 from vsqlvault.http.schemas.queries import NoQuery, read_query
 from vsqlvault.http.server.state import PROBES
 from vsqlvault.http.sessions import CLEARED, Session, Sessions
+from vsqlvault.http.tracing import trace_parent
 from vsqlvault.interfaces.authenticator import Presented
+from vsqlvault.interfaces.request_observer import AnsweredRequest
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.principal import Call, Principal, Role
 from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.service.audit.recorder import AuditContext
 from vsqlvault.service.log.quarantine import Quarantine
+from vsqlvault.service.plugin_calls import call_plain
 from vsqlvault.service.vault import Vault
 
 log = logging.getLogger(__name__)
@@ -60,6 +66,7 @@ _DOTS = re.compile(rb"/\.\.?(?:/|$)")
 _CREDENTIAL_NAMES = frozenset({"access_token", "api-key", "api_key", "apikey", "authorization", "key", "token"})
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 _SHOWN_BYTES = 64
+_NANOSECONDS = 1_000_000_000
 _LONG_NUMBER = re.compile(r"\d{9,}")
 
 
@@ -82,6 +89,7 @@ class HeaderFacts:
     has_untrusted: bool
     is_from_proxy: bool
     presented: Presented
+    traceparent: str | None
 
 
 class Dispatcher:
@@ -142,8 +150,19 @@ class Dispatcher:
         reply.headers += default_headers(request.request_id)
         route = operation.path if operation else "unmatched"
         method = operation.method if operation else "other"
-        self._metrics.observe(method, route, reply.status, time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        self._metrics.observe(method, route, reply.status, seconds)
+        if self._vault.request_observers:
+            self._tell_observers(request, method, route, reply.status, seconds)
         return reply
+
+    def _tell_observers(self, request: Request, method: str, route: str, status: int, seconds: float) -> None:
+        parent = trace_parent(request.headers) if "traceparent" in request.by_name else None
+        started_at = time.time_ns() - int(seconds * _NANOSECONDS)
+        answered = AnsweredRequest(method, route, status, started_at, seconds, request.request_id, parent)
+        for observer in self._vault.request_observers:
+            with suppress(PluginFailed):  # it is logged
+                call_plain(observer, partial(observer.answered, answered))
 
     async def _answer(self, request: Request, operation: Operation | None, refusal: VaultError | None) -> Reply:
         if request.raw_query or not request.is_plain:
@@ -293,6 +312,7 @@ class Dispatcher:
             has_untrusted=trusted is not request.by_name,
             is_from_proxy=self._forwarding.trusts(request.peer),
             presented=Presented(MappingProxyType(dict(trusted)), address),
+            traceparent=trace_parent(request.headers) if "traceparent" in request.by_name else None,
         )
 
     def _check(self, request: Request, operation: Operation) -> None:
@@ -341,7 +361,9 @@ class Dispatcher:
             if answered is error:
                 raise
             raise answered from None
-        return Call(principal, request.request_id, address, untrusted_forwarding=untrusted)
+        return Call(
+            principal, request.request_id, address, untrusted_forwarding=untrusted, traceparent=facts.traceparent
+        )
 
     def _with_certificate(self, request: Request, presented: Presented) -> Presented:
         """Return what is presented with the client's certificate, where there is one. Raises as ``Forwarding.certificate``."""

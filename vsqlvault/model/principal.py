@@ -73,11 +73,13 @@ SYSTEM = Principal(app="vsqlvault", method=SYSTEM_METHOD, credential_id="system"
 class Call:
     """One request as the audit log records it: the principal, the request id and the client's address without a port.
 
-    ``refusal`` is the error whose audit row is committed. The auditor sets it, and nothing else of a call changes.
+    ``traceparent`` is the trace context of the request, if it has a valid one. ``refusal`` is the error whose audit row is
+    committed. The auditor sets it, and nothing else of a call changes.
     """
 
     principal: Principal
     request_id: str
     client_address: str | None = None
     untrusted_forwarding: bool = field(default=False, kw_only=True)
+    traceparent: str | None = field(default=None, kw_only=True)
     refusal: Exception | None = field(default=None, init=False, compare=False, repr=False)

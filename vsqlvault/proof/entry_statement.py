@@ -14,8 +14,8 @@ from vsqlvault.model.entry import Entry
 from vsqlvault.model.times import format_time, parse_time
 from vsqlvault.proof.purge_proof import stored_proof
 
-MARK = b'"detail":"access policy '
-"""Begins the detail of a retrieval that moved the expiry of its entry."""
+MARK = b", entry sha256:"
+"""Is in the detail of a retrieval that moved the expiry of its entry."""
 
 _STATEMENT = re.compile(
     r"(?:.*, )?access policy ([a-z0-9._-]{1,128}), expires ([0-9TZ:.-]{20,27}), entry sha256:([0-9a-f]{64})", re.ASCII

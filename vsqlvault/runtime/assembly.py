@@ -106,6 +106,7 @@ def assemble(
         plugins=plugins.origins,
         hardening=hardening,
         pages=list(plugins.offers("vault_pages").values()),
+        request_observers=list(plugins.offers("vault_request_observers").values()),
     )
 
 

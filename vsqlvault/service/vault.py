@@ -7,6 +7,7 @@ from typing import Any
 
 from vsqlvault.interfaces.authenticator import Authenticator
 from vsqlvault.interfaces.page import Page
+from vsqlvault.interfaces.request_observer import RequestObserver
 from vsqlvault.interfaces.storage import Storage
 from vsqlvault.model.plugins import PluginOrigin
 from vsqlvault.model.sandbox import StepState
@@ -149,6 +150,7 @@ class Vault:
     plugins: Sequence[PluginOrigin]
     hardening: Sequence[StepState]
     pages: Sequence[Page] = ()
+    request_observers: Sequence[RequestObserver] = ()
 
     def describe_storage(self) -> Mapping[str, Any]:
         """Return the storage's description for operators, without secrets."""

@@ -119,6 +119,13 @@ def test_a_retrieval_that_moves_the_expiry_states_the_entry_again() -> None:
     assert entry_differences(ENTRY, said) != []
 
 
+def test_a_retrieval_with_a_trace_context_states_the_entry_too() -> None:
+    entry = moved(60)
+    traced = f"traceparent 00-{'4b' * 16}-{'00f0' * 4}-01, {state_entry(entry)}"
+    leaves = (store_leaf(ENTRY, state_entry(ENTRY)), store_leaf(entry, traced, "retrieve", app="another"))
+    assert entry_differences(entry, said_of(replayed(*leaves))) == []
+
+
 @pytest.mark.parametrize("seconds", [(1, 2), (2, 1)])
 def test_two_retrievals_at_the_same_time_may_be_committed_in_either_order(seconds: tuple[float, float]) -> None:
     first, second = map(moved, seconds)

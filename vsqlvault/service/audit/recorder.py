@@ -40,6 +40,11 @@ CREATED = 201
 NOT_MODIFIED = 304
 _MAX_ATTEMPTS = 32
 CANCELLED_SECONDS = 1.0
+TRACED = frozenset({
+    Operation.STORE, Operation.UPDATE, Operation.RETRIEVE, Operation.INSPECT, Operation.LIST, Operation.PURGE,
+})  # fmt: skip
+"""The operations whose rows keep the trace context. The details of others are names, which a replay of the log reads."""
+
 LEAVES_NO_ROW = (StorageUnavailable, AuditUnavailable, OutcomeUnknown, StorageFull, Overloaded)
 """Errors after which no row can be committed, or after which it is unknown whether one was."""
 
@@ -110,6 +115,10 @@ class AuditContext:
         if at is None:
             raise ValueError("a row has a time: observe() a snapshot first")
         principal = self.call.principal
+        detail = detail or self.subject
+        if self.call.traceparent is not None and self.operation in TRACED:
+            traced = f"traceparent {self.call.traceparent}"  # before a statement about the entry, which ends the detail
+            detail = f"{traced}, {detail}" if detail else traced
         return AccessRecord(
             at=at,
             request_id=self.call.request_id,
@@ -128,7 +137,7 @@ class AuditContext:
             reason=reason,
             policy=self.decided.policy if self.decided else None,
             policy_version=self.decided.version if self.decided else None,
-            detail=detail or self.subject,
+            detail=detail,
             old_value=old_value,
             new_value=new_value,
             role=principal.audited_role,

@@ -31,6 +31,7 @@ _CATEGORY_SIZE = 1000
 
 CLASSES: Mapping[Operation, tuple[int, int]] = {
     Operation.STORE: (DATASTORE_ACTIVITY, 5),  # Write
+    Operation.IMPORT: (DATASTORE_ACTIVITY, 5),
     Operation.UPDATE: (DATASTORE_ACTIVITY, 2),
     Operation.RETRIEVE: (DATASTORE_ACTIVITY, 1),  # Read
     Operation.INSPECT: (DATASTORE_ACTIVITY, 1),
