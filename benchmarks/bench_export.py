@@ -91,6 +91,12 @@ def keep(out: Any, data: bytes) -> None:
     out.flush()
 
 
+def mend(out: Any) -> None:
+    """Remove the end of a line that a killed receiver was writing."""
+    out.seek(0)
+    out.truncate(out.read().rfind(b"\n") + 1)
+
+
 def receive_http(port: int, out: Any) -> None:
     HTTPServer(("127.0.0.1", port), type("Handler", (Receiving,), {"out": out})).serve_forever()
 
@@ -257,17 +263,14 @@ def drained(server: VaultServer, destination: Destination, began: float, rows: i
     """Wait until everything has arrived, and compare it with a signed checkpoint."""
     destination.calm()
     checkpoint = destination.directory / "checkpoint"
-    checkpoint.write_bytes(server.call("auditor", "GET", "/audit/checkpoint").body)
-    size = int(checkpoint.read_text().splitlines()[1])
-    until = time.monotonic() + DRAIN_SECONDS
-    while time.monotonic() < until:
-        counts = indexes(destination.files())
-        if sum(index < size for index in counts) == size and size >= rows:
-            break
+    until, size, counts = time.monotonic() + DRAIN_SECONDS, 0, Counter[int]()
+    while time.monotonic() < until and not (size >= rows and sum(index < size for index in counts) == size):
         time.sleep(1)
         if size < rows:
             checkpoint.write_bytes(server.call("auditor", "GET", "/audit/checkpoint").body)
             size = int(checkpoint.read_text().splitlines()[1])
+        if size >= rows and waiting(server) == 0:
+            counts = indexes(destination.files())
     seconds = time.monotonic() - began
     verified = subprocess.run(
         [sys.executable, VERIFY, checkpoint, *destination.files()], capture_output=True, text=True, check=False
@@ -300,7 +303,8 @@ def main() -> None:
     if sys.argv[1:2] == ["--receive"]:
         kind, port, directory = sys.argv[2], int(sys.argv[3]), Path(sys.argv[4])
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        with (directory / "received.ndjson").open("ab") as out:
+        with (directory / "received.ndjson").open("a+b") as out:
+            mend(out)
             receive_http(port, out) if kind == "http" else receive_syslog(port, out, directory)
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

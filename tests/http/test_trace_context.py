@@ -46,4 +46,4 @@ def test_the_name_of_a_key_is_the_whole_detail_of_its_row(vault: VaultServer) ->
         "operator", "POST", "/admin/api-keys", json_body={"app": "traced", "purposes": ["card"]}, headers=headers
     )
     rows = vault.call("auditor", "GET", "/admin/access-log?operation=create-api-key&limit=1").json["rows"]
-    assert rows[0]["detail"] == made.json["key_id"]
+    assert rows[0]["detail"] == made.json["credential_id"]

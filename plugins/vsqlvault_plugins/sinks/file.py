@@ -29,9 +29,11 @@ class FileSink(LogSink):
 
     async def deliver(self, rows: Sequence[ExportedRow]) -> None:
         """See ``LogSink.deliver``. Raises OSError."""
-        await asyncio.to_thread(self._append, b"".join(row.line() + b"\n" for row in rows))
+        await asyncio.to_thread(self._append, rows)
 
-    def _append(self, data: bytes) -> None:
+    def _append(self, rows: Sequence[ExportedRow]) -> None:
+        # Here and not on the event loop: an OCSF event takes 35 microseconds.
+        data = b"".join(row.line() + b"\n" for row in rows)
         descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             size = os.fstat(descriptor).st_size

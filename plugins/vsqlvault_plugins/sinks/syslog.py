@@ -54,10 +54,10 @@ class SyslogSink(LogSink):
 
     async def deliver(self, rows: Sequence[ExportedRow]) -> None:
         """See ``LogSink.deliver``. Raises OSError."""
-        frames = b"".join(framed(message(row, self._hostname)) for row in rows)
-        await asyncio.to_thread(self._send, frames)
+        await asyncio.to_thread(self._send, rows)
 
-    def _send(self, frames: bytes) -> None:
+    def _send(self, rows: Sequence[ExportedRow]) -> None:
+        frames = b"".join(framed(message(row, self._hostname)) for row in rows)
         with (
             socket.create_connection(self._address, TIMEOUT_SECONDS) as plain,
             self._trust.wrap_socket(plain, server_hostname=self._address[0]) as secured,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from vsqlvault import __version__
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 NAME = "vsqlvault"
 SEND_SECONDS = 10
-CLOSE_MILLISECONDS = 5_000
+CLOSE_SECONDS = 3.0
 SERVER_ERROR = 500
 _NANOSECONDS = 1_000_000_000
 BUCKETS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -60,7 +62,7 @@ class OtelObserver(RequestObserver):
         self._pipeline.add(request)
 
     def close(self) -> None:
-        """Send what is left, for at most five seconds each."""
+        """Send what is left, for at most three seconds. A collector that does not answer must not keep the process."""
         pipeline, self._pipeline = self._pipeline, None
         if pipeline is not None:
             pipeline.close()
@@ -112,6 +114,9 @@ class _Pipeline:
         self._durations.record(request.seconds, attributes)
 
     def close(self) -> None:
-        self._traces.force_flush(CLOSE_MILLISECONDS)
-        self._traces.shutdown()
-        self._metrics.shutdown(CLOSE_MILLISECONDS)
+        deadline = time.monotonic() + CLOSE_SECONDS
+        threads = [Thread(target=end, daemon=True) for end in (self._traces.shutdown, self._metrics.shutdown)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))

@@ -144,9 +144,12 @@ class TestPlugin:
         metrics = ExportMetricsServiceRequest.FromString(bodies["/v1/metrics"]).resource_metrics[0].scope_metrics[0]
         assert [metric.name for metric in metrics.metrics] == ["http.server.request.duration"]
 
-    def test_a_collector_that_does_not_answer_is_no_error(self) -> None:
-        observer = OtelObserver(OtelSettings(endpoint="http://127.0.0.1:1", metrics=False))
-        observer.answered(a_request())
+    def test_a_collector_that_does_not_answer_keeps_no_process(self) -> None:
+        code = "from tests.unit.plugins.test_plugins_telemetry import *\n"
+        code += "found = OtelObserver(OtelSettings(endpoint='http://127.0.0.1:1'))\n"
+        code += "found.answered(a_request())\nfound.close()\nprint('ended')"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=True)
+        assert done.stdout == "ended\n"
 
     def test_without_a_collector_there_is_no_observer(self) -> None:
         assert OtelPlugin().vault_request_observers(settings_with()) == []
