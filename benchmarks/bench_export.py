@@ -16,9 +16,7 @@ import os
 import random
 import re
 import secrets
-import signal
 import socket
-import ssl
 import statistics
 import subprocess
 import sys
@@ -28,9 +26,8 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -42,10 +39,10 @@ from vsqlvault.interfaces.writes import Write
 from vsqlvault.runtime import open_vault
 from vsqlvault.testing import an_access_record
 
+RECEIVER = Path(__file__).with_name("export_receiver.py")
 VERIFY = Path(__file__).parents[1] / "contrib" / "verify-export" / "verify_export.py"
 WRITES_PER_SECOND = 20
 PAUSE_SECONDS = 0.02
-SLOW_SHARE, SLOW_SECONDS = 0.02, 0.5
 UP_SECONDS, DOWN_SECONDS = (4.0, 12.0), (0.2, 2.0)
 DRAIN_SECONDS = 180.0
 
@@ -57,72 +54,13 @@ async def write(url: str, rate: int, seconds: float) -> None:
     async with open_vault(settings) as vault:
         while (elapsed := time.monotonic() - began) < seconds:
             due = min(int(rate * elapsed), written + 4 * rate // WRITES_PER_SECOND) - written
-            now = await vault.storage.now()
+            now = datetime.now(UTC)
             rows = tuple(an_access_record(at=now, request_id=secrets.token_hex(16)) for _ in range(due))
             if rows:
                 await vault.storage.commit([Write(rows)])
             written += due
             await asyncio.sleep(1 / WRITES_PER_SECOND)
     print(written)
-
-
-class Receiving(BaseHTTPRequestHandler):
-    """Appends each batch to a file before it is acknowledged, and is slow at random."""
-
-    protocol_version = "HTTP/1.0"
-    out: Any
-
-    def do_POST(self) -> None:
-        """Take one batch."""
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        keep(self.out, body)
-        self.send_response(204)
-        self.end_headers()
-
-    def log_message(self, *_: Any) -> None:
-        """Print nothing."""
-
-
-def keep(out: Any, data: bytes) -> None:
-    """Append to the file, at random after a pause."""
-    if random.random() < SLOW_SHARE:
-        time.sleep(SLOW_SECONDS)
-    out.write(data)
-    out.flush()
-
-
-def mend(out: Any) -> None:
-    """Remove the end of a line that a killed receiver was writing."""
-    out.seek(0)
-    out.truncate(out.read().rfind(b"\n") + 1)
-
-
-def receive_http(port: int, out: Any) -> None:
-    HTTPServer(("127.0.0.1", port), type("Handler", (Receiving,), {"out": out})).serve_forever()
-
-
-def receive_syslog(port: int, out: Any, directory: Path) -> None:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(directory / "server.pem", directory / "server.key")
-    listener = socket.create_server(("127.0.0.1", port))
-    while True:
-        plain, _ = listener.accept()
-        with suppress(OSError), context.wrap_socket(plain, server_side=True) as secured:
-            got = b""
-            while data := secured.recv(65_536):
-                got += data
-            keep(out, b"".join(line + b"\n" for line in messages(got)))
-            secured.unwrap()
-
-
-def messages(data: bytes) -> Iterator[bytes]:
-    """Yield the JSON of each whole message."""
-    at = 0
-    while (space := data.find(b" ", at)) >= 0:
-        end = space + 1 + int(data[at:space])
-        if end <= len(data):
-            yield data[data.index(b"{", space) : end]
-        at = end
 
 
 class Destination:
@@ -153,7 +91,7 @@ class Destination:
 
     def _run(self) -> None:
         while not self._ends.is_set():
-            command = [sys.executable, __file__, "--receive", self.kind, str(self.port), str(self.directory)]
+            command = [sys.executable, "-S", RECEIVER, self.kind, str(self.port), str(self.directory)]
             process = None if self.kind == "file" else subprocess.Popen(command)
             until = time.monotonic() + self._random.uniform(*UP_SECONDS)
             while not self._ends.wait(0.1) and (self._is_calm or time.monotonic() < until):
@@ -299,13 +237,6 @@ def indexes(files: list[Path]) -> Counter[int]:
 def main() -> None:
     if sys.argv[1:2] == ["--write"]:
         asyncio.run(write(sys.argv[2], int(sys.argv[3]), float(sys.argv[4])))
-        return
-    if sys.argv[1:2] == ["--receive"]:
-        kind, port, directory = sys.argv[2], int(sys.argv[3]), Path(sys.argv[4])
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        with (directory / "received.ndjson").open("a+b") as out:
-            mend(out)
-            receive_http(port, out) if kind == "http" else receive_syslog(port, out, directory)
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rate", type=int, default=5_000)
