@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -23,7 +24,9 @@ NEEDED = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
 class OtelPlugin:
     """The plugin. It keeps its observers, to send the last spans before the process ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, needed: Sequence[str] = NEEDED) -> None:
+        """``needed``: the modules that must be installed."""
+        self._needed = needed
         self._observers: list[OtelObserver] = []
 
     @hookimpl
@@ -46,7 +49,7 @@ class OtelPlugin:
         chosen: OtelSettings = settings.plugin("otel")
         if chosen.endpoint is None:
             return []
-        if not all(map(_is_installed, NEEDED)):
+        if not all(map(_is_installed, self._needed)):
             raise SettingsInvalid(
                 "plugins.otel.endpoint: expected OpenTelemetry to be installed (pip install 'vsqlvault[otel]'), found none"
             )

@@ -22,7 +22,6 @@ from pydantic import ValidationError
 from vsqlvault.config import load_settings, with_plugin_settings
 from vsqlvault.errors import SettingsInvalid
 from vsqlvault.interfaces.request_observer import AnsweredRequest
-from vsqlvault_plugins.telemetry import plugin as module
 from vsqlvault_plugins.telemetry.otel import OtelObserver
 from vsqlvault_plugins.telemetry.plugin import OtelPlugin
 from vsqlvault_plugins.telemetry.settings import OtelSettings
@@ -154,10 +153,10 @@ class TestPlugin:
     def test_without_a_collector_there_is_no_observer(self) -> None:
         assert OtelPlugin().vault_request_observers(settings_with()) == []
 
-    def test_without_the_extra_the_start_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(module, "NEEDED", ("opentelemetry.sdk", "no_such_package.sdk"))
+    def test_without_the_extra_the_start_is_refused(self) -> None:
+        plugin = OtelPlugin(["opentelemetry.sdk", "no_such_package.sdk"])
         with pytest.raises(SettingsInvalid, match=r"pip install 'vsqlvault\[otel\]'"):
-            OtelPlugin().vault_request_observers(settings_with(endpoint="http://localhost:4318"))
+            plugin.vault_request_observers(settings_with(endpoint="http://localhost:4318"))
 
     def test_the_port_of_the_collector_is_declared(self) -> None:
         (needs,) = OtelPlugin().vault_process_needs(settings_with(endpoint="http://localhost:4318"))
