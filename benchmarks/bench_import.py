@@ -92,7 +92,7 @@ def main() -> None:
 
 def measure(directory: Path, url: str, options: argparse.Namespace) -> None:
     """Run the import on one storage."""
-    settings = f'[storage]\ndatabase_url = "{url}"\n[audit]\nsigning_key_file = "signing.key"\n'
+    settings = f'[storage]\ndatabase_url = "{url}"\n[audit]\nsigning_key_file = "{directory}/signing.key"\n'
     (directory / "vsql-vault.toml").write_text(settings, "utf-8")
     asyncio.run(prepared(directory))
     began = time.monotonic()

@@ -79,7 +79,7 @@ def test_a_new_log_sink_declares_the_directories_that_it_writes_to(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("url", "declared"), [("night-watch:///var/night/vault.db", ["/var/night"]), ("sqlite:///x.db", [])]
+    ("url", "declared"), [("night-watch:////var/night/vault.db", ["/var/night"]), ("sqlite:///x.db", [])]
 )
 def test_a_new_storage_declares_the_folder_of_its_file(url: str, declared: list[str], tmp_path: Path) -> None:
     assert needs_of("storage", f'[storage]\ndatabase_url = "{url}"\n', tmp_path) == declared

@@ -31,5 +31,5 @@ def vault_storages() -> list[StorageFactory]:
 @hookimpl
 def vault_process_needs(settings: Settings) -> list[ProcessNeeds]:
     """Declare the folder of the file: everything else is closed while the vault serves."""
-    scheme, _, path = settings.storage.database_url.partition("://")
-    return [ProcessNeeds(writable=(str(Path(path).parent),))] if scheme == ExampleStorages.name else []
+    scheme, _, path = settings.storage.database_url.partition(":///")
+    return [ProcessNeeds(writable=(str(Path(path).resolve().parent),))] if scheme == ExampleStorages.name else []
