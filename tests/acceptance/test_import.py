@@ -26,6 +26,7 @@ from vsqlvault.model.principal import SYSTEM, Call, Role
 from vsqlvault.model.times import EPOCH, utc_now
 from vsqlvault.plugin_loader import Plugins
 from vsqlvault.service.commit.queue import CommitQueue
+from vsqlvault.service.compliance.access_reviews import ReviewRequest
 from vsqlvault.service.credentials.api_keys import ApiKeyRequest
 from vsqlvault.service.entries.requests import NO_PRECONDITIONS, StoreRequest
 from vsqlvault.service.log.vault_copy import END_DETAIL, VaultCopy
@@ -343,6 +344,7 @@ async def live_in(vault: Any) -> None:
     await vault.purge.sweeper.sweep(admin)
     await vault.log.sequencer.sequence()
     await vault.compliance.attestations.attest(admin)
+    await vault.compliance.access_reviews.review(admin, ReviewRequest(statement="all of them are needed"))
     await vault.entries.retrieve(owner, EntryKey("card", "copy-0"))  # this row has no index yet
 
 
@@ -367,6 +369,7 @@ async def state_of(settings: Any) -> dict[str, Any]:
             "versions": await storage.access_policy_versions(VersionQuery(name="copied", limit=9)),
             "sweeps": (await storage.sweeps(EPOCH, utc_now(), 9)).newest,
             "attestations": await storage.attestations(None, 9),
+            "reviews": await storage.access_reviews(None, 9),
             "entries": known,
             "values": [each.value for each in await storage.read([Read(entry.key, True) for entry in known])],
         }

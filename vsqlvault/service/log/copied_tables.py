@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from vsqlvault.errors import SettingsInvalid
 from vsqlvault.interfaces.storage import EntryQuery, Read, Storage, VersionQuery
-from vsqlvault.interfaces.watch_storage import SaveAttestation, SaveControlChange
+from vsqlvault.interfaces.watch_storage import SaveAccessReview, SaveAttestation, SaveControlChange
 from vsqlvault.interfaces.writes import (
     Change,
     Conflict,
@@ -99,7 +99,7 @@ class CopiedTables:
                 await self._commit([SaveScrub(replace(scrub, through=through))])
 
     async def _watched(self) -> None:
-        """Copy the changes of controls, and the attestations."""
+        """Copy the changes of controls, the attestations and the access reviews."""
         changes = await self._source.control_changes(EPOCH, END, MAX_RUNS)
         have = {(each.name, each.number) for each in await self._target.control_changes(EPOCH, END, MAX_RUNS)}
         missing = sorted((each for each in changes if (each.name, each.number) not in have), key=lambda c: c.number)
@@ -111,6 +111,13 @@ class CopiedTables:
             if not newest or made.number > newest[0].number
         ]
         await self._commit(map(SaveAttestation, reversed(wanted)), at_once=1)
+        done = await self._target.access_reviews(None, 1)
+        reviews = [
+            review
+            for review in await self._source.access_reviews(None, MAX_RUNS)
+            if not done or review.number > done[0].number
+        ]
+        await self._commit(map(SaveAccessReview, reversed(reviews)), at_once=1)
 
     async def _entries(self) -> int:
         now = (await self._source.clock()).clock

@@ -64,6 +64,8 @@ class VaultCopy:
             SettingsInvalid: the target has other rows, or the source changed meanwhile or has rows that cannot be copied.
             Unavailable.
         """
+        if await self._source.archives():
+            raise SettingsInvalid("SOURCE: expected a log with every row, found one with archives")
         size = await self._source.tree_size()
         done = {log: await positions_of(self._target, log) for log in LogName}
         if await self._is_complete(done):
