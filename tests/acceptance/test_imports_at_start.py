@@ -13,7 +13,7 @@ NOT_USED = {
 }  # fmt: skip
 """Quart, for other servers; HTTP/2, JWT, certificates and pages, for those that use them; the client and the other storage."""
 
-USED = {"asyncio", "sqlite3", "pydantic", "vsqlvault.http.plain_asgi", "vsqlvault.http.serving"}
+USED = {"asyncio", "aiosqlite", "pydantic", "vsqlvault.http.plain_asgi", "vsqlvault.http.serving"}
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,7 @@ from vsqlvault.model.purge import Overwrite, PurgePlan, PurgeRecord, Remove
 from vsqlvault.model.sandbox import ProcessNeeds
 from vsqlvault.model.transparency import Checkpoint
 from vsqlvault.storage_defaults.basic import BasicWrite, Item, ItemIs, ItemKey, ItemRange, NewRow, PutItem, StoredRow
+from vsqlvault.storage_defaults.batch_state import BatchState
 from vsqlvault.storage_defaults.required import RequiredStorage
 
 PAGE = Path(__file__).parents[2] / "docs" / "plugin-api.md"
@@ -34,7 +35,7 @@ HEAD = """# Plugin API
 The protocols and values of [plugins](plugins.md), from their docstrings. This page is generated:
 `python -m tests.docs.api_reference` writes it, and a test fails when it differs.
 """
-PROTOCOLS = (*dict.fromkeys(kind.protocol for kind in OFFERS.values() if kind.protocol), RequiredStorage)
+PROTOCOLS = (*dict.fromkeys(kind.protocol for kind in OFFERS.values() if kind.protocol), RequiredStorage, BatchState)
 VALUES = (
     PluginSettings, ProcessNeeds, AnsweredRequest,
     Presented, Principal, KnownCredential, StoredKeys, AccessRequest, Allow, Deny, AccessPolicy,

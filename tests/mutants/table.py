@@ -94,7 +94,11 @@ MUTANTS = (
     ),
     Mutant("clock-without-mark", f"{SQLITE}/transactions.py", "max(clock(), mark)", "clock()", STORAGE_TESTS),
     Mutant(
-        "tree-of-any-size-grows", f"{SQLITE}/tree.py", "tree_size(connection) != growth.size or ", "", STORAGE_TESTS
+        "tree-of-any-size-grows",
+        f"{SQLITE}/tree.py",
+        "answer(connection, reads.tree_size()) != growth.size or ",
+        "",
+        STORAGE_TESTS,
     ),
     # SQLite: the file
     Mutant(
@@ -150,8 +154,8 @@ MUTANTS = (
     Mutant(
         "background-waits-in-front",
         f"{SQLITE}/storage.py",
-        "self._writer.run_behind(pages.acquire_lease,",
-        "self._writer.run(pages.acquire_lease,",
+        "self._writer.run_behind(small_tables.acquire_lease,",
+        "self._writer.run(small_tables.acquire_lease,",
         LOCK_TESTS,
     ),
     Mutant(

@@ -12,6 +12,7 @@ from packaging.version import Version
 PYPROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))
 ASKED = {each.name: each for each in map(Requirement, PYPROJECT["project"]["dependencies"])}
 FLOORS = {
+    "aiosqlite": "0.22.1",  # the connection's thread ends with it
     "asyncpg": "0.32",  # what is tested here about cancelled and late statements
     "h11": "0.16.0",  # CVE-2025-43859: a chunk's end that is none, request smuggling
     "h2": "4.4.1",  # CVE-2025-57804: CR and LF in header values; content-length twice

@@ -54,7 +54,9 @@ from vsqlvault.testing import (
     an_entry,
     storing,
 )
+from vsqlvault_plugins.storage.sql.reading import fetch_value
 from vsqlvault_plugins.storage.sqlite import connection as sqlite_connection
+from vsqlvault_plugins.storage.sqlite.pager import Pager
 from vsqlvault_plugins.storage.sqlite.plugin import SqliteFactory
 from vsqlvault_plugins.storage.sqlite.schema import VERSION
 from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage
@@ -125,8 +127,15 @@ def connections(storage: SqliteStorage) -> dict[str, Any]:
     return {"writer": storage._writer, "reader": storage._reader, "pager": storage._pager}
 
 
+async def executed(connection: Any, sql: str) -> Any:
+    """Run a statement on one of the storage's connections, and return the first column of its first row."""
+    if isinstance(connection, Pager):
+        return await connection.answer(fetch_value(sql), consistently=False)
+    return await connection.run(lambda c: (c.execute(sql).fetchone() or (None,))[0])
+
+
 def pragma(run, connection: Any, name: str) -> Any:
-    return run(connection.run(lambda c: c.execute(f"PRAGMA {name}").fetchone()[0]))
+    return run(executed(connection, f"PRAGMA {name}"))
 
 
 class TestPragmas:
@@ -158,7 +167,7 @@ class TestPragmas:
     def test_a_connection_that_only_reads_cannot_write(self, run, storage, name) -> None:
         connection = connections(storage)[name]
         with pytest.raises(StorageUnavailable):
-            run(connection.run(lambda c: c.execute("DELETE FROM entries")))
+            run(executed(connection, "DELETE FROM entries"))
 
     @pytest.mark.parametrize("setting", ["synchronous", "secure_delete"])
     def test_a_build_that_refuses_a_setting_is_refused(self, run, path, monkeypatch, setting) -> None:

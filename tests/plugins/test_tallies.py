@@ -28,6 +28,7 @@ from vsqlvault.testing.driving import committed
 from vsqlvault_plugins.storage.postgres import tallies as postgres_tallies
 from vsqlvault_plugins.storage.postgres.entry_counts import Folding
 from vsqlvault_plugins.storage.postgres.storage import PostgresStorage, PostgresTuning
+from vsqlvault_plugins.storage.sql import log_counts
 from vsqlvault_plugins.storage.sqlite import tallies as sqlite_tallies
 from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage
 
@@ -77,7 +78,7 @@ class Place:
 
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (postgres_tallies, sqlite_tallies):
+    for module in (log_counts, postgres_tallies, sqlite_tallies):
         monkeypatch.setattr(module, "BLOCK_ROWS", SIZE)
 
 
@@ -272,14 +273,14 @@ def test_a_tally_that_fails_is_made_by_the_next_growth_and_the_tree_grows_meanwh
         storage = await place.open()
         await committed(storage, *(Write((an_access_record(at=T0),)) for _ in range(SIZE)))
         for module in (sqlite_tallies, postgres_tallies):
-            broken = dict(module.TALLIES) | {"put_access_tallies": "INSERT INTO nowhere VALUES (1)"}
+            broken = dict(module.TALLIES) | {"put_block": "INSERT INTO nowhere VALUES (1)"}
             monkeypatch.setattr(module, "TALLIES", broken)
         await grow(storage)
         assert await storage.tree_size() == SIZE
         assert await place.rows(PLACES_OF_BLOCKS) == []
         monkeypatch.undo()
         await committed(storage, Write((an_access_record(at=T0),)))
-        for module in (sqlite_tallies, postgres_tallies):
+        for module in (log_counts, sqlite_tallies, postgres_tallies):
             monkeypatch.setattr(module, "BLOCK_ROWS", SIZE)
         await grow(storage)
         assert await place.rows(PLACES_OF_BLOCKS) == [("access", 1)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from weakref import WeakValueDictionary
@@ -18,32 +18,11 @@ from vsqlvault.errors import StorageFull, StorageUnavailable
 from vsqlvault.hookspecs import hookimpl
 from vsqlvault.interfaces.purge_storage import ExpiredQuery, ScrubOutcome
 from vsqlvault.interfaces.storage import EntryQuery, LogQuery, MigrationStatus, Read, Snapshot, Storage, StorageFactory
-from vsqlvault.interfaces.writes import (
-    CountRetrieval,
-    EntryAbsent,
-    EntryIs,
-    OverwriteEntry,
-    PolicyUnused,
-    RemoveEntry,
-    RetrievalsBelow,
-    RevisionIs,
-    StoreEntry,
-)
 from vsqlvault.model.entry import Entry, EntryKey, EntryState
 from vsqlvault.model.times import utc_now
 from vsqlvault.model.transparency import LogName
-from vsqlvault.storage_defaults.basic import (
-    BasicChange,
-    BasicExpectation,
-    BasicWrite,
-    Item,
-    ItemIs,
-    ItemKey,
-    ItemRange,
-    NewRow,
-    PutItem,
-    StoredRow,
-)
+from vsqlvault.storage_defaults.basic import BasicExpectation, BasicWrite, Item, ItemKey, ItemRange, NewRow, StoredRow
+from vsqlvault.storage_defaults.batch_state import BatchState
 from vsqlvault.storage_defaults.filters import selects_entry, selects_row, state_of
 from vsqlvault.storage_defaults.required import MARK
 from vsqlvault.storage_defaults.storage import StorageDefaults
@@ -52,7 +31,7 @@ SCHEMA_VERSION = 1
 
 
 @dataclass
-class MemoryData:
+class MemoryData(BatchState):
     """All data of one name."""
 
     entries: dict[EntryKey, tuple[Entry, bytes]] = field(default_factory=dict)
@@ -60,54 +39,36 @@ class MemoryData:
     logs: dict[LogName, list[StoredRow[Any]]] = field(default_factory=lambda: {name: [] for name in LogName})
     revision: int = 0
 
-    def live(self, key: EntryKey) -> Entry | None:
-        """Return the entry, if it has its value."""
-        entry, _ = self.entries.get(key, (None, b""))
-        return entry if entry is not None and entry.purged_at is None else None
+    def entry(self, key: EntryKey) -> Entry | None:
+        """See ``BatchState.entry``."""
+        return self.entries[key][0] if key in self.entries else None
 
-    def is_met(self, expected: BasicExpectation) -> bool:
-        """Return whether an expectation is met."""
-        match expected:
-            case EntryIs(key, stamp):
-                entry = self.live(key)
-                return entry is not None and entry.stamp == stamp
-            case EntryAbsent(key):
-                return key not in self.entries
-            case RetrievalsBelow(key, limit):
-                entry = self.live(key)
-                return entry is not None and entry.retrievals < limit
-            case PolicyUnused(name):
-                return not any(
-                    entry.access_policy == name and entry.purged_at is None for entry, _ in self.entries.values()
-                )
-            case RevisionIs(revision):
-                return revision == self.revision
-            case ItemIs(key=item_key, value=value):
-                return self.items.get(item_key) == value
+    def put_entry(self, entry: Entry, value: bytes | None) -> None:
+        """See ``BatchState.put_entry``."""
+        self.entries[entry.key] = entry, self.entries[entry.key][1] if value is None else value
 
-    def change(self, change: BasicChange) -> None:
-        """Make one change."""
-        match change:
-            case StoreEntry(entry, value):
-                old, _ = self.entries.get(entry.key, (None, b""))
-                counted = old.retrievals if old and old.entry_id == entry.entry_id else 0
-                self.entries[entry.key] = replace(entry, retrievals=max(entry.retrievals, counted)), value
-            case RemoveEntry(key):
-                self.entries.pop(key, None)
-            case OverwriteEntry(key, filler, purged_at, method):
-                if key in self.entries:
-                    entry, _ = self.entries[key]
-                    self.entries[key] = replace(entry, purged_at=purged_at, purge_method=method), filler
-            case CountRetrieval(key):
-                if key in self.entries:
-                    entry, value = self.entries[key]
-                    self.entries[key] = replace(entry, retrievals=entry.retrievals + 1), value
-            case PutItem(item_key, item, revises):
-                self.revision += revises
-                if item is None:
-                    self.items.pop(item_key, None)
-                else:
-                    self.items[item_key] = item
+    def remove_entry(self, key: EntryKey) -> None:
+        """See ``BatchState.remove_entry``."""
+        self.entries.pop(key, None)
+
+    async def uses_policy(self, name: str) -> bool:
+        """See ``BatchState.uses_policy``."""
+        return any(entry.access_policy == name and entry.purged_at is None for entry, _ in self.entries.values())
+
+    def item(self, key: ItemKey) -> bytes | None:
+        """See ``BatchState.item``."""
+        return self.items.get(key)
+
+    def put_item(self, key: ItemKey, value: bytes | None) -> None:
+        """See ``BatchState.put_item``."""
+        if value is None:
+            self.items.pop(key, None)
+        else:
+            self.items[key] = value
+
+    def add_row(self, log: LogName, row: NewRow[Any]) -> None:
+        """See ``BatchState.add_row``."""
+        self.logs[log].append(StoredRow(len(self.logs[log]) + 1, row.record, row.leaf_hash))
 
 
 _places: WeakValueDictionary[str, MemoryData] = WeakValueDictionary()
@@ -141,19 +102,7 @@ class MemoryStorage(StorageDefaults):
     async def apply(self, writes: Sequence[BasicWrite]) -> Sequence[BasicExpectation | StorageFull | None]:
         """See ``RequiredStorage.apply``."""
         state = await self._opened()
-        return [self._apply_one(state, write) for write in writes]
-
-    def _apply_one(self, state: MemoryData, write: BasicWrite) -> BasicExpectation | None:
-        for expected in write.expects:
-            if not state.is_met(expected):
-                return expected
-        for change in write.changes:
-            state.change(change)
-        added: dict[LogName, Sequence[NewRow[Any]]] = {LogName.ACCESS: write.access, LogName.PURGE: write.purges}
-        for name, rows in added.items():
-            log = state.logs[name]
-            log += [StoredRow(len(log) + number, row.record, row.leaf_hash) for number, row in enumerate(rows, start=1)]
-        return None
+        return [await state.decide(write) for write in writes]  # nothing in it waits
 
     async def entries(self, query: EntryQuery) -> Sequence[Entry]:
         """See ``RequiredStorage.entries``."""

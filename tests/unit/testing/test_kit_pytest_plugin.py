@@ -13,7 +13,7 @@ import vsqlvault.testing
 from vsqlvault.interfaces.storage import Read
 from vsqlvault.model.entry import EntryKey
 
-HEAVY = ("pydantic", "quart", "asyncpg", "hypercorn", "hypothesis", "prometheus_client")
+HEAVY = ("pydantic", "quart", "aiosqlite", "hypercorn", "hypothesis", "prometheus_client")
 
 
 def python(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -6,7 +6,7 @@ The caller has locked the row ``head``, so no other batch commits meanwhile, and
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from vsqlvault.interfaces.writes import (
@@ -14,25 +14,19 @@ from vsqlvault.interfaces.writes import (
     EntryAbsent,
     EntryIs,
     OverwriteEntry,
-    PolicyUnused,
     RemoveEntry,
     RetrievalsBelow,
-    RevisionIs,
     StoreEntry,
 )
 from vsqlvault.model.entry import Entry, EntryKey
-from vsqlvault.storage_defaults.basic import BasicChange, BasicExpectation, BasicWrite, ItemIs, ItemKey, PutItem
+from vsqlvault.model.transparency import LogName
+from vsqlvault.storage_defaults.basic import BasicChange, BasicExpectation, BasicWrite, ItemIs, ItemKey, NewRow
+from vsqlvault.storage_defaults.batch_state import BatchState
 from vsqlvault_storage_mariadb.connections import fetched
-from vsqlvault_storage_mariadb.rows import ACCESS_LOG, ENTRIES, PURGE_LOG
+from vsqlvault_storage_mariadb.pages import LOGS
+from vsqlvault_storage_mariadb.rows import ENTRIES
 
 CHUNK = 500
-
-
-@dataclass(slots=True)
-class _Head:
-    revision: int
-    access: int
-    purge: int
 
 
 @dataclass
@@ -41,17 +35,17 @@ class _Pending:
 
     entries: dict[EntryKey, tuple[Entry, bytes | None] | None] = field(default_factory=dict)
     items: dict[ItemKey, bytes | None] = field(default_factory=dict)
-    access: list[tuple[Any, ...]] = field(default_factory=list)
-    purges: list[tuple[Any, ...]] = field(default_factory=list)
+    rows: dict[LogName, list[tuple[Any, ...]]] = field(default_factory=lambda: {log: [] for log in LogName})
 
 
-class Batch:
+class Batch(BatchState):
     """The state that a batch sees: what is stored, and what its own writes have changed."""
 
     def __init__(self, cursor: Any, head: Sequence[int]) -> None:
         self._cursor = cursor
-        self._stored_head = _Head(*head)
-        self._head = _Head(*head)
+        self._stored_head = list(head)
+        self.revision, *positions = head
+        self._positions = dict(zip(LogName, positions, strict=True))
         self._entries: dict[EntryKey, Entry] = {}
         self._items: dict[ItemKey, bytes] = {}
         self._pending = _Pending()
@@ -72,84 +66,57 @@ class Batch:
             for table, name, value in await fetched(self._cursor, sql, [part for key in items for part in key]):
                 self._items[ItemKey(table, name)] = value
 
-    async def decide(self, write: BasicWrite) -> BasicExpectation | None:
-        """Apply a write, or return the expectation that is not met."""
-        for expected in write.expects:
-            if not await self._is_met(expected):
-                return expected
-        for change in write.changes:
-            self._change(change)
-        for row in write.access:
-            self._head.access += 1
-            self._pending.access.append((*ACCESS_LOG.row_of(row.record), self._head.access, row.leaf_hash))
-        for purge in write.purges:
-            self._head.purge += 1
-            self._pending.purges.append((*PURGE_LOG.row_of(purge.record), self._head.purge, purge.leaf_hash))
-        return None
+    def entry(self, key: EntryKey) -> Entry | None:
+        """See ``BatchState.entry``."""
+        return self._entries.get(key)
 
-    async def _is_met(self, expected: BasicExpectation) -> bool:
-        match expected:
-            case EntryIs(key, stamp):
-                entry = self._live(key)
-                return entry is not None and entry.stamp == stamp
-            case EntryAbsent(key):
-                return key not in self._entries
-            case RetrievalsBelow(key, limit):
-                entry = self._live(key)
-                return entry is not None and entry.retrievals < limit
-            case PolicyUnused(name):
-                await self.flush()
-                sql = "SELECT 1 FROM entries WHERE access_policy = %s AND purged_at IS NULL LIMIT 1"
-                return not await fetched(self._cursor, sql, [name])
-            case RevisionIs(revision):
-                return revision == self._head.revision
-            case ItemIs(key=item_key, value=value):
-                return self._items.get(item_key) == value
-
-    def _live(self, key: EntryKey) -> Entry | None:
-        entry = self._entries.get(key)
-        return entry if entry is not None and entry.purged_at is None else None
-
-    def _change(self, change: BasicChange) -> None:
-        match change:
-            case StoreEntry(entry, value):
-                old = self._entries.get(entry.key)
-                counted = old.retrievals if old and old.entry_id == entry.entry_id else 0
-                self._put(replace(entry, retrievals=max(entry.retrievals, counted)), value)
-            case RemoveEntry(key):
-                self._entries.pop(key, None)
-                self._pending.entries[key] = None
-            case OverwriteEntry(key, filler, purged_at, method):
-                if key in self._entries:
-                    self._put(replace(self._entries[key], purged_at=purged_at, purge_method=method), filler)
-            case CountRetrieval(key):
-                if key in self._entries:
-                    entry = self._entries[key]
-                    waiting = self._pending.entries.get(key)
-                    self._put(replace(entry, retrievals=entry.retrievals + 1), waiting[1] if waiting else None)
-            case PutItem(item_key, item, revises):
-                self._head.revision += revises
-                self._pending.items[item_key] = item
-                if item is None:
-                    self._items.pop(item_key, None)
-                else:
-                    self._items[item_key] = item
-
-    def _put(self, entry: Entry, value: bytes | None) -> None:
+    def put_entry(self, entry: Entry, value: bytes | None) -> None:
+        """See ``BatchState.put_entry``."""
+        waiting = self._pending.entries.get(entry.key)
         self._entries[entry.key] = entry
-        self._pending.entries[entry.key] = entry, value
+        self._pending.entries[entry.key] = entry, waiting[1] if waiting and value is None else value
+
+    def remove_entry(self, key: EntryKey) -> None:
+        """See ``BatchState.remove_entry``."""
+        self._entries.pop(key, None)
+        self._pending.entries[key] = None
+
+    async def uses_policy(self, name: str) -> bool:
+        """See ``BatchState.uses_policy``."""
+        await self.flush()
+        sql = "SELECT 1 FROM entries WHERE access_policy = %s AND purged_at IS NULL LIMIT 1"
+        return bool(await fetched(self._cursor, sql, [name]))
+
+    def item(self, key: ItemKey) -> bytes | None:
+        """See ``BatchState.item``."""
+        return self._items.get(key)
+
+    def put_item(self, key: ItemKey, value: bytes | None) -> None:
+        """See ``BatchState.put_item``."""
+        self._pending.items[key] = value
+        if value is None:
+            self._items.pop(key, None)
+        else:
+            self._items[key] = value
+
+    def add_row(self, log: LogName, row: NewRow[Any]) -> None:
+        """See ``BatchState.add_row``."""
+        self._positions[log] += 1
+        self._pending.rows[log].append((*LOGS[log][2].row_of(row.record), self._positions[log], row.leaf_hash))
 
     async def flush(self) -> None:
         """Write what is pending."""
         pending, self._pending = self._pending, _Pending()
         await self._flush_entries(pending)
         await self._flush_items(pending)
-        await self._insert("access_log", (*ACCESS_LOG.columns, "position", "leaf_hash"), pending.access)
-        await self._insert("purge_log", (*PURGE_LOG.columns, "position", "leaf_hash"), pending.purges)
-        if self._head != self._stored_head:
+        for log, rows in pending.rows.items():
+            table, _, kind = LOGS[log]
+            await self._insert(table, (*kind.columns, "position", "leaf_hash"), rows)
+        head = [self.revision, *self._positions.values()]
+        if head != self._stored_head:
             sql = "UPDATE head SET revision = %s, access_position = %s, purge_position = %s"
-            await self._cursor.execute(sql, [self._head.revision, self._head.access, self._head.purge])
-            self._stored_head = replace(self._head)
+            await self._cursor.execute(sql, head)
+            self._stored_head = head
 
     async def _flush_entries(self, pending: _Pending) -> None:
         gone = [key for key, kept in pending.entries.items() if kept is None]

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from vsqlvault.interfaces.archive_storage import NewestArchiveIs, SaveArchive
-from vsqlvault.model.log_archive import LogArchive
 from vsqlvault.model.transparency import LogName
-from vsqlvault_plugins.storage.decoding import readable
 from vsqlvault_plugins.storage.postgres.connections import Connection
 from vsqlvault_plugins.storage.sql_files import load_queries
 
 QUERIES = load_queries("vsqlvault_plugins.storage.postgres", "archiving.sql")
 TABLES = ("access_log", "purge_log", "leaves")
-
-
-async def archives(connection: Connection) -> list[LogArchive]:
-    """Return the records of all archives, the oldest first."""
-    return [_archive_of(row) for row in await connection.fetch(QUERIES["archives"])]
 
 
 async def drop_archived(connection: Connection, log: LogName, first: int, limit: int) -> int | None:
@@ -46,12 +37,3 @@ async def save_archive(connection: Connection, wanted: SaveArchive) -> None:
     await connection.execute(
         QUERIES["put_archive"], made.number, made.first, made.end, *through, made.at, made.document
     )
-
-
-@readable
-def _archive_of(row: Any) -> LogArchive:
-    number, first, end, access_through, purge_through, at, document = row
-    return LogArchive(
-        number=number, first=first, end=end, access_through=access_through, purge_through=purge_through, at=at,
-        document=document,
-    )  # fmt: skip

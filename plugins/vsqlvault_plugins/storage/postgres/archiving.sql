@@ -7,9 +7,6 @@ VALUES ($1, $2, $3, $4, $5, $6, $7)
 -- name: newest_archive
 SELECT coalesce(max(number), 0) FROM vault.log_archives
 
--- name: archives
-SELECT number, first_index, end_index, access_through, purge_through, at, document FROM vault.log_archives ORDER BY number
-
 -- name: drop_archived
 SELECT vault.drop_archived($1, $2, $3)
 

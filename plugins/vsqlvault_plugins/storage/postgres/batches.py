@@ -37,6 +37,7 @@ from vsqlvault.model.entry import EntryKey
 from vsqlvault.quick_dataclass import dataclass
 from vsqlvault_plugins.storage.postgres import rows, watching
 from vsqlvault_plugins.storage.postgres.connections import Connection
+from vsqlvault_plugins.storage.sql.rows import POSTGRESQL_ROWS
 from vsqlvault_plugins.storage.sql_files import load_queries
 
 QUERIES = load_queries("vsqlvault_plugins.storage.postgres")
@@ -54,7 +55,7 @@ async def read_batch(connection: Connection, reads: Sequence[Read]) -> list[Snap
             QUERIES["read"], [key[0] for key in keys], [key[1] for key in keys], [read.with_value for read in reads]
         )
     return [
-        Snapshot(row[20], row[21], rows.entry_of(row) if row[0] is not None else None, row[19], row[22])
+        Snapshot(row[20], row[21], POSTGRESQL_ROWS.entry_of(row) if row[0] is not None else None, row[19], row[22])
         for row in found
     ]
 

@@ -89,88 +89,9 @@ INSERT INTO vault.legal_holds (
     released_by, released_at
 ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
 
--- name: sum_of_sweeps
-SELECT count(*), coalesce(sum(purged), 0)::bigint, coalesce(sum(failed), 0)::bigint, count(*) FILTER (WHERE NOT completed)
-FROM vault.sweeps WHERE finished_at >= $1 AND finished_at < $2
-
--- name: sweeps_between
-SELECT sweep_id, started_at, finished_at, started_by, purged, failed, completed, held
-FROM vault.sweeps WHERE finished_at >= $1 AND finished_at < $2 ORDER BY finished_at DESC LIMIT $3
-
--- name: scrubs_between
-SELECT scrub_id, started_at, finished_at, started_by, through, rewritten, completed, undone
-FROM vault.scrubs WHERE finished_at >= $1 AND finished_at < $2 ORDER BY finished_at DESC LIMIT $3
-
 -- name: put_sweep
 INSERT INTO vault.sweeps (sweep_id, started_at, finished_at, started_by, purged, failed, completed, held)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-
--- name: revision
-SELECT revision FROM vault.rulebook
-
--- name: access_policies
--- The newest version of each name, dropped ones too.
-SELECT DISTINCT ON (name) name, version, evaluator, rules, parameters, description, created_by, created_at, dropped
-FROM vault.access_policies ORDER BY name, version DESC
-
--- name: retention_policies
-SELECT DISTINCT ON (purpose) purpose, version, max_retention_days, default_ttl_days, purge_method, description,
-       justification, legal_basis, data_class, created_by, created_at,
-       allowed_access_policies, max_value_bytes, required_metadata, inactivity_days
-FROM vault.retention_policies ORDER BY purpose, version DESC
-
--- name: api_keys
--- The newest version of each, revoked ones too.
-SELECT DISTINCT ON (key_id) key_id, version, digest, app, identity, purposes, roles, description, expires_at, created_by,
-       created_at, revoked_by, revoked_at
-FROM vault.api_keys ORDER BY key_id, version DESC
-
--- name: legal_holds
--- The newest version of each name, released ones too.
-SELECT DISTINCT ON (name) name, version, case_reference, reason, purpose, external_id, owner_app, metadata, held_since,
-       created_by, created_at, released_by, released_at
-FROM vault.legal_holds ORDER BY name, version DESC
-
--- name: access_policy_versions
-SELECT name, version, evaluator, rules, parameters, description, created_by, created_at, dropped
-FROM vault.access_policies WHERE name = $1 AND version < $2 ORDER BY version DESC LIMIT $3
-
--- name: retention_policy_versions
-SELECT purpose, version, max_retention_days, default_ttl_days, purge_method, description, justification, legal_basis,
-       data_class, created_by, created_at,
-       allowed_access_policies, max_value_bytes, required_metadata, inactivity_days
-FROM vault.retention_policies WHERE purpose = $1 AND version < $2 ORDER BY version DESC LIMIT $3
-
--- name: legal_hold_versions
-SELECT name, version, case_reference, reason, purpose, external_id, owner_app, metadata, held_since, created_by,
-       created_at, released_by, released_at
-FROM vault.legal_holds WHERE name = $1 AND version < $2 ORDER BY version DESC LIMIT $3
-
--- name: entries_page
-SELECT purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref, metadata,
-       owner_app, owner_identity, access_policy, created_at, updated_at, expires_at, retrievals, purged_at, purge_method
-FROM vault.entries
-WHERE purpose = $1 AND external_id > $2 {filters}
-ORDER BY external_id LIMIT $3
-
--- name: entries_where_active
-AND purged_at IS NULL AND expires_at > $4 AND created_at > $5
-
--- name: entries_where_expired
-AND purged_at IS NULL AND (expires_at <= $4 OR created_at <= $5)
-
--- name: entries_where_purged
-AND purged_at IS NOT NULL AND $4::timestamptz IS NOT NULL AND $5::timestamptz IS NOT NULL
-
--- name: entries_where_any
-AND $4::timestamptz IS NOT NULL AND $5::timestamptz IS NOT NULL
-
--- name: entries_where_equal
--- The column is one of a fixed list, never a caller's word.
-AND {column} = ${place}
-
--- name: entries_where_expires_before
-AND (expires_at < ${place} OR created_at < ${next})
 
 -- name: expired_by_time
 -- "before" is the size of the values that stand before in
@@ -178,9 +99,9 @@ AND (expires_at < ${place} OR created_at < ${next})
 WITH candidates AS (
     SELECT purpose, external_id, value_size, expires_at AS rank
     FROM vault.entries
-    WHERE purpose = $1 AND purged_at IS NULL AND expires_at <= $2 AND $3::timestamptz IS NOT NULL
-      AND (expires_at, external_id) > ($4, $5)
-    ORDER BY expires_at, external_id LIMIT $6
+    WHERE purpose = :purpose AND purged_at IS NULL AND expires_at <= :now
+      AND (expires_at, external_id) > (:after_at, :after_id)
+    ORDER BY expires_at, external_id LIMIT :limit
 ), page AS (
     SELECT purpose, external_id, sum(value_size) OVER (ORDER BY rank, external_id) - value_size AS before
     FROM candidates
@@ -189,7 +110,7 @@ SELECT e.purpose, e.external_id, e.entry_id, e.version, e.encoding, e.value_sha2
        e.key_ref, e.metadata, e.owner_app, e.owner_identity, e.access_policy, e.created_at, e.updated_at, e.expires_at,
        e.retrievals, e.purged_at, e.purge_method, e.encrypted_value
 FROM page JOIN vault.entries AS e ON e.purpose = page.purpose AND e.external_id = page.external_id
-WHERE page.before < $7
+WHERE page.before < :byte_limit
 
 -- name: expired_by_retention_limit
 -- What the retention policy's maximum ends, though its own time has not come; "before" is the size of the values that stand before in
@@ -197,9 +118,9 @@ WHERE page.before < $7
 WITH candidates AS (
     SELECT purpose, external_id, value_size, created_at AS rank
     FROM vault.entries
-    WHERE purpose = $1 AND purged_at IS NULL AND created_at <= $3 AND expires_at > $2
-      AND (created_at, external_id) > ($4, $5)
-    ORDER BY created_at, external_id LIMIT $6
+    WHERE purpose = :purpose AND purged_at IS NULL AND created_at <= :created_before AND expires_at > :now
+      AND (created_at, external_id) > (:after_at, :after_id)
+    ORDER BY created_at, external_id LIMIT :limit
 ), page AS (
     SELECT purpose, external_id, sum(value_size) OVER (ORDER BY rank, external_id) - value_size AS before
     FROM candidates
@@ -208,180 +129,14 @@ SELECT e.purpose, e.external_id, e.entry_id, e.version, e.encoding, e.value_sha2
        e.key_ref, e.metadata, e.owner_app, e.owner_identity, e.access_policy, e.created_at, e.updated_at, e.expires_at,
        e.retrievals, e.purged_at, e.purge_method, e.encrypted_value
 FROM page JOIN vault.entries AS e ON e.purpose = page.purpose AND e.external_id = page.external_id
-WHERE page.before < $7
-
--- name: expired_entries_by_time
-SELECT purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref, metadata,
-       owner_app, owner_identity, access_policy, created_at, updated_at, expires_at, retrievals, purged_at, purge_method
-FROM vault.entries
-WHERE purpose = $1 AND purged_at IS NULL AND expires_at <= $2 AND $3::timestamptz IS NOT NULL
-  AND (expires_at, external_id) > ($4, $5)
-ORDER BY expires_at, external_id LIMIT $6
-
--- name: expired_entries_by_retention_limit
-SELECT purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref, metadata,
-       owner_app, owner_identity, access_policy, created_at, updated_at, expires_at, retrievals, purged_at, purge_method
-FROM vault.entries
-WHERE purpose = $1 AND purged_at IS NULL AND created_at <= $3 AND expires_at > $2
-  AND (created_at, external_id) > ($4, $5)
-ORDER BY created_at, external_id LIMIT $6
-
--- name: access_log_page
-SELECT position, at, request_id, operation, outcome, status, purpose, external_id, entry_id, entry_version, app, identity,
-       method, credential_id, client_address, untrusted_forwarding, reason, policy, policy_version, count, detail,
-       old_value, new_value, role
-FROM vault.access_log WHERE true {filters} ORDER BY {order} LIMIT $1
-
--- name: purge_log_page
-SELECT position, purge_id, purpose, external_id, entry_id, entry_version, method, reason, policy_reference, proof_hash,
-       value_size, key_ref, owner_app, purged_at, expired_at, app, identity, request_id,
-       (SELECT finished_at FROM vault.scrubs WHERE through >= position ORDER BY through, finished_at LIMIT 1)
-FROM vault.purge_log WHERE true {filters} ORDER BY {order} LIMIT $1
-
--- name: log_where_since
-AND {time} >= ${place}
-
--- name: log_where_until
-AND {time} < ${place}
-
--- name: log_where_equal
--- The column is one of a fixed list, never a caller's word.
-AND {column} = ${place}
+WHERE page.before < :byte_limit
 
 -- name: newest_position
 SELECT coalesce(max(position), 0) FROM vault.{log}
 
--- name: log_where_settled
-AND position <= ${place}
-
--- name: log_between
-AND position >= ${first} AND position <= ${last}
-
--- name: log_after_newest_first
-AND position < ${place}
-
--- name: log_after_oldest_first
-AND position > ${place}
-
--- name: log_order_newest_first
-position DESC
-
--- name: log_order_oldest_first
-position
-
--- name: census_of_purpose
--- By key_ref: how many live, how many past their end, how many to end within thirty days. An index alone answers it.
-SELECT key_ref,
-       count(*) FILTER (WHERE expires_at > $2 AND created_at > $3),
-       count(*) FILTER (WHERE expires_at <= $2 OR created_at <= $3),
-       count(*) FILTER (WHERE expires_at > $2 AND created_at > $3 AND (expires_at <= $4 OR created_at <= $5))
-FROM vault.entries
-WHERE purpose = $1 AND purged_at IS NULL AND created_at <= $2
-GROUP BY key_ref
-
--- name: retention_limit_effect
--- The conditions stand in the counts, so that an index that has all of it is gone through, and no row.
-SELECT count(*) FILTER (WHERE lives AND NOT will_live), count(*) FILTER (WHERE NOT lives AND will_live),
-       count(*) FILTER (WHERE (lives OR will_live) AND expires_at - created_at > $5),
-       min(created_at) FILTER (WHERE lives AND NOT will_live)
-FROM (
-    SELECT created_at, expires_at, expires_at > $2 AND created_at > $3 AS lives,
-           expires_at > $2 AND created_at > $4 AS will_live
-    FROM vault.entries WHERE purpose = $1 AND purged_at IS NULL
-) AS judged
-
--- name: census_purged
-SELECT count(*) FROM vault.purge_log WHERE purged_at > $1 AND purged_at <= $2 AND reason <> 'replaced'
-
--- name: census_without_proof
-SELECT count(*) FROM vault.purge_log WHERE length(proof_hash) <> 64
-
--- name: census_undefined_policies
--- The names are found one after another in their index; entries are counted of those alone that are not known.
-WITH RECURSIVE used (name) AS (
-    (SELECT access_policy FROM vault.entries WHERE access_policy >= '' AND purged_at IS NULL ORDER BY access_policy LIMIT 1)
-    UNION ALL
-    SELECT (
-        SELECT e.access_policy FROM vault.entries AS e
-        WHERE e.access_policy > used.name AND e.purged_at IS NULL ORDER BY e.access_policy LIMIT 1
-    )
-    FROM used WHERE used.name IS NOT NULL
-)
-SELECT name, (SELECT count(*) FROM vault.entries AS e WHERE e.access_policy = used.name AND e.purged_at IS NULL)
-FROM used WHERE name IS NOT NULL AND name <> ALL ($1::text[])
-
--- name: key_refs
--- An index alone answers it, as far as vacuum has been; the fifth parameter is of whichever filter there is.
-SELECT key_ref,
-       count(*) FILTER (WHERE expires_at > $2 AND created_at > $3),
-       count(*) FILTER (WHERE expires_at <= $2 OR created_at <= $3),
-       min(updated_at), max(updated_at)
-FROM vault.entries
-WHERE purpose = $1 AND purged_at IS NULL AND created_at <= $2 {filter}
-GROUP BY key_ref ORDER BY key_ref LIMIT $4
-
--- name: key_refs_where_none
-AND key_ref IS NULL AND $5::text IS NULL
-
--- name: key_refs_where_any
-AND key_ref IS NOT NULL AND $5::text IS NULL
-
--- name: key_refs_where_after
-AND key_ref > $5
-
--- name: key_refs_where_equal
-AND key_ref = $5
-
--- name: evidence_holdings
--- An index alone answers it, as far as vacuum has been. $1 purpose, $2 the instant, $3 its retention limit; then, in pairs, times of
--- expiry and of creation: what is overdue, and what ends within thirty, ninety and 365 days.
-SELECT purpose, algorithm_hint, access_policy, owner_app,
-       count(*) FILTER (WHERE expires_at > $2 AND created_at > $3),
-       count(*) FILTER (WHERE expires_at <= $2 OR created_at <= $3),
-       count(*) FILTER (WHERE expires_at <= $4 OR created_at <= $5),
-       count(*) FILTER (WHERE expires_at > $2 AND created_at > $3 AND (expires_at <= $6 OR created_at <= $7)),
-       count(*) FILTER (WHERE expires_at > $2 AND created_at > $3 AND (expires_at <= $8 OR created_at <= $9)),
-       count(*) FILTER (WHERE expires_at > $2 AND created_at > $3 AND (expires_at <= $10 OR created_at <= $11))
-FROM vault.entries
-WHERE purpose = $1 AND purged_at IS NULL AND created_at <= $2
-GROUP BY purpose, algorithm_hint, access_policy, owner_app
-
--- name: evidence_oldest_expiry
-SELECT expires_at FROM vault.entries
-WHERE purpose = $1 AND purged_at IS NULL AND expires_at <= $2 AND created_at <= $2
-ORDER BY expires_at LIMIT 1
-
--- name: evidence_oldest_creation
-SELECT created_at FROM vault.entries
-WHERE purpose = $1 AND purged_at IS NULL AND created_at <= $2
-ORDER BY created_at LIMIT 1
-
--- name: evidence_policy_changes
-SELECT 'access' AS kind, name, version, dropped, created_by, created_at FROM vault.access_policies
-WHERE created_at >= $1 AND created_at < $2
-UNION ALL
-SELECT 'retention', purpose, version, false, created_by, created_at FROM vault.retention_policies
-WHERE created_at >= $1 AND created_at < $2
-ORDER BY created_at, kind, name, version
-
--- name: evidence_oldest_access
-SELECT at FROM vault.access_log ORDER BY position LIMIT 1
-
--- name: evidence_oldest_purge
-SELECT purged_at FROM vault.purge_log ORDER BY position LIMIT 1
-
--- name: count_expired
-SELECT (SELECT count(*) FROM vault.entries WHERE purpose = $1 AND purged_at IS NULL AND expires_at <= $2)
-     + (SELECT count(*) FROM vault.entries
-        WHERE purpose = $1 AND purged_at IS NULL AND created_at <= $3 AND expires_at > $2)
-
 -- name: put_scrub
 INSERT INTO vault.scrubs (scrub_id, started_at, finished_at, started_by, through, rewritten, completed, undone)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-
--- name: last_scrub
-SELECT scrub_id, started_at, finished_at, started_by, through, rewritten, completed, undone
-FROM vault.scrubs ORDER BY finished_at DESC, through DESC LIMIT 1
 
 -- name: try_lock_scrub
 SELECT pg_try_advisory_lock(1987277164, 3)
@@ -462,10 +217,6 @@ UPDATE vault.scrubbed SET through = $2 WHERE part = ANY ($1) AND through < $2
 -- name: scrubbed_through
 SELECT min(through) FROM vault.scrubbed
 
--- name: last_sweep
-SELECT sweep_id, started_at, finished_at, started_by, purged, failed, completed, held
-FROM vault.sweeps ORDER BY finished_at DESC LIMIT 1
-
 -- name: acquire_lease
 -- A new lease removes those that have expired: nobody can tell an expired lease from none.
 WITH dropped AS (
@@ -491,20 +242,9 @@ ON CONFLICT (method, credential_id) DO UPDATE SET
     first_used_at = least(known.first_used_at, excluded.first_used_at),
     last_used_at = greatest(known.last_used_at, excluded.last_used_at)
 
--- name: revoked_keys
--- The terms are those of the partial index.
-SELECT DISTINCT detail FROM vault.access_log
-WHERE operation = 'revoke-api-key' AND outcome = 'granted' AND detail IS NOT NULL
-
--- name: cursors
-SELECT name, position FROM vault.cursors
-
 -- name: save_cursor
 INSERT INTO vault.cursors AS known (name, position) VALUES ($1, $2)
 ON CONFLICT (name) DO UPDATE SET position = greatest(known.position, excluded.position)
-
--- name: credential_uses
-SELECT method, credential_id, first_used_at, last_used_at FROM vault.credential_uses
 
 -- name: clock
 SELECT clock_timestamp(), mark FROM vault.clock
@@ -518,9 +258,6 @@ INSERT INTO vault.secrets (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NO
 -- name: secret
 SELECT value FROM vault.secrets WHERE name = $1
 
--- name: tree_size
-SELECT coalesce(max(leaf_index) + 1, 0) FROM vault.leaves
-
 -- name: newest_positions
 SELECT (SELECT coalesce(max(position), 0) FROM vault.access_log) AS access,
        (SELECT coalesce(max(position), 0) FROM vault.purge_log) AS purge
@@ -530,13 +267,6 @@ SELECT (SELECT coalesce(max(position), 0) FROM vault.access_log) AS access,
 SELECT coalesce(array_agg(virtualtransaction), '{}') FROM pg_locks
 WHERE locktype = 'advisory' AND classid = 1987277164 AND objid = 1 AND objsubid = 2 AND granted
   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-
--- name: sequenced_access
--- The last leaf has the highest position.
-SELECT coalesce((SELECT position FROM vault.leaves WHERE log = 'access' ORDER BY leaf_index DESC LIMIT 1), 0)
-
--- name: sequenced_purge
-SELECT coalesce(max(position), 0) FROM vault.leaves WHERE log = 'purge'
 
 -- name: unsequenced
 -- The log is one of two names, never a caller's word.
@@ -563,37 +293,8 @@ SELECT t.level, t.tile_index, t.hashes
 FROM unnest($1::integer[], $2::bigint[]) AS k (level, tile_index)
 JOIN vault.tiles AS t ON t.level = k.level AND t.tile_index = k.tile_index
 
--- name: newest_checkpoint
-SELECT origin, size, root_hash, note, signed_at FROM vault.checkpoints ORDER BY size DESC LIMIT 1
-
--- name: checkpoints
-SELECT origin, size, root_hash, note, signed_at FROM vault.checkpoints WHERE size > $1 ORDER BY size LIMIT $2
-
 -- name: thin_checkpoints
 DELETE FROM vault.checkpoints WHERE size = ANY ($1::bigint[])
-
--- name: access_leaves
-SELECT l.leaf_index, l.position, r.leaf_hash, r.position, r.at, r.request_id, r.operation, r.outcome, r.status, r.purpose,
-       r.external_id, r.entry_id, r.entry_version, r.app, r.identity, r.method, r.credential_id, r.client_address,
-       r.untrusted_forwarding, r.reason, r.policy, r.policy_version, r.count, r.detail, r.old_value, r.new_value, r.role
-FROM vault.leaves AS l LEFT JOIN vault.access_log AS r ON r.position = l.position
-WHERE l.log = 'access' AND l.leaf_index >= $1 AND l.leaf_index < $2
-
--- name: purge_leaves
-SELECT l.leaf_index, l.position, r.leaf_hash, r.position, r.purge_id, r.purpose, r.external_id, r.entry_id, r.entry_version,
-       r.method, r.reason, r.policy_reference, r.proof_hash, r.value_size, r.key_ref, r.owner_app, r.purged_at,
-       r.expired_at, r.app, r.identity, r.request_id
-FROM vault.leaves AS l LEFT JOIN vault.purge_log AS r ON r.position = l.position
-WHERE l.log = 'purge' AND l.leaf_index >= $1 AND l.leaf_index < $2
-
--- name: purge_index
-SELECT l.leaf_index FROM vault.purge_log AS r JOIN vault.leaves AS l ON l.log = 'purge' AND l.position = r.position
-WHERE r.purge_id = $1
-
--- name: row_positions
-SELECT position FROM vault.{log}_log
-WHERE position > coalesce($1, -9223372036854775808) AND position <= coalesce($2, 9223372036854775807)
-ORDER BY position LIMIT $3
 
 -- name: server
 -- What durability rests on, who this is, and which history of which database it continues. The timeline is that of the write-ahead

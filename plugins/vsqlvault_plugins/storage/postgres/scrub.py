@@ -17,8 +17,8 @@ from vsqlvault.quick_dataclass import dataclass
 from vsqlvault_plugins.storage.postgres.batches import QUERIES
 from vsqlvault_plugins.storage.postgres.connections import Connection
 from vsqlvault_plugins.storage.postgres.failures import answered
-from vsqlvault_plugins.storage.postgres.pages import settled_position
 from vsqlvault_plugins.storage.postgres.schema import MAINTAIN_SINCE
+from vsqlvault_plugins.storage.postgres.small_tables import settled_position
 
 PARTS = 16
 LOCK_WAIT_SECONDS = 0.2

@@ -11,62 +11,48 @@ from datetime import datetime
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from vsqlvault.errors import StorageFull, VaultError
-from vsqlvault.interfaces.evidence import Evidence, EvidenceQuery
+from vsqlvault.interfaces.evidence import EvidenceQuery
 from vsqlvault.interfaces.purge_storage import ExpiredQuery, ScrubOutcome
-from vsqlvault.interfaces.statistics import EntryStatistics, KeyRefUse
 from vsqlvault.interfaces.storage import (
-    ACCESS_LOG_FILTERS,
-    PURGE_LOG_FILTERS,
     ClockReading,
-    EntryQuery,
-    KeyRefQuery,
-    LogQuery,
-    LogRow,
     MigrationStatus,
-    PolicySnapshot,
     Read,
-    RetentionLimitChange,
-    RetentionLimitEffect,
     Snapshot,
-    VersionQuery,
 )
-from vsqlvault.interfaces.tree_storage import LeafRow, PendingLeaf, TreeGrowth
-from vsqlvault.interfaces.watch_storage import PurgesByIdQuery
+from vsqlvault.interfaces.tree_storage import PendingLeaf, TreeGrowth
 from vsqlvault.interfaces.writes import Retrieval, Write, WriteOutcome
-from vsqlvault.model.access_review import AccessReview
-from vsqlvault.model.attestation import Attestation
-from vsqlvault.model.audit import AccessRecord
-from vsqlvault.model.control import ControlChange
-from vsqlvault.model.credential import CredentialName, CredentialUse
+from vsqlvault.model.credential import CredentialName
 from vsqlvault.model.database_access import DatabaseAccess
 from vsqlvault.model.entry import Entry
-from vsqlvault.model.hold import LegalHold
-from vsqlvault.model.log_archive import LogArchive
-from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
-from vsqlvault.model.purge import PurgeRecord, ScrubRecord, SweepRecord, SweepRuns
 from vsqlvault.model.transparency import Checkpoint, LogName, TileKey
 from vsqlvault.quick_dataclass import dataclass
 from vsqlvault_plugins.storage.full_disk import FullDisk
 from vsqlvault_plugins.storage.postgres import (
     archiving,
     entry_counts,
-    evidence,
-    pages,
     purging,
     schema,
     scrub,
+    small_tables,
     tallies,
     tree,
     watching,
 )
+from vsqlvault_plugins.storage.postgres.answers import answer
 from vsqlvault_plugins.storage.postgres.batches import commit_batch, read_batch, retrieve
 from vsqlvault_plugins.storage.postgres.connections import WAIT_SECONDS, Connection, Connections
 from vsqlvault_plugins.storage.postgres.failures import is_worth_repeating, translated
 from vsqlvault_plugins.storage.postgres.roles import Roles
 from vsqlvault_plugins.storage.postgres.server import PoolerMode, Server
+from vsqlvault_plugins.storage.sql.counted_entries import EntryCounts
+from vsqlvault_plugins.storage.sql.entry_counts import count_entries
+from vsqlvault_plugins.storage.sql.evidence import KeyUses
+from vsqlvault_plugins.storage.sql.reading import Answer, Reading
+from vsqlvault_plugins.storage.sql.reads import SqlReads
+from vsqlvault_plugins.storage.sql.rows import POSTGRESQL_ROWS
 
 P = ParamSpec("P")
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 Item = TypeVar("Item")
 READ_SECONDS = 2.0
 COMMIT_SECONDS = 5.0
@@ -91,10 +77,11 @@ class PostgresTuning:
 DEFAULT_TUNING = PostgresTuning()
 
 
-class PostgresStorage:
+class PostgresStorage(SqlReads):
     """Entries, policies and logs in the schema ``vault`` of one database, whose clock is the only clock."""
 
     flights = 2
+    rows = POSTGRESQL_ROWS
 
     def __init__(
         self,
@@ -145,6 +132,18 @@ class PostgresStorage:
         """See ``Storage.incarnation``."""
         return self._server.fence.incarnation
 
+    async def _answer(self, reading: Reading[Answer], *, is_short: bool = False, consistently: bool = False) -> Answer:
+        return await self._run(READ_SECONDS if is_short else PAGE_SECONDS, answer, reading, consistently)
+
+    async def _settled(self, log: LogName) -> int:
+        return await self._run(PAGE_SECONDS, small_tables.settled_position, f"{log.value}_log")
+
+    def _count_entries(self, query: EvidenceQuery) -> Reading[EntryCounts]:
+        return count_entries(query, has_deltas=True)
+
+    def _key_uses(self, counts: EntryCounts, as_of: datetime) -> Reading[KeyUses]:
+        return entry_counts.key_uses(counts, as_of)
+
     async def read(self, reads: Sequence[Read]) -> Sequence[Snapshot]:
         """See ``Storage.read``."""
         return await self._run(READ_SECONDS, read_batch, reads)
@@ -171,7 +170,7 @@ class PostgresStorage:
                 raise
         return None
 
-    async def _commit_once(self, commit: Callable[[Connection, Item], Awaitable[Answer]], item: Item) -> Answer:
+    async def _commit_once(self, commit: Callable[[Connection, Item], Awaitable[Result]], item: Item) -> Result:
         sent = False
         try:
             async with self._connections.borrow(COMMIT_SECONDS) as connection:
@@ -180,65 +179,9 @@ class PostgresStorage:
         except Exception as error:
             raise translated(error, committing=sent) from error
 
-    async def policy_snapshot(self) -> PolicySnapshot:
-        """See ``Storage.policy_snapshot``."""
-        return await self._run(READ_SECONDS, pages.policy_snapshot)
-
-    async def revoked_keys(self) -> frozenset[str]:
-        """See ``Storage.revoked_keys``."""
-        return await self._run(READ_SECONDS, pages.revoked_keys)
-
-    async def access_policy_versions(self, query: VersionQuery) -> Sequence[AccessPolicy]:
-        """See ``Storage.access_policy_versions``."""
-        return await self._run(READ_SECONDS, pages.access_policy_versions, query)
-
-    async def retention_policy_versions(self, query: VersionQuery) -> Sequence[RetentionPolicy]:
-        """See ``Storage.retention_policy_versions``."""
-        return await self._run(READ_SECONDS, pages.retention_policy_versions, query)
-
-    async def legal_hold_versions(self, query: VersionQuery) -> Sequence[LegalHold]:
-        """See ``Storage.legal_hold_versions``."""
-        return await self._run(READ_SECONDS, pages.legal_hold_versions, query)
-
-    async def entries(self, query: EntryQuery) -> Sequence[Entry]:
-        """See ``Storage.entries``."""
-        return await self._run(PAGE_SECONDS, pages.entries_page, query)
-
     async def expired(self, query: ExpiredQuery) -> Sequence[tuple[Entry, bytes]]:
         """See ``PurgeStorage.expired``."""
         return await self._run(PAGE_SECONDS, purging.expired_page, query)
-
-    async def expired_entries(self, query: ExpiredQuery) -> Sequence[Entry]:
-        """See ``PurgeStorage.expired_entries``."""
-        return await self._run(PAGE_SECONDS, purging.expired_entries, query)
-
-    async def access_log(self, query: LogQuery) -> Sequence[LogRow[AccessRecord]]:
-        """See ``Storage.access_log``."""
-        pages.check_filters(query, ACCESS_LOG_FILTERS)
-        return await self._run(PAGE_SECONDS, pages.access_log_page, query)
-
-    async def purge_log(self, query: LogQuery) -> Sequence[LogRow[PurgeRecord]]:
-        """See ``Storage.purge_log``."""
-        pages.check_filters(query, PURGE_LOG_FILTERS)
-        return await self._run(PAGE_SECONDS, pages.purge_log_page, query)
-
-    async def entry_statistics(
-        self, as_of: datetime, retention_limits: Mapping[str, datetime], known_policies: Sequence[str]
-    ) -> EntryStatistics:
-        """See ``Storage.entry_statistics``."""
-        return await self._run(PAGE_SECONDS, pages.entry_statistics, as_of, retention_limits, known_policies)
-
-    async def evidence(self, query: EvidenceQuery) -> Evidence:
-        """See ``Storage.evidence``."""
-        return await self._run(PAGE_SECONDS, evidence.evidence, query)
-
-    async def key_refs(self, query: KeyRefQuery) -> Sequence[KeyRefUse]:
-        """See ``Storage.key_refs``."""
-        return await self._run(PAGE_SECONDS, pages.key_refs_page, query)
-
-    async def retention_limit_effect(self, change: RetentionLimitChange) -> RetentionLimitEffect:
-        """See ``Storage.retention_limit_effect``."""
-        return await self._run(PAGE_SECONDS, pages.retention_limit_effect, change)
 
     async def scrub(self, lock_seconds: float) -> ScrubOutcome | None:
         """See ``PurgeStorage.scrub``."""
@@ -250,37 +193,13 @@ class PostgresStorage:
         except Exception as error:
             raise translated(error, committing=False) from error
 
-    async def scrubs(self, since: datetime, until: datetime, limit: int) -> Sequence[ScrubRecord]:
-        """See ``PurgeStorage.scrubs``."""
-        return await self._run(PAGE_SECONDS, purging.scrubs, since, until, limit)
-
-    async def last_scrub(self) -> ScrubRecord | None:
-        """See ``PurgeStorage.last_scrub``."""
-        return await self._run(READ_SECONDS, purging.last_scrub)
-
-    async def count_expired(self, at: datetime, retention_limits: Mapping[str, datetime]) -> int:
-        """See ``PurgeStorage.count_expired``."""
-        return await self._run(PAGE_SECONDS, purging.count_expired, at, retention_limits)
-
-    async def sweeps(self, since: datetime, until: datetime, limit: int) -> SweepRuns:
-        """See ``PurgeStorage.sweeps``."""
-        return await self._run(PAGE_SECONDS, purging.sweeps, since, until, limit)
-
-    async def last_sweep(self) -> SweepRecord | None:
-        """See ``PurgeStorage.last_sweep``."""
-        return await self._run(READ_SECONDS, purging.last_sweep)
-
     async def acquire_lease(self, name: str, holder: str, seconds: float) -> bool:
         """See ``Storage.acquire_lease``."""
-        return await self._run(READ_SECONDS, pages.acquire_lease, name, holder, seconds)
+        return await self._run(READ_SECONDS, small_tables.acquire_lease, name, holder, seconds)
 
     async def release_lease(self, name: str, holder: str) -> None:
         """See ``Storage.release_lease``."""
-        await self._run(READ_SECONDS, pages.release_lease, name, holder)
-
-    async def tree_size(self) -> int:
-        """See ``TreeStorage.tree_size``."""
-        return await self._run(READ_SECONDS, tree.tree_size)
+        await self._run(READ_SECONDS, small_tables.release_lease, name, holder)
 
     async def unsequenced(self, limit: int) -> Sequence[PendingLeaf]:
         """See ``TreeStorage.unsequenced``. It releases its connection while it waits."""
@@ -329,43 +248,15 @@ class PostgresStorage:
         checkpoint that was not seen before is therefore returned after a commit of our own, which follows it in the log.
         """
         incarnation = self.incarnation
-        newest = await self._run(READ_SECONDS, tree.newest_checkpoint)
+        newest = await super().newest_checkpoint()
         if newest is not None and (seen := (incarnation, newest.note)) != self._durable:
             await self._run(COMMIT_SECONDS, tree.barrier)
             self._durable = seen
         return newest
 
-    async def checkpoints(self, after: int, limit: int) -> Sequence[Checkpoint]:
-        """See ``TreeStorage.checkpoints``."""
-        return await self._run(PAGE_SECONDS, tree.checkpoints, after, limit)
-
     async def thin_checkpoints(self, sizes: Collection[int]) -> None:
         """See ``TreeStorage.thin_checkpoints``."""
         await self._run(PAGE_SECONDS, tree.thin_checkpoints, sizes)
-
-    async def leaf_rows(self, first: int, count: int) -> Sequence[LeafRow]:
-        """See ``TreeStorage.leaf_rows``."""
-        return await self._run(PAGE_SECONDS, tree.leaf_rows, first, count)
-
-    async def purge_index(self, purge_id: str) -> int | None:
-        """See ``TreeStorage.purge_index``."""
-        return await self._run(PAGE_SECONDS, tree.purge_index, purge_id)
-
-    async def row_positions(self, log: LogName, after: int | None, until: int | None, limit: int) -> Sequence[int]:
-        """See ``TreeStorage.row_positions``."""
-        return await self._run(PAGE_SECONDS, tree.row_positions, log, after, until, limit)
-
-    async def control_states(self) -> Sequence[ControlChange]:
-        """See ``WatchStorage.control_states``."""
-        return await self._run(READ_SECONDS, watching.control_states)
-
-    async def control_changes(self, since: datetime, until: datetime, limit: int) -> Sequence[ControlChange]:
-        """See ``WatchStorage.control_changes``."""
-        return await self._run(PAGE_SECONDS, watching.control_changes, since, until, limit)
-
-    async def archives(self) -> Sequence[LogArchive]:
-        """See ``ArchiveStorage.archives``."""
-        return await self._run(READ_SECONDS, archiving.archives)
 
     async def drop_archived(self, log: LogName, first: int, limit: int) -> int | None:
         """See ``ArchiveStorage.drop_archived``."""
@@ -379,53 +270,29 @@ class PostgresStorage:
         except Exception as error:
             raise translated(error, committing=False) from error
 
-    async def attestations(self, before: int | None, limit: int) -> Sequence[Attestation]:
-        """See ``WatchStorage.attestations``."""
-        return await self._run(PAGE_SECONDS, watching.attestations, before, limit)
-
     async def database_access(self) -> DatabaseAccess | None:
         """See ``WatchStorage.database_access``."""
         return await self._run(PAGE_SECONDS, watching.database_access)
 
-    async def access_reviews(self, before: int | None, limit: int) -> Sequence[AccessReview]:
-        """See ``WatchStorage.access_reviews``."""
-        return await self._run(PAGE_SECONDS, watching.access_reviews, before, limit)
-
-    async def newest_access_reviews(self, as_of: datetime) -> Sequence[AccessReview]:
-        """See ``WatchStorage.newest_access_reviews``."""
-        return await self._run(PAGE_SECONDS, watching.newest_access_reviews, as_of)
-
-    async def purges_by_id(self, query: PurgesByIdQuery) -> Sequence[PurgeRecord]:
-        """See ``WatchStorage.purges_by_id``."""
-        return await self._run(PAGE_SECONDS, watching.purges_by_id, query)
-
     async def clock(self) -> ClockReading:
         """See ``Storage.clock``."""
-        return await self._run(READ_SECONDS, pages.clock_reading)
+        return await self._run(READ_SECONDS, small_tables.clock_reading)
 
     async def raise_mark(self, at: datetime) -> None:
         """See ``Storage.raise_mark``."""
-        await self._run(READ_SECONDS, pages.raise_mark, at)
+        await self._run(READ_SECONDS, small_tables.raise_mark, at)
 
     async def secret(self, name: str) -> bytes:
         """See ``Storage.secret``."""
-        return await self._run(READ_SECONDS, pages.secret, name, secrets.token_bytes(32))
-
-    async def cursors(self) -> Mapping[str, int]:
-        """See ``Storage.cursors``."""
-        return await self._run(READ_SECONDS, pages.cursors)
+        return await self._run(READ_SECONDS, small_tables.secret, name, secrets.token_bytes(32))
 
     async def save_cursor(self, name: str, position: int) -> None:
         """See ``Storage.save_cursor``."""
-        await self._run(READ_SECONDS, pages.save_cursor, name, position)
+        await self._run(READ_SECONDS, small_tables.save_cursor, name, position)
 
     async def record_usages(self, uses: Mapping[CredentialName, datetime]) -> None:
         """See ``Storage.record_usages``."""
-        await self._run(READ_SECONDS, pages.record_usages, uses)
-
-    async def credential_uses(self) -> Mapping[CredentialName, CredentialUse]:
-        """See ``Storage.credential_uses``."""
-        return await self._run(READ_SECONDS, pages.credential_uses)
+        await self._run(READ_SECONDS, small_tables.record_usages, uses)
 
     async def schema_status(self) -> MigrationStatus:
         """See ``Storage.schema_status``."""
@@ -469,10 +336,10 @@ class PostgresStorage:
     async def _run(
         self,
         seconds: float,
-        function: Callable[Concatenate[Connection, P], Awaitable[Answer]],
+        function: Callable[Concatenate[Connection, P], Awaitable[Result]],
         *arguments: P.args,
         **named: P.kwargs,
-    ) -> Answer:
+    ) -> Result:
         try:
             async with self._connections.borrow(seconds) as connection:
                 return await function(connection, *arguments, **named)

@@ -7,23 +7,17 @@ row up to the highest position seen before exists, or never will. Only the seque
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
 
-from vsqlvault.errors import Unavailable
-from vsqlvault.interfaces.storage import LogRow
-from vsqlvault.interfaces.tree_storage import LeafRow, PendingLeaf, TreeGrowth
-from vsqlvault.model.transparency import Checkpoint, LogName, RowPlace, TileKey
-from vsqlvault.proof.leaf import row_hash
+from vsqlvault.interfaces.tree_storage import PendingLeaf, TreeGrowth
+from vsqlvault.model.transparency import LogName, RowPlace, TileKey
 from vsqlvault.quick_dataclass import dataclass
 from vsqlvault_plugins.storage.postgres import rows
+from vsqlvault_plugins.storage.postgres.answers import answer
 from vsqlvault_plugins.storage.postgres.batches import QUERIES
 from vsqlvault_plugins.storage.postgres.connections import Connection
-
-_READERS: dict[LogName, Callable[[Any], LogRow[Any]]] = {
-    LogName.ACCESS: rows.access_row_of,
-    LogName.PURGE: rows.purge_row_of,
-}
+from vsqlvault_plugins.storage.sql import tree as reads
+from vsqlvault_plugins.storage.sql.rows import POSTGRESQL_ROWS
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +26,6 @@ class Horizon:
 
     positions: Mapping[LogName, int]
     committing: frozenset[str]
-
-
-async def tree_size(connection: Connection) -> int:
-    """Return the number of leaves with an index."""
-    return int(await connection.fetchval(QUERIES["tree_size"]))
 
 
 async def horizon(connection: Connection) -> Horizon:
@@ -56,14 +45,11 @@ async def unsequenced(connection: Connection, until: Mapping[LogName, int], limi
 
 
 async def _unsequenced(connection: Connection, log: LogName, until: int, limit: int) -> list[PendingLeaf]:
-    after = await connection.fetchval(QUERIES[f"sequenced_{log.value}"])
+    after = await answer(connection, reads.sequenced(log))
     found = await connection.fetch(QUERIES["unsequenced"].format(log=log.value), after, until, limit)
     made: dict[int, bytes] = {}
     if any(row[1] is None for row in found):
-        between = QUERIES["log_between"].format(first=2, last=3)
-        sql = QUERIES[f"{log.value}_log_page"].format(filters=between, order=QUERIES["log_order_oldest_first"])
-        page = await connection.fetch(sql, limit, found[0][0], found[-1][0])
-        made = {row.position: row_hash(row.record) for row in map(_READERS[log], page)}
+        made = await answer(connection, reads.hashes_between(POSTGRESQL_ROWS, log, found[0][0], found[-1][0]))
     return [PendingLeaf(RowPlace(log, position), kept or made[position]) for position, kept in found]
 
 
@@ -71,7 +57,7 @@ async def grow_tree(connection: Connection, growth: TreeGrowth) -> bool:
     """Commit a growth if the tree has the expected size."""
     async with connection.transaction():
         await connection.execute(QUERIES["lock_tree"])
-        if await tree_size(connection) != growth.size:
+        if await answer(connection, reads.tree_size()) != growth.size:
             return False
         logs = [place.log.value for place in growth.places]
         positions = [place.position for place in growth.places]
@@ -94,57 +80,11 @@ async def tiles(connection: Connection, keys: Collection[TileKey]) -> dict[TileK
     return {TileKey(level, index): hashes for level, index, hashes in found}
 
 
-async def newest_checkpoint(connection: Connection) -> Checkpoint | None:
-    """Return the checkpoint of the largest tree."""
-    row = await connection.fetchrow(QUERIES["newest_checkpoint"])
-    return rows.checkpoint_of(row) if row else None
-
-
 async def barrier(connection: Connection) -> None:
     """Return once all that was committed before is where an acknowledged commit must be."""
     await connection.execute(QUERIES["barrier"])
 
 
-async def checkpoints(connection: Connection, after: int, limit: int) -> list[Checkpoint]:
-    """Return a page of checkpoints."""
-    return [rows.checkpoint_of(row) for row in await connection.fetch(QUERIES["checkpoints"], after, limit)]
-
-
 async def thin_checkpoints(connection: Connection, sizes: Collection[int]) -> None:
     """Delete checkpoints. A trigger ensures that others cover them."""
     await connection.execute(QUERIES["thin_checkpoints"], list(sizes))
-
-
-async def leaf_rows(connection: Connection, first: int, count: int) -> list[LeafRow]:
-    """Return leaves with their rows."""
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
-        found = [
-            _leaf_row(log, row)
-            for log in LogName
-            for row in await connection.fetch(QUERIES[f"{log.value}_leaves"], first, first + count)
-        ]
-    return sorted(found, key=lambda leaf: leaf.index)
-
-
-def _leaf_row(log: LogName, row: Any) -> LeafRow:
-    record = None
-    if row[3] is not None:
-        try:
-            record = _READERS[log](tuple(row)[3:]).record
-        except Unavailable:  # decoding logs it; for a verifier it is a leaf without its row
-            record = None
-    return LeafRow(row[0], RowPlace(log, row[1]), record, row[2])
-
-
-async def purge_index(connection: Connection, purge_id: str) -> int | None:
-    """Return the index of the leaf of a purge."""
-    found: int | None = await connection.fetchval(QUERIES["purge_index"], purge_id)
-    return found
-
-
-async def row_positions(
-    connection: Connection, log: LogName, after: int | None, until: int | None, limit: int
-) -> list[int]:
-    """Return positions of a log's rows."""
-    found = await connection.fetch(QUERIES["row_positions"].format(log=log.value), after, until, limit)
-    return [row[0] for row in found]

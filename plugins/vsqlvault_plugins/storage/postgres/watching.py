@@ -1,9 +1,8 @@
-"""Controls, attestations with the purges that they sample, and access reviews."""
+"""Changes of controls, attestations and access reviews."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import datetime
 from typing import Any
 
 from vsqlvault.interfaces.archive_storage import NewestArchiveIs, SaveArchive
@@ -11,50 +10,16 @@ from vsqlvault.interfaces.watch_storage import (
     NewestAccessReviewIs,
     NewestAttestationIs,
     NewestControlChangeIs,
-    PurgesByIdQuery,
     SaveAccessReview,
     SaveAttestation,
     SaveControlChange,
 )
-from vsqlvault.model.access_review import AccessReview
-from vsqlvault.model.attestation import Attestation
-from vsqlvault.model.control import ControlChange, ControlState
 from vsqlvault.model.database_access import DatabaseAccess, DatabaseRole
-from vsqlvault.model.purge import PurgeRecord
-from vsqlvault_plugins.storage.decoding import readable
-from vsqlvault_plugins.storage.postgres import archiving, rows
+from vsqlvault_plugins.storage.postgres import archiving
 from vsqlvault_plugins.storage.postgres.connections import Connection
 from vsqlvault_plugins.storage.sql_files import load_queries
 
 QUERIES = load_queries("vsqlvault_plugins.storage.postgres", "watching.sql")
-_NO_NUMBER = 2**63 - 1
-
-
-async def control_states(connection: Connection) -> list[ControlChange]:
-    """Return the newest change of every control, by name."""
-    return [_change_of(row) for row in await connection.fetch(QUERIES["control_states"])]
-
-
-async def control_changes(connection: Connection, since: datetime, until: datetime, limit: int) -> list[ControlChange]:
-    """Return changes of a period, oldest first."""
-    return [_change_of(row) for row in await connection.fetch(QUERIES["control_changes"], since, until, limit)]
-
-
-async def attestations(connection: Connection, before: int | None, limit: int) -> list[Attestation]:
-    """Return attestations, newest first."""
-    found = await connection.fetch(QUERIES["attestations"], _NO_NUMBER if before is None else before, limit)
-    return [_attestation_of(row) for row in found]
-
-
-async def access_reviews(connection: Connection, before: int | None, limit: int) -> list[AccessReview]:
-    """Return access reviews, newest first."""
-    found = await connection.fetch(QUERIES["access_reviews"], _NO_NUMBER if before is None else before, limit)
-    return [_review_of(row) for row in found]
-
-
-async def newest_access_reviews(connection: Connection, as_of: datetime) -> list[AccessReview]:
-    """Return the newest review of each purpose and of all."""
-    return [_review_of(row) for row in await connection.fetch(QUERIES["newest_access_reviews"], as_of)]
 
 
 async def database_access(connection: Connection) -> DatabaseAccess:
@@ -67,12 +32,6 @@ async def database_access(connection: Connection) -> DatabaseAccess:
         for name, is_superuser, can_log_in, is_own, reads, writes, through in await connection.fetch(QUERIES["database_roles"])
     ]  # fmt: skip
     return DatabaseAccess(roles=roles, roles_examined=await connection.fetchval(QUERIES["count_roles"]))
-
-
-async def purges_by_id(connection: Connection, query: PurgesByIdQuery) -> list[PurgeRecord]:
-    """Return rows of the purge log in the order of their ids."""
-    found = await connection.fetch(QUERIES["purges_by_id"], query.first_id, query.since, query.until, query.limit)
-    return [rows.purge_row_of(row).record for row in found]
 
 
 async def _newest_control_change_is(connection: Connection, expected: NewestControlChangeIs) -> bool:
@@ -120,18 +79,3 @@ CHANGES: dict[type, Callable[[Connection, Any], Awaitable[None]]] = {
     SaveAccessReview: _save_access_review,
     SaveArchive: archiving.save_archive,
 }
-
-
-@readable
-def _change_of(row: Any) -> ControlChange:
-    return ControlChange(row[0], row[1], ControlState(row[2]), row[3], row[4])
-
-
-@readable
-def _attestation_of(row: Any) -> Attestation:
-    return Attestation(*row)
-
-
-@readable
-def _review_of(row: Any) -> AccessReview:
-    return AccessReview(*row)

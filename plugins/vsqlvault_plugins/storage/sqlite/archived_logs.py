@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 
-from vsqlvault.model.log_archive import LogArchive
 from vsqlvault.model.transparency import LogName
 from vsqlvault_plugins.storage.sqlite import archiving
 from vsqlvault_plugins.storage.sqlite.connection import Connection
@@ -17,9 +15,8 @@ DROPPED_BYTES = 4_000
 
 
 class ArchivedLogs(ABC):
-    """Records of archives, and the drop of archived rows."""
+    """The drop of archived rows."""
 
-    _pager: Connection
     _writer: Connection
     _written: int
 
@@ -28,10 +25,6 @@ class ArchivedLogs(ABC):
 
     @abstractmethod
     def _empty_log_soon(self) -> None: ...
-
-    async def archives(self) -> Sequence[LogArchive]:
-        """See ``ArchiveStorage.archives``."""
-        return await self._pager.run(archiving.archives)
 
     async def drop_archived(self, log: LogName, first: int, limit: int) -> int | None:
         """See ``ArchiveStorage.drop_archived``."""

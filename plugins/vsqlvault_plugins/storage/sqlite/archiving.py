@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import Any
 
 from vsqlvault.interfaces.archive_storage import NewestArchiveIs, SaveArchive
-from vsqlvault.model.log_archive import LogArchive
-from vsqlvault.model.times import from_micros, to_micros
+from vsqlvault.model.times import to_micros
 from vsqlvault.model.transparency import LogName
-from vsqlvault_plugins.storage.decoding import without_bytes
 from vsqlvault_plugins.storage.sql_files import load_queries
 
 QUERIES = load_queries("vsqlvault_plugins.storage.sqlite", "archiving.sql")
 INCREMENTAL = 2
-
-
-def archives(connection: sqlite3.Connection) -> list[LogArchive]:
-    """Return the records of all archives, the oldest first."""
-    return [_archive_of(row) for row in connection.execute(QUERIES["archives"])]
 
 
 def drop_archived(connection: sqlite3.Connection, log: LogName, first: int, limit: int) -> int | None:
@@ -54,12 +46,3 @@ def save_archive(connection: sqlite3.Connection, wanted: SaveArchive) -> None:
     through = (made.access_through, made.purge_through)
     row = (made.number, made.first, made.end, *through, to_micros(made.at), made.document)
     connection.execute(QUERIES["put_archive"], row)
-
-
-@without_bytes
-def _archive_of(row: Any) -> LogArchive:
-    number, first, end, access_through, purge_through, at, document = row
-    return LogArchive(
-        number=number, first=first, end=end, access_through=access_through, purge_through=purge_through,
-        at=from_micros(at), document=document,
-    )  # fmt: skip

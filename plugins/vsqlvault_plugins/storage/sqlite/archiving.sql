@@ -7,9 +7,6 @@ VALUES (?, ?, ?, ?, ?, ?, ?)
 -- name: newest_archive
 SELECT coalesce(max(number), 0) FROM log_archives
 
--- name: archives
-SELECT number, first_index, end_index, access_through, purge_through, at, document FROM log_archives ORDER BY number
-
 -- name: archived_span
 -- The leaves to go through at once, and the positions of their rows.
 SELECT max(leaf_index), min(position), max(position) FROM (

@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +21,7 @@ from vsqlvault.errors import (
     VaultError,
 )
 from vsqlvault_plugins.storage.sqlite.file_guard import StorageBusy
+from vsqlvault_plugins.storage.sqlite.schema import check_owner
 from vsqlvault_plugins.storage.sqlite.transactions import QUERIES
 from vsqlvault_plugins.storage.sqlite.worker_thread import WorkerThread
 
@@ -67,11 +67,11 @@ class Connection:
         self._thread = thread
 
     @classmethod
-    async def open(cls, path: Path) -> Connection:
-        """Open the file. SQLite begins no transaction of its own. Raises sqlite3.Error."""
+    async def open(cls, path: Path, is_reader: bool = False) -> Connection:
+        """Open the file, on a new thread. Raises as ``connected``."""
         thread = WorkerThread()
         try:
-            return cls(await thread.run(partial(sqlite3.connect, path, isolation_level=None)), thread)
+            return cls(await thread.run(connected, path, is_reader), thread)
         except BaseException:
             thread.end()
             raise
@@ -138,7 +138,23 @@ def create_private(path: Path) -> None:
         raise StorageUnavailable("expected a path without NUL") from error
 
 
-def set_up(connection: sqlite3.Connection, read_only: bool) -> None:
+def connected(path: Path, is_reader: bool) -> sqlite3.Connection:
+    """Return a connection to a vault's file, on which SQLite begins no transaction of its own.
+
+    Raises:
+        SettingsInvalid: it is another program's file. UnsafeStorage: it cannot be made durable. sqlite3.Error.
+    """
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        check_owner(connection)
+        _set_up(connection, is_reader)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _set_up(connection: sqlite3.Connection, read_only: bool) -> None:
     """Set the pragmas for durability and purging, and read them back, because builds and file systems may ignore them."""
     for name in _PRAGMAS:
         _insist(connection, QUERIES[name])

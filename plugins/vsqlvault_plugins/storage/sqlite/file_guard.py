@@ -98,9 +98,15 @@ class FileGuard:
 
     def read(self, function: Callable[..., Answer], connection: sqlite3.Connection, *arguments: Any) -> Answer:
         """Return ``function(connection, *arguments)``. Raises StorageUnavailable, and as the function does."""
+        with self.reading():
+            return function(connection, *arguments)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """As ``read``, for a block that reads. Raises StorageUnavailable, and as the block does."""
         self._check()
         with self._watched():
-            return function(connection, *arguments)
+            yield
 
     def write(self, function: Callable[..., Answer], connection: sqlite3.Connection, *arguments: Any) -> Answer:
         """As ``read``, for functions that write. The file is checked again after the write.

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import chain
 
-from vsqlvault_plugins.storage.decoding import Row
+from vsqlvault_plugins.storage.sql.decoding import Row
 
 MOST = 1024
 """The maximum number of rows per statement. Smaller numbers are powers of two, so that few statements are prepared."""

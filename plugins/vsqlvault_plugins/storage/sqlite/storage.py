@@ -10,54 +10,47 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from vsqlvault.errors import StorageFull, VaultError
-from vsqlvault.interfaces.evidence import Evidence, EvidenceQuery
+from vsqlvault.interfaces.evidence import EvidenceQuery
 from vsqlvault.interfaces.purge_storage import ExpiredQuery, ScrubOutcome
-from vsqlvault.interfaces.statistics import EntryStatistics, KeyRefUse
 from vsqlvault.interfaces.storage import (
     ClockReading,
-    EntryQuery,
-    KeyRefQuery,
-    LogQuery,
-    LogRow,
     MigrationStatus,
-    PolicySnapshot,
     Read,
-    RetentionLimitChange,
-    RetentionLimitEffect,
     Snapshot,
-    VersionQuery,
 )
-from vsqlvault.interfaces.tree_storage import LeafRow, PendingLeaf, TreeGrowth
-from vsqlvault.interfaces.watch_storage import PurgesByIdQuery
+from vsqlvault.interfaces.tree_storage import PendingLeaf, TreeGrowth
 from vsqlvault.interfaces.writes import Retrieval, Write, WriteOutcome
-from vsqlvault.model.access_review import AccessReview
-from vsqlvault.model.attestation import Attestation
-from vsqlvault.model.audit import AccessRecord
-from vsqlvault.model.control import ControlChange
-from vsqlvault.model.credential import CredentialName, CredentialUse
+from vsqlvault.model.credential import CredentialName
 from vsqlvault.model.database_access import DatabaseAccess
 from vsqlvault.model.entry import Entry
-from vsqlvault.model.hold import LegalHold
-from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
-from vsqlvault.model.purge import PurgeRecord, ScrubRecord, SweepRecord, SweepRuns
 from vsqlvault.model.times import utc_now
-from vsqlvault.model.transparency import Checkpoint, LogName, TileKey
+from vsqlvault.model.transparency import LogName, TileKey
 from vsqlvault_plugins.storage.full_disk import without_stores
-from vsqlvault_plugins.storage.sqlite import evidence, pages, purging, schema, tallies, transactions, tree, watching
+from vsqlvault_plugins.storage.sql.counted_entries import EntryCounts
+from vsqlvault_plugins.storage.sql.entry_counts import count_entries
+from vsqlvault_plugins.storage.sql.evidence import KeyUses
+from vsqlvault_plugins.storage.sql.reading import Answer, Reading
+from vsqlvault_plugins.storage.sql.reads import SqlReads
+from vsqlvault_plugins.storage.sql.rows import SQLITE_ROWS
+from vsqlvault_plugins.storage.sqlite import purging, schema, small_tables, tallies, transactions, tree
+from vsqlvault_plugins.storage.sqlite.answers import answer
 from vsqlvault_plugins.storage.sqlite.archived_logs import ArchivedLogs
 from vsqlvault_plugins.storage.sqlite.connection import (
     Connection,
+    connected,
     create_private,
     handing_over_often,
-    set_up,
     translated,
 )
+from vsqlvault_plugins.storage.sqlite.entry_counts import key_uses
 from vsqlvault_plugins.storage.sqlite.file_access import file_access
 from vsqlvault_plugins.storage.sqlite.file_guard import LOCK_SECONDS, FileGuard, exit_soon, has_wal_reset_bug
+from vsqlvault_plugins.storage.sqlite.pager import Pager
 from vsqlvault_plugins.storage.sqlite.reserve import CREATE_AFTER_SECONDS, Reserve
 
 TRUNCATE_AFTER_SECONDS = 1.0
@@ -66,16 +59,18 @@ CHECKPOINT_AFTER_BYTES = 1_500_000
 MAX_LOG_BYTES = 16_000_000
 """Beyond this size the checkpoint runs on the writer's connection, so that commits wait and the log stops growing."""
 WAL_RESET_BUG = has_wal_reset_bug(sqlite3.sqlite_version_info[:3])
-TRUNCATE_EVERY_SECONDS, MAX_TRUNCATE_PAUSE_SECONDS = 5.0, 60.0
+TRUNCATE_EVERY_SECONDS = 5.0
 MAX_BLOCKS_AT_ONCE = 16
+MAX_TRUNCATE_PAUSE_SECONDS = 60.0
 SCRUB_SECONDS = 5.0
 SCRUB_PAUSE_SECONDS = 0.1
 
 
-class SqliteStorage(ArchivedLogs):
+class SqliteStorage(ArchivedLogs, SqlReads):
     """Entries, policies and logs in one file. ``clock`` is the only clock of the storage."""
 
     flights = 1
+    rows = SQLITE_ROWS
     incarnation = tree.INCARNATION
 
     def __init__(
@@ -83,7 +78,7 @@ class SqliteStorage(ArchivedLogs):
         path: Path,
         writer: Connection,
         reader: Connection,
-        pager: Connection,
+        pager: Pager,
         keeper: Connection,
         clock: Callable[[], datetime],
         guard: FileGuard,
@@ -99,7 +94,7 @@ class SqliteStorage(ArchivedLogs):
         self._reader = reader
         self._pager = pager
         self._keeper = keeper
-        for connection in (reader, pager, keeper):
+        for connection in (reader, keeper):
             connection.guarded = guard.read
         writer.guarded = guard.write
         writer.guarded_behind = guard.write_at_once
@@ -138,21 +133,31 @@ class SqliteStorage(ArchivedLogs):
         create_private(path)
         opened: list[Connection] = []
         try:
-            for _ in range(4):
-                connection = await Connection.open(path)
-                opened.append(connection)
-                await connection.run(schema.check_owner)
-                await connection.run(set_up, connection is not opened[0])
+            while len(opened) < 3:  # noqa: PLR2004
+                opened.append(await Connection.open(path, is_reader=bool(opened)))
+            writer, reader, keeper = opened
+            pages = await (await writer.run(Pager.prepared, partial(connected, path, True)))
         except (sqlite3.Error, VaultError) as error:
             for connection in opened:
                 await connection.close()
             raise error if isinstance(error, VaultError) else translated(error) from error
-        writer, reader, pager, keeper = opened
         kept = reserve or Reserve(path)
         guard = FileGuard(path, on_io_error, locks=WAL_RESET_BUG, lock_seconds=lock_seconds, on_full=kept.release)
+        pager = Pager(pages, guard)
         storage = cls(path, writer, reader, pager, keeper, clock, guard, kept, truncate_after_seconds, scrub_seconds)
         storage._reserving = asyncio.create_task(kept.keep(reserve_after_seconds, storage._empty_log_soon))
         return storage
+
+    async def _answer(self, reading: Reading[Answer], *, is_short: bool = False, consistently: bool = False) -> Answer:
+        if is_short:
+            return await self._reader.run(answer, reading, consistently)
+        return await self._pager.answer(reading, consistently=consistently)
+
+    def _count_entries(self, query: EvidenceQuery) -> Reading[EntryCounts]:
+        return count_entries(query, has_deltas=False)
+
+    def _key_uses(self, counts: EntryCounts, as_of: datetime) -> Reading[KeyUses]:
+        return key_uses(counts, as_of)
 
     async def read(self, reads: Sequence[Read]) -> Sequence[Snapshot]:
         """See ``Storage.read``."""
@@ -225,8 +230,9 @@ class SqliteStorage(ArchivedLogs):
 
         If necessary, the reader of this process is paused. Under load it would prevent the truncation most of the time.
         """
-        # Beside the commits where SQLite allows, so that they wait less.
-        await self._checkpointer.run_behind(transactions.checkpoint_log)
+        await self._checkpointer.run_behind(
+            transactions.checkpoint_log
+        )  # beside the commits where SQLite allows, so that they wait less
         if await self._writer.run_behind(transactions.truncate_log):
             return True
         holding, still = threading.Event(), asyncio.Event()
@@ -256,99 +262,21 @@ class SqliteStorage(ArchivedLogs):
             await asyncio.sleep(SCRUB_PAUSE_SECONDS)
         return ScrubOutcome(newest, 1)
 
-    async def scrubs(self, since: datetime, until: datetime, limit: int) -> Sequence[ScrubRecord]:
-        """See ``PurgeStorage.scrubs``."""
-        return await self._pager.run(purging.scrubs, since, until, limit)
-
-    async def last_scrub(self) -> ScrubRecord | None:
-        """See ``PurgeStorage.last_scrub``."""
-        return await self._pager.run(purging.last_scrub)
-
-    async def policy_snapshot(self) -> PolicySnapshot:
-        """See ``Storage.policy_snapshot``."""
-        return await self._reader.run(pages.policy_snapshot)
-
-    async def revoked_keys(self) -> frozenset[str]:
-        """See ``Storage.revoked_keys``."""
-        return await self._reader.run(pages.revoked_keys)
-
-    async def access_policy_versions(self, query: VersionQuery) -> Sequence[AccessPolicy]:
-        """See ``Storage.access_policy_versions``."""
-        return await self._pager.run(pages.access_policy_versions, query)
-
-    async def retention_policy_versions(self, query: VersionQuery) -> Sequence[RetentionPolicy]:
-        """See ``Storage.retention_policy_versions``."""
-        return await self._pager.run(pages.retention_policy_versions, query)
-
-    async def legal_hold_versions(self, query: VersionQuery) -> Sequence[LegalHold]:
-        """See ``Storage.legal_hold_versions``."""
-        return await self._pager.run(pages.legal_hold_versions, query)
-
-    async def entries(self, query: EntryQuery) -> Sequence[Entry]:
-        """See ``Storage.entries``."""
-        return await self._pager.run(pages.entries_page, query)
-
     async def expired(self, query: ExpiredQuery) -> Sequence[tuple[Entry, bytes]]:
         """See ``PurgeStorage.expired``."""
-        return await self._pager.run(purging.expired_page, query)
-
-    async def expired_entries(self, query: ExpiredQuery) -> Sequence[Entry]:
-        """See ``PurgeStorage.expired_entries``."""
-        return await self._pager.run(purging.expired_entries, query)
-
-    async def access_log(self, query: LogQuery) -> Sequence[LogRow[AccessRecord]]:
-        """See ``Storage.access_log``."""
-        return await self._pager.run(pages.access_log_page, query)
-
-    async def purge_log(self, query: LogQuery) -> Sequence[LogRow[PurgeRecord]]:
-        """See ``Storage.purge_log``."""
-        return await self._pager.run(pages.purge_log_page, query)
-
-    async def entry_statistics(
-        self, as_of: datetime, retention_limits: Mapping[str, datetime], known_policies: Sequence[str]
-    ) -> EntryStatistics:
-        """See ``Storage.entry_statistics``."""
-        return await self._pager.run(pages.entry_statistics, as_of, retention_limits, known_policies)
-
-    async def evidence(self, query: EvidenceQuery) -> Evidence:
-        """See ``Storage.evidence``."""
-        return await self._pager.run(evidence.evidence, query)
-
-    async def key_refs(self, query: KeyRefQuery) -> Sequence[KeyRefUse]:
-        """See ``Storage.key_refs``."""
-        return await self._pager.run(pages.key_refs_page, query)
-
-    async def retention_limit_effect(self, change: RetentionLimitChange) -> RetentionLimitEffect:
-        """See ``Storage.retention_limit_effect``."""
-        return await self._pager.run(pages.retention_limit_effect, change)
-
-    async def count_expired(self, at: datetime, retention_limits: Mapping[str, datetime]) -> int:
-        """See ``PurgeStorage.count_expired``."""
-        return await self._pager.run(purging.count_expired, at, retention_limits)
-
-    async def sweeps(self, since: datetime, until: datetime, limit: int) -> SweepRuns:
-        """See ``PurgeStorage.sweeps``."""
-        return await self._pager.run(purging.sweeps, since, until, limit)
-
-    async def last_sweep(self) -> SweepRecord | None:
-        """See ``PurgeStorage.last_sweep``."""
-        return await self._pager.run(purging.last_sweep)
+        return await self._keeper.run(purging.expired_page, query)
 
     async def acquire_lease(self, name: str, holder: str, seconds: float) -> bool:
         """See ``Storage.acquire_lease``."""
-        return await self._writer.run_behind(pages.acquire_lease, name, holder, seconds, self._clock)
+        return await self._writer.run_behind(small_tables.acquire_lease, name, holder, seconds, self._clock)
 
     async def release_lease(self, name: str, holder: str) -> None:
         """See ``Storage.release_lease``."""
-        await self._writer.run_behind(pages.release_lease, name, holder)
-
-    async def tree_size(self) -> int:
-        """See ``TreeStorage.tree_size``."""
-        return await self._pager.run(tree.tree_size)
+        await self._writer.run_behind(small_tables.release_lease, name, holder)
 
     async def unsequenced(self, limit: int) -> Sequence[PendingLeaf]:
         """See ``TreeStorage.unsequenced``."""
-        return await self._pager.run(tree.unsequenced, limit)
+        return await self._keeper.run(tree.unsequenced, limit)
 
     async def grow_tree(self, growth: TreeGrowth) -> bool:
         """See ``TreeStorage.grow_tree``. Rows that have become leaves are then counted for the report."""
@@ -365,94 +293,42 @@ class SqliteStorage(ArchivedLogs):
         """
         for log in LogName:
             for _ in range(MAX_BLOCKS_AT_ONCE):
-                block = await self._pager.run(tallies.next_block, log)
+                block = await self._keeper.run(tallies.next_block, log)
                 if block is None:
                     break
                 await self._writer.run_behind(tallies.keep_block, block)
 
     async def tiles(self, keys: Collection[TileKey]) -> Mapping[TileKey, bytes]:
         """See ``TreeStorage.tiles``."""
-        return await self._pager.run(tree.tiles, keys)
-
-    async def newest_checkpoint(self) -> Checkpoint | None:
-        """See ``TreeStorage.newest_checkpoint``."""
-        return await self._pager.run(tree.newest_checkpoint)
-
-    async def checkpoints(self, after: int, limit: int) -> Sequence[Checkpoint]:
-        """See ``TreeStorage.checkpoints``."""
-        return await self._pager.run(tree.checkpoints, after, limit)
+        return await self._keeper.run(tree.tiles, keys)
 
     async def thin_checkpoints(self, sizes: Collection[int]) -> None:
         """See ``TreeStorage.thin_checkpoints``."""
         await self._writer.run_behind(tree.thin_checkpoints, sizes)
 
-    async def leaf_rows(self, first: int, count: int) -> Sequence[LeafRow]:
-        """See ``TreeStorage.leaf_rows``."""
-        return await self._pager.run(tree.leaf_rows, first, count)
-
-    async def purge_index(self, purge_id: str) -> int | None:
-        """See ``TreeStorage.purge_index``."""
-        return await self._pager.run(tree.purge_index, purge_id)
-
-    async def row_positions(self, log: LogName, after: int | None, until: int | None, limit: int) -> Sequence[int]:
-        """See ``TreeStorage.row_positions``."""
-        return await self._pager.run(tree.row_positions, log, after, until, limit)
-
-    async def control_states(self) -> Sequence[ControlChange]:
-        """See ``WatchStorage.control_states``."""
-        return await self._pager.run(watching.control_states)
-
-    async def control_changes(self, since: datetime, until: datetime, limit: int) -> Sequence[ControlChange]:
-        """See ``WatchStorage.control_changes``."""
-        return await self._pager.run(watching.control_changes, since, until, limit)
-
-    async def attestations(self, before: int | None, limit: int) -> Sequence[Attestation]:
-        """See ``WatchStorage.attestations``."""
-        return await self._pager.run(watching.attestations, before, limit)
-
     async def database_access(self) -> DatabaseAccess | None:
         """See ``WatchStorage.database_access``."""
         return await asyncio.to_thread(file_access, self._path)
 
-    async def access_reviews(self, before: int | None, limit: int) -> Sequence[AccessReview]:
-        """See ``WatchStorage.access_reviews``."""
-        return await self._pager.run(watching.access_reviews, before, limit)
-
-    async def newest_access_reviews(self, as_of: datetime) -> Sequence[AccessReview]:
-        """See ``WatchStorage.newest_access_reviews``."""
-        return await self._pager.run(watching.newest_access_reviews, as_of)
-
-    async def purges_by_id(self, query: PurgesByIdQuery) -> Sequence[PurgeRecord]:
-        """See ``WatchStorage.purges_by_id``."""
-        return await self._pager.run(watching.purges_by_id, query)
-
     async def clock(self) -> ClockReading:
         """See ``Storage.clock``."""
-        return await self._pager.run(pages.clock_reading, self._clock)
+        return await self._reader.run(small_tables.clock_reading, self._clock)
 
     async def raise_mark(self, at: datetime) -> None:
         """See ``Storage.raise_mark``."""
-        await self._writer.run_behind(pages.raise_mark, at)
+        await self._writer.run_behind(small_tables.raise_mark, at)
 
     async def secret(self, name: str) -> bytes:
         """See ``Storage.secret``."""
-        return await self._writer.run_behind(pages.secret, name, secrets.token_bytes(32))
-
-    async def cursors(self) -> Mapping[str, int]:
-        """See ``Storage.cursors``."""
-        return await self._pager.run(pages.cursors)
+        return await self._writer.run_behind(small_tables.secret, name, secrets.token_bytes(32))
 
     async def save_cursor(self, name: str, position: int) -> None:
         """See ``Storage.save_cursor``."""
-        await self._writer.run_behind(pages.save_cursor, name, position)
+        await self._writer.run_behind(small_tables.save_cursor, name, position)
 
     async def record_usages(self, uses: Mapping[CredentialName, datetime]) -> None:
         """See ``Storage.record_usages``."""
-        await self._writer.run_behind(pages.record_usages, uses)
-
-    async def credential_uses(self) -> Mapping[CredentialName, CredentialUse]:
-        """See ``Storage.credential_uses``."""
-        return await self._pager.run(pages.credential_uses)
+        await self._writer.run_behind(small_tables.record_usages, uses)
 
     async def schema_status(self) -> MigrationStatus:
         """See ``Storage.schema_status``."""
@@ -493,8 +369,9 @@ class SqliteStorage(ArchivedLogs):
             if task:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
+        await self._pager.close()
         if self._guard.failure is not None:
             return  # closing the last connection would run a checkpoint
-        for connection in (self._keeper, self._pager, self._reader, self._writer):
+        for connection in (self._keeper, self._reader, self._writer):
             await connection.close()
         self._guard.close()

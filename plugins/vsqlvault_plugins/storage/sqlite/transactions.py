@@ -41,7 +41,8 @@ from vsqlvault.interfaces.writes import (
 )
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.times import from_micros, to_micros
-from vsqlvault_plugins.storage.decoding import Row
+from vsqlvault_plugins.storage.sql.decoding import Row
+from vsqlvault_plugins.storage.sql.rows import SQLITE_ROWS
 from vsqlvault_plugins.storage.sql_files import load_queries
 from vsqlvault_plugins.storage.sqlite import rows, watching
 from vsqlvault_plugins.storage.sqlite.file_guard import is_io_error
@@ -113,7 +114,7 @@ def _snapshot(
     row = connection.execute(QUERIES["entry_with_value" if read.with_value else "entry"], read.key).fetchone()
     if row is None:
         return Snapshot(now, revision, None, None, mark)
-    entry = rows.entry_of(row)
+    entry = SQLITE_ROWS.entry_of(row)
     value = row[19] if read.with_value and entry.purged_at is None else None
     return Snapshot(now, revision, entry, value, mark)
 

@@ -1,27 +1,16 @@
-"""Makes a policy snapshot of rows, for every SQL storage."""
+"""Makes a policy snapshot of rows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from vsqlvault.errors import Unavailable
 from vsqlvault.interfaces.storage import PolicySnapshot, RulesUnreadable
-from vsqlvault.model.api_key import ApiKeyRecord
-from vsqlvault.model.hold import LegalHold
-from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
-from vsqlvault_plugins.storage.decoding import Row
+from vsqlvault_plugins.storage.sql.decoding import Row
+from vsqlvault_plugins.storage.sql.rows import Rows
 
 Rule = TypeVar("Rule")
-
-
-class Decoders(Protocol):
-    """The decoders of a storage. Each raises Unavailable for a row that cannot be decoded."""
-
-    access_policy_of: Callable[[Row], AccessPolicy]
-    retention_policy_of: Callable[[Row], RetentionPolicy]
-    api_key_of: Callable[[Row], ApiKeyRecord]
-    legal_hold_of: Callable[[Row], LegalHold]
 
 
 def snapshot_of(
@@ -30,7 +19,7 @@ def snapshot_of(
     retention: Sequence[Row],
     api_keys: Sequence[Row],
     holds: Sequence[Row],
-    decoders: Decoders,
+    decoders: Rows,
 ) -> PolicySnapshot:
     """Return the snapshot of the newest rows, each of which begins with its name and its version.
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable
-from functools import wraps
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from vsqlvault.errors import Unavailable
@@ -15,35 +14,6 @@ from vsqlvault.model.policy import AccessPolicy, Rule
 Row = Any  # a driver's row: a tuple of columns, or an object that is indexed like one
 Value = TypeVar("Value")
 log = logging.getLogger(__name__)
-
-
-def readable(decode: Callable[[Row], Value]) -> Callable[[Row], Value]:
-    """Return ``decode`` with errors as Unavailable, for rows that another program wrote and that cannot be decoded.
-
-    Not StorageUnavailable, because that fails every item of the batch.
-    """
-
-    @wraps(decode)
-    def checked(row: Row) -> Value:
-        try:
-            return decode(row)
-        except Exception as error:
-            raise unreadable(decode.__name__, error) from error
-
-    return checked
-
-
-def without_bytes(decode: Callable[[Row], Value]) -> Callable[[Row], Value]:
-    """Return ``decode`` for rows of texts and integers. SQLite stores any type in any column: another type is unreadable."""
-
-    @readable
-    @wraps(decode)
-    def checked(row: Row) -> Value:
-        if any(isinstance(column, bytes | float) for column in row):
-            raise TypeError("expected texts and integers")
-        return decode(row)
-
-    return checked
 
 
 def unreadable(reader: str, error: Exception) -> Unavailable:

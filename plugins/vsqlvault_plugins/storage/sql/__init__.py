@@ -1,0 +1,1 @@
+"""What only reads, for SQLite and PostgreSQL alike: named queries, decoders of rows, and the pages that are made of them."""
