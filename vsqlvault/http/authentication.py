@@ -44,7 +44,9 @@ async def authenticate(
         read = authenticator.credential_headers
         if read and presented.client_certificate is None and headers.keys().isdisjoint(read):
             continue  # the request presents nothing that it reads
-        found = await _asked(authenticator, presented, timeout_seconds)
+        found = _asked(authenticator, presented, timeout_seconds)
+        if type(found) is Pending:
+            found = await _answered(authenticator, found, timeout_seconds)
         if found is None:
             continue
         claimed_authorization |= "authorization" in authenticator.credential_headers
@@ -73,7 +75,9 @@ async def credential_id(authenticators: Sequence[Authenticator], text: str) -> s
 
 async def _known_as(authenticator: Authenticator, presented: Presented) -> str | None:
     try:
-        principal = await _asked(authenticator, presented, AUTHENTICATOR_SECONDS)
+        principal = _asked(authenticator, presented, AUTHENTICATOR_SECONDS)
+        if type(principal) is Pending:
+            principal = await _answered(authenticator, principal, AUTHENTICATOR_SECONDS)
     except CredentialRefused as refused:
         return refused.credential_id
     except (AuthUnavailable, PluginFailed):
@@ -81,25 +85,36 @@ async def _known_as(authenticator: Authenticator, presented: Presented) -> str |
     return principal.credential_id if principal else None
 
 
-async def _asked(authenticator: Authenticator, presented: Presented, timeout_seconds: float) -> Principal | None:
-    """Return the principal that an authenticator recognises; most answer at once."""
+def _asked(authenticator: Authenticator, presented: Presented, timeout_seconds: float) -> Any:
+    """Return the principal that an authenticator recognises, or None; a Pending, if it does not answer at once."""
     try:
-        found: Any = begin_call(
+        found = begin_call(
             authenticator, authenticator.authenticate, _ANSWERS, timeout_seconds, presented, passes=_PASSES
         )
-        if type(found) is Pending:
-            found = await finish_call(authenticator, found, _ANSWERS, timeout_seconds, passes=_PASSES)
     except CredentialRefused as refused:
         _check_refusal(authenticator, refused)
         raise
-    return found if found is not None and _sound.get(id(found)) is found else _checked(authenticator, found)
+    if found is not None and type(found) is not Pending and _sound.get(id(found)) is not found:
+        _check_principal(authenticator, found)
+    return found
 
 
-def _checked(authenticator: Authenticator, found: Principal | None) -> Principal | None:
-    """Return the answer. Raises PluginFailed for an invalid principal."""
-    if found is None or _known_sound(found):
-        return found
-    raise _unsound(authenticator, "a principal")
+async def _answered(authenticator: Authenticator, pending: Pending, timeout_seconds: float) -> Any:
+    """Return the principal for a Pending, or None."""
+    try:
+        found = await finish_call(authenticator, pending, _ANSWERS, timeout_seconds, passes=_PASSES)
+    except CredentialRefused as refused:
+        _check_refusal(authenticator, refused)
+        raise
+    if found is not None:
+        _check_principal(authenticator, found)
+    return found
+
+
+def _check_principal(authenticator: Authenticator, found: Principal) -> None:
+    """Raise PluginFailed for an invalid principal."""
+    if not _known_sound(found):
+        raise _unsound(authenticator, "a principal")
 
 
 def _check_refusal(authenticator: Authenticator, refused: CredentialRefused) -> None:

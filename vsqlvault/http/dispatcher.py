@@ -167,7 +167,9 @@ class Dispatcher:
     async def _answer(self, request: Request, operation: Operation | None, refusal: VaultError | None) -> Reply:
         if request.raw_query or not request.is_plain:
             refusal = self._unfit(request) or refusal
-        facts = self._facts_of(request)
+        facts: HeaderFacts | None = request.memo.get(_FACTS)
+        if facts is None or facts.proxies is not self._forwarding.proxies or facts.peer != request.peer:
+            facts = self._new_facts(request)
         refusal = facts.bad_forwarding or refusal
         if isinstance(refusal, CredentialInUrl):
             refusal = CredentialInUrl(await self._leaked(request))
@@ -246,9 +248,16 @@ class Dispatcher:
             if operation.in_browser:
                 return await self._serve_page(operation, request, facts, call, session)
             context = RequestContext(request, call, self._vault, self._cursors, self._limits)
-            if operation.tag == ENTRIES:
-                return await self._serve_entry(operation, context)
-            return await operation.handler(context)
+            if operation.tag != ENTRIES:
+                return await operation.handler(context)
+            quarantine = self._vault.log.quarantine
+            if quarantine.must_check:
+                await quarantine.check()
+            try:
+                return await operation.handler(context)
+            finally:
+                if quarantine.must_check:  # the handler may be the first that met another incarnation
+                    await _check_after(quarantine, operation)
         except Exception as error:  # noqa: BLE001 - every error becomes a problem document
             raise await self._refused(request, operation, call, error)  # noqa: B904 - it has its cause
 
@@ -266,16 +275,6 @@ class Dispatcher:
             reply.headers.append(cookie)
         return reply
 
-    async def _serve_entry(self, operation: Operation, context: RequestContext) -> Reply:
-        quarantine = self._vault.log.quarantine
-        if quarantine.must_check:
-            await quarantine.check()
-        try:
-            return await operation.handler(context)
-        finally:
-            if quarantine.must_check:  # the handler may be the first that met another incarnation
-                await _check_after(quarantine, operation)
-
     async def _refused(self, request: Request, operation: Operation | None, call: Call, error: Exception) -> VaultError:
         """Return the error to answer with, once its audit row is committed. Raises AuditUnavailable."""
         told = error if isinstance(error, VaultError) else InternalFault()
@@ -287,23 +286,15 @@ class Dispatcher:
             await self._vault.audit.recorder.refuse(context, told, _detail(told, request))
         return told
 
-    def _facts_of(self, request: Request) -> HeaderFacts:
-        """Return what the headers show, from the request before on the same connection if they are the same."""
-        facts: HeaderFacts | None = request.memo.get(_FACTS)
-        if facts is None or facts.proxies is not self._forwarding.proxies or facts.peer != request.peer:
-            facts = self._new_facts(request)
-            if facts.bad_forwarding is None:
-                request.memo[_FACTS] = facts
-        return facts
-
     def _new_facts(self, request: Request) -> HeaderFacts:
+        """Return what the headers show, and keep it for the next request of the connection, if its headers are the same."""
         bad_forwarding, address = None, request.peer
         try:
             address = self._forwarding.client(request.peer, request.headers)
         except BadForwarding as error:
             bad_forwarding = error
         trusted = self._forwarding.trusted_headers(request, request.by_name)
-        return HeaderFacts(
+        facts = HeaderFacts(
             proxies=self._forwarding.proxies,
             peer=request.peer,
             client_address=address,
@@ -314,6 +305,9 @@ class Dispatcher:
             presented=Presented(MappingProxyType(dict(trusted)), address),
             traceparent=trace_parent(request.headers) if "traceparent" in request.by_name else None,
         )
+        if bad_forwarding is None:
+            request.memo[_FACTS] = facts
+        return facts
 
     def _check(self, request: Request, operation: Operation) -> None:
         """Raise the fault of the request, regardless of the caller."""

@@ -135,7 +135,7 @@ def _check_of(annotation: Any) -> Callable[[object], bool]:
     of_items = _classes_of(items[0])
 
     def is_sequence(answer: object) -> bool:
-        if not isinstance(answer, Sequence):
+        if type(answer) is not list and not isinstance(answer, Sequence):
             return False
         for item in answer:  # noqa: SIM110 - a generator costs every batch a call for each item
             if not isinstance(item, of_items):

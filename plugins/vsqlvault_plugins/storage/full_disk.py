@@ -27,7 +27,7 @@ class FullDisk:
         self, writes: Sequence[Write], commit: Callable[[Sequence[Write]], Awaitable[Sequence[WriteOutcome]]]
     ) -> Sequence[WriteOutcome | StorageFull]:
         """Commit the writes, and without those that store an entry while there is no room. Raises as ``commit``."""
-        has_stores = any(stores(write) for write in writes)
+        has_stores = any(map(stores, writes))
         if not has_stores or self._found_at is None or self._monotonic() - self._found_at >= TRY_AGAIN_SECONDS:
             try:
                 outcomes = await commit(writes)
@@ -56,4 +56,7 @@ async def without_stores(
 
 def stores(write: Write) -> bool:
     """Return whether the write stores an entry."""
-    return any(isinstance(change, StoreEntry) for change in write.changes)
+    for change in write.changes:  # noqa: SIM110 - a generator costs each write of a batch another call
+        if isinstance(change, StoreEntry):
+            return True
+    return False

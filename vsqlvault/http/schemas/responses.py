@@ -37,6 +37,13 @@ def entry_json(viewed: EntryView, *, state: EntryState = EntryState.ACTIVE, warn
     """Return an entry as JSON. The stored metadata is canonical JSON and is inserted unchanged."""
     entry = viewed.entry
     hint, key_ref, identity = entry.algorithm_hint, entry.key_ref, entry.owner_identity
+    created_at, expires_at, ends = (
+        format_time(entry.created_at),
+        format_time(entry.expires_at),
+        viewed.effective_expires_at,
+    )
+    updated_at = created_at if entry.updated_at == entry.created_at else format_time(entry.updated_at)
+    ends_at = expires_at if ends == entry.expires_at else format_time(ends)
     parts = [
         (
             f'{{"purpose":"{entry.purpose}","external_id":"{entry.external_id}","entry_id":"{entry.entry_id}"'
@@ -46,9 +53,9 @@ def entry_json(viewed: EntryView, *, state: EntryState = EntryState.ACTIVE, warn
             f',"key_ref":{"null" if key_ref is None else encode_basestring(key_ref)}'
             f',"owner_app":{encode_basestring(entry.owner_app)}'
             f',"owner_identity":{"null" if identity is None else encode_basestring(identity)}'
-            f',"access_policy":"{entry.access_policy}","created_at":"{format_time(entry.created_at)}"'
-            f',"updated_at":"{format_time(entry.updated_at)}","expires_at":"{format_time(entry.expires_at)}"'
-            f',"effective_expires_at":"{format_time(viewed.effective_expires_at)}","retrievals":{entry.retrievals or "null"}'
+            f',"access_policy":"{entry.access_policy}","created_at":"{created_at}"'
+            f',"updated_at":"{updated_at}","expires_at":"{expires_at}"'
+            f',"effective_expires_at":"{ends_at}","retrievals":{entry.retrievals or "null"}'
         )
     ]
     if entry.purged_at is not None:

@@ -88,13 +88,17 @@ class HeadReader:
 
     def read(self, head: bytes) -> Head:
         """Return the head of one request, including the empty line at its end. Raises the errors of ``parse_head``."""
-        method, target, block = _cut(head)
+        match = _REQUEST_LINE.match(head)
+        if match is None:
+            raise BadFraming
+        method, target = match.groups()
+        block = head[match.end() :]
         fields = self._fields
         if fields is None or block != self._block:
             fields = parse_fields(block)
             if len(block) <= MAX_KEPT_BYTES:
                 self._block, self._fields = block, fields
-        return Head(method, target, fields)
+        return Head(method.decode("ascii"), target, fields)
 
 
 def parse_head(head: bytes) -> Head:
@@ -104,16 +108,7 @@ def parse_head(head: bytes) -> Head:
         BadFraming: it is malformed, or its message length is ambiguous.
         HeadTooLarge: it has too many fields. TransferCodingUnknown, ExpectationFailed, UpgradeRefused.
     """
-    method, target, block = _cut(head)
-    return Head(method, target, parse_fields(block))
-
-
-def _cut(head: bytes) -> tuple[str, bytes, bytes]:
-    """Return method and target of a head, and the rest from the last digit of the version on."""
-    match = _REQUEST_LINE.match(head)
-    if match is None:
-        raise BadFraming
-    return match[1].decode("ascii"), match[2], head[match.end() :]
+    return HeadReader().read(head)
 
 
 def parse_fields(block: bytes) -> Fields:

@@ -308,7 +308,8 @@ class Connection(asyncio.Protocol):
             self._linger()
             return
         self.deadline = self.state.now + self.state.limits.keep_alive_seconds
-        self.resume()
+        if self._is_paused:
+            self.resume()
         if self._buffer:  # in a callback of its own: any number of requests may be there, and each answered at once
             self.state.loop.call_soon(self._read_next)
 
@@ -434,10 +435,8 @@ class Cycle:
         if self.is_complete:
             return
         status, fields, body = answer
-        lines = ""
-        for name, value in fields:
-            lines += f"{name}: {value}\r\n"
-        self._connection.write(self._head(status, lines.encode("latin-1")) + body)
+        lines = "".join([f"{name}: {value}\r\n" for name, value in fields]).encode("latin-1")
+        self._connection.write(self._head(status, lines) + body)
         self._complete()
 
     async def read_body(self, limit: int) -> bytes:
@@ -453,7 +452,8 @@ class Cycle:
 
     def _complete(self) -> None:
         self.is_complete = True
-        self._wake()
+        if self._waiter is not None:
+            self._wake()
         self._connection.finished(self)
 
     def _begun(self, body: bytes, *, is_whole: bool) -> bytes:

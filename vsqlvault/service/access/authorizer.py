@@ -104,20 +104,10 @@ class Authorizer:
             return AuthorizationResult(Deny("no-policy"))
         if request.action is Action.INSPECT and request.principal.may_inspect_all:
             return AuthorizationResult(Allow(), policy.name, policy.version)
-        decision = await self._ask(request, policy)
-        return AuthorizationResult(
-            Deny(PluginFailed.reason) if decision is None else decision,
-            policy.name,
-            policy.version,
-            failed=decision is None,
-        )
-
-    async def _ask(self, request: AccessRequest, policy: AccessPolicy) -> Decision | None:
-        """Return the evaluator's decision; None where it gives none that can be used."""
         evaluator = self._evaluators.get(policy.evaluator)
         if evaluator is None:
             log.error("no plugin offers the evaluator", extra={"policy": policy.name, "evaluator": policy.evaluator})
-            return None
+            return _failure(policy)
         try:
             decision: Any = begin_call(
                 evaluator, evaluator.evaluate, _DECISIONS, self._timeout_seconds, request, policy
@@ -125,12 +115,12 @@ class Authorizer:
             if type(decision) is Pending:
                 decision = await finish_call(evaluator, decision, _DECISIONS, self._timeout_seconds)
         except PluginFailed:
-            return None
-        if not _is_sound(decision):
+            return _failure(policy)
+        is_plain = type(decision) is Allow and decision.max_retrievals is None
+        if not is_plain and not _is_sound(decision):
             log.error("policy evaluator gave an unusable decision", extra={"policy": policy.name})
-            return None
-        sound: Decision = decision
-        return sound
+            return _failure(policy)
+        return AuthorizationResult(decision, policy.name, policy.version)
 
     def require_purpose(self, context: AuditContext, key: EntryKey) -> None:
         """Raise AccessDenied unless the caller has the entry's purpose."""
@@ -238,6 +228,11 @@ def note_retention(context: AuditContext, retention: RetentionPolicy | None) -> 
     """Put the version of the retention policy that decided into the row of the refusal."""
     if retention is not None:
         context.detail = f"retention {retention.reference}"
+
+
+def _failure(policy: AccessPolicy) -> AuthorizationResult:
+    """Return the result where the evaluator gives no decision that can be used."""
+    return AuthorizationResult(Deny(PluginFailed.reason), policy.name, policy.version, failed=True)
 
 
 def _is_sound(decision: Decision) -> bool:

@@ -140,7 +140,7 @@ class AuditContext:
             detail=detail,
             old_value=old_value,
             new_value=new_value,
-            role=principal.audited_role,
+            role=principal.audited_role if principal.roles else None,
         )
 
 

@@ -103,7 +103,8 @@ class Batcher(Generic[Item, Result]):
         self._waiting_size = 0
         self._waiting: deque[Waiting[Item, Result]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._running: set[_Flush[Item, Result]] = set()
+        self.running: set[_Flush[Item, Result]] = set()
+        """The flushes that run. While something waits, at least one runs."""
         self._flush_seconds = flush_seconds
         self._unknown = unknown
         self._timer: asyncio.TimerHandle | None = None
@@ -115,23 +116,27 @@ class Batcher(Generic[Item, Result]):
         """The number of items that wait for a flush."""
         return len(self._waiting)
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether nothing waits and no flush runs."""
-        return not self._running and not self._waiting
-
-    def enqueue(self, item: Item) -> Outcome[Result]:
-        """Return the future of what ``flush`` answers for this item.
+    def enqueue(self, item: Item, size: int | None = None) -> Outcome[Result]:
+        """Return the future of what ``flush`` answers for this item. ``size`` is its size, if the caller knows it.
 
         Raises:
             Overloaded: too many items wait, or their size is too large; translated for the item.
         """
-        future = self._enqueue(item)
-        if not self._running:
+        if size is None:
+            size = self._size_of(item) if self._size_of is not None else 0
+        waiting = self._waiting
+        if len(waiting) >= self._max_waiting or (waiting and self._waiting_size + size > self._max_waiting_size):
+            self.counts.refused += 1
+            refused = Overloaded()
+            raise refused if self._translate is None else self._translate(refused, item)
+        outcome: Outcome[Result] = Outcome()
+        waiting.append((item, outcome, size))
+        self._waiting_size += size
+        if not self.running:
             self._start_flush()
-        elif self._timer is None:
+        elif self._timer is None and len(self.running) < self._max_in_flight:
             self._flush_beside()
-        return future
+        return outcome
 
     async def submit(self, item: Item) -> Result:
         """Return what ``flush`` answers for this item. Raises as ``enqueue``, and the error of the item's batch."""
@@ -144,12 +149,11 @@ class Batcher(Generic[Item, Result]):
         refused: list[Result | VaultError] = []
         for place, item in enumerate(items):
             try:
-                futures.append(self._enqueue(item))
+                futures.append(self.enqueue(item))
             except VaultError as error:
                 refused = [error] * (len(items) - place)
                 break
         if futures:
-            self._start_if_due()
             await asyncio.wait(futures)
         for future in futures:
             try:
@@ -163,33 +167,20 @@ class Batcher(Generic[Item, Result]):
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    def _enqueue(self, item: Item) -> Outcome[Result]:
-        size = self._size_of(item) if self._size_of is not None else 0
-        waiting = self._waiting
-        if len(waiting) >= self._max_waiting or (waiting and self._waiting_size + size > self._max_waiting_size):
-            self.counts.refused += 1
-            refused = Overloaded()
-            raise refused if self._translate is None else self._translate(refused, item)
-        outcome: Outcome[Result] = Outcome()
-        waiting.append((item, outcome, size))
-        self._waiting_size += size
-        return outcome
-
     def _start_if_due(self) -> None:
         """Start a flush of what waits: now, or once those that run are late."""
-        if not self._running:
+        if not self.running:
             self._start_flush()
-        elif self._timer is None:
+        elif self._timer is None and len(self.running) < self._max_in_flight:
             self._flush_beside()
 
     def _flush_beside(self) -> None:
-        if len(self._running) < self._max_in_flight:
-            newest = max(flush.started_at for flush in self._running)
-            left = newest + self._second_flush_delay_seconds - self._monotonic()
-            if left <= 0:
-                self._start_flush()
-            else:
-                self._timer = asyncio.get_running_loop().call_later(left, self._timer_fired)
+        newest = max(flush.started_at for flush in self.running)
+        left = newest + self._second_flush_delay_seconds - self._monotonic()
+        if left <= 0:
+            self._start_flush()
+        else:
+            self._timer = asyncio.get_running_loop().call_later(left, self._timer_fired)
 
     def _timer_fired(self) -> None:
         self._timer = None
@@ -198,7 +189,7 @@ class Batcher(Generic[Item, Result]):
 
     def _start_flush(self) -> None:
         flush: _Flush[Item, Result] = _Flush(self._monotonic())
-        self._running.add(flush)
+        self.running.add(flush)
         loop = asyncio.get_running_loop()
         task = flush.task = loop.create_task(self._run(flush))
         self._tasks.add(task)
@@ -222,7 +213,7 @@ class Batcher(Generic[Item, Result]):
                     self._start_if_due()
                 await self._deliver(batch, flush)
         finally:  # in the same step as the last check of what waits: the next item starts another flush
-            self._running.discard(flush)
+            self.running.discard(flush)
             (flush.watch or watch).cancel()
 
     def _watch(self, flush: _Flush[Item, Result]) -> None:
@@ -232,7 +223,7 @@ class Batcher(Generic[Item, Result]):
             flush.watch = asyncio.get_running_loop().call_later(left, self._watch, flush)
             return
         flush.is_abandoned = True
-        self._running.discard(flush)
+        self.running.discard(flush)
         if flush.task is not None:
             self._tasks.discard(flush.task)
             flush.task.cancel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 
 from vsqlvault.errors import Overloaded
 from vsqlvault.model.entry import EntryKey
@@ -19,7 +20,7 @@ class EntryLocks:
 
     def __init__(self, max_waiting: int = MAX_WAITING) -> None:
         self._max_waiting = max_waiting
-        self._locks: dict[EntryKey, tuple[asyncio.Lock, int]] = {}
+        self._locks: dict[EntryKey, deque[asyncio.Future[None]]] = {}
 
     def hold(self, key: EntryKey) -> Hold:
         """Return a context manager for the lock of ``key``."""
@@ -27,14 +28,14 @@ class EntryLocks:
 
 
 class Hold:
-    """An async context manager for one lock.
+    """An async context manager for one lock: the callers that wait for it, first come, first served.
 
     A class, because it runs on every store and a generator costs twice as much.
     """
 
-    __slots__ = ("_key", "_lock", "_locks", "_max_waiting")
+    __slots__ = ("_key", "_locks", "_max_waiting")
 
-    def __init__(self, locks: dict[EntryKey, tuple[asyncio.Lock, int]], key: EntryKey, max_waiting: int) -> None:
+    def __init__(self, locks: dict[EntryKey, deque[asyncio.Future[None]]], key: EntryKey, max_waiting: int) -> None:
         self._max_waiting = max_waiting
         self._locks = locks
         self._key = key
@@ -45,24 +46,31 @@ class Hold:
         Raises:
             Overloaded: too many callers wait for it, each with its body in memory.
         """
-        self._lock, users = self._locks.get(self._key) or (asyncio.Lock(), 0)
-        if users > self._max_waiting:
+        waiting = self._locks.get(self._key)
+        if waiting is None:
+            self._locks[self._key] = deque()
+            return
+        if len(waiting) >= self._max_waiting:
             raise Overloaded
-        self._locks[self._key] = (self._lock, users + 1)
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting.append(turn)
         try:
-            await self._lock.acquire()
+            await turn
         except BaseException:
-            self._leave()
+            if turn.done() and not turn.cancelled():  # it was this caller's turn
+                self._pass_on(waiting)
+            else:
+                waiting.remove(turn)
             raise
 
     async def __aexit__(self, *_: object) -> None:
         """Pass the lock to the next caller."""
-        self._lock.release()
-        self._leave()
+        self._pass_on(self._locks[self._key])
 
-    def _leave(self) -> None:
-        lock, users = self._locks[self._key]
-        if users == 1:
-            del self._locks[self._key]
-        else:
-            self._locks[self._key] = (lock, users - 1)
+    def _pass_on(self, waiting: deque[asyncio.Future[None]]) -> None:
+        while waiting:
+            turn = waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        del self._locks[self._key]

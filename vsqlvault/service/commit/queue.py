@@ -7,13 +7,10 @@ import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from functools import partial
-from typing import TypeVar
 
 from vsqlvault.errors import (
     AuditUnavailable,
     OutcomeUnknown,
-    PluginFailed,
     StorageFull,
     StorageUnavailable,
     Unavailable,
@@ -36,10 +33,8 @@ from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.service.commit.batcher import Batcher, Waiting
 from vsqlvault.service.commit.storage_clock import StorageClock
-from vsqlvault.service.plugin_calls import call_in_place
 from vsqlvault.steps import Outcome
 
-Result = TypeVar("Result")
 _LOOK_AHEAD = 2
 BATCH_SECONDS = 30.0
 BATCH_BYTES = 8 * 1024 * 1024
@@ -115,7 +110,7 @@ class CommitQueue:
     @property
     def is_idle(self) -> bool:
         """Whether nothing waits and nothing runs, so that a single request is answered soonest by a call of its own."""
-        return self.writes.is_idle and self.reads.is_idle and self._retrievals.is_idle
+        return not (self.writes.running or self.reads.running or self._retrievals.running)
 
     def retrieve(self, retrieval: Retrieval) -> Outcome[Snapshot | None]:
         """Commit the row of a retrieval and return the value, in one call. None: nothing was committed, so read first.
@@ -130,7 +125,7 @@ class CommitQueue:
         Raises:
             Unavailable: the storage cannot answer.
         """
-        return self.reads.enqueue(Read(key, with_value))
+        return self.reads.enqueue(Read(key, with_value), 1 if with_value else 0)
 
     def time_within(self, seconds: float) -> datetime | None:
         """Return the storage's time without reading it, or None if the last reading is too old."""
@@ -144,7 +139,7 @@ class CommitQueue:
             OutcomeUnknown: the result cannot be determined.
             StorageFull: there is no room for the entry that it stores, and nothing of it was committed.
         """
-        return self.writes.enqueue(write)
+        return self.writes.enqueue(write, _bytes_of(write) if write.changes else 0)
 
     async def commit_all(self, writes: Sequence[Write]) -> list[WriteOutcome | VaultError]:
         """Return the result of ``commit`` for each write, in order. An error is returned, not raised."""
@@ -160,7 +155,7 @@ class CommitQueue:
 
     async def _read_batch(self, reads: Sequence[Read]) -> Sequence[Snapshot]:
         asked_at = self._clock.asked()
-        snapshots = await _contained(partial(self._storage.read, reads))
+        snapshots = await self._storage.read(reads)
         if not snapshots:
             return snapshots
         self._clock.set(snapshots[0].now, asked_at)
@@ -175,21 +170,13 @@ class CommitQueue:
 
     async def _retrieve(self, retrievals: Sequence[Retrieval]) -> Sequence[Snapshot | None]:
         asked_at = self._clock.asked()
-        snapshot = await _contained(partial(self._storage.retrieve, retrievals[0]))
+        snapshot = await self._storage.retrieve(retrievals[0])
         if snapshot is not None:
             self._clock.set(snapshot.now, asked_at)
         return [snapshot]
 
     async def _commit_batch(self, writes: Sequence[Write]) -> Sequence[WriteOutcome | VaultError]:
-        return await _contained(partial(self._storage.commit, writes))
-
-
-async def _contained(call: Callable[[], Awaitable[Result]]) -> Result:
-    """Return what the storage returns. What no storage may raise, such as SystemExit, becomes StorageUnavailable."""
-    try:
-        return await call_in_place(call)
-    except PluginFailed as failed:
-        raise StorageUnavailable from failed.__cause__
+        return await self._storage.commit(writes)
 
 
 def take_non_conflicting(
@@ -200,6 +187,10 @@ def take_non_conflicting(
     A write that conflicts stays at the front of what waits. At most ``limit`` times two writes are examined, and none beyond
     the first that is too large.
     """
+    if len(waiting) <= limit and not any(item[0].changes for item in waiting):  # rows of retrievals
+        every = list(waiting)
+        waiting.clear()
+        return every
     batch: list[Waiting[Write, WriteOutcome]] = []
     left: list[Waiting[Write, WriteOutcome]] = []
     changed: set[EntryKey] = set()

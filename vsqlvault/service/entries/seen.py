@@ -38,15 +38,15 @@ class SeenEntries:
 
     def entry(self, key: EntryKey) -> Entry | None:
         """Return the entry, if a lone request has read it, and this request is alone, too."""
-        return self._entries.get(key) if self._queue.is_idle else None
+        seen = self._entries.get(key)
+        return seen if seen is not None and self._queue.is_idle else None
 
-    def keep(self, entry: Entry) -> None:
-        """Keep an entry that was just read, if the request is alone."""
-        if self._queue.is_idle:
-            self._entries.pop(entry.key, None)
-            self._entries[entry.key] = entry
-            if len(self._entries) > self._max_seen:
-                del self._entries[next(iter(self._entries))]
+    def keep(self, key: EntryKey, entry: Entry) -> None:
+        """Keep an entry that a lone request has just read."""
+        self._entries.pop(key, None)
+        self._entries[key] = entry
+        if len(self._entries) > self._max_seen:
+            del self._entries[next(iter(self._entries))]
 
     async def retrieve(self, context: AuditContext, seen: Entry, action: Action) -> EntryView | None:
         """Decide on the entry as it was seen, commit the row, and return the entry.

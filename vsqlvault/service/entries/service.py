@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from dataclasses import replace
-from itertools import chain, repeat
 
 from vsqlvault.errors import AccessDenied, EntryExpired, EntryPurged
 from vsqlvault.interfaces.storage import Storage
@@ -136,8 +135,7 @@ class EntryService:
         """
         context = AuditContext(call, Operation.STORE, key)
         async with self._locks.hold(key):
-            attempts = chain((self._store.store_first,), repeat(self._store.store_once))
-            return await self._auditor.run_audited(context, lambda: next(attempts)(context, key, wanted))
+            return await self._auditor.run_audited(context, self._store.store_once, context, key, wanted)
 
     async def update(self, call: Call, key: EntryKey, wanted: UpdateRequest) -> StoreResult:
         """Change expiry, metadata or access policy of the entry. The value stays, so nothing is purged.
@@ -209,8 +207,8 @@ class EntryService:
             self._integrity.check(entry, value)
         if loaded.retention is not None and loaded.retention.inactivity_days is not None:
             return await self._commit_moved(loaded, entry, Write((context.granted(),), expects, changes))
-        if not changes:
-            self._seen.keep(entry)
+        if not changes and self._queue.is_idle:
+            self._seen.keep(key, entry)
         outcome = await self._queue.commit(Write((context.granted(),), expects, changes))
         return _view(loaded, entry) if type(outcome) is Committed else None
 
@@ -239,7 +237,8 @@ class EntryService:
         preconditions.check_match(entry)
         if preconditions.is_current(entry):
             return await self._commit_unmodified(context, loaded, entry)
-        self._seen.keep(entry)
+        if self._queue.is_idle:
+            self._seen.keep(key, entry)
         expects = (EntryIs(key, entry.stamp), RevisionIs(loaded.policies.revision))
         outcome = await self._queue.commit(Write((context.granted(),), expects))
         return _view(loaded, entry) if type(outcome) is Committed else None

@@ -49,17 +49,18 @@ class EntryStore:
         self._require_defined_policy = require_defined_policy
         self._predictor = InsertPredictor()
 
-    async def store_first(self, context: AuditContext, key: EntryKey, wanted: StoreRequest) -> StoreResult | None:
-        """Make the first attempt: without a read where the entry most likely does not exist."""
-        if self._predictor.expects_insert(key.purpose):
-            return await self._store_optimistic(context, key, wanted)
-        return await self.store_once(context, key, wanted)
-
     async def store_once(self, context: AuditContext, key: EntryKey, wanted: StoreRequest) -> StoreResult | None:
-        """Read the entry, and store by what was read. Raises as ``EntryService.store``."""
+        """Read the entry, and store by what was read. Raises as ``EntryService.store``.
+
+        The first attempt is made without a read, if the entry most likely does not exist.
+        """
+        if context.at is None and self._predictor.expects_insert(key.purpose):
+            stored = await self._store_optimistic(context, key, wanted)
+            if stored is not None:
+                return stored
         loaded = await self._loader.load(context, key, with_value=True)
-        write, stored = await self._prepare(context, key, wanted, loaded)
-        return await self._commit(write, stored, loaded)
+        write, result = await self._prepare(context, key, wanted, loaded)
+        return await self._commit(write, result, loaded)
 
     async def update(
         self, context: AuditContext, present: Entry, wanted: UpdateRequest, loaded: LoadedEntry

@@ -43,6 +43,7 @@ from vsqlvault_plugins.storage.sql_files import load_queries
 QUERIES = load_queries("vsqlvault_plugins.storage.postgres")
 _COMMITTED = Committed()
 _NO_KEY = ("", "")
+_NO_LEAVES = repeat(None)
 
 
 async def read_batch(connection: Connection, reads: Sequence[Read]) -> list[Snapshot]:
@@ -75,7 +76,7 @@ async def retrieve(connection: Connection, retrieval: Retrieval) -> Snapshot | N
 
 async def commit_batch(connection: Connection, writes: Sequence[Write]) -> list[WriteOutcome]:
     """Commit the writes of a batch, and return an outcome for each."""
-    if not any(_is_rare(write) for write in writes):
+    if not any(map(_is_rare, writes)):
         return await _call(connection, writes)
     outcomes: list[WriteOutcome] = []
     async with connection.transaction():
@@ -128,12 +129,15 @@ class _Arguments:
         for change in write.changes:
             self._add_change(number, change, fresh)
         for place, expect in enumerate(write.expects, start=1):
-            if not (self.as_usual and _is_usual(expect, write.changes)):
+            kind = type(expect)
+            is_known = kind is RevisionIs or (kind is EntryAbsent and _is_for_a_put(expect, write.changes))
+            if not (self.as_usual and is_known):
                 self._add_expectation(number, place, expect)
-        known = zip(write.access, write.access_leaves or repeat(None), strict=False)
-        self.access_rows += [rows.access_row(number, record, leaf) for record, leaf in known]
-        destroyed = zip(write.purges, write.purge_leaves or repeat(None), strict=False)
-        self.purge_rows += [rows.purge_row(number, record, leaf) for record, leaf in destroyed]
+        for record, leaf in zip(write.access, write.access_leaves or _NO_LEAVES, strict=False):
+            self.access_rows.append(rows.access_row(number, record, leaf))
+        if write.purges:
+            destroyed = zip(write.purges, write.purge_leaves or _NO_LEAVES, strict=False)
+            self.purge_rows += [rows.purge_row(number, record, leaf) for record, leaf in destroyed]
 
     def _add_change(self, number: int, change: Change, fresh: Container[EntryKey]) -> None:
         match change:
@@ -197,11 +201,11 @@ def _revision_of_all(writes: Sequence[Write]) -> int | None:
     return found
 
 
-def _is_usual(expect: Expectation, changes: Sequence[Change]) -> bool:
-    """Whether ``vault.commit_as_usual`` knows of the expectation of itself."""
-    if type(expect) is EntryAbsent:
-        return any(type(change) is StoreEntry and change.entry.key == expect.key for change in changes)
-    return type(expect) is RevisionIs
+def _is_for_a_put(expect: Expectation, changes: Sequence[Change]) -> bool:
+    """Whether ``vault.commit_as_usual`` knows of the expectation of itself, because the write stores that entry."""
+    if type(expect) is not EntryAbsent:
+        return False
+    return any(type(change) is StoreEntry and change.entry.key == expect.key for change in changes)
 
 
 def _is_rare(write: Write) -> bool:

@@ -60,7 +60,8 @@ class Connections:
             OutcomeUnknown: a commit of the block is durable here, but did not wait for its standby.
             TimeoutError: the block was late. Errors of the block.
         """
-        connection = await self._take()
+        is_free = not (self._waiting or self._called or self._is_closed)
+        connection = (self._sound_one() if is_free else None) or await self._take()
         self._used.add(connection)
         is_sound = False
         try:
@@ -126,8 +127,6 @@ class Connections:
         return len(self._used) + self._making
 
     async def _take(self) -> Connection:
-        if not self._waiting and not self._called and not self._is_closed and (found := self._sound_one()):
-            return found
         try:
             async with asyncio.timeout(self._wait_seconds):
                 if self._waiting or self._called >= self._limit - self.in_use > 0:
@@ -200,4 +199,5 @@ class Connections:
             self._idle.append(connection)
         else:
             connection.terminate()
-        self._wake()
+        if self._waiting or self._all_back:
+            self._wake()

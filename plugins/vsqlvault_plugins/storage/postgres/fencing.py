@@ -35,13 +35,10 @@ class Fence:
 
     def __init__(self) -> None:
         self._newest: Incarnation | None = None
+        self.incarnation = ""
+        """The incarnation in use; empty before the first connection."""
         self.on_change: Callable[[], None] | None = None
         """Called when another incarnation takes the place of the one that was used so far."""
-
-    @property
-    def incarnation(self) -> str:
-        """The incarnation in use; empty before the first connection."""
-        return str(self._newest) if self._newest else ""
 
     def check(self, seen: Incarnation, address: str) -> None:
         """Refuse a server that is behind a fail-over, or is another cluster.
@@ -67,6 +64,7 @@ class Fence:
         """Use this server from now on. Raises UnsafeStorage, as ``check``."""
         self.check(seen, address)
         before, self._newest = self._newest, seen
+        self.incarnation = str(seen)
         if before is None or before == seen:
             return
         facts = {"server": address, "timeline": seen.timeline, "previous_timeline": before.timeline}

@@ -43,6 +43,22 @@ async def test_who_is_cancelled_while_waiting_leaves_the_line() -> None:
     assert locks._locks == {}
 
 
+async def test_who_is_cancelled_when_its_turn_has_come_passes_it_on() -> None:
+    locks, go, stay = EntryLocks(), asyncio.Event(), asyncio.Event()
+
+    async def hold_first() -> None:
+        await hold(locks, go)
+        second.cancel()
+
+    first = asyncio.create_task(hold_first())
+    second, third = (asyncio.create_task(hold(locks, event)) for event in (stay, go))
+    await asyncio.sleep(0.01)
+    go.set()
+    await asyncio.wait_for(asyncio.gather(first, second, third, return_exceptions=True), 5)
+    assert second.cancelled()
+    assert locks._locks == {}
+
+
 async def test_a_thousand_writers_of_one_entry_do_not_all_wait(scene) -> None:
     results = await asyncio.gather(*(scene.store(value=b"%d" % n) for n in range(1000)), return_exceptions=True)
     refused = [result for result in results if isinstance(result, BaseException)]

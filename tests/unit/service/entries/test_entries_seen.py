@@ -223,6 +223,6 @@ async def test_the_oldest_entry_beyond_the_limit_is_dropped(scene) -> None:
     kept = SeenEntries(scene.vault.queue, loader, authorizer, max_seen=1)
     entries = scene.vault.entries
     first, second = [(await entries.inspect(scene.owner, EntryKey("card", name))).entry for name in ("pay-1", "pay-2")]
-    kept.keep(first)
-    kept.keep(second)
+    kept.keep(first.key, first)
+    kept.keep(second.key, second)
     assert (kept.entry(first.key), kept.entry(second.key)) == (None, second)
