@@ -78,10 +78,8 @@ class Pager:
         try:
             await self._connection.execute_fetchall(QUERIES["begin_read"])
             yield
-        finally:
-            await asyncio.shield(
-                self._roll_back()
-            )  # if the caller is cancelled, it is still the thread's next statement
+        finally:  # also if the caller is cancelled again: it is the thread's next statement
+            await asyncio.shield(self._roll_back())
 
     async def _roll_back(self) -> None:
         with suppress(sqlite3.OperationalError):  # no transaction has begun
