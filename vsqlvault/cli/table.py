@@ -77,6 +77,12 @@ COMMANDS = (
         "verify:export",
         "verify:add_export_arguments",
     ),
+    Command(
+        "archive-audit",
+        "archive closed parts of the transparency log for any file server, and verify such an archive",
+        "archive:archive",
+        "archive:add_arguments",
+    ),
     Command("attest", "create a signed attestation of retention", "attest:attest", "attest:add_arguments"),
     Command(
         "evidence",

@@ -115,7 +115,7 @@ def verify(options: argparse.Namespace, read_settings: ReadSettings) -> int:
     Raises:
         CannotVerify: the file, the key or a checkpoint cannot be used. StartUpRefused, Unavailable.
     """
-    keys, kept = _keys(options.vkey), [note for path in options.checkpoint for note in _kept(path)]
+    keys, kept = keys_in(options.vkey), [note for path in options.checkpoint for note in _kept(path)]
     try:
         return _checked(options, read_settings, keys, kept).show(as_json=options.json)
     except NoteRefused as refused:
@@ -162,7 +162,7 @@ def confirm_restore(options: argparse.Namespace, read_settings: ReadSettings) ->
         raise CannotVerify("expected one of --export FILE and --without-export")
     settings = read_settings(options)
     if options.export is not None:
-        keys = _keys(options.vkey) or _verifiers(settings)
+        keys = keys_in(options.vkey) or verifiers_of(settings)
         checked = _check_export(options.export, _required(keys))
         if not checked.verifies:
             return checked.show(as_json=options.json)
@@ -209,7 +209,7 @@ def _check_export(path: Path, keys: Sequence[VerifierKey], kept: Sequence[str] =
             bar.end()
 
 
-def _verifiers(settings: Settings) -> list[VerifierKey]:
+def verifiers_of(settings: Settings) -> list[VerifierKey]:
     """Return the verifier keys of the settings. Raises CannotVerify: a signing key is not available."""
     try:
         signing = load_signing(settings.audit, default_file=settings.default_signing_key_file)
@@ -231,7 +231,7 @@ def _verifier(settings: Settings) -> VerifierKey | None:
 def _verify_vault(
     settings: Settings, keys: Sequence[VerifierKey], kept: Sequence[str], *, with_values: bool
 ) -> Checked:
-    trusted = list(keys) or _verifiers(settings)
+    trusted = list(keys) or verifiers_of(settings)
     bar = Bar("leaves checked")
 
     async def check(storage: Storage) -> tuple[VerificationResult, int, StateResult]:
@@ -367,7 +367,8 @@ def _required(keys: Sequence[VerifierKey]) -> Sequence[VerifierKey]:
     return keys
 
 
-def _keys(texts: Sequence[str]) -> list[VerifierKey]:
+def keys_in(texts: Sequence[str]) -> list[VerifierKey]:
+    """Return the verifier keys in texts and files. Raises CannotVerify."""
     lines = [line for text in texts for line in (_read_text(Path(text)) if _is_file(text) else text).split("\n")]
     try:
         return [VerifierKey.parse(line) for line in lines if line.strip()]

@@ -50,8 +50,6 @@ class ArchiveRecord:
     end: int
     access_rows: int
     purge_rows: int
-    access_through: int
-    purge_through: int
     newest_row_at: datetime
     kept_rows: int
     kept_sha256: str
@@ -90,8 +88,7 @@ class ArchiveRecord:
 
 _KINDS: Mapping[str, type] = {
     **dict.fromkeys((
-        "number", "first", "end", "access_rows", "purge_rows", "access_through", "purge_through", "kept_rows",
-        "checkpoint_size",
+        "number", "first", "end", "access_rows", "purge_rows", "kept_rows", "checkpoint_size",
     ), int),
     "newest_row_at": datetime, "kept_sha256": str, "manifest_sha256": str, "place": str, "period_days": float,
 }  # fmt: skip

@@ -39,7 +39,7 @@ VALUES_AT_ONCE_BYTES = 8 * 1024 * 1024
 MAX_SWEEPS = 100_000
 MAX_CONTROL_CHANGES = 1_000_000
 END = datetime(9999, 12, 31, tzinfo=UTC)
-_ARCHIVE_COLUMNS = ("number", "first", "end", "access_through", "purge_through")
+_ARCHIVE_COLUMNS = ("number", "first", "end")
 Document = Mapping[str, Any]
 Versions = Callable[[VersionQuery], Awaitable[Sequence[StoredRule]]]
 
