@@ -57,7 +57,8 @@ class AccessReview:
             title="Access review",
             requirements=("7.2.1", "7.2.5", "7.2.5.1"),
             supports=(
-                "Access is granted by named, versioned policies and by purposes, and can be compared with its use."
+                "Access is granted by named, versioned policies and by purposes. A person has reviewed it, the next review is "
+                "not overdue, and who may access is the same since."
             ),
             method=(
                 "What each kind of app and each app that a policy names may do is the answer of the policy evaluators "
@@ -99,7 +100,8 @@ class DefaultDeny:
             title="Default deny",
             requirements=("7.3.3",),
             supports=(
-                "Everything without a rule that allows it is denied, and so is everything under an undefined policy."
+                "Requests without a rule that allows them, and requests under an undefined policy, were denied when the report "
+                "was written."
             ),
             method=(
                 "Decisions by the code that decides all requests, made while this report was written: an app that "

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 from vsqlvault.interfaces.report_section import ReportContext
@@ -12,6 +13,7 @@ from vsqlvault.model.times import format_time
 from vsqlvault.proof.attestation import digest_of
 from vsqlvault_plugins.report.shape import Finding, shown
 
+GRACE = timedelta(days=2)
 OWNER = "the person who verifies deletion every quarter"
 
 
@@ -24,13 +26,16 @@ class Attestations:
         self._interval = timedelta(days=interval_days)
 
     async def write(self, context: ReportContext) -> Mapping[str, Any]:
-        """The newest attestations. Exceptions are those of the last one, and an overdue attestation."""
+        """The newest attestations. Exceptions: those of the last one, no signature, and late or overdue attestations."""
         made = sorted(context.attestations, key=lambda each: each.number, reverse=True)
         newest = made[0] if made else None
         due_at = self._due_at(newest, context)
-        exceptions = []
+        exceptions: list[dict[str, Any]] = []
         if newest is not None and not newest.is_clean:
             exceptions.append({"what": f"attestation {newest.number} has exceptions", "at": format_time(newest.at)})
+        if newest is not None and newest.note is None:
+            exceptions.append({"what": f"attestation {newest.number} is not signed", "at": format_time(newest.at)})
+        exceptions += self._late(made, context)
         if due_at is not None and due_at <= context.as_of:
             exceptions.append({"what": "the next attestation is overdue", "at": format_time(due_at)})
         return Finding(
@@ -41,7 +46,8 @@ class Attestations:
                 "verified, at least within this interval. The result is signed and stored."
             ),
             method=(
-                "Attestations as they are stored, newest first. GET /admin/attestations/{number} returns each with "
+                "Attestations as they are stored, newest first. One is late if it was made more than the interval and two days "
+                "after the one before. GET /admin/attestations/{number} returns each with "
                 "its signature. vsql-vault verify verifies it."
             ),
             check="GET /admin/attestations/{number} has each one, vsql-vault verify its signature.",
@@ -66,6 +72,15 @@ class Attestations:
                 ],
             },
         ).member(context.period)
+
+    def _late(self, made: Sequence[Attestation], context: ReportContext) -> list[dict[str, Any]]:
+        """Return the attestations of the period that followed the one before too late. Three months are up to 92 days."""
+        since = context.period.since if context.period else context.as_of
+        return [
+            {"what": f"attestation {each.number} was late", "at": format_time(each.at)}
+            for each, before in pairwise(made)
+            if self._interval and each.at >= since and each.at - before.at > self._interval + GRACE
+        ]
 
     def _due_at(self, newest: Attestation | None, context: ReportContext) -> datetime | None:
         begun_at = newest.at if newest else context.evidence.oldest_access_at

@@ -31,8 +31,8 @@ class Controls:
             title="Controls and their failures",
             requirements=("10.7.2", "10.7.3"),
             supports=(
-                "Each control is checked twice a minute. A failure has a row at its start, one at its end, and one with its "
-                "cause and remedy."
+                "No control fails now. Each failure that began in the period has its start and end on record, and its cause "
+                "and remedy."
             ),
             method=(
                 "The recorded changes of each control: its current state, and the failures that began in the "

@@ -171,7 +171,7 @@ def vault_report_sections(settings: Settings) -> list[ReportSection]:
         ByPurpose(),
         PurgeCompliance(),
         Retention(settings.purge.sweep_interval_hours),
-        Sweeps(),
+        Sweeps(settings.purge.sweep_interval_hours),
         DataClasses(),
         StoredData(),
         Cryptography(settings),

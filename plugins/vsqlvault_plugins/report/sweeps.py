@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from vsqlvault.interfaces.report_section import ReportContext
+from vsqlvault.interfaces.report_section import Period, ReportContext
 from vsqlvault.model.purge import ScrubRecord, SweepRecord
 from vsqlvault_plugins.report.shape import MAX_LISTED, Finding, shown
 
@@ -16,19 +16,26 @@ class Sweeps:
 
     name = "sweeps"
 
+    def __init__(self, sweep_interval_hours: float = 0) -> None:
+        """A gap of more than two intervals between sweeps is an exception. 0: no interval is set."""
+        self._longest_gap = timedelta(hours=2 * sweep_interval_hours)
+
     async def write(self, context: ReportContext) -> Mapping[str, Any]:
-        """The newest sweeps. Exceptions are sweeps that were incomplete, had failures, or left purged bytes."""
+        """The newest sweeps. Exceptions are incomplete sweeps, failures, purged bytes that are left, and long gaps."""
         runs = context.sweeps
         scrubs = [(run, _scrub_after(run, context.scrubs)) for run in runs.newest]
+        gaps = list(_gaps(runs.newest, context.period))
         longest = max((run.finished_at - run.started_at for run in runs.newest), default=timedelta(0))
         return Finding(
             title="Sweeps",
             requirements=("3.2.1",),
-            supports="Expired entries are found and destroyed at regular intervals, and each sweep is recorded.",
+            supports="Sweeps ran at least every two intervals, and destroyed what they found. Each is recorded.",
             method=(
                 "Records of the sweeps that ended in the period: entries purged with proof, entries that could not "
                 "be purged, and entries kept by legal holds. A sweep is scrubbed once a scrub that began after it "
-                "has completed and verified that the purged bytes are removed from the storage's data files."
+                "has completed and verified that the purged bytes are removed from the storage's data files. A gap is the time "
+                "from the end of a sweep to the end of the next one, or of the period. It is an exception beyond twice "
+                "purge.sweep_interval_hours."
             ),
             check=(
                 "GET /admin/access-log?operation=sweep has a row for each sweep, GET /admin/purge-log?reason=expired what it "
@@ -36,7 +43,11 @@ class Sweeps:
             ),
             measured="period",
             population=runs.count,
-            exceptions=[*_no_runs(context), *(trouble for run, scrub in scrubs for trouble in _troubles(run, scrub))],
+            exceptions=[
+                *_no_runs(context),
+                *(trouble for run, scrub in scrubs for trouble in _troubles(run, scrub)),
+                *(_exception(run, "no other sweep for a long time", 1) for run, gap in gaps if self._is_long(gap)),
+            ],
             figures={
                 "runs": runs.count,
                 "not_completed": runs.not_completed,
@@ -44,9 +55,22 @@ class Sweeps:
                 "failed": runs.failed,
                 "held_at_last_run": runs.newest[0].held if runs.newest else None,
                 "longest_seconds": longest / timedelta(seconds=1),
+                "longest_gap_seconds": max((gap for _, gap in gaps), default=timedelta(0)) / timedelta(seconds=1),
                 "listed": [_row(run, scrub) for run, scrub in scrubs[:MAX_LISTED]],
             },
         ).member(context.period)
+
+    def _is_long(self, gap: timedelta) -> bool:
+        return bool(self._longest_gap) and gap > self._longest_gap
+
+
+def _gaps(newest: Sequence[SweepRecord], period: Period | None) -> Iterator[tuple[SweepRecord, timedelta]]:
+    """Yield each sweep with the time until the next one ended, or until the end of the period."""
+    runs = sorted(newest, key=lambda run: (run.finished_at, run.sweep_id))
+    ends = [run.finished_at for run in runs[1:]] + (
+        [max(period.until, runs[-1].finished_at)] if period and runs else []
+    )
+    yield from ((run, end - run.finished_at) for run, end in zip(runs, ends, strict=False))
 
 
 def _scrub_after(run: SweepRecord, scrubs: Sequence[ScrubRecord]) -> ScrubRecord | None:
