@@ -9,7 +9,7 @@ from typing import Any
 
 from vsqlvault.report_html.words import label
 
-WIDTH, HEIGHT, FOOT = 720, 44, 16
+WIDTH, HEIGHT, FOOT = 720, 44, 20
 MAX_COLUMNS = 120
 """Columns of a chart. In a longer period, each column is the same number of days."""
 
@@ -49,6 +49,6 @@ def _chart(kind: str, columns: Sequence[int], first: date, step: int) -> str:
         f'<figure class="days">'
         f"<figcaption>{escape(title)}: {sum(columns):,}, at most {largest:,} ({peak})</figcaption>"
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT + FOOT}" role="img" aria-label="{escape(spoken)}">{bars}'
-        f'<text x="0" y="{HEIGHT + FOOT - 4}">{first}</text>'
-        f'<text class="label" x="{WIDTH}" y="{HEIGHT + FOOT - 4}">{end}</text></svg></figure>'
+        f'<text x="0" y="{HEIGHT + FOOT / 2}">{first}</text>'
+        f'<text class="label" x="{WIDTH}" y="{HEIGHT + FOOT / 2}">{end}</text></svg></figure>'
     )

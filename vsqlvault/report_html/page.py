@@ -153,7 +153,7 @@ def _section(name: str, member: Mapping[str, Any]) -> str:
         text = "This section could not be written. The vault's log has the reason. The other sections are not affected."
         return f'<section aria-labelledby="{escape(name)}">{heading}<p>{text}</p></section>'
     facts = [
-        ("Requirements", _numbers(member)),
+        *([("Requirements", _numbers(member))] if member.get("requirements") else []),
         ("How it was counted", escape(str(member.get("method", "")))),
         ("How to check it", escape(str(member.get("check", "")))),
         ("Measured", escape(_MEASURED.get(str(member.get("measured")), str(member.get("measured", ""))))),

@@ -16,6 +16,8 @@ _LABELS: Mapping[str, str] = {
     "lag": "Time from expiry to purge",
     "max_retention_days": "Maximum retention in days",
     "may": "May",
+    "may_sha256": "Digest of who may access",
+    "review_due_at": "Next review due at",
     "not_listed": "More that are not listed",
     "openssl": "OpenSSL",
     "purged_last_30_days": "Purged in the last 30 days",
