@@ -217,6 +217,16 @@ def test_holds_are_placed_read_listed_and_released(run: Run, entry: str) -> None
     assert "commanded" in run("hold", "ls", "--state", "released", who="auditor").text
 
 
+def test_a_review_of_access_is_recorded_and_written_to_a_file(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "review.json"
+    done = run("review-access", "card", "--statement", "all is needed", "--out", str(file), "--json", who="vault-admin")
+    assert (done.code, done.documents[0]["access_review"]["purpose"]) == (0, "card")
+    assert json.loads(file.read_text("utf-8")) == done.documents[0]
+    assert "sha256" in run("review-access", "--statement", "all", "--interval-days", "30", who="vault-admin").text
+    assert run("review-access", "--statement", "no right to", who="auditor").code == 3
+    assert run("review-access", "card", "--statement", "x", "--may-sha256", "0" * 64, who="vault-admin").code == 1
+
+
 @pytest.mark.parametrize(
     ("words", "who", "code"),
     [
