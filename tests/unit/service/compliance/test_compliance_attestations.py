@@ -411,7 +411,8 @@ class TestChecking:
             check_attestation(shown, [OTHER.verifier])
 
 
-async def test_the_control_and_the_report_follow(scene) -> None:
+async def test_the_control_and_the_report_follow(signed) -> None:
+    scene = await signed()
     await scene.go_to(T0 + 91 * DAY)
     section = (await scene.vault.compliance.report.write(scene.admin))["attestations"]
     assert section["exceptions"]["listed"] == [
