@@ -17,6 +17,7 @@ from tests.compliance.recount import Facts, Rules, numbers
 from tests.support.fixtures import NewDatabase
 from vsqlvault.testing.vaults import a_vault
 from vsqlvault_plugins.storage.postgres import tallies as postgres_tallies
+from vsqlvault_plugins.storage.sql import log_counts
 from vsqlvault_plugins.storage.sqlite import tallies as sqlite_tallies
 
 BLOCK_ROWS = 64
@@ -44,7 +45,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory, new_database: NewDatabase) -
             return Lived(report, Facts(await raw_rows(url), report, clock.at))
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in (postgres_tallies, sqlite_tallies):
+        for module in (log_counts, postgres_tallies, sqlite_tallies):
             patch.setattr(module, "BLOCK_ROWS", BLOCK_ROWS)  # so that most rows are counted by block
         return asyncio.run(live())
 
