@@ -31,7 +31,7 @@ class Controls:
             title="Controls and their failures",
             requirements=("10.7.2", "10.7.3"),
             supports=(
-                "No control fails now. Each failure that began in the period has its start and end on record, and its cause "
+                "No control fails now. Each failure that began in the period has a recorded start and end, and a recorded cause "
                 "and remedy."
             ),
             method=(
