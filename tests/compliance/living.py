@@ -197,7 +197,9 @@ class Life:
             return
 
     async def _review(self, call: Call, purpose: str | None) -> None:
-        await self.vault.compliance.access_reviews.review(call, ReviewRequest(statement="looked at", purpose=purpose))
+        await self.vault.compliance.access_reviews.review(
+            call, ReviewRequest(statement="all is needed", purpose=purpose)
+        )
 
     async def _control(self, week: int) -> None:
         """Let a control fail for an hour. One of the failures is acknowledged."""

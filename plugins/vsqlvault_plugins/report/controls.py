@@ -31,8 +31,8 @@ class Controls:
             title="Controls and their failures",
             requirements=("10.7.2", "10.7.3"),
             supports=(
-                "No control fails now. Each failure that began in the period has a recorded start and end, and a recorded cause "
-                "and remedy."
+                "No control fails now. Each failure that began in the period has a recorded start, end, cause and "
+                "remedy."
             ),
             method=(
                 "The recorded changes of each control: its current state, and the failures that began in the "
