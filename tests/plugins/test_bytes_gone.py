@@ -167,7 +167,7 @@ class TestSqlite:
                 await live_and_die(vault, gone, kept)
                 await expire(vault, gone)
                 other = await SqliteStorage.open(tmp_path / "vault.db")
-                await other._pager.run(lambda c: c.execute("BEGIN").execute("SELECT count(*) FROM entries").fetchone())
+                await other._reader.run(lambda c: c.execute("BEGIN").execute("SELECT count(*) FROM entries").fetchone())
                 count = await vault.purge.sweeper.sweep(ADMIN)
                 assert count.scrub is not None
                 assert (count.scrub.completed, count.scrub.through) == (False, 0)
