@@ -187,6 +187,14 @@ async def test_a_held_entry_is_not_replaced(scene) -> None:
     assert (await stored(scene)).version == 1
 
 
+async def test_the_metadata_of_a_held_entry_is_not_replaced(scene) -> None:
+    await take(scene, imported())
+    await scene.vault.rules.legal_holds.save(scene.admin, a_legal_hold("case-imp"))
+    done = await take(scene, imported(metadata='{"a":1}', updated_at=T0), existing=Existing.NEWER)
+    assert done[0].result is Result.REJECTED
+    assert (await stored(scene)).metadata == "{}"
+
+
 async def test_an_entry_that_this_vault_purged_does_not_come_back(scene) -> None:
     await take(scene, imported())
     await scene.vault.entries.purge(scene.admin, EntryKey("card", "imp-1"), NO_PRECONDITIONS)
