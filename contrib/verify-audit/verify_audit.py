@@ -35,6 +35,18 @@ SIGNED = {
 PROOF = "c2sp.org/tlog-proof@v1"
 MAX_BUNDLE = 256 * (2 + 65535)
 MAX_TEXT = 4 * 1024 * 1024
+TABLES = (
+    "access_policies", "retention_policies", "legal_holds", "api_keys", "control_changes", "attestations", "access_reviews",
+    "sweeps", "entries",
+)  # fmt: skip
+ENTRY = (
+    "access_policy", "algorithm_hint", "created_at", "encoding", "entry_id", "expires_at", "external_id", "key_ref",
+    "owner_app", "owner_identity", "purpose", "updated_at", "value_sha256", "value_size", "version",
+)  # fmt: skip
+STATEMENT = re.compile(
+    r"(?:.*, )?access policy ([a-z0-9._-]{1,128}), expires ([0-9TZ:.-]{20,27}), entry sha256:([0-9a-f]{64})", re.ASCII
+)
+SWEEP = re.compile(r"sweep (\w+): (\d+) purged, (\d+) failed(?:, (\d+) held)?(, not completed)?")
 
 
 class Unusable(Exception):
@@ -344,6 +356,22 @@ class Export:
             raise Unusable(f"expected an export with the format {EXPORT}")
         return found
 
+    def lines(self, table):
+        """Yield the number and the text of each line of a table. The manifest has the number of lines."""
+        name, number = f"tables/{table}.ndjson", 0
+        if name not in self.names:
+            raise Unusable(f"{name} is missing, but the manifest has tables")
+        try:
+            with self.archive.open(name) as member:
+                while line := member.readline(MAX_TEXT):
+                    number += 1
+                    yield number, line
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
+            raise Unusable(f"{name}: {error}") from None
+        tables = self.manifest()["tables"]
+        if not isinstance(tables, dict) or tables.get(table) != number:
+            raise Unusable(f"{name} has {number} lines, but the manifest has another number")
+
     def bundle(self, index, width):
         """Return the leaves of a tile, missing ones without bytes, and whether there is any."""
         data = self.read("tile/entries/" + tile_name(index, width), MAX_BUNDLE)
@@ -485,8 +513,8 @@ class Check:
         self.findings.sort()
 
 
-def check_export(export, keys, kept, rows=None):
-    """Return the verification of an export, and the origin. ``rows`` is a file for all rows."""
+def check_export(export, keys, kept, rows=None, replay=None):
+    """Return the verification of an export, and the origin. ``rows`` is a file for all rows. ``replay`` takes the leaves."""
     manifest = export.manifest()
     heads, findings = [], []
     names = sorted(name for name in export.names if name.startswith("checkpoints/"))
@@ -513,6 +541,7 @@ def check_export(export, keys, kept, rows=None):
             break
         hashes = [check.take(leaf, tile[place] if place < len(tile) else b"") for place, leaf in enumerate(leaves)]
         check.grow(0, hashes, export, size)
+        take_all(replay, index * 256, leaves)
         if rows:
             rows.writelines(leaf + b"\n" for leaf in leaves)
         show(check.size, size)
@@ -523,6 +552,12 @@ def check_export(export, keys, kept, rows=None):
     except (KeyError, TypeError, ValueError):
         raise Unusable("manifest.json: expected anomalies, each with an index and a sentence") from None
     return check, own[-1]["origin"] if own else "a log"
+
+
+def take_all(replay, index, leaves):
+    """Replay leaves, if the export has tables."""
+    for place, leaf in enumerate(leaves if replay else (), start=index):
+        replay.take(place, leaf)
 
 
 def check_receipt(receipt, keys):
@@ -597,15 +632,78 @@ def read_time(text):
     return found
 
 
+RULES = {
+    "change-retention-policy": ("retention_policies", "purpose"),
+    "change-access-policy": ("access_policies", "name"),
+    "change-legal-hold": ("legal_holds", "name"),
+    "release-legal-hold": ("legal_holds", "name"),
+}
+
+
+def read_row(row):
+    """Return the table, the key and the members that a row of the access log says; None for rows about entries and others."""
+    operation = row["operation"]
+    if operation == "sweep":  # also one that ended in an error has a row in its table
+        return read_sweep(row)
+    if row["outcome"] != "granted":
+        return None
+    return read_rule(row) if operation in RULES or operation == "delete-access-policy" else read_record(row)
+
+
+def read_sweep(row):
+    """Return what a row says about a run of the sweep."""
+    found = SWEEP.fullmatch(row.get("detail") or "")
+    if not found:
+        return None
+    members = {"purged": int(found[2]), "failed": int(found[3]), "held": int(found[4] or 0), "completed": not found[5]}
+    return "sweeps", found[1], members
+
+
+def read_rule(row):
+    """Return what a row says about a policy or a legal hold."""
+    if row["operation"] == "delete-access-policy":
+        version = json.loads(row["old_value"])["version"] + 1
+        members = {"name": row["detail"], "version": version, "dropped": True}
+        members |= {"created_by": row["app"], "created_at": row["at"]}
+        return "access_policies", f"{row['detail']} v{version}", members
+    table, name = RULES[row["operation"]]
+    if isinstance(row["new_value"], dict):
+        return table, "sha256:" + row["new_value"]["sha256"], {}
+    document = json.loads(row["new_value"])
+    return table, f"{document[name]} v{document['version']}", document
+
+
+def read_record(row):
+    """Return what a row says about an attestation, an access review, a control or a key."""
+    operation = row["operation"]
+    if operation in ("create-api-key", "revoke-api-key"):
+        return "api_keys", row["detail"], json.loads(row["new_value"])
+    if operation in ("control-failed", "control-recovered"):
+        document = json.loads(row["new_value"])
+        return "control_changes", f"{document['control']} at {document['at']}", document
+    if operation in ("attest", "review-access"):
+        document = json.loads(row["new_value"])
+        return "attestations" if operation == "attest" else "access_reviews", str(document["number"]), document
+    return None
+
+
+def is_close(time, other):
+    """Whether two times are at most ten seconds apart."""
+    return other is not None and abs(read_time(time) - read_time(other)) <= datetime.timedelta(seconds=10)
+
+
+def entry_hash(row):
+    """Return the hash of an entry: that of docs/purge.md, with the metadata as the text that is stored."""
+    members = {name: canonical(row[name]) for name in ENTRY}
+    members |= {"format": canonical("vsqlvault-entry-v1"), "metadata": row["metadata"].encode("utf-8", "surrogatepass")}
+    text = b",".join(canonical(name) + b":" + members[name] for name in sorted(members))
+    return hashlib.sha256(b"{" + text + b"}").hexdigest()
+
+
 class Replay:
     """What the leaves of a bundle say about policies, legal holds, attestations and access reviews, by table and row."""
 
-    NAMES = {
-        "change-retention-policy": ("retention_policies", "purpose"),
-        "change-access-policy": ("access_policies", "name"),
-        "change-legal-hold": ("legal_holds", "name"),
-        "release-legal-hold": ("legal_holds", "name"),
-    }
+    TABLES = ("access_policies", "retention_policies", "legal_holds", "attestations", "access_reviews")
     MEMBERS = {
         "policies/access-policies.ndjson": ("access_policies", "name"),
         "policies/retention-policies.ndjson": ("retention_policies", "purpose"),
@@ -625,34 +723,11 @@ class Replay:
             row = json.loads(leaf)["access"]
             at = read_time(row["at"])
             self.newest = at if self.newest is None else max(at, self.newest)
-            if row["outcome"] == "granted":
-                self.take_row(index, row)
+            table, key, members = read_row(row) or (None, None, None)
+            if table in self.TABLES:
+                self.said[table, key] = index, members, members.get("created_at") or row["at"]
         except (ValueError, KeyError, TypeError, RecursionError):
             return
-
-    def take_row(self, index, row):
-        """Take a granted row of the access log."""
-        operation = row["operation"]
-        if operation in self.NAMES:
-            table, name = self.NAMES[operation]
-            if isinstance(row["new_value"], dict):
-                self.say(table, "sha256:" + row["new_value"]["sha256"], index, {}, row)
-                return
-            document = json.loads(row["new_value"])
-            self.say(table, f"{document[name]} v{document['version']}", index, document, row)
-        elif operation == "delete-access-policy":
-            version = json.loads(row["old_value"])["version"] + 1
-            found = {"name": row["detail"], "version": version, "dropped": True}
-            found |= {"created_by": row["app"], "created_at": row["at"]}
-            self.say("access_policies", f"{row['detail']} v{version}", index, found, row)
-        elif operation in ("attest", "review-access"):
-            document = json.loads(row["new_value"])
-            table = "attestations" if operation == "attest" else "access_reviews"
-            self.say(table, str(document["number"]), index, document, row)
-
-    def say(self, table, key, index, members, row):
-        """Keep what a leaf says."""
-        self.said[table, key] = index, members, members.get("created_at") or row["at"]
 
     def compare_version(self, member, document):
         """Compare a version with its leaf."""
@@ -699,6 +774,191 @@ class Replay:
         for (table, key), (index, _, at) in self.said.items():
             if read_time(at) <= self.as_of:
                 self.findings.append(f"{table}, {key}: missing (leaf {index})")
+
+
+class TableReplay:
+    """What the leaves of an export say about its tables, by table and key of the row."""
+
+    def __init__(self):
+        self.said = {name: {} for name in TABLES}
+        self.gone = {}
+        self.early = set()
+        self.moved = {}
+        self.changed = set()
+        self.skipped = set()
+        self.findings = []
+
+    def take(self, index, leaf):
+        """Take a leaf."""
+        try:
+            document = json.loads(leaf)
+            if "purge" in document:
+                self.take_purge(document["purge"])
+            else:
+                self.take_row(index, document["access"])
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return
+
+    def take_purge(self, row):
+        """Take a row of the purge log. A replaced version is not the end of its entry."""
+        if row["method"] == "replace":
+            return
+        key = f"{row['purpose']}/{row['external_id']}"
+        known = self.said["entries"].get(key)
+        if known and known[1]["entry_id"] == row["entry_id"]:
+            del self.said["entries"][key]
+        else:
+            self.early.add(row["entry_id"])
+        self.gone[key] = row["entry_id"]
+        self.moved.pop(key, None)
+        self.changed.add(("entries", key))
+
+    def take_row(self, index, row):
+        """Take a row of the access log."""
+        operation = row["operation"]
+        if row["outcome"] == "granted" and operation in ("store", "update"):
+            self.take_store(index, row, row.get("app"))
+        elif row["outcome"] == "granted" and operation == "import":
+            if "external_id" in row:  # the row that counts a run has none
+                self.take_store(index, row, json.loads(row["new_value"])["owner_app"])
+        elif row["outcome"] == "granted" and operation == "retrieve":
+            self.take_retrieval(index, row)
+        elif found := read_row(row):
+            table, key, members = found
+            if table == "api_keys":
+                members = {**self.said[table].get(key, (0, {}))[1], **members}
+            self.say(table, key, index, members)
+
+    def take_store(self, index, row, app):
+        """Take a new version of an entry. Both logs are put into the tree in turn, so a purge may come first."""
+        key, entry_id = f"{row['purpose']}/{row['external_id']}", row.get("entry_id")
+        if entry_id is None or entry_id in self.early:
+            return
+        known = self.said["entries"].get(key, (0, {}))[1]
+        is_same = known.get("entry_id") == entry_id
+        if is_same and row["entry_version"] <= known["version"]:
+            return
+        owner = known["owner_app"] if is_same else app if row["entry_version"] == 1 else None
+        members = {"entry_id": entry_id, "version": row["entry_version"], "owner_app": owner}
+        self.say("entries", key, index, {**members, **stated(row)})
+        self.moved.pop(key, None)
+
+    def take_retrieval(self, index, row):
+        """Take a retrieval that moved the expiry of its entry: the same version."""
+        key, new = f"{row['purpose']}/{row['external_id']}", stated(row)
+        known = self.said["entries"].get(key, (0, {}))[1]
+        if not new or not known or known.get("sha256") == new["sha256"]:
+            return
+        if (known["entry_id"], known["version"]) != (row.get("entry_id"), row["entry_version"]):
+            return
+        self.moved.pop(key, None)
+        if is_close(new["expires_at"], known.get("expires_at")):
+            self.moved[key] = known
+        self.say("entries", key, index, {**known, **new})
+
+    def say(self, table, key, index, members):
+        """Keep what a leaf says."""
+        self.said[table][key] = index, members
+        self.changed.add((table, key))
+
+    def find(self, table, key, what):
+        """Add a finding, unless the row may have changed while the file was written."""
+        if (table, key) in self.changed:
+            self.skipped.add((table, key))
+        else:
+            self.findings.append(f"{table}, {key}: {what}")
+
+    def compare(self, table, key, row):
+        """Compare a row with its leaf."""
+        if table == "entries":
+            self.compare_entry(key, row)
+            return
+        said = self.said[table].pop(key, None)
+        if said is None and "version" in row:
+            rest = {each: value for each, value in row.items() if each != "dropped"}
+            text = json.dumps(rest, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+            by_hash = "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+            if self.said[table].pop(by_hash, None):
+                return
+        if said is None:
+            self.find(table, key, "no leaf created this row")
+            return
+        index, members = said
+        for name, value in row.items():
+            if name in members:
+                if members[name] != value:
+                    self.find(table, key, f"{name} is {value!r}, the log has {members[name]!r} (leaf {index})")
+            elif value and not members.get("dropped") and name != "digest_sha256":
+                self.find(table, key, f"{name} is {value!r}, the log has none (leaf {index})")
+
+    def compare_entry(self, key, row):
+        """Compare an entry with its leaf."""
+        if key != f"{row['purpose']}/{row['external_id']}":
+            raise Refused("the key of another entry")
+        was_purged = self.gone.get(key) == row["entry_id"]
+        said = self.said["entries"].pop(key, None)
+        if "purged_at" in row:
+            if not was_purged:
+                self.find("entries", key, "no leaf purged this entry")
+        elif said is None:
+            self.find("entries", key, "it was purged" if was_purged else "no leaf stored this entry")
+        else:
+            found = differing(row, said[1])
+            if found and not (key in self.moved and not differing(row, self.moved[key])):
+                for what in found:
+                    self.find("entries", key, f"{what} (leaf {said[0]})")
+
+    def take_fault(self, fault):
+        """Take a fault that the exporter found: a row that cannot be decoded, or one that is wrong in itself."""
+        table, key, what = str(fault["table"]), str(fault["key"]), fault["what"]
+        said = self.said.get(table, {}).pop(key, None) if what is None else None
+        after = f" (leaf {said[0]})" if said else ""
+        self.find(table, key, f"{what or 'the row cannot be decoded'}{after}")
+
+    def finish(self):
+        """Find the rows that leaves created and that the tables do not have."""
+        for table, rows in self.said.items():
+            for key, (index, _) in rows.items():
+                self.find(table, key, f"the row is missing (leaf {index})")
+
+
+def stated(row):
+    """Return what the row of a store says about its entry; rows of earlier versions say nothing."""
+    found = STATEMENT.fullmatch(row.get("detail") or "")
+    return {"access_policy": found[1], "expires_at": found[2], "sha256": found[3]} if found else {}
+
+
+def differing(row, members):
+    """Return how an entry differs from its leaf. The hash is of all members, so it names none of them."""
+    found = [
+        f"{name} is {row[name]!r}, the log has {value!r}"
+        for name, value in members.items()
+        if name != "sha256" and value is not None and row[name] != value
+    ]
+    if not found and "sha256" in members and entry_hash(row) != members["sha256"]:
+        found = ["a member is not as stored: the hash of the entry is another one"]
+    return found
+
+
+def check_tables(export, replay):
+    """Compare the tables of an export with its leaves, which ``replay`` has taken."""
+    size = sum(map(len, replay.said.values()))
+    replay.changed = set()
+    for _, leaf in export.lines("waiting"):
+        replay.take(size, leaf.rstrip(b"\n"))
+    for table in TABLES:
+        for number, line in export.lines(table):
+            try:
+                document = json.loads(line)
+                replay.compare(table, document["key"], document["row"])
+            except (Refused, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+                replay.findings.append(f"{table}, line {number}: malformed")
+    for number, line in export.lines("anomalies"):
+        try:
+            replay.take_fault(json.loads(line))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            replay.findings.append(f"anomalies, line {number}: malformed")
+    replay.finish()
 
 
 class Bundle(Export):
@@ -994,8 +1254,16 @@ def run(arguments):
             return run_bundle(Bundle(archive, keys), kept)
     with archive, open_new(arguments.rows) as rows:
         export = Export(archive)
-        check, origin = check_export(export, keys, kept, rows)
+        replay = TableReplay() if "tables" in export.manifest() else None
+        check, origin = check_export(export, keys, kept, rows, replay)
         newest = export.text("checkpoint")
+        if replay:
+            check_tables(export, replay)
+    return show_export(arguments, check, origin, newest, replay)
+
+
+def show_export(arguments, check, origin, newest, replay):
+    """Print the result for an export, and return the exit code."""
     for restore in check.restores[:10]:
         print(f"note: {describe_restore(restore)}")
     if check.findings:
@@ -1004,6 +1272,17 @@ def run(arguments):
             print(f"  {index}: {what}")
         return 1
     print(f"The log verifies: {check.size} leaves of {origin}, under {len(check.heads)} checkpoints.")
+    if replay is None:
+        print("The export has no tables: it proves the log alone.")
+    elif replay.findings:
+        print("THE TABLES ARE NOT AS THE LOG SAYS.")
+        for finding in replay.findings[:10]:
+            print(f"  {finding}")
+        return 1
+    else:
+        print("The tables are as the log says. The file has no values.")
+        if replay.skipped:
+            print(f"{len(replay.skipped)} rows changed while the export was written and were not compared.")
     if arguments.keep:
         with open_new(arguments.keep) as file:
             file.write(newest.encode("utf-8"))

@@ -28,6 +28,7 @@ from vsqlvault.model.entry import EntryKey, ValueEncoding
 from vsqlvault.model.principal import Role
 from vsqlvault.proof.access_review import shown_access_review
 from vsqlvault.proof.attestation import AttestationInvalid, check_attestation, shown_attestation
+from vsqlvault.proof.credential_replay import VaultReplay
 from vsqlvault.proof.note import SigningKey
 from vsqlvault.proof.state_replay import StateReplay
 from vsqlvault.runtime import open_vault
@@ -36,6 +37,8 @@ from vsqlvault.service.compliance.controls import _rows
 from vsqlvault.service.compliance.evidence_check import verify_evidence
 from vsqlvault.service.credentials.api_keys import ApiKeyRequest
 from vsqlvault.service.entries.requests import Preconditions, StoreRequest, UpdateRequest
+from vsqlvault.service.log.export import open_export, write_export
+from vsqlvault.service.log.export_tables import check_tables
 from vsqlvault.service.log.state_check import StateResult, check_state
 from vsqlvault.service.log.verification import StorageSource, VerificationResult, verify_log
 from vsqlvault.testing import a_call, a_legal_hold, a_retention_policy, an_access_policy
@@ -409,6 +412,109 @@ def test_values_are_read_unless_they_are_left_out(made: Path, tmp_path: Path) ->
     assert len(asyncio.run(check(with_values=True)).findings) == 1
     without = asyncio.run(check(with_values=False))
     assert (list(without.findings), without.values) == ([], 0)
+
+
+IN_EXPORTS = [
+    statement
+    for statement in TAMPERS
+    if "SET at =" not in statement and "is_clean" not in statement  # named as a fault of the row, without its leaf
+]
+if not os.environ.get("VSQLVAULT_ALL_TAMPERS"):
+    IN_EXPORTS = IN_EXPORTS[::2]
+
+
+async def exported_tables(path: Path) -> Path:
+    """Write an export with the tables of a stopped vault."""
+    file = path.parent / "audit.zip"
+    file.unlink(missing_ok=True)
+    async with opened(path) as storage:
+        await write_export(file, StorageSource(storage), KEY.verifier, lambda _done, _of: None, storage)
+    return file
+
+
+def findings_in_export(path: Path) -> list[str]:
+    """Return the findings of the vault's verifier, after the second verifier has found the same."""
+    replay = VaultReplay()
+    with open_export(path) as source:
+        assert asyncio.run(verify_log(source, [KEY.verifier], replay=replay)).findings == []
+        result = check_tables(source.lines, replay, source.size)
+    with zipfile.ZipFile(path) as archive:
+        second = second_verifier.TableReplay()
+        export = second_verifier.Export(archive)
+        check, _ = second_verifier.check_export(
+            export, [second_verifier.parse_key(str(KEY.verifier))], [], replay=second
+        )
+        second_verifier.check_tables(export, second)
+    assert check.findings == []
+    found = [str(each) for each in result.findings]
+    assert sorted(set(map(subject_of, second.findings))) == sorted(set(map(subject_of, found)))
+    assert len(second.skipped) == result.skipped
+    return found
+
+
+def test_the_export_of_an_untouched_vault_verifies_with_its_tables(made: Path, tmp_path: Path) -> None:
+    shutil.copyfile(made, tmp_path / "vault.db")
+    assert findings_in_export(asyncio.run(exported_tables(tmp_path / "vault.db"))) == []
+
+
+def test_the_commands_say_whether_an_export_has_tables(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tampered(made, tmp_path, "UPDATE entries SET expires_at = expires_at + 1 WHERE external_id = 'e0'")
+    settings = with_key(made, path.parent) / "vsql-vault.toml"
+    settings.write_text(
+        f'[storage]\ndatabase_url = "sqlite:///{path}"\n[audit]\nsigning_key_file = "{tmp_path / "signing.key"}"\n',
+        "utf-8",
+    )
+    for options, code, said in (
+        ([], 0, "it proves the log alone"),
+        (["--with-tables"], 1, "entries, tamper/e0: expires_at is"),
+    ):
+        file = str(tmp_path / f"audit{code}.zip")
+        assert cli.main(["export-audit", "--config", str(settings), "--out", file, *options]) == 0
+        for verify in (cli.main, second_verifier.main):
+            arguments = ["verify", file] if verify is cli.main else [file]
+            assert verify([*arguments, "--vkey", str(KEY.verifier)]) == code
+            assert said in capsys.readouterr().out
+
+
+def test_a_member_that_is_missing_or_cut_makes_an_export_unusable(made: Path, tmp_path: Path) -> None:
+    shutil.copyfile(made, tmp_path / "vault.db")
+    file = asyncio.run(exported_tables(tmp_path / "vault.db"))
+    for change in (lambda data: None, lambda data: data.partition(b"\n")[2]):
+        other = tmp_path / "other.zip"
+        with zipfile.ZipFile(file) as archive, zipfile.ZipFile(other, "w") as changed:
+            for name in archive.namelist():
+                data: bytes | None = archive.read(name)
+                if name == "tables/entries.ndjson":
+                    data = change(archive.read(name))
+                if data is not None:
+                    changed.writestr(name, data)
+        for verify in (cli.main, second_verifier.main):
+            arguments = ["verify", str(other)] if verify is cli.main else [str(other)]
+            assert verify([*arguments, "--vkey", str(KEY.verifier)]) == 2
+
+
+@pytest.mark.parametrize("statement", IN_EXPORTS)
+def test_both_verifiers_name_the_tamper_in_an_export(made: Path, tmp_path: Path, statement: str) -> None:
+    table, key = TAMPERS[statement]
+    path = tampered(made, tmp_path, statement)
+    found = findings_in_export(asyncio.run(exported_tables(path)))
+    name = key.partition(":")[0] if table == "entries" else ""
+    if name == "tamper/late":  # its rows are not in the tree yet
+        assert found == []
+    else:
+        assert any(each.startswith(f"{table}, {name}") for each in found), found
+
+
+@pytest.mark.parametrize("statement", UNREADABLE)
+def test_both_verifiers_name_a_row_of_an_export_that_could_not_be_decoded(
+    made: Path, tmp_path: Path, statement: str
+) -> None:
+    path = tampered(made, tmp_path, statement)
+    found = findings_in_export(asyncio.run(exported_tables(path)))
+    tables = {table for table, key in UNREADABLE[statement] if key != "tamper/late"}
+    assert {table for each in found for table in tables if each.startswith(f"{table}, ")} == tables
 
 
 IN_BUNDLES = [

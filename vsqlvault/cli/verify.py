@@ -29,15 +29,18 @@ from vsqlvault.proof.log_check import SignedHead
 from vsqlvault.proof.note import KeyInvalid, NoteRefused, VerifierKey
 from vsqlvault.proof.receipt import FORMAT as RECEIPT
 from vsqlvault.proof.receipt import ReceiptInvalid, check_receipt
+from vsqlvault.proof.table_check import StateFinding
 from vsqlvault.runtime import migrate_at_start, open_storage, open_vault, run_to_end
 from vsqlvault.service.compliance.evidence_check import is_evidence
 from vsqlvault.service.log.export import ExportSource, open_export, write_export
+from vsqlvault.service.log.export_tables import check_tables
 from vsqlvault.service.log.restore import RestoreCount, tombstones_in
 from vsqlvault.service.log.signing_keys import load_signing
-from vsqlvault.service.log.state_check import StateFinding, StateResult, check_state
+from vsqlvault.service.log.state_check import StateResult, check_state
 from vsqlvault.service.log.verification import StorageSource, VerificationResult, verify_log
 
 MAX_SHOWN = 10
+LOG_ALONE = "The export has no tables: it proves the log alone. Write one with them: export-audit --with-tables."
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 MAX_FILE_BYTES = 4 * 1024 * 1024
 Answer = TypeVar("Answer")
@@ -84,6 +87,12 @@ def add_export_arguments(export: argparse.ArgumentParser) -> None:
     """Add the arguments of ``export-audit``."""
     add_json(export)
     export.add_argument("--out", required=True, type=Path, metavar="FILE", help="the file for the export")
+    export.add_argument(
+        "--with-tables",
+        action="store_true",
+        help="also write the tables, without values, so that verify compares them with the log; the file then contains the"
+        " metadata of every entry",
+    )
 
 
 def add_restore_arguments(confirm: argparse.ArgumentParser) -> None:
@@ -142,7 +151,8 @@ def export(options: argparse.Namespace, read_settings: ReadSettings) -> None:
     bar = Bar("leaves written")
 
     async def write(storage: Storage) -> int:
-        return await write_export(options.out, StorageSource(storage), verifier, bar)
+        tables_of = storage if options.with_tables else None
+        return await write_export(options.out, StorageSource(storage), verifier, bar, tables_of)
 
     size = run_to_end(_with_storage(settings, write))
     bar.end()
@@ -163,7 +173,7 @@ def confirm_restore(options: argparse.Namespace, read_settings: ReadSettings) ->
     settings = read_settings(options)
     if options.export is not None:
         keys = keys_in(options.vkey) or verifiers_of(settings)
-        checked = _check_export(options.export, _required(keys))
+        checked = _check_export(options.export, _required(keys), with_tables=False)
         if not checked.verifies:
             return checked.show(as_json=options.json)
 
@@ -200,13 +210,21 @@ def _warn_of_what_is_missing(source: ExportSource, notes: Sequence[str]) -> None
         )
 
 
-def _check_export(path: Path, keys: Sequence[VerifierKey], kept: Sequence[str] = ()) -> Checked:
+def _check_export(
+    path: Path, keys: Sequence[VerifierKey], kept: Sequence[str] = (), *, with_tables: bool = True
+) -> Checked:
     with open_export(path) as source:
         bar = Bar("leaves checked")
+        replay = VaultReplay() if with_tables and source.has_tables else None
         try:
-            return _of_log(run_to_end(verify_log(source, keys, kept, bar)))
+            verdict = run_to_end(verify_log(source, keys, kept, bar, replay))
         finally:
             bar.end()
+        if replay is None:
+            return _of_log(verdict, [LOG_ALONE] if with_tables else (), {"has_tables": source.has_tables})
+        log = _of_log(verdict, (), {"has_tables": True})
+        state = _with_credentials(check_tables(source.lines, replay, source.size), replay.credentials)
+        return _with_state(log, state, "the file has no values", rows_skipped=state.skipped)
 
 
 def verifiers_of(settings: Settings) -> list[VerifierKey]:
@@ -252,7 +270,8 @@ def _verify_vault(
             "The verifier key comes from the settings. Use --vkey to verify with a key that an operator cannot change."
         )
     log = _of_log(verdict, further, {"rows_not_covered": waiting, "key_from_settings": not keys})
-    return _with_state(log, state, with_values=with_values)
+    values = f"{state.values} values match their hashes" if with_values else "the values were not read"
+    return _with_state(log, state, values)
 
 
 def _with_credentials(state: StateResult, replay: CredentialReplay) -> StateResult:
@@ -263,19 +282,24 @@ def _with_credentials(state: StateResult, replay: CredentialReplay) -> StateResu
     return replace(state, findings=[*state.findings, *found])
 
 
-def _with_state(log: Checked, state: StateResult, *, with_values: bool) -> Checked:
+def _with_state(log: Checked, state: StateResult, values: str, **found: int) -> Checked:
     """Return the result of the log with that of the tables, which are compared with what the leaves say."""
     findings = [{"table": each.table, "key": each.key, "leaf": each.leaf, "what": each.what} for each in state.findings]
-    document = {**log.document, "state": {"values": state.values, "findings": findings}}
+    document = {**log.document, "state": {"values": state.values, "findings": findings, **found}}
     if not findings:
-        values = f"{state.values} values match their hashes" if with_values else "the values were not read"
         line = f"The tables are as the log says, and {values}."
-        return Checked(log.kind, log.verifies, [*log.lines, line], document)
+        return Checked(log.kind, log.verifies, [*log.lines, line, *_skipped(state)], document)
     lines = ["THE TABLES ARE NOT AS THE LOG SAYS."]
     lines += [f"  {each}" for each in state.findings[:MAX_SHOWN]]
     if len(findings) > MAX_SHOWN:
         lines.append(f"  and {len(findings) - MAX_SHOWN} more")
     return Checked(log.kind, False, [*log.lines, *lines], document)
+
+
+def _skipped(state: StateResult) -> list[str]:
+    if not state.skipped:
+        return []
+    return [f"{state.skipped} rows changed while the export was written and were not compared."]
 
 
 async def _with_storage(settings: Settings, work: Callable[[Storage], Awaitable[Answer]]) -> Answer:

@@ -71,6 +71,8 @@ class StateReplay:
 
     def __init__(self) -> None:
         self.state = ReplayedState()
+        self.touched: set[tuple[str, str]] | None = None
+        """Table and key of every row that a leaf names from when this is a set."""
         self._purged: dict[str, int] = {}
         """Entry ids whose purge came before their store: the two logs are put into the tree in turn."""
 
@@ -100,6 +102,7 @@ class StateReplay:
             self._purged[row["entry_id"]] = index
         gone = RecordedEntry(index, row["entry_id"], row["entry_version"], row["owner_app"])
         self.state.overwritten.put(*key, gone)
+        self._touch("entries", "/".join(key))
 
     def _access(self, index: int, row: dict[str, Any]) -> None:
         operation = row["operation"]
@@ -153,6 +156,7 @@ class StateReplay:
         stated = statement_in(row.get("detail")) or ()
         self.state.entries.put(*key, RecordedEntry(index, entry_id, version, owner, *stated))
         self.state.moved.pop(key, None)
+        self._touch("entries", "/".join(key))
 
     def _retrieve(self, index: int, row: dict[str, Any]) -> None:
         """Take a retrieval that moved the expiry of its entry.
@@ -171,6 +175,7 @@ class StateReplay:
         else:
             self.state.moved.pop(key, None)
         self.state.entries.put(*key, RecordedEntry(index, known.entry_id, known.version, known.owner, *stated))
+        self._touch("entries", "/".join(key))
 
     def _drop(self, index: int, row: dict[str, Any]) -> None:
         version, name = _document(row["old_value"])["version"] + 1, row["detail"]
@@ -191,6 +196,11 @@ class StateReplay:
 
     def _set(self, table: str, key: str, index: int, members: dict[str, Any], row: dict[str, Any]) -> None:
         self.state.rows.setdefault(table, {})[key] = Recorded(index, members, str(row["at"]))
+        self._touch(table, key)
+
+    def _touch(self, table: str, key: str) -> None:
+        if self.touched is not None:
+            self.touched.add((table, key))
 
 
 def _document(text: str) -> dict[str, Any]:

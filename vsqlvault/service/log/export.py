@@ -8,18 +8,28 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from vsqlvault.durable_file import durable_file
 from vsqlvault.errors import StartUpRefused
+from vsqlvault.interfaces.storage import Storage
 from vsqlvault.model.transparency import TileKey
 from vsqlvault.proof.log_check import Finding, SignedHead
 from vsqlvault.proof.note import NoteRefused, VerifierKey
+from vsqlvault.proof.state_replay import StateReplay
 from vsqlvault.proof.tiles import MAX_ENTRY_BYTES, WIDTH, format_path, keys_of, read_bundle, width_of, write_bundle
 from vsqlvault.proof.tree import HASH_BYTES
+from vsqlvault.service.log.export_tables import (
+    MAX_LINE_BYTES,
+    TableWriter,
+    member_name,
+    put_tables,
+    read_tables,
+    table_files,
+)
 from vsqlvault.service.log.verification import Progress, StorageSource
 
 FORMAT = "vsqlvault-audit-export-v1"
@@ -41,8 +51,16 @@ class ExportUnreadable(StartUpRefused):
     """The file is not an export of a transparency log."""
 
 
-async def write_export(path: Path, source: StorageSource, verifier: VerifierKey | None, progress: Progress) -> int:
+async def write_export(
+    path: Path,
+    source: StorageSource,
+    verifier: VerifierKey | None,
+    progress: Progress,
+    tables_of: Storage | None = None,
+) -> int:
     """Write the log up to its newest checkpoint, and return its number of leaves. The file appears only when complete.
+
+    ``tables_of``: also write the tables of this storage.
 
     Raises:
         ExportUnreadable: nothing is signed yet, or the file cannot be written. Unavailable.
@@ -62,38 +80,65 @@ async def write_export(path: Path, source: StorageSource, verifier: VerifierKey 
                 _put(archive, KEY, f"{verifier}\n".encode())
             for number, note in enumerate(notes[:-1]):
                 _put(archive, f"checkpoints/{number:06}", note.encode())
-            await _put_tree(archive, source, size, progress)
-            _put(archive, MANIFEST, _manifest(size, await source.anomalies(), source.waiting))
+            replay = None if tables_of is None else StateReplay()
+            await _put_tree(archive, source, size, progress, replay)
+            anomalies = await source.anomalies()
+            counts = None
+            if replay is not None and tables_of is not None:
+                counts = await _put_tables(archive, path.parent, tables_of, source, replay)
+            _put(archive, MANIFEST, _manifest(size, anomalies, source.waiting, counts))
     except OSError as error:
         raise ExportUnreadable(f"{path}: expected a writable file, found: {error.strerror}") from error
     return size
 
 
-async def _put_tree(archive: zipfile.ZipFile, source: StorageSource, size: int, progress: Progress) -> None:
+async def _put_tables(
+    archive: zipfile.ZipFile, directory: Path, storage: Storage, source: StorageSource, replay: StateReplay
+) -> Mapping[str, int]:
+    """Write the tables, and return the number of lines of each member."""
+    with table_files(directory) as files:
+        writer = TableWriter(files)
+        await read_tables(writer, storage, source, replay)
+        put_tables(archive, files, _described)
+        return writer.counts
+
+
+async def _put_tree(
+    archive: zipfile.ZipFile, source: StorageSource, size: int, progress: Progress, replay: StateReplay | None
+) -> None:
     for key in keys_of(size):
         width = width_of(key, size)
         name = format_path(key.index, width)
         if key.level == 0:
             leaves = await source.bundle(key.index, width)
+            if replay is not None:
+                for place, leaf in enumerate(leaves, start=key.index * WIDTH):
+                    replay.take(place, leaf)
             _put(archive, f"tile/entries/{name}", write_bundle([*leaves, *[b""] * (width - len(leaves))]))
             progress(key.index * WIDTH + width, size)
         _put(archive, f"tile/{key.level}/{name}", (await source.tile(key))[: width * HASH_BYTES])
 
 
 def _put(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
+    archive.writestr(_described(name), data)
+
+
+def _described(name: str) -> zipfile.ZipInfo:
     member = zipfile.ZipInfo(name, _EPOCH)
     member.compress_type = zipfile.ZIP_DEFLATED
     member.external_attr = 0o600 << 16
-    archive.writestr(member, data)
+    return member
 
 
-def _manifest(size: int, anomalies: Sequence[Finding], waiting: int) -> bytes:
-    document = {
+def _manifest(size: int, anomalies: Sequence[Finding], waiting: int, tables: Mapping[str, int] | None) -> bytes:
+    document: dict[str, Any] = {
         "format": FORMAT,
         "size": size,
         "rows_waiting": waiting,
         "anomalies": [{"index": finding.index, "what": finding.what} for finding in anomalies],
     }
+    if tables is not None:
+        document["tables"] = tables
     return json.dumps(document, indent=1).encode()
 
 
@@ -146,6 +191,30 @@ class ExportSource:
             return [Finding(int(each["index"]), str(each["what"])) for each in self._manifest["anomalies"]]
         except (KeyError, TypeError, ValueError):
             raise ExportUnreadable(f"{MANIFEST}: expected anomalies, each with an index and a sentence") from None
+
+    @property
+    def has_tables(self) -> bool:
+        """Whether the export has the tables, and not only the log."""
+        return "tables" in self._manifest
+
+    def lines(self, table: str) -> Iterator[bytes]:
+        """Yield the lines of a table. Raises ExportUnreadable: it is missing, or has another number of lines."""
+        name, count = member_name(table), 0
+        if name not in self._names:
+            raise ExportUnreadable(f"{name}: expected this member, because {MANIFEST} has tables")
+        try:
+            with self._archive.open(name) as member:
+                while line := member.readline(MAX_LINE_BYTES):
+                    count += 1
+                    yield line
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
+            raise ExportUnreadable(f"{name}: expected a complete file, found: {error}") from error
+        try:
+            expected = self._manifest["tables"][table]
+        except (KeyError, TypeError):
+            expected = None
+        if count != expected:
+            raise ExportUnreadable(f"{name}: expected {expected} lines, found {count}")
 
     def _text(self, name: str) -> str:
         try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,14 +18,12 @@ from vsqlvault.model.entry import Entry
 from vsqlvault.model.purge import SweepRecord
 from vsqlvault.model.times import EPOCH, format_time
 from vsqlvault.proof.attestation import digest_of
-from vsqlvault.proof.entry_records import entry_differences
-from vsqlvault.proof.state_replay import HASHED, Recorded, ReplayedState, StateReplay, differences
+from vsqlvault.proof.state_replay import HASHED, ReplayedState, StateReplay
+from vsqlvault.proof.table_check import ENTRIES, UNREADABLE, StateFinding, TableCheck, TableSink
 from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.service.audit.rule_documents import (
     StoredRule,
     api_key_document,
-    as_json,
-    rule_document,
     version_document,
 )
 from vsqlvault.service.log import stored_rows
@@ -34,7 +31,6 @@ from vsqlvault.service.log.verification import StorageSource
 
 PAGE = 1_000
 ATTEMPTS = 3
-UNREADABLE = "the row cannot be decoded"
 VALUES_AT_ONCE_BYTES = 8 * 1024 * 1024
 MAX_SWEEPS = 100_000
 MAX_CONTROL_CHANGES = 1_000_000
@@ -44,19 +40,6 @@ Document = Mapping[str, Any]
 Versions = Callable[[VersionQuery], Awaitable[Sequence[StoredRule]]]
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class StateFinding:
-    """A difference: the table, the key of the row, the leaf that says otherwise (None: no leaf created the row), and what."""
-
-    table: str
-    key: str
-    leaf: int | None = field(compare=False)
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.table}, {self.key}: {self.what}" + ("" if self.leaf is None else f" (leaf {self.leaf})")
-
-
 @dataclass(frozen=True, slots=True)
 class StateResult:
     """The result of a comparison. ``findings`` is empty if the tables are as the leaves say."""
@@ -64,6 +47,8 @@ class StateResult:
     findings: Sequence[StateFinding]
     entries: int
     values: int
+    skipped: int = 0
+    """Rows that were not compared, because they changed while an export was written."""
 
 
 async def check_state(
@@ -82,35 +67,35 @@ async def check_state(
     for _ in range(ATTEMPTS):
         async for leaf in source.tail():
             replay.take(source.size, leaf)
-        check = StateCheck(storage, replay.state.copy(), with_values=with_values)
-        check.findings += [
-            StateFinding(f"{log.value}_log", f"position {position}", None, what)
-            for log, position, what in source.unlike
-        ]
-        entries = len(replay.state.entries)
-        await check.run()
+        state = replay.state.copy()
+        check = TableCheck(state)
+        for log, position, what in source.unlike:
+            check.find(f"{log.value}_log", f"position {position}", None, what)
+        entries = len(state.entries)
+        reader = TableReader(storage, state, check, with_values=with_values)
+        await reader.run()
         now = {(each.table, each.key): each for each in check.findings}
         found = now if found is None else {place: each for place, each in found.items() if place in now}
         if not found:
             break
     findings = sorted(found.values()) if found else []
-    return StateResult(findings, entries, check.values)
+    return StateResult(findings, entries, reader.values)
 
 
-class StateCheck:
-    """One comparison. ``state`` is used up."""
+class TableReader:
+    """Reads every table into ``sink``. ``state`` is what the leaves say: it names rows that cannot be decoded."""
 
-    def __init__(self, storage: Storage, state: ReplayedState, *, with_values: bool = True) -> None:
+    def __init__(self, storage: Storage, state: ReplayedState, sink: TableSink, *, with_values: bool = True) -> None:
         self._storage = storage
         self._with_values = with_values
         self._state = state
-        self.findings: list[StateFinding] = []
+        self._sink = sink
         self._versions_unreadable: dict[str, set[str]] = {}
         self.values = 0
         """The number of values that were compared with their hashes."""
 
     async def run(self) -> None:
-        """Compare every table. Raises StorageUnavailable."""
+        """Read every table. Raises StorageUnavailable."""
         policies = await self._policies()
         await self._rules(policies)
         self._keys(policies)
@@ -120,7 +105,6 @@ class StateCheck:
         await self._sweeps()
         await self._archives()
         await self._entries(policies)
-        self.findings.sort(key=lambda each: (each.table, each.key, each.what))
 
     async def _policies(self) -> PolicySnapshot:
         """Return the policies, holds and keys that can be decoded, and report the others."""
@@ -129,22 +113,14 @@ class StateCheck:
         except StorageUnavailable:
             raise
         except Unavailable as error:
-            self._find("policies, legal holds and API keys", "a row", None, str(error.detail))
+            self._sink.find("policies, legal holds and API keys", "a row", None, str(error.detail))
             return PolicySnapshot(0, {}, {})
         for table, key in unreadable:
             if table == "api_keys":
-                self._unreadable(table, key)
+                self._sink.unreadable(table, key)
             else:
                 self._versions_unreadable.setdefault(table, set()).add(key)
         return policies
-
-    def _unreadable(self, table: str, key: str) -> None:
-        """Report a row that cannot be decoded."""
-        said = self._state.rows.get(table, {}).pop(key, None)
-        self._find(table, key, said.index if said else None, UNREADABLE)
-
-    def _find(self, table: str, key: str, leaf: int | None, what: str) -> None:
-        self.findings.append(StateFinding(table, str(key), leaf, what))
 
     async def _rules(self, policies: PolicySnapshot) -> None:
         storage = self._storage
@@ -172,44 +148,26 @@ class StateCheck:
             }
             async for rule in stored_rows.numbered(page, lambda rule: rule.version, numbers):
                 if rule is None or isinstance(rule, int):
-                    self._unreadable(table, f"{name} v{'?' if rule is None else rule}")
+                    self._sink.unreadable(table, f"{name} v{'?' if rule is None else rule}")
                 else:
                     self._version(table, f"{name} v{rule.version}", rule)
-        self._missing(table)
+        self._sink.end_of(table)
 
     def _version(self, table: str, key: str, rule: StoredRule) -> None:
         try:
             document = version_document(rule)
         except ValueError:  # a member that is JSON text, and is not
-            self._unreadable(table, key)
+            self._sink.unreadable(table, key)
         else:
-            self._row(table, key, document, rule)
-
-    def _row(self, table: str, key: str, found: Document, rule: StoredRule | None = None) -> None:
-        """Compare a row with its leaf, which is then used up."""
-        recorded = self._state.rows.get(table, {})
-        said = recorded.pop(key, None)
-        if said is None and rule is not None:
-            text = as_json(rule_document(rule)).encode()
-            if recorded.pop(HASHED + hashlib.sha256(text).hexdigest(), None) is not None:
-                return
-        if said is None:
-            self._find(table, key, None, "no leaf created this row")
-            return
-        for member, what in differences(said, found):
-            self._find(table, key, said.index, f"{member} {what}")
-
-    def _missing(self, table: str) -> None:
-        for key, said in self._state.rows.get(table, {}).items():
-            self._find(table, key, said.index, "the row is missing")
+            self._sink.row(table, key, document)
 
     def _keys(self, policies: PolicySnapshot) -> None:
         for key in policies.api_keys.values():
             said = self._state.rows.get("api_keys", {}).get(key.key_id)
-            self._row("api_keys", key.key_id, _key_members(key, said))
+            self._sink.row("api_keys", key.key_id, _key_members(key))
             if key_id_of(key.digest) != key.key_id:
-                self._find("api_keys", key.key_id, said.index if said else None, "digest is that of another key")
-        self._missing("api_keys")
+                self._sink.find("api_keys", key.key_id, said.index if said else None, "digest is that of another key")
+        self._sink.end_of("api_keys")
 
     async def _control_changes(self) -> None:
         """A change has a leaf if the control fails from then on, or failed until then."""
@@ -217,70 +175,70 @@ class StateCheck:
         changes: list[ControlChange] = []
         async for change in stored_rows.between(self._changes, EPOCH, END):
             if change is None:
-                self._unreadable("control_changes", "a row")
+                self._sink.unreadable("control_changes", "a row")
             else:
                 changes.append(change)
         for change in sorted(changes, key=lambda change: (change.name, change.number)):
             fails = change.state is ControlState.FAILING
             if fails or failing.get(change.name, False):
-                self._row("control_changes", f"{change.name} at {format_time(change.at)}", _change_members(change))
+                self._sink.row("control_changes", f"{change.name} at {format_time(change.at)}", _change_members(change))
             failing[change.name] = fails
-        self._missing("control_changes")
+        self._sink.end_of("control_changes")
 
     async def _attestations(self) -> None:
         numbers = [int(key) for key in self._state.rows.get("attestations", {})]
         async for made in stored_rows.numbered(self._storage.attestations, lambda made: made.number, numbers):
             if made is None or isinstance(made, int):
-                self._unreadable("attestations", "?" if made is None else str(made))
+                self._sink.unreadable("attestations", "?" if made is None else str(made))
             else:
                 self._attestation(made)
-        self._missing("attestations")
+        self._sink.end_of("attestations")
 
     def _attestation(self, made: Attestation) -> None:
         """Compare the document with its leaf, and the columns with the document."""
         key = str(made.number)
-        self._row("attestations", key, {"number": made.number, "sha256": digest_of(made.document)})
+        self._sink.row("attestations", key, {"number": made.number, "sha256": digest_of(made.document)})
         try:
             document = json.loads(made.document)
             said = document["at"], document["result"] == "clean"
         except (ValueError, KeyError, TypeError, RecursionError):
-            self._find("attestations", key, None, "document is not an attestation")
+            self._sink.find("attestations", key, None, "document is not an attestation")
             return
         if said != (format_time(made.at), made.is_clean):
-            self._find("attestations", key, None, "at or is_clean differs from the document")
+            self._sink.find("attestations", key, None, "at or is_clean differs from the document")
 
     async def _access_reviews(self) -> None:
         numbers = [int(key) for key in self._state.rows.get("access_reviews", {})]
         async for made in stored_rows.numbered(self._storage.access_reviews, lambda made: made.number, numbers):
             if made is None or isinstance(made, int):
-                self._unreadable("access_reviews", "?" if made is None else str(made))
+                self._sink.unreadable("access_reviews", "?" if made is None else str(made))
             else:
                 self._access_review(made)
-        self._missing("access_reviews")
+        self._sink.end_of("access_reviews")
 
     def _access_review(self, made: AccessReview) -> None:
         """Compare the document with its leaf, and the columns with the document."""
         key = str(made.number)
-        self._row("access_reviews", key, {"number": made.number, "sha256": digest_of(made.document)})
+        self._sink.row("access_reviews", key, {"number": made.number, "sha256": digest_of(made.document)})
         try:
             document = json.loads(made.document)
             said = document["at"], document["purpose"], document["due_at"]
         except (ValueError, KeyError, TypeError, RecursionError):
-            self._find("access_reviews", key, None, "document is not an access review")
+            self._sink.find("access_reviews", key, None, "document is not an access review")
             return
         if said != (format_time(made.at), made.purpose, format_time(made.due_at)):
-            self._find("access_reviews", key, None, "at, purpose or due_at differs from the document")
+            self._sink.find("access_reviews", key, None, "at, purpose or due_at differs from the document")
 
     async def _sweeps(self) -> None:
         """A sweep that ended in an internal error has no leaf."""
         async for sweep in stored_rows.between(self._sweep_runs, EPOCH, END):
             if sweep is None:
-                self._unreadable("sweeps", "a row")
+                self._sink.unreadable("sweeps", "a row")
                 continue
             if sweep.completed or sweep.sweep_id in self._state.rows.get("sweeps", {}):
                 members = {name: getattr(sweep, name) for name in ("purged", "failed", "held", "completed")}
-                self._row("sweeps", sweep.sweep_id, members)
-        self._missing("sweeps")
+                self._sink.row("sweeps", sweep.sweep_id, members)
+        self._sink.end_of("sweeps")
 
     async def _archives(self) -> None:
         """Compare the documents with their leaves, and the columns with the documents."""
@@ -318,36 +276,13 @@ class StateCheck:
 
             async for page in stored_rows.entries(self._storage, purpose, END, next_known):
                 if isinstance(page, str):
-                    said = self._state.entries.pop(purpose, page)
-                    self._find("entries", f"{purpose}/{page}", said.index if said else None, UNREADABLE)
+                    self._sink.unreadable(ENTRIES, f"{purpose}/{page}")
                     continue
                 for entry in page:
-                    self._entry(entry)
+                    self._sink.entry(entry)
                 if self._with_values:
                     await self._values([entry for entry in page if entry.purged_at is None and _has_size(entry)])
-        for purpose, external_id, said in self._state.entries:
-            self._find("entries", f"{purpose}/{external_id}", said.index, "the row is missing")
-
-    def _entry(self, entry: Entry) -> None:
-        key, name = entry.key, f"{entry.purpose}/{entry.external_id}"
-        purged = self._state.overwritten.get(*key)
-        if purged is not None and purged.entry_id != entry.entry_id:
-            purged = None
-        said = self._state.entries.pop(*key)
-        if not _has_size(entry):
-            self._find("entries", name, said.index if said else None, "value_size is not a number of bytes")
-        if entry.purged_at is not None:
-            if purged is None:
-                self._find("entries", name, said.index if said else None, "no leaf purged this entry")
-        elif said is None:
-            leaf, what = (purged.index, "it was purged") if purged else (None, "no leaf stored this entry")
-            self._find("entries", name, leaf, what)
-        else:
-            differing = entry_differences(entry, said)
-            moved = self._state.moved.get(key)
-            if differing and not (moved is not None and not entry_differences(entry, moved)):
-                for what in differing:
-                    self._find("entries", name, said.index, what)
+        self._sink.end_of(ENTRIES)
 
     async def _values(self, entries: Sequence[Entry]) -> None:
         """Compare the values with their hashes."""
@@ -359,7 +294,7 @@ class StateCheck:
                     continue
                 self.values += 1
                 if hashlib.sha256(value).hexdigest() != entry.value_sha256:
-                    self._find(
+                    self._sink.find(
                         "entries", f"{entry.purpose}/{entry.external_id}", None, "encrypted_value is not value_sha256"
                     )
 
@@ -369,7 +304,7 @@ class StateCheck:
         if found is not None:
             return found
         if len(entries) == 1:
-            self._find("entries", f"{entries[0].purpose}/{entries[0].external_id}", None, UNREADABLE)
+            self._sink.find("entries", f"{entries[0].purpose}/{entries[0].external_id}", None, UNREADABLE)
             return ()
         return [snapshot for entry in entries for snapshot in await self._snapshots([entry])]
 
@@ -391,12 +326,9 @@ def _has_size(entry: Entry) -> bool:
     return type(entry.value_size) is int
 
 
-def _key_members(key: ApiKeyRecord, said: Recorded | None) -> Document:
-    """Return the members of a key; with the hash of its digest where the leaf has one."""
-    members = api_key_document(key)
-    if said is not None and "digest_sha256" in said.members:
-        members["digest_sha256"] = hashlib.sha256(key.digest.encode("ascii")).hexdigest()
-    return members
+def _key_members(key: ApiKeyRecord) -> Document:
+    """Return the members of a key, with the hash of its digest."""
+    return api_key_document(key) | {"digest_sha256": hashlib.sha256(key.digest.encode()).hexdigest()}
 
 
 def _change_members(change: ControlChange) -> Document:

@@ -20,10 +20,11 @@ from vsqlvault.proof.credential_replay import VaultReplay
 from vsqlvault.proof.key_roll import KeyRoll, open_roll
 from vsqlvault.proof.note import NoteRefused, VerifierKey, open_note
 from vsqlvault.proof.state_replay import StateReplay
+from vsqlvault.proof.table_check import StateFinding, TableCheck
 from vsqlvault.service.audit.recorder import AuditContext
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.log.pacing import Pace, PacedSource, PacedStorage
-from vsqlvault.service.log.state_check import StateCheck, StateFinding, check_state
+from vsqlvault.service.log.state_check import TableReader, check_state
 from vsqlvault.service.log.verification import StorageSource, verify_log
 from vsqlvault.service.tasks import Lease, LeasedTask
 
@@ -170,8 +171,9 @@ class LogVerifier:
             async for leaf in source.tail():
                 replay.take(source.size, leaf)
             named = [each.key for each in findings if each.table == "entries"]
-            check = StateCheck(cast("Storage", _OnlyEntries(self._storage, named)), replay.state.copy())
-            await check.run()
+            state = replay.state.copy()
+            check = TableCheck(state)
+            await TableReader(cast("Storage", _OnlyEntries(self._storage, named)), state, check).run()
             still = {(each.table, each.key) for each in check.findings}
             findings = [each for each in findings if (each.table, each.key) in still]
         return findings
