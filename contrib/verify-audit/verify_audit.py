@@ -37,7 +37,7 @@ MAX_BUNDLE = 256 * (2 + 65535)
 MAX_TEXT = 4 * 1024 * 1024
 TABLES = (
     "access_policies", "retention_policies", "legal_holds", "api_keys", "control_changes", "attestations", "access_reviews",
-    "sweeps", "entries",
+    "sweeps", "log_archives", "entries",
 )  # fmt: skip
 ENTRY = (
     "access_policy", "algorithm_hint", "created_at", "encoding", "entry_id", "expires_at", "external_id", "key_ref",
@@ -639,6 +639,8 @@ RULES = {
     "release-legal-hold": ("legal_holds", "name"),
 }
 
+NUMBERED = {"attest": "attestations", "review-access": "access_reviews", "archive-log": "log_archives"}
+
 
 def read_row(row):
     """Return the table, the key and the members that a row of the access log says; None for rows about entries and others."""
@@ -674,16 +676,16 @@ def read_rule(row):
 
 
 def read_record(row):
-    """Return what a row says about an attestation, an access review, a control or a key."""
+    """Return what a row says about an attestation, an access review, an archive, a control or a key."""
     operation = row["operation"]
     if operation in ("create-api-key", "revoke-api-key"):
         return "api_keys", row["detail"], json.loads(row["new_value"])
     if operation in ("control-failed", "control-recovered"):
         document = json.loads(row["new_value"])
         return "control_changes", f"{document['control']} at {document['at']}", document
-    if operation in ("attest", "review-access"):
+    if operation in NUMBERED:
         document = json.loads(row["new_value"])
-        return "attestations" if operation == "attest" else "access_reviews", str(document["number"]), document
+        return NUMBERED[operation], str(document["number"]), document
     return None
 
 

@@ -31,6 +31,7 @@ TABLES = (
     "attestations",
     "access_reviews",
     "sweeps",
+    "log_archives",
     ENTRIES,
 )
 ANOMALIES, WAITING = "anomalies", "waiting"

@@ -244,20 +244,20 @@ class TableReader:
         """Compare the documents with their leaves, and the columns with the documents."""
         archives = await stored_rows.readable(self._storage.archives())
         if archives is None:
-            self._unreadable("log_archives", "a row")
+            self._sink.unreadable("log_archives", "a row")
         for archive in archives or ():
             key = str(archive.number)
             try:
                 members = json.loads(archive.document)
                 columns = tuple(members[name] for name in _ARCHIVE_COLUMNS)
             except (ValueError, KeyError, TypeError, RecursionError):
-                self._find("log_archives", key, None, "document is not the record of an archive")
+                self._sink.find("log_archives", key, None, "document is not the record of an archive")
                 self._state.rows.get("log_archives", {}).pop(key, None)
                 continue
-            self._row("log_archives", key, members)
+            self._sink.row("log_archives", key, members)
             if columns != tuple(getattr(archive, name) for name in _ARCHIVE_COLUMNS):
-                self._find("log_archives", key, None, "a column differs from the document")
-        self._missing("log_archives")
+                self._sink.find("log_archives", key, None, "a column differs from the document")
+        self._sink.end_of("log_archives")
 
     async def _changes(self, since: datetime, until: datetime) -> Sequence[ControlChange]:
         return await self._storage.control_changes(since, until, MAX_CONTROL_CHANGES)
