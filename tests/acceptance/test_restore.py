@@ -192,11 +192,11 @@ def live(vault: VaultServer) -> None:
         vault.stored("payments", f"card/{name}", MARKER, access_policy="tellers")
     assert vault.get("billing", "card/a").status == 200
     idle = {"max_retention_days": 200, "inactivity_days": 5, "purge_method": "physical-delete"}
-    assert vault.call(ADMIN, "PUT", "/admin/retention-policies/idle", json_body=idle).status == 201
-    vault.stored("payments", "idle/a", MARKER)
-    assert vault.get("payments", "idle/a").status == 200
-    patch = {"metadata": {"rate": 0.5, "é": "\u2028"}}
-    assert vault.call("payments", "PATCH", "/vault/card/b", json_body=patch).status == 200
+    assert vault.call(ADMIN, "PUT", "/admin/retention-policies/ach", json_body=idle).status == 201
+    vault.stored("other", "ach/a", MARKER)
+    assert vault.get("other", "ach/a").status == 200
+    patch, merge = {"metadata": {"rate": 0.5, "é": "\u2028"}}, {"Content-Type": "application/merge-patch+json"}
+    assert vault.call("payments", "PATCH", "/vault/card/b", json_body=patch, headers=merge).status == 200
     assert vault.put("payments", "card/c", MARKER + "2").status == 200
     assert vault.delete("payments", "card/d").status == 200
     hold = {"case_reference": "17 O 4", "reason": "a case", "selector": {"purpose": "card", "external_id": "a"}}

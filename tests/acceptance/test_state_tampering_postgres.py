@@ -66,7 +66,7 @@ TAMPERS: dict[str, str] = {
     f"UPDATE entries SET entry_id = repeat('0', 32) WHERE {E0}": "entries, tamper/e0: entry_id",
     "DELETE FROM entries WHERE external_id = 'e2'": "entries, tamper/e2: the row is missing",
     "UPDATE entries SET purged_at = now() WHERE external_id = 's2'": "entries, shredded/s2: no leaf purged",
-    "UPDATE entries SET purged_at = NULL WHERE external_id = 's1'": "entries, shredded/s1: it was purged",
+    "UPDATE entries SET purged_at = NULL WHERE external_id = 's1'": "entries, shredded/s1: ",
     f"UPDATE entries SET encrypted_value = 'forged'::bytea WHERE {E0}": "entries, tamper/e0: encrypted_value",
     f"UPDATE entries SET encrypted_value = 'forged'::bytea, value_sha256 = '{FORGED}' WHERE {E0}": "entries, tamper/e0: ",
     f"UPDATE entries SET expires_at = expires_at + interval '1 us' WHERE {E0}": "entries, tamper/e0: expires_at",
