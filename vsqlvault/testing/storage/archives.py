@@ -193,7 +193,9 @@ class ArchiveConformance(StorageKit):
     async def test_a_retrieval_that_moved_the_expiry_of_an_entry_stays_while_it_exists(self, storage: Storage) -> None:
         self.needs("drops_archived_rows")
         lives = an_entry("lives")
-        moved = _row_of(lives, Operation.RETRIEVE, request_id="moved", detail="access policy a, expires 2030")
+        moved = _row_of(
+            lives, Operation.RETRIEVE, request_id="moved", detail="traceparent 00-1, access policy a, entry sha256:0"
+        )
         usual = _row_of(lives, Operation.RETRIEVE, request_id="usual")
         await committed(storage, Write((moved, usual), changes=(StoreEntry(lives, b"cipher"),)))
         await _archive_all(storage)

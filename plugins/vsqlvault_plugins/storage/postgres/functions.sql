@@ -72,7 +72,7 @@ CREATE OR REPLACE FUNCTION vault.needs_access(
     operation text, outcome text, purpose text, external_id text, entry_id text, entry_version bigint, detail text
 ) RETURNS boolean LANGUAGE sql STABLE AS $$
     SELECT CASE
-        WHEN $2 = 'granted' AND ($1 IN ('store', 'update', 'import') OR $1 = 'retrieve' AND $7 LIKE 'access policy %') THEN EXISTS (
+        WHEN $2 = 'granted' AND ($1 IN ('store', 'update', 'import') OR $1 = 'retrieve' AND $7 LIKE '%, entry sha256:%') THEN EXISTS (
             SELECT FROM vault.entries AS e
             WHERE e.purpose = $3 COLLATE "C" AND e.external_id = $4 COLLATE "C" AND e.entry_id = $5
               AND e.purged_at IS NULL AND ($6 = 1 OR $6 = e.version)

@@ -11,7 +11,7 @@ SELECT a.position FROM access_log AS a
 WHERE a.position <= (SELECT coalesce(max(access_through), 0) FROM log_archives)
   AND CASE
       WHEN a.outcome = 'granted' AND (a.operation IN ('store', 'update', 'import')
-          OR a.operation = 'retrieve' AND a.detail LIKE 'access policy %')
+          OR a.operation = 'retrieve' AND a.detail LIKE '%, entry sha256:%')
       THEN NOT EXISTS (
           SELECT 1 FROM entries AS e
           WHERE e.purpose = a.purpose AND e.external_id = a.external_id AND e.entry_id = a.entry_id
