@@ -161,9 +161,10 @@ class Importer:
         if retention is None:
             near = did_you_mean(entry.key.purpose, policies.retention)
             return _rejected("purpose", f"a purpose with a retention policy{near}")
-        warnings, faults = self._policy_faults(entry.access_policy, policies)
-        expires_at = expiry_of(entry, retention, now, rules)
-        faults = [*check_times(entry, now), *check_limits(entry, retention), *faults]
+        warnings, of_policy = self._policy_faults(entry.access_policy, policies)
+        of_times = check_times(entry, now)
+        faults = [*of_times, *check_limits(entry, retention), *of_policy]
+        expires_at = now if of_times else expiry_of(entry, retention, now, rules)  # none may exist after a time so late
         if isinstance(expires_at, FieldError):
             return Imported(Result.REJECTED, (*faults, expires_at))
         if faults:

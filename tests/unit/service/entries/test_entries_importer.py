@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -230,6 +230,15 @@ BAD_TIMES: list[tuple[dict[str, datetime], str]] = [
 @pytest.mark.parametrize(("fields", "named"), BAD_TIMES)
 async def test_a_time_out_of_order_is_named(scene, fields, named) -> None:
     assert named in [name for name, _ in await faults(scene, imported(**fields))]
+
+
+@pytest.mark.parametrize(("member", "purpose"), [("created_at", "card"), ("last_used_at", "idle")])
+async def test_a_time_so_late_that_no_expiry_follows_it_is_named(scene, member, purpose) -> None:
+    await scene.retain("idle", inactivity_days=30)
+    latest = datetime(9999, 12, 31, tzinfo=UTC)
+    taken = await take(scene, imported(purpose=purpose, expires_at=None, **{member: latest}), imported("imp-2"))
+    assert member in [fault.field for fault in taken[0].faults]
+    assert taken[1].result is Result.CREATED
 
 
 async def test_expired_entries_are_taken_on_request_and_then_purged_with_proof(scene) -> None:
