@@ -59,7 +59,7 @@ class Hold:
         except BaseException:
             if turn.done() and not turn.cancelled():  # it was this caller's turn
                 self._pass_on(waiting)
-            else:
+            elif turn in waiting:  # or else it was passed over, because it was cancelled
                 waiting.remove(turn)
             raise
 

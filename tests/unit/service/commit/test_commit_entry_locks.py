@@ -65,3 +65,18 @@ async def test_a_thousand_writers_of_one_entry_do_not_all_wait(scene) -> None:
     assert {type(error) for error in refused} == {Overloaded}
     assert len(results) - len(refused) == MAX_WAITING + 1
     assert len(await scene.access_rows(operation="store", outcome="granted")) == MAX_WAITING + 1
+
+
+async def test_who_is_cancelled_just_before_its_turn_comes_is_passed_over() -> None:
+    locks, go = EntryLocks(), asyncio.Event()
+    first = locks.hold(KEY)
+    await first.__aenter__()
+    second, third = (asyncio.create_task(hold(locks, go)) for _ in range(2))
+    await asyncio.sleep(0.01)
+    second.cancel()
+    await first.__aexit__()
+    go.set()
+    await asyncio.wait_for(third, 5)
+    with pytest.raises(asyncio.CancelledError):
+        await second
+    assert locks._locks == {}
