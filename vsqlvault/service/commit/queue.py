@@ -101,6 +101,7 @@ class CommitQueue:
             flush_seconds=batch_seconds,
             name="retrievals",
         )
+        self._retrievals.counts = self.writes.counts  # they are commits too: background work gives way to them
 
     @property
     def slice(self) -> int:

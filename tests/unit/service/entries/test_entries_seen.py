@@ -29,6 +29,7 @@ from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.policy import Rule
 from vsqlvault.service.entries.requests import Preconditions
 from vsqlvault.service.entries.seen import SeenEntries
+from vsqlvault.service.purge.throttle import SweepThrottle
 from vsqlvault.testing import Fault, a_write, an_access_policy
 
 KEY = EntryKey("card", "pay-1")
@@ -63,6 +64,14 @@ async def test_its_answer_and_its_row_are_those_of_two_calls(scene, operation) -
     assert answers[0] == answers[1] == answers[2]
     assert rows[0] == rows[1] == rows[2]
     assert rows[0].operation is Operation(operation)
+
+
+async def test_it_counts_as_traffic_beside_a_sweep(scene) -> None:
+    await seen(scene)
+    sweep = SweepThrottle(scene.vault.queue, 0.0, None)
+    await again(scene)
+    assert scene.storage.calls == ["retrieve"]
+    assert sweep.has_other_traffic
 
 
 async def test_an_entry_that_was_stored_and_not_read_is_read(scene) -> None:
