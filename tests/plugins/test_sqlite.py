@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from vsqlvault.interfaces.writes import (
     Committed,
     OverwriteEntry,
     RemoveEntry,
+    Retrieval,
     SaveAccessPolicy,
     SaveRetentionPolicy,
     SaveSweep,
@@ -450,6 +452,17 @@ class TestMisfortune:
         found = run(storage.read([Read(EntryKey("card", "small")), Read(EntryKey("card", "large"))]))
         assert [snapshot.entry for snapshot in found] == [None, None]
         assert not run(storage.access_log(LogQuery(limit=5)))
+
+    def test_on_a_full_disk_a_retrieval_in_one_call_is_left_to_a_read_and_a_commit(self, run, storage) -> None:
+        entry = an_entry(KEY.external_id, b"x")
+        run(storage.commit([a_write(StoreEntry(entry, b"x"))]))
+        seen = run(storage.read([Read(KEY)]))[0]
+        row = an_access_record(stamp=entry.stamp, detail="d" * 4096)
+        retrieval = Retrieval(entry, True, seen.revision, seen.now + timedelta(days=1), row)
+        assert run(storage.retrieve(retrieval)) is not None
+        run(storage._writer.run(lambda c: c.execute("PRAGMA max_page_count = 1").fetchone()))
+        assert [run(storage.retrieve(retrieval)) for _ in range(20)][-1] is None
+        assert storage._reserve.is_full
 
     def test_the_storage_goes_on_when_there_is_room_again(self, run, storage) -> None:
         run(storage._writer.run(lambda c: c.execute("PRAGMA max_page_count = 1").fetchone()))

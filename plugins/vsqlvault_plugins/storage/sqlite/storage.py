@@ -191,7 +191,10 @@ class SqliteStorage(ArchivedLogs, SqlReads):
     async def retrieve(self, retrieval: Retrieval) -> Snapshot | None:
         """See ``Storage.retrieve``."""
         self._written += transactions.ROW_BYTES
-        snapshot = await self._writer.run(transactions.retrieve, retrieval, self._clock)
+        try:
+            snapshot = await self._writer.run(transactions.retrieve, retrieval, self._clock)
+        except StorageFull:  # the reserve has been released: there is room for the row of a commit
+            return None
         self._checkpoint_if_due()
         return snapshot
 
