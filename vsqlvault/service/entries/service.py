@@ -217,7 +217,9 @@ class EntryService:
         moved = after_retrieval(entry, loaded.retention, loaded.snapshot.now)
         if moved.expires_at != entry.expires_at and loaded.snapshot.value is not None and loaded.entry is not None:
             stored = replace(loaded.entry, expires_at=moved.expires_at)
-            row = replace(write.access[0], detail=state_entry(stored))
+            row = write.access[0]  # its detail is the trace context, if there is one
+            detail = state_entry(stored) if row.detail is None else f"{row.detail}, {state_entry(stored)}"
+            row = replace(row, detail=detail)
             changes = (StoreEntry(stored, loaded.snapshot.value), *write.changes)
             write = replace(write, access=(row,), changes=changes)
         if type(await self._queue.commit(write)) is not Committed:

@@ -27,10 +27,11 @@ from vsqlvault.model.access import Action
 from vsqlvault.model.audit import Operation, Outcome
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.policy import Rule
+from vsqlvault.proof.entry_statement import statement_in
 from vsqlvault.service.entries.requests import Preconditions
 from vsqlvault.service.entries.seen import SeenEntries
 from vsqlvault.service.purge.throttle import SweepThrottle
-from vsqlvault.testing import Fault, a_write, an_access_policy
+from vsqlvault.testing import Fault, a_call, a_write, an_access_policy
 
 KEY = EntryKey("card", "pay-1")
 
@@ -197,6 +198,17 @@ async def test_a_retrieval_that_moves_the_expiry_is_read_first(scene) -> None:
     await scene.vault.entries.inspect(scene.owner, KEY)
     second = await again(scene)
     assert second.effective_expires_at - first.effective_expires_at == timedelta(days=4)
+
+
+async def test_the_row_of_a_retrieval_that_moves_the_expiry_begins_with_the_trace_context(scene) -> None:
+    await scene.retain(inactivity_days=5)
+    await scene.store()
+    scene.clock.advance(days=1)
+    parent = f"00-{'4b' * 16}-{'00f0' * 4}-01"
+    await again(scene, replace(a_call("payments"), traceparent=parent))
+    detail = (await scene.last_row()).detail
+    assert detail.startswith(f"traceparent {parent}, access policy ")
+    assert statement_in(detail) is not None
 
 
 async def test_without_a_recent_reading_of_the_clock_it_is_read_first(scene, monkeypatch) -> None:
