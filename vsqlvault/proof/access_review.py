@@ -20,9 +20,9 @@ def digest_of_list(items: Sequence[Sequence[str]]) -> str:
     return sha256(canonical_json([list(item) for item in sorted({tuple(item) for item in items})])).hexdigest()
 
 
-def digest_of_all(digests: Mapping[str, str]) -> str:
-    """Return the digest of the lists of all purposes, from their digests by purpose."""
-    return digest_of(canonical_json(dict(digests)).decode())
+def digest_of_all(purposes: Mapping[str, str], accounts: str) -> str:
+    """Return the digest of all that a review of all purposes is about, from the digests by purpose and of the accounts."""
+    return digest_of(canonical_json({"accounts": accounts, "purposes": dict(purposes)}).decode())
 
 
 def shown_access_review(document: str, note: str | None) -> dict[str, Any]:

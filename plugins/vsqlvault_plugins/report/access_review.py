@@ -82,7 +82,10 @@ class AccessReview:
             figures={
                 "all_policies_asked": context.probes_complete,
                 "purposes_reviewed": sum(each is not None for each in reviews.values()),
-                "may_sha256": digest_of_all({name: digest_of_list(each.may) for name, each in lists.items()}),
+                "may_sha256": digest_of_all(
+                    {name: digest_of_list(each.may) for name, each in lists.items()},
+                    digest_of_list(context.role_list.may),
+                ),
                 "by_purpose": {name: of | _of_review(context, name, reviews[name]) for name, of in purposes.items()},
             },
         ).member(context.period)

@@ -182,7 +182,8 @@ def _lists(context: ReportContext, request: ReviewRequest) -> Mapping[str, Acces
         lists = {request.purpose: lists[request.purpose]}
     if request.may_sha256 is not None:
         digests = {purpose: digest_of_list(each.may) for purpose, each in lists.items()}
-        expected = digests[request.purpose] if request.purpose else digest_of_all(digests)
+        accounts = digest_of_list(context.role_list.may)
+        expected = digests[request.purpose] if request.purpose else digest_of_all(digests, accounts)
         if request.may_sha256 != expected:
             raise ValidationFailed(
                 errors=[FieldError("may_sha256", "the digest of the list as it is now: read it again")]

@@ -14,6 +14,7 @@ from vsqlvault.model.principal import Role
 from vsqlvault.model.times import format_time
 from vsqlvault.proof.attestation import digest_of
 from vsqlvault.service.compliance.access_reviews import ReviewRequest
+from vsqlvault.service.credentials.api_keys import ApiKeyRequest
 from vsqlvault.testing import a_call, a_retention_policy, an_access_policy
 
 STATEMENT = "all grants are needed"
@@ -99,6 +100,16 @@ async def test_a_digest_of_another_list_is_refused(scene) -> None:
     await review(scene, may_sha256=of_all)
     with pytest.raises(ValidationFailed):
         await review(scene, purpose="card", may_sha256=of_all)
+
+
+async def test_an_account_that_was_added_after_the_list_was_read_is_another_list(scene) -> None:
+    await scene.store("rev-12")
+    of_all = (await section(scene))["figures"]["may_sha256"]
+    await scene.vault.credentials.api_keys.create(
+        scene.admin, ApiKeyRequest(app="rev-auditor", roles=frozenset({Role.AUDITOR}))
+    )
+    with pytest.raises(ValidationFailed):
+        await review(scene, may_sha256=of_all)
 
 
 async def test_the_report_supports_a_reviewed_access(scene) -> None:
