@@ -170,8 +170,12 @@ def test_a_vault_that_lived_through_all_of_it_verifies_by_both_verifiers(
     kept = ["--checkpoint", str(vault.directory / "checkpoints.jsonl")]
     live_check = run(vault, "verify", *keys, *kept)
     assert live_check.returncode == 0, live_check.stdout
-    for command, name in (("export-audit", "audit.zip"), ("evidence", "evidence.zip")):
-        assert run(vault, command, "--out", name).returncode == 0
+    for command, name in (
+        (["export-audit"], "audit.zip"),
+        (["export-audit", "--with-tables"], "tables.zip"),
+        (["evidence"], "evidence.zip"),
+    ):
+        assert run(vault, *command, "--out", name).returncode == 0
         with redirect_stdout(StringIO()) as written:
             code = second_verifier.main([str(vault.directory / name), *keys, *(kept if name == "audit.zip" else [])])
         assert code == 0, written.getvalue()
@@ -187,6 +191,12 @@ def live(vault: VaultServer) -> None:
     for name in "abcd":
         vault.stored("payments", f"card/{name}", MARKER, access_policy="tellers")
     assert vault.get("billing", "card/a").status == 200
+    idle = {"max_retention_days": 200, "inactivity_days": 5, "purge_method": "physical-delete"}
+    assert vault.call(ADMIN, "PUT", "/admin/retention-policies/ach", json_body=idle).status == 201
+    vault.stored("other", "ach/a", MARKER)
+    assert vault.get("other", "ach/a").status == 200
+    patch, merge = {"metadata": {"rate": 0.5, "é": "ü"}}, {"Content-Type": "application/merge-patch+json"}
+    assert vault.call("payments", "PATCH", "/vault/card/b", json_body=patch, headers=merge).status == 200
     assert vault.put("payments", "card/c", MARKER + "2").status == 200
     assert vault.delete("payments", "card/d").status == 200
     hold = {"case_reference": "17 O 4", "reason": "a case", "selector": {"purpose": "card", "external_id": "a"}}
