@@ -20,7 +20,7 @@ _OF_DAYS = """unnest(:{{0}}::date[]) AS cut CROSS JOIN LATERAL (
         OFFSET 0
     ) AS e"""
 FRAGMENTS: Mapping[str, tuple[str, str]] = {
-    # name in a query: SQLite, PostgreSQL. {0} is the fragment's argument.
+    # name in a query: SQLite, PostgreSQL. {0}, {1} and {2} are the fragment's arguments.
     "vault": ("", "vault."),
     # A list of texts that is one parameter, for IN.
     "texts": ("(SELECT value FROM json_each(:{0}))", "(SELECT unnest(:{0}::text[]))"),
@@ -29,6 +29,12 @@ FRAGMENTS: Mapping[str, tuple[str, str]] = {
     "created_day": ("created_day", "created_on"),
     "expires_day": ("expires_day", "expires_on"),
     "day_of": ("({0} + 62135596800000000) / 86400000000", "({0} AT TIME ZONE 'UTC')::date"),
+    # The newest row of each name: of a table, its column with the name and its column with the version.
+    "each": ("", "DISTINCT ON ({0})"),
+    "newest": (
+        "WHERE {2} = (SELECT max({2}) FROM {0} WHERE {1} = newest.{1}) ORDER BY {1}",
+        "ORDER BY {1}, {2} DESC",
+    ),
     # Keeps SQLite from the index by this column. PostgreSQL has no such operator for times.
     "plus": ("+", ""),
     # SQLite's planner knows nothing of the table's rows, and keeps the order of a cross join.
@@ -54,7 +60,7 @@ FRAGMENTS: Mapping[str, tuple[str, str]] = {
         _OF_DAYS.format(at="created_at"),
     ),
 }
-_FRAGMENT = re.compile(r"\{(\w+)(?::([\w.]+))?\}")
+_FRAGMENT = re.compile(r"\{(\w+)(?::([\w.,]+))?\}")
 _PARAMETER = re.compile(r"(?<![:\w]):([a-z]\w*)")
 
 
@@ -75,7 +81,7 @@ class Dialect:
         """Return the statement of a query, which is kept."""
 
     def _render(self, query: str) -> Statement:
-        text = _FRAGMENT.sub(lambda found: FRAGMENTS[found[1]][self._place].format(found[2]), query)
+        text = _FRAGMENT.sub(lambda found: FRAGMENTS[found[1]][self._place].format(*(found[2] or "").split(",")), query)
         names = tuple(dict.fromkeys(_PARAMETER.findall(text)))
         if not self._is_numbered:
             return Statement(text, names)

@@ -6,29 +6,25 @@ SELECT revision FROM {vault}rulebook
 
 -- name: access_policies
 -- The newest version of each name, dropped ones too.
-SELECT name, version, evaluator, rules, parameters, description, created_by, created_at, dropped
-FROM {vault}access_policies AS newest
-WHERE version = (SELECT max(version) FROM {vault}access_policies WHERE name = newest.name)
+SELECT {each:name} name, version, evaluator, rules, parameters, description, created_by, created_at, dropped
+FROM {vault}access_policies AS newest {newest:access_policies,name,version}
 
 -- name: retention_policies
-SELECT purpose, version, max_retention_days, default_ttl_days, purge_method, description, justification, legal_basis,
-       data_class, created_by, created_at, allowed_access_policies, max_value_bytes, required_metadata, inactivity_days
-FROM {vault}retention_policies AS newest
-WHERE version = (SELECT max(version) FROM {vault}retention_policies WHERE purpose = newest.purpose)
+SELECT {each:purpose} purpose, version, max_retention_days, default_ttl_days, purge_method, description,
+       justification, legal_basis, data_class, created_by, created_at, allowed_access_policies, max_value_bytes, required_metadata, inactivity_days
+FROM {vault}retention_policies AS newest {newest:retention_policies,purpose,version}
 
 -- name: api_keys
 -- The newest version of each, revoked ones too.
-SELECT key_id, version, digest, app, identity, purposes, roles, description, expires_at, created_by, created_at, revoked_by,
-       revoked_at
-FROM {vault}api_keys AS newest
-WHERE version = (SELECT max(version) FROM {vault}api_keys WHERE key_id = newest.key_id)
+SELECT {each:key_id} key_id, version, digest, app, identity, purposes, roles, description, expires_at, created_by,
+       created_at, revoked_by, revoked_at
+FROM {vault}api_keys AS newest {newest:api_keys,key_id,version}
 
 -- name: legal_holds
 -- The newest version of each name, released ones too.
-SELECT name, version, case_reference, reason, purpose, external_id, owner_app, metadata, held_since, created_by,
+SELECT {each:name} name, version, case_reference, reason, purpose, external_id, owner_app, metadata, held_since, created_by,
        created_at, released_by, released_at
-FROM {vault}legal_holds AS newest
-WHERE version = (SELECT max(version) FROM {vault}legal_holds WHERE name = newest.name)
+FROM {vault}legal_holds AS newest {newest:legal_holds,name,version}
 
 -- name: access_policy_versions
 SELECT name, version, evaluator, rules, parameters, description, created_by, created_at, dropped
@@ -71,9 +67,7 @@ SELECT scrub_id, started_at, finished_at, started_by, through, rewritten, comple
 FROM {vault}scrubs ORDER BY finished_at DESC, through DESC LIMIT 1
 
 -- name: control_states
-SELECT name, number, state, at, detail FROM {vault}control_changes AS newest
-WHERE number = (SELECT max(number) FROM {vault}control_changes WHERE name = newest.name)
-ORDER BY name
+SELECT {each:name} name, number, state, at, detail FROM {vault}control_changes AS newest {newest:control_changes,name,number}
 
 -- name: control_changes
 SELECT name, number, state, at, detail FROM {vault}control_changes
