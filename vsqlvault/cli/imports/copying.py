@@ -8,7 +8,7 @@ import secrets
 from vsqlvault.cli.output import print_json
 from vsqlvault.cli.progress import Bar
 from vsqlvault.config import Settings
-from vsqlvault.errors import SettingsInvalid
+from vsqlvault.errors import SettingsInvalid, StorageUnavailable
 from vsqlvault.interfaces.storage import Storage
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
 from vsqlvault.model.principal import SYSTEM
@@ -40,9 +40,11 @@ def copy_vault(options: argparse.Namespace, settings: Settings) -> int:
 
 
 async def _copy(of_source: Settings, of_target: Settings) -> CopyCount:
-    source = await open_storage(Plugins(of_source))
+    source = await _opened(of_source)
     try:
         status = await source.schema_status()
+        if not status.before:
+            raise SettingsInvalid("SOURCE: expected the storage of a vault, found an empty one")
         if status.before != status.after:
             raise SettingsInvalid(
                 f"SOURCE: expected schema version {status.after}, found {status.before}: run vsql-vault migrate on it"
@@ -55,6 +57,15 @@ async def _copy(of_source: Settings, of_target: Settings) -> CopyCount:
             await target.close()
     finally:
         await source.close()
+
+
+async def _opened(of_source: Settings) -> Storage:
+    """Open the source. Its errors name the argument, and not the setting of the target."""
+    try:
+        return await open_storage(Plugins(of_source))
+    except (SettingsInvalid, StorageUnavailable) as error:
+        text = str(error).removeprefix("storage.database_url: ")
+        raise SettingsInvalid(f"SOURCE: {text}") from error
 
 
 async def _run(source: Storage, target: Storage) -> CopyCount:
