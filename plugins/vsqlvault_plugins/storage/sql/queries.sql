@@ -11,7 +11,8 @@ FROM {vault}access_policies AS newest {newest:access_policies,name,version}
 
 -- name: retention_policies
 SELECT {each:purpose} purpose, version, max_retention_days, default_ttl_days, purge_method, description,
-       justification, legal_basis, data_class, created_by, created_at, allowed_access_policies, max_value_bytes, required_metadata, inactivity_days
+       justification, legal_basis, data_class, created_by, created_at, allowed_access_policies, max_value_bytes,
+       required_metadata, inactivity_days
 FROM {vault}retention_policies AS newest {newest:retention_policies,purpose,version}
 
 -- name: api_keys
