@@ -15,7 +15,7 @@ from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.entries.requests import EntryView
 
 MAX_SEEN = 2_048
-"""The maximum number of entries that are kept, without their values: about 3 MB."""
+"""The maximum number of entries that are kept, without their values: 4 MB with metadata of 1 KB, 18 MB with the largest."""
 
 
 class SeenEntries:
@@ -47,6 +47,10 @@ class SeenEntries:
         self._entries[key] = entry
         if len(self._entries) > self._max_seen:
             del self._entries[next(iter(self._entries))]
+
+    def forget(self, key: EntryKey) -> None:
+        """Drop an entry that was purged."""
+        self._entries.pop(key, None)
 
     async def retrieve(self, context: AuditContext, seen: Entry, action: Action) -> EntryView | None:
         """Decide on the entry as it was seen, commit the row, and return the entry.

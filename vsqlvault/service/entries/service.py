@@ -268,6 +268,7 @@ class EntryService:
         if type(await self._queue.commit(write)) is not Committed:
             return None
         self._integrity.forget((key,))
+        self._seen.forget(key)
         return purge.record
 
 

@@ -236,6 +236,15 @@ async def test_a_storage_that_fails_at_the_read_that_follows_is_unavailable(scen
         await again(scene)
 
 
+async def test_an_entry_that_was_purged_is_kept_no_more(scene) -> None:
+    await seen(scene)
+    await scene.purge()
+    scene.storage.arm()
+    with pytest.raises(EntryNotFound):
+        await again(scene)
+    assert scene.storage.calls[0] == "read"
+
+
 async def test_the_oldest_entry_beyond_the_limit_is_dropped(scene) -> None:
     await scene.store("pay-1")
     await scene.store("pay-2")
