@@ -25,8 +25,8 @@ class Trends:
             requirements=(),
             supports="The activity of each day can be compared with the days around it.",
             method=(
-                "Rows of the logs of the period by day in UTC: granted rows that stored or retrieved a value, "
-                "denials as in the section on denied access, and rows of the purge log. A day without any is left out."
+                "Rows of the logs of the period by day in UTC: granted stores and retrievals, denials as in the section on "
+                "denied access, and rows of the purge log. Imports are not counted. A day without any is left out."
             ),
             check="GET /admin/access-log?since=DAY&until=NEXT has the rows of a day, and GET /admin/purge-log its purges.",
             measured="period",
