@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -89,6 +90,18 @@ def test_an_archive_has_the_files_of_a_log_that_any_file_server_can_serve(made: 
     found = {str(path.relative_to(made / "archive")) for path in (made / "archive").rglob("*") if path.is_file()}
     assert {"checkpoint", "archives/000001.json", "tile/0/000", "tile/0/001", BUNDLE, "tile/entries/001"} <= found
     assert "tile/entries/002" not in found
+
+
+def test_only_the_owner_reads_what_was_created(place: Path) -> None:
+    (place / "fresh").mkdir(mode=0o755)
+    umask = os.umask(0)
+    try:
+        _inside(place, lambda vault: _grow(vault, 300, start=600))
+        assert _archive("--out", "fresh") == 0
+    finally:
+        os.umask(umask)
+    modes = {(path.is_dir(), path.stat().st_mode & 0o777) for path in (place / "fresh").rglob("*")}
+    assert modes == {(True, 0o700), (False, 0o600)}
 
 
 def test_an_archive_verifies_without_the_vault(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,6 +19,8 @@ from vsqlvault.proof.tree import HASH_BYTES
 
 MAX_BUNDLE_BYTES = WIDTH * (2 + MAX_ENTRY_BYTES)
 CHECKPOINT = "checkpoint"
+FILE_MODE, DIRECTORY_MODE = 0o600, 0o700
+"""Rows name identities and addresses, so only the owner reads what is created."""
 
 
 class ArchiveUnusable(StartUpRefused):
@@ -61,9 +63,9 @@ class ArchiveFiles:
         try:
             for directory in sorted(self._made | {self.directory}):
                 sync_directory(directory)
-            write_durably(self.directory / CHECKPOINT, manifest.checkpoint.encode(), mode=0o644)
-            self.manifest_file(manifest.number).parent.mkdir(exist_ok=True)
-            write_durably(self.manifest_file(manifest.number), manifest.content, mode=0o644)
+            write_durably(self.directory / CHECKPOINT, manifest.checkpoint.encode())
+            self._make(self.manifest_file(manifest.number).parent)
+            write_durably(self.manifest_file(manifest.number), manifest.content)
             sync_directory(self.directory)
         except OSError as error:
             raise ArchiveUnusable(
@@ -129,7 +131,7 @@ class ArchiveFiles:
         path = self.directory / name
         try:
             self._make(path.parent)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
                 file.flush()
@@ -143,10 +145,10 @@ class ArchiveFiles:
             return
         if not self.directory.is_dir():
             raise ArchiveUnusable(f"{self.directory}: expected a directory that exists")
-        directory.mkdir(parents=True, exist_ok=True)
-        while directory != self.directory:
+        if directory != self.directory:
+            self._make(directory.parent)  # mkdir(parents=True) would give the parents the default mode
+            directory.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
             self._made.add(directory)
-            directory = directory.parent
 
     def _read(self, path: Path, limit: int) -> bytes:
         """Return a file's bytes; empty if it is missing."""
