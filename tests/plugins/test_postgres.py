@@ -44,6 +44,7 @@ from vsqlvault.interfaces.writes import (
 )
 from vsqlvault.model.credential import CredentialName
 from vsqlvault.model.entry import EntryKey
+from vsqlvault.model.transparency import LogName
 from vsqlvault.testing import (
     T0,
     StorageConformance,
@@ -382,6 +383,19 @@ class TestRoles:
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 run(connection.execute(statement))
         run(connection.close())
+
+    def test_the_runtime_role_drops_archived_rows_until_that_right_is_revoked(
+        self, run: Run, postgres: Databases, postgres_url: str, roles: str
+    ) -> None:
+        run(run(opened(postgres_url, roles=Roles(owner="keeper", runtime="server"))).close())
+        storage = run(opened(roles, tuning=PostgresTuning(folding=Folding(leave=1))))
+        assert run(storage.drop_archived(LogName.ACCESS, 0, 9)) is None
+        revoke = "REVOKE EXECUTE ON FUNCTION vault.drop_archived FROM PUBLIC, server"
+        postgres.sql(revoke, urlsplit(postgres_url).path[1:])
+        with pytest.raises(Unavailable):
+            run(storage.drop_archived(LogName.ACCESS, 0, 9))
+        run(committed(storage, storing()))
+        run(storage.close())
 
 
 class TestMigrations:

@@ -19,6 +19,7 @@ from vsqlvault.interfaces.tree_storage import LeafRow
 from vsqlvault.interfaces.writes import Write
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.log_archive import LogArchive
+from vsqlvault.model.transparency import LogName
 from vsqlvault.proof.checkpoint import TreeHead, sign_checkpoint
 from vsqlvault.proof.note import SigningKey
 from vsqlvault.runtime import open_vault
@@ -128,6 +129,22 @@ async def _of_archive(vault: Vault) -> list[LeafRow]:
 def test_the_vault_verifies_after_an_archive(place: Path) -> None:
     _inside(place, lambda vault: vault.log.sequencer.sequence())
     assert cli.main(["verify", "--config", "vsql-vault.toml"]) == 0
+
+
+def test_verify_names_the_first_archived_row_that_is_no_longer_in_the_vault(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def drop(vault: Vault) -> int:
+        await vault.storage.drop_archived(LogName.ACCESS, 0, 10)
+        return await vault.storage.tree_size()
+
+    size = _inside(place, drop)
+    left = [row.index for row in _inside(place, lambda vault: vault.storage.leaf_rows(0, size))]
+    assert set(range(10)).isdisjoint(left)
+    capsys.readouterr()
+    assert cli.main(["verify", "--config", "vsql-vault.toml", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)["findings"]
+    assert [(each["index"], "the row is missing" in each["what"]) for each in found] == [(0, True)]
 
 
 def test_the_next_archive_begins_where_the_last_one_ended(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
