@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +84,15 @@ TAMPERS: dict[str, str] = {
 }
 
 
+def table_of(statement: str) -> str:
+    return next(each for each in TABLES if f" {each} " in statement or statement.endswith(each))
+
+
+CHECKED = list(TAMPERS)
+if not os.environ.get("VSQLVAULT_ALL_TAMPERS"):
+    CHECKED = CHECKED[::2]
+
+
 @dataclass
 class Lived:
     """A stopped vault on PostgreSQL, an open storage and a connection of the superuser, on one event loop."""
@@ -143,11 +153,15 @@ def test_an_untouched_vault_passes_on_postgresql(lived: Lived, tmp_path: Path) -
     assert lived.check(tmp_path / "audit.zip") == ([], [])
 
 
-@pytest.mark.parametrize("statement", TAMPERS)
+def test_each_table_has_a_tamper_that_is_checked() -> None:
+    assert {table_of(each) for each in CHECKED} == set(TABLES)
+
+
+@pytest.mark.parametrize("statement", CHECKED)
 def test_a_tamper_of_a_table_on_postgresql_is_named_by_both_verifiers(
     lived: Lived, tmp_path: Path, statement: str
 ) -> None:
-    table = next(each for each in TABLES if f" {each} " in statement or statement.endswith(each))
+    table = table_of(statement)
     changed = lived.sql(statement)
     try:
         live_findings, exported = lived.check(tmp_path / "audit.zip")
