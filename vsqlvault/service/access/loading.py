@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vsqlvault.errors import PluginFailed
 from vsqlvault.interfaces.storage import Snapshot
 from vsqlvault.model.entry import Entry, EntryKey
 from vsqlvault.service.access.authorizer import LoadedEntry
@@ -46,3 +47,23 @@ class EntryLoader:
         snapshot = Snapshot(now, policies.revision, entry, None)
         context.observe(snapshot)
         return LoadedEntry.of(snapshot, policies, key)
+
+    async def require_changed(
+        self, context: AuditContext, key: EntryKey, assumed: LoadedEntry, failed: PluginFailed
+    ) -> None:
+        """Return if a read shows another entry or other rules than ``assume`` did. Else the evaluator is not asked again.
+
+        An evaluator that fails late is asked once, so the caller waits for one deadline.
+
+        Raises:
+            PluginFailed: nothing has changed. Unavailable, CredentialRefused: as ``load``.
+        """
+        decided = context.decided
+        loaded = await self.load(context, key, with_value=False)
+        if _found(loaded) == _found(assumed):
+            context.decided = decided
+            raise failed
+
+
+def _found(loaded: LoadedEntry) -> tuple[object, ...]:
+    return loaded.policies.revision, loaded.entry.stamp if loaded.entry else None

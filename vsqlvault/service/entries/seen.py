@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from vsqlvault.errors import VaultError
+from vsqlvault.errors import PluginFailed, VaultError
 from vsqlvault.interfaces.writes import Retrieval
 from vsqlvault.model.access import Action
 from vsqlvault.model.entry import Entry, EntryKey
@@ -59,14 +59,20 @@ class SeenEntries:
         refusal must rest on a read.
 
         Raises:
-            AuditUnavailable, OutcomeUnknown: as a commit.
+            AuditUnavailable, OutcomeUnknown: as a commit. PluginFailed, Unavailable, CredentialRefused: as
+                ``EntryLoader.require_changed``.
         """
         try:
             loaded = self._loader.assume(context, seen.key, seen)
-            if loaded is None or loaded.expires_at is None:
-                return None
-            entry, allowed = await self._authorizer.authorize(context, seen.key, action, loaded)
         except VaultError:
+            return None
+        if loaded is None or loaded.expires_at is None:
+            return None
+        try:
+            entry, allowed = await self._authorizer.authorize(context, seen.key, action, loaded)
+        except VaultError as error:
+            if isinstance(error, PluginFailed):
+                await self._loader.require_changed(context, seen.key, loaded, error)
             return None
         moves = loaded.retention is not None and loaded.retention.inactivity_days is not None
         if action is Action.RETRIEVE and (moves or allowed.max_retrievals is not None):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from vsqlvault.errors import EntryPurged, NoRetentionPolicy, UndefinedPolicy, VaultError
+from vsqlvault.errors import EntryPurged, NoRetentionPolicy, PluginFailed, UndefinedPolicy, VaultError
 from vsqlvault.errors.suggestions import did_you_mean
 from vsqlvault.interfaces.storage import PolicySnapshot
 from vsqlvault.interfaces.writes import Committed, EntryAbsent, EntryIs, RevisionIs, StoreEntry, Write
@@ -90,14 +90,23 @@ class EntryStore:
 
         None where that does not hold, where the request would be refused, since a refusal must rest on a read, and where the
         expiry is so near that only the storage's clock can decide whether it is past.
+
+        Raises:
+            PluginFailed, Unavailable, CredentialRefused: as ``EntryLoader.require_changed``.
         """
         try:
             loaded = self._loader.assume(context, key)
-            if loaded is None or expires_soon(wanted, loaded.snapshot.now):
-                return None
-            write, stored = await self._prepare(context, key, wanted, loaded)
         except VaultError:
             self._predictor.learn(key.purpose, absent=False)
+            return None
+        if loaded is None or expires_soon(wanted, loaded.snapshot.now):
+            return None
+        try:
+            write, stored = await self._prepare(context, key, wanted, loaded)
+        except VaultError as error:
+            self._predictor.learn(key.purpose, absent=False)
+            if isinstance(error, PluginFailed):
+                await self._loader.require_changed(context, key, loaded, error)
             return None
         done = await self._commit(write, stored, loaded)
         if done is None:

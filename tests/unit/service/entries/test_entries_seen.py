@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -19,14 +19,16 @@ from vsqlvault.errors import (
     EntryNotFound,
     EntryPurged,
     OutcomeUnknown,
+    PluginFailed,
     StorageUnavailable,
     ValueCorrupt,
 )
+from vsqlvault.interfaces.access_policy import PolicyEvaluator
 from vsqlvault.interfaces.writes import CountRetrieval, SaveAccessPolicy
-from vsqlvault.model.access import Action
+from vsqlvault.model.access import AccessRequest, Action, Allow
 from vsqlvault.model.audit import Operation, Outcome
 from vsqlvault.model.entry import EntryKey
-from vsqlvault.model.policy import Rule
+from vsqlvault.model.policy import AccessPolicy, Rule
 from vsqlvault.proof.entry_statement import statement_in
 from vsqlvault.service.entries.requests import Preconditions
 from vsqlvault.service.entries.seen import SeenEntries
@@ -162,6 +164,62 @@ async def test_a_caller_whom_the_policy_refuses_is_refused_on_a_read(scene) -> N
     with pytest.raises(AccessDenied):
         await again(scene, scene.other)
     assert scene.storage.calls == ["read", "commit"]
+
+
+@dataclass
+class Moody(PolicyEvaluator):
+    """An evaluator that fails if a test says so."""
+
+    name: str = "moody"
+    fails: bool = False
+    asked: int = 0
+
+    def check(self, policy: AccessPolicy) -> None:
+        pass
+
+    def built_in_policies(self) -> list[AccessPolicy]:
+        return []
+
+    def evaluate(self, request: AccessRequest, policy: AccessPolicy) -> Allow:
+        self.asked += 1
+        if self.fails:
+            raise RuntimeError
+        return Allow()
+
+
+async def seen_by_a_broken_evaluator(install: Any, offering: Any, open_scene: Any) -> tuple[Any, Moody]:
+    moody = Moody()
+    install(moody=offering("vault_access_policies", moody))
+    scene = await open_scene()
+    moods = an_access_policy("moods", evaluator="moody", rules={})
+    await scene.vault.rules.policies.save_access_policy(scene.admin, moods)
+    await scene.store(access_policy="moods")
+    await again(scene)
+    moody.fails, moody.asked = True, 0
+    scene.storage.arm()
+    return scene, moody
+
+
+@pytest.mark.parametrize("operation", ["retrieve", "inspect"])
+async def test_an_evaluator_that_fails_is_asked_once_and_the_refusal_rests_on_a_read(
+    install, offering, open_scene, operation
+) -> None:
+    scene, moody = await seen_by_a_broken_evaluator(install, offering, open_scene)
+    with pytest.raises(PluginFailed):
+        await getattr(scene.vault.entries, operation)(scene.owner, KEY)
+    assert (moody.asked, scene.storage.calls) == (1, ["read", "commit"])
+    row = await scene.last_row()
+    assert (row.outcome, row.reason, row.policy, row.policy_version) == (Outcome.DENIED, "plugin_failure", "moods", 1)
+
+
+async def test_a_policy_that_was_mended_elsewhere_decides_instead_of_the_evaluator_that_fails(
+    install, offering, open_scene
+) -> None:
+    scene, moody = await seen_by_a_broken_evaluator(install, offering, open_scene)
+    everybody = an_access_policy("moods", 2, rules={action: Rule() for action in Action})
+    await scene.storage.inner.commit([a_write(SaveAccessPolicy(everybody))])
+    assert (await again(scene)).value == b"cipher"
+    assert ((await scene.last_row()).policy_version, moody.asked) == (2, 1)
 
 
 async def test_a_value_that_was_changed_in_the_database_is_not_served(scene, tmp_path) -> None:
