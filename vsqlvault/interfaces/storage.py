@@ -445,6 +445,10 @@ class StorageFactory(Protocol):
         """
         ...
 
+    async def would_create(self, url: str) -> bool:  # noqa: ARG002 - for those that override it
+        """Return whether ``open`` would create the database that the URL names. By default, it creates none."""
+        return False
+
     async def backup(self, url: str, directory: Path) -> BackupContents:  # noqa: ARG002 - for those that override it
         """Write one consistent state of the storage to a new file in ``directory``, verify it, and describe it.
 

@@ -85,17 +85,25 @@ def storage_of(plugins: Plugins) -> StorageFactory:
     return factory
 
 
-async def open_storage(plugins: Plugins) -> Storage:
+async def open_storage(plugins: Plugins, *, creates: bool = True) -> Storage:
     """Open the storage whose plugin provides the scheme of ``storage.database_url``. The schema is not changed.
 
+    ``creates``: whether a database that does not exist may be created, as SQLite does.
+
     Raises:
-        SettingsInvalid: no plugin provides it. StorageUnavailable, UnsafeStorage: from the plugin.
+        SettingsInvalid: no plugin provides it, or there is no database. StorageUnavailable, UnsafeStorage: from the plugin.
     """
     url, factory = plugins.settings.storage.database_url, storage_of(plugins)
+
+    async def opened() -> Storage:
+        if not creates and await factory.would_create(url):
+            raise SettingsInvalid(
+                "storage.database_url: expected the storage of a vault, found none there: nothing was created"
+            )
+        return await factory.open(url)
+
     try:
-        storage: Storage = await call_plugin(
-            factory, lambda: factory.open(url), object, OPEN_SECONDS, passes=(VaultError,)
-        )
+        storage: Storage = await call_plugin(factory, opened, object, OPEN_SECONDS, passes=(VaultError,))
     except PluginFailed as failed:
         scheme, error = url.partition(":")[0], failed.__cause__ or failed
         raise PluginUnusable(f"storage {scheme}: {type(error).__name__} when opened") from failed

@@ -62,7 +62,7 @@ async def _copy(of_source: Settings, of_target: Settings) -> CopyCount:
 async def _opened(of_source: Settings) -> Storage:
     """Open the source. Its errors name the argument, and not the setting of the target."""
     try:
-        return await open_storage(Plugins(of_source))
+        return await open_storage(Plugins(of_source), creates=False)
     except (SettingsInvalid, StorageUnavailable) as error:
         text = str(error).removeprefix("storage.database_url: ")
         raise SettingsInvalid(f"SOURCE: {text}") from error

@@ -34,6 +34,11 @@ class SqliteFactory(StorageFactory):
             )
         return await SqliteStorage.open(path)
 
+    async def would_create(self, url: str) -> bool:
+        """See ``StorageFactory.would_create``. A file in a directory that does not exist is not created."""
+        path = _path(url)
+        return path is not None and path.parent.is_dir() and not path.exists()
+
     async def backup(self, url: str, directory: Path) -> BackupContents:
         """See ``StorageFactory.backup``."""
         path = _path(url)
