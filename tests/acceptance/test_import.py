@@ -242,10 +242,16 @@ def test_lines_that_are_no_json_are_named_by_number(directory, run) -> None:
 
 
 def test_a_line_that_is_too_long_is_rejected_and_the_next_one_taken(directory, run) -> None:
-    path = lines(directory, {"encrypted_value": "x" * 1_600_000}, {})
+    path = lines(directory, {"encrypted_value": "x" * 6_400_000}, {})
     code, count, text = run(path)
     assert (code, count["created"], count["rejected"]) == (1, 1, 1)
-    assert text.startswith("line 1: expected a line of at most ")
+    assert text.startswith("line 1: expected a line of at most 6356992 bytes, which server.max_value_bytes sets")
+
+
+def test_a_value_that_fits_is_taken_however_its_characters_are_escaped(directory, run) -> None:
+    escaped = json.dumps(LINE).replace('"ciphertext"', '"' + "\\u0078" * 300_000 + '"')
+    (directory / "escaped.ndjson").write_text(escaped + "\n", "utf-8")
+    assert run("escaped.ndjson")[1]["created"] == 1
 
 
 def test_rejects_are_collected_in_a_file_that_can_be_imported(directory, run) -> None:

@@ -18,7 +18,8 @@ from vsqlvault.model.entry import EntryKey
 from vsqlvault.service.entries.imports import ImportedEntry
 from vsqlvault.service.entries.requests import NO_PRECONDITIONS
 
-BASE64_SIZE = 4 / 3
+ESCAPED_SIZE = 6
+"""How many bytes of a line a byte of the value may take: an ASCII character can be written as ``\\u0041``."""
 _REJECT_MEMBERS = {"place", "errors", "entry"}
 OTHER_MEMBERS_BYTES = 64 * 1024
 """How many bytes a line may have beside the value."""
@@ -59,7 +60,7 @@ class ImportedBody(StoreBody):
             body = self.model_copy(update={"encrypted_value": "-", "encoding": "utf-8"}) if is_purged else self
             wanted = body.wanted(NO_PRECONDITIONS, max_value_bytes)
         except PayloadTooLarge:
-            expected = f"at most {max_value_bytes} bytes (storage.max_value_bytes)"
+            expected = f"at most {max_value_bytes} bytes (server.max_value_bytes)"
             raise ValidationFailed(errors=[FieldError("encrypted_value", expected)]) from None
         created_at = body_time("created_at", self.created_at)
         entry = ImportedEntry(
@@ -106,13 +107,14 @@ class Lines:
 
     async def records(self) -> AsyncIterator[Record]:
         """Yield what each line has: an entry, or why it has none. A line that is too long is not read into memory."""
-        limit = int(self._max_value_bytes * BASE64_SIZE) + OTHER_MEMBERS_BYTES
+        limit = self._max_value_bytes * ESCAPED_SIZE + OTHER_MEMBERS_BYTES
         number = 0
         while line := self._file.readline(limit + 1):
             number += 1
             if len(line) > limit and not line.endswith(b"\n"):
                 self._skip_rest(limit)
-                yield Record(f"line {number}", None, (FieldError("", f"a line of at most {limit} bytes"),))
+                expected = f"a line of at most {limit} bytes, which server.max_value_bytes sets"
+                yield Record(f"line {number}", None, (FieldError("", expected),))
             elif number == 1 and line.startswith(b"\xef\xbb\xbf"):
                 yield Record("line 1", None, (FieldError("", "UTF-8 without a byte order mark"),), line)
             elif line.strip():
