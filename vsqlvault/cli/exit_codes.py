@@ -26,7 +26,7 @@ def exit_code(run: Callable[[], object]) -> int:
         print(f"vsql-vault: storage.database_url: {error}", file=sys.stderr)
         return BAD_SETTINGS
     except VaultError as error:
-        fields = "".join(f"; {each.field}: expected {each.expected}" for each in error.errors)
+        fields = "".join(f"; {each.sentence}" for each in error.errors)
         print(f"vsql-vault: {error}{fields}", file=sys.stderr)
         return BY_STATUS.get(error.status, 1)
     except KeyboardInterrupt:

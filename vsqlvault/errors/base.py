@@ -15,6 +15,14 @@ class FieldError:
     field: str
     expected: str
 
+    @property
+    def sentence(self) -> str:
+        """The error as a part of a line of text."""
+        if self.field and self.expected == "required":
+            return f"{self.field} is required"
+        what = self.expected if self.expected.startswith("unknown field") else f"expected {self.expected}"
+        return f"{self.field}: {what}" if self.field else what
+
 
 class VaultError(Exception):
     """The vault could not carry out the request."""

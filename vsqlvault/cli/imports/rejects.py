@@ -29,8 +29,7 @@ class Rejects:
         self.count += 1
         if self.count <= MAX_SHOWN:
             for fault in faults:
-                name = f"{fault.field}: " if fault.field else ""
-                print(cell(f"{record.place}: {name}expected {fault.expected}"), file=sys.stderr)
+                print(cell(f"{record.place}: {fault.sentence}"), file=sys.stderr)
         if self._file is not None:
             errors = [{"field": fault.field, "expected": fault.expected} for fault in faults]
             document = {"place": record.place, "errors": errors, "entry": _entry(record)}
