@@ -139,7 +139,7 @@ ACCESS: dict[str, Count] = {
     ),
     "user_accounts/population": lambda f, _: sum(bool(row["roles"]) for row in f.active_keys),
     "user_accounts/exceptions/count": lambda f, _: sum(
-        (each["due_at"] <= f.report["as_of"]) + (each["reviewed_by"]["identity"] is None)
+        (each["due_at"] <= f.report["as_of"]) + (each["reviewed_by"]["identity"] is None) + (each["note"] is None)
         for each in [next(review for review in f.reviews() if review["accounts"])]
     ),
     "user_accounts/figures/review_number": lambda f, _: next(each for each in f.reviews() if each["accounts"])["number"],

@@ -114,7 +114,7 @@ def exceptions_of_review(facts: Facts) -> int:
         (reviewed,) = [each for each in review["purposes"] if each["purpose"] == purpose]
         shown = facts.report["access_review"]["figures"]["by_purpose"][purpose]
         found += (review["due_at"] <= facts.report["as_of"]) + (review["reviewed_by"]["identity"] is None)
-        found += reviewed["may_sha256"] != shown["may_sha256"]
+        found += (reviewed["may_sha256"] != shown["may_sha256"]) + (review["note"] is None)
     return found
 
 

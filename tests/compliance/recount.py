@@ -173,9 +173,9 @@ class Facts:
         return used_at
 
     def reviews(self) -> list[dict[str, Any]]:
-        """Return the documents of the access reviews, the newest first."""
+        """Return the documents of the access reviews and their notes, the newest first."""
         found = sorted(self.rows["access_reviews"], key=lambda row: -int(row["number"]))
-        return [json.loads(row["document"]) for row in found]
+        return [{**json.loads(row["document"]), "note": row["note"]} for row in found]
 
     def review(self, purpose: str) -> dict[str, Any]:
         """Return the newest review that has a purpose."""

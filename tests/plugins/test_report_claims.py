@@ -154,6 +154,8 @@ TAKEN_AWAY: list[tuple[str, str, ReportContext]] = [
         "the same grants",
         replace(LIVED, access_lists={"card": AccessList([("app", "batch", "", "card")])}),
     ),
+    ("access_review", "the signature", replace(LIVED, review_faults={1: "its signature does not verify"})),
+    ("access_review", "a signed review", replace(LIVED, access_reviews=[reviewed(note=None)])),
     ("access_review", "the person", replace(LIVED, access_reviews=[reviewed(by=None)])),
     ("database_roles", "the catalogue", replace(LIVED, database_access=None)),
     (
@@ -170,6 +172,7 @@ TAKEN_AWAY: list[tuple[str, str, ReportContext]] = [
     ("database_roles", "no other superuser", with_role(is_superuser=True)),
     ("user_accounts", "the review", replace(LIVED, access_reviews=[])),
     ("user_accounts", "the review of all", replace(LIVED, access_reviews=[reviewed("card")])),
+    ("user_accounts", "the signature", replace(LIVED, review_faults={1: "its signature does not verify"})),
     ("user_accounts", "a recent review", replace(LIVED, access_reviews=[reviewed(due_at=T0)])),
     ("user_accounts", "the same accounts", replace(LIVED, role_list=AccessList([("admin", "mallory", "")]))),
     ("default_deny", "the tests", replace(LIVED, self_tests=())),

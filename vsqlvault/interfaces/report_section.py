@@ -176,6 +176,9 @@ class ReportContext:
     access_reviews: Sequence[AccessReview] = field(default=(), kw_only=True)
     """The newest review of each purpose, and of all purposes, up to ``as_of``, by number."""
 
+    review_faults: Mapping[int, str] = field(default_factory=dict, kw_only=True)
+    """Why a review of ``access_reviews`` does not verify, by number. A review whose ``note`` is None is not signed."""
+
     database_access: DatabaseAccess | None = field(default=None, kw_only=True)
     """Who can reach the stored tables without the vault, as of now. None if the storage does not know."""
 

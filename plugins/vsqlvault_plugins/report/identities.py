@@ -11,7 +11,7 @@ from vsqlvault.interfaces.evidence import AccessCount
 from vsqlvault.interfaces.report_section import ReportContext
 from vsqlvault.model.credential import KnownCredential
 from vsqlvault.model.times import format_time
-from vsqlvault_plugins.report.review_state import review_of_accounts, shown_review
+from vsqlvault_plugins.report.review_state import review_of_accounts, shown_review, unverified
 from vsqlvault_plugins.report.shape import MAX_LISTED, Finding, shown
 
 UNUSED_DAYS = 90
@@ -34,6 +34,7 @@ class UserAccounts:
         active.sort(key=lambda each: (each.method, each.credential_id))
         review = review_of_accounts(context)
         exceptions = list(review.exceptions(context.as_of, can_compare=True)) if review else []
+        exceptions += unverified(context, [each for each in context.access_reviews if each.purpose is None])
         return Finding(
             title="Accounts with a role",
             requirements=("7.2.4",),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -30,7 +30,9 @@ class Reviewed:
     now_sha256: str
 
     def exceptions(self, as_of: datetime, *, can_compare: bool) -> Iterator[dict[str, Any]]:
-        """Yield a finding if it is overdue, if the list is another one now, and if it names no person."""
+        """Yield a finding if it is overdue or not signed, if the list is another one now, and if it names no person."""
+        if self.review.note is None:
+            yield {"what": f"access review {self.review.number} is not signed", "at": format_time(self.review.at)}
         if self.review.due_at <= as_of:
             yield {"what": OVERDUE, "at": format_time(self.review.due_at)}
         if can_compare and self.may_sha256 != self.now_sha256:
@@ -39,8 +41,22 @@ class Reviewed:
             yield {"what": NOBODY, "at": format_time(self.review.at)}
 
 
+def unverified(context: ReportContext, reviews: Sequence[AccessReview]) -> list[dict[str, Any]]:
+    """Return a finding for each review that does not verify, and that no newer review replaces."""
+    good = [each for each in context.access_reviews if each.number not in context.review_faults]
+    return [
+        {
+            "what": f"access review {each.number} does not count: {context.review_faults[each.number]}",
+            "at": format_time(each.at),
+        }
+        for each in sorted(reviews, key=lambda each: each.number)
+        if each.number in context.review_faults
+        and not any(other.number > each.number and other.purpose in {None, each.purpose} for other in good)
+    ]
+
+
 def review_of(context: ReportContext, purpose: str) -> Reviewed | None:
-    """Return the newest review of a purpose, by itself or among all purposes, or None."""
+    """Return the newest review of a purpose that verifies, by itself or among all purposes, or None."""
     now = digest_of_list(context.access_lists[purpose].may) if purpose in context.access_lists else ""
     for review, document in _newest_first(context):
         if review.purpose not in {None, purpose}:
@@ -52,7 +68,7 @@ def review_of(context: ReportContext, purpose: str) -> Reviewed | None:
 
 
 def review_of_accounts(context: ReportContext) -> Reviewed | None:
-    """Return the newest review of the accounts with a role, which is part of a review of all purposes, or None."""
+    """Return the newest review that verifies of the accounts with a role, which is part of one of all purposes, or None."""
     for review, document in _newest_first(context):
         if review.purpose is None and (accounts := document.get("accounts")):
             now = digest_of_list(context.role_list.may)
@@ -72,6 +88,8 @@ def shown_review(found: Reviewed | None) -> dict[str, Any]:
 
 def _newest_first(context: ReportContext) -> Iterator[tuple[AccessReview, Mapping[str, Any]]]:
     for review in sorted(context.access_reviews, key=lambda each: each.number, reverse=True):
+        if review.number in context.review_faults:
+            continue
         try:
             document: Any = json.loads(review.document)
         except ValueError:

@@ -40,6 +40,7 @@ from vsqlvault.service.commit.policy_cache import PolicyCache
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.compliance.access_lists import access_lists
 from vsqlvault.service.compliance.acknowledgements import acknowledgements
+from vsqlvault.service.compliance.review_faults import review_faults
 from vsqlvault.service.credentials.inventory import Credentials
 from vsqlvault.service.entries.key_usage import KeyUsage
 from vsqlvault.service.log.verifier import LogVerifier
@@ -176,14 +177,13 @@ class Report:
             )
         )
         entry_statistics = evidence.entry_statistics or await self._storage.entry_statistics(as_of, ends, known)
-        uses = evidence.key_uses
-        if uses is None:
-            uses = await self._key_uses(as_of, ends)
+        uses = await self._key_uses(as_of, ends) if evidence.key_uses is None else evidence.key_uses
         probed = await probe_policies(
             self._authorizer, policies, _used_policies(policies, evidence), as_of, seconds=self._probe_seconds
         )
         credentials = await self._credentials.inventory()
         lists = access_lists(policies, evidence, probed, credentials, as_of)
+        reviews = await self._storage.newest_access_reviews(as_of)
         context = ReportContext(
             as_of,
             entry_statistics,
@@ -216,7 +216,8 @@ class Report:
             access_lists=lists.by_purpose,
             database_access=await self._storage.database_access(),
             role_list=lists.roles,
-            access_reviews=await self._storage.newest_access_reviews(as_of),
+            access_reviews=reviews,
+            review_faults=review_faults(reviews, await self._verifier.trusted_keys()) if reviews else {},
             control_changes=await self._storage.control_changes(period.since, period.until, MAX_CONTROL_CHANGES),
         )
         return read_only(context)

@@ -137,7 +137,7 @@ class LogVerifier:
     ) -> RecordedVerification:
         storage = cast("Storage", paced)
         source, replay = StorageSource(storage), VaultReplay()
-        keys = await self._trusted_keys()
+        keys = await self.trusted_keys()
         verdict = await verify_log(PacedSource(source, rest), keys, replay=replay)
         state = await check_state(storage, source, replay)
         pace.hurry()
@@ -201,10 +201,10 @@ class LogVerifier:
             self._first_row_at = rows[0].record.at if rows else None
         return self._first_row_at or now
 
-    async def _trusted_keys(self) -> Sequence[VerifierKey]:
+    async def trusted_keys(self) -> Sequence[VerifierKey]:
         """Return the keys of the settings, and older keys that they have replaced.
 
-        Both keys sign a change, so a trusted new key has signed the old one.
+        Both keys sign a change, so a trusted new key has signed the old one. Raises Unavailable.
         """
         oldest = await self._storage.checkpoints(0, 1)
         if not oldest or _is_signed_by(oldest[0].note, self._keys):

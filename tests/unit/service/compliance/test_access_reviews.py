@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import sqlite3
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
+from tests.support.fixtures import SIGNING_KEY
 from vsqlvault.errors import AccessReviewNotFound, RoleRequired, ValidationFailed
 from vsqlvault.model.access import Action
 from vsqlvault.model.policy import Rule
 from vsqlvault.model.principal import Role
 from vsqlvault.model.times import format_time
 from vsqlvault.proof.attestation import digest_of
+from vsqlvault.proof.note import SigningKey
 from vsqlvault.service.compliance.access_reviews import ReviewRequest
 from vsqlvault.service.credentials.api_keys import ApiKeyRequest
 from vsqlvault.testing import a_call, a_retention_policy, an_access_policy
 
 STATEMENT = "all grants are needed"
+
+
+@pytest.fixture
+def scene(runner: asyncio.Runner, signed: Callable[..., Awaitable[Any]]) -> Any:
+    return runner.run(signed())
 
 
 def a_person(scene: Any) -> Any:
@@ -188,3 +198,78 @@ async def test_the_report_of_an_earlier_instant_does_not_know_a_later_review(sce
     await review(scene)
     report = await scene.vault.compliance.report.write(scene.admin, before)
     assert report["access_review"]["figures"]["purposes_reviewed"] == 0
+
+
+def change(path: Any, statement: str) -> None:
+    """Change the table as a person with every right on the database can."""
+    with sqlite3.connect(path / "vault.db", isolation_level=None) as file:
+        triggers = file.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
+        for name, _ in triggers:
+            file.execute(f"DROP TRIGGER {name}")
+        assert file.execute(statement).rowcount == 1
+        for _, text in triggers:
+            file.execute(text)
+    file.close()
+
+
+COPY = "INSERT INTO access_reviews SELECT 2, at, purpose, due_at, {document}, {note} FROM access_reviews"
+SECOND = "replace(document, '\"number\":1', '\"number\":2')"
+FORGERIES = {
+    COPY.format(document=SECOND, note="note"): (2, "its signature does not verify"),
+    COPY.format(document=SECOND, note="replace(note, 'vault.example', 'thief.example')"): (
+        2,
+        "no key of this vault has signed it",
+    ),
+    COPY.format(document="document", note="note"): (2, "its number, at, purpose or due_at differs from its document"),
+    "UPDATE access_reviews SET document = replace(document, 'jane', 'john')": (1, "its signature does not verify"),
+    "UPDATE access_reviews SET due_at = due_at + 1": (
+        1,
+        "its number, at, purpose or due_at differs from its document",
+    ),
+    "UPDATE access_reviews SET document = '{\"purposes\":[1]}'": (1, "its document is not an access review"),
+    'UPDATE access_reviews SET document = replace(document, \'"accounts":{\', \'"accounts":1,"x":{\')': (
+        1,
+        "its document is not an access review",
+    ),
+}
+
+
+@pytest.mark.parametrize("statement", FORGERIES)
+@pytest.mark.parametrize("name", ["access_review", "user_accounts"])
+async def test_a_review_that_was_forged_in_the_database_is_an_exception(scene, tmp_path, statement, name) -> None:
+    await scene.store("rev-13")
+    await review(scene)
+    change(tmp_path, statement)
+    member = await section(scene, name)
+    number, reason = FORGERIES[statement]
+    assert f"access review {number} does not count: {reason}" in findings(member)
+    assert member["result"] == "exceptions"
+
+
+async def test_a_newer_review_replaces_one_that_does_not_verify(scene, tmp_path) -> None:
+    await scene.store("rev-14")
+    await review(scene)
+    change(tmp_path, "UPDATE access_reviews SET document = replace(document, 'jane', 'john')")
+    await review(scene)
+    assert (await section(scene))["result"] == "supports"
+
+
+async def test_a_review_without_a_signing_key_is_an_exception(open_scene) -> None:
+    scene = await open_scene()
+    await scene.store("rev-15")
+    await review(scene)
+    for name in ("access_review", "user_accounts"):
+        member = await section(scene, name)
+        assert (findings(member), member["result"]) == (["access review 1 is not signed"], "exceptions")
+
+
+async def test_a_review_that_a_replaced_key_has_signed_still_counts(scene, make_vault, monkeypatch) -> None:
+    await scene.store("rev-16")
+    await review(scene)
+    await scene.vault.log.sequencer.sequence()
+    new = SigningKey(SIGNING_KEY.verifier.name, b"\x09" * 32)
+    monkeypatch.setenv("NEW", new.reveal())
+    rolled = await make_vault(audit__signing_key_env="NEW", audit__previous_signing_key_env="KEY")
+    await rolled.log.sequencer.sequence()
+    scene.vault = await make_vault(audit__signing_key_env="NEW")
+    assert (await section(scene))["result"] == "supports"
