@@ -384,14 +384,9 @@ class TestRoles:
                 run(connection.execute(statement))
         run(connection.close())
 
-    def test_the_runtime_role_drops_archived_rows_until_that_right_is_revoked(
-        self, run: Run, postgres: Databases, postgres_url: str, roles: str
-    ) -> None:
+    def test_the_runtime_role_may_not_drop_archived_rows(self, run: Run, postgres_url: str, roles: str) -> None:
         run(run(opened(postgres_url, roles=Roles(owner="keeper", runtime="server"))).close())
         storage = run(opened(roles, tuning=PostgresTuning(folding=Folding(leave=1))))
-        assert run(storage.drop_archived(LogName.ACCESS, 0, 9)) is None
-        revoke = "REVOKE EXECUTE ON FUNCTION vault.drop_archived FROM PUBLIC, server"
-        postgres.sql(revoke, urlsplit(postgres_url).path[1:])
         with pytest.raises(Unavailable):
             run(storage.drop_archived(LogName.ACCESS, 0, 9))
         run(committed(storage, storing()))

@@ -9,7 +9,7 @@ import pytest
 from vsqlvault.interfaces.writes import RemoveEntry, Write
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.testing.samples import an_access_record
-from vsqlvault_plugins.storage.sqlite import storage as storage_module
+from vsqlvault_plugins.storage.sqlite import transactions
 from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage
 from vsqlvault_plugins.storage.sqlite.transactions import LARGE, commit_batch, truncate_log
 
@@ -52,7 +52,7 @@ def test_the_lock_is_handed_over_more_often_for_its_length(tmp_path, monkeypatch
         seen.append(sys.getswitchinterval())
         return commit_batch(connection, writes, has_large)
 
-    monkeypatch.setattr(storage_module, "commit_batch", watched)
+    monkeypatch.setattr(transactions, "commit_batch", watched)
     usual = sys.getswitchinterval()
     asyncio.run(on_a_new_file(tmp_path, lambda storage: storage.commit([removals(number)])))
     assert (seen[0] < usual) is is_short

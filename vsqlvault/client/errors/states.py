@@ -65,6 +65,7 @@ class AccessReviewNotFound(NotThere):
     """There is no such access review."""
 
     slug = "access-review-not-found"
+    status = 404
 
 
 class AttestationNotFound(NotThere):

@@ -137,10 +137,10 @@ CREATE OR REPLACE TRIGGER leaves_drop AFTER DELETE ON vault.leaves REFERENCING O
     FOR EACH STATEMENT EXECUTE FUNCTION vault.refuse_drop();
 
 -- Drops archived rows of a log that nothing needs, of at most this many leaves from "first" on, and the leaves without a row.
--- Returns the leaf to go on with, or null. It runs with the rights of the schema's owner: the runtime role may delete no row.
+-- Returns the leaf to go on with, or null. Only the owner of the schema may call it: the runtime role may delete no row.
 -- The newest row of a log stays: it says how far the log has come.
 CREATE OR REPLACE FUNCTION vault.drop_archived(of_log text, first bigint, most int)
-RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+RETURNS bigint LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     last   bigint;
     low    bigint;
@@ -181,6 +181,7 @@ BEGIN
     RETURN last + 1;
 END
 $$;
+REVOKE EXECUTE ON FUNCTION vault.drop_archived FROM PUBLIC;
 
 -- Changes of entries, as deltas of the counts for the report.
 

@@ -344,7 +344,8 @@ GRANT INSERT ON vault.access_log, vault.purge_log, vault.access_policies, vault.
     vault.access_tallies, vault.purge_tallies, vault.purged_key_tallies, vault.lag_tallies, vault.control_changes,
     vault.attestations, vault.log_archives, vault.access_reviews, vault.access_day_tallies, vault.purge_day_tallies TO {role};
 GRANT UPDATE ON vault.rulebook, vault.clock, vault.scrubbed TO {role};
-GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA vault TO {role}
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA vault TO {role};
+REVOKE EXECUTE ON FUNCTION vault.drop_archived FROM {role}
 
 -- name: grant_maintain
 -- From PostgreSQL 17 on the runtime role may rewrite the parts of entries, so that it can scrub.
