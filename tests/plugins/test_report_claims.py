@@ -210,6 +210,7 @@ TAKEN_AWAY: list[tuple[str, str, ReportContext]] = [
         ),
     ),
     ("attestations", "the signature", replace(LIVED, attestations=[an_attestation(at=T0 - DAY, note=None)])),
+    ("attestations", "a valid signature", replace(LIVED, attestation_faults={1: "its signature does not verify"})),
     (
         "attestations",
         "timely attestations",

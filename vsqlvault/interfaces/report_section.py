@@ -167,6 +167,9 @@ class ReportContext:
     attestations: Sequence[Attestation] = field(default=(), kw_only=True)
     """The newest ``MAX_ATTESTATIONS``, up to ``as_of``, newest first."""
 
+    attestation_faults: Mapping[int, str] = field(default_factory=dict, kw_only=True)
+    """Why one of ``attestations`` does not verify, by number. An attestation whose ``note`` is None is not signed."""
+
     access_lists: Mapping[str, AccessList] = field(default_factory=dict, kw_only=True)
     """Who may do what now, and who did what in the period, by purpose."""
 

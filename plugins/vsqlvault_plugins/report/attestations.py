@@ -26,16 +26,22 @@ class Attestations:
         self._interval = timedelta(days=interval_days)
 
     async def write(self, context: ReportContext) -> Mapping[str, Any]:
-        """The newest attestations. Exceptions: those of the last one, no signature, and late or overdue attestations."""
+        """The newest attestations. Exceptions: forged, with findings, unsigned, late or overdue attestations."""
         made = sorted(context.attestations, key=lambda each: each.number, reverse=True)
-        newest = made[0] if made else None
+        faults = context.attestation_faults
+        verified = [each for each in made if each.number not in faults]
+        newest = verified[0] if verified else None
         due_at = self._due_at(newest, context)
-        exceptions: list[dict[str, Any]] = []
+        exceptions: list[dict[str, Any]] = [
+            {"what": f"attestation {each.number} does not count: {faults[each.number]}", "at": format_time(each.at)}
+            for each in made
+            if each.number in faults
+        ]
         if newest is not None and not newest.is_clean:
             exceptions.append({"what": f"attestation {newest.number} has exceptions", "at": format_time(newest.at)})
         if newest is not None and newest.note is None:
             exceptions.append({"what": f"attestation {newest.number} is not signed", "at": format_time(newest.at)})
-        exceptions += self._late(made, context)
+        exceptions += self._late(verified, context)
         if due_at is not None and due_at <= context.as_of:
             exceptions.append({"what": "the next attestation is overdue", "at": format_time(due_at)})
         return Finding(
@@ -54,7 +60,7 @@ class Attestations:
             measured="as_of",
             population=len(made),
             exceptions=exceptions,
-            owner=None if newest else OWNER,
+            owner=None if made else OWNER,
             figures={
                 "interval_days": self._interval.days,
                 "last_at": shown(newest.at if newest else None),

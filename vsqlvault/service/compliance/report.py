@@ -40,6 +40,7 @@ from vsqlvault.service.commit.policy_cache import PolicyCache
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.compliance.access_lists import access_lists
 from vsqlvault.service.compliance.acknowledgements import acknowledgements
+from vsqlvault.service.compliance.attestation_faults import attestation_faults
 from vsqlvault.service.compliance.review_faults import review_faults
 from vsqlvault.service.credentials.inventory import Credentials
 from vsqlvault.service.entries.key_usage import KeyUsage
@@ -183,7 +184,6 @@ class Report:
         )
         credentials = await self._credentials.inventory()
         lists = access_lists(policies, evidence, probed, credentials, as_of)
-        reviews = await self._storage.newest_access_reviews(as_of)
         context = ReportContext(
             as_of,
             entry_statistics,
@@ -211,16 +211,25 @@ class Report:
             scrubs=await self._storage.scrubs(period.since, as_of, MAX_LISTED_RUNS),
             controls=self._controls,
             control_states=await self._storage.control_states(),
-            attestations=await self._attestations(as_of),
             acknowledgements=await acknowledgements(self._storage, evidence),
             access_lists=lists.by_purpose,
             database_access=await self._storage.database_access(),
             role_list=lists.roles,
-            access_reviews=reviews,
-            review_faults=review_faults(reviews, await self._verifier.trusted_keys()) if reviews else {},
             control_changes=await self._storage.control_changes(period.since, period.until, MAX_CONTROL_CHANGES),
+            **await self._signed(as_of),
         )
         return read_only(context)
+
+    async def _signed(self, as_of: datetime) -> dict[str, Any]:
+        """Return the fields of the context with stored signed documents, and why some of them do not verify."""
+        attestations, reviews = await self._attestations(as_of), await self._storage.newest_access_reviews(as_of)
+        keys = await self._verifier.trusted_keys() if attestations or reviews else ()
+        return {
+            "attestations": attestations,
+            "attestation_faults": attestation_faults(attestations, keys),
+            "access_reviews": reviews,
+            "review_faults": review_faults(reviews, keys),
+        }
 
     async def _attestations(self, as_of: datetime) -> list[Attestation]:
         found: list[Attestation] = []

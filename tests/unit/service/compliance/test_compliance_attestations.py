@@ -440,3 +440,24 @@ async def test_the_purge_log_is_not_read_whole(signed) -> None:
     assert scene.storage.calls.count("purges_by_id") <= pages_for_a_draw * SAMPLE_SIZE
     assert "purge_log" not in scene.storage.calls
     assert len(await scene.storage.inner.purge_log(LogQuery(limit=100))) == 40
+
+
+FORGED = {
+    """document = replace(document, '"trigger":"request"', '"trigger":"timer"')""": "its signature does not verify",
+    "note = replace(note, 'vault.example', 'thief.example')": "no key of this vault has signed it",
+    "at = at + 1": "its number, at or is_clean differs from its document",
+    "is_clean = NOT is_clean": "its number, at or is_clean differs from its document",
+    "document = '[]'": "its document is not an attestation",
+}
+
+
+@pytest.mark.parametrize("change_of_row", FORGED)
+async def test_an_attestation_that_was_forged_in_the_database_does_not_count(signed, tmp_path, change_of_row) -> None:
+    scene = await signed()
+    await scene.vault.compliance.attestations.attest(scene.admin)
+    change(tmp_path, f"UPDATE attestations SET {change_of_row}")
+    scene.clock.advance(seconds=1)
+    member = (await scene.vault.compliance.report.write(scene.admin))["attestations"]
+    found = [each["what"] for each in member["exceptions"]["listed"]]
+    assert f"attestation 1 does not count: {FORGED[change_of_row]}" in found
+    assert (member["result"], member["figures"]["last_at"]) == ("exceptions", None)
