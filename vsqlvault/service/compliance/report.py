@@ -40,8 +40,7 @@ from vsqlvault.service.commit.policy_cache import PolicyCache
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.compliance.access_lists import access_lists
 from vsqlvault.service.compliance.acknowledgements import acknowledgements
-from vsqlvault.service.compliance.attestation_faults import attestation_faults
-from vsqlvault.service.compliance.review_faults import review_faults
+from vsqlvault.service.compliance.document_faults import attestation_faults, review_faults
 from vsqlvault.service.credentials.inventory import Credentials
 from vsqlvault.service.entries.key_usage import KeyUsage
 from vsqlvault.service.log.verifier import LogVerifier
