@@ -191,7 +191,7 @@ class Contestant:
 def contestant(python: Path, url: str | None) -> Iterator[Contestant]:
     """Start a server of the checkout that ``python`` belongs to."""
     with tempfile.TemporaryDirectory() as directory:
-        server = Server(Path(directory), database_url=url)
+        server = Server(Path(directory), database_url=url, by_exec=True)
         server.python = str(python)
         server.start()
         try:

@@ -36,8 +36,11 @@ _LAST_CHUNK = b"0\r\n\r\n"
 _DISCONNECT = {"type": "http.disconnect"}
 
 
-class Connection(asyncio.Protocol):
-    """The server's end of one connection."""
+class Connection(asyncio.BufferedProtocol):
+    """The server's end of one connection.
+
+    All connections of a server receive into one buffer. asyncio would otherwise allocate 256 KB for each read.
+    """
 
     def __init__(self, state: ServerState, *, may_ask: bool = True) -> None:
         """Start the connection. ``may_ask`` is False for connections beyond the limit."""
@@ -100,7 +103,15 @@ class Connection(asyncio.Protocol):
         self._cycle.persists = False
         return True
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, _: int) -> memoryview:
+        """Return where the next bytes are received. ``buffer_updated`` follows before any other connection receives."""
+        return self.state.receive_buffer
+
+    def buffer_updated(self, count: int) -> None:
+        """Process the bytes in the buffer."""
+        self.data_received(self.state.receive_buffer[:count])
+
+    def data_received(self, data: bytes | memoryview) -> None:
         """Process the received bytes as far as possible now."""
         if self._is_lingering:
             return

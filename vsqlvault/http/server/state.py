@@ -17,6 +17,7 @@ from vsqlvault.steps import Steps
 
 TICK_SECONDS = 1.0
 FLUSH_SECONDS = 0.5
+RECEIVE_BYTES = 256 * 1024
 PROBES = frozenset({b"/health", b"/health/live", b"/health/ready"})
 """What a connection of the reserve may request."""
 
@@ -124,6 +125,7 @@ class ServerState:
         self.requests: set[object] = set()
         self.now: float = 0.0
         self.date = b""
+        self.receive_buffer = memoryview(bytearray(RECEIVE_BYTES))
 
     def run(self, request: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a request; nothing cancels it. ``ended`` follows."""

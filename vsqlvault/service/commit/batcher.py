@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import field
+from operator import itemgetter
 from typing import Generic, TypeAlias, TypeVar
 
 from vsqlvault.errors import OutcomeUnknown, Overloaded, StorageFull, StorageUnavailable, VaultError
@@ -23,6 +24,7 @@ Waiting: TypeAlias = tuple[Item, Outcome[Result], int]
 Choose: TypeAlias = Callable[[deque[Waiting[Item, Result]], int, int], list[Waiting[Item, Result]]]
 """Takes what waits, the maximum number of items and the maximum size, and removes the next batch of at least one item."""
 
+_item_of = itemgetter(0)
 FLUSH_SECONDS = 30.0
 SECOND_FLUSH_DELAY_SECONDS = 0.004
 """A second flush starts beside one that has been running for this long."""
@@ -100,6 +102,7 @@ class Batcher(Generic[Item, Result]):
         self._translate = translate
         self._second_flush_delay_seconds = second_flush_delay_seconds
         self._monotonic = monotonic
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting_size = 0
         self._waiting: deque[Waiting[Item, Result]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -129,7 +132,9 @@ class Batcher(Generic[Item, Result]):
             self.counts.refused += 1
             refused = Overloaded()
             raise refused if self._translate is None else self._translate(refused, item)
-        outcome: Outcome[Result] = Outcome()
+        if not self.running:
+            self._loop = asyncio.get_running_loop()
+        outcome: Outcome[Result] = Outcome(loop=self._loop)  # to ask for the loop takes a system call
         waiting.append((item, outcome, size))
         self._waiting_size += size
         if not self.running:
@@ -237,7 +242,7 @@ class Batcher(Generic[Item, Result]):
         counts.items += len(batch)
         counts.last_at = flush.since = self._monotonic()
         try:
-            results = await self._flush([waiting[0] for waiting in batch])
+            results = await self._flush(list(map(_item_of, batch)))
         except Exception as error:  # noqa: BLE001 - it is raised to the callers
             if not flush.is_abandoned:
                 await self._fail(batch, error, flush)

@@ -193,6 +193,22 @@ class Rows:
         )  # fmt: skip
 
 
+class RowsOfValues(Rows):
+    """Decodes rows whose driver returns times, days, durations and lists as they are."""
+
+    def __init__(self) -> None:
+        super().__init__(_unchanged, _unchanged, _unchanged, _unchanged, _unchanged)
+
+    def entry_of(self, row: Row) -> Entry:
+        """See ``Rows.entry_of``. It calls nothing for a time, because every retrieval decodes an entry."""
+        try:
+            columns = list(row[:19])
+            columns[4] = _ENCODINGS[columns[4]]
+            return Entry(*columns)
+        except Exception as error:
+            raise unreadable("entry_of", error) from error
+
+
 def _texts_and_integers(row: Row) -> None:
     """Raise TypeError for another type. SQLite stores any type in any column."""
     if any(isinstance(column, bytes | float) for column in row):
@@ -211,5 +227,4 @@ SQLITE_ROWS = Rows(
     check=_texts_and_integers,
 )
 """A time is microseconds and a counted day days since 1970, a duration microseconds, a list of names JSON text."""
-POSTGRESQL_ROWS = Rows(time=_unchanged, day=_unchanged, duration=_unchanged, names=_unchanged, check=_unchanged)
-"""The driver returns times, durations and lists as they are."""
+POSTGRESQL_ROWS = RowsOfValues()
