@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from http import HTTPStatus
 from typing import Any, TypeAlias, cast
 
 from vsqlvault.errors import (
@@ -23,14 +22,13 @@ from vsqlvault.errors import (
 )
 from vsqlvault.http.server.client_certificates import client_certificate
 from vsqlvault.http.server.framing import MAX_HEAD_BYTES, ChunkedBody, Head, HeadReader, has_stray_line_end
-from vsqlvault.http.server.state import PROBES, Answer, Handler, Peer, ServerState
+from vsqlvault.http.server.state import PROBES, Answer, Handler, Peer, ServerState, answer_head
 
 log = logging.getLogger(__name__)
 MAX_AHEAD_BYTES = 64 * 1024
 """The maximum number of unread bytes, of a body or of further requests, before reading from the socket is paused."""
 Message: TypeAlias = Any  # defined by ASGI: a mapping whose members depend on its type
 _BODY_OF_NONE = frozenset({204, 304})
-_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode("ascii") for status in HTTPStatus}
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _LAST_CHUNK = b"0\r\n\r\n"
 _DISCONNECT = {"type": "http.disconnect"}
@@ -498,12 +496,6 @@ class Cycle:
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
-
-
-def answer_head(status: int, fields: bytes, date: bytes, *, persists: bool) -> bytes:
-    """Return the bytes of a response's head. ``date`` is a whole field."""
-    status_line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d -\r\n" % status
-    return b"".join((status_line, fields, date, b"\r\n" if persists else b"connection: close\r\n\r\n"))
 
 
 async def no_body(_limit: int) -> bytes:

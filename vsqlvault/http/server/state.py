@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import field
+from http import HTTPStatus
 from typing import Any, NamedTuple, Protocol
 
 from vsqlvault.errors import VaultError
@@ -20,6 +21,8 @@ FLUSH_SECONDS = 0.5
 RECEIVE_BYTES = 256 * 1024
 PROBES = frozenset({b"/health", b"/health/live", b"/health/ready"})
 """What a connection of the reserve may request."""
+
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode("ascii") for status in HTTPStatus}
 
 App = Callable[[Any, Any, Any], Awaitable[None]]
 ReadBody = Callable[[int], Awaitable[bytes]]
@@ -94,6 +97,12 @@ class Counts:
 def plain_problem(error: VaultError) -> Answer:
     """Return an error as a response without a body."""
     return Answer(error.status, [("content-length", "0")], b"")
+
+
+def answer_head(status: int, fields: bytes, date: bytes, *, persists: bool) -> bytes:
+    """Return the bytes of a response's head. ``date`` is a whole field."""
+    status_line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d -\r\n" % status
+    return b"".join((status_line, fields, date, b"\r\n" if persists else b"connection: close\r\n\r\n"))
 
 
 class ServerState:
