@@ -22,7 +22,7 @@ from vsqlvault.errors import (
 )
 from vsqlvault.http.server.client_certificates import client_certificate
 from vsqlvault.http.server.framing import MAX_HEAD_BYTES, ChunkedBody, Head, HeadReader, has_stray_line_end
-from vsqlvault.http.server.state import PROBES, Answer, Handler, Peer, ServerState, answer_head
+from vsqlvault.http.server.state import PROBES, Answer, Handler, Peer, ServerState, answer_head, no_body
 
 log = logging.getLogger(__name__)
 MAX_AHEAD_BYTES = 64 * 1024
@@ -496,8 +496,3 @@ class Cycle:
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
-
-
-async def no_body(_limit: int) -> bytes:
-    """Read the body of a request that has none."""
-    return b""

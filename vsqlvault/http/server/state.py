@@ -105,6 +105,11 @@ def answer_head(status: int, fields: bytes, date: bytes, *, persists: bool) -> b
     return b"".join((status_line, fields, date, b"\r\n" if persists else b"connection: close\r\n\r\n"))
 
 
+async def no_body(_limit: int) -> bytes:
+    """Read the body of a request that has none."""
+    return b""
+
+
 class ServerState:
     """The clock, limits and connections of a server, and the application.
 
