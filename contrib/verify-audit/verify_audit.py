@@ -914,7 +914,8 @@ class TableReplay:
         """Take a fault that the exporter found: a row that cannot be decoded, or one that is wrong in itself."""
         table, key, what = str(fault["table"]), str(fault["key"]), fault["what"]
         said = self.said.get(table, {}).pop(key, None) if what is None else None
-        after = f" (leaf {said[0]})" if said else ""
+        leaf = said[0] if said else fault.get("leaf")
+        after = f" (leaf {leaf})" if type(leaf) is int else ""
         self.find(table, key, f"{what or 'the row cannot be decoded'}{after}")
 
     def finish(self):

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import sqlite3
+import tempfile
 import zipfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,6 +24,7 @@ from vsqlvault import cli
 from vsqlvault.config import load_settings
 from vsqlvault.interfaces.watch_storage import NewestControlChangeIs, SaveControlChange
 from vsqlvault.interfaces.writes import Write
+from vsqlvault.model.audit import Operation
 from vsqlvault.model.control import ControlChange, ControlState
 from vsqlvault.model.entry import EntryKey, ValueEncoding
 from vsqlvault.model.principal import Role
@@ -37,11 +39,12 @@ from vsqlvault.service.compliance.controls import _rows
 from vsqlvault.service.compliance.evidence_check import verify_evidence
 from vsqlvault.service.credentials.api_keys import ApiKeyRequest
 from vsqlvault.service.entries.requests import Preconditions, StoreRequest, UpdateRequest
+from vsqlvault.service.log.archiver import LogArchiver
 from vsqlvault.service.log.export import open_export, write_export
 from vsqlvault.service.log.export_tables import check_tables
 from vsqlvault.service.log.state_check import StateResult, check_state
 from vsqlvault.service.log.verification import StorageSource, VerificationResult, verify_log
-from vsqlvault.testing import a_call, a_legal_hold, a_retention_policy, an_access_policy
+from vsqlvault.testing import a_call, a_legal_hold, a_retention_policy, an_access_policy, an_access_record
 from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage
 
 KEY = SigningKey("state.example/audit", b"\x07" * 32)
@@ -108,6 +111,17 @@ async def live(vault: Any) -> None:
     await vault.compliance.access_reviews.review(ADMIN, ReviewRequest(statement="all is needed"))
     await vault.compliance.access_reviews.review(ADMIN, ReviewRequest(statement="no change", purpose="tamper"))
     await control_fails_and_recovers(vault)
+    await archive_leaves(vault)
+
+
+async def archive_leaves(vault: Any) -> None:
+    """Archive the first 256 leaves of the log."""
+    now = (await vault.queue.read()).now
+    await vault.queue.record(*(an_access_record(at=now, operation=Operation.READ_REPORT) for _ in range(256)))
+    await vault.log.sequencer.sequence()
+    archiver = LogArchiver(vault.storage, vault.queue, [KEY.verifier])
+    with tempfile.TemporaryDirectory() as directory:
+        assert await archiver.archive(ADMIN, Path(directory), None, lambda _done, _of: None) is not None
 
 
 async def control_fails_and_recovers(vault: Any) -> None:
@@ -254,6 +268,18 @@ TAMPERS: dict[str, tuple[str, str]] = {
     "INSERT INTO access_reviews SELECT 3, at, purpose, due_at, document, note FROM access_reviews WHERE number = 2": (
         "access_reviews", "3",
     ),
+    "UPDATE log_archives SET document = replace(document, '\"access_rows\":', '\"access_rows\":1')": (
+        "log_archives", "1: access_rows",
+    ),
+    "UPDATE log_archives SET document = 'x'": ("log_archives", "1: document is not the record"),
+    "UPDATE log_archives SET end_index = 512": ("log_archives", "1: number, first_index or end_index"),
+    "UPDATE log_archives SET first_index = 1": ("log_archives", "1: number, first_index or end_index"),
+    "UPDATE log_archives SET at = at + 1": ("log_archives", "1: at is"),
+    "UPDATE log_archives SET number = 2": ("log_archives", "1: the row is missing"),
+    "DELETE FROM log_archives": ("log_archives", "1: the row is missing"),
+    "INSERT INTO log_archives SELECT 2, end_index, 512, access_through, purge_through, at, document FROM log_archives": (
+        "log_archives", "2: ",
+    ),
     "UPDATE sweeps SET purged = 7": ("sweeps", ""),
     "UPDATE sweeps SET failed = 7": ("sweeps", ""),
     "UPDATE sweeps SET completed = 0": ("sweeps", ""),
@@ -324,6 +350,7 @@ UNREADABLE = {
     },
     "UPDATE attestations SET document = x'00' WHERE number = 1": {("attestations", "1")},
     "UPDATE access_reviews SET document = x'00' WHERE number = 1": {("access_reviews", "1")},
+    "UPDATE log_archives SET at = 'x'": {("log_archives", "a row")},
     "UPDATE control_changes SET state = 'x' WHERE number = 2": {("control_changes", "a row")},
     "UPDATE sweeps SET started_at = 'x'": {("sweeps", "a row")},
     "UPDATE entries SET encoding = 'x' WHERE external_id = 'e0'": {("entries", "tamper/e0")},
@@ -414,11 +441,28 @@ def test_values_are_read_unless_they_are_left_out(made: Path, tmp_path: Path) ->
     assert (list(without.findings), without.values) == ([], 0)
 
 
-IN_EXPORTS = [
+NAMED_WITH_LEAF = [
     statement
-    for statement in TAMPERS
-    if "SET at =" not in statement and "is_clean" not in statement  # named as a fault of the row, without its leaf
+    for statement, (table, _) in TAMPERS.items()
+    if table in {"access_reviews", "log_archives"} and not statement.startswith("INSERT")
 ]
+
+
+@pytest.mark.parametrize("statement", NAMED_WITH_LEAF)
+def test_both_verifiers_name_the_leaf_of_a_review_or_an_archive(made: Path, tmp_path: Path, statement: str) -> None:
+    table, key = TAMPERS[statement]
+    number = key.partition(":")[0]
+    path = tampered(made, tmp_path, statement)
+    _, state = asyncio.run(checked(path))
+    (leaf,) = {each.leaf for each in state.findings if (each.table, each.key) == (table, number)}
+    assert type(leaf) is int
+    for found in verified_export(asyncio.run(exported_tables(path))):
+        named = [each for each in found if each.startswith(f"{table}, {number}: ")]
+        assert named
+        assert all(each.endswith(f" (leaf {leaf})") for each in named), named
+
+
+IN_EXPORTS = list(TAMPERS)
 if not os.environ.get("VSQLVAULT_ALL_TAMPERS"):
     IN_EXPORTS = IN_EXPORTS[::2]
 
@@ -434,6 +478,11 @@ async def exported_tables(path: Path) -> Path:
 
 def findings_in_export(path: Path) -> list[str]:
     """Return the findings of the vault's verifier, after the second verifier has found the same."""
+    return verified_export(path)[0]
+
+
+def verified_export(path: Path) -> tuple[list[str], list[str]]:
+    """Return the findings of both verifiers, which must be about the same rows."""
     replay = VaultReplay()
     with open_export(path) as source:
         assert asyncio.run(verify_log(source, [KEY.verifier], replay=replay)).findings == []
@@ -449,7 +498,7 @@ def findings_in_export(path: Path) -> list[str]:
     found = [str(each) for each in result.findings]
     assert sorted(set(map(subject_of, second.findings))) == sorted(set(map(subject_of, found)))
     assert len(second.skipped) == result.skipped
-    return found
+    return found, second.findings
 
 
 def test_the_export_of_an_untouched_vault_verifies_with_its_tables(made: Path, tmp_path: Path) -> None:

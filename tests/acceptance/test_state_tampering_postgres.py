@@ -25,7 +25,8 @@ from vsqlvault.service.log.verification import StorageSource, verify_log
 from vsqlvault_plugins.storage.postgres.storage import PostgresStorage
 
 TABLES = (
-    "access_policies", "retention_policies", "legal_holds", "api_keys", "control_changes", "attestations", "sweeps", "entries",
+    "access_policies", "retention_policies", "legal_holds", "api_keys", "control_changes", "attestations",
+    "access_reviews", "log_archives", "sweeps", "entries",
 )  # fmt: skip
 E0, FULL, I1 = "external_id = 'e0'", "external_id = 'full'", "external_id = 'i1'"
 TAMPERS: dict[str, str] = {
@@ -60,6 +61,23 @@ TAMPERS: dict[str, str] = {
     "UPDATE attestations SET document = replace(document, 'clean', 'bad')": "attestations, 1",
     "UPDATE attestations SET is_clean = NOT is_clean WHERE number = 1": "attestations, 1",
     "DELETE FROM attestations WHERE number = 2": "attestations, 2",
+    "UPDATE access_reviews SET document = replace(document, 'all is needed', 'none')": "access_reviews, 1: sha256 is",
+    "UPDATE access_reviews SET due_at = due_at + interval '1 d' WHERE number = 1": "access_reviews, 1: at, purpose or due_at",
+    "UPDATE access_reviews SET purpose = 'shredded' WHERE number = 2": "access_reviews, 2: at, purpose or due_at",
+    "DELETE FROM access_reviews WHERE number = 2": "access_reviews, 2: the row is missing",
+    "INSERT INTO access_reviews SELECT 3, at, purpose, due_at, document, note FROM access_reviews WHERE number = 2": (
+        "access_reviews, 3: "
+    ),
+    "UPDATE log_archives SET document = replace(document, '\"access_rows\":', '\"access_rows\":1')": (
+        "log_archives, 1: access_rows is"
+    ),
+    "UPDATE log_archives SET document = 'x'": "log_archives, 1: document is not the record",
+    "UPDATE log_archives SET end_index = 512": "log_archives, 1: number, first_index or end_index",
+    "UPDATE log_archives SET at = at + interval '1 s'": "log_archives, 1: at is",
+    "DELETE FROM log_archives": "log_archives, 1: the row is missing",
+    "INSERT INTO log_archives SELECT 2, end_index, 512, access_through, purge_through, at, document FROM log_archives": (
+        "log_archives, 2: "
+    ),
     "UPDATE sweeps SET purged = 7": "sweeps, ",
     "DELETE FROM sweeps": "sweeps, ",
     f"UPDATE entries SET owner_app = 'thief' WHERE {E0}": "entries, tamper/e0: owner_app",

@@ -197,15 +197,16 @@ class TableReader:
     def _attestation(self, made: Attestation) -> None:
         """Compare the document with its leaf, and the columns with the document."""
         key = str(made.number)
+        leaf = self._leaf_of("attestations", key)
         self._sink.row("attestations", key, {"number": made.number, "sha256": digest_of(made.document)})
         try:
             document = json.loads(made.document)
             said = document["at"], document["result"] == "clean"
         except (ValueError, KeyError, TypeError, RecursionError):
-            self._sink.find("attestations", key, None, "document is not an attestation")
+            self._sink.find("attestations", key, leaf, "document is not an attestation")
             return
         if said != (format_time(made.at), made.is_clean):
-            self._sink.find("attestations", key, None, "at or is_clean differs from the document")
+            self._sink.find("attestations", key, leaf, "at or is_clean differs from the document")
 
     async def _access_reviews(self) -> None:
         numbers = [int(key) for key in self._state.rows.get("access_reviews", {})]
@@ -219,15 +220,16 @@ class TableReader:
     def _access_review(self, made: AccessReview) -> None:
         """Compare the document with its leaf, and the columns with the document."""
         key = str(made.number)
+        leaf = self._leaf_of("access_reviews", key)
         self._sink.row("access_reviews", key, {"number": made.number, "sha256": digest_of(made.document)})
         try:
             document = json.loads(made.document)
             said = document["at"], document["purpose"], document["due_at"]
         except (ValueError, KeyError, TypeError, RecursionError):
-            self._sink.find("access_reviews", key, None, "document is not an access review")
+            self._sink.find("access_reviews", key, leaf, "document is not an access review")
             return
         if said != (format_time(made.at), made.purpose, format_time(made.due_at)):
-            self._sink.find("access_reviews", key, None, "at, purpose or due_at differs from the document")
+            self._sink.find("access_reviews", key, leaf, "at, purpose or due_at differs from the document")
 
     async def _sweeps(self) -> None:
         """A sweep that ended in an internal error has no leaf."""
@@ -241,23 +243,32 @@ class TableReader:
         self._sink.end_of("sweeps")
 
     async def _archives(self) -> None:
-        """Compare the documents with their leaves, and the columns with the documents."""
+        """Compare the documents with their leaves, and the columns with the documents and with the time of the leaf."""
         archives = await stored_rows.readable(self._storage.archives())
         if archives is None:
             self._sink.unreadable("log_archives", "a row")
         for archive in archives or ():
             key = str(archive.number)
+            said = self._state.rows.get("log_archives", {}).get(key)
+            leaf = said.index if said else None
             try:
                 members = json.loads(archive.document)
                 columns = tuple(members[name] for name in _ARCHIVE_COLUMNS)
             except (ValueError, KeyError, TypeError, RecursionError):
-                self._sink.find("log_archives", key, None, "document is not the record of an archive")
+                self._sink.find("log_archives", key, leaf, "document is not the record of an archive")
                 self._state.rows.get("log_archives", {}).pop(key, None)
                 continue
             self._sink.row("log_archives", key, members)
             if columns != tuple(getattr(archive, name) for name in _ARCHIVE_COLUMNS):
-                self._sink.find("log_archives", key, None, "a column differs from the document")
+                self._sink.find("log_archives", key, leaf, "number, first_index or end_index differs from the document")
+            if said is not None and said.at != format_time(archive.at):
+                self._sink.find("log_archives", key, leaf, f"at is {format_time(archive.at)}, the log has {said.at}")
         self._sink.end_of("log_archives")
+
+    def _leaf_of(self, table: str, key: str) -> int | None:
+        """Return the leaf that created a row; None if no leaf did. It is asked before the row is compared."""
+        said = self._state.rows.get(table, {}).get(key)
+        return said.index if said else None
 
     async def _changes(self, since: datetime, until: datetime) -> Sequence[ControlChange]:
         return await self._storage.control_changes(since, until, MAX_CONTROL_CHANGES)
