@@ -83,6 +83,12 @@ COMMANDS = (
         "archive:archive",
         "archive:add_arguments",
     ),
+    Command(
+        "drop-archived",
+        "delete archived rows of the logs from the storage, once the archive is verified",
+        "drop_archived:drop",
+        "drop_archived:add_arguments",
+    ),
     Command("attest", "create a signed attestation of retention", "attest:attest", "attest:add_arguments"),
     Command(
         "evidence",

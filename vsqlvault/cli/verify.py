@@ -32,12 +32,14 @@ from vsqlvault.proof.receipt import ReceiptInvalid, check_receipt
 from vsqlvault.proof.table_check import StateFinding
 from vsqlvault.runtime import migrate_at_start, open_storage, open_vault, run_to_end
 from vsqlvault.service.compliance.evidence_check import is_evidence
+from vsqlvault.service.log.archived_rows import archive_documents
+from vsqlvault.service.log.archived_source import at_hand, verify_with_archives
 from vsqlvault.service.log.export import ExportSource, open_export, write_export
 from vsqlvault.service.log.export_tables import check_tables
 from vsqlvault.service.log.restore import RestoreCount, tombstones_in
 from vsqlvault.service.log.signing_keys import load_signing
 from vsqlvault.service.log.state_check import StateResult, check_state
-from vsqlvault.service.log.verification import StorageSource, VerificationResult, verify_log
+from vsqlvault.service.log.verification import LogSource, StorageSource, VerificationResult, verify_log
 
 MAX_SHOWN = 10
 LOG_ALONE = "The export has no tables: it proves the log alone. Write one with them: export-audit --with-tables."
@@ -79,6 +81,14 @@ def add_arguments(verify: argparse.ArgumentParser) -> None:
         "--without-values",
         action="store_true",
         help="do not read the values of this vault, and do not compare them with their hashes",
+    )
+    verify.add_argument(
+        "--archive",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="DIR",
+        help="a directory with archives: verify them and the log as one; repeatable",
     )
     add_json(verify)
 
@@ -135,13 +145,13 @@ def _checked(
     options: argparse.Namespace, read_settings: ReadSettings, keys: Sequence[VerifierKey], kept: Sequence[str]
 ) -> Checked:
     if options.file is None:
-        return _verify_vault(read_settings(options), keys, kept, with_values=not options.without_values)
+        return _verify_vault(read_settings(options), keys, kept, options)
     if document := _document_in(options.file):
         check = next((each for name, each in _SIGNED.items() if name in document), _verify_receipt)
         return check(document, _required(keys))
     if is_evidence(options.file):
         return verify_evidence(options.file, _required(keys), kept)
-    return _check_export(options.file, _required(keys), kept)
+    return _check_export(options.file, _required(keys), kept, archives=options.archive)
 
 
 def export(options: argparse.Namespace, read_settings: ReadSettings) -> None:
@@ -211,20 +221,41 @@ def _warn_of_what_is_missing(source: ExportSource, notes: Sequence[str]) -> None
 
 
 def _check_export(
-    path: Path, keys: Sequence[VerifierKey], kept: Sequence[str] = (), *, with_tables: bool = True
+    path: Path,
+    keys: Sequence[VerifierKey],
+    kept: Sequence[str] = (),
+    *,
+    with_tables: bool = True,
+    archives: Sequence[Path] = (),
 ) -> Checked:
     with open_export(path) as source:
-        bar = Bar("leaves checked")
         replay = VaultReplay() if with_tables and source.has_tables else None
-        try:
-            verdict = run_to_end(verify_log(source, keys, kept, bar, replay))
-        finally:
-            bar.end()
+        verdict = run_to_end(_verified(source, keys, kept, replay, archives, source.archives))
+        further = at_hand(verdict, with_archives=bool(archives))
         if replay is None:
-            return _of_log(verdict, [LOG_ALONE] if with_tables else (), {"has_tables": source.has_tables})
-        log = _of_log(verdict, (), {"has_tables": True})
+            lines = [*further, LOG_ALONE] if with_tables else further
+            return _of_log(verdict, lines, {"has_tables": source.has_tables, "rows_archived": verdict.archived})
+        log = _of_log(verdict, further, {"has_tables": True, "rows_archived": verdict.archived})
         state = _with_credentials(check_tables(source.lines, replay, source.size), replay.credentials)
         return _with_state(log, state, "the file has no values", rows_skipped=state.skipped)
+
+
+async def _verified(
+    source: LogSource,
+    keys: Sequence[VerifierKey],
+    kept: Sequence[str],
+    replay: VaultReplay | None,
+    directories: Sequence[Path],
+    documents: Sequence[str],
+) -> VerificationResult:
+    """Verify a log, with its archives if there are directories. ``documents``: the records of archives in the vault."""
+    bar = Bar("leaves checked")
+    try:
+        if directories:
+            return await verify_with_archives(source, keys, kept, bar, replay, directories, documents)
+        return await verify_log(source, keys, kept, bar, replay, documents)
+    finally:
+        bar.end()
 
 
 def verifiers_of(settings: Settings) -> list[VerifierKey]:
@@ -247,29 +278,27 @@ def _verifier(settings: Settings) -> VerifierKey | None:
 
 
 def _verify_vault(
-    settings: Settings, keys: Sequence[VerifierKey], kept: Sequence[str], *, with_values: bool
+    settings: Settings, keys: Sequence[VerifierKey], kept: Sequence[str], options: argparse.Namespace
 ) -> Checked:
-    trusted = list(keys) or verifiers_of(settings)
-    bar = Bar("leaves checked")
+    trusted, with_values = list(keys) or verifiers_of(settings), not options.without_values
 
     async def check(storage: Storage) -> tuple[VerificationResult, int, StateResult]:
         source, replay = StorageSource(storage), VaultReplay()
-        verdict = await verify_log(source, _required(trusted), kept, bar, replay)
+        documents = await archive_documents(storage)
+        verdict = await _verified(source, _required(trusted), kept, replay, options.archive, documents)
         state = await check_state(storage, source, replay, with_values=with_values)
         return verdict, source.waiting, _with_credentials(state, replay.credentials)
 
-    try:
-        verdict, waiting, state = run_to_end(_with_storage(settings, check))
-    finally:
-        bar.end()
-    further = []
+    verdict, waiting, state = run_to_end(_with_storage(settings, check))
+    further = list(at_hand(verdict, with_archives=bool(options.archive)))
     if waiting:
         further.append(f"{waiting} newer rows are not covered by this checkpoint and were not verified")
     if not keys:
         further.append(
             "The verifier key comes from the settings. Use --vkey to verify with a key that an operator cannot change."
         )
-    log = _of_log(verdict, further, {"rows_not_covered": waiting, "key_from_settings": not keys})
+    found = {"rows_not_covered": waiting, "key_from_settings": not keys, "rows_archived": verdict.archived}
+    log = _of_log(verdict, further, found)
     values = f"{state.values} values match their hashes" if with_values else "the values were not read"
     return _with_state(log, state, values)
 

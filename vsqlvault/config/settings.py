@@ -16,6 +16,7 @@ from vsqlvault.config.sections import OpenSection, Section
 _LISTEN = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:]+)\]|(?P<host>[^\s:\[\]]+)):(?P<port>[0-9]{1,5})")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 DEFAULT_SIGNING_KEY_FILE = "vault-signing.key"
+MIN_DAYS_AT_HAND = 92
 HardeningStep = Literal["auto", "required", "off"]
 
 
@@ -176,6 +177,14 @@ class AuditSettings(Section):
     unsafe_previous_key_lost: bool = False
     checkpoint_interval_seconds: float = Field(default=1, ge=0.01, le=3600)
     verify_interval_hours: float = Field(default=24, ge=0, le=8760)
+    min_days_at_hand: int = Field(default=366, le=36_500)
+
+    @field_validator("min_days_at_hand")
+    @classmethod
+    def _three_months(cls, value: int) -> int:
+        if value < MIN_DAYS_AT_HAND:
+            raise ValueError(f"at least {MIN_DAYS_AT_HAND}: the last three months stay in the vault (PCI DSS 10.5.1)")
+        return value
 
     @model_validator(mode="after")
     def _one_source_each(self) -> AuditSettings:

@@ -44,6 +44,7 @@ class Operation(StrEnum):
     ROTATE_SIGNING_KEY = "rotate-signing-key"
     VERIFY_LOG = "verify-log"
     ARCHIVE_LOG = "archive-log"
+    DROP_ARCHIVED = "drop-archived"
     QUARANTINE = "quarantine"
     CONFIRM_RESTORE = "confirm-restore"
     AUDIT_GAP = "audit-gap"

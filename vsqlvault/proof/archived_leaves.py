@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from vsqlvault.proof.archive_drop import drop_in
 from vsqlvault.proof.archive_record import ArchiveInvalid, ArchiveRecord, KeptDigest, archive_in
 from vsqlvault.proof.tree import HASH_BYTES
 
@@ -28,6 +29,8 @@ class ArchivedLeaves:
         self._malformed: list[str] = []
         self._archives: list[_Archive] = []
         self._recorded: dict[str, int] = {}
+        self._dropped: dict[tuple[int, str], int] = {}
+        """The index of the first record of a drop, by number and manifest of the archive."""
         self._place = 0
         for text in texts:
             try:
@@ -55,6 +58,8 @@ class ArchivedLeaves:
             archive.kept.take(leaf, leaf_hash)
         if (text := archive_in(leaf)) is not None:
             self._recorded.setdefault(text, index)
+        if (drop := drop_in(leaf)) is not None:
+            self._dropped.setdefault((drop.archive, drop.manifest_sha256), index)
 
     def finish(self, good: int) -> Iterator[tuple[int, str]]:
         """Yield the archives that do not verify: the first leaf of each, and what is wrong.
@@ -67,12 +72,13 @@ class ArchivedLeaves:
             if not archive.missing:
                 continue
             record = archive.record
+            what = f"{archive.missing} rows are missing, and no signed leaf records"
             if self._recorded.get(archive.text, good) >= good:
                 self.has_unrecorded = True
-                yield (
-                    record.first,
-                    f"{archive.missing} rows are missing, and no signed leaf records archive {record.number}",
-                )
+                yield record.first, f"{what} archive {record.number}"
+            elif self._dropped.get((record.number, record.manifest_sha256), good) >= good:
+                self.has_unrecorded = True
+                yield record.first, f"{what} that archive {record.number} was dropped"
             elif (archive.kept.rows, archive.kept.sha256) != (record.kept_rows, record.kept_sha256):
                 left, found = record.kept_rows, archive.kept.rows
                 yield (

@@ -86,7 +86,8 @@ async def write_export(
             counts = None
             if replay is not None and tables_of is not None:
                 counts = await _put_tables(archive, path.parent, tables_of, source, replay)
-            _put(archive, MANIFEST, _manifest(size, anomalies, source.waiting, counts))
+            archives = await source.archive_documents()
+            _put(archive, MANIFEST, _manifest(size, anomalies, source.waiting, counts, archives))
     except OSError as error:
         raise ExportUnreadable(f"{path}: expected a writable file, found: {error.strerror}") from error
     return size
@@ -130,13 +131,21 @@ def _described(name: str) -> zipfile.ZipInfo:
     return member
 
 
-def _manifest(size: int, anomalies: Sequence[Finding], waiting: int, tables: Mapping[str, int] | None) -> bytes:
+def _manifest(
+    size: int,
+    anomalies: Sequence[Finding],
+    waiting: int,
+    tables: Mapping[str, int] | None,
+    archives: Sequence[str],
+) -> bytes:
     document: dict[str, Any] = {
         "format": FORMAT,
         "size": size,
         "rows_waiting": waiting,
         "anomalies": [{"index": finding.index, "what": finding.what} for finding in anomalies],
     }
+    if archives:
+        document["archives"] = archives
     if tables is not None:
         document["tables"] = tables
     return json.dumps(document, indent=1).encode()
@@ -191,6 +200,14 @@ class ExportSource:
             return [Finding(int(each["index"]), str(each["what"])) for each in self._manifest["anomalies"]]
         except (KeyError, TypeError, ValueError):
             raise ExportUnreadable(f"{MANIFEST}: expected anomalies, each with an index and a sentence") from None
+
+    @property
+    def archives(self) -> Sequence[str]:
+        """The records of archives in the vault. Raises ExportUnreadable."""
+        found = self._manifest.get("archives", [])
+        if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
+            raise ExportUnreadable(f"{MANIFEST}: expected archives, each with the text of its record")
+        return found
 
     @property
     def has_tables(self) -> bool:

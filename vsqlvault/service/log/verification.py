@@ -17,6 +17,7 @@ from vsqlvault.proof.state_replay import StateReplay
 from vsqlvault.proof.tiles import WIDTH, width_of
 from vsqlvault.proof.tree import leaf_hash
 from vsqlvault.quick_dataclass import dataclass
+from vsqlvault.service.log.archived_rows import archive_documents
 from vsqlvault.service.log.stored_rows import readable
 
 PAGE_TILES = 16
@@ -62,7 +63,10 @@ class VerificationResult:
     """The number of leaves whose rows are in an archive and were not read."""
 
     waits_for_record: bool = False
-    """Whether rows are missing under an archive whose record is not signed yet."""
+    """Whether rows are missing under an archive whose record, or whose drop, is not signed yet."""
+
+    keys: Collection[VerifierKey] = ()
+    """The trusted keys, with those that trusted keys have signed."""
 
     @property
     def is_good(self) -> bool:
@@ -108,7 +112,7 @@ async def verify_log(
     origin = own[-1].head.origin if own else None
     return VerificationResult(
         origin, check.size, len(check.heads), check.findings, check.remarks, check.restores, check.archived.missing,
-        check.archived.has_unrecorded,
+        check.archived.has_unrecorded, frozenset(check.keys),
     )  # fmt: skip
 
 
@@ -130,7 +134,7 @@ class StorageSource:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._first = 0
-        self._page: dict[int, LeafRow] = {}
+        self._page: dict[int, LeafRow] | None = None
         self._tiles: dict[TileKey, bytes] = {}
         self._last: dict[LogName, int | None] = dict.fromkeys(LogName)
         self._oddities: list[Finding] = []
@@ -152,12 +156,17 @@ class StorageSource:
             self._check_columns(before, checkpoint)
         return [checkpoint.note for checkpoint in found]
 
+    async def archive_documents(self) -> Sequence[str]:
+        """Return the records of all archives. Raises Unavailable."""
+        return await archive_documents(self._storage)
+
     async def bundle(self, index: int, width: int) -> Sequence[bytes]:
         """See ``LogSource.bundle``."""
         first = index * WIDTH
-        if not self._first <= first < self._first + PAGE_TILES * WIDTH or not self._page:
-            await self._turn(first)
-        rows = (self._page.get(number) for number in range(first, first + width))
+        if self._page is None or not self._first <= first < self._first + PAGE_TILES * WIDTH:
+            self._page = await self._turn(first)
+        page = self._page
+        rows = (page.get(number) for number in range(first, first + width))
         return [self._leaf(row) for row in rows]
 
     async def tile(self, key: TileKey) -> bytes:
@@ -212,16 +221,17 @@ class StorageSource:
             self.unlike += [(log, place, "the row cannot be decoded") for place in places]
         return ()
 
-    async def _turn(self, first: int) -> None:
+    async def _turn(self, first: int) -> dict[int, LeafRow]:
         count = PAGE_TILES * WIDTH
         if self.size:  # later leaves are waiting rows for ``tail``
             count = min(count, self.size - first)
         rows = await self._storage.leaf_rows(first, count)
-        self._first, self._page = first, {row.index: row for row in rows}
+        self._first = first
         keys = [TileKey(0, first // WIDTH + place) for place in range(PAGE_TILES)]
         self._tiles = dict(await self._storage.tiles(keys))
         for log in LogName:
             await self._look_between(log, [row for row in rows if row.place.log is log])
+        return {row.index: row for row in rows}
 
     async def _look_between(self, log: LogName, rows: Sequence[LeafRow]) -> None:
         """Find rows without an index before rows that have one, and leaves out of the order of their rows."""

@@ -23,6 +23,7 @@ from vsqlvault.proof.state_replay import StateReplay
 from vsqlvault.proof.table_check import StateFinding, TableCheck
 from vsqlvault.service.audit.recorder import AuditContext
 from vsqlvault.service.commit.queue import CommitQueue
+from vsqlvault.service.log.archived_rows import archive_documents
 from vsqlvault.service.log.pacing import Pace, PacedSource, PacedStorage
 from vsqlvault.service.log.state_check import TableReader, check_state
 from vsqlvault.service.log.verification import StorageSource, verify_log
@@ -138,7 +139,8 @@ class LogVerifier:
         storage = cast("Storage", paced)
         source, replay = StorageSource(storage), VaultReplay()
         keys = await self.trusted_keys()
-        verdict = await verify_log(PacedSource(source, rest), keys, replay=replay)
+        archives = await archive_documents(self._storage)
+        verdict = await verify_log(PacedSource(source, rest), keys, replay=replay, archives=archives)
         state = await check_state(storage, source, replay)
         pace.hurry()
         differing = await self._confirmed(source, replay, state.findings)

@@ -8,6 +8,10 @@ from vsqlvault_plugins.storage.postgres.connections import Connection
 from vsqlvault_plugins.storage.sql_files import load_queries
 
 QUERIES = load_queries("vsqlvault_plugins.storage.postgres", "archiving.sql")
+NOT_PERMITTED = "42501"
+EXPECTED_OWNER = (
+    "storage.database_url: expected the role that owns the schema, as for migrate, found one that may drop no rows"
+)
 TABLES = ("access_log", "purge_log", "leaves")
 
 

@@ -136,27 +136,26 @@ CREATE OR REPLACE TRIGGER purge_log_drop AFTER DELETE ON vault.purge_log REFEREN
 CREATE OR REPLACE TRIGGER leaves_drop AFTER DELETE ON vault.leaves REFERENCING OLD TABLE AS gone
     FOR EACH STATEMENT EXECUTE FUNCTION vault.refuse_drop();
 
--- Drops archived rows of a log that nothing needs, of at most this many leaves from "first" on, and the leaves without a row.
+-- Drops archived rows of a log that nothing needs, of the next "most" leaves from "first" on, and the leaves without a row.
 -- Returns the leaf to go on with, or null. Only the owner of the schema may call it: the runtime role may delete no row.
 -- The newest row of a log stays: it says how far the log has come.
 CREATE OR REPLACE FUNCTION vault.drop_archived(of_log text, first bigint, most int)
 RETURNS bigint LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    last   bigint;
-    low    bigint;
-    high   bigint;
-    newest bigint;
+    archived bigint;
+    until    bigint;
+    low      bigint;
+    high     bigint;
+    newest   bigint;
 BEGIN
-    SELECT max(l.leaf_index), min(l.position), max(l.position) INTO last, low, high
-    FROM (
-        SELECT leaf_index, position FROM vault.leaves
-        WHERE log = of_log AND leaf_index >= first
-          AND leaf_index < (SELECT coalesce(max(end_index), 0) FROM vault.log_archives)
-        ORDER BY leaf_index LIMIT most
-    ) AS l;
-    IF last IS NULL THEN
+    SELECT coalesce(max(end_index), 0) INTO archived FROM vault.log_archives;
+    IF first >= archived THEN
         RETURN NULL;
     END IF;
+    until := least(first + most, archived);
+    SELECT min(l.position), max(l.position) INTO low, high
+    FROM vault.leaves AS l
+    WHERE l.log = of_log AND l.leaf_index >= first AND l.leaf_index < until;
     IF of_log = 'access' THEN
         SELECT max(position) INTO newest FROM vault.access_log;
         DELETE FROM vault.access_log AS a
@@ -166,7 +165,7 @@ BEGIN
               a.operation, a.outcome, a.purpose, a.external_id, a.entry_id, a.entry_version, a.detail
           );
         DELETE FROM vault.leaves AS l
-        WHERE l.log = 'access' AND l.leaf_index >= first AND l.leaf_index <= last
+        WHERE l.log = 'access' AND l.leaf_index >= first AND l.leaf_index < until
           AND NOT EXISTS (SELECT FROM vault.access_log AS r WHERE r.position = l.position);
     ELSE
         SELECT max(position) INTO newest FROM vault.purge_log;
@@ -175,10 +174,10 @@ BEGIN
           AND p.position <= (SELECT coalesce(max(purge_through), 0) FROM vault.log_archives)
           AND NOT vault.needs_purge(p.method, p.purpose, p.external_id, p.entry_id);
         DELETE FROM vault.leaves AS l
-        WHERE l.log = 'purge' AND l.leaf_index >= first AND l.leaf_index <= last
+        WHERE l.log = 'purge' AND l.leaf_index >= first AND l.leaf_index < until
           AND NOT EXISTS (SELECT FROM vault.purge_log AS r WHERE r.position = l.position);
     END IF;
-    RETURN last + 1;
+    RETURN CASE WHEN until < archived THEN until END;
 END
 $$;
 REVOKE EXECUTE ON FUNCTION vault.drop_archived FROM PUBLIC;

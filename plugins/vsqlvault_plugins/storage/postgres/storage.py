@@ -10,7 +10,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from vsqlvault.errors import StorageFull, VaultError
+from vsqlvault.errors import SettingsInvalid, StorageFull, StorageUnavailable, VaultError
 from vsqlvault.interfaces.evidence import EvidenceQuery
 from vsqlvault.interfaces.purge_storage import ExpiredQuery, ScrubOutcome
 from vsqlvault.interfaces.storage import (
@@ -260,7 +260,12 @@ class PostgresStorage(SqlReads):
 
     async def drop_archived(self, log: LogName, first: int, limit: int) -> int | None:
         """See ``ArchiveStorage.drop_archived``."""
-        return await self._run(PAGE_SECONDS, archiving.drop_archived, log, first, limit)
+        try:
+            return await self._run(PAGE_SECONDS, archiving.drop_archived, log, first, limit)
+        except StorageUnavailable as error:
+            if error.driver_code == archiving.NOT_PERMITTED:
+                raise SettingsInvalid(archiving.EXPECTED_OWNER) from error
+            raise
 
     async def reclaim(self) -> bool:
         """See ``ArchiveStorage.reclaim``. It vacuums the logs, on a connection of its own."""

@@ -14,14 +14,16 @@ INCREMENTAL = 2
 
 
 def drop_archived(connection: sqlite3.Connection, log: LogName, first: int, limit: int) -> int | None:
-    """Drop archived rows of at most ``limit`` leaves, inside a transaction. Triggers reject every other row."""
-    span = {"log": log.value, "first": first, "limit": limit}
-    last, low, high = connection.execute(QUERIES["archived_span"], span).fetchone()
-    if last is None:
+    """Drop archived rows of the next ``limit`` leaves, inside a transaction. Triggers reject every other row."""
+    (end,) = connection.execute(QUERIES["archived_end"]).fetchone()
+    if first >= end:
         return None
-    connection.execute(QUERIES["drop_rows"].format(log=log.value), {"low": low, "high": high})
-    connection.execute(QUERIES["drop_leaves"].format(log=log.value), {"first": first, "last": last})
-    return int(last) + 1
+    span = {"log": log.value, "first": first, "until": min(first + limit, end)}
+    low, high = connection.execute(QUERIES["archived_span"], span).fetchone()
+    if low is not None:
+        connection.execute(QUERIES["drop_rows"].format(log=log.value), {"low": low, "high": high})
+        connection.execute(QUERIES["drop_leaves"].format(log=log.value), span)
+    return first + limit if first + limit < end else None
 
 
 def reclaim(connection: sqlite3.Connection) -> bool:

@@ -7,13 +7,13 @@ VALUES (?, ?, ?, ?, ?, ?, ?)
 -- name: newest_archive
 SELECT coalesce(max(number), 0) FROM log_archives
 
+-- name: archived_end
+SELECT coalesce(max(end_index), 0) FROM log_archives
+
 -- name: archived_span
--- The leaves to go through at once, and the positions of their rows.
-SELECT max(leaf_index), min(position), max(position) FROM (
-    SELECT leaf_index, position FROM leaves
-    WHERE log = :log AND leaf_index >= :first AND leaf_index < (SELECT coalesce(max(end_index), 0) FROM log_archives)
-    ORDER BY leaf_index LIMIT :limit
-)
+-- The positions of the rows of the leaves to go through at once.
+SELECT min(position), max(position) FROM leaves
+WHERE log = :log AND leaf_index >= :first AND leaf_index < :until
 
 -- name: drop_rows
 -- The newest row of a log stays: it says how far the log has come.
@@ -22,7 +22,7 @@ DELETE FROM {log}_log WHERE position IN (
 ) AND position < (SELECT max(position) FROM {log}_log)
 
 -- name: drop_leaves
-DELETE FROM leaves WHERE log = '{log}' AND leaf_index >= :first AND leaf_index <= :last
+DELETE FROM leaves WHERE log = '{log}' AND leaf_index >= :first AND leaf_index < :until
 AND NOT EXISTS (SELECT 1 FROM {log}_log AS r WHERE r.position = leaves.position)
 
 -- name: auto_vacuum

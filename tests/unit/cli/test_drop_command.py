@@ -1,0 +1,292 @@
+"""``vsql-vault drop-archived``: what it deletes, records and refuses, and that vault and archive verify as one log."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.cli.test_archive_command import KEY, SETTINGS, TAMPERS
+from vsqlvault import cli
+from vsqlvault.config import load_settings
+from vsqlvault.interfaces.writes import StoreEntry, Write
+from vsqlvault.model.audit import AccessRecord, Operation
+from vsqlvault.model.entry import Entry
+from vsqlvault.model.hold import HoldSelector
+from vsqlvault.model.principal import Role
+from vsqlvault.model.times import format_time
+from vsqlvault.runtime import open_vault
+from vsqlvault.service.log.archived_rows import newest_drop
+from vsqlvault.service.vault import Vault
+from vsqlvault.testing import a_call, a_legal_hold, a_purge_record, an_access_record, an_entry
+
+OLD_DAYS, YOUNG_DAYS = 400, 100
+ROWS = 600
+
+
+async def grow(vault: Vault, rows: int, days: float, start: int = 0) -> None:
+    """Commit and sign rows of both logs that are some days old."""
+    at = (await vault.queue.read()).now - timedelta(days=days)
+    for first in range(start, start + rows, 100):
+        records = tuple(
+            an_access_record(request_id=f"d-{number}", at=at, operation=Operation.RETRIEVE)
+            for number in range(first, first + 99)
+        )
+        purge = replace(a_purge_record(an_entry(f"dropped-{first}")), purged_at=at)
+        await vault.queue.commit(Write(records, purges=(purge,)))
+    await vault.log.sequencer.sequence()
+
+
+def inside(directory: Path, work: Callable[[Vault], Awaitable[Any]]) -> Any:
+    """Run ``work`` in a vault of this directory."""
+
+    async def run() -> Any:
+        settings = load_settings(
+            None,
+            {
+                "VSQL_VAULT_STORAGE__DATABASE_URL": f"sqlite:///{directory / 'vault.db'}",
+                "VSQL_VAULT_AUDIT__SIGNING_KEY_FILE": str(directory / "signing.key"),
+            },
+        )
+        async with open_vault(settings) as vault:
+            return await work(vault)
+
+    return asyncio.run(run())
+
+
+def installed(directory: Path) -> None:
+    """Write the settings and the key of a vault, and make an empty directory for archives."""
+    (directory / "signing.key").write_text(KEY.reveal(), "utf-8")
+    (directory / "signing.key").chmod(0o600)
+    (directory / "vsql-vault.toml").write_text(SETTINGS, "utf-8")
+    (directory / "archive").mkdir()
+
+
+def archive() -> int:
+    """Archive the log."""
+    return cli.main(["archive-audit", "--config", "vsql-vault.toml", "--out", "archive"])
+
+
+@pytest.fixture
+def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory for a new vault."""
+    installed(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def archived(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a stopped vault of old rows, and an archive of them."""
+    directory = tmp_path_factory.mktemp("archived")
+    installed(directory)
+    inside(directory, lambda vault: grow(vault, ROWS, OLD_DAYS))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(directory)
+        assert archive() == 0
+    return directory
+
+
+@pytest.fixture(scope="module")
+def dropped(archived: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, with its archived rows dropped, and an export of the rest."""
+    directory = tmp_path_factory.mktemp("dropped")
+    shutil.copytree(archived, directory, dirs_exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(directory)
+        assert drop() == 0
+        inside(directory, lambda vault: vault.log.sequencer.sequence())
+        assert cli.main(["export-audit", "--config", "vsql-vault.toml", "--out", "rest.zip"]) == 0
+    return directory
+
+
+@pytest.fixture
+def place(archived: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the vault and of its archive."""
+    shutil.copytree(archived, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def rest(dropped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the vault without its archived rows."""
+    shutil.copytree(dropped, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def drop(*arguments: str) -> int:
+    """Run the command."""
+    return cli.main(["drop-archived", "--config", "vsql-vault.toml", "--archive", "archive", *arguments])
+
+
+def verify(*arguments: str) -> int:
+    """Verify the vault."""
+    return cli.main(["verify", "--config", "vsql-vault.toml", *arguments])
+
+
+async def leaves_at_hand(vault: Vault) -> list[int]:
+    """Return the indexes of the archived leaves whose rows are in the vault."""
+    return [row.index for row in await vault.storage.leaf_rows(0, 512)]
+
+
+def test_archived_rows_are_dropped(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert drop() == 0
+    assert "archive 1: 512 rows of leaves 0 to 511 are dropped, 0 stay" in capsys.readouterr().out
+    assert inside(place, leaves_at_hand) == []
+
+
+def test_who_what_and_by_which_period_is_recorded(dropped: Path) -> None:
+    row, record = inside(dropped, lambda vault: newest_drop(vault.storage, 1))
+    assert (record.first, record.end, record.absent_rows, record.state) == (0, 512, 512, "ended")
+    assert (record.min_days, record.min_days_from) == (366, "default")
+    assert "@" in record.operator
+    assert row.detail == "archive 1: 512 rows of leaves 0 to 511 are dropped"
+
+
+def test_the_rest_verifies_and_says_how_many_rows_were_not_read(rest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert verify() == 0
+    assert "512 rows are in archives and were not read" in capsys.readouterr().out
+
+
+def test_archive_and_rest_verify_as_one_log(rest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert verify("--archive", "archive", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["verifies"], found["rows_archived"]) == (True, 512)
+
+
+def test_archive_and_an_export_of_the_rest_verify_as_one_log(rest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["verify", "rest.zip", "--vkey", str(KEY.verifier)]) == 0
+    assert cli.main(["verify", "rest.zip", "--vkey", str(KEY.verifier), "--archive", "archive"]) == 0
+    assert "512 rows are not in the vault: they were read from the archive" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("what", TAMPERS)
+def test_a_changed_archive_does_not_verify_with_the_rest(
+    rest: Path, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    TAMPERS[what](rest / "archive")
+    assert verify("--archive", "archive", "--json") == 1
+    assert json.loads(capsys.readouterr().out)["findings"]
+
+
+@pytest.mark.parametrize("what", TAMPERS)
+def test_nothing_is_dropped_under_an_archive_that_was_changed(place: Path, what: str) -> None:
+    TAMPERS[what](place / "archive")
+    assert drop() == 2
+    assert len(inside(place, leaves_at_hand)) == 512
+
+
+def test_a_second_run_drops_nothing(rest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert drop() == 0
+    assert "nothing to drop" in capsys.readouterr().out
+
+
+def test_rows_without_an_archive_are_not_dropped(place: Path) -> None:
+    assert drop() == 0
+    size = inside(place, lambda vault: vault.storage.tree_size())
+    later = inside(place, lambda vault: vault.storage.leaf_rows(512, size))
+    assert [row.index for row in later] == list(range(512, size))
+
+
+def test_an_archive_in_another_directory_is_named(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "archive").rename(place / "moved")
+    (place / "archive").mkdir()
+    assert drop() == 2
+    assert "--archive: expected archive 1 (leaves 0 to 511) in archive, found none" in capsys.readouterr().err
+    assert len(inside(place, leaves_at_hand)) == 512
+
+
+def test_rows_younger_than_the_period_stay(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    inside(place, lambda vault: grow(vault, 300, YOUNG_DAYS, start=ROWS))
+    assert archive() == 0
+    assert drop() == 0
+    out = capsys.readouterr().out
+    assert "archive 1: 512 rows" in out
+    assert "archive 2 stays" in out
+    assert "366 days (audit.min_days_at_hand)" in out
+    assert len(inside(place, lambda vault: vault.storage.leaf_rows(512, 256))) == 256
+
+
+def test_the_settings_shorten_the_period_to_three_months_and_the_record_says_so(empty: Path) -> None:
+    inside(empty, lambda vault: grow(vault, 300, YOUNG_DAYS))
+    assert archive() == 0
+    assert drop() == 0
+    assert len(inside(empty, leaves_at_hand)) == 300
+    (empty / "vsql-vault.toml").write_text(SETTINGS + "min_days_at_hand = 92\n", "utf-8")
+    assert drop() == 0
+    _, record = inside(empty, lambda vault: newest_drop(vault.storage, 1))
+    assert (record.min_days, record.min_days_from, record.absent_rows) == (92, "settings", 256)
+
+
+def test_less_than_three_months_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "vsql-vault.toml").write_text(SETTINGS + "min_days_at_hand = 91\n", "utf-8")
+    assert drop() == 2
+    assert "audit.min_days_at_hand: expected at least 92" in capsys.readouterr().err
+    assert len(inside(place, leaves_at_hand)) == 512
+
+
+@pytest.mark.parametrize("name", ["export:siem", "observer:watcher", "purge-method:journal"])
+def test_rows_that_a_delivery_has_not_passed_stay(place: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    inside(place, lambda vault: vault.storage.save_cursor(name, 511))
+    assert drop() == 2
+    assert f"{name} has delivered the rows up to leaf 511, expected 512" in capsys.readouterr().err
+    assert len(inside(place, leaves_at_hand)) == 512
+    assert drop("--without", name) == 0
+    assert inside(place, leaves_at_hand) == []
+
+
+def test_a_delivery_that_has_passed_does_not_matter(place: Path) -> None:
+    inside(place, lambda vault: vault.storage.save_cursor("export:siem", 512))
+    assert drop() == 0
+
+
+def test_a_vault_in_quarantine_drops_nothing(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copy(place / "vault.db", place / "older.db")
+    inside(place, lambda vault: grow(vault, 100, 1, start=ROWS))
+    later = inside(place, lambda vault: vault.storage.newest_checkpoint())
+    line = {"signed_at": format_time(later.signed_at), "size": later.size, "note": later.note}
+    (place / "anchor.jsonl").write_text(json.dumps(line) + "\n", "utf-8")
+    for name in ("vault.db-wal", "vault.db-shm"):
+        (place / name).unlink(missing_ok=True)
+    (place / "older.db").rename(place / "vault.db")
+    with (place / "vsql-vault.toml").open("a", encoding="utf-8") as file:
+        file.write('[plugins.file-anchor]\npath = "anchor.jsonl"\n')
+    assert drop() != 0
+    assert "quarantine" in capsys.readouterr().err
+    assert len(inside(place, leaves_at_hand)) == 512
+
+
+def test_rows_about_an_entry_under_a_legal_hold_stay(empty: Path) -> None:
+    async def hold(vault: Vault) -> None:
+        entry = an_entry("held-by-archive")
+        at = (await vault.queue.read()).now - timedelta(days=OLD_DAYS)
+        rows = [_row_of(entry, at, Operation.STORE), _row_of(entry, at)]
+        rows += [_row_of(an_entry("other"), at) for _ in range(255)]
+        await vault.queue.commit(Write(tuple(rows), changes=(StoreEntry(entry, b"cipher"),)))
+        await vault.log.sequencer.sequence()
+        wanted = a_legal_hold("case-archive", selector=HoldSelector(external_id="held-by-archive"))
+        await vault.rules.legal_holds.save(a_call("vault-admin", Role.ADMIN), wanted)
+
+    async def left(vault: Vault) -> list[tuple[str, str]]:
+        rows = await vault.storage.leaf_rows(0, 256)
+        return [(row.record.operation, row.record.external_id) for row in rows if isinstance(row.record, AccessRecord)]
+
+    inside(empty, hold)
+    assert archive() == 0
+    assert drop() == 0
+    assert inside(empty, left) == [("store", "held-by-archive"), ("retrieve", "held-by-archive")]
+
+
+def _row_of(entry: Entry, at: datetime, operation: Operation = Operation.RETRIEVE) -> AccessRecord:
+    return an_access_record(
+        operation=operation, at=at, purpose=entry.purpose, external_id=entry.external_id, stamp=entry.stamp
+    )
