@@ -370,10 +370,10 @@ class TestAShorterPolicy:
 
 def test_a_sweep_of_many_batches_purges_all(another_vault: Start) -> None:
     server = another_vault(settings="[purge]\nsweep_batch = 3\n")
-    at = soon()
     for number in range(10):
-        server.stored("payments", f"card/{number}", MARKER, expires_at=at)
-    time.sleep(SECONDS)
+        server.stored("payments", f"card/{number}", MARKER)
+    age(server, 10)
+    server.retention("card", days=9, ttl=9)
     run = server.call(ADMIN, "POST", "/admin/purge/sweep").json
     assert run["purged"] == 10
     assert len({row["proof_hash"] for row in server.purge_rows("")}) == 10
@@ -381,10 +381,10 @@ def test_a_sweep_of_many_batches_purges_all(another_vault: Start) -> None:
 
 def test_two_sweeps_at_once_purge_each_entry_once(another_vault: Start) -> None:
     server = another_vault(settings="[purge]\nsweep_batch = 5\n")
-    at = soon()
     for number in range(60):
-        server.stored("payments", f"card/{number}", MARKER, expires_at=at)
-    time.sleep(SECONDS)
+        server.stored("payments", f"card/{number}", MARKER)
+    age(server, 10)
+    server.retention("card", days=9, ttl=9)
     answers = together(*[lambda: server.call(ADMIN, "POST", "/admin/purge/sweep")] * 4)
     assert {answer.status for answer in answers} <= {200, 409}
     assert sum(answer.json["purged"] for answer in answers if answer.status == 200) == 60

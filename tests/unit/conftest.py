@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.support.fixtures import SIGNING_KEY
+from tests.support.installed_plugins import plugins_read_once
 from vsqlvault import plugin_loader as plugin_manager
 from vsqlvault import runtime
 from vsqlvault.config import load_settings
@@ -30,7 +31,7 @@ from vsqlvault.service.vault import Vault
 from vsqlvault.testing import T0, FaultyStorage, a_call, a_retention_policy
 from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage
 
-TIME_LIMIT_SECONDS = 10
+TIME_LIMIT_SECONDS = 60
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -67,6 +68,16 @@ class Clock:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
+
+
+@pytest.fixture(scope="session")
+def _read_plugins() -> Callable[..., Any]:
+    return plugins_read_once()
+
+
+@pytest.fixture(autouse=True)
+def _plugins_are_read_once(_read_plugins: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plugin_manager, "entry_points", _read_plugins)
 
 
 @dataclass(frozen=True)

@@ -173,15 +173,20 @@ async def test_a_client_that_reads_slowly_is_not(serve) -> None:
         await send({"type": "http.response.body", "body": bytes(size), "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
-    async with serve(app, write_seconds=0.3) as serving:
+    async with serve(app, write_seconds=10, tick_seconds=3600) as serving:
         client = await serving.client(limit=MEBIBYTE // 2)
         client.writer.write(head())
         await client.reader.readuntil(b"\r\n\r\n")
-        read = 0
+        (connection,) = serving.server.connections
+        read, now = 0, serving.server.now
         while read < size:
-            read += len(await client.reader.read(MEBIBYTE))
-            await asyncio.sleep(0.05)
+            part = await client.reader.read(MEBIBYTE)
+            assert part, "the server hung up"
+            read += len(part)
+            now += 1
+            connection.check(now)
         assert read == size
+        assert now > serving.server.now + 10
 
 
 @pytest.mark.parametrize("probe", ["/health", "/health/live", "/health/ready"])
