@@ -283,7 +283,7 @@ class Dispatcher:
             told.__cause__ = error
         if call.refusal is not told:
             context = _refused_context(call, operation, request.params)
-            await self._vault.audit.recorder.refuse(context, told, _detail(told, request))
+            await self._vault.audit.recorder.refuse_in_turn(context, told, _detail(told, request))
         return told
 
     def _new_facts(self, request: Request) -> HeaderFacts:

@@ -102,6 +102,7 @@ def assemble(
         audit=_audit(core, credentials.ledger),
         storage=storage,
         queue=core.queue,
+        fair_queue=core.fair_queue,
         clock=core.clock,
         plugins=plugins.origins,
         hardening=hardening,

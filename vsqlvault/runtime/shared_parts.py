@@ -23,6 +23,7 @@ from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.runtime.tuning import Tuning
 from vsqlvault.service.access.authorizer import Authorizer
 from vsqlvault.service.audit.recorder import Auditor
+from vsqlvault.service.commit.fair_queue import FairQueue
 from vsqlvault.service.commit.policy_cache import PolicyCache
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.commit.storage_clock import StorageClock
@@ -52,6 +53,7 @@ class Core:
     queue: CommitQueue
     policy_cache: PolicyCache
     auditor: Auditor
+    fair_queue: FairQueue
     authorizer: Authorizer
     purger: Purger
     purge_methods: Mapping[str, PurgeMethod]
@@ -77,6 +79,10 @@ def shared_parts(
     purger = Purger(purge_methods, timeout)
     api_key_cache = ApiKeyCache(policy_cache, queue.read, clock)
     authenticators = _authenticators(plugins, api_key_cache)
+    fair_queue = FairQueue(
+        max_waiting=plugins.settings.storage.max_waiting_requests,
+        max_wait_seconds=plugins.settings.storage.timeout_seconds,
+    )
     return Core(
         settings=plugins.settings,
         plugins=plugins,
@@ -87,7 +93,8 @@ def shared_parts(
         clock=clock,
         queue=queue,
         policy_cache=policy_cache,
-        auditor=Auditor(queue, clock, api_key_cache.revalidate),
+        auditor=Auditor(queue, clock, api_key_cache.revalidate, fair_queue),
+        fair_queue=fair_queue,
         authorizer=Authorizer(evaluators, timeout, purger.retires_id),
         purger=purger,
         purge_methods=purge_methods,

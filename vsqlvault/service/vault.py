@@ -18,6 +18,7 @@ from vsqlvault.service.audit.auth_failures import AuthFailureLog
 from vsqlvault.service.audit.log_reader import Logs
 from vsqlvault.service.audit.recorder import Auditor
 from vsqlvault.service.audit.unaudited import UnauditedRequests
+from vsqlvault.service.commit.fair_queue import FairQueue
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.commit.storage_clock import StorageClock
 from vsqlvault.service.compliance.access_reviews import AccessReviews
@@ -146,6 +147,7 @@ class Vault:
     audit: AuditServices
     storage: Storage
     queue: CommitQueue
+    fair_queue: FairQueue
     clock: StorageClock
     plugins: Sequence[PluginOrigin]
     hardening: Sequence[StepState]

@@ -128,6 +128,13 @@ class QueueCollector(Collector):
             for kind, batcher in sides:
                 family.add_metric([kind], getattr(batcher.counts, name))
             yield family
+        fair_queue = self._vault.fair_queue
+        yield GaugeMetricFamily(
+            "vsqlvault_fair_queue_waiting", "Requests that wait because their app uses its share.", fair_queue.waiting
+        )
+        yield CounterMetricFamily(
+            "vsqlvault_fair_queue_delayed", "Requests that waited because their app used its share.", fair_queue.delayed
+        )
 
 
 _COUNTERS = {

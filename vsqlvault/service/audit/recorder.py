@@ -25,6 +25,7 @@ from vsqlvault.model.access import AuthorizationResult
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
 from vsqlvault.model.entry import EntryKey, EntryVersion
 from vsqlvault.model.principal import Call, Principal
+from vsqlvault.service.commit.fair_queue import FairQueue
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.commit.storage_clock import StorageClock
 
@@ -43,7 +44,10 @@ CANCELLED_SECONDS = 1.0
 TRACED = frozenset({
     Operation.STORE, Operation.UPDATE, Operation.RETRIEVE, Operation.INSPECT, Operation.LIST, Operation.PURGE,
 })  # fmt: skip
-"""The operations whose rows keep the trace context. The details of others are names, which a replay of the log reads."""
+"""The operations whose rows keep the trace context. The details of others are names, which a replay of the log reads.
+
+These operations on entries also share the vault between apps.
+"""
 
 LEAVES_NO_ROW = (StorageUnavailable, AuditUnavailable, OutcomeUnknown, StorageFull, Overloaded)
 """Errors after which no row can be committed, or after which it is unknown whether one was."""
@@ -147,9 +151,19 @@ class AuditContext:
 class Auditor:
     """Runs operations so that each one leaves its audit row, also when it fails or its caller disconnects."""
 
-    def __init__(self, queue: CommitQueue, clock: StorageClock, revalidate: Revalidate | None = None) -> None:
-        """``revalidate`` checks each caller's credential again after the operation has read the storage."""
+    def __init__(
+        self,
+        queue: CommitQueue,
+        clock: StorageClock,
+        revalidate: Revalidate | None = None,
+        fair_queue: FairQueue | None = None,
+    ) -> None:
+        """``revalidate`` checks each caller's credential again after the operation has read the storage.
+
+        ``fair_queue`` decides which operations on entries run at once; by default all of them.
+        """
         self._queue = queue
+        self._fair_queue = fair_queue
         self._revalidate = revalidate
         self._clock = clock
         self._running: set[asyncio.Task[object]] = set()
@@ -160,9 +174,16 @@ class Auditor:
         """Call ``attempt`` until it returns a result. None means that a concurrent change invalidated its decision.
 
         ``attempt`` commits the row of its success itself, together with its changes. The row of an error is committed here,
-        before the error is raised.
+        before the error is raised. An operation on an entry runs when the fair queue lets its app run one.
+
+        Raises:
+            Overloaded: too many requests of the caller's app wait.
         """
         context.revalidate = self._revalidate
+        fair_queue = self._fair_queue if context.operation in TRACED else None
+        app = context.call.principal.app
+        if fair_queue is not None and (turn := fair_queue.enter(app)) is not None:
+            await fair_queue.wait(app, turn)
         try:
             for _ in range(_MAX_ATTEMPTS):
                 result = await attempt(*args, **kwargs)
@@ -176,6 +197,27 @@ class Auditor:
         except VaultError as error:
             await self.refuse(context, error)
             raise
+        finally:
+            if fair_queue is not None:
+                fair_queue.leave(app)
+
+    async def refuse_in_turn(self, context: AuditContext, error: VaultError, detail: str | None = None) -> None:
+        """As ``refuse``, for a request that is refused before ``run_audited``, when the fair queue lets it run.
+
+        Raises:
+            AuditUnavailable: as ``refuse``.
+            Overloaded: too many requests of the caller's app wait.
+        """
+        fair_queue, app = self._fair_queue, context.call.principal.app
+        if fair_queue is None or isinstance(error, LEAVES_NO_ROW):
+            await self.refuse(context, error, detail)
+            return
+        if (turn := fair_queue.enter(app)) is not None:
+            await fair_queue.wait(app, turn)
+        try:
+            await self.refuse(context, error, detail)
+        finally:
+            fair_queue.leave(app)
 
     async def refuse(
         self,

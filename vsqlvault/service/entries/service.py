@@ -103,7 +103,7 @@ class EntryService:
             try:
                 self._authorizer.require_purpose(context, key)
             except AccessDenied as denied:
-                await self._auditor.refuse(context, denied)
+                await self._auditor.refuse_in_turn(context, denied)
                 raise
 
     def retrieve(
