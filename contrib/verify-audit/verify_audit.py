@@ -2,7 +2,7 @@
 """Verify a transparency log, an evidence bundle, a purge receipt or an attestation of vsqlvault, with only Python's
 standard library.
 
-    python3 verify_audit.py audit.zip --vkey KEY [--checkpoint KEPT] [--keep FILE] [--rows FILE]
+    python3 verify_audit.py audit.zip --vkey KEY [--checkpoint KEPT] [--archive DIR] [--keep FILE] [--rows FILE]
     python3 verify_audit.py evidence.zip --vkey KEY [--checkpoint KEPT]
     python3 verify_audit.py receipt.json --vkey KEY
 
@@ -32,6 +32,7 @@ SIGNED = {
     "attestations.ndjson": ("attestations", "attestation", ATTESTATION),
     "access-reviews.ndjson": ("access_reviews", "access_review", ACCESS_REVIEW),
 }
+ARCHIVE = "vsqlvault-log-archive-v1"
 PROOF = "c2sp.org/tlog-proof@v1"
 MAX_BUNDLE = 256 * (2 + 65535)
 MAX_TEXT = 4 * 1024 * 1024
@@ -46,6 +47,14 @@ ENTRY = (
 STATEMENT = re.compile(
     r"(?:.*, )?access policy ([a-z0-9._-]{1,128}), expires ([0-9TZ:.-]{20,27}), entry sha256:([0-9a-f]{64})", re.ASCII
 )
+DROPPED = frozenset((
+    "store", "update", "import", "retrieve", "inspect", "list", "purge", "authenticate", "read-access-policy",
+    "read-retention-policy", "preview-retention-policy", "read-api-key", "explain-access", "replay-access-policy",
+    "read-legal-hold", "read-access-log", "read-purge-log", "read-key-refs", "read-report", "read-transparency-log",
+    "read-receipt", "read-controls", "read-attestation", "sign-in", "sign-out", "read-sessions", "end-session",
+    "read-page", "submit-page", "unknown",
+))  # fmt: skip
+OPERATION = re.compile(rb'"operation":"([a-z-]+)","outcome":"([a-z]+)"')
 SWEEP = re.compile(r"sweep (\w+): (\d+) purged, (\d+) failed(?:, (\d+) held)?(, not completed)?")
 
 
@@ -390,11 +399,234 @@ class Export:
         return [data[place : place + 32] for place in range(0, len(data), 32)]
 
 
+# Archives (docs/archive.md).
+
+
+class ArchiveDir:
+    """The files of a directory with archives."""
+
+    def __init__(self, path):
+        self.path = path
+        self.manifests = {}
+        try:
+            names = sorted(os.listdir(os.path.join(path, "archives")))
+        except OSError as error:
+            raise Unusable(f"{path}: expected a directory with an archive: {error.strerror}") from None
+        for name in names:
+            if re.fullmatch("[0-9]+[.]json", name):
+                data = self.read(f"archives/{name}", MAX_TEXT)
+                try:
+                    found = json.loads(data)
+                    places = found["number"], found["first"], found["end"]
+                    if found["format"] != ARCHIVE or not all(type(each) is int for each in places):
+                        raise ValueError
+                    str(found["checkpoint"])
+                except (ValueError, KeyError, TypeError, RecursionError):
+                    raise Unusable(f"{path}/archives/{name}: expected the format {ARCHIVE}") from None
+                self.manifests[int(name[:-5])] = data, found
+
+    def read(self, name, limit):
+        """Return a file; nothing if it does not exist."""
+        try:
+            with open(os.path.join(self.path, name), "rb") as file:
+                data = file.read(limit + 1)
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise Unusable(f"{self.path}/{name}: {error.strerror}") from None
+        if len(data) > limit:
+            raise Unusable(f"{self.path}/{name} is too large")
+        return data
+
+    def bundle(self, index):
+        """Return the leaves of a full bundle; none if it is missing or malformed."""
+        return read_leaves(self.read("tile/entries/" + tile_name(index, 256), MAX_BUNDLE))
+
+    def hashes(self, level, index, size):
+        """Return the hashes of a tile in a tree of this size, and how many there must be."""
+        width = max(min((size >> (8 * level)) - index * 256, 256), 0)
+        data = self.read(f"tile/{level}/{tile_name(index, width)}", 8192) if width else b""
+        if width and not data:
+            data = self.read(f"tile/{level}/{tile_name(index, 256)}", 8192)
+        return [data[place : place + 32] for place in range(0, width * 32, 32)][:width], width
+
+    def check(self, number, keys):
+        """Yield what is wrong with an archive by itself: (index, sentence)."""
+        manifest = self.manifests[number][1]
+        first, end = manifest["first"], manifest["end"]
+        try:
+            _, size, root = head_checked(manifest["checkpoint"], keys)
+        except Refused as refused:
+            yield first, f"archive {number}: the checkpoint: {refused}"
+            return
+        if not 0 <= first < end <= size or first % 256 or end % 256:
+            yield first, f"archive {number}: expected whole bundles under its checkpoint"
+            return
+        for index in range(first // 256, end // 256):
+            leaves, hashes = self.bundle(index), self.hashes(0, index, size)[0]
+            if [hash_leaf(leaf) for leaf in leaves] != hashes:
+                yield index * 256, f"archive {number}: bundle {index} does not match its tile"
+        yield from self.check_tiles(number, first, end, size)
+        if self.root_of(size) != root:
+            yield first, f"archive {number}: the tiles do not have the root of the checkpoint"
+
+    def check_tiles(self, number, first, end, size):
+        """Yield each tile over the leaves of an archive that does not match the tile above."""
+        level = 0
+        while size >> (8 * level):
+            span = 256 << (8 * level)
+            for index in range(first // span, -(-end // span)):
+                hashes, width = self.hashes(level, index, size)
+                above = self.hashes(level + 1, index // 256, size)[0]
+                if len(hashes) < width or any(len(one) != 32 for one in hashes):
+                    yield index * span, f"archive {number}: tile {index} of level {level} is missing or too short"
+                elif width == 256 and above[index % 256 : index % 256 + 1] != [full_tile_root(hashes)]:
+                    yield index * span, f"archive {number}: tile {index} of level {level} does not match the tile above"
+            level += 1
+
+    def root_of(self, size):
+        """Return the root of the first leaves, from the tiles; None without them."""
+        tree = Tree()
+        for level in range(8, -1, -1):
+            count = size >> (8 * level)
+            if count % 256:
+                hashes = self.hashes(level, count // 256, size)[0]
+                if len(hashes) < count % 256:
+                    return None
+                for one in hashes[: count % 256]:
+                    tree.add_subtree(8 * level, one)
+        return tree.root()
+
+
+def read_leaves(data):
+    """Return the leaves of a bundle; none if it is malformed."""
+    leaves, place = [], 0
+    while place + 2 <= len(data):
+        length = int.from_bytes(data[place : place + 2], "big")
+        leaves.append(data[place + 2 : place + 2 + length])
+        place += 2 + length
+    return leaves if place == len(data) else []
+
+
+def is_kept(leaf):
+    """Whether the row of a leaf stays in the vault when its archive is dropped, whatever entries exist."""
+    found = OPERATION.search(leaf) if leaf.startswith(b'{"access":') else None
+    if found is None or found[1].decode() in DROPPED:
+        return False
+    return found[2] == b"granted" or found[1] == b"sweep"
+
+
+class Archives:
+    """The archives that the vault has recorded: which rows it may not have any longer, and which it must have."""
+
+    def __init__(self, texts, directories):
+        self.directories = directories
+        self.absent = self.place = 0
+        self.findings = []
+        self.recorded = {}
+        self.dropped = {}
+        self.found = []
+        for text in texts:
+            try:
+                record = json.loads(text)
+                places = record["number"], record["first"], record["end"], record["kept_rows"]
+                if not all(type(each) is int for each in places):
+                    raise ValueError
+                record = {**record, "text": text, "missing": 0, "rows": 0, "digest": hashlib.sha256()}
+                str(record["kept_sha256"]), str(record["manifest_sha256"])
+                self.found.append(record)
+            except (ValueError, KeyError, TypeError, RecursionError):
+                self.findings.append((0, "the record of an archive is malformed"))
+        self.found.sort(key=lambda record: record["first"])
+
+    def of(self, index):
+        """Return the record of a leaf's archive. Leaves come in order."""
+        while self.place < len(self.found) and index >= self.found[self.place]["end"]:
+            self.place += 1
+        if self.place < len(self.found) and index >= self.found[self.place]["first"]:
+            return self.found[self.place]
+        return None
+
+    def take(self, index, leaf, stored):
+        """Take a leaf of the vault, which is empty if the vault no longer has it. Return whether its hash stands for it."""
+        record = self.of(index)
+        if leaf:
+            self.take_row(index, leaf)
+            if record and is_kept(leaf):
+                record["rows"] += 1
+                record["digest"].update(hash_leaf(leaf))
+            return False
+        if record is None or len(stored) != 32:
+            return False
+        record["missing"] += 1
+        self.absent += 1
+        return not self.directories
+
+    def take_row(self, index, leaf):
+        """Take a row that records an archive or a drop."""
+        if b'"archive-log"' not in leaf and b'"drop-archived"' not in leaf:
+            return
+        try:
+            row = json.loads(leaf)["access"]
+            if row["outcome"] != "granted":
+                return
+            if row["operation"] == "archive-log":
+                self.recorded.setdefault(str(row["new_value"]), index)
+            elif row["operation"] == "drop-archived":
+                drop = json.loads(row["new_value"])
+                self.dropped.setdefault((drop["archive"], drop["manifest_sha256"]), index)
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return
+
+    def bundle(self, index):
+        """Return the leaves of an archived bundle."""
+        for directory in self.directories:
+            for _, manifest in directory.manifests.values():
+                if manifest["first"] <= index * 256 < manifest["end"]:
+                    return directory.bundle(index)
+        return []
+
+    def finish(self, good, keys):
+        """Find what is wrong with the archives. ``good`` is the size of the largest checkpoint that verified."""
+        for record in self.found:
+            if not record["missing"]:
+                continue
+            number = record["number"]
+            if self.recorded.get(record["text"], good) >= good:
+                self.findings.append(
+                    (record["first"], f"rows are missing, and no signed leaf records archive {number}")
+                )
+            elif self.dropped.get((number, record["manifest_sha256"]), good) >= good:
+                self.findings.append(
+                    (record["first"], f"rows are missing, and no signed leaf records that archive {number} was dropped")
+                )
+            elif (record["rows"], record["digest"].hexdigest()) != (record["kept_rows"], record["kept_sha256"]):
+                self.findings.append(
+                    (
+                        record["first"],
+                        f"archive {number} left {record['kept_rows']} rows, and {record['rows']} are there",
+                    )
+                )
+        records = {record["number"]: record for record in self.found}
+        for directory in self.directories:
+            for number, (data, manifest) in directory.manifests.items():
+                record = records.get(number)
+                if record is None:
+                    self.findings.append((manifest["first"], f"archive {number}: the log does not record it"))
+                elif hashlib.sha256(data).hexdigest() != record["manifest_sha256"]:
+                    self.findings.append(
+                        (record["first"], f"archive {number} is not the recorded one: its manifest differs")
+                    )
+                self.findings += directory.check(number, keys)
+        return self.findings
+
+
 class Check:
     """The verification of a log, leaf by leaf. ``findings`` are pairs of an index and a sentence."""
 
-    def __init__(self, keys, heads):
+    def __init__(self, keys, heads, archives):
         self.keys = list(keys)
+        self.archives = archives
         self.heads = sorted(heads, key=lambda each: each["size"])
         self.findings = []
         self.tree = Tree()
@@ -405,9 +637,9 @@ class Check:
         self.discontinued = []
         self.levels = [[]]
 
-    def take(self, leaf, stored):
-        """Take the next leaf, and its hash in the tile."""
-        found = hash_leaf(leaf)
+    def take(self, leaf, stored, stands=False):
+        """Take the next leaf, and its hash in the tile, which may stand for the leaf."""
+        found = stored if stands else hash_leaf(leaf)
         if found != stored:
             if self.stored is None:
                 self.stored = Tree(self.tree.peaks)
@@ -506,6 +738,7 @@ class Check:
                 self.findings.append((vouched, f"the checkpoint of {head['size']} leaves: {refused}"))
         given_up = {note for index, _, notes in self.restores if index < vouched for note in notes}
         self.findings += [finding for note, finding in self.discontinued if note not in given_up]
+        self.findings += self.archives.finish(vouched, self.keys)
         if self.unlike:
             self.findings.append((self.unlike[0], "the row does not match its hash in the tree"))
         for oddity in anomalies:
@@ -513,9 +746,15 @@ class Check:
         self.findings.sort()
 
 
-def check_export(export, keys, kept, rows=None, replay=None):
-    """Return the verification of an export, and the origin. ``rows`` is a file for all rows. ``replay`` takes the leaves."""
+def check_export(export, keys, kept, rows=None, replay=None, directories=()):
+    """Return the verification of an export, and the origin. ``rows`` is a file for all rows. ``replay`` takes the leaves.
+
+    ``directories`` have the archives; without any, the hashes of archived rows stand for them.
+    """
     manifest = export.manifest()
+    archives = manifest.get("archives", [])
+    if not isinstance(archives, list):
+        raise Unusable("manifest.json: expected archives")
     heads, findings = [], []
     names = sorted(name for name in export.names if name.startswith("checkpoints/"))
     for note, is_kept in [(export.text(name), False) for name in [*names, "checkpoint"]] + [
@@ -532,14 +771,14 @@ def check_export(export, keys, kept, rows=None, replay=None):
     heads.sort(key=lambda head: not head["kept"])  # at one size, a kept checkpoint comes first
     own = [head for head in heads if not head["kept"]]
     size = max((head["size"] for head in own), default=0)
-    check = Check(keys, heads)
+    check = Check(keys, heads, Archives(archives, directories))
     check.findings += findings
     for index in range((size + 255) // 256):
         width = min(256, size - index * 256)
         leaves, tile = export.bundle(index, width), export.tile(0, index, width)
         if not any(leaves) and not tile:
             break
-        hashes = [check.take(leaf, tile[place] if place < len(tile) else b"") for place, leaf in enumerate(leaves)]
+        leaves, hashes = take_bundle(check, index, leaves, tile)
         check.grow(0, hashes, export, size)
         take_all(replay, index * 256, leaves)
         if rows:
@@ -552,6 +791,21 @@ def check_export(export, keys, kept, rows=None, replay=None):
     except (KeyError, TypeError, ValueError):
         raise Unusable("manifest.json: expected anomalies, each with an index and a sentence") from None
     return check, own[-1]["origin"] if own else "a log"
+
+
+def take_bundle(check, index, leaves, tile):
+    """Take the leaves of a bundle, those that the vault no longer has from their archive. Return leaves and hashes."""
+    whole, hashes, archived = [], [], None
+    for place, leaf in enumerate(leaves):
+        stored = tile[place] if place < len(tile) else b""
+        stands = check.archives.take(index * 256 + place, leaf, stored)
+        if not leaf and check.archives.directories:
+            archived = check.archives.bundle(index) if archived is None else archived
+            whole.append(archived[place] if place < len(archived) else b"")
+        else:
+            whole.append(leaf)
+        hashes.append(check.take(whole[-1], stored, stands))
+    return whole, hashes
 
 
 def take_all(replay, index, leaves):
@@ -1258,7 +1512,8 @@ def run(arguments):
     with archive, open_new(arguments.rows) as rows:
         export = Export(archive)
         replay = TableReplay() if "tables" in export.manifest() else None
-        check, origin = check_export(export, keys, kept, rows, replay)
+        directories = [ArchiveDir(path) for path in arguments.archive]
+        check, origin = check_export(export, keys, kept, rows, replay, directories)
         newest = export.text("checkpoint")
         if replay:
             check_tables(export, replay)
@@ -1275,6 +1530,7 @@ def show_export(arguments, check, origin, newest, replay):
             print(f"  {index}: {what}")
         return 1
     print(f"The log verifies: {check.size} leaves of {origin}, under {len(check.heads)} checkpoints.")
+    show_archived(check.archives)
     if replay is None:
         print("The export has no tables: it proves the log alone.")
     elif replay.findings:
@@ -1291,6 +1547,14 @@ def show_export(arguments, check, origin, newest, replay):
             file.write(newest.encode("utf-8"))
         print(f"The newest checkpoint was written to {arguments.keep}. Keep it for the next time.")
     return 0
+
+
+def show_archived(archives):
+    """Print how many rows are not in the export."""
+    if archives.absent and archives.directories:
+        print(f"{archives.absent} rows are not in the export: they were read from the archive.")
+    elif archives.absent:
+        print(f"{archives.absent} rows are in archives and were not read: use --archive DIR to verify them too.")
 
 
 def run_bundle(bundle, kept):
@@ -1353,6 +1617,9 @@ def main(arguments=None):
     parser.add_argument("file", help="a log export, an evidence file, a receipt, an attestation or an access review")
     parser.add_argument("--vkey", action="append", required=True, help="a verifier key, or a file with verifier keys")
     parser.add_argument("--checkpoint", action="append", default=[], help="a file with a checkpoint that you kept")
+    parser.add_argument(
+        "--archive", action="append", default=[], metavar="DIR", help="a directory with archives of the log"
+    )
     parser.add_argument("--keep", metavar="FILE", help="write the newest checkpoint to this file, if the log verifies")
     parser.add_argument("--rows", metavar="FILE", help="write the rows to this file, one JSON line each")
     try:
