@@ -25,7 +25,9 @@ from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage
 
 WRITES = [storing(f"e{number}", key_ref=f"k{number % 7}") for number in range(200)]
 COUNTS_OF_LOGS = {"access_counts": "access", "purge_counts": "purge", "lag_counts": "purge", "retired_keys": "purge"}
-OF_PERIOD = {"since": T0, "until": T0, "size": 8_192, "kept": True, "purposes": [], "as_of": T0, "limit": 10}
+OF_PERIOD = {"since": T0, "until": T0, "size": 8_192, "kept": True, "purposes": [], "as_of": T0, "limit": 10} | {
+    "in_use": []
+}
 TIMES = dict.fromkeys(
     (
         "as_of", "retention_limit", "due", "limit_due",

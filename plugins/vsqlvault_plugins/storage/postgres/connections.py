@@ -60,8 +60,7 @@ class Connections:
             OutcomeUnknown: a commit of the block is durable here, but did not wait for its standby.
             TimeoutError: the block was late. Errors of the block.
         """
-        is_free = not (self._waiting or self._called or self._is_closed)
-        connection = (self._sound_one() if is_free else None) or await self._take()
+        connection = (None if self._is_wanted else self._sound_one()) or await self._take()
         self._used.add(connection)
         is_sound = False
         try:
@@ -77,6 +76,23 @@ class Connections:
             raise
         finally:
             self._give_back(connection, is_sound and not connection.is_in_transaction())
+
+    @asynccontextmanager
+    async def borrow_spare(self, seconds: float) -> AsyncIterator[Connection | None]:
+        """Lend a connection if nobody waits for one and one more is left for others, and None otherwise.
+
+        Raises the errors of ``borrow``, except those of a wait.
+        """
+        is_spare = not self._is_wanted and self.in_use + 1 < self._limit
+        if is_spare and not self._idle:
+            with suppress(StorageUnavailable):
+                if made := await self._make():
+                    self._idle.append(made)
+        if not is_spare or self._is_wanted or not self._idle:
+            yield None
+            return
+        async with self.borrow(seconds) as connection:
+            yield connection
 
     @asynccontextmanager
     async def borrow_beside(self, seconds: float) -> AsyncIterator[Connection]:
@@ -125,6 +141,10 @@ class Connections:
     def in_use(self) -> int:
         """The number of connections that are lent or being created."""
         return len(self._used) + self._making
+
+    @property
+    def _is_wanted(self) -> bool:
+        return bool(self._waiting or self._called or self._is_closed)
 
     async def _take(self) -> Connection:
         try:

@@ -38,7 +38,7 @@ from vsqlvault_plugins.storage.postgres import (
     tree,
     watching,
 )
-from vsqlvault_plugins.storage.postgres.answers import answer
+from vsqlvault_plugins.storage.postgres.answers import answer, answer_both
 from vsqlvault_plugins.storage.postgres.batches import commit_batch, read_batch, retrieve
 from vsqlvault_plugins.storage.postgres.connections import WAIT_SECONDS, Connection, Connections
 from vsqlvault_plugins.storage.postgres.failures import is_worth_repeating, translated
@@ -47,7 +47,7 @@ from vsqlvault_plugins.storage.postgres.server import PoolerMode, Server
 from vsqlvault_plugins.storage.sql.counted_entries import EntryCounts
 from vsqlvault_plugins.storage.sql.entry_counts import count_entries
 from vsqlvault_plugins.storage.sql.evidence import KeyUses
-from vsqlvault_plugins.storage.sql.reading import Answer, Reading
+from vsqlvault_plugins.storage.sql.reading import Answer, Other, Reading
 from vsqlvault_plugins.storage.sql.reads import SqlReads
 from vsqlvault_plugins.storage.sql.rows import POSTGRESQL_ROWS
 
@@ -134,6 +134,12 @@ class PostgresStorage(SqlReads):
 
     async def _answer(self, reading: Reading[Answer], *, is_short: bool = False, consistently: bool = False) -> Answer:
         return await self._run(READ_SECONDS if is_short else PAGE_SECONDS, answer, reading, consistently)
+
+    async def _answer_both(self, first: Reading[Answer], second: Reading[Other]) -> tuple[Answer, Other]:
+        try:
+            return await answer_both(self._connections, PAGE_SECONDS, first, second)
+        except Exception as error:
+            raise translated(error, committing=False) from error
 
     async def _settled(self, log: LogName) -> int:
         return await self._run(PAGE_SECONDS, small_tables.settled_position, f"{log.value}_log")

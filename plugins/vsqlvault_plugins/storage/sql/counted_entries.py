@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import field
 from datetime import datetime, timedelta
+from itertools import islice
 
 from vsqlvault.interfaces.evidence import ENDING_WITHIN_DAYS, MAX_LISTED_KEYS, EvidenceQuery, Holding
 from vsqlvault.interfaces.statistics import KeyRefUse, PurposeStatistics
@@ -122,6 +123,11 @@ class EntryCounts:
                 found[purpose, ref].append(policy)
         order = sorted(found, key=lambda name: (name[0].encode(), name[1] is not None, (name[1] or "").encode()))
         return {name: found[name] for name in order[: MAX_LISTED_KEYS + 1]}
+
+    def keys_in_use(self) -> list[tuple[str, str]]:
+        """Return purposes and key_refs with entries, at most as many as a report lists."""
+        known = ((name[0], name[1]) for name, states in self.by_key.items() if name[1] is not None and any(states))
+        return list(islice(known, MAX_LISTED_KEYS))
 
     def key_use(self, name: tuple[str, str | None], policies: Iterable[str], used: Sequence[datetime]) -> KeyRefUse:
         """Return the use of a listed key. ``used`` are times of its values, including the first and the last."""

@@ -24,7 +24,8 @@ FRAGMENTS: Mapping[str, tuple[str, str]] = {
     "vault": ("", "vault."),
     # A list of texts that is one parameter, for IN.
     "texts": ("(SELECT value FROM json_each(:{0}))", "(SELECT unnest(:{0}::text[]))"),
-    "days": ("(SELECT value FROM json_each(:{0}))", "(SELECT unnest(:{0}::date[]))"),
+    # PostgreSQL compares with the few days of an array faster than it probes a hash table.
+    "not_on": ("NOT IN (SELECT value FROM json_each(:{0}))", "<> ALL (:{0}::date[])"),
     # A day is a number in SQLite, counted from 0001-01-01, and a date in PostgreSQL.
     "created_day": ("created_day", "created_on"),
     "expires_day": ("expires_day", "expires_on"),
@@ -39,7 +40,6 @@ FRAGMENTS: Mapping[str, tuple[str, str]] = {
     "plus": ("+", ""),
     # SQLite's planner knows nothing of the table's rows, and keeps the order of a cross join.
     "indexed_by": ("INDEXED BY {0}", ""),
-    "then_join": ("CROSS JOIN", "JOIN"),
     # The tallies of PostgreSQL have the database's collation.
     "by_bytes": ("", 'COLLATE "C"'),
     # The rows of a view of a log in each of the parts, by position. OFFSET 0 keeps PostgreSQL from the index by time.
@@ -48,6 +48,19 @@ FRAGMENTS: Mapping[str, tuple[str, str]] = {
         (
             "parts CROSS JOIN LATERAL (SELECT * FROM vault.{0} AS u"
             " WHERE u.position >= parts.first AND u.position <= parts.last OFFSET 0) AS units"
+        ),
+    ),
+    # The tallies of whole blocks. PostgreSQL estimates an array well, and so groups them by hashes instead of by sorting.
+    "tallies_of_whole": (
+        "whole CROSS JOIN {0} AS t ON t.block = whole.block",
+        "vault.{0} AS t WHERE t.block = ANY (ARRAY(SELECT block FROM whole))",
+    ),
+    # The step of a lag: the smallest bound that it does not exceed, or null. PostgreSQL reads the bounds once a query.
+    "lag_step": (
+        "(SELECT min(up_to) FROM lag_steps WHERE up_to >= {0})",
+        (
+            "(ARRAY(SELECT up_to FROM vault.lag_steps ORDER BY up_to))[1 + width_bucket("
+            "{0} - interval '1 microsecond', ARRAY(SELECT up_to FROM vault.lag_steps ORDER BY up_to))]"
         ),
     ),
     # The entries e of a purpose that end, or were made, on the days of a list. Each day is looked up in the index by time.

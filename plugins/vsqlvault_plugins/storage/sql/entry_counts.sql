@@ -26,13 +26,13 @@ FROM (
     UNION ALL
     SELECT e.algorithm_hint, e.key_ref, e.access_policy, e.owner_app, e.created_at, e.expires_at, 1
     FROM {entries_made_on:creation_days}
-    WHERE {day_of:e.expires_at} NOT IN {days:expiry_days}
+    WHERE {day_of:e.expires_at} {not_on:expiry_days}
 ) AS entry
 WHERE created_at <= :as_of
 GROUP BY algorithm_hint, key_ref, access_policy, owner_app
 
 -- name: on_no_cut_day
-{created_day} <= :as_of AND {expires_day} NOT IN {days:expiry_days} AND {created_day} NOT IN {days:creation_days}
+{created_day} <= :as_of AND {expires_day} {not_on:expiry_days} AND {created_day} {not_on:creation_days}
 
 -- name: sums
 -- Active, expired, overdue, and active but ending within thirty, ninety and 365 days.
@@ -49,5 +49,6 @@ CAST(sum(entry_count) FILTER (
 ) AS bigint)
 
 -- name: states
+-- Active and expired. Databases evaluate the repeated sum once.
 CAST(sum(entry_count) FILTER (WHERE {ends} > :as_of AND {created} > :retention_limit) AS bigint),
-CAST(sum(entry_count) FILTER (WHERE {ends} <= :as_of OR {created} <= :retention_limit) AS bigint)
+CAST(sum(entry_count) - coalesce(sum(entry_count) FILTER (WHERE {ends} > :as_of AND {created} > :retention_limit), 0) AS bigint)

@@ -11,7 +11,6 @@ from vsqlvault.interfaces.evidence import (
     MAX_LISTED_CHANGES,
     MAX_LISTED_KEYS,
     AccessCount,
-    Evidence,
     EvidenceQuery,
     Holding,
     PolicyChange,
@@ -29,41 +28,53 @@ from vsqlvault_plugins.storage.sql.rows import Rows
 
 MICROSECOND = timedelta(microseconds=1)
 KeyUses: TypeAlias = list[tuple[str, KeyRefUse]]
+Members: TypeAlias = dict[str, Any]
 CountKeys: TypeAlias = Callable[[EntryCounts, datetime], Reading[KeyUses]]
 
 
-def evidence(
+def of_entries(
     rows: Rows,
     query: EvidenceQuery,
     count_entries: Callable[[EvidenceQuery], Reading[EntryCounts]],
     key_uses: CountKeys,
-) -> Reading[Evidence]:
-    """Count entries and logs without reading values. ``count_entries`` and ``key_uses`` are those of a storage's counters."""
+) -> Reading[Members]:
+    """Return the members of Evidence that need the entries, without reading values.
+
+    ``count_entries`` and ``key_uses`` are those of a storage's counters.
+    """
+    logs = LogCounts(rows, query.since, query.until, from_rows=query.from_rows)
+    counts = None if query.from_rows else (yield from count_entries(query))
+    in_use = counts.keys_in_use() if counts else ()
+    retired = yield from logs.retired_keys(query.as_of, MAX_LISTED_KEYS, in_use)
+    return {
+        "holdings": (yield from _holdings(query)) if counts is None else counts.holdings(),
+        "oldest_expired_at": (yield from _oldest_expired(rows, query)),
+        "retired_keys": [RetiredKey(row[0], row[1], rows.time(row[2])) for row in retired],
+        "entry_statistics": None if counts is None else (yield from _statistics(rows, query, counts)),
+        "key_uses": None if counts is None else (yield from key_uses(counts, query.as_of)),
+    }
+
+
+def of_logs(rows: Rows, query: EvidenceQuery) -> Reading[Members]:
+    """Return the other members of Evidence."""
     logs = LogCounts(rows, query.since, query.until, from_rows=query.from_rows)
     steps = lags.by_purpose((yield from logs.lag_steps()))
     changes = yield from _policy_changes(rows, query)
-    counts = None if query.from_rows else (yield from count_entries(query))
     of_purpose = {}
     for purpose, of in steps.items():
         of_purpose[purpose] = yield from logs.lag(of)
-    retired = yield from logs.retired_keys(query.as_of, MAX_LISTED_KEYS)
     access = yield from logs.access(sorted(query.retention_limits))
-    return Evidence(
-        holdings=(yield from _holdings(query)) if counts is None else counts.holdings(),
-        oldest_expired_at=(yield from _oldest_expired(rows, query)),
-        purges=[PurgeCount(*row) for row in (yield from logs.purges())],
-        lags=of_purpose,
-        lag_histogram=lags.histogram(steps.get(None, ())),
-        retired_keys=[RetiredKey(row[0], row[1], rows.time(row[2])) for row in retired],
-        access=[_access_count(rows, row) for row in access],
-        days=(yield from logs.days()),
-        policy_changes=changes[:MAX_LISTED_CHANGES],
-        policy_changes_count=len(changes),
-        oldest_access_at=rows.time_or_none((yield from fetch_value(QUERIES["evidence_oldest_access"]))),
-        oldest_purge_at=rows.time_or_none((yield from fetch_value(QUERIES["evidence_oldest_purge"]))),
-        entry_statistics=None if counts is None else (yield from _statistics(rows, query, counts)),
-        key_uses=None if counts is None else (yield from key_uses(counts, query.as_of)),
-    )
+    return {
+        "purges": [PurgeCount(*row) for row in (yield from logs.purges())],
+        "lags": of_purpose,
+        "lag_histogram": lags.histogram(steps.get(None, ())),
+        "access": [_access_count(rows, row) for row in access],
+        "days": (yield from logs.days()),
+        "policy_changes": changes[:MAX_LISTED_CHANGES],
+        "policy_changes_count": len(changes),
+        "oldest_access_at": rows.time_or_none((yield from fetch_value(QUERIES["evidence_oldest_access"]))),
+        "oldest_purge_at": rows.time_or_none((yield from fetch_value(QUERIES["evidence_oldest_purge"]))),
+    }
 
 
 def _statistics(rows: Rows, query: EvidenceQuery, counts: EntryCounts) -> Reading[EntryStatistics]:

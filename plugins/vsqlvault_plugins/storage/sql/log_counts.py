@@ -44,9 +44,13 @@ class LogCounts:
         purges = yield from self._rows("purge_day_counts", LogName.PURGE)
         return joined_days(((day(row[0]), *row[1:]) for row in access), ((day(row[0]), row[1]) for row in purges))
 
-    def retired_keys(self, as_of: datetime, limit: int) -> Reading[list[Any]]:
-        """Return purpose, key_ref and time of the last purge, for keys without entries."""
-        return self._rows("retired_keys", LogName.PURGE, as_of=as_of, limit=limit)
+    def retired_keys(self, as_of: datetime, limit: int, in_use: Sequence[tuple[str, str]]) -> Reading[list[Any]]:
+        """Return purpose, key_ref and time of the last purge, for keys without entries.
+
+        ``in_use`` are purposes and key_refs that are known to have entries. Any number of them may be missing.
+        """
+        texts = [f"{purpose} {key_ref}" for purpose, key_ref in in_use]
+        return self._rows("retired_keys", LogName.PURGE, as_of=as_of, limit=limit, in_use=texts)
 
     def lag_steps(self) -> Reading[list[lags.LagStep]]:
         """Return the number of lags of each purpose in each step."""

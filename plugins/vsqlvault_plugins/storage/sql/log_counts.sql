@@ -31,7 +31,7 @@ SELECT operation, outcome, reason, CASE WHEN purpose IN {texts:purposes} THEN pu
 FROM (
     SELECT operation, outcome, reason, purpose, app, role, row_count, event_count, first_at, last_at, without_app,
            without_origin, without_subject, without_identity
-    FROM whole {then_join} {vault}access_tallies AS t ON t.block = whole.block
+    FROM {tallies_of_whole:access_tallies}
     UNION ALL
     SELECT operation, outcome, reason, purpose, app, role, row_count, event_count, at, at, without_app, without_origin,
            without_subject, without_identity
@@ -43,7 +43,7 @@ GROUP BY operation, outcome, reason, known_purpose, app, role
 -- name: purge_counts
 SELECT purpose, reason, method, CAST(sum(row_count) AS bigint)
 FROM (
-    SELECT purpose, reason, method, row_count FROM whole {then_join} {vault}purge_tallies AS t ON t.block = whole.block
+    SELECT purpose, reason, method, row_count FROM {tallies_of_whole:purge_tallies}
     UNION ALL
     SELECT purpose, reason, method, 1
     FROM {rows_of_parts:purge_units}
@@ -55,7 +55,7 @@ GROUP BY purpose, reason, method
 SELECT day, CAST(sum(stored) AS bigint), CAST(sum(retrieved) AS bigint), CAST(sum(denied) AS bigint)
 FROM (
     SELECT day, stored, retrieved, denied
-    FROM whole {then_join} {vault}access_day_tallies AS t ON t.block = whole.block
+    FROM {tallies_of_whole:access_day_tallies}
     UNION ALL
     SELECT day, stored, retrieved, denied
     FROM {rows_of_parts:access_days}
@@ -66,7 +66,7 @@ GROUP BY day
 -- name: purge_day_counts
 SELECT day, CAST(sum(purged) AS bigint)
 FROM (
-    SELECT day, purged FROM whole {then_join} {vault}purge_day_tallies AS t ON t.block = whole.block
+    SELECT day, purged FROM {tallies_of_whole:purge_day_tallies}
     UNION ALL
     SELECT day, purged
     FROM {rows_of_parts:purge_days}
@@ -78,21 +78,22 @@ GROUP BY day
 SELECT purpose, up_to, CAST(sum(row_count) AS bigint), max(longest)
 FROM (
     SELECT purpose, up_to, row_count, longest
-    FROM whole {then_join} {vault}lag_tallies AS t ON t.block = whole.block
+    FROM {tallies_of_whole:lag_tallies}
     UNION ALL
-    SELECT purpose, up_to, 1, lag
+    SELECT purpose, {lag_step:lag}, 1, lag
     FROM {rows_of_parts:purge_units}
     WHERE at >= :since AND at < :until AND lag IS NOT NULL
 ) AS counted
 GROUP BY purpose, up_to
 
 -- name: retired_keys
--- Each key is looked up once, by the index of keys, whose order is asked for, and no further than its first entry.
+-- Keys that are not known to be in use are looked up once, by the index of keys, whose order is asked for, and no further than
+-- the first entry. :in_use has "purpose key_ref" of keys with entries.
 , candidates AS MATERIALIZED (
     SELECT purpose, key_ref, max(last_at) AS last_purged_at
     FROM (
         SELECT purpose, key_ref, last_at
-        FROM whole {then_join} {vault}purged_key_tallies AS t ON t.block = whole.block
+        FROM {tallies_of_whole:purged_key_tallies}
         UNION ALL
         SELECT purpose, key_ref, at
         FROM {rows_of_parts:purge_units}
@@ -101,7 +102,7 @@ GROUP BY purpose, up_to
     GROUP BY purpose, key_ref
 )
 SELECT purpose, key_ref, last_purged_at FROM candidates AS c
-WHERE (
+WHERE purpose || ' ' || key_ref NOT IN {texts:in_use} AND (
     SELECT true FROM {vault}entries AS e
     WHERE e.purpose = c.purpose AND e.key_ref = c.key_ref {by_bytes} AND e.purged_at IS NULL
       AND {plus}e.created_at <= :as_of

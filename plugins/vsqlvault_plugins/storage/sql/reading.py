@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 from vsqlvault_plugins.storage.sql.dialect import Parameters
 
 Answer = TypeVar("Answer")
+Other = TypeVar("Other")
 
 
 class Fetch(NamedTuple):
@@ -36,3 +37,8 @@ def fetch_value(query: str, **parameters: Any) -> Reading[Any]:
     """Return the first column of the first row of a query, or None."""
     rows = yield Fetch(query, parameters)
     return rows[0][0] if rows else None
+
+
+def both(first: Reading[Answer], second: Reading[Other]) -> Reading[tuple[Answer, Other]]:
+    """Return both answers, of one reading after the other."""
+    return (yield from first), (yield from second)

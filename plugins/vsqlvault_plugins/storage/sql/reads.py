@@ -37,7 +37,7 @@ from vsqlvault.model.purge import PurgeRecord, ScrubRecord, SweepRecord, SweepRu
 from vsqlvault.model.transparency import Checkpoint, LogName
 from vsqlvault_plugins.storage.sql import evidence, pages, records, tree
 from vsqlvault_plugins.storage.sql.counted_entries import EntryCounts
-from vsqlvault_plugins.storage.sql.reading import Answer, Reading
+from vsqlvault_plugins.storage.sql.reading import Answer, Other, Reading, both
 from vsqlvault_plugins.storage.sql.rows import Rows
 
 
@@ -57,6 +57,10 @@ class SqlReads(ABC):
     @abstractmethod
     def _key_uses(self, counts: EntryCounts, as_of: datetime) -> Reading[evidence.KeyUses]:
         """Return the use of each listed key."""
+
+    async def _answer_both(self, first: Reading[Answer], second: Reading[Other]) -> tuple[Answer, Other]:
+        """Answer two long readings from one state."""
+        return await self._answer(both(first, second), consistently=True)
 
     async def _settled(self, log: LogName) -> int | None:
         """Return the position up to which no row can be added any more; None: it is that of the newest row."""
@@ -116,8 +120,9 @@ class SqlReads(ABC):
 
     async def evidence(self, query: EvidenceQuery) -> Evidence:
         """See ``Storage.evidence``."""
-        reading = evidence.evidence(self.rows, query, self._count_entries, self._key_uses)
-        return await self._answer(reading, consistently=True)
+        of_entries = evidence.of_entries(self.rows, query, self._count_entries, self._key_uses)
+        members = await self._answer_both(of_entries, evidence.of_logs(self.rows, query))
+        return Evidence(**members[0], **members[1])
 
     async def key_refs(self, query: KeyRefQuery) -> Sequence[KeyRefUse]:
         """See ``Storage.key_refs``."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from vsqlvault.errors import StorageUnavailable
 from vsqlvault_plugins.storage.postgres.connections import Connections
 
 
@@ -120,3 +121,49 @@ async def test_a_late_statement_is_reported() -> None:
         async with connections.borrow(0.01):
             await asyncio.sleep(5)
     assert told == ["late"]
+
+
+class TestSpare:
+    """A spare connection is lent only if others do not need it."""
+
+    async def test_a_second_connection_is_made_for_it(self) -> None:
+        connections = Connections(connect, 3)
+        async with connections.borrow(1), connections.borrow_spare(1) as spare:
+            assert spare is not None
+            assert connections.in_use == 2
+
+    async def test_an_idle_connection_is_taken_first(self) -> None:
+        connections = Connections(connect, 3)
+        async with connections.borrow(1), connections.borrow(1) as kept:
+            pass
+        async with connections.borrow(1), connections.borrow_spare(1) as spare:
+            assert spare is kept
+
+    @pytest.mark.parametrize("limit", [1, 2])
+    async def test_the_last_connection_is_left_for_others(self, limit: int) -> None:
+        connections = Connections(connect, limit)
+        async with connections.borrow(1), connections.borrow_spare(1) as spare:
+            assert spare is None
+            assert connections.in_use == 1
+
+    async def test_it_is_not_lent_while_others_wait(self) -> None:
+        connections = Connections(connect, 3)
+        async with connections.borrow(1), connections.borrow(1):
+            async with connections.borrow(1):
+                waiting = asyncio.create_task(hold(connections))
+                await asyncio.sleep(0.01)
+            async with connections.borrow_spare(1) as spare:  # one is free, and the waiting caller was called for it
+                assert spare is None
+        await asyncio.wait_for(waiting, 0.5)
+
+    async def test_a_full_server_lends_none(self) -> None:
+        async def connect_once() -> Any:
+            if connections.in_use > 1:
+                raise StorageUnavailable("the server has no free connection")
+            return Line()
+
+        connections = Connections(connect_once, 3)
+        async with connections.borrow(1), connections.borrow_spare(1) as spare:
+            assert spare is None
+        async with connections.borrow_spare(1) as spare:
+            assert spare is not None
