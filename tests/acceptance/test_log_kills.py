@@ -79,7 +79,12 @@ class Writer:
 
 def settings_of(url: str) -> Any:
     return load_settings(
-        None, {"VSQL_VAULT_STORAGE__DATABASE_URL": url, "VSQL_VAULT_AUDIT__SIGNING_KEY_ENV": "SIGNING_KEY"}
+        None,
+        {
+            "VSQL_VAULT_STORAGE__DATABASE_URL": url,
+            "VSQL_VAULT_STORAGE__SHARDS": "4",
+            "VSQL_VAULT_AUDIT__SIGNING_KEY_ENV": "SIGNING_KEY",
+        },
     )
 
 

@@ -1,4 +1,4 @@
-"""SQLite and PostgreSQL answer alike: the same requests, one after another, the same answers but for ids and times."""
+"""SQLite and PostgreSQL, on four shards, answer alike: the same requests, one after another, the same answers but for ids and times."""
 
 from __future__ import annotations
 
@@ -19,7 +19,12 @@ def servers(tmp_path_factory: pytest.TempPathFactory, postgres: Databases) -> It
     pair: list[VaultServer] = []
     for url in (None, postgres.url(name)):
         directory: Path = tmp_path_factory.mktemp("same")
-        server = VaultServer(directory, database_url=url, apps=pair[0].apps if pair else None)
+        server = VaultServer(
+            directory,
+            database_url=url,
+            apps=pair[0].apps if pair else None,
+            environment={"VSQL_VAULT_STORAGE__SHARDS": "4"},
+        )
         pair.append(server)
         server.start()
     try:

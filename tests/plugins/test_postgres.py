@@ -77,25 +77,29 @@ async def opened(url: str, **options: Any) -> PostgresStorage:
 
 
 @pytest.fixture(scope="module")
-def migrated(postgres: Databases) -> Iterator[str]:
-    """A database with the tables in it and nothing else, to be copied: that is quicker than making them each time."""
-    name = postgres.create_database()
+def migrated(postgres: Databases) -> Iterator[dict[int, str]]:
+    """Databases of one and of four shards, with no rows, to be copied: that is quicker than to migrate each."""
+    names = {shards: postgres.create_database() for shards in (1, 4)}
 
     async def make() -> None:
-        await (await opened(postgres.url(name))).close()
+        for shards, name in names.items():
+            await (await opened(postgres.url(name), shards=shards)).close()
 
     asyncio.run(make())
-    yield name
-    postgres.drop_database(name)
+    yield names
+    for name in names.values():
+        postgres.drop_database(name)
 
 
 class OnItsOwnDatabase:
     """The directory of a test tells its server; each directory in it has a database of its own there."""
 
+    shards = 1
+
     @pytest.fixture(autouse=True)
-    def _databases(self, tmp_path: Path, postgres: Databases, migrated: str) -> Iterator[None]:
+    def _databases(self, tmp_path: Path, postgres: Databases, migrated: dict[int, str]) -> Iterator[None]:
         prefix = f"kit_{secrets.token_hex(4)}"
-        (tmp_path / PLACE_FILE).write_text(f"{postgres.url('postgres')} {prefix} {migrated}", "utf-8")
+        (tmp_path / PLACE_FILE).write_text(f"{postgres.url('postgres')} {prefix} {migrated[self.shards]}", "utf-8")
         yield
         made = postgres.sql(f"SELECT datname FROM pg_database WHERE datname LIKE '{prefix}%'")
         for name in made.split():
@@ -109,11 +113,11 @@ class OnItsOwnDatabase:
         with contextlib.suppress(asyncpg.DuplicateDatabaseError):
             await connection.execute(f"CREATE DATABASE {name} TEMPLATE {migrated}")
         await connection.close()
-        return await opened(urlsplit(url)._replace(path=f"/{name}").geturl(), pool_size=3)
+        return await opened(urlsplit(url)._replace(path=f"/{name}").geturl(), pool_size=3, shards=self.shards)
 
 
 class TestPostgresConforms(OnItsOwnDatabase, StorageConformance):
-    pass
+    shards = 4
 
 
 class TestPostgresFails(OnItsOwnDatabase, FaultConformance):
@@ -171,9 +175,13 @@ def beside(run: Run, postgres_url: str) -> Iterator[asyncpg.Connection]:
 @pytest.mark.parametrize(
     ("rulebook", "expectations", "broken"),
     [
-        ("kept", "ROW(1, 1, 'moon-is-full', 'card', 'e1', NULL, NULL)", [1]),
-        ("kept", "ROW(1, 1, 'revision-is', NULL, NULL, NULL, 1), ROW(1, 2, 'entry-is', 'card', 'e1', 'x', 1)", [2]),
-        ("gone", "ROW(1, 1, 'entry-is', 'card', 'e1', 'x', 1)", [1]),
+        ("kept", "ROW(1, 1, 'moon-is-full', 'card', 'e1', NULL, NULL, 0)", [1]),
+        (
+            "kept",
+            "ROW(1, 1, 'revision-is', NULL, NULL, NULL, 1, NULL), ROW(1, 2, 'entry-is', 'card', 'e1', 'x', 1, 0)",
+            [2],
+        ),
+        ("gone", "ROW(1, 1, 'entry-is', 'card', 'e1', 'x', 1, 0)", [1]),
     ],
 )
 @pytest.mark.usefixtures("storage")
@@ -542,8 +550,8 @@ class TestOrderOfTheLogs:
             await transaction.start()
             await beside.execute("SELECT pg_advisory_xact_lock_shared(1987277164, 1)")
             await beside.execute(
-                "INSERT INTO vault.access_log (at, request_id, operation, outcome, status) "
-                "VALUES (now(), 'late', 'retrieve', 'granted', 200)"
+                "INSERT INTO vault.access_log (at, request_id, operation, outcome, status, shard) "
+                "VALUES (now(), 'late', 'retrieve', 'granted', 200, 0)"
             )
             await committed(storage, a_write())
             assert len(await storage.access_log(LogQuery(limit=9))) == 2

@@ -310,8 +310,8 @@ def test_two_processes_that_tally_at_once_keep_a_block_once(run: Run, place: Pla
 def test_a_row_that_is_committed_late_is_in_the_tally_of_its_block(run: Run, postgres_url: str) -> None:
     """PostgreSQL gives rows their positions before they are committed: this one has the first place, and comes in last."""
     late_row = (
-        "INSERT INTO vault.access_log (at, request_id, operation, outcome, status)"
-        " VALUES ($1, 'late', 'list', 'granted', 200)"
+        "INSERT INTO vault.access_log (at, request_id, operation, outcome, status, shard)"
+        " VALUES ($1, 'late', 'list', 'granted', 200, 0)"
     )
 
     async def live() -> None:

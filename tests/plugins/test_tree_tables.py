@@ -20,6 +20,7 @@ from vsqlvault.model.transparency import Checkpoint, LogName, TileKey
 from vsqlvault.proof.leaf import row_hash
 from vsqlvault.testing import T0, a_purge_record, a_write, an_access_record
 from vsqlvault.testing.driving import committed
+from vsqlvault_plugins.storage.postgres.batches import QUERIES
 from vsqlvault_plugins.storage.postgres.roles import Roles
 from vsqlvault_plugins.storage.postgres.storage import PostgresStorage, PostgresTuning
 from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage
@@ -27,8 +28,11 @@ from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 CHECKPOINT = Checkpoint("vault.example/audit", 1, b"\x07" * 32, "note\n", T0)
 OLD_ROW = (
-    "INSERT INTO {schema}access_log (at, request_id, operation, outcome, status)"
-    " VALUES ({now}, 'old', 'list', 'granted', 200)"
+    "INSERT INTO access_log (at, request_id, operation, outcome, status) VALUES ({now}, 'old', 'list', 'granted', 200)"
+)
+OLD_ROW_OF_POSTGRES = (
+    "INSERT INTO vault.access_log (at, request_id, operation, outcome, status, shard)"
+    " VALUES (now(), 'old', 'list', 'granted', 200, 0)"
 )
 
 
@@ -70,7 +74,7 @@ class TestPostgres:
             transaction = beside.transaction()
             await transaction.start()
             await beside.execute("SELECT pg_advisory_xact_lock_shared(1987277164, 1)")
-            await beside.execute(OLD_ROW.format(schema="vault.", now="now()"))
+            await beside.execute(OLD_ROW_OF_POSTGRES)
             await committed(storage, Write((an_access_record(request_id="fast"),)))
             assert list(await storage.unsequenced(9)) == []
             await committed(storage, Write((an_access_record(request_id="not held up"),)))
@@ -83,6 +87,15 @@ class TestPostgres:
             assert [row.record.request_id for row in rows] == ["old", "fast", "not held up"]
 
         run(race())
+
+    def test_the_tree_grows_during_a_scrub(self, run: Run, storage: PostgresStorage, beside: Any) -> None:
+        async def scene() -> None:
+            assert await beside.fetchval(QUERIES["try_lock_scrub"])
+            await committed(storage, a_write())
+            await grown(storage)
+            assert await storage.tree_size() == 1
+
+        run(scene())
 
     def test_a_transaction_of_somebody_else_is_not_waited_for(
         self, run: Run, storage: PostgresStorage, beside: Any
@@ -101,7 +114,7 @@ class TestPostgres:
         self, run: Run, storage: PostgresStorage, beside: Any
     ) -> None:
         async def scene() -> None:
-            await beside.execute(OLD_ROW.format(schema="vault.", now="now()"))
+            await beside.execute(OLD_ROW_OF_POSTGRES)
             await committed(storage, a_write())
             rows = await storage.access_log(LogQuery(limit=9, oldest_first=True))
             pending = await storage.unsequenced(9)
@@ -175,7 +188,7 @@ class TestSqlite:
     def test_a_row_from_before_becomes_a_leaf_as_it_stands(
         self, run: Run, storage: SqliteStorage, beside: sqlite3.Connection
     ) -> None:
-        beside.execute(OLD_ROW.format(schema="", now="1799999999123456"))
+        beside.execute(OLD_ROW.format(now="1799999999123456"))
         run(committed(storage, a_write()))
         rows = run(storage.access_log(LogQuery(limit=9, oldest_first=True)))
         pending = run(storage.unsequenced(9))

@@ -49,6 +49,7 @@ async def main(url: str) -> None:
         None,
         {
             "VSQL_VAULT_STORAGE__DATABASE_URL": url,
+            "VSQL_VAULT_STORAGE__SHARDS": "4",
             "VSQL_VAULT_AUDIT__SIGNING_KEY_ENV": "SIGNING_KEY",
             "VSQL_VAULT_AUDIT__CHECKPOINT_INTERVAL_SECONDS": "0.02",
         },

@@ -37,6 +37,7 @@ from vsqlvault.model.entry import EntryKey
 from vsqlvault.quick_dataclass import dataclass
 from vsqlvault_plugins.storage.postgres import rows, watching
 from vsqlvault_plugins.storage.postgres.connections import Connection
+from vsqlvault_plugins.storage.postgres.sharding import ONE_SHARD, Shards
 from vsqlvault_plugins.storage.sql.rows import POSTGRESQL_ROWS
 from vsqlvault_plugins.storage.sql_files import load_queries
 
@@ -46,38 +47,42 @@ _NO_KEY = ("", "")
 _NO_LEAVES = repeat(None)
 
 
-async def read_batch(connection: Connection, reads: Sequence[Read]) -> list[Snapshot]:
+async def read_batch(connection: Connection, reads: Sequence[Read], shards: Shards = ONE_SHARD) -> list[Snapshot]:
     """Answer a batch of reads from one consistent state."""
     keys = [read.key or _NO_KEY for read in reads]
     if len(keys) == 1:
-        found = await connection.fetch(QUERIES["read_one"], *keys[0], reads[0].with_value)
+        found = await connection.fetch(QUERIES["read_one"], *keys[0], reads[0].with_value, shards.of_entry(*keys[0]))
     else:
         found = await connection.fetch(
-            QUERIES["read"], [key[0] for key in keys], [key[1] for key in keys], [read.with_value for read in reads]
-        )
+            QUERIES["read"], [key[0] for key in keys], [key[1] for key in keys], [read.with_value for read in reads],
+            [shards.of_entry(*key) for key in keys],
+        )  # fmt: skip
     return [
         Snapshot(row[20], row[21], POSTGRESQL_ROWS.entry_of(row) if row[0] is not None else None, row[19], row[22])
         for row in found
     ]
 
 
-async def retrieve(connection: Connection, retrieval: Retrieval) -> Snapshot | None:
+async def retrieve(connection: Connection, retrieval: Retrieval, shards: Shards = ONE_SHARD) -> Snapshot | None:
     """Commit the row of a retrieval, and return the value. None: nothing was committed."""
     entry = retrieval.entry
+    shard = shards.of_entry(*entry.key)
     row = await connection.fetchrow(
         QUERIES["retrieve"], *entry.key, *entry.stamp, entry.retrievals, entry.expires_at, retrieval.until,
-        retrieval.with_value, retrieval.revision, [(1, 1, "entry-is", *entry.key, *entry.stamp)],
-        [rows.access_row(1, retrieval.access)],
+        retrieval.with_value, retrieval.revision, [(1, 1, "entry-is", *entry.key, *entry.stamp, shard)],
+        [rows.access_row(1, retrieval.access, None, shards.of_access(retrieval.access))], shard,
     )  # fmt: skip
     if row is None or row["broken"] != [0]:
         return None
     return Snapshot(row["now"], retrieval.revision, entry, row["encrypted_value"], row["mark"])
 
 
-async def commit_batch(connection: Connection, writes: Sequence[Write]) -> list[WriteOutcome]:
+async def commit_batch(
+    connection: Connection, writes: Sequence[Write], shards: Shards = ONE_SHARD
+) -> list[WriteOutcome]:
     """Commit the writes of a batch, and return an outcome for each."""
     if not any(map(_is_rare, writes)):
-        return await _call(connection, writes)
+        return await _call(connection, writes, shards)
     outcomes: list[WriteOutcome] = []
     async with connection.transaction():
         await connection.execute(QUERIES["lock_rules"])
@@ -87,7 +92,7 @@ async def commit_batch(connection: Connection, writes: Sequence[Write]) -> list[
                 if is_rare and (broken := await _broken(connection, part[0].expects)):
                     outcomes.append(Conflict(broken))
                     continue
-                outcomes += await _call(connection, part)
+                outcomes += await _call(connection, part, shards)
                 if is_rare and outcomes[-1] is _COMMITTED:
                     await _change_rules(connection, part[0].changes)
     return outcomes
@@ -101,6 +106,7 @@ class _Arguments:
     every fresh put that it expects no row.
     """
 
+    shards: Shards
     as_usual: bool
     expectations: list[Any] = field(default_factory=list)
     puts: list[Any] = field(default_factory=list)
@@ -111,9 +117,9 @@ class _Arguments:
     purge_rows: list[Any] = field(default_factory=list)
 
     @classmethod
-    def of(cls, writes: Sequence[Write], *, as_usual: bool) -> _Arguments:
+    def of(cls, writes: Sequence[Write], shards: Shards, *, as_usual: bool) -> _Arguments:
         """Return the arguments of a batch. Writes are counted from 1."""
-        arguments = cls(as_usual)
+        arguments = cls(shards, as_usual)
         for number, write in enumerate(writes, start=1):
             arguments._add(number, write)
         return arguments
@@ -134,50 +140,55 @@ class _Arguments:
             if not (self.as_usual and is_known):
                 self._add_expectation(number, place, expect)
         for record, leaf in zip(write.access, write.access_leaves or _NO_LEAVES, strict=False):
-            self.access_rows.append(rows.access_row(number, record, leaf))
+            self.access_rows.append(rows.access_row(number, record, leaf, self.shards.of_access(record)))
         if write.purges:
             destroyed = zip(write.purges, write.purge_leaves or _NO_LEAVES, strict=False)
-            self.purge_rows += [rows.purge_row(number, record, leaf) for record, leaf in destroyed]
+            self.purge_rows += [
+                rows.purge_row(number, record, leaf, self.shards.of_entry(record.purpose, record.external_id))
+                for record, leaf in destroyed
+            ]
 
     def _add_change(self, number: int, change: Change, fresh: Container[EntryKey]) -> None:
+        of_entry = self.shards.of_entry
         match change:
             case StoreEntry(entry, value):
-                self.puts.append(rows.put_of(number, entry.key in fresh, entry, value))
+                self.puts.append(rows.put_of(number, entry.key in fresh, entry, value, of_entry(*entry.key)))
             case RemoveEntry(key):
-                self.removals.append((number, *key))
+                self.removals.append((number, *key, of_entry(*key)))
             case OverwriteEntry(key, filler, purged_at, method):
-                self.overwrites.append((number, *key, filler, purged_at, method))
+                self.overwrites.append((number, *key, filler, purged_at, method, of_entry(*key)))
             case CountRetrieval(key):
-                self.counts.append((number, *key))
+                self.counts.append((number, *key, of_entry(*key)))
             case _:
                 pass
 
     def _add_expectation(self, number: int, place: int, expect: Expectation) -> None:
         row: tuple[Any, ...]
+        of_entry = self.shards.of_entry
         match expect:
             case EntryIs(key, stamp):
-                row = ("entry-is", *key, *stamp)
+                row = ("entry-is", *key, *stamp, of_entry(*key))
             case EntryAbsent(key):
-                row = ("entry-absent", *key, None, None)
+                row = ("entry-absent", *key, None, None, of_entry(*key))
             case RetrievalsBelow(key, limit):
-                row = ("retrievals-below", *key, None, limit)
+                row = ("retrievals-below", *key, None, limit, of_entry(*key))
             case RevisionIs(revision):
-                row = ("revision-is", None, None, None, revision)
+                row = ("revision-is", None, None, None, revision, None)
             case PolicyUnused(name):
-                row = ("policy-unused", None, None, name, None)
+                row = ("policy-unused", None, None, name, None, None)
             case _:
                 return
         self.expectations.append((number, place, *row))
 
 
-async def _call(connection: Connection, writes: Sequence[Write]) -> list[WriteOutcome]:
+async def _call(connection: Connection, writes: Sequence[Write], shards: Shards) -> list[WriteOutcome]:
     broken: list[int] | None = None
     revision = _revision_of_all(writes)
     if revision is not None:
-        arguments = _Arguments.of(writes, as_usual=True)
+        arguments = _Arguments.of(writes, shards, as_usual=True)
         broken = await connection.fetchval(QUERIES["commit_as_usual"], len(writes), revision, *arguments.in_order())
     if broken is None:
-        arguments = _Arguments.of(writes, as_usual=False)
+        arguments = _Arguments.of(writes, shards, as_usual=False)
         broken = await connection.fetchval(QUERIES["commit_batch"], len(writes), *arguments.in_order())
     return [
         Conflict(write.expects[place - 1]) if place else _COMMITTED for write, place in zip(writes, broken, strict=True)

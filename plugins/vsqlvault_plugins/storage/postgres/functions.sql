@@ -188,8 +188,8 @@ CREATE OR REPLACE FUNCTION vault.count_entries_added() RETURNS trigger LANGUAGE 
 BEGIN
     INSERT INTO vault.entry_deltas
     SELECT purpose, key_ref, algorithm_hint, access_policy, owner_app, (created_at AT TIME ZONE 'UTC')::date,
-           (expires_at AT TIME ZONE 'UTC')::date, count(*)
-    FROM added WHERE purged_at IS NULL GROUP BY 1, 2, 3, 4, 5, 6, 7;
+           (expires_at AT TIME ZONE 'UTC')::date, count(*), shard
+    FROM added WHERE purged_at IS NULL GROUP BY 1, 2, 3, 4, 5, 6, 7, shard;
     RETURN NULL;
 END
 $$;
@@ -198,8 +198,8 @@ CREATE OR REPLACE FUNCTION vault.count_entries_removed() RETURNS trigger LANGUAG
 BEGIN
     INSERT INTO vault.entry_deltas
     SELECT purpose, key_ref, algorithm_hint, access_policy, owner_app, (created_at AT TIME ZONE 'UTC')::date,
-           (expires_at AT TIME ZONE 'UTC')::date, -count(*)
-    FROM removed WHERE purged_at IS NULL GROUP BY 1, 2, 3, 4, 5, 6, 7;
+           (expires_at AT TIME ZONE 'UTC')::date, -count(*), shard
+    FROM removed WHERE purged_at IS NULL GROUP BY 1, 2, 3, 4, 5, 6, 7, shard;
     RETURN NULL;
 END
 $$;
@@ -208,15 +208,15 @@ CREATE OR REPLACE FUNCTION vault.count_entries_changed() RETURNS trigger LANGUAG
 BEGIN
     INSERT INTO vault.entry_deltas
     SELECT purpose, key_ref, algorithm_hint, access_policy, owner_app, (created_at AT TIME ZONE 'UTC')::date,
-           (expires_at AT TIME ZONE 'UTC')::date, sum(number)
+           (expires_at AT TIME ZONE 'UTC')::date, sum(number), shard
     FROM (
-        SELECT purpose, key_ref, algorithm_hint, access_policy, owner_app, created_at, expires_at, 1 AS number
+        SELECT purpose, key_ref, algorithm_hint, access_policy, owner_app, created_at, expires_at, 1 AS number, shard
         FROM added WHERE purged_at IS NULL
         UNION ALL
-        SELECT purpose, key_ref, algorithm_hint, access_policy, owner_app, created_at, expires_at, -1
+        SELECT purpose, key_ref, algorithm_hint, access_policy, owner_app, created_at, expires_at, -1, shard
         FROM removed WHERE purged_at IS NULL
     ) AS changed
-    GROUP BY 1, 2, 3, 4, 5, 6, 7 HAVING sum(number) <> 0;
+    GROUP BY 1, 2, 3, 4, 5, 6, 7, shard HAVING sum(number) <> 0;
     RETURN NULL;
 END
 $$;
@@ -304,8 +304,8 @@ BEGIN
             held := ARRAY(
                 SELECT x.ordinal
                 FROM unnest(expectations) WITH ORDINALITY
-                    AS x (write, place, kind, purpose, external_id, subject, number, ordinal)
-                JOIN vault.entries AS e ON e.purpose = x.purpose AND e.external_id = x.external_id
+                    AS x (write, place, kind, purpose, external_id, subject, number, shard, ordinal)
+                JOIN vault.entries AS e ON e.purpose = x.purpose AND e.external_id = x.external_id AND e.shard = x.shard
                 WHERE CASE WHEN e.purged_at IS NULL THEN true END AND CASE x.kind
                     WHEN 'entry-is' THEN e.entry_id = x.subject AND e.version = x.number
                     WHEN 'retrievals-below' THEN e.retrievals < x.number
@@ -317,8 +317,8 @@ BEGIN
             held := ARRAY(
                 SELECT x.ordinal
                 FROM unnest(expectations) WITH ORDINALITY
-                    AS x (write, place, kind, purpose, external_id, subject, number, ordinal)
-                JOIN vault.entries AS e ON e.purpose = x.purpose AND e.external_id = x.external_id
+                    AS x (write, place, kind, purpose, external_id, subject, number, shard, ordinal)
+                JOIN vault.entries AS e ON e.purpose = x.purpose AND e.external_id = x.external_id AND e.shard = x.shard
                 WHERE CASE WHEN e.purged_at IS NULL THEN true END AND CASE x.kind
                     WHEN 'entry-is' THEN e.entry_id = x.subject AND e.version = x.number
                     WHEN 'retrievals-below' THEN e.retrievals < x.number
@@ -331,7 +331,7 @@ BEGIN
     IF absence AND NOT doubt THEN
         doubt := EXISTS (
             SELECT FROM unnest(expectations) AS x
-            JOIN vault.entries AS e ON e.purpose = x.purpose AND e.external_id = x.external_id
+            JOIN vault.entries AS e ON e.purpose = x.purpose AND e.external_id = x.external_id AND e.shard = x.shard
             WHERE x.kind = 'entry-absent'
         );
     END IF;
@@ -339,11 +339,12 @@ BEGIN
         FOR failed IN
             SELECT x.write, min(x.place) AS place
             FROM unnest(expectations) WITH ORDINALITY
-                AS x (write, place, kind, purpose, external_id, subject, number, ordinal)
+                AS x (write, place, kind, purpose, external_id, subject, number, shard, ordinal)
             WHERE NOT CASE x.kind
                 WHEN 'revision-is' THEN x.number = current
                 WHEN 'entry-absent' THEN NOT EXISTS (
-                    SELECT FROM vault.entries AS e WHERE e.purpose = x.purpose AND e.external_id = x.external_id
+                    SELECT FROM vault.entries AS e
+                    WHERE e.purpose = x.purpose AND e.external_id = x.external_id AND e.shard = x.shard
                 )
                 WHEN 'policy-unused' THEN NOT EXISTS (
                     SELECT FROM vault.entries AS e WHERE e.access_policy = x.subject AND e.purged_at IS NULL
@@ -358,29 +359,29 @@ BEGIN
 
     IF cardinality(removals) > 0 THEN
         DELETE FROM vault.entries AS e USING unnest(removals) AS r
-        WHERE e.purpose = r.purpose AND e.external_id = r.external_id AND broken[r.write] = 0;
+        WHERE e.purpose = r.purpose AND e.external_id = r.external_id AND e.shard = r.shard AND broken[r.write] = 0;
     END IF;
     IF cardinality(overwrites) > 0 THEN
         UPDATE vault.entries AS e
         SET encrypted_value = o.filler, purged_at = o.purged_at, purge_method = o.method
         FROM unnest(overwrites) AS o
-        WHERE e.purpose = o.purpose AND e.external_id = o.external_id AND broken[o.write] = 0;
+        WHERE e.purpose = o.purpose AND e.external_id = o.external_id AND e.shard = o.shard AND broken[o.write] = 0;
     END IF;
     IF cardinality(counts) > 0 THEN
         UPDATE vault.entries AS e SET retrievals = e.retrievals + 1
         FROM unnest(counts) AS c
-        WHERE e.purpose = c.purpose AND e.external_id = c.external_id AND broken[c.write] = 0;
+        WHERE e.purpose = c.purpose AND e.external_id = c.external_id AND e.shard = c.shard AND broken[c.write] = 0;
     END IF;
     IF cardinality(puts) > 0 THEN
         INSERT INTO vault.entries (
             purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref,
             metadata, owner_app, owner_identity, access_policy, created_at, updated_at, expires_at, retrievals,
-            purged_at, purge_method, encrypted_value
+            purged_at, purge_method, encrypted_value, shard
         )
         SELECT
             p.purpose, p.external_id, p.entry_id, p.version, p.encoding, p.value_sha256, p.value_size, p.algorithm_hint,
             p.key_ref, p.metadata, p.owner_app, p.owner_identity, p.access_policy, p.created_at, p.updated_at,
-            p.expires_at, p.retrievals, p.purged_at, p.purge_method, p.encrypted_value
+            p.expires_at, p.retrievals, p.purged_at, p.purge_method, p.encrypted_value, p.shard
         FROM unnest(puts) AS p
         WHERE p.fresh AND broken[p.write] = 0
         ORDER BY p.purpose COLLATE "C", p.external_id COLLATE "C";
@@ -389,16 +390,16 @@ BEGIN
             INSERT INTO vault.entries AS e (
                 purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref,
                 metadata, owner_app, owner_identity, access_policy, created_at, updated_at, expires_at, retrievals,
-                purged_at, purge_method, encrypted_value
+                purged_at, purge_method, encrypted_value, shard
             )
             SELECT
                 p.purpose, p.external_id, p.entry_id, p.version, p.encoding, p.value_sha256, p.value_size, p.algorithm_hint,
                 p.key_ref, p.metadata, p.owner_app, p.owner_identity, p.access_policy, p.created_at, p.updated_at,
-                p.expires_at, p.retrievals, p.purged_at, p.purge_method, p.encrypted_value
+                p.expires_at, p.retrievals, p.purged_at, p.purge_method, p.encrypted_value, p.shard
             FROM unnest(puts) AS p
             WHERE NOT p.fresh AND broken[p.write] = 0
             ORDER BY p.purpose COLLATE "C", p.external_id COLLATE "C"
-            ON CONFLICT (purpose, external_id) DO UPDATE SET
+            ON CONFLICT (purpose, external_id, shard) DO UPDATE SET
                 entry_id = excluded.entry_id, version = excluded.version, encoding = excluded.encoding,
                 value_sha256 = excluded.value_sha256, value_size = excluded.value_size,
                 algorithm_hint = excluded.algorithm_hint, key_ref = excluded.key_ref, metadata = excluded.metadata,
@@ -414,24 +415,24 @@ BEGIN
     INSERT INTO vault.access_log (
         at, request_id, operation, outcome, status, purpose, external_id, entry_id, entry_version, app, identity, method,
         credential_id, client_address, untrusted_forwarding, reason, policy, policy_version, count, detail, old_value,
-        new_value, leaf_hash, role
+        new_value, leaf_hash, role, shard
     )
     SELECT
         a.at, a.request_id, a.operation, a.outcome, a.status, a.purpose, a.external_id, a.entry_id, a.entry_version,
         a.app, a.identity, a.method, a.credential_id, a.client_address, a.untrusted_forwarding, a.reason, a.policy,
-        a.policy_version, a.count, a.detail, a.old_value, a.new_value, a.leaf_hash, a.role
+        a.policy_version, a.count, a.detail, a.old_value, a.new_value, a.leaf_hash, a.role, a.shard
     FROM unnest(access_rows) AS a
     WHERE broken[a.write] = 0;
 
     IF cardinality(purge_rows) > 0 THEN
         INSERT INTO vault.purge_log (
             purge_id, purpose, external_id, entry_id, entry_version, method, reason, policy_reference, proof_hash,
-            value_size, key_ref, owner_app, purged_at, expired_at, app, identity, request_id, leaf_hash
+            value_size, key_ref, owner_app, purged_at, expired_at, app, identity, request_id, leaf_hash, shard
         )
         SELECT
             p.purge_id, p.purpose, p.external_id, p.entry_id, p.entry_version, p.method, p.reason, p.policy_reference,
             p.proof_hash, p.value_size, p.key_ref, p.owner_app, p.purged_at, p.expired_at, p.app, p.identity,
-            p.request_id, p.leaf_hash
+            p.request_id, p.leaf_hash, p.shard
         FROM unnest(purge_rows) AS p
         WHERE broken[p.write] = 0;
     END IF;
@@ -460,7 +461,7 @@ BEGIN
     END IF;
     IF cardinality(puts) > 0 AND EXISTS (
         SELECT FROM unnest(puts) AS p
-        JOIN vault.entries AS e ON e.purpose = p.purpose AND e.external_id = p.external_id
+        JOIN vault.entries AS e ON e.purpose = p.purpose AND e.external_id = p.external_id AND e.shard = p.shard
         WHERE p.fresh
     ) THEN
         RETURN NULL;

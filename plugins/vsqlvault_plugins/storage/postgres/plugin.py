@@ -15,6 +15,7 @@ from vsqlvault.interfaces.storage import Storage, StorageFactory
 from vsqlvault.model.sandbox import ProcessNeeds
 from vsqlvault_plugins.storage.postgres.needs import needs_of
 from vsqlvault_plugins.storage.postgres.roles import Roles
+from vsqlvault_plugins.storage.postgres.sharding import MOST
 
 Role = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[^\x00]+$")]
 
@@ -37,9 +38,10 @@ class PostgresSettings(Section):
 
 
 class PoolSettings(PublicSection):
-    """``[storage]`` ``pool_size``: connections to the server, per process."""
+    """``[storage]`` ``pool_size``: connections to the server, per process. ``shards``: fixed when a database is created."""
 
     pool_size: int = Field(default=4, ge=1, le=64)
+    shards: int = Field(default=1, ge=1, le=MOST)
 
 
 class PostgresFactory(StorageFactory):
@@ -48,8 +50,8 @@ class PostgresFactory(StorageFactory):
     name = "postgresql"
     schemes: tuple[str, ...] = ("postgresql", "postgres")
 
-    def __init__(self, pool_size: int, chosen: PostgresSettings) -> None:
-        self._pool_size = pool_size
+    def __init__(self, pool: PoolSettings, chosen: PostgresSettings) -> None:
+        self._pool = pool
         self._chosen = chosen
 
     async def open(self, url: str) -> Storage:
@@ -58,7 +60,8 @@ class PostgresFactory(StorageFactory):
 
         return await PostgresStorage.open(
             url,
-            pool_size=self._pool_size,
+            pool_size=self._pool.pool_size,
+            shards=self._pool.shards,
             roles=Roles(owner=self._chosen.owner_role, runtime=self._chosen.runtime_role),
             pooler_mode=self._chosen.pooler_mode,
             prepared_statements=self._chosen.keeps_prepared_statements,
@@ -79,7 +82,7 @@ class PostgresFactory(StorageFactory):
 
 @hookimpl
 def vault_settings() -> list[PluginSettings]:
-    """Offer ``[plugins.postgresql]`` and ``storage.pool_size``."""
+    """Offer ``[plugins.postgresql]``, ``storage.pool_size`` and ``storage.shards``."""
     return [
         PluginSettings("postgresql", PostgresSettings),
         PluginSettings("postgresql-pool", PoolSettings, section="storage"),
@@ -107,4 +110,4 @@ def vault_storages(settings: Settings) -> list[StorageFactory]:
             'purge.scrub: expected "off" with plugins.postgresql.pooler_mode = "transaction", because a scrub needs a session:'
             " run vsql-vault scrub with a connection that does not use the pooler"
         )
-    return [PostgresFactory(pool.pool_size, chosen)]
+    return [PostgresFactory(pool, chosen)]

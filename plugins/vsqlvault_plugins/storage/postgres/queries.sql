@@ -30,8 +30,9 @@ SELECT e.purpose, e.external_id, e.entry_id, e.version, e.encoding, e.value_sha2
        CASE WHEN k.with_value AND e.purged_at IS NULL THEN e.encrypted_value END AS encrypted_value,
        greatest(now(), (SELECT mark FROM vault.clock)) AS now, (SELECT revision FROM vault.rulebook) AS revision,
        (SELECT mark FROM vault.clock) AS mark
-FROM unnest($1::text[], $2::text[], $3::boolean[]) WITH ORDINALITY AS k (purpose, external_id, with_value, ordinal)
-LEFT JOIN vault.entries AS e ON e.purpose = k.purpose AND e.external_id = k.external_id
+FROM unnest($1::text[], $2::text[], $3::boolean[], $4::int[]) WITH ORDINALITY
+    AS k (purpose, external_id, with_value, shard, ordinal)
+LEFT JOIN vault.entries AS e ON e.purpose = k.purpose AND e.external_id = k.external_id AND e.shard = k.shard
 ORDER BY k.ordinal
 
 -- name: read_one
@@ -43,7 +44,7 @@ SELECT e.purpose, e.external_id, e.entry_id, e.version, e.encoding, e.value_sha2
        greatest(now(), (SELECT mark FROM vault.clock)) AS now, (SELECT revision FROM vault.rulebook) AS revision,
        (SELECT mark FROM vault.clock) AS mark
 FROM (SELECT) AS always
-LEFT JOIN vault.entries AS e ON e.purpose = $1::text AND e.external_id = $2::text
+LEFT JOIN vault.entries AS e ON e.purpose = $1::text AND e.external_id = $2::text AND e.shard = $4::int
 
 -- name: commit_batch
 SELECT vault.commit_batch($1, $2, $3, $4, $5, $6, $7, $8)
@@ -58,10 +59,17 @@ SELECT CASE WHEN $8::boolean THEN e.encrypted_value END AS encrypted_value,
        greatest(now(), (SELECT mark FROM vault.clock)) AS now, (SELECT mark FROM vault.clock) AS mark,
        vault.commit_as_usual(1, $9::bigint, $10, '{}', '{}', '{}', '{}', $11, '{}') AS broken
 FROM vault.entries AS e
-WHERE e.purpose = $1::text AND e.external_id = $2::text AND e.entry_id = $3 AND e.version = $4 AND e.retrievals = $5
-  AND e.expires_at = $6 AND CASE WHEN e.purged_at IS NULL THEN true END
+WHERE e.purpose = $1::text AND e.external_id = $2::text AND e.shard = $12::int AND e.entry_id = $3 AND e.version = $4
+  AND e.retrievals = $5 AND e.expires_at = $6 AND CASE WHEN e.purged_at IS NULL THEN true END
   AND greatest(now(), (SELECT mark FROM vault.clock)) < $7
   AND (NOT $8::boolean OR encode(sha256(e.encrypted_value), 'hex') = e.value_sha256)
+
+-- name: shards
+SELECT shards FROM vault.sharding
+
+-- name: set_shards
+-- Of a new database, before it has rows.
+UPDATE vault.sharding SET shards = $1
 
 -- name: next_revision
 UPDATE vault.rulebook SET revision = revision + 1
@@ -273,7 +281,7 @@ WHERE locktype = 'advisory' AND classid = 1987277164 AND objid = 1 AND objsubid 
 SELECT position, leaf_hash FROM vault.{log}_log WHERE position > $1 AND position <= $2 ORDER BY position LIMIT $3
 
 -- name: lock_tree
-SELECT pg_advisory_xact_lock(1987277164, 3)
+SELECT pg_advisory_xact_lock(1987277164, 5)
 
 -- name: put_leaves
 INSERT INTO vault.leaves (leaf_index, log, position)

@@ -17,17 +17,17 @@ from vsqlvault_plugins.storage.sql.decoding import Row, names_text, rules_text
 _ENCODINGS = {encoding.value: encoding for encoding in ValueEncoding}
 
 
-def put_of(write: int, fresh: bool, entry: Entry, value: bytes) -> Row:
+def put_of(write: int, fresh: bool, entry: Entry, value: bytes, shard: int = 0) -> Row:
     """Return a ``vault.entry_put``. ``fresh``: no row may exist."""
     return (
         write, fresh, entry.purpose, entry.external_id, entry.entry_id, entry.version, entry.encoding,
         entry.value_sha256, entry.value_size, entry.algorithm_hint, entry.key_ref, entry.metadata, entry.owner_app,
         entry.owner_identity, entry.access_policy, entry.created_at, entry.updated_at, entry.expires_at,
-        entry.retrievals, entry.purged_at, entry.purge_method, value,
+        entry.retrievals, entry.purged_at, entry.purge_method, value, shard,
     )  # fmt: skip
 
 
-def access_row(write: int, record: AccessRecord, leaf: bytes | None = None) -> Row:
+def access_row(write: int, record: AccessRecord, leaf: bytes | None = None, shard: int = 0) -> Row:
     """Return a ``vault.access_row``."""
     entry_id, entry_version = record.stamp or (None, None)
     return (
@@ -35,16 +35,17 @@ def access_row(write: int, record: AccessRecord, leaf: bytes | None = None) -> R
         record.external_id, entry_id, entry_version, record.app, record.identity, record.method, record.credential_id,
         record.client_address, record.untrusted_forwarding, record.reason, record.policy, record.policy_version,
         record.count, record.detail, record.old_value, record.new_value, leaf or row_hash(record), record.role,
+        shard,
     )  # fmt: skip
 
 
-def purge_row(write: int, record: PurgeRecord, leaf: bytes | None = None) -> Row:
+def purge_row(write: int, record: PurgeRecord, leaf: bytes | None = None, shard: int = 0) -> Row:
     """Return a ``vault.purge_row``."""
     return (
         write, record.purge_id, record.purpose, record.external_id, record.entry_id, record.entry_version, record.method,
         record.reason, record.policy_reference, record.proof_hash, record.value_size, record.key_ref,
         record.owner_app, record.purged_at, record.expired_at, record.app, record.identity, record.request_id,
-        leaf or row_hash(record),
+        leaf or row_hash(record), shard,
     )  # fmt: skip
 
 

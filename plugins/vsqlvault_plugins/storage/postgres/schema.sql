@@ -18,6 +18,14 @@ CREATE TABLE vault.rulebook (
 );
 INSERT INTO vault.rulebook (only_row, revision) VALUES (1, 1);
 
+-- How many shards the rows of entries and of the logs are in. It never changes. The shard of an entry follows from its purpose and
+-- external_id, that of a row without an entry from its request_id. The program computes it (docs/decisions/0040-shards.md).
+CREATE TABLE vault.sharding (
+    only_row integer PRIMARY KEY CHECK (only_row = 1),
+    shards   integer NOT NULL CHECK (shards BETWEEN 1 AND 64)
+);
+INSERT INTO vault.sharding (only_row, shards) VALUES (1, 1);
+
 -- The high-water mark: the time of the vault is never before it.
 CREATE TABLE vault.clock (
     only_row integer PRIMARY KEY CHECK (only_row = 1),
@@ -46,7 +54,8 @@ CREATE TABLE vault.entries (
     purged_at       timestamptz,
     purge_method    text,
     encrypted_value bytea       NOT NULL,
-    PRIMARY KEY (purpose, external_id)
+    shard           integer     NOT NULL,
+    PRIMARY KEY (purpose, external_id, shard)
 ) PARTITION BY HASH (external_id);
 ALTER TABLE vault.entries ALTER COLUMN encrypted_value SET STORAGE EXTERNAL;
 
@@ -154,7 +163,7 @@ CREATE TABLE vault.legal_holds (
 );
 
 CREATE TABLE vault.access_log (
-    position             bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    position             bigint      GENERATED ALWAYS AS IDENTITY,
     at                   timestamptz NOT NULL,
     request_id           text        NOT NULL,
     operation            text        NOT NULL,
@@ -178,7 +187,9 @@ CREATE TABLE vault.access_log (
     old_value            text,
     new_value            text,
     leaf_hash            bytea       CHECK (length(leaf_hash) = 32),
-    role                 text
+    role                 text,
+    shard                integer     NOT NULL,
+    PRIMARY KEY (position, shard)
 );
 CREATE INDEX access_log_by_time ON vault.access_log USING brin (at);
 CREATE INDEX access_log_by_entry ON vault.access_log (external_id, purpose);
@@ -187,7 +198,7 @@ CREATE INDEX access_log_of_revocations ON vault.access_log (detail)
 WHERE operation = 'revoke-api-key' AND outcome = 'granted';
 
 CREATE TABLE vault.purge_log (
-    position         bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    position         bigint      GENERATED ALWAYS AS IDENTITY,
     purge_id         text        COLLATE "C" NOT NULL,
     purpose          text        COLLATE "C" NOT NULL,
     external_id      text        COLLATE "C" NOT NULL,
@@ -206,8 +217,10 @@ CREATE TABLE vault.purge_log (
     identity         text,
     request_id       text        NOT NULL,
     leaf_hash        bytea       CHECK (length(leaf_hash) = 32),
-    UNIQUE (external_id, entry_id, entry_version),
-    UNIQUE (purge_id, external_id)
+    shard            integer     NOT NULL,
+    PRIMARY KEY (position, shard),
+    UNIQUE (external_id, entry_id, entry_version, shard),
+    UNIQUE (purge_id, external_id, shard)
 );
 CREATE INDEX purge_log_by_time ON vault.purge_log USING brin (purged_at);
 CREATE INDEX purge_log_without_proof ON vault.purge_log (position) WHERE length(proof_hash) <> 64;
@@ -430,7 +443,8 @@ CREATE TABLE vault.entry_deltas (
     owner_app      text    NOT NULL,
     created_on     date    NOT NULL,
     expires_on     date    NOT NULL,
-    entry_count    integer NOT NULL
+    entry_count    integer NOT NULL,
+    shard          integer NOT NULL
 );
 
 CREATE TABLE vault.holding_tallies (
@@ -459,28 +473,29 @@ CREATE INDEX key_tallies_empty ON vault.key_tallies (purpose) WHERE entry_count 
 -- The arguments of commit_batch. "write" counts the writes of a batch from 1, "place" the expectations of a write.
 
 CREATE TYPE vault.expectation AS (
-    write int, place int, kind text, purpose text, external_id text, subject text, number bigint
+    write int, place int, kind text, purpose text, external_id text, subject text, number bigint,
+    shard int
 );
 CREATE TYPE vault.entry_put AS (
     write int, fresh boolean, purpose text, external_id text, entry_id text, version bigint, encoding text,
     value_sha256 text, value_size bigint, algorithm_hint text, key_ref text, metadata text, owner_app text,
     owner_identity text, access_policy text, created_at timestamptz, updated_at timestamptz, expires_at timestamptz,
-    retrievals bigint, purged_at timestamptz, purge_method text, encrypted_value bytea
+    retrievals bigint, purged_at timestamptz, purge_method text, encrypted_value bytea, shard int
 );
 CREATE TYPE vault.entry_key AS (
-    write int, purpose text, external_id text
+    write int, purpose text, external_id text, shard int
 );
 CREATE TYPE vault.entry_overwrite AS (
-    write int, purpose text, external_id text, filler bytea, purged_at timestamptz, method text
+    write int, purpose text, external_id text, filler bytea, purged_at timestamptz, method text, shard int
 );
 CREATE TYPE vault.access_row AS (
     write int, at timestamptz, request_id text, operation text, outcome text, status int, purpose text, external_id text,
     entry_id text, entry_version bigint, app text, identity text, method text, credential_id text, client_address text,
     untrusted_forwarding boolean, reason text, policy text, policy_version bigint, count bigint, detail text,
-    old_value text, new_value text, leaf_hash bytea, role text
+    old_value text, new_value text, leaf_hash bytea, role text, shard int
 );
 CREATE TYPE vault.purge_row AS (
     write int, purge_id text, purpose text, external_id text, entry_id text, entry_version bigint, method text,
     reason text, policy_reference text, proof_hash text, value_size bigint, key_ref text, owner_app text,
-    purged_at timestamptz, expired_at timestamptz, app text, identity text, request_id text, leaf_hash bytea
+    purged_at timestamptz, expired_at timestamptz, app text, identity text, request_id text, leaf_hash bytea, shard int
 );

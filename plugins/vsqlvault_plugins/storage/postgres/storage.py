@@ -44,6 +44,7 @@ from vsqlvault_plugins.storage.postgres.connections import WAIT_SECONDS, Connect
 from vsqlvault_plugins.storage.postgres.failures import is_worth_repeating, translated
 from vsqlvault_plugins.storage.postgres.roles import Roles
 from vsqlvault_plugins.storage.postgres.server import PoolerMode, Server
+from vsqlvault_plugins.storage.postgres.sharding import Shards
 from vsqlvault_plugins.storage.sql.counted_entries import EntryCounts
 from vsqlvault_plugins.storage.sql.entry_counts import count_entries
 from vsqlvault_plugins.storage.sql.evidence import KeyUses
@@ -89,11 +90,13 @@ class PostgresStorage(SqlReads):
         server: Server,
         roles: Roles,
         tuning: PostgresTuning = DEFAULT_TUNING,
+        shards: int = 1,
     ) -> None:
         self._tuning = tuning
         self._connections = connections
         self._server = server
         self._roles = roles
+        self._shards = Shards(shards)
         self._durable: tuple[str, str] | None = None
         self._disk = FullDisk()
 
@@ -107,6 +110,7 @@ class PostgresStorage(SqlReads):
         pooler_mode: PoolerMode = "session",
         prepared_statements: bool = True,
         tuning: PostgresTuning = DEFAULT_TUNING,
+        shards: int = 1,
     ) -> PostgresStorage:
         """Connect, and check the server's settings. The schema is not changed.
 
@@ -125,7 +129,7 @@ class PostgresStorage(SqlReads):
         server.fence.on_change = connections.drop_all
         async with connections.borrow(max(READ_SECONDS, server.connect_seconds)) as connection:
             await server.check_pooler(connection)
-        return cls(connections, server, roles or Roles(), tuning)
+        return cls(connections, server, roles or Roles(), tuning, shards)
 
     @property
     def incarnation(self) -> str:
@@ -152,7 +156,7 @@ class PostgresStorage(SqlReads):
 
     async def read(self, reads: Sequence[Read]) -> Sequence[Snapshot]:
         """See ``Storage.read``."""
-        return await self._run(READ_SECONDS, read_batch, reads)
+        return await self._run(READ_SECONDS, read_batch, reads, self._shards)
 
     async def commit(self, writes: Sequence[Write]) -> Sequence[WriteOutcome | StorageFull]:
         """See ``Storage.commit``."""
@@ -176,12 +180,12 @@ class PostgresStorage(SqlReads):
                 raise
         return None
 
-    async def _commit_once(self, commit: Callable[[Connection, Item], Awaitable[Result]], item: Item) -> Result:
+    async def _commit_once(self, commit: Callable[[Connection, Item, Shards], Awaitable[Result]], item: Item) -> Result:
         sent = False
         try:
             async with self._connections.borrow(COMMIT_SECONDS) as connection:
                 sent = True
-                return await commit(connection, item)
+                return await commit(connection, item, self._shards)
         except Exception as error:
             raise translated(error, committing=sent) from error
 
@@ -309,7 +313,7 @@ class PostgresStorage(SqlReads):
         """See ``Storage.schema_status``."""
         try:
             async with self._connections.borrow(MIGRATION_SECONDS) as connection:
-                return await schema.status(connection)
+                return await schema.status(connection, self._shards.count)
         except Exception as error:
             raise self._server.explained(error) from error
 
@@ -317,7 +321,7 @@ class PostgresStorage(SqlReads):
         """See ``Storage.migrate``. It also grants the runtime role its privileges, if one is set."""
         try:
             async with self._connections.borrow(MIGRATION_SECONDS) as connection:
-                status = await schema.migrate(connection, self._roles.owner, self._roles.runtime)
+                status = await schema.migrate(connection, self._roles, self._shards.count)
                 await self._server.look_at_owner(connection)
         except Exception as error:
             raise self._server.explained(error) from error
@@ -330,6 +334,7 @@ class PostgresStorage(SqlReads):
             "full": self._disk.is_full,
             "drops_archived_rows": True,
             "schema_version": schema.VERSION,
+            "shards": self._shards.count,
             "purge_reaches_with_scrub": ["the database's data files, until the next scrub"],
             "purge_does_not_reach": [
                 "the write-ahead log until its segments are recycled, and its archive",

@@ -74,4 +74,4 @@ async def test_an_absence_that_is_not_of_what_is_stored_is_expected_all_the_same
     write = creating(1)
     await commit_batch(connection, [replace(write, expects=(*write.expects, EntryAbsent(other)))])
     _, (_, _, expectations, *_) = connection.calls[0]
-    assert expectations == [(1, 3, "entry-absent", *other, None, None)]
+    assert expectations == [(1, 3, "entry-absent", *other, None, None, 0)]
