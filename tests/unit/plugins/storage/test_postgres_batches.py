@@ -9,6 +9,7 @@ from typing import Any
 from vsqlvault.interfaces.writes import Committed, Conflict, EntryAbsent, EntryIs, RevisionIs, StoreEntry, Write
 from vsqlvault.testing import a_write, an_access_record, an_entry
 from vsqlvault_plugins.storage.postgres.batches import commit_batch
+from vsqlvault_plugins.storage.postgres.sharding import Shards
 
 ENTRY = an_entry()
 
@@ -48,6 +49,14 @@ async def test_what_every_write_expects_is_said_once() -> None:
     assert (function, writes, revision) == ("commit_as_usual", 3, 7)
     assert [row[:3] for row in expectations] == [(2, 1, "entry-is")]
     assert [row[:2] for row in puts] == [(1, True), (3, True)]
+
+
+async def test_a_batch_over_several_shards_is_one_call() -> None:
+    connection = FakeConnection([0] * 8)
+    await commit_batch(connection, [creating(number) for number in range(8)], Shards(4))
+    ((function, (_, _, _, puts, *_)),) = connection.calls
+    assert function == "commit_as_usual"
+    assert {row[-1] for row in puts} == {0, 1, 2, 3}
 
 
 async def test_where_that_does_not_hold_each_says_what_it_expects() -> None:
