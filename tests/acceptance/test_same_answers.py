@@ -1,4 +1,4 @@
-"""SQLite and PostgreSQL, on four shards, answer alike: the same requests, one after another, the same answers but for ids and times."""
+"""SQLite, and PostgreSQL on four shards, answer alike: the same requests, the same answers but for ids and times."""
 
 from __future__ import annotations
 

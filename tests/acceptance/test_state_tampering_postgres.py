@@ -188,3 +188,12 @@ def test_a_tamper_of_a_table_on_postgresql_is_named_by_both_verifiers(
     assert not changed.endswith(" 0"), "the statement changes nothing"
     for findings in (live_findings, exported):
         assert any(each.startswith(TAMPERS[statement]) for each in findings), findings
+
+
+def test_an_entry_in_another_shard_is_named(lived: Lived, tmp_path: Path) -> None:
+    lived.sql(f"UPDATE entries SET shard = 1 WHERE {E0}")
+    try:
+        findings, _ = lived.check(tmp_path / "audit.zip")
+    finally:
+        lived.sql("DELETE FROM entries; INSERT INTO entries SELECT * FROM kept.entries")
+    assert findings == ["entries, tamper/e0: a lookup by purpose and external_id does not find the row"]

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from vsqlvault.errors import StorageUnavailable, Unavailable
-from vsqlvault.interfaces.storage import PolicySnapshot, Read, Snapshot, Storage, VersionQuery
+from vsqlvault.interfaces.storage import LogQuery, PolicySnapshot, Read, Snapshot, Storage, VersionQuery
 from vsqlvault.model.access_review import AccessReview
 from vsqlvault.model.api_key import ApiKeyRecord, key_id_of
 from vsqlvault.model.attestation import Attestation
@@ -296,11 +296,13 @@ class TableReader:
         self._sink.end_of(ENTRIES)
 
     async def _values(self, entries: Sequence[Entry]) -> None:
-        """Compare the values with their hashes."""
+        """Compare the values with their hashes. A listed entry must be found by its key, unless it was purged since."""
         for some in _by_size(entries):
-            snapshots = await self._snapshots(some)
-            for snapshot in snapshots:
+            for listed, snapshot in await self._snapshots(some):
                 entry, value = snapshot.entry, snapshot.value
+                if entry is None and not await self._was_purged(listed):
+                    where = f"{listed.purpose}/{listed.external_id}"
+                    self._sink.find(ENTRIES, where, None, "a lookup by purpose and external_id does not find the row")
                 if entry is None or value is None:
                     continue
                 self.values += 1
@@ -309,15 +311,21 @@ class TableReader:
                         "entries", f"{entry.purpose}/{entry.external_id}", None, "encrypted_value is not value_sha256"
                     )
 
-    async def _snapshots(self, entries: Sequence[Entry]) -> Sequence[Snapshot]:
+    async def _was_purged(self, entry: Entry) -> bool:
+        """Whether a purge of the entry is in the purge log. It is from the same commit as the end of the entry's row."""
+        about = {"purpose": entry.purpose, "external_id": entry.external_id}
+        purges = await self._storage.purge_log(LogQuery(limit=1, equals=about))
+        return any(row.record.entry_id == entry.entry_id for row in purges)
+
+    async def _snapshots(self, entries: Sequence[Entry]) -> Sequence[tuple[Entry, Snapshot]]:
         """Read entries with their values: together, or one by one if one cannot be decoded."""
         found = await stored_rows.readable(self._storage.read([Read(each.key, with_value=True) for each in entries]))
         if found is not None:
-            return found
+            return list(zip(entries, found, strict=True))
         if len(entries) == 1:
             self._sink.find("entries", f"{entries[0].purpose}/{entries[0].external_id}", None, UNREADABLE)
             return ()
-        return [snapshot for entry in entries for snapshot in await self._snapshots([entry])]
+        return [pair for entry in entries for pair in await self._snapshots([entry])]
 
 
 def _by_size(entries: Sequence[Entry]) -> Iterator[list[Entry]]:

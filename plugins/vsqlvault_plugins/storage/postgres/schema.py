@@ -11,7 +11,7 @@ from vsqlvault_plugins.storage.schemas import SchemaState, load_schema
 
 SCHEMA = load_schema("vsqlvault_plugins.storage.postgres")
 VERSION = SCHEMA.version
-SHARDS_SINCE = 23
+SHARDS_SINCE = 24
 """The first schema version with shards. An older database has one."""
 MAINTAIN_SINCE = 17
 """The first PostgreSQL version in which a role may rewrite tables that it does not own."""

@@ -40,4 +40,4 @@ ALTER TYPE vault.entry_overwrite ADD ATTRIBUTE shard int;
 ALTER TYPE vault.access_row ADD ATTRIBUTE shard int;
 ALTER TYPE vault.purge_row ADD ATTRIBUTE shard int;
 
-UPDATE vault.schema_version SET version = 23;
+UPDATE vault.schema_version SET version = 24;
