@@ -30,6 +30,7 @@ class ApiKeyCache:
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         pause_seconds: float = PAUSE_SECONDS,
+        timeout_seconds: float = REFRESH_TIMEOUT_SECONDS,
     ) -> None:
         self._policy_cache = policy_cache
         self._read = read
@@ -40,6 +41,7 @@ class ApiKeyCache:
         self._by_id: dict[str, ApiKeyRecord] = {}
         self._by_digest: dict[str, ApiKeyRecord] = {}
         self._pause_seconds = pause_seconds
+        self._timeout_seconds = timeout_seconds
         self._began_at = float("-inf")
         self._current: asyncio.Task[None] | None = None
         self._next: asyncio.Task[None] | None = None
@@ -78,7 +80,7 @@ class ApiKeyCache:
         self._current, self._next = self._next, None  # a caller that comes from now on waits for the next read
         self._began_at = self._monotonic()
         with suppress(VaultError, TimeoutError):
-            async with asyncio.timeout(REFRESH_TIMEOUT_SECONDS):
+            async with asyncio.timeout(self._timeout_seconds):
                 await self._read()
 
     def revalidate(self, principal: Principal, snapshot: Snapshot) -> None:

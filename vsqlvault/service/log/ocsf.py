@@ -202,8 +202,7 @@ _MEMBERS = {
 
 
 def _actor(record: Mapping[str, Any]) -> dict[str, Any]:
-    app = _text(record.get("app")) or _text(record.get("requested_by"))
-    found: dict[str, Any] = {"app_name": app or PRODUCT}
+    found: dict[str, Any] = {"app_name": _text(record.get("app")) or PRODUCT}
     if record.get("app"):
         found["user"] = _user(record)
     if policy := record.get("policy"):

@@ -459,6 +459,50 @@ class TestAFlushThatDoesNotEnd:
 
         asyncio.run(self._hung(swallow))
 
+    def test_an_error_after_its_cancellation_is_no_reason_to_run_its_items_again(self) -> None:
+        batches: list[int] = []
+
+        async def run() -> None:
+            async def flush(items: Sequence[int]) -> list[int]:
+                batches.append(len(items))
+                try:
+                    await asyncio.sleep(60)
+                except asyncio.CancelledError:
+                    raise ValueError from None
+                return list(items)
+
+            one = batcher(flush, flush_seconds=0.02)
+            outcomes = await asyncio.wait_for(one.submit_all([1, 2, 3]), SOON)
+            await settle()
+            assert [type(outcome) for outcome in outcomes] == [OutcomeUnknown] * 3
+
+        asyncio.run(run())
+        assert batches == [3]
+
+    def test_draining_does_not_wait_for_it(self) -> None:
+        async def run() -> None:
+            swallowed, release = asyncio.Event(), asyncio.Event()
+
+            async def flush(items: Sequence[int]) -> list[int]:
+                try:
+                    await asyncio.sleep(60)
+                except asyncio.CancelledError:
+                    swallowed.set()
+                    await release.wait()
+                return list(items)
+
+            one = batcher(flush, flush_seconds=0.02)
+            with pytest.raises(OutcomeUnknown):
+                await asyncio.wait_for(one.submit(1), SOON)
+            await asyncio.wait_for(swallowed.wait(), SOON)
+            try:
+                await asyncio.wait_for(one.drain(), SOON)
+            finally:
+                release.set()
+                await settle()
+
+        asyncio.run(run())
+
     def test_every_item_is_answered_where_one_of_a_batch_run_again_hangs(self) -> None:
         async def run() -> None:
             async def flush(items: Sequence[int]) -> list[int]:

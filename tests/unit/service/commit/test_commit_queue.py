@@ -148,6 +148,9 @@ class FakeStorage:
             raise self.error
         return [Snapshot(T0 + timedelta(days=5), 7, None, None) for _ in reads]
 
+    async def retrieve(self, _retrieval: Any) -> Snapshot:
+        return (await self.read([None]))[0]
+
     async def commit(self, writes: Any) -> list[Any]:
         if self.error:
             raise self.error
@@ -207,6 +210,21 @@ async def test_a_failed_read_raises_its_error(storage) -> None:
     storage.error = StorageUnavailable()
     with pytest.raises(StorageUnavailable):
         await queue_on(storage).read()
+
+
+@pytest.mark.parametrize("ask", [CommitQueue.read, lambda queue: queue.retrieve(None)], ids=["read", "retrieve"])
+async def test_a_reading_of_the_clock_is_as_old_as_its_request(storage, ask) -> None:
+    seconds = [100.0]
+    storage.busy = asyncio.Event()
+    clock = StorageClock(lambda: seconds[0])
+    asked = asyncio.ensure_future(ask(queue_on(storage, clock=clock)))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert storage.reads
+    seconds[0] += 7
+    storage.busy.set()
+    await asked
+    assert clock.age_seconds() == 7
 
 
 async def test_a_read_sets_the_clock(storage) -> None:

@@ -33,6 +33,15 @@ async def test_a_start_and_a_stop_are_rows(scene) -> None:
     assert (await lived(scene))[-1] == (Operation.SERVER_STOPPED, f"{SERVER}, worker 0, stopped")
 
 
+@pytest.mark.parametrize("microseconds", [0, 1])
+async def test_a_stop_is_recorded_at_any_time(scene, microseconds: int) -> None:
+    scene.clock.at += timedelta(microseconds=microseconds)
+    for _ in range(2):
+        async with scene.vault.audit.process_log.running(SERVER):
+            pass
+    assert not [detail for _, detail in await lived(scene) if "unclean" in (detail or "")]
+
+
 async def test_the_schema_has_one_row_for_each_version(scene) -> None:
     version = scene.storage.describe()["schema_version"]
     for _ in range(2):
@@ -40,6 +49,7 @@ async def test_the_schema_has_one_row_for_each_version(scene) -> None:
             pass
     rows = await scene.access_rows(operation=Operation.SCHEMA_MIGRATED)
     assert [json.loads(row.new_value) for row in rows] == [{"before": 0, "after": version}]
+    assert [row.detail for row in rows] == [f"version {version}"]
 
 
 async def test_a_start_names_each_plugin_with_its_version(scene) -> None:

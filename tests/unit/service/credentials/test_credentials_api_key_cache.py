@@ -130,6 +130,14 @@ async def test_a_storage_that_is_away_hurts_nobody_who_looks() -> None:
     assert scene.ring.find(KEY.digest) is None
 
 
+async def test_a_storage_that_does_not_answer_hurts_nobody_who_looks() -> None:
+    scene = Scene(KEY)
+    scene.place.gate = asyncio.Event()
+    ring = ApiKeyCache(scene.policy_snapshots, scene.read, StorageClock(), lambda: scene.seconds, timeout_seconds=0.01)
+    await asyncio.wait_for(ring.look(), 5)
+    assert ring.find(KEY.digest) is None
+
+
 async def test_it_vouches_for_a_key_that_is_good_and_for_what_is_no_stored_key() -> None:
     scene = Scene(KEY)
     snapshot = await scene.read()

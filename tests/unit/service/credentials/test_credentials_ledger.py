@@ -47,6 +47,12 @@ async def test_a_key_that_a_reload_adds_is_a_row_with_roles_and_id(scene) -> Non
     assert row.detail == shown["credential_id"] == f"sha256:{digest(SECRET)[:12]}"
 
 
+async def test_without_the_row_of_the_last_record_each_credential_is_added(scene) -> None:
+    await scene.storage.save_cursor("credential record", 1)
+    await give(scene, an_app_key())
+    assert (Operation.CREDENTIAL_ADDED, f"sha256:{digest(SECRET)[:12]}") in await changes(scene)
+
+
 async def test_no_row_has_the_secret_or_its_digest(scene) -> None:
     await give(scene, an_app_key())
     assert await changes(scene)

@@ -133,6 +133,42 @@ async def test_rows_from_before_an_observer_was_there_are_delivered_only_from_st
     assert 0 < len(late.rows) < len(whole.rows)
 
 
+async def test_checkpoints_from_before_an_observer_was_there_are_delivered_only_from_start(
+    install, offering, signed
+) -> None:
+    scene = await signed()
+    await scene.store()
+    await scene.vault.log.sequencer.sequence()
+    late, whole = Seen("late"), Seen("whole")
+    whole.from_start = True
+    install(alpha=offering("vault_observers", late, whole))
+    scene = await signed()
+    await scene.store("another")
+    await deliver(scene)
+    assert whole.notes == list(await scene.storage.inner.checkpoints(0, 10))
+    assert 0 < len(late.notes) < len(whole.notes)
+
+
+async def test_purges_from_before_a_method_was_there_are_not_delivered_to_it(install, offering, open_scene) -> None:
+    scene = await open_scene()
+    await scene.store()
+    await scene.vault.log.sequencer.sequence()
+    install(alpha=offering("vault_purge_methods", Copies()))
+    scene = await open_scene()
+    (feed,) = scene.vault.log.observers.feeds
+    assert (await scene.storage.inner.cursors())[feed.name] == await scene.storage.inner.tree_size() > 0
+
+
+async def test_each_delivery_has_a_lease_of_its_own(install, offering, open_scene) -> None:
+    first, second = Seen("first"), Seen("second")
+    install(alpha=offering("vault_observers", first, second))
+    scene = await open_scene()
+    async with running(*scene.vault.log.observers.tasks), running(scene.vault.log.sequencer.task):
+        await scene.store()
+        assert all([await task.lead() for task in scene.vault.log.observers.tasks])
+    assert len(first.rows) == len(second.rows) == len(await scene.access_rows())
+
+
 async def test_more_rows_than_a_batch_are_delivered(install, offering, open_scene) -> None:
     seen = Seen()
     install(alpha=offering("vault_observers", seen))

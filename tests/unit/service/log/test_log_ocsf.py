@@ -136,6 +136,29 @@ def test_members_of_a_denied_retrieval() -> None:
     assert found["databucket"]["file"]["name"] == "payment-1"
 
 
+def test_a_granted_row_is_a_success() -> None:
+    found = event_of(AccessRecord(operation=Operation.RETRIEVE, **BARE))
+    assert (found["severity_id"], found["status_id"], found["status_code"]) == (1, 1, "200")
+
+
+@pytest.mark.parametrize(
+    ("members", "name"),
+    [
+        ({"external_id": "payment-1", "policy": "owner-only", "purpose": "card"}, "payment-1"),
+        ({"policy": "owner-only", "purpose": "card"}, "owner-only"),
+        ({"purpose": "card"}, "card"),
+        ({}, "all"),
+    ],
+)
+def test_an_entity_has_the_most_exact_name_of_its_row(members: dict[str, str], name: str) -> None:
+    found = event_of(AccessRecord(operation=Operation.CHANGE_ACCESS_POLICY, **BARE, **members))
+    assert found["entity"] == {"name": name, "type": "access policy"}
+
+
+def test_the_actor_of_a_row_without_an_app_is_the_vault() -> None:
+    assert event_of(AccessRecord(operation=Operation.RETRIEVE, **BARE))["actor"] == {"app_name": "vsqlvault"}
+
+
 def test_the_user_of_an_account_change_is_the_credential_that_is_changed() -> None:
     found = event_of(AccessRecord(operation=Operation.CREATE_API_KEY, **FULL))
     assert found["user"] == {"name": "billing", "credential_uid": "key-2"}

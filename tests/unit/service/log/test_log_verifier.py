@@ -19,7 +19,7 @@ from vsqlvault.model.control import ControlState
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.times import format_time
 from vsqlvault.proof.note import SigningKey
-from vsqlvault.service.log.pacing import MAX_REST_SECONDS, REST_ALONE, REST_WITH_TRAFFIC, Pace
+from vsqlvault.service.log.pacing import ALONE_SECONDS, MAX_REST_SECONDS, REST_ALONE, REST_WITH_TRAFFIC, Pace
 from vsqlvault.service.tasks import running
 from vsqlvault.testing import T0, a_write
 
@@ -285,6 +285,16 @@ class TestPace:
         queue.counts.items += 1
         assert await self.rested(passing, pace, 0.01) == pytest.approx(0.01 * REST_WITH_TRAFFIC)
         assert REST_WITH_TRAFFIC >= 9
+
+    async def test_traffic_counts_for_five_seconds_of_any_clock(self) -> None:
+        queue, passing, pace = self.paced()
+        passing.now += 1_000
+        queue.counts.items += 1
+        await pace.rest()
+        assert await self.rested(passing, pace, 0.01) == pytest.approx(0.01 * REST_WITH_TRAFFIC)
+        passing.now += ALONE_SECONDS
+        await pace.rest()
+        assert await self.rested(passing, pace, 0.01) == pytest.approx(0.01 * REST_ALONE)
 
     async def test_one_rest_is_short(self) -> None:
         queue, passing, pace = self.paced()

@@ -31,6 +31,13 @@ async def test_what_is_overdue_and_what_expires_within_a_day_is_counted(scene) -
     assert (gauge.overdue, gauge.expiring) == (2, 2)
 
 
+async def test_of_entries_that_expire_later_none_is_counted(scene) -> None:
+    await scene.store(expires_at=scene.clock.at + DAY * 9)
+    await scene.vault.purge.gauges.measure()
+    gauge = scene.vault.purge.gauges.gauge
+    assert (gauge.overdue, gauge.held, gauge.expiring) == (0, 0, 0)
+
+
 async def test_what_a_hold_keeps_does_not_wait_for_a_sweep(scene) -> None:
     for name in ("a", "b", "c"):
         await scene.store(name, expires_at=scene.clock.at + DAY)
