@@ -1,0 +1,1 @@
+"""Measures the vault beside other servers over HTTP."""
