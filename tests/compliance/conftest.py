@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.support.fixtures import new_database
+from tests.support.fixtures import migrated, new_database, storage_kind
 
-__all__ = ["new_database"]
+__all__ = ["migrated", "new_database", "storage_kind"]

@@ -1,13 +1,8 @@
-"""One vault, small limits, for all tests of the wire."""
+"""One vault with small limits on each storage, for all tests of the wire."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
-
-from tests.support.fixtures import NewDatabase, another_vault, new_database, served
-from tests.support.server import VaultServer
+from tests.support.fixtures import another_vault, migrated, new_database, shared_vaults, storage_kind
 
 SETTINGS = """
 [server]
@@ -16,10 +11,6 @@ max_body_bytes = 131072
 body_timeout_seconds = 1
 """
 
-__all__ = ["another_vault", "new_database"]
+sqlite_vault, postgresql_vault, vault = shared_vaults("http", SETTINGS)
 
-
-@pytest.fixture(scope="session")
-def vault(tmp_path_factory: pytest.TempPathFactory, new_database: NewDatabase) -> Iterator[VaultServer]:
-    directory = tmp_path_factory.mktemp("http")
-    yield from served(directory, new_database(directory), SETTINGS)
+__all__ = ["another_vault", "migrated", "new_database", "storage_kind"]

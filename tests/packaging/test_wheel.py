@@ -11,11 +11,16 @@ import urllib.error
 import urllib.request
 import venv
 import zipfile
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from email import message_from_bytes
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.support.server import eventually
 
@@ -48,13 +53,56 @@ def wheel(wheels):
 
 @pytest.fixture(scope="session")
 def installed(wheels, tmp_path_factory):
-    """A virtual environment with the wheel, the contributed plugins and pytest, and with no way to the source tree."""
+    """A virtual environment with the wheel, the contributed plugins and pytest, and with no way to the source tree.
+
+    What they require, and nothing else, is taken from the environment of the tests. pip installs what that does not have.
+    """
     folder = tmp_path_factory.mktemp("installed")
     venv.create(folder / "venv")
     python = folder / "venv" / "bin" / "python"
+    (packages,) = (folder / "venv").glob("lib/python*/site-packages")
+    own = {canonicalize_name(path.name.partition("-")[0]) for path in wheels}
+    for found in required([*(line for path in wheels for line in requirements_of(path)), "pytest", "boto3"], own):
+        for file in found.files:
+            if file.parts[0] != "..":
+                (packages / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(file.locate(), packages / file)
     install = ("-m", "pip", "--python", python, "install", "--quiet", "--no-compile")
     run(sys.executable, *install, *wheels, "pytest", "boto3", cwd=folder)
     return python.parent
+
+
+def requirements_of(wheel):
+    """Return what the wheel requires when it is installed without an extra."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        return message_from_bytes(archive.read(name)).get_all("Requires-Dist", [])
+
+
+def required(lines, own):
+    """Return the distributions of this environment that pip would install for these requirements, as far as they fit."""
+    found, seen, todo = {}, set(), [(Requirement(line), "") for line in lines]
+    while todo:
+        requirement, extra = todo.pop()
+        name = canonicalize_name(requirement.name)
+        if name in own or (requirement.marker and not requirement.marker.evaluate({"extra": extra})):
+            continue
+        with suppress(PackageNotFoundError):
+            here = distribution(name)
+            if here.version in requirement.specifier and (name, *sorted(requirement.extras)) not in seen:
+                seen.add((name, *sorted(requirement.extras)))
+                found[name] = here
+                more = [Requirement(line) for line in here.requires or ()]
+                todo += [(each, asked) for each in more for asked in ("", *requirement.extras)]
+    return found.values()
+
+
+def test_only_what_is_required_is_taken_from_the_environment_of_the_tests():
+    names = {
+        found.name.lower() for found in required(["jinja2>=3", "pytest>=999", "no-such-distribution"], {"markupsafe"})
+    }
+    assert names == {"jinja2"}
+    assert {found.name.lower() for found in required(["jinja2>=3"], set())} == {"jinja2", "markupsafe"}
 
 
 def test_the_wheel_holds_the_two_packages_and_nothing_else(wheel):

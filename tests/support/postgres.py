@@ -87,10 +87,10 @@ class Databases:
         assert done.returncode == 0, done.stderr
         return done.stdout.rstrip("\n")
 
-    def create_database(self) -> str:
-        """Create an empty database, and return its name."""
+    def create_database(self, template: str = "template0") -> str:
+        """Create an empty database, or a copy of ``template``, and return its name."""
         name = f"vault_{secrets.token_hex(6)}"
-        self.sql(f"CREATE DATABASE {name} TEMPLATE template0")
+        self.sql(f"CREATE DATABASE {name} TEMPLATE {template}")
         return name
 
     def drop_database(self, name: str) -> None:

@@ -24,14 +24,24 @@ P = ParamSpec("P")
 Kit = TypeVar("Kit", bound="LoopKit")
 
 
+def driven_within(
+    seconds: float,
+) -> Callable[[Callable[Concatenate[Kit, P], Coroutine[Any, Any, None]]], Callable[Concatenate[Kit, P], None]]:
+    """Return a decorator like ``driven``, with a time limit in seconds."""
+
+    def decorate(test: Callable[Concatenate[Kit, P], Coroutine[Any, Any, None]]) -> Callable[Concatenate[Kit, P], None]:
+        @functools.wraps(test)
+        def drive(self: Kit, *arguments: P.args, **named: P.kwargs) -> None:
+            self.runner.run(asyncio.wait_for(test(self, *arguments, **named), seconds))
+
+        return cast("Callable[Concatenate[Kit, P], None]", drive)
+
+    return decorate
+
+
 def driven(test: Callable[Concatenate[Kit, P], Coroutine[Any, Any, None]]) -> Callable[Concatenate[Kit, P], None]:
     """Make a coroutine test callable by pytest. It fails if it takes longer than a minute."""
-
-    @functools.wraps(test)
-    def drive(self: Kit, *arguments: P.args, **named: P.kwargs) -> None:
-        self.runner.run(asyncio.wait_for(test(self, *arguments, **named), TIME_LIMIT_SECONDS))
-
-    return cast("Callable[Concatenate[Kit, P], None]", drive)
+    return driven_within(TIME_LIMIT_SECONDS)(test)
 
 
 class LoopKit:

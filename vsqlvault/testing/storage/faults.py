@@ -33,7 +33,7 @@ from vsqlvault.proof.purge_proof import purge_proof
 from vsqlvault.service.entries.key_refs import KeyRefRequest
 from vsqlvault.service.entries.requests import EntryView, ListRequest, Preconditions, StoreRequest
 from vsqlvault.service.vault import Vault
-from vsqlvault.testing.driving import StorageKit, driven
+from vsqlvault.testing.driving import StorageKit, driven_within
 from vsqlvault.testing.faults import Fault, FaultyStorage
 from vsqlvault.testing.samples import (
     a_call,
@@ -53,6 +53,8 @@ FAILURES: dict[str, tuple[type[VaultError], Fault]] = {
     "unknown, and it happened": (OutcomeUnknown, Fault.AFTER),
 }
 MAX_CALLS = 200
+TIME_LIMIT_SECONDS = 600.0
+"""A vault for each call takes 15 seconds of processor time, and the machine may be a slow one."""
 ALL_ROWS = 100_000
 ADMIN = a_call("vault-admin", Role.ADMIN).principal
 OWNER = a_call("payments", identity="jane").principal
@@ -147,7 +149,7 @@ class FaultConformance(StorageKit):
     """Apply each fault only to every n-th call, with a different start for each."""
 
     @pytest.mark.parametrize("failure", FAILURES)
-    @driven
+    @driven_within(TIME_LIMIT_SECONDS)
     async def test_whichever_call_fails_the_logs_and_the_entries_and_the_answers_agree(self, failure: str) -> None:
         error, fault = FAILURES[failure]
         first = 1 + list(FAILURES).index(failure) % self.every
