@@ -159,7 +159,7 @@ async def be_the_flood(method: str, callers: int, seconds: float, target: Target
 def contestant(python: Path, url: str | None) -> Iterator[Contestant]:
     """Start a server of the checkout that ``python`` belongs to."""
     with tempfile.TemporaryDirectory() as directory:
-        server = Server(Path(directory), database_url=url, by_exec=True)
+        server = Server(Path(directory), database_url=url, by_exec=True, start_seconds=120.0)
         server.python = str(python)
         server.start()
         try:

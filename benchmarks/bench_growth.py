@@ -36,6 +36,7 @@ from vsqlvault.service.vault import Vault
 from vsqlvault.testing import an_access_record, an_entry
 
 TARGET = 1.15
+START_SECONDS = 120.0
 BATCH = 1_000
 LIFE = timedelta(days=80)
 OPERATIONS = {"GET": "read", "PUT": "create"}
@@ -83,7 +84,7 @@ async def fill_at_rest(server: VaultServer, size: int) -> None:
 def vault_of(size: int, url: str | None, postgres: PostgresServer | None) -> Iterator[Peer]:
     """Start a vault of this size, which stands still."""
     with tempfile.TemporaryDirectory(prefix="bench-growth-") as directory:
-        server = VaultServer(Path(directory), database_url=url, by_exec=True)
+        server = VaultServer(Path(directory), database_url=url, by_exec=True, start_seconds=START_SECONDS)
         server.start()
         server.retention("card")
         server.stop()

@@ -68,7 +68,7 @@ def vault(storage: str) -> Iterator[Peer]:
             postgres = stack.enter_context(PostgresServer(DEFAULT))
             url = postgres.url(postgres.create_database())
             postgresql_pids = [postgres.processes()[0].pid]
-        server = VaultServer(directory, database_url=url, by_exec=True)
+        server = VaultServer(directory, database_url=url, by_exec=True, start_seconds=120.0)
         server.start()
         stack.callback(server.kill)
         server.retention("card")

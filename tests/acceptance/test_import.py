@@ -413,6 +413,21 @@ def test_a_whole_vault_is_copied_with_its_log(lived, empty, capsys) -> None:
     assert code == 0, text
 
 
+def test_a_copy_is_copied_to_sqlite(lived, empty, capsys, monkeypatch) -> None:
+    assert copy(lived) == 0
+    settings = settings_of(empty)
+    back = empty / "back"
+    back.mkdir()
+    monkeypatch.chdir(back)
+    text = f'[storage]\ndatabase_url = "sqlite:///{back / "vault.db"}"\n[audit]\nsigning_key_file = "{empty / "signing.key"}"\n'
+    (back / "vsql-vault.toml").write_text(text, "utf-8")
+    assert main(["import", "--from", "vault", settings.storage.database_url]) == 0
+    wanted, found = asyncio.run(state_of(settings)), asyncio.run(state_of(settings_of(back)))
+    assert without_the_last_row(found) == wanted
+    code, text = verify(back, capsys)
+    assert code == 0, text
+
+
 def test_a_copy_that_was_interrupted_at_any_commit_goes_on(lived, empty) -> None:
     wanted = asyncio.run(state_of(settings_of(lived)))
 
