@@ -262,6 +262,19 @@ async def test_beyond_the_limit_of_waiting_an_item_is_refused_at_once() -> None:
     assert await one.submit(4) == 8
 
 
+async def test_of_many_items_each_one_beyond_the_limit_is_refused() -> None:
+    flushes = Flushes(gated=True)
+    one = batcher(flushes, max_waiting=3)
+    first = asyncio.create_task(one.submit(0))
+    await settle()
+    many = asyncio.create_task(one.submit_all([1, 2, 3, 4, 5]))
+    await settle()
+    flushes.gate.set()
+    *done, refused, last = await asyncio.wait_for(many, SOON)
+    assert (await first, done) == (0, [2, 4, 6])
+    assert [type(refused), type(last)] == [Overloaded, Overloaded]
+
+
 @pytest.mark.parametrize(
     ("max_batch_size", "batches"),
     [(9, [[1, 2, 3], [4, 5], [6], [7]]), (1, [[1], [2], [3], [4], [5], [6], [7]]), (100, [[1, 2, 3, 4, 5, 6, 7]])],

@@ -160,6 +160,18 @@ class TestSample:
         assert drawn == choose(ids, checkpoint.root, 25)
         assert len(set(drawn)) == 25
         assert sample["population"] == 40
+        record = next(row for row in await scene.purge_rows() if row.purge_id == drawn[0])
+        checked = dict(sample["checked"][0])
+        assert type(checked.pop("leaf_index")) is int
+        assert checked == {
+            "purge_id": record.purge_id,
+            "purpose": record.purpose,
+            "purged_at": format_time(record.purged_at),
+            "method": record.method,
+            "proof_hash": record.proof_hash,
+            "holds": True,
+            "problems": [],
+        }
 
     async def test_no_leaf_beyond_the_checkpoint_is_drawn(self, signed, monkeypatch) -> None:
         scene = await signed()

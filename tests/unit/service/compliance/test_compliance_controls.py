@@ -299,6 +299,11 @@ class TestWhatThisProcessSees:
             )
             assert (await state_of(scene, "storage_durable"))[0] is state
 
+    async def test_a_storage_that_warns_of_its_durability_fails_with_the_warning(self, scene, monkeypatch) -> None:
+        described = {**scene.storage.describe(), "durability_warning": "no standby is synchronous"}
+        monkeypatch.setattr(type(scene.storage), "describe", lambda _: described, raising=False)
+        assert await state_of(scene, "storage_durable") == (FAILING, "no standby is synchronous")
+
     async def test_a_clock_that_leapt_or_went_back_fails(self, scene) -> None:
         await scene.vault.purge.clock_guard.look()
         scene.clock.at = T0 + 3 * DAY

@@ -230,6 +230,26 @@ async def test_an_operators_word_names_what_is_lost_and_lets_the_log_go_on(signi
     assert not scene.vault.log.sequencer.state.is_inconsistent
 
 
+async def test_one_confirmation_counts_for_a_process_that_has_seen_an_earlier_checkpoint(
+    signing, standby: Standby, clock: Any
+) -> None:
+    signer, scene, other = await signing(), await signing(), await signing()
+    await sign(signer, "a", "b")
+    standby.replicate()
+    earlier = await sign(signer, "c")
+    await other.vault.log.quarantine.look()
+    await sign(signer, "d")
+    await scene.vault.log.quarantine.look()
+    await standby.promote(scene, other)
+    clock.advance(seconds=5)
+    await scene.vault.log.quarantine.look()
+    await scene.vault.log.restore.confirm(scene.admin, RestoreCount())
+    (row,) = await scene.access_rows(operation=Operation.CONFIRM_RESTORE)
+    assert earlier.note not in row.new_value
+    await other.vault.log.quarantine.look()
+    assert other.vault.log.quarantine.notes == ()
+
+
 async def test_another_loss_after_the_word_is_another_quarantine(signing, standby: Standby, clock: Any) -> None:
     scene = await signing()
     await lost(signing, standby, scene)

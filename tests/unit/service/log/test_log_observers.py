@@ -166,6 +166,8 @@ async def test_each_delivery_has_a_lease_of_its_own(install, offering, open_scen
     async with running(*scene.vault.log.observers.tasks), running(scene.vault.log.sequencer.task):
         await scene.store()
         assert all([await task.lead() for task in scene.vault.log.observers.tasks])
+        for feed in scene.vault.log.observers.feeds:
+            assert not await scene.storage.inner.acquire_lease(feed.name, "another process", 1.0)
     assert len(first.rows) == len(second.rows) == len(await scene.access_rows())
 
 
