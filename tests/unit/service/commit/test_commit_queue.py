@@ -115,6 +115,14 @@ def test_what_gets_in_each_others_way_not_at_all_goes_as_one_batch(writes) -> No
     assert len(take_non_conflicting(waiting(alone), 25)) == len(alone)
 
 
+@pytest.mark.parametrize(("conflicting", "taken"), [(2, [0, 3]), (3, [0])])
+def test_of_what_waits_twice_the_limit_is_examined(conflicting, taken) -> None:
+    writes = [a_write(RemoveEntry(KEYS[0]))] * (1 + conflicting) + [a_write(RemoveEntry(KEYS[1]))] * 2
+    queue = waiting(writes)
+    assert [number for _, number, _ in take_non_conflicting(queue, 2)] == taken
+    assert [number for _, number, _ in queue] == [each for each in range(len(writes)) if each not in taken]
+
+
 def test_writes_that_only_expect_share_a_batch() -> None:
     reads = [a_write(expects=(EntryIs(KEYS[0], STAMP), RevisionIs(1))) for _ in range(10)]
     assert len(take_non_conflicting(waiting(reads), 25)) == 10

@@ -89,6 +89,18 @@ async def test_a_clean_run_states_its_scope_and_is_signed(signed) -> None:
     assert document["checkpoint"] == (await scene.storage.inner.newest_checkpoint()).note
 
 
+async def test_entries_that_have_expired_are_counted_beside_the_active_ones(signed) -> None:
+    scene = await signed()
+    await scene.store("a", expires_at=T0 + HOUR)
+    await scene.store("b", expires_at=T0 + HOUR)
+    await scene.store("c", expires_at=T0 + 50 * HOUR)
+    await scene.vault.log.sequencer.sequence()
+    scene.clock.advance(hours=2)
+    made = await scene.vault.compliance.attestations.attest(scene.admin)
+    (card,) = json.loads(made.document)["purposes"]
+    assert (card["active"], card["expired_pending_purge"]) == (1, 2)
+
+
 async def test_the_row_names_the_document_by_its_hash(signed) -> None:
     scene = await signed()
     made = await scene.vault.compliance.attestations.attest(scene.admin)
