@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from tests.faults.campaign import build_shim, cut, failed, killed, recorded
+from tests.faults.postgres_cuts import RecordedServer
 from tests.support.postgres import PostgresServer
 
 CUTS_PER_RUN = 100
@@ -19,7 +20,7 @@ KILLS_PER_STORAGE = 20
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults")
-    for name, count in (("cuts", 1000), ("kills", 200), ("failures", 60), ("seed", 1)):
+    for name, count in (("cuts", 1000), ("postgresql-cuts", 200), ("kills", 200), ("failures", 60), ("seed", 1)):
         parser.add_argument(f"--{name}", type=int, default=count)
     options = parser.parse_args()
     found: list[str] = []
@@ -30,6 +31,7 @@ def main() -> int:
             print("no C compiler: no power cuts and no failed calls")
         else:
             found += _cuts(directory, shim, options.seed, options.cuts)
+            found += _postgresql_cuts(directory, shim, options.seed, options.postgresql_cuts)
             found += _failures(directory, shim, options.seed, options.failures)
         found += _kills(directory, options.seed, options.kills)
     for each in found:
@@ -44,6 +46,18 @@ def _cuts(directory: Path, shim: Path, seed: int, cuts: int) -> list[str]:
         records = recorded(directory, shim, run, 150)
         found += cut(records, directory, run, min(CUTS_PER_RUN, cuts - start))
     print(f"{cuts} power cuts: {len(found)} violations, {time.monotonic() - began:.0f} s", flush=True)
+    return found
+
+
+def _postgresql_cuts(directory: Path, shim: Path, seed: int, cuts: int) -> list[str]:
+    found, began = [], time.monotonic()
+    for start in range(0, cuts, CUTS_PER_RUN):
+        place = directory / f"postgresql-{start}"
+        place.mkdir()
+        with RecordedServer(place, shim) as server:
+            run = seed * 10_000 + start
+            found += server.cut(server.recorded(run, 300), run, min(CUTS_PER_RUN, cuts - start))
+    print(f"{cuts} power cuts of PostgreSQL: {len(found)} violations, {time.monotonic() - began:.0f} s", flush=True)
     return found
 
 

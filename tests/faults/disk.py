@@ -38,13 +38,20 @@ class File:
 
 
 class Disk:
-    """Follows the records, and gives images as after a cut at this moment."""
+    """Follows the records, and gives images as after a cut at this moment.
 
-    def __init__(self) -> None:
+    ``base`` is a directory as it was, and wholly synced, before the first record. Without one there was no file.
+    ``keeps_names``: no name is lost, for a program that syncs more directories than the one.
+    """
+
+    def __init__(self, base: Path | None = None, *, keeps_names: bool = False) -> None:
+        self._base = base
+        self._keeps_names = keeps_names
         self._names: dict[str, File] = {}
         self._synced_names: dict[str, File] = {}
         self._name_changes: list[dict[str, File]] = []
         self._syncing_names = 0
+        self._gone: set[str] = set()
         self.said = bytearray()
         """What the process has written to ``acks``: it has left the machine."""
 
@@ -60,13 +67,24 @@ class Disk:
 
     def image(self, chance: random.Random) -> dict[str, bytes]:
         """Return the files, by name, with a random part of what was not synced."""
-        kept_names = chance.randint(0, len(self._name_changes))
+        kept_names = len(self._name_changes) if self._keeps_names else chance.randint(0, len(self._name_changes))
         names = self._name_changes[kept_names - 1] if kept_names else self._synced_names
         share, sector = chance.choice((0.0, 0.5, 0.9, 1.0)), chance.choice((*SECTORS, 0))
         return {name: _image(file, chance, share, sector) for name, file in names.items()}
 
+    @property
+    def gone(self) -> set[str]:
+        """The names of ``base`` that were removed."""
+        return self._gone - self._names.keys()
+
+    def _file(self, name: str) -> File | None:
+        if name not in self._names and name not in self._gone and self._base and (self._base / name).is_file():
+            self._names[name] = File(bytearray((self._base / name).read_bytes()))
+            self._name_changes.append(dict(self._names))
+        return self._names.get(name)
+
     def _change_file(self, record: Record) -> None:
-        file = self._names.get(record.name)
+        file = self._file(record.name)
         if file is None:
             file = self._names[record.name] = File()
             self._name_changes.append(dict(self._names))
@@ -81,11 +99,12 @@ class Disk:
             file.pending.append((record.offset, record.data if record.operation == "W" else None))
 
     def _change_names(self, record: Record) -> None:
-        file = self._names.get(record.name)
+        file = self._file(record.name)
         if file is None:
             return
         if record.operation != "L":
             del self._names[record.name]
+            self._gone.add(record.name)
         if record.operation != "U":
             self._names[record.data.decode()] = file
         self._name_changes.append(dict(self._names))

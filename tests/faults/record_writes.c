@@ -88,6 +88,36 @@ ssize_t write(int file, const void *data, size_t size) { return written(file, da
 ssize_t pwrite(int file, const void *data, size_t size, off_t offset) { return written(file, data, size, offset, 1); }
 ssize_t pwrite64(int file, const void *data, size_t size, off64_t offset) { return written(file, data, size, offset, 1); }
 
+static ssize_t written_parts(int file, const struct iovec *parts, int count, off_t offset) {
+    char target[4096];
+    const char *name = name_of(file, target, sizeof target);
+    if (name) {
+        if (fails(name)) return -1;
+        off_t at = offset;
+        for (int part = 0; part < count; at += parts[part++].iov_len)
+            record('W', name, at, parts[part].iov_base, parts[part].iov_len);
+    }
+    return syscall(SYS_pwritev, file, parts, count, offset, 0);
+}
+
+ssize_t pwritev(int file, const struct iovec *parts, int count, off_t offset) {
+    return written_parts(file, parts, count, offset);
+}
+ssize_t pwritev64(int file, const struct iovec *parts, int count, off64_t offset) {
+    return written_parts(file, parts, count, offset);
+}
+
+static int allocated(int file, off_t offset, off_t size) {
+    char target[4096];
+    struct stat found;
+    const char *name = name_of(file, target, sizeof target);
+    if (name && !fstat(file, &found) && offset + size > found.st_size) record('T', name, offset + size, "", 0);
+    return NEXT(int (*)(int, off_t, off_t), "posix_fallocate")(file, offset, size);
+}
+
+int posix_fallocate(int file, off_t offset, off_t size) { return allocated(file, offset, size); }
+int posix_fallocate64(int file, off64_t offset, off64_t size) { return allocated(file, offset, size); }
+
 static int truncated(int file, off_t size) {
     char target[4096];
     const char *name = name_of(file, target, sizeof target);

@@ -10,8 +10,10 @@ import pytest
 
 from tests.faults.campaign import build_shim, cut, failed, killed, recorded
 from tests.faults.disk import Disk, Record
+from tests.faults.postgres_cuts import RecordedServer
 
 CUTS = 100
+POSTGRESQL_CUTS = 4
 KILLS = 10
 
 
@@ -35,6 +37,15 @@ def test_a_power_cut_shows_that_a_sync_was_skipped(tmp_path: Path, shim: Path) -
     assert cut(unsynced, tmp_path, 2, 20) != []
 
 
+def test_nothing_acknowledged_is_lost_by_a_power_cut_of_postgresql(tmp_path: Path, shim: Path) -> None:
+    with RecordedServer(tmp_path, shim) as server:
+        records = server.recorded(5, 60)
+        assert sum(record.operation == "E" and "/pg_wal/" in record.name for record in records) > 10
+        assert server.cut(records, 5, POSTGRESQL_CUTS) == []
+        unsynced = [each for each in records if not ("/pg_wal/" in each.name and each.operation in "BE")]
+        assert server.cut(unsynced, 5, POSTGRESQL_CUTS) != []  # the images show that a sync was skipped
+
+
 def test_nothing_acknowledged_is_lost_by_a_kill_on_sqlite(tmp_path: Path) -> None:
     assert killed(f"sqlite:///{tmp_path / 'vault.db'}", tmp_path, 3, KILLS) == []
 
@@ -54,6 +65,19 @@ def test_an_image_keeps_what_was_synced() -> None:
     for operation, name in (("W", "f"), ("B", "f"), ("E", "f"), ("B", "."), ("E", ".")):
         disk.apply(Record(operation, name, 0, b"synced" if operation == "W" else b""))
     assert all(disk.image(random.Random(seed)) == {"f": b"synced"} for seed in range(20))
+
+
+def test_an_image_changes_the_files_of_its_base(tmp_path: Path) -> None:
+    for name in ("kept", "removed", "renamed"):
+        (tmp_path / name).write_bytes(b"before")
+    disk = Disk(tmp_path, keeps_names=True)
+    for record in (
+        Record("W", "kept", 4, b"r it"), Record("B", "kept", 0, b""), Record("E", "kept", 0, b""),
+        Record("U", "removed", 0, b""), Record("R", "renamed", 0, b"new"),
+    ):  # fmt: skip
+        disk.apply(record)
+    assert disk.image(random.Random(1)) == {"kept": b"befor it", "new": b"before"}
+    assert disk.gone == {"removed", "renamed"}
 
 
 def test_an_image_may_lack_what_was_not_synced() -> None:

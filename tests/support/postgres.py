@@ -110,6 +110,8 @@ class PostgresServer(Databases):
     def __init__(self, settings: Settings = DEFAULT, *, quick: bool = False) -> None:
         """Make the data directory, for ``quick`` in memory where there is room; the server does not run yet."""
         self.settings = dict(settings)
+        self.environment: dict[str, str] = {}
+        """Variables that a start adds to those of this process."""
         self.password = secrets.token_urlsafe(16)
         self.port = free_port()
         self.directory = Path(tempfile.mkdtemp(prefix="vsqlvault-postgres-", dir=place(quick=quick)))
@@ -154,6 +156,7 @@ class PostgresServer(Databases):
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.data_directory,
+                env={**os.environ, **self.environment},
                 start_new_session=True,
                 **self._account,
             )
