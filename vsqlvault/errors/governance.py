@@ -178,6 +178,14 @@ class NotInTree(VaultError):
     reason = "not_in_tree"
 
 
+class RowsArchived(VaultError):
+    """The rows are no longer in the vault: they are in an archive."""
+
+    slug = "rows-archived"
+    status = 410
+    reason = "rows_archived"
+
+
 class NothingSigned(VaultError):
     """The transparency log has no checkpoint: no signing key is set, or the log is empty."""
 

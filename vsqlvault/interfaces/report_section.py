@@ -16,6 +16,7 @@ from vsqlvault.model.control import CONTROLS, Acknowledgement, ControlChange
 from vsqlvault.model.credential import CredentialUse, KnownCredential
 from vsqlvault.model.database_access import DatabaseAccess
 from vsqlvault.model.hold import LegalHold
+from vsqlvault.model.log_archive import ArchivedRows
 from vsqlvault.model.plugins import PluginOrigin
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.purge import ScrubRecord, SweepRecord, SweepRuns
@@ -147,6 +148,9 @@ class ReportContext:
     log_tree: LogTree | None = field(default=None, kw_only=True)
     log_verification: RecordedVerification | None = field(default=None, kw_only=True)
     """The newest result of the verification in the background, as of now. None if there is none."""
+
+    archived: ArchivedRows | None = field(default=None, kw_only=True)
+    """The rows that were dropped from the vault and are in archives, as of now. None if there are none."""
 
     plugins: Sequence[PluginOrigin] = field(default=(), kw_only=True)
     storage: Mapping[str, Any] = field(default_factory=dict, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from vsqlvault.quick_dataclass import dataclass
@@ -23,3 +24,23 @@ class LogArchive:
     purge_through: int
     at: datetime
     document: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchivedRows:
+    """The rows that were dropped from the vault: leaves below ``end``, in archives at ``places``.
+
+    ``newest_row_at``: every row that is newer is in the vault. ``absent_rows`` is the number of dropped rows, of drops that
+    ended. ``min_days`` is the period of the newest drop, ``min_days_from`` whether it was the ``default`` or from the
+    ``settings``, ``enforced_at`` its time, and ``enforced_by`` who ran it.
+    """
+
+    archives: int
+    end: int
+    newest_row_at: datetime
+    places: Sequence[str]
+    absent_rows: int
+    min_days: int
+    min_days_from: str
+    enforced_at: datetime
+    enforced_by: str

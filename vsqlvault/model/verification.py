@@ -25,6 +25,8 @@ class RecordedVerification:
     values: int
     findings: int
     listed: tuple[str, ...] = ()
+    archived: int = 0
+    """The number of ``leaves`` whose rows are in archives: their hashes were verified."""
 
     @property
     def is_good(self) -> bool:

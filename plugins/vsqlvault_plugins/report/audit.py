@@ -7,6 +7,7 @@ from typing import Any
 
 from vsqlvault.interfaces.evidence import AccessCount
 from vsqlvault.interfaces.report_section import ReportContext
+from vsqlvault.model.log_archive import ArchivedRows
 from vsqlvault.model.principal import SYSTEM, Role
 from vsqlvault.model.times import format_time
 from vsqlvault_plugins.report.shape import MAX_LISTED, Finding, bars, shown
@@ -76,7 +77,7 @@ class AuditCoverage:
             check="GET /admin/access-log?operation=NAME has the rows of an operation, as NDJSON or CSV too.",
             measured="period",
             population=sum(each.rows for each in access),
-            exceptions=[*_incomplete(access), *_unaudited(access)],
+            exceptions=[*_incomplete(access), *_unaudited(access), *_not_at_hand(context)],
             figures={
                 "rows": sum(each.rows for each in access),
                 "events": sum(each.events for each in access),
@@ -90,23 +91,32 @@ class AuditCoverage:
 
 
 class LogHistory:
-    """The age of the oldest rows that are stored (PCI DSS 4.0.1, 10.5.1)."""
+    """The age of the oldest rows that are stored, and where older ones are (PCI DSS 4.0.1, 10.5.1)."""
 
     name = "log_history"
 
     async def write(self, context: ReportContext) -> Mapping[str, Any]:
-        """The oldest row of each log. A history shorter than twelve months is not assessed."""
-        oldest = context.evidence.oldest_access_at
-        days = max(0, (context.as_of - oldest).days) if oldest else None
+        """The oldest row of each log. A history shorter than twelve months is not assessed.
+
+        Of rows that were dropped, some stay because something needs them. So the history at hand begins after the newest
+        dropped row.
+        """
+        oldest, archived = context.evidence.oldest_access_at, context.archived
+        since = archived.newest_row_at if archived and oldest else oldest
+        days = max(0, (context.as_of - since).days) if since else None
         return Finding(
             title="History of the logs",
             requirements=("10.5.1",),
             supports="The access log has rows of the last twelve months, and all of them can be read at once.",
             method=(
-                "The oldest stored row of each log. Its age is compared with twelve months (365 days). If the history "
-                "is shorter, the operator of the vault has to show where older rows are, or since when the vault runs."
+                "The oldest stored row of each log, or, if archived rows were dropped, the newest dropped one. Its age is "
+                "compared with twelve months (365 days). If the history is shorter, the operator of the vault has to show the "
+                "archives, or since when the vault runs. Dropped rows are counted from the records of the drops."
             ),
-            check="GET /admin/access-log?order=asc&limit=1 has the oldest row, and GET /admin/purge-log?order=asc&limit=1.",
+            check=(
+                "GET /admin/access-log?order=asc&limit=1 has the oldest row, and GET /admin/purge-log?order=asc&limit=1. "
+                "vsql-vault verify --archive DIR verifies the archives with the log."
+            ),
             measured="as_of",
             population=sum(at is not None for at in (oldest, context.evidence.oldest_purge_at)),
             owner=None if days is not None and days >= TWELVE_MONTHS_DAYS else "the operator of the vault",
@@ -114,6 +124,7 @@ class LogHistory:
                 "oldest_access_row_at": shown(oldest),
                 "oldest_purge_row_at": shown(context.evidence.oldest_purge_at),
                 "days_at_hand": days,
+                "archived": _archived(archived),
             },
         ).member(context.period)
 
@@ -140,6 +151,7 @@ class DeniedAccess:
             check="GET /admin/access-log?outcome=denied has the rows.",
             measured="period",
             population=events,
+            exceptions=_not_at_hand(context),
             figures={
                 "denied_rows": sum(each.rows for each in denied),
                 "denied_events": events,
@@ -204,6 +216,31 @@ class PolicyChanges:
                 "not_listed": max(0, evidence.policy_changes_count - MAX_LISTED),
             },
         ).member(context.period)
+
+
+def _not_at_hand(context: ReportContext) -> list[dict[str, Any]]:
+    """An exception if rows of the period were dropped: they are not counted, or not all of them."""
+    archived, period = context.archived, context.period
+    if archived is None or period is None or period.since > archived.newest_row_at:
+        return []
+    what = f"rows up to {format_time(archived.newest_row_at)} are in archives, and not all of them are counted"
+    return [{"operation": "drop-archived", "what": what, "count": archived.absent_rows}]
+
+
+def _archived(archived: ArchivedRows | None) -> dict[str, Any] | None:
+    if archived is None:
+        return None
+    return {
+        "archives": archived.archives,
+        "rows": archived.absent_rows,
+        "leaves_below": archived.end,
+        "newest_row_at": format_time(archived.newest_row_at),
+        "places": list(archived.places[:MAX_LISTED]),
+        "min_days_at_hand": archived.min_days,
+        "period_set_by": archived.min_days_from,
+        "last_enforced_at": format_time(archived.enforced_at),
+        "last_enforced_by": archived.enforced_by,
+    }
 
 
 def _by_class(access: Sequence[AccessCount]) -> dict[str, Any]:

@@ -16,6 +16,8 @@ import pytest
 from tests.unit.cli.test_archive_command import KEY, SETTINGS, TAMPERS
 from vsqlvault import cli
 from vsqlvault.config import load_settings
+from vsqlvault.interfaces.archive_storage import NewestArchiveIs, SaveArchive
+from vsqlvault.interfaces.storage import Storage
 from vsqlvault.interfaces.writes import StoreEntry, Write
 from vsqlvault.model.audit import AccessRecord, Operation
 from vsqlvault.model.entry import Entry
@@ -23,6 +25,8 @@ from vsqlvault.model.hold import HoldSelector
 from vsqlvault.model.principal import Role
 from vsqlvault.model.times import format_time
 from vsqlvault.runtime import open_vault
+from vsqlvault.service.log.archive_drop import LEASE, ArchiveDropper, DropRules
+from vsqlvault.service.log.archive_files import ArchiveFiles
 from vsqlvault.service.log.archived_rows import newest_drop
 from vsqlvault.service.vault import Vault
 from vsqlvault.testing import a_call, a_legal_hold, a_purge_record, an_access_record, an_entry
@@ -276,7 +280,7 @@ def test_rows_about_an_entry_under_a_legal_hold_stay(empty: Path) -> None:
         wanted = a_legal_hold("case-archive", selector=HoldSelector(external_id="held-by-archive"))
         await vault.rules.legal_holds.save(a_call("vault-admin", Role.ADMIN), wanted)
 
-    async def left(vault: Vault) -> list[tuple[str, str]]:
+    async def left(vault: Vault) -> list[tuple[str, str | None]]:
         rows = await vault.storage.leaf_rows(0, 256)
         return [(row.record.operation, row.record.external_id) for row in rows if isinstance(row.record, AccessRecord)]
 
@@ -290,3 +294,72 @@ def _row_of(entry: Entry, at: datetime, operation: Operation = Operation.RETRIEV
     return an_access_record(
         operation=operation, at=at, purpose=entry.purpose, external_id=entry.external_id, stamp=entry.stamp
     )
+
+
+class _Cut(Exception):
+    """The process ends here."""
+
+
+class _CutStorage:
+    """A storage behind which the process ends before one of its calls."""
+
+    def __init__(self, inner: Storage, method: str, calls: int) -> None:
+        self._inner, self._method, self._left = inner, method, calls
+
+    def __getattr__(self, name: str) -> Any:
+        member = getattr(self._inner, name)
+        if name != self._method:
+            return member
+
+        async def counted(*arguments: Any) -> Any:
+            self._left -= 1
+            if self._left < 0:
+                raise _Cut
+            return await member(*arguments)
+
+        return counted
+
+
+@pytest.mark.parametrize(
+    ("method", "calls"),
+    [("drop_archived", 1), ("drop_archived", 2), ("drop_archived", 4), ("save_cursor", 0), ("save_cursor", 1), ("reclaim", 0)],
+)  # fmt: skip
+def test_a_run_that_is_cut_verifies_and_is_repeated(place: Path, method: str, calls: int) -> None:
+    async def cut(vault: Vault) -> None:
+        storage: Any = _CutStorage(vault.storage, method, calls)
+        rules = DropRules(min_days=366, min_days_from="default", operator="keeper@host")
+        sign = vault.log.sequencer.sequence
+        dropper = ArchiveDropper(storage, vault.queue, [KEY.verifier], rules, sign)
+        now = (await vault.queue.read()).now
+        with pytest.raises(_Cut):
+            await dropper.drop(a_call(), [ArchiveFiles(place / "archive")], now, lambda *_: None)
+
+    inside(place, cut)
+    assert verify("--archive", "archive") == 0
+    assert verify() == 0
+    assert drop() == 0
+    assert inside(place, leaves_at_hand) == []
+    assert verify("--archive", "archive") == 0
+
+
+def test_of_two_runs_at_once_one_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    inside(place, lambda vault: vault.storage.acquire_lease(LEASE, "another", 60.0))
+    assert drop() == 2
+    assert "another run drops archived rows" in capsys.readouterr().err
+    assert len(inside(place, leaves_at_hand)) == 512
+
+
+def test_an_archive_that_the_log_does_not_record_is_not_dropped(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inside(place, lambda vault: grow(vault, 300, OLD_DAYS, start=ROWS))
+
+    async def forged(vault: Vault) -> None:
+        first = (await vault.storage.archives())[0]
+        made = replace(first, number=2, first=512, end=768, document=first.document)
+        await vault.queue.commit(Write((), (NewestArchiveIs(1),), (SaveArchive(made),)))
+
+    inside(place, forged)
+    assert drop() == 2
+    assert "archive 2: " in capsys.readouterr().err
+    assert len(inside(place, lambda vault: vault.storage.leaf_rows(512, 256))) == 256

@@ -110,6 +110,13 @@ class NotInTree(NotThere):
     status = 404
 
 
+class RowsArchived(NotThere):
+    """The rows are no longer in the vault. The detail names the archive that has them, and its place."""
+
+    slug = "rows-archived"
+    status = 410
+
+
 class NothingSigned(NotThere):
     """The transparency log has no checkpoint yet, or no signing key is set."""
 

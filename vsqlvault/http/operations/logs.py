@@ -13,11 +13,18 @@ from vsqlvault.http.messages import Reply
 from vsqlvault.http.operation import Operation, RequestContext
 from vsqlvault.http.schemas.bodies import dump_json
 from vsqlvault.http.schemas.queries import DEFAULT_LIMIT, AccessLogQuery, LogQueryBase, PurgeLogQuery, read_query
-from vsqlvault.http.schemas.responses import ACCESS_COLUMNS, PURGE_COLUMNS, access_row, purge_row
+from vsqlvault.http.schemas.responses import (
+    ACCESS_COLUMNS,
+    PURGE_COLUMNS,
+    access_row,
+    archived_document,
+    purge_row,
+)
 from vsqlvault.http.schemas.results.entries import AccessLogPage, PurgeLogPage
 from vsqlvault.interfaces.storage import ACCESS_LOG_FILTERS, PURGE_LOG_FILTERS, LogQuery, LogRow
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.audit import Operation as Audited
+from vsqlvault.model.log_archive import ArchivedRows
 from vsqlvault.model.purge import PurgeRecord
 
 JSON, NDJSON, CSV = "application/json", "application/x-ndjson", "text/csv"
@@ -30,7 +37,8 @@ async def access_log(exchange: RequestContext) -> Reply:
     logs = exchange.vault.audit.log_reader
     media_type, query, members = _asked(exchange, AccessLogQuery, ACCESS_LOG_FILTERS)
     if media_type == JSON:
-        return _page(exchange, query, members, await logs.access_log(exchange.call, query), _access_row)
+        rows = await logs.access_log(exchange.call, query)
+        return _page(exchange, query, members, rows, _access_row, await exchange.vault.log.reader.archived(query))
     records = await logs.stream_access_log(exchange.call, query, _limit(members))
     return _stream(media_type, records, _access_row, ACCESS_COLUMNS)
 
@@ -40,7 +48,8 @@ async def purge_log(exchange: RequestContext) -> Reply:
     logs = exchange.vault.audit.log_reader
     media_type, query, members = _asked(exchange, PurgeLogQuery, PURGE_LOG_FILTERS)
     if media_type == JSON:
-        return _page(exchange, query, members, await logs.purge_log(exchange.call, query), _purge_row)
+        purges = await logs.purge_log(exchange.call, query)
+        return _page(exchange, query, members, purges, _purge_row, await exchange.vault.log.reader.archived(query))
     records = await logs.stream_purge_log(exchange.call, query, _limit(members))
     return _stream(media_type, records, _purge_row, PURGE_COLUMNS)
 
@@ -84,12 +93,14 @@ def _page(
     members: dict[str, str],
     rows: Sequence[LogRow[Any]],
     shown: Callable[[Any], dict[str, Any]],
+    archived: ArchivedRows | None,
 ) -> Reply:
     cursor = None
     if len(rows) == query.limit:
         place = [rows[-1].position]
         cursor = exchange.cursors.seal(exchange.call.principal.app, exchange.request.raw_path.decode(), members, place)
-    return Reply(200, dump_json({"rows": [shown(row) for row in rows], "next_cursor": cursor}))
+    page = {"rows": [shown(row) for row in rows], "next_cursor": cursor}
+    return Reply(200, dump_json(page if archived is None else {**page, "archived": archived_document(archived)}))
 
 
 def _stream(
@@ -135,7 +146,7 @@ def _cell(value: Any) -> Any:
 _DESCRIPTION = (
     "Newest first, or oldest first with `order=asc`. `Accept: application/json` returns a page and `next_cursor`. "
     "`application/x-ndjson` and `text/csv` stream all matching rows, over HTTP/1.1 or later. Reading a log has an "
-    "audit row."
+    "audit row. If archived rows were dropped from the period, a page has `archived`, which names their archives."
 )
 
 OPERATIONS = (

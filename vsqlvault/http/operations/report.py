@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from vsqlvault.errors import InvalidQuery, NotAcceptable, NothingSigned, RoleRequired
+from vsqlvault.errors import InvalidQuery, NotAcceptable, NothingSigned, RoleRequired, RowsArchived
 from vsqlvault.http.media_types import preferred
 from vsqlvault.http.messages import Reply
 from vsqlvault.http.operation import Operation, RequestContext
@@ -106,7 +106,7 @@ OPERATIONS = (
             "Verify the file with `vsql-vault verify FILE --vkey KEY`. An incomplete stream is not a valid ZIP file."
         ),
         media_types=(ZIP,),
-        problems=(RoleRequired, InvalidQuery, NotAcceptable, NothingSigned),
+        problems=(RoleRequired, InvalidQuery, NotAcceptable, NothingSigned, RowsArchived),
         tag="compliance",
     ),
 )

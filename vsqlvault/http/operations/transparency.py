@@ -11,6 +11,7 @@ from vsqlvault.errors import (
     PurgeNotFound,
     ReceiptPending,
     RoleRequired,
+    RowsArchived,
     TreeDamaged,
 )
 from vsqlvault.http.messages import Reply
@@ -129,12 +130,13 @@ OPERATIONS = (
         name="entries",
         example="two bytes of length, then the row, for each leaf",
         summary="Get a bundle of the tree's leaves",
-        description="C2SP tlog-tiles: up to 256 log rows, each preceded by its length in two bytes. For admins and auditors.",
+        description="C2SP tlog-tiles: up to 256 log rows, each preceded by its length in two bytes. For admins and "
+        "auditors. 410 if rows of the bundle were dropped: the detail names their archive, which any file server can serve.",
         handler=entries,
         audited=Audited.READ_TRANSPARENCY_LOG,
         answers={200: "Up to 256 leaves."},
         media_types=("application/octet-stream",),
-        problems=(NotInTree, RoleRequired),
+        problems=(NotInTree, RoleRequired, RowsArchived),
         tag="transparency",
     ),
     Operation(

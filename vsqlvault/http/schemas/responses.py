@@ -12,6 +12,7 @@ from typing import Any
 from vsqlvault.interfaces.statistics import KeyRefUse
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.entry import Entry, EntryState, ValueEncoding
+from vsqlvault.model.log_archive import ArchivedRows
 from vsqlvault.model.purge import PurgeRecord, ScrubRecord
 from vsqlvault.model.times import format_time
 from vsqlvault.service.entries.requests import EntryView
@@ -95,6 +96,17 @@ def access_row(record: AccessRecord) -> dict[str, Any]:
         "entry_version": stamp.version if stamp else None,
     }
     return {name: special[name] if name in special else getattr(record, name) for name in ACCESS_COLUMNS}
+
+
+def archived_document(archived: ArchivedRows) -> dict[str, Any]:
+    """Return the rows that are no longer in the vault as JSON types."""
+    return {
+        "archives": archived.archives,
+        "end": archived.end,
+        "absent_rows": archived.absent_rows,
+        "newest_row_at": format_time(archived.newest_row_at),
+        "places": list(archived.places),
+    }
 
 
 def purge_row(record: PurgeRecord, scrubbed_at: datetime | None = None) -> dict[str, Any]:

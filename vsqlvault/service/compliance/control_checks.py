@@ -180,7 +180,8 @@ class ControlChecks:
         last = self._verifier.known
         if last is None:
             return _judged(now <= due_at, "no verification of the log has been recorded")
-        reach = f"{last.leaves} leaves, {last.entries} entries and {last.values} values"
+        archived = f" ({last.archived} of them in archives, by their hashes)" if last.archived else ""
+        reach = f"{last.leaves} leaves{archived}, {last.entries} entries and {last.values} values"
         ended = format_time(last.finished_at)
         if not last.is_good:
             return _failing(

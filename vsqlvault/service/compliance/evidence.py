@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from vsqlvault.config import Settings
-from vsqlvault.errors import FieldError, InvalidQuery, NothingSigned
+from vsqlvault.errors import FieldError, InvalidQuery, NothingSigned, RowsArchived
 from vsqlvault.interfaces.storage import Storage
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.plugins import PluginOrigin
@@ -21,6 +21,7 @@ from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.compliance.evidence_bundle import BundlePlan, EvidenceBundle, members_of
 from vsqlvault.service.compliance.public_settings import public_settings
 from vsqlvault.service.compliance.report import Report
+from vsqlvault.service.log.archived_rows import archived_rows, where_all_archived
 from vsqlvault.service.log.log_range import leaf_range
 from vsqlvault.service.log.verification import Progress
 from vsqlvault.service.roles import require_reader
@@ -110,6 +111,10 @@ class Evidence:
         if newest is None:
             raise NothingSigned
         first, end = await leaf_range(self._storage, since, until, newest.size)
+        archived = await archived_rows(self._storage)
+        if archived is not None and since <= archived.newest_row_at:
+            where = await where_all_archived(self._storage)
+            raise RowsArchived(f"since: rows of the period are in {where}: begin it later, and add the archive")
         covering = await self._storage.checkpoints(max(end - 1, 0), 1)
         checkpoint = covering[0] if covering else newest
         part = LogPart(checkpoint.size, min(first, checkpoint.size), min(end, checkpoint.size))

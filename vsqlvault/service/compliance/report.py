@@ -43,6 +43,7 @@ from vsqlvault.service.compliance.acknowledgements import acknowledgements
 from vsqlvault.service.compliance.document_faults import attestation_faults, review_faults
 from vsqlvault.service.credentials.inventory import Credentials
 from vsqlvault.service.entries.key_usage import KeyUsage
+from vsqlvault.service.log.archived_rows import archived_rows
 from vsqlvault.service.log.verifier import LogVerifier
 from vsqlvault.service.plugin_calls import call_plain, call_plugin
 from vsqlvault.service.purge.held_counts import count_held
@@ -201,6 +202,7 @@ class Report:
             probes_complete=probed.complete,
             log_tree=LogTree(await self._storage.tree_size(), await self._storage.newest_checkpoint()),
             log_verification=await self._verifier.newest(),
+            archived=await archived_rows(self._storage),
             self_tests=await run_self_tests(self._authorizer, policies, as_of),
             plugins=self._plugins,
             storage=dict(self._storage.describe()),

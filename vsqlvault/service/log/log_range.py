@@ -58,7 +58,7 @@ async def _of_purges(storage: Storage, since: datetime, until: datetime, size: i
 
 async def _index_of(storage: Storage, log: LogName, position: int, size: int) -> tuple[int, bool]:
     """Return the index of the row at a position, and True; if it is no leaf yet, one past all that precede it, and False."""
-    low, high = 0, size
+    low, high = await _bounds(storage, log, position, size)
     while low < high:
         middle = (low + high) // 2
         leaf = await _next_of(storage, log, middle, high)
@@ -68,6 +68,18 @@ async def _index_of(storage: Storage, log: LogName, position: int, size: int) ->
             low = leaf.index + 1
     leaf = await _next_of(storage, log, low, size)
     return (leaf.index, True) if leaf is not None and leaf.place.position == position else (low, False)
+
+
+async def _bounds(storage: Storage, log: LogName, position: int, size: int) -> tuple[int, int]:
+    """Return the leaves between which a row is, by the archives: where archived rows were dropped, a search goes far."""
+    low, high = 0, size
+    for archive in await storage.archives():
+        through = archive.access_through if log is LogName.ACCESS else archive.purge_through
+        if through < position:
+            low = archive.end
+        else:
+            return min(low, size), min(archive.end, size)
+    return min(low, size), high
 
 
 async def _next_of(storage: Storage, log: LogName, first: int, end: int) -> LeafRow | None:

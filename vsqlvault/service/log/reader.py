@@ -7,9 +7,18 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
-from vsqlvault.errors import NothingSigned, NotInTree, PurgeNotFound, ReceiptPending, TreeDamaged, Unavailable
+from vsqlvault.errors import (
+    NothingSigned,
+    NotInTree,
+    PurgeNotFound,
+    ReceiptPending,
+    RowsArchived,
+    TreeDamaged,
+    Unavailable,
+)
 from vsqlvault.interfaces.storage import LogQuery, Storage
 from vsqlvault.model.audit import Operation
+from vsqlvault.model.log_archive import ArchivedRows
 from vsqlvault.model.principal import Call
 from vsqlvault.model.purge import PurgeRecord
 from vsqlvault.model.transparency import Checkpoint, TileKey
@@ -21,6 +30,7 @@ from vsqlvault.proof.tiles import WIDTH, write_bundle
 from vsqlvault.proof.tree import HASH_BYTES, ProofInvalid, check_inclusion, consistency_proof, inclusion_proof
 from vsqlvault.service.audit.recorder import AuditContext, Auditor
 from vsqlvault.service.commit.queue import CommitQueue
+from vsqlvault.service.log.archived_rows import archived_rows, where_all_archived, where_archived
 from vsqlvault.service.log.continuity import Continuity
 from vsqlvault.service.log.stored_tree import from_tiles
 from vsqlvault.service.roles import require_reader
@@ -85,7 +95,7 @@ class Transparency:
         A leaf whose row is missing is empty, so that a verifier sees which one.
 
         Raises:
-            RoleRequired, NotInTree, Unavailable.
+            RoleRequired, NotInTree, RowsArchived (a row was dropped, and is in an archive), Unavailable.
         """
 
         async def read() -> bytes:
@@ -93,10 +103,22 @@ class Transparency:
             if index * WIDTH + width > await self._storage.tree_size():
                 raise NotInTree
             rows = {row.index: row.record for row in await self._storage.leaf_rows(index * WIDTH, width)}
-            records = (rows.get(number) for number in range(index * WIDTH, index * WIDTH + width))
+            end = index * WIDTH + width
+            if len(rows) < width and (where := await where_archived(self._storage, index * WIDTH, end)):
+                raise RowsArchived(where)
+            records = (rows.get(number) for number in range(index * WIDTH, end))
             return write_bundle(row_leaf(record) if record else b"" for record in records)
 
         return await self._audited(call, f"entries {index} of {width}", read)
+
+    async def archived(self, query: LogQuery) -> ArchivedRows | None:
+        """Return which rows of the logs are no longer in the vault; None if no row that ``query`` finds can be among them.
+
+        Raises:
+            Unavailable.
+        """
+        found = await archived_rows(self._storage)
+        return found if found is not None and (query.since is None or query.since <= found.newest_row_at) else None
 
     async def inclusion(self, call: Call, index: int) -> str:
         """Return the inclusion proof of a leaf in the newest checkpoint. Raises RoleRequired, NotInTree, NothingSigned."""
@@ -133,7 +155,8 @@ class Transparency:
             require_reader(call)
             rows = await self._storage.purge_log(LogQuery(limit=1, equals={"purge_id": purge_id}))
             if not rows:
-                raise PurgeNotFound
+                where = await where_all_archived(self._storage)
+                raise PurgeNotFound(f"if it is older, its row is in {where}" if where else None)
             return await self._receipt_of(rows[0].record, is_scrubbed=rows[0].scrubbed_at is not None)
 
         return await self._audited(call, purge_id, read, Operation.READ_RECEIPT)

@@ -157,6 +157,7 @@ class LogVerifier:
             values=state.values,
             findings=len(found),
             listed=tuple(text[:MAX_TEXT] for text in found[:MAX_LISTED]),
+            archived=verdict.archived,
         )
 
     async def _confirmed(
@@ -275,6 +276,8 @@ def _document(result: RecordedVerification) -> str:
         **counts,
         "listed": list(result.listed),
     }
+    if result.archived:
+        document["archived"] = result.archived
     return json.dumps(document, ensure_ascii=False)
 
 
@@ -290,6 +293,7 @@ def _parsed(record: AccessRecord) -> RecordedVerification | None:
             finished_at=parse_time(document["finished_at"]),
             **{name: int(document[name]) for name in _COUNTS},
             listed=tuple(map(str, document["listed"])),
+            archived=int(document.get("archived", 0)),
         )
     except (ValueError, KeyError, TypeError):
         return None

@@ -192,6 +192,7 @@ class AccessRecord(Result):
     )
 
 
+ARCHIVED: Any = Field(default=None, description="Only there if rows of the period were dropped and are in archives.")
 ACCESS: dict[str, Any] = {
     **dict.fromkeys(AccessRecord.model_fields),
     "at": "2027-02-16T00:00:00Z",
@@ -210,6 +211,16 @@ ACCESS: dict[str, Any] = {
 }
 
 
+class ArchivedRows(Result):
+    """The rows that are no longer in the vault, but in archives."""
+
+    archives: int = Field(description="The number of archives.")
+    end: int = Field(description="The archived rows are those of leaves below this index.")
+    absent_rows: int = Field(description="The number of rows that were dropped.")
+    newest_row_at: Timestamp = Field(description="Every newer row is in the vault.")
+    places: list[str] = Field(description="Where the archives were written.")
+
+
 class AccessLogPage(Result):
     """A page of the access log."""
 
@@ -217,6 +228,7 @@ class AccessLogPage(Result):
 
     rows: list[AccessRecord]
     next_cursor: NextCursor
+    archived: ArchivedRows | None = ARCHIVED
 
 
 class PurgeLogPage(Result):
@@ -226,3 +238,4 @@ class PurgeLogPage(Result):
 
     rows: list[PurgeRecord]
     next_cursor: NextCursor
+    archived: ArchivedRows | None = ARCHIVED
