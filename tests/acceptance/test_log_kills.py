@@ -17,6 +17,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
 from tests.support.fixtures import NewDatabase
@@ -105,6 +106,8 @@ def test_after_any_kill_every_acknowledged_row_is_in_the_tree_once(
 ) -> None:
     monkeypatch.setenv("SIGNING_KEY", KEY.reveal())
     url = new_database(tmp_path)
+    if url.startswith("postgresql:"):
+        asyncio.run(spread(url))
     chance = random.Random(KILLS)
     writers = [Writer(url), Writer(url)]
     dead: list[Writer] = []
@@ -122,6 +125,13 @@ def test_after_any_kill_every_acknowledged_row_is_in_the_tree_once(
         for writer in writers:
             writer.kill()
     asyncio.run(checked(url, [*dead, *writers]))
+
+
+async def spread(url: str) -> None:
+    """Give a database without rows four shards."""
+    connection = await asyncpg.connect(url)
+    await connection.execute("UPDATE vault.sharding SET shards = 4")
+    await connection.close()
 
 
 async def checked(url: str, writers: list[Writer]) -> None:
