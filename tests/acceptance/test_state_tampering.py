@@ -404,6 +404,14 @@ def test_a_row_that_is_not_in_the_tree_yet_and_cannot_be_decoded_is_named(made: 
     assert [(each.table, each.what) for each in state.findings] == [("access_log", "the row cannot be decoded")]
 
 
+def test_a_row_that_states_an_impossible_time_is_a_finding(made: Path, tmp_path: Path) -> None:
+    statement = (
+        "UPDATE access_log SET detail = replace(detail, 'expires 20', 'expires 2-') WHERE detail LIKE '%expires 20%'"
+    )
+    log, _ = asyncio.run(checked(tampered(made, tmp_path, statement)))
+    assert log.findings
+
+
 ANOTHER_TYPE = [
     "UPDATE access_policies SET name = x'00ff' WHERE name = 'vast'",
     "UPDATE access_policies SET parameters = 'x' WHERE name = 'kept' AND version = 2",

@@ -58,3 +58,15 @@ def parse_time(text: str) -> datetime:
         return datetime.fromisoformat(f"{date}T{time}{micros}{offset.upper()}").astimezone(UTC)
     except (ValueError, OverflowError):
         raise InvalidTime("expected a time that exists, between the years 1 and 9999 in UTC") from None
+
+
+def stored_time(text: str) -> datetime:
+    """Return the instant of a text from a database, a log or a file.
+
+    Raises:
+        ValueError: as ``parse_time`` for ``InvalidTime``, which is an error of a request.
+    """
+    try:
+        return parse_time(text)
+    except InvalidTime as error:
+        raise ValueError(str(error)) from error

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from vsqlvault.model.times import format_time, parse_time
+from vsqlvault.model.times import format_time, stored_time
 from vsqlvault.model.transparency import TileKey
 from vsqlvault.proof.archive_record import ArchiveRecord, KeptDigest
 from vsqlvault.proof.checkpoint import TreeHead, open_checkpoint
@@ -76,7 +76,7 @@ class ArchiveManifest:
             made = cls(
                 **counts,
                 kept_sha256=str(document["kept_sha256"]),
-                newest_row_at=parse_time(document["newest_row_at"]),
+                newest_row_at=stored_time(document["newest_row_at"]),
                 checkpoint=str(document["checkpoint"]),
             )
         except ManifestInvalid:
@@ -173,7 +173,7 @@ def time_of(leaf: bytes) -> datetime | None:
     """Return the time of a leaf's row; None for a leaf that has none."""
     found = _AT.search(leaf)
     try:
-        return parse_time(found[1].decode()) if found else None
+        return stored_time(found[1].decode()) if found else None
     except ValueError:
         return None
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from vsqlvault.model.times import format_time, parse_time
+from vsqlvault.model.times import format_time, stored_time
 from vsqlvault.proof.tiles import WIDTH
 from vsqlvault.quick_dataclass import dataclass
 
@@ -98,7 +98,7 @@ _NAMES = tuple(sorted(_KINDS))
 def _checked(name: str, value: Any) -> Any:
     kind = _KINDS[name]
     if kind is datetime:
-        return parse_time(value)
+        return stored_time(value)
     if kind is float and type(value) is int:
         return value
     if type(value) is not kind or (name.endswith("sha256") and not _SHA256.fullmatch(str(value))):

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from vsqlvault.model.times import parse_time
+from vsqlvault.model.times import stored_time
 from vsqlvault.proof.canonical import canonical_json
 from vsqlvault.proof.state_replay import HASHED, Recorded, StateReplay, differences
 
@@ -43,8 +43,8 @@ class BundleReplay:
     def __init__(self, *, as_of: str, since: str, is_from_first_leaf: bool) -> None:
         """Raise ValueError if a time is malformed."""
         self._replay = StateReplay()
-        self._as_of = parse_time(as_of)
-        self._since = None if is_from_first_leaf else parse_time(since)
+        self._as_of = stored_time(as_of)
+        self._since = None if is_from_first_leaf else stored_time(since)
         self._newest: datetime | None = None
         self.findings: list[str] = []
         self.compared = 0
@@ -54,7 +54,7 @@ class BundleReplay:
         self._replay.take(index, leaf)
         if found := _AT.search(leaf):
             try:
-                at = parse_time(found[1].decode())
+                at = stored_time(found[1].decode())
             except ValueError:
                 return
             self._newest = at if self._newest is None else max(self._newest, at)
@@ -81,7 +81,7 @@ class BundleReplay:
         for table, _ in (*MEMBERS.values(), *SIGNED.values()):
             for key, said in self._recorded(table).items():
                 made = said.members.get("created_at")
-                if parse_time(made if isinstance(made, str) else said.at) <= self._as_of:
+                if stored_time(made if isinstance(made, str) else said.at) <= self._as_of:
                     self._find(table, key, f"missing (leaf {said.index})")
 
     def _compare(self, table: str, key: str, found: Mapping[str, Any], at: str, text: str = "") -> None:
@@ -93,7 +93,7 @@ class BundleReplay:
             self.compared += 1
             for member, what in differences(said, found):
                 self._find(table, key, f"{member} {what} (leaf {said.index})")
-        elif self._must_have_leaf(parse_time(at)):
+        elif self._must_have_leaf(stored_time(at)):
             self._find(table, key, "no leaf created this row")
 
     def _must_have_leaf(self, at: datetime) -> bool:

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from vsqlvault.model.entry import Entry
-from vsqlvault.model.times import format_time, parse_time
+from vsqlvault.model.times import format_time, stored_time
 from vsqlvault.proof.purge_proof import stored_proof
 
 MARK = b", entry sha256:"
@@ -43,4 +43,4 @@ def statement_in(detail: str | None) -> EntryStatement | None:
         ValueError: the time does not exist.
     """
     found = _STATEMENT.fullmatch(detail or "")
-    return EntryStatement(found[1], parse_time(found[2]), found[3]) if found else None
+    return EntryStatement(found[1], stored_time(found[2]), found[3]) if found else None

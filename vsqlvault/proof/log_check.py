@@ -193,7 +193,7 @@ class LogCheck:
             if row.get("operation") != "rotate-signing-key":
                 return
             new = open_roll(row["new_value"], self.keys)
-        except (NoteRefused, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (NoteRefused, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             self.remarks.append(f"leaf {index} changes the signing key without the signature of a trusted key: {error}")
         else:
             self.keys.add(new)

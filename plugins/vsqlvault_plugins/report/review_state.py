@@ -92,7 +92,7 @@ def _newest_first(context: ReportContext) -> Iterator[tuple[AccessReview, Mappin
             continue
         try:
             document: Any = json.loads(review.document)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue  # a row that was changed in the database: the verification of the state names it
         if isinstance(document, dict) and isinstance(document.get("reviewed_by"), dict):
             yield review, document

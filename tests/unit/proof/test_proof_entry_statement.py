@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 
 from tests.support.exports import access_leaf
-from vsqlvault.model.entry import Entry, ValueEncoding
+from vsqlvault.model.audit import Operation
+from vsqlvault.model.entry import Entry, EntryVersion, ValueEncoding
 from vsqlvault.proof.canonical import canonical_json
 from vsqlvault.proof.entry_records import EntryRecords, RecordedEntry, entry_differences
 from vsqlvault.proof.entry_statement import state_entry, statement_in
+from vsqlvault.proof.leaf import row_leaf
 from vsqlvault.proof.purge_proof import kept_proof
 from vsqlvault.proof.state_replay import StateReplay
-from vsqlvault.testing import T0, an_entry
+from vsqlvault.testing import T0, an_access_record, an_entry
 
 ENTRY = an_entry(
     "stated-1",
@@ -174,3 +176,15 @@ def test_a_copy_of_the_records_changes_alone() -> None:
         "e",
         None,
     )
+
+
+@pytest.mark.parametrize("time", ["2027-13-16T00:00:00Z", "2027-02-30T00:00:00Z", "2-27-02-16T00:00:00Z"])
+def test_a_statement_with_an_impossible_time_is_none(time: str) -> None:
+    detail = f"access policy owner-only, expires {time}, entry sha256:{'0' * 64}"
+    with pytest.raises(ValueError, match="expected"):
+        statement_in(detail)
+    replay = StateReplay()
+    stamp = EntryVersion(ENTRY.entry_id, 1)
+    row = an_access_record(operation=Operation.STORE, stamp=stamp, external_id=ENTRY.external_id, detail=detail)
+    replay.take(0, row_leaf(row))
+    assert len(replay.state.entries) == 0

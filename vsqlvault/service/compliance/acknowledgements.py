@@ -15,7 +15,7 @@ from vsqlvault.interfaces.storage import LogQuery, Storage
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
 from vsqlvault.model.control import Acknowledgement, ControlState
 from vsqlvault.model.principal import Call
-from vsqlvault.model.times import format_time
+from vsqlvault.model.times import format_time, stored_time
 from vsqlvault.service.audit.recorder import AuditContext, Auditor
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.roles import require_admin
@@ -86,21 +86,18 @@ async def acknowledgements(storage: Storage, evidence: Evidence) -> list[Acknowl
 
 
 def _read(records: Sequence[AccessRecord]) -> list[Acknowledgement]:
-    found = []
-    for record in records:
-        try:
-            document: Any = json.loads(record.new_value or "")
-            found.append(
-                Acknowledgement(
-                    document["control"],
-                    datetime.fromisoformat(document["failed_at"]),
-                    document["cause"],
-                    document["remedy"],
-                    record.at,
-                    record.app or "",
-                    record.identity,
-                )
-            )
-        except (ValueError, KeyError, TypeError):
-            continue  # a row that was changed in the database: the verification of the log names it
-    return found
+    """Return the acknowledgements. A row that is none was changed in the database: the verification of the log names it."""
+    return [made for record in records if (made := _acknowledgement(record)) is not None]
+
+
+def _acknowledgement(record: AccessRecord) -> Acknowledgement | None:
+    try:
+        document: Any = json.loads(record.new_value or "")
+        texts = [document[name] for name in ("control", "cause", "remedy")]
+        failed_at = stored_time(document["failed_at"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    if not all(isinstance(each, str) for each in texts):
+        return None
+    control, cause, remedy = texts
+    return Acknowledgement(control, failed_at, cause, remedy, record.at, record.app or "", record.identity)

@@ -66,6 +66,6 @@ def _creates(new_value: str | None, key: ApiKeyRecord) -> bool:
     """Whether the row created exactly this key. Rows of older versions have no hash of the digest."""
     try:
         document: Any = json.loads(new_value or "null")
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return document in (created_document(key), api_key_document(key))

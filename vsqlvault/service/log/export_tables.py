@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from vsqlvault.interfaces.storage import Storage
 from vsqlvault.model.entry import Entry, ValueEncoding
-from vsqlvault.model.times import format_time, parse_time
+from vsqlvault.model.times import format_time, stored_time
 from vsqlvault.proof.state_replay import StateReplay
 from vsqlvault.proof.table_check import ENTRIES, StateFinding, TableCheck
 from vsqlvault.service.log.state_check import StateResult, TableReader
@@ -185,11 +185,11 @@ def _entry(row: Mapping[str, Any]) -> Entry:
         raise TypeError("expected texts")
     return Entry(
         **dict(zip((*_TEXTS, *_OPTIONAL), [*texts, *optional], strict=True)),
-        created_at=parse_time(row["created_at"]),
-        updated_at=parse_time(row["updated_at"]),
-        expires_at=parse_time(row["expires_at"]),
+        created_at=stored_time(row["created_at"]),
+        updated_at=stored_time(row["updated_at"]),
+        expires_at=stored_time(row["expires_at"]),
         version=int(row["version"]),
         value_size=row["value_size"],
         encoding=ValueEncoding(row["encoding"]),
-        purged_at=parse_time(row["purged_at"]) if "purged_at" in row else None,
+        purged_at=stored_time(row["purged_at"]) if "purged_at" in row else None,
     )

@@ -226,7 +226,7 @@ def _changed(record: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the JSON of what an administrator changed, or nothing if it is none."""
     try:
         found = json.loads(record.get("new_value") or record.get("old_value") or "{}")
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

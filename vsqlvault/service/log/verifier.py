@@ -14,7 +14,7 @@ from vsqlvault.interfaces.storage import EntryQuery, LogQuery, Read, Snapshot, S
 from vsqlvault.model.audit import AccessRecord, Operation
 from vsqlvault.model.entry import Entry, EntryKey
 from vsqlvault.model.principal import SYSTEM, Call
-from vsqlvault.model.times import format_time, from_micros, parse_time, to_micros
+from vsqlvault.model.times import format_time, from_micros, stored_time, to_micros
 from vsqlvault.model.verification import RecordedVerification
 from vsqlvault.proof.credential_replay import VaultReplay
 from vsqlvault.proof.key_roll import KeyRoll, open_roll
@@ -289,11 +289,11 @@ def _parsed(record: AccessRecord) -> RecordedVerification | None:
     try:
         document = json.loads(record.new_value or "")
         return RecordedVerification(
-            started_at=parse_time(document["started_at"]),
-            finished_at=parse_time(document["finished_at"]),
+            started_at=stored_time(document["started_at"]),
+            finished_at=stored_time(document["finished_at"]),
             **{name: int(document[name]) for name in _COUNTS},
             listed=tuple(map(str, document["listed"])),
             archived=int(document.get("archived", 0)),
         )
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None

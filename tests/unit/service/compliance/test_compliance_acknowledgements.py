@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,10 +11,12 @@ import pytest
 
 from vsqlvault.errors import ControlFailureNotFound, RoleRequired
 from vsqlvault.interfaces.watch_storage import SaveControlChange
+from vsqlvault.interfaces.writes import Write
+from vsqlvault.model.audit import Operation
 from vsqlvault.model.control import ControlState
 from vsqlvault.model.principal import Role
 from vsqlvault.model.times import format_time
-from vsqlvault.testing import T0, a_call, a_write
+from vsqlvault.testing import T0, a_call, a_write, an_access_record
 from vsqlvault.testing.samples import a_control_change
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -86,6 +89,29 @@ async def test_of_two_acknowledgements_the_newest_counts(scene) -> None:
     await acknowledge(scene, "the cause")
     section = await controls_of(scene)
     assert section["figures"]["failures"][0]["cause"] == "the cause"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x",
+        "[]",
+        "[" * 100_000,
+        '{"control": "sweep_ran"}',
+        '{"control": "sweep_ran", "failed_at": 5, "cause": "c", "remedy": "r"}',
+        '{"control": "sweep_ran", "failed_at": "2027-01-15", "cause": "c", "remedy": "r"}',
+        '{"control": "sweep_ran", "failed_at": "2027-01-15T12:00:00.123456Z", "cause": 5, "remedy": "r"}',
+        '{"control": "sweep_ran", "failed_at": "2027-01-15T12:00:00.123456Z", "cause": "c", "remedy": ["r"]}',
+        '{"control": ["sweep_ran"], "failed_at": "2027-01-15T12:00:00.123456Z", "cause": "c", "remedy": "r"}',
+    ],
+    ids=["text", "list", "deep", "members", "number", "day", "cause", "remedy", "control"],
+)
+async def test_a_row_that_was_changed_into_something_else_acknowledges_nothing(scene, text: str) -> None:
+    await fail(scene)
+    forged = an_access_record(at=T0, operation=Operation.ACKNOWLEDGE_FAILURE, new_value=text)
+    await scene.storage.inner.commit([Write((forged, replace(forged, request_id="another")))])
+    section = await controls_of(scene)
+    assert [each["control"] for each in unexplained(section)] == ["sweep_ran"]
 
 
 @pytest.mark.parametrize(

@@ -298,6 +298,7 @@ FORGERIES: dict[str, Any] = {
     "no row": None,
     "a row without new value": {"new_value": None},
     "a row that is no JSON": {"new_value": "{"},
+    "a row of deep JSON": {"new_value": "[" * 100_000},
     "a denied request": {"outcome": Outcome.DENIED},
     "a row of another time": {"at": T0 + timedelta(seconds=1)},
     "a row of another operation": {"operation": Operation.READ_API_KEY},

@@ -165,6 +165,12 @@ def test_the_user_of_an_account_change_is_the_credential_that_is_changed() -> No
     assert found["actor"]["app_name"] == "payments"
 
 
+def test_a_change_that_is_no_json_is_of_the_account_of_the_caller() -> None:
+    for text in ("x", "[]", "[" * 60_000):
+        found = event_of(AccessRecord(operation=Operation.CREATE_API_KEY, **{**FULL, "new_value": text}))
+        assert found["user"] == {"name": "payments"}
+
+
 def test_a_failed_control_is_severe() -> None:
     assert event_of(AccessRecord(operation=Operation.CONTROL_FAILED, **BARE))["severity_id"] == 4
 

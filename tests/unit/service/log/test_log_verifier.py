@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 
 from vsqlvault.interfaces.storage import Read
-from vsqlvault.interfaces.writes import RemoveEntry
+from vsqlvault.interfaces.writes import RemoveEntry, Write
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.control import ControlState
 from vsqlvault.model.entry import EntryKey
-from vsqlvault.model.times import format_time
+from vsqlvault.model.times import format_time, to_micros
 from vsqlvault.proof.note import SigningKey
 from vsqlvault.service.log.pacing import ALONE_SECONDS, MAX_REST_SECONDS, REST_ALONE, REST_WITH_TRAFFIC, Pace
 from vsqlvault.service.tasks import running
-from vsqlvault.testing import T0, a_write
+from vsqlvault.testing import T0, a_write, an_access_record
 
 HOUR, DAY, TICK = timedelta(hours=1), timedelta(days=1), timedelta(microseconds=1)
 NEXT = SigningKey("vault.example/audit", b"\x02" * 32)
@@ -81,6 +81,17 @@ async def test_a_row_removed_from_a_table_beside_the_log_is_found(signed, tmp_pa
     result = await scene.vault.log.verifier.verify()
     assert result.findings == 1
     assert result.listed[0].startswith("retention_policies, card v1: created_by")
+
+
+@pytest.mark.parametrize(
+    "text", ["x", "[" * 100_000, "{}", '{"started_at": "2027-13-01T00:00:00Z", "finished_at": "2027-01-01T00:00:00Z"}']
+)
+async def test_a_result_whose_row_was_changed_is_no_result(signed, text: str) -> None:
+    scene = await signed()
+    forged = an_access_record(at=T0, operation=Operation.VERIFY_LOG, new_value=text)
+    await scene.storage.inner.commit([Write((forged,))])
+    await scene.storage.save_cursor("log verification", to_micros(T0))
+    assert await scene.vault.log.verifier.newest() is None
 
 
 async def test_the_report_supports_nothing_until_the_log_was_verified(signed) -> None:
