@@ -25,6 +25,10 @@ ENTRIES = 1_000
 STRIDE = 7_919
 """Entries are read and replaced in this distance, so that all are, and no two neighbours one after the other."""
 
+NUMBERS = 2**62
+SPREAD = 0x9E3779B97F4A7C15
+"""New entries get numbers that lie apart, as UUIDs do: each is another page of an index. An odd factor repeats none."""
+
 VALUE_BYTES = 1024
 FILLING_CALLERS = 16
 CATCH_UP_SECONDS = 0.3
@@ -184,7 +188,7 @@ class Peer:
         time.sleep(CATCH_UP_SECONDS)
         numbers = [next(self._spread) * STRIDE % self.entries for _ in range(requests)]
         if operation in {"create", "delete"}:
-            numbers = [next(self._fresh) for _ in range(requests)]
+            numbers = [next(self._fresh) * SPREAD % NUMBERS for _ in range(requests)]
         if operation == "delete":
             self._send("create", numbers, FILLING_CALLERS)
         prepared = self._prepared(operation, numbers)
