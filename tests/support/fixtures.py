@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.postgres import Databases
-from tests.support.server import ADMIN, VaultServer
+from tests.support.postgres import WAIT_FOR_RECOVERY, Databases
+from tests.support.server import ADMIN, VaultServer, eventually
 from vsqlvault.proof.note import SigningKey
 from vsqlvault_plugins.storage.postgres.storage import PostgresStorage
 
@@ -62,6 +63,10 @@ def new_database(request: pytest.FixtureRequest, storage_kind: str) -> Iterator[
         postgres.drop_database(name)
 
 
+def is_ready(server: VaultServer) -> bool:
+    return server.call(None, "GET", "/health/ready").status == 200
+
+
 def shared_vaults(name: str, settings: str = "") -> tuple[Any, Any, Any]:
     """Return the fixtures ``sqlite_vault``, ``postgresql_vault`` and ``vault`` of a suite.
 
@@ -79,7 +84,11 @@ def shared_vaults(name: str, settings: str = "") -> tuple[Any, Any, Any]:
         tmp_path_factory: pytest.TempPathFactory, postgres: Databases, migrated: str
     ) -> Iterator[VaultServer]:
         database = postgres.create_database(migrated)
-        yield from served(tmp_path_factory.mktemp(name), postgres.url(database), settings)
+        for server in served(tmp_path_factory.mktemp(name), postgres.url(database), settings):
+            wait = partial(eventually, partial(is_ready, server), 60)
+            WAIT_FOR_RECOVERY.append(wait)
+            yield server
+            WAIT_FOR_RECOVERY.remove(wait)
         postgres.drop_database(database)
 
     @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -42,6 +42,9 @@ SHORT_DIRECTORIES = (
 ROOM_BYTES = 4 * 2**30
 PROGRAMS = Path("pginstall", "bin")
 KEEPER = Path(__file__).with_name("postgres_keeper.py")
+
+WAIT_FOR_RECOVERY: list[Callable[[], object]] = []
+"""Called once a server that a test has stopped runs again: its clients of the whole session have to recover first."""
 
 Settings = Mapping[str, str]
 StopMode = Literal["fast", "immediate"]
@@ -337,6 +340,8 @@ def stoppable_postgres(postgres: Databases, postgres_url: str) -> Iterator[Postg
         postgres.stop("immediate")
     if not postgres.running:
         postgres.start()
+    for wait in WAIT_FOR_RECOVERY:
+        wait()
 
 
 __all__ = ["postgres", "postgres_url", "stoppable_postgres"]
