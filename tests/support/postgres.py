@@ -43,6 +43,9 @@ ROOM_BYTES = 4 * 2**30
 PROGRAMS = Path("pginstall", "bin")
 KEEPER = Path(__file__).with_name("postgres_keeper.py")
 
+SHARE_VAULTS = ("acceptance", "http")
+"""The suites whose next test may ask a vault that serves the whole session."""
+
 WAIT_FOR_RECOVERY: list[Callable[[], object]] = []
 """Called once a server that a test has stopped runs again: its clients of the whole session have to recover first."""
 
@@ -327,7 +330,9 @@ def postgres_url(postgres: Databases) -> Iterator[str]:
 
 
 @pytest.fixture
-def stoppable_postgres(postgres: Databases, postgres_url: str) -> Iterator[PostgresServer]:
+def stoppable_postgres(
+    request: pytest.FixtureRequest, postgres: Databases, postgres_url: str
+) -> Iterator[PostgresServer]:
     """The server itself, to be stopped, hung or killed; it runs again, with its own settings, before databases are dropped."""
     if not isinstance(postgres, PostgresServer):
         pytest.skip(f"{URL_VARIABLE} names the server: it is not ours to stop")
@@ -340,8 +345,9 @@ def stoppable_postgres(postgres: Databases, postgres_url: str) -> Iterator[Postg
         postgres.stop("immediate")
     if not postgres.running:
         postgres.start()
-    for wait in WAIT_FOR_RECOVERY:
-        wait()
+    if request.path.parent.name in SHARE_VAULTS:
+        for wait in WAIT_FOR_RECOVERY:
+            wait()
 
 
 __all__ = ["postgres", "postgres_url", "stoppable_postgres"]
