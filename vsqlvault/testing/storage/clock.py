@@ -8,9 +8,10 @@ from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 
 from vsqlvault.interfaces.storage import ClockReading, Read, Storage
+from vsqlvault.interfaces.writes import Committed
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.testing.driving import StorageKit, driven
-from vsqlvault.testing.samples import T0
+from vsqlvault.testing.samples import T0, storing
 
 SECOND = timedelta(seconds=1)
 HOUR = timedelta(hours=1)
@@ -39,8 +40,9 @@ class MarkConformance(StorageKit):
     async def test_a_read_tells_the_mark_and_no_time_before_it(self, storage: Storage) -> None:
         ahead = (await storage.clock()).clock + HOUR
         await storage.raise_mark(ahead)
-        found = await storage.read([Read(), Read(EntryKey("card", "pay-1"))])
-        assert [(snapshot.now, snapshot.mark) for snapshot in found] == [(ahead, ahead)] * 2
+        assert list(await storage.commit([storing("there")])) == [Committed()]
+        found = await storage.read([Read(), Read(EntryKey("card", "pay-1")), Read(EntryKey("card", "there"))])
+        assert [(snapshot.now, snapshot.mark) for snapshot in found] == [(ahead, ahead)] * 3
 
     @driven
     async def test_a_mark_that_the_clock_has_passed_changes_no_time(self, storage: Storage) -> None:

@@ -125,6 +125,15 @@ class CommitConformance(StorageKit):
         assert list(await storage.commit([replace(a_write(), expects=(holding, broken))])) == [Conflict(broken)]
 
     @driven
+    async def test_the_entry_that_must_be_absent_may_be_another_than_the_stored_one(self, storage: Storage) -> None:
+        await committed(storage, storing("there"))
+        absent = EntryAbsent(EntryKey("card", "there"))
+        expects = (RevisionIs(await revision_of(storage)), absent)
+        write = Write((an_access_record(),), expects, (StoreEntry(an_entry("beside"), b"cipher"),))
+        assert list(await storage.commit([write])) == [Conflict(absent)]
+        assert (await look(storage, "beside")).entry is None
+
+    @driven
     async def test_a_write_that_changes_nothing_leaves_its_rows(self, storage: Storage) -> None:
         records = tuple(an_access_record(request_id=f"r{n}") for n in range(3))
         await committed(storage, Write(records))

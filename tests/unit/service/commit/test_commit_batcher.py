@@ -11,6 +11,7 @@ import pytest
 
 from vsqlvault.errors import AuditUnavailable, OutcomeUnknown, Overloaded, StorageFull, StorageUnavailable, VaultError
 from vsqlvault.service.commit.batcher import SECOND_FLUSH_DELAY_SECONDS, Batcher
+from vsqlvault.steps import Steps
 
 SOON = 5
 
@@ -556,3 +557,19 @@ def test_results_that_are_no_sequence_leave_the_outcome_unknown_and_nothing_is_c
     outcomes = asyncio.run(run())
     assert [type(outcome) for outcome in outcomes] == [OutcomeUnknown, OutcomeUnknown]
     assert calls == 1
+
+
+async def test_a_coroutine_without_a_task_gets_the_error_of_its_batch() -> None:
+    flushes, found = Flushes(), list[str]()
+    flushes.bad[1] = StorageUnavailable()
+    one = batcher(flushes)
+
+    async def caller() -> None:
+        try:
+            await one.enqueue(1)
+        except StorageUnavailable:
+            found.append("the error")
+
+    Steps(caller(), lambda _: found.append("ended")).go_on()
+    await settle()
+    assert found == ["the error", "ended"]

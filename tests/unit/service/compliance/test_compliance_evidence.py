@@ -166,7 +166,9 @@ class TestWhatIsInIt:
         names = choose([row.purge_id for row in await scene.purge_rows()], root, 25)
         assert {name for name in found if name.startswith("receipts/")} == {f"receipts/{name}.json" for name in names}
         for name in names:
-            assert check_receipt(json.loads(found[f"receipts/{name}.json"]), [SIGNING_KEY.verifier]).row["id"] == name
+            receipt = json.loads(found[f"receipts/{name}.json"])
+            assert check_receipt(receipt, [SIGNING_KEY.verifier]).row["id"] == name
+            assert receipt["not_reached"] == list(scene.storage.describe()["purge_does_not_reach"])
 
     async def test_every_member_has_the_same_time_and_mode(self, scene) -> None:
         with zipfile.ZipFile(io.BytesIO(await bundled(scene))) as archive:

@@ -314,3 +314,20 @@ async def test_the_oldest_entry_beyond_the_limit_is_dropped(scene) -> None:
     kept.keep(first.key, first)
     kept.keep(second.key, second)
     assert (kept.entry(first.key), kept.entry(second.key)) == (None, second)
+
+
+async def test_a_retrieval_that_moves_the_expiry_undoes_no_replacement(scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    await scene.retain(inactivity_days=5)
+    await scene.store(value=b"first")
+    queue = scene.vault.queue
+    commit = queue.commit
+
+    async def replaced_before(write: Any) -> Any:
+        monkeypatch.setattr(queue, "commit", commit)
+        await scene.store(value=b"second")
+        return await commit(write)
+
+    await scene.go_to(scene.clock.at + timedelta(days=1))
+    monkeypatch.setattr(queue, "commit", replaced_before)
+    assert (await again(scene)).value == b"second"
+    assert (await again(scene)).value == b"second"
