@@ -88,7 +88,11 @@ def measure(peers: list[Peer], options: argparse.Namespace) -> Found:
             requests = max(1, options.requests // LONE_SHARE) if callers == 1 else options.requests
             for operation in options.operations:
                 for peer in peers if round_number % 2 == 0 else reversed(peers):
-                    found[operation, callers][peer.name].append(peer.turn(operation, callers, requests))
+                    figures = peer.turn(operation, callers, requests)
+                    found[operation, callers][peer.name].append(figures)
+                    print(
+                        f"round {round_number + 1}: {operation}, {callers} callers, {peer.name}: {figures}", flush=True
+                    )
     return found
 
 
