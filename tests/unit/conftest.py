@@ -75,9 +75,11 @@ def _read_plugins() -> Callable[..., Any]:
     return plugins_read_once()
 
 
-@pytest.fixture(autouse=True)
-def _plugins_are_read_once(_read_plugins: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plugin_manager, "entry_points", _read_plugins)
+@pytest.fixture(scope="module", autouse=True)
+def _plugins_are_read_once(_read_plugins: Callable[..., Any]) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plugin_manager, "entry_points", _read_plugins)
+        yield
 
 
 @dataclass(frozen=True)
