@@ -172,6 +172,27 @@ def beside(run: Run, postgres_url: str) -> Iterator[asyncpg.Connection]:
     run(connection.close())
 
 
+def test_a_retrieval_in_one_call_waits_for_a_replacement_and_then_commits_nothing(run, storage, beside) -> None:
+    async def race() -> Any:
+        await storage.commit([storing("raced", b"cipher")])
+        seen = await look(storage, EntryKey("card", "raced"))
+        record = an_access_record(external_id="raced", stamp=seen.entry.stamp)
+        replacement = beside.transaction()
+        await replacement.start()
+        await beside.execute("SELECT FROM vault.entries WHERE external_id = 'raced' FOR UPDATE")
+        await beside.execute("UPDATE vault.entries SET version = version + 1 WHERE external_id = 'raced'")
+        asked = asyncio.ensure_future(
+            storage.retrieve(Retrieval(seen.entry, True, seen.revision, seen.now + timedelta(minutes=9), record))
+        )
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        while not asked.done() and not await beside.fetchval(waiting):  # noqa: ASYNC110 - nothing wakes it
+            await asyncio.sleep(0.01)
+        await replacement.commit()
+        return await asked, await storage.access_log(LogQuery(limit=1, equals={"request_id": record.request_id}))
+
+    assert run(race()) == (None, [])
+
+
 @pytest.mark.parametrize(
     ("rulebook", "expectations", "broken"),
     [
