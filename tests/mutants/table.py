@@ -256,7 +256,7 @@ MUTANTS = (
     Mutant(
         "unusable-commit-not-unknown",
         "vsqlvault/runtime/contained_storage.py",
-        '    unusable = OutcomeUnknown if name in {"commit", "retrieve"} else StorageUnavailable',
+        '    unusable = OutcomeUnknown if name in {"commit", "commit_seen"} else StorageUnavailable',
         "    unusable = StorageUnavailable",
         ("tests/unit/runtime/test_contained_storage.py",),
     ),

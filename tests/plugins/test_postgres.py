@@ -35,12 +35,13 @@ from vsqlvault.interfaces.writes import (
     EntryAbsent,
     EntryIs,
     RemoveEntry,
-    Retrieval,
     RetrievalsBelow,
     RevisionIs,
     SaveApiKey,
     SaveRetentionPolicy,
+    SeenWrite,
     StoreEntry,
+    Write,
 )
 from vsqlvault.model.credential import CredentialName
 from vsqlvault.model.entry import EntryKey
@@ -147,12 +148,14 @@ def other(run: Run, storage: PostgresStorage, postgres_url: str) -> Iterator[Pos
     run(other.close())
 
 
-def test_the_built_in_storages_retrieve_in_one_call(run, storage, tmp_path) -> None:
+def test_the_built_in_storages_commit_about_an_entry_that_was_seen_in_one_call(run, storage, tmp_path) -> None:
     async def retrieved(each: Any) -> Any:
         await each.commit([storing("lone", b"cipher")])
         seen = await look(each, EntryKey("card", "lone"))
         record = an_access_record(external_id="lone", stamp=seen.entry.stamp)
-        return await each.retrieve(Retrieval(seen.entry, True, seen.revision, seen.now + timedelta(seconds=9), record))
+        write = Write((record,), (EntryIs(seen.entry.key, seen.entry.stamp), RevisionIs(seen.revision)))
+        until = seen.now + timedelta(seconds=9)
+        return (await each.commit_seen([SeenWrite(seen.entry, until, write, with_value=True)]))[0]
 
     async def on_sqlite() -> Any:
         file = await SqliteStorage.open(tmp_path / "vault.db")

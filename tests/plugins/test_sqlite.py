@@ -32,13 +32,16 @@ from vsqlvault.errors import (
 from vsqlvault.interfaces.storage import EntryQuery, LogQuery, Read, Storage
 from vsqlvault.interfaces.writes import (
     Committed,
+    EntryIs,
     OverwriteEntry,
     RemoveEntry,
-    Retrieval,
+    RevisionIs,
     SaveAccessPolicy,
     SaveRetentionPolicy,
     SaveSweep,
+    SeenWrite,
     StoreEntry,
+    Write,
 )
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.times import to_micros
@@ -458,10 +461,11 @@ class TestMisfortune:
         run(storage.commit([a_write(StoreEntry(entry, b"x"))]))
         seen = run(storage.read([Read(KEY)]))[0]
         row = an_access_record(stamp=entry.stamp, detail="d" * 4096)
-        retrieval = Retrieval(entry, True, seen.revision, seen.now + timedelta(days=1), row)
-        assert run(storage.retrieve(retrieval)) is not None
+        write = Write((row,), (EntryIs(entry.key, entry.stamp), RevisionIs(seen.revision)))
+        retrieval = SeenWrite(entry, seen.now + timedelta(days=1), write, with_value=True)
+        assert run(storage.commit_seen([retrieval])) != [None]
         run(storage._writer.run(lambda c: c.execute("PRAGMA max_page_count = 1").fetchone()))
-        assert [run(storage.retrieve(retrieval)) for _ in range(20)][-1] is None
+        assert [run(storage.commit_seen([retrieval])) for _ in range(20)][-1] == [None]
         assert storage._reserve.is_full
 
     def test_the_storage_goes_on_when_there_is_room_again(self, run, storage) -> None:

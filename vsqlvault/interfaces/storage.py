@@ -22,7 +22,7 @@ from vsqlvault.interfaces.tree_storage import TreeStorage
 from vsqlvault.interfaces.watch_storage import (
     WatchStorage,
 )
-from vsqlvault.interfaces.writes import Retrieval, Write, WriteOutcome
+from vsqlvault.interfaces.writes import SeenWrite, Write, WriteOutcome
 from vsqlvault.model.api_key import ApiKeyRecord
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.credential import CredentialName, CredentialUse
@@ -276,12 +276,13 @@ class Storage(TreeStorage, PurgeStorage, WatchStorage, ArchiveStorage, Protocol)
         """
         ...
 
-    async def retrieve(self, retrieval: Retrieval) -> Snapshot | None:
-        """Commit the row of a retrieval, and return a snapshot with the entry's value, in one round trip.
+    async def commit_seen(self, writes: Sequence[SeenWrite]) -> Sequence[Snapshot | None]:
+        """Commit writes about entries that were read before, and return a snapshot of each, in order, in one round trip.
 
-        Returns None if nothing was committed: the entry, its counter or its expiry differs from ``retrieval.entry``, the
-        value differs from its hash, a rule has changed, or the storage's clock has reached ``retrieval.until``. A storage
-        that needs as long for it as for ``read`` and ``commit`` always returns None. The core then calls these two.
+        The snapshot has the entry as it was read, and its value if ``with_value``. None: nothing of this write was
+        committed. The entry, its counter or its expiry differs from ``entry``, the value differs from its hash, an
+        expectation is not met, the storage's clock has reached ``until``, or there is no room. A storage that needs as long
+        for it as for ``read`` and ``commit`` always returns None. The core then calls these two.
         """
         ...
 

@@ -198,17 +198,19 @@ class Write:
 
 
 @dataclass(frozen=True, slots=True)
-class Retrieval:
-    """The row of a GET or HEAD of an entry that was read before, to be committed if ``entry`` is still as it was read.
+class SeenWrite:
+    """A write about one entry that was read before, to be committed if ``entry`` is still as it was read.
 
-    It must not be committed from the instant ``until`` of the storage's clock on, or if the policy revision is another.
+    It must not be committed from the instant ``until`` of the storage's clock on. ``write`` expects the version of the entry
+    and the policy revision. ``with_value``: the value is returned. ``is_intact``: the stored value must have the hash that
+    ``entry`` records.
     """
 
     entry: Entry
-    with_value: bool
-    revision: int
     until: datetime
-    access: AccessRecord
+    write: Write
+    with_value: bool = False
+    is_intact: bool = True
 
 
 @dataclass(frozen=True, slots=True)

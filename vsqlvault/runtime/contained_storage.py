@@ -15,7 +15,7 @@ from vsqlvault.interfaces.storage import Storage
 from vsqlvault.service.plugin_calls import call_in_place, call_plain, call_plugin
 
 log = logging.getLogger(__name__)
-BATCHES = frozenset({"read", "commit", "retrieve"})
+BATCHES = frozenset({"read", "commit", "commit_seen"})
 """These run on the way of every request, in the task of the commit queue, which has their time limit."""
 
 PROMPT = frozenset({"policy_snapshot"})
@@ -32,7 +32,7 @@ class ContainedStorage:
 
     Whatever a method raises that is no error of the vault, SystemExit, KeyboardInterrupt, CancelledError and GeneratorExit
     included, becomes StorageUnavailable. So does a late answer, and one of another type than the protocol's, but for
-    ``commit`` and ``retrieve``: what was committed is unknown then, and the error is OutcomeUnknown.
+    ``commit`` and ``commit_seen``: what was committed is unknown then, and the error is OutcomeUnknown.
     """
 
     def __init__(self, inner: Storage, batch_seconds: float, slow_seconds: float) -> None:
@@ -71,7 +71,7 @@ def _methods() -> dict[str, Callable[..., Any]]:
 def _contained(name: str, call: Callable[..., Any], method: Callable[..., Any], seconds: float) -> Any:
     """Return what replaces the method ``call`` of a storage."""
     is_answer = _check_of(get_type_hints(method)["return"])
-    unusable = OutcomeUnknown if name in {"commit", "retrieve"} else StorageUnavailable
+    unusable = OutcomeUnknown if name in {"commit", "commit_seen"} else StorageUnavailable
     if not inspect.iscoroutinefunction(method):
         return partial(_call_plain, call, is_answer)
     if name in BATCHES:

@@ -11,7 +11,7 @@ from typing import Any
 from vsqlvault.errors import OutcomeUnknown, StorageFull, StorageUnavailable
 from vsqlvault.interfaces.purge_storage import ExpiredQuery
 from vsqlvault.interfaces.storage import EntryQuery, LogQuery, MigrationStatus, Read, Snapshot
-from vsqlvault.interfaces.writes import Committed, Conflict, Retrieval, Write, WriteOutcome
+from vsqlvault.interfaces.writes import Committed, Conflict, SeenWrite, Write, WriteOutcome
 from vsqlvault.model.entry import Entry
 from vsqlvault.model.times import from_micros
 from vsqlvault.model.transparency import LogName
@@ -116,9 +116,9 @@ class RequiredStorage(ABC):
         results = await self.apply(basic)
         return [_outcome(*each) for each in zip(writes, basic, results, strict=True)]
 
-    async def retrieve(self, retrieval: Retrieval) -> Snapshot | None:  # noqa: ARG002 - for those that override it
-        """See ``Storage.retrieve``. The core reads and commits instead."""
-        return None
+    async def commit_seen(self, writes: Sequence[SeenWrite]) -> Sequence[Snapshot | None]:
+        """See ``Storage.commit_seen``. The core reads and commits instead."""
+        return [None] * len(writes)
 
     @staticmethod
     def snapshot_of(

@@ -9,6 +9,9 @@ from typing import Any
 from vsqlvault.errors import OutcomeUnknown, StorageUnavailable, VaultError
 from vsqlvault.interfaces.storage import Storage
 
+_NAMES = {"commit_seen": {"commit", "commit_seen"}}
+"""A commit of either kind is meant by ``commit``."""
+
 
 class Fault(StrEnum):
     """When the chosen call fails: before it had any effect, or after its whole effect, so that the result is unknown."""
@@ -30,7 +33,7 @@ class FaultyStorage:
         self.flights = inner.flights
         self.calls: list[str] = []
         self._failing: Collection[int] = ()
-        self._methods: Collection[str] | None = None
+        self._methods: set[str] | None = None
         self._fault = Fault.BEFORE
         self._chosen_error: type[VaultError] | None = None
 
@@ -43,15 +46,15 @@ class FaultyStorage:
         error: type[VaultError] | None = None,
     ) -> None:
         """Fail the calls with these numbers, counted from now and from 1, or all; if ``methods`` is given, only of
-        these.
+        these. ``commit`` stands for ``commit_seen``, too.
 
         They raise ``error``, or by default the error of a storage: OutcomeUnknown if a commit has happened, and
-        StorageUnavailable otherwise. Only ``commit`` and ``retrieve`` may raise OutcomeUnknown, so other methods raise
+        StorageUnavailable otherwise. Only ``commit`` and ``commit_seen`` may raise OutcomeUnknown, so other methods raise
         StorageUnavailable instead.
         """
         self.calls = []
         self._failing = range(1, 1_000_000) if always else numbers
-        self._methods = methods
+        self._methods = None if methods is None else set(methods)
         self._fault = fault
         self._chosen_error = error
 
@@ -78,7 +81,7 @@ class FaultyStorage:
     def _wrapped(self, name: str) -> Callable[..., Awaitable[Any]]:
         async def call(*arguments: Any) -> Any:
             method = getattr(self.inner, name)
-            if self._methods is not None and name not in self._methods:
+            if self._methods is not None and not self._methods & _NAMES.get(name, {name}):
                 return await method(*arguments)
             self.calls.append(name)
             if len(self.calls) not in self._failing:
@@ -91,4 +94,4 @@ class FaultyStorage:
 
     def _error(self, name: str) -> VaultError:
         error = self._chosen_error or (OutcomeUnknown if self._fault is Fault.AFTER else StorageUnavailable)
-        return StorageUnavailable() if error is OutcomeUnknown and name not in {"commit", "retrieve"} else error()
+        return StorageUnavailable() if error is OutcomeUnknown and name not in {"commit", "commit_seen"} else error()

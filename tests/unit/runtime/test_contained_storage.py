@@ -83,7 +83,7 @@ def test_an_error_of_the_vault_passes(method: str) -> None:
 
 @pytest.mark.parametrize("method", FUNCTIONS)
 def test_an_answer_of_a_wrong_type_is_an_error(method: str) -> None:
-    with pytest.raises(OutcomeUnknown if method in {"commit", "retrieve"} else StorageUnavailable):
+    with pytest.raises(OutcomeUnknown if method in {"commit", "commit_seen"} else StorageUnavailable):
         call(object, method)
 
 

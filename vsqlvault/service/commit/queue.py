@@ -7,6 +7,7 @@ import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
+from typing import TypeVar
 
 from vsqlvault.errors import (
     AuditUnavailable,
@@ -23,8 +24,8 @@ from vsqlvault.interfaces.writes import (
     EntryIs,
     OverwriteEntry,
     RemoveEntry,
-    Retrieval,
     RetrievalsBelow,
+    SeenWrite,
     StoreEntry,
     Write,
     WriteOutcome,
@@ -42,6 +43,8 @@ WAITING_BYTES = 64 * 1024 * 1024
 BATCH_VALUES = 64
 """The maximum number of values in one batch of reads, because their sizes are unknown until they are in memory."""
 
+Item = TypeVar("Item", Write, SeenWrite)
+Result = TypeVar("Result")
 _MUTATIONS = (RemoveEntry, OverwriteEntry, CountRetrieval)
 _ENTRY_EXPECTATIONS = (EntryIs, EntryAbsent, RetrievalsBelow)
 
@@ -92,33 +95,32 @@ class CommitQueue:
             flush_seconds=batch_seconds,
             name="commits",
         )
-        self._retrievals: Batcher[Retrieval, Snapshot | None] = Batcher(
-            self._retrieve,
+        self._seen: Batcher[SeenWrite, Snapshot | None] = Batcher(
+            self._commit_seen_batch,
             max_in_flight=storage.flights,
-            limit=1,
+            limit=min(max_batch, BATCH_VALUES),
             max_waiting=max_waiting,
-            translate=_unretrieved,
+            choose=take_non_conflicting,
+            size_of=_bytes_of_seen,
+            max_batch_size=BATCH_BYTES,
+            max_waiting_size=WAITING_BYTES,
+            translate=_uncommitted_seen,
             flush_seconds=batch_seconds,
-            name="retrievals",
+            name="commits without a read",
         )
-        self._retrievals.counts = self.writes.counts  # they are commits too: background work gives way to them
+        self._seen.counts = self.writes.counts  # they are commits too: background work gives way to them
 
     @property
     def slice(self) -> int:
         """The maximum number of concurrent commits of one user of the queue, to leave capacity for requests."""
         return max(1, self._max_waiting // 2)
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether nothing waits and nothing runs, so that a single request is answered soonest by a call of its own."""
-        return not (self.writes.running or self.reads.running or self._retrievals.running)
-
-    def retrieve(self, retrieval: Retrieval) -> Outcome[Snapshot | None]:
-        """Commit the row of a retrieval and return the value, in one call. None: nothing was committed, so read first.
+    def commit_seen(self, seen: SeenWrite) -> Outcome[Snapshot | None]:
+        """Commit a write about an entry that was read before. None: nothing was committed, so read first.
 
         Raises as ``commit``.
         """
-        return self._retrievals.enqueue(retrieval)
+        return self._seen.enqueue(seen)
 
     def read(self, key: EntryKey | None = None, *, with_value: bool = False) -> Outcome[Snapshot]:
         """Return the storage's clock, the revision of the policies and, where ``key`` is given, an entry.
@@ -152,7 +154,7 @@ class CommitQueue:
 
     async def drain(self) -> None:
         """Return when all batches in progress have ended."""
-        await asyncio.gather(self.reads.drain(), self.writes.drain(), self._retrievals.drain())
+        await asyncio.gather(self.reads.drain(), self.writes.drain(), self._seen.drain())
 
     async def _read_batch(self, reads: Sequence[Read]) -> Sequence[Snapshot]:
         asked_at = self._clock.asked()
@@ -169,31 +171,33 @@ class CommitQueue:
                 pass
         return snapshots
 
-    async def _retrieve(self, retrievals: Sequence[Retrieval]) -> Sequence[Snapshot | None]:
+    async def _commit_seen_batch(self, writes: Sequence[SeenWrite]) -> Sequence[Snapshot | None]:
         asked_at = self._clock.asked()
-        snapshot = await self._storage.retrieve(retrievals[0])
-        if snapshot is not None:
-            self._clock.set(snapshot.now, asked_at)
-        return [snapshot]
+        snapshots = await self._storage.commit_seen(writes)
+        for snapshot in snapshots:
+            if snapshot is not None:
+                self._clock.set(snapshot.now, asked_at)
+                break
+        return snapshots
 
     async def _commit_batch(self, writes: Sequence[Write]) -> Sequence[WriteOutcome | VaultError]:
         return await self._storage.commit(writes)
 
 
 def take_non_conflicting(
-    waiting: deque[Waiting[Write, WriteOutcome]], limit: int, max_size: int = sys.maxsize
-) -> list[Waiting[Write, WriteOutcome]]:
+    waiting: deque[Waiting[Item, Result]], limit: int, max_size: int = sys.maxsize
+) -> list[Waiting[Item, Result]]:
     """Take the next writes of which none changes an entry that another one changes or expects something of.
 
     A write that conflicts stays at the front of what waits. At most ``limit`` times two writes are examined, and none beyond
     the first that is too large.
     """
-    if len(waiting) <= limit and not any(item[0].changes for item in waiting):  # rows of retrievals
+    if len(waiting) <= limit and not any(_write_of(item[0]).changes for item in waiting):  # rows of retrievals
         every = list(waiting)
         waiting.clear()
         return every
-    batch: list[Waiting[Write, WriteOutcome]] = []
-    left: list[Waiting[Write, WriteOutcome]] = []
+    batch: list[Waiting[Item, Result]] = []
+    left: list[Waiting[Item, Result]] = []
     changed: set[EntryKey] = set()
     expected: set[EntryKey] = set()
     examinations = limit * _LOOK_AHEAD
@@ -201,7 +205,7 @@ def take_non_conflicting(
     while waiting and len(batch) < limit and examinations > 0:
         examinations -= 1
         item = waiting.popleft()
-        changes, expects = _keys(item[0])
+        changes, expects = _keys(_write_of(item[0]))
         if changed.isdisjoint(changes) and changed.isdisjoint(expects) and expected.isdisjoint(changes):
             total += item[2]
             if batch and total > max_size:
@@ -232,8 +236,8 @@ def _uncommitted(error: VaultError, write: Write) -> VaultError:
     return _without_row(error)
 
 
-def _unretrieved(error: VaultError, _: Retrieval) -> VaultError:
-    return _without_row(error)
+def _uncommitted_seen(error: VaultError, seen: SeenWrite) -> VaultError:
+    return _uncommitted(error, seen.write)
 
 
 def _without_row(error: VaultError) -> VaultError:
@@ -254,6 +258,14 @@ def _bytes_of(write: Write) -> int:
         elif isinstance(change, OverwriteEntry):
             size += len(change.filler)
     return size
+
+
+def _bytes_of_seen(seen: SeenWrite) -> int:
+    return _bytes_of(seen.write) if seen.write.changes else 0
+
+
+def _write_of(item: Write | SeenWrite) -> Write:
+    return item.write if isinstance(item, SeenWrite) else item
 
 
 def _values_of(read: Read) -> int:

@@ -1,14 +1,15 @@
-"""Retrieves an entry in one round trip, if it was read before and no other request is in progress."""
+"""Commits requests about entries that were read before in one round trip."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
 from vsqlvault.errors import PluginFailed, VaultError
-from vsqlvault.interfaces.writes import Retrieval
+from vsqlvault.interfaces.storage import Snapshot
+from vsqlvault.interfaces.writes import EntryIs, RevisionIs, SeenWrite, Write
 from vsqlvault.model.access import Action
-from vsqlvault.model.entry import Entry, EntryKey
-from vsqlvault.service.access.authorizer import Authorizer
+from vsqlvault.model.entry import Entry, EntryKey, EntryState
+from vsqlvault.service.access.authorizer import Authorizer, LoadedEntry
 from vsqlvault.service.access.loading import EntryLoader
 from vsqlvault.service.audit.recorder import AuditContext
 from vsqlvault.service.commit.queue import CommitQueue
@@ -17,13 +18,16 @@ from vsqlvault.service.entries.requests import EntryView
 MAX_SEEN = 2_048
 """The maximum number of entries that are kept, without their values: 4 MB with metadata of 1 KB, 18 MB with the largest."""
 
+MAX_VALUE_BYTES = 64 * 1024
+"""Larger values are read first: the storage gathers the values of a batch in memory before it returns them."""
+
 
 class SeenEntries:
-    """The entries that lone requests have read, without their values.
+    """The entries that requests have read or stored, without their values.
 
-    A lone caller waits for two round trips: one to read the entry, and one to commit the audit row of the decision. An entry
-    that was read before is decided on at once. One call of the storage then commits the row and returns the value, if
-    nothing has changed. Many callers are served better by batches, so this is only for a queue that is idle.
+    A request has two round trips: one to read the entry, and one to commit the audit row of the decision. An entry that was
+    read before is decided on at once. One call of the storage then commits the request, and returns the value, if nothing
+    has changed.
     """
 
     def __init__(
@@ -37,20 +41,55 @@ class SeenEntries:
         self._valid_for = timedelta(seconds=loader.max_clock_age_seconds)
 
     def entry(self, key: EntryKey) -> Entry | None:
-        """Return the entry, if a lone request has read it, and this request is alone, too."""
-        seen = self._entries.get(key)
-        return seen if seen is not None and self._queue.is_idle else None
+        """Return the entry, if a request has read or stored it."""
+        return self._entries.get(key)
 
     def keep(self, key: EntryKey, entry: Entry) -> None:
-        """Keep an entry that a lone request has just read."""
-        self._entries.pop(key, None)
-        self._entries[key] = entry
-        if len(self._entries) > self._max_seen:
-            del self._entries[next(iter(self._entries))]
+        """Keep an entry that a request has just read or stored."""
+        entries = self._entries
+        entries.pop(key, None)
+        if entry.value_size > MAX_VALUE_BYTES:
+            return
+        entries[key] = entry
+        if len(entries) > self._max_seen:
+            del entries[next(iter(entries))]
 
     def forget(self, key: EntryKey) -> None:
         """Drop an entry that was purged."""
         self._entries.pop(key, None)
+
+    def assume(self, context: AuditContext, seen: Entry) -> LoadedEntry | None:
+        """Return what a load would find if nothing had changed. None where that cannot be assumed, or the entry has ended."""
+        try:
+            loaded = self._loader.assume(context, seen.key, seen)
+        except VaultError:
+            return None
+        return loaded if loaded is not None and loaded.state is EntryState.ACTIVE else None
+
+    async def commit(
+        self, seen: Entry, loaded: LoadedEntry, write: Write, *, with_value: bool = False, is_intact: bool = True
+    ) -> Snapshot | None:
+        """Commit a write that was decided on by ``assume``. None: something has changed, so the entry must be read.
+
+        Raises:
+            AuditUnavailable, OutcomeUnknown: as a commit.
+        """
+        until = loaded.snapshot.now + self._valid_for
+        if loaded.expires_at is not None and loaded.expires_at < until:
+            until = loaded.expires_at
+        snapshot = await self._queue.commit_seen(SeenWrite(seen, until, write, with_value, is_intact))
+        if snapshot is None and self._entries.get(seen.key) is seen:
+            del self._entries[seen.key]
+        return snapshot
+
+    async def require_changed(self, context: AuditContext, seen: Entry, loaded: LoadedEntry, error: VaultError) -> None:
+        """Return if the request must be decided again after a read. A plugin that failed is not asked again in vain.
+
+        Raises:
+            PluginFailed, Unavailable, CredentialRefused: as ``EntryLoader.require_changed``.
+        """
+        if isinstance(error, PluginFailed):
+            await self._loader.require_changed(context, seen.key, loaded, error)
 
     async def retrieve(self, context: AuditContext, seen: Entry, action: Action) -> EntryView | None:
         """Decide on the entry as it was seen, commit the row, and return the entry.
@@ -62,31 +101,21 @@ class SeenEntries:
             AuditUnavailable, OutcomeUnknown: as a commit. PluginFailed, Unavailable, CredentialRefused: as
                 ``EntryLoader.require_changed``.
         """
-        try:
-            loaded = self._loader.assume(context, seen.key, seen)
-        except VaultError:
-            return None
-        if loaded is None or loaded.expires_at is None:
+        loaded = self.assume(context, seen)
+        if loaded is None:
             return None
         try:
             entry, allowed = await self._authorizer.authorize(context, seen.key, action, loaded)
         except VaultError as error:
-            if isinstance(error, PluginFailed):
-                await self._loader.require_changed(context, seen.key, loaded, error)
+            await self.require_changed(context, seen, loaded, error)
             return None
+        is_retrieval = action is Action.RETRIEVE
         moves = loaded.retention is not None and loaded.retention.inactivity_days is not None
-        if action is Action.RETRIEVE and (moves or allowed.max_retrievals is not None):
+        if is_retrieval and (moves or allowed.max_retrievals is not None):
             return None
-        snapshot = await self._queue.retrieve(
-            Retrieval(
-                entry,
-                action is Action.RETRIEVE,
-                loaded.policies.revision,
-                min(loaded.expires_at, loaded.snapshot.now + self._valid_for),
-                context.granted(),
-            )
-        )
+        expects = (EntryIs(seen.key, entry.stamp), RevisionIs(loaded.policies.revision))
+        write = Write((context.granted(),), expects)
+        snapshot = await self.commit(seen, loaded, write, with_value=is_retrieval, is_intact=is_retrieval)
         if snapshot is None:
-            self._entries.pop(seen.key, None)
             return None
-        return EntryView(entry, loaded.expires_at, snapshot.value)
+        return EntryView(entry, loaded.expires_at or entry.expires_at, snapshot.value)

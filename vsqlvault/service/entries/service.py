@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from dataclasses import replace
 
-from vsqlvault.errors import AccessDenied, EntryExpired, EntryPurged
+from vsqlvault.errors import AccessDenied, EntryExpired, EntryPurged, VaultError
 from vsqlvault.interfaces.storage import Storage
 from vsqlvault.interfaces.writes import (
     Change,
@@ -79,9 +79,11 @@ class EntryService:
         self._watch = watch
         self._loader = EntryLoader(queue, policy_cache, max_clock_age_seconds)
         self._integrity = integrity or ValueIntegrity()
+        self._seen = SeenEntries(queue, self._loader, authorizer)
         self._store = EntryStore(
             queue,
             self._loader,
+            self._seen,
             authorizer,
             purges,
             self._integrity,
@@ -90,7 +92,6 @@ class EntryService:
         )
         self._listing = EntryListing(storage, queue, self._loader, authorizer, watch, scan_limits)
         self._locks = EntryLocks()
-        self._seen = SeenEntries(queue, self._loader, authorizer)
 
     async def require_purpose(self, call: Call, operation: Operation, key: EntryKey) -> None:
         """Refuse a caller that does not have the purpose, before any other part of the request is examined.
@@ -207,7 +208,7 @@ class EntryService:
             self._integrity.check(entry, value)
         if loaded.retention is not None and loaded.retention.inactivity_days is not None:
             return await self._commit_moved(loaded, entry, Write((context.granted(),), expects, changes))
-        if not changes and self._queue.is_idle:
+        if not changes:
             self._seen.keep(key, entry)
         outcome = await self._queue.commit(Write((context.granted(),), expects, changes))
         return _view(loaded, entry) if type(outcome) is Committed else None
@@ -239,8 +240,7 @@ class EntryService:
         preconditions.check_match(entry)
         if preconditions.is_current(entry):
             return await self._commit_unmodified(context, loaded, entry)
-        if self._queue.is_idle:
-            self._seen.keep(key, entry)
+        self._seen.keep(key, entry)
         expects = (EntryIs(key, entry.stamp), RevisionIs(loaded.policies.revision))
         outcome = await self._queue.commit(Write((context.granted(),), expects))
         return _view(loaded, entry) if type(outcome) is Committed else None
@@ -254,6 +254,10 @@ class EntryService:
     async def _purge_once(
         self, context: AuditContext, key: EntryKey, preconditions: Preconditions
     ) -> PurgeRecord | None:
+        if context.at is None and (seen := self._seen.entry(key)) is not None:
+            record = await self._purge_seen(context, seen, preconditions)
+            if record is not None:
+                return record
         loaded = await self._loader.load(context, key, with_value=True)
         entry, _ = await self._authorize(context, key, Action.PURGE, loaded)
         preconditions.check(entry)
@@ -269,6 +273,30 @@ class EntryService:
             return None
         self._integrity.forget((key,))
         self._seen.forget(key)
+        return purge.record
+
+    async def _purge_seen(self, context: AuditContext, seen: Entry, preconditions: Preconditions) -> PurgeRecord | None:
+        """Purge the entry without a read: the commit checks that it is as it was seen, and that its value has its hash.
+
+        None where that does not hold, and where the request would be refused, since a refusal must rest on a read.
+        """
+        loaded = self._seen.assume(context, seen)
+        if loaded is None:
+            return None
+        try:
+            await self._authorizer.authorize(context, seen.key, Action.PURGE, loaded)
+            preconditions.check(seen)
+            purge = await self._purges.prepare(
+                context.call, seen, None, PurgeReason.REQUESTED, loaded.policies, loaded.snapshot.now
+            )
+        except VaultError as error:
+            await self._seen.require_changed(context, seen, loaded, error)
+            return None
+        write = Write((context.granted(),), purge.guards, (purge.change,), (purge.record,))
+        if await self._seen.commit(seen, loaded, write) is None:
+            return None
+        self._integrity.forget((seen.key,))
+        self._seen.forget(seen.key)
         return purge.record
 
 

@@ -21,6 +21,7 @@ from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.entries.insert_predictor import InsertPredictor
 from vsqlvault.service.entries.key_usage import KeyUsage
 from vsqlvault.service.entries.requests import EntryView, StoreRequest, StoreResult, UpdateRequest
+from vsqlvault.service.entries.seen import SeenEntries
 from vsqlvault.service.entries.value_integrity import ValueIntegrity
 from vsqlvault.service.entries.versions import expires_soon, has_same_value, is_same, next_version, updated
 from vsqlvault.service.purge.purger import Purger, ReplacedVersion
@@ -33,6 +34,7 @@ class EntryStore:
         self,
         queue: CommitQueue,
         loader: EntryLoader,
+        seen: SeenEntries,
         authorizer: Authorizer,
         purges: Purger,
         integrity: ValueIntegrity,
@@ -42,6 +44,7 @@ class EntryStore:
     ) -> None:
         self._queue = queue
         self._loader = loader
+        self._seen = seen
         self._authorizer = authorizer
         self._purges = purges
         self._integrity = integrity
@@ -52,10 +55,15 @@ class EntryStore:
     async def store_once(self, context: AuditContext, key: EntryKey, wanted: StoreRequest) -> StoreResult | None:
         """Read the entry, and store by what was read. Raises as ``EntryService.store``.
 
-        The first attempt is made without a read, if the entry most likely does not exist.
+        The first attempt is made without a read, if the entry was read before, or most likely does not exist.
         """
-        if context.at is None and self._predictor.expects_insert(key.purpose):
-            stored = await self._store_optimistic(context, key, wanted)
+        if context.at is None:
+            if (seen := self._seen.entry(key)) is not None:
+                stored = await self._store_seen(context, key, wanted, seen)
+            elif self._predictor.expects_insert(key.purpose):
+                stored = await self._store_optimistic(context, key, wanted)
+            else:
+                stored = None
             if stored is not None:
                 return stored
         loaded = await self._loader.load(context, key, with_value=True)
@@ -113,10 +121,39 @@ class EntryStore:
             self._predictor.learn(key.purpose, absent=False)
         return done
 
+    async def _store_seen(
+        self, context: AuditContext, key: EntryKey, wanted: StoreRequest, seen: Entry
+    ) -> StoreResult | None:
+        """Replace the entry without a read: the commit checks that it is as it was seen, and that its value has its hash.
+
+        None where that does not hold, where the value would stay, and as for ``_store_optimistic``. Raises as that.
+        """
+        loaded = self._seen.assume(context, seen)
+        if loaded is None or expires_soon(wanted, loaded.snapshot.now) or has_same_value(seen, wanted):
+            return None
+        try:
+            write, stored = await self._prepare(context, key, wanted, loaded, is_seen=True)
+        except VaultError as error:
+            await self._seen.require_changed(context, seen, loaded, error)
+            return None
+        if await self._seen.commit(seen, loaded, write) is None:
+            return None
+        self._note(write, stored, loaded)
+        return stored
+
     async def _prepare(
-        self, context: AuditContext, key: EntryKey, wanted: StoreRequest, loaded: LoadedEntry
+        self,
+        context: AuditContext,
+        key: EntryKey,
+        wanted: StoreRequest,
+        loaded: LoadedEntry,
+        *,
+        is_seen: bool = False,
     ) -> tuple[Write, StoreResult]:
-        """Return the write, and the result once it is committed. Raises as ``EntryService.store``."""
+        """Return the write, and the result once it is committed. ``is_seen``: the storage checks the value that is replaced.
+
+        Raises as ``EntryService.store``.
+        """
         retention = await self._authorizer.authorize_store(context, key, wanted.access_policy, loaded)
         present = loaded.entry if loaded.state is EntryState.ACTIVE else None
         wanted.preconditions.check(present)
@@ -128,7 +165,7 @@ class EntryStore:
             return _updated(context, present, entry, wanted.value, retention, loaded, warnings)
         self._key_usage.require_current(entry.key_ref, loaded.snapshot.now)
         context.stamp = entry.stamp
-        replaced = await self._replaced(context.call, loaded)
+        replaced = await self._replaced(context.call, loaded, is_seen=is_seen)
         write = Write(
             (context.granted(OK if present else CREATED, detail=_stated(entry, retention)),),
             replaced.guards if replaced else (EntryAbsent(key), RevisionIs(loaded.policies.revision)),
@@ -141,15 +178,21 @@ class EntryStore:
     async def _commit(self, write: Write, stored: StoreResult, loaded: LoadedEntry) -> StoreResult | None:
         if not isinstance(await self._queue.commit(write), Committed):
             return None
-        self._predictor.learn(stored.viewed.entry.purpose, absent=loaded.entry is None)
-        self._integrity.forget((stored.viewed.entry.key,))
-        if write.changes and write.access[0].operation is Operation.STORE:
-            self._key_usage.note(stored.viewed.entry.key_ref, loaded.snapshot.now)
+        self._note(write, stored, loaded)
         return stored
 
-    async def _replaced(self, call: Call, loaded: LoadedEntry) -> ReplacedVersion | None:
+    def _note(self, write: Write, stored: StoreResult, loaded: LoadedEntry) -> None:
+        """Remember what was committed."""
+        entry = stored.viewed.entry
+        self._predictor.learn(entry.purpose, absent=loaded.entry is None)
+        self._integrity.forget((entry.key,))
+        if write.changes and write.access[0].operation is Operation.STORE:
+            self._seen.keep(entry.key, entry)
+            self._key_usage.note(entry.key_ref, loaded.snapshot.now)
+
+    async def _replaced(self, call: Call, loaded: LoadedEntry, *, is_seen: bool) -> ReplacedVersion | None:
         entry, value = loaded.entry, loaded.snapshot.value
-        if entry is None or value is None:
+        if entry is None or (value is None and not is_seen):
             return None
         reason = PurgeReason.REPLACED if loaded.state is EntryState.ACTIVE else PurgeReason.EXPIRED
         return await self._purges.replaced(call, entry, value, reason, loaded.policies, loaded.snapshot.now)

@@ -18,7 +18,7 @@ from vsqlvault.model.ids import new_timed_id
 from vsqlvault.model.policy import RetentionPolicy
 from vsqlvault.model.principal import Call
 from vsqlvault.model.purge import Overwrite, PurgePlan, PurgeReason, PurgeRecord, Remove
-from vsqlvault.proof.purge_proof import purge_proof
+from vsqlvault.proof.purge_proof import kept_proof, purge_proof
 from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.service.plugin_calls import call_plugin, call_plugin_in_turn
 
@@ -76,9 +76,17 @@ class Purger:
         return method is None or method.retires_id
 
     async def prepare(
-        self, call: Call, entry: Entry, value: bytes, reason: PurgeReason, policies: PolicySnapshot, now: datetime
+        self,
+        call: Call,
+        entry: Entry,
+        value: bytes | None,
+        reason: PurgeReason,
+        policies: PolicySnapshot,
+        now: datetime,
     ) -> PreparedPurge:
         """Return the change and the row for purging ``entry`` by the method of its purpose's policy.
+
+        ``value`` None: the storage compares the value with its hash in the commit.
 
         Raises:
             EntryHeld: the entry is under legal hold. The method is not called.
@@ -155,9 +163,15 @@ class Purger:
         return method
 
     async def replaced(
-        self, call: Call, entry: Entry, value: bytes, reason: PurgeReason, policies: PolicySnapshot, now: datetime
+        self,
+        call: Call,
+        entry: Entry,
+        value: bytes | None,
+        reason: PurgeReason,
+        policies: PolicySnapshot,
+        now: datetime,
     ) -> ReplacedVersion:
-        """Return the row for a version whose value is replaced.
+        """Return the row for a version whose value is replaced. ``value`` as for ``prepare``.
 
         Raises:
             EntryHeld: the version is under legal hold. NoRetentionPolicy: its purpose has none.
@@ -167,8 +181,10 @@ class Purger:
         return ReplacedVersion(record, _guards(entry, policies))
 
 
-async def _proof(entry: Entry, value: bytes) -> str:
+async def _proof(entry: Entry, value: bytes | None) -> str:
     """Return the proof, computed in a thread if the value is large."""
+    if value is None:
+        return kept_proof(entry)
     return await asyncio.to_thread(purge_proof, entry, value) if len(value) > _LARGE else purge_proof(entry, value)
 
 
@@ -177,7 +193,7 @@ def _prepared(
     plan: Any,
     call: Call,
     entry: Entry,
-    value: bytes,
+    value: bytes | None,
     proof: str,
     policy: RetentionPolicy,
     policies: PolicySnapshot,
@@ -234,14 +250,14 @@ def _guards(entry: Entry, policies: PolicySnapshot) -> tuple[Expectation, ...]:
     return (EntryIs(entry.key, entry.stamp), RevisionIs(policies.revision))
 
 
-def _change(method: PurgeMethod, plan: PurgePlan, entry: Entry, value: bytes, now: datetime) -> Change:
+def _change(method: PurgeMethod, plan: PurgePlan, entry: Entry, value: bytes | None, now: datetime) -> Change:
     """Return the change for the storage, if the plan is valid and consistent with the method's declaration."""
     disposal = plan.disposal
     if isinstance(disposal, Remove) and not method.retires_id:
         return RemoveEntry(entry.key)
     if isinstance(disposal, Overwrite) and method.retires_id:
         filler = disposal.filler
-        if isinstance(filler, bytes) and len(filler) == len(value):
+        if isinstance(filler, bytes) and len(filler) == (entry.value_size if value is None else len(value)):
             return OverwriteEntry(entry.key, filler, now, method.name)
         log.error("purge method returned a filler of the wrong length", extra={"purge_method": method.name})
         raise PluginFailed

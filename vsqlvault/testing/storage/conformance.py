@@ -28,8 +28,8 @@ from vsqlvault.testing.storage.logs import LogConformance
 from vsqlvault.testing.storage.places import PlaceConformance
 from vsqlvault.testing.storage.policy_snapshot import PolicySnapshotConformance
 from vsqlvault.testing.storage.reads import ReadConformance
-from vsqlvault.testing.storage.retrievals import RetrievalConformance
 from vsqlvault.testing.storage.scrub import ScrubConformance
+from vsqlvault.testing.storage.seen import SeenConformance
 from vsqlvault.testing.storage.tree import TreeConformance
 from vsqlvault.testing.storage.watching import WatchingConformance
 
@@ -37,7 +37,7 @@ from vsqlvault.testing.storage.watching import WatchingConformance
 class StorageConformance(
     ReadConformance,
     CommitConformance,
-    RetrievalConformance,
+    SeenConformance,
     PolicySnapshotConformance,
     ApiKeyConformance,
     EntryPagesConformance,

@@ -20,7 +20,6 @@ from vsqlvault.interfaces.writes import (
     OverwriteEntry,
     PolicyUnused,
     RemoveEntry,
-    Retrieval,
     RetrievalsBelow,
     RevisionIs,
     SaveAccessPolicy,
@@ -29,6 +28,7 @@ from vsqlvault.interfaces.writes import (
     SaveRetentionPolicy,
     SaveScrub,
     SaveSweep,
+    SeenWrite,
     StoreEntry,
     Write,
     WriteOutcome,
@@ -63,18 +63,52 @@ async def read_batch(connection: Connection, reads: Sequence[Read], shards: Shar
     ]
 
 
-async def retrieve(connection: Connection, retrieval: Retrieval, shards: Shards = ONE_SHARD) -> Snapshot | None:
-    """Commit the row of a retrieval, and return the value. None: nothing was committed."""
-    entry = retrieval.entry
-    shard = shards.of_entry(*entry.key)
-    row = await connection.fetchrow(
-        QUERIES["retrieve"], *entry.key, *entry.stamp, entry.retrievals, entry.expires_at, retrieval.until,
-        retrieval.with_value, retrieval.revision, [(1, 1, "entry-is", *entry.key, *entry.stamp, shard)],
-        [rows.access_row(1, retrieval.access, None, shards.of_access(retrieval.access))], shard,
-    )  # fmt: skip
-    if row is None or row["broken"] != [0]:
-        return None
-    return Snapshot(row["now"], retrieval.revision, entry, row["encrypted_value"], row["mark"])
+async def commit_seen(
+    connection: Connection, writes: Sequence[SeenWrite], shards: Shards = ONE_SHARD
+) -> list[Snapshot | None]:
+    """Commit the writes whose entries are as they were seen, and return a snapshot of each. None: nothing was committed.
+
+    If only some entries are as they were seen, their writes are sent once more, without the others.
+    """
+    revision = _revision_of_all([seen.write for seen in writes])
+    if revision is None:
+        return [None] * len(writes)
+    row = await _call_seen(connection, writes, shards, revision)
+    ordinals: list[int] = row["ordinals"] or []
+    broken: list[int] | None = row["broken"]
+    if broken is not None:
+        values = dict(zip(ordinals, row["vals"], strict=True))
+        return [
+            None if place else Snapshot(row["now"], revision, seen.entry, values[number], row["mark"])
+            for number, (seen, place) in enumerate(zip(writes, broken, strict=True), start=1)
+        ]
+    snapshots: list[Snapshot | None] = [None] * len(writes)
+    if 0 < len(ordinals) < len(writes):
+        places = sorted(ordinal - 1 for ordinal in ordinals)
+        found = await commit_seen(connection, [writes[place] for place in places], shards)
+        for place, snapshot in zip(places, found, strict=True):
+            snapshots[place] = snapshot
+    return snapshots
+
+
+async def _call_seen(connection: Connection, writes: Sequence[SeenWrite], shards: Shards, revision: int) -> Any:
+    """Return a row: which entries are as they were seen, their values, the time, and the result of the commit, if any."""
+    arguments = _Arguments.of([seen.write for seen in writes], shards, as_usual=True).in_order()
+    if len(writes) == 1:
+        entry = writes[0].entry
+        return await connection.fetchrow(
+            QUERIES["commit_seen_one"], revision, *arguments, entry.purpose, entry.external_id, entry.entry_id,
+            entry.version, entry.retrievals, entry.expires_at, writes[0].until, writes[0].with_value, writes[0].is_intact,
+            shards.of_entry(*entry.key),
+        )  # fmt: skip
+    seen = [
+        (
+            each.entry.purpose, each.entry.external_id, each.entry.entry_id, each.entry.version, each.entry.retrievals,
+            each.entry.expires_at, each.until, each.with_value, each.is_intact, shards.of_entry(*each.entry.key),
+        )
+        for each in writes
+    ]  # fmt: skip
+    return await connection.fetchrow(QUERIES["commit_seen"], revision, *arguments, *map(list, zip(*seen, strict=True)))
 
 
 async def commit_batch(

@@ -52,17 +52,43 @@ SELECT vault.commit_batch($1, $2, $3, $4, $5, $6, $7, $8)
 -- name: commit_as_usual
 SELECT vault.commit_as_usual($1, $2, $3, $4, $5, $6, $7, $8, $9)
 
--- name: retrieve
--- Commits the row of one retrieval and returns the value, in one round trip. The function runs only if the entry is as it was read
--- before, and checks that once more, under its lock. A value belongs to a version, so the value of this row is the one then.
-SELECT CASE WHEN $8::boolean THEN e.encrypted_value END AS encrypted_value,
-       greatest(now(), (SELECT mark FROM vault.clock)) AS now, (SELECT mark FROM vault.clock) AS mark,
-       vault.commit_as_usual(1, $9::bigint, $10, '{}', '{}', '{}', '{}', $11, '{}') AS broken
-FROM vault.entries AS e
-WHERE e.purpose = $1::text AND e.external_id = $2::text AND e.shard = $12::int AND e.entry_id = $3 AND e.version = $4
-  AND e.retrievals = $5 AND e.expires_at = $6 AND CASE WHEN e.purged_at IS NULL THEN true END
-  AND greatest(now(), (SELECT mark FROM vault.clock)) < $7
-  AND (NOT $8::boolean OR encode(sha256(e.encrypted_value), 'hex') = e.value_sha256)
+-- name: commit_seen_one
+-- Commits a write about one entry that was read before, and returns the value, in one round trip. The function runs only if the
+-- entry is as it was read, and checks that once more, under its lock. A value belongs to a version, so the value of this row is
+-- the one then.
+SELECT f.*, CASE WHEN cardinality(f.ordinals) = 1 THEN
+           vault.commit_as_usual(1, $1::bigint, $2, $3, $4, $5, $6, $7, $8)
+       END AS broken
+FROM (
+    SELECT array_agg(1) AS ordinals, array_agg(CASE WHEN $16::boolean THEN e.encrypted_value END) AS vals,
+           greatest(now(), (SELECT mark FROM vault.clock)) AS now, (SELECT mark FROM vault.clock) AS mark
+    FROM vault.entries AS e
+    WHERE e.purpose = $9::text AND e.external_id = $10::text AND e.entry_id = $11 AND e.version = $12 AND e.retrievals = $13
+      AND e.expires_at = $14 AND CASE WHEN e.purged_at IS NULL THEN true END
+      AND greatest(now(), (SELECT mark FROM vault.clock)) < $15
+      AND e.shard = $18::int AND (NOT $17::boolean OR encode(sha256(e.encrypted_value), 'hex') = e.value_sha256)
+) AS f
+
+-- name: commit_seen
+-- As commit_seen_one, for several entries. The function runs only if each of them is as it was read.
+SELECT f.*, CASE WHEN cardinality(f.ordinals) = cardinality($9::text[]) THEN
+           vault.commit_as_usual(cardinality($9), $1::bigint, $2, $3, $4, $5, $6, $7, $8)
+       END AS broken
+FROM (
+    SELECT array_agg(k.ordinal) AS ordinals, array_agg(CASE WHEN k.with_value THEN e.encrypted_value END) AS vals,
+           greatest(now(), (SELECT mark FROM vault.clock)) AS now, (SELECT mark FROM vault.clock) AS mark
+    FROM unnest(
+        $9::text[], $10::text[], $11::text[], $12::bigint[], $13::bigint[], $14::timestamptz[], $15::timestamptz[],
+        $16::boolean[], $17::boolean[], $18::int[]
+    ) WITH ORDINALITY AS k (
+        purpose, external_id, entry_id, version, retrievals, expires_at, until, with_value, is_intact, shard, ordinal
+    )
+    JOIN vault.entries AS e ON e.purpose = k.purpose AND e.external_id = k.external_id AND e.shard = k.shard
+    WHERE e.entry_id = k.entry_id AND e.version = k.version AND e.retrievals = k.retrievals
+      AND e.expires_at = k.expires_at AND CASE WHEN e.purged_at IS NULL THEN true END
+      AND greatest(now(), (SELECT mark FROM vault.clock)) < k.until
+      AND (NOT k.is_intact OR encode(sha256(e.encrypted_value), 'hex') = e.value_sha256)
+) AS f
 
 -- name: shards
 SELECT shards FROM vault.sharding

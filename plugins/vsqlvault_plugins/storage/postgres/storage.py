@@ -20,7 +20,7 @@ from vsqlvault.interfaces.storage import (
     Snapshot,
 )
 from vsqlvault.interfaces.tree_storage import PendingLeaf, TreeGrowth
-from vsqlvault.interfaces.writes import Retrieval, Write, WriteOutcome
+from vsqlvault.interfaces.writes import SeenWrite, Write, WriteOutcome
 from vsqlvault.model.credential import CredentialName
 from vsqlvault.model.database_access import DatabaseAccess
 from vsqlvault.model.entry import Entry
@@ -39,7 +39,7 @@ from vsqlvault_plugins.storage.postgres import (
     watching,
 )
 from vsqlvault_plugins.storage.postgres.answers import answer, answer_both
-from vsqlvault_plugins.storage.postgres.batches import commit_batch, read_batch, retrieve
+from vsqlvault_plugins.storage.postgres.batches import commit_batch, commit_seen, read_batch
 from vsqlvault_plugins.storage.postgres.connections import WAIT_SECONDS, Connection, Connections
 from vsqlvault_plugins.storage.postgres.failures import is_worth_repeating, translated
 from vsqlvault_plugins.storage.postgres.roles import Roles
@@ -171,14 +171,17 @@ class PostgresStorage(SqlReads):
                     raise
         return await self._commit_once(commit_batch, writes)
 
-    async def retrieve(self, retrieval: Retrieval) -> Snapshot | None:
-        """See ``Storage.retrieve``."""
-        try:
-            return await self._commit_once(retrieve, retrieval)
-        except VaultError as error:
-            if error.__cause__ is None or not is_worth_repeating(error.__cause__):
-                raise
-        return None
+    async def commit_seen(self, writes: Sequence[SeenWrite]) -> Sequence[Snapshot | None]:
+        """See ``Storage.commit_seen``."""
+        if not self._disk.is_full:
+            try:
+                return await self._commit_once(commit_seen, writes)
+            except StorageFull:  # commit determines what there is room for
+                pass
+            except VaultError as error:
+                if error.__cause__ is None or not is_worth_repeating(error.__cause__):
+                    raise
+        return [None] * len(writes)
 
     async def _commit_once(self, commit: Callable[[Connection, Item, Shards], Awaitable[Result]], item: Item) -> Result:
         sent = False

@@ -24,7 +24,7 @@ from vsqlvault.interfaces.storage import (
     Snapshot,
 )
 from vsqlvault.interfaces.tree_storage import PendingLeaf, TreeGrowth
-from vsqlvault.interfaces.writes import Retrieval, Write, WriteOutcome
+from vsqlvault.interfaces.writes import SeenWrite, Write, WriteOutcome
 from vsqlvault.model.credential import CredentialName
 from vsqlvault.model.database_access import DatabaseAccess
 from vsqlvault.model.entry import Entry
@@ -188,15 +188,22 @@ class SqliteStorage(ArchivedLogs, SqlReads):
         self._checkpoint_if_due()
         return outcomes
 
-    async def retrieve(self, retrieval: Retrieval) -> Snapshot | None:
-        """See ``Storage.retrieve``."""
-        self._written += transactions.ROW_BYTES
+    async def commit_seen(self, writes: Sequence[SeenWrite]) -> Sequence[Snapshot | None]:
+        """See ``Storage.commit_seen``."""
+        if self._reserve.is_full:
+            return [None] * len(writes)
         try:
-            snapshot = await self._writer.run(transactions.retrieve, retrieval, self._clock)
-        except StorageFull:  # the reserve has been released: there is room for the row of a commit
-            return None
+            snapshots = await self._writer.run(transactions.commit_seen, writes, self._clock)
+        except StorageFull:  # the reserve has been released: there is room for the rows of a commit
+            return [None] * len(writes)
+        has_purges = False
+        for seen in writes:
+            self._written += transactions.size_of(seen.write)
+            has_purges |= bool(seen.write.purges)
+        if has_purges:
+            self._empty_log_soon()
         self._checkpoint_if_due()
-        return snapshot
+        return snapshots
 
     def _checkpoint_if_due(self) -> None:
         if self._written >= CHECKPOINT_AFTER_BYTES and (self._checkpointing is None or self._checkpointing.done()):

@@ -26,7 +26,6 @@ from vsqlvault.interfaces.writes import (
     OverwriteEntry,
     PolicyUnused,
     RemoveEntry,
-    Retrieval,
     RetrievalsBelow,
     RevisionIs,
     SaveAccessPolicy,
@@ -35,6 +34,7 @@ from vsqlvault.interfaces.writes import (
     SaveRetentionPolicy,
     SaveScrub,
     SaveSweep,
+    SeenWrite,
     StoreEntry,
     Write,
     WriteOutcome,
@@ -123,36 +123,54 @@ def commit_batch(connection: sqlite3.Connection, writes: Sequence[Write], has_la
     """Commit the writes of a batch, and return an outcome for each. ``has_large``: whether a write is large."""
     if has_large:
         connection.execute(QUERIES["pragma_large_cache"])
-    outcomes: list[WriteOutcome] = []
-    access: list[Row] = []
-    purges: list[Row] = []
     with transaction(connection, "begin_write"):
-        for write in writes:
-            outcome = _apply(connection, write)
-            outcomes.append(outcome)
-            if outcome is _COMMITTED:
-                for record, leaf in zip(write.access, write.access_leaves or _NO_LEAVES, strict=False):
-                    access.append(rows.row_of_access(record, leaf))
-                for purge, leaf in zip(write.purges, write.purge_leaves or _NO_LEAVES, strict=False):
-                    purges.append(rows.row_of_purge(purge, leaf))
-        for query, found in (("put_access_row", access), ("put_purge_row", purges)):
-            if len(found) == 1:
-                connection.execute(QUERIES[query], found[0])
-            elif found:
-                put_rows(connection, QUERIES[query], found)
+        outcomes = [_apply(connection, write) for write in writes]
+        _put_rows(connection, [write for write, outcome in zip(writes, outcomes, strict=True) if outcome is _COMMITTED])
     return outcomes
 
 
-def retrieve(connection: sqlite3.Connection, retrieval: Retrieval, clock: Callable[[], datetime]) -> Snapshot | None:
-    """Commit the row of a retrieval, and return the value. None: nothing was committed."""
+def _put_rows(connection: sqlite3.Connection, writes: Sequence[Write]) -> None:
+    """Add the rows of writes that were applied."""
+    access: list[Row] = []
+    purges: list[Row] = []
+    for write in writes:
+        for record, leaf in zip(write.access, write.access_leaves or _NO_LEAVES, strict=False):
+            access.append(rows.row_of_access(record, leaf))
+        for purge, leaf in zip(write.purges, write.purge_leaves or _NO_LEAVES, strict=False):
+            purges.append(rows.row_of_purge(purge, leaf))
+    for query, found in (("put_access_row", access), ("put_purge_row", purges)):
+        if len(found) == 1:
+            connection.execute(QUERIES[query], found[0])
+        elif found:
+            put_rows(connection, QUERIES[query], found)
+
+
+def commit_seen(
+    connection: sqlite3.Connection, writes: Sequence[SeenWrite], clock: Callable[[], datetime]
+) -> list[Snapshot | None]:
+    """Commit each write whose entry is as it was seen, and return its snapshot. None: nothing of it was committed."""
     with transaction(connection, "begin_write"):
-        (found,) = read_in_transaction(connection, [Read(retrieval.entry.key, retrieval.with_value)], clock)
-        if found.entry != retrieval.entry or found.revision != retrieval.revision or found.now >= retrieval.until:
-            return None
-        if found.value is not None and sha256(found.value).hexdigest() != retrieval.entry.value_sha256:
-            return None
-        connection.execute(QUERIES["put_access_row"], rows.row_of_access(retrieval.access))
-    return found
+        reads = [Read(seen.entry.key, seen.with_value or seen.is_intact) for seen in writes]
+        found = zip(writes, read_in_transaction(connection, reads, clock), strict=True)
+        snapshots = [
+            snapshot if _is_as_seen(seen, snapshot) and _apply(connection, seen.write) is _COMMITTED else None
+            for seen, snapshot in found
+        ]
+        _put_rows(
+            connection, [seen.write for seen, snapshot in zip(writes, snapshots, strict=True) if snapshot is not None]
+        )
+    return [
+        snapshot if snapshot is None or seen.with_value else replace(snapshot, value=None)
+        for seen, snapshot in zip(writes, snapshots, strict=True)
+    ]
+
+
+def _is_as_seen(seen: SeenWrite, snapshot: Snapshot) -> bool:
+    if snapshot.entry != seen.entry or snapshot.now >= seen.until:
+        return False
+    if not seen.is_intact:
+        return True
+    return snapshot.value is not None and sha256(snapshot.value).hexdigest() == seen.entry.value_sha256
 
 
 def checkpoint_log(connection: sqlite3.Connection) -> None:

@@ -211,7 +211,9 @@ async def test_a_retired_id_is_rejected(scene) -> None:
     await scene.retain("cold", purge_method="crypto-shred")
     await scene.store("imp-1", purpose="cold")
     await scene.vault.entries.purge(scene.owner, EntryKey("cold", "imp-1"), NO_PRECONDITIONS)
-    done = await take(scene, imported(purpose="cold", created_at=T0, updated_at=T0))
+    scene.clock.advance(days=1)  # the time of the purge may be up to a second later than this clock's
+    later = T0 + timedelta(hours=1)
+    done = await take(scene, imported(purpose="cold", created_at=later, updated_at=later))
     assert "retired" in done[0].faults[0].expected
 
 

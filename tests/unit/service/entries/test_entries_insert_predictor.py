@@ -30,6 +30,7 @@ from vsqlvault.service.credentials.api_keys import ApiKeyRequest
 from vsqlvault.service.entries import insert_predictor as absence
 from vsqlvault.service.entries.insert_predictor import ENOUGH, InsertPredictor
 from vsqlvault.service.entries.requests import Preconditions
+from vsqlvault.service.entries.seen import SeenEntries
 from vsqlvault.testing import Fault, a_call, an_access_policy, an_id
 
 PATIENT = Tuning(max_clock_age_seconds=3600.0)
@@ -39,6 +40,12 @@ PATIENT = Tuning(max_clock_age_seconds=3600.0)
 @pytest.fixture
 def scene(runner: asyncio.Runner, open_scene: Any) -> Any:
     return runner.run(open_scene(tuning=PATIENT))
+
+
+@pytest.fixture(autouse=True)
+def nothing_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is there is found by a read only."""
+    monkeypatch.setattr(SeenEntries, "entry", lambda *_: None)
 
 
 async def teach(scene: Any) -> None:

@@ -1,4 +1,4 @@
-"""A lone retrieval of an entry that was read before: one call of the storage, and all that two calls would guarantee."""
+"""Requests for an entry that was read before: one call of the storage, and all that two calls would guarantee."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.policy import AccessPolicy, Rule
 from vsqlvault.proof.entry_statement import statement_in
 from vsqlvault.service.entries.requests import Preconditions
-from vsqlvault.service.entries.seen import SeenEntries
+from vsqlvault.service.entries.seen import MAX_VALUE_BYTES, SeenEntries
 from vsqlvault.service.purge.throttle import SweepThrottle
 from vsqlvault.testing import Fault, a_call, a_write, an_access_policy
 
@@ -53,17 +53,20 @@ async def again(scene: Any, call: Any = None) -> Any:
 async def test_it_is_one_call(scene, operation) -> None:
     await seen(scene)
     await getattr(scene.vault.entries, operation)(scene.owner, KEY)
-    assert scene.storage.calls == ["retrieve"]
+    assert scene.storage.calls == ["commit_seen"]
 
 
 @pytest.mark.parametrize("operation", ["retrieve", "inspect"])
-async def test_its_answer_and_its_row_are_those_of_two_calls(scene, operation) -> None:
+async def test_its_answer_and_its_row_are_those_of_two_calls(scene, monkeypatch, operation) -> None:
     await scene.store()
     answers, rows = [], []
-    for _ in range(3):
-        answers.append(await getattr(scene.vault.entries, operation)(scene.owner, KEY))
+    for number in range(3):
+        with monkeypatch.context() as unseen:
+            if number == 0:
+                unseen.setattr(SeenEntries, "entry", lambda *_: None)
+            answers.append(await getattr(scene.vault.entries, operation)(scene.owner, KEY))
         rows.append(replace(await scene.last_row(), at=scene.clock.at))
-    assert scene.storage.calls.count("retrieve") == 2
+    assert scene.storage.calls.count("commit_seen") == 2
     assert answers[0] == answers[1] == answers[2]
     assert rows[0] == rows[1] == rows[2]
     assert rows[0].operation is Operation(operation)
@@ -73,22 +76,30 @@ async def test_it_counts_as_traffic_beside_a_sweep(scene) -> None:
     await seen(scene)
     sweep = SweepThrottle(scene.vault.queue, 0.0, None)
     await again(scene)
-    assert scene.storage.calls == ["retrieve"]
+    assert scene.storage.calls == ["commit_seen"]
     assert sweep.has_other_traffic
 
 
-async def test_an_entry_that_was_stored_and_not_read_is_read(scene) -> None:
+async def test_an_entry_that_was_stored_and_not_read_needs_no_read(scene) -> None:
     await scene.store()
     scene.storage.arm()
     await again(scene)
-    assert scene.storage.calls == ["read", "commit"]
+    assert scene.storage.calls == ["commit_seen"]
 
 
 async def test_many_requests_at_once_share_batches(scene) -> None:
     await seen(scene)
     await asyncio.gather(*(again(scene) for _ in range(10)))
-    assert scene.storage.calls.count("retrieve") == 1
-    assert scene.storage.calls.count("commit") < 9
+    assert set(scene.storage.calls) == {"commit_seen"}
+    assert len(scene.storage.calls) < 4
+
+
+async def test_a_large_value_is_read_first(scene) -> None:
+    await scene.store(value=bytes(MAX_VALUE_BYTES + 1))
+    await again(scene)
+    scene.storage.arm()
+    await again(scene)
+    assert scene.storage.calls == ["read", "commit"]
 
 
 async def test_the_condition_of_a_reader_that_has_the_version_is_examined_on_a_read(scene) -> None:
@@ -156,7 +167,7 @@ async def test_a_policy_that_has_changed_since_decides(scene) -> None:
     scene.storage.arm()
     with pytest.raises(AccessDenied):
         await again(scene)
-    assert scene.storage.calls[:2] == ["retrieve", "read"]
+    assert scene.storage.calls[:2] == ["commit_seen", "read"]
 
 
 async def test_a_caller_whom_the_policy_refuses_is_refused_on_a_read(scene) -> None:
@@ -280,7 +291,7 @@ async def test_without_a_recent_reading_of_the_clock_it_is_read_first(scene, mon
 async def test_a_storage_that_fails_leaves_no_second_row(scene, fault, error) -> None:
     await seen(scene)
     before = len(await scene.access_rows())
-    scene.storage.arm(1, methods={"retrieve"}, fault=fault)
+    scene.storage.arm(1, methods={"commit_seen"}, fault=fault)
     with pytest.raises(error):
         await again(scene)
     assert len(await scene.access_rows()) == before + (fault is Fault.AFTER)

@@ -6,6 +6,7 @@ import asyncio
 import time
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -37,6 +38,7 @@ from vsqlvault.runtime import Tuning
 from vsqlvault.service.entries.insert_predictor import InsertPredictor
 from vsqlvault.service.entries.listing import ScanLimits
 from vsqlvault.service.entries.requests import ListRequest, Preconditions
+from vsqlvault.service.entries.seen import SeenEntries
 from vsqlvault.testing import a_call, a_write, an_access_policy
 from vsqlvault_plugins.access.rules import RulesEvaluator
 
@@ -44,10 +46,14 @@ KEY = EntryKey("card", "pay-1")
 DAY = timedelta(days=1)
 
 
-@pytest.fixture(params=["with a read", "without a read"], autouse=True)
-def how_it_stores(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever is expected to be there, what becomes of a store is the same."""
-    monkeypatch.setattr(InsertPredictor, "expects_insert", lambda *_: request.param == "without a read")
+@pytest.fixture(params=["with a read", "without a read", "as it was seen"], autouse=True)
+def how_it_decides(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Whatever is expected to be there, what becomes of a request is the same."""
+    how = str(request.param)
+    monkeypatch.setattr(InsertPredictor, "expects_insert", lambda *_: how != "with a read")
+    if how != "as it was seen":
+        monkeypatch.setattr(SeenEntries, "entry", lambda *_: None)
+    return how
 
 
 async def ask(scene: Any, operation: str, call: Any = None, **wanted: Any) -> Any:
@@ -166,7 +172,7 @@ class TestStatesAndOperations:
         assert (await ask(scene, "retrieve")).value == b"\x00\xff"
         assert (await ask(scene, "inspect")).value is None
 
-    async def test_an_inspection_asks_the_storage_for_no_value(self, scene, monkeypatch) -> None:
+    async def test_an_inspection_asks_the_storage_for_no_value(self, scene, monkeypatch, how_it_decides) -> None:
         await scene.store()
         asked = []
         read = scene.storage.inner.read
@@ -177,7 +183,7 @@ class TestStatesAndOperations:
 
         monkeypatch.setattr(scene.storage.inner, "read", watched)
         await ask(scene, "inspect")
-        assert [wanted.with_value for wanted in asked] == [False]
+        assert [wanted.with_value for wanted in asked] == ([] if how_it_decides == "as it was seen" else [False])
 
     async def test_the_row_names_the_version_that_was_retrieved(self, scene) -> None:
         await scene.store(value=b"1")
@@ -557,14 +563,16 @@ class TestRaces:
 def meanwhile(scene: Any, act: Any) -> None:
     """Do something once: after the next look, and before what is then committed."""
     queue = scene.vault.queue
-    commit = queue.commit
+    commits = {name: getattr(queue, name) for name in ("commit", "commit_seen")}
 
-    async def act_then_commit(write: Any) -> Any:
-        queue.commit = commit
+    async def act_then_commit(name: str, write: Any) -> Any:
+        for each, commit in commits.items():
+            setattr(queue, each, commit)
         await act()
-        return await commit(write)
+        return await commits[name](write)
 
-    queue.commit = act_then_commit
+    for name in commits:
+        setattr(queue, name, partial(act_then_commit, name))
 
 
 class TestListing:
