@@ -167,6 +167,24 @@ def test_the_built_in_storages_commit_about_an_entry_that_was_seen_in_one_call(r
     assert [found.value for found in (run(retrieved(storage)), run(on_sqlite()))] == [b"cipher", b"cipher"]
 
 
+def test_several_values_are_replaced_in_one_call(run, storage) -> None:
+    async def replaced() -> list[bytes | None]:
+        keys = [EntryKey("card", f"many-{number}") for number in range(3)]
+        writes = []
+        for key in keys:
+            await storage.commit([storing(key.external_id, b"cipher")])
+            seen = await look(storage, key)
+            following = replace(seen.entry, version=2)
+            expects = (EntryIs(key, seen.entry.stamp), RevisionIs(seen.revision))
+            record = an_access_record(external_id=key.external_id, stamp=following.stamp)
+            write = Write((record,), expects, (StoreEntry(following, b"new"),))
+            writes.append(SeenWrite(seen.entry, seen.now + timedelta(seconds=9), write))
+        assert None not in await storage.commit_seen(writes)
+        return [(await storage.read([Read(key, with_value=True)]))[0].value for key in keys]
+
+    assert run(replaced()) == [b"new"] * 3
+
+
 @pytest.fixture
 def beside(run: Run, postgres_url: str) -> Iterator[asyncpg.Connection]:
     """A connection of somebody else's."""

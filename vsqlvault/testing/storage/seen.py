@@ -78,7 +78,10 @@ class SeenConformance(StorageKit):
         purges = (a_purge_record(ENTRY),) if change in {"removed", "overwritten"} else ()
         await committed(storage, a_write(*CHANGES[change], purges=purges))
         before = await look(storage, "seen")
-        assert await storage.commit_seen([_replacing(seen)]) == [None]
+        beside = an_entry("beside", VALUE)
+        await committed(storage, a_write(StoreEntry(beside, VALUE)))
+        batch = [_replacing(seen), _retrieval(replace(seen, entry=beside))]
+        assert (await storage.commit_seen(batch))[0] is None
         after = await look(storage, "seen")
         assert (after.entry, after.value) == (before.entry, before.value)
 
@@ -87,6 +90,12 @@ class SeenConformance(StorageKit):
         seen = await _seen(storage)
         assert await storage.commit_seen([_retrieval(seen, until=seen.now)]) == [None]
         assert await _rows(storage) == 0
+
+    @driven
+    async def test_the_instant_ends_one_write_of_a_batch(self, storage: Storage) -> None:
+        seen = await _seen(storage)
+        assert (await storage.commit_seen([_retrieval(seen, until=seen.now), _retrieval(seen)]))[0] is None
+        assert await _rows(storage) <= 1
 
     @driven
     async def test_nothing_is_committed_for_an_entry_that_was_never_there(self, storage: Storage) -> None:
