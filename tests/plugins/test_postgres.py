@@ -202,16 +202,16 @@ def test_a_retrieval_in_one_call_waits_for_a_replacement_and_then_commits_nothin
         await replacement.start()
         await beside.execute("SELECT FROM vault.entries WHERE external_id = 'raced' FOR UPDATE")
         await beside.execute("UPDATE vault.entries SET version = version + 1 WHERE external_id = 'raced'")
-        asked = asyncio.ensure_future(
-            storage.retrieve(Retrieval(seen.entry, True, seen.revision, seen.now + timedelta(minutes=9), record))
-        )
+        write = Write((record,), (EntryIs(seen.entry.key, seen.entry.stamp), RevisionIs(seen.revision)))
+        until = seen.now + timedelta(minutes=9)
+        asked = asyncio.ensure_future(storage.commit_seen([SeenWrite(seen.entry, until, write, with_value=True)]))
         waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
         while not asked.done() and not await beside.fetchval(waiting):  # noqa: ASYNC110 - nothing wakes it
             await asyncio.sleep(0.01)
         await replacement.commit()
         return await asked, await storage.access_log(LogQuery(limit=1, equals={"request_id": record.request_id}))
 
-    assert run(race()) == (None, [])
+    assert run(race()) == ([None], [])
 
 
 @pytest.mark.parametrize(
