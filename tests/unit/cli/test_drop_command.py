@@ -24,6 +24,7 @@ from vsqlvault.model.entry import Entry
 from vsqlvault.model.hold import HoldSelector
 from vsqlvault.model.principal import Role
 from vsqlvault.model.times import format_time
+from vsqlvault.proof.archive_record import ArchiveRecord
 from vsqlvault.runtime import open_vault
 from vsqlvault.service.log.archive_drop import LEASE, ArchiveDropper, DropRules
 from vsqlvault.service.log.archive_files import ArchiveFiles
@@ -189,6 +190,24 @@ def test_nothing_is_dropped_under_an_archive_that_was_changed(place: Path, what:
     assert len(inside(place, leaves_at_hand)) == 512
 
 
+def test_an_archive_of_the_same_rows_that_is_not_the_recorded_one_is_refused(
+    empty: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inside(empty, lambda vault: grow(vault, ROWS, OLD_DAYS))
+    shutil.copy(empty / "vault.db", empty / "before.db")
+    assert archive() == 0
+    shutil.copy(empty / "vault.db", empty / "recorded.db")
+    (empty / "archive").rename(empty / "recorded")
+    (empty / "archive").mkdir()
+    shutil.copy(empty / "before.db", empty / "vault.db")
+    inside(empty, lambda vault: grow(vault, 100, OLD_DAYS, start=ROWS))
+    assert archive() == 0
+    shutil.copy(empty / "recorded.db", empty / "vault.db")
+    assert drop() == 2
+    assert "not the recorded archive: " in capsys.readouterr().err
+    assert len(inside(empty, leaves_at_hand)) == 512
+
+
 def test_a_second_run_drops_nothing(rest: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert drop() == 0
     assert "nothing to drop" in capsys.readouterr().out
@@ -266,6 +285,7 @@ def test_a_vault_in_quarantine_drops_nothing(place: Path, capsys: pytest.Capture
         file.write('[plugins.file-anchor]\npath = "anchor.jsonl"\n')
     assert drop() != 0
     assert "quarantine" in capsys.readouterr().err
+    assert inside(place, lambda vault: newest_drop(vault.storage, 1)) is None
     assert len(inside(place, leaves_at_hand)) == 512
 
 
@@ -356,10 +376,11 @@ def test_an_archive_that_the_log_does_not_record_is_not_dropped(
 
     async def forged(vault: Vault) -> None:
         first = (await vault.storage.archives())[0]
-        made = replace(first, number=2, first=512, end=768, document=first.document)
+        record = replace(ArchiveRecord.parse(first.document), number=2, first=512, end=768, checkpoint_size=900)
+        made = replace(first, number=2, first=512, end=768, document=record.text)
         await vault.queue.commit(Write((), (NewestArchiveIs(1),), (SaveArchive(made),)))
 
     inside(place, forged)
     assert drop() == 2
-    assert "archive 2: " in capsys.readouterr().err
+    assert "archive 2: expected a row archive-log of the table's record, found none" in capsys.readouterr().err
     assert len(inside(place, lambda vault: vault.storage.leaf_rows(512, 256))) == 256
