@@ -26,7 +26,7 @@ from vsqlvault_plugins.storage.postgres.storage import PostgresStorage
 FUNCTIONS = files("vsqlvault_plugins.storage.postgres").joinpath("functions.sql").read_text("utf-8")
 COMMITS = ("commit_batch", "commit_as_usual")
 COUNTS = ("count_entries_added", "count_entries_removed", "count_entries_changed")
-READS = ("read", "read_one", "retrieve")
+READS = ("read", "read_one", "commit_seen_one", "commit_seen")
 SHARDED = {"entries", "access_log", "purge_log", "entry_deltas"}
 OLDEST = min((each for each in FROZEN if each.kind == "postgresql"), key=lambda each: each.version)
 
