@@ -224,3 +224,17 @@ def test_the_hash_of_a_dropped_row_is_bound_by_a_checkpoint_that_was_kept(rest: 
         found = asyncio.run(verify_log(source, [KEY.verifier], [kept], archives=source.archives)).findings
     assert found
     assert found[0].index == 0
+
+
+def test_both_verifiers_find_an_archive_of_the_same_rows_that_is_not_the_recorded_one(
+    rest: Rest, archive: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "archive"
+    _copied(archive, copy)
+    files = ArchiveFiles(copy)
+    manifest = files.manifest(1)
+    assert manifest is not None
+    files.write_tiles(Edge().grown([leaf_hash(leaf) for leaf in rest.leaves])[1], SIZE)
+    files.finish(replace(manifest, checkpoint=signed_head(rest.leaves, KEY)))
+    _write(tmp_path / "rest.zip", rest)
+    assert _found(tmp_path / "rest.zip", copy) == ([0], [0])
