@@ -167,7 +167,10 @@ async def run(server: VaultServer, between: str, seconds: float, kills: int) -> 
     clients.told()
     await asyncio.sleep(seconds)
     _, quiet, count = clients.told()
-    print(f"  before          p99 {quiet:7.2f} ms, {count} requests, database {size_of(server)}", flush=True)
+    print(
+        f"  before          p99 {quiet:7.2f} ms, {count} requests, database {await asyncio.to_thread(size_of, server)}",
+        flush=True,
+    )
     steps = (
         ("archive-audit", [*vault, "archive-audit", *settings, "--out", archive, "--before", between]),
         ("drop-archived", [*vault, "drop-archived", *settings, "--archive", archive]),
@@ -186,11 +189,14 @@ async def run(server: VaultServer, between: str, seconds: float, kills: int) -> 
         )
     await asyncio.sleep(seconds)
     _, again, count = clients.told()
-    print(f"  after           p99 {again:7.2f} ms, {count} requests, database {size_of(server)}", flush=True)
+    print(
+        f"  after           p99 {again:7.2f} ms, {count} requests, database {await asyncio.to_thread(size_of, server)}",
+        flush=True,
+    )
     if not server.database_url.startswith("sqlite"):
         for table in ("access_log", "purge_log", "leaves"):
-            server.query(sqlite="", postgresql=f"VACUUM FULL vault.{table}")
-        print(f"  after VACUUM FULL: database {size_of(server)}", flush=True)
+            await asyncio.to_thread(server.query, sqlite="", postgresql=f"VACUUM FULL vault.{table}")
+        print(f"  after VACUUM FULL: database {await asyncio.to_thread(size_of, server)}", flush=True)
     await clients.stop()
     took, output = await command(server, *vault, "verify", *settings, "--archive", archive)
     print(f"  verify --archive {took:.1f} s: {output}", flush=True)
