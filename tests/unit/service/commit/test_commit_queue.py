@@ -24,6 +24,7 @@ from vsqlvault.interfaces.writes import (
     RetrievalsBelow,
     RevisionIs,
     SaveRetentionPolicy,
+    SeenWrite,
     StoreEntry,
     Write,
 )
@@ -34,6 +35,7 @@ from vsqlvault.service.commit.storage_clock import StorageClock
 from vsqlvault.testing import T0, a_retention_policy, a_write, an_entry, storing
 
 KEYS = [EntryKey("card", name) for name in "abcd"]
+SEEN = SeenWrite(an_entry(), T0, a_write())
 STAMP = EntryVersion("0" * 32, 1)
 CHANGES = st.sampled_from(KEYS).flatmap(
     lambda key: st.sampled_from(
@@ -156,8 +158,8 @@ class FakeStorage:
             raise self.error
         return [Snapshot(T0 + timedelta(days=5), 7, None, None) for _ in reads]
 
-    async def retrieve(self, _retrieval: Any) -> Snapshot:
-        return (await self.read([None]))[0]
+    async def commit_seen(self, writes: Any) -> list[Snapshot]:
+        return await self.read(writes)
 
     async def commit(self, writes: Any) -> list[Any]:
         if self.error:
@@ -220,7 +222,7 @@ async def test_a_failed_read_raises_its_error(storage) -> None:
         await queue_on(storage).read()
 
 
-@pytest.mark.parametrize("ask", [CommitQueue.read, lambda queue: queue.retrieve(None)], ids=["read", "retrieve"])
+@pytest.mark.parametrize("ask", [CommitQueue.read, lambda queue: queue.commit_seen(SEEN)], ids=["read", "commit"])
 async def test_a_reading_of_the_clock_is_as_old_as_its_request(storage, ask) -> None:
     seconds = [100.0]
     storage.busy = asyncio.Event()
