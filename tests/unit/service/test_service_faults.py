@@ -27,6 +27,7 @@ from vsqlvault.proof.purge_proof import purge_proof
 from vsqlvault.service.credentials.api_keys import ApiKeyRequest, KeyListRequest
 from vsqlvault.service.entries.key_refs import KeyRefRequest
 from vsqlvault.service.entries.requests import ListRequest
+from vsqlvault.service.entries.seen import SeenEntries
 from vsqlvault.testing import Fault, a_call, a_retention_policy, a_write, an_access_policy, an_api_key
 
 KEY = EntryKey("card", "pay-1")
@@ -210,7 +211,8 @@ async def test_while_the_storage_is_full_only_a_store_raises_storage_full(open_s
     async def full(*_: Any) -> Any:
         raise StorageFull
 
-    scene.storage.inner.commit = scene.storage.inner.acquire_lease = scene.storage.inner.release_lease = full
+    for method in ("commit", "commit_seen", "acquire_lease", "release_lease"):
+        setattr(scene.storage.inner, method, full)
     stores = name in {"create", "replace"}
     with pytest.raises(StorageFull if stores else AuditUnavailable):
         await operation.act(scene)
@@ -226,7 +228,8 @@ async def test_the_row_of_a_refused_store_that_finds_no_room_is_no_storage_full(
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-async def test_while_every_read_fails_the_storage_is_unavailable(open_scene, name) -> None:
+async def test_while_every_read_fails_the_storage_is_unavailable(open_scene, name, monkeypatch) -> None:
+    monkeypatch.setattr(SeenEntries, "entry", lambda *_: None)  # an entry that was seen needs no read
     operation = OPERATIONS[name]
     scene = await open_scene()
     if operation.prepare:

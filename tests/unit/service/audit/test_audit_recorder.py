@@ -22,6 +22,7 @@ from vsqlvault.model.audit import Operation, Outcome
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.service.audit.recorder import AuditContext
 from vsqlvault.service.entries.requests import Preconditions
+from vsqlvault.service.entries.seen import SeenEntries
 from vsqlvault.testing import T0, a_call
 
 KEY = EntryKey("card", "pay-1")
@@ -83,7 +84,8 @@ async def test_a_refusal_that_cannot_be_recorded_is_not_answered(scene) -> None:
         await scene.vault.entries.retrieve(scene.owner, KEY)
 
 
-async def test_after_the_last_retry_the_conflict_is_answered_with_one_row(scene) -> None:
+async def test_after_the_last_retry_the_conflict_is_answered_with_one_row(scene, monkeypatch) -> None:
+    monkeypatch.setattr(SeenEntries, "entry", lambda *_: None)
     commit = scene.storage.inner.commit
 
     async def never(writes: Any) -> Any:
@@ -120,7 +122,7 @@ def test_a_row_without_a_time_cannot_be_made() -> None:
 class TestShielded:
     async def test_a_caller_that_goes_away_does_not_stop_the_work(self, scene) -> None:
         await scene.store(value=b"old")
-        held = hold(scene, "commit")
+        held = hold(scene, "commit_seen")
         caller = asyncio.create_task(
             scene.vault.audit.recorder.shielded(scene.vault.entries.purge(scene.owner, KEY, Preconditions()))
         )
@@ -133,9 +135,11 @@ class TestShielded:
         assert len(await scene.purge_rows()) == 1
         assert len(await scene.access_rows(operation="purge")) == 1
 
-    @pytest.mark.parametrize("method", ["read", "commit"])
-    async def test_wherever_it_goes_away_the_work_is_done_whole(self, scene, method) -> None:
+    @pytest.mark.parametrize("method", ["read", "commit", "commit_seen"])
+    async def test_wherever_it_goes_away_the_work_is_done_whole(self, scene, method, monkeypatch) -> None:
         await scene.store(value=b"old")
+        if method != "commit_seen":
+            monkeypatch.setattr(SeenEntries, "entry", lambda *_: None)
         held = hold(scene, method)
         caller = asyncio.create_task(scene.vault.audit.recorder.shielded(scene.store(value=b"new")))
         await held.reached.wait()

@@ -33,10 +33,17 @@ from vsqlvault.proof.note import SigningKey
 from vsqlvault.proof.sample import choose
 from vsqlvault.runtime import Tuning, background
 from vsqlvault.service.compliance.attestations import SAMPLE_SIZE
+from vsqlvault.service.entries.seen import SeenEntries
 from vsqlvault.testing import T0, a_call, a_legal_hold
 
 OTHER = SigningKey("vault.example/audit", b"\x02" * 32)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+
+
+@pytest.fixture(autouse=True)
+def _read_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each request read, so that its rows have exactly the time of the test's clock."""
+    monkeypatch.setattr(SeenEntries, "entry", lambda *_: None)
 
 
 async def attested(scene: Any, **options: Any) -> dict[str, Any]:

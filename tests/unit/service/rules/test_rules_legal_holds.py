@@ -17,6 +17,7 @@ from vsqlvault.model.audit import Outcome
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.hold import HoldSelector
 from vsqlvault.model.principal import Role
+from vsqlvault.service.entries.seen import SeenEntries
 from vsqlvault.service.rules.preconditions import VersionPreconditions
 from vsqlvault.testing import a_call, a_legal_hold, a_write, storing
 
@@ -189,17 +190,21 @@ class TestKeeping:
             await scene.purge()
         await scene.purge("pay-2")
 
-    async def test_a_hold_that_comes_while_a_purge_is_decided_is_heeded(self, scene) -> None:
-        """The purge has looked, found no hold, and is about to commit."""
+    @pytest.mark.parametrize("method", ["commit", "commit_seen"])
+    async def test_a_hold_that_comes_while_a_purge_is_decided_is_heeded(self, scene, method, monkeypatch) -> None:
+        """The purge has found no hold, and is about to commit, after a read or without one."""
         await scene.store()
-        commit = scene.storage.inner.commit
+        if method == "commit":
+            monkeypatch.setattr(SeenEntries, "entry", lambda *_: None)
+        inner = scene.storage.inner
+        commit = getattr(inner, method)
 
         async def hold_comes_first(writes: Any) -> Any:
-            scene.storage.inner.commit = commit
-            await commit([a_write(SaveLegalHold(HOLD))])
+            setattr(inner, method, commit)
+            await inner.commit([a_write(SaveLegalHold(HOLD))])
             return await commit(writes)
 
-        scene.storage.inner.commit = hold_comes_first
+        setattr(inner, method, hold_comes_first)
         with pytest.raises(EntryHeld):
             await scene.purge()
         assert await is_there(scene)
@@ -280,13 +285,19 @@ class TestSweeping:
 async def test_every_commit_that_destroys_expects_that_no_rule_has_changed(scene) -> None:
     """DELETE, replacing, storing over what has expired, and the sweep: no other way leads to the end of an entry."""
     seen: list[Any] = []
-    commit = scene.storage.inner.commit
+    commit, commit_seen = scene.storage.inner.commit, scene.storage.inner.commit_seen
 
     async def watched(writes: Any) -> Any:
         seen.extend(write for write in writes if write.purges)
         return await commit(writes)
 
-    scene.storage.inner.commit = watched
+    async def watched_seen(writes: Any) -> Any:
+        snapshots = await commit_seen(writes)
+        done = [each.write for each, snapshot in zip(writes, snapshots, strict=True) if snapshot is not None]
+        seen.extend(write for write in done if write.purges)
+        return snapshots
+
+    scene.storage.inner.commit, scene.storage.inner.commit_seen = watched, watched_seen
     for name in ("deleted", "replaced", "over", "swept"):
         await scene.store(name, expires_at=scene.clock.at + DAY)
     await scene.purge("deleted")
