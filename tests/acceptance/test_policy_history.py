@@ -74,10 +74,10 @@ class TestHistory:
     @pytest.mark.parametrize(
         ("target", "status", "slug"),
         [
-            ("/admin/access-policies/nobody/versions", 404, "policy-not-found"),
+            ("/admin/access-policies/history-absent/versions", 404, "policy-not-found"),
             ("/admin/access-policies/owner-only/versions/2", 404, "policy-not-found"),
-            ("/admin/retention-policies/nobody/versions/1/diff", 404, "policy-not-found"),
-            ("/admin/legal-holds/nobody/versions/1", 404, "hold-not-found"),
+            ("/admin/retention-policies/history-absent/versions/1/diff", 404, "policy-not-found"),
+            ("/admin/legal-holds/history-absent/versions/1", 404, "hold-not-found"),
             ("/admin/access-policies/owner-only/versions/0", 400, "invalid-path"),
             ("/admin/access-policies/owner-only/versions/1x", 400, "invalid-path"),
             ("/admin/access-policies/owner-only/versions/999999999999999999", 404, "policy-not-found"),
