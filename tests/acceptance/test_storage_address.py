@@ -25,13 +25,16 @@ def test_the_address_of_a_database_that_is_down_is_for_admins_and_the_log(
             server.call("payments", "GET", "/vault/card"),
             server.call("payments", "DELETE", "/vault/card/address"),
             server.call("auditor", "GET", "/compliance/report"),
+            server.get("payments", "card/unread"),
             server.call(None, "GET", "/health"),
             server.call(None, "GET", "/metrics"),
         ]
-        for answer in asked[:5]:
-            assert answer.status == 503, answer
-        assert_problem(asked[0], 503, "storage-unavailable")
         for answer in asked[:6]:
+            assert answer.status == 503, answer
+        # An entry that was stored here is retrieved with one commit, and without a read while the clock is fresh.
+        assert asked[0].slug in {"audit-unavailable", "storage-unavailable"}
+        assert_problem(asked[5], 503, "storage-unavailable")
+        for answer in asked[:7]:
             assert not [part for part in parts if part.encode() in answer.body], answer
         refused = eventually(
             lambda: (found := server.call(ADMIN, "GET", "/admin/access-policies")).status == 503 and found, 20
