@@ -523,6 +523,7 @@ class Archives:
         self.directories = directories
         self.absent = self.place = 0
         self.findings = []
+        self.malformed = []
         self.recorded = {}
         self.dropped = {}
         self.found = []
@@ -536,7 +537,7 @@ class Archives:
                 str(record["kept_sha256"]), str(record["manifest_sha256"])
                 self.found.append(record)
             except (ValueError, KeyError, TypeError, RecursionError):
-                self.findings.append((0, "the record of an archive is malformed"))
+                self.malformed.append((0, "the record of an archive is malformed"))
         self.found.sort(key=lambda record: record["first"])
 
     def of(self, index):
@@ -722,8 +723,8 @@ class Check:
                     self.findings.append((first, f"the tile of level {level} does not match the tiles below it"))
                     return
 
-    def finish(self, anomalies):
-        """Find the remaining problems."""
+    def finish(self, anomalies, tables_follow):
+        """Find the remaining problems. ``tables_follow``: malformed records of archives are left to ``unnamed_archives``."""
         if not self.heads:
             self.findings.append((0, "nothing is signed"))
         vouched = 0
@@ -739,6 +740,7 @@ class Check:
         given_up = {note for index, _, notes in self.restores if index < vouched for note in notes}
         self.findings += [finding for note, finding in self.discontinued if note not in given_up]
         self.findings += self.archives.finish(vouched, self.keys)
+        self.findings += [] if tables_follow else self.archives.malformed
         if self.unlike:
             self.findings.append((self.unlike[0], "the row does not match its hash in the tree"))
         for oddity in anomalies:
@@ -749,7 +751,8 @@ class Check:
 def check_export(export, keys, kept, rows=None, replay=None, directories=()):
     """Return the verification of an export, and the origin. ``rows`` is a file for all rows. ``replay`` takes the leaves.
 
-    ``directories`` have the archives; without any, the hashes of archived rows stand for them.
+    ``directories`` have the archives; without any, the hashes of archived rows stand for them. With ``replay``, the tables are
+    compared next, and ``unnamed_archives`` are added then.
     """
     manifest = export.manifest()
     archives = manifest.get("archives", [])
@@ -787,10 +790,16 @@ def check_export(export, keys, kept, rows=None, replay=None, directories=()):
     for level, tile in enumerate(check.levels):
         check.compare_tile(level, tile, export, size, full=False)
     try:
-        check.finish(manifest["anomalies"])
+        check.finish(manifest["anomalies"], tables_follow=replay is not None)
     except (KeyError, TypeError, ValueError):
         raise Unusable("manifest.json: expected anomalies, each with an index and a sentence") from None
     return check, own[-1]["origin"] if own else "a log"
+
+
+def unnamed_archives(check, replay):
+    """Return the findings about malformed records of archives that those about the tables do not name."""
+    named = {finding.split(":")[0] for finding in replay.findings if finding.startswith("log_archives, ")}
+    return check.archives.malformed[len(named) :]
 
 
 def take_bundle(check, index, leaves, tile):
@@ -1517,6 +1526,7 @@ def run(arguments):
         newest = export.text("checkpoint")
         if replay:
             check_tables(export, replay)
+            check.findings = sorted(check.findings + unnamed_archives(check, replay))
     return show_export(arguments, check, origin, newest, replay)
 
 

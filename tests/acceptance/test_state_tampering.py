@@ -470,6 +470,42 @@ def test_both_verifiers_name_the_leaf_of_a_review_or_an_archive(made: Path, tmp_
         assert all(each.endswith(f" (leaf {leaf})") for each in named), named
 
 
+LACKS_A_MEMBER = "UPDATE log_archives SET document = json_remove(document, '$.kept_rows')"
+
+
+@pytest.mark.parametrize(
+    ("statement", "said", "unsaid"),
+    [
+        (
+            "UPDATE log_archives SET document = 'x'",
+            "log_archives, 1: document is not the record",
+            "archive is malformed",
+        ),
+        (LACKS_A_MEMBER, "0: the record of an archive is malformed", "log_archives"),
+    ],
+)
+def test_every_verifier_names_a_malformed_record_of_an_archive_once(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], statement: str, said: str, unsaid: str
+) -> None:
+    path = tampered(made, tmp_path, statement)
+    file = str(asyncio.run(exported_tables(path)))
+    settings = with_key(made, tmp_path) / "vsql-vault.toml"
+    settings.write_text(
+        f'[storage]\ndatabase_url = "sqlite:///{path}"\n[audit]\nsigning_key_file = "{tmp_path / "signing.key"}"\n',
+        "utf-8",
+    )
+    key = ["--vkey", str(KEY.verifier)]
+    for verify, arguments in (
+        (cli.main, ["verify", "--config", str(settings), *key]),
+        (cli.main, ["verify", file, *key]),
+        (second_verifier.main, [file, *key]),
+    ):
+        assert verify(arguments) == 1
+        shown = capsys.readouterr().out
+        assert said in shown
+        assert unsaid not in shown
+
+
 IN_EXPORTS = list(TAMPERS)
 if not os.environ.get("VSQLVAULT_ALL_TAMPERS"):
     IN_EXPORTS = IN_EXPORTS[::2]

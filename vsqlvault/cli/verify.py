@@ -235,8 +235,9 @@ def _check_export(
         if replay is None:
             lines = [*further, LOG_ALONE] if with_tables else further
             return _of_log(verdict, lines, {"has_tables": source.has_tables, "rows_archived": verdict.archived})
-        log = _of_log(verdict, further, {"has_tables": True, "rows_archived": verdict.archived})
         state = _with_credentials(check_tables(source.lines, replay, source.size), replay.credentials)
+        verdict = verdict.with_tables(state.findings)
+        log = _of_log(verdict, further, {"has_tables": True, "rows_archived": verdict.archived})
         return _with_state(log, state, "the file has no values", rows_skipped=state.skipped)
 
 
@@ -287,7 +288,7 @@ def _verify_vault(
         documents = await archive_documents(storage)
         verdict = await _verified(source, _required(trusted), kept, replay, options.archive, documents)
         state = await check_state(storage, source, replay, with_values=with_values)
-        return verdict, source.waiting, _with_credentials(state, replay.credentials)
+        return verdict.with_tables(state.findings), source.waiting, _with_credentials(state, replay.credentials)
 
     verdict, waiting, state = run_to_end(_with_storage(settings, check))
     further = list(at_hand(verdict, with_archives=bool(options.archive)))

@@ -20,13 +20,14 @@ class _Archive:
 class ArchivedLeaves:
     """Takes the leaves of a log in order. ``missing`` counts those whose hash stood for their row.
 
-    ``has_unrecorded``: rows are missing under an archive that no signed leaf records, perhaps not yet.
+    ``has_unrecorded``: rows are missing under an archive that no signed leaf records, perhaps not yet. ``malformed`` are the
+    texts that are not records of archives.
     """
 
     def __init__(self, texts: Iterable[str]) -> None:
         self.missing = 0
         self.has_unrecorded = False
-        self._malformed: list[str] = []
+        self.malformed: list[str] = []
         self._archives: list[_Archive] = []
         self._recorded: dict[str, int] = {}
         self._dropped: dict[tuple[int, str], int] = {}
@@ -36,7 +37,7 @@ class ArchivedLeaves:
             try:
                 self._archives.append(_Archive(ArchiveRecord.parse(text), text))
             except ArchiveInvalid:
-                self._malformed.append(text)
+                self.malformed.append(text)
         self._archives.sort(key=lambda archive: archive.record.first)
 
     @property
@@ -66,8 +67,6 @@ class ArchivedLeaves:
 
         ``good``: the size of the largest checkpoint that verifies.
         """
-        for text in self._malformed:
-            yield 0, f"the record of an archive is malformed: {text[:80]}"
         for archive in self._archives:
             if not archive.missing:
                 continue

@@ -13,6 +13,7 @@ from vsqlvault.proof.entry_records import entry_differences
 from vsqlvault.proof.state_replay import HASHED, ReplayedState, differences
 from vsqlvault.quick_dataclass import dataclass
 
+ARCHIVES = "log_archives"
 ENTRIES = "entries"
 UNREADABLE = "the row cannot be decoded"
 _TEXT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True)

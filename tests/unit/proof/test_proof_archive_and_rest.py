@@ -186,6 +186,7 @@ REST: dict[str, Callable[[Rest], Rest]] = {
     "the row that stays was changed": _changed(KEPT, _replaced(b"payments", b"payment5")),
     "the record of the archive is gone": lambda rest: replace(rest, archives=()),
     "the record of the archive is malformed": lambda rest: replace(rest, archives=("{}",)),
+    "a further record is malformed": lambda rest: replace(rest, archives=(*rest.archives, "{}")),
     "the record in the table is another one": lambda rest: replace(
         rest, archives=(rest.archives[0].replace('"kept_rows":1', '"kept_rows":2'),)
     ),

@@ -43,6 +43,11 @@ class ArchivedSource:
         """The number of leaves that the vault no longer has."""
         return self._archived.missing
 
+    @property
+    def malformed(self) -> Sequence[str]:
+        """The documents that are not records of archives."""
+        return self._archived.malformed
+
     async def checkpoints(self) -> Sequence[str]:
         """See ``LogSource.checkpoints``."""
         return await self._inner.checkpoints()
@@ -113,7 +118,8 @@ async def verify_with_archives(
     verdict = await verify_log(whole, keys, kept, progress, replay)
     found = await asyncio.to_thread(whole.findings, verdict.size, verdict.keys)
     findings = sorted([*verdict.findings, *found])
-    return replace(verdict, findings=findings, archived=whole.from_archives)
+    verdict = replace(verdict, findings=findings, archived=whole.from_archives)
+    return verdict.with_malformed(whole.malformed, tables_follow=replay is not None)
 
 
 def at_hand(verdict: VerificationResult, *, with_archives: bool) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from vsqlvault.errors import StorageUnavailable, Unavailable
@@ -14,6 +15,7 @@ from vsqlvault.proof.log_check import Finding, LogCheck, SignedHead
 from vsqlvault.proof.note import NoteRefused, VerifierKey
 from vsqlvault.proof.restores import ConfirmedRestore
 from vsqlvault.proof.state_replay import StateReplay
+from vsqlvault.proof.table_check import ARCHIVES, StateFinding
 from vsqlvault.proof.tiles import WIDTH, width_of
 from vsqlvault.proof.tree import leaf_hash
 from vsqlvault.quick_dataclass import dataclass
@@ -68,10 +70,32 @@ class VerificationResult:
     keys: Collection[VerifierKey] = ()
     """The trusted keys, with those that trusted keys have signed."""
 
+    malformed: Sequence[Finding] = ()
+    """Records of archives that cannot be read and that are not in ``findings`` yet: see ``with_tables``."""
+
     @property
     def is_good(self) -> bool:
         """Whether the log verifies."""
         return not self.findings
+
+    def with_malformed(self, texts: Sequence[str], *, tables_follow: bool) -> VerificationResult:
+        """Return the result with the records of archives that cannot be read.
+
+        ``tables_follow``: the tables are compared next, and ``with_tables`` is called with what differs.
+        """
+        found = [Finding(0, f"the record of an archive is malformed: {text[:80]}") for text in texts]
+        return replace(self, malformed=found) if tables_follow else self._with(found)
+
+    def with_tables(self, differing: Collection[StateFinding]) -> VerificationResult:
+        """Return the result with those records of archives that cannot be read and that ``differing`` does not name.
+
+        A finding about the table names the row and its leaf, so the same record is not reported again without its place.
+        """
+        named = {each.key for each in differing if each.table == ARCHIVES}
+        return replace(self._with(self.malformed[len(named) :]), malformed=())
+
+    def _with(self, found: Sequence[Finding]) -> VerificationResult:
+        return replace(self, findings=sorted([*self.findings, *found]))
 
 
 async def verify_log(
@@ -84,7 +108,8 @@ async def verify_log(
 ) -> VerificationResult:
     """Verify a log against its checkpoints and those the caller kept, with the trusted ``keys``.
 
-    ``replay`` takes the leaves in order. ``archives``: as for ``LogCheck``.
+    ``replay`` takes the leaves in order, to compare the tables with them: see ``VerificationResult.with_tables``.
+    ``archives``: as for ``LogCheck``.
 
     Raises:
         NoteRefused: a kept checkpoint is malformed. Unavailable: the source cannot be read.
@@ -110,10 +135,11 @@ async def verify_log(
     check.findings += await source.anomalies()
     check.finish()
     origin = own[-1].head.origin if own else None
-    return VerificationResult(
+    verdict = VerificationResult(
         origin, check.size, len(check.heads), check.findings, check.remarks, check.restores, check.archived.missing,
         check.archived.has_unrecorded, frozenset(check.keys),
     )  # fmt: skip
+    return verdict.with_malformed(check.archived.malformed, tables_follow=replay is not None)
 
 
 def _parsed(notes: Sequence[str]) -> tuple[list[SignedHead], list[Finding]]:

@@ -144,6 +144,7 @@ class LogVerifier:
         state = await check_state(storage, source, replay)
         pace.hurry()
         differing = await self._confirmed(source, replay, state.findings)
+        verdict = verdict.with_tables(differing)
         found = [f"leaf {each.index}: {each.what}" for each in verdict.findings]
         found += [f"{each.table}, {each.key}: {each.what}" for each in differing]
         found += [f"leaf {index}: {what}" for index, what in replay.credentials.findings]

@@ -84,6 +84,26 @@ async def test_a_row_removed_from_a_table_beside_the_log_is_found(signed, tmp_pa
 
 
 @pytest.mark.parametrize(
+    ("text", "listed"),
+    [
+        ("x", "log_archives, 1: document is not the record of an archive"),
+        ('{"number":1,"first":0,"end":256}', "leaf 0: the record of an archive is malformed"),
+    ],
+    ids=["named by its table", "as its leaf"],
+)
+async def test_a_malformed_record_of_an_archive_is_one_finding(signed, tmp_path: Path, text: str, listed: str) -> None:
+    scene = await signed()
+    recorded = '{"number":1,"first":0,"end":256}'
+    row = an_access_record(at=T0, operation=Operation.ARCHIVE_LOG, new_value=recorded)
+    await scene.storage.inner.commit([Write((row,))])
+    await scene.vault.log.sequencer.sequence()
+    change_by_hand(tmp_path, f"INSERT INTO log_archives VALUES (1, 0, 256, 256, 0, {to_micros(T0)}, '{text}')")
+    result = await scene.vault.log.verifier.verify()
+    assert result.findings == 1
+    assert result.listed[0].startswith(listed)
+
+
+@pytest.mark.parametrize(
     "text", ["x", "[" * 100_000, "{}", '{"started_at": "2027-13-01T00:00:00Z", "finished_at": "2027-01-01T00:00:00Z"}']
 )
 async def test_a_result_whose_row_was_changed_is_no_result(signed, text: str) -> None:
