@@ -12,7 +12,7 @@ from vsqlvault.errors import Overloaded
 from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.steps import Outcome, continue_soon
 
-MAX_RUNNING = 16
+MAX_RUNNING = 32
 """How many requests run at once while several apps have requests. More of them make batches that others wait for."""
 
 MAX_WAIT_SECONDS = 30.0
