@@ -36,13 +36,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: [keys[parent.nodeid] for parent in item.listchain()])
 
 
+LOGGERS = [logging.getLogger(name) for name in (None, "vsqlvault", "vsqlvault_plugins")]
+LEVELS = [logger.level for logger in LOGGERS]
+
+
 @pytest.fixture(autouse=True)
 def logging_as_it_was() -> Iterator[None]:
-    """A command that a test runs in this process sets up logging: the next test must not find its levels."""
-    loggers = [logging.getLogger(name) for name in (None, "vsqlvault", "vsqlvault_plugins")]
-    levels = [logger.level for logger in loggers]
-    handlers = list(loggers[0].handlers)
+    """A command that a test runs in this process sets up logging: the next test must not find its levels.
+
+    The levels are those of the start: a fixture of a module or of the session may have set them before this one.
+    """
+    handlers = list(LOGGERS[0].handlers)
     yield
-    loggers[0].handlers[:] = handlers
-    for logger, level in zip(loggers, levels, strict=True):
+    LOGGERS[0].handlers[:] = handlers
+    for logger, level in zip(LOGGERS, LEVELS, strict=True):
         logger.setLevel(level)
