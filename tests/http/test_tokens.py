@@ -121,11 +121,12 @@ def test_whatever_is_wrong_with_a_token_the_answer_is_the_same_and_the_row_says_
 
 
 def refusals(server: VaultServer) -> Counter[str]:
+    """Return the rows of status 401 by reason. Other tests of the same vault leave rows of status 400."""
     counted = Counter[str]()
     for row in server.rows("operation=authenticate&outcome=denied"):
         assert row["app"] is None
-        assert row["status"] == 401
-        counted[row["reason"]] += row["count"]
+        if row["status"] == 401:
+            counted[row["reason"]] += row["count"]
     return counted
 
 
