@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vsqlvault.cli.output import add_json, print_json
 from vsqlvault.cli.progress import Bar
-from vsqlvault.cli.verify import keys_in, verifiers_of
+from vsqlvault.cli.verify import add_verifier_keys, keys_in, verifiers_of
 from vsqlvault.config import Settings
 from vsqlvault.model.principal import SYSTEM, Call
 from vsqlvault.model.times import parse_time
@@ -38,13 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="archive only rows under a checkpoint that was signed before this time (RFC 3339); default: the newest",
     )
-    parser.add_argument(
-        "--vkey",
-        action="append",
-        default=[],
-        metavar="KEY",
-        help="a verifier key, or a file with verifier keys; default: those of the settings; repeatable",
-    )
+    add_verifier_keys(parser)
 
 
 def archive(options: argparse.Namespace, read_settings: ReadSettings) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from vsqlvault.cli.output import add_json, print_json
 from vsqlvault.cli.progress import Bar
-from vsqlvault.cli.verify import keys_in
+from vsqlvault.cli.verify import add_verifier_keys, keys_in
 from vsqlvault.config import Settings
 from vsqlvault.errors import SettingsInvalid
 from vsqlvault.model.principal import SYSTEM, Call
@@ -35,13 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="a directory with archives, preferably a copy that the vault's host cannot change; repeatable",
     )
-    parser.add_argument(
-        "--vkey",
-        action="append",
-        default=[],
-        metavar="KEY",
-        help="a verifier key, or a file with verifier keys; default: those of the settings; repeatable",
-    )
+    add_verifier_keys(parser)
     parser.add_argument(
         "--without",
         action="append",

@@ -421,6 +421,17 @@ def _required(keys: Sequence[VerifierKey]) -> Sequence[VerifierKey]:
     return keys
 
 
+def add_verifier_keys(parser: argparse.ArgumentParser) -> None:
+    """Add ``--vkey``, for a command that otherwise takes the keys of the settings. ``keys_in`` reads its values."""
+    parser.add_argument(
+        "--vkey",
+        action="append",
+        default=[],
+        metavar="KEY",
+        help="a verifier key, or a file with verifier keys; default: those of the settings; repeatable",
+    )
+
+
 def keys_in(texts: Sequence[str]) -> list[VerifierKey]:
     """Return the verifier keys in texts and files. Raises CannotVerify."""
     lines = [line for text in texts for line in (_read_text(Path(text)) if _is_file(text) else text).split("\n")]

@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from vsqlvault.proof.leaf import granted_row
 from vsqlvault.quick_dataclass import dataclass
 
 OPERATION = "drop-archived"
-MARK = b'"operation":"drop-archived"'
 BEGUN, ENDED = "begun", "ended"
 
 
@@ -65,12 +65,8 @@ _KINDS: dict[str, type] = {
 
 def drop_in(leaf: bytes) -> DropRecord | None:
     """Return the record in a granted row ``drop-archived``; None for any other leaf."""
-    if MARK not in leaf:
-        return None
+    row = granted_row(leaf, OPERATION)
     try:
-        row = json.loads(leaf)["access"]
-        if row["operation"] != OPERATION or row["outcome"] != "granted":
-            return None
-        return DropRecord.parse(row["new_value"])
+        return DropRecord.parse(row["new_value"]) if row else None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

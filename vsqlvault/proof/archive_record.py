@@ -14,11 +14,11 @@ from datetime import datetime
 from typing import Any
 
 from vsqlvault.model.times import format_time, stored_time
+from vsqlvault.proof.leaf import granted_row
 from vsqlvault.proof.tiles import WIDTH
 from vsqlvault.quick_dataclass import dataclass
 
 OPERATION = "archive-log"
-MARK = b'"operation":"archive-log"'
 DROPPED_OPERATIONS = frozenset({
     "store", "update", "import", "retrieve", "inspect", "list", "purge", "authenticate", "read-access-policy",
     "read-retention-policy", "preview-retention-policy", "read-api-key", "explain-access", "replay-access-policy",
@@ -135,12 +135,5 @@ def is_kept(leaf: bytes) -> bool:
 
 def archive_in(leaf: bytes) -> str | None:
     """Return the ``new_value`` of a granted ``archive-log`` row; None for any other leaf."""
-    if MARK not in leaf:
-        return None
-    try:
-        row = json.loads(leaf)["access"]
-        if row["operation"] != OPERATION or row["outcome"] != "granted":
-            return None
-        return str(row["new_value"])
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None
+    row = granted_row(leaf, OPERATION)
+    return None if row is None or "new_value" not in row else str(row["new_value"])

@@ -7,9 +7,11 @@ existing leaves. docs/audit-log.md publishes the form, with worked examples.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import fields
 from datetime import datetime
+from functools import cache
 from hashlib import sha256
 from json.encoder import encode_basestring
 from operator import attrgetter
@@ -144,3 +146,22 @@ def _shortened(text: str) -> str:
     if len(encoded) <= LONG_TEXT_BYTES:
         return encode_basestring(text)
     return f'{{"sha256":"{sha256(encoded).hexdigest()}","size":{len(encoded)}}}'
+
+
+def granted_row(leaf: bytes, operation: str) -> dict[str, Any] | None:
+    """Return the row of the access log in a leaf, if it grants this operation; None for any other leaf."""
+    if (
+        f'"operation":"{operation}"'.encode() not in leaf
+    ):  # most leaves are of other operations: this is cheaper than JSON
+        return None
+    try:
+        row = json.loads(leaf)["access"]
+        is_granted = row["operation"] == operation and row["outcome"] == "granted"
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return row if is_granted else None
+
+
+@cache
+def _mark_of(operation: str) -> bytes:
+    return f'"operation":"{operation}"'.encode()

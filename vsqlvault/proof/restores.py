@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 
 from vsqlvault.proof.checkpoint import TreeHead
+from vsqlvault.proof.leaf import granted_row
 from vsqlvault.proof.note import NoteRefused, split_note
 from vsqlvault.quick_dataclass import dataclass
 
 OPERATION = "confirm-restore"
-MARK = b'"operation":"confirm-restore"'
 MAX_NOTES_BYTES = 48_000
 """How much of ``new_value`` the notes of one row may take. The leaf of a longer row would have only their hash."""
 
@@ -42,12 +41,10 @@ class ConfirmedRestore:
 
 def restore_in(index: int, leaf: bytes) -> ConfirmedRestore | None:
     """Return the confirmed restore of a leaf; None for any other leaf."""
-    if MARK not in leaf:
+    row = granted_row(leaf, OPERATION)
+    if row is None:
         return None
     try:
-        row = json.loads(leaf)["access"]
-        if row["operation"] != OPERATION or row["outcome"] != "granted":
-            return None
         notes = frozenset(split_notes(row["new_value"])) if isinstance(row.get("new_value"), str) else frozenset()
         return ConfirmedRestore(index, str(row["at"]), str(row.get("app")), notes)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
