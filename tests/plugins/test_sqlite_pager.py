@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import aiosqlite
 import pytest
 
 from vsqlvault.errors import AuditUnavailable, StorageUnavailable
 from vsqlvault.testing import storing
 from vsqlvault_plugins.storage.sql.reading import Reading, fetch_value
+from vsqlvault_plugins.storage.sqlite.connection import connected
 from vsqlvault_plugins.storage.sqlite.pager import Pager
 from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage
 
@@ -101,6 +105,101 @@ def test_an_error_of_sqlite_is_one_of_the_vault(tmp_path: Path, query: str, para
             return found
 
     assert asyncio.run(live()) == 1
+
+
+class Beside:
+    """A second connection, before whose transactions others commit. Counts the transactions."""
+
+    def __init__(self, connection: aiosqlite.Connection, storage: SqliteStorage, commits: int) -> None:
+        self._connection = connection
+        self._storage = storage
+        self._commits = commits
+        self.begun = 0
+
+    async def execute_fetchall(self, query: str, parameters: Any = ()) -> Any:
+        if query.startswith("BEGIN"):
+            self.begun += 1
+            if self.begun <= self._commits:
+                await self._storage.commit([storing(f"between-{self.begun}")])
+        return await self._connection.execute_fetchall(query, parameters)
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+
+def counting(log: list[str], name: str) -> Reading[int]:
+    """Count the entries twice, and log when it begins and ends."""
+    log.append(f"{name} begins")
+    first = yield from fetch_value(COUNT)
+    found: int = yield from fetch_value(COUNT)
+    assert found == first
+    log.append(f"{name} ends")
+    return found
+
+
+async def counted_by_both(
+    folder: Path, commits: int, *, opens: bool = True
+) -> tuple[tuple[int, int], list[str], Beside | None]:
+    """Count entries by two readings, and return both counts, the log of both, and the second connection."""
+    async with opened(folder) as (storage, pager):
+        beside: list[Beside] = []
+
+        async def open_beside() -> Any:
+            if not opens:
+                raise sqlite3.OperationalError("unable to open database file")
+            connection = await storage._keeper.run(Pager.prepared, partial(connected, folder / "vault.db", True))
+            beside.append(Beside(await connection, storage, commits))
+            return beside[0]
+
+        log: list[str] = []
+        found = await pager.answer_both(counting(log, "first"), counting(log, "second"), open_beside)
+        return found, log, beside[0] if beside else None
+
+
+AT_ONCE = {"first begins", "second begins"}
+IN_TURN = ["first begins", "first ends", "second begins", "second ends"]
+
+
+@pytest.mark.parametrize("commits", [0, 1, 3])
+def test_two_readings_at_once_begin_again_until_they_see_one_state(tmp_path: Path, commits: int) -> None:
+    found, log, beside = asyncio.run(counted_by_both(tmp_path, commits))
+    assert found == (1 + commits, 1 + commits)
+    assert set(log[:2]) == AT_ONCE
+    assert beside is not None
+    assert beside.begun == commits + 1
+
+
+def test_readings_follow_each_other_where_others_commit_all_the_time(tmp_path: Path) -> None:
+    found, log, _ = asyncio.run(counted_by_both(tmp_path, 1000))
+    assert found[0] == found[1]
+    assert log == IN_TURN
+
+
+def test_readings_follow_each_other_where_no_second_connection_opens(tmp_path: Path) -> None:
+    found, log, _ = asyncio.run(counted_by_both(tmp_path, 0, opens=False))
+    assert (found, log) == ((1, 1), IN_TURN)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_reading_that_fails_ends_the_other_and_closes_the_second_connection(tmp_path: Path, which: int) -> None:
+    def failing() -> Reading[int]:
+        yield from fetch_value(COUNT)
+        raise StorageUnavailable("damaged")
+
+    async def live() -> int:
+        async with opened(tmp_path) as (storage, _):
+            before = {*threading.enumerate()}
+            both = [counting([], "sound"), counting([], "sound")]
+            both[which] = failing()
+            with pytest.raises(StorageUnavailable, match="damaged"):
+                await storage._answer_both(both[0], both[1])
+            for thread in {*threading.enumerate()} - before:
+                thread.join(10)
+                assert not thread.is_alive()
+            await storage.commit([storing("paged-4")])
+            return sum(await storage._answer_both(counting([], "first"), counting([], "second")))
+
+    assert asyncio.run(live()) == 4
 
 
 def test_a_closed_pager_refuses(tmp_path: Path) -> None:

@@ -65,6 +65,10 @@ PRAGMA secure_delete
 -- name: begin_read
 BEGIN DEFERRED
 
+-- name: data_version
+-- Differs from the last answer to this connection if another connection has committed since.
+PRAGMA data_version
+
 -- name: begin_write
 BEGIN IMMEDIATE
 

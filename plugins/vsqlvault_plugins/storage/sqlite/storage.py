@@ -1,4 +1,4 @@
-"""The SQLite storage: four connections to one file, each on its own thread."""
+"""The SQLite storage: four connections to one file, each on its own thread, and a fifth while a report is counted."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import aiosqlite
 
 from vsqlvault.errors import StorageFull, VaultError
 from vsqlvault.interfaces.evidence import EvidenceQuery
@@ -34,7 +36,7 @@ from vsqlvault_plugins.storage.full_disk import without_stores
 from vsqlvault_plugins.storage.sql.counted_entries import EntryCounts
 from vsqlvault_plugins.storage.sql.entry_counts import count_entries
 from vsqlvault_plugins.storage.sql.evidence import KeyUses
-from vsqlvault_plugins.storage.sql.reading import Answer, Reading
+from vsqlvault_plugins.storage.sql.reading import Answer, Other, Reading
 from vsqlvault_plugins.storage.sql.reads import SqlReads
 from vsqlvault_plugins.storage.sql.rows import SQLITE_ROWS
 from vsqlvault_plugins.storage.sqlite import purging, schema, small_tables, tallies, transactions, tree
@@ -136,7 +138,7 @@ class SqliteStorage(ArchivedLogs, SqlReads):
             while len(opened) < 3:  # noqa: PLR2004
                 opened.append(await Connection.open(path, is_reader=bool(opened)))
             writer, reader, keeper = opened
-            pages = await (await writer.run(Pager.prepared, partial(connected, path, True)))
+            pages = await _pages(writer, path)
         except (sqlite3.Error, VaultError) as error:
             for connection in opened:
                 await connection.close()
@@ -152,6 +154,9 @@ class SqliteStorage(ArchivedLogs, SqlReads):
         if is_short:
             return await self._reader.run(answer, reading, consistently)
         return await self._pager.answer(reading, consistently=consistently)
+
+    async def _answer_both(self, first: Reading[Answer], second: Reading[Other]) -> tuple[Answer, Other]:
+        return await self._pager.answer_both(first, second, partial(_pages, self._keeper, self._path))
 
     def _count_entries(self, query: EvidenceQuery) -> Reading[EntryCounts]:
         return count_entries(query, has_deltas=False)
@@ -385,3 +390,8 @@ class SqliteStorage(ArchivedLogs, SqlReads):
         for connection in (self._keeper, self._reader, self._writer):
             await connection.close()
         self._guard.close()
+
+
+async def _pages(connection: Connection, path: Path) -> aiosqlite.Connection:
+    """Open a connection for pages and reports on a new thread, from the thread of another. Raises as ``connected``."""
+    return await (await connection.run(Pager.prepared, partial(connected, path, True)))
