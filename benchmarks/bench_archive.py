@@ -1,9 +1,10 @@
 """Archives and drops nine tenths of a log while 16 clients go on: their p99, the size of the database, and both verifiers.
 
-    python -m benchmarks.bench_archive --rows 10000000 [--storage sqlite postgresql] [--seconds 30] [--kills 20]
+    python -m benchmarks.bench_archive --rows 10000000 [--storage sqlite postgresql] [--seconds 30] [--turns 3]
 
 The generator writes rows that are 400 days old, and a tenth of younger ones, straight to the storage. Then a server serves the
-storage, and the commands ``archive-audit`` and ``drop-archived`` run beside it, each in a process of its own.
+storage, and the commands ``archive-audit`` and ``drop-archived`` run beside it, each in a process of its own, by turns with
+phases without either.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import random
 import secrets
 import statistics
 import subprocess
@@ -19,52 +19,67 @@ import sys
 import tempfile
 import time
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
+from benchmarks.log_generator import generate
 from tests.support.postgres import PostgresServer
 from tests.support.server import VaultServer
-from vsqlvault.config import load_settings
+from vsqlvault.config import Settings, load_settings
 from vsqlvault.interfaces.writes import Write
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.times import format_time
 from vsqlvault.proof.note import SigningKey
 from vsqlvault.runtime import open_vault
-from vsqlvault.service.log.archive_drop import LEASE_SECONDS
 from vsqlvault.testing import a_purge_record, an_access_record, an_entry
 
 KEY = SigningKey("bench.example/archive", b"\x0b" * 32)
 SETTINGS = '[audit]\nsigning_key_env = "SIGNING"\n'
 OLD, YOUNG = timedelta(days=400), timedelta(days=1)
-AT_ONCE, PURGE_EACH, SIGNED_EACH = 5_000, 20, 100_000
+AT_ONCE, PURGE_EACH = 5_000, 20
 CLIENTS, PAUSE_SECONDS = 16, 0.02
-KILLED_WITHIN_SECONDS = 20.0
 NICE = ("nice", "-n", "10")
 SECOND_VERIFIER = Path(__file__).parents[1] / "contrib" / "verify-audit" / "verify_audit.py"
 
 
-async def generate(directory: Path, rows: int) -> str:
-    """Write nine tenths of the rows as old ones, and the rest as young ones. Return a time between the two."""
-    async with open_vault(load_settings(directory / "vault.toml")) as vault:
-        old = rows * 9 // 10
+def generated(server: VaultServer, rows: int, parts: int) -> list[str]:
+    """Write nine tenths of the rows as old ones, and the rest as young ones. Return a time after each part of the old ones."""
+    settings = load_settings(server.directory / "vault.toml")
+    if not server.database_url.startswith("sqlite"):
+        return asyncio.run(committed(settings, rows, parts))
+    asyncio.run(_created(settings))
+    return generate(server.directory / "vault.db", KEY, rows, parts, OLD, YOUNG)
+
+
+async def _created(settings: Settings) -> None:
+    async with open_vault(settings) as vault:
+        await vault.log.sequencer.sequence()
+
+
+async def committed(settings: Settings, rows: int, parts: int) -> list[str]:
+    """As ``generate``, by commits of any storage."""
+    async with open_vault(settings) as vault:
         now = (await vault.queue.read()).now
-        between = ""
-        for first in range(0, rows, AT_ONCE):
-            at = now - (OLD if first < old else YOUNG)
-            count = min(AT_ONCE, rows - first)
-            access = tuple(
-                an_access_record(at=at, request_id=f"{number:032x}", operation=Operation.RETRIEVE, app="payments")
-                for number in range(first, first + count - count // PURGE_EACH)
-            )
-            purges = tuple(a_purge_record(an_entry(f"g{first}-{n}"), purged_at=at) for n in range(count // PURGE_EACH))
-            await vault.storage.commit([Write(access, purges=purges)])
-            if first % SIGNED_EACH == 0 or first + count in {old, rows}:
-                await vault.log.sequencer.sequence()
-            if first + count == old:
-                await asyncio.sleep(0.01)
-                between = format_time((await vault.queue.read()).now)
-                await asyncio.sleep(0.01)
-        return between
+        old, between = rows * 9 // 10, list[str]()
+        ends = [*(old * (part + 1) // parts for part in range(parts)), rows]
+        for begin, end in zip([0, *ends], ends, strict=False):
+            for first in range(begin, end, AT_ONCE):
+                at = now - (OLD if end <= old else YOUNG)
+                await vault.storage.commit([_write(first, min(AT_ONCE, end - first), at)])
+            await vault.log.sequencer.sequence()
+            await asyncio.sleep(0.01)
+            between.append(format_time((await vault.queue.read()).now))
+            await asyncio.sleep(0.01)
+        return between[:-1]
+
+
+def _write(first: int, count: int, at: datetime) -> Write:
+    purges = count // PURGE_EACH
+    access = tuple(
+        an_access_record(at=at, request_id=f"{number:032x}", operation=Operation.RETRIEVE, app="payments")
+        for number in range(first, first + count - purges)
+    )
+    return Write(access, purges=tuple(a_purge_record(an_entry(f"g{first}-{n}"), purged_at=at) for n in range(purges)))
 
 
 class Clients:
@@ -86,10 +101,10 @@ class Clients:
             with suppress(asyncio.CancelledError):
                 await task
 
-    def told(self) -> tuple[float, float, int]:
-        """Return median and p99 in milliseconds and the number of requests since the last call."""
-        took, self._seconds = sorted(self._seconds), []
-        return statistics.median(took) * 1000, took[int(len(took) * 0.99)] * 1000, len(took)
+    def told(self) -> list[float]:
+        """Return the seconds of the requests since the last call."""
+        took, self._seconds = self._seconds, []
+        return took
 
     async def _run(self, number: int) -> None:
         reader, writer = await asyncio.open_connection(*self._server.address)
@@ -129,21 +144,6 @@ async def command(server: VaultServer, *arguments: str) -> tuple[float, str]:
     return time.monotonic() - began, output.strip().replace("\n", " | ")
 
 
-async def killed(server: VaultServer, most_seconds: float, *arguments: str) -> bool:
-    """Kill a command after a random time with SIGKILL; return False if it had ended before."""
-    environment = {**os.environ, "SIGNING": KEY.reveal(), "VSQL_VAULT_API_KEY": server.admin_key}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, *arguments, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        await asyncio.wait_for(process.wait(), random.uniform(0.3, most_seconds))
-    except TimeoutError:
-        process.kill()
-        await process.wait()
-        return True
-    return False
-
-
 def size_of(server: VaultServer) -> str:
     """Return the size of the database in MB."""
     if server.database_url.startswith("sqlite"):
@@ -155,49 +155,74 @@ def size_of(server: VaultServer) -> str:
     return f"{found[0][0] / 1e6:,.0f} MB"
 
 
-async def run(server: VaultServer, between: str, seconds: float, kills: int) -> None:
+class Phases:
+    """The latencies of each kind of phase, and how they compare with the quiet phases before and after each."""
+
+    def __init__(self, clients: Clients, seconds: float) -> None:
+        self._clients, self._seconds = clients, seconds
+        self._all: dict[str, list[float]] = {}
+        self._last = 0.0
+
+    async def quiet(self) -> None:
+        """Measure the clients alone."""
+        self._clients.told()
+        await asyncio.sleep(self._seconds)
+        self._last = self._take("quiet")
+        print(f"    quiet          p99 {self._last:7.2f} ms", flush=True)
+
+    async def beside(self, name: str, server: VaultServer, *arguments: str) -> None:
+        """Measure the clients beside a command."""
+        self._clients.told()
+        took, output = await command(server, *arguments)
+        p99 = self._take(name)
+        print(f"    {name:14} p99 {p99:7.2f} ms = {p99 / self._last:.2f} times, {took:.1f} s: {output}", flush=True)
+
+    def summary(self) -> None:
+        """Print the ratios over all turns."""
+        quiet = percentile(self._all["quiet"])
+        for name, took in self._all.items():
+            median, p99 = statistics.median(took) * 1000, percentile(took)
+            what = f"p99 {p99:7.2f} ms = {p99 / quiet:.2f} times, median {median:.2f} ms, {len(took)} requests"
+            print(f"  {name:14} {what}", flush=True)
+
+    def _take(self, name: str) -> float:
+        took = self._clients.told()
+        self._all.setdefault(name, []).extend(took)
+        return percentile(took)
+
+
+def percentile(seconds: list[float], share: float = 0.99) -> float:
+    """Return a percentile in milliseconds."""
+    return sorted(seconds)[int(len(seconds) * share)] * 1000
+
+
+async def run(server: VaultServer, between: list[str], seconds: float) -> None:
     """Measure, and print."""
     directory, python = server.directory, "-m"
     vault = [python, "vsqlvault"]
     settings = ["--config", str(directory / "vault.toml"), "--vkey", str(KEY.verifier)]
     archive = str(directory / "archive")
+    print(f"  database before: {await asyncio.to_thread(size_of, server)}", flush=True)
     clients = Clients(server)
+    phases = Phases(clients, seconds)
     await clients.start()
     await asyncio.sleep(2)
-    clients.told()
-    await asyncio.sleep(seconds)
-    _, quiet, count = clients.told()
-    print(
-        f"  before          p99 {quiet:7.2f} ms, {count} requests, database {await asyncio.to_thread(size_of, server)}",
-        flush=True,
-    )
-    steps = (
-        ("archive-audit", [*vault, "archive-audit", *settings, "--out", archive, "--before", between]),
-        ("drop-archived", [*vault, "drop-archived", *settings, "--archive", archive]),
-    )
-    for name, arguments in steps:
-        count = sum([await killed(server, KILLED_WITHIN_SECONDS, *arguments) for _ in range(kills)])
-        if count:
-            print(f"  {name} was killed {count} times", flush=True)
-            await asyncio.sleep(LEASE_SECONDS if name == "drop-archived" else 0)
-        took, output = await command(server, *arguments)
-        median, p99, count = clients.told()
-        print(
-            f"  {name:15} p99 {p99:7.2f} ms = {p99 / quiet:.2f} times, median {median:.2f} ms, {count} requests, {took:.1f} s:"
-            f" {output}",
-            flush=True,
+    for before in between:
+        await phases.quiet()
+        await phases.beside(
+            "archive-audit", server, *vault, "archive-audit", *settings, "--out", archive, "--before", before
         )
-    await asyncio.sleep(seconds)
-    _, again, count = clients.told()
-    print(
-        f"  after           p99 {again:7.2f} ms, {count} requests, database {await asyncio.to_thread(size_of, server)}",
-        flush=True,
-    )
+        await phases.quiet()
+        await phases.beside("drop-archived", server, *vault, "drop-archived", *settings, "--archive", archive)
+    await phases.quiet()
+    await clients.stop()
+    phases.summary()
+    await asyncio.sleep(2)
+    print(f"  database after: {await asyncio.to_thread(size_of, server)}", flush=True)
     if not server.database_url.startswith("sqlite"):
         for table in ("access_log", "purge_log", "leaves"):
             await asyncio.to_thread(server.query, sqlite="", postgresql=f"VACUUM FULL vault.{table}")
         print(f"  after VACUUM FULL: database {await asyncio.to_thread(size_of, server)}", flush=True)
-    await clients.stop()
     took, output = await command(server, *vault, "verify", *settings, "--archive", archive)
     print(f"  verify --archive {took:.1f} s: {output}", flush=True)
     rest = str(directory / "rest.zip")
@@ -207,7 +232,7 @@ async def run(server: VaultServer, between: str, seconds: float, kills: int) -> 
     print(f"  second verifier  {took:.1f} s: {output}", flush=True)
 
 
-def measure(url: str | None, rows: int, seconds: float, kills: int) -> None:
+def measure(url: str | None, rows: int, seconds: float, turns: int) -> None:
     """Generate a log in a new storage, and measure."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
@@ -217,12 +242,12 @@ def measure(url: str | None, rows: int, seconds: float, kills: int) -> None:
         )
         os.environ |= {"SIGNING": KEY.reveal(), "VSQL_VAULT_API_KEY": server.admin_key}
         began = time.monotonic()
-        between = asyncio.run(generate(directory, rows))
+        between = generated(server, rows, turns)
         print(f"{server.database_url.partition(':')[0]}: {rows} rows in {time.monotonic() - began:.1f} s", flush=True)
         server.start()
         try:
             server.retention("card")
-            asyncio.run(run(server, between, seconds, kills))
+            asyncio.run(run(server, between, seconds))
         finally:
             server.kill()
 
@@ -230,16 +255,16 @@ def measure(url: str | None, rows: int, seconds: float, kills: int) -> None:
 def main() -> None:
     """Measure each storage."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rows", type=int, default=200_000, help="a multiple of 50000")
-    parser.add_argument("--seconds", type=float, default=20)
-    parser.add_argument("--kills", type=int, default=0, help="how often each command is killed before it may end")
+    parser.add_argument("--rows", type=int, default=200_000)
+    parser.add_argument("--seconds", type=float, default=20, help="of each quiet phase")
+    parser.add_argument("--turns", type=int, default=3, help="in how many parts the old rows are archived and dropped")
     parser.add_argument("--storage", nargs="+", default=["sqlite", "postgresql"], choices=["sqlite", "postgresql"])
     chosen = parser.parse_args()
     if "sqlite" in chosen.storage:
-        measure(None, chosen.rows, chosen.seconds, chosen.kills)
+        measure(None, chosen.rows, chosen.seconds, chosen.turns)
     if "postgresql" in chosen.storage:
         with PostgresServer() as postgres:
-            measure(postgres.url(postgres.create_database()), chosen.rows, chosen.seconds, chosen.kills)
+            measure(postgres.url(postgres.create_database()), chosen.rows, chosen.seconds, chosen.turns)
 
 
 if __name__ == "__main__":

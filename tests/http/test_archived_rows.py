@@ -114,6 +114,28 @@ def test_a_page_of_a_log_says_which_rows_are_in_archives(dropped: Dropped, log: 
     assert "archived" not in later
 
 
+@pytest.mark.parametrize("media_type", ["application/json", "application/x-ndjson", "text/csv"])
+@pytest.mark.parametrize("log", ["access-log", "purge-log"])
+def test_the_header_of_every_format_counts_the_rows_in_archives(dropped: Dropped, log: str, media_type: str) -> None:
+    def told(query: str) -> str | None:
+        answer = dropped.server.call("auditor", "GET", f"/admin/{log}{query}", headers={"Accept": media_type})
+        assert (answer.status, str(answer.header("content-type")).partition(";")[0]) == (200, media_type)
+        return answer.header("x-vault-archived-rows")
+
+    archived = dropped.server.call("auditor", "GET", f"/admin/{log}").json["archived"]
+    expected = f'absent_rows=256, archives=1, end=256, newest_row_at="{archived["newest_row_at"]}"'
+    assert (told(""), told(f"?since={LATER}")) == (expected, None)
+
+
+@pytest.mark.parametrize("media_type", ["application/x-ndjson", "text/csv"])
+def test_a_stream_with_dropped_rows_has_rows_only(dropped: Dropped, media_type: str) -> None:
+    query = "/admin/access-log?operation=retrieve"
+    lines = dropped.server.call("auditor", "GET", query, headers={"Accept": media_type}).body.splitlines()
+    rows = dropped.server.call("auditor", "GET", query).json["rows"]
+    found = [row["request_id"].encode() in line for row, line in zip(rows, lines[-len(rows) :], strict=True)]
+    assert (all(found), len(lines)) == (True, len(rows) + (media_type == "text/csv"))
+
+
 def test_evidence_of_a_period_with_dropped_rows_is_refused_and_a_later_one_is_given(dropped: Dropped) -> None:
     answer = dropped.server.call(ADMIN, "GET", "/compliance/evidence?since=2020-01-01T00:00:00Z")
     assert_problem(answer, 410, "rows-archived")

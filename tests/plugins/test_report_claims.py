@@ -14,13 +14,23 @@ import pytest
 
 from tests.support.certificates import Authority, Issued
 from vsqlvault.config import ServerSettings, Settings
-from vsqlvault.interfaces.evidence import AccessCount, Evidence, Holding, PolicyChange
+from vsqlvault.interfaces.evidence import (
+    AccessCount,
+    DayCount,
+    Evidence,
+    Holding,
+    PolicyChange,
+    PurgeCount,
+    PurgeLag,
+    RetiredKey,
+)
 from vsqlvault.interfaces.report_section import LogTree, Period, ReportContext, ReportSection, SelfTest
 from vsqlvault.interfaces.statistics import EntryStatistics, KeyRefUse, PurposeStatistics
 from vsqlvault.model.access_review import AccessList, AccessReview
 from vsqlvault.model.control import ControlState
 from vsqlvault.model.credential import KnownCredential
 from vsqlvault.model.database_access import DatabaseAccess, DatabaseRole
+from vsqlvault.model.log_archive import ArchivedRows
 from vsqlvault.model.plugins import PluginOrigin
 from vsqlvault.model.principal import Role
 from vsqlvault.model.purge import SweepRuns
@@ -261,6 +271,55 @@ def test_what_the_vault_sees_only_in_part_is_assessed_by_somebody_else(name: str
 def test_every_section_has_a_claim_test() -> None:
     assessed = {name for name, each in SECTIONS.items() if "result" in asyncio.run(_written(each, LIVED))}
     assert assessed - {name for name, _, _ in TAKEN_AWAY} - NEVER_SUPPORT == {"certificates", "software"}
+
+
+COUNTED = evidence(
+    purges=[PurgeCount("card", "expired", "physical-delete", 3)],
+    lags={None: PurgeLag(3, DAY, DAY, DAY)},
+    lag_histogram=(0, 0, 3, 0, 0, 0, 0),
+    retired_keys=[RetiredKey("card", "akv:old", T0 - DAY)],
+    days=[DayCount((T0 - DAY).date(), 1, 2, 3, 4)],
+    access=[*LIVED.evidence.access, rows("authenticate", "denied"), rows("read-access-log")],
+)
+UNCOUNTED = evidence(access=[])
+COUNT_ROWS = {
+    "access_review", "audit_coverage", "bulk_access", "denied_access", "factors", "identities", "key_inventory", "log_review",
+    "rejected_credentials", "retention_and_purge", "trends",
+}  # fmt: skip
+"""Sections with counts of rows that are dropped once they are archived."""
+
+ONLY_ROWS_THAT_STAY = {"time_settings"}
+
+
+def with_dropped_rows(context: ReportContext, until: datetime) -> ReportContext:
+    made = ArchivedRows(
+        archives=1, end=256, newest_row_at=until, places=["/archive"], absent_rows=250, min_days=92,
+        min_days_from="settings", enforced_at=T0, enforced_by="keeper@host",
+    )  # fmt: skip
+    return replace(context, archived=made)
+
+
+def test_the_sections_that_count_rows_of_the_logs_are_known() -> None:
+    found = {
+        name
+        for name, each in SECTIONS.items()
+        if asyncio.run(_written(each, COUNTED)) != asyncio.run(_written(each, UNCOUNTED))
+    }
+    assert found == COUNT_ROWS | ONLY_ROWS_THAT_STAY
+
+
+@pytest.mark.parametrize("name", sorted(COUNT_ROWS))
+def test_rows_of_the_period_that_were_dropped_are_an_exception(name: str) -> None:
+    member = asyncio.run(_written(SECTIONS[name], with_dropped_rows(COUNTED, T0 - DAY * 60)))
+    assert member["result"] == "exceptions"
+    listed = [each for each in member["exceptions"]["listed"] if "are in archives" in each["what"]]
+    assert len(listed) == 1
+
+
+@pytest.mark.parametrize("name", sorted(COUNT_ROWS))
+def test_dropped_rows_from_before_the_period_are_no_exception(name: str) -> None:
+    before = with_dropped_rows(COUNTED, T0 - DAY * 91)
+    assert asyncio.run(_written(SECTIONS[name], before)) == asyncio.run(_written(SECTIONS[name], COUNTED))
 
 
 EMPTY = ReportContext(T0, EntryStatistics({}, 0, 0, {}), None, {}, {})

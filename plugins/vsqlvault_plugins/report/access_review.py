@@ -13,7 +13,7 @@ from vsqlvault.model.principal import Role
 from vsqlvault.model.times import format_time
 from vsqlvault.proof.access_review import digest_of_all, digest_of_list
 from vsqlvault_plugins.report.review_state import NEVER, Reviewed, review_of, shown_review, unverified
-from vsqlvault_plugins.report.shape import MAX_LISTED, Finding
+from vsqlvault_plugins.report.shape import MAX_LISTED, Finding, rows_not_at_hand
 
 ON_ENTRIES: Mapping[str, Action] = {
     "store": Action.STORE,
@@ -51,7 +51,8 @@ class AccessReview:
             for app, operation in of.pop("lost")
         ]
         reviews = {purpose: review_of(context, purpose) for purpose in purposes}
-        other = [*_open_to_outsiders(context), *_undefined(context), *lost, *_of_reviews(context, reviews)]
+        other = rows_not_at_hand(context, count=None, purpose=None, who=None)
+        other += [*_open_to_outsiders(context), *_undefined(context), *lost, *_of_reviews(context, reviews)]
         other += unverified(context, context.access_reviews)
         is_reviewed = context.probes_complete and bool(reviews) and all(reviews.values())
         return Finding(

@@ -10,7 +10,7 @@ from vsqlvault.interfaces.report_section import ReportContext
 from vsqlvault.model.log_archive import ArchivedRows
 from vsqlvault.model.principal import SYSTEM, Role
 from vsqlvault.model.times import format_time
-from vsqlvault_plugins.report.shape import MAX_LISTED, Finding, bars, shown
+from vsqlvault_plugins.report.shape import MAX_LISTED, Finding, bars, rows_not_at_hand, shown
 
 _CHANGES_OF_CREDENTIALS = frozenset({
     "create-api-key", "revoke-api-key", "rotate-signing-key", "credential-added", "credential-changed", "credential-removed",
@@ -77,7 +77,11 @@ class AuditCoverage:
             check="GET /admin/access-log?operation=NAME has the rows of an operation, as NDJSON or CSV too.",
             measured="period",
             population=sum(each.rows for each in access),
-            exceptions=[*_incomplete(access), *_unaudited(access), *_not_at_hand(context)],
+            exceptions=[
+                *rows_not_at_hand(context, operation="drop-archived"),
+                *_incomplete(access),
+                *_unaudited(access),
+            ],
             figures={
                 "rows": sum(each.rows for each in access),
                 "events": sum(each.events for each in access),
@@ -151,7 +155,7 @@ class DeniedAccess:
             check="GET /admin/access-log?outcome=denied has the rows.",
             measured="period",
             population=events,
-            exceptions=_not_at_hand(context),
+            exceptions=rows_not_at_hand(context, operation="drop-archived"),
             figures={
                 "denied_rows": sum(each.rows for each in denied),
                 "denied_events": events,
@@ -216,15 +220,6 @@ class PolicyChanges:
                 "not_listed": max(0, evidence.policy_changes_count - MAX_LISTED),
             },
         ).member(context.period)
-
-
-def _not_at_hand(context: ReportContext) -> list[dict[str, Any]]:
-    """An exception if rows of the period were dropped: they are not counted, or not all of them."""
-    archived, period = context.archived, context.period
-    if archived is None or period is None or period.since > archived.newest_row_at:
-        return []
-    what = f"rows up to {format_time(archived.newest_row_at)} are in archives, and not all of them are counted"
-    return [{"operation": "drop-archived", "what": what, "count": archived.absent_rows}]
 
 
 def _archived(archived: ArchivedRows | None) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ from vsqlvault.interfaces.report_section import ReportContext
 from vsqlvault.model.credential import KnownCredential
 from vsqlvault.model.times import format_time
 from vsqlvault_plugins.report.review_state import review_of_accounts, shown_review, unverified
-from vsqlvault_plugins.report.shape import MAX_LISTED, Finding, shown
+from vsqlvault_plugins.report.shape import MAX_LISTED, Finding, rows_not_at_hand, shown
 
 UNUSED_DAYS = 90
 AUTHENTICATE = "authenticate"
@@ -98,8 +98,11 @@ class Identities:
             measured="period",
             population=sum(each.rows for each in acted),
             exceptions=[
-                {"what": f"rows of the role {role} without an identity", "app": app, "count": count}
-                for (app, role), count in sorted(missing.items())
+                *rows_not_at_hand(context, app=None),
+                *(
+                    {"what": f"rows of the role {role} without an identity", "app": app, "count": count}
+                    for (app, role), count in sorted(missing.items())
+                ),
             ],
             figures={
                 "rows_with_role": sum(each.rows for each in acted),
@@ -175,9 +178,7 @@ class RejectedCredentials:
             check="GET /admin/access-log?operation=authenticate&outcome=denied has the rows.",
             measured="period",
             population=sum(each.events for each in rejected),
-            exceptions=[]
-            if self._limit
-            else [{"what": "rejected credentials are not limited", "detail": "auth.max_failures_per_minute = 0"}],
+            exceptions=[*rows_not_at_hand(context, count=None, detail=None), *self._unlimited()],
             owner=LOCK_OUT_OWNER,
             figures={
                 "max_failures_per_minute": self._limit,
@@ -185,6 +186,10 @@ class RejectedCredentials:
                 "by_reason": _by_reason(rejected),
             },
         ).member(context.period)
+
+    def _unlimited(self) -> list[dict[str, str]]:
+        what = "rejected credentials are not limited"
+        return [] if self._limit else [{"what": what, "detail": "auth.max_failures_per_minute = 0"}]
 
 
 class Factors:
@@ -206,6 +211,7 @@ class Factors:
             check="GET /compliance/evidence has the authentication settings in configuration.json.",
             measured="period",
             population=sum(each.rows for each in acted),
+            exceptions=rows_not_at_hand(context),
             owner=SIGN_IN_OWNER,
             figures={"rows_with_role": sum(each.rows for each in acted)},
         ).member(context.period)

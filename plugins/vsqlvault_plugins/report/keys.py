@@ -9,7 +9,7 @@ from vsqlvault.config import ComplianceSettings
 from vsqlvault.interfaces.report_section import ReportContext
 from vsqlvault.interfaces.statistics import KeyRefUse
 from vsqlvault.model.times import format_time
-from vsqlvault_plugins.report.shape import MAX_LISTED, Finding, bars
+from vsqlvault_plugins.report.shape import MAX_LISTED, Finding, bars, rows_not_at_hand
 
 AGES = ((30, "up to 30 days"), (90, "31 to 90 days"), (365, "91 to 365 days"), (730, "1 to 2 years"))
 OLDER = "over 2 years"
@@ -51,7 +51,7 @@ class KeyInventory:
             check="GET /admin/key-refs counts the entries of each key, GET /vault/{purpose}?key_ref=KEY lists them.",
             measured="as_of",
             population=len(keys),
-            exceptions=_exceptions(keys, unnamed),
+            exceptions=[*rows_not_at_hand(context, "entries", purpose=None, key_ref=None), *_exceptions(keys, unnamed)],
             owner=self._owner(keys),
             figures=_figures(context, keys, unnamed),
             charts=[_ages(keys)],

@@ -8,7 +8,7 @@ from typing import Any
 
 from vsqlvault.interfaces.evidence import Evidence, PurgeLag
 from vsqlvault.interfaces.report_section import ReportContext
-from vsqlvault_plugins.report.shape import Finding, bars, shown
+from vsqlvault_plugins.report.shape import Finding, bars, rows_not_at_hand, shown
 
 LAG_LABELS = ("up to 1 hour", "up to 6 hours", "up to 1 day", "up to 2 days", "up to 7 days", "up to 30 days", "longer")
 ENDING_LABELS = ("within 30 days", "31 to 90 days", "91 to 365 days", "later", "expired, not purged")
@@ -49,7 +49,12 @@ class Retention:
             ),
             measured="period",
             population=sum(each.active + each.expired for each in evidence.holdings),
-            exceptions=[*_late(context, overdue), *_without_reason(context), *_without_proof(context)],
+            exceptions=[
+                *rows_not_at_hand(context, purpose=None, oldest_expired_at=None),
+                *_late(context, overdue),
+                *_without_reason(context),
+                *_without_proof(context),
+            ],
             figures={
                 "grace_hours": self._interval_hours,
                 "expired_not_purged": sum(each.expired for each in evidence.holdings),

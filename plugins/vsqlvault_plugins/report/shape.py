@@ -7,7 +7,7 @@ from dataclasses import field
 from datetime import datetime
 from typing import Any, Literal
 
-from vsqlvault.interfaces.report_section import Period
+from vsqlvault.interfaces.report_section import Period, ReportContext
 from vsqlvault.model.times import format_time
 from vsqlvault.quick_dataclass import dataclass
 
@@ -71,6 +71,19 @@ class Finding:
             "figures": dict(self.figures),
             "charts": [dict(chart) for chart in self.charts],
         }
+
+
+def rows_not_at_hand(context: ReportContext, count: str | None = "count", **members: Any) -> list[dict[str, Any]]:
+    """Return an exception if rows of the period were dropped: the section counts only those that are in the vault.
+
+    ``members`` are the other members of the section's exceptions. ``count`` is the name of the one that has the number of
+    dropped rows; None: they have no number.
+    """
+    archived, period = context.archived, context.period
+    if archived is None or period is None or period.since > archived.newest_row_at:
+        return []
+    what = f"rows up to {format_time(archived.newest_row_at)} are in archives, and not all of them are counted"
+    return [{**members, "what": what, **({} if count is None else {count: archived.absent_rows})}]
 
 
 def bars(title: str, unit: str, series: Sequence[str], rows: Sequence[tuple[str, Sequence[int]]]) -> dict[str, Any]:

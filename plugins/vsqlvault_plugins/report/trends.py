@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vsqlvault.interfaces.report_section import ReportContext
-from vsqlvault_plugins.report.shape import Finding
+from vsqlvault_plugins.report.shape import Finding, rows_not_at_hand
 
 READER = "the reader: counts by day show what is unusual, and support no requirement by themselves"
 KINDS = ("stored", "retrieved", "denied", "purged")
@@ -31,6 +31,7 @@ class Trends:
             check="GET /admin/access-log?since=DAY&until=NEXT has the rows of a day, and GET /admin/purge-log its purges.",
             measured="period",
             population=sum(sum(getattr(each, kind) for kind in KINDS) for each in days),
+            exceptions=rows_not_at_hand(context),
             owner=READER,
             figures={
                 "total": {kind: sum(getattr(each, kind) for each in days) for kind in KINDS},

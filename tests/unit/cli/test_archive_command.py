@@ -105,6 +105,23 @@ def test_only_the_owner_reads_what_was_created(place: Path) -> None:
     assert modes == {(True, 0o700), (False, 0o600)}
 
 
+def test_every_file_is_synced_before_the_manifest(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _inside(place, lambda vault: _grow(vault, 300, start=600))
+    synced: list[int] = []
+    usual = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_ino)
+        usual(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    (place / "fresh").mkdir()
+    assert _archive("--out", "fresh") == 0
+    files = {path.stat().st_ino for path in (place / "fresh").rglob("*") if path.is_file()}
+    manifest = (place / "fresh/archives/000002.json").stat().st_ino
+    assert files <= set(synced[: synced.index(manifest) + 1])
+
+
 def test_an_archive_verifies_without_the_vault(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (place / "vault.db").unlink()
     assert _check() == 0

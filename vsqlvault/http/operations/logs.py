@@ -18,6 +18,7 @@ from vsqlvault.http.schemas.responses import (
     PURGE_COLUMNS,
     access_row,
     archived_document,
+    archived_headers,
     purge_row,
 )
 from vsqlvault.http.schemas.results.entries import AccessLogPage, PurgeLogPage
@@ -40,7 +41,7 @@ async def access_log(exchange: RequestContext) -> Reply:
         rows = await logs.access_log(exchange.call, query)
         return _page(exchange, query, members, rows, _access_row, await exchange.vault.log.reader.archived(query))
     records = await logs.stream_access_log(exchange.call, query, _limit(members))
-    return _stream(media_type, records, _access_row, ACCESS_COLUMNS)
+    return _stream(media_type, records, _access_row, ACCESS_COLUMNS, await exchange.vault.log.reader.archived(query))
 
 
 async def purge_log(exchange: RequestContext) -> Reply:
@@ -51,7 +52,7 @@ async def purge_log(exchange: RequestContext) -> Reply:
         purges = await logs.purge_log(exchange.call, query)
         return _page(exchange, query, members, purges, _purge_row, await exchange.vault.log.reader.archived(query))
     records = await logs.stream_purge_log(exchange.call, query, _limit(members))
-    return _stream(media_type, records, _purge_row, PURGE_COLUMNS)
+    return _stream(media_type, records, _purge_row, PURGE_COLUMNS, await exchange.vault.log.reader.archived(query))
 
 
 def _access_row(row: LogRow[AccessRecord]) -> dict[str, Any]:
@@ -100,18 +101,23 @@ def _page(
         place = [rows[-1].position]
         cursor = exchange.cursors.seal(exchange.call.principal.app, exchange.request.raw_path.decode(), members, place)
     page = {"rows": [shown(row) for row in rows], "next_cursor": cursor}
-    return Reply(200, dump_json(page if archived is None else {**page, "archived": archived_document(archived)}))
+    members_of_all = page if archived is None else {**page, "archived": archived_document(archived)}
+    return Reply(200, dump_json(members_of_all), headers=archived_headers(archived))
 
 
 def _stream(
-    media_type: str, records: AsyncIterator[Any], shown: Callable[[Any], dict[str, Any]], columns: Sequence[str]
+    media_type: str,
+    records: AsyncIterator[Any],
+    shown: Callable[[Any], dict[str, Any]],
+    columns: Sequence[str],
+    archived: ArchivedRows | None,
 ) -> Reply:
+    headers = archived_headers(archived)
     if media_type == NDJSON:
-        return Reply(
-            200, _pieces(records, lambda rows: b"".join(dump_json(shown(row)) + b"\n" for row in rows)), NDJSON
-        )
+        lines = _pieces(records, lambda rows: b"".join(dump_json(shown(row)) + b"\n" for row in rows))
+        return Reply(200, lines, NDJSON, headers)
     lines = _pieces(records, lambda rows: _csv(shown(row).values() for row in rows), _csv([columns]))
-    return Reply(200, lines, f"{CSV}; charset=utf-8; header=present")
+    return Reply(200, lines, f"{CSV}; charset=utf-8; header=present", headers)
 
 
 async def _pieces(
@@ -146,8 +152,15 @@ def _cell(value: Any) -> Any:
 _DESCRIPTION = (
     "Newest first, or oldest first with `order=asc`. `Accept: application/json` returns a page and `next_cursor`. "
     "`application/x-ndjson` and `text/csv` stream all matching rows, over HTTP/1.1 or later. Reading a log has an "
-    "audit row. If archived rows were dropped from the period, a page has `archived`, which names their archives."
+    "audit row. If archived rows were dropped from the period, a page has `archived`, which names their archives, and the "
+    "header `X-Vault-Archived-Rows` counts them in every format, as of the start of the answer."
 )
+_HEADERS = {
+    "X-Vault-Archived-Rows": (
+        "Present only if archived rows were dropped from the period: a dictionary of RFC 9651 with `absent_rows`, `archives`, "
+        "`end` and `newest_row_at`, as in `archived` of a page."
+    )
+}
 
 OPERATIONS = (
     Operation(
@@ -163,6 +176,7 @@ OPERATIONS = (
         query=AccessLogQuery,
         answers={200: "Rows."},
         media_types=(JSON, NDJSON, CSV),
+        headers=_HEADERS,
         problems=(RoleRequired, InvalidQuery, NotAcceptable),
         tag="admin",
     ),
@@ -179,6 +193,7 @@ OPERATIONS = (
         query=PurgeLogQuery,
         answers={200: "Rows."},
         media_types=(JSON, NDJSON, CSV),
+        headers=_HEADERS,
         problems=(RoleRequired, InvalidQuery, NotAcceptable),
         tag="admin",
     ),

@@ -109,6 +109,17 @@ def archived_document(archived: ArchivedRows) -> dict[str, Any]:
     }
 
 
+def archived_headers(archived: ArchivedRows | None) -> list[tuple[str, str]]:
+    """Return the header that counts the rows that are no longer in the vault; none if all are.
+
+    A stream of rows has no place for it in its body: a line that is no row would break what parses it.
+    """
+    if archived is None:
+        return []
+    counts = f"absent_rows={archived.absent_rows}, archives={archived.archives}, end={archived.end}"
+    return [("X-Vault-Archived-Rows", f'{counts}, newest_row_at="{format_time(archived.newest_row_at)}"')]
+
+
 def purge_row(record: PurgeRecord, scrubbed_at: datetime | None = None) -> dict[str, Any]:
     """Return a row of the purge log as JSON types, in the order of ``PURGE_COLUMNS``.
 

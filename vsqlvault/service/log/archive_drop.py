@@ -27,9 +27,9 @@ from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.service.audit.recorder import AuditContext
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.log.archive_files import ArchiveFiles, ArchiveUnusable
+from vsqlvault.service.log.archive_pace import REST_OF_DROP, ArchivePace
 from vsqlvault.service.log.archived_rows import newest_drop, save_drop
-from vsqlvault.service.log.archiver import check_files
-from vsqlvault.service.log.drop_pace import DropPace
+from vsqlvault.service.log.archiver import check_gently
 from vsqlvault.service.log.held_leaves import HeldLeaves
 from vsqlvault.service.log.stored_tree import root_at
 from vsqlvault.service.tasks import Lease
@@ -82,7 +82,7 @@ class ArchiveDropper:
         rules: DropRules,
         sign: Callable[[], Awaitable[object]] | None = None,
         *,
-        pace: DropPace | None = None,
+        pace: ArchivePace | None = None,
         signed_within_seconds: float = SIGNED_WITHIN_SECONDS,
     ) -> None:
         """``keys`` verify the checkpoints. ``sign`` signs waiting rows where no server does; None: this process cannot."""
@@ -91,7 +91,7 @@ class ArchiveDropper:
         self._keys = tuple(keys)
         self._rules = rules
         self._sign = sign
-        self._pace = pace or DropPace(storage)
+        self._pace = pace or ArchivePace(storage, REST_OF_DROP)
         self._signed_within_seconds = signed_within_seconds
         self._lease = Lease(storage, LEASE, LEASE_SECONDS, renew_after_seconds=RENEW_SECONDS)
 
@@ -173,7 +173,7 @@ class ArchiveDropper:
             raise ArchiveUnusable(
                 f"{files.manifest_file(record.number)}: not the recorded archive: {', '.join(differences)} differ"
             )
-        if findings := await asyncio.to_thread(check_files, files, record.number, self._keys):
+        if findings := await check_gently(files, record.number, self._keys, self._pace):
             raise ArchiveUnusable(f"{files.directory}: archive {record.number} does not verify: {findings[0]}")
         if await root_at(self._storage, manifest.head.size) != manifest.head.root:
             raise TreeDamaged(f"the first {manifest.head.size} leaves are not those of archive {record.number}")

@@ -15,7 +15,7 @@ from vsqlvault.model.audit import Operation
 from vsqlvault.model.log_archive import LogArchive
 from vsqlvault.model.principal import Call
 from vsqlvault.model.transparency import Checkpoint, LogName, TileKey
-from vsqlvault.proof.archive_check import ArchiveManifest, time_of
+from vsqlvault.proof.archive_check import ArchiveCheck, ArchiveManifest, time_of
 from vsqlvault.proof.archive_record import ArchiveRecord, KeptDigest
 from vsqlvault.proof.leaf import row_leaf
 from vsqlvault.proof.note import VerifierKey
@@ -24,8 +24,11 @@ from vsqlvault.proof.tree import HASH_BYTES, leaf_hash
 from vsqlvault.service.audit.recorder import AuditContext
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.log.archive_files import ArchiveFiles, ArchiveUnusable
+from vsqlvault.service.log.archive_pace import REST_OF_ARCHIVE, ArchivePace
 
-PAGE_BUNDLES = 16
+READ_BUNDLES = 4
+"""Rows are read in small ranges, so that no transaction lasts long: SQLite's write-ahead log cannot shrink meanwhile."""
+CHECKED_BUNDLES = 16
 CHECKPOINT_PAGE = 1_000
 TILES_AT_ONCE = 256
 Progress = Callable[[int, int], None]
@@ -70,11 +73,14 @@ class LogArchiver:
     A run that is interrupted leaves files and no row: the next run writes the same archive again.
     """
 
-    def __init__(self, storage: Storage, queue: CommitQueue, keys: Sequence[VerifierKey]) -> None:
+    def __init__(
+        self, storage: Storage, queue: CommitQueue, keys: Sequence[VerifierKey], *, pace: ArchivePace | None = None
+    ) -> None:
         """``keys`` verify the checkpoint of the archive."""
         self._storage = storage
         self._queue = queue
         self._keys = tuple(keys)
+        self._pace = pace or ArchivePace(storage, REST_OF_ARCHIVE)
 
     async def archive(
         self, call: Call, directory: Path, before: datetime | None, progress: Progress
@@ -120,12 +126,10 @@ class LogArchiver:
     async def _export(self, wanted: _Range, files: ArchiveFiles, progress: Progress) -> None:
         """Write the bundles of the range, and every tile that the directory does not have."""
         size = wanted.checkpoint.size
-        for index in range(wanted.first // WIDTH, wanted.end // WIDTH, PAGE_BUNDLES):
-            count = min(PAGE_BUNDLES, wanted.end // WIDTH - index)
-            tiles = await self._tiles([TileKey(0, each) for each in range(index, index + count)], size)
-            bundles = await self._bundles(wanted, index, count, tiles)
-            await asyncio.to_thread(files.write_bundles, index, bundles)
-            await asyncio.to_thread(files.write_tiles, tiles, size)
+        for index in range(wanted.first // WIDTH, wanted.end // WIDTH, READ_BUNDLES):
+            count = min(READ_BUNDLES, wanted.end // WIDTH - index)
+            await self._pace.timed(self._export_bundles(wanted, files, index, count))
+            await self._pace.rest()
             progress((index + count) * WIDTH - wanted.first, wanted.end - wanted.first)
         missing: list[TileKey] = []
         for key in keys_of(size):
@@ -136,6 +140,13 @@ class LogArchiver:
                 missing = []
         if missing:
             await asyncio.to_thread(files.write_tiles, await self._tiles(missing, size), size)
+
+    async def _export_bundles(self, wanted: _Range, files: ArchiveFiles, index: int, count: int) -> None:
+        size = wanted.checkpoint.size
+        tiles = await self._tiles([TileKey(0, each) for each in range(index, index + count)], size)
+        bundles = await self._bundles(wanted, index, count, tiles)
+        await asyncio.to_thread(files.write_bundles, index, bundles)
+        await asyncio.to_thread(files.write_tiles, tiles, size)
 
     async def _tiles(self, keys: Sequence[TileKey], size: int) -> dict[TileKey, bytes]:
         """Return tiles with their length in a tree of ``size``. Raises TreeDamaged."""
@@ -169,7 +180,7 @@ class LogArchiver:
 
     async def _verify(self, files: ArchiveFiles, written: ArchiveManifest) -> None:
         """Read the archive back, and verify it without the storage. Raises ArchiveUnusable."""
-        findings = await asyncio.to_thread(check_files, files, written.number, self._keys)
+        findings = await check_gently(files, written.number, self._keys, self._pace)
         manifest = files.manifest(written.number)
         if manifest != written:
             findings = [*findings, "the manifest is not the one that was written"]
@@ -201,6 +212,22 @@ def check_files(files: ArchiveFiles, number: int, keys: Sequence[VerifierKey]) -
     if manifest is None:
         return [f"archive {number} has no manifest"]
     check = files.check(manifest)
-    for index in range(manifest.first // WIDTH, manifest.end // WIDTH):
-        check.take(index, files.bundle(index))
+    _take(files, check, manifest.first // WIDTH, manifest.end // WIDTH)
     return check.finish(keys)
+
+
+async def check_gently(files: ArchiveFiles, number: int, keys: Sequence[VerifierKey], pace: ArchivePace) -> list[str]:
+    """As ``check_files``, beside a vault that serves: it pauses after some bundles."""
+    manifest = await asyncio.to_thread(files.manifest, number)
+    if manifest is None:
+        return [f"archive {number} has no manifest"]
+    check, end = files.check(manifest), manifest.end // WIDTH
+    for first in range(manifest.first // WIDTH, end, CHECKED_BUNDLES):
+        await pace.timed(asyncio.to_thread(_take, files, check, first, min(first + CHECKED_BUNDLES, end)))
+        await pace.rest()
+    return await asyncio.to_thread(check.finish, keys)
+
+
+def _take(files: ArchiveFiles, check: ArchiveCheck, first: int, end: int) -> None:
+    for index in range(first, end):
+        check.take(index, files.bundle(index))

@@ -1,4 +1,4 @@
-"""Leaves a serving vault its time while archived rows are dropped by another process."""
+"""Leaves a serving vault its time while another process archives the log, or drops archived rows."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from typing import TypeVar
 from vsqlvault.interfaces.tree_storage import TreeStorage
 
 Result = TypeVar("Result")
-REST = 4.0
-"""With other traffic, the drop pauses for this multiple of its own time."""
+REST_OF_ARCHIVE = 1.0
+REST_OF_DROP = 4.0
+"""With other traffic, the work pauses for this multiple of its own time. A drop writes, so commits wait for it."""
 LOOK_SECONDS = 1.0
 ALONE_SECONDS = 5.0
 MAX_REST_SECONDS = 1.0
 
 
-class DropPace:
-    """Pauses in proportion to the time of the last deletions while the log grows.
+class ArchivePace:
+    """Pauses in proportion to the time of the last work while the log grows.
 
     The requests of other processes are known by the growth of the tree only. Growth before the first pause counts.
     """
@@ -26,11 +27,14 @@ class DropPace:
     def __init__(
         self,
         storage: TreeStorage,
+        rest: float,
         *,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        """``rest``: the multiple of its own time for which the work pauses."""
         self._storage = storage
+        self._rest = rest
         self._monotonic = monotonic
         self._sleep = sleep
         self._size: int | None = None
@@ -54,6 +58,6 @@ class DropPace:
             size = await self._storage.tree_size()
             if size != self._size:
                 self._size, self._grew_at = size, now
-        seconds = self._took * REST if now - self._grew_at < ALONE_SECONDS else 0.0
+        seconds = self._took * self._rest if now - self._grew_at < ALONE_SECONDS else 0.0
         self._took = 0.0
         await self._sleep(min(seconds, MAX_REST_SECONDS))
