@@ -9,13 +9,20 @@ import os
 import random
 import threading
 from collections import defaultdict
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
+
+import pytest
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from tests.client.chaos import CARRIED_OUT, Fate, UnreliableNetwork
 from tests.support.server import VaultServer
-from vsqlvault.client import Retries, Rule, Vault, errors
+from vsqlvault.client import AsyncVault, Retries, Rule, Vault, errors
 
 OPERATIONS = int(os.environ.get("VSQLVAULT_TEST_CLIENT_OPERATIONS", "400"))
 SEED = int(os.environ.get("VSQLVAULT_TEST_CLIENT_SEED", "1"))
@@ -43,7 +50,7 @@ class Ledger:
 class Worker:
     """Does operations at random on entries of its own."""
 
-    def __init__(self, vault: Vault, number: int) -> None:
+    def __init__(self, vault: Any, number: int) -> None:
         self.vault = vault
         self.random = random.Random(SEED * 1000 + number)
         self.ledgers = [Ledger(f"w{number}-{entry}") for entry in range(4)]
@@ -113,7 +120,32 @@ def restart(server: VaultServer, stop: threading.Event, workers: list[Worker]) -
     return done
 
 
-def test_nothing_is_lost_doubled_or_reported_that_was_not_done(tmp_path: Path) -> None:
+class Awaited:
+    """The awaited client, called by threads: one event loop for all of them."""
+
+    def __init__(self, url: str, portal: BlockingPortal, **options: Any) -> None:
+        self._portal = portal
+        self._vault = AsyncVault(url, **options)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self._vault, name)
+        return lambda *arguments, **options: self._portal.call(partial(method, *arguments, **options))
+
+
+@contextmanager
+def client(kind: str, url: str, key: str) -> Iterator[Any]:
+    if kind == "blocking":
+        with Vault(url, key=key, retries=RETRIES) as vault:
+            yield vault
+        return
+    with start_blocking_portal() as portal:
+        awaited = Awaited(url, portal, key=key, retries=RETRIES)
+        yield awaited
+        awaited.aclose()
+
+
+@pytest.mark.parametrize("kind", ["blocking", "awaited"])
+def test_nothing_is_lost_doubled_or_reported_that_was_not_done(tmp_path: Path, kind: str) -> None:
     server = VaultServer(tmp_path).start()
     try:
         server.retention("card")
@@ -122,7 +154,7 @@ def test_nothing_is_lost_doubled_or_reported_that_was_not_done(tmp_path: Path) -
         )
         with (
             UnreliableNetwork(lambda: server.address, SEED) as network,
-            Vault(network.url, key=server.key("payments"), retries=RETRIES) as vault,
+            client(kind, network.url, server.key("payments")) as vault,
             ThreadPoolExecutor(WORKERS + 1) as pool,
         ):
             workers = [Worker(vault, number) for number in range(WORKERS)]

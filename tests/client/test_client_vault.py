@@ -121,6 +121,22 @@ def test_a_head_tells_the_effective_expiry_and_counts_no_retrieval(vault: Vault,
     assert head.access_policy == "owner-only"
 
 
+def test_a_version_that_the_caller_has_is_not_retrieved_again(admin: Vault, vault: Vault, new_id: str) -> None:
+    admin.policies.access.put(
+        "five-times", store={}, retrieve={"max_retrievals": 5}, purge={"allowed_apps": ["@owner"]}
+    )
+    stored = vault.put("card", new_id, b"v", access_policy="five-times")
+    for read in (vault.get, vault.head):
+        with pytest.raises(errors.NotModified) as unchanged:
+            read("card", new_id, if_none_match=stored.etag)
+        assert unchanged.value.status == 304
+        assert unchanged.value.request_id
+        with pytest.raises(errors.PreconditionFailed):
+            read("card", new_id, if_match='"another"')
+    found = vault.get("card", new_id, if_match=stored.etag, if_none_match='"another"')
+    assert (found.value, found.retrievals) == (b"v", 1)
+
+
 def test_a_list_goes_through_all_pages_and_keeps_its_filters(vault: Vault) -> None:
     for number in range(7):
         vault.put("card", f"listed{number}", b"value", key_ref="listed")
@@ -356,9 +372,11 @@ def test_the_awaited_client_does_the_same(server: VaultServer, new_id: str, back
             assert [entry.external_id async for entry in vault.list("card", key_ref="awaited", page_size=1)] == [new_id]
             with pytest.raises(errors.NotFound):
                 await vault.get("card", "not-there")
+            with pytest.raises(errors.NotModified):
+                await vault.get("card", new_id, if_none_match=stored.etag)
         async with AsyncVault(server.url, key=server.admin_key) as admin:
             async with admin.export_access_log(external_id=new_id, order="asc") as stream:
-                assert [row["operation"] async for row in stream.rows()] == ["store", "retrieve", "inspect"]
+                assert [row["operation"] async for row in stream.rows()] == ["store", "retrieve", "inspect", "inspect"]
             async with admin.export_purge_log(media="csv") as stream:
                 await stream.save(tmp_path / "purges.csv")
             assert (await admin.policies.access.get("owner-only")).built_in

@@ -11,7 +11,8 @@ from vsqlvault.client.errors import FieldProblem, VaultError
 from vsqlvault.client.wire import Answer
 
 URN = "urn:vsqlvault:problem:"
-_GROUPS = {
+_GROUPS: dict[int, type[VaultError]] = {
+    304: errors.NotModified,
     401: errors.Unauthenticated, 403: errors.Denied, 423: errors.Denied, 404: errors.NotThere, 410: errors.NotThere,
     409: errors.Conflicting, 412: errors.PreconditionFailed, 429: errors.RateLimited, 501: errors.Invalid,
     502: errors.TemporarilyUnavailable, 503: errors.Unavailable, 504: errors.TemporarilyUnavailable,

@@ -182,12 +182,14 @@ def without_none(**members: Any) -> dict[str, Any]:
     return {name: value for name, value in members.items() if value is not None}
 
 
-def conditions(if_match: str | None, *, create_only: bool = False) -> tuple[tuple[str, str], ...]:
-    """Return the headers of a conditional request."""
+def conditions(
+    if_match: str | None, *, if_none_match: str | None = None, create_only: bool = False
+) -> tuple[tuple[str, str], ...]:
+    """Return the headers of a conditional request. ``create_only`` is ``If-None-Match: *``."""
     if if_match is not None and create_only:
         raise ValidationFailed(errors=[FieldProblem("if_match", "not together with create_only")])
-    found = [("If-Match", if_match)] if if_match is not None else []
-    return (*found, ("If-None-Match", "*")) if create_only else tuple(found)
+    given = (("If-Match", if_match), ("If-None-Match", "*" if create_only else if_none_match))
+    return tuple((name, tags) for name, tags in given if tags is not None)
 
 
 def is_one_version(if_match: str | None) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vsqlvault.client.errors.base import Conflicting, Denied, Failed, NotThere, TemporarilyUnavailable
+from vsqlvault.client.errors.base import Conflicting, Denied, Failed, NotThere, TemporarilyUnavailable, VaultError
 
 
 class Unauthenticated(Denied):
@@ -101,6 +101,12 @@ class NotFound(NotThere):
 
     slug = "not-found"
     status = 404
+
+
+class NotModified(VaultError):
+    """The entry is still the version that ``if_none_match`` names. Status 304."""
+
+    slug = "not-modified"
 
 
 class NotInTree(NotThere):

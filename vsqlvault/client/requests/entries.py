@@ -112,8 +112,13 @@ def update(
     return Request("PATCH", ROUTE, path, parse, repeat, conditions(if_match), json_body(body))
 
 
-def get(purpose: str, external_id: str) -> Request[RetrievedEntry]:
+def get(
+    purpose: str, external_id: str, *, if_match: str | None = None, if_none_match: str | None = None
+) -> Request[RetrievedEntry]:
     """Retrieve an entry with its value.
+
+    ``if_none_match`` is the entity tag of a version that the caller has: for the same version NotModified is raised, and no
+    retrieval is counted. With ``if_match`` another version is PreconditionFailed.
 
     Where the access policy limits retrievals, each one counts, also one whose answer is lost on the way. So this is not
     repeated once it was sent, unless the client is set to.
@@ -123,11 +128,17 @@ def get(purpose: str, external_id: str) -> Request[RetrievedEntry]:
         document = answer.document()
         return read(RetrievedEntry, document, answer, value=_value(document, answer))
 
-    return Request("GET", ROUTE, _path(purpose, external_id), parse, Repeat.ONCE)
+    headers = conditions(if_match, if_none_match=if_none_match)
+    return Request("GET", ROUTE, _path(purpose, external_id), parse, Repeat.ONCE, headers)
 
 
-def head(purpose: str, external_id: str) -> Request[EntryHead]:
-    """Inspect an entry: its entity tag, times and access policy. The value is not read and no retrieval is counted."""
+def head(
+    purpose: str, external_id: str, *, if_match: str | None = None, if_none_match: str | None = None
+) -> Request[EntryHead]:
+    """Inspect an entry: its entity tag, times and access policy. The value is not read and no retrieval is counted.
+
+    ``if_match`` and ``if_none_match`` are conditions as those of ``get``.
+    """
 
     def parse(answer: Answer) -> EntryHead:
         headers = answer.headers
@@ -141,7 +152,8 @@ def head(purpose: str, external_id: str) -> Request[EntryHead]:
         except (KeyError, ValueError):
             raise answer.unexpected("expected the headers of an entry") from None
 
-    return Request("HEAD", ROUTE, _path(purpose, external_id), parse, Repeat.READ)
+    headers = conditions(if_match, if_none_match=if_none_match)
+    return Request("HEAD", ROUTE, _path(purpose, external_id), parse, Repeat.READ, headers)
 
 
 def delete(
