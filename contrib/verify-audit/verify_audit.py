@@ -1049,6 +1049,8 @@ class TableReplay:
         self.gone = {}
         self.early = set()
         self.moved = {}
+        self.counted = {}
+        self.waiting = False
         self.changed = set()
         self.skipped = set()
         self.findings = []
@@ -1074,6 +1076,7 @@ class TableReplay:
             del self.said["entries"][key]
         else:
             self.early.add(row["entry_id"])
+        self.counted.pop(row["entry_id"], None)
         self.gone[key] = row["entry_id"]
         self.moved.pop(key, None)
         self.changed.add(("entries", key))
@@ -1087,6 +1090,8 @@ class TableReplay:
             if "external_id" in row:  # the row that counts a run has none
                 self.take_store(index, row, json.loads(row["new_value"])["owner_app"])
         elif row["outcome"] == "granted" and operation == "retrieve":
+            if not self.waiting and "retrieval counted" in (row.get("detail") or "").split(", "):
+                self.counted[row["entry_id"]] = self.counted.get(row["entry_id"], 0) + 1
             self.take_retrieval(index, row)
         elif found := read_row(row):
             table, key, members = found
@@ -1168,6 +1173,13 @@ class TableReplay:
         elif said is None:
             self.find("entries", key, "it was purged" if was_purged else "no leaf stored this entry")
         else:
+            counted = self.counted.get(row["entry_id"], 0)
+            if type(row.get("retrievals", counted)) is not int:
+                self.find("entries", key, "retrievals is not a number")
+            elif row.get("retrievals", counted) < counted:
+                self.find(
+                    "entries", key, f"retrievals is {row['retrievals']}, the log has {counted} counted retrievals"
+                )
             found = differing(row, said[1])
             if found and not (key in self.moved and not differing(row, self.moved[key])):
                 for what in found:
@@ -1209,7 +1221,7 @@ def differing(row, members):
 def check_tables(export, replay):
     """Compare the tables of an export with its leaves, which ``replay`` has taken."""
     size = sum(map(len, replay.said.values()))
-    replay.changed = set()
+    replay.changed, replay.waiting = set(), True
     for _, leaf in export.lines("waiting"):
         replay.take(size, leaf.rstrip(b"\n"))
     for table in TABLES:

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import os
+import re
 import shutil
 import sqlite3
 import tempfile
@@ -24,15 +25,18 @@ from vsqlvault import cli
 from vsqlvault.config import load_settings
 from vsqlvault.interfaces.watch_storage import NewestControlChangeIs, SaveControlChange
 from vsqlvault.interfaces.writes import Write
+from vsqlvault.model.access import Action
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.control import ControlChange, ControlState
 from vsqlvault.model.entry import EntryKey, ValueEncoding
+from vsqlvault.model.policy import Rule
 from vsqlvault.model.principal import Role
 from vsqlvault.proof.access_review import shown_access_review
 from vsqlvault.proof.attestation import AttestationInvalid, check_attestation, shown_attestation
 from vsqlvault.proof.credential_replay import VaultReplay
 from vsqlvault.proof.note import SigningKey
 from vsqlvault.proof.state_replay import StateReplay
+from vsqlvault.proof.tiles import read_bundle
 from vsqlvault.runtime import open_vault
 from vsqlvault.service.compliance.access_reviews import ReviewRequest
 from vsqlvault.service.compliance.controls import _rows
@@ -101,6 +105,7 @@ async def live(vault: Any) -> None:
     await vault.entries.store(OWNER, EntryKey("idle", "i1"), wanted())
     await vault.entries.store(OWNER, EntryKey("idle", "i2"), wanted())
     await vault.entries.retrieve(OWNER, EntryKey("idle", "i1"), Preconditions())
+    await retrieve_under_a_limit(vault)
     await vault.entries.store(OWNER, EntryKey("shredded", "s1"), wanted())
     await vault.entries.store(OWNER, EntryKey("shredded", "s2"), wanted())
     await vault.entries.purge(OWNER, EntryKey("shredded", "s1"), Preconditions())
@@ -112,6 +117,20 @@ async def live(vault: Any) -> None:
     await vault.compliance.access_reviews.review(ADMIN, ReviewRequest(statement="no change", purpose="tamper"))
     await control_fails_and_recovers(vault)
     await archive_leaves(vault)
+
+
+async def retrieve_under_a_limit(vault: Any) -> None:
+    """Three retrievals of one entry, over two versions, and one that moves the expiry of another entry."""
+    rules = {**an_access_policy().rules, Action.RETRIEVE: Rule(max_retrievals=5)}
+    await vault.rules.policies.save_access_policy(ADMIN, an_access_policy("limited", rules=rules))
+    counted, moved = EntryKey("tamper", "counted"), EntryKey("idle", "counted")
+    await vault.entries.store(OWNER, counted, wanted(access_policy="limited"))
+    await vault.entries.store(OWNER, moved, wanted(access_policy="limited"))
+    await vault.entries.retrieve(replace(OWNER, traceparent=f"00-{'a' * 32}-{'b' * 16}-01"), counted)
+    await vault.entries.retrieve(OWNER, counted)
+    await vault.entries.store(OWNER, counted, wanted(b"second version", access_policy="limited"))
+    await vault.entries.retrieve(OWNER, counted)
+    await vault.entries.retrieve(OWNER, moved)
 
 
 async def archive_leaves(vault: Any) -> None:
@@ -192,7 +211,7 @@ def test_an_untouched_vault_passes(made: Path, tmp_path: Path) -> None:
     log, state = asyncio.run(checked(path))
     assert log.findings == []
     assert [str(each) for each in state.findings] == []
-    assert (state.entries, state.values) == (9, 9)
+    assert (state.entries, state.values) == (11, 11)
 
 
 NEW_KEY = (
@@ -313,6 +332,16 @@ TAMPERS: dict[str, tuple[str, str]] = {
     "UPDATE entries SET value_size = 7 WHERE external_id = 'e0'": ("entries", "tamper/e0: one of"),
     "UPDATE entries SET created_at = created_at - 1 WHERE external_id = 'e0'": ("entries", "tamper/e0: one of"),
     "UPDATE entries SET updated_at = updated_at + 1 WHERE external_id = 'e0'": ("entries", "tamper/e0: one of"),
+    "UPDATE entries SET retrievals = 0 WHERE external_id = 'counted' AND purpose = 'tamper'": (
+        "entries", "tamper/counted: retrievals is 0, the log has 3 counted retrievals",
+    ),
+    "UPDATE entries SET retrievals = 2 WHERE external_id = 'counted' AND purpose = 'tamper'": (
+        "entries", "tamper/counted: retrievals is 2, the log has 3 counted retrievals",
+    ),
+    "UPDATE entries SET retrievals = 0 WHERE external_id = 'counted' AND purpose = 'idle'": (
+        "entries", "idle/counted: retrievals is 0, the log has 1 counted retrievals",
+    ),
+    "UPDATE entries SET retrievals = 'x' WHERE external_id = 'counted'": ("entries", "tamper/counted"),
     f"UPDATE entries SET encrypted_value = CAST('forged' AS BLOB), value_sha256 = '{FORGED}' WHERE external_id = 'e0'": (
         "entries", "tamper/e0: one of",
     ),
@@ -508,7 +537,7 @@ def test_every_verifier_names_a_malformed_record_of_an_archive_once(
 
 IN_EXPORTS = list(TAMPERS)
 if not os.environ.get("VSQLVAULT_ALL_TAMPERS"):
-    IN_EXPORTS = IN_EXPORTS[::2]
+    IN_EXPORTS = [*IN_EXPORTS[::2], *(each for each in IN_EXPORTS[1::2] if "retrievals" in each)]
 
 
 async def exported_tables(path: Path) -> Path:
@@ -598,6 +627,43 @@ def test_both_verifiers_name_the_tamper_in_an_export(made: Path, tmp_path: Path,
         assert found == []
     else:
         assert any(each.startswith(f"{table}, {name}") for each in found), found
+
+
+def test_a_counter_is_not_compared_in_an_export_of_a_version_that_does_not_write_it(made: Path, tmp_path: Path) -> None:
+    shutil.copyfile(made, tmp_path / "vault.db")
+    file, older = asyncio.run(exported_tables(tmp_path / "vault.db")), tmp_path / "older.zip"
+    with zipfile.ZipFile(file) as archive, zipfile.ZipFile(older, "w") as changed:
+        for name in archive.namelist():
+            data = archive.read(name)
+            if name == "tables/entries.ndjson":
+                assert data.count(b'"retrievals":') == 12
+                data = re.sub(rb',"retrievals":\d+', b"", data)
+            changed.writestr(name, data)
+    assert findings_in_export(older) == []
+
+
+def test_a_retrieval_that_was_counted_after_the_tables_were_read_is_no_finding(made: Path, tmp_path: Path) -> None:
+    shutil.copyfile(made, tmp_path / "vault.db")
+    file, busy = asyncio.run(exported_tables(tmp_path / "vault.db")), tmp_path / "busy.zip"
+    with zipfile.ZipFile(file) as archive, zipfile.ZipFile(busy, "w") as changed:
+        leaves = [leaf for name in archive.namelist() if "entries/" in name for leaf in read_bundle(archive.read(name))]
+        (*_, last) = [leaf for leaf in leaves if b"retrieval counted" in leaf and b'"purpose":"tamper"' in leaf]
+        for name in archive.namelist():
+            data = archive.read(name)
+            if name == "tables/waiting.ndjson":
+                data += last + b"\n"
+            elif name == "manifest.json":
+                manifest = json.loads(data)
+                manifest["tables"]["waiting"] += 1
+                data = json.dumps(manifest).encode()
+            changed.writestr(name, data)
+    assert findings_in_export(busy) == []
+
+
+def test_a_counter_above_the_retrievals_that_rows_say_were_counted_is_accepted(made: Path, tmp_path: Path) -> None:
+    path = tampered(made, tmp_path, "UPDATE entries SET retrievals = retrievals + 1")
+    _, state = asyncio.run(checked(path))
+    assert [*state.findings, *findings_in_export(asyncio.run(exported_tables(path)))] == []
 
 
 @pytest.mark.parametrize("statement", UNREADABLE)

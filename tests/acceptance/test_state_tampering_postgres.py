@@ -88,6 +88,8 @@ TAMPERS: dict[str, str] = {
     "UPDATE entries SET purged_at = NULL WHERE external_id = 's1'": "entries, shredded/s1: ",
     f"UPDATE entries SET encrypted_value = 'forged'::bytea WHERE {E0}": "entries, tamper/e0: encrypted_value",
     f"UPDATE entries SET encrypted_value = 'forged'::bytea, value_sha256 = '{FORGED}' WHERE {E0}": "entries, tamper/e0: ",
+    "UPDATE entries SET retrievals = 2 WHERE external_id = 'counted' AND purpose = 'tamper'": "entries, tamper/counted: ret",
+    "UPDATE entries SET retrievals = 0 WHERE external_id = 'counted' AND purpose = 'idle'": "entries, idle/counted: ret",
     f"UPDATE entries SET expires_at = expires_at + interval '1 us' WHERE {E0}": "entries, tamper/e0: expires_at",
     f"UPDATE entries SET expires_at = expires_at - interval '1 d' WHERE {I1}": "entries, idle/i1: expires_at",
     f"UPDATE entries SET access_policy = 'kept' WHERE {E0}": "entries, tamper/e0: access_policy",
@@ -108,7 +110,7 @@ def table_of(statement: str) -> str:
 
 CHECKED = list(TAMPERS)
 if not os.environ.get("VSQLVAULT_ALL_TAMPERS"):
-    CHECKED = CHECKED[::2]
+    CHECKED = [*CHECKED[::2], *(each for each in CHECKED[1::2] if "retrievals" in each)]
 
 
 @dataclass
@@ -190,10 +192,27 @@ def test_a_tamper_of_a_table_on_postgresql_is_named_by_both_verifiers(
         assert any(each.startswith(TAMPERS[statement]) for each in findings), findings
 
 
-def test_an_entry_in_another_shard_is_named(lived: Lived, tmp_path: Path) -> None:
-    lived.sql(f"UPDATE entries SET shard = 1 WHERE {E0}")
+@pytest.mark.parametrize(("where", "name"), [(E0, "tamper/e0"), ("external_id = 's1'", "shredded/s1")])
+def test_both_verifiers_name_an_entry_in_another_shard(lived: Lived, tmp_path: Path, where: str, name: str) -> None:
+    lived.sql(f"UPDATE entries SET shard = 1 WHERE {where}")
     try:
-        findings, _ = lived.check(tmp_path / "audit.zip")
+        findings, exported = lived.check(tmp_path / "audit.zip")
     finally:
         lived.sql("DELETE FROM entries; INSERT INTO entries SELECT * FROM kept.entries")
-    assert findings == ["entries, tamper/e0: a lookup by purpose and external_id does not find the row"]
+    assert findings == exported == [f"entries, {name}: a lookup by purpose and external_id does not find the row"]
+
+
+@pytest.mark.parametrize("log", ["access", "purge"])
+@pytest.mark.parametrize("shard", [-1, 1])
+def test_a_second_row_at_the_position_of_another_is_found(lived: Lived, log: str, shard: int) -> None:
+    """Each key of a log has the shard too, so another shard allows the same position again."""
+    table, place = f"{log}_log", f"(SELECT min(position) FROM {log}_log)"
+    lived.sql(f"CREATE TEMPORARY TABLE forged AS SELECT * FROM {table} WHERE position = {place}")
+    lived.sql(
+        f"UPDATE forged SET app = 'forged', shard = {shard}; INSERT INTO {table} OVERRIDING SYSTEM VALUE SELECT * FROM forged"
+    )
+    try:
+        found = lived.runner.run(verify_log(StorageSource(lived.storage), [KEY.verifier])).findings
+    finally:
+        lived.sql(f"DROP TABLE forged; DELETE FROM {table} WHERE app = 'forged'")
+    assert any(f"the {log} log has two rows at its position" in each.what for each in found), found

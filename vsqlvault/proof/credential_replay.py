@@ -98,9 +98,9 @@ class VaultReplay(StateReplay):
         super().__init__()
         self.credentials = CredentialReplay()
 
-    def take(self, index: int, leaf: bytes) -> None:
-        """Take the next leaf."""
-        super().take(index, leaf)
+    def take(self, index: int, leaf: bytes, *, is_waiting: bool = False) -> None:
+        """Take the next leaf. See ``StateReplay.take``."""
+        super().take(index, leaf, is_waiting=is_waiting)
         self.credentials.take(index, leaf)
 
 

@@ -1,4 +1,4 @@
-"""What the leaves of a log say about entries, in little memory: a record of 80 bytes for each entry."""
+"""What the leaves of a log say about entries, in little memory: a record of 84 bytes for each entry."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from vsqlvault.model.times import format_time, from_micros, to_micros
 from vsqlvault.proof.purge_proof import kept_proof
 from vsqlvault.quick_dataclass import dataclass
 
-_FORM = Struct("<QQ16sIIqI32s")
-"""Index, version, entry id, number of the owner, number of the access policy, expiry, 1 with a digest, digest."""
+_FORM = Struct("<QQ16sIIqI32sI")
+"""Index, version, entry id, number of the owner, number of the access policy, expiry, 1 with a digest, digest, counted."""
+
+MAX_COUNTED = 2**32 - 1
 
 ID_BYTES = 16
 _NO_DIGEST = b"\0" * 32
@@ -25,7 +27,8 @@ class RecordedEntry:
     """What the leaves say about an entry.
 
     ``owner`` is None where no leaf of this log says who created it. ``access_policy``, ``expires_at`` and ``digest`` are
-    None where the entry was stored by a version of the vault whose rows do not have them.
+    None where the entry was stored by a version of the vault whose rows do not have them. ``counted`` is the number of
+    retrievals whose rows say that they were counted.
     """
 
     index: int
@@ -35,6 +38,7 @@ class RecordedEntry:
     access_policy: str | None = None
     expires_at: datetime | None = None
     digest: str | None = None
+    counted: int = 0
 
 
 @dataclass(slots=True)
@@ -56,8 +60,9 @@ class EntryRecords:
         digest = _NO_DIGEST if entry.digest is None else bytes.fromhex(entry.digest)
         names = self._number(entry.owner), self._number(entry.access_policy)
         packed = _FORM.pack(
-            entry.index, entry.version, entry_id, *names, expires_at, 0 if entry.digest is None else 1, digest
-        )
+            entry.index, entry.version, entry_id, *names, expires_at, 0 if entry.digest is None else 1, digest,
+            min(entry.counted, MAX_COUNTED),
+        )  # fmt: skip
         self._packed.setdefault(purpose, {})[external_id] = packed
 
     def get(self, purpose: str, external_id: str) -> RecordedEntry | None:
@@ -101,13 +106,13 @@ class EntryRecords:
         return number
 
     def _unpacked(self, packed: bytes) -> RecordedEntry:
-        index, version, entry_id, owner, policy, expires_at, has_digest, digest = _FORM.unpack(packed)
-        known = RecordedEntry(index, entry_id.hex(), version, self._names[owner])
+        index, version, entry_id, owner, policy, expires_at, has_digest, digest, counted = _FORM.unpack(packed)
         if not has_digest:
-            return known
+            return RecordedEntry(index, entry_id.hex(), version, self._names[owner], counted=counted)
         return RecordedEntry(
-            index, known.entry_id, version, known.owner, self._names[policy], from_micros(expires_at), digest.hex()
-        )
+            index, entry_id.hex(), version, self._names[owner], self._names[policy], from_micros(expires_at), digest.hex(),
+            counted,
+        )  # fmt: skip
 
 
 COVERED = (
@@ -140,6 +145,18 @@ def entry_differences(entry: Entry, said: RecordedEntry) -> list[str]:
     except (ValueError, TypeError, AttributeError, RecursionError):
         return ["a member cannot be decoded"]
     return [] if digest == said.digest else [f"{COVERED} is not as stored: the hash of the entry is another one"]
+
+
+def counter_differences(entry: Entry, counted: int) -> list[str]:
+    """Return how the retrieval counter of a stored entry differs from the retrievals that leaves say were counted.
+
+    The counter may be higher: rows of earlier versions do not say it, and rows may be in an archive.
+    """
+    if type(entry.retrievals) is not int:
+        return ["retrievals is not a number"]
+    if entry.retrievals >= counted:
+        return []
+    return [f"retrievals is {entry.retrievals}, the log has {counted} counted retrievals"]
 
 
 def _shown(value: Any) -> str:

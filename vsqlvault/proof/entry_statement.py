@@ -17,6 +17,11 @@ from vsqlvault.proof.purge_proof import stored_proof
 MARK = b", entry sha256:"
 """Is in the detail of a retrieval that moved the expiry of its entry."""
 
+COUNTED = "retrieval counted"
+"""Is a part of the detail of a retrieval that was added to the counter of its entry."""
+
+COUNTED_MARK = COUNTED.encode()
+
 _STATEMENT = re.compile(
     r"(?:.*, )?access policy ([a-z0-9._-]{1,128}), expires ([0-9TZ:.-]{20,27}), entry sha256:([0-9a-f]{64})", re.ASCII
 )
@@ -34,6 +39,11 @@ def state_entry(entry: Entry) -> str:
     """Return the text about an entry that is about to be stored."""
     expires_at = format_time(entry.expires_at)
     return f"access policy {entry.access_policy}, expires {expires_at}, entry sha256:{stored_proof(entry)}"
+
+
+def is_counted(detail: str | None) -> bool:
+    """Return whether the row of a retrieval says that the counter of its entry was increased."""
+    return detail is not None and COUNTED in detail.split(", ")
 
 
 def statement_in(detail: str | None) -> EntryStatement | None:

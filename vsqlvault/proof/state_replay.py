@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from datetime import timedelta
 from typing import Any
 
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.proof.entry_records import EntryRecords, RecordedEntry
+from vsqlvault.proof.entry_statement import COUNTED_MARK, is_counted, statement_in
 from vsqlvault.proof.entry_statement import MARK as MOVED
-from vsqlvault.proof.entry_statement import statement_in
 from vsqlvault.quick_dataclass import dataclass
 
 REPLACE = "replace"
@@ -76,17 +76,17 @@ class StateReplay:
         self._purged: dict[str, int] = {}
         """Entry ids whose purge came before their store: the two logs are put into the tree in turn."""
 
-    def take(self, index: int, leaf: bytes) -> None:
-        """Take the next leaf. To take rows again that are not in the tree yet changes nothing."""
+    def take(self, index: int, leaf: bytes, *, is_waiting: bool = False) -> None:
+        """Take the next leaf. ``is_waiting``: it is not in the tree yet, and to take it again changes nothing."""
         is_purge = leaf.startswith(b'{"purge":')
-        if not is_purge and not _STATEFUL.search(leaf) and MOVED not in leaf:
+        if not is_purge and MOVED not in leaf and COUNTED_MARK not in leaf and not _STATEFUL.search(leaf):
             return
         try:
             document = json.loads(leaf)
             if is_purge:
                 self._purge(index, document["purge"])
             else:
-                self._access(index, document["access"])
+                self._access(index, document["access"], is_waiting=is_waiting)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return
 
@@ -104,7 +104,7 @@ class StateReplay:
         self.state.overwritten.put(*key, gone)
         self._touch("entries", "/".join(key))
 
-    def _access(self, index: int, row: dict[str, Any]) -> None:
+    def _access(self, index: int, row: dict[str, Any], *, is_waiting: bool) -> None:
         operation = row["operation"]
         if operation == "sweep":  # also one that ended in an error leaves a row in its table
             self._sweep(index, row)
@@ -116,7 +116,7 @@ class StateReplay:
             if "external_id" in row:  # the row that counts a run has none
                 self._store(index, row, _document(row["new_value"])["owner_app"])
         elif operation == "retrieve":
-            self._retrieve(index, row)
+            self._retrieve(index, row, is_waiting=is_waiting)
         elif operation in _RULES:
             self._rule(index, row)
         elif operation == "delete-access-policy":
@@ -153,28 +153,37 @@ class StateReplay:
         if is_same and known is not None and version <= known.version:
             return  # the same fields were stored again: there is no new version
         owner = known.owner if is_same and known is not None else owner_app if version == 1 else None
-        stated = statement_in(row.get("detail")) or ()
-        self.state.entries.put(*key, RecordedEntry(index, entry_id, version, owner, *stated))
+        counted = known.counted if is_same and known is not None else 0
+        stated = statement_in(row.get("detail"))
+        policy, expires_at, digest = stated or (None, None, None)
+        entry = RecordedEntry(index, entry_id, version, owner, policy, expires_at, digest, counted)
+        self.state.entries.put(*key, entry)
         self.state.moved.pop(key, None)
         self._touch("entries", "/".join(key))
 
-    def _retrieve(self, index: int, row: dict[str, Any]) -> None:
-        """Take a retrieval that moved the expiry of its entry.
+    def _retrieve(self, index: int, row: dict[str, Any], *, is_waiting: bool) -> None:
+        """Take a retrieval that was counted, or that moved the expiry of its entry.
 
-        The leaves of two retrievals at about the same time may be in another order than their commits.
+        The counter of an entry continues with its next version. The leaves of two retrievals at about the same time may be in
+        another order than their commits.
         """
-        key, stated = EntryKey(row["purpose"], row["external_id"]), statement_in(row.get("detail"))
+        key, detail = EntryKey(row["purpose"], row["external_id"]), row.get("detail")
         known = self.state.entries.get(*key)
-        if stated is None or known is None or known.digest == stated.digest:
+        if known is None or known.entry_id != row.get("entry_id"):
             return
-        if (known.entry_id, known.version) != (row.get("entry_id"), row["entry_version"]):
+        if not is_waiting and is_counted(detail):
+            known = replace(known, counted=known.counted + 1)
+            self.state.entries.put(*key, known)
+        stated = statement_in(detail)
+        if stated is None or known.digest == stated.digest or known.version != row["entry_version"]:
             return
         is_close = known.expires_at is not None and abs(stated.expires_at - known.expires_at) <= TOGETHER
         if is_close:
             self.state.moved[key] = known
         else:
             self.state.moved.pop(key, None)
-        self.state.entries.put(*key, RecordedEntry(index, known.entry_id, known.version, known.owner, *stated))
+        moved = RecordedEntry(index, known.entry_id, known.version, known.owner, *stated, known.counted)
+        self.state.entries.put(*key, moved)
         self._touch("entries", "/".join(key))
 
     def _drop(self, index: int, row: dict[str, Any]) -> None:

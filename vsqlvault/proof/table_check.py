@@ -9,7 +9,7 @@ from dataclasses import field
 from typing import Any, Protocol
 
 from vsqlvault.model.entry import Entry
-from vsqlvault.proof.entry_records import entry_differences
+from vsqlvault.proof.entry_records import counter_differences, entry_differences
 from vsqlvault.proof.state_replay import HASHED, ReplayedState, differences
 from vsqlvault.quick_dataclass import dataclass
 
@@ -124,6 +124,8 @@ class TableCheck:
             leaf, what = (purged.index, "it was purged") if purged else (None, "no leaf stored this entry")
             self.find(ENTRIES, name, leaf, what)
         else:
+            for what in counter_differences(entry, said.counted if said.entry_id == entry.entry_id else 0):
+                self.find(ENTRIES, name, None, what)
             differing, moved = entry_differences(entry, said), self._state.moved.get(key)
             if differing and moved is not None and not entry_differences(entry, moved):
                 return

@@ -23,7 +23,7 @@ from vsqlvault.model.audit import Operation
 from vsqlvault.model.entry import Entry, EntryKey
 from vsqlvault.model.principal import Call
 from vsqlvault.model.purge import PurgeReason, PurgeRecord
-from vsqlvault.proof.entry_statement import state_entry
+from vsqlvault.proof.entry_statement import COUNTED, state_entry
 from vsqlvault.service.access.authorizer import Authorizer, LoadedEntry
 from vsqlvault.service.access.loading import MAX_CLOCK_AGE_SECONDS, EntryLoader
 from vsqlvault.service.audit.recorder import NOT_MODIFIED, AuditContext, Auditor
@@ -200,6 +200,7 @@ class EntryService:
                 return await self._commit_unmodified(context, loaded, entry)
         expects: tuple[Expectation, ...] = (EntryIs(key, entry.stamp), RevisionIs(loaded.policies.revision))
         changes: tuple[Change, ...] = ()
+        row = context.granted(detail=None if allowed.max_retrievals is None else COUNTED)
         if allowed.max_retrievals is not None:
             expects = (*expects, RetrievalsBelow(key, allowed.max_retrievals))
             changes = (CountRetrieval(key),)
@@ -207,10 +208,10 @@ class EntryService:
         if (value := loaded.snapshot.value) is not None:
             self._integrity.check(entry, value)
         if loaded.retention is not None and loaded.retention.inactivity_days is not None:
-            return await self._commit_moved(loaded, entry, Write((context.granted(),), expects, changes))
+            return await self._commit_moved(loaded, entry, Write((row,), expects, changes))
         if not changes:
             self._seen.keep(key, entry)
-        outcome = await self._queue.commit(Write((context.granted(),), expects, changes))
+        outcome = await self._queue.commit(Write((row,), expects, changes))
         return _view(loaded, entry) if type(outcome) is Committed else None
 
     async def _commit_moved(self, loaded: LoadedEntry, entry: Entry, write: Write) -> EntryView | None:
@@ -218,7 +219,7 @@ class EntryService:
         moved = after_retrieval(entry, loaded.retention, loaded.snapshot.now)
         if moved.expires_at != entry.expires_at and loaded.snapshot.value is not None and loaded.entry is not None:
             stored = replace(loaded.entry, expires_at=moved.expires_at)
-            row = write.access[0]  # its detail is the trace context, if there is one
+            row = write.access[0]  # its detail is the trace context, and whether it counts
             detail = state_entry(stored) if row.detail is None else f"{row.detail}, {state_entry(stored)}"
             row = replace(row, detail=detail)
             changes = (StoreEntry(stored, loaded.snapshot.value), *write.changes)

@@ -17,6 +17,7 @@ from typing import IO, Any
 from vsqlvault.interfaces.storage import Storage
 from vsqlvault.model.entry import Entry, ValueEncoding
 from vsqlvault.model.times import format_time, stored_time
+from vsqlvault.proof.entry_records import MAX_COUNTED
 from vsqlvault.proof.state_replay import StateReplay
 from vsqlvault.proof.table_check import ENTRIES, StateFinding, TableCheck
 from vsqlvault.service.log.state_check import StateResult, TableReader
@@ -128,7 +129,7 @@ def check_tables(lines: Callable[[str], Iterator[bytes]], replay: StateReplay, s
     uncertain: set[tuple[str, str]] = set()
     replay.touched = uncertain
     for leaf in lines(WAITING):
-        replay.take(size, leaf.rstrip(b"\n"))
+        replay.take(size, leaf.rstrip(b"\n"), is_waiting=True)
     replay.touched = None
     entries = len(replay.state.entries)
     check = TableCheck(replay.state, uncertain)
@@ -174,6 +175,7 @@ def _entry_row(entry: Entry) -> dict[str, Any]:
     row: dict[str, Any] = {name: getattr(entry, name) for name in (*_TEXTS, *_OPTIONAL)}
     row |= {name: format_time(getattr(entry, name)) for name in _TIMES}
     row |= {"version": entry.version, "value_size": entry.value_size, "encoding": entry.encoding.value}
+    row |= {"retrievals": entry.retrievals}
     return row | ({} if entry.purged_at is None else {"purged_at": format_time(entry.purged_at)})
 
 
@@ -191,5 +193,6 @@ def _entry(row: Mapping[str, Any]) -> Entry:
         version=int(row["version"]),
         value_size=row["value_size"],
         encoding=ValueEncoding(row["encoding"]),
+        retrievals=row.get("retrievals", MAX_COUNTED),  # an export of an earlier version does not have the counter
         purged_at=stored_time(row["purged_at"]) if "purged_at" in row else None,
     )

@@ -66,7 +66,7 @@ async def check_state(
     found: dict[tuple[str, str], StateFinding] | None = None
     for _ in range(ATTEMPTS):
         async for leaf in source.tail():
-            replay.take(source.size, leaf)
+            replay.take(source.size, leaf, is_waiting=True)
         state = replay.state.copy()
         check = TableCheck(state)
         for log, position, what in source.unlike:
@@ -292,15 +292,18 @@ class TableReader:
                 for entry in page:
                     self._sink.entry(entry)
                 if self._with_values:
-                    await self._values([entry for entry in page if entry.purged_at is None and _has_size(entry)])
+                    await self._values([entry for entry in page if _has_size(entry)])
         self._sink.end_of(ENTRIES)
 
     async def _values(self, entries: Sequence[Entry]) -> None:
-        """Compare the values with their hashes. A listed entry must be found by its key, unless it was purged since."""
+        """Compare the values with their hashes. A listed entry must be found by its key, unless it was purged since.
+
+        That includes an entry whose value was overwritten: if it is not found, its id can be stored again.
+        """
         for some in _by_size(entries):
             for listed, snapshot in await self._snapshots(some):
                 entry, value = snapshot.entry, snapshot.value
-                if entry is None and not await self._was_purged(listed):
+                if entry is None and (listed.purged_at is not None or not await self._was_purged(listed)):
                     where = f"{listed.purpose}/{listed.external_id}"
                     self._sink.find(ENTRIES, where, None, "a lookup by purpose and external_id does not find the row")
                 if entry is None or value is None:
@@ -319,7 +322,9 @@ class TableReader:
 
     async def _snapshots(self, entries: Sequence[Entry]) -> Sequence[tuple[Entry, Snapshot]]:
         """Read entries with their values: together, or one by one if one cannot be decoded."""
-        found = await stored_rows.readable(self._storage.read([Read(each.key, with_value=True) for each in entries]))
+        found = await stored_rows.readable(
+            self._storage.read([Read(each.key, with_value=each.purged_at is None) for each in entries])
+        )
         if found is not None:
             return list(zip(entries, found, strict=True))
         if len(entries) == 1:

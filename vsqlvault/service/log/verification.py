@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any, Protocol
 
 from vsqlvault.errors import StorageUnavailable, Unavailable
@@ -257,6 +258,9 @@ class StorageSource:
         self._tiles = dict(await self._storage.tiles(keys))
         for log in LogName:
             await self._look_between(log, [row for row in rows if row.place.log is log])
+        for row, following in pairwise(rows):
+            if row.index == following.index:
+                self._oddity(row.index, f"the {row.place.log} log has two rows at its position {row.place.position}")
         return {row.index: row for row in rows}
 
     async def _look_between(self, log: LogName, rows: Sequence[LeafRow]) -> None:

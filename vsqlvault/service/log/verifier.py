@@ -173,7 +173,7 @@ class LogVerifier:
             if not findings or len(findings) > MAX_CONFIRMED:
                 break
             async for leaf in source.tail():
-                replay.take(source.size, leaf)
+                replay.take(source.size, leaf, is_waiting=True)
             named = [each.key for each in findings if each.table == "entries"]
             state = replay.state.copy()
             check = TableCheck(state)
