@@ -69,6 +69,20 @@ def test_a_problem_keeps_what_the_vault_said() -> None:
 
 
 @pytest.mark.parametrize(
+    ("field", "expected", "sentence"),
+    [
+        ("encrypted_value", "required", "encrypted_value is required"),
+        ("tll", "unknown field (did you mean ttl?)", "tll: unknown field (did you mean ttl?)"),
+        ("ttl", "a duration", "ttl: expected a duration"),
+        ("", "a JSON object", "body: expected a JSON object"),
+    ],
+)
+def test_an_error_names_each_field_and_its_fault(field: str, expected: str, sentence: str) -> None:
+    error = errors.ValidationFailed(errors=[errors.FieldProblem(field, expected)])
+    assert f": {sentence} (" in str(error)
+
+
+@pytest.mark.parametrize(
     ("status", "kind"),
     [
         (404, errors.NotThere),

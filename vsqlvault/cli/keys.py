@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from vsqlvault.cli.output import add_json, print_json, print_rows
 from vsqlvault.config import Settings
-from vsqlvault.errors import SettingsInvalid, ValidationFailed
+from vsqlvault.errors import FieldError, SettingsInvalid, ValidationFailed
 from vsqlvault.model.principal import SYSTEM, Call
 from vsqlvault.model.times import format_time
 from vsqlvault.runtime import open_vault, run_to_end
@@ -110,7 +110,7 @@ def _create(settings: Settings, options: argparse.Namespace) -> None:
     except ValidationFailed as refused:
         field = refused.errors[0].field.partition("[")[0] if refused.errors else "app"
         expected = refused.errors[0].expected if refused.errors else refused.detail or refused.title()
-        raise SettingsInvalid(f"{_FLAGS.get(field, f'--{field}')}: expected {expected}") from None
+        raise SettingsInvalid(FieldError(_FLAGS.get(field, f"--{field}"), expected).sentence) from None
     key = created.seen.key
     if options.json:
         print_json({"key": created.secret, **_document(created.seen), "warnings": list(created.warnings)})

@@ -18,10 +18,14 @@ class FieldError:
     @property
     def sentence(self) -> str:
         """The error as a part of a line of text."""
+        return f"{self.field}{self.fault}" if self.field else self.fault.removeprefix(": ")
+
+    @property
+    def fault(self) -> str:
+        """What follows the name of the field in the sentence."""
         if self.field and self.expected == "required":
-            return f"{self.field} is required"
-        what = self.expected if self.expected.startswith("unknown field") else f"expected {self.expected}"
-        return f"{self.field}: {what}" if self.field else what
+            return " is required"
+        return f": {self.expected}" if self.expected.startswith("unknown field") else f": expected {self.expected}"
 
 
 class VaultError(Exception):

@@ -13,6 +13,15 @@ class FieldProblem:
     field: str
     expected: str
 
+    @property
+    def sentence(self) -> str:
+        """The problem as a part of a line of text. A problem of no field is one of the body."""
+        name = self.field or "body"
+        if self.expected == "required":
+            return f"{name} is required"
+        is_unknown = self.expected.startswith("unknown field")
+        return f"{name}: {self.expected}" if is_unknown else f"{name}: expected {self.expected}"
+
 
 class VaultError(Exception):
     """A request to the vault failed.
@@ -50,7 +59,7 @@ class VaultError(Exception):
         parts = [self.title]
         if self.detail:
             parts.append(self.detail)
-        parts += [f"{each.field or 'body'}: expected {each.expected}" for each in self.errors]
+        parts += [each.sentence for each in self.errors]
         if self.maybe_applied:
             parts.append("the vault may have carried it out")
         about = ", ".join(str(each) for each in (self.status, self.slug, self.request_id) if each is not None)
