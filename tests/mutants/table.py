@@ -53,14 +53,14 @@ MUTANTS = (
     Mutant(
         "absent-always",
         f"{SQLITE}/transactions.py",
-        "return _guard(connection, expected.key) is None",
+        "return batch.guard(expected.key) is None",
         "return True",
         STORAGE_TESTS,
     ),
     Mutant(
         "revision-always",
         f"{SQLITE}/transactions.py",
-        "return bool(revision == expected.revision)",
+        "return batch.revision() == expected.revision",
         "return True",
         STORAGE_TESTS,
     ),
@@ -74,7 +74,7 @@ MUTANTS = (
     Mutant(
         "policy-in-use-dropped",
         f"{SQLITE}/transactions.py",
-        'connection.execute(QUERIES["policy_in_use"], (expected.name,)).fetchone() is None',
+        'batch.connection.execute(QUERIES["policy_in_use"], (expected.name,)).fetchone() is None',
         "True",
         STORAGE_TESTS,
     ),
@@ -88,8 +88,8 @@ MUTANTS = (
     Mutant(
         "only-the-first-change",
         f"{SQLITE}/transactions.py",
-        "_change_many(connection, write.changes)",
-        "_change_many(connection, write.changes[:1])",
+        "batch.apply(write.changes)",
+        "batch.apply(write.changes[:1])",
         STORAGE_TESTS,
     ),
     Mutant("clock-without-mark", f"{SQLITE}/transactions.py", "max(clock(), mark)", "clock()", STORAGE_TESTS),
@@ -147,8 +147,8 @@ MUTANTS = (
     Mutant(
         "lock-never-released",
         f"{SQLITE}/file_guard.py",
-        "            fcntl.flock(self._lock_file, fcntl.LOCK_UN)",
-        "            pass",
+        "                fcntl.flock(lock_file, fcntl.LOCK_UN)",
+        "                pass",
         FILE_TESTS,
     ),
     Mutant(

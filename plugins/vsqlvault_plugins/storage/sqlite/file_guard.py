@@ -98,15 +98,22 @@ class FileGuard:
 
     def read(self, function: Callable[..., Answer], connection: sqlite3.Connection, *arguments: Any) -> Answer:
         """Return ``function(connection, *arguments)``. Raises StorageUnavailable, and as the function does."""
-        with self.reading():
+        self._check()
+        try:  # without the context managers of ``reading``: requests wait for it
             return function(connection, *arguments)
+        except (OutcomeUnknown, sqlite3.Error) as error:
+            self._note(error)
+            raise
 
     @contextmanager
     def reading(self) -> Iterator[None]:
         """As ``read``, for a block that reads. Raises StorageUnavailable, and as the block does."""
         self._check()
-        with self._watched():
+        try:
             yield
+        except (OutcomeUnknown, sqlite3.Error) as error:
+            self._note(error)
+            raise
 
     def write(self, function: Callable[..., Answer], connection: sqlite3.Connection, *arguments: Any) -> Answer:
         """As ``read``, for functions that write. The file is checked again after the write.
@@ -132,17 +139,23 @@ class FileGuard:
     ) -> Answer:
         self._check()
         deadline = self._monotonic() + seconds
-        with self._locked(seconds), self._watched():
+        lock_file = self._lock_file
+        if lock_file is not None:
+            _take(lock_file, seconds)
+        try:
             self._set_busy_timeout(connection, max(0.0, deadline - self._monotonic()) if seconds else 0.0)
-            try:
-                answer = function(connection, *arguments)
-            except sqlite3.OperationalError as error:
-                name = error.sqlite_errorname or ""
-                if name.startswith("SQLITE_BUSY"):
-                    raise StorageBusy from error
-                if name == "SQLITE_FULL":
-                    self._on_full()
-                raise
+            answer = function(connection, *arguments)
+        except (OutcomeUnknown, sqlite3.Error) as error:
+            name = getattr(error, "sqlite_errorname", None) or ""
+            if name.startswith("SQLITE_BUSY"):
+                raise StorageBusy from error
+            if name == "SQLITE_FULL":
+                self._on_full()
+            self._note(error)
+            raise
+        finally:
+            if lock_file is not None:
+                fcntl.flock(lock_file, fcntl.LOCK_UN)
         self._check()
         return answer
 
@@ -171,17 +184,12 @@ class FileGuard:
         log.critical("the database file was removed or replaced: nothing is acknowledged", extra={"file": str(lost)})
         raise StorageUnavailable(self.failure)
 
-    @contextmanager
-    def _watched(self) -> Iterator[None]:
-        try:
-            yield
-        except OutcomeUnknown as unknown:
-            self._fail(unknown.__cause__)
-            raise
-        except sqlite3.Error as error:
-            if is_io_error(error):
-                self._fail(error)
-            raise
+    def _note(self, error: OutcomeUnknown | sqlite3.Error) -> None:
+        """Fail after an I/O error, or after a commit whose outcome is unknown because of one."""
+        if isinstance(error, OutcomeUnknown):
+            self._fail(error.__cause__)
+        elif is_io_error(error):
+            self._fail(error)
 
     def _fail(self, error: BaseException | None) -> None:
         if self.failure is None:
@@ -189,17 +197,6 @@ class FileGuard:
             name = getattr(error, "sqlite_errorname", type(error).__name__)
             log.critical("I/O error of the database file: nothing is acknowledged any more", extra={"error": name})
             self._on_io_error()
-
-    @contextmanager
-    def _locked(self, seconds: float) -> Iterator[None]:
-        if self._lock_file is None:
-            yield
-            return
-        _take(self._lock_file, seconds)
-        try:
-            yield
-        finally:
-            fcntl.flock(self._lock_file, fcntl.LOCK_UN)
 
 
 def _take(lock_file: int, seconds: float) -> None:

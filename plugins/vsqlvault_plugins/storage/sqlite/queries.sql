@@ -118,6 +118,14 @@ FROM entries WHERE purpose = ? AND external_id = ?
 -- What expectations about an entry are checked against.
 SELECT entry_id, version, retrievals, purged_at FROM entries WHERE purpose = ? AND external_id = ?
 
+-- name: entry_as_seen
+-- What tells whether an entry is as it was read: the columns of entry_guard, and the expiry.
+SELECT entry_id, version, retrievals, purged_at, expires_at FROM entries WHERE purpose = ? AND external_id = ?
+
+-- name: entry_as_seen_with_value
+SELECT entry_id, version, retrievals, purged_at, expires_at, CAST(encrypted_value AS BLOB)
+FROM entries WHERE purpose = ? AND external_id = ?
+
 -- name: put_entry
 -- REPLACE would take off what is there without the trigger that counts it.
 INSERT INTO entries (

@@ -51,6 +51,7 @@ from vsqlvault_plugins.storage.sqlite.many_rows import in_parts, put_rows
 QUERIES = load_queries("vsqlvault_plugins.storage.sqlite")
 _COMMITTED = Committed()
 _NO_LEAVES = repeat(None)
+_OF_ENTRIES = (RemoveEntry, OverwriteEntry, CountRetrieval)
 ROW_BYTES = 1_500
 """The share of a log row in the write-ahead log, with its indexes."""
 HOLD_SECONDS = 5.0
@@ -93,17 +94,17 @@ def _commit(connection: sqlite3.Connection) -> None:
 def read_batch(connection: sqlite3.Connection, reads: Sequence[Read], clock: Callable[[], datetime]) -> list[Snapshot]:
     """Answer a batch of reads from one consistent state."""
     with transaction(connection, "begin_read"):
-        return read_in_transaction(connection, reads, clock)
+        now, revision, mark = _time_and_revision(connection, clock)
+        return [_snapshot(connection, read, now, revision, mark) for read in reads]
 
 
-def read_in_transaction(
-    connection: sqlite3.Connection, reads: Sequence[Read], clock: Callable[[], datetime]
-) -> list[Snapshot]:
-    """Answer reads within a transaction that was begun."""
+def _time_and_revision(
+    connection: sqlite3.Connection, clock: Callable[[], datetime]
+) -> tuple[datetime, int, datetime | None]:
+    """Return the time, the revision of the rules, and the mark below which the time does not go."""
     revision, micros = connection.execute(QUERIES["revision_and_mark"]).fetchone()
     mark = None if micros is None else from_micros(micros)
-    now = clock() if mark is None else max(clock(), mark)
-    return [_snapshot(connection, read, now, revision, mark) for read in reads]
+    return clock() if mark is None else max(clock(), mark), revision, mark
 
 
 def _snapshot(
@@ -119,12 +120,79 @@ def _snapshot(
     return Snapshot(now, revision, entry, value, mark)
 
 
+class _Batch:
+    """A transaction that writes, and what its statements have shown of entries and rules so far.
+
+    Nobody else writes meanwhile, so nothing is read twice. A change drops what it makes untrue.
+    """
+
+    __slots__ = ("_guards", "_revision", "connection")
+
+    def __init__(self, connection: sqlite3.Connection, revision: int | None = None) -> None:
+        self.connection = connection
+        self._revision = revision
+        self._guards: dict[EntryKey, Any] = {}
+
+    def guard(self, key: EntryKey) -> Any:
+        """Return the columns of ``entry_guard``, or None if there is no row."""
+        if key not in self._guards:
+            self._guards[key] = self.connection.execute(QUERIES["entry_guard"], key).fetchone()
+        return self._guards[key]
+
+    def show(self, key: EntryKey, guard: Any) -> None:
+        """Take the columns of ``entry_guard`` from another statement of the transaction."""
+        self._guards[key] = guard
+
+    def revision(self) -> int:
+        """Return the revision of the rules."""
+        if self._revision is None:
+            (self._revision,) = self.connection.execute(QUERIES["revision"]).fetchone()
+        return self._revision
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        """Make the changes of one write."""
+        if len(changes) == 1:
+            self._apply_one(changes[0])
+            return
+        for kind, run in groupby(changes, key=type):
+            if kind is RemoveEntry:
+                removed = [change.key for change in run if isinstance(change, kind)]
+                put_rows(self.connection, QUERIES["remove_entries"], removed)
+                self._forget_all()
+            else:
+                for change in run:
+                    self._apply_one(change)
+
+    def _apply_one(self, change: Change) -> None:
+        if isinstance(change, StoreEntry):
+            self._store(change)
+            return
+        _CHANGES[type(change)](self.connection, change)
+        if isinstance(change, _OF_ENTRIES):
+            self._guards.pop(change.key, None)
+        else:
+            self._forget_all()
+
+    def _store(self, change: StoreEntry) -> None:
+        entry, key = change.entry, change.entry.key
+        guard = self.guard(key)
+        if guard is not None and guard[0] == entry.entry_id and guard[2] > entry.retrievals:
+            entry = replace(entry, retrievals=guard[2])  # keeps retrievals that were counted since the read
+        self.connection.execute(QUERIES["put_entry"], rows.row_of_entry(entry, change.value))
+        del self._guards[key]
+
+    def _forget_all(self) -> None:
+        self._guards.clear()
+        self._revision = None
+
+
 def commit_batch(connection: sqlite3.Connection, writes: Sequence[Write], has_large: bool) -> list[WriteOutcome]:
     """Commit the writes of a batch, and return an outcome for each. ``has_large``: whether a write is large."""
     if has_large:
         connection.execute(QUERIES["pragma_large_cache"])
     with transaction(connection, "begin_write"):
-        outcomes = [_apply(connection, write) for write in writes]
+        batch = _Batch(connection)
+        outcomes = [_apply(batch, write) for write in writes]
         _put_rows(connection, [write for write, outcome in zip(writes, outcomes, strict=True) if outcome is _COMMITTED])
     return outcomes
 
@@ -150,27 +218,32 @@ def commit_seen(
 ) -> list[Snapshot | None]:
     """Commit each write whose entry is as it was seen, and return its snapshot. None: nothing of it was committed."""
     with transaction(connection, "begin_write"):
-        reads = [Read(seen.entry.key, seen.with_value or seen.is_intact) for seen in writes]
-        found = zip(writes, read_in_transaction(connection, reads, clock), strict=True)
-        snapshots = [
-            snapshot if _is_as_seen(seen, snapshot) and _apply(connection, seen.write) is _COMMITTED else None
-            for seen, snapshot in found
-        ]
+        now, revision, mark = _time_and_revision(connection, clock)
+        batch = _Batch(connection, revision)
+        snapshots = [_commit_as_seen(batch, seen, now, mark) for seen in writes]
         _put_rows(
             connection, [seen.write for seen, snapshot in zip(writes, snapshots, strict=True) if snapshot is not None]
         )
-    return [
-        snapshot if snapshot is None or seen.with_value else replace(snapshot, value=None)
-        for seen, snapshot in zip(writes, snapshots, strict=True)
-    ]
+    return snapshots
 
 
-def _is_as_seen(seen: SeenWrite, snapshot: Snapshot) -> bool:
-    if snapshot.entry != seen.entry or snapshot.now >= seen.until:
-        return False
-    if not seen.is_intact:
-        return True
-    return snapshot.value is not None and sha256(snapshot.value).hexdigest() == seen.entry.value_sha256
+def _commit_as_seen(batch: _Batch, seen: SeenWrite, now: datetime, mark: datetime | None) -> Snapshot | None:
+    """Apply a write, and return a snapshot with the value if it is wanted. None: its entry is not as it was seen."""
+    entry = seen.entry
+    key, reads_value = entry.key, seen.with_value or seen.is_intact
+    query = QUERIES["entry_as_seen_with_value" if reads_value else "entry_as_seen"]
+    row = batch.connection.execute(query, key).fetchone()
+    if row is None or row[:4] != (entry.entry_id, entry.version, entry.retrievals, None):
+        return None
+    if row[4] != to_micros(entry.expires_at) or now >= seen.until:
+        return None
+    if seen.is_intact and (row[5] is None or sha256(row[5]).hexdigest() != entry.value_sha256):
+        return None
+    batch.show(key, row)
+    revision = batch.revision()
+    if _apply(batch, seen.write) is not _COMMITTED:
+        return None
+    return Snapshot(now, revision, entry, row[5] if seen.with_value else None, mark)
 
 
 def checkpoint_log(connection: sqlite3.Connection) -> None:
@@ -194,21 +267,18 @@ def hold(_: sqlite3.Connection, holding: Callable[[], object], release: threadin
     release.wait(HOLD_SECONDS)
 
 
-def _apply(connection: sqlite3.Connection, write: Write) -> WriteOutcome:
+def _apply(batch: _Batch, write: Write) -> WriteOutcome:
     many = len(write.changes) > 1
-    if broken := _broken(connection, _looked_at_singly(connection, write.expects) if many else write.expects):
+    if broken := _broken(batch, _looked_at_singly(batch.connection, write.expects) if many else write.expects):
         return Conflict(broken)
-    if many:
-        _change_many(connection, write.changes)
-    else:
-        for change in write.changes:
-            _CHANGES[type(change)](connection, change)
+    if write.changes:
+        batch.apply(write.changes)
     return _COMMITTED
 
 
-def _broken(connection: sqlite3.Connection, expects: Sequence[Expectation]) -> Expectation | None:
+def _broken(batch: _Batch, expects: Sequence[Expectation]) -> Expectation | None:
     for expectation in expects:
-        if not _EXPECTATIONS[type(expectation)](connection, expectation):
+        if not _EXPECTATIONS[type(expectation)](batch, expectation):
             return expectation
     return None
 
@@ -220,48 +290,26 @@ def _looked_at_singly(connection: sqlite3.Connection, expects: Sequence[Expectat
     return expects if found < len(entries) else [expect for expect in expects if not isinstance(expect, EntryIs)]
 
 
-def _change_many(connection: sqlite3.Connection, changes: Sequence[Change]) -> None:
-    for kind, run in groupby(changes, key=type):
-        if kind is RemoveEntry:
-            put_rows(connection, QUERIES["remove_entries"], [change.key for change in run if isinstance(change, kind)])
-        else:
-            for change in run:
-                _CHANGES[kind](connection, change)
-
-
-def _guard(connection: sqlite3.Connection, key: EntryKey) -> Any:
-    return connection.execute(QUERIES["entry_guard"], key).fetchone()
-
-
-def _entry_is(connection: sqlite3.Connection, expected: EntryIs) -> bool:
-    guard = _guard(connection, expected.key)
+def _entry_is(batch: _Batch, expected: EntryIs) -> bool:
+    guard = batch.guard(expected.key)
     return guard is not None and guard[3] is None and guard[:2] == expected.stamp
 
 
-def _entry_absent(connection: sqlite3.Connection, expected: EntryAbsent) -> bool:
-    return _guard(connection, expected.key) is None
+def _entry_absent(batch: _Batch, expected: EntryAbsent) -> bool:
+    return batch.guard(expected.key) is None
 
 
-def _revision_is(connection: sqlite3.Connection, expected: RevisionIs) -> bool:
-    (revision,) = connection.execute(QUERIES["revision"]).fetchone()
-    return bool(revision == expected.revision)
+def _revision_is(batch: _Batch, expected: RevisionIs) -> bool:
+    return batch.revision() == expected.revision
 
 
-def _retrievals_below(connection: sqlite3.Connection, expected: RetrievalsBelow) -> bool:
-    guard = _guard(connection, expected.key)
+def _retrievals_below(batch: _Batch, expected: RetrievalsBelow) -> bool:
+    guard = batch.guard(expected.key)
     return guard is not None and guard[3] is None and guard[2] < expected.limit
 
 
-def _policy_unused(connection: sqlite3.Connection, expected: PolicyUnused) -> bool:
-    return connection.execute(QUERIES["policy_in_use"], (expected.name,)).fetchone() is None
-
-
-def _store_entry(connection: sqlite3.Connection, change: StoreEntry) -> None:
-    entry = change.entry
-    guard = _guard(connection, entry.key)
-    if guard is not None and guard[0] == entry.entry_id and guard[2] > entry.retrievals:
-        entry = replace(entry, retrievals=guard[2])  # keeps retrievals that were counted since the read
-    connection.execute(QUERIES["put_entry"], rows.row_of_entry(entry, change.value))
+def _policy_unused(batch: _Batch, expected: PolicyUnused) -> bool:
+    return batch.connection.execute(QUERIES["policy_in_use"], (expected.name,)).fetchone() is None
 
 
 def _remove_entry(connection: sqlite3.Connection, change: RemoveEntry) -> None:
@@ -321,16 +369,19 @@ def _save_sweep(connection: sqlite3.Connection, change: SaveSweep) -> None:
     connection.execute(QUERIES["put_sweep"], rows.row_of_sweep(change.sweep))
 
 
-_EXPECTATIONS: dict[type[Expectation], Callable[[sqlite3.Connection, Any], bool]] = {
+def _on_connection(function: Callable[[sqlite3.Connection, Any], Any]) -> Callable[[_Batch, Any], Any]:
+    return lambda batch, item: function(batch.connection, item)
+
+
+_EXPECTATIONS: dict[type[Expectation], Callable[[_Batch, Any], bool]] = {
     EntryIs: _entry_is,
     EntryAbsent: _entry_absent,
     RevisionIs: _revision_is,
     RetrievalsBelow: _retrievals_below,
     PolicyUnused: _policy_unused,
-    **watching.EXPECTATIONS,
+    **{kind: _on_connection(holds) for kind, holds in watching.EXPECTATIONS.items()},
 }
 _CHANGES: dict[type[Change], Callable[[sqlite3.Connection, Any], None]] = {
-    StoreEntry: _store_entry,
     RemoveEntry: _remove_entry,
     OverwriteEntry: _overwrite_entry,
     CountRetrieval: _count_retrieval,
