@@ -63,7 +63,7 @@ def check_text(value: Any, path: str = "") -> None:
 
 def check_value_text(value: str, path: str) -> None:
     """Check a stored value, which nobody reads; it may have lines, for armoured ciphertext does. Raises InvalidText."""
-    if not is_storable(value.translate(_LINE_BREAKS)):
+    if not (value.isascii() and value.isprintable()) and not is_storable(value.translate(_LINE_BREAKS)):
         raise InvalidText(errors=[FieldError(path, "text without control characters; base64 takes any bytes")])
 
 

@@ -122,7 +122,9 @@ def answer_of(reply: Reply, *, is_head: bool) -> Answer:
 
     A response to HEAD has no length: GET's is not known here, and none is better than a wrong one (RFC 9110, 9.3.2).
     """
-    fields = fields_of(reply)
+    fields = [(name.lower(), value) for name, value in reply.headers]
+    if reply.content_type is not None:
+        fields.append(("content-type", reply.content_type))
     body = reply.body if isinstance(reply.body, bytes) else b""
     if is_head:
         return Answer(reply.status, fields, b"")
@@ -133,12 +135,7 @@ def answer_of(reply: Reply, *, is_head: bool) -> Answer:
 
 def fields_of(reply: Reply) -> list[tuple[str, str]]:
     """Return the header fields of a reply, without its length."""
-    fields: list[tuple[str, str]] = []
-    for name, value in reply.headers:
-        fields.append((name.lower(), value))
-    if reply.content_type is not None:
-        fields.append(("content-type", reply.content_type))
-    return fields
+    return answer_of(reply, is_head=True).fields
 
 
 async def collect_body(pieces: AsyncIterator[bytes], limit: int, timeout_seconds: float) -> bytes:

@@ -212,6 +212,11 @@ class SeenWrite:
     with_value: bool = False
     is_intact: bool = True
 
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """The changes of the write."""
+        return self.write.changes
+
 
 @dataclass(frozen=True, slots=True)
 class Committed:

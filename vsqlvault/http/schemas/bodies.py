@@ -449,8 +449,7 @@ def read_body(model: type[Model], value: Any, path: Mapping[str, str] = MappingP
     for name in path:
         if name in value and name not in known:
             value = _without(value, name, path[name])
-    unknown = list(islice((name for name in value if name not in known), MAX_FAULTS + 1))
-    if len(unknown) > MAX_FAULTS:
+    if not value.keys() <= known.keys() and len(unknown := _first_unknown(value, known)) > MAX_FAULTS:
         raise ValidationFailed(
             errors=[FieldError(field_path((name,)), unknown_field(name, known)) for name in unknown[:MAX_FAULTS]]
         )
@@ -461,6 +460,10 @@ def read_body(model: type[Model], value: Any, path: Mapping[str, str] = MappingP
         return model.model_validate(value)
     except ValidationError as refused:
         raise ValidationFailed(errors=field_errors(model, refused)) from None
+
+
+def _first_unknown(body: Mapping[str, Any], known: Mapping[str, Any]) -> list[str]:
+    return list(islice((name for name in body if name not in known), MAX_FAULTS + 1))
 
 
 def _without(body: dict[str, Any], name: str, of_path: str) -> dict[str, Any]:

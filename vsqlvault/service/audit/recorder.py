@@ -60,6 +60,10 @@ class AuditContext:
     ``detail`` is the detail of a refusal.
     """
 
+    __slots__ = (
+        "at", "call", "decided", "detail", "external_id", "operation", "purpose", "revalidate", "stamp", "subject"
+    )  # fmt: skip
+
     def __init__(
         self,
         call: Call,

@@ -101,7 +101,6 @@ class CommitQueue:
             limit=min(max_batch, BATCH_VALUES),
             max_waiting=max_waiting,
             choose=take_non_conflicting,
-            size_of=_bytes_of_seen,
             max_batch_size=BATCH_BYTES,
             max_waiting_size=WAITING_BYTES,
             translate=_uncommitted_seen,
@@ -120,7 +119,7 @@ class CommitQueue:
 
         Raises as ``commit``.
         """
-        return self._seen.enqueue(seen)
+        return self._seen.enqueue(seen, _bytes_of(seen.write) if seen.write.changes else 0)
 
     def read(self, key: EntryKey | None = None, *, with_value: bool = False) -> Outcome[Snapshot]:
         """Return the storage's clock, the revision of the policies and, where ``key`` is given, an entry.
@@ -192,7 +191,7 @@ def take_non_conflicting(
     A write that conflicts stays at the front of what waits. At most ``limit`` times two writes are examined, and none beyond
     the first that is too large.
     """
-    if len(waiting) <= limit and not any(_write_of(item[0]).changes for item in waiting):  # rows of retrievals
+    if len(waiting) <= limit and not any(item[0].changes for item in waiting):  # rows of retrievals
         every = list(waiting)
         waiting.clear()
         return every
@@ -205,7 +204,7 @@ def take_non_conflicting(
     while waiting and len(batch) < limit and examinations > 0:
         examinations -= 1
         item = waiting.popleft()
-        changes, expects = _keys(_write_of(item[0]))
+        changes, expects = _keys(item[0])
         if changed.isdisjoint(changes) and changed.isdisjoint(expects) and expected.isdisjoint(changes):
             total += item[2]
             if batch and total > max_size:
@@ -260,20 +259,15 @@ def _bytes_of(write: Write) -> int:
     return size
 
 
-def _bytes_of_seen(seen: SeenWrite) -> int:
-    return _bytes_of(seen.write) if seen.write.changes else 0
-
-
-def _write_of(item: Write | SeenWrite) -> Write:
-    return item.write if isinstance(item, SeenWrite) else item
-
-
 def _values_of(read: Read) -> int:
     return 1 if read.with_value else 0
 
 
-def _keys(write: Write) -> tuple[Sequence[EntryKey], Sequence[EntryKey]]:
+def _keys(write: Write | SeenWrite) -> tuple[Sequence[EntryKey], Sequence[EntryKey]]:
     """Return the keys that a write changes, and those that it expects something of."""
+    if isinstance(write, SeenWrite):  # it is about one entry
+        about = (write.entry.key,)
+        return about if write.write.changes else (), about
     changes: list[EntryKey] = []
     for change in write.changes:
         if isinstance(change, StoreEntry):

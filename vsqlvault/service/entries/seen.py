@@ -58,10 +58,10 @@ class SeenEntries:
         """Drop an entry that was purged."""
         self._entries.pop(key, None)
 
-    def assume(self, context: AuditContext, seen: Entry) -> LoadedEntry | None:
+    def assume(self, context: AuditContext, key: EntryKey, seen: Entry) -> LoadedEntry | None:
         """Return what a load would find if nothing had changed. None where that cannot be assumed, or the entry has ended."""
         try:
-            loaded = self._loader.assume(context, seen.key, seen)
+            loaded = self._loader.assume(context, key, seen)
         except VaultError:
             return None
         return loaded if loaded is not None and loaded.state is EntryState.ACTIVE else None
@@ -91,7 +91,7 @@ class SeenEntries:
         if isinstance(error, PluginFailed):
             await self._loader.require_changed(context, seen.key, loaded, error)
 
-    async def retrieve(self, context: AuditContext, seen: Entry, action: Action) -> EntryView | None:
+    async def retrieve(self, context: AuditContext, key: EntryKey, seen: Entry, action: Action) -> EntryView | None:
         """Decide on the entry as it was seen, commit the row, and return the entry.
 
         None: it must be read first, because something has changed, or because the policy limits retrievals or refuses. A
@@ -101,11 +101,11 @@ class SeenEntries:
             AuditUnavailable, OutcomeUnknown: as a commit. PluginFailed, Unavailable, CredentialRefused: as
                 ``EntryLoader.require_changed``.
         """
-        loaded = self.assume(context, seen)
+        loaded = self.assume(context, key, seen)
         if loaded is None:
             return None
         try:
-            entry, allowed = await self._authorizer.authorize(context, seen.key, action, loaded)
+            entry, allowed = await self._authorizer.authorize(context, key, action, loaded)
         except VaultError as error:
             await self.require_changed(context, seen, loaded, error)
             return None
@@ -113,8 +113,9 @@ class SeenEntries:
         moves = loaded.retention is not None and loaded.retention.inactivity_days is not None
         if is_retrieval and (moves or allowed.max_retrievals is not None):
             return None
-        expects = (EntryIs(seen.key, entry.stamp), RevisionIs(loaded.policies.revision))
-        write = Write((context.granted(),), expects)
+        row = context.granted()
+        expects = (EntryIs(key, row.stamp or entry.stamp), RevisionIs(loaded.policies.revision))
+        write = Write((row,), expects)
         snapshot = await self.commit(seen, loaded, write, with_value=is_retrieval, is_intact=is_retrieval)
         if snapshot is None:
             return None

@@ -189,7 +189,7 @@ class EntryService:
     ) -> EntryView | None:
         is_first = context.at is None and preconditions is NO_PRECONDITIONS
         if is_first and (seen := self._seen.entry(key)) is not None:
-            viewed = await self._seen.retrieve(context, seen, Action.RETRIEVE)
+            viewed = await self._seen.retrieve(context, key, seen, Action.RETRIEVE)
             if viewed is not None:
                 return viewed
         loaded = await self._loader.load(context, key, with_value=True)
@@ -233,7 +233,7 @@ class EntryService:
     ) -> EntryView | None:
         is_first = context.at is None and preconditions is NO_PRECONDITIONS
         if is_first and (seen := self._seen.entry(key)) is not None:
-            viewed = await self._seen.retrieve(context, seen, Action.INSPECT)
+            viewed = await self._seen.retrieve(context, key, seen, Action.INSPECT)
             if viewed is not None:
                 return viewed
         loaded = await self._loader.load(context, key, with_value=False)
@@ -256,7 +256,7 @@ class EntryService:
         self, context: AuditContext, key: EntryKey, preconditions: Preconditions
     ) -> PurgeRecord | None:
         if context.at is None and (seen := self._seen.entry(key)) is not None:
-            record = await self._purge_seen(context, seen, preconditions)
+            record = await self._purge_seen(context, key, seen, preconditions)
             if record is not None:
                 return record
         loaded = await self._loader.load(context, key, with_value=True)
@@ -276,16 +276,18 @@ class EntryService:
         self._seen.forget(key)
         return purge.record
 
-    async def _purge_seen(self, context: AuditContext, seen: Entry, preconditions: Preconditions) -> PurgeRecord | None:
+    async def _purge_seen(
+        self, context: AuditContext, key: EntryKey, seen: Entry, preconditions: Preconditions
+    ) -> PurgeRecord | None:
         """Purge the entry without a read: the commit checks that it is as it was seen, and that its value has its hash.
 
         None where that does not hold, and where the request would be refused, since a refusal must rest on a read.
         """
-        loaded = self._seen.assume(context, seen)
+        loaded = self._seen.assume(context, key, seen)
         if loaded is None:
             return None
         try:
-            await self._authorizer.authorize(context, seen.key, Action.PURGE, loaded)
+            await self._authorizer.authorize(context, key, Action.PURGE, loaded)
             preconditions.check(seen)
             purge = await self._purges.prepare(
                 context.call, seen, None, PurgeReason.REQUESTED, loaded.policies, loaded.snapshot.now
@@ -296,8 +298,8 @@ class EntryService:
         write = Write((context.granted(),), purge.guards, (purge.change,), (purge.record,))
         if await self._seen.commit(seen, loaded, write) is None:
             return None
-        self._integrity.forget((seen.key,))
-        self._seen.forget(seen.key)
+        self._integrity.forget((key,))
+        self._seen.forget(key)
         return purge.record
 
 

@@ -128,7 +128,7 @@ class EntryStore:
 
         None where that does not hold, where the value would stay, and as for ``_store_optimistic``. Raises as that.
         """
-        loaded = self._seen.assume(context, seen)
+        loaded = self._seen.assume(context, key, seen)
         if loaded is None or expires_soon(wanted, loaded.snapshot.now) or has_same_value(seen, wanted):
             return None
         try:

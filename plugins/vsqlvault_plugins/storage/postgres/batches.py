@@ -165,13 +165,16 @@ class _Arguments:
         )  # fmt: skip
 
     def _add(self, number: int, write: Write) -> None:
-        fresh = {expect.key for expect in write.expects if type(expect) is EntryAbsent} if write.changes else ()
-        for change in write.changes:
-            self._add_change(number, change, fresh)
+        if write.changes:
+            fresh = {expect.key for expect in write.expects if type(expect) is EntryAbsent}
+            for change in write.changes:
+                self._add_change(number, change, fresh)
+        as_usual = self.as_usual
         for place, expect in enumerate(write.expects, start=1):
-            kind = type(expect)
-            is_known = kind is RevisionIs or (kind is EntryAbsent and _is_for_a_put(expect, write.changes))
-            if not (self.as_usual and is_known):
+            if type(expect) is EntryIs:  # of nearly every write
+                key, stamp = expect.key, expect.stamp
+                self.expectations.append((number, place, "entry-is", *key, *stamp, self.shards.of_entry(*key)))
+            elif not (as_usual and (type(expect) is RevisionIs or _is_for_a_put(expect, write.changes))):
                 self._add_expectation(number, place, expect)
         for record, leaf in zip(write.access, write.access_leaves or _NO_LEAVES, strict=False):
             self.access_rows.append(rows.access_row(number, record, leaf, self.shards.of_access(record)))
@@ -200,8 +203,6 @@ class _Arguments:
         row: tuple[Any, ...]
         of_entry = self.shards.of_entry
         match expect:
-            case EntryIs(key, stamp):
-                row = ("entry-is", *key, *stamp, of_entry(*key))
             case EntryAbsent(key):
                 row = ("entry-absent", *key, None, None, of_entry(*key))
             case RetrievalsBelow(key, limit):
@@ -254,10 +255,13 @@ def _is_for_a_put(expect: Expectation, changes: Sequence[Change]) -> bool:
 
 
 def _is_rare(write: Write) -> bool:
-    return not (
-        _RULE_CHANGES.keys().isdisjoint(map(type, write.changes))
-        and watching.EXPECTATIONS.keys().isdisjoint(map(type, write.expects))
-    )
+    for change in write.changes:
+        if type(change) in _RULE_CHANGES:
+            return True
+    for expect in write.expects:  # noqa: SIM110 - a generator costs each write of a batch another call
+        if type(expect) in watching.EXPECTATIONS:
+            return True
+    return False
 
 
 async def _broken(connection: Connection, expects: Sequence[Expectation]) -> Expectation | None:

@@ -83,6 +83,8 @@ class PostgresStorage(SqlReads):
 
     flights = 2
     rows = POSTGRESQL_ROWS
+    incarnation = ""
+    """See ``Storage.incarnation``. It is an attribute, because each request reads it."""
 
     def __init__(
         self,
@@ -99,6 +101,12 @@ class PostgresStorage(SqlReads):
         self._shards = Shards(shards)
         self._durable: tuple[str, str] | None = None
         self._disk = FullDisk()
+        server.fence.on_change = self._follow_server
+        self.incarnation = server.fence.incarnation
+
+    def _follow_server(self) -> None:
+        self.incarnation = self._server.fence.incarnation
+        self._connections.drop_all()
 
     @classmethod
     async def open(
@@ -126,15 +134,9 @@ class PostgresStorage(SqlReads):
             on_late=server.forget_host,
             is_replicated=server.is_replicated,
         )
-        server.fence.on_change = connections.drop_all
         async with connections.borrow(max(READ_SECONDS, server.connect_seconds)) as connection:
             await server.check_pooler(connection)
         return cls(connections, server, roles or Roles(), tuning, shards)
-
-    @property
-    def incarnation(self) -> str:
-        """See ``Storage.incarnation``."""
-        return self._server.fence.incarnation
 
     async def _answer(self, reading: Reading[Answer], *, is_short: bool = False, consistently: bool = False) -> Answer:
         return await self._run(READ_SECONDS if is_short else PAGE_SECONDS, answer, reading, consistently)
@@ -186,9 +188,9 @@ class PostgresStorage(SqlReads):
     async def _commit_once(self, commit: Callable[[Connection, Item, Shards], Awaitable[Result]], item: Item) -> Result:
         sent = False
         try:
-            async with self._connections.borrow(COMMIT_SECONDS) as connection:
-                sent = True
-                return await commit(connection, item, self._shards)
+            connection = await self._connections.lend()
+            sent = True
+            return await self._connections.use(connection, COMMIT_SECONDS, commit, item, self._shards)
         except Exception as error:
             raise translated(error, committing=sent) from error
 
@@ -360,7 +362,7 @@ class PostgresStorage(SqlReads):
         **named: P.kwargs,
     ) -> Result:
         try:
-            async with self._connections.borrow(seconds) as connection:
-                return await function(connection, *arguments, **named)
+            connection = await self._connections.lend()
+            return await self._connections.use(connection, seconds, function, *arguments, **named)
         except Exception as error:
             raise translated(error, committing=False) from error

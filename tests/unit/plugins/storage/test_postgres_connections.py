@@ -123,6 +123,60 @@ async def test_a_late_statement_is_reported() -> None:
     assert told == ["late"]
 
 
+async def test_a_late_function_is_reported_and_its_connection_closed() -> None:
+    told: list[str] = []
+    line = ClosableLine()
+
+    async def connect_line() -> Any:
+        return line
+
+    connections = Connections(connect_line, 1, on_late=lambda: told.append("late"))
+    with pytest.raises(TimeoutError):
+        await connections.use(await connections.lend(), 0.01, sleep_on)
+    assert (told, line.is_open, connections.in_use) == (["late"], False, 0)
+
+
+async def test_a_function_that_answers_returns_its_connection() -> None:
+    connections = Connections(connect, 1)
+
+    async def answer(connection: Any, text: str) -> tuple[Any, str]:
+        return connection, text
+
+    lent, text = await connections.use(await connections.lend(), 1, answer, "x")
+    assert text == "x"
+    assert await connections.lend() is lent
+
+
+async def test_a_cancelled_caller_is_not_late() -> None:
+    told: list[str] = []
+    connections = Connections(connect, 1, on_late=lambda: told.append("late"))
+    waiting = asyncio.create_task(connections.use(await connections.lend(), 5, sleep_on))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert told == []
+
+
+async def test_a_caller_that_is_cancelled_when_it_is_late_is_cancelled() -> None:
+    async def cancel_in_time(_: Any) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            await asyncio.sleep(5)
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+
+    connections = Connections(connect, 1)
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.create_task(connections.use(await connections.lend(), 0.01, cancel_in_time))
+
+
+async def sleep_on(_: Any) -> None:
+    await asyncio.sleep(5)
+
+
 class TestSpare:
     """A spare connection is lent only if others do not need it."""
 
