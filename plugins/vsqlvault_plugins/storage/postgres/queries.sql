@@ -292,9 +292,11 @@ INSERT INTO vault.secrets (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NO
 -- name: secret
 SELECT value FROM vault.secrets WHERE name = $1
 
--- name: newest_positions
+-- name: horizon
+-- The state of the tables is taken first, the locks are read after it. So a transaction that is not in the one is in the other.
 SELECT (SELECT coalesce(max(position), 0) FROM vault.access_log) AS access,
-       (SELECT coalesce(max(position), 0) FROM vault.purge_log) AS purge
+       (SELECT coalesce(max(position), 0) FROM vault.purge_log) AS purge,
+       ({committing}) AS committing
 
 -- name: committing
 -- The transactions that hold the lock that every commit of rows takes before it takes positions.
@@ -303,24 +305,16 @@ WHERE locktype = 'advisory' AND classid = 1987277164 AND objid = 1 AND objsubid 
   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 
 -- name: unsequenced
--- The log is one of two names, never a caller's word.
-SELECT position, leaf_hash FROM vault.{log}_log WHERE position > $1 AND position <= $2 ORDER BY position LIMIT $3
+-- For each log one row of two arrays, because a row of its own for each leaf costs the driver more than the rest of its work. The
+-- log is one of two names, never a caller's word.
+SELECT '{log}' AS log, array_agg(position ORDER BY position) AS positions, array_agg(leaf_hash ORDER BY position) AS hashes
+FROM (
+    SELECT position, leaf_hash FROM vault.{log}_log
+    WHERE position > ({sequenced}) AND position <= ${until} ORDER BY position LIMIT $3
+) AS next
 
--- name: lock_tree
-SELECT pg_advisory_xact_lock(1987277164, 5)
-
--- name: put_leaves
-INSERT INTO vault.leaves (leaf_index, log, position)
-SELECT $1 + place.ordinal - 1, place.log, place.position
-FROM unnest($2::text[], $3::bigint[]) WITH ORDINALITY AS place (log, position, ordinal)
-
--- name: put_tiles
-INSERT INTO vault.tiles (level, tile_index, hashes)
-SELECT * FROM unnest($1::integer[], $2::bigint[], $3::bytea[])
-ON CONFLICT (level, tile_index) DO UPDATE SET hashes = excluded.hashes
-
--- name: put_checkpoint
-INSERT INTO vault.checkpoints (size, origin, root_hash, note, signed_at) VALUES ($1, $2, $3, $4, $5)
+-- name: grow_tree
+SELECT vault.grow_tree($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 
 -- name: tiles
 SELECT t.level, t.tile_index, t.hashes

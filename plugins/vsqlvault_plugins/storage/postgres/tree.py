@@ -8,16 +8,27 @@ row up to the highest position seen before exists, or never will. Only the seque
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import Any
 
-from vsqlvault.interfaces.tree_storage import PendingLeaf, TreeGrowth
-from vsqlvault.model.transparency import LogName, RowPlace, TileKey
+from vsqlvault.interfaces.tree_storage import PendingLeaf, TreeGrowth, pending_leaves
+from vsqlvault.model.transparency import LogName, TileKey
 from vsqlvault.quick_dataclass import dataclass
 from vsqlvault_plugins.storage.postgres import rows
 from vsqlvault_plugins.storage.postgres.answers import answer
 from vsqlvault_plugins.storage.postgres.batches import QUERIES
 from vsqlvault_plugins.storage.postgres.connections import Connection
 from vsqlvault_plugins.storage.sql import tree as reads
+from vsqlvault_plugins.storage.sql.dialect import POSTGRESQL
+from vsqlvault_plugins.storage.sql.dialect import QUERIES as SHARED_QUERIES
 from vsqlvault_plugins.storage.sql.rows import POSTGRESQL_ROWS
+
+_HORIZON = QUERIES["horizon"].format(committing=QUERIES["committing"])
+_UNSEQUENCED = "\nUNION ALL\n".join(
+    QUERIES["unsequenced"].format(
+        log=log.value, until=place, sequenced=POSTGRESQL.render(SHARED_QUERIES[f"sequenced_{log.value}"]).sql
+    )
+    for place, log in enumerate(LogName, start=1)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +40,9 @@ class Horizon:
 
 
 async def horizon(connection: Connection) -> Horizon:
-    """Return the highest positions, and then the transactions to wait for."""
-    newest = await connection.fetchrow(QUERIES["newest_positions"])
-    return Horizon({log: newest[log.value] for log in LogName}, await committing(connection))
+    """Return the highest positions, and the transactions to wait for."""
+    found = await connection.fetchrow(_HORIZON)
+    return Horizon({log: found[log.value] for log in LogName}, frozenset(found["committing"]))
 
 
 async def committing(connection: Connection) -> frozenset[str]:
@@ -41,37 +52,28 @@ async def committing(connection: Connection) -> frozenset[str]:
 
 async def unsequenced(connection: Connection, until: Mapping[LogName, int], limit: int) -> list[PendingLeaf]:
     """Return rows without an index, up to these positions."""
-    return [leaf for log in LogName for leaf in await _unsequenced(connection, log, until[log], limit)]
+    found = {row["log"]: row for row in await connection.fetch(_UNSEQUENCED, *(until[log] for log in LogName), limit)}
+    return [leaf for log in LogName for leaf in await _pending(connection, log, found[log])]
 
 
-async def _unsequenced(connection: Connection, log: LogName, until: int, limit: int) -> list[PendingLeaf]:
-    after = await answer(connection, reads.sequenced(log))
-    found = await connection.fetch(QUERIES["unsequenced"].format(log=log.value), after, until, limit)
-    made: dict[int, bytes] = {}
-    if any(row[1] is None for row in found):
-        made = await answer(connection, reads.hashes_between(POSTGRESQL_ROWS, log, found[0][0], found[-1][0]))
-    return [PendingLeaf(RowPlace(log, position), kept or made[position]) for position, kept in found]
+async def _pending(connection: Connection, log: LogName, found: Any) -> list[PendingLeaf]:
+    positions, hashes = found["positions"] or [], found["hashes"] or []
+    if None in hashes:
+        made = await answer(connection, reads.hashes_between(POSTGRESQL_ROWS, log, positions[0], positions[-1]))
+        hashes = [kept or made[position] for position, kept in zip(positions, hashes, strict=True)]
+    return pending_leaves(log, positions, hashes)
 
 
 async def grow_tree(connection: Connection, growth: TreeGrowth) -> bool:
     """Commit a growth if the tree has the expected size."""
-    async with connection.transaction():
-        await connection.execute(QUERIES["lock_tree"])
-        if await answer(connection, reads.tree_size()) != growth.size:
-            return False
-        logs = [place.log.value for place in growth.places]
-        positions = [place.position for place in growth.places]
-        await connection.execute(QUERIES["put_leaves"], growth.size, logs, positions)
-        keys = list(growth.tiles)
-        await connection.execute(
-            QUERIES["put_tiles"],
-            [key.level for key in keys],
-            [key.index for key in keys],
-            [growth.tiles[key] for key in keys],
-        )
-        if growth.checkpoint:
-            await connection.execute(QUERIES["put_checkpoint"], *rows.checkpoint_row(growth.checkpoint))
-    return True
+    checkpoint = rows.checkpoint_row(growth.checkpoint) if growth.checkpoint else (None,) * 5
+    keys = growth.tiles.keys()
+    has_grown = await connection.fetchval(
+        QUERIES["grow_tree"], growth.size, [place.log.value for place in growth.places],
+        [place.position for place in growth.places], [key.level for key in keys], [key.index for key in keys],
+        [*growth.tiles.values()], *checkpoint,
+    )  # fmt: skip
+    return bool(has_grown)
 
 
 async def tiles(connection: Connection, keys: Collection[TileKey]) -> dict[TileKey, bytes]:

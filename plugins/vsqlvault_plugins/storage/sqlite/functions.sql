@@ -98,9 +98,8 @@ BEGIN SELECT RAISE(ABORT, 'leaves is append-only'); END;
 
 DROP TRIGGER IF EXISTS leaves_no_replace;
 CREATE TRIGGER leaves_no_replace BEFORE INSERT ON leaves
-WHEN EXISTS (
-    SELECT 1 FROM leaves WHERE leaf_index = NEW.leaf_index OR (NEW.log = 'purge' AND log = 'purge' AND position = NEW.position)
-)
+WHEN EXISTS (SELECT 1 FROM leaves WHERE leaf_index = NEW.leaf_index)
+  OR (NEW.log = 'purge' AND EXISTS (SELECT 1 FROM leaves WHERE log = 'purge' AND position = NEW.position))
 BEGIN SELECT RAISE(ABORT, 'leaves is append-only'); END;
 
 DROP TRIGGER IF EXISTS control_changes_no_update;

@@ -266,13 +266,17 @@ INSERT INTO secrets (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING
 SELECT value FROM secrets WHERE name = ?
 
 -- name: unsequenced
--- The log is one of two names, never a caller's word. One row for all of them: pairs of a position and a hash in hex, "" where
--- there is none, in no order that could be relied on.
-SELECT json_group_array(json_array(position, hex(leaf_hash)))
+-- The log is one of two names, never a caller's word. One row for all of them: an array of the positions, and the hashes in hex, one
+-- after the other. Both are in the same order, which cannot be relied on. A row without a hash makes the second one shorter.
+SELECT json_group_array(position), group_concat(hex(leaf_hash), '')
 FROM (SELECT position, leaf_hash FROM {log}_log WHERE position > :after ORDER BY position LIMIT :limit)
 
--- name: put_leaf
-INSERT INTO leaves (leaf_index, log, position) VALUES (?, ?, ?)
+-- name: unsequenced_singly
+SELECT position, leaf_hash FROM {log}_log WHERE position > :after ORDER BY position LIMIT :limit
+
+-- name: put_leaves
+-- An array of positions, of which the first gets this index.
+INSERT INTO leaves (leaf_index, log, position) SELECT ?1 + key, ?2, value FROM json_each(?3)
 
 -- name: put_tile
 INSERT INTO tiles (level, tile_index, hashes) VALUES (?, ?, ?)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Collection
+from itertools import groupby
+from operator import itemgetter
 
-from vsqlvault.interfaces.tree_storage import PendingLeaf, TreeGrowth
+from vsqlvault.interfaces.tree_storage import PendingLeaf, TreeGrowth, pending_leaves
 from vsqlvault.model.transparency import LogName, RowPlace, TileKey
+from vsqlvault.proof.tree import HASH_BYTES
 from vsqlvault_plugins.storage.sql import tree as reads
 from vsqlvault_plugins.storage.sql.rows import SQLITE_ROWS
 from vsqlvault_plugins.storage.sqlite import rows
 from vsqlvault_plugins.storage.sqlite.answers import answer
-from vsqlvault_plugins.storage.sqlite.many_rows import put_rows
 from vsqlvault_plugins.storage.sqlite.transactions import QUERIES, transaction
 
 INCARNATION = "file"
@@ -26,14 +28,16 @@ def unsequenced(connection: sqlite3.Connection, limit: int) -> list[PendingLeaf]
 
 
 def _unsequenced(connection: sqlite3.Connection, log: LogName, limit: int) -> list[PendingLeaf]:
-    after = answer(connection, reads.sequenced(log))
-    sql = QUERIES["unsequenced"].format(log=log.value)
-    (listed,) = connection.execute(sql, {"after": after, "limit": limit}).fetchone()
-    found: list[tuple[int, str]] = sorted(json.loads(listed))
-    made: dict[int, bytes] = {}
-    if not all(kept for _, kept in found):
+    bounds = {"after": answer(connection, reads.sequenced(log)), "limit": limit}
+    listed, joined = connection.execute(QUERIES["unsequenced"].format(log=log.value), bounds).fetchone()
+    positions: list[int] = json.loads(listed)
+    hashes = bytes.fromhex(joined or "")
+    if len(hashes) != HASH_BYTES * len(positions):
+        found = connection.execute(QUERIES["unsequenced_singly"].format(log=log.value), bounds).fetchall()
         made = answer(connection, reads.hashes_between(SQLITE_ROWS, log, found[0][0], found[-1][0]))
-    return [PendingLeaf(RowPlace(log, position), bytes.fromhex(kept) or made[position]) for position, kept in found]
+        return [PendingLeaf(RowPlace(log, position), kept or made[position]) for position, kept in found]
+    each = (hashes[begin : begin + HASH_BYTES] for begin in range(0, len(hashes), HASH_BYTES))
+    return sorted(pending_leaves(log, positions, each))
 
 
 def grow_tree(connection: sqlite3.Connection, growth: TreeGrowth) -> bool:
@@ -41,8 +45,11 @@ def grow_tree(connection: sqlite3.Connection, growth: TreeGrowth) -> bool:
     with transaction(connection, "begin_write"):
         if answer(connection, reads.tree_size()) != growth.size or growth.incarnation not in {None, INCARNATION}:
             return False
-        places = enumerate(growth.places, start=growth.size)
-        put_rows(connection, QUERIES["put_leaf"], [(index, log.value, position) for index, (log, position) in places])
+        first = growth.size
+        for log, run in groupby(growth.places, key=itemgetter(0)):
+            positions = [place.position for place in run]
+            connection.execute(QUERIES["put_leaves"], (first, log.value, json.dumps(positions)))
+            first += len(positions)
         changed = [(key.level, key.index, hashes) for key, hashes in growth.tiles.items()]
         connection.executemany(QUERIES["put_tile"], changed)
         if growth.checkpoint:
