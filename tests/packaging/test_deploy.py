@@ -1,4 +1,4 @@
-"""What contrib/deploy ships beside Kubernetes is used as it stands: the systemd unit, and the example of three nodes."""
+"""What contrib/deploy ships beside Kubernetes is used as it stands: the systemd units, and the example of three nodes."""
 
 from __future__ import annotations
 
@@ -19,35 +19,59 @@ from vsqlvault.service.log.signing_keys import load_signing, write_key
 
 DEPLOY = Path(__file__).parents[2] / "contrib" / "deploy"
 UNIT = DEPLOY / "systemd" / "vsql-vault.service"
+OF_TIMERS = [DEPLOY / "systemd" / f"vsql-vault-{name}.service" for name in ("archive", "drop")]
+SERVICES = [UNIT, *OF_TIMERS]
+TIMERS = [path.with_suffix(".timer") for path in OF_TIMERS]
 MAX_EXPOSURE = 20
 """Tenths of the measure of ``systemd-analyze security``, from 0 (sandboxed) to 100."""
 
 
-def lines_of(name: str) -> list[str]:
-    return re.findall(rf"^{name}=(.+)$", UNIT.read_text("utf-8"), re.MULTILINE)
+def lines_of(name: str, unit: Path = UNIT) -> list[str]:
+    return re.findall(rf"^{name}=(.+)$", unit.read_text("utf-8"), re.MULTILINE)
 
 
-def systemd_analyze(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def systemd_analyze(directory: Path, unit: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     if not shutil.which("systemd-analyze"):
         pytest.skip("this machine has no systemd-analyze")
-    unit = UNIT.read_text("utf-8").replace("/opt/vsqlvault/bin/vsql-vault", "/bin/true")
-    (directory / UNIT.name).write_text(unit)
-    command = ["systemd-analyze", *arguments, str(directory / UNIT.name)]
+    for each in (*SERVICES, *TIMERS):
+        (directory / each.name).write_text(
+            each.read_text("utf-8").replace("/opt/vsqlvault/bin/vsql-vault", "/bin/true")
+        )
+    command = ["systemd-analyze", *arguments, str(directory / unit.name)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 class TestSystemd:
-    def test_the_unit_is_valid(self, tmp_path: Path) -> None:
-        done = systemd_analyze(tmp_path, "verify")
-        assert UNIT.name not in done.stderr, done.stderr
+    @pytest.mark.parametrize("unit", [*SERVICES, *TIMERS], ids=lambda unit: unit.name)
+    def test_the_unit_is_valid(self, unit: Path, tmp_path: Path) -> None:
+        done = systemd_analyze(tmp_path, unit, "verify")
+        assert unit.name not in done.stderr, done.stderr
 
-    def test_its_exposure_is_at_most_two_of_ten(self, tmp_path: Path) -> None:
-        done = systemd_analyze(tmp_path, "security", "--offline=true", f"--threshold={MAX_EXPOSURE}", "--no-pager")
+    @pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: unit.name)
+    def test_its_exposure_is_at_most_two_of_ten(self, unit: Path, tmp_path: Path) -> None:
+        limit = f"--threshold={MAX_EXPOSURE}"
+        done = systemd_analyze(tmp_path, unit, "security", "--offline=true", limit, "--no-pager")
         assert done.returncode == 0, done.stdout[-2000:]
 
-    def test_it_starts_a_command_that_exists(self) -> None:
-        (command,) = lines_of("ExecStart")
+    @pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: unit.name)
+    def test_it_starts_a_command_that_exists(self, unit: Path) -> None:
+        (command,) = lines_of("ExecStart", unit)
         assert parser.command_parser().parse_args(command.split()[1:]).config.suffix == ".toml"
+
+    @pytest.mark.parametrize("unit", OF_TIMERS, ids=lambda unit: unit.name)
+    def test_a_run_of_a_timer_has_the_settings_the_user_and_the_secrets_of_the_server(self, unit: Path) -> None:
+        assert lines_of("ExecStart", unit)[0].split()[2:4] == lines_of("ExecStart")[0].split()[2:4]
+        assert lines_of("User", unit) == [UNIT.stem]  # the name of a dynamic user that has no other
+        for name in ("DynamicUser", "LoadCredential", "Environment", "WorkingDirectory"):
+            assert lines_of(name, unit) == lines_of(name)
+
+    def test_the_archive_is_written_where_its_unit_may_write(self) -> None:
+        options = parser.command_parser().parse_args(lines_of("ExecStart", OF_TIMERS[0])[0].split()[1:])
+        assert str(options.out).removeprefix("%S/") in lines_of("StateDirectory", OF_TIMERS[0])[0].split()
+
+    def test_the_drop_reads_a_copy_that_it_cannot_change(self) -> None:
+        options = parser.command_parser().parse_args(lines_of("ExecStart", OF_TIMERS[1])[0].split()[1:])
+        assert list(map(str, options.archive)) == lines_of("ReadOnlyPaths", OF_TIMERS[1])
 
     def test_it_waits_longer_than_the_vault_takes_to_end(self) -> None:
         server = load_settings(None, {}).server

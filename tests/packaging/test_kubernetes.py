@@ -242,6 +242,73 @@ class TestChart:
         assert containers(found)["vault"]["envFrom"] == [{"secretRef": {"name": "other-keys"}}]
 
 
+class TestTimers:
+    NAMES = ("archive", "drop")
+    OBJECTS = {
+        name: yaml.safe_load((KUBERNETES / "archive" / f"{name}.yaml").read_text("utf-8")) for name in ("claim", *NAMES)
+    }
+
+    @pytest.fixture(params=NAMES)
+    def job(self, request: pytest.FixtureRequest) -> Any:
+        return self.OBJECTS[request.param]["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+
+    def test_every_object_of_the_directory_is_named_by_kustomize(self) -> None:
+        names = yaml.safe_load((KUBERNETES / "archive" / "kustomization.yaml").read_text("utf-8"))["resources"]
+        assert sorted(names) == sorted(f"{name}.yaml" for name in self.OBJECTS)
+
+    def test_kustomize_builds_them(self) -> None:
+        found = yaml.safe_load_all(tool("kustomize", "build", KUBERNETES / "archive"))
+        assert sorted(each["metadata"]["name"] for each in found) == sorted(
+            each["metadata"]["name"] for each in self.OBJECTS.values()
+        )
+
+    def test_a_run_is_restricted_as_the_vault_is(self, job: Any) -> None:
+        (container,) = job["containers"]
+        vault = containers(base())["vault"]
+        assert (container["image"], container["securityContext"]) == (vault["image"], vault["securityContext"])
+        assert job["securityContext"] == pod(base())["securityContext"]
+        assert job["automountServiceAccountToken"] is False
+        assert (job["restartPolicy"], set(container["resources"])) == ("Never", {"requests", "limits"})
+
+    def test_it_has_the_settings_and_the_secrets_of_the_vault(self, job: Any) -> None:
+        (container,) = job["containers"]
+        vault = containers(base())["vault"]
+        assert container["envFrom"] == vault["envFrom"]
+        assert all(mount in container["volumeMounts"] for mount in vault["volumeMounts"])
+        shared = [each for each in pod(base())["volumes"] if each["name"] != "micro-programs"]
+        assert all(volume in job["volumes"] for volume in shared)
+        assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in job["volumes"]}
+
+    def test_no_two_runs_overlap(self) -> None:
+        assert {self.OBJECTS[name]["spec"]["concurrencyPolicy"] for name in self.NAMES} == {"Forbid"}
+
+    def test_the_commands_read_and_write_the_mounted_directories(self) -> None:
+        for name, option in (("archive", "out"), ("drop", "archive")):
+            spec = self.OBJECTS[name]["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+            (container,) = spec["containers"]
+            options = parser.command_parser().parse_args(container["args"])
+            found = getattr(options, option)
+            assert [str(each) for each in (found if isinstance(found, list) else [found])] == ["/archive"]
+            (mount,) = [each for each in container["volumeMounts"] if each["mountPath"] == "/archive"]
+            assert mount.get("readOnly", False) is (name == "drop")
+
+    def test_the_archive_and_its_copy_are_different_claims(self) -> None:
+        claims = {
+            name: [each["persistentVolumeClaim"] for each in self._volumes(name) if "persistentVolumeClaim" in each]
+            for name in self.NAMES
+        }
+        assert claims["archive"] == [{"claimName": self.OBJECTS["claim"]["metadata"]["name"]}]
+        assert claims["drop"] == [{"claimName": "vsqlvault-archive-copy", "readOnly": True}]
+
+    def _volumes(self, name: str) -> Any:
+        return self.OBJECTS[name]["spec"]["jobTemplate"]["spec"]["template"]["spec"]["volumes"]
+
+    def test_they_have_the_schema_of_kubernetes(self) -> None:
+        validator = pytest.importorskip("kubernetes_validate", reason="kubernetes-validate is not installed")
+        for each in self.OBJECTS.values():
+            validator.validate(each, VERSION, strict=True)
+
+
 def test_the_commands_of_the_base_make_a_ready_vault(postgres: Databases, tmp_path: Path) -> None:
     """The settings and arguments as they are, but for directories, the port, and the address of the database."""
     if not isinstance(postgres, PostgresServer):

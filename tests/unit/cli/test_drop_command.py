@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -24,6 +26,7 @@ from vsqlvault.model.entry import Entry
 from vsqlvault.model.hold import HoldSelector
 from vsqlvault.model.principal import Role
 from vsqlvault.model.times import format_time
+from vsqlvault.model.transparency import LogName
 from vsqlvault.proof.archive_record import ArchiveRecord
 from vsqlvault.runtime import open_vault
 from vsqlvault.service.log.archive_drop import LEASE, ArchiveDropper, DropRules
@@ -31,6 +34,7 @@ from vsqlvault.service.log.archive_files import ArchiveFiles
 from vsqlvault.service.log.archived_rows import newest_drop
 from vsqlvault.service.vault import Vault
 from vsqlvault.testing import a_call, a_legal_hold, a_purge_record, an_access_record, an_entry
+from vsqlvault_plugins.storage.sqlite.archiving import drop_archived
 
 OLD_DAYS, YOUNG_DAYS = 400, 100
 ROWS = 600
@@ -147,6 +151,25 @@ def test_archived_rows_are_dropped(place: Path, capsys: pytest.CaptureFixture[st
     assert drop() == 0
     assert "archive 1: 512 rows of leaves 0 to 511 are dropped, 0 stay" in capsys.readouterr().out
     assert inside(place, leaves_at_hand) == []
+
+
+def test_the_work_of_a_drop_does_not_grow_with_the_archived_rows_that_follow(place: Path) -> None:
+    def steps_of(first: int) -> int:
+        steps = 0
+
+        def count() -> int:
+            nonlocal steps
+            steps += 1
+            return 0
+
+        connection.set_progress_handler(count, 10)
+        drop_archived(connection, LogName.ACCESS, first, 2)
+        connection.set_progress_handler(None, 0)
+        return steps
+
+    with closing(sqlite3.connect(place / "vault.db", isolation_level=None)) as connection:
+        last = steps_of(500)
+        assert steps_of(0) < 2 * last
 
 
 def test_who_what_and_by_which_period_is_recorded(dropped: Path) -> None:

@@ -18,11 +18,9 @@ def drop_archived(connection: sqlite3.Connection, log: LogName, first: int, limi
     (end,) = connection.execute(QUERIES["archived_end"]).fetchone()
     if first >= end:
         return None
-    span = {"log": log.value, "first": first, "until": min(first + limit, end)}
-    low, high = connection.execute(QUERIES["archived_span"], span).fetchone()
-    if low is not None:
-        connection.execute(QUERIES["drop_rows"].format(log=log.value), {"low": low, "high": high})
-        connection.execute(QUERIES["drop_leaves"].format(log=log.value), span)
+    span = {"first": first, "until": min(first + limit, end)}
+    for query in ("drop_rows", "drop_leaves"):
+        connection.execute(QUERIES[query].format(log=log.value), span)
     return first + limit if first + limit < end else None
 
 

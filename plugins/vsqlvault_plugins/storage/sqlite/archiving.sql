@@ -10,15 +10,13 @@ SELECT coalesce(max(number), 0) FROM log_archives
 -- name: archived_end
 SELECT coalesce(max(end_index), 0) FROM log_archives
 
--- name: archived_span
--- The positions of the rows of the leaves to go through at once.
-SELECT min(position), max(position) FROM leaves
-WHERE log = :log AND leaf_index >= :first AND leaf_index < :until
-
 -- name: drop_rows
+-- Each row is looked up by its position. A range of positions in the view would be read up to the end of the archives, each time.
 -- The newest row of a log stays: it says how far the log has come.
 DELETE FROM {log}_log WHERE position IN (
-    SELECT position FROM droppable_{log} WHERE position >= :low AND position <= :high
+    SELECT position FROM leaves WHERE log = '{log}' AND leaf_index >= :first AND leaf_index < :until
+) AND EXISTS (
+    SELECT 1 FROM droppable_{log} AS d WHERE d.position = {log}_log.position
 ) AND position < (SELECT max(position) FROM {log}_log)
 
 -- name: drop_leaves
