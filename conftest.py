@@ -1,6 +1,7 @@
 """Every code block of README and docs runs: shell and curl against a real server, settings through the real reader."""
 
 import ast
+import atexit
 import json
 import os
 import re
@@ -12,12 +13,15 @@ import sys
 import tempfile
 import tomllib
 from contextlib import chdir
+from functools import cache
 from pathlib import Path
 
 import pytest
 from sybil import Sybil
 from sybil.parsers.markdown import CodeBlockParser
 
+from tests.support.compile_once import compile_before_workers
+from tests.support.warm_command import WarmCommand
 from vsqlvault.config import load_settings
 
 # Hundreds of processes are started here: each would compile every module again.
@@ -53,6 +57,10 @@ LONGEST_FILES = (
 """Each takes a minute or more. They are begun first, so that no worker is left alone with one at the end."""
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    compile_before_workers(config)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     places = {name: place for place, name in enumerate(LONGEST_FILES)}
     items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(places)))
@@ -66,7 +74,7 @@ class Reader:
         self.port = free_port()
         self.server: subprocess.Popen[str] | None = None
         self.environment = {
-            "PATH": f"{SCRIPTS}{os.pathsep}{os.environ['PATH']}",
+            "PATH": os.pathsep.join([str(warm_command().directory), str(SCRIPTS), os.environ["PATH"]]),
             "HOME": str(directory),
             "VSQL_VAULT_API_KEY": "your-secret-key",
             "VSQL_VAULT_ADDR": f"http://localhost:{self.port}",
@@ -129,6 +137,14 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@cache
+def warm_command() -> WarmCommand:
+    """Return the command of all pages."""
+    directory = Path(tempfile.mkdtemp(prefix="vsqlvault-command-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    return WarmCommand(directory)
 
 
 def set_up(namespace):

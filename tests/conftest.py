@@ -3,14 +3,21 @@
 No generated example has a time limit: its duration says how busy the machine is.
 """
 
+import gc
+import importlib
 import logging
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Generator, Iterator
 from random import Random
+from types import ModuleType
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.installed_plugins import plugins_read_once
 from tests.support.postgres import postgres, postgres_url, stoppable_postgres
+from vsqlvault import plugin_loader
 
 __all__ = ["postgres", "postgres_url", "stoppable_postgres"]
 
@@ -18,10 +25,39 @@ settings.register_profile("suite", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("suite")
 
 
+def is_valid_syntax(term: str, text: str) -> bool:
+    """Check by the real module, which is imported on the first call: that takes four seconds, and few tests need it."""
+    if sys.modules["rfc3987_syntax"] is LATER:
+        del sys.modules["rfc3987_syntax"]
+    return bool(importlib.import_module("rfc3987_syntax").is_valid_syntax(term, text))
+
+
+LATER = ModuleType("rfc3987_syntax")
+LATER.is_valid_syntax = is_valid_syntax  # type: ignore[attr-defined]
+sys.modules.setdefault("rfc3987_syntax", LATER)
+"""jsonschema imports it to check IRIs."""
+
+YOUNG_OBJECTS = 10_000
+"""As many new objects are there before those that are garbage are looked for."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep 16,000 tests and their modules out of the search for garbage: none of them is ever garbage."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.set_threshold(YOUNG_OBJECTS)
+        gc.enable()
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--random-order", type=int, metavar="SEED", help="shuffle modules, their classes and their tests")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Shuffle, before pytest brings those together that share a parameter of a fixture. Each worker has the same order."""
     seed = config.getoption("--random-order")
@@ -34,6 +70,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for parent in item.listchain():
             keys.setdefault(parent.nodeid, random.random())
     items.sort(key=lambda item: [keys[parent.nodeid] for parent in item.listchain()])
+
+
+@pytest.fixture(scope="session")
+def _read_plugins() -> Callable[..., Any]:
+    return plugins_read_once()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _plugins_are_read_once(_read_plugins: Callable[..., Any]) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plugin_loader, "entry_points", _read_plugins)
+        yield
 
 
 LOGGERS = [logging.getLogger(name) for name in (None, "vsqlvault", "vsqlvault_plugins")]

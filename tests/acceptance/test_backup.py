@@ -7,7 +7,6 @@ import os
 import shutil
 import sqlite3
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -18,6 +17,7 @@ import pytest
 
 from tests.support.postgres import PROGRAMS, Databases, package_directory
 from tests.support.server import ADMIN, VaultServer, eventually
+from tests.support.warm_start import run_vault
 from vsqlvault.proof.note import SigningKey
 
 KEY = SigningKey("vault.example/backup", b"\x07" * 32)
@@ -28,15 +28,7 @@ ANCHORED = (
 
 
 def command(vault: VaultServer, *arguments: str, path: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "vsqlvault", *arguments],
-        cwd=vault.directory,
-        env={"VSQL_VAULT_API_KEY": vault.admin_key, "PATH": path, "PYTHONPATH": os.environ.get("PYTHONPATH", "")},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return run_vault(arguments, vault.directory, {"VSQL_VAULT_API_KEY": vault.admin_key, "PATH": path}, 120)
 
 
 def backed_up(vault: VaultServer, path: str = "") -> dict[str, Any]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.warm_start import run_vault
 from vsqlvault.cli.parser import command_parser
 from vsqlvault.cli.words import commands_of, options_of
 
@@ -20,19 +19,15 @@ PRINT_SOMETHING_ELSE = {"new-plugin", "check-token", "serve", "report", "schema"
 """``report`` and ``schema`` print JSON anyway; the others print text for a shell, or run until they are stopped."""
 
 
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("commands")
-    assert run(directory, "keygen", "--signing", "--json")["file"] == "vault-signing.key"
-    return directory
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    assert run(tmp_path, "keygen", "--signing", "--json")["file"] == "vault-signing.key"
+    return tmp_path
 
 
 def run(directory: Path, *arguments: str, code: int = 0) -> Any:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("VSQL_VAULT_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "vsqlvault", *arguments], cwd=directory, env=environment, text=True, capture_output=True,
-        timeout=60, check=False,
-    )  # fmt: skip
+    done = run_vault(arguments, directory, environment)
     assert done.returncode == code, done.stderr
     documents = (
         [json.loads(line) for line in done.stdout.splitlines()] if "--json" in arguments else [json.loads(done.stdout)]

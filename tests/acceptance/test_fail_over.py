@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from tests.support.postgres import PostgresServer
 from tests.support.server import ADMIN, VaultServer, eventually
 from tests.support.standby import StandbyServer
 from tests.support.together import together
+from tests.support.warm_start import run_vault
 
 PRIMARY = {"fsync": "on", "shared_buffers": "32MB", "wal_keep_size": "256MB"}
 SETTINGS = "[audit]\nsigning_key_file = 'signing.key'\ncheckpoint_interval_seconds = 0.2\n"
@@ -91,15 +91,8 @@ def synchronous_with_one_vault(tmp_path: Path) -> Iterator[Pair]:
 
 
 def run(vault: VaultServer, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "vsqlvault", *arguments, "--config", str(vault.directory / "vault.toml")],
-        cwd=vault.directory,
-        env={"VSQL_VAULT_API_KEY": vault.admin_key, "PATH": ""},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    environment = {"VSQL_VAULT_API_KEY": vault.admin_key, "PATH": ""}
+    return run_vault([*arguments, "--config", vault.directory / "vault.toml"], vault.directory, environment)
 
 
 def checkpoint_size(vault: VaultServer) -> int:

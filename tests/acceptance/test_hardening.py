@@ -21,6 +21,7 @@ from tests.support import intruder, kernel_without
 from tests.support.fixtures import MARKER, NewDatabase
 from tests.support.plugins import installed
 from tests.support.server import ADMIN, STEPS, VaultServer, eventually
+from tests.support.warm_start import run_vault
 from vsqlvault.sandbox.kernel import Kernel, StepUnavailable
 from vsqlvault.sandbox.landlock import NET_ABI, SCOPE_ABI, THREADS_ABI, abi
 from vsqlvault.sandbox.seccomp import KILL_PROCESS
@@ -285,7 +286,7 @@ def test_an_insufficient_memory_lock_limit_is_reported(tmp_path: Path) -> None:
 
 
 def test_what_is_switched_off_is_a_warning_at_each_start(tmp_path: Path) -> None:
-    server = VaultServer(tmp_path, by_exec=True, settings='[hardening]\nlandlock = "off"\nseccomp = "off"\n').start()
+    server = VaultServer(tmp_path, settings='[hardening]\nlandlock = "off"\nseccomp = "off"\n').start()
     try:
         line = server.wait_for_line(lambda line: line["message"] == "hardening steps are disabled by the settings")
         assert (line["level"], line["steps"]) == ("warning", ["landlock", "seccomp"])
@@ -301,9 +302,7 @@ def test_a_plugin_that_does_not_say_what_it_needs_leaves_landlock_off(tmp_path: 
     (tmp_path / "plugins").mkdir()
     variables = installed(tmp_path / "plugins", "silent", silent)
     for switch, expected in (("auto", "off"), ("required", "on")):
-        server = VaultServer(
-            tmp_path, by_exec=True, settings=f'[hardening]\nlandlock = "{switch}"\n', environment=variables
-        ).start()
+        server = VaultServer(tmp_path, settings=f'[hardening]\nlandlock = "{switch}"\n', environment=variables).start()
         try:
             landlock = server.call(ADMIN, "GET", "/health").json["hardening"]["landlock"]
             assert landlock["state"] == expected
@@ -339,9 +338,7 @@ def test_settings_that_are_replaced_by_name_are_read_again(tmp_path: Path) -> No
     settings.mkdir()
     data.mkdir()
     required = '[hardening]\nlandlock = "required"\n'
-    server = VaultServer(
-        settings, by_exec=True, settings=required, database_url=f"sqlite:///{data / 'vault.db'}"
-    ).start()
+    server = VaultServer(settings, settings=required, database_url=f"sqlite:///{data / 'vault.db'}").start()
     try:
         new = settings / "new"
         new.write_text(server.write_config().read_text())
@@ -359,7 +356,7 @@ def test_settings_that_need_what_is_closed_are_refused_at_once(tmp_path: Path) -
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (tmp_path / "here").mkdir()
-    server = VaultServer(tmp_path / "here", by_exec=True, settings='[hardening]\nlandlock = "required"\n').start()
+    server = VaultServer(tmp_path / "here", settings='[hardening]\nlandlock = "required"\n').start()
     file = elsewhere / "keys.json"
     try:
         server.settings += f'[[auth.jwt]]\nissuer = "login"\naudience = "vault"\njwks_file = "{file}"\n'
@@ -432,15 +429,9 @@ def test_what_other_requests_import_is_within_reach_and_imported_once(tmp_path: 
 
 
 def test_the_report_of_the_command_says_that_nothing_locks_it_in(tmp_path: Path) -> None:
-    server = VaultServer(tmp_path, by_exec=True)
-    done = subprocess.run(
-        [*server.command()[:3], "report", "--config", str(tmp_path / "vault.toml")],
-        cwd=tmp_path,
-        env={**os.environ, "VSQL_VAULT_API_KEY": server.admin_key},
-        capture_output=True,
-        check=True,
-        timeout=60,
-    )
+    server = VaultServer(tmp_path)
+    environment = {**os.environ, "VSQL_VAULT_API_KEY": server.admin_key}
+    done = run_vault(["report", "--config", tmp_path / "vault.toml"], tmp_path, environment)
     states = json.loads(done.stdout)["hardening"]
     assert {step["state"] for step in states.values()} == {"off"}
 

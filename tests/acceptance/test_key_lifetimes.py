@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 
 from tests.support.fixtures import MARKER, NewDatabase
 from tests.support.server import ADMIN, VaultServer, eventually
+from tests.support.warm_start import run_vault
 from tests.support.wire import Answer
 
 PATH = "/admin/api-keys"
@@ -164,8 +164,10 @@ def test_the_command_makes_lists_and_revokes_keys_beside_running_servers(pair: P
 
     def command(*arguments: str) -> str:
         environment = {**os.environ, "VSQL_VAULT_API_KEY": first.admin_key, "VSQL_VAULT_LOGGING__LEVEL": "error"}
-        line = [*first.command()[:3], "keys", *arguments, "--config", str(first.directory / "vault.toml")]
-        return subprocess.run(line, capture_output=True, check=True, timeout=30, env=environment, text=True).stdout
+        line = ["keys", *arguments, "--config", first.directory / "vault.toml"]
+        done = run_vault(line, first.directory, environment)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     printed = command("create", "--app", "payments", "--purpose", "card", "--description", "by command")
     made = {"key": printed.split()[-1], "key_id": re.findall(r"sha256:[0-9a-f]{12}", printed)[0]}

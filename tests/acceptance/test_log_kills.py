@@ -9,7 +9,6 @@ import asyncio
 import json
 import os
 import random
-import subprocess
 import sys
 import threading
 import time
@@ -21,6 +20,7 @@ import asyncpg
 import pytest
 
 from tests.support.fixtures import NewDatabase
+from tests.support.warm_start import start_vault
 from vsqlvault.config import load_settings
 from vsqlvault.interfaces.storage import Storage
 from vsqlvault.model.audit import AccessRecord
@@ -42,20 +42,16 @@ class Writer:
     def __init__(self, url: str) -> None:
         self.acknowledged: list[str] = []
         self.signed: list[str] = []
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.log_writer", url],
-            cwd=ROOT,
-            env={**os.environ, "SIGNING_KEY": KEY.reveal()},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
+        reading, writing = os.pipe()
+        self._said = os.fdopen(reading, encoding="utf-8")
+        command = [sys.executable, "-m", "tests.support.log_writer", url]
+        with os.fdopen(writing, "wb") as output:
+            self._process = start_vault(command, output, ROOT, {**os.environ, "SIGNING_KEY": KEY.reveal()})
         self._reading = threading.Thread(target=self._read)
         self._reading.start()
 
     def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
+        for line in self._said:
             kind, _, what = line.rstrip("\n").partition(" ")
             if line.endswith("\n"):
                 if kind == "R":
@@ -74,8 +70,7 @@ class Writer:
         self._process.kill()
         self._process.wait()
         self._reading.join()
-        if self._process.stdout:
-            self._process.stdout.close()
+        self._said.close()
 
 
 def settings_of(url: str) -> Any:

@@ -8,7 +8,6 @@ import os
 import random
 import signal
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ import pytest
 from tests.support.checks import assert_problem
 from tests.support.fixtures import MARKER, NewDatabase
 from tests.support.server import ADMIN, App, VaultServer, eventually
+from tests.support.warm_start import run_vault
 from tests.support.wire import read_answer, request_bytes
 
 Start = Callable[..., VaultServer]
@@ -177,16 +177,11 @@ class TestGracefulEnd:
         text = (vault.directory / "vault.toml").read_text(encoding="utf-8")
         text = text.replace("127.0.0.1:0", f"127.0.0.1:{vault.address[1]}").replace("vault.db", "other.db")
         config.write_text(text, encoding="utf-8")
-        done = subprocess.run(
-            [*vault.command()[:4], "--config", str(config)],
-            capture_output=True,
-            timeout=20,
-            check=False,
-            env={**os.environ, "VSQL_VAULT_API_KEY": vault.admin_key},
-        )
+        environment = {**os.environ, "VSQL_VAULT_API_KEY": vault.admin_key}
+        done = run_vault(["serve", "--config", config], vault.directory, environment)
         assert done.returncode == 2
-        assert b"server.listen_addr" in done.stderr
-        assert b"Traceback" not in done.stderr
+        assert "server.listen_addr" in done.stderr
+        assert "Traceback" not in done.stderr
 
 
 @dataclass

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from tests.support.checks import assert_problem, assert_refused
-from tests.support.fixtures import MARKER
+from tests.support.fixtures import MARKER, NewDatabase, served
 from tests.support.proof import recomputed_proof
 from tests.support.server import ADMIN, VaultServer
 from tests.support.together import together
@@ -200,57 +200,76 @@ class TestReplacing:
         assert answer.status == 200
 
 
+def expired(vault: VaultServer, *others: str) -> dict[str, Any]:
+    """Store an entry of each purpose, and others; read each while it may be read, and wait until none may."""
+    kept = {}
+    for purpose in METHODS:
+        vault.stored("archive", f"{purpose}/expiring", MARKER, expires_at=soon(), key_ref="expiring")
+        kept[purpose] = vault.get("archive", f"{purpose}/expiring")
+    for target in others:
+        vault.stored("archive", target, MARKER, expires_at=soon())
+    assert all(answer.status == 200 for answer in kept.values())
+    time.sleep(SECONDS)
+    return {purpose: answer.json for purpose, answer in kept.items()}
+
+
 class TestExpiry:
-    """Entries of each purpose that expire together; what is asked happens in the order in which it is written."""
+    """Entries of each purpose that have expired, in a vault of which nothing is swept."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def unswept(cls, tmp_path_factory: pytest.TempPathFactory, new_database: NewDatabase) -> Iterator[VaultServer]:
+        directory = tmp_path_factory.mktemp("unswept")
+        for server in served(directory, new_database(directory)):
+            expired(server, "card/expiring-2")
+            yield server
+
+    @pytest.mark.parametrize("purpose", METHODS)
+    @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
+    def test_it_is_gone_at_once(self, unswept: VaultServer, purpose: str, method: str) -> None:
+        answer = unswept.call("archive", method, f"/vault/{purpose}/expiring")
+        assert answer.status == 410
+        assert unswept.row(answer)["reason"] == "expired"
+
+    def test_its_refusal_says_so(self, unswept: VaultServer) -> None:
+        assert_problem(unswept.get("archive", "card/expiring"), 410, "expired")
+
+    def test_other_callers_get_no_hint(self, unswept: VaultServer) -> None:
+        assert_problem(unswept.get("payments", "card/expiring"), 403, "access-denied")
+
+    @pytest.mark.parametrize(("query", "there"), [("", False), ("state=active", False), ("state=expired", True)])
+    def test_it_is_listed_as_expired(self, unswept: VaultServer, query: str, there: bool) -> None:
+        page = unswept.call("archive", "GET", f"/vault/card?key_ref=expiring{'&' + query if query else ''}").json
+        assert [entry["external_id"] for entry in page["entries"]] == (["expiring"] if there else [])
+
+    def test_a_dry_run_counts_it_and_writes_nothing(self, unswept: VaultServer) -> None:
+        before = unswept.purge_rows("")
+        run = unswept.call(ADMIN, "POST", "/admin/purge/sweep?dry_run=true").json
+        assert run["dry_run"] is True
+        assert {purpose: run["by_purpose"].get(purpose, 0) > 0 for purpose in METHODS} == dict.fromkeys(METHODS, True)
+        assert unswept.purge_rows("") == before
+        assert_problem(unswept.get("archive", "card/expiring"), 410, "expired")
+
+    def test_storing_over_it_purges_it_and_creates_a_new_entry(self, unswept: VaultServer) -> None:
+        answer = unswept.put("archive", "card/expiring-2", "new")
+        assert (answer.status, answer.json["version"]) == (201, 1)
+        (row,) = unswept.purge_rows("external_id=expiring-2")
+        assert row["reason"] == "expired"
+        assert row["entry_id"] != answer.json["entry_id"]
+
+    def test_an_expired_id_that_is_to_be_retired_is_not_stored_over(self, unswept: VaultServer) -> None:
+        assert_problem(unswept.put("archive", "cold/expiring", "new"), 409, "id-retired")
+
+
+class TestSweep:
+    """Entries of each purpose that have expired, and a sweep."""
 
     @pytest.fixture(scope="class")
     @classmethod
     def kept(cls, vault: VaultServer) -> dict[str, Any]:
-        """Store, read while it may be read, and wait until it may not."""
-        at = soon()
-        for purpose in METHODS:
-            vault.stored("archive", f"{purpose}/expiring", MARKER, expires_at=at, key_ref="expiring")
-        vault.stored("archive", "card/expiring-2", MARKER, expires_at=at)
-        kept = {purpose: vault.get("archive", f"{purpose}/expiring") for purpose in METHODS}
-        assert all(answer.status == 200 for answer in kept.values())
-        time.sleep(SECONDS)
-        return {purpose: answer.json for purpose, answer in kept.items()}
-
-    @pytest.mark.parametrize("purpose", METHODS)
-    @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
-    def test_it_is_gone_at_once(self, vault: VaultServer, kept: Any, purpose: str, method: str) -> None:
-        answer = vault.call("archive", method, f"/vault/{purpose}/expiring")
-        assert answer.status == 410
-        assert vault.row(answer)["reason"] == "expired"
-
-    def test_its_refusal_says_so(self, vault: VaultServer, kept: Any) -> None:
-        assert_problem(vault.get("archive", "card/expiring"), 410, "expired")
-
-    def test_other_callers_get_no_hint(self, vault: VaultServer, kept: Any) -> None:
-        assert_problem(vault.get("payments", "card/expiring"), 403, "access-denied")
-
-    @pytest.mark.parametrize(("query", "there"), [("", False), ("state=active", False), ("state=expired", True)])
-    def test_it_is_listed_as_expired(self, vault: VaultServer, kept: Any, query: str, there: bool) -> None:
-        page = vault.call("archive", "GET", f"/vault/card?key_ref=expiring{'&' + query if query else ''}").json
-        assert [entry["external_id"] for entry in page["entries"]] == (["expiring"] if there else [])
-
-    def test_a_dry_run_counts_it_and_writes_nothing(self, vault: VaultServer, kept: Any) -> None:
-        before = vault.purge_rows("")
-        run = vault.call(ADMIN, "POST", "/admin/purge/sweep?dry_run=true").json
-        assert run["dry_run"] is True
-        assert {purpose: run["by_purpose"].get(purpose, 0) > 0 for purpose in METHODS} == dict.fromkeys(METHODS, True)
-        assert vault.purge_rows("") == before
-        assert_problem(vault.get("archive", "card/expiring"), 410, "expired")
-
-    def test_storing_over_it_purges_it_and_creates_a_new_entry(self, vault: VaultServer, kept: Any) -> None:
-        answer = vault.put("archive", "card/expiring-2", "new")
-        assert (answer.status, answer.json["version"]) == (201, 1)
-        (row,) = vault.purge_rows("external_id=expiring-2")
-        assert row["reason"] == "expired"
-        assert row["entry_id"] != answer.json["entry_id"]
-
-    def test_an_expired_id_that_is_to_be_retired_is_not_stored_over(self, vault: VaultServer, kept: Any) -> None:
-        assert_problem(vault.put("archive", "cold/expiring", "new"), 409, "id-retired")
+        """Return the entries as they were while they might be read."""
+        vault.stored("archive", "card/living", MARKER)
+        return expired(vault)
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -293,7 +312,7 @@ class TestExpiry:
         assert [row["app"] for row in rows] == [ADMIN]
 
     def test_what_lives_is_left_alone(self, vault: VaultServer, swept: Any) -> None:
-        assert vault.get("archive", "card/expiring-2").status == 200
+        assert vault.get("archive", "card/living").status == 200
 
     def test_sweeping_again_purges_nothing_twice(self, vault: VaultServer, swept: Any) -> None:
         vault.call(ADMIN, "POST", "/admin/purge/sweep")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -15,6 +14,7 @@ import pytest
 from tests.support.checks import assert_problem
 from tests.support.fixtures import MARKER, NewDatabase
 from tests.support.server import ADMIN, VaultServer
+from tests.support.warm_start import run_vault
 
 SECONDS = 1.2
 
@@ -133,8 +133,7 @@ def test_an_app_without_a_role_does_not_read_it(reported: VaultServer) -> None:
 
 def test_the_command_writes_the_same_report(reported: VaultServer) -> None:
     environment = {**os.environ, "VSQL_VAULT_API_KEY": reported.admin_key, "VSQL_VAULT_LOGGING__LEVEL": "error"}
-    command = [*reported.command()[:3], "report", "--config", str(reported.directory / "vault.toml")]
-    done = subprocess.run(command, capture_output=True, check=True, timeout=20, env=environment)
+    done = run_vault(["report", "--config", reported.directory / "vault.toml"], reported.directory, environment)
     summary = json.loads(done.stdout)["summary"]
     assert (summary["active_entries"], summary["expired_pending_purge"]) == (3, 2)
 
@@ -179,8 +178,8 @@ def test_the_command_writes_files(reported: VaultServer) -> None:
     environment = {**os.environ, "VSQL_VAULT_API_KEY": reported.admin_key, "VSQL_VAULT_LOGGING__LEVEL": "error"}
     page, data = reported.directory / "report.html", reported.directory / "report.json"
     options = ["--html", str(page), "--json", str(data), "--since", "2020-01-01T00:00:00Z"]
-    command = [*reported.command()[:3], "report", "--config", str(reported.directory / "vault.toml"), *options]
-    done = subprocess.run(command, capture_output=True, check=True, timeout=20, env=environment)
-    assert done.stdout == b""
+    command = ["report", "--config", reported.directory / "vault.toml", *options]
+    done = run_vault(command, reported.directory, environment)
+    assert (done.returncode, done.stdout) == (0, "")
     assert json.loads(data.read_bytes())["period"]["since"] == "2020-01-01T00:00:00Z"
     assert page.read_bytes().startswith(b"<!doctype html>")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from io import StringIO
@@ -18,6 +17,7 @@ from tests.support.exports import second_verifier
 from tests.support.fixtures import MARKER, NewDatabase
 from tests.support.postgres import Databases
 from tests.support.server import ADMIN, VaultServer, eventually
+from tests.support.warm_start import run_vault
 from vsqlvault.proof.checkpoint import TreeHead, sign_checkpoint
 from vsqlvault.proof.note import SigningKey
 
@@ -27,15 +27,8 @@ PLACES = ("/vault/card/kept", "/vault/card/gone", "/vault/card")
 
 
 def run(vault: VaultServer, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "vsqlvault", *arguments, "--config", str(vault.directory / "vault.toml")],
-        cwd=vault.directory,
-        env={"VSQL_VAULT_API_KEY": vault.admin_key, "PATH": ""},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    environment = {"VSQL_VAULT_API_KEY": vault.admin_key, "PATH": ""}
+    return run_vault([*arguments, "--config", vault.directory / "vault.toml"], vault.directory, environment)
 
 
 @pytest.fixture

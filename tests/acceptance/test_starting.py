@@ -20,6 +20,7 @@ import pytest
 from tests.support.fixtures import NewDatabase
 from tests.support.postgres import Databases
 from tests.support.server import ADMIN, App, VaultServer, eventually
+from tests.support.warm_start import run_vault
 from tests.upgrades.frozen import OLDEST_SQLITE
 from vsqlvault.proof.note import SigningKey
 
@@ -34,15 +35,12 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 def ran(directory: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the command in a directory, with no variable of a vault but these."""
     variables = {name: value for name, value in os.environ.items() if not name.startswith("VSQL_VAULT_")}
-    return subprocess.run(
-        [sys.executable, "-m", "vsqlvault", *arguments], cwd=directory, env=variables | environment, text=True,
-        capture_output=True, timeout=60, check=False,
-    )  # fmt: skip
+    return run_vault(arguments, directory, variables | environment)
 
 
 @pytest.fixture
 def vault(tmp_path: Path, new_database: NewDatabase):
-    server = VaultServer(tmp_path, by_exec=True, database_url=new_database(tmp_path))
+    server = VaultServer(tmp_path, database_url=new_database(tmp_path))
     yield server
     server.kill()
 
@@ -136,7 +134,7 @@ class TestSchema:
 
     def test_an_older_one_in_postgresql_is_not_migrated_by_a_start(self, postgres: Databases, tmp_path: Path) -> None:
         name = postgres.create_database()
-        server = VaultServer(tmp_path, by_exec=True, database_url=postgres.url(name))
+        server = VaultServer(tmp_path, database_url=postgres.url(name))
         server.start()  # an empty database is migrated
         assert server.stop() == 0
         server.query(sqlite="", postgresql="UPDATE vault.schema_version SET version = version - 1")

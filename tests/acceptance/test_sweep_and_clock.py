@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from tests.support.checks import assert_problem, assert_refused
 from tests.support.fixtures import MARKER
 from tests.support.server import ADMIN, VaultServer, eventually
+from tests.support.warm_start import run_vault
 
 Start = Callable[..., VaultServer]
 SWEEP = "/admin/purge/sweep"
@@ -26,14 +27,8 @@ def move_mark(server: VaultServer, by: timedelta) -> None:
 
 
 def command(server: VaultServer, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*server.command()[:3], *arguments, "--config", str(server.directory / "vault.toml")],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env={**os.environ, "VSQL_VAULT_API_KEY": server.admin_key},
-    )
+    environment = {**os.environ, "VSQL_VAULT_API_KEY": server.admin_key}
+    return run_vault([*arguments, "--config", server.directory / "vault.toml"], server.directory, environment)
 
 
 def test_a_row_of_the_purge_log_says_when_its_bytes_were_out_of_the_data_files(another_vault: Start) -> None:

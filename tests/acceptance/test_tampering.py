@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import importlib.util
 import secrets
 import shutil
 import sqlite3
@@ -20,6 +19,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from tests.support.exports import second_verifier
 from tests.support.postgres import Databases
 from vsqlvault.interfaces.storage import Storage
 from vsqlvault.interfaces.writes import Write
@@ -39,18 +39,11 @@ from vsqlvault.testing import T0, a_purge_record, an_access_record, an_entry
 from vsqlvault_plugins.storage.postgres.storage import PostgresStorage
 from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage
 
-ROOT = Path(__file__).parents[2]
 ORIGIN = "vault.example/audit"
 OLD, KEY, STRANGER = (SigningKey(ORIGIN, bytes([number]) * 32) for number in (1, 2, 3))
 STEPS = 12
 ROWS = 50
 """The number of access log rows between two checkpoints, and five times the number of purge log rows."""
-
-_spec = importlib.util.spec_from_file_location("verify_audit", ROOT / "contrib" / "verify-audit" / "verify_audit.py")
-assert _spec is not None
-assert _spec.loader is not None
-second_verifier = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(second_verifier)
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 import pkgutil
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,11 @@ DOCS = ROOT / "docs"
 
 def text_of(name):
     return (DOCS / name).read_text("utf-8")
+
+
+@cache
+def sources():
+    return [path.read_text("utf-8") for folder in ("vsqlvault", "plugins") for path in (ROOT / folder).rglob("*.py")]
 
 
 def all_settings():
@@ -54,9 +60,8 @@ def test_every_setting_that_is_documented_exists():
 
 @pytest.mark.parametrize("setting", [name for name in all_settings() if name != "purge.purge_proof_hash"])
 def test_every_setting_has_a_reader(setting):
-    sources = [path.read_text("utf-8") for folder in ("vsqlvault", "plugins") for path in (ROOT / folder).rglob("*.py")]
     name = setting.partition(".")[2]
-    assert any(re.search(rf"(settings|table|pool|mapped|auth)\.(\w+\.)?{name}\b", source) for source in sources)
+    assert any(re.search(rf"(settings|table|pool|mapped|auth)\.(\w+\.)?{name}\b", source) for source in sources())
 
 
 def test_every_setting_of_an_issuer_is_documented_and_no_other():

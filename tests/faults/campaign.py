@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tests.faults.disk import Disk, Record, records_in
 from tests.faults.invariants import Acknowledged, violations
+from tests.support.warm_start import ForkedProcess, start_vault
 
 ROOT = Path(__file__).parents[2]
 SOURCE = Path(__file__).with_name("record_writes.c")
@@ -34,13 +35,13 @@ def build_shim(directory: Path) -> Path | None:
 
 
 @contextmanager
-def workload(url: str, directory: Path, seed: int, environment: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+def workload(
+    url: str, directory: Path, seed: int, environment: Mapping[str, str]
+) -> Iterator[ForkedProcess | subprocess.Popen[bytes]]:
     """Run the workload, and kill it at the end of the block."""
     with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.workload", url, str(directory), str(seed)],
-            cwd=ROOT, env={**os.environ, **environment}, stdout=errors, stderr=errors,
-        )  # fmt: skip
+        command = [sys.executable, "-m", "tests.faults.workload", url, str(directory), str(seed)]
+        process = start_vault(command, errors, ROOT, {**os.environ, **environment})
         try:
             _await_first(process, directory)
             yield process
@@ -49,7 +50,7 @@ def workload(url: str, directory: Path, seed: int, environment: Mapping[str, str
             process.wait()
 
 
-def _await_first(process: subprocess.Popen[bytes], directory: Path) -> None:
+def _await_first(process: ForkedProcess | subprocess.Popen[bytes], directory: Path) -> None:
     acks, deadline = directory / "acks", time.monotonic() + START_SECONDS
     before = acks.stat().st_size if acks.exists() else 0
     while process.poll() is None and (not acks.exists() or b'"ok"' not in acks.read_bytes()[before:]):

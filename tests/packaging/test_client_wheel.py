@@ -55,6 +55,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "wheel",
         "-q",
         "--no-deps",
+        "--no-build-isolation",
         "-w",
         folder,
         ROOT / "contrib" / "vsqlvault-client",
@@ -101,9 +102,9 @@ def test_it_works_on_the_oldest_python_with_nothing_else_installed(
     python = oldest_python()
     if python is None:
         pytest.skip(f"this machine has no Python {OLDEST}")
-    run(python, "-m", "venv", "venv", cwd=tmp_path)
+    run(python, "-m", "venv", "--without-pip", "venv", cwd=tmp_path)
     installed = tmp_path / "venv" / "bin" / "python"
-    run(installed, "-m", "pip", "install", "-q", wheel, cwd=tmp_path)
+    run(sys.executable, "-m", "pip", "--python", installed, "install", "-q", wheel, cwd=tmp_path)
     assert (
         run(installed, "-W", "error", "-c", ROUND_TRIP, server.url, server.key("payments"), cwd=tmp_path) == "ok 3 10\n"
     )

@@ -25,6 +25,7 @@ import yaml
 
 from tests.support.certificates import Authority
 from tests.support.postgres import Databases, PostgresServer
+from tests.support.warm_start import run_vault
 from vsqlvault.cli import parser
 from vsqlvault.config import Settings, load_settings
 from vsqlvault.proof.note import SigningKey
@@ -322,7 +323,7 @@ def test_the_commands_of_the_base_make_a_ready_vault(postgres: Databases, tmp_pa
 
     environment = {**os.environ, "VSQL_VAULT_API_KEY": "a-key-of-the-kubernetes-test"}
     try:
-        subprocess.run(command("migrate"), check=True, capture_output=True, timeout=60, env=environment)
+        run_vault(command("migrate")[3:], directory, environment).check_returncode()
         with subprocess.Popen(command("vault"), stdout=subprocess.PIPE, text=True, env=environment) as server:
             try:
                 running = next(json.loads(line) for line in server.stdout or () if "Vault API is running" in line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.server import VaultServer
+from tests.support.warm_start import run_vault
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "contrib" / "vsqlvault-typescript"
@@ -28,7 +30,7 @@ def run(*command: str | Path, cwd: Path, given: str | None = None) -> subprocess
 def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The client, generated as the README says."""
     folder = tmp_path_factory.mktemp("typescript")
-    document = run(sys.executable, "-m", "vsqlvault", "schema", "api", cwd=folder)
+    document = run_vault(["schema", "api"], folder, os.environ)
     assert document.returncode == 0, document.stderr
     done = run(sys.executable, SOURCE / "generate.py", "--out", folder, cwd=folder, given=document.stdout)
     assert done.returncode == 0, done.stderr

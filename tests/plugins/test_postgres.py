@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import secrets
 import subprocess
@@ -18,6 +17,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
+from tests.support.kept_databases import give_back, keep, pool_of, take
 from tests.support.postgres import Databases, PostgresServer
 from vsqlvault.errors import (
     AuditUnavailable,
@@ -87,8 +87,14 @@ def migrated(postgres: Databases) -> Iterator[dict[int, str]]:
             await (await opened(postgres.url(name), shards=shards)).close()
 
     asyncio.run(make())
+    for name in names.values():
+        keep(postgres, name)
     yield names
     for name in names.values():
+        for copy in postgres.sql(
+            f"SELECT datname FROM pg_database WHERE starts_with(datname, '{pool_of(name)}')"
+        ).split():
+            postgres.drop_database(copy)
         postgres.drop_database(name)
 
 
@@ -104,16 +110,13 @@ class OnItsOwnDatabase:
         yield
         made = postgres.sql(f"SELECT datname FROM pg_database WHERE datname LIKE '{prefix}%'")
         for name in made.split():
-            postgres.drop_database(name)
+            give_back(postgres, name, migrated[self.shards])
 
     async def open_storage(self, directory: Path) -> Storage:
         base = next(each for each in (directory, *directory.parents) if (each / PLACE_FILE).exists())
         url, prefix, migrated = (base / PLACE_FILE).read_text("utf-8").split()
         name = f"{prefix}_{hashlib.sha256(str(directory).encode()).hexdigest()[:8]}"
-        connection = await asyncpg.connect(url)
-        with contextlib.suppress(asyncpg.DuplicateDatabaseError):
-            await connection.execute(f"CREATE DATABASE {name} TEMPLATE {migrated}")
-        await connection.close()
+        await take(url, name, migrated)
         return await opened(urlsplit(url)._replace(path=f"/{name}").geturl(), pool_size=3, shards=self.shards)
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.sqlite_files import lay_migrated
 from vsqlvault.errors import (
     AuditUnavailable,
     SchemaTooNew,
@@ -74,6 +75,7 @@ BOUND_SECONDS = 20
 
 class TestSqliteConforms(StorageConformance):
     async def open_storage(self, directory: Path) -> Storage:
+        await asyncio.to_thread(lay_migrated, directory / "vault.db")
         storage = await SqliteStorage.open(directory / "vault.db")
         await storage.migrate()
         return storage
@@ -97,6 +99,7 @@ def run(runner: asyncio.Runner) -> Callable[[Coroutine[Any, Any, Any]], Any]:
 
 @pytest.fixture
 def storage(run, path: Path) -> Iterator[SqliteStorage]:
+    lay_migrated(path)
     storage = run(SqliteStorage.open(path))
     run(storage.migrate())
     yield storage

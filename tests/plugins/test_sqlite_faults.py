@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.sqlite_files import lay_migrated
 from vsqlvault.interfaces.storage import Storage
 from vsqlvault.interfaces.writes import CountRetrieval, RemoveEntry, StoreEntry, Write, WriteOutcome
 from vsqlvault.model.audit import Operation
@@ -24,6 +25,7 @@ class TestSqliteFails(FaultConformance):
 
 
 async def opened(directory: Path) -> SqliteStorage:
+    await asyncio.to_thread(lay_migrated, directory / "vault.db")
     storage = await SqliteStorage.open(directory / "vault.db")
     await storage.migrate()
     return storage

@@ -13,19 +13,29 @@ import importlib
 import json
 import os
 import pkgutil
+import runpy
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import IO
+from tempfile import TemporaryFile
+from typing import IO, NoReturn
 
 READ_AT_START = ("PYTHON", "LD_", "MALLOC_", "LC_", "LANG", "OPENSSL_", "SSL_")
-"""Variables that an interpreter or its libraries read once: where they differ, the program is started by ``exec``."""
+"""Variables that an interpreter or its libraries read once: where they differ, the program is started by ``exec``.
+
+Further directories of modules, those of plugins, are no reason for it: what is forked takes them on.
+"""
+
+PROGRAMS = ("vsqlvault", "pytest", "tests.faults.workload", "tests.support.log_writer")
+"""Modules that are forked where a command is ``python -m MODULE``."""
 
 MESSAGE_BYTES = 256 * 1024
 
@@ -37,14 +47,16 @@ class ForkedProcess:
         self._parent = parent
         self.pid = pid
         self.returncode: int | None = None
+        self._lock = threading.Lock()
 
     def poll(self) -> int | None:
         """Return the exit code, the negative signal number, or None while it runs."""
-        if self.returncode is None:
-            status = self._parent.ask({"poll": self.pid})
-            if status is not None:
-                self.returncode = os.waitstatus_to_exitcode(status)
-        return self.returncode
+        with self._lock:
+            if self.returncode is None:
+                status = self._parent.ask({"poll": self.pid})
+                if status is not None:
+                    self.returncode = os.waitstatus_to_exitcode(status)
+            return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
         """Return the exit code once it has ended. Raises subprocess.TimeoutExpired."""
@@ -82,11 +94,17 @@ class WarmParent:
         atexit.register(self.close)
 
     def start(
-        self, arguments: Sequence[str], output: IO[bytes], directory: Path, environment: Mapping[str, str]
+        self,
+        program: Sequence[str],
+        directory: Path | str,
+        environment: Mapping[str, str],
+        output: int,
+        errors: int,
+        *given: int,
     ) -> ForkedProcess:
-        """Start ``vsql-vault ARGUMENTS`` with its output and errors in ``output``."""
-        request = {"arguments": list(arguments), "directory": str(directory), "environment": dict(environment)}
-        return ForkedProcess(self, int(self.ask(request, output.fileno()) or 0))
+        """Start a module with its arguments and these descriptors for output, errors and, if it reads any, input."""
+        request = {"program": list(program), "directory": str(directory), "environment": dict(environment)}
+        return ForkedProcess(self, int(self.ask(request, output, errors, *given) or 0))
 
     def ask(self, request: Mapping[str, object], *descriptors: int) -> int | None:
         with self._lock:
@@ -103,7 +121,9 @@ class WarmParent:
 
 
 def variables_at_start(environment: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environment.items() if name.startswith(READ_AT_START)}
+    return {
+        name: value for name, value in environment.items() if name.startswith(READ_AT_START) and name != "PYTHONPATH"
+    }
 
 
 _parent: WarmParent | None = None
@@ -112,15 +132,50 @@ _parent: WarmParent | None = None
 def start_vault(
     command: Sequence[str], output: IO[bytes], directory: Path, environment: Mapping[str, str], *, by_exec: bool = False
 ) -> ForkedProcess | subprocess.Popen[bytes]:
-    """Start the command as a process of its own: forked if it is ``vsql-vault`` as installed here, else by ``exec``."""
-    global _parent  # noqa: PLW0603 - one for each process of tests
-    if not by_exec and list(command[:3]) == [sys.executable, "-m", "vsqlvault"]:
-        _parent = _parent or WarmParent()
-        if variables_at_start(environment) == _parent.variables:
-            return _parent.start(command[3:], output, directory, environment)
+    """Start the command as a process of its own: forked if it is one of ``PROGRAMS``, else by ``exec``."""
+    if not by_exec and list(command[:2]) == [sys.executable, "-m"] and command[2] in PROGRAMS:
+        parent = warm_parent()
+        if variables_at_start(environment) == parent.variables:
+            return parent.start(command[2:], directory, environment, output.fileno(), output.fileno())
     return subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, cwd=directory, env=environment
     )
+
+
+def warm_parent() -> WarmParent:
+    """Return the process that forks, which is started on the first call."""
+    global _parent  # noqa: PLW0603 - one for each process of tests
+    _parent = _parent or WarmParent()
+    return _parent
+
+
+def run_vault(
+    arguments: Sequence[str | Path], directory: Path, environment: Mapping[str, str], timeout: float = 60.0
+) -> subprocess.CompletedProcess[str]:
+    """Run ``vsql-vault ARGUMENTS`` to its end as a process of its own, and return its exit code and what it printed."""
+    return run_program(["vsqlvault", *arguments], directory, environment, timeout)
+
+
+def run_program(
+    program: Sequence[str | Path], directory: Path, environment: Mapping[str, str], timeout: float = 60.0
+) -> subprocess.CompletedProcess[str]:
+    """Run one of ``PROGRAMS`` with its arguments.
+
+    The environment is this, and what an interpreter reads of that of the tests.
+    """
+    parent, words = warm_parent(), [str(word) for word in program]
+    variables = {**environment, **parent.variables}
+    with TemporaryFile() as output, TemporaryFile() as errors:
+        process = parent.start(words, directory, variables, output.fileno(), errors.fileno())
+        try:
+            code = process.wait(timeout)
+        finally:
+            process.kill()
+        printed = []
+        for file in (output, errors):
+            file.seek(0)
+            printed.append(file.read().decode())
+    return subprocess.CompletedProcess(words, code, *printed)
 
 
 def import_everything() -> None:
@@ -135,7 +190,7 @@ def import_everything() -> None:
 def fork_until_the_end(control: socket.socket) -> bool:
     """Answer requests. Return True in each process that is forked, and False once the tests have ended."""
     while True:
-        message, descriptors, _, _ = socket.recv_fds(control, MESSAGE_BYTES, 1)
+        message, descriptors, _, _ = socket.recv_fds(control, MESSAGE_BYTES, 3)
         if not message:
             return False
         request = json.loads(message)
@@ -145,30 +200,72 @@ def fork_until_the_end(control: socket.socket) -> bool:
             continue
         pid = os.fork()
         if pid == 0:
-            become(request, descriptors[0])
+            become(request, *descriptors)
             return True
-        os.close(descriptors[0])
+        for descriptor in descriptors:
+            os.close(descriptor)
         control.send(json.dumps(pid).encode())
 
 
-def become(request: Mapping[str, object], output: int) -> None:
+def become(request: Mapping[str, object], output: int, errors: int, *given: int) -> None:
     """Take on what a new program gets from the one that starts it."""
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    os.close(output)
+    for descriptor, number in ((output, 1), (errors, 2), *((each, 0) for each in given)):
+        os.dup2(descriptor, number)
+        os.close(descriptor)
     os.chdir(str(request["directory"]))
     os.environ.clear()
-    environment, arguments = request["environment"], request["arguments"]
+    environment, program = request["environment"], request["program"]
     assert isinstance(environment, dict)
-    assert isinstance(arguments, list)
+    assert isinstance(program, list)
     os.environ.update(environment)
     time.tzset()
-    sys.argv = ["vsql-vault", *arguments]
+    sys.argv = program
+    further = [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path and path not in sys.path]
+    if further:
+        sys.path[:0] = further
+        importlib.import_module("vsqlvault.plugin_loader").entry_points = entry_points
+
+
+def run_forked() -> int:
+    """Run the program of ``sys.argv``, and return its exit code."""
+    program, sys.argv[0] = sys.argv[0], "vsql-vault"
+    try:
+        if program == "vsqlvault":
+            raise SystemExit(importlib.import_module("vsqlvault.cli").main())
+        runpy.run_module(program, run_name="__main__")
+    except SystemExit as ended:
+        if isinstance(ended.code, str):
+            sys.stderr.write(f"{ended.code}\n")
+            return 1
+        return ended.code or 0
+    except Exception:  # noqa: BLE001 - as an interpreter does
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def end_with(code: int) -> NoReturn:
+    """End as an interpreter does, but leave its modules as they are: to take them apart is 50 ms of processor time."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def import_programs() -> None:
+    """Import what is forked, and fill the caches that each start fills: those of regular expressions."""
+    import_everything()
+    for name in ("pytest", "vsqlvault.cli.parser", "vsqlvault.http.application"):
+        importlib.import_module(name)
+    sys.modules["vsqlvault.cli.parser"].command_parser()
+    settings = sys.modules["vsqlvault.config"].Settings()
+    sys.modules["vsqlvault.http.application"].Application(settings, sys.modules["vsqlvault.http.server.state"].Counts())
 
 
 def main() -> None:
-    """Import the program, and fork on request. In what is forked, run the command and end with its exit code."""
-    import_everything()
+    """Import the programs, and fork on request. In what is forked, run the command and end with its exit code."""
+    import_programs()
     loader = importlib.import_module("vsqlvault.plugin_loader")
     loader.entry_points = importlib.import_module("tests.support.installed_plugins").plugins_read_once()
     gc.collect()
@@ -176,7 +273,7 @@ def main() -> None:
     with socket.socket(fileno=int(sys.argv[1])) as control:
         is_forked = fork_until_the_end(control)
     if is_forked:
-        raise SystemExit(importlib.import_module("vsqlvault.cli").main())
+        end_with(run_forked())
 
 
 if __name__ == "__main__":

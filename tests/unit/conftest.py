@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.support.fixtures import SIGNING_KEY
-from tests.support.installed_plugins import plugins_read_once
+from tests.support.sqlite_files import lay_migrated
 from vsqlvault import plugin_loader as plugin_manager
 from vsqlvault import runtime
 from vsqlvault.config import load_settings
@@ -68,18 +68,6 @@ class Clock:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
-
-
-@pytest.fixture(scope="session")
-def _read_plugins() -> Callable[..., Any]:
-    return plugins_read_once()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _plugins_are_read_once(_read_plugins: Callable[..., Any]) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plugin_manager, "entry_points", _read_plugins)
-        yield
 
 
 @dataclass(frozen=True)
@@ -140,6 +128,7 @@ def make_vault(
 ) -> Iterator[Callable[..., Awaitable[Vault]]]:
     """Return a function that opens a vault on this test's file and clock; its storage can be made to fail."""
     stack = AsyncExitStack()
+    lay_migrated(tmp_path / "vault.db")
 
     async def open_storage(_: Any) -> FaultyStorage:
         return FaultyStorage(await SqliteStorage.open(tmp_path / "vault.db", clock))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.warm_start import run_program
 from vsqlvault.cli import main
 from vsqlvault.cli.new_plugin import KINDS, skeleton
 from vsqlvault.config import load_settings
@@ -35,8 +34,8 @@ def test_the_tests_of_a_new_plugin_pass(kind: str, tmp_path: Path, monkeypatch: 
     variables = install(tmp_path / "night-watch", "night-watch")
     # Of a storage only the part that shows that it is driven: the whole suite is run on the built-in ones.
     chosen = ["-k", "Plugin or cursor or lease"] if kind == "storage" else []
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *chosen, "night-watch"]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=variables)
+    command = ["pytest", "-q", "-p", "no:cacheprovider", "-p", "no:schemathesis", *chosen, "night-watch"]
+    ran = run_program(command, tmp_path, variables, 300)
     assert ran.returncode == 0, ran.stdout[-3000:]
     assert " passed" in ran.stdout
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.exports import second_verifier
 from vsqlvault import cli
 from vsqlvault.config import load_settings
 from vsqlvault.durable_file import durable_file
@@ -33,8 +34,6 @@ from vsqlvault.service.entries.requests import Preconditions, StoreRequest
 from vsqlvault.service.log.export import MAX_TEXT_BYTES
 from vsqlvault.testing import a_call, a_retention_policy
 
-ROOT = Path(__file__).parents[3]
-SECOND = ROOT / "contrib" / "verify-audit" / "verify_audit.py"
 KEY, STRANGER = (SigningKey("vault.example/audit", bytes([number]) * 32) for number in (1, 2))
 SETTINGS = """
 [storage]
@@ -105,10 +104,7 @@ def verify(here: Path, capsys: pytest.CaptureFixture[str]) -> Verify:
         code = cli.main(["verify", "--config", "vsql-vault.toml", *arguments])
         said = capsys.readouterr()
         if both and arguments and not arguments[0].startswith("-") and "--vkey" in arguments:
-            done = subprocess.run(
-                [sys.executable, SECOND, *arguments], capture_output=True, text=True, timeout=60, check=False
-            )
-            assert done.returncode == code, (done.stdout, done.stderr, said)
+            assert second_verifier.main(list(arguments)) == code, (capsys.readouterr(), said)
         return code, said.out + said.err
 
     return verify
@@ -170,6 +166,12 @@ class TestVerify:
         assert (code, "DOES NOT VERIFY" in said) == (1, True)
         code, said = verify("receipt.json", "--vkey", str(STRANGER.verifier))
         assert (code, "DOES NOT VERIFY" in said) == (1, True)
+
+    def test_the_second_verifier_is_a_program(self, here: Path) -> None:
+        (here / "forged.json").write_text((here / "receipt.json").read_text("utf-8").replace("card", "cord"), "utf-8")
+        for name, code in (("receipt.json", 0), ("forged.json", 1)):
+            command = [sys.executable, second_verifier.__file__, name, "--vkey", "vkey"]
+            assert subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == code
 
     def test_checkpoints_of_the_file_anchor(self, verify: Verify, here: Path) -> None:
         note = (here / "kept").read_text("utf-8")
