@@ -59,12 +59,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Shuffle, before pytest brings those together that share a parameter of a fixture. Each worker has the same order."""
+    """Shuffle, before pytest brings those together that share a parameter of a fixture. Each worker has the same order.
+
+    The blocks of a page of the documentation stay in their order: a reader follows it from top to bottom.
+    """
     seed = config.getoption("--random-order")
     if seed is None:
         return
+    places = {item: place for place, item in enumerate(items)}
     items.sort(key=lambda item: item.nodeid)  # so that the order rests on the seed alone
-    keys: dict[str, float] = {}
+    keys: dict[str, float] = {item.nodeid: place for item, place in places.items() if not hasattr(item, "function")}
     random = Random(seed)
     for item in items:
         for parent in item.listchain():
