@@ -48,13 +48,16 @@ database_url = "sqlite:///vault.db"
 CARD_POLICY = {"max_retention_days": 365, "purge_method": "physical-delete"}
 
 LONGEST_FILES = (
-    "tests/acceptance/test_http2.py", "tests/plugins/test_postgres.py", "tests/packaging/test_wheel.py",
-    "tests/plugins/test_sqlite_faults.py", "tests/acceptance/test_rogue_plugins.py", "tests/http/test_schemathesis.py",
-    "tests/acceptance/test_processes.py", "tests/acceptance/test_tls.py", "tests/plugins/test_sqlite.py",
-    "tests/acceptance/test_restore.py", "tests/acceptance/test_hardening.py", "tests/plugins/test_postgres_load.py",
-    "tests/acceptance/test_patroni.py", "tests/plugins/test_postgres_machine.py",
+    "tests/plugins/test_postgres.py", "tests/plugins/test_sqlite_faults.py", "tests/packaging/test_wheel.py",
+    "tests/acceptance/test_rogue_plugins.py", "tests/http/test_schemathesis.py", "tests/lint/test_gates.py",
+    "tests/acceptance/test_state_tampering.py", "tests/acceptance/test_tampering.py", "tests/plugins/test_sqlite.py",
+    "tests/acceptance/test_http2.py", "tests/acceptance/test_races.py", "tests/plugins/test_postgres_load.py",
+    "tests/acceptance/test_both_versions.py", "tests/acceptance/test_workers.py", "tests/faults/test_faults.py",
+    "tests/acceptance/test_forwarded_certificates.py", "tests/acceptance/test_processes.py",
+    "tests/acceptance/test_hardening.py", "tests/acceptance/test_tls.py", "tests/acceptance/test_patroni.py",
+    "tests/plugins/test_postgres_machine.py",
 )  # fmt: skip
-"""Each takes a minute or more. They are begun first, so that no worker is left alone with one at the end."""
+"""Each takes half a minute or more. They are begun first, so that no worker is left alone with one at the end."""
 
 
 def pytest_configure(config: pytest.Config) -> None:

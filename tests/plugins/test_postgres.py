@@ -102,6 +102,7 @@ class OnItsOwnDatabase:
     """The directory of a test tells its server; each directory in it has a database of its own there."""
 
     shards = 1
+    pool_size = 3
 
     @pytest.fixture(autouse=True)
     def _databases(self, tmp_path: Path, postgres: Databases, migrated: dict[int, str]) -> Iterator[None]:
@@ -117,7 +118,9 @@ class OnItsOwnDatabase:
         url, prefix, migrated = (base / PLACE_FILE).read_text("utf-8").split()
         name = f"{prefix}_{hashlib.sha256(str(directory).encode()).hexdigest()[:8]}"
         await take(url, name, migrated)
-        return await opened(urlsplit(url)._replace(path=f"/{name}").geturl(), pool_size=3, shards=self.shards)
+        return await opened(
+            urlsplit(url)._replace(path=f"/{name}").geturl(), pool_size=self.pool_size, shards=self.shards
+        )
 
 
 class TestPostgresConforms(OnItsOwnDatabase, StorageConformance):
@@ -125,6 +128,7 @@ class TestPostgresConforms(OnItsOwnDatabase, StorageConformance):
 
 
 class TestPostgresFails(OnItsOwnDatabase, FaultConformance):
+    pool_size = 1  # each connection of each vault compiles every function again
     every = len(
         FAILURES
     )  # a new database for each call is slow: here one fault applies to it, on SQLite all of them do
