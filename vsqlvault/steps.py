@@ -6,11 +6,14 @@ A task, and a callback of the event loop each time it continues, cost a request 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
+TURN_SECONDS = 0.001
+"""After this time the other coroutines of a batch let the event loop handle what has arrived meanwhile."""
 
 
 class Outcome(asyncio.Future[Result]):
@@ -53,15 +56,18 @@ class Steps:
 
 
 def continue_soon(waiting: list[Callable[[], None]]) -> None:
-    """Continue the coroutines that wait for outcomes which are set now, in one callback for all of them."""
+    """Continue the coroutines that wait for outcomes which are set now, in one callback for all that fit into a turn."""
     if waiting:
         asyncio.get_running_loop().call_soon(_continue, deque(waiting))
 
 
 def _continue(waiting: deque[Callable[[], None]]) -> None:
+    ends_at = time.monotonic() + TURN_SECONDS
     try:
         while waiting:
             waiting.popleft()()
+            if time.monotonic() >= ends_at:
+                break
     finally:
-        if waiting:  # one raised what ends the process elsewhere, such as SystemExit
+        if waiting:  # the turn is over, or one raised what ends the process elsewhere, such as SystemExit
             asyncio.get_running_loop().call_soon(_continue, waiting)

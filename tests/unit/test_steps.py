@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Coroutine
 from typing import Any
 
 import pytest
 
 from vsqlvault.service.commit.batcher import Batcher
-from vsqlvault.steps import Outcome, Steps, continue_soon
+from vsqlvault.steps import TURN_SECONDS, Outcome, Steps, continue_soon
 
 TURNS = 5
 
@@ -116,3 +117,17 @@ async def test_what_ends_a_process_in_one_coroutine_keeps_no_other_from_continui
     assert raised == [error]
     assert seen == [1]
     assert [len(each) for each in ended] == [1, 1]
+
+
+async def test_a_large_batch_lets_the_event_loop_handle_what_has_arrived() -> None:
+    order: list[str] = []
+
+    def work(name: str) -> None:
+        order.append(name)
+        time.sleep(2 * TURN_SECONDS)
+
+    continue_soon([lambda: work("first"), lambda: work("second")])
+    await asyncio.sleep(0)
+    order.append("another request")
+    await turns()
+    assert order == ["first", "another request", "second"]
