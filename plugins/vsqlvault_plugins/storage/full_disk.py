@@ -17,11 +17,8 @@ class FullDisk:
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
         self._found_at: float | None = None
-
-    @property
-    def is_full(self) -> bool:
+        self.is_full = False
         """Whether the last write that stores an entry found no room."""
-        return self._found_at is not None
 
     async def commit(
         self, writes: Sequence[Write], commit: Callable[[Sequence[Write]], Awaitable[Sequence[WriteOutcome]]]
@@ -34,9 +31,10 @@ class FullDisk:
             except StorageFull:
                 if not has_stores:
                     raise
-                self._found_at = self._monotonic()
+                self._found_at, self.is_full = self._monotonic(), True
             else:
-                self._found_at = None if has_stores else self._found_at
+                if has_stores:
+                    self._found_at, self.is_full = None, False
                 return outcomes
         return await without_stores(writes, commit)
 

@@ -6,7 +6,6 @@ import asyncio
 import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
 from typing import TypeVar
 
 from vsqlvault.errors import (
@@ -70,6 +69,8 @@ class CommitQueue:
         self._follow = follow
         self._max_waiting = max_waiting
         self._clock = clock
+        self.time_within = clock.now_within
+        """Returns the storage's time without reading it, or None if the last reading is older than the given seconds."""
         self.reads: Batcher[Read, Snapshot] = Batcher(
             self._read_batch,
             max_in_flight=storage.flights,
@@ -128,10 +129,6 @@ class CommitQueue:
             Unavailable: the storage cannot answer.
         """
         return self.reads.enqueue(Read(key, with_value), 1 if with_value else 0)
-
-    def time_within(self, seconds: float) -> datetime | None:
-        """Return the storage's time without reading it, or None if the last reading is too old."""
-        return self._clock.now() if self._clock.age_seconds() <= seconds else None
 
     def commit(self, write: Write) -> Outcome[WriteOutcome]:
         """Return once the write is durable, or once it is known that it was left out.

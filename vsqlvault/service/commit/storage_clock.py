@@ -38,6 +38,10 @@ class StorageClock:
         """Return the maximum age of the last reading; infinity before the first."""
         return self._monotonic() - self._asked_at
 
+    def now_within(self, seconds: float) -> datetime | None:
+        """Return ``now``, or None if the last reading is older than ``seconds``."""
+        return self.now() if self._monotonic() - self._asked_at <= seconds else None
+
     def now(self) -> datetime:
         """Return the last reading plus the time since, or this machine's clock before the first reading."""
         if self._told is None or self._shown is None:

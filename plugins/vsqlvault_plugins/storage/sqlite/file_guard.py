@@ -143,7 +143,10 @@ class FileGuard:
         if lock_file is not None:
             _take(lock_file, seconds)
         try:
-            self._set_busy_timeout(connection, max(0.0, deadline - self._monotonic()) if seconds else 0.0)
+            millis = round(max(0.0, deadline - self._monotonic()) * 1000) if seconds else 0
+            if millis != self._busy_millis:
+                connection.execute(f"PRAGMA busy_timeout = {millis}")
+                self._busy_millis = millis
             answer = function(connection, *arguments)
         except (OutcomeUnknown, sqlite3.Error) as error:
             name = getattr(error, "sqlite_errorname", None) or ""
@@ -159,12 +162,6 @@ class FileGuard:
         self._check()
         return answer
 
-    def _set_busy_timeout(self, connection: sqlite3.Connection, seconds: float) -> None:
-        millis = round(seconds * 1000)
-        if millis != self._busy_millis:
-            connection.execute(f"PRAGMA busy_timeout = {millis}")
-            self._busy_millis = millis
-
     def close(self) -> None:
         """Close the lock file."""
         if self._lock_file is not None:
@@ -174,6 +171,12 @@ class FileGuard:
     def _check(self) -> None:
         if self.failure is not None:
             raise StorageUnavailable(self.failure)
+        try:  # requests wait for these two calls
+            file, log_file = os.stat(self._path), os.stat(self._log_path)  # noqa: PTH116
+            if (file.st_dev, file.st_ino) == self._file and (log_file.st_dev, log_file.st_ino) == self._log_file:
+                return
+        except OSError:
+            pass
         if self._log_file is None:
             self._log_file = _identity(self._log_path)
         found, found_log = _identity(self._path), _identity(self._log_path)
@@ -224,7 +227,7 @@ def _open_lock(path: Path) -> int:
 
 def _identity(path: Path) -> tuple[int, int] | None:
     try:
-        found = os.stat(path)  # noqa: PTH116 - on the path of every commit
+        found = path.stat()
     except OSError:
         return None
     return found.st_dev, found.st_ino

@@ -61,8 +61,11 @@ LARGE = 64
 
 def size_of(write: Write) -> int:
     """Return about how many bytes a write adds to the write-ahead log."""
-    values = sum(len(change.value or b"") for change in write.changes if isinstance(change, StoreEntry))
-    return values + ROW_BYTES * (len(write.access) + len(write.purges))
+    size = ROW_BYTES * (len(write.access) + len(write.purges))
+    for change in write.changes:
+        if isinstance(change, StoreEntry):
+            size += len(change.value or b"")
+    return size
 
 
 @contextmanager

@@ -280,9 +280,10 @@ async def test_the_row_of_a_retrieval_that_moves_the_expiry_begins_with_the_trac
     assert statement_in(detail) is not None
 
 
-async def test_without_a_recent_reading_of_the_clock_it_is_read_first(scene, monkeypatch) -> None:
+async def test_without_a_recent_reading_of_the_clock_it_is_read_first(scene) -> None:
     await seen(scene)
-    monkeypatch.setattr(scene.vault.clock, "age_seconds", lambda: 5.0)
+    clock = scene.vault.clock
+    clock.set(clock.now(), clock.asked() - 5.0)
     await again(scene)
     assert scene.storage.calls == ["read", "commit"]
 
