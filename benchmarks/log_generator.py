@@ -13,16 +13,18 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from vsqlvault.interfaces.tree_storage import TreeGrowth
 from vsqlvault.model.audit import AccessRecord, Operation, Outcome
 from vsqlvault.model.purge import PurgeReason, PurgeRecord
 from vsqlvault.model.times import format_time
-from vsqlvault.model.transparency import Checkpoint, LogName, TileKey
+from vsqlvault.model.transparency import Checkpoint, LogName, RowPlace, TileKey
 from vsqlvault.proof.checkpoint import TreeHead, sign_checkpoint
 from vsqlvault.proof.note import SigningKey
 from vsqlvault.proof.tiles import Edge
 from vsqlvault_plugins.storage.sqlite import tallies
-from vsqlvault_plugins.storage.sqlite.rows import row_of_access, row_of_checkpoint, row_of_purge
-from vsqlvault_plugins.storage.sqlite.transactions import QUERIES
+from vsqlvault_plugins.storage.sqlite.rows import row_of_access, row_of_purge
+from vsqlvault_plugins.storage.sqlite.transactions import QUERIES, transaction
+from vsqlvault_plugins.storage.sqlite.tree import INCARNATION, grow_tree
 
 BATCH, PURGE_EACH, ENTRIES = 25_600, 20, 100_000
 STEP = timedelta(milliseconds=1)
@@ -48,22 +50,21 @@ class LogWriter:
         gone = [_purge(number, at + STEP * number) for number in range(first + count - purges, first + count)]
         rows = [row_of_access(record) for record in access]
         rows_of_purges = [row_of_purge(record) for record in gone]
-        run = self._connection.executemany
-        run(QUERIES["put_access_row"], rows)
-        run(QUERIES["put_purge_row"], rows_of_purges)
+        with transaction(self._connection, "begin_write"):
+            self._connection.executemany(QUERIES["put_access_row"], rows)
+            self._connection.executemany(QUERIES["put_purge_row"], rows_of_purges)
         hashes = [row[-2] for row in rows] + [row[-1] for row in rows_of_purges]
-        size = self._edge.size
         places = [*self._places(LogName.ACCESS, len(rows)), *self._places(LogName.PURGE, len(gone))]
-        run(QUERIES["put_leaf"], [(index, *place) for index, place in enumerate(places, start=size)])
+        size = self._edge.size
         self._edge, changed = self._edge.grown(hashes)
-        run(QUERIES["put_tile"], [(key.level, key.index, tile) for key, tile in changed.items()])
+        grow_tree(self._connection, TreeGrowth(size, places, changed, None, INCARNATION))
 
     def sign(self) -> None:
         """Sign the tree as it is now."""
         head = TreeHead(self._key.verifier.name, self._edge.size, self._edge.root())
         note = sign_checkpoint(head, self._key.signer)
         made = Checkpoint(head.origin, head.size, head.root, note, datetime.now(UTC))
-        self._connection.execute(QUERIES["put_checkpoint"], row_of_checkpoint(made))
+        grow_tree(self._connection, TreeGrowth(head.size, [], {}, made, INCARNATION))
 
     def _tile(self, key: TileKey) -> bytes:
         row = self._connection.execute(QUERIES["tile"], (key.level, key.index)).fetchone()
@@ -73,10 +74,10 @@ class LogWriter:
         (newest,) = self._connection.execute(f"SELECT coalesce(max(position), 0) FROM {log.value}_log").fetchone()
         return int(newest)
 
-    def _places(self, log: LogName, count: int) -> Iterator[tuple[str, int]]:
+    def _places(self, log: LogName, count: int) -> Iterator[RowPlace]:
         first = self._positions[log] + 1
         self._positions[log] += count
-        return ((log.value, position) for position in range(first, first + count))
+        return (RowPlace(log, position) for position in range(first, first + count))
 
 
 def generate(database: Path, key: SigningKey, rows: int, parts: int, old: timedelta, young: timedelta) -> list[str]:
@@ -104,7 +105,7 @@ def generate(database: Path, key: SigningKey, rows: int, parts: int, old: timede
 
 @contextmanager
 def _in_bulk(connection: sqlite3.Connection) -> Iterator[None]:
-    """One transaction without indexes and triggers of the tables, which are made again after it. Then the log is counted."""
+    """Run the block without indexes and triggers of the tables. They are made again after it, and the log is counted."""
     for pragma in ("journal_mode = OFF", "synchronous = OFF", "cache_size = -500000"):
         connection.execute(f"PRAGMA {pragma}").fetchall()
     places = ", ".join("?" for _ in TABLES)
@@ -115,9 +116,7 @@ def _in_bulk(connection: sqlite3.Connection) -> Iterator[None]:
     ).fetchall()
     for kind, name, _ in made:
         connection.execute(f"DROP {kind} {name}")
-    connection.execute("BEGIN IMMEDIATE")
     yield
-    connection.execute("COMMIT")
     for _, _, sql in made:
         connection.execute(sql)
     for log in LogName:

@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.archived_vault import BUNDLE, KEY, TAMPERS, inside, installed
 from vsqlvault import cli
-from vsqlvault.config import load_settings
 from vsqlvault.errors import TreeDamaged
 from vsqlvault.interfaces.tree_storage import LeafRow
 from vsqlvault.interfaces.writes import Write
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.log_archive import LogArchive
 from vsqlvault.model.transparency import LogName
-from vsqlvault.proof.checkpoint import TreeHead, sign_checkpoint
-from vsqlvault.proof.note import SigningKey
-from vsqlvault.runtime import open_vault
 from vsqlvault.service.log.archive_files import ArchiveFiles, ArchiveUnusable
 from vsqlvault.service.log.archiver import LogArchiver
 from vsqlvault.service.vault import Vault
 from vsqlvault.testing import a_call, a_purge_record, an_access_record, an_entry
-
-KEY, STRANGER = (SigningKey("vault.example/archive", bytes([number]) * 32) for number in (1, 2))
-BUNDLE = "tile/entries/000"
-SETTINGS = '[storage]\ndatabase_url = "sqlite:///vault.db"\n[audit]\nsigning_key_file = "signing.key"\n'
 
 
 async def _grow(vault: Vault, rows: int, start: int = 0) -> None:
@@ -41,30 +32,12 @@ async def _grow(vault: Vault, rows: int, start: int = 0) -> None:
     await vault.log.sequencer.sequence()
 
 
-def _inside(directory: Path, work: Callable[[Vault], Any]) -> Any:
-    async def run() -> Any:
-        settings = load_settings(
-            None,
-            {
-                "VSQL_VAULT_STORAGE__DATABASE_URL": f"sqlite:///{directory / 'vault.db'}",
-                "VSQL_VAULT_AUDIT__SIGNING_KEY_FILE": str(directory / "signing.key"),
-            },
-        )
-        async with open_vault(settings) as vault:
-            return await work(vault)
-
-    return asyncio.run(run())
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with a stopped vault of 600 rows, its settings, its key, and an archive."""
     directory = tmp_path_factory.mktemp("made")
-    (directory / "signing.key").write_text(KEY.reveal(), "utf-8")
-    (directory / "signing.key").chmod(0o600)
-    (directory / "vsql-vault.toml").write_text(SETTINGS, "utf-8")
-    (directory / "archive").mkdir()
-    _inside(directory, lambda vault: _grow(vault, 600))
+    installed(directory)
+    inside(directory, lambda vault: _grow(vault, 600))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(directory)
         assert cli.main(["archive-audit", "--config", "vsql-vault.toml", "--out", "archive"]) == 0
@@ -97,7 +70,7 @@ def test_only_the_owner_reads_what_was_created(place: Path) -> None:
     (place / "fresh").mkdir(mode=0o755)
     umask = os.umask(0)
     try:
-        _inside(place, lambda vault: _grow(vault, 300, start=600))
+        inside(place, lambda vault: _grow(vault, 300, start=600))
         assert _archive("--out", "fresh") == 0
     finally:
         os.umask(umask)
@@ -106,7 +79,7 @@ def test_only_the_owner_reads_what_was_created(place: Path) -> None:
 
 
 def test_every_file_is_synced_before_the_manifest(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _inside(place, lambda vault: _grow(vault, 300, start=600))
+    inside(place, lambda vault: _grow(vault, 300, start=600))
     synced: list[int] = []
     usual = os.fsync
 
@@ -129,8 +102,8 @@ def test_an_archive_verifies_without_the_vault(place: Path, capsys: pytest.Captu
 
 
 def test_a_row_and_a_record_say_what_was_archived(place: Path) -> None:
-    archives: list[LogArchive] = list(_inside(place, lambda vault: vault.storage.archives()))
-    rows: list[LeafRow] = list(_inside(place, _of_archive))
+    archives: list[LogArchive] = list(inside(place, lambda vault: vault.storage.archives()))
+    rows: list[LeafRow] = list(inside(place, _of_archive))
     assert [(one.number, one.first, one.end) for one in archives] == [(1, 0, 512)]
     document = json.loads(archives[0].document)
     assert document["manifest_sha256"] == ArchiveFiles(place / "archive").manifest(1).sha256  # type: ignore[union-attr]
@@ -144,7 +117,7 @@ async def _of_archive(vault: Vault) -> list[LeafRow]:
 
 
 def test_the_vault_verifies_after_an_archive(place: Path) -> None:
-    _inside(place, lambda vault: vault.log.sequencer.sequence())
+    inside(place, lambda vault: vault.log.sequencer.sequence())
     assert cli.main(["verify", "--config", "vsql-vault.toml"]) == 0
 
 
@@ -155,8 +128,8 @@ def test_verify_names_the_first_archived_row_that_went_without_a_recorded_drop(
         await vault.storage.drop_archived(LogName.ACCESS, 0, 10)
         return await vault.storage.tree_size()
 
-    size = _inside(place, drop)
-    left = [row.index for row in _inside(place, lambda vault: vault.storage.leaf_rows(0, size))]
+    size = inside(place, drop)
+    left = [row.index for row in inside(place, lambda vault: vault.storage.leaf_rows(0, size))]
     assert set(range(10)).isdisjoint(left)
     capsys.readouterr()
     assert cli.main(["verify", "--config", "vsql-vault.toml", "--json"]) == 1
@@ -168,7 +141,7 @@ def test_verify_names_the_first_archived_row_that_went_without_a_recorded_drop(
 def test_the_next_archive_begins_where_the_last_one_ended(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _archive("--out", "archive") == 0
     assert "nothing to archive" in capsys.readouterr().out
-    _inside(place, lambda vault: _grow(vault, 300, start=600))
+    inside(place, lambda vault: _grow(vault, 300, start=600))
     assert _archive("--out", "archive", "--json") == 0
     made = json.loads(capsys.readouterr().out)["archive"]
     assert (made["number"], made["first"], made["end"]) == (2, 512, 768)
@@ -176,13 +149,13 @@ def test_the_next_archive_begins_where_the_last_one_ended(place: Path, capsys: p
 
 
 def test_rows_signed_after_the_given_time_are_not_archived(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _inside(place, lambda vault: _grow(vault, 300, start=600))
+    inside(place, lambda vault: _grow(vault, 300, start=600))
     assert _archive("--out", "archive", "--before", "2020-01-01T00:00:00Z") == 0
     assert "nothing to archive" in capsys.readouterr().out
 
 
 def test_a_directory_that_does_not_exist_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _inside(place, lambda vault: _grow(vault, 300, start=600))
+    inside(place, lambda vault: _grow(vault, 300, start=600))
     assert _archive("--out", "nowhere") == 2
     assert "expected a directory that exists" in capsys.readouterr().err
 
@@ -211,9 +184,9 @@ def test_a_run_that_is_cut_leaves_no_record_and_is_repeated(place: Path, step: s
             await _CutArchiver(vault, step).archive(a_call(), place / "archive", None, lambda *_: None)
         assert len(await vault.storage.archives()) == 1
 
-    _inside(place, cut)
+    inside(place, cut)
     assert _archive("--out", "archive") == 0
-    assert [one.end for one in _inside(place, lambda vault: vault.storage.archives())] == [512, 768]
+    assert [one.end for one in inside(place, lambda vault: vault.storage.archives())] == [512, 768]
     assert _check() == 0
 
 
@@ -231,7 +204,7 @@ def test_what_does_not_verify_when_it_is_read_back_is_not_recorded(place: Path) 
             await archiver.archive(a_call(), place / "archive", None, lambda *_: None)
         return len(await vault.storage.archives())
 
-    assert _inside(place, archive) == 1
+    assert inside(place, archive) == 1
 
 
 def test_a_row_that_is_not_as_it_was_signed_is_not_archived(place: Path) -> None:
@@ -248,77 +221,7 @@ def test_a_row_that_is_not_as_it_was_signed_is_not_archived(place: Path) -> None
             await archiver.archive(a_call(), place / "archive", None, lambda *_: None)
         assert len(await vault.storage.archives()) == 1
 
-    _inside(place, archive)
-
-
-def _edited(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
-    def tamper(archive: Path) -> None:
-        path = archive / name
-        path.write_bytes(change(path.read_bytes()))
-
-    return tamper
-
-
-def _removed(name: str) -> Callable[[Path], None]:
-    return lambda archive: (archive / name).unlink()
-
-
-def _swapped(one: str, other: str) -> Callable[[Path], None]:
-    def tamper(archive: Path) -> None:
-        first, second = (archive / one).read_bytes(), (archive / other).read_bytes()
-        (archive / one).write_bytes(second)
-        (archive / other).write_bytes(first)
-
-    return tamper
-
-
-def _manifest(**members: object) -> Callable[[Path], None]:
-    def change(content: bytes) -> bytes:
-        return json.dumps(json.loads(content) | members, indent=1, ensure_ascii=False).encode() + b"\n"
-
-    return _edited("archives/000001.json", change)
-
-
-def _signed_by_another(archive: Path) -> None:
-    manifest = ArchiveFiles(archive).manifest(1)
-    assert manifest is not None
-    head = TreeHead(STRANGER.verifier.name, manifest.head.size, manifest.head.root)
-    _manifest(checkpoint=sign_checkpoint(head, STRANGER.signer))(archive)
-
-
-def _both_swapped(archive: Path) -> None:
-    _swapped(BUNDLE, "tile/entries/001")(archive)
-    _swapped("tile/0/000", "tile/0/001")(archive)
-
-
-def _above_changed(archive: Path) -> None:
-    path = next((archive / "tile/1").rglob("2"))
-    path.write_bytes(path.read_bytes()[:-1] + b"\x00")
-
-
-TAMPERS: dict[str, Callable[[Path], None]] = {
-    "a letter of a row": _edited(BUNDLE, lambda data: data.replace(b"granted", b"granteD", 1)),
-    "the app of a row": _edited(BUNDLE, lambda data: data.replace(b'"app":"p', b'"app":"q', 1)),
-    "the last byte of a bundle": _edited("tile/entries/001", lambda data: data[:-1] + b"]"),
-    "a bundle cut short": _edited(BUNDLE, lambda data: data[:-10]),
-    "an empty bundle": _edited(BUNDLE, lambda _: b""),
-    "a row more": _edited(BUNDLE, lambda data: data + b"\x00\x02{}"),
-    "the first row gone": _edited(BUNDLE, lambda data: data[2 + int.from_bytes(data[:2], "big") :]),
-    "a bundle gone": _removed(BUNDLE),
-    "two bundles swapped": _swapped(BUNDLE, "tile/entries/001"),
-    "a hash of a tile": _edited("tile/0/000", lambda data: bytes(32) + data[32:]),
-    "a tile cut short": _edited("tile/0/001", lambda data: data[:-32]),
-    "a tile gone": _removed("tile/0/000"),
-    "two tiles swapped": _swapped("tile/0/000", "tile/0/001"),
-    "bundles and tiles swapped": _both_swapped,
-    "a hash above": _above_changed,
-    "the number of rows": _manifest(access_rows=1),
-    "the number of purges": _manifest(purge_rows=99),
-    "the rows that stay": _manifest(kept_sha256="0" * 64),
-    "the newest time": _manifest(newest_row_at="2020-01-01T00:00:00Z"),
-    "the last leaf": _manifest(end=256),
-    "another key": _signed_by_another,
-}  # fmt: skip
+    inside(place, archive)
 
 
 @pytest.mark.parametrize("what", TAMPERS)

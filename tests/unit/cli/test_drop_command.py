@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
 import sqlite3
-from collections.abc import Awaitable, Callable
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -15,9 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.unit.cli.test_archive_command import KEY, SETTINGS, TAMPERS
+from tests.support.archived_vault import KEY, SETTINGS, TAMPERS, inside, installed, leaves_at_hand
 from vsqlvault import cli
-from vsqlvault.config import load_settings
 from vsqlvault.interfaces.archive_storage import NewestArchiveIs, SaveArchive
 from vsqlvault.interfaces.storage import Storage
 from vsqlvault.interfaces.writes import StoreEntry, Write
@@ -28,7 +25,6 @@ from vsqlvault.model.principal import Role
 from vsqlvault.model.times import format_time
 from vsqlvault.model.transparency import LogName
 from vsqlvault.proof.archive_record import ArchiveRecord
-from vsqlvault.runtime import open_vault
 from vsqlvault.service.log.archive_drop import LEASE, ArchiveDropper, DropRules
 from vsqlvault.service.log.archive_files import ArchiveFiles
 from vsqlvault.service.log.archived_rows import newest_drop
@@ -51,31 +47,6 @@ async def grow(vault: Vault, rows: int, days: float, start: int = 0) -> None:
         purge = replace(a_purge_record(an_entry(f"dropped-{first}")), purged_at=at)
         await vault.queue.commit(Write(records, purges=(purge,)))
     await vault.log.sequencer.sequence()
-
-
-def inside(directory: Path, work: Callable[[Vault], Awaitable[Any]]) -> Any:
-    """Run ``work`` in a vault of this directory."""
-
-    async def run() -> Any:
-        settings = load_settings(
-            None,
-            {
-                "VSQL_VAULT_STORAGE__DATABASE_URL": f"sqlite:///{directory / 'vault.db'}",
-                "VSQL_VAULT_AUDIT__SIGNING_KEY_FILE": str(directory / "signing.key"),
-            },
-        )
-        async with open_vault(settings) as vault:
-            return await work(vault)
-
-    return asyncio.run(run())
-
-
-def installed(directory: Path) -> None:
-    """Write the settings and the key of a vault, and make an empty directory for archives."""
-    (directory / "signing.key").write_text(KEY.reveal(), "utf-8")
-    (directory / "signing.key").chmod(0o600)
-    (directory / "vsql-vault.toml").write_text(SETTINGS, "utf-8")
-    (directory / "archive").mkdir()
 
 
 def archive() -> int:
@@ -142,15 +113,10 @@ def verify(*arguments: str) -> int:
     return cli.main(["verify", "--config", "vsql-vault.toml", *arguments])
 
 
-async def leaves_at_hand(vault: Vault) -> list[int]:
-    """Return the indexes of the archived leaves whose rows are in the vault."""
-    return [row.index for row in await vault.storage.leaf_rows(0, 512)]
-
-
 def test_archived_rows_are_dropped(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert drop() == 0
     assert "archive 1: 512 rows of leaves 0 to 511 are dropped, 0 stay" in capsys.readouterr().out
-    assert inside(place, leaves_at_hand) == []
+    assert leaves_at_hand(place) == []
 
 
 def test_the_work_of_a_drop_does_not_grow_with_the_archived_rows_that_follow(place: Path) -> None:
@@ -199,18 +165,28 @@ def test_archive_and_an_export_of_the_rest_verify_as_one_log(rest: Path, capsys:
 
 @pytest.mark.parametrize("what", TAMPERS)
 def test_a_changed_archive_does_not_verify_with_the_rest(
-    rest: Path, what: str, capsys: pytest.CaptureFixture[str]
+    dropped: Path, tmp_path: Path, what: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    TAMPERS[what](rest / "archive")
-    assert verify("--archive", "archive", "--json") == 1
+    monkeypatch.chdir(dropped)
+    assert verify("--archive", changed(dropped, tmp_path, what), "--json") == 1
     assert json.loads(capsys.readouterr().out)["findings"]
 
 
 @pytest.mark.parametrize("what", TAMPERS)
-def test_nothing_is_dropped_under_an_archive_that_was_changed(place: Path, what: str) -> None:
-    TAMPERS[what](place / "archive")
-    assert drop() == 2
-    assert len(inside(place, leaves_at_hand)) == 512
+def test_nothing_is_dropped_under_an_archive_that_was_changed(
+    archived: Path, tmp_path: Path, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(archived)
+    changed_archive = changed(archived, tmp_path, what)
+    assert cli.main(["drop-archived", "--config", "vsql-vault.toml", "--archive", changed_archive]) == 2
+    assert len(leaves_at_hand(archived)) == 512
+
+
+def changed(vault: Path, directory: Path, what: str) -> str:
+    """Return a changed copy of the archive of a vault, which itself stays as it is."""
+    shutil.copytree(vault / "archive", directory / "changed")
+    TAMPERS[what](directory / "changed")
+    return str(directory / "changed")
 
 
 def test_an_archive_of_the_same_rows_that_is_not_the_recorded_one_is_refused(
@@ -228,7 +204,7 @@ def test_an_archive_of_the_same_rows_that_is_not_the_recorded_one_is_refused(
     shutil.copy(empty / "recorded.db", empty / "vault.db")
     assert drop() == 2
     assert "not the recorded archive: " in capsys.readouterr().err
-    assert len(inside(empty, leaves_at_hand)) == 512
+    assert len(leaves_at_hand(empty)) == 512
 
 
 def test_a_second_run_drops_nothing(rest: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -248,7 +224,7 @@ def test_an_archive_in_another_directory_is_named(place: Path, capsys: pytest.Ca
     (place / "archive").mkdir()
     assert drop() == 2
     assert "--archive: expected archive 1 (leaves 0 to 511) in archive, found none" in capsys.readouterr().err
-    assert len(inside(place, leaves_at_hand)) == 512
+    assert len(leaves_at_hand(place)) == 512
 
 
 def test_rows_younger_than_the_period_stay(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -259,14 +235,14 @@ def test_rows_younger_than_the_period_stay(place: Path, capsys: pytest.CaptureFi
     assert "archive 1: 512 rows" in out
     assert "archive 2 stays" in out
     assert "366 days (audit.min_days_at_hand)" in out
-    assert len(inside(place, lambda vault: vault.storage.leaf_rows(512, 256))) == 256
+    assert len(leaves_at_hand(place, 512, 768)) == 256
 
 
 def test_the_settings_shorten_the_period_to_three_months_and_the_record_says_so(empty: Path) -> None:
     inside(empty, lambda vault: grow(vault, 300, YOUNG_DAYS))
     assert archive() == 0
     assert drop() == 0
-    assert len(inside(empty, leaves_at_hand)) == 300
+    assert len(leaves_at_hand(empty)) == 300
     (empty / "vsql-vault.toml").write_text(SETTINGS + "min_days_at_hand = 92\n", "utf-8")
     assert drop() == 0
     _, record = inside(empty, lambda vault: newest_drop(vault.storage, 1))
@@ -277,7 +253,7 @@ def test_less_than_three_months_is_refused(place: Path, capsys: pytest.CaptureFi
     (place / "vsql-vault.toml").write_text(SETTINGS + "min_days_at_hand = 91\n", "utf-8")
     assert drop() == 2
     assert "audit.min_days_at_hand: expected at least 92" in capsys.readouterr().err
-    assert len(inside(place, leaves_at_hand)) == 512
+    assert len(leaves_at_hand(place)) == 512
 
 
 @pytest.mark.parametrize("name", ["export:siem", "observer:watcher", "purge-method:journal"])
@@ -285,9 +261,9 @@ def test_rows_that_a_delivery_has_not_passed_stay(place: Path, name: str, capsys
     inside(place, lambda vault: vault.storage.save_cursor(name, 511))
     assert drop() == 2
     assert f"{name} has delivered the rows up to leaf 511, expected 512" in capsys.readouterr().err
-    assert len(inside(place, leaves_at_hand)) == 512
+    assert len(leaves_at_hand(place)) == 512
     assert drop("--without", name) == 0
-    assert inside(place, leaves_at_hand) == []
+    assert leaves_at_hand(place) == []
 
 
 def test_a_delivery_that_has_passed_does_not_matter(place: Path) -> None:
@@ -309,7 +285,7 @@ def test_a_vault_in_quarantine_drops_nothing(place: Path, capsys: pytest.Capture
     assert drop() != 0
     assert "quarantine" in capsys.readouterr().err
     assert inside(place, lambda vault: newest_drop(vault.storage, 1)) is None
-    assert len(inside(place, leaves_at_hand)) == 512
+    assert len(leaves_at_hand(place)) == 512
 
 
 def test_rows_about_an_entry_under_a_legal_hold_stay(empty: Path) -> None:
@@ -381,7 +357,7 @@ def test_a_run_that_is_cut_verifies_and_is_repeated(place: Path, method: str, ca
     assert verify("--archive", "archive") == 0
     assert verify() == 0
     assert drop() == 0
-    assert inside(place, leaves_at_hand) == []
+    assert leaves_at_hand(place) == []
     assert verify("--archive", "archive") == 0
 
 
@@ -389,7 +365,7 @@ def test_of_two_runs_at_once_one_is_refused(place: Path, capsys: pytest.CaptureF
     inside(place, lambda vault: vault.storage.acquire_lease(LEASE, "another", 60.0))
     assert drop() == 2
     assert "another run drops archived rows" in capsys.readouterr().err
-    assert len(inside(place, leaves_at_hand)) == 512
+    assert len(leaves_at_hand(place)) == 512
 
 
 def test_an_archive_that_the_log_does_not_record_is_not_dropped(
@@ -406,4 +382,4 @@ def test_an_archive_that_the_log_does_not_record_is_not_dropped(
     inside(place, forged)
     assert drop() == 2
     assert "archive 2: expected a row archive-log of the table's record, found none" in capsys.readouterr().err
-    assert len(inside(place, lambda vault: vault.storage.leaf_rows(512, 256))) == 256
+    assert len(leaves_at_hand(place, 512, 768)) == 256

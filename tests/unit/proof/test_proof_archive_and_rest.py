@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.archived_vault import KEY, TAMPERS
 from tests.support.exports import access_leaf, second_verifier, signed_head
-from tests.unit.cli.test_archive_command import KEY, TAMPERS
 from vsqlvault.model.times import parse_time
 from vsqlvault.proof.archive_check import ArchiveManifest
 from vsqlvault.proof.archive_drop import DropRecord

@@ -118,7 +118,7 @@ class ArchiveDropper:
                 await self._require_delivered(record)
                 files = await self._verified(record, directories)
                 dropped = Dropped([*dropped.drops, await self._drop(call, record, files, progress)])
-            while await self._storage.reclaim():
+            while await self._pace.timed(self._storage.reclaim()):
                 await self._pace.rest()
             return dropped
         finally:

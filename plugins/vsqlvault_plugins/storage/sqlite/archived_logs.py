@@ -12,6 +12,8 @@ from vsqlvault_plugins.storage.sqlite.transactions import transaction
 
 DROPPED_BYTES = 4_000
 """The share of a dropped row in the write-ahead log: the pages that it leaves are written again, with those of its indexes."""
+RECLAIMED_BYTES = 1_000_000
+"""The pages of one step that shortens the file: those at its end are moved to free places."""
 
 
 class ArchivedLogs(ABC):
@@ -36,6 +38,8 @@ class ArchivedLogs(ABC):
     async def reclaim(self) -> bool:
         """See ``ArchiveStorage.reclaim``. It shortens the file, unless an earlier version of this program created it."""
         has_more = await self._writer.run_behind(archiving.reclaim)
+        self._written += RECLAIMED_BYTES
+        self._checkpoint_if_due()
         if not has_more:
             self._empty_log_soon()
         return has_more
