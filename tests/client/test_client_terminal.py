@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pexpect
@@ -20,6 +21,12 @@ SECONDS = 20
 COMMAND = str(Path(sys.executable).parent / "vsql-vault")
 Spawn = Callable[..., pexpect.spawn]
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@cache
+def completion(shell: str) -> str:
+    """Return the script that the command prints for a shell."""
+    return subprocess.run([COMMAND, "completion", shell], capture_output=True, text=True, check=True).stdout
 
 
 @pytest.fixture
@@ -114,7 +121,7 @@ def test_following_a_log_shows_what_comes_and_not_its_own_reads(
 
 def completed(server: VaultServer, line: str, tmp_path: Path) -> list[str]:
     """Return what bash offers for the last word of a line."""
-    script = subprocess.run([COMMAND, "completion", "bash"], capture_output=True, text=True, check=True).stdout
+    script = completion("bash")
     (tmp_path / "completion").write_text(script)
     words = line.split(" ")
     given = " ".join(f"'{word}'" for word in words)
@@ -148,7 +155,7 @@ def test_bash_completes_commands_options_and_files(
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_script_of_each_shell_is_one_that_it_reads(shell: str, tmp_path: Path) -> None:
-    script = subprocess.run([COMMAND, "completion", shell], capture_output=True, text=True, check=True).stdout
+    script = completion(shell)
     assert "explain" in script
     if shutil.which(shell) is None:
         pytest.skip(f"this machine has no {shell}")
@@ -161,7 +168,7 @@ def test_the_script_of_each_shell_is_one_that_it_reads(shell: str, tmp_path: Pat
 def test_zsh_completes_as_bash_does(tmp_path: Path) -> None:
     if shutil.which("zsh") is None:
         pytest.skip("this machine has no zsh")
-    script = subprocess.run([COMMAND, "completion", "zsh"], capture_output=True, text=True, check=True).stdout
+    script = completion("zsh")
     (tmp_path / "script").write_text(script)
     program = (
         "compdef() { :; }; compadd() { shift; print -l -- $@; }; _files() { print files; }; source script; "

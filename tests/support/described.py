@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from jsonschema import Draft202012Validator
+from jsonschema_rs import Draft202012Validator
 
 from vsqlvault.config import Settings
 from vsqlvault.http.application import Application
@@ -78,4 +78,5 @@ def faults_of(raw: bytes, status: int, headers: Sequence[tuple[str, str]], body:
 
 def _body_faults(schema: dict[str, Any], body: bytes) -> list[str]:
     validator = _validator(json.dumps(schema))
-    return [f"{error.json_path}: {error.message[:300]}" for error in validator.iter_errors(json.loads(body))][:5]
+    errors = validator.iter_errors(json.loads(body))
+    return [f"{'.'.join(map(str, error.instance_path))}: {error.message[:300]}" for error in errors][:5]
