@@ -197,7 +197,7 @@ def test_a_third_party_anchor_keeps_the_checkpoints_of_a_server_that_has_locked_
 def test_each_contributed_plugin_passes_its_own_tests(installed, distribution, tmp_path):
     printed = run(
         installed / "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", distribution / "tests",
-        "--rootdir", distribution, cwd=tmp_path,
+        "--rootdir", distribution, cwd=tmp_path, env={**os.environ, "ROTATE_KEYS_TEST_ENTRIES": "200"},
     )  # fmt: skip
     assert re.search(r"^\d+ passed", printed, re.MULTILINE)
 
