@@ -59,8 +59,15 @@ def offering(hook: str, *offers: object) -> object:
 
 @cache
 def installed_plugins() -> tuple[EntryPoint, ...]:
-    """Return the entry points of the installed plugins. They are read once a process: reading takes 20 ms."""
-    return tuple(entry_points(group=ENTRY_POINT_GROUP))
+    """Return the entry points of the installed plugins. They are read once a process: reading takes 20 ms.
+
+    Name and version of their distributions are read once as well: a distribution parses its metadata each time.
+    """
+    points = tuple(entry_points(group=ENTRY_POINT_GROUP))
+    for point in points:
+        if point.dist:
+            vars(point).update(dist=_Distribution(point.dist.name, point.dist.version))
+    return points
 
 
 @cache
