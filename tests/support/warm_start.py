@@ -1,8 +1,8 @@
 """Servers and commands forked from a process that has imported the program: each start costs no second import of it.
 
 A start by ``exec`` takes half a second of processor time, nearly all of it imports, and the suite makes more than a thousand.
-What is forked runs the same ``main`` with its own arguments, environment, directory and output. Tests of the start itself,
-of the sandbox, of the process environment and of memory start the program by ``exec``.
+What is forked runs the same ``main`` with its own arguments, environment, directory and output. Tests of the sandbox, of
+imports, of the process environment and of memory start the program by ``exec``, as do those of the quick start and of wheels.
 """
 
 from __future__ import annotations
