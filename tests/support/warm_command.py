@@ -27,11 +27,10 @@ class WarmCommand:
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._listener.bind(str(place))
         self._listener.listen()
-        self._accepting = threading.Thread(target=self._accept, daemon=True)
-        self._accepting.start()
+        threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
-        with suppress(OSError):  # it is shut down
+        with suppress(OSError):  # it is closed
             while True:
                 connection, _ = self._listener.accept()
                 threading.Thread(target=self._run, args=(connection,), daemon=True).start()
@@ -55,7 +54,5 @@ class WarmCommand:
                 connection.send(str(process.returncode).encode())
 
     def close(self) -> None:
-        """Take no further runs, and leave no thread behind."""
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._accepting.join()
+        """Take no further runs."""
         self._listener.close()
