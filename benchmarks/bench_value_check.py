@@ -1,12 +1,18 @@
 """The cost of comparing each value with its hash when it is read: GET with the check and without it, by turns.
 
-    python -m benchmarks.bench_value_check [--storage postgresql] [--callers 64] [--rounds 9] [--seconds 2] [--bytes 1024]
+    python -m benchmarks.bench_value_check [--storage postgresql] [--http] [--callers 64] [--rounds 15] [--seconds 1]
+        [--bytes 1024]
 
-The whole service without HTTP, so the share of the check is larger than for a client. Both ways are measured in each round.
-The first round warms up. A ratio is the rate with the check, divided by that without it in the same round. Processor time is
-that of this process, with SQLite's threads.
+With ``--http`` a server answers callers on kept-alive connections. Without it, the service is called without HTTP, so the share
+of the check is larger than for a client. Both ways are measured in each round, in the same process, on the same entries. The
+first round warms up. A ratio is the figure with the check, divided by that without it in the same round.
 
-"Without" replaces the check of the service by a function that does nothing. The vault has no setting for that.
+Processor time is that of all threads of the process that serves, and of PostgreSQL's processes, which compare the values of
+entries that were read before. The client of ``--http`` is another process and is not counted.
+
+"Without" removes the comparison from the service, and from the commits of both storages (``unchecked_values``). The vault has
+no setting for that. After the rounds, a value that was changed in the database must be refused with the check and be answered
+without it.
 """
 
 from __future__ import annotations
@@ -14,67 +20,235 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import signal
+import sqlite3
 import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
-from unittest import mock
+from pathlib import Path
+from typing import NamedTuple
 
-from benchmarks.bench_log import ENTRIES, a_call, a_key, a_wish, drive, place, vault_at
-from vsqlvault.model.entry import Entry, EntryKey
-from vsqlvault.service.entries.value_integrity import ValueIntegrity
+import asyncpg
+import psutil
+
+from benchmarks.bench_log import ENTRIES, a_call, a_key, a_wish, drive, vault_at
+from benchmarks.compare_revisions import Caller
+from benchmarks.unchecked_values import unchecked
+from tests.support.postgres import DEFAULT, PostgresServer
+from tests.support.server import VaultServer
+from vsqlvault.errors import ValueCorrupt
+from vsqlvault.model.entry import EntryKey
 from vsqlvault.service.vault import Vault
 from vsqlvault.testing import a_retention_policy
 
 TARGET = 0.97
 WAYS = ("with", "without")
+SWITCH = {"with": signal.SIGUSR2, "without": signal.SIGUSR1}
+SETTLE_SECONDS = 0.2
+FORGED = EntryKey("card", "forged")
+OF_SQLITE = "UPDATE entries SET encrypted_value = CAST('forged' AS BLOB) WHERE external_id = 'forged'"
+OF_POSTGRESQL = "UPDATE vault.entries SET encrypted_value = 'forged'::bytea WHERE external_id = 'forged'"
 
 
-def no_check(_integrity: ValueIntegrity, _entry: Entry, _value: bytes) -> None:
-    """Accept any value. A function, because a mock costs more than the check."""
+class Figures(NamedTuple):
+    """Of one turn: requests a second, and microseconds of processor time for each request."""
+
+    rate: float
+    cpu_us: float
 
 
-async def measured(options: argparse.Namespace, url: str) -> list[dict[str, tuple[float, float]]]:
-    """Return the rate and the processor time of both ways, for each round."""
-    found: list[dict[str, tuple[float, float]]] = []
-    async with vault_at(url) as vault:
-        await vault.rules.policies.save_retention_policy(a_call(), a_retention_policy("card"))
-        for number in range(ENTRIES):
-            wish = replace(a_wish(), value=os.urandom(options.bytes))
-            await vault.entries.store(a_call(), EntryKey("card", f"e{number}"), wish)
-        for turn in range(options.rounds + 1):
-            ways = WAYS if turn % 2 else tuple(reversed(WAYS))
-            found.append({way: await one(options, vault, way) for way in ways})
+class ServerWithSwitch(VaultServer):
+    """A server whose check is removed and restored by a signal."""
+
+    def command(self) -> list[str]:
+        """Return how it is started."""
+        return [sys.executable, "-m", "benchmarks.unchecked_values", *super().command()[3:]]
+
+
+class Processes:
+    """Processes whose processor time is counted: the one that serves, and those of PostgreSQL."""
+
+    def __init__(self, pid: int, postgres: PostgresServer | None) -> None:
+        self._pid = pid
+        self._postgres = postgres
+
+    def seconds(self) -> dict[int, float]:
+        """Return the processor time of each process; Linux counts that of each thread in nanoseconds."""
+        found = {}
+        for pid in self._pids():
+            try:
+                texts = [file.read_text("ascii") for file in Path(f"/proc/{pid}/task").glob("*/schedstat")]
+            except OSError:  # the process has ended
+                continue
+            found[pid] = sum(int(text.split()[0]) for text in texts) / 1e9
+        return found
+
+    def _pids(self) -> list[int]:
+        if self._postgres is None:
+            return [self._pid]
+        first = (self._postgres.data_directory / "postmaster.pid").read_text("utf-8").split()[0]
+        return [self._pid, int(first), *(each.pid for each in psutil.Process(int(first)).children())]
+
+    def since(self, before: dict[int, float]) -> float:
+        """Return the seconds of processor time since ``before``, of the processes that ran then too."""
+        return sum(seconds - before[pid] for pid, seconds in self.seconds().items() if pid in before)
+
+
+@contextmanager
+def database(storage: str) -> Iterator[tuple[str, PostgresServer | None]]:
+    """Give the URL of an empty database, and the server that has it."""
+    if storage == "sqlite":
+        with tempfile.TemporaryDirectory() as directory:
+            yield f"sqlite:///{Path(directory, 'vault.db')}", None
+        return
+    with PostgresServer(DEFAULT) as server:
+        yield server.url(server.create_database()), server
+
+
+async def forge(url: str) -> None:
+    """Change the value of one entry in the database, and nothing else."""
+    if url.startswith("sqlite"):
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as file, file:
+            file.execute(OF_SQLITE)
+        return
+    connection = await asyncpg.connect(url)
+    await connection.execute(OF_POSTGRESQL)
+    await connection.close()
+
+
+def by_turns(rounds: int, turn: Callable[[str], Figures]) -> list[dict[str, Figures]]:
+    """Measure both ways in each round, in changing order."""
+    found = [{way: turn(way) for way in (WAYS if number % 2 else reversed(WAYS))} for number in range(rounds + 1)]
     return found[1:]
 
 
-async def one(options: argparse.Namespace, vault: Vault, way: str) -> tuple[float, float]:
-    """Return operations a second, and microseconds of processor time for each."""
+def require_difference(answer: Callable[[str], bool]) -> None:
+    """Raise RuntimeError unless the changed value is refused with the check, and is answered without it."""
+    found = {way: answer(way) for way in WAYS}
+    if found != {"with": False, "without": True}:
+        raise RuntimeError(f"expected a refusal with the check only, found answers {found}")
 
-    async def retrieve() -> None:
-        await vault.entries.retrieve(a_call(), a_key())
 
-    if way == "with":
-        return await drive(retrieve, options.callers, options.seconds)
-    with mock.patch.object(ValueIntegrity, "check", no_check):
-        return await drive(retrieve, options.callers, options.seconds)
+def in_process(options: argparse.Namespace, url: str, postgres: PostgresServer | None) -> list[dict[str, Figures]]:
+    """Measure the service without HTTP."""
+    processes = Processes(os.getpid(), postgres)
+    context = vault_at(url)
+    with asyncio.Runner() as runner:
+        vault = runner.run(context.__aenter__())
+        runner.run(_fill(vault, options.bytes))
+        runner.run(forge(url))
+
+        def turn(way: str) -> Figures:
+            before, began = processes.seconds(), time.perf_counter()
+            with unchecked() if way == "without" else nullcontext():
+                rate, _ = runner.run(
+                    drive(lambda: vault.entries.retrieve(a_call(), a_key()), options.callers, options.seconds)
+                )
+            requests = rate * (time.perf_counter() - began)
+            return Figures(rate, processes.since(before) / requests * 1e6)
+
+        def answer(way: str) -> bool:
+            with unchecked() if way == "without" else nullcontext():
+                try:
+                    viewed = runner.run(_retrieved(vault))
+                except ValueCorrupt:
+                    return False
+            return viewed == b"forged"
+
+        found = by_turns(options.rounds, turn)
+        require_difference(answer)
+        runner.run(context.__aexit__(None, None, None))
+    return found
+
+
+async def _fill(vault: Vault, size: int) -> None:
+    await vault.rules.policies.save_retention_policy(a_call(), a_retention_policy("card"))
+    for key in (FORGED, *(EntryKey("card", f"e{number}") for number in range(ENTRIES))):
+        await vault.entries.store(a_call(), key, replace(a_wish(), value=os.urandom(size)))
+
+
+async def _retrieved(vault: Vault) -> bytes | None:
+    return (await vault.entries.retrieve(a_call(), FORGED)).value
+
+
+def over_http(options: argparse.Namespace, url: str, postgres: PostgresServer | None) -> list[dict[str, Figures]]:
+    """Measure a server, with kept-alive connections."""
+    with tempfile.TemporaryDirectory() as directory, asyncio.Runner() as runner:
+        here = {"PYTHONPATH": str(Path(__file__).parents[1])}
+        server = ServerWithSwitch(Path(directory), database_url=url, environment=here, by_exec=True).start()
+        try:
+            processes = Processes(server.pid, postgres)
+            server.retention("card")
+            value = "x" * options.bytes
+            for name in ("forged", *(f"e{number}" for number in range(ENTRIES))):
+                server.stored("payments", f"card/{name}", value)
+            runner.run(forge(url))
+            requests = [_request(server, f"e{number * 7 % ENTRIES}") for number in range(options.requests)]
+
+            def switch(way: str) -> None:
+                server.signal(SWITCH[way])
+                time.sleep(SETTLE_SECONDS)
+
+            def turn(way: str) -> Figures:
+                switch(way)
+                before = processes.seconds()
+                began = time.perf_counter()
+                runner.run(_ask(server, requests, options.callers))
+                passed = time.perf_counter() - began
+                return Figures(len(requests) / passed, processes.since(before) / len(requests) * 1e6)
+
+            def answer(way: str) -> bool:
+                switch(way)
+                return server.get("payments", "card/forged").status == 200
+
+            found = by_turns(options.rounds, turn)
+            require_difference(answer)
+            server.stop()
+        finally:
+            server.kill()
+    return found
+
+
+def _request(server: VaultServer, name: str) -> bytes:
+    return (
+        f"GET /vault/card/{name} HTTP/1.1\r\nHost: localhost\r\nX-Vault-Key: {server.key('payments')}\r\n\r\n".encode()
+    )
+
+
+async def _ask(server: VaultServer, requests: list[bytes], connections: int) -> None:
+    loop, left = asyncio.get_running_loop(), iter(requests)
+    made = [
+        await loop.create_connection(lambda: Caller(left, [], is_head=False), *server.address)
+        for _ in range(connections)
+    ]
+    await asyncio.gather(*(caller.ended for _, caller in made))
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--storage", choices=("sqlite", "postgresql"), default="sqlite")
+    parser.add_argument("--http", action="store_true", help="measure a server, through HTTP")
     parser.add_argument("--callers", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of a turn without HTTP")
+    parser.add_argument("--requests", type=int, default=2_000, help="of a turn through HTTP")
     parser.add_argument("--bytes", type=int, default=1024)
     options = parser.parse_args()
-    with place(options.storage) as url:
-        rounds = asyncio.run(measured(options, url))
+    with database(options.storage) as (url, postgres):
+        rounds = (over_http if options.http else in_process)(options, url, postgres)
     for way in WAYS:
         rate, cost = (statistics.median(each) for each in zip(*(turn[way] for turn in rounds), strict=True))
         print(f"GET {way:<8} the check {rate:>9,.0f}/s {cost:>7.1f} us of processor time, medians")
     for index, (name, text) in enumerate((("rate", "with / without"), ("processor time", "with / without"))):
         ratios = sorted(turn["with"][index] / turn["without"][index] for turn in rounds)
         print(f"{name}, {text}: {statistics.median(ratios):.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})")
+    costs = sorted(turn["with"].cpu_us - turn["without"].cpu_us for turn in rounds)
+    print(f"the check: {statistics.median(costs):.1f} us of processor time ({costs[0]:.1f} to {costs[-1]:.1f})")
     print(f"target for the rate: at least {TARGET}")
 
 

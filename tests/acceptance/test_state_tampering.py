@@ -629,6 +629,34 @@ def test_both_verifiers_name_the_tamper_in_an_export(made: Path, tmp_path: Path,
         assert any(each.startswith(f"{table}, {name}") for each in found), found
 
 
+def test_the_manifest_of_an_export_counts_its_leaves_and_the_rows_that_wait(made: Path, tmp_path: Path) -> None:
+    shutil.copyfile(made, tmp_path / "vault.db")
+    with zipfile.ZipFile(asyncio.run(exported_tables(tmp_path / "vault.db"))) as archive:
+        leaves = [leaf for name in archive.namelist() if "entries/" in name for leaf in read_bundle(archive.read(name))]
+        waiting = archive.read("tables/waiting.ndjson").splitlines()
+        manifest = json.loads(archive.read("manifest.json"))
+    assert (manifest["size"], manifest["rows_waiting"]) == (len(leaves), len(waiting)) == (len(leaves), 3)
+
+
+def test_a_row_that_cannot_be_decoded_and_has_no_leaf_hides_no_entry_after_it(made: Path, tmp_path: Path) -> None:
+    file = sqlite3.connect(made)
+    columns = ", ".join(row[1] for row in file.execute("PRAGMA table_info(entries)"))
+    file.close()
+    forged = columns.replace("external_id", "'a0'").replace("encoding", "'x'")
+    path = tampered(
+        made, tmp_path, f"INSERT INTO entries ({columns}) SELECT {forged} FROM entries WHERE external_id = 'e0'"
+    )
+    _, state = asyncio.run(checked(path))
+    assert {(each.table, each.key) for each in state.findings} == {("entries", "tamper/ …")}
+
+
+def test_the_digest_of_another_key_is_a_finding_about_the_table_of_keys(made: Path, tmp_path: Path) -> None:
+    path = tampered(made, tmp_path, "UPDATE api_keys SET digest = lower(hex(zeroblob(32))) WHERE app = 'kept'")
+    _, state = asyncio.run(checked(path))
+    assert {each.table for each in state.findings} == {"api_keys"}
+    assert "digest is that of another key" in {each.what for each in state.findings}
+
+
 def test_a_counter_is_not_compared_in_an_export_of_a_version_that_does_not_write_it(made: Path, tmp_path: Path) -> None:
     shutil.copyfile(made, tmp_path / "vault.db")
     file, older = asyncio.run(exported_tables(tmp_path / "vault.db")), tmp_path / "older.zip"

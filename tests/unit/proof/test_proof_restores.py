@@ -92,3 +92,8 @@ def test_notes_that_do_not_fit_into_one_row_are_split_and_none_is_lost() -> None
     assert len(rows) > 1
     assert [note for row in rows for note in split_notes(join_notes(row))] == notes
     assert all(len(confirmed(*row)) < MAX_NOTES_BYTES + 1_000 for row in rows)
+
+
+def test_a_malformed_checkpoint_before_all_others_is_a_finding_at_the_first_leaf(tmp_path: Path) -> None:
+    write_export(tmp_path / "audit.zip", BEFORE, ["no note", signed_head(BEFORE, KEY)])
+    assert [each.index for each in verified(tmp_path / "audit.zip", [KEY]).findings] == [0]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any
 
 import pytest
 
 from vsqlvault.errors import CredentialRefused, PluginFailed
-from vsqlvault.service.plugin_calls import begin_call, call_plain, call_plugin, call_plugin_in_turn
+from vsqlvault.service.plugin_calls import begin_call, call_in_place, call_plain, call_plugin, call_plugin_in_turn
 
 RAISED = [
     Exception("secret words"),
@@ -138,3 +138,36 @@ def test_the_cancellation_of_the_caller_reaches_the_plugin() -> None:
 def test_an_answer_of_another_type_is_refused(answer: object) -> None:
     with pytest.raises(PluginFailed):
         run(lambda: call_plugin("badge", lambda: answer, str, 2))
+
+
+async def test_a_cancellation_of_the_caller_is_no_failure_of_the_plugin() -> None:
+    async def wait() -> None:
+        await asyncio.sleep(60)
+
+    task = asyncio.create_task(call_in_place(wait))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_the_end_of_a_call_outside_of_a_task_is_no_failure_of_the_plugin() -> None:
+    class Once:
+        def __await__(self) -> Generator[None, None, None]:
+            yield
+
+    async def wait() -> None:
+        await Once()
+
+    def drive() -> None:
+        call = call_in_place(wait)
+        try:
+            call.send(None)
+            call.close()  # raises PluginFailed if the call turns its end into another error
+            ended.set_result(None)
+        except (PluginFailed, RuntimeError) as error:
+            ended.set_exception(error)
+
+    ended = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_soon(drive)
+    await ended

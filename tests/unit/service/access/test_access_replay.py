@@ -143,6 +143,16 @@ async def test_who_was_refused_by_a_limit_would_be_let_in_without_it(scene) -> N
     assert (found.denied_to_granted, found.unchanged) == (2, 2)
 
 
+async def test_the_policy_itself_refuses_again_what_its_limit_refused(scene) -> None:
+    limited = replace(OPEN, rules={**OPEN.rules, Action.RETRIEVE: Rule(max_retrievals=1)})
+    await in_force(scene, limited)
+    await scene.store(access_policy="team")
+    for _ in range(3):
+        await get(scene, SHOP)
+    found = await replay(scene, limited)
+    assert (dict(found.not_replayable), found.unchanged, found.changed) == ({}, 4, 0)
+
+
 async def test_identities_stand_on_the_rows(scene) -> None:
     await in_force(scene)
     await scene.store(access_policy="team", call=NOBODY)

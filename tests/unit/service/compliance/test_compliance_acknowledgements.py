@@ -59,6 +59,12 @@ async def test_an_acknowledgement_is_a_row_with_cause_and_remedy(scene) -> None:
     assert (made.at, made.app) == (row.at, "vault-admin")
 
 
+async def test_the_row_has_the_text_as_it_was_sent(scene) -> None:
+    await fail(scene)
+    await acknowledge(scene, cause="Ausfall in Zürich")
+    assert '"cause": "Ausfall in Zürich"' in (await scene.last_row()).new_value
+
+
 async def test_the_report_shows_cause_and_remedy_of_a_failure(scene) -> None:
     await fail(scene)
     await acknowledge(scene)

@@ -78,6 +78,27 @@ async def test_the_attached_report_is_the_report(scene) -> None:
     assert json.loads(b64decode(resource["base64"]["value"])) == report
 
 
+async def test_the_attached_report_is_a_file_of_json_with_sorted_members(scene) -> None:
+    report = await written(scene)
+    (resource,) = oscal_document(report)["assessment-results"]["back-matter"]["resources"]
+    text = json.dumps(report, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    assert (resource["base64"]["filename"], b64decode(resource["base64"]["value"])) == ("report.json", text.encode())
+
+
+async def test_a_report_without_a_period_is_of_one_time(scene) -> None:
+    report = {**await written(scene), "period": None}
+    result = result_of(oscal_document(report))
+    assert (result["start"], result["end"]) == (report["as_of"], report["as_of"])
+
+
+async def test_the_text_of_an_exception_is_not_escaped(scene) -> None:
+    report = await written(scene)
+    section = {**report["sweeps"], "exceptions": {"count": 1, "listed": [{"what": "Zürich", "at": "now"}]}}
+    observations = result_of(oscal_document({**report, "sweeps": section}))["observations"]
+    (found,) = [each["relevant-evidence"] for each in observations if facts_of(each)["section"] == "sweeps"]
+    assert found == [{"description": '{"at": "now", "what": "Zürich"}'}]
+
+
 async def test_the_same_report_gives_the_same_document(scene) -> None:
     report = await written(scene)
     assert oscal_document(report) == oscal_document(json.loads(json.dumps(report)))

@@ -414,3 +414,11 @@ async def test_a_key_revoked_between_the_read_and_the_commit_of_a_request_carrie
         await scene.store(call=call)
     (row,) = await scene.access_rows(request_id=call.request_id)
     assert (row.operation, row.outcome, row.reason) == (Operation.STORE, Outcome.DENIED, "revoked")
+
+
+async def test_a_purpose_that_nothing_defines_is_a_warning_that_names_it(scene) -> None:
+    created = await scene.vault.credentials.api_keys.create(
+        scene.admin, ApiKeyRequest(app="warned", purposes=frozenset({"crad"}))
+    )
+    (warning,) = created.warnings
+    assert warning.startswith("purpose crad is not defined (did you mean card?)")

@@ -287,6 +287,14 @@ async def test_inactivity_counts_from_the_last_use(scene) -> None:
     assert (await stored(scene, purpose="idle")).expires_at == used_at + timedelta(days=30)
 
 
+@pytest.mark.parametrize("member", ["expires_at", "ttl"])
+async def test_an_expiry_is_named_where_entries_expire_by_their_use(scene, member: str) -> None:
+    await scene.retain("idle", default_ttl_days=None, inactivity_days=30)
+    asked = {"expires_at": None, member: T0 + timedelta(days=9) if member == "expires_at" else timedelta(days=9)}
+    found = await faults(scene, imported(purpose="idle", **asked))
+    assert found == [(member, "no expiry: entries of this purpose expire 30 days after their last retrieval")]
+
+
 async def test_the_row_that_counts_a_run_is_no_entry_for_the_replay(scene) -> None:
     count = ImportCount()
     count.add(Result.CREATED)

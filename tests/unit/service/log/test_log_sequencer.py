@@ -12,6 +12,7 @@ import pytest
 
 from vsqlvault.errors import SettingsInvalid, StorageUnavailable, TreeDamaged
 from vsqlvault.model.audit import Operation
+from vsqlvault.model.principal import SYSTEM
 from vsqlvault.proof.checkpoint import TreeHead, open_checkpoint
 from vsqlvault.proof.key_roll import KeyRoll, open_roll, sign_roll
 from vsqlvault.proof.leaf import row_hash
@@ -245,6 +246,7 @@ class TestKeyRoll:
         await again.vault.log.sequencer.sequence()
         (row,) = await again.access_rows(operation=Operation.ROTATE_SIGNING_KEY)
         assert row.old_value == str(KEY.verifier)
+        assert (row.app, row.method, row.credential_id) == (SYSTEM.app, SYSTEM.method, SYSTEM.credential_id)
         assert open_roll(row.new_value, [KEY.verifier]) == NEXT.verifier
         new = await again.storage.inner.newest_checkpoint()
         assert open_checkpoint(new.note, [NEXT.verifier]).size > old.size

@@ -17,9 +17,11 @@ from vsqlvault.model.audit import Outcome
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.hold import HoldSelector
 from vsqlvault.model.principal import Role
+from vsqlvault.model.times import format_time
+from vsqlvault.service.audit.rule_documents import legal_hold_document
 from vsqlvault.service.entries.seen import SeenEntries
 from vsqlvault.service.rules.preconditions import VersionPreconditions
-from vsqlvault.testing import a_call, a_legal_hold, a_write, storing
+from vsqlvault.testing import T0, a_call, a_legal_hold, a_write, storing
 
 DAY = timedelta(days=1)
 HOLD = a_legal_hold(selector=HoldSelector(external_id="pay-1"))
@@ -307,3 +309,18 @@ async def test_every_commit_that_destroys_expects_that_no_rule_has_changed(scene
     await sweep(scene)
     assert sum(len(write.purges) for write in seen) == 4
     assert all(any(isinstance(expect, RevisionIs) for expect in write.expects) for write in seen)
+
+
+def test_the_document_of_a_hold_has_every_member() -> None:
+    assert legal_hold_document(a_legal_hold("case-9")) == {
+        "name": "case-9", "version": 1, "state": "active", "case_reference": "17 O 4/27",
+        "reason": "Litigation over chargebacks", "selector": {"purpose": "card"}, "held_since": format_time(T0),
+        "created_by": "vault-admin", "created_at": format_time(T0), "released_by": None, "released_at": None,
+    }  # fmt: skip
+
+
+async def test_a_purpose_that_nothing_defines_is_a_warning_that_names_it(scene) -> None:
+    saved = await scene.vault.rules.legal_holds.save(
+        scene.admin, a_legal_hold("case-w", selector=HoldSelector(purpose="crad"))
+    )
+    assert saved.warnings == ("purpose crad is not defined (did you mean card?): the hold keeps no entry",)
