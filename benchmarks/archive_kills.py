@@ -36,9 +36,9 @@ from vsqlvault.proof.archive_drop import ENDED
 from vsqlvault.proof.tiles import WIDTH
 from vsqlvault.proof.tree import leaf_hash
 from vsqlvault.runtime import open_vault
-from vsqlvault.service.log.archive_drop import LEASE
-from vsqlvault.service.log.archive_files import ArchiveFiles
-from vsqlvault.service.log.archived_rows import newest_drop
+from vsqlvault.service.log.archive.drop import LEASE
+from vsqlvault.service.log.archive.files import ArchiveFiles
+from vsqlvault.service.log.archive.rows import newest_drop
 from vsqlvault.service.vault import Vault
 from vsqlvault.testing import a_purge_record, an_access_record, an_entry
 

@@ -43,7 +43,7 @@ from vsqlvault.service.compliance.controls import _rows
 from vsqlvault.service.compliance.evidence_check import verify_evidence
 from vsqlvault.service.credentials.api_keys import ApiKeyRequest
 from vsqlvault.service.entries.requests import Preconditions, StoreRequest, UpdateRequest
-from vsqlvault.service.log.archiver import LogArchiver
+from vsqlvault.service.log.archive.archiver import LogArchiver
 from vsqlvault.service.log.export import open_export, write_export
 from vsqlvault.service.log.export_tables import check_tables
 from vsqlvault.service.log.state_check import StateResult, check_state

@@ -14,7 +14,7 @@ from vsqlvault.config import load_settings
 from vsqlvault.proof.checkpoint import TreeHead, sign_checkpoint
 from vsqlvault.proof.note import SigningKey
 from vsqlvault.runtime import open_vault
-from vsqlvault.service.log.archive_files import ArchiveFiles
+from vsqlvault.service.log.archive.files import ArchiveFiles
 from vsqlvault.service.vault import Vault
 
 KEY, STRANGER = (SigningKey("vault.example/archive", bytes([number]) * 32) for number in (1, 2))

@@ -17,8 +17,8 @@ from vsqlvault.model.times import parse_time
 from vsqlvault.proof.archive_record import ArchiveRecord
 from vsqlvault.proof.note import VerifierKey
 from vsqlvault.runtime import open_vault, run_to_end
-from vsqlvault.service.log.archive_files import ArchiveFiles, ArchiveUnusable
-from vsqlvault.service.log.archiver import LogArchiver, check_files
+from vsqlvault.service.log.archive.archiver import LogArchiver, check_files
+from vsqlvault.service.log.archive.files import ArchiveFiles, ArchiveUnusable
 
 ReadSettings = Callable[[argparse.Namespace], Settings]
 MAX_SHOWN = 10

@@ -17,8 +17,8 @@ from vsqlvault.config import Settings
 from vsqlvault.errors import SettingsInvalid
 from vsqlvault.model.principal import SYSTEM, Call
 from vsqlvault.runtime import open_vault, run_to_end
-from vsqlvault.service.log.archive_drop import ArchiveDropper, Dropped, DropRules
-from vsqlvault.service.log.archive_files import ArchiveFiles, ArchiveUnusable
+from vsqlvault.service.log.archive.drop import ArchiveDropper, Dropped, DropRules
+from vsqlvault.service.log.archive.files import ArchiveFiles, ArchiveUnusable
 from vsqlvault.service.log.signing_keys import load_signing
 
 ReadSettings = Callable[[argparse.Namespace], Settings]

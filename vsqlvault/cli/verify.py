@@ -32,8 +32,8 @@ from vsqlvault.proof.receipt import ReceiptInvalid, check_receipt
 from vsqlvault.proof.table_check import StateFinding
 from vsqlvault.runtime import migrate_at_start, open_storage, open_vault, run_to_end
 from vsqlvault.service.compliance.evidence_check import is_evidence
-from vsqlvault.service.log.archived_rows import archive_documents
-from vsqlvault.service.log.archived_source import at_hand, verify_with_archives
+from vsqlvault.service.log.archive.rows import archive_documents
+from vsqlvault.service.log.archive.source import at_hand, verify_with_archives
 from vsqlvault.service.log.export import ExportSource, open_export, write_export
 from vsqlvault.service.log.export_tables import check_tables
 from vsqlvault.service.log.restore import RestoreCount, tombstones_in

@@ -18,8 +18,8 @@ from vsqlvault.interfaces.writes import Write
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.log_archive import LogArchive
 from vsqlvault.model.transparency import LogName
-from vsqlvault.service.log.archive_files import ArchiveFiles, ArchiveUnusable
-from vsqlvault.service.log.archiver import LogArchiver
+from vsqlvault.service.log.archive.archiver import LogArchiver
+from vsqlvault.service.log.archive.files import ArchiveFiles, ArchiveUnusable
 from vsqlvault.service.vault import Vault
 from vsqlvault.testing import a_call, a_purge_record, an_access_record, an_entry
 

@@ -25,9 +25,9 @@ from vsqlvault.model.principal import Role
 from vsqlvault.model.times import format_time
 from vsqlvault.model.transparency import LogName
 from vsqlvault.proof.archive_record import ArchiveRecord
-from vsqlvault.service.log.archive_drop import LEASE, ArchiveDropper, DropRules
-from vsqlvault.service.log.archive_files import ArchiveFiles
-from vsqlvault.service.log.archived_rows import newest_drop
+from vsqlvault.service.log.archive.drop import LEASE, ArchiveDropper, DropRules
+from vsqlvault.service.log.archive.files import ArchiveFiles
+from vsqlvault.service.log.archive.rows import newest_drop
 from vsqlvault.service.vault import Vault
 from vsqlvault.testing import a_call, a_legal_hold, a_purge_record, an_access_record, an_entry
 from vsqlvault_plugins.storage.sqlite.archiving import drop_archived

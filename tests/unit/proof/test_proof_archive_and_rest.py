@@ -22,8 +22,8 @@ from vsqlvault.proof.archive_record import ArchiveRecord, KeptDigest
 from vsqlvault.proof.tiles import WIDTH, Edge, format_path, width_of, write_bundle
 from vsqlvault.proof.tree import leaf_hash
 from vsqlvault.quick_dataclass import dataclass
-from vsqlvault.service.log.archive_files import ArchiveFiles
-from vsqlvault.service.log.archived_source import verify_with_archives
+from vsqlvault.service.log.archive.files import ArchiveFiles
+from vsqlvault.service.log.archive.source import verify_with_archives
 from vsqlvault.service.log.export import FORMAT, open_export
 from vsqlvault.service.log.verification import verify_log
 

@@ -21,7 +21,7 @@ from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.compliance.evidence_bundle import BundlePlan, EvidenceBundle, members_of
 from vsqlvault.service.compliance.public_settings import public_settings
 from vsqlvault.service.compliance.report import Report
-from vsqlvault.service.log.archived_rows import archived_rows, where_all_archived
+from vsqlvault.service.log.archive.rows import archived_rows, where_all_archived
 from vsqlvault.service.log.log_range import leaf_range
 from vsqlvault.service.log.verification import Progress
 from vsqlvault.service.roles import require_reader

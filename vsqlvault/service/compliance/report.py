@@ -43,7 +43,7 @@ from vsqlvault.service.compliance.acknowledgements import acknowledgements
 from vsqlvault.service.compliance.document_faults import attestation_faults, review_faults
 from vsqlvault.service.credentials.inventory import Credentials
 from vsqlvault.service.entries.key_usage import KeyUsage
-from vsqlvault.service.log.archived_rows import archived_rows
+from vsqlvault.service.log.archive.rows import archived_rows
 from vsqlvault.service.log.verifier import LogVerifier
 from vsqlvault.service.plugin_calls import call_plain, call_plugin
 from vsqlvault.service.purge.held_counts import count_held

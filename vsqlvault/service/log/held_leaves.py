@@ -11,7 +11,7 @@ from vsqlvault.interfaces.storage import Read, Storage
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.hold import HoldIndex, LegalHold
 from vsqlvault.proof.tiles import WIDTH
-from vsqlvault.service.log.archive_files import ArchiveFiles
+from vsqlvault.service.log.archive.files import ArchiveFiles
 
 FRESH_SECONDS = 2.0
 MAX_KNOWN = 100_000

@@ -30,7 +30,7 @@ from vsqlvault.proof.tiles import WIDTH, write_bundle
 from vsqlvault.proof.tree import HASH_BYTES, ProofInvalid, check_inclusion, consistency_proof, inclusion_proof
 from vsqlvault.service.audit.recorder import AuditContext, Auditor
 from vsqlvault.service.commit.queue import CommitQueue
-from vsqlvault.service.log.archived_rows import archived_rows, where_all_archived, where_archived
+from vsqlvault.service.log.archive.rows import archived_rows, where_all_archived, where_archived
 from vsqlvault.service.log.continuity import Continuity
 from vsqlvault.service.log.stored_tree import from_tiles
 from vsqlvault.service.roles import require_reader

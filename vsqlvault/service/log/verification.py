@@ -20,7 +20,7 @@ from vsqlvault.proof.table_check import ARCHIVES, StateFinding
 from vsqlvault.proof.tiles import WIDTH, width_of
 from vsqlvault.proof.tree import leaf_hash
 from vsqlvault.quick_dataclass import dataclass
-from vsqlvault.service.log.archived_rows import archive_documents
+from vsqlvault.service.log.archive.rows import archive_documents
 from vsqlvault.service.log.stored_rows import readable
 
 PAGE_TILES = 16

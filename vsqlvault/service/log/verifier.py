@@ -23,7 +23,7 @@ from vsqlvault.proof.state_replay import StateReplay
 from vsqlvault.proof.table_check import StateFinding, TableCheck
 from vsqlvault.service.audit.recorder import AuditContext
 from vsqlvault.service.commit.queue import CommitQueue
-from vsqlvault.service.log.archived_rows import archive_documents
+from vsqlvault.service.log.archive.rows import archive_documents
 from vsqlvault.service.log.pacing import Pace, PacedSource, PacedStorage
 from vsqlvault.service.log.state_check import TableReader, check_state
 from vsqlvault.service.log.verification import StorageSource, verify_log

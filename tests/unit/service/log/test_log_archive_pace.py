@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from vsqlvault.service.log.archive_pace import ArchivePace
+from vsqlvault.service.log.archive.pace import ArchivePace
 
 
 class Clock:

@@ -23,8 +23,8 @@ from vsqlvault.proof.tiles import WIDTH, keys_of, width_of
 from vsqlvault.proof.tree import HASH_BYTES, leaf_hash
 from vsqlvault.service.audit.recorder import AuditContext
 from vsqlvault.service.commit.queue import CommitQueue
-from vsqlvault.service.log.archive_files import ArchiveFiles, ArchiveUnusable
-from vsqlvault.service.log.archive_pace import REST_OF_ARCHIVE, ArchivePace
+from vsqlvault.service.log.archive.files import ArchiveFiles, ArchiveUnusable
+from vsqlvault.service.log.archive.pace import REST_OF_ARCHIVE, ArchivePace
 
 READ_BUNDLES = 4
 """Rows are read in small ranges, so that no transaction lasts long: SQLite's write-ahead log cannot shrink meanwhile."""

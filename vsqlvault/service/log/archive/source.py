@@ -16,8 +16,8 @@ from vsqlvault.proof.note import VerifierKey
 from vsqlvault.proof.state_replay import StateReplay
 from vsqlvault.proof.tiles import WIDTH
 from vsqlvault.proof.tree import HASH_BYTES, leaf_hash
-from vsqlvault.service.log.archive_files import ArchiveFiles, ArchiveUnusable
-from vsqlvault.service.log.archiver import check_files
+from vsqlvault.service.log.archive.archiver import check_files
+from vsqlvault.service.log.archive.files import ArchiveFiles, ArchiveUnusable
 from vsqlvault.service.log.verification import LogSource, Progress, VerificationResult, verify_log
 
 

@@ -26,10 +26,10 @@ from vsqlvault.proof.tiles import WIDTH
 from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.service.audit.recorder import AuditContext
 from vsqlvault.service.commit.queue import CommitQueue
-from vsqlvault.service.log.archive_files import ArchiveFiles, ArchiveUnusable
-from vsqlvault.service.log.archive_pace import REST_OF_DROP, ArchivePace
-from vsqlvault.service.log.archived_rows import newest_drop, save_drop
-from vsqlvault.service.log.archiver import check_gently
+from vsqlvault.service.log.archive.archiver import check_gently
+from vsqlvault.service.log.archive.files import ArchiveFiles, ArchiveUnusable
+from vsqlvault.service.log.archive.pace import REST_OF_DROP, ArchivePace
+from vsqlvault.service.log.archive.rows import newest_drop, save_drop
 from vsqlvault.service.log.held_leaves import HeldLeaves
 from vsqlvault.service.log.stored_tree import root_at
 from vsqlvault.service.tasks import Lease
