@@ -19,13 +19,18 @@ async def back_up(url: str, directory: Path) -> BackupContents:
     """Run ``pg_dump --format=custom`` for the schema ``vault``.
 
     Raises:
-        SettingsInvalid: pg_dump is not in the search path. StorageUnavailable: the server or pg_dump refuses.
+        SettingsInvalid: pg_dump is not in the search path, or the database has Citus. StorageUnavailable: the server or
+        pg_dump refuses.
     """
     try:
         connection = await asyncpg.connect(url)
     except (OSError, asyncpg.PostgresError, TimeoutError) as error:
         raise translated(error, committing=False) from error
     try:
+        if await connection.fetchval(QUERIES["has_citus"]):
+            raise SettingsInvalid(
+                "storage.database_url: expected a database without Citus: pg_dump has no snapshot of all its servers"
+            )
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             snapshot = await connection.fetchval(QUERIES["export_snapshot"])
             counts = await connection.fetchrow(QUERIES["backup_counts"])

@@ -56,9 +56,10 @@ class PostgresFactory(StorageFactory):
 
     async def open(self, url: str) -> Storage:
         """See ``StorageFactory.open``."""
-        from vsqlvault_plugins.storage.postgres.storage import PostgresStorage  # noqa: PLC0415 - asyncpg is for who uses it
+        from vsqlvault_plugins.storage.postgres.spread import SpreadStorage  # noqa: PLC0415 - asyncpg is for who uses it
+        from vsqlvault_plugins.storage.postgres.storage import PostgresStorage  # noqa: PLC0415 - as above
 
-        return await PostgresStorage.open(
+        storage = await PostgresStorage.open(
             url,
             pool_size=self._pool.pool_size,
             shards=self._pool.shards,
@@ -66,6 +67,7 @@ class PostgresFactory(StorageFactory):
             pooler_mode=self._chosen.pooler_mode,
             prepared_statements=self._chosen.keeps_prepared_statements,
         )
+        return storage.handed_to(SpreadStorage) if storage.has_citus else storage
 
     async def backup(self, url: str, directory: Path) -> BackupContents:
         """See ``StorageFactory.backup``."""

@@ -333,6 +333,7 @@ SELECT current_setting('server_version') AS version, current_setting('server_enc
        current_setting('synchronous_standby_names') AS synchronous_standby_names,
        pg_is_in_recovery() AS is_standby, current_setting('default_transaction_read_only') AS read_only,
        current_database() AS database, current_user AS role,
+       EXISTS (SELECT FROM pg_extension WHERE extname = 'citus') AS has_citus,
        (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS is_superuser,
        (SELECT oid::text FROM pg_database WHERE datname = current_database()) AS database_oid,
        (SELECT system_identifier::text FROM pg_control_system()) AS system_identifier,
@@ -375,6 +376,9 @@ GRANT UPDATE ON vault.rulebook, vault.clock, vault.scrubbed TO {role};
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA vault TO {role};
 REVOKE EXECUTE ON FUNCTION vault.drop_archived FROM {role}
 
+-- name: grant_spread
+GRANT DELETE ON vault.two_phase TO {role}
+
 -- name: grant_maintain
 -- From PostgreSQL 17 on the runtime role may rewrite the parts of entries, so that it can scrub.
 GRANT MAINTAIN ON vault.entries_00, vault.entries_01, vault.entries_02, vault.entries_03, vault.entries_04, vault.entries_05,
@@ -392,3 +396,39 @@ SELECT note FROM vault.checkpoints ORDER BY size DESC LIMIT 1
 
 -- name: server_version
 SHOW server_version
+
+-- name: has_citus
+SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'citus')
+
+-- name: allow_spreading
+-- For this transaction. Citus calls triggers on distributed tables unsafe, because they may change other shards. Those of the vault
+-- change rows of the same shard only.
+SET LOCAL citus.enable_unsafe_triggers = on;
+SET LOCAL citus.multi_shard_modify_mode = 'sequential';
+SET LOCAL client_min_messages = warning
+
+-- name: spread_read
+-- As read. A join with the keys is done on each shard, and only what it finds is sent. An outer join would send all entries.
+SELECT e.purpose, e.external_id, e.entry_id, e.version, e.encoding, e.value_sha256, e.value_size, e.algorithm_hint,
+       e.key_ref, e.metadata, e.owner_app, e.owner_identity, e.access_policy, e.created_at, e.updated_at, e.expires_at,
+       e.retrievals, e.purged_at, e.purge_method, e.encrypted_value, greatest(now(), c.mark) AS now, r.revision, c.mark
+FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS k (purpose, external_id, ordinal)
+CROSS JOIN vault.clock AS c
+CROSS JOIN vault.rulebook AS r
+LEFT JOIN (
+    SELECT f.purpose, f.external_id, f.entry_id, f.version, f.encoding, f.value_sha256, f.value_size, f.algorithm_hint,
+           f.key_ref, f.metadata, f.owner_app, f.owner_identity, f.access_policy, f.created_at, f.updated_at, f.expires_at,
+           f.retrievals, f.purged_at, f.purge_method,
+           CASE WHEN w.with_value AND f.purged_at IS NULL THEN f.encrypted_value END AS encrypted_value
+    FROM unnest($1::text[], $2::text[], $3::boolean[], $4::int[]) AS w (purpose, external_id, with_value, shard)
+    JOIN vault.entries AS f ON f.purpose = w.purpose AND f.external_id = w.external_id AND f.shard = w.shard
+    WHERE f.shard = ANY ($4::int[])
+    OFFSET 0
+) AS e ON e.purpose = k.purpose AND e.external_id = k.external_id
+ORDER BY k.ordinal
+
+-- name: unresolved
+-- Transactions that a server has prepared, and whose end it has not heard of. Their rows are in no result yet.
+SELECT success, result FROM run_command_on_workers(
+    $$SELECT coalesce(json_agg(gid), '[]') FROM pg_prepared_xacts WHERE database = current_database() AND gid LIKE 'citus%'$$
+)

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.resources import files
+
 from vsqlvault.errors import SettingsInvalid
 from vsqlvault.interfaces.storage import MigrationStatus
 from vsqlvault_plugins.storage.postgres.batches import QUERIES
 from vsqlvault_plugins.storage.postgres.connections import Connection
 from vsqlvault_plugins.storage.postgres.roles import Roles
-from vsqlvault_plugins.storage.schemas import SchemaState, load_schema
+from vsqlvault_plugins.storage.schemas import Schema, SchemaState, Script, load_schema
 
 SCHEMA = load_schema("vsqlvault_plugins.storage.postgres")
 VERSION = SCHEMA.version
+_CITUS_FILE = files("vsqlvault_plugins.storage.postgres").joinpath("citus.sql")
+SPREAD_SCHEMA = replace(
+    SCHEMA, functions=Script("functions.sql, citus.sql", SCHEMA.functions.text + _CITUS_FILE.read_text("utf-8"))
+)
+"""The schema in a database with Citus. So a database that got the extension later is spread by the next migration."""
 SHARDS_SINCE = 24
 """The first schema version with shards. An older database has one."""
 MAINTAIN_SINCE = 17
@@ -21,7 +31,7 @@ async def status(connection: Connection, shards: int) -> MigrationStatus:
     """Return what ``migrate`` would do. Raises SchemaTooOld, or SettingsInvalid for another number of shards."""
     found = await schema_state(connection)
     await _check_shards(connection, found, shards)
-    return SCHEMA.status(found, is_shared=True)
+    return (await _schema(connection)).status(found, is_shared=True)
 
 
 async def migrate(connection: Connection, roles: Roles, shards: int) -> MigrationStatus:
@@ -30,33 +40,51 @@ async def migrate(connection: Connection, roles: Roles, shards: int) -> Migratio
     Commits wait meanwhile: they lock entries before the log, and scripts may lock the log before entries.
 
     Raises:
-        SchemaTooNew, SchemaTooOld. SettingsInvalid: the database has another number of shards.
+        SchemaTooNew, SchemaTooOld. SettingsInvalid: the database has another number of shards, or Citus and a separate owner.
     """
     found = await schema_state(connection)
     await _check_shards(connection, found, shards)
-    if not SCHEMA.pending(found) and roles.runtime is None:
-        return SCHEMA.status(found, is_shared=True)
+    schema = await _schema(connection)
+    if schema is SPREAD_SCHEMA and roles.owner is not None:
+        raise SettingsInvalid(
+            "plugins.postgresql.owner_role: expected none in a database with Citus, where a superuser creates the schema"
+        )
+    if not schema.pending(found) and roles.runtime is None:
+        return schema.status(found, is_shared=True)
     async with connection.transaction():
         await connection.execute(QUERIES["lock_migration"])
         found = await schema_state(connection)
         await _check_shards(connection, found, shards)
-        if scripts := SCHEMA.pending(found):
+        if scripts := schema.pending(found):
             await connection.execute(QUERIES["lock_rules"])
             if roles.owner is not None:
                 await connection.execute(QUERIES["become"].format(role=quoted(roles.owner)))
-            for script in scripts:
-                await connection.execute(script.text)
-                if script.version not in {None, (await schema_state(connection)).version}:
-                    raise ValueError(f"{script.name} does not set the version it is named after")
-            if not found.version:
-                await connection.execute(QUERIES["set_shards"], shards)
+            await _run(connection, scripts, shards, is_spread=schema is SPREAD_SCHEMA)
             await connection.execute(QUERIES["forget_state"])
-            await connection.execute(QUERIES["put_state"], SCHEMA.current.version, SCHEMA.current.functions)
+            await connection.execute(QUERIES["put_state"], schema.current.version, schema.current.functions)
         if roles.runtime is not None and await connection.fetchval(QUERIES["owner"]):
-            await connection.execute(QUERIES["grant"].format(role=quoted(roles.runtime)))
+            grants = ("grant", "grant_spread") if schema is SPREAD_SCHEMA else ("grant",)
+            for statement in statements_of("".join(f"{QUERIES[name]};\n" for name in grants)):
+                await connection.execute(statement.format(role=quoted(roles.runtime)))
             if connection.get_server_version().major >= MAINTAIN_SINCE:
                 await connection.execute(QUERIES["grant_maintain"].format(role=quoted(roles.runtime)))
-    return SCHEMA.status(found, is_shared=True)
+    return schema.status(found, is_shared=True)
+
+
+async def _schema(connection: Connection) -> Schema:
+    return SPREAD_SCHEMA if await connection.fetchval(QUERIES["has_citus"]) else SCHEMA
+
+
+async def _run(connection: Connection, scripts: Sequence[Script], shards: int, *, is_spread: bool) -> None:
+    if is_spread:
+        await connection.execute(QUERIES["allow_spreading"])
+    for script in scripts:
+        for statement in statements_of(script.text) if is_spread else (script.text,):
+            await connection.execute(statement)
+        if script.version not in {None, (await schema_state(connection)).version}:
+            raise ValueError(f"{script.name} does not set the version it is named after")
+        if script is SCHEMA.create:
+            await connection.execute(QUERIES["set_shards"], shards)
 
 
 async def schema_state(connection: Connection) -> SchemaState:
@@ -76,6 +104,18 @@ async def _check_shards(connection: Connection, found: SchemaState, shards: int)
         raise SettingsInvalid(
             f"storage.shards: expected {kept}, as the database was created with, found {shards}; the number cannot be changed"
         )
+
+
+def statements_of(script: str) -> list[str]:
+    """Return the statements of a script. Citus passes some on as they were sent, and takes one at a time."""
+    found, begin, is_quoted = [], 0, False
+    for mark in re.finditer(r"\$\$|;$", script, re.MULTILINE):
+        if mark[0] == "$$":
+            is_quoted = not is_quoted
+        elif not is_quoted:
+            found.append(script[begin : mark.end()])
+            begin = mark.end()
+    return found
 
 
 def quoted(role: str) -> str:

@@ -126,6 +126,11 @@ class Server:
         finally:
             other.terminate()
 
+    @property
+    def has_citus(self) -> bool:
+        """Whether the database has the extension ``citus``."""
+        return bool(self._facts.get("has_citus"))
+
     def forget_host(self) -> None:
         """Take no host for good any more: one has not answered in time."""
         self._dialer.forget()
@@ -153,11 +158,12 @@ class Server:
         facts = dict(await connection.fetchrow(QUERIES["server"]) or {})
         _check(facts)
         connection.add_log_listener(self._hear)
+        own = {**sessions.ON_CITUS, **self._dsn.settings} if facts["has_citus"] else self._dsn.settings
         if self._pooler_mode == "transaction":
-            await sessions.check(connection, self._dsn.settings)
+            await sessions.check(connection, own)
         else:
             self._is_pooled = facts["backend_pid"] != connection.get_server_pid()
-            await sessions.set_up(connection, self._dsn.settings, is_pooled=self._is_pooled)
+            await sessions.set_up(connection, own, is_pooled=self._is_pooled)
         return facts
 
     def _hear(self, connection: Any, message: Any) -> None:

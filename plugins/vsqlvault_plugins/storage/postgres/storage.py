@@ -138,6 +138,15 @@ class PostgresStorage(SqlReads):
             await server.check_pooler(connection)
         return cls(connections, server, roles or Roles(), tuning, shards)
 
+    @property
+    def has_citus(self) -> bool:
+        """Whether the database has the extension ``citus``."""
+        return self._server.has_citus
+
+    def handed_to(self, kind: type[PostgresStorage]) -> PostgresStorage:
+        """Return a storage of another class that takes over the connections of this one."""
+        return kind(self._connections, self._server, self._roles, self._tuning, self._shards.count)
+
     async def _answer(self, reading: Reading[Answer], *, is_short: bool = False, consistently: bool = False) -> Answer:
         return await self._run(READ_SECONDS if is_short else PAGE_SECONDS, answer, reading, consistently)
 
@@ -219,14 +228,20 @@ class PostgresStorage(SqlReads):
     async def unsequenced(self, limit: int) -> Sequence[PendingLeaf]:
         """See ``TreeStorage.unsequenced``. It releases its connection while it waits."""
         horizon = await self._run(READ_SECONDS, tree.horizon)
+        if not await self._is_settled(horizon.committing):
+            return []
+        return await self._run(PAGE_SECONDS, tree.unsequenced, horizon.positions, limit)
+
+    async def _is_settled(self, committing: frozenset[str]) -> bool:
+        """Wait for these transactions. Return False if one has not ended after ``settle_seconds``."""
         deadline = time.monotonic() + self._tuning.settle_seconds
-        left = horizon.committing
+        left = committing
         while left:
             if time.monotonic() > deadline:
-                return []
+                return False
             await asyncio.sleep(SETTLE_PAUSE_SECONDS)
             left &= await self._run(READ_SECONDS, tree.committing)
-        return await self._run(PAGE_SECONDS, tree.unsequenced, horizon.positions, limit)
+        return True
 
     async def grow_tree(self, growth: TreeGrowth) -> bool:
         """See ``TreeStorage.grow_tree``. Rows that have become leaves are then counted for the report."""
@@ -249,8 +264,11 @@ class PostgresStorage(SqlReads):
                 if not await self._run(PAGE_SECONDS, tallies.tally_next_block, log):
                     break
         for _ in range(MAX_FOLDS_AT_ONCE):
-            if not await self._run(PAGE_SECONDS, entry_counts.fold_deltas, self._tuning.folding):
+            if not await self._run(PAGE_SECONDS, self._fold):
                 break
+
+    async def _fold(self, connection: Connection) -> bool:
+        return await entry_counts.fold_deltas(connection, self._tuning.folding)
 
     async def tiles(self, keys: Collection[TileKey]) -> Mapping[TileKey, bytes]:
         """See ``TreeStorage.tiles``."""
@@ -366,3 +384,6 @@ class PostgresStorage(SqlReads):
             return await self._connections.use(connection, seconds, function, *arguments, **named)
         except Exception as error:
             raise translated(error, committing=False) from error
+
+    run = _run
+    """Runs a function on a connection, also for subclasses."""

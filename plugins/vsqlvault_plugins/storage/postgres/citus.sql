@@ -1,0 +1,317 @@
+-- Run after functions.sql in a database with the extension citus, whenever that file is run. It distributes the tables of a commit by
+-- shard, and replaces what Citus does not run on a distributed table (docs/decisions/0041-citus.md).
+
+-- Triggers with transition tables.
+DROP TRIGGER IF EXISTS entries_added ON vault.entries;
+DROP TRIGGER IF EXISTS entries_removed ON vault.entries;
+DROP TRIGGER IF EXISTS entries_changed ON vault.entries;
+DROP TRIGGER IF EXISTS access_log_drop ON vault.access_log;
+DROP TRIGGER IF EXISTS purge_log_drop ON vault.purge_log;
+-- Triggers for a statement are not called where rows of a shard are changed. Only TRUNCATE has no rows.
+DROP TRIGGER IF EXISTS access_log_append_only ON vault.access_log;
+DROP TRIGGER IF EXISTS purge_log_append_only ON vault.purge_log;
+DROP TRIGGER IF EXISTS log_archives_append_only ON vault.log_archives;
+DROP TRIGGER IF EXISTS log_archives_in_order ON vault.log_archives;
+
+CREATE TABLE IF NOT EXISTS vault.two_phase (only_row integer PRIMARY KEY);
+
+DO $$
+DECLARE
+    shards int := (SELECT s.shards FROM vault.sharding AS s);
+BEGIN
+    IF NOT EXISTS (SELECT 1 FROM pg_dist_partition WHERE logicalrelid = 'vault.entries'::regclass) THEN
+        PERFORM create_reference_table('vault.scrubs');
+        PERFORM create_reference_table('vault.lag_steps');
+        PERFORM create_reference_table('vault.log_archives');
+        PERFORM citus_add_local_table_to_metadata('vault.two_phase');
+        PERFORM create_distributed_table('vault.access_log', 'shard', colocate_with => 'none', shard_count => shards);
+        PERFORM create_distributed_table('vault.purge_log', 'shard', colocate_with => 'vault.access_log');
+        PERFORM create_distributed_table('vault.entry_deltas', 'shard', colocate_with => 'vault.access_log');
+        PERFORM create_distributed_table('vault.entries', 'shard', colocate_with => 'vault.access_log');
+    END IF;
+END
+$$;
+
+-- Rows of the logs are never deleted.
+CREATE OR REPLACE TRIGGER access_log_keeps_rows BEFORE UPDATE OR DELETE ON vault.access_log
+    FOR EACH ROW EXECUTE FUNCTION vault.refuse_change();
+CREATE OR REPLACE TRIGGER purge_log_keeps_rows BEFORE UPDATE OR DELETE ON vault.purge_log
+    FOR EACH ROW EXECUTE FUNCTION vault.refuse_change();
+CREATE OR REPLACE TRIGGER access_log_not_truncated BEFORE TRUNCATE ON vault.access_log
+    FOR EACH STATEMENT EXECUTE FUNCTION vault.refuse_change();
+CREATE OR REPLACE TRIGGER purge_log_not_truncated BEFORE TRUNCATE ON vault.purge_log
+    FOR EACH STATEMENT EXECUTE FUNCTION vault.refuse_change();
+CREATE OR REPLACE TRIGGER log_archives_keeps_rows BEFORE UPDATE OR DELETE ON vault.log_archives
+    FOR EACH ROW EXECUTE FUNCTION vault.refuse_change();
+CREATE OR REPLACE TRIGGER log_archives_in_order BEFORE INSERT ON vault.log_archives
+    FOR EACH ROW EXECUTE FUNCTION vault.check_archive();
+
+-- Changes of entries, as deltas of the counts for the report, in the same shard.
+CREATE OR REPLACE FUNCTION vault.count_entry() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'UPDATE' THEN
+        IF (OLD.purged_at IS NULL, OLD.key_ref, OLD.algorithm_hint, OLD.access_policy, OLD.owner_app, OLD.created_at, OLD.expires_at)
+            IS NOT DISTINCT FROM
+           (NEW.purged_at IS NULL, NEW.key_ref, NEW.algorithm_hint, NEW.access_policy, NEW.owner_app, NEW.created_at, NEW.expires_at)
+        THEN
+            RETURN NULL;
+        END IF;
+    END IF;
+    IF TG_OP <> 'INSERT' THEN
+        IF OLD.purged_at IS NULL THEN
+            INSERT INTO vault.entry_deltas VALUES (
+                OLD.purpose, OLD.key_ref, OLD.algorithm_hint, OLD.access_policy, OLD.owner_app,
+                (OLD.created_at AT TIME ZONE 'UTC')::date, (OLD.expires_at AT TIME ZONE 'UTC')::date, -1, OLD.shard
+            );
+        END IF;
+    END IF;
+    IF TG_OP <> 'DELETE' THEN
+        IF NEW.purged_at IS NULL THEN
+            INSERT INTO vault.entry_deltas VALUES (
+                NEW.purpose, NEW.key_ref, NEW.algorithm_hint, NEW.access_policy, NEW.owner_app,
+                (NEW.created_at AT TIME ZONE 'UTC')::date, (NEW.expires_at AT TIME ZONE 'UTC')::date, 1, NEW.shard
+            );
+        END IF;
+    END IF;
+    RETURN NULL;
+END
+$$;
+CREATE OR REPLACE TRIGGER entries_counted AFTER INSERT OR UPDATE OR DELETE ON vault.entries
+    FOR EACH ROW EXECUTE FUNCTION vault.count_entry();
+
+-- As in functions.sql, but rows are locked shard by shard, no subquery depends on a row of another relation, and each subquery has a
+-- column. The last statement deletes nothing. It makes Citus commit on every server in two phases: without it, a commit that
+-- changes rows of one server is acknowledged even if that server did not commit.
+CREATE OR REPLACE FUNCTION vault.commit_batch(
+    writes       int,
+    expectations vault.expectation[],
+    puts         vault.entry_put[],
+    removals     vault.entry_key[],
+    overwrites   vault.entry_overwrite[],
+    counts       vault.entry_key[],
+    access_rows  vault.access_row[],
+    purge_rows   vault.purge_row[]
+) RETURNS int[] LANGUAGE plpgsql AS $$
+DECLARE
+    broken  int[] := array_fill(0, ARRAY[writes]);
+    held    bigint[] := '{}';
+    current bigint;
+    asked   int;
+    absence boolean;
+    doubt   boolean;
+    failed  record;
+    present bigint[] := '{}';
+    found   bigint;
+    part    int;
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(1987277164, 1);
+    SELECT
+        min(r.revision),
+        count(*) FILTER (WHERE x.kind NOT IN ('entry-absent', 'policy-unused', 'revision-is')),
+        coalesce(bool_or(x.kind = 'entry-absent'), false),
+        coalesce(bool_or(x.kind = 'policy-unused' OR x.kind = 'revision-is' AND x.number IS DISTINCT FROM r.revision), false)
+    INTO current, asked, absence, doubt
+    FROM (SELECT (SELECT revision FROM vault.rulebook) AS revision) AS r LEFT JOIN unnest(expectations) AS x ON true;
+
+    IF asked > 0 THEN
+        FOR part IN
+            SELECT DISTINCT x.shard FROM unnest(expectations) AS x WHERE x.kind IN ('entry-is', 'retrievals-below') ORDER BY 1
+        LOOP
+            IF cardinality(puts) + cardinality(removals) + cardinality(overwrites) + cardinality(counts) > 0 THEN
+                FOR found IN
+                    SELECT x.ordinal
+                    FROM unnest(expectations) WITH ORDINALITY
+                        AS x (write, place, kind, purpose, external_id, subject, number, shard, ordinal)
+                    JOIN vault.entries AS e ON e.purpose = x.purpose AND e.external_id = x.external_id AND e.shard = x.shard
+                    WHERE e.shard = part AND CASE WHEN e.purged_at IS NULL THEN true END AND CASE x.kind
+                        WHEN 'entry-is' THEN e.entry_id = x.subject AND e.version = x.number
+                        WHEN 'retrievals-below' THEN e.retrievals < x.number
+                    END
+                    ORDER BY e.purpose, e.external_id
+                    FOR UPDATE OF e
+                LOOP
+                    held := held || found;
+                END LOOP;
+            ELSE
+                FOR found IN
+                    SELECT x.ordinal
+                    FROM unnest(expectations) WITH ORDINALITY
+                        AS x (write, place, kind, purpose, external_id, subject, number, shard, ordinal)
+                    JOIN vault.entries AS e ON e.purpose = x.purpose AND e.external_id = x.external_id AND e.shard = x.shard
+                    WHERE e.shard = part AND CASE WHEN e.purged_at IS NULL THEN true END AND CASE x.kind
+                        WHEN 'entry-is' THEN e.entry_id = x.subject AND e.version = x.number
+                        WHEN 'retrievals-below' THEN e.retrievals < x.number
+                    END
+                    ORDER BY e.purpose, e.external_id
+                    FOR KEY SHARE OF e
+                LOOP
+                    held := held || found;
+                END LOOP;
+            END IF;
+        END LOOP;
+    END IF;
+    IF absence AND NOT doubt THEN
+        doubt := EXISTS (
+            SELECT 1 FROM unnest(expectations) AS x
+            JOIN vault.entries AS e ON e.purpose = x.purpose AND e.external_id = x.external_id AND e.shard = x.shard
+            WHERE x.kind = 'entry-absent'
+        );
+    END IF;
+    IF doubt OR cardinality(held) < asked THEN
+        FOR found IN
+            SELECT x.ordinal
+            FROM unnest(expectations) WITH ORDINALITY
+                AS x (write, place, kind, purpose, external_id, subject, number, shard, ordinal)
+            JOIN vault.entries AS e ON e.purpose = x.purpose AND e.external_id = x.external_id AND e.shard = x.shard
+            WHERE x.kind = 'entry-absent'
+        LOOP
+            present := present || found;
+        END LOOP;
+        FOR found IN
+            SELECT DISTINCT x.ordinal
+            FROM unnest(expectations) WITH ORDINALITY
+                AS x (write, place, kind, purpose, external_id, subject, number, shard, ordinal)
+            JOIN vault.entries AS e ON e.access_policy = x.subject AND e.purged_at IS NULL
+            WHERE x.kind = 'policy-unused'
+        LOOP
+            present := present || found;
+        END LOOP;
+        FOR failed IN
+            SELECT x.write, min(x.place) AS place
+            FROM unnest(expectations) WITH ORDINALITY
+                AS x (write, place, kind, purpose, external_id, subject, number, shard, ordinal)
+            WHERE NOT CASE x.kind
+                WHEN 'revision-is' THEN x.number = current
+                WHEN 'entry-absent' THEN x.ordinal <> ALL (present)
+                WHEN 'policy-unused' THEN x.ordinal <> ALL (present)
+                ELSE x.ordinal = ANY (held)
+            END
+            GROUP BY x.write
+        LOOP
+            broken[failed.write] := failed.place;
+        END LOOP;
+    END IF;
+
+    IF cardinality(removals) > 0 THEN
+        FOR part IN SELECT DISTINCT r.shard FROM unnest(removals) AS r ORDER BY 1 LOOP
+            DELETE FROM vault.entries AS e USING unnest(removals) AS r
+            WHERE e.purpose = r.purpose AND e.external_id = r.external_id AND e.shard = r.shard AND broken[r.write] = 0
+              AND e.shard = part;
+        END LOOP;
+    END IF;
+    IF cardinality(overwrites) > 0 THEN
+        FOR part IN SELECT DISTINCT o.shard FROM unnest(overwrites) AS o ORDER BY 1 LOOP
+            UPDATE vault.entries AS e
+            SET encrypted_value = o.filler, purged_at = o.purged_at, purge_method = o.method
+            FROM unnest(overwrites) AS o
+            WHERE e.purpose = o.purpose AND e.external_id = o.external_id AND e.shard = o.shard AND broken[o.write] = 0
+              AND e.shard = part;
+        END LOOP;
+    END IF;
+    IF cardinality(counts) > 0 THEN
+        FOR part IN SELECT DISTINCT c.shard FROM unnest(counts) AS c ORDER BY 1 LOOP
+            UPDATE vault.entries AS e SET retrievals = e.retrievals + 1
+            FROM unnest(counts) AS c
+            WHERE e.purpose = c.purpose AND e.external_id = c.external_id AND e.shard = c.shard AND broken[c.write] = 0
+              AND e.shard = part;
+        END LOOP;
+    END IF;
+    IF cardinality(puts) > 0 THEN
+        INSERT INTO vault.entries (
+            purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref,
+            metadata, owner_app, owner_identity, access_policy, created_at, updated_at, expires_at, retrievals,
+            purged_at, purge_method, encrypted_value, shard
+        )
+        SELECT
+            p.purpose, p.external_id, p.entry_id, p.version, p.encoding, p.value_sha256, p.value_size, p.algorithm_hint,
+            p.key_ref, p.metadata, p.owner_app, p.owner_identity, p.access_policy, p.created_at, p.updated_at,
+            p.expires_at, p.retrievals, p.purged_at, p.purge_method, p.encrypted_value, p.shard
+        FROM unnest(puts) AS p
+        WHERE p.fresh AND broken[p.write] = 0
+        ORDER BY p.purpose COLLATE "C", p.external_id COLLATE "C";
+
+        IF EXISTS (SELECT 1 FROM unnest(puts) AS p WHERE NOT p.fresh) THEN
+            INSERT INTO vault.entries AS e (
+                purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref,
+                metadata, owner_app, owner_identity, access_policy, created_at, updated_at, expires_at, retrievals,
+                purged_at, purge_method, encrypted_value, shard
+            )
+            SELECT
+                p.purpose, p.external_id, p.entry_id, p.version, p.encoding, p.value_sha256, p.value_size, p.algorithm_hint,
+                p.key_ref, p.metadata, p.owner_app, p.owner_identity, p.access_policy, p.created_at, p.updated_at,
+                p.expires_at, p.retrievals, p.purged_at, p.purge_method, p.encrypted_value, p.shard
+            FROM unnest(puts) AS p
+            WHERE NOT p.fresh AND broken[p.write] = 0
+            ORDER BY p.purpose COLLATE "C", p.external_id COLLATE "C"
+            ON CONFLICT (purpose, external_id, shard) DO UPDATE SET
+                entry_id = excluded.entry_id, version = excluded.version, encoding = excluded.encoding,
+                value_sha256 = excluded.value_sha256, value_size = excluded.value_size,
+                algorithm_hint = excluded.algorithm_hint, key_ref = excluded.key_ref, metadata = excluded.metadata,
+                owner_app = excluded.owner_app, owner_identity = excluded.owner_identity,
+                access_policy = excluded.access_policy, created_at = excluded.created_at, updated_at = excluded.updated_at,
+                expires_at = excluded.expires_at, purged_at = excluded.purged_at, purge_method = excluded.purge_method,
+                encrypted_value = excluded.encrypted_value,
+                retrievals = CASE WHEN e.entry_id = excluded.entry_id
+                    THEN greatest(e.retrievals, excluded.retrievals) ELSE excluded.retrievals END;
+        END IF;
+    END IF;
+
+    INSERT INTO vault.access_log (
+        at, request_id, operation, outcome, status, purpose, external_id, entry_id, entry_version, app, identity, method,
+        credential_id, client_address, untrusted_forwarding, reason, policy, policy_version, count, detail, old_value,
+        new_value, leaf_hash, role, shard
+    )
+    SELECT
+        a.at, a.request_id, a.operation, a.outcome, a.status, a.purpose, a.external_id, a.entry_id, a.entry_version,
+        a.app, a.identity, a.method, a.credential_id, a.client_address, a.untrusted_forwarding, a.reason, a.policy,
+        a.policy_version, a.count, a.detail, a.old_value, a.new_value, a.leaf_hash, a.role, a.shard
+    FROM unnest(access_rows) AS a
+    WHERE broken[a.write] = 0;
+
+    IF cardinality(purge_rows) > 0 THEN
+        INSERT INTO vault.purge_log (
+            purge_id, purpose, external_id, entry_id, entry_version, method, reason, policy_reference, proof_hash,
+            value_size, key_ref, owner_app, purged_at, expired_at, app, identity, request_id, leaf_hash, shard
+        )
+        SELECT
+            p.purge_id, p.purpose, p.external_id, p.entry_id, p.entry_version, p.method, p.reason, p.policy_reference,
+            p.proof_hash, p.value_size, p.key_ref, p.owner_app, p.purged_at, p.expired_at, p.app, p.identity,
+            p.request_id, p.leaf_hash, p.shard
+        FROM unnest(purge_rows) AS p
+        WHERE broken[p.write] = 0;
+    END IF;
+    DELETE FROM vault.two_phase WHERE only_row = 0;
+    RETURN broken;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION vault.commit_as_usual(
+    writes       int,
+    revision     bigint,
+    expectations vault.expectation[],
+    puts         vault.entry_put[],
+    removals     vault.entry_key[],
+    overwrites   vault.entry_overwrite[],
+    counts       vault.entry_key[],
+    access_rows  vault.access_row[],
+    purge_rows   vault.purge_row[]
+) RETURNS int[] LANGUAGE plpgsql AS $$
+DECLARE
+    part int;
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(1987277164, 1);
+    IF NOT EXISTS (SELECT 1 FROM vault.rulebook AS r WHERE r.revision = commit_as_usual.revision) THEN
+        RETURN NULL;
+    END IF;
+    FOR part IN SELECT DISTINCT p.shard FROM unnest(puts) AS p WHERE p.fresh ORDER BY 1 LOOP
+        IF EXISTS (
+            SELECT 1 FROM unnest(puts) AS p
+            JOIN vault.entries AS e ON e.purpose = p.purpose AND e.external_id = p.external_id AND e.shard = p.shard
+            WHERE p.fresh AND e.shard = part
+        ) THEN
+            RETURN NULL;
+        END IF;
+    END LOOP;
+    RETURN vault.commit_batch(writes, expectations, puts, removals, overwrites, counts, access_rows, purge_rows);
+END
+$$;

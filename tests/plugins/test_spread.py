@@ -1,0 +1,169 @@
+"""What the storage does in a database with Citus, where one server is enough to show it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Iterator
+from importlib.resources import files
+from typing import Any
+
+import asyncpg
+import pytest
+
+from tests.support.postgres import Databases
+from vsqlvault.errors import SettingsInvalid, StorageUnavailable
+from vsqlvault.interfaces.storage import LogQuery
+from vsqlvault.model.transparency import LogName
+from vsqlvault.testing import a_write
+from vsqlvault_plugins.storage.postgres.schema import SCHEMA, SPREAD_SCHEMA, statements_of
+from vsqlvault_plugins.storage.postgres.spread import SpreadStorage
+from vsqlvault_plugins.storage.postgres.storage import PostgresStorage, PostgresTuning
+
+PLAIN = SCHEMA.functions.text
+SPREAD = files("vsqlvault_plugins.storage.postgres").joinpath("citus.sql").read_text("utf-8")
+WORKERS = """
+CREATE TABLE prepared (gid text);
+CREATE TABLE answering (success boolean);
+INSERT INTO answering VALUES (true);
+CREATE FUNCTION run_command_on_workers(command text) RETURNS TABLE (success boolean, result text) LANGUAGE sql AS $$
+    SELECT success, (SELECT coalesce(json_agg(gid), '[]')::text FROM prepared) FROM answering
+$$
+"""
+"""In place of the function of Citus that asks the other servers."""
+
+
+def changes_of(script: str, function: str) -> list[str]:
+    """Return the statements of a function that change rows."""
+    body = re.search(rf"FUNCTION vault\.{function}\(.*?\$\$(.*?)\$\$", script, re.DOTALL)
+    assert body
+    found = (" ".join(each.split()) for each in body[1].split(";"))
+    return [
+        each[each.index(verb[0]) :]
+        for each in found
+        if (verb := re.search(r"(INSERT INTO|UPDATE vault|DELETE FROM).*", each))
+    ]
+
+
+class TestScripts:
+    def test_both_commits_change_the_same_rows(self) -> None:
+        plain, spread = (changes_of(script, "commit_batch") for script in (PLAIN, SPREAD))
+        assert len(plain) == 7
+        assert [each.replace(" AND e.shard = part", "") for each in spread[:-1]] == plain
+        assert sum("AND e.shard = part" in each for each in spread) == 3
+        assert spread[-1] == "DELETE FROM vault.two_phase WHERE only_row = 0"
+
+    def test_each_subquery_of_a_spread_commit_has_a_column(self) -> None:
+        assert re.findall(r"\(\s*SELECT\s+FROM", SPREAD) == []
+
+    def test_each_lock_of_an_entry_names_one_shard(self) -> None:
+        locks = re.findall(r"WHERE (e\.shard = part AND[^;]*?)FOR (?:UPDATE|KEY SHARE) OF e", SPREAD)
+        assert len(locks) == len(re.findall(r"FOR (?:UPDATE|KEY SHARE) OF e", SPREAD)) == 2
+
+    def test_a_script_is_run_statement_by_statement(self) -> None:
+        found = statements_of("CREATE TABLE a (b int);\nDO $$\nBEGIN\n    PERFORM 1;\nEND\n$$;\nSELECT 1;\n")
+        assert [each.strip() for each in found] == [
+            "CREATE TABLE a (b int);", "DO $$\nBEGIN\n    PERFORM 1;\nEND\n$$;", "SELECT 1;"
+        ]  # fmt: skip
+        for script in (SCHEMA.create.text, PLAIN, SPREAD):
+            assert "".join(statements_of(script)).strip() == script.strip()
+
+    def test_a_database_that_gets_the_extension_is_spread_by_the_next_migration(self) -> None:
+        assert [script.name for script in SPREAD_SCHEMA.pending(SCHEMA.current)] == ["functions.sql, citus.sql"]
+
+
+@pytest.fixture(scope="module")
+def url(postgres: Databases) -> Iterator[str]:
+    """The URL of a database that has what the storage asks of Citus."""
+    name = postgres.create_database()
+
+    async def make() -> None:
+        storage = await PostgresStorage.open(postgres.url(name), pool_size=1)
+        await storage.migrate()
+        await storage.close()
+        connection = await asyncpg.connect(postgres.url(name))
+        await connection.execute(WORKERS)
+        await connection.close()
+
+    asyncio.run(make())
+    yield postgres.url(name)
+    postgres.drop_database(name)
+
+
+def driven(url: str, work: Callable[[SpreadStorage, asyncpg.Connection[Any]], Awaitable[None]]) -> None:
+    """Run work on a storage, and on a connection beside it."""
+
+    async def run() -> None:
+        opened = await PostgresStorage.open(url, pool_size=2, tuning=PostgresTuning(settle_seconds=0.1))
+        storage, beside = opened.handed_to(SpreadStorage), await asyncpg.connect(url)
+        try:
+            await work(storage, beside)  # type: ignore[arg-type]
+        finally:
+            await beside.execute("DELETE FROM prepared; UPDATE answering SET success = true")
+            await beside.close()
+            await storage.close()
+
+    asyncio.run(run())
+
+
+class TestPreparedTransactions:
+    def test_rows_wait_for_one_that_a_server_has_not_finished(self, url: str) -> None:
+        async def work(storage: SpreadStorage, beside: asyncpg.Connection[Any]) -> None:
+            await storage.commit([a_write()])
+            await beside.execute("INSERT INTO prepared VALUES ('citus_0_1')")
+            assert list(await storage.unsequenced(100)) == []
+            await beside.execute("DELETE FROM prepared")
+            assert len(await storage.unsequenced(100)) > 0
+
+        driven(url, work)
+
+    def test_one_that_begins_later_is_not_waited_for(self, url: str) -> None:
+        async def work(storage: SpreadStorage, beside: asyncpg.Connection[Any]) -> None:
+            await storage.commit([a_write()])
+            await beside.execute("INSERT INTO prepared VALUES ('citus_0_1')")
+            reading = asyncio.create_task(storage.unsequenced(100))
+            await asyncio.sleep(0.02)
+            await beside.execute("UPDATE prepared SET gid = 'citus_0_2'")
+            assert len(await reading) > 0
+
+        driven(url, work)
+
+    def test_a_cursor_does_not_pass_one(self, url: str) -> None:
+        async def work(storage: SpreadStorage, beside: asyncpg.Connection[Any]) -> None:
+            await storage.commit([a_write()])
+            await beside.execute("INSERT INTO prepared VALUES ('citus_0_1')")
+            with pytest.raises(StorageUnavailable, match="has not finished a commit"):
+                await storage.access_log(LogQuery(limit=10, oldest_first=True))
+            await beside.execute("DELETE FROM prepared")
+            assert len(await storage.access_log(LogQuery(limit=10, oldest_first=True))) > 0
+
+        driven(url, work)
+
+    def test_a_server_that_does_not_answer_may_have_one(self, url: str) -> None:
+        async def work(storage: SpreadStorage, beside: asyncpg.Connection[Any]) -> None:
+            await beside.execute("UPDATE answering SET success = false")
+            with pytest.raises(StorageUnavailable, match="does not answer"):
+                await storage.unsequenced(100)
+
+        driven(url, work)
+
+
+def test_rows_of_the_logs_stay(url: str) -> None:
+    async def work(storage: SpreadStorage, beside: asyncpg.Connection[Any]) -> None:
+        del beside
+        assert storage.describe()["drops_archived_rows"] is False
+        with pytest.raises(SettingsInvalid, match="without Citus"):
+            await storage.drop_archived(LogName.ACCESS, 0, 10)
+
+    driven(url, work)
+
+
+def test_a_scrub_says_that_it_rewrites_nothing(url: str) -> None:
+    async def work(storage: SpreadStorage, beside: asyncpg.Connection[Any]) -> None:
+        del beside
+        outcome = await storage.scrub(1.0)
+        assert outcome is not None
+        assert outcome.rewritten == 0
+        assert "VACUUM FULL" in outcome.left[0]
+
+    driven(url, work)
