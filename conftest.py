@@ -1,7 +1,6 @@
 """Every code block of README and docs runs: shell and curl against a real server, settings through the real reader."""
 
 import ast
-import atexit
 import json
 import os
 import re
@@ -13,7 +12,6 @@ import sys
 import tempfile
 import tomllib
 from contextlib import chdir
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -72,12 +70,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 class Reader:
     """What follows a page from top to bottom: a directory, its settings, and the server the page has started."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, command: WarmCommand) -> None:
         self.directory = directory
+        self.command = command
         self.port = free_port()
         self.server: subprocess.Popen[str] | None = None
         self.environment = {
-            "PATH": os.pathsep.join([str(warm_command().directory), str(SCRIPTS), os.environ["PATH"]]),
+            "PATH": os.pathsep.join([str(command.directory), str(SCRIPTS), os.environ["PATH"]]),
             "HOME": str(directory),
             "VSQL_VAULT_API_KEY": "your-secret-key",
             "VSQL_VAULT_ADDR": f"http://localhost:{self.port}",
@@ -142,21 +141,19 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@cache
-def warm_command() -> WarmCommand:
-    """Return the command of all pages."""
-    directory = Path(tempfile.mkdtemp(prefix="vsqlvault-command-"))
-    atexit.register(shutil.rmtree, directory, ignore_errors=True)
-    return WarmCommand(directory)
-
-
 def set_up(namespace):
-    namespace["reader"] = Reader(Path(tempfile.mkdtemp(prefix="vsqlvault-docs-")))
+    place, command = (Path(tempfile.mkdtemp(prefix=f"vsqlvault-{name}-")) for name in ("docs", "command"))
+    namespace["reader"] = Reader(place, WarmCommand(command))
 
 
 def tear_down(namespace):
-    namespace["reader"].stop()
-    shutil.rmtree(namespace["reader"].directory)
+    reader = namespace["reader"]
+    try:
+        reader.stop()
+    finally:
+        reader.command.close()
+        for directory in (reader.directory, reader.command.directory):
+            shutil.rmtree(directory)
 
 
 def bash(example):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import compileall
 import os
 import sys
+import warnings
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,7 +26,8 @@ def compile_before_workers(config: pytest.Config) -> None:
         return
     started = []
     for number in range(PROCESSES):
-        pid = os.fork()
+        with warnings.catch_warnings(action="ignore"):  # of a thread of another plugin: what is forked needs none
+            pid = os.fork()
         if pid == 0:
             with suppress(BaseException):
                 compile_part(config, number)

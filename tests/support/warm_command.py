@@ -27,10 +27,11 @@ class WarmCommand:
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._listener.bind(str(place))
         self._listener.listen()
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     def _accept(self) -> None:
-        with suppress(OSError):  # it is closed
+        with suppress(OSError):  # it is shut down
             while True:
                 connection, _ = self._listener.accept()
                 threading.Thread(target=self._run, args=(connection,), daemon=True).start()
@@ -54,5 +55,7 @@ class WarmCommand:
                 connection.send(str(process.returncode).encode())
 
     def close(self) -> None:
-        """Take no further runs."""
+        """Take no further runs, and leave no thread behind."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._accepting.join()
         self._listener.close()
