@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.unchecked_values import accepting, unchecked
 from vsqlvault.errors import ValueCorrupt
 from vsqlvault.model.audit import Operation, Outcome
 from vsqlvault.model.control import ControlState
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.purge import PurgeReason
 from vsqlvault.proof.purge_proof import purge_proof
+from vsqlvault.service.entries import seen
 from vsqlvault.service.entries.value_integrity import ValueIntegrity
 from vsqlvault.testing import an_entry
 
@@ -39,6 +41,22 @@ async def test_it_is_not_served(scene, tmp_path, value) -> None:
     await tampered(scene, tmp_path, value)
     with pytest.raises(ValueCorrupt):
         await scene.vault.entries.retrieve(scene.owner, KEY)
+
+
+async def test_the_benchmark_of_the_check_removes_that_of_an_entry_that_was_read_before(
+    scene, tmp_path, monkeypatch
+) -> None:
+    await tampered(scene, tmp_path)
+    monkeypatch.setattr(seen, "SeenWrite", accepting)
+    assert (await scene.vault.entries.retrieve(scene.owner, KEY)).value == FORGED
+
+
+async def test_the_benchmark_of_the_check_removes_that_after_a_read(scene, tmp_path) -> None:
+    await tampered(scene, tmp_path)
+    with pytest.raises(ValueCorrupt):
+        await scene.vault.entries.retrieve(scene.owner, KEY)
+    with unchecked():
+        assert (await scene.vault.entries.retrieve(scene.owner, KEY)).value == FORGED
 
 
 async def test_its_refusal_has_a_row(scene, tmp_path) -> None:
