@@ -192,6 +192,16 @@ BEGIN
         END LOOP;
     END IF;
 
+    -- Changes nothing, because no entry has an empty name. Citus counts a server as changed by a statement that changes rows, but not by
+    -- rows that it copies there after a read. Without this it commits there in one phase.
+    FOR part IN
+        SELECT a.shard FROM unnest(access_rows) AS a UNION SELECT p.shard FROM unnest(purge_rows) AS p
+        UNION SELECT p.shard FROM unnest(puts) AS p ORDER BY 1
+    LOOP
+        UPDATE vault.entries AS e SET version = e.version
+        WHERE e.purpose = '' AND e.external_id = '' AND e.shard = part;
+    END LOOP;
+
     IF cardinality(removals) > 0 THEN
         FOR part IN SELECT DISTINCT r.shard FROM unnest(removals) AS r ORDER BY 1 LOOP
             DELETE FROM vault.entries AS e USING unnest(removals) AS r
