@@ -524,6 +524,7 @@ class Archives:
         self.absent = self.place = 0
         self.findings = []
         self.malformed = []
+        self.notes = []
         self.recorded = {}
         self.dropped = {}
         self.found = []
@@ -580,10 +581,11 @@ class Archives:
             return
 
     def bundle(self, index):
-        """Return the leaves of an archived bundle."""
+        """Return the leaves of an archived bundle. An archive that no record names stands for no row."""
+        numbers = {record["number"] for record in self.found}
         for directory in self.directories:
-            for _, manifest in directory.manifests.values():
-                if manifest["first"] <= index * 256 < manifest["end"]:
+            for number, (_, manifest) in directory.manifests.items():
+                if number in numbers and manifest["first"] <= index * 256 < manifest["end"]:
                     return directory.bundle(index)
         return []
 
@@ -608,18 +610,26 @@ class Archives:
                         f"archive {number} left {record['kept_rows']} rows, and {record['rows']} are there",
                     )
                 )
+        self.compare(keys)
+        return self.findings
+
+    def compare(self, keys):
+        """Compare the archives with their records. That of an interrupted run continues the last one, and has none."""
         records = {record["number"]: record for record in self.found}
+        newest = max(records, default=0)
+        follows = (newest + 1, records[newest]["end"] if newest else 0)
         for directory in self.directories:
             for number, (data, manifest) in directory.manifests.items():
                 record = records.get(number)
-                if record is None:
+                if record is None and (number, manifest["first"]) == follows:
+                    self.notes.append(f"archive {number} is not recorded: its run was interrupted")
+                elif record is None:
                     self.findings.append((manifest["first"], f"archive {number}: the log does not record it"))
                 elif hashlib.sha256(data).hexdigest() != record["manifest_sha256"]:
                     self.findings.append(
                         (record["first"], f"archive {number} is not the recorded one: its manifest differs")
                     )
                 self.findings += directory.check(number, keys)
-        return self.findings
 
 
 class Check:
@@ -1572,7 +1582,9 @@ def show_export(arguments, check, origin, newest, replay):
 
 
 def show_archived(archives):
-    """Print how many rows are not in the export."""
+    """Print how many rows are not in the export, and which archive was written and not recorded yet."""
+    for note in archives.notes:
+        print(f"note: {note}")
     if archives.absent and archives.directories:
         print(f"{archives.absent} rows are not in the export: they were read from the archive.")
     elif archives.absent:

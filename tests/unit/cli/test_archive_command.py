@@ -185,6 +185,7 @@ def test_a_run_that_is_cut_leaves_no_record_and_is_repeated(place: Path, step: s
         assert len(await vault.storage.archives()) == 1
 
     inside(place, cut)
+    assert cli.main(["verify", "--config", "vsql-vault.toml", "--archive", "archive"]) == 0
     assert _archive("--out", "archive") == 0
     assert [one.end for one in inside(place, lambda vault: vault.storage.archives())] == [512, 768]
     assert _check() == 0

@@ -27,6 +27,7 @@ from vsqlvault.model.transparency import LogName
 from vsqlvault.proof.archive_record import ArchiveRecord
 from vsqlvault.service.log.archive.drop import LEASE, ArchiveDropper, DropRules
 from vsqlvault.service.log.archive.files import ArchiveFiles
+from vsqlvault.service.log.archive.pace import ArchivePace
 from vsqlvault.service.log.archive.rows import newest_drop
 from vsqlvault.service.vault import Vault
 from vsqlvault.testing import a_call, a_legal_hold, a_purge_record, an_access_record, an_entry
@@ -359,6 +360,42 @@ def test_a_run_that_is_cut_verifies_and_is_repeated(place: Path, method: str, ca
     assert drop() == 0
     assert leaves_at_hand(place) == []
     assert verify("--archive", "archive") == 0
+
+
+class _SlowToShorten:
+    """A storage that shortens its file in three steps of a quarter of a second."""
+
+    def __init__(self, inner: Storage) -> None:
+        self._inner = inner
+        self.now = 0.0
+        self.pauses: list[float] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def monotonic(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+
+    async def reclaim(self) -> bool:
+        self.now += 0.25
+        return self.now < 0.75
+
+
+def test_a_drop_rests_after_each_step_that_shortens_the_file(place: Path) -> None:
+    async def dropped(vault: Vault) -> list[float]:
+        storage: Any = _SlowToShorten(vault.storage)
+        rules = DropRules(min_days=366, min_days_from="default", operator="keeper@host")
+        pace = ArchivePace(storage, 2.0, monotonic=storage.monotonic, sleep=storage.sleep)
+        sign = vault.log.sequencer.sequence
+        dropper = ArchiveDropper(storage, vault.queue, [KEY.verifier], rules, sign, pace=pace)
+        now = (await vault.queue.read()).now
+        await dropper.drop(a_call(), [ArchiveFiles(place / "archive")], now, lambda *_: None)
+        return list(filter(None, storage.pauses))
+
+    assert inside(place, dropped) == [0.5, 0.5]
 
 
 def test_of_two_runs_at_once_one_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

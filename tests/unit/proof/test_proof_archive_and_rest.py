@@ -227,6 +227,28 @@ def test_the_hash_of_a_dropped_row_is_bound_by_a_checkpoint_that_was_kept(rest: 
     assert found[0].index == 0
 
 
+def _beside(archive: Path, directory: Path, **members: int) -> Path:
+    """Return a copy of an archive with one more manifest, which no record names."""
+    _copied(archive, directory)
+    manifest = ArchiveFiles(directory).manifest(1)
+    assert manifest is not None
+    ArchiveFiles(directory).finish(replace(manifest, **members))
+    return directory
+
+
+def test_an_archive_that_an_interrupted_run_left_is_no_finding(rest: Rest, archive: Path, tmp_path: Path) -> None:
+    unrecorded = replace(rest, missing=frozenset(), archives=())
+    _write(tmp_path / "rest.zip", unrecorded)
+    assert _found(tmp_path / "rest.zip", archive) == ([], [])
+
+
+def test_an_archive_that_no_record_names_and_that_does_not_continue_the_last_one_is_found(
+    rest: Rest, archive: Path, tmp_path: Path
+) -> None:
+    _write(tmp_path / "rest.zip", rest)
+    assert _found(tmp_path / "rest.zip", _beside(archive, tmp_path / "beside", number=2)) == ([0], [0])
+
+
 def test_both_verifiers_find_an_archive_of_the_same_rows_that_is_not_the_recorded_one(
     rest: Rest, archive: Path, tmp_path: Path
 ) -> None:

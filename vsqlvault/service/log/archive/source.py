@@ -22,10 +22,14 @@ from vsqlvault.service.log.verification import LogSource, Progress, Verification
 
 
 class ArchivedSource:
-    """A log whose missing leaves are in ``directories``. ``findings`` are those about the archives."""
+    """A log whose missing leaves are in ``directories``. ``findings`` are those about the archives.
+
+    ``remarks`` has an archive that was written and not recorded yet. No row may be missing under it.
+    """
 
     def __init__(self, inner: LogSource, directories: Sequence[ArchiveFiles], documents: Collection[str]) -> None:
         """``documents``: the records of archives in the vault. Raises ArchiveUnusable: a manifest is malformed."""
+        self.remarks: list[str] = []
         self._inner = inner
         self._archived = ArchivedLeaves(documents)
         self._files: dict[int, tuple[ArchiveFiles, ArchiveManifest]] = {}
@@ -83,7 +87,11 @@ class ArchivedSource:
         found = [Finding(*each) for each in self._archived.finish(good)]
         for number, (files, manifest) in sorted(self._files.items()):
             record = self._records.get(number)
-            if record is None:
+            if record is None and self._is_next(manifest):
+                self.remarks.append(
+                    f"archive {number} is not recorded: its run was interrupted, and the next run repeats it"
+                )
+            elif record is None:
                 found.append(Finding(manifest.first, f"archive {number}: the log does not record it"))
             elif differences := manifest.differences(record):
                 what = f"archive {number} is not the recorded one: {', '.join(differences)} differ"
@@ -93,9 +101,16 @@ class ArchivedSource:
             ]
         return found
 
+    def _is_next(self, manifest: ArchiveManifest) -> bool:
+        """Return whether an archive continues the last recorded one, as that of an interrupted run does."""
+        newest = max(self._records, default=0)
+        end = self._records[newest].end if newest else 0
+        return (manifest.number, manifest.first) == (newest + 1, end)
+
     def _bundle(self, index: int) -> Sequence[bytes]:
-        for files, manifest in self._files.values():
-            if manifest.first <= index * WIDTH < manifest.end:
+        """Return the leaves of an archived bundle. An archive that no record names stands for no row."""
+        for number, (files, manifest) in self._files.items():
+            if number in self._records and manifest.first <= index * WIDTH < manifest.end:
                 return files.bundle(index)
         return ()
 
@@ -118,7 +133,8 @@ async def verify_with_archives(
     verdict = await verify_log(whole, keys, kept, progress, replay)
     found = await asyncio.to_thread(whole.findings, verdict.size, verdict.keys)
     findings = sorted([*verdict.findings, *found])
-    verdict = replace(verdict, findings=findings, archived=whole.from_archives)
+    remarks = [*verdict.remarks, *whole.remarks]
+    verdict = replace(verdict, findings=findings, remarks=remarks, archived=whole.from_archives)
     return verdict.with_malformed(whole.malformed, tables_follow=replay is not None)
 
 
