@@ -17,7 +17,7 @@ from vsqlvault.interfaces.tree_storage import LeafRow
 from vsqlvault.interfaces.writes import Write
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.log_archive import LogArchive
-from vsqlvault.model.transparency import LogName
+from vsqlvault.model.transparency import LogName, TileKey
 from vsqlvault.service.log.archive.archiver import LogArchiver
 from vsqlvault.service.log.archive.files import ArchiveFiles, ArchiveUnusable
 from vsqlvault.service.vault import Vault
@@ -93,6 +93,28 @@ def test_every_file_is_synced_before_the_manifest(place: Path, monkeypatch: pyte
     files = {path.stat().st_ino for path in (place / "fresh").rglob("*") if path.is_file()}
     manifest = (place / "fresh/archives/000002.json").stat().st_ino
     assert files <= set(synced[: synced.index(manifest) + 1])
+
+
+def test_a_tile_that_an_earlier_archive_has_is_not_written_again(tmp_path: Path) -> None:
+    files, tile = ArchiveFiles(tmp_path), {TileKey(1, 0): bytes(range(256)) * 32}
+    files.write_tiles(tile, 2 * 256 * 256)
+    path = tmp_path / "tile/1/000"
+    os.utime(path, (1, 1))
+    files.write_tiles(tile, 3 * 256 * 256)
+    files.sync()
+    assert (path.read_bytes(), path.stat().st_mtime) == (tile[TileKey(1, 0)], 1)
+
+
+def test_a_shorter_or_longer_file_of_an_interrupted_run_is_written_again(tmp_path: Path) -> None:
+    tile = {TileKey(1, 0): bytes(range(256)) * 32}
+    for left in (b"", tile[TileKey(1, 0)][:100], tile[TileKey(1, 0)] + b"more"):
+        files = ArchiveFiles(tmp_path)
+        files.write_tiles(tile, 2 * 256 * 256)
+        files.sync()
+        (tmp_path / "tile/1/000").write_bytes(left)
+        files.write_tiles(tile, 2 * 256 * 256)
+        files.sync()
+        assert (tmp_path / "tile/1/000").read_bytes() == tile[TileKey(1, 0)]
 
 
 def test_an_archive_verifies_without_the_vault(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -154,11 +154,16 @@ class ArchiveFiles:
         path = self.directory / name
         try:
             self._make(path.parent)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
-            file = os.fdopen(descriptor, "wb")
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
+            file = os.fdopen(descriptor, "r+b")
             self._written.append(file)
-            file.write(content)
-            file.flush()
+            if (
+                file.read(len(content) + 1) != content
+            ):  # a tile of an earlier archive is never cut short, not even by a kill
+                file.seek(0)
+                file.truncate()
+                file.write(content)
+                file.flush()
         except OSError as error:
             raise ArchiveUnusable(f"{path}: expected a writable file, found: {error.strerror}") from error
         if len(self._written) >= SYNCED_AT_ONCE:
