@@ -1617,6 +1617,10 @@ def run_document(data, keys):
         document = json.loads(data)
     except (ValueError, RecursionError):
         raise Unusable("expected JSON") from None
+    if "note" not in document and {"as_of", "period", "requirements"} <= set(document):
+        raise Unusable(
+            "expected a file with a signature, found a compliance report: verify the evidence file it came in"
+        )
     for _, name, kind in SIGNED.values():
         if not isinstance(document.get(name), dict):
             continue

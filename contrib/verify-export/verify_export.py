@@ -86,10 +86,17 @@ def main(arguments: list[str]) -> int:
     try:
         _, first, second = Path(arguments[0]).read_text("utf-8").splitlines()[:3]
         size, root = int(first), base64.b64decode(second, validate=True)
+    except OSError as error:
+        print(f"{arguments[0]}: expected a file that can be read, found: {error.strerror}", file=sys.stderr)
+        return 2
     except ValueError:
         print(f"{arguments[0]}: expected a checkpoint (C2SP tlog-checkpoint), found another text", file=sys.stderr)
         return 2
-    found, findings = received(map(Path, arguments[1:]))
+    try:
+        found, findings = received(map(Path, arguments[1:]))
+    except OSError as error:
+        print(f"{error.filename}: expected a file that can be read, found: {error.strerror}", file=sys.stderr)
+        return 2
     missing = [index for index in range(size) if index not in found]
     findings += [f"row {index} is missing" for index in missing[:20]]
     if not missing and root_of(found[index] for index in range(size)) != root:

@@ -72,6 +72,7 @@ def test_what_they_print(directory: Path) -> None:
 
 
 def test_a_log_that_nobody_has_signed_does_not_verify_in_json_either(directory: Path) -> None:
+    run(directory, "migrate", "--json")
     found = run(directory, "verify", "--json", code=1)
     assert (found["kind"], found["verifies"]) == ("log", False)
     assert found["findings"][0]["what"]

@@ -431,6 +431,7 @@ def test_what_other_requests_import_is_within_reach_and_imported_once(tmp_path: 
 def test_the_report_of_the_command_says_that_nothing_locks_it_in(tmp_path: Path) -> None:
     server = VaultServer(tmp_path)
     environment = {**os.environ, "VSQL_VAULT_API_KEY": server.admin_key}
+    assert run_vault(["migrate", "--config", tmp_path / "vault.toml"], tmp_path, environment).returncode == 0
     done = run_vault(["report", "--config", tmp_path / "vault.toml"], tmp_path, environment)
     states = json.loads(done.stdout)["hardening"]
     assert {step["state"] for step in states.values()} == {"off"}

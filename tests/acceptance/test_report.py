@@ -180,6 +180,7 @@ def test_the_command_writes_files(reported: VaultServer) -> None:
     options = ["--html", str(page), "--json", str(data), "--since", "2020-01-01T00:00:00Z"]
     command = ["report", "--config", reported.directory / "vault.toml", *options]
     done = run_vault(command, reported.directory, environment)
-    assert (done.returncode, done.stdout) == (0, "")
+    written = "".join(f"{each}: {each.stat().st_size} bytes\n" for each in (data, page))
+    assert (done.returncode, done.stdout) == (0, written)
     assert json.loads(data.read_bytes())["period"]["since"] == "2020-01-01T00:00:00Z"
     assert page.read_bytes().startswith(b"<!doctype html>")

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.busy_file import busy
 from tests.support.fixtures import SIGNING_KEY
 from tests.support.server import VaultServer
 from vsqlvault.cli import main
@@ -144,6 +145,63 @@ def test_a_purge_prints_its_proof_and_writes_a_receipt_that_verifies(run: Run, e
     assert purged.text == f"purged {entry} by physical-delete proof {proof}\n"
 
 
+@pytest.mark.parametrize("receipt", ["nowhere/r.json", "."])
+def test_a_receipt_that_cannot_be_written_is_refused_before_anything_is_purged(
+    run: Run, entry: str, receipt: str
+) -> None:
+    run("put", entry, stdin=b"value")
+    refused = run("rm", entry, "--receipt", receipt)
+    assert (refused.code, refused.out) == (2, b"")
+    assert refused.err.startswith(f"vsql-vault: --receipt: expected a writable file, found {receipt}: ")
+    assert run("get", entry).out == b"value"
+
+
+def test_a_receipt_that_fails_later_is_printed_after_the_proof(run: Run, entry: str, tmp_path: Path) -> None:
+    run("put", entry, stdin=b"value")
+    with busy(tmp_path / "receipt.json"):
+        purged = run("rm", entry, "--receipt", "receipt.json")
+    assert (purged.code, purged.err.count("\n")) == (2, 1)
+    assert "--receipt: expected a writable file, found receipt.json" in purged.err
+    said, receipt = purged.text.splitlines()
+    proof = verify_receipt(json.loads(receipt), str(SIGNING_KEY.verifier)).row["proof_hash"]
+    assert said == f"purged {entry} by physical-delete proof {proof}"
+
+
+def test_a_value_is_not_retrieved_for_a_file_that_cannot_be_written(run: Run, entry: str) -> None:
+    run("put", entry, stdin=b"value")
+    refused = run("get", entry, "--out", "nowhere/value")
+    assert (refused.code, refused.out) == (2, b"")
+    assert "--out: expected a writable file, found nowhere/value" in refused.err
+    rows = run("log", "access", "--external-id", entry.partition("/")[2], "--json", who="auditor").documents
+    assert [row["operation"] for row in rows] == ["store"]
+
+
+def test_a_review_is_not_recorded_for_a_file_that_cannot_be_written(run: Run) -> None:
+    refused = run("review-access", "--statement", "never recorded", "--out", "nowhere/review", who="vault-admin")
+    assert (refused.code, refused.out) == (2, b"")
+    assert "--out: expected a writable file, found nowhere/review" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("words", "argument"),
+    [(("put", "card/x", "--expires-at", "tomorrow"), "--expires-at"), (("put", "card/x", "--ttl", "5x"), "--ttl"),
+     (("log", "access", "--since", "yesterday"), "--since"), (("log", "purge", "--until", "2026-01-01"), "--until"),
+     (("ls", "card", "--expires-before", "soon"), "--expires-before"), (("rm", "card/x", "--if-match", "zzz"), "--if-match"),
+     (("hold", "rm", "h", "--if-match", 'W"a"'), "--if-match"), (("get", "card/a b"), "ID"), (("ls", "CARD"), "PURPOSE"),
+     (("policy", "access", "get", "A B"), "NAME")],
+)  # fmt: skip
+def test_an_argument_that_is_invalid_is_named_and_exit_code_2(run: Run, words: tuple[str, ...], argument: str) -> None:
+    done = run(*words)
+    assert (done.code, done.out) == (2, b"")
+    assert f"{argument}: expected " in done.err
+
+
+@pytest.mark.parametrize("tags", ['"a"', 'W/"a"', '"a", "b,c"', "*", ', "a",'])
+def test_a_list_of_entity_tags_reaches_the_vault(run: Run, entry: str, tags: str) -> None:
+    run("put", entry, stdin=b"value")
+    assert run("put", entry, "--if-match", tags, stdin=b"other").code == (0 if tags == "*" else 1)
+
+
 def test_conditions_keep_a_version(run: Run, entry: str) -> None:
     etag = run("put", entry, "--create", stdin=b"value").text.split()[-1]
     assert run("put", entry, "--create", stdin=b"other").code == 1
@@ -176,10 +234,21 @@ def test_policies_are_set_read_listed_explained_and_removed(run: Run, tmp_path: 
     assert "commanded" in run("policy", "access", "ls", who="auditor").text
     words = ("store", "card/x", "--app", "payments", "--purpose", "card", "--policy", "commanded")
     assert "deny" in run("policy", "access", "explain", *words, who="auditor").text
+    unknown = run("policy", "access", "explain", "update", "card/x", "--app", "payments", who="auditor")
+    assert "unknown word 'update'; expected one of store, retrieve, inspect, purge\n" in unknown.err
     (told,) = run("policy", "access", "explain", *words, "--json", who="auditor").documents
     assert told["decision"] == "deny"
     assert run("policy", "access", "rm", "commanded", who="vault-admin").code == 0
     assert run("policy", "access", "get", "commanded", who="auditor").code == 4
+
+
+def test_the_explanation_of_a_purged_entry_shows_the_answer(run: Run, entry: str) -> None:
+    shredded = entry.replace("card/", "cold/")
+    run("put", shredded, stdin=b"value", who="archive")
+    run("rm", shredded, who="archive")
+    explain = ("policy", "access", "explain", "retrieve", shredded, "--app", "archive", "--purpose", "cold")
+    said = run(*explain, who="auditor").text
+    assert "answer    410: purged: " in said, said
 
 
 def test_retention_policies_are_set_from_options_and_from_a_document(run: Run) -> None:
@@ -265,7 +334,18 @@ def test_a_vault_that_does_not_answer_is_exit_code_5(run: Run, monkeypatch: pyte
     monkeypatch.setenv("VSQL_VAULT_ADDR", "http://127.0.0.1:1")
     done = run("get", "card/x")
     assert done.code == 5
-    assert len(done.err.splitlines()) == 1
+    at_once, in_the_end = done.err.splitlines()
+    assert at_once == "vsql-vault: ConnectError at http://127.0.0.1:1: trying again for a while"
+    assert "http://127.0.0.1:1 (VSQL_VAULT_ADDR, or addr of a profile): ConnectError" in in_the_end
+    assert run("get", "card/x", "--quiet").err.splitlines() == [in_the_end]
+
+
+def test_without_a_credential_nothing_is_sent(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VSQL_VAULT_ADDR", "http://127.0.0.1:1")
+    done = run("get", "card/x", who=None)
+    assert done.code == 2
+    assert "set VSQL_VAULT_KEY to an API key" in done.err
+    assert "ConnectError" not in done.err
 
 
 def test_an_expired_entry_is_exit_code_4(run: Run, server: VaultServer) -> None:

@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
@@ -30,6 +31,17 @@ from vsqlvault_plugins.sinks.syslog import framed, message
 
 KEY = "a key of the endpoint"
 SCRIPT = Path(__file__).parents[2] / "contrib" / "verify-export" / "verify_export.py"
+
+
+@pytest.mark.parametrize("missing", ["checkpoint", "rows"])
+def test_a_file_that_is_missing_is_one_line_of_the_script(tmp_path: Path, missing: str) -> None:
+    (tmp_path / "checkpoint").write_text(f"vault.example/log\n0\n{b64encode(bytes(32)).decode()}\n", "utf-8")
+    (tmp_path / "rows").touch()
+    (tmp_path / missing).unlink()
+    command = [sys.executable, str(SCRIPT), "checkpoint", "rows"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    expected = f"{missing}: expected a file that can be read, found: No such file or directory\n"
+    assert (done.returncode, done.stderr) == (2, expected)
 
 
 def signed(directory: Path) -> dict[str, str]:

@@ -19,6 +19,7 @@ import pytest
 
 from tests.support.kept_databases import give_back, keep, pool_of, take
 from tests.support.postgres import Databases, PostgresServer
+from vsqlvault.cli import main
 from vsqlvault.errors import (
     AuditUnavailable,
     SchemaTooNew,
@@ -369,6 +370,20 @@ class TestExplanations:
         assert done.returncode == 2
         assert "storage.database_url: there is no database nowhere" in done.stderr
         assert "Traceback" not in done.stderr
+
+    @pytest.mark.parametrize("command", ["report", "sweep", "verify", "keys list"])
+    def test_an_empty_database_is_no_vault_and_does_not_become_one(
+        self, postgres: Databases, command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        name = postgres.create_database()
+        monkeypatch.setenv("VSQL_VAULT_STORAGE__DATABASE_URL", postgres.url(name))
+        try:
+            assert main(command.split()) == 2
+            said = capsys.readouterr().err
+            assert "storage.database_url: expected the database of a vault, found an empty one" in said
+            assert postgres.sql("SELECT count(*) FROM pg_namespace WHERE nspname = 'vault'", name) == "0"
+        finally:
+            postgres.drop_database(name)
 
 
 class TestAppendOnlyLogs:

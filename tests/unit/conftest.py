@@ -130,7 +130,7 @@ def make_vault(
     stack = AsyncExitStack()
     lay_migrated(tmp_path / "vault.db")
 
-    async def open_storage(_: Any) -> FaultyStorage:
+    async def open_storage(_: Any, **__: bool) -> FaultyStorage:
         return FaultyStorage(await SqliteStorage.open(tmp_path / "vault.db", clock))
 
     monkeypatch.setattr(runtime.lifecycle, "open_storage", open_storage)

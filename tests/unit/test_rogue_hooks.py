@@ -44,6 +44,7 @@ def test_it_stops_the_start_or_changes_nothing(tell: Any, hook: str, how: str, c
 
 @pytest.mark.parametrize("how", [*rogue.RAISED])
 def test_a_startup_that_goes_wrong_stops_the_start(tell: Any, how: str, capsys: Any) -> None:
+    assert main(["migrate"]) == 0
     tell("hook.vault_startup", how)
     assert main(["sweep"]) == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith("vsql-vault: rogue (")
@@ -51,12 +52,14 @@ def test_a_startup_that_goes_wrong_stops_the_start(tell: Any, how: str, capsys: 
 
 @pytest.mark.parametrize("how", rogue.RAISED)
 def test_a_shutdown_that_goes_wrong_changes_nothing(tell: Any, how: str) -> None:
+    assert main(["migrate"]) == 0
     tell("hook.vault_shutdown", how)
     assert main(["sweep"]) == 0
 
 
 @pytest.mark.parametrize("how", [*rogue.RAISED, "wrong type"])
 def test_an_anchor_that_answers_badly_stops_the_start(tell: Any, how: str, capsys: Any) -> None:
+    assert main(["migrate"]) == 0
     tell("anchor.newest", how)
     assert main(["sweep"]) == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith("vsql-vault: anchor rogue: ")

@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 import secrets
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from pathlib import Path
 
 from vsqlvault.cli.output import add_json, print_json
+from vsqlvault.cli.output_files import require_directory
+from vsqlvault.cli.periods import time_argument
 from vsqlvault.cli.progress import Bar
 from vsqlvault.cli.verify import add_verifier_keys, keys_in, verifiers_of
 from vsqlvault.config import Settings
 from vsqlvault.model.principal import SYSTEM, Call
-from vsqlvault.model.times import parse_time
 from vsqlvault.proof.archive_record import ArchiveRecord
 from vsqlvault.proof.note import VerifierKey
 from vsqlvault.runtime import open_vault, run_to_end
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--before",
-        type=_time,
+        type=time_argument,
         metavar="TIME",
         help="archive only rows under a checkpoint that was signed before this time (RFC 3339); default: the newest",
     )
@@ -45,17 +45,19 @@ def archive(options: argparse.Namespace, read_settings: ReadSettings) -> int:
     """Archive the log, or verify archives. Return 0, or 1 for an archive that does not verify.
 
     Raises:
-        ArchiveUnusable: the directory cannot be used, or what was written does not verify. StartUpRefused, Unavailable.
+        FileRefused: the directory does not exist. ArchiveUnusable: it cannot be used, or what was written does not verify.
+            StartUpRefused, Unavailable.
     """
     if options.check:
         keys = keys_in(options.vkey) or verifiers_of(read_settings(options))
         return _check(ArchiveFiles(options.check), keys, as_json=options.json)
+    require_directory("--out", options.out)
     settings = read_settings(options)
     keys = keys_in(options.vkey) or verifiers_of(settings)
     bar = Bar("leaves written")
 
     async def run() -> ArchiveRecord | None:
-        async with open_vault(settings, signs=False) as vault:
+        async with open_vault(settings, signs=False, creates=False) as vault:
             archiver = LogArchiver(vault.storage, vault.queue, keys)
             return await archiver.archive(Call(SYSTEM, secrets.token_hex(16)), options.out, options.before, bar)
 
@@ -94,10 +96,3 @@ def _check(files: ArchiveFiles, keys: Sequence[VerifierKey], *, as_json: bool) -
         for what in findings[:MAX_SHOWN]:
             print(f"  {what}")
     return 1 if any(found.values()) else 0
-
-
-def _time(text: str) -> datetime:
-    try:
-        return parse_time(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError("expected an RFC 3339 time, such as 2026-01-31T00:00:00Z") from None

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import secrets
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from vsqlvault.cli.output import add_json, print_json
+from vsqlvault.cli.output_files import require_writable, write_document
 from vsqlvault.config import Settings
-from vsqlvault.durable_file import write_durably
-from vsqlvault.errors import SettingsInvalid
 from vsqlvault.model.attestation import Attestation
 from vsqlvault.model.principal import SYSTEM, Call
 from vsqlvault.proof.attestation import shown_attestation, summarise
@@ -31,17 +28,19 @@ def attest(options: argparse.Namespace, read_settings: Callable[[argparse.Namesp
     """Attest, and return 0 if nothing is overdue and every proof verifies, else 1.
 
     Raises:
-        SettingsInvalid: the file cannot be written; the attestation is stored anyway. StartUpRefused, Unavailable.
+        FileRefused: the file cannot be written. Once the attestation is stored, it is printed instead. StartUpRefused,
+            Unavailable.
     """
+    require_writable("--out", options.out)
 
     async def run() -> Attestation:
-        async with open_vault(read_settings(options)) as vault:
+        async with open_vault(read_settings(options), creates=False) as vault:
             return await vault.compliance.attestations.attest(Call(SYSTEM, secrets.token_hex(16)), trigger="command")
 
     made = run_to_end(run())
     shown = shown_attestation(made.document, made.note)
     if options.out:
-        _write(options.out, shown)
+        write_document("--out", options.out, shown)
     if options.json:
         print_json(shown)
         return 0 if made.is_clean else HAS_EXCEPTIONS
@@ -51,10 +50,3 @@ def attest(options: argparse.Namespace, read_settings: Callable[[argparse.Namesp
     if options.out:
         print(f"Written to {options.out}. Verify it with: vsql-vault verify {options.out} --vkey KEY")
     return 0 if made.is_clean else HAS_EXCEPTIONS
-
-
-def _write(path: Path, shown: dict[str, Any]) -> None:
-    try:
-        write_durably(path, f"{json.dumps(shown, indent=1, ensure_ascii=False)}\n".encode())
-    except OSError as error:
-        raise SettingsInvalid(f"--out: expected a writable file, found {error.strerror}") from None

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vsqlvault.cli.output import add_json, print_json
+from vsqlvault.cli.output_files import require_writable, written
 from vsqlvault.config import Settings
 from vsqlvault.durable_file import durable_file, write_durably
 from vsqlvault.errors import SettingsInvalid
@@ -41,10 +42,13 @@ def backup(options: argparse.Namespace, read_settings: ReadSettings) -> int:
     """Write a backup, or check one. Return 0, or 1 for a backup that differs from its manifest.
 
     Raises:
-        SettingsInvalid: the file cannot be written or read, or the storage has no backup. StorageUnavailable, StorageFull.
+        FileRefused: the file cannot be written. SettingsInvalid: it cannot be read, or the storage has no backup.
+            StorageUnavailable, StorageFull.
     """
     if options.check:
         return _check(options.check, as_json=options.json)
+    require_writable("--out", options.out)
+    require_writable("--out", _manifest_file(options.out))
     manifest = _write(options.out, Plugins(read_settings(options)))
     if options.json:
         print_json({"file": str(options.out), **manifest})
@@ -57,17 +61,13 @@ def backup(options: argparse.Namespace, read_settings: ReadSettings) -> int:
 
 
 def _write(out: Path, plugins: Plugins) -> dict[str, Any]:
-    if not out.name or not out.parent.is_dir():
-        raise SettingsInvalid(f"--out: expected a file in a directory that exists, found {out}")
     factory = storage_of(plugins)
-    try:
+    with written("--out", out):
         with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as directory:
             contents = run_to_end(factory.backup(plugins.settings.storage.database_url, Path(directory)))
             digest, size = _publish(contents.file, out)
         manifest = _manifest(contents, digest, size)
         write_durably(_manifest_file(out), json.dumps(manifest, indent=2).encode() + b"\n")
-    except OSError as error:
-        raise SettingsInvalid(f"--out: expected a writable file, found: {error.strerror}") from error
     return manifest
 
 

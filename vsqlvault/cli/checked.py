@@ -28,3 +28,8 @@ class Checked:
         else:
             print("\n".join(self.lines))
         return 0 if self.verifies else FAILED
+
+
+def is_report(document: Mapping[str, Any]) -> bool:
+    """Whether a document is a compliance report. Its sections can have the name of a signed document, which has a note."""
+    return "note" not in document and {"as_of", "period", "requirements"} <= set(document)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vsqlvault.cli.output import add_json, print_json
+from vsqlvault.cli.output_files import require_directory
 from vsqlvault.cli.progress import Bar
 from vsqlvault.cli.verify import add_verifier_keys, keys_in
 from vsqlvault.config import Settings
@@ -54,8 +55,11 @@ def drop(options: argparse.Namespace, read_settings: ReadSettings) -> None:
     """Drop archived rows.
 
     Raises:
-        ArchiveUnusable: a guard refuses; nothing of that archive is dropped. StartUpRefused, Unavailable, ClockJumped.
+        FileRefused: a directory does not exist. ArchiveUnusable: a guard refuses; nothing of that archive is dropped.
+            StartUpRefused, Unavailable, ClockJumped.
     """
+    for directory in options.archive:
+        require_directory("--archive", directory)
     settings = read_settings(options)
     rules = DropRules(
         min_days=settings.audit.min_days_at_hand,
@@ -68,7 +72,7 @@ def drop(options: argparse.Namespace, read_settings: ReadSettings) -> None:
 
     async def run() -> Dropped:
         call = Call(SYSTEM, secrets.token_hex(16))
-        async with open_vault(settings, signs=_has_key(settings)) as vault:
+        async with open_vault(settings, signs=_has_key(settings), creates=False) as vault:
             await vault.log.quarantine.require()
             now = await vault.purge.clock_guard.sound_time(call, confirmed=False)
             sign = vault.log.sequencer.sequence if vault.log.sequencer.verifier else None

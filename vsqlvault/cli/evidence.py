@@ -10,6 +10,7 @@ from typing import Any
 
 from vsqlvault.cli.checked import Checked
 from vsqlvault.cli.output import add_json, print_json
+from vsqlvault.cli.output_files import require_writable, written
 from vsqlvault.cli.periods import add_period
 from vsqlvault.cli.progress import Bar
 from vsqlvault.config import Settings
@@ -35,14 +36,16 @@ def write_evidence(options: argparse.Namespace, read_settings: ReadSettings) -> 
     """Write a bundle. The file exists only once it is complete.
 
     Raises:
-        SettingsInvalid: the log is not signed, or the file cannot be written. StartUpRefused, InvalidQuery, Unavailable.
+        FileRefused: the file cannot be written. SettingsInvalid: the log is not signed. StartUpRefused,
+            InvalidQuery, Unavailable.
     """
+    require_writable("--out", options.out)
     from vsqlvault.report_html.page import report_page  # noqa: PLC0415 - with it comes what serving needs
 
     bar = Bar("leaves written")
 
     async def run() -> int:
-        async with open_vault(read_settings(options)) as vault:
+        async with open_vault(read_settings(options), creates=False) as vault:
             pieces = await vault.compliance.evidence.bundle(
                 Call(SYSTEM, secrets.token_hex(16)),
                 report_page,
@@ -69,16 +72,11 @@ def write_evidence(options: argparse.Namespace, read_settings: ReadSettings) -> 
 
 async def _write(path: Path, pieces: Any) -> int:
     """Write the pieces to a file that only its owner can read, and return its size."""
-    if not path.name:
-        raise SettingsInvalid(f"--out: expected a file, found {path}")
     size = 0
-    try:
-        with durable_file(path) as file:
-            async for piece in pieces:
-                file.write(piece)
-                size += len(piece)
-    except OSError as error:
-        raise SettingsInvalid(f"--out: expected a writable file, found: {error.strerror}") from error
+    with written("--out", path), durable_file(path) as file:
+        async for piece in pieces:
+            file.write(piece)
+            size += len(piece)
     return size
 
 

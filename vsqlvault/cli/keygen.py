@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vsqlvault.cli.output import add_json, print_json
+from vsqlvault.cli.output_files import require_writable
 from vsqlvault.config import DEFAULT_SIGNING_KEY_FILE, ApiKeySettings, Settings
 from vsqlvault.errors import SettingsInvalid
 from vsqlvault.model.times import format_time, utc_now
@@ -45,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def generate_key(options: argparse.Namespace, _: Callable[[argparse.Namespace], Settings]) -> None:
     """Generate an API key or a signing key, and print the settings for it."""
     if options.signing:
+        require_writable("--out", options.out)
         made = _new_signing_key(options.out, options.origin)
         if options.json:
             print_json({"file": str(options.out), "verifier_key": str(made.verifier)})

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import keyword
 import re
+import sys
 from collections.abc import Callable, Mapping
+from importlib.metadata import distributions, entry_points
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 
@@ -94,10 +98,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def new_plugin(options: argparse.Namespace, _: Callable[[argparse.Namespace], Settings]) -> None:
-    """Write the plugin into a new folder. Raises SettingsInvalid: the name is not one, or the folder exists."""
+    """Write the plugin into a new folder. Raises SettingsInvalid: the name is not one or is taken, or the folder exists."""
     folder = Path(options.name)
     if not _NAME.fullmatch(options.name):
         raise SettingsInvalid("NAME: expected lower-case words with hyphens, such as office-badge")
+    if reason := _taken(options.name):
+        raise SettingsInvalid(f"NAME: expected another name than {options.name}, which {reason}")
     written = skeleton(options.kind, options.name)
     try:
         (folder / "tests").mkdir(parents=True)
@@ -107,6 +113,20 @@ def new_plugin(options: argparse.Namespace, _: Callable[[argparse.Namespace], Se
         raise SettingsInvalid(f"NAME: expected a folder that can be created, found: {error.strerror}") from None
     print(f"written to {folder}: {', '.join(written)}")
     print(f"to test it: pip install --editable '{folder}[test]' && python -m pytest {folder}")
+
+
+def _taken(name: str) -> str:
+    """Return why a plugin cannot have a name; empty if it can. Nothing of the name is imported."""
+    module = name.replace("-", "_")
+    if name.startswith("vsqlvault"):
+        return "begins like the distributions of the vault"
+    if keyword.iskeyword(module) or module in sys.stdlib_module_names:
+        return "is a word or a module of Python"
+    if any(each.name == name for each in entry_points(group="vsqlvault.plugins")):
+        return "is the name of an installed plugin"
+    if name in {re.sub(r"[-_.]+", "-", each.name).lower() for each in distributions() if each.name}:
+        return "is the name of an installed distribution"
+    return f"is the name of the installed module {module}" if find_spec(module) is not None else ""
 
 
 def skeleton(kind: str, name: str) -> dict[str, str]:

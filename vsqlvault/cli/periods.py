@@ -16,10 +16,11 @@ def add_period(parser: argparse.ArgumentParser, verb: str) -> None:
         ("--since", f"{verb} the logs from this time, inclusive"),
         ("--until", f"{verb} the logs up to this time, exclusive"),
     ):
-        parser.add_argument(name, type=_time, metavar="TIME", help=f"{text}, such as 2027-02-16T00:00:00Z")
+        parser.add_argument(name, type=time_argument, metavar="TIME", help=f"{text}, such as 2027-02-16T00:00:00Z")
 
 
-def _time(text: str) -> datetime:
+def time_argument(text: str) -> datetime:
+    """Return the time of an argument. Raises ArgumentTypeError, which becomes an error that names the option."""
     try:
         return parse_time(text)
     except InvalidTime as error:

@@ -10,12 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from vsqlvault.cli.output_files import require_writable, written
 from vsqlvault.cli.periods import add_period
 from vsqlvault.config import Settings
 from vsqlvault.durable_file import write_durably
-from vsqlvault.errors import SettingsInvalid
 from vsqlvault.model.principal import SYSTEM, Call
 from vsqlvault.runtime import open_vault, run_to_end
+
+FILES = ("json", "html", "oscal")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,12 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def write_report(options: argparse.Namespace, read_settings: Callable[[argparse.Namespace], Settings]) -> None:
-    """Write the compliance report to standard output or to files."""
+    """Write the compliance report to standard output or to files, and print the name of each file."""
+    for option in FILES:
+        require_writable(f"--{option}", getattr(options, option))
     from vsqlvault.report_html.page import Reading, report_page  # noqa: PLC0415 - with it comes what serving needs
     from vsqlvault.service.compliance.evidence_bundle import report_file  # noqa: PLC0415
 
     async def run() -> tuple[dict[str, Any], str | None]:
-        async with open_vault(read_settings(options), signs=False) as vault:
+        async with open_vault(read_settings(options), signs=False, creates=False) as vault:
             call = Call(SYSTEM, secrets.token_hex(16))
             written = await vault.compliance.report.write(call, options.as_of, since=options.since, until=options.until)
             newest = await vault.storage.newest_checkpoint()
@@ -57,7 +61,6 @@ def write_report(options: argparse.Namespace, read_settings: Callable[[argparse.
 
 
 def _write_file(option: str, path: Path, content: bytes) -> None:
-    try:
+    with written(option, path):
         write_durably(path, content, mode=0o644)
-    except OSError as error:
-        raise SettingsInvalid(f"{option}: expected a writable file, found {error.strerror}") from None
+    print(f"{path}: {len(content)} bytes")

@@ -84,7 +84,7 @@ def check_storage(plugins: Plugins) -> MigrationStatus:
     Raises:
         StartUpRefused, StorageUnavailable: naming the setting.
     """
-    return run_to_end(planned(plugins))
+    return run_to_end(planned(plugins, creates=False))
 
 
 def _serve_with_workers(

@@ -51,7 +51,7 @@ def sweep(options: argparse.Namespace, read_settings: ReadSettings) -> None:
     progress = SweepProgress(sys.stderr)
 
     async def run() -> SweepCount:
-        async with open_vault(read_settings(options), signs=False) as vault:
+        async with open_vault(read_settings(options), signs=False, creates=False) as vault:
             return await vault.purge.sweeper.sweep(
                 Call(SYSTEM, secrets.token_hex(16)),
                 dry_run=options.dry_run,
@@ -81,7 +81,7 @@ def scrub(options: argparse.Namespace, read_settings: ReadSettings) -> int:
     """Scrub, print the result, and return 0 if no purged bytes are left in the data files, else 1."""
 
     async def run() -> ScrubRecord | None:
-        async with open_vault(read_settings(options), signs=False) as vault:
+        async with open_vault(read_settings(options), signs=False, creates=False) as vault:
             return await vault.purge.scrubber.scrub(
                 Call(SYSTEM, secrets.token_hex(16)), trigger="command", lock_seconds=options.lock_seconds
             )

@@ -12,9 +12,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from vsqlvault.cli.checked import Checked
+from vsqlvault.cli.checked import Checked, is_report
 from vsqlvault.cli.evidence import verify as verify_evidence
 from vsqlvault.cli.output import add_json, print_json
+from vsqlvault.cli.output_files import require_writable
 from vsqlvault.cli.progress import Bar
 from vsqlvault.config import Settings
 from vsqlvault.errors import SettingsInvalid, StartUpRefused
@@ -155,7 +156,8 @@ def _checked(
 
 
 def export(options: argparse.Namespace, read_settings: ReadSettings) -> None:
-    """Write the log of the vault to one file."""
+    """Write the log of the vault to one file. Raises FileRefused, StartUpRefused, Unavailable."""
+    require_writable("--out", options.out)
     settings = read_settings(options)
     verifier = _verifier(settings)
     bar = Bar("leaves written")
@@ -164,8 +166,10 @@ def export(options: argparse.Namespace, read_settings: ReadSettings) -> None:
         tables_of = storage if options.with_tables else None
         return await write_export(options.out, StorageSource(storage), verifier, bar, tables_of)
 
-    size = run_to_end(_with_storage(settings, write))
-    bar.end()
+    try:
+        size = run_to_end(_with_storage(settings, write))
+    finally:
+        bar.end()
     if options.json:
         print_json({"file": str(options.out), "leaves": size})
         return
@@ -191,7 +195,7 @@ def confirm_restore(options: argparse.Namespace, read_settings: ReadSettings) ->
 
     async def run() -> tuple[RestoreCount, bool]:
         call = Call(SYSTEM, secrets.token_hex(16))
-        async with open_vault(settings, signs=False) as vault:
+        async with open_vault(settings, signs=False, creates=False) as vault:
             count = RestoreCount()
             if options.export is not None:
                 with open_export(options.export) as source:
@@ -333,9 +337,9 @@ def _skipped(state: StateResult) -> list[str]:
 
 
 async def _with_storage(settings: Settings, work: Callable[[Storage], Awaitable[Answer]]) -> Answer:
-    storage = await open_storage(Plugins(settings))
+    storage = await open_storage(Plugins(settings), creates=False)
     try:
-        await migrate_at_start(storage, settings)
+        await migrate_at_start(storage, settings, creates=False)
         return await work(storage)
     finally:
         await storage.close()
@@ -461,6 +465,11 @@ def _document_in(path: Path) -> dict[str, Any] | None:
         document = json.loads(data)
     except (ValueError, RecursionError):
         document = {}
+    if is_report(document):
+        raise CannotVerify(
+            f"{path}: expected a file with a signature, found a compliance report, which has none: verify the evidence file"
+            " that contains it (vsql-vault evidence)"
+        )
     if any(isinstance(document.get(member), dict) for member in _SIGNED):
         return dict(document)
     receipt = document.get("receipt", document)

@@ -7,7 +7,9 @@ import re
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-_INVALID_CHOICE = re.compile(r"(argument .*: )?invalid choice: '(?P<word>.*)' \(choose from .*\)", re.DOTALL)
+_INVALID_CHOICE = re.compile(
+    r"(argument (?P<argument>.*): )?invalid choice: '(?P<word>.*)' \(choose from .*\)", re.DOTALL
+)
 _UNRECOGNIZED = re.compile(r"unrecognized arguments: (?P<words>.*)", re.DOTALL)
 
 
@@ -38,7 +40,7 @@ class Parser(argparse.ArgumentParser):
 
     def _sentence(self, message: str) -> str:
         if match := _INVALID_CHOICE.fullmatch(message):
-            known = sorted(commands_of(self)) or self._choices(match["word"])
+            known = sorted(commands_of(self)) or self._choices(match["argument"])
             return f"unknown word {match['word']!r}{_suggested(match['word'], known)}"
         if match := _UNRECOGNIZED.fullmatch(message):
             word = match["words"].split()[0].partition("=")[0]
@@ -46,10 +48,12 @@ class Parser(argparse.ArgumentParser):
             return f"unknown argument {word!r}{f'; did you mean {near[0]}?' if near else ''}"
         return message
 
-    def _choices(self, word: str) -> list[str]:
-        """Return the choices of the argument that has none like the word."""
-        choices = [str(choice) for action in self._actions for choice in action.choices or ()]
-        return [choice for choice in choices if choice != word]
+    def _choices(self, argument: str | None) -> list[str]:
+        """Return the choices of an argument, by its name in an error."""
+        named = [
+            each for each in self._actions if argument == ("/".join(each.option_strings) or each.metavar or each.dest)
+        ]
+        return [str(choice) for action in named for choice in action.choices or ()]
 
 
 def actions_of(parser: argparse.ArgumentParser) -> list[argparse.Action]:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 from vsqlvault.config import Settings
 from vsqlvault.errors import PluginFailed, PluginUnusable, SchemaTooOld, SettingsInvalid, VaultError
@@ -38,11 +39,13 @@ async def open_vault(
     hardening: Sequence[StepState] = NOT_APPLIED,
     tuning: Tuning = DEFAULT_TUNING,
     signs: bool = True,
+    creates: bool = True,
 ) -> AsyncIterator[Vault]:
     """Run a vault for the length of the block: storage open, schema current, plugins started. Background work is not included.
 
     ``plugins``: already loaded plugins of the settings; ``hardening``: the result of ``harden``. ``signs``: whether the
-    signing key is loaded; a command that signs nothing does not need it.
+    signing key is loaded; a command that signs nothing does not need it. ``creates``: whether a vault that does not exist is
+    created.
 
     Raises:
         StartUpRefused: settings, plugins or storage are unusable.
@@ -51,9 +54,9 @@ async def open_vault(
     plugins = plugins or Plugins(settings)
     signing = load_signing(settings.audit, default_file=settings.default_signing_key_file) if signs else Signing()
     async with AsyncExitStack() as stack:
-        storage = await open_storage(plugins)
+        storage = await open_storage(plugins, creates=creates)
         stack.push_async_callback(_close, storage)
-        status = await migrate_at_start(storage, settings)
+        status = await migrate_at_start(storage, settings, creates=creates)
         if status.before != status.after:
             log.info("schema migrated", extra={"from": status.before, "to": status.after})
         signing = await _fitting(signing, storage)
@@ -97,9 +100,8 @@ async def open_storage(plugins: Plugins, *, creates: bool = True) -> Storage:
 
     async def opened() -> Storage:
         if not creates and await factory.would_create(url):
-            raise SettingsInvalid(
-                "storage.database_url: expected the storage of a vault, found none there: nothing was created"
-            )
+            place = urlsplit(url).path.removeprefix("/")  # the path alone has no password
+            raise SettingsInvalid(f"storage.database_url: there is no database {place}; nothing was created")
         return await factory.open(url)
 
     try:
@@ -116,16 +118,22 @@ async def open_storage(plugins: Plugins, *, creates: bool = True) -> Storage:
         raise PluginUnusable(f"storage {scheme}: {error}") from error
 
 
-async def migrate_at_start(storage: Storage, settings: Settings) -> MigrationStatus:
+async def migrate_at_start(storage: Storage, settings: Settings, *, creates: bool = True) -> MigrationStatus:
     """Migrate the schema, unless ``storage.migrate`` leaves that to ``vsql-vault migrate``.
 
     An older server that uses the same database could not start again. So the default is ``manual`` where the database may be
-    shared and is not empty. If steps leave the version as it is, the start then goes on without them.
+    shared and is not empty. If steps leave the version as it is, the start then goes on without them. ``creates``: whether an
+    empty database becomes a vault.
 
     Raises:
-        SchemaTooOld, SchemaTooNew.
+        SchemaTooOld, SchemaTooNew. SettingsInvalid: the database is empty.
     """
     status = await storage.schema_status()
+    if not creates and not status.before:
+        raise SettingsInvalid(
+            "storage.database_url: expected the database of a vault, found an empty one; nothing was created"
+            " (vsql-vault migrate creates the vault)"
+        )
     usual = "manual" if status.is_shared and status.before else "auto"
     if (settings.storage.migrate or usual) == "manual":
         if status.before < status.after:
@@ -168,9 +176,9 @@ async def was_signed(plugins: Plugins) -> bool:
         await _close(storage)
 
 
-async def planned(plugins: Plugins) -> MigrationStatus:
-    """Return what ``migrated`` would do. Raises as ``open_storage``."""
-    storage = await open_storage(plugins)
+async def planned(plugins: Plugins, *, creates: bool = True) -> MigrationStatus:
+    """Return what ``migrated`` would do. ``creates`` as that of ``open_storage``. Raises as ``open_storage``."""
+    storage = await open_storage(plugins, creates=creates)
     try:
         return await storage.schema_status()
     finally:

@@ -117,8 +117,8 @@ async def a_vault(
     found += [_Installed(plugin, _name(number)) for number, plugin in enumerate(plugins)]
     usual = runtime.open_storage
 
-    async def opened(loaded: Plugins) -> Storage:
-        storage = await (open_storage(directory) if open_storage else usual(loaded))
+    async def opened(loaded: Plugins, *, creates: bool = True) -> Storage:
+        storage = await (open_storage(directory) if open_storage else usual(loaded, creates=creates))
         return wrap(storage) if wrap else storage
 
     chosen = settings_for(directory, plugins=plugins, block=block, extra=settings)

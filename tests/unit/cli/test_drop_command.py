@@ -213,6 +213,25 @@ def test_a_second_run_drops_nothing(rest: Path, capsys: pytest.CaptureFixture[st
     assert "nothing to drop" in capsys.readouterr().out
 
 
+def test_a_delivery_that_does_not_exist_is_refused_with_the_nearest(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inside(place, lambda vault: vault.storage.save_cursor("export:agent", 1))
+    capsys.readouterr()
+    assert drop("--without", "export:agentt") == 2
+    expected = "--without: expected one of export:agent; found 'export:agentt' (did you mean export:agent?)"
+    assert expected in capsys.readouterr().err
+
+
+def test_a_delivery_of_checkpoints_alone_is_no_delivery_of_rows(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inside(place, lambda vault: vault.storage.save_cursor("export:agent:checkpoints", 1))
+    capsys.readouterr()
+    assert drop("--without", "export:agent:checkpoints") == 2
+    assert "--without: expected no such option, because nothing delivers rows" in capsys.readouterr().err
+
+
 def test_rows_without_an_archive_are_not_dropped(place: Path) -> None:
     assert drop() == 0
     size = inside(place, lambda vault: vault.storage.tree_size())

@@ -23,5 +23,5 @@ def test_an_error_of_a_field_reads_as_a_sentence(
     def refuse() -> None:
         raise ValidationFailed(errors=[error])
 
-    assert exit_code(refuse) == 1
+    assert exit_code(refuse) == 2
     assert capsys.readouterr().err.strip().endswith(text)

@@ -14,7 +14,7 @@ SETTINGS_INVALID = 2
 @pytest.mark.parametrize(
     ("source", "text"),
     [
-        ("sqlite:///missing.db", "SOURCE: expected the storage of a vault, found none there: nothing was created"),
+        ("sqlite:///missing.db", "SOURCE: there is no database missing.db; nothing was created"),
         ("mysql://u:pw-of-u@h/x", "SOURCE: expected a URL with one of the schemes"),
         ("postgresql://u:pw-of-u@127.0.0.1:1/x", "SOURCE: no answer at 127.0.0.1:1"),
     ],

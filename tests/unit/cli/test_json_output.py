@@ -66,6 +66,7 @@ def test_keys_are_made_listed_and_revoked_as_json_and_as_a_table(commands: Comma
 
 
 def test_what_is_not_there_is_exit_code_4(commands: Commands) -> None:
+    commands.text("migrate")
     commands.text("keys", "revoke", "sha256:000000000000", code=4)
 
 

@@ -50,6 +50,20 @@ def test_a_name_that_is_none_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["json", "vsqlvault", "vsqlvault-anything", "access-rules", "storage-sqlite", "pydantic", "python-dateutil", "class",
+     "dateutil"],
+)  # fmt: skip
+def test_a_name_that_is_taken_is_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["new-plugin", "observer", name]) == 2
+    assert f"NAME: expected another name than {name}" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_that_exists_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "night" / "tests").mkdir(parents=True)

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.busy_file import busy
 from tests.support.exports import second_verifier
 from vsqlvault import cli
 from vsqlvault.config import load_settings
@@ -206,6 +207,7 @@ class TestVerify:
 
     def test_a_log_that_nobody_has_signed(self, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (here / "vsql-vault.toml").write_text(SETTINGS.replace("vault.db", "new.db"), "utf-8")
+        assert cli.main(["migrate", "--config", "vsql-vault.toml"]) == 0
         assert cli.main(["verify", "--config", "vsql-vault.toml"]) == 1
         assert "nothing is signed" in capsys.readouterr().out
         assert cli.main(["export-audit", "--config", "vsql-vault.toml", "--out", "new.zip"]) == 2
@@ -371,9 +373,31 @@ class TestAttestations:
         (here / "bad.json").write_text(f'{{"attestation": {bad}}}', "utf-8")
         assert verify("bad.json", "--vkey", "vkey", both=False)[0] in {1, 2}
 
-    def test_a_file_that_cannot_be_written_is_one_sentence(self, attested, capsys) -> None:
+    def test_a_file_that_cannot_be_written_is_one_sentence_and_nothing_is_attested(self, attested, capsys) -> None:
         assert attested("--out", "nowhere/attestation.json") == 2
-        assert "--out: expected a writable file" in capsys.readouterr().err
+        assert "--out: expected a writable file, found nowhere/attestation.json" in capsys.readouterr().err
+        assert attested() == 0
+        assert "Attestation 1" in capsys.readouterr().out
+
+    def test_one_whose_file_fails_later_is_printed(self, attested, here: Path, capsys) -> None:
+        with busy(here / "attestation.json"):
+            assert attested("--out", "attestation.json") == 2
+        said = capsys.readouterr()
+        assert "--out: expected a writable file, found attestation.json: another run is writing it now" in said.err
+        (here / "printed.json").write_text(said.out, "utf-8")
+        assert cli.main(["verify", "printed.json", "--vkey", "vkey"]) == 0
+
+    def test_a_report_is_no_file_to_verify(self, verify: Verify, here: Path) -> None:
+        assert cli.main(["report", "--config", "vsql-vault.toml", "--json", "report.json"]) == 0
+        code, said = verify("report.json", "--vkey", "vkey")
+        assert (code, "found a compliance report" in said) == (2, True)
+
+    def test_one_without_its_note_is_no_report(self, attested, verify: Verify, here: Path) -> None:
+        attested("--out", "attestation.json")
+        shown = json.loads((here / "attestation.json").read_text("utf-8"))
+        del shown["note"]
+        (here / "attestation.json").write_text(json.dumps({**shown, "period": {}}), "utf-8")
+        assert verify("attestation.json", "--vkey", "vkey")[0] == 1
 
 
 class TestEvidence:
@@ -435,7 +459,7 @@ class TestEvidence:
         ("arguments", "sentence"),
         [
             (["--out", "nowhere/evidence.zip"], "--out: expected a writable file"),
-            (["--out", "."], "--out: expected a file, found ."),
+            (["--out", "."], "--out: expected a writable file, found .: it is a folder"),
         ],
     )
     def test_a_file_that_cannot_be_written_is_one_sentence(self, write, capsys, here, arguments, sentence) -> None:
@@ -469,15 +493,15 @@ class TestEvidence:
     @pytest.mark.parametrize(
         ("times", "sentence"),
         [
-            (["--as-of", "2999-01-01T00:00:00Z"], "as_of: expected a time that is not in the future"),
+            (["--as-of", "2999-01-01T00:00:00Z"], "--as-of: expected a time that is not in the future"),
             (
                 ["--since", "2020-01-02T00:00:00Z", "--until", "2020-01-01T00:00:00Z"],
-                "since: expected a time before until",
+                "--since: expected a time before until",
             ),
         ],
     )
     def test_times_that_cannot_be_are_refused(self, write, here: Path, capsys, times, sentence) -> None:
-        assert write("--out", "evidence.zip", *times) == 1
+        assert write("--out", "evidence.zip", *times) == 2
         assert sentence in capsys.readouterr().err
         assert not (here / "evidence.zip").exists()
 

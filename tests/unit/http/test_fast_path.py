@@ -350,7 +350,7 @@ def take(open_scene, clock, monkeypatch, tmp_path: Path):
     async def take(
         requests: list[RequestedAccess], way_of: Callable[[Quart, Application], Way]
     ) -> tuple[list[Any], list[Any]]:
-        async def open_storage(_: Any) -> FaultyStorage:
+        async def open_storage(_: Any, **__: bool) -> FaultyStorage:
             return FaultyStorage(await SqliteStorage.open(tmp_path / f"{way_of.__name__}.db", clock))
 
         clock.at = T0

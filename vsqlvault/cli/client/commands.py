@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -14,12 +15,30 @@ from vsqlvault.cli.words import Parser
 COMMANDS = ("put", "get", "head", "ls", "rm", "log", "policy", "hold", "review-access")
 USAGE = 2
 ENTRY: dict[str, Any] = {"metavar": "PURPOSE/ID", "help": "the entry, such as card/payment-12345"}
-IF_MATCH: dict[str, Any] = {"metavar": "ETAG", "help": "change only this version"}
 _VALUE = (
     "the file of the value, - for standard input; default: standard input, or a hidden prompt on a terminal. A value is never "
     "an argument, which other users of the host can read"
 )
+_ENTITY_TAGS = re.compile(r'\s*\*\s*|(?:[\s,]*(?:W/)?"[!#-~\x80-\xff]*"\s*(?=,|$))+[\s,]*')
 Add = Callable[..., argparse.ArgumentParser]
+
+
+def _time(text: str) -> str:
+    from vsqlvault.cli.periods import time_argument  # noqa: PLC0415 - only a command with a time needs it
+
+    time_argument(text)
+    return text
+
+
+def _tags(text: str) -> str:
+    if not _ENTITY_TAGS.fullmatch(text):
+        raise argparse.ArgumentTypeError(
+            "expected an entity tag in its double quotes, or *; the command head prints it"
+        )
+    return text
+
+
+IF_MATCH: dict[str, Any] = {"type": _tags, "metavar": "ETAG", "help": "change only this version"}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -92,7 +111,9 @@ def _add_entries(add: Add) -> None:
     put.add_argument("--algorithm", metavar="TEXT", help="the algorithm that encrypted it")
     put.add_argument("--policy", metavar="NAME", help="the access policy; default: owner-only")
     expiry = put.add_mutually_exclusive_group()
-    expiry.add_argument("--expires-at", metavar="TIME", help="when it expires, such as 2027-02-16T00:00:00Z")
+    expiry.add_argument(
+        "--expires-at", type=_time, metavar="TIME", help="when it expires, such as 2027-02-16T00:00:00Z"
+    )
     expiry.add_argument("--ttl", metavar="TIME", help="how long it is kept, such as 90d or 12h")
     put.add_argument(
         "--metadata",
@@ -115,12 +136,12 @@ def _add_entries(add: Add) -> None:
     ls.add_argument("--key-ref", metavar="TEXT", help="those under this key")
     ls.add_argument("--owner-app", metavar="APP", help="those of this app")
     ls.add_argument("--policy", metavar="NAME", help="those with this access policy")
-    ls.add_argument("--expires-before", metavar="TIME", help="those that expire before")
+    ls.add_argument("--expires-before", type=_time, metavar="TIME", help="those that expire before")
     ls.add_argument("--state", choices=("active", "expired", "purged"), help="default: active")
     ls.add_argument("--limit", type=_whole, metavar="N", help="at most N entries")
     rm = add("rm", "entries.rm", "purge an entry, with proof")
     rm.add_argument("entry", **ENTRY)
-    rm.add_argument("--if-match", metavar="ETAG", help="purge only this version")
+    rm.add_argument("--if-match", type=_tags, metavar="ETAG", help="purge only this version")
     rm.add_argument("--receipt", metavar="FILE", help="wait for the receipt and write it to this file")
 
 
@@ -134,8 +155,8 @@ def _add_logs(add: Add, to: Any) -> None:
     }  # fmt: skip
     for name, members in filters.items():
         log = add(name, f"logs.{name}", f"print the {name} log, newest first", to)
-        log.add_argument("--since", metavar="TIME", help="rows from this time on")
-        log.add_argument("--until", metavar="TIME", help="rows before this time")
+        log.add_argument("--since", type=_time, metavar="TIME", help="rows from this time on")
+        log.add_argument("--until", type=_time, metavar="TIME", help="rows before this time")
         log.add_argument("--oldest-first", action="store_true", help="print the oldest rows first")
         log.add_argument("--limit", type=_whole, metavar="N", help="at most N rows")
         log.add_argument("--follow", action="store_true", help="print rows as they come, until interrupted")

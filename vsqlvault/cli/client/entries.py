@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from itertools import islice
 
-from vsqlvault.cli.client.values import metadata_of, place_of, read_value, write_value
+from vsqlvault.cli.client.values import STANDARD, metadata_of, place_of, read_value, write_value
 from vsqlvault.cli.output import print_json, print_members, print_rows
+from vsqlvault.cli.output_files import require_writable, write_document
 from vsqlvault.client import Vault
 
 COLUMNS = (
@@ -51,7 +51,10 @@ def put(vault: Vault, options: argparse.Namespace) -> None:
 
 def get(vault: Vault, options: argparse.Namespace) -> None:
     """Retrieve a value: its bytes and nothing else, or all there is as JSON."""
-    entry = vault.get(*place_of(options.entry))
+    place = place_of(options.entry)
+    if options.out != STANDARD:
+        require_writable("--out", options.out)
+    entry = vault.get(*place)
     if options.json:
         print_json(entry)
     else:
@@ -80,12 +83,13 @@ def ls(vault: Vault, options: argparse.Namespace) -> None:
 def rm(vault: Vault, options: argparse.Namespace) -> None:
     """Purge an entry."""
     place = place_of(options.entry)
+    require_writable("--receipt", options.receipt)
     seconds = RECEIPT_SECONDS if options.receipt else None
     purge = vault.delete(*place, if_match=options.if_match, wait_seconds=seconds)
-    if options.receipt:
-        receipt = purge.receipt if purge.receipt is not None else vault.receipt(purge.id)
-        write_value(json.dumps(receipt, ensure_ascii=False, indent=2).encode("utf-8") + b"\n", options.receipt)
     if options.json:
         print_json(purge)
     elif not options.quiet:
-        print(f"purged {options.entry} by {purge.method} proof {purge.proof_hash}")
+        print(f"purged {options.entry} by {purge.method} proof {purge.proof_hash}", flush=True)
+    if options.receipt:
+        receipt = purge.receipt if purge.receipt is not None else vault.receipt(purge.id)
+        write_document("--receipt", options.receipt, receipt, indent=2)

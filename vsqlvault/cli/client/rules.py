@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import Any
 
-from vsqlvault.cli.client.values import metadata_of, place_of, read_document, write_value
+from vsqlvault.cli.client.values import metadata_of, place_of, read_document
 from vsqlvault.cli.output import print_json, print_members, print_rows
+from vsqlvault.cli.output_files import require_writable, write_document
 from vsqlvault.client import Vault
 from vsqlvault.client.errors import Unusable
 
@@ -76,7 +76,16 @@ def access_explain(vault: Vault, options: argparse.Namespace) -> None:
     else:
         print_members(
             {"decision": found.decision, "policy": found.policy, "version": found.version, "reason": found.reason}
+            | _shown_answer(found.document.get("answer"))
         )
+
+
+def _shown_answer(answer: Any) -> dict[str, str]:
+    """Return the answer that the request would get as one text: its status, and slug and title of a problem."""
+    if not isinstance(answer, dict):
+        return {}
+    words = [str(answer[name]) for name in ("status", "slug", "title") if answer.get(name)]
+    return {"answer": ": ".join(words)}
 
 
 def retention_get(vault: Vault, options: argparse.Namespace) -> None:
@@ -136,6 +145,7 @@ def hold_rm(vault: Vault, options: argparse.Namespace) -> None:
 
 def review_access(vault: Vault, options: argparse.Namespace) -> None:
     """Record a review of access, and print the signed document."""
+    require_writable("--out", options.out)
     shown = vault.review_access(
         options.statement,
         purpose=options.purpose,
@@ -143,7 +153,7 @@ def review_access(vault: Vault, options: argparse.Namespace) -> None:
         may_sha256=options.may_sha256,
     )
     if options.out is not None:
-        write_value(json.dumps(shown, ensure_ascii=False, indent=1).encode("utf-8") + b"\n", options.out)
+        write_document("--out", options.out, shown)
     if options.json:
         print_json(shown)
     elif not options.quiet:

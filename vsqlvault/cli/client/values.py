@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import getpass
 import json
-import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vsqlvault.cli.output_files import write_file
 from vsqlvault.client.errors import Unusable
 
 STANDARD = "-"
@@ -42,20 +41,16 @@ def read_document(file: str) -> dict[str, Any]:
 
 
 def write_value(value: bytes, file: str | None) -> None:
-    """Write bytes and nothing else to standard output, or to a file that only its owner can read."""
+    """Write bytes and nothing else to standard output, or to the file of ``--out``, which only its owner can read.
+
+    Raises:
+        FileRefused: the file cannot be written; the bytes are printed instead.
+    """
     if file is None or file == STANDARD:
         sys.stdout.buffer.write(value)
         sys.stdout.buffer.flush()
         return
-    target = Path(file)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        with os.fdopen(handle, "wb") as opened:
-            opened.write(value)
-        Path(name).replace(target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write_file("--out", file, value)
 
 
 def metadata_of(pairs: Sequence[str]) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ from dataclasses import field
 from datetime import datetime, timedelta
 
 from vsqlvault.errors import TreeDamaged
+from vsqlvault.errors.suggestions import did_you_mean
 from vsqlvault.interfaces.storage import LogQuery, Storage
 from vsqlvault.model.audit import AccessRecord, Operation
 from vsqlvault.model.log_archive import LogArchive
@@ -102,9 +103,11 @@ class ArchiveDropper:
 
         Raises:
             ArchiveUnusable: an archive is not there, does not verify, or is not the recorded one; a delivery has not passed
-                its rows; or nothing signs the record of the drop. TreeDamaged: the log of the vault is another one.
+                its rows; ``without`` names no delivery; or nothing signs the record of the drop.
+            TreeDamaged: the log of the vault is another one.
             SettingsInvalid: the storage cannot drop rows, or not as this role. Unavailable.
         """
+        await self._require_deliveries()
         await self._storage.drop_archived(LogName.ACCESS, BEYOND, 1)
         try:
             await self._lead()
@@ -123,6 +126,15 @@ class ArchiveDropper:
             return dropped
         finally:
             await self._lease.release()
+
+    async def _require_deliveries(self) -> None:
+        """Check that each delivery that does not count exists. Raises ArchiveUnusable."""
+        known = [name for name in await self._storage.cursors() if _delivers_rows(name)]
+        for name in sorted(self._rules.without - set(known)):
+            expected = (
+                f"one of {', '.join(sorted(known))}" if known else "no such option, because nothing delivers rows"
+            )
+            raise ArchiveUnusable(f"--without: expected {expected}; found {name!a}{did_you_mean(name, known)}")
 
     async def _has_ended(self, number: int) -> bool:
         newest = await newest_drop(self._storage, number)
@@ -158,7 +170,7 @@ class ArchiveDropper:
 
     async def _require_delivered(self, record: ArchiveRecord) -> None:
         for name, position in sorted((await self._storage.cursors()).items()):
-            if not name.startswith(DELIVERIES) or name.endswith(CHECKPOINTS) or name in self._rules.without:
+            if not _delivers_rows(name) or name in self._rules.without:
                 continue
             if position < record.end:
                 raise ArchiveUnusable(
@@ -242,6 +254,10 @@ class ArchiveDropper:
     async def _lead(self) -> None:
         if not await self._lease.acquire():
             raise ArchiveUnusable("another run drops archived rows: wait for it, or for a minute if it was killed")
+
+
+def _delivers_rows(cursor: str) -> bool:
+    return cursor.startswith(DELIVERIES) and not cursor.endswith(CHECKPOINTS)
 
 
 def _found(record: ArchiveRecord, directories: Sequence[ArchiveFiles]) -> tuple[ArchiveFiles, ArchiveManifest]:
