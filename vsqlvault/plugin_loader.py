@@ -237,11 +237,6 @@ def _names(offer: Any, kind: OfferKind) -> Iterable[Any]:
         return (None,)
 
 
-def installed_plugins() -> frozenset[str]:
-    """Return the names of the installed plugins, loaded or not."""
-    return frozenset(point.name for point in _installed().values())
-
-
 def _installed() -> dict[tuple[str, str], EntryPoint]:
     return {(point.name, point.value): point for point in entry_points(group=ENTRY_POINT_GROUP)}
 
@@ -251,11 +246,12 @@ def _chosen(settings: Settings) -> list[tuple[EntryPoint, PluginOrigin]]:
     origins = _origins(_installed().values())
     found = sorted(origins, key=lambda each: (each[1].distribution != OWN_DISTRIBUTION, each[1].name))
     allowed = settings.allowed_plugins
-    if allowed is not None:
-        names = [origin.name for _, origin in found]
-        if missing := sorted(set(allowed) - set(names)):
+    names = [origin.name for _, origin in found]
+    for key, listed in (("allow", allowed or ()), ("block", settings.blocked_plugins)):
+        if missing := sorted(set(listed) - set(names)):
             hint = did_you_mean(missing[0], names)
-            raise PluginUnusable(f"plugins.allow: expected {missing[0]} to be installed, found no such plugin{hint}")
+            raise PluginUnusable(f"plugins.{key}: expected {missing[0]} to be installed, found no such plugin{hint}")
+    if allowed is not None:
         found = [each for each in found if each[1].name in allowed]
     return [each for each in found if each[1].name not in settings.blocked_plugins]
 

@@ -197,8 +197,6 @@ class TestSettings:
 
     def test_names_that_nothing_defines_are_warned_of_with_the_nearest(self, vault: VaultServer) -> None:
         vault.apps["shop"] = App("shop", ("card", "crad"))
-        config = vault.write_config()
-        config.write_text(config.read_text() + '\n[plugins]\nblock = ["report-evidense"]\n')
         vault.start()
         retention = {
             "max_retention_days": 9,
@@ -214,7 +212,6 @@ class TestSettings:
         vault.start()
         said = vault.wait_for_line(lambda line: line["message"].startswith("names that nothing defines"))
         for sentence in (
-            "plugins.block: no plugin report-evidense is installed (did you mean report-evidence?)",
             "shop: purpose crad has no retention policy (did you mean card?)",
             "access policy typo: app shpo has no credential (did you mean shop?)",
             "retention policy card: access policy owned-only is not defined (did you mean owner-only?)",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,28 @@ def test_every_number_is_what_a_slow_count_gives(lived: Lived) -> None:
     assert not_counted == []
     assert different == {}
     assert rules.names - rules.used <= {"log_review/figures/by_app/*"}
+
+
+@pytest.mark.parametrize("name", ["log_review", "bulk_access"])
+def test_the_rows_that_a_check_asks_for_are_those_that_the_section_counts(lived: Lived, name: str) -> None:
+    member = lived.report[name]
+    found = [
+        row
+        for operation in re.findall(r"\?outcome=granted&operation=([a-z-]+)", member["check"])
+        for row in lived.facts.access
+        if (row["outcome"], row["operation"]) == ("granted", operation)
+    ]
+    assert len(found) == member["population"]
+
+
+def test_the_sweeps_are_the_rows_of_their_check_that_are_no_dry_run(lived: Lived) -> None:
+    member = lived.report["sweeps"]
+    rows = [row for row in lived.facts.access if row["operation"] == "sweep" and row["outcome"] == "granted"]
+    runs = [row for row in rows if not (row["detail"] or "").startswith("dry run")]
+    assert len(runs) == member["population"]
+    reasons = re.findall(r"purge-log\?reason=([a-z-]+)", member["check"])
+    purged = sum(row["reason"] in reasons for row in lived.facts.purges)
+    assert purged >= member["figures"]["purged"] > 0
 
 
 def test_no_section_has_failed(lived: Lived) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,7 +16,10 @@ from vsqlvault.cli.table import COMMANDS
 from vsqlvault.http.operation import Operation
 from vsqlvault.http.operations import OPERATIONS
 from vsqlvault.model.audit import Operation as Audited
+from vsqlvault.model.database_access import DatabaseAccess
 from vsqlvault.model.pci_dss import REQUIREMENTS
+from vsqlvault.model.purge import PurgeReason
+from vsqlvault_plugins.report.reviews import LOG_READS, READS
 
 ROUTE = re.compile(r"\b(GET|POST|PUT|DELETE) (/[\w/{}-]*)(?:\?([\w=&-]+))?")
 COMMAND = re.compile(r"vsql-vault ([a-z-]+)")
@@ -73,6 +77,28 @@ def test_the_commands_of_a_section_exist(name: str) -> None:
     known = {each.name for each in COMMANDS} | set(CLIENT_COMMANDS)
     for text in (MEMBERS[name]["method"], MEMBERS[name]["check"]):
         assert set(COMMAND.findall(text)) <= known
+
+
+def counted_queries(check: str) -> set[str]:
+    """Return the operations whose granted rows a check names."""
+    return set(re.findall(r"/admin/access-log\?outcome=granted&operation=([a-z-]+)", check))
+
+
+@pytest.mark.parametrize(("name", "operations"), [("log_review", LOG_READS), ("bulk_access", READS)])
+def test_a_check_names_every_operation_that_the_section_counts(name: str, operations: tuple[str, ...]) -> None:
+    assert counted_queries(MEMBERS[name]["check"]) == set(operations)
+
+
+def test_the_check_of_the_sweeps_names_every_reason_that_a_sweep_gives() -> None:
+    reasons = re.findall(r"/admin/purge-log\?reason=([a-z-]+)", MEMBERS["sweeps"]["check"])
+    assert set(reasons) == {PurgeReason.EXPIRED, PurgeReason.RETENTION_POLICY}
+
+
+async def test_a_database_in_a_file_is_checked_without_statements_of_postgresql() -> None:
+    of_file = replace(LIVED, database_access=DatabaseAccess(file={"mode": "600"}))
+    check = (await SECTIONS["database_roles"].write(of_file))["check"]
+    assert "ls -l" in check
+    assert "psql" not in check
 
 
 def test_every_requirement_of_the_report_has_a_section_that_says_how_to_check_it() -> None:

@@ -268,6 +268,15 @@ def test_what_the_vault_sees_only_in_part_is_assessed_by_somebody_else(name: str
     assert (member["result"], bool(member["owner"])) == ("not_assessed", True)
 
 
+async def test_a_sandbox_that_is_not_known_is_no_exception_and_the_server_is_named() -> None:
+    member = await SECTIONS["system_state"].write(replace(LIVED, hardening=()))
+    assert member["exceptions"]["count"] == 0
+    assert (member["result"], member["owner"]) == (
+        "not_assessed",
+        "not assessed by this command: ask the server (GET /compliance/report)",
+    )
+
+
 def test_every_section_has_a_claim_test() -> None:
     assessed = {name for name, each in SECTIONS.items() if "result" in asyncio.run(_written(each, LIVED))}
     assert assessed - {name for name, _, _ in TAKEN_AWAY} - NEVER_SUPPORT == {"certificates", "software"}

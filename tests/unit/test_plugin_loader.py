@@ -137,6 +137,10 @@ class TestAllowAndBlock:
         ):
             load(plugins__allow='["storage-sqlit"]')
 
+    def test_a_blocked_plugin_that_is_misspelled_stops_the_start_with_the_nearest(self) -> None:
+        with pytest.raises(PluginUnusable, match=r"plugins.block: expected auth-jwtt .* \(did you mean auth-jwt\?\)"):
+            load(plugins__block='["auth-jwtt"]')
+
     def test_nothing_allowed_is_nothing_loaded(self) -> None:
         assert names(load(plugins__allow="[]")) == []
 

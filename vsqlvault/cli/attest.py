@@ -34,7 +34,7 @@ def attest(options: argparse.Namespace, read_settings: Callable[[argparse.Namesp
     require_writable("--out", options.out)
 
     async def run() -> Attestation:
-        async with open_vault(read_settings(options), creates=False) as vault:
+        async with open_vault(read_settings(options), creates=False, hardening=()) as vault:
             return await vault.compliance.attestations.attest(Call(SYSTEM, secrets.token_hex(16)), trigger="command")
 
     made = run_to_end(run())

@@ -30,8 +30,10 @@ def serve_dev(listen_addr: str | None = None, key: str | None = None) -> None:
     """Serve ``vault.db`` in this directory.
 
     The API key is ``key``, or that of the environment variable of the bootstrap key, or one generated for this run. Only a
-    generated key is printed, once. Raises SettingsInvalid.
+    generated key is printed, once. Raises SettingsInvalid, also for an empty variable.
     """
+    if not key:
+        load_settings(None).auth.check_secrets(os.environ)
     given = key or os.environ.get(load_settings(None).auth.api_key_env or "")
     key = given or new_secret()
     settings = dev_settings(key, listen_addr)

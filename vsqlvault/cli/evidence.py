@@ -45,7 +45,7 @@ def write_evidence(options: argparse.Namespace, read_settings: ReadSettings) -> 
     bar = Bar("leaves written")
 
     async def run() -> int:
-        async with open_vault(read_settings(options), creates=False) as vault:
+        async with open_vault(read_settings(options), creates=False, hardening=()) as vault:
             pieces = await vault.compliance.evidence.bundle(
                 Call(SYSTEM, secrets.token_hex(16)),
                 report_page,

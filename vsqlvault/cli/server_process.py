@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vsqlvault import __version__
-from vsqlvault.cli.undefined_names import undefined_names, undefined_plugins
+from vsqlvault.cli.undefined_names import undefined_names
 from vsqlvault.config import Settings
 from vsqlvault.errors import VaultError
 from vsqlvault.model.plugins import PluginOrigin
-from vsqlvault.plugin_loader import Plugins, installed_plugins
+from vsqlvault.plugin_loader import Plugins
 from vsqlvault.runtime import (
     background,
     check_reach,
@@ -101,7 +101,7 @@ async def run_server(
 
         async def announce() -> None:
             _announce(settings, vault, address, config)
-            await _warn_of_undefined_names(vault, settings)
+            await _warn_of_undefined_names(vault)
             if ready:
                 await ready(vault, address)
 
@@ -209,14 +209,13 @@ def _announce(settings: Settings, vault: Vault, address: str, config: Path | Non
         log.warning("there is no credential: every request will be rejected", extra={"variable": variable})
 
 
-async def _warn_of_undefined_names(vault: Vault, settings: Settings) -> None:
+async def _warn_of_undefined_names(vault: Vault) -> None:
     """Log names that are probably misspelled. A storage that fails here delays no start."""
     with suppress(VaultError):
         rules = await vault.rules.policies.policy_snapshot()
         known = vault.credentials.inventory.known()
         has_unlisted_apps = vault.credentials.inventory.known_apps() is None
-        names = undefined_plugins(settings.blocked_plugins, installed_plugins())
-        names += undefined_names(
+        names = undefined_names(
             rules,
             known,
             has_unlisted_apps=has_unlisted_apps,

@@ -42,14 +42,6 @@ def undefined_names(
     return sorted(set(sentences))[:MAX_SHOWN]
 
 
-def undefined_plugins(blocked: Iterable[str], installed: Collection[str]) -> list[str]:
-    """Return a sentence for each name in ``plugins.block`` that no installed plugin has: it blocks nothing."""
-    return [
-        f"plugins.block: no plugin {name} is installed{did_you_mean(name, installed)}"
-        for name in sorted(set(blocked) - set(installed))
-    ]
-
-
 def _named_apps(rules: PolicySnapshot) -> Iterator[tuple[str, str]]:
     for policy in rules.access.values():
         for rule in policy.rules.values():

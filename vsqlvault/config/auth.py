@@ -98,8 +98,12 @@ class AuthSettings(OpenSection):
         """Refuse settings whose variables hold no key. A command that authenticates nobody needs none of them.
 
         Raises:
-            SettingsInvalid: a variable that holds a key is not set.
+            SettingsInvalid: a variable that holds a key is not set, or is empty.
         """
+        if self.api_key_env and environment.get(self.api_key_env) == "":
+            raise SettingsInvalid(
+                f"auth.api_key_env: expected a key in the variable {self.api_key_env}, found an empty variable"
+            )
         if self.requires_bootstrap_key and not environment.get(self.api_key_env or ""):
             raise SettingsInvalid(f"auth.api_key_env: expected a key in the variable {self.api_key_env}, found none")
         for listed in self.api_keys:

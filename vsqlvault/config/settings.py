@@ -8,7 +8,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PrivateAttr, field_validator, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, field_validator, model_validator
 
 from vsqlvault.config.auth import AuthSettings
 from vsqlvault.config.sections import OpenSection, Section
@@ -56,6 +56,17 @@ class ForwardedCertificateSettings(Section):
         return self
 
 
+def _network(text: str) -> str:
+    try:
+        ip_network(text)
+    except ValueError:
+        raise ValueError("an address, or a network without host bits, such as 10.0.0.0/8") from None
+    return text
+
+
+Network = Annotated[str, AfterValidator(_network)]
+
+
 class ServerSettings(Section):
     """``[server]``: the listening address and the limits of the server."""
 
@@ -64,7 +75,7 @@ class ServerSettings(Section):
     tls: TlsSettings | None = None
     http2: bool = False
     max_connections: int = Field(default=512, ge=1, le=65536)
-    trusted_proxies: tuple[str, ...] = Field(default=(), strict=False)
+    trusted_proxies: tuple[Network, ...] = Field(default=(), strict=False)
     forwarded_certificates: ForwardedCertificateSettings | None = None
     plaintext: Literal["loopback", "any"] = "loopback"
     max_body_bytes: int = Field(default=2 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024)
@@ -73,13 +84,6 @@ class ServerSettings(Section):
     keep_alive_timeout_seconds: float = Field(default=60, gt=0, le=3600)
     graceful_timeout_seconds: float = Field(default=10, gt=0, le=600)
     drain_seconds: float = Field(default=0, ge=0, le=600)
-
-    @field_validator("trusted_proxies")
-    @classmethod
-    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for text in value:
-            ip_network(text)
-        return value
 
     @model_validator(mode="after")
     def _http2_needs_tls(self) -> ServerSettings:
@@ -332,7 +336,7 @@ class Settings(Section):
 
     @property
     def blocked_plugins(self) -> tuple[str, ...]:
-        """``plugins.block``: plugins that are not loaded even if they are installed."""
+        """``plugins.block``: installed plugins that are not loaded."""
         return tuple(self.plugins.get("block", ()))
 
     def plugin(self, name: str) -> Any:

@@ -43,9 +43,9 @@ async def open_vault(
 ) -> AsyncIterator[Vault]:
     """Run a vault for the length of the block: storage open, schema current, plugins started. Background work is not included.
 
-    ``plugins``: already loaded plugins of the settings; ``hardening``: the result of ``harden``. ``signs``: whether the
-    signing key is loaded; a command that signs nothing does not need it. ``creates``: whether a vault that does not exist is
-    created.
+    ``plugins``: already loaded plugins of the settings; ``hardening``: the result of ``harden``; none: the sandbox of the
+    server is not known, as in a command that writes a report. ``signs``: whether the signing key is loaded; a command that
+    signs nothing does not need it. ``creates``: whether a vault that does not exist is created.
 
     Raises:
         StartUpRefused: settings, plugins or storage are unusable.

@@ -10,6 +10,11 @@ from vsqlvault.model.database_access import DatabaseAccess, DatabaseRole
 from vsqlvault_plugins.report.shape import MAX_LISTED, Finding
 
 UNKNOWN = "the operator of the database: the storage does not know who can read its tables"
+OF_ROLES = (
+    "\\dp vault.* and \\du in psql show grants and roles, SELECT rolname, has_table_privilege(oid, "
+    "'vault.entries', 'SELECT') FROM pg_roles the readers. GET /health has the storage."
+)
+OF_A_FILE = "ls -l FILE on the host shows owner and mode of the database file. GET /health has the storage."
 FILE_OWNER = "the operator of the host: the database has no roles; who can read its file reads all that is in it"
 
 
@@ -34,10 +39,7 @@ class DatabaseRoles:
                 "database in a file, only the mode and the owner of the file are known. Access to the host or to a backup is "
                 "not included."
             ),
-            check=(
-                "\\dp vault.* and \\du in psql show grants and roles, SELECT rolname, has_table_privilege(oid, "
-                "'vault.entries', 'SELECT') FROM pg_roles the readers. GET /health has the storage."
-            ),
+            check=OF_A_FILE if found.file else OF_ROLES,
             measured="now",
             population=found.roles_examined,
             exceptions=[_exception(each) for each in can_log_in] + (open_file if found.file.get("others") else []),

@@ -38,8 +38,10 @@ class Sweeps:
                 "purge.sweep_interval_hours."
             ),
             check=(
-                "GET /admin/access-log?operation=sweep has a row for each sweep, GET /admin/purge-log?reason=expired what it "
-                "purged."
+                "GET /admin/access-log?operation=sweep has a row for each sweep, and one for each dry run, whose detail "
+                "begins with dry run, and each refused request, which are not counted here. "
+                "GET /admin/purge-log?reason=retention-policy and GET /admin/purge-log?reason=expired have what sweeps purged, "
+                "by the purge method of the purpose. The second also has expired entries that a PUT replaced."
             ),
             measured="period",
             population=runs.count,

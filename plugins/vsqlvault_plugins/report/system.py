@@ -14,6 +14,7 @@ from vsqlvault_plugins.report.shape import Finding
 
 LOOPBACK = ("127.", "[::1]", "localhost")
 SOON_DAYS = 30
+ASK_THE_SERVER = "not assessed by this command: ask the server (GET /compliance/report)"
 
 
 class SystemState:
@@ -36,7 +37,8 @@ class SystemState:
             supports="The process sandboxes itself, and serves plain HTTP to other hosts only if configured.",
             method=(
                 "The verified steps of the sandbox, the transport settings, the certificate's dates, and the "
-                "storage's own status, all of the process that wrote the report, at that time."
+                "storage's own status, all of the process that wrote the report, at that time. A command knows no steps: "
+                "a server has its own."
             ),
             check="GET /health has the steps of the sandbox, vsql-vault check-config checks the settings.",
             measured="now",
@@ -49,6 +51,7 @@ class SystemState:
                 ),
                 *self._exposed(transport, context.as_of),
             ],
+            owner=None if steps else ASK_THE_SERVER,
             figures={"hardening": steps, "transport": transport, "storage": _plain(context.storage)},
         ).member(context.period)
 

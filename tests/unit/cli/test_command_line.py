@@ -60,10 +60,35 @@ UNUSABLE = {
         {},
         "auth.api_key_env: expected a key in the variable VSQL_VAULT_API_KEY, found none",
     ),
+    "the usual bootstrap key, not written down, and empty": (
+        "",
+        {"API_KEY": ""},
+        "auth.api_key_env: expected a key in the variable VSQL_VAULT_API_KEY, found an empty variable",
+    ),
+    "a proxy whose network has too long a prefix": (
+        '[server]\ntrusted_proxies = ["127.0.0.1", "10.0.0.0/33"]',
+        {},
+        ".trusted_proxies.1: expected an address, or a network without host bits, such as 10.0.0.0/8, found '10.0.0.0/33'",
+    ),
+    "a SQLite URL with two slashes": (
+        '[storage]\ndatabase_url = "sqlite://x.db"',
+        {},
+        "storage.database_url: expected sqlite:///path to a file",
+    ),
+    "a SQLite URL without slashes": (
+        '[storage]\ndatabase_url = "sqlite:x.db"',
+        {},
+        "storage.database_url: expected sqlite:///path to a file",
+    ),
+    "a blocked plugin that is not installed": (
+        '[plugins]\nblock = ["storage-sqlit"]',
+        {},
+        "plugins.block: expected storage-sqlit to be installed, found no such plugin (did you mean storage-sqlite?)",
+    ),
     "an empty bootstrap key": (
         '[auth]\napi_key_env = "VSQL_VAULT_API_KEY"',
         {"API_KEY": ""},
-        "auth.api_key_env: expected a key in the variable VSQL_VAULT_API_KEY, found none",
+        "auth.api_key_env: expected a key in the variable VSQL_VAULT_API_KEY, found an empty variable",
     ),
 }  # fmt: skip
 
@@ -122,6 +147,12 @@ def test_a_key_on_the_command_line_goes_before_that_of_the_environment(monkeypat
     with pytest.raises(SystemExit):
         dev.serve_dev(None, "of-the-command-line")
     assert served == ["of-the-command-line"]
+
+
+def test_a_development_server_refuses_an_empty_key(monkeypatch) -> None:
+    monkeypatch.setenv("VSQL_VAULT_API_KEY", "")
+    with pytest.raises(SettingsInvalid, match="found an empty variable"):
+        dev.serve_dev("127.0.0.1:0")
 
 
 def test_a_development_server_listens_at_the_given_address() -> None:

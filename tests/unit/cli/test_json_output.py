@@ -53,6 +53,13 @@ def test_commands_print_a_json_document_a_line(commands: Commands) -> None:
     assert commands.documents("scrub") == [{"scrub": None}]
 
 
+def test_a_report_by_a_command_does_not_assess_the_sandbox_of_the_server(commands: Commands) -> None:
+    commands.documents("migrate")
+    section = json.loads(commands.text("report", "--json"))["system_state"]
+    assert [each for each in section["exceptions"]["listed"] if "hardening" in each["what"]] == []
+    assert section["owner"].startswith("not assessed by this command: ask the server")
+
+
 def test_keys_are_made_listed_and_revoked_as_json_and_as_a_table(commands: Commands) -> None:
     (made,) = commands.documents("keys", "create", "--app", "payments", "--purpose", "card", "--purpose", "ach")
     assert made["key"].startswith("vsk_")

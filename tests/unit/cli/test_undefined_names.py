@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 from vsqlvault.cli.undefined_names import undefined_names as names_in
-from vsqlvault.cli.undefined_names import undefined_plugins
 from vsqlvault.interfaces.storage import PolicySnapshot
 from vsqlvault.model.access import Action
 from vsqlvault.model.credential import KnownCredential
@@ -74,9 +73,3 @@ def test_the_selector_of_a_hold_in_force_is_examined() -> None:
     ]
     released = PolicySnapshot(1, {}, RULES.retention, holds={hold.name: replace(hold, released_at=T0)})
     assert undefined_names(released, [credential("billing", "card")], has_unlisted_apps=False) == []
-
-
-def test_a_blocked_plugin_that_is_not_installed_is_named() -> None:
-    assert undefined_plugins(["report-sweep", "auth-jwt"], {"report-sweeps", "auth-jwt"}) == [
-        "plugins.block: no plugin report-sweep is installed (did you mean report-sweeps?)"
-    ]

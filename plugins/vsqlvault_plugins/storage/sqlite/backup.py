@@ -43,5 +43,5 @@ def _verified(copy: sqlite3.Connection, path: Path) -> BackupContents:
     return BackupContents(
         path, f"SQLite {sqlite3.sqlite_version}", version, entries, access, purges,
         checkpoint[0] if checkpoint else None,
-        "stop the vault, remove the -wal and -shm files, copy this file over the database, start the vault",
+        "stop the vault, remove the -wal, -shm and -reserve files, copy this file over the database, start the vault",
     )  # fmt: skip

@@ -14,6 +14,8 @@ from vsqlvault.model.sandbox import ProcessNeeds
 from vsqlvault_plugins.storage.sqlite.backup import back_up
 from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage
 
+NO_FILE = "storage.database_url: expected sqlite:///path to a file, such as sqlite:///vault.db"
+
 
 class SqliteFactory(StorageFactory):
     """Opens ``sqlite:///relative/path`` and ``sqlite:////absolute/path``."""
@@ -25,7 +27,7 @@ class SqliteFactory(StorageFactory):
         """See ``StorageFactory.open``."""
         path = _path(url)
         if path is None:
-            raise SettingsInvalid("storage.database_url: expected sqlite:///path to a file, such as sqlite:///vault.db")
+            raise SettingsInvalid(NO_FILE)
         if not path.parent.is_dir():
             rooted = Path("/", path)
             hint = f": an absolute path has four slashes, sqlite:///{rooted}" if rooted.parent.is_dir() else ""
@@ -43,7 +45,7 @@ class SqliteFactory(StorageFactory):
         """See ``StorageFactory.backup``."""
         path = _path(url)
         if path is None:
-            raise SettingsInvalid("storage.database_url: expected sqlite:///path to a file, such as sqlite:///vault.db")
+            raise SettingsInvalid(NO_FILE)
         return await asyncio.to_thread(back_up, path, directory)
 
 
@@ -60,6 +62,9 @@ def vault_process_needs(settings: Settings) -> list[ProcessNeeds]:
 
 
 @hookimpl
-def vault_storages(settings: Settings) -> list[StorageFactory]:  # noqa: ARG001 - the hook's signature
-    """Return the SQLite storage."""
+def vault_storages(settings: Settings) -> list[StorageFactory]:
+    """Return the SQLite storage. Raises SettingsInvalid for a URL of SQLite that names no file."""
+    url = settings.storage.database_url
+    if url.partition(":")[0] in SqliteFactory.schemes and _path(url) is None:
+        raise SettingsInvalid(NO_FILE)
     return [SqliteFactory()]
