@@ -138,4 +138,7 @@ def record_of(place: str, line: bytes, max_value_bytes: int) -> Record:
 
 
 def _expected(error: VaultError) -> str:
-    return (error.detail or error.title()).removeprefix("expected ")
+    text = error.detail or error.title()
+    if text.startswith("expected "):
+        return text.removeprefix("expected ")
+    return f"a line that can be read; {text[0].lower()}{text[1:]}"
